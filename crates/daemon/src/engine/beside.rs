@@ -1,4 +1,4 @@
-//! Additions of features to a process before it is asked for.
+//! Additions of features to a process before the keeper is asked to start it.
 
 use std::os::fd::OwnedFd;
 
@@ -7,12 +7,12 @@ use ostler_sys::users::user::Identity;
 use crate::logs::Outputs;
 use crate::platform::secrets::Values;
 
-/// Additions to a process besides what its description says.
+/// Additions to a process that its description does not contain.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
-    /// User that it runs as, where that is said.
+    /// User that the process runs as, if the app sets one.
     pub account: Option<Identity>,
-    /// Standard output and error; without them it is not started.
+    /// Standard output and error; the process is not started without them.
     pub outputs: Option<Outputs>,
     /// Descriptors and their numbers in the process.
     pub fds: Vec<(OwnedFd, i32)>,
@@ -20,10 +20,11 @@ pub(crate) struct Beside {
     pub vars: Vec<(&'static str, String)>,
     /// Arguments for Node itself, before those of the description.
     pub node_args: Vec<String>,
-    /// Arguments for Node itself, after those of the description: of two, Node takes the last.
+    /// Arguments for Node itself, after those of the description. If an option occurs twice, Node
+    /// uses the last.
     pub last_node_args: Vec<String>,
-    /// Port of Node's inspector that the preload sets; none = Node has it from its options.
+    /// Port of Node's inspector that the preload sets; `None` if Node's own options set it.
     pub debug_port: Option<u16>,
-    /// Secrets that commands gave.
+    /// Secrets that commands returned.
     pub secrets: Values,
 }

@@ -1,4 +1,4 @@
-//! Processes beside an instance: what a feature has run for it, and reports about that.
+//! Processes that features run beside an instance, and the reports about them.
 
 use std::os::fd::OwnedFd;
 
@@ -7,42 +7,45 @@ use ostler_sys::Wiped;
 
 use crate::state::store::command::{CommandSpec, Owner};
 
-/// A process beside an instance that a feature wants: by its user, in its directory, with its environment and in a cgroup of its own.
+/// Process that a feature runs beside an instance. It has the instance's user, directory and
+/// environment, and a cgroup of its own.
 #[derive(Debug)]
 pub(crate) struct ChildRequest {
-    /// Key under which the keeper reports it ([`super::Feature::on_child`]); in the place of an incarnation stands 0.
+    /// Key under which the keeper reports the process ([`super::Feature::on_child`]). Its
+    /// incarnation field is 0.
     pub key: u64,
     pub spec: CommandSpec,
-    /// Value of the variable by which its processes are recognised.
+    /// Value of the environment variable that identifies its processes.
     pub mark: String,
-    /// Standard output; none = as the description says.
+    /// Standard output; `None` = as in the description.
     pub out: Option<OwnedFd>,
 }
 
-/// Report of a process that is no instance: the keeper was asked for it with a key of a feature.
+/// Report of a process that is no instance. A feature requested it from the keeper with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildEvent<'a> {
-    /// The keeper was asked for it.
+    /// The process was requested from the keeper.
     Asked {
         /// Folder of its cgroup.
         group: Option<&'a str>,
-        /// Sizes of the app's error and output log now.
+        /// Sizes of the app's error and output log at the time of the request.
         log_start: (u64, u64),
     },
-    /// It runs.
+    /// The process runs.
     Spawned { pid: i32, start_ticks: u64 },
-    /// It could not be started.
+    /// The process could not be started.
     NotSpawned { step: &'a str, errno: i32 },
-    /// It has ended. The keeper forgets that when the feature allows it ([`super::Work::Ack`]).
+    /// The process has exited. The keeper forgets that when the feature allows it
+    /// ([`super::Work::Ack`]).
     Exited(ostler_sys::Ending),
 }
 
-/// The end of a command ([`super::Request::Run`]): nothing of it is left.
+/// End of a command ([`super::Request::Run`]): none of its processes is left.
 #[derive(Debug)]
 pub(crate) struct CommandEnd {
-    /// Its number; none where none was under way.
+    /// Number of the command; `None` if no command was running.
     pub number: Option<u32>,
-    /// Slot for which it was run, where one was.
+    /// Slot that the command ran for, if any.
     pub slot: Option<u32>,
     pub owner: Owner,
     pub report: Report,
@@ -52,14 +55,14 @@ pub(crate) struct CommandEnd {
 pub(crate) struct Report {
     /// The outcome.
     pub outcome: Outcome,
-    /// Output, where that was captured.
+    /// Captured output, if the command captures it.
     pub output: Wiped,
-    /// Last lines that it wrote to the app's logs, of one that failed.
+    /// Last lines that a failed command wrote to the app's logs.
     pub last_lines: Vec<String>,
 }
 
 impl std::fmt::Debug for Report {
-    /// Never shows the output, which may be a secret.
+    /// Leaves out the output, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Report").field("outcome", &self.outcome).field("output_bytes", &self.output.len()).finish_non_exhaustive()
     }

@@ -35,12 +35,13 @@ use crate::state::store::Journal;
 use crate::state::store::events::{Draft, Events};
 use crate::state::store::state_file::StateFile;
 
-/// Room that is kept for answers.
+/// Number of reply slots whose memory is kept.
 const KEPT_REPLIES: usize = 8;
 
-/// Context of a turn. Features get it beside their own state, and nothing else: what they want of each other goes through the queue.
+/// Context of a turn. A feature gets it together with its own state, and has no access to other
+/// features. Features reach each other through the queue.
 pub(crate) struct Ctx {
-    /// Instant of this turn: whatever happens in it, happens then.
+    /// Instant of this turn. Everything in the turn happens at this instant.
     pub now: Now,
     pub io: Io,
     pub state: DaemonState,
@@ -57,22 +58,23 @@ pub(crate) struct Io {
     pub fds: FdBudget,
     /// Settings that apps inherit; a new keeper needs them.
     pub originals: Originals,
-    /// Our end of the link to the anchor, with its name: the anchor knows by it that the daemon lives.
+    /// Our end of the link to the anchor, with the anchor's name. While it is open, the anchor
+    /// knows that the daemon lives.
     pub anchor: Option<(String, OwnedFd)>,
-    /// Copy of the lock of the home, which is held as long as keeper or daemon live.
+    /// Copy of the home's lock, which is held as long as the keeper or the daemon lives.
     pub lock: OwnedFd,
     /// Socket on which clients connect.
     pub listener: UnixListener,
     pub processes: ProcessView,
     /// Health checks over a network that are in progress.
     pub checks: Probes,
-    /// Versions of Node of programs.
+    /// Node versions of programs.
     pub node_versions: NodeVersions,
     /// Working trees that apps were started in.
     pub working_trees: WorkingTrees,
 }
 
-/// Apps and instances, and what is known of them.
+/// Apps and instances, and the daemon's knowledge of them.
 pub(crate) struct DaemonState {
     pub boot_id: String,
     pub slots: Slots,
@@ -80,16 +82,16 @@ pub(crate) struct DaemonState {
     pub state_file: StateFile,
     /// Events, for followers.
     pub events: Events,
-    /// Cgroups of instances and of what runs for them.
+    /// Cgroups of instances and of the processes that run for them.
     pub groups: Groups,
     /// Commands that run for instances.
     pub commands: Commands,
     /// Declared sockets that are open.
     pub listening: Listening,
-    /// Log files that are not simply written by their app.
+    /// Log files that the app does not write directly.
     pub log_files: LogFiles,
     pub complaints: Complaints,
-    /// Instances that a request will start when their turn comes; empty if no app waits for others.
+    /// Instances that a request will start later; empty if no app waits for others.
     pub coming: BTreeSet<u32>,
     /// Instances that wait for others before they start.
     pub waiting: BTreeSet<u32>,
@@ -97,29 +99,31 @@ pub(crate) struct DaemonState {
     pub requests_under_way: usize,
 }
 
-/// What follows from a turn: it waits here until it is dispatched, journaled or sent.
+/// Results of a turn, until they are dispatched, journaled or sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     /// Inputs that are dispatched before the next write of the journal.
     pub queue: VecDeque<Input>,
-    /// Effects that are performed after it.
+    /// Effects that are performed after the write of the journal.
     pub effects: Effects,
     pub timers: Timers,
-    /// Processes beside instances that a feature requests as an effect: the keeper is asked for them as soon as that returns.
+    /// Processes beside instances that a feature requests as an effect. They go to the keeper as
+    /// soon as the effect returns.
     pub children: Vec<ChildRequest>,
     /// Answers to clients: connection, request, response. Sent when the turn is over.
     pub replies: Vec<(u32, u64, Response)>,
-    /// Last number by which an answer is recognised.
+    /// Last number that was given out to match an answer with its request.
     pub last_ticket: u64,
     pub shutdown: Shutdown,
 }
 
-/// End of the daemon, from the first request for it on.
+/// End of the daemon, from the first request for it.
 #[derive(Debug, Default)]
 pub(crate) struct Shutdown {
-    /// Whether the list of apps is about to be taken down on purpose: what is left of it is not to be saved.
+    /// Whether the list of apps is being taken down on purpose. The remaining list must not be
+    /// saved.
     pub is_closing: bool,
-    /// Whether everything stops at once: the requester does not wait any longer.
+    /// Whether everything stops at once, because the requester does not wait any longer.
     pub is_hasty: bool,
     /// Whether a signal requested it.
     pub is_signalled: bool,
@@ -129,17 +133,18 @@ pub(crate) struct Shutdown {
     pub exit_code: Option<u8>,
 }
 
-/// Reason why the daemon ends.
+/// Reason why the daemon exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Everything was stopped: the keeper ends too.
+    /// Everything was stopped, so the keeper exits, too.
     Everything,
     /// Another daemon takes over.
     Retire,
 }
 
 impl Ctx {
-    /// Notes what was found out about instances beside the loop; only complete answers need it.
+    /// Records facts about instances that were found outside the event loop. Only complete answers
+    /// need them.
     pub(crate) fn learn(&mut self) {
         self.state.slots.learn_node_versions(&self.io.node_versions);
         for (id, version) in self.state.slots.learn_working_trees(&self.io.working_trees) {
@@ -153,7 +158,7 @@ impl Ctx {
         self.redescribe(id, AppSpec { version: Some(version), ..spec });
     }
 
-    /// Logs one line about what an instance sends, the first time only.
+    /// Logs one line about a message of an instance, only the first time for a topic.
     pub(crate) fn complain(&mut self, id: u32, topic: Topic, what: Arguments<'_>) {
         let Some(slot) = self.state.slots.get(id) else { return };
         if self.state.complaints.is_new(id, topic) {
@@ -161,7 +166,8 @@ impl Ctx {
         }
     }
 
-    /// Records an observation of an instance: in our log, and in what `why` and `describe` show.
+    /// Records an observation of an instance: in our log, and in the output of `why` and
+    /// `describe`.
     pub(crate) fn note(&mut self, id: u32, text: String) {
         let Some(slot) = self.state.slots.get_mut(id) else { return };
         self.io.log.error(format_args!("App [{}:{}] {text}", slot.spec().name, slot.durable.pm_id));
@@ -171,15 +177,16 @@ impl Ctx {
         self.state.slots.changed(id);
     }
 
-    /// True when the manager goes down on purpose, or another daemon takes over.
+    /// Returns true if the daemon is shutting down on purpose, or another daemon takes over.
     pub(crate) fn is_ending(&self) -> bool {
         self.outbox.shutdown.is_closing || self.outbox.shutdown.ending.is_some()
     }
 
-    /// Refuses starts while everything is being stopped: what is started then would be left behind.
+    /// Refuses starts while everything is being stopped, because a process started now would be
+    /// left behind.
     ///
     /// # Errors
-    /// Nothing is to be started any more.
+    /// Returns an error if nothing may be started any more.
     pub(crate) fn may_start(&self) -> Result<(), Failure> {
         match self.is_ending() {
             true => Err(Failure::Other("the daemon is shutting down; try again".into())),
@@ -187,19 +194,21 @@ impl Ctx {
         }
     }
 
-    /// True when nothing waits to be dispatched or done.
+    /// Returns true if no work waits to be dispatched or performed.
     pub(crate) fn is_idle(&self) -> bool {
         self.outbox.queue.is_empty() && self.outbox.effects.is_empty()
     }
 
-    /// Children of the keeper that are no orphans of anybody: main processes, the anchor, ourselves.
+    /// Returns the children of the keeper that are not orphans: main processes, the anchor and the
+    /// daemon itself.
     pub(crate) fn own_children(&self) -> impl Iterator<Item = i32> {
         let anchor = self.io.anchor.as_ref().and_then(|(name, _)| ostler_keeper::anchor_of(name)).map(|anchor| anchor.pid);
         let mains = self.state.slots.iter().filter_map(|slot| slot.durable.instance.pid());
         mains.chain(anchor).chain([std::process::id().cast_signed()])
     }
 
-    /// Asks the keeper what became of a main process that the kernel does not know. True when it is so.
+    /// If the kernel no longer has the main process of an instance, asks the keeper what happened
+    /// to it. Returns true if it asked.
     pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
         let Some((_, process)) = self.state.slots.get(id).and_then(Slot::process) else { return false };
         let is_there = self.is_listed(process.pid) || !process.is_gone();
@@ -215,15 +224,16 @@ impl Ctx {
         self.outbox.queue.push_back(Input::Event(id, event));
     }
 
-    /// Sends a message over the channel of an instance, with a descriptor if there is one. Where that channel is closed nothing happens: its
-    /// process is on its way out, and its exit tells the rest.
+    /// Sends a message over the channel of an instance, with an optional descriptor. If the channel
+    /// is closed, nothing happens: the process is about to exit, and the exit is handled
+    /// separately.
     pub(crate) fn send(&mut self, id: u32, message: &Value, fd: Option<Rc<OwnedFd>>) {
         if let Some(ipc) = self.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
             ipc.send_message(&self.io.reactor, message, fd);
         }
     }
 
-    /// Notes that an instance may get more or less than before ([`super::Feature::on_capacity`]).
+    /// Notes that the capacity of an instance may have changed ([`super::Feature::on_capacity`]).
     pub(crate) fn capacity_changed(&mut self, id: u32) {
         self.outbox.queue.push_back(Input::Capacity(id));
     }
@@ -233,7 +243,7 @@ impl Ctx {
         self.outbox.queue.push_back(Input::Serving(id));
     }
 
-    /// A ticket: the number by which whoever asks for something recognises its answer.
+    /// Returns a ticket: a number that matches an answer with its request.
     pub(crate) fn ticket(&mut self) -> u64 {
         self.outbox.last_ticket += 1;
         self.outbox.last_ticket
@@ -244,7 +254,7 @@ impl Ctx {
         self.outbox.queue.push_back(Input::Answer(answer));
     }
 
-    /// Emits an event of an instance that is not a step of it.
+    /// Emits an event of an instance that is not one of its steps.
     pub(crate) fn emit(&mut self, id: u32, what: What, cause: Cause) {
         let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_seen()) else { return };
         let status = slot.durable.instance.status();
@@ -253,27 +263,27 @@ impl Ctx {
         self.state.events.push(self.now.wall_ms, draft);
     }
 
-    /// Emits an event of an app as a whole, under its name.
+    /// Emits an event of a whole app, under its name.
     pub(crate) fn emit_for_app(&mut self, key: &str, what: What, cause: Cause) {
         let slot = self.state.slots.iter().find(|slot| slot.spec().key() == key);
         let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
         self.state.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
     }
 
-    /// Emits an event of the manager itself.
+    /// Emits an event of the daemon itself.
     pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
         self.state.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
     }
 
-    /// Answers a client, or reports how far its request is.
+    /// Sends a client the answer or the progress of its request.
     pub(crate) fn reply(&mut self, client: u32, request: u64, response: Response) {
         self.outbox.replies.push((client, request, response));
     }
 
-    /// Takes the answers to the connections of one door.
+    /// Takes the answers to the connections of one socket.
     pub(crate) fn take_replies(&mut self, is_own: impl Fn(u32) -> bool) -> Vec<(u32, u64, Response)> {
         let taken = self.outbox.replies.extract_if(.., |(client, ..)| is_own(*client)).collect();
-        // A start of many apps has many at once; the room for them is not kept.
+        // A start of many apps has many replies at once. The room for them is not kept.
         self.outbox.replies.shrink_to(KEPT_REPLIES);
         taken
     }
@@ -289,7 +299,7 @@ impl Ctx {
     }
 }
 
-/// Both clocks as they are now. Only the engine reads them, at the beginning of a turn.
+/// Returns both clocks as they are now. Only the engine reads them, at the beginning of a turn.
 pub(crate) fn clock() -> Now {
     let clocks = ostler_sys::now();
     Now { mono_ms: clocks.boot_ms, wall_ms: clocks.wall_ms }

@@ -1,4 +1,5 @@
-//! Descriptions and environments of instances: new instances, and changes of present ones. Nothing is started by it.
+//! Descriptions and environments of instances: new instances, and changes of existing ones. Nothing
+//! is started here.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -31,7 +32,7 @@ impl Ctx {
         self.state.journal.push(&record);
         let ids: Vec<u32> = (0..count).map(|_| self.state.slots.add(&app, &base, stem.as_deref(), self.now, &self.io.settings)).collect();
         if !app.spec.autostart {
-            // Its first start is a tick.
+            // The first start of a job is a tick of its schedule.
             ids.iter().for_each(|id| self.request(Request::Schedule { id: *id, saved: None }));
         }
         (name, ids)
@@ -47,7 +48,7 @@ impl Ctx {
         }
     }
 
-    /// Gives a slot another caller's environment.
+    /// Replaces the environment of a slot by another caller's.
     pub(crate) fn rebase(&mut self, id: u32, vars: EnvMap) {
         let Some(spec) = self.state.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) else { return };
         let (base, record) = self.state.slots.base(inherited(&spec, Cow::Owned(vars)));
@@ -60,7 +61,7 @@ impl Ctx {
         }
     }
 
-    /// Gives a slot another description, unless it is the same.
+    /// Replaces the description of a slot, unless the new one is the same.
     pub(crate) fn redescribe(&mut self, id: u32, mut spec: AppSpec) {
         spec.env.base = Arc::default();
         let Some(slot) = self.state.slots.get(id) else { return };
@@ -68,7 +69,8 @@ impl Ctx {
         if *slot.spec() == spec {
             return;
         }
-        // It is not kept running any more; a run at its times begins anew.
+        // A job becomes an app that runs all the time, or the other way round: its schedule
+        // restarts.
         let ends = spec.is_job() && !slot.spec().is_job();
         let shorter_base = spec.env.hides_any(&slot.base().vars).then(|| (*slot.base().vars).clone());
         // Instances of one app that get the same change share one description.
@@ -88,7 +90,7 @@ impl Ctx {
     }
 }
 
-/// A description with the changes applied.
+/// Returns a description with the changes applied.
 pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
     let mut spec = new_spec(slot, change).unwrap_or(slot.spec()).clone();
     spec.qualified.clone_from(&slot.spec().qualified);
@@ -98,7 +100,7 @@ pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
     }
     match (&change.profile, &change.env) {
         (Some(profile), _) => spec.env.profile = Some(profile.clone()),
-        // As PM2: what the shell has wins over what the file once said.
+        // As in PM2, the variables of the shell replace those of the file.
         (None, Some(caller)) => spec.env.update(caller),
         (None, None) => {}
     }
@@ -112,7 +114,7 @@ pub(crate) fn changed_spec(slot: &Slot, change: &Change) -> AppSpec {
     spec
 }
 
-/// Switches the watching off, from the next start on as well.
+/// Switches watching off, also for later starts.
 fn unwatch(spec: &mut AppSpec) {
     spec.note_option("watch");
     spec.given.open_mut().insert("watch".into(), false.into());
@@ -120,7 +122,8 @@ fn unwatch(spec: &mut AppSpec) {
     spec.watch = watch.into();
 }
 
-/// Keeps the files of an app with another name, as PM2 does. Whoever reads them need not know.
+/// Keeps the log files of an app that gets another name, as PM2 does. Readers of the files are not
+/// affected.
 fn keep_files(spec: &mut AppSpec, slot: &Slot) {
     let logs = &mut spec.logs;
     let unnumbered = |path: &str| without_id(path, ".log", slot.durable.pm_id);
@@ -132,7 +135,8 @@ fn keep_files(spec: &mut AppSpec, slot: &Slot) {
     spec.pid_file = spec.pid_file.take().or_else(|| Some(without_id(&slot.live.files.pid, ".pid", slot.durable.pm_id)));
 }
 
-/// The complete new description of an instance, if the change has one: its own, else that of its name.
+/// Returns the complete new description of an instance, if the change has one: the instance's own,
+/// or that of its name.
 pub(crate) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpec> {
     match change.spec_of.get(&slot.durable.pm_id) {
         Some(index) => change.specs.get(*index),
@@ -140,12 +144,12 @@ pub(crate) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpe
     }
 }
 
-/// A caller's environment with another one merged into it; none if nothing changes.
+/// Merges another environment into a caller's environment. Returns `None` if nothing changes.
 pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
     Some(laid_over(vars, change.env.as_ref()?))
 }
 
-/// Variables with others on top.
+/// Returns variables with others laid on top.
 pub(crate) fn laid_over(vars: &EnvMap, more: &EnvMap) -> EnvMap {
     let mut all = vars.clone();
     all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));

@@ -1,4 +1,4 @@
-//! Ends of processes in the core's words.
+//! Exits of processes in the terms of the core.
 
 use ostler_core::lifecycle::{Ending, ExitReport};
 use ostler_sys::process::signal::KILL;
@@ -7,7 +7,8 @@ use super::Ctx;
 use crate::state::slots::ending_of;
 
 impl Ctx {
-    /// The end of a process, with what the kernel's counters say about its out-of-memory killer.
+    /// Returns the exit of a process, and whether the kernel's out-of-memory counter has grown
+    /// since the last one.
     pub(crate) fn exit_report(&mut self, ending: ostler_sys::Ending) -> ExitReport {
         let ending = ending_of(ending);
         let killed = matches!(ending, Ending::Signal { signal: KILL, .. });

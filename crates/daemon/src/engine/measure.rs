@@ -9,18 +9,18 @@ use crate::platform::sample::{CpuHistory, Sampler};
 use crate::state::slots::Slot;
 
 impl Ctx {
-    /// Takes a reading of each running instance. False when one of them has no earlier reading to compare with, or is not there: then its end
-    /// will have been reported by the next one.
+    /// Takes a reading of each running instance. Returns false if one of them has no earlier
+    /// reading to compare with, or is gone. The next reading comes after its exit was reported.
     pub(crate) fn read_usage(&mut self, ids: Option<&[u32]>) -> bool {
         let now = self.now;
         let wanted = |slot: &Slot| ids.is_none_or(|ids| ids.binary_search(&slot.durable.id).is_ok());
         let process = |slot: &Slot| Some(ProcRef { pid: slot.durable.instance.pid()?, start_ticks: slot.durable.start_ticks });
         let sampler = Sampler::new(self.state.slots.iter().filter(|slot| wanted(slot)).filter_map(|slot| {
             let process = process(slot)?;
-            // One that was started as a main process leads its group and its session.
+            // A process that was started as a main process leads its group and its session.
             Some((process, slot.live.cpu.leader(process.pid).filter(|_| slot.durable.former_leaders.is_empty())))
         }));
-        // Whose keeper was lost has orphans elsewhere, too.
+        // If a former keeper was lost, its orphans have other parents, too.
         let sampler =
             if self.state.groups.has_adopted() { sampler } else { sampler.knowing_children(self.io.keeper.pid(), self.own_children()) };
         let mut complete = true;

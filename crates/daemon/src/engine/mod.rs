@@ -1,8 +1,9 @@
-//! Engine: the turn of the daemon, without any feature by name.
+//! Engine: the turn of the daemon. It names no feature.
 //!
-//! A turn takes what happened (descriptors, deadlines), dispatches it to the instances and the features, and writes the journal before anything is
-//! done that follows from it. Everything in a turn happens at one instant ([`Ctx::now`]). What one part wants of another is data in the queue
-//! ([`Input`]): nothing is called across, so no part depends on how deep in the calls of another it runs.
+//! A turn reads events (descriptors, deadlines) and dispatches them to the instances and the
+//! features. It writes the journal before it performs any effect of them. Everything in a turn
+//! happens at one instant ([`Ctx::now`]). If one part needs another, it puts data into the queue
+//! ([`Input`]). No part calls another, so none depends on its depth in a chain of calls.
 
 mod beside;
 mod child;

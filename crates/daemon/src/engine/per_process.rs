@@ -1,23 +1,24 @@
-//! What a feature keeps for a process, for as long as that runs and serves.
+//! State that a feature keeps for a process while the process runs and serves.
 
 use super::Ctx;
 use crate::state::slots::Slot;
 
-/// A feature that begins something with a process that is online in the place of its instance, and ends it when that process is on its way out.
+/// Feature that opens something for a process when it is online in its instance, and closes it when
+/// the process is about to exit.
 pub(crate) trait PerProcess {
-    /// It is to be kept for this instance while that is online.
+    /// Returns whether it is kept for this instance while the instance is online.
     fn is_wanted(slot: &Slot) -> bool;
 
-    /// The incarnation for which it is kept.
+    /// Returns the incarnation for which it is kept.
     fn kept_for(&self, id: u32) -> Option<u32>;
 
-    /// Begins to keep it for the process of this incarnation.
+    /// Opens it for the process of this incarnation.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32);
 
-    /// Keeps it no more, if it did.
+    /// Closes it, if it is open.
     fn end(&mut self, ctx: &mut Ctx, id: u32);
 
-    /// The instance made a step, or is in the place of another one now: what is kept follows.
+    /// Opens or closes it after the instance made a step, or took the place of another one.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let wanted = ctx.state.slots.get(id).filter(|slot| Self::is_wanted(slot)).and_then(Slot::serving_inc);
         if wanted != self.kept_for(id) {

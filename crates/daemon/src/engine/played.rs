@@ -1,4 +1,5 @@
-//! A context without a keeper, for tests of features: whoever uses it plays keeper, clock and the turns.
+//! Context without a keeper, for tests of features. The test plays the keeper, the clock and the
+//! turns.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -34,15 +35,16 @@ use crate::state::store::{Journal, Snapshot};
 /// Longest wait for threads.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Played context over a home of its own. What is sent to the keeper goes nowhere.
+/// Played context with its own home. Messages to the keeper are dropped.
 pub(crate) struct Played {
     pub ctx: Ctx,
     home: PathBuf,
-    /// So that the link is whole.
+    /// Keeper's end of the link, which keeps the link open.
     _keeper: OwnedFd,
 }
 
-/// Reactions of one feature, for [`Played`]: those of the table (`crate::features`) that a test needs. [`reacts`] writes it.
+/// Reactions of one feature, for [`Played`]: the rows of the table (`crate::features`) that a test
+/// needs. [`reacts`] implements it.
 pub(crate) trait Reacts {
     fn on_step(&mut self, _ctx: &mut Ctx, _step: &InstanceStep<'_>) {}
     fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
@@ -66,7 +68,7 @@ pub(crate) trait Reacts {
     fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
 }
 
-/// Implements [`Reacts`] for a feature by its methods of these names.
+/// Implements [`Reacts`] for a feature through its methods of these names.
 macro_rules! reacts {
     ($feature:ty: $($name:ident),*) => {
         impl $crate::engine::Reacts for $feature {
@@ -157,7 +159,8 @@ macro_rules! reacts {
 pub(crate) use reacts;
 
 impl Played {
-    /// With descriptors of these features. The clock stands at a second after the boot.
+    /// Returns a context with descriptors of these features. Its clock starts one second after the
+    /// boot.
     pub(crate) fn new(names: &'static [&'static str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -203,19 +206,20 @@ impl Played {
         Self { ctx, home, _keeper: keeper }
     }
 
-    /// A folder for files of apps.
+    /// Returns a folder for files of apps.
     pub(crate) fn home(&self) -> &Path {
         &self.home
     }
 
-    /// An instance of this app that was never started.
+    /// Adds an instance of this app that was never started.
     pub(crate) fn instance(&mut self, spec: AppSpec) -> u32 {
         let (app, _) = self.ctx.state.slots.shared_app(spec);
         let (base, _) = self.ctx.state.slots.base(std::borrow::Cow::Owned(EnvMap::default()));
         self.ctx.state.slots.add(&app, &base, None, self.ctx.now, &self.ctx.io.settings)
     }
 
-    /// Dispatches an event to an instance, and calls the feature. Nothing of what follows is done.
+    /// Dispatches an event to an instance, and calls the feature. The resulting effects are not
+    /// performed.
     pub(crate) fn dispatch(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) {
         self.step(feature, id, event);
     }
@@ -232,7 +236,8 @@ impl Played {
         transitions
     }
 
-    /// Dispatches what waits, as a turn does, until it is quiet. Returns answers, and what others would do. What is deleted is forgotten.
+    /// Dispatches the queue as a turn does, until it is empty. Returns answers, and requests to
+    /// other features. Deleted instances are forgotten.
     pub(crate) fn settle(&mut self, feature: &mut dyn Reacts) -> Vec<Input> {
         let mut rest = Vec::new();
         loop {
@@ -277,7 +282,7 @@ impl Played {
         }
     }
 
-    /// Has the instance run: it was asked for and spawned now.
+    /// Starts the instance: requests its process and spawns it now.
     pub(crate) fn start(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
         self.dispatch(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
         let slot = self.ctx.state.slots.get_mut(id).unwrap();
@@ -285,14 +290,14 @@ impl Played {
         self.spawned(feature, id, pid);
     }
 
-    /// The keeper has spawned the process that was asked for.
+    /// Reports that the keeper has spawned the requested process.
     pub(crate) fn spawned(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
         let state = &self.ctx.state.slots.get(id).unwrap().durable.instance.state;
         let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
         self.dispatch(feature, id, Event::Spawned { inc, pid });
     }
 
-    /// Lets the clock go on; what is due meanwhile is called at its time.
+    /// Moves the clock forward, and calls each deadline at its time.
     pub(crate) fn pass(&mut self, feature: &mut dyn Reacts, ms: u64) {
         let until_ms = self.ctx.now.mono_ms + ms;
         while let Some(at_ms) = self.ctx.outbox.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
@@ -311,7 +316,7 @@ impl Played {
         *now = Now { mono_ms, wall_ms: now.wall_ms + (mono_ms - now.mono_ms) };
     }
 
-    /// Waits for descriptors of the feature until this is so.
+    /// Waits for descriptors of the feature until the condition holds.
     pub(crate) fn wait<F: Reacts>(&mut self, feature: &mut F, is_so: impl Fn(&F, &Ctx) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(feature, &self.ctx) {
@@ -325,7 +330,7 @@ impl Played {
         }
     }
 
-    /// The journal is written, also to disk, and the feature does what it wanted to do then.
+    /// Writes the journal, also to disk, and lets the feature perform its effects.
     pub(crate) fn do_work(&mut self, feature: &mut dyn Reacts) {
         let (written, bytes) = self.ctx.state.journal.flush();
         self.ctx.state.state_file.append(&bytes.unwrap(), self.ctx.now.mono_ms);
@@ -337,32 +342,33 @@ impl Played {
         }
     }
 
-    /// Forgets what was sent to the keeper, with the copies of descriptors that it would hold.
+    /// Forgets the messages to the keeper, with the copies of descriptors that it would hold.
     pub(crate) fn forget_said(&mut self) {
         let (keeper, ours) = ostler_sys::net::socket::packet_pair().unwrap();
         self.ctx.io.keeper = KeeperDoor::new(Link::new(ours), 1);
         self._keeper = keeper;
     }
 
-    /// What was put into the queue, and is not there any more.
+    /// Removes and returns the queued inputs.
     pub(crate) fn queued(&mut self) -> Vec<Input> {
         self.ctx.outbox.queue.drain(..).collect()
     }
 
-    /// Writes what was noted to the journal: what may be done now, and the bytes of the records.
+    /// Writes the noted records to the journal. Returns the effects that may be performed now, and
+    /// the bytes of the records.
     pub(crate) fn written(&mut self) -> (Vec<Work>, Vec<u8>) {
         let (written, bytes) = self.ctx.state.journal.flush();
         (self.ctx.outbox.effects.take(written).into(), bytes.unwrap())
     }
 
-    /// Events that are in the journal now.
+    /// Returns the events that are in the journal now.
     pub(crate) fn events(&mut self) -> Vec<ostler_proto::event::Event> {
         self.ctx.state.events.write_to(&mut self.ctx.state.journal);
         self.ctx.state.journal.flush().1.unwrap();
         self.ctx.state.events.written()
     }
 
-    /// What the daemon's log has so far.
+    /// Returns the daemon's log so far.
     pub(crate) fn log(&mut self) -> String {
         self.ctx.io.log.flush();
         std::fs::read_to_string(self.ctx.io.log.path()).unwrap_or_default()

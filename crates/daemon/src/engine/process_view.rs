@@ -1,15 +1,16 @@
-//! Processes of the machine as they were read last.
+//! Processes of the machine, as they were last read.
 
 use std::collections::HashSet;
 
 use ostler_sys::ProcTable;
 
-/// Processes that lost their parents to the keeper.
+/// Processes whose parent is now the keeper, because their own parent exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Orphans {
-    /// There are none of what was started after the keeper, which was at this time (clock ticks since boot).
+    /// No process that started at this time or later has become an orphan (clock ticks since boot).
+    /// The keeper is older than this time.
     NoneSince(u64),
-    /// There may be some.
+    /// Some processes may have become orphans.
     Unknown,
 }
 
@@ -19,16 +20,16 @@ pub(crate) struct ProcessView {
     pub table: Option<ProcTable>,
     /// Whether there are orphans.
     pub orphans: Option<Orphans>,
-    /// Children of the keeper, if many were looked for.
+    /// Children of the keeper, if many processes were checked.
     pub listed: Listed,
-    /// Number of processes that the kernel has killed for want of memory.
+    /// Number of processes that the kernel has killed because memory ran out.
     pub oom_kills: u64,
 }
 
-/// Children of the keeper as the kernel lists them, for who looks for many of them.
+/// Children of the keeper as the kernel lists them, for checks of many processes.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
-    /// Number of looks.
+    /// Number of checks.
     pub(super) looks: usize,
     pub(super) pids: Option<HashSet<i32>>,
 }

@@ -1,11 +1,12 @@
-//! Deadlines of all features in one order: the next one is known without asking anybody.
+//! Deadlines of all features in one order. The next one is known without asking each feature.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Key of a deadline: the name of a feature, and a number that means something to it (an instance, a job, or 0).
+/// Key of a deadline: the name of a feature, and the feature's own number (an instance, a job, or
+/// 0).
 pub(crate) type Key = (&'static str, u64);
 
-/// Key after every other one: no name of a feature begins like this.
+/// Key after every other one: no name of a feature starts with this character.
 const LAST: Key = ("\u{10ffff}", u64::MAX);
 
 /// Deadlines by key. A key has one deadline at most.
@@ -16,7 +17,7 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Sets the deadline of a key (`mono_ms`) in place of a former one; `None` = there is none.
+    /// Sets the deadline of a key (`mono_ms`), which replaces the former one. `None` removes it.
     pub(crate) fn set(&mut self, key: Key, at_ms: Option<u64>) {
         let former = match at_ms {
             Some(at_ms) => self.by_key.insert(key, at_ms),
@@ -31,38 +32,40 @@ impl Timers {
         self.by_time.extend(at_ms.map(|at_ms| (at_ms, key)));
     }
 
-    /// Sets the deadline of a key that has none: what is waited for already is not put off.
+    /// Sets the deadline of a key that has none. An existing deadline is not postponed.
     pub(crate) fn set_if_none(&mut self, key: Key, at_ms: u64) {
         if !self.by_key.contains_key(&key) {
             self.set(key, Some(at_ms));
         }
     }
 
-    /// Sets the deadline of a key unless that has an earlier one.
+    /// Sets the deadline of a key, unless the key has an earlier one.
     pub(crate) fn set_sooner(&mut self, key: Key, at_ms: u64) {
         if self.by_key.get(&key).is_none_or(|former| *former > at_ms) {
             self.set(key, Some(at_ms));
         }
     }
 
-    /// The deadline of a key.
+    /// Returns the deadline of a key.
     #[cfg(test)]
     pub(crate) fn get(&self, key: Key) -> Option<u64> {
         self.by_key.get(&key).copied()
     }
 
-    /// The earliest deadline of all.
+    /// Returns the earliest deadline.
     pub(crate) fn next_ms(&self) -> Option<u64> {
         self.by_time.first().map(|(at_ms, _)| *at_ms)
     }
 
-    /// Keys whose deadlines have come, the earliest first. What is set while they are handled is due in a later turn, also where its time is
-    /// past: whoever sets such a one again and again keeps nobody else from their turn.
+    /// Returns the keys whose deadlines have come, the earliest first. A deadline that is set while
+    /// they are handled is due in a later turn, even if its time is past. A feature that sets such
+    /// deadlines repeatedly therefore cannot block the others.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<Key> {
         self.by_time.range(..=(now_ms, LAST)).map(|(_, key)| *key).collect()
     }
 
-    /// Takes the deadline of a key if it has come: false where it was put off or called off since.
+    /// Takes the deadline of a key if it has come. Returns false if it was postponed or cancelled
+    /// since.
     pub(crate) fn take(&mut self, key: Key, now_ms: u64) -> bool {
         let has_come = self.by_key.get(&key).is_some_and(|at_ms| *at_ms <= now_ms);
         if has_come {
@@ -122,7 +125,7 @@ mod tests {
         timers.set(A, Some(30));
         timers.set(B, None);
         assert!(due.iter().all(|key| !timers.take(*key, 20)), "put off and called off");
-        // A deadline in the past is one of the next turn.
+        // A deadline in the past belongs to the next turn.
         timers.set(A, Some(5));
         for key in timers.due(20) {
             assert!(timers.take(key, 20));
@@ -132,7 +135,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set and taken: both orders say the same, and the next one is the earliest.
+        /// Both orders agree after any sequence of calls, and the next deadline is the earliest.
         #[test]
         fn both_orders_agree(steps in proptest::collection::vec((0u64..5, proptest::option::of(0u64..50), any::<bool>()), 0..60)) {
             let mut timers = Timers::default();

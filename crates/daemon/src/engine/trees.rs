@@ -1,4 +1,4 @@
-//! Process table as it was read last, and the trees of instances in it.
+//! Process table as it was last read, and the trees of instances in it.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,14 +11,15 @@ use super::Ctx;
 use super::process_view::{Listed, Orphans};
 use crate::state::slots::trees::family_in;
 
-/// Processes of a tree outside of the group of its main process.
+/// Processes of a tree outside the group of its main process.
 #[derive(Debug)]
 pub(crate) struct Outside {
-    /// Processes of its tree that are not in a group led by it.
+    /// Processes of the tree that are not in a group led by the main process.
     pub processes: Vec<ProcRef>,
-    /// Whether it leads one: the process that was started does, one that it handed over to may be in the group of the former.
+    /// Whether the main process leads a group. The process that ostler started does; a process that
+    /// took over from it may be in the group of the former.
     pub leads_group: bool,
-    /// Whether the process table has it as a living process.
+    /// Whether the process table has the main process as a living process.
     pub main_was_seen: bool,
 }
 
@@ -29,24 +30,25 @@ impl Default for Outside {
 }
 
 impl Ctx {
-    /// The process table. It is read once for all signals that are sent together.
+    /// Returns the process table. It is read once for all signals that are sent together.
     pub(crate) fn look_at_processes(&mut self) -> &ProcTable {
         let table = self.io.processes.table.take().unwrap_or_else(|| {
-            // Nobody needs to look whose children our own are.
+            // The children of our own children need no scan.
             ProcTable::scan().knowing(self.own_children())
         });
         self.io.processes.table.insert(table)
     }
 
-    /// Forgets the table: what was seen does not hold any more.
+    /// Forgets the table, because it is out of date.
     pub(crate) fn forget_processes(&mut self) {
         self.io.processes.table = None;
         self.io.processes.orphans = None;
         self.io.processes.listed = Listed::default();
     }
 
-    /// True if the kernel lists this process as a child of the keeper: it was not reaped, so its end was not lost. The list is read once for many; for a
-    /// few it costs more than a look at each. False also where nothing is known.
+    /// Returns true if the kernel lists this process as a child of the keeper. It was then not
+    /// reaped, so its exit was not lost. The list is read once for many processes; for a few it
+    /// costs more than a check of each. Also returns false if nothing is known.
     pub(super) fn is_listed(&mut self, pid: i32) -> bool {
         const FEW: usize = 4;
         self.io.processes.listed.looks += 1;
@@ -58,7 +60,7 @@ impl Ctx {
         self.io.processes.listed.pids.get_or_insert_with(list).contains(&pid)
     }
 
-    /// Everything of the tree of a slot with this main process.
+    /// Returns every process in the tree of a slot with this main process.
     pub(crate) fn family(&mut self, id: u32, pid: i32) -> Vec<Entry> {
         if self.can_only_be_in_its_group(id) {
             let group = self.state.slots.get(id).and_then(|slot| slot.durable.group.as_deref());
@@ -69,9 +71,10 @@ impl Ctx {
         family_in(table, slot, pid, self.io.keeper.pid())
     }
 
-    /// True for an instance whose main process has ended while the keeper has no child that nobody knows. What a process leaves behind loses its
-    /// parents sooner or later, and then is a child of the keeper, if that was there before it. To ask for these costs a look at one
-    /// process; the table, one at each process of the machine.
+    /// Returns true for an instance whose main process has exited while the keeper has no unknown
+    /// child. A leftover process loses its parents sooner or later. It is then a child of the
+    /// keeper, if the keeper is older than the process. This check costs the read of one process;
+    /// the table costs a read of each process of the machine.
     pub(crate) fn can_only_be_in_its_group(&mut self, id: u32) -> bool {
         let Some(slot) = self.state.slots.get(id) else { return false };
         let has_ended = matches!(slot.durable.instance.state, State::Stopping { leader_gone: true, .. });
@@ -80,7 +83,8 @@ impl Ctx {
         self.is_without_orphans_since(first_ticks)
     }
 
-    /// True if nothing that began at this time or later (clock ticks since boot) has lost its parents.
+    /// Returns true if no process that started at this time or later (clock ticks since boot) has
+    /// lost its parents.
     pub(crate) fn is_without_orphans_since(&mut self, start_ticks: u64) -> bool {
         let orphans = self.io.processes.orphans.unwrap_or_else(|| self.look_for_orphans());
         self.io.processes.orphans = Some(orphans);
@@ -95,7 +99,7 @@ impl Ctx {
         if children.iter().all(|pid| known.contains(pid)) { Orphans::NoneSince(keeper.start_ticks) } else { Orphans::Unknown }
     }
 
-    /// The processes that a signal to the group of a live main process does not reach.
+    /// Returns the processes that a signal to the group of a live main process does not reach.
     pub(crate) fn outside_group(&mut self, id: u32) -> Outside {
         let Some((pid, start_ticks)) =
             self.state.slots.get(id).and_then(|slot| Some((slot.durable.instance.pid()?, slot.durable.start_ticks)))

@@ -1,4 +1,4 @@
-//! Work: events and requests that wait for their turn, and effects that wait for the journal.
+//! Work: events and requests in the queue, and effects that wait for the journal.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -18,16 +18,17 @@ use crate::state::slots::{App, Base};
 use crate::state::store::Written;
 use crate::state::store::command::{CommandSpec, Owner};
 
-/// Input that waits for its turn: it is dispatched before the next write of the journal, in this order.
+/// Input in the queue. Inputs are dispatched before the next write of the journal, in this order.
 #[derive(Debug)]
 pub(crate) enum Input {
     /// An event for an instance.
     Event(u32, Event),
-    /// A message that the process of an instance sent over its channel: instance, incarnation, message.
+    /// A message that the process of an instance sent over its channel: instance, incarnation,
+    /// message.
     Message(u32, u32, Message),
     /// The channel of an instance has ended.
     ChannelEnded(u32),
-    /// The process of an instance has begun to listen: it had no listening socket of ours before.
+    /// The process of an instance has started to listen. It had no listening socket of ours before.
     Listens(u32),
     /// The capacity of an instance may have changed ([`super::Feature::on_capacity`]).
     Capacity(u32),
@@ -48,96 +49,116 @@ pub(crate) enum Input {
 /// Request of a feature to others, as data.
 #[derive(Debug)]
 pub(crate) enum Request {
-    /// These instances of one app are replaced by the same release without a gap. Where that cannot be now (a reload of a user is under way),
-    /// it is left out, and a line with these words says why. `canary_ms`: see [`RolloutRequest`].
+    /// Replace these instances of one app by the same release without a gap. If a reload of a user
+    /// prevents that, nothing is replaced, and a line with these words gives the reason.
+    /// `canary_ms`: see [`RolloutRequest`].
     Replace { app: String, ids: Vec<u32>, canary_ms: Option<u64>, origin: Origin, what: &'static str },
-    /// Instances of one app are replaced by another release. News of it come by [`Answer::Rollout`].
+    /// Replace instances of one app by another release. Its progress is reported by
+    /// [`Answer::Rollout`].
     Rollout(Box<RolloutRequest>),
-    /// Somebody's command took over these instances, all that it is about: what replaces them leaves them alone. It is asked for after the
-    /// events of the command.
+    /// A user's command took over these instances, all that it concerns. Replacements leave them
+    /// alone. This request comes after the events of the command.
     TakenOver { ids: Vec<u32> },
-    /// The lines that matter of what the process of this instance wrote last. Answered by [`Answer::LastLines`].
+    /// Find the relevant lines of the last output of this instance's process. Answered by
+    /// [`Answer::LastLines`].
     LastLines { id: u32 },
-    /// These instances of one app are restarted, or reloaded, as if a user had asked for it: so many at the same time as the action's rule
-    /// says. Nobody waits for the end.
+    /// Restart or reload these instances of one app, as if a user had requested it. The action's
+    /// rule gives the number at the same time. No answer is sent.
     Act { action: Action, ids: Vec<u32>, origin: Origin },
-    /// What these instances use is read, sorted by their numbers. Answered by [`Answer::Measured`], for the feature that asks.
+    /// Read the usage of these instances, sorted by their numbers. Answered by
+    /// [`Answer::Measured`], for the feature that asks.
     Measure { by: &'static str, ids: Vec<u32> },
-    /// The schedule of this instance counts from now on, or as it was saved: a start, and what came back from a saved list.
+    /// Start the schedule of this instance now, or continue it as saved: after a start, and for
+    /// apps of a saved list.
     Schedule { id: u32, saved: Option<Option<Ticks>> },
-    /// The list is saved now if it is saved by itself, and not later: what is about to happen is not to be saved.
+    /// Save the list now if it is saved automatically, and not later. The changes that follow must
+    /// not be saved.
     SaveList,
-    /// Everything is stopped and forgotten, then the daemon and its keeper end. Who asked is answered before that; 0 is nobody. `saves_list`:
-    /// the list of apps is saved before, whether or not it is saved by itself.
+    /// Stop and forget everything, then exit daemon and keeper. The client is answered before that;
+    /// client 0 means none. `saves_list`: save the list of apps first, even if it is not saved
+    /// automatically.
     End { client: u32, id: u64, origin: Origin, saves_list: bool },
-    /// All instances of this app are replaced by this release, description and environment; whoever asked learns how far that is.
+    /// Replace all instances of this app by this release (description and environment). The client
+    /// gets the progress.
     ReloadTo { client: u32, id: u64, app: String, release: Box<(AppSpec, EnvMap)>, origin: Origin },
-    /// Of these instances of one app there are to be so many.
+    /// Scale these instances of one app to this number.
     Scale { ids: Vec<u32>, to: u32, origin: Origin },
-    /// The process of this incarnation reports that its main process is another one from now on. It has not done so for a while: that is logged.
+    /// The process of this incarnation reports another process as its new main process. If it has
+    /// not done so for a while (`is_rare`), that is logged.
     Follow { id: u32, inc: u32, pid: i32, is_rare: bool },
-    /// The process of this incarnation gets nothing new any more: it is to finish the requests that it has.
+    /// The process of this incarnation gets no new requests any more. It finishes those that it
+    /// has.
     FinishRequests { id: u32, inc: u32 },
-    /// A command is run for an instance; nothing happens where one of this owner is under way. Answered by [`Answer::CommandEnded`], once, when
-    /// nothing of it is left.
+    /// Run a command for an instance. Nothing happens if a command of this owner is already
+    /// running. Answered once by [`Answer::CommandEnded`], when none of its processes is left.
     Run { owner: Owner, spec: Box<CommandSpec> },
-    /// The command of this owner is not wanted any more: it is killed. Where there is none it is answered as if it had been called off.
+    /// Kill the command of this owner. If the owner has no command, the answer is that of a
+    /// cancelled one.
     CallOff(Owner),
-    /// All commands are called off.
+    /// Cancel all commands.
     CallOffAll,
-    /// What this process started and that is outside of its group, recognised by this mark, is killed a moment later, together with what others left.
+    /// Kill, a moment later, the processes that this process started and that are outside its
+    /// group. They are recognised by this mark. Other leftovers are killed together with them.
     EndLeftovers { leader: ProcRef, mark: String },
-    /// What is left of the tree of this process is looked for, until nothing is: each of it gets the signal once; none = SIGKILL.
+    /// Search for the rest of this process's tree until nothing is left. Each process gets the
+    /// signal once; `None` = SIGKILL.
     Sweep { id: u32, inc: u32, signal: Option<i32> },
-    /// What is in a log gets another name, and its apps write on at its path. Nothing happens where that is under way. Answered by
-    /// [`Answer::Rotated`].
+    /// Rename a log with its content; its apps continue to write at the old path. Nothing happens
+    /// if the log is being rotated already. Answered by [`Answer::Rotated`].
     Rotate(Box<Rotating>),
-    /// Something is to be done about this process, which is not well or uses too much: for this cause, in words that follow its name. Where that is new
-    /// it is reported by [`Answer::Remedy`].
+    /// Remedy this process, which is unhealthy or uses too much, for this cause. The words follow
+    /// its name in the report. If the cause is new, it is reported by [`Answer::Remedy`].
     Remedy { id: u32, inc: u32, cause: Cause, why: String },
-    /// This is no reason any more to do something about the process of this instance.
+    /// This cause no longer calls for a remedy of this instance's process.
     NoRemedy { id: u32, cause: Cause },
-    /// What listens where a worker of these apps wants to listen, and belongs to this process, becomes theirs too: they move from another manager.
+    /// Share the sockets of this process on addresses where a worker of these apps wants to listen.
+    /// The apps move over from another manager.
     ShareSockets { of: ProcRef, apps: BTreeSet<String> },
-    /// Every log file is reopened, and nobody waits for the end.
+    /// Reopen every log file. No answer is sent.
     ReloadLogs,
 }
 
-/// Answer to a request. Each feature gets it ([`super::Feature::on_answer`]): whose it was recognises that.
+/// Answer to a request. Each feature gets it ([`super::Feature::on_answer`]) and recognises its
+/// own.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// A log was rotated: the name that its old lines have now, or why that could not be.
+    /// A log was rotated: the new name of its old lines, or the reason for the failure.
     Rotated { path: String, target: PathBuf, file: FileKey, result: Result<String, String> },
-    /// What was to be measured stands on the slots; false where one of them has no earlier reading to compare with.
+    /// The slots have the requested measurements. False if an instance has no earlier reading to
+    /// compare with.
     Measured { by: &'static str, is_complete: bool },
     /// A command has ended.
     CommandEnded(Box<CommandEnd>),
-    /// A rotation that a former daemon asked for was undone.
+    /// A rotation that a former daemon requested was undone.
     RotationUndone,
-    /// News of a rollout for whoever asked for it.
+    /// News of a rollout for its requester.
     Rollout { ticket: u64, news: RolloutNews },
-    /// Something is going to be done about the process of this instance: for this cause, in these words. Others may have to go first.
+    /// The process of this instance will be remedied, for this cause, in these words. Others may be
+    /// replaced first.
     Remedy { id: u32, cause: Cause, why: String },
-    /// The process of this instance was asked to end with so many requests under way, in these words.
+    /// The process of this instance got the stop signal while it had this many open requests, in
+    /// these words.
     Cut { id: u32, requests: u32, warning: String },
-    /// The program of an instance that a request added cannot be executed: the instance is deleted again.
+    /// The program of an instance that a request added cannot be executed. The instance is deleted
+    /// again.
     Unstartable,
-    /// The last lines of the process of this instance; none where it wrote nothing, or is forgotten.
+    /// The last lines of the process of this instance. Empty if it wrote nothing or was forgotten.
     LastLines { id: u32, lines: Vec<String> },
 }
 
 /// Request for a rollout.
 #[derive(Debug)]
 pub(crate) struct RolloutRequest {
-    /// Ticket ([`super::Ctx::ticket`]) by which whoever asks recognises the news.
+    /// Ticket ([`super::Ctx::ticket`]) that matches the news with the request.
     pub ticket: u64,
-    /// App.
+    /// Name of the app.
     pub app: String,
-    /// All of that app, in the order in which they are to be replaced.
+    /// All replacements of that app, in the order in which they happen.
     pub replacements: Vec<Replacement>,
-    /// Instances at the same time; 0 = as the app says.
+    /// Number of instances that are replaced at the same time; 0 = as the app sets it.
     pub parallel: u32,
-    /// Time for which the first one is watched beside the old ones; none = as the app says ([`ostler_core::rollout`]).
+    /// Time for which the first new instance is watched beside the old ones; `None` = as the app
+    /// sets it ([`ostler_core::rollout`]).
     pub canary_ms: Option<u64>,
     /// Whether each new process has to run for its `min_uptime` before it counts as ready.
     pub watches: bool,
@@ -161,24 +182,26 @@ pub(crate) struct Replacement {
 pub(crate) enum RolloutNews {
     /// Progress.
     Progress(Progress),
-    /// It cannot be: for these instances by the number that users know, for this reason.
+    /// The rollout is impossible for these instances (by the number that users know), for this
+    /// reason.
     Refused { app: String, ids: Vec<u32>, reason: String },
-    /// It is over.
+    /// The rollout is over.
     Ended(Box<RolloutReport>),
 }
 
-/// Work after the journal is written.
+/// Work that is done after the journal is written.
 #[derive(Debug)]
 pub(crate) enum Work {
     /// An effect of an instance.
     Effect(u32, Effect),
     /// The keeper may forget this exit.
     Ack(u64),
-    /// Something that the feature with this name does then ([`super::Feature::on_effect`]).
+    /// An effect that the feature with this name performs ([`super::Feature::on_effect`]).
     Feature(&'static str, u64),
 }
 
-/// Effects that were decided. Only a write of the journal gives them out, so nothing is done that a fresh daemon would not know.
+/// Effects that were decided. Only a write of the journal releases them, so a new daemon knows of
+/// everything that was done.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     waiting: VecDeque<Work>,
@@ -193,32 +216,33 @@ impl Effects {
         self.waiting.is_empty()
     }
 
-    /// All that was decided before this write.
+    /// Takes all effects that were decided before this write.
     pub(crate) fn take(&mut self, _: Written) -> VecDeque<Work> {
         std::mem::take(&mut self.waiting)
     }
 
-    /// What was taken and could not be done now comes before what was decided meanwhile.
+    /// Puts back effects that could not be performed now, before those decided since.
     pub(crate) fn put_back(&mut self, mut rest: VecDeque<Work>) {
         rest.append(&mut self.waiting);
         self.waiting = rest;
     }
 
-    /// Removes what is of no use any more.
+    /// Removes effects that are no longer useful.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Work) -> bool) {
         self.waiting.retain(keep);
     }
 }
 
-/// The connection of all calls that come through PM2's sockets: whose they are, that door knows by the number of the request.
+/// Connection number of all calls that come through PM2's sockets. The socket finds the caller by
+/// the number of the request.
 pub(crate) const PM2_CLIENT: u32 = u32::MAX;
 
-/// Request of a client that came through a door. It is answered by [`super::Ctx::reply`].
+/// Request of a client through a socket. It is answered by [`super::Ctx::reply`].
 #[derive(Debug)]
 pub(crate) struct Ask {
     /// The connection.
     pub client: u32,
-    /// Its number of the request.
+    /// Client's number of the request.
     pub id: u64,
     /// The caller.
     pub caller: Caller,
@@ -229,16 +253,16 @@ pub(crate) struct Ask {
 /// Caller at the other end of a connection, as the kernel knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// User.
+    /// User id.
     pub uid: u32,
-    /// Process, for the record only.
+    /// Process id, for the record only.
     pub pid: i32,
-    /// Person for whom it asks, as it says, for the record only.
+    /// Person that the caller claims to act for, for the record only.
     pub on_behalf_of: Option<Box<str>>,
 }
 
 impl Caller {
-    /// The origin for the record, with this word for the request.
+    /// Returns the origin for the record, with this word for the request.
     pub(crate) fn origin(self, command: impl Into<String>) -> Origin {
         let Self { uid, pid, on_behalf_of } = self;
         Origin::User { command: command.into(), uid, pid, on_behalf_of }

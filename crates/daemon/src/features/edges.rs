@@ -1,5 +1,5 @@
-//! Order of features where one must react before another one. Everything else may be in any order: the simulation plays the rows of the
-//! table in random orders that these edges allow.
+//! Order of features where one must react before another. All other orders are free: the simulation
+//! plays the rows of the table in random orders that these edges allow.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use ostler_core::text::fnv::fnv_64;
 
 use super::{Features, ROWS};
 
-/// Before, after, and why. An edge holds for each row that has both.
+/// Edges: before, after, and why. An edge holds for each row that has both features.
 const EDGES: &[(&str, &str, &str)] = &[
     ("sweeps", "rollouts", "what is left of a process is searched before its replacement is decided"),
     ("rollouts", "remediation", "a rollout replaces processes itself"),
@@ -25,7 +25,8 @@ thread_local! {
     static SEED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Gives features in this thread an order that this seed draws, as far as the edges allow. Without a seed it is that of the table.
+/// Gives the features in this thread a random order from this seed, as far as the edges allow.
+/// Without a seed, the order of the table applies.
 pub(crate) fn shuffle(seed: Option<u64>) {
     SEED.set(seed);
 }
@@ -35,7 +36,8 @@ pub(crate) fn allowed(row: &[&'static str]) -> Vec<&'static str> {
     SEED.get().map_or_else(|| row.to_vec(), |seed| shuffled(row, seed))
 }
 
-/// Each feature has a place in the order of the seed; one that must wait for others comes as soon as they have been.
+/// Orders the features by the seed. A feature that must wait for others comes as soon as they have
+/// come.
 fn shuffled(row: &[&'static str], seed: u64) -> Vec<&'static str> {
     let mut left = row.to_vec();
     left.sort_by_cached_key(|name| Rng::new(seed ^ fnv_64(name.as_bytes())).word());
@@ -46,12 +48,14 @@ fn shuffled(row: &[&'static str], seed: u64) -> Vec<&'static str> {
     order
 }
 
-/// Whether edges lead from one feature to the other, also by features that are not in the row.
+/// Returns whether edges lead from one feature to the other, also through features that are not in
+/// the row.
 fn is_before(first: &str, second: &str) -> bool {
     edges().iter().any(|(before, after)| *before == first && (*after == second || is_before(after, second)))
 }
 
-/// The declared edges, or those of `OSTLER_SIM_EDGES=a<b,c<d`, to find out which one a failing episode needs.
+/// Returns the declared edges, or those of `OSTLER_SIM_EDGES=a<b,c<d`, which helps to find the edge
+/// that a failing episode needs.
 fn edges() -> &'static [(&'static str, &'static str)] {
     static USED: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
     USED.get_or_init(|| match std::env::var("OSTLER_SIM_EDGES") {

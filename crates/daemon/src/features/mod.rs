@@ -1,8 +1,10 @@
-//! Features of the daemon, and the table of their reactions: who reacts to what, and in which order.
+//! Features of the daemon, and the table of their reactions: which features react to which
+//! occasion, in which order.
 //!
-//! A feature is a type with a state of its own. It reads slots, asks for what others do through the queue, and knows no other feature. To
-//! each occasion that it reacts to it has a method of that name, and its field stands in the row of that occasion. The compiler holds both
-//! together: a row without the method does not compile, and a method without a row is dead code.
+//! A feature is a type with its own state. It reads slots, requests work of other features through
+//! the queue, and knows no other feature. For each occasion that it reacts to, it has a method of
+//! that name, and its field is in the row of that occasion. The compiler enforces both: a row
+//! without the method does not compile, and a method without a row is dead code.
 
 #[macro_use]
 mod reactions;
@@ -124,7 +126,7 @@ features! {
 }
 
 reactions! {
-    // What happens to the daemon.
+    // Occasions of the daemon.
 
     /// The daemon is complete: the journal is read, and the processes that run are known.
     each on_boot() => log_writers, reclaim, sweeps, rollouts, runtime, autosave, autoscale, cron, home, hooks, lifetime, readiness, rotation, vanished, versioning, watch, pm2_sockets;
@@ -135,28 +137,32 @@ reactions! {
     /// A deadline of this feature came ([`crate::engine::Timers`]).
     owner on_timer(key: u64) => reclaim, rollouts, commands, jobs, runtime, actions, collecting, autosave, autoscale, keeper_watch, channels, cluster, cron, health, home, lifetime, limits, sockets, readiness, rotation, usage, vanished, versioning, watch, cgroups, native, pm2_sockets;
 
-    /// A descriptor of this feature is ready to be read, and perhaps to be written ([`crate::platform::reactor::Source::Feature`]).
+    /// A descriptor of this feature is ready to be read, and perhaps to be written
+    /// ([`crate::platform::reactor::Source::Feature`]).
     owner on_ready(key: u64, writable: bool) => last_lines, log_writers, reclaim, sweeps, commands, keeper_watch, channels, cluster, cron, health, home, readiness, rotation, watch, native, pm2_sockets;
 
-    /// An effect of this feature ([`crate::engine::Work::Feature`]): the journal has what led to it.
+    /// An effect of this feature can be performed ([`crate::engine::Work::Feature`]). Its cause is
+    /// in the journal.
     owner on_effect(key: u64) => reclaim, commands, readiness;
 
-    /// Nothing is left to do. A feature that queues something now is asked again after that is done, before the features behind it.
+    /// No work is left. If a feature queues something now, it is asked again after that is done,
+    /// before the features behind it.
     idle on_idle() => sweeps, rollouts, remediation, jobs, order, runtime, pm2_sockets;
 
-    /// All that happened in this turn was dispatched. What the kernel has to know (a timer on the wall clock) is set now.
+    /// All events of this turn were dispatched. Features pass their settings to the kernel now (a
+    /// timer on the wall clock, for example).
     each on_settled() => sweeps, keeper_watch, cluster, cron, sockets, rotation;
 
     /// The journal was written, and with it these events, the oldest first. They may be sent now.
     each on_journaled(events: &[Event]) => autosave, cron, native, pm2_sockets;
 
-    /// The turn is over: journal and keeper have what was decided, and answers may leave.
+    /// The turn is over: journal and keeper have all decisions, and answers may be sent.
     each on_turn_end() => reclaim, native, pm2_sockets;
 
-    /// The daemon exits after this: with everything, or for another daemon.
+    /// The daemon exits after this: everything stops, or another daemon takes over.
     each on_leave(ending: Ending) => log_writers, reclaim, sweeps, native, pm2_sockets;
 
-    // What happens to an instance.
+    // Occasions of an instance.
 
     /// An instance made a step. It is journaled before any effect of it is performed.
     each on_step(step: &InstanceStep<'_>) => last_lines, pid_files, log_writers, sweeps, remediation, jobs, order, autoscale, keeper_watch, cluster, cron, events, health, hooks, lifetime, limits, sockets, readiness, watch, cgroups;
@@ -164,7 +170,8 @@ reactions! {
     /// A transition of an instance is journaled, and is reported now.
     each on_transition(id: u32, transition: &Transition) => drains, pm2_log, pid_files, log_writers, rollouts, remediation, jobs, channels, cluster, hooks, sockets;
 
-    /// An instance serves from now on, in place of another process of the same number. It has not made a step.
+    /// An instance serves from now on, in place of another process of the same number. It has not
+    /// made a step.
     each on_serving(id: u32) => pid_files, health, limits;
 
     /// A deadline of an instance came. True if a feature handles it, so the instance gets no tick.
@@ -176,75 +183,85 @@ reactions! {
     /// An instance leaves the tables. Its number may be used again.
     each on_forgotten(id: u32) => drains, sweeps, remediation, commands, jobs, order, actions, collecting, keeper_watch, channels, cron, health, hooks, lifetime, limits, sockets, readiness, versioning, watch;
 
-    // The process of an instance, from its preparation to its end.
+    // Occasions of an instance's process, from its preparation to its end.
 
-    /// A process of an instance is about to be requested: features add what it gets. An error prevents the start.
+    /// A process of an instance is about to be requested. Features add what the process needs. An
+    /// error prevents the start.
     attempt on_prepare(id: u32, inc: u32, beside: &mut Beside) => log_writers, inspector, preload, tracing, input, channels, cluster, hooks, sockets, readiness, cgroups, pm2_sockets;
 
-    /// A command beside the process of an instance, for that instance, is about to be requested.
+    /// A command beside an instance's process is about to be requested, for that instance.
     attempt on_prepare_command(id: u32, beside: &mut Beside) => log_writers;
 
-    /// The next process of an instance is about to be created, in its cgroup if it has one: limits that the kernel enforces are set now.
+    /// The next process of an instance is about to be created, in its cgroup if it has one. Limits
+    /// that the kernel enforces are set now.
     each on_birth(id: u32) => limits;
 
-    /// The keeper is asked for a process of an instance. Its log files are open.
+    /// A process of an instance is about to be requested from the keeper. Its log files are open.
     each on_spawn(id: u32) => rotation, versioning, watch;
 
-    /// An instance has a process that no keeper held anything for: both manager processes were killed, and it continues.
+    /// The daemon adopted a running process of an instance. No keeper held anything for it, because
+    /// daemon and keeper were killed.
     each on_adopted(id: u32, process: ProcRef) => sockets;
 
-    /// A former daemon requested this process, and was killed before it noted what it gave to it.
+    /// A former daemon requested this process, and was killed before it journaled the process's
+    /// descriptors.
     each on_recognised(id: u32, pid: i32) => log_writers, preload;
 
-    /// The main process of an instance is another one from now on ([`ostler_core::lifecycle::Event::Followed`]), and the journal has that.
+    /// The main process of an instance has changed ([`ostler_core::lifecycle::Event::Followed`]),
+    /// and the journal has that.
     each on_follow(id: u32, inc: u32) => pid_files, handover;
 
-    /// The process of an instance is to get no new connections and to finish those it has. True if a feature arranges that.
+    /// The process of an instance should get no new connections and finish those it has. True if a
+    /// feature arranges that.
     any on_drain(id: u32, inc: u32) => sockets;
 
-    /// The main process of an instance has exited, or may have: what it sent before counts first. True if the journal needs some of it
-    /// before the feature is asked for the rest.
+    /// The main process of an instance has exited, or may have. Its messages before the exit count
+    /// first. True if the journal needs some of them before the feature handles the rest.
     any on_end(id: u32) => channels, readiness;
 
-    /// The main process of an instance is gone, or could not be started. The instance has not made the step that follows.
+    /// The main process of an instance is gone, or could not be started. The instance has not made
+    /// its next step yet.
     each on_process_gone(id: u32, inc: u32) => log_writers, reclaim, actions, collecting, keeper_watch, channels, cluster, readiness;
 
-    // The channel of a process.
+    // Occasions of a process's channel.
 
     /// The process of an instance sent this message over its channel.
     each on_message(id: u32, inc: u32, message: &Message) => drains, jobs, actions, collecting, channels, cluster, health, limits, readiness, native, pm2_sockets;
 
-    /// The capacity of an instance may have changed: its channel has room again, its worker answered, or it gets new connections or none.
+    /// The capacity of an instance may have changed: its channel has room again, its worker
+    /// answered, or it gets new connections or none.
     each on_capacity(id: u32) => cluster, sockets;
 
     /// The process of an instance has its first listening socket as a cluster worker.
     each on_listening(id: u32) => readiness;
 
-    /// The channel of an instance ended: nothing more can be read or sent. Not called for a process that is gone, which implies it.
+    /// The channel of an instance ended: nothing more can be read or sent. Not called for a process
+    /// that is gone, which implies it.
     each on_channel_ended(id: u32) => actions, collecting, cluster, health;
 
-    // Requests.
+    // Occasions of requests.
 
-    /// A client asks for something, through any of the sockets. Returned if no feature answers it.
+    /// A client sends a request, through any of the sockets. Returned if no feature answers it.
     offer on_ask(; ask: Ask) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
 
-    /// A feature requests something of another one. Returned if no feature does it.
+    /// A feature requests something of another. Returned if no feature does it.
     offer on_request(; request: Request) => last_lines, drains, handover, reclaim, sweeps, rollouts, remediation, commands, jobs, autosave, cluster, cron, usage;
 
     /// A request is done, or failed.
     each on_answer(answer: &Answer) => rollouts, commands, jobs, runtime, autoscale, health, hooks, limits, rotation;
 
-    /// A client's request was dispatched: its socket takes the answers, so that it counts what waits for a client that does not read. They
-    /// are sent when the turn is over.
+    /// A client's request was dispatched. Its socket takes the answers, to count the answers that
+    /// wait for a slow client. They are sent when the turn is over.
     each on_replies() => keeper_watch, native;
 
-    /// Keeper or daemon got this signal. True if a feature handles it; the features behind it are not asked.
+    /// Keeper or daemon got this signal. True if a feature handles it; the features behind it are
+    /// not asked.
     any on_signal(signal: i32) => runtime, home;
 
     /// The settings of the home may have changed.
     each on_settings() => autosave, rotation;
 
-    // The keeper, and what outlives the daemon.
+    // Occasions of the keeper, and of everything that outlives the daemon.
 
     /// The keeper reports something about itself.
     each on_keeper(message: &FromKeeper) => keeper_watch, update;
@@ -252,22 +269,26 @@ reactions! {
     /// The keeper reports a process that is no instance. True if it belongs to a feature.
     any on_child(key: u64, event: ChildEvent<'_>) => commands, runtime;
 
-    /// A daemon has begun, and its instances know what became of their processes. The keeper has these processes: none if it is a new one.
-    /// Main processes that outlived a former keeper are found by their marks. Before `on_boot`.
+    /// A new daemon runs, and its instances know what happened to their processes. The keeper has
+    /// these processes; a new keeper has none. Main processes that outlived a former keeper are
+    /// found by their marks. Before `on_boot`.
     each on_inventory(children: &[Child], leaders: &mut Leaders) => commands;
 
-    /// Another keeper watches these processes of all features. What the former one was asked for and did not do must be requested again.
+    /// Another keeper watches these processes of all features. Requests that the former keeper did
+    /// not carry out must be repeated.
     each on_new_keeper(others: &[(u64, ProcRef)]) => commands, runtime, keeper_watch, update, vanished;
 
-    /// A descriptor that the keeper held while there was no daemon, before `on_boot`. Returned if it belongs to no feature.
+    /// The keeper held this descriptor while no daemon ran. Called before `on_boot`. Returned if it
+    /// belongs to no feature.
     offer take_back(name: &str; fd: OwnedFd) => log_writers, reclaim, channels, cluster, sockets, readiness, watch, pm2_sockets;
 
-    /// Everything that the keeper held was taken back. Messages and ends of processes come after this.
+    /// The daemon took back everything that the keeper held. Messages and exits of processes come
+    /// after this.
     each on_taken_back() => cluster;
 }
 
 impl Features {
-    /// Takes what the journal has, before `on_boot`.
+    /// Restores the state of the features from the journal, before `on_boot`.
     pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         self.log_writers.restore(snapshot);
         self.reclaim.restore(snapshot);
@@ -276,13 +297,14 @@ impl Features {
         self.rotation.restore(snapshot);
     }
 
-    /// Returns the records that a journal that is written anew must have.
+    /// Returns the records that a rewritten journal must have.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let logs = self.log_writers.records().into_iter().chain(self.reclaim.records()).chain(self.rotation.records());
         logs.chain(self.rollouts.records()).chain(self.commands.records())
     }
 
-    /// Returns the descriptors that the keeper holds for features, by name: they outlive the daemon, and a new keeper gets them.
+    /// Returns the descriptors that the keeper holds for features, by name. They outlive the
+    /// daemon, and a new keeper gets them.
     pub(crate) fn held<'a>(&'a self, ctx: &'a Ctx) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
         let logs = self.log_writers.held(ctx).into_iter().chain(self.reclaim.held(ctx));
         let serving =
@@ -290,7 +312,8 @@ impl Features {
         logs.chain(serving).chain(self.watch.held(ctx)).chain(self.pm2_sockets.held(ctx))
     }
 
-    /// Returns processes that are no instances and still run after the keeper was killed, with their keys, for the next keeper to watch.
+    /// Returns processes that are no instances and still run after the keeper was killed. The next
+    /// keeper watches them under their keys.
     pub(crate) fn survivors(&mut self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
         self.commands.survivors(leaders)
     }

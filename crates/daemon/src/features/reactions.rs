@@ -19,14 +19,15 @@ macro_rules! features {
     };
 }
 
-/// Declares a method of `Features` for each row: it calls the method of the same name of the listed features, in their order.
+/// Declares a method of `Features` for each row. It calls the method of the same name of the listed
+/// features, in their order.
 ///
 /// - `each`: calls all.
 /// - `any`: stops at the first that returns true.
 /// - `attempt`: stops at the first that fails.
-/// - `offer`: passes the last argument to the next one as long as it is returned.
+/// - `offer`: passes the last argument to the next feature as long as it is returned.
 /// - `idle`: stops at the first that queued something.
-/// - `owner`: calls the one whose name is given.
+/// - `owner`: calls the feature of the given name.
 macro_rules! reactions {
     ($($(#[$doc:meta])* $kind:ident $name:ident($($args:tt)*) => $($feature:ident),+;)*) => {
         impl Features {
@@ -106,7 +107,8 @@ macro_rules! in_order {
     };
 }
 
-/// Runs the block once for each feature, in an order that the declared edges allow: the simulation plays all of them.
+/// Runs the block once for each feature, in an order that the declared edges allow. The simulation
+/// plays all of them.
 #[cfg(test)]
 macro_rules! in_order {
     ($self:ident, $each:ident in $($feature:ident),+ => $block:block) => {

@@ -1,4 +1,5 @@
-//! `instances: {min, max, cpu}`: has the load of such apps measured, and scales them as the core decides.
+//! `instances: {min, max, cpu}`: measures the load of such apps, and scales them as the core
+//! decides.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ pub(crate) struct Autoscale {
 
 impl Autoscale {
     pub(crate) const NAME: &str = "autoscale";
-    /// Time of the next reading; none where no app scales itself.
+    /// Time of the next reading; unset if no app scales itself.
     const READ: Key = (Self::NAME, 0);
 }
 
@@ -27,7 +28,7 @@ impl Autoscale {
         }
     }
 
-    /// A process runs: somebody may have to look at its load from now on.
+    /// Schedules a reading when a process runs whose load may have to be measured.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if matches!(step.event, Event::Spawned { .. }) && ctx.state.slots.get(step.id).is_some_and(scales_itself) {
             ctx.outbox.timers.set_if_none(Self::READ, ctx.now.mono_ms + INTERVAL_MS);
@@ -72,7 +73,7 @@ fn scales_itself(slot: &Slot) -> bool {
     slot.spec().autoscale.is_some()
 }
 
-/// Instances of each app that scales itself; one on its way down is none of them any more.
+/// Returns the instances of each app that scales itself, without those on their way down.
 fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
     let leaves = |state: &State| {
         matches!(state, State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } | State::Gone)

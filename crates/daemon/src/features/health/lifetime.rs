@@ -1,4 +1,5 @@
-//! `max_lifetime`: an instance that has run for so long is replaced, without a gap where two processes can have its ports.
+//! `max_lifetime`: an instance that has run for this long is replaced, without a gap if two
+//! processes can share its ports.
 
 use ostler_core::lifecycle::{Event, Origin, PolicyName, State};
 use ostler_core::text::units::in_seconds;
@@ -8,10 +9,11 @@ use crate::engine::{Ctx, InstanceStep, Request};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
-/// Time until it is asked for again, where nothing came of it: a reload of a user was under way.
+/// Time until the next request if the last one had no effect because a user's reload was in
+/// progress.
 const RETRY_MS: u64 = 60_000;
 
-/// Deadlines of instances. What they follow from is in the journal, so there is no other state.
+/// Deadlines of instances. They follow from the journal, so there is no other state.
 #[derive(Debug, Default)]
 pub(crate) struct Lifetime;
 
@@ -24,7 +26,7 @@ impl Lifetime {
     }
 }
 
-/// Time at which it has run for long enough.
+/// Returns the time at which the instance reaches its lifetime.
 fn due_ms(slot: &Slot) -> Option<u64> {
     let lifetime_ms = slot.spec().restart.max_lifetime_ms?;
     match slot.durable.instance.state {
@@ -33,7 +35,7 @@ fn due_ms(slot: &Slot) -> Option<u64> {
     }
 }
 
-/// Instances of one app that have: they are replaced one after the other.
+/// Returns the instances of one app that have reached it. They are replaced one after the other.
 fn due_of(ctx: &Ctx, app: &str) -> Vec<u32> {
     let is_due = |slot: &&Slot| due_ms(slot).is_some_and(|due_ms| due_ms <= ctx.now.mono_ms);
     ctx.state.slots.serving().filter(|slot| slot.spec().key() == app).filter(is_due).map(|slot| slot.durable.id).collect()
@@ -48,7 +50,7 @@ impl Lifetime {
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let is_limited = |slot: &Slot| slot.spec().restart.max_lifetime_ms.is_some();
-        // An attempt at the end of which nothing was done is repeated at its time.
+        // A tick without effect must not move the deadline, which repeats the attempt.
         if !matches!(step.event, Event::Tick) && ctx.state.slots.get(step.id).is_some_and(is_limited) {
             Self::follow(ctx, step.id);
         }
@@ -89,7 +91,8 @@ mod tests {
     use super::*;
     use crate::engine::{Input, Played, reacts};
 
-    /// Two instances of an app that may live for a minute, the second started 10 s after the first.
+    /// Returns two instances of an app with a lifetime of one minute. The second started 10 s after
+    /// the first.
     fn two(mode: ExecMode) -> (Played, Lifetime, [u32; 2]) {
         let (mut played, mut lifetime) = (Played::new(&[]), Lifetime);
         let mut spec =
@@ -119,7 +122,7 @@ mod tests {
     fn workers_are_replaced_together_without_a_gap() {
         let (mut played, mut lifetime, ids) = two(ExecMode::Cluster);
         played.ctx.state.slots.begin_replacing("app");
-        // A user's reload is under way: later.
+        // A user's reload is in progress, so the replacement comes later.
         played.pass(&mut lifetime, 60_000);
         assert!(played.queued().is_empty());
         played.ctx.state.slots.end_replacing("app");

@@ -1,4 +1,4 @@
-//! Health: checks, limits, and what follows from them.
+//! Health: checks, limits, and the reactions to them.
 
 pub(crate) mod autoscale;
 pub(crate) mod checks;

@@ -1,8 +1,11 @@
-//! Saved list: `save`, and saving it by itself when the list changes, where that is switched on: `OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings.
+//! Saved list: `save`, and automatic saving when the list changes, if that is on
+//! (`OSTLER_AUTOSAVE=on`, or `autosave` in the home's settings).
 //!
-//! A moment after a change the list is compared with what was saved last, by the numbers of its descriptions; only a difference is
-//! written. Two things are never done: a list is not replaced by an empty one before this daemon had any app (a boot must not wipe it
-//! out), and what `kill` leaves is not saved. The first list that a daemon saves leaves the one before as the backup, as `save` does.
+//! A moment after a change the list is compared with the last saved one, by the numbers of its
+//! descriptions. Only a difference is written. Two lists are never written. An empty list does not
+//! replace a saved one before this daemon had any app, so a boot cannot erase it. The list that
+//! remains after `kill` is not saved. The first list that a daemon saves keeps the former one as
+//! the backup, as `save` does.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -16,20 +19,20 @@ use crate::state::slots::{Slots, saved};
 
 /// Time in which a burst of changes is collected.
 const COLLECT_MS: u64 = 1_000;
-/// Time until another attempt after a failure, when nothing changes.
+/// Time until the next attempt after a failure, if nothing changes.
 const RETRY_MS: u64 = 30_000;
 
-/// State of the autosave: whether it is on, and what was saved last.
+/// State of autosave: whether it is on, and the last saved list.
 #[derive(Debug, Default)]
 pub(crate) struct Autosave {
     is_on: bool,
-    /// Fingerprint of the list that was saved last by this daemon.
+    /// Fingerprint of the last list that this daemon saved.
     saved: Option<u64>,
 }
 
 impl Autosave {
     pub(crate) const NAME: &str = "autosave";
-    /// The one deadline that there is.
+    /// Timer of the next save.
     const LOOK: Key = (Self::NAME, 0);
 
     fn read_settings(&mut self, ctx: &mut Ctx) {
@@ -38,7 +41,7 @@ impl Autosave {
         self.on_journaled(ctx, &[]);
     }
 
-    /// Saves what is not saved yet: also before everything is stopped.
+    /// Saves unsaved changes, also before everything is stopped.
     fn save_now(&mut self, ctx: &mut Ctx) {
         if !self.is_on {
             return;
@@ -66,7 +69,7 @@ impl Autosave {
 }
 
 impl Autosave {
-    /// What this daemon found is saved soon, too.
+    /// The apps that this daemon took over are saved soon, too, because they are journaled.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
     }
@@ -75,7 +78,7 @@ impl Autosave {
         self.read_settings(ctx);
     }
 
-    /// Time in which a burst of changes is collected.
+    /// Starts the time in which a burst of changes is collected.
     pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if self.is_on {
             ctx.outbox.timers.set_if_none(Self::LOOK, ctx.now.mono_ms.saturating_add(COLLECT_MS));
@@ -107,7 +110,7 @@ impl Autosave {
     }
 }
 
-/// Saves the list because a user wants it, the one before as the backup.
+/// Saves the list for a user, and keeps the former one as the backup.
 fn save(ctx: &Ctx, force: bool, files: Option<&SavedFiles>) -> Response {
     if ctx.state.slots.nothing_to_save() && !force {
         return Response::Failed(Failure::NothingToSave);
@@ -120,11 +123,13 @@ fn save(ctx: &Ctx, force: bool, files: Option<&SavedFiles>) -> Response {
     }
 }
 
-/// Fingerprint of the list: descriptions, environments, and what the user wants of each.
+/// Returns the fingerprint of the list: descriptions, environments, and the state that the user
+/// wants for each instance.
 fn fingerprint(slots: &Slots) -> u64 {
     let mut hasher = DefaultHasher::new();
     for slot in slots.serving().filter(|slot| !slot.spec().is_module()) {
-        // A job comes and goes by itself; what the user wants of it is whether its times count.
+        // A job starts and exits by itself. The user's wish concerns only whether its schedule is
+        // on.
         let is_up = slot.durable.instance.wanted == Wanted::Up && !slot.spec().is_job();
         let ticks = slot.spec().cron.as_ref().map(|cron| slot.durable.ticks.saved(cron.catch_up));
         (slot.durable.pm_id, slot.app().id, slot.base().id, is_up, ticks).hash(&mut hasher);
@@ -180,7 +185,7 @@ mod tests {
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
         assert!(autosave.is_on);
-        // What makes no sense changes nothing, and is logged once, whoever reads it.
+        // Broken settings change nothing, and are logged only once.
         std::fs::write(&elsewhere, "{ \"").unwrap();
         autosave.on_settings(&mut played.ctx);
         autosave.on_settings(&mut played.ctx);
@@ -196,7 +201,7 @@ mod tests {
         serde_json::from_str::<Vec<serde_json::Value>>(&text).map_or(0, |list| list.len())
     }
 
-    /// One that is on, with a list of one app.
+    /// Returns an autosave that is on, with a list of one app.
     fn with_an_app() -> (Played, Autosave) {
         let mut played = Played::new(&[]);
         std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
@@ -215,7 +220,7 @@ mod tests {
         assert_eq!(lists(&played), 0);
         played.pass(&mut autosave, 1);
         assert_eq!((lists(&played), played.ctx.outbox.timers.next_ms()), (1, None));
-        // What changes nothing of the list is not written.
+        // A change that does not affect the list writes nothing.
         std::fs::remove_file(&played.ctx.io.settings.paths.dump).unwrap();
         autosave.on_journaled(&mut played.ctx, &[]);
         played.pass(&mut autosave, COLLECT_MS);
@@ -253,7 +258,7 @@ mod tests {
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!(lists(&played), 0);
 
-        // A daemon that had no app yet.
+        // This daemon has had no app yet.
         let mut played = Played::new(&[]);
         std::fs::write(played.ctx.io.settings.conf.path(), r#"{"autosave": true}"#).unwrap();
         std::fs::write(&played.ctx.io.settings.paths.dump, "[{}]").unwrap();
@@ -266,7 +271,7 @@ mod tests {
     #[test]
     fn what_could_not_be_saved_is_tried_again() {
         let (mut played, mut autosave) = with_an_app();
-        // Its place is taken.
+        // The path is occupied by a folder.
         std::fs::create_dir_all(played.ctx.io.settings.paths.dump.join("x")).unwrap();
         played.pass(&mut autosave, COLLECT_MS);
         assert!(played.log().contains("autosave: "), "{}", played.log());

@@ -1,9 +1,12 @@
-//! Watch over the home as a place: that it can be reached, and that it is where it was.
+//! Watch over the home as a place: that it can be reached, and that it is at its path.
 //!
-//! What is removed from it comes back: the socket by which clients find us, the lock that keeps a second keeper out, the file with the keeper's pid, which
-//! another manager removes that had the same home, the whole folder. A folder that was moved is left where it is (its socket still leads to us), which is logged; the keeper refuses to make another in its old place.
-//! The kernel reports changes to these alone, so nothing wakes us when we write in the home or when nothing happens; a client that
-//! finds no socket has the keeper asked by a signal ([`HomeWatch::look`]).
+//! The daemon restores removed parts of the home. These are the socket by which clients find it,
+//! the lock that keeps a second keeper out, the keeper's pid file, and the whole folder. Another
+//! manager that had the same home removes the pid file, for example. A folder that was moved stays
+//! at its new path, where its socket still works. The daemon logs that; the keeper refuses to make
+//! another folder at the old path. The kernel reports only changes of these parts, so the daemon's
+//! own writes do not wake it. If a client finds no socket, it sends the keeper a signal, which
+//! causes a check ([`HomeWatch::look`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -20,9 +23,9 @@ use rustix::io::Errno;
 use crate::engine::{Ask, Ctx, Input, Key};
 use crate::platform::reactor::{LISTENER, Reactor, Source};
 
-/// Time to wait: whoever removes the whole folder is not done when the first file is gone.
+/// Delay of the check, because the removal of a whole folder takes a moment after the first file.
 const SETTLE_MS: u64 = 50;
-/// Attempts where somebody else has the lock of a new folder for a moment.
+/// Most attempts if another process holds the lock of a new folder for a moment.
 const TRIES: u32 = 100;
 
 /// Device and inode.
@@ -32,26 +35,26 @@ type FileId = (u64, u64);
 #[derive(Debug, Default)]
 pub(crate) struct HomeWatch {
     inotify: Option<Inotify>,
-    /// The folder itself, wherever it is.
+    /// Folder itself, at any path.
     folder: Option<OwnedFd>,
-    /// The socket as it lies in the folder.
+    /// Socket file in the folder.
     socket: Option<FileId>,
     tries: u32,
-    /// Path to which it was moved, as was logged.
+    /// Path after the last move that was logged.
     reported: Option<PathBuf>,
-    /// The file with the keeper's pid is elsewhere.
+    /// Whether the file with the keeper's pid is outside the home.
     has_pid_elsewhere: bool,
 }
 
-/// Trouble of the home.
+/// State of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Finding {
     Fine,
-    /// It is elsewhere, and can be reached there.
+    /// It is at another path, and can be reached there.
     Moved,
-    /// Something that belongs into it is missing.
+    /// A part of it is missing.
     Incomplete,
-    /// It does not exist any more.
+    /// The folder does not exist any more.
     Gone,
 }
 
@@ -82,16 +85,17 @@ impl HomeWatch {
         self.folder = rustix::fs::open(home, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok();
     }
 
-    /// The present path of the folder; `None` where it does not exist any more.
+    /// Returns the present path of the folder; `None` if it does not exist any more.
     fn place(&self) -> Option<PathBuf> {
         let folder = self.folder.as_ref()?;
-        // A removed folder has no links, or where the file system does not count them, a name that shows it.
+        // A removed folder has no links. If the file system does not count links, the name shows
+        // the removal.
         let path = std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()?;
         let is_removed = rustix::fs::fstat(folder).is_ok_and(|stat| stat.st_nlink == 0) || path.to_string_lossy().ends_with(" (deleted)");
         (!is_removed).then_some(path)
     }
 
-    /// A path into the folder that is right wherever it is.
+    /// Returns a path into the folder that is valid even if the folder was moved.
     fn within(&self, name: &str) -> Option<PathBuf> {
         Some(PathBuf::from(format!("/proc/self/fd/{}/{name}", self.folder.as_ref()?.as_raw_fd())))
     }
@@ -113,7 +117,7 @@ impl HomeWatch {
         let Some(folder) = self.within("") else { return };
         let Ok(inotify) = Inotify::new() else { return };
         let of_itself = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
-        // What cannot be watched is still looked at when a client asks.
+        // Parts that cannot be watched are still checked when a client sends the signal.
         let _ = inotify.watch(&folder, of_itself | WatchFlags::ONLYDIR);
         for name in [SOCKET_FILE, LOCK_FILE, PID_FILE] {
             let _ = inotify.watch(folder.join(name), of_itself | WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW);
@@ -123,11 +127,11 @@ impl HomeWatch {
 }
 
 impl HomeWatch {
-    /// Begins to watch. What is missing comes back at once.
+    /// Starts the watch, and restores missing parts at once.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.open(&ctx.io.settings.home);
         self.has_pid_elsewhere = ctx.io.settings.paths.pid != ctx.io.settings.home.join(PID_FILE);
-        // A daemon that died in the moment in which it had made a socket leaves one that nobody listens at.
+        // If a daemon died just after it made a socket, no process listens on that socket.
         let leads_somewhere = self.within(SOCKET_FILE).is_some_and(|path| !matches!(socket::connect_at(&path), Err(Errno::CONNREFUSED)));
         let folder = self.folder.as_ref().filter(|_| leads_somewhere);
         self.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
@@ -135,7 +139,7 @@ impl HomeWatch {
         self.look(ctx);
     }
 
-    /// Handles SIGHUP, which a client sends that does not find us.
+    /// Handles SIGHUP, which a client sends if it does not find the daemon.
     pub(crate) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
         let is_ours = signal == HUP;
         if is_ours {
@@ -144,7 +148,7 @@ impl HomeWatch {
         is_ours
     }
 
-    /// Handles a change of what is written in it.
+    /// Handles a client's report that the settings have changed.
     pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
@@ -169,7 +173,7 @@ impl HomeWatch {
 }
 
 impl HomeWatch {
-    /// Looks whether clients find us, and sees to it.
+    /// Checks that clients can reach the daemon, and repairs the home if not.
     fn look(&mut self, ctx: &mut Ctx) {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
@@ -211,7 +215,7 @@ impl HomeWatch {
         self.reported = place;
     }
 
-    /// Puts back what is missing.
+    /// Restores the missing parts.
     fn complete(&mut self, ctx: &mut Ctx) {
         match self.restore(ctx) {
             Ok(()) => {
@@ -220,7 +224,7 @@ impl HomeWatch {
                 match self.find(&ctx.io.settings.home, &ctx.io.lock) {
                     Finding::Fine => {}
                     Finding::Moved => self.log_move(ctx),
-                    // Removed once more before it was watched.
+                    // A part was removed again before it was watched.
                     Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("the new home was removed again")),
                 }
             }
@@ -243,11 +247,11 @@ impl HomeWatch {
         if id_in(folder, LOCK_FILE) != id_of(&ctx.io.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
             ctx.io.lock = lock.ok_or_else(|| format!("another process holds {LOCK_FILE}"))?;
-            // First of all: whoever looks for us reads it.
+            // This comes first, because clients that search for the daemon read it.
             let keeper = ProcRef::of(ctx.io.keeper.pid());
             let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.io.lock.as_fd(), keeper));
             ctx.io.keeper.hold(HELD_LOCK, ctx.io.lock.as_fd());
-            // Files of a moment ago are gone with the old lock.
+            // The other files were lost together with the old lock.
             ctx.state.state_file.distrust();
             marked.map_err(|error| format!("write {LOCK_FILE}: {error}"))?;
         }

@@ -1,4 +1,4 @@
-//! Figures of the machine. They are not read while nobody asks: rates are those between two questions.
+//! Figures of the machine. They are read only on request; rates are those between two requests.
 
 use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Request, Response};
 use ostler_proto::host::round;
@@ -6,13 +6,13 @@ use ostler_sys::machine::host::HostSample;
 
 use crate::engine::{Ask, Ctx};
 
-/// Shortest time over which rates mean something.
+/// Shortest time over which rates are meaningful.
 const SHORTEST_MS: u64 = 1000;
 
 /// State of the readings.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
-    /// Begin of the next rates.
+    /// Start of the next rates.
     before: Option<(u64, HostSample)>,
     said: Option<(u64, HostReport)>,
 }
@@ -31,7 +31,7 @@ impl Host {
 impl Host {
     pub(crate) const NAME: &str = "host";
 
-    /// The answer, from the figures since the last question.
+    /// Returns the answer, from the figures since the last request.
     fn report(&mut self, ctx: &Ctx) -> Response {
         let off = ctx.io.settings.conf.section("pm2").and_then(|section| section.get("sysmonit"));
         if off.is_some_and(|value| *value == false || value == "false") {
@@ -44,7 +44,7 @@ impl Host {
             return Response::Host(Some(Box::new(report.clone())));
         }
         let sample = HostSample::take();
-        // At first: since the machine was started, which is when its counters were zero.
+        // The first rates start at the boot of the machine, when its counters were zero.
         let (at, before) = self.before.take().unwrap_or_default();
         let report = rates(&before, &sample, now_ms.saturating_sub(at).max(1));
         self.before = Some((now_ms, sample));
@@ -55,7 +55,7 @@ impl Host {
 
 fn rates(before: &HostSample, now: &HostSample, within_ms: u64) -> HostReport {
     let seconds = within_ms as f64 / 1000.0;
-    // A counter that fell begins anew: the interface is another one.
+    // If a counter fell, the interface was replaced and its counters restarted.
     let mb_s = |before: u64, now: u64| round(now.saturating_sub(before) as f64 / f64::from(1 << 20) / seconds, 3);
     let per_min = |before: u64, now: u64| round(now.saturating_sub(before) as f64 * 60.0 / seconds, 1);
     let both = |rate: &dyn Fn(u64, u64) -> f64, before: (u64, u64), now: (u64, u64)| (rate(before.0, now.0), rate(before.1, now.1));

@@ -1,12 +1,16 @@
-//! Watch over the keeper: one that lives and does nothing (stopped, in an endless loop, blocked) is noticed, killed and replaced.
+//! Watch over the keeper. A keeper that lives but does nothing (stopped, in an endless loop,
+//! blocked) is noticed, killed and replaced.
 //!
-//! Nothing is asked at rest, so nothing wakes up. The daemon asks (`Ping`) a second after it sent the keeper an order, or saw a main process
-//! end by its descriptor; and at once when a client asks for something while the kernel shows the keeper as stopped. Time alone proves
-//! nothing on a busy machine: until the answer comes the daemon reads what the keeper is doing, and judges by the same rules as the keeper
-//! judges the daemon ([`Watchdog`]).
+//! At rest the daemon sends nothing, so nothing wakes up. It sends `Ping` a second after it sent
+//! the keeper an order, or saw a main process exit by its descriptor. It sends `Ping` at once if a
+//! client sends a request while the kernel shows the keeper as stopped. On a busy machine, time
+//! alone proves nothing. Until the answer comes, the daemon therefore reads the keeper's activity,
+//! and judges by the same rules as the keeper judges the daemon ([`Watchdog`]).
 //!
-//! A keeper that hangs gets SIGKILL. Its link ends then, and the rest is as for a keeper that another process killed. A keeper that is
-//! process 1, or in front of a container or terminal, cannot be replaced: stopped it gets SIGCONT, else the fault is only reported.
+//! A keeper that hangs gets SIGKILL. Its link then closes, and the daemon continues as for a keeper
+//! that another process killed. A keeper that is process 1, or in the foreground of a container or
+//! terminal, cannot be replaced. If it is stopped, it gets SIGCONT; otherwise the fault is only
+//! reported.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,15 +29,15 @@ use crate::state::slots::Slot;
 #[derive(Debug, Default)]
 pub(crate) struct KeeperWatch {
     watchdog: Watchdog,
-    /// True if an order was sent, or an exit was seen, after the last `Ping`.
+    /// Whether an order was sent, or an exit was seen, after the last `Ping`.
     is_owed: bool,
-    /// True if a `Ping` is not answered.
+    /// Whether a `Ping` is unanswered.
     is_asked: bool,
     /// Main processes by instance.
     mains: BTreeMap<u32, Main>,
 }
 
-/// A main process whose end the daemon sees by itself.
+/// Main process whose exit the daemon itself can see.
 #[derive(Debug)]
 struct Main {
     key: u64,
@@ -56,15 +60,17 @@ impl KeeperWatch {
         self.forget_main(ctx, id);
     }
 
-    /// A main process has ended: the keeper has to report that.
+    /// Handles the exit of a main process, which the keeper has to report, too.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some(main) = u32::try_from(key).ok().and_then(|id| self.forget_main(ctx, id)) else { return };
-        // If the keeper is killed meanwhile, its successor is not the parent, and does not know how the process ended.
+        // If the keeper is killed before it reports, its successor is not the parent and does not
+        // know how the process exited.
         ctx.io.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
         self.is_owed = true;
     }
 
-    /// Every message proves that the keeper works; only `Pong` proves that it has read what was sent before.
+    /// Handles a message, which proves that the keeper works. Only `Pong` proves that it has read
+    /// all earlier orders.
     pub(crate) fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
         self.watchdog.on_answer();
         self.is_asked &= *message != FromKeeper::Pong;
@@ -77,7 +83,8 @@ impl KeeperWatch {
         (self.watchdog, self.is_owed, self.is_asked) = (Watchdog::default(), false, false);
     }
 
-    /// A client asked for something. A keeper that is stopped at rest is found now.
+    /// Checks the keeper when a client sends a request. This finds a keeper that was stopped at
+    /// rest.
     pub(crate) fn on_replies(&mut self, ctx: &mut Ctx) {
         let Some(found) = ctx.io.keeper.process().and_then(|keeper| activity(keeper.pid).ok()) else { return };
         if matches!(found.state, b'T' | b't') {
@@ -86,7 +93,7 @@ impl KeeperWatch {
     }
 
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
-        // Where processes cannot be seen (`hidepid`), a silence could not be judged.
+        // If processes are hidden (`hidepid`), a silence cannot be judged.
         self.is_owed = ctx.io.keeper.process().is_some() && (self.is_owed | ctx.io.keeper.take_sent());
         if self.is_owed {
             self.watchdog.expect(ctx.now.mono_ms);
@@ -96,7 +103,7 @@ impl KeeperWatch {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         let Some(keeper) = ctx.io.keeper.process() else { return };
-        // The end of its link shows that it is gone.
+        // If the keeper is gone, the end of its link shows that.
         let found = activity(keeper.pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
         if self.doubt(ctx, found) {
             return;
@@ -119,8 +126,8 @@ impl KeeperWatch {
     pub(crate) const NAME: &str = "keeper_watch";
     const LOOK: Key = (Self::NAME, 0);
 
-    /// Opens a descriptor of the main process of an instance. Without one (a sandbox refuses it, or descriptors are short) its end shows with
-    /// the next order.
+    /// Opens a descriptor of the main process of an instance. If that fails (a sandbox refuses it,
+    /// or descriptors are short), the next order shows its exit.
     fn watch_main(&mut self, ctx: &mut Ctx, id: u32) {
         self.forget_main(ctx, id);
         if ctx.io.keeper.process().is_none() || !ctx.io.fds.has_plenty() {
@@ -143,7 +150,8 @@ impl KeeperWatch {
         Some(main)
     }
 
-    /// Begins to look at the keeper, and asks it. False: that is done already.
+    /// Starts to observe the keeper, and sends it a `Ping`. Returns false if it is observed
+    /// already.
     fn doubt(&mut self, ctx: &mut Ctx, found: Activity) -> bool {
         let begins = self.watchdog.doubt(ctx.now.mono_ms, found);
         if begins && !self.is_asked {
@@ -153,7 +161,8 @@ impl KeeperWatch {
         begins
     }
 
-    /// Ends a hang. If that does not help, as with a process that the kernel blocks, the same verdict comes again.
+    /// Handles a hang. If the kernel blocks the process, that does not help, and the same verdict
+    /// comes again.
     fn end_hang(&mut self, ctx: &mut Ctx, keeper: ProcRef, hang: Hang) {
         self.watchdog.on_answer();
         self.watchdog.expect(ctx.now.mono_ms);
@@ -174,8 +183,8 @@ impl KeeperWatch {
     }
 }
 
-/// True if another keeper can take the place of this one. Process 1 cannot be killed from inside; the end of a keeper in front of a container
-/// or terminal is the end of everything.
+/// Returns true if another keeper can replace this one. Process 1 cannot be killed from inside. If
+/// a keeper in the foreground of a container or terminal exits, everything exits.
 fn is_replaceable(pid: i32) -> bool {
     pid != 1 && std::env::var_os(RUNTIME_VAR).is_none()
 }
@@ -205,7 +214,7 @@ mod tests {
         assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
         played.pass(&mut watch, 1000);
         assert!(watch.is_asked && !watch.is_owed);
-        // What came before the answer proves nothing about the order.
+        // A message before the answer proves nothing about the order.
         watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
         watch.on_settled(&mut played.ctx);
         assert!(due(&played).is_some());

@@ -1,4 +1,4 @@
-//! Home and machine: saved lists, the place of the home, updates, the end of everything.
+//! Home and machine: saved lists, the place of the home, updates, and shutdown.
 
 pub(crate) mod autosave;
 pub(crate) mod home_watch;

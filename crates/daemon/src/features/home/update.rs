@@ -1,4 +1,5 @@
-//! `update`, and whether keeper and daemon are alive: requests that only the keeper can answer.
+//! `update` command, and checks whether keeper and daemon are alive. Only the keeper can answer
+//! these requests.
 
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_proto::control::{Failure, Request, Response};
@@ -12,19 +13,20 @@ use crate::engine::{Ask, Caller, Ctx};
 pub(crate) struct Update {
     /// Caller of an update that waits for the answer, and the cause of the update.
     updater: Option<(u32, u64, Cause)>,
-    /// Callers that asked whether the keeper is alive, too.
+    /// Callers that requested a check of the keeper.
     pulses: Vec<(u32, u64)>,
 }
 
 impl Update {
     pub(crate) const NAME: &str = "update";
 
-    /// Begins an update. The answer comes when the new keeper reports that this daemon may end, or the old one that the update failed.
+    /// Starts an update. The answer comes when the new keeper reports that this daemon may exit, or
+    /// the old keeper reports a failure.
     fn begin(&mut self, ctx: &mut Ctx, (client, id): (u32, u64), caller: Caller, exe: &str) {
-        // What is known by now goes on with the apps.
+        // Facts that were found by now are kept with the apps.
         ctx.learn();
         ctx.io.keeper.upgrade(exe.into());
-        // The next daemon knows by it that it is no accident that there is another.
+        // The event shows the next daemon that the change of daemons was intended.
         let cause = Cause::from(&caller.origin("update"));
         ctx.emit_for_manager(What::UpdateBegun, cause.clone());
         self.updater = Some((client, id, cause));
@@ -75,7 +77,7 @@ impl Update {
         }
     }
 
-    /// Handles a new keeper: the one that was asked is gone.
+    /// Handles a new keeper: the keeper that got the `Ping` is gone.
     pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if !self.pulses.is_empty() {
             ctx.io.keeper.send(ToKeeper::Ping);
@@ -123,7 +125,7 @@ mod tests {
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
         assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
-        // The next daemon reports who wanted it.
+        // The next daemon reports the user who requested it.
         played.events();
         let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
         assert_eq!(played.ctx.state.events.update_under_way(), Some(by));

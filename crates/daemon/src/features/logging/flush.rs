@@ -1,4 +1,4 @@
-//! `flush`: log files are emptied.
+//! `flush` command: empties log files.
 
 use ostler_core::logs::files::own_stream;
 use ostler_proto::control::{Failure, Request, Response};
@@ -6,7 +6,7 @@ use ostler_proto::control::{Failure, Request, Response};
 use crate::engine::{Ask, Ctx};
 use crate::platform::rights::Rights;
 
-/// It has no state of its own.
+/// Handler of `flush`. It has no state.
 #[derive(Debug, Default)]
 pub(crate) struct Flush;
 
@@ -46,7 +46,8 @@ fn flush(ctx: &mut Ctx, target: Option<&str>, own: Option<String>) -> Response {
     }
     let mut paths: Vec<String> = Vec::new();
     for (path, rights) in logs {
-        // Only plain files can be emptied; `/dev/null`, pipes and terminals keep nothing, and the runtime's own output is not the app's.
+        // Only plain files can be emptied. `/dev/null`, pipes and terminals keep nothing, and the
+        // runtime's own output does not belong to the app.
         if own_stream(&path).is_some() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Logging: what happens to log files while apps write them.
+//! Logging: operations on log files while apps write them.
 
 pub(crate) mod flush;
 pub(crate) mod last_lines;

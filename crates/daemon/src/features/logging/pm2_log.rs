@@ -1,4 +1,4 @@
-//! Usual lines of PM2's log about the events of instances, because scripts look for them.
+//! Usual lines of PM2's log about the events of instances. Scripts search for them.
 
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{Ending, Late, Transition};
@@ -8,7 +8,7 @@ use crate::engine::Ctx;
 use crate::platform::log::DaemonLog;
 use crate::state::slots::{Slot, why};
 
-/// Writer of these lines. It has no state: all it needs is in the transition and on the slot.
+/// Writer of these lines. It has no state: it reads the transition and the slot.
 #[derive(Debug, Default)]
 pub(crate) struct Pm2Log;
 
@@ -20,14 +20,15 @@ impl Pm2Log {
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         write_line(&mut ctx.io.log, slot, transition, ctx.now);
-        // The two processes of a reload are one instance: the events of the one that does not serve are reported by the rollout.
+        // The two processes of a reload are one instance. The rollout reports the events of the
+        // process that does not serve.
         if let Some(event) = event(transition).filter(|_| slot.is_seen()) {
             ctx.io.log.event(event, &slot.spec().name);
         }
     }
 }
 
-/// PM2's word for the transition, for those who read our lines as JSON.
+/// Returns PM2's word for the transition, for programs that read our lines as JSON.
 fn event(transition: &Transition) -> Option<&'static str> {
     match transition {
         Transition::Launched => Some("start"),
@@ -85,7 +86,7 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
         }
         Transition::Overlimit { unstable } => write_overlimit(log, slot, *unstable),
         Transition::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", why(record))),
-        // Who runs a hook has a line for it, and who drains.
+        // The hook and the drain log these lines themselves.
         Transition::HookFailed { .. }
         | Transition::DrainTimeout
         | Transition::RestartScheduled { .. }

@@ -1,20 +1,24 @@
-//! Cgroup of an instance: from its first process until nothing runs and nothing is wanted (`crate::state::slots::groups`).
+//! Cgroup of an instance: from its first process until the instance is down and no process runs in
+//! it (`crate::state::slots::groups`).
 
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_keeper::CGROUP_TARGET;
 
 use crate::engine::{Beside, Ctx, InstanceStep, Key};
 
-/// Delay of the removal of groups: nobody who stops an app waits for it, and it takes the kernel some time.
+/// Delay of the removal of groups. The removal takes the kernel some time, and a user who stops an
+/// app should not wait for it.
 const REMOVED_AFTER_MS: u64 = 50;
 
-/// Owner of instances' cgroups. The context knows which there are: others have processes in them, too.
+/// Owner of instances' cgroups. The context has the list of all cgroups, because other features
+/// have processes in them, too.
 #[derive(Debug, Default)]
 pub(crate) struct Cgroups;
 
 impl Cgroups {
     pub(crate) const NAME: &str = "cgroups";
-    /// Timer of the removal. A daemon that dies before it leaves the groups to the next one, which removes those of nobody at its start.
+    /// Timer of the removal. If the daemon dies before it fires, the next daemon removes the unused
+    /// groups when it starts.
     const REMOVAL: Key = (Self::NAME, 0);
 }
 

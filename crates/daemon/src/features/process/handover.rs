@@ -1,8 +1,11 @@
-//! Handover: an app's main process is another one from now on: a server that executes itself anew, a parent that forks and ends.
+//! Handover: an app's main process changes. A server re-executes itself, for example, or a parent
+//! forks and exits.
 //!
-//! It reports that by sd_notify (`MAINPID=`), and is believed when that process lives and belongs to its tree, by the same evidence by which
-//! what it started is found when it is stopped. Everything else stays as it is: the incarnation, its sockets, its log. The former main
-//! processes are remembered, because their sessions and groups are still part of the tree.
+//! The app reports that by sd_notify (`MAINPID=`). The daemon accepts the report if the named
+//! process lives and belongs to the app's tree. It uses the same evidence that finds an app's
+//! processes when the app is stopped. Everything else stays as it is: the incarnation, its sockets,
+//! its log. The former main processes are remembered, because their sessions and groups are still
+//! part of the tree.
 
 use ostler_core::lifecycle::{Event, State};
 use ostler_sys::process::Entry;
@@ -13,7 +16,7 @@ use crate::platform::sample::CpuHistory;
 use crate::state::slots::Slot;
 use crate::state::slots::trees::family_in;
 
-/// Follower of handovers. It has no state: former leaders of a tree are on the slot.
+/// Handler of handovers. It has no state: former leaders of a tree are on the slot.
 #[derive(Debug, Default)]
 pub(crate) struct Handover;
 
@@ -26,7 +29,7 @@ impl Handover {
         None
     }
 
-    /// Has the keeper watch the new main process.
+    /// Requests that the keeper watch the new main process.
     pub(crate) fn on_follow(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let Some(pid) = slot.durable.instance.pid() else { return };
@@ -40,7 +43,7 @@ impl Handover {
     pub(crate) const NAME: &str = "handover";
 }
 
-/// Follows incarnation `inc` to the main process that it named.
+/// Makes the process that incarnation `inc` named its main process.
 fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
     let former = slot.durable.instance.pid();
@@ -57,7 +60,8 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     };
     if is_rare {
         ctx.io.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
-        // Were keeper and daemon killed then, the file on disk alone could show that the one that ends soon is not the app.
+        // If keeper and daemon are killed now, only the file on disk shows that the process that
+        // exits soon is no longer the app.
         ctx.state.state_file.write_with_next();
     }
     let Some(slot) = ctx.state.slots.get_mut(id) else { return };
@@ -65,31 +69,33 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
     for leader in former.map(|pid| ProcRef { pid, start_ticks }).into_iter().chain(session) {
         ctx.state.slots.note_former_leader(id, leader);
     }
-    // Before what else it sent together with this.
+    // The change is handled before other messages that the process sent with it.
     ctx.outbox.queue.push_front(Input::Event(id, Event::Followed { inc, pid }));
 }
 
-/// A process to which an app may hand over.
+/// Process to which an app may hand over.
 struct Successor {
     main: ProcRef,
-    /// The leader of its session, where that is neither itself nor known to be of the tree.
+    /// Leader of its session, if that is not the process itself and not known to belong to the
+    /// tree.
     session: Option<ProcRef>,
 }
 
-/// The process with this pid, if it lives and is in the tree of the slot.
+/// Returns the process with this pid, if it lives and is in the tree of the slot.
 fn successor(slot: &Slot, pid: i32, keeper: i32) -> Option<Successor> {
     let main = slot.durable.instance.pid().unwrap_or(0);
     let table = ProcTable::with_ancestors(pid, slot.durable.former_leaders.iter().map(|leader| leader.0).chain([main]));
     let family = family_in(&table, slot, main, keeper);
     let found = family.iter().find(|member| member.pid == pid)?;
-    // Threads have numbers too, but are no processes.
+    // Threads have ids too, but are no processes.
     if !found.process().is_process() {
         return None;
     }
     Some(Successor { main: found.process(), session: session(slot, found) })
 }
 
-/// The session of a process that was left by its leader: what is in it has no other evidence perhaps. One whose leader lives may be anybody's.
+/// Returns the session of a process if the session's leader has exited. The session may be the only
+/// evidence for its members. A session whose leader lives may belong to another program.
 fn session(slot: &Slot, process: &Entry) -> Option<ProcRef> {
     let is_known = |pid| Some(pid) == slot.durable.instance.pid() || slot.durable.former_leaders.iter().any(|leader| leader.0 == pid);
     let is_left = process.sid > 1 && process.sid != process.pid && !is_known(process.sid) && Entry::of(process.sid).is_none();
@@ -108,7 +114,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};
 
-    /// We are the keeper: what we start is its child.
+    /// Returns a context whose keeper is the test: processes that it starts are its children.
     fn playing() -> Played {
         let mut played = Played::new(&[]);
         let link = Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
@@ -116,12 +122,13 @@ mod tests {
         played
     }
 
-    /// A process of the tree of this instance, by its mark, which leads a session as main processes do.
+    /// Starts a process of this instance's tree, recognised by its mark. It leads a session, as
+    /// main processes do.
     fn process(unique_id: &str) -> Child {
         let mut command = Command::new("sleep");
         command.arg("1000").env(MARK, unique_id).process_group(0);
         let child = command.spawn().unwrap();
-        // A moment after it is executed the kernel shows its variables.
+        // The kernel shows the variables a moment after the process is executed.
         while ostler_sys::process::tree::marker(of(&child).pid, MARK).is_none() {
             std::thread::yield_now();
         }
@@ -132,7 +139,7 @@ mod tests {
         ProcRef::of(child.id().cast_signed()).unwrap()
     }
 
-    /// A running instance, and its process.
+    /// Returns a running instance, and its process.
     fn running(played: &mut Played) -> (u32, Child) {
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         let main = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
@@ -159,7 +166,8 @@ mod tests {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
-        // Also where all evidence shows that it is of this tree.
+        // All evidence shows that this process is of the instance's tree, but it is another
+        // instance's main process.
         let taken = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
         let third = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Handover, third, of(&taken).pid);

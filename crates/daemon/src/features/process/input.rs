@@ -1,7 +1,8 @@
-//! Standard input of apps: a pipe that has no end, into which users may write lines.
+//! Standard input of apps: a pipe that never reaches its end, into which users may write lines.
 //!
-//! As under PM2, workers of Node's cluster have none: theirs is empty. The app itself has both ends of its pipe (`ostler_sys::fd::input`), so nothing of it has to
-//! be held, and the death of a daemon or keeper is no end of it.
+//! As under PM2, workers of Node's cluster have no standard input: theirs is empty. The app itself
+//! has both ends of its pipe (`ostler_sys::fd::input`). The daemon therefore holds nothing of it,
+//! and the death of a daemon or keeper does not close it.
 
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::SpawnFailure;
@@ -10,12 +11,12 @@ use ostler_sys::fd::input;
 
 use crate::engine::{Ask, Beside, Ctx};
 
-/// Longest text of one request: what fits into a pipe.
+/// Longest text of one request: the capacity of a pipe.
 const MAX_BYTES: usize = 64 << 10;
 /// Number of standard input.
 const STDIN: i32 = 0;
 
-/// It has no state.
+/// Standard input of apps. It has no state.
 #[derive(Debug, Default)]
 pub(crate) struct Input;
 
@@ -30,7 +31,7 @@ impl Input {
         }
         match input::pipe() {
             Ok(pipe) => beside.fds.push((pipe, STDIN)),
-            // It runs without.
+            // The app runs without standard input.
             Err(errno) => ctx.io.log.error_once("input", format_args!("an app has no standard input: {}", std::io::Error::from(errno))),
         }
         Ok(())
@@ -47,7 +48,8 @@ impl Input {
     }
 }
 
-/// Writes to the instance with this number, all of it or nothing. An error in PM2's words where it has any.
+/// Writes to the instance with this number, all of the text or none. An error has PM2's words if
+/// PM2 has the same error.
 fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
     let slot =
         ctx.state.slots.serving().find(|slot| slot.durable.pm_id == pm_id).ok_or_else(|| format!("Process with ID <{pm_id}> unknown."))?;

@@ -1,7 +1,7 @@
 //! Port of Node's inspector for each process of an app (`--inspect`, or Node's own signal SIGUSR1).
 //!
-//! PM2 differs: it counts the ports up over all apps for as long as its daemon runs, whatever port
-//! the app asked for.
+//! PM2 differs: it counts the ports up over all apps while its daemon runs, whatever port the app
+//! requested.
 
 use ostler_core::app::AppSpec;
 use ostler_core::app::args::split;
@@ -12,7 +12,7 @@ use crate::engine::{Beside, Ctx};
 use crate::state::slots::inherited::reaches;
 use crate::state::slots::{Slot, Slots};
 
-/// Gives each process of a Node app a port for the inspector.
+/// Allocator of inspector ports for the processes of Node apps.
 #[derive(Debug, Default)]
 pub(crate) struct InspectorPorts;
 
@@ -26,7 +26,7 @@ impl InspectorPorts {
         let options = options_of(slot, beside);
         let port = free_port(&ctx.state.slots, slot, options.base);
         if options.given && port != options.base {
-            // Without a host, which stays the one that the app's own option names.
+            // The argument has no host, so the host of the app's own option stays.
             beside.last_node_args.push(format!("--inspect-port={port}"));
         } else if port != options.base {
             beside.debug_port = Some(port);
@@ -39,7 +39,7 @@ impl InspectorPorts {
     }
 }
 
-/// Returns what the options of the app say, in the order in which Node reads them.
+/// Returns the inspector settings from the app's options, in the order in which Node reads them.
 fn options_of(slot: &Slot, beside: &Beside) -> InspectorOptions {
     let spec = slot.spec();
     let env = node_options(slot, beside).map(split).unwrap_or_default();
@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    /// Arguments of the second of two processes, and the port that its preload sets.
+    /// Returns the arguments of the second of two processes, and the port that its preload sets.
     fn second(spec: &AppSpec) -> (Vec<String>, Option<u16>) {
         let (mut played, mut ports) = (Played::new(&[]), InspectorPorts);
         let mut beside = Beside::default();

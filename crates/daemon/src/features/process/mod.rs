@@ -1,4 +1,4 @@
-//! Processes: what surrounds a process from its start to the end of its tree.
+//! Processes of apps: everything around a process from its start until its tree is gone.
 
 pub(crate) mod cgroups;
 pub(crate) mod handover;

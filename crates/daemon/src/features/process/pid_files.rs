@@ -1,6 +1,7 @@
 //! Pid files of instances.
 //!
-//! As PM2: the number only, no newline. A pid file that cannot be written is no reason not to run.
+//! As under PM2, a pid file has only the number, without a newline. If it cannot be written, the
+//! app still runs.
 
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use ostler_core::lifecycle::{Event, Transition};
 use crate::engine::{Ctx, InstanceStep};
 use crate::platform::rights::Rights;
 
-/// Pid files: whether one was written is on the slot.
+/// Pid files. The slot records whether its file was written.
 #[derive(Debug, Default)]
 pub(crate) struct PidFiles;
 
@@ -34,7 +35,7 @@ impl PidFiles {
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         match transition {
-            // The next process writes its pid over it at once.
+            // The next process overwrites the file at once.
             Transition::RestartScheduled { delay_ms: 0 } => {}
             Transition::RestartScheduled { .. }
             | Transition::Stopped
@@ -46,7 +47,7 @@ impl PidFiles {
     }
 }
 
-/// Writes the pid file of an instance that has a process and serves.
+/// Writes the pid file of an instance whose process serves.
 fn write(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
     let Some(pid) = slot.durable.instance.pid() else { return };
@@ -58,11 +59,11 @@ fn write(ctx: &mut Ctx, id: u32) {
     }
 }
 
-/// Removes the pid file after its process has ended.
+/// Removes the pid file after the process has exited.
 fn remove(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     if std::mem::take(&mut slot.live.pid_file_written) {
-        // Somebody else may have removed it already.
+        // Another program may have removed it already.
         let _ = Rights::of(slot.spec()).remove(slot.live.files.pid.as_ref());
     }
 }
@@ -74,7 +75,7 @@ mod tests {
     use crate::state::store::Role;
     use ostler_core::app::AppSpec;
 
-    /// Instance whose pid file is in the home; its path is unique as the home is.
+    /// Returns an instance whose pid file is in the home, so its path is as unique as the home's.
     fn instance(played: &mut Played) -> (u32, std::path::PathBuf) {
         let path = played.home().join("api.pid");
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });

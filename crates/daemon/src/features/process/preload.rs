@@ -1,8 +1,9 @@
 //! Node preload: its file, and its settings.
 //!
-//! It is part of this binary and is written where the app's user can read it: into the home, or for apps of other users (only root starts
-//! those) into a folder of root's below `/run`. Without a place, or where its user
-//! cannot read it, the app runs without it and is stopped by signal alone.
+//! The preload is part of this binary. The daemon writes it into the home. For apps of other users
+//! (which only root starts), it writes it into a folder of root below `/run`. The app's user must
+//! be able to read it. If there is no such folder, or the user cannot read the file, the app runs
+//! without the preload and is stopped by signals only.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -24,10 +25,10 @@ use crate::state::slots::Slot;
 mod code;
 
 use code::CODE;
-/// Code that the preload loads when figures are collected, from beside it.
+/// Code that the preload loads from its own folder while figures are collected.
 const COLLECTOR: &str = include_str!("../../../preload/collector.cjs");
 
-/// Code that the preload loads when somebody reads a page of one worker, from beside it.
+/// Code that the preload loads from its own folder when the dashboard reads a page of one worker.
 const WAY: &str = include_str!("../../../preload/way.cjs");
 
 const FILE_PREFIX: &str = "node-preload-";
@@ -42,7 +43,7 @@ const SETTINGS_VAR: &str = "OSTLER_PRELOAD";
 pub(crate) struct Preload {
     home: Option<PathBuf>,
     shared: Option<PathBuf>,
-    /// Users for whom it was reported that they cannot read it.
+    /// Users whose missing read permission was reported.
     reported: BTreeSet<u32>,
 }
 
@@ -70,10 +71,12 @@ impl Preload {
 impl Preload {
     pub(crate) const NAME: &str = "preload";
 
-    /// Path of the file for a process of this slot; none = it runs without. `user`: the user it runs as, where that is given.
+    /// Returns the path of the preload for a process of this slot; `None` = it runs without.
+    /// `user`: the user of the process, if set.
     fn path_for(&mut self, slot: &Slot, user: Option<&Credentials>, settings: &Settings, log: &mut DaemonLog) -> Option<PathBuf> {
         let spec = slot.spec();
-        // Under its first permission model (version 20) Node refuses to read the file, and the app would not start.
+        // Under the first permission model (Node 20) Node refuses to read the file, and the app
+        // would not start.
         let is_locked = spec.interpreter_args.iter().any(|arg| arg == "--experimental-permission");
         if spec.no_preload || !spec.ends_in_node() || is_locked {
             return None;
@@ -85,7 +88,7 @@ impl Preload {
         }
         let path = place.clone();
         let Some(user) = other else { return path };
-        // A file that Node cannot read would end the app before its first line.
+        // If Node cannot read the file, the app exits before its first line.
         let readable = path.filter(|path| ostler_sys::fs::access::can_read(path, user).unwrap_or(false));
         if readable.is_none() && self.reported.insert(user.uid) {
             log.error(format_args!(
@@ -97,7 +100,8 @@ impl Preload {
     }
 }
 
-/// True if a process was started with a preload of ours: its daemon may have died before it could record that.
+/// Returns true if a process was started with a preload of ours. Its daemon may have died before it
+/// could record that.
 fn runs_with(pid: i32) -> bool {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = command.split(|byte| *byte == 0);
@@ -109,12 +113,13 @@ fn runs_with(pid: i32) -> bool {
     environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(b"NODE_OPTIONS=") && is_ours(variable))
 }
 
-/// Name of a file: two versions of the daemon do not write to the same one.
+/// Returns the name of a file. Two versions of the daemon use different names.
 fn name(prefix: &str) -> String {
     format!("{prefix}{}.cjs", env!("CARGO_PKG_VERSION"))
 }
 
-/// Writes the files. Without the others nothing is collected or read; nothing else.
+/// Writes the files. Without the two additional files the preload still works, but collects no
+/// figures and serves no pages.
 fn write(folder: &Path, mode: Option<u32>) -> Option<PathBuf> {
     write_one(&folder.join(name(COLLECTOR_PREFIX)), COLLECTOR, mode);
     write_one(&folder.join(name(WAY_PREFIX)), WAY, mode);
@@ -132,7 +137,7 @@ fn write_shared() -> Option<PathBuf> {
     write(shared_folder()?, Some(0o644))
 }
 
-/// Settings of one process. `debug_port`: where Node's inspector is to listen after SIGUSR1.
+/// Returns the settings of one process. `debug_port`: port of Node's inspector after SIGUSR1.
 fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
     let mut settings = Map::new();
     if let Some(port) = debug_port {
@@ -151,7 +156,7 @@ fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
         settings.insert("module".into(), true.into());
     }
     if let Some(ms) = slot.spec().health().and_then(|health| health.heartbeat_ms) {
-        // Two may be late.
+        // With a third of the time, two heartbeats may be late.
         settings.insert("beat_ms".into(), (ms / 3).into());
     }
     serde_json::Value::Object(settings).to_string()
@@ -217,7 +222,7 @@ mod tests {
         let id = played.instance(node());
         let file = format!("/tmp/{FILE_PREFIX}x.cjs");
         for (words, expected) in [(["--require", &file], true), (["--require", "/srv/own.cjs"], false), (["-e", &file], false)] {
-            // A shell that does nothing has these words in its command.
+            // The command of this idle shell contains these words.
             let mut child = std::process::Command::new("sh")
                 .args(["-c", "read line", "sh"])
                 .args(words)

@@ -1,7 +1,9 @@
-//! OpenTelemetry for apps that want it (`trace`): they are told whose traces they send and, while the dashboard takes some, where to. Before Node apps its packages are loaded.
+//! OpenTelemetry for apps with `trace`. Their environment names the service whose traces they send
+//! and, while the dashboard accepts traces, the address. Node apps load its packages first.
 //!
-//! The packages are npm's, put into the home by `ostler install-otel`. Where they are not, or the app's user cannot read them, the app runs without. The port is in a file that the
-//! dashboard's settings keep (`<home>/web/otlp-port`): what takes traces is none of the daemon's affairs.
+//! The packages come from npm; `ostler install-otel` puts them into the home. If they are missing,
+//! or the app's user cannot read them, the app runs without them. The port is in a file that the
+//! dashboard's settings keep (`<home>/web/otlp-port`). The daemon itself receives no traces.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -14,15 +16,16 @@ use ostler_core::lifecycle::SpawnFailure;
 use crate::engine::{Beside, Ctx};
 use crate::state::slots::Slot;
 
-/// What is loaded, below the home.
+/// Module that Node loads, below the home.
 const REGISTER: &str = "otel/node_modules/@opentelemetry/auto-instrumentations-node/build/src/register.js";
-/// Name of what sends the traces.
+/// Name of the service that sends the traces.
 const SERVICE: &str = "OTEL_SERVICE_NAME";
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
-/// Where they go to.
+/// Address that receives the traces.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
-/// Variables by which an app says itself what it exports, and where to: then nothing is said of that.
+/// Variables by which an app sets its own exporters and addresses. If one is set, the daemon sets
+/// none of them.
 const OWN: &[&str] = &[
     ENDPOINT,
     PROTOCOL,
@@ -33,14 +36,14 @@ const OWN: &[&str] = &[
     LOGS,
     "OTEL_SDK_DISABLED",
 ];
-/// What the dashboard has no use for, and apps need not collect.
+/// Signals that the dashboard does not use, so apps need not collect them.
 const METRICS: &str = "OTEL_METRICS_EXPORTER";
 const LOGS: &str = "OTEL_LOGS_EXPORTER";
-/// The file with the port, below the home, and the most that is read of it.
+/// File with the port, below the home, and the most bytes that are read of it.
 const PORT_FILE: &str = "web/otlp-port";
 const LONGEST: u64 = 16;
 
-/// Apps of which it was logged that they run without.
+/// Apps without the packages that the log has already named.
 #[derive(Debug, Default)]
 pub(crate) struct Tracing {
     reported: BTreeSet<String>,
@@ -88,7 +91,7 @@ fn is_wanted(spec: &AppSpec) -> bool {
     spec.given.is("trace", true) && !spec.given.is("disable_trace", true)
 }
 
-/// What the app does not say itself.
+/// Returns the variables that the app does not set itself.
 fn variables(slot: &Slot, port: Option<u16>) -> Vec<(&'static str, String)> {
     let spec = slot.spec();
     let attributes = format!("service.namespace={},service.instance.id={}", spec.namespace, slot.durable.unique_id);
@@ -102,10 +105,10 @@ fn variables(slot: &Slot, port: Option<u16>) -> Vec<(&'static str, String)> {
     all
 }
 
-/// The port at which traces are taken; none = they are not.
+/// Returns the port that accepts traces; `None` if no traces are accepted.
 fn port(home: &Path) -> Option<u16> {
     let (path, mut text) = (home.join(PORT_FILE), String::new());
-    // A pipe of that name would have the daemon wait.
+    // A fifo of that name would block the daemon.
     std::fs::symlink_metadata(&path).ok().filter(std::fs::Metadata::is_file)?;
     File::open(path).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
     text.trim().parse().ok().filter(|port| *port > 0)

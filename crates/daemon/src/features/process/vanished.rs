@@ -1,20 +1,23 @@
 //! Main processes that are gone without a report.
 //!
-//! Every end is reported by the keeper, once and kept until acknowledged, so this finds nothing as long as all is well. Should a report be lost
-//! all the same, the instance would be `online` with a pid that does not exist, for ever, and whoever stops it would wait for ever. So
-//! whoever checks an instance and does not find its process has the keeper asked ([`Ctx::look_if_vanished`]): a list, a signal, a deadline;
-//! and after each start of a daemon and each new keeper all are checked, once. Where a list or a signal has just seen the process, nothing
-//! checks a second time. The keeper reports the end that it knows of or none, and its answer is taken like any other: an end that is on its way
-//! is not counted twice.
+//! The keeper reports each exit once, and keeps it until it is acknowledged. In normal operation
+//! this check therefore finds nothing. If a report were lost all the same, the instance would stay
+//! `online` with a pid that does not exist. A stop of it would never complete. If a check of an
+//! instance does not find its process, the daemon therefore asks the keeper
+//! ([`Ctx::look_if_vanished`]). A list, a signal and a deadline make that check. All instances are
+//! also checked once after each start of a daemon and for each new keeper. If a list or a signal
+//! has just found the process, there is no second check. The keeper reports the exit that it knows,
+//! or that it knows none. Its answer is handled like any other report, so an exit is not counted
+//! twice.
 
 use ostler_sys::ProcRef;
 
 use crate::engine::{Ctx, Key};
 
-/// Time in which what is on its way arrives.
+/// Time in which reports in transit arrive.
 const SETTLE_MS: u64 = 1000;
 
-/// Check for vanished processes. It has no state but its deadline.
+/// Check for vanished processes. Its only state is its deadline.
 #[derive(Debug, Default)]
 pub(crate) struct Vanished;
 

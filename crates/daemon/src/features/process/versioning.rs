@@ -1,4 +1,6 @@
-//! `versioning` and `version`: the commit that an app was started from, and the version of its package then. They are looked for after a process was started, and noted when somebody asks for it.
+//! `versioning` and `version`: the commit that an app was started from, and the version of its
+//! package at that time. A thread reads them after a process was started. They are recorded when a
+//! client requests them.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +11,13 @@ use crate::platform::rights::Rights;
 use crate::platform::working_trees::Question;
 use crate::state::slots::Slot;
 
-/// Time after a start in which more starts are waited for: then nothing of this is on the way of a start, and those of one file are looked for together.
+/// Time after a start in which further starts are collected. The reads then delay no start, and
+/// instances of one file share a read.
 const COLLECT_MS: u64 = 100;
-/// Age from which a process was looked at by a daemon before this one.
+/// Age from which a former daemon has already read the version of a process.
 const RECENT_MS: u64 = 10_000;
 
-/// Instances that were started and not looked at yet; what was found is in the slots.
+/// Started instances whose version was not read yet. Results are in the slots.
 #[derive(Debug, Default)]
 pub(crate) struct Versioning {
     started: BTreeSet<u32>,
@@ -32,7 +35,7 @@ impl Versioning {
     }
 }
 
-/// Has the folder of an instance looked at.
+/// Requests a read of the instance's folder.
 fn ask(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     let user = Rights::of(slot.spec()).user().cloned();
@@ -41,13 +44,14 @@ fn ask(ctx: &mut Ctx, id: u32) {
     ctx.io.working_trees.ask(Question { of, folder, package: package::folder(slot.spec()), user });
 }
 
-/// `vizion: false` wants none of it.
+/// Returns false if `vizion: false` turns it off.
 fn is_wanted(slot: &Slot) -> bool {
     !slot.spec().given.is("vizion", false)
 }
 
 impl Versioning {
-    /// Looks at what runs and was perhaps not looked at before the death of the former daemon.
+    /// Reads the version of each running app that the former daemon may not have read before it
+    /// died.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_new = |slot: &Slot| {

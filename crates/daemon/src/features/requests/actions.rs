@@ -1,7 +1,7 @@
-//! `trigger`: an action that an app offers is called, over its channel, and its answer goes to whoever asked. `profile`, and the
-//! way to a worker: the preload of a Node app is called in the same way.
+//! `trigger`: calls an action that an app offers, over its channel, and returns its answer to the
+//! caller. `profile`, and the way to a worker, call the preload of a Node app in the same manner.
 //!
-//! Apps say which action an answer is of, and nothing more: of several calls of one action the oldest gets it.
+//! An app's answer names only the action. Of several calls of one action the oldest gets it.
 
 use std::collections::BTreeMap;
 
@@ -16,17 +16,17 @@ use crate::state::slots::Slot;
 
 /// Type of the message in which an app answers.
 const REPLY: &str = "axm:reply";
-/// Most calls that are waited for at the same time.
+/// Most calls in progress at the same time.
 const MAX_CALLS: usize = 1024;
 /// Longest wait for an answer.
 const LONGEST_MS: u64 = 24 * 3_600_000;
-/// Time to write a profile: that of a large heap takes long.
+/// Time to write a profile. The profile of a large heap takes long.
 const WRITTEN_MS: u64 = 120_000;
 
 /// Longest wait for a way to a server.
 const WAY_MS: u64 = 3_000;
 
-/// What is called.
+/// Target of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Called {
     /// An action of the app.
@@ -47,21 +47,21 @@ impl Called {
     }
 }
 
-/// A call that instances have yet to answer.
+/// Call that some instances have not answered yet.
 #[derive(Debug)]
 struct Calling {
     client: u32,
     request: u64,
     called: Called,
     within_ms: u64,
-    /// Instances that were told.
+    /// Instances that got the call.
     told: Vec<u32>,
-    /// Those of them that have not answered.
+    /// Instances that have not answered yet.
     waiting: Vec<u32>,
     failed: u32,
 }
 
-/// Calls under way, the oldest first.
+/// Calls in progress, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Actions {
     calls: BTreeMap<u64, Calling>,
@@ -89,7 +89,7 @@ impl Actions {
         self.tell(ctx, asker, target, Called::Way(call), told, &|_| preload::reach(port, call), WAY_MS);
     }
 
-    /// Those who are to be told; none where that was answered.
+    /// Returns the instances to call. If there is a failure, answers with it and returns `None`.
     fn chosen(&self, ctx: &mut Ctx, (client, request): (u32, u64), told: Result<Vec<u32>, Failure>) -> Option<Vec<u32>> {
         let told = match told {
             Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are running".into())),
@@ -98,7 +98,7 @@ impl Actions {
         told.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()
     }
 
-    /// Tells instances, and waits for their answers.
+    /// Sends the call to instances, and waits for their answers.
     #[expect(clippy::too_many_arguments, reason = "each is one part of the call")]
     fn tell(
         &mut self,
@@ -123,7 +123,7 @@ impl Actions {
         self.calls.insert(ticket, calling);
     }
 
-    /// An instance has answered, or it will not: then with the reason.
+    /// Handles the answer of an instance, or the reason why none will come.
     fn is_answered(&mut self, ctx: &mut Ctx, ticket: u64, id: u32, answer: Result<Value, String>) {
         let Some(calling) = self.calls.get_mut(&ticket) else { return };
         let Some(at) = calling.waiting.iter().position(|waiting| *waiting == id) else { return };
@@ -150,7 +150,7 @@ impl Actions {
         }
     }
 
-    /// An instance cannot answer any more.
+    /// Handles an instance that cannot answer any more.
     fn is_gone(&mut self, ctx: &mut Ctx, id: u32) {
         let of_it: Vec<u64> = self.calls.iter().filter(|(_, calling)| calling.waiting.contains(&id)).map(|(ticket, _)| *ticket).collect();
         for ticket in of_it {
@@ -159,7 +159,7 @@ impl Actions {
     }
 }
 
-/// Instances that offer this action and can hear.
+/// Returns the instances that offer this action and have an open channel.
 fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.state.slots.get(*id)).collect();
@@ -177,7 +177,7 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     }))
 }
 
-/// Instances whose preload can hear.
+/// Returns the instances whose preload has an open channel.
 fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
@@ -259,7 +259,7 @@ mod tests {
     use crate::engine::{Caller, Played, reacts};
     use crate::platform::ipc::Ipc;
 
-    /// An instance that runs, has a channel, and offers `gc`.
+    /// Returns an instance that runs, has a channel, and offers `gc`.
     fn offering(played: &mut Played, actions: &mut Actions, pid: i32) -> (u32, UnixStream) {
         let spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
         let id = played.instance(spec);

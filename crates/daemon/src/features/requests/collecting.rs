@@ -1,7 +1,8 @@
-//! Figures of Node apps: their preload measures while somebody collects, and nothing is measured else.
+//! Figures of Node apps. Their preload measures only while a client collects.
 //!
-//! Whoever collects asks again before the time is over ([`Request::Collect`]). What is measured stands among the custom metrics of an instance, beside its own, and is gone
-//! when nobody asked for long enough.
+//! The client repeats its request before the time is over ([`Request::Collect`]). The figures are
+//! among the custom metrics of an instance, beside its own. They are removed when no request has
+//! come for long enough.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +13,28 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::{Ask, Ctx, Key};
 
-/// Longest time for which one request has it go on.
+/// Longest time that one request extends the collection.
 const LONGEST_MS: u64 = 120_000;
-/// Time after the end in which the last report comes.
+/// Time after the end in which the last report arrives.
 const LAST_MS: u64 = 3000;
 /// Most routes that are shown as metrics.
 const ROUTES: usize = 20;
 
-/// Figures of instances, while somebody collects.
+/// Figures of instances, while a client collects.
 #[derive(Debug, Default)]
 pub(crate) struct Collecting {
-    /// Time until which apps measure, since the machine has started; 0 = nobody collects.
+    /// Time until which apps measure, since the machine's boot; 0 = no client collects.
     until_ms: u64,
     figures: BTreeMap<u32, Known>,
 }
 
-/// What an instance has reported.
+/// Last report of an instance.
 #[derive(Debug)]
 struct Known {
     figures: Figures,
-    /// Where its recent figures begin.
+    /// Start of its recent figures.
     window: Window,
-    /// Its metrics that are ours.
+    /// Names of its metrics that the daemon added.
     names: Vec<String>,
 }
 
@@ -41,7 +42,8 @@ impl Collecting {
     pub(crate) const NAME: &str = "collecting";
     const END: Key = (Self::NAME, 0);
 
-    /// Goes on for this time from now on. Apps are told when half of what they were told last is over.
+    /// Extends the collection to this time from now. Apps get the new time when half of their last
+    /// one is over.
     fn collect(&mut self, ctx: &mut Ctx, for_ms: u64) {
         let for_ms = for_ms.min(LONGEST_MS);
         let (now_ms, rest) = (ctx.now.mono_ms, self.until_ms.saturating_sub(ctx.now.mono_ms));
@@ -58,7 +60,7 @@ impl Collecting {
         }
     }
 
-    /// The figures of those that serve, by `pm_id`.
+    /// Returns the figures of the serving processes, by `pm_id`.
     fn report(&self, ctx: &Ctx) -> Vec<InstanceFigures> {
         let of = |slot: &crate::state::slots::Slot| {
             let known = self.figures.get(&slot.durable.id)?;
@@ -69,7 +71,8 @@ impl Collecting {
         list
     }
 
-    /// Keeps what an instance reports, and shows it. A metric of the app by the same name stays.
+    /// Keeps the report of an instance, and shows it. If the app has a metric of the same name, the
+    /// app's metric stays.
     fn take(&mut self, ctx: &mut Ctx, id: u32, mut figures: Figures) {
         if self.until_ms.saturating_add(LAST_MS) < ctx.now.mono_ms {
             return;
@@ -96,7 +99,7 @@ impl Collecting {
     }
 }
 
-/// Figures as custom metrics, in PM2's form.
+/// Returns figures as custom metrics, in PM2's form.
 fn metrics(figures: &Figures) -> Map<String, Value> {
     let round = |value: f64| (value * 100.0).round() / 100.0;
     let metric = |value: Value, unit: &str| json!({ "value": value, "unit": unit, "type": "ostler", "historic": true });
@@ -142,7 +145,7 @@ impl Collecting {
         }
         match FromPreload::of(message) {
             Some(FromPreload::Figures(figures)) => self.take(ctx, id, *figures),
-            // One that has begun meanwhile measures, too.
+            // A process that has started during the collection measures, too.
             Some(FromPreload::Runs) if self.until_ms > ctx.now.mono_ms => {
                 ctx.send(id, &preload::collect(self.until_ms - ctx.now.mono_ms), None);
             }
@@ -192,7 +195,7 @@ mod tests {
         (id, theirs)
     }
 
-    /// Asks, and gives the figures in the answer.
+    /// Sends a request, and returns the figures in the answer.
     fn ask(played: &mut Played, collecting: &mut Collecting, for_ms: u64) -> Vec<InstanceFigures> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
         assert!(collecting.on_ask(&mut played.ctx, Ask { client: 1, id: 1, caller, request: Request::Collect { for_ms } }).is_none());
@@ -230,7 +233,7 @@ mod tests {
         played.pass(&mut collecting, 11_000);
         ask(&mut played, &mut collecting, 20_000);
         assert!(heard(&mut app).contains("collect"));
-        // One that comes later.
+        // This process starts during the collection.
         let (late, mut late_app) = node(&mut played, &mut collecting, 11);
         let runs = ostler_proto::node::classify(json!({"cmd": "NODE_OSTLER", "act": "runs"}));
         collecting.on_message(&mut played.ctx, late, 1, &runs);

@@ -1,4 +1,4 @@
-//! Requests: those in progress, actions, events and figures that users ask for.
+//! Requests of users: those in progress, actions, events and figures.
 
 pub(crate) mod actions;
 pub(crate) mod collecting;

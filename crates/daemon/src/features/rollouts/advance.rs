@@ -1,4 +1,4 @@
-//! Progress of a rollout: what is seen of its processes, and the events made of it.
+//! Progress of a rollout: observations of its processes, and the events made of them.
 
 use ostler_core::lifecycle::{ExitCause, State, Wanted};
 use ostler_core::rollout::{Event, Outcome, Phase, ReplicaState};
@@ -15,12 +15,13 @@ use crate::state::store::rollouts::End;
 use crate::state::store::{Record, Role};
 
 impl Rollouts {
-    /// Advances one rollout as often as that has no consequences: those are handled before the next check.
+    /// Advances one rollout until an event has effects. The effects are handled before the next
+    /// check.
     pub(super) fn advance(&mut self, ctx: &mut Ctx, number: u32) {
         while let Some(news) = self.get(number).and_then(|running| news(ctx, running)) {
             let (before, waiting) = (self.get(number).map(|running| running.rollout.clone()), ctx.outbox.queue.len());
             self.take(ctx, number, news);
-            // News that changes nothing would be seen again for ever.
+            // An event that changes nothing would be found again without end.
             if ctx.outbox.queue.len() > waiting || self.get(number).map(|running| &running.rollout) == before.as_ref() {
                 break;
             }
@@ -29,7 +30,7 @@ impl Rollouts {
         self.end_if_over(ctx, number);
     }
 
-    /// Sets the time at which a new process that is online has run for long enough.
+    /// Sets the time at which a new process that is online has run long enough.
     fn watch(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(running) = self.get_mut(number).filter(|running| running.watches) else { return };
         let now_ms = ctx.now.mono_ms;
@@ -43,11 +44,12 @@ impl Rollouts {
         }
     }
 
-    /// Handles a command of a user that took over instances: their rollouts leave them alone.
+    /// Handles a command of a user that took over instances. Their rollouts leave them alone.
     pub(super) fn on_taken_over(&mut self, ctx: &mut Ctx, ids: &[u32]) {
         let replicas = |running: &Running| {
             let is_taken = |replica: &Replica| ids.contains(&replica.serving);
-            // The last one first: one whose turn has not come must not get it because of those before it.
+            // The last replica comes first, so that a replica that is not started yet does not
+            // start because earlier ones are done.
             let taken = running.replicas.iter().enumerate().rev().filter(|(_, replica)| is_taken(replica)).map(|(index, _)| index);
             taken.map(|index| (running.number, index)).collect::<Vec<_>>()
         };
@@ -55,7 +57,7 @@ impl Rollouts {
         taken.into_iter().for_each(|(number, index)| self.take(ctx, number, Event::Overruled(index)));
     }
 
-    /// Dispatches an event to the rollout, and does what it decides.
+    /// Dispatches an event to the rollout, and performs its decisions.
     pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
         match &event {
             Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
@@ -68,7 +70,7 @@ impl Rollouts {
         let states = before.into_iter().zip(running.rollout.replicas.iter().map(|progress| progress.state));
         let is_new = |(before, after): (ReplicaState, ReplicaState)| before != after && after == ReplicaState::Done;
         for (replica, _) in running.replicas.iter().zip(states).filter(|(_, states)| is_new(*states)) {
-            // With its description it may have got another name.
+            // The new description may have another name.
             let slot = ctx.state.slots.serving().find(|slot| slot.durable.pm_id == replica.pm_id);
             let name = slot.map_or_else(|| running.app.clone(), |slot| slot.spec().name.clone());
             running.send(&mut ctx.outbox.queue, Progress::InstanceDone { id: replica.pm_id, name });
@@ -77,7 +79,8 @@ impl Rollouts {
         self.set_timer(ctx, number);
     }
 
-    /// Records the process that has to stay from now on, where it was restarted in place. (A candidate is recorded when it is promoted.)
+    /// Records the process that has to stay from now on, if it was restarted in place. (A candidate
+    /// is recorded when it is promoted.)
     fn note_ready(&mut self, slots: &Slots, number: u32, index: usize) {
         let Some(running) = self.get_mut(number).filter(|running| running.is_in_place(index)) else { return };
         if let Some(replica) = running.replicas.get_mut(index)
@@ -87,7 +90,8 @@ impl Rollouts {
         }
     }
 
-    /// Records the reason, and the last lines of what is about to be removed: of the first fault.
+    /// Records the reason of the first fault, and the last lines of the process that is about to be
+    /// removed.
     fn note_fault(&mut self, ctx: &mut Ctx, number: u32, index: usize, reason: &str) {
         let Some(running) = self.get_mut(number) else { return };
         let Some(replica) = running.replicas.get(index) else { return };
@@ -103,7 +107,7 @@ impl Rollouts {
         }
     }
 
-    /// Takes the last lines of a process that failed.
+    /// Handles the last lines of a process that failed.
     pub(super) fn on_last_lines(&mut self, ctx: &mut Ctx, id: u32, lines: &[String]) {
         for running in self.running.iter_mut().filter(|running| running.lines_of == Some(id)) {
             running.lines_of = None;
@@ -112,7 +116,7 @@ impl Rollouts {
         }
     }
 
-    /// Removes a rollout that is over from the list.
+    /// Removes a completed rollout from the list.
     pub(super) fn end_if_over(&mut self, ctx: &mut Ctx, number: u32) {
         let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
         let Some(index) = self.running.iter().position(is_over) else { return };
@@ -131,7 +135,7 @@ impl Rollouts {
             }
         };
         ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
-        // Of an app that was deleted still_serving nothing is remembered.
+        // Releases of an app that was deleted during the rollout are not remembered.
         let is_remembered = !running.by_policy && !ctx.state.slots.of_app(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
             let command = report.command.clone();
@@ -145,7 +149,8 @@ impl Rollouts {
         }
     }
 
-    /// Handles a process of a rollout that takes long. The one that was restarted in place has its last check at a time.
+    /// Handles a process of a rollout that takes long. If it was restarted in place, its last check
+    /// is scheduled.
     pub(super) fn on_late(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let waits = |running: &&mut Running| {
@@ -175,7 +180,7 @@ impl Rollouts {
     }
 }
 
-/// How it ended, and what failed.
+/// Returns the outcome of a rollout, and its fault.
 fn end_of(running: &Running) -> (End, Option<FaultReport>) {
     match running.rollout.outcome() {
         Some(Outcome::Failed(fault)) => {
@@ -187,7 +192,7 @@ fn end_of(running: &Running) -> (End, Option<FaultReport>) {
     }
 }
 
-/// Event that the rollout does not know yet.
+/// Returns an event that the rollout has not received yet.
 fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
     let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.io.settings));
@@ -205,19 +210,20 @@ fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
                 let gone = is_gone.then_some(Event::Gone(index));
                 gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })
             }
-            // One fault is enough: on the way back nobody is asked whether it stayed.
+            // One fault is enough: during a rollback, processes are no longer checked for whether
+            // they stayed.
             ReplicaState::Done if is_advancing => still_up(index, replica, serving),
             _ => None,
         }
     })
 }
 
-/// True while a new process is online but has not run for long enough.
+/// Returns true while a new process is online but has not run long enough.
 fn is_watched(running: &Running, slot: Option<&Slot>, now_ms: u64) -> bool {
     running.watches && slot.and_then(Slot::watched_until).is_some_and(|until_ms| now_ms < until_ms)
 }
 
-/// Event of a process beside the one that serves.
+/// Returns the event of a candidate, the process beside the serving one.
 fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Failed(index, "was removed".into())) };
     match slot.durable.instance.state {
@@ -228,7 +234,7 @@ fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
         | State::Starting { .. }
         | State::Completing { .. }
         | State::Running { .. } => None,
-        // It is on its way down, for whatever reason: when it is down its last lines are known.
+        // It is being stopped for any reason. When it is down, its last lines are known.
         State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
             let late = if is_ready { " while the others of its batch started" } else { "" };
@@ -237,7 +243,7 @@ fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
     }
 }
 
-/// Event of a process that was restarted in place.
+/// Returns the event of a process that was restarted in place.
 fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(index)) };
     match slot.durable.instance.state {
@@ -256,15 +262,15 @@ fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, 
     }
 }
 
-/// Event of one that took over and has to stay.
+/// Returns the event of a process that took over and has to stay.
 fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
     let Some(slot) = slot else { return Some(Event::Overruled(index)) };
-    // Whoever else ends it takes the place over first.
+    // Any other command that stops the process takes over its instance first.
     let is_up = matches!(slot.durable.instance.state, State::Running { inc, .. } if inc == replica.after);
     (!is_up).then(|| Event::Failed(index, format!("{} after it was ready", ended(slot))))
 }
 
-/// Reason why it is not ready, in words that follow a name.
+/// Returns the reason why it is not ready, in words that follow a name.
 fn why_not(slot: &Slot) -> String {
     match slot.durable.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
@@ -274,7 +280,7 @@ fn why_not(slot: &Slot) -> String {
     }
 }
 
-/// Way in which it ended, in words that follow a name.
+/// Returns the manner of its exit, in words that follow a name.
 fn ended(slot: &Slot) -> String {
     slot.durable.instance.exits.last().map_or_else(|| "ended".into(), why)
 }

@@ -13,25 +13,25 @@ use super::{Parts, Replica, Rollouts, Running};
 use crate::engine::{Answer, Ctx, Replacement, RolloutNews, RolloutRequest};
 use crate::state::slots::{App, Slot, Slots};
 
-/// Number of instances from which on two are replaced at the same time, as in PM2.
+/// Number of instances from which two are replaced at the same time, as in PM2.
 const MANY: usize = 3;
 
-/// What is wanted of a rollout.
+/// Parameters of a rollout.
 pub(super) struct Wanted {
     pub app: String,
-    /// Instances at the same time; 0 = as the app declares.
+    /// Number of instances that are replaced at the same time; 0 = as the app declares.
     pub parallel: u32,
-    /// Time of the canary; none = as the app declares.
+    /// Time of the canary; `None` = as the app declares.
     pub canary_ms: Option<u64>,
     /// Whether each new process has to run for its `min_uptime` before it counts as ready.
     pub watches: bool,
     pub origin: Origin,
-    /// Ticket of the caller that waits for its end; none = a policy has the same release restarted.
+    /// Ticket of the caller that waits for the end; `None` = a policy restarts the same release.
     pub ticket: Option<u64>,
 }
 
 impl Rollouts {
-    /// Begins a rollout for a user who wants another release, and waits.
+    /// Begins a rollout for a user who deploys another release and waits.
     pub(super) fn begin_for_user(&mut self, ctx: &mut Ctx, request: RolloutRequest) {
         let RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin } = request;
         let ids = ctx.state.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
@@ -42,7 +42,8 @@ impl Rollouts {
         }
     }
 
-    /// Begins a rollout for a policy that wants these replaced by the same release. A reload of a user comes first.
+    /// Begins a rollout for a policy that replaces these by the same release. A reload of a user
+    /// takes precedence.
     pub(super) fn begin_by_policy(&mut self, ctx: &mut Ctx, wanted: Wanted, ids: &[u32], what: &str) {
         let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
         let same =
@@ -54,7 +55,7 @@ impl Rollouts {
     }
 
     /// # Errors
-    /// There is one already; worded for the user.
+    /// Returns an error, worded for the user, if the app has a rollout already.
     fn begin(&mut self, ctx: &mut Ctx, wanted: Wanted, replacements: Vec<Replacement>) -> Result<(), String> {
         let Wanted { app, parallel, canary_ms, watches, origin, ticket } = wanted;
         if let Some(other) = self.running.iter().find(|running| running.app == app) {
@@ -108,11 +109,11 @@ impl Rollouts {
         Ok(())
     }
 
-    /// Ends a replacement by a policy: what a user wants comes first.
+    /// Stops a replacement by a policy, because a user's command takes precedence.
     fn give_way(&mut self, ctx: &mut Ctx, app: &str) {
         let by_policy = self.running.iter().find(|running| running.app == app && running.by_policy);
         let Some((number, replicas)) = by_policy.map(|running| (running.number, running.rollout.replicas.len())) else { return };
-        // Those whose turn has not come are the last ones.
+        // The replicas that are not started yet are the last ones.
         (0..replicas).rev().for_each(|index| self.take(ctx, number, Event::Overruled(index)));
         self.end_if_over(ctx, number);
     }
@@ -123,31 +124,32 @@ fn replica(slots: &mut Slots, replacement: Replacement) -> Option<Replica> {
     let slot = slots.get(id)?;
     let (pm_id, after) = (slot.durable.pm_id, slot.durable.instance.inc);
     let (present_app, present_base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
-    // Where a link in its path leads elsewhere by now, the old release is found at its real place.
+    // If a link in its path has changed since, the old release is found at its real path.
     let old = pinned(slot, &app.spec).map_or(present_app, |spec| stored(slots, spec));
     let old = Parts { app: old, base: present_base };
     Some(Replica { pm_id, serving: id, beside: None, going: None, after, old, new: Parts { app, base } })
 }
 
-/// App that the rollout journals.
+/// Returns the app that the rollout journals.
 fn stored(slots: &mut Slots, spec: AppSpec) -> Rc<App> {
     slots.shared_app(spec).0
 }
 
-/// True if the two releases are not started from the same.
+/// Returns true if the two releases have different descriptions or environments.
 fn differs(replica: &Replica) -> bool {
     replica.old.app.spec != replica.new.app.spec || replica.old.base.id != replica.new.base.id
 }
 
-/// True if two processes can serve beside each other, and one does.
+/// Returns true if two processes can serve beside each other, and the old one does serve.
 pub(super) fn may_overlap(slots: &Slots, replica: &Replica) -> bool {
     let slot = slots.get(replica.serving).filter(|slot| matches!(slot.durable.instance.state, State::Running { .. }));
     let (old, new) = (&replica.old.app.spec, &replica.new.app.spec);
     old.mode == new.mode && old.shares_its_ports() && new.shares_its_ports() && slot.is_some_and(|slot| !child_has_port(slot))
 }
 
-/// Returns true if a cluster worker listens nowhere and a child of it has a port: `npm start` and its like run the server in a child, which is no
-/// worker. Two such children cannot have the same port.
+/// Returns true if a cluster worker listens nowhere and a child of it has a port. `npm start`, for
+/// example, runs the server in a child, which is no worker. Two such children cannot have the same
+/// port.
 fn child_has_port(slot: &Slot) -> bool {
     let Some(pid) = slot.durable.instance.pid().filter(|_| slot.spec().has_workers() && slot.never_listened()) else { return false };
     let children: Vec<i32> = ProcTable::scan().descendants(pid).iter().map(|entry| entry.pid).collect();

@@ -1,4 +1,4 @@
-//! Effects of a rollout: they are applied to the slots, and journaled, in one step.
+//! Effects of a rollout. They are applied to the slots and journaled in one step.
 
 use ostler_core::lifecycle::{self, State};
 use ostler_core::rollout::Effect;
@@ -11,11 +11,11 @@ use crate::engine::{Ctx, DaemonState, Io};
 use crate::state::slots::Slots;
 use crate::state::store::Role;
 
-/// What users are shown of a process that nothing can be started beside.
+/// Message about a process that no second process can run beside.
 const IN_PLACE: &str = "restarts with a short gap, because the app opens its own port; with `listen` or in cluster mode no request is lost";
 
 impl Rollouts {
-    /// Does what was decided, and journals all of it.
+    /// Performs the decisions, and journals all of them.
     pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<Effect>) {
         let Some(running) = self.get_mut(number) else { return };
         for effect in effects {
@@ -33,7 +33,8 @@ impl Rollouts {
 impl Running {
     fn launch(&mut self, ctx: &mut Ctx, index: usize, old: bool) {
         let origin = self.origin.clone();
-        // What was still starting when the rollout began may serve by now: then it is to serve until its successor does.
+        // An instance that was still starting when the rollout began may serve by now. It then
+        // serves until its successor does.
         if !old && self.replicas.get(index).is_some_and(|replica| may_overlap(&ctx.state.slots, replica)) {
             self.rollout.replicas.get_mut(index).into_iter().for_each(|progress| progress.in_place = false);
         }
@@ -43,7 +44,7 @@ impl Running {
         let serving = replica.serving;
         if in_place {
             let Some(slot) = ctx.state.slots.get_mut(serving) else { return };
-            // What was asked for but does not run yet began before.
+            // A process that was requested earlier but does not run yet does not count.
             replica.after = slot.durable.instance.inc;
             slot.rebase(parts.base);
             slot.describe(parts.app, &ctx.io.settings);
@@ -62,7 +63,8 @@ impl Running {
         self.send_step(ctx, index, if old { "starts the old release again" } else { "starts the new release beside the old one" });
     }
 
-    /// Promotes a candidate: it serves, the old process retires: one step, one journal write.
+    /// Promotes a candidate in one step and one journal write: it serves, and the old process
+    /// retires.
     fn promote(&mut self, ctx: &mut Ctx, index: usize) {
         let origin = self.origin.clone();
         let Some(replica) = self.replicas.get_mut(index) else { return };
@@ -82,13 +84,14 @@ impl Running {
 
     fn discard(&mut self, ctx: &mut Ctx, index: usize) {
         let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
-        // Whoever has it deleted already may be in a hurry; else it may finish: it may have clients.
+        // If a user has it deleted already, that may be urgent. Otherwise it may finish, because it
+        // may have clients.
         if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
             ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
         }
     }
 
-    /// Reports a step of one replica to whoever waits.
+    /// Reports a step of one replica to the waiting caller.
     fn send_step(&self, ctx: &mut Ctx, index: usize, step: &str) {
         if let Some(replica) = self.replicas.get(index) {
             let (id, name, step) = (replica.pm_id, self.app.clone(), step.to_owned());
@@ -97,7 +100,8 @@ impl Running {
     }
 }
 
-/// Gives a candidate the restarts of the instance, its own included: its process sees them in `restart_time`.
+/// Gives a candidate the restart count of the instance, including this restart. Its process gets it
+/// in `restart_time`.
 fn inherit_restarts(slots: &mut Slots, serving: u32, candidate: u32) {
     let restarts = slots.get(serving).map_or(0, |slot| slot.durable.instance.counters.restarts);
     if let Some(slot) = slots.get_mut(candidate) {
@@ -105,7 +109,8 @@ fn inherit_restarts(slots: &mut Slots, serving: u32, candidate: u32) {
     }
 }
 
-/// Swaps the roles: one serves, the other one retires; the history of the instance continues with the new one.
+/// Swaps the roles: the new process serves, the old one retires. The history of the instance
+/// continues with the new one.
 fn change_roles(ctx: &mut Ctx, old: u32, new: u32, by_policy: bool) {
     let Ctx { state: DaemonState { slots, .. }, io: Io { settings, .. }, now, .. } = ctx;
     let Some(former) = slots.get_mut(old) else { return };

@@ -1,4 +1,4 @@
-//! Releases that an app had.
+//! Past releases of apps.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::state::store::{Record, Snapshot};
 /// Releases that are remembered per app.
 const KEPT: usize = 10;
 
-/// Release that was taken or refused.
+/// Release that was deployed or refused.
 #[derive(Clone, Debug)]
 pub(super) struct Release {
     pub(super) number: u32,
@@ -62,12 +62,12 @@ impl Release {
 }
 
 impl Rollouts {
-    /// Remembers the release that runs before the first reload, which has a number, too.
+    /// Remembers the release that runs before the first reload. It has a number, too.
     pub(super) fn remember_present_release(&mut self, ctx: &mut Ctx, app: &str, replicas: &[Replica]) {
         let Some(first) = replicas.first() else { return };
         let known = self.releases.get(app).is_some_and(|list| list.iter().any(|release| release.end == End::Done));
         if known {
-            // Its files may have moved away from the link since.
+            // The link may have moved away from its files since.
             let Some(list) = self.releases.get_mut(app) else { return };
             if let Some(current) = list.iter_mut().rfind(|release| release.end == End::Done) {
                 current.parts = first.old.clone();
@@ -91,7 +91,7 @@ impl Rollouts {
         let list = self.releases.entry(app.to_owned()).or_default();
         list.push(release);
         if list.len() > KEPT {
-            // What serves is never forgotten.
+            // The serving release is never forgotten.
             let current = list.iter().rposition(|release| release.end == End::Done);
             let oldest = (0..list.len()).find(|index| Some(*index) != current).unwrap_or(0);
             list.remove(oldest);
@@ -99,7 +99,8 @@ impl Rollouts {
         journal(ctx, app, list);
     }
 
-    /// Forgets releases of no app: a daemon that died between the end of an app and this left them.
+    /// Forgets releases of deleted apps. A daemon that died between the deletion and this step left
+    /// them.
     pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
         let names: BTreeSet<&str> = ctx.state.slots.iter().map(|slot| slot.spec().key()).collect();
         let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
@@ -119,10 +120,11 @@ impl Rollouts {
         }
     }
 
-    /// The app's key, and description and environment of the release to which a user wants to go back.
+    /// Returns the app's key, and the description and environment of the release to which a user
+    /// wants to roll back.
     ///
     /// # Errors
-    /// There is no such app or release, or nothing is started any more.
+    /// Returns an error if there is no such app or release, or nothing may be started any more.
     pub(super) fn release_for_user(&self, ctx: &Ctx, app: &str, to: Option<u32>) -> Result<(String, (AppSpec, EnvMap)), Failure> {
         ctx.may_start()?;
         let Some(key) = ctx.state.slots.key_of(app)? else { return Err(Failure::NotFound { target: app.to_owned() }) };
@@ -131,7 +133,8 @@ impl Rollouts {
         Ok((key.to_owned(), release))
     }
 
-    /// Returns an error if only files tell the earlier release from the present one: they were overwritten, so a start would run the present files.
+    /// Returns an error if the earlier release differs from the present one only by its files. They
+    /// were overwritten, so a start would run the present files.
     fn refuse_the_same(&self, app: &str, to: Option<u32>) -> Result<(), String> {
         let earlier = self.earlier_release(app, to)?;
         let list = self.releases.get(app).map(Vec::as_slice).unwrap_or_default();
@@ -148,7 +151,7 @@ impl Rollouts {
     }
 
     /// # Errors
-    /// There is none; worded for the user.
+    /// Returns an error, worded for the user, if there is no such release.
     pub(super) fn release_to_undo(&self, app: &str, to: Option<u32>) -> Result<(AppSpec, EnvMap), String> {
         let parts = self.earlier_release(app, to)?;
         Ok(((*parts.app.spec).clone(), (*parts.base.vars).clone()))
@@ -168,8 +171,9 @@ impl Rollouts {
     }
 }
 
-/// Description of what really runs in a slot, where that is not what would be started now: a link in the path (`current`) was moved
-/// to another release since. The kernel knows the real folder.
+/// Returns the description of the release that really runs in a slot, if a start would now run
+/// another. A link in the path (`current`) was then moved to another release since. The kernel
+/// knows the real folder.
 pub(super) fn pinned(slot: &Slot, new: &AppSpec) -> Option<AppSpec> {
     let spec = slot.spec();
     let real = std::fs::read_link(format!("/proc/{}/cwd", slot.durable.instance.pid()?)).ok()?;
@@ -181,7 +185,7 @@ pub(super) fn pinned(slot: &Slot, new: &AppSpec) -> Option<AppSpec> {
         let moved: PathBuf = real.join(Path::new(path).strip_prefix(by_link).ok()?);
         moved.exists().then(|| moved.to_string_lossy().into_owned())
     };
-    // An app that went to another folder by itself does not have its script there.
+    // If the app itself changed to another folder, its script is not there.
     let script = if spec.shell { spec.script.clone() } else { moved(&spec.script)? };
     Some(AppSpec { script, cwd: real.to_str()?.to_owned(), ..spec.clone() })
 }

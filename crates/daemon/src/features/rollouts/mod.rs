@@ -1,13 +1,17 @@
-//! Rollouts in progress, by app, and the releases that each app had.
+//! Rollouts in progress, by app, and the past releases of each app.
 //!
 //! # Theory of operation
 //!
-//! A rollout adds a slot with role `Candidate` beside the slot that serves. Both are ordinary instances for keeper, journal and state
-//! machine. When the candidate has proved itself the roles change in one step (and one journal write): it serves under the same `pm_id`,
-//! the old one is `Retiring` and is asked to finish. So at every instant exactly one slot of a `pm_id` serves, whoever is killed.
+//! A rollout adds a slot with role `Candidate` beside the slot that serves. Both are ordinary
+//! instances for keeper, journal and state machine. When the candidate has proved itself, the roles
+//! change in one step (and one journal write). It serves under the same `pm_id`; the old one is
+//! `Retiring` and finishes its requests. So at every instant exactly one slot of a `pm_id` serves,
+//! even if a process is killed.
 //!
-//! `ostler_core::rollout` decides. Nothing here waits: whenever all events were handled, the slots are checked ([`advance`]) and the rollout
-//! gets what is seen as events; a fresh daemon does the same with what the journal has, and so continues where the old one was killed.
+//! `ostler_core::rollout` decides. This module never blocks. Whenever all events were handled, it
+//! checks the slots ([`advance`]) and passes its observations to the rollout as events. A new
+//! daemon does the same with the contents of the journal, and so continues where the old one was
+//! killed.
 
 mod advance;
 mod begin;
@@ -30,7 +34,7 @@ use self::running::{Parts, Replica, Running};
 use crate::engine::{Answer, Ask, Ctx, Key, Request};
 use crate::state::store::{Record, Role, Snapshot};
 
-/// Rollouts under way, and what they left.
+/// Rollouts in progress, and past releases.
 #[derive(Debug, Default)]
 pub(crate) struct Rollouts {
     running: Vec<Running>,
@@ -59,11 +63,11 @@ impl Rollouts {
         self.forget_releases_of_nobody(ctx);
     }
 
-    /// Handles a deadline: the canary was watched for its time, or a process was waited for long enough.
+    /// Handles a deadline: the time of the canary or the longest wait for a process is over.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(running) = self.running.iter_mut().find(|running| u64::from(running.number) == key) else { return };
         let now_ms = ctx.now.mono_ms;
-        // The look itself comes when all else is done in this turn.
+        // The check itself comes when no other work of this turn is left.
         running.look_ms = running.look_ms.filter(|at| *at > now_ms);
         let number = running.number;
         if running.rollout.deadline_ms().is_some_and(|at| at <= now_ms) {
@@ -138,7 +142,7 @@ impl Rollouts {
 impl Rollouts {
     pub(crate) const NAME: &str = "rollouts";
 
-    /// Index of a rollout: they are in the order in which they began.
+    /// Returns the index of a rollout. Rollouts are in the order in which they began.
     fn index(&self, number: u32) -> Option<usize> {
         self.running.binary_search_by_key(&number, |running| running.number).ok()
     }
@@ -159,7 +163,7 @@ impl Rollouts {
         }
     }
 
-    /// Removes candidates of no rollout after a restart of the daemon.
+    /// Removes candidates that belong to no rollout after a restart of the daemon.
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
         let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
         let lost: Vec<u32> = ctx
@@ -173,7 +177,7 @@ impl Rollouts {
     }
 }
 
-/// Deadline of a rollout.
+/// Returns the key of a rollout's deadline.
 fn key(number: u32) -> Key {
     (Rollouts::NAME, u64::from(number))
 }

@@ -12,7 +12,7 @@ use crate::engine::{Answer, Ctx, Input, RolloutNews};
 use crate::state::store::rollouts::End;
 
 impl Rollouts {
-    /// Reloads of one app, or of all: the remembered ones, then those under way.
+    /// Returns the reloads of one app, or of all: the past ones, then those in progress.
     pub(super) fn reports(&self, app: Option<&str>) -> Vec<RolloutReport> {
         let wanted = |name: &str| app.is_none_or(|app| app == name);
         let mut reports = Vec::new();
@@ -24,7 +24,8 @@ impl Rollouts {
         reports
     }
 
-    /// Counts requests that were not finished by the process of this slot; it may be the old one of a rollout.
+    /// Counts requests that the process of this slot did not finish. It may be the old process of a
+    /// rollout.
     pub(super) fn on_cut(&mut self, ctx: &mut Ctx, id: u32, requests: u32, warning: &str) {
         let goes = |running: &&mut Running| running.replicas.iter().any(|replica| replica.going == Some(id));
         let Some(running) = self.running.iter_mut().find(goes) else { return };
@@ -35,7 +36,7 @@ impl Rollouts {
 }
 
 impl Running {
-    /// Sends progress to whoever waits.
+    /// Sends progress to the waiting caller.
     pub(super) fn send(&self, queue: &mut VecDeque<Input>, progress: Progress) {
         if let Some(ticket) = self.ticket {
             queue.push_back(Input::Answer(Answer::Rollout { ticket, news: RolloutNews::Progress(progress) }));
@@ -82,7 +83,7 @@ impl Running {
     }
 }
 
-/// State of a replica as users see it.
+/// Returns the state of a replica in the words for users.
 fn word(state: ReplicaState, in_place: bool) -> &'static str {
     match state {
         ReplicaState::Waiting => "waiting",

@@ -1,4 +1,4 @@
-//! One rollout under way, and its records.
+//! One rollout in progress, and its records.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::state::slots::{App, Base};
 use crate::state::store::rollouts::{ReplicaRecord, RolloutRecord};
 use crate::state::store::{Record, Snapshot};
 
-/// Rollout under way.
+/// Rollout in progress.
 #[derive(Debug)]
 pub(super) struct Running {
     pub number: u32,
@@ -20,23 +20,25 @@ pub(super) struct Running {
     pub release: u32,
     /// State machine of the rollout.
     pub rollout: Rollout,
-    /// Replicas in the order of those of the rollout.
+    /// Replicas, in the same order as in the rollout.
     pub replicas: Vec<Replica>,
     pub origin: Origin,
     pub started: Now,
-    /// Number by which the caller recognises its progress. Not in the journal: who waits is lost with its daemon.
+    /// Number that matches progress with the caller. It is not in the journal, because the caller's
+    /// connection is lost with the daemon.
     pub ticket: Option<u64>,
     /// Last lines of the candidate that failed.
     pub fault_lines: Vec<String>,
     /// Slot whose last lines are requested.
     pub lines_of: Option<u32>,
-    /// True if a policy has instances replaced by the same release.
+    /// Whether a policy replaces instances by the same release.
     pub by_policy: bool,
-    /// True if each new process has to run for its `min_uptime` before it counts as ready.
+    /// Whether each new process has to run for its `min_uptime` before it counts as ready.
     pub watches: bool,
-    /// Time when a process that was restarted in place has been waited for long enough; not in the journal, a fresh daemon waits anew.
+    /// Deadline of a process that was restarted in place. It is not in the journal; a new daemon
+    /// starts the wait again.
     pub look_ms: Option<u64>,
-    /// Requests of old processes that were not finished in their time.
+    /// Number of requests that old processes did not finish in time.
     pub cut: u32,
 }
 
@@ -50,13 +52,14 @@ pub(super) struct Replica {
     pub beside: Option<u32>,
     /// Slot that is being stopped.
     pub going: Option<u32>,
-    /// Process that has to stay: the one that was promoted, or restarted. While one is being restarted, the one before it.
+    /// Process that has to stay: the promoted or restarted process. During a restart, the process
+    /// before it.
     pub after: u32,
     pub old: Parts,
     pub new: Parts,
 }
 
-/// What a process is started from.
+/// Description and environment of a process.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
     pub app: Rc<App>,
@@ -106,7 +109,7 @@ impl Running {
         ctx.outbox.timers.set(super::key(self.number), next);
     }
 
-    /// True if this process is restarted, and none runs beside it.
+    /// Returns true if this process is restarted, and none runs beside it.
     pub(super) fn is_in_place(&self, index: usize) -> bool {
         self.rollout.replicas.get(index).is_some_and(|progress| progress.in_place)
     }
@@ -144,7 +147,7 @@ impl Parts {
         ]
     }
 
-    /// Restores it, by the numbers of description and environment.
+    /// Restores a rollout, by the numbers of description and environment.
     pub(super) fn restore((app, base): (u64, u64), snapshot: &Snapshot) -> Option<Self> {
         Some(Self {
             app: Rc::new(App { id: app, spec: Rc::clone(snapshot.specs.get(&app)?) }),

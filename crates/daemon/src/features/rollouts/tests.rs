@@ -1,4 +1,5 @@
-//! Rollouts over a played context: which processes are started and asked to finish, what is reported, and what the next daemon knows.
+//! Rollouts over a played context: which processes start and which retire, the reports, and the
+//! journal for the next daemon.
 
 use std::rc::Rc;
 
@@ -15,19 +16,19 @@ fn user() -> Origin {
     Origin::User { command: "reload".into(), uid: 0, pid: 1, on_behalf_of: None }
 }
 
-/// App of cluster workers: two of them can serve beside each other.
+/// Returns an app of cluster workers, of which two can serve beside each other.
 fn app(version: &str) -> AppSpec {
     let node = Some("/usr/bin/node".into());
     let version = Some(version.into());
     AppSpec { name: "api".into(), script: "/app.js".into(), mode: ExecMode::Cluster, interpreter: node, version, ..AppSpec::default() }
 }
 
-/// App of programs that open their port themselves.
+/// Returns an app of programs that open their port themselves.
 fn single(version: &str) -> AppSpec {
     AppSpec { mode: ExecMode::Fork, interpreter: None, script: "/bin/app".into(), ..app(version) }
 }
 
-/// This many instances that run.
+/// Returns this many running instances.
 fn running(spec: &AppSpec, count: i32) -> (Played, Rollouts, Vec<u32>) {
     let (mut played, mut rollouts) = (Played::new(&[]), Rollouts::default());
     let mut start = |pid| {
@@ -53,7 +54,7 @@ fn reload(played: &mut Played, rollouts: &mut Rollouts, ids: &[u32], spec: &AppS
     played.settle(rollouts)
 }
 
-/// Candidate that was requested.
+/// Returns the candidate that was requested.
 fn candidate(played: &Played) -> u32 {
     let mut all = played
         .ctx
@@ -66,7 +67,7 @@ fn candidate(played: &Played) -> u32 {
     id
 }
 
-/// Has a process spawned and prove itself.
+/// Spawns a process, and lets it prove itself.
 fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
     played.spawned(rollouts, id, 5000);
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
@@ -226,7 +227,8 @@ fn one_at_a_time_and_users_come_first() {
     replace(&mut played);
     played.settle(&mut rollouts);
     assert!(played.log().contains("cron restart is left out: api is already being reloaded"), "{}", played.log());
-    // Two candidates more are on their way: they give way to a user.
+    // Two more candidates are starting. They are removed, because a user's command takes
+    // precedence.
     let now: Vec<u32> = [by_policy].into_iter().chain(ids[1..].iter().copied()).collect();
     let news = reload(&mut played, &mut rollouts, &now, &app("2"));
     assert!(!told(&news).iter().any(|news| matches!(news, RolloutNews::Refused { .. })), "{news:?}");
@@ -253,7 +255,8 @@ fn what_somebody_takes_over_is_left_alone() {
     assert_eq!(version(&played, ids[0]), "1");
 }
 
-/// Programs that open their ports themselves are restarted one after the other: a stop of all of them must not give the next one its turn.
+/// Programs that open their ports themselves are restarted one after the other. If all are stopped,
+/// the stop of one must not restart the next.
 #[test]
 fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 2);
@@ -283,7 +286,7 @@ fn the_next_daemon_goes_on() {
         rollouts.running.iter().map(Running::record).collect::<Vec<_>>()
     );
     played.ctx.state.slots.end_replacing("api");
-    // One of which no rollout knows.
+    // This candidate belongs to no rollout.
     let (app, base) = {
         let slot = played.ctx.state.slots.get(new).unwrap();
         (Rc::clone(slot.app()), Rc::clone(slot.base()))

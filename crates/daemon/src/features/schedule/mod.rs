@@ -1,4 +1,4 @@
-//! Schedules: times, order of starts, and commands at fixed points.
+//! Schedules: times, the order of starts, and commands at fixed points.
 
 pub(crate) mod commands;
 pub(crate) mod cron;

@@ -1,8 +1,8 @@
 //! Apps that wait for others: when they may start, and when they cannot.
 //!
-//! Waiting is a state of the instance, so it is in the journal, and a fresh daemon continues it. When a turn has nothing left to do,
-//! those that wait are checked; where nobody waits it costs nothing. The order in which a request touches what runs already is the
-//! request's own affair.
+//! Waiting is a state of the instance, so it is in the journal, and a new daemon continues it. When
+//! a turn has no work left, the waiting instances are checked. Without waiting instances this costs
+//! nothing. Each request itself decides the order in which it touches running apps.
 
 use ostler_core::lifecycle::standing::Standing;
 use ostler_core::lifecycle::{Event, State};
@@ -10,7 +10,8 @@ use ostler_core::lifecycle::{Event, State};
 use crate::engine::{Ctx, InstanceStep};
 use crate::state::slots::needs::{Apps, in_words};
 
-/// Instances that wait for others. The list of them is in the context, because requests have to report of whom they will start ([`Ctx::coming`]).
+/// Instances that wait for others. Their list is in the context, because requests report which
+/// instances they will start ([`Ctx::coming`]).
 #[derive(Debug, Default)]
 pub(crate) struct Order;
 
@@ -19,7 +20,7 @@ impl Order {
 }
 
 impl Order {
-    /// Ends the waiting of an instance whose time is up.
+    /// Stops the wait of an instance at its deadline.
     pub(crate) fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id) else { return false };
         let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
@@ -45,7 +46,7 @@ impl Order {
         ctx.state.waiting.remove(&id);
     }
 
-    /// Starts what need not wait any more, and ends the waiting of what waits in vain.
+    /// Starts instances that need not wait any more, and stops waits that cannot succeed.
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         if ctx.state.waiting.is_empty() {
             return;
@@ -87,7 +88,7 @@ mod tests {
         AppSpec { name: name.into(), script: "/bin/true".into(), order, ..AppSpec::default() }
     }
 
-    /// `db`, and `api` that waits for it.
+    /// Returns `db`, and `api` that waits for it.
     fn waiting() -> (Played, Order, u32, u32) {
         let (mut played, mut order) = (Played::new(&[]), Order);
         let db = played.instance(app("db", &[]));
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn what_will_never_be_there_is_not_waited_for() {
         let (mut played, mut order, db, api) = waiting();
-        // A request will start it when its turn comes.
+        // A request will start it later.
         played.ctx.state.coming.insert(db);
         assert_eq!(decided(&mut played, &mut order), []);
         played.ctx.state.coming.clear();

@@ -1,4 +1,5 @@
-//! Checks by command: a command of the app, run from time to time, never twice at the same time. Its exit code is the answer.
+//! Checks by command: a command of the app that runs from time to time, never twice at the same
+//! time. Its exit code is the answer.
 
 use ostler_core::health::{Ask, Check, Verdict};
 use ostler_core::lifecycle::command::{Command, Outcome};
@@ -17,7 +18,7 @@ pub(super) struct CommandCheck {
 }
 
 impl CommandCheck {
-    /// The check by command; none for a question of another kind.
+    /// Returns the check by command; `None` for other probes.
     pub(super) fn of(check: &Check) -> Option<Self> {
         let Ask::Command(argv) = &check.ask else { return None };
         Some(Self { command: Command { argv: argv.clone() }, timeout_ms: check.timeout_ms.max(1), running: None })
@@ -25,7 +26,7 @@ impl CommandCheck {
 }
 
 impl HealthChecks {
-    /// Runs a command whose time has come.
+    /// Runs a command that is due.
     pub(super) fn run_command(&mut self, ctx: &mut Ctx, key: u32) {
         let Some(slot) = self.questions.get(&key).map(|question| question.id) else { return };
         let Some(inc) = self.watched.get(&slot).map(|watched| watched.inc) else { return };
@@ -42,11 +43,11 @@ impl HealthChecks {
         ctx.request(Request::Run { owner, spec: Box::new(spec) });
     }
 
-    /// Takes the end of a command of which nothing is left.
+    /// Handles the end of a command, when none of its processes is left.
     pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &Outcome) {
         let asks = self.questions.get(&key).is_some_and(|question| question.id == slot);
         let runs = self.watched.get(&slot).is_some_and(|watched| watched.inc == inc);
-        // Of a process, or of a daemon, that is no more.
+        // Otherwise the result belongs to a former process or a former daemon.
         let Some(check) = self.commands.get_mut(&key).filter(|_| asks && runs) else { return };
         check.running = None;
         let in_words = || format!("command `{}` {outcome}", check.command);

@@ -1,5 +1,5 @@
-//! Heartbeat of a Node app: its event loop reports from time to time that it turns (our preload does). Nothing is expected before the first
-//! report: a program without the preload has nothing that could stop.
+//! Heartbeat of a Node app: our preload reports from time to time that the event loop turns. No
+//! heartbeat is expected before the first one, because a program without the preload sends none.
 
 use ostler_proto::health::LastAnswer;
 
@@ -9,18 +9,19 @@ use ostler_proto::event::Health as Shown;
 use super::{BEATS, HealthChecks, emit_health};
 use crate::engine::Ctx;
 
-/// Lateness from which a silence tells of our own absence (the machine slept, we stood still), not of the app's.
+/// Lateness of our own timer from which the daemon itself was suspended (the machine slept, for
+/// example). The silence then proves nothing about the app.
 const NOTICED_LATE_MS: u64 = 1000;
 
 impl HealthChecks {
-    /// Takes a heartbeat.
+    /// Handles a heartbeat.
     pub(super) fn on_beat(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(period_ms) = period_of(ctx, id) else { return };
         self.expect_beat(ctx, id, Some(ctx.now.mono_ms.saturating_add(period_ms)));
         self.take_beat(ctx, id, true, String::new());
     }
 
-    /// Expects the next heartbeat; nothing more is expected where there is no time.
+    /// Sets the time of the next expected heartbeat; `None` = no heartbeat is expected any more.
     pub(super) fn expect_beat(&mut self, ctx: &mut Ctx, id: u32, due_ms: Option<u64>) {
         if let Some(watched) = self.watched.get_mut(&id).filter(|watched| watched.beat_due_ms != due_ms) {
             watched.beat_due_ms = due_ms;
@@ -28,7 +29,7 @@ impl HealthChecks {
         }
     }
 
-    /// Handles a heartbeat that has not come for too long.
+    /// Handles a heartbeat that is overdue.
     pub(super) fn on_silence(&mut self, ctx: &mut Ctx, id: u32) {
         let now_ms = ctx.now.mono_ms;
         let due_ms = self.watched.get_mut(&id).and_then(|watched| watched.beat_due_ms.take());
@@ -47,7 +48,7 @@ impl HealthChecks {
         if news.is_some() || !beats {
             watched.last = Some(LastAnswer { at: ctx.now, good: beats, words });
         }
-        // The first heartbeat changes no state, but the process before may have been unhealthy.
+        // The first heartbeat changes no state, but the former process may have been unhealthy.
         let is_first = news.is_none() && before == Health::Healthy && !std::mem::replace(&mut watched.is_reported, true);
         self.show(ctx, id);
         if let Some(state) = news {
@@ -58,7 +59,7 @@ impl HealthChecks {
     }
 }
 
-/// Longest time between two heartbeats.
+/// Returns the longest time between two heartbeats.
 fn period_of(ctx: &Ctx, id: u32) -> Option<u64> {
     ctx.state.slots.get(id)?.spec().health()?.heartbeat_ms
 }

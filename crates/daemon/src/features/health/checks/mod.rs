@@ -1,13 +1,16 @@
-//! Health of apps: checks are asked ([`questions`], [`commands`]), heartbeats of event loops watched ([`heartbeat`]).
+//! Health of apps: probes are run ([`questions`], [`commands`]), and heartbeats of event loops are
+//! watched ([`heartbeat`]).
 //!
 //! # Theory of operation
 //!
-//! `ostler_core::health` judges; here are the questions and their times. Who is watched is compared with what runs after every step of an instance,
-//! and begins anew with each process, and with each daemon: nothing of it is in the journal but what people see. How well a process is stands
-//! on its slot, for whoever wants to know; one that is to get no new connections is reported as a change of what it can take. What is not well is not
-//! replaced here: that is asked for ([`Request::Remedy`]).
+//! `ostler_core::health` judges; this module sends the probes at their times. After every step of
+//! an instance, the watched processes are compared with the running ones. Each process, and each
+//! daemon, starts with a new state; the journal has only the events that users see. The health of a
+//! process is on its slot, where other features read it. If a process should get no new
+//! connections, that is reported as a change of its capacity. This module does not replace
+//! unhealthy processes, but requests it ([`Request::Remedy`]).
 //!
-//! An app that asks for nothing costs nothing, and an app that asks for a check wakes the daemon for its checks only.
+//! An app without checks costs nothing. An app with a check wakes the daemon only for its checks.
 
 mod commands;
 mod heartbeat;
@@ -31,25 +34,25 @@ use crate::state::slots::Slot;
 use crate::state::store::command::Owner;
 use commands::CommandCheck;
 
-/// Watched processes, and their questions.
+/// Watched processes, and their probes.
 #[derive(Debug, Default)]
 pub(crate) struct HealthChecks {
     /// Watched processes by slot.
     watched: BTreeMap<u32, Watched>,
-    /// Questions by number.
+    /// Probes by number.
     questions: BTreeMap<u32, Question>,
-    /// Questions that are commands.
+    /// Probes that are commands.
     commands: BTreeMap<u32, CommandCheck>,
-    /// The number of the next question, once there was one.
+    /// Number of the next probe, once there was one.
     next_question: Option<u32>,
 }
 
-/// A question that is asked again and again.
+/// Probe that is repeated.
 #[derive(Debug)]
 struct Question {
-    /// The instance.
+    /// Instance of the probe.
     id: u32,
-    /// Its phases.
+    /// Phases of the probe.
     phases: Vec<Phase>,
 }
 
@@ -59,12 +62,12 @@ struct Watched {
     inc: u32,
     monitor: Monitor,
     since: Now,
-    /// Numbers of its questions.
+    /// Numbers of its probes.
     questions: Vec<u32>,
     last: Option<LastAnswer>,
-    /// Whether an event reported the health of this process.
+    /// Whether an event has reported the health of this process.
     is_reported: bool,
-    /// Time by which its event loop has to have sent a heartbeat.
+    /// Time by which its event loop must have sent a heartbeat.
     beat_due_ms: Option<u64>,
 }
 
@@ -84,12 +87,12 @@ impl HealthChecks {
         }
     }
 
-    /// Ends the heartbeat: its event loop has no way to send one any more.
+    /// Stops expecting heartbeats, because the event loop can no longer send one.
     pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
         self.expect_beat(ctx, id, None);
     }
 
-    /// The connection of a question is ready.
+    /// Handles the ready connection of a probe.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         self.on_probe_ready(ctx, key as u32);
     }
@@ -115,8 +118,8 @@ impl HealthChecks {
     }
 }
 
-/// Upper halves of the numbers of deadlines: in the lower half of those of event loops is a slot, of those of commands a question; questions over
-/// a network have one deadline together.
+/// Upper halves of the numbers of deadlines. The lower half is a slot for event loops, and a probe
+/// for commands. All probes over a network share one deadline.
 const BEATS: u64 = 0;
 const COMMANDS: u64 = 1;
 const PROBES: u64 = 2;
@@ -154,7 +157,7 @@ impl PerProcess for HealthChecks {
 impl HealthChecks {
     pub(crate) const NAME: &str = "health";
 
-    /// The connection of a question, as one of our descriptors.
+    /// Returns the source of a probe's connection in the reactor.
     pub(crate) fn source(question: u32) -> Source {
         Source::Feature(Self::NAME, question.into())
     }
@@ -163,14 +166,14 @@ impl HealthChecks {
         (Self::NAME, kind << 32 | u64::from(number))
     }
 
-    /// Shows on its slot how well a process is.
+    /// Shows the health of a process on its slot.
     fn show(&self, ctx: &mut Ctx, id: u32) {
         if let Some(slot) = ctx.state.slots.get_mut(id) {
             slot.live.health = self.report(slot).map(Box::new);
         }
     }
 
-    /// The report; none where nothing is checked.
+    /// Returns the report; `None` if nothing is checked.
     fn report(&self, slot: &Slot) -> Option<HealthReport> {
         let health = slot.spec().health().filter(|health| health.is_watched())?;
         let watched = self.watched.get(&slot.durable.id)?;
@@ -191,7 +194,8 @@ impl HealthChecks {
         match state {
             Health::Starting => {}
             Health::Healthy => {
-                // The first good answer is the normal case. A later one withdraws the note that the app is not well.
+                // The first good answer is the normal case. A later good answer withdraws the note
+                // that the app is unhealthy.
                 if before != Health::Starting {
                     ctx.note(id, "is healthy again".into());
                 }
@@ -219,7 +223,7 @@ fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
     ctx.emit(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
 }
 
-/// Sends new connections to others, or to this one again.
+/// Directs new connections to other processes, or to this one again.
 fn set_unready(ctx: &mut Ctx, id: u32, unready: bool) {
     if let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.live.unready != unready) {
         slot.live.unready = unready;

@@ -1,4 +1,4 @@
-//! Questions of health checks: which are asked now, when, and their answers.
+//! Probes of health checks: which are active now, when they run, and their answers.
 
 use ostler_core::health::probe;
 use ostler_core::health::{Ask, Check, HealthSpec, Phase, State, Verdict};
@@ -10,18 +10,18 @@ use crate::engine::{Ctx, Request};
 use crate::platform::probe::Answer;
 use crate::state::slots::{Slot, Slots};
 
-/// True for two phases with the same question, which share the answers.
+/// Returns true for two phases with the same probe, which share the answers.
 fn same(one: &Check, other: &Check) -> bool {
     (&one.ask, one.interval_ms, one.timeout_ms, one.delay_ms) == (&other.ask, other.interval_ms, other.timeout_ms, other.delay_ms)
 }
 
-/// A number below `span` that is always the same for a slot and spreads over all slots.
+/// Returns a number below `span` that is constant for a slot and spreads over all slots.
 fn spread(id: u32, span: u64) -> u64 {
     let hash = id.wrapping_add(1).wrapping_mul(0x9e37_79b9);
     u64::from(hash).wrapping_mul(span) >> 32
 }
 
-/// The questions of these phases: those that are the same are asked once.
+/// Returns the probes of these phases. Equal probes run only once.
 fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> {
     let mut groups: Vec<(Check, Vec<Phase>)> = Vec::new();
     for phase in phases {
@@ -34,7 +34,7 @@ fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> 
     groups
 }
 
-/// The question over a network; none for a command.
+/// Returns the probe over a network; `None` for a command.
 fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
     let port = match &check.ask {
         Ask::Http(probe) => probe.port,
@@ -48,25 +48,25 @@ fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
     slots.get(id)?.spec().health()
 }
 
-/// Consequence of an answer.
+/// Result of an answer.
 struct Taken {
     before: State,
     after: State,
-    /// Whether other questions are to be asked from now on.
+    /// Whether other probes become active.
     asks_others: bool,
-    /// Time of the next question.
+    /// Time of the next probe.
     next_ms: u64,
 }
 
 impl Watched {
-    /// Takes an answer to a question for these phases of slot `id`.
+    /// Handles an answer to a probe for these phases of slot `id`.
     fn take(&mut self, health: &HealthSpec, id: u32, phases: &[Phase], verdict: Verdict, now_ms: u64) -> Taken {
         let (before, asked_before, was_eager) = (self.monitor.state(health), self.asked(health), self.is_eager(phases, now_ms));
         for phase in phases {
             self.monitor.answered(health, *phase, verdict, now_ms);
         }
         let pause_ms = self.pause_ms(health, phases, now_ms).unwrap_or(1);
-        // Those that were started together are not asked together for ever.
+        // Probes that started together are spread over time.
         let wait_ms = if was_eager && !self.is_eager(phases, now_ms) { 1 + spread(id, pause_ms) } else { pause_ms };
         Taken {
             before,
@@ -76,7 +76,7 @@ impl Watched {
         }
     }
 
-    /// Time until the next question for one of these phases.
+    /// Returns the time until the next probe for one of these phases.
     fn pause_ms(&self, health: &HealthSpec, phases: &[Phase], now_ms: u64) -> Option<u64> {
         phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
     }
@@ -91,7 +91,7 @@ impl Watched {
 }
 
 impl HealthChecks {
-    /// Begins and ends questions, so that those are asked that the monitor asks for.
+    /// Starts and stops probes, so that exactly those run that the monitor requests.
     pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get(&id) else { return };
@@ -108,7 +108,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    /// Ends all questions.
+    /// Stops all probes.
     pub(super) fn drop_questions(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         for key in std::mem::take(&mut watched.questions) {
@@ -131,7 +131,7 @@ impl HealthChecks {
         let pause_ms = watched.pause_ms(health, &phases, now_ms).unwrap_or(0);
         let first_ms = now_ms.saturating_add(check.delay_ms);
         let first_ms = probe::together(first_ms.saturating_add(spread(id, pause_ms)), pause_ms).max(first_ms);
-        // An answer to a daemon that is no more must not look like one to us.
+        // An answer to a former daemon must not match a number of this one.
         let next_question = self.next_question.get_or_insert(now_ms as u32);
         let key = *next_question;
         *next_question = key.wrapping_add(1);
@@ -149,7 +149,7 @@ impl HealthChecks {
         }
     }
 
-    /// Handles questions over a network whose time has come.
+    /// Handles probes over a network that are due.
     pub(super) fn on_probes_due(&mut self, ctx: &mut Ctx) {
         for (key, answer) in ctx.io.checks.tick(&ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, key, answer);
@@ -157,7 +157,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    /// Handles the ready connection of a question.
+    /// Handles the ready connection of a probe.
     pub(super) fn on_probe_ready(&mut self, ctx: &mut Ctx, key: u32) {
         if let Some(answer) = ctx.io.checks.on_ready(key, &ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, key, answer);
@@ -165,7 +165,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    /// Takes an answer: it is shown, and it decides when the next one is asked for.
+    /// Handles an answer: shows it, and schedules the next probe.
     pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
         let Some(Question { id, phases }) = self.questions.get(&key) else { return };
         let id = *id;
@@ -198,7 +198,7 @@ impl HealthChecks {
     }
 }
 
-/// Sets the one timer of questions over a network: the first of all.
+/// Sets the one timer of probes over a network, to the first of them.
 fn set_probe_timer(ctx: &mut Ctx) {
     ctx.outbox.timers.set(HealthChecks::timer(PROBES, 0), ctx.io.checks.deadline_ms());
 }

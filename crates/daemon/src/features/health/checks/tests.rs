@@ -1,4 +1,5 @@
-//! Health checks over a played context: what is asked when, what follows from answers, and what is reported.
+//! Health checks over a played context: which probes run when, the effects of answers, and the
+//! reports.
 
 use std::net::TcpListener;
 
@@ -16,7 +17,7 @@ use crate::state::store::Role;
 
 const NAMES: &[&str] = &[HealthChecks::NAME];
 
-/// Asked each second, and the second bad answer in a row counts.
+/// Returns a check that runs each second and counts from the second failure in a row.
 fn check(ask: Ask) -> Check {
     Check { ask, interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 }
 }
@@ -29,7 +30,7 @@ fn tcp(port: u16) -> Check {
     check(Ask::Tcp { host: "127.0.0.1".into(), port })
 }
 
-/// Bad answers count from the beginning.
+/// Returns a specification whose failures count from the beginning.
 fn strict() -> HealthSpec {
     HealthSpec { grace_ms: Some(0), ..HealthSpec::default() }
 }
@@ -54,7 +55,7 @@ fn notes(played: &Played, id: u32) -> Vec<String> {
     played.ctx.state.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
 }
 
-/// Time passes until a command is asked for, a second at most. What else was asked for is forgotten.
+/// Advances the time, by at most a second, until a command is requested. Drops other requests.
 fn next_command(played: &mut Played, checks: &mut HealthChecks) -> Owner {
     for _ in 0..100 {
         played.pass(checks, 10);
@@ -104,7 +105,8 @@ fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
     assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
 }
 
-/// The program of the check is missing, cannot be started, or is killed: the app has not answered, however often that happens.
+/// The program of the check is missing, cannot be started, or is killed. The app has then not
+/// answered, regardless of the number of times.
 #[test]
 fn a_broken_check_is_reported_and_nothing_is_done() {
     let missing = Outcome::CouldNotStart("exec pg_isready: No such file or directory (os error 2)".into());
@@ -136,7 +138,7 @@ fn a_broken_check_is_reported_and_nothing_is_done() {
     }
 }
 
-/// A host that the daemon does not resolve, in a description that did not come from our own configuration.
+/// The daemon does not resolve this host. The description did not come from our own configuration.
 #[test]
 fn a_host_that_is_not_resolved_is_a_broken_check() {
     let ask = Ask::Tcp { host: "db.example".into(), port: 5432 };
@@ -214,7 +216,7 @@ fn what_was_to_be_asked_of_a_process_is_not() {
 fn an_answer_for_another_process_is_none() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let Owner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
-    // A former daemon may have given the same number to a question.
+    // A former daemon may have given the same number to a probe.
     assert!(ends(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
     assert_eq!(state(&played, id), Some(Health::Starting));
     ends(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
@@ -250,7 +252,7 @@ fn a_port_where_nobody_is_is_a_bad_answer() {
     assert!(notes[0].starts_with(&format!("is unhealthy: connection to 127.0.0.1:{port}: ")), "{notes:?}");
 }
 
-/// A Node process whose event loop has to send a heartbeat each second.
+/// Returns a Node process whose event loop must send a heartbeat each second.
 fn with_preload() -> (Played, HealthChecks, u32) {
     let (mut played, checks, id) = running(HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() });
     played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = true;
@@ -296,7 +298,7 @@ fn who_has_closed_its_channel_cannot_say_anything() {
     beats(&mut played, &mut checks, id);
     checks.on_channel_ended(&mut played.ctx, id);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
-    // Not by our preload.
+    // The heartbeats do not come from our preload.
     played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = false;
     beats(&mut played, &mut checks, id);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
@@ -308,7 +310,7 @@ fn the_next_process_is_watched_anew() {
     beats(&mut played, &mut checks, id);
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
-    // One that takes the place of another has made no step.
+    // An instance that takes the place of another has made no step.
     played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Retiring;
     checks.on_serving(&mut played.ctx, id);
     let slot = played.ctx.state.slots.get_mut(id).unwrap();
@@ -318,7 +320,8 @@ fn the_next_process_is_watched_anew() {
     assert_eq!(state(&played, id), Some(Health::Healthy), "nothing is known against it");
 }
 
-/// A heartbeat alone is healthy from the start, so no change of its state says that the next process is well.
+/// An app with only a heartbeat is healthy from the start. No change of its state reports that the
+/// next process is healthy.
 #[test]
 fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
     let (mut played, mut checks, id) = with_preload();

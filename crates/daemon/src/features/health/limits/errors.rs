@@ -1,6 +1,8 @@
-//! Counts of errors: lines that were added to error logs since the last check, and exceptions that apps report.
+//! Counts of errors: lines that were added to error logs since the last check, and exceptions that
+//! apps report.
 //!
-//! The files are read in a thread that exists while an app asks for it: a slow disk must not stop the loop.
+//! A thread reads the files while an app uses this, because a slow disk must not block the event
+//! loop.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +16,7 @@ use super::Limits;
 use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 
-/// Most bytes that one check reads of a file; the rest is estimated from them.
+/// Most bytes that one check reads of a file. The rest is estimated from them.
 const MOST_BYTES: u64 = 4 << 20;
 const STACK_BYTES: usize = 128 << 10;
 
@@ -53,7 +55,8 @@ struct Reader {
 }
 
 impl ErrorLogs {
-    /// Begins to read the file of this process from this position on; without a file only exceptions are counted.
+    /// Starts to read the file of this process from this position. Without a file, only exceptions
+    /// are counted.
     pub(super) fn begin(&mut self, id: u32, inc: u32, rights: Rights, file: Option<(String, u64)>) {
         let readable = file.filter(|(path, _)| own_stream(path).is_none() && !crate::logs::is_nowhere(path.as_ref()));
         if let Some((path, at)) = readable {
@@ -66,12 +69,12 @@ impl ErrorLogs {
     pub(super) fn end(&mut self, id: u32) {
         self.all.remove(&id);
         if self.all.is_empty() {
-            // Its thread ends with its channel.
+            // Its thread exits when its channel closes.
             self.reader = None;
         }
     }
 
-    /// Takes what was counted, and starts the next check.
+    /// Takes the counts, and starts the next check.
     fn turn(&mut self) -> Vec<(u32, u32, u64)> {
         if self.all.is_empty() {
             return Vec::new();
@@ -113,20 +116,21 @@ impl Reader {
                 }
             }
         };
-        // Without a thread nothing is counted, and the next look tries again: its channel is closed.
+        // If there is no thread, no lines are counted. The next check tries again, because the
+        // channel is closed.
         drop(std::thread::Builder::new().name("error-logs".into()).stack_size(STACK_BYTES).spawn(reading));
         Self { to_read, counted, busy: false }
     }
 }
 
-/// Lines that were added since the last check.
+/// Counts the lines that were added since the last check.
 fn count(mut place: ReadPosition) -> (ReadPosition, u64) {
     let Ok(file) = place.rights.read(&place.path) else { return (place, 0) };
     let Ok(meta) = file.metadata() else { return (place, 0) };
     if !meta.is_file() {
         return (place, 0);
     }
-    // Rotated, or emptied.
+    // The file was rotated or emptied.
     if meta.ino() != place.inode || meta.len() < place.at {
         (place.inode, place.at) = (meta.ino(), 0);
     }

@@ -1,8 +1,9 @@
 //! Measurement of trees: each second while an app has a memory limit, less often for CPU alone.
 //!
-//! The members of a tree are read from its cgroup, which costs as much as the tree is large; where there is none, from the process table.
-//! Of a tree with very many processes only some are read and the rest is estimated from them: a tree that forks all the time costs no
-//! more than that, and does not escape.
+//! The members of a tree are read from its cgroup, at a cost that grows with the tree. Without a
+//! cgroup they are read from the process table. In a tree with very many processes only some are
+//! read, and the rest is estimated from them. A tree that forks all the time thus costs no more,
+//! and does not escape.
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use super::{Limits, emit_exceeded};
 use crate::engine::{Ctx, Request, clock};
 use crate::platform::sample::MOST_READ;
 
-/// Largest part of the time that measurements may take: one in this many.
+/// Largest share of the time that measurements may take: one part in this many.
 const SHARE: u64 = 20;
 /// Time between two reads of the machine's capacity.
 const MACHINE_MS: u64 = 60_000;
@@ -28,7 +29,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Memory in bytes.
+    /// Returns the memory in bytes.
     pub(super) fn memory_bytes(&mut self, now_ms: u64) -> u64 {
         match self.memory {
             Some((at, bytes)) if now_ms.saturating_sub(at) < MACHINE_MS => bytes,
@@ -44,7 +45,7 @@ struct Use {
     cpu_ns: u64,
 }
 
-/// Usage of everything in a cgroup; none where nothing can be read.
+/// Returns the usage of everything in a cgroup; `None` if it cannot be read.
 fn use_of(group: &Path, wants_cpu: bool) -> Option<Use> {
     let pids = cgroup::members(group);
     let read: Vec<u64> = pids.iter().take(MOST_READ).filter_map(|pid| sample::memory(*pid).ok()).collect();
@@ -71,7 +72,7 @@ impl Limits {
             next = Some(next.map_or(due, |next: u64| next.min(due)));
         }
         self.count_errors(ctx);
-        // By the clock: within a turn no time passes.
+        // The clock is read, because no time passes within a turn.
         let took = clock().mono_ms.saturating_sub(began_ms);
         let soonest = ctx.now.mono_ms.saturating_add(took.saturating_mul(SHARE));
         ctx.outbox.timers.set(Self::MEASURE, next.map(|due| due.max(soonest)));
@@ -84,7 +85,7 @@ impl Limits {
             _ => INTERVAL_MS,
         });
         let Some(used) = used else { return due };
-        // Of two reasons in the same measurement the first counts.
+        // If two limits are exceeded in the same measurement, the first counts.
         let confirm_ms = safeguards.memory.and_then(|limit| self.judge_memory(ctx, id, limit, used.memory_bytes));
         if let Some(limit) = safeguards.cpu {
             self.judge_cpu(ctx, id, &limit, used.cpu_ns);
@@ -92,7 +93,8 @@ impl Limits {
         confirm_ms.map_or(due, |at_ms| due.min(at_ms))
     }
 
-    /// Compares memory with its limit. Returns the time of the next measurement, where that is to be soon.
+    /// Compares memory with its limit. Returns the time of the next measurement, if it should come
+    /// soon.
     fn judge_memory(&mut self, ctx: &mut Ctx, id: u32, limit: Amount, bytes: u64) -> Option<u64> {
         let total = if matches!(limit, Amount::Share(_)) { self.machine.memory_bytes(ctx.now.mono_ms) } else { 0 };
         let limit = limit.bytes(total);
@@ -129,7 +131,7 @@ impl Limits {
     }
 }
 
-/// Usage of each of these, in their order.
+/// Returns the usage of each process, in the same order.
 fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     let needed = |safeguards: &Safeguards| safeguards.memory.is_some() || safeguards.cpu.is_some();
     let group = |id: u32| ctx.state.slots.get(id).and_then(|slot| slot.durable.group.as_deref()).map(Path::new);
@@ -149,7 +151,7 @@ fn uses(ctx: &mut Ctx, limited: &[(u32, Box<Safeguards>)]) -> Vec<Option<Use>> {
     uses
 }
 
-/// Processors of the machine that we may use.
+/// Returns the number of the machine's processors that the daemon may use.
 fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
 }

@@ -1,10 +1,12 @@
-//! Limits of apps: memory, CPU and errors are measured here; hard limits are enforced by the kernel.
+//! Limits of apps: memory, CPU and errors are measured here; the kernel enforces hard limits.
 //!
 //! # Theory of operation
 //!
-//! `ostler_core::health::limits` judges; here are the measurements ([`measure`], [`errors`]). Who is measured is compared with what runs after every step of
-//! an instance, and begins anew with each process, and with each daemon: only its events are in the journal. What uses too
-//! much is not replaced here: that is requested ([`Request::Remedy`]), and reported when it is news. An app that has no limits costs nothing.
+//! `ostler_core::health::limits` judges; this module measures ([`measure`], [`errors`]). After
+//! every step of an instance, the measured processes are compared with the running ones. Each
+//! process, and each daemon, starts with a new state; only the events are in the journal. This
+//! module does not replace a process that exceeds a limit. It requests that ([`Request::Remedy`]),
+//! and reports it if it is new. An app without limits costs nothing.
 
 mod errors;
 mod measure;
@@ -27,7 +29,7 @@ use measure::Machine;
 /// Topic of the message by which an app reports an exception.
 const EXCEPTION: &str = "process:exception";
 
-/// Processes that are measured, and what is known of each.
+/// Measured processes, and the readings of each.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     /// Watched processes, by slot.
@@ -36,7 +38,7 @@ pub(crate) struct Limits {
     machine: Machine,
 }
 
-/// Watched process: what is known of it.
+/// Measured process with its readings.
 #[derive(Debug, Default)]
 struct Watched {
     inc: u32,
@@ -66,12 +68,12 @@ impl Limits {
         }
     }
 
-    /// Handles the time of the next measurement.
+    /// Handles the deadline of the next measurement.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.measure(ctx);
     }
 
-    /// Handles the answer that a process is going to be replaced: reported once.
+    /// Handles the answer that a process will be replaced, and reports it once.
     pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
         match answer {
             Answer::Remedy { id, cause: Cause::Memory, why } => self.report_memory(ctx, *id, why),
@@ -120,7 +122,7 @@ impl PerProcess for Limits {
 
 impl Limits {
     pub(crate) const NAME: &str = "limits";
-    /// Timer of the next measurement of all.
+    /// Timer of the next measurement of all processes.
     const MEASURE: Key = (Self::NAME, 0);
 
     /// Requests a remedy for a process.
@@ -146,7 +148,7 @@ impl Limits {
     fn report_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
         let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
         let Some(slot) = ctx.state.slots.get(id) else { return };
-        // PM2's words, which scripts look for.
+        // These are PM2's words, which scripts search for.
         ctx.io.log.line(format_args!(
             "[PM2][WORKER] Process {} restarted because it exceeds --max-memory-restart value (current_memory={bytes} \
              max_memory_limit={limit} [octets])",
@@ -156,8 +158,8 @@ impl Limits {
         emit_exceeded(ctx, id, Cause::Memory, false, why.to_owned());
     }
 
-    /// Limits the cgroup in which the next process of an instance is started. A machine without a controller is no reason not to serve: that is reported
-    /// in one line.
+    /// Sets the limits of the cgroup in which the next process of an instance starts. If the
+    /// machine lacks a controller, the app still runs, and one line reports that.
     fn limit_group(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         if slot.spec().hard_limits().is_none() {
@@ -176,7 +178,7 @@ impl Limits {
     }
 }
 
-/// Reports that a process uses more, or has more errors, than it may.
+/// Reports that a process exceeds a limit of usage or errors.
 fn emit_exceeded(ctx: &mut Ctx, id: u32, cause: Cause, warning: bool, why: String) {
     let limit = match cause {
         Cause::Memory => Limit::Memory,

@@ -1,4 +1,4 @@
-//! Limits over a played context: who is measured and when, what is requested, and what is reported.
+//! Limits over a played context: measured processes and times, requests, and reports.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ fn app(safeguards: Safeguards) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
-/// App whose process is this one, so that there is something to measure.
+/// Returns an app whose process is the test itself, so its usage can be measured.
 fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
     let id = played.instance(app(safeguards));
@@ -25,13 +25,14 @@ fn running(safeguards: Safeguards) -> (Played, Limits, u32) {
     (played, limits, id)
 }
 
-/// Advances the time to the next measurement: on a machine where one takes long they are further apart.
+/// Advances the time to the next measurement. If a measurement takes long on this machine, they are
+/// further apart.
 fn pass(played: &mut Played, limits: &mut Limits) {
     let due_ms = played.ctx.outbox.timers.next_ms().unwrap();
     played.pass(limits, due_ms.saturating_sub(played.ctx.now.mono_ms));
 }
 
-/// Requests that were made.
+/// Takes the requests that were made.
 fn asked(played: &mut Played) -> Vec<Request> {
     let request = |input| if let Input::Request(request) = input { request } else { panic!("{input:?}") };
     played.queued().into_iter().map(request).collect()
@@ -97,7 +98,7 @@ fn cpu_alone_is_measured_more_rarely() {
     played.pass(&mut limits, INTERVAL_MS);
     let next_ms = played.ctx.outbox.timers.next_ms().unwrap();
     assert!(next_ms >= began_ms + INTERVAL_MS + 5000, "{next_ms}");
-    // Somebody else begins: it is not kept waiting.
+    // Another instance starts and is measured without delay.
     let other = played.instance(app(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() }));
     played.start(&mut limits, other, std::process::id().cast_signed());
     assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + INTERVAL_MS));

@@ -1,8 +1,10 @@
-//! Remediation of what is not well, or uses too much: one instance of an app after the other, never all at once.
+//! Remediation of processes that are unhealthy or use too much: one instance of an app after the
+//! other, never all at once.
 //!
-//! Others find out that something has to be done and request it ([`Request::Remedy`]); what is done is decided in `ostler_core::health`
-//! ([`Case`]). The next instance of an app has its turn when the one before is healthy again, or has failed. Nothing of it is in the journal: what
-//! is still not well is found out again by the next daemon.
+//! Other features detect the need and request a remedy ([`Request::Remedy`]). `ostler_core::health`
+//! chooses the remedy ([`Case`]). The next instance of an app is replaced when the former is
+//! healthy again, or has failed. None of this is in the journal: the next daemon detects again
+//! which processes are still unhealthy.
 
 #[cfg(test)]
 mod tests;
@@ -17,16 +19,17 @@ use crate::engine::{Answer, Ctx, InstanceStep, Key, Request};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
-/// Instances that are to be replaced, and that are being replaced.
+/// Instances that must be replaced, and those that are being replaced.
 #[derive(Debug, Default)]
 pub(crate) struct Remediation {
     /// Wanted remedies, by slot.
     wanted: BTreeMap<u32, Wanted>,
-    /// Replacement that has to be well before the next instance has its turn, by app.
+    /// Replacement that must be healthy before the next instance is replaced, by app.
     under_way: BTreeMap<String, UnderWay>,
     /// Paces, by `pm_id`.
     paces: BTreeMap<u32, Pace>,
-    /// Processes beside which a new one did not come up, by slot and incarnation: the next attempt is a restart.
+    /// Processes whose replacement failed while they ran, by slot and incarnation. The next attempt
+    /// is a restart.
     beside_failed: BTreeMap<u32, u32>,
 }
 
@@ -38,7 +41,7 @@ struct Wanted {
     why: String,
 }
 
-/// Replacement that others of the app wait for.
+/// Replacement that the other instances of the app wait for.
 #[derive(Clone, Copy, Debug)]
 struct UnderWay {
     pm_id: u32,
@@ -57,7 +60,7 @@ impl Remediation {
         None
     }
 
-    /// Handles a step of an instance: a process that ends by itself needs no remedy.
+    /// Handles a step of an instance. A process that exits by itself needs no remedy.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
         let runs = |inc: u32| ctx.state.slots.get(id).is_some_and(|slot| runs(slot, inc));
@@ -81,7 +84,7 @@ impl Remediation {
         self.beside_failed.remove(&id);
     }
 
-    /// Replaces those whose turn it is.
+    /// Replaces the instances that are next.
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         self.end_what_is_over(ctx);
         let mut next_ms: Option<u64> = None;
@@ -99,10 +102,10 @@ impl Remediation {
 
 impl Remediation {
     pub(crate) const NAME: &str = "remediation";
-    /// Time when the turn of an instance may have come: nothing is done then but the check, when it is quiet.
+    /// Time when an instance may be next. It only triggers the check when no work is left.
     const NEXT: Key = (Self::NAME, 0);
 
-    /// Requests a remedy for a process. The caller is notified if that is news.
+    /// Requests a remedy for a process. The requester is notified if the cause is new.
     fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
         let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
@@ -114,31 +117,32 @@ impl Remediation {
         self.wanted.insert(id, wanted);
     }
 
-    /// Withdraws a reason.
+    /// Withdraws a cause.
     fn want_no_more(&mut self, id: u32, cause: Cause) {
         if self.wanted.get(&id).is_some_and(|wanted| wanted.cause == cause) {
             self.wanted.remove(&id);
         }
     }
 
-    /// Remedy of a process now; none where others have to be waited for, or nothing is to be done any more.
+    /// Returns the remedy of a process now; `None` if it has to wait for others, or needs no remedy
+    /// any more.
     fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
         let wanted = self.wanted.get(&id)?;
-        // A check that has become broken is no reason to act any more than one that is passed.
+        // A check that has become broken is no more reason to act than a passed check.
         let is_well = |slot: &Slot| wanted.cause == Cause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
             self.wanted.remove(&id);
             return None;
         };
         let name = slot.spec().key();
-        // A reload replaces it anyhow; and one at a time.
+        // A reload replaces the process anyway, and only one instance is replaced at a time.
         if ctx.state.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
             return None;
         }
         Some(self.case(ctx, slot, wanted).remedy(ctx.now.mono_ms))
     }
 
-    /// What is known of a process that needs a remedy.
+    /// Returns the facts about a process that needs a remedy.
     fn case(&self, ctx: &Ctx, slot: &Slot, wanted: &Wanted) -> Case {
         Case {
             cause: wanted.cause,
@@ -151,7 +155,7 @@ impl Remediation {
         }
     }
 
-    /// Begins the remedy of a process; the others of its app wait.
+    /// Starts the remedy of a process. The other instances of its app wait.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
         let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
         let Some(slot) = ctx.state.slots.get(id) else { return };
@@ -169,7 +173,7 @@ impl Remediation {
         }
     }
 
-    /// Ends replacements that are over: the next ones of their app have their turn.
+    /// Completes replacements that are over. The next instances of their apps can then be replaced.
     fn end_what_is_over(&mut self, ctx: &mut Ctx) {
         if self.under_way.is_empty() {
             return;
@@ -195,7 +199,7 @@ impl Remediation {
     }
 }
 
-/// True if this process serves.
+/// Returns true if this process serves.
 fn runs(slot: &Slot, inc: u32) -> bool {
     slot.serving_inc() == Some(inc)
 }
@@ -204,12 +208,13 @@ fn health_of(slot: &Slot) -> Option<Health> {
     slot.live.health.as_ref().map(|report| report.state)
 }
 
-/// Action that its app wants when it is not well.
+/// Returns the action that the app sets for an unhealthy process.
 fn action_of(slot: &Slot) -> Action {
     slot.spec().health().map_or(Action::Restart, |health| health.action)
 }
 
-/// What is still unhealthy after a replacement did not come up: it is to be replaced in another way.
+/// Returns the cause for a process that is still unhealthy after its replacement failed. It is
+/// replaced in another way.
 fn still_unhealthy(slot: &Slot, inc: u32) -> Option<Wanted> {
     let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
     let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());

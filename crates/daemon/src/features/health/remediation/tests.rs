@@ -1,4 +1,4 @@
-//! Remediation over a played context: whose turn it is, what is done, and who is notified.
+//! Remediation over a played context: the order of instances, the remedies, and the notifications.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::safeguards::Safeguards;
@@ -15,7 +15,7 @@ fn app(safeguards: Safeguards) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
-/// App whose processes can serve beside each other.
+/// Returns an app whose processes can serve beside each other.
 fn cluster(safeguards: Safeguards) -> AppSpec {
     AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(safeguards) }
 }
@@ -45,7 +45,7 @@ fn health_is(played: &mut Played, id: u32, state: Health) {
     played.ctx.state.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
 }
 
-/// Requests a remedy; true if that was news.
+/// Requests a remedy. Returns true if the cause was new.
 fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause) -> bool {
     let inc = inc_of(played, id);
     assert!(remediation.on_request(&mut played.ctx, Request::Remedy { id, inc, cause, why: WHY.into() }).is_none());
@@ -57,7 +57,7 @@ fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause
     }
 }
 
-/// Remedies that are begun when it is quiet.
+/// Returns the remedies that start when no work is left.
 fn done(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
     remediation.on_idle(&mut played.ctx);
     played.queued()
@@ -67,7 +67,7 @@ fn is_policy(origin: &Origin, word: &str) -> bool {
     *origin == Origin::found(word.into(), WHY)
 }
 
-/// Ends a process that was asked to, and starts the next one.
+/// Completes the stop of a process, and starts the next one.
 fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
     let inc = inc_of(played, id);
     played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });
@@ -118,7 +118,7 @@ fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
     assert!(!ask(&mut played, &mut remediation, id, Cause::Memory), "it is being replaced");
     played.ctx.state.slots.begin_replacing("api");
     assert!(done(&mut played, &mut remediation).is_empty());
-    // The new one did not come up.
+    // The new process failed.
     played.ctx.state.slots.end_replacing("api");
     let queued = done(&mut played, &mut remediation);
     let [Input::Answer(Answer::Remedy { .. }), Input::Event(of, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };

@@ -1,6 +1,8 @@
-//! Forms of PM2's list for whoever asks for it again and again: what does not change while an app lives is written once.
+//! Forms of PM2's list for clients that request it repeatedly. The parts that do not change while
+//! an app lives are serialized once.
 //!
-//! They cost memory, so there are none before the second question, and none a while after the last.
+//! They cost memory. There are thus none before the second request, and they are dropped a while
+//! after the last.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -11,21 +13,21 @@ use ostler_proto::pm2::{Form, Process};
 
 use crate::state::slots::{App, Base, Slot};
 
-/// Time after the last question for which they are kept.
+/// Time after the last request for which they are kept.
 const KEPT_MS: u64 = 10_000;
 
 /// Forms by slot.
 #[derive(Debug, Default)]
 pub(super) struct Forms {
     by_slot: HashMap<u32, Known>,
-    /// Questions since they were dropped last.
+    /// Number of requests since the forms were last dropped.
     questions: u32,
 }
 
-/// The form of an item, and what it was made of.
+/// Form of an item, and the data that it was made of.
 #[derive(Debug)]
 struct Known {
-    /// Shared descriptions: held, so that no other can have their address.
+    /// Shared description, held so that no other description can have its address.
     app: Rc<App>,
     base: Rc<Base>,
     index: u32,
@@ -64,18 +66,18 @@ impl Known {
 }
 
 impl Forms {
-    /// Notes a question. Returns until when they are kept.
+    /// Records a request. Returns the time until which the forms are kept.
     pub(super) fn asked(&mut self, now_ms: u64) -> u64 {
         self.questions = self.questions.saturating_add(1);
         now_ms + KEPT_MS
     }
 
-    /// True from the second question on.
+    /// Returns true from the second request on.
     pub(super) fn are_wanted(&self) -> bool {
         self.questions > 1
     }
 
-    /// Drops them.
+    /// Drops the forms.
     pub(super) fn drop_all(&mut self) {
         *self = Self::default();
     }
@@ -83,7 +85,7 @@ impl Forms {
     /// Appends an item.
     ///
     /// # Errors
-    /// A value that has no JSON.
+    /// Returns an error if a value has no JSON form.
     pub(super) fn write(&mut self, slot: &Slot, process: &Process<'_>, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
         let id = slot.durable.id;
         if let Some(known) = self.by_slot.get(&id)

@@ -1,4 +1,4 @@
-//! Answers about instances: in short, in full, and in PM2's shape.
+//! Answers about instances: short, complete, and in PM2's form.
 
 use std::collections::HashMap;
 
@@ -15,11 +15,11 @@ use crate::platform::users::account;
 use crate::state::slots::Slot;
 use crate::state::slots::needs::waits_for;
 
-/// PM2's list: each item is written as it is made, and no description is copied.
+/// Writes PM2's list. Each item is written as it is made, and no description is copied.
 fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json::Error> {
     let home = ctx.io.settings.home.to_string_lossy();
     let mut accounts = Accounts::new();
-    // Some 4 KB for each.
+    // Each item takes about 4 KB.
     let mut text = Vec::with_capacity(ctx.state.slots.serving().count() << 12);
     text.push(b'[');
     for slot in ctx.state.slots.serving() {
@@ -64,7 +64,7 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
     }
     text.push(b']');
     forms.retain(|id| ctx.state.slots.get(id).is_some());
-    // What serializers write is text.
+    // The output of serializers is valid UTF-8.
     Ok(Json::written(String::from_utf8(text).unwrap_or_default()))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, n
     }
 }
 
-/// Accounts for `uid` and `gid`, as given: looked up once for each list.
+/// Accounts for `uid` and `gid`, as given. Each is looked up once per list.
 type Accounts<'a> = HashMap<(&'a str, Option<&'a str>), Option<(u32, u32)>>;
 
 fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u32)> {
@@ -105,8 +105,9 @@ fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u
     })
 }
 
-/// Detail with the times as the wall clock shows them now: it may have been set since, and nobody shall see a year of uptime after an hour.
-/// When it was created stays as it was noted: for a saved app that was before this boot.
+/// Returns the detail with its times converted to the present wall clock. The clock may have been
+/// set since, and an uptime must not jump by a year. The creation time stays as it was recorded,
+/// because a saved app may be older than this boot.
 fn as_seen(mut detail: Detail, now: Now) -> Detail {
     let instance = &mut detail.instance;
     let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
@@ -158,7 +159,7 @@ fn summary(slot: &Slot, now: Now) -> Summary {
     }
 }
 
-/// Health of an instance.
+/// Returns the health of an instance.
 pub(super) fn health_row(slot: &Slot) -> HealthRow {
     let status = slot.durable.instance.status().to_owned();
     let check = slot.live.health.as_ref().and_then(|report| report.trouble());

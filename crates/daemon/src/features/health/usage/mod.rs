@@ -1,8 +1,9 @@
-//! Instances and their resource usage: `list`, `inspect`, `health`, and measurements for others.
+//! Instances and their resource usage: `list`, `inspect`, `health`, and measurements for other
+//! features.
 //!
-//! CPU use is a difference of two readings. Where an earlier reading is recent the answer comes at once; a process that just
-//! started is measured from its start; for all others the answer waits a moment for a second reading, so that the first call is
-//! already right.
+//! CPU usage is a difference of two readings. If an earlier reading is recent, the answer is
+//! immediate. A process that just started is measured from its start. For all others the answer
+//! waits a moment for a second reading, so even the first call is accurate.
 
 mod forms;
 mod lists;
@@ -15,7 +16,7 @@ use self::lists::{answer_to, health_row};
 use crate::engine::{Answer, Ask, Ctx, Key, Request};
 use crate::state::slots::Slot;
 
-/// Time between two readings where there is no earlier one.
+/// Time between two readings if there is no earlier reading.
 const WINDOW_MS: u64 = 25;
 
 /// Answers that wait for their second reading.
@@ -38,18 +39,18 @@ struct Waiting {
 /// Kind of the request.
 #[derive(Debug)]
 enum Question {
-    /// What a table shows of all instances.
+    /// Table of all instances.
     Table,
-    /// The short list of all.
+    /// Short list of all instances.
     List,
-    /// All in PM2's shape.
+    /// All instances in PM2's form.
     Processes,
-    /// These instances in full.
+    /// These instances, complete.
     Details(Vec<u32>),
 }
 
 impl Question {
-    /// Instances that have to be measured; `None` = all.
+    /// Returns the instances that have to be measured; `None` = all.
     fn ids(&self) -> Option<&[u32]> {
         match self {
             Self::Table | Self::List | Self::Processes => None,
@@ -60,9 +61,9 @@ impl Question {
 
 impl Usage {
     pub(crate) const NAME: &str = "usage";
-    /// Timer of the first second reading.
+    /// Timer of the earliest second reading.
     const READ: Key = (Self::NAME, 0);
-    /// Timer of the end of the forms.
+    /// Timer of the removal of the forms.
     const FORMS: Key = (Self::NAME, 1);
 
     fn answer(&mut self, ctx: &mut Ctx, question: &Question, now: Now) -> Response {
@@ -112,7 +113,7 @@ impl Usage {
         None
     }
 
-    /// Answers those whose second reading is due.
+    /// Sends the answers whose second reading is due.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let now = ctx.now;
         if (Self::NAME, key) == Self::FORMS {
@@ -131,7 +132,7 @@ impl Usage {
     }
 }
 
-/// Instances that these targets mean, sorted; all where there is none.
+/// Returns the instances that these targets select, sorted; all if no target is given.
 fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failure> {
     let mut ids = Vec::new();
     for target in targets {
@@ -141,7 +142,7 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
             Err(failure) => return Err(failure),
         }
     }
-    // Whoever looks at all looks at modules, too.
+    // A request for all instances includes modules.
     if targets.is_empty() || targets.iter().any(|target| target == "all") {
         ids = ctx.state.slots.serving().map(|slot| slot.durable.id).collect();
     }
@@ -150,7 +151,7 @@ fn selected(ctx: &Ctx, targets: &[String], cwd: &str) -> Result<Vec<u32>, Failur
     Ok(ids)
 }
 
-/// Health of instances. Nothing is measured for it, so that it can be requested each second.
+/// Returns the health of instances. It needs no measurement, so it can be requested each second.
 fn health(ctx: &Ctx, targets: &[String]) -> Response {
     match selected(ctx, targets, "") {
         Ok(ids) => {
@@ -182,7 +183,7 @@ mod tests {
         std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| response).collect()
     }
 
-    /// App whose process is this one, so that there is something to read.
+    /// Returns an app whose process is the test itself, so its usage can be read.
     fn running(played: &mut Played, usage: &mut Usage) -> u32 {
         let id = played.instance(app("here"));
         let pid = std::process::id().cast_signed();
@@ -205,7 +206,7 @@ mod tests {
         slot.durable.instance.counters.restarts = 7;
         let third = list(&mut played);
         assert_eq!((&third[0]["pm2_env"]["restart_time"], &first[0]["pm2_env"]["restart_time"]), (&7.into(), &0.into()));
-        // Another description, of the same slot.
+        // This is another description of the same slot.
         let spec = std::rc::Rc::new(AppSpec { cwd: "/elsewhere".into(), ..app("down") });
         let ctx = &mut played.ctx;
         ctx.state.slots.get_mut(id).unwrap().describe(std::rc::Rc::new(crate::state::slots::App { id: 99, spec }), &ctx.io.settings);
@@ -232,7 +233,7 @@ mod tests {
     fn a_first_list_waits_for_a_second_reading_once() {
         let (mut played, mut usage) = (Played::new(&[]), Usage::default());
         running(&mut played, &mut usage);
-        // One that just started is measured from its start.
+        // A process that just started is measured from its start.
         played.pass(&mut usage, 60_000);
         assert!(ask(&mut played, &mut usage, Asked::Table).is_empty());
         played.pass(&mut usage, WINDOW_MS - 1);

@@ -1,4 +1,4 @@
-//! Daemon in front of a container: signals to it, and its end.
+//! Daemon in the foreground of a container: its signals, and its shutdown.
 
 use ostler_core::lifecycle::runtime::{Life, Meaning, RuntimeSpec, exit_code, life, over};
 use ostler_core::lifecycle::{Ending, Event, Origin, State};
@@ -9,29 +9,30 @@ use super::Runtime;
 use crate::engine::{Ctx, Request, Work};
 use crate::state::slots::{Slot, ending_of};
 
-/// PM2's time for a container in which nothing runs: whoever stops an app by hand may want to start it again.
+/// PM2's time until an idle container exits, because a user who stops an app by hand may want to
+/// start it again.
 const BY_HAND_MS: u64 = 6000;
-/// Exit code of the container when everything was killed: as the kernel would have done it.
+/// Exit code of the container if everything was killed, the same as for SIGKILL by the kernel.
 const KILLED: u8 = 137;
 
-/// Starter: what starts the apps.
+/// State of the starter, the process that starts the apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Starter {
-    /// It still runs.
+    /// The starter still runs.
     Runs,
-    /// It ended while there was no daemon.
+    /// The starter exited while no daemon ran.
     Ended(ostler_sys::Ending),
-    /// It has requested everything that is to run.
+    /// The starter has requested all apps.
     Done,
 }
 
-/// Progress of the end.
+/// Progress of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopping {
     No,
-    /// Somebody asked to stop everything.
+    /// A stop of everything was requested.
     Asked,
-    /// What still ran was killed.
+    /// The remaining processes were killed.
     Killed,
 }
 
@@ -40,15 +41,15 @@ enum Stopping {
 pub(super) struct Front {
     pub spec: RuntimeSpec,
     starter: Starter,
-    /// True if a program could not even be executed.
+    /// Whether a program could not even be executed.
     pub is_unstartable: bool,
-    /// End of the wait when nothing runs because somebody stopped or deleted it (`mono_ms`).
+    /// End of the wait if nothing runs because a user stopped or deleted it (`mono_ms`).
     over_at_ms: Option<u64>,
     stopping: Stopping,
 }
 
 impl Front {
-    /// Makes it; `starter`: as the keeper knows it.
+    /// Creates the runtime; `starter`: as the keeper reports it.
     pub(super) fn new(spec: RuntimeSpec, starter: Option<&Child>) -> Self {
         let starter = match starter {
             Some(Child { ended: Some(ended), .. }) => Starter::Ended(ended.ending),
@@ -79,7 +80,7 @@ impl Front {
                 self.stop_all(ctx, self.spec.stop_timeout_ms);
             }
             Meaning::Forward => {
-                // A terminal sends it with each change of its size.
+                // A terminal sends it whenever its size changes.
                 if signal != WINCH {
                     ctx.io.log.line(format_args!("received {name}, passing it on"));
                 }
@@ -92,8 +93,8 @@ impl Front {
         }
     }
 
-    /// Stops everything, unless it is being stopped already; after `kill_after_ms` what still runs is killed. What is left of the list then is not
-    /// saved.
+    /// Stops everything, unless that is in progress already. After `kill_after_ms` the remaining
+    /// processes are killed. The remaining list is not saved.
     pub(super) fn stop_all(&mut self, ctx: &mut Ctx, kill_after_ms: Option<u64>) {
         if self.stopping != Stopping::No {
             return;
@@ -101,12 +102,13 @@ impl Front {
         self.stopping = Stopping::Asked;
         ctx.outbox.timers.set(Runtime::OVER, None);
         ctx.outbox.timers.set(Runtime::KILL, kill_after_ms.map(|time| ctx.now.mono_ms.saturating_add(time)));
-        // Whoever still reads a config file, or waits before the start, would start something after the end.
+        // A starter that still reads a config file, or waits before the start, would start an app
+        // after the shutdown.
         ctx.io.keeper.kill(STARTER_KEY, TERM, false);
         ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: false });
     }
 
-    /// Kills everything: the grace time is up.
+    /// Kills everything, because the grace time is over.
     pub(super) fn kill_all(&mut self, ctx: &mut Ctx) {
         if std::mem::replace(&mut self.stopping, Stopping::Killed) == Stopping::Killed {
             return;
@@ -119,13 +121,14 @@ impl Front {
         ids.iter().for_each(|&id| ctx.event(id, Event::Hurry));
     }
 
-    /// Handles the end of the starter. Not acknowledged when it failed: should this daemon be killed now, the next one has to know.
+    /// Handles the exit of the starter. A failure is not acknowledged, so the next daemon gets it
+    /// again if this daemon is killed now.
     pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
         let ending = ending_of(ending);
         let nothing_runs = ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != Life::Up);
-        // Apps that only were not ready in time are in the hands of their restart policy.
+        // Apps that were only not ready in time are handled by their restart policy.
         if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == Stopping::No {
-            // No start that failed is a success.
+            // A failed start must not look like a success.
             ctx.outbox.shutdown.exit_code = Some(exit_code(ending).max(1));
             return self.stop_all(ctx, None);
         }
@@ -133,7 +136,8 @@ impl Front {
         ctx.outbox.effects.push(Work::Ack(STARTER_KEY));
     }
 
-    /// Ends the container when nothing is left to run, at the end of a turn. Modules are there for the others.
+    /// Stops the container at the end of a turn if nothing runs any more. Modules do not count,
+    /// because they serve the apps.
     pub(super) fn look(&mut self, ctx: &mut Ctx) {
         match self.stopping {
             Stopping::Killed => hurry_those_with_time(ctx),
@@ -158,7 +162,7 @@ impl Front {
     }
 }
 
-/// Kills what a hook has delayed until now: it has no time of its own.
+/// Kills processes that a hook has delayed until now: the grace time is over for all.
 fn hurry_those_with_time(ctx: &mut Ctx) {
     let now_ms = ctx.now.mono_ms;
     let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);

@@ -1,10 +1,12 @@
-//! Meaning of signals, and the end of everything: in the background, and in front of a container (`ostler runtime`), where the apps' output is its
-//! output and their end is its end.
+//! Meaning of signals, and shutdown: in the background, and in the foreground of a container
+//! (`ostler runtime`). In a container, the apps' output is the container's output, and their exit
+//! is its exit.
 //!
-//! There the keeper is the first process and keeps standard output and error as they came, so that `/proc/1/fd/1` is the container's log for
-//! whatever runs in it. The daemon has copies of both, and decides the rest: what a signal means, when everything is over, and with which
-//! code. All of it is known again by the next daemon: how to behave is in the environment, whether the starter is done is known to the
-//! keeper, and the apps are in the journal.
+//! There the keeper is the first process and keeps its original standard output and error. Thus
+//! `/proc/1/fd/1` is the container's log for every process in it. The daemon has copies of both. It
+//! decides the meaning of a signal, when the container exits, and with which code. The next daemon
+//! knows all of it again: the environment has the behaviour, the keeper knows whether the starter
+//! is done, and the journal has the apps.
 
 mod front;
 #[cfg(test)]
@@ -19,38 +21,38 @@ use ostler_sys::process::signal::{INT, QUIT, TERM, USR2};
 use self::front::Front;
 use crate::engine::{Answer, ChildEvent, Ctx, Key, Request};
 
-/// Decides when everything ends.
+/// State of signals and shutdown.
 #[derive(Debug, Default)]
 pub(crate) struct Runtime {
-    /// Front of a container; none in the background.
+    /// Foreground of a container; `None` in the background.
     front: Option<Front>,
 }
 
 impl Runtime {
     pub(crate) const NAME: &str = "runtime";
-    /// Time when what still runs is killed.
+    /// Time when the remaining processes are killed.
     const KILL: Key = (Self::NAME, 0);
-    /// Time when the container ends because nothing runs: somebody stopped or deleted it.
+    /// Time when the container exits because a user stopped or deleted all apps.
     const OVER: Key = (Self::NAME, 1);
 
-    /// Made from the environment that our keeper gave us.
+    /// Creates it from the environment that the keeper passed on.
     ///
     /// # Errors
-    /// The reason, if the variable makes no sense.
+    /// Returns an error if the value of the variable is invalid.
     pub(crate) fn from_env(inventory: &Inventory) -> Result<Self, serde_json::Error> {
         let Ok(how) = std::env::var(RUNTIME_VAR) else { return Ok(Self::default()) };
         let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
         Ok(Self { front: Some(Front::new(serde_json::from_str(&how)?, starter)) })
     }
 
-    /// Behaviour in front of a container; none in the background.
+    /// Returns the behaviour in the foreground of a container; `None` in the background.
     pub(crate) fn spec(&self) -> Option<&RuntimeSpec> {
         self.front.as_ref().map(|front| &front.spec)
     }
 }
 
 impl Runtime {
-    /// Checks the starter, which may have ended while there was no daemon.
+    /// Checks the starter, which may have exited while no daemon ran.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         if let Some(front) = &mut self.front {
             front.begin(ctx);
@@ -78,8 +80,8 @@ impl Runtime {
         }
     }
 
-    /// Ends everything: the process that was called was killed, so whoever called it believes that everything has ended. (In a container that process
-    /// is number 1, and nothing outlives it.)
+    /// Stops everything: the called process was killed, so its caller expects that everything has
+    /// stopped. (In a container that process is number 1, and no process outlives it.)
     pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
         if let Some(front) = &mut self.front {
             front.stop_all(ctx, None);
@@ -100,7 +102,7 @@ impl Runtime {
     }
 }
 
-/// Handles a signal to a daemon in the background. False: it means nothing here.
+/// Handles a signal to a daemon in the background. Returns false if the signal has no meaning here.
 fn in_background(ctx: &mut Ctx, signal: i32) -> bool {
     match signal {
         INT | QUIT | TERM => {

@@ -1,4 +1,5 @@
-//! Signals and ends over a played context: in the background, and in front of a container.
+//! Signals and shutdown over a played context: in the background, and in the foreground of a
+//! container.
 
 use ostler_core::app::{AppSpec, RestartSpec};
 use ostler_core::lifecycle::{Ending, Event, ExitReport, State};
@@ -17,7 +18,7 @@ fn spec() -> RuntimeSpec {
     RuntimeSpec { stop: vec![TERM], stop_timeout_ms: Some(5000), ..RuntimeSpec::default() }
 }
 
-/// Daemon in front of a container, with an app that runs.
+/// Returns a daemon in the foreground of a container, with an app that runs.
 fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (Played, Runtime) {
     let (mut played, mut runtime) = (Played::new(&[]), Runtime { front: Some(Front::new(spec, starter)) });
     let id = played.instance(app());
@@ -44,7 +45,8 @@ fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
     played.settle(runtime)
 }
 
-/// Whether the list is saved before the end that was requested; none: no end was.
+/// Returns whether the list is saved before the requested shutdown; `None`: no shutdown was
+/// requested.
 fn end_asked(rest: &[Input]) -> Option<bool> {
     let end = |input: &Input| if let Input::Request(Request::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None };
     rest.iter().find_map(end)

@@ -1,4 +1,5 @@
-//! Last lines of a process, for those who ask why it ended: the lines that matter, and who has the port that it could not have.
+//! Last lines of a process, which explain its exit: the relevant lines, and the holder of a port
+//! that the process could not bind.
 
 mod port_holders;
 
@@ -10,17 +11,17 @@ use crate::engine::{Answer, Ctx, InstanceStep, Request};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
 
-/// Keeper of last lines. The lines themselves are kept with the exit.
+/// Collector of last lines. The lines themselves are stored with the exit.
 #[derive(Debug, Default)]
 pub(crate) struct LastLines {
     holders: PortHolders<Incomplete>,
 }
 
-/// Last lines of a process to which the holder of a port is added later.
+/// Last lines of a process that still lack the holder of a port.
 #[derive(Clone, Debug)]
 struct Incomplete {
     id: u32,
-    /// Incarnation of the exit that has these lines; none if it has not exited.
+    /// Incarnation of the exit that has these lines; `None` if it has not exited.
     inc: Option<u32>,
     lines: Vec<String>,
 }
@@ -28,7 +29,8 @@ struct Incomplete {
 impl LastLines {
     pub(crate) const NAME: &str = "last_lines";
 
-    /// Adds the holder of a port that the process could not bind. Returns false if that is looked up first.
+    /// Adds the holder of a port that the process could not bind. Returns false if the holder is
+    /// looked up first.
     fn complete(&mut self, ctx: &mut Ctx, id: u32, inc: Option<u32>, lines: &mut Vec<String>) -> bool {
         let Some(port) = error_lines::taken_port(lines) else { return true };
         let incomplete = Incomplete { id, inc, lines: lines.clone() };
@@ -40,13 +42,13 @@ impl LastLines {
         true
     }
 
-    /// Keeps the last lines of this incarnation with its exit.
+    /// Stores the last lines of this incarnation with its exit.
     fn keep(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
         };
-        // An exit that was asked for explains itself.
+        // A requested exit needs no explanation.
         if matches!(record.cause, ExitCause::Asked(_)) {
             return;
         }
@@ -60,7 +62,7 @@ impl LastLines {
         ctx.state.slots.changed(id);
     }
 
-    /// Adds the holder of a port to the exit that waits for it, and answers.
+    /// Adds the holder of a port to the exit that waits for it, and sends the answer.
     fn on_holder(&mut self, ctx: &mut Ctx, port: u16, holder: &str, incomplete: Incomplete) {
         let Incomplete { id, inc, mut lines } = incomplete;
         lines.push(held(port, holder));
@@ -80,7 +82,7 @@ fn held(port: u16, holder: &str) -> String {
 }
 
 impl LastLines {
-    /// Adds the lines before anybody else looks at the exit.
+    /// Adds the lines before any other feature reads the exit.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = step.event {
             self.keep(ctx, step.id, *inc);
@@ -111,7 +113,7 @@ mod tests {
     use ostler_core::lifecycle::{Ending, ExitReport, Origin};
     use std::net::TcpListener;
 
-    /// A running instance that wrote this to its error log.
+    /// Returns a running instance that wrote this text to its error log.
     fn running(played: &mut Played, text: &str) -> u32 {
         let path = played.home().join("error.log");
         std::fs::write(&path, text).unwrap();
@@ -150,7 +152,7 @@ mod tests {
         }
     }
 
-    /// Last line of an exit by `EADDRINUSE`, once the lookup of the port is done.
+    /// Returns the last line of an exit by `EADDRINUSE`, once the lookup of the port is done.
     fn holder_after_exit(played: &mut Played, port: u16) -> String {
         let mut feature = LastLines::default();
         let error = format!("Error: listen EADDRINUSE: address already in use :::{port}");
@@ -171,7 +173,7 @@ mod tests {
             let Input::Answer(Answer::LastLines { lines: told, .. }) = answer else { panic!("{answer:?}") };
             assert_eq!(told, lines);
         }
-        // From now on the holder is known, and the next exit has it at once.
+        // From now on the holder is known, so the next exit gets it at once.
         let next = running(played, &format!("{error}\n"));
         played.dispatch(&mut feature, next, Event::Exited { inc: 1, exit });
         assert_eq!(played.ctx.state.slots.get(next).unwrap().durable.instance.exits.last().unwrap().last_lines, lines);

@@ -1,7 +1,8 @@
 //! Lookups of the process that holds a port.
 //!
-//! A thread does them, because it may have to read the descriptors of all processes. It runs only while there is a lookup; each port has one
-//! lookup at a time, and its result is kept for a while: instances that crash because of the port ask for it at each exit.
+//! A thread does them, because it may have to read the descriptors of all processes. It runs only
+//! while there is a lookup. Each port has one lookup at a time. Its result is kept for a while,
+//! because instances that crash because of the port need it at each exit.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,9 +17,9 @@ use crate::platform::reactor::{Reactor, Source};
 use crate::platform::threads;
 use crate::platform::waker::Waker;
 
-/// Time for which the holder of a port is known.
+/// Time for which the result of a lookup is kept.
 const KNOWN_MS: u64 = 10_000;
-/// Most ports of which the holder is known, and most that are looked up at the same time.
+/// Most ports whose holder is known, and most that are looked up at the same time.
 const MOST_PORTS: usize = 64;
 /// Most requests that wait for the same lookup.
 const MOST_WAITING: usize = 256;
@@ -30,7 +31,7 @@ const STACK: usize = 256 << 10;
 /// Requests of type `R` for holders of ports, and the last results.
 #[derive(Debug)]
 pub(super) struct PortHolders<R> {
-    /// Results in words, and the time of each.
+    /// Results as text, and the time of each.
     known: BTreeMap<u16, (u64, String)>,
     /// Running lookups, with the requests that wait for them.
     waiting: BTreeMap<u16, Vec<R>>,
@@ -46,16 +47,16 @@ impl<R> Default for PortHolders<R> {
 /// State of a request for the holder of a port.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lookup {
-    /// The result, in words.
+    /// The result, as text.
     Known(String),
     /// The request waits; [`PortHolders::take`] returns it.
     UnderWay,
-    /// Too many lookups, or no thread.
+    /// There are too many lookups, or the thread cannot be started.
     Refused,
 }
 
 impl<R> PortHolders<R> {
-    /// Asks for the holder of a port. `request` is dropped unless a lookup runs afterwards.
+    /// Requests the holder of a port. `request` is dropped unless a lookup runs afterwards.
     pub(super) fn look_up(&mut self, ctx: &mut Ctx, port: u16, source: Source, request: R) -> Lookup {
         let now_ms = ctx.now.mono_ms;
         self.known.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
@@ -89,7 +90,8 @@ impl<R> PortHolders<R> {
         worker.tasks.send(task).map_err(io::Error::other)
     }
 
-    /// Returns the requests whose lookups are done, each with its port and the holder in words. Called when the waker is ready.
+    /// Returns the requests whose lookups are done, each with its port and the holder as text.
+    /// Called when the waker is ready.
     pub(super) fn take(&mut self, ctx: &Ctx) -> Vec<(u16, String, R)> {
         let Some(worker) = &self.worker else { return Vec::new() };
         worker.waker.clear();
@@ -136,7 +138,7 @@ struct Holder {
     ancestors: Vec<i32>,
 }
 
-/// The thread. It exits when this is dropped.
+/// Handle of the thread. The thread exits when the handle is dropped.
 #[derive(Debug)]
 struct Worker {
     waker: Arc<Waker>,

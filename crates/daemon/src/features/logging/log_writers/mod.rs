@@ -1,13 +1,16 @@
-//! Log writers of apps whose lines pass through us: who has one, which descriptors belong to it, and how the next daemon finds them.
+//! Log writers of apps whose lines pass through the daemon: which apps have a writer, which
+//! descriptors belong to it, and how the next daemon finds them.
 //!
 //! # Theory of operation
 //!
-//! What a process writes to is opened before its start is requested ([`outputs`]): the log files themselves, or pipes that end in a writer
-//! (`crate::logs`). An instance keeps its pipes over its incarnations, so lines stay in order across a restart. The keeper holds every end of
-//! them, and the memory in which each writer records what is on its way.
+//! The outputs of a process are opened before its start is requested ([`outputs`]). They are the
+//! log files themselves, or pipes that end in a writer (`crate::logs`). An instance keeps its pipes
+//! over its incarnations, so lines stay in order across a restart. The keeper holds every end of
+//! the pipes. It also holds the memory in which each writer records the lines in transit.
 //!
-//! What a process wrote before its end is in its log before that end is reported, if the disk is not slow. What is still in the pipes of an app that
-//! was deleted, or whose description changed, is carried over by its writer, which then ends ([`tail`]).
+//! If the disk is not slow, the output of a process is in its log before its exit is reported. If
+//! an app is deleted or its description changes, its writer carries over the rest of the pipes and
+//! then exits ([`tail`]).
 
 mod outputs;
 mod survived;
@@ -35,20 +38,20 @@ const NOTES: &str = "log-notes";
 /// Key of a writer: an instance, and the index of its record.
 type WriterKey = (u32, u32);
 
-/// What all writers share.
+/// State of all writers.
 #[derive(Debug)]
 pub(crate) struct LogWriters {
     notes: Option<OwnedFd>,
     places: BTreeSet<u32>,
-    /// Writers that carry over the rest, and end.
+    /// Writers that carry over the rest, and then exit.
     ending: BTreeMap<WriterKey, Tail>,
-    /// Waker of the loop for their threads. Made with the first of them.
+    /// Waker of the event loop for their threads, made with the first thread.
     waker: Option<Arc<Waker>>,
     reports: mpsc::Receiver<(WriterKey, Report)>,
     sender: mpsc::Sender<(WriterKey, Report)>,
-    /// Descriptors of writers that a former daemon had, until they are taken over.
+    /// Descriptors of a former daemon's writers, until they are taken over.
     found: BTreeMap<WriterKey, BTreeMap<usize, OwnedFd>>,
-    /// Writers of which `found` has only what the app kept: see [`survived`].
+    /// Writers for which `found` has only the descriptors that the app kept: see [`survived`].
     survived: BTreeSet<WriterKey>,
 }
 
@@ -102,14 +105,16 @@ impl LogWriters {
         ctx.state.slots.get_mut(id).into_iter().for_each(|slot| slot.recognise_logs(pid));
     }
 
-    /// Handles the end of a process: what it left without a newline is a line, and in the log before its end is reported.
+    /// Handles the end of a process. Its last output without a newline becomes a line, which is in
+    /// the log before the end is reported.
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         end_lines(ctx, id);
     }
 
-    /// Handles a step of an instance: what is left to carry over is recorded together with the instance's end.
+    /// Handles a step of an instance. If the instance is gone, the remaining output is recorded
+    /// with that step.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        // Its end was found out after a death of the keeper.
+        // The end was discovered after the keeper had died.
         if matches!(step.event, Event::Recovered(Recovered::Ended { .. } | Recovered::Nothing)) {
             end_lines(ctx, step.id);
         }
@@ -148,7 +153,7 @@ impl LogWriters {
 impl LogWriters {
     pub(crate) const NAME: &str = "log_writers";
 
-    /// Configuration of a writer with these read ends and this holding pipe.
+    /// Returns the configuration of a writer with these read ends and this holding pipe.
     fn config(&mut self, ctx: &Ctx, (id, place): WriterKey, to: &Destination, ends: [&OwnedFd; 3]) -> std::io::Result<Config> {
         let LogFiles { open, streams, .. } = &ctx.state.log_files;
         let waker = Waker::of_feature(&mut self.waker, &ctx.io.reactor, Source::Feature(Self::NAME, 0))?;
@@ -171,7 +176,7 @@ impl LogWriters {
             runtime: RuntimeStreams { rights: to.rights.clone(), ..streams.clone() },
             report: Arc::new(move |report| {
                 if let Ok(sender) = sender.lock() {
-                    // Nobody listens any more when the daemon ends.
+                    // If the daemon is exiting, nothing receives the report.
                     let _ = sender.send(((id, place), report));
                     waker.wake();
                 }
@@ -185,7 +190,8 @@ impl LogWriters {
         place
     }
 
-    /// Continues where the writers of a former daemon stopped. All of them check what was on its way before the first one writes.
+    /// Continues where the writers of a former daemon stopped. All writers check the lines in
+    /// transit before the first one writes.
     fn take_over(&mut self, ctx: &mut Ctx) {
         let (mut prepared, mut tails) = (Vec::new(), Vec::new());
         for ((id, place), mut ends) in std::mem::take(&mut self.found) {
@@ -221,7 +227,7 @@ impl LogWriters {
                     if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_none()) {
                         end_lines(ctx, id);
                     }
-                    // It came to its end before there was a writer again.
+                    // The instance was gone before it had a writer again.
                     if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
                         Self::note_tail(ctx, id);
                     }
@@ -267,14 +273,14 @@ fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
     ));
 }
 
-/// Ends lines that a process left open.
+/// Completes lines that a process left without a newline.
 fn end_lines(ctx: &mut Ctx, id: u32) {
     if let Some(piped) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()).filter(|piped| piped.is_used) {
         piped.end_lines();
     }
 }
 
-/// Read ends and holding pipe.
+/// Returns the read ends and the holding pipe.
 fn reading(ends: &Ends) -> [&OwnedFd; 3] {
     [&ends[0], &ends[1], &ends[4]]
 }

@@ -14,7 +14,7 @@ use crate::state::slots::Slot;
 use crate::state::store::state_copy;
 
 impl LogWriters {
-    /// Standard output and error for the next process of a slot.
+    /// Returns standard output and error for the next process of a slot.
     pub(super) fn outputs(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let Some(slot) = ctx.state.slots.get(id) else { return Ok(None) };
         let rights = Rights::look_up(slot.spec());
@@ -38,7 +38,7 @@ impl LogWriters {
             self.begin_writer(ctx, id, wanted)?;
         }
         let Some(piped) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.piped.as_mut()) else { return Ok(None) };
-        // The end of the one before was not seen: its keeper died, and it with that or before.
+        // The end of the former process was not reported: its keeper died with it or after it.
         if piped.is_used {
             piped.end_lines();
         }
@@ -48,13 +48,14 @@ impl LogWriters {
         Ok(ctx.state.slots.get(id).map(|slot| piped_outputs(slot, ends)))
     }
 
-    /// Standard output and error for a command that runs beside a slot's process, which may still write as it began.
+    /// Returns standard output and error for a command beside a slot's process, which may still
+    /// write to its first outputs.
     pub(super) fn outputs_of_command(&mut self, ctx: &mut Ctx, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let Some(slot) = ctx.state.slots.get(id) else { return Ok(None) };
         let alive = slot.live.piped.as_ref().filter(|piped| piped.handle.is_alive());
         match alive.and_then(|piped| piped.copy_write_ends().ok()) {
             Some(ends) => Ok(Some(piped_outputs(slot, ends))),
-            // In front of a container they know where its lines are shown.
+            // In the foreground of a container, `outputs` finds where the lines are shown.
             None if ctx.state.log_files.front.is_some() || logs::needs_pipe(&slot.spec().logs) => self.outputs(ctx, id),
             None => logs::outputs::direct(&slot.spec().logs, &slot.live.files, &ctx.io.settings.home, &Rights::of(slot.spec())).map(Some),
         }
@@ -78,7 +79,8 @@ impl LogWriters {
             slot.live.piped = Some(Box::new(Piped { handle, ends, place, made_for, is_used: false }));
         }
         ctx.state.slots.changed(id);
-        // An app that lives longer than daemon, keeper and standby waits at a full pipe until it is found.
+        // If an app outlives daemon, keeper and standby, it blocks on a full pipe until a new
+        // daemon finds it.
         ctx.state.state_file.write_with_next();
         Ok(())
     }
@@ -95,11 +97,11 @@ impl LogWriters {
     }
 }
 
-/// Destination of the lines of a slot.
+/// Returns the destination of the lines of a slot.
 pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destination {
     let logs = &slot.spec().logs;
     let shown = front.map(|front| ShownAs::new(front, &slot.live.files));
-    // What is a stream of the container is shown there anyway, once.
+    // A path that is a stream of the container is shown there anyway, once.
     let is_shown = |path: &String| shown.is_some() && own_stream(path).is_some();
     let wanted = |path: &Option<String>| path.clone().filter(|path| !logs::is_nowhere(path.as_ref()) && !is_shown(path));
     Destination {
@@ -113,7 +115,8 @@ pub(super) fn destination(slot: &Slot, front: Option<&RuntimeSpec>) -> Destinati
     }
 }
 
-/// True if its lines go to the container's output as they are and nowhere else, and nobody else's go there: nothing has to look at them.
+/// Returns true if the slot's lines go unchanged to the container's output and nowhere else, and no
+/// other app writes there. Then no writer is needed.
 fn is_alone(ctx: &Ctx, slot: &Slot, wanted: &Destination) -> bool {
     let as_they_are = wanted.shown.is_some_and(|shown| shown.is_raw()) && !wanted.json && wanted.date_format.is_none();
     as_they_are

@@ -1,7 +1,8 @@
 //! Pipes of apps that outlived daemon, keeper and standby together.
 //!
-//! No keeper holds them then, but each app holds its own ([`crate::logs::log_pipe`]). The state has the identities of the pipes, so the app cannot have
-//! another file opened: a pipe is opened only after a descriptor without rights (`O_PATH`) has shown its identity.
+//! No keeper holds these pipes, but each app holds its own ([`crate::logs::log_pipe`]). The state
+//! has the identities of the pipes, so an app cannot make the daemon open another file. A pipe is
+//! opened only after a descriptor without rights (`O_PATH`) has shown its identity.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,7 +16,8 @@ use crate::logs::reclaim::FileKey;
 use crate::logs::{LogPipes, end_name, holding_pipe, log_pipe};
 
 impl LogWriters {
-    /// Finds the pipes of adopted apps that no keeper held. [`Self::take_over`] then continues with them.
+    /// Finds the pipes of adopted apps that no keeper held. [`Self::take_over`] then continues with
+    /// them.
     pub(super) fn find_survived(&mut self, ctx: &mut Ctx) {
         let lost: Vec<(u32, ProcRef, LogPipes)> = ctx
             .state
@@ -49,7 +51,8 @@ impl LogWriters {
     }
 }
 
-/// Opens both ends of the pipes of a process. A stream that the process and its children have closed gets a new pipe, for the next process.
+/// Opens both ends of the pipes of a process. If the process and its children have closed a stream,
+/// it gets a new pipe, for the next process.
 fn find(table: &ProcTable, process: ProcRef, pipes: LogPipes) -> io::Result<crate::logs::Ends> {
     let tree = table.live_tree(process);
     let search = |pipe: FileKey| {

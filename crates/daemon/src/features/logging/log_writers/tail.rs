@@ -1,7 +1,9 @@
-//! Log tail: what is still in the pipes of an app that was deleted, or whose description changed.
+//! Log tail: the rest in the pipes of an app that was deleted, or whose description changed.
 //!
-//! Its writer carries it over and ends, and may take a moment. Until then the keeper holds what the writer reads from, and the journal has
-//! its destination: a daemon that is killed right after `delete` leaves it to the next one. A full disk is waited for as long as there is a daemon.
+//! The app's writer carries the rest over and exits, which may take a moment. Until then the keeper
+//! holds the ends that the writer reads, and the journal has its destination. If the daemon is
+//! killed right after `delete`, the next one continues. If the disk is full, the writer waits while
+//! a daemon runs.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,23 +14,23 @@ use crate::engine::Ctx;
 use crate::logs::{Destination, Ending, Handle, Piped, Pipeline, PipelineError, end_name};
 use crate::state::store::Record;
 
-/// Time for whoever still has the other end, and for the disk when the daemon ends.
+/// Time for processes that still have the other end, and for the disk when the daemon exits.
 const WITHIN: Duration = Duration::from_secs(5);
 /// Indices of the ends that are kept: read ends of output and error, and the holding pipe.
 const KEPT: [usize; 3] = [0, 1, 4];
-/// Indices of the write ends. As long as anybody has them there is no end to read.
+/// Indices of the write ends. While a process has one open, the reader gets no end of file.
 const WRITE_ENDS: [usize; 2] = [2, 3];
 
 /// Writer that carries over the rest.
 #[derive(Debug)]
 pub(super) struct Tail {
     destination: Destination,
-    /// Handle and ends; none until a new daemon has taken them over.
+    /// Handle and ends; `None` until a new daemon has taken them over.
     running: Option<(Handle, [OwnedFd; 3])>,
 }
 
 impl Tail {
-    /// Tail of a former daemon; the descriptors come from the keeper.
+    /// Returns the tail of a former daemon. Its descriptors come from the keeper.
     pub(super) fn found(destination: Destination) -> Self {
         Self { destination, running: None }
     }
@@ -46,14 +48,14 @@ fn record((id, place): WriterKey, destination: &Destination) -> Record<'static> 
 }
 
 impl LogWriters {
-    /// Records in the journal what a writer still has to carry over.
+    /// Records in the journal the rest that a writer still has to carry over.
     pub(super) fn note_tail(ctx: &mut Ctx, id: u32) {
         if let Some(piped) = ctx.state.slots.get(id).and_then(|slot| slot.live.piped.as_ref()) {
             ctx.state.journal.push(&record((id, piped.place), &piped.made_for));
         }
     }
 
-    /// Ends a writer: it carries over what is left.
+    /// Stops a writer, which then carries over the rest.
     pub(super) fn end_writer(&mut self, ctx: &mut Ctx, id: u32) {
         Self::note_tail(ctx, id);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
@@ -65,7 +67,7 @@ impl LogWriters {
         }
     }
 
-    /// Ends a writer whose tail the journal has already: see [`Self::end_writer`].
+    /// Stops a writer whose tail the journal has already: see [`Self::end_writer`].
     pub(super) fn finish(&mut self, ctx: &mut Ctx, id: u32, piped: Piped) {
         let place = piped.place;
         for end in WRITE_ENDS {
@@ -73,7 +75,8 @@ impl LogWriters {
         }
         let (handle, ends, destination) = piped.into_parts();
         handle.finish(WITHIN);
-        // Its place in the notes is not used again by this daemon: it may still be writing to it.
+        // This daemon does not reuse its place in the notes, because the thread may still be
+        // writing there.
         let is_over = handle.is_over();
         self.ending.insert((id, place), Tail { destination, running: Some((handle, ends)) });
         if is_over {
@@ -81,19 +84,21 @@ impl LogWriters {
         }
     }
 
-    /// Handles the end of a writer's thread.
+    /// Handles the exit of a writer's thread.
     pub(super) fn tail_is_written(&mut self, ctx: &mut Ctx, key: WriterKey) {
-        // One that ended by itself is looked after when the next process needs it.
+        // If a writer exits by itself, the next process that needs it starts another one.
         if self.ending.remove(&key).is_some() {
             forget(ctx, key);
         }
     }
 
-    /// Waits for all tails before the daemon ends: what is in the pipes of deleted instances is nowhere else.
+    /// Waits for all tails before the daemon exits. The output in the pipes of deleted instances is
+    /// stored nowhere else.
     pub(super) fn wait_for_tails(&mut self, ctx: &mut Ctx) {
         let tails = std::mem::take(&mut self.ending);
         let within = if ctx.outbox.shutdown.is_hasty { Duration::ZERO } else { WITHIN };
-        // All are told before one is waited for: they may share a file, and whoever waits for room in it has its lock.
+        // All writers are notified before the first wait. They may share a file, and a writer that
+        // waits for room in it holds its lock.
         tails.values().filter_map(|tail| tail.running.as_ref()).for_each(|(handle, _)| handle.give_up(within));
         for (key, tail) in tails {
             if let Some((handle, _)) = tail.running
@@ -106,7 +111,7 @@ impl LogWriters {
         }
     }
 
-    /// Prepares a tail that a former daemon did not finish; [`Self::begin_tails`] continues it.
+    /// Prepares a tail that a former daemon did not finish. [`Self::begin_tails`] continues it.
     pub(super) fn prepare_tail(&mut self, ctx: &mut Ctx, key: WriterKey, ends: &mut BTreeMap<usize, OwnedFd>) -> Option<Prepared> {
         for end in WRITE_ENDS.into_iter().filter(|end| ends.remove(end).is_some()) {
             ctx.io.keeper.drop_held(&end_name(key.0, key.1, end));
@@ -140,24 +145,24 @@ impl LogWriters {
                 }
             }
         }
-        // A tail whose descriptors are not held any more was written completely.
+        // A tail without held descriptors was written completely.
         let written: Vec<WriterKey> = self.ending.iter().filter(|(_, tail)| tail.running.is_none()).map(|(key, _)| *key).collect();
         written.into_iter().for_each(|key| self.tail_is_written(ctx, key));
     }
 
-    /// Descriptors for a new keeper.
+    /// Returns the descriptors for a new keeper.
     pub(super) fn held_by_tails(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         let running = self.ending.iter().filter_map(|(key, tail)| Some((*key, tail.running.as_ref()?)));
         running.flat_map(|((id, place), (_, ends))| KEPT.iter().zip(ends).map(move |(end, fd)| (end_name(id, place, *end), fd.as_fd())))
     }
 
-    /// Records for a journal that is rewritten.
+    /// Returns the records for a journal that is rewritten.
     pub(super) fn records_of_tails(&self) -> Vec<Record<'_>> {
         self.ending.iter().map(|(key, tail)| record(*key, &tail.destination)).collect()
     }
 }
 
-/// Forgets a tail: everything is in the files.
+/// Forgets a tail whose output is completely in the files.
 fn forget(ctx: &mut Ctx, (id, place): WriterKey) {
     KEPT.iter().for_each(|end| ctx.io.keeper.drop_held(&end_name(id, place, *end)));
     ctx.state.journal.push(&Record::LogTailOver { id, place });

@@ -1,4 +1,5 @@
-//! Log writers over a played context: what a process gets to write to, and where its lines are when its end is reported.
+//! Log writers over a played context: which outputs a process gets, and where its lines are when
+//! its exit is reported.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,7 +13,7 @@ use crate::engine::{Beside, Played, reacts};
 use crate::logs::{Outputs, end_name};
 use crate::state::store::Snapshot;
 
-/// Instance that writes its log itself, or (with times) through us; and its log.
+/// Returns an instance that writes its log itself, or (with times) through the daemon; and its log.
 fn instance(through_us: bool) -> (Played, u32, PathBuf) {
     let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
     if through_us {
@@ -31,7 +32,7 @@ fn prepared(played: &mut Played, writers: &mut LogWriters, id: u32) -> Outputs {
     beside.outputs.unwrap()
 }
 
-/// Snapshot that the next daemon would read.
+/// Returns the snapshot that the next daemon would read.
 fn journal(played: &mut Played) -> Snapshot {
     Snapshot::read(&played.ctx.state.journal.flush().1.unwrap()).0
 }
@@ -44,7 +45,7 @@ fn who_needs_no_writer_gets_the_file_itself() {
     assert!(outputs.files.iter().all(Option::is_some), "{outputs:?}");
     File::from(outputs.out).write_all(b"x").unwrap();
     assert_eq!(fs::read_to_string(&out).unwrap(), "x");
-    // No thread, no descriptor that would wake us.
+    // There is no thread, and no descriptor that could wake the daemon.
     assert!(
         played.ctx.state.slots.get(id).unwrap().live.piped.is_none() && writers.waker.is_none() && writers.held(&played.ctx).is_empty()
     );
@@ -63,14 +64,15 @@ fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
     let outputs = prepared(&mut played, &mut writers, id);
     assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
-    // What runs beside it writes there, too.
+    // A command beside the process writes there, too.
     let mut beside = Beside::default();
     writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
     File::from(beside.outputs.unwrap().out).write_all(b"beside\n").unwrap();
     played.wait(&mut writers, |_, _| fs::read_to_string(&out).unwrap().ends_with("at: beside\n"));
 }
 
-/// The keeper died with it, so its end is found out otherwise, or not before the next one is to be started.
+/// The keeper died with the process. The end is therefore discovered in another way, or only before
+/// the next start.
 #[test]
 fn what_a_process_left_open_is_a_line_whoever_tells_of_its_end() {
     let (mut played, id, out) = instance(true);

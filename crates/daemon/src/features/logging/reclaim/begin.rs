@@ -1,4 +1,5 @@
-//! Beginning of a reclaim: which files are not at their paths, and what can be done with each.
+//! Beginning of a reclaim: finds the files that are not at their paths, and decides how each can be
+//! reclaimed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,25 +19,25 @@ use crate::state::store::Record;
 pub(super) struct Log {
     file: FileKey,
     pub path: String,
-    /// Rights of its app.
+    /// Rights of the app that owns the log.
     rights: Rights,
     pub ids: Vec<u32>,
-    /// Present path of the file, as seen by somebody who writes to it.
+    /// Present path of the file, as a process that writes to it sees it.
     name: Option<String>,
-    /// Process that writes to it, and its descriptor.
+    /// Process that writes to the file, and its descriptor.
     writer: Option<(i32, u32)>,
 }
 
-/// What `reloadLogs` has begun for a log.
+/// Result of beginning the reclaim of a log.
 pub(super) enum Begun {
-    /// Nothing is to be done.
+    /// There is nothing to do.
     Nothing,
     Reclaim(u32),
-    /// Its carry-over: it was deleted, and there is a new file at the path.
+    /// The log is carried over: it was deleted, and there is a new file at the path.
     Carried,
 }
 
-/// Files that running apps write to directly, and that are not at their paths.
+/// Returns the files that running apps write to directly, and that are not at their paths.
 pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
     let mut found: Vec<Log> = Vec::new();
     let mut table = None;
@@ -45,7 +46,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
         let paths = [&slot.live.files.error, &slot.live.files.out];
         for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
             let (Some(file), Some(path)) = (*file, path) else { continue };
-            // Most are where they were: one check of the path shows it.
+            // Most files are still at their path, which one check shows.
             if look(&follow_links(path.as_ref()), file).0 == There::Itself {
                 continue;
             }
@@ -67,7 +68,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<Log> {
 }
 
 impl Reclaim {
-    /// Begins what is possible; or returns why nothing is.
+    /// Begins what is possible, or returns the reason why nothing is.
     pub(super) fn begin_reclaim(&mut self, ctx: &mut Ctx, log: &Log) -> Result<Begun, String> {
         if let Some(same) = self.all.values().find(|record| record.file == log.file) {
             return Ok(Begun::Reclaim(same.id));
@@ -89,7 +90,7 @@ impl Reclaim {
         let no_text = || "the name of a file is no UTF-8 text".to_owned();
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
         let beside = Path::new(&rotated);
-        // It may be in a folder of somebody else by now.
+        // The file may be in another user's folder by now.
         let rights = if rights.are_ours() { log.rights.target(beside).1 } else { rights };
         let is_one_folder = !rights.are_ours() && beside.parent() == target.parent();
         let folder = is_one_folder.then(|| Folder::with(beside, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
@@ -101,7 +102,8 @@ impl Reclaim {
         Ok(Begun::Reclaim(id))
     }
 
-    /// Rotates a log that is at its path: its content goes to this other name in its folder, unless something is done with it already.
+    /// Rotates a log that is at its path. Its content gets this other name in the same folder,
+    /// unless the file is being moved already.
     pub(super) fn rotate(&mut self, ctx: &mut Ctx, log: Rotating) {
         if ctx.state.log_files.moving.contains(&log.file) {
             return;
@@ -130,7 +132,8 @@ impl Reclaim {
         self.next
     }
 
-    /// Orders the copy when its record is written: it must never be there without one.
+    /// Orders the copy when its record is written, because a copy must never exist without a
+    /// record.
     fn order_copy(&mut self, ctx: &mut Ctx, record: ReclaimRecord, folder: Option<Arc<Folder>>) {
         let id = record.id;
         let within = folder.as_ref().and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone());
@@ -145,7 +148,7 @@ impl Reclaim {
     }
 }
 
-/// Process in the tree that still has the file as that stream.
+/// Returns a process in the tree that still has the file open as that stream.
 fn writer(
     slot: &Slot,
     leader: ProcRef,
@@ -160,7 +163,8 @@ fn writer(
     })
 }
 
-/// Present name of the file: as its writer's descriptor shows it, or as something in the folder of its log is.
+/// Returns the present name of the file, from its writer's descriptor or from the folder of its
+/// log.
 fn name_of(writer: &Descriptor, path: &str) -> Option<String> {
     use std::os::unix::fs::{DirEntryExt, MetadataExt};
     let is_it = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == writer.key);

@@ -1,5 +1,5 @@
-//! Carry-over of log files that were deleted: they are there again, and what running apps write to the deleted ones is carried over (`crate::logs::carry`)
-//! until their next start.
+//! Carry-over of deleted log files. A file is made again at the path. Output that running apps
+//! write to the deleted file is carried over to it (`crate::logs::carry`) until their next start.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -18,9 +18,10 @@ use crate::state::store::Record;
 
 /// Prefix of the names under which the keeper holds deleted files.
 const PREFIX: &str = "carry:";
-/// Longest wait of an exit for what its process wrote last: the record of a crash shows it.
+/// Longest time that an exit waits for the last output of its process, which the record of a crash
+/// shows.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
-/// Longest wait of `reloadLogs` for a file to be reopened.
+/// Longest time that `reloadLogs` waits until a file is reopened.
 const OPENED_WITHIN: Duration = Duration::from_secs(2);
 
 /// All deleted files that are carried.
@@ -28,7 +29,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(2);
 pub(super) struct Carries {
     all: BTreeMap<FileKey, (Carried, Arc<File>)>,
     carrier: Option<(Carrier, mpsc::Receiver<CarrierReport>)>,
-    /// Files that a former daemon carried, and what the keeper held of them.
+    /// Files that a former daemon carried, and the descriptors that the keeper held for them.
     former: BTreeMap<FileKey, Carried>,
     found: BTreeMap<String, OwnedFd>,
 }
@@ -42,7 +43,7 @@ impl Carries {
         self.former = former;
     }
 
-    /// Takes a descriptor that the keeper held. Returns what is none of these.
+    /// Takes a descriptor that the keeper held. Returns it if it is no carried file.
     pub(super) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
@@ -51,18 +52,18 @@ impl Carries {
         None
     }
 
-    /// Records for a journal that is rewritten.
+    /// Returns the records for a journal that is rewritten.
     pub(super) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let all = self.all.values().map(|(carried, _)| carried).chain(self.former.values());
         all.map(|carried| Record::Carry(Box::new(carried.clone())))
     }
 
-    /// Descriptors for a new keeper.
+    /// Returns the descriptors for a new keeper.
     pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.iter().map(|(key, (_, source))| (held_name(*key), source.as_fd()))
     }
 
-    /// Has what a process wrote last carried to its path, if the disk is not slow.
+    /// Carries the last output of a process to its path, if the disk is not slow.
     pub(super) fn finish(&self, ctx: &Ctx, id: u32) {
         let (Some((carrier, _)), Some(slot)) = (&self.carrier, ctx.state.slots.get(id)) else { return };
         for file in slot.durable.log_files.into_iter().flatten().filter(|file| self.all.contains_key(file)) {
@@ -70,14 +71,14 @@ impl Carries {
         }
     }
 
-    /// Ends the carry-over of files whose apps have ended, or were restarted.
+    /// Stops the carry-over of files whose apps have exited or were restarted.
     pub(super) fn end_unwritten(&self, ctx: &Ctx) {
         let Some((carrier, _)) = &self.carrier else { return };
         let writes = |file| ctx.state.slots.iter().any(|slot| slot.durable.log_files.contains(&Some(file)) && leader(slot).is_some());
         self.all.keys().filter(|file| !writes(**file)).for_each(|file| carrier.end(*file));
     }
 
-    /// Ends all before the daemon ends: what is there is carried, and nothing more.
+    /// Carries the present rest of all files, and stops, before the daemon exits.
     pub(super) fn leave(&mut self) {
         let Some((carrier, _)) = self.carrier.take() else { return };
         self.all.keys().for_each(|file| carrier.finish(*file, OPENED_WITHIN));
@@ -85,7 +86,8 @@ impl Carries {
 }
 
 impl Reclaim {
-    /// Begins to carry what is written to a deleted file, as this process has it open; or reopens its path.
+    /// Begins to carry the output in a deleted file that this process has open. If the file is
+    /// carried already, reopens its path.
     pub(super) fn carry(
         &mut self,
         ctx: &mut Ctx,
@@ -121,7 +123,7 @@ impl Reclaim {
             let (sender, said) = mpsc::channel();
             let waker = self.waker(ctx).map_err(system)?;
             let carrier = Carrier::start(move |news| {
-                // Nobody listens any more when the daemon ends.
+                // If the daemon is exiting, nothing receives the report.
                 let _ = sender.send(news);
                 waker.wake();
             });
@@ -166,7 +168,8 @@ impl Reclaim {
         }
     }
 
-    /// Continues what a former daemon carried; of a process that ended meanwhile the rest.
+    /// Continues the carry-overs of a former daemon. If a process has exited since, its remaining
+    /// output is carried.
     pub(super) fn recover_carries(&mut self, ctx: &mut Ctx) {
         let mut found = std::mem::take(&mut self.carries.found);
         for (file, carried) in std::mem::take(&mut self.carries.former) {
@@ -188,7 +191,7 @@ impl Reclaim {
     }
 }
 
-/// Opens the file, as a process has it open, if it is the one and has no name any more.
+/// Opens the file that a process has open, if it is the expected file and has no name any more.
 fn open(file: FileKey, (pid, fd): (i32, u32)) -> Option<File> {
     let source = OpenOptions::new().read(true).write(true).open(format!("/proc/{pid}/fd/{fd}")).ok()?;
     let meta = source.metadata().ok()?;

@@ -1,13 +1,15 @@
-//! Reclaim of log files that somebody renamed or deleted: `reloadLogs`, and rotation of what apps write themselves.
+//! Reclaim of log files that were renamed or deleted: `reloadLogs`, and rotation of files that apps
+//! write themselves.
 //!
 //! # Theory of operation
 //!
-//! What can be done with a file is decided by `crate::logs::reclaim`; a deleted one is carried ([`carry`]). The copying is done by a
-//! thread; the step in which the app is stopped is done here, in the loop, so that nothing is started or stopped meanwhile. It waits while a
-//! process is being spawned: that one may have opened the new file already.
+//! `crate::logs::reclaim` decides how a file can be reclaimed; a deleted one is carried
+//! ([`carry`]). A thread copies. The step in which the app is stopped runs here, in the event loop,
+//! so no process is started or stopped during it. It waits while a process is being spawned,
+//! because that process may have opened the new file already.
 //!
-//! Each step is in the journal, and its copy on disk, before it is done ([`Step`]). What a former daemon began is finished or undone before
-//! anything else, because processes may be stopped.
+//! Each step is in the journal, and in its copy on disk, before it is done ([`Step`]). Reclaims of
+//! a former daemon are finished or undone before anything else, because processes may be stopped.
 
 mod begin;
 mod carry;
@@ -34,30 +36,30 @@ use reload::Reload;
 
 /// Step that is done with a file when the journal has it.
 enum Step {
-    /// Copy its content.
+    /// Copy the content of the file.
     Copy(Box<Order>),
-    /// Take from it what is in the copy.
+    /// Remove from the file the part that is in the copy.
     Empty(Box<Copied>),
-    /// Stop its writers for the rest.
+    /// Stop the writers of the file for the rest.
     Cut(Box<Copied>),
 }
 
-/// All reclaims under way.
+/// Reclaims in progress.
 #[derive(Default)]
 pub(crate) struct Reclaim {
     next: u32,
     all: BTreeMap<u32, ReclaimRecord>,
     steps: BTreeMap<u32, Step>,
-    /// Copies that wait for the moment in which the writers are stopped.
+    /// Copies that are complete and wait for the step in which the writers are stopped.
     ready: Vec<(u32, Copied)>,
     reloads: Vec<Reload>,
     copier: Option<(Copier, mpsc::Receiver<CopierReport>)>,
     /// Folders of the logs that are rotated.
     folders: BTreeMap<u32, Arc<Folder>>,
     carries: Carries,
-    /// Recoveries of what a former daemon had begun: undone, or not.
+    /// Results of recovering a former daemon's reclaims: true = undone.
     recovered: Vec<(ReclaimRecord, Result<bool, Failure>)>,
-    /// Waker of the loop for our threads. Made with the first of them.
+    /// Waker of the event loop for our threads, made with the first thread.
     waker: Option<Arc<Waker>>,
 }
 
@@ -68,7 +70,7 @@ impl std::fmt::Debug for Reclaim {
 }
 
 impl Reclaim {
-    /// Recovers before anything else: processes may be stopped.
+    /// Recovers reclaims before anything else, because processes may be stopped.
     pub(crate) fn restore(&mut self, snapshot: &mut Snapshot) {
         for (id, record) in std::mem::take(&mut snapshot.reclaims) {
             self.next = self.next.max(id);
@@ -82,7 +84,7 @@ impl Reclaim {
         self.carries.take_back(name, fd)
     }
 
-    /// Tries again what was undone.
+    /// Retries the reclaims that were undone.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let again = self.log_recovered(ctx);
         self.recover_carries(ctx);
@@ -91,7 +93,8 @@ impl Reclaim {
         }
     }
 
-    /// Tries what is ready when this turn is over: whoever it keeps waiting has their answers before.
+    /// Schedules the ready copies for the end of this turn. Clients that wait for other answers get
+    /// them first.
     pub(crate) fn on_turn(&mut self, ctx: &mut Ctx) {
         if !self.ready.is_empty() {
             ctx.outbox.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
@@ -131,7 +134,8 @@ impl Reclaim {
         self.on_carrier_news(ctx);
     }
 
-    /// Handles the end of a process: what it wrote last is at its path before its end is reported, if the disk is not slow.
+    /// Handles the end of a process. If the disk is not slow, its last output is at its path before
+    /// its end is reported.
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         self.carries.finish(ctx, id);
     }
@@ -142,7 +146,7 @@ impl Reclaim {
 
     pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         self.carries.leave();
-        // Another daemon goes on: from now on the files are its own.
+        // Another daemon takes over, so the files belong to it from now on.
         if let Some((copier, _)) = &self.copier {
             copier.shut();
         }
@@ -163,15 +167,16 @@ impl Reclaim {
 
 impl Reclaim {
     pub(crate) const NAME: &str = "reclaim";
-    /// Timer at which what is ready is tried.
+    /// Timer at which ready copies are tried.
     const MOMENT: Key = (Self::NAME, 0);
 
-    /// Waker for threads.
+    /// Returns the waker for threads.
     fn waker(&mut self, ctx: &Ctx) -> std::io::Result<Arc<Waker>> {
         Waker::of_feature(&mut self.waker, &ctx.io.reactor, Source::Feature(Self::NAME, 0))
     }
 
-    /// Logs the recoveries of what a former daemon had begun, before anything is begun. True: something is to be tried again.
+    /// Logs how a former daemon's reclaims were recovered, before a new one begins. Returns true if
+    /// one has to be retried.
     fn log_recovered(&mut self, ctx: &mut Ctx) -> bool {
         let mut again = false;
         for (record, result) in std::mem::take(&mut self.recovered) {
@@ -187,12 +192,12 @@ impl Reclaim {
         again
     }
 
-    /// Abandons everything before the daemon ends for good: copies under way are not needed.
+    /// Abandons everything before the daemon stops for good. Copies in progress are not needed.
     fn abandon(&mut self, ctx: &mut Ctx) {
         self.copier = None;
         ctx.state.log_files.moving.clear();
         for (id, record) in std::mem::take(&mut self.all) {
-            // Nothing was stopped yet: that is done within one turn of the loop.
+            // No process is stopped yet, because that happens within one turn of the event loop.
             let _ = steps::recover_within(&record);
             ctx.state.journal.push(&Record::ReclaimOver { id });
         }
@@ -201,7 +206,7 @@ impl Reclaim {
     }
 }
 
-/// The running main process.
+/// Returns the running main process.
 fn leader(slot: &Slot) -> Option<ProcRef> {
     Some(ProcRef { pid: slot.durable.instance.pid()?, start_ticks: slot.durable.start_ticks })
 }

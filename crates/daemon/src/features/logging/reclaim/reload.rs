@@ -1,4 +1,4 @@
-//! `reloadLogs`: every log file is reopened, and the caller gets the result of each.
+//! `reloadLogs`: reopens every log file, and reports the result of each to the caller.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,15 @@ use crate::logs;
 
 /// Request that waits for its reclaims.
 pub(super) struct Reload {
-    /// Caller that waits for the answer; none = it came by signal.
+    /// Caller that waits for the answer; `None` = the request came by signal.
     pub caller: Option<(u32, u64)>,
     pub waiting: BTreeSet<u32>,
     pub logs: Vec<ReloadedLog>,
 }
 
 impl Reclaim {
-    /// Reopens every log file: the daemon's own, those of apps whose lines pass through us, and those that were renamed.
+    /// Reopens every log file: the daemon's own, those of apps whose lines pass through the daemon,
+    /// and renamed ones.
     pub(super) fn reload(&mut self, ctx: &mut Ctx, caller: Option<(u32, u64)>) {
         ctx.io.log.line(format_args!("Reloading all logs..."));
         ctx.io.log.reopen();
@@ -43,7 +44,7 @@ impl Reclaim {
         self.answer_reloads(ctx);
     }
 
-    /// Handles the end of a reclaim; outcome none: nothing is to be reported of it.
+    /// Handles the end of a reclaim. Outcome `None` = there is nothing to report.
     pub(super) fn on_reclaim_over(&mut self, ctx: &mut Ctx, (id, path): (u32, &str), ids: &[u32], outcome: Option<&LogOutcome>) {
         for reload in &mut self.reloads {
             if reload.waiting.remove(&id)
@@ -72,7 +73,7 @@ impl Reclaim {
     }
 }
 
-/// Adds one line per log, however many instances write to it.
+/// Adds one line per log, regardless of the number of instances that write to it.
 fn add(logs: &mut Vec<ReloadedLog>, path: &str, ids: &[u32], outcome: LogOutcome) {
     match logs.iter_mut().find(|log| log.path == path && log.outcome == outcome) {
         Some(log) => ids.iter().filter(|id| !log.ids.contains(id)).copied().collect::<Vec<_>>().into_iter().for_each(|id| log.ids.push(id)),

@@ -1,4 +1,4 @@
-//! Steps of a reclaim, each done when the journal has it, and its end.
+//! Steps of a reclaim, each done when the journal has it, and the end of the reclaim.
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -20,8 +20,9 @@ use crate::state::slots::trees::led_by;
 use crate::state::store::{FormerLeader, Record};
 
 impl Reclaim {
-    /// Sets the next step of a file, which is done when all that was decided is in the journal, and its copy on disk: whoever is stopped by us must be known even
-    /// when the keeper is killed, too.
+    /// Sets the next step of a file. It is done when all decisions are in the journal, and in its
+    /// copy on disk. The processes that the daemon stops must be known even if the keeper is
+    /// killed, too.
     pub(super) fn next_step(&mut self, ctx: &mut Ctx, id: u32, step: Step) {
         self.steps.insert(id, step);
         ctx.state.state_file.write_with_next();
@@ -52,7 +53,7 @@ impl Reclaim {
             let (sender, reports) = mpsc::channel();
             let waker = self.waker(ctx)?;
             let copier = Copier::start(move |news| {
-                // Nobody listens any more when the daemon ends.
+                // If the daemon is exiting, nothing receives the report.
                 let _ = sender.send(news);
                 waker.wake();
             })?;
@@ -80,8 +81,8 @@ impl Reclaim {
         }
     }
 
-    /// True the first time that a large file is copied, and nothing is in the way: it is emptied before its writers are stopped, because that
-    /// takes long.
+    /// Returns true the first time that a large file is copied, if its path allows the reclaim. The
+    /// file is emptied before its writers are stopped, because that takes long.
     fn is_emptied_first(&self, id: u32, copied: &Copied) -> bool {
         let Some(record) = self.all.get(&id).filter(|record| !record.emptied && copied.is_large()) else { return false };
         let folder = self.folders.get(&id);
@@ -101,7 +102,7 @@ impl Reclaim {
     fn empty(&mut self, ctx: &mut Ctx, id: u32, copied: Copied) {
         match (write_down(ctx), &self.copier) {
             (Ok(()), Some((copier, _))) => copier.empty(copied),
-            // Harmless: nothing is missing that would have to be put back.
+            // This does no harm: nothing was removed that would have to be put back.
             _ => {
                 self.ready.push((id, copied));
                 ctx.outbox.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
@@ -109,21 +110,22 @@ impl Reclaim {
         }
     }
 
-    /// Puts back what was taken from a file, if anything was.
+    /// Puts back the removed part of a file, if any.
     fn put_back(&self, id: u32) -> Result<(), Failure> {
         let Some(record) = self.all.get(&id).filter(|record| record.emptied) else { return Ok(()) };
         let folder = self.folders.get(&id);
         undo(&folder.and_then(|folder| record.within(folder)).unwrap_or_else(|| record.clone()))
     }
 
-    /// Reclaims what is ready, unless a process is just being spawned: then it waits for another turn.
+    /// Reclaims a ready copy. If a process is just being spawned, the copy waits for another turn.
     fn cut(&mut self, ctx: &mut Ctx, id: u32, mut copied: Copied) {
         let is_spawning = |slot: &Slot| matches!(slot.durable.instance.state, State::Spawning { .. });
         if ctx.state.slots.iter().any(is_spawning) || ctx.state.commands.is_spawning() {
             return self.ready.push((id, copied));
         }
         if ctx.state.state_file.needs_rewrite() && ctx.state.state_file.deadline_ms().is_some() {
-            // Only a whole one can take what follows: it is written at the end of this turn.
+            // Only a complete copy on disk can take the next records. It is written at the end of
+            // this turn.
             ctx.state.state_file.hurry();
             ctx.outbox.timers.set(Self::MOMENT, Some(ctx.now.mono_ms));
             return self.ready.push((id, copied));
@@ -133,7 +135,8 @@ impl Reclaim {
         self.end_or_go_on(ctx, record, copied, result);
     }
 
-    /// Ends a reclaim or continues it: another attempt, and what was taken from a file and is not where it belongs, keep the thread busy for a while.
+    /// Completes a reclaim or continues it. Another attempt, or the return of a removed part, keeps
+    /// the thread busy for a while.
     fn end_or_go_on(&mut self, ctx: &mut Ctx, record: ReclaimRecord, copied: Copied, result: Result<Done, Failure>) {
         let is_to_put_back = record.emptied && !matches!(record.stage, Stage::Thawing { .. });
         let (failure, copier) = match (result, &self.copier) {
@@ -152,7 +155,7 @@ impl Reclaim {
     }
 
     fn reclaim_file(&mut self, ctx: &mut Ctx, record: &mut ReclaimRecord, copied: &mut Copied) -> Result<Done, Failure> {
-        // Whatever was decided in this turn is in the journal before.
+        // All decisions of this turn are journaled first.
         write_down(ctx).map_err(Failure::Journal)?;
         let writing = || ctx.state.slots.iter().filter(|slot| slot.durable.log_files.contains(&Some(record.file)));
         let leaders: Vec<(ProcRef, Vec<FormerLeader>, String)> = writing()
@@ -189,7 +192,7 @@ impl Reclaim {
         }
     }
 
-    /// Ends a reclaim, whatever its result.
+    /// Completes a reclaim with any result.
     fn conclude(&mut self, ctx: &mut Ctx, id: u32, result: Result<Done, Failure>) {
         let Some(record) = self.all.remove(&id) else { return };
         ctx.state.log_files.moving.remove(&record.file);
@@ -218,7 +221,8 @@ impl Reclaim {
     }
 }
 
-/// Moves the beginning of the last lines of its writers by what the file has lost. Returns their numbers.
+/// The start of the last lines of its writers moves by the part that the file has lost. Returns the
+/// numbers of the writers.
 fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -> Vec<u32> {
     let mut ids = Vec::new();
     for slot in ctx.state.slots.iter_mut().filter(|slot| slot.durable.log_files.contains(&Some(record.file))) {
@@ -232,7 +236,7 @@ fn move_log_starts(ctx: &mut Ctx, record: &ReclaimRecord, done: Option<&Done>) -
     ids
 }
 
-/// Writes the journal, and its copy on disk where that has everything before.
+/// Writes the journal, and its copy on disk if that copy has all earlier records.
 fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
     let bytes = ctx.state.journal.flush().1?;
     if !bytes.is_empty() {
@@ -246,9 +250,10 @@ fn write_down(ctx: &mut Ctx) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Finishes or undoes; a rotation without leaving the folder of its log. Whatever fails, nobody stays stopped. True: undone.
+/// Finishes or undoes a reclaim; a rotation stays within the folder of its log. Even if that fails,
+/// no process stays stopped. Returns true if it was undone.
 pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
-    // In the midst of it the file may have its other name.
+    // In the middle of a reclaim the file may have its other name.
     let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();
     let is_one_folder = || Path::new(&record.target).parent() == Path::new(&record.rotated).parent();
     let folder = if record.stays || (!record.rights.are_ours() && is_one_folder()) {
@@ -258,7 +263,7 @@ pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, Failure> {
     };
     match folder.as_ref().and_then(|folder| record.within(folder)) {
         Some(within) => recover(&within),
-        // Somebody has moved the file, or the folder. Everything is in one of the two files.
+        // The file or the folder was moved. All lines are in one of the two files.
         None if record.stays => {
             let undone = recover(&ReclaimRecord { stage: record.stage.as_undone(), copy: String::new(), emptied: false, ..record.clone() });
             let gone = || Failure::NotPutBack { rotated: record.copy.clone(), source: std::io::ErrorKind::NotFound.into() };

@@ -1,4 +1,5 @@
-//! Reclaims over a played context: nothing is done before the journal has it, nothing while a process is being spawned, and the caller gets the result.
+//! Reclaims over a played context. A step waits until the journal has it and no process is being
+//! spawned. The caller gets the result.
 
 use std::fs;
 use std::io::Write;
@@ -18,7 +19,7 @@ use crate::logs::reclaim::{FileKey, Folder, ReclaimRecord, Rotating, Stage, copy
 use crate::platform::rights::Rights;
 use crate::state::store::Snapshot;
 
-/// App that appends what it gets to its log.
+/// App that appends its input to its log.
 struct Writer {
     child: Child,
     id: u32,
@@ -75,7 +76,7 @@ fn playing() -> (Played, Reclaim) {
     (Played::new(&[Reclaim::NAME]), Reclaim::default())
 }
 
-/// One turn after something was ready.
+/// Makes one turn after an event.
 fn turn(played: &mut Played, reclaim: &mut Reclaim) {
     reclaim.on_turn(&mut played.ctx);
     played.pass(reclaim, 0);
@@ -97,7 +98,7 @@ fn a_renamed_log_goes_back_and_who_asked_is_told() {
     assert!(reclaim.copier.is_none() && !copy.exists(), "the journal does not have it yet");
     played.do_work(&mut reclaim);
     played.wait(&mut reclaim, |reclaim, _| !reclaim.ready.is_empty());
-    // The next process of another instance may have the new file in its hands already.
+    // The next process of another instance may have the new file open already.
     let other = played.instance(AppSpec { name: "other".into(), script: "/bin/other".into(), ..AppSpec::default() });
     played.dispatch(&mut reclaim, other, Event::Start(Origin::Shutdown));
     turn(&mut played, &mut reclaim);
@@ -138,7 +139,7 @@ fn who_stands_still_since_a_daemon_was_killed_is_woken_first() {
     reclaim.restore(&mut snapshot);
     wait(|| !stands_still(process.pid));
     assert!(snapshot.reclaims.is_empty());
-    // Undone; and then done after all, under another number.
+    // The reclaim was undone, and is then done under another number.
     reclaim.on_boot(&mut played.ctx);
     assert_eq!(journal(&mut played).reclaims.keys().copied().collect::<Vec<_>>(), [4]);
     played.do_work(&mut reclaim);

@@ -1,4 +1,4 @@
-//! Beginning of one rotation: whether it may be, under which name, and what follows.
+//! Beginning of one rotation: its preconditions, the new name, and the first steps.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -18,28 +18,28 @@ use crate::logs::reclaim::{Folder, Rotating, rename_to_free};
 const MOST_NAMES: u32 = 1000;
 
 impl Rotation {
-    /// Date in the name of a file that is rotated now.
+    /// Returns the date in the name of a file that is rotated now.
     pub(super) fn date(&mut self, rule: &Rule, wall_ms: u64) -> String {
         let mut date = Vec::new();
         DateFormat::parse(&rule.date_format).write(wall_ms, &self.zone(rule.tz.as_deref()), &mut date);
         String::from_utf8(date).unwrap_or_default()
     }
 
-    /// Forms of dates in names: the present one, and the usual one.
+    /// Returns the formats of dates in names: the present one, and the default.
     pub(super) fn dates(&mut self, rule: &Rule, wall_ms: u64) -> Vec<String> {
         let usual = Rule { date_format: DATE_FORMAT.into(), ..rule.clone() };
         vec![self.date(rule, wall_ms), self.date(&usual, wall_ms)]
     }
 }
 
-/// First name that nothing has, also not compressed.
+/// Returns the first free name; its compressed form is free, too.
 pub(super) fn free_name(file: &str, date: &str, is_there: impl Fn(&str) -> bool) -> Option<String> {
     let is_free = |name: &String| !is_there(name) && !is_there(&format!("{name}.gz"));
     (0..MOST_NAMES).map(|again| name::rotated(file, date, again)).find(is_free)
 }
 
 impl Rotation {
-    /// Rotates a log, unless that is under way.
+    /// Rotates a log, unless a rotation of it is in progress.
     pub(super) fn rotate(&mut self, ctx: &mut Ctx, live: &Live) {
         if ctx.state.log_files.moving.contains(&live.file) {
             return;
@@ -61,19 +61,19 @@ impl Rotation {
             ctx.request(Request::Rotate(Box::new(Rotating { path, target, file: live.file, rotated, rights, folder })));
             return Ok(());
         }
-        // A file without line ends grows for ever; then a torn line is better.
+        // A file without line ends would grow without limit. Tearing a line is then better.
         let torn = live.size >= live.rule.max_size.saturating_mul(2);
         let (from, to) = (folder.inside(file), folder.inside(&rotated));
         let rename = || {
             rename_to_free(&from, &to)?;
-            // Whoever follows the path finds the next file at once, and it is for the same people. If it cannot be made now it is by the
-            // next line.
+            // A reader that follows the path finds the next file at once, with the same
+            // permissions. If it cannot be made now, the next line makes it.
             let _ = successor(&from, &to);
             Ok(())
         };
         let moved = ctx.state.log_files.open.move_away(live.file, torn, || live.rights.act(rename));
         match moved.map_err(|error| folder.plain(&format!("cannot rename it to \"{to}\": {error}")))? {
-            // The next look comes soon enough.
+            // The next check comes soon enough.
             None => Ok(()),
             Some(()) => {
                 self.is_rotated(ctx, &live.path, [live.app.clone()], &folder.path().join(&rotated).to_string_lossy());
@@ -84,7 +84,7 @@ impl Rotation {
 
     pub(super) fn is_rotated(&mut self, ctx: &mut Ctx, path: &str, apps: impl IntoIterator<Item = String>, rotated: &str) {
         self.reported.remove(path);
-        // In the words of pm2-logrotate.
+        // The line has the words of pm2-logrotate.
         ctx.io.log.line(format_args!("\"{rotated}\" has been created"));
         for app in apps.into_iter().collect::<BTreeSet<_>>() {
             ctx.emit_for_app(&app, What::LogRotated { file: rotated.into() }, Cause::policy(PolicyName::LogRotate, None));
@@ -99,7 +99,8 @@ impl Rotation {
     }
 }
 
-/// Checks the file: those that are not the app's own are left alone, also where the daemon might change them.
+/// Checks the file. Files that do not belong to the app are left alone, even if the daemon could
+/// change them.
 fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     let fail = |error: std::io::Error| error.to_string();
     let own = rustix::process::geteuid().as_raw();
@@ -113,7 +114,7 @@ fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     if meta.nlink() > 1 && of_folder.uid() != own {
         return Err("it has a second name".into());
     }
-    // A link that somebody else made leads wherever that one likes.
+    // A link of another user may lead to any file.
     let link = std::fs::symlink_metadata(&live.path).map_err(fail)?;
     if link.is_symlink() && link.uid() != own && link.uid() != 0 {
         return Err("its path is a link of another user".into());
@@ -121,7 +122,7 @@ fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes an empty file as the one before it was.
+/// Makes an empty file with the owner and mode of the former one.
 fn successor(path: &str, old: &str) -> std::io::Result<()> {
     let meta = std::fs::symlink_metadata(old)?;
     let flags = OFlags::NOFOLLOW.bits().cast_signed();

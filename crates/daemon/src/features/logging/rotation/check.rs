@@ -16,23 +16,25 @@ use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use crate::state::store::Record;
 
-/// Free space below which rotated files are removed, unless a setting replaces it: the smaller of a size and a share of the disk.
+/// Free space below which rotated files are removed, unless a setting replaces it: the smaller of a
+/// size and a share of the disk.
 const MIN_FREE: (u64, u64) = (256 << 20, 50);
 
 /// Folder with logs.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    /// Boot clock of the next check; none = it is watched.
+    /// Boot clock of the next check; `None` = the folder is watched.
     pub(super) due_ms: Option<u64>,
     last_ms: u64,
-    /// Time between two checks, at least.
+    /// Shortest time between two checks.
     pace_ms: u64,
-    /// Lower bound of that: short when writing begins, so that what ends soon is at rest soon, and longer the longer it goes on.
+    /// Lower bound of the pace. It is short when writing begins, so that a short burst is soon
+    /// over, and grows while writing continues.
     step_ms: u64,
     sizes: BTreeMap<FileKey, u64>,
 }
 
-/// First step.
+/// First lower bound.
 const SHORTEST_MS: u64 = 1000;
 
 impl Folder {
@@ -48,7 +50,7 @@ impl Folder {
         self.due_ms = Some(now_ms.max(self.last_ms + self.pace_ms));
     }
 
-    /// Has sizes checked soon, whatever the pace is.
+    /// Schedules a check of the sizes soon, regardless of the pace.
     pub(super) fn hurry(&mut self) {
         self.pace_ms = 0;
         self.due_ms = self.due_ms.map(|_| 0);
@@ -62,10 +64,10 @@ pub(super) struct Live {
     pub(super) target: PathBuf,
     pub(super) file: FileKey,
     pub(super) size: u64,
-    /// True if an app writes it itself.
+    /// Whether an app writes the file itself.
     pub(super) direct: bool,
     pub(super) app: String,
-    /// User that the app runs as, if that is not ours.
+    /// User that the app runs as, if that is not the daemon's user.
     pub(super) uid: Option<u32>,
     /// Rights for its access.
     pub(super) rights: Rights,
@@ -73,7 +75,8 @@ pub(super) struct Live {
 }
 
 impl Rotation {
-    /// Handles the start of a process that writes to its logs. True if the next check may be another one now.
+    /// Handles the start of a process that writes to its logs. Returns true if the next check may
+    /// have changed.
     pub(super) fn follow(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id) else { return false };
         let mut is_new = slot.spec().log_rotate.schedule.is_some() || self.wanted.rotate.schedule.is_some();
@@ -83,7 +86,7 @@ impl Rotation {
             if !self.folders.contains_key(&folder) {
                 self.folders.insert(folder.clone(), Folder::new(ctx.now.mono_ms));
                 self.arm(ctx, &folder);
-                // What it has written before the folder was watched is seen once.
+                // The folder was not watched before, so earlier writes need one check.
                 if let Some(known) = self.folders.get_mut(&folder) {
                     known.due_ms = known.due_ms.or(Some(ctx.now.mono_ms + SHORTEST_MS));
                 }
@@ -93,7 +96,7 @@ impl Rotation {
         is_new
     }
 
-    /// Begins the checks in a new daemon.
+    /// Starts the checks in a new daemon.
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
         self.read_settings(ctx);
         let ids: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
@@ -114,7 +117,7 @@ impl Rotation {
         let Some(known) = self.folders.get_mut(folder) else { return };
         match armed {
             Ok(()) => known.due_ms = None,
-            // Without the kernel's help the clock has to do.
+            // Without a watch of the kernel, the folder is checked by time.
             Err(error) => {
                 known.due_ms = Some(ctx.now.mono_ms + check_ms);
                 if error.kind() != std::io::ErrorKind::NotFound {
@@ -140,7 +143,7 @@ impl Rotation {
         }
     }
 
-    /// Checks what is due.
+    /// Does the checks that are due.
     pub(super) fn look(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let due = |folder: &Folder| folder.due_ms.is_some_and(|at| at <= now_ms);
@@ -194,13 +197,13 @@ impl Rotation {
         self.arm(ctx, path);
     }
 
-    /// Logs of all apps, or those in one folder, each file once.
+    /// Returns the logs of all apps, or those in one folder, each file once.
     pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<Live> {
         let mut found: Vec<Live> = Vec::new();
         for slot in ctx.state.slots.iter() {
             let Some(rule) = self.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
-                // What is carried there is written by us.
+                // The daemon itself writes the file at the path of a carried log.
                 let is_carried = file.is_some_and(|file| ctx.state.log_files.carried.contains(&file));
                 let (file, direct) = (file.filter(|_| !is_carried), is_direct(slot) && !is_carried);
                 let own = Rights::of(slot.spec());
@@ -210,7 +213,7 @@ impl Rotation {
                 }
                 let Some((file, size)) = present(&target, file) else { continue };
                 match found.iter_mut().find(|live| live.file == file) {
-                    // If only one of them writes it itself, that is what counts.
+                    // If at least one app writes the file itself, it counts as direct.
                     Some(same) => {
                         same.direct |= direct;
                         if same.rights.are_ours() {
@@ -234,7 +237,7 @@ impl Rotation {
         found
     }
 
-    /// Rotates what is due by its schedule, and finds the next time.
+    /// Rotates the logs that are due by their schedule, and computes the next time.
     fn check_schedules(&mut self, ctx: &mut Ctx) {
         self.schedule_changed = false;
         self.schedule_due_ms = None;
@@ -254,7 +257,7 @@ impl Rotation {
             self.rotate(ctx, live);
         }
         let Some(next) = next else { return };
-        // A suspended machine and a clock that jumps: looked at once more then.
+        // If the machine was suspended or the clock jumps, one more check comes then.
         self.schedule_due_ms = Some(now.mono_ms + (next - now.wall_ms));
         if self.until_ms.is_none() || !due.is_empty() || now.wall_ms.saturating_sub(until_ms) > 0 {
             self.until_ms = Some(now.wall_ms);
@@ -288,7 +291,7 @@ impl Rotation {
 
     fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {
         let of = ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
-        // Of several users' the one with fewer.
+        // If several users have logs here, the rights of a user other than the daemon's apply.
         let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
         let places = Places { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
@@ -313,19 +316,19 @@ impl Rotation {
     }
 }
 
-/// Log files of a slot, each with what the process itself has open.
+/// Returns the log files of a slot, each with the file that the process itself has open.
 fn paths(slot: &Slot) -> impl Iterator<Item = (&String, Option<FileKey>)> {
     let direct = is_direct(slot);
     let [error, out] = slot.durable.log_files;
     let files = [(&slot.live.files.error, error, direct), (&slot.live.files.out, out, direct), (&slot.live.files.combined, None, false)];
     files.into_iter().filter_map(move |(path, file, direct_file)| {
         let path = path.as_ref().filter(|path| own_stream(path).is_none() && !logs::is_nowhere(Path::new(path)))?;
-        // What an app writes itself is known by its descriptor only.
+        // A file that an app writes itself is known only by its descriptor.
         (!direct_file || file.is_some()).then_some((path, file.filter(|_| direct)))
     })
 }
 
-/// Folders in which they are: a link may lead elsewhere.
+/// Returns the folders that contain the logs; a link may lead to another folder.
 fn folders(slot: &Slot) -> impl Iterator<Item = PathBuf> {
     paths(slot).filter_map(|(path, _)| Some(Rights::of(slot.spec()).target(path.as_ref()).0.parent()?.to_owned()))
 }
@@ -334,7 +337,7 @@ fn is_direct(slot: &Slot) -> bool {
     !logs::needs_pipe(&slot.spec().logs)
 }
 
-/// File at this path, if it is one, and the one that is meant.
+/// Returns the file at this path, if it is a plain file and, if one is given, the wanted one.
 fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
     if let Some(file) = wanted {
         let (there, meta) = look(target, file);

@@ -2,15 +2,18 @@
 //!
 //! # Theory of operation
 //!
-//! *When.* Each folder with logs of our apps has a watch that fires once: the first write after it was set wakes us, and it is set again only
-//! after the sizes were checked, some seconds later (`ostler_core::logs::rotate::pace`). So an app that writes costs two wake-ups per check, and
-//! apps that do not write cost nothing. Schedules are one deadline of the loop.
+//! *When.* Each folder with logs of our apps has a watch that fires once. The first write after it
+//! was set wakes the daemon. The watch is set again only after the sizes were checked, some seconds
+//! later (`ostler_core::logs::rotate::pace`). An app that writes thus costs two wake-ups per check,
+//! and apps that do not write cost nothing. Schedules are one deadline of the event loop.
 //!
-//! *How.* A file that an app writes itself goes the way of `crate::logs::reclaim`: its content is copied beside it, its writers are stopped for
-//! the last of it. A file that our log writers write is renamed between two lines ([`crate::logs::OpenFiles::move_away`]).
+//! *How.* A file that an app writes itself is rotated by `crate::logs::reclaim`: its content is
+//! copied beside it, and its writers are stopped for the last part. A file that our log writers
+//! write is renamed between two lines ([`crate::logs::OpenFiles::move_away`]).
 //!
-//! *Afterwards* a thread ([`retention`]) compresses and removes what is too much. All it does is found again in the folder, so whatever
-//! a killed daemon left is completed with the next rotation, or when the next daemon begins.
+//! *Afterwards* a thread ([`retention`]) compresses rotated files and removes surplus ones. It
+//! finds all of its work in the folder again. Work that a killed daemon left is thus completed with
+//! the next rotation, or when the next daemon starts.
 
 mod begin;
 mod check;
@@ -34,28 +37,28 @@ use crate::state::store::{Record, Snapshot};
 /// State of the rotation.
 #[derive(Debug, Default)]
 pub(crate) struct Rotation {
-    /// Version of the settings that were read last.
+    /// Version of the last settings that were read.
     settings_version: u64,
     /// Settings of the home.
     wanted: Wanted,
     watch: watch::Watch,
     /// Folders that hold logs.
     folders: BTreeMap<PathBuf, check::Folder>,
-    /// Wall clock until which schedules were checked; none = there never was one.
+    /// Wall clock until which schedules were checked; `None` = they never were.
     until_ms: Option<u64>,
-    /// Boot clock at which the next one is due.
+    /// Boot clock of the next schedule.
     schedule_due_ms: Option<u64>,
-    /// True if a schedule may have changed.
+    /// Whether a schedule may have changed.
     schedule_changed: bool,
     care: Option<retention::Retention>,
-    /// Apps of which a log was rotated in this turn: their old files are checked.
+    /// Apps whose logs were rotated in this turn. Their old files are checked.
     rotated: BTreeSet<String>,
-    /// True if a former daemon may have left something half done.
+    /// Whether a former daemon may have left unfinished work.
     leftovers: bool,
-    /// Last report about a file or folder, which need not be repeated.
+    /// Last report about a file or folder, which is not repeated.
     reported: BTreeMap<String, String>,
     zones: BTreeMap<String, TimeZone>,
-    /// Folders without room, where that was reported.
+    /// Full disks' folders that were reported.
     full: BTreeSet<PathBuf>,
 }
 
@@ -64,7 +67,8 @@ impl Rotation {
         self.until_ms = snapshot.rotated_until;
     }
 
-    /// Begins to check the logs of apps that a former daemon started, and completes what was under way.
+    /// Starts to check the logs of apps that a former daemon started, and completes its unfinished
+    /// work.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.begin(ctx);
         self.set_timer(ctx);
@@ -81,7 +85,7 @@ impl Rotation {
         self.set_timer(ctx);
     }
 
-    /// Handles the time: a folder is to be checked, or a schedule is due.
+    /// Handles the deadline: a folder is to be checked, or a schedule is due.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
         self.look(ctx);
         self.set_timer(ctx);
@@ -117,7 +121,7 @@ impl Rotation {
 
 impl Rotation {
     pub(crate) const NAME: &str = "rotation";
-    /// Timer of the one deadline: of the folder or schedule that comes next.
+    /// Timer of the one deadline, that of the next folder or schedule.
     const LOOK: Key = (Self::NAME, 0);
 
     fn set_timer(&self, ctx: &mut Ctx) {
@@ -126,7 +130,8 @@ impl Rotation {
         ctx.outbox.timers.set(Self::LOOK, [folders, self.schedule_due_ms, changed].into_iter().flatten().min());
     }
 
-    /// Handles the end of a rotation that was requested. On success it has the name of the old lines.
+    /// Handles the end of a requested rotation. On success the result is the name of the old lines'
+    /// file.
     fn on_rotated(&mut self, ctx: &mut Ctx, (path, target, file): (&str, &Path, FileKey), result: &Result<String, String>) {
         match result {
             Ok(rotated) => {
@@ -141,12 +146,12 @@ impl Rotation {
         }
     }
 
-    /// True if this text about a file is not what was reported last.
+    /// Returns true if this text about a file differs from the last report.
     fn is_news(&mut self, about: &str, text: &str) -> bool {
         self.reported.insert(about.to_owned(), text.to_owned()).as_deref() != Some(text)
     }
 
-    /// Time zone of this name; the system's if there is none.
+    /// Returns the time zone of this name, or the system's time zone.
     fn zone(&mut self, name: Option<&str>) -> TimeZone {
         let name = name.unwrap_or_default();
         if let Some(zone) = self.zones.get(name) {

@@ -1,4 +1,4 @@
-//! Rotation of the daemon's own log, and what follows every rotation.
+//! Rotation of the daemon's own log, and the work after every rotation.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use crate::logs::reclaim::rename_to_free;
 use crate::platform::rights::Rights;
 
 impl Rotation {
-    /// Does what follows a rotation, once for all of this turn.
+    /// Handles the rotations of this turn together: rotates the own log, and orders the retention.
     pub(super) fn look_after_rotated(&mut self, ctx: &mut Ctx) {
         self.rotate_own_log(ctx);
         let leftovers = std::mem::take(&mut self.leftovers);
@@ -26,14 +26,14 @@ impl Rotation {
         self.order_retention(ctx, groups.into_values());
     }
 
-    /// Rotates `pm2.log` when it is large. Costs nothing as long as it is not.
+    /// Rotates `pm2.log` if it is large. Otherwise the check costs nothing.
     fn rotate_own_log(&mut self, ctx: &mut Ctx) {
         let Some(rule) = self.wanted.rotate.rule() else { return };
         if !ctx.io.log.is_larger_than(rule.max_size) {
             return;
         }
         let path = ctx.io.log.path().to_owned();
-        // A terminal, a pipe, a link: whoever made it that knows why.
+        // A user made the path a terminal, a pipe or a link on purpose.
         if !std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
             return;
         }
@@ -42,7 +42,8 @@ impl Rotation {
         let free = super::begin::free_name(name, &date, |name| folder.join(name).symlink_metadata().is_ok());
         let Some(rotated) = free.and_then(|rotated| Some(folder.join(rotated).to_str()?.to_owned())) else { return };
         let renamed = rename_to_free(&path, &rotated);
-        // Also if it could not be renamed: it is looked at anew when it has grown by as much again.
+        // If the rename failed, the log is reopened, too. The next attempt comes when it has grown
+        // by the same size again.
         ctx.io.log.reopen();
         match renamed {
             Ok(()) => ctx.io.log.line(format_args!("\"{rotated}\" has been created")),

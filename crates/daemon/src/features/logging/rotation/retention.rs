@@ -1,4 +1,5 @@
-//! Retention: the thread that compresses rotated files and removes what is too much. It lives only while there is something to do.
+//! Retention: the thread that compresses rotated files and removes surplus ones. It lives only
+//! while it has work.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -22,18 +23,19 @@ use crate::platform::rights::Rights;
 use crate::platform::threads;
 use crate::platform::waker::Waker;
 
-/// Stack of the thread: the tables of the compressor are made on it. What is not touched costs nothing, and it ends with the thread.
+/// Stack of the thread, which holds the tables of the compressor. Untouched pages cost nothing, and
+/// the stack is freed when the thread exits.
 const STACK: usize = 4 << 20;
 /// Key of the thread's waker.
 pub(super) const READY: u64 = 1;
-/// Niceness: behind everybody else.
+/// Niceness of the thread: the lowest priority.
 const NICENESS: i32 = 19;
 
 /// Log whose rotated files are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) target: PathBuf,
-    /// File whose folder it is in.
+    /// File whose folder contains the log.
     pub(super) file: FileKey,
     /// Rights for its access.
     pub(super) rights: Rights,
@@ -42,16 +44,16 @@ pub(super) struct Kept {
 /// Job for the thread.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
-    /// Compress, and keep to the bounds of the app.
+    /// Compress rotated files, and remove files beyond the app's limits.
     Keep(Rule),
-    /// Remove until so many bytes are free.
+    /// Remove files until this many bytes are free.
     Room(u64),
 }
 
 #[derive(Debug)]
 struct Task {
     groups: Vec<Group>,
-    /// Logs of all apps: never taken for an old file.
+    /// Logs of all apps, which are never mistaken for old files.
     live: BTreeSet<PathBuf>,
 }
 
@@ -60,7 +62,7 @@ struct Task {
 struct Group {
     logs: Vec<Kept>,
     job: Job,
-    /// Forms of dates in names.
+    /// Formats of dates in names.
     dates: Vec<String>,
 }
 
@@ -69,7 +71,7 @@ struct Group {
 enum News {
     /// A line for the log.
     Removed(String),
-    /// A failure: about which file, and what is wrong.
+    /// A failure: the file, and the reason.
     Failed(String, String),
     /// A task is done.
     Done,
@@ -152,7 +154,7 @@ impl Retention {
         let (tasks, received) = mpsc::channel::<Task>();
         let (sender, news) = mpsc::channel();
         threads::spawn("log-care".into(), STACK, move || {
-            // Only this thread: on Linux each has its own.
+            // This affects only this thread: on Linux each thread has its own niceness.
             let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
             while let Some(task) = threads::receive(&received) {
                 let mut report = |news| drop(sender.send(news));
@@ -169,14 +171,14 @@ impl Retention {
     }
 }
 
-/// Rotated file where it is.
+/// Rotated file, and its folder.
 struct Found {
     folder: usize,
     name: String,
     old: Old,
 }
 
-/// Log, its name, and whose it is.
+/// Log, its name, and its user.
 struct Of<'a> {
     log: usize,
     name: &'a str,
@@ -194,7 +196,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
         let Some(name) = kept.target.file_name().and_then(|name| name.to_str()) else { continue };
         let at = match folders.iter().position(|folder| Some(folder.path()) == kept.target.parent() && *folder.rights() == kept.rights) {
             Some(at) => at,
-            // Moved or removed meanwhile: then that is not the folder in which there is something to do.
+            // If the log was moved or removed since, this folder needs no work.
             None => match Folder::with(&kept.target, kept.file, &kept.rights) {
                 Ok(folder) => {
                     names.push(folder.names().unwrap_or_default().into_iter().filter(|name| name.contains("__")).collect());
@@ -231,7 +233,7 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
         let shown = folder.path().join(name);
         threads::point();
         match folder.rights().act(|| std::fs::remove_file(folder.inside(name))) {
-            // In the words of pm2-logrotate.
+            // The line has the words of pm2-logrotate.
             Ok(()) => report(News::Removed(format!("\"{}\" has been deleted", shown.display()))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => report(News::Failed(shown.display().to_string(), format!("cannot be deleted: {error}"))),
@@ -239,14 +241,15 @@ fn perform(task: &Group, live: &BTreeSet<PathBuf>, report: ReportFn<'_>) {
     }
 }
 
-/// Rotated files of one log. What is no file, or belongs to somebody else, is none of them.
+/// Returns the rotated files of one log. Only plain files of the app's user or the daemon's user
+/// count.
 fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, folder): (usize, &Folder), names: &[String]) -> Vec<Found> {
     let Of { log, name: file, uid } = *of;
     let own = rustix::process::geteuid().as_raw();
     let mut found = Vec::new();
     for name in names {
         if let Some(of) = name.strip_prefix('.').and_then(|name| name.strip_suffix(".gz.ostler")) {
-            // Left by a daemon that was killed while it compressed. Nobody else compresses now.
+            // A daemon was killed while it compressed this file. No other thread compresses now.
             if is_rotated(file, of, dates) {
                 let _ = folder.rights().act(|| std::fs::remove_file(folder.inside(name)));
             }
@@ -265,7 +268,8 @@ fn rotated_of(of: &Of<'_>, dates: &[String], live: &BTreeSet<PathBuf>, (at, fold
     found
 }
 
-/// Replaces a file by its compressed form. It is there in one form or the other at every moment.
+/// Replaces a file by its compressed form. At every moment the file exists in one form or the
+/// other.
 fn compress(folder: &Folder, file: &mut Found, report: ReportFn<'_>) {
     if file.name.ends_with(".gz") {
         return;
@@ -277,7 +281,7 @@ fn compress(folder: &Folder, file: &mut Found, report: ReportFn<'_>) {
         threads::point();
         match rename_to_free(folder.inside(&hidden), folder.inside(&name)) {
             Ok(()) => folder.sync(),
-            // Complete already, by a daemon that was killed before it removed the other one.
+            // A daemon completed this form, and was killed before it removed the original.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => std::fs::remove_file(folder.inside(&hidden))?,
             Err(error) => return Err(error),
         }
@@ -323,7 +327,7 @@ fn write_compressed(folder: &Folder, name: &str, hidden: &str) -> io::Result<u64
     Ok(target.metadata()?.len())
 }
 
-/// Copies without pushing what others read out of memory.
+/// Copies without evicting other files from the page cache.
 fn copy_gently(source: &mut File, into: &mut impl Write) -> io::Result<()> {
     use std::io::Read;
     let mut buffer = vec![0; 128 << 10];
@@ -332,7 +336,7 @@ fn copy_gently(source: &mut File, into: &mut impl Write) -> io::Result<()> {
             Ok(0) => break,
             Ok(count) => {
                 threads::point();
-                // A played disk may be full.
+                // A disk of the simulation may be full.
                 threads::room(count)?;
                 into.write_all(&buffer[..count])?;
             }

@@ -6,7 +6,7 @@ use super::Rotation;
 use crate::engine::Ctx;
 
 impl Rotation {
-    /// Reads the settings, which somebody may have changed.
+    /// Reads the settings if the configuration has changed.
     pub(super) fn read_settings(&mut self, ctx: &mut Ctx) {
         let version = ctx.io.settings.conf.refresh(&mut ctx.io.log);
         if std::mem::replace(&mut self.settings_version, version) == version {

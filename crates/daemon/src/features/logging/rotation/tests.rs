@@ -1,4 +1,4 @@
-//! Rotation over a played context: which log is requested, when the timer is due, what follows an answer.
+//! Rotation over a played context: requested rotations, the timer, and reactions to answers.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,11 +11,11 @@ use super::Rotation;
 use crate::engine::{Answer, Input, Played, Request, reacts};
 use crate::logs::reclaim::{FileKey, Rotating};
 
-/// Time of the first check of a folder in which something is written.
+/// Time of the first check of a folder after a write.
 const SOON_MS: u64 = 1000;
 const MAX_BYTES: u64 = 1000;
 
-/// App that writes its own log, or (with times) through us.
+/// Returns an app that writes its own log, or (with times) through the daemon.
 fn spec(time: bool) -> AppSpec {
     let mut spec = AppSpec { name: "app".into(), cwd: "/".into(), script: "/bin/app".into(), ..AppSpec::default() };
     spec.log_rotate = RotateSpec { max_size: Some(MAX_BYTES), compress: Some(true), ..RotateSpec::default() }.into();
@@ -30,7 +30,7 @@ fn key(path: &Path) -> FileKey {
     (meta.dev(), meta.ino())
 }
 
-/// Instance whose output is this file, which the feature checks.
+/// Returns an instance whose output is this file, which the feature checks.
 fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(through_us));
@@ -42,7 +42,7 @@ fn writing(through_us: bool) -> (Played, Rotation, PathBuf) {
         slot.durable.log_files = [None, Some(key(&out))];
     }
     rotation.on_spawn(&mut played.ctx, id);
-    // The one look at a new folder.
+    // This is the one check of a new folder.
     played.pass(&mut rotation, SOON_MS);
     (played, rotation, out)
 }
@@ -110,7 +110,8 @@ fn a_failure_is_told_once() {
     assert_eq!(played.log().matches("cannot be rotated: no luck").count(), 1, "{}", played.log());
 }
 
-/// The thread that compresses wakes us by a descriptor of its own, and is gone when it has nothing to do.
+/// The compressing thread wakes the daemon through its own descriptor, and exits when it has no
+/// work.
 #[test]
 fn what_was_rotated_is_compressed_behind_our_back() {
     let (mut played, mut rotation, out) = writing(false);
@@ -150,7 +151,7 @@ fn what_a_killed_daemon_had_begun_is_done_at_once() {
     assert_eq!(requests(&mut played).len(), 1);
 }
 
-/// Also what was said in this turn counts, and goes with the old file.
+/// Lines of this turn count, too, and go to the old file.
 #[test]
 fn the_daemons_own_log_is_rotated_by_the_settings_of_the_home() {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());

@@ -18,10 +18,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Arms the watch: the next write in this folder wakes us, or its end.
+    /// Arms the watch. The next write in this folder, or the folder's removal, wakes the daemon.
     ///
     /// # Errors
-    /// There is no such folder, or no more watches.
+    /// Returns an error if the folder does not exist or the kernel gives no more watches.
     pub(super) fn arm(&mut self, folder: &Path, reactor: &Reactor) -> std::io::Result<()> {
         if self.inotify.is_none() {
             let inotify = Inotify::new()?;
@@ -35,11 +35,12 @@ impl Watch {
         Ok(())
     }
 
-    /// Folders in which something was written since they were armed. They are not watched any more.
+    /// Returns the folders that had a write since they were armed. They are not watched any more.
     pub(super) fn fired(&mut self) -> Vec<PathBuf> {
         let Some(inotify) = &self.inotify else { return Vec::new() };
         let mut fired = Vec::new();
-        // Also when the watch is gone by itself: two paths to one folder share a number.
+        // A watch that the kernel removed is handled in the same way. Two paths to one folder share
+        // a number.
         inotify.read(|event| fired.extend(self.armed.remove(&event.watch)));
         fired
     }

@@ -1,10 +1,11 @@
-//! Sweeps: search for what is left of a process tree, and its end (`crate::state::slots::trees`).
+//! Sweeps: search for the rest of a process tree, and its removal (`crate::state::slots::trees`).
 //!
 //! # Theory of operation
 //!
-//! An instance that stops is not down before its whole tree is gone. What is left when its main process has ended is an orphan: it is signalled
-//! or killed, watched, and searched again until nothing is found. One read of the process table serves all instances that wait at the same
-//! time, and comes when nothing else is left to do: by then the signals of the turn were decided.
+//! An instance that stops is down only when its whole tree is gone. Processes that are left after
+//! the exit of the main process are orphans. They are signalled or killed, watched, and searched
+//! again until none is found. One read of the process table serves all instances that wait at the
+//! same time. It comes last in the turn, when the signals of the turn were decided.
 
 #[cfg(test)]
 mod tests;
@@ -22,11 +23,11 @@ use crate::engine::{Ctx, Ending, InstanceStep, Key, Request};
 use crate::platform::reactor::Source;
 use crate::state::slots::processes::{INC_MARK, inc_mark};
 
-/// Delay of the search for what crashed incarnations left outside their groups.
+/// Delay of the search for processes that crashed incarnations left outside their groups.
 const LATE_MS: u64 = 200;
-/// Age from which an end was handled by a daemon before this one.
+/// Age from which a former daemon has already handled an exit.
 const RECENT_MS: u64 = 60_000;
-/// Time in which leftovers of instances that end one after the other are collected for one search.
+/// Time in which leftovers of instances that exit one after the other are collected for one search.
 const COLLECT_MS: u64 = 2;
 
 /// Search of one instance's tree.
@@ -34,39 +35,42 @@ const COLLECT_MS: u64 = 2;
 struct Sweep {
     slot: u32,
     inc: u32,
-    /// Polite signal, sent once to each process; none = SIGKILL.
+    /// Stop signal, sent once to each process; `None` = SIGKILL.
     signal: Option<i32>,
-    /// Processes that got the polite signal.
+    /// Processes that got the stop signal.
     asked: Vec<ProcRef>,
-    /// Time of the next search; none = when one of its processes ends.
+    /// Time of the next search; `None` = when one of its processes exits.
     due_ms: Option<u64>,
 }
 
-/// Sweeps under way.
+/// Sweeps in progress.
 #[derive(Debug, Default)]
 pub(crate) struct Sweeps {
     all: Vec<Sweep>,
-    /// Crashed incarnations and their marks; what they left is searched together.
+    /// Crashed incarnations and their marks. One search finds the leftovers of all of them.
     late: Vec<(ProcRef, String)>,
     late_ms: Option<u64>,
-    /// Orphans whose end we wait for: pid → descriptor and the slot that waits.
+    /// Orphans whose exit is awaited: pid → descriptor and the slot that waits.
     watched: BTreeMap<u64, (OwnedFd, u32)>,
 }
 
 impl Sweeps {
-    /// Repeats the late sweeps: a daemon that died may have left them undone, and only it knew of them.
+    /// Repeats the late sweeps. A former daemon may have died before it did them, and no other
+    /// process knew of them.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_recent = |exit: &&ExitRecord| exit.pid > 0 && now_ms.saturating_sub(exit.ended.mono_ms) < RECENT_MS;
         for slot in ctx.state.slots.iter().filter(|slot| slot.live.policy.owns_tree()) {
             for exit in slot.durable.instance.exits.iter().filter(is_recent) {
-                // Its start time is not known any more: who carries its mark began after it in any case.
+                // The start time is no longer known. Processes with its mark started after it in
+                // any case.
                 self.add_late(now_ms, ProcRef { pid: exit.pid, start_ticks: 0 }, inc_mark(&slot.durable.unique_id, exit.inc));
             }
         }
     }
 
-    /// An end that left nothing is over at once: in the same step, and so with the same write of the journal.
+    /// Completes an exit without leftovers at once: in the same step, and so with the same write of
+    /// the journal.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = *step.event
             && (self.has_left_nothing_in_its_group(ctx, step.id, inc) || has_left_nothing(ctx, step.id, inc))
@@ -91,7 +95,7 @@ impl Sweeps {
         }
     }
 
-    /// Handles the end of an orphan: who waited for it searches again.
+    /// Handles the exit of an orphan: the slot that waited for it searches again.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         let Some((fd, slot)) = self.watched.remove(&key) else { return };
         ctx.io.reactor.remove(&fd);
@@ -104,12 +108,12 @@ impl Sweeps {
         self.all.retain(|sweep| sweep.slot != id);
     }
 
-    /// Sweeps once in a turn: where many are stopped together there are as many sweeps.
+    /// Sweeps once in a turn, so that many instances that stop together share one search.
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         ctx.outbox.timers.set(Self::LOOK, self.next_ms());
     }
 
-    /// Does the late sweeps before everything ends.
+    /// Does the late sweeps before everything stops.
     pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
         if ending == Ending::Everything && !self.late.is_empty() {
             self.sweep_late(ctx);
@@ -119,20 +123,20 @@ impl Sweeps {
 
 impl Sweeps {
     pub(crate) const NAME: &str = "sweeps";
-    /// Timer of the next sweep; it is done when all is quiet.
+    /// Timer of the next sweep, which runs when no other work is left.
     const LOOK: Key = (Self::NAME, 0);
 
     fn next_ms(&self) -> Option<u64> {
         self.all.iter().filter_map(|sweep| sweep.due_ms).chain(self.late_ms).min()
     }
 
-    /// Adds a later search for what an ended incarnation left outside its process group.
+    /// Adds a later search for the leftovers of an exited incarnation outside its process group.
     fn add_late(&mut self, now_ms: u64, leader: ProcRef, mark: String) {
         self.late.push((leader, mark));
         self.late_ms.get_or_insert(now_ms + LATE_MS);
     }
 
-    /// Adds a sweep; one for the same process replaces the former.
+    /// Adds a sweep. It replaces a former sweep for the same process.
     fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
         let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
@@ -140,7 +144,7 @@ impl Sweeps {
         self.all.push(Sweep { slot, inc, signal, asked, due_ms });
     }
 
-    /// Searches for what is left of the trees that are due.
+    /// Searches the trees that are due for leftover processes.
     fn sweep(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_due = |sweep: &Sweep| sweep.due_ms.is_some_and(|due| due <= now_ms);
@@ -155,11 +159,12 @@ impl Sweeps {
         ctx.forget_processes();
     }
 
-    /// On the way from a crash to the next process there is no time to read the process table: that its process group and its cgroup are
-    /// empty is enough. Where there are no cgroups, what left the process group (a double fork with a session of its own) is found by its
-    /// mark a moment later.
+    /// Returns true if the process group and the cgroup of a crashed process are empty. Between a
+    /// crash and the next process there is no time to read the process table, so this is enough.
+    /// Without cgroups, a process that left the group (a double fork with its own session) is found
+    /// by its mark a moment later.
     fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, id: u32, ended: u32) -> bool {
-        // One that handed over to another process leaves more than the group of that.
+        // After a handover, leftovers may also be in the group of the former main process.
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
         let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
             return false;
@@ -178,7 +183,7 @@ impl Sweeps {
         true
     }
 
-    /// Kills with SIGKILL what crashed incarnations left outside their groups.
+    /// Kills with SIGKILL the processes that crashed incarnations left outside their groups.
     fn sweep_late(&mut self, ctx: &mut Ctx) {
         self.late_ms = None;
         let keeper = ctx.io.keeper.pid();
@@ -190,7 +195,7 @@ impl Sweeps {
         let table = ctx.look_at_processes();
         for (leader, mark) in late {
             for member in table.tree(leader, INC_MARK, mark.as_bytes(), keeper) {
-                // It may have ended by itself meanwhile.
+                // It may have exited by itself since the table was read.
                 let _ = member.process().signal(KILL);
             }
         }
@@ -239,8 +244,10 @@ impl Sweeps {
     }
 }
 
-/// True if the kernel itself says that an instance that comes to rest has left nothing: no orphan of anybody's is the keeper's child, and its cgroup can
-/// be removed, which one with a process in it cannot. That removal is due anyway, and costs less than reading who is in it.
+/// Returns true if the kernel shows that an instance that comes to rest has left nothing. The
+/// keeper then has no orphan as its child, and the cgroup can be removed, which fails while a
+/// process is in it. The cgroup must be removed anyway, and that costs less than a read of its
+/// members.
 fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
     let Some(slot) = ctx.state.slots.get(id) else { return false };
     let State::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
@@ -259,7 +266,7 @@ fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
     true
 }
 
-/// Incarnation and pid of an instance that is being stopped.
+/// Returns the incarnation and pid of an instance that is being stopped.
 fn stopping(ctx: &Ctx, id: u32) -> Option<(u32, i32)> {
     match ctx.state.slots.get(id)?.durable.instance.state {
         State::Stopping { inc, pid, .. } => Some((inc, pid)),

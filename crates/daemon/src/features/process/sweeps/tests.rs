@@ -1,4 +1,5 @@
-//! Sweeps over a played context: when they search, who is signalled or killed, and when the tree counts as gone.
+//! Sweeps over a played context: when they search, which processes they signal or kill, and when
+//! the tree counts as gone.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -14,7 +15,7 @@ fn playing() -> (Played, Sweeps) {
     (Played::new(&[Sweeps::NAME]), Sweeps::default())
 }
 
-/// Instance whose main process leads a group.
+/// Returns an instance whose main process leads a group.
 fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
     let id = played.instance(AppSpec { name: "app".into(), script: "/bin/app".into(), ..AppSpec::default() });
     let child = Command::new("sleep").arg("1000").process_group(0).spawn().unwrap();
@@ -24,7 +25,7 @@ fn running(played: &mut Played, sweeps: &mut Sweeps) -> (u32, Child) {
     (id, child)
 }
 
-/// Time when the daemon wakes up for it.
+/// Returns the time at which the daemon wakes up for it.
 fn due(played: &mut Played, sweeps: &mut Sweeps) -> Option<u64> {
     sweeps.on_settled(&mut played.ctx);
     played.ctx.outbox.timers.next_ms()

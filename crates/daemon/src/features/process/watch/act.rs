@@ -11,18 +11,18 @@ use crate::engine::{Ctx, Request};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
-/// `USER_HZ` is 100 on every architecture that we run on.
+/// `USER_HZ` is 100 on every supported architecture.
 const MS_PER_TICK: u64 = 10;
-/// Number of folders from which a warning is due: more are hardly meant.
+/// Number of folders from which a warning is logged, because so many are hardly intended.
 const MANY_FOLDERS: usize = 10_000;
-/// Delay until the next check, while a reload is under way.
+/// Delay until the next check, while a reload is in progress.
 pub(super) const AGAIN_MS: u64 = 150;
 
 impl Watches {
     /// Handles reports of the thread.
     pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
         let Some(engine) = &self.engine else { return };
-        // Only clears it.
+        // This only clears the waker.
         engine.ours.clear();
         let reports: Vec<Report> = engine.reports.try_iter().collect();
         for Report { group, news } in reports {
@@ -57,16 +57,16 @@ impl Watches {
                 counted = Some(change);
             }
         }
-        // What is not named is like the last one that is.
+        // Changes without a name are handled like the last change that counted.
         if let Some(last) = counted.filter(|_| more) {
             self.file_changed(ctx, group, &Change { path: last.path.clone(), wall_ms: None });
         }
     }
 
-    /// Handles a changed file. True: it counts.
+    /// Handles a changed file. Returns true if the change counts.
     pub(super) fn file_changed(&mut self, ctx: &mut Ctx, id: u32, change: &Change) -> bool {
         let now = ctx.now;
-        // The clock of the files is the one that is shown to people; it can be set.
+        // File times use the wall clock, which can be set.
         let ago = change.wall_ms.map_or(0, |at| now.wall_ms.saturating_sub(at));
         let at_ms = now.mono_ms.saturating_sub(ago);
         let Some(group) = self.groups.get_mut(&id) else { return false };
@@ -103,7 +103,7 @@ impl Watches {
         counts
     }
 
-    /// Restores changes that the former daemon knew and had not acted on yet.
+    /// Restores changes that the former daemon received but had not acted on yet.
     pub(super) fn recall_changes(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let mut recalled = Vec::new();
@@ -117,7 +117,8 @@ impl Watches {
         recalled.into_iter().for_each(|id| self.set_timer(ctx, id));
     }
 
-    /// Handles the end of a burst of this group; its restart waits for the end of a reload that is under way.
+    /// Handles the end of a burst of this group. Its restart waits for the end of a reload that is
+    /// in progress.
     pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         if ctx.state.slots.is_being_replaced(&group.name) {
@@ -183,7 +184,8 @@ fn unmark(ctx: &mut Ctx, slots: &[u32]) {
     }
 }
 
-/// Reloads where all instances run and can serve beside their successors; else restarts, also what has ended by itself.
+/// Reloads the instances if all run and can serve beside their successors. Otherwise restarts them,
+/// and starts those that have exited by themselves.
 fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     let all = ctx.state.slots.of_app(name);
     let can_reload = |id: &u32| {
@@ -202,19 +204,20 @@ fn restart_changed(ctx: &mut Ctx, name: &str, marked: &[u32], origin: Origin) {
     }
 }
 
-/// Time when its process was requested: it cannot have read anything before. None = it has none.
+/// Returns the time when the instance's process was requested; it cannot have read anything before.
+/// `None` if it has no process.
 fn started_ms(slot: &Slot) -> Option<u64> {
     match slot.durable.instance.state {
-        // It is still to come, and will know.
+        // Its process starts later, and will read the changed file.
         State::Waiting { .. } | State::Preparing { .. } => return Some(u64::MAX),
         State::Spawning { .. } => {}
         _ => drop(slot.durable.instance.pid()?),
     }
-    // One that a former daemon started is known by the kernel's ticks only.
+    // For a process that a former daemon started, only the kernel's ticks are known.
     slot.live.spawned_ms.or((slot.durable.start_ticks > 0).then_some(slot.durable.start_ticks.saturating_mul(MS_PER_TICK)))
 }
 
-/// Path relative to the working directory, as PM2 has it.
+/// Returns the path relative to the working directory, as PM2 shows it.
 fn shown<'a>(path: &'a str, cwd: &str) -> &'a str {
     path.strip_prefix(cwd).and_then(|rest| rest.strip_prefix('/')).filter(|rest| !rest.is_empty()).unwrap_or(path)
 }

@@ -2,9 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! One thread for everything that is watched, which is there only as long as something is; it sleeps in `poll`. What can take long or hang
-//! (walking a tree, a disk that does not answer) therefore never delays the daemon, and ten thousand events a second cost it twenty wake-ups:
-//! the thread reads them in batches, judges them by the app's rules, and reports to the daemon at most every [`PAUSE`].
+//! One thread watches the files of all apps. It exists only while something is watched, and sleeps
+//! in `poll`. Slow operations (walking a tree, a disk that does not answer) therefore never delay
+//! the daemon. The thread reads events in batches, judges them by the app's rules, and reports to
+//! the daemon at most every [`PAUSE`]. Ten thousand events a second thus cost the daemon twenty
+//! wake-ups.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,9 +22,9 @@ use super::kernel::{Batch, Interest, Kernel};
 use super::watched::{News, Plan, Watched};
 use crate::platform::waker::Waker;
 
-/// Sleep of the thread after events: what comes meanwhile is one batch.
+/// Sleep of the thread after events. Events that arrive during the sleep form one batch.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Most batches per turn; orders come in between.
+/// Most batches per turn. Orders are read between turns.
 const BATCHES: usize = 64;
 
 /// Order of the daemon.
@@ -30,7 +32,7 @@ const BATCHES: usize = 64;
 pub(super) enum Order {
     /// Watch this group.
     Watch(u32, Arc<Plan>),
-    /// Watch it no longer.
+    /// Stop watching this group.
     Forget(u32),
 }
 
@@ -45,7 +47,7 @@ pub(super) struct Report {
 /// Sender of reports to the daemon.
 pub(super) type ReportFn = Box<dyn Fn(Report) + Send>;
 
-/// The thread's ends of what it shares with the daemon.
+/// Thread's ends of the channels and descriptors that it shares with the daemon.
 pub(super) struct Ends {
     pub inotify: Option<Inotify>,
     pub orders: mpsc::Receiver<Order>,
@@ -53,7 +55,7 @@ pub(super) struct Ends {
     pub report: ReportFn,
 }
 
-/// The thread: its ends of what it shares with the daemon, and what it knows.
+/// Thread, with its ends of the shared channels and its state.
 pub(super) struct Thread {
     engine: Engine,
     orders: mpsc::Receiver<Order>,
@@ -67,12 +69,12 @@ impl Thread {
         Self { engine: Engine { kernel: Kernel::new(inotify), groups: BTreeMap::new(), batch: Batch::default() }, orders, waker, report }
     }
 
-    /// Runs until nobody can give orders any more.
+    /// Runs until the daemon has closed the channel for orders.
     pub(super) fn run(mut self) {
         let running = AssertUnwindSafe(|| {
             while let Some(busy) = self.turn() {
                 if busy {
-                    // Not even an order is so urgent.
+                    // The pause also delays orders, which are never that urgent.
                     std::thread::sleep(PAUSE);
                 } else {
                     self.engine.rest(&self.waker);
@@ -85,7 +87,8 @@ impl Thread {
         }
     }
 
-    /// One turn: orders, events, what is due, and the report. True: there was something; none: there will be nothing any more.
+    /// Makes one turn: orders, events, due work, and the report. Returns true if there was work,
+    /// and `None` if the daemon has closed the channel.
     pub(super) fn turn(&mut self) -> Option<bool> {
         if !self.engine.take_orders(&self.orders) {
             return None;
@@ -96,13 +99,13 @@ impl Thread {
         Some(busy)
     }
 
-    /// What the played thread is woken by.
+    /// Waker of the played thread.
     #[cfg(test)]
     pub(super) fn waker(&self) -> &Waker {
         &self.waker
     }
 
-    /// Paths that are watched.
+    /// Returns the watched paths.
     #[cfg(test)]
     pub(super) fn watched(&self) -> impl Iterator<Item = &std::path::Path> {
         self.engine.groups.values().flat_map(Watched::paths)
@@ -116,7 +119,7 @@ struct Engine {
 }
 
 impl Engine {
-    /// Takes orders. False: there will be none any more.
+    /// Takes orders. Returns false if the channel is closed.
     fn take_orders(&mut self, orders: &mpsc::Receiver<Order>) -> bool {
         loop {
             match orders.try_recv() {
@@ -136,7 +139,7 @@ impl Engine {
         }
     }
 
-    /// Takes events. True: there were any.
+    /// Takes events. Returns true if there were any.
     fn take_events(&mut self) -> bool {
         let mut batch = std::mem::take(&mut self.batch);
         let mut any = false;
@@ -181,12 +184,12 @@ impl Engine {
             if let Some(watched) = self.groups.get_mut(&group) {
                 watched.take(interest, flags, name, &mut self.kernel);
             }
-            // Whoever lost interest is not in the list any more.
+            // If the group has lost its interest, it is no longer in the list.
             at += usize::from(self.kernel.interest(wd, at) == Some(interest));
         }
     }
 
-    /// Compares files where the kernel does not report changes.
+    /// Compares files in folders whose changes the kernel does not report.
     fn look(&mut self) {
         let now = clock::boot();
         for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {

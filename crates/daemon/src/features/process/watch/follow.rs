@@ -41,7 +41,7 @@ impl Watches {
     }
 }
 
-/// True if it asks for it, was started once, and nobody wants it down.
+/// Returns true if the instance has `watch`, was started once, and its user has not stopped it.
 fn is_watched(slot: &Slot) -> bool {
     let instance = &slot.durable.instance;
     slot.spec().watch.on
@@ -52,14 +52,14 @@ fn is_watched(slot: &Slot) -> bool {
 }
 
 impl Watches {
-    /// Number of the group that is watched so, perhaps a new one.
+    /// Returns the number of the group with this name and these settings, perhaps of a new group.
     fn group(&mut self, name: &str, key: Key, home: &str) -> u32 {
         if let Some((id, _)) = self.groups.iter().find(|(_, group)| group.name == name && group.key == key) {
             return *id;
         }
         let id = self.next;
         self.next = self.next.wrapping_add(1);
-        // Patterns were checked before anything was started; a journal that lies watches nothing.
+        // Patterns were checked before anything was started. A corrupt journal leads to no watch.
         if let Some(plan) = Self::plan(&key, home) {
             self.order(Order::Watch(id, Arc::new(plan)));
         }

@@ -1,6 +1,7 @@
-//! Watches of the kernel: one inotify descriptor for everything that is watched, and who is interested in which of its watches.
+//! Watches of the kernel: one inotify descriptor for all watched folders, and the interests in each
+//! watch.
 //!
-//! The same folder has one watch, however many apps watch it.
+//! A folder has one watch, regardless of the number of apps that watch it.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -13,14 +14,14 @@ use rustix::io::Errno;
 /// Reason to watch a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interest {
-    /// It is part of a watched tree.
+    /// The folder is part of a watched tree.
     Tree {
         /// Number of the group.
         group: u32,
         /// Index of the folder in the tree.
         node: u32,
     },
-    /// It leads to something that is watched.
+    /// The folder leads to a watched path.
     Way {
         /// Number of the group.
         group: u32,
@@ -31,7 +32,8 @@ pub(super) enum Interest {
     },
 }
 
-/// Events in a folder of a tree. Files count when they are written and closed: never half of one.
+/// Events in a folder of a tree. A file counts when it is written and closed, so never
+/// half-written.
 const IN_TREE: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::CLOSE_WRITE)
@@ -39,21 +41,21 @@ const IN_TREE: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
-/// Events of a name on the way: it appears or is removed.
+/// Events of a name on the way: it appears or disappears.
 const NAMED: WatchFlags = WatchFlags::CREATE.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM).union(WatchFlags::MOVED_TO);
-/// Events of the folder itself: it is removed.
+/// Events of the folder itself: it is removed or moved.
 const GOES: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
-/// Wanted events of a folder on the way.
+/// Events that are wanted of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// All events.
     Tree,
-    /// Its removal.
+    /// Removal of the folder.
     Itself,
-    /// That a name in it appears or is removed.
+    /// Removal of the folder, and changes of the names in it.
     Name,
-    /// That, and writes to it.
+    /// Changes as in `Name`, and writes to files in the folder.
     File,
 }
 
@@ -65,7 +67,7 @@ impl Wanted {
             Self::Name => NAMED | GOES,
             Self::File => NAMED | GOES | WatchFlags::CLOSE_WRITE,
         };
-        // Somebody else may want more of it.
+        // Another interest may need more events of this folder.
         flags | WatchFlags::ONLYDIR | WatchFlags::EXCL_UNLINK | WatchFlags::MASK_ADD
     }
 }
@@ -78,16 +80,17 @@ pub(super) struct Kernel {
     buffer: Vec<MaybeUninit<u8>>,
 }
 
-/// Reason why there is no watch.
+/// Reason why a folder has no watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotAdded {
-    /// A folder of the same tree is this one: a link leads in a circle, or it was moved.
+    /// This folder of the same tree has the watch already: a link leads in a circle, or the folder
+    /// was moved.
     Alias(u32),
     /// The kernel refuses.
     Errno(Errno),
 }
 
-/// Events as they were read, in order.
+/// Events in the order in which they were read.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     events: Vec<(i32, ReadFlags, usize, usize)>,
@@ -99,7 +102,7 @@ impl Batch {
         self.events.len()
     }
 
-    /// Watch, event, and the name (empty: the folder itself).
+    /// Returns the watch, the event, and the name (empty: the folder itself).
     pub(super) fn get(&self, at: usize) -> Option<(i32, ReadFlags, &[u8])> {
         let (wd, flags, from, to) = *self.events.get(at)?;
         Some((wd, flags, self.names.get(from..to)?))
@@ -107,7 +110,7 @@ impl Batch {
 }
 
 impl Kernel {
-    /// Watches with this descriptor; without one, nothing is ever reported.
+    /// Creates watches with this descriptor. Without a descriptor, no event is ever reported.
     pub(super) fn new(inotify: Option<Inotify>) -> Self {
         Self { inotify, interests: HashMap::new(), buffer: Vec::new() }
     }
@@ -119,7 +122,7 @@ impl Kernel {
     /// Watches a folder.
     ///
     /// # Errors
-    /// [`Errno::NOSYS`] where there is no descriptor.
+    /// Returns [`Errno::NOSYS`] if there is no descriptor.
     pub(super) fn add(&mut self, path: &Path, wanted: Wanted, interest: Interest) -> Result<i32, NotAdded> {
         let inotify = self.inotify.as_ref().ok_or(NotAdded::Errno(Errno::NOSYS))?;
         let wd = inotify.watch(path, wanted.flags()).map_err(NotAdded::Errno)?;
@@ -152,24 +155,25 @@ impl Kernel {
         self.interests.remove(&wd).unwrap_or_default()
     }
 
-    /// Interest in the watch; one after the other, because each may change this.
+    /// Returns the interest at this position of a watch. The caller asks for each separately,
+    /// because handling one may change the list.
     pub(super) fn interest(&self, wd: i32, at: usize) -> Option<Interest> {
         self.interests.get(&wd)?.get(at).copied()
     }
 
-    /// True for a watch of a former daemon that nobody needs.
+    /// Returns true for a watch of a former daemon that no group needs.
     pub(super) fn is_stray(&self, wd: i32) -> bool {
         !self.interests.contains_key(&wd)
     }
 
-    /// Ends a watch.
+    /// Removes a watch.
     pub(super) fn forget(&self, wd: i32) {
         if let Some(inotify) = &self.inotify {
             inotify.forget(wd);
         }
     }
 
-    /// Reads what has happened since, as much as fits. False: there was nothing.
+    /// Reads the pending events, as many as fit. Returns false if there were none.
     pub(super) fn read(&mut self, batch: &mut Batch) -> bool {
         const BYTES: usize = 32 << 10;
         batch.events.clear();
@@ -182,7 +186,7 @@ impl Kernel {
             batch.events.push((event.watch, event.what, from, batch.names.len()));
         });
         if batch.events.is_empty() {
-            // Nothing for a while, most likely.
+            // Most likely no events come for a while.
             self.buffer = Vec::new();
             *batch = Batch::default();
         }

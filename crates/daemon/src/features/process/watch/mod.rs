@@ -1,13 +1,17 @@
-//! Restarts when files change: which apps are watched, and what follows from a change.
+//! Restarts when files change: watched apps, and the effects of a change.
 //!
 //! # Theory of operation
 //!
-//! Apps with the same settings and the same name are one [`Group`]. A thread ([`engine`]) follows the files of all groups and reports what
-//! counts by the app's rules ([`ostler_core::watch`]); here it is decided what follows. A change that a process was started after is known
-//! to it already, so nothing follows. Else each instance that has to be restarted is marked in the journal; when the burst is over, and no
-//! reload of the app is under way, the marked ones are reloaded where that loses nothing, else restarted. A start takes the mark away.
+//! Apps with the same settings and the same name are one [`Group`]. A thread ([`engine`]) follows
+//! the files of all groups and reports the changes that count by the app's rules
+//! ([`ostler_core::watch`]). This module decides what to do. If a process was started after a
+//! change, it has read the changed file already, so the change causes nothing. Otherwise each
+//! instance that has to be restarted is marked in the journal. When the burst is over and no reload
+//! of the app is in progress, the marked instances are reloaded if that loses no request, or else
+//! restarted. A start removes the mark.
 //!
-//! The kernel's queue of changes is held by the keeper: what changes while there is no daemon is read by the next one.
+//! The keeper holds the kernel's queue of changes. The next daemon reads the changes that happen
+//! while no daemon runs.
 
 mod act;
 mod engine;
@@ -38,29 +42,30 @@ use crate::state::store::WatchMark;
 use engine::{Ends, Order, Report, Thread};
 use watched::Plan;
 
-/// Name of the queue at the keeper.
+/// Name of the queue that the keeper holds.
 const HELD: &str = "watch";
 
-/// Most deaths by a bug, after which the thread is not started again.
+/// Number of deaths by a bug after which the thread is not started again.
 const MOST_DEATHS: u32 = 3;
 
 /// State of the watch.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     groups: BTreeMap<u32, Group>,
-    /// Group of each slot, and the number of the description by which it is there.
+    /// Group of each slot, and the number of the description that put it there.
     members: BTreeMap<u32, (u64, u32)>,
     next: u32,
     queue: Option<Inotify>,
     engine: Option<Engine>,
-    /// Orders before there is a thread: at the start of a daemon all of them come before the first event.
+    /// Orders before there is a thread. When a daemon starts, all orders come before the first
+    /// event.
     waiting: Vec<Order>,
     booted: bool,
     /// Deaths of the thread.
     deaths: u32,
 }
 
-/// Thread, seen from here.
+/// Daemon's side of the thread.
 #[derive(Debug)]
 struct Engine {
     orders: mpsc::Sender<Order>,
@@ -73,7 +78,7 @@ struct Engine {
 
 impl Engine {
     fn order(&self, order: Order) {
-        // The thread lives as long as this sender does.
+        // The thread lives as long as this sender exists.
         let _ = self.orders.send(order);
         self.of_thread.wake();
     }
@@ -81,7 +86,7 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // It ends when it finds that nobody can order any more.
+        // The thread exits when it finds the channel closed.
         self.orders = mpsc::channel().0;
         self.of_thread.wake();
     }
@@ -96,7 +101,7 @@ struct Group {
     pace: Pace,
     guard: Guard,
     burst: Option<Burst>,
-    /// Time before which something that is under way has to end.
+    /// Time before which the burst is not handled, because a reload is in progress.
     not_before_ms: u64,
 }
 
@@ -116,7 +121,8 @@ impl Group {
 }
 
 impl Watches {
-    /// Starts the thread if there is something to watch. All that was watched before is ordered already.
+    /// Starts the thread if there is something to watch. The orders already contain all groups that
+    /// the former daemon watched.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.booted = true;
         self.settle(ctx);
@@ -125,16 +131,17 @@ impl Watches {
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Some(slot) = ctx.state.slots.get_mut(step.id) {
-            // Journaled with the step.
+            // This is journaled with the step.
             slot.durable.watch = mark_after(slot, step);
         }
         self.follow(ctx, step.id);
     }
 
-    /// Handles a new process: whatever changed before is known to it.
+    /// Handles a new process, which has read all earlier changes.
     pub(crate) fn on_spawn(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.watch.changed) {
-            // Marked since the step, so in the journal by now: the next daemon would restart it once more. A stop since then counts.
+            // The mark was set after the step, so it is in the journal by now. The next daemon
+            // would restart the instance once more. A stop since then counts.
             slot.durable.watch.changed = false;
             ctx.state.slots.changed(id);
         }
@@ -175,14 +182,14 @@ impl Watches {
 impl Watches {
     pub(crate) const NAME: &str = "watch";
 
-    /// Starts or ends the thread, and reports why that is impossible.
+    /// Starts or stops the thread, and reports the reason if that is impossible.
     fn settle(&mut self, ctx: &mut Ctx) {
         if let Err(trouble) = self.settle_thread(&ctx.io.reactor, &mut ctx.io.keeper) {
             ctx.io.log.error(format_args!("{trouble}"));
         }
     }
 
-    /// Sets the timer of a group: a burst has begun, goes on or was handled.
+    /// Sets the timer of a group after a burst has started, continued or was handled.
     fn set_timer(&self, ctx: &mut Ctx, group: u32) {
         ctx.outbox.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
     }
@@ -195,7 +202,7 @@ impl Watches {
         }
     }
 
-    /// Starts another thread after one has died, unless that is the rule.
+    /// Prepares another thread after one has died, up to [`MOST_DEATHS`] times.
     fn begin_again(&mut self, reactor: &Reactor, home: &str) {
         if let Some(engine) = self.engine.take() {
             reactor.remove(&*engine.ours);
@@ -206,10 +213,10 @@ impl Watches {
         self.booted = self.deaths < MOST_DEATHS;
     }
 
-    /// Starts the thread if there is something for it to do, ends it if there is not.
+    /// Starts the thread if it has work, and stops it otherwise.
     ///
     /// # Errors
-    /// It cannot be started; worded for people.
+    /// Returns an error, worded for users, if the thread cannot be started.
     fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
         if !self.booted {
             return Ok(());
@@ -233,7 +240,7 @@ impl Watches {
     }
 
     /// # Errors
-    /// The kernel gives no queue; then everything is looked at.
+    /// Returns an error if the kernel gives no queue. All files are then polled.
     fn open_queue(&mut self, keeper: &mut KeeperDoor) -> Result<(), String> {
         if self.queue.is_some() {
             return Ok(());
@@ -262,7 +269,7 @@ impl Watches {
         reactor.add(&*ours, Source::Feature(Self::NAME, 0))?;
         let (its_own, back) = (Arc::clone(&of_thread), Arc::clone(&ours));
         let report: engine::ReportFn = Box::new(move |report| {
-            // Nobody listens any more when the daemon ends.
+            // If the daemon is exiting, nothing receives the report.
             let _ = sender.send(report);
             back.wake();
         });
@@ -286,15 +293,15 @@ impl Watches {
     }
 }
 
-/// What is remembered of changed files of an instance after this step.
+/// Returns the mark of an instance after this step, which records whether its files have changed.
 fn mark_after(slot: &Slot, step: &InstanceStep<'_>) -> WatchMark {
     let mark = slot.durable.watch;
     match step.event {
-        // No changed file starts what a user stopped.
+        // A changed file does not start an instance that a user stopped.
         Event::Stop(origin) | Event::StopGently(origin) if origin.is_user() => WatchMark { stopped: true, changed: false },
-        // A start watches again, and whatever changed before is known to its process.
+        // A start watches again, and its process has read all earlier changes.
         _ if step.spawns => WatchMark::default(),
-        // One that was stopped before its process was there: it has that one.
+        // The instance was stopped before its process was there; it keeps that process.
         Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == Wanted::Up => WatchMark { stopped: false, ..mark },
         _ => mark,
     }

@@ -1,4 +1,4 @@
-//! The thread that watches files, played: it has its turns when the simulation gives it one.
+//! Played thread that watches files: it makes a turn when the simulation gives it one.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ thread_local! {
     static THREADS: RefCell<Option<Vec<Thread>>> = const { RefCell::new(None) };
 }
 
-/// From now on there are no such threads for daemons of this one, but turns; or there are real ones again.
+/// Replaces the threads of daemons in this thread by played ones, or restores real threads.
 pub(crate) fn play(is_played: bool) {
     THREADS.set(is_played.then(Vec::new));
 }
 
-/// Takes a thread that is about to begin; none: it is played.
+/// Takes a thread that is about to start. Returns `None` if it is played.
 pub(super) fn take(ends: Ends) -> Option<Ends> {
     THREADS.with_borrow_mut(|threads| match threads {
         Some(threads) => {
@@ -27,7 +27,7 @@ pub(super) fn take(ends: Ends) -> Option<Ends> {
     })
 }
 
-/// A turn of each. True: one of them had something to do.
+/// Makes a turn of each thread. Returns true if one of them had work.
 pub(crate) fn turn() -> bool {
     THREADS.with_borrow_mut(|threads| {
         let mut any = false;
@@ -37,12 +37,12 @@ pub(crate) fn turn() -> bool {
     })
 }
 
-/// They die with their daemon.
+/// Drops the played threads, which die with their daemon.
 pub(crate) fn die() {
     THREADS.with_borrow_mut(|threads| threads.iter_mut().for_each(Vec::clear));
 }
 
-/// Paths that are watched for certain: there is no order that was not taken.
+/// Returns the paths that are certainly watched: no order is pending.
 pub(crate) fn watched() -> Vec<PathBuf> {
     THREADS.with_borrow(|threads| {
         let of = threads.iter().flatten().filter(|thread| !has_orders(thread));

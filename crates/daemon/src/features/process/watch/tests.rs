@@ -1,4 +1,5 @@
-//! Changes of files over a played context: what is marked, what the timer is set to, what is requested.
+//! Changes of files over a played context: which instances are marked, when the timer is due, which
+//! requests follow.
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
@@ -21,7 +22,7 @@ fn spec(played: &Played) -> AppSpec {
     AppSpec { name: "app".into(), cwd, script, watch: watch.into(), ..AppSpec::default() }
 }
 
-/// Running instance that is watched.
+/// Returns a running instance that is watched.
 fn running() -> (Played, Watches, u32) {
     let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
     let spec = spec(&played);
@@ -37,7 +38,7 @@ fn change(played: &mut Played, watches: &mut Watches, file: &str) -> bool {
     watches.file_changed(&mut played.ctx, group, &Change { path, wall_ms: None })
 }
 
-/// Requests: action, instances, and origin.
+/// Returns the requests: action, instances, and origin.
 fn acts(queued: &[Input]) -> Vec<(Action, Vec<u32>, String)> {
     let act = |input: &Input| match input {
         Input::Request(Request::Act { action, ids, origin: Origin::Policy(who) }) => (*action, ids.clone(), who.to_string()),
@@ -100,7 +101,8 @@ fn what_nobody_wants_any_more_is_not_watched() {
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
-/// Stopped before its process was there: that the daemon then asks for it changes nothing.
+/// The instance is stopped before its process is there. The daemon's later request for the process
+/// changes nothing.
 #[test]
 fn who_is_stopped_while_it_starts_is_not_watched() {
     let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
@@ -112,12 +114,13 @@ fn who_is_stopped_while_it_starts_is_not_watched() {
     watches.on_spawn(&mut played.ctx, id);
     let mark = played.ctx.state.slots.get(id).unwrap().durable.watch;
     assert!(mark.stopped && !mark.changed && watches.groups.is_empty(), "{mark:?}");
-    // It has that process, if it is wanted once more.
+    // If the instance is started again, it keeps that process.
     played.dispatch(&mut watches, id, Event::Start(user()));
     assert!(!played.ctx.state.slots.get(id).unwrap().durable.watch.stopped && !watches.groups.is_empty());
 }
 
-/// Marked between the step and the spawn: the process knows it, and so does the journal.
+/// The mark was set between the step and the spawn. The process has read the change, and the
+/// journal drops the mark.
 #[test]
 fn what_changed_before_the_spawn_is_forgotten_in_the_journal_too() {
     let (mut played, mut watches, id) = running();
@@ -141,7 +144,7 @@ fn an_instance_that_ended_by_itself_is_started() {
     assert!(matches!(queued[..], [Input::Event(started, Event::Start(_))] if started == id), "{queued:?}");
 }
 
-/// Marks that a daemon left which was killed before the burst was over.
+/// The marks come from a daemon that was killed before the burst was over.
 #[test]
 fn the_next_daemon_acts_on_what_is_marked() {
     let (mut played, mut watches, id) = running();

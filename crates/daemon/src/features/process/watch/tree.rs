@@ -11,26 +11,26 @@ use std::rc::Rc;
 
 use ostler_core::watch::GitIgnore;
 
-/// Longest `.gitignore`: nobody has a longer one.
+/// Most bytes that are read of a `.gitignore`; no real file is longer.
 const GITIGNORE_BYTES: u64 = 256 << 10;
-/// Most levels of folders; links can make more of them than there are.
+/// Most levels of folders. Links can make the tree appear deeper than it is.
 pub(super) const MAX_DEPTH: u32 = 100;
 
-/// How changes in a folder are noticed.
+/// Method by which changes in a folder are noticed.
 #[derive(Debug)]
 pub(super) enum Noticed {
-    /// Not yet.
+    /// None yet.
     Not,
-    /// The kernel reports them, under this number.
+    /// The kernel reports them, under this watch number.
     ByKernel(i32),
-    /// The daemon compares.
+    /// The watching thread compares the folder's content.
     ByLooking(Snapshot),
 }
 
 /// Content of a folder at the last read.
 pub(super) type Snapshot = BTreeMap<OsString, Stamp>;
 
-/// What shows that a file is another than before.
+/// Metadata that shows whether a file has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     pub is_folder: bool,
@@ -46,12 +46,12 @@ pub(super) struct Node {
     pub root: usize,
     /// Levels below the root.
     pub depth: u32,
-    /// Its name; of a root the whole path.
+    /// Name of the folder; for a root, the whole path.
     name: Rc<OsStr>,
     children: BTreeMap<Rc<OsStr>, u32>,
     pub noticed: Noticed,
     pub git: Option<Rc<GitIgnore>>,
-    /// True if what runs is here though git ignores it: nothing is left out because of git.
+    /// Whether the app's script is here although git ignores it. Rules of git then exclude nothing.
     pub free: bool,
 }
 
@@ -67,7 +67,7 @@ impl Tree {
         self.put(None, root, 0, path.as_os_str(), false)
     }
 
-    /// Adds a folder in a folder; returns the one that is there already.
+    /// Adds a folder in a folder. Returns `None` if it is there already.
     pub(super) fn add(&mut self, parent: u32, name: &OsStr) -> Option<u32> {
         if self.child(parent, name).is_some() {
             return None;
@@ -104,7 +104,8 @@ impl Tree {
         self.get(parent)?.children.get(name).copied()
     }
 
-    /// Removes a folder and everything below it. Returns what they were noticed by.
+    /// Removes a folder and everything below it. Returns the methods by which their changes were
+    /// noticed.
     pub(super) fn remove(&mut self, id: u32) -> Vec<(u32, Noticed)> {
         if let Some((parent, name)) = self.get(id).and_then(|node| Some((node.parent?, Rc::clone(&node.name))))
             && let Some(parent) = self.get_mut(parent)
@@ -122,7 +123,7 @@ impl Tree {
         gone
     }
 
-    /// Path of the folder, as the rules know it.
+    /// Returns the path of the folder, as the rules know it.
     pub(super) fn path(&self, id: u32) -> PathBuf {
         let mut names: Vec<&OsStr> = Vec::new();
         let mut at = Some(id);
@@ -133,18 +134,19 @@ impl Tree {
         names.into_iter().rev().collect()
     }
 
-    /// Folders that have to be compared.
+    /// Returns the folders that have to be compared.
     pub(super) fn looked_at(&self) -> Vec<u32> {
         let ids = self.nodes.iter().enumerate().filter_map(|(id, node)| Some((u32::try_from(id).ok()?, node.as_ref()?)));
         ids.filter(|(_, node)| matches!(node.noticed, Noticed::ByLooking(_))).map(|(id, _)| id).collect()
     }
 
-    /// Number of folders.
+    /// Returns the number of folders.
     pub(super) fn len(&self) -> usize {
         self.nodes.len() - self.unused.len()
     }
 
-    /// True if git ignores this name in this folder. The nearest file with a rule about it decides.
+    /// Returns true if git ignores this name in this folder. The nearest file with a matching rule
+    /// decides.
     pub(super) fn is_ignored(&self, folder: u32, name: &OsStr, is_folder: bool, outer: &[Outer]) -> bool {
         let mut relative = name.as_bytes().to_vec();
         let mut at = self.get(folder);
@@ -168,7 +170,7 @@ impl Tree {
     }
 }
 
-/// `.gitignore` above what is watched.
+/// `.gitignore` file above the watched folders.
 #[derive(Debug)]
 pub(super) struct Outer {
     folder: PathBuf,
@@ -176,7 +178,8 @@ pub(super) struct Outer {
 }
 
 impl Outer {
-    /// Files from here up to the top of the repository, the nearest first; none where there is no repository.
+    /// Reads the files from here up to the top of the repository, the nearest first. Returns none
+    /// outside a repository.
     pub(super) fn above(root: &Path) -> Vec<Self> {
         let is_top = |folder: &Path| folder.join(".git").symlink_metadata().is_ok();
         let folders: Vec<&Path> = root.ancestors().collect();
@@ -186,9 +189,9 @@ impl Outer {
     }
 }
 
-/// `.gitignore` of a folder.
+/// Reads the `.gitignore` of a folder.
 pub(super) fn read_gitignore(folder: &Path) -> Option<GitIgnore> {
-    // Not a fifo that nobody writes to, and not the whole of a disk.
+    // The flags and the limit avoid blocking on a fifo without a writer, and reading a whole disk.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(flags).open(folder.join(".gitignore")).ok()?;
     if !file.metadata().ok()?.is_file() {
@@ -204,9 +207,9 @@ pub(super) fn read_gitignore(folder: &Path) -> Option<GitIgnore> {
 pub(super) struct Listing {
     /// Folders.
     pub folders: Vec<OsString>,
-    /// Links to folders, where links are followed.
+    /// Links to folders, if links are followed.
     pub linked: Vec<OsString>,
-    /// Links to files, where links are followed.
+    /// Links to files, if links are followed.
     pub links: Vec<OsString>,
     /// Everything but folders, if wanted.
     pub files: Vec<OsString>,
@@ -239,7 +242,8 @@ pub(super) fn list(path: &Path, follow: bool, files: bool) -> io::Result<Listing
     Ok(listing)
 }
 
-/// True for a link to a folder that is worth entering: not one that leads back up, nor into what the kernel makes up.
+/// Returns true for a link to a folder that should be entered. A link that leads back up, or into a
+/// pseudo file system such as `/proc`, is not followed.
 pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
     let path = folder.join(name);
     if !fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) || super::way::is_made_up(&path) {
@@ -259,7 +263,7 @@ pub(super) fn look(path: &Path, follow: bool) -> io::Result<Snapshot> {
         let whole = path.join(&name);
         let Ok(meta) = fs::symlink_metadata(&whole) else { continue };
         let is_folder = meta.is_dir() || meta.is_symlink() && follow && leads_down(path, &name);
-        // Of a link to a file the file counts.
+        // For a link to a file, the file counts.
         let meta = if meta.is_symlink() && !is_folder { fs::metadata(&whole).unwrap_or(meta) } else { meta };
         snapshot.insert(name, Stamp::of(&meta, is_folder));
     }
@@ -268,13 +272,13 @@ pub(super) fn look(path: &Path, follow: bool) -> io::Result<Snapshot> {
 
 impl Stamp {
     fn of(meta: &Metadata, is_folder: bool) -> Self {
-        // What is in a folder is seen there.
+        // Changes inside a folder are noticed there.
         let (size, modified) = if is_folder { (0, (0, 0)) } else { (meta.size(), (meta.mtime(), meta.mtime_nsec())) };
         Self { is_folder, size, modified, inode: meta.ino() }
     }
 }
 
-/// The bytes of a path.
+/// Returns the bytes of a path.
 pub(super) fn bytes(path: PathBuf) -> Vec<u8> {
     path.into_os_string().into_vec()
 }

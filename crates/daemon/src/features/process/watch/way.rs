@@ -1,34 +1,36 @@
-//! The way to a watched path: every folder and link that leads there, so that it is found again when one of them is replaced.
+//! Way to a watched path: every folder and link on it. The path is thus found again when one of
+//! them is replaced.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-/// As the kernel does.
+/// Most links in a path, the same as in the kernel.
 const MAX_LINKS: u32 = 40;
 
-/// One step.
+/// Step of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Step {
-    /// A folder without links in its path.
+    /// Folder without links in its path.
     pub folder: PathBuf,
-    /// A name in it that matters: a link, something missing, or a watched file. None: only the folder itself does.
+    /// Name in the folder that matters: a link, something missing, or a watched file. `None`: only
+    /// the folder itself matters.
     pub name: Option<OsString>,
 }
 
-/// What is at the end.
+/// Target at the end of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Nothing.
+    /// The path leads nowhere.
     Missing,
     /// A folder: its real path, device and inode.
     Folder(PathBuf, (u64, u64)),
-    /// Anything else: its real folder and its name.
+    /// Any other file: its real folder and its name.
     File(PathBuf, OsString),
 }
 
-/// The way and its end.
+/// Way with its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Way {
     pub steps: Vec<Step>,
@@ -39,7 +41,7 @@ pub(super) fn identity(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
-/// Walks along an absolute path, link by link.
+/// Follows an absolute path, link by link.
 pub(super) fn find(path: &Path) -> Way {
     let mut steps = Vec::new();
     let mut left: Vec<OsString> = names(path);
@@ -83,7 +85,7 @@ pub(super) fn find(path: &Path) -> Way {
     Way { steps, end }
 }
 
-/// Last one first.
+/// Returns the names of a path, the last one first.
 fn names(path: &Path) -> Vec<OsString> {
     let name = |part: Component<'_>| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -93,7 +95,8 @@ fn names(path: &Path) -> Vec<OsString> {
     path.components().rev().filter_map(name).collect()
 }
 
-/// Where the kernel does not hear of what others do: there one has to look.
+/// Returns true for a network file system. The kernel does not report the changes of other machines
+/// there, so it must be polled.
 pub(super) fn is_remote(path: &Path) -> bool {
     /// NFS, SMB, SMB2, CIFS, AFS, Coda, NCP, 9P, CephFS, VirtualBox' shared folders.
     const REMOTE: [u64; 10] =
@@ -101,7 +104,7 @@ pub(super) fn is_remote(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| REMOTE.contains(&kind(found.f_type)))
 }
 
-/// What the kernel makes up: nobody edits there, and it has no end.
+/// Returns true for a pseudo file system. Users edit no files there, and its tree may be endless.
 pub(super) fn is_made_up(path: &Path) -> bool {
     /// proc, sysfs, cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf, configfs, mqueue.
     const MADE_UP: [u64; 11] = [

@@ -1,6 +1,6 @@
-//! Events of instances: which event each transition is, and why it happened.
+//! Events of instances: the event of each transition, and its cause.
 //!
-//! Numbers, the ring and the journal are [`crate::state::store::events`].
+//! Numbers, the ring and the journal are in [`crate::state::store::events`].
 
 mod translate;
 
@@ -10,7 +10,8 @@ use ostler_proto::control::{Request, Response};
 use crate::engine::{Ask, Ctx, InstanceStep};
 use crate::state::store::events::Draft;
 
-/// Emitter of instances' events. It has no state of its own: why an instance is as it is is on its slot, and in its record.
+/// Emitter of instances' events. It has no state: the cause of an instance's state is on its slot,
+/// and in its record.
 #[derive(Debug, Default)]
 pub(crate) struct Events;
 
@@ -53,7 +54,7 @@ impl Events {
     }
 }
 
-/// Origin of this step.
+/// Returns the origin of this step.
 fn asked_by(event: &Event) -> Option<&Origin> {
     match event {
         Event::Start(origin)

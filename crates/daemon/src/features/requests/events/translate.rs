@@ -3,7 +3,8 @@
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, Late, PolicyName, Transition};
 use ostler_proto::event::{Cause, What};
 
-/// The event that a transition is, and its cause. `cause` is the cause of the instance's present state; none where it is from an older daemon.
+/// Returns the event of a transition, and its cause. `cause` is the cause of the instance's present
+/// state; `None` if that state is from an older daemon.
 pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Cause>) -> Option<(What, Cause)> {
     let known = || cause.cloned().unwrap_or(Cause::App);
     let pid = instance.pid().unwrap_or(0);
@@ -31,7 +32,7 @@ pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Ca
         Transition::RestartScheduled { delay_ms } => {
             let detail = instance.exits.last().map(|exit| in_words(exit.ending));
             let cause = match cause {
-                // Somebody wanted it; the time is what was decided now.
+                // The restart was requested; only its time was decided now.
                 Some(cause @ (Cause::User { .. } | Cause::Policy { .. })) if instance.exits.last().is_some_and(was_asked) => cause.clone(),
                 _ => Cause::policy(PolicyName::Autorestart, detail),
             };
@@ -47,7 +48,7 @@ pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Ca
     })
 }
 
-/// True for an event whose cause is that of what follows from it.
+/// Returns true for an event whose cause is also the cause of its consequences.
 pub(super) fn decides(what: &What) -> bool {
     matches!(what, What::Exit { .. } | What::CouldNotStart { .. } | What::Restarting { .. } | What::Errored { .. })
 }

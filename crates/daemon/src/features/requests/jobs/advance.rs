@@ -1,4 +1,5 @@
-//! Advance of a request: which instances have their turn, what is done to them, and its end.
+//! Advance of a request: the choice of the next instances, the action on them, and the end of the
+//! request.
 
 use std::collections::VecDeque;
 
@@ -13,14 +14,15 @@ use crate::engine::{Ctx, Ending, Request};
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;
 
-/// True for an instance that a target does not name and that only its name or id starts.
+/// Returns true for an instance that only its name or id starts, if the target is neither.
 fn is_left(slots: &Slots, id: u32, target: &str) -> bool {
     let is_named = |slot: &Slot| slot.spec().name == target || slot.durable.pm_id.to_string() == target;
     slots.get(id).is_some_and(|slot| slot.is_unstarted() && !is_named(slot))
 }
 
 impl Job {
-    /// Starts what may be started, resolves the next target when one is done. True when all are, and who asked has the answer.
+    /// Starts the instances that may start, and resolves the next target when one is done. Returns
+    /// true when all are done and the client has its answer.
     pub(super) fn advance(&mut self, ctx: &mut Ctx) -> bool {
         if self.detaching != Detaching::No {
             self.detach(ctx);
@@ -62,13 +64,14 @@ impl Job {
         Ok(())
     }
 
-    /// Reports which instances a target, or the name of an app, means.
+    /// Reports the instances that a target, or the name of an app, selects.
     pub(super) fn send_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
         let ids = ctx.state.slots.pm_ids(ids);
         self.asker.send(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
     }
 
-    /// Deletes what users do not see when everything is deleted. True when there is something to wait for.
+    /// Deletes processes that users do not see when everything is deleted. Returns true if there is
+    /// something to wait for.
     fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
         let left: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in &left {
@@ -80,14 +83,14 @@ impl Job {
         !left.is_empty() || !ctx.state.commands.is_empty()
     }
 
-    /// Waits for a process of a reload that users do not see, which ends with what they do see.
+    /// Waits for the hidden process of a reload, which stops together with the visible one.
     fn wait_for_end_of_hidden(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         self.waiting.insert(id, Waited::new(slot, Goal::Gone));
         ctx.event(id, Event::Delete(self.origin.clone()));
     }
 
-    /// Takes instances from `pending` as long as the rules allow.
+    /// Takes instances from `pending`, as many as the rules allow.
     pub(super) fn take_turns(&mut self, ctx: &mut Ctx) {
         if matches!(self.step, Step::Act(Action::Reload, _)) {
             return self.begin_reloads(ctx);
@@ -107,13 +110,13 @@ impl Job {
         begin.iter().for_each(|id| self.act(ctx, *id, &others));
         let is_reset = matches!(self.step, Step::Act(Action::Reset, _));
         if !begin.is_empty() && !is_reset && ctx.state.slots.is_any_being_replaced() {
-            // Also those whose turn comes later: no rollout is to do anything with them meanwhile.
+            // This includes instances that come later, so that no rollout touches them until then.
             let ids = begin.iter().chain(&self.pending).copied().collect();
             ctx.request(Request::TakenOver { ids });
         }
     }
 
-    /// Instances whose turn has come, and those that have to wait.
+    /// Returns the instances that are next, and those that have to wait.
     fn chosen(&self, slots: &Slots) -> (Vec<u32>, VecDeque<u32>) {
         let (mut turns, mut shares) = (self.turns(slots), Shares::of(self, slots));
         let (mut begin, mut later) = (Vec::new(), VecDeque::new());
@@ -133,7 +136,7 @@ impl Job {
         (begin, later)
     }
 
-    /// Acts on an instance. `others`: those that users do not see, by what users call them.
+    /// Acts on an instance. `others`: hidden processes, by the number that users know.
     fn act(&mut self, ctx: &mut Ctx, id: u32, others: &[(u32, u32)]) {
         let Step::Act(action, change) = &self.step else { return };
         let action = *action;
@@ -158,7 +161,7 @@ impl Job {
         ctx.event(id, event);
     }
 
-    /// Sets counters to zero, which takes no time.
+    /// Sets counters to zero, which completes at once.
     fn reset(&self, ctx: &mut Ctx, id: u32) {
         ctx.event(id, Event::Reset);
         if let Some(slot) = ctx.state.slots.get(id) {
@@ -167,7 +170,7 @@ impl Job {
         }
     }
 
-    /// Returns the answer by what is known now.
+    /// Returns the answer for the present state.
     pub(super) fn response(&mut self) -> Response {
         let (failed, total) = (self.failed + self.lost, self.ids.len() as u32 + self.lost);
         let refused = std::mem::take(&mut self.refused);
@@ -179,7 +182,7 @@ impl Job {
     }
 
     fn finish(&mut self, ctx: &mut Ctx) {
-        // What the caller learns has to be known, too, after both daemon and keeper were killed.
+        // The client's result must survive the death of both daemon and keeper.
         ctx.state.state_file.hurry();
         ctx.state.state_file.write_with_next();
         let response = match self.unresolved.take() {
@@ -193,7 +196,7 @@ impl Job {
     }
 }
 
-/// The goal of an action for an instance, and its event.
+/// Returns the goal of an action for an instance, and its event.
 fn asked_of(slot: &Slot, action: Action, gentle: bool, origin: Origin) -> (Goal, Event) {
     match action {
         Action::Stop if gentle => (Goal::Down, Event::StopGently(origin)),

@@ -1,7 +1,9 @@
-//! Confirmation of a start: what has to be seen of a process before its start is reported as done, beyond that it was executed: that its runtime runs the script.
+//! Confirmation of a start. Beyond the execution of a process, its runtime must run the script
+//! before the start is reported as done.
 //!
-//! A Node process reports it through our preload. Other interpreters report nothing: what they cannot read ends them soon, so they are watched
-//! for a moment. Programs that are executed themselves have nothing between them and their first line.
+//! A Node process reports that through our preload. Other interpreters report nothing, but exit
+//! soon if they cannot read the script. They are therefore watched for a moment. A program that is
+//! executed directly has no runtime before its first line.
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Ending, ExitCause};
@@ -10,15 +12,15 @@ use ostler_proto::control::Confirm;
 
 use crate::state::slots::{Slot, why};
 
-/// Interpreters that read a whole file before they run any of it, by the beginnings of their names.
+/// Interpreters that read a whole file before they run any of it, by the prefixes of their names.
 const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];
 
-/// Confirmation that a request waits for, and until when.
+/// Confirmation that a request waits for, and its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Confirming {
     /// Time (`mono_ms`) at which a script counts as running, unless `watches`.
     until_ms: u64,
-    /// Whether a process that exits meanwhile fails the start.
+    /// Whether a process that exits before that fails the start.
     pub early_exit_fails: bool,
     /// Whether each new process has to run for its `min_uptime`.
     pub watches: bool,
@@ -30,23 +32,25 @@ impl Confirming {
         Self { until_ms: now_ms.saturating_add(within_ms), early_exit_fails, watches }
     }
 
-    /// Time until which a process that is online is waited for. None: its start is confirmed.
+    /// Returns the time until which a process that is online has to be confirmed. `None`: its start
+    /// is confirmed.
     pub(super) fn until_ms(self, slot: &Slot, now_ms: u64) -> Option<u64> {
         let until_ms = if self.watches { slot.watched_until() } else { Some(self.until_ms).filter(|_| self.may_not_run_yet(slot)) };
         until_ms.filter(|until_ms| now_ms < *until_ms)
     }
 
-    /// True if it is not known whether this process runs its script.
+    /// Returns true if it is unknown whether this process runs its script.
     fn may_not_run_yet(self, slot: &Slot) -> bool {
-        // Who reports when it is ready has done so; who listens runs.
+        // A process that has reported its readiness, or that listens, runs its script.
         let proved = slot.live.proof.is_some() || !slot.never_listened();
         !proved && if slot.durable.preloaded { !slot.live.script_runs } else { self.early_exit_fails && is_read_first(slot.spec()) }
     }
 
-    /// Reason why a process that was online and is not any more counts as one that was not started, in words that follow its name.
+    /// Returns the reason why a process that was online counts as not started, in words that follow
+    /// its name.
     pub(super) fn judge(self, slot: &Slot) -> Option<String> {
         let exit = slot.durable.instance.exits.last().filter(|_| self.early_exit_fails)?;
-        // What has finished, and what somebody ended meanwhile, was started.
+        // A process that finished, or that was stopped in between, did start.
         if exit.ending == Ending::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
             return None;
         }

@@ -1,4 +1,5 @@
-//! Orders whose client does not wait: it is answered when the daemon has taken the order.
+//! Requests whose client does not wait. It gets its answer when the daemon has accepted the
+//! request.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use super::job::{Asker, Detaching, Job};
 use crate::engine::Ctx;
 
 impl Job {
-    /// Sets the proof for which the client waits.
+    /// Sets the confirmation that the client waits for.
     pub(super) fn until(self, confirm: Option<Confirm>, now_ms: u64) -> Self {
         match confirm {
             Some(Confirm { detached: true, .. }) => Self { detaching: Detaching::Wanted, ..self },
@@ -17,7 +18,8 @@ impl Job {
         }
     }
 
-    /// Begins the whole order, and answers the client when nothing of that is left to be dealt with.
+    /// Starts the whole request, and answers the client when no resulting work is left in the
+    /// queue.
     pub(super) fn detach(&mut self, ctx: &mut Ctx) {
         if self.detaching == Detaching::Wanted {
             self.detaching = Detaching::Begun;
@@ -32,7 +34,8 @@ impl Job {
         }
     }
 
-    /// Resolves every target until one of them is wrong. The instances of those before it have their turns.
+    /// Resolves every target until one of them is invalid. The instances of earlier targets are
+    /// still processed.
     pub(super) fn resolve_all(&mut self, ctx: &mut Ctx) -> Result<(), Failure> {
         let mut result = Ok(());
         while let Some(target) = self.targets.pop_front()
@@ -46,10 +49,10 @@ impl Job {
         result
     }
 
-    /// Answers the client. It gets no message after that.
+    /// Answers the client, which gets no further message.
     fn leave_asker(&mut self, ctx: &mut Ctx, response: Response) {
         self.detaching = Detaching::No;
-        // A client that has its answer expects the order to survive daemon and keeper.
+        // A client that has its answer expects the request to survive daemon and keeper.
         ctx.state.state_file.hurry();
         ctx.state.state_file.write_with_next();
         self.asker.answer(ctx, response);

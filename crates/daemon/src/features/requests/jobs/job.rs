@@ -1,4 +1,4 @@
-//! Requests that take time: what each is, and what it waits for.
+//! Requests that take time: their parameters, and the instances that they wait for.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,7 +12,7 @@ use crate::engine::Ctx;
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;
 
-/// Asker to be answered: a connection, and its number of the request.
+/// Recipient of the answer: a connection, and its number of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Asker {
     pub client: u32,
@@ -20,10 +20,10 @@ pub(super) struct Asker {
 }
 
 impl Asker {
-    /// A policy wants it: no client has this number.
+    /// A policy is the requester; no client has this number.
     pub(super) const NOBODY: Self = Self { client: 0, request: 0 };
 
-    /// Sends how far the request is.
+    /// Sends the progress of the request.
     pub(super) fn send(self, ctx: &mut Ctx, progress: Progress) {
         ctx.reply(self.client, self.request, Response::Progress(progress));
     }
@@ -34,58 +34,61 @@ impl Asker {
     }
 }
 
-/// Progress of an order to its early answer.
+/// Progress of a request towards its early answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Detaching {
     /// The client waits for the end, or has its answer.
     #[default]
     No,
-    /// The client is to be answered early.
+    /// The client must be answered early.
     Wanted,
-    /// Everything that may begin at once has begun; the client is answered when the daemon has dealt with that.
+    /// Everything that may start at once has started. The client is answered when the daemon has
+    /// handled that.
     Begun,
 }
 
-/// A request on its way.
+/// Request in progress.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Its number, which is the key of its deadline.
+    /// Number of the request, which is the key of its deadline.
     pub number: u64,
     pub asker: Asker,
     /// Step that is done to each instance.
     pub step: Step,
-    /// Targets not yet resolved; one after the other, unless they are resolved `together`.
+    /// Targets that are not resolved yet. They are resolved one after the other, unless `together`
+    /// is set.
     pub targets: VecDeque<String>,
     /// Whether all targets are resolved before the first instance is touched.
     pub together: bool,
-    /// The reason why a target could not be resolved. The client gets it when the instances of the
-    /// targets before it are done.
+    /// Reason why a target could not be resolved. The client gets it when the instances of the
+    /// earlier targets are done.
     pub unresolved: Option<Failure>,
     /// Directory for script paths among the targets.
     pub cwd: String,
-    /// Instances at the same time; 0 = the action's own rule.
+    /// Number of instances at the same time; 0 = the action's own rule.
     pub parallel: usize,
-    /// Instances whose turn has not come.
+    /// Instances that come later.
     pub pending: VecDeque<u32>,
-    /// Instances under way.
+    /// Instances in progress.
     pub waiting: BTreeMap<u32, Waited>,
-    /// Reloads under way, by the numbers with which they were asked for.
+    /// Reloads in progress, by the numbers of their requests.
     pub rollouts: Vec<u64>,
-    /// Reloads that did not end well.
+    /// Reloads that failed.
     pub refused: Vec<RolloutReport>,
     /// Whether instances that never ran wait for a command that names them.
     pub named_only: bool,
-    /// Namespace outside of which the targets mean no app.
+    /// Namespace to which the targets are limited.
     pub namespace: Option<String>,
-    /// What a config file says about running apps, by name; for a reload.
+    /// New releases of running apps from a config file, by name; for a reload.
     pub releases: BTreeMap<String, NewRelease>,
-    /// Whether what runs may finish what it does.
+    /// Whether running processes may finish their work.
     pub gentle: bool,
-    /// Progress of instances that waits for earlier ones: they are reported in the order in which they were named, as PM2 does.
+    /// Progress of instances that waits for earlier ones. Instances are reported in the order in
+    /// which they were named, as in PM2.
     pub told_in_order: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
-    /// Confirmation of what is started.
+    /// Confirmation of the started processes.
     pub confirm: Option<Confirming>,
     /// Whether the client is answered before the end.
     pub detaching: Detaching,
@@ -95,13 +98,13 @@ pub(super) struct Job {
     pub fresh: Vec<u32>,
     /// All instances touched.
     pub ids: Vec<u32>,
-    /// What users call them.
+    /// Numbers of these instances for users.
     pub shown: Vec<u32>,
-    /// Number of them that were reported, where that has an order.
+    /// Number of them that were reported, if they are reported in order.
     pub sent: usize,
     /// Number of them that failed.
     pub failed: u32,
-    /// Number of saved entries that are no instance: they make no sense.
+    /// Number of saved entries that are invalid.
     pub lost: u32,
     /// Action when all is done.
     pub then: Then,
@@ -114,7 +117,7 @@ pub(super) struct Job {
 pub(super) enum Step {
     /// An action, with changes applied before it.
     Act(Action, Option<Box<Change>>),
-    /// A first start; everything is under way already.
+    /// A first start, which is already in progress.
     Start,
 }
 
@@ -123,11 +126,11 @@ pub(super) enum Step {
 pub(super) enum Then {
     /// The client is answered.
     Answer,
-    /// The client is answered and the daemon ends.
+    /// The client is answered and the daemon exits.
     Exit,
 }
 
-/// An instance that a request waits for. A deleted one has neither name nor `pm_id` any more.
+/// Instance that a request waits for. A deleted instance has neither name nor `pm_id` any more.
 #[derive(Clone, Debug)]
 pub(super) struct Waited {
     pub pm_id: u32,
@@ -135,11 +138,12 @@ pub(super) struct Waited {
     /// Key of its app.
     pub app: String,
     pub goal: Goal,
-    /// Whether users do not see it: the other process of a reload.
+    /// Whether users do not see the process: it is the other process of a reload.
     pub hidden: bool,
     /// Time until which it waits for its confirmation, if it is online.
     pub up_until_ms: Option<u64>,
-    /// True if its process exited before its confirmation. Its failure is reported when the last lines are complete.
+    /// Whether its process exited before its confirmation. The failure is reported when the last
+    /// lines are complete.
     pub exited: bool,
 }
 
@@ -158,7 +162,7 @@ impl Waited {
 }
 
 impl Job {
-    /// A job without instances.
+    /// Returns a job without instances.
     pub(super) fn new(asker: Asker, step: Step, origin: Origin) -> Self {
         Self {
             number: 0,
@@ -193,7 +197,7 @@ impl Job {
         }
     }
 
-    /// An action on instances that have their turns.
+    /// Returns an action on these instances.
     pub(super) fn of(asker: Asker, action: Action, ids: Vec<u32>, slots: &Slots, origin: Origin) -> Self {
         let mut job = Self::new(asker, Step::Act(action, None), origin);
         job.touch(&ids, slots);
@@ -201,7 +205,7 @@ impl Job {
         job
     }
 
-    /// Touches these instances.
+    /// Adds these instances to the touched ones.
     pub(super) fn touch(&mut self, ids: &[u32], slots: &Slots) {
         self.ids.extend(ids);
         self.shown.extend(slots.pm_ids(ids));
@@ -213,7 +217,7 @@ impl Job {
         self.waiting.extend(fresh.map(|slot| (slot.durable.id, Waited::new(slot, Goal::Up { after: 0 }))));
     }
 
-    /// The progress that may be sent now that this is known of an instance.
+    /// Returns the progress that may be sent after this progress of an instance.
     pub(super) fn sendable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
         let Some(known) = &mut self.told_in_order else { return vec![progress] };
         known.insert(pm_id, progress);
@@ -226,7 +230,7 @@ impl Job {
     }
 }
 
-/// PM2's name of an action.
+/// Returns PM2's name of an action.
 pub(super) fn action_word(action: Action) -> &'static str {
     match action {
         Action::Stop => "stopProcessId",

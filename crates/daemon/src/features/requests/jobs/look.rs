@@ -1,4 +1,4 @@
-//! Looks of a request at the steps of an instance that it waits for.
+//! Checks of a request after each step of an instance that it waits for.
 
 use ostler_core::lifecycle::goal::{self, Failure, Goal};
 use ostler_core::lifecycle::{ExitCause, ExitRecord, Transition};
@@ -10,20 +10,20 @@ use super::words;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
-/// Result that an instance has come to, in words that follow its name.
+/// Result of the wait for an instance, in words that follow its name.
 enum CameTo {
     Goal,
-    /// It takes long and goes on.
+    /// It takes long and continues.
     Late(String),
     Failure(String),
 }
 
 impl Job {
-    /// Looks whether a step of an instance is what the request waits for. True when the program of an instance that it added
-    /// cannot be executed.
+    /// Checks whether a step of an instance completes the wait. Returns true if the program of an
+    /// instance that the request added cannot be executed.
     pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
         let Some(goal) = self.waiting.get(&id).map(|waited| waited.goal) else { return false };
-        // It counts as stopped or gone when its hooks have ended, too.
+        // The instance counts as stopped or gone only when its hooks have ended, too.
         if !matches!(goal, Goal::Up { .. }) && ctx.state.commands.any_hook_of(id) {
             return false;
         }
@@ -36,7 +36,8 @@ impl Job {
         self.send_end(ctx, id, came_to) && is_unstartable
     }
 
-    /// The result, unless that is not known yet: a process that is online may have to be confirmed.
+    /// Returns the result, unless it is not known yet: a process that is online may still need its
+    /// confirmation.
     fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
         if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
             waited.exited |= waited.up_until_ms.is_some() && matches!(progress, goal::Progress::Failed(_));
@@ -64,7 +65,7 @@ impl Job {
         }
     }
 
-    /// Returns true if a process that exited before it was ready counts as started: in PM2 the wait
+    /// Returns true if a process that exited before it was ready counts as started. In PM2 the wait
     /// for `ready` ends with the process, and the command succeeds.
     fn was_started(&self, slot: &Slot, exit: &ExitRecord) -> bool {
         let is_reload = matches!(self.step, Step::Act(Action::Reload, _));
@@ -73,7 +74,7 @@ impl Job {
         is_own && may_exit && !is_reload && slot.spec().ready.accept_timeout
     }
 
-    /// Sends the end of the wait for an instance. True when it failed.
+    /// Reports the end of the wait for an instance. Returns true if it failed.
     fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
         let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
         let (pm_id, name, key) = (waited.pm_id, waited.name, waited.app);
@@ -94,7 +95,8 @@ impl Job {
         failed.is_some()
     }
 
-    /// Leaves the instances of an app as they are whose turn has not come: a new process of the app did not stay up.
+    /// Leaves the remaining instances of an app unchanged, because a new process of the app did not
+    /// stay up.
     fn leave_other_instances(&mut self, ctx: &mut Ctx, (name, key): (&str, &str)) {
         let is_watched_restart = self.confirm.is_some_and(|confirm| confirm.watches) && matches!(self.step, Step::Act(Action::Restart, _));
         if !is_watched_restart {
@@ -110,7 +112,7 @@ impl Job {
         }
     }
 
-    /// Leaves the apps that depend on one that failed as they are.
+    /// Leaves the apps unchanged that depend on the failed app.
     pub(super) fn leave_dependants(&mut self, ctx: &mut Ctx, failed: &str) {
         for id in self.give_up_dependants(&ctx.state.slots, failed) {
             let Some(slot) = ctx.state.slots.get(id) else { continue };
@@ -122,7 +124,8 @@ impl Job {
     }
 }
 
-/// True for a program that cannot be executed, which changes nothing: its entry goes again.
+/// Returns true for a program that cannot be executed. That changes nothing, so its entry is
+/// removed again.
 fn cannot_be_executed(slot: &Slot) -> bool {
     slot.durable.instance.exits.last().is_some_and(|exit| matches!(exit.cause, ExitCause::CouldNotStart { .. }))
 }

@@ -1,14 +1,17 @@
-//! Requests that take time: `start`, `stop`, `restart`, `reload`, `delete`, `scale` and what policies want of the same kind.
+//! Requests that take time: `start`, `stop`, `restart`, `reload`, `delete`, `scale`, and the same
+//! actions by policies.
 //!
 //! # Theory of operation
 //!
-//! A request is a [`Job`]: the instances whose turn has not come, and those of which it waits until they have come to what it wants
-//! ([`ostler_core::lifecycle::goal`]). It never waits in code: it looks at an instance after each of its steps ([`look`]), and when nothing else is left to do in a turn
-//! it takes more of its instances ([`advance`]), in their order ([`turns`]). What it wants of an instance is an event in the queue, so that is
-//! journaled before any of it is done; of a reload, news comes as an answer.
+//! A request is a [`Job`]. It has instances that come later, and instances that it waits for until
+//! they reach its goal ([`ostler_core::lifecycle::goal`]). It never blocks. It checks an instance
+//! after each of its steps ([`look`]). When no other work of the turn is left, it takes more of its
+//! instances ([`advance`]), in their order ([`turns`]). Its action on an instance is an event in
+//! the queue, so that is journaled before its effects. The progress of a reload comes as an answer.
 //!
-//! One request moves at a time: what it wants is dealt with before the next one is asked, so each sees what the one before has made of the
-//! instances. None of it is in the journal: who waits for it is lost with the daemon, and what was asked of the instances is in their records.
+//! One request advances at a time. Its actions are handled before the next request advances, so
+//! each sees the results of the former. The journal has no requests: a waiting client is lost with
+//! the daemon, and the actions on the instances are in their records.
 
 mod advance;
 mod confirm;
@@ -41,11 +44,12 @@ use self::start::{Scope, Start};
 use crate::engine::{Answer, Ask, Ctx, InstanceStep, Request};
 use crate::state::slots::saved;
 
-/// All requests under way, the oldest first.
+/// Requests in progress, the oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     all: Vec<Job>,
-    /// Starts of apps that are being deleted, the oldest first: each begins when that is done.
+    /// Starts of apps that are being deleted, the oldest first. Each begins when the deletion is
+    /// done.
     held_back: Vec<(Asker, Start)>,
     /// Instances that requests added and whose program cannot be executed.
     unstartable: Vec<u32>,
@@ -146,7 +150,7 @@ impl Jobs {
                     job.on_rollout_news(ctx, *ticket, news);
                 }
             }
-            // Whoever waits until nothing of the slot is left.
+            // A request may wait until nothing of the slot is left.
             Answer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
             // The last lines of an exit are complete.
             Answer::LastLines { id, .. } => self.look(ctx, *id, None),
@@ -171,7 +175,7 @@ impl Jobs {
         self.look(ctx, id, None);
     }
 
-    /// Takes the report of our preload that the script was run.
+    /// Handles the report of our preload that the script was run.
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Internal(message) = message else { return };
         let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
@@ -181,7 +185,8 @@ impl Jobs {
         }
     }
 
-    /// Ends the wait for confirmations whose time is over: what is online by now counts as running.
+    /// Completes the waits for confirmations that are due: processes that are online by now count
+    /// as running.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let Some(job) = self.all.iter().find(|job| job.number == key) else { return };
         let is_due = |waited: &Waited| waited.up_until_ms.is_some_and(|at_ms| at_ms <= ctx.now.mono_ms);
@@ -210,7 +215,7 @@ impl Jobs {
         }
     }
 
-    /// Begins the starts that have nothing to wait for any more.
+    /// Begins the starts that no longer have to wait.
     fn begin_held_back(&mut self, ctx: &mut Ctx) {
         while ctx.is_idle()
             && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.state.slots))
@@ -227,7 +232,7 @@ impl Jobs {
         ctx.state.requests_under_way = self.all.len() + self.held_back.len();
     }
 
-    /// Takes a new request. It moves when nothing else is left to do.
+    /// Adds a new request. It advances when no other work of the turn is left.
     fn begin(&mut self, ctx: &mut Ctx, mut job: Job) {
         ctx.outbox.shutdown.is_closing |= job.then == Then::Exit;
         self.last += 1;
@@ -236,7 +241,8 @@ impl Jobs {
         self.count(ctx);
     }
 
-    /// Lets whoever waits for an instance look: it made a step, or something of it did. Nothing is begun here.
+    /// Lets the requests that wait for an instance check it after a step or a report. Nothing is
+    /// started here.
     fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) {
         for job in &mut self.all {
             if job.look(ctx, id, transition) {
@@ -245,7 +251,8 @@ impl Jobs {
         }
     }
 
-    /// Begins what may be begun, ends what is done, as long as nothing is left to be dealt with.
+    /// Starts the instances that may start, and completes finished requests, while the queue is
+    /// empty.
     fn advance(&mut self, ctx: &mut Ctx) {
         let mut index = 0;
         while ctx.is_idle()
@@ -262,7 +269,7 @@ impl Jobs {
     }
 }
 
-/// Ends everything. None where nobody asks and it ends already.
+/// Stops everything. Returns `None` if the shutdown is in progress and no client requests it.
 fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<Job> {
     if ctx.outbox.shutdown.is_closing && asker.client == Asker::NOBODY.client {
         return None;
@@ -275,7 +282,7 @@ fn end(ctx: &mut Ctx, asker: Asker, origin: Origin, saves_list: bool) -> Option<
         ctx.io.log.error(format_args!("{error}"));
     }
     let mut job = Job::new(asker, Step::Act(Action::Delete, None), origin);
-    // Modules end with what is left.
+    // Modules are stopped together with the hidden processes.
     if !ctx.state.slots.nothing_to_save() {
         job.targets.push_back("all".to_owned());
     }

@@ -1,33 +1,33 @@
-//! Release that a config file, or an earlier release, describes for a running app.
+//! Release of a running app, from a config file or an earlier release.
 
 use ostler_core::app::{AppSpec, EnvMap};
 
 use crate::engine::laid_over;
 
-/// A new release: its description, its environment and its instances.
+/// New release: its description, its environment and its instances.
 #[derive(Clone, Debug)]
 pub(super) struct NewRelease {
     /// Its description.
     pub spec: AppSpec,
     /// Its caller's environment.
     pub env: NewEnv,
-    /// Instances to add when the present ones are replaced.
+    /// Number of instances to add when the present ones are replaced.
     pub more: u32,
 }
 
 /// Environment that an instance gets.
 #[derive(Clone, Debug)]
 pub(super) enum NewEnv {
-    /// It stays.
+    /// The environment stays.
     Same,
-    /// These variables are laid over it.
+    /// These variables are added to it.
     Over(EnvMap),
-    /// It is this one: that of an earlier release.
+    /// It is replaced by this environment of an earlier release.
     Exactly(EnvMap),
 }
 
 impl NewEnv {
-    /// The environment in place of the present one; none if it stays.
+    /// Returns the environment that replaces the present one; `None` if it stays.
     pub(super) fn instead_of(&self, present: &EnvMap) -> Option<EnvMap> {
         match self {
             Self::Same => None,

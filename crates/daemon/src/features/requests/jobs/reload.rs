@@ -1,4 +1,5 @@
-//! Reloads as part of a request: asked for app by app, and gone on with when news of them comes.
+//! Reloads as part of a request. They are requested app by app, and continue when their results
+//! arrive.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -14,11 +15,13 @@ use super::release::{NewEnv, NewRelease};
 use crate::engine::{Ctx, Replacement, Request, RolloutNews, RolloutRequest, changed_spec, changed_vars};
 use crate::state::slots::inherited::inherited;
 
-/// Most apps of a request that are reloaded at the same time: those whose processes run beside the old ones, and all.
+/// Most apps of a request that are reloaded at the same time, if their processes run beside the old
+/// ones.
 const BESIDE_AT_ONCE: usize = 4;
+/// Most apps of a request that are reloaded at the same time, if they are restarted in place.
 const IN_PLACE_AT_ONCE: usize = 256;
 
-/// A job that takes all instances of an app to this release.
+/// Returns a job that replaces all instances of an app by this release.
 pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (AppSpec, EnvMap), origin: Origin) -> Job {
     let mut job = Job::of(asker, Action::Reload, ctx.state.slots.of_app(&app), &ctx.state.slots, origin);
     job.releases.insert(app, NewRelease { spec, env: NewEnv::Exactly(vars), more: 0 });
@@ -26,7 +29,8 @@ pub(super) fn to_release(ctx: &Ctx, asker: Asker, app: String, (spec, vars): (Ap
 }
 
 impl Job {
-    /// Begins reloads. Apps that depend on each other follow one after the other; others are reloaded at the same time.
+    /// Begins reloads. Apps that depend on each other follow one after the other; others are
+    /// reloaded at the same time.
     pub(super) fn begin_reloads(&mut self, ctx: &mut Ctx) {
         while let Some(&first) = self.pending.front()
             && self.rollouts.len() < self.reloads_at_once(ctx, first)
@@ -46,8 +50,8 @@ impl Job {
         }
     }
 
-    /// Number of apps that may be reloaded at the same time if the one of this instance is the next. An app that starts new processes beside
-    /// the old ones needs memory for both.
+    /// Returns the number of apps that may be reloaded at the same time if this instance's app is
+    /// next. An app that starts new processes beside the old ones needs memory for both.
     fn reloads_at_once(&self, ctx: &Ctx, id: u32) -> usize {
         match ctx.state.slots.get(id) {
             _ if self.ordered => 1,
@@ -69,7 +73,7 @@ impl Job {
         ctx.request(Request::Rollout(Box::new(RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin })));
     }
 
-    /// The replacement of an instance. It shares what is the same with the one before it.
+    /// Returns the replacement of an instance. It shares equal parts with the one before it.
     fn replacement(&self, ctx: &mut Ctx, id: u32, before: Option<&Replacement>) -> Option<Replacement> {
         let slot = ctx.state.slots.get(id)?;
         let Step::Act(_, change) = &self.step else { return None };
@@ -96,7 +100,7 @@ impl Job {
         Some(Replacement { id, app, base })
     }
 
-    /// Takes news of a reload that it waits for.
+    /// Handles news of a reload of this request.
     pub(super) fn on_rollout_news(&mut self, ctx: &mut Ctx, ticket: u64, news: &RolloutNews) {
         match news {
             RolloutNews::Progress(progress) => self.asker.send(ctx, progress.clone()),
@@ -114,7 +118,7 @@ impl Job {
         }
     }
 
-    /// Goes on after a reload.
+    /// Continues after a reload.
     fn on_rollout_end(&mut self, ctx: &mut Ctx, report: RolloutReport) {
         for replica in &report.replicas {
             let (id, name) = (replica.id, report.app.clone());
@@ -141,7 +145,7 @@ impl Job {
         }
     }
 
-    /// Adds instances: the new release has more than the old one had.
+    /// Adds instances, because the new release has more than the old one.
     fn add_to_reloaded(&mut self, ctx: &mut Ctx, name: &str, spec: AppSpec, more: u32) {
         let model = ctx.state.slots.of_app(name).first().and_then(|id| ctx.state.slots.get(*id)).map(|slot| Rc::clone(slot.base()));
         let Some(base) = model else { return };

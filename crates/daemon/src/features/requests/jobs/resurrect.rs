@@ -1,4 +1,4 @@
-//! `resurrect`: starting what was saved.
+//! `resurrect`: starts the apps of the saved list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
 use crate::state::slots::{Slot, saved};
 
-/// Brings back what was saved and is not there.
+/// Starts the apps of the saved list that are missing.
 ///
 /// # Errors
-/// Nothing was saved, or it cannot be read.
+/// Returns an error if nothing was saved, or the list cannot be read.
 pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
     let (Dump { entries, rejected }, told) = saved_list(ctx)?;
     if let Some(told) = told {
@@ -32,10 +32,10 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Asker) -> Result<Job, Failure> {
     Ok(job)
 }
 
-/// Brings in what another manager ran: all of it, or nothing.
+/// Imports the apps of another manager: all of them, or none.
 ///
 /// # Errors
-/// An entry makes no sense.
+/// Returns an error if an entry is invalid.
 pub(super) fn restore(ctx: &mut Ctx, asker: Asker, entries: Vec<Value>, sockets_of: Option<OtherManager>) -> Result<Job, Failure> {
     let Dump { entries, rejected } = of_entries(entries);
     if let Some(error) = rejected.into_iter().next() {
@@ -49,7 +49,7 @@ pub(super) fn restore(ctx: &mut Ctx, asker: Asker, entries: Vec<Value>, sockets_
 }
 
 fn bring_back(ctx: &mut Ctx, asker: Asker, entries: Vec<DumpEntry>) -> Job {
-    // As PM2: a name that exists is left alone, as a whole. If the list has the name in several
+    // As in PM2, an existing name is left alone as a whole. If the list has the name in several
     // namespaces, these are several apps.
     let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for DumpEntry { spec, .. } in &entries {
@@ -82,7 +82,7 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     let (_, added) = ctx.add_instances(spec, &EnvMap::new(), 1, Naming::Own);
     for &id in &added {
         if let (Some(slot), Some(created)) = (ctx.state.slots.get_mut(id), created_ms) {
-            // Shown to people only: crash-loop protection does not look at it.
+            // The value is only displayed; crash-loop protection does not use it.
             if let Some(at) = slot.durable.instance.counters.created.as_mut() {
                 at.wall_ms = created;
             }
@@ -92,8 +92,9 @@ fn add(ctx: &mut Ctx, entry: DumpEntry) -> Vec<u32> {
     added
 }
 
-/// The newest list that can be read, and a warning about newer ones. A damaged one is never deleted: it may be all that somebody
-/// has. Behind a damaged one, an empty list is not what anybody wants back as long as there is an older one that is not.
+/// Returns the newest list that can be read, and a warning about newer ones. A damaged list is
+/// never deleted, because it may be the user's only one. If the newest list is damaged and the next
+/// one empty, an older list with apps is preferred.
 fn saved_list(ctx: &mut Ctx) -> Result<(Dump, Option<String>), Failure> {
     let backup = ctx.io.settings.paths.dump_backup.clone();
     let older = (1..saved::GENERATIONS).map(|generation| saved::older(&backup, generation));

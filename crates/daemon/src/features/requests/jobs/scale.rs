@@ -13,10 +13,10 @@ use super::job::{Asker, Job, Step};
 use crate::engine::{Ctx, Request};
 use crate::state::slots::{Slot, Slots};
 
-/// Scales the app with this name or script because a user wants another number of instances.
+/// Scales the app with this name or script to the number of instances that a user requests.
 ///
 /// # Errors
-/// There is none, or it has that number already.
+/// Returns an error if there is no such app, or it has that number already.
 pub(super) fn by_user(
     ctx: &mut Ctx,
     asker: Asker,
@@ -40,7 +40,7 @@ pub(super) fn by_user(
     }
 }
 
-/// A job that scales these instances of one app. None where there is none to begin with.
+/// Returns a job that scales these instances of one app; `None` if the app has no instance.
 pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let current = ids.len() as u32;
     let model = *ids.first()?;
@@ -56,17 +56,18 @@ pub(super) fn scale(ctx: &mut Ctx, asker: Asker, ids: &[u32], (wanted, first): (
 fn to_fewer(slots: &Slots, asker: Asker, ids: &[u32], (surplus, first): (u32, Leaving), origin: Origin) -> Job {
     let instances: Vec<(u32, u32)> = ids.iter().filter_map(|id| slots.get(*id)).map(|slot| (slot.durable.id, slot.durable.index)).collect();
     let mut job = Job::of(asker, Action::Delete, leaving(&instances, surplus as usize, first), slots, origin);
-    // Those that stay serve meanwhile, and those that go finish what they have.
+    // The remaining instances keep serving, and the others finish their requests.
     job.gentle = true;
     job.told_in_order = Some(BTreeMap::new());
     job
 }
 
-/// A job that adds so many more of the same.
+/// Returns a job that adds this many instances of the same app.
 fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving), origin: Origin) -> Option<Job> {
     let model = ctx.state.slots.get(model)?;
     let (app, base) = (Rc::clone(model.app()), Rc::clone(model.base()));
-    // Callers in the manner of PM2, where the oldest go first, start no instance of such an app.
+    // If the caller scales as PM2 does, where the oldest leave first, no instance of such an app is
+    // started.
     let stays_stopped = first == Leaving::Oldest && model.is_unstarted();
     let mut job = Job::new(asker, Step::Start, origin);
     let added: Vec<u32> = (0..more).map(|_| ctx.state.slots.add(&app, &base, None, ctx.now, &ctx.io.settings)).collect();
@@ -83,7 +84,7 @@ fn to_more(ctx: &mut Ctx, asker: Asker, model: u32, (more, first): (u32, Leaving
     Some(job)
 }
 
-/// Sends a signal to the main processes of what is selected.
+/// Sends a signal to the main processes of the selected instances.
 pub(super) fn send_signal(ctx: &mut Ctx, asker: Asker, signal: i32, target: &str) -> Response {
     let ids = match ctx.state.slots.select(target, "") {
         Ok(ids) => ids,

@@ -1,4 +1,4 @@
-//! Jobs, which run at their times: what a start means for them, and a run by hand.
+//! Jobs, which run at their times: the effect of a start on them, and a run by hand.
 
 use ostler_core::cron::{OnTick, RunOn};
 use ostler_core::lifecycle::goal::Goal;
@@ -10,8 +10,9 @@ use crate::engine::{Ctx, Request, new_spec};
 use crate::state::slots::Slots;
 
 impl Job {
-    /// Puts a job on its schedule by a start, restart or reload, with its new description. It does not run it: who deploys at noon does not
-    /// want the nightly backup, and what runs goes on. False for everything that is no job.
+    /// Puts a job on its schedule by a start, restart or reload, with its new description. This
+    /// does not run it, because a deployment at noon should not run the nightly backup. A present
+    /// run continues. Returns false for apps that are no jobs.
     pub(super) fn put_on_schedule(&self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.wanted != Wanted::Gone) else { return false };
         let (name, pm_id, was_job) = (slot.spec().name.clone(), slot.durable.pm_id, slot.spec().is_job());
@@ -39,7 +40,7 @@ impl Job {
 /// Runs jobs now, by the rules of a tick.
 ///
 /// # Errors
-/// What is selected may not run, or is no job.
+/// Returns an error if a selected app may not run, or is no job.
 pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> Result<Job, Failure> {
     let runs = runs_of(&ctx.state.slots, target)?;
     let mut job = Job::new(asker, Step::Start, origin);
@@ -62,7 +63,7 @@ pub(super) fn run(ctx: &mut Ctx, asker: Asker, target: &str, origin: Origin) -> 
     Ok(job)
 }
 
-/// The events for the slots, all of which are jobs that may run now.
+/// Returns the events for the slots, all of which are jobs that may run now.
 fn runs_of(slots: &Slots, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
     let mut runs = Vec::new();
     for id in slots.select(target, "")? {

@@ -1,4 +1,4 @@
-//! Shares: how many instances of a request are touched at the same time.
+//! Shares: the number of instances of a request that are touched at the same time.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +8,20 @@ use ostler_proto::control::Action;
 use super::job::{Job, Step};
 use crate::state::slots::{Slot, Slots};
 
-/// Number of instances that may still be begun.
+/// Number of instances that may still start.
 pub(super) enum Shares<'a> {
-    /// As many as there are.
+    /// All instances.
     All,
-    /// So many, of whichever app.
+    /// This many, of any app.
     Any(usize),
-    /// Of each app so many, by its name.
+    /// This many of each app, by its name.
     Each(BTreeMap<&'a str, usize>),
 }
 
 impl<'a> Shares<'a> {
-    /// The shares by `--parallel`; else a restart takes half of an app's instances (so that the other half still serves), everything else all at
-    /// once. A restart whose new processes are watched takes one instance of each app first.
+    /// Returns the shares by `--parallel`. By default a restart takes half of an app's instances
+    /// (so that the other half still serves), and other actions take all at once. A restart whose
+    /// new processes are watched takes one instance of each app first.
     pub(super) fn of(job: &Job, slots: &'a Slots) -> Self {
         if job.parallel > 0 {
             return Self::Any(job.parallel.saturating_sub(job.waiting.len()));
@@ -46,7 +47,8 @@ impl<'a> Shares<'a> {
         Self::Each(shares)
     }
 
-    /// True if one more may be under way. None = it is forgotten, and takes no time.
+    /// Returns true if one more may be in progress. `None` = the slot is forgotten, which completes
+    /// at once.
     pub(super) fn has(&self, slot: Option<&Slot>) -> bool {
         match (self, slot) {
             (Self::All, _) | (Self::Each(_), None) => true,
@@ -55,7 +57,7 @@ impl<'a> Shares<'a> {
         }
     }
 
-    /// Takes the share of this one.
+    /// Takes the share of this instance.
     pub(super) fn take(&mut self, slot: &Slot) {
         let left = match self {
             Self::All => return,

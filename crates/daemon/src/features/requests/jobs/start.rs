@@ -1,4 +1,4 @@
-//! `start`, and its action on apps that exist already.
+//! `start`, and its effect on apps that exist already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub(super) struct Start {
     /// Environment of the client.
     pub base_env: EnvMap,
     pub existing: Existing,
-    /// Confirmation that is wanted.
+    /// Confirmation that the client waits for.
     pub confirm: Option<Confirm>,
     /// Whether instances that never ran wait for a command that names them.
     pub named_only: bool,
@@ -39,14 +39,15 @@ pub(super) enum Scope {
 }
 
 impl Scope {
-    /// True if a start of one of the apps means the other.
+    /// Returns true if a start of one app also concerns the other.
     fn is_same(self, one: &AppSpec, other: &AppSpec) -> bool {
         one.name == other.name && (self == Self::AllNamespaces || one.namespace == other.namespace)
     }
 }
 
 impl Start {
-    /// True if all there is of one of its apps is on its way out. Begun now, it would take what goes for what is there.
+    /// Returns true if all instances of one of its apps are being deleted. If the start began now,
+    /// it would take them for running ones.
     pub(super) fn has_to_wait(&self, slots: &Slots) -> bool {
         let is_leaving = |app: &AppSpec| {
             let mut same = slots.serving().filter(|slot| self.scope.is_same(slot.spec(), app)).peekable();
@@ -56,7 +57,7 @@ impl Start {
     }
 }
 
-/// Instances of an app that are not being deleted.
+/// Returns the instances of an app that are not being deleted.
 fn staying<'a>(slots: &'a Slots, spec: &'a AppSpec, scope: Scope) -> impl Iterator<Item = &'a Slot> {
     slots.serving().filter(move |slot| scope.is_same(slot.spec(), spec) && slot.durable.instance.wanted != Wanted::Gone)
 }
@@ -65,29 +66,29 @@ fn staying<'a>(slots: &'a Slots, spec: &'a AppSpec, scope: Scope) -> impl Iterat
 enum Plan {
     /// Instances to add.
     Add(u32),
-    /// These exist and are to be started anew.
+    /// These exist and are started again.
     Again(Vec<u32>),
 }
 
-/// A start that is being carried out.
+/// Start in progress.
 struct Starting {
     job: Job,
     base_env: EnvMap,
     /// Whether it comes from a config file.
     by_file: bool,
     scope: Scope,
-    /// One app of each name that several apps of it have.
+    /// One app of each name that several apps of the request have.
     shared: Vec<AppSpec>,
-    /// Instances that are to be started now.
+    /// Instances that start now.
     fresh: Vec<u32>,
     /// File names of new apps.
     naming: Naming,
 }
 
-/// Adds what is not there, and has the rest started anew.
+/// Adds the missing apps, and starts the others again.
 ///
 /// # Errors
-/// It cannot be started as a whole; nothing was.
+/// Returns an error if the request as a whole cannot be carried out. Nothing was started then.
 pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Failure> {
     let Start { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
     turns::check(&ctx.state.slots, &apps)?;
@@ -113,7 +114,7 @@ pub(super) fn start(ctx: &mut Ctx, asker: Asker, start: Start) -> Result<Job, Fa
     Ok(starting.begin(ctx))
 }
 
-/// Sends which apps of a config file are not there yet.
+/// Reports the apps of a config file that do not exist yet.
 fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
     let missing = plans.iter().filter(|(_, plan)| matches!(plan, Plan::Add(_)));
     let names: Vec<String> = missing.map(|(spec, _)| spec.name.clone()).collect();
@@ -122,7 +123,7 @@ fn send_missing(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)]) {
     }
 }
 
-/// Warns of apps that exist in another namespace: PM2 takes them over, otherwise they keep running.
+/// Warns of apps that exist in another namespace. PM2 takes them over; otherwise they keep running.
 fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope: Scope) {
     for (spec, _) in plans {
         let is_other = |slot: &&Slot| {
@@ -135,7 +136,8 @@ fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope:
         let old = &other.namespace;
         let line = match scope {
             Scope::AllNamespaces => format!("{name} moves from namespace {old} to {namespace} and keeps its script and folder"),
-            // Two environments of one machine. From one file, the namespace was perhaps only edited.
+            // The namespaces are two environments on one machine. If both are from one file, its
+            // namespace may only have been edited.
             Scope::OwnNamespace if other.config_file.is_some() && other.config_file == spec.config_file => {
                 format!("{name} of the same file keeps running in namespace {old}; `ostler delete {name} --namespace {old}` removes it")
             }
@@ -145,7 +147,7 @@ fn send_namesakes(ctx: &mut Ctx, asker: Asker, plans: &[(AppSpec, Plan)], scope:
     }
 }
 
-/// Sends what there is to know of an app before it is started.
+/// Sends notes about an app before it is started.
 fn send_before(ctx: &mut Ctx, asker: Asker, spec: &AppSpec) {
     for line in ctx.state.groups.limits_in_vain(spec, ctx.io.keeper.pid()) {
         asker.send(ctx, Progress::Warning(line));
@@ -174,8 +176,8 @@ impl Starting {
         }
     }
 
-    /// The instances to start anew. Those of `autostart: false` that never ran get their new
-    /// description and wait for a command that names them.
+    /// Returns the instances to start again. Instances with `autostart: false` that never ran only
+    /// get their new description, and wait for a command that names them.
     fn without_unstarted(&mut self, ctx: &mut Ctx, spec: &AppSpec, ids: Vec<u32>) -> Vec<u32> {
         let is_left = |id: &u32| self.job.named_only && !spec.autostart && ctx.state.slots.get(*id).is_some_and(Slot::is_unstarted);
         let (left, ids): (Vec<u32>, Vec<u32>) = ids.into_iter().partition(is_left);
@@ -234,7 +236,7 @@ impl Starting {
         }
     }
 
-    /// Queues existing instances to be started anew when it is their turn.
+    /// Queues existing instances, which are started again in their order.
     fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
         self.job.send_selected(ctx, action, target, &ids);
         self.job.touch(&ids, &ctx.state.slots);
@@ -253,8 +255,9 @@ impl Starting {
     }
 }
 
-/// Shares out the present instances of a name among the apps of the request that have it; returns one app of each such name.
-/// PM2 differs: it acts on all of them for each, and starts all of them again.
+/// Distributes the present instances of a name among the apps of the request that have it. Returns
+/// one app of each such name. PM2 differs: it acts on all of them for each app, and starts all of
+/// them again.
 fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, Plan)], scope: Scope) -> Vec<AppSpec> {
     let group = |spec: &AppSpec| (spec.name.clone(), (scope == Scope::OwnNamespace).then(|| spec.namespace.clone()));
     let mut seen = BTreeSet::new();
@@ -293,20 +296,23 @@ fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Res
     Ok(plan)
 }
 
-/// Number of instances that an edited file asks for beyond those that exist. The file's number counts only when it was changed: what
-/// `scale` did stays. (Fewer is left to `scale` and `delete`: a restart never removes anything.)
+/// Returns the number of instances that an edited file requests beyond the existing ones. The
+/// file's number counts only if it was changed, so the result of `scale` stays. (`scale` and
+/// `delete` reduce the number: a restart never removes anything.)
 fn missing_instances(slots: &Slots, spec: &AppSpec, ids: &[u32]) -> u32 {
     let before = ids.first().and_then(|id| slots.get(*id)).map_or(spec.instances, |slot| slot.spec().instances);
     if before == spec.instances { 0 } else { spec.instances.saturating_sub(ids.len() as u32) }
 }
 
-/// True if the caller's variables reach an app that runs: as in PM2, only if its file sets none.
+/// Returns true if the caller's variables reach a running app: as in PM2, only if its file sets
+/// none.
 fn takes_callers(spec: &AppSpec) -> bool {
     let chosen = spec.env.profile.as_ref().and_then(|name| spec.env.profiles.get(name));
     spec.env.vars.is_empty() && chosen.is_none_or(EnvMap::is_empty)
 }
 
-/// The caller's variables as this app may have them: its own selection, else those that travel once for all apps.
+/// Returns the caller's variables for this app: its own selection, or those that are sent once for
+/// all apps.
 fn callers_env<'a>(shared: &'a EnvMap, spec: &'a AppSpec) -> &'a EnvMap {
     if spec.env.base.is_empty() { shared } else { &spec.env.base }
 }

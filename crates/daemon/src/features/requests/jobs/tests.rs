@@ -1,4 +1,5 @@
-//! Requests over a played context: events of instances and their order, what clients get, and when a request is over.
+//! Requests over a played context: events of instances and their order, answers to clients, and the
+//! end of a request.
 
 mod detached;
 mod together;
@@ -31,7 +32,7 @@ fn empty() -> (Played, Jobs) {
     (Played::new(&[]), Jobs::default())
 }
 
-/// Instances of these that run.
+/// Returns running instances of these apps.
 fn running(specs: &[AppSpec]) -> (Played, Jobs, Vec<u32>) {
     let (mut played, mut jobs) = empty();
     let mut pid = 4710;
@@ -86,7 +87,7 @@ fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
 
 const PLAIN: Existing = Existing::PlainScript { force: false };
 
-/// What the client got since the last time, in short.
+/// Returns the messages to the client since the last call, in short form.
 fn told(played: &mut Played) -> Vec<String> {
     std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| short(response)).collect()
 }
@@ -146,7 +147,7 @@ fn two_starts_of_one_connection_are_not_the_same_twice() {
     let (mut played, mut jobs) = empty();
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for id in 1..3 {
-        // As the turn does it: what follows from the first comes before the second.
+        // This is the order of a turn: the effects of the first come before the second.
         let mut later = std::mem::take(&mut played.ctx.outbox.queue);
         assert!(
             jobs.on_ask(&mut played.ctx, Ask { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) }).is_none()
@@ -245,7 +246,7 @@ fn targets_come_one_after_the_other_until_one_fails() {
     assert!(!is_stopping(&played, 1));
 }
 
-/// What the second request sees is what the first one has made of the instance.
+/// The second request sees the instance as the first request left it.
 #[test]
 fn a_stop_that_comes_with_a_restart_is_not_told_that_it_was_started_again() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
@@ -293,7 +294,7 @@ fn what_others_need_is_stopped_last_and_restarted_first() {
     ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
     assert_eq!((is_stopping(&played, 0), is_stopping(&played, 1)), (false, true));
     ends(&mut played, &mut jobs, 1, 0);
-    // It does not come up: what depends on it is left as it is.
+    // It fails to start, so its dependants are left unchanged.
     let failure = SpawnFailure { step: "exec".into(), errno: 2 };
     let State::Spawning { inc, .. } = *state(&played, 1) else { panic!() };
     played.ctx.event(1, Event::SpawnFailed { inc, failure });
@@ -427,7 +428,8 @@ fn apps_are_reloaded_at_the_same_time() {
     assert_eq!(told(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
 }
 
-/// Of apps whose processes run beside the old ones only some are reloaded at the same time; of those that depend on others, one.
+/// If processes run beside the old ones, only some apps are reloaded at the same time. Apps that
+/// depend on others are reloaded one by one.
 #[test]
 fn not_too_many_apps_are_reloaded_at_the_same_time() {
     let cluster =
@@ -526,7 +528,7 @@ fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
 
 const WATCHED: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: true, detached: false };
 
-/// A restart of these whose new processes are watched.
+/// Returns a restart whose new processes are watched.
 fn watched(targets: &[&str]) -> proto::Request {
     restart_by(WATCHED, targets)
 }
@@ -552,7 +554,7 @@ fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
     }
 }
 
-/// The old process of an instance exits, and the new one is spawned.
+/// Exits the old process of an instance, and spawns the new one.
 fn restarts(played: &mut Played, jobs: &mut Jobs, id: u32) {
     ends(played, jobs, id, 0);
     spawned(played, jobs, id);
@@ -577,7 +579,7 @@ fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
 fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b"), app("a")]);
     ask(&mut played, &mut jobs, watched(&["all"]));
-    // One instance of each app.
+    // The restart touches one instance of each app.
     assert_eq!((0..4).map(|id| is_stopping(&played, id)).collect::<Vec<_>>(), [true, false, true, false]);
     restarts(&mut played, &mut jobs, 0);
     restarts(&mut played, &mut jobs, 2);

@@ -1,4 +1,5 @@
-//! Order in which a request touches instances: starts and restarts what others depend on first, stops it last.
+//! Order in which a request touches instances. It starts and restarts dependencies first, and stops
+//! them last.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,31 +12,31 @@ use ostler_proto::control::{Action, Failure};
 use super::job::{Job, Step};
 use crate::state::slots::{Slot, Slots};
 
-/// Apps of a request that are under way or wait for their turn: others have to wait for them.
+/// Apps of a request that are in progress or come later; others may have to wait for them.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// Action; none: there is no order.
+    /// Action; `None`: there is no order.
     action: Option<Action>,
-    /// Names of the apps under way, and of those that these depend on.
+    /// Names of the apps in progress, and of their dependencies.
     under_way: BTreeSet<String>,
     needed: BTreeSet<String>,
-    /// Names of the apps that wait for their turn.
+    /// Names of the apps that wait.
     held: BTreeSet<String>,
 }
 
 impl Turns {
-    /// True if it has to let others go first.
+    /// Returns true if the instance has to wait for others.
     pub(super) fn holds(&self, slot: &Slot) -> bool {
         let needs = |names: &BTreeSet<String>| slot.spec().order.depends_on.keys().any(|name| names.contains(name));
         match self.action {
             Some(Action::Stop | Action::Delete) => self.needed.contains(&slot.spec().name),
-            // One that is down waits by itself, which the journal knows.
+            // An instance that is down waits by itself, in a state that is in the journal.
             Some(Action::Restart) => needs(&self.held) || !is_down(slot) && needs(&self.under_way),
             Some(Action::Reload | Action::Reset) | None => false,
         }
     }
 
-    /// Notes that it is touched now.
+    /// Notes that the instance is touched now.
     pub(super) fn begins(&mut self, slot: &Slot) {
         if self.action.is_some() {
             self.under_way.insert(slot.spec().name.clone());
@@ -43,7 +44,7 @@ impl Turns {
         }
     }
 
-    /// Notes that it has to wait.
+    /// Notes that the instance has to wait.
     pub(super) fn held(&mut self, slot: &Slot) {
         if self.action.is_some() {
             self.held.insert(slot.spec().name.clone());
@@ -56,10 +57,11 @@ fn is_down(slot: &Slot) -> bool {
     matches!(slot.durable.instance.state, State::Stopped | State::Errored)
 }
 
-/// Checks that what a request wants to start can: everything that it depends on is there or comes with it, and nothing depends on itself.
+/// Checks that the apps of a request can start: all their dependencies exist or are in the request,
+/// and no app depends on itself.
 ///
 /// # Errors
-/// It is not so; worded for the user.
+/// Returns an error, worded for the user, if that is not the case.
 pub(super) fn check(slots: &Slots, apps: &[AppSpec]) -> Result<(), Failure> {
     if apps.iter().all(|spec| spec.order.depends_on.is_empty()) {
         return Ok(());
@@ -84,7 +86,8 @@ pub(super) fn check(slots: &Slots, apps: &[AppSpec]) -> Result<(), Failure> {
     }
 }
 
-/// Puts the instances of a request into the order in which they are touched. False if it has none; then they stay as they are.
+/// Sorts the instances of a request into the order in which they are touched. Returns false if
+/// there is no order; they then stay as they are.
 pub(super) fn put_in_order(slots: &Slots, step: &Step, pending: &mut VecDeque<u32>) -> bool {
     let all = || pending.iter().filter_map(|id| slots.get(*id));
     if all().all(|slot| slot.spec().order.depends_on.is_empty()) {
@@ -104,13 +107,13 @@ pub(super) fn put_in_order(slots: &Slots, step: &Step, pending: &mut VecDeque<u3
 }
 
 impl Job {
-    /// Instances that it will start when their turn comes.
+    /// Returns the instances that the request will start later.
     pub(super) fn coming(&self) -> impl Iterator<Item = u32> {
         let starts = matches!(self.step, Step::Act(Action::Restart, _));
         self.pending.iter().copied().filter(move |_| starts)
     }
 
-    /// The turns with what it has under way.
+    /// Returns the turns with the instances in progress.
     pub(super) fn turns(&self, slots: &Slots) -> Turns {
         let mut turns = Turns::default();
         if let (true, Step::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (self.ordered, &self.step) {
@@ -120,7 +123,7 @@ impl Job {
         turns
     }
 
-    /// Gives up apps that depend on one that did not come up and have not had their turn. Returns their instances.
+    /// Gives up apps that depend on a failed one and have not started yet. Returns their instances.
     pub(super) fn give_up_dependants(&mut self, slots: &Slots, failed: &str) -> Vec<u32> {
         if !matches!(self.step, Step::Act(Action::Restart | Action::Reload, _)) {
             return Vec::new();

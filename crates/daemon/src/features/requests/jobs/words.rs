@@ -1,10 +1,10 @@
-//! Reasons why an instance does not reach the goal of a request, in words that follow its name.
+//! Reasons why an instance fails to reach the goal of a request, in words that follow its name.
 
 use ostler_core::lifecycle::goal::Failure;
 
 use crate::state::slots::{Slot, why};
 
-/// The reason. `slot`: none = it is forgotten.
+/// Returns the reason. `slot`: `None` = the slot is forgotten.
 pub(super) fn of(failure: Failure<'_>, slot: Option<&Slot>) -> String {
     match failure {
         Failure::Deleted => "was deleted during the operation".into(),

@@ -1,4 +1,5 @@
-//! Capture of a command's output, for an owner that wants to read it, up to a bound. One that writes more is ended: nobody would read it.
+//! Capture of a command's output up to a bound, for an owner that reads it. A command that writes
+//! more is killed, because the surplus has no reader.
 
 use std::os::fd::OwnedFd;
 
@@ -9,28 +10,29 @@ use rustix::io::Errno;
 use super::{Commands, Ctx};
 use crate::platform::reactor::{Reactor, Source};
 
-/// Most output that is kept: what a secret may be, an end of line, and one more byte that shows that it is too much.
+/// Most output that is kept: the longest secret, an end of line, and one more byte that shows that
+/// the output is too long.
 pub(crate) const MOST_BYTES: usize = ostler_core::app::secrets::MAX_BYTES + 3;
-/// Reads in one go; the next turn of the loop goes on.
+/// Most reads in one turn of the event loop. The next turn continues.
 const READS: usize = 64;
-/// Size of the reads that discard what is too much.
+/// Size of the reads that discard surplus output.
 const SCRAP_BYTES: usize = 4 << 10;
 
-/// The read end of its output, and what came so far.
+/// Read end of the output, and the output so far.
 pub(super) struct Capture {
     pipe: OwnedFd,
     kept: Wiped,
 }
 
 impl std::fmt::Debug for Capture {
-    /// Never shows what came, which may be a secret.
+    /// Leaves out the output, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Capture").field("pipe", &self.pipe).field("kept_bytes", &self.kept.len()).finish()
     }
 }
 
 impl Capture {
-    /// Returns it and the end to write to.
+    /// Returns a capture, and the end to write to.
     pub(super) fn open(number: u32, reactor: &Reactor) -> Result<(Self, OwnedFd), Errno> {
         let (pipe, writer) = ostler_sys::fd::pipe::pipe()?;
         rustix::io::ioctl_fionbio(&pipe, true)?;
@@ -40,10 +42,10 @@ impl Capture {
         Ok((Self { pipe, kept: Wiped::default() }, writer))
     }
 
-    /// Takes what is there. False = nothing more will come.
+    /// Reads the available output. Returns false at the end of file.
     fn read(&mut self) -> bool {
         for _ in 0..READS {
-            // What is too much is read as well, so that its writer never waits.
+            // Surplus output is read as well, so that its writer never blocks.
             let mut rest = Wiped::default();
             let got = if self.is_full() { rest.read_from(&self.pipe, SCRAP_BYTES) } else { self.kept.read_from(&self.pipe, MOST_BYTES) };
             match got {
@@ -56,14 +58,14 @@ impl Capture {
         true
     }
 
-    /// True if it wrote more than anybody wants.
+    /// Returns true if the command wrote more than is kept.
     fn is_full(&self) -> bool {
         self.kept.len() >= MOST_BYTES
     }
 
-    /// Takes everything that was written before it ended.
+    /// Takes everything that the command wrote before it exited.
     pub(super) fn finish(mut self, reactor: &Reactor) -> Wiped {
-        // A pipe holds little more than what is kept.
+        // A pipe holds little more than the bound.
         self.read();
         reactor.remove(&self.pipe);
         self.kept
@@ -107,7 +109,7 @@ mod tests {
         let reactor = Reactor::new().unwrap();
         let (capture, writer) = Capture::open(1, &reactor).unwrap();
         rustix::io::write(&writer, b"secret").unwrap();
-        // Something that it started may hold the other end.
+        // A process that the command started may have the other end open.
         assert_eq!(capture.finish(&reactor), *b"secret");
     }
 }

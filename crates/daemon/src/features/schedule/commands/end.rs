@@ -1,4 +1,4 @@
-//! End of a command: its exit, its timeout, and what it started.
+//! End of a command: its exit, its timeout, and the processes that it started.
 
 use std::path::Path;
 
@@ -11,11 +11,13 @@ use super::{Answer, Command, CommandEnd, Commands, Ctx, Output, Owner, PathBuf, 
 use crate::engine::Work;
 use crate::state::slots::processes::INC_MARK;
 
-/// Time until another look after SIGKILL: a process may have forked while it was being killed.
+/// Time until the next check after SIGKILL, because a process may have forked while it was being
+/// killed.
 const LOOK_AGAIN_MS: u64 = 20;
 
 impl Commands {
-    /// Calls it off: it is killed, and its owner gets [`Outcome::Cancelled`] when nothing of it is left.
+    /// Cancels a command. It is killed, and its owner gets [`Outcome::Cancelled`] when none of its
+    /// processes is left.
     pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: Owner) {
         let found = self.of(|command| command.owner == owner);
         if found.is_empty() {
@@ -25,12 +27,14 @@ impl Commands {
         found.into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled));
     }
 
-    /// Ends all commands of a slot that is gone, and whose number may be used again; nobody gets a report.
+    /// Kills all commands of a slot that is gone, whose number may be used again. No report is
+    /// sent.
     pub(super) fn end_all_of(&mut self, ctx: &mut Ctx, slot: u32) {
         for number in self.of(|command| command.spec.slot == slot) {
             if let Some(command) = self.all.get_mut(&number) {
                 command.owner = Owner::Nobody;
-                // Also where it ends already: for the next daemon it must not be the command of another instance of that number.
+                // This includes commands that are being killed. The next daemon must not take one
+                // for the command of another instance with that number.
                 ctx.state.journal.push(&command.record(number));
             }
             self.changed(ctx, number);
@@ -38,7 +42,7 @@ impl Commands {
         }
     }
 
-    /// Does what is due.
+    /// Does the work that is due for a command.
     pub(super) fn due(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get(&number) else { return };
         match command.stage {
@@ -48,7 +52,7 @@ impl Commands {
         }
     }
 
-    /// Decides that we end it, for this reason. The first one counts.
+    /// Decides to kill a command for this reason. The first reason counts.
     pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         if command.verdict.is_some() || matches!(command.stage, Stage::Ending { .. } | Stage::Over { .. }) {
@@ -58,13 +62,14 @@ impl Commands {
         ctx.state.journal.push(&command.record(number));
         let runs = matches!(command.stage, Stage::Runs(_));
         self.changed(ctx, number);
-        // What was sent but not answered is killed with the answer; what was not sent is not sent.
+        // If the keeper has not answered the order, the command is killed with the answer. An order
+        // that was not sent is dropped.
         if runs {
             self.kill(ctx, number);
         }
     }
 
-    /// Sends SIGKILL to all of it.
+    /// Sends SIGKILL to all its processes.
     pub(super) fn kill(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         let Stage::Runs(leader) = command.stage else { return };
@@ -73,10 +78,10 @@ impl Commands {
         self.sweep(ctx, number);
     }
 
-    /// Handles the end of its main process.
+    /// Handles the exit of its main process.
     pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::Ending) {
         let Some(command) = self.all.get_mut(&number) else {
-            // Reported already by a daemon that died before the keeper was told.
+            // A former daemon reported the exit, and died before it acknowledged it to the keeper.
             return ctx.outbox.effects.push(Work::Ack(key(number)));
         };
         let (Stage::Runs(leader) | Stage::Ending { leader, .. }) = command.stage else { return };
@@ -89,7 +94,7 @@ impl Commands {
         self.sweep(ctx, number);
     }
 
-    /// Kills what is left; when nothing is, it is over.
+    /// Kills the remaining processes. If none is left, the command is over.
     fn sweep(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         let Stage::Ending { leader, exited, .. } = command.stage else { return };
@@ -98,12 +103,12 @@ impl Commands {
         }
         let group = command.group.as_deref().map(Path::new);
         if let Some(group) = group {
-            // What could not be killed this way is killed one by one.
+            // Processes that this does not kill are killed one by one.
             let _ = cgroup::kill(group);
         }
         let left = family(ctx, leader.process(), &command.mark, group);
         for process in &left {
-            // It may have ended by itself meanwhile.
+            // It may have exited by itself since the table was read.
             let _ = process.signal(KILL);
         }
         if exited && left.is_empty() {
@@ -113,14 +118,15 @@ impl Commands {
         self.changed(ctx, number);
     }
 
-    /// Handles that nothing of it is left.
+    /// Handles that none of its processes is left.
     fn swept(&mut self, ctx: &mut Ctx, number: u32) {
         let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
         self.over(ctx, number, verdict);
         ctx.outbox.effects.push(Work::Ack(key(number)));
     }
 
-    /// Ends it: its owner will get the report. Until then it stays in the journal as it was: who is killed now leaves the report to the next daemon.
+    /// Completes a command, whose owner gets the report. Until then its journal record stays
+    /// unchanged. If the daemon is killed now, the next daemon sends the report.
     pub(super) fn over(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         command.stage = Stage::Over { leader: command.leader() };
@@ -141,7 +147,8 @@ impl Commands {
     }
 }
 
-/// True if it has ended, and there is no need to look at all processes for what it started.
+/// Returns true if the command has exited, and no search of all processes for its leftovers is
+/// needed.
 fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
     if !has_left_nothing_in_its_group(leader.pid) {
         return false;
@@ -149,7 +156,8 @@ fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
     match command.group.as_deref() {
         Some(group) => !cgroup::is_populated(Path::new(group)),
         None if command.spec.output == Output::Logs => false,
-        // Without cgroups the process table has to be read. Not for each of the many probes: a moment later, for all together.
+        // Without cgroups the process table has to be read. For the many probes that happens a
+        // moment later, once for all.
         None => {
             ctx.request(Request::EndLeftovers { leader, mark: command.mark.clone() });
             true
@@ -157,7 +165,7 @@ fn has_left_nothing(command: &Command, leader: ProcRef, ctx: &mut Ctx) -> bool {
     }
 }
 
-/// Processes that it started and that still run: by its mark, and by its cgroup.
+/// Returns the running processes that it started, by its mark and by its cgroup.
 fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<ProcRef> {
     let table = ProcTable::scan().knowing(ctx.own_children());
     let mut family: Vec<ProcRef> = table.tree(leader, INC_MARK, mark.as_bytes(), ctx.io.keeper.pid()).iter().map(Entry::process).collect();
@@ -166,7 +174,7 @@ fn family(ctx: &Ctx, leader: ProcRef, mark: &str, group: Option<&Path>) -> Vec<P
     family
 }
 
-/// True if the process group that it led is empty.
+/// Returns true if the process group that it led is empty.
 fn has_left_nothing_in_its_group(pid: i32) -> bool {
     ostler_sys::process::is_group_empty(pid)
 }

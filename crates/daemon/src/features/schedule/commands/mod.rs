@@ -1,18 +1,20 @@
-//! Commands: bounded programs that are run for an instance (hooks, health checks, values of secrets).
+//! Commands: bounded programs that run for an instance (hooks, health checks, values of secrets).
 //!
 //! # Theory of operation
 //!
-//! [`Request::Run`] journals the command and has the keeper start it: with the app's user, directory and environment, in a session,
-//! a process group and a cgroup of its own, with a mark of its own. It ends by itself, at its timeout, or when it is called off; then all
-//! that it started is killed, and only when nothing is left its owner gets the report ([`Answer::CommandEnded`]), once. The report and the end of
-//! the command's record are one journal write; the keeper forgets the exit after it.
+//! [`Request::Run`] journals the command, and the keeper starts it. It has the app's user,
+//! directory and environment, and its own session, process group, cgroup and mark. It ends by
+//! itself, at its timeout, or when it is cancelled. Then all processes that it started are killed.
+//! When none is left, its owner gets the report ([`Answer::CommandEnded`]), once. The report and
+//! the end of the command's record are one journal write. The keeper forgets the exit after it.
 //!
-//! A daemon that dies in between leaves the rest to the next one: a command that the keeper does not know was never started, and is started
-//! now; one that it knows goes on, or has ended. Where daemon and keeper were both killed, what still runs is watched on, and what does not is
-//! [`Outcome::Lost`]. A command whose output somebody wants to read is not continued: its first lines died with the daemon that read them, so
-//! it is killed and its owner gets `Lost`.
+//! If the daemon dies in between, the next one continues. If the keeper does not know a command, it
+//! was never started, and is started now. If the keeper knows it, it still runs or has exited. If
+//! daemon and keeper were both killed, the commands that still run are watched, and the others are
+//! [`Outcome::Lost`]. A command with captured output is not continued, because its first lines died
+//! with the former daemon. It is killed and its owner gets `Lost`.
 //!
-//! An incarnation is never 0, so a key with 0 in that place is a command's.
+//! An incarnation is never 0, so a key with 0 in its incarnation field belongs to a command.
 
 mod capture;
 mod end;
@@ -35,47 +37,48 @@ use crate::state::store::command::{CommandRecord, CommandSpec, Leader, Output, O
 use crate::state::store::{Record, Snapshot};
 use capture::Capture;
 
-/// One command under way.
+/// Command in progress.
 #[derive(Debug)]
 struct Command {
     owner: Owner,
     spec: CommandSpec,
-    /// Value of the variable by which its processes are recognised.
+    /// Value of the environment variable that identifies its processes.
     mark: String,
     /// Time at which it is killed.
     deadline_ms: u64,
     stage: Stage,
-    /// Outcome that we decided before it ended: it is being killed for that.
+    /// Outcome that the daemon decided before the command exited. It is being killed for that.
     verdict: Option<Outcome>,
     capture: Option<Capture>,
     /// Folder of its cgroup.
     group: Option<Box<str>>,
-    /// Sizes of the app's error and output log when it began.
+    /// Sizes of the app's error and output log at its start.
     log_start: (u64, u64),
 }
 
 /// Stage of a command.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Stage {
-    /// In the journal only.
+    /// The command is only in the journal.
     Asked,
-    /// The keeper was asked; it has not answered.
+    /// The order was sent to the keeper, which has not answered.
     Sent,
-    /// It runs.
+    /// The command runs.
     Runs(Leader),
-    /// Its main process has ended, or gets SIGKILL; what it started is looked for until nothing is left.
+    /// Its main process has exited, or gets SIGKILL. Processes that it started are searched until
+    /// none is left.
     Ending {
         leader: Leader,
-        /// Whether the main process has ended.
+        /// Whether the main process has exited.
         exited: bool,
-        /// Time of the next look.
+        /// Time of the next search.
         due_ms: u64,
     },
-    /// Nothing of it is left, and its owner is about to get the report.
+    /// None of its processes is left, and its owner is about to get the report.
     Over { leader: Option<Leader> },
 }
 
-/// All commands under way, by number.
+/// Commands in progress, by number.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
     all: BTreeMap<u32, Command>,
@@ -94,12 +97,12 @@ impl Commands {
         }
     }
 
-    /// Numbers of those for which this is true.
+    /// Returns the numbers of the commands that match.
     fn of(&self, is_one: impl Fn(&Command) -> bool) -> Vec<u32> {
         self.all.iter().filter(|(_, command)| is_one(command)).map(|(number, _)| *number).collect()
     }
 
-    /// Notes that one has come further, or is wanted no more: timer and context know.
+    /// Updates timer and context after a command has made progress or was cancelled.
     fn changed(&self, ctx: &mut Ctx, number: u32) {
         let command = self.all.get(&number);
         ctx.outbox.timers.set((Self::NAME, number.into()), command.and_then(Command::due_ms));
@@ -109,7 +112,8 @@ impl Commands {
         under_way.is_called_off = command.verdict.is_some();
     }
 
-    /// Forgets it: its owner has the report, and what that leads to is in the same write of the journal.
+    /// Forgets a command. Its owner has the report, whose effects are in the same write of the
+    /// journal.
     fn forget(&mut self, ctx: &mut Ctx, number: u32) {
         if self.all.remove(&number).is_some() {
             ctx.state.journal.push(&Record::CommandOver { number });
@@ -144,7 +148,7 @@ impl Command {
     fn due_ms(&self) -> Option<u64> {
         match self.stage {
             Stage::Asked | Stage::Over { .. } => None,
-            // The answer comes in any case, and it is killed then.
+            // The keeper's answer comes in any case, and the command is killed then.
             Stage::Sent if self.verdict.is_some() => None,
             Stage::Sent | Stage::Runs(_) => Some(self.deadline_ms),
             Stage::Ending { due_ms, .. } => Some(due_ms),
@@ -234,12 +238,12 @@ impl Commands {
     }
 }
 
-/// The keeper's key of a command.
+/// Returns the keeper's key of a command.
 fn key(number: u32) -> u64 {
     u64::from(number) << 32
 }
 
-/// The command that the keeper's key belongs to, if it is not an instance's.
+/// Returns the command that the keeper's key belongs to, if the key is not an instance's.
 fn number_of(key: u64) -> Option<u32> {
     (!crate::state::slots::is_of_instance(key)).then_some((key >> 32) as u32)
 }

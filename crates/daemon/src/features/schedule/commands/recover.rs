@@ -1,4 +1,4 @@
-//! Recovery of commands that a former daemon began, or for which a former keeper was asked.
+//! Recovery of commands that a former daemon began, or that were requested from a former keeper.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Command, CommandRecord, Commands, Ctx, Leader, Leaders, Output, Stag
 use crate::engine::Work;
 
 impl Commands {
-    /// Remembers them as the journal has them; what became of them is seen next.
+    /// Restores commands from the journal. Their state is found out next.
     pub(super) fn remember(&mut self, records: BTreeMap<u32, CommandRecord>) {
         for (number, record) in records {
             let CommandRecord { owner, spec, mark, deadline_ms, leader, verdict, group, log_start, .. } = record;
@@ -21,7 +21,7 @@ impl Commands {
         }
     }
 
-    /// Takes what the keeper has of them.
+    /// Compares the commands with the keeper's processes.
     pub(super) fn recover(&mut self, ctx: &mut Ctx, children: &[Child], leaders: &mut Leaders) {
         for (number, command) in &self.all {
             ctx.state.commands.add(*number, command.owner.clone(), &command.spec, &command.mark);
@@ -33,7 +33,7 @@ impl Commands {
             if !self.all.contains_key(&number) {
                 match child.ended {
                     Some(_) => ctx.outbox.effects.push(Work::Ack(child.key)),
-                    // The journal may be what is wrong: what runs is never killed for that.
+                    // The journal may be wrong, so a running process is never killed for that.
                     None => ctx.io.log.error(format_args!("process {} is of an unknown command and is left alone", child.pid)),
                 }
             }
@@ -41,7 +41,8 @@ impl Commands {
         for number in self.of(|_| true) {
             match found.get(&number) {
                 Some(child) => self.found(ctx, number, child),
-                // The order never reached the keeper, or could not be carried out and the answer is lost. Or that keeper was killed, too.
+                // The order never reached the keeper, or it failed and the answer is lost. Or that
+                // keeper was killed, too.
                 None => self.adopt(ctx, number, leaders),
             }
         }
@@ -67,18 +68,19 @@ impl Commands {
         match command.stage {
             Stage::Asked | Stage::Sent => {
                 command.stage = Stage::Asked;
-                // It is opened again with the next order.
+                // The next order opens it again.
                 command.capture = None;
                 ctx.outbox.effects.push(Work::Feature(Self::NAME, number.into()));
                 self.changed(ctx, number);
             }
-            // It ran under a keeper that was killed, too.
+            // The command ran under a keeper that was killed, too.
             Stage::Runs(_) | Stage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
             Stage::Over { .. } => {}
         }
     }
 
-    /// Adopts what still runs after daemon and keeper were killed: the new keeper watches it.
+    /// Adopts a command that still runs after daemon and keeper were killed. The new keeper watches
+    /// it.
     fn adopt(&mut self, ctx: &mut Ctx, number: u32, leaders: &mut Leaders) {
         match self.survivor(number, leaders) {
             Some(process) => {
@@ -89,12 +91,13 @@ impl Commands {
         }
     }
 
-    /// Processes that a new keeper has to watch, after the keeper was killed.
+    /// Returns the processes that a new keeper has to watch, after the former was killed.
     pub(super) fn surviving(&self, leaders: &mut Leaders) -> Vec<(u64, ProcRef)> {
         self.all.keys().filter_map(|number| Some((key(*number), self.survivor(*number, leaders)?))).collect()
     }
 
-    /// Goes on behind a new keeper, which watches these; what the old one was asked for and did not do is asked for again.
+    /// Continues with a new keeper, which watches these processes. Orders that the old keeper did
+    /// not carry out are repeated.
     pub(super) fn go_on_behind(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
         for number in self.of(|_| true) {
             match survivors.iter().find(|(survivor, _)| *survivor == key(number)) {

@@ -30,7 +30,7 @@ impl Commands {
         ctx.outbox.effects.push(Work::Feature(Self::NAME, number.into()));
     }
 
-    /// Sends it to the keeper: the journal has it, now it may begin.
+    /// Sends the order to the keeper, because the journal has the command now.
     pub(super) fn send(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         if command.stage != Stage::Asked {
@@ -50,7 +50,7 @@ impl Commands {
         ctx.outbox.children.push(child);
     }
 
-    /// Notes that the keeper was asked: the journal gets the begin of its lines, and its cgroup.
+    /// Records that the order was sent. The journal gets the start of its lines, and its cgroup.
     pub(super) fn sent(&mut self, ctx: &mut Ctx, number: u32, group: Option<&str>, log_start: (u64, u64)) {
         let Some(command) = self.all.get_mut(&number) else { return };
         (command.stage, command.group, command.log_start) = (Stage::Sent, group.map(Into::into), log_start);
@@ -58,7 +58,7 @@ impl Commands {
         self.changed(ctx, number);
     }
 
-    /// Handles that the keeper has started it.
+    /// Handles that the keeper has started the command.
     pub(super) fn spawned(&mut self, ctx: &mut Ctx, number: u32, leader: Leader) {
         let Some(command) = self.all.get_mut(&number).filter(|command| command.stage == Stage::Sent) else { return };
         command.stage = Stage::Runs(leader);
@@ -70,7 +70,7 @@ impl Commands {
         }
     }
 
-    /// Handles that it could not be started.
+    /// Handles that the command could not be started.
     pub(super) fn not_spawned(&mut self, ctx: &mut Ctx, number: u32, step: &str, errno: i32) {
         let Some(command) = self.all.get(&number) else { return };
         let verdict = command.verdict.clone();
@@ -86,7 +86,7 @@ impl Commands {
     }
 }
 
-/// The step and why it failed, in words.
+/// Returns the step and its error as text.
 fn in_words(step: &str, errno: i32) -> String {
     if errno == 0 { step.to_owned() } else { format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
 }

@@ -1,4 +1,5 @@
-//! Commands over a played context: what is journaled before what, and who gets the report when.
+//! Commands over a played context: the order of journal writes and effects, and the reports to
+//! owners.
 
 use std::os::unix::process::CommandExt;
 
@@ -10,7 +11,7 @@ use ostler_sys::Ending;
 use super::*;
 use crate::engine::{Input, Played, Work, reacts};
 
-/// None of any process.
+/// Pid of no process.
 const NOBODY: i32 = i32::MAX - 1;
 
 fn owner(slot: u32) -> Owner {
@@ -28,7 +29,7 @@ fn played() -> (Played, Commands, u32) {
     (played, Commands::default(), id)
 }
 
-/// One that was asked for, and what the journal has of it.
+/// Returns a requested command, and its bytes in the journal.
 fn asked(output: Output) -> (Played, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id) = played();
     let rest = commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, output) });
@@ -37,7 +38,7 @@ fn asked(output: Output) -> (Played, Commands, u32, Vec<u8>) {
     (played, commands, id, bytes)
 }
 
-/// One that runs.
+/// Returns a command that runs.
 fn running(output: Output, pid: i32) -> (Played, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id, mut bytes) = asked(output);
     let asked = played.ctx.outbox.children.pop().expect("the keeper is to be asked");
@@ -48,7 +49,7 @@ fn running(output: Output, pid: i32) -> (Played, Commands, u32, Vec<u8>) {
     (played, commands, id, bytes)
 }
 
-/// Does what the journal allows, and gives what was written.
+/// Performs the effects that the journal releases, and returns the written bytes.
 fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
     let (work, bytes) = played.written();
     for work in work {
@@ -60,7 +61,7 @@ fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
     bytes
 }
 
-/// The end of the only one, as its owner gets it.
+/// Returns the end of the only command, as its owner gets it.
 fn told(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
     let mut queued = played.queued();
     let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
@@ -69,7 +70,7 @@ fn told(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
     (end.owner, end.report.outcome)
 }
 
-/// The next daemon, which has read these records.
+/// Returns the next daemon, which has read these records.
 fn next_daemon(bytes: &[u8], children: &[Child]) -> (Played, Commands) {
     let (mut played, mut commands, _) = played();
     commands.restore(&mut Snapshot::read(bytes).0);
@@ -84,7 +85,7 @@ fn it_is_known_until_its_owner_was_told() {
     assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
     let (work, written) = played.written();
     bytes.extend(written);
-    // Killed now, the next daemon reports.
+    // If the daemon is killed now, the next one reports.
     assert_eq!(Snapshot::read(&bytes).0.commands.len(), 1);
     assert!(matches!(work[..], [Work::Ack(acked)] if acked == key(1)), "{work:?}");
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
@@ -117,7 +118,7 @@ fn one_that_is_called_off_in_time_never_begins() {
     perform(&mut played, &mut commands);
     assert!(played.ctx.outbox.children.is_empty());
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
-    // There is none any more: who asks gets a report all the same.
+    // The command is gone already; the requester gets a report all the same.
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
 }
@@ -160,7 +161,7 @@ fn what_nobody_wants_to_read_ends_it() {
     let writer = played.ctx.outbox.children.pop().unwrap().out.expect("its output is wanted");
     let writing = std::thread::spawn(move || rustix::io::write(&writer, &[b'x'; capture::MOST_BYTES]).map(drop));
     played.wait(&mut commands, |commands, _| commands.all.values().all(|command| command.verdict == Some(Outcome::Cancelled)));
-    // Its pipe holds less than what it writes: whoever reads goes on until it is done.
+    // The pipe holds less than the writer writes, so the daemon must read until the writer is done.
     writing.join().unwrap().unwrap();
 }
 
@@ -193,7 +194,7 @@ fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
     let (mut played, mut commands) = next_daemon(&bytes, &[child(Some(ended))]);
     let (_, outcome) = told(&mut played, &mut commands);
     assert_eq!(outcome, Outcome::Code(5));
-    // Both were killed, and it is gone.
+    // Both were killed, and the command is gone.
     let (mut played, mut commands) = next_daemon(&bytes, &[]);
     assert_eq!(told(&mut played, &mut commands).1, Outcome::Lost);
 }
@@ -217,7 +218,7 @@ fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
     commands.on_new_keeper(&mut played.ctx, &[]);
     perform(&mut played, &mut commands);
     assert_eq!(played.ctx.outbox.children.len(), 1);
-    // One that ran and is gone: nobody knows how it ended.
+    // The command ran and is gone, so its exit is unknown.
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_new_keeper(&mut played.ctx, &[]);
     assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Lost));

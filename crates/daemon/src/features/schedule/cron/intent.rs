@@ -10,11 +10,11 @@ use crate::state::store::Role;
 /// Meaning of an event for the schedule of its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScheduleIntent {
-    /// It is on, if the event was heeded.
+    /// The event turns the schedule on, unless the instance ignored the event.
     On,
-    /// It is off.
+    /// The event turns the schedule off.
     Off,
-    /// It stays.
+    /// The event does not affect the schedule.
     Same,
 }
 
@@ -56,8 +56,8 @@ impl Cron {
         }
     }
 
-    /// Restores the schedule of a saved slot. Where nothing was noted (PM2's list) a start switches it on. A service was just
-    /// started: only a job has missed something.
+    /// Restores the schedule of a saved slot. If the list has no schedule (PM2's list), the start
+    /// turns it on. A service was just started, so only a job may have missed a tick.
     pub(super) fn resume(&mut self, ctx: &mut Ctx, id: u32, saved: Option<Ticks>) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.spec().cron.is_some() {
@@ -68,7 +68,7 @@ impl Cron {
         }
     }
 
-    /// Disarms them.
+    /// Disarms the ticks of this slot.
     fn disarm(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if !slot.durable.ticks.disarm() {

@@ -1,14 +1,17 @@
-//! Restarts and jobs at given times: `ostler_core::cron` says which tick is next and what it does, this makes it happen.
+//! Restarts and jobs at given times. `ostler_core::cron` computes the next tick and its action;
+//! this module carries it out.
 //!
 //! # Theory of operation
 //!
-//! Each slot of an app with a schedule has [`Ticks`] in its journal record. They are armed by whatever starts the app and disarmed by a
-//! user's stop, so a stopped app stays stopped. One timer on the wall clock is set for the earliest tick of all; it also fires when
-//! somebody sets that clock, and then every next tick is settled anew. Nothing else ever wakes the daemon for a schedule, and where there
-//! is none there is no timer either.
+//! Each slot of an app with a schedule has [`Ticks`] in its journal record. Every start of the app
+//! arms them, and a user's stop disarms them, so a stopped app stays stopped. One timer on the wall
+//! clock is set for the earliest tick of all. It also fires if the clock is set, and then every
+//! next tick is computed again. No other timer wakes the daemon for a schedule. Without a schedule
+//! there is no timer.
 //!
-//! A tick and what it does to the instance are one journal write: a daemon that is killed in between has done both or neither, and the next
-//! one finds the tick due (or, after more than [`ostler_core::cron::LATE_MS`], missed).
+//! A tick and its action on the instance are one journal write. If the daemon is killed in between,
+//! it has done both or neither. The next daemon then finds the tick due (or, after more than
+//! [`ostler_core::cron::LATE_MS`], missed).
 
 mod intent;
 mod run;
@@ -25,37 +28,38 @@ use self::intent::ScheduleIntent;
 use crate::engine::{Ctx, InstanceStep, Key, Request};
 use crate::platform::reactor::Source;
 
-/// Difference from what the other clock lets expect at which the wall clock counts as set. (Slow corrections are slower than that
-/// from one look to the next.)
+/// Difference between the two clocks' advances from which the wall clock counts as set. (Slow
+/// corrections change less between two checks.)
 const SET_MS: i64 = 1000;
 
-/// All schedules together.
+/// State of all schedules.
 #[derive(Debug, Default)]
 pub(crate) struct Cron {
     timer: Option<WallTimer>,
-    /// Whether a next tick may be another one now.
+    /// Whether a next tick may have changed.
     is_stale: bool,
     /// Whether a tick did something that is not yet on disk.
     has_run: bool,
-    /// Lead of the wall clock over the other one at the last look.
+    /// Lead of the wall clock over the monotonic clock at the last check.
     ahead_ms: i64,
 }
 
 impl Cron {
     pub(crate) const NAME: &str = "cron";
 
-    /// True if somebody set the wall clock since the last look.
+    /// Returns true if the wall clock was set since the last check.
     fn was_set(&self, now: Now) -> bool {
         (ahead_ms(now) - self.ahead_ms).abs() > SET_MS
     }
 
-    /// Notes that a schedule was changed, or went.
+    /// Notes that a schedule was changed or removed.
     fn mark_stale(&mut self) {
         self.is_stale = true;
     }
 }
 
-/// The zone in which a pattern is meant. One that this machine does not know (any more) is its own.
+/// Returns the time zone of a pattern, or the machine's zone if this machine does not know the
+/// named zone.
 fn zone_of(cron: &CronSpec) -> TimeZone {
     cron.zone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system)
 }
@@ -64,20 +68,20 @@ fn ahead_ms(now: Now) -> i64 {
     now.wall_ms.cast_signed().saturating_sub(now.mono_ms.cast_signed())
 }
 
-/// Settles the next tick, and returns the one that was due.
+/// Computes the next tick, and returns the tick that was due.
 fn look(ticks: &mut Ticks, cron: &CronSpec, wall_ms: u64) -> Option<Tick> {
-    // A pattern that was taken once; in a journal of another version it may not be.
+    // The pattern was valid once. In the journal of another version it may not be.
     let schedule = Schedule::parse(&cron.pattern).ok()?;
     ticks.look(&schedule, &zone_of(cron), wall_ms, cron.catch_up)
 }
 
 impl Cron {
-    /// Looks for ticks that were due while there was no daemon.
+    /// Checks for ticks that were due while no daemon ran.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         self.look_at(ctx, |_, _| true);
     }
 
-    /// Looks at the clock where the kernel did not report that it was set.
+    /// Checks the clock, in case the kernel did not report that it was set.
     pub(crate) fn on_turn(&mut self, ctx: &mut Ctx) {
         if self.timer.is_some() && self.was_set(ctx.now) {
             self.look_at(ctx, |_, _| true);
@@ -120,7 +124,7 @@ impl Cron {
         ctx.outbox.timers.set(limit_of(id), None);
     }
 
-    /// Ends an attempt of a job that takes too long.
+    /// Stops an attempt of a job that takes too long.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         run::overrun(ctx, key as u32);
     }
@@ -131,7 +135,8 @@ impl Cron {
         }
     }
 
-    /// Runs what is on disk now: also after the death of daemon and keeper a run is not repeated.
+    /// Runs the ticks that are on disk now. A run is thus not repeated, even after the death of
+    /// daemon and keeper.
     pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, _events: &[Event]) {
         if std::mem::take(&mut self.has_run) {
             ctx.state.state_file.hurry();
@@ -139,13 +144,13 @@ impl Cron {
     }
 }
 
-/// The deadline of the present attempt of a job.
+/// Returns the key of the time limit of a job's present attempt.
 fn limit_of(id: u32) -> Key {
     (Cron::NAME, u64::from(id))
 }
 
 impl Cron {
-    /// Settles the next tick of these schedules, and runs what is due.
+    /// Computes the next tick of these schedules, and runs the due ones.
     fn look_at(&mut self, ctx: &mut Ctx, which: impl Fn(&Ticks, u64) -> bool) {
         let now = ctx.now;
         self.ahead_ms = ahead_ms(now);
@@ -196,7 +201,7 @@ impl Cron {
             }),
         };
         if let Err(error) = set {
-            // Out of descriptors, most likely: tried again with the next event.
+            // Most likely there is no free descriptor. The next event tries again.
             self.is_stale = true;
             ctx.io.log.error_once("cron", format_args!("cannot set a timer for schedules: {error}"));
         }

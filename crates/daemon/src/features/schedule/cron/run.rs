@@ -11,7 +11,7 @@ use crate::engine::{Ctx, Request};
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;
 
-/// The origin in the records of the app.
+/// Returns the origin in the records of the app.
 fn origin() -> Origin {
     Origin::policy(PolicyName::Cron)
 }
@@ -59,7 +59,7 @@ impl Cron {
         }
     }
 
-    /// Begins the run that waited for the end of another.
+    /// Starts the run that waited for the end of another.
     pub(super) fn begin_queued(ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.durable.ticks.queued && matches!(slot.durable.instance.state, State::Stopped | State::Errored) {
@@ -84,14 +84,15 @@ impl Cron {
     }
 }
 
-/// True for the instance with the lowest number of its app.
+/// Returns true for the instance with the lowest number of its app.
 fn is_first(slots: &Slots, slot: &Slot) -> bool {
     let lower =
         |other: &Slot| other.spec().key() == slot.spec().key() && other.durable.ticks.armed && other.durable.pm_id < slot.durable.pm_id;
     !slots.serving().any(lower)
 }
 
-/// Restarts an app. Where two processes can have its ports it is reloaded, so that nobody notices; everything else is restarted, as in PM2.
+/// Restarts an app. If two of its processes can share its ports, it is reloaded without a gap.
+/// Otherwise it is restarted, as in PM2.
 fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
     let gently = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| !slot.spec().is_job() && slot.spec().shares_its_ports());
     if ids.iter().all(gently) {
@@ -101,7 +102,7 @@ fn restart(ctx: &mut Ctx, app: String, ids: Vec<u32>) {
     }
 }
 
-/// Ends an attempt that has used up its time.
+/// Stops an attempt that has used up its time.
 pub(super) fn overrun(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     let (name, pm_id) = (slot.spec().name.clone(), slot.durable.pm_id);

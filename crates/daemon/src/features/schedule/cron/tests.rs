@@ -1,4 +1,4 @@
-//! Schedules over a played context: what a tick asks for, and what is on disk before it.
+//! Schedules over a played context: the requests of a tick, and the journal on disk before them.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{JobSpec, Overlap};
@@ -15,7 +15,8 @@ fn app(cron: CronSpec) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), cron: Some(Box::new(cron)), ..AppSpec::default() }
 }
 
-/// One that runs, with its ticks armed and the timer set; the clock stands at the beginning of a minute.
+/// Returns a running instance with armed ticks and a set timer. The clock is at the beginning of a
+/// minute.
 fn running(spec: AppSpec) -> (Played, Cron, u32) {
     let (mut played, mut cron) = (Played::new(&[Cron::NAME]), Cron::default());
     played.ctx.now.wall_ms -= played.ctx.now.wall_ms % MINUTE_MS;
@@ -27,7 +28,7 @@ fn running(spec: AppSpec) -> (Played, Cron, u32) {
     (played, cron, id)
 }
 
-/// Both clocks go on and the timer fires.
+/// Advances both clocks, and fires the timer.
 fn tick(played: &mut Played, cron: &mut Cron, after_ms: u64) -> Vec<Input> {
     played.pass(cron, after_ms);
     cron.on_ready(&mut played.ctx, 0, false);
@@ -75,7 +76,7 @@ fn a_missed_run_is_an_event_and_no_run() {
     let (mut played, mut cron, _) = running(app(CronSpec::job("0 * * * *".into(), JobSpec::default())));
     let due_ms = played.ctx.state.slots.iter().next().unwrap().durable.ticks.next_ms.unwrap();
     played.events();
-    // Nobody looked until long after.
+    // The daemon checks the clock only long after the tick.
     played.ctx.now.wall_ms = due_ms + 10 * MINUTE_MS;
     assert!(tick(&mut played, &mut cron, 0).is_empty());
     let events = played.events();
@@ -95,7 +96,7 @@ fn a_users_stop_ends_it() {
 fn a_clock_that_was_set_settles_every_tick_anew() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("0 3 * * *".into())));
     let next = played.ctx.state.slots.get(id).unwrap().durable.ticks.next_ms.unwrap();
-    // To just before the tick: without a look it would come a day late.
+    // The clock is set to just before the tick. Without a check, the tick would come a day late.
     played.ctx.now.wall_ms = next - 1000;
     cron.on_turn(&mut played.ctx);
     assert!(!cron.was_set(played.ctx.now));

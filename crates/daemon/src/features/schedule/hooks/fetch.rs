@@ -1,7 +1,8 @@
-//! Fetching of secrets that commands give, for a process that is about to be started.
+//! Fetch of secrets that commands return, for a process that is about to be started.
 //!
-//! What they give is in the memory of this daemon until the process is asked for or the start is called off, and dies with the daemon: the
-//! next one asks again. The journal knows which commands run, so it also knows that the hook before them is done.
+//! The values are in the memory of this daemon until the process is requested or the start is
+//! cancelled. They die with the daemon, and the next one runs the commands again. The journal has
+//! the running commands, so it also shows that the hook before them is done.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ use crate::state::slots::Slot;
 /// Most commands of a process that run at the same time.
 const AT_ONCE: usize = 8;
 
-/// Fetches under way, by slot and number of the process to be.
+/// Fetches in progress, by slot and incarnation of the future process.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
     all: BTreeMap<(u32, u32), Fetch>,
@@ -28,12 +29,12 @@ pub(super) struct Fetches {
 #[derive(Debug, Default)]
 struct Fetch {
     values: Values,
-    /// Variables whose commands were asked for and have not ended.
+    /// Variables whose commands were requested and have not ended.
     asked: BTreeSet<String>,
     failure: Option<Failure>,
 }
 
-/// Reason why there is no start, and what the command wrote to the app's error log.
+/// Reason why the start fails, and the command's output in the app's error log.
 #[derive(Debug)]
 struct Failure {
     why: String,
@@ -41,19 +42,19 @@ struct Failure {
 }
 
 impl Fetches {
-    /// The values for a process that is started now. They are forgotten here.
+    /// Takes the values for a process that is started now, and forgets them.
     pub(super) fn take(&mut self, slot: u32, inc: u32) -> Values {
         self.all.remove(&(slot, inc)).unwrap_or_default().values
     }
 
-    /// Forgets values for a process that is not started after all.
+    /// Forgets the values if the process is not started after all.
     pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
         if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
             self.all.remove(&(slot.durable.id, inc));
         }
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     #[cfg(test)]
     pub(super) fn values(&self) -> usize {
         self.all.values().map(|fetch| fetch.values.iter().count()).sum()
@@ -65,7 +66,7 @@ impl Fetches {
     }
 }
 
-/// Variables of an app whose values commands give.
+/// Returns the variables of an app whose values come from commands.
 fn commands(slot: &Slot) -> impl Iterator<Item = (&String, &Command, u64)> {
     slot.spec().secrets.iter().filter_map(|(name, source)| match source {
         SecretSource::Command { command, timeout_ms } => Some((name, command, *timeout_ms)),
@@ -73,13 +74,14 @@ fn commands(slot: &Slot) -> impl Iterator<Item = (&String, &Command, u64)> {
     })
 }
 
-/// True if commands are to be asked before a start of this slot.
+/// Returns true if commands must run before a start of this slot.
 pub(super) fn needs_commands(slot: &Slot) -> bool {
     commands(slot).next().is_some()
 }
 
 impl Hooks {
-    /// True if a former daemon was asking commands for this process: what is before them is done. What it asked for is known from here on.
+    /// Returns true if a former daemon was running commands for this process. The hook before them
+    /// is then done, and the running commands are recorded here.
     pub(super) fn was_at_secrets(&mut self, ctx: &Ctx, id: u32, inc: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
         let asked: BTreeSet<String> = ctx
@@ -98,7 +100,7 @@ impl Hooks {
         was_at
     }
 
-    /// Asks for what is missing, and reports when everything is there, or will not be.
+    /// Requests the missing values. Reports when all values are there, or one has failed.
     pub(super) fn fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return self.fetches.forget(id) };
         if slot.durable.instance.hook() != Some((inc, Hook::PreStart)) {
@@ -124,7 +126,7 @@ impl Hooks {
         runs.into_iter().for_each(|run| ctx.request(run));
     }
 
-    /// Ends a fetch: it comes to no start.
+    /// Stops a fetch that leads to no start.
     fn end_fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32, is_called_off: bool) {
         let failure = self.fetches.all.remove(&(id, inc)).and_then(|fetch| fetch.failure);
         match failure.filter(|_| !is_called_off) {
@@ -136,20 +138,20 @@ impl Hooks {
         }
     }
 
-    /// Calls off commands that are asked for this process. False where there are none.
+    /// Cancels the running commands for this process. Returns false if none runs.
     pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
         let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.asked).filter(|asked| !asked.is_empty());
         asked.into_iter().flatten().for_each(|name| ctx.request(Request::CallOff(owner(id, inc, name))));
         asked.is_some()
     }
 
-    /// Takes the end of a command.
+    /// Handles the end of a command.
     pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
-        // Of a start that is given up already.
+        // Otherwise the start was already given up.
         let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
         fetch.asked.remove(name);
         match given(&report.outcome, &report.output) {
-            // Its answer died with the daemon that listened: it is asked again.
+            // The output died with the former daemon, so the command runs again.
             None => {}
             Some(Ok(value)) => fetch.values.insert(name, value),
             Some(Err(why)) => {
@@ -164,12 +166,12 @@ impl Hooks {
     }
 }
 
-/// The value, or why there is none; never the value in it. `None` = unknown.
+/// Returns the value, or the reason for its lack, which never contains the value. `None` = unknown.
 fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
     let bad = |bad: BadSecret| format!("what its command wrote {bad}");
     match outcome {
         Outcome::Lost => None,
-        // It was ended for that.
+        // The command was killed for that.
         _ if output.len() > MAX_BYTES + 2 => Some(Err(bad(BadSecret::TooLong))),
         Outcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
         failed => Some(Err(format!("its command {failed}"))),

@@ -1,13 +1,16 @@
-//! Hooks: the commands of an app at fixed points of an instance's life, and those that give secrets before a start.
+//! Hooks: the commands of an app at fixed points of an instance's life, and the commands that
+//! return secrets before a start.
 //!
 //! # Theory of operation
 //!
-//! The state machine says when ([`Effect::Hook`]), and when it has no more use for one ([`Effect::CancelHook`]). A hook is asked for as a
-//! command ([`Request::Run`]) before the step that wants it is in the journal, so both are in the same write. Its end is dispatched to the state
-//! machine ([`Event::HookDone`]), once. One after a crash runs beside everything else: nobody waits for it, and it is called off when the
-//! app is to end.
+//! The state machine requests a hook ([`Effect::Hook`]), and cancels it if it needs it no more
+//! ([`Effect::CancelHook`]). The hook is requested as a command ([`Request::Run`]) before its step
+//! is in the journal, so both are in the same write. Its end is dispatched to the state machine
+//! ([`Event::HookDone`]), once. A hook after a crash runs beside everything else. It delays
+//! nothing, and is cancelled when the app stops.
 //!
-//! What comes before a start is one turn of two parts: `pre_start`, then the commands that give secrets ([`fetch`]).
+//! Before a start, two parts run one after the other: `pre_start`, then the commands that return
+//! secrets ([`fetch`]).
 
 mod fetch;
 #[cfg(test)]
@@ -29,9 +32,10 @@ use fetch::{Fetches, needs_commands};
 #[derive(Debug, Default)]
 pub(crate) struct Hooks {
     fetches: Fetches,
-    /// Slots whose hook of a crash runs, and the process that crashed.
+    /// Slots whose crash hook runs, and the process that crashed.
     crashed: BTreeMap<u32, u32>,
-    /// Last lines of a command over which a start fails, until the record of that start is there: by slot and number of the process.
+    /// Last lines of a command that makes a start fail, until that start has its record; by slot
+    /// and incarnation.
     last_lines: BTreeMap<(u32, u32), Vec<String>>,
 }
 
@@ -89,11 +93,11 @@ impl Hooks {
 impl Hooks {
     pub(crate) const NAME: &str = "hooks";
 
-    /// Begins a hook that the state machine asks for.
+    /// Starts a hook that the state machine requests.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(described) = slot.spec().hooks.get(hook) else {
-            // Its turn is for something else only, or another description came in between.
+            // The start only needs the secrets, or another description came in between.
             return self.done(ctx, id, inc, hook, Outcome::Code(0));
         };
         let spec = CommandSpec {
@@ -113,7 +117,7 @@ impl Hooks {
         ctx.request(Request::Run { owner: Owner::Hook { slot: id, inc, hook }, spec: Box::new(spec) });
     }
 
-    /// Calls off a hook for which the state machine has no more use. Its end is dispatched all the same.
+    /// Cancels a hook that the state machine no longer needs. Its end is dispatched all the same.
     fn call_off(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook) {
         if hook == Hook::PreStart && self.call_off_fetch(ctx, id, inc) {
             return;
@@ -121,14 +125,14 @@ impl Hooks {
         ctx.request(Request::CallOff(Owner::Hook { slot: id, inc, hook }));
     }
 
-    /// Ends what runs only beside an app that is to end.
+    /// Cancels the crash hook of an app that stops.
     fn call_off_on_crash(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(inc) = self.crashed.get(&id) {
             ctx.request(Request::CallOff(Owner::Hook { slot: id, inc: *inc, hook: Hook::OnCrash }));
         }
     }
 
-    /// Takes the end of a hook.
+    /// Handles the end of a hook.
     fn ended(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, report: &Report) {
         if hook == Hook::OnCrash {
             self.crashed.remove(&id);
@@ -138,7 +142,7 @@ impl Hooks {
         self.done(ctx, id, inc, hook, report.outcome.clone());
     }
 
-    /// Dispatches the end to the state machine, unless what belongs to the same point comes first.
+    /// Dispatches the end to the state machine, unless the secrets of the same start come first.
     fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
         let slot = ctx.state.slots.get(id);
         let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
@@ -151,14 +155,14 @@ impl Hooks {
         }
     }
 
-    /// Keeps lines for the record of a start that fails with the next step of this slot.
+    /// Keeps lines for the record of a start that will fail with the next step of this slot.
     fn keep_last_lines(&mut self, id: u32, inc: u32, last_lines: &[String]) {
         if !last_lines.is_empty() {
             self.last_lines.insert((id, inc), last_lines.to_vec());
         }
     }
 
-    /// Adds what was written meanwhile to the record of a start that failed.
+    /// Adds the command's lines to the record of a start that failed.
     fn add_last_lines(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(last_lines) = self.last_lines.remove(&(id, inc)) else { return };
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
@@ -169,7 +173,8 @@ impl Hooks {
         }
     }
 
-    /// Goes on after a restart of the daemon: nobody waits for a hook that is not there.
+    /// Continues after a restart of the daemon. An instance must not wait for a hook that does not
+    /// run.
     fn go_on(&mut self, ctx: &mut Ctx) {
         let crashed = ctx.state.commands.iter().filter_map(|command| match command.owner {
             Owner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
@@ -205,7 +210,7 @@ fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
     ctx.io.log.error(format_args!("App [{name}:{pm_id}] {hook} {outcome}"));
 }
 
-/// Variables of a hook about the instance that it runs for.
+/// Returns the variables of a hook about the instance that it runs for.
 fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
     let instance = &slot.durable.instance;
     let mut vars = IndexMap::new();
@@ -231,7 +236,7 @@ fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
     vars
 }
 
-/// The continuation after the end of its process.
+/// Returns the word for the next state after its process has exited.
 fn coming(slot: &Slot) -> &'static str {
     let next = match slot.durable.instance.state {
         State::Stopping { next, .. } | State::Clearing { next, .. } => next,

@@ -1,4 +1,4 @@
-//! Hooks over a played context: what a step asks for, and what its end leads to.
+//! Hooks over a played context: the requests of a step, and the effects of a hook's end.
 
 use ostler_core::app::AppSpec;
 use ostler_core::app::hooks::HookSpec;
@@ -28,7 +28,7 @@ fn with(hook: Hook) -> AppSpec {
     spec
 }
 
-/// An app with so many secrets that commands give.
+/// Returns an app with this many secrets that come from commands.
 fn with_secrets(count: usize) -> AppSpec {
     let source = |n: usize| SecretSource::Command { command: Command::shell(format!("pass {n}")), timeout_ms: 100 };
     AppSpec { secrets: (0..count).map(|n| (format!("S{n:02}"), source(n))).collect(), ..app() }
@@ -40,7 +40,7 @@ fn played(spec: AppSpec) -> (Played, Hooks, u32) {
     (played, Hooks::default(), id)
 }
 
-/// Owners of what was asked to be run and to be called off, and events: what was put into the queue.
+/// Queued requests and events: owners of commands to run and to cancel, and events.
 #[derive(Debug, Default)]
 struct Asked {
     run: Vec<Owner>,
@@ -61,7 +61,7 @@ fn asked(played: &mut Played) -> Asked {
     asked
 }
 
-/// Ends a command; its owner gets the report.
+/// Completes a command; its owner gets the report.
 fn ends(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome, output: &[u8]) {
     let report = Report { outcome, output: Wiped::from(output), last_lines: vec!["why".into()] };
     let end = CommandEnd { number: None, slot: None, owner: owner.clone(), report };
@@ -148,7 +148,7 @@ fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
         let owner = run.remove(0);
         ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"v4lue\n");
         if run.len() == 7 && hooks_values(&hooks) == 1 {
-            // Nobody knows what came of this one: it is asked again.
+            // The result of this command is unknown, so it runs again.
             let lost = run.remove(0);
             ends(&mut played, &mut hooks, &lost, Outcome::Lost, b"v4l");
         }
@@ -194,7 +194,7 @@ fn values_for_a_start_that_is_called_off_are_forgotten() {
     ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
     ends(&mut played, &mut hooks, &run[1], Outcome::Code(0), b"v4lue");
     let mut events = asked(&mut played).events;
-    // The stop was faster.
+    // The stop came first.
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     played.dispatch(&mut hooks, id, events.remove(0));
     assert!(matches!(state(&played, id), State::Stopped));
@@ -237,7 +237,7 @@ fn after_a_restart_what_runs_is_waited_for() {
     }
     let mut next = Hooks::default();
     next.on_boot(&mut played.ctx);
-    // There is no room for the last one, and the others are under way.
+    // The last command has no room, because the others are still running.
     assert!(played.queued().is_empty());
     ends(&mut played, &mut next, &run[0], Outcome::Lost, b"");
     assert_eq!(asked(&mut played).run, run[..1]);

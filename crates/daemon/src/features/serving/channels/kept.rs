@@ -1,4 +1,4 @@
-//! Facts that an app sends about itself and that are kept: metrics, actions, options.
+//! Facts that an app reports about itself and that are kept: metrics, actions, options.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ const MAX_ENTRIES: usize = 1000;
 /// Memory of a value beyond its text: `[0,0,0]`.
 const VALUE_BYTES: usize = 8;
 
-/// The budget with what is there already.
+/// Returns the budget, less the present entries.
 pub(super) fn of(axm: &Axm) -> Kept {
     let mut kept = Kept::default();
     let maps = [&axm.monitor, &axm.options];
@@ -23,7 +23,7 @@ pub(super) fn of(axm: &Axm) -> Kept {
     kept
 }
 
-/// Takes over entries, as far as there is room. True if there was for all.
+/// Takes over entries, as far as there is room. Returns true if there was room for all.
 pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, kept: &mut Kept) -> bool {
     let mut all = true;
     for (name, value) in said {
@@ -37,7 +37,7 @@ pub(super) fn merge(known: &mut Map<String, Value>, said: &Map<String, Value>, k
     all
 }
 
-/// Adds an action, if it is new and there is room. True if there was.
+/// Adds an action, if it is new and there is room. Returns true if there was room.
 pub(super) fn add(known: &mut Vec<Value>, action: &Map<String, Value>, kept: &mut Kept) -> bool {
     if known.iter().any(|known| known.get("action_name") == action.get("action_name")) {
         return true;
@@ -62,7 +62,7 @@ fn size_of(value: &Value) -> usize {
         }
     }
     let mut text = Count(0);
-    // What was parsed can be written, and counting does not fail.
+    // A parsed value can always be written, and the counter cannot fail.
     let _ = serde_json::to_writer(&mut text, value);
     text.0 + VALUE_BYTES * values_in(value)
 }
@@ -91,7 +91,7 @@ mod tests {
         assert!(merge(&mut known, &map(json!({"a": {"value": 1}, "b": "x".repeat(60_000)})), &mut kept));
         assert!(!merge(&mut known, &map(json!({"c": "y".repeat(6000), "a": {"value": 2}})), &mut kept));
         assert_eq!((known.len(), &known["a"]), (2, &json!({"value": 2})));
-        // Less of one makes room for another.
+        // Less memory for one value makes room for another.
         assert!(merge(&mut known, &map(json!({"b": 0, "c": "y".repeat(6000)})), &mut kept));
         let again = of(&Axm { monitor: known.clone(), ..Axm::default() });
         assert_eq!(again, kept);

@@ -1,13 +1,17 @@
-//! IPC channels of apps: read within budgets; what an app sends becomes messages for all features.
+//! IPC channels of apps. They are read within budgets, and each message of an app goes to all
+//! features.
 //!
 //! # Theory of operation
 //!
-//! A channel is read when it is ready: each line becomes an entry of the queue ([`Input::Message`]), so whoever makes something of it does
-//! so in its turn, and all of it before the journal is written. The lines stay in the socket until the channel is read the next time: a daemon
-//! that dies before it has journaled them leaves them to the next one. What a worker answers to a connection that it was handed is taken off
-//! its slot at once ([`ostler_proto::node::cluster`]): that is most of the traffic, changes nothing in the journal, and has no budget.
+//! A channel is read when it is ready. Each line becomes an entry of the queue
+//! ([`Input::Message`]). Features handle all entries before the journal is written. The lines stay
+//! in the socket until the channel is read the next time. If the daemon dies before it has
+//! journaled them, the next one reads them again. A worker's answers to connections that were
+//! handed to it are applied to its slot at once ([`ostler_proto::node::cluster`]). They are most of
+//! the traffic, change nothing in the journal, and have no budget.
 //!
-//! An app that sends too much is not read for a while (its channel is *muted*): then it waits, and nobody else does.
+//! If an app sends too much, its channel is not read for a while (it is *muted*). Only that app
+//! then has to wait.
 
 mod kept;
 #[cfg(test)]
@@ -28,25 +32,26 @@ use crate::platform::ipc::{Ipc, READER, held_name, key_of};
 use crate::state::slots::complaints::Topic;
 use crate::state::slots::split_key;
 
-/// Length that no version of Node reaches.
+/// Longest version that is accepted; no version of Node reaches it.
 const MAX_VERSION_BYTES: usize = 64;
 
-/// Bytes that are read of a channel at once.
+/// Bytes that one read of a channel takes.
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Most looks at the channel of an ended process: what it sent fits into far fewer, and a child that inherited the channel may go on writing.
+/// Most reads of an exited process's channel. Its messages fit into far fewer reads, but a child
+/// that inherited the channel may continue to write.
 const LOOKS_AT_END: u32 = 64;
 
 /// Reader of all channels.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
-    /// Buffer for what is read.
+    /// Buffer for reads.
     buffer: Vec<u8>,
-    /// Looks at the channel of a process that has ended.
+    /// Reads so far of the channel of an exited process.
     looks: u32,
 }
 
-/// One look at a channel.
+/// One read of a channel.
 struct Reading {
     id: u32,
     inc: u32,
@@ -54,21 +59,21 @@ struct Reading {
     /// Bytes that count for the budget.
     bytes: usize,
     lines: usize,
-    /// Whether there is something that has to be journaled before it is taken out of the socket.
+    /// Whether a line has to be journaled before it is taken out of the socket.
     remembers: bool,
-    /// Whether a worker has answered what becomes of a connection.
+    /// Whether a worker has answered a connection that was handed to it.
     has_answers: bool,
 }
 
 impl Channels {
     pub(crate) const NAME: &str = READER;
 
-    /// Time at which the channel of an instance is looked at again.
+    /// Time at which the muted channel of an instance is read again.
     fn unmuting(id: u32) -> Key {
         (Self::NAME, u64::from(id))
     }
 
-    /// Reads once. True if there may be more.
+    /// Reads once. Returns true if there may be more.
     fn read(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         self.buffer.resize(BUFFER_BYTES, 0);
         let Some(ipc) = channel(ctx, id) else { return false };
@@ -99,13 +104,14 @@ impl Channels {
 }
 
 impl Reading {
-    /// Takes a line. Whatever an app sends, null and nonsense included, is a value or nothing; it never harms anybody else.
+    /// Handles a line. Any line of an app, even null or nonsense, is a value or is ignored. It
+    /// never harms other apps.
     fn take(&mut self, ctx: &mut Ctx, line: &[u8]) {
         let Some(slot) = ctx.state.slots.get_mut(self.id) else { return };
         if let Some(answer) = cluster::answer(line)
             && slot.live.worker.own_mut().is_some_and(|worker| worker.take(answer))
         {
-            // There are no more of them than connections that were given to it.
+            // There are at most as many answers as connections that were handed to it.
             self.bytes = self.bytes.saturating_sub(line.len());
             if !self.has_answers && !slot.live.worker.answered.is_empty() {
                 self.has_answers = true;
@@ -121,19 +127,19 @@ impl Reading {
             return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are taken ({per_second} each second)"));
         }
         self.remembers = true;
-        // Bun marks Node's own messages with this byte.
+        // Bun prefixes Node's own messages with this byte.
         let line = line.strip_prefix(b"\x02").unwrap_or(line);
         if let Ok(value) = serde_json::from_slice(line) {
             ctx.outbox.queue.push_back(Input::Message(self.id, self.inc, classify(value)));
         }
     }
 
-    /// Decides what becomes of the channel when all lines are taken.
+    /// Decides how to continue with the channel when all lines are handled.
     fn settle(&self, ctx: &mut Ctx) {
         let (id, now_ms) = (self.id, self.now_ms);
         let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
         if !self.remembers {
-            // Nothing that the next daemon would have to know.
+            // The lines contain nothing for the next daemon.
             ipc.consume();
         }
         ipc.budget.read(self.bytes, self.lines, now_ms);
@@ -149,8 +155,8 @@ fn channel(ctx: &mut Ctx, id: u32) -> Option<&mut Ipc> {
     ctx.state.slots.get_mut(id)?.live.ipc.as_deref_mut()
 }
 
-/// Ends the channel: the app's end is closed, nothing more comes. Usually the process is about to end: the keeper's copy is dropped then, so that nothing
-/// delays its next start.
+/// Closes a channel whose other end the app has closed. Usually the process is about to exit. The
+/// keeper's copy is then dropped early, so that it does not delay the next start.
 fn end(ctx: &mut Ctx, id: u32) {
     if let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) {
         ipc.end(&ctx.io.reactor);
@@ -158,7 +164,8 @@ fn end(ctx: &mut Ctx, id: u32) {
     ctx.outbox.queue.push_back(Input::ChannelEnded(id));
 }
 
-/// Keeps what an app sends about itself, for lists, within its budget. It is not journaled: its size is the app's to choose.
+/// Keeps the facts that an app reports about itself, for lists, within its budget. They are not
+/// journaled, because the app chooses their size.
 fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
     let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     let Some(ipc) = slot.live.ipc.as_mut() else { return };
@@ -181,19 +188,20 @@ fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
     }
 }
 
-/// Both ends of a channel: ours, the app's.
+/// Returns both ends of a channel: ours, and the app's.
 fn pair() -> Result<(OwnedFd, OwnedFd), SpawnFailure> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|errno| SpawnFailure::new("socketpair", errno.raw_os_error()))
 }
 
-/// The channel's number in the process: 3, as scripts know it, unless that is a socket or the descriptor for the app's newline.
+/// Returns the channel's number in the process. It is 3, which scripts expect, unless that is a
+/// socket or the descriptor for the app's newline.
 fn number(spec: &AppSpec, proof: Option<&ReadyBy>) -> i32 {
     let first_free = FIRST_FD.saturating_add(i32::try_from(spec.listen.len()).unwrap_or(0));
     if proof == Some(&ReadyBy::Descriptor(first_free)) { first_free + 1 } else { first_free }
 }
 
-/// Closes the channel of a slot: nobody holds it any more.
+/// Closes the channel of a slot, including the keeper's copy.
 fn close(ctx: &mut Ctx, id: u32) {
     if let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.take()) {
         ctx.io.keeper.drop_held(&ipc.held_name());
@@ -206,7 +214,8 @@ impl Channels {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
         let (ours, theirs) = pair()?;
-        // Before the process is asked for: one that begins while we are killed is to find its channel whole.
+        // The keeper gets the channel before the process is requested. A process that starts while
+        // the daemon is killed thus has an intact channel.
         ctx.io.keeper.hold(&held_name(key), ours.as_fd());
         if let Some(former) = slot.live.ipc.take() {
             former.close(&ctx.io.reactor);
@@ -238,7 +247,7 @@ impl Channels {
         }
     }
 
-    /// A channel is readable, or has room again.
+    /// Handles a channel that is readable, or has room again.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, writable: bool) {
         let id = key as u32;
         let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
@@ -249,7 +258,7 @@ impl Channels {
         self.read(ctx, id);
     }
 
-    /// A channel that too much was read of is looked at again.
+    /// Reads a muted channel again.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (id, now_ms) = (key as u32, ctx.now.mono_ms);
         let Some(ipc) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.ipc.as_mut()) else { return };
@@ -258,9 +267,10 @@ impl Channels {
         }
     }
 
-    /// Reads what its process sent before its end.
+    /// Reads the messages that the process sent before it exited.
     pub(crate) fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
-        // A message that was read in this turn leaves the socket with the next read: the journal has to have it before.
+        // A message that was read in this turn leaves the socket with the next read, so it must be
+        // in the journal before that.
         let is_unwritten = self.looks == 0 && channel(ctx, id).is_some_and(|ipc| ipc.is_peeked());
         let goes_on = is_unwritten || (self.read(ctx, id) && self.looks < LOOKS_AT_END);
         self.looks = if goes_on { self.looks + 1 } else { 0 };
@@ -275,8 +285,9 @@ impl Channels {
                     slot.durable.learned.node_version = Some(version.clone());
                 }
             }
-            // The app sent a handle: it waits for the answer before anything else is sent. Nobody here wants the handle, and the
-            // kernel closes it when it is read without a place for it.
+            // The app sent a handle, and sends no further message until it is acknowledged. The
+            // daemon does not use the handle. The read has no place for it, so the kernel closes
+            // it.
             Message::Internal(message) if message.get("cmd").and_then(Value::as_str) == Some("NODE_HANDLE") => {
                 ctx.send(id, &json!({"cmd": "NODE_HANDLE_ACK"}), None);
             }
@@ -284,7 +295,7 @@ impl Channels {
         }
     }
 
-    /// Drops its channel with the process, and what it sent about itself.
+    /// Drops the channel with the process, and the facts that the process reported about itself.
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
         ctx.outbox.timers.set(Self::unmuting(id), None);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };

@@ -1,4 +1,5 @@
-//! Channels over a played context: what becomes of messages of apps, and when they are taken out of the socket.
+//! Channels over a played context: how messages of apps are handled, and when they leave the
+//! socket.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -12,7 +13,7 @@ use super::*;
 use crate::engine::{Played, reacts};
 use crate::state::slots::{Connection, Handed, Sending, Worker};
 
-/// An app with a channel: its process would be this incarnation.
+/// Incarnation of the app's process.
 const INC: u32 = 3;
 
 struct App {
@@ -37,7 +38,7 @@ impl App {
         self.theirs.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Reads the channel: what is in the queue then.
+    /// Reads the channel, and returns the queue after that.
     fn look(&mut self) -> Vec<Input> {
         self.channels.on_ready(&mut self.played.ctx, u64::from(self.id), false);
         self.played.queued()
@@ -48,7 +49,7 @@ impl App {
         self.look().into_iter().map(message).collect()
     }
 
-    /// Bytes that a next daemon would find.
+    /// Returns the number of bytes that a next daemon would find.
     fn left(&self) -> usize {
         let ipc = self.played.ctx.state.slots.get(self.id).unwrap().live.ipc.as_ref().unwrap();
         usize::try_from(rustix::io::ioctl_fionread(ipc.as_fd()).unwrap()).unwrap()
@@ -98,7 +99,7 @@ fn answers_go_to_the_slot_and_are_told_once_per_look() {
     assert!(matches!(&told[..], [Input::Capacity(_)]), "{told:?}");
     let answered: Vec<(u64, bool)> = app.worker().answered.iter().map(|(handed, accepted)| (handed.seq, *accepted)).collect();
     assert_eq!(answered, [(7, true), (8, false)]);
-    // Nobody waits for these: they are messages like any other, with a budget.
+    // These answer no connection, so they are messages like any other, with a budget.
     app.write(&format!("{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":true}}\n"));
     assert_eq!(app.messages().len(), 2);
 }
@@ -139,7 +140,7 @@ fn the_last_words_come_before_the_end() {
         assert!(!app.played.ctx.outbox.queue.is_empty());
         said.extend(app.played.queued());
     }
-    // Of what is not Node's own so much is taken at once.
+    // This many messages that are not Node's own are taken at once.
     assert_eq!(said.len() as u64, MESSAGES.burst);
     assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
@@ -210,7 +211,7 @@ fn a_process_gets_its_end_and_the_next_one_another() {
     channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
     assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
     assert_eq!(beside.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
-    // It could not be started, or it is deleted.
+    // The start failed, or the instance is deleted.
     channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
     assert_eq!(key(&app.played), None);
     channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut Beside::default()).unwrap();

@@ -1,19 +1,21 @@
-//! Abandoned listeners: the app has no use for them any more, because a new release listens elsewhere.
+//! Abandoned listeners: the app no longer uses them, because a new release listens elsewhere.
 //!
-//! A listener without a worker is usually one whose workers are about to come back, so it stays open. It is closed only if nobody wants
-//! it for a while in which all processes of the app run and listen to something else: clients are then refused, instead of waiting for
-//! ever.
+//! A listener without a worker stays open, because its workers usually return. It is closed if no
+//! worker wants it for a while in which all processes of the app run and listen elsewhere. Clients
+//! are then refused, instead of waiting without end.
 
 use ostler_core::lifecycle::{State, Wanted};
 
 use super::Cluster;
 use crate::engine::Ctx;
 
-/// Time for which it stays open in any case: an app's servers may begin one after the other.
+/// Time for which it stays open in any case, because an app's servers may start one after the
+/// other.
 const GRACE_MS: u64 = 10_000;
 
 impl Cluster {
-    /// Looks for listeners that have become useless: a worker of this app listens, or one that did is gone.
+    /// Schedules a check for abandoned listeners, after a worker of this app listens or a listening
+    /// one is gone.
     pub(super) fn look_for_abandoned(&mut self, ctx: &mut Ctx, app: &str) {
         if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(ctx, id, app)) {
             self.checks.insert(app.to_owned(), ctx.now.mono_ms + GRACE_MS);
@@ -21,7 +23,7 @@ impl Cluster {
         }
     }
 
-    /// Closes what is still useless.
+    /// Closes the listeners that are still abandoned.
     pub(super) fn close_abandoned(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let due: Vec<String> = self.checks.iter().filter(|(_, at)| **at <= now_ms).map(|(app, _)| app.clone()).collect();
@@ -33,7 +35,7 @@ impl Cluster {
                     && !(slot.durable.listening.is_empty() && slot.durable.served.is_empty())
             });
             if !settled {
-                // The next one that listens or ends asks again.
+                // The next worker that listens or exits causes another check.
                 continue;
             }
             let Some(spec) = ctx.state.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| std::rc::Rc::clone(&slot.app().spec))

@@ -1,4 +1,5 @@
-//! Sockets of another manager from which apps are moved: its workers and ours accept from the same queue, until its own have ended.
+//! Sockets of another manager from which apps are moved. Its workers and ours accept from the same
+//! queue, until its own have exited.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,12 +14,13 @@ use super::query::Query;
 #[derive(Debug)]
 pub(super) struct Lender {
     pub of: ProcRef,
-    /// The apps that come from there.
+    /// Apps that come from there.
     pub apps: BTreeSet<String>,
 }
 
 impl Lender {
-    /// Its socket for what a worker asks for, where that is TCP: of a unix socket it would remove the file when it closes it.
+    /// Returns its socket for a worker's query, if that is TCP. The other manager would remove the
+    /// file of a unix socket when it closes the socket.
     pub(super) fn socket(&self, app: &str, query: &Query) -> Option<OwnedFd> {
         if !self.apps.contains(app) || !query.is_tcp() || query.port == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! Making of listening sockets.
+//! Creation of listening sockets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,7 +15,7 @@ use crate::platform::rights::Rights;
 const IPV6_ONLY: u64 = 1;
 
 impl Query {
-    /// Makes the socket that was asked for: bound, listening, not blocking.
+    /// Makes the requested socket: bound, listening, not blocking.
     pub(super) fn open(&self, umask: u32) -> Result<OwnedFd, Errno> {
         self.rights.open_socket(|| self.open_as_it_is(umask))
     }
@@ -24,7 +24,7 @@ impl Query {
         match (self.kind, &self.address) {
             (Kind::Unix, Some(path)) => self.open_unix(path, umask),
             (Kind::Unix, None) => Err(Errno::INVAL),
-            // As Node: all addresses of both families, or of IPv4 where there is no IPv6.
+            // As in Node: all addresses of both families, or of IPv4 if the machine has no IPv6.
             (Kind::Tcp4, None) => self.open_ip(IpAddr::V6(Ipv6Addr::UNSPECIFIED)).or_else(|error| match error {
                 Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL => self.open_ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 other => Err(other),
@@ -35,8 +35,8 @@ impl Query {
         }
     }
 
-    /// Opens one of several sockets of a port. The first one finds out where; without this check another program that shares its ports
-    /// could be one of them.
+    /// Opens the first of several sockets of a port, which checks that the port is free. Without
+    /// this check, another program that shares its ports could own one of them.
     pub(super) fn open_first_shard(&self) -> Result<OwnedFd, Errno> {
         let probe = self.open(0)?;
         let address = bound_to(&probe)?;
@@ -79,7 +79,7 @@ impl Query {
             bind(&fd, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         } else {
             let place = short_address(Path::new(path))?;
-            // Its owner's alone until its mode is what was asked for.
+            // Only its owner can access the file until its mode is set.
             rustix::fs::fchmod(&fd, Mode::from_raw_mode(0o600))?;
             match bind(&fd, &place.address) {
                 Err(Errno::ADDRINUSE) if ostler_sys::net::socket::is_stale(&place.path, &place.address) => {
@@ -88,7 +88,8 @@ impl Query {
                 }
                 bound => bound?,
             }
-            // Not by the daemon's umask: who may connect is for the app to say.
+            // The mode does not depend on the daemon's umask, because the app decides who may
+            // connect.
             ostler_sys::net::socket::SocketFile::at(&place.path)?.set_mode(0o777 & !umask)?;
         }
         listen(&fd, self.backlog)?;
@@ -96,16 +97,16 @@ impl Query {
     }
 }
 
-/// An address of 108 bytes at most.
+/// Address of 108 bytes at most.
 struct Short {
     address: SocketAddrUnix,
-    /// The same as a path.
+    /// The same address as a path.
     path: PathBuf,
-    /// Folder through which it leads, if it has to be shortened.
+    /// Folder that shortens the path, if that is necessary.
     _folder: Option<OwnedFd>,
 }
 
-/// An address that means this path.
+/// Returns an address for this path.
 fn short_address(path: &Path) -> Result<Short, Errno> {
     if let Ok(address) = SocketAddrUnix::new(path) {
         return Ok(Short { address, path: path.to_owned(), _folder: None });
@@ -116,10 +117,12 @@ fn short_address(path: &Path) -> Result<Short, Errno> {
     Ok(Short { address: SocketAddrUnix::new(&path)?, path, _folder: Some(folder) })
 }
 
-/// Removes the file of a unix socket that is closed, if it is still this socket's, with the rights with which it was made.
+/// Removes the file of a unix socket that is closed, if the file still belongs to this socket. The
+/// rights are those with which it was made.
 pub(super) fn remove_file(key: &str, fd: &OwnedFd, rights: &Rights) {
     let Some(path) = super::query::path_of(key).filter(|path| path.starts_with('/')).map(Path::new) else { return };
-    // From here on it refuses. If somebody answers at that path it is another socket, which replaced this one.
+    // From here on the socket refuses connections. If the path still accepts them, another socket
+    // has replaced this one.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
     let remove = || {
         let place = short_address(path)?;
@@ -128,18 +131,18 @@ pub(super) fn remove_file(key: &str, fd: &OwnedFd, rights: &Rights) {
         }
         Ok(())
     };
-    // Somebody else may have removed it already.
+    // Another program may have removed it already.
     let _ = rights.act(remove);
 }
 
-/// The address of its server that Node shows the app; nothing for unix sockets.
+/// Returns the address of its server that Node shows to the app; `None` for unix sockets.
 pub(super) fn name_of(fd: &OwnedFd) -> Option<Value> {
     let address = bound_to(fd).ok()?;
     let family = if address.is_ipv6() { "IPv6" } else { "IPv4" };
     Some(json!({"address": address.ip().to_string(), "family": family, "port": address.port()}))
 }
 
-/// The address to which an internet socket is bound.
+/// Returns the address to which an internet socket is bound.
 pub(super) fn bound_to(fd: &OwnedFd) -> Result<SocketAddr, Errno> {
     SocketAddr::try_from(rustix::net::getsockname(fd)?)
 }

@@ -1,7 +1,8 @@
 //! Listening sockets of all apps.
 //!
-//! The keeper holds a copy of each under a name that says whose it is, so a fresh daemon finds them all, and with it the session ticket
-//! keys of TLS servers (in memory only: who has these keys can read what was recorded).
+//! The keeper holds a copy of each under a name that contains its owner, so a new daemon finds them
+//! all. The keeper also holds the session ticket keys of TLS servers. They are only in memory,
+//! because recorded traffic can be read with these keys.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,44 +19,48 @@ use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::state::slots::Connection;
 
-/// Most sockets of one app; more is not an app's ordinary behaviour.
+/// Most sockets of one app, far above the number that an ordinary app opens.
 const MAX_PER_APP: usize = 256;
 /// Most refused addresses of an app that are logged.
 const MAX_REFUSED: usize = 16;
-/// Longest data of a worker (its ticket keys) that is kept for the others.
+/// Longest data of a worker (its ticket keys) that is kept for the other workers.
 const MAX_DATA_BYTES: usize = 1024;
 
 /// Prefix of the names under which the keeper holds listening sockets.
 const HELD_PREFIX: &str = "listen:";
-/// Prefix of all of the names here.
+/// Prefix of all names in this file.
 pub(super) const PREFIX: &str = "listen";
-/// Prefix of the names under which the keeper holds the several sockets of a port.
+/// Prefix of the names under which the keeper holds the shards of a port.
 const SHARD_PREFIX: &str = "listen-lane:";
-/// Prefix of the names under which the keeper holds what belongs to them.
+/// Prefix of the names under which the keeper holds the data of listeners.
 const DATA_PREFIX: &str = "listen-data:";
 
-/// A listening socket. It belongs to the app and outlives workers and daemons: a connection waits, it is never refused.
+/// Listening socket. It belongs to the app and outlives workers and daemons, so a connection may
+/// wait but is never refused.
 #[derive(Debug)]
 pub(super) struct Listener {
-    /// Name under which the keeper holds it.
+    /// Name under which the keeper holds the listener.
     pub name: String,
-    /// Other apps that have it, too.
+    /// Other apps that share it.
     sharers: BTreeSet<String>,
     /// The socket.
     pub fd: Rc<OwnedFd>,
-    /// Shards: the sockets of one port, each with a queue of its own; the first is `fd`. None where there is but one.
+    /// Shards: the sockets of one port, each with its own queue. The first is `fd`. Empty if there
+    /// is only one socket.
     pub shards: Vec<Shard>,
-    /// Workers that are handed its connections.
+    /// Workers to which its connections are handed.
     pub turns: Turns,
-    /// Connections that were accepted and that nobody has now. Never more than were on their way to workers.
+    /// Connections that were accepted and that no worker has now. There are never more than were on
+    /// their way to workers.
     pub waiting: VecDeque<Connection>,
-    /// Whether every worker has refused the first of them.
+    /// Whether every worker has refused the first of these connections.
     pub refused: bool,
-    /// Number of the instance that got the last client that belonged to nobody.
+    /// Number of the instance that got the last client without an instance of its own.
     pub newcomer: Option<u32>,
-    /// Begin of the message that hands over a connection, and the last one's end.
+    /// Buffer for the message that hands over a connection: the constant start, and the end of the
+    /// last message.
     message: Vec<u8>,
-    /// Length of the begin.
+    /// Length of the constant start.
     message_start: usize,
     /// Data of the first worker for all others: session ticket keys.
     data: Option<(Value, OwnedFd)>,
@@ -64,28 +69,28 @@ pub(super) struct Listener {
     wake_ms: Option<u64>,
 }
 
-/// Shard of a listener. It is never closed before the others: what waits in its queue would be reset, and the kernel would
-/// count the others anew.
+/// Shard of a listener. It is never closed before the others. Otherwise the kernel would reset the
+/// connections in its queue, and renumber the others.
 #[derive(Debug)]
 pub(super) struct Shard {
     /// Number of the instances that accept from it: a worker and its replacement.
     pub index: u32,
     /// The socket.
     pub fd: Rc<OwnedFd>,
-    /// Whether somebody accepts from it, as the kernel was told.
+    /// Whether a worker accepts from it, as it was last set in the kernel.
     pub active: bool,
 }
 
-/// State of a listener until something happens.
+/// State of a listener until the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rest {
     /// Wait for a connection.
     Watch,
-    /// Wait for a connection, and look again at this time.
+    /// Wait for a connection, and check again at this time.
     WatchUntil(u64),
-    /// Nobody takes one before this time; they wait in the kernel's queue.
+    /// Accept no connection before this time. Connections wait in the kernel's queue.
     Until(u64),
-    /// Nobody takes one until something changes for a worker.
+    /// Accept no connection until a worker changes.
     UntilWorker,
 }
 
@@ -96,35 +101,36 @@ pub(super) struct Listeners {
     by_name: BTreeMap<String, u32>,
     next: u32,
     last_seq: u64,
-    /// Listeners to be looked at in this turn.
+    /// Listeners to be served in this turn.
     dirty: BTreeSet<u32>,
     /// Apps and addresses whose refusal was logged.
     refused: BTreeSet<String>,
 }
 
-/// The name of an app's listener. The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
+/// Returns the name of an app's listener. The length distinguishes app "a" with key "b:c" from app
+/// "a:b" with key "c".
 pub(super) fn held_name(app: &str, key: &str) -> String {
     format!("{HELD_PREFIX}{}:{app}:{key}", app.len())
 }
 
-/// Time at which a listener is looked at in any case.
+/// Time at which a listener is served in any case.
 fn wake(id: u32) -> Key {
     (Cluster::NAME, u64::from(id))
 }
 
-/// App and key of such a name.
+/// Returns app and key of such a name.
 fn split_name(name: &str) -> Option<(&str, &str)> {
     let (len, rest) = name.strip_prefix(HELD_PREFIX)?.split_once(':')?;
     let (app, rest) = rest.split_at_checked(len.parse().ok()?)?;
     Some((app, rest.strip_prefix(':')?))
 }
 
-/// The name of a shard: position, instances, and the name of its listener.
+/// Returns the name of a shard: position, instances, and the name of its listener.
 fn shard_name(position: usize, index: u32, name: &str) -> String {
     format!("{SHARD_PREFIX}{position}:{index}:{}", name.strip_prefix(HELD_PREFIX).unwrap_or(name))
 }
 
-/// Position, index and listener of such a name.
+/// Returns position, index and listener of such a name.
 fn split_shard_name(name: &str) -> Option<(usize, u32, String)> {
     let (position, rest) = name.strip_prefix(SHARD_PREFIX)?.split_once(':')?;
     let (index, rest) = rest.split_once(':')?;
@@ -136,12 +142,12 @@ fn data_name(name: &str) -> String {
 }
 
 impl Listeners {
-    /// Takes back what the keeper held while there was no daemon.
+    /// Takes back the descriptors that the keeper held while no daemon ran.
     pub(super) fn restore(&mut self, ctx: &mut Ctx, held: Vec<(String, OwnedFd)>) {
         let mut shards = Vec::new();
         let mut data = Vec::new();
         for (name, fd) in held {
-            // Of a daemon that closed it, and died before the keeper heard of that.
+            // A former daemon closed it, and died before it notified the keeper.
             if has_stopped(&fd) {
                 ctx.io.keeper.drop_held(&name);
             } else if let Some((app, key)) = split_name(&name) {
@@ -154,7 +160,8 @@ impl Listeners {
                 data.push((format!("{HELD_PREFIX}{listener}"), fd));
             }
         }
-        // By position: the kernel counts in the order in which they began to listen.
+        // Shards are sorted by position, because the kernel numbers them in the order in which they
+        // began to listen.
         shards.sort_by_key(|(_, position, ..)| *position);
         for (listener, position, index, fd) in shards {
             if let Some(listener) = self.named_mut(&listener).filter(|listener| listener.shards.len() == position) {
@@ -173,7 +180,7 @@ impl Listeners {
         self.by_name.get(name).and_then(|id| self.all.get_mut(id))
     }
 
-    /// Descriptors for a new keeper.
+    /// Returns the descriptors for a new keeper.
     pub(super) fn held(&self) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.all.values().flat_map(|listener| {
             let data = listener.data.as_ref().map(|(_, fd)| (data_name(&listener.name), fd.as_fd()));
@@ -205,7 +212,7 @@ impl Listeners {
         id
     }
 
-    /// A new socket of an app.
+    /// Adds a new socket of an app.
     pub(super) fn add(&mut self, ctx: &mut Ctx, app: &str, key: &str, fd: Rc<OwnedFd>) -> u32 {
         let name = held_name(app, key);
         ctx.io.keeper.hold_now(&name, fd.as_fd());
@@ -213,14 +220,14 @@ impl Listeners {
         self.insert(name, fd, begin_connection(key))
     }
 
-    /// Another socket of the same port, for the instances of this number.
+    /// Adds another socket of the same port, for the instances of this number.
     pub(super) fn add_shard(&mut self, ctx: &mut Ctx, id: u32, index: u32, fd: Rc<OwnedFd>) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         ctx.io.keeper.hold(&shard_name(listener.shards.len(), index, &listener.name), fd.as_fd());
         listener.shards.push(Shard { index, fd, active: false });
     }
 
-    /// True if this app may have another one.
+    /// Returns true if this app may have another listener.
     pub(super) fn has_room(&self, app: &str) -> bool {
         self.of_app(app).len() < MAX_PER_APP
     }
@@ -242,9 +249,11 @@ impl Listeners {
         self.all.get(&id)
     }
 
-    /// The next number of a message. They go on from the clock: an answer to a daemon that is no more must not look like one to us.
+    /// Returns the next number of a message. Numbers start from the clock, so an answer to a former
+    /// daemon does not match a message of this one.
     pub(super) fn next_seq(&mut self, now_ms: u64) -> u64 {
-        // Below 2^53 for 200 years without a reboot, and nobody hands over a million connections in a second.
+        // The number stays below 2^53 for 200 years without a reboot, because a machine hands over
+        // less than a million connections in a second.
         self.last_seq = (self.last_seq + 1).max(now_ms << 10);
         self.last_seq
     }
@@ -262,7 +271,8 @@ impl Listeners {
         listener.data.as_ref().map_or(Value::Null, |(value, _)| value.clone())
     }
 
-    /// Closes one. The file of a unix socket is removed with these rights; without any, because nobody knows whose it was, it stays.
+    /// Closes a listener. These rights remove the file of a unix socket. If its user is unknown,
+    /// there are no rights, and the file stays.
     pub(super) fn close(&mut self, ctx: &mut Ctx, id: u32, rights: Option<&Rights>) {
         let Some(listener) = self.all.remove(&id) else { return };
         self.by_name.remove(&listener.name);
@@ -272,7 +282,7 @@ impl Listeners {
         self.dirty.remove(&id);
         ctx.outbox.timers.set(wake(id), None);
         listener.watched.iter().for_each(|fd| ctx.io.reactor.remove(fd));
-        // Whoever is told that the app was stopped finds its port closed.
+        // A client that gets the answer to a stop finds the port closed.
         stop_listening(&listener.fd);
         listener.shards.iter().for_each(|shard| stop_listening(&shard.fd));
         ctx.io.keeper.drop_held(&listener.name);
@@ -285,38 +295,39 @@ impl Listeners {
         }
     }
 
-    /// True if an app may not have this address, and that is still to be logged. Of an app that asks for everything not without end.
+    /// Returns true if an app may not have this address and that is not logged yet. The number of
+    /// logged addresses per app is limited.
     pub(super) fn is_news(&mut self, app: &str, key: &str) -> bool {
         let told = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
         told < MAX_REFUSED && self.refused.insert(held_name(app, key))
     }
 
-    /// The listener of any app for this address.
+    /// Returns the listener of any app for this address.
     pub(super) fn with_key(&self, key: &str) -> Option<u32> {
         self.all.iter().find(|(_, listener)| listener.key() == Some(key)).map(|(id, _)| *id)
     }
 
-    /// The apps that have it, first the one whose name it has.
+    /// Returns the apps that share a listener, first the app in its name.
     pub(super) fn members(&self, id: u32) -> Vec<String> {
         let Some(listener) = self.all.get(&id) else { return Vec::new() };
         let owner = split_name(&listener.name).map(|(app, _)| app.to_owned());
         owner.into_iter().chain(listener.sharers.iter().cloned()).collect()
     }
 
-    /// Shares it with another app.
+    /// Shares the listener with another app.
     pub(super) fn share(&mut self, id: u32, app: &str) {
         if let Some(listener) = self.all.get_mut(&id) {
             listener.sharers.insert(app.to_owned());
         }
     }
 
-    /// Listeners that an app has, alone or with others.
+    /// Returns the listeners that an app has, alone or with others.
     pub(super) fn used_by(&self, app: &str) -> Vec<u32> {
         let shared = self.all.iter().filter(|(_, listener)| listener.sharers.contains(app)).map(|(id, _)| *id);
         self.of_app(app).into_iter().chain(shared).collect()
     }
 
-    /// Removes an app; if it had its name, it gets the heir's.
+    /// Removes an app. If the listener has its name, the name changes to the heir's.
     pub(super) fn leave(&mut self, ctx: &mut Ctx, id: u32, app: &str, heir: &str) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         listener.sharers.remove(app);
@@ -334,22 +345,22 @@ impl Listeners {
         self.by_name.insert(listener.name.clone(), id);
         let data = listener.data.as_ref().map(|(_, fd)| fd.as_fd());
         let fds = std::iter::once(listener.fd.as_fd()).chain(listener.shards.iter().map(|shard| shard.fd.as_fd())).chain(data);
-        // In this order something is held at any time.
+        // In this order the keeper always holds at least one copy.
         held(listener).iter().zip(fds).for_each(|(name, fd)| ctx.io.keeper.hold(name, fd));
         former.iter().for_each(|name| ctx.io.keeper.drop_held(name));
     }
 
-    /// Has it looked at in this turn.
+    /// Marks a listener to be served in this turn.
     pub(super) fn mark_dirty(&mut self, id: u32) {
         self.dirty.insert(id);
     }
 
-    /// The next one to look at.
+    /// Returns the next listener to serve.
     pub(super) fn next_dirty(&mut self) -> Option<u32> {
         self.dirty.pop_first()
     }
 
-    /// Rests until something happens to it.
+    /// Leaves a listener alone until its next event.
     pub(super) fn rest(&mut self, ctx: &mut Ctx, id: u32, rest: Rest) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         let watch: Vec<Rc<OwnedFd>> =
@@ -366,42 +377,42 @@ impl Listeners {
         }
     }
 
-    /// Wakes it: the time has come for which it rested.
+    /// Wakes a listener at the end of its rest.
     pub(super) fn wake(&mut self, id: u32) {
         let Some(listener) = self.all.get_mut(&id) else { return };
         listener.wake_ms = None;
         if std::mem::take(&mut listener.refused) {
-            // One is offered again; if it finds a place the next ones follow.
+            // One connection is offered again. If a worker takes it, the next ones follow.
             listener.ask_again();
         }
         self.dirty.insert(id);
     }
 
-    /// Apps that have listeners.
+    /// Returns the apps that have listeners.
     pub(super) fn apps(&self) -> BTreeSet<String> {
         self.by_name.keys().filter_map(|name| Some(split_name(name)?.0.to_owned())).collect()
     }
 }
 
 impl Listener {
-    /// The workers' name for it.
+    /// Returns the workers' name for it.
     pub(super) fn key(&self) -> Option<&str> {
         split_name(&self.name).map(|(_, key)| key)
     }
 
-    /// True if a change of its workers makes a difference.
+    /// Returns true if a change of its workers affects it.
     pub(super) fn waits_for_workers(&self) -> bool {
         self.watched.is_empty() || !self.waiting.is_empty() || !self.shards.is_empty()
     }
 
-    /// The message that hands over a connection.
+    /// Returns the message that hands over a connection.
     pub(super) fn line(&mut self, seq: u64) -> &[u8] {
         self.message.truncate(self.message_start);
         finish_connection(&mut self.message, seq);
         &self.message
     }
 
-    /// The next connection of these.
+    /// Accepts the next connection from these sockets.
     pub(super) fn accept(&self) -> Result<Option<OwnedFd>, rustix::io::Errno> {
         for socket in self.sources() {
             if let Some(connection) = ostler_sys::net::socket::accept(&**socket)? {
@@ -411,7 +422,7 @@ impl Listener {
         Ok(None)
     }
 
-    /// Sockets whose connections nobody but us accepts.
+    /// Returns the sockets from which only the daemon accepts.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Rc<OwnedFd>> {
         let only = self.shards.is_empty().then_some(&self.fd);
         only.into_iter().chain(self.shards.iter().filter(|shard| !shard.active).map(|shard| &shard.fd))
@@ -421,7 +432,7 @@ impl Listener {
         self.shards.iter().enumerate().map(|(position, shard)| shard_name(position, shard.index, &self.name))
     }
 
-    /// Lets the first connection that waits be offered to everybody again.
+    /// Allows the first waiting connection to be offered to all workers again.
     pub(super) fn ask_again(&mut self) {
         if let Some(first) = self.waiting.front_mut() {
             first.refused_by.clear();
@@ -429,7 +440,7 @@ impl Listener {
     }
 }
 
-/// The value as a file in memory that the keeper can hold.
+/// Returns the value as a file in memory, which the keeper can hold.
 fn in_memory(value: &Value) -> Option<OwnedFd> {
     let bytes = serde_json::to_vec(value).ok().filter(|bytes| bytes.len() <= MAX_DATA_BYTES)?;
     ostler_sys::fd::memfd::with("ostler-listener", &bytes).ok()

@@ -2,11 +2,13 @@
 //!
 //! # Theory of operation
 //!
-//! A worker's `listen` becomes a `queryServer` message. The listening socket is made here, once per app and address, and belongs to
-//! the app: it outlives every worker, and through the keeper's copy it outlives the daemon, so a connection waits but is never
-//! refused. How the worker gets connections is the app's `scheduling`: handed over one by one ([`round_robin`]), from a socket of its
-//! own for the same port ([`reuseport`]), or from the one socket of all, of which each gets a copy. A listener stays what it is as
-//! long as it is open.
+//! A worker's `listen` becomes a `queryServer` message. The daemon makes the listening socket once
+//! per app and address. It belongs to the app and outlives every worker. Through the keeper's copy
+//! it outlives the daemon, so a connection waits but is never refused. The app's `scheduling`
+//! decides how the worker gets connections. The daemon hands them over one by one
+//! ([`round_robin`]), or the worker accepts them itself. It then accepts from its own socket for
+//! the same port ([`reuseport`]), or from a copy of one shared socket. A listener keeps its
+//! scheduling while it is open.
 
 mod abandoned;
 mod lent;
@@ -47,11 +49,11 @@ use sticky::Peeks;
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
     listeners: Listeners,
-    /// Connections whose first request is awaited.
+    /// Connections whose first request has not arrived.
     peeks: Peeks,
-    /// Times at which it is looked whether an app has listeners that it does not use.
+    /// Times at which an app is checked for listeners that it does not use.
     checks: BTreeMap<String, u64>,
-    /// Descriptors that the keeper held, until all of them are there.
+    /// Descriptors that the keeper held, until all of them have arrived.
     held: Vec<(String, OwnedFd)>,
     /// Another manager, from which apps are moved.
     lender: Option<Lender>,
@@ -60,15 +62,16 @@ pub(crate) struct Cluster {
 /// Way in which a worker gets connections.
 #[derive(Debug)]
 enum Way {
-    /// They are handed to it one by one.
+    /// The daemon hands them over one by one.
     InTurn,
-    /// It accepts them itself.
+    /// The worker accepts them itself.
     Socket(Rc<OwnedFd>),
 }
 
 impl Cluster {
     pub(crate) const NAME: &str = "cluster";
-    /// Limit below which descriptors and timers are those of listeners; above are those of connections whose first request is awaited.
+    /// Limit between two kinds of numbers of descriptors and timers. Lower numbers are listeners;
+    /// higher ones are connections whose first request has not arrived.
     const PEEKS: u64 = 1 << 32;
     const PEEK_TIMER: Key = (Self::NAME, Self::PEEKS);
     const CHECKS: Key = (Self::NAME, 2 << 32);
@@ -93,7 +96,7 @@ impl Cluster {
         let mut query = Query::parse(message);
         query.rights = refused::rights_for(slot, &query);
         let key = query.key();
-        // Without the listener it is a question that a former daemon died over.
+        // Without the listener, a former daemon died before it answered this query.
         let has_it = slot.has_listener(&key) && self.listener_of(ctx, &app.spec, &key).is_some();
         let opened = if !query.is_sane() {
             Err(Errno::NAMETOOLONG)
@@ -132,7 +135,7 @@ impl Cluster {
         }
     }
 
-    /// The way in which a worker gets the connections of a listener.
+    /// Returns the way in which a worker gets the connections of a listener.
     fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
         let slot = ctx.state.slots.get(id)?;
         let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
@@ -145,7 +148,7 @@ impl Cluster {
         Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
     }
 
-    /// Makes this worker a part of that listener.
+    /// Adds this worker to that listener.
     fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.never_listened() {
@@ -165,7 +168,7 @@ impl Cluster {
         self.join(ctx, id, listener);
     }
 
-    /// Hands connections to this worker from now on, if the listener has any to hand over.
+    /// Hands connections to this worker from now on, if the listener hands over connections.
     fn join(&mut self, ctx: &Ctx, id: u32, listener: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(known) = self.listeners.get_mut(listener) else { return };
@@ -190,7 +193,8 @@ impl Cluster {
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.turns.leave(id);
         }
-        // A worker on its way out closes everything; the next one wants it again. Otherwise the app means it.
+        // A worker that is stopping closes everything, and the next one wants it again. Otherwise
+        // the app closed the server on purpose.
         let held = ctx.state.slots.iter().any(|slot| slot.spec().key() == app.spec.name && slot.has_listener(key));
         if routed && !held {
             self.leave_listener(ctx, listener, &app.spec);
@@ -199,7 +203,7 @@ impl Cluster {
         }
     }
 
-    /// The app's socket for that query: the present one, or a new one.
+    /// Returns the app's socket for that query: the present one, or a new one.
     fn listener(&mut self, ctx: &mut Ctx, spec: &AppSpec, key: &str, query: &Query) -> Result<u32, Errno> {
         let app = spec.key();
         if let Some(id) = self.listener_of(ctx, spec, key) {
@@ -209,7 +213,7 @@ impl Cluster {
             return Err(Errno::MFILE);
         }
         let opened = match query.fd {
-            // A number of the worker's: one of the app's own sockets.
+            // The worker names a number: one of the app's own sockets.
             Some(number) => ctx.state.listening.copy_for_worker(spec, number).ok_or(Errno::BADF),
             None if spec.scheduling == Scheduling::Reuseport && query.is_tcp() && !spec.runs_in_deno() => {
                 match self.open_shards(ctx, app, key, query) {
@@ -220,7 +224,8 @@ impl Cluster {
             None => query.open(spec.limits.umask.unwrap_or(ctx.io.originals.umask)),
         };
         let socket = opened.or_else(|errno| match errno {
-            // What its user may not have, but was declared: that is open.
+            // If its user may not open the address but it is declared, the declared socket is open
+            // already.
             Errno::ADDRINUSE => self.lender.as_ref().and_then(|lender| lender.socket(app, query)).ok_or(errno),
             Errno::ACCESS if !query.rights.are_ours() => refused::declared_socket(ctx, spec, query).ok_or(errno),
             _ => Err(errno),
@@ -228,7 +233,8 @@ impl Cluster {
         Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
     }
 
-    /// After a restart of the daemon: the former one may have died before it closed what nobody wants any more.
+    /// Closes unused listeners after a restart of the daemon. The former daemon may have died
+    /// before it closed them.
     fn close_unused(&mut self, ctx: &mut Ctx) {
         for app in self.listeners.apps() {
             let spec = ctx.state.slots.iter().find(|slot| slot.spec().key() == app).map(|slot| Rc::clone(&slot.app().spec));
@@ -239,7 +245,7 @@ impl Cluster {
         }
     }
 
-    /// Closes the app's sockets: nothing of it is wanted up any more.
+    /// Closes the app's sockets, unless an instance of it is or will be up.
     fn close_listeners_of(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
         if app_lives(ctx, spec.key()) {
             return;
@@ -250,8 +256,9 @@ impl Cluster {
     }
 }
 
-/// Numbers a cluster worker; no other one ever had its number. Journaled with the step: a daemon that did not live to see the process must not
-/// leave its number to another one.
+/// Numbers a cluster worker. No other worker ever had its number. The number is journaled with the
+/// step. If the daemon dies before it sees the process, the next daemon therefore does not reuse
+/// the number.
 fn number_worker(ctx: &mut Ctx, id: u32) {
     if ctx.state.slots.get(id).is_none_or(|slot| slot.spec().mode != ExecMode::Cluster) {
         return;
@@ -263,7 +270,8 @@ fn number_worker(ctx: &mut Ctx, id: u32) {
 }
 
 impl Cluster {
-    /// Handles a listener with connections, or a client whose first request is awaited and has sent more.
+    /// Handles a listener with connections, or a client whose first request was incomplete and that
+    /// has sent more.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         if key & Self::PEEKS == 0 {
             self.listeners.mark_dirty(key as u32);
@@ -288,12 +296,14 @@ impl Cluster {
         if ctx.state.slots.get(id).is_some_and(|slot| slot.spec().has_workers()) {
             self.on_cluster_message(ctx, id, message);
         } else {
-            // No Node does so: its variables say that it is no worker. What it wants would be done with our rights.
+            // Node never does this, because its variables show that it is no worker. The socket
+            // would be opened with our rights.
             ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: ignored"));
         }
     }
 
-    /// Looks at its listeners: it may be one that gets connections now, or one that gets none any more.
+    /// Marks the listeners of an instance, because it may get connections from now on, or none any
+    /// more.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if step.spawns {
             number_worker(ctx, step.id);
@@ -313,7 +323,7 @@ impl Cluster {
         self.worker_left(ctx, id);
     }
 
-    /// Forgets what the journal has of a former process, if nobody reported the former one's end.
+    /// Forgets the journal's facts about a former process, in case its end was not reported.
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
         if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().has_workers()) {
@@ -323,7 +333,7 @@ impl Cluster {
     }
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
-        // A start that fails is the last one, where a user asked for it.
+        // If a user requested the start, a failed start is not repeated.
         if !matches!(transition, Transition::Stopped | Transition::Overlimit { .. } | Transition::CouldNotStart(_) | Transition::Deleted) {
             return;
         }
@@ -343,7 +353,7 @@ impl Cluster {
         None
     }
 
-    /// Connections go to workers when all of a turn is known.
+    /// Hands connections to workers when all events of the turn are known.
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         self.serve_listeners(ctx);
     }

@@ -4,19 +4,19 @@ use serde_json::{Map, Value};
 
 use crate::platform::rights::Rights;
 
-/// A parsed `queryServer`.
+/// Parsed `queryServer` message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Query {
     pub kind: Kind,
-    /// Host address, or path of a unix socket; none = all.
+    /// Host address, or path of a unix socket; `None` = all addresses.
     pub address: Option<String>,
     pub port: u16,
     pub backlog: i32,
     /// 1 = IPv6 only, 4 = reuse address (UDP).
     pub flags: u64,
-    /// Counts the queries of one address in one worker; tells `listen(0)` calls apart.
+    /// Counter of the queries for one address in one worker. It distinguishes `listen(0)` calls.
     pub index: u64,
-    /// Number of a descriptor of the primary, if one was asked for.
+    /// Number of a descriptor of the primary, if the worker named one.
     pub fd: Option<i64>,
     /// Rights with which the socket is opened.
     pub rights: Rights,
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 }
 
 impl Query {
-    /// Reads whatever the worker sent; what is missing or absurd has Node's default.
+    /// Reads the worker's message. Missing or absurd fields get Node's default.
     pub(super) fn parse(message: &Map<String, Value>) -> Self {
         let number = |name: &str| message.get(name).and_then(Value::as_i64);
         let kind = match message.get("addressType") {
@@ -56,29 +56,29 @@ impl Query {
         }
     }
 
-    /// True if it can be answered at all.
+    /// Returns true if it can be answered at all.
     pub(super) fn is_sane(&self) -> bool {
         self.address.as_ref().is_none_or(|address| address.len() <= MAX_ADDRESS_BYTES)
     }
 
-    /// True for datagrams: they have no connections that could be handed over one by one.
+    /// Returns true for datagrams, which have no connections that could be handed over one by one.
     pub(super) fn is_udp(&self) -> bool {
         matches!(self.kind, Kind::Udp4 | Kind::Udp6)
     }
 
-    /// True for TCP: only that can have several sockets for one port.
+    /// Returns true for TCP. Only TCP can have several sockets for one port.
     pub(super) fn is_tcp(&self) -> bool {
         matches!(self.kind, Kind::Tcp4 | Kind::Tcp6)
     }
 
-    /// Names the listener among those of the app.
+    /// Returns the listener's name among those of the app.
     pub(super) fn key(&self) -> String {
         let address = self.address.as_deref().unwrap_or("null");
         let index = if self.port == 0 && self.kind != Kind::Unix { format!(":{}", self.index) } else { String::new() };
         format!("{address}:{}:{:?}:{}{index}", self.port, self.kind, self.fd.unwrap_or(-1))
     }
 
-    /// Node's name for the handle.
+    /// Returns Node's name for the handle.
     pub(super) fn handle_type(&self) -> &'static str {
         match self.kind {
             Kind::Tcp4 | Kind::Tcp6 | Kind::Unix => "net.Native",
@@ -87,15 +87,17 @@ impl Query {
     }
 }
 
-/// Longest path that can be a name of a socket's file, with room for the folder.
+/// Longest path of a socket's file, with room for the folder.
 const MAX_ADDRESS_BYTES: usize = 4096;
 
-/// The path without the folder that Node puts before an abstract name too (`/app/\0name`), which would make it another name in each folder.
+/// Returns the path without the folder. Node puts the folder even before an abstract name
+/// (`/app/\0name`), so the name would differ in each folder.
 fn without_folder(path: &str) -> &str {
     path.find('\0').map_or(path, |at| &path[at..])
 }
 
-/// True if a key means the same to every app: not a port that the kernel chooses, a number of the worker's own, or a path from its folder.
+/// Returns true if a key means the same to every app. A port that the kernel chooses, a number of
+/// the worker's own, or a path from its folder does not.
 pub(super) fn is_shareable(key: &str) -> bool {
     match path_of(key) {
         Some(path) => path.starts_with(['/', '\0']),
@@ -106,7 +108,7 @@ pub(super) fn is_shareable(key: &str) -> bool {
     }
 }
 
-/// The path of a unix socket's key.
+/// Returns the path of a unix socket's key.
 pub(super) fn path_of(key: &str) -> Option<&str> {
     key.strip_suffix(":0:Unix:-1")
 }

@@ -1,6 +1,7 @@
-//! Workers of apps that run as another user: what they ask for is opened with that user's rights.
+//! Workers of apps that run as another user. Their sockets are opened with that user's rights.
 //!
-//! A port that only root may have is had by declaring it (`listen`): the description is root's word, a message of a worker is not.
+//! If an app needs a port that only root may open, it declares the port (`listen`). Root wrote the
+//! description, but not the messages of a worker.
 
 use std::os::fd::OwnedFd;
 
@@ -15,16 +16,16 @@ use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 
-/// The rights with which the socket is opened that this worker asks for.
-// PM2 differs: run by root it opens whatever a worker asks for as root.
+/// Returns the rights for opening the socket that this worker wants.
+// PM2 differs: if root runs it, it opens every socket of a worker as root.
 pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
     let rights = Rights::of(slot.spec());
-    // Its program may bind every port by itself (`setcap cap_net_bind_service`).
+    // Its program itself may be allowed to bind every port (`setcap cap_net_bind_service`).
     let may_bind = || slot.durable.instance.pid().is_some_and(may_bind_any_port);
     if !rights.are_ours() && query.kind != Kind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
 }
 
-/// The socket that the app's description names for this address, if it does.
+/// Returns the socket that the app's description declares for this address, if any.
 pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Option<OwnedFd> {
     let is_it = |at: &ListenAt| match at {
         ListenAt::Tcp { address, port } => {
@@ -38,7 +39,7 @@ pub(super) fn declared_socket(ctx: &Ctx, spec: &AppSpec, query: &Query) -> Optio
 }
 
 impl Cluster {
-    /// Logs once for each address of an app what to do.
+    /// Logs how to fix a refusal, once for each address of an app.
     pub(super) fn log_refusal(&mut self, ctx: &mut Ctx, id: u32, query: &Query) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         if !self.listeners.is_news(slot.spec().key(), &query.key()) {
@@ -56,7 +57,7 @@ impl Cluster {
     }
 }
 
-/// True if its main process has the capability.
+/// Returns true if the main process has the capability.
 fn may_bind_any_port(pid: i32) -> bool {
     let sets = Pid::from_raw(pid).and_then(|pid| capabilities(Some(pid)).ok());
     sets.is_some_and(|sets| sets.effective.contains(CapabilitySet::NET_BIND_SERVICE))

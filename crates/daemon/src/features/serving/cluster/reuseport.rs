@@ -2,10 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! Each instance number of the app has a socket of the same port, a *shard* of the listener: its worker accepts from it, and so does the worker's
-//! replacement. A shard is never closed before all are, because that would reset what waits in its queue. A program in the kernel gives
-//! each new connection to a random one of the shards that somebody accepts from; it is replaced whenever these change. What is in the
-//! queue of a shard whose worker is gone is accepted here and handed to the others.
+//! Each instance number of the app has its own socket of the same port, a *shard* of the listener.
+//! Its worker accepts from it, and so does the worker's replacement. A shard is never closed before
+//! all are, because that would reset the connections in its queue. A program in the kernel gives
+//! each new connection to a random shard from which a worker accepts. The program is replaced
+//! whenever these shards change. If the worker of a shard is gone, the daemon accepts the
+//! connections in its queue and hands them to the other workers.
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -19,7 +21,8 @@ use super::round_robin::is_up;
 use crate::engine::Ctx;
 
 impl Cluster {
-    /// Opens a listener with a shard for each present instance of the app, in the order of their numbers.
+    /// Opens a listener with a shard for each present instance of the app, in the order of their
+    /// numbers.
     pub(super) fn open_shards(&mut self, ctx: &mut Ctx, app: &str, key: &str, query: &Query) -> Result<u32, Errno> {
         let first = Rc::new(query.open_first_shard()?);
         let id = self.listeners.add(ctx, app, key, Rc::clone(&first));
@@ -35,7 +38,7 @@ impl Cluster {
         Ok(id)
     }
 
-    /// The socket of the instances of this number.
+    /// Returns the socket of the instances of this number.
     pub(super) fn shard_of(&mut self, ctx: &mut Ctx, id: u32, index: u32, query: &Query) -> Option<Rc<OwnedFd>> {
         let listener = self.listeners.get(id)?;
         if let Some(shard) = listener.shards.iter().find(|shard| shard.index == index) {
@@ -48,7 +51,7 @@ impl Cluster {
                 self.listeners.add_shard(ctx, id, index, Rc::clone(&fd));
                 Some(fd)
             }
-            // Two instances then accept from the first one.
+            // Two instances then accept from the first socket.
             Err(errno) => {
                 ctx.io.log.error_once("shard", format_args!("cannot open another socket for the same port: {errno}"));
                 Some(first)
@@ -56,7 +59,7 @@ impl Cluster {
         }
     }
 
-    /// Tells the kernel which shards somebody accepts from, if that has changed.
+    /// Sets in the kernel from which shards workers accept, if that has changed.
     pub(super) fn steer(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(listener) = self.listeners.get_mut(id).filter(|listener| !listener.shards.is_empty()) else { return };
         let workers = listener.turns.workers().filter_map(|worker| ctx.state.slots.get(worker)).filter(|slot| is_up(slot));
@@ -70,7 +73,7 @@ impl Cluster {
         }
         let positions = listener.shards.iter().zip(0..).filter(|(shard, _)| shard.active);
         let active: Vec<u32> = positions.map(|(_, position)| position).collect();
-        // While there is nobody all wait.
+        // Without a worker, all connections wait.
         if !active.is_empty()
             && let Err(errno) = ostler_sys::net::reuseport::steer(&*listener.fd, &active)
         {

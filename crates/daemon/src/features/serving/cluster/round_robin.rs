@@ -1,11 +1,13 @@
-//! Round robin: connections are accepted here and handed to the worker whose turn it is.
+//! Round robin: the daemon accepts connections and hands each to the next worker in turn.
 //!
 //! # Theory of operation
 //!
-//! A connection is accepted only when a worker can take it at once (`docs/adr/0009-accept-when-taken.md`). Until then it waits in the
-//! kernel's queue, which the keeper's copy of the socket keeps alive whatever becomes of this process. What was handed over is kept
-//! until the worker says that it has it: not one byte of it was read before. If the worker refuses it, or dies, another one gets it.
-//! If all refuse (`maxConnections`) it is offered again after a short time, and nothing more is accepted meanwhile.
+//! A connection is accepted only when a worker can take it at once
+//! (`docs/adr/0009-accept-when-taken.md`). Until then it waits in the kernel's queue, which the
+//! keeper's copy of the socket keeps alive even if this process dies. A connection that was handed
+//! over is kept until the worker acknowledges it; the daemon reads no byte of it. If the worker
+//! refuses it, or dies, another one gets it. If all refuse (`maxConnections`), it is offered again
+//! after a short time, and no other connection is accepted until then.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -22,7 +24,7 @@ use crate::platform::ipc::Sent;
 use crate::state::slots::{Connection, Handed, Sending, Slot, Slots};
 use crate::state::store::Role;
 
-/// Most connections accepted from one listener before others have their turn.
+/// Most connections accepted from one listener before the other listeners are served.
 pub(super) const ACCEPTS_PER_TURN: usize = 64;
 /// Time until a connection that all workers refused is offered again.
 pub(super) const RETRY_MS: u64 = 25;
@@ -30,13 +32,13 @@ pub(super) const RETRY_MS: u64 = 25;
 const EXHAUSTED_MS: u64 = 100;
 
 impl Cluster {
-    /// Takes a worker's answers to the connections that it was handed: who has them now.
+    /// Handles a worker's answers to the connections that were handed to it.
     pub(super) fn take_answers(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
         for (Handed { listener, mut connection, .. }, accepted) in worker.answered.drain(..) {
             let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
-                // There may be room for the others that were refused.
+                // There may be room for the other connections that were refused.
                 listener.ask_again();
             } else {
                 connection.refused_by.push(id);
@@ -46,7 +48,7 @@ impl Cluster {
         self.mark_listeners_of(ctx, id);
     }
 
-    /// Marks the listeners of a worker for which something changed.
+    /// Marks the listeners of a worker that has changed.
     pub(super) fn mark_listeners_of(&mut self, ctx: &Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         for &listener in &slot.live.worker.served_by {
@@ -56,7 +58,7 @@ impl Cluster {
         }
     }
 
-    /// Hands over what waits at those listeners where something changed.
+    /// Hands over the waiting connections of the marked listeners.
     pub(super) fn serve_listeners(&mut self, ctx: &mut Ctx) {
         while let Some(id) = self.listeners.next_dirty() {
             let rest = match self.stickiness(ctx, id) {
@@ -71,7 +73,7 @@ impl Cluster {
         let now_ms = ctx.now.mono_ms;
         self.steer(ctx, id);
         let mut accepted = 0;
-        // Those who do not read what they are sent.
+        // Workers that do not read their channel.
         let mut full = Vec::new();
         loop {
             let Some(listener) = self.listeners.get_mut(id) else { return Rest::UntilWorker };
@@ -97,7 +99,8 @@ impl Cluster {
                         accepted += 1;
                         let connection = Connection::from(fd);
                         match self.asked_worker(ctx, id, &connection) {
-                            // A health check is for one worker, whose turn it need not be. One that has no room for it has failed it.
+                            // A health check is for one worker, which need not be the next in turn.
+                            // If the worker has no room for it, the check has failed.
                             Some(asked) => {
                                 drop(self.hand_over(ctx, id, asked, connection));
                                 continue;
@@ -118,7 +121,7 @@ impl Cluster {
         }
     }
 
-    /// The worker that a health check of ours asks by this connection.
+    /// Returns the worker that our health check on this connection is for.
     pub(super) fn asked_worker(&self, ctx: &mut Ctx, id: u32, connection: &Connection) -> Option<u32> {
         if !ctx.io.checks.is_asking() {
             return None;
@@ -129,7 +132,7 @@ impl Cluster {
         (serves && ctx.state.slots.get(worker).is_some_and(is_up)).then_some(worker)
     }
 
-    /// Hands one connection to one worker, or gives it back.
+    /// Hands one connection to one worker. If that fails, returns the connection.
     pub(super) fn hand_over(&mut self, ctx: &mut Ctx, id: u32, worker: u32, connection: Connection) -> Result<(), Connection> {
         let now_ms = ctx.now.mono_ms;
         let seq = self.listeners.next_seq(now_ms);
@@ -148,7 +151,8 @@ impl Cluster {
         }
     }
 
-    /// Handles a worker that is gone, or cannot be reached any more: what it has not answered goes to others.
+    /// Handles a worker that is gone, or unreachable. The connections that it has not answered go
+    /// to others.
     pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
@@ -156,7 +160,7 @@ impl Cluster {
         slot.durable.listening.clear();
         slot.durable.served.clear();
         if had_any {
-            // Its channel may have ended long before its process does.
+            // Its channel may have ended long before its process exits.
             ctx.state.slots.changed(id);
         }
         let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
@@ -169,18 +173,18 @@ impl Cluster {
         for listener in std::mem::take(&mut worker.served_by) {
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.turns.leave(id);
-                // Its next process is somebody else.
+                // Its next process did not refuse them.
                 listener.waiting.iter_mut().for_each(|connection| connection.refused_by.retain(|refused| *refused != id));
             }
             self.listeners.mark_dirty(listener);
         }
-        // After a reload the new processes listen before the old ones let go.
+        // After a reload the new processes listen before the old ones stop.
         if had_any && let Some(app) = ctx.state.slots.get(id).map(|slot| slot.spec().key().to_owned()) {
             self.look_for_abandoned(ctx, &app);
         }
     }
 
-    /// Restores who serves what after a restart of the daemon, as the journal has it.
+    /// Restores the workers of each listener from the journal after a restart of the daemon.
     pub(super) fn rejoin_workers(&mut self, ctx: &mut Ctx) {
         let ids: Vec<u32> = ctx.state.slots.iter().filter(|slot| slot.live.ipc.is_some()).map(|slot| slot.durable.id).collect();
         for id in ids {
@@ -201,40 +205,41 @@ impl Cluster {
     }
 }
 
-/// Pauses: no descriptor, no memory; connections wait where they are.
+/// Pauses because descriptors or memory are exhausted. Connections wait in the kernel's queue.
 pub(super) fn exhausted(ctx: &mut Ctx, errno: Errno) -> Rest {
     ctx.io.log.error_once("accept", format_args!("cannot accept connections of apps: {errno}; they wait"));
     Rest::Until(ctx.now.mono_ms + EXHAUSTED_MS)
 }
 
-/// True if new connections go to this worker. Those that were handed to it before are its own in any case.
+/// Returns true if new connections go to this worker. Earlier connections stay with it in any case.
 pub(super) fn routes_to(slot: &Slot) -> bool {
     let ready = matches!(slot.durable.instance.state, State::Running { .. });
     match slot.durable.role {
         Role::Serving => is_up(slot) && !slot.live.unready,
-        // It has not proven yet that it can serve.
+        // It has not proved yet that it can serve.
         Role::Candidate => ready,
         Role::Retiring => false,
     }
 }
 
-/// True if it runs, and nobody wants it to end.
+/// Returns true if it runs, and is not being stopped.
 pub(super) fn is_up(slot: &Slot) -> bool {
-    // A worker may send before the keeper reports that it was started.
+    // A worker may send before the keeper reports its start.
     matches!(
         slot.durable.instance.state,
         State::Spawning { .. } | State::Starting { .. } | State::Completing { .. } | State::Running { .. }
     )
 }
 
-/// Workers of a listener that get new connections: the best that there are.
+/// Workers of a listener that get new connections: the best available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Eligible {
-    /// Workers that are well.
+    /// Healthy workers.
     Routed,
-    /// There is none: those that have proved themselves once, also one that is not well or is to be replaced, as long as they run.
+    /// If there is no healthy worker: workers that have proved themselves once and still run. They
+    /// may be unhealthy or about to be replaced.
     Proven,
-    /// There are but newcomers.
+    /// If there are only new workers.
     Anybody,
 }
 
@@ -257,12 +262,12 @@ impl Eligible {
     }
 }
 
-/// True if it runs, and is no newcomer that may not be able to serve.
+/// Returns true if it runs, and is no candidate that may be unable to serve.
 fn is_proven(slot: &Slot) -> bool {
     is_up(slot) && slot.durable.role != Role::Candidate
 }
 
-/// Connections that a worker has to answer, if it gets connections at all.
+/// Returns the connections that a worker has to answer, if it gets connections at all.
 pub(super) fn load_of(slots: &Slots, worker: u32, who: Eligible) -> Option<Load> {
     let slot = slots.get(worker)?;
     who.takes(slot).then(|| slot.live.worker.load())

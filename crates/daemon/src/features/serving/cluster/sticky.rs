@@ -1,7 +1,10 @@
-//! Clients that stay with one worker: by their address, by the one that a proxy reports, or by a cookie in their first request.
+//! Clients that stay with one worker: by their address, by the client address that a proxy reports,
+//! or by a cookie in their first request.
 //!
-//! Here a connection has to be accepted before anybody knows whose it is, so some are in our hands: those whose first bytes are awaited
-//! (a fifth of a second at most) and those whose worker has no room. Both are bounded; beyond that they wait in the kernel's queue.
+//! A connection has to be accepted before its worker is known. The daemon thus holds some
+//! connections: those whose first bytes have not arrived (a fifth of a second at most) and those
+//! whose worker has no room. Both numbers are limited; further connections wait in the kernel's
+//! queue.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -23,22 +26,24 @@ use crate::state::slots::{Client, Connection, Slot};
 
 /// Most connections of one listener that wait for their worker.
 const MAX_WAITING: usize = 256;
-/// Most connections of all listeners whose first request is awaited; further ones go by their address.
+/// Most connections of all listeners whose first request has not arrived. The worker of further
+/// ones is chosen by their address.
 const MAX_PEEKED: usize = 1024;
 /// Longest wait for a first request.
 const PEEK_MS: u64 = 200;
-/// Time for which a process that finishes its requests gets the connections of its own clients: a session of socket.io begins with
-/// several requests, and no other process knows it. The preload waits as long.
+/// Time for which a process that finishes its requests gets the connections of its own clients. A
+/// session of socket.io begins with several requests, and only its process knows it. The preload
+/// waits as long.
 const FINISHING_MS: u64 = 2 * DRAIN_IDLE_MS;
-/// Time without an answer after which a worker loses its clients to others.
+/// Time without an answer after which other workers get a worker's clients.
 const LOST_MS: u64 = 1000;
 
-/// Connections whose first request is awaited.
+/// Connections whose first request has not arrived.
 #[derive(Debug, Default)]
 pub(super) struct Peeks {
     all: BTreeMap<u32, Peek>,
     next: u32,
-    /// Buffer for what is looked at.
+    /// Buffer for the first bytes of requests.
     head: Vec<u8>,
 }
 
@@ -51,14 +56,14 @@ struct Peek {
 }
 
 impl Cluster {
-    /// The stickiness of a listener, if it has one.
+    /// Returns the stickiness of a listener, if it has one.
     pub(super) fn stickiness(&self, ctx: &Ctx, id: u32) -> Option<Sticky> {
         let listener = self.listeners.get(id).filter(|listener| listener.shards.is_empty())?;
         let worker = listener.turns.workers().next()?;
         ctx.state.slots.get(worker)?.spec().sticky.clone()
     }
 
-    /// Serves a listener as the ordinary way does, but each connection has its own worker.
+    /// Serves a listener, but gives each connection to its own worker.
     pub(super) fn serve_sticky(&mut self, ctx: &mut Ctx, id: u32, sticky: &Sticky) -> Rest {
         let now_ms = ctx.now.mono_ms;
         self.hand_over_waiting(ctx, id);
@@ -89,7 +94,7 @@ impl Cluster {
 
     fn receive(&mut self, ctx: &mut Ctx, id: u32, mut connection: Connection, sticky: &Sticky) {
         let peer = getpeername(&connection.fd).ok().flatten().and_then(|peer| SocketAddr::try_from(peer).ok());
-        // A unix socket has no addresses: all its clients come from the same place.
+        // A unix socket has no addresses, so all its clients seem to come from the same place.
         let address = peer.map(|peer| peer.ip().to_canonical());
         connection.client = match sticky {
             Sticky::Cookie(_) => Some(Client::Address(address.unwrap_or(IpAddr::from([0; 4])))),
@@ -97,7 +102,7 @@ impl Cluster {
         };
         let sought = match sticky {
             Sticky::Cookie(cookie) => Some(Sought::Cookie(cookie.clone())),
-            // All clients of a proxy have its address.
+            // All clients of a proxy have the proxy's address.
             Sticky::Address => address.is_none_or(may_be_proxy).then_some(Sought::Forwarded),
         };
         match sought.filter(|_| self.peeks.all.len() < MAX_PEEKED) {
@@ -106,7 +111,8 @@ impl Cluster {
         }
     }
 
-    /// Looks at what the client has sent already; if that is not enough, awaits more.
+    /// Reads the first bytes of the client without taking them. If they are not enough, waits for
+    /// more.
     fn peek(&mut self, ctx: &mut Ctx, peek: Peek) {
         let found = self.search(&peek);
         let number = self.peeks.next;
@@ -124,7 +130,7 @@ impl Cluster {
         let head = &mut self.peeks.head;
         head.resize(MAX_HEAD_BYTES, 0);
         match recv(&peek.connection.fd, head.as_mut_slice(), RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            // Nothing comes any more; the app may want to know.
+            // No more bytes will come, which the app may want to know.
             Ok((_, 0)) => Found::Nothing,
             Ok((_, len)) => seek(&head[..len], &peek.sought),
             Err(Errno::AGAIN | Errno::INTR) => Found::More,
@@ -132,7 +138,7 @@ impl Cluster {
         }
     }
 
-    /// Puts a connection to those that wait for their worker.
+    /// Adds a connection to those that wait for their worker.
     fn put(&mut self, peek: Peek, found: Found) {
         let Peek { listener, sought, mut connection, .. } = peek;
         match found {
@@ -148,7 +154,7 @@ impl Cluster {
         }
     }
 
-    /// Handles a client whose first request is awaited and has sent more.
+    /// Handles a client whose first request was incomplete and that has sent more.
     pub(super) fn on_client(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(peek) = self.peeks.all.remove(&number) else { return };
         match self.search(&peek) {
@@ -156,7 +162,7 @@ impl Cluster {
                 self.peeks.all.insert(number, peek);
             }
             found => {
-                // It would be watched as long as the worker has it.
+                // Otherwise it would be watched as long as the worker has it.
                 ctx.io.reactor.remove(&peek.connection.fd);
                 self.put(peek, found);
                 self.set_peek_timer(ctx);
@@ -164,7 +170,8 @@ impl Cluster {
         }
     }
 
-    /// Ends the wait for those that sent too little for too long: they go by their address.
+    /// Stops the wait for clients that sent too little in time. Their worker is chosen by their
+    /// address.
     pub(super) fn end_peeks(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         while let Some(entry) = self.peeks.all.first_entry().filter(|entry| entry.get().until_ms <= now_ms) {
@@ -175,7 +182,7 @@ impl Cluster {
         self.set_peek_timer(ctx);
     }
 
-    /// Sets the timer: the first that came is the first that is not awaited any longer.
+    /// Sets the timer. The connection that came first times out first.
     fn set_peek_timer(&self, ctx: &mut Ctx) {
         ctx.outbox.timers.set(Self::PEEK_TIMER, self.peeks.all.values().next().map(|peek| peek.until_ms));
     }
@@ -187,7 +194,7 @@ impl Cluster {
         }
     }
 
-    /// Hands a connection to its worker, or keeps it until that one has room.
+    /// Hands a connection to its worker, or keeps it until the worker has room.
     fn give(&mut self, ctx: &mut Ctx, id: u32, mut connection: Connection) {
         let now_ms = ctx.now.mono_ms;
         let given = match self.home_of(ctx, id, &connection) {
@@ -211,7 +218,7 @@ impl Cluster {
             }
             Some(_) => Err(connection),
             None => {
-                // All have refused: from the beginning, after a while.
+                // All have refused it, so all are tried again after a while.
                 connection.refused_by.clear();
                 connection.not_before_ms = now_ms + RETRY_MS;
                 Err(connection)
@@ -241,7 +248,7 @@ impl Cluster {
         }
         let able: Vec<(u32, u32)> =
             listener.turns.workers().filter(able).filter_map(|worker| Some((ctx.state.slots.get(worker)?.durable.index, worker))).collect();
-        // By the number of the instance, which stays the same when its process is replaced.
+        // The number of an instance stays the same when its process is replaced.
         let by_address = |address: IpAddr| {
             let bytes = match address {
                 IpAddr::V4(address) => address.octets().to_vec(),
@@ -249,7 +256,7 @@ impl Cluster {
             };
             home_of(&bytes, able.iter().map(|(index, _)| *index))
         };
-        // By its address all clients of a proxy would be with one worker.
+        // By their address, all clients of a proxy would get the same worker.
         let in_turn = || after(listener.newcomer, able.iter().map(|(index, _)| *index));
         let index = match connection.client {
             Some(Client::Instance(instance) | Client::Process(instance, _)) if able.iter().any(|(index, _)| *index == instance) => {
@@ -266,7 +273,8 @@ impl Cluster {
     }
 }
 
-/// True if this incarnation of an instance serves, or began to finish its requests a moment ago.
+/// Returns true if this incarnation of an instance serves, or began to finish its requests a moment
+/// ago.
 fn has_process(slot: &Slot, inc: u32, now_ms: u64) -> bool {
     match slot.durable.instance.state {
         State::Running { inc: own, .. } => own == inc,
@@ -281,8 +289,8 @@ fn is_finishing(ctx: &Ctx, worker: u32) -> bool {
     ctx.state.slots.get(worker).is_some_and(|slot| matches!(slot.durable.instance.state, State::Draining { .. }))
 }
 
-/// Searches for the cookie, or for the client of a proxy: that decides also for a client without
-/// cookies, as most programs are.
+/// Searches for the cookie, or for the client of a proxy. The latter also finds clients without
+/// cookies, such as most programs.
 fn seek(head: &[u8], sought: &Sought) -> Found {
     match find(head, sought) {
         Found::Absent => find(head, &Sought::Forwarded),

@@ -1,4 +1,4 @@
-//! The primary over a played context: workers are ends of channels, clients are real connections.
+//! Primary over a played context: workers are ends of channels, clients are real connections.
 
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -27,7 +27,7 @@ struct Rig {
     cluster: Cluster,
 }
 
-/// A worker's end of its channel.
+/// Worker's end of its channel.
 struct Process {
     id: u32,
     channel: UnixStream,
@@ -44,7 +44,7 @@ fn app(scheduling: Scheduling) -> AppSpec {
     }
 }
 
-/// Any port of this machine's own, by the first `listen(0)` of a worker.
+/// Returns a query for any port of this machine, by the first `listen(0)` of a worker.
 fn any_port() -> Value {
     json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "address": "127.0.0.1", "port": 0, "addressType": 4, "index": 0})
 }
@@ -58,7 +58,7 @@ impl Rig {
         Self { played: Played::new(&[Cluster::NAME, READER]), cluster: Cluster::default() }
     }
 
-    /// With so many workers that listen at one port.
+    /// Returns a rig with this many workers that listen at one port.
     fn with_workers(spec: &AppSpec, count: usize) -> (Self, Vec<Process>, SocketAddr) {
         let mut rig = Self::new();
         let workers: Vec<Process> = (0..count).map(|_| rig.worker(spec)).collect();
@@ -73,7 +73,7 @@ impl Rig {
         (rig, workers, address.unwrap())
     }
 
-    /// A process that is online.
+    /// Returns a process that is online.
     fn worker(&mut self, spec: &AppSpec) -> Process {
         let id = self.played.instance(spec.clone());
         self.played.start(&mut self.cluster, id, 4000 + id as i32);
@@ -97,7 +97,7 @@ impl Rig {
         self.cluster.on_settled(&mut self.played.ctx);
     }
 
-    /// Handles what is ready, and ends the turn.
+    /// Handles the ready descriptors, and ends the turn.
     fn turn(&mut self) {
         for ready in self.played.ctx.io.reactor.wait(Some(Duration::from_millis(10))).unwrap() {
             if let crate::platform::reactor::Source::Feature(Cluster::NAME, key) = ready.source {
@@ -112,7 +112,8 @@ impl Rig {
         self.settle();
     }
 
-    /// Answers the first connection that a worker has not answered: it is served or refused.
+    /// Answers the first connection that a worker has not answered: the worker serves or refuses
+    /// it.
     fn answers(&mut self, id: u32, accepted: bool) {
         let worker = self.played.ctx.state.slots.get_mut(id).unwrap().live.worker.own_mut().unwrap();
         let seq = worker.handed.front().unwrap().seq;
@@ -121,17 +122,18 @@ impl Rig {
         self.settle();
     }
 
-    /// Connections that each worker has not answered.
+    /// Returns the number of connections that each worker has not answered.
     fn handed(&self, workers: &[Process]) -> Vec<usize> {
         workers.iter().map(|worker| self.played.ctx.state.slots.get(worker.id).unwrap().live.worker.handed.len()).collect()
     }
 
-    /// What the keeper holds a copy of, here as there: a socket of the played keeper is never closed.
+    /// Returns the number of listeners of which the keeper holds a copy. The played keeper never
+    /// closes a socket.
     fn listeners(&self) -> usize {
         self.cluster.held(&self.played.ctx).len()
     }
 
-    /// The next daemon: what the keeper holds and what the journal has.
+    /// Replaces the daemon by the next one, with the keeper's descriptors and the journal.
     fn next_daemon(&mut self) {
         let held: Vec<(String, OwnedFd)> =
             self.cluster.held(&self.played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
@@ -185,7 +187,8 @@ fn connections_go_to_the_workers_in_turn() {
     assert_eq!(rig.handed(&workers), [2, 2]);
 }
 
-/// The new process of a reload that has not proved itself gets connections only when there is nobody else: one that is not well is better.
+/// The new process of a reload that has not proved itself gets connections only if there is no
+/// other process. An unhealthy process is better.
 #[test]
 fn a_newcomer_comes_after_one_that_is_not_well() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
@@ -244,7 +247,8 @@ fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
-    // Answered and refused, but nobody has looked at that: it must not be lost either.
+    // The worker has refused it, but the daemon has not handled the answer yet. The connection must
+    // not be lost.
     let worker = rig.played.ctx.state.slots.get_mut(workers[0].id).unwrap().live.worker.own_mut().unwrap();
     let seq = worker.handed.front().unwrap().seq;
     assert!(worker.take(Answer::Connection { seq, accepted: false }));
@@ -267,14 +271,14 @@ fn the_next_daemon_goes_on_with_the_same_port() {
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 1);
-    // What the first worker sent is sent to those that come later.
+    // Later workers get the data of the first worker.
     rig.says(
         workers[1].id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 2, "port": 0, "address": "127.0.0.1", "addressType": 4, "index": 1}),
     );
     let (lines, _) = workers[1].got();
     assert!(lines.iter().any(|line| line["data"] == "keys"), "{lines:?}");
-    // The same for the shards of a port.
+    // The same holds for the shards of a port.
     spec = AppSpec { name: "other".into(), scheduling: Scheduling::Reuseport, ..spec };
     let mut rig = Rig::new();
     let workers: Vec<Process> = (0..2).map(|_| rig.worker(&spec)).collect();
@@ -314,7 +318,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
     assert_eq!(rig.played.ctx.outbox.timers.next_ms(), None);
 }
 
-/// A session begins with several requests, and only the process that has begun it knows it.
+/// A session begins with several requests, and only the process that began it knows it.
 #[test]
 fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
     let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
@@ -333,7 +337,7 @@ fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
     let mut clients = Vec::new();
     for (cookie, after_ms, handed) in [
         (format!("{index}.{inc}"), 0, [0, 1]),
-        // Others go to those that serve, and so does a client of a former process.
+        // Other clients go to the serving processes, and so does a client of a former process.
         (format!("{index}"), 0, [1, 0]),
         (format!("{index}.{}", inc + 1), 0, [1, 0]),
         (format!("{index}.{inc}"), 999, [0, 1]),
@@ -368,7 +372,7 @@ fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
     assert!(rig.cluster.held(&rig.played.ctx)[0].0.contains(":5"), "the one that it listens at stays");
 }
 
-/// A worker that was stopped, before anybody heard of that.
+/// Returns a worker that was stopped, before any feature handled that.
 fn stopped() -> (Rig, u32) {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let id = workers[0].id;
@@ -406,7 +410,7 @@ fn a_question_that_a_daemon_died_over_is_answered_by_the_next() {
     rig.says(worker.id, any_port());
     let (lines, _) = worker.got();
     let key = lines[0]["key"].as_str().unwrap().to_owned();
-    // Journaled, but nobody had the socket.
+    // The journal has the answer, but the keeper does not have the socket.
     rig.cluster = Cluster::default();
     rig.says(worker.id, any_port());
     let (lines, _) = worker.got();

@@ -1,14 +1,17 @@
-//! Drains: processes that get nothing new any more and finish what they do.
+//! Drains: processes that get no new requests any more and finish their present ones.
 //!
 //! # Theory of operation
 //!
-//! A Node process with our preload sends `Connection: close` to its clients, closes what rests, and reports when nobody is connected any
-//! more. Without the preload a cluster worker is told to disconnect in Node's own way: it closes its servers, finishes, and ends.
-//! A process with a shard of its own (`crate::features::serving::sockets`) first has to empty it.
+//! A Node process with our preload sends `Connection: close` to its clients, closes idle
+//! connections, and reports when no client is connected any more. Without the preload, a cluster
+//! worker gets Node's own order to disconnect: it closes its servers, finishes, and exits. A
+//! process with its own shard (`crate::features::serving::sockets`) first has to empty it.
 //!
-//! WebSockets, streams of events and the like end when the app ends them. Once nothing else is left the preload reports that the process has
-//! finished, and the app gets its polite signal: it can close them, and its clients come back to those that serve. An app that does not handle
-//! that signal would be gone at once: there they have `kill_timeout` first.
+//! WebSockets, streams of events and similar connections last until the app closes them. If only
+//! these are left, the preload reports that the process has finished, and the app gets its stop
+//! signal. It can then close them, and its clients reconnect to the serving processes. If the app
+//! does not handle that signal, it would exit immediately. These connections therefore have
+//! `kill_timeout` first.
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +31,7 @@ use crate::state::policy::DRAIN_IDLE_MS;
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
-/// Processes with our preload that finish what they do, by slot.
+/// Processes with our preload that finish their requests, by slot.
 #[derive(Debug, Default)]
 pub(crate) struct Drains(BTreeMap<u32, Draining>);
 
@@ -36,7 +39,7 @@ pub(crate) struct Drains(BTreeMap<u32, Draining>);
 #[derive(Clone, Copy, Debug)]
 struct Draining {
     inc: u32,
-    /// Requests under way; none: it has not answered yet.
+    /// Open requests; `None`: the process has not answered yet.
     requests: Option<u32>,
 }
 
@@ -58,7 +61,8 @@ impl Drains {
         }
     }
 
-    /// Handles the end of its time to finish, or to end: what is still under way there is cut, unless the app finishes it now.
+    /// Handles the end of its time to finish, or to exit. Requests that are still open are cut,
+    /// unless the app finishes them now.
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         if !matches!(transition, Transition::DrainTimeout | Transition::KillTimeout) {
             return;
@@ -80,7 +84,7 @@ impl Drains {
 impl Drains {
     pub(crate) const NAME: &str = "drains";
 
-    /// Begins a drain: it gets nothing new any more and finishes what it has.
+    /// Starts a drain: the process gets no new requests and finishes its present ones.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let now_ms = ctx.now.mono_ms;
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
@@ -93,7 +97,7 @@ impl Drains {
         if is_preloaded {
             self.0.insert(id, Draining { inc, requests: None });
         } else {
-            // It finishes in its own way, and sends nothing.
+            // The process finishes in Node's own way, and sends nothing.
             extend(ctx, id, inc);
         }
     }
@@ -121,7 +125,7 @@ impl Drains {
     }
 }
 
-/// The order to a process that is to finish; none where nothing can be sent to it.
+/// Returns the order to finish for a process; `None` if no message can be sent to it.
 fn order(slot: &Slot) -> Option<Value> {
     slot.live.ipc.as_ref()?;
     let spec = slot.spec();
@@ -130,20 +134,21 @@ fn order(slot: &Slot) -> Option<Value> {
         let disconnects = is_cluster && (spec.ends_in_node() || spec.runs_in_deno());
         return disconnects.then(|| json!({"cmd": "NODE_CLUSTER", "act": "disconnect"}));
     }
-    // Out of the rotation it gets nothing new; the app's own `server.close` is left to the app.
+    // In round robin the daemon hands it no new connection. The app itself may call `server.close`.
     let by_turns = is_cluster && spec.scheduling == Scheduling::RoundRobin;
     let policy = &slot.live.policy;
     let signal = (!policy.shutdown_with_message).then(|| ostler_sys::process::signal::name(policy.kill_signal));
     Some(Drain { stop_listening: !by_turns, idle_ms: DRAIN_IDLE_MS, lasting_ms: policy.kill_timeout_ms, signal }.message())
 }
 
-/// Gives it all its time from now on.
+/// Restarts its time to finish.
 fn extend(ctx: &mut Ctx, id: u32, inc: u32) {
     let drain_ms = ctx.state.slots.get(id).and_then(|slot| slot.live.policy.drain_timeout_ms).unwrap_or(0);
     ctx.event(id, Event::Extend { inc, until_ms: ctx.now.mono_ms.saturating_add(drain_ms) });
 }
 
-/// Number of requests that are cut, as far as that is known, and words that follow the name of the app; none where nothing is.
+/// Returns the known number of requests that are cut, and words that follow the name of the app.
+/// `None` if nothing is cut.
 fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) -> Option<(u32, String)> {
     let (drain_ms, kill_ms) = (slot.live.policy.drain_timeout_ms.unwrap_or(0), slot.live.policy.kill_timeout_ms);
     let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != Wanted::Up;

@@ -1,4 +1,5 @@
-//! Drains over a played context: what a process gets and sends, and what is reported of what it did not finish.
+//! Drains over a played context: the messages to and from a process, and the reports about its
+//! unfinished requests.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixStream;
@@ -10,19 +11,19 @@ use super::*;
 use crate::engine::{Answer, Input, Played, reacts};
 use crate::platform::ipc::Ipc;
 
-/// Time that an instance has for what it does.
+/// Time that an instance has for its requests.
 const DRAIN_MS: u64 = 5000;
 
 struct App {
     played: Played,
     drains: Drains,
     id: u32,
-    /// The app's end of its channel.
+    /// App's end of its channel.
     theirs: BufReader<UnixStream>,
 }
 
 impl App {
-    /// It is told to end when this returns, and has a channel.
+    /// Returns an app with a channel, which is being drained.
     fn new(spec: AppSpec, is_preloaded: bool) -> Self {
         let (mut played, drains) = (Played::new(&[Drains::NAME, "channels"]), Drains::default());
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..spec });
@@ -47,7 +48,7 @@ impl App {
         &self.played.ctx.state.slots.get(self.id).unwrap().durable.instance.state
     }
 
-    /// Drains it: the message that it gets.
+    /// Drains it, and returns the message that it gets.
     fn finish(&mut self) -> Option<Value> {
         self.played.ctx.request(Request::FinishRequests { id: self.id, inc: 1 });
         assert!(self.played.settle(&mut self.drains).is_empty());
@@ -62,13 +63,13 @@ impl App {
         assert!(self.played.settle(&mut self.drains).is_empty());
     }
 
-    /// Then its time to finish is over.
+    /// Returns the time until its deadline.
     fn until_ms(&self) -> u64 {
         let slot = self.played.ctx.state.slots.get(self.id).unwrap();
         slot.durable.instance.deadline_ms().unwrap() - self.played.ctx.now.mono_ms
     }
 
-    /// Ends its time: how many requests are cut, and the words for that.
+    /// Lets its time run out. Returns the number of cut requests, and the words about them.
     fn runs_out(&mut self, transition: &Transition) -> Option<(u32, String)> {
         self.drains.on_transition(&mut self.played.ctx, self.id, transition);
         let mut queued = self.played.queued();

@@ -1,4 +1,5 @@
-//! Readiness by a line of an app's output: its log files are read from where this start began, whenever the kernel reports that they changed.
+//! Readiness by a line of an app's output. Its log files are read from the position at this start,
+//! whenever the kernel reports that they changed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -11,15 +12,16 @@ use super::Watched;
 use crate::platform::reactor::Reactor;
 use crate::platform::rights::Rights;
 
-/// Bytes read per file and turn of the loop; an app that floods its log delays only its own readiness.
+/// Bytes read per file and turn of the event loop. An app that floods its log delays only its own
+/// readiness.
 const PER_TURN: usize = 256 << 10;
-/// Longest line; of a longer one only the end is searched.
+/// Longest line. Of a longer line only the end is searched.
 const LINE_MAX: usize = 64 << 10;
 
 /// Apps that wait for a line.
 #[derive(Debug, Default)]
 pub(super) struct LogLines {
-    /// Watch; only while an app waits.
+    /// Watch, which exists only while an app waits.
     inotify: Option<Inotify>,
     waiting: BTreeMap<u32, Waiting>,
 }
@@ -31,12 +33,12 @@ struct Waiting {
     files: Vec<Followed>,
 }
 
-/// Log file and how much of it was read.
+/// Log file and the size that was read.
 #[derive(Debug)]
 struct Followed {
     path: PathBuf,
     offset: u64,
-    /// Beginning of a line whose end has not come yet.
+    /// Start of a line that is not complete yet.
     partial: Vec<u8>,
     watched: bool,
 }
@@ -44,16 +46,16 @@ struct Followed {
 /// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// The line is there.
+    /// The line was found.
     Found,
-    /// It is not there; the kernel reports when to read again.
+    /// The line is not there. The kernel reports when to read again.
     Later,
-    /// Not all was read, or the kernel cannot report: read again soon.
+    /// Some bytes are unread, or the kernel cannot report: read again soon.
     Soon,
 }
 
 impl LogLines {
-    /// Begins to wait for a line in these files, from these sizes on.
+    /// Starts to wait for a line in these files, from these sizes.
     pub(super) fn begin(
         &mut self,
         id: u32,
@@ -72,14 +74,14 @@ impl LogLines {
         Ok(())
     }
 
-    /// Ends the wait. With the last one the kernel has nothing to report any more.
+    /// Stops the wait. After the last one the kernel reports nothing any more.
     pub(super) fn end(&mut self, id: u32) {
         if self.waiting.remove(&id).is_some() && self.waiting.is_empty() {
             self.inotify = None;
         }
     }
 
-    /// Handles a change: all files are read. It is never many that are just starting.
+    /// Handles a change by reading all files. Few apps start at the same time.
     pub(super) fn changed(&mut self) -> Vec<u32> {
         if let Some(inotify) = &self.inotify {
             inotify.clear();
@@ -87,7 +89,7 @@ impl LogLines {
         self.waiting.keys().copied().collect()
     }
 
-    /// Reads on.
+    /// Reads the new part of the files.
     pub(super) fn look(&mut self, id: u32) -> Look {
         let Some(waiting) = self.waiting.get_mut(&id) else { return Look::Later };
         let mut result = Look::Later;
@@ -95,7 +97,7 @@ impl LogLines {
             if !file.watched
                 && let Some(inotify) = &self.inotify
             {
-                // A file that is not there yet is looked for again.
+                // A missing file is tried again later.
                 file.watched = inotify.watch(&file.path, WatchFlags::MODIFY).is_ok();
             }
             match file.read_on(&waiting.pattern, &waiting.rights) {
@@ -111,11 +113,11 @@ impl LogLines {
 
 impl Followed {
     fn read_on(&mut self, pattern: &LogPattern, rights: &Rights) -> Look {
-        // Not a regular file: nothing that could be read a second time.
+        // Only a regular file can be read a second time.
         let Ok(file) = rights.read(&self.path) else { return Look::Later };
         let Ok(size) = file.metadata().map(|meta| meta.len()) else { return Look::Later };
         if size < self.offset {
-            // It was emptied: all of it is new.
+            // The file was emptied, so all of it is new.
             self.offset = 0;
             self.partial.clear();
         }
@@ -137,7 +139,7 @@ impl Followed {
         Look::Soon
     }
 
-    /// True if the line is in these bytes.
+    /// Returns true if the line is in these bytes.
     fn matches(&mut self, bytes: &[u8], pattern: &LogPattern) -> bool {
         let mut rest = bytes;
         while let Some(end) = memchr::memchr(b'\n', rest) {
@@ -178,7 +180,7 @@ mod tests {
         let path = file("whole", "listening on 1\n");
         let mut lines = LogLines::default();
         lines.begin(7, "^listening on \\d+$", Rights::default(), vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
-        // One of the files is not there: the kernel cannot report when it is.
+        // One of the files does not exist, and the kernel cannot report its creation.
         assert_eq!(lines.look(7), Look::Soon);
         append(&path, "listening ");
         assert_eq!(lines.changed(), [7]);

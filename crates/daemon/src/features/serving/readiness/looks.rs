@@ -27,7 +27,7 @@ impl Readiness {
             }
             Some(ReadyBy::Log(pattern)) => {
                 let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.io.reactor);
-                // It may be there already.
+                // The line may be there already.
                 ctx.outbox.timers.set(Timer::Log.of(id), Some(0));
                 begun
             }
@@ -60,7 +60,7 @@ impl Readiness {
         ctx.outbox.timers.set(Timer::Probes.of(0), self.probes.deadline_ms());
     }
 
-    /// Begins attempts of probes, and ends those that have taken too long.
+    /// Starts attempts of probes, and stops those that have taken too long.
     pub(super) fn ask(&mut self, ctx: &mut Ctx) {
         for (id, answer) in self.probes.tick(&ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
@@ -68,7 +68,7 @@ impl Readiness {
         self.set_probe_timer(ctx);
     }
 
-    /// Handles a socket of the probe that is ready.
+    /// Handles a ready socket of the probe.
     pub(super) fn on_probe(&mut self, ctx: &mut Ctx, id: u32) {
         if let Some(answer) = self.probes.on_ready(id, &ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
@@ -84,7 +84,7 @@ impl Readiness {
         }
     }
 
-    /// Takes a signal that was found.
+    /// Handles a signal that was found.
     pub(super) fn seen(&mut self, ctx: &mut Ctx, id: u32, signal: Signal) {
         if let Some(&inc) = self.looked_at.get(&id) {
             self.take_signal(ctx, id, inc, signal);
@@ -107,7 +107,7 @@ impl Readiness {
     }
 }
 
-/// Files in which a line can be found, with their sizes when the process started.
+/// Returns the files in which a line can be found, with their sizes when the process started.
 fn log_files(slot: &Slot) -> Vec<(PathBuf, u64)> {
     let (error, out) = slot.durable.log_start;
     let files = [(&slot.live.files.out, out), (&slot.live.files.error, error)];
@@ -122,7 +122,8 @@ fn log_files(slot: &Slot) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// Shift of the probed port: where the variable that grows from instance to instance is that port, it grows with it.
+/// Returns the shift of the probed port. If that port is the variable that increases from instance
+/// to instance, it increases with it.
 fn port_shift(slot: &Slot, by: &ReadyBy) -> u16 {
     match by {
         ReadyBy::Tcp { port, .. } | ReadyBy::Http(HttpProbe { port, .. }) => slot.port_shift(*port),

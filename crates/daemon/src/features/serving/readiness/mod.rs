@@ -1,11 +1,14 @@
-//! Readiness signals and heartbeats: what a process sends on its channel, by sd_notify or with a newline, and what is actively checked.
+//! Readiness signals and heartbeats: messages of a process on its channel, by sd_notify or with a
+//! newline, and active checks.
 //!
 //! # Theory of operation
 //!
-//! What an app needs to send them (a socket for sd_notify, a pipe for a newline) is made before its process and held by the keeper, so that what
-//! it sends reaches the next daemon too. What has to be checked actively (a port, an answer, a line, the time) is checked only while the process
-//! is starting and has to prove that: [`Readiness::follow`] compares after every step what is to be watched with what is. Nothing of it is
-//! there for apps that declare nothing, and nothing wakes the daemon when nothing happens.
+//! An app may need a socket for sd_notify, or a pipe for a newline. It is made before the process
+//! and held by the keeper, so the app's messages also reach the next daemon. Other signals need an
+//! active check (a port, an answer, a line, the time). The daemon checks only while the process
+//! starts and has to prove that signal. After every step, [`Readiness::follow`] compares the wanted
+//! checks with the present ones. Apps that declare nothing cost nothing, and nothing wakes the
+//! daemon without an event.
 
 mod log_line;
 mod looks;
@@ -38,14 +41,14 @@ use newline::{Newline, Read};
 use notify::{Notify, PER_TURN, Watchdog};
 use proof::Signal;
 
-/// Processes that start, what they have to prove, and their channels.
+/// Starting processes, their proofs, and their channels.
 #[derive(Debug)]
 pub(crate) struct Readiness {
     notify: BTreeMap<u32, Notify>,
     newlines: BTreeMap<u32, Newline>,
     /// Incarnations that are being checked.
     looked_at: BTreeMap<u32, u32>,
-    /// Incarnations that have proved it and have not made the step that follows.
+    /// Incarnations that have proved readiness and have not made the next step.
     proved: BTreeMap<u32, u32>,
     probes: Probes,
     logs: LogLines,
@@ -64,13 +67,13 @@ impl Default for Readiness {
     }
 }
 
-/// Descriptors of this feature: a number beside that of the instance.
+/// Descriptors of this feature: a kind beside the number of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Watched {
     Notify = 0,
     Newline = 1,
     Probe = 2,
-    /// Of no instance in particular.
+    /// Of no particular instance.
     LogLines = 3,
 }
 
@@ -86,9 +89,9 @@ enum Timer {
     Uptime = 0,
     Log = 1,
     Watchdog = 2,
-    /// Too much was sent: reception resumes.
+    /// Resumes reception after too much was sent.
     ReceiveAgain = 3,
-    /// Of no instance in particular: the next attempt of a probe.
+    /// Of no particular instance: the next attempt of a probe.
     Probes = 4,
 }
 
@@ -98,7 +101,8 @@ impl Timer {
     }
 }
 
-/// True if the app uses sd_notify. Only then it gets a socket: Node apps send `ready` on their channel.
+/// Returns true if the app uses sd_notify. Only then it gets a socket, because Node apps send
+/// `ready` on their channel.
 fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
     spec.ready.watchdog_ms.is_some()
         || proof == Some(&ReadyBy::Notify)
@@ -106,7 +110,7 @@ fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
         || (proof == Some(&ReadyBy::Message) && !spec.runs_in_node())
 }
 
-/// User of the app's processes, if that is not us: they may send.
+/// Returns the user of the app's processes, who may send, if it is another user.
 fn other_user(spec: &AppSpec) -> Option<Credentials> {
     let account = crate::platform::users::account(spec).ok().flatten();
     account.map(|account| account.credentials).filter(|user| user.uid != own_user())
@@ -163,7 +167,7 @@ impl Readiness {
         Ok(())
     }
 
-    /// Ends all checks of a slot's process: it has ended, or there never was one.
+    /// Stops all checks of a slot's process, which has exited or never existed.
     fn expect_nothing(&mut self, ctx: &mut Ctx, id: u32) {
         self.look_no_more(ctx, id);
         self.proved.remove(&id);
@@ -183,7 +187,7 @@ impl Readiness {
         }
     }
 
-    /// Updates what is watched from the state of an instance.
+    /// Updates the checks from the state of an instance.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
@@ -235,16 +239,18 @@ fn note_trouble(ctx: &mut Ctx, id: u32, trouble: String) {
     }
 }
 
-/// Withdraws the status text that a process reported by sd_notify: the process has exited.
+/// Withdraws the status text that a process reported by sd_notify, because the process has exited.
 fn withdraw_status(ctx: &mut Ctx, id: u32) {
     if let Some(learned) = ctx.state.slots.get_mut(id).and_then(|slot| slot.durable.learned.own_mut()) {
         learned.status = None;
     }
 }
 
-/// Withdraws the reason why an instance was not ready: it is ready, was online before this step, or is stopped.
+/// Withdraws the reason why an instance was not ready, if it is ready, was online before this step,
+/// or is stopped.
 ///
-/// A step on which the time for its start ends keeps the reason, because the message about that step names it.
+/// If the start times out in this step, the reason stays, because the message about that step
+/// contains it.
 fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
     let Some(slot) = ctx.state.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
     let is_ready = matches!(step.event, Event::Ready { .. }) || step.before == "online";
@@ -254,7 +260,7 @@ fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
 }
 
 impl Readiness {
-    /// Removes sockets that daemons which were killed may have left.
+    /// Removes sockets that killed daemons may have left.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
         notify_path::remove_left(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
     }

@@ -1,4 +1,4 @@
-//! Readiness by a newline on a descriptor, as by s6.
+//! Readiness by a newline on a descriptor, as in s6.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -18,23 +18,23 @@ pub(super) struct Newline {
 /// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
-    /// Nothing that matters yet.
+    /// No newline yet.
     Nothing,
     /// The newline.
     Newline,
-    /// All its ends are closed.
+    /// All ends of the app are closed.
     End,
 }
 
 impl Newline {
-    /// Makes a pipe: our end, and the app's.
+    /// Makes a pipe, and returns our end and the app's.
     pub(super) fn make(id: u32, key: u64, reactor: &Reactor) -> Result<(Self, OwnedFd), Errno> {
         let (read, write) = pipe::pipe()?;
         let watched = Self::watch(read, id, key, reactor).ok_or(Errno::MFILE)?;
         Ok((watched, write))
     }
 
-    /// Takes one that the keeper held.
+    /// Watches a pipe that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
         reactor.add(&fd, Watched::Newline.source(id)).ok()?;
@@ -45,14 +45,15 @@ impl Newline {
         format!("newline:{key}")
     }
 
-    /// Reads; what comes before the newline is of no interest.
+    /// Reads the pipe. Bytes before the newline are ignored.
     pub(super) fn read(&self) -> Read {
         let mut buffer = [0; 1024];
         loop {
             match rustix::io::read(&self.fd, &mut buffer) {
                 Ok(0) => return Read::End,
                 Ok(count) if buffer.get(..count).is_some_and(|seen| seen.contains(&b'\n')) => return Read::Newline,
-                // More comes with the next turn of the loop: an app that writes without end delays only itself.
+                // The rest comes with the next turn of the event loop. An app that writes without
+                // end delays only itself.
                 Ok(_) => return Read::Nothing,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Read::Nothing,
@@ -61,7 +62,7 @@ impl Newline {
         }
     }
 
-    /// Ends watching: the keeper's copy would keep it in the epoll.
+    /// Stops watching. Otherwise the keeper's copy would keep it in the epoll set.
     pub(super) fn close(self, reactor: &Reactor) {
         reactor.remove(&self.fd);
     }

@@ -11,14 +11,15 @@ use crate::engine::{Ctx, Request, Work};
 use crate::state::slots::complaints::Topic;
 use crate::state::slots::split_key;
 
-/// Delay from which a missed watchdog is due to our own absence (the machine slept, we were stopped), not to the app's.
+/// Lateness of our timer from which the daemon itself was suspended (the machine slept, for
+/// example). The app is then not to blame for a missed watchdog.
 const NOTICED_LATE_MS: u64 = 1000;
 
-/// Result of a reception: how much was read.
+/// Result of a reception: the number of datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Received {
     count: usize,
-    /// True if what comes next is read when what was received has been dealt with and is in the journal.
+    /// Whether the next datagram is read only when this one was handled and is in the journal.
     waits: bool,
 }
 
@@ -28,7 +29,7 @@ impl Readiness {
         self.receive_at_most(ctx, id, PER_TURN);
     }
 
-    /// Continues the reception of this turn: what was received last is in the journal.
+    /// Continues the reception of this turn, after the last datagram is in the journal.
     pub(super) fn on_notify_rest(&mut self, ctx: &mut Ctx, id: u32) {
         let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.left_in_turn));
         self.receive_at_most(ctx, id, left);
@@ -48,15 +49,16 @@ impl Readiness {
         }
     }
 
-    /// Resumes the reception, a while after too much was sent.
+    /// Resumes the reception a while after too much was sent.
     pub(super) fn receive_again(&mut self, ctx: &mut Ctx, id: u32) {
         let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.io.reactor));
-        // As much as is free may be so again soon.
+        // Memory may be free again soon.
         let later = (!again).then(|| ctx.now.mono_ms.saturating_add(LOOK_AGAIN_MS));
         ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), later);
     }
 
-    /// Receives what a process sent until now, which counts before its end does. True: there may be more, when the journal has what was read.
+    /// Receives the messages that a process sent before it exited; they count before its exit.
+    /// Returns true if there may be more after the journal has these.
     pub(super) fn receive_to_the_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(left) = self.notify.get(&id).map(Notify::left_at_end) else { return false };
         let received = self.receive(ctx, id, left);
@@ -98,13 +100,13 @@ impl Readiness {
             let until_ms = now_ms.saturating_add(ms);
             let spawning = ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Spawning { .. }));
             match self.notify.get_mut(&id) {
-                // The process was faster than the keeper's word that it runs.
+                // The process sent this before the keeper reported that it runs.
                 Some(notify) if spawning => notify.extended_ms = Some(until_ms),
                 _ => ctx.event(id, Event::Extend { inc, until_ms }),
             }
         }
         if let Some(slot) = ctx.state.slots.get_mut(id) {
-            // Not worth a record of its own: an app may send it a thousand times a second.
+            // A record is not worthwhile, because an app may send it a thousand times a second.
             let status = status_after(slot.durable.learned.status.take(), &said);
             slot.durable.learned.status = status.filter(|status| !status.is_empty());
         }
@@ -114,7 +116,7 @@ impl Readiness {
         self.on_watchdog(ctx, id, &said);
     }
 
-    /// Takes another process as the main process, as a notification declares it.
+    /// Accepts another process as the main process, as a notification declares it.
     fn take_main_pid(&mut self, ctx: &mut Ctx, id: u32, inc: u32, pid: i32) {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.instance.inc == inc) else { return };
         let former = slot.durable.instance.pid();
@@ -144,7 +146,8 @@ impl Readiness {
         if said.trigger {
             return bark(ctx, id, "it asked for it");
         }
-        // While it is being stopped it need not send any more: the time for stopping counts then.
+        // A process that is being stopped need not send any more. The time for stopping applies
+        // instead.
         if said.alive || said.ready || said.watchdog_ms.is_some() || said.stopping {
             watchdog.due_ms = Some(if said.stopping { u64::MAX } else { ctx.now.mono_ms.saturating_add(watchdog.period_ms) });
             set_watchdog_timer(ctx, id, watchdog);
@@ -167,14 +170,14 @@ fn set_watchdog_timer(ctx: &mut Ctx, id: u32, watchdog: &Watchdog) {
     ctx.outbox.timers.set(Timer::Watchdog.of(id), watchdog.due_ms.filter(|due_ms| *due_ms < u64::MAX));
 }
 
-/// Restarts the process; `why` names the watchdog.
+/// Restarts the process; `why` is the watchdog's reason.
 fn bark(ctx: &mut Ctx, id: u32, why: &str) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     ctx.io.log.error(format_args!("App [{}:{}] watchdog: {why}, restarting it", slot.spec().name, slot.durable.pm_id));
     ctx.event(id, Event::Restart(Origin::policy(PolicyName::Watchdog)));
 }
 
-/// Status that is shown: the app's own words, else what it is doing.
+/// Returns the displayed status: the app's own words, or its present phase.
 fn status_after(before: Option<String>, said: &Notification) -> Option<String> {
     const RELOADING: &str = "reloading";
     match said {

@@ -9,11 +9,12 @@ use ostler_sys::net::datagram;
 use super::{Watched, notify_path};
 use crate::platform::reactor::Reactor;
 
-/// Datagrams taken per turn of the loop; the rest waits, and its senders with it.
+/// Datagrams taken per turn of the event loop. The rest waits, and so do its senders.
 pub(super) const PER_TURN: usize = 32;
-/// Most datagrams after the end, far more than fit into the socket: somebody may go on writing.
+/// Most datagrams after the exit, many times the capacity of the socket. Other processes may
+/// continue to write.
 const TO_THE_END: usize = 2048;
-/// Time between two lines in our log that an app can cause.
+/// Shortest time between two lines in our log that an app can cause.
 const QUIET_MS: u64 = 1000;
 
 /// Socket of one process.
@@ -22,16 +23,17 @@ pub(super) struct Notify {
     fd: OwnedFd,
     id: u32,
     pub key: u64,
-    /// User that may send, besides us and root.
+    /// User that may send, in addition to the daemon's user and root.
     user: u32,
     pub watchdog: Option<Watchdog>,
-    /// Extension of the time that was requested before we knew that the process runs.
+    /// Extension of the start time that the app requested before the process was known to run.
     pub extended_ms: Option<u64>,
-    /// Number of journal writes when the next datagram was dealt with; it is taken out after the next one.
+    /// Number of journal writes when the next datagram was handled. The datagram is taken out after
+    /// the next write.
     dealt_with: Option<u64>,
-    /// Datagrams that are still received in this turn.
+    /// Number of datagrams that are still received in this turn.
     pub left_in_turn: usize,
-    /// Datagrams that were received since its process is known to end.
+    /// Number of datagrams that were received since the exit of its process is known.
     pub received_at_end: usize,
     quiet_until_ms: u64,
     /// Rate of datagrams.
@@ -43,21 +45,21 @@ pub(super) struct Notify {
 pub(super) enum Next {
     /// A notification.
     Message(Notification),
-    /// Nothing more.
+    /// There is no further notification.
     Nothing,
-    /// What was received last is not in the journal yet.
+    /// The last notification is not in the journal yet.
     Later,
 }
 
-/// Watchdog of an app: how long it may send nothing.
+/// Watchdog of an app: the longest time without a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watchdog {
     pub period_ms: u64,
-    /// Time when it counts as missed; none = the app is not running yet, or being stopped.
+    /// Time when it counts as missed; `None` = the app does not run yet, or is being stopped.
     pub due_ms: Option<u64>,
 }
 
-/// Shortest one that is accepted: shorter ones would restart an app that is merely busy.
+/// Shortest accepted period. A shorter one would restart an app that is only busy.
 const SHORTEST_MS: u64 = 100;
 
 impl Watchdog {
@@ -67,7 +69,7 @@ impl Watchdog {
 }
 
 impl Notify {
-    /// Takes one that the keeper held.
+    /// Watches a socket that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
         reactor.add(&fd, Watched::Notify.source(id)).ok()?;
         Some(Self {
@@ -89,8 +91,9 @@ impl Notify {
         format!("notify:{key}")
     }
 
-    /// Receives the next notification. It stays where it is until [`Notify::take`], so that a daemon that dies over it leaves it to the next one.
-    /// Datagrams of others, cut and senderless ones are ignored. `writes`: of the journal, so far.
+    /// Receives the next notification. It stays in the socket until [`Notify::take`]. If the daemon
+    /// dies before that, the next one receives it. Datagrams of other users, cut and senderless
+    /// ones are ignored. `writes`: number of journal writes so far.
     pub(super) fn next(&mut self, writes: u64) -> Next {
         if let Some(dealt_with) = self.dealt_with {
             if writes <= dealt_with {
@@ -102,7 +105,7 @@ impl Notify {
     }
 
     fn peek(&self) -> Option<Notification> {
-        // One more than is accepted: a longer one is known by being cut.
+        // The buffer has one byte more than is accepted, so a longer datagram is cut.
         let mut buffer = [0; DATAGRAM_MAX + 1];
         let us = rustix::process::geteuid().as_raw();
         let datagram = datagram::peek(&self.fd, &mut buffer).ok()??;
@@ -111,36 +114,40 @@ impl Notify {
         Some(parse(said))
     }
 
-    /// Removes what [`Notify::next`] returned.
+    /// Removes the notification that [`Notify::next`] returned.
     pub(super) fn take(&mut self) {
         self.dealt_with = None;
-        // Nobody else reads here: what was seen is there.
+        // No other process reads here, so the datagram is still there.
         let _ = datagram::recv(&self.fd, &mut [0]);
     }
 
-    /// Removes what [`Notify::next`] returned when the journal, which had so many writes when it was dealt with, has what follows from it.
+    /// Removes the notification that [`Notify::next`] returned, when the journal has its effects.
+    /// `writes`: number of journal writes when it was handled.
     pub(super) fn take_after(&mut self, writes: u64) {
         self.dealt_with = Some(writes);
     }
 
-    /// Most datagrams that are still received of a process that has ended: somebody else may go on writing.
+    /// Returns the most datagrams that are still received after the process has exited, because
+    /// other processes may continue to write.
     pub(super) fn left_at_end(&self) -> usize {
         TO_THE_END.saturating_sub(self.received_at_end)
     }
 
-    /// Counts what was taken in this turn. When it was too much nothing is received before this time: the sender has to wait.
+    /// Counts the datagrams of this turn. If they were too many, returns the time until which none
+    /// is received; the sender has to wait.
     pub(super) fn spend(&mut self, count: usize, now_ms: u64, reactor: &Reactor) -> Option<u64> {
         let until_ms = self.rate.spend(NOTIFICATIONS, count as u64, now_ms)?;
         reactor.remove(&self.fd);
         Some(until_ms)
     }
 
-    /// Watches it again. False if that is impossible.
+    /// Watches it again. Returns false if that is impossible.
     pub(super) fn watch_again(&self, reactor: &Reactor) -> bool {
         reactor.add(&self.fd, Watched::Notify.source(self.id)).is_ok()
     }
 
-    /// True if a line about a change of the main process may go into our log: one in a while, however often the app changes it.
+    /// Returns true if a line about a change of the main process may go into our log. The rate of
+    /// lines is limited, regardless of the number of changes.
     pub(super) fn may_be_told(&mut self, now_ms: u64) -> bool {
         let may = now_ms >= self.quiet_until_ms;
         if may {
@@ -149,7 +156,7 @@ impl Notify {
         may
     }
 
-    /// Ends watching: the keeper's copy would keep it in the epoll.
+    /// Stops watching. Otherwise the keeper's copy would keep it in the epoll set.
     pub(super) fn close(self, reactor: &Reactor) {
         reactor.remove(&self.fd);
         notify_path::remove(&self.fd);

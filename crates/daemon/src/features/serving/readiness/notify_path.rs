@@ -1,9 +1,10 @@
-//! Path of the socket to which an app sends its state: in a folder that nobody but its user enters, so that nobody else can fill
-//! its queue.
+//! Path of the socket to which an app sends its state. The socket is in a folder that only its user
+//! can enter, so other users cannot fill its queue.
 //!
-//! For apps of our own user that is a folder of the home. For those of others (only root starts them) each process has a folder below
-//! `/run/ostler`, which is given to its user when the socket is in it: until then nobody but us can touch what is there. Where there is no
-//! such place (a very long home, no `/run`) the socket has an abstract name, which others can find.
+//! For apps of the daemon's user that is a folder of the home. For other users' apps (which only
+//! root starts), each process has a folder below `/run/ostler`. The folder is given to the user
+//! when the socket is in it; until then only the daemon can change it. If there is no such place (a
+//! very long home, no `/run`), the socket has an abstract name, which other users can find.
 
 use std::fs;
 use std::io;
@@ -19,11 +20,11 @@ use rustix::net::{SocketAddrUnix, getsockname};
 use crate::platform::shared_folder::{self, folder_of, shared_folder};
 use crate::state::slots::split_key;
 
-/// Folder of the sockets of our own user's apps, in the home.
+/// Folder of the sockets of the daemon's own user's apps, in the home.
 const OWN_FOLDER: &str = "notify";
-/// Name of the socket in a folder of its own.
+/// Name of the socket in its own folder.
 const FILE: &str = "notify";
-/// Longest `sun_path` with its final zero.
+/// Longest `sun_path`, without its final zero.
 const LONGEST_PATH: usize = 107;
 
 /// Owner of a socket.
@@ -32,11 +33,11 @@ pub(super) struct Owner<'a> {
     pub key: u64,
     /// Unique id of the instance.
     pub unique_id: &'a str,
-    /// User the process runs as, if that is not us.
+    /// User of the process, if it is another user.
     pub other: Option<&'a Credentials>,
 }
 
-/// New socket, and the value of `NOTIFY_SOCKET`.
+/// Returns a new socket, and the value of `NOTIFY_SOCKET`.
 pub(super) fn open(home: &Path, owner: &Owner<'_>) -> Result<(OwnedFd, String), Errno> {
     let in_a_folder = match owner.other {
         Some(user) => open_for(home, owner, user),
@@ -48,7 +49,8 @@ pub(super) fn open(home: &Path, owner: &Owner<'_>) -> Result<(OwnedFd, String), 
     })
 }
 
-/// Name of the socket: other processes of the instance, and other instances of that number, have another one.
+/// Returns the name of the socket. Other processes of the instance, and other instances of that
+/// number, have another name.
 fn name_of(owner: &Owner<'_>) -> String {
     let (id, inc) = split_key(owner.key);
     format!("{id:x}-{inc:x}-{}", owner.unique_id.get(..8).unwrap_or_default())
@@ -56,7 +58,7 @@ fn name_of(owner: &Owner<'_>) -> String {
 
 fn open_own(home: &Path, owner: &Owner<'_>) -> io::Result<(OwnedFd, String)> {
     let folder = home.join(OWN_FOLDER);
-    // It may be there already.
+    // The folder may be there already.
     let _ = fs::DirBuilder::new().mode(0o700).create(&folder);
     bind(folder.join(name_of(owner)))
 }
@@ -68,9 +70,9 @@ fn open_for(home: &Path, owner: &Owner<'_>, user: &Credentials) -> io::Result<(O
     fs::DirBuilder::new().mode(0o700).create(&folder)?;
     let made = bind(folder.join(FILE)).and_then(|made| {
         fs::set_permissions(folder.join(FILE), fs::Permissions::from_mode(0o666))?;
-        // The last step: from here on the folder is the user's.
+        // This is the last step, because the folder belongs to the user from here on.
         std::os::unix::fs::lchown(&folder, Some(user.uid), Some(user.gid))?;
-        // Every folder above has to let this user in, too.
+        // The user must be able to enter every folder above, too.
         let enters = ostler_sys::fs::access::can_read(&folder, user)?;
         if enters { Ok(made) } else { Err(Errno::ACCESS.into()) }
     });
@@ -85,13 +87,13 @@ fn bind(path: PathBuf) -> io::Result<(OwnedFd, String)> {
     Ok((datagram::bind_path(&path)?, text.to_owned()))
 }
 
-/// Path of such a socket, if it has one.
+/// Returns the path of such a socket, if it has one.
 fn path_of(socket: impl AsFd) -> Option<PathBuf> {
     let address = SocketAddrUnix::try_from(getsockname(socket).ok()?).ok()?;
     Some(PathBuf::from(std::ffi::OsStr::from_bytes(address.path_bytes()?)))
 }
 
-/// Removes the socket after its process has ended.
+/// Removes the socket after its process has exited.
 pub(super) fn remove(socket: impl AsFd) {
     if let Some(path) = path_of(socket) {
         remove_path(&path);
@@ -103,12 +105,12 @@ fn remove_path(path: &Path) {
     if path.ends_with(FILE)
         && let Some(folder) = path.parent()
     {
-        // What its user put into it is his, and stays.
+        // The folder stays if its user put files into it.
         let _ = fs::remove_dir(folder);
     }
 }
 
-/// Removes sockets that daemons before us left. `present` are in use.
+/// Removes sockets that former daemons left. `present` are in use.
 pub(super) fn remove_left<'a>(home: &Path, present: impl Iterator<Item = BorrowedFd<'a>>) {
     let present: Vec<PathBuf> = present.filter_map(path_of).collect();
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,4 +1,4 @@
-//! What a process has to prove before it counts as ready, and the signals that prove it.
+//! Proof that a process is ready, and the signals that prove it.
 
 use ostler_core::lifecycle::{Event, State};
 use ostler_core::serving::ReadyBy;
@@ -22,14 +22,14 @@ pub(super) enum Signal {
     Newline,
     /// A probe was answered.
     Answer,
-    /// The line is in its log.
+    /// The line is in the log.
     Log,
-    /// It ran long enough.
+    /// The process has run long enough.
     Uptime,
 }
 
 impl Signal {
-    /// Signal that a message is, if any.
+    /// Returns the signal of a message, if any.
     pub(super) fn of(ctx: &Ctx, id: u32, message: &Message) -> Option<Self> {
         match message {
             Message::Ready => Some(Self::Message),
@@ -42,7 +42,7 @@ impl Signal {
         }
     }
 
-    /// True if it proves what the app declares.
+    /// Returns true if it proves the condition that the app declares.
     fn proves(self, proof: &ReadyBy) -> bool {
         match proof {
             ReadyBy::Message => matches!(self, Self::Message | Self::Notify),
@@ -57,7 +57,7 @@ impl Signal {
 }
 
 impl Readiness {
-    /// Takes a signal of incarnation `inc` of a slot.
+    /// Handles a signal of incarnation `inc` of a slot.
     pub(super) fn take_signal(&mut self, ctx: &mut Ctx, id: u32, inc: u32, signal: Signal) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if !slot.live.proof.as_ref().is_some_and(|proof| signal.proves(proof)) {
@@ -65,20 +65,22 @@ impl Readiness {
         }
         let since = match slot.durable.instance.state {
             State::Spawning { inc: coming, since, ready: false, .. } | State::Starting { inc: coming, since, .. } if coming == inc => since,
-            // It was ready already, or it does not matter any more.
+            // It was ready already, or the signal no longer matters.
             _ => return,
         };
         if self.proved.insert(id, inc) == Some(inc) {
             return;
         }
-        // Running long enough is no measure of the time to get ready; what listens has reported it already.
+        // The uptime is no measure of the time to get ready, and a listening process has recorded
+        // that time already.
         if !matches!(signal, Signal::Uptime | Signal::Listening) {
             slot.durable.instance.counters.note_start_up(ctx.now.mono_ms.saturating_sub(since.mono_ms));
         }
         ctx.event(id, Event::Ready { inc });
     }
 
-    /// Handles the first listening socket of a cluster worker: how long that took is known, and its successor in a reload has to listen, too.
+    /// Handles the first listening socket of a cluster worker. The time until then is recorded. Its
+    /// successor in a reload has to listen, too.
     pub(super) fn begins_to_listen(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let pm_id = slot.durable.pm_id;

@@ -1,4 +1,4 @@
-//! Readiness over a played context: what proves it, and what an app sends by sd_notify.
+//! Readiness over a played context: the proofs, and messages of an app by sd_notify.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -22,7 +22,7 @@ fn by(proof: ReadyBy) -> ReadySpec {
     ReadySpec { by: Some(proof.into()), ..ReadySpec::default() }
 }
 
-/// Instance whose process was spawned, and what it got.
+/// Returns an instance whose process was spawned, and the additions to that process.
 fn starting(ready: ReadySpec) -> (Played, Readiness, u32, Beside) {
     let (mut played, mut readiness) = (Played::new(&[Readiness::NAME]), Readiness::default());
     let spec = app(&played, ready);
@@ -38,7 +38,7 @@ fn state(played: &Played, id: u32) -> State {
     played.ctx.state.slots.get(id).unwrap().durable.instance.state.clone()
 }
 
-/// Decisions, handled as the daemon does.
+/// Returns the decisions, handled as the daemon does.
 fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
     let mut rest = Vec::new();
     for input in played.queued() {
@@ -55,7 +55,7 @@ fn write_journal(played: &mut Played) {
     written.unwrap();
 }
 
-/// Sends as the process would.
+/// Sends a message as the process would.
 fn send(beside: &Beside, text: &str) {
     let path = &beside.vars.iter().find(|(name, _)| *name == "NOTIFY_SOCKET").unwrap().1;
     UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), path).unwrap();
@@ -98,7 +98,7 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     send(&beside, "STATUS=warm");
     readiness.on_notify(&mut played.ctx, id);
     assert!(matches!(played.ctx.outbox.queue.front(), Some(Input::Event(_, Event::Ready { inc: 1 }))));
-    // A daemon that is killed now has a successor, which receives it again.
+    // If the daemon is killed now, its successor receives the message again.
     let mut next = Readiness::default();
     let held: Vec<_> = readiness.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
     for (name, fd) in held {
@@ -136,7 +136,7 @@ fn all_that_a_process_said_counts_before_its_end() {
     }
     readiness.on_notify(&mut played.ctx, id);
     let asked = readiness.receive_out(&mut played, id);
-    // The last one contains nothing new.
+    // The last message contains nothing new.
     let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(Request::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
     assert_eq!(asked.len(), 2, "{asked:?}");
     assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");
@@ -162,7 +162,7 @@ fn a_newline_proves_it_and_an_end_without_one_is_noted() {
     assert_eq!(trouble.as_deref(), Some("the descriptor was closed without a newline"));
 }
 
-/// An instance whose readiness check was answered "not yet" by a probe of a port, and that port.
+/// Returns an instance whose readiness probe of a port failed, and that port.
 fn refused() -> (Played, Readiness, u32, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));

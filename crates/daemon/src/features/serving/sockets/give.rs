@@ -1,4 +1,4 @@
-//! Sockets for a new process: a copy of every socket of its app, opened now where it is not open yet.
+//! Sockets for a new process: a copy of every socket of its app. Missing sockets are opened now.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,15 +18,16 @@ use super::{Sockets, held};
 use crate::engine::{Beside, Ctx};
 use crate::platform::rights::Rights;
 
-/// Process that is to be started.
+/// Process that is about to be started.
 struct Wants<'a> {
     spec: &'a AppSpec,
-    /// Shard of each port that it gets; none where its app has none.
+    /// Shard of each port that it gets; `None` if its app has no shards.
     shard: Option<u32>,
     rights: FileRights,
 }
 
-/// Adds the variables of systemd's protocol by which a program learns of its sockets. The child puts its pid in: it is not known before.
+/// Adds the variables of systemd's protocol, which describe the sockets to a program. The child
+/// itself adds its pid, which is not known before.
 fn announce(spec: &AppSpec, beside: &mut Beside) {
     if spec.listen.is_empty() {
         return;
@@ -44,12 +45,12 @@ fn announce(spec: &AppSpec, beside: &mut Beside) {
 struct Given {
     /// Descriptors in the order of the description.
     fds: Vec<OwnedFd>,
-    /// Sockets as they are: with the port that the kernel chose.
+    /// Sockets as they are displayed, with the port that the kernel chose.
     shown: Vec<OpenSocket>,
 }
 
 impl Sockets {
-    /// Adds the sockets of its app to a process that is to be started.
+    /// Adds the sockets of its app to a process that is about to be started.
     pub(super) fn give(&mut self, ctx: &mut Ctx, id: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get(id) else { return Ok(()) };
         let (spec, shard) = (Rc::clone(&slot.app().spec), slot.spec().has_shards().then_some(slot.durable.shard));
@@ -67,7 +68,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Takes the present ones, and opens new ones for what is not open yet. All or none.
+    /// Copies the present sockets, and opens the missing ones. It opens all of them or none.
     fn open_all(&mut self, ctx: &mut Ctx, spec: &AppSpec, shard: Option<u32>) -> Result<Given, SpawnFailure> {
         let rights = FileRights { umask: spec.limits.umask.unwrap_or(ctx.io.originals.umask), rights: Rights::of(spec) };
         let wants = Wants { spec, shard, rights };
@@ -90,14 +91,16 @@ impl Sockets {
             held(&owner, &group).for_each(|(name, fd)| ctx.io.keeper.hold(&name, fd));
             self.add_group(ctx, owner, group);
         }
-        // An edited file: what nobody names any more is closed as soon as the first instance has what it names now.
+        // After an edit of the file, sockets that no description names any more are closed. That
+        // happens as soon as the first instance has the new ones.
         if self.by_app.keys().filter(|owner| owner.app == spec.key()).count() > spec.listen.len() {
             self.close_unused(ctx, spec);
         }
         Ok(given)
     }
 
-    /// Copy of one socket for the process. What was opened for it goes to `fresh`.
+    /// Returns a copy of one socket for the process. A socket that was opened for that goes to
+    /// `fresh`.
     fn copy_for(
         &mut self,
         ctx: &mut Ctx,
@@ -114,7 +117,8 @@ impl Sockets {
         copied
     }
 
-    /// Opens the shard of a process at a port that is open already. It gets nothing until it is steered to.
+    /// Opens the shard of a process at a port that is open already. It gets no connections until
+    /// they are steered to it.
     fn add_shard(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) {
         let Some(number) = wants.shard.map(shard_number) else { return };
         let app = wants.spec.key();
@@ -128,14 +132,15 @@ impl Sockets {
                 }
                 group.add(Socket { fd: fd.into(), role });
             }
-            // Two processes then accept from the first one.
+            // Two processes then accept from the first socket.
             Err(errno) => {
                 ctx.io.log.error_once("shard", format_args!("cannot open another socket at {key} for {app}: {errno}"));
             }
         }
     }
 
-    /// Opens what is not open, or takes it from an app that is no more: the same one under its former name.
+    /// Opens a missing socket, or takes it from an app that no longer exists: the same app under
+    /// its former name.
     fn open_one(&mut self, ctx: &mut Ctx, wants: &Wants<'_>, listen: &Listen, key: &str) -> Result<(Owner, Group), Errno> {
         let app = wants.spec.key().to_owned();
         let is_ownerless = |owner: &&Owner| owner.key == key && !ctx.state.slots.iter().any(|slot| slot.spec().key() == owner.app);
@@ -156,7 +161,7 @@ impl Sockets {
         Ok((Owner { app, key: key.to_owned(), file }, Group::new(socket)))
     }
 
-    /// Failed step, with the reason where errno's text is not enough.
+    /// Returns the failed step, with the reason if errno's text is not enough.
     fn explain(&self, at: &ListenAt, key: &str, errno: Errno) -> String {
         let other = self.by_app.keys().find(|owner| owner.key == key);
         let hint = match (at, errno) {
@@ -169,10 +174,11 @@ impl Sockets {
     }
 }
 
-/// Opens the first of several sockets of a port; the only one where the kernel does not let connections be steered.
+/// Opens the first of several sockets of a port. If the kernel does not let connections be steered,
+/// it stays the only one.
 fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRights) -> Result<Socket, Errno> {
     let fd = open::open(listen, rights, Sharing::First)?.fd;
-    // At once: the next ones must not get anything before they are to.
+    // This happens at once, so that further sockets get no connections too early.
     match ostler_sys::net::reuseport::steer(&fd, &[0]) {
         Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
         Err(errno) => {
@@ -191,7 +197,7 @@ fn copy(fd: impl AsFd) -> Result<OwnedFd, Errno> {
     rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
-/// Address at which it listens in fact.
+/// Returns the address at which it really listens.
 fn address_of(fd: &OwnedFd, wanted: &ListenAt) -> String {
     let actual = match wanted {
         ListenAt::Tcp { .. } => rustix::net::getsockname(fd).ok().and_then(|address| SocketAddr::try_from(address).ok()),

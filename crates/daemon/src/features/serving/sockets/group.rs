@@ -15,13 +15,14 @@ const MAX_SHARDS: u32 = 512;
 #[derive(Debug)]
 pub(super) struct Group {
     first: Socket,
-    /// Further sockets in the kernel's order, as far as that is known.
+    /// Further sockets in the kernel's order, as far as that order is known.
     more: Vec<Socket>,
-    /// Positions of those that get new connections, as they were set in the kernel.
+    /// Positions of the sockets that get new connections, as they were set in the kernel.
     steered: Option<Vec<u32>>,
 }
 
-/// Socket of a group. It is never closed before the others: what waits in its queue would be reset, and the kernel would count the others anew.
+/// Socket of a group. It is never closed before the others. Otherwise the kernel would reset the
+/// connections in its queue, and renumber the others.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub fd: Rc<OwnedFd>,
@@ -44,7 +45,7 @@ impl Socket {
     }
 }
 
-/// Number of a shard for a slot that has this one.
+/// Returns the number of the socket for slots with this shard.
 pub(super) fn shard_number(shard: u32) -> u32 {
     shard % MAX_SHARDS
 }
@@ -54,52 +55,55 @@ impl Group {
         Self { first, more: Vec::new(), steered: None }
     }
 
-    /// All sockets of the group.
+    /// Returns all sockets of the group.
     pub(super) fn sockets(&self) -> impl Iterator<Item = &Socket> {
         std::iter::once(&self.first).chain(&self.more)
     }
 
-    /// Adds a socket of the same address: a new one, or a present one that was found again.
+    /// Adds a socket of the same address: a new socket, or a recovered one.
     pub(super) fn add(&mut self, socket: Socket) {
         self.steered = None;
         self.more.push(socket);
-        // What the kernel's order is was lost for those that have no position: they come before what was opened since.
+        // For sockets without a position, the kernel's order was lost. They come before sockets
+        // that were opened since.
         self.more.sort_by_key(Socket::position);
     }
 
-    /// True if it has shards.
+    /// Returns true if it has shards.
     pub(super) fn has_shards(&self) -> bool {
         self.first.role != SocketRole::Alone
     }
 
-    /// Shard of this number.
+    /// Returns the shard of this number.
     pub(super) fn shard(&self, number: u32) -> Option<&Socket> {
         self.sockets().find(|socket| socket.number() == Some(number))
     }
 
-    /// Socket of a process: its shard, or else the first one.
+    /// Returns the socket of a process: its shard, or by default the first one.
     pub(super) fn socket_for(&self, shard: Option<u32>) -> &Socket {
         shard.and_then(|shard| self.shard(shard_number(shard))).unwrap_or(&self.first)
     }
 
-    /// Socket that stands for the address.
+    /// Returns the socket that represents the address.
     pub(super) fn first(&self) -> &Rc<OwnedFd> {
         &self.first.fd
     }
 
-    /// Position that the kernel gives to one that is opened now.
+    /// Returns the position that the kernel gives to a socket that is opened now.
     pub(super) fn next_position(&self) -> u32 {
         let last = self.sockets().filter_map(Socket::position).max();
         let count = u32::try_from(self.sockets().count()).unwrap_or(u32::MAX);
         last.map_or(0, |last| last.saturating_add(1)).max(count)
     }
 
-    /// Number of sockets that have the first positions in the kernel's order, in unknown order.
+    /// Returns the number of sockets that have the first positions in the kernel's order, in
+    /// unknown order.
     fn unordered(&self) -> u32 {
         u32::try_from(self.sockets().filter(|socket| socket.position().is_none()).count()).unwrap_or(0)
     }
 
-    /// Positions to set in the kernel so that the processes with these shards get the new connections.
+    /// Returns the positions to set in the kernel, so that the processes with these shards get the
+    /// new connections.
     fn positions(&self, shards: &[Option<u32>]) -> Vec<u32> {
         let mut known: Vec<u32> = shards.iter().filter_map(|shard| self.socket_for(*shard).position()).collect();
         if known.is_empty() && !shards.is_empty() {
@@ -113,7 +117,7 @@ impl Group {
     /// Steers the new connections to the processes with these shards.
     pub(super) fn steer(&mut self, shards: &[Option<u32>]) -> Result<(), Errno> {
         let positions = self.positions(shards);
-        // Nobody: they wait where they waited.
+        // Without a process, connections stay in their present queue.
         if positions.is_empty() || self.steered.as_ref() == Some(&positions) {
             return Ok(());
         }
@@ -122,7 +126,7 @@ impl Group {
         steered
     }
 
-    /// True if the process of this shard gets no new connections.
+    /// Returns true if the process of this shard gets no new connections.
     pub(super) fn is_left_out(&self, shard: u32) -> bool {
         let Some(steered) = &self.steered else { return false };
         match self.socket_for(Some(shard)).position() {
@@ -131,12 +135,14 @@ impl Group {
         }
     }
 
-    /// True if connections wait for the process of this shard. What cannot be queried has none.
+    /// Returns true if connections wait for the process of this shard. If that cannot be queried,
+    /// returns false.
     pub(super) fn waits(&self, shard: u32) -> bool {
         ostler_sys::net::reuseport::waiting(&self.socket_for(Some(shard)).fd).is_ok_and(|waiting| waiting > 0)
     }
 
-    /// Connections at its port, whosever they are. What cannot be queried has none.
+    /// Returns the connections at its port, of any process. If they cannot be queried, returns
+    /// none.
     pub(super) fn accepted(&self, shard: u32) -> Vec<Connection> {
         accepted_at(&self.socket_for(Some(shard)).fd).unwrap_or_default()
     }
@@ -167,7 +173,7 @@ mod tests {
     fn numbers_become_positions() {
         let group = group(&[(4, Some(0)), (0, Some(2)), (1, Some(1))]);
         assert_eq!(group.positions(&[Some(0), Some(4)]), [0, 2]);
-        // One that has none, and processes that do not want one, accept from the first.
+        // A process without a shard, or whose shard is missing, accepts from the first socket.
         assert_eq!(group.positions(&[Some(7)]), [0]);
         assert_eq!(group.positions(&[None, Some(1)]), [0, 1]);
         assert!(group.positions(&[]).is_empty());

@@ -1,12 +1,15 @@
-//! Sockets that apps declare (`listen`): opened here, once per app, for programs of any language.
+//! Sockets that apps declare (`listen`). The daemon opens them once per app, for programs of any
+//! language.
 //!
 //! # Theory of operation
 //!
-//! Before an instance is started, every socket of its app is open; the process gets copies as descriptors 3, 4, … and the variables of
-//! systemd's socket activation. The sockets belong to the app: no end of an instance closes them, the keeper's copies outlive the daemon,
-//! and a connection that nobody accepts yet waits in their queue. A port has a socket for each process ([`shards`]), everything else one
-//! for all. They are closed when nothing of the app is wanted up, or when no instance's description names them any more. A file of a unix
-//! socket is removed then, if it is still the one that was made.
+//! Before an instance is started, every socket of its app is open. The process gets copies as
+//! descriptors 3, 4, … and the variables of systemd's socket activation. The sockets belong to the
+//! app. The exit of an instance does not close them, and the keeper's copies outlive the daemon. A
+//! connection that no process has accepted yet waits in their queue. A port has a socket for each
+//! process ([`shards`]); other addresses have one for all. They are closed when no instance of the
+//! app is wanted up, or when no instance's description names them any more. The file of a unix
+//! socket is removed then, if it is still the file that the daemon made.
 
 mod give;
 mod group;
@@ -47,7 +50,7 @@ impl Sockets {
         self.by_app.iter().find(|(owner, _)| owner.app == app && owner.key == key)
     }
 
-    /// Adds a socket that is open.
+    /// Adds an open socket.
     fn add(&mut self, ctx: &mut Ctx, owner: Owner, socket: Socket) {
         match self.by_app.get_mut(&owner) {
             Some(present) => present.add(socket),
@@ -60,7 +63,7 @@ impl Sockets {
         self.by_app.insert(owner, group);
     }
 
-    /// Removes all sockets of an address, which the keeper does not hold for this owner any more.
+    /// Removes all sockets of an address. The keeper then no longer holds them for this owner.
     fn remove_group(&mut self, ctx: &mut Ctx, owner: &Owner) -> Option<Group> {
         let group = self.by_app.remove(owner)?;
         ctx.state.listening.remove(&owner.app, &owner.key);
@@ -68,7 +71,8 @@ impl Sockets {
         Some(group)
     }
 
-    /// Closes sockets that no instance of an app needs: all when none is wanted up, else what no description names any more.
+    /// Closes sockets that no instance of an app needs. If no instance is wanted up, these are all;
+    /// otherwise those that no description names any more.
     fn close_unused(&mut self, ctx: &mut Ctx, spec: &AppSpec) {
         let app = spec.key();
         if !self.by_app.keys().any(|owner| owner.app == app) {
@@ -82,14 +86,14 @@ impl Sockets {
         for owner in unused {
             owner.remove_file(&rights);
             if let Some(group) = self.remove_group(ctx, &owner) {
-                // Whoever gets the answer that the app was stopped finds its port closed.
+                // A client that gets the answer to a stop finds the port closed.
                 group.sockets().for_each(|socket| stop_listening(socket.as_fd()));
             }
         }
     }
 }
 
-/// Names and sockets for the keeper.
+/// Returns names and sockets for the keeper.
 fn held<'a>(owner: &'a Owner, group: &'a Group) -> impl Iterator<Item = (String, BorrowedFd<'a>)> {
     group.sockets().filter_map(|socket| Some((owner.held_name(socket.role)?, socket.as_fd())))
 }
@@ -99,7 +103,7 @@ impl Sockets {
         self.mark_dirty(ctx, step.id);
     }
 
-    /// Handles a change that may decide whether it is to get new connections.
+    /// Handles a change that may decide whether an instance gets new connections.
     pub(crate) fn on_capacity(&mut self, ctx: &mut Ctx, id: u32) {
         if shards::has_shard(ctx, id) {
             self.mark_dirty(ctx, id);
@@ -138,7 +142,8 @@ impl Sockets {
         self.forget_shard(ctx, id);
     }
 
-    /// Steers before the signals of this turn are sent: who is to end must not get anything new.
+    /// Steers connections before the signals of this turn are sent, because a process that is being
+    /// stopped must get no new ones.
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         self.steer(ctx);
     }
@@ -151,7 +156,7 @@ impl Sockets {
         if !owner::is_held_name(name) {
             return Some(fd);
         }
-        // One that has stopped is of a daemon that closed it, and died before the keeper heard of that.
+        // A stopped socket was closed by a former daemon, which died before it notified the keeper.
         match Owner::parse(name).filter(|_| !has_stopped(&fd)) {
             Some((owner, role)) => self.add(ctx, owner, Socket { fd: fd.into(), role }),
             None => ctx.io.keeper.drop_held(name),

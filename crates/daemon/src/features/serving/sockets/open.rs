@@ -1,4 +1,4 @@
-//! Opening of one socket.
+//! Creation of one declared socket.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,13 +11,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, lis
 
 use crate::platform::rights::Rights;
 
-/// Queue of connections where the app names no length: Node's.
+/// Length of the queue of connections if the app sets none: Node's.
 const BACKLOG: i32 = 511;
 
-/// Owner and mode of a socket's file: who may connect there.
+/// Owner and mode of a socket's file, which decide who may connect.
 #[derive(Clone, Debug)]
 pub(super) struct FileRights {
-    /// File mode creation mask, where the app names no mode.
+    /// File mode creation mask, if the app sets no mode.
     pub umask: u32,
     /// Rights of the app.
     pub rights: Rights,
@@ -35,20 +35,21 @@ pub(super) struct Opened {
 pub(super) enum Sharing {
     /// Only this one.
     Alone,
-    /// This is the first of several.
+    /// The first of several.
     First,
-    /// This is a further one.
+    /// A further one.
     Further,
 }
 
-/// Opens a socket: bound, listening, CLOEXEC. It blocks, as by systemd: a server that wants it otherwise sets that itself, and nobody may
-/// change it later, because all instances share it.
+/// Opens a socket: bound, listening, CLOEXEC. It blocks, as in systemd. A server that needs a
+/// non-blocking socket sets that itself. The mode must not change later, because all instances
+/// share it.
 pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Result<Opened, Errno> {
     let backlog = backlog_of(wanted);
     let mut file = None;
     let socket = match &wanted.at {
         ListenAt::Tcp { address: Some(address), port } => tcp((*address, *port).into(), backlog, sharing)?,
-        // All addresses of both families, or of IPv4 where there is no IPv6.
+        // All addresses of both families, or of IPv4 if the machine has no IPv6.
         ListenAt::Tcp { address: None, port } => match tcp((Ipv6Addr::UNSPECIFIED, *port).into(), backlog, sharing) {
             Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => tcp((Ipv4Addr::UNSPECIFIED, *port).into(), backlog, sharing)?,
             opened => opened?,
@@ -63,7 +64,7 @@ pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: Sharing) -> Re
     Ok(Opened { fd: socket, file })
 }
 
-/// Opens a further socket of the port of this one.
+/// Opens a further socket of the same port.
 pub(super) fn open_beside(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
     let address = SocketAddr::try_from(getsockname(first)?)?;
     let socket = tcp(address, backlog_of(wanted), Sharing::Further)?;
@@ -87,14 +88,16 @@ fn tcp(address: SocketAddr, backlog: i32, sharing: Sharing) -> Result<OwnedFd, E
     }
     bind(&socket, &address)?;
     if sharing == Sharing::First {
-        // Not before it is bound: otherwise it could become one of the sockets of another program that shares its port.
+        // The option is set only after the bind. Otherwise the socket could join the sockets of
+        // another program that shares its port.
         sockopt::set_socket_reuseport(&socket, true)?;
     }
     listen(&socket, backlog)?;
     Ok(socket)
 }
 
-/// Socket and identity of its file, which only its owner can access until its mode is set.
+/// Returns a socket and the identity of its file, which only its owner can access until its mode is
+/// set.
 fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Result<(OwnedFd, (u64, u64)), Errno> {
     if !path.is_absolute() {
         return Err(Errno::INVAL);
@@ -102,12 +105,13 @@ fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Re
     let mode = mode.unwrap_or(0o777 & !wanted.umask) & 0o777;
     let role = wanted.rights.entry_of_name(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     match role {
-        // In a folder that the app's user may change: whatever that user does there meanwhile, nothing happens but what it may do.
+        // The app's user may change this folder. The user's own rights are used, so a change of the
+        // folder at this moment gives the user no more rights.
         Some(role) if !role.rights().are_ours() => {
             let rights = role.rights();
             rights.open_socket(|| {
                 match bind_at(path, backlog, mode, None) {
-                    // The name is too long, or that user may not go the way to the folder.
+                    // The name is too long, or that user may not enter a folder on the way.
                     Err(Errno::ACCESS | Errno::NAMETOOLONG) => bind_at(&role.through(), backlog, mode, None),
                     bound => bound,
                 }

@@ -6,43 +6,45 @@ use ostler_sys::net::socket::SocketFile;
 
 use crate::platform::rights::Rights;
 
-/// Prefix of the names of sockets that are the only ones of their address.
+/// Prefix of the names of single sockets.
 const ALONE: &str = "socket:";
 /// Prefix of the names of shards.
 const SHARD: &str = "lane:";
-/// Longest name that the keeper takes.
+/// Longest name that the keeper accepts.
 const NAME_MAX: usize = 255;
 
-/// Owner of a socket, and its address: the order is that of the apps.
+/// Owner of a socket, and its address. They are ordered by app.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Owner {
     pub app: String,
     pub key: String,
-    /// Identity of the file that was made for it: another one at the same path is not ours to remove.
+    /// Identity of the file that was made for it. Another file at the same path must not be
+    /// removed.
     pub file: Option<(u64, u64)>,
 }
 
 /// Role of a socket among those of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SocketRole {
-    /// The only one.
+    /// The only socket.
     Alone,
-    /// One of several.
+    /// One of several sockets.
     Shard {
         /// Number of the slots that have it.
         number: u32,
-        /// Position in the kernel's order, if that is known.
+        /// Position in the kernel's order, if it is known.
         position: Option<u32>,
     },
 }
 
-/// True if the keeper holds one of these sockets under that name.
+/// Returns true if the keeper holds one of these sockets under that name.
 pub(super) fn is_held_name(name: &str) -> bool {
     name.starts_with(ALONE) || name.starts_with(SHARD)
 }
 
 impl Owner {
-    /// Name under which the keeper holds it; what is too long for the keeper has none, and is lost with the daemon.
+    /// Returns the name under which the keeper holds it. If the name is too long for the keeper,
+    /// returns `None`; the socket is then lost with the daemon.
     pub(super) fn held_name(&self, role: SocketRole) -> Option<String> {
         let head = match role {
             SocketRole::Alone => {
@@ -52,12 +54,12 @@ impl Owner {
             SocketRole::Shard { number, position: Some(position) } => format!("{SHARD}{number}.{position}"),
             SocketRole::Shard { number, position: None } => format!("{SHARD}{number}.?"),
         };
-        // The length keeps app "a" with key "b:c" apart from app "a:b" with key "c".
+        // The length distinguishes app "a" with key "b:c" from app "a:b" with key "c".
         let name = format!("{head}:{}:{}:{}", self.app.len(), self.app, self.key);
         (name.len() <= NAME_MAX).then_some(name)
     }
 
-    /// Owner and role of such a name.
+    /// Returns owner and role of such a name.
     pub(super) fn parse(name: &str) -> Option<(Self, SocketRole)> {
         let (file, role, rest) = if let Some(rest) = name.strip_prefix(ALONE) {
             let (file, rest) = rest.split_once(':')?;
@@ -75,7 +77,7 @@ impl Owner {
         Some((Self { app: app.to_owned(), key: key.strip_prefix(':')?.to_owned(), file }, role))
     }
 
-    /// Removes the file with these rights, unless another has taken its place.
+    /// Removes the file with these rights, unless another file has replaced it.
     pub(super) fn remove_file(&self, rights: &Rights) {
         let Some(path) = self.path() else { return };
         if self.file.is_some() && identity(&path, rights) == self.file {
@@ -88,7 +90,7 @@ impl Owner {
     }
 }
 
-/// The socket at a path; one of this user where it is in that user's folder.
+/// Returns the identity of the socket at a path. In a user's folder it must belong to that user.
 pub(super) fn identity(path: &Path, rights: &Rights) -> Option<(u64, u64)> {
     let (file, rights) = match rights.entry_of_name(path).ok()? {
         Some(role) => (role.act(|_, _| Ok(SocketFile::at(&role.through())?)).ok()?, role.rights()),

@@ -1,4 +1,4 @@
-//! Rescue of sockets after both daemon and keeper were killed: the app's processes have them still.
+//! Rescue of sockets after both daemon and keeper were killed: the app's processes still have them.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,8 +18,9 @@ use crate::engine::Ctx;
 use crate::platform::rights::Rights;
 
 impl Sockets {
-    /// Takes copies of the sockets of an adopted process, so that others can be started beside it. Where the kernel does not allow that
-    /// (Yama's `ptrace_scope`) the next start of an instance finds the address in use as long as another one runs.
+    /// Takes copies of the sockets of an adopted process, so that others can be started beside it.
+    /// The kernel may not allow that (Yama's `ptrace_scope`). The next start of an instance then
+    /// finds the address in use while another instance runs.
     pub(super) fn rescue(&mut self, ctx: &mut Ctx, id: u32, process: ProcRef) {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| !slot.spec().listen.is_empty()) else { return };
         let (spec, shard) = (Rc::clone(&slot.app().spec), shard_of(slot).map(shard_number));
@@ -31,7 +32,7 @@ impl Sockets {
                 continue;
             }
             let found = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok();
-            // The program may have put something else there long ago.
+            // The program may have replaced this descriptor long ago.
             let Some(fd) = found.filter(|fd| listens_at(fd, &listen.at)) else { continue };
             let file = match &listen.at {
                 ListenAt::Unix { path } => identity(Path::new(path), &Rights::of(&spec)),
@@ -50,7 +51,7 @@ impl Sockets {
     }
 }
 
-/// True if it is a listening socket at that address.
+/// Returns true if it is a listening socket at that address.
 fn listens_at(fd: &OwnedFd, wanted: &ListenAt) -> bool {
     if sockopt::socket_acceptconn(fd) != Ok(true) {
         return false;

@@ -1,16 +1,20 @@
-//! Shards: which processes get the new connections of a port.
+//! Shards: decide which processes get the new connections of a port.
 //!
 //! # Theory of operation
 //!
-//! Every slot has a shard of each port: a socket of its own with its own queue (`SO_REUSEPORT`). Its processes have it one after the other;
-//! a candidate of a reload is another slot and has another shard. A program in the kernel gives new connections only to the shards of
-//! processes that serve, and is replaced when these change. So a process can be kept from getting connections before it is asked to end: most
-//! servers close what they have accepted but not read by then. The kernel knows of each connection which side had the last word: the process is asked to end
-//! when it has answered what had come ([`ostler_core::serving::unanswered`]), so a server without any shutdown code loses no request either.
+//! Every slot has a shard of each port: its own socket with its own queue (`SO_REUSEPORT`). The
+//! processes of a slot have it one after the other. A candidate of a reload is another slot and has
+//! another shard. A program in the kernel gives new connections only to the shards of processes
+//! that serve. It is replaced when these change. A process thus gets no new connections before it
+//! is stopped, when most servers close connections that they have accepted but not read. The kernel
+//! knows for each connection which side sent last. The process gets its stop signal when it has
+//! answered all received requests ([`ostler_core::serving::unanswered`]). Thus even a server
+//! without any shutdown code loses no request.
 //!
-//! Shards are opened when a process first needs them, held by the keeper, and closed only with the app's sockets. After both daemon and
-//! keeper were killed the kernel's order of what is left is not known: then these shards get connections all together or, beside newer
-//! ones, not at all.
+//! Shards are opened when a process first needs them, held by the keeper, and closed only with the
+//! app's sockets. After both daemon and keeper were killed, the kernel's order of the remaining
+//! shards is unknown. These shards then get connections all together or, beside newer ones, not at
+//! all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -31,45 +35,46 @@ use crate::state::slots::Slot;
 pub(super) struct Shards {
     /// Apps in which something changed.
     dirty: BTreeSet<String>,
-    /// Apps in which something changes at a time.
+    /// Apps that change at a known time.
     later: BTreeMap<String, u64>,
     /// Slots whose shards have to become empty.
     finishing: BTreeMap<u32, Finishing>,
 }
 
-/// A process that gets nothing new any more, and finishes what it has.
+/// Process that gets no new connections any more, and finishes its present ones.
 #[derive(Debug)]
 struct Finishing {
     inc: u32,
     emptying: Emptying,
     unanswered: Unanswered,
-    /// Requests that were under way at the last look.
+    /// Number of open requests at the last check.
     requests: usize,
 }
 
-/// Share of the time that looks at connections may take: one part of so many.
+/// Share of the time that checks of connections may take: one part in this many.
 const LOOKS_SHARE: u32 = 20;
 
 /// Timer of the first of [`Shards::later`].
 const LATER: Key = (Sockets::NAME, 1 << 32);
 
-/// Timer of the next check of the shards of a slot that have to become empty.
+/// Returns the timer of the next check of a slot's shards that have to become empty.
 fn look_at(id: u32) -> Key {
     (Sockets::NAME, id.into())
 }
 
-/// Number of the shards of a slot, if it has any.
+/// Returns the number of the shards of a slot, if it has any.
 pub(super) fn shard_of(slot: &Slot) -> Option<u32> {
     slot.spec().has_shards().then_some(slot.durable.shard)
 }
 
-/// True if a process of this slot has a socket of its own for a port.
+/// Returns true if a process of this slot has its own socket for a port.
 pub(super) fn has_shard(ctx: &Ctx, id: u32) -> bool {
     ctx.state.slots.get(id).is_some_and(|slot| slot.spec().has_shards())
 }
 
 impl Sockets {
-    /// Marks the app of an instance as changed: who gets its connections is decided when the turn is over.
+    /// Marks the app of an instance as changed. When the turn is over, its connections are steered
+    /// again.
     pub(super) fn mark_dirty(&mut self, ctx: &Ctx, id: u32) {
         if let Some(slot) = ctx.state.slots.get(id).filter(|slot| !slot.spec().listen.is_empty())
             && !self.shards.dirty.contains(slot.spec().key())
@@ -78,7 +83,7 @@ impl Sockets {
         }
     }
 
-    /// Sets in the kernel who gets connections, where that has changed.
+    /// Sets in the kernel which shards get connections, if that has changed.
     pub(super) fn steer(&mut self, ctx: &mut Ctx) {
         while let Some(app) = self.shards.dirty.pop_first() {
             self.steer_app(ctx, &app);
@@ -94,7 +99,7 @@ impl Sockets {
         let slots: Vec<&Slot> = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
         let standings: Vec<(Standing, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
         for (owner, group) in self.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_shards()) {
-            // After a change of the file some have this socket and others do not.
+            // After a change of the file, some instances have this socket and others do not.
             let users = slots.iter().zip(&standings).filter(|(slot, _)| keyed(&slot.spec().listen).any(|(_, key)| key == owner.key));
             let shards: Vec<(Standing, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
             if let Err(errno) = group.steer(&eligible(shards.into_iter())) {
@@ -102,13 +107,13 @@ impl Sockets {
                 ctx.io.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
             }
         }
-        // Who is young gets its share when it is not any more.
+        // A young process gets its share when it is older.
         let serves = standings.iter().any(|(standing, _)| *standing == Standing::Serves);
         let at_ms = standings.iter().filter_map(|(_, until)| *until).min().filter(|_| serves);
         self.set_later(ctx, app, at_ms);
     }
 
-    /// Ports of an app whose connections are steered.
+    /// Returns the ports of an app whose connections are steered.
     fn groups_of(&self, app: &str) -> impl Iterator<Item = &Group> {
         self.by_app.iter().filter(move |(owner, group)| owner.app == app && group.has_shards()).map(|(_, group)| group)
     }
@@ -122,8 +127,8 @@ impl Sockets {
         ctx.outbox.timers.set(LATER, later.values().copied().min());
     }
 
-    /// Nothing new for this process; once it has taken what is its own already, it is to finish. False: it has no shard that could be
-    /// closed to others.
+    /// Stops new connections to this process. When it has taken those in its own queue, it will
+    /// finish its requests. Returns false if no shard of it could be left out.
     pub(super) fn empty_shard(&mut self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id) else { return false };
         let name = slot.spec().key().to_owned();
@@ -137,7 +142,7 @@ impl Sockets {
         true
     }
 
-    /// True if nothing new comes to any of its shards.
+    /// Returns true if no new connection comes to any of its shards.
     fn is_left_out(&self, ctx: &Ctx, id: u32) -> bool {
         let Some((slot, shard)) = ctx.state.slots.get(id).and_then(|slot| Some((slot, shard_of(slot)?))) else { return false };
         let mut groups = self.groups_of(slot.spec().key()).peekable();
@@ -158,7 +163,7 @@ impl Sockets {
         }
     }
 
-    /// Looks whether it has all that will come to it, and has answered what had come.
+    /// Checks whether it has taken all its connections and answered all received requests.
     fn look_if_finished(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(inc) = self.shards.finishing.get(&id).map(|finishing| finishing.inc) else { return };
         let pid_of = |slot: &Slot| match slot.durable.instance.state {
@@ -166,7 +171,7 @@ impl Sockets {
             _ => None,
         };
         let Some((slot, pid)) = ctx.state.slots.get(id).and_then(|slot| Some((slot, pid_of(slot)?))) else {
-            // It has ended, or is asked to.
+            // It has exited, or is being stopped.
             self.shards.finishing.remove(&id);
             return;
         };
@@ -181,12 +186,12 @@ impl Sockets {
             ctx.request(Request::FinishRequests { id, inc });
             return;
         }
-        // With very many connections a look takes its time.
+        // With very many connections a check takes long.
         let pause = u64::try_from((began.elapsed() * LOOKS_SHARE).as_millis()).unwrap_or(u64::MAX);
         ctx.outbox.timers.set(look_at(id), Some(finishing.emptying.look_ms().max(ctx.now.mono_ms.saturating_add(pause))));
     }
 
-    /// Handles the end of its time to finish. What is still under way there is cut.
+    /// Handles the end of its time to finish. Requests that are still open are cut.
     pub(super) fn on_drain_timeout(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(finishing) = self.shards.finishing.remove(&id) else { return };
         ctx.outbox.timers.set(look_at(id), None);
@@ -199,7 +204,7 @@ impl Sockets {
         ctx.answer(Answer::Cut { id, requests, warning });
     }
 
-    /// Forgets the shards of a slot: its number may be used again.
+    /// Forgets the shards of a slot, whose number may be used again.
     pub(super) fn forget_shard(&mut self, ctx: &mut Ctx, id: u32) {
         if self.shards.finishing.remove(&id).is_some() {
             ctx.outbox.timers.set(look_at(id), None);
@@ -207,10 +212,10 @@ impl Sockets {
     }
 }
 
-/// Number of requests that this process has to answer yet.
+/// Returns the number of requests that this process has to answer.
 fn requests_of(known: &mut Unanswered, connections: &[Connection], pid: i32, now_ms: u64) -> usize {
     let seen: Vec<unanswered::Connection> = connections.iter().map(seen).collect();
-    // Whose a new connection is takes a look at all descriptors of the process.
+    // To assign a new connection, all descriptors of the process are read.
     let is_any_new = seen.iter().any(|connection| !known.knows(connection.id));
     let own = if is_any_new { sockets_of_tree(pid) } else { BTreeSet::new() };
     let own: BTreeSet<u64> =

@@ -1,4 +1,5 @@
-//! Declared sockets over a played context: who gets which, who gets connections, when they are closed.
+//! Declared sockets over a played context: which process gets which socket and which connections,
+//! and when sockets are closed.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -19,7 +20,7 @@ fn socket(at: ListenAt) -> Listen {
     Listen { at, name: "web".into(), backlog: None, mode: None }
 }
 
-/// Port that the kernel chooses.
+/// Returns a port that the kernel chooses.
 fn port() -> Listen {
     socket(ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port: 0 })
 }
@@ -32,14 +33,14 @@ fn played() -> (Played, Sockets) {
     (Played::new(&[Sockets::NAME]), Sockets::default())
 }
 
-/// What the next process of an instance gets.
+/// Returns the descriptors for the next process of an instance.
 fn prepared(played: &mut Played, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
     let mut beside = Beside::default();
     sockets.on_prepare(&mut played.ctx, id, 1, &mut beside)?;
     Ok(beside.fds)
 }
 
-/// Process of a new instance that has run for long, with its copies.
+/// Returns the process of a new instance that has run for long, with its copies.
 fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, Vec<OwnedFd>) {
     let id = played.instance(spec.clone());
     let fds = prepared(played, sockets, id).unwrap();
@@ -50,7 +51,7 @@ fn running(played: &mut Played, sockets: &mut Sockets, spec: &AppSpec) -> (u32, 
     (id, fds.into_iter().map(|(fd, _)| fd).collect())
 }
 
-/// Ends an instance as a user's command does.
+/// Stops an instance as a user's command does.
 fn stopped(played: &mut Played, sockets: &mut Sockets, id: u32) {
     played.dispatch(sockets, id, Event::Stop(user()));
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
@@ -64,7 +65,7 @@ fn address(fd: &OwnedFd) -> SocketAddr {
     rustix::net::getsockname(fd).unwrap().try_into().unwrap()
 }
 
-/// Number of connections that wait there.
+/// Returns the number of connections that wait there.
 fn waiting(fd: &OwnedFd) -> usize {
     let listener = TcpListener::from(fd.try_clone().unwrap());
     listener.set_nonblocking(true).unwrap();
@@ -84,7 +85,7 @@ fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
     inode(a.as_fd()) == inode(b.as_fd())
 }
 
-/// A user's start that fails is the last one: nobody is left whom clients could wait for.
+/// A failed start of a user is not repeated, so clients would wait for nothing.
 #[test]
 fn an_app_that_cannot_be_started_has_no_open_port() {
     let (mut played, mut sockets) = played();
@@ -167,7 +168,7 @@ fn new_connections_go_to_who_serves() {
     let (one, other) = (waiting(&of_first[0]), waiting(&of_second));
     assert!(one > 0 && other > 0 && one + other == 100, "{one} {other}");
     drop(clients);
-    // A check of its readiness fails.
+    // Its readiness check fails.
     played.ctx.state.slots.get_mut(first).unwrap().live.unready = true;
     sockets.on_capacity(&mut played.ctx, first);
     sockets.on_settled(&mut played.ctx);

@@ -1,4 +1,4 @@
-//! Events of the kernel, and what is found anew because of them.
+//! Events of the kernel, and the searches that they cause.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -15,14 +15,14 @@ use super::super::tree::{self, Noticed};
 use super::super::way::End;
 use super::{Change, NAMED, Watched, What};
 
-/// Kind of what a name stands for.
+/// Kind of the file behind a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A folder, or a link to one that is followed.
+    /// A folder, or a link to a folder that is followed.
     Folder,
-    /// A link to a file, which is followed.
+    /// A link to a file that is followed.
     Link,
-    /// Anything else.
+    /// Any other file.
     File,
 }
 
@@ -45,7 +45,8 @@ impl Watched {
         }
         if is_named && step + 1 == known.way.steps.len() && matches!(known.way.end, End::File(..)) {
             let path = self.path_of_root(root);
-            // Made and not yet written, or gone: what it is then is seen when it is found anew.
+            // Otherwise the file is made but not yet written, or it is gone. The next search finds
+            // out which.
             let is_written = flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO);
             if is_written && self.root_counts(&path) {
                 self.note(path, What::Written);
@@ -95,13 +96,13 @@ impl Watched {
         }
         let is_there = matches!(what, What::Made | What::MovedIn);
         if kind == Kind::Folder && is_there {
-            // Of what comes with a folder, the files count. Those that were moved may be old, but not here.
+            // If a folder appears, the files in it count. Moved files may be old, but are new here.
             if let Some(child) = self.enter(node, &path, name) {
                 self.walk(child, Some(if what == What::Made { What::Made } else { What::Found }), kernel);
             }
             return;
         }
-        // A folder that is removed was emptied before.
+        // A folder is empty before it is removed.
         if verdict != Verdict::Counts || kind == Kind::Folder && what != What::MovedOut {
             return;
         }
@@ -112,7 +113,8 @@ impl Watched {
         self.note(whole, what);
     }
 
-    /// Kind of a name. None: it is a file that is just being written, which has an end of its own.
+    /// Returns the kind of a name. `None` if it is a file that is still being written; its end is
+    /// another event.
     fn kind(&self, folder: &Path, name: &OsStr, is_folder: bool, what: What) -> Option<Kind> {
         if is_folder {
             return Some(Kind::Folder);
@@ -124,7 +126,7 @@ impl Watched {
             Ok(meta) if meta.is_symlink() && self.plan.follow => {
                 Some(if tree::leads_down(folder, name) { Kind::Folder } else { Kind::Link })
             }
-            // A second name of a file is there at once, as is a link that is not followed.
+            // A second name of a file is complete at once, as is a link that is not followed.
             Ok(meta) if what == What::MovedIn || meta.is_symlink() || meta.is_file() && meta.nlink() > 1 => Some(Kind::File),
             _ => None,
         }
@@ -136,7 +138,7 @@ impl Watched {
             self.more = true;
             return;
         }
-        // The folder remembers when it last got or lost a name.
+        // The folder's time shows when it last got or lost a name.
         let in_folder = || path.parent().and_then(clock::names_changed_ms);
         let wall_ms = match what {
             What::Removed | What::MovedOut => in_folder(),
@@ -174,7 +176,7 @@ impl Watched {
         }
     }
 
-    /// Handles lost events: whatever changed, something did.
+    /// Handles lost events: something changed, but it is unknown what.
     pub(in crate::features::process::watch) fn lost_count(&mut self) {
         self.stale = true;
         let path = self.path_of_root(0);
@@ -182,7 +184,7 @@ impl Watched {
         self.more = true;
     }
 
-    /// Finds anew, after a batch of events, what has to be.
+    /// Searches again, after a batch of events, for everything that may have changed.
     pub(in crate::features::process::watch) fn catch_up(&mut self, kernel: &mut Kernel) {
         if !self.stale && self.lost.is_empty() || clock::boot() < self.not_before {
             return;
@@ -202,7 +204,7 @@ impl Watched {
         self.rest_after(clock::boot().saturating_sub(begin));
     }
 
-    /// Finds a root again: one that is there again, or another than before, is a change.
+    /// Searches for a root again. A root that reappears or was replaced counts as a change.
     pub(super) fn find_again(&mut self, root: usize, kernel: &mut Kernel) {
         let before = self.roots.get(root).map(|known| known.way.end.clone());
         self.find(root, kernel);

@@ -1,4 +1,4 @@
-//! Polling where the kernel does not report changes.
+//! Polling of folders whose changes the kernel does not report.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::tree::{self, Noticed};
 use super::{INTERVAL_MS, Watched, What};
 
 impl Watched {
-    /// Does what is due.
+    /// Does the work that is due.
     pub(in crate::features::process::watch) fn work(&mut self, kernel: &mut Kernel) {
         if self.look_due.is_some_and(|due| due <= clock::boot()) {
             self.look(kernel);
@@ -17,7 +17,7 @@ impl Watched {
         self.catch_up(kernel);
     }
 
-    /// Compares what the kernel does not report.
+    /// Compares the folders that the kernel does not report.
     fn look(&mut self, kernel: &mut Kernel) {
         let begin = clock::boot();
         for root in 0..self.roots.len() {
@@ -55,7 +55,7 @@ impl Watched {
         }
     }
 
-    /// Plans the next comparison: the larger the tree, the more seldom.
+    /// Plans the next comparison: the larger the tree, the longer the pause.
     pub(super) fn plan_look(&mut self, took: Duration) {
         let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.looked_at().is_empty();
         let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));

@@ -20,20 +20,20 @@ use super::way::{self, End, Way};
 const NAMED: usize = 64;
 /// Most links to files that are followed.
 const MAX_LINKS: usize = 1000;
-/// Time between two comparisons, where no other one is set.
+/// Default time between two comparisons.
 const INTERVAL_MS: u64 = 1000;
-/// Largest part of the time that comparisons may take: one in this many.
+/// Largest share of the time that comparisons may take: one part in this many.
 const SHARE: u32 = 20;
 
-/// Settings of what is to be watched.
+/// Settings of a watch.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub rules: Rules,
-    /// Script that runs; it counts also where git ignores it.
+    /// Running script; it counts even if git ignores it.
     pub script: PathBuf,
     pub gitignore: bool,
     pub follow: bool,
-    /// Whether to poll. None: where the kernel cannot report.
+    /// Whether to poll. `None` = only if the kernel cannot report.
     pub polling: Option<bool>,
     pub interval_ms: Option<u64>,
 }
@@ -41,13 +41,13 @@ pub(super) struct Plan {
 /// Content of a report.
 #[derive(Debug)]
 pub(super) enum News {
-    /// Everything is watched now: so many folders.
+    /// Everything is watched now: this many folders.
     Watching { folders: usize },
-    /// Something changed; `more` = so did others that are not named.
+    /// Something changed; `more` = other changes are not named.
     Changed { changes: Vec<Change>, more: bool },
-    /// A line for people.
+    /// A line for the log.
     Trouble(String),
-    /// The thread has ended by a bug.
+    /// The thread died because of a bug.
     Died(String),
 }
 
@@ -55,7 +55,7 @@ pub(super) enum News {
 #[derive(Debug)]
 pub(super) struct Change {
     pub path: String,
-    /// Time of the change, in milliseconds since the epoch, if the file has it.
+    /// Time of the change, in milliseconds since the epoch, if the file system has it.
     pub wall_ms: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ struct Root {
     /// Watches on the way, by step.
     watches: Vec<Option<i32>>,
     node: Option<u32>,
-    /// True if it is polled only.
+    /// Whether it is only polled.
     looks: bool,
     outer: Vec<Outer>,
 }
@@ -79,7 +79,7 @@ impl Root {
     }
 }
 
-/// Text for a line of the log: a name may contain anything.
+/// Returns text for a line of the log; a name may contain any bytes.
 fn shown(path: &std::path::Path) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
@@ -87,13 +87,13 @@ fn shown(path: &std::path::Path) -> String {
 /// Event of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    /// Made; a file is not written yet.
+    /// Created; a file is not written yet.
     Made,
     Written,
     Removed,
     MovedIn,
     MovedOut,
-    /// Just noticed.
+    /// First seen now.
     Found,
 }
 
@@ -107,15 +107,16 @@ pub(super) struct Watched {
     changes: Vec<Change>,
     more: bool,
     news: Vec<News>,
-    /// Roots that have to be found anew.
+    /// Roots that must be searched again.
     lost: Vec<usize>,
-    /// True if the rules of git changed, or events were lost: everything has to be walked anew.
+    /// Whether everything must be walked again: the rules of git changed, or events were lost.
     stale: bool,
-    /// Time (as the following ones, since the machine started) of the next comparison.
+    /// Time of the next comparison. This and the following times count from the machine's boot.
     look_due: Option<Duration>,
-    /// Folder of each device and inode, among those that are polled.
+    /// Folder by device and inode, among the folders that are polled.
     looked_at: HashMap<(u64, u64), u32>,
-    /// Time before which nothing is walked anew: whoever replaces folders in a loop costs no more than a part of the time.
+    /// Time before which nothing is walked again. If a program replaces folders in a loop, walks
+    /// thus take only a part of the time.
     not_before: Duration,
     told_full: bool,
     told_remote: bool,
@@ -143,7 +144,7 @@ impl Watched {
         }
     }
 
-    /// Watched paths.
+    /// Returns the watched paths.
     #[cfg(test)]
     pub(super) fn paths(&self) -> impl Iterator<Item = &std::path::Path> {
         self.roots.iter().map(|root| root.path.as_path())
@@ -157,7 +158,7 @@ impl Watched {
 
     fn walk_all(&mut self, kernel: &mut Kernel) {
         self.looked_at.clear();
-        // As the rules number them; links that are found on the way come after them.
+        // The order is that of the rules. Links that are found later come after them.
         self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
         for root in 0..self.roots.len() {
             self.find(root, kernel);
@@ -173,7 +174,7 @@ impl Watched {
         self.roots.clear();
     }
 
-    /// Follows a link to a file: it counts when the file does.
+    /// Follows a link to a file. The link counts when the file does.
     fn follow_link(&mut self, path: PathBuf, kernel: &mut Kernel) {
         if self.roots.len() < MAX_LINKS && !self.roots.iter().any(|root| root.path == path) {
             self.roots.push(Root::new(path));
@@ -181,13 +182,13 @@ impl Watched {
         }
     }
 
-    /// Time when there is something to do that nobody reports.
+    /// Returns the time of the next work that no event triggers.
     pub(super) fn due(&self) -> Option<Duration> {
         let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
         self.look_due.into_iter().chain(catch_up).min()
     }
 
-    /// Pause after work that took so long.
+    /// Returns the pause after work that took this long.
     fn rest_after(&mut self, took: Duration) -> Duration {
         const LONGEST: Duration = Duration::from_secs(5);
         let pause = (took * SHARE).min(LONGEST);
@@ -195,7 +196,7 @@ impl Watched {
         pause
     }
 
-    /// Reports of what is new.
+    /// Takes the pending reports.
     pub(super) fn news(&mut self) -> Vec<News> {
         let mut news = std::mem::take(&mut self.news);
         if !self.changes.is_empty() {
@@ -209,13 +210,13 @@ impl Watched {
         self.roots.get(root).map(|root| root.path.clone()).unwrap_or_default()
     }
 
-    /// Finds a root, and walks it if it is not what it was.
+    /// Searches for a root, and walks it if it was replaced.
     fn find(&mut self, root: usize, kernel: &mut Kernel) {
         let path = self.path_of_root(root);
         let mut way = way::find(&path);
         for _ in 0..3 {
             self.watch_way(root, &way, kernel);
-            // It may have changed before it was watched.
+            // The path may have changed before it was watched.
             let again = way::find(&path);
             if again == way {
                 break;
@@ -268,7 +269,7 @@ impl Watched {
         self.set_watches(root, watches, kernel);
     }
 
-    /// Those that stay are never let go: nothing is missed meanwhile.
+    /// Replaces the watches of a root. Watches that stay are never removed, so no event is lost.
     fn set_watches(&mut self, root: usize, watches: Vec<Option<i32>>, kernel: &mut Kernel) {
         let Some(known) = self.roots.get_mut(root) else { return };
         let former = std::mem::replace(&mut known.watches, watches);

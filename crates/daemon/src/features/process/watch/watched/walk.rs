@@ -1,4 +1,4 @@
-//! Entering folders: each is watched, and judged before.
+//! Walk into folders. Each folder is judged and then watched.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,13 +14,16 @@ use super::super::way;
 use super::{News, Watched, What, shown};
 
 impl Watched {
-    /// Enters a folder and everything below it that may count. `fresh`: the files in it are new, in this way.
+    /// Enters a folder and everything below it that may count. `fresh`: the files in it are new,
+    /// for this reason.
     pub(super) fn walk(&mut self, start: u32, fresh: Option<What>, kernel: &mut Kernel) {
-        // A folder is what it is, and not what a link to it says, as long as it is in the tree by itself, too.
+        // Real folders come before links. If the tree contains a folder directly, links to it are
+        // ignored.
         let (mut open, mut linked) = (vec![start], Vec::new());
         while let Some(node) = open.pop().or_else(|| linked.pop()) {
             let path = self.tree.path(node);
-            // Watched before it is read: what comes in between is seen twice, not never.
+            // The folder is watched before it is read. A change in between is seen twice instead of
+            // never.
             let listing = self.watch_folder(node, &path, kernel).and_then(|()| tree::list(&path, self.plan.follow, fresh.is_some()).ok());
             let Some(listing) = listing else {
                 self.drop_node(node, kernel);
@@ -66,7 +69,8 @@ impl Watched {
         Some(child)
     }
 
-    /// A script that git ignores, and what is beside it, is what people build and want to see running.
+    /// If git ignores the app's script, frees its folder from the rules of git. The script and its
+    /// neighbours are then build output, and the user wants it to be watched.
     pub(super) fn free_script(&mut self, node: u32, path: &Path) {
         let script = self.plan.script.clone();
         if script.parent() == Some(path)
@@ -101,7 +105,7 @@ impl Watched {
             if identity(&self.tree.path(other)) == identity(path) {
                 return None;
             }
-            // It was moved here; that it left there is an event still to come.
+            // The folder was moved here. The event for its former place has not come yet.
             self.drop_node(other, kernel);
             added = kernel.add(path, Wanted::Tree, interest);
         }
@@ -124,7 +128,7 @@ impl Watched {
         Some(())
     }
 
-    /// None: a link has led here before.
+    /// Reads a folder that will be polled. Returns `None` if a link has led here before.
     fn look_first(&mut self, node: u32, path: &Path) -> Option<Noticed> {
         let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
         let own = identity(path)?;

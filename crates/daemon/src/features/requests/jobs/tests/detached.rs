@@ -1,4 +1,4 @@
-//! Orders whose client does not wait.
+//! Requests whose client does not wait.
 
 use super::*;
 
