@@ -91,7 +91,7 @@ fn modules_are_there_with_the_next_daemon() {
     kill(home.daemon_pid(), Signal::KILL);
     home.wait_until("the next daemon is there", || home.run("ping").code == 0);
     assert_eq!(home.app("mod").pid(), pid);
-    // A new daemon starts the modules, whichever command started the daemon.
+    // A new daemon starts the modules, no matter which command started it.
     home.ok("kill");
     start_fixture(&home, "other", "", "hold");
     home.wait_status("mod", "online");

@@ -86,7 +86,7 @@ collect(120000, ({ requests, failed: said, rate, p99, routes }) => {
 const busy = setInterval(() => {
   for (let n = 0; n < 2000; n++) {
     const request = { method: 'GET', url: `/orders/${sent}` }, response = new EventEmitter();
-    // A tenth of the requests, in an order that sampling cannot match.
+    // A tenth, in no order that a sample could follow.
     const fails = Math.imul(sent, 2654435761) >>> 0 < 2 ** 32 / 10;
     response.statusCode = fails ? 500 : 200;
     sent += 1;

@@ -18,7 +18,7 @@ pub fn kill_daemon(home: &Home) {
     });
 }
 
-/// The log of a `count` app is whole, in order and without doubles.
+/// Checks that the log of a `count` app is complete, in order and without duplicates.
 #[track_caller]
 pub fn numbers_are_whole(text: &str, n: u32) {
     let numbers: Vec<u32> = text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();

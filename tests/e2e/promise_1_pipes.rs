@@ -104,7 +104,7 @@ fn an_app_of_another_user_loses_nothing() {
     numbers_are_whole(&kill_until_the_end(&home, &app, "out"), 20_000);
 }
 
-/// The app fills its pipe and blocks while nothing reads it.
+/// The app fills its pipe and blocks as long as the pipe is not read.
 #[test]
 fn an_app_with_a_full_pipe_waits_and_continues() {
     let home = home();
@@ -128,7 +128,8 @@ fn a_pipe_that_only_a_child_has_is_found() {
     numbers_are_whole(&kill_until_the_end(&home, &app, "out"), 20_000);
 }
 
-/// A reader of the adopted app sees its end, and the next process writes into the same log.
+/// The log writer of the adopted app notices its exit, and the next process writes into the same
+/// log.
 #[test]
 fn an_adopted_app_restarts_and_is_deleted_as_any_other() {
     let home = home();
