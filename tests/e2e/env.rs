@@ -291,7 +291,8 @@ fn variables_that_are_not_utf8_reach_the_app() {
     reach(home.wait_status("app", "online").pid());
 }
 
-/// Starts the app of a file in which `UNSET` is undefined, and in the profile `production` also `MODE`.
+/// Starts the app of a file in which `UNSET` is undefined, and in the profile `production` also
+/// `MODE`.
 fn undefined_in_file(home: &Home, options: &str) -> (String, impl Fn(&str) -> Option<String>) {
     let text = format!(
         "module.exports = {{ apps: [{{ name: 'app', script: {:?}, args: 'hold', env: {{ UNSET: process.env.ABSENT, MODE: 'file', OTHER: 1 }}, \

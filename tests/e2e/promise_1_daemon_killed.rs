@@ -1,5 +1,5 @@
-//! Promise 1: SIGKILL of the daemon at any instant. No app restarts, no connection is refused, no log line is lost; the next daemon
-//! knows every app by its same pid.
+//! Promise 1: SIGKILL of the daemon at any instant. No app restarts, no connection is refused, no
+//! log line is lost. The next daemon knows every app by its same pid.
 
 use ostler_testkit::{Home, Load, free_port, get, kill};
 use rustix::process::Signal;

@@ -1,4 +1,5 @@
-//! Promise 1 for apps with piped logs: they outlive daemon, keeper and standby together, and no line is lost.
+//! Promise 1 for apps with piped logs: they outlive daemon, keeper and standby together, and no
+//! line is lost.
 
 use ostler_testkit::{Home, fixture, needs_program, needs_root};
 use serde_json::{Value, json};
@@ -52,7 +53,8 @@ fn all_three_killed_and_no_line_is_lost() {
     numbers_are_whole(&messages(&kill_until_the_end(&home, &app, "out")), 20_000);
 }
 
-/// Writes numbered lines through shell redirection, so that standard error is the stream that carries them.
+/// Writes numbered lines through shell redirection, so that standard error is the stream that
+/// carries them.
 #[test]
 fn standard_error_loses_nothing() {
     let home = home();

@@ -8,7 +8,7 @@ use ostler_testkit::{Home, Load, fixture_path, free_ports, get, needs_program};
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::home;
 
-/// A copy of the example (its logs lie beside it) on six free ports.
+/// Copies the example (with its log folder) and uses six free ports.
 fn shop(home: &Home) -> (String, u16) {
     let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/shop")]).arg(home.work()).status().unwrap();
     assert!(copied.success());
@@ -36,10 +36,10 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
         kill_daemon(&home);
         home.wait_until("requests are answered", || load.good() > good + 20);
     }
-    // A connection between its `accept` and the worker is in the daemon alone, for some microseconds.
+    // For some microseconds between `accept` and the worker, only the daemon holds a connection.
     load.stop().assert_at_most(1);
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
-    // One service dies and comes back, the others do not notice.
+    // One service dies and restarts; the others keep running.
     let billing = home.app("billing-service");
     ostler_testkit::kill(billing.pid(), rustix::process::Signal::KILL);
     home.wait_app("billing-service", "restarted", |item| item.pid() != billing.pid() && item.status() == "online");
@@ -53,7 +53,7 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     assert!(home.jlist().is_empty() && home.app_processes().is_empty(), "{}", home.report());
 }
 
-/// Some log file below the folder has a line that begins with a date.
+/// Returns true if a log file below the folder has a line that starts with a date.
 fn has_dated_line(dir: &Path) -> bool {
     let output =
         Command::new("grep").args(["-rlE", "--include=*.log", "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}: "]).arg(dir).output().unwrap();
