@@ -60,7 +60,7 @@ fn everything_killed_at_once_is_back() {
     start_fixture(&home, "two", "-f", "hold");
     home.wait_until("both are saved", || names(&home) == ["one", "two"]);
     home.kill_everything();
-    // As after a boot: the state file of the former boot is useless.
+    // As after a boot, when the state file of the former boot no longer counts.
     std::fs::remove_file(home.dir().join("ostler.state")).unwrap();
     home.ok("resurrect");
     home.wait_status("one", "online");

@@ -207,8 +207,8 @@ fn dates_follow_the_wall_clock() {
     };
     let now = year("listening");
     for (shift, years) in [(2, 2), (-3, -3), (0, 0)] {
-        // Another six hours, so that the number of years would be wrong at some time of the year:
-        // leap days add less than that.
+        // Half a year more would give the wrong number of years at some times of the year. The six
+        // hours only account for leap days.
         it.jump_to(shift * (YEAR_S + 6 * 3600));
         let line = format!("after a jump of {shift}");
         fs::write(it.home.work().join("said"), format!("{line}\n")).unwrap();

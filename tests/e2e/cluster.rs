@@ -404,7 +404,7 @@ fn two_apps_share_a_port_and_either_may_go() {
     home.wait_until("all listen", || listens("blue") + listens("green") == 4);
     let seen = colors(port);
     assert!(seen["blue"] == 20 && seen["green"] == 20, "{seen:?}");
-    // The next daemon knows it, too.
+    // The next daemon also spreads connections over both apps.
     kill_daemon(&home);
     let seen = colors(port);
     assert!(seen["blue"] > 10 && seen["green"] > 10, "{seen:?}");

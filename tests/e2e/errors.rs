@@ -108,7 +108,8 @@ fn a_crash_is_counted_once_and_heard_also_where_nothing_is_printed() {
     assert_eq!((&list[0]["type"], &list[0]["count"]), (&json!("DbError"), &json!(1)));
     let list = wait_errors(&home, &web, "late", |list| list.len() == 1);
     assert_eq!(list[0]["type"], "TypeError");
-    // The exception was reported on both ways once the next exception of the same file is visible.
+    // An app reports a crash itself, and its log shows the crash. When the second crash is visible
+    // in the log, both reports of the first have arrived.
     home.wait_status("loud", "stopped");
     home.ok("restart loud");
     home.wait_log("loud-error.log", "DbError");

@@ -35,7 +35,7 @@ impl Front {
         Self { child: KilledOnDrop(child), out, err }
     }
 
-    /// Runs the words as `ostler runtime`; `words` omits `runtime`.
+    /// Runs `ostler runtime` with these words.
     pub fn run(home: &Home, words: &str) -> Self {
         Self::open(home.cmd(format!("runtime {words}")).command())
     }

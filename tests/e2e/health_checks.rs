@@ -210,7 +210,7 @@ fn probes_of_hostile_servers_end() {
     for app in &apps {
         let (name, expected) = (app["name"].as_str().unwrap(), app["env"]["EXPECTED"].as_str().unwrap());
         wait_health(&home, name, if name == "gigabyte" { "healthy" } else { "unhealthy" });
-        // Where many runtimes start at once, checks begin before the app listens.
+        // If many runtimes start at once, checks begin before the app listens.
         home.wait_until(&format!("{name} is asked when it listens: {expected:?}"), || {
             home.app(name).env("health_status")["last_answer"]["text"].as_str().is_some_and(|last| last.ends_with(expected))
         });

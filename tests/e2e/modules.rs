@@ -147,7 +147,7 @@ fn several_apps_of_one_module() {
     home.ok("set two:key w");
     let now = pids();
     assert!(before[0] != now[0] && before[1] != now[1]);
-    // A release without one of the apps, as the same user.
+    // A release that drops one of the apps, installed as the same user.
     let package =
         json!({ "name": "two", "version": "1.1.0", "apps": [app("a"), json!({ "name": "c", "script": fixture(), "args": "hold" })] });
     fs::write(path.join("package.json"), package.to_string()).unwrap();

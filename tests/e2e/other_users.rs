@@ -8,7 +8,7 @@ use ostler_testkit::{Home, Subject, needs_root};
 
 use crate::setup::{binary, home, home_as_pm2};
 
-/// A user that owns nothing else.
+/// A user that owns no other files.
 const OTHER: u32 = 54_321;
 
 const COMPOSE: &str = "services: {app: {command: sleep 1000}}\n";

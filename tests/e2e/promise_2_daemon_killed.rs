@@ -51,7 +51,7 @@ fn the_next_daemon_goes_on_with_the_reload() {
     assert!(report.good() > 100, "{report:#?}");
 }
 
-/// Returns the newest reload of the app; null if there was none.
+/// Returns the newest reload of the app; null if the app was never reloaded.
 fn newest(home: &Home) -> Value {
     let told = home.run("rollout status app --json");
     serde_json::from_str::<Value>(&told.stdout).ok().and_then(|list| list.get(0).cloned()).unwrap_or_default()

@@ -11,7 +11,7 @@ use crate::setup::{binary, home, start_fixture};
 /// A uid that owns nothing on this machine.
 const STRANGER: u32 = 54_321;
 
-/// Returns a home for a user that owns nothing else, with a copy of the binary that this user can
+/// Returns a home for a user that owns no other files, with a copy of the binary that this user can
 /// execute.
 pub fn for_stranger(home: &Home, uid: u32) -> Home {
     let copy = home.root().join("bin/ostler-copy");

@@ -173,7 +173,7 @@ fn others_cannot_speak_for_it() {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
         let environ = String::from_utf8_lossy(&environ).into_owned();
         let name = environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap().to_owned();
-        // The test sends the same message as user nobody. Only this thread changes its user.
+        // The test sends the same message as the user `nobody`. Only this thread changes its user.
         let forge = |name: &str| {
             let name = name.to_owned();
             let forged = thread::spawn(move || {

@@ -132,7 +132,7 @@ fn each_worker_of_a_node_cluster() {
             lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count() == 3
         });
         assert!(seen(&text) >= 12.0, "{node}: {}", seen(&text));
-        // Its step is long, and the same for each version.
+        // The history's step is long, and the same for each version, so one version is enough.
         if at == 0 {
             home.wait_until("the history has it", || web.get("/api/history/series").body.contains("own:shop_queue_depth"));
         }
@@ -293,8 +293,8 @@ fn what_cannot_be_read_is_told() {
         let output = home.run(format!("start {file}"));
         assert!(output.code != 0 && output.stderr.contains(words), "{scrape}: {output}");
     }
-    // Instances that share a port and cannot be told apart: the dashboard logs it, and counts none
-    // of them twice.
+    // Instances share a port, so the dashboard cannot distinguish them: it logs that, and counts
+    // none of them twice.
     let web = Web::on(&home, "");
     let port = free_port();
     let script = home.write("sleep.py", "import time\ntime.sleep(1000)\n");

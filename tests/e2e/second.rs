@@ -150,8 +150,8 @@ fn options_stay_or_are_named() {
     ok(&home, &a, "restart eco.json").says("the file sets these options of an earlier command back: --kill-timeout");
     let item = home.app("api");
     assert_eq!((item.number("max_memory_restart"), item.number("kill_timeout"), item.number("max_restarts")), (500 << 20, 700, 7));
-    // An old value that was once in the file, but no longer is, does not return when a later option
-    // is dropped.
+    // The file no longer has the key: the restart removes the option's value, and does not restore
+    // the file's former value.
     home.ok("restart api --kill-timeout 900");
     file(&home, r#""max_restarts": 3"#);
     ok(&home, &a, "restart eco.json").says("--kill-timeout");

@@ -118,7 +118,8 @@ fn t5_the_error_threshold() {
     assert!(home.ok("why api-gateway").stdout.contains("(error_threshold: 50)"));
 }
 
-/// Document 002, the template for production: health checks of a cluster and of a single process, side by side.
+/// Document 002, the template for production: health checks of a cluster and of a single process,
+/// side by side.
 #[test]
 fn t1_the_template_for_production() {
     needs_program!("node");

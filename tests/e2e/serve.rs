@@ -327,7 +327,7 @@ fn the_smallest_form_that_a_client_takes() {
     for (name, text) in [("site/app.js.br", "brotli script"), ("site/app.js.zst", "zstd script"), ("site/a.txt.br", "stale")] {
         home.write(name, text);
     }
-    // A client's older copy is not the current file.
+    // A compressed file that is older than its original is outdated.
     let old = std::time::SystemTime::now() - Duration::from_secs(3600);
     std::fs::File::options().write(true).open(home.work().join("site/a.txt.br")).unwrap().set_modified(old).unwrap();
     let port = served(&home, "");

@@ -1,4 +1,5 @@
-//! Real servers of other languages on sockets that ostler opened: spread, restart, crash and reload under load.
+//! Real servers of other languages on sockets that ostler opened: spread, restart, crash and reload
+//! under load.
 
 use std::collections::BTreeSet;
 

@@ -35,7 +35,8 @@ pub fn client(home: &Home) -> ostler_client::Client {
     client
 }
 
-/// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit 3")`.
+/// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit
+/// 3")`.
 #[track_caller]
 pub fn start_fixture(home: &Home, name: &str, options: &str, what: &str) {
     home.ok(format!("start {} --name {name} {options} -- {what}", fixture()));

@@ -1,4 +1,5 @@
-//! The multi-service example as a user would run it: six Node services, two of them in cluster mode.
+//! The multi-service example as a user would run it: six Node services, two of them in cluster
+//! mode.
 
 use std::path::Path;
 use std::process::Command;
@@ -28,7 +29,8 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     for port in base..base + 6 {
         assert!(get(port, "/health").is_ok(), "port {port}: {:?}\n{}", get(port, "/health"), home.report());
     }
-    // The daemon is killed while the gateway's four workers, which share their port through it, are under load.
+    // The daemon is killed while the gateway's four workers, which share their port through the
+    // daemon, are under load.
     let pids: Vec<i32> = list.iter().map(ostler_testkit::Item::pid).collect();
     let load = Load::mixed(base, 4);
     for _ in 0..4 {

@@ -24,8 +24,7 @@ fn command<'a>(home: &'a Home, words: &str) -> Cmd<'a> {
     home.cmd(words).env("OSTLER_START_WATCH", "")
 }
 
-/// Creates a home with a good app with this number of instances, and then makes the next release
-/// bad.
+/// Creates a home with a good app with this number of instances, whose next processes fail.
 fn about_to_fail(mode: &str, instances: u32) -> (Home, String) {
     let home = home();
     home.write("app.js", APP);

@@ -293,7 +293,7 @@ fn doors() {
         }
         assert!(!head.contains("access-control"));
     }
-    // A revoked token closes its stream immediately.
+    // A revoked token loses its access immediately.
     home.ok("web token --revoke looker");
     assert_eq!((viewer.get("/api/apps").status, home.run("web token --revoke looker").code), (401, 4));
 }

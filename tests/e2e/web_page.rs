@@ -113,7 +113,7 @@ fn what_the_page_says_is_true() {
 }
 
 /// The page is asleep, or cut off from a dying server, for longer and for shorter than events are
-/// kept. It shows the current state, and reports a gap only if there is one.
+/// kept. It shows the current state, and reports a gap exactly if events are missing.
 #[test]
 fn a_page_that_misses_events_says_so() {
     let Some(browser) = browser() else { return };
