@@ -204,8 +204,8 @@ fn version_7_without_daemon_joins_ours() {
     joins(installed_pm2());
 }
 
-/// A program that was the daemon itself leaves its sockets and its pid file behind. With npm's
-/// `pm2` alone it leaves its apps, too.
+/// A program that was the daemon itself leaves its sockets, its pid file and its apps behind, as it
+/// also does with npm's `pm2` alone.
 #[test]
 fn what_a_program_without_daemon_left_is_taken_over() {
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };

@@ -1,4 +1,4 @@
-//! A daemon that cannot start: clients get the reason, the keeper waits between attempts, and a
+//! A daemon that cannot start: clients get the reason, and the keeper waits between attempts. A
 //! record that crashes the daemon costs only its own app.
 
 use std::fs::{File, OpenOptions};

@@ -1,8 +1,8 @@
-//! Promise 1 at any instant: commands change a fleet while the test kills processes at random: the
-//! daemon, the daemon with the keeper, or the anchor first. `OSTLER_KILL_ROUNDS=5000` is the long
-//! run (`cargo xtask soak`). `OSTLER_KILL_SEED` repeats the commands and instants of an earlier
-//! run; the machine's own timing still varies. `OSTLER_KILL_FLEETS` runs several fleets at the same
-//! time, each with its own seed.
+//! Promise 1 at any instant: commands change a fleet while the test kills processes at random. It
+//! kills the daemon, the daemon with the keeper, or the anchor first. `OSTLER_KILL_ROUNDS=5000` is
+//! the long run (`cargo xtask soak`). `OSTLER_KILL_SEED` repeats the commands and instants of an
+//! earlier run; the machine's own timing still varies. `OSTLER_KILL_FLEETS` runs several fleets at
+//! the same time, each with its own seed.
 
 use std::process::Stdio;
 use std::thread;

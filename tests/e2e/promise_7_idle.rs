@@ -46,8 +46,9 @@ fn at_rest_nobody_wakes_up() {
             std::fs::read_dir(&threads).unwrap().flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
         names.map(|name| name.trim_end().to_owned()).any(|name| name == "watch")
     });
-    // Some work follows a start: a write to disk, a client's exit, and the return of unused memory,
-    // once, after a second and a half without an event. The test waits until it is done.
+    // Some work follows a start: a write to disk, a client's exit, and the return of unused memory.
+    // The memory is returned once, after a second and a half without an event. The test waits until
+    // it is done.
     let mut last = pids.map(switches);
     home.wait_until("keeper, daemon and anchor are at rest for two seconds", || {
         thread::sleep(Duration::from_secs(2));

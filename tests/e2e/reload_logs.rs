@@ -1,5 +1,5 @@
-//! `reloadLogs` after a log file was renamed: new lines go to the original path, old lines stay
-//! under the new name, and no line is lost, duplicated or cut.
+//! `reloadLogs` after a log file was renamed. New lines go to the original path, and old lines stay
+//! under the new name. No line is lost, duplicated or cut.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -47,7 +47,7 @@ fn a_signal_right_after_the_start_is_heard() {
     }
 }
 
-/// Starts an app that fails during the start. The start waits at most a second; on a busy machine
+/// Starts an app that fails during the start. The start waits at most a second. On a busy machine
 /// the runtime may not have reached the script by then, so the start is repeated.
 #[track_caller]
 fn fails(home: &Home, words: &str) -> Output {

@@ -22,7 +22,7 @@ pub fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> (u16, String, 
     let host = if headers.contains("Host: ") { "" } else { "Host: 127.0.0.1\r\n" };
     let head = format!("POST {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
     stream.write_all(head.as_bytes()).unwrap();
-    // The server may reject a request before it has read all of it.
+    // The server may reject a request before it has read all of the body.
     let _ = stream.write_all(body);
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);

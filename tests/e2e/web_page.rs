@@ -1,5 +1,5 @@
-//! The dashboard's page in a real browser: from the link to a restart, a search in logs, the other
-//! language, and the logout, with no message on its console.
+//! The dashboard's page in a real browser: the link, a restart, a search in logs, the other
+//! language, and the logout. The console must stay empty.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -162,8 +162,8 @@ fn a_flame_graph_in_the_browser() {
     let home = home();
     home.ok(format!("web enable --port {}", free_port()));
     let app = home.write("app.js", format!("{}\nconst odd = {{ ['<img src=x onerror=alert(1)>']() {{ burnsWithThisName(); }} }};\nsetInterval(() => Object.values(odd)[0](), 400);", burns()));
-    // V8 attributes a function to its caller if it has inlined the function, or has optimised it in
-    // the middle of a loop before the profile began.
+    // V8 attributes an inlined function to its caller. It does the same if it optimised the
+    // function in the middle of a loop before the profile began.
     home.ok(["start", &app, "--name", "api", "--node-args", "--max-inlined-bytecode-size=0 --no-use-osr"]);
     home.ok(format!("start {} --name other -- hold", fixture()));
     let link = home.ok("web open").stdout;
