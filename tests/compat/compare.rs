@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 
 use ostler_testkit::{Home, Subject, Transcript};
 
-/// A difference from PM2 that is meant: these lines of the golden file are those lines with ostler.
+/// An intended difference from PM2: ostler prints other lines than the golden file has.
 pub struct Difference {
     /// Lines of the golden file.
     pub pm2: &'static str,
-    /// What ostler has there; empty = no such lines.
+    /// Lines that ostler prints instead; empty if it prints none.
     pub ostler: &'static str,
-    /// Why.
+    /// Reason for the difference.
     pub why: &'static str,
 }
 
-/// ostler called as `pm2`: the one just built, or `$OSTLER_TEST_BINARY`.
+/// ostler called as `pm2`: the binary of this build, or `$OSTLER_TEST_BINARY`.
 pub fn ostler() -> Subject {
     let given = std::env::var_os("OSTLER_TEST_BINARY");
     Subject::OstlerAsPm2(given.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from))
 }
 
-/// The transcript of a session.
+/// Runs a session and returns its transcript.
 pub fn transcript(subject: Subject, session: fn(&mut Transcript<'_>)) -> String {
     let home = Home::new(subject);
     let mut transcript = Transcript::new(&home);
@@ -33,7 +33,8 @@ fn golden(name: &str) -> PathBuf {
     Path::new(&ostler_testkit::fixture_path("../compat/golden")).join(format!("{name}.txt"))
 }
 
-/// The golden file is what real PM2 says; with `OSTLER_COMPAT_RECORD` it becomes that.
+/// Checks that real PM2 still prints the golden file. With `OSTLER_COMPAT_RECORD`, writes the
+/// golden file instead.
 pub fn check_pm2(name: &str, seen: &str) {
     if std::env::var_os("OSTLER_COMPAT_RECORD").is_some() {
         fs::write(golden(name), seen).unwrap();
@@ -43,7 +44,7 @@ pub fn check_pm2(name: &str, seen: &str) {
     assert!(expected == seen, "real PM2 does not say what golden/{name}.txt says\n{}", diff(&expected, seen));
 }
 
-/// ostler says what the golden file says, but for the differences that are meant.
+/// Checks that ostler prints the golden file, apart from the intended differences.
 pub fn check_ostler(name: &str, seen: &str, differences: &[Difference]) {
     let mut expected = fs::read_to_string(golden(name)).unwrap();
     for difference in differences {
@@ -55,7 +56,8 @@ pub fn check_ostler(name: &str, seen: &str, differences: &[Difference]) {
     assert!(expected == seen, "ostler does not say what PM2 says in {name}\n{}", diff(&expected, seen));
 }
 
-/// Line by line: ` ` both, `-` expected, `+` seen. Longest common subsequence, for texts of some hundred lines.
+/// Returns a line diff: ` ` in both, `-` expected, `+` seen. Uses the longest common subsequence,
+/// which is fast enough for some hundred lines.
 fn diff(expected: &str, seen: &str) -> String {
     let (a, b): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), seen.lines().collect());
     let mut longest = vec![vec![0_u32; b.len() + 1]; a.len() + 1];
@@ -82,7 +84,8 @@ fn diff(expected: &str, seen: &str) -> String {
     out
 }
 
-/// Declares a session: `session!(name, [differences], function)` makes the tests `name::pm2` and `name::ostler`.
+/// Declares a session: `session!(name, [differences], function)` makes the tests `name::pm2` and
+/// `name::ostler`.
 macro_rules! session {
     ($(#[$doc:meta])* $name:ident, [$($difference:expr),* $(,)?], $run:expr) => {
         $(#[$doc])*

@@ -1,5 +1,7 @@
-//! npm's `pm2` as a client, unmodified, in the versions that are in use: as a library of CommonJS programs and ES modules, and its command line, in one session
-//! (`tests/fixtures/library/session.cjs`). `differs_as_listed_…` compares the session on npm's own daemon with the same on ours, key by key.
+//! npm's unmodified `pm2` as a client, in the versions that are in use. Each session
+//! (`tests/fixtures/library/session.cjs`) covers the library in CommonJS programs and ES modules,
+//! and the command line. `differs_as_listed_…` runs the session on npm's own daemon and on ostler's
+//! daemon, and compares the results key by key.
 
 mod differences;
 mod ending;
@@ -16,7 +18,7 @@ use serde_json::Value;
 
 use crate::compare::ostler;
 
-/// What the steps of a session gave, in their order.
+/// Results of a session's steps, in order.
 type Session = Vec<(String, Value)>;
 
 const FILES: [&str; 10] = [
@@ -32,7 +34,7 @@ const FILES: [&str; 10] = [
     "survivor.cjs",
 ];
 
-/// What fails, on purpose, in every version.
+/// Calls that fail on purpose in every version, with their error texts.
 const FAILURES: [(&str, &str); 15] = [
     ("start what is not there", "Script not found: <root>/work/absent.js"),
     ("start no script", "No script path - aborting"),
@@ -51,7 +53,7 @@ const FAILURES: [(&str, &str); 15] = [
     ("delete nobody", "process or namespace not found"),
 ];
 
-/// The folder of npm's package.
+/// Returns the folder of npm's package.
 fn package(pm2: &Path) -> PathBuf {
     pm2.canonicalize()
         .unwrap()
@@ -61,7 +63,7 @@ fn package(pm2: &Path) -> PathBuf {
         .to_owned()
 }
 
-/// A program of `tests/fixtures/library` in this home, ready to be run.
+/// Prepares a program of `tests/fixtures/library` to run in this home.
 fn program(home: &Home, pm2: &Path, name: &str) -> Command {
     let (work, package) = (home.work(), package(pm2));
     for name in FILES {
@@ -78,13 +80,13 @@ fn program(home: &Home, pm2: &Path, name: &str) -> Command {
     node
 }
 
-/// Runs a session in this home by this program.
+/// Runs a session with this program in this home.
 #[track_caller]
 fn run(home: &Home, pm2: &Path, name: &str) -> Session {
     try_run(home, pm2, name).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// Runs a session in this home by this program. The error says after which step it ended.
+/// Runs a session with this program in this home. The error names the last completed step.
 fn try_run(home: &Home, pm2: &Path, name: &str) -> Result<Session, String> {
     let form = name.rsplit('.').next().unwrap_or_default();
     let out = program(home, pm2, name).env("SESSION_FORM", form).output().unwrap();
@@ -101,7 +103,7 @@ fn step(mut line: Value) -> (String, Value) {
     (line["step"].as_str().unwrap().to_owned(), line["result"].take())
 }
 
-/// A session on a daemon that runs already: ours, or npm's.
+/// Runs a session on a running daemon, either ostler's or npm's.
 #[track_caller]
 fn session(subject: Subject, pm2: &Path, form: &str, version: Option<&str>) -> Session {
     let (home, steps) = session_of(subject, pm2, &format!("library.{form}"), version);
@@ -109,7 +111,7 @@ fn session(subject: Subject, pm2: &Path, form: &str, version: Option<&str>) -> S
     steps
 }
 
-/// Runs a program on a daemon that runs already.
+/// Runs a program on a daemon that already runs.
 #[track_caller]
 fn session_of(subject: Subject, pm2: &Path, program: &str, version: Option<&str>) -> (Home, Session) {
     let home = Home::new(subject);
@@ -131,7 +133,8 @@ fn works(pm2: Option<PathBuf>, form: &str) {
     let result = |name: &str| &steps.iter().find(|(step, _)| step == name).unwrap_or_else(|| panic!("no step {name}")).1;
     assert_eq!(result("the same daemon as before"), true, "a client of another version has replaced it");
     assert_eq!(result("getVersion"), "7.0.4");
-    // One for the start, one for each of three restarts and a reload: npm's daemon on a busy machine may tell one less (`differences`), ours never does.
+    // Expected events: the start, three restarts and a reload. On a busy machine npm's daemon may
+    // send one event less (see `differences`); ostler never does.
     assert_eq!(result("process:event of object 2")["online, by itself"], 5);
 }
 
@@ -165,13 +168,14 @@ fn version_7_as_module() {
     works(installed_pm2(), "mjs");
 }
 
-/// What a program that would be the daemon itself sees: the list before and after it started an app.
+/// Runs a program that starts without a daemon and acts as the daemon itself. Returns the app list
+/// that the program saw before and after it started an app.
 #[track_caller]
 fn without_daemon(home: &Home, pm2: &Path) -> String {
     let out = program(home, pm2, "no-daemon.cjs").output().unwrap();
     let seen = String::from_utf8(out.stderr).unwrap();
     assert!(out.status.success(), "{seen}\n{}", home.report());
-    // Its own daemon's log gets all that it prints.
+    // The program prints everything to its own daemon's log.
     seen.trim().rsplit("PM2 error: ").next().unwrap_or_default().to_owned()
 }
 
@@ -200,7 +204,8 @@ fn version_7_without_daemon_joins_ours() {
     joins(installed_pm2());
 }
 
-/// A program that was the daemon itself leaves its sockets, its pid file and, as with npm's alone, its apps.
+/// A program that was the daemon itself leaves its sockets, its pid file and its apps behind, as it
+/// also does with npm's `pm2` alone.
 #[test]
 fn what_a_program_without_daemon_left_is_taken_over() {
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
@@ -212,7 +217,8 @@ fn what_a_program_without_daemon_left_is_taken_over() {
     assert_eq!(home.jlist().len(), 2);
 }
 
-/// The session with this version on npm's daemon and on ours, key by key.
+/// Runs the session with this version on npm's daemon and on ostler's, and compares the results key
+/// by key.
 #[track_caller]
 fn differs_as_listed(pm2: Option<PathBuf>, form: &str, version: &str) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
@@ -243,7 +249,8 @@ fn differs_as_listed_7_as_module() {
     differs_as_listed(installed_pm2(), "mjs", "7.0.4");
 }
 
-/// The calls on npm's daemon. Its `set` sometimes never calls back: such a session says nothing, and another one is made.
+/// Runs the calls on npm's daemon. npm's `set` sometimes never calls back; such a session is
+/// discarded and repeated.
 fn calls_of_npm(pm2: &Path) -> Session {
     let session = || {
         let home = Home::new(Subject::Pm2(pm2.to_owned()));
@@ -257,7 +264,8 @@ fn calls_of_npm(pm2: &Path) -> Session {
     (0..5).find_map(|_| session()).expect("npm's `set` never calls back")
 }
 
-/// The first and second calls, with words that are right and wrong, on npm's daemon and on ours, key by key.
+/// Compares the first and second calls, with valid and invalid arguments, on npm's daemon and on
+/// ostler's, key by key.
 #[test]
 fn calls_differ_as_listed() {
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
@@ -266,7 +274,8 @@ fn calls_differ_as_listed() {
         keys::unexpected(&found, differences::CALLS, 7)
     };
     let mut wrong = compared();
-    // On a busy machine npm's daemon restarts an app once more, or later. A difference counts if it is seen twice.
+    // On a busy machine npm's daemon may restart an app once more, or later. A difference counts
+    // only if both runs show it.
     if !wrong.is_empty() {
         let again = compared();
         wrong.retain(|line| again.contains(line));

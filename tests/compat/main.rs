@@ -1,10 +1,13 @@
-//! ostler called as `pm2` beside real PM2: the same session has to give the same transcript.
+//! ostler called as `pm2`, compared with real PM2: the same session must give the same transcript.
 //!
-//! Each session is a function that runs commands and writes down what they said, how they exited and what the list looks like
-//! ([`ostler_testkit::Transcript`] replaces pids, paths, ages). Its transcript on real PM2 lies in `golden/<session>.txt`:
+//! Each session is a function that runs commands and records their output, their exit codes and the
+//! app list. [`ostler_testkit::Transcript`] replaces pids, paths and ages. The transcript of real
+//! PM2 is the file `golden/<session>.txt`:
 //!
-//! - `<session>::pm2` runs it on real PM2 and compares: the golden file tells the truth (skipped where npm cannot bring PM2);
-//! - `<session>::ostler` runs it on ostler and compares, after the differences that are meant, each with its reason.
+//! - `<session>::pm2` runs the session on real PM2 and compares, which keeps the golden file true.
+//!   It is skipped if npm cannot install PM2.
+//! - `<session>::ostler` runs the session on ostler and compares, after it has applied the intended
+//!   differences, each with its reason.
 //!
 //! `OSTLER_COMPAT_RECORD=1` makes the `pm2` tests write the golden files instead.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]

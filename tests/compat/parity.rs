@@ -1,21 +1,23 @@
-//! `docs/pm2-parity.md` as the tables that it is made of (`parity.toml`): complete beside the real PM2's help and `jlist`, and beside ostler's own tables; nothing in it is made up.
+//! `docs/pm2-parity.md`, read from the tables that it is generated from (`parity.toml`). The tables
+//! must cover real PM2's help and `jlist` and ostler's own tables. Every row must exist in PM2 or
+//! in ostler.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use ostler_testkit::{Home, Subject};
 
-/// Words of PM2's help that are no commands.
+/// Words in PM2's help that are not commands.
 const NO_COMMANDS: &[&str] = &["*"];
-/// Options that every command of PM2's library for command lines has.
+/// Options that PM2's command-line library adds to every command.
 const OF_THE_LIBRARY: &[&str] = &["-h", "--help", "-V"];
-/// Heading under which options stand that only ostler has.
+/// Heading of the options that only ostler has.
 const OURS: &str = "Only in ostler";
 
 /// A row of the document.
 struct Row {
     section: String,
-    /// What stands between backticks in the first column.
+    /// Names between backticks in the first column.
     names: Vec<String>,
     state: String,
     notes: String,
@@ -46,7 +48,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-/// Words of all names in these sections.
+/// Returns the words of all names in these sections.
 fn words<'a>(rows: &'a [Row], sections: &[&str]) -> BTreeSet<&'a str> {
     let of = rows.iter().filter(|row| sections.contains(&row.section.as_str()));
     of.flat_map(|row| &row.names).flat_map(|name| name.split([' ', ',', '|'])).filter(|word| !word.is_empty()).collect()
@@ -75,7 +77,7 @@ fn each_command_has_a_row_and_each_row_a_command() {
     let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
     for row in rows.iter().filter(|row| row.section == "Commands" && row.state != "missing") {
         for name in row.names.iter().filter_map(|name| name.split([' ', '<', '[']).next()) {
-            // Names of programs, and places for a command.
+            // Names of programs, and placeholders for a command.
             if name.is_empty() || name.starts_with('-') || ["pm2-runtime", "pm2-docker", "pm2-dev"].contains(&name) {
                 continue;
             }
@@ -96,16 +98,16 @@ fn each_key_has_a_row() {
     assert!(without.is_empty(), "keys without a row: {without:?}");
 }
 
-/// What a help text names.
+/// Names that a help text contains.
 #[derive(Default)]
 struct Named {
     commands: BTreeSet<String>,
     options: BTreeSet<String>,
-    /// Commands that have options of their own.
+    /// Commands with options of their own.
     with_options: Vec<String>,
 }
 
-/// Commands and options of a help text by PM2's library for command lines.
+/// Reads the commands and options from a help text of PM2's command-line library.
 fn named(help: &str) -> Named {
     let (mut named, mut is_commands) = (Named::default(), false);
     for line in help.lines() {
@@ -163,7 +165,7 @@ fn every_key_of_jlist_of_pm2_has_a_row() {
     let mut without = BTreeSet::new();
     for item in home.jlist() {
         let env = item.0["pm2_env"].as_object().expect("an object");
-        // Variables of the app stand there a second time, one by one.
+        // The list repeats each variable of the app as a key.
         let variables = env["env"].as_object().expect("an object");
         let of_the_item = item.0.as_object().expect("an object").keys();
         let keys: Vec<&String> = of_the_item.chain(env.keys().filter(|key| !variables.contains_key(*key))).collect();
@@ -173,7 +175,7 @@ fn every_key_of_jlist_of_pm2_has_a_row() {
     assert!(without.is_empty(), "keys without a row: {without:?}");
 }
 
-/// Names of PM2's variables between quotes in the sources of what is shipped.
+/// Returns PM2's variables whose quoted names appear in the shipped sources.
 fn variables_in_the_sources() -> BTreeSet<String> {
     let crates = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders = vec![

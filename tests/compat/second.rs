@@ -1,4 +1,5 @@
-//! Second commands on the same app, beside real PM2: each sequence has to leave the same apps behind.
+//! Second commands on the same app, compared with real PM2: each sequence must leave the same apps
+//! behind.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +9,16 @@ use serde_json::Value;
 
 /// A step of a sequence.
 enum Step {
-    /// A command, the folder in which it is given, and variables of its shell.
+    /// A command, the folder in which it runs, and variables of its shell.
     Run(&'static str, &'static str, &'static [(&'static str, &'static str)]),
-    /// The same with a description on standard input.
+    /// A command with an app description on standard input.
     Piped(&'static str, &'static str, &'static str),
     /// New content of `a/eco.config.js`: the members of its only app.
     File(&'static str),
 }
 use Step::{File, Piped, Run};
 
-/// Writes down what its process finds, and stays.
+/// Script that records the environment of its process and keeps running.
 const APP: &str = "const fs = require('fs');
 const file = `${process.env.SEEN}/${process.env.name}-${process.env.pm_id}.json`;
 const seen = { pid: process.pid, cwd: process.cwd(), script: __filename, args: process.argv.slice(2), env: process.env };
@@ -52,7 +53,7 @@ fn folders(home: &Home) {
     fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-/// What the sequence leaves: exit codes, then a line for each instance.
+/// Returns the result of the sequence: exit codes, then a line for each instance.
 fn left(subject: Subject, steps: &[Step]) -> Vec<String> {
     let home = Home::new(subject);
     folders(&home);
@@ -86,13 +87,14 @@ fn carry_out(home: &Home, step: &Step) -> Option<String> {
 
 fn line(home: &Home, item: &Item) -> String {
     let attributes: Vec<String> = ATTRIBUTES.iter().map(|key| format!("{key}={}", item.env(key))).collect();
-    // PM2's client fills it in at a first start by options, and a saved list has no number of instances.
+    // PM2's client fills the key in at a first start by options, and a saved list has no number of
+    // instances.
     let watch = if item.env("watch").is_null() { &Value::Bool(false) } else { item.env("watch") };
     let process = if item.status() == "online" && item.text("exec_interpreter") == "node" { process(home, item) } else { String::new() };
     format!("{} {} {} {} watch={watch} {process}", item.name(), item.id(), item.status(), attributes.join(" "))
 }
 
-/// What the process of an instance found.
+/// Returns the record that an instance's process wrote about itself.
 fn process(home: &Home, item: &Item) -> String {
     let file: PathBuf = home.root().join(format!("seen/{}-{}.json", item.name(), item.id()));
     let mut seen = Value::Null;
@@ -302,7 +304,7 @@ fn stop_ends_the_watching() {
     ]);
 }
 
-/// The file's app, stopped.
+/// Stops the app of the file.
 const STOPPED: Step = Run("stop app", "a", &[]);
 
 #[test]

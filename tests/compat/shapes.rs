@@ -6,21 +6,21 @@ use ostler_testkit::{Home, Item, Subject, fixture_app, shape, skip};
 
 use crate::compare::ostler;
 
-/// Keys (with their types) that only real PM2 has, and why.
+/// Keys (with their types) that only real PM2 has, with the reason.
 const ONLY_PM2: &[(&str, &str)] = &[
     ("PM2_INTERACTOR_PROCESSING: string", "a flag of the vendor's agent that leaks into the first app"),
     ("PM2_JSON_PROCESSING: string", "a flag of the client that leaks into apps from a file"),
     ("app: string", "the variable named like the app holds its `pm2 set` values; here only where there are some"),
 ];
 
-/// Keys (with their types) that only ostler has, and why.
+/// Keys (with their types) that only ostler has, with the reason.
 const ONLY_OSTLER: &[(&str, &str)] = &[];
 
 fn keys(item: &Item) -> (BTreeSet<String>, BTreeSet<String>) {
     (shape(&item.0).into_iter().collect(), shape(&item.0["pm2_env"]).into_iter().collect())
 }
 
-/// The same steps on both, each giving an entry; entries have to have equal keys.
+/// Runs the same steps on both. Each side returns an entry; both entries must have equal keys.
 fn compare(what: &str, steps: fn(&Home) -> Item) {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let (real_home, our_home) = (Home::new(pm2), Home::new(ostler()));
@@ -32,7 +32,7 @@ fn compare(what: &str, steps: fn(&Home) -> Item) {
     assert!(missing.is_empty() && extra.is_empty(), "{what}: pm2_env of ostler lacks {missing:?} and has more {extra:?}");
 }
 
-/// Both learn the version of Node a moment after the start.
+/// Waits for Node's version, which both programs determine shortly after the start.
 fn with_node_version(home: &Home) -> Item {
     home.wait_app("app", "online with the version of Node", |item| item.status() == "online" && !item.text("node_version").is_empty())
 }
@@ -72,7 +72,7 @@ fn stopped_app() {
         home.ok("start sleep --name app -- 1000");
         home.ok("stop app");
         let mut item = home.app("app");
-        // Pids of the tree at the last stop: whether PM2 has the key is a matter of timing.
+        // Pids of the process tree at the last stop. Whether PM2 has the key depends on timing.
         item.0["pm2_env"].as_object_mut().unwrap().remove("_tree_pids");
         item
     });
@@ -150,7 +150,8 @@ fn values() {
     assert_eq!(values(ostler()), values(pm2));
 }
 
-/// Scripts read numbers as numbers: what a file says in numbers, what `set` keeps, and what PM2 fills in.
+/// Scripts expect numbers: in values of a file, in values that `set` keeps, and in values that PM2
+/// fills in.
 #[test]
 fn values_of_a_file_have_its_types() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
@@ -189,7 +190,7 @@ fn values_of_a_file_have_its_types() {
     assert_eq!(values(ostler()), values(pm2));
 }
 
-/// Who was named is shown by numbers, the group of the user with it.
+/// The list shows the user as a number, even if a name was given, and the user's group as well.
 #[test]
 fn users_are_numbers() {
     ostler_testkit::needs_root!();

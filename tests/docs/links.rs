@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use ostler_testkit::{checkout, pages};
 
-/// A path without `.` and `..`.
+/// Returns a path without `.` and `..`.
 fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -43,7 +43,7 @@ fn links_lead_to_files_and_headings() {
     assert!(dead.is_empty(), "these links lead nowhere:\n{}", dead.join("\n"));
 }
 
-/// `site/pages.json` has each page once: what is not in it is nowhere on the site.
+/// `site/pages.json` must list each page once: the site does not show a page that is missing there.
 #[test]
 fn each_page_has_its_place_on_the_site() {
     let text = std::fs::read_to_string(checkout().join("site/pages.json")).unwrap();

@@ -1,7 +1,8 @@
-//! The documentation: its commands run, its links lead somewhere, its translation is the same.
+//! The documentation: its commands run, its links resolve, its translation has the same code.
 //!
-//! [`ostler_testkit::Page`] says how a page tells what is to be run. That the program's parser takes every command of every page, also of
-//! those that are not run, is tested in the program (`documented`).
+//! [`ostler_testkit::Page`] documents how a page marks the commands to run. A test in the program
+//! itself (`documented`) checks that its parser accepts every command of every page, also those
+//! that are not run.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod links;

@@ -6,18 +6,19 @@ use ostler_testkit::{Page, on_ci, pages, program};
 
 use crate::session::{Turn, run, turn};
 
-/// Generated, in another language with the same commands (see `translation`), or a plan for those who work on ostler itself.
+/// Returns false for generated pages, for translations with the same commands (see `translation`),
+/// and for plans for ostler's developers.
 fn is_ours(page: &Page) -> bool {
     let others = ["docs/reference/", "docs/adr/", "docs/zh/", "README.zh-CN.md", "CONTRIBUTING.md", "docs/pm2-parity.md"];
     !others.iter().any(|other| page.path.starts_with(other)) && !is_example(page)
 }
 
-/// The README.md of an example, which tests/real_apps/examples.rs follows.
+/// Returns true for the README.md of an example, which tests/real_apps/examples.rs follows.
 fn is_example(page: &Page) -> bool {
     page.path.starts_with("examples/") && page.text.contains("\n## Install\n")
 }
 
-/// Each block of commands is run or says why not.
+/// Each block of commands either runs or states why not.
 #[test]
 fn every_block_of_commands_is_run_or_says_why_not() {
     let mut silent = Vec::new();

@@ -1,4 +1,4 @@
-//! The commands of one page as one session of a shell in a fresh home.
+//! The commands of one page, run as one shell session in a fresh home.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use ostler_testkit::{CodeBlock, Home, Page, PageTest, Subject, cache_dir, checkout, free_ports, program};
 
-/// What a shell has besides, in the session of a page: a person types slower than a script, so a server may not listen yet.
+/// Functions added to the shell of a page. A script types faster than a person, so a server may not
+/// listen yet when the next command runs.
 const PRELUDE: &str = r#"
 curl() {
   for _ in $(seq 400); do
@@ -22,7 +23,7 @@ trap 'echo "failed (code $?) in the block at line $BLOCK" >&2' ERR
 exec </dev/null
 "#;
 
-/// Repeats a block of commands until what they write matches each line of a file of patterns.
+/// Repeats a block of commands until its output matches each line of a file of patterns.
 const AGAIN: &str = r#"
 again() {
   local until=$((SECONDS + 25))
@@ -36,20 +37,20 @@ again() {
 }
 "#;
 
-/// What happens with a block in the session.
+/// Use of a block in the session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It is a file with this name.
+    /// Written to a file with this name.
     File(String),
-    /// It is run.
+    /// Run as commands.
     Commands,
-    /// It is compared with what the commands before it wrote.
+    /// Compared with the output of the commands before it.
     Output,
-    /// Nothing; a reason is given, or it is nothing to run.
+    /// Ignored: the page states a reason, or the block is nothing to run.
     Nothing,
 }
 
-/// What happens with a block. `Err`: it should say why it is not run.
+/// Returns how the session uses a block. `Err`: the block needs a reason for not being run.
 pub fn turn(block: &CodeBlock) -> Result<Turn, String> {
     if let Some(name) = block.mark("file:") {
         return Ok(Turn::File(name.to_owned()));
@@ -67,7 +68,8 @@ pub fn turn(block: &CodeBlock) -> Result<Turn, String> {
     Ok(if absent { Turn::Nothing } else { Turn::Commands })
 }
 
-/// Runs all of a page. Panics with all that was written when a command fails or an output is missing.
+/// Runs all of a page. Panics with the complete output if a command fails or an expected output is
+/// missing.
 pub fn run(page: &Page, test: &PageTest) {
     let mut home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
     home.set_dir(home.root().join("user/.ostler"));
@@ -95,7 +97,7 @@ pub fn run(page: &Page, test: &PageTest) {
                     let _ = writeln!(script, "block_{number}() {{\n{typed}\n}}\nagain {number}");
                     continue;
                 }
-                // Braces, and no pipe: the blocks of a page see each other's variables and folders.
+                // Braces and no pipe, so that the blocks of a page share variables and folders.
                 let _ = writeln!(
                     script,
                     "echo \"$SECONDS s: block at line {}\"\n{{\n{}\n}} >\"$SESSION/out.{number}\" 2>&1",
@@ -113,7 +115,8 @@ pub fn run(page: &Page, test: &PageTest) {
     compare(page, &blocks, &session, &there);
 }
 
-/// A free port for each that the page names; neighbours stay neighbours, because a page may compute one from the other.
+/// Returns a free port for each port that the page names. Adjacent ports stay adjacent, because a
+/// page may compute one from the other.
 fn free(ports: &[String]) -> Vec<(&str, String)> {
     let numbers: Vec<u16> = ports.iter().map(|port| port.parse().unwrap()).collect();
     let (Some(first), Some(last)) = (numbers.iter().min(), numbers.iter().max()) else { return Vec::new() };
@@ -136,7 +139,7 @@ fn bring(home: &Home, test: &PageTest) {
     }
 }
 
-/// All that the blocks wrote so far, in order.
+/// Returns the output of all blocks so far, in order.
 fn written(session: &Path) -> String {
     let mut outputs: Vec<(usize, String)> = Vec::new();
     for entry in fs::read_dir(session).unwrap().flatten() {
@@ -149,7 +152,7 @@ fn written(session: &Path) -> String {
     outputs.into_iter().map(|(_, text)| text).collect()
 }
 
-/// Each line that the page shows as output is in what was written before it.
+/// Checks that the output before a block contains each line that the block shows.
 fn compare(page: &Page, blocks: &[CodeBlock], session: &Path, there: &dyn Fn(&str) -> String) {
     let mut before = String::new();
     for (number, block) in blocks.iter().enumerate() {
@@ -169,7 +172,7 @@ fn compare(page: &Page, blocks: &[CodeBlock], session: &Path, there: &dyn Fn(&st
     }
 }
 
-/// The line as a pattern of `grep -E`, with a line's end.
+/// Returns the line as a pattern of `grep -E`, including the end of the line.
 fn pattern(line: &str) -> String {
     let escaped = |c: char| if c.is_ascii_punctuation() { format!("\\{c}") } else { c.to_string() };
     let parts = line.split('…').map(|part| {
@@ -179,7 +182,8 @@ fn pattern(line: &str) -> String {
     parts.collect::<Vec<_>>().join(".*") + "\n"
 }
 
-/// Is the line in the text? `…` stands for anything within a line; blanks count as one.
+/// Returns true if the text contains the line. `…` matches anything within a line; runs of blanks
+/// count as one.
 fn is_in(line: &str, text: &str) -> bool {
     let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let wanted = squeezed(line);

@@ -1,9 +1,10 @@
-//! The Chinese pages: same code, same links' targets. (Which pages have none, and which are older than their page, is in
-//! `docs/zh/untranslated.txt`, which `cargo xtask generate` keeps.)
+//! The Chinese pages must have the same code and the same link targets as the English pages.
+//! `docs/zh/untranslated.txt`, which `cargo xtask generate` maintains, lists pages without a
+//! translation and outdated translations.
 
 use ostler_testkit::{CodeBlock, Page, pages};
 
-/// The English page of a Chinese one.
+/// Returns the English page of a Chinese page.
 fn source(path: &str) -> Option<String> {
     if path == "README.zh-CN.md" {
         return Some("README.md".into());
@@ -18,7 +19,8 @@ fn pairs() -> Vec<(Page, Page)> {
     pages.iter().filter_map(|page| Some((english(&source(&page.path)?), page.clone()))).collect()
 }
 
-/// What both have to have: all but drawings and outputs, in which words may be translated.
+/// Returns the blocks that both pages must share: all except drawings and outputs, whose words may
+/// be translated.
 fn code(page: &Page) -> Vec<CodeBlock> {
     page.blocks().into_iter().filter(|block| block.language != "text").collect()
 }
@@ -28,7 +30,7 @@ fn both_languages_have_the_same_code() {
     let pairs = pairs();
     assert!(pairs.len() > 5, "{} translations", pairs.len());
     for (english, chinese) in pairs {
-        // A translation that is listed as older than its page is not compared: it says so itself.
+        // A translation that is listed as outdated carries its own notice and is not compared.
         if is_older(&chinese.path) {
             continue;
         }

@@ -1,4 +1,5 @@
-//! `alerts`: from what happens to a request on the wire, over real sockets, whatever is killed and however a receiver behaves.
+//! `alerts`, from the event to the request on the wire, over real sockets. The tests kill
+//! processes, and the receivers misbehave in several ways.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::setup::home;
 
-/// The dashboard's process, which judges and sends.
+/// Starts the dashboard's process, which evaluates rules and sends alerts.
 pub fn on(home: &Home) {
     home.ok(format!("web enable --port {}", free_port()));
 }
@@ -17,17 +18,17 @@ pub fn webhook(home: &Home, name: &str, receiver: &Receiver, more: &str) {
     ready(home);
 }
 
-/// Waits until the engine has a position among events: what happens from now on is judged.
+/// Waits until the engine has a position in the event stream: it evaluates events from here on.
 pub fn ready(home: &Home) {
     home.wait_until("the engine has begun", || home.dir().join("web/alerts/outbox.log").exists());
 }
 
-/// An app that crashes once.
+/// Starts an app that crashes once.
 pub fn crash(home: &Home, name: &str) {
     home.run(format!("start {} --name {name} --no-autorestart -- exit 3", fixture()));
 }
 
-/// `app rule status` of everything that a webhook took, by message.
+/// Returns `app rule status` of each alert that a webhook received, by message.
 pub fn received_alerts(receiver: &Receiver) -> Vec<(String, Vec<String>)> {
     let of = |value: &Value| {
         let words = |alert: &Value| {
@@ -64,14 +65,15 @@ fn a_crash_is_signed_and_sent_and_a_silence_holds() {
         .collect();
     assert!(alerts.contains(&("loud", false)) && alerts.contains(&("quiet", true)), "{alerts:?}");
     assert!(!received_alerts(&receiver).iter().any(|(_, alerts)| alerts.iter().any(|alert| alert.starts_with("quiet"))));
-    // What the silence hid is told when it ends; a channel without a message before it is told at once.
+    // Alerts that the silence held back are sent when it ends. A new channel without earlier
+    // messages gets them immediately.
     home.ok("alerts unsilence all").says("1 silence ended");
     let other = Receiver::new(Behaviour::Takes);
     webhook(&home, "other", &other, "");
     home.wait_until("the rest is told", || has(&other, "quiet crash firing"));
     home.ok("alerts history").says("ops sent");
     home.ok("alerts").says("loud crash: exited with code 3");
-    // Secrets are shown to nobody.
+    // No output shows secrets.
     let shown = home.ok("alerts list --json").stdout + &home.ok("alerts channel list").stdout;
     assert!(!shown.contains("/hook") && !shown.contains("\"key\""), "{shown}");
     home.ok("alerts channel remove ops");
@@ -79,7 +81,7 @@ fn a_crash_is_signed_and_sent_and_a_silence_holds() {
     home.ok("alerts").says("no channel is configured");
 }
 
-/// Once for all of a group; again when it had been resolved.
+/// An exception alerts once per group, and again if it recurs after it was resolved.
 #[test]
 fn an_exception_is_told_when_it_is_new_and_when_it_is_back() {
     needs_program!("node");
@@ -177,7 +179,7 @@ fn services_get_what_they_check() {
     assert!(letter.head.contains("RCPT TO:<b@example.com>") && letter.body.contains("Subject: [INFO]"), "{letter:?}");
     let told: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(told["alerts"][0]["rule"], "test");
-    // A wrong key is told in the body of a 200.
+    // DingTalk reports a wrong key in the body of a 200 response.
     home.ok(format!("alerts channel add dingtalk url={} secret=other", ding.url("/robot/send?access_token=t")));
     let output = home.run("alerts test dingtalk");
     assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains("sign not match"), "{output}");
@@ -204,7 +206,8 @@ fn rules_of_an_app_are_checked_and_judged() {
     assert!(output.code != 0 && (output.stdout.clone() + &output.stderr).contains("did you mean crash?"), "{output}");
 }
 
-/// An app reports health by a file: its alert is over when its next process is healthy, and one of a broken check when that answers.
+/// An app reports health by a file. The alert resolves when the app's next process is healthy. An
+/// alert of a broken check resolves when the check answers.
 #[test]
 fn a_health_failure_is_over_when_the_next_process_is_healthy() {
     let home = home();
@@ -221,7 +224,7 @@ fn a_health_failure_is_over_when_the_next_process_is_healthy() {
     home.write("api.json", json!({ "apps": [app] }).to_string());
     home.ok("start api.json");
     answers(1);
-    // Messages wait for more of their kind; the history does not.
+    // Messages wait for more alerts of their kind; the history does not.
     let changes = |rule: &str| {
         let all: Value = serde_json::from_str(&home.ok("alerts history --json").stdout).unwrap();
         let of_rule = |change: &&Value| change["rule"] == rule && change["app"] == "api";
@@ -236,7 +239,8 @@ fn a_health_failure_is_over_when_the_next_process_is_healthy() {
     home.wait_until("the check answers again", || changes("check_broken").len() == 2);
 }
 
-/// TLS against roots of the system: by `SSL_CERT_FILE` a server of our own is believed, without it not.
+/// TLS with the system's root certificates: with `SSL_CERT_FILE` the client trusts the test's
+/// server, without it the client does not.
 #[test]
 fn a_certificate_has_to_be_good() {
     needs_program!("node");

@@ -1,5 +1,6 @@
-//! Alerts while keeper, daemon and dashboard are killed at random instants: each is sent once, or again with the same id. `OSTLER_KILL_ROUNDS` and
-//! `OSTLER_KILL_SEED` as for `promise_1_random_kills`.
+//! Alerts while keeper, daemon and dashboard are killed at random instants: each alert is sent
+//! once, or again with the same id. `OSTLER_KILL_ROUNDS` and `OSTLER_KILL_SEED` work as in
+//! `promise_1_random_kills`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -13,10 +14,11 @@ use serde_json::Value;
 use crate::alerts::{has, on, received_alerts, webhook};
 use crate::setup::{Dice, home};
 
-/// Time for what waits to be sent: the third message of a minute waits for its end.
+/// Time limit for delayed messages: the third message within a minute waits until the minute is
+/// over.
 const SENT_WITHIN: Duration = Duration::from_secs(150);
 
-/// Apps of which the daemon's events say that they crashed.
+/// Returns the apps for which the daemon has a crash event.
 fn crashed(home: &Home) -> BTreeSet<String> {
     let events = home.ok("events --json").stdout;
     let of = |line: &str| {
@@ -31,7 +33,7 @@ fn ids(all: &[Received]) -> BTreeSet<String> {
     all.iter().map(|received| received.json()["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Processes of this home whose title begins so.
+/// Returns the processes of this home whose title starts with this role.
 fn of_role(home: &Home, role: &str) -> Vec<i32> {
     let title = format!("{role} (");
     home.processes().into_iter().filter(|process| process.cmdline.contains(&title)).map(|process| process.pid).collect()
@@ -39,7 +41,7 @@ fn of_role(home: &Home, role: &str) -> Vec<i32> {
 
 #[test]
 fn each_alert_is_sent_once_or_again_with_its_id() {
-    // At most 20 alerts are told by name in one message.
+    // A message names at most 20 alerts.
     let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(16).min(18);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos())).max(1);
@@ -61,10 +63,11 @@ fn each_alert_is_sent_once_or_again_with_its_id() {
         let words = format!("start {} --name app{round} --no-autorestart -- exit 3", fixture());
         let mut caller = home.cmd(words).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         if round == 0 {
-            // One that was taken, and of which the sender cannot know.
+            // The receiver took the message and broke off, so the sender cannot know that it was
+            // delivered.
             home.wait_until("a message came", || !receiver.received().is_empty());
         } else {
-            // Not a wait for anything: the random instant itself.
+            // No condition to wait for: this sleep is the random instant itself.
             thread::sleep(Duration::from_micros(dice.below(60_000)));
         }
         let roles: &[&str] = match dice.below(6) {

@@ -1,4 +1,5 @@
-//! Alerts at services as they are: Debian's Alertmanager, and a server of SMTP (aiosmtpd) without TLS, with STARTTLS and with TLS.
+//! Alerts to unmodified services: Debian's Alertmanager, and an SMTP server (aiosmtpd) without TLS,
+//! with STARTTLS and with TLS.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::alerts::{crash, on, ready};
 use crate::setup::home;
 
-/// Waits for what may come with the next message of a minute.
+/// Waits for a condition that may hold only after the next message of a minute.
 #[track_caller]
 fn wait_a_minute(home: &Home, what: &str, condition: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(100);
@@ -20,7 +21,8 @@ fn wait_a_minute(home: &Home, what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Alertmanager takes them, knows them as one alert, and tells its own receiver of both ends.
+/// Alertmanager accepts the alerts, groups them as one alert, and notifies its own receiver when
+/// the alert fires and when it resolves.
 #[test]
 fn alertmanager() {
     needs_program!("prometheus-alertmanager");
@@ -67,7 +69,7 @@ fn alertmanager() {
     home.wait_until("Alertmanager has it no more", || known("bad\"name", "errored").is_none());
 }
 
-/// A server of mail on this port, and what it took.
+/// Starts a mail server on this port and returns the file of received messages.
 fn mail_server(home: &Home, python: &str, mode: &str) -> (KilledOnDrop, u16, String) {
     let (port, letters) = (free_port(), home.work().join(format!("{mode}.jsonl")).to_string_lossy().into_owned());
     let mut child = Command::new(python)
@@ -88,7 +90,7 @@ fn letters(path: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A channel with what it has to know, by standard input.
+/// Adds a channel, with its settings on standard input.
 fn add(home: &Home, channel: &Value) {
     home.cmd("alerts channel add -").stdin(channel.to_string()).run().ok();
 }
@@ -129,21 +131,21 @@ fn mail() {
         );
     }
     assert_eq!(letters(&plain.2)[0]["recipients"][1], "b@example.com");
-    // Each says what the server said.
+    // Each error contains the server's response.
     channel("starttls", starttls, "starttls", "other", "a@example.com");
     channel("tls", tls, "tls", "pass word", "a@example.org");
     for (name, why) in [("starttls", "535"), ("tls", "550 no such user here")] {
         let output = test(name);
         assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains(why), "{name}: {output}");
     }
-    // A certificate of a stranger, and a server without STARTTLS, get no password.
+    // A server with an untrusted certificate or without STARTTLS never receives the password.
     let output = home.run("alerts test tls");
     assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains("cannot speak TLS with localhost"), "{output}");
     channel("plain", plain, "starttls", "pass word", "a@example.com");
     let output = test("plain");
     assert!(output.code == 1 && (output.stdout.clone() + &output.stderr).contains("offers no STARTTLS"), "{output}");
     assert!(letters(&plain.2).iter().chain(&letters(&starttls.2)).chain(&letters(&tls.2)).count() == 3);
-    // A crash, with a name that no head of a letter could have as it stands.
+    // A crash of an app whose name cannot appear unencoded in a mail header.
     home.ok("alerts channel remove starttls");
     home.ok("alerts channel remove tls");
     channel("plain", plain, "none", "", "a@example.com");

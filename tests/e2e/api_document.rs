@@ -1,4 +1,5 @@
-//! `docs/api.md` says what is: its examples of the native socket are spoken, its shapes of `--json` are compared.
+//! `docs/api.md` is correct: the test sends its examples over the native socket, and compares its
+//! shapes of `--json`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -12,7 +13,7 @@ fn document() -> String {
     std::fs::read_to_string(fixture_path("../../docs/api.md")).unwrap()
 }
 
-/// An app that has printed a line, and has been restarted.
+/// Starts an app that has printed a line and has been restarted.
 fn started() -> Home {
     let home = home();
     let script = home.write("api.sh", "#!/bin/sh\necho a line\nexec sleep 1000\n");
@@ -22,7 +23,7 @@ fn started() -> Home {
     home
 }
 
-/// Keys of a value with their types.
+/// Returns the keys of a value with their types.
 fn keys(value: &Value) -> Vec<String> {
     ostler_testkit::shape(value)
 }

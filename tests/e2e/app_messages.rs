@@ -1,4 +1,5 @@
-//! What apps say of themselves, through to lists and PM2's bus: names that are traps elsewhere are names like others, and who does not answer is not waited for.
+//! Messages that apps send about themselves, as lists and PM2's bus show them. Names such as
+//! `__proto__` are ordinary names, and an action without an answer times out.
 
 use ostler_testkit::needs_program;
 use serde_json::{Value, json};
@@ -6,7 +7,7 @@ use serde_json::{Value, json};
 use crate::pm2_sockets::Wire;
 use crate::setup::home;
 
-/// An app that would have another name, and uses `__proto__` for everything that it names.
+/// An app that claims another name, and uses `__proto__` for everything that it names.
 const HOSTILE: &str = "
 const send = (type, data) => process.send(JSON.parse(JSON.stringify({ type, data })));
 send('axm:option:configuration', { name: 'other', pm_id: 7, status: 'stopped', custom: 'mine' });
@@ -56,7 +57,8 @@ fn names_are_names_like_others_and_nobody_is_renamed() {
     assert_eq!(own(&payload["data"], "__proto__"), Some(json!({"polluted": true})), "{topic}");
     assert_eq!(payload["process"], json!({"pm_id": 0, "name": "app", "namespace": "default"}), "who sent it, not who it says it is");
 
-    // What is too long is not heard; that is said once, and what comes after is heard.
+    // The daemon ignores messages that are too long, logs that once, and still reads the messages
+    // after them.
     for _ in 0..2 {
         say(&mut rpc, "long");
         let (topic, payload) = loop {
@@ -84,7 +86,7 @@ fn an_action_that_is_never_answered_has_a_time_limit() {
     let output = home.run("trigger app silent --timeout 300ms --json").code(1);
     let answers: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("not one document: {error}: {output}"));
     assert_eq!(answers, json!([{"pm_id": 0, "name": "app", "error": "has not answered within 0.3 s"}]));
-    // Nothing is left over from it.
+    // The unanswered action leaves nothing behind.
     assert!(home.ok("trigger app __proto__").stdout.contains("answered"));
     assert_eq!((home.daemon_pid(), home.app("app").pid()), (daemon, pid));
 }

@@ -1,5 +1,6 @@
-//! The control socket under attack: bytes before hello, frames without end, connections that only sit there, readers that do not read. Whoever
-//! may connect is the owner or root, and no fault of one client may cost the others.
+//! The control socket under attack: bytes before the hello, unterminated frames, idle connections,
+//! clients that do not read. Only the owner and root can connect, and no misbehaving client may
+//! affect the others.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -29,7 +30,7 @@ fn hello() -> Vec<u8> {
     })
 }
 
-/// A connection that has had its answer to hello.
+/// Returns a connection that has received the response to its hello.
 #[track_caller]
 fn greeted(home: &Home) -> UnixStream {
     let mut stream = connect(home);
@@ -38,12 +39,13 @@ fn greeted(home: &Home) -> UnixStream {
     stream
 }
 
-/// The first bytes of a frame of this length.
+/// Returns the first bytes of a frame of this length.
 fn head(len: usize) -> [u8; 4] {
     u32::try_from(len).unwrap().to_le_bytes()
 }
 
-/// Writes until the other side closes, at most so much; how much it took.
+/// Writes until the other side closes or the limit is reached. Returns how many bytes the other
+/// side took.
 fn write_until_closed(stream: &mut UnixStream, most: usize) -> usize {
     let chunk = [b' '; 64 << 10];
     let mut taken = 0;
@@ -56,7 +58,7 @@ fn write_until_closed(stream: &mut UnixStream, most: usize) -> usize {
     taken
 }
 
-/// The other side has closed.
+/// Checks that the other side has closed the connection.
 #[track_caller]
 fn is_closed(stream: &mut UnixStream) {
     let mut rest = [0; 64 << 10];
@@ -70,7 +72,7 @@ fn is_closed(stream: &mut UnixStream) {
     }
 }
 
-/// Largest resident memory of the daemon so far.
+/// Returns the daemon's peak resident memory.
 #[track_caller]
 fn peak(home: &Home) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", home.daemon_pid())).unwrap();
@@ -78,7 +80,7 @@ fn peak(home: &Home) -> usize {
     kib.trim().trim_end_matches("kB").trim().parse::<usize>().unwrap() << 10
 }
 
-/// Test processes begin with few descriptors.
+/// Raises the descriptor limit: test processes start with a low limit.
 fn allow_descriptors(wanted: u64) {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -113,7 +115,7 @@ fn who_does_not_say_hello_in_time_is_closed_however_slowly_it_talks() {
     slow.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mut sent = hello();
     sent.truncate(sent.len() - 1);
-    // A byte now and then, until it is closed.
+    // Sends a byte now and then until the daemon closes the connection.
     let mut bytes = sent.iter();
     let until = std::time::Instant::now() + DEADLINE;
     loop {
@@ -130,7 +132,7 @@ fn who_does_not_say_hello_in_time_is_closed_however_slowly_it_talks() {
         }
     }
     is_closed(&mut silent);
-    // Who has said it stays.
+    // A connection that has sent its hello stays open.
     idle.write_all(&encode(&ClientFrame { id: 1, request: Request::Ping })).unwrap();
     assert!(idle.read(&mut [0; 4096]).unwrap() > 0);
 }
@@ -158,11 +160,11 @@ fn what_all_together_have_begun_is_bounded() {
     let before = peak(&home);
     let mut streams: Vec<UnixStream> = (0..8).map(|_| greeted(&home)).collect();
     for stream in &mut streams {
-        // It may be given up while it writes.
+        // The daemon may close the connection during the write.
         let _ = stream.write_all(&head(60 * MB));
         write_until_closed(stream, 50 * MB);
     }
-    // 400 MB were sent; 128 are kept, in buffers that grow by doubling.
+    // The clients sent 400 MB. The daemon keeps 128 MB, in buffers that grow by doubling.
     let grown = peak(&home) - before;
     assert!(grown < 300 * MB, "the daemon grew by {} MB", grown / MB);
     home.ok("list").says("app");
@@ -178,7 +180,7 @@ fn connections_that_only_sit_there_lock_nobody_out() {
     let idle: Vec<UnixStream> = (0..600).map(|_| greeted(&home)).chain((0..600).map(|_| connect(&home))).collect();
     home.ok("list").says("app");
     home.ok("restart app");
-    // Whoever follows has a better claim than who sits there.
+    // A subscriber has priority over idle connections.
     assert!(follower.read(&mut [0; 4096]).unwrap() > 0);
     drop(idle);
     home.ok("list").says("app");
@@ -193,7 +195,7 @@ fn who_does_not_read_is_cut_off() {
     let ask = encode(&ClientFrame { id: 1, request: Request::Inspect { targets: Vec::new(), cwd: "/".into() } });
     let mut stream = greeted(&home);
     stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
-    // 100 KB each: more than the daemon may keep for one that does not read.
+    // 100 KB per response: together more than the daemon keeps for a client that does not read.
     let refused = (0..20_000).any(|_| stream.write_all(&ask).is_err());
     assert!(refused, "it answers for ever");
     let grown = peak(&home) - before;

@@ -1,4 +1,5 @@
-//! Apps of other users under a daemon of root: what they are given, and what they can reach by what they send.
+//! Apps of other users under a root daemon: the resources that they get, and the effects that their
+//! messages can have.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -8,23 +9,23 @@ use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home};
 
-/// A user that owns nothing here.
+/// A user that owns nothing on this machine.
 const STRANGER: u32 = 54_321;
 
-/// A file of one app that runs as the stranger, in a folder that is his.
+/// Writes a file with an app that runs as the stranger, in a folder of the stranger.
 #[track_caller]
 fn strangers_app(home: &Home, members: &str) -> String {
     std::os::unix::fs::chown(home.work(), Some(STRANGER), Some(STRANGER)).unwrap();
     ecosystem(home, &format!(r#""uid": {STRANGER}, "gid": {STRANGER}, {members}"#))
 }
 
-/// The command in a mount namespace of its own, with an empty `/run` of this mode.
+/// Runs the command in its own mount namespace, with an empty `/run` of this mode.
 fn on_fresh_run<'a>(cmd: Cmd<'a>, mode: &str) -> Cmd<'a> {
     let inner = format!(r#"mount -t tmpfs -o mode={mode} tmpfs /run && exec "$0" "$@""#);
     cmd.after(&format!("exec unshare -m bash -c '{inner}' \"$0\" \"$@\""))
 }
 
-/// This machine lets us make mount namespaces.
+/// Returns true if this machine allows mount namespaces.
 fn can_unshare() -> bool {
     is_root()
         && std::process::Command::new("unshare").args(["-m", "mount", "-t", "tmpfs", "tmpfs", "/run"]).status().is_ok_and(|s| s.success())
@@ -47,7 +48,7 @@ fn the_preload_is_there_for_a_user_on_a_fresh_run() {
     home.wait_log("x-out.log", "it runs");
     let app = home.app("x");
     assert!(app.status() == "online" && app.restarts() == 0 && has_preload(app.pid()), "{}", home.report());
-    // A folder that an earlier version made too narrow.
+    // An earlier version made the folder's mode too strict.
     let run = Path::new("/proc").join(home.daemon_pid().to_string()).join("root/run/ostler");
     std::fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     std::fs::remove_file(std::fs::read_dir(&run).unwrap().flatten().map(|entry| entry.path()).find(|path| path.is_file()).unwrap())
@@ -76,7 +77,7 @@ fn a_preload_that_a_user_cannot_read_is_left_out() {
     assert!(told.len() == 1 && told[0].contains("[x:0]") && told[0].contains("54321"), "{log}");
 }
 
-/// Says this on its channel, as Node would, and then that all is said.
+/// Sends its arguments on its channel, as Node would, and then a metric that marks the end.
 const SPEAKER: &str = r#"#!/bin/sh
 for line in "$@"; do printf '%s\n' "$line" >&3; done
 printf '{"type":"axm:monitor","data":{"said":{"value":1}}}\n' >&3
@@ -111,7 +112,7 @@ fn a_fork_mode_app_gets_no_sockets_of_the_cluster() {
     assert_eq!(log.matches("[x:0] asks for sockets as a cluster worker").count(), 1, "{log}");
 }
 
-/// Sends far too much, in every way, then a sign of life.
+/// Sends far too much of every kind of message, then a sign of life.
 const GREEDY: &str = r#"
 const say = (name, value) => new Promise((done) => process.send({type: 'axm:monitor', data: {[name]: {value}}}, done));
 (async () => {
@@ -145,7 +146,7 @@ fn what_an_app_says_of_itself_has_a_budget() {
     assert!(app.text("node_version").len() < 20 && app.restarts() == 0);
     let grown = status_kib(home.daemon_pid(), "VmHWM") - before;
     assert!(grown < 12 << 10, "the daemon grew by {grown} KiB");
-    // In the journal, and so in its copy on disk, is nothing of it.
+    // Neither the journal nor its copy on disk contains any of it.
     home.ok("restart other");
     let journal = std::fs::read(home.dir().join("ostler.state")).unwrap();
     let held = held_journal(&home);
@@ -158,7 +159,7 @@ fn what_an_app_says_of_itself_has_a_budget() {
     assert_eq!(home.app("other").status(), "online");
 }
 
-/// The journal that the keeper holds.
+/// Returns the journal that the keeper holds.
 fn held_journal(home: &Home) -> Vec<u8> {
     let fds = std::fs::read_dir(format!("/proc/{}/fd", home.keeper_pid())).unwrap().flatten();
     let is_journal = |path: &Path| std::fs::read_link(path).is_ok_and(|target| target.to_string_lossy().contains("ostler-journal"));
@@ -180,13 +181,13 @@ fn a_flood_of_small_messages_is_read_no_faster_than_its_rate() {
     }
     let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
     let written: f64 = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap();
-    // 65,536 lines of two bytes each second and as many at once; what the socket takes.
+    // 65,536 lines of two bytes each second, the same number as a burst, and the socket's buffer.
     let allowed = (since.elapsed().as_secs_f64() + 1.0) * 131_072.0 + 512.0 * 1024.0;
     assert!(written < allowed, "{written} bytes were taken, {allowed} are allowed");
     home.wait_until("it is told", || home.daemon_log().contains("[x:0] sends more"));
 }
 
-/// Sends so much that nobody hears it, then what the cluster needs.
+/// Floods the daemon with messages that it drops, then sends the messages that the cluster needs.
 const NOISY_WORKER: &str = r#"
 for (let i = 0; i < 20000; i++) process.send({noise: i});
 require('http').createServer((request, response) => { process.send({noise: 1}); response.end(String(process.pid)); }).listen(process.env.PORT);
@@ -204,13 +205,13 @@ fn a_noisy_worker_serves() {
     });
 }
 
-/// What `NOTIFY_SOCKET` says in a process.
+/// Returns `NOTIFY_SOCKET` of a process.
 fn notify_socket(pid: i32) -> std::path::PathBuf {
     let environ = String::from_utf8(std::fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
     environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap().into()
 }
 
-/// A file of an app that speaks sd_notify as the stranger.
+/// Writes a file with an app that uses sd_notify as the stranger.
 fn speaks(home: &Home, words: &str) -> String {
     let program = home.work().join("fixture");
     std::fs::copy(ostler_testkit::fixture(), &program).unwrap();
@@ -240,7 +241,7 @@ fn the_notify_socket_is_in_a_folder_of_its_user() {
     };
     connect_as(STRANGER).unwrap();
     assert_eq!(connect_as(STRANGER + 1).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
-    // It outlives the daemon, and then the keeper.
+    // The socket outlives the daemon, and then the keeper.
     crate::promise_1_daemon_killed::kill_daemon(&home);
     home.write("go", "");
     home.wait_until("it is heard by the next daemon", || home.ok("describe x").stdout.contains("warm"));
@@ -250,13 +251,13 @@ fn the_notify_socket_is_in_a_folder_of_its_user() {
     home.write("again", "");
     home.wait_until("it is heard with another keeper", || home.ok("describe x").stdout.contains("hot"));
     assert_eq!(home.app("x").pid(), pid);
-    // Another process has another one, and nothing is left of the first.
+    // A new process gets a new socket, and nothing remains of the first.
     home.ok("restart x");
     assert!(!folder.exists() && notify_socket(home.app("x").pid()).exists());
     let second = notify_socket(home.app("x").pid());
     home.ok("delete x");
     assert!(!second.parent().unwrap().exists());
-    // Nor when everything dies at once.
+    // Nothing remains if all processes die at the same time.
     home.ok(format!("start {} --allow-foreign-file", speaks(&home, "READY=1")));
     let third = notify_socket(home.app("x").pid());
     home.kill_everything();
@@ -288,7 +289,7 @@ fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
     let since = std::time::Instant::now();
     home.ok(format!("start {file} --allow-foreign-file"));
     home.wait_log("x-out.log", "done");
-    // 4,000 at once, 2,000 each second, and what the socket's queue takes.
+    // A burst of 4,000, then 2,000 each second, and the socket's queue.
     let allowed = 4000.0 + (since.elapsed().as_secs_f64() + 0.5) * 2000.0 + 1024.0;
     assert!(f64::from(count) < allowed, "{count} were heard, {allowed} are allowed");
     let log = home.daemon_log();
@@ -296,7 +297,7 @@ fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
     assert_eq!(home.app("x").status(), "online");
 }
 
-/// The variables of a process.
+/// Returns the variables of a process.
 fn variables(pid: i32) -> std::collections::BTreeMap<String, String> {
     let environ = String::from_utf8(std::fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
     environ.split('\0').filter_map(|variable| variable.split_once('=')).map(|(name, value)| (name.into(), value.into())).collect()
@@ -332,14 +333,14 @@ fn an_app_of_another_user_does_not_get_the_environment_of_root() {
     as_root("restart x --update-env");
     check("--update-env after it");
     as_root("delete x");
-    // Who wants it says so; our own apps have it.
+    // `env_policy: inherit` passes the variables on; apps of root's own have them by default.
     as_root(&format!("start {}", ecosystem(&home, &members(r#", "env_policy": "inherit""#))));
     assert_eq!(variables(home.app("x").pid())["SECRET_OF_ROOT"], "hunter2");
     as_root("start sleep --name own -- 1000");
     assert_eq!(variables(home.app("own").pid())["SECRET_OF_ROOT"], "hunter2");
     as_root("start sleep --name bare --env-policy clean -- 1000");
     assert!(!variables(home.app("bare").pid()).contains_key("SECRET_OF_ROOT"));
-    // A program that becomes another user's later.
+    // An app that switches to another user later.
     as_root("restart own --uid nobody --update-env");
     assert!(!variables(home.app("own").pid()).contains_key("SECRET_OF_ROOT"));
 }

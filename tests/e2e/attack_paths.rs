@@ -1,5 +1,6 @@
-//! The user of an app attacks the paths that a root daemon opens for it: links, hard links, fifos, and what is swapped in between.
-//! `docs/security.md` has the list. Everything here needs root, and says so where it is not.
+//! The user of an app attacks the paths that a root daemon opens for it: links, hard links, fifos,
+//! and files swapped during the operation. `docs/security.md` has the list. All tests here need
+//! root and are skipped without it.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
@@ -10,17 +11,17 @@ use ostler_testkit::{Home, fixture, needs_program, needs_root};
 
 use crate::setup::home;
 
-/// A uid that owns nothing but its folder here.
+/// A uid that owns nothing except its folder here.
 const USER: u32 = 54_321;
-/// What only root may know.
+/// Text that only root may read.
 const SECRET: &str = "only root reads this\n";
 
-/// A home of root, a folder of the user, and one that only root enters.
+/// A home of root, a folder of the user, and a folder that only root can enter.
 struct Scene {
     home: Home,
-    /// The user's.
+    /// The user's folder.
     theirs: PathBuf,
-    /// Root's: 0700, with a file of 0600.
+    /// Root's folder: mode 0700, with a file of mode 0600.
     roots: PathBuf,
 }
 
@@ -45,7 +46,7 @@ impl Scene {
         path
     }
 
-    /// A link as the user makes one.
+    /// Makes a link as the user would.
     fn plant(&self, name: &str, target: &Path) -> PathBuf {
         let link = self.theirs.join(name);
         drop(fs::remove_file(&link));
@@ -54,7 +55,7 @@ impl Scene {
         link
     }
 
-    /// A description of an app of the user.
+    /// Writes a file with an app of the user.
     fn describe(&self, members: &str) -> String {
         let script = self.home.write("app.sh", "#!/bin/sh\necho from-the-app\necho from-the-app >&2\nexec sleep 1000\n");
         self.describe_script(&script, members)
@@ -68,7 +69,7 @@ impl Scene {
         self.home.write("a.json", text)
     }
 
-    /// Nothing of root's was touched, and nothing was made there.
+    /// Checks that root's files are unchanged and that no file was added.
     #[track_caller]
     fn is_untouched(&self) {
         let names: Vec<_> = fs::read_dir(&self.roots).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -99,7 +100,7 @@ fn a_planted_link_for_a_log_or_a_pid_file() {
             let scene = Scene::new();
             let link = scene.plant("x.txt", &scene.roots.join(target));
             let file = scene.describe(&format!(r#""{key}": {}"#, json(&link)));
-            // Whether it starts is not the question.
+            // The start may succeed or fail; only root's files matter.
             scene.home.run(format!("start {file}"));
             scene.home.run("delete a");
             scene.is_untouched();
@@ -147,7 +148,7 @@ fn a_link_to_what_the_daemon_has_open() {
 #[test]
 fn a_link_that_comes_while_the_app_runs() {
     needs_root!();
-    // Direct, and through our pipes.
+    // Direct log files, and the log writer's pipes.
     for more in ["", r#", "log_date_format": "YYYY", "log_file": "LOG""#] {
         let scene = Scene::new();
         let (out, pid, combined) = (scene.theirs.join("out.log"), scene.theirs.join("a.pid"), scene.theirs.join("all.log"));
@@ -193,7 +194,7 @@ fn a_folder_that_is_swapped_while_the_app_runs() {
     }
 }
 
-/// An app that writes much, with this rotation.
+/// Starts an app that writes much, with this rotation.
 fn start_writer(scene: &Scene, out: &Path, members: &str) {
     let script = scene
         .home
@@ -218,7 +219,7 @@ fn rotation_in_the_users_folder_is_done_with_the_users_rights() {
         start_writer(&scene, &out, &format!(r#", "log_rotate": {{"max_size": "300K", "compress": true, "retain": 3}}{more}"#));
         scene.home.wait_until("it was rotated and compressed", || rotated_in(&scene.theirs, ".gz") >= 2);
         for entry in fs::read_dir(&scene.theirs).unwrap() {
-            // What is under way may be gone again.
+            // A file of a running rotation may already be removed.
             let Ok(meta) = entry.unwrap().metadata() else { continue };
             assert_eq!(meta.uid(), USER);
         }
@@ -236,7 +237,7 @@ fn a_link_that_comes_before_a_rotation() {
         let out = logs.join("secret");
         start_writer(&scene, &out, &format!(r#", "log_rotate": {{"max_size": "300K", "compress": true, "retain": 1}}{more}"#));
         scene.home.wait_until("it was rotated", || rotated_in(&logs, ".gz") >= 1);
-        // Root has a large file of that name, and old ones that look like its rotated ones.
+        // Root has a large file of that name, and files whose names look like its rotated logs.
         let rotated = fs::read_dir(&logs).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let names: Vec<String> = rotated.filter(|name| name.contains("__") && !name.starts_with('.')).collect();
         for name in &names {
@@ -247,7 +248,8 @@ fn a_link_that_comes_before_a_rotation() {
         fs::rename(&logs, scene.theirs.join("elsewhere")).unwrap();
         scene.plant("logs", &scene.roots);
         let before: Vec<_> = listing(&scene.roots);
-        // The daemon looks at sizes each second: until it has done so several times, whatever it does has been done.
+        // The daemon checks sizes each second. After several checks, any rotation would have
+        // happened.
         let log = || scene.home.daemon_log().len();
         scene.home.run("reloadLogs");
         scene.home.run("restart a");
@@ -259,7 +261,7 @@ fn a_link_that_comes_before_a_rotation() {
     }
 }
 
-/// Names with sizes, owners and modes.
+/// Returns names with sizes, owners and modes.
 fn listing(folder: &Path) -> Vec<(String, u64, u32, u32)> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let mut found: Vec<_> = entries
@@ -278,7 +280,7 @@ fn hard_links_to_what_only_root_may_write() {
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
         let scene = Scene::new();
         let path = scene.theirs.join("x.txt");
-        // As on a machine without `fs.protected_hardlinks`, or by another way.
+        // Makes the hard link as root, as if the machine had no `fs.protected_hardlinks`.
         fs::hard_link(scene.roots.join("secret"), &path).unwrap();
         let file = scene.describe(&format!(r#""{key}": {}"#, json(&path)));
         for command in [format!("start {file}").as_str(), "flush", "reloadLogs", "restart a", "delete a"] {
@@ -317,7 +319,7 @@ fn a_secret_is_not_read_through_the_users_link() {
     let file = scene.describe_script(&script, &format!(r#""secrets": {{"TOKEN": {}}}, "max_restarts": 1"#, json(&link)));
     scene.home.run(format!("start {file}")).fails();
     assert!(!scene.text_of(&seen).contains(SECRET.trim()));
-    // The same file named by root is read for it.
+    // If root names the same file, the daemon reads it for the app.
     let file = scene.describe_script(&script, &format!(r#""secrets": {{"TOKEN": {}}}"#, json(&scene.roots.join("secret"))));
     scene.home.run("delete a");
     scene.home.ok(format!("start {file}"));
@@ -329,7 +331,8 @@ fn roots_own_links_go_on_working() {
     needs_root!();
     let scene = Scene::new();
     let root = scene.home.root().to_owned();
-    // `/var/log/app -> /data/log`: root's link, once to a folder of root's, once to one of the user's.
+    // `/var/log/app -> /data/log`: a link of root's, first to a folder of root's, then to a folder
+    // of the user's.
     let data = root.join("data");
     fs::create_dir_all(data.join("log")).unwrap();
     symlink("../data/log", root.join("bin/app-logs")).unwrap();
@@ -348,7 +351,7 @@ fn roots_own_links_go_on_working() {
     let item = scene.home.app("a");
     let name = format!("a-{}.pid", item.id());
     assert_eq!(scene.text_of(data.join("pid").join(name)), item.pid().to_string());
-    // And they come back at their paths.
+    // After a rename, the logs are created again at their paths.
     for log in [data.join("log/out.log"), scene.theirs.join("error.log")] {
         fs::rename(&log, log.with_extension("old")).unwrap();
     }
@@ -364,7 +367,7 @@ fn a_log_that_root_made_in_the_users_folder_is_kept_beside() {
     needs_root!();
     for (more, line) in [("", "from-the-app\n"), (r#", "log_date_format": "[D]""#, "D: from-the-app\n")] {
         let scene = Scene::new();
-        // As PM2 run by root leaves them.
+        // Files as PM2 run by root leaves them.
         let (out, pid) = (scene.theirs.join("out.log"), scene.theirs.join("a-0.pid"));
         for path in [&out, &pid] {
             fs::write(path, "from PM2's time\n").unwrap();
@@ -392,7 +395,7 @@ fn a_folder_that_is_not_for_the_user_is_told_with_what_to_do() {
 }
 
 fn socket_description(scene: &Scene, path: &Path) -> String {
-    // Where that user can execute it.
+    // A path from which that user can execute the program.
     let program = scene.home.root().join("bin/fixture");
     if !program.exists() {
         fs::copy(fixture(), &program).unwrap();
@@ -408,7 +411,7 @@ fn a_socket_is_not_made_through_the_users_link() {
     let folder = scene.plant("run", &scene.roots);
     scene.home.run(format!("start {}", socket_description(&scene, &folder.join("a.sock")))).fails();
     scene.is_untouched();
-    // Nor is one removed.
+    // No file is removed, either.
     scene.home.run("delete a");
     fs::remove_file(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
@@ -435,7 +438,8 @@ fn a_socket_in_a_folder_of_roots_is_the_users() {
     assert!(!path.exists());
 }
 
-/// Puts links to root's file where a socket is made, as fast as it can, while `turn` is called so often.
+/// Replaces a new socket by a link to root's file, as fast as it can, while it calls `turn`
+/// repeatedly.
 fn race(scene: &Scene, socket: &Path, mut turn: impl FnMut()) {
     let stop = std::sync::atomic::AtomicBool::new(false);
     let victim = scene.roots.join("secret");
@@ -444,7 +448,8 @@ fn race(scene: &Scene, socket: &Path, mut turn: impl FnMut()) {
     std::thread::scope(|scope| {
         let racing = || {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                // As soon as there is a socket, it is a link to what only root may change.
+                // As soon as the socket exists, this replaces it by a link to a file that only root
+                // may change.
                 if fs::symlink_metadata(socket).is_ok_and(|meta| meta.file_type().is_socket()) && fs::rename(&hurry, socket).is_ok() {
                     drop(symlink(&victim, &hurry));
                 }
@@ -497,7 +502,7 @@ fn a_file_that_is_swapped_for_a_workers_socket_stays_roots() {
     });
 }
 
-/// A cluster worker of the user that asks for this, and says what came of it.
+/// Starts a cluster worker of the user that tries to listen there, and returns the worker's output.
 fn worker(scene: &Scene, asks: &str, members: &str) -> String {
     let code = format!(
         "const s = require('net').createServer((c) => c.end('served'));\ns.on('error', (error) => console.log('told ' + error.code));\n\
@@ -524,7 +529,7 @@ fn a_worker_gets_what_its_user_may_have() {
     scene.home.ok("delete a");
     scene.home.ok("flush");
     fs::remove_file(scene.home.dir().join("logs/a-out.log")).unwrap();
-    // Its own folder is its own.
+    // The worker may listen in its own folder.
     let path = scene.theirs.join("w.sock");
     let told = worker(&scene, &json(&path), "");
     assert!(told.contains("listening"), "{}", told);
@@ -570,7 +575,7 @@ fn the_command_line_shows_nothing_through_the_users_link() {
     scene.home.ok(format!("start {file}"));
     scene.home.wait_until("the app has written", || fs::read_to_string(logs("deep/error.log")).is_ok_and(|text| !text.is_empty()));
     scene.plant("out.log", &scene.roots.join("secret"));
-    // A folder on the way, and a name as rotation gives it.
+    // A folder on the path, and a name as rotation creates it.
     fs::rename(scene.theirs.join("deep"), scene.theirs.join("former")).unwrap();
     scene.plant("deep", &scene.roots);
     fs::copy(scene.roots.join("secret"), scene.roots.join("secret-error.log")).unwrap();

@@ -1,5 +1,5 @@
-//! A hostile Node app of another user names paths of root's to root's dashboard and command line.
-//! Everything here needs root, and says so where it is not.
+//! A hostile Node app of another user names root's paths to root's dashboard and command line. All
+//! tests here need root and are skipped without it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use crate::setup::home;
 use crate::web::Web;
 
-/// A uid that owns nothing but its folder here.
+/// A uid that owns nothing except its folder here.
 const USER: u32 = 54_321;
 
-/// Has ostler's own preload name the file `$NAMES`: its folder, its two numbers, and an `open` that makes nothing.
+/// Makes ostler's own preload name the file `$NAMES`: its folder, its two numbers, and an `open`
+/// that creates nothing.
 const SUBVERTS_THE_PRELOAD: &str = "\
 const [, folder, pid, at] = /^(.*)\\/ostler-(\\d+)-(\\d+)\\./.exec(process.env.NAMES);
 require('os').tmpdir = () => folder;
@@ -28,7 +29,7 @@ fs.closeSync = () => {};
 setInterval(() => {}, 1000);
 ";
 
-/// Answers in the preload's place, and names the file `$NAMES`.
+/// Answers instead of the preload, and names the file `$NAMES`.
 const ANSWERS_ITSELF: &str = "\
 process.on('internalMessage', (message) => {
   if (message.act === 'profile') process.send({ cmd: 'NODE_OSTLER', act: 'profiled', call: message.call, file: process.env.NAMES });
@@ -36,7 +37,7 @@ process.on('internalMessage', (message) => {
 setInterval(() => {}, 1000);
 ";
 
-/// Starts a script as the user, and returns once it runs.
+/// Starts a script as the user, and returns when it runs.
 fn start(home: &Home, name: &str, code: &str, names: &Path) {
     let script = home.write(&format!("{name}.js"), code);
     let app = json!({ "name": name, "script": script, "uid": USER.to_string(), "gid": USER.to_string(), "env": { "NAMES": names } });
@@ -44,7 +45,7 @@ fn start(home: &Home, name: &str, code: &str, names: &Path) {
     home.ok(format!("start {file}"));
 }
 
-/// Files of root's that an app may name: one that everybody may read, and one in a closed folder.
+/// Creates root's files that an app may name: a world-readable file, and a file in a closed folder.
 fn roots_files(home: &Home) -> Vec<PathBuf> {
     let folder = |name: &str, mode| {
         let folder = home.work().join(name);
@@ -135,7 +136,7 @@ fn the_dashboard_connects_to_no_socket_of_roots() {
     let socket = folder.join("root.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     listener.set_nonblocking(true).unwrap();
-    // Only the way there is closed: the socket itself is for everybody.
+    // Only the folder is closed: everybody may open the socket itself.
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
     chown(&socket, Some(USER), Some(USER)).unwrap();
     let port = free_port();

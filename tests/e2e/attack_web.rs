@@ -1,4 +1,4 @@
-//! Clients that take more of the dashboard than their share, or try what they may not.
+//! Clients that take more than their share of the dashboard, or try forbidden requests.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::setup::home;
 use crate::web::Web;
 
-/// More connections than the dashboard has places.
+/// More connections than the dashboard accepts.
 const MANY: usize = 600;
 
-/// Opens a connection and sends this much of a request.
+/// Opens a connection and sends this part of a request.
 fn send(web: &Web<'_>, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(web.address()).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -20,7 +20,7 @@ fn send(web: &Web<'_>, text: &str) -> TcpStream {
     stream
 }
 
-/// Status of an answer; none if the connection ends without one.
+/// Returns the status of a response, or none if the connection closes first.
 fn status(stream: &mut TcpStream) -> Option<u16> {
     let mut head = [0; 12];
     stream.read_exact(&mut head).ok()?;
@@ -52,7 +52,7 @@ fn connections_that_finish_nothing_lock_nobody_out() {
         let mut open: Vec<TcpStream> = (0..MANY).map(|_| send(&web, half)).collect();
         assert_eq!(web.get("/api/apps").status, 200, "{half}");
         assert_eq!(login(&web, &json!({ "link": link_of(&home) })), 200, "{half}");
-        // They made room, and not by their time being over.
+        // The dashboard closed them to make room, not because they timed out.
         assert!(!matches!(status(&mut open[0]), Some(200 | 408)), "{half}");
     }
 }
@@ -87,7 +87,7 @@ fn wrong_passwords_lock_nobody_out() {
         assert_eq!(login(&web, &json!({ "link": "0".repeat(64) })), 401);
         assert_eq!(login(&web, &json!({ "token": "wrong" })), 401);
     }
-    // Several wait for their turn at a time, and the right one has its own.
+    // Several clients wait at a time, and the client with the right token is still served.
     std::thread::scope(|scope| {
         let others = [(); 2].map(|()| scope.spawn(|| login(&web, &json!({ "password": "wrong" }))));
         assert_eq!(login(&web, &json!({ "password": "correct horse" })), 200);
@@ -96,7 +96,7 @@ fn wrong_passwords_lock_nobody_out() {
     assert_eq!(home.app("ostler-web").restarts(), 0);
 }
 
-/// Lines of the audit log: who, what, which app, and what became of it.
+/// Returns the lines of the audit log: user, action, app, result.
 fn audited(web: &Web<'_>) -> Vec<[String; 4]> {
     let audit = web.get("/api/access").json()["audit"].clone();
     let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
@@ -112,7 +112,7 @@ fn modules_need_an_admin_of_everything() {
     for (who, name) in [(&operator, "token hands"), (&of_part, "token part")] {
         for verb in ["stop", "restart", "reload", "scale", "reset", "profile", "trigger", "send", "start"] {
             let answer = who.post(&format!("/api/apps/ostler-web/{verb}"), &json!({}));
-            // What such a request has to have beside is looked at first.
+            // The dashboard checks the request's other requirements first.
             assert!([400, 403].contains(&answer.status), "{name} {verb}: {answer:?}");
             let is_noted = |entry: &[String; 4]| entry[..3] == [name, verb, "ostler-web"] && entry[3].starts_with("refused: ");
             assert!(audited(&web).iter().any(is_noted), "{name} {verb}: {:?}", audited(&web));
@@ -198,7 +198,8 @@ fn the_dashboard_is_never_given_up() {
         home.wait_app("ostler-web", "has a new process", |app| app.pid() > 0 && app.pid() != pid);
     }
     home.wait_until("it serves again", || web.is_there() && web.get("/api/apps").status == 200);
-    // With a growing delay and without a number of failures there is no end (`ostler_core::lifecycle::restart`).
+    // With a growing delay and without a number of failures, restarts never stop
+    // (`ostler_core::lifecycle::restart`).
     let app = home.app("ostler-web");
     assert_eq!((app.env("exp_backoff_restart_delay"), app.env("max_restarts")), (&json!(100), &Value::Null));
 }

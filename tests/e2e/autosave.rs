@@ -1,4 +1,4 @@
-//! The saved list that follows by itself: a forgotten `save` costs nothing.
+//! Automatic saving of the list: a forgotten `save` loses nothing.
 
 use ostler_testkit::Home;
 
@@ -13,7 +13,7 @@ fn names(home: &Home) -> Vec<String> {
     list.as_array().into_iter().flatten().map(|app| app["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// With the setting in the home, as `set autosave true` writes it.
+/// A home with the setting, as `set autosave true` writes it.
 fn home_with_autosave() -> Home {
     let home = home();
     std::fs::create_dir_all(home.dir()).unwrap();
@@ -44,7 +44,7 @@ fn what_changed_just_before_a_kill_is_saved_and_the_kill_is_not() {
     start_fixture(&home, "one", "", "hold");
     home.ok("kill");
     assert_eq!(names(&home), ["one"]);
-    // A daemon that has nothing yet does not wipe out the list of the one before, also when it ends.
+    // A daemon without apps does not overwrite the former daemon's list, not even when it exits.
     home.ok("reloadLogs");
     home.ok("kill");
     assert_eq!(names(&home), ["one"]);
@@ -60,7 +60,7 @@ fn everything_killed_at_once_is_back() {
     start_fixture(&home, "two", "-f", "hold");
     home.wait_until("both are saved", || names(&home) == ["one", "two"]);
     home.kill_everything();
-    // As after a boot: what this boot's state file says is of no use.
+    // As after a boot, when the state file of the former boot no longer counts.
     std::fs::remove_file(home.dir().join("ostler.state")).unwrap();
     home.ok("resurrect");
     home.wait_status("one", "online");
@@ -77,7 +77,7 @@ fn the_first_list_of_a_daemon_leaves_the_one_before_as_backup() {
     assert!(std::fs::read_to_string(home.dir().join("dump.pm2.bak")).unwrap().contains("\"old\""));
 }
 
-/// `OSTLER_AUTOSAVE` wins over the home; without either nothing is saved.
+/// `OSTLER_AUTOSAVE` overrides the home's setting. Without either, nothing is saved.
 #[test]
 fn the_variable_decides_first() {
     let home = home();
@@ -90,7 +90,7 @@ fn the_variable_decides_first() {
     assert_eq!(dump(&home), "");
 }
 
-/// A daemon that runs learns of the setting at once.
+/// A running daemon applies the setting immediately.
 #[test]
 fn it_is_switched_by_set_and_unset() {
     let home = home();

@@ -14,7 +14,7 @@ fn a_busy_app_gets_more_instances_inside_its_bounds() {
     assert_eq!(home.jlist().len(), 1);
     home.wait_until("there are two", || home.jlist().iter().filter(|app| app.status() == "online").count() == 2);
     home.ok("events app").says("is scaled from 1 to 2 instances, by the policy `autoscale` (uses ").says("% of a core with 1 instance)");
-    // What a user stops stays stopped.
+    // Instances that a user stops stay stopped.
     home.ok("stop app");
     assert!(home.jlist().iter().all(|app| app.status() == "stopped"));
 }

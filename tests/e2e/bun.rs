@@ -1,4 +1,4 @@
-//! Bun in cluster mode: its servers share a port by themselves, and say nothing about it.
+//! Bun in cluster mode: its servers share a port by themselves, and send no messages about it.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ const SERVERS: [(&str, &str); 2] = [
     ),
 ];
 
-/// All of these answer, and nobody else.
+/// Waits until exactly these processes answer.
 fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
     let mut heard = BTreeSet::new();
     home.wait_until(&format!("{what}: all of {pids:?} answer"), || {
@@ -39,7 +39,7 @@ fn bun_shares_a_port_and_is_reloaded() {
         let after = home.pid_set();
         assert!(after.is_disjoint(&before), "{what}: {before:?} {after:?}");
         answer(&home, what, port, &after);
-        // A crash, and fewer: what is left serves.
+        // After a crash and after scaling down, the remaining instances serve.
         kill(*after.first().unwrap(), Signal::KILL);
         home.wait_until("another one is there", || home.pid_set().len() == 2 && home.pid_set() != after && !home.pid_set().contains(&0));
         answer(&home, what, port, &home.pid_set());

@@ -1,4 +1,5 @@
-//! The wall clock jumps a year forward and back while apps restart: nobody notices but the dates in logs.
+//! The wall clock jumps a year forward and back while apps restart. Only the dates in logs may
+//! change.
 
 use std::fs;
 use std::process::Command;
@@ -11,7 +12,7 @@ use crate::setup::home;
 
 const YEAR_S: i64 = 365 * 24 * 3600;
 
-/// A home whose manager has a wall clock of its own; apps, and this test, see the true one.
+/// A home whose manager has a wall clock of its own. Apps and this test see the true clock.
 pub struct Shifted {
     pub home: Home,
 }
@@ -27,7 +28,8 @@ impl Shifted {
         shifted
     }
 
-    /// So many seconds from the truth, in place: the file is mapped.
+    /// Shifts the clock by this many seconds from the true time. The file is mapped, so it changes
+    /// in place.
     pub fn jump_to(&self, seconds: i64) {
         use std::os::unix::fs::FileExt;
         let file = fs::File::options().write(true).create(true).truncate(false).open(self.home.work().join("shift")).unwrap();
@@ -44,7 +46,8 @@ impl Shifted {
         self.cmd(words).run().ok().stdout
     }
 
-    /// What `pm_uptime` says about how long it has been running, as a client of the same clock reckons it.
+    /// Returns how long the app has been running by `pm_uptime`, as a client with the same clock
+    /// computes it.
     fn uptime_ms(&self, name: &str, shift_s: i64) -> i64 {
         let list: serde_json::Value = serde_json::from_str(&self.ok("jlist")).unwrap();
         let entry = list.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap().clone();
@@ -84,7 +87,7 @@ fn uptime_is_what_it_was() {
     for shift in [YEAR_S, -YEAR_S, 3 * YEAR_S, 0] {
         it.jump_to(shift);
         let uptime = it.uptime_ms("app", shift);
-        // Whole seconds are taken out, so half of one may be missing.
+        // Whole seconds are subtracted, so half a second may be missing.
         assert!((-500..SOON_MS).contains(&uptime), "{uptime} ms with a shift of {shift} s");
         for words in ["list", "describe app", "why app"] {
             let text = it.ok(words);
@@ -111,7 +114,7 @@ fn delays_are_neither_cut_nor_stuck() {
     it.ok(format!("start {script} --restart-delay {DELAY_MS} --max-restarts 1000"));
     let mut wanted = 1;
     for shift in [YEAR_S, -YEAR_S, 0, 10 * YEAR_S] {
-        // While it waits for its next start.
+        // The jump happens while the app waits for its next start.
         it.home.wait_app("crash", "waiting", |item| item.status() == "waiting restart");
         it.jump_to(shift);
         wanted = it.home.read("stamps").lines().count().max(wanted) + 2;
@@ -135,7 +138,8 @@ fn growing_delays_go_on() {
     it.home.wait_until("it was restarted more often", || it.home.read("stamps").lines().count() >= 8);
     let stamps: Vec<i64> = it.home.read("stamps").lines().map(|line| line.parse().unwrap()).collect();
     let gaps: Vec<i64> = stamps.windows(2).map(|pair| (pair[1] - pair[0]) / 1_000_000).collect();
-    // A run that seemed to be a year long would have begun again with 50. (Late is fine: the machine may be busy.)
+    // After an apparent run of a year, the delay would have been reset to 50. (A late start is
+    // fine: the machine may be busy.)
     let least = std::iter::successors(Some(50), |delay: &i64| Some(delay + delay / 2));
     assert!(gaps.iter().zip(least).all(|(gap, least)| *gap >= least - 1), "{gaps:?}");
 }
@@ -203,7 +207,8 @@ fn dates_follow_the_wall_clock() {
     };
     let now = year("listening");
     for (shift, years) in [(2, 2), (-3, -3), (0, 0)] {
-        // Half a year more would be the wrong number of years at one time of the year or the other: leap days are less than that.
+        // Half a year more would give the wrong number of years at some times of the year. The six
+        // hours only account for leap days.
         it.jump_to(shift * (YEAR_S + 6 * 3600));
         let line = format!("after a jump of {shift}");
         fs::write(it.home.work().join("said"), format!("{line}\n")).unwrap();

@@ -1,4 +1,5 @@
-//! Cluster mode: unmodified Node apps share their ports, and a connection is served whatever becomes of workers and daemon.
+//! Cluster mode: unmodified Node apps share their ports, and each connection is served when workers
+//! or the daemon die.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,7 +13,8 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
-/// Starts `cluster.js` with these variables and waits until each of its workers has said so many times that it listens.
+/// Starts `cluster.js` with these variables and waits until each worker has reported this many
+/// times that it listens.
 #[track_caller]
 fn start_cluster(home: &Home, workers: usize, env: &[(&str, &str)]) {
     let mut start = home.cmd(format!("start {} --name c -i {workers}", fixture_app("cluster.js")));
@@ -24,7 +26,7 @@ fn start_cluster(home: &Home, workers: usize, env: &[(&str, &str)]) {
     home.wait_until("all workers listen", || lines_with(home, " on ") >= workers * servers);
 }
 
-/// Lines of the workers with this text.
+/// Counts the workers' lines with this text.
 fn lines_with(home: &Home, text: &str) -> usize {
     (0..20).map(|id| home.log(&format!("c-out-{id}.log")).lines().filter(|line| line.contains(text)).count()).sum()
 }
@@ -96,8 +98,8 @@ fn a_burst_beyond_the_window_is_spread_evenly() {
     let home = home();
     let port = free_port();
     start_cluster(&home, 3, &[("TCP", &port.to_string())]);
-    // All at once, all stay open. On a busy machine a worker may not run for a while and miss its turn,
-    // so the test waits for one even burst.
+    // All at once, and all stay open. On a busy machine a worker may not run for a while and miss
+    // its turn, so the test waits for one even burst.
     home.wait_until("a burst is spread evenly", || {
         let mut streams: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
         let counts = spread(streams.iter_mut().map(line));
@@ -131,11 +133,12 @@ fn connections_of_a_killed_worker_go_to_another() {
     let port = free_port();
     start_cluster(&home, 2, &[("TCP", &port.to_string())]);
     let victim = home.jlist()[0].pid();
-    // It takes nothing from its channel any more: what it is handed is on its way when it dies.
+    // The worker no longer reads its channel: connections handed to it are still in the channel
+    // when it dies.
     kill(victim, Signal::STOP);
     let streams: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let other = home.jlist()[1].pid().to_string();
-    // Nobody but those that are on their way to it waits for it.
+    // Only the connections that are on their way to this worker wait for it.
     let is_served = |stream: &mut TcpStream, limit_ms| {
         stream.set_read_timeout(Some(Duration::from_millis(limit_ms))).unwrap();
         line(stream) == other
@@ -197,7 +200,7 @@ fn a_port_that_is_taken_is_told_to_the_app() {
 fn an_address_of_another_machine_is_told_to_the_app() {
     needs_program!("node");
     let home = home();
-    // Reserved for documentation: nobody has it.
+    // An address reserved for documentation: no machine has it.
     let env = [("PORT", free_port().to_string()), ("HOST", "192.0.2.1".to_owned())];
     let start = home.cmd(format!("start {} --name c -i 2", fixture_app("cluster.js")));
     env.iter().fold(start, |start, (name, value)| start.env(name, value)).run().ok();
@@ -240,10 +243,10 @@ fn a_stale_file_is_replaced_and_a_long_path_works() {
     };
     assert!(pids(&home).contains(&connect().unwrap()));
     home.write("other.sh", "#!/bin/sh\nexec sleep 1000\n");
-    // Everything dies without a word: the file stays.
+    // All processes die without notice: the socket file stays.
     home.kill_everything();
     assert!(path.exists());
-    // The next daemon starts what ran.
+    // The next daemon starts the apps that ran.
     home.ok("start other.sh");
     home.wait_until("it serves again", || connect().is_ok_and(|pid| pids(&home).contains(&pid)));
 }
@@ -264,7 +267,8 @@ fn a_closed_server_closes_the_port_and_a_dead_one_does_not() {
     home.wait_until("the port is closed", || TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
-/// Nobody listens. (A full queue is no refusal: then a connection is in vain, too.)
+/// Returns true if nothing listens. (A full queue does not refuse: then a connection fails in
+/// another way.)
 fn is_refused(port: u16) -> bool {
     let connected = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(1));
     connected.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
@@ -283,7 +287,7 @@ fn a_port_that_a_new_release_does_not_use_is_closed() {
     assert!(get(new, "/").is_ok());
 }
 
-/// In a reload the new process listens before the old one lets go.
+/// In a reload the new process listens before the old process closes its port.
 #[test]
 fn a_port_that_a_reloaded_release_does_not_use_is_closed() {
     needs_program!("node");
@@ -318,7 +322,7 @@ fn a_worker_looks_like_one_of_node() {
     assert_ne!(reports[0]["id"], reports[1]["id"]);
 }
 
-/// Starts `cluster.js` from a file with these members beside.
+/// Starts `cluster.js` from a file with these additional members.
 #[track_caller]
 fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: usize) {
     let file = ecosystem(
@@ -332,13 +336,13 @@ fn start_with(home: &Home, workers: usize, members: &str, env: &str, servers: us
     home.wait_until("all workers listen", || lines_with(home, " on ") >= workers * servers);
 }
 
-/// Load for a while, in which something happens that no request may notice.
+/// Runs an action under load. No request may fail.
 #[track_caller]
 fn under_load(home: &Home, port: u16, what: impl FnMut()) {
     under_load_but(home, port, 0, what);
 }
 
-/// The same, of something that so many requests may notice.
+/// Runs an action under load. This many requests may fail.
 #[track_caller]
 fn under_load_but(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
     let load = Load::mixed(port, 4);
@@ -349,13 +353,14 @@ fn under_load_but(home: &Home, port: u16, failed: u64, mut what: impl FnMut()) {
     load.stop().assert_at_most(failed);
 }
 
-/// How many requests may notice that daemons are killed. In round robin a connection between its `accept` and the worker is in the daemon alone, for some
-/// microseconds (docs/cluster.md): of ten kills hardly one hits that.
+/// Returns how many requests may fail when daemons are killed. In round robin, for some
+/// microseconds between `accept` and the worker, only the daemon holds a connection
+/// (docs/cluster.md). Of ten kills hardly one hits that time.
 fn lost_with_daemons(scheduling: &str) -> u64 {
     u64::from(scheduling == "round_robin")
 }
 
-/// Answers with its color; on a polite signal it finishes what it has.
+/// Answers with its color; on SIGTERM or SIGINT it finishes its requests.
 const COLORED: &str = r#"
 const http = require('http');
 const server = http.createServer((request, response) => { response.setHeader('Connection', 'close'); response.end(process.env.COLOR); });
@@ -380,7 +385,7 @@ fn colors(port: u16) -> BTreeMap<String, usize> {
     spread((0..40).map(|_| get(port, "/").unwrap()))
 }
 
-/// These serve, and nobody else.
+/// Waits until exactly these colors serve.
 #[track_caller]
 fn wait_colors(home: &Home, port: u16, expected: &[&str]) {
     home.wait_until(&format!("{expected:?} serve"), || {
@@ -399,11 +404,11 @@ fn two_apps_share_a_port_and_either_may_go() {
     home.wait_until("all listen", || listens("blue") + listens("green") == 4);
     let seen = colors(port);
     assert!(seen["blue"] == 20 && seen["green"] == 20, "{seen:?}");
-    // The next daemon knows, too.
+    // The next daemon also spreads connections over both apps.
     kill_daemon(&home);
     let seen = colors(port);
     assert!(seen["blue"] > 10 && seen["green"] > 10, "{seen:?}");
-    // The one whose listener it was goes: nobody notices, not even with another daemon.
+    // The app that opened the listener is deleted: no request fails, not even with another daemon.
     let load = Load::mixed(port, 4);
     home.wait_until("requests are answered", || load.good() > 100);
     home.ok("delete blue");
@@ -412,7 +417,7 @@ fn two_apps_share_a_port_and_either_may_go() {
     home.wait_until("requests are answered", || load.good() > good + 100);
     load.stop().assert_at_most(lost_with_daemons("round_robin"));
     assert_eq!(colors(port).keys().collect::<Vec<_>>(), ["green"]);
-    // And comes back, and the other goes.
+    // The app is started again, and the other is deleted.
     start_colored(&home, "blue", port, "");
     wait_colors(&home, port, &["blue", "green"]);
     home.ok("delete green");
@@ -473,7 +478,8 @@ fn each_way_of_sharing_survives_the_daemon_and_a_dead_worker() {
             seen.insert(get(port, "/").unwrap());
             seen.len() == 3
         });
-        // What waits in the queue of a dead worker, and what comes, is for the others. Its own requests are lost: none is under way.
+        // The other workers serve connections that wait in the dead worker's queue, and new ones.
+        // The dead worker's own requests would be lost, but it has none.
         kill(home.jlist()[1].pid(), Signal::KILL);
         for _ in 0..50 {
             get(port, "/").unwrap_or_else(|error| panic!("{scheduling}: {error}"));
@@ -510,7 +516,7 @@ fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
     start_with(&home, 3, r#""scheduling": "reuseport""#, &format!(r#""TCP": {port}"#), 1);
     let victim = home.jlist()[1].pid();
     kill(victim, Signal::STOP);
-    // About a third of them waits in its queue.
+    // About a third of the connections wait in its queue.
     let mut streams: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     kill(victim, Signal::KILL);
     for stream in &mut streams {
@@ -519,7 +525,7 @@ fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
     }
     home.wait_until("it is back", || lines_with(&home, " on ") >= 4);
     home.ok("scale c 2");
-    // Without the daemon, which would hand on what comes to the third queue.
+    // The daemon is stopped, because it would pass on connections of the third queue.
     let daemon = home.daemon_pid();
     kill(daemon, Signal::STOP);
     let counts = spread((0..60).map(|_| connect(port).1));
@@ -551,7 +557,7 @@ fn a_port_of_somebody_else_is_not_joined() {
     home.wait_until("both are told", || lines_with(&home, "tcp error EADDRINUSE") >= 2);
 }
 
-/// Asks from this address with this cookie: the pid that answered.
+/// Sends a request from this address with this cookie; returns the pid that answered.
 #[track_caller]
 fn ask(from: [u8; 4], port: u16, cookie: &str) -> String {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
@@ -560,7 +566,7 @@ fn ask(from: [u8; 4], port: u16, cookie: &str) -> String {
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let cookie = if cookie.is_empty() { String::new() } else { format!("Cookie: a=b; {cookie}\r\n") };
-    // In two parts: the first one says nothing yet.
+    // In two parts: the first part does not identify the client yet.
     write!(stream, "GET / HTTP/1.1\r\nHost: x\r\n").unwrap();
     write!(stream, "{cookie}Connection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -577,7 +583,8 @@ fn a_client_stays_with_the_worker_of_its_address() {
     let homes: Vec<String> = (1..30).map(|host| ask([127, 0, 0, host], port, "")).collect();
     assert_eq!(spread(homes.clone()).len(), 3, "{homes:?}");
     assert_eq!(homes, (1..30).map(|host| ask([127, 0, 0, host], port, "")).collect::<Vec<_>>());
-    // Who is with another worker than the dead one stays there; the others come back to the same number.
+    // Clients of other workers stay with them. The dead worker's clients return to the same
+    // instance number later.
     let (dead, number) = (home.jlist()[1].pid().to_string(), 1);
     home.ok(format!("stop {number}"));
     for (host, before) in (1..30).zip(&homes) {
@@ -592,7 +599,8 @@ fn a_client_stays_with_the_worker_of_its_address() {
     }
 }
 
-/// Keeps the sessions of its polling clients in memory, as socket.io does: `/` begins one, `/<sid>` goes on with it, 400 elsewhere.
+/// Keeps the sessions of its polling clients in memory, as socket.io does: `/` opens a session,
+/// `/<sid>` continues it, other paths get 400.
 const POLLED: &str = "
 const sessions = new Set();
 require('http').createServer((request, response) => {
@@ -604,7 +612,8 @@ require('http').createServer((request, response) => {
 }).listen(process.env.AT, () => console.log('listens'));
 ";
 
-/// One request on a connection of its own, as nginx sends it for a client; the status and the body.
+/// Sends a request on a connection of its own, as nginx does for a client. Returns the status and
+/// the body.
 fn polled(mut stream: impl Read + Write, sid: &str, header: &str) -> (String, String) {
     write!(stream, "GET /{sid} HTTP/1.1\r\nHost: x\r\n{header}\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -614,7 +623,7 @@ fn polled(mut stream: impl Read + Write, sid: &str, header: &str) -> (String, St
     (head.split(' ').nth(1).unwrap().to_owned(), body.to_owned())
 }
 
-/// All clients come from one address, that of the proxy: it says who they are.
+/// All clients come from one address, that of the proxy. The proxy names the client in a header.
 #[test]
 fn clients_of_a_proxy_poll_and_are_spread() {
     needs_program!("node");
@@ -668,14 +677,15 @@ fn a_client_stays_with_the_worker_of_its_cookie() {
     let port = free_port();
     start_with(&home, 3, r#""sticky": {"cookie": "who"}"#, &format!(r#""PORT": {port}"#), 1);
     let pids = pids(&home);
-    // Nothing is said on these: they cost nobody anything.
+    // These connections send nothing and must not delay any other client.
     let silent: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     for round in 0..3 {
         for (number, pid) in pids.iter().enumerate() {
             assert_eq!(ask([127, 0, 0, round + 1], port, &format!("who={number}")), *pid);
         }
     }
-    // A worker that is not, or none: in turn, also from one address (a proxy's).
+    // The cookie names an unknown worker, or there is no cookie: requests are spread in turn, also
+    // from one address (a proxy's).
     for cookie in ["", "who=77"] {
         let spread = spread((0..30).map(|_| ask([127, 0, 0, 9], port, cookie)));
         assert!(spread.len() == 3 && spread.values().all(|count| (9..12).contains(count)), "{cookie}: {spread:?}");

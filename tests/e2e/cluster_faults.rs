@@ -1,4 +1,5 @@
-//! Cluster workers that misbehave, and a system that has nothing left: it costs them, and nobody else.
+//! Misbehaving cluster workers, and a system without free resources: only the workers at fault are
+//! affected.
 
 use std::io::Read;
 use std::net::TcpStream;
@@ -8,19 +9,20 @@ use ostler_testkit::{Home, Load, fixture_app, free_port, get, needs_program};
 
 use crate::setup::{ecosystem, home};
 
-/// Open descriptors of the daemon.
+/// Counts the daemon's open descriptors.
 fn descriptors(home: &Home) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", home.daemon_pid())).unwrap().count()
 }
 
-/// A good cluster of two, on this port.
+/// Starts a well-behaved cluster of two on this port.
 #[track_caller]
 fn start_good(home: &Home, port: u16) {
     home.cmd(format!("start {} --name good -i 2", fixture_app("cluster.js"))).env("PORT", port.to_string()).run().ok();
     home.wait_until("it answers", || get(port, "/").is_ok());
 }
 
-/// Starts a worker that writes what this JavaScript makes to its channel; `put(text)` writes text as it is.
+/// Starts a worker that writes the output of this JavaScript to its channel; `put(text)` writes
+/// text unchanged.
 #[track_caller]
 fn start_bad(home: &Home, name: &str, script: &str) {
     let put = "const fs = require('fs');\n\
@@ -71,7 +73,7 @@ fn forged_and_malformed_messages_harm_nobody() {
     home.wait_until("requests are answered", || load.good() > good + 100);
     load.stop().assert_whole();
     assert_eq!(home.daemon_pid(), daemon);
-    // A bounded number of listeners, whatever it asks for.
+    // The number of listeners is bounded, whatever the worker requests.
     assert!(descriptors(&home) < before + 300, "{} of {before}", descriptors(&home));
     home.ok("delete forger");
     home.wait_until("all is closed", || descriptors(&home) <= before + 2);
@@ -101,7 +103,7 @@ fn huge_lines_and_one_that_never_reads_cost_only_themselves() {
     let port = free_port();
     start_good(&home, port);
     start_bad(&home, "huge", "put(JSON.stringify({type: 'big', data: 'x'.repeat(8 << 20)}) + '\\n');");
-    // Every question wants an answer; none is read.
+    // Every request needs an answer; the worker reads none.
     start_bad(
         &home,
         "deaf",
@@ -147,7 +149,7 @@ fn a_daemon_without_descriptors_goes_on() {
     );
     home.cmd(format!("start {file}")).after("ulimit -n 128").run().ok();
     home.wait_until("it answers", || get(port, "/").is_ok());
-    // They say nothing, so that each of them is in the daemon's hands for a moment.
+    // The connections send nothing, so that the daemon holds each of them for a moment.
     let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     home.wait_until("it is told", || home.daemon_log().contains("cannot accept connections of apps"));
     drop(silent);
@@ -167,7 +169,7 @@ fn a_worker_without_descriptors_leaves_connections_to_others() {
     let mut left: Vec<TcpStream> = (0..400).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let mut rounds = 0;
     while !left.is_empty() {
-        // Those that are served make room when they go.
+        // Connections that were served make room when they close.
         let before = left.len();
         let mut served = Vec::new();
         left = left

@@ -1,4 +1,4 @@
-//! Every kind of server that Node has, unmodified, in every version of Node, under every way of sharing.
+//! Every kind of Node server, unmodified, in every version of Node and with every scheduling.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,8 @@ use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home};
 
-/// A cluster of two with this version of Node; `ready` is what each worker says when it listens.
+/// A cluster of two with this version of Node; `ready` is the line that each worker prints when it
+/// listens.
 struct Cluster {
     home: Home,
     port: u16,
@@ -38,7 +39,7 @@ impl Cluster {
         cluster
     }
 
-    /// Lines of both workers with this text.
+    /// Counts both workers' lines with this text.
     fn lines_with(&self, text: &str) -> usize {
         self.lines().iter().filter(|line| line.contains(text)).count()
     }
@@ -51,7 +52,7 @@ impl Cluster {
         self.home.jlist().iter().map(|item| item.pid().to_string()).collect()
     }
 
-    /// Asks until both workers have answered.
+    /// Sends requests until both workers have answered.
     #[track_caller]
     fn both_answer(&self, mut ask: impl FnMut() -> String) {
         let mut seen = BTreeSet::new();
@@ -62,7 +63,7 @@ impl Cluster {
         assert_eq!(seen, self.pids(), "{}", self.what);
     }
 
-    /// Clients in Node ask for a while; none fails, and both workers answer.
+    /// Runs Node clients for a while. No request may fail, and both workers must answer.
     #[track_caller]
     fn clients(&self, protocol: &str) -> LoadReport {
         let node = program("node").expect("the caller needs it");
@@ -89,7 +90,8 @@ fn http_in_every_way_and_after_a_crash() {
         for scheduling in ["round_robin", "reuseport", "shared"] {
             let cluster = Cluster::start(&node, "cluster-naive.js", &format!(r#""scheduling": "{scheduling}""#), "", LISTENING);
             cluster.both_answer(|| get(cluster.port, "/").unwrap());
-            // A worker that is dead: what comes and what waits for it goes to the other.
+            // After a worker has died, the other worker serves its waiting connections and new
+            // ones.
             let victim = cluster.home.jlist()[0].pid();
             kill(victim, Signal::STOP);
             let mut waiting: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(("127.0.0.1", cluster.port)).unwrap()).collect();
@@ -233,7 +235,7 @@ fn a_socket_of_the_app_by_its_number() {
 fn deno_takes_turns() {
     let bin = cache_dir().unwrap_or_default().join("node_modules/.bin");
     let Some(deno) = program("deno").or_else(|| Some(bin.join("deno")).filter(|path| path.exists())) else { return };
-    // It would take a socket and never accept from it.
+    // The worker would take a socket and never accept from it.
     for scheduling in ["round_robin", "shared", "reuseport"] {
         let home = home();
         let port = free_port();

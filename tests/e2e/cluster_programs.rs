@@ -1,4 +1,5 @@
-//! Cluster mode with programs that are Node under another name, that start Node, and that are something else.
+//! Cluster mode with programs that are Node under another name, that start Node, or that are not
+//! Node.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{PermissionsExt, symlink};

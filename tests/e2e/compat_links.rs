@@ -1,4 +1,4 @@
-//! `compat`: PM2's names for this program.
+//! `compat`: PM2's command names as links to this program.
 
 use std::os::unix::fs::symlink;
 use std::process::Command;

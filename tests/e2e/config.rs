@@ -4,7 +4,7 @@ use ostler_testkit::{fixture_app, needs_program};
 
 use crate::setup::{home, home_as_pm2};
 
-/// The same two apps in every format the product reads.
+/// The same two apps in every format that ostler reads.
 #[test]
 fn the_same_apps_in_every_format() {
     let script = fixture_app("hello.sh");
@@ -147,7 +147,7 @@ fn apps_of_one_name_keep_their_own_descriptions() {
         home.ok(format!("{verb} {file}"));
         assert_eq!(described(), both, "after {verb}");
     }
-    // A change by the name is one for each.
+    // A change by name applies to each of them.
     home.ok("restart twin --restart-delay 100");
     assert_eq!(described(), both);
     assert!(home.jlist().iter().all(|item| item.env("restart_delay") == 100 && item.status() == "online"));
@@ -155,7 +155,7 @@ fn apps_of_one_name_keep_their_own_descriptions() {
     assert!(home.jlist().is_empty());
 }
 
-/// As `ostler`, what a file says is done whole or not at all.
+/// As `ostler`, the program applies a file completely or not at all.
 #[test]
 fn an_app_that_is_not_there_keeps_the_others_from_starting() {
     let home = home();
@@ -165,7 +165,7 @@ fn an_app_that_is_not_there_keeps_the_others_from_starting() {
     assert!(home.app_processes().is_empty());
 }
 
-/// Each engine has another word for it, none of which says what to do.
+/// Each JavaScript engine words this error differently, and none of them names the fix.
 #[test]
 fn common_js_in_an_es_module_project_says_what_to_do() {
     let home = home_as_pm2();
@@ -179,7 +179,7 @@ fn common_js_in_an_es_module_project_says_what_to_do() {
     std::fs::rename(&file, home.work().join("project/ecosystem.config.cjs")).unwrap();
     home.ok(format!("start {}", home.work().join("project/ecosystem.config.cjs").display()));
     assert_eq!(home.app("x").status(), "online");
-    // A file that is one is not told so.
+    // A valid ES module does not get this hint.
     let file =
         home.write("project/other.config.js", "export default {apps: [{name: 'y', script: 'sleep', args: '1000'}]}; // module.exports");
     home.ok(format!("start {file}"));

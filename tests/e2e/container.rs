@@ -1,8 +1,9 @@
-//! Process 1 in a container: namespaces of its own, and a root folder that holds nothing but the program and its app, as an image made
-//! `FROM scratch` does. No container engine is needed.
+//! Process 1 in a container: namespaces of its own, and a root folder that holds only the program
+//! and its app, like an image made `FROM scratch`. The tests need no container engine.
 //!
-//! `OSTLER_STATIC` and `OSTLER_STATIC_FIXTURE` name statically linked programs (`cargo xtask static` builds them); without them the usual
-//! ones are tested, with their libraries beside them.
+//! `OSTLER_STATIC` and `OSTLER_STATIC_FIXTURE` name statically linked programs (`cargo xtask
+//! static` builds them). Without these variables, the tests use the usual programs, with their
+//! libraries beside them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,14 +24,15 @@ fn given(variable: &str, usual: PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or(usual, PathBuf::from)
 }
 
-/// Namespaces, mounts and devices are for root, and not in every sandbox.
+/// Returns true if namespaces, mounts and devices are available. They need root, and some sandboxes
+/// forbid them.
 fn permitted() -> bool {
     let words = ["--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "true"];
     is_root() && Command::new("unshare").args(words).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 impl<'a> Image<'a> {
-    /// With `/ostler` and `/app`, and the names of PM2's program for containers.
+    /// Creates an image with `/ostler` and `/app`, and the names of PM2's program for containers.
     fn new(home: &'a Home) -> Self {
         let image = Self { home, root: home.root().join("image") };
         for folder in ["proc", "dev", "tmp", "etc", "mnt"] {
@@ -48,7 +50,7 @@ impl<'a> Image<'a> {
         image
     }
 
-    /// A program, and the libraries that it is linked with.
+    /// Adds a program and the libraries that it is linked with.
     fn add(&self, program: &Path, name: &str) {
         std::fs::copy(program, self.root.join(name)).unwrap();
         self.add_libraries(program);
@@ -70,26 +72,27 @@ impl<'a> Image<'a> {
         std::fs::write(self.root.join(name), text).unwrap();
     }
 
-    /// Runs these words as process 1; `prepare` is done by a shell before, in the mount namespace (`$ROOT` is the root folder), and may
-    /// set `$OPTIONS` for `unshare`.
+    /// Runs these words as process 1. Before that, a shell in the mount namespace runs `prepare`
+    /// (`$ROOT` is the root folder). It may set `$OPTIONS` for `unshare`.
     fn run(&self, prepare: &str, words: &[&str]) -> Front {
         let script = format!(
             "set -e\n{prepare}\nexec unshare --pid --fork --kill-child --mount --root=\"$ROOT\" --wd=/ --mount-proc $OPTIONS \"$@\""
         );
         let mut command = Command::new("unshare");
         command.args(["--mount", "/bin/sh", "-c", &script, "sh"]).args(words);
-        // What an engine gives to a container, and the mark by which what is left would be found.
+        // Variables that an engine gives to a container, and the marker by which the test finds
+        // leftover processes.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("ROOT", &self.root).env("OPTIONS", "");
         command.env(ostler_testkit::MARKER, self.home.root()).env("HOME", "/root");
         Front::open(command)
     }
 
-    /// Pid of the first process, as it is called outside.
+    /// Returns the pid of the container's first process outside the container.
     fn first(&self, front: &Front) -> i32 {
         let mut first = 0;
         self.home.wait_until("there is a process 1", || {
             let table = process_table();
-            // Not what the shell ran before.
+            // Skips the shell's earlier processes.
             let is_ours = |line: &str| ["/ostler", "/pm2-runtime", "ostler: keeper", "PM2 v"].iter().any(|name| line.starts_with(name));
             first = table.iter().find(|p| p.ppid == front.pid() && is_ours(&p.cmdline)).map_or(0, |p| p.pid);
             first > 0
@@ -131,7 +134,7 @@ fn commands_inside_find_the_daemon_of_process_1() {
     let front = image.run("", &["/pm2-runtime", "apps.json"]);
     front.err_until("App [one:0] online");
     let first = image.first(&front).to_string();
-    // As `docker exec` runs it: the same namespaces, another name, another home.
+    // As `docker exec` does it: the same namespaces, another program name, another home.
     let inside = |words: &[&str]| {
         let mut command = Command::new("nsenter");
         command.args(["--target", &first, "--pid", "--mount", "--root", "--wd"]).args(words);
@@ -153,7 +156,7 @@ fn commands_inside_find_the_daemon_of_process_1() {
     assert_eq!(front.end(&home).code, 0);
 }
 
-/// A user that nobody knows, no `HOME`, everything read-only but `/tmp`: as OpenShift does it.
+/// As OpenShift does it: an unknown user, no `HOME`, everything read-only except `/tmp`.
 #[test]
 fn a_read_only_root_and_an_unknown_user() {
     if !permitted() {
@@ -180,7 +183,8 @@ fn a_second_start_of_the_same_container_begins_anew() {
     image.write("apps.json", "{\"apps\": [{\"name\": \"one\", \"script\": \"/app\", \"args\": \"hold\", \"exec_interpreter\": \"none\"}]}");
     let front = image.run("", &["/ostler", "runtime", "apps.json"]);
     front.err_until("App [one:0] online");
-    // As an engine ends what did not end in time. The home is still there, with everything in it.
+    // An engine kills a container that does not exit in time. The home still exists with its
+    // content.
     kill(image.first(&front), Signal::KILL);
     assert_ne!(front.end(&home).code, 0);
     image.write("apps.json", "{\"apps\": [{\"name\": \"two\", \"script\": \"/app\", \"args\": \"exit 5\", \"exec_interpreter\": \"none\", \"autorestart\": false}]}");

@@ -1,4 +1,4 @@
-//! Restart policy as a user meets it. The policy itself is tested in the core and in its simulation.
+//! Restart policy as a user sees it. The core and its simulation test the policy itself.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn a_growing_delay_without_a_limit_goes_on() {
     start_fixture(&home, "app", "--exp-backoff-restart-delay 1", "exit 3");
     let item = home.wait_app("app", "restarted more often than the limit", |item| item.restarts() > 20);
     assert_ne!(item.status(), "errored");
-    // A number that is named is obeyed.
+    // An explicit number is respected.
     start_fixture(&home, "limited", "-f --exp-backoff-restart-delay 1 --max-restarts 4", "exit 3");
     assert_eq!(home.wait_status("limited", "errored").restarts(), 3);
 }
@@ -44,7 +44,7 @@ fn what_ends_with_code_0_is_run_again_but_not_at_once() {
         home.ok(format!("start {script} --name app --max-restarts 1 {options}"));
         home.wait_app("app", "run three times", |item| item.restarts() >= 2);
         let runs: Vec<u64> = home.read("runs").lines().map(|line| line.parse().unwrap()).collect();
-        // Starts are 2 s apart; what comes between start and first line differs from run to run.
+        // Starts are 2 s apart; the time between start and first line varies.
         assert!(runs.windows(2).all(|pair| pair[1] - pair[0] > 500), "{runs:?}");
         assert_ne!(home.app("app").status(), "errored");
         home.ok("delete app");
@@ -56,7 +56,7 @@ fn what_ends_with_code_0_is_run_again_but_not_at_once() {
 
 #[test]
 fn a_crash_loop_of_an_old_app_ends_too() {
-    // PM2 differs: its protection ends when the app is older than min_uptime × max_restarts.
+    // PM2 differs: its protection expires when the app is older than min_uptime × max_restarts.
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\n[ -e broken ] && exit 1\necho up\nexec sleep 1000\n");
     home.ok(format!("start {script} --name app --max-restarts 5 --min-uptime 100"));
@@ -72,7 +72,8 @@ fn a_crash_loop_of_an_old_app_ends_too() {
 
 #[test]
 fn a_delay_does_not_switch_the_limit_off() {
-    // PM2 differs: there a delay near min_uptime disables the limit, and the status stays `waiting restart` for ever.
+    // PM2 differs: there a delay near min_uptime disables the limit, and the status stays `waiting
+    // restart` permanently.
     let home = home();
     start_fixture(&home, "app", "--restart-delay 250 --max-restarts 6", "exit 1");
     let item = home.wait_status("app", "errored");
@@ -90,7 +91,8 @@ fn an_app_that_is_not_to_restart_is_stopped_even_with_a_delay() {
 
 #[test]
 fn a_signal_is_not_an_exit_code() {
-    // PM2 differs: there a signal death counts as code 0, so that stop_exit_codes 0 matches SIGKILL.
+    // PM2 differs: there a death by signal counts as code 0, so that stop_exit_codes 0 matches
+    // SIGKILL.
     let home = home();
     start_fixture(&home, "app", "--stop-exit-codes 0", "hold");
     let before = home.app("app").pid();

@@ -1,4 +1,4 @@
-//! `cron_restart`: restarts at given times, and what keeps them from happening.
+//! `cron_restart`: restarts at given times, and conditions that prevent them.
 
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 const EACH_SECOND: &str = "* * * * * *";
 const DAY_S: i64 = 24 * 3600;
 
-/// An app that is restarted each second tells when so many ticks have passed.
+/// An app that restarts each second and thus shows how many ticks have passed.
 struct Clock<'a>(&'a Home);
 
 impl<'a> Clock<'a> {
@@ -33,7 +33,7 @@ fn lines(home: &Home, file: &str) -> usize {
     home.read(file).lines().count()
 }
 
-/// Each run adds a line.
+/// Starts an app that adds a line in each run.
 fn runner(home: &Home, name: &str, rest: &str) -> String {
     home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho run >>{name}.runs\n{rest}\n"))
 }
@@ -55,7 +55,7 @@ fn restarts_each_second_and_says_so_in_pm2s_words() {
     assert!(home.ok("describe clock").stdout.contains("none, it was stopped"));
 }
 
-/// T11: PM2's next tick brings a stopped app back.
+/// T11: PM2's next tick starts a stopped app again.
 #[test]
 fn t11_stop_means_stop_until_start() {
     let home = home();
@@ -66,7 +66,7 @@ fn t11_stop_means_stop_until_start() {
     let stopped = home.app("app");
     clock.wait_ticks(3);
     assert_eq!((home.app("app").status(), home.app("app").restarts()), ("stopped", stopped.restarts()));
-    // Nor does a new daemon, or a list that was saved.
+    // A new daemon or a saved list does not start it, either.
     kill_daemon(&home);
     clock.wait_ticks(2);
     assert_eq!(home.app("app").status(), "stopped");
@@ -162,7 +162,7 @@ fn what_is_wrong_starts_nothing() {
     assert_eq!(home.run("jlist").code, 3, "there is not even a daemon");
 }
 
-/// Everything survives the death of the daemon: the pattern, the pids, and no tick is doubled.
+/// Everything survives the daemon's death: the pattern and the pids. No tick happens twice.
 #[test]
 fn it_goes_on_behind_another_daemon() {
     let home = home();
@@ -237,7 +237,7 @@ fn overlap_skip_lets_it_run() {
     let pid = home.app("app").pid();
     clock.wait_ticks(3);
     assert_eq!(home.app("app").pid(), pid);
-    // Nothing runs: the tick starts it, though nothing else would.
+    // The app does not run, and only the tick starts it.
     let file = ecosystem(
         &home,
         &format!(
@@ -251,13 +251,13 @@ fn overlap_skip_lets_it_run() {
     home.wait_app("app", "started by a tick", |app| app.status() == "online" && app.pid() != pid);
 }
 
-/// Seconds until the clock shows this time of the day (UTC).
+/// Returns the seconds until the clock shows this time of the day (UTC).
 fn seconds_until(second_of_day: i64) -> i64 {
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
     (second_of_day - now).rem_euclid(DAY_S)
 }
 
-/// Where the clock jumps to, the pattern goes on; what was jumped over is left out.
+/// After a clock jump, the pattern continues from the new time; skipped runs are left out.
 #[test]
 fn ticks_follow_a_clock_that_is_set() {
     needs_program!("cc");
@@ -269,7 +269,8 @@ fn ticks_follow_a_clock_that_is_set() {
     it.ok(format!("start {file}"));
     for shift in [365 * DAY_S, -365 * DAY_S, 40, 0] {
         it.jump_to(shift);
-        // The kernel would say so; a clock that is only shifted for us is noticed at the next occasion.
+        // The kernel would report a real jump. A clock that is shifted only for the daemon is
+        // noticed at its next event.
         it.ok("ping");
         let restarts = it.home.app("app").restarts();
         it.home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
@@ -280,7 +281,7 @@ fn ticks_follow_a_clock_that_is_set() {
     assert!(events.contains("run_missed"), "{events}");
 }
 
-/// The tick of the night comes when the clock says so, not so many hours later.
+/// The nightly run happens when the clock shows its time, not a number of hours later.
 #[test]
 fn at_three_in_the_night() {
     needs_program!("cc");
@@ -293,14 +294,14 @@ fn at_three_in_the_night() {
     it.jump_to(seconds_until(3 * 3600 - 2));
     it.ok("ping");
     it.home.wait_app("app", "restarted", |app| app.restarts() == 1);
-    // A little back, and it is three again: once is enough.
+    // The clock goes back a little and shows three again: the run happens once.
     it.jump_to(seconds_until(3 * 3600 - 1));
     it.ok("ping");
     Clock::new(&it.home).wait_ticks(4);
     assert_eq!(it.home.app("app").restarts(), 1);
 }
 
-/// The machine was off, or asleep, at the time.
+/// The machine was off or suspended at that time.
 #[test]
 fn a_missed_run_is_made_up_for_where_that_is_wanted() {
     needs_program!("cc");
@@ -311,7 +312,7 @@ fn a_missed_run_is_made_up_for_where_that_is_wanted() {
     let file = it.home.write("two.json", format!(r#"{{"apps": [{}, {}]}}"#, app("lazy", ""), app("eager", r#", "catch_up": true"#)));
     it.jump_to(seconds_until(3600));
     it.ok(format!("start {file}"));
-    // Four days without a daemon. (The keeper would start another: both go.)
+    // Four days without a daemon. (The keeper would start another daemon, so the test kills both.)
     it.home.kill_all_three();
     it.jump_to(seconds_until(3600) + 4 * DAY_S);
     it.ok("reloadLogs");
@@ -319,7 +320,7 @@ fn a_missed_run_is_made_up_for_where_that_is_wanted() {
     assert_eq!(it.home.app("lazy").restarts(), 0);
 }
 
-/// No wake-ups but for the ticks.
+/// Between ticks the daemon does not wake up.
 #[test]
 fn between_ticks_nobody_wakes_up() {
     let home = home();
@@ -339,7 +340,7 @@ fn between_ticks_nobody_wakes_up() {
     start_fixture(&home, "other", "-f", "hold");
 }
 
-/// PM2's lines, where scripts look for them; read off the real one.
+/// Prints PM2's lines at the places where scripts expect them; copied from real PM2.
 #[test]
 fn a_schedule_is_told_when_it_is_set() {
     let home = home_as_pm2();
@@ -363,7 +364,7 @@ fn a_schedule_is_told_when_it_is_set() {
     for command in ["start", "restart", "reload"] {
         assert_eq!(told(&format!("{command} {file}")), line("0 3 * * *"), "{command}");
     }
-    // Stop means stop: PM2's "CRON RESTART is still UP" would not be true.
+    // A stopped app has no schedule: PM2's "CRON RESTART is still UP" would be false.
     assert_eq!(told("stop one"), [""; 0]);
     let said = home.run(["start", "sleep", "--name", "y", "--cron-restart", "bad"].as_slice()).fails();
     assert!(!said.all().contains("cron restart at"), "{said}");

@@ -1,4 +1,4 @@
-//! `delete`: gone means gone.
+//! `delete`: a deleted app never returns.
 
 use ostler_testkit::alive;
 
@@ -17,7 +17,7 @@ fn nothing_but_the_logs_is_left() {
 
 #[test]
 fn a_crash_loop_does_not_come_back() {
-    // PM2 differs: there a scheduled restart may put the entry back.
+    // PM2 differs: there a scheduled restart may restore the entry.
     let home = home();
     for round in 0..10 {
         start_fixture(&home, "loop", "--max-restarts 100000", "exit 1");

@@ -1,4 +1,4 @@
-//! `deploy` with a real sshd on loopback, real git, and this very program on the other side.
+//! `deploy` with a real sshd on loopback, real git, and the tested program on the remote side.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use crate::setup::{binary, home};
 
-/// sshd: it has to be called by its full path, which is often in a folder for administrators.
+/// Path of sshd: it must be called by its full path, often in an administrator's folder.
 pub fn sshd_program() -> Option<PathBuf> {
     ostler_testkit::program("sshd").or_else(|| Some(PathBuf::from("/usr/sbin/sshd")).filter(|path| path.exists()))
 }
 
-/// A host: an sshd, a repository, and a project that is deployed from.
+/// A host with sshd, a repository, and a project to deploy from.
 pub struct Host<'a> {
     home: &'a Home,
     pub port: u16,
@@ -52,7 +52,7 @@ impl<'a> Host<'a> {
         if is_root() {
             fs::create_dir_all("/run/sshd").unwrap();
         }
-        // What is logged in finds `ostler`, which is the one under test.
+        // Remote sessions find `ostler` on `PATH`: the program under test.
         let bin = home.root().join("remote-bin");
         fs::create_dir_all(&bin).unwrap();
         std::os::unix::fs::symlink(binary(), bin.join("ostler")).unwrap();
@@ -76,7 +76,7 @@ impl<'a> Host<'a> {
         host
     }
 
-    /// The words by which `ssh` runs something there, on a terminal of its own.
+    /// Returns the words by which `ssh` runs a command on the host, on a terminal of its own.
     pub fn ssh(&self) -> String {
         let dir = self.home.root().join("ssh");
         let options = "-o StrictHostKeyChecking=no -o BatchMode=yes -o LogLevel=ERROR";
@@ -87,7 +87,7 @@ impl<'a> Host<'a> {
         self.home.wait_until("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
-    /// Ends sshd and every connection to it at once, as a cut cable and a restart would.
+    /// Kills sshd and every connection to it, as a cut cable and a restart would.
     pub fn cut(&mut self) {
         let mine = |pid: i32| {
             let cmdline = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -110,7 +110,7 @@ impl<'a> Host<'a> {
         self.wait_listens();
     }
 
-    /// The folder on the host.
+    /// Returns the folder on the host.
     fn path(&self, name: &str) -> PathBuf {
         self.home.root().join("srv").join(name)
     }
@@ -119,7 +119,8 @@ impl<'a> Host<'a> {
         fs::read_to_string(self.path(name).join(".deploys")).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
-    /// A project with this app, committed and pushed. `members` are of the environment `p`, over the usual ones.
+    /// Commits and pushes a project with this app. `members` override the usual members of the
+    /// environment `p`.
     fn project(&self, apps: Value, members: Value) {
         let (root, dir) = (self.home.root().display(), self.home.root().join("ssh"));
         let d = dir.display();
@@ -141,7 +142,7 @@ impl<'a> Host<'a> {
         self.commit("release", "1");
     }
 
-    /// Commits a file, pushes, and gives the commit.
+    /// Commits a file, pushes, and returns the commit.
     fn commit(&self, file: &str, text: &str) -> String {
         self.home.write(file, text);
         sh(
@@ -191,7 +192,7 @@ fn setup_update_revert() {
             "post-deploy": ["echo POST-DEPLOY $PWD $(cat release)", "echo \"it is '$COLOR' ${BASH_VERSION:+bash}\""],
         }),
     );
-    // Nothing is there yet.
+    // Nothing has been set up yet.
     host.deploy("update").run().fails().says("run setup first");
     let output = host.deploy("setup").run().ok().says(&format!("PRE-SETUP {}", far.display())).says("setup complete").says("--> Success");
     output.says(&format!("POST-SETUP {}", app.join("current").display()));
@@ -199,7 +200,7 @@ fn setup_update_revert() {
     for folder in ["shared/logs", "shared/pids", "source/.git"] {
         assert!(app.join(folder).is_dir(), "{folder}");
     }
-    // Again does no harm.
+    // A second setup does no harm.
     host.deploy("setup").run().ok().says("cloned already");
 
     let first = sh(&home.work(), "git rev-parse HEAD");
@@ -244,7 +245,7 @@ fn what_is_not_committed_or_pushed_is_not_deployed() {
     sh(&home.work(), "git -c user.name=t -c user.email=t@t commit -qam local");
     host.deploy("").run().fails().says("push your changes");
     assert_eq!(host.deploys("app").len(), 1);
-    // What is there already is not brought from here.
+    // `curr` only reads the host, so local changes do not matter.
     host.deploy("curr").run().ok();
     home.run("deploy q").fails().says("q environment is not defined in ecosystem.json file").says("there is p");
     home.run("deploy nosuch.json p").fails();
@@ -275,17 +276,18 @@ fn nobody_answers() {
         host.deploy(words).run().code(1).says("Connection refused").says("no connection").says("Deploy failed");
     }
     host.again();
-    // It answers, and knows nobody.
+    // The host answers, but accepts no key.
     fs::write(home.root().join("ssh/authorized_keys"), "").unwrap();
     host.deploy("setup").run().code(1).says("Permission denied").says("no connection");
 }
 
-/// An app of this project.
+/// Returns an app of this project.
 fn app(what: &str) -> Value {
     json!([{"name": "api", "script": fixture(), "args": what, "max_restarts": 2, "restart_delay": 1}])
 }
 
-/// A deployment, one of a bad release, and one of a good one. `starts`: the hook starts the app.
+/// Deploys a good release, a bad release, and a good release again. `starts`: the hook starts the
+/// app.
 fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
     let home = home();
     let host = host!(&home);
@@ -307,7 +309,7 @@ fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
         home.wait_status("api", "online");
     }
 
-    // The next one that is good goes on from there.
+    // The next good release deploys normally.
     fs::remove_file(home.work().join("bad")).unwrap();
     host.project(app("hold"), members);
     host.deploy("").run().ok();
@@ -337,7 +339,7 @@ fn nothing_to_go_back_to() {
     host.deploy("setup").run().ok();
     host.deploy("").run().code(1).says("post-deploy hook failed").says("there is no former release").says("Deploy failed");
     assert!(host.deploys("app").is_empty());
-    // One hook that fails before anything is changed.
+    // A hook that fails before anything changes.
     host.project(json!([]), json!({"pre-deploy": "exit 7"}));
     host.deploy("").run().code(1).says("pre-deploy hook failed; nothing was changed");
     host.project(json!([]), json!({"pre-deploy-local": "exit 7", "pre-deploy": "touch ../reached"}));
@@ -349,7 +351,8 @@ fn nothing_to_go_back_to() {
 fn several_hosts_at_once() {
     let home = home();
     let host = host!(&home);
-    // Each of the two waits for the other, so they have to be deployed at the same time. The third one does not answer.
+    // Each of the two hosts waits for the other, so they must be deployed at the same time. The
+    // third host does not answer.
     let nobody = free_port();
     host.project(
         json!([]),
@@ -374,7 +377,7 @@ fn several_hosts_at_once() {
     let path = |user: &str| home.root().join(user).join("deployed/app/.deploys");
     assert_eq!(fs::read_to_string(path("far")).unwrap(), fs::read_to_string(path("user")).unwrap());
     host.deploy("exec pwd").run().ok().says("[127.0.0.1] /").says("[localhost] /");
-    // One that fails makes it a failure; the other one is done.
+    // One failing host makes the command fail; the other host is deployed.
     host.project(
         json!([]),
         json!({"host": [{"host": "127.0.0.1"}, {"host": "127.0.0.2", "port": nobody}], "path": "deployed/app", "post-deploy": "true"}),
@@ -385,7 +388,8 @@ fn several_hosts_at_once() {
     assert_eq!(fs::read_to_string(path("far")).unwrap().lines().count(), 2);
 }
 
-/// Post-deploy that says `before`, waits for `go`, says `after`; and the command that deploys it, beside the test.
+/// Deploys with a post-deploy hook that prints `before`, waits for `go` and prints `after`. The
+/// deploy command runs in the background.
 fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
     let root = host.home.root();
     let (here, go) = (root.join("here"), root.join("go"));
@@ -410,7 +414,7 @@ fn a_connection_that_breaks_takes_nothing_with_it() {
     let output = child.wait_with_output().unwrap();
     let said = fs::read_to_string(home.root().join("said")).unwrap();
     assert!(output.status.success() && said.contains("connection lost"), "{output:?}");
-    // Each line came once, in order.
+    // Each line was printed once, in order.
     let lines: Vec<&str> =
         said.lines().map(str::trim).filter(|line| matches!(*line, "before" | "after" | "○ fetching updates" | "--> Success")).collect();
     assert_eq!(lines, ["○ fetching updates", "before", "after", "--> Success"], "{said}");
@@ -453,21 +457,21 @@ fn one_that_is_killed_half_way_is_begun_anew() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("killed on the host"), "{output:?}");
     assert!(host.deploys("app").is_empty());
-    // As git leaves it when it is killed.
+    // git leaves this file behind when it is killed.
     fs::write(host.path("app").join("source/.git/index.lock"), "").unwrap();
     fs::write(go, "").unwrap();
     host.deploy("").run().ok().says("after");
     assert_eq!(host.deploys("app").len(), 1);
-    // A clone that broke off is none.
+    // An interrupted clone does not count as a clone.
     fs::remove_dir_all(host.path("app").join("source")).unwrap();
     fs::create_dir_all(host.path("app").join("source.part/.git")).unwrap();
     host.deploy("setup").run().ok().says("cloning").says("setup complete");
     host.deploy("").run().ok();
-    // Of all runs the last one is kept.
+    // The host keeps only the last run.
     assert_eq!(sh(&runs, "ls -d */*/").lines().count(), 1);
 }
 
-/// A push from the clone would otherwise bring one branch's commits to another.
+/// A push from the clone would otherwise add one branch's commits to another.
 #[test]
 fn a_deployment_moves_no_other_branch_of_the_clone() {
     let home = home();

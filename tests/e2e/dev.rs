@@ -1,4 +1,4 @@
-//! `dev` and `pm2-dev`: apps in the foreground, watched, in a home of their own.
+//! `dev` and `pm2-dev`: watched apps in the foreground, in a home of their own.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::foreground::Foreground;
 use crate::setup::{binary, home};
 
-/// Says its first line and an error, then waits.
+/// Prints its first line and an error, then waits.
 fn app(home: &Home, name: &str) -> String {
     home.write(
         &format!("{name}.sh"),
@@ -19,7 +19,7 @@ fn app(home: &Home, name: &str) -> String {
     )
 }
 
-/// `pm2-dev` with these words.
+/// Returns `pm2-dev` with these words.
 fn pm2_dev(home: &Home, words: &str) -> Command {
     let link = home.root().join("bin/pm2-dev");
     if !link.exists() {
@@ -43,7 +43,8 @@ fn armed(home: &Home, folder: &str) {
     home.wait_until("the session watches", || fs::read_to_string(&log).unwrap_or_default().contains("Watching "));
 }
 
-/// Waits for a restart, and for the new process to say its first line: before that it does not hear a signal.
+/// Waits for a restart, and until the new process prints its first line: earlier it does not handle
+/// signals.
 #[track_caller]
 fn restarted(front: &Foreground, name: &str) {
     let lines = front.until(&format!("[rundev] App {name} restarted"));
@@ -106,7 +107,7 @@ fn sessions_do_not_know_each_other() {
     assert!(!daemons.into_iter().any(alive));
 }
 
-/// An app that exits only when it may. It has a minute.
+/// Starts an app that exits only with permission, and waits for it for up to a minute.
 fn patient(home: &Home) {
     home.write(
         "slow.sh",

@@ -1,4 +1,4 @@
-//! `diff`: what a file would change, and that it does when it is started.
+//! `diff`: what a file would change. A start of the file then makes exactly these changes.
 
 use ostler_testkit::Home;
 use serde_json::Value;
@@ -13,7 +13,7 @@ fn diff(home: &Home, words: &str) -> Value {
     serde_json::from_str(&home.ok(format!("diff {words} --json")).stdout).unwrap()
 }
 
-/// `[name, standing, key: was -> is, …]` of the first app.
+/// Returns `[name, standing, key: was -> is, …]` of the first app.
 fn first(home: &Home, words: &str) -> Vec<String> {
     let app = &diff(home, words)["apps"][0];
     let changes = app["changes"]
@@ -24,7 +24,7 @@ fn first(home: &Home, words: &str) -> Vec<String> {
     [app["name"].as_str().unwrap().to_owned(), app["standing"].as_str().unwrap().to_owned()].into_iter().chain(changes).collect()
 }
 
-/// What the process has.
+/// Returns the value of a variable in the app's process.
 fn variable(home: &Home, name: &str) -> Option<String> {
     let environ = std::fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
     let start = format!("{name}=");
@@ -65,7 +65,8 @@ fn a_file_before_during_and_after() {
     let shown = first(&home, &format!("{path} --show-values"));
     assert!(shown.contains(&r#"env.MODE: "one" -> "two""#.to_owned()) && shown.contains(&hidden[5].to_owned()), "{shown:?}");
     home.run(format!("diff {path} --exit-code")).code(1).says("max_restarts  3 → 4");
-    // Nothing was done by looking; starting the file does all of it, and what is not in the file any more is gone.
+    // `diff` changed nothing. A start of the file applies all changes, and removes values that the
+    // file no longer has.
     assert_eq!(variable(&home, "OLD").as_deref(), Some("x"));
     home.ok(format!("start {path}"));
     assert_eq!(first(&home, &path), ["api", "same"]);
@@ -122,7 +123,7 @@ fn apps_that_left_the_file_and_other_numbers_of_instances() {
     let standings: Vec<&Value> = apps["apps"].as_array().unwrap().iter().map(|app| &app["standing"]).collect();
     assert_eq!(standings, ["same", "gone"], "{apps}");
     home.ok(format!("diff {path}")).says("2 instances, 1 in the file: `scale api 1`").says("`delete old` ends it").never_says("foreign");
-    // Part of a file says nothing about the rest.
+    // A diff of a part of a file does not report the other apps.
     assert_eq!(diff(&home, &format!("{path} --only api"))["apps"].as_array().unwrap().len(), 1);
 }
 

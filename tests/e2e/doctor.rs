@@ -1,4 +1,4 @@
-//! `doctor`: what is not as it should be is found, and nothing is changed.
+//! `doctor` reports problems and changes nothing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::setup::home;
 
-/// Level and words of the checks of this name.
+/// Returns level and words of the checks of this name.
 #[track_caller]
 fn found(home: &Home, name: &str) -> Vec<(String, String)> {
     found_by(home.cmd("doctor --json"), name)
@@ -85,7 +85,7 @@ fn a_pm2_that_runs() {
     assert!(told.iter().any(|(level, words)| level == "warning" && words.ends_with(&folder)), "{told:?}");
 }
 
-/// The only check of this name, where these system calls are refused.
+/// Returns the only check of this name on a system that refuses these system calls.
 #[track_caller]
 fn found_without(home: &Home, calls: &str, name: &str) -> Vec<(String, String)> {
     let wrapper = format!("exec python3 '{}' EPERM {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
@@ -109,7 +109,7 @@ fn too_few_watches_where_something_is_watched() {
     needs_program!("unshare");
     let home = home();
     let few = home.write("few", "100\n");
-    // In a mount namespace of its own: the limit is the machine's.
+    // In a mount namespace of its own: the limit belongs to the whole machine.
     let wrapper =
         format!("exec unshare -m sh -c 'mount --bind {few} /proc/sys/fs/inotify/max_user_watches && exec \"$0\" \"$@\"' \"$0\" \"$@\"");
     let told = |home: &Home| found_by(home.cmd("doctor --json").after(&wrapper), "file watches");

@@ -1,4 +1,5 @@
-//! What old processes finish, what is told of what they do not, and connections that never end by themselves.
+//! Old processes during a drain: which requests they finish, how ostler reports the others, and
+//! connections that never end by themselves.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -8,19 +9,19 @@ use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port, get, needs_pr
 
 use crate::setup::home;
 
-/// Answers after `$DELAY_MS`, and says when it was asked.
+/// Answers after `$DELAY_MS`, and logs each request when it arrives.
 fn slow_app(home: &Home) -> String {
     let answer = "console.log('asked'); setTimeout(() => response.end('ok'), Number(process.env.DELAY_MS));";
     let server = format!("require('http').createServer((request, response) => {{ {answer} }})");
     home.write("slow.js", format!("{server}.listen(process.env.PORT, () => console.log('listening'));"))
 }
 
-/// Requests that its processes were asked in all.
+/// Counts the requests that its processes have received.
 fn asked(home: &Home) -> usize {
     (0..4).map(|id| home.log(&format!("app-out-{id}.log")).matches("asked").count()).sum()
 }
 
-/// So many workers of a Node app, with an answer that takes a while.
+/// Starts this many workers of a Node app that answers slowly.
 fn start(home: &Home, script: &str, workers: usize, delay_ms: u32, options: &str) -> u16 {
     let port = free_port();
     home.cmd(format!("start {script} --name app -i {workers} {options}"))
@@ -32,7 +33,7 @@ fn start(home: &Home, script: &str, workers: usize, delay_ms: u32, options: &str
     port
 }
 
-/// A request under way, and what comes of it.
+/// Sends a request; the returned thread reports whether it was answered.
 fn ask(port: u16) -> std::thread::JoinHandle<bool> {
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -90,7 +91,8 @@ fn what_had_to_be_cut_is_told() {
     }
 }
 
-/// A client of an upgraded connection or a stream of events, that stays as long as it may; returns its last message from the server.
+/// Opens an upgraded connection or an event stream, and keeps it open as long as possible. Returns
+/// the last message from the server.
 fn lasting(port: u16, head: &str, first: &str) -> std::thread::JoinHandle<String> {
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(100))).unwrap();
@@ -111,7 +113,7 @@ fn lasting(port: u16, head: &str, first: &str) -> std::thread::JoinHandle<String
 #[test]
 fn websockets_and_streams_of_events_do_not_hold_up_a_reload() {
     let home = home();
-    // A long time on purpose: who waits for it fails the test.
+    // Long on purpose: the test fails if the reload waits for it.
     let port = start(&home, &fixture_app("cluster-lasting.js"), 4, 0, "--kill-timeout 100000");
     let clients: Vec<_> = (0..8)
         .flat_map(|_| {
@@ -128,7 +130,7 @@ fn websockets_and_streams_of_events_do_not_hold_up_a_reload() {
     let report = load.stop();
     assert!(report.failed == 0, "{report:#?}");
     assert!(took < Duration::from_secs(40), "the reload waited for connections that never end: {took:?}\n{output}");
-    // Each was closed by the app itself, which was told in time.
+    // The app closed each of them itself, because ostler notified it in time.
     for client in clients {
         let rest = client.join().unwrap();
         assert!(rest.contains("bye"), "{rest:?}");
@@ -151,7 +153,7 @@ fn old_processes_finish_at_the_same_time() {
     assert!(requests.into_iter().all(|request| request.join().unwrap()));
 }
 
-/// A server in another language gets the same time after its polite signal.
+/// A server in another language gets the same time after its stop signal.
 #[test]
 fn servers_in_other_languages_have_the_same_time() {
     needs_program!("python3");
@@ -172,7 +174,7 @@ fn servers_in_other_languages_have_the_same_time() {
     }
 }
 
-/// A threaded server that finishes its requests when it is told to end.
+/// A threaded server that finishes its requests after the stop signal.
 const SLOW_PYTHON: &str = r#"
 import signal, socket, sys, threading, time
 server = socket.socket(fileno=3)
@@ -195,7 +197,8 @@ while True:
     threading.Thread(target=answer, args=(client,)).start()
 "#;
 
-/// A kept connection is closed by its worker when it is old, not before, and never without an answer.
+/// A worker closes a keep-alive connection when it is old, not earlier, and never without a
+/// response.
 #[test]
 fn an_old_connection_is_closed_by_its_worker() {
     needs_program!("node");

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::setup::{ecosystem, home, home_as_pm2, read_report};
 
-/// Environment of an app from an ecosystem file with these members, started with these options and variables of the caller.
+/// Returns the environment of an app from an ecosystem file with these members, started with these
+/// options and variables of the caller.
 fn env_of(home: &Home, members: &str, options: &str, caller: &[(&str, &str)]) -> Value {
     let report = home.work().join("r.json");
     drop(std::fs::remove_file(&report));
@@ -101,7 +102,7 @@ fn update_env_brings_the_callers_variables() {
     }
 }
 
-/// A caller that is a service or a worker itself, and whose app is none.
+/// The caller is a service or a worker itself; its app is neither.
 #[test]
 fn what_speaks_of_the_caller_itself_reaches_no_app() {
     let home = home();
@@ -188,11 +189,11 @@ fn a_profile_that_nobody_has_is_told_with_those_that_there_are() {
         assert!(!said.all().contains("Applying"), "{said}");
     }
     assert_eq!((home.app("e").pid(), home.app("e").restarts()), (pid, 0), "nothing was restarted");
-    // Without the file it is what was remembered that counts.
+    // Without the file, the remembered values apply.
     std::fs::remove_file(&path).unwrap();
     home.run("restart e --env prodution").code(2).says("did you mean production?");
     home.ok("restart e --env staging");
-    // An app that has none beside one that has it is no slip.
+    // A second app without the profile, beside an app that has it, is not a mistake.
     file(r#"}, {"name": "other", "script": "sleep", "args": "1000""#);
     home.ok(format!("start {path} --env production")).says("[production] is not defined");
     home.ok("restart all --env staging").says("[staging] is not defined");
@@ -249,7 +250,7 @@ fn a_variable_named_like_an_attribute_is_no_setting() {
         ];
         assert_eq!(attributes, expected);
         assert!(names.iter().all(|name| shown.env("env")[name] == "77"), "{:?}", shown.env("env"));
-        // A saved list brings the same back.
+        // A saved list restores the same values.
         home.ok("save");
         home.ok("kill");
         home.ok("resurrect");
@@ -259,7 +260,7 @@ fn a_variable_named_like_an_attribute_is_no_setting() {
     }
 }
 
-/// A variable of the process, byte for byte.
+/// Returns a variable of the process, byte for byte.
 fn raw_variable(pid: i32, name: &str) -> Option<Vec<u8>> {
     let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
@@ -290,7 +291,8 @@ fn variables_that_are_not_utf8_reach_the_app() {
     reach(home.wait_status("app", "online").pid());
 }
 
-/// Starts the app of a file in which `UNSET` is undefined, and in the profile `production` also `MODE`.
+/// Starts the app of a file in which `UNSET` is undefined, and in the profile `production` also
+/// `MODE`.
 fn undefined_in_file(home: &Home, options: &str) -> (String, impl Fn(&str) -> Option<String>) {
     let text = format!(
         "module.exports = {{ apps: [{{ name: 'app', script: {:?}, args: 'hold', env: {{ UNSET: process.env.ABSENT, MODE: 'file', OTHER: 1 }}, \
@@ -352,7 +354,7 @@ fn undefined_variable_counts_in_a_later_command_with_the_file() {
     assert_eq!((seen("UNSET").as_deref(), seen("MODE").as_deref()), (Some("shell"), Some("shell")), "as in PM2");
 }
 
-/// PM2 keeps the value that the file once had, also if a later shell has another one.
+/// PM2 keeps the value that the file once had, even if a later shell has another value.
 #[test]
 fn undefined_variable_keeps_its_former_value_as_pm2() {
     let home = home_as_pm2();
@@ -371,7 +373,7 @@ fn undefined_variable_keeps_its_former_value_as_pm2() {
     }
 }
 
-/// A variable that one app of the file hides reaches the other apps.
+/// A variable that one app of the file hides still reaches the other apps.
 #[test]
 fn undefined_variable_of_one_app_reaches_the_others() {
     for home in [home(), home_as_pm2()] {

@@ -1,4 +1,4 @@
-//! Exceptions of apps: collected by the dashboard, in groups; `errors` in the terminal.
+//! Exceptions of apps: the dashboard collects and groups them; `errors` shows them in the terminal.
 
 use ostler_testkit::{Home, kill, needs_program};
 use rustix::process::Signal;
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::setup::home;
 use crate::web::Web;
 
-/// The groups of an app.
+/// Returns the groups of an app.
 fn errors(web: &Web<'_>, app: &str) -> Vec<Value> {
     web.get(&format!("/api/errors?app={app}")).json()["errors"].as_array().unwrap().clone()
 }
 
-/// Waits until an app has such groups, and gives them.
+/// Waits until an app has groups for which `holds` is true, and returns them.
 fn wait_errors(home: &Home, web: &Web<'_>, app: &str, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let mut last = Vec::new();
     home.wait_until(&format!("the errors of {app}"), || {
@@ -22,7 +22,7 @@ fn wait_errors(home: &Home, web: &Web<'_>, app: &str, holds: impl Fn(&[Value]) -
     last
 }
 
-/// An app that throws each time when it gets a line, and goes on.
+/// An app that throws on each input line and keeps running.
 const THROWS: &str = "
 let n = 0;
 function connect(id) { throw new RangeError(`no row ${id} of ${Math.random().toString(36)}`); }
@@ -108,7 +108,8 @@ fn a_crash_is_counted_once_and_heard_also_where_nothing_is_printed() {
     assert_eq!((&list[0]["type"], &list[0]["count"]), (&json!("DbError"), &json!(1)));
     let list = wait_errors(&home, &web, "late", |list| list.len() == 1);
     assert_eq!(list[0]["type"], "TypeError");
-    // It has come both ways when another one of the same file was seen.
+    // An app reports a crash itself, and its log shows the crash. When the second crash is visible
+    // in the log, both reports of the first have arrived.
     home.wait_status("loud", "stopped");
     home.ok("restart loud");
     home.wait_log("loud-error.log", "DbError");
@@ -137,7 +138,7 @@ fn what_was_resolved_comes_back_in_a_release_and_survives_a_kill() {
     home.wait_until("it is kept", || home.dir().join("web/errors.json").exists());
     home.ok("errors").says("no exceptions");
     home.ok("errors --all").says("resolved");
-    // Whatever dies: what is known is known.
+    // Recorded exceptions survive the death of any process.
     let pid = home.app("ostler-web").pid();
     kill(pid, Signal::KILL);
     home.wait_app("ostler-web", "another process", |item| item.pid() != pid && item.status() == "online");
@@ -152,7 +153,7 @@ fn what_was_resolved_comes_back_in_a_release_and_survives_a_kill() {
     let release = group["returned"]["release"].as_u64().unwrap();
     assert!(release > 1 && group["count"].as_u64().unwrap() >= 4, "{group}");
     home.wait_until("it is shown", || home.ok("errors").stdout.contains(&format!("recurred in release {release}")));
-    // In the terminal the same can be done.
+    // The terminal offers the same actions.
     home.ok(format!("errors --resolve {}", &id[..8])).says("is resolved");
     assert_eq!(errors(&web, "api")[0]["state"], "resolved");
     assert_eq!(home.run("errors --resolve 00000000").code, 4);
@@ -199,7 +200,7 @@ setInterval(() => {}, 1000);";
     assert!(!output.contains('\u{1b}'), "what apps write does not reach the terminal as it is");
 }
 
-/// An error is one line, `error: …`, and the name or file that was perhaps meant follows as a hint.
+/// An error is one line, `error: …`. A hint with a similar name or file follows.
 #[test]
 fn a_misspelt_name_or_file_gets_a_suggestion() {
     let home = home();
@@ -226,12 +227,12 @@ fn a_misspelt_name_or_file_gets_a_suggestion() {
         assert!(lines.len() == 2 && lines[0].starts_with("error: "), "{output}");
         assert!(lines[1].starts_with("hint: did you mean ") && lines[1].contains(hint), "{output}");
     }
-    // Nothing is close: the hint says where the names are.
+    // No name is similar: the hint names the command that lists the names.
     home.run("restart zzz").code(4).says("error: no app, namespace or script is named zzz").says("hint: `ostler list`");
     assert_eq!(home.app("payments").status(), "online");
 }
 
-/// The place is where the text ends, not where the open bracket is.
+/// The reported place is the end of the text, not the open bracket.
 #[test]
 fn a_truncated_file_is_reported_at_its_end() {
     let home = home();

@@ -1,4 +1,4 @@
-//! `events`: what happened and why, each event once, whatever is killed meanwhile.
+//! `events`: what happened and why. Each event appears once, even if the test kills processes.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::Stdio;
@@ -21,7 +21,7 @@ fn events(home: &Home, words: &str) -> Vec<Value> {
     parsed(&home.ok(format!("events --json {words}")).stdout)
 }
 
-/// The name of what happened, of the app with this name.
+/// Returns the names of this app's events.
 fn words(events: &[Value], app: &str) -> Vec<String> {
     let word = |event: &Value| match &event["what"] {
         Value::String(word) => word.clone(),
@@ -36,12 +36,12 @@ fn find<'a>(events: &'a [Value], app: &str, word: &str) -> &'a Value {
     events.iter().rfind(has).unwrap_or_else(|| panic!("no {word} of {app}: {events:#?}"))
 }
 
-/// What happened to the manager itself, the oldest first.
+/// Returns the events of the manager itself, the oldest first.
 fn of_the_manager(events: &[Value]) -> Vec<&Value> {
     events.iter().filter(|event| event["app"].is_null()).collect()
 }
 
-/// Numbers without a gap, of one ring.
+/// Checks that the events have consecutive numbers of one ring.
 #[track_caller]
 fn each_once(events: &[Value]) {
     for pair in events.windows(2) {
@@ -50,7 +50,7 @@ fn each_once(events: &[Value]) {
     }
 }
 
-/// `events --follow --json`, and what it has said so far.
+/// A running `events --follow --json` and its output so far.
 struct Follower {
     _child: KilledOnDrop,
     lines: Arc<Mutex<String>>,
@@ -145,7 +145,8 @@ fn a_follower_learns_of_each_once_over_the_death_of_the_daemon() {
     for round in 0..6 {
         let pid = home.app("app").pid();
         let daemon = home.daemon_pid();
-        // What ends while there is no daemon is told by the next one; and one dies in the middle of a restart.
+        // If a process exits without a running daemon, the next daemon reports it. In the other
+        // rounds the daemon dies during a restart.
         if round % 2 == 0 {
             kill(daemon, Signal::KILL);
             kill(pid, Signal::KILL);
@@ -177,7 +178,7 @@ fn a_follower_learns_of_each_once_over_the_death_of_daemon_and_keeper() {
     whole(&home, &follower, 3);
 }
 
-/// It saw everything that is known, and so many crashes, each once.
+/// Checks that the follower saw every known event, and this many crashes, each once.
 #[track_caller]
 fn whole(home: &Home, follower: &Follower, crashes: usize) {
     home.wait_until("it knows of the end", || words(&follower.events(), "app").last().is_some_and(|word| word == "stopped"));
@@ -228,7 +229,7 @@ fn what_became_of_the_apps_is_told_after_each_death_of_the_manager() {
     home.kill_both();
     home.wait_until("the anchor has become the keeper", || home.run("ping").all().contains("pong"));
     newest(json!({ "recovered": { "lost": "both", "running": 2, "ended": 0 } }));
-    // What ended meanwhile is counted, and told by itself.
+    // The process that exited without a daemon is counted, and has its own event.
     let (daemon, other) = (home.daemon_pid(), home.app("other").pid());
     kill(daemon, Signal::STOP);
     kill(other, Signal::KILL);
@@ -291,7 +292,7 @@ fn what_had_to_make_room_is_counted() {
         let Some(Response::Happened(told)) = frames.next() else { panic!("an event is missing") };
         assert_eq!(&serde_json::to_value(told).unwrap(), event);
     }
-    // A ring that is gone with everything that held it.
+    // The ring is lost together with all processes that held it.
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").all().contains("app"));
     let mut frames = Frames::subscribe(&home, Some(position(&after)));
@@ -310,7 +311,7 @@ fn who_does_not_read_is_told_so_and_dropped() {
     };
     home.ok("restart app");
     let before = kib(&memory());
-    // More than the socket and the daemon keep for one that does not read.
+    // More than the socket and the daemon keep for a client that does not read.
     for _ in 0..40 {
         home.ok("restart app");
     }
@@ -331,7 +332,7 @@ fn who_does_not_read_is_told_so_and_dropped() {
     home.ok("list").says("app");
 }
 
-/// Answers to one subscription, as they are.
+/// Raw responses to a subscription.
 struct Frames {
     stream: std::os::unix::net::UnixStream,
     decoder: Decoder,
@@ -349,7 +350,7 @@ impl Frames {
         frames
     }
 
-    /// None = the connection has ended.
+    /// Returns the next response; none if the connection has closed.
     fn next(&mut self) -> Option<Response> {
         let mut chunk = [0; 16 << 10];
         loop {

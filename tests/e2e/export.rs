@@ -1,4 +1,5 @@
-//! `export` and `import`: files of others, made and read; an edit is never lost; what is made runs.
+//! `export` and `import`: files of other tools, written and read. User edits are never lost, and
+//! the exported files work.
 
 use std::process::Command;
 
@@ -24,7 +25,7 @@ fn an_edit_is_never_lost() {
     let file = home.write("ecosystem.json", APPS);
     let words = format!("compose {file} --env production");
     let compose = home.work().join("compose.yaml");
-    // Nothing is written by a look; what is missing is a difference.
+    // `--check` writes nothing. A missing file counts as a difference.
     assert_eq!(steps(&export(&home, &format!("{words} --check"), 1)), ["create"; 4]);
     assert!(!compose.exists());
     let made = export(&home, &words, 0);
@@ -32,14 +33,14 @@ fn an_edit_is_never_lost() {
     assert_eq!(made["not_carried"][0]["attribute"], "watch");
     let text = std::fs::read_to_string(&compose).unwrap();
     assert!(text.contains("8080:8080") && !text.contains("hunter2"), "{text}");
-    // All is as it would be written; what has no equal is the one thing to tell.
+    // The files are up to date. The only message is about the attribute without an equivalent.
     assert_eq!(steps(&export(&home, &format!("{words} --check"), 6)), ["same"; 4]);
-    // An edit stays as long as nothing else would come in.
+    // An edit is kept as long as no new content conflicts with it.
     let edited = text.replace("retries: 3", "retries: 7");
     std::fs::write(&compose, &edited).unwrap();
     assert_eq!(steps(&export(&home, &words, 0))[0], "kept");
     assert_eq!(std::fs::read_to_string(&compose).unwrap(), edited);
-    // Both have changed: nothing is written but the new text beside it.
+    // Both sides have changed: only the new text is written, beside the edited file.
     let container = std::fs::read_to_string(home.work().join("ostler.container.yaml")).unwrap();
     home.write("ecosystem.json", APPS.replace("\"watch\": true", "\"kill_timeout\": 9000").replace("8080", "9090"));
     let answer = export(&home, &words, 1);
@@ -48,7 +49,7 @@ fn an_edit_is_never_lost() {
     assert_eq!(std::fs::read_to_string(home.work().join("ostler.container.yaml")).unwrap(), container);
     let new = home.work().join("compose.yaml.new");
     assert!(std::fs::read_to_string(&new).unwrap().contains("9090:9090"));
-    // With the new text in its place, and the edit in that, it goes on.
+    // The user replaces the file by the new text, with the edit applied, and exports continue.
     let merged = std::fs::read_to_string(&new).unwrap().replace("retries: 3", "retries: 7");
     std::fs::write(&compose, &merged).unwrap();
     assert_eq!(steps(&export(&home, &words, 0)), ["kept", "replace", "same", "replace"]);
@@ -80,7 +81,7 @@ fn what_is_written_by_hand_is_left_alone() {
     home.write("Dockerfile", "FROM scratch\n");
     assert_eq!(steps(&export(&home, &format!("dockerfile {file}"), 1)), ["conflict", "waits", "waits"]);
     assert_eq!(std::fs::read_to_string(home.work().join("Dockerfile")).unwrap(), "FROM scratch\n");
-    // Readable for the user of an image, whatever the mask.
+    // The file is readable for the image's user, whatever the umask.
     assert_eq!(
         std::os::unix::fs::PermissionsExt::mode(&home.work().join("Dockerfile.new").metadata().unwrap().permissions()) & 0o777,
         0o644
@@ -99,7 +100,7 @@ fn slips_are_named() {
     home.run("import systemd").code(2);
 }
 
-/// A Procfile becomes an ecosystem file, which is started.
+/// Imports a Procfile as an ecosystem file, and starts it.
 #[test]
 fn what_is_imported_runs() {
     let home = home();
@@ -113,7 +114,7 @@ fn what_is_imported_runs() {
     assert!(environ.split(|byte| *byte == 0).any(|line| line == b"PORT=5000"));
 }
 
-/// Files beside a file of supervisor are read, and an optional file of variables may be missing.
+/// Files included by a supervisor file are read. An optional file of variables may be missing.
 #[test]
 fn files_beside_an_imported_file_are_read() {
     let home = home();
@@ -141,7 +142,7 @@ fn files_beside_an_imported_file_are_read() {
     home.run("import procfile --out - -p x").code(2).says("expected a port");
 }
 
-/// What Compose makes of the file is what was meant: its own reader says so.
+/// Compose's own parser reads the exported file with the intended values.
 #[test]
 fn compose_reads_what_was_meant() {
     let Some(compose) = python_program("docker-compose") else { skip!("docker-compose is not installed") };
@@ -158,13 +159,13 @@ fn compose_reads_what_was_meant() {
         }
         command.output().unwrap()
     };
-    // Without the secret nothing begins, and it says which is missing.
+    // Without the secret, Compose refuses to start and names the missing variable.
     assert!(String::from_utf8_lossy(&config(None).stderr).contains("DB_PASSWORD is missing a value"));
     let output = config(Some("hunter2"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
     let env = &read["services"]["api"]["environment"];
-    // It writes two dollars for one again, so that its output can be its input.
+    // Compose doubles each dollar again, so that its output can be its input.
     assert_eq!(env["TEXT"].as_str().map(|text| text.replace("$$", "$")).as_deref(), Some(value));
     assert_eq!((env["FLAG"].as_str(), env["MODE"].as_str(), env["DB_PASSWORD"].as_str()), (Some("no"), Some("0755"), Some("hunter2")));
 }
@@ -178,7 +179,7 @@ const SHOP: &str = r#"{"apps": [
     {"name": "db", "script": "postgres"}, {"name": "cache", "script": "redis-server"}
 ]}"#;
 
-/// The schemas of four versions of Kubernetes take every object, and no field is unknown to them.
+/// The schemas of four versions of Kubernetes accept every object and know every field.
 #[test]
 fn kubernetes_takes_the_manifests() {
     let Some(validate) = python_program("kubernetes-validate") else { skip!("kubernetes-validate is not installed") };
@@ -190,15 +191,15 @@ fn kubernetes_takes_the_manifests() {
     for version in ["1.25", "1.31", "1.34", "1.37"] {
         let output = Command::new(&validate).args(["--strict", "-k", version]).args(&paths).output().unwrap();
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        // A kind that it does not know is only a warning there.
+        // For an unknown kind, the validator only prints a warning.
         assert!(output.status.success() && !said.contains("WARN"), "{version}: {said}");
     }
 }
 
-/// kustomize makes of base and overlay what the profile says, and nothing else of it.
+/// kustomize builds the base and the overlay; only the overlay has the profile's values.
 #[test]
 fn kustomize_lays_the_profile_over_the_base() {
-    // Debian has none; where a machine has one, it is asked.
+    // Debian does not package kubectl, so the test runs only on machines that have it.
     let Some(kubectl) = program("kubectl") else { skip!("kubectl is not installed") };
     let home = home();
     let file = home.write("ecosystem.json", SHOP);
@@ -214,7 +215,7 @@ fn kustomize_lays_the_profile_over_the_base() {
     assert!(production.contains("PORT: \"8080\"") && production.contains("port: 3000"), "{production}");
 }
 
-/// helm finds no fault with the chart, and makes of it and a profile's values what the schemas take.
+/// helm accepts the chart. Its output with a profile's values matches the schemas.
 #[test]
 fn helm_renders_the_chart() {
     let (Some(helm), Some(validate)) = (python_program("helm"), python_program("kubernetes-validate")) else {
@@ -248,7 +249,7 @@ fn helm_renders_the_chart() {
             assert!(output.status.success() && !said.contains("WARN"), "{name}, {version}: {said}");
         }
     }
-    // What looks like a template is text.
+    // Text that looks like a template stays text.
     home.write(
         "braces.json",
         r#"{"apps": [{"name": "api", "script": "date +{{.x}}", "job": {"schedule": "0 3 * * *"}, "env": {"T": "{{ .y }}"}}]}"#,
@@ -259,11 +260,11 @@ fn helm_renders_the_chart() {
     assert!(["date +{{.x}}", "{{ .y }}"].iter().all(|text| rendered.contains(text)), "{rendered}");
 }
 
-/// What `examples/export` shows is what is written.
+/// `examples/export` contains exactly the files that `export` writes.
 #[test]
 fn the_example_is_what_is_written() {
     let home = home();
-    // The folder gives names, so it keeps its own.
+    // Names derive from the folder, so the copy keeps the folder's name.
     let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/export")]).arg(home.work()).status().unwrap();
     assert!(copied.success());
     let file = "export/ecosystem.config.js";

@@ -1,4 +1,4 @@
-//! Bad input and faults: one clear line, exit code not 0, nothing changed.
+//! Invalid input and faults: one clear line, a nonzero exit code, no changes.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// The command fails with these words, on few lines, and leaves nothing in the list.
+/// Checks that the command fails with these words on few lines, and leaves nothing in the list.
 #[track_caller]
 fn refused(home: &Home, words: &[&str], says: &[&str]) {
     let output = home.run(words).fails();
@@ -153,7 +153,8 @@ fn a_file_that_requires_itself_or_never_ends() {
     home.write("a.config.js", "module.exports = require('./b.config.js')");
     let file = home.write("b.config.js", "module.exports = require('./a.config.js')");
     home.run(["start", &file]).fails();
-    // A file that never ends may be a server that happens to have such a name; it is run as a script then, or refused.
+    // A config file that never finishes may be a server with such a name. ostler runs it as a
+    // script or refuses it.
     let file = home.write("loop.config.js", "for (;;) {}");
     home.run(["start", &file]);
     home.run("delete all");
@@ -189,7 +190,7 @@ fn a_home_whose_path_is_too_long_for_a_socket() {
     let long = home.work().join("d".repeat(60)).join("e".repeat(60));
     home.set_dir(&long);
     let output = home.run("start sleep --name x -- 1000");
-    // Either it works all the same or it says why not; silence or a hang would be the fault.
+    // The start either works or names the reason. A hang or a silent failure would be the bug.
     if output.code == 0 {
         assert_eq!(home.app("x").status(), "online");
     } else {
@@ -217,7 +218,7 @@ fn stale_sockets_locks_and_pids() {
     }
     home.wait_until("they are gone", || home.daemons().is_empty() && !ostler_testkit::alive(keeper));
     assert!(home.dir().join("ostler.sock").exists(), "this test is about a socket that is left");
-    // A pid file that names somebody else must not mislead anyone.
+    // A pid file with another process's pid must not mislead any command.
     std::fs::write(home.dir().join("pm2.pid"), "1").unwrap();
     home.ok("start sleep --name next -- 1000");
     assert_eq!(home.app("next").status(), "online");

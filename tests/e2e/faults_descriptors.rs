@@ -1,4 +1,5 @@
-//! Few descriptors: room is kept for another keeper, and what finds none is refused before it is started.
+//! Few descriptors: ostler reserves room for the next keeper, and refuses a process without room
+//! before it starts.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ fn pids(home: &Home) -> BTreeMap<String, i32> {
     home.jlist().iter().filter(|item| item.status() == "online").map(|item| (item.name().to_owned(), item.pid())).collect()
 }
 
-/// A killed keeper, several times: the same processes, and they are supervised.
+/// Kills the keeper several times: the processes stay the same and supervised.
 #[track_caller]
 fn survives_its_keeper(home: &Home) {
     let before = pids(home);
@@ -34,7 +35,7 @@ fn survives_its_keeper(home: &Home) {
 #[test]
 fn a_hundred_apps_in_three_hundred_descriptors_survive_their_keeper() {
     let home = home();
-    // The lines of two go through pipes, which need more of everything.
+    // Two apps log through pipes, which need more descriptors everywhere.
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n < 2 });
     let file = ecosystem(&home, (0..100).map(app));
     home.cmd(["start", &file]).after("ulimit -n 300").run().ok();
@@ -56,7 +57,7 @@ fn what_finds_no_room_is_refused_and_the_rest_survives_its_keeper() {
     assert!(run.len() >= 30 && run.len() < 150, "{} run", run.len());
     assert!(run.values().all(|pid| alive(*pid)));
     survives_its_keeper(&home);
-    // One more is refused in one line; when there is room again it starts.
+    // One more app is refused in one line. It starts once there is room again.
     let output = home.run("start sleep --name more -- 1000").code(1);
     assert!(output.all().contains("the limit of open files is 140"), "{output}");
     home.ok("delete /^a[0-9]$/");

@@ -1,4 +1,4 @@
-//! The disk under the binary fails: what supervises stays alive.
+//! The disk under the binary fails: the supervising processes stay alive.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::setup::{binary, home};
 
-/// A file system of its own, read-only, with a copy of the binary; its disk is a file.
+/// A separate read-only file system with a copy of the binary. Its disk is a file.
 struct Disk {
     image: PathBuf,
     saved: PathBuf,
@@ -18,7 +18,7 @@ struct Disk {
 }
 
 impl Disk {
-    /// None where there are no loop devices.
+    /// Mounts the disk; none without loop devices.
     fn with(binary: &Path) -> Option<Self> {
         let home = home();
         let (image, saved, folder) = (home.work().join("image"), home.work().join("saved"), home.work().join("disk"));
@@ -26,7 +26,7 @@ impl Disk {
         fs::create_dir(&folder).unwrap();
         fs::create_dir(&content).unwrap();
         fs::copy(binary, &program).unwrap();
-        // What only debuggers read would make a disk of some hundred megabytes.
+        // With debug symbols, the disk would need some hundred megabytes.
         drop(Command::new("strip").arg(&program).status());
         let bytes = fs::metadata(&program).unwrap().len() + (16 << 20);
         File::create(&image).unwrap().set_len(bytes).unwrap();
@@ -47,14 +47,14 @@ impl Disk {
         self.folder.join("ostler")
     }
 
-    /// From now on every read of it fails, and what nobody has in memory must be read.
+    /// Makes every later read of the disk fail, and drops the binary from the page cache.
     fn fail(&self) {
         let program = File::open(self.program()).unwrap();
         File::options().write(true).open(&self.image).unwrap().set_len(0).unwrap();
         rustix::fs::fadvise(&program, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     }
 
-    /// It is back.
+    /// Restores the disk.
     fn recover(&self) {
         let content = fs::read(&self.saved).unwrap();
         fs::write(&self.image, content).unwrap();
@@ -89,14 +89,15 @@ fn what_it_never_did_before_works_without_the_disk() {
         let anchor = home.anchor_pid();
         kill(anchor, Signal::KILL);
         home.wait_until("it is reaped", || !alive(anchor));
-        // One that does not hear of the end of an app is killed by the keeper.
+        // The keeper kills a daemon that does not react to an app's exit.
         kill(daemon, Signal::STOP);
         kill(a, Signal::KILL);
     });
 }
 
-/// The disk fails, then this happens to an app and to the daemon, and the keeper does everything that it does by itself: it notices the exit, and starts the
-/// daemon again, in vain. The static program, if there is one, has its code in another order.
+/// Makes the disk fail and then calls `happens` for an app and the daemon. The keeper must work
+/// without the disk: it notices the exit, and tries to restart the daemon, which fails. The static
+/// program, if given, has its code in another order.
 fn outlives(happens: impl Fn(&Home, i32, i32)) {
     needs_root!();
     let other = std::env::var_os("OSTLER_STATIC").map(PathBuf::from);

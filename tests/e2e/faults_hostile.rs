@@ -17,7 +17,8 @@ fn values_that_are_not_utf8() {
     let bad = OsString::from_vec(b"bad\xff\xfevalue".to_vec());
     let command = home.cmd("start sleep --name app -- 1000").env("BAD", &bad).env(OsString::from_vec(b"N\xffAME".to_vec()), "x");
     let output = command.run();
-    // Kept, replaced or refused with a word: anything but a crash or a corrupt list.
+    // The value may be kept, replaced or refused with a message, but must not cause a crash or a
+    // corrupt list.
     assert!(!output.all().contains("panicked"), "{output}");
     if output.code == 0 {
         assert_eq!(home.app("app").status(), "online");
@@ -118,7 +119,7 @@ fn peers_that_say_nothing_hinder_nobody() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut silent: Vec<UnixStream> = (0..60).map(|_| connect(&home)).collect();
-    // Half a frame each, never finished.
+    // Each client sends an incomplete frame and stops.
     silent.iter_mut().for_each(|stream| stream.write_all(&[200, 0, 0, 0, b'{']).unwrap());
     assert_eq!(home.app("app").status(), "online");
     home.ok("restart app");

@@ -1,11 +1,13 @@
-//! Too few descriptors, too few processes: one clear line, nothing half-started, and what runs goes on.
+//! Too few descriptors or processes: one clear line, nothing half-started, and running apps
+//! continue.
 
 use ostler_testkit::{Home, fixture, needs_root};
 
 use crate::setup::{binary, home, start_fixture};
 
-/// A home in which another user can run a copy of the binary; the first one holds the copy. Root is exempt from limits of processes, and
-/// they count all processes of a user, so each test has a user of its own.
+/// Returns a home in which another user can run a copy of the binary; the first home holds the
+/// copy. Process limits exempt root and count all processes of a user, so each test has a user of
+/// its own.
 fn home_of(uid: u32) -> (Home, Home) {
     let copy = home();
     let program = copy.root().join("bin/ostler-copy");
@@ -54,7 +56,7 @@ fn few_processes_at_the_first_start() {
     const UID: u32 = 54_323;
     let (_copy, home) = home_of(UID);
     let run = |limit: u32| home.cmd("start sleep --name x -- 1000").uid(UID).after(&format!("ulimit -u {limit}")).run();
-    // The command itself is one: no keeper, no daemon, no app.
+    // The command itself counts as one process, so there is no room for keeper, daemon or app.
     for (limit, who) in [(1, "keeper"), (2, "daemon")] {
         let output = run(limit).code(3);
         assert!(output.all().contains(who) && output.all().contains("fork failed: Resource temporarily unavailable"), "{output}");

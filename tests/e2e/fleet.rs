@@ -1,4 +1,5 @@
-//! `--hosts` with a real sshd on loopback. A host is a home of its own behind it; others are down, hang, or have no or another ostler.
+//! `--hosts` with a real sshd on loopback. Each host has a home of its own behind the sshd. Other
+//! hosts are down, hang, or have no ostler or another version.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,7 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::deploy::{Host, host};
 use crate::setup::home;
 
-/// A home of each of so many hosts web1, web2, … in the group web, and what else stands in the hosts file.
+/// The hosts web1, web2, … in the group web, each with a home of its own, and additional entries of
+/// the hosts file.
 struct Fleet<'a> {
     home: &'a Home,
     sshd: Host<'a>,
@@ -45,7 +47,7 @@ impl<'a> Fleet<'a> {
             "hosts": hosts, "groups": {"web": names},
         });
         fs::create_dir_all(home.dir()).unwrap();
-        // Read by bash over ssh: what a login shell says is no answer.
+        // bash reads this file over ssh: a login shell's output must not count as a response.
         fs::write(home.root().join("far/.bashrc"), "printf 'Welcome, without a line end'").unwrap();
         fs::write(home.dir().join("hosts.json"), serde_json::to_vec_pretty(&file).unwrap()).unwrap();
         Self { home, sshd }
@@ -59,14 +61,14 @@ impl<'a> Fleet<'a> {
         self.home.run(words)
     }
 
-    /// The processes that `jlist` has, by host and name.
+    /// Returns a process's pid from `jlist`, by host and name.
     fn pid(&self, host: &str, name: &str) -> i64 {
         let all: Value = serde_json::from_str(&self.run("jlist -H web").ok().stdout).unwrap();
         let is_it = |item: &&Value| item["host"] == host && item["name"] == name;
         all.as_array().unwrap().iter().find(is_it).unwrap_or_else(|| panic!("{name} of {host}: {all}"))["pid"].as_i64().unwrap()
     }
 
-    /// A command beside the test, whose output goes into files.
+    /// Starts a command in the background, with its output in files.
     fn aside(&self, words: &str) -> Child {
         let file = |name: &str| fs::File::create(self.home.root().join(name)).unwrap();
         self.home.cmd(words).command().stdin(Stdio::null()).stdout(file("out")).stderr(file("err")).spawn().unwrap()
@@ -88,28 +90,28 @@ fn one_table_of_all() {
     }
     assert!(!home.dir().join("ostler.sock").exists(), "and here there is none");
     assert_eq!(fleet.run("-H web list").ok().stdout.matches(" api ").count(), 3);
-    // Hosts of a call, each once, in the order in which they were named.
+    // Returns the hosts of a call, each once, in the order of the command line.
     let hosts = |words: &str| -> Vec<String> {
         let all: Value = serde_json::from_str(&fleet.run(words).ok().stdout).unwrap();
         all.as_array().unwrap().iter().map(|row| row["host"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(hosts("list --json --hosts web2,web"), ["web2", "web1", "web3"]);
     assert_eq!(hosts("jlist -H web1 -H web3 --parallel 1"), ["web1", "web3"]);
-    // Text has its host in front.
+    // Each line of text starts with its host.
     fleet.run("-H web pid api").ok().says("web1 | ").says("web3 | ");
-    // A change of one of them, and what the words are made of stays what it is.
+    // A change on one host, with a name full of shell characters that must arrive unchanged.
     home.cmd(["start", &fixture(), "-H", "web2", "--name", "it's $HOME; `x` \"y\"", "--", "hold"].as_slice()).run().ok();
     fleet.run("-H web list").ok().says("it's $HOME; `x` \"y\"");
     let before = fleet.pid("web1", "api");
     fleet.run("-H web2,web3 restart api").ok();
     assert_eq!(fleet.pid("web1", "api"), before);
-    // What is wrong on one is said of it; the others are done.
+    // An error on one host is reported for that host; the other hosts complete.
     fleet.run("-H web stop \"nosuch\"").code(4).says("web1 |").says("web3 |");
     let output = fleet.run("-H web2,web3 stop 1").code(4).says("web3 | error:").says("stopped");
     output.never_says("web2 | error:");
     let all: Value = serde_json::from_str(&fleet.run("describe nosuch --json -H web1,web2").code(4).stdout).unwrap();
     assert!(all[1]["host"] == "web2" && all[1]["exit_code"] == 4 && all[1]["error"].is_string(), "{all}");
-    // Commands that make no sense there, and hosts that are none.
+    // Commands that make no sense on several hosts, and invalid host names.
     fleet.run("-H web monit").code(2).says("name one host");
     fleet.run("-H web deploy production").code(2);
     fleet.run("-H nosuch,-oProxyCommand=x list").code(2).says("no name that ssh could be given");
@@ -154,12 +156,12 @@ fn each_host_that_is_not_well_has_one_line() {
     let all: Value = serde_json::from_str(&fleet.run("-H down,web1,bare list --json").code(3).stdout).unwrap();
     let codes: Vec<_> = all.as_array().unwrap().iter().map(|row| (row["host"].as_str().unwrap(), row["exit_code"].as_u64())).collect();
     assert_eq!(codes, [("down", Some(3)), ("web1", None), ("bare", Some(3))]);
-    // PM2's list has processes alone.
+    // PM2's list contains only processes.
     let list: Value = serde_json::from_str(&fleet.run("-H down,web1 jlist").code(3).stdout).unwrap();
     assert!(list.as_array().unwrap().len() == 1 && list[0]["pm2_env"]["status"] == "online");
 }
 
-/// A program in the folder of each host, which fails where there is a file `bad`.
+/// Starts a program in the folder of each host. It fails if a file `bad` exists there.
 fn start_everywhere(fleet: &Fleet<'_>, script: &str, options: &str) {
     let program = fleet.home.write("app.sh", format!("#!/bin/sh\n[ ! -e bad ] || exit 3\n{script}\n"));
     for host in ["web1", "web2", "web3"].into_iter().filter(|host| fleet.dir(host).exists()) {
@@ -181,7 +183,7 @@ fn a_rolling_change_stops_at_the_first_that_does_not_get_well() {
     }
     let after = pids();
     assert!(after[0] != before[0] && after[2] == before[2], "{before:?} {after:?}");
-    // A host that is not there is not well.
+    // An unreachable host counts as failed.
     fleet.run("-H web1,down,web3 restart api --batch 1").code(3).says("Done: web1; not well: down; not begun: web3");
     assert_eq!(pids()[2], before[2]);
     fs::remove_file(fleet.dir("web2").join("bad")).unwrap();
@@ -207,7 +209,7 @@ fn a_change_is_not_sent_twice() {
     home.wait_until("what was begun goes on there", || fleet.run("-H web1 list").stdout.contains("stopped"));
 }
 
-/// Numbers of the lines of a host.
+/// Returns the numbers of a host's lines.
 fn numbers(said: &str, host: &str) -> Vec<u64> {
     let line = |line: &str| line.strip_prefix(host)?.strip_prefix(" | n")?.trim().parse().ok();
     said.lines().filter_map(line).collect()
@@ -236,13 +238,13 @@ fn lines_of_all_and_none_lost_or_doubled_over_a_broken_connection() {
         let numbers = numbers(&said, host);
         assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{host}: {numbers:?}");
     }
-    // They are mixed, and with their apps in the usual form.
+    // The hosts' lines are interleaved, and show their apps in the usual form.
     assert!(
         said.lines().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>().windows(2).filter(|pair| pair[0] != pair[1]).count()
             > 20
     );
     fleet.run("-H web logs api --nostream --lines 3").ok().says("web1 | 0|api | n").says("web2 | 0|api | n");
-    // Who has read enough ends it on the hosts, too.
+    // A reader that exits early also stops the command on the hosts.
     let shell = home.cmd("-H web logs --json").after("exec > >(head -n 2)").run();
     assert!(shell.stdout.lines().all(|line| serde_json::from_str::<Value>(line).unwrap()["host"].is_string()), "{shell:?}");
 }

@@ -1,4 +1,4 @@
-//! Commands that stay: `logs`, `--no-daemon`.
+//! Long-running commands: `logs`, `--no-daemon`.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use std::thread;
 use ostler_testkit::{DEADLINE, Home, KilledOnDrop, kill};
 use rustix::process::Signal;
 
-/// A command that stays, with its lines.
+/// A running command and its lines of output.
 pub struct Foreground {
     pub child: KilledOnDrop,
     pub lines: mpsc::Receiver<String>,
@@ -27,7 +27,7 @@ impl Foreground {
         self.child.pid()
     }
 
-    /// Lines until one has the text; they are given back.
+    /// Reads lines until one contains the text, and returns them.
     #[track_caller]
     pub fn until(&self, text: &str) -> Vec<String> {
         let mut seen = Vec::new();
@@ -40,7 +40,8 @@ impl Foreground {
         }
     }
 
-    /// Sends Ctrl-C again until it ends; the exit code. One that comes at once is the same one.
+    /// Sends Ctrl-C repeatedly until the command exits, and returns its exit code. Signals in quick
+    /// succession count as one.
     #[track_caller]
     pub fn killed(&mut self, home: &Home) -> i32 {
         home.wait_until("the command ends", || {
@@ -50,7 +51,7 @@ impl Foreground {
         self.end(home)
     }
 
-    /// Waits for its end; the exit code, 128 + signal.
+    /// Waits until the command exits. Returns its exit code, or 128 + signal.
     #[track_caller]
     pub fn end(&mut self, home: &Home) -> i32 {
         let mut status = None;

@@ -8,14 +8,14 @@ use std::thread;
 use ostler_testkit::{DEADLINE, Home, KilledOnDrop, kill};
 use rustix::process::Signal;
 
-/// It runs until its end, or until this is dropped.
+/// A running first process. It is killed when the value is dropped.
 pub struct Front {
     pub child: KilledOnDrop,
     out: Receiver<String>,
     err: Receiver<String>,
 }
 
-/// What it said until its end, and its exit code (128 + n for a signal).
+/// Complete output of a process, and its exit code (128 + n for a signal).
 pub struct Ended {
     pub code: i32,
     pub out: Vec<String>,
@@ -35,7 +35,7 @@ impl Front {
         Self { child: KilledOnDrop(child), out, err }
     }
 
-    /// Which runs this, without `runtime`.
+    /// Runs `ostler runtime` with these words.
     pub fn run(home: &Home, words: &str) -> Self {
         Self::open(home.cmd(format!("runtime {words}")).command())
     }
@@ -48,24 +48,24 @@ impl Front {
         kill(self.pid(), signal);
     }
 
-    /// Lines of standard output until one has the text.
+    /// Reads lines of standard output until one contains the text.
     #[track_caller]
     pub fn out_until(&self, text: &str) -> Vec<String> {
         until(&self.out, text).unwrap_or_else(|seen| panic!("no line with {text:?} but {seen:?}; on stderr {:?}", self.unread_errors()))
     }
 
-    /// The same of standard error.
+    /// Reads lines of standard error until one contains the text.
     #[track_caller]
     pub fn err_until(&self, text: &str) -> Vec<String> {
         until(&self.err, text).unwrap_or_else(|seen| panic!("no line with {text:?} but {seen:?}"))
     }
 
-    /// What is there of standard error and was not read yet.
+    /// Returns the lines of standard error that are not read yet.
     fn unread_errors(&self) -> Vec<String> {
         self.err.try_iter().collect()
     }
 
-    /// Waits for its end.
+    /// Waits until the process exits.
     #[track_caller]
     pub fn end(mut self, home: &Home) -> Ended {
         let mut status = None;
@@ -81,7 +81,7 @@ impl Front {
     }
 }
 
-/// The lines up to the one that has the text, or all that came if none did.
+/// Returns the lines up to the line with the text, or all lines if none contains it.
 fn until(lines: &Receiver<String>, text: &str) -> Result<Vec<String>, Vec<String>> {
     let mut seen = Vec::new();
     while let Ok(line) = lines.recv_timeout(DEADLINE) {

@@ -14,7 +14,7 @@ fn git(home: &Home, words: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// Three commits on the remote, the first one here, where `api` runs.
+/// Creates three commits on the remote, and checks out the first here, where `api` runs.
 fn three(home: &Home, more: &str) -> Vec<String> {
     git(home, "init -q -b main . && git init -q --bare -b main ../repo.git && git remote add origin ../repo.git");
     home.write("app.json", format!(r#"{{"apps": [{{"name": "api", "script": "{}", "args": "hold"{more}}}]}}"#, fixture()));
@@ -50,7 +50,7 @@ fn to_and_fro() {
     home.ok("backward api").says("nothing to do");
     assert_eq!((now(), restarts()), (0, 4));
     assert_eq!(std::fs::read_to_string(home.root().join("seen")).unwrap(), "2321");
-    // What is not committed is not lost, and nothing is a commit that is none.
+    // Uncommitted changes are not lost, and an invalid commit is rejected.
     home.write("number", "mine");
     home.run("pull api").fails().says("stays at");
     assert_eq!((home.read("number").as_str(), now()), ("mine", 0));
@@ -58,7 +58,7 @@ fn to_and_fro() {
     home.run("pull api --output=x").fails();
     home.run("pull nosuch").code(4);
     git(&home, "checkout -q number");
-    // Of two ways the right one is not known.
+    // The branches have diverged, so ostler cannot choose a commit.
     git(&home, "commit -q --allow-empty -m mine");
     home.run("pull api").fails().says("name the commit");
 }
@@ -122,12 +122,12 @@ fn describe_tells_the_commit() {
     git(&home, &format!("remote set-url origin {url}"));
     let output = home.ok("describe api").says("Revision control metadata").says(&commits[0]).says("main");
     assert!(output.all().contains("repo.git"), "{output}");
-    // From packed refs, and without a branch; git is not run for it.
+    // ostler reads packed refs and a detached head without running git.
     git(&home, "pack-refs --all");
     home.ok("describe api").says(&commits[0]);
     git(&home, "checkout -q origin/main");
     home.cmd("describe api").env("PATH", "/nowhere").run().ok().says(&commits[2]);
-    // A tree of a tree: `.git` is a file there.
+    // A worktree of a worktree: `.git` is a file there.
     git(&home, "worktree add -q ../second HEAD~1");
     let mut app = home.cmd(format!("start {} --name second -- hold", fixture()));
     app = app.cwd(home.root().join("second"));
@@ -135,13 +135,14 @@ fn describe_tells_the_commit() {
     home.ok("describe second").says(&commits[1]);
     home.ok("restart api --no-vizion").says("api");
     home.ok("describe api").never_says("Revision control");
-    // What would block, or is no repository, says nothing.
+    // A FIFO that would block, or a folder without a repository, shows no revision.
     std::fs::remove_file(home.root().join("second/.git")).unwrap();
     assert!(Command::new("mkfifo").arg(home.root().join("second/.git")).status().unwrap().success());
     home.ok("describe second").never_says("Revision control");
 }
 
-/// The commit that an app was started from, in PM2's list and on its bus: what the folder has now is another question.
+/// PM2's list and bus show the commit that the app was started from, not the folder's current
+/// commit.
 #[test]
 fn the_list_has_the_commit_that_runs() {
     needs_program!("git");

@@ -1,4 +1,5 @@
-//! Health checks: who is asked, what is done about bad answers, where it is seen.
+//! Health checks: which instances are checked, how ostler handles failed checks, where the results
+//! appear.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::setup::home;
 
-/// A server that answers 200 while the file `well` is in its folder, else 503; `/` is always 200.
+/// A server that answers 200 while its folder has the file `well`, otherwise 503. `/` always
+/// answers 200.
 const SERVER: &str = "
 const fs = require('fs');
 const well = () => fs.existsSync('well') && !fs.existsSync('ill-' + process.env.NODE_APP_INSTANCE) && !fs.existsSync('ill-' + process.pid);
@@ -40,12 +42,13 @@ fn serve(home: &Home, port: u16, more: &Value) {
     home.ok(format!("start {}", config(home, &json!({"apps": [app]}))));
 }
 
-/// Quick enough for a test; three bad answers are too many.
+/// Returns a check that is fast enough for a test and fails after three failed responses.
 fn quick(port: u16) -> Value {
     json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000, "grace": 0}})
 }
 
-/// However rarely it is asked later on: what answers is known to be healthy soon after its start, by each phase.
+/// With a long interval, an instance that responds is still known as healthy soon after its start,
+/// in each phase.
 #[test]
 fn the_first_checks_come_soon() {
     needs_program!("node");
@@ -96,7 +99,8 @@ fn t1_action_none_only_tells() {
     assert_eq!(home.app("web").pid(), pid);
 }
 
-/// Each cluster worker is asked by itself, although all share one port; the others go on, and no request fails.
+/// Each cluster worker is checked separately, although all share one port. The other workers keep
+/// running, and no request fails.
 #[test]
 fn t1_only_the_ill_worker_of_a_cluster_is_replaced() {
     needs_program!("node");
@@ -119,7 +123,7 @@ fn t1_only_the_ill_worker_of_a_cluster_is_replaced() {
     assert_eq!(apps.iter().map(|app| app.env("restart_time").clone()).collect::<Vec<_>>(), [json!(0), json!(1), json!(0)]);
 }
 
-/// A worker that is not ready gets no new connections while others can have them.
+/// A worker that is not ready gets no new connections as long as another worker is ready.
 #[test]
 fn a_worker_that_is_not_ready_gets_no_connections() {
     needs_program!("node");
@@ -134,7 +138,7 @@ fn a_worker_that_is_not_ready_gets_no_connections() {
     home.write("ill-0", "");
     home.wait_until("one is not ready", || states() == ["unready", "healthy"]);
     assert_eq!(served(20), BTreeSet::from([pids[1].clone()]));
-    // Nobody is ready: better one that is not than none.
+    // No worker is ready: a worker that is not ready is better than none.
     home.write("ill-1", "");
     home.wait_until("none is ready", || states() == ["unready", "unready"]);
     assert_eq!(served(20).len(), 2);
@@ -144,7 +148,8 @@ fn a_worker_that_is_not_ready_gets_no_connections() {
     assert!(home.jlist().iter().all(|app| app.env("restart_time") == &json!(0)));
 }
 
-/// All are ill at once: they are replaced one after the other, so that there is always somebody.
+/// All workers are unhealthy at once: they are replaced one after the other, so that one worker
+/// always serves.
 #[test]
 fn t1_restarts_are_staggered_over_instances() {
     needs_program!("node");
@@ -173,7 +178,7 @@ fn t1_restarts_are_staggered_over_instances() {
     assert_eq!(story, "sososo", "{log}");
 }
 
-/// A server that never answers, one that sends without end, one that redirects for ever: none of them holds anything up.
+/// Servers that never answer, answer endlessly or redirect endlessly do not block any other check.
 #[test]
 fn probes_of_hostile_servers_end() {
     needs_program!("node");
@@ -205,14 +210,14 @@ fn probes_of_hostile_servers_end() {
     for app in &apps {
         let (name, expected) = (app["name"].as_str().unwrap(), app["env"]["EXPECTED"].as_str().unwrap());
         wait_health(&home, name, if name == "gigabyte" { "healthy" } else { "unhealthy" });
-        // Where many runtimes start at once it is asked before it listens.
+        // If many runtimes start at once, checks begin before the app listens.
         home.wait_until(&format!("{name} is asked when it listens: {expected:?}"), || {
             home.app(name).env("health_status")["last_answer"]["text"].as_str().is_some_and(|last| last.ends_with(expected))
         });
     }
 }
 
-/// What is wrong is often said in the body of a bad answer.
+/// The body of a failed response often contains the reason.
 #[test]
 fn a_bad_answer_is_told_in_its_own_words() {
     needs_program!("node");
@@ -240,7 +245,7 @@ fn a_bad_answer_is_told_in_its_own_words() {
     assert!(home.daemon_log().contains(&answer));
 }
 
-/// Their answers are looked for together; one that comes late is heard of all the same.
+/// The daemon waits for all responses together, and a late response still counts.
 #[test]
 fn many_are_asked_together_and_each_has_its_own_answer() {
     needs_program!("node");
@@ -265,7 +270,7 @@ fn many_are_asked_together_and_each_has_its_own_answer() {
     for (number, app) in apps.iter().enumerate() {
         let (name, port) = (app["name"].as_str().unwrap(), &app["env"]["PORT"]);
         wait_health(&home, name, if number < 3 { "healthy" } else { "unhealthy" });
-        // Before it listened the connection was refused.
+        // The connection was refused before the app listened.
         let answer = if number < 3 { String::new() } else { format!("HTTP request to localhost:{port}: 500 `it is {port}`") };
         home.wait_until(&format!("{name}: {answer}"), || home.app(name).env("health_status")["last_answer"]["text"] == *answer);
     }
@@ -284,7 +289,8 @@ fn a_port_that_accepts_is_enough_for_tcp() {
     assert_eq!(home.app("web").env("restart_time"), &json!(0));
 }
 
-/// The command runs as the app: its folder, its environment; one that hangs is ended with all that it started.
+/// The command runs with the app's folder and environment. A hanging command is killed with all
+/// processes that it started.
 #[test]
 fn commands_are_checks() {
     let home = home();
@@ -308,7 +314,8 @@ fn commands_are_checks() {
     home.wait_until("nothing is left of the commands", || home.app_processes().is_empty());
 }
 
-/// The event loop stands still: nobody else would notice, because the kernel goes on accepting.
+/// The event loop is blocked. Only this check notices, because the kernel still accepts
+/// connections.
 #[test]
 fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
     needs_program!("node");
@@ -324,7 +331,7 @@ fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
     assert!(why.contains("was ended by SIGKILL, killed because it did not obey in time, asked for by the policy `health`"), "{why}");
 }
 
-/// What was found out survives the daemon, and the next one goes on asking.
+/// Results survive the daemon, and the next daemon continues the checks.
 #[test]
 fn the_next_daemon_goes_on_asking() {
     needs_program!("node");
@@ -341,7 +348,8 @@ fn the_next_daemon_goes_on_asking() {
     home.wait_until("there is a daemon", || home.run("why web").stdout.contains("it is unhealthy"));
 }
 
-/// A replacement that does not come up leaves the old process, and a reload that a user asks for does not wait for it.
+/// If a replacement does not start, the old process stays. A reload by a user does not wait for the
+/// replacement.
 #[test]
 fn a_reload_comes_before_a_replacement() {
     needs_program!("node");

@@ -1,4 +1,4 @@
-//! `health`: for HEALTHCHECK.
+//! `health`, the command for HEALTHCHECK.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn one_line_and_0_or_1() {
             let output = home.run(words).code(code);
             assert_eq!((output.stdout.trim_end(), output.stderr.as_str()), (text, ""), "{words}");
         };
-        // No daemon is started for it.
+        // The command starts no daemon.
         home.run("health").code(1).says("unhealthy: no daemon is running");
         assert!(home.processes().is_empty());
         start_fixture(&home, "api", "-i 2", "hold");
@@ -26,7 +26,7 @@ fn one_line_and_0_or_1() {
         says("health all", 0, "healthy: 2 of 2 online");
         says("health api", 0, "healthy: 2 of 2 online");
         says("health 1", 0, "healthy: 1 of 1 online");
-        // Who is asked for by name has to be there.
+        // An app that is named must exist and be online.
         says("health job", 1, "unhealthy: 0 of 1 online; job:2 stopped");
         home.run("health nosuch").code(1).says("unhealthy: ").says("nosuch");
         home.run("health --min many").code(1).says("--min");
@@ -53,7 +53,7 @@ fn not_ready_is_not_healthy() {
     drop(start.wait());
 }
 
-/// Serves when the file `open` is there, and says "unhealthy" until then.
+/// Serves once the file `open` exists, and answers "unhealthy" until then.
 const LATE: &str = "
 const fs = require('fs');
 const serve = () => fs.existsSync('open')
@@ -63,7 +63,8 @@ serve();
 process.on('SIGINT', () => process.exit(0));
 ";
 
-/// What a readiness check found while the app started does not outlive the start: by port, by request, and with two instances.
+/// Failed readiness checks during a start do not outlive the start: by port, by request, and with
+/// two instances.
 #[test]
 fn an_app_that_listens_late_is_healthy_once_it_listens() {
     needs_program!("node");
@@ -82,7 +83,7 @@ fn an_app_that_listens_late_is_healthy_once_it_listens() {
         home.ok("health late").says("healthy: 1 of 1 online");
         home.ok("health --wait 30s late");
         drop(restart.wait());
-        // Neither does it come back when the app is stopped.
+        // A stop does not bring them back, either.
         home.ok("stop late");
         home.run("health late").code(1).says("late:0 stopped").never_says("refused");
     }

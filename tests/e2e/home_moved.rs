@@ -1,4 +1,4 @@
-//! A home from which something is removed, or that is moved or copied, while apps run.
+//! A home that is moved or copied, or loses files, while apps run.
 
 use std::fs;
 
@@ -23,12 +23,12 @@ fn a_removed_socket_comes_back() {
     let (pid, keeper, socket) = (home.app("app").pid(), home.keeper_pid(), home.dir().join("ostler.sock"));
     for file in ["ostler.sock", "ostler.lock", "rpc.sock", "pub.sock", "pm2.pid", "rpc.sock", "ostler.sock"] {
         fs::remove_file(home.dir().join(file)).unwrap();
-        // Nobody asks for it.
+        // No command runs in the meantime.
         home.wait_until("it is back", || home.dir().join(file).exists());
         is_the_same(&home, pid, keeper);
     }
     std::os::unix::net::UnixStream::connect(home.dir().join("rpc.sock")).unwrap();
-    // Whoever comes in that moment waits for it, also where a daemon has just died.
+    // A client at that moment waits for the socket, even if a daemon has just died.
     for round in 0..5 {
         fs::remove_file(&socket).unwrap();
         if round > 2 {
@@ -36,7 +36,7 @@ fn a_removed_socket_comes_back() {
         }
         is_the_same(&home, pid, keeper);
     }
-    // And the next keeper has the new one.
+    // The next keeper has the new socket.
     kill_keeper(&home);
     is_the_same(&home, pid, home.keeper_pid());
     home.ok("kill");
@@ -50,12 +50,13 @@ fn a_removed_home_comes_back() {
     start_fixture(&home, "app", "", "hold");
     let (pid, keeper) = (home.app("app").pid(), home.keeper_pid());
     for _ in 0..3 {
-        // The command may find the folder gone, without its socket or there again, and so may who removes it slowly.
+        // The command may find the folder gone, without its socket, or recreated. A slow removal
+        // may also find new files.
         home.wait_until("all of it was removed", || fs::remove_dir_all(home.dir()).is_ok());
         is_the_same(&home, pid, keeper);
     }
     home.wait_until("PM2's sockets are back", || ["rpc.sock", "pub.sock"].iter().all(|file| home.dir().join(file).exists()));
-    // What is needed when both die is there again, too.
+    // The files needed after the death of both exist again, too.
     home.kill_both();
     home.ok("start sleep --name other -- 1000");
     let item = home.wait_status("app", "online");
@@ -75,7 +76,7 @@ fn a_moved_home_gets_no_second_keeper() {
         assert!(!old.exists(), "something was left in the old place");
     }
     assert_eq!(home.daemons().len(), 1, "{}", home.report());
-    // In its new place it is reached, and says what it thinks of it.
+    // In its new place the daemon is reachable, and logs that its home was moved.
     home.set_dir(&new);
     is_the_same(&home, pid, keeper);
     home.wait_until("it says so", || fs::read_to_string(new.join("pm2.log")).unwrap().contains("was moved from"));
@@ -86,7 +87,7 @@ fn a_moved_home_gets_no_second_keeper() {
     is_the_same(&home, pid, keeper);
     home.ok("kill");
     home.wait_until("all is over", || home.processes().is_empty());
-    // A home that is at rest goes wherever one likes.
+    // A home without running processes can be moved freely.
     fs::rename(&old, &new).unwrap();
     home.set_dir(&new);
     home.ok("start sleep --name other -- 1000");
@@ -107,7 +108,7 @@ fn a_copied_home_gets_no_second_keeper() {
     is_the_same(&home, pid, keeper);
     home.ok("kill");
     home.wait_until("all is over", || home.processes().is_empty());
-    // Nobody is behind the copy any more.
+    // No daemon uses the original any more, so the copy can be used.
     home.set_dir(&copy);
     home.ok("start sleep --name other -- 1000");
 }

@@ -1,4 +1,4 @@
-//! Where the files of a home are: variables that move them, and commands in a folder that was removed.
+//! Paths of a home's files: variables that change them, and commands in a removed folder.
 
 use ostler_testkit::{Cmd, Home};
 
@@ -24,7 +24,7 @@ fn every_command_uses_the_files_that_variables_move() {
         moved(&home, "logs --nostream --lines 100").run().ok().says("App [app:0]");
         moved(&home, "flush").run().ok().says("Flushing ").says("elsewhere/daemon.log");
         moved(&home, "kill").run().ok();
-        // Without a daemon the variables of the shell say it.
+        // Without a daemon, the shell's variables decide.
         moved(&home, "resurrect").run().ok().says(&shown);
         assert_eq!(home.app("app").status(), "online");
         moved(&home, "kill").run().ok();
@@ -41,7 +41,7 @@ fn ostler_uses_the_files_of_the_running_daemon() {
     let (list, conf) = (home.work().join("elsewhere/list"), home.work().join("elsewhere/conf"));
     let shown = list.display().to_string();
     let first = moved(&home, "start sleep --name app -x --interpreter none -- 1000").env("PM2_MODULE_CONF_FILE", &conf);
-    // A relative path is in the home, for daemon and keeper as well.
+    // A relative path is relative to the home, for daemon and keeper as well.
     first.env("PM2_PID_FILE_PATH", "keeper.pid").run().ok();
     assert!(home.dir().join("keeper.pid").exists() && !home.dir().join("pm2.pid").exists());
     for later in [home.cmd("cleardump"), moved(&home, "cleardump")] {
@@ -74,7 +74,7 @@ fn pm2_uses_the_files_of_its_own_shell() {
     assert!(text(&list) == "[]" && text(&usual).contains("\"app\""));
     moved(&home, "save").run().ok();
     assert_eq!(text(&elsewhere.join("list.bak")), "[]");
-    // Neither list has what the daemon's own has.
+    // Neither list contains the daemon's own app.
     home.ok("cleardump");
     for damaged in [false, true] {
         home.ok("delete app");

@@ -1,4 +1,4 @@
-//! Hooks: when they run, what they know, and what becomes of an app when they fail or hang.
+//! Hooks: when they run, which values they get, and how an app continues if they fail or hang.
 
 use ostler_testkit::{Home, fixture, fixture_app, kill, needs_root};
 use rustix::process::Signal;
@@ -6,13 +6,13 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{Dice, aside, ecosystem, home};
 
-/// One app `app` that holds, with these members besides.
+/// Writes a file with the app `app`, which holds and has these additional members.
 #[track_caller]
 fn app(home: &Home, members: &str) -> String {
     ecosystem(home, &format!(r#""name": "app", "script": "{}", "args": "hold", {members}"#, fixture()))
 }
 
-/// A script in the work folder.
+/// Writes a script into the work folder.
 #[track_caller]
 fn script(home: &Home, name: &str, text: &str) -> String {
     use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ fn script(home: &Home, name: &str, text: &str) -> String {
     path
 }
 
-/// A file of the manager's home, as text.
+/// Returns a file of the manager's home as text.
 fn of_home(home: &Home, name: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(home.dir().join(name)).unwrap_or_default()).into_owned()
 }
@@ -240,7 +240,7 @@ fn hooks_outlive_the_daemon_and_are_told_once() {
     std::fs::remove_file(home.work().join("go")).unwrap();
     let mut stop = aside(&home, "stop app");
     home.wait_until("the hook runs", || home.lines("log").len() == 3);
-    // It ends while there is no daemon.
+    // The hook exits while there is no daemon.
     let daemon = home.daemon_pid();
     kill(daemon, Signal::STOP);
     home.write("go", "");
@@ -261,7 +261,8 @@ fn hooks_outlive_the_keeper() {
     kill(keeper, Signal::KILL);
     home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
     home.write("go", "");
-    // Where the kernel cannot tell a stranger how it ended, it is as if it had failed, and it runs again.
+    // If the kernel cannot report the exit status to a process that is not the parent, the hook
+    // counts as failed and runs again.
     home.wait_status("app", "online");
     start.wait().unwrap();
     assert!((1..=2).contains(&home.lines("log").len()), "{:?}", home.lines("log"));
@@ -328,7 +329,7 @@ fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
     home.wait_log("app-out.log", "stubborn");
     home.ok("stop app");
     assert_eq!(home.lines("log"), ["hook"]);
-    // It was asked, and only then killed.
+    // The app received the stop signal first, and was killed only after that.
     home.ok("why app").says("SIGKILL").says("did not obey in time");
 }
 
@@ -342,7 +343,8 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
     home.ok(format!("start {file}"));
     let mut dice = Dice(20_261_121);
     let run = |hook: &str| home.lines("log").iter().filter(|line| line.starts_with(hook)).count();
-    // Until enough hooks have run, however slow the machine is: a kill may come before they do.
+    // Repeats until enough hooks have run, on slow machines too: a kill may come before the hooks
+    // run.
     let mut rounds = 0;
     while rounds < 30 || (rounds < 300 && (run("post_start") <= 10 || run("post_stop") <= 10)) {
         rounds += 1;
@@ -357,7 +359,7 @@ fn no_hook_runs_twice_however_often_the_daemon_dies() {
                 None
             }
         };
-        // Somewhere in what follows.
+        // A random moment of the command's work.
         let lines = home.lines("log").len() as u64 + dice.below(4);
         let until = std::time::Instant::now() + std::time::Duration::from_millis(dice.below(60));
         while (home.lines("log").len() as u64) < lines && std::time::Instant::now() < until {

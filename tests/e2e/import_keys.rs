@@ -1,4 +1,4 @@
-//! The tables of foreign keys against the formats' own lists.
+//! ostler's tables of foreign keys, compared with the formats' own lists.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::setup::home;
 
-/// The schema of the Compose specification, as Compose's own program carries it.
+/// Returns the schema of the Compose specification that Compose's own program contains.
 fn compose_schema(program: &Path) -> Value {
     let bytes = fs::read(program).unwrap();
     let id = b"\"compose_spec.json\"";
@@ -35,7 +35,7 @@ fn add_keys(schema: &Value, part: &Value, path: &str, keys: &mut Vec<String>) {
     }
 }
 
-/// Rows of a table of the reference: key, what is done with it, note.
+/// Returns the rows of a table of the reference: key, treatment, note.
 fn rows(reference: &str, title: &str) -> BTreeMap<String, (String, String)> {
     let table = reference.split("\n## ").find(|part| part.starts_with(title)).unwrap();
     let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "));
@@ -45,7 +45,7 @@ fn rows(reference: &str, title: &str) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
-/// Each key that Compose knows has a row, or one of its parents says what becomes of all its keys.
+/// Each key of Compose has a row, or a parent whose row covers all its keys.
 #[test]
 fn compose_table_has_every_key_of_the_specification() {
     let Some(script) = python_program("docker-compose") else { skip!("docker-compose is not installed") };

@@ -1,4 +1,4 @@
-//! Standard input of apps: open and silent, until somebody sends a line.
+//! Standard input of apps: open and silent until a user sends a line.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::setup::home;
 
-/// An app that tells what it reads, and when there is nothing more.
+/// An app that prints each line that it reads, and prints a last line at end of input.
 fn reader(home: &Home) -> String {
     home.write("reader.sh", "echo begin; while read -r line; do echo \"got $line\"; done; echo the end")
 }

@@ -12,7 +12,7 @@ fn the_debugger_of_node_listens() {
     needs_program!("node");
     let home = home();
     let app = home.write("app.js", "setInterval(() => {}, 1000)");
-    // A port of its own: others may debug here, too.
+    // A port of its own, because other debuggers may run on this machine.
     home.ok(format!("start {app} --name api --node-args=--inspect-port=0"));
     home.ok(format!("start {} --name other -- hold", fixture()));
     home.wait_until("Node has said its version", || home.app("api").env("node_version").is_string());
@@ -36,7 +36,7 @@ fn what_is_not_needed_here_says_what_is_there_instead() {
     assert!(!home.dir().join("pm2.pid").exists(), "a daemon was started");
 }
 
-/// Ports of the inspectors of all workers, each of which answers.
+/// Returns the ports of all workers' inspectors, and checks that each responds.
 #[track_caller]
 fn inspectors(home: &Home, workers: usize) -> BTreeSet<u16> {
     let mut ports = BTreeSet::new();
@@ -52,7 +52,7 @@ fn inspectors(home: &Home, workers: usize) -> BTreeSet<u16> {
     ports
 }
 
-/// Port that this process has written: its inspector listens there.
+/// Returns the port that this process has printed, on which its inspector listens.
 fn port_of(home: &Home, pid: i32) -> Option<u16> {
     let url = std::fs::read_to_string(home.work().join(format!("{pid}.url"))).ok()?;
     url.strip_prefix("ws://127.0.0.1:")?.split('/').next()?.parse().ok()
@@ -82,7 +82,7 @@ fn each_worker_has_an_inspector() {
             home.wait_until("it is replaced", || home.jlist()[0].pid() != first && home.jlist()[0].status() == "online");
             assert_eq!(inspectors(&home, 3), (base..base + 3).collect(), "{node}");
 
-            // The old worker has its port until the new one is ready.
+            // The old worker keeps its port until the new worker is ready.
             home.ok("reload api");
             let ports = inspectors(&home, 3);
             assert!(ports.iter().all(|port| (base..base + 6).contains(port)), "{node}: {ports:?}");

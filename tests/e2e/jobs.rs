@@ -1,4 +1,4 @@
-//! Jobs: run at their times and not between them; retries, limits, history.
+//! Jobs: run at their scheduled times and only then; retries, limits, history.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::setup::{ecosystem, home};
 
 const EACH_SECOND: &str = "* * * * * *";
 
-/// A place for jobs, with the true clock or another one.
+/// A place for jobs, with the true clock or another clock.
 trait Place {
     fn home(&self) -> &Home;
     fn cmd(&self, words: String) -> Cmd<'_>;
@@ -37,7 +37,7 @@ impl Place for Shifted {
     }
 }
 
-/// Starts a job of this script (each run adds a line to `<name>.runs`) and these JSON members.
+/// Starts a job with this script (each run adds a line to `<name>.runs`) and these JSON members.
 #[track_caller]
 fn start_job(place: &impl Place, name: &str, script: &str, members: &str) {
     let home = place.home();
@@ -50,7 +50,7 @@ fn runs(home: &Home, name: &str) -> usize {
     home.read(&format!("{name}.runs")).lines().count()
 }
 
-/// What `jobs --json` says of one.
+/// Returns a job's entry of `jobs --json`.
 fn job(home: &Home, name: &str) -> Value {
     let list: Value = serde_json::from_str(&home.ok(format!("jobs {name} --json")).stdout).unwrap();
     list[0].clone()
@@ -93,7 +93,7 @@ fn a_run_by_hand() {
     home.wait_until("it is over", || job(&home, "backup")["state"] == "waiting");
     assert_eq!(job(&home, "backup")["runs"][0]["last_lines"][0], "saved");
     assert!(job(&home, "backup")["next_run"].is_u64());
-    // What is wrong.
+    // Invalid commands.
     home.ok(format!("start {} --name service -- hold", fixture()));
     for (words, code, message) in [
         ("jobs run service", 1, "service is not a job"),
@@ -108,7 +108,8 @@ fn a_run_by_hand() {
     }
 }
 
-/// Who deploys at noon does not want the nightly backup: start, restart and reload put it on its schedule, and leave alone what runs.
+/// A deployment at noon must not run the nightly backup. Start, restart and reload only schedule
+/// the job, and leave a running job alone.
 #[test]
 fn a_deployment_runs_no_job() {
     let home = home();
@@ -125,7 +126,7 @@ fn a_deployment_runs_no_job() {
         home.ok(words);
         assert_eq!((home.app("backup").pid(), runs(&home, "backup")), (pid, 1), "{words}");
     }
-    // A changed description counts from the next run on.
+    // A changed description applies from the next run on.
     let text = home.read("backup.json").replace("@yearly", "@monthly");
     home.write("backup.json", text);
     home.ok("start backup.json");
@@ -175,13 +176,13 @@ fn it_is_tried_again_and_then_it_has_failed() {
     assert_eq!(codes, [Some(3); 3]);
     assert!(home.ok("jobs flaky").stdout.contains("exit code 3"));
     assert!(home.daemon_log().contains("App [flaky:0] job failed, 3 attempts"));
-    // It is still on its schedule, and a run by hand begins with all its attempts.
+    // The job keeps its schedule, and a manual run has all attempts again.
     assert!(job_now["next_run"].is_u64());
     home.write("good", "");
     home.ok("jobs run flaky");
     home.wait_status("flaky", "stopped");
     assert_eq!(job(&home, "flaky")["runs"].as_array().unwrap().last().unwrap()["ok"], true);
-    // The last attempt but one succeeds.
+    // The second to last attempt succeeds.
     fs::remove_file(home.work().join("good")).unwrap();
     home.ok("jobs run flaky");
     home.wait_until("it failed once more", || runs(&home, "flaky") >= 5);
@@ -201,7 +202,7 @@ fn too_long_is_a_failure() {
     assert!(home.ok("why slow").stdout.contains("asked for by the policy `timeout`"));
 }
 
-/// The limit holds behind another daemon, too.
+/// The time limit also applies after the daemon was replaced.
 #[test]
 fn too_long_behind_another_daemon() {
     let home = home();
@@ -231,7 +232,7 @@ fn overlap() {
     let busy = home.run("jobs run skip");
     assert!(busy.code == 1 && busy.stderr.contains("skip runs already"), "{}", busy.stderr);
     home.ok("jobs run queue");
-    // No new ticks from here on; what was queued is one run.
+    // From here on no tick occurs; several queued runs become one run.
     for (name, schedule) in [("skip", "@yearly"), ("queue", "@yearly"), ("kill", "@yearly")] {
         home.cmd(["restart", name, "--job", schedule]).run().ok();
     }
@@ -244,7 +245,7 @@ fn overlap() {
     assert_eq!((runs(&home, "skip"), runs(&home, "queue")), (1, 2));
 }
 
-/// A job that runs is adopted, and its end is counted once.
+/// The next daemon adopts a running job and counts its exit once.
 #[test]
 fn it_survives_the_daemon() {
     let home = home();
@@ -263,7 +264,7 @@ fn it_survives_the_daemon() {
     assert_eq!((runs(&home, "long"), job(&home, "long")["runs"].as_array().unwrap().len()), (1, 1));
 }
 
-/// Killed right after each run has begun: none is repeated, none is lost.
+/// The daemon is killed right after the start of each run: no run repeats, none is lost.
 #[test]
 fn each_run_is_once_whenever_the_daemon_dies() {
     let home = home();
@@ -316,7 +317,7 @@ fn jobs_of_an_app_have_its_place_and_variables() {
     home.ok("start shop.json --only clean");
 }
 
-/// A service becomes a job: it is not kept running any more.
+/// A service that becomes a job is no longer restarted.
 #[test]
 fn a_service_becomes_a_job_and_back() {
     let home = home();
@@ -330,7 +331,7 @@ fn a_service_becomes_a_job_and_back() {
     assert!(home.ok("jobs").stdout.contains("no jobs"));
 }
 
-/// The machine was off at the time; the list was saved before.
+/// The machine was off at that time; the list was saved before.
 #[test]
 fn a_run_missed_over_a_reboot_is_made_up_for_where_that_is_wanted() {
     needs_program!("cc");

@@ -1,4 +1,5 @@
-//! Apps that take long to become ready: a start never ends them for it, a reload waits; a time that the user named is obeyed.
+//! Apps that take long to become ready: a start never stops them for that, and a reload waits. If
+//! the user set a time limit, it applies.
 
 use std::thread;
 
@@ -9,7 +10,8 @@ use rustix::process::Signal;
 use crate::pm2_sockets;
 use crate::setup::{binary, home, home_as_pm2};
 
-/// Serves and says `ready` once the file `go` is there, or the one that the file `gate` named when it was started.
+/// A server that listens and sends `ready` once the file `go` exists. If the file `gate` exists at
+/// its start, the server waits for the file that `gate` names.
 const SLOW: &str = r"
 const fs = require('fs');
 const gate = fs.existsSync('gate') ? fs.readFileSync('gate', 'utf8').trim() : 'go';
@@ -21,7 +23,7 @@ const timer = setInterval(() => {
 }, 10);
 ";
 
-/// A daemon with a short patience where no app names a time.
+/// Short time limit of the daemon for apps that set none.
 const PATIENCE_MS: &str = "300";
 
 #[track_caller]
@@ -33,12 +35,13 @@ fn start(home: &Home, options: &str, port: u16) -> Output {
         .run()
 }
 
-/// How often an app was told to take long.
+/// Returns how often the daemon logged a late start.
 fn late_starts(home: &Home) -> usize {
     home.daemon_log().matches("is still starting after").count()
 }
 
-/// Does it and waits until one more app is told to take long: on a busy machine one may have been before.
+/// Runs the command and waits for one more log line about a late start. On a busy machine earlier
+/// lines may exist.
 fn is_told_once_more<'scope>(
     home: &'scope Home,
     words: &'static str,
@@ -63,14 +66,14 @@ fn a_late_start_goes_on_and_the_command_too() {
         for (before, after) in before.iter().zip(home.jlist()) {
             assert_eq!((after.pid(), after.restarts()), (before.pid(), 0), "{}", home.report());
         }
-        // What it took is known the next time.
+        // The next start shows how long the former start took.
         std::fs::remove_file(home.work().join("go")).unwrap();
         home.ok("restart x").says("is still starting after ").says("(it took ").says(" the last time)");
         home.ok("delete x");
     }
 }
 
-/// Asserts that all instances are online in processes that nothing has restarted by itself.
+/// Checks that all instances are online in processes that never restarted by themselves.
 #[track_caller]
 fn all_online(home: &Home, restarts: u64, what: &str) {
     let apps = home.jlist();
@@ -80,7 +83,7 @@ fn all_online(home: &Home, restarts: u64, what: &str) {
     }
 }
 
-/// `app.js` never says `ready`; in cluster mode it does not listen either.
+/// `app.js` never sends `ready`; in cluster mode it does not listen, either.
 #[test]
 fn called_as_pm2_a_late_app_counts_as_ready() {
     for options in ["--wait-ready", "--wait-ready --listen-timeout 400", "--listen-timeout 400"] {
@@ -119,8 +122,9 @@ fn a_file_read_as_pm2_has_pm2s_meaning_unless_it_asks_for_more() {
     }
 }
 
-/// The app keeps the meaning of the name that started it, whoever restarts it: the daemon after a
-/// crash, a new daemon, `resurrect`, and `ostler` by name. `ostler` with the file replaces it.
+/// The name that started the app decides the meaning of its options. It stays the same after a
+/// restart by the daemon, by a new daemon, by `resurrect`, and by `ostler` with the app's name.
+/// `ostler` with the file replaces it.
 #[test]
 fn the_meaning_is_that_of_the_name_that_started_the_app() {
     let home = home_as_pm2();
@@ -142,7 +146,7 @@ fn the_meaning_is_that_of_the_name_that_started_the_app() {
     home.wait_status("x", "stopped");
 }
 
-/// Runs a command in this home under ostler's own name, whatever comes of it.
+/// Runs a command in this home under ostler's own name, and ignores the result.
 fn ostler(home: &Home, words: &str) {
     let mut command = std::process::Command::new(binary());
     command.args(words.split(' ')).current_dir(home.work()).env("OSTLER_HOME", home.dir()).env_remove("PM2_HOME");
@@ -165,13 +169,13 @@ fn npms_client_gets_pm2s_meaning() {
         all_online(&home, 1, mode);
         pm2_sockets::run(&pm2, &home, "reload x");
         all_online(&home, 2, mode);
-        // Attributes that come with a restart have the same meaning.
+        // Attributes of a restart have the same meaning.
         pm2_sockets::run(&pm2, &home, "restart x --listen-timeout 300");
         all_online(&home, 3, mode);
     }
 }
 
-/// PM2 replaces the good process also by one that has crashed meanwhile; ostler does not.
+/// PM2 replaces the good process even if the new process has crashed; ostler does not.
 #[test]
 fn called_as_pm2_a_release_that_dies_does_not_replace_the_good_one() {
     for release in ["throws", "exits"] {
@@ -191,7 +195,7 @@ fn called_as_pm2_a_release_that_dies_does_not_replace_the_good_one() {
     }
 }
 
-/// The default is PM2's 3 s, and what becomes ready a little later was never touched.
+/// The default is PM2's 3 s. A process that becomes ready a little later is never touched.
 #[test]
 fn three_seconds_are_no_limit() {
     let home = home();
@@ -234,7 +238,7 @@ fn a_reload_waits_while_the_old_process_serves() {
     }
 }
 
-/// A fork app is restarted by a reload: that waits, too, instead of ending what comes up.
+/// A reload restarts a fork app. It also waits for the new process instead of stopping it.
 #[test]
 fn a_reload_in_place_waits_too() {
     let home = home();
@@ -251,7 +255,8 @@ fn a_reload_in_place_waits_too() {
     });
 }
 
-/// Whether a worker without a server listens is not known when it is young: it gets as long as any other, and its successor no less.
+/// ostler cannot know whether a young worker without a server will listen. The worker gets the full
+/// time, and so does its successor.
 #[test]
 fn a_worker_that_never_listens_is_reloaded_at_any_age() {
     let home = home();
@@ -262,7 +267,8 @@ fn a_worker_that_never_listens_is_reloaded_at_any_age() {
     assert!(home.jlist().iter().all(|app| !before.contains(&app.pid())), "{}", home.report());
 }
 
-/// The young process that is replaced listens a moment later: then its successor has to, as well.
+/// The young process that is replaced listens a moment later. From then on its successor must
+/// listen, too.
 #[test]
 fn a_worker_that_listens_late_has_a_successor_that_must_listen() {
     let home = home();

@@ -1,15 +1,16 @@
-//! The least program, for containers: built without features, it does its work, and says what it has not.
+//! The smallest program, for containers: built without features, it supervises apps, and its errors
+//! name the missing parts.
 
 use std::path::PathBuf;
 
 use ostler_testkit::{Home, Subject, fixture_app, skip};
 
-/// The program of `OSTLER_LEAST`, in a home of its own.
+/// Returns a home of its own for the program of `OSTLER_LEAST`.
 fn home() -> Option<Home> {
     std::env::var_os("OSTLER_LEAST").map(|program| Home::new(Subject::Ostler(PathBuf::from(program))))
 }
 
-/// Exit code of a command of a part that is left out.
+/// Exit code of a command whose part is not built in.
 const LEFT_OUT: i32 = 7;
 
 #[test]

@@ -1,15 +1,16 @@
-//! A daemon that was not stopped: a list that was there is never answered by "nothing to list".
+//! A daemon that was killed: the next command never answers "nothing to list" if there was a list.
 
 use ostler_testkit::{Home, alive, kill};
 use rustix::process::Signal;
 
 use crate::setup::{home, home_as_pm2, start_fixture};
 
-/// The boot of the state file is another one: as after a power cut.
+/// Changes the boot id in the state file, as after a power cut.
 fn of_another_boot(home: &Home) {
     let path = home.dir().join("ostler.state");
     let mut bytes = std::fs::read(&path).unwrap();
-    // The first record is that of the boot: length, checksum (here as builds before the first release made it, FNV-1a) and a body of JSON.
+    // The first record has the boot id: length, checksum (here FNV-1a, as in builds before the
+    // first release) and a JSON body.
     let len = u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
     let body = String::from_utf8(bytes[8..8 + len].to_vec()).unwrap();
     let own = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
@@ -29,7 +30,7 @@ fn two_apps(home: &Home) -> i32 {
     home.app("api").pid()
 }
 
-/// Everything that happened is on disk.
+/// Waits until all changes are on disk.
 fn written(home: &Home) {
     home.wait_until("the state is on disk", || {
         let text = String::from_utf8_lossy(&std::fs::read(home.dir().join("ostler.state")).unwrap_or_default()).into_owned();
@@ -47,12 +48,13 @@ fn what_still_runs_is_taken_over_by_the_next_command_whatever_it_is() {
         home.run(command).ok().says("daemon and keeper had been killed: 3 of 3 instances still run, and are supervised again");
         assert_eq!(home.app("api").pid(), api, "after {command}");
         assert_eq!(home.jlist().len(), 3);
-        // Said once.
+        // The message appears once.
         assert!(!home.ok("list").all().contains("killed"));
     }
 }
 
-/// A thread of a killed daemon may hold the socket for an instant: the kernel then accepts a connection, and no answer follows.
+/// A thread of a killed daemon may hold the socket for an instant. The kernel then accepts a
+/// connection, but no response follows.
 #[test]
 fn a_socket_that_a_dead_daemon_still_holds_is_no_daemon() {
     for command in ["list", "describe api", "kill"] {
@@ -66,7 +68,7 @@ fn a_socket_that_a_dead_daemon_still_holds_is_no_daemon() {
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let dead = std::thread::spawn(move || {
             let connection = listener.accept();
-            // The listener goes first, so that the next connection is refused.
+            // The listener closes first, so that the next connection is refused.
             drop(listener);
             drop(connection);
         });
@@ -100,7 +102,7 @@ fn kill_ends_what_still_runs() {
     home.ok("kill");
     assert!(!alive(api));
     assert_eq!(home.processes(), []);
-    // In order: nothing is left to be told of.
+    // A clean exit: there is nothing to report.
     home.run("list").code(3).says("nothing to list");
 }
 
@@ -140,7 +142,7 @@ fn one_that_was_stopped_left_nothing() {
     two_apps(&home);
     home.ok("kill");
     home.run("list").code(3).says("nothing to list; `ostler start <app>` starts one");
-    // A signal to the keeper is an end in order, too.
+    // A signal to the keeper is also a clean exit.
     two_apps(&home);
     kill(home.keeper_pid(), Signal::TERM);
     home.wait_until("all have ended", || home.processes().is_empty());

@@ -10,7 +10,8 @@ fn start(home: &Home, app: &Value) {
     home.ok(format!("start {file}"));
 }
 
-/// Takes so many MiB once the file `eat` is there; it and nothing else. The child of a shell counts as well.
+/// Allocates 300 MiB once its file `eat-<instance>` exists. A shell's child process counts towards
+/// the limit as well.
 const EATER: &str = "
 const fs = require('fs');
 let food = [];
@@ -37,7 +38,7 @@ fn t13_a_memory_limit_is_acted_on_and_told_in_pm2s_words() {
     assert!(why.contains("(max_memory_restart: 209715200)") && why.contains("asked for by the policy `memory`"), "{why}");
 }
 
-/// What it started counts: the shell itself needs next to nothing.
+/// The limit includes child processes: the shell itself needs almost no memory.
 #[test]
 fn t13_the_whole_tree_is_measured() {
     needs_program!("node");
@@ -57,12 +58,12 @@ fn t13_a_share_of_the_machine_is_a_limit() {
     home.wait_app("small", "online", |app| app.status() == "online" && app.env("restart_time") == &json!(0));
     let of_machine: u64 = std::fs::read_to_string("/proc/meminfo").unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
     if of_machine < 16 << 20 {
-        // A tenth of a thousandth of it is less than any process needs.
+        // This limit is less than any process needs.
         home.wait_app("large", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
     }
 }
 
-/// A cluster is never without a worker: the one over its limit is replaced, and no request fails.
+/// A cluster always has a worker: the worker over its limit is replaced, and no request fails.
 #[test]
 fn t13_a_worker_over_its_limit_is_reloaded() {
     needs_program!("node");
@@ -83,19 +84,20 @@ fn t13_a_worker_over_its_limit_is_reloaded() {
     assert!(!home.daemon_log().contains("Stopping app:web id:0"));
 }
 
-/// A limit below what the app always needs: each process is ended at once, and the pause before the next start doubles.
+/// A limit below the app's minimum: each process is stopped immediately, and the pause before the
+/// next start doubles.
 #[test]
 fn a_limit_that_cannot_be_kept_ends_each_process_at_once_and_starts_the_next_later_and_later() {
     let home = home();
     start(&home, &json!({"name": "large", "script": fixture(), "args": "hold", "max_memory_restart": "1K"}));
     home.wait_app("large", "ended, and its next start waits", |app| app.status() == "waiting restart" && app.pid() == 0);
     home.wait_app("large", "restarted five times", |app| app.restarts() >= 5);
-    // From the daemon's own times, so that a busy machine only makes the gaps longer. The process of the last gap alone takes about 2 s until it is found
-    // to be too large.
+    // The daemon's own times, so that a busy machine only makes the gaps longer. Only the last gap
+    // includes the roughly 2 s until the process is found to be too large.
     let launches: Vec<u64> = launches(&home, "large");
     let gap = |restart: usize| launches[restart] - launches[restart - 1];
     assert!(gap(3) >= 900 && gap(4) >= 1900 && gap(5) >= 3900, "{launches:?}");
-    // A user may have it at once.
+    // A user can restart it immediately.
     home.wait_app("large", "ended, and its next start waits", |app| app.status() == "waiting restart" && app.pid() == 0);
     home.ok("restart large");
     home.wait_status("large", "online");
@@ -103,7 +105,7 @@ fn a_limit_that_cannot_be_kept_ends_each_process_at_once_and_starts_the_next_lat
     assert!(why.contains("asked for by the policy `memory`"), "{why}");
 }
 
-/// Times of the starts of an app's processes, in ms of the wall clock.
+/// Returns the start times of an app's processes, in ms of the wall clock.
 fn launches(home: &Home, app: &str) -> Vec<u64> {
     let events = home.ok("events --json").stdout;
     let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -111,7 +113,7 @@ fn launches(home: &Home, app: &str) -> Vec<u64> {
     launched.map(|event| event["at_ms"].as_u64().unwrap()).collect()
 }
 
-/// A tree that forks all the time: its memory is known, and measuring it costs little.
+/// A process tree that forks constantly: its memory is known, and measuring it costs little.
 #[test]
 fn a_limit_on_a_tree_that_forks_constantly() {
     let home = home();
@@ -151,7 +153,7 @@ fn t5_lines_on_standard_error_are_counted() {
     home.wait_until("both are told", || home.daemon_log().matches("reported 10 errors within 60 s (error_threshold: 10)").count() >= 2);
     assert!(home.ok("why again").stdout.contains("asked for by the policy `errors`"));
     assert_eq!(home.app("told").env("restart_time"), &json!(0));
-    // Nine are not ten: the old ones count no more.
+    // Nine errors are below the limit of ten: the old errors no longer count.
     assert_eq!(home.app("again").env("restart_time"), &json!(1));
 }
 
@@ -177,7 +179,7 @@ fn t12_a_budget_of_restarts_ends_a_crash_loop_of_any_speed() {
     let gave_up = home.wait_status("slow", "errored");
     assert_eq!(gave_up.env("restart_time"), &json!(3));
     assert!(home.daemon_log().contains("had too many restarts (3 within 600000 ms). Stopped. \"errored\""));
-    // A command of a user gives it a new chance.
+    // A command of a user resets the budget.
     home.ok("restart slow");
     home.wait_app("slow", "restarted again", |app| app.env("restart_time").as_u64() >= Some(4));
 }
@@ -197,7 +199,8 @@ fn t3_nice_20_is_19_and_negative_is_possible_with_the_right() {
     assert_eq!((nice("high"), nice("low")), (-5, 19));
 }
 
-/// Who may not raise the priority is told so; the app runs without. Under `--strict` nothing is started.
+/// If the user may not raise the priority, ostler reports it and runs the app without. With
+/// `--strict`, nothing starts.
 #[test]
 fn t3_negative_nice_without_the_right() {
     needs_root!();
@@ -216,7 +219,8 @@ fn t3_negative_nice_without_the_right() {
     assert!(apps.len() == 1 && apps[0].status() == "online", "{list}");
 }
 
-/// Limits of the kernel where this machine has their controllers; where it has not, a line for each, and the app runs.
+/// Kernel limits apply if this machine has their controllers. Without a controller, ostler prints a
+/// line for each limit, and the app runs.
 #[test]
 fn limits_of_the_kernel_are_kept_or_told() {
     let home = home();

@@ -1,4 +1,4 @@
-//! `list`, `jlist`, `id`, `pid`, `ping`: looking changes nothing.
+//! `list`, `jlist`, `id`, `pid`, `ping`: read-only commands.
 
 use std::process::{Command, Stdio};
 
@@ -114,13 +114,14 @@ fn the_table_fits_the_words_that_scripts_look_for() {
     assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "crooked table\n{output}");
 }
 
-/// Calls of `read` that a process has done so far.
+/// Returns the number of `read` calls that a process has made.
 fn reads(pid: i32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
     text.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
 }
 
-/// A child of the keeper that nobody knows may be an orphan of any app, so all cgroups are read then. The anchor is none.
+/// An unknown child of the keeper may be an orphan of any app, so ostler would read all cgroups.
+/// The anchor is a known child.
 #[test]
 fn a_list_reads_one_file_of_each_process() {
     needs_cgroup!();

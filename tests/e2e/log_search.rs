@@ -1,4 +1,5 @@
-//! Search over logs: in the terminal (`logs --grep`), and by the dashboard's API, over rotated and compressed files, too.
+//! Log search in the terminal (`logs --grep`) and in the dashboard's API, including rotated and
+//! compressed files.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +13,8 @@ use serde_json::Value;
 use crate::setup::home;
 use crate::web::Web;
 
-/// An app `name` with three files of a log: numbers 0 to 99 compressed, to 199 rotated, to 299 present; every tenth has a needle, and all carry times, a minute apart.
+/// Starts an app `name` with three log files: numbers 0 to 99 compressed, to 199 rotated, to 299
+/// current. Every tenth line has a needle. All lines have times, a minute apart.
 fn app_with_past(home: &Home, name: &str) {
     home.ok(format!("start {} --name {name} -- hold", fixture()));
     let logs = home.dir().join("logs");
@@ -23,7 +25,7 @@ fn app_with_past(home: &Home, name: &str) {
         };
         range.map(line).collect()
     };
-    // What was rotated was last written when its last line was.
+    // The modification time of a rotated file is the time of its last line.
     let write = |file: &str, range: std::ops::Range<u32>| {
         let path = logs.join(format!("{name}-out{file}.log"));
         fs::write(&path, lines(range.clone())).unwrap();
@@ -36,7 +38,7 @@ fn app_with_past(home: &Home, name: &str) {
     write("", 200..300);
 }
 
-/// The numbers at the ends of lines.
+/// Returns the numbers at the ends of lines.
 fn numbers(text: &str) -> Vec<u32> {
     text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
 }
@@ -68,7 +70,7 @@ fn in_the_terminal() {
     }
 }
 
-/// What comes is filtered, too, and nothing is shown twice or lost between past and present.
+/// New lines are filtered, too. Between past and new lines, nothing is repeated or lost.
 #[test]
 fn what_comes_is_filtered() {
     let home = home();
@@ -87,7 +89,7 @@ fn what_comes_is_filtered() {
     assert_eq!(seen, wanted);
 }
 
-/// Records of an answer.
+/// Returns the records of a response.
 fn records(web: &Web<'_>, query: &str) -> Vec<Value> {
     let answer = web.get(&format!("/api/logs/search?{query}"));
     assert_eq!(answer.status, 200, "{query}: {answer:?}");
@@ -123,7 +125,7 @@ fn by_the_api() {
         first["before"][1].as_str().unwrap().ends_with(" hay 289") && first["after"][0].as_str().unwrap().ends_with(" hay 291"),
         "{first}"
     );
-    // In pieces, each from where the one before ended.
+    // In pages, each starting at the end of the former page.
     let (mut pieces, mut before) = (Vec::new(), String::new());
     loop {
         let found = records(&web, &format!("app=api&q=Needle&limit=7{before}"));
@@ -132,7 +134,7 @@ fn by_the_api() {
         before = format!("&before={more}");
     }
     assert_eq!(pieces, all);
-    // What was around one, also in a compressed file.
+    // The lines around a hit, also in a compressed file.
     let old = hits(&records(&web, "app=api&q=Needle%2050$&regex=1"))[0].clone();
     assert!(old["file"].as_str().unwrap().ends_with(".gz"), "{old}");
     let around = records(&web, &format!("app=api&context=20&at={}", old["place"].as_str().unwrap()));
@@ -151,7 +153,7 @@ fn by_the_api() {
     assert_eq!(web.get("/api/logs/search?app=nothing").status, 404);
     let gone = records(&web, "app=api&before=123-5");
     assert!(gone.last().unwrap()["error"].as_str().unwrap().contains("there no more"), "{gone:?}");
-    // Who sees a part finds nothing elsewhere, also not by a place.
+    // A token for a part finds nothing in other parts, even with a place.
     home.ok(format!("start {} --name mine --namespace own -- hold", fixture()));
     let part = web.with("web token part --namespace own");
     assert_eq!(part.get("/api/logs/search?app=secret&q=Needle").status, 404);
@@ -160,7 +162,7 @@ fn by_the_api() {
     assert_eq!(hits(&records(&part, &format!("at={secret}"))).len(), 0);
 }
 
-/// A link that looks like a rotated file leads nowhere.
+/// A link that looks like a rotated file is not followed.
 #[test]
 fn a_planted_link_is_not_followed() {
     let home = home();
@@ -172,7 +174,7 @@ fn a_planted_link_is_not_followed() {
     assert!(!numbers(&home.ok("logs api --grep Needle --nostream --lines 100").stdout).contains(&7777));
 }
 
-/// A search that would take minutes ends with the browser, and nothing waits for it.
+/// A search that would take minutes stops with the browser, and blocks nothing.
 #[test]
 fn it_ends_with_whoever_asked() {
     let home = home();

@@ -1,4 +1,5 @@
-//! The system's logrotate with the file that `logrotate` writes: the real one, on writers at full speed.
+//! The system's logrotate with the file that the command `logrotate` writes, on writers at full
+//! speed.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -12,13 +13,13 @@ use crate::reload_logs::all_there;
 use crate::rotation::{text_of, try_text};
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// What a command sees below `/etc` is that of the test. Its `logrotate.d` is `work/etc/logrotate.d`.
+/// A view of `/etc` for commands of the test, with `work/etc/logrotate.d` as its `logrotate.d`.
 struct Etc<'a> {
     home: &'a Home,
 }
 
 impl<'a> Etc<'a> {
-    /// None where nothing can be mounted.
+    /// Creates the view; none if mounts are not possible.
     fn new(home: &'a Home, user: Option<(&str, u32)>) -> Option<Self> {
         let etc = Self { home };
         fs::create_dir_all(home.work().join("etc/logrotate.d")).unwrap();
@@ -49,7 +50,7 @@ impl<'a> Etc<'a> {
         inside.output().unwrap()
     }
 
-    /// The command under test, and the name of the file that it writes.
+    /// Runs the command under test, and returns the name of the file that it writes.
     #[track_caller]
     fn write(&self, words: &str) -> String {
         let mut command = self.home.cmd(words).command();
@@ -60,7 +61,7 @@ impl<'a> Etc<'a> {
         files.next().unwrap().unwrap().file_name().into_string().unwrap()
     }
 
-    /// One round, whatever day it is.
+    /// Forces one rotation.
     #[track_caller]
     fn rotate(&self, file: &str) {
         let mut command = Command::new(ostler_testkit::program("logrotate").unwrap());
@@ -105,19 +106,20 @@ fn no_line_is_lost() {
     assert!(texts.len() > 1);
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
     assert_eq!(fs::metadata(home.dir().join("logs/f-out.log")).unwrap().permissions().mode() & 0o777, 0o600);
-    // The daemon's own log, too: what it says is in the new file.
+    // The daemon's own log rotates, too: the daemon writes into the new file.
     assert!(home.dir().join("pm2.log.1").exists());
     home.ok("restart f");
     home.wait_until("it says so", || fs::read_to_string(home.dir().join("pm2.log")).is_ok_and(|text| text.contains("[f:0]")));
 }
 
-/// What stands in a log and in all that was made of it. While it goes on, what is compressed or removed in this moment is missing.
+/// Returns the text of a log and its rotated files. During a rotation, a file that is being
+/// compressed or removed is missing.
 fn everything(home: &Home, stem: &str) -> String {
     let names = fs::read_dir(home.dir().join("logs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with(stem)).filter_map(|name| try_text(home, &name)).collect()
 }
 
-/// Every number once and no cut line, in whichever file.
+/// Checks that every number occurs once and no line is cut, across all files.
 #[track_caller]
 fn every_number(text: &str, upto: u32) {
     let lines = text.lines().filter(|line| *line != "end");
@@ -150,7 +152,7 @@ fn nor_together_with_our_own_rotation() {
     home.ok("delete c");
     every_number(&everything(&home, "c-out"), upto);
     assert!(by_us(&home) > 0 && home.dir().join("logs/c-out.log.1").exists());
-    // What one has made is never rotated by the other.
+    // ostler does not rotate the files that logrotate made.
     assert!(fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| {
         let name = entry.file_name().into_string().unwrap();
         !(name.contains("__") && name.contains(".log."))
@@ -191,7 +193,7 @@ fn logs_of(user: &str, file: &str) {
     assert!(old.starts_with("00000001\n") && old.ends_with('\n'));
     home.wait_until("and more", || home.log("c-out.log").lines().count() > 10);
     assert_eq!(home.log("c-out.log.1"), old);
-    // Nobody started another daemon, and none is started when there is none.
+    // The rotation started no second daemon, and starts none if none runs.
     assert_eq!(home.daemons().len(), 1);
     home.cmd("kill").uid(UID).run().ok();
     etc.rotate(file);

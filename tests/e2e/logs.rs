@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::foreground::Foreground;
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// An app that repeats what is written into a FIFO, so that the test says when a line comes.
+/// Starts an app that repeats the text from a FIFO, so that the test controls when a line appears.
 fn parrot(home: &Home, name: &str, options: &str) {
     let script = home.write(
         "parrot.sh",
@@ -85,7 +85,8 @@ fn json_of_the_stream() {
     parrot(&home, "p", "");
     let follower = Foreground::open(home.cmd("logs p --json").command());
     let mut found = None;
-    // It has no tail, and nothing says when it begins to follow: the line is said until one is seen.
+    // Without a tail the test cannot know when following begins, so it repeats the line until it
+    // appears.
     home.wait_until("the line is followed", || {
         tell(&home, "p", "a \"quoted\" line");
         let lines = std::iter::from_fn(|| follower.lines.recv_timeout(Duration::from_millis(200)).ok());
@@ -135,7 +136,7 @@ fn one_object_per_line() {
     home.wait_log("j-error.log", "\"err\"");
 }
 
-/// The objects of a log of JSON lines, as one text per line of the app.
+/// Joins the objects of a JSON log into one text per line of the app.
 fn joined<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
     let (mut whole, mut open) = (Vec::new(), String::new());
     for line in lines {
@@ -204,7 +205,7 @@ fn no_file_where_none_is_wanted() {
     assert!(std::fs::metadata("/dev/null").unwrap().file_type().is_char_device(), "flush replaced /dev/null");
 }
 
-/// Both lines of the app, each once, in the daemon's own log.
+/// Checks that the daemon's own log has both lines of the app, each once.
 fn says_once(home: &Home, name: &str) {
     for stream in ["out", "err"] {
         let line = format!("{stream} of {name}");
@@ -251,7 +252,7 @@ fn dev_stdout_when_the_daemon_was_started_from_a_terminal() {
     let mut terminal = std::process::Command::new("script");
     terminal.args(["-qec", &words.join(" "), "/dev/null"]).env_clear();
     terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(home.work());
-    // The terminal goes away with the command.
+    // The terminal closes with the command.
     assert!(terminal.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
     says_once(&home, "t");
     home.ok("restart t");
@@ -269,7 +270,8 @@ fn the_output_of_process_1() {
             std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_string_lossy().into()).collect();
         words.join(" ")
     };
-    // A container whose process 1 is a shell. Some shells redirect their own descriptors for a command: not in a subshell.
+    // A container whose process 1 is a shell. Some shells redirect their own descriptors for a
+    // command, but not in a subshell.
     let script = format!("({} >&3 2>&3)\n({} >&3 2>&3)\nexec sleep 1000\n", start("direct", ""), start("piped", "--time"));
     let inside = home.write("init.sh", format!("#!/bin/sh\nexec 3>>{}\n{script}", home.work().join("cli").display()));
     let any = home.cmd("ping").command();

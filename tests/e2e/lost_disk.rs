@@ -1,5 +1,6 @@
-//! The disk of the home takes nothing any more (full, no inodes, read-only), and then daemon, keeper and standby are killed together. Orders work, their
-//! answers say what is not on disk, and what lives is found again as it is.
+//! The home's disk takes no more writes (full, no inodes, read-only), and then daemon, keeper and
+//! standby are killed together. Commands still work, their output names the changes that are not on
+//! disk, and the next daemon finds the running apps unchanged.
 
 use std::fs;
 use std::io::Write;
@@ -11,14 +12,14 @@ use rustix::process::Signal;
 
 use crate::setup::home;
 
-/// A file system of its own with the home on it.
+/// A separate file system that holds the home.
 struct Disk {
     home: Home,
     folder: PathBuf,
 }
 
 impl Disk {
-    /// `None` where nothing can be mounted.
+    /// Mounts it; `None` if mounts are not possible.
     fn new() -> Option<Self> {
         let mut home = home();
         let folder = home.work().join("disk");
@@ -29,7 +30,7 @@ impl Disk {
         Some(Self { home, folder })
     }
 
-    /// Fills it to the last byte.
+    /// Fills the disk to the last byte.
     fn fill(&self) {
         let mut file = fs::File::options().append(true).create(true).open(self.folder.join("rest")).unwrap();
         for size in [64 << 10, 4096, 1] {
@@ -37,12 +38,12 @@ impl Disk {
         }
     }
 
-    /// Uses all its inodes.
+    /// Uses all inodes of the disk.
     fn fill_inodes(&self) {
         (0..).map(|n| self.folder.join(format!("n{n}"))).take_while(|path| fs::write(path, "").is_ok()).for_each(drop);
     }
 
-    /// Makes it read-only for whoever opens something from now on.
+    /// Makes the disk read-only for files opened from now on.
     fn make_read_only(&self) {
         for words in [["--bind"].as_slice(), &["-o", "remount,ro,bind"]] {
             let mut mount = Command::new("mount");
@@ -82,12 +83,12 @@ fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
         start_sleeper(home, name, seconds);
     }
     disk.fill();
-    // The last page of the file has room for some orders.
+    // The last page of the file has room for some commands.
     home.wait_until("an answer says so", || home.ok("restart stays").all().contains("not on disk"));
     disk.fill();
     let said = start_sleeper(home, "late", 1004);
     assert!(said.contains("not on disk"), "{said}");
-    // What these remove may make room for the state.
+    // Files removed by these commands may make room for the state.
     for words in ["delete deleted", "stop stopped", "scale late 2"] {
         disk.fill();
         home.ok(words);
@@ -110,7 +111,7 @@ fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
 
 #[test]
 fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
-    // Appending needs none: the next order is on disk, until the file has to be replaced.
+    // Appending needs no inode: commands reach the disk until the file must be replaced.
     needs_root!();
     let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
@@ -153,7 +154,7 @@ fn every_order_works_in_a_read_only_home() {
     home.wait_until("nothing is left", || home.processes().is_empty());
 }
 
-/// Folders in memory that name this home.
+/// Returns the folders in memory that name this home.
 fn copies(home: &Path) -> Vec<PathBuf> {
     let folders = fs::read_dir("/run/ostler").into_iter().flatten().flatten().map(|entry| entry.path());
     folders.filter(|folder| fs::read_to_string(folder.join("home")).is_ok_and(|named| Path::new(&named) == home)).collect()
@@ -233,7 +234,7 @@ fn the_folder_in_memory_goes_with_kill_and_with_its_home() {
     home.wait_until("there is a copy", || copies(home.dir()).iter().any(|folder| fs::read_dir(folder).unwrap().count() == 2));
     home.ok("kill");
     assert_eq!(copies(home.dir()), Vec::<PathBuf>::new());
-    // One whose home is gone is removed by the next daemon of that user.
+    // If a home no longer exists, the next daemon of its user removes the copy.
     let gone = crate::setup::home();
     start_sleeper(&gone, "app", 1002);
     let dir = gone.dir().to_owned();

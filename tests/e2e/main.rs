@@ -1,6 +1,8 @@
-//! The real binary in a private home: one file per verb, one per promise of the design, one for faults.
+//! The real binary in a private home: one file per command, one per promise of the design, one for
+//! faults.
 //!
-//! Everything a test starts is found by a marker and killed at its end (see `ostler-testkit`). Nothing waits by sleeping.
+//! A marker identifies all processes that a test starts; they are killed when the test finishes
+//! (see `ostler-testkit`). No test waits by sleeping.
 #![allow(clippy::unwrap_used, clippy::print_stderr, unreachable_pub, missing_docs)]
 
 mod alerts;

@@ -1,4 +1,5 @@
-//! `MAINPID=` of sd_notify: an app hands over to another of its processes, and that is its main process from then on.
+//! `MAINPID=` of sd_notify: an app hands over to another of its processes, which becomes its main
+//! process.
 
 use std::thread;
 
@@ -8,9 +9,10 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home};
 
-/// `daemon`: forks twice, says which process is the main one, and ends. `server`: on SIGUSR2 a new copy of itself takes over, says so, and
-/// the old one ends with code 3 when the file `go` is there. `says …`: says each word. Each main process has a child
-/// without an environment, noted in `children`, and then writes its own pid into `main`.
+/// `daemon`: forks twice, reports the main process, and exits. `server`: on SIGUSR2 it starts a new
+/// copy of itself, which reports itself as the main process. The old process exits with code 3 once
+/// the file `go` exists. `says …`: sends each word. Each main process starts a child without an
+/// environment, records it in `children`, and then writes its own pid into `main`.
 const APP: &str = r#"
 import os, signal, socket, subprocess, sys, time
 
@@ -101,12 +103,12 @@ fn app(home: &Home, args: &str, more: &str) -> String {
     ecosystem(home, &format!(r#""name": "x", "script": "{script}", "args": "{args}", {members}{more}"#))
 }
 
-/// Pid of the main process by its own word.
+/// Returns the main process's pid, as it reported it itself.
 fn reported_pid(home: &Home) -> i32 {
     std::fs::read_to_string(home.work().join("main")).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Has the server replaced by another process of its own. Pids of both.
+/// Makes the server replace itself by another process. Returns both pids.
 #[track_caller]
 fn replace(home: &Home) -> (i32, i32) {
     let before = followed(home).pid();
@@ -115,13 +117,13 @@ fn replace(home: &Home) -> (i32, i32) {
     (before, reported_pid(home))
 }
 
-/// The list shows what the app says.
+/// Waits until the list shows the pid that the app reported.
 #[track_caller]
 fn followed(home: &Home) -> Item {
     home.wait_app("x", "followed", |item| item.pid() == reported_pid(home) && item.status() == "online")
 }
 
-/// The list shows what the app says, and so many restarts.
+/// Waits until the list shows the pid that the app reported, and checks the number of restarts.
 #[track_caller]
 fn is_followed(home: &Home, restarts: u64) -> Item {
     let item = followed(home);
@@ -138,7 +140,7 @@ fn ends(home: &Home, pid: i32) {
     home.wait_until("it has ended", || !alive(pid));
 }
 
-/// Nothing is left, and the main process was asked.
+/// Checks that a stop leaves no process, and that the main process received the signal.
 #[track_caller]
 fn stops(home: &Home) {
     let main = followed(home).pid();
@@ -148,7 +150,7 @@ fn stops(home: &Home) {
     home.wait_log("x-out.log", &format!("told to end {main}"));
 }
 
-/// Nothing of it is left, its children neither.
+/// Checks that no process of the app remains, including its children.
 #[track_caller]
 fn nothing_is_left(home: &Home) {
     assert!(home.app_processes().is_empty(), "{:?}", home.app_processes());
@@ -157,10 +159,12 @@ fn nothing_is_left(home: &Home) {
     assert!(children.is_empty(), "{children:?} of {text:?}");
 }
 
-/// Its end is noticed, and what comes next is one process with all that it had.
+/// Kills the main process. The exit is noticed, and one new process replaces it and all its
+/// children.
 #[track_caller]
 fn a_crash_is_a_restart(home: &Home, restarts: u64) {
-    // It is there, also where it is between two programs and its environment cannot be read.
+    // At least the main process exists, even if it is in an exec and its environment cannot be
+    // read.
     let (main, before) = (followed(home).pid(), home.app_processes().len().max(1));
     kill(main, Signal::KILL);
     home.wait_app("x", "restarted", |item| item.restarts() == restarts && item.pid() != main && item.status() == "online");
@@ -190,7 +194,7 @@ fn a_server_that_executes_itself_anew() {
     start(&home, "server", "");
     let (old, new) = replace(&home);
     is_followed(&home, 0);
-    // The old one ends as it likes: that is no crash.
+    // The old process may exit in any way: that is not a crash.
     assert!(alive(old));
     home.write("go", "");
     ends(&home, old);
@@ -272,12 +276,12 @@ fn it_hands_over_and_ends_while_there_is_no_daemon() {
     let home = home();
     let file = app(&home, "daemon go", "");
     thread::scope(|scope| {
-        // The client that waits loses its daemon: what it says is of no interest.
+        // The waiting client loses its daemon, so its output does not matter.
         scope.spawn(|| home.run(format!("start {file}")));
         home.daemon_pid();
         let former = home.wait_app("x", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
         let daemon = home.daemon_pid();
-        // The keeper cannot start another one before we say so.
+        // The keeper is stopped, so it cannot start another daemon yet.
         let keeper = home.keeper_pid();
         kill(keeper, Signal::STOP);
         kill(daemon, Signal::KILL);

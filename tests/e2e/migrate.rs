@@ -1,11 +1,11 @@
-//! From a real PM2 to ostler, and back.
+//! Migration from a real PM2 to ostler, and back.
 
 use ostler_testkit::{Home, Load, Subject, fixture, free_port, get, needs_program};
 use serde_json::Value;
 
 use crate::setup::home;
 
-/// A PM2 from npm with these apps; none where there is no PM2.
+/// Starts npm's PM2 with these apps; none if PM2 is not installed.
 fn pm2(apps: &str) -> Option<Home> {
     let old = Home::new(Subject::pm2()?);
     old.write("server.js", "require('http').createServer((_, answer) => answer.end(String(process.pid))).listen(+process.env.AT)");
@@ -54,7 +54,8 @@ fn everything_comes_over_and_goes_back() {
 
     let load = Load::mixed(shared, 2);
     let done = json_of(&new, migrate(&new, &old, "--json"));
-    // PM2 itself loses what it has accepted when its last worker ends: as many as ask at the same time, at most.
+    // PM2 itself drops accepted connections when its last worker exits: at most as many as there
+    // are concurrent clients.
     load.stop().assert_at_most(4);
     assert!(done["apps"].as_array().unwrap().iter().all(|app| app["state"] == "moved"), "{done}");
     for app in done["apps"].as_array().unwrap() {
@@ -78,13 +79,13 @@ fn everything_comes_over_and_goes_back() {
     assert!(workers.contains(&get(shared, "/").unwrap()));
     assert!(in_home(&new, "module_conf.json").contains("5M") && new.dir().join("dump.pm2").exists());
 
-    // What runs is not doubled by a second time.
+    // A second migration does not duplicate running apps.
     let again = json_of(&new, migrate(&new, &old, "--json"));
     assert!(again["apps"].as_array().unwrap().iter().all(|app| app["state"] == "present"), "{again}");
 
     new.ok("migrate --back");
     assert_eq!((states(&new), states(&old)), (Vec::new(), as_it_was));
-    // PM2 calls an app online before it listens.
+    // PM2 reports an app as online before it listens.
     old.wait_until("it answers again", || get(port, "/").is_ok());
     assert_eq!((get(port, "/").unwrap(), new.dir().join("migration.json").exists()), (of(&old, "web"), false));
 
@@ -101,7 +102,7 @@ fn an_app_that_does_not_get_well_stays_with_pm2() {
     let port = free_port();
     let first = format!(r#"{{"name": "first", "script": "{}", "interpreter": "none", "args": "hold"}}"#, fixture());
     let Some(old) = pm2(&first) else { return };
-    // It runs under PM2 only.
+    // The app runs only under PM2.
     old.write("picky.js", "if (!process.env.PM2_HOME.includes(process.env.ONLY)) process.exit(3); require('./server.js')");
     let file = old.write(
         "picky.json",
@@ -127,7 +128,7 @@ fn into_the_folder_of_pm2_itself() {
     let port = free_port();
     let Some(old) = pm2(&format!(r#"{{"name": "web", "script": "server.js", "env": {{"AT": {port}}}}}"#)) else { return };
     old.wait_until("it answers", || get(port, "/").is_ok());
-    // A module of PM2's; it runs once, here or there.
+    // A module of PM2's; it runs once, either under PM2 or under ostler.
     old.write("mod/package.json", r#"{"name": "mod", "version": "1.0.0", "apps": [{"name": "mod", "script": "mod.js"}]}"#);
     old.write("mod/mod.js", "setInterval(() => {}, 1000)");
     old.ok("package mod");

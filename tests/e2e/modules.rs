@@ -1,4 +1,5 @@
-//! Modules: installed whole or not at all, listed apart, with their settings, and there again with the next daemon.
+//! Modules: installed completely or not at all, listed separately, with their settings, and
+//! restored by the next daemon.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::setup::{home, home_as_pm2, read_report, start_fixture};
 
-/// A folder with a module that does this.
+/// Creates a folder with a module whose app does this.
 fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> PathBuf {
     let path = home.work().join(folder);
     fs::create_dir_all(&path).unwrap();
@@ -23,7 +24,7 @@ fn module(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> P
     path
 }
 
-/// The same, packed: no npm is needed.
+/// Creates the module as a tarball: npm is not needed.
 #[track_caller]
 fn tarball(home: &Home, folder: &str, name: &str, version: &str, what: &str) -> String {
     module(home, folder, name, version, what);
@@ -35,7 +36,7 @@ fn conf(home: &Home) -> Value {
     serde_json::from_str(&fs::read_to_string(home.dir().join("module_conf.json")).unwrap()).unwrap()
 }
 
-/// Everything of the modules that a failed installation must not change.
+/// Returns all state of the modules that a failed installation must not change.
 fn state(home: &Home) -> (Option<String>, Vec<String>, Vec<(String, i32)>) {
     let conf = fs::read_to_string(home.dir().join("module_conf.json")).ok();
     let mut files = Vec::new();
@@ -69,7 +70,7 @@ fn a_module_is_not_one_of_all() {
     assert_eq!((home.app("mod").pid(), home.app("api").status()), (pid, "stopped"));
     home.ok("delete all");
     assert_eq!(home.jlist().len(), 1);
-    // By name it is an app like others.
+    // A module can be addressed by name like any other app.
     home.ok("restart mod");
     assert_ne!(home.app("mod").pid(), pid);
     home.ok("save").says("not managing any process");
@@ -85,12 +86,12 @@ fn modules_are_there_with_the_next_daemon() {
     home.ok(format!("install {file}"));
     home.ok("save");
     assert!(!fs::read_to_string(home.dir().join("dump.pm2")).unwrap().contains("\"mod\""), "the list has no modules");
-    // One that was killed finds them as they are.
+    // A daemon after a kill adopts the modules unchanged.
     let pid = home.app("mod").pid();
     kill(home.daemon_pid(), Signal::KILL);
     home.wait_until("the next daemon is there", || home.run("ping").code == 0);
     assert_eq!(home.app("mod").pid(), pid);
-    // One that begins anew starts them, whatever it was started for.
+    // A new daemon starts the modules, no matter which command started it.
     home.ok("kill");
     start_fixture(&home, "other", "", "hold");
     home.wait_status("mod", "online");
@@ -99,7 +100,7 @@ fn modules_are_there_with_the_next_daemon() {
     home.wait_status("mod", "online");
     home.wait_status("api", "online");
     assert_eq!(home.jlist().len(), 2);
-    // One that is broken keeps nobody down.
+    // A broken module does not keep the other apps from starting.
     home.ok("kill");
     fs::write(home.dir().join("modules/mod/package.json"), "{").unwrap();
     let said = home.ok("resurrect");
@@ -114,7 +115,7 @@ fn settings_reach_the_module() {
     let file = tarball(&home, "mod", "mod", "1.0.0", &format!("report {}", report.display()));
     home.ok("set mod:word mine");
     home.ok(format!("install {file}"));
-    // Of what the package has, only what the user has not.
+    // Only the package's settings that the user has not set.
     assert_eq!(conf(&home)["mod"], json!({ "word": "mine", "retain": 30 }));
     let env = read_report(&home, "report.json")["env"].clone();
     assert_eq!((&env["retain"], &env["word"]), (&json!("30"), &json!("mine")));
@@ -146,7 +147,7 @@ fn several_apps_of_one_module() {
     home.ok("set two:key w");
     let now = pids();
     assert!(before[0] != now[0] && before[1] != now[1]);
-    // A release without one of them, as the same user.
+    // A release that drops one of the apps, installed as the same user.
     let package =
         json!({ "name": "two", "version": "1.1.0", "apps": [app("a"), json!({ "name": "c", "script": fixture(), "args": "hold" })] });
     fs::write(path.join("package.json"), package.to_string()).unwrap();
@@ -183,7 +184,7 @@ fn what_cannot_be_installed_changes_nothing() {
         assert!(said.code == 1 && said.stderr.contains(problem), "{words}: {said:?}");
         assert_eq!(state(&home), before, "{words}");
     }
-    // A new release that does not become healthy: the one before runs again.
+    // A new release that does not become healthy: the former release runs again.
     let said = home.run(format!("install {worse}")).fails();
     assert!(said.stderr.contains("does not become healthy") && said.stdout.contains("back at 1.0.0"), "{said:?}");
     home.wait_status("mod", "online");
@@ -207,11 +208,11 @@ fn hostile_packages_are_refused() {
         pack(&json!({ "name": name, "version": "1.0.0", "main": fixture() }));
         let said = home.run("install h.tar.gz").fails();
         assert!(said.stderr.contains("no name of a module") && !said.stderr.contains('\u{1b}'), "{name}: {said:?}");
-        // The folder of the modules is there from now on, empty.
+        // From now on the folder of modules exists; it is empty.
         assert_eq!(state(&home).2, before.2);
         assert_eq!(fs::read_dir(home.dir().join("modules")).unwrap().flatten().filter(|entry| entry.file_name() != ".lock").count(), 0);
     }
-    // Files outside of the folder.
+    // Files outside the folder.
     home.write("hostile/out", "x");
     tar(&home, "hostile/module", "-P --transform=s,package,module/package, package.json ../out");
     home.run("install h.tar.gz").fails();
@@ -219,7 +220,7 @@ fn hostile_packages_are_refused() {
     assert!(!home.dir().join("modules/out").exists() && !home.dir().join("out").exists());
 }
 
-/// Packs by the system's `tar`, which packs whatever it is told.
+/// Packs with the system's `tar`, which accepts any path.
 #[track_caller]
 fn tar(home: &Home, folder: &str, words: &str) {
     let text = format!("tar czf '{}' {words}", home.work().join("h.tar.gz").display());
@@ -232,7 +233,7 @@ fn safe_watches_for_longer() {
     let home = home();
     let good = tarball(&home, "mod", "mod", "1.0.0", "hold");
     home.ok(format!("install {good}"));
-    // Ends again and again, but not at once.
+    // Exits repeatedly, but not immediately.
     let file = home.work().join("bad");
     fs::create_dir(&file).unwrap();
     let package = json!({ "name": "mod", "version": "2.0.0", "apps": [{ "script": "run.sh" }] });
@@ -259,7 +260,7 @@ fn npm_fetches_from_a_folder() {
     needs_program!("npm");
     let home = home();
     module(&home, "my mod", "@me/mod", "1.0.0", "hold");
-    // No word of a command has blanks; the shell's words are taken as they are.
+    // The name contains a blank, so the words are passed as a list.
     home.run(["install", "./my mod"].as_slice()).fails().says("characters in it");
     fs::rename(home.work().join("my mod"), home.work().join("my-mod")).unwrap();
     home.ok("install ./my-mod");
@@ -267,11 +268,11 @@ fn npm_fetches_from_a_folder() {
     assert!(package.join("package.json").is_file());
     assert_eq!(home.app("@me/mod").env("pm_cwd"), package.to_str().unwrap());
     assert_eq!(conf(&home)["module-db-v2"], json!({ "@me/mod": {} }));
-    // Its newest version is what is in the folder now.
+    // The newest version is the current content of the folder.
     module(&home, "my-mod", "@me/mod", "1.1.0", "hold");
     home.ok("module:update @me/mod").says("Module @me/mod 1.1.0 installed");
     assert_eq!(home.ok("module:list").stdout, "@me/mod  1.1.0  online\n");
-    // npm fails: nothing happens.
+    // npm fails: nothing changes.
     let before = state(&home);
     module(&home, "needy", "needy", "1.0.0", "hold");
     let package = json!({ "name": "needy", "version": "1.0.0", "dependencies": { "x": "file:./nowhere" }, "main": "x.js" });
@@ -319,7 +320,7 @@ fn a_container_does_not_wait_for_its_modules() {
     home.ok(format!("install {file}"));
     home.ok("kill");
     fs::remove_file(&report).unwrap();
-    // The app ends when the module has begun.
+    // The app exits once the module has started.
     home.write("app.sh", format!("while [ ! -e '{}' ]; do sleep 0.05; done; exit 7\n", report.display()));
     home.run("runtime app.sh --no-autorestart").code(7);
     assert_eq!(home.processes(), []);

@@ -1,4 +1,4 @@
-//! Modules from a git repository and from a web server, and one that pulls with git by itself.
+//! Modules from a git repository and from a web server, and a module that pulls with git by itself.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -19,13 +19,13 @@ fn sh(folder: &Path, text: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The files of a module that holds.
+/// Writes the files of a module that holds.
 fn module(home: &Home, folder: &str, name: &str, version: &str) {
     let package = json!({ "name": name, "version": version, "apps": [{ "script": fixture(), "args": "hold" }] });
     home.write(&format!("{folder}/package.json"), package.to_string());
 }
 
-/// Which modules are there, and what the home keeps of them.
+/// Returns the installed modules and the home's settings for them.
 fn state(home: &Home) -> (String, Option<String>) {
     (home.ok("module:list").stdout, fs::read_to_string(home.dir().join("module_conf.json")).ok())
 }
@@ -43,20 +43,20 @@ fn from_a_git_repository() {
     let url = format!("git+file://{}/gitmod.git", work.display());
     home.ok(format!("install {url}"));
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
-    // The next version is on the branch; what is installed by a tag stays there.
+    // The branch has the next version; a module installed by tag stays at its tag.
     module(&home, "src", "gitmod", "1.1.0");
     sh(&work.join("src"), "git commit -qam 2; git push -q ../gitmod.git master");
     home.ok("module:update gitmod").says("Module gitmod 1.1.0 installed");
     home.ok(format!("install {url}#v1")).says("gitmod 1.0.0");
     assert_eq!(home.ok("module:list").stdout, "gitmod  1.0.0  online\n");
-    // What is not there changes nothing.
+    // A missing source changes nothing.
     let (before, pids) = (state(&home), home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>());
     home.run(format!("install {url}#absent")).fails();
     home.run(format!("install git+file://{}/absent.git", work.display())).fails();
     assert_eq!((state(&home), home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>()), (before, pids));
 }
 
-/// Serves these files on loopback, by name; everything else is not found. It ends with the test.
+/// Serves these files on loopback by name, and answers 404 for others, until the test finishes.
 fn serve(files: Vec<(String, Vec<u8>)>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -136,7 +136,7 @@ fn one_that_pulls_with_git() {
     home.wait_log("puller-out.log", "pulled app");
     assert_ne!(home.app("app").pid(), pid);
     assert_eq!(sh(&work.join("clone"), "git rev-parse HEAD"), sh(&work.join("src"), "git rev-parse HEAD"));
-    // With the next daemon it goes on.
+    // It continues with the next daemon.
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
     home.ok("ping");
     home.write("src/release", "3");

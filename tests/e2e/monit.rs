@@ -1,4 +1,4 @@
-//! `monit` on a real terminal: what is seen, what keys do, and every way out.
+//! `monit` on a real terminal: the display, the keys, and every way to leave.
 
 use std::io::Write as _;
 use std::thread;
@@ -9,12 +9,12 @@ use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
 
-/// The view of this home on a terminal of so many columns and rows.
+/// Opens the view of this home on a terminal with this number of columns and rows.
 fn monit(home: &Home, columns: usize, rows: usize) -> Terminal {
     Terminal::start(home.cmd("monit"), columns, rows)
 }
 
-/// Ends it by a key, and looks whether the terminal is as before.
+/// Quits with a key, and checks that the terminal is restored.
 #[track_caller]
 fn quit(mut terminal: Terminal) {
     terminal.press("q");
@@ -85,7 +85,7 @@ fn keys_stop_start_scale_and_reload_after_a_yes() {
     terminal.press("L");
     terminal.wait_for("reload app: done");
     assert_ne!(home.jlist()[0].pid(), before);
-    // Another app has the number of this one as its name.
+    // Another app has this app's number as its name.
     home.ok(format!("start {} --name {} -- hold", fixture(), home.app("app").id()));
     terminal.wait_for("2 online");
     terminal.press("gs");
@@ -93,7 +93,7 @@ fn keys_stop_start_scale_and_reload_after_a_yes() {
     terminal.press("y");
     terminal.wait_for("stop app (0): done");
     assert_eq!((home.app("app").status(), home.app("0").status()), ("stopped", "online"));
-    // A paste is no row of keys.
+    // Pasted text does not count as keys.
     terminal.press("\x1b[200~rr\x1b[201~");
     terminal.press("/ap");
     terminal.wait_for("/ap_");
@@ -163,7 +163,7 @@ fn the_terminal_is_as_before_on_every_way_out() {
     terminal.wait_for("1 online");
     terminal.close();
     terminal.end();
-    // Nobody could let it go on: it stays, and draws itself anew.
+    // No shell could resume it, so it ignores the stop key and redraws itself.
     let mut terminal = monit(&home, 80, 24);
     terminal.wait_for("1 online");
     let bytes = terminal.bytes();
@@ -191,13 +191,13 @@ fn a_daemon_that_dies_is_waited_for() {
     quit(terminal);
 }
 
-/// Times this process gave up the CPU since it began.
+/// Returns how often this process has given up the CPU since its start.
 fn switches(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok()).unwrap()
 }
 
-/// CPU time of this process, in hundredths of a second.
+/// Returns this process's CPU time in hundredths of a second.
 fn ticks(pid: i32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -209,14 +209,15 @@ fn at_rest_it_asks_seldom_and_writes_nothing() {
     needs_program!("setsid");
     let home = home();
     home.ok(format!("start {} --name app -i 20 -f -- hold", fixture()));
-    // Neither times nor figures are on so narrow a screen, but for the CPU, which is at rest.
+    // So narrow a screen shows no times and no figures except the CPU, which is idle.
     let mut terminal = monit(&home, 40, 12);
     terminal.wait_for("20 online");
     const LOOK: Duration = Duration::from_secs(5);
     home.wait_until("nothing is written any more", || {
         let before = (terminal.bytes(), switches(terminal.pid()));
         thread::sleep(LOOK);
-        // Two or three samples, each with a question and two answers. Looking at each picture would be a hundred and more.
+        // Two or three samples, each with one request and two responses. A check per frame would
+        // need more than a hundred.
         terminal.bytes() == before.0 && switches(terminal.pid()) - before.1 < 30
     });
     terminal.press("q");
@@ -241,7 +242,7 @@ fn a_shell_gets_the_terminal_back_for_a_while() {
     terminal.wait_for("1 online");
     terminal.wait_for("Process List");
     terminal.press("q");
-    // What is typed before it has ended is not for the shell.
+    // Keys typed before it exits must not reach the shell.
     terminal.wait_for("READY-");
     terminal.press("clear; exit\r");
     terminal.end();
@@ -275,10 +276,10 @@ fn a_daemon_that_stands_still_is_said() {
     let mut terminal = monit(&home, 100, 30);
     terminal.wait_for("2 online");
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
-    // Else the keeper replaces it, which is another test's.
+    // The daemon is stopped, too. The keeper would replace it, which another test covers.
     [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::STOP));
     terminal.wait_for("the daemon has not answered for");
-    // Another one, of which nothing is known yet and nothing comes.
+    // Another app without any data so far.
     terminal.press("\x1b[B");
     terminal.wait_for("other Logs");
     let before = ticks(terminal.pid());
@@ -298,14 +299,14 @@ fn a_terminal_that_takes_nothing_holds_up_nothing() {
     let mut terminal = monit(&home, 200, 50);
     terminal.wait_for("1 online");
     terminal.pause(true);
-    // More than there is room for between the two.
+    // More output than fits between the two.
     for _ in 0..100 {
         terminal.press("\x0c");
         terminal.resize(190, 50);
         terminal.resize(200, 50);
         thread::sleep(Duration::from_millis(5));
     }
-    // Keys work nevertheless, though nobody sees what they do.
+    // Keys still work, although the screen is paused.
     terminal.press("sy");
     home.wait_status("app", "stopped");
     terminal.pause(false);

@@ -1,4 +1,4 @@
-//! `monit` where people look at it from: in tmux, over ssh, and on terminals without UTF-8 or colours.
+//! `monit` in tmux, over ssh, and on terminals without UTF-8 or colours.
 
 use std::process::{Command, Output};
 
@@ -7,7 +7,7 @@ use ostler_testkit::{Home, Terminal, needs_program};
 use crate::deploy::host;
 use crate::setup::{home, start_fixture};
 
-/// A session of tmux with `monit` in it.
+/// A tmux session that runs `monit`.
 struct Tmux<'a> {
     home: &'a Home,
 }
@@ -19,7 +19,7 @@ impl Drop for Tmux<'_> {
 }
 
 impl<'a> Tmux<'a> {
-    /// With these variables, as a shell sets them.
+    /// Starts the session with these variables, as a shell sets them.
     #[track_caller]
     fn start(home: &'a Home, variables: &str) -> Self {
         let socket = home.root().join("tmux");
@@ -33,7 +33,7 @@ impl<'a> Tmux<'a> {
         Command::new("tmux").arg("-S").arg(self.home.root().join("tmux")).args(words.split(' ')).output().unwrap()
     }
 
-    /// The screen, with the sequences for colours where they are asked for.
+    /// Returns the screen, with colour sequences on request.
     fn screen(&self, with_colours: bool) -> String {
         let output = self.run(if with_colours { "capture-pane -e -p" } else { "capture-pane -p" });
         String::from_utf8_lossy(&output.stdout).into_owned()
@@ -45,7 +45,7 @@ impl<'a> Tmux<'a> {
     }
 }
 
-/// True if a sequence sets a colour, and not only weight or the reverse.
+/// Returns true if a sequence sets a colour, not only weight or reverse video.
 fn has_colours(screen: &str) -> bool {
     let attributes = screen.split("\x1b[").skip(1).filter_map(|rest| rest.split_once('m')).flat_map(|(all, _)| all.split(';'));
     attributes.filter_map(|attribute| attribute.parse::<u16>().ok()).any(|number| matches!(number, 30..=38 | 40..=48 | 90..=107))
@@ -61,7 +61,7 @@ fn in_tmux() {
         tmux.wait_for(text);
     }
     assert!(has_colours(&tmux.screen(true)), "{:?}", tmux.screen(true));
-    // It follows its size, and its keys work.
+    // The view follows the window's size, and keys work.
     tmux.run("resize-window -x 60 -y 20");
     home.wait_until("it fits", || {
         let screen = tmux.screen(false);
@@ -130,7 +130,7 @@ fn over_ssh() {
     assert!(terminal.is_as_before());
 }
 
-/// A connection that breaks leaves nobody behind.
+/// A broken connection leaves no process behind.
 #[test]
 fn over_an_ssh_that_breaks() {
     needs_program!("setsid");

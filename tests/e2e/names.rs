@@ -1,4 +1,4 @@
-//! What the program is called by, and which home that means.
+//! The program's names, and the home that each name selects.
 
 use ostler_testkit::{Home, Subject, fixture};
 
@@ -48,7 +48,7 @@ fn colours_are_on_when_they_are_asked_for() {
     }
 }
 
-/// `-s` drops what is said along the way, not why something failed.
+/// `-s` drops progress messages, not errors.
 #[test]
 fn silence_does_not_hide_errors() {
     let home = home();
@@ -59,7 +59,7 @@ fn silence_does_not_hide_errors() {
     let said = home.cmd("stop nobody").env("PM2_SILENT", "1").run();
     assert!(said.code == 4 && said.stderr.contains("is named nobody"), "{}", said.stderr);
     assert_eq!(home.run("-s stop app").ok().stdout, "");
-    // As pm2 nothing is said at all, as there.
+    // Called as pm2, it prints nothing at all, like PM2.
     let pm2 = Home::new(Subject::OstlerAsPm2(binary()));
     let said = pm2.run("-s stop nobody");
     assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (1, "", ""));

@@ -5,7 +5,7 @@ use ostler_testkit::{Home, Item, Subject, fixture, free_port, get};
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{binary, home};
 
-/// Writes a config with the app `web` for a namespace into a folder of its own and returns its path.
+/// Writes a config with the app `web` for a namespace into its own folder, and returns the path.
 fn config(home: &Home, namespace: &str, more: &str) -> String {
     let folder = home.work().join(namespace);
     std::fs::create_dir_all(&folder).unwrap();
@@ -35,7 +35,7 @@ fn a_start_leaves_the_app_of_another_namespace_alone() {
     assert_eq!(in_namespace(&home, "staging").len(), 2);
     let folder = |namespace: &str| in_namespace(&home, namespace)[0].text("pm_cwd").to_owned();
     assert!(folder("default").ends_with("/default") && folder("staging").ends_with("/staging"));
-    // Second commands with a file mean the apps of its namespace.
+    // Later commands with a file select the apps of its namespace.
     for command in ["restart", "reload", "startOrRestart", "startOrReload", "stop"] {
         let staged = pids(&home, "staging");
         home.ok([command, &staging]);
@@ -80,14 +80,14 @@ fn both_survive_a_kill_of_the_daemon_and_a_resurrect() {
     home.ok("kill");
     home.ok("resurrect");
     assert_eq!((in_namespace(&home, "default").len(), in_namespace(&home, "staging").len()), (1, 1));
-    // One of the two is left: only the other comes back.
+    // After one of the two is deleted, `resurrect` restores only the other.
     let before = pids(&home, "staging");
     home.ok("delete default/web");
     home.ok("resurrect");
     assert_eq!((in_namespace(&home, "default").len(), pids(&home, "staging")), (1, before));
 }
 
-/// Neither app gets the connections of the other, also after the daemon was replaced.
+/// Neither app gets the other's connections, also after the daemon was replaced.
 #[test]
 fn each_has_sockets_of_its_own() {
     let home = home();

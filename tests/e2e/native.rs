@@ -1,4 +1,5 @@
-//! What programs beside the command line get from the native API, through the client that they use: `ostler-client`.
+//! The native API for programs other than the command line, through the client that they use:
+//! `ostler-client`.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -64,14 +65,14 @@ fn a_connection_that_only_reads_changes_nothing() {
     ];
     for request in &changes {
         is_refused(&mut reader, request);
-        // It was told no, and may go on reading.
+        // The change was refused, but reading still works.
         assert_eq!(reader.table().unwrap().len(), 1);
     }
     assert_eq!(reader.inspect(&["app".into()]).unwrap()[0].spec.name, "app");
     assert_eq!(reader.request(&Request::Pulse, &mut |_| {}).unwrap(), Response::Pong);
     assert_eq!((home.app("app").pid(), home.app("app").restarts(), home.daemon_pid()), (pid, 0, daemon));
     assert!(!home.dir().join("dump.pm2").exists());
-    // It is about this connection and not about this user.
+    // The restriction applies to this connection, not to this user.
     client(&home).request(&stop_all(), &mut |_| {}).unwrap();
     assert_eq!(home.app("app").status(), "stopped");
 }
@@ -83,14 +84,15 @@ fn what_was_promised_with_hello_is_not_taken_back() {
     let mut stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
     let hello = Request::Hello { protocol: PROTOCOL, version: "test".into(), read_only: true, on_behalf_of: None };
     stream.write_all(&encode(&ClientFrame { id: 0, request: hello })).unwrap();
-    // This one says hello again, and nothing of reading.
+    // This client sends a second hello without the read-only flag.
     let mut client = Client::over(stream);
     client.limit(ostler_testkit::DEADLINE);
     is_refused(&mut client, &stop_all());
     assert_eq!(home.app("app").status(), "online");
 }
 
-/// A reader whose daemon is killed asks the next one, and is one that only reads there, too.
+/// When the daemon is killed, a read-only client connects to the next daemon, and stays read-only
+/// there.
 #[test]
 fn a_reader_stays_one_when_the_daemon_is_killed() {
     let home = home();
@@ -105,7 +107,7 @@ fn a_reader_stays_one_when_the_daemon_is_killed() {
     is_refused(&mut reader, &stop_all());
 }
 
-/// Who asked is known after the daemon was killed, too; a name without end is cut.
+/// The requesting user is still known after the daemon was killed. A very long name is cut.
 #[test]
 fn for_whom_a_program_asks_is_told_beside_who_it_is() {
     let home = home();
@@ -117,7 +119,7 @@ fn for_whom_a_program_asks_is_told_beside_who_it_is() {
     ostler_testkit::kill(home.daemon_pid(), rustix::process::Signal::KILL);
     home.ok("why app").says(&told);
     home.ok("restart app");
-    // The library cuts a name that is too long; one that comes all the same is cut by the daemon.
+    // The library cuts a name that is too long. If a long name still arrives, the daemon cuts it.
     client(&home).on_behalf_of(&name).request(&stop_all(), &mut |_| {}).unwrap();
     is_cut(&home, &name);
     home.ok("restart app");

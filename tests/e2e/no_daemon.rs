@@ -1,4 +1,4 @@
-//! `--no-daemon`: the command stays in the foreground, as a container wants it.
+//! `--no-daemon`: the command stays in the foreground, as containers need it.
 
 use std::process::{Command, Stdio};
 
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::foreground::Foreground;
 use crate::setup::{home, start_fixture};
 
-/// An app that has last words.
+/// An app that prints last words before it exits.
 fn talker(home: &Home) -> String {
     home.write("talker.sh", "#!/bin/sh\ntrap 'echo last words; exit 0' INT\necho first words\nwhile :; do sleep 0.01; done\n")
 }
@@ -52,7 +52,7 @@ fn a_daemon_that_was_there_is_left_running() {
     kill(front.pid(), Signal::INT);
     assert_eq!(front.end(&home), 128 + 2);
     assert_eq!((home.app("old").pid(), home.app("talker").status()), (pid, "online"));
-    // And when that daemon goes, so does who watches it.
+    // When that daemon exits, the command that watches it exits, too.
     let mut front = Foreground::open(home.cmd("restart talker --no-daemon").command());
     front.until("Continue to stream logs");
     home.ok("kill");
@@ -76,7 +76,7 @@ fn a_start_that_fails_leaves_nothing() {
     let file =
         home.write("two.json", format!("{{\"apps\": [{{\"script\": \"{script}\"}}, {{\"name\": \"bad\", \"script\": \"gone.sh\"}}]}}"));
     home.cmd(format!("start {file} --no-daemon")).run().fails();
-    // The first is started when the second target turns out to be missing.
+    // The first app is already started when the second target turns out to be missing.
     home.cmd(format!("start {script} gone.sh --no-daemon")).run().fails();
     assert_eq!(home.processes(), []);
 }
@@ -143,7 +143,7 @@ fn resurrect_stays_too() {
     assert_eq!(home.processes(), []);
 }
 
-/// The first process of a container: everything that loses its parent comes to it.
+/// As a container's first process, it becomes the parent of every orphan.
 #[test]
 fn as_process_1_it_reaps_and_leaves_nothing() {
     if program("unshare").is_none() {

@@ -1,4 +1,5 @@
-//! A daemon that cannot start: whoever asks is told why, the keeper takes its time, and one record over which it dies costs that one app only.
+//! A daemon that cannot start: clients get the reason, and the keeper waits between attempts. A
+//! record that crashes the daemon costs only its own app.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
 
-/// The journal, which only the keeper and the daemon have open.
+/// Opens the journal, which only the keeper and the daemon have open.
 #[track_caller]
 fn journal(home: &Home) -> File {
     let of_keeper = format!("/proc/{}/fd", home.keeper_pid());
@@ -21,7 +22,7 @@ fn journal(home: &Home) -> File {
     OpenOptions::new().read(true).write(true).open(path.expect("the keeper holds the journal")).unwrap()
 }
 
-/// All records: length, checksum, JSON.
+/// Returns all records: length, checksum, JSON.
 fn records(bytes: &[u8]) -> Vec<Value> {
     let mut found = Vec::new();
     let mut rest = bytes;
@@ -40,7 +41,8 @@ fn encoded(record: &Value) -> Vec<u8> {
     [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &sum.to_le_bytes(), &body].concat()
 }
 
-/// Changes the record of an app's only instance while there is no daemon, and lets the keeper start the next one.
+/// Changes the record of an app's only instance while no daemon runs, and lets the keeper start the
+/// next daemon.
 #[track_caller]
 fn poison(home: &Home, name: &str, change: impl Fn(&mut Value)) {
     let (keeper, daemon, id) = (home.keeper_pid(), home.daemon_pid(), home.app(name).id());
@@ -58,7 +60,7 @@ fn poison(home: &Home, name: &str, change: impl Fn(&mut Value)) {
 
 #[test]
 fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() {
-    // The record is one that no ostler writes and that a build with overflow checks cannot add up.
+    // ostler never writes such a record. Only a build with overflow checks crashes on its sum.
     if !cfg!(debug_assertions) {
         return;
     }
@@ -73,7 +75,7 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
     let seen: Vec<(&str, i32, u64)> = list.iter().map(|item| (item.name(), item.pid(), item.restarts())).collect();
     assert_eq!(seen, [("first", pids[0], 0), ("last", pids[2], 0)], "{}", home.report());
     assert!(alive(pids[1]), "its process is not touched");
-    // It is kept, and everybody is told.
+    // The record is kept, and commands report it.
     let aside: Vec<_> = std::fs::read_dir(home.dir().join("set-aside")).unwrap().flatten().map(|entry| entry.path()).collect();
     assert_eq!(aside.len(), 1, "{aside:?}");
     let kept: Value = serde_json::from_slice(&std::fs::read(&aside[0]).unwrap()).unwrap();
@@ -82,7 +84,7 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
     let log = home.daemon_log();
     assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
     home.ok("events bad").says("is out of the list, its record is in ").says("overflow");
-    // The next daemon has nothing to set aside, and what was set aside can be started again.
+    // The next daemon sets nothing aside, and the app that was set aside can be started again.
     kill(home.daemon_pid(), Signal::KILL);
     assert_eq!(home.jlist().len(), 2);
     kill(pids[1], Signal::KILL);
@@ -101,6 +103,6 @@ fn the_reason_is_told_and_the_keeper_takes_its_time() {
     list.says("the daemon cannot start").says("Operation not permitted");
     let log = || home.daemon_log();
     home.wait_until("the log says that it is tried later", || log().contains("next try"));
-    // Not hundreds of starts: each waits longer than the one before.
+    // Not hundreds of starts: each pause is longer than the former.
     assert!(log().matches("cannot prepare the socket").count() < 30, "{}", log());
 }

@@ -1,4 +1,4 @@
-//! Figures of Node apps: measured by the preload while somebody looks, without a package.
+//! Figures of Node apps: the preload measures them while a client reads them, without a package.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -41,7 +41,7 @@ fn of_every_worker_for_prometheus_and_in_the_lists() {
     };
     assert!(monitors().iter().all(|monitor| monitor.as_object().unwrap().is_empty()), "nobody looks: {:?}", monitors());
     let metrics = || web.get("/metrics").body;
-    // Once somebody has asked they measure.
+    // They measure after the first request for metrics.
     home.wait_until("both measure", || metrics().matches("ostler_node_measured_seconds{").count() == 2);
     let value = |text: &str, start: &str| -> f64 {
         let lines = text.lines().filter(|line| line.starts_with(start));
@@ -67,7 +67,8 @@ fn of_every_worker_for_prometheus_and_in_the_lists() {
     }
 }
 
-/// Twenty thousand requests a second, by nothing but what Node publishes of them, for some time; then none. A line for each report.
+/// Twenty thousand requests a second for some time, simulated through Node's diagnostics channels
+/// only; then none. Prints a line for each report.
 const MANY: &str = r"
 const collect = require(process.argv[2]);
 const { channel } = require('diagnostics_channel');
@@ -112,13 +113,13 @@ fn many_requests_are_counted_and_some_of_them_followed() {
             assert_eq!(report["requests"], report["sent"], "{node}: each is counted: {report}");
             let share = report["said"].as_f64().unwrap() / report["failed"].as_f64().unwrap();
             assert!((0.7..1.4).contains(&share), "{node}: {report}");
-            // Of the last seconds; at the end there is nothing any more.
+            // Figures of the last seconds; at the end none are left.
             assert!(report["p99"].is_number() || report["rate"] == 0.0, "{node}: {report}");
             assert_eq!(report["routes"][0]["route"], "GET /orders/:id", "{node}: {report}");
             let of_route = report["routes"][0]["requests"].as_f64().unwrap() / report["sent"].as_f64().unwrap();
             assert!((0.7..1.4).contains(&of_route), "{node}: {report}");
         }
-        // Exactly until it is known that there are many, and again when there are few.
+        // Counts are exact until the rate is known to be high, and again when it is low.
         assert_eq!(reports[0]["said"], reports[0]["failed"], "{node}");
         assert!(reports.iter().any(|report| report["ends"] == false) && reports.last().unwrap()["ends"] == true, "{node}: {output}");
     }

@@ -40,7 +40,7 @@ fn a_namespace_limits_what_a_command_acts_on() {
     };
     assert_eq!(statuses(&home), online(&["web", "api"]));
     home.ok("reset all --namespace staging");
-    // A target outside of the namespace is not found, by name, id, namespace and expression.
+    // A target outside the namespace is not found, by name, id, namespace or expression.
     for target in ["web", "0", "default", "/web/"] {
         for verb in ["stop", "delete", "restart", "reload"] {
             home.run(format!("{verb} {target} --namespace staging")).code(4);
@@ -80,7 +80,7 @@ fn called_as_pm2_such_an_option_is_a_warning() {
     let output = home.ok("stop all --name other");
     assert!(output.stderr.contains("option --name has no effect with stop"), "{output}");
     assert!(statuses(&home).iter().all(|(_, status)| status == "stopped"));
-    // PM2 moves the app to the namespace.
+    // In PM2, the option moves the app to the namespace.
     home.ok("restart web --namespace staging");
     assert_eq!(home.app("web").text("namespace"), "staging");
 }

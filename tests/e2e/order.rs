@@ -1,4 +1,4 @@
-//! Order: what depends on what is started after it and stopped before it.
+//! Order: an app starts after the apps that it depends on, and stops before them.
 
 use ostler_testkit::{Home, fixture_app, kill, needs_program};
 use rustix::process::Signal;
@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{aside, home};
 
-/// A script that tells `log` when it begins, which makes it ready, and when it is asked to end.
+/// Writes a script that writes to `log` when it starts, which makes it ready, and when it gets the
+/// stop signal.
 fn app(home: &Home, name: &str, members: &str) -> String {
     let script = home.write(
         &format!("{name}.sh"),
@@ -26,7 +27,7 @@ fn file(home: &Home, apps: &[String]) -> String {
     home.write("apps.json", format!("{{\"apps\": [{}]}}", apps.join(", ")))
 }
 
-/// `web` on `api` on `db`, in the wrong order in the file.
+/// Writes a file in which `web` depends on `api` and `api` on `db`, in reverse order.
 fn shop(home: &Home) -> String {
     file(
         home,
@@ -39,7 +40,7 @@ fn shop(home: &Home) -> String {
     )
 }
 
-/// Lines of the three apps that depend on each other.
+/// Returns the lines of the three apps that depend on each other.
 fn chain(home: &Home) -> Vec<String> {
     home.lines("log").into_iter().filter(|line| !line.ends_with("alone")).collect()
 }
@@ -143,7 +144,7 @@ fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
     ];
     home.run(format!("start {}", file(&home, &apps))).code(1).says("db, which is errored").says("api, which is errored");
     assert_eq!(home.lines("log"), [""; 0]);
-    // The cause is gone: all of it comes up by the same command.
+    // The cause is removed: the same command starts all apps.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     home.ok("start apps.json");
     told_are(&home, &["+db", "+api", "+web"]);
@@ -215,11 +216,11 @@ fn a_restart_of_what_others_depend_on_leaves_them_alone() {
     kill(home.app("db").pid(), Signal::KILL);
     home.wait_app("db", "restarted", |item| item.restarts() == 2 && item.status() == "online");
     assert_eq!((home.app("web").pid(), home.app("web").restarts()), (web, 0));
-    // And what it depends on is not asked when an app is restarted that runs.
+    // A restart of a running app does not check its dependencies.
     home.ok("stop db");
     home.ok("restart web");
     assert_eq!(home.app("web").status(), "online");
-    // What is started from rest needs it, at once.
+    // A start of a stopped app needs its dependencies, and fails immediately without them.
     home.ok("stop web api");
     home.run("start api").code(1).says("it depends on db, which is stopped");
 }
@@ -261,7 +262,7 @@ fn circles_strangers_and_oneself_are_refused() {
     let never = app(&home, "a", r#", "depends_on": {"b": "completed"}"#);
     home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("started again after each end");
     assert!(home.jlist().is_empty());
-    // One that is there already may be depended on; a circle over two files is one, too.
+    // A dependency may be an app that already exists. A cycle across two files is also a cycle.
     home.ok(format!("start {}", file(&home, &[app(&home, "b", "")])));
     home.ok(format!("start {}", file(&home, &[one("a", "b")])));
     home.run(format!("start {}", file(&home, &[one("b", "a")]))).code(1).says("in a circle");
@@ -293,7 +294,7 @@ fn what_has_yet_to_be_started_by_the_same_command_is_waited_for() {
     assert!(home.all_online(), "{}", home.report());
 }
 
-/// Names of the services of a compose file, and what each depends on.
+/// Returns the names of a compose file's services, and the dependencies of each.
 fn services(text: &str) -> Vec<(String, Vec<String>)> {
     let mut services: Vec<(String, Vec<String>)> = Vec::new();
     let (mut inside, mut key) = (false, "");
@@ -311,7 +312,8 @@ fn services(text: &str) -> Vec<(String, Vec<String>)> {
     services
 }
 
-/// Document 004: `depends_on` of its compose file, with its three replicas of `app`, by the same names and in the same words.
+/// `depends_on` of the compose file in document 004, with its three replicas of `app`, works with
+/// the same names and words.
 #[test]
 fn compose_depends_on_natively() {
     let home = home();

@@ -8,7 +8,7 @@ use ostler_testkit::{Home, Subject, needs_root};
 
 use crate::setup::{binary, home, home_as_pm2};
 
-/// A user that owns nothing else.
+/// A user that owns no other files.
 const OTHER: u32 = 54_321;
 
 const COMPOSE: &str = "services: {app: {command: sleep 1000}}\n";
@@ -22,7 +22,7 @@ fn give(path: &Path, uid: u32) {
     std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
 }
 
-/// A folder as `/tmp` with a file of another user, and a folder of root's below.
+/// Creates a folder like `/tmp` with a file of another user, and a folder of root's inside.
 fn sticky(home: &Home, name: &str, text: &str) -> PathBuf {
     let shared = home.work().join("shared");
     std::fs::create_dir_all(shared.join("mine/inner")).unwrap();
@@ -42,7 +42,7 @@ fn a_file_of_another_user_above_is_refused_by_each_command() {
             let output = home.cmd(command).cwd(&inner).run().fails();
             output.says("the file is refused").says(name).says("--allow-foreign-file");
         }
-        // Lines are shown with or without a project.
+        // `logs` prints lines with or without a project.
         home.cmd("logs --nostream").cwd(&inner).run().never_says("refused");
         assert!(home.app_processes().is_empty(), "{name}");
         home.cmd("up -d --allow-foreign-file").cwd(&inner).run().ok().says(name);
@@ -60,7 +60,7 @@ fn links_and_folders_of_another_user_count_as_the_file() {
     let inner = shared.join("mine/inner");
     symlink(own.join("compose.yaml"), shared.join("compose.yaml")).unwrap();
     give(&shared.join("compose.yaml"), OTHER);
-    // Where the kernel protects links in sticky folders, root itself finds nothing behind this one.
+    // If the kernel protects links in sticky folders, even root cannot follow this link.
     let is_protected = std::fs::read_to_string("/proc/sys/fs/protected_symlinks").is_ok_and(|set| set.trim() == "1");
     let expected = if is_protected { "neither an ecosystem file nor a compose file" } else { "refused" };
     home.cmd("up -d").cwd(&inner).run().fails().says(expected);
@@ -109,10 +109,10 @@ fn each_command_that_reads_a_file_refuses_what_others_can_change() {
         home.cmd(&command).cwd(&folder).run().fails().says("refused");
     }
     home.cmd(format!("start {file} --allow-foreign-file")).cwd(&folder).run().ok();
-    // A remembered file is read again.
+    // The remembered file is read again.
     home.cmd("restart app --env production").cwd(home.work()).run().fails().says("refused");
     home.ok("delete all");
-    // The variables of an app may be in a file of the app's own user.
+    // A file of the app's own user may contain the app's variables.
     home.write("vars", "A=1\n");
     give(&home.work().join("vars"), OTHER);
     let with = |uid: &str| format!("apps: [{{name: app, script: sleep, args: 1000, env_file: vars{uid}}}]");
@@ -122,7 +122,7 @@ fn each_command_that_reads_a_file_refuses_what_others_can_change() {
     home.ok("validate eco.yaml");
 }
 
-/// `sudo pm2 start /home/alice/ecosystem.config.js` is PM2's everyday use.
+/// `sudo pm2 start /home/alice/ecosystem.config.js` is everyday use of PM2.
 #[test]
 fn as_pm2_a_named_file_of_another_user_is_used() {
     needs_root!();
@@ -136,7 +136,8 @@ fn as_pm2_a_named_file_of_another_user_is_used() {
     home.cmd("reload ecosystem.config.js").cwd(&folder).run().ok();
     home.cmd("start").cwd(&folder).run().ok();
     home.ok("delete alice/ecosystem.config.js");
-    // A file that everybody can change is named with a warning, and never found.
+    // A named file that everybody can change is used with a warning. Without a name, it is never
+    // used.
     set_mode(&folder, 0o1777);
     home.ok("start alice/ecosystem.config.js").says("every user can change this file");
     home.cmd("start").cwd(&folder).run().fails().says("refused");
@@ -159,7 +160,7 @@ fn an_own_file_and_that_of_who_called_sudo_are_used() {
     validate(OTHER + 1).fails().says("refused");
 }
 
-/// The program where each user can execute it.
+/// Copies the program to a place from which each user can execute it.
 fn copy(home: &Home) -> PathBuf {
     let copy = home.root().join("bin/ostler-of-all");
     if !copy.exists() {
@@ -169,7 +170,7 @@ fn copy(home: &Home) -> PathBuf {
     copy
 }
 
-/// A home below the folder of a user, which has no entry in the user database.
+/// Creates a home below the folder of a user that has no entry in the user database.
 fn user_home(home: &Home, subject: Subject) -> Home {
     let mut other = Home::new(subject);
     for folder in ["work", "user"] {
@@ -187,7 +188,7 @@ fn subjects(home: &Home) -> [Subject; 2] {
     [Subject::Ostler(copy(home)), Subject::OstlerAsPm2(copy(home))]
 }
 
-/// Fails if anything below belongs to another user.
+/// Fails if any file below the folder belongs to another user.
 fn all_belong_to(folder: &Path, uid: u32) {
     let mut stack = vec![folder.to_owned()];
     while let Some(path) = stack.pop() {
@@ -220,7 +221,7 @@ fn root_uses_the_daemon_of_a_users_home() {
         assert_eq!((other.keeper_pid(), uid_of(keeper)), (keeper, OTHER));
         all_belong_to(other.dir(), OTHER);
         other.ok("kill");
-        // Without a daemon, root starts the user's.
+        // Without a daemon, root starts the user's daemon.
         other.ok("start sleep --name app -x --interpreter none -- 1000").says("running as uid 54321");
         assert_eq!((uid_of(other.keeper_pid()), uid_of(other.app("app").pid())), (OTHER, OTHER));
         all_belong_to(other.dir(), OTHER);
@@ -228,13 +229,13 @@ fn root_uses_the_daemon_of_a_users_home() {
     }
 }
 
-/// `sudo -E`, `su` without `-`, `runuser`: the variable HOME is that of another user.
+/// `sudo -E`, `su` without `-`, `runuser`: the variable HOME belongs to another user.
 #[test]
 fn a_home_that_root_makes_in_a_users_folder_is_not_left_there_silently() {
     needs_root!();
     let home = home();
     let start = "start sleep --name app -x --interpreter none -- 1000";
-    // The user's folder is a name of a user: nothing but HOME says where the home is.
+    // The folder has no entry in the user database: only HOME names the home.
     for (subject, folder, owner) in subjects(&home).into_iter().zip([".ostler", ".pm2"]).zip([OTHER, 0]).map(|((a, b), c)| (a, b, c)) {
         let mut other = user_home(&home, subject);
         let dir = other.root().join("user").join(folder);
@@ -245,7 +246,7 @@ fn a_home_that_root_makes_in_a_users_folder_is_not_left_there_silently() {
         assert_eq!(uid_of(other.app("app").pid()), owner);
         other.ok("kill");
     }
-    // The other way round: a user with root's HOME.
+    // The opposite case: a user with root's HOME.
     let other = user_home(&home, Subject::Ostler(copy(&home)));
     let roots = other.root().join("roots");
     std::fs::create_dir(&roots).unwrap();
@@ -287,7 +288,8 @@ fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
     }
 }
 
-/// OpenShift runs images as a user without an entry, whose group is root's, in folders that are the group's or everybody's.
+/// OpenShift runs images as a user without an entry, with root's group. The folders belong to the
+/// group or are writable for everybody.
 #[test]
 fn a_user_without_an_entry_has_a_home_in_a_shared_folder() {
     needs_root!();
@@ -302,7 +304,7 @@ fn a_user_without_an_entry_has_a_home_in_a_shared_folder() {
         assert!(other.cmd("jlist").uid(OTHER).run().ok().stdout.contains("\"app\""));
         assert!(shared.join(format!("uid-{OTHER}/ostler.lock")).exists());
         other.cmd("kill").uid(OTHER).run().ok();
-        // A link of somebody else's at that name leads nowhere.
+        // A link of another user with that name is not followed.
         std::fs::remove_dir_all(shared.join(format!("uid-{OTHER}"))).unwrap();
         symlink(other.work(), shared.join(format!("uid-{OTHER}"))).unwrap();
         other.cmd("start sleep --name app -- 1000").uid(OTHER).run().fails().says("belongs to uid 0");

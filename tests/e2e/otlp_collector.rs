@@ -1,4 +1,5 @@
-//! A real collector of OpenTelemetry: it takes what we push, and sends us traces in protobuf; and a push over TLS.
+//! A real OpenTelemetry collector accepts ostler's pushes and forwards traces to ostler in
+//! protobuf. A second test pushes over TLS.
 
 use std::fs::File;
 use std::net::TcpStream;
@@ -12,7 +13,7 @@ use crate::setup::home;
 use crate::traces::{failed, post};
 use crate::web::Web;
 
-/// A collector, and what it says of what came.
+/// A running collector, and its log of received data.
 struct Collector {
     _child: KilledOnDrop,
     http: u16,
@@ -20,7 +21,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// One that sends on with these options; none where it is not installed.
+    /// Starts a collector with these export options; none if it is not installed.
     fn new(home: &Home, name: &str, words: &[&str]) -> Option<Self> {
         let libraries = cache_dir().unwrap_or_default().join("python/lib");
         let folders = std::fs::read_dir(&libraries).into_iter().flatten().flatten();
@@ -70,7 +71,7 @@ fn a_collector_takes_what_we_push() {
     assert!(push["sent"].as_u64() > Some(0) && push["refused"] == json!(0), "{push}");
 }
 
-/// From JSON of a sender through the collector, in its protobuf and packed, to us.
+/// A sender's JSON passes the collector and reaches ostler as compressed protobuf.
 #[test]
 fn a_collector_sends_us_its_traces() {
     let home = home();
@@ -108,7 +109,7 @@ fn a_push_over_tls_goes_to_whom_the_roots_vouch_for() {
     home.ok(format!("start {script} --name receiver -- {port} {tls}"));
     home.ok(format!("start {} --name api -- hold", fixture()));
     home.wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    // Roots that do not know it: nothing is sent, and it is told.
+    // The root certificates do not include the server's: nothing is sent, and the error is logged.
     home.ok(format!("web enable --port {} --no-otlp --otlp-to https://localhost:{port}/", free_port()));
     home.wait_log("ostler-web-error.log", "cannot speak TLS with localhost");
     assert_eq!(home.log("receiver-out.log"), "");

@@ -1,4 +1,4 @@
-//! Calls on `rpc.sock` and what subscribers hear of them, as PM2 has it.
+//! Calls on `rpc.sock` and the resulting events for subscribers, as in PM2.
 
 use ostler_proto::pm2::amp;
 use ostler_testkit::{Home, fixture_app, kill, needs_program};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::pm2_sockets::Wire;
 use crate::setup::{home, start_fixture};
 
-/// The only value of a successful answer.
+/// Returns the only value of a successful response.
 #[track_caller]
 fn value(answer: &Value) -> &Value {
     assert_eq!(answer["args"].as_array().map(Vec::len), Some(1), "{answer}");
@@ -45,7 +45,7 @@ fn stop_watch_ends_the_watching() {
         assert_eq!(value(&rpc.call("stopWatch", args.clone())), &json!({"success": true}), "{args}");
         assert_eq!(watched(&home), expected, "{args}");
     }
-    // It is so indeed: a change after which others are restarted leaves these alone.
+    // The flags are true: a change that restarts another app leaves these apps alone.
     let others = home.write("others/other.js", "setInterval(() => {}, 1000);");
     home.cmd(format!("start {others} --name other --watch")).cwd(home.work()).run().ok();
     let log = home.dir().join("pm2.log");
@@ -100,7 +100,7 @@ fn a_client_tells_what_it_did() {
     }
 }
 
-/// PM2's clients tell of it themselves; whoever does not is not heard of twice, or at all.
+/// PM2's clients announce a restart themselves, so the daemon must not announce it as well.
 #[test]
 fn a_restart_is_told_once_by_its_client() {
     let home = home();
@@ -134,14 +134,14 @@ fn nothing_is_restarted_while_somebody_is_about_to_end_the_daemon() {
     let mut killer = Wire::connect(&home, "rpc.sock");
     let mut other = Wire::connect(&home, "rpc.sock");
     killer.ask(&json!({"type": "call", "method": "notifyKillPM2", "args": [{}]}));
-    // It has no answer: the next one is that of the next call.
+    // The call has no response: the next frame is the response to the next call.
     let pong = killer.call("ping", json!([{}]));
     assert_eq!(pong, json!({"args": [{"msg": "pong"}]}));
     let pid = home.app("app").pid();
     let refused = other.call("restartProcessId", json!([{"id": 0}]));
     assert_eq!(refused["error"], "[RestartProcessId] PM2 is being killed, stopping restart procedure...");
     assert_eq!(home.app("app").pid(), pid);
-    // In PM2 it stays so for ever.
+    // PM2 would refuse restarts permanently.
     drop(killer);
     home.wait_until("it is gone, and restarts work", || other.call("restartProcessId", json!([{"id": 0}]))["error"].is_null());
     assert_eq!(home.daemon_pid(), daemon);
@@ -223,7 +223,7 @@ fn the_sockets_are_where_the_environment_says() {
     assert_eq!(value(&connect(&calls).call("getMonitorData", json!([{}])))[0]["name"], "app");
     home.ok("restart app");
     assert_eq!(events.process_event()["process"]["name"], "app");
-    // Another daemon has them there, too, and the last one leaves nothing.
+    // The next daemon opens the sockets there, too, and the last daemon removes them.
     kill(home.daemon_pid(), Signal::KILL);
     assert_eq!(value(&connect(&calls).call("getMonitorData", json!([{}])))[0]["name"], "app");
     home.ok("kill");
@@ -231,7 +231,7 @@ fn the_sockets_are_where_the_environment_says() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }
 
-/// What npm's client sends to start an app, with these attributes.
+/// Returns the description that npm's client sends to start an app, with these attributes.
 fn app_to_prepare(home: &Home, more: &Value) -> Value {
     let script = home.write("app/index.js", "setInterval(() => {}, 1000);");
     let mut map = json!({
@@ -261,7 +261,7 @@ fn the_version_is_that_of_the_package_at_each_start() {
     home.write("package.json", r#"{"version": "2.1.0"}"#);
     let changed = rpc.call("restartProcessId", json!([{"id": 0, "env": {"current_conf": {"kill_timeout": 900}}}]));
     assert_eq!((&changed["args"][0]["pm2_env"]["version"], home.app("app").number("kill_timeout")), (&json!("2.1.0"), 900));
-    // The same by another way: the policy reads it, too.
+    // A restart by the restart policy reads the version, too.
     home.write("app/package.json", r#"{"version": "3.0.0"}"#);
     kill(home.app("app").pid(), Signal::KILL);
     home.wait_app("app", "the version of the restart", |item| item.text("version") == "3.0.0");
@@ -289,7 +289,7 @@ fn a_restart_with_attributes_keeps_the_rest() {
     assert_eq!(restarted(json!({"current_conf": {"node_args": ["--trace-warnings"]}}))["node_args"], json!(["--trace-warnings"]));
     let env = restarted(json!({"current_conf": {"max_memory_restart": "null", "kill_timeout": "null", "autorestart": "null"}}));
     assert!(["max_memory_restart", "kill_timeout", "autorestart"].iter().all(|key| env.get(key).is_none()), "{env}");
-    // Variables of a file take the place of the caller's.
+    // A file's variables replace the caller's variables.
     let env = restarted(json!({"SHELL_ONLY": "x", "current_conf": {"env": {"OWN": "1"}}}));
     assert!(env["env"].get("SHELL_ONLY").is_none() && env["env"]["OWN"] == "1", "{env}");
     assert_eq!(restarted(json!({"SHELL_ONLY": "x", "current_conf": {}}))["env"]["SHELL_ONLY"], "x");

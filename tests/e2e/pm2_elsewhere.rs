@@ -1,4 +1,5 @@
-//! Commands and options of PM2 in whose place something else is here: one line says what, nothing is started, nothing leaves the machine.
+//! Commands and options of PM2 that ostler replaces by something else. One line names the
+//! replacement. Nothing starts, and no data leaves the machine.
 
 use ostler_testkit::{Home, Subject, fixture, needs_program};
 
@@ -7,7 +8,7 @@ use crate::setup::{home, home_as_pm2};
 #[test]
 fn one_line_says_what_is_here() {
     const SERVICE: &str = "has no monitoring service; its own dashboard shows";
-    // As `ostler` these open the dashboard, which is off here.
+    // Called as `ostler`, these commands open the dashboard, which is off here.
     const DASHBOARD: &str = " web enable`";
     const PROFILE: &str = "`ostler profile <app>` profiles an app";
     const IMAGES: &str = "`ostler runtime <app or file>` is the command of a container";
@@ -47,7 +48,7 @@ fn one_line_says_what_is_here() {
     }
 }
 
-/// A PM2 of npm that runs an app which is saved; none if there is no PM2.
+/// Starts npm's PM2 with a saved app; none if PM2 is not installed.
 fn npms_own() -> Option<Home> {
     let old = Home::new(Subject::pm2()?);
     old.ok(format!("start {} --interpreter none --name app -- hold", fixture()));
@@ -55,7 +56,7 @@ fn npms_own() -> Option<Home> {
     Some(old)
 }
 
-/// Homes of ostler, under both names, whose folder is that of this PM2.
+/// Returns homes of ostler, under both names, that use the folder of this PM2.
 fn in_the_home_of(old: &Home) -> [Home; 2] {
     [home(), home_as_pm2()].map(|mut own| {
         own.set_dir(old.dir());
@@ -112,7 +113,7 @@ fn beside_pm2s_own_daemon_nothing_starts_and_nothing_is_overwritten() {
     assert_eq!(std::fs::read_to_string(old.dir().join("dump.pm2")).unwrap(), saved);
 }
 
-/// Also while a migration is under way, and both have apps.
+/// The protection also holds during a migration, while both have apps.
 #[test]
 fn the_list_of_a_pm2_that_still_runs_is_not_replaced_by_a_save() {
     needs_program!("node");
@@ -136,7 +137,7 @@ fn what_pm2_left_behind_is_no_daemon() {
     needs_program!("node");
     let Some(old) = npms_own() else { return };
     old.ok("kill");
-    // Its number belongs to another process by now; its socket is a file that nobody serves.
+    // By now the pid belongs to another process, and no process serves the socket file.
     std::fs::write(old.dir().join("pm2.pid"), std::process::id().to_string()).unwrap();
     drop(std::os::unix::net::UnixListener::bind(old.dir().join("rpc.sock")).unwrap());
     for own in in_the_home_of(&old) {

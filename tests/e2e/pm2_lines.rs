@@ -1,4 +1,4 @@
-//! Lines of logs on PM2's bus: each once, in order, while somebody is connected, and only then.
+//! Log lines on PM2's bus: each line once, in order, and only while a client is connected.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -18,13 +18,13 @@ struct Bus {
     decoder: Decoder,
     /// Lines by topic and app.
     lines: BTreeMap<(String, String), Vec<String>>,
-    /// What came with the last line.
+    /// Payload of the last line.
     last: Value,
     /// Number of connections so far.
     connections: u32,
 }
 
-/// Time between two attempts of npm's client to connect again.
+/// Pause between two connection attempts of npm's client.
 const RETRY: Duration = Duration::from_millis(100);
 
 impl Bus {
@@ -40,7 +40,8 @@ impl Bus {
         Ok(stream)
     }
 
-    /// Takes what is there, and connects again where the other end has closed, as npm's client does: what is no whole frame is forgotten.
+    /// Reads the available data. If the other end has closed, reconnects as npm's client does, and
+    /// discards an incomplete frame.
     fn take_or_return(&mut self, home: &Home) {
         if self.take() {
             return;
@@ -53,13 +54,14 @@ impl Bus {
         self.connections += 1;
     }
 
-    /// Reads, over as many connections as it takes, until this app's last line.
+    /// Reads until this app's last line, over as many connections as needed.
     #[track_caller]
     fn read_to_end(&mut self, home: &Home, app: &str) {
         self.read_until(home, app, has_ended);
     }
 
-    /// Reads, over as many connections as it takes, until this holds of the app's lines. A machine may be as slow as it is, as long as more of them come.
+    /// Reads until the condition holds for the app's lines, over as many connections as needed. A
+    /// slow machine is fine as long as more lines arrive.
     #[track_caller]
     fn read_until(&mut self, home: &Home, app: &str, holds: impl Fn(&[String]) -> bool) {
         let (mut heard, mut since) = (0, Instant::now());
@@ -73,7 +75,7 @@ impl Bus {
         }
     }
 
-    /// Takes what is there. False: the other end has closed.
+    /// Reads the available data. Returns false if the other end has closed.
     fn take(&mut self) -> bool {
         let mut buffer = vec![0; 1 << 16];
         match self.stream.read(&mut buffer) {
@@ -112,8 +114,8 @@ impl Bus {
         });
     }
 
-    /// Takes lines until the condition holds. Without a pause: [`Bus::take`] itself waits for the next bytes. A machine may be as slow as it is, as long
-    /// as more lines come.
+    /// Reads lines until the condition holds. It does not pause: [`Bus::take`] itself waits for the
+    /// next bytes. A slow machine is fine as long as more lines arrive.
     #[track_caller]
     fn take_until(&mut self, home: &Home, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let (mut heard, mut since) = (0, Instant::now());
@@ -129,13 +131,13 @@ impl Bus {
         }
     }
 
-    /// Number of lines of all apps.
+    /// Returns the number of lines of all apps.
     fn count(&self) -> usize {
         self.lines.values().map(Vec::len).sum()
     }
 }
 
-/// True if the last line is the last one of the fixture's `count`.
+/// Returns true if the last line is the last line of the fixture's `count`.
 fn has_ended(lines: &[String]) -> bool {
     lines.last().is_some_and(|line| line.ends_with("end"))
 }
@@ -144,7 +146,7 @@ fn readers(home: &Home) -> usize {
     home.processes().iter().filter(|process| process.cmdline.starts_with("ostler: log reader")).count()
 }
 
-/// Numbers of the lines `line <n>`.
+/// Returns the numbers of the lines `line <n>`.
 fn numbers(lines: &[String]) -> Vec<u32> {
     lines.iter().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
 }
@@ -181,7 +183,7 @@ fn each_line_comes_once_over_rotation_restart_and_new_apps() {
     speak(100, &mut said);
     home.ok("reloadLogs");
     speak(100, &mut said);
-    // What nobody has read yet is thrown away by it.
+    // `flush` would discard lines that are not read yet, so all must arrive first.
     bus.wait_for(&home, "log:err", "say", "line 299");
     second.wait_for(&home, "log:err", "say", "line 299");
     home.ok("flush say");
@@ -229,7 +231,7 @@ fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever_and_no_line_is_lost(
     assert!(memory < 40 << 20, "{memory} bytes");
 }
 
-/// Each number from 1 to this came once, in order.
+/// Checks that each number from 1 to this arrived once, in order.
 #[track_caller]
 fn each_once(bus: &Bus, app: &str, upto: u32) {
     let heard = numbers(bus.of("log:out", app));
@@ -242,7 +244,7 @@ fn each_once(bus: &Bus, app: &str, upto: u32) {
     );
 }
 
-/// Kills again and again while an app counts to this and a subscriber listens.
+/// Kills repeatedly while an app counts up to this number and a subscriber reads.
 #[track_caller]
 fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str, mut kill: impl FnMut(&Home)) {
     let home = home();
@@ -252,7 +254,7 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
     home.ok("restart c");
     let mut dice = Dice(u64::from(std::process::id()) | 1);
     for round in 1..=rounds {
-        // At any moment between lines that were heard.
+        // At a random position among the received lines.
         let heard = upto as usize * round / (rounds + 2) + dice.below(1000) as usize;
         while bus.of("log:out", "c").len() < heard && !has_ended(bus.of("log:out", "c")) {
             bus.take_or_return(&home);
@@ -311,7 +313,8 @@ fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
         }
         bus.read_until(&home, "c", |lines| lines.len() > upto as usize);
         if rounds > 0 {
-            // A file whose rotation the kill broke off may get its name after newer lines were read: then its lines come later, each once.
+            // A kill during a rotation may delay the rename until newer lines were read. The file's
+            // lines then arrive later, each once.
             bus.lines.values_mut().for_each(|lines| lines.sort());
         }
         each_once(&bus, "c", upto);
@@ -342,7 +345,7 @@ fn each_line_comes_once_over_reloads() {
     home.ok("stop all");
     for app in ["fork", "cluster"] {
         let file = home.log(&format!("{app}-out.log"));
-        // An app that is killed may leave a line without its end, which comes when it is due.
+        // A killed app may leave an incomplete line, which arrives at its place.
         let lines: Vec<&str> = file.lines().collect();
         bus.take_until(&home, "all of it was heard", |bus| bus.of("log:out", app).len() >= lines.len());
         let wrong = bus.of("log:out", app).iter().zip(&lines).find(|(heard, line)| heard != line);
@@ -401,7 +404,7 @@ fn a_link_of_an_apps_user_leads_no_further_than_that_user_gets() {
     std::os::unix::fs::symlink(&secret, &out).unwrap();
     let mut append = std::fs::OpenOptions::new().append(true).open(&secret).unwrap();
     std::io::Write::write_all(&mut append, b"more of it\n").unwrap();
-    // Something that is heard for sure, later.
+    // A later line that certainly arrives.
     start_fixture(&home, "other", "", "count 3 1");
     bus.wait_for(&home, "log:out", "other", "end");
     assert!(bus.lines.values().flatten().all(|line| !line.contains("root's own") && !line.contains("more of it")), "{:?}", bus.lines);
@@ -410,7 +413,7 @@ fn a_link_of_an_apps_user_leads_no_further_than_that_user_gets() {
 /// Writes thirty lines, then stays.
 const SAYS_30: &str = "i=0; while [ $i -lt 30 ]; do echo \"new $i\"; i=$((i+1)); done; exec sleep 1000\n";
 
-/// Asserts that subscribers of this app got its thirty lines so many times, and nothing else.
+/// Checks that subscribers received this app's thirty lines this many times, and no other lines.
 #[track_caller]
 fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
     bus.read_until(home, app, |lines| lines.iter().filter(|line| *line == "new 29").count() >= times);
@@ -418,7 +421,7 @@ fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
     assert!(bus.of("log:out", app) == expected, "{app}: {:?}", bus.of("log:out", app).iter().take(40).collect::<Vec<_>>());
 }
 
-/// Lines that a file had before an app began to write to it are no events, wherever the file is.
+/// Lines that a file had before an app began to write to it are not events, wherever the file is.
 #[test]
 fn old_lines_of_a_file_that_is_met_later_do_not_come() {
     let home = home();
@@ -444,14 +447,14 @@ fn old_lines_of_a_file_that_is_met_later_do_not_come() {
     home.ok("delete app far");
     home.ok(format!("start {script} --name app"));
     got_only_new(&home, &mut bus, "app", 3);
-    // In a file under another name, and of an instance that comes later.
+    // A file of a renamed app, and a file of an instance that is added later.
     home.ok(format!("start {script} --name renamed"));
     home.ok(format!("start {script} --name pair -i 1"));
     home.ok("scale pair 2");
     got_only_new(&home, &mut bus, "renamed", 1);
     bus.read_until(&home, "pair", |lines| lines.iter().filter(|line| *line == "new 29").count() >= 2);
     assert!(bus.of("log:out", "pair").iter().all(|line| line.starts_with("new ")), "{:?}", bus.of("log:out", "pair"));
-    // What passes through the daemon.
+    // Lines that pass through the daemon.
     home.ok(format!("start {script} --name dated --output {dated} --log-date-format YYYY"));
     bus.read_until(&home, "dated", |lines| lines.iter().any(|line| line.ends_with("new 29")));
     assert_eq!(bus.of("log:out", "dated").len(), 30);

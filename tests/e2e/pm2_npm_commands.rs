@@ -1,4 +1,5 @@
-//! Commands of npm's own PM2 on our daemon: those that follow, speak to an app, and would replace the daemon.
+//! Commands of npm's own PM2 on ostler's daemon: commands that follow logs, commands that send to
+//! an app, and commands that would replace the daemon.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -9,7 +10,7 @@ use crate::foreground::Foreground;
 use crate::pm2_sockets::{npms, run};
 use crate::setup::{home, start_fixture};
 
-/// An app that says what it hears.
+/// An app that prints each message that it receives.
 const PARROT: &str = "
 console.log('begun');
 console.error('an error');
@@ -41,12 +42,12 @@ fn logs_send_and_signals() {
     let home = home();
     parrot(&home);
     let follower = Foreground::open(npms(&pm2, &home, "logs app"));
-    // Which of the two files comes first is its own affair.
+    // npm's client decides which of the two files comes first.
     let mut past = Vec::new();
     while !(past.iter().any(|line: &String| line.contains("| an error")) && past.iter().any(|line| line.contains("| begun"))) {
         past.extend(follower.until("0|app"));
     }
-    // It has read the past; whether it follows already is not to be seen.
+    // The client has printed the past lines, but the test cannot know whether it follows already.
     home.wait_until("it follows", || {
         home.ok("sendSignal SIGUSR2 app");
         follower.lines.try_iter().any(|line| line.contains("0|app") && line.ends_with("a signal"))
@@ -108,7 +109,7 @@ fn files_lists_and_dumps() {
     };
     assert_eq!(seen(&home), ["own fork_mode ", "api cluster_mode dev", "api cluster_mode dev", "worker fork_mode "]);
     let pids: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
-    // What runs is restarted with the other profile.
+    // A second start restarts the running apps with the other profile.
     run(&pm2, &home, "start ecosystem.config.js --env production");
     assert_eq!(seen(&home), ["own fork_mode ", "api cluster_mode prod", "api cluster_mode prod", "worker fork_mode prod"]);
     let after: Vec<i32> = home.jlist().iter().map(|item| item.pid()).collect();
@@ -124,7 +125,7 @@ fn files_lists_and_dumps() {
     assert_eq!(home.daemon_pid(), daemon);
 }
 
-/// It would end us with all apps, and start npm's daemon.
+/// The update would kill ostler with all apps, and start npm's daemon.
 #[test]
 fn an_update_by_npms_command_line_changes_nothing() {
     needs_program!("node");
@@ -141,14 +142,15 @@ fn an_update_by_npms_command_line_changes_nothing() {
         assert!(!out.status.success() && said.contains("`ostler update` does, and restarts no app"), "{version}: {said}");
         assert!(!said.contains("TypeError") && !said.contains("Spawning PM2 daemon"), "{version}: {said}");
         assert_eq!((home.keeper_pid(), home.daemon_pid(), home.app("app").pid(), home.app("app").restarts()), (keeper, daemon, pid, 0));
-        // Restarts work, and the end is one.
+        // Restarts work, and `kill` stops everything.
         run(&pm2, &home, "restart app");
         run(&pm2, &home, "kill");
         home.wait_until("all is over", || home.processes().is_empty());
     }
 }
 
-/// Programs parse what npm's command line prints: neither a banner nor a hint about versions is in it.
+/// Programs parse the output of npm's command line, so it must not contain a banner or a hint about
+/// versions.
 #[test]
 fn json_of_npms_command_line_is_json_alone() {
     needs_program!("node");
@@ -168,7 +170,7 @@ fn json_of_npms_command_line_is_json_alone() {
     }
 }
 
-/// A setting that names a version is obeyed, whoever asks.
+/// A setting that names a version applies to every client.
 #[test]
 fn a_version_that_was_set_is_answered_to_everybody() {
     needs_program!("node");
@@ -191,7 +193,7 @@ fn a_home_has_all_that_npms_client_looks_for() {
         assert!(own.dir().join(&name).exists(), "{name:?} is missing");
     }
     assert_eq!(std::fs::read_to_string(own.dir().join("module_conf.json")).unwrap().trim(), "{}");
-    // They come back with the home.
+    // The files are created again together with the sockets.
     std::fs::remove_file(own.dir().join("touch")).unwrap();
     std::fs::remove_file(own.dir().join("rpc.sock")).unwrap();
     own.wait_until("the files are there again", || own.dir().join("rpc.sock").exists() && own.dir().join("touch").exists());

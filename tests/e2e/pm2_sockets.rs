@@ -1,4 +1,5 @@
-//! PM2's sockets: what npm's own PM2 does with them, unmodified, and what whoever speaks their protocol gets, whatever is sent.
+//! PM2's sockets, used by npm's own unmodified PM2, and by clients that speak the protocol
+//! correctly or send garbage.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -36,7 +37,7 @@ impl Wire {
         self.stream.write_all(frame).unwrap();
     }
 
-    /// The next event, which has to be a `process:event`; others are passed over.
+    /// Returns the next `process:event`, and skips other events.
     #[track_caller]
     pub fn process_event(&mut self) -> Value {
         loop {
@@ -47,7 +48,7 @@ impl Wire {
         }
     }
 
-    /// The next event: topic and payload.
+    /// Returns the next event: topic and payload.
     #[track_caller]
     pub fn event(&mut self) -> (String, Value) {
         let [topic, payload] = <[Vec<u8>; 2]>::try_from(self.next().expect("it is connected")).unwrap();
@@ -55,7 +56,7 @@ impl Wire {
         (topic.trim_start_matches("s:").to_owned(), serde_json::from_slice(payload.strip_prefix(b"j:").unwrap()).unwrap())
     }
 
-    /// The next frame; none when the other end has closed.
+    /// Returns the next frame, or none if the other end has closed.
     #[track_caller]
     pub fn next(&mut self) -> Option<Vec<Vec<u8>>> {
         let mut buffer = [0; 4096];
@@ -102,7 +103,7 @@ macro_rules! needs_npms_pm2 {
     };
 }
 
-/// A command of npm's PM2 in this home.
+/// Returns a command of npm's PM2 in this home.
 pub fn npms(pm2: &Path, home: &Home, args: &str) -> Command {
     let mut command = Command::new(pm2);
     command.args(args.split(' ')).current_dir(home.work()).env("PM2_HOME", home.dir()).env("NO_COLOR", "1").env(MARKER, home.root());
@@ -110,7 +111,7 @@ pub fn npms(pm2: &Path, home: &Home, args: &str) -> Command {
     command
 }
 
-/// A run of npm's PM2 in this home; it would start a daemon of its own where ours cannot be reached.
+/// Runs npm's PM2 in this home. PM2 would start a daemon of its own if ostler's were unreachable.
 #[track_caller]
 pub fn run(pm2: &Path, home: &Home, args: &str) -> String {
     let out = npms(pm2, home, args).output().unwrap();
@@ -183,14 +184,14 @@ fn watching_is_switched_without_a_restart() {
     assert_eq!(rpc.call("startWatch", json!(["restartProcessId", {"id": 9}]))["error"], "process id doesnt exists");
     assert!(rpc.call("toggleWatch", json!(["restartProcessId"]))["error"].is_string());
     assert_eq!(pids(&home), before, "nothing was restarted");
-    // It is watched indeed, and what is switched off is not.
+    // Watching really works, and stops when it is switched off.
     home.write("more.js", "");
     home.wait_until("a change restarts it", || pids(&home).iter().all(|pid| *pid > 0 && !before.contains(pid)));
     run(&pm2, &home, "restart app --watch");
     assert_eq!(watched(&home), [false, false], "npm's restart --watch is a switch");
 }
 
-/// What a program of `require('pm2')` prints.
+/// Returns the output of a program that uses `require('pm2')`.
 #[track_caller]
 fn library(pm2: &Path, home: &Home, code: &str) -> String {
     let package = pm2.canonicalize().unwrap().ancestors().skip(1).find(|folder| folder.ends_with("pm2")).unwrap().to_owned();
@@ -248,7 +249,7 @@ fn npms_library_works_on_our_daemon() {
             "failed process or namespace not found"
         ]
     );
-    // What an app sends comes when it does.
+    // Messages of the app itself may arrive at any time.
     let (own, processes): (Vec<&str>, Vec<&str>) = events.iter().partition(|event| event.starts_with("my:topic"));
     assert_eq!(own[0], "my:topic {\"a\":1} lib");
     let words: Vec<&str> =
@@ -341,7 +342,7 @@ fn answers_and_errors_in_pm2s_words() {
     let stopped = wire.call("stopProcessId", json!(["0"]));
     assert_eq!((&stopped["args"][0]["pid"], &stopped["args"][0]["pm2_env"]["status"]), (&json!(0), &json!("stopped")));
     assert_eq!(wire.call("startProcessId", json!([0]))["args"][0]["process"]["pid"], home.app("app").pid());
-    // Many at once, answered by their numbers.
+    // Many calls at once, with responses matched by number.
     let asked: Vec<String> = (0..100).map(|_| wire.ask(&json!({"method": "getMonitorData", "args": [{}]}))).collect();
     let mut answered: Vec<Vec<u8>> = asked.iter().map(|_| wire.next().unwrap().pop().unwrap()).collect();
     answered.sort();
@@ -372,12 +373,12 @@ fn what_makes_no_sense_ends_that_connection_only() {
         wire.is_closed();
         assert_eq!(other.call("ping", json!([{}])), json!({"args": [{"msg": "pong"}]}));
     }
-    // What a subscriber sends means nothing.
+    // Data that a subscriber sends is ignored.
     let mut events = Wire::connect(&home, "pub.sock");
     events.send(b"\x10 whatever");
     home.ok("restart app");
     assert_eq!(events.next().unwrap().len(), 2);
-    // Split at every byte.
+    // The frame is sent byte by byte.
     let mut slow = Wire::connect(&home, "rpc.sock");
     for byte in frame(b"j:{\"method\":\"ping\",\"args\":[]}", b"j:77") {
         slow.send(&[byte]);
@@ -387,7 +388,7 @@ fn what_makes_no_sense_ends_that_connection_only() {
     assert!(home.app("app").pid() != pid);
 }
 
-/// Clients that go away in any state; what they asked for as a whole is done.
+/// Clients disconnect in any state. The daemon still executes complete calls.
 #[track_caller]
 fn vanish(home: &Home) {
     let first = home.app("app").pid();
@@ -415,7 +416,7 @@ fn clients_that_vanish_leave_nothing_behind() {
     start_fixture(&home, "app", "", "hold");
     let daemon = home.daemon_pid();
     let descriptors = || std::fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().count();
-    // What the first use opens for good is open after this.
+    // Descriptors that stay open after the first use are opened here.
     vanish(&home);
     let before = descriptors();
     (0..3).for_each(|_| vanish(&home));
@@ -423,11 +424,13 @@ fn clients_that_vanish_leave_nothing_behind() {
     assert_eq!(home.daemon_pid(), daemon);
 }
 
-/// Whoever is connected is cut off, and can call again at once: nobody is refused meanwhile.
+/// Checks that a kill closes existing connections, and that clients can call again immediately. No
+/// connection is refused in between.
 #[track_caller]
 fn is_survived(home: &Home, kill: impl FnOnce(&Home)) {
     let mut wire = Wire::connect(home, "rpc.sock");
-    // Whose connection was not yet accepted is answered by the next daemon.
+    // Without this call, the connection might not be accepted yet, and the next daemon would answer
+    // it.
     wire.call("ping", json!([{}]));
     let daemon = home.daemon_pid();
     kill(home);
@@ -461,14 +464,15 @@ fn the_sockets_outlive_daemon_and_keeper() {
     is_survived(&home, Home::kill_both);
 }
 
-/// What a user gets who calls: the answer, nothing because the connection is closed, or the refusal of the file system.
+/// Calls as this user. Returns true for a response, false if the connection closes, or the file
+/// system's error.
 fn called_as(home: &Home, uid: u32) -> Result<bool, std::io::ErrorKind> {
     let path = home.dir().join("rpc.sock");
     let called = std::thread::spawn(move || {
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(uid)).unwrap();
         let mut stream = UnixStream::connect(path).map_err(|error| error.kind())?;
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        // Who is turned away may find the connection closed already.
+        // A rejected client may find the connection already closed.
         let _ = stream.write_all(&amp::encode(&[br#"j:{"type":"call","method":"ping","args":[{}]}"#, b"i:1"]));
         let mut answer = [0; 4096];
         Ok(stream.read(&mut answer).unwrap_or(0) > 0)
@@ -484,7 +488,7 @@ fn another_user_is_turned_away() {
     start_fixture(&home, "app", "", "hold");
     assert_eq!(called_as(&home, 0), Ok(true));
     assert_eq!(called_as(&home, STRANGER), Err(std::io::ErrorKind::PermissionDenied));
-    // Also where the files would let everybody in.
+    // The peer check also holds if file modes would let every user in.
     let open = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     open(home.root(), 0o755);
     open(home.dir(), 0o755);
@@ -511,7 +515,8 @@ fn others_are_let_in_where_the_sockets_are_given_to_them() {
     let mut events = Wire::of(connect_as(&home, "pub.sock", NOBODY).unwrap());
     home.ok("restart app");
     assert_eq!(events.process_event()["process"]["name"], "app");
-    // The way to them is all that is open, also after other commands and daemons.
+    // Only the path to the sockets is open to that user, also after other commands and a new
+    // daemon.
     kill(home.daemon_pid(), Signal::KILL);
     home.ok("list");
     assert_eq!(std::fs::metadata(home.dir()).unwrap().permissions().mode() & 0o777, 0o710);
@@ -519,7 +524,7 @@ fn others_are_let_in_where_the_sockets_are_given_to_them() {
     assert_eq!(connect_as(&home, "ostler.sock", NOBODY).map(drop), Err(std::io::ErrorKind::PermissionDenied));
 }
 
-/// A connection of this user, of the group with the same number and no other.
+/// Connects as this user, with only the group of the same number.
 fn connect_as(home: &Home, name: &str, uid: u32) -> Result<UnixStream, std::io::ErrorKind> {
     let path = home.dir().join(name);
     let connected = std::thread::spawn(move || {
@@ -545,7 +550,7 @@ fn a_subscriber_that_does_not_read_is_dropped_and_costs_little() {
     );
     home.ok(format!("start {flood} --name flood"));
     home.wait_until("it is dropped", || home.daemon_log().contains("does not read the events of pub.sock"));
-    // What had been sent to it by then, and the end.
+    // Reads the data that was sent before the drop, until the connection closes.
     while deaf.next().is_some() {}
     assert_eq!(home.app("flood").status(), "online");
 }

@@ -1,4 +1,5 @@
-//! Commands as process 1 of a container: they obey signals, for which the kernel has no default action there.
+//! Commands as process 1 of a container: they react to signals, although the kernel has no default
+//! action for process 1.
 
 use std::process::{Child, Command, Stdio};
 
@@ -10,7 +11,7 @@ use crate::setup::{home, home_as_pm2};
 /// Options by which `unshare` makes its child process 1 of a pid namespace.
 const NAMESPACE: [&str; 4] = ["--pid", "--fork", "--kill-child", "--mount-proc"];
 
-/// A command that is process 1.
+/// A command that runs as process 1.
 struct Init {
     unshare: Child,
     /// Pid of process 1, seen from outside.
@@ -33,12 +34,12 @@ impl Init {
             first = table.iter().find(|p| p.ppid == parent && !p.cmdline.starts_with("unshare")).map_or(0, |p| p.pid);
             first > 0
         });
-        // Before that the kernel drops a signal: process 1 has no default actions.
+        // The kernel drops signals before that: process 1 has no default actions.
         home.wait_until("process 1 receives signals", || reads_signals(first));
         Self { unshare, first }
     }
 
-    /// Sends a signal; the exit code.
+    /// Sends a signal, and returns the exit code.
     #[track_caller]
     fn ends_by(mut self, home: &Home, signal: Signal, what: &str) -> Option<i32> {
         kill(self.first, signal);
@@ -47,7 +48,7 @@ impl Init {
     }
 }
 
-/// True if a process reads signals from a descriptor.
+/// Returns true if a process reads signals from a descriptor.
 fn reads_signals(pid: i32) -> bool {
     let links = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     links.filter_map(|link| std::fs::read_link(link.path()).ok()).any(|target| target.to_string_lossy().contains("[signalfd]"))
@@ -84,7 +85,7 @@ fn long_commands_obey_signals() {
         let init = Init::start(&home, &command.replace("SCRIPT", &script));
         home.wait_until(&format!("{command} shows something"), || shown(&home).contains(sign));
         assert_eq!(init.ends_by(&home, signal, command), Some(code), "{command}: {}", shown(&home));
-        // A daemon of another container is no business of this one.
+        // The command must leave a daemon outside its container alone.
         assert_eq!(home.app("app").status(), "online", "{command}");
     }
 }

@@ -1,11 +1,11 @@
-//! `profile`: files that V8's own tools read, of Node apps that go on.
+//! `profile`: files that V8's own tools can read, from Node apps that keep running.
 
 use ostler_testkit::{fixture, needs_program};
 use serde_json::Value;
 
 use crate::setup::home;
 
-/// Works, and allocates.
+/// Computes and allocates.
 const APP: &str = "\
 let kept;
 function busyWork() { let all = []; for (let i = 0; i < 1e5; i++) all.push({ i }); kept = all; }
@@ -54,7 +54,8 @@ fn one_at_a_time_and_none_of_the_dead() {
     let app = home.write("app.js", APP);
     home.ok(format!("start {app} --name api"));
     std::thread::scope(|scope| {
-        // The order of the two is the machine's: a short one that came first refuses the long one, which then is tried again.
+        // The two may start in either order. If the short profile is first, the long one is refused
+        // and tried again.
         let first = scope.spawn(|| {
             loop {
                 let output = home.run("profile api --for 1h");

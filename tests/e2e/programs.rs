@@ -72,7 +72,7 @@ fn shell() {
 
 #[test]
 fn a_script_without_extension_runs_by_its_first_line() {
-    // PM2 differs: it hands such a file to node.
+    // PM2 differs: it passes such a file to node.
     let home = home();
     let script = home.write("tool", "#!/bin/sh\necho my shell is $0\nexec sleep 1000\n");
     home.ok(format!("start {script} --name tool"));

@@ -1,4 +1,4 @@
-//! Promise 1, the whole: daemon and keeper are killed together, at any instant.
+//! Promise 1 in full: daemon and keeper are killed together, at any instant.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,13 +10,13 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::numbers_are_whole;
 use crate::setup::{Dice, ecosystem, home, start_fixture};
 
-/// SIGKILL to both within some milliseconds, in any order: the second dies in any moment of what the first one's death begins. Then there are
-/// two again.
+/// Sends SIGKILL to both within some milliseconds, in random order. The second process dies at any
+/// moment of the recovery from the first death. Waits until both are replaced.
 #[track_caller]
 fn kill_both_at_random(home: &Home, dice: &mut Dice) {
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
     let (first, second) = if dice.below(2) == 0 { (keeper, daemon) } else { (daemon, keeper) };
-    // Mostly at once.
+    // Mostly without a pause.
     let between = Duration::from_micros(dice.below(2) * dice.below(3000));
     kill(first, Signal::KILL);
     let until = Instant::now() + between;
@@ -45,7 +45,8 @@ fn dice() -> Dice {
     Dice(seed)
 }
 
-/// A clustered Node server that also speaks another protocol over upgraded connections: what it hears it says again.
+/// A clustered Node server that also speaks another protocol over upgraded connections: it echoes
+/// all data.
 fn echo_server(home: &Home, port: u16) -> String {
     home.write(
         "server.js",
@@ -82,7 +83,8 @@ fn echoes(stream: &mut TcpStream, text: &str) {
     assert_eq!(back, text.as_bytes());
 }
 
-/// Scheduling policy of a process: field 41 of its `stat`, and the name before it may have spaces.
+/// Returns the scheduling policy of a process: field 41 of its `stat`. The name before it may have
+/// spaces.
 #[track_caller]
 fn policy(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -124,8 +126,8 @@ fn cluster_workers_go_on_and_no_request_fails() {
         home.wait_until("requests are answered", || load.good() > good + 50);
         sockets.iter_mut().for_each(|socket| echoes(socket, &format!("round {round}")));
     }
-    // A connection between its `accept` and the worker is in the daemon alone, one at a time and for some microseconds: of ten kills hardly one hits
-    // that, on a busy machine perhaps two.
+    // For some microseconds between `accept` and the worker, only the daemon holds a connection,
+    // one at a time. Of ten kills hardly one hits that, on a busy machine perhaps two.
     let report = load.stop();
     report.assert_at_most(2);
     assert_eq!(report.closed_idle, 0, "kept connections stay");
@@ -135,7 +137,7 @@ fn cluster_workers_go_on_and_no_request_fails() {
             assert_eq!(after.env(key), before.env(key), "{key}");
         }
     }
-    // And it is supervised as before.
+    // The app is supervised as before.
     let load = Load::mixed(port, 4);
     home.ok("reload c");
     load.stop().assert_whole();
@@ -198,7 +200,7 @@ fn what_ended_meanwhile_is_counted_once() {
     home.wait_file("starts", "\n");
     for round in 2..8 {
         let (pid, keeper, daemon) = (home.app("app").pid(), home.keeper_pid(), home.daemon_pid());
-        // Nobody sees how it ends.
+        // No process can read the exit status.
         [keeper, daemon].iter().for_each(|pid| kill(*pid, Signal::STOP));
         kill(pid, Signal::KILL);
         home.kill_both();
@@ -231,7 +233,7 @@ fn an_anchor_that_is_killed_first_has_a_successor() {
         assert_eq!(home.pids(), before);
         assert!(get(port, "/").is_ok());
     }
-    // One at a time: whoever is killed comes back with all that it held.
+    // One at a time: each killed process is replaced, and its successor gets all that it held.
     for _ in 0..3 {
         for pid in [home.keeper_pid(), home.daemon_pid(), home.anchor_pid()] {
             kill(pid, Signal::KILL);
@@ -243,7 +245,7 @@ fn an_anchor_that_is_killed_first_has_a_successor() {
     assert_eq!(home.processes(), []);
 }
 
-/// The moment in which there are two again is as good as any other.
+/// The moment when both are replaced is as good for a kill as any other.
 #[test]
 fn again_before_anything_has_settled() {
     needs_program!("node");
@@ -278,7 +280,7 @@ fn the_next_command_waits_and_has_everything() {
     let pid = home.app("app").pid();
     for round in 0..10 {
         home.kill_both();
-        // No wait for anything: the command itself is what has to work.
+        // No wait here: the command itself must work.
         match round % 3 {
             0 => assert!(home.ok("list").stdout.contains(&pid.to_string())),
             1 => assert_eq!(home.app("app").pid(), pid),

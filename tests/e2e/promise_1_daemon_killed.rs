@@ -1,5 +1,5 @@
-//! Promise 1: SIGKILL of the daemon at any instant. No app restarts, no connection is refused, no log line is lost; the next daemon
-//! knows every app by its same pid.
+//! Promise 1: SIGKILL of the daemon at any instant. No app restarts, no connection is refused, no
+//! log line is lost. The next daemon knows every app by its same pid.
 
 use ostler_testkit::{Home, Load, free_port, get, kill};
 use rustix::process::Signal;
@@ -18,7 +18,7 @@ pub fn kill_daemon(home: &Home) {
     });
 }
 
-/// The log of a `count` app is whole, in order and without doubles.
+/// Checks that the log of a `count` app is complete, in order and without duplicates.
 #[track_caller]
 pub fn numbers_are_whole(text: &str, n: u32) {
     let numbers: Vec<u32> = text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();

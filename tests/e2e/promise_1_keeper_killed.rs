@@ -22,7 +22,7 @@ fn a_killed_keeper_changes_nothing_for_the_apps() {
     home.wait_until("the server answers", || get(port, "/").is_ok());
     let before = home.jlist();
     let load = Load::mixed(port, 2);
-    // The next keeper is killed in the moment in which there is another daemon.
+    // Each keeper is killed as soon as another daemon exists.
     for _ in 0..10 {
         kill_keeper(&home);
         kill_daemon(&home);

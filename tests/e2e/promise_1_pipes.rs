@@ -1,4 +1,5 @@
-//! Promise 1 for apps with piped logs: they outlive daemon, keeper and standby together, and no line is lost.
+//! Promise 1 for apps with piped logs: they outlive daemon, keeper and standby together, and no
+//! line is lost.
 
 use ostler_testkit::{Home, fixture, needs_program, needs_root};
 use serde_json::{Value, json};
@@ -52,7 +53,8 @@ fn all_three_killed_and_no_line_is_lost() {
     numbers_are_whole(&messages(&kill_until_the_end(&home, &app, "out")), 20_000);
 }
 
-/// Writes numbered lines through shell redirection, so that standard error is the stream that carries them.
+/// Writes numbered lines through shell redirection, so that standard error is the stream that
+/// carries them.
 #[test]
 fn standard_error_loses_nothing() {
     let home = home();
@@ -104,7 +106,7 @@ fn an_app_of_another_user_loses_nothing() {
     numbers_are_whole(&kill_until_the_end(&home, &app, "out"), 20_000);
 }
 
-/// The app fills its pipe and blocks while nothing reads it.
+/// The app fills its pipe and blocks as long as the pipe is not read.
 #[test]
 fn an_app_with_a_full_pipe_waits_and_continues() {
     let home = home();
@@ -128,7 +130,8 @@ fn a_pipe_that_only_a_child_has_is_found() {
     numbers_are_whole(&kill_until_the_end(&home, &app, "out"), 20_000);
 }
 
-/// A reader of the adopted app sees its end, and the next process writes into the same log.
+/// The log writer of the adopted app notices its exit, and the next process writes into the same
+/// log.
 #[test]
 fn an_adopted_app_restarts_and_is_deleted_as_any_other() {
     let home = home();

@@ -1,6 +1,8 @@
-//! Promise 1 at any instant: a fleet in motion; the daemon, or the keeper with it, or the anchor before both, killed at random. `OSTLER_KILL_ROUNDS=5000` for the long run (`cargo xtask soak`),
-//! `OSTLER_KILL_SEED` for the same commands and instants as before (what the machine does in between is its own affair),
-//! `OSTLER_KILL_FLEETS` for several at the same time, each with a seed of its own.
+//! Promise 1 at any instant: commands change a fleet while the test kills processes at random. It
+//! kills the daemon, the daemon with the keeper, or the anchor first. `OSTLER_KILL_ROUNDS=5000` is
+//! the long run (`cargo xtask soak`). `OSTLER_KILL_SEED` repeats the commands and instants of an
+//! earlier run; the machine's own timing still varies. `OSTLER_KILL_FLEETS` runs several fleets at
+//! the same time, each with its own seed.
 
 use std::process::Stdio;
 use std::thread;
@@ -11,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::setup::{Dice, home};
 
-/// Tells how far it is, and how to do it again when it fails.
+/// Reports progress, and prints how to repeat the run if it fails.
 struct Log {
     seed: u64,
     rounds: u64,
@@ -38,7 +40,7 @@ impl Drop for Log {
 }
 
 fn settled(home: &Home, pid_of_steady: i32) {
-    // Every entry of the list is in a state that needs nothing more, one process each, none twice.
+    // Every entry of the list is in a stable state, with one process each and no duplicates.
     home.wait_until("the fleet is at rest", || {
         let list = home.jlist();
         let at_rest = list.iter().all(|item| match item.status() {
@@ -60,7 +62,7 @@ fn a_fleet_in_motion() {
     let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(40);
     let fleets = setting("OSTLER_KILL_FLEETS").unwrap_or(1).max(1);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    // Zero would give nothing but zeros.
+    // The generator would return only zeros for seed zero.
     let seed = setting("OSTLER_KILL_SEED").unwrap_or(u64::from(now.subsec_nanos())).max(1);
     thread::scope(|scope| {
         (0..fleets).for_each(|number| drop(scope.spawn(move || move_a_fleet(seed + number, rounds.div_ceil(fleets)))));
@@ -87,7 +89,7 @@ fn move_a_fleet(seed: u64, rounds: u64) {
             _ => format!("scale {name} +1"),
         };
         let mut caller = home.cmd(&verb).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Not a wait for anything: the random instant itself.
+        // No condition to wait for: this sleep is the random instant itself.
         thread::sleep(Duration::from_micros(dice.below(15_000)));
         if dice.below(3) == 0 {
             let moving = home.app_processes().into_iter().filter(|p| p.pid != steady).map(|p| p.pid).collect::<Vec<_>>();
@@ -96,7 +98,7 @@ fn move_a_fleet(seed: u64, rounds: u64) {
                 kill(moving[usize::try_from(dice.below(count)).unwrap()], Signal::KILL);
             }
         }
-        // Who is there at this instant; one that is just being replaced may not be.
+        // Processes of this role at this instant; a process that is being replaced may be missing.
         let of_role = |role: &str| {
             let title = format!("{role} (");
             home.processes()
@@ -114,7 +116,7 @@ fn move_a_fleet(seed: u64, rounds: u64) {
         };
         let victims: Vec<i32> = roles.iter().flat_map(|role| of_role(role)).collect();
         victims.into_iter().for_each(|pid| kill(pid, Signal::KILL));
-        // The caller may be told that the connection broke; it must not hang.
+        // The command may report a broken connection, but must not hang.
         let mut ended = false;
         home.wait_until(&format!("`{verb}` of round {round} ends"), || {
             ended = ended || caller.try_wait().unwrap().is_some();

@@ -1,4 +1,4 @@
-//! Promise 1: what happens while a keeper is being replaced is neither lost nor counted twice.
+//! Promise 1: events during the replacement of a keeper are neither lost nor counted twice.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::home;
 
-/// Resting and crashing apps: few, or as many as `OSTLER_TEST_MANY=600,150` says.
+/// Returns the numbers of resting and crashing apps: few, or as in `OSTLER_TEST_MANY=600,150`.
 fn sizes() -> (usize, usize) {
     let given = std::env::var("OSTLER_TEST_MANY").ok();
     given.and_then(|text| text.split_once(',').map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))).unwrap_or((40, 40))
@@ -34,7 +34,8 @@ fn exits_during_a_revival_are_not_lost() {
     let before: HashMap<String, i32> = home.jlist().iter().map(|item| (item.name().to_owned(), item.pid())).collect();
     for round in 0..10 {
         kill_keeper(&home);
-        // Each of them goes on crashing: nobody waits for the end of a process that is gone.
+        // Each app keeps crashing, so the daemon must not wait for the exit of a process that no
+        // longer exists.
         let seen: HashMap<String, u64> = home.jlist().iter().map(|item| (item.name().to_owned(), item.restarts())).collect();
         home.wait_until(&format!("all crashing apps go on after kill {round}"), || {
             home.jlist().iter().filter(|item| item.name().starts_with("crash")).all(|item| item.restarts() > seen[item.name()] + 1)

@@ -28,12 +28,12 @@ fn the_next_daemon_goes_on_with_the_reload() {
         let before = home.pids();
         let mut reload = home.cmd("reload app").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         for _ in 0..=dice.below(2) {
-            // A random instant of the reload: nothing announces it.
+            // A random instant of the reload: no event marks it.
             std::thread::sleep(Duration::from_micros(dice.below(400_000)));
             kill_daemon(&home);
         }
         drop(reload.wait());
-        // It may have been killed before it heard of the reload.
+        // The daemon may have been killed before it received the reload command.
         if newest(&home)["state"] != "done" || home.pids() == before {
             home.wait_until(&format!("round {round} of seed {seed} is over"), || {
                 newest(&home)["ended_ms"].is_u64() || newest(&home).is_null()
@@ -46,12 +46,12 @@ fn the_next_daemon_goes_on_with_the_reload() {
         assert!(home.pids().iter().all(|pid| !before.contains(pid)), "round {round} of seed {seed}: {}", home.report());
     }
     let report = load.stop();
-    // A daemon that dies takes along at most the one connection that it was handing over.
+    // A dying daemon loses at most the connection that it was handing over.
     assert!(report.failed <= ROUNDS * 2, "seed {seed}: {report:#?}");
     assert!(report.good() > 100, "{report:#?}");
 }
 
-/// The newest reload of the app, null when there was none.
+/// Returns the newest reload of the app; null if the app was never reloaded.
 fn newest(home: &Home) -> Value {
     let told = home.run("rollout status app --json");
     serde_json::from_str::<Value>(&told.stdout).ok().and_then(|list| list.get(0).cloned()).unwrap_or_default()

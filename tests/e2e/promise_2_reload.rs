@@ -1,10 +1,11 @@
-//! Promise 2: a reload under load fails no request, kept connections and new ones, whether the app has its own shutdown code or not.
+//! Promise 2: a reload under load fails no request, on keep-alive and on new connections, whether
+//! the app has its own shutdown code or not.
 
 use ostler_testkit::{Home, Load, LoadSpec, fixture_app, free_port, nodes};
 
 use crate::setup::home;
 
-/// What one series of reloads is made of.
+/// Parameters of a series of reloads.
 struct Series<'a> {
     app: &'a str,
     options: &'a str,

@@ -1,4 +1,5 @@
-//! Promise 3: what an app wrote before it exited is in its log, whole and in order.
+//! Promise 3: the log contains everything that an app wrote before it exited, complete and in
+//! order.
 
 use ostler_testkit::{Home, Tmpfs, fixture, fixture_app, needs_program, needs_root, skip};
 use serde_json::Value;
@@ -6,7 +7,7 @@ use serde_json::Value;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// Numbers of the lines, in the order of the file.
+/// Checks the numbers of the lines, in the order of the file.
 fn whole(text: &str, n: u32, number_of: impl Fn(&str) -> Option<u32>) {
     let numbers: Vec<Option<u32>> = text.lines().map(number_of).collect();
     let wrong = numbers.iter().zip(1..).find(|(seen, wanted)| **seen != Some(*wanted));
@@ -28,7 +29,7 @@ fn node_says_twenty_thousand_lines_and_exits() {
     let home = home();
     for round in 0..3 {
         let name = format!("n{round}");
-        // It fails within the second for which `start` looks at it, or a little later.
+        // The app fails within the second for which `start` watches it, or a little later.
         let _ = home.run(format!("start {} -f --name {name} --no-autorestart", fixture_app("last_words.js")));
         ended(&home, &name);
         whole(&home.log(&format!("{name}-out.log")), 20_000, first_word);
@@ -48,8 +49,9 @@ fn a_binary_in_direct_mode() {
 fn with_a_date_on_each_line() {
     needs_program!("node");
     let home = home();
-    // As many as the pipe holds: at `process.exit` Node itself drops what a full pipe has not taken (`node … | (sleep 1; wc -l)`), so
-    // with more it would be a race between Node and whoever reads.
+    // As many as the pipe holds: at `process.exit` Node itself drops data that does not fit the
+    // pipe (`node … | (sleep 1; wc -l)`). With more lines, the result would depend on the reader's
+    // speed.
     let _ = home.run(format!("start {} --name dated --no-autorestart --time -- 9000", fixture_app("last_words.js")));
     ended(&home, "dated");
     home.wait_log("dated-error.log", "last words");
@@ -60,7 +62,7 @@ fn with_a_date_on_each_line() {
     });
 }
 
-/// Loggers with a thread of their own write to the pipe by themselves, and wait by themselves when it is full.
+/// Loggers with their own thread write to the pipe directly, and wait when it is full.
 #[test]
 fn the_pipe_of_a_node_app_is_as_node_makes_it() {
     needs_program!("node");
@@ -119,7 +121,7 @@ fn what_a_deleted_app_said_last_outlives_the_daemon() {
     home.wait_until("the disk is full", || disk.is_full());
     home.ok("delete app");
     kill_daemon(&home);
-    // The instance number is used again at once; its lines go elsewhere.
+    // The instance number is reused immediately; its lines go to another file.
     start_fixture(&home, "next", "--no-autorestart --time", "lines 10 1");
     disk.resize(4096);
     home.wait_until("the last line is there", || std::fs::read_to_string(&path).is_ok_and(|text| text.contains(": 00004000 ")));

@@ -1,4 +1,5 @@
-//! Promise 4 at its hardest: a process that left its session and its parents and cleared its environment. Only the cgroup still tells.
+//! Promise 4 in its hardest case: a process that left its session and its parents and cleared its
+//! environment. Only the cgroup identifies it.
 
 use ostler_testkit::{Home, alive, cgroup_of_home, fixture, kill, needs_cgroup, needs_root};
 use rustix::process::Signal;
@@ -6,8 +7,9 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{binary, home};
 
-/// An app that lets a process escape: its pid is in `escaped.pid`, and this folder in its command line, by which the test finds it.
-/// Then the app goes on with the given shell text.
+/// Writes an app that lets a process escape. The process's pid is in `escaped.pid`, and its command
+/// line has this folder, by which the test finds it. The app then continues with the given shell
+/// text.
 fn escape(home: &Home, then: &str) -> String {
     let work = home.work();
     let work = work.display();
@@ -21,7 +23,7 @@ fn escape(home: &Home, then: &str) -> String {
     )
 }
 
-/// Starts such an app and waits until both run.
+/// Starts such an app, and waits until both processes run.
 #[track_caller]
 fn start_escaping(home: &Home) -> i32 {
     let script = escape(home, "exec sleep 1000");
@@ -29,11 +31,11 @@ fn start_escaping(home: &Home) -> i32 {
     escaped(home)
 }
 
-/// The pid of the escaped process.
+/// Returns the pid of the escaped process.
 #[track_caller]
 fn escaped(home: &Home) -> i32 {
     let mut pid = 0;
-    // The file may still be that of the former run.
+    // The file may still be from the former run.
     home.wait_until("the escaped one runs", || {
         pid = home.read("escaped.pid").trim().parse().unwrap_or(0);
         home.app_processes().iter().any(|p| p.pid == pid && p.cmdline.starts_with("tail"))
@@ -86,7 +88,7 @@ fn after_a_crash_it_is_gone_before_the_next_process_starts() {
     let work = home.work();
     let work = work.display();
     let script = escape(&home, "exit 1");
-    // Runs before the app: whatever is left of the former run must have ended.
+    // Runs before the app: all processes of the former run must have exited.
     let looks = format!(
         "#!/bin/sh\nold=$(cat {work}/escaped.pid 2>/dev/null)\nstate=$(sed -n 's/^State:[[:space:]]*\\(.\\).*/\\1/p' /proc/${{old:-none}}/status 2>/dev/null)\n\
          case \"$state\" in ''|Z|X) echo alone;; *) echo overlap;; esac >> {work}/starts\nexec {script}\n"
@@ -109,7 +111,7 @@ fn a_killed_daemon_does_not_forget_it() {
     nothing_left(&home);
     home.ok("start app");
     let pid = escaped(&home);
-    // In the middle of the stop: the main process is gone, the escaped one is not yet.
+    // During the stop: the main process has exited, the escaped process has not.
     let leader = home.app("app").pid();
     let mut stop = home.cmd("stop app").command().spawn().unwrap();
     home.wait_until("the main process is gone", || !alive(leader));

@@ -1,4 +1,4 @@
-//! Promise 4: after stop or delete nothing that the app started is left, double forks included.
+//! Promise 4: after stop or delete, no process that the app started remains, double forks included.
 
 use ostler_testkit::{Home, fixture, kill, process_table};
 use rustix::process::Signal;
@@ -38,14 +38,14 @@ fn a_double_fork_in_its_own_session() {
     nothing_left(&home);
 }
 
-/// Starts an app of which a process is in a session of its own, where there are no cgroups.
+/// Without cgroups, starts an app with a process in a session of its own.
 fn double_fork_without_cgroups(home: &Home) {
     home.cmd(format!("start {} --name double -- double-fork", fixture())).env("OSTLER_CGROUP", "off").run().ok();
     count_at_least(home, 2);
     home.wait_log("double-out.log", "forked");
 }
 
-/// Without cgroups it is found as a child of the keeper that nobody knows.
+/// Without cgroups, the process is found as an unknown child of the keeper.
 #[test]
 fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
     let home = home();
@@ -54,7 +54,7 @@ fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
     nothing_left(&home);
 }
 
-/// The next process does not wait until it is looked for: that comes a moment later.
+/// The next process starts before the search for leftover processes, which follows a moment later.
 #[test]
 fn what_a_crashed_process_left_in_another_session_ends_where_there_are_no_cgroups() {
     let home = home();

@@ -1,4 +1,4 @@
-//! Promise 4 as process 1 of a container: nothing is left, and no zombie.
+//! Promise 4 as process 1 of a container: no process and no zombie remains.
 
 use std::process::{Child, Command, Stdio};
 
@@ -10,12 +10,12 @@ use crate::setup::{home, start_fixture};
 /// A keeper that is process 1 of its own pid namespace.
 struct Init {
     unshare: Child,
-    /// Its pid, seen from outside.
+    /// Pid of the keeper, seen from outside.
     keeper: i32,
 }
 
 impl Init {
-    /// `None` where namespaces are not permitted.
+    /// Starts the keeper; `None` if namespaces are not permitted.
     fn start(home: &Home) -> Option<Self> {
         let words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
         let permitted = Command::new(words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status().is_ok_and(|it| it.success());
@@ -37,7 +37,7 @@ impl Init {
         Some(Self { unshare, keeper })
     }
 
-    /// Its children in a state, the daemon besides.
+    /// Counts the keeper's children in a state, including the daemon.
     fn children(&self, wanted: impl Fn(char) -> bool) -> usize {
         process_table().iter().filter(|p| p.ppid == self.keeper && wanted(p.state)).count()
     }
@@ -60,7 +60,7 @@ fn no_zombie_no_orphan() {
     let script = home.write("orphans.sh", "#!/bin/sh\nfor n in 1 2 3 4 5 6 7 8; do (sleep 0.01 &); done\necho all\nexec sleep 1000\n");
     home.ok(format!("start {script} --name orphans"));
     home.wait_log("orphans-out.log", "all");
-    // The daemon, two main processes and the orphan in a session of its own.
+    // The daemon, two main processes, and the orphan in a session of its own.
     home.wait_until("every dead orphan is reaped", || init.children(|state| state == 'Z') == 0 && init.children(|_| true) == 4);
     assert_eq!(std::fs::read_to_string(home.dir().join("pm2.pid")).unwrap(), "1");
     home.ok("stop double");

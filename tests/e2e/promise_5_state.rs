@@ -1,4 +1,4 @@
-//! Promise 5: any crash or full disk leaves the old state or the new one, never an empty one.
+//! Promise 5: after a crash or a full disk, the state is the old one or the new one, never empty.
 
 use std::process::Stdio;
 use std::thread;
@@ -36,7 +36,7 @@ fn a_kill_during_save_leaves_a_whole_file() {
     assert!(left.len() < 40, "temporary files are left: {left:?}");
 }
 
-/// A home on a file system of so many KiB.
+/// Creates a home on a file system with this number of KiB.
 fn small_home(kib: u32) -> Option<(Home, Tmpfs)> {
     let mut home = home();
     let disk = Tmpfs::mount(&home.root().join("disk"), kib)?;
@@ -64,7 +64,7 @@ fn a_full_disk_while_saving() {
     home.cmd(format!("start {} -f --name second -- hold", ostler_testkit::fixture())).env("BIG", "x".repeat(100_000)).run();
     home.run("save").fails().says_any_case("no space");
     assert_eq!(std::fs::read(home.dir().join("dump.pm2")).unwrap(), before, "the old dump was damaged");
-    // The manager lives on, also through a kill of the daemon, and knows its apps.
+    // The manager keeps running and knows its apps, also after a kill of the daemon.
     let pid = home.app("first").pid();
     crate::promise_1_daemon_killed::kill_daemon(&home);
     assert_eq!(home.app("first").pid(), pid);
@@ -81,7 +81,7 @@ fn a_full_disk_while_logging() {
     needs_root!();
     let Some((home, disk)) = small_home(1024) else { skip!("mounting is not permitted") };
     start_fixture(&home, "quiet", "", "hold");
-    // The dated app's lines wait in its pipe; they are written when there is room again.
+    // The dated app's lines wait in its pipe, and are written when the disk has room again.
     start_fixture(&home, "dated", "-f --time --no-autorestart", "count 60000 50");
     home.wait_until("the disk is full", || disk.is_full());
     assert_eq!(home.app("quiet").status(), "online");

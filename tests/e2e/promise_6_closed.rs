@@ -1,4 +1,4 @@
-//! Promise 6: another uid can read nothing and control nothing; nothing listens on the network.
+//! Promise 6: another uid can read and control nothing, and no process listens on the network.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
@@ -8,10 +8,11 @@ use ostler_testkit::{Home, needs_root};
 
 use crate::setup::{binary, home, start_fixture};
 
-/// A uid that owns nothing here.
+/// A uid that owns nothing on this machine.
 const STRANGER: u32 = 54_321;
 
-/// A home for a user that owns nothing else, with the binary where it can execute it.
+/// Returns a home for a user that owns no other files, with a copy of the binary that this user can
+/// execute.
 pub fn for_stranger(home: &Home, uid: u32) -> Home {
     let copy = home.root().join("bin/ostler-copy");
     std::fs::copy(binary(), &copy).unwrap();
@@ -50,7 +51,7 @@ fn a_stranger_can_neither_look_nor_act() {
         let output = other.cmd(command).uid(STRANGER).run().fails();
         assert!(!output.all().contains("online"), "{output}");
     }
-    // Even where the folder lets him in, the peer is checked.
+    // The peer is checked even if the folder's mode lets it in.
     std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::set_permissions(home.dir().join("ostler.sock"), std::fs::Permissions::from_mode(0o777)).unwrap();
     for command in ["list", "stop app", "kill"] {

@@ -1,4 +1,4 @@
-//! Promise 7, in part: no wake-ups when nothing happens. (Figures are the benchmarks' business.)
+//! Promise 7, in part: no wake-ups when nothing happens. (The benchmarks measure the figures.)
 
 use std::thread;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use ostler_testkit::fixture;
 
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// Times the threads of a process gave up or lost the CPU since they began.
+/// Counts how often the threads of a process gave up or lost the CPU since their start.
 fn switches(pid: i32) -> u64 {
     let of_thread = |status: &str| {
         let count = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok()).unwrap_or(0);
@@ -22,7 +22,8 @@ fn at_rest_nobody_wakes_up() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "dated", "-f --time", "hold");
-    // What was looked for at a start, and what may be said at any time, wakes nobody either.
+    // Readiness conditions of a finished start, and messages that may arrive at any time, cause no
+    // wake-ups, either.
     for (name, ready) in [("notify", r#""notify", "watchdog": "1h""#), ("log", r#"{"log": "up"}"#), ("uptime", r#"{"uptime": 10}"#)] {
         let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho up\nexec {} notify READY=1\n", fixture()));
         let script = if name == "notify" { script } else { home.write(&format!("{name}.sh"), "#!/bin/sh\necho up\nexec sleep 1000\n") };
@@ -31,7 +32,7 @@ fn at_rest_nobody_wakes_up() {
             ecosystem(&home, &format!(r#""name": "{name}", "script": "{script}", "listen": 0, "ready": {ready}"#))
         ));
     }
-    // Nor does what is watched for changes: a thread of the daemon sleeps as it does.
+    // Neither does a watched app: the daemon's watching thread sleeps as well.
     let watched = home.write("watched/app.sh", "#!/bin/sh\nexec sleep 1000\n");
     let cwd = home.work().join("watched");
     home.ok(format!(
@@ -45,8 +46,9 @@ fn at_rest_nobody_wakes_up() {
             std::fs::read_dir(&threads).unwrap().flatten().filter_map(|entry| std::fs::read_to_string(entry.path().join("comm")).ok());
         names.map(|name| name.trim_end().to_owned()).any(|name| name == "watch")
     });
-    // What follows a start may take a moment: a write to disk, the end of a client, and once, after a second and a half without any
-    // event, giving memory back. Wait until it is over.
+    // Some work follows a start: a write to disk, a client's exit, and the return of unused memory.
+    // The memory is returned once, after a second and a half without an event. The test waits until
+    // it is done.
     let mut last = pids.map(switches);
     home.wait_until("keeper, daemon and anchor are at rest for two seconds", || {
         thread::sleep(Duration::from_secs(2));

@@ -1,4 +1,4 @@
-//! `ready`, `wait_ready`, `watchdog`: what proves that an instance is ready, and that it lives.
+//! `ready`, `wait_ready`, `watchdog`: how an instance proves that it is ready and alive.
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -13,12 +13,12 @@ use crate::setup::{ecosystem, home};
 /// Waits for the file `go` before it becomes another program.
 const GATE: &str = "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.01; done\nexec \"$@\"\n";
 
-/// An app `x` that runs this script with this sign of readiness (JSON).
+/// Writes a file with the app `x` that runs this script with this condition for readiness (JSON).
 fn app(home: &Home, script: &str, args: &str, ready: &str, more: &str) -> String {
     ecosystem(home, &format!(r#""name": "x", "script": "{script}", "args": "{args}", "ready": {ready}{more}"#))
 }
 
-/// The app is not ready before the gate is open, and the start waits for that.
+/// Checks that the app is not ready before the gate opens, and that the start waits for it.
 #[track_caller]
 fn waits_for_the_gate(home: &Home, file: &str) {
     thread::scope(|scope| {
@@ -33,7 +33,7 @@ fn waits_for_the_gate(home: &Home, file: &str) {
     assert_eq!(home.app("x").restarts(), 0);
 }
 
-/// The start fails with a line that says this, and the app is not online.
+/// Checks that the start fails with a line that contains this text, and that the app is not online.
 #[track_caller]
 fn is_never_ready(home: &Home, file: &str, says: &str) {
     let output = home.run(format!("start {file}"));
@@ -81,7 +81,7 @@ fn a_request_that_is_answered_as_expected() {
     std::fs::remove_file(home.work().join("go")).unwrap();
     let file = app(&home, &fixture(), &format!("http {port}"), &http, HASTY);
     is_never_ready(&home, &file, &format!("was not ready within 400 ms (HTTP request to localhost:{port}: 503 `"));
-    // The same table as the health check, and 503 is as good as another.
+    // The same table as for the health check. A status of 503 can be the expected one.
     home.ok("delete x");
     let own = format!(r#""http", "http": {{"port": {port}, "path": "/if/go", "expect_status": ["2xx", 503]}}"#);
     home.ok(format!("start {}", app(&home, &fixture(), &format!("http {port}"), &own, PATIENT)));
@@ -104,7 +104,7 @@ fn a_line_of_its_log() {
         let script = home.write("talks.sh", GATE.replace("exec \"$@\"", "echo listening on 80; exec sleep 1000"));
         let file = app(&home, &script, "", r#"{"log": "listening on \\d+$"}"#, &format!("{more}{PATIENT}"));
         waits_for_the_gate(&home, &file);
-        // What is in the file already is of another start.
+        // A line from an earlier start does not count.
         home.ok("delete x");
         std::fs::remove_file(home.work().join("go")).unwrap();
         waits_for_the_gate(&home, &file);
@@ -115,7 +115,7 @@ fn a_line_of_its_log() {
 fn some_time() {
     let home = home();
     let script = home.write("stays.sh", "#!/bin/sh\nexec sleep 1000\n");
-    // Longer than the default of `listen_timeout` would not be too long either.
+    // A time longer than the default of `listen_timeout` would also be allowed.
     home.ok(format!("start {}", app(&home, &script, "", r#"{"uptime": 300}"#, "")));
     assert_eq!(home.app("x").status(), "online");
     home.ok("delete x");
@@ -173,7 +173,7 @@ fn others_cannot_speak_for_it() {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
         let environ = String::from_utf8_lossy(&environ).into_owned();
         let name = environ.split('\0').find_map(|variable| variable.strip_prefix("NOTIFY_SOCKET=")).unwrap().to_owned();
-        // The same words from us, as nobody: the thread alone changes its user.
+        // The test sends the same message as the user `nobody`. Only this thread changes its user.
         let forge = |name: &str| {
             let name = name.to_owned();
             let forged = thread::spawn(move || {
@@ -185,12 +185,12 @@ fn others_cannot_speak_for_it() {
             forged.join().unwrap()
         };
         assert_eq!(forge(&name).unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
-        // Even where the folders let him in, the sender is checked.
+        // The sender is checked even if the folders let it in.
         for path in [home.dir(), Path::new(&name).parent().unwrap(), Path::new(&name)] {
             std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
         }
         forge(&name).unwrap();
-        // By the time the daemon answers twice, it has read them.
+        // When the daemon has answered twice, it has read the messages.
         for _ in 0..2 {
             assert_eq!(home.app("x").status(), "launching");
         }
@@ -208,12 +208,12 @@ fn what_is_said_while_there_is_no_daemon_is_heard() {
         let (script, args) = if script == "s6" { (s6, "") } else { (fixture(), "notify wait:go READY=1 print:said") };
         let file = app(&home, &script, args, ready, PATIENT);
         thread::scope(|scope| {
-            // The client that waits loses its daemon: what it says is of no interest.
+            // The waiting client loses its daemon, so its output does not matter.
             scope.spawn(|| home.run(format!("start {file}")));
             home.daemon_pid();
             let before = home.wait_app("x", "launching", |item| item.status() == "launching" && item.pid() != 0).pid();
             let daemon = home.daemon_pid();
-            // The keeper cannot start another one before we say so.
+            // The keeper is stopped, so it cannot start another daemon yet.
             let keeper = home.keeper_pid();
             kill(keeper, Signal::STOP);
             kill(daemon, Signal::KILL);
@@ -258,7 +258,7 @@ fn what_went_silent_is_restarted() {
     let environ = String::from_utf8_lossy(&environ).into_owned();
     let has = |variable: String| environ.split('\0').any(|found| found == variable);
     assert!(has("WATCHDOG_USEC=400000".into()) && has(format!("WATCHDOG_PID={}", first.pid())), "{environ}");
-    // The daemon's death is no silence of the app.
+    // The time without a daemon does not count as silence of the app.
     kill_daemon(&home);
     home.wait_app("x", "itself", |item| item.pid() == first.pid());
     std::fs::remove_file(home.work().join("alive")).unwrap();
@@ -286,7 +286,7 @@ fn a_stopped_app_is_not_brought_back_by_its_watchdog() {
     home.ok("stop x");
     home.wait_status("x", "stopped");
     let restarts = home.app("x").restarts();
-    // Another app's watchdog that is due later has barked meanwhile.
+    // Waits until the watchdog of another app, which is due later, has fired.
     let other = ecosystem(
         &home,
         &format!(r#""name": "y", "script": "{}", "args": "notify READY=1", "ready": "notify", "watchdog": 400"#, fixture()),

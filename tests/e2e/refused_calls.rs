@@ -1,5 +1,5 @@
-//! Where the kernel or an old container runtime refuses newer system calls (`pidfd_open`, `pidfd_send_signal`, `clone3`), and no cgroup is writable:
-//! everything works, by other ways.
+//! The kernel or an old container runtime refuses newer system calls (`pidfd_open`,
+//! `pidfd_send_signal`, `clone3`), and no cgroup is writable: everything still works in other ways.
 
 use ostler_testkit::{Home, alive, fixture_path, kill, needs_program, nodes};
 use rustix::process::Signal;
@@ -8,14 +8,15 @@ use crate::setup::home;
 
 const ALL: &str = "clone3,pidfd_open,pidfd_send_signal";
 
-/// Runs the first command of a home, and so keeper, daemon and apps, where these calls are refused. What was said.
+/// Runs the first command of a home, and thus keeper, daemon and apps, with these calls refused.
+/// Returns the output.
 #[track_caller]
 fn first(home: &Home, errno: &str, calls: &str, words: &str) -> String {
     let wrapper = format!("exec python3 '{}' {errno} {calls} \"$0\" \"$@\"", fixture_path("refused.py"));
     home.cmd(words).env("OSTLER_CGROUP", "off").after(&wrapper).run().ok().all()
 }
 
-/// A shell script with a child in a session of its own that does not end by itself.
+/// Writes a shell script with a child in a session of its own that does not exit by itself.
 fn with_orphan(home: &Home) -> String {
     home.write(
         "orphan.sh",
@@ -23,19 +24,19 @@ fn with_orphan(home: &Home) -> String {
     )
 }
 
-/// Pids of the processes that an app has besides its main process.
+/// Returns the pids of an app's processes other than its main process.
 fn orphans(home: &Home) -> Vec<i32> {
     home.app_processes().iter().filter(|process| process.cmdline.contains("trap")).map(|process| process.pid).collect()
 }
 
-/// The app is there by this pid, and by no other.
+/// Checks that the app still has this pid and this number of restarts.
 #[track_caller]
 fn is_untouched(home: &Home, pid: i32, restarts: u64) {
     let app = home.wait_status("app", "online");
     assert_eq!((app.pid(), app.restarts()), (pid, restarts), "{}", home.report());
 }
 
-/// Crashes the app and waits for the next process, and until nothing of the former is left.
+/// Crashes the app. Waits for the next process, and until all former processes are gone.
 #[track_caller]
 fn crash(home: &Home, pid: i32) -> i32 {
     let left = tree(home, pid);
@@ -46,7 +47,7 @@ fn crash(home: &Home, pid: i32) -> i32 {
     app.pid()
 }
 
-/// All processes of the app: this is the only one, so all that run.
+/// Returns all processes of the app: it is the only app, so these are all running processes.
 fn tree(home: &Home, pid: i32) -> Vec<i32> {
     home.wait_until("its child has a child", || home.app_processes().iter().any(|process| process.cmdline == "sleep 1003"));
     home.app_processes().iter().map(|process| process.pid).filter(|&other| other != pid).collect()
@@ -59,21 +60,22 @@ fn everything_works(errno: &str) {
     assert!(said.contains("pidfd_open is refused") && said.contains("clone3 is refused"), "{said}");
     let log = home.daemon_log();
     assert!(log.contains("pidfd_open is refused"), "{log}");
-    // The date in front of each line is a thread's work.
+    // A thread prepends the date to each line.
     home.wait_log("app-out.log", ": alive");
     home.wait_until("its child runs", || orphans(&home).len() == 1);
     home.ok("stop app");
     assert!(orphans(&home).is_empty(), "stop ends the whole tree");
     home.ok("restart app");
     let pid = crash(&home, home.app("app").pid());
-    // The daemon, the keeper (then the app is nobody's child), both.
+    // Kills the daemon, then the keeper (so that the app loses its parent), then both.
     kill(home.daemon_pid(), Signal::KILL);
     is_untouched(&home, pid, 1);
     let keeper = home.keeper_pid();
     kill(keeper, Signal::KILL);
     home.wait_until("there is another keeper", || home.keeper_pid() != keeper && home.daemons().len() == 1);
     is_untouched(&home, pid, 1);
-    // The end of who is watched by looking is noticed, and so is that of a daemon that is not the keeper's child.
+    // Exits are noticed for processes that are polled, and for a daemon that is not the keeper's
+    // child.
     let pid = crash(&home, pid);
     let daemon = home.daemon_pid();
     kill(daemon, Signal::KILL);
@@ -103,7 +105,8 @@ fn refused_by_enosys_as_old_kernels_do() {
 #[test]
 fn a_cluster_is_reloaded_without_them() {
     needs_program!("python3");
-    // Node itself cannot make threads where clone3 is answered with EPERM and its C library is newer than the container runtime.
+    // If clone3 fails with EPERM and the C library is newer than the container runtime, Node itself
+    // cannot create threads.
     for (errno, calls) in [("EPERM", "pidfd_open,pidfd_send_signal"), ("ENOSYS", ALL)] {
         let Some(node) = nodes().pop() else { return };
         let home = home();

@@ -1,13 +1,14 @@
-//! `reload`: the new process beside the old one, and back when it is no good.
+//! `reload`: the new process starts beside the old one. If the new process is bad, the old one
+//! stays.
 
 use ostler_testkit::{Home, Load, LoadSpec, alive, fixture_app, free_port};
 use serde_json::Value;
 
 use crate::setup::{home, start_fixture};
 
-/// A cluster of two with the release of the file `release`; gives the port.
+/// Starts a cluster of two with the release of the file `release`; returns the port.
 fn cluster(home: &Home, options: &str) -> u16 {
-    // Both have read which release they are before the next one is written.
+    // Both must have read their release before the next one is written.
     let started = |home: &Home| (0..2).all(|id| home.log(&format!("app-out-{id}.log")).contains("release good"));
     let port = free_port();
     home.write("release", "good");
@@ -46,7 +47,7 @@ fn every_process_is_new_and_every_instance_the_same() {
     }
     assert_eq!(home.app_processes().len(), 2, "{}", home.report());
     assert_eq!(report(&home)[0]["state"], "done");
-    // The end of what was replaced is in the history of the instance, with who wanted it.
+    // The history of the instance has the exit of the replaced process, with its cause.
     for old in &before {
         home.ok(format!("why {}", old.id())).says(&format!("(pid {})", old.pid())).says("`reload`");
     }
@@ -58,7 +59,7 @@ fn what_cannot_overlap_is_said_to_be_restarted() {
     start_fixture(&home, "app", "", "hold");
     home.ok("reload app").says("restarts with a short gap");
     home.ok("stop app");
-    // Nobody answered before.
+    // The app did not serve before, so the reload causes no gap.
     let output = home.ok("reload app");
     assert!(!output.all().contains("answers nobody"), "{output}");
 }
@@ -84,7 +85,7 @@ fn a_bad_release_leaves_the_good_one_alone() {
         let status = report(&home);
         assert_eq!((&status[0]["state"], &status[0]["fault"]["id"]), (&"failed".into(), &0.into()), "{status}");
         assert_eq!(home.cmd("rollout status app").run().code, 1);
-        // The next one is taken.
+        // The next release is accepted.
         home.write("release", "good");
         home.ok("reload app");
         assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
@@ -129,7 +130,8 @@ fn a_canary_is_watched_beside_the_old_ones() {
     assert!(pids(&home).iter().all(|pid| !before.contains(pid)));
 }
 
-/// Living processes of the app; the command that reloads it is a process of this home, too.
+/// Counts the running processes of the app. The command that reloads it is a process of this home,
+/// too.
 fn workers(home: &Home) -> usize {
     home.app_processes().iter().filter(|process| process.cmdline.starts_with("node ")).count()
 }
@@ -167,7 +169,7 @@ fn a_reload_goes_on_when_the_daemon_is_killed() {
     crate::promise_1_daemon_killed::kill_daemon(&home);
     drop(reload.wait());
     home.wait_until("all are replaced", || pids(&home).iter().all(|pid| !before.contains(pid)) && home.app_processes().len() == 2);
-    // The connection between its `accept` and the worker, if there was one in those microseconds.
+    // For some microseconds between `accept` and the worker, only the daemon holds a connection.
     load.stop().assert_at_most(1);
     assert_eq!(report(&home)[0]["state"], "done");
 }
@@ -191,7 +193,7 @@ fn a_changed_file_is_taken_as_a_whole_or_not_at_all() {
     assert_eq!(*home.jlist()[0].env("RELEASE"), "good");
     home.ok(format!("reload {}", app("good", r#", "max_restarts": 5"#)));
     assert_eq!(home.jlist()[0].number("max_restarts"), 5);
-    // And back.
+    // The undo restores the former configuration.
     home.ok("rollout undo app");
     assert_ne!(home.jlist()[0].env("max_restarts"), &Value::from(5));
     let history = home.ok("rollout history app --json");
@@ -256,7 +258,7 @@ fn a_stop_that_waits_finishes_the_requests() {
     assert!(home.app_processes().is_empty());
 }
 
-/// Connections to a local port that are open now.
+/// Counts the open connections to a local port.
 fn established(port: u16) -> usize {
     let local = format!(":{port:04X} ");
     let table = |file| std::fs::read_to_string(file).unwrap_or_default();
@@ -338,7 +340,7 @@ fn a_worker_that_never_listens_has_proved_itself_by_running() {
 fn what_happened_before_is_no_fault_of_the_new_release() {
     let home = home();
     cluster(&home, "");
-    // Both have crashed some time ago.
+    // Both have crashed before the reload.
     for pid in pids(&home) {
         ostler_testkit::kill(pid, rustix::process::Signal::KILL);
     }
@@ -379,7 +381,7 @@ fn a_crash_of_the_new_release_while_old_processes_finish_ends_the_reload() {
     drop(requests);
 }
 
-/// The files of the earlier release are gone: a success would be none.
+/// The files of the earlier release are gone, so an undo must not report success.
 #[test]
 fn undo_refuses_a_release_whose_files_were_overwritten() {
     let home = home();

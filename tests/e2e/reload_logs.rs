@@ -1,4 +1,5 @@
-//! `reloadLogs` after a log file was renamed: new lines arrive at the path, the old ones stay under the new name, none is lost, doubled or cut.
+//! `reloadLogs` after a log file was renamed. New lines go to the original path, and old lines stay
+//! under the new name. No line is lost, duplicated or cut.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -15,13 +16,14 @@ fn rename(home: &Home, from: &str, to: &str) {
     fs::rename(home.log_path(from), home.log_path(to)).unwrap();
 }
 
-/// What `reloadLogs --json` says, one entry per log with news.
+/// Returns the output of `reloadLogs --json`, an entry for each log that changed.
 #[track_caller]
 fn reload(home: &Home) -> Vec<Value> {
     serde_json::from_str(&home.ok("reloadLogs --json").stdout).unwrap()
 }
 
-/// Every line of several writers, who count from 1, exactly once, whole, and in the order of each writer. Lines look like `<writer> <number> x…x`.
+/// Checks that every line of several writers, which count from 1, occurs exactly once, complete,
+/// and in each writer's order. Lines look like `<writer> <number> x…x`.
 #[track_caller]
 pub fn all_there(texts: &[String], writers: u32, n: u32) {
     let mut next = vec![1; writers as usize];
@@ -39,7 +41,7 @@ pub fn all_there(texts: &[String], writers: u32, n: u32) {
     assert!(next.iter().all(|next| *next == n + 1), "not every line is there: next would be {next:?} of {n}");
 }
 
-/// Begins as `flood` of the fixture does, and tells when it has said everything.
+/// Starts the fixture's `flood`, which reports when it has written everything.
 fn flood(home: &Home, n: u32, instances: u32, more: &str) {
     let file = ecosystem(
         home,
@@ -82,7 +84,7 @@ fn a_renamed_file_goes_back_to_its_path() {
         assert_eq!((now.mode(), now.uid(), now.gid()), (before.mode(), before.uid(), before.gid()), "{name}");
     }
     assert_eq!(home.app("app").pid(), pid);
-    // Nothing is left over, and nothing more is to be done.
+    // No files are left over, and a second call has nothing to do.
     assert_eq!(fs::read_dir(home.dir().join("logs")).unwrap().count(), 3);
     assert!(reload(&home).is_empty());
 }
@@ -140,7 +142,7 @@ fn rounds() -> u64 {
     std::env::var("OSTLER_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25)
 }
 
-/// State letter of a process.
+/// Returns the state letter of a process.
 fn state(pid: i32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.trim().chars().next()
@@ -151,7 +153,8 @@ fn the_daemon_is_killed_at_any_instant() {
     let home = home();
     let mut dice = dice();
     let rounds = rounds();
-    // One writer whose lines come in pieces, so that they are open at most instants, and has a shell as parent.
+    // A writer with a shell as parent. It writes its lines in pieces, so that a line is incomplete
+    // at most instants.
     let script = home.write("app.sh", format!("#!/bin/sh\n{} flood $1 3\nexec sleep 1000\n", fixture()));
     let n = 40_000 * u32::try_from(rounds).unwrap();
     home.ok(format!("start {script} --name f -- {n}"));
@@ -163,7 +166,7 @@ fn the_daemon_is_killed_at_any_instant() {
         last += 1;
         rename(&home, "f-out.log", &format!("f-out.log.{last}"));
         let mut caller = home.cmd("reloadLogs").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Not a wait for anything: the random instant itself.
+        // No condition to wait for: this sleep is the random instant itself.
         std::thread::sleep(std::time::Duration::from_micros(dice.below(30_000)));
         let both = round % 5 == 4;
         let keeper = home.keeper_pid();
@@ -172,7 +175,7 @@ fn the_daemon_is_killed_at_any_instant() {
             kill(keeper, Signal::KILL);
         }
         drop(caller.wait());
-        // The next daemon finishes it, unless the request never arrived: then it is made again.
+        // The next daemon finishes the reload. If the request never arrived, it is sent again.
         home.wait_until("the logs are reloaded", || home.run("reloadLogs").code == 0);
         home.wait_until("nobody stands still", || home.app_processes().iter().all(|p| state(p.pid) != Some('T')));
         assert!(home.log_path("f-out.log").exists(), "round {round}: no new file\n{}", home.report());
@@ -183,7 +186,7 @@ fn the_daemon_is_killed_at_any_instant() {
     assert_eq!(files, 2 + last as usize, "something was left over");
 }
 
-/// An app that repeats what is written into the FIFO of its name.
+/// Starts an app that repeats the text from the FIFO of its name.
 fn parrot(home: &Home, name: &str, options: &str) -> i32 {
     let script = home.write(
         "parrot.sh",
@@ -274,13 +277,13 @@ fn links_in_the_path() {
     std::os::unix::fs::symlink("real.log", &link).unwrap();
     parrot(&home, "p", &format!("-o {}", link.display()));
     home.wait_file("real.log", "listening");
-    // The file behind the link.
+    // The target of the link is renamed.
     fs::rename(&real, home.work().join("real.log.1")).unwrap();
     home.ok("reloadLogs");
     tell(&home, "p", "second");
     home.wait_file("real.log", "second");
     assert_eq!((home.read("real.log").as_str(), home.read("real.log.1").as_str()), ("second\n", "listening\n"));
-    // The link itself: its old name has the old lines, the path becomes a file.
+    // The link itself is renamed: its new name has the old lines, and the path becomes a file.
     fs::rename(&link, home.work().join("link.log.1")).unwrap();
     home.ok("reloadLogs");
     tell(&home, "p", "third");
@@ -321,7 +324,7 @@ fn who_was_stopped_by_its_user_stays_stopped() {
 fn errors_of_the_disk_change_nothing() {
     needs_root!();
     let home = home();
-    // A disk that has room for the log, but not for a copy of it.
+    // The disk has room for the log, but not for a copy.
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 1024) else { skip!("this machine does not permit mount") };
     let file = disk.path().join("f.log");
     let script = home.write("fill.sh", "#!/bin/sh\nhead -c 700000 /dev/zero | tr '\\0' x\necho end\nexec sleep 1000\n");
@@ -332,7 +335,8 @@ fn errors_of_the_disk_change_nothing() {
     assert!(output.all().contains("No space left"), "{}", output.all());
     let names: Vec<_> = fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!((names, fs::metadata(disk.path().join("f.log.1")).unwrap().len()), (vec!["f.log.1".into()], 700_004));
-    // Moved to another disk: what is written to has no name any more, and its space is given back.
+    // The log was moved to another disk: the file in use has no name any more, and its space is
+    // freed.
     fs::copy(disk.path().join("f.log.1"), home.work().join("f.log.1")).unwrap();
     fs::remove_file(disk.path().join("f.log.1")).unwrap();
     home.ok("reloadLogs");
@@ -365,7 +369,7 @@ fn an_app_that_is_deleted_meanwhile() {
         home.wait_until("the file has grown", || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 100_000));
         rename(&home, "f-out.log", &format!("f-out.log.{round}"));
         let mut caller = home.cmd("reloadLogs").command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Not a wait for anything: the random instant itself.
+        // No condition to wait for: this sleep is the random instant itself.
         std::thread::sleep(std::time::Duration::from_micros(dice.below(20_000)));
         home.ok(["delete f", "restart f", "stop f"][round % 3]);
         caller.wait().unwrap();
@@ -387,7 +391,7 @@ fn a_follower_sees_each_line_once() {
     home.wait_file("seen", "00000010");
     let n = 300_000;
     home.ok(format!("start {} -f --name f -- flood {n} 3", fixture()));
-    // Who comes later does not see what was rotated before.
+    // A follower that starts later does not see lines of files rotated before.
     home.wait_file("seen", "\n0 1 ");
     for round in 1..=5 {
         home.wait_until("the file has grown", || fs::metadata(home.log_path("f-out.log")).is_ok_and(|meta| meta.len() > 500_000));

@@ -1,4 +1,4 @@
-//! `reloadLogs` after `rm logs/*`: the files are there again, and what running apps write is in them.
+//! `reloadLogs` after `rm logs/*`: the files exist again, and contain the running apps' new lines.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,8 @@ use ostler_testkit::{Home, Item, fixture};
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// The numbers in a log of the fixture's `count`: one after the other, however long it goes on.
+/// Returns the numbers in a log of the fixture's `count`, which must be consecutive. The app may
+/// still be writing.
 #[track_caller]
 fn numbers(text: &str) -> Vec<u32> {
     assert!(text.is_empty() || text.ends_with('\n') || text.rsplit('\n').next().is_some_and(|rest| rest.len() < 9), "a long rest");
@@ -21,13 +22,13 @@ fn numbers(text: &str) -> Vec<u32> {
     numbers
 }
 
-/// What a process has as its standard output: its path and the bytes on disk.
+/// Returns the path of a process's standard output and its size on disk.
 fn output_of(pid: i32) -> (PathBuf, u64) {
     let link = PathBuf::from(format!("/proc/{pid}/fd/1"));
     (fs::read_link(&link).unwrap(), fs::metadata(&link).unwrap().blocks() * 512)
 }
 
-/// More than so many lines, in order, each once.
+/// Waits for more than this number of lines, in order, each once.
 #[track_caller]
 fn wait_for_lines(home: &Home, name: &str, more: usize) {
     let before = numbers(&home.log(name)).len();
@@ -47,17 +48,17 @@ fn the_files_come_back_with_what_is_written() {
     assert!(told.stdout.contains("All logs reloaded"), "{told}");
     assert!(home.log_path("a-out.log").exists() && home.log_path("a-error.log").exists());
     wait_for_lines(&home, "a-out.log", 1000);
-    // Again, and once more: nothing is there twice.
+    // Repeated calls duplicate no line.
     home.ok("reloadLogs");
     wait_for_lines(&home, "a-out.log", 1000);
     assert_eq!((home.app("a").pid(), home.app("a").restarts()), (pid, 0));
-    // The new one may be rotated by others, too.
+    // Other tools may rotate the new file, too.
     let old = home.log_path("a-out.log.1");
     fs::rename(home.log_path("a-out.log"), &old).unwrap();
     home.ok("reloadLogs");
     wait_for_lines(&home, "a-out.log", 100);
     numbers(&format!("{}{}", fs::read_to_string(&old).unwrap(), home.log("a-out.log")));
-    // The space comes back while the app runs, all of it with its next start.
+    // The space is freed while the app runs, and completely at its next start.
     home.wait_until("little of the deleted file is on the disk", || output_of(pid).1 < 256 << 10);
     home.ok("restart a");
     let pid = home.app("a").pid();
@@ -105,7 +106,8 @@ fn killed_in_the_midst_of_it() {
     assert_eq!(home.app("a").pid(), pid);
 }
 
-/// What was just being written when the daemon was killed may be there twice; nothing is missing.
+/// Waits for lines. Lines that were being written when the daemon was killed may occur twice, but
+/// none is missing.
 #[track_caller]
 fn wait_for_lines_at_least_once(home: &Home, more: u32) {
     let last = || {

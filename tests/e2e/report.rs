@@ -1,4 +1,4 @@
-//! `report`: what goes into an issue, and what does not.
+//! `report`: which data it puts into an issue, and which data it leaves out.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn it_tells_what_there_is_and_no_secret() {
     }
 }
 
-/// Secrets that are nowhere but in a command line.
+/// Secrets that occur only in a command line.
 #[test]
 fn it_masks_secrets_of_arguments() {
     let home = home();

@@ -1,4 +1,4 @@
-//! `restart` and what it may change.
+//! `restart` and the options that it can change.
 
 use ostler_testkit::alive;
 

@@ -1,4 +1,5 @@
-//! Log rotation: nothing is lost, doubled or cut, whoever writes and whoever is killed.
+//! Log rotation: no line is lost, duplicated or cut, for every kind of writer and every killed
+//! process.
 
 use std::fs;
 use std::io::Read;
@@ -10,8 +11,8 @@ use rustix::process::Signal;
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{Dice, ecosystem, home, start_fixture};
 
-/// Names of the rotated files of a log, the oldest first. For a moment the log itself has such a name, while its copy is still hidden: that one is
-/// not rotated yet.
+/// Returns the names of a log's rotated files, the oldest first. For a moment the log itself has
+/// such a name, while its copy is still hidden. Such a log is not rotated yet.
 pub fn rotated(home: &Home, stem: &str) -> Vec<String> {
     let logs = home.dir().join("logs");
     let mut names: Vec<(std::time::SystemTime, String)> = fs::read_dir(&logs)
@@ -25,13 +26,13 @@ pub fn rotated(home: &Home, stem: &str) -> Vec<String> {
     names.into_iter().map(|(_, name)| name).filter(is_rotated).collect()
 }
 
-/// True if lines of a log may be in its hidden copy only.
+/// Returns true if lines of a log may exist only in its hidden copy.
 fn is_being_rotated(home: &Home, stem: &str) -> bool {
     let names = fs::read_dir(home.dir().join("logs")).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
     names.into_iter().any(|name| name.starts_with(&format!(".{stem}__")) && name.ends_with(".log.ostler"))
 }
 
-/// Its text, compressed or not.
+/// Returns the text of a file, compressed or not.
 pub fn text_of(home: &Home, name: &str) -> String {
     try_text(home, name).unwrap_or_else(|| panic!("{name} is broken"))
 }
@@ -45,11 +46,12 @@ pub fn try_text(home: &Home, name: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
 }
 
-/// All that was ever written to a log of the fixture's `count`: each number once, in order, no matter in which file.
+/// Checks all lines ever written to a log of the fixture's `count`: each number once, in order, in
+/// any file.
 #[track_caller]
 fn whole(home: &Home, log: &str, upto: u32) {
     let stem = log.strip_suffix(".log").unwrap();
-    // It may be rotated once more while we read.
+    // Another rotation may happen while the test reads.
     let texts = loop {
         let names = rotated(home, stem);
         let mut texts: Vec<String> = names.iter().map(|name| text_of(home, name)).collect();
@@ -65,7 +67,7 @@ fn whole(home: &Home, log: &str, upto: u32) {
         let lines = text.lines().filter(|line| !line.ends_with("end"));
         parts.push(lines.map(|line| number(line).unwrap_or_else(|| panic!("a cut line: {line:?}"))).collect());
     }
-    // Two files of one moment have no order of their own.
+    // Two files with the same time have no defined order.
     parts.retain(|part| !part.is_empty());
     parts.sort_by_key(|part| part[0]);
     let all: Vec<u32> = parts.concat();
@@ -73,12 +75,12 @@ fn whole(home: &Home, log: &str, upto: u32) {
     assert!(wrong.is_none() && all.len() == upto as usize, "{} lines of {upto}, first wrong {wrong:?}", all.len());
 }
 
-/// An app that counts, with this rotation.
+/// Starts an app that counts, with this rotation.
 fn count(home: &Home, n: u32, rotate: &str, more: &str) {
     count_at(home, (n, 200), rotate, more);
 }
 
-/// So many numbers, so many in a millisecond.
+/// Starts an app that writes this many numbers, at this rate per millisecond.
 fn count_at(home: &Home, (n, per_ms): (u32, u32), rotate: &str, more: &str) {
     let file = ecosystem(
         home,
@@ -95,7 +97,8 @@ fn ended(home: &Home) {
     home.wait_until("it has said everything", || all_text(home).lines().any(|line| line.ends_with("end")));
 }
 
-/// While it goes on: what is compressed or removed in this moment is missing.
+/// Returns the text of all files. During a rotation, a file that is being compressed or removed is
+/// missing.
 fn all_text(home: &Home) -> String {
     let text = |name: &String| if home.dir().join("logs").join(name).exists() { try_text(home, name) } else { None };
     rotated(home, "c-out").iter().filter_map(text).collect::<String>() + &home.log("c-out.log")
@@ -111,7 +114,7 @@ fn a_file_that_the_app_writes_itself() {
     let name = &rotated(&home, "c-out")[0];
     let mode = |name: &str| fs::metadata(home.dir().join("logs").join(name)).unwrap().permissions().mode();
     assert_eq!(mode(name), mode("c-out.log"));
-    // `c-out__2026-11-21_00-00-00.log`, as pm2-logrotate has it.
+    // `c-out__2026-11-21_00-00-00.log`, as in pm2-logrotate.
     let date = name.strip_prefix("c-out__").unwrap().strip_suffix(".log").unwrap();
     assert!(date.len() >= 19 && date.as_bytes()[10] == b'_', "{name}");
     assert_eq!(home.app("c").pid(), pid);
@@ -145,7 +148,8 @@ fn instances_that_share_one_file() {
         );
         home.ok(format!("start {file}"));
         home.wait_until("every writer has come to its end", || home.log("c-error.log").matches("end").count() == 3);
-        // Who reads a file while its rotation empties it may get zeros from the kernel: what counts is how the files are in the end.
+        // A reader may get zeros from the kernel while a rotation empties the file. Only the final
+        // content matters.
         home.wait_until("every line is there once, and whole", || {
             let text = all_text(&home);
             let is_whole = |line: &str| line.contains(".") && line.len() >= 40;
@@ -163,7 +167,7 @@ fn daemon_and_keeper_are_killed_while_it_rotates() {
     count(&home, NUMBERS, r#"{"max_size": "100K", "retain": "all"}"#, "");
     let mut kills = 0;
     while !home.log("c-out.log").ends_with("end\n") && kills < 40 {
-        // Rotations follow each other within a second: some of these hit one.
+        // Rotations follow each other within a second, so that some kills hit a rotation.
         std::thread::sleep(std::time::Duration::from_millis(dice.below(400)));
         kill_one_or_both(&home, dice.below(4) == 0);
         kills += 1;
@@ -183,7 +187,7 @@ fn kill_one_or_both(home: &Home, both: bool) {
     }
 }
 
-/// Once everything is said.
+/// Checks the lines after the app has written everything.
 fn nothing_is_lost(home: &Home, upto: u32) {
     ended(home);
     home.wait_until("nothing is half done", || {
@@ -192,7 +196,8 @@ fn nothing_is_lost(home: &Home, upto: u32) {
     whole(home, "c-out.log", upto);
 }
 
-/// A large file is emptied before its writers are stopped: what was taken is in the copy only.
+/// A large file is emptied before its writers are stopped: the lines read by then exist only in the
+/// copy.
 #[test]
 fn daemon_and_keeper_are_killed_while_a_large_file_is_emptied() {
     const NUMBERS: u32 = 6_000_000;
@@ -204,7 +209,7 @@ fn daemon_and_keeper_are_killed_while_a_large_file_is_emptied() {
     while kills < 6 && rotated(&home, "c-out").is_empty() {
         let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
         let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-        // It lasts for some milliseconds.
+        // It takes some milliseconds.
         while !is_emptied() && rotated(&home, "c-out").is_empty() && std::time::Instant::now() < until {
             std::thread::yield_now();
         }
@@ -251,7 +256,7 @@ fn old_files_are_compressed_and_go_in_the_end() {
     ended(&home);
     home.wait_until("two are left, and compressed", || {
         let names = rotated(&home, "c-out");
-        // The file is absent for an instant while it is rotated.
+        // During a rotation the file is absent for an instant.
         let rest = fs::metadata(home.dir().join("logs/c-out.log")).map_or(u64::MAX, |meta| meta.len());
         names.len() == 2 && names.iter().all(|name| name.ends_with(".log.gz")) && rest < 100 << 10
     });
@@ -269,7 +274,7 @@ fn all_logs_of_an_app_together_have_a_bound() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 700_000, r#"{"max_size": "300K", "retain": "all", "total_size": "1M"}"#, "");
-    // With it may go the file that has the last line, where all of that was more at once.
+    // The file with the last line may also be removed if all of it exceeded the limit at once.
     home.wait_until("the oldest are gone", || home.daemon_log().contains("has been deleted"));
     home.ok("stop c");
     let size = |name: &String| fs::metadata(home.dir().join("logs").join(name)).map_or(0, |meta| meta.len());
@@ -284,7 +289,7 @@ fn at_given_times() {
     ended(&home);
     home.wait_until("what is left too", || home.log("c-out.log").is_empty());
     whole(&home, "c-out.log", 100);
-    // Nothing is made of an empty file.
+    // An empty file is not rotated.
     let count = rotated(&home, "c-out").len();
     start_fixture(&home, "other", "", "count 100000 1");
     home.wait_log("other-out.log", "00001000");
@@ -316,7 +321,7 @@ fn logs_of_modules_are_spared_where_that_is_set() {
     home.wait_until("the other one was rotated", || !rotated(&home, "other-out").is_empty());
     ended(&home);
     assert_eq!(rotated(&home, "c-out"), [""; 0]);
-    // From now on they are as all others.
+    // From now on they rotate like all others.
     home.ok("set pm2-logrotate:rotateModule true");
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
 }
@@ -344,7 +349,7 @@ fn lines_of_the_past_are_shown_from_rotated_files() {
     let numbers: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
     assert_eq!(numbers.len(), 19_999, "and `end`");
     assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]) && numbers.last() == Some(&30_000));
-    // As in PM2, `flush` is about the logs themselves.
+    // As in PM2, `flush` affects only the logs themselves.
     let before = rotated(&home, "c-out");
     home.ok("flush c");
     assert_eq!((home.log("c-out.log").as_str(), rotated(&home, "c-out")), ("", before));
@@ -375,7 +380,8 @@ fn who_follows_slowly_sees_every_line_once() {
             kill(watcher, Signal::CONT);
         });
     };
-    // Together: each counts for some seconds, so that its log is rotated several times.
+    // All run at the same time: each counts for some seconds, so that its log is rotated several
+    // times.
     std::thread::scope(|scope| {
         for (compress, more) in [(false, ""), (false, r#", "time": true"#), (true, ""), (true, r#", "time": true"#)] {
             scope.spawn(move || follow(compress, more));
@@ -383,7 +389,8 @@ fn who_follows_slowly_sees_every_line_once() {
     });
 }
 
-/// Starts the app, and does this to whoever follows it when it has shown something; it shows all of so many numbers.
+/// Starts the app, and calls `meanwhile` with the follower's pid when the follower has printed
+/// something. The follower must print all of this many numbers.
 #[track_caller]
 fn sees_every_line_once(home: &Home, count: u32, meanwhile: impl FnOnce(i32)) {
     let watcher = home.cmd("logs c --out --raw --lines 0").command().stdout(std::process::Stdio::piped()).spawn();
@@ -420,7 +427,7 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
     count(&home, 1_200_000, rotate, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
     home.wait_until("old logs go", || home.daemon_log().contains("rotated logs go") && home.daemon_log().contains("has been deleted"));
     home.wait_until("it has said everything", || {
-        // For a moment it has the name of the rotated one.
+        // For a moment the log has the name of the rotated file.
         fs::read_to_string(&log).unwrap_or_default().ends_with("end\n") || {
             fs::read_dir(disk.path())
                 .unwrap()
@@ -429,12 +436,13 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
         }
     });
     assert_eq!((home.app("c").status(), home.app("c").restarts()), ("online", 0));
-    // The last rotation may be under way while the files are read one after the other: looked at until they stand still.
+    // The last rotation may run while the files are read one after the other, so the check repeats
+    // until the files no longer change.
     home.wait_until("what is left has no hole and no cut line", || {
         let mut parts: Vec<Vec<u32>> = fs::read_dir(disk.path())
             .unwrap()
             .flatten()
-            // The oldest may just be going.
+            // The oldest file may just be removed.
             .filter_map(|entry| fs::read_to_string(entry.path()).ok())
             .map(|text| text.lines().filter_map(|line| line.parse().ok()).collect())
             .collect();

@@ -1,4 +1,5 @@
-//! `runtime`: the first process of a container. Its output is in `runtime_lines.rs`, process 1 itself in `container.rs`.
+//! `runtime`: the first process of a container. `runtime_lines.rs` tests its output, `container.rs`
+//! tests it as process 1.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -8,7 +9,7 @@ use rustix::process::{Signal, geteuid};
 use crate::front::Front;
 use crate::setup::{binary, home};
 
-/// An app that tells which signals it got.
+/// An app that prints each signal that it receives.
 fn listener(home: &Home, name: &str) -> String {
     home.write(
         name,
@@ -17,7 +18,7 @@ fn listener(home: &Home, name: &str) -> String {
     )
 }
 
-/// An app that does not end when it is asked to.
+/// An app that ignores the stop signals.
 fn stubborn(home: &Home) -> String {
     home.write("stubborn.sh", "#!/bin/bash\ntrap '' INT TERM\necho up\nwhile :; do sleep 0.02; done\n")
 }
@@ -37,7 +38,7 @@ fn t16_it_ends_with_the_apps_code() {
         (&[&once("a", "exit 3"), &once("b", "exit 4")], 1),
         (&[&once("a", "exit 0"), &once("b", "exit 0")], 0),
         (&[&once("a", "exit 0"), &once("b", "exit 9 300")], 1),
-        // A crash loop that is given up, and a code that means "stay stopped".
+        // A crash loop that reaches its limit, and a code that means "stay stopped".
         (&["\"name\": \"a\", \"args\": \"exit 5\", \"max_restarts\": 2, \"restart_delay\": 1"], 5),
         (&["\"name\": \"a\", \"args\": \"exit 6\", \"stop_exit_codes\": [6]"], 6),
     ];
@@ -90,7 +91,8 @@ fn t16_which_signals_go_on_is_an_option() {
     let app = listener(&home, "app.sh");
     let front = Front::run(&home, &format!("{app} --forward-signals QUIT,USR1 -o app.log"));
     front.out_until("is up");
-    // Not forwarded, so it means what it always means: the log file is made anew under its name.
+    // This signal is not forwarded, so it has its usual meaning: the log file is created again at
+    // its path.
     std::fs::rename(home.work().join("app.log"), home.work().join("old.log")).unwrap();
     front.signal(Signal::USR2);
     home.wait_until("the log is open again", || home.work().join("app.log").exists());
@@ -128,7 +130,7 @@ fn a_second_signal_and_a_deadline_end_what_does_not_end() {
     home.run(format!("runtime {words} --stop-timeout soon")).fails().says("--stop-timeout");
 }
 
-/// A hook that takes its time is no reason to take it, too.
+/// A slow hook must not delay the second signal.
 #[test]
 fn a_second_signal_calls_off_hooks() {
     let home = home();
@@ -183,14 +185,14 @@ fn what_it_runs_may_come_from_standard_input_or_be_a_command_line() {
     home.cmd("runtime -").stdin(config).run().code(8);
     let words = ["runtime", "echo one two; exit 9", "--no-autorestart"].map(str::to_owned).to_vec();
     home.run(words).code(9).says("one two");
-    // Options of the first start are those of `start`.
+    // `--env` has the same meaning as at a first `start`.
     home.cmd("runtime app.js --env A=b --no-autorestart").run().fails();
     home.write("app.js", "console.log(process.env.A, process.argv[2], process.cwd()); process.exit(6)\n");
     let output = home.run("runtime app.js --env A=b --no-autorestart -- word").code(6);
     assert_eq!(output.stdout, format!("b word {}\n", home.work().display()));
 }
 
-/// In development: a change restarts the app, and the container stays.
+/// In development: a change restarts the app, and the container keeps running.
 #[test]
 fn watched_files_restart_the_app() {
     let home = home();
@@ -211,11 +213,11 @@ fn other_commands_work_while_it_runs() {
     home.wait_status("one", "online");
     assert_eq!(home.keeper_pid(), front.pid(), "the process that was called is the keeper");
     home.ok(format!("start {} --name two -- count 1", fixture()));
-    // What is started later is shown, too.
+    // Output of apps that are started later appears, too.
     front.out_until("end");
     home.ok("restart one");
     home.ok("delete two");
-    // A stop by hand is no end: somebody may want to start it again.
+    // A manual stop does not end the container: a user may start the app again.
     home.ok("stop one");
     home.ok("start one");
     home.wait_status("one", "online");
@@ -251,11 +253,11 @@ fn it_stays_when_told_to() {
 fn deaths_of_the_daemon_are_survived() {
     let home = home();
     let front = Front::run(&home, &format!("{} --delay 1", listener(&home, "app.sh")));
-    // One in the middle of the start …
+    // One kill during the start …
     kill(home.daemon_pid(), Signal::KILL);
     front.out_until("is up");
     let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
-    // … and one later.
+    // … and another kill later.
     kill(daemon, Signal::KILL);
     home.wait_until("another daemon is there", || home.daemon_pid() != daemon);
     assert_eq!(home.app("app").pid(), pid);
@@ -268,7 +270,7 @@ fn deaths_of_the_daemon_are_survived() {
     assert_eq!(home.processes(), []);
 }
 
-/// Whoever called it thinks that everything has ended, and may call it again.
+/// The caller of the process assumes that everything has exited, and may run it again.
 #[test]
 fn nothing_outlives_the_process_that_was_called() {
     let home = home();
@@ -299,7 +301,7 @@ fn a_signal_before_the_start_is_done_stops_it() {
     home.wait_until("everything has ended", || home.processes().is_empty());
 }
 
-/// What is not ready in time is a matter of its restart policy, not of the start.
+/// An app that is not ready in time is handled by its restart policy; the start does not fail.
 #[test]
 fn an_app_that_is_not_ready_in_time_is_tried_again() {
     let home = home();
@@ -361,7 +363,7 @@ fn as_pm2_runtime_and_pm2_docker() {
     }
 }
 
-/// A user without a home, and a file system that cannot be written to but for the folder for temporary files.
+/// A user without a home, and a file system on which only the temporary folder is writable.
 #[test]
 fn without_a_home_it_uses_the_folder_for_temporary_files() {
     if !geteuid().is_root() {
@@ -383,10 +385,10 @@ fn without_a_home_it_uses_the_folder_for_temporary_files() {
     run(&temporary).code(3).says("instead");
     let place = temporary.join(format!(".ostler-{NOBODY}"));
     assert_eq!(std::fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o700);
-    // Nowhere at all: one line, and what to do.
+    // No writable folder at all: one line with the remedy.
     let output = run(std::path::Path::new("/nonexistent")).fails().says("OSTLER_HOME");
     assert_eq!(output.all().trim().lines().count(), 1, "{output}");
-    // Somebody else's link in that folder is not followed.
+    // Another user's link in that folder is not followed.
     std::fs::remove_dir_all(&place).unwrap();
     symlink(home.work(), &place).unwrap();
     run(&temporary).fails();

@@ -1,4 +1,4 @@
-//! What `runtime` shows of its apps.
+//! The apps' lines as `runtime` prints them.
 
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::front::Front;
 use crate::setup::home;
 
-/// Speaks on both streams, and ends.
+/// Writes to both streams, and exits.
 fn speaker(home: &Home) -> String {
     home.write("speaker.sh", "#!/bin/sh\necho to out\necho to err >&2\n")
 }
@@ -20,7 +20,7 @@ fn apps(home: &Home, apps: &str) -> String {
     home.write("apps.json", format!("{{\"apps\": [{apps}]}}"))
 }
 
-/// Without what the daemon itself says.
+/// Returns the lines without the daemon's own lines.
 fn of_apps(lines: &[String]) -> Vec<&str> {
     lines.iter().map(String::as_str).filter(|line| !line.contains(": PM2 log: ")).collect()
 }
@@ -58,7 +58,8 @@ fn forms_of_lines_as_pm2_has_them() {
     assert!(["online", "exit"].iter().all(|status| events.iter().any(|event| event["status"] == *status)), "{events:?}");
 }
 
-/// Raw lines are those of the log files: with their date, or as JSON, where the app wants that.
+/// Raw lines equal those of the log files: with their date, or as JSON, if the app is configured
+/// for it.
 #[test]
 fn raw_lines_are_those_of_the_files() {
     let home = home();
@@ -105,7 +106,7 @@ fn t17_a_log_file_that_is_the_containers_output_is_written_once() {
     assert!(std::fs::read_dir(home.dir().join("logs")).map_or(0, Iterator::count) == 0, "no log file beside it");
 }
 
-/// The other way round, and together with other forms.
+/// Swapped streams, and together with other formats.
 #[test]
 fn t17_each_stream_where_it_is_wanted() {
     let home = home();
@@ -127,25 +128,26 @@ fn no_line_is_lost_at_the_end() {
         let ended = Front::run(&home, &format!("{file} {form}")).end(&home);
         assert_eq!((ended.code, of_apps(&ended.out).iter().filter(|line| line.contains("xxxx")).count()), (1, 40_000), "{form}");
     }
-    // Alone it writes to the container's output itself.
+    // A single app writes to the container's output directly.
     let ended = Front::run(&home, &format!("{} --no-autorestart -- lines 20000 1", fixture())).end(&home);
     assert_eq!((ended.code, ended.out.len(), of_apps(&ended.err)), (1, 20_000, vec!["last words"]));
 }
 
-/// Whether this process waits for a reader of what it writes.
+/// Returns true if this process waits for the reader of a pipe.
 fn waits_for_a_pipe(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("pipe"))
 }
 
-/// Whether nothing more can be written to the pipe that is read here. How many bytes that are depends on their pieces: each page that a write could not fill up
-/// counts as a whole one.
+/// Returns true if the pipe of this output is full. The number of bytes depends on their pieces:
+/// each page that a write could not fill counts as a full page.
 fn is_full(output: &std::process::ChildStdout) -> bool {
     use rustix::event::{PollFd, PollFlags, poll};
     let writes = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", output.as_raw_fd())).unwrap();
     poll(&mut [PollFd::new(&writes, PollFlags::OUT)], Some(&rustix::time::Timespec::default())).unwrap() == 0
 }
 
-/// A reader that does not read makes the app wait, nothing else; and when everything is to stop it is not waited for.
+/// A reader that does not read only makes the app wait. When everything stops, ostler does not wait
+/// for the reader.
 #[test]
 fn a_slow_reader_pushes_back() {
     let home = home();
@@ -166,7 +168,7 @@ fn a_slow_reader_pushes_back() {
             before == written()
         }
     });
-    // The daemon does not: it does what it is asked to.
+    // The daemon does not wait: it executes commands.
     home.ok("restart b");
     let (mut stdout, home_dir) = (child.stdout.take().unwrap(), home.dir().to_owned());
     let mut seen = 0;
@@ -195,7 +197,8 @@ fn a_reader_that_never_reads_does_not_hold_up_the_end() {
     assert_eq!(home.processes(), []);
 }
 
-/// Both apps share the output. The second one holds its lock while it waits for room, the first one waits for the lock; the first one is waited for first.
+/// Both apps share the output. The second app holds the lock of the output while it waits for room,
+/// and the first app waits for the lock. The daemon waits for the first app first.
 #[test]
 fn an_output_that_is_full_of_the_other_app_does_not_hold_up_the_end() {
     let home = home();
@@ -249,7 +252,8 @@ fn a_closed_output_does_not_end_the_apps() {
     assert_eq!(home.processes(), []);
 }
 
-/// `/proc/1/fd/1` and the like are opened by anybody in a container: they have to be its output for process 1 itself.
+/// In a container any process may open `/proc/1/fd/1` and similar paths, so they must be the
+/// container's output in process 1 itself.
 #[test]
 fn the_first_process_keeps_the_output_as_it_came() {
     let home = home();

@@ -96,7 +96,7 @@ fn the_dump_of_real_pm2_is_understood() {
     let new = Home::new(Subject::OstlerAsPm2(binary()));
     std::fs::create_dir_all(new.dir()).unwrap();
     let dump = std::fs::read_to_string(old.dir().join("dump.pm2")).unwrap();
-    // Logs of the old home would not outlive this test.
+    // The old home, and its logs, are removed before this test is done.
     let dump = dump.replace(old.root().to_str().unwrap(), new.root().to_str().unwrap());
     std::fs::write(new.dir().join("dump.pm2"), dump).unwrap();
     new.ok("resurrect");
@@ -140,7 +140,8 @@ fn resurrect_completes_what_runs_already() {
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
 }
 
-/// Behind a broken list, an empty one is not what anybody wants back as long as an older one is not empty.
+/// If the newest list is broken and the next is empty, ostler restores an older list that is not
+/// empty.
 #[test]
 fn a_broken_list_is_told_and_the_newest_that_has_something_is_restored() {
     let home = home();
@@ -151,7 +152,7 @@ fn a_broken_list_is_told_and_the_newest_that_has_something_is_restored() {
     home.ok("start sleep --name second -- 1000");
     home.ok("save");
     home.ok("kill");
-    // What is there now: the list with `second`, an empty one, and the one with `first`.
+    // There are three lists now: the list with `second`, an empty list, and the list with `first`.
     std::fs::write(home.dir().join("dump.pm2"), "{ this is no list").unwrap();
     assert_eq!(std::fs::read_to_string(home.dir().join("dump.pm2.bak")).unwrap().trim(), "[]");
     let said = home.run("resurrect").ok();
@@ -166,7 +167,7 @@ fn a_broken_list_is_told_and_the_newest_that_has_something_is_restored() {
     assert!(home.dir().join("dump.pm2").exists(), "a damaged list may be all that somebody has");
 }
 
-/// What is gone when the list is restored.
+/// Part that is missing when the list is restored.
 #[derive(Clone, Copy, Debug)]
 enum Gone {
     Folder,
@@ -176,7 +177,7 @@ enum Gone {
     Entry,
 }
 
-/// A home whose saved list has the apps `fine` and `bad`; the second one cannot be restored.
+/// Creates a home whose saved list has the apps `fine` and `bad`; `bad` cannot be restored.
 fn saved_with_one_bad(home: &Home, gone: Gone) {
     let folder = home.work().join("folder");
     std::fs::create_dir(&folder).unwrap();
@@ -213,7 +214,8 @@ fn saved_with_one_bad(home: &Home, gone: Gone) {
     }
 }
 
-/// `ExecStart=pm2 resurrect` must not fail at boot for one app; `ostler` says what is missing and exits with 1.
+/// At boot, one bad app must not make `ExecStart=pm2 resurrect` fail. `ostler` names the missing
+/// part and exits with 1.
 #[test]
 fn one_app_that_cannot_be_restored() {
     for gone in [Gone::Folder, Gone::Program, Gone::LogFolder, Gone::User, Gone::Entry] {

@@ -12,7 +12,7 @@ fn the_newest_go_first_and_as_pm2_the_oldest() {
         let numbers: Vec<u64> = list.iter().map(|item| item.number("NODE_APP_INSTANCE")).collect();
         assert_eq!(numbers, left);
     }
-    // Number 0 stays, also where it is the youngest.
+    // Instance number 0 stays, even if it is the youngest instance.
     let home = home();
     start_fixture(&home, "app", "-i 2", "hold");
     home.ok("delete 0");

@@ -1,4 +1,5 @@
-//! `scrape`: the page of an app's own Prometheus client, read from each instance and added up. With the real `prom-client` and `prometheus_client`.
+//! `scrape`: the page of an app's own Prometheus client, read from each instance and summed. The
+//! tests use the real `prom-client` and `prometheus_client`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::setup::home;
 use crate::web::Web;
 
-/// A server of `prom-client`, as its documentation shows it.
+/// A server with `prom-client`, as in its documentation.
 const NODE: &str = "\
 const http = require('http');
 const client = require(process.env.PROM);
@@ -39,7 +40,7 @@ start_http_server(PORT + number, addr='127.0.0.1')
 while True: time.sleep(1000)
 ";
 
-/// The package that `.ci/run` brings.
+/// Returns the package that `.ci/run` installs.
 fn prom_client() -> Option<PathBuf> {
     let folder = cache_dir()?.join("prom-client/node_modules/prom-client");
     assert!(folder.is_dir() || std::env::var_os("CI").is_none(), "CI has prom-client");
@@ -51,17 +52,18 @@ fn started(home: &Home, members: &Value) {
     home.ok(format!("start {file}"));
 }
 
-/// The value of a line that begins so.
+/// Returns the value of a line with this prefix.
 fn value(text: &str, begin: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(begin)?.trim().parse().ok())
 }
 
-/// The lines that have the name of this family.
+/// Returns the lines with the name of this family.
 fn lines<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     text.lines().filter(|line| line.starts_with(&format!("{name}{{"))).collect()
 }
 
-/// What the checker of Prometheus says: whether it can read it, and what it would name otherwise.
+/// Returns the result of Prometheus's checker: whether it can read the text, and its remarks on
+/// names.
 fn checked(text: &str) -> (bool, String) {
     let mut check = Command::new("promtool")
         .args(["check", "metrics"])
@@ -72,7 +74,7 @@ fn checked(text: &str) -> (bool, String) {
         .unwrap();
     check.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let told = check.wait_with_output().unwrap();
-    // 3 is what it says of names.
+    // Exit code 3 means remarks on names only.
     let words = format!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
     (matches!(told.status.code(), Some(0 | 3)), words)
 }
@@ -94,7 +96,7 @@ fn each_worker_of_a_node_cluster() {
         );
         let count = "shop_orders_total{app=\"shop\",namespace=\"default\",exported_app=\"mine\",kind=\"a\\\"b\\\\c\"}";
         home.wait_until("it answers", || get(port, "/").is_ok());
-        // Its counters go on from what it has answered meanwhile.
+        // The counters already include the requests answered so far.
         let mut before = 0.0;
         home.wait_until("its first answer is counted", || {
             before = value(&web.get("/metrics").body, count).unwrap_or_default();
@@ -121,7 +123,7 @@ fn each_worker_of_a_node_cluster() {
         assert_eq!(lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count(), 3, "{node}: {text}");
         assert_eq!(lines(&text, "process_start_time_seconds").len(), 3, "what prom-client has by itself");
         let (is_read, words) = checked(&text);
-        // prom-client itself names gauges as if they were counters.
+        // prom-client itself gives gauges names that suit counters.
         assert!(is_read && words.lines().all(|line| line.starts_with("nodejs_") || line.is_empty()), "{node}: {words}");
         // The sum does not fall when workers are replaced.
         home.ok("reload shop");
@@ -130,11 +132,11 @@ fn each_worker_of_a_node_cluster() {
             lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 1")).count() == 3
         });
         assert!(seen(&text) >= 12.0, "{node}: {}", seen(&text));
-        // Its step is long, and the same for each version.
+        // The history's step is long, and the same for each version, so one version is enough.
         if at == 0 {
             home.wait_until("the history has it", || web.get("/api/history/series").body.contains("own:shop_queue_depth"));
         }
-        // Each way is for one connection.
+        // Each socket file serves one connection.
         let ways = || {
             std::fs::read_dir(home.work())
                 .unwrap()
@@ -180,7 +182,7 @@ fn one_of_another_language_and_several_with_ports_of_their_own() {
     let part = web.with("web token part --namespace dev");
     let text = part.get("/metrics").body;
     assert!(text.contains("single_total{") && !text.contains("jobs_total{") && !text.contains("app=\"jobs\""), "{text}");
-    // What ended processes have counted outlives the dashboard.
+    // Counts of exited processes survive a restart of the dashboard.
     home.ok("restart jobs");
     let jobs = "jobs_total{app=\"jobs\",namespace=\"default\",kind=\"mail\"}";
     home.wait_until("the former processes' are in the sum", || value(&web.get("/metrics").body, jobs) == Some(6.0));
@@ -193,7 +195,7 @@ fn one_of_another_language_and_several_with_ports_of_their_own() {
     assert_eq!(value(&web.get("/metrics").body, jobs), Some(6.0), "it does not begin anew");
 }
 
-/// Says what its file tells it to.
+/// Answers with the page that its environment names.
 const HOSTILE: &str = "\
 const http = require('http');
 const pages = {
@@ -223,7 +225,7 @@ fn whatever_an_app_writes() {
         .map(|(page, port)| json!({ "name": page, "script": script, "env": { "PAGE": page, "PORT": port, "ELSEWHERE": ports + 7 }, "scrape": port }))
         .collect();
     let file = home.write("hostile.json", json!({ "apps": apps }).to_string());
-    // Where the redirect leads.
+    // Target of the redirect.
     let trap = std::net::TcpListener::bind(("127.0.0.1", ports + 7)).unwrap();
     trap.set_nonblocking(true).unwrap();
     home.ok(format!("start {file}"));
@@ -250,7 +252,7 @@ fn whatever_an_app_writes() {
     }
 }
 
-/// A worker that names the socket of another process is not believed.
+/// The dashboard does not trust a worker that names the socket of another process.
 #[test]
 fn a_worker_that_lies_about_its_way() {
     needs_program!("node");
@@ -291,7 +293,8 @@ fn what_cannot_be_read_is_told() {
         let output = home.run(format!("start {file}"));
         assert!(output.code != 0 && output.stderr.contains(words), "{scrape}: {output}");
     }
-    // Several that share a port and cannot be told apart: said, and none of them is counted twice.
+    // Instances share a port, so the dashboard cannot distinguish them: it logs that, and counts
+    // none of them twice.
     let web = Web::on(&home, "");
     let port = free_port();
     let script = home.write("sleep.py", "import time\ntime.sleep(1000)\n");

@@ -1,4 +1,5 @@
-//! Second commands with a config file, under ostler's own name: what stays, and what is said to go.
+//! Second commands with a config file, under ostler's own name: which options stay, and which
+//! removed options ostler names.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use ostler_testkit::{Home, Item, Output};
 
 use crate::setup::{home, home_as_pm2};
 
-/// Two folders with a script of the same name, and the file in the first.
+/// Creates two folders with a script of the same name, and the file in the first folder.
 fn folders(home: &Home, members: &str) -> (PathBuf, PathBuf) {
     for folder in ["a", "a/sub", "b", "b/sub"] {
         home.write(&format!("{folder}/app.sh"), "exec sleep 1000\n");
@@ -24,7 +25,7 @@ fn ok(home: &Home, folder: &PathBuf, words: &str) -> Output {
     home.cmd(words).cwd(folder).run().ok()
 }
 
-/// Variable of the process of an app.
+/// Returns a variable of the app's process.
 fn variable(item: &Item, name: &str) -> Option<String> {
     let environ = std::fs::read_to_string(format!("/proc/{}/environ", item.pid())).unwrap();
     environ.split('\0').find_map(|line| line.strip_prefix(&format!("{name}="))).map(str::to_owned)
@@ -149,7 +150,8 @@ fn options_stay_or_are_named() {
     ok(&home, &a, "restart eco.json").says("the file sets these options of an earlier command back: --kill-timeout");
     let item = home.app("api");
     assert_eq!((item.number("max_memory_restart"), item.number("kill_timeout"), item.number("max_restarts")), (500 << 20, 700, 7));
-    // What the file once had and has no more is not brought back by an option of that time.
+    // The file no longer has the key: the restart removes the option's value, and does not restore
+    // the file's former value.
     home.ok("restart api --kill-timeout 900");
     file(&home, r#""max_restarts": 3"#);
     ok(&home, &a, "restart eco.json").says("--kill-timeout");
@@ -168,7 +170,7 @@ fn without_autostart_a_command_that_names_the_app_starts_it() {
     home.ok("restart api");
     assert!(all("online"));
     home.ok("stop api");
-    // It ran before: it is an app like any other now.
+    // The app has run before, so it counts as an ordinary app now.
     ok(&home, &a, "start eco.json");
     assert!(all("online"));
 }
@@ -192,7 +194,7 @@ fn the_shell_wins_over_the_file_with_update_env() {
         let item = home.app("api");
         let seen = ["MODE", "KEY", "MORE"].map(|name| variable(&item, name).unwrap_or_default());
         assert_eq!(seen, ["shell", "p", "1"]);
-        // A profile that the same command names is the nearer wish.
+        // A profile in the same command takes precedence.
         home.cmd("restart api --update-env --env staging").env("MODE", "shell").run().ok();
         assert_eq!(variable(&home.app("api"), "MODE").as_deref(), Some("stage"));
     }
@@ -206,7 +208,7 @@ fn a_stop_ends_watching_as_pm2_only() {
         home.ok("stop api");
         home.ok("restart api");
         assert_eq!(home.app("api").env("watch").is_array(), watched, "{}", home.report());
-        // PM2's `start` of an app by its name ends it as well.
+        // PM2's `start` by an app's name ends watching as well.
         ok(&home, &a, "restart eco.json");
         home.ok("start api");
         assert_eq!(home.app("api").env("watch").is_array(), watched, "{}", home.report());

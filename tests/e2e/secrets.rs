@@ -1,4 +1,4 @@
-//! `secrets`: the app gets the value, and nobody else ever sees it.
+//! `secrets`: only the app gets the value.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ use crate::setup::{self, Dice, aside, home};
 
 const VALUE: &str = "v4lue-of-the-s3cret";
 
-/// Starts `sleep` with these secrets; the file of the config.
+/// Starts `sleep` with these secrets, and returns the path of the config file.
 #[track_caller]
 fn start(home: &Home, secrets: &str) -> String {
     let file = ecosystem(home, secrets);
@@ -27,14 +27,14 @@ fn ecosystem(home: &Home, secrets: &str) -> String {
     )
 }
 
-/// A file that only its owner can read.
+/// Writes a file that only its owner can read.
 fn secret_file(home: &Home, name: &str, text: &str) -> String {
     let path = home.write(name, text);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     path
 }
 
-/// What the process has.
+/// Returns a variable of the process.
 fn variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let start = format!("{name}=");
@@ -59,7 +59,8 @@ fn files(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
     }
 }
 
-/// Nothing that shows, keeps or tells has the value: every command that prints, every file, the journal, the manager's own environment.
+/// Checks that the value appears nowhere: not in the output of any command, in any file, in the
+/// journal, or in the manager's own environment.
 #[track_caller]
 fn nobody_knows(home: &Home) {
     home.ok("save");
@@ -77,7 +78,7 @@ fn nobody_knows(home: &Home) {
     }
     for pid in [home.keeper_pid(), home.daemon_pid()] {
         assert!(!holds(&fs::read(format!("/proc/{pid}/environ")).unwrap()), "the environment of {pid} has it");
-        // Memory files: the journal among them.
+        // Memory files, including the journal.
         for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten() {
             let is_memory = fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().contains("memfd"));
             assert!(!(is_memory && holds(&fs::read(entry.path()).unwrap_or_default())), "a memory file of {pid} has it");
@@ -105,7 +106,7 @@ fn a_secret_from_a_file_reaches_the_app_and_nothing_else() {
     has_it(&home);
     home.ok("reload api");
     has_it(&home);
-    // It is read anew at each start: also after a reboot, from what was saved.
+    // The secret is read again at each start: also after a reboot, from the saved list.
     home.ok("kill");
     home.ok("resurrect");
     has_it(&home);
@@ -134,7 +135,7 @@ fn what_cannot_be_read_is_a_failed_start_that_names_it() {
     for (path, words) in cases {
         let file = ecosystem(&home, &format!(r#""TOKEN": "{path}""#));
         home.run(format!("start {file}")).fails().says("read secret TOKEN").says(words);
-        // Of a first start that failed nothing is left.
+        // A failed first start leaves nothing in the list.
         assert!(home.jlist().is_empty());
     }
     let file = ecosystem(&home, r#""TOKEN": {"credential": "token"}"#);
@@ -194,23 +195,23 @@ fn bad_sources_are_told_before_anything_starts() {
     home.ok(format!("validate {file}")).says("every user of this machine can read");
 }
 
-/// A text as JSON.
+/// Returns a text as JSON.
 fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// A command that says in `log` that it was asked, waits for the file `go`, and gives the secret.
+/// Returns a command that logs each call to `log`, waits for the file `go`, and prints the secret.
 fn slow_command(home: &Home) -> String {
     secret_file(home, "kept", &format!("{VALUE}\n"));
     json("echo asked >> log; while [ ! -e go ]; do sleep 0.01; done; cat kept")
 }
 
-/// How often a line is in `log`.
+/// Returns how often a line occurs in `log`.
 fn count(home: &Home, line: &str) -> usize {
     fs::read_to_string(home.work().join("log")).unwrap_or_default().lines().filter(|found| *found == line).count()
 }
 
-/// Waits until it is online; it has the value.
+/// Waits until the app is online, and checks that it has the value.
 #[track_caller]
 fn has_its_token(home: &Home) -> i32 {
     let pid = home.wait_status("api", "online").pid();
@@ -222,7 +223,8 @@ fn runs(home: &Home, words: &str) -> bool {
     home.app_processes().iter().any(|process| process.cmdline.contains(words))
 }
 
-/// Of document 004: secrets are references in what is saved and shown, whatever gives them.
+/// From document 004: the saved list and all output have references to secrets, whatever their
+/// source.
 #[test]
 fn secrets_kept_out_of_files() {
     let home = home();
@@ -253,7 +255,7 @@ fn secrets_kept_out_of_files() {
     home.ok("kill");
     home.ok("resurrect");
     has_all(&home);
-    // The newest value, at each start.
+    // Each start reads the newest value.
     fs::write(&path, "another").unwrap();
     home.ok("restart api");
     assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some("another"));
@@ -267,7 +269,7 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
         ("cat kept; echo 'vault is sealed' >&2; exit 3", "10s", "secret TOKEN: its command exited with code 3"),
         ("cat kept; sleep 1000", "300ms", "secret TOKEN: its command was killed after its 300 ms"),
         ("kill -9 $$; :", "10s", "secret TOKEN: its command was ended by signal 9"),
-        // The first 64 KiB of it are enough: nobody waits for the rest.
+        // The daemon stops reading after 64 KiB, and does not wait for the rest.
         ("while cat kept; do :; done", "10m", "secret TOKEN: what its command wrote is longer than 64 KiB"),
         ("head -c 1000000000 /dev/zero", "10m", "secret TOKEN: what its command wrote is longer than 64 KiB"),
         ("true ;", "10s", "secret TOKEN: what its command wrote is empty"),
@@ -284,7 +286,8 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
         assert!(home.log("api-out.log").is_empty(), "what it wrote is in the log");
         let told = String::from_utf8_lossy(&fs::read(home.dir().join("pm2.log")).unwrap()).into_owned();
         assert!(told.lines().any(|line| line.contains(words)), "{told}");
-        // The restart policy goes on until it gives up; no process was ever started without its secret.
+        // The restart policy continues until it gives up. No process was ever started without its
+        // secret.
         home.wait_status("api", "errored");
         nobody_knows(&home);
         assert!(home.app_processes().is_empty(), "{}", home.report());
@@ -309,7 +312,7 @@ fn a_command_that_fails_for_a_while_is_asked_again() {
 fn the_daemon_dies_while_a_command_runs() {
     let home = home();
     let slow = slow_command(&home);
-    // The first is there, the second is waited for; the hook before them is done.
+    // The first command is done and the second is running; the hook before them has finished.
     let secrets = format!(r#""FIRST": {{"command": "echo first >> log; cat kept"}}, "TOKEN": {{"command": {slow}, "timeout": "5m"}}"#);
     let text = format!(
         r#"{{"apps": [{{"name": "api", "script": "sleep", "args": "1000", "pre_start": "echo hook >> log", "secrets": {{{secrets}}}}}]}}"#
@@ -349,7 +352,7 @@ fn the_keeper_dies_while_a_command_runs() {
     has_its_token(&home);
     start.wait().unwrap();
     nobody_knows(&home);
-    // Both of them.
+    // Daemon and keeper together.
     fs::remove_file(home.work().join("go")).unwrap();
     let asked = count(&home, "asked");
     let mut restart = aside(&home, "restart api");
@@ -404,7 +407,7 @@ fn a_stop_wins_over_a_command_that_holds_up_the_start() {
     start.wait().unwrap();
     assert_eq!(home.app("api").status(), "stopped");
     assert!(home.app_processes().is_empty(), "{}", home.report());
-    // And a restart begins anew.
+    // A restart calls the commands again.
     let mut start = aside(&home, "start api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 4);
     let mut restart = aside(&home, "restart api");
@@ -413,7 +416,7 @@ fn a_stop_wins_over_a_command_that_holds_up_the_start() {
     start.wait().unwrap();
     restart.wait().unwrap();
     has_its_token(&home);
-    // Also across the death of the daemon.
+    // Also if the daemon dies.
     fs::remove_file(home.work().join("go")).unwrap();
     let mut restart = aside(&home, "restart api");
     home.wait_until("the commands are asked", || count(&home, "asked") == 8);
@@ -508,7 +511,8 @@ fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
 fn a_command_runs_as_the_user_of_the_app() {
     needs_root!();
     let home = home();
-    // Not a folder that the user may change: there it could be a link to anything (`attack_paths.rs`).
+    // The user must not own this folder: otherwise the file could be a link to anything
+    // (`attack_paths.rs`).
     fs::set_permissions(home.work(), fs::Permissions::from_mode(0o755)).unwrap();
     let root_only = secret_file(&home, "kept", VALUE);
     let text = format!(

@@ -1,4 +1,4 @@
-//! Values of secrets are nowhere in the memory of daemon and keeper once the app has them.
+//! Once the app has its secrets, their values are nowhere in the memory of daemon and keeper.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,8 @@ use ostler_testkit::{Home, needs_root};
 
 use crate::setup::{ecosystem, home};
 
-/// What is looked for. An allocator writes to the beginning of what was given back, so this is the end of each value.
+/// Text to search for: the end of each value, because an allocator overwrites the start of freed
+/// memory.
 fn tail(n: usize) -> String {
     format!("-{n}-wh1spered-under-the-breath")
 }
@@ -16,7 +17,7 @@ fn value(n: usize) -> String {
     format!("{}{}", "x".repeat(64), tail(n))
 }
 
-/// Where a process has these bytes in its memory: names of the mappings.
+/// Returns the mappings of a process that contain these bytes.
 fn places(pid: i32, wanted: &[u8]) -> Vec<String> {
     let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
@@ -25,7 +26,7 @@ fn places(pid: i32, wanted: &[u8]) -> Vec<String> {
         let (range, rest) = line.split_once(' ').unwrap();
         let (from, to) = range.split_once('-').unwrap();
         let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-        // What cannot be written to is the program.
+        // Mappings that are not writable belong to the program.
         if !rest.starts_with("rw") {
             continue;
         }
@@ -40,14 +41,15 @@ fn places(pid: i32, wanted: &[u8]) -> Vec<String> {
     found
 }
 
-/// The keeper does one thing after the other, and an end is told when it has done everything before; a short message, which leaves memory alone.
+/// Waits until the keeper has finished. The keeper works sequentially, so it reports an exit only
+/// after all earlier work. The message is short and does not overwrite memory.
 fn let_the_keeper_finish(home: &Home) {
     let others = home.jlist();
     let other = others.iter().find(|item| item.name().starts_with("other") && item.status() == "online").expect("one that still runs");
     home.ok(format!("stop {}", other.name()));
 }
 
-/// An app with three secrets, of which a command gives one, and so much of an environment.
+/// Starts an app with three secrets, one of them from a command, and this much environment.
 fn start(home: &Home, more: &str) {
     let folder = home.work().join("credentials");
     fs::create_dir_all(&folder).unwrap();
@@ -89,11 +91,11 @@ fn nothing_of_a_secret_is_left_in_memory() {
     home.ok("restart api");
     home.ok("reload api");
     only_the_app_has_them(&home, "after restart and reload");
-    // The search finds what is there.
+    // Proves that the search works.
     assert!(!places(home.daemon_pid(), b"OSTLER_HOME").is_empty());
 }
 
-/// A message that does not fit a packet goes another way.
+/// A message that does not fit into a packet is sent in another way.
 #[test]
 fn nor_of_a_large_environment() {
     needs_root!();
@@ -102,7 +104,7 @@ fn nor_of_a_large_environment() {
     only_the_app_has_them(&home, "after the start");
 }
 
-/// Nothing of a start that fails is left either.
+/// A failed start leaves no values in memory, either.
 #[test]
 fn nor_where_the_start_fails() {
     needs_root!();

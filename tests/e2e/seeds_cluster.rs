@@ -1,10 +1,11 @@
-//! The cluster blocks of the documents this project comes from, as they stand there, and what they promise.
+//! The cluster blocks of the documents that this project started from, unchanged, with the effects
+//! that the documents promise.
 
 use ostler_testkit::{Home, Load, LoadSpec, fixture_path, free_port, get};
 
 use crate::setup::{DocumentPorts, home_as_pm2};
 
-/// A server as these documents have it: `ready` when it listens, SIGINT closes it.
+/// A server as in these documents: it sends `ready` when it listens, and closes on SIGINT.
 const SERVER: &str = "
 const server = require('http').createServer((q, r) => r.end(String(process.pid)));
 server.listen(process.env.PORT, () => { console.log('listening'); if (process.send) process.send('ready'); });
@@ -17,7 +18,7 @@ fn block(home: &Home, name: &str, as_file: &str) -> String {
     home.write(as_file, text)
 }
 
-/// Reloads under load: no request fails and every process is another one.
+/// Reloads under load: no request fails and every process is replaced.
 fn reload_under_load(home: &Home, port: u16, command: &str) {
     let pids = |home: &Home| home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
     home.wait_until("it serves", || get(port, "/").is_ok());
@@ -48,7 +49,8 @@ fn the_complete_configuration() {
     reload_under_load(&home, 30_000, "reload all");
 }
 
-/// Document 002: which service is a cluster and which is not, and the block of the graceful restart.
+/// Document 002: which service is a cluster and which is not, and the block of the graceful
+/// restart.
 #[test]
 fn services_side_by_side() {
     let home = home_as_pm2();
@@ -56,7 +58,7 @@ fn services_side_by_side() {
     block(&home, "five-services.config.js", "block.config.js");
     let ports = [(); 5].map(|()| free_port());
     let port = ports[0];
-    // The block names no scripts; everything else is as it stands there.
+    // The block names no scripts; everything else is unchanged.
     let text = format!(
         "const config = require('./block.config.js');\n\
          config.apps.forEach((app, index) => {{ app.script = 'server.js'; app.env = {{ PORT: {ports:?}[index] }}; }});\nmodule.exports = config;"
@@ -71,7 +73,8 @@ fn services_side_by_side() {
     reload_under_load(&home, port, "reload api-gateway user-service");
 }
 
-/// Documents 000 and 003: `instances: "max"` in a container, `-i max`, `-i 0`, `-i 4`; `reload` by script path and by `all`.
+/// Documents 000 and 003: `instances: "max"` in a container, `-i max`, `-i 0`, `-i 4`; `reload` by
+/// script path and by `all`.
 #[test]
 fn every_way_to_ask_for_a_cluster() {
     let port = free_port();

@@ -1,5 +1,6 @@
-//! Every command line of the documents this project comes from, as it stands there, in a shell, under the name `pm2`: what it has to do, not only that it is
-//! understood. `tests/fixtures/seeds/commands.txt` has them all with the numbers of their documents.
+//! Every command line of the documents that this project started from, unchanged, in a shell, under
+//! the name `pm2`. The tests check the effect of each line, not only that ostler accepts it.
+//! `tests/fixtures/seeds/commands.txt` lists all lines with the numbers of their documents.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +12,11 @@ use serde_json::{Value, json};
 use crate::foreground::Foreground;
 use crate::setup::{DocumentPorts, binary, home_as_pm2};
 
-/// A line, and what it has to do: it is run there.
+/// A command line, and the function that runs it and checks its effect.
 type Case = (&'static str, fn(&Place, &str));
 
-/// The app of all these lines: it has printed a lot, tells what it was given, and prints more at a signal.
+/// The app of all these lines: it has printed a lot, records its arguments and environment, and
+/// prints more on a signal.
 const APP: &str = "
 for (let number = 1; number <= 150; number += 1) console.log(`line ${number}`);
 console.error('an error');
@@ -25,13 +27,13 @@ require('fs').renameSync(`${told}.part${process.pid}`, told);
 setInterval(() => {}, 1000);
 ";
 
-/// The file of all lines that name one.
+/// The file of all lines that name an ecosystem file.
 const ECOSYSTEM: &str = "module.exports = { apps: [
   { name: 'api-gateway', script: 'app.js', instances: 2, exec_mode: 'cluster', env: { NODE_ENV: 'development' }, env_production: { NODE_ENV: 'production' } },
   { name: 'user-service', script: 'app.js', env_production: { NODE_ENV: 'production' } },
 ] };";
 
-/// A home, and a folder where the lines are typed.
+/// A home, and a folder in which the lines run.
 struct Place {
     home: Home,
 }
@@ -48,7 +50,7 @@ impl Place {
         Self { home }
     }
 
-    /// The line in a shell.
+    /// Returns the line as a command of a shell.
     fn shell(&self, line: &str) -> Cmd<'_> {
         self.home.cmd("").after(&text(&self.home, line))
     }
@@ -58,7 +60,7 @@ impl Place {
         self.shell(line).run().ok()
     }
 
-    /// The line has succeeded, and this runs, nothing else: `name mode count`.
+    /// Checks that the line succeeds, and that exactly these apps run: `name mode count`.
     #[track_caller]
     fn starts(&self, line: &str, expected: &str) -> Vec<Item> {
         self.ok(line);
@@ -80,7 +82,7 @@ impl Place {
         self.home.jlist().iter().map(Item::pid).collect()
     }
 
-    /// The line puts another process in each place of this app, and leaves the others alone.
+    /// Checks that the line replaces each process of this app, and leaves the other apps alone.
     #[track_caller]
     fn renews(&self, line: &str, name: &str) {
         let before = self.home.jlist();
@@ -93,7 +95,7 @@ impl Place {
         }
     }
 
-    /// The line has this become of the app's instances, and leaves the others alone.
+    /// Checks that the line stops the app's instances, and leaves the other apps alone.
     #[track_caller]
     fn stops(&self, line: &str, name: &str) {
         self.ok(line);
@@ -103,7 +105,7 @@ impl Place {
         }
     }
 
-    /// The line has the app go, and leaves the others alone.
+    /// Checks that the line deletes the app, and leaves the other apps alone.
     #[track_caller]
     fn deletes(&self, line: &str, name: &str) {
         let mut left = self.home.jlist();
@@ -113,7 +115,7 @@ impl Place {
         assert_eq!(self.pids(), pids, "{line}");
     }
 
-    /// What the app was given.
+    /// Returns the arguments and the environment that the app recorded.
     #[track_caller]
     fn app_report(&self) -> Value {
         let file = self.home.root().join("told.json");
@@ -121,7 +123,8 @@ impl Place {
         serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
     }
 
-    /// The line shows what was printed, the last of it this, and what comes; all lines.
+    /// Checks that the line prints past output up to `last`, and then new output up to `later`.
+    /// Returns all lines.
     #[track_caller]
     fn follows(&self, line: &str, last: &str, later: &str) -> Vec<String> {
         self.printed();
@@ -134,7 +137,7 @@ impl Place {
         lines
     }
 
-    /// All apps have printed what they print.
+    /// Waits until all apps have printed everything.
     #[track_caller]
     fn printed(&self) {
         for item in self.home.jlist() {
@@ -143,7 +146,7 @@ impl Place {
         }
     }
 
-    /// The last 15 lines of each file, PM2's number, then what comes.
+    /// Checks that the line prints the last 15 lines of each file, as PM2 does, and then new lines.
     #[track_caller]
     fn follows_the_last_15(&self, line: &str) {
         let lines = self.follows(line, "line 150", "later");
@@ -156,7 +159,7 @@ impl Place {
         assert!(has(&lines, "line 51") && !has(&lines, "line 50"), "{lines:?}");
     }
 
-    /// The view on a terminal, and its end by a key.
+    /// Checks that the line opens `monit` on a terminal, and that a key closes it.
     #[track_caller]
     fn shows_monit(&self, line: &str) {
         let shell = format!("exec setsid -c -w bash -c '{}'", text(&self.home, line));
@@ -168,7 +171,8 @@ impl Place {
         assert!(terminal.end().success());
     }
 
-    /// What a user who is not root is told to run as root; nothing is written.
+    /// Checks that a user other than root gets the command to run as root, and that nothing is
+    /// written.
     #[track_caller]
     fn tells_what_root_runs(&self, line: &str, command: &str) {
         let shell = self.shell(line);
@@ -178,7 +182,7 @@ impl Place {
         assert!(asked.contains(&format!("pm2 {command} systemd")) && asked.contains(" -u ") && asked.contains("PM2_HOME="), "{output}");
     }
 
-    /// One line says what is here in its place.
+    /// Checks that the line prints one line that names ostler's replacement.
     #[track_caller]
     fn is_told_what_is_here(&self, line: &str, text: &str) {
         let before = self.pids();
@@ -189,7 +193,7 @@ impl Place {
     }
 }
 
-/// The line as it stands in its document, where `pm2` is a program.
+/// Returns the line as in its document, in a shell in which `pm2` is a program.
 fn text(home: &Home, line: &str) -> String {
     format!("export PATH={}:\"$PATH\"\n{line}\nexit", home.root().join("bin").display())
 }
@@ -212,7 +216,7 @@ fn setting(place: &Place, key: &str) -> Value {
     conf["pm2-logrotate"][key].clone()
 }
 
-/// The line sets this of the module that rotates.
+/// Checks that the line changes this setting of the rotation module.
 #[track_caller]
 fn sets(place: &Place, line: &str, key: &str, value: &str) {
     place.ok("pm2 install pm2-logrotate");
@@ -226,7 +230,7 @@ fn env_of(place: &Place, name: &str) -> Value {
     list.iter().find(|item| item.name() == name).unwrap().env("env")["NODE_ENV"].clone()
 }
 
-/// A restart by a change: what the file system says comes when it does.
+/// Checks that a change restarts the app. The file system may report the change late.
 #[track_caller]
 fn is_watched(place: &Place, line: &str, name: &str, changed: &str) {
     place.ok(line);
@@ -239,7 +243,7 @@ fn is_watched(place: &Place, line: &str, name: &str, changed: &str) {
     place.home.wait_app(name, "restarted", |item| item.restarts() == 1 && item.status() == "online");
 }
 
-/// Lines that start something; nothing runs before each of them.
+/// Lines that start an app; before each of them, nothing runs.
 const STARTS: &[Case] = &[
     ("pm2 start app.js", |place, line| drop(place.starts(line, "app fork_mode 1"))),
     ("pm2 start app.js --watch", |place, line| is_watched(place, line, "app", "app.js")),
@@ -309,7 +313,7 @@ const STARTS: &[Case] = &[
         runtime.until("line 150");
         let pid_file = place.home.dir().join("pm2.pid");
         place.home.wait_until("it has come up", || fs::read_to_string(&pid_file).is_ok_and(|pid| !pid.is_empty()));
-        // The first lines may come before the last app was started.
+        // The first lines may appear before the last app was started.
         place.home.wait_until("all are online", || {
             let list = place.home.jlist();
             list.len() == 3 && list.iter().all(|item| item.status() == "online")
@@ -321,7 +325,7 @@ const STARTS: &[Case] = &[
     }),
 ];
 
-/// Lines about `app`, one process of `app.js` with id 0; another one, `other`, is beside it.
+/// Lines about `app`, one process of `app.js` with id 0. Another app, `other`, runs beside it.
 const OF_AN_APP: &[Case] = &[
     ("pm2 --version", |place, line| assert_eq!(place.ok(line).stdout.trim(), place.home.ok("-v").stdout.trim())),
     ("pm2 stop app.js", |place, line| place.stops(line, "app")),
@@ -347,7 +351,7 @@ const OF_AN_APP: &[Case] = &[
     ("pm2 logs --lines 100                # 最近 100 行", |place, line| place.follows_the_last_100(line)),
     ("pm2 logs --json", |place, line| {
         place.printed();
-        // As PM2: what comes from now on, nothing of before.
+        // As in PM2: new lines only, no past lines.
         let follower = Foreground::open(place.shell(line).command());
         let mut later = String::new();
         place.home.wait_until("what is printed is there as JSON", || {
@@ -424,7 +428,7 @@ fn flushes(place: &Place, line: &str) {
     }
 }
 
-/// Lines about a clustered app of two; its name is the one of the line.
+/// Lines about a clustered app of two, with the name that the line uses.
 const OF_A_CLUSTER: &[Case] = &[
     ("pm2 scale app +1", |place, line| drop(place.starts(line, "app cluster_mode 3"))),
     ("pm2 scale app 4", |place, line| drop(place.starts(line, "app cluster_mode 4"))),
@@ -475,7 +479,7 @@ const OF_SERVICES: &[Case] = &[
     }),
 ];
 
-/// Runs one line after the other, each after this.
+/// Runs the lines one after the other, each after `begin`.
 #[track_caller]
 fn run(cases: &[Case], begin: fn(&Place, &str)) {
     let place = Place::new();
@@ -522,7 +526,7 @@ fn lines_of_services() {
     run(OF_SERVICES, |place, _| drop(place.ok("pm2 start ecosystem.config.js")));
 }
 
-/// The table is complete, and so are the cases.
+/// Each line of the table has a case, and each case has a line.
 #[test]
 fn each_line_has_a_case() {
     let table = include_str!("../fixtures/seeds/commands.txt");

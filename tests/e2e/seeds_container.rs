@@ -1,4 +1,4 @@
-//! The container blocks of the documents this project comes from, as they stand there.
+//! The container blocks of the documents that this project started from, unchanged.
 
 use std::os::unix::fs::symlink;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::front::Front;
 use crate::setup::{binary, home_as_pm2};
 
-/// A home whose program is `pm2-runtime`, and the one that has the link.
+/// Returns a home whose program is `pm2-runtime`, and the home that holds this link.
 fn runtime_home() -> (Home, Home) {
     let place = home_as_pm2();
     let link = place.root().join("bin/pm2-runtime");
@@ -21,8 +21,9 @@ fn block(home: &Home, name: &str) -> String {
     home.write("ecosystem.config.js", std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
 }
 
-/// Document 000, 003 and 004: `CMD ["pm2-runtime", "ecosystem.config.js"]` with one instance per CPU; and its
-/// `HEALTHCHECK … curl -f http://localhost:3000/health`, which is `ostler health` where there is no curl.
+/// Document 000, 003 and 004: `CMD ["pm2-runtime", "ecosystem.config.js"]` with one instance per
+/// CPU. Their `HEALTHCHECK … curl -f http://localhost:3000/health` becomes `ostler health` in an
+/// image without curl.
 #[test]
 fn a_cluster_in_a_container() {
     let (home, _place) = runtime_home();
@@ -59,7 +60,8 @@ fn t17_logs_of_a_container() {
     assert_eq!((ended.code, ended.out, errors), (4, vec!["to out".to_owned()], vec!["to err"]));
 }
 
-/// Document 003 replaces `CMD ["node", "/app/main.js"]` by `pm2-runtime /app/main.js`, and uses `pm2` in the running container.
+/// Document 003 replaces `CMD ["node", "/app/main.js"]` by `pm2-runtime /app/main.js`, and uses
+/// `pm2` in the running container.
 #[test]
 fn a_server_that_crashes_is_started_again() {
     let (home, _place) = runtime_home();
@@ -84,7 +86,7 @@ fn a_server_that_crashes_is_started_again() {
     assert_eq!(front.end(&home).code, 0);
 }
 
-/// What `examples/container/node` puts into its image works as it stands there.
+/// The image content of `examples/container/node` works unchanged.
 #[test]
 fn the_example_of_a_node_image() {
     let (home, _place) = runtime_home();

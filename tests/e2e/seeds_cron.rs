@@ -1,4 +1,4 @@
-//! The blocks and lines about times of the documents this project comes from, as they stand there.
+//! The blocks and lines about schedules in the documents that this project started from, unchanged.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use ostler_testkit::{fixture_path, needs_program};
 use crate::clock_jumps::Shifted;
 use crate::setup::home_as_pm2;
 
-/// Document 003: from second 2 on each 3 s.
+/// Document 003: every 3 s from second 2.
 #[test]
 fn from_second_two_each_three_seconds() {
     let home = home_as_pm2();
@@ -15,12 +15,13 @@ fn from_second_two_each_three_seconds() {
     home.cmd(["start", "xxx", "--cron-restart", "2/3 * * * * *"]).run().ok();
     home.wait_app("xxx", "restarted three times", |app| app.restarts() >= 3);
     let starts: Vec<i64> = home.read("starts").lines().map(|line| line.parse().unwrap()).collect();
-    // The first one is the start; a loaded machine may be late, never early.
+    // The first entry is the start itself. A loaded machine may be late, never early.
     let late: Vec<i64> = starts[1..].iter().map(|at| (at % 60 - 2).rem_euclid(3)).collect();
     assert!(late.contains(&0) && starts[1..].windows(2).all(|pair| pair[1] - pair[0] >= 1), "{starts:?}");
 }
 
-/// Document 002: restart at 3 in the night; `autorestart: false` is meant as "not right away at 3".
+/// Document 002: a restart at 3 at night. `autorestart: false` means here "not immediately, only at
+/// 3".
 #[test]
 fn billing_service_at_three_in_the_night() {
     needs_program!("cc");

@@ -1,11 +1,11 @@
-//! What the documents this project comes from say about environments, as it stands there.
+//! Environments in the documents that this project started from, unchanged.
 
 use ostler_testkit::{Home, fixture_path, needs_program};
 use serde_json::Value;
 
 use crate::setup::home_as_pm2;
 
-/// An app that writes down its environment.
+/// An app that writes its environment to a file.
 const APP: &str = "
 const fs = require('fs');
 fs.writeFileSync('env.part', JSON.stringify(process.env));
@@ -13,7 +13,8 @@ fs.renameSync('env.part', 'env.json');
 setInterval(() => {}, 1e9);
 ";
 
-/// Runs a command, with variables before it, that starts the app anew; these variables of the app.
+/// Runs a command that starts the app again, with additional variables. Returns these variables of
+/// the app.
 #[track_caller]
 fn env_after(home: &Home, command: &str, before: &[(&str, &str)], names: &[&str]) -> Vec<Option<String>> {
     drop(std::fs::remove_file(home.work().join("env.json")));
@@ -27,7 +28,8 @@ fn texts(values: &[&str]) -> Vec<Option<String>> {
     values.iter().map(|value| Some((*value).to_owned())).collect()
 }
 
-/// Document 001: variables at the start. Real PM2 takes the list for the name of an environment, and sets nothing.
+/// Document 001: variables at the start. Real PM2 interprets the list as the name of an
+/// environment, and sets nothing.
 #[test]
 fn t8_env_sets_several_variables() {
     needs_program!("node");
@@ -36,7 +38,7 @@ fn t8_env_sets_several_variables() {
     let names = ["NODE_ENV", "env1", "env2"];
     let env = env_after(&home, "start app.js --env NODE_ENV=development,env1=13,env2=32", &[], &names);
     assert_eq!(env, texts(&["development", "13", "32"]));
-    // They stay, and the document's other way goes, too.
+    // The variables stay, and the document's second form works, too.
     assert_eq!(env_after(&home, "restart app", &[], &names), texts(&["development", "13", "32"]));
     for value in ["development", "production"] {
         home.ok("delete app");
@@ -44,7 +46,8 @@ fn t8_env_sets_several_variables() {
     }
 }
 
-/// Document 002: the block of profiles and both commands. Real PM2 refuses the second one: it does not remember the file.
+/// Document 002: the block of profiles and both commands. Real PM2 rejects the second command,
+/// because it does not remember the file.
 #[test]
 fn t9_a_profile_by_the_name_of_the_app() {
     needs_program!("node");
@@ -66,7 +69,8 @@ fn t9_a_profile_by_the_name_of_the_app() {
     assert_eq!(home.app("api-gateway").text("NODE_ENV"), "production");
 }
 
-/// Document 000: what Docker injects by `-e` or a file `.env` can be read by the configuration. Real PM2 reads no `.env`.
+/// Document 000: the configuration can read variables that Docker injects by `-e` or a file `.env`.
+/// Real PM2 reads no `.env`.
 #[test]
 fn config_can_read_env_injected_by_docker() {
     needs_program!("node");

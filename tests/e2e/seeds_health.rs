@@ -1,5 +1,6 @@
-//! The health, limit and error blocks of the documents this project comes from, as they stand there, and what they promise. Real PM2 knows none
-//! of these keys; one of them even keeps it from starting the app.
+//! The health, limit and error blocks of the documents that this project started from, unchanged,
+//! with the effects that the documents promise. Real PM2 knows none of these keys; one of them even
+//! prevents it from starting the app.
 
 use ostler_testkit::{Home, fixture_path, needs_program};
 use serde_json::json;
@@ -11,7 +12,8 @@ fn block(home: &Home, name: &str) -> String {
     home.write(name, std::fs::read_to_string(fixture_path(&format!("config/seeds/{name}"))).unwrap())
 }
 
-/// An ecosystem file around a block, which is one app, with what a test needs beside it.
+/// Writes an ecosystem file around a block for one app, with the additional members that a test
+/// needs.
 fn around(home: &Home, name: &str, more: &str) -> String {
     block(home, name);
     let text = format!(
@@ -30,7 +32,8 @@ require('http').createServer((request, response) => {
 }).listen(process.env.PORT || 30001);
 ";
 
-/// Document 002, health check: as it stands there (each 30 s), and the same with an interval that a test can wait for.
+/// Document 002, health check: unchanged (every 30 s), and with an interval that is short enough
+/// for a test.
 #[test]
 fn t1_the_health_check() {
     needs_program!("node");
@@ -50,7 +53,7 @@ fn t1_the_health_check() {
     home.wait_app("user-service", "restarted", |app| app.pid() > 0 && app.pid() != before.pid() && app.env("restart_time") == &json!(1));
 }
 
-/// Document 002, "immediately": the fragment, laid over an app.
+/// Document 002, "immediately": the fragment, merged into an app.
 #[test]
 fn t1_the_fragment() {
     needs_program!("node");
@@ -66,7 +69,7 @@ fn t1_the_fragment() {
     home.wait_app("app", "healthy", |app| app.env("health_status")["status"] == "healthy");
 }
 
-/// Document 002, limits: every key of the block has its effect.
+/// Document 002, limits: every key of the block works.
 #[test]
 fn t2_t3_t4_t13_the_limits() {
     needs_program!("node");
@@ -79,23 +82,23 @@ fn t2_t3_t4_t13_the_limits() {
     assert_eq!((app.env("max_cpu"), app.env("autokill"), app.env("max_restarts")), (&json!(80), &json!(true), &json!(10)));
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", app.pid())).unwrap();
     let nice = stat.rsplit(") ").next().unwrap().split(' ').nth(16).unwrap().to_owned();
-    // Without the right to it that is told, and the app runs.
+    // Without the right to raise the priority, ostler prints a note and the app runs.
     assert!(nice == "-5" || started.stdout.contains("-5 needs root or CAP_SYS_NICE"), "{started}");
-    // Its event loop is listened to.
+    // The daemon watches its event loop.
     assert_eq!(app.env("health_status")["status"], "healthy");
     home.ok("delete all");
     let file = around(&home, "limits.json", "{ max_memory_restart: '200M', restart_delay: 100, env: { EAT: 1 } }");
     home.ok(format!("start {file}"));
-    // `autokill`: as a crash, so its `restart_delay` counts.
+    // `autokill` counts as a crash, so `restart_delay` applies.
     home.wait_app("api-gateway", "restarted", |app| app.env("restart_time").as_u64() >= Some(1));
     let log = home.daemon_log();
     assert!(log.contains("exceeds --max-memory-restart value"), "{log}");
-    // What is left of it: the end may have been seen a moment after it was.
+    // The remaining delay: the daemon may notice the exit a moment later.
     let delay_ms = log.split_once("will restart in ").and_then(|(_, rest)| rest.split_once("ms")?.0.parse::<u64>().ok());
     assert!(delay_ms.is_some_and(|delay_ms| (1..=100).contains(&delay_ms)), "{log}");
 }
 
-/// Document 002, metrics: the block that keeps PM2 from starting the app.
+/// Document 002, metrics: the block that prevents PM2 from starting the app.
 #[test]
 fn t5_the_error_threshold() {
     needs_program!("node");
@@ -115,7 +118,8 @@ fn t5_the_error_threshold() {
     assert!(home.ok("why api-gateway").stdout.contains("(error_threshold: 50)"));
 }
 
-/// Document 002, the template for production: health checks of a cluster and of a single process, side by side.
+/// Document 002, the template for production: health checks of a cluster and of a single process,
+/// side by side.
 #[test]
 fn t1_the_template_for_production() {
     needs_program!("node");

@@ -1,9 +1,10 @@
-//! The lines about log rotation and figures of the host of the documents this project comes from, as they stand there.
+//! The lines about log rotation and host figures in the documents that this project started from,
+//! unchanged.
 
 use crate::rotation::rotated;
 use crate::setup::{home_as_pm2, start_fixture};
 
-/// Document 002: the commands as they stand there, and what they promise.
+/// Document 002: the commands unchanged, with the effects that the document promises.
 #[test]
 fn pm2_logrotate_as_in_document_002() {
     let home = home_as_pm2();
@@ -20,7 +21,7 @@ fn pm2_logrotate_as_in_document_002() {
     ] {
         home.ok(command);
     }
-    // Its other settings, so that it does not take a night.
+    // The other settings, so that the test does not take a night.
     home.ok("set pm2-logrotate:dateFormat YYYY-MM-DD");
     home.ok("set pm2-logrotate:workerInterval 1");
     home.ok("set pm2-logrotate:rotateModule true");

@@ -1,4 +1,4 @@
-//! What the documents this project comes from say about watching, as it stands there.
+//! Watching in the documents that this project started from, unchanged.
 
 use std::fs;
 
@@ -31,7 +31,7 @@ fn start_app_js_with_watch() {
     assert_eq!(home.daemon_log().matches("Change detected").count(), 1);
 }
 
-/// Document 003, in a project of Nest: what runs is what git ignores.
+/// Document 003, in a Nest project: git ignores the running build.
 #[test]
 fn start_xxx_with_watch_where_the_build_is_ignored() {
     needs_program!("node");
@@ -64,7 +64,7 @@ fn watch_false_and_ignore_watch_of_the_full_block() {
     assert!(!output.all().contains("ignore_watch"), "{output}");
     let name = home.jlist()[0].name().to_owned();
     assert!(!home.daemon_log().contains("Watching"), "{}", home.daemon_log());
-    // Switched on, the list says what does not count; its own logs are among it.
+    // Switched on: the list names the ignored folders, and the app's own logs are ignored as well.
     home.write("ecosystem.config.js", block.replace("watch: false", "watch: true"));
     home.ok(format!("restart {file}"));
     armed(&home, &name);
@@ -87,7 +87,7 @@ fn watch_false_of_the_two_apps() {
     home.write("app2.js", APP);
     home.ok(format!("start {file}"));
     home.ok(format!("start {file} --env production"));
-    // As PM2: the key is there where the file has it.
+    // As in PM2: the key exists if the file has it.
     for item in home.jlist() {
         let expected = if item.name() == "app1" { serde_json::json!(false) } else { serde_json::Value::Null };
         assert_eq!(item.env("watch"), &expected, "{}", item.name());

@@ -1,4 +1,4 @@
-//! `serve`: files over HTTP, by an app like any other.
+//! `serve`: files over HTTP, served by an ordinary app.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use ostler_testkit::{DEADLINE, Home, Load, LoadSpec, free_port, get};
 
 use crate::setup::{home, home_as_pm2};
 
-/// A folder with a page, an application, and things that nobody should get.
+/// Creates a folder with a page, an application, and files that no client may get.
 fn site(home: &Home) {
     let site = home.work().join("site");
     std::fs::create_dir_all(site.join("sub")).unwrap();
@@ -31,20 +31,21 @@ fn site(home: &Home) {
     symlink("a.txt", site.join("in")).unwrap();
 }
 
-/// Serves the folder with these options; gives the port.
+/// Serves the folder with these options; returns the port.
 fn served(home: &Home, options: &str) -> u16 {
     let port = free_port();
     home.ok(format!("serve site {port} --name site {options}"));
     port
 }
 
-/// Answer to a request that is sent as it stands, and its connection's end.
+/// Returns the response to a raw request, up to the end of the connection.
 fn raw(port: u16, request: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = Vec::new();
-    // A server that has not read everything resets; what it said before is what counts.
+    // A server that has not read everything resets the connection; only the data before that
+    // matters.
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -53,7 +54,7 @@ fn ask(port: u16, line: &str, headers: &str) -> String {
     raw(port, &format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"))
 }
 
-/// Asserts that an answer has this status, and each of these words.
+/// Checks that a response has this status, and each of these words.
 #[track_caller]
 fn assert_answer(answer: &str, status: u16, words: &[&str]) {
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {answer}");
@@ -74,7 +75,7 @@ fn a_folder_is_an_app() {
     assert_eq!((app.status(), app.text("exec_mode"), app.text("PM2_SERVE_PORT")), ("online", "fork_mode", port.to_string().as_str()));
     assert_eq!(app.text("pm_cwd"), home.work().join("site").to_string_lossy());
     home.wait_log(&format!("{name}-out.log"), "Exposing ");
-    // Another one is another app, and the same one is there already.
+    // Another port is another app; the same port is already served.
     let other = free_port();
     home.ok(format!("expose site --port {other}"));
     assert_eq!(get(other, "/").as_deref(), Ok("home page"));
@@ -124,7 +125,7 @@ fn files_and_what_clients_have_already() {
     ] {
         assert_answer(&ask(port, line, &headers), status, words);
     }
-    // An old compressed file is an old release.
+    // An old compressed file belongs to an old release.
     home.write("site/app.js", "next script");
     home.wait_until("the plain file is newer", || ask(port, "GET /app.js", "Accept-Encoding: gzip\r\n").contains("next script"));
 }
@@ -147,7 +148,8 @@ fn nobody_gets_what_is_hidden_or_elsewhere() {
         let answer = ask(port, &format!("GET {path}"), "");
         assert_answer(&answer, status, &[]);
     }
-    // A link that leads out is as if it were not there, which an application with pages of its own answers itself.
+    // A link that leads out of the folder counts as missing. An application with client-side routes
+    // answers with its page.
     assert_answer(&ask(port, "GET /out", ""), 200, &["home page"]);
     assert_answer(&ask(port, "GET /any/page", ""), 200, &["home page"]);
     home.ok("delete site");
@@ -184,18 +186,18 @@ fn clients_that_mean_harm_harm_nobody_else() {
     let command = home.cmd(format!("serve site {port} --name site"));
     command.env("OSTLER_SERVE_TIMEOUT", "1").env("OSTLER_SERVE_CONNECTIONS", "8").run().ok();
     let pid = home.app("site").pid();
-    // A head without an end.
+    // An unterminated request head.
     let huge = raw(port, &format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(1 << 20)));
     assert!(!huge.contains("200 OK"), "{huge}");
     let many = raw(port, &format!("GET / HTTP/1.1\r\nHost: x\r\n{}\r\n", "X: y\r\n".repeat(1000)));
     assert!(!many.contains("200 OK"), "{many}");
-    // One that reads nothing, many that say nothing: more than there is room for.
+    // A client that reads nothing, and many that send nothing: more than the server has room for.
     let mut lazy = TcpStream::connect(("127.0.0.1", port)).unwrap();
     lazy.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     silent[0].write_all(b"GET / HTT").unwrap();
     assert_eq!(get(port, "/").as_deref(), Ok("home page"));
-    // Each of them is closed in the end.
+    // The server closes each of them at some point.
     for stream in &mut silent {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut rest = Vec::new();
@@ -279,7 +281,7 @@ fn files_of_apps_have_servers() {
     home.wait_until("requests are answered", || load.good() > 20);
     home.ok("reload ecosystem.config.js");
     load.stop().assert_whole();
-    // A build makes the folder anew.
+    // A build creates the folder again.
     std::fs::remove_dir_all(home.work().join("site")).unwrap();
     std::fs::create_dir(home.work().join("site")).unwrap();
     home.write("site/index.html", "next page");
@@ -325,7 +327,7 @@ fn the_smallest_form_that_a_client_takes() {
     for (name, text) in [("site/app.js.br", "brotli script"), ("site/app.js.zst", "zstd script"), ("site/a.txt.br", "stale")] {
         home.write(name, text);
     }
-    // An older one is not what is there now.
+    // A compressed file that is older than its original is outdated.
     let old = std::time::SystemTime::now() - Duration::from_secs(3600);
     std::fs::File::options().write(true).open(home.work().join("site/a.txt.br")).unwrap().set_modified(old).unwrap();
     let port = served(&home, "");
@@ -369,7 +371,7 @@ fn host_and_home_page_of_the_environment() {
     };
     home.wait_until("it serves at its address", || get_at("127.0.0.2", "/a.txt").is_ok_and(|answer| answer.ends_with("0123456789")));
     assert_eq!(get_at("127.0.0.1", "/a.txt"), Err(std::io::ErrorKind::ConnectionRefused), "and at no other");
-    // The page of the application is the one that was named.
+    // Unknown paths get the configured home page.
     for path in ["/", "/some/route"] {
         assert!(get_at("127.0.0.2", path).unwrap().ends_with("sub page"), "{path}");
     }

@@ -1,4 +1,5 @@
-//! Real servers of other languages on sockets that ostler opened: spread, restart, crash and reload under load.
+//! Real servers of other languages on sockets that ostler opened: spread, restart, crash and reload
+//! under load.
 
 use std::collections::BTreeSet;
 
@@ -29,10 +30,11 @@ async def asgi(scope, receive, send):
 
 const NODE: &str = "require('http').createServer((req, res) => res.end(String(process.pid))).listen({ fd: 3 });";
 
-/// One reload may lose nothing by chance.
+/// A single reload could lose nothing by chance.
 const RELOADS: usize = 5;
 
-/// Two instances of this program (JSON members besides) behind one port: everybody answers, and nothing is lost when they are replaced.
+/// Runs two instances of this program (with additional JSON members) behind one port. Both answer,
+/// and no request is lost when they are replaced.
 #[track_caller]
 fn serves(home: &Home, port: u16, members: &str) {
     let text = format!(
@@ -41,7 +43,7 @@ fn serves(home: &Home, port: u16, members: &str) {
     home.ok(format!("start {}", home.write("web.json", text)));
     home.wait_until("it answers", || get(port, "/").is_ok());
     everybody_answers(home, port);
-    // Without keep-alive: what a server does with idle connections when it ends is its own affair.
+    // Without keep-alive: each server treats idle connections differently when it exits.
     let load = Load::start(LoadSpec { keep_alive: false, connections: 4, ..LoadSpec::to(port) });
     let served = |count: u64| {
         let good = load.good();
@@ -56,7 +58,7 @@ fn serves(home: &Home, port: u16, members: &str) {
         assert!(before.is_disjoint(&after) && after.len() == 2, "{before:?} {after:?}");
     }
     load.stop().assert_whole();
-    // One that dies takes what it had; nobody is turned away.
+    // A dying instance loses its own requests, but no connection is refused.
     let victim = *pids(home).first().unwrap();
     kill(victim, Signal::KILL);
     home.wait_until("another one is there", || pids(home).len() == 2 && !pids(home).contains(&victim));
@@ -93,7 +95,7 @@ fn python(program: &str, args: &str, ready: &str) {
     serves(&home, free_port(), &format!(r#""script": "{script}", "args": "{args}", "ready": {ready}"#));
 }
 
-// Told the number as well (`--bind fd://3`), gunicorn takes the socket twice and fails.
+// If gunicorn also gets the number (`--bind fd://3`), it takes the socket twice and fails.
 #[test]
 fn gunicorn_finds_its_sockets_by_itself() {
     python("gunicorn", "--workers 1 app:wsgi", r#""notify""#);

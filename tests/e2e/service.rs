@@ -1,5 +1,5 @@
-//! The main process of a service, as any service manager has it: in the foreground, told by signals, telling by `sd_notify`.
-//! (With a real systemd: tests/systemd.)
+//! The main process of a service, as service managers expect it: in the foreground, controlled by
+//! signals, and reporting by `sd_notify`. (With a real systemd: tests/systemd.)
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -32,7 +32,7 @@ impl Service {
         self.child.pid()
     }
 
-    /// The next message that has this in it.
+    /// Waits for the next message with this text.
     #[track_caller]
     fn hear(&self, text: &str) -> String {
         let mut buffer = [0; 4096];
@@ -98,7 +98,7 @@ fn whoever_it_watches_may_die_and_it_may_itself() {
     let mut service = Service::start(&home, "service run", None);
     service.hear("READY=1");
     assert_eq!(pids(), before, "with another main process");
-    // It leaves, and what it watched stays.
+    // The process exits, and the processes that it watched stay.
     kill(service.pid(), Signal::USR1);
     assert_eq!(service.ends(&home), 0);
     assert_eq!(pids(), before);
@@ -126,7 +126,7 @@ fn it_follows_an_update_under_its_pid() {
     assert!(home.processes().is_empty());
 }
 
-/// Signs of life come while daemon and keeper live, and both are replaced when they stand still.
+/// The watchdog gets signs of life while daemon and keeper live. Both are replaced when they hang.
 #[test]
 fn the_watchdog_hears_of_daemon_and_keeper() {
     let home = home();
@@ -143,7 +143,7 @@ fn the_watchdog_hears_of_daemon_and_keeper() {
         home.wait_until("a daemon answers", || home.run("ping").code == 0);
         assert_eq!(pids(), before);
     }
-    // Each was replaced once, not again and again.
+    // Each was replaced only once.
     assert_eq!(home.daemon_log().matches("starting another one").count(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! `set`, `get`, `unset`, `multiset`, `conf`, `config`; `install` of what is built in; `slist`.
+//! `set`, `get`, `unset`, `multiset`, `conf`, `config`; `install` of built-in modules; `slist`.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -20,7 +20,7 @@ fn settings_come_and_go() {
     assert_eq!(file(&home), json!({ "foo": { "bar": "1" } }));
     let path = home.dir().join("module_conf.json");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    // PM2 writes it with four blanks.
+    // PM2 indents the file by four spaces.
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\n    \"foo\": {\n        \"bar\": \"1\"\n    }\n}");
     assert_eq!(home.ok("get foo:bar").stdout, "Value for module foo key bar: 1\n");
     assert!(home.ok("get foo").stdout.starts_with("Module: foo\n$ pm2 set foo:bar 1\n"));
@@ -61,7 +61,7 @@ fn nonsense_changes_nothing() {
         assert!(said.code != 0 && said.stderr.contains(problem), "{words}: {} {}", said.code, said.stderr);
         assert_eq!(file(&home), before, "{words}");
     }
-    // A broken file is told, and not written over.
+    // A broken file is reported, and not overwritten.
     let path = home.dir().join("module_conf.json");
     std::fs::write(&path, "{ broken").unwrap();
     let said = home.run("set a:b 1");
@@ -77,7 +77,7 @@ fn an_app_gets_its_settings_as_variables() {
     let env = |home: &Home| read_report(home, "report.json")["env"].clone();
     assert_eq!((&env(&home)["LEVEL"], &env(&home)["report"]), (&json!("debug"), &json!("{\"LEVEL\":\"debug\"}")));
     let pid = home.app("report").pid();
-    // Whoever has settings of his own is restarted with the new ones; nobody else is.
+    // An app with settings of its own restarts with the new values; the other apps keep running.
     start_fixture(&home, "other", "", "hold");
     let other = home.app("other").pid();
     std::fs::remove_file(home.work().join("report.json")).unwrap();
@@ -119,7 +119,7 @@ fn two_modules_of_pm2_are_built_in() {
     assert_eq!(conf["pm2-logrotate"]["rotateInterval"], "0 0 * * *");
     home.ok("module:install pm2-server-monit");
     assert_eq!(home.ok("module:list").stdout.lines().count(), 2);
-    // No process of its own.
+    // The built-in modules have no process.
     assert_eq!(home.jlist().len(), 1);
     home.ok("uninstall pm2-logrotate");
     assert_eq!(home.ok("module:list").stdout, "pm2-server-monit  built in\n");
@@ -153,7 +153,8 @@ fn what_is_kept_for_an_app_is_shown_among_its_variables() {
     assert_eq!((home.app("app").text("color"), home.app("app").env("env")["app"].as_str()), ("blue", Some(r#"{"color":"blue"}"#)));
     home.ok("env app").says("color: blue");
     home.ok("prettylist").says("color: 'blue'");
-    // It belongs to the settings, not to the app: a saved list has no copy that would outlive them.
+    // The value belongs to the settings, not to the app: a saved list has no copy that would
+    // outlive them.
     home.ok("save");
     home.ok("unset app:color");
     home.ok("kill");

@@ -1,14 +1,14 @@
-//! What most tests begin with.
+//! Setup that most tests share.
 
 use std::path::PathBuf;
 
 use ostler_testkit::{Home, Subject, fixture};
 use serde_json::Value;
 
-/// A fresh home of ostler under its own name.
+/// Creates a fresh home of ostler under its own name.
 ///
-/// `OSTLER_E2E_SUBJECT=pm2` runs the tests on real PM2 instead: a check of the tests themselves where PM2 does the same, and a list of what
-/// it does not do elsewhere.
+/// `OSTLER_E2E_SUBJECT=pm2` runs the tests on real PM2 instead. If PM2 does the same, this checks
+/// the tests themselves; the failures list the features that PM2 lacks.
 pub fn home() -> Home {
     match std::env::var("OSTLER_E2E_SUBJECT").as_deref() {
         Ok("pm2") => Home::new(Subject::pm2().unwrap()),
@@ -16,17 +16,18 @@ pub fn home() -> Home {
     }
 }
 
-/// A fresh home of ostler called as `pm2`.
+/// Creates a fresh home of ostler called as `pm2`.
 pub fn home_as_pm2() -> Home {
     Home::new(Subject::OstlerAsPm2(binary()))
 }
 
-/// The binary under test: the one just built, or `$OSTLER_TEST_BINARY` (a release build, an installed package).
+/// Returns the binary under test: the binary of this build, or `$OSTLER_TEST_BINARY` (a release
+/// build, an installed package).
 pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
-/// A connection to the daemon of this home, as other programs than the command line make it.
+/// Connects to the daemon of this home, as programs other than the command line do.
 #[track_caller]
 pub fn client(home: &Home) -> ostler_client::Client {
     let mut client = ostler_client::Client::connect(home.dir().join("ostler.sock")).unwrap();
@@ -34,13 +35,14 @@ pub fn client(home: &Home) -> ostler_client::Client {
     client
 }
 
-/// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit 3")`.
+/// Starts the fixture binary as an app: `start_fixture(&home, "name", "--no-autorestart", "exit
+/// 3")`.
 #[track_caller]
 pub fn start_fixture(home: &Home, name: &str, options: &str, what: &str) {
     home.ok(format!("start {} --name {name} {options} -- {what}", fixture()));
 }
 
-/// What the fixture's `report` says about a process started with these options.
+/// Returns the fixture's `report` about a process started with these options.
 #[track_caller]
 pub fn report_with(home: &Home, options: &str) -> Value {
     let file = home.work().join("report.json");
@@ -55,13 +57,13 @@ pub fn read_report(home: &Home, name: &str) -> Value {
     serde_json::from_str(&home.read(name)).unwrap()
 }
 
-/// An ecosystem file with one app made of these JSON members.
+/// Writes an ecosystem file with one app made of these JSON members.
 #[track_caller]
 pub fn ecosystem(home: &Home, members: &str) -> String {
     home.write("app.json", format!("{{\"apps\": [{{{members}}}]}}"))
 }
 
-/// A command beside the test; there is a daemon when this returns.
+/// Starts a command in the background. When this returns, a daemon runs.
 #[track_caller]
 pub fn aside(home: &Home, words: &str) -> std::process::Child {
     let null = std::process::Stdio::null;
@@ -70,7 +72,7 @@ pub fn aside(home: &Home, words: &str) -> std::process::Child {
     child
 }
 
-/// xorshift64: the same rounds for the same seed.
+/// xorshift64 generator: the same seed gives the same rounds.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -82,13 +84,14 @@ impl Dice {
     }
 }
 
-/// Ports that a document names are one per machine: whoever has this goes on, the others wait.
+/// Lock on the ports that a document names. They exist once per machine, so a test holds the lock
+/// while the others wait.
 pub struct DocumentPorts {
     _lock: std::fs::File,
 }
 
 impl DocumentPorts {
-    /// Waits for its turn, and until nobody listens at these ports.
+    /// Waits for the lock, and until no process listens at these ports.
     pub fn take(ports: &[u16]) -> Self {
         let path = std::env::temp_dir().join("ostler-test-document-ports");
         let lock = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();

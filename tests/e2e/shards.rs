@@ -1,6 +1,7 @@
-//! `listen`: a process gets no new connections some time before it is told to end.
+//! `listen`: a process stops getting new connections some time before its stop signal.
 //!
-//! The server here has no shutdown code at all: its polite signal ends it in the middle of whatever it does.
+//! The server here has no shutdown code: its stop signal kills it immediately, even during a
+//! request.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -16,10 +17,11 @@ use crate::promise_1_daemon_killed::kill_daemon;
 use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::home;
 
-/// One may lose nothing by chance.
+/// A single round could lose nothing by chance.
 const ROUNDS: usize = 5;
 
-/// Two instances of the server, or what the further members (JSON) say, that answer.
+/// Starts two instances of the server, or as the further members (JSON) configure, and waits for a
+/// response.
 #[track_caller]
 fn start(home: &Home, how: &str, listen: &str, more: &str) {
     let text = format!(
@@ -29,7 +31,7 @@ fn start(home: &Home, how: &str, listen: &str, more: &str) {
     home.ok(format!("start {}", home.write("api.json", text)));
 }
 
-/// Clients with a connection for each request: what becomes of kept ones is the server's affair.
+/// Clients with a connection for each request. Keep-alive connections are the server's own matter.
 fn load(port: u16) -> Load {
     Load::start(LoadSpec::to(port))
 }
@@ -45,7 +47,7 @@ fn who(port: u16) -> i32 {
     body.split_once(' ').unwrap().0.parse().unwrap()
 }
 
-/// So many processes were told to finish.
+/// Returns how many processes were asked to finish their requests.
 fn finishing(home: &Home) -> usize {
     home.daemon_log().matches("finishes its requests").count()
 }
@@ -67,7 +69,7 @@ fn a_reload_loses_nothing_of_a_server_without_shutdown_code() {
     }
 }
 
-/// Requests that are answered when there is a file, one after the other at both instances.
+/// Sends requests to both instances in turn. They are answered once the file exists.
 fn long_requests(port: u16, file: &Path) -> Vec<TcpStream> {
     let ask = |_| {
         let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -83,7 +85,7 @@ fn answer_of(mut client: TcpStream) -> String {
     format!("{text}{}", read.map_or_else(|error| error.to_string(), |_| String::new()))
 }
 
-/// The server's polite signal ends it at once: it must not come while a request is under way.
+/// The stop signal kills the server immediately, so it must not be sent during a request.
 #[test]
 fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
     let home = home();
@@ -95,7 +97,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
     thread::scope(|scope| {
         let reload = scope.spawn(|| home.ok("reload api"));
         home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&who(port)));
-        // As long as a shard has to be empty, and longer: another request goes to others.
+        // Longer than a shard must be empty: other instances serve new requests.
         let load = load(port);
         for _ in 0..10 {
             served(&home, &load);
@@ -164,7 +166,7 @@ fn one_that_waits_for_its_restart_gets_no_connections() {
     home.wait_until("it waits for its restart", || home.jlist()[0].status() == "waiting restart");
     let other = home.jlist()[1].pid();
     assert!((0..50).all(|_| who(port) == other));
-    // When there is nobody they wait.
+    // Without a running instance, connections wait.
     kill(other, Signal::KILL);
     home.wait_until("both wait", || home.jlist().iter().all(|item| item.status() == "waiting restart"));
     let waiting = std::thread::spawn(move || who(port));
@@ -206,7 +208,7 @@ fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
     home.wait_until("the old process is to finish", || finishing(&home) == 2);
     kill_daemon(&home);
     kill_keeper(&home);
-    // Others are answered by the new one.
+    // The new process serves other requests.
     assert_ne!(who(port), old);
     kill(old, Signal::CONT);
     waiting.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -222,7 +224,8 @@ fn a_reload_after_both_were_killed_loses_nothing() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
-    // So that one shard is nobody's, and the kernel's order changes when it is lost.
+    // The reload leaves one shard without a process. The kernel's order changes when that shard is
+    // lost.
     home.ok("reload api");
     let before = home.pid_set();
     home.kill_all_three();

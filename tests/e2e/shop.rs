@@ -1,4 +1,5 @@
-//! The multi-service example as a user would run it: six Node services, two of them in cluster mode.
+//! The multi-service example as a user would run it: six Node services, two of them in cluster
+//! mode.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +9,7 @@ use ostler_testkit::{Home, Load, fixture_path, free_ports, get, needs_program};
 use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::home;
 
-/// A copy of the example (its logs lie beside it) on six free ports.
+/// Copies the example (with its log folder) and uses six free ports.
 fn shop(home: &Home) -> (String, u16) {
     let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/shop")]).arg(home.work()).status().unwrap();
     assert!(copied.success());
@@ -28,7 +29,8 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     for port in base..base + 6 {
         assert!(get(port, "/health").is_ok(), "port {port}: {:?}\n{}", get(port, "/health"), home.report());
     }
-    // The daemon is killed while the gateway's four workers, which share their port through it, are under load.
+    // The daemon is killed while the gateway's four workers, which share their port through the
+    // daemon, are under load.
     let pids: Vec<i32> = list.iter().map(ostler_testkit::Item::pid).collect();
     let load = Load::mixed(base, 4);
     for _ in 0..4 {
@@ -36,10 +38,10 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
         kill_daemon(&home);
         home.wait_until("requests are answered", || load.good() > good + 20);
     }
-    // A connection between its `accept` and the worker is in the daemon alone, for some microseconds.
+    // For some microseconds between `accept` and the worker, only the daemon holds a connection.
     load.stop().assert_at_most(1);
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
-    // One service dies and comes back, the others do not notice.
+    // One service dies and restarts; the others keep running.
     let billing = home.app("billing-service");
     ostler_testkit::kill(billing.pid(), rustix::process::Signal::KILL);
     home.wait_app("billing-service", "restarted", |item| item.pid() != billing.pid() && item.status() == "online");
@@ -53,7 +55,7 @@ fn six_services_start_answer_restart_and_outlive_the_daemon() {
     assert!(home.jlist().is_empty() && home.app_processes().is_empty(), "{}", home.report());
 }
 
-/// Some log file below the folder has a line that begins with a date.
+/// Returns true if a log file below the folder has a line that starts with a date.
 fn has_dated_line(dir: &Path) -> bool {
     let output =
         Command::new("grep").args(["-rlE", "--include=*.log", "^[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}: "]).arg(dir).output().unwrap();

@@ -17,7 +17,7 @@ fn a_signal_reaches_the_main_process() {
 
 #[test]
 fn a_wrong_signal_is_an_error() {
-    // PM2 differs: it says that it was sent.
+    // PM2 differs: it reports success.
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.run("sendSignal SIGNONSENSE app").fails().says("SIGNONSENSE");

@@ -1,4 +1,4 @@
-//! `listen`: sockets that ostler opens and every instance gets.
+//! `listen`: sockets that ostler opens and that every instance gets.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -14,7 +14,7 @@ use crate::promise_1_daemon_killed::kill_daemon;
 use crate::promise_1_keeper_killed::kill_keeper;
 use crate::setup::{ecosystem, home};
 
-/// An ecosystem file with a server on these sockets (JSON).
+/// Writes an ecosystem file with a server on these sockets (JSON).
 fn file(home: &Home, name: &str, how: &str, listen: &str, more: &str) -> String {
     let text =
         format!(r#"{{"apps": [{{"name": "{name}", "script": "{}", "args": "activated {how}", "listen": {listen}{more}}}]}}"#, fixture());
@@ -26,14 +26,14 @@ fn start(home: &Home, name: &str, listen: &str, more: &str) {
     home.ok(format!("start {}", file(home, name, "blocking", listen, more)));
 }
 
-/// Who answers, and on which socket.
+/// Returns the pid that answers, and the name of its socket.
 fn who(port: u16) -> Result<(i32, String), String> {
     let body = get(port, "/")?;
     let (pid, name) = body.split_once(' ').ok_or("no answer of ours")?;
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
 }
 
-/// Asks until every one of these processes has answered.
+/// Sends requests until every one of these processes has answered.
 #[track_caller]
 fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
     let mut seen = BTreeSet::new();
@@ -54,7 +54,7 @@ fn every_instance_answers_on_every_socket() {
         all_answer(&home, web, &home.pid_set());
         assert_eq!(who(web).unwrap().1, "api");
         assert_eq!(who(admin).unwrap().1, "admin");
-        // Both families on the socket without an address.
+        // Both address families on the socket without an address.
         assert!(TcpStream::connect(("::1", web)).is_ok());
         assert!(TcpStream::connect(("::1", admin)).is_err());
         home.ok("delete api");
@@ -81,7 +81,7 @@ fn the_numbers_go_into_arguments_and_variables() {
     assert_eq!(seen["env"]["NODE_CHANNEL_FD"], "5");
     let fds = seen["fds"].as_object().unwrap();
     assert!(["3", "4", "5"].iter().all(|number| fds[*number].as_str().unwrap().starts_with("socket:")), "{fds:?}");
-    // The words of another are unknown to it.
+    // Placeholders of an app with sockets mean nothing to an app without sockets.
     home.ok("delete x");
     let plain = format!(r#""name": "y", "script": "{}", "args": ["report", "{}", "{{fd}}"]"#, fixture(), report.display());
     std::fs::remove_file(&report).unwrap();
@@ -108,7 +108,7 @@ fn a_port_that_the_kernel_chooses_is_one_for_all_and_shown() {
     all_answer(&home, port, &home.pid_set());
 }
 
-/// The value of this key, wherever it is.
+/// Returns the value of this key, at any depth.
 fn find_key<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
     match value {
         serde_json::Value::Object(map) => map.get(key).or_else(|| map.values().find_map(|value| find_key(value, key))),
@@ -126,7 +126,7 @@ fn no_connection_is_refused_while_instances_die_and_restart() {
     let load = Load::mixed(port, 4);
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 20);
-    // A connection to the one that dies is lost with it, but nobody is turned away.
+    // A dying process loses its own connection, but no connection is refused.
     for _ in 0..3 {
         let victim = home.jlist()[0].pid();
         kill(victim, Signal::KILL);
@@ -158,7 +158,7 @@ fn sockets_outlive_daemon_and_keeper() {
     };
     kill_daemon(&home);
     ask(10);
-    // The daemon has the socket still: the next process gets the same one.
+    // The daemon still has the socket: the next process gets the same socket.
     let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
     home.ok("restart api");
     ask(10);
@@ -188,7 +188,8 @@ fn sockets_outlive_daemon_and_keeper_together() {
     home.ok("start sleep --name other -- 1000");
     home.ok("delete other");
     assert_eq!(home.pid_set(), before);
-    // One ends, the other has the address: a new process beside it needs the same socket.
+    // One process dies while the other still uses the address, so the new process needs the same
+    // socket.
     kill(*before.first().unwrap(), Signal::KILL);
     home.wait_until("another process is there", || home.pid_set() != before && home.all_online());
     all_answer(&home, port, &home.pid_set());
@@ -215,7 +216,7 @@ fn nothing_is_left_open_by_restarts() {
     for _ in 0..6 {
         home.ok("restart all");
     }
-    // One or two of their own may have come; a leak would be of one per restart.
+    // One or two unrelated descriptors may be new; a leak would add one per restart.
     home.wait_until("no more descriptors than before", || open(keeper) <= before.0 + 3 && open(daemon) <= before.1 + 3);
 }
 
@@ -230,7 +231,8 @@ fn a_unix_socket_has_its_mode_and_leaves_no_file() {
     let mut text = String::new();
     UnixStream::connect(&open).unwrap().read_to_string(&mut text).unwrap();
     assert!(text.ends_with(" api"), "{text}");
-    // A restart keeps the file, a stop removes it; one that is somebody else's by then stays.
+    // A restart keeps the file, a stop removes it. If another program has replaced the file, it
+    // stays.
     home.ok("restart api");
     assert!(open.exists());
     std::fs::remove_file(&closed).unwrap();
@@ -254,7 +256,7 @@ fn a_stale_file_is_replaced_and_a_live_one_is_not() {
     assert!(path.exists());
 }
 
-/// The start fails with one line that says all this, and leaves nothing.
+/// Checks that the start fails with one line that contains all these texts, and leaves nothing.
 #[track_caller]
 fn refused(home: &Home, listen: &str, says: &[&str]) {
     let output = home.run(format!("start {}", file(home, "refused", "blocking", listen, r#", "instances": 3"#)));
@@ -272,7 +274,7 @@ fn what_cannot_be_opened_is_one_line_and_nothing_is_started() {
     let port = taken.local_addr().unwrap().port();
     let free = free_port();
     refused(&home, &format!(r#"[{free}, "127.0.0.1:{port}"]"#), &[&format!("listen at 127.0.0.1:{port}"), "Address already in use"]);
-    // Nothing is half-started: the one that could be had was given back.
+    // Nothing is half-started: the available port was released.
     drop(TcpListener::bind(("127.0.0.1", free)).unwrap());
     refused(&home, r#""192.0.2.1:8080""#, &["listen at 192.0.2.1:8080", "Cannot assign requested address"]);
     refused(&home, r#""/no/such/folder/x.sock""#, &["listen at /no/such/folder/x.sock", "No such file or directory"]);
@@ -280,7 +282,7 @@ fn what_cannot_be_opened_is_one_line_and_nothing_is_started() {
     let output = home.run(format!("start {}", file(&home, "refused", "blocking", &long, "")));
     assert_ne!(output.code, 0);
     output.says("has 125 bytes, the path of a socket may have 107");
-    // What another app has.
+    // A port of another app.
     start(&home, "first", &free.to_string(), "");
     refused(&home, &free.to_string(), &[&format!("listen at port {free}"), "the app first has it"]);
 }

@@ -1,4 +1,4 @@
-//! `start`: what the app gets.
+//! `start`: arguments, environment and descriptors of the app.
 
 use ostler_testkit::{Home, alive, fixture, fixture_app, needs_program, needs_root};
 
@@ -166,7 +166,7 @@ fn niceness_umask_and_limits() {
 
 #[test]
 fn the_limits_of_the_caller_are_not_those_of_the_daemon() {
-    // The daemon raises its own soft limit of descriptors; apps must not inherit that.
+    // The daemon raises its own soft limit of descriptors; apps must not inherit it.
     let home = home();
     let file = home.work().join("report.json");
     let line = format!("start {} --name report -- report {}", fixture(), file.display());

@@ -1,11 +1,12 @@
-//! A start is proved: a new process runs for `min_uptime`, on every way to start one. `--no-wait`, and the name `pm2`, do not wait for that.
+//! ostler checks each start: a new process must run for `min_uptime`, in every kind of start.
+//! `--no-wait` and the name `pm2` skip this check.
 
 use ostler_testkit::{Cmd, Home, Output, free_port, needs_program};
 use serde_json::json;
 
 use crate::setup::{home, home_as_pm2};
 
-/// A server that throws after 150 ms if the file `bad` is there, and else stays.
+/// A server that throws after 150 ms if the file `bad` exists, and otherwise keeps running.
 const APP: &str = "
 const fs = require('fs');
 if (fs.existsSync('bad')) setTimeout(() => { throw new Error('the database is gone'); }, 150);
@@ -14,7 +15,7 @@ setInterval(() => {}, 1 << 30);
 process.on('SIGINT', () => process.exit(0));
 ";
 
-/// Runs a command whose new processes are watched.
+/// Runs a command that checks its new processes.
 fn watched(home: &Home, words: &str) -> Output {
     command(home, words).run()
 }
@@ -23,14 +24,14 @@ fn command<'a>(home: &'a Home, words: &str) -> Cmd<'a> {
     home.cmd(words).env("OSTLER_START_WATCH", "")
 }
 
-/// A home with a good app of so many instances that is about to become bad.
+/// Creates a home with a good app with this number of instances, whose next processes fail.
 fn about_to_fail(mode: &str, instances: u32) -> (Home, String) {
     let home = home();
     home.write("app.js", APP);
     let app = json!({"name": "app", "script": "app.js", "exec_mode": mode, "instances": instances, "restart_delay": 60000});
     let file = home.write("ecosystem.json", json!({"apps": [app]}).to_string());
     home.ok(format!("start {file}"));
-    // Each process looks for `bad` before the file is there.
+    // Each process checks for `bad` before the file exists.
     let looked = || std::fs::read(home.work().join("looked")).map_or(0, |marks| marks.len());
     home.wait_until("each process is good", || looked() >= instances as usize);
     home.write("bad", "");
@@ -156,7 +157,7 @@ fn no_wait_still_fails_for_an_unknown_app() {
     watched(&home, "restart nothing --no-wait").fails().says("nothing");
 }
 
-/// A server that listens after a while, unless the file `moved` is there.
+/// Writes a server that listens after a while, unless the file `moved` exists.
 fn late_server(port: u16) -> String {
     format!(
         "if (!require('fs').existsSync('moved')) setTimeout(() => require('net').createServer().listen({port}, () => console.log('listens')), 700);

@@ -1,4 +1,5 @@
-//! `start` is done when the runtime runs the script: signals may be sent then, and a script that fails at once is told.
+//! `start` returns when the runtime runs the script: from then on signals arrive, and a script that
+//! fails immediately was reported.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +8,13 @@ use rustix::process::Signal;
 
 use crate::setup::{home, home_as_pm2};
 
-/// `start` waits no longer than this.
+/// Longest time that `start` waits.
 const LIMIT: Duration = Duration::from_millis(1000);
 
 const HANDLER: &str = "process.on('SIGUSR2', () => fs.writeFileSync('heard', '')); setInterval(() => {}, 1 << 30);";
 
-/// Sends the signal as soon as `start` has returned. On a machine so busy that the start had its whole time it proves nothing.
+/// Sends the signal as soon as `start` has returned. If a busy machine makes the start use all its
+/// time, the attempt proves nothing and is repeated.
 #[track_caller]
 fn hears_a_signal_after_its_start(home: &Home, script: &str, options: &str) {
     let was_in_time = (0..20).any(|_| {
@@ -45,7 +47,8 @@ fn a_signal_right_after_the_start_is_heard() {
     }
 }
 
-/// A start of an app that fails while it is waited for. That is a second at most, within which a runtime on a busy machine may not have come to the script.
+/// Starts an app that fails during the start. The start waits at most a second. On a busy machine
+/// the runtime may not have reached the script by then, so the start is repeated.
 #[track_caller]
 fn fails(home: &Home, words: &str) -> Output {
     for _ in 0..20 {
@@ -73,13 +76,13 @@ fn a_script_that_fails_at_once_is_told_with_its_cause() {
         assert_eq!(failed.code, 1, "{failed:?}");
         assert!(failed.stderr.contains(cause) && failed.stderr.contains("exited with code 1"), "{failed:?}");
         failed.says("it is started again");
-        // It stays in the list, for `why` and `logs`.
+        // The app stays in the list, for `why` and `logs`.
         home.wait_status("app", "waiting restart");
         home.ok("delete app");
         fails(&home, &format!("start {script} --name app --no-autorestart")).fails().says("it stays down").says(cause);
         home.wait_status("app", "stopped");
         home.ok("delete app");
-        // By a file, too.
+        // The same with a file.
         let file = home.write("app.json", format!(r#"{{"apps": [{{"name": "app", "script": "{script}", "restart_delay": 60000}}]}}"#));
         let failed = fails(&home, &format!("start {file}"));
         assert!(failed.code == 1 && failed.stderr.contains(cause), "{failed:?}");

@@ -1,4 +1,5 @@
-//! The program as it is shipped: what it needs of the system, and that it works without the system's C library.
+//! The program as shipped: its system requirements, and that it works without the system's C
+//! library.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,10 +8,10 @@ use ostler_testkit::{Home, Load, LoadSpec, Subject, fixture_app, free_port, get,
 
 use crate::setup::binary;
 
-/// Red Hat Enterprise Linux 9 and Amazon Linux 2023 have this one. (The threads of the standard library need it, too, where the program is
-/// built on a system that has it.)
+/// Version of Red Hat Enterprise Linux 9 and Amazon Linux 2023. (The standard library's threads
+/// also need it, if the build system has it.)
 const OLDEST_GLIBC: (u32, u32) = (2, 34);
-/// Headers of later ones give old functions new names: what is built there needs them, whatever we do.
+/// Newer headers give old functions new names, so every program built with them needs them.
 const NEWEST_TO_BUILD_ON: (u32, u32) = (2, 37);
 
 fn version(text: &str) -> Option<(u32, u32)> {
@@ -37,7 +38,7 @@ fn no_newer_c_library_is_needed_than_there_is_on_old_systems() {
     assert!(text.contains("GLIBC_"), "objdump says nothing: {text}");
 }
 
-/// The whole way of an app, by the program without any library beside it.
+/// The complete life of an app, run by the program without any library.
 #[test]
 fn the_static_program_does_what_the_other_does() {
     let Some(program) = std::env::var_os("OSTLER_STATIC").map(PathBuf::from) else {
@@ -56,7 +57,7 @@ fn the_static_program_does_what_the_other_does() {
     home.ok("list").says("web");
     assert_eq!(home.jlist().iter().filter(|item| item.name() == "web" && item.status() == "online").count(), 2);
     home.ok("logs web --nostream --lines 5").says("listening");
-    // JavaScript in the embedded engine, and names of users.
+    // JavaScript in the embedded engine, and user names.
     let file =
         home.write("eco.config.js", "module.exports = {apps: [{name: 'math', script: 'sleep', args: String(Math.hypot(600, 800))}]};");
     home.cmd(format!("start {file}")).env("OSTLER_JS", "embedded").run().ok();
@@ -66,7 +67,7 @@ fn the_static_program_does_what_the_other_does() {
     home.ok("reload web");
     let report = load.stop();
     assert_eq!(report.failed, 0, "{report:#?}");
-    // Killed, it comes back with the same processes.
+    // After a kill, the next daemon has the same processes.
     let pids = |home: &Home| home.jlist().iter().map(|item| (item.id(), item.pid())).collect::<Vec<_>>();
     let (before, daemon) = (pids(&home), home.daemon_pid());
     ostler_testkit::kill(daemon, rustix::process::Signal::KILL);

@@ -1,4 +1,4 @@
-//! `stats`, `top` and `api/history`: figures of the past, as the dashboard's process keeps them.
+//! `stats`, `top` and `api/history`: past figures, as the dashboard's process stores them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::setup::home;
 
-/// A home with the app `api` of two instances and one of another namespace, whose dashboard has recorded them.
+/// Creates a home with the app `api` with two instances, and an app in another namespace. The
+/// dashboard has recorded them.
 pub fn recorded() -> (Home, u16) {
     let home = home();
     let script =
@@ -32,7 +33,7 @@ fn get(port: u16, token: &str, path: &str) -> (u16, Value) {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
-/// The answer as soon as it has so many figures.
+/// Returns the response as soon as it has this many figures.
 pub fn figures_of(home: &Home, port: u16, token: &str, path: &str, count: usize) -> Value {
     let mut answer = Value::Null;
     home.wait_until(path, || {
@@ -54,7 +55,7 @@ fn the_api_has_figures_by_app_instance_and_namespace() {
     let host = figures(&token, "/api/history?metric=memory");
     assert!(host["marks"].as_array().unwrap().is_empty());
     figures(&token, "/api/history?app=api&instance=1&metric=memory");
-    // What has one instance has its figures by that, too.
+    // An app with a single instance also has figures by instance.
     figures(&token, "/api/history?app=other&instance=2&metric=memory");
     let (_, series) = get(port, &token, "/api/history/series");
     let metrics: Vec<&str> = series["series"].as_array().unwrap().iter().filter_map(|one| one["metric"].as_str()).collect();
@@ -62,7 +63,7 @@ fn the_api_has_figures_by_app_instance_and_namespace() {
     for (path, status) in [("?app=api", 400), ("?app=none&metric=cpu", 404), ("?app=api&metric=cpu&from=9&to=1", 400)] {
         assert_eq!(get(port, &token, &format!("/api/history{path}")).0, status, "{path}");
     }
-    // Who sees a namespace sees nothing else, and nothing of the machine.
+    // A token for a namespace shows that namespace only, and nothing of the machine.
     let part = home.ok("web token part --namespace jobs").stdout.trim().to_owned();
     figures(&part, "/api/history?app=other&metric=cpu");
     for path in ["?app=api&metric=cpu", "?app=api&namespace=default&metric=cpu", "?metric=cpu"] {
@@ -73,7 +74,8 @@ fn the_api_has_figures_by_app_instance_and_namespace() {
     assert_eq!(get(port, "wrong", "/api/history?metric=cpu").0, 401);
 }
 
-/// What happened is a mark once, whoever was killed meanwhile, and is still there with another daemon's ring.
+/// Each event is marked once, even if processes are killed, and the mark is still there after a new
+/// daemon's ring.
 #[test]
 fn marks_are_kept_once_over_kills() {
     let (home, port) = recorded();
@@ -110,12 +112,13 @@ fn marks_are_kept_once_over_kills() {
     assert_eq!(marks("online")[..7], before.0);
 }
 
-/// What was recorded is in the files at the end of the process, and is read without it.
+/// When the dashboard exits, the files contain all records, and the command reads them without the
+/// dashboard.
 #[test]
 fn figures_in_the_terminal_after_the_dashboard() {
     let (home, port) = recorded();
     let token = home.ok("web token root --role admin").stdout.trim().to_owned();
-    // A step is written when it is over: a sample of the next one ends it.
+    // A step is written when it is complete: the first sample of the next step completes it.
     figures_of(&home, port, &token, "/api/history?app=api&metric=memory&points=2000", 2);
     let folder = home.dir().join("web/history");
     assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);

@@ -1,4 +1,4 @@
-//! `stop`: signals, time, and who wins.
+//! `stop`: signals, time limits, and conflicting commands.
 
 use ostler_testkit::{alive, fixture_app, needs_program};
 
@@ -77,7 +77,7 @@ fn a_restart_during_a_slow_stop_ends_with_one_running() {
         let item = home.app("slow");
         item.status() == "online" && alive(item.pid())
     });
-    // What the shell is about to execute looks like the shell for a moment.
+    // A child of the shell looks like the shell until it calls exec.
     let keeper = home.keeper_pid();
     let shells = home.app_processes().into_iter().filter(|p| p.ppid == keeper && p.cmdline.contains("slow.sh")).count();
     assert_eq!(shells, 1, "{}", home.report());
@@ -102,7 +102,7 @@ fn without_treekill_children_live_on() {
     assert_eq!(home.app_processes().len(), 2, "{}", home.report());
 }
 
-/// The output of a prefork server after a stop.
+/// Returns the output of a prefork server after a stop.
 fn stopped_prefork(home: &ostler_testkit::Home, options: &str) -> String {
     home.ok(format!("start {} --name prefork --kill-timeout 30000 {options}", fixture_app("prefork.py")));
     home.wait_log("prefork-out.log", "serving");
@@ -171,7 +171,7 @@ fn unknown_targets_have_their_own_exit_code() {
         home.run(command).code(4);
     }
     assert_eq!(home.app("app").status(), "online");
-    // As pm2, every failure is 1.
+    // Called as pm2, every failure has exit code 1.
     let pm2 = crate::setup::home_as_pm2();
     pm2.ok("start sleep --name app -- 1000");
     pm2.run("stop nothing").code(1);

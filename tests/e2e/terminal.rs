@@ -1,10 +1,11 @@
-//! What a terminal of a given width and locale gets. The outputs themselves are goldens of the crate `ostler`.
+//! Output on a terminal of a given width and locale. The outputs themselves are golden files of the
+//! crate `ostler`.
 
 use ostler_testkit::{Home, needs_program};
 
 use crate::setup::{home, home_as_pm2, start_fixture};
 
-/// The lines that a command prints on a terminal with so many columns.
+/// Returns the lines that a command prints on a terminal with this number of columns.
 fn on_terminal(home: &Home, words: &str, columns: usize, locale: &str) -> Vec<String> {
     let shell = format!("exec script -q -e -c \"stty cols {columns}; exec '$0' {words}\" /dev/null </dev/null");
     let output = home.cmd("list").env("LANG", locale).after(&shell).run();
@@ -27,13 +28,15 @@ fn tables_fit_and_are_drawn_in_characters_that_it_knows() {
         let lines = on_terminal(&home, words, 80, "C");
         assert!(lines.len() > 4 && lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
     }
-    // What goes elsewhere does not depend on the locale: scripts look for it.
+    // Output to a pipe does not depend on the locale, because scripts parse it.
     home.cmd("list").env("LANG", "C").run().says("│ a-name-of-more-than-sixteen-letters");
 }
 
-/// What an app writes that would act on a terminal: a title, the clipboard, a cleared screen, a question to answer; and a colour.
+/// App output that would act on a terminal: a title, the clipboard, a cleared screen, a query that
+/// the terminal answers; and a colour.
 const HOSTILE: &str = r"\033]0;title\007\033]52;c;cm0=\033\\\033[2J\033[6n\033P+q\033\\\033[31mred\033[0m\202";
-/// The same made visible; colours of an output are gone by then, as they pass.
+/// The same output made visible. At this point the colours are gone, because colours are passed
+/// through.
 const VISIBLE: &str = "^[]0;title^G^[]52;c;cm0=^[\\^[[2J^[[6n^[P+q^[\\red<82>";
 
 #[test]
@@ -54,7 +57,7 @@ fn what_apps_and_files_say_does_nothing_to_a_terminal() {
         }
         let asked_for = on_terminal(&home, "logs --nostream --raw=bytes", 200, "C.UTF-8").join("\n");
         assert!(asked_for.contains("\x1b]0;title\x07"), "{asked_for:?}");
-        // Into a pipe the bytes are what the app has written.
+        // A pipe gets the app's bytes unchanged.
         let piped = home.ok("logs --nostream --raw --out").stdout;
         assert!(piped.contains("\x1b]0;title\x07\x1b]52;c;cm0=\x1b\\"), "{piped:?}");
         assert!(!home.ok("list").stdout.contains(['\u{202e}', '\u{200b}']));

@@ -1,4 +1,4 @@
-//! `top`: live on a real terminal, once everywhere else, with the past and without.
+//! `top`: live on a real terminal, once in any other place, with past figures and without.
 
 use ostler_testkit::{Home, Terminal, fixture, kill, needs_program};
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ fn top(home: &Home, columns: usize, rows: usize) -> Terminal {
     Terminal::start(home.cmd("top"), columns, rows)
 }
 
-/// The names on the screen, from the top.
+/// Returns the names on the screen, from the top.
 fn names(screen: &str) -> Vec<String> {
     screen
         .lines()
@@ -36,7 +36,7 @@ fn live_without_the_dashboard() {
     terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-busy", "app-idle"] && screen.contains("by name"));
     terminal.press("n");
     terminal.wait_until("by name, turned round", |screen| names(screen) == ["app-idle", "app-busy"] && screen.contains("by name reversed"));
-    // What happens meanwhile is seen.
+    // Changes appear while it runs.
     start_fixture(&home, "app-later", "", "hold");
     terminal.wait_until("the third one", |screen| names(screen).contains(&"app-later".to_owned()));
     home.ok("stop app-later");
@@ -75,7 +75,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 fn once_where_there_is_no_terminal_and_with_the_past() {
     needs_program!("setsid");
     let home = home();
-    // Neither now nor the past.
+    // Neither current nor past figures.
     let nothing = home.run("top");
     assert!(nothing.code != 0 && nothing.stderr.contains("web enable"), "{nothing}");
     home.ok(format!("start {} --name app-idle -i 2 -- hold", fixture()));
@@ -88,7 +88,7 @@ fn once_where_there_is_no_terminal_and_with_the_past() {
     );
     let (home, port) = recorded();
     let token = home.ok("web token root --role admin").stdout.trim().to_owned();
-    // A step is written when it is over, and what is in memory at the end.
+    // A step is written when it is complete; the rest is written when the process exits.
     figures_of(&home, port, &token, "/api/history?app=api&metric=memory&points=2000", 2);
     home.ok("web disable");
     let list: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
@@ -99,7 +99,7 @@ fn once_where_there_is_no_terminal_and_with_the_past() {
     terminal.wait_until("bars of the past", |screen| screen.lines().any(|line| line.starts_with("api ") && line.contains('█')));
     terminal.press("q");
     assert!(terminal.end().success());
-    // Once, also at a terminal.
+    // `--once` also prints once on a terminal.
     let mut terminal = Terminal::start(home.cmd("top --once"), 80, 24);
     assert!(terminal.end().success());
     terminal.wait_for("the last 15m");

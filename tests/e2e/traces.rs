@@ -1,4 +1,5 @@
-//! Traces: a real SDK of OpenTelemetry sends them without further settings, hostile senders are bounded, and figures, events and lines reach a strict receiver.
+//! Traces: a real OpenTelemetry SDK sends them without further settings, hostile senders are
+//! limited, and figures, events and log lines reach a strict receiver.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,14 +15,14 @@ use serde_json::{Value, json};
 use crate::setup::{ecosystem, home};
 use crate::web::Web;
 
-/// A request as it stands; status, head and body of the answer.
+/// Sends a raw request; returns status, head and body of the response.
 pub fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> (u16, String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let host = if headers.contains("Host: ") { "" } else { "Host: 127.0.0.1\r\n" };
     let head = format!("POST {path} HTTP/1.1\r\n{host}Connection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
     stream.write_all(head.as_bytes()).unwrap();
-    // One that is refused need not be read to its end.
+    // The server may reject a request before it has read all of the body.
     let _ = stream.write_all(body);
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
@@ -32,7 +33,7 @@ pub fn post(port: u16, path: &str, headers: &str, body: &[u8]) -> (u16, String, 
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
-/// A failed span of this sender.
+/// Returns a failed span of this sender.
 pub fn failed(service: &str, instance: &str, name: &str, trace: &str, message: &str) -> Value {
     let text = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
     json!({ "resourceSpans": [{
@@ -49,7 +50,7 @@ fn traces(web: &Web<'_>, query: &str) -> Vec<Value> {
     web.get(&format!("/api/traces?{query}")).json()["traces"].as_array().unwrap().clone()
 }
 
-/// Waits until the receiver listens.
+/// Turns the dashboard on, and waits until the receiver listens.
 fn on<'a>(home: &'a Home, port: u16, more: &str) -> Web<'a> {
     let web = Web::on(home, &format!("--otlp-port {port} {more}"));
     home.wait_until("traces are taken", || TcpStream::connect(("127.0.0.1", port)).is_ok());
@@ -72,7 +73,8 @@ fn a_real_sdk_sends_here_without_settings() {
     let env = |more: &str| {
         format!(r#""trace": true, "env": {{"OTEL_BSP_SCHEDULE_DELAY": "100", "API_PORT": "{api}", "SHOP_PORT": "{shop}"{more}}}"#)
     };
-    // One is told where to, in protobuf; the other says it itself: JSON, packed.
+    // The first app gets its target from ostler, in protobuf. The second sets its own: compressed
+    // JSON.
     let own = format!(
         r#", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:{port}", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip", "NODE_OPTIONS": "--dns-result-order=ipv4first""#
@@ -90,7 +92,7 @@ fn a_real_sdk_sends_here_without_settings() {
     home.wait_until("the app serves", || get(shop, "/").is_ok() && get(api, "/").is_ok());
     let _ = get(api, "/buy/0?token=hidden");
     let _ = get(api, "/slow");
-    // Parts of a trace come from two processes, in any order.
+    // Parts of a trace arrive from two processes, in any order.
     let whole = |one: &Value| one["from"].as_array().is_some_and(|from| from.len() == 2) && one["spans"].as_u64() >= Some(3);
     home.wait_until("both traces are there", || {
         let (bad, slow) = (traces(&web, "failed=true&app=api&route=/buy/:id"), traces(&web, "min_ms=1000"));
@@ -105,13 +107,13 @@ fn a_real_sdk_sends_here_without_settings() {
     let shape: Vec<_> = tree.iter().map(|span| (span["kind"].clone(), span["depth"].clone())).collect();
     assert_eq!(shape[..3], [(json!("server"), json!(0)), (json!("client"), json!(1)), (json!("server"), json!(2))], "{tree:?}");
     assert!(!full.body.contains("hidden"), "{full:?}");
-    // The lines that name it.
+    // The log lines that contain the trace's id.
     let lines = web.get(&format!("/api/logs?app=shop&lines=1000&contains={id}")).json();
     assert!(
         lines["lines"].as_array().is_some_and(|lines| lines.len() == 1 && lines[0]["text"].as_str().unwrap().contains("/stock/0")),
         "{lines}"
     );
-    // Whoever sees a namespace sees its part.
+    // A token for a namespace shows only that namespace's part of the trace.
     let part = web.with("web token prod --role admin --namespace prod");
     let seen = part.get(&format!("/api/traces/{id}")).json();
     assert_eq!(
@@ -119,7 +121,7 @@ fn a_real_sdk_sends_here_without_settings() {
         (1, &json!("shop"), 1)
     );
     assert!(part.get("/api/traces").json()["counts"].is_null());
-    // The process may be killed: what it knew is gone, what comes is taken again.
+    // If the process is killed, its traces are lost, but it accepts new ones.
     kill(home.app("ostler-web").pid(), Signal::KILL);
     home.wait_until("traces come again", || {
         let _ = get(api, "/buy/0");
@@ -154,7 +156,7 @@ fn names_are_no_proof_and_hostile_senders_are_bounded() {
         (1, 404),
         "what is foreign is for whoever sees all"
     );
-    // Doors.
+    // Requests that the receiver must reject.
     for (path, headers, body, status) in [
         ("/v1/traces", "Content-Type: text/plain\r\n", "{}", 415),
         ("/v1/traces", JSON, "[]", 400),
@@ -172,7 +174,8 @@ fn names_are_no_proof_and_hostile_senders_are_bounded() {
     let (status, _, told) = post(port, "/v1/logs", JSON, logs.to_string().as_bytes());
     let told: Value = serde_json::from_str(&told).unwrap();
     assert_eq!((status, &told["partialSuccess"]["rejectedLogRecords"]), (200, &json!("2")));
-    // A flood of whoever is no app of ours: it is told to wait, the app's trace stays, memory is bounded.
+    // A flood from a sender that is not an app of ostler: the sender must wait, the app's trace
+    // stays, and memory is bounded.
     let large = "x".repeat(900);
     let mut flood = failed("api", "", "GET /flood", &trace(0), "");
     let span = flood["resourceSpans"][0]["scopeSpans"][0]["spans"][0].clone();
@@ -205,7 +208,7 @@ fn a_port_that_is_taken_is_told_and_the_rest_works() {
     home.ok(format!("web enable --port {} --otlp-port {port}", free_port()));
     home.ok("web disable");
     let _other = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    // The port that the settings have is taken by now. One that the command line names would be refused.
+    // The configured port is taken by now. The same port on the command line would be rejected.
     let web = Web::on(&home, "");
     home.wait_until("it is told", || {
         web.get("/api/traces").json()["receiver"]["problem"].as_str().is_some_and(|text| text.contains("another program"))
@@ -228,7 +231,8 @@ fn a_port_that_is_taken_is_told_and_the_rest_works() {
     }
 }
 
-/// A strict receiver by the official messages, and the file with what it got.
+/// A strict receiver that uses the official message definitions, and the file with the received
+/// data.
 struct Strict {
     _child: KilledOnDrop,
     file: String,
@@ -245,13 +249,13 @@ impl Strict {
         Self { _child: KilledOnDrop(child), file, port }
     }
 
-    /// Whole requests that came.
+    /// Returns the complete requests received so far.
     fn requests(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(&self.file).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// Figures or records that were taken.
+    /// Returns the figures or records received so far.
     fn taken(&self) -> Vec<Value> {
         let all = self.requests().into_iter().filter(|request| request["status"] == 200);
         all.flat_map(|request| request["items"].as_array().unwrap().clone()).collect()

@@ -1,4 +1,4 @@
-//! OpenTelemetry: installed whole or not at all, and loaded by apps that want it.
+//! OpenTelemetry: installed completely or not at all, and loaded by the apps that enable it.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,10 +7,10 @@ use ostler_testkit::{Home, Output, needs_program};
 
 use crate::setup::{ecosystem, home};
 
-/// What npm would bring: a file that tells what it was told.
+/// File that npm would install: it prints the variables that it gets.
 const REGISTER: &str = "node_modules/@opentelemetry/auto-instrumentations-node/build/src/register.js";
 
-/// A run with an npm of ours on the `PATH`.
+/// Runs a command with a fake npm on the `PATH`.
 fn with_npm(home: &Home, words: &str, npm: &str) -> Output {
     let bin = home.work().join("npm-bin");
     fs::create_dir_all(&bin).unwrap();
@@ -42,7 +42,7 @@ fn apps_that_want_it_load_it() {
     );
     let installed = with_npm(&home, "install-otel", &npm);
     assert_eq!(installed.code, 0, "{installed}");
-    // What npm says is no data.
+    // npm's own output must not appear in the JSON.
     let again = with_npm(&home, "install-otel --json", &format!("echo added 218 packages\n{npm}"));
     let said: serde_json::Value = serde_json::from_str(&again.stdout).unwrap_or_else(|error| panic!("{error}: {again}"));
     assert_eq!(said["packages"].as_array().map(Vec::len), Some(2), "{said}");

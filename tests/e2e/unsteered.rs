@@ -1,4 +1,5 @@
-//! A kernel (or sandbox) that does not let connections be steered: ports are shared in the simpler ways.
+//! A kernel (or sandbox) that does not allow ostler to steer connections: ports are shared in
+//! simpler ways.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use crate::setup::home;
 
 const REFUSED: &str = "be steered (Operation not permitted";
 
-/// Starts the apps of this file, and with them a daemon that may not steer.
+/// Starts the apps of this file with a daemon that may not steer.
 #[track_caller]
 fn start(home: &Home, members: &str) {
     let file = home.write("api.json", format!(r#"{{"apps": [{{"name": "api", "instances": 2, {members}}}]}}"#));
@@ -17,7 +18,7 @@ fn start(home: &Home, members: &str) {
     home.cmd(format!("start {file}")).after(&wrapper).run().ok();
 }
 
-/// Each process answers; the answers begin with its pid.
+/// Waits until each process has answered. Each response starts with the pid.
 #[track_caller]
 fn all_answer(home: &Home, port: u16) {
     let pids = home.pid_set();
@@ -49,7 +50,8 @@ fn sockets_of_an_app_are_one_socket_then() {
     all_answer(&home, port);
     kill_daemon(&home);
     all_answer(&home, port);
-    // This server has no shutdown code and shares one queue: what it was just answering is cut. Nobody is refused.
+    // This server has no shutdown code and shares one queue: its current response is cut off. No
+    // connection is refused.
     let report = load.stop();
     assert!(report.errors.iter().all(|error| !error.contains("while connecting")), "{report:?}");
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::foreground::Foreground;
 use crate::setup::{home, home_as_pm2};
 
-/// A compose file: `web` waits for `api` to be healthy, and that for `seed` to have ended well.
+/// A compose file: `web` waits until `api` is healthy, and `api` waits until `seed` has succeeded.
 const SHOP: &str = r#"
 services:
   web:
@@ -31,7 +31,7 @@ services:
   debug: {command: "sleep 100", profiles: [debug]}
 "#;
 
-/// A folder of this name with the file, and the scripts above it.
+/// Creates a folder of this name with the file, and the scripts in its parent folder.
 fn shop(home: &Home, folder: &str) -> PathBuf {
     let script = |name: &str, then: &str| {
         format!(
@@ -47,7 +47,7 @@ fn shop(home: &Home, folder: &str) -> PathBuf {
     home.work().join(folder)
 }
 
-/// An app of no project.
+/// Starts an app outside any project.
 fn another(home: &Home, name: &str) {
     home.write("another.sh", "while :; do sleep 0.1; done\n");
     home.ok(format!("start another.sh --name {name}"));
@@ -81,7 +81,7 @@ fn a_compose_file_in_its_order_and_only_what_changed_again() {
     assert_eq!(app_lines(&folder), ["seed", "api", "web"]);
     home.wait_log("shop-web-out.log", "web hi $1 8099");
     home.wait_log("shop-api-out.log", "by-file");
-    // Nothing has changed: nothing is touched but what has ended.
+    // Without changes, only apps that have exited are started.
     let pids = [home.app("shop-web").pid(), home.app("shop-api").pid()];
     assert_eq!(steps(&up(&home, &folder, "")), ["web unchanged", "api unchanged", "seed started"]);
     std::fs::write(folder.join("compose.yaml"), SHOP.replace("GREETING:-hi", "GREETING:-hello")).unwrap();
@@ -100,12 +100,12 @@ fn a_compose_file_in_its_order_and_only_what_changed_again() {
         home.cmd("up -d").cwd(&folder).run().fails().says("compose.yaml");
     }
     assert_eq!((home.app("shop-web").pid(), home.names().len()), (before, 3));
-    // What is in the file no more stays until it is asked for.
+    // An app that the file no longer has stays until the user asks for its removal.
     std::fs::write(folder.join("compose.yaml"), SHOP.replace("  seed:", "  other:").replace("{seed:", "{other:")).unwrap();
     assert_eq!(up(&home, &folder, "")["orphans"][0], "shop-seed");
     up(&home, &folder, "--remove-orphans");
     assert_eq!(home.names(), ["shop-api", "shop-other", "shop-web"]);
-    // The other way round: who depends goes first.
+    // In reverse order: dependent apps stop first.
     home.cmd("down").cwd(&folder).run().ok();
     let ends = app_lines(&folder).iter().rev().take(2).cloned().collect::<Vec<_>>();
     assert_eq!(ends, ["api ends", "web ends"]);
@@ -118,11 +118,11 @@ fn two_folders_and_what_was_there_do_not_meet() {
     let (one, two) = (shop(&home, "one/shop"), shop(&home, "two/shop"));
     another(&home, "web");
     up(&home, &one, "web");
-    // The same name, another file: it is said, and nothing is touched.
+    // The same name with another file: `up` reports it and touches nothing.
     home.cmd("up -d").cwd(&two).run().code(1).says("--project-name");
     up(&home, &two, "--project-name other --scale web=2");
     assert_eq!(home.names().iter().filter(|name| *name == "other-web").count(), 2);
-    // Seen from a folder below, by its own names.
+    // From a subfolder, with the project's own names.
     let below = two.join("below");
     std::fs::create_dir(&below).unwrap();
     let rows = home.cmd("ps --json").cwd(&below).run().ok();
@@ -138,7 +138,7 @@ fn two_folders_and_what_was_there_do_not_meet() {
     let quiet = home.cmd("ps -q --json").cwd(&below).run().ok();
     assert_eq!(quiet.stdout.trim(), format!("[{}]", ids.join(",")));
     home.cmd("logs api --tail 1 -t --nostream").cwd(&below).run().ok().says("last 1 lines");
-    // Elsewhere, and called as the other one, these are PM2's.
+    // In other folders, and under the other name, these are PM2's commands.
     assert_eq!(home.ok("ps --json").stdout.matches("\"pid\"").count(), 8);
     up(&home, &two, "--project-name other --scale web=1");
     home.wait_until("one is left", || home.names().iter().filter(|name| *name == "other-web").count() == 1);
@@ -167,7 +167,7 @@ fn in_front_until_told_to_stop() {
     assert_eq!(front.end(&home), 130);
     assert_eq!(home.app("shop-web").status(), "stopped");
     assert_eq!(home.app("mine").status(), "online");
-    // The second time nobody is asked any more.
+    // At the second Ctrl-C, ostler kills the processes immediately.
     home.write("web.sh", "trap '' INT TERM\necho stubborn\nwhile :; do sleep 0.02; done\n");
     let mut front = Foreground::open(home.cmd("up web").cwd(&folder).command());
     front.until("stubborn");
@@ -177,7 +177,7 @@ fn in_front_until_told_to_stop() {
     assert!(alive(pid));
     assert_eq!(front.killed(&home), 130);
     assert!(!alive(pid));
-    // Also while it is still waiting for what never gets well.
+    // It also works while `up` still waits for an app that never becomes healthy.
     home.cmd("down").cwd(&folder).run().ok();
     std::fs::remove_file(folder.join("ready")).unwrap();
     std::fs::remove_file(folder.join("healthy")).unwrap();
@@ -188,7 +188,7 @@ fn in_front_until_told_to_stop() {
     assert_eq!(front.end(&home), 130);
     home.wait_until("nothing of it runs", || home.jlist().iter().all(|item| item.name() == "mine" || item.status() == "stopped"));
     assert!(!app_lines(&folder).contains(&"web".to_owned()));
-    // What ends by itself ends the command, with what became of it.
+    // When an app exits by itself, the command exits, too, with the app's result.
     home.write("short/compose.yaml", "services: {a: {command: \"sh -c 'echo done; exit 3'\"}}\n");
     let mut front = Foreground::open(home.cmd("up").cwd(home.work().join("short")).command());
     front.until("done");

@@ -1,4 +1,4 @@
-//! Compose files mean with `up` and `import` what they mean in Compose.
+//! With `up` and `import`, compose files have the same meaning as in Compose.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::setup::home;
 
-/// A folder with these files.
+/// Creates a folder with these files.
 fn project(home: &Home, files: &[(&str, &str)]) -> PathBuf {
     for (name, text) in files {
         home.write(&format!("shop/{name}"), text);
@@ -80,7 +80,7 @@ fn a_restart_policy_counts_as_in_compose() {
     let lines = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default().lines().count();
     home.wait_until("a gives up", || home.app("shop-a").status() == "errored");
     assert_eq!((lines("a.log"), lines("b.log"), home.app("shop-b").status()), (3, 1, "stopped"));
-    // A check that fails reports and does nothing else.
+    // A failed check is only reported.
     home.wait_until("the check has failed often", || lines("checks") > 5);
     assert_eq!((home.app("shop-c").status(), lines("c.log")), ("online", 1));
     home.cmd("down").cwd(&folder).run().ok();
@@ -108,7 +108,8 @@ fn a_command_of_a_dockerfile_and_nothing_to_do() {
     assert_eq!(home.jlist().len(), 2);
     home.cmd("up -d --scale db=2").cwd(&folder).run().fails().says("db cannot run here");
     home.cmd("up -d db").cwd(&folder).run().fails().says("postgres:15");
-    // `import` takes the same services, and `down` finds the project although there is an ecosystem file now.
+    // `import` uses the same services. `down` finds the project although an ecosystem file exists
+    // now.
     home.cmd("import compose").cwd(&folder).run().ok();
     let file = std::fs::read_to_string(folder.join("ecosystem.config.js")).unwrap();
     assert!(file.contains("dist/writes.js") && file.contains("PORT: 8123") && file.contains("SIGTERM"), "{file}");

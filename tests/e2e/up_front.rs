@@ -1,4 +1,5 @@
-//! `up` in front: why it failed, which app exited, the exit code, and the stop of a whole project.
+//! `up` in the foreground: the reason of a failure, the app that exited, the exit code, and the
+//! stop of a whole project.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +42,7 @@ fn a_project_that_does_not_start_says_why_and_what_runs_on() {
         assert_eq!(home.app("shop-cache").status(), "online");
         home.cmd("down").cwd(&folder).run().ok();
     }
-    // The hint means the same project.
+    // The hint names the same project.
     let output = home.cmd("up --project-name other --file compose.yaml").cwd(&folder).run().code(1);
     output.says("`ostler down --file compose.yaml --project-name other`");
     home.cmd("down --file compose.yaml --project-name other").cwd(&folder).run().ok();
@@ -82,7 +83,7 @@ fn an_exit_stops_all_and_gives_its_code_if_that_is_asked_for() {
     ] {
         let _ = std::fs::remove_file(folder.join("go"));
         let mut front = front(&home, &folder, words);
-        // The seed has exited by now, with what others wait for.
+        // By now the seed has exited, and the apps that depend on it run.
         front.until("web runs");
         home.wait_until("the seed is done", || home.app("shop-seed").status() == "stopped");
         std::fs::write(folder.join("go"), "").unwrap();
@@ -91,7 +92,7 @@ fn an_exit_stops_all_and_gives_its_code_if_that_is_asked_for() {
         assert_eq!(front.end(&home), code, "{words}");
         assert!(home.jlist().iter().all(|item| item.status() == "stopped"), "{words}");
     }
-    // An app that exited with code 0 is no failure; Ctrl-C is no exit of an app.
+    // An app that exited with code 0 did not fail. Ctrl-C does not count as an exit of an app.
     std::fs::write(folder.join("compose.yaml"), format!("services:\n  {}\n  {seed}\n", lasting("web", 5))).unwrap();
     let mut lasts = front(&home, &folder, "--abort-on-container-failure");
     let mut lines = lasts.until("web runs");
@@ -101,7 +102,7 @@ fn an_exit_stops_all_and_gives_its_code_if_that_is_asked_for() {
     assert!(!lines.iter().any(|line| line.contains("because an app exited")), "{lines:?}");
     kill(lasts.pid(), Signal::INT);
     assert_eq!(lasts.end(&home), 130);
-    // It may be over before it is watched.
+    // The app may exit before ostler watches it.
     std::fs::write(folder.join("compose.yaml"), format!("services:\n  {}\n  quick: {{command: sh -c 'exit 9'}}\n", lasting("web", 5)))
         .unwrap();
     assert_eq!(front(&home, &folder, "--abort-on-container-exit --remove-orphans").end(&home), 9);
@@ -110,7 +111,8 @@ fn an_exit_stops_all_and_gives_its_code_if_that_is_asked_for() {
     }
 }
 
-/// `top` depends on `left` and `right`. These two exit only when both were asked to.
+/// `top` depends on `left` and `right`. These two exit only when both have received the stop
+/// signal.
 fn tree(home: &Home) -> PathBuf {
     let script = "name=$1 other=$2\n\
         asked() {\n  echo \"$name asked\" >> told\n  until grep -q \"$other asked\" told; do sleep 0.02; done\n  echo \"$name ends\" >> told\n  exit 0\n}\n\
@@ -118,7 +120,7 @@ fn tree(home: &Home) -> PathBuf {
     let app = |name: &str, other: &str, needs: &str| {
         format!("  {name}: {{command: sh app.sh {name} {other}, working_dir: ., stop_grace_period: 60s{needs}}}\n")
     };
-    // What others depend on comes first in the file.
+    // Dependencies come first in the file.
     let compose =
         ["services:\n", &app("left", "right", ""), &app("right", "left", ""), &app("top", "top", ", depends_on: [left, right]")].concat();
     let folder = folder(home, &compose);
@@ -144,7 +146,7 @@ fn stopped_by_levels(folder: &Path, what: &str) {
     let told = lines(folder, "told");
     assert_eq!(told.len(), 6, "{what}: {told:?}");
     assert_eq!(told[..2], ["top asked", "top ends"], "{what}");
-    // Neither ended before both were asked.
+    // Neither exited before both had the signal.
     assert!(told[2..4].iter().all(|line| line.ends_with(" asked")), "{what}: {told:?}");
 }
 

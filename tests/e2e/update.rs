@@ -1,4 +1,4 @@
-//! `update`: another binary, the same apps.
+//! `update`: a new binary, the same apps.
 
 use std::io::{Read, Write};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::setup::{binary, home, start_fixture};
 
-/// The same home seen through a copy of the binary, as after an upgrade of the package.
+/// Copies the binary, as a package upgrade would.
 fn copy_of_binary(home: &Home) -> std::path::PathBuf {
     let copy = home.root().join("bin/ostler-next");
     std::fs::copy(binary(), &copy).unwrap();
@@ -26,7 +26,7 @@ fn nothing_restarts_and_nothing_is_refused() {
     let next = copy_of_binary(&home);
     let mut newer = Home::new(Subject::Ostler(next.clone()));
     newer.set_dir(home.dir());
-    // The marker has to be the first home's, so that its processes are found.
+    // The marker must be the first home's, so that the test finds its processes.
     newer.cmd("update").env(ostler_testkit::MARKER, home.root()).run().ok();
     home.wait_until("another daemon runs", || home.daemons().first().is_some_and(|pid| *pid != daemon));
     assert_eq!(home.keeper_pid(), keeper, "the keeper has to keep its pid");
@@ -71,7 +71,8 @@ fn a_crash_after_an_update_is_still_noticed() {
     home.ok("why app").says("SIGABRT");
 }
 
-/// What a client of a later version may say to this one, whatever else has changed between them.
+/// A client of a later version may send an update request, whatever else has changed between the
+/// versions.
 #[test]
 fn a_client_of_another_protocol_may_update_and_nothing_else() {
     let home = home();
@@ -105,14 +106,15 @@ fn a_client_of_another_protocol_may_update_and_nothing_else() {
     assert_eq!((home.app("app").pid(), home.app("app").restarts()), (pid, 0));
 }
 
-/// The version of Node was asked for when the app was started; the next daemon did not start it.
+/// The first daemon determined Node's version at the app's start. The next daemon did not start the
+/// app, but still knows it.
 #[test]
 fn the_version_of_node_stays_known() {
     let home = home();
     home.ok(format!("start {} --name known", fixture_app("hold.js")));
     let has_version = |item: &ostler_testkit::Item| !item.text("node_version").is_empty();
     let version = home.wait_app("known", "the version of Node", has_version).text("node_version").to_owned();
-    // Nobody has looked at this one yet when its daemon ends.
+    // The daemon exits before it has determined this app's version.
     home.ok(format!("start {} -f --name unseen", fixture_app("hold.js")));
     home.ok("update");
     for name in ["known", "unseen"] {

@@ -1,4 +1,5 @@
-//! `update --from`: another program in the place of this one, verified, and the former one back where the new one does not come up.
+//! `update --from`: replaces this program by another program, after verification. If the new
+//! program does not start, the former program is restored.
 
 use std::fs;
 use std::io::Read as _;
@@ -10,21 +11,22 @@ use ostler_testkit::{Home, Subject, needs_program};
 
 use crate::setup::{binary, start_fixture};
 
-/// A home whose program is a file of its own, as somebody installed it.
+/// A home with an installed program of its own.
 struct Installed {
     home: Home,
     program: PathBuf,
-    /// Folder with what was downloaded.
+    /// Folder with the downloads.
     downloads: PathBuf,
 }
 
 impl Installed {
     fn new() -> Self {
         let root = Home::new(Subject::Ostler(binary())).root().to_owned();
-        // That home is gone; its folder's name is a fresh one, and the program has to be in place before a home knows it.
+        // That home is gone, but its folder name is unused. The program must exist before a home
+        // refers to it.
         let program = root.join("opt/ostler");
         fs::create_dir_all(program.parent().unwrap()).unwrap();
-        // What is only for debuggers would have to be copied and summed again and again.
+        // Without debug symbols, copies and checksums are fast.
         let stripped = Command::new("strip").args(["--strip-all", "-o"]).arg(&program).arg(binary()).status();
         assert!(stripped.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o751)).unwrap();
@@ -33,7 +35,7 @@ impl Installed {
         Self { home: Home::new(Subject::Ostler(program.clone())), program, downloads }
     }
 
-    /// A file with these bytes, and its line in `SHA256SUMS`.
+    /// Writes a file with these bytes, and its line in `SHA256SUMS`.
     fn download(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.downloads.join(name);
         fs::write(&path, bytes).unwrap();
@@ -41,7 +43,7 @@ impl Installed {
         path
     }
 
-    /// Writes the line of a file as a release has it, in the place of one that there is.
+    /// Writes a file's checksum line as a release has it, and replaces an existing line.
     fn sum(&self, name: &str) {
         let list = self.downloads.join("SHA256SUMS");
         let made = Command::new("sha256sum").arg(name).current_dir(&self.downloads).output().unwrap().stdout;
@@ -50,7 +52,7 @@ impl Installed {
         fs::write(&list, others + &String::from_utf8(made).unwrap()).unwrap();
     }
 
-    /// A program that answers `--version` with this, and nothing else.
+    /// Builds a program that only answers `--version` with this text.
     fn answering(&self, name: &str, version: &str) -> PathBuf {
         let source = self.downloads.join("answer.c");
         let text = format!("#include <stdio.h>\nint main(int c, char **v) {{ return c == 2 ? puts(\"{version}\") < 0 : 9; }}\n");
@@ -65,7 +67,7 @@ impl Installed {
         fs::metadata(&self.program).unwrap().ino()
     }
 
-    /// Nothing of an update is left beside the program.
+    /// Checks that no file of an update remains beside the program.
     #[track_caller]
     fn assert_tidy(&self) {
         let names: Vec<_> = fs::read_dir(self.program.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -102,7 +104,7 @@ fn the_new_program_takes_over_and_no_app_notices() {
     assert_eq!((app.pid(), app.restarts(), app.status()), (pid, 0, "online"));
     it.assert_tidy();
 
-    // An archive, with the checksum on the command line; an update that was killed has left its files.
+    // An archive, with the checksum on the command line. A killed update has left its files.
     fs::create_dir(it.downloads.join("ostler-0")).unwrap();
     fs::copy(&it.program, it.downloads.join("ostler-0/ostler")).unwrap();
     let archive = it.downloads.join("next.tar.gz");
@@ -130,7 +132,7 @@ fn the_new_program_takes_over_and_no_app_notices() {
 fn what_is_not_right_changes_nothing() {
     needs_program!("cc");
     let it = Installed::new();
-    // Everything that is refused is so before it is run: its first bytes are enough.
+    // Each rejected file is rejected before it runs: its first bytes are enough.
     let mut own = vec![0; 4096];
     fs::File::open(&it.program).unwrap().read_exact(&mut own).unwrap();
     let before = it.inode();
@@ -153,13 +155,13 @@ fn what_is_not_right_changes_nothing() {
     refused(from(&it.download("half.tar.gz", b"\x1f\x8b\x08\x00and no more than this")), "cannot unpack it");
     refused(from(&it.answering("old", "0.0.1")), "--downgrade takes it all the same");
     refused(from(&it.answering("mute", "hello")), "does not answer `--version` as ostler does");
-    // The list is right, and the file was changed after it.
+    // The list is correct, but the file was changed afterwards.
     let mut changed = own.clone();
     *changed.last_mut().unwrap() ^= 1;
     fs::write(&good, changed).unwrap();
     refused(from(&good), "its SHA-256 does not match");
     it.home.run("update --downgrade").code(2).says("only together with --from");
-    // Anybody could put another file in its place.
+    // Any user could replace the file.
     let folder = it.program.parent().unwrap();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
     refused(from(&it.download("good", &own)), "any user may write in");

@@ -1,4 +1,4 @@
-//! `validate`: what is wrong in a file, before anything is started.
+//! `validate`: reports mistakes in a file before anything starts.
 
 use ostler_testkit::fixture_app;
 
@@ -31,7 +31,7 @@ fn every_problem_with_file_line_and_key() {
     }
 }
 
-/// The stages (evaluation, values, what is on the machine, order) end in one list.
+/// All stages (evaluation, values, this machine, order) report into one list.
 #[test]
 fn one_pass_finds_all_mistakes() {
     let home = home();
@@ -61,13 +61,13 @@ fn one_pass_finds_all_mistakes() {
         for key in mistakes {
             assert!(output.all().contains(&format!("{key}: ")), "{command}: no {key}\n{output}");
         }
-        // A script is not looked for in a folder that is missing.
+        // If the folder is missing, ostler does not search for the script in it.
         assert!(!output.all().contains("apps[3].script"), "{output}");
     }
     assert!(home.processes().is_empty());
 }
 
-/// Values that were refused are not reported again as missing.
+/// Rejected values are not reported again as missing.
 #[test]
 fn a_refused_value_is_one_mistake() {
     let home = home();

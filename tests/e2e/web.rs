@@ -1,4 +1,5 @@
-//! `web`: the dashboard's server, over real sockets. The page in a real browser is in `web_page.rs`.
+//! `web`: the dashboard's server, over real sockets. `web_page.rs` tests the page in a real
+//! browser.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::setup::{home, home_as_pm2};
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -25,7 +26,7 @@ impl Answer {
     }
 }
 
-/// The dashboard of a home, and one who asks.
+/// The dashboard of a home, and the credentials of a client.
 pub struct Web<'a> {
     home: &'a Home,
     port: u16,
@@ -33,7 +34,7 @@ pub struct Web<'a> {
 }
 
 impl<'a> Web<'a> {
-    /// Switched on, with an admin's token.
+    /// Turns the dashboard on; the client gets an admin's token.
     pub fn on(home: &'a Home, options: &str) -> Self {
         let port = free_port();
         home.ok(format!("web enable --port {port} {options}"));
@@ -50,7 +51,7 @@ impl<'a> Web<'a> {
         &self.token
     }
 
-    /// True if it accepts connections.
+    /// Returns true if the dashboard accepts connections.
     pub fn is_there(&self) -> bool {
         TcpStream::connect(self.address()).is_ok()
     }
@@ -67,7 +68,7 @@ impl<'a> Web<'a> {
         stream
     }
 
-    /// An answer to a head as it stands, without its last empty line.
+    /// Sends a raw head without its last empty line, and returns the response.
     fn raw(&self, head: &str, body: &str) -> Answer {
         let mut text = String::new();
         self.connect(head, body).read_to_string(&mut text).unwrap();
@@ -99,7 +100,7 @@ impl<'a> Web<'a> {
         self.raw(&self.head("DELETE", path, &format!("{}\r\nContent-Type: application/json", self.bearer())), "")
     }
 
-    /// The lines of a stream of logs, up to the first for which this holds.
+    /// Returns the lines of a log stream, up to the first for which the condition holds.
     pub fn lines(&self, path: &str, is_last: impl Fn(&str) -> bool) -> Vec<String> {
         let (mut stream, mut lines) = (self.stream(path, ""), Vec::new());
         loop {
@@ -111,7 +112,7 @@ impl<'a> Web<'a> {
         }
     }
 
-    /// A stream of server-sent events, from after this id.
+    /// Opens a stream of server-sent events after this id.
     fn stream(&self, path: &str, after: &str) -> Stream {
         let more = if after.is_empty() { self.bearer() } else { format!("{}\r\nLast-Event-ID: {after}", self.bearer()) };
         Stream(BufReader::new(self.connect(&self.head("GET", path, &more), "")))
@@ -132,12 +133,13 @@ fn unchunked(body: &str) -> String {
 struct Stream(BufReader<TcpStream>);
 
 impl Stream {
-    /// The next: its name, its id, its data. Fails where the server says nothing for too long.
+    /// Returns the next event: its name, its id, its data. Fails if the server sends nothing for
+    /// too long.
     fn next(&mut self) -> (String, String, Value) {
         let (mut name, mut id) = (String::new(), String::new());
         let begin = Instant::now();
         loop {
-            // A sign of life is no news.
+            // Signs of life do not count as events.
             assert!(begin.elapsed() < DEADLINE, "nothing came but signs of life");
             let mut line = String::new();
             assert!(self.0.read_line(&mut line).unwrap() > 0, "the stream ended");
@@ -152,7 +154,7 @@ impl Stream {
         }
     }
 
-    /// The next of this name for which this holds.
+    /// Waits for the next event of this name for which the condition holds.
     fn wait(&mut self, name: &str, holds: impl Fn(&Value) -> bool) -> (String, Value) {
         let begin = Instant::now();
         loop {
@@ -181,17 +183,17 @@ fn off_means_nothing_and_on_comes_back() {
     home.ok("web status").says("dashboard: online");
     let status: Value = serde_json::from_str(&home.ok("web status --json").stdout).unwrap();
     assert_eq!((&status["enabled"], &status["status"], &status["tokens"][0]["name"]), (&json!(true), &json!("online"), &json!("root")));
-    // Everything goes; the next daemon has it again, with tokens.
+    // All processes exit. The next daemon runs the dashboard again, with the same tokens.
     home.ok("kill");
     assert!(TcpStream::connect(("127.0.0.1", web.port)).is_err());
     start(&home, "api", "");
     assert_eq!(web.get("/api/apps").json()["apps"][0]["name"], "api");
-    // The program after an update serves; its process is another one.
+    // After an update the new program serves in a new process.
     let before = home.app("ostler-web").pid();
     home.ok("update");
     assert_eq!(web.get("/api/apps").status, 200);
     assert_ne!(home.app("ostler-web").pid(), before);
-    // What is saved are apps.
+    // The saved list contains only apps.
     home.ok("save");
     assert!(!std::fs::read_to_string(home.dir().join("dump.pm2")).unwrap().contains("ostler-web"));
     home.ok("web disable");
@@ -219,7 +221,8 @@ fn an_address_that_others_reach_needs_a_proxy_and_one_that_is_taken_changes_noth
     }
 }
 
-/// An order that cannot be carried out changes nothing: the same process serves, and the answer says who has the port and what still serves.
+/// A command that fails changes nothing: the same process keeps serving. The output names the
+/// process that has the port, and the address that still serves.
 #[test]
 fn a_port_that_is_taken_leaves_the_dashboard_as_it_is() {
     let home = home();
@@ -245,7 +248,7 @@ fn a_port_that_is_taken_leaves_the_dashboard_as_it_is() {
     unknown.says("no address of this machine").never_says("os error").says("as before");
     home.run("web enable --tls-cert /nowhere/cert.pem --tls-key /nowhere/key.pem").code(1).never_says("os error");
     assert_eq!(row(), before);
-    // The same port again is its own.
+    // The dashboard's own port does not count as taken.
     home.ok(format!("web enable --port {port} --listen localhost"));
 }
 
@@ -277,7 +280,7 @@ fn doors() {
     let big = web.raw(&web.head("POST", "/api/apps/api/restart", &format!("{bearer}{json}")), &"x".repeat(100_000));
     assert_eq!(big.status, 413);
     assert_eq!(web.post("/api/apps/api/restart", &json!({ "nonsense": 1 })).status, 400);
-    // Everything has them, errors too.
+    // All responses have these headers, errors too.
     for answer in [web.get("/"), web.get("/api/apps"), web.get("/api/nothing")] {
         let head = answer.head.to_ascii_lowercase();
         for header in [
@@ -290,7 +293,7 @@ fn doors() {
         }
         assert!(!head.contains("access-control"));
     }
-    // Taken back, it is closed at once.
+    // A revoked token loses its access immediately.
     home.ok("web token --revoke looker");
     assert_eq!((viewer.get("/api/apps").status, home.run("web token --revoke looker").code), (401, 4));
 }
@@ -315,7 +318,7 @@ fn a_link_is_good_once_and_its_cookie_until_the_logout() {
     let with_cookie =
         |method: &str, path: &str, more: &str| web.raw(&web.head(method, path, &format!("\r\nCookie: {pair}{more}")), "").status;
     assert_eq!(with_cookie("GET", "/api/apps", ""), 200);
-    // A cookie alone changes nothing: a browser says where it comes from.
+    // A cookie alone cannot change anything: the browser must also send the request's origin.
     let own = format!("{json_head}\r\nSec-Fetch-Site: same-origin");
     start(&home, "api", "");
     assert_eq!((with_cookie("POST", "/api/apps/api/reset", json_head), with_cookie("POST", "/api/apps/api/reset", &own)), (403, 200));
@@ -338,7 +341,7 @@ fn passwords_and_how_often_one_may_try() {
     for _ in 0..4 {
         assert_eq!(login("wrong"), 401);
     }
-    // All of this machine have its address: they are slowed down, and nobody is locked out.
+    // All clients on this machine share its address: they are slowed down, but not locked out.
     assert_eq!((login("wrong"), login("correct horse")), (401, 200));
     let file = std::fs::read_to_string(home.dir().join("web/access.json")).unwrap();
     assert!(file.contains("argon2id") && !file.contains("correct horse"), "{file}");
@@ -402,13 +405,14 @@ fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
     live.wait("table", |table| table["apps"][0]["state"] == "online");
     home.ok("restart api");
     let (mut id, _) = live.wait("event", |event| event["kind"] == "online");
-    // Another daemon: the stream goes on.
+    // The daemon is replaced: the stream continues.
     ostler_testkit::kill(home.daemon_pid(), Signal::KILL);
     home.ok("restart api");
     let (after, _) = live.wait("event", |event| event["kind"] == "online");
     assert!(after != id);
     id = after;
-    // Another server: the browser comes back with the id of the last event, and gets each of the others once.
+    // The server is replaced: the browser reconnects with the id of the last event, and gets each
+    // later event once.
     ostler_testkit::kill(home.app("ostler-web").pid(), Signal::KILL);
     home.ok("restart api");
     home.wait_app("ostler-web", "is back", |app| app.status() == "online" && app.pid() > 0);
@@ -425,7 +429,7 @@ fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
     }
     let of_api: Vec<&str> = seen.iter().filter(|(_, app)| app == "api").map(|(kind, _)| kind.as_str()).collect();
     assert_eq!(of_api, ["stopping", "exit", "launched", "online"], "{seen:?}");
-    // Whoever has seen no event comes back from the last table.
+    // A browser that has received no event reconnects from the last table.
     let (name, id, _) = web.stream("/api/live", "").next();
     assert_eq!(name, "table");
     home.ok("restart api");
@@ -433,12 +437,13 @@ fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
     let (first, _) = live.wait("event", |_| true);
     let sequence = |id: &str| id.split_once('-').unwrap().1.parse::<u64>().unwrap();
     assert_eq!(sequence(&first), sequence(&id) + 1, "{id} {first}");
-    // An id of another life: it is told first, and the table after it is where to come back.
+    // An id from an earlier epoch: the server first sends `gone`, and then a table with the id for
+    // the next connection.
     let mut live = web.stream("/api/live", "1-1");
     let (first, second) = (live.next(), live.next());
     assert_eq!((first.0.as_str(), second.0.as_str()), ("gone", "table"));
     assert!(first.1 == second.1 && first.1 != "1-1", "{first:?}");
-    // What was before an event is of its epoch.
+    // `before` returns only events of the same epoch.
     let before = |id: &str| web.get(&format!("/api/events?before={id}")).json()["events"].as_array().unwrap().len();
     let (epoch, number) = first.1.split_once('-').unwrap();
     assert!(before(&first.1) > 0 && before(number) == before(&first.1) && before(&format!("{epoch}-1")) == 0);
@@ -468,14 +473,14 @@ fn lines_of_the_past_and_those_that_come() {
     let long = lines.iter().find(|line| line["cut"] == true).unwrap();
     assert!(long["text"].as_str().unwrap().len() <= 64 << 10);
     let mut live = web.stream("/api/logs/live?app=talk&lines=1", "");
-    // Its reader is there when the last line of the past is.
+    // The reader runs once the last past line has arrived.
     live.wait("line", |line| line["at"].is_null());
     let id = home.app("talk").id();
     home.ok(format!("send {id} hello"));
     live.wait("line", |line| line["text"] == "got hello" && !line["at"].is_null());
     assert!(web.get("/api/logs/download?app=talk").body.contains("|talk|err wrong"));
     assert_eq!(web.get("/api/logs?app=nothing").status, 404);
-    // There are as many as there may be, and they leave nothing behind.
+    // The maximum number of readers runs, and leaves nothing behind.
     let reads = |_| {
         let mut stream = web.stream("/api/logs/live?app=talk&lines=1", "");
         stream.wait("line", |_| true);
@@ -485,7 +490,7 @@ fn lines_of_the_past_and_those_that_come() {
     assert_eq!(web.get("/api/logs?app=talk").status, 503);
     drop((live, others));
     home.wait_until("there is room again", || web.get("/api/logs?app=talk").status == 200);
-    // The one that collects exceptions stays.
+    // The reader that collects exceptions stays.
     home.wait_until("the reader has ended", || {
         !home.processes().iter().any(|process| process.cmdline.contains("--json") && !process.cmdline.contains("--err"))
     });
@@ -506,7 +511,7 @@ fn figures_in_both_formats_and_pm2s_page() {
     assert!(open.head.contains("application/openmetrics-text") && open.body.ends_with("# EOF\n"));
     assert!(web.get("/metrics?format=pm2").body.contains("pm2_up{name=\"api\",instance=\"0\"} 1"));
     assert_eq!(web.raw(&web.head("GET", "/metrics", ""), "").status, 401);
-    // Detail and page: names of variables, never values.
+    // Detail and page show names of variables, never values.
     let detail = web.get("/api/apps/api");
     assert!(detail.body.contains("SECRET_TOKEN") && !detail.body.contains("hunter22"));
     let pm2 = Web { home: &home, port: page, token: String::new() };
@@ -533,7 +538,8 @@ fn a_unix_socket_is_another_place() {
     assert!(home.run("web open").stderr.contains("no browser opens"));
 }
 
-/// Alerts by roles: who looks, who silences, who sets up channels; and what is never set up from here.
+/// Rights about alerts by role: viewing, silencing, setting up channels. Some settings are never
+/// available over the network.
 #[test]
 fn alerts_by_roles() {
     let home = home();
@@ -569,7 +575,7 @@ fn alerts_by_roles() {
     assert!(audit.contains("set alert channel webhook") && audit.contains("unsilence"), "{audit}");
 }
 
-/// TLS of its own: certificate and key from files, which may be replaced.
+/// TLS without a proxy: certificate and key are files, which may be replaced.
 #[test]
 fn it_encrypts_by_itself() {
     needs_program!("curl");
@@ -588,7 +594,7 @@ fn it_encrypts_by_itself() {
     enable("--tls-cert cert.pem --tls-key absent.pem").fails().says("absent.pem");
     enable(&format!("--tls-cert cert.pem --tls-key {fixtures}/key.pem")).fails().says("cannot be used together");
     assert!(!home.ok("list").stdout.contains("ostler-web"), "nothing of it runs");
-    // Others may reach it: nothing crosses the network readable.
+    // Other machines can connect, and no traffic is readable on the network.
     enable("--listen 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --allow-host localhost")
         .code(0)
         .says(&format!("https://localhost:{port}/"));
@@ -607,7 +613,7 @@ fn it_encrypts_by_itself() {
     ));
     let login = String::from_utf8(login.stdout).unwrap();
     assert!(login.starts_with("HTTP/1.1 200") && login.contains("; Secure"), "{login}");
-    // A renewal that is half done harms nobody.
+    // An incomplete renewal does no harm.
     std::fs::write(&cert, "half").unwrap();
     assert_eq!(status(&page), "200");
     put("server.pem", &cert);

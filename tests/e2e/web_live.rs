@@ -1,4 +1,6 @@
-//! The page over a long day: its memory, two browsers at once, one that nobody sees for a while; and with a thousand apps. Times are measured by `cargo xtask bench web`, not asserted here.
+//! The page over a long day: its memory, two browsers at once, a page in the background for a
+//! while; and with a thousand apps. `cargo xtask bench web` measures the times; this test does not
+//! check them.
 
 use ostler_testkit::{fixture, free_port};
 use serde_json::{Value, json};
@@ -55,7 +57,8 @@ fn a_thousand_apps() {
     }
 }
 
-/// What a start and requests have used is given back: code and constants of the program that nobody needs any more leave first.
+/// Memory used at the start and by requests is returned. The first pages to leave are unused code
+/// and constants of the program.
 #[test]
 fn memory_is_given_back() {
     let home = home();
@@ -78,7 +81,7 @@ fn memory_is_given_back() {
     assert_eq!(web.get("/").status, 200);
 }
 
-/// Instances go one after the other, between two looks of one answer, too.
+/// Instances exit one after the other, even between two reads for the same response.
 #[test]
 fn an_app_is_there_while_it_is_scaled_down() {
     const MOST: usize = 20;
@@ -102,7 +105,8 @@ fn an_app_is_there_while_it_is_scaled_down() {
     }
 }
 
-/// As in the documentation's nginx: the proxy takes a path away, and everything of the page is relative.
+/// As in the documentation's nginx example: the proxy removes a path prefix, and all URLs of the
+/// page are relative.
 #[test]
 fn below_a_path_of_a_proxy() {
     let Some(browser) = browser() else { return };

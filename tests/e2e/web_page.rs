@@ -1,4 +1,5 @@
-//! The dashboard's page in a real browser: from the link to a restart, a search in logs, the other language, the logout, with nothing on its console.
+//! The dashboard's page in a real browser: the link, a restart, a search in logs, the other
+//! language, and the logout. The console must stay empty.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,10 +10,10 @@ use serde_json::Value;
 use crate::setup::home;
 use crate::traces::{failed, post};
 
-/// A real browser, and what drives it.
+/// A real browser, and the package that drives it.
 pub(crate) struct Browser(PathBuf);
 
-/// The browser; none where this machine has none, which on CI is a failure.
+/// Returns the browser; none if this machine has no browser, which fails on CI.
 pub(crate) fn browser() -> Option<Browser> {
     let folder = std::env::var_os("OSTLER_CACHE").map(|cache| PathBuf::from(cache).join("browser"));
     let driver = folder.filter(|folder| folder.join("node_modules/puppeteer-core").is_dir());
@@ -22,7 +23,7 @@ pub(crate) fn browser() -> Option<Browser> {
 }
 
 impl Browser {
-    /// Runs a script of `tests/fixtures/web` in it. What the last line says.
+    /// Runs a script of `tests/fixtures/web` in the browser. Returns the value of its last line.
     pub(crate) fn run(&self, home: &Home, script: &str, words: &[&str]) -> Value {
         let mut command = Command::new("node");
         command.arg(fixture_path(&format!("web/{script}"))).args(words);
@@ -48,7 +49,7 @@ fn a_page_that_slept_knows_which_events_it_missed() {
     table("eventlist_table.mjs", "eventlist.js");
 }
 
-/// The list and the stream, in each order in which they can come.
+/// The list and the stream, in each possible order of arrival.
 #[test]
 fn what_a_page_knows_of_events() {
     needs_program!("node");
@@ -111,7 +112,8 @@ fn what_the_page_says_is_true() {
     browser.run(&home, "truths.mjs", &[home.ok("web open").stdout.trim()]);
 }
 
-/// Asleep, or cut off from a server that dies, for longer than events are kept and for less: the page shows what is, and tells of a gap exactly where there is one.
+/// The page is asleep, or cut off from a dying server, for longer and for shorter than events are
+/// kept. It shows the current state, and reports a gap exactly if events are missing.
 #[test]
 fn a_page_that_misses_events_says_so() {
     let Some(browser) = browser() else { return };

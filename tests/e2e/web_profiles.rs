@@ -9,7 +9,8 @@ use crate::setup::home;
 use crate::web::Web;
 use crate::web_page::{browser, table};
 
-/// Burns CPU in a function with a name, and rests a little. The function is too long for V8 to make it a part of its caller.
+/// Uses CPU in a function with a name, and pauses a little. The function is too long for V8 to
+/// inline.
 fn burns() -> String {
     let work = "n += Math.sqrt(n + 1); ".repeat(100);
     format!(
@@ -17,7 +18,7 @@ fn burns() -> String {
     )
 }
 
-/// Answers with a file that is not its own work: a secret of its user.
+/// Answers with a file that it did not create: a secret of its user.
 const LIES: &str = "\
 process.on('internalMessage', (message) => {
   if (message.act === 'profile') process.send({ cmd: 'NODE_OSTLER', act: 'profiled', call: message.call, file: process.env.NAMES });
@@ -29,7 +30,7 @@ fn profiles(web: &Web<'_>) -> Value {
     web.get("/api/profiles").json()
 }
 
-/// Waits until nothing is under way, and hands out the rest.
+/// Waits until no profile is running, and returns the list.
 fn settled(home: &Home, web: &Web<'_>) -> Value {
     home.wait_until("nothing is profiled", || profiles(web)["running"] == json!([]));
     profiles(web)
@@ -63,7 +64,7 @@ fn taken_kept_fetched_and_removed() {
         assert_eq!(answer.status, status, "{app} {body}: {answer:?}");
     }
     assert_eq!(take(&part, "api", &cpu).status, 404, "of another namespace");
-    // All instances; then one; each its own.
+    // All instances, and then one instance; each has its own profile.
     assert_eq!(take(&operator, "api", &cpu).status, 202);
     let all = settled(&home, &web);
     assert_eq!((all["profiles"].as_array().unwrap().len(), &all["failed"]), (2, &json!([])), "{all}");
@@ -82,7 +83,8 @@ fn taken_kept_fetched_and_removed() {
         let path = format!("/api/profiles/{}", one["id"].as_str().unwrap());
         let answer = web.get(&path);
         assert!(!answer.json()[key].is_null() && answer.body.len() as u64 == one["bytes"].as_u64().unwrap(), "{one}");
-        // What ran in so short a time is a matter of the machine; what is in memory is not.
+        // Whether a function shows up in a short CPU profile depends on the machine; the heap
+        // always contains it.
         assert!(kind != "heap" || answer.body.contains("burnsWithThisName"), "{one}");
         assert_eq!(viewer.get(&path).status, role, "a heap has secrets: {one}");
         assert_eq!(part.get(&path).status, if one["namespace"] == "dev" { 200 } else { 404 });
@@ -95,7 +97,7 @@ fn taken_kept_fetched_and_removed() {
     let folder = home.dir().join("web/profiles");
     let files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()).collect();
     assert!(files.len() == 8 && files.iter().all(|file| file.metadata().unwrap().permissions().mode() & 0o777 == 0o600));
-    // They are there when the dashboard was killed, and what it had not finished is not.
+    // The profiles survive a restart of the dashboard; an unfinished profile is removed.
     std::fs::write(folder.join("77.part"), "half").unwrap();
     home.ok("restart ostler-web");
     home.wait_until("it answers again", || std::net::TcpStream::connect(web.address()).is_ok() && web.get("/api/profiles").status == 200);
@@ -128,7 +130,7 @@ fn one_at_a_time_and_what_goes_wrong_is_told() {
     assert!(reason.contains("ended before it answered") && all["profiles"] == json!([]), "{all}");
 }
 
-/// An app names files of its user, and gets none of them into the dashboard's hands.
+/// An app names files of its user, but the dashboard serves none of them.
 #[test]
 fn an_app_that_lies_about_its_file() {
     needs_program!("node");
@@ -160,7 +162,8 @@ fn a_flame_graph_in_the_browser() {
     let home = home();
     home.ok(format!("web enable --port {}", free_port()));
     let app = home.write("app.js", format!("{}\nconst odd = {{ ['<img src=x onerror=alert(1)>']() {{ burnsWithThisName(); }} }};\nsetInterval(() => Object.values(odd)[0](), 400);", burns()));
-    // V8 counts a function that it has built into its caller, or optimised in the middle of a loop before the profile began, as its caller.
+    // V8 attributes an inlined function to its caller. It does the same if it optimised the
+    // function in the middle of a loop before the profile began.
     home.ok(["start", &app, "--name", "api", "--node-args", "--max-inlined-bytecode-size=0 --no-use-osr"]);
     home.ok(format!("start {} --name other -- hold", fixture()));
     let link = home.ok("web open").stdout;

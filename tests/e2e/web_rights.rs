@@ -1,4 +1,5 @@
-//! The dashboard of root reads logs with the rights of each app's user: a real second user plants links. Needs root, and says so where it is not.
+//! Root's dashboard reads logs with the rights of each app's user, while a real second user plants
+//! links. The test needs root and is skipped without it.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -9,7 +10,7 @@ use ostler_testkit::needs_root;
 use crate::setup::home;
 use crate::web::Web;
 
-/// A uid that owns nothing but its folder here.
+/// A uid that owns nothing except its folder here.
 const USER: u32 = 54_321;
 
 fn put(path: &Path, text: &str, owner: u32) {
@@ -44,7 +45,7 @@ fn links_of_an_apps_user_show_no_more_than_that_user_may_read() {
         let text = web.get(way).body;
         assert!(text.contains("from the app") && text.contains("an error"), "{way}: {text}");
     }
-    // In the place of the log, and of a rotated one.
+    // Links instead of the log, and instead of a rotated log.
     let rotated = theirs.join("out__2026-01-01_00-00-00.log");
     let link = |to: &Path| {
         for name in [&out, &rotated] {
@@ -67,7 +68,7 @@ fn links_of_an_apps_user_show_no_more_than_that_user_may_read() {
             "the rest is shown, {way}: {answer:?}"
         );
     }
-    // Files come by the time of their last line: this one is behind all others.
+    // Files are sorted by the time of their last line: this file comes last.
     fs::write(&err, "needle: an error\nneedle: the end\n").unwrap();
     let follows = web.lines("/api/logs/live?app=a&lines=100", |line| line.contains("the end"));
     assert!(!follows.iter().any(|line| line.contains("only root")), "{follows:?}");

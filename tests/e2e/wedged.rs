@@ -1,4 +1,5 @@
-//! A daemon that lives and does nothing: stopped, hung. Commands end, the keeper replaces it, crashed apps come back, and nothing is done twice.
+//! A daemon that lives but hangs, for example because it was stopped. Commands return, the keeper
+//! replaces the daemon, crashed apps restart, and nothing is done twice.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::setup::{ecosystem, home, start_fixture};
 
-/// Stops the daemon and waits until the kernel says so.
+/// Stops the daemon, and waits until the kernel reports it as stopped.
 #[track_caller]
 fn stop_daemon(home: &Home) -> i32 {
     let daemon = home.daemon_pid();
@@ -17,13 +18,13 @@ fn stop_daemon(home: &Home) -> i32 {
     daemon
 }
 
-/// Waits until that daemon is gone and another one is there.
+/// Waits until that daemon has exited and another daemon runs.
 #[track_caller]
 fn wait_replaced(home: &Home, former: i32) {
     home.wait_until("the daemon is replaced", || !alive(former) && home.daemons().len() == 1);
 }
 
-/// An app that sleeps for a number of seconds by which it is known again.
+/// Starts an app that sleeps for a number of seconds by which the test recognises it.
 #[track_caller]
 fn start_sleeper(home: &Home, name: &str, seconds: u32) {
     home.ok(format!("start {} --name {name}", sleeper(home, name, seconds)));
@@ -33,7 +34,7 @@ fn sleeper(home: &Home, name: &str, seconds: u32) -> String {
     home.write(&format!("{name}.sh"), format!("#!/bin/sh\nexec sleep {seconds}\n"))
 }
 
-/// The processes of a sleeper, without asking the daemon.
+/// Returns the processes of a sleeper, without the daemon's help.
 fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
     let words = format!("sleep {seconds}");
     home.app_processes().iter().filter(|process| process.cmdline == words).map(|process| process.pid).collect()
@@ -64,7 +65,7 @@ fn a_crash_while_the_daemon_stands_still_is_noticed_by_the_keeper() {
     let (steady, crashed) = (home.app("steady").pid(), home.app("crashes").pid());
     let daemon = stop_daemon(&home);
     kill(crashed, Signal::KILL);
-    // Nobody asks: the keeper finds it out by itself.
+    // No command runs: the keeper detects it by itself.
     home.wait_until("the app is back", || sleepers(&home, 1002).iter().any(|&pid| pid != crashed));
     wait_replaced(&home, daemon);
     let app = home.wait_status("crashes", "online");

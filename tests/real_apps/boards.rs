@@ -1,5 +1,5 @@
-//! What we ship for Prometheus and Grafana: the rules pass its checker and fire when they should, and each query of rules and board finds figures that we
-//! really show.
+//! The files that ostler ships for Prometheus and Grafana. The rules pass Prometheus's checker and
+//! fire when they should. Each query of rules and board finds figures that ostler really exports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,13 +20,13 @@ fn board() -> Value {
     serde_json::from_str(&fs::read_to_string(example("grafana/ostler.json")).unwrap()).unwrap()
 }
 
-/// Names of our metrics in a text.
+/// Returns the names of ostler's metrics in a text.
 fn names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("ostler_") && *word != "ostler_").map(str::to_owned).collect()
 }
 
-/// The queries of the board, as they stand, with the title of the panel.
+/// Returns the queries of the board, unchanged, with the title of the panel.
 fn board_queries(board: &Value) -> Vec<(String, String)> {
     let of_panel = |panel: &Value| -> Vec<(String, String)> {
         let title = panel["title"].as_str().unwrap().to_owned();
@@ -38,7 +38,7 @@ fn board_queries(board: &Value) -> Vec<(String, String)> {
     board["panels"].as_array().unwrap().iter().flat_map(of_panel).chain(annotations).collect()
 }
 
-/// A query as Grafana sends it where everything is chosen.
+/// Returns a query as Grafana sends it if every choice is selected.
 fn filled(query: &str) -> String {
     query.replace("$__rate_interval", "1m").replace("$instance", ".*").replace("$namespace", ".*").replace("$app", ".*")
 }
@@ -54,7 +54,7 @@ fn promtool(words: &[&str]) {
     assert!(output.status.success() && !said.to_lowercase().contains("duplicate"), "promtool {words:?}: {said}");
 }
 
-/// Values of `key:` in a YAML file of ours, each on a line of its own or in a row.
+/// Returns the values of `key:` in a YAML file of ostler, each on its own line or in a list.
 fn values_of(text: &str, key: &str) -> BTreeSet<String> {
     let key = format!("{key}: ");
     text.split(&key).skip(1).map(|rest| rest.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()).collect()
@@ -70,7 +70,8 @@ fn each_rule_fires_when_it_should() {
     assert!(rules.len() > 5 && rules == tested, "without a test: {:?}", rules.difference(&tested));
 }
 
-/// The board as Grafana's own library reads it: what it does not know would be lost.
+/// The board as Grafana's own library reads it: the library would drop fields that it does not
+/// know.
 #[test]
 fn the_board_is_what_grafana_knows() {
     let board = board();
@@ -105,12 +106,12 @@ fn the_board_is_what_grafana_knows() {
     let known: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut lost = Vec::new();
     compare(&board, &known, "", &mut lost);
-    // Fields of annotations by Prometheus, which its own plugin reads.
+    // Fields of Prometheus annotations, which Prometheus's own plugin reads.
     lost.retain(|field| !field.starts_with("/annotations/list/0/titleFormat") && !field.starts_with("/annotations/list/0/step"));
     assert!(lost.is_empty(), "Grafana does not know {lost:#?}");
 }
 
-/// Notes what is in the first and not, or otherwise, in the second.
+/// Records fields of the first value that are missing or different in the second.
 fn compare(ours: &Value, known: &Value, at: &str, lost: &mut Vec<String>) {
     match (ours, known) {
         (Value::Object(ours), Value::Object(known)) => {
@@ -130,8 +131,8 @@ fn compare(ours: &Value, known: &Value, at: &str, lost: &mut Vec<String>) {
     }
 }
 
-/// A real Prometheus scrapes a real dashboard with Node apps under load: every name is one that we show, each query means something to it, each panel has
-/// figures, and no figure is without a panel.
+/// A real Prometheus scrapes a real dashboard with Node apps under load. Every name is one of
+/// ostler's metrics, every query is valid, every panel has figures, and every figure has a panel.
 #[test]
 fn every_panel_has_figures() {
     needs_program!("prometheus");
@@ -183,7 +184,7 @@ fn every_panel_has_figures() {
         assert!(shown.contains(name), "{name} is nothing that we show: {shown:?}");
     }
     assert!(shown.is_subset(&on_board), "without a panel: {:?}", shown.difference(&on_board));
-    // In words: each answer is a success, and has something in it.
+    // Printed as text: each answer is a success and has content.
     let mut empty: BTreeMap<String, String> = BTreeMap::new();
     home.wait_until("each panel has figures", || {
         empty.clear();

@@ -1,4 +1,4 @@
-//! `examples/`: what its README.md says is done, and while clients ask, `reload` loses nothing.
+//! `examples/`: the test follows each README.md. While clients send requests, `reload` loses none.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,25 +11,26 @@ use ostler_testkit::{
 };
 use serde_json::Value;
 
-/// Answers between two events: enough to meet every state that a process can be in.
+/// Answers between two events: enough to meet every state of a process.
 const ANSWERS: u64 = 200;
 
-/// Set inside of [`in_a_network_that_migrates`].
+/// Variable that is set inside of [`in_a_network_that_migrates`].
 const MIGRATES: &str = "OSTLER_TEST_MIGRATES";
 
-/// An example as the test knows it; the rest is said by its README.md.
+/// Facts about an example that its README.md does not contain.
 struct Example {
-    /// Its folder.
+    /// Name of its folder.
     name: &'static str,
-    /// What it greets as.
+    /// Name in its greeting.
     greets: &'static str,
-    /// What one of its processes says when it ends politely.
+    /// Text that a process prints when it exits cleanly.
     farewell: &'static str,
-    /// Programs that it needs; absent, the test is skipped, except where continuous integration has brought them.
+    /// Programs that it needs. Without them the test is skipped, unless continuous integration
+    /// installs them.
     needs: &'static [&'static str],
-    /// Whether `.ci/run` brings all that it needs.
+    /// True if `.ci/run` installs all that it needs.
     on_ci: bool,
-    /// Whether clients that keep their connections lose nothing either.
+    /// True if keep-alive clients lose nothing, either.
     keeps: bool,
 }
 
@@ -40,7 +41,7 @@ const ALL: [Example; 10] = [
     EXPRESS,
     Example { name: "fastify", greets: "Fastify", farewell: "Fastify finishes", ..EXPRESS },
     Example { name: "nest", greets: "Nest", farewell: "Nest finishes", ..EXPRESS },
-    // Its server is Next.js's own, and says nothing at its end.
+    // The server is Next.js's own, and prints nothing when it exits.
     Example { name: "nextjs", greets: "Next.js", farewell: "Ready", ..EXPRESS },
     Example { name: "fastapi", greets: "FastAPI", farewell: "FastAPI finishes", needs: &["python3"], on_ci: true, keeps: false },
     Example { name: "django", greets: "Django", farewell: "Django finishes", needs: &["python3"], on_ci: true, keeps: true },
@@ -65,7 +66,7 @@ fn readme(name: &str) -> String {
     fs::read_to_string(examples().join(name).join("README.md")).unwrap()
 }
 
-/// The commands of a section of a README.md.
+/// Returns the commands of a section of a README.md.
 fn commands(name: &str, section: &str) -> Vec<String> {
     let text = readme(name);
     let (_, rest) = text.split_once(&format!("## {section}\n")).unwrap_or_else(|| panic!("{name}: no section {section}"));
@@ -73,7 +74,7 @@ fn commands(name: &str, section: &str) -> Vec<String> {
     own.lines().filter_map(|line| line.strip_prefix("    ")).map(str::to_owned).collect()
 }
 
-/// The words after `ostler` of the commands that are ours.
+/// Returns the words after `ostler` of ostler's own commands.
 fn ours(name: &str, section: &str) -> Vec<String> {
     commands(name, section).iter().filter_map(|line| line.strip_prefix("ostler ")).map(str::to_owned).collect()
 }
@@ -90,8 +91,9 @@ fn search_path() -> String {
     format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default())
 }
 
-/// Installs it as its README.md says. Python, Node and Bun bring their packages once, into the cache; for the others, which have nothing to
-/// fetch, and whose user may be another, a fresh copy does.
+/// Installs the example as its README.md describes. Python, Node and Bun download their packages
+/// once, into the cache. The others download nothing and may run as another user, so they get a
+/// fresh copy.
 fn installed(example: &Example, home: &Home) -> PathBuf {
     let fetches = matches!(example.needs[0], "node" | "python3" | "bun");
     let dir = if fetches { cache_dir().expect("HOME or a cache folder is set").join("examples") } else { home.work() };
@@ -103,7 +105,7 @@ fn installed(example: &Example, home: &Home) -> PathBuf {
     into
 }
 
-/// The ports that its files name, where the environment does not decide.
+/// Replaces the ports in the example's files, if the environment does not set them.
 fn own_ports(dir: &Path, port: u16) {
     let inner = free_port().to_string();
     for file in ["ecosystem.config.js", "nginx.conf", "php-fpm.conf"] {
@@ -125,7 +127,7 @@ struct Shown<'a> {
 }
 
 impl Shown<'_> {
-    /// Runs our commands of this section.
+    /// Runs ostler's commands of this section.
     #[track_caller]
     fn run(&self, section: &str) -> Vec<Output> {
         let lines = ours(self.example.name, section);
@@ -150,7 +152,8 @@ impl Shown<'_> {
     }
 }
 
-/// Runs the test of this name once more, in a network of its own whose kernel has the setting that `examples/bun` asks for.
+/// Runs the test of this name again, in its own network, whose kernel has the setting that
+/// `examples/bun` needs.
 fn in_a_network_that_migrates(test: &str) {
     let prepare = "ip link set lo up && echo 1 >/proc/sys/net/ipv4/tcp_migrate_req && exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -159,7 +162,7 @@ fn in_a_network_that_migrates(test: &str) {
     assert!(status.success(), "{status}");
 }
 
-/// Start, reload under load, look, stop: as the README.md says it.
+/// Start, reload under load, look, stop, as in the README.md.
 #[track_caller]
 fn shows(name: &str) {
     let example = ALL.iter().find(|example| example.name == name).unwrap();
@@ -198,7 +201,7 @@ fn shows(name: &str) {
     let report = load.stop();
     assert!(report.failed == 0, "{name}: {} of {} failed: {:#?}\n{}", report.failed, report.requests, report.errors, shown.home.report());
 
-    // Pages of Next.js are counted by their length, not by who made them.
+    // Next.js's pages are counted by length, not by process.
     assert!(report.by_body.len() >= 4 || name == "nextjs", "of three generations only {:?} answered", report.by_body);
 
     let looked = shown.run("Look");
@@ -207,7 +210,7 @@ fn shows(name: &str) {
     assert!(shown.home.jlist().iter().all(|item| item.status() == "stopped"), "{}", shown.home.report());
     let all: String = shown.home.run("logs --nostream --lines 1000").stdout;
     assert!(all.contains(example.farewell), "{name} did not say {:?}\n{all}", example.farewell);
-    // By itself, not by SIGKILL at the end of its time.
+    // Every process exited by itself, without SIGKILL at its time limit.
     assert!(!shown.home.log("../pm2.log").contains("SIGKILL"), "{}", shown.home.report());
     assert!(shown.home.app_processes().is_empty());
 }
@@ -223,7 +226,8 @@ macro_rules! shown {
 
 shown!(express fastify nest nextjs fastapi django go rails laravel);
 
-// Its sockets are its own: what waits in the queue of one that ends is handed on by the kernel, if that was told to.
+// Bun opens its own sockets. When a process exits, the kernel passes on the connections in its
+// queue, if it is configured to.
 #[test]
 fn bun() {
     if env::var_os(MIGRATES).is_some() {
@@ -244,7 +248,8 @@ fn each_file_is_valid_and_each_readme_is_short() {
         let file = file.unwrap_or_else(|| panic!("{name} has no ecosystem file"));
         let said = home.cmd(format!("validate {file} --json")).cwd(&dir).run();
         let said: Value = serde_json::from_str(&said.stdout).unwrap();
-        // What is installed or compiled is not here yet; `shows` looks at the file again where it is.
+        // Installed or compiled files do not exist here. `shows` validates the file again after the
+        // installation.
         let problems = said["problems"].as_array().unwrap().iter();
         let problems: Vec<&Value> = problems.filter(|it| !it["message"].as_str().unwrap().starts_with("Script not found")).collect();
         assert!(problems.is_empty(), "{name}: {problems:#?}");

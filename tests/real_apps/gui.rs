@@ -1,4 +1,5 @@
-//! A dashboard of others from npm, unmodified: a program with npm's library in it that knows PM2's home alone.
+//! A third-party dashboard from npm, unmodified: a program with npm's PM2 library that knows only
+//! PM2's home.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::needs_packages;
 
-/// An answer: its head, and its body.
+/// Sends a request; returns the response's head and body.
 fn ask(port: u16, method: &str, path: &str, cookie: &str, body: &Value) -> (String, Value) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

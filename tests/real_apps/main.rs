@@ -1,7 +1,9 @@
-//! Real servers from npm, unmodified: started as two instances, loaded, reloaded twice, no request lost. And libraries that speak to the manager.
+//! Real servers from npm, unmodified: started as two instances, loaded, reloaded twice, without a
+//! lost request. Also libraries that communicate with the manager.
 //!
-//! The packages lie in `real-apps` of the cache; `tests/fixtures/real/install.sh` brings them. The apps are a few lines each, in
-//! `tests/fixtures/real`; a test copies them into its home beside a link to the packages. Apps as people write them are in `examples/`.
+//! The packages are in the cache's folder `real-apps`; `tests/fixtures/real/install.sh` installs
+//! them. The apps are a few lines each, in `tests/fixtures/real`. A test copies them into its home,
+//! beside a link to the packages. Realistic apps are in `examples/`.
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "a test")]
 

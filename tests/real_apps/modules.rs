@@ -1,4 +1,4 @@
-//! Modules of PM2 as they come from npm, unmodified, beside an app that writes and serves.
+//! PM2 modules from npm, unmodified, beside an app that writes and serves.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{needs_packages, prometheus};
 
-/// A home with an app that writes a line every millisecond or so.
+/// Creates a home with an app that writes a line about every millisecond.
 #[track_caller]
 fn home() -> Home {
     let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
@@ -19,7 +19,7 @@ fn home() -> Home {
     home
 }
 
-/// Installs a module from npm's cache beside the packages.
+/// Installs a module from the npm cache beside the packages.
 #[track_caller]
 fn install(home: &Home, packages: &Path, words: &str) {
     let cached = home.cmd(format!("install {words}")).env("npm_config_cache", packages.join("npm")).env("npm_config_offline", "true");
@@ -40,10 +40,10 @@ fn pm2_logrotate() {
     home.wait_until("its metrics are known", || metrics(&home, "pm2-logrotate")["Files count"]["value"].as_u64() > Some(0));
     let answer = home.ok(["trigger", "pm2-logrotate", "list watched logs", "--json"].as_slice()).stdout;
     assert!(answer.contains("app-out.log"), "{answer}");
-    // The built-in rotation does nothing beside it.
+    // The built-in rotation stays off beside it.
     let rotated = home.ok("events --json").stdout;
     assert!(!rotated.contains("log_rotated"), "{rotated}");
-    // It finds its way back to the next daemon.
+    // The module reconnects to the next daemon.
     let created = || home.log("pm2-logrotate-out.log").matches("has been created").count();
     kill(home.daemon_pid(), Signal::KILL);
     home.wait_until("the next daemon is there", || home.run("ping").code == 0);
@@ -82,18 +82,18 @@ fn pm2_metrics_for_prometheus() {
     assert_eq!(home.jlist().len(), 1);
 }
 
-/// Its client is npm's library of 2017 (2.4), which our daemon speaks to, too.
+/// The module's client is npm's library of 2017 (2.4), which ostler's daemon also supports.
 #[test]
 fn pm2_prometheus_exporter() {
     let (packages, home) = (needs_packages!(), home());
     install(&home, &packages, "pm2-prometheus-exporter@0.1.1");
-    // It has no setting for its port, so two of these tests at a time would be in each other's way; there is one.
+    // The module has a fixed port, so only one such test may run at a time, and there is only one.
     home.wait_until("it is scraped", || {
         let text = scrape(9209);
         let has = |start: &str, end: &str| text.lines().any(|line| line.starts_with(start) && line.ends_with(end));
         has("pm2_up{name=\"app\",instance=\"0\"}", " 1") && has("pm2_up{name=\"pm2-prometheus-exporter\"", " 1")
     });
-    // A real Prometheus takes it, and keeps what it says.
+    // A real Prometheus scrapes it, and stores its samples.
     if ostler_testkit::program("prometheus").is_some() {
         let (_prometheus, port) =
             prometheus::prometheus(&home, "- {job_name: exporter, static_configs: [{targets: ['127.0.0.1:9209']}]}\n");
@@ -109,7 +109,8 @@ fn pm2_prometheus_exporter() {
     assert_eq!(home.app("pm2-prometheus-exporter").restarts(), 0);
 }
 
-/// The body of its page; nothing where it does not answer: npm's library waits for ever for what it has asked a daemon that was killed.
+/// Returns the body of the module's page, or nothing without a response: if the daemon is killed,
+/// npm's library waits endlessly for its answer.
 fn scrape(port: u16) -> String {
     let mut text = String::new();
     if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {

@@ -10,7 +10,7 @@ fn cluster(script: &str) -> Value {
     json!({ "script": script, "exec_mode": "cluster" })
 }
 
-/// Both kinds of clients at once.
+/// Reloads under both kinds of clients at once.
 #[track_caller]
 fn reloads(app: &RealApp) {
     let report = app.reloads_under([app.load(false), app.load(true)]);

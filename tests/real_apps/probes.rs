@@ -1,4 +1,5 @@
-//! Libraries by which apps speak to PM2, unmodified: their metrics, actions and exceptions reach whoever asks.
+//! Libraries that apps use to communicate with PM2, unmodified: their metrics, actions and
+//! exceptions reach PM2's clients.
 
 use std::io::Read;
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::needs_packages;
 
-/// A home in which an app uses this library.
+/// Creates a home in which an app uses this library.
 #[track_caller]
 fn start(packages: &Path, library: &str) -> Home {
     let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
@@ -20,12 +21,12 @@ fn start(packages: &Path, library: &str) -> Home {
     home
 }
 
-/// What the app has reported under this key of `pm2_env`.
+/// Returns the value that the app has reported under this key of `pm2_env`.
 fn reported(home: &Home, key: &str) -> Value {
     home.app("probe").env(key).clone()
 }
 
-/// The first event of this topic.
+/// Waits for the first event of this topic.
 #[track_caller]
 fn event(home: &Home, topic: &str) -> Value {
     let mut stream = UnixStream::connect(home.dir().join("pub.sock")).unwrap();
@@ -64,7 +65,7 @@ fn speaks(packages: &Path, library: &str, has_exceptions: bool) {
     assert_eq!(home.app("probe").restarts(), 0);
 }
 
-/// What the library reports is seen in `monit`, too, while it changes.
+/// `monit` also shows the library's metrics, and updates them.
 #[test]
 fn monit_shows_the_metrics_of_pm2_io() {
     ostler_testkit::needs_program!("setsid");

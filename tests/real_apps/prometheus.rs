@@ -1,4 +1,5 @@
-//! A real Prometheus: it scrapes the dashboard's figures in both formats and those of a module of PM2, and its own checker finds nothing wrong.
+//! A real Prometheus: it scrapes the dashboard's figures in both formats and those of a PM2 module,
+//! and its own checker reports no problem.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -8,7 +9,8 @@ use serde_json::Value;
 
 use crate::needs_packages;
 
-/// A Prometheus that scrapes every second by these lines of its file, and its port.
+/// Starts a Prometheus that scrapes every second with these lines of its file. Returns it with its
+/// port.
 #[track_caller]
 pub fn prometheus(home: &Home, configs: &str) -> (KilledOnDrop, u16) {
     let own = free_port();
@@ -23,7 +25,7 @@ pub fn prometheus(home: &Home, configs: &str) -> (KilledOnDrop, u16) {
     (KilledOnDrop(prometheus), own)
 }
 
-/// What it answers to a query.
+/// Returns Prometheus's answer to a query.
 pub fn query(port: u16, query: &str) -> Vec<Value> {
     let path = format!("/api/v1/query?query={query}");
     let answer: Value = get(port, &path).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
@@ -60,7 +62,7 @@ fn scrapes_what_we_and_a_module_show() {
     let jobs =
         |query: &str| values(query).iter().map(|sample| sample["metric"]["job"].to_string()).collect::<std::collections::BTreeSet<_>>();
     home.wait_until("PM2's names from both", || jobs("pm2_memory").len() == 2);
-    // The checker of Prometheus.
+    // Runs Prometheus's checker.
     let text = Command::new("curl")
         .args(["-sS", "-H", &format!("Authorization: Bearer {token}"), &format!("http://127.0.0.1:{web}/metrics")])
         .output()

@@ -1,4 +1,4 @@
-//! Row "Restarts after reboot": what was saved is back.
+//! Row "Restarts after reboot": saved apps run again after a boot.
 
 use ostler_testkit::needs_machine;
 
@@ -20,7 +20,7 @@ fn restarts_after_reboot() {
     assert_eq!(state, ["api online", "api online", "worker stopped"], "{}", machine.said());
 }
 
-/// `HOME` moves the home; the unit serves the home in which the list was saved.
+/// `HOME` moves the home. The unit uses the home in which the list was saved.
 #[test]
 fn a_home_that_the_shell_moved_is_that_of_the_unit() {
     needs_machine!();
@@ -35,7 +35,8 @@ fn a_home_that_the_shell_moved_is_that_of_the_unit() {
     assert_eq!(list.iter().map(|app| app.name()).collect::<Vec<_>>(), ["api"], "{}", machine.said());
 }
 
-/// A version manager has taken the Node away with which the apps were saved, and put another one in its place.
+/// A version manager has removed the Node version with which the apps were saved, and has installed
+/// another.
 #[test]
 fn survives_a_new_node() {
     needs_machine!();
@@ -65,7 +66,7 @@ fn survives_a_new_node() {
     assert_eq!(exe.trim(), format!("{}/node", node("22.3.0")));
 }
 
-/// The figure of the design is printed; what is asserted is only that they are all there.
+/// Prints the figure of the design, and checks only that all apps run.
 #[test]
 fn twenty_apps_are_back() {
     needs_machine!();
@@ -83,7 +84,7 @@ fn twenty_apps_are_back() {
     assert!(took < 30_000_000, "{took} us");
 }
 
-/// Each thing that would stand in the way of a boot is found, named, and corrected by the command that is printed.
+/// The check finds and names each obstacle to a boot, and prints the command that fixes it.
 #[test]
 fn a_check_finds_what_stands_in_the_way() {
     needs_machine!();
@@ -127,7 +128,8 @@ fn a_check_finds_what_stands_in_the_way() {
     );
 }
 
-/// Nothing saved is not a failure; a list that cannot be read is one, and is left as it is.
+/// Without a saved list, the unit still runs. With an unreadable list it fails, and leaves the list
+/// unchanged.
 #[test]
 fn a_unit_without_a_list_runs_and_with_a_broken_one_fails() {
     needs_machine!();
@@ -149,7 +151,7 @@ fn a_unit_without_a_list_runs_and_with_a_broken_one_fails() {
     assert_eq!(machine.read("/root/.ostler/dump.pm2"), "[{\"name\": \"half");
 }
 
-/// A step that fails leaves nothing behind.
+/// A failed step leaves nothing behind.
 #[test]
 fn a_startup_that_fails_is_undone() {
     needs_machine!();
@@ -160,7 +162,8 @@ fn a_startup_that_fails_is_undone() {
     assert_eq!(machine.ok("find /etc /root").stdout, before);
 }
 
-/// The scripts of SysV, on a Debian that still has its tools: what they do, and that the links are made and taken away.
+/// The SysV scripts, on a Debian that still has the tools: their actions, and the links that are
+/// made and removed.
 #[test]
 fn the_script_of_another_init_system() {
     needs_machine!();
@@ -186,7 +189,7 @@ fn the_script_of_another_init_system() {
     machine.run("ls /etc/rc2.d /etc/init.d").never_says("ostler-root");
 }
 
-/// Modules are in no saved list, and are there again all the same.
+/// Modules are not in the saved list, but run again after a boot.
 #[test]
 fn modules_are_back() {
     needs_machine!();

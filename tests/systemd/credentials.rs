@@ -14,7 +14,7 @@ const APPS: &str = r#"{"apps": [{"name": "api", "script": "/srv/app.js", "max_re
     "secrets": {"TOKEN": {"credential": "token"}, "WORD": {"credential": "word"}}}]}"#;
 const BOTH: &str = "LoadCredential=token:/etc/token\nSetCredential=word:in the unit\n";
 
-/// A file that adds to the unit, and what the credential is.
+/// Writes a drop-in file for the unit, and the content of the credential.
 fn give(machine: &Machine, unit: &str, lines: &str) {
     machine.write(&format!("/etc/systemd/system/{unit}.d/test.conf"), &format!("[Service]\n{lines}"));
     machine.ok("systemctl daemon-reload");
@@ -24,7 +24,7 @@ fn api(machine: &Machine) -> Item {
     machine.jlist("ostler jlist").into_iter().find(|app| app.name() == "api").unwrap()
 }
 
-/// What a process of the machine has in its environment.
+/// Returns a variable of a process of the machine.
 fn variable(machine: &Machine, pid: i32, name: &str) -> Option<String> {
     let environ = machine.read(&format!("/proc/{pid}/environ"));
     environ.split('\0').find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
@@ -37,7 +37,7 @@ fn token(machine: &Machine) -> String {
     variable(machine, pid, "TOKEN").unwrap()
 }
 
-/// Kills it, and waits for the next process.
+/// Kills the app, and waits for the next process.
 #[track_caller]
 fn crash(machine: &Machine) {
     let pid = api(machine).pid();
@@ -73,7 +73,8 @@ fn credentials_reach_the_app_at_each_start() {
     machine.ok("ostler restart api");
     assert_eq!(token(&machine), "one", "after the daemon was killed");
 
-    // systemd has copied it: the new content is there when the service was started again. Apps go on with what they have.
+    // systemd has copied the credential: new content arrives when the service is restarted. Apps
+    // keep their old values.
     machine.write("/etc/token", "two\n");
     let before = settled(&machine);
     machine.ok(["systemctl", "restart", UNIT]);
@@ -89,12 +90,12 @@ fn credentials_reach_the_app_at_each_start() {
     assert_eq!(token(&machine), "two", "after the keeper was killed");
 }
 
-/// systemd takes the credentials away when the main process dies, and gives them again with the next one.
+/// systemd removes the credentials when the main process dies, and provides them again to the next.
 #[test]
 fn an_app_that_is_started_while_the_service_is_not_there_has_them_all_the_same() {
     needs_machine!();
     let machine = with_credentials();
-    // For the time of this test that is never.
+    // During this test, it never restarts.
     give(&machine, UNIT, &format!("{BOTH}RestartSec=1h\n"));
     signal(&machine, main_pid(&machine), Signal::KILL);
     machine.wait_until("the credentials are gone", || !machine.path(&format!("/run/credentials/{UNIT}/token")).exists());
@@ -107,7 +108,7 @@ fn an_app_that_is_started_while_the_service_is_not_there_has_them_all_the_same()
     assert_eq!(token(&machine), "two");
 }
 
-/// The daemon is older than the service, or than what its unit says.
+/// The daemon is older than the service, or than the current content of its unit.
 #[test]
 fn a_daemon_that_was_there_before_learns_of_them() {
     needs_machine!();
@@ -131,7 +132,7 @@ fn a_daemon_that_was_there_before_learns_of_them() {
         assert_eq!(token(&machine), "one", "after {pid} was killed");
     }
     assert!(settled(&machine).contains(&before[0]));
-    // Of a service that has ended nothing is left.
+    // Nothing remains of an exited service.
     let link = "/root/.ostler/credentials";
     assert_eq!(std::fs::read_link(machine.path(link)).unwrap(), Path::new("/run/credentials").join(UNIT));
     machine.ok(["systemctl", "stop", UNIT]);
@@ -140,7 +141,7 @@ fn a_daemon_that_was_there_before_learns_of_them() {
     machine.run("ostler start /srv/apps.json").fails().says("read secret TOKEN: no credentials");
 }
 
-/// Credentials belong to the user of the service.
+/// The credentials belong to the service's user.
 #[test]
 fn credentials_of_the_unit_of_another_user() {
     needs_machine!();
@@ -160,7 +161,7 @@ fn credentials_of_the_unit_of_another_user() {
     }
 }
 
-/// A user's own systemd gives them in a folder of the user's.
+/// A user's own systemd stores them in a folder of that user.
 #[test]
 fn credentials_of_a_users_own_unit() {
     needs_machine!();
@@ -182,7 +183,8 @@ fn credentials_of_a_users_own_unit() {
     }
 }
 
-/// What a unit does to the file system is done to each start of its main process, and not to what outlives it.
+/// A unit's file system settings apply to each start of its main process, but not to processes that
+/// outlive it.
 #[test]
 fn a_service_with_files_of_its_own_tells_what_a_restart_does_not_change() {
     needs_machine!();

@@ -1,15 +1,17 @@
-//! Units of `export systemd`, run by a real systemd: the app has what its file says, without a manager.
+//! Units of `export systemd`, run by a real systemd: without a manager, the app runs as its file
+//! describes.
 
 use ostler_testkit::needs_machine;
 use serde_json::{Value, json};
 
 use crate::setup::machine;
 
-/// Values that systemd, a shell or a template would take for something else.
+/// Values that systemd, a shell or a template would misinterpret.
 const HOSTILE: &[(&str, &str)] =
     &[("A", "50% of $HOME ${X} %h \"q\" 'a' \\n"), ("B", "two\nlines"), ("C", ""), ("D", "{{ x }}"), ("E", "💥 é"), ("F", " a=b ; # c ")];
 
-/// Writes its variables and words, then lives on; at a signal it says which.
+/// Writes its variables and arguments to a file, and keeps running. On a signal it writes the
+/// signal's name.
 const APP: &str = r#"
 const fs = require('fs');
 process.on('SIGTERM', () => { fs.writeFileSync('/srv/ended', 'SIGTERM'); process.exit(0); });
@@ -49,7 +51,7 @@ fn a_unit_runs_the_app_as_its_file_says() {
     for (property, value) in [("LimitNOFILE", "1234"), ("UMask", "0027"), ("Nice", "3"), ("TimeoutStopUSec", "5s"), ("Restart", "always")] {
         assert_eq!(machine.property("srv-api.service", property), value, "{property}");
     }
-    // It comes back when it is killed, and ends by the signal that the file names.
+    // The app restarts when it is killed, and stops with the signal that the file names.
     machine.ok("rm /srv/seen.json");
     let first = machine.property("srv-api.service", "MainPID");
     machine.ok(["kill", "-9", &first]);

@@ -1,4 +1,4 @@
-//! What `systemctl` and crashes do to a service, and what they do not do to its apps.
+//! Effects of `systemctl` and of crashes on a service, and that its apps keep running.
 
 use ostler_testkit::{Machine, alive, kill, needs_machine};
 use rustix::process::Signal;
@@ -9,7 +9,7 @@ pub fn main_pid(machine: &Machine) -> i32 {
     machine.property(UNIT, "MainPID").parse().unwrap()
 }
 
-/// The keeper, and the daemon, as the machine counts.
+/// Returns the pids of keeper and daemon, as the machine counts them.
 pub fn supervisors(machine: &Machine) -> (i32, i32) {
     let keeper: i32 = machine.read("/root/.ostler/pm2.pid").parse().unwrap();
     let mut daemon = None;
@@ -29,7 +29,7 @@ pub fn signal(machine: &Machine, pid: i32, signal: Signal) {
     }
 }
 
-/// Waits until the service answers again, and gives the pids of its apps.
+/// Waits until the service answers again, and returns the pids of its apps.
 #[track_caller]
 pub fn settled(machine: &Machine) -> Vec<(String, i32)> {
     machine.wait_unit(UNIT, "active");
@@ -45,7 +45,7 @@ fn a_restart_of_the_unit_keeps_every_process() {
     machine.ok(["systemctl", "restart", UNIT]);
     assert_eq!(settled(&machine), before);
     let (keeper_now, daemon_now) = supervisors(&machine);
-    // The keeper became the installed program in place, the daemon is a new one.
+    // The keeper has replaced its program in place; the daemon is a new process.
     assert!(main_pid(&machine) != main_process && keeper_now == keeper && daemon_now != daemon, "{}", machine.said());
     assert_eq!(machine.read("/srv/order"), "", "an app was told to end");
 }
@@ -84,7 +84,7 @@ fn a_reload_brings_the_installed_program_and_keeps_every_process() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     let (before, main_process, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
-    // The package is updated: another file at the same place.
+    // The package is updated: another file at the same path.
     machine.install(&binary());
     machine.ok(["systemctl", "reload", UNIT]);
     assert_eq!(settled(&machine), before);
@@ -94,7 +94,7 @@ fn a_reload_brings_the_installed_program_and_keeps_every_process() {
         let exe = format!("/proc/{pid}/exe");
         machine.wait_until("the new program runs", || !machine.ok(["readlink", &exe]).stdout.contains("deleted"));
     }
-    // And it is still one that can be stopped.
+    // The service can still be stopped.
     machine.ok(["systemctl", "stop", UNIT]);
     machine.run("pgrep ostler").fails();
 }
@@ -110,7 +110,7 @@ fn whoever_is_killed_the_apps_go_on() {
     assert_eq!(settled(&machine), before, "after the daemon");
     signal(&machine, keeper, Signal::KILL);
     assert_eq!(settled(&machine), before, "after the keeper");
-    // Both at once: stopped first, because they start each other again.
+    // Both at the same time: they are stopped first, because they restart each other.
     let (keeper, daemon) = supervisors(&machine);
     for sign in [Signal::STOP, Signal::KILL] {
         for pid in [keeper, daemon].map(|pid| machine.outside(pid).unwrap_or(0)) {
@@ -136,7 +136,7 @@ fn kill_by_hand_ends_the_service() {
     assert_eq!(machine.property(UNIT, "Result"), "success");
 }
 
-/// The watchdog of a service: who stands still is replaced, and apps notice nothing.
+/// The watchdog of a service: a hanging process is replaced, and apps keep running.
 #[test]
 fn who_stands_still_is_replaced() {
     needs_machine!();
@@ -158,7 +158,7 @@ fn who_stands_still_is_replaced() {
     assert_eq!(settled(&machine), before, "after the main process");
 }
 
-/// A daemon that stands still does not keep its apps from being stopped.
+/// A hanging daemon does not prevent its apps from being stopped.
 #[test]
 fn a_stop_gets_past_a_daemon_that_hangs() {
     needs_machine!();
@@ -170,7 +170,7 @@ fn a_stop_gets_past_a_daemon_that_hangs() {
     machine.run("pgrep ostler").fails();
 }
 
-/// The time that systemd allows is extended to what the apps need.
+/// ostler extends systemd's time limit to the time that the apps need.
 #[test]
 fn an_app_has_its_time_to_end() {
     needs_machine!();
@@ -184,12 +184,13 @@ fn an_app_has_its_time_to_end() {
     assert_eq!((machine.property(UNIT, "Result").as_str(), machine.read("/srv/order").as_str()), ("success", "slow"), "{}", machine.said());
 }
 
-/// Apps that were started from a shell before the service was: they go on, and belong to the service from then on.
+/// Apps that were started from a shell before the service keep running, and belong to the service
+/// from then on.
 #[test]
 fn what_runs_already_is_taken_over() {
     needs_machine!();
     let machine = crate::setup::machine();
-    // As from a login: in a group that is not the service's.
+    // As from a login: in a cgroup outside the service.
     machine.ok("systemd-run --quiet --scope --unit=login ostler start /srv/app.js --name a");
     machine.ok("ostler startup");
     let before = pids(&machine);
@@ -199,14 +200,14 @@ fn what_runs_already_is_taken_over() {
         let groups = machine.ok(["cat", &format!("/proc/{pid}/cgroup")]).stdout;
         assert!(groups.lines().any(|line| line.contains(&format!("/system.slice/{UNIT}"))), "{groups}\n{}", machine.said());
     }
-    // Nothing is left in it, so the login ends without anything else.
+    // The login's cgroup is empty, so the login closes by itself.
     machine.wait_until("the login has ended", || machine.property("login.scope", "LoadState") == "not-found");
     assert_eq!(settled(&machine), before);
     machine.ok(["systemctl", "stop", UNIT]);
     machine.run("pgrep -x node").fails();
 }
 
-/// A stop of the service is one in order: who depends on another ends first.
+/// A stop of the service respects dependencies: dependent apps stop first.
 #[test]
 fn a_stop_is_in_order() {
     needs_machine!();

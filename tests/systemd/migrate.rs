@@ -1,4 +1,5 @@
-//! `migrate` with the boot unit that the real PM2 wrote: taken over, given back, and after a reboot one of the two has the apps.
+//! `migrate` with the boot unit that real PM2 wrote: ostler takes it over and gives it back. After
+//! a reboot, one of the two has the apps.
 
 use std::process::Command;
 
@@ -6,7 +7,7 @@ use ostler_testkit::{Machine, installed_pm2_of, needs_machine, skip};
 
 use crate::setup::{machine, pids, wait_for_apps};
 
-/// npm's PM2 in a machine, with two apps, saved and started at boot.
+/// Installs npm's PM2 in a machine, with two apps, saved and started at boot.
 fn with_pm2(machine: &Machine) -> Option<()> {
     let pm2 = installed_pm2_of("6.0.14")?;
     let modules = pm2.ancestors().find(|folder| folder.ends_with("node_modules"))?;
@@ -20,13 +21,13 @@ fn with_pm2(machine: &Machine) -> Option<()> {
     Some(())
 }
 
-/// A command of npm's PM2.
+/// Runs a command of npm's PM2.
 #[track_caller]
 fn theirs(machine: &Machine, words: &str) -> String {
     machine.ok(["sh", "-c", &format!("PM2_HOME=/root/.pm2 node /opt/node_modules/pm2/bin/pm2 {words}")]).stdout
 }
 
-/// Whether systemd starts this unit at boot.
+/// Returns true if systemd starts this unit at boot.
 fn is_enabled(machine: &Machine, unit: &str) -> bool {
     machine.run(["systemctl", "is-enabled", unit]).stdout.trim() == "enabled"
 }
@@ -43,12 +44,12 @@ fn the_boot_unit_of_pm2_is_taken_over_and_given_back() {
     machine.ok("ostler migrate /root/.pm2").says("ostler starts at boot now, pm2-root.service does not any more");
     assert_eq!(units(&machine), (false, true));
     assert_eq!(pids(&machine).len(), 2);
-    // Back: PM2 has them, now and after a boot.
+    // After the way back, PM2 has the apps, now and after a boot.
     machine.ok("ostler migrate --back").says("pm2-root.service starts PM2 at boot again");
     assert!(units(&machine).0);
     let list = theirs(&machine, "jlist");
     assert_eq!(list.matches("\"status\":\"online\"").count(), 2, "{list}");
-    // Once more, and for good.
+    // A second migration, which stays.
     machine.ok("ostler migrate /root/.pm2");
     machine.ok("ostler migrate --finish");
     machine.ok("ostler save");

@@ -1,4 +1,4 @@
-//! The commands for the boot as they stand in the documents this project comes from, in their order.
+//! The boot commands of the documents that this project started from, unchanged and in order.
 
 use ostler_testkit::{Machine, needs_machine};
 

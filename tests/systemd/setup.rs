@@ -1,15 +1,15 @@
-//! What most tests begin with.
+//! Setup that most tests share.
 
 use std::path::PathBuf;
 
 use ostler_testkit::{Item, Machine};
 
-/// The binary under test.
+/// Returns the binary under test.
 pub fn binary() -> PathBuf {
     std::env::var_os("OSTLER_TEST_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ostler")), PathBuf::from)
 }
 
-/// A machine with an app in `/srv/app.js` that says what signals it gets.
+/// Boots a machine with an app in `/srv/app.js` that records the signals that it receives.
 #[track_caller]
 pub fn machine() -> Machine {
     let machine = Machine::boot(&binary());
@@ -22,7 +22,7 @@ pub fn machine() -> Machine {
     machine
 }
 
-/// A machine on which root has these apps saved and a unit that has been started.
+/// Boots a machine on which root has saved these apps and a unit has been started.
 #[track_caller]
 pub fn with_unit(apps: &[&str]) -> Machine {
     let machine = machine();
@@ -38,7 +38,7 @@ pub fn with_unit(apps: &[&str]) -> Machine {
     machine
 }
 
-/// Until every app has come so far that it handles signals.
+/// Waits until every app handles signals.
 #[track_caller]
 pub fn wait_for_apps(machine: &Machine) {
     let pids = pids(machine);
@@ -50,7 +50,7 @@ pub fn wait_for_apps(machine: &Machine) {
 
 pub const UNIT: &str = "ostler-root.service";
 
-/// Pids by name, of root's apps.
+/// Returns the pids of root's apps by name.
 #[track_caller]
 pub fn pids(machine: &Machine) -> Vec<(String, i32)> {
     let list = machine.jlist("ostler jlist");

@@ -1,4 +1,4 @@
-//! Services of users that are not root: of the machine's systemd, and of their own.
+//! Services of users other than root: in the machine's systemd, and in their own.
 
 use ostler_testkit::{Machine, needs_machine};
 
@@ -23,7 +23,7 @@ pub fn as_user(uid: u32, words: &[&str]) -> Vec<std::ffi::OsString> {
     Machine::as_user(&uid.to_string(), words)
 }
 
-/// The pids of a user's apps; none while one of them is not online yet, or no daemon answers.
+/// Returns the pids of a user's apps; none until all are online and a daemon answers.
 fn online(machine: &Machine, uid: u32) -> Vec<i32> {
     let list = machine.run(as_user(uid, &["ostler", "jlist"]));
     if list.code != 0 {
@@ -41,7 +41,7 @@ fn the_unit_of_another_user() {
     needs_machine!();
     let mut machine = machine();
     add_user(&machine, "deploy", 1500, "/home/deploy");
-    // What a user without root is told to do, done.
+    // Runs the command that `startup` prints for a user without root rights.
     let told = machine.run(as_user(1500, &["ostler", "startup"])).code(1);
     let line = told.stdout.lines().last().unwrap();
     assert_eq!(line, "sudo env PATH=$PATH:/usr/bin /usr/bin/ostler startup systemd -u deploy --hp /home/deploy", "{told}");
@@ -59,16 +59,16 @@ fn the_unit_of_another_user() {
     machine.install(&binary());
     machine.ok(["systemctl", "reload", unit]);
     assert_eq!(online(&machine, 1500), pids, "{}", machine.said());
-    // Going back: nothing of it is left, and nothing has ended.
+    // The way back: the unit is gone, and no process has stopped.
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
     machine.run("ls /etc/systemd/system/ostler-deploy.service").fails();
     machine.wait_until("systemd has forgotten it", || machine.property(unit, "LoadState") == "not-found");
-    // The daemon may be changing places with its next one.
+    // The daemon may just be replaced by the next daemon.
     machine.wait_until("the same processes go on", || online(&machine, 1500) == pids);
     machine.ok("ostler unstartup systemd -u deploy --hp /home/deploy");
 }
 
-/// The unit that the packages bring (`packaging/systemd`): one file for every user.
+/// The unit that the packages install (`packaging/systemd`): one file for all users.
 #[test]
 fn the_unit_of_the_packages() {
     needs_machine!();
@@ -126,7 +126,7 @@ fn a_user_that_does_not_exist_changes_nothing() {
     machine.run(["ostler", "startup", "-u", "nobody here"]).code(4).says("there is no user \"nobody here\"");
     machine.run("ostler startup -u root --hp /no/such/folder").code(2).says("/no/such/folder");
     machine.run("ostler startup --service-name ../../x").code(2).says("cannot be the name of a service");
-    // A list of the user's that never ends is not waited for.
+    // The user's list is a FIFO that never returns data; the check must not wait for it.
     machine.ok("mkdir -p /root/.ostler");
     machine.ok("mkfifo /root/.ostler/dump.pm2");
     machine.run("ostler startup --check").code(1).says("it is not a file");
@@ -155,14 +155,15 @@ fn a_unit_of_the_users_own_systemd() {
     machine.run(["pgrep", "-u", "alice", "ostler"]).fails();
     machine.ok(as_user(1502, &["ostler", "unstartup", "--user-unit"]));
     machine.run("ls /home/alice/.config/systemd/user/ostler-alice.service").fails();
-    // Without lingering it says what is missing.
+    // Without lingering, the command prints what is missing.
     machine.ok("loginctl disable-linger alice");
     machine.wait_unit("user@1502.service", "inactive");
     machine.ok("systemctl start user@1502.service");
     machine.ok(as_user(1502, &["ostler", "startup", "--user-unit"])).says("sudo loginctl enable-linger alice");
 }
 
-/// What a user started from a login belongs to the service of that user once it is started: systemd lets users move their own.
+/// Apps that a user started from a login belong to that user's service once it starts: systemd lets
+/// users move their own processes.
 #[test]
 fn apps_of_a_login_are_taken_over() {
     needs_machine!();

@@ -1,5 +1,6 @@
-//! Differences between npm's daemon and ours that are meant, as a client sees them, each with its reason. One that is not listed here fails the test, and one that
-//! does not occur any more does, too.
+//! Intended differences between npm's daemon and ostler's as a client sees them, each with its
+//! reason. The test fails on a difference that is not listed, and on a listed difference that no
+//! longer occurs.
 
 use super::keys::Difference as Row;
 
@@ -16,7 +17,7 @@ const NO_PID: &str = "PM2's daemon cannot stop what has failed, and says so in p
 const OWN_GROUP: &str = "the app is stopped: PM2 sends the signal to the process group of its daemon, ours sends none";
 const STRAY: &str = "a key of the file that PM2 copies into the list at a restart with the file";
 
-/// By step, key, PM2's value, ours.
+/// Columns: step, key, PM2's value, ostler's value.
 pub const LIST: &[Row] = &[
     Row::new("*", "*axm_actions*", "*", "*", WRAPPER),
     Row::new("*", "*axm_options*", "*", "*", WRAPPER),
@@ -42,7 +43,7 @@ pub const LIST: &[Row] = &[
     Row::new("*", "*_tree_pids*", "*", "-", INSIDE).only(&[7]),
     Row::new("*", "*versioning", "null", "-", GIT).only(&[5]),
     Row::new("*", "*vizion_running", "true", "false", GIT).only(&[5]).at_times(),
-    // What an app says before and after that is told in two shapes, with `versioning` and without.
+    // Without `versioning`, an app's events have another shape than before.
     Row::new("app:started of *", "[1].*", "*", "-", GIT).only(&[5]).at_times(),
     Row::new("*", "*_pm2_version", "*", "\"7.0.4\"", "`OSTLER_PM2_VERSION` is what `getVersion` answers, no more").only(&[5, 6]),
     Row::new("*", "*prev_restart_delay", "0", "-", INSIDE),
@@ -77,7 +78,7 @@ pub const LIST: &[Row] = &[
     Row::new("event reload of cluster", "*.exit_code", "-", "*", KEPT),
 ];
 
-/// The same of the table of calls (`tests/fixtures/library/calls.cjs`).
+/// Differences in the table of calls (`tests/fixtures/library/calls.cjs`).
 pub const CALLS: &[Row] = &[
     Row::new("*", "*PM2_USAGE", "-", "\"CLI\"", "PM2's daemon has it from whoever started it first, ours always"),
     Row::new("*", "*PM2_JSON_PROCESSING", "\"true\"", "-", "npm's client marks its own environment: that is not for apps"),

@@ -1,4 +1,5 @@
-//! `killDaemon` and `update` of npm's library in the states that a daemon can have: the callbacks are those that npm's own daemon causes.
+//! `killDaemon` and `update` of npm's library, in each state that a daemon can have. The callbacks
+//! must be the same as with npm's own daemon.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use ostler_testkit::{Home, Subject, installed_pm2, installed_pm2_of};
 use super::program;
 use crate::compare::ostler;
 
-/// Calls in their order, and whether an app runs before the first one.
+/// Calls in order, and whether an app runs before the first call.
 const CASES: [(&[&str], bool); 5] = [
     (&["connect", "killDaemon"], false),
     (&["connect", "killDaemon", "connect", "list", "killDaemon"], true),
@@ -16,7 +17,7 @@ const CASES: [(&[&str], bool); 5] = [
     (&["update", "killDaemon"], false),
 ];
 
-/// Output and errors of the calls in a fresh home.
+/// Returns output and errors of the calls in a fresh home.
 fn answers(subject: Subject, pm2: &Path, calls: &[&str], has_app: bool) -> (String, String) {
     let home = Home::new(subject);
     home.ok("ping");
@@ -25,7 +26,7 @@ fn answers(subject: Subject, pm2: &Path, calls: &[&str], has_app: bool) -> (Stri
     }
     let out = program(&home, pm2, "ending.cjs").args(calls).output().unwrap();
     let lines = String::from_utf8_lossy(&out.stdout).into_owned();
-    // Progress of the client names pids and times.
+    // The client's progress messages contain pids and times.
     let results = lines.lines().filter(|line| calls.iter().any(|call| line.starts_with(&format!("{call}: "))));
     (results.collect::<Vec<_>>().join("\n"), String::from_utf8_lossy(&out.stderr).into_owned())
 }

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::Session;
 
-/// What stands for a value that is not there.
+/// Placeholder for a missing value.
 const NONE: &str = "-";
 
 /// Values as JSON, by step and key.
 type Values = BTreeMap<(String, String), String>;
 
-/// One key of one step that differs; values as JSON.
+/// A key of a step that differs between the sessions; values as JSON.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Found {
     step: String,
@@ -21,7 +21,7 @@ pub struct Found {
     ostler: String,
 }
 
-/// Differences that are meant. In each text `*` stands for anything; a value that is not there is `-`.
+/// Intended difference. In each text `*` matches anything; `-` stands for a missing value.
 #[derive(Debug)]
 pub struct Difference {
     step: &'static str,
@@ -29,9 +29,9 @@ pub struct Difference {
     pm2: &'static str,
     ostler: &'static str,
     why: &'static str,
-    /// The versions in which it is seen.
+    /// Versions in which the difference occurs.
     versions: &'static [u32],
-    /// It depends on how fast something is, so it need not occur.
+    /// True if the difference depends on timing and therefore may be absent.
     is_rare: bool,
 }
 
@@ -54,7 +54,7 @@ impl Difference {
     }
 }
 
-/// True if a text is what the pattern says.
+/// Returns true if the text matches the pattern.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
@@ -63,7 +63,8 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// What is found and not listed, and what is listed and not found.
+/// Returns the differences that were found but are not listed, and those that are listed but were
+/// not found.
 pub fn unexpected(found: &[Found], listed: &[Difference], major: u32) -> Vec<String> {
     let is_listed = |found: &&Found| listed.iter().any(|difference| difference.covers(found, major));
     let show = |found: &Found| format!("not listed: {} | {} | pm2 {} | ostler {}", found.step, found.key, found.pm2, found.ostler);
@@ -75,7 +76,7 @@ pub fn unexpected(found: &[Found], listed: &[Difference], major: u32) -> Vec<Str
     unlisted.chain(listed.iter().filter(is_gone).map(show_gone)).collect()
 }
 
-/// Every key in which two sessions differ.
+/// Returns every key in which two sessions differ.
 pub fn differences(pm2: &Session, ostler: &Session) -> Vec<Found> {
     let [pm2, ostler] = [flat(pm2), flat(ostler)];
     let keys: BTreeSet<&(String, String)> = pm2.keys().chain(ostler.keys()).collect();
@@ -84,7 +85,7 @@ pub fn differences(pm2: &Session, ostler: &Session) -> Vec<Found> {
     compared.filter(|(_, pm2, ostler)| pm2 != ostler).map(|((step, key), pm2, ostler)| Found { step, key, pm2, ostler }).collect()
 }
 
-/// The values of a session, by keys like `[0].pm2_env.name`.
+/// Returns the values of a session by keys such as `[0].pm2_env.name`.
 fn flat(session: &Session) -> Values {
     let mut values = BTreeMap::new();
     for (step, value) in session {

@@ -1,4 +1,5 @@
-//! npm's client while the daemon is killed: with its connection and its subscription it comes back by itself, and is told what is.
+//! npm's client while the daemon is killed. The client's connection and subscription must recover
+//! by themselves and show the current state.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -11,10 +12,11 @@ use rustix::process::Signal;
 use super::program;
 use crate::compare::ostler;
 
-/// Kills that one client lives through.
+/// Number of kills that one client survives.
 const KILLS: u32 = 3;
 
-/// A program that is told what happens and says what it sees. It ends with the value.
+/// A client program that receives commands from the test and prints the events that it sees. It
+/// exits when the value is dropped.
 struct Survivor {
     program: Child,
     lines: Receiver<String>,

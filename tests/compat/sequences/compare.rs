@@ -12,29 +12,29 @@ use super::model::{Sequence, Step, edit, line};
 use super::observe::{View, view};
 use super::world::{NO_EXIT, World};
 
-/// Worlds that differ and have not changed for so long do differ.
+/// Worlds that differ and have not changed for this long count as different.
 const QUIET: Duration = Duration::from_millis(1500);
 /// Longest wait for worlds that keep changing.
 const LONGEST: Duration = Duration::from_secs(25);
 
-/// A fact that differs.
+/// A fact in which the worlds differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// Name of the fact.
     pub fact: String,
-    /// Value with PM2, if there is one.
+    /// Value with PM2, if any.
     pub pm2: Option<String>,
-    /// Value with ostler, if there is one.
+    /// Value with ostler, if any.
     pub ostler: Option<String>,
 }
 
 impl Difference {
-    /// Key or variable that the fact is about.
+    /// Returns the key or variable that the fact is about.
     pub fn key(&self) -> &str {
         self.fact.rsplit(' ').next().unwrap_or_default()
     }
 
-    /// Kind of difference: the fact without ids, and which side lacks it.
+    /// Returns the kind of difference: the fact without ids, and which side lacks it.
     pub fn kind(&self) -> String {
         let fact = self.fact.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
         let sides = match (&self.pm2, &self.ostler) {
@@ -53,19 +53,19 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Where and how the worlds came to differ.
+/// Step and facts in which the worlds first differ.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// Position of the step.
     pub step: usize,
-    /// All differences after it that are not listed.
+    /// All unlisted differences after the step.
     pub differences: Vec<Difference>,
-    /// What both programs printed at this step.
+    /// Output of both programs at this step.
     pub outputs: [String; 2],
 }
 
 impl Failure {
-    /// Kinds of the differences.
+    /// Returns the kinds of the differences.
     pub fn kinds(&self) -> BTreeSet<String> {
         self.differences.iter().map(Difference::kind).collect()
     }
@@ -78,17 +78,17 @@ struct Twins {
     history: History,
 }
 
-/// What a step came to.
+/// Result of comparing the worlds after a step.
 enum Outcome {
     /// The worlds agree.
     Agree,
-    /// They differ in a way that is meant, and cannot be compared from then on.
+    /// The worlds differ as intended, and are no longer comparable.
     Part,
-    /// They differ in a way that is not listed.
+    /// The worlds differ in a way that is not listed.
     Differ(Vec<Difference>, [String; 2]),
 }
 
-/// Runs a sequence; the first step after which there is an unlisted difference is a failure.
+/// Runs a sequence. The first step with an unlisted difference is the failure.
 pub fn run(sequence: &Sequence, subjects: &[Subject; 2]) -> Result<(), Failure> {
     let [pm2, ostler] = subjects;
     let worlds = both(|side| World::new(if side == 0 { pm2.clone() } else { ostler.clone() }, &sequence.apps));
@@ -109,7 +109,7 @@ pub fn run(sequence: &Sequence, subjects: &[Subject; 2]) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Does the same on both sides at the same time.
+/// Does the same work on both sides at the same time.
 fn both<T: Send>(work: impl Fn(usize) -> T + Sync) -> [T; 2] {
     thread::scope(|scope| {
         let other = scope.spawn(|| work(1));
@@ -137,7 +137,7 @@ impl Twins {
         let hangs = our_code == NO_EXIT;
         let code = Difference { fact: "exit code".to_owned(), pm2: Some(pm2_code), ostler: Some(our_code) };
         let mut differences = if code.pm2 == code.ostler && !hangs { Vec::new() } else { vec![code] };
-        // No row of the list excuses a command of ostler that hangs.
+        // No row of the list excuses a hanging command of ostler.
         if hangs {
             return Outcome::Differ(differences, outputs);
         }
@@ -151,7 +151,7 @@ impl Twins {
         }
     }
 
-    /// Waits until both worlds are settled and agree, or until they differ and do not change any more.
+    /// Waits until both worlds are settled and agree, or until they differ and no longer change.
     fn settle(&mut self) -> Vec<Difference> {
         let begun = Instant::now();
         let (mut changed, mut agreed) = (Instant::now(), 0);
@@ -176,7 +176,7 @@ impl Twins {
     }
 }
 
-/// Facts that differ between two views.
+/// Returns the facts that differ between two views.
 fn differences([pm2, ostler]: &[View; 2]) -> Vec<Difference> {
     let names: BTreeSet<&String> = pm2.facts.keys().chain(ostler.facts.keys()).collect();
     let pairs = names.into_iter().map(|name| (name, pm2.facts.get(name), ostler.facts.get(name)));

@@ -5,13 +5,14 @@ use super::random::Choices;
 
 const NAMES: [&str; 2] = ["web", "api"];
 
-/// Scripts and how often each is used: an app that serves at once, serves late, never says that it is ready, fails, or is done at once.
+/// Scripts with their weights: the app serves immediately, serves late, never reports that it is
+/// ready, fails, or exits immediately.
 const SCRIPTS: [(usize, &str); 5] = [(65, "quick.js"), (10, "late.js"), (7, "never.js"), (9, "crash.js"), (9, "done.js")];
 
-/// Keys that no edit removes: the app would be another one, or would not come to rest.
+/// Keys that no edit removes. Without them the app would be another app, or would keep restarting.
 const LASTING: [&str; 5] = ["name", "script", "autorestart", "max_restarts", "min_uptime"];
 
-/// The sequence of a seed.
+/// Generates the sequence of a seed.
 pub fn sequence(seed: u64) -> Sequence {
     let mut choices = Choices::new(seed);
     let c = &mut choices;
@@ -37,7 +38,7 @@ fn text(value: &str) -> String {
 fn app(c: &mut Choices, name: &str) -> App {
     let script = c.weighted(&SCRIPTS);
     let mut app = App::from([("name".to_owned(), text(name)), ("script".to_owned(), text(script))]);
-    // Apps that end have to come to rest soon, also on a busy machine.
+    // Apps that exit must settle soon, also on a busy machine.
     if script == "crash.js" {
         app.insert("max_restarts".to_owned(), "2".to_owned());
         app.insert("min_uptime".to_owned(), "6000".to_owned());
@@ -53,14 +54,15 @@ fn app(c: &mut Choices, name: &str) -> App {
         let (key, value) = variable(c);
         app.insert(key, value);
     }
-    // With code 0 PM2 restarts an app until it is errored, ostler every two seconds for ever.
+    // After exit code 0, PM2 restarts an app until it is errored; ostler restarts it every two
+    // seconds without a limit.
     if script == "done.js" {
         app.insert("autorestart".to_owned(), "false".to_owned());
     }
     app
 }
 
-/// A key of an app that is no variable.
+/// Returns a key of an app that is not a variable.
 fn setting(c: &mut Choices) -> (&'static str, &'static str) {
     c.weighted(&[
         (3, ("instances", "2")),
@@ -97,7 +99,7 @@ fn setting(c: &mut Choices) -> (&'static str, &'static str) {
     ])
 }
 
-/// A variable of an app, in one of its groups.
+/// Returns a variable of an app, in one of its groups.
 fn variable(c: &mut Choices) -> (String, String) {
     let group = c.weighted(&[(5, "env"), (3, "env_production"), (2, "env_staging")]);
     let name = c.pick(&["MODE", "DB", "PORT", "X", "TOKEN"]);
@@ -129,7 +131,7 @@ fn folder(c: &mut Choices) -> String {
     c.weighted(&[(7, "a"), (3, "b")]).to_owned()
 }
 
-/// A call with what its surroundings give it.
+/// Returns a call in a random folder, with random variables of the shell.
 fn call(c: &mut Choices, verb: &str, target: &str) -> Call {
     Call { verb: verb.to_owned(), targets: vec![target.to_owned()], folder: folder(c), shell: shell(c), ..Call::default() }
 }
@@ -201,13 +203,13 @@ fn script(c: &mut Choices) -> Call {
 fn from_stdin(c: &mut Choices) -> Call {
     let mut call = call(c, "start", "-");
     let mut app = app(c, "web");
-    // What is on standard input is JSON.
+    // Standard input takes JSON only.
     app.retain(|_, value| !value.starts_with("process") && value != "__dirname");
     call.stdin = Some(app);
     call
 }
 
-/// The first command starts something.
+/// Returns the first command, which starts something.
 fn first(c: &mut Choices) -> Call {
     match c.below(10) {
         0..=5 => {
@@ -238,7 +240,7 @@ fn edit(c: &mut Choices, apps: &[App]) -> Step {
     if c.percent(12) {
         return Step::Add(app(c, "extra"));
     }
-    // Removing something that the app has is as frequent as a change.
+    // An edit removes a key of the app as often as it changes a key.
     let removable: Vec<&String> = apps[app_index].keys().filter(|key| !LASTING.contains(&key.as_str())).collect();
     if !removable.is_empty() && c.percent(40) {
         return Step::Edit { app: app_index, key: c.pick(&removable).clone(), value: None };
@@ -252,7 +254,7 @@ fn edit(c: &mut Choices, apps: &[App]) -> Step {
     Step::Edit { app: app_index, key, value: Some(value) }
 }
 
-/// A command for one app by its name, id, script or pattern.
+/// Returns a command for one app by its name, id, script or pattern.
 fn by_name(c: &mut Choices) -> Call {
     let verb = c.weighted(&[(5, "restart"), (4, "reload"), (3, "start"), (4, "stop"), (1, "delete")]);
     let target = c.weighted(&[(6, "web"), (2, "api"), (2, "0"), (1, "1"), (3, "all"), (1, "quick.js"), (1, "/we/")]);

@@ -1,23 +1,23 @@
-//! Differences from PM2 that are meant. Each points to its row of `parity.toml`.
+//! Intended differences from PM2. Each entry points to its row of `parity.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compare::Difference;
 use super::model::{App, Call, FILE_TARGET, Step};
 
-/// A difference that is meant.
+/// An intended difference.
 struct Listed {
-    /// Beginning of the row of `parity.toml` that names it.
+    /// Prefix of the row of `parity.toml` that names the difference.
     row: &'static str,
     /// Name of the fact; `*` stands for any text.
     fact: &'static str,
-    /// Value with PM2; `-` if PM2 does not have it, `?` with or without.
+    /// Value with PM2: `-` if PM2 does not have the fact, `?` if any value is fine.
     pm2: &'static str,
-    /// Value with ostler, in the same way.
+    /// Value with ostler, in the same notation.
     ostler: &'static str,
-    /// Why.
+    /// Reason for the difference.
     why: &'static str,
-    /// When it may occur.
+    /// When the difference may occur.
     when: When,
 }
 
@@ -26,27 +26,28 @@ struct Listed {
 enum When {
     /// After any step.
     Always,
-    /// Once one of these keys changed in the configuration of an app that is there. The worlds are not comparable from then on.
+    /// After one of these keys changed in the configuration of an existing app. From then on the
+    /// worlds are not comparable.
     Changed(&'static [&'static str]),
-    /// Once the key that the fact is about changed in the configuration of an app that is there.
+    /// After the key that the fact is about changed in the configuration of an existing app.
     OwnKey,
-    /// After such a step. The worlds are not comparable from then on.
+    /// After such a step. From then on the worlds are not comparable.
     After(fn(&History, &Call) -> bool),
 }
 
-/// What has happened up to the step.
+/// History of the sequence up to the step.
 #[derive(Debug, Default)]
 pub struct History {
-    /// Configuration that each app had last, by its name.
+    /// Last configuration of each app, by name.
     known: BTreeMap<String, App>,
-    /// Keys that differed from it when a configuration was given for an app that was there.
+    /// Keys that differed from it when an existing app got a configuration.
     changed: BTreeSet<String>,
     /// The last step, if it was a command.
     call: Option<Call>,
 }
 
 impl History {
-    /// Takes notice of a step. `apps` is the configuration file at that moment.
+    /// Records a step. `apps` is the content of the configuration file at that moment.
     pub fn add(&mut self, step: &Step, apps: &[App]) {
         self.call = None;
         let Step::Run(call) = step else { return };
@@ -76,24 +77,24 @@ impl History {
         self.known.insert(name, app);
     }
 
-    /// Some app was not to be started at first, and the command names an app.
+    /// Returns true if an app has `autostart: false` and the command names an app.
     fn names_one_without_autostart(&self, call: &Call) -> bool {
         let by_name = |target: &String| target != "all" && target != FILE_TARGET && target != "-";
         let starts = matches!(call.verb.as_str(), "start" | "restart" | "reload") && call.targets.iter().any(by_name);
         starts && self.is_configured_with("autostart", "false")
     }
 
-    /// An app has this key with this value.
+    /// Returns true if an app has this key with this value.
     fn is_configured_with(&self, key: &str, value: &str) -> bool {
         self.known.values().any(|app| app.get(key).is_some_and(|given| given == value))
     }
 
-    /// An app has a variable that is increased for each instance.
+    /// Returns true if an app has a variable that increases with each instance.
     fn has_counted_variable(&self, _: &Call) -> bool {
         self.known.values().any(|app| app.contains_key("increment_var"))
     }
 
-    /// A reload of an app that ends at once.
+    /// Returns true if the call reloads an app that exits immediately.
     fn reloads_a_bad_release(&self, call: &Call) -> bool {
         let ends = |app: &App| app.get("script").is_some_and(|script| script.contains("crash") || script.contains("done"));
         matches!(call.verb.as_str(), "reload" | "startOrReload") && self.known.values().any(ends)
@@ -105,14 +106,14 @@ impl History {
     }
 }
 
-/// What is known of a difference.
+/// Classification of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is meant.
+    /// Intended.
     Meant,
-    /// It is meant, and the worlds are not comparable from then on.
+    /// Intended; from then on the worlds are not comparable.
     Parting,
-    /// It is not listed.
+    /// Not listed.
     Unlisted,
 }
 
@@ -122,12 +123,12 @@ const CLUSTER: &str = "PM2 sets every key of its list as a variable of a worker"
 const KEYS: &str = "PM2 merges the keys of the file into its list unread, under their own names";
 const DEFAULTS: &str = "PM2's client sends its defaults along with a plain restart: they undo what the file says";
 
-/// Row with its columns in the order of [`Listed`].
+/// Returns a row with its columns in the order of [`Listed`].
 const fn row(row: &'static str, fact: &'static str, pm2: &'static str, ostler: &'static str, why: &'static str) -> Listed {
     Listed { row, fact, pm2, ostler, why, when: When::Always }
 }
 
-/// Row of what is meant after a step.
+/// Returns a row for an intended difference after a step.
 const fn after(row: &'static str, fact: &'static str, why: &'static str, when: fn(&History, &Call) -> bool) -> Listed {
     Listed { row, fact, pm2: "?", ostler: "?", why, when: When::After(when) }
 }
@@ -136,7 +137,7 @@ fn starts_script_elsewhere(_: &History, call: &Call) -> bool {
     call.options.iter().any(|option| option.starts_with("--cwd"))
 }
 
-/// Row of what a change of these keys does.
+/// Returns a row for the effect of changing these keys.
 const fn change(keys: &'static [&'static str], fact: &'static str) -> Listed {
     let why = "PM2 ignores these keys of a changed file until the app is deleted and started";
     Listed { row: "changing a running app", fact, pm2: "?", ostler: "?", why, when: When::Changed(keys) }
@@ -248,7 +249,7 @@ const LISTED: &[Listed] = &[
     after("`start`", "*", "PM2 looks for a running script in the caller's folder instead", starts_script_elsewhere),
 ];
 
-/// What is known of this difference.
+/// Returns the classification of this difference.
 pub fn verdict(difference: &Difference, history: &History) -> Verdict {
     let is_like = |listed: &&Listed| {
         is_like(&difference.fact, listed.fact) && is_value(&difference.pm2, listed.pm2) && is_value(&difference.ostler, listed.ostler)
@@ -270,7 +271,7 @@ fn is_value(value: &Option<String>, pattern: &str) -> bool {
     }
 }
 
-/// True if the text has the form of the pattern.
+/// Returns true if the text matches the pattern.
 fn is_like(text: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => text == pattern || pattern == "?",

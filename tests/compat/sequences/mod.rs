@@ -1,8 +1,10 @@
-//! Generated sequences of commands on the real PM2 and on ostler called as `pm2`.
+//! Generated sequences of commands, run on real PM2 and on ostler called as `pm2`.
 //!
-//! [`grammar`] makes a sequence from a seed, [`compare`] runs it in twin worlds and compares them after each step: exit code, list, what the
-//! processes see, files, dump. [`listed`] has the differences that are meant. A sequence with another difference is made small and printed as a
-//! script. `OSTLER_SEQUENCES=300 OSTLER_SEED=7` runs more sequences than continuous integration does, from another seed.
+//! [`grammar`] generates a sequence from a seed. [`compare`] runs it in twin worlds and compares
+//! them after each step: exit code, list, the environment that each process sees, files, dump.
+//! [`listed`] has the intended differences. A sequence with another difference is shrunk and
+//! printed as a script. `OSTLER_SEQUENCES=300 OSTLER_SEED=7` runs more sequences than continuous
+//! integration does, from another seed.
 
 mod compare;
 mod grammar;
@@ -27,14 +29,14 @@ use self::model::{Sequence, Step, shell_script};
 const COUNT: u64 = 24;
 /// Sequences that run at the same time.
 const AT_ONCE: usize = 2;
-/// Most runs to make one failing sequence smaller.
+/// Maximum number of runs to shrink a failing sequence.
 const TRIES: u64 = 60;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-/// Lines of a program that are no part of its table.
+/// Returns true if the line of output is not part of the table.
 fn is_message(line: &&str) -> bool {
     !line.is_empty() && !line.starts_with(['│', '┌', '├', '└']) && !line.starts_with("host metrics")
 }
@@ -48,7 +50,7 @@ fn report(seed: u64, sequence: &Sequence, failure: &Failure) -> String {
     format!("\n# seed {seed}: differs after: {step}{differences}# PM2 printed:\n{pm2}# ostler printed:\n{ostler}{script}")
 }
 
-/// Makes the sequence smaller while one of its kinds of differences remains.
+/// Shrinks the sequence as long as one of its kinds of differences remains.
 fn smallest(sequence: Sequence, failure: Failure, subjects: &[Subject; 2]) -> (Sequence, Failure) {
     let kind = failure.kinds().into_iter().next().unwrap_or_default();
     let found = Mutex::new(failure);
@@ -63,7 +65,8 @@ fn smallest(sequence: Sequence, failure: Failure, subjects: &[Subject; 2]) -> (S
     (small, found.into_inner().unwrap())
 }
 
-/// Runs the sequences of these seeds, prints how each kind of failure comes about, and returns the number of failures.
+/// Runs the sequences of these seeds. Prints how to reproduce each kind of failure, and returns the
+/// number of failures.
 fn run_all(seeds: std::ops::Range<u64>, subjects: &[Subject; 2]) -> usize {
     let next = AtomicU64::new(seeds.start);
     let known = Mutex::new((BTreeSet::new(), 0));
@@ -92,18 +95,18 @@ fn run_all(seeds: std::ops::Range<u64>, subjects: &[Subject; 2]) -> usize {
     known.into_inner().unwrap().1
 }
 
-/// A program that forgets an option of each command.
+/// Returns a program that drops an option of each command.
 fn forgetful(home: &Home, option: &str) -> Subject {
     let (Subject::OstlerAsPm2(binary) | Subject::Ostler(binary) | Subject::Pm2(binary)) = crate::compare::ostler();
     let real = home.work().join("pm2");
     std::os::unix::fs::symlink(binary, &real).unwrap();
     let loop_over_words = format!("for word; do shift; [ \"$word\" = {option} ] || set -- \"$@\" \"$word\"; done");
-    // Some shells count themselves in a variable.
+    // Some shells count their nesting level in a variable.
     let text = format!("#!/bin/sh\n{loop_over_words}\nexec env -u SHLVL -u _ {} \"$@\"\n", real.display());
     Subject::OstlerAsPm2(home.write("forgetful", text).into())
 }
 
-/// Two apps, edits, and an option that matters in the step before the last.
+/// Returns a sequence with two apps, edits, and an option that matters in the step before the last.
 fn with_update_env() -> Sequence {
     let call = |verb: &str, target: &str| model::Call {
         verb: verb.to_owned(),

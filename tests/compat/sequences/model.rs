@@ -1,27 +1,29 @@
-//! A sequence: a configuration file and the steps of a user. It is data, so that it can be run, printed and shrunk.
+//! Model of a sequence: a configuration file and the steps of a user. It is plain data, so that it
+//! can be run, printed and shrunk.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// An app of the configuration file. Keys are PM2's, with a group in front if there is one (`env.DB`); values are JavaScript expressions.
+/// An app of the configuration file. Keys are PM2's, with the group in front if they have a group
+/// (`env.DB`). Values are JavaScript expressions.
 pub type App = BTreeMap<String, String>;
 
 /// Name of the configuration file in folder `a`.
 pub const FILE: &str = "eco.config.js";
 
-/// Target that stands for the configuration file, however it is reached from the folder of the command.
+/// Target that stands for the configuration file. The command's folder decides its path.
 pub const FILE_TARGET: &str = "<file>";
 
-/// A configuration file and what a user does with it.
+/// A configuration file and the steps that a user takes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// Apps of the configuration file before the first step.
     pub apps: Vec<App>,
-    /// What is done, in this order.
+    /// Steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// One step of a user.
+/// A step of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Runs a command of PM2.
@@ -45,7 +47,8 @@ pub struct Call {
     pub options: Vec<String>,
     /// Words after `--`.
     pub args: Vec<String>,
-    /// Folder in which the command runs: `a` has the configuration file, `b` has scripts of the same names.
+    /// Folder in which the command runs: `a` has the configuration file, `b` has scripts of the
+    /// same names.
     pub folder: String,
     /// Variables of the shell.
     pub shell: Vec<(String, String)>,
@@ -54,7 +57,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Words of the command line.
+    /// Returns the words of the command line.
     pub fn words(&self) -> Vec<String> {
         let file = if self.folder == "a" { FILE.to_owned() } else { format!("../a/{FILE}") };
         let mut words = vec![self.verb.clone()];
@@ -67,13 +70,14 @@ impl Call {
         words
     }
 
-    /// Standard input.
+    /// Returns the standard input.
     pub fn input(&self) -> Option<String> {
         self.stdin.as_ref().map(|app| format!("{{{}}}\n", members(app)))
     }
 }
 
-/// Members of an object: keys with a group are collected in an object of its name.
+/// Returns the members of a JavaScript object. Keys with a group are collected in an object with
+/// the group's name.
 fn members(app: &App) -> String {
     let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut own = Vec::new();
@@ -87,13 +91,14 @@ fn members(app: &App) -> String {
     own.join(", ")
 }
 
-/// Text of the configuration file.
+/// Returns the text of the configuration file.
 pub fn file_text(apps: &[App]) -> String {
     let apps: Vec<String> = apps.iter().map(|app| format!("  {{{}}},\n", members(app))).collect();
     format!("module.exports = {{apps: [\n{}]}};\n", apps.concat())
 }
 
-/// Applies a step to the apps of the configuration file; false if it does not concern the file.
+/// Applies a step to the apps of the configuration file. Returns false if the step does not affect
+/// the file.
 pub fn edit(apps: &mut Vec<App>, step: &Step) -> bool {
     match step {
         Step::Add(app) => apps.push(app.clone()),
@@ -110,7 +115,7 @@ pub fn edit(apps: &mut Vec<App>, step: &Step) -> bool {
     true
 }
 
-/// The sequence as a script for a shell, with `$pm2` as the program.
+/// Returns the sequence as a shell script in which `$pm2` is the program.
 pub fn shell_script(sequence: &Sequence, script: &str, names: &[&str]) -> String {
     let mut text = String::from("pm2=${pm2:-pm2} root=$(mktemp -d); export PM2_HOME=$root/home PM2_CONCURRENT_ACTIONS=1\n");
     text += "mkdir -p $root/home $root/a/lib $root/b/lib $root/seen; touch $root/home/touch; cd $root\n";
@@ -130,7 +135,7 @@ pub fn shell_script(sequence: &Sequence, script: &str, names: &[&str]) -> String
     text + "$pm2 jlist; $pm2 kill\n"
 }
 
-/// One step that is no edit as a line of a shell.
+/// Returns a step that is not an edit as a line of shell.
 pub fn line(step: &Step) -> String {
     match step {
         Step::Run(call) => {

@@ -1,4 +1,4 @@
-//! What can be seen of a world after a step, as a flat list of facts.
+//! Observable state of a world after a step, as a flat list of facts.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use super::world::World;
 /// Facts by name: `[0] status`, `[0] sees DB`, `file logs/web-out.log`.
 pub type Facts = BTreeMap<String, String>;
 
-/// Keys whose values are moments, numbers given by chance, or measurements.
+/// Keys whose values are times, random numbers, or measurements.
 const BY_CHANCE: [&str; 15] = [
     "OSTLER_INCARNATION",
     "created_at",
@@ -31,17 +31,17 @@ const BY_CHANCE: [&str; 15] = [
     "NODE_CHANNEL_FD",
 ];
 
-/// What was seen of one world at one moment.
+/// Observable state of a world at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct View {
     pub facts: Facts,
-    /// No app is on its way to another state.
+    /// True if no app is about to change its state.
     pub settled: bool,
     /// Process of each id.
     pub pids: BTreeMap<u64, i32>,
 }
 
-/// Looks at a world. `before` is the view before the step.
+/// Observes a world. `before` is the view before the step.
 pub fn view(world: &World, before: &View) -> View {
     let root = world.home.root().to_string_lossy().into_owned();
     let mut view = View { settled: true, ..View::default() };
@@ -66,7 +66,7 @@ fn text(value: &Value) -> String {
 }
 
 fn add_item(world: &World, item: &Item, before: &View, view: &mut View) {
-    // The worker that a reload replaces has a text as its id until it is gone.
+    // During a reload, the replaced worker has a text as its id until it exits.
     let Some(id) = item.0["pm_id"].as_u64() else {
         view.settled = false;
         return;
@@ -105,7 +105,7 @@ fn add_keys(at: &str, keys: &Value, facts: &mut Facts) {
     }
 }
 
-/// What the process itself saw when it started.
+/// Adds the facts that the process recorded at its start.
 fn add_seen(at: &str, seen: &Value, facts: &mut Facts) {
     for key in ["script", "args", "cwd"] {
         facts.insert(format!("{at} process {key}"), text(&seen[key]));
@@ -115,7 +115,8 @@ fn add_seen(at: &str, seen: &Value, facts: &mut Facts) {
     }
 }
 
-/// Files below a folder with their lines. Several processes may write to one log file, so the order of its lines is chance.
+/// Adds the files below a folder with their lines. Several processes may write to one log file, so
+/// the order of its lines is random.
 fn add_files(folder: &Path, shown: &str, pids: &BTreeMap<u64, i32>, facts: &mut Facts) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());

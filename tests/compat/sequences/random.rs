@@ -5,7 +5,7 @@
 pub struct Choices(u64);
 
 impl Choices {
-    /// Generator of a seed.
+    /// Creates the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -18,22 +18,22 @@ impl Choices {
         z ^ (z >> 31)
     }
 
-    /// Number below `bound`, which is above zero.
+    /// Returns a number below `bound`, which must be positive.
     pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.word() % bound as u64).unwrap()
     }
 
-    /// True with this chance in percent.
+    /// Returns true with this probability in percent.
     pub fn percent(&mut self, chance: usize) -> bool {
         self.below(100) < chance
     }
 
-    /// One of the values.
+    /// Picks one of the values.
     pub fn pick<T: Copy>(&mut self, values: &[T]) -> T {
         values[self.below(values.len())]
     }
 
-    /// One of the values, each as often as its weight says.
+    /// Picks one of the values by weight.
     pub fn weighted<T: Copy>(&mut self, values: &[(usize, T)]) -> T {
         let mut rest = self.below(values.iter().map(|(weight, _)| weight).sum());
         for (weight, value) in values {

@@ -1,8 +1,8 @@
-//! Makes a failing sequence small.
+//! Shrinking of a failing sequence.
 
 use super::model::{App, Call, Sequence, Step};
 
-/// Sequences that are a little simpler, the simplest first.
+/// Returns slightly simpler sequences, the simplest first.
 pub fn simpler(sequence: &Sequence) -> Vec<Sequence> {
     let mut found = Vec::new();
     for position in (0..sequence.steps.len()).rev() {
@@ -32,7 +32,7 @@ pub fn simpler(sequence: &Sequence) -> Vec<Sequence> {
     found
 }
 
-/// Keys without which an app of this script does not come to rest soon (see `grammar`).
+/// Returns the keys that an app with this script needs to settle soon (see `grammar`).
 fn needed_keys(app: &App) -> &'static [&'static str] {
     match app.get("script").map(String::as_str) {
         Some("\"done.js\"") => &["autorestart"],
@@ -88,7 +88,8 @@ fn simpler_calls(call: &Call) -> Vec<Call> {
     found
 }
 
-/// The smallest sequence found for which `still_fails` is true, after at most so many tries.
+/// Returns the smallest sequence found for which `still_fails` is true, after at most this many
+/// tries.
 pub fn shrink(mut sequence: Sequence, mut tries: u64, still_fails: impl Fn(&Sequence) -> bool) -> Sequence {
     'smaller: loop {
         for candidate in simpler(&sequence) {

@@ -1,4 +1,4 @@
-//! One of the twin worlds: a home, two folders with scripts, and what a sequence does in them.
+//! One of the twin worlds: a home and two folders with scripts, in which a sequence runs.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::model::{App, Call, FILE, file_text};
 
-/// Text of every script; the name of the file says what it does. An app writes down what it sees as soon as it runs.
+/// Text of every script. The file's name selects its behavior. An app records its environment as
+/// soon as it runs.
 pub const SCRIPT: &str = r"const fs = require('fs'), path = require('path'), http = require('http');
 const kind = path.basename(__filename, '.js'), seen = path.join(__dirname, '..', 'seen', String(process.pid));
 process.on('SIGINT', () => { console.log('bye'); setTimeout(() => process.exit(0), 20); });
@@ -28,7 +29,7 @@ else if (kind === 'quick') serve();
 else setInterval(() => {}, 1e6);
 ";
 
-/// Names of the scripts, which are in both folders.
+/// Names of the scripts, which exist in both folders.
 pub const NAMES: [&str; 5] = ["quick.js", "late.js", "never.js", "crash.js", "done.js"];
 
 /// A home and its folders.
@@ -40,7 +41,8 @@ pub struct World {
 pub const NO_EXIT: &str = "no exit within the time limit";
 
 impl World {
-    /// World of a program, with its daemon running. No variable of a step reaches the daemon.
+    /// Creates the world of a program and starts its daemon. No variable of a step reaches the
+    /// daemon.
     pub fn new(subject: Subject, apps: &[App]) -> Self {
         let home = Home::new(subject);
         for folder in ["a", "b"] {
@@ -64,7 +66,7 @@ impl World {
     /// Runs a command and returns its exit code and output.
     pub fn run(&self, call: &Call) -> (String, String) {
         let folder = self.home.work().join(&call.folder);
-        // One action at a time, so that ids do not depend on chance. Shells set PWD.
+        // PM2 runs one action at a time here, so that ids do not depend on timing. Shells set PWD.
         let mut command = self.home.cmd(call.words()).env("PWD", &folder).cwd(folder).env("PM2_CONCURRENT_ACTIONS", "1");
         for (name, value) in &call.shell {
             command = command.env(name, value);
@@ -78,7 +80,7 @@ impl World {
         }
     }
 
-    /// Kills the process of the entry at this position. The answer is that of a command.
+    /// Kills the process of the entry at this position. Returns the same values as a command.
     pub fn kill(&self, position: usize) -> (String, String) {
         if let Some(item) = self.list().unwrap_or_default().get(position).filter(|item| item.status() == "online") {
             kill(item.pid(), Signal::KILL);
@@ -86,7 +88,7 @@ impl World {
         Default::default()
     }
 
-    /// The list as the daemon gives it on PM2's socket; none if there is no daemon.
+    /// Returns the list that the daemon sends over PM2's socket, or none without a daemon.
     pub fn list(&self) -> Option<Vec<Item>> {
         let mut stream = UnixStream::connect(self.home.dir().join("rpc.sock")).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

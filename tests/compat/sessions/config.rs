@@ -13,10 +13,10 @@ fn two_apps() -> String {
 }
 
 session!(
-    /// Start, start again, stop and delete by file.
+    /// Start, second start, stop and delete by file.
     config_life, [], |t: &mut Transcript<'_>| {
         let file = t.home().write("eco.config.js", two_apps());
-        // In parts: PM2 starts two apps at a time, so that their order is chance.
+        // In parts: PM2 starts two apps at a time, so their order is random.
         t.run(format!("start {file} --only one"));
         t.run(format!("start {file} --only two"));
         t.run(format!("stop {file}"));
@@ -28,7 +28,7 @@ session!(
 );
 
 session!(
-    /// `--only` and `--env` that name nothing.
+    /// `--only` and `--env` with names that do not exist.
     config_only_env, [Difference {
         pm2: "  [PM2][WARN] Applications two not running, starting...\n  [PM2][WARN] Environment [production] is not defined in process file",
         ostler: "  [PM2][WARN] Environment [production] is not defined in process file\n  [PM2][WARN] Applications two not running, starting...",
@@ -45,7 +45,7 @@ session!(
 );
 
 session!(
-    /// The default file of the folder.
+    /// Default file of the folder.
     config_default, [], |t: &mut Transcript<'_>| {
         let script = fixture_app("hold.js");
         t.home().write("ecosystem.config.js", format!("module.exports = {{ name: 'sole', script: '{script}' }}"));
@@ -55,14 +55,14 @@ session!(
 );
 
 session!(
-    /// Files that are no use.
+    /// Unusable files.
     config_wrong, [], |t: &mut Transcript<'_>| {
         let script = fixture_app("hold.js");
         t.home().ok("ping");
         t.run("restart missing.json");
         for (number, member) in ["\"kill_timeout\": \"soon\"", "\"autorestart\": \"no\"", "\"instances\": {}"].iter().enumerate() {
             let file = t.home().write(&format!("wrong-{number}.json"), format!("{{\"name\": \"x\", \"script\": \"{script}\", {member}}}"));
-            // Wordings differ: ostler names file, line and column.
+            // The wording differs: ostler names file, line and column.
             let output = t.home().run(format!("start {file}"));
             t.note(format!("{member} exits {}", output.code));
         }
@@ -100,7 +100,8 @@ session!(
 );
 
 session!(
-    /// One app of a file that cannot be started: the others are, and the exit code tells.
+    /// One app of a file cannot be started: the others start, and the exit code reports the
+    /// failure.
     config_one_bad, [
         Difference {
             pm2: "  [PM2][WARN] Applications bad, good not running, starting...",
@@ -122,7 +123,7 @@ session!(
 );
 
 session!(
-    /// Two apps of one name: both run, and what is said to the name is said to both.
+    /// Two apps with the same name: both run, and a command by name applies to both.
     config_same_names, [], |t: &mut Transcript<'_>| {
         let (one, two) = (fixture_app("hold.js"), fixture_app("other.js"));
         let file = t.home().write(

@@ -1,4 +1,4 @@
-//! Apps that end by themselves.
+//! Apps that exit by themselves.
 
 use ostler_testkit::{Transcript, fixture_app};
 
@@ -18,7 +18,7 @@ session!(
 );
 
 session!(
-    /// `max_restarts` of its own.
+    /// A `max_restarts` set by the user.
     crash_limit, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         let script = home.write("crash.sh", "#!/bin/sh\nexit 3\n");
@@ -29,7 +29,7 @@ session!(
 );
 
 session!(
-    /// Exits that are meant.
+    /// Intentional exits.
     meant_exits, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         let script = home.write("exit.sh", "#!/bin/sh\nexit $1\n");
@@ -44,7 +44,7 @@ session!(
 );
 
 session!(
-    /// A growing delay.
+    /// Growing restart delay.
     backoff, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         let script = home.write("crash.sh", "#!/bin/sh\nexit 3\n");
@@ -57,7 +57,7 @@ session!(
 );
 
 session!(
-    /// An app that is killed from outside comes back.
+    /// An app that is killed from outside restarts.
     killed_outside, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         home.ok(format!("start {} --name app", fixture_app("hold.js")));

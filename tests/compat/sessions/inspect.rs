@@ -1,4 +1,4 @@
-//! Commands that only look.
+//! Read-only commands.
 
 use ostler_testkit::{Transcript, fixture_app};
 
@@ -35,7 +35,7 @@ session!(
         t.home().ok(format!("start {script} --name app --namespace ns -- one two"));
         t.run("describe app");
         t.home().ok("stop app");
-        // Below its table ostler tells how the app ended; the rows of the table are PM2's.
+        // Below its table ostler prints how the app exited. The rows of the table are PM2's.
         for words in ["show 0", "info app", "desc app"] {
             let output = t.home().ok(words);
             let rows = output.stdout.lines().take_while(|line| !line.starts_with('└')).filter_map(|line| line.strip_prefix("│ ")?.split(" │").next());
@@ -87,7 +87,7 @@ session!(
 );
 
 session!(
-    /// Counters to zero, log files truncated, log files opened anew.
+    /// `reset` zeroes the counters, `flush` truncates the log files, `reloadLogs` reopens them.
     reset_flush, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         home.ok(format!("start {} --name app -- x", fixture_app("hello.js")));
@@ -116,7 +116,7 @@ session!(
 );
 
 session!(
-    /// A look at the past has one form, whatever form is asked for.
+    /// Past log lines have one form, whatever form the options request.
     logs_past_forms, [], |t: &mut Transcript<'_>| {
         let script = t.home().write("two.js", "console.log('to out'); console.error('to err'); setInterval(() => {}, 1 << 30);");
         t.home().ok(format!("start {script} --name two"));
@@ -129,7 +129,7 @@ session!(
 );
 
 session!(
-    /// Another name: the files stay, and the lines have the new one.
+    /// A new name: the log files stay, and their lines get the new name.
     renamed, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");
         t.home().ok(format!("start {hold} --name old --node-args=--trace-warnings"));

@@ -5,7 +5,7 @@ use ostler_testkit::{Transcript, fixture_app};
 use crate::compare::{Difference, session};
 
 session!(
-    /// The list survives the daemon.
+    /// The saved list outlives the daemon.
     save_resurrect, [Difference {
         pm2: "  1 │ down │ default │ N/A │ fork │ <pid> │ 0 │ 0 │ stopped │ <cpu> │ <mem> │ <user> │ disabled",
         ostler: "  1 │ down │ default │ N/A │ fork │ 0 │ 0 │ 0 │ stopped │ <cpu> │ <mem> │ <user> │ disabled",
@@ -18,7 +18,7 @@ session!(
         t.run("save");
         home.ok("kill");
         home.ok("ping");
-        // Two at a time: the order of the lines is chance.
+        // PM2 restores two apps at a time, so the order of the lines is random.
         let mut lines: Vec<String> = home.ok("resurrect").stdout.lines().filter(|line| line.contains("restored")).map(str::to_owned).collect();
         lines.sort();
         lines.iter().for_each(|line| t.note(line));
@@ -46,7 +46,7 @@ session!(
 );
 
 session!(
-    /// Lists that cannot be read, and none at all.
+    /// Unreadable lists, and no list at all.
     resurrect_broken, [Difference {
         pm2: "! [PM2][ERROR] No processes saved; DUMP file doesn't exist\n$ list  [exit 0]",
         ostler: "! [PM2][ERROR] No processes saved; DUMP file doesn't exist\n! [PM2][ERROR] cannot read \"<home>/dump.pm2\": the saved list is not valid JSON: key must be a string at line 1 column 2\n$ list  [exit 0]",

@@ -5,7 +5,7 @@ use ostler_testkit::{Transcript, fixture_app};
 use crate::compare::session;
 
 session!(
-    /// Up, down, to the same, away.
+    /// Scale up, down, to the same number, and to zero.
     scale, [], |t: &mut Transcript<'_>| {
         t.home().ok(format!("start {} --name app -i 2 -x", fixture_app("hold.js")));
         t.run("scale app 4");

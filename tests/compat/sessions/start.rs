@@ -5,7 +5,7 @@ use ostler_testkit::{Transcript, fixture_app};
 use crate::compare::{Difference, session};
 
 session!(
-    /// What is said about a schedule.
+    /// Messages about a schedule.
     start_cron, [], |t: &mut Transcript<'_>| {
         let script = fixture_app("hold.js");
         t.run("ping");
@@ -21,7 +21,7 @@ session!(
 );
 
 session!(
-    /// A script, the same again, again by force.
+    /// A script, the same script again, and again with force.
     start_script, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");
         t.run(format!("start {hold}"));
@@ -35,7 +35,7 @@ session!(
 );
 
 session!(
-    /// A name that exists is restarted, whatever its state.
+    /// A start by an existing name restarts the app in any state.
     start_by_name, [], |t: &mut Transcript<'_>| {
         t.run(format!("start {} --name first --namespace one", fixture_app("hold.js")));
         t.run(format!("start {} --name second --namespace one", fixture_app("other.js")));
@@ -50,7 +50,7 @@ session!(
 );
 
 session!(
-    /// Options that show in the list and in `describe`.
+    /// Options that are visible in the list and in `describe`.
     start_options, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");
         t.run(format!("start {hold} --name=opts --namespace ns --kill-timeout 3000 --merge-logs -- one --two"));
@@ -59,7 +59,7 @@ session!(
 );
 
 session!(
-    /// PM2 says that it started an app that is not to start by itself, and leaves it stopped.
+    /// PM2 reports that it started an app without autostart, but leaves the app stopped.
     start_no_autostart, [Difference { pm2: "# stopped", ostler: "# online", why: "what the user starts by name is started" }], |t: &mut Transcript<'_>| {
         t.home().ok("start sleep --name idle --no-autostart -- 1000");
         t.home().ok("start idle");
@@ -78,7 +78,8 @@ session!(
 );
 
 session!(
-    /// One instance per CPU shares its log files; any other number has a file for each.
+    /// With one instance per CPU, the instances share log files. With any other number, each
+    /// instance has its own.
     start_instances_logs, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");
         let file = t.home().write(
@@ -107,7 +108,7 @@ session!(
 );
 
 session!(
-    /// A target with a blank is a shell command.
+    /// A target with a space is a shell command.
     start_command_string, [], |t: &mut Transcript<'_>| {
         t.run(["start", "echo out && sleep 1000"]);
         t.run(["start", "sleep 1000", "--name", "sleeper"]);
@@ -117,7 +118,7 @@ session!(
 );
 
 session!(
-    /// A program on PATH.
+    /// A program on `PATH`.
     start_program, [], |t: &mut Transcript<'_>| {
         t.run("start sleep --name s -- 1000");
         t.run("restart s");
@@ -126,9 +127,10 @@ session!(
 );
 
 session!(
-    /// What cannot be started is said, and nothing is left in the list.
+    /// A failed start prints an error and leaves nothing in the list.
     start_refused, [], |t: &mut Transcript<'_>| {
-        // ostler looks at the file before it starts a daemon: the notices are not what is compared here.
+        // ostler checks the file before it starts a daemon. This session does not compare the
+        // daemon's start messages.
         t.home().ok("ping");
         t.run("start nothing.js");
         t.run("start nothing");
@@ -140,7 +142,7 @@ session!(
 );
 
 session!(
-    /// Two targets in one call; the first failure ends it.
+    /// Two targets in one call; the first failure stops the call.
     start_several, [], |t: &mut Transcript<'_>| {
         t.run(format!("start {} {}", fixture_app("hold.js"), fixture_app("other.js")));
         t.run("delete all");

@@ -1,11 +1,11 @@
-//! `stop`, `restart`, `delete` of what runs.
+//! `stop`, `restart` and `delete` of running apps.
 
 use ostler_testkit::{Transcript, fixture_app};
 
 use crate::compare::session;
 
 session!(
-    /// The round of an app's life.
+    /// Life cycle of an app.
     stop_restart_delete, [], |t: &mut Transcript<'_>| {
         t.run(format!("start {} --name app", fixture_app("hold.js")));
         t.run("stop app");
@@ -19,7 +19,7 @@ session!(
 );
 
 session!(
-    /// A restart can change things.
+    /// A restart with changed options.
     restart_changes, [], |t: &mut Transcript<'_>| {
         t.run(format!("start {} --name app -- first", fixture_app("hold.js")));
         t.run("restart app -- second third");
@@ -40,7 +40,7 @@ session!(
 );
 
 session!(
-    /// Silence keeps the exit codes.
+    /// `--silent` keeps the exit codes.
     silent, [], |t: &mut Transcript<'_>| {
         t.run(format!("start {} --name app -s", fixture_app("hold.js")));
         t.run("stop nothing -s");
@@ -62,7 +62,7 @@ session!(
         t.run(format!("start {} --name app --no-autorestart", fixture_app("traps.sh")));
         let home = t.home();
         home.wait_log("app-out.log", "trapping");
-        // Whether the list that follows shows the app running or ended is a race.
+        // The list that follows may show the app as running or as exited.
         home.ok("sendSignal SIGUSR1 app").stdout.lines().take(2).for_each(|line| t.note(line));
         home.wait_log("app-out.log", "got USR1");
         home.wait_status("app", "stopped");

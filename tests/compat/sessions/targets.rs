@@ -1,4 +1,4 @@
-//! How words select instances.
+//! How targets select instances.
 
 use ostler_testkit::{Transcript, fixture_app};
 
@@ -12,7 +12,7 @@ fn three(t: &mut Transcript<'_>) {
 }
 
 session!(
-    /// Names, ids, namespaces, patterns, everything.
+    /// Names, ids, namespaces, patterns, `all`.
     target_forms, [], |t: &mut Transcript<'_>| {
         three(t);
         t.run("stop web");
@@ -26,7 +26,7 @@ session!(
 );
 
 session!(
-    /// A script path names the apps that run it.
+    /// A script path selects the apps that run it.
     target_script, [], |t: &mut Transcript<'_>| {
         let script = t.home().write("here/app.js", "setInterval(() => {}, 1 << 30);");
         t.home().ok(format!("start {script} --name other-name"));
@@ -38,7 +38,7 @@ session!(
 );
 
 session!(
-    /// Options that change an app find it by its script, too.
+    /// Options that change an app also find it by its script.
     target_script_changes, [], |t: &mut Transcript<'_>| {
         let script = t.home().write("here/http.js", "setInterval(() => {}, 1 << 30);");
         let here = t.home().work().join("here");
@@ -54,7 +54,7 @@ session!(
 );
 
 session!(
-    /// A name that is a number wins over the id.
+    /// A numeric name takes precedence over the id.
     target_numbers, [], |t: &mut Transcript<'_>| {
         let hold = fixture_app("hold.js");
         t.home().ok(format!("start {hold} --name 1"));
@@ -66,7 +66,7 @@ session!(
 );
 
 session!(
-    /// Nothing matches.
+    /// Targets that match nothing.
     target_unknown, [], |t: &mut Transcript<'_>| {
         t.run("stop all");
         t.run("restart /x/");
@@ -93,7 +93,7 @@ session!(
 );
 
 session!(
-    /// One after the other, the first failure ends it.
+    /// Several targets run one after the other; the first failure stops the command.
     target_several, [], |t: &mut Transcript<'_>| {
         three(t);
         t.run("stop api-a web");

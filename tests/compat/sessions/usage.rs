@@ -1,11 +1,11 @@
-//! Command lines that are not understood.
+//! Invalid command lines.
 
 use ostler_testkit::{Transcript, fixture_app};
 
 use crate::compare::{Difference, session};
 
 session!(
-    /// Exit codes and first words of wrong usage.
+    /// Exit codes and first words of usage errors.
     usage_errors, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         home.ok("ping");
@@ -44,7 +44,7 @@ session!(
 );
 
 session!(
-    /// What is said where there is nothing, and by which stream.
+    /// Messages if there is nothing to act on, and their stream.
     nothing_to_act_on, [
         Difference {
             pm2: "$ kill  [exit 0]\n  [PM2] Spawning PM2 daemon with pm2_home=<home>\n  [PM2] PM2 Successfully daemonized\n  [PM2] [v] All Applications Stopped",
@@ -65,7 +65,7 @@ session!(
 );
 
 session!(
-    /// The file to begin with, whatever word there is.
+    /// The starter file that `ecosystem` writes, under each of the command's names.
     ecosystem_words, [], |t: &mut Transcript<'_>| {
         t.home().ok("ping");
         for words in ["init", "init echo", "ecosystem simple"] {

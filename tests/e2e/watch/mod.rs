@@ -1,4 +1,4 @@
-//! `watch`: restarts when files change, of the changed app only, once per burst, and never in a circle.
+//! `watch`: file changes restart the changed app only, once per burst, and never in a loop.
 
 mod trees;
 mod what_counts;
@@ -13,7 +13,8 @@ use crate::setup::ecosystem;
 
 pub const WAITS: &str = "#!/bin/sh\nexec sleep 1000\n";
 
-/// An app in a folder of its own, watched with these members of its entry. Waits until it is.
+/// Starts an app in its own folder, watched with these members of its entry. Waits until it is
+/// watched.
 #[track_caller]
 pub fn watched(home: &Home, name: &str, members: &str) {
     let script = home.write(&format!("{name}/app.sh"), WAITS);
@@ -23,7 +24,7 @@ pub fn watched(home: &Home, name: &str, members: &str) {
     armed(home, name, 1);
 }
 
-/// Waits until the app was begun to be watched so often.
+/// Waits until watching of the app has started this many times.
 #[track_caller]
 pub fn armed(home: &Home, name: &str, times: usize) {
     home.wait_until(&format!("{name} is watched"), || {
@@ -32,20 +33,21 @@ pub fn armed(home: &Home, name: &str, times: usize) {
     });
 }
 
-/// Paths that restarted an app, in order.
+/// Returns the paths that restarted an app, in order.
 pub fn restarted_by(home: &Home, name: &str) -> Vec<String> {
     let tail = format!(" for app {name} - restarting");
     let of_line = |line: &str| Some(line.split_once("Change detected on path ")?.1.strip_suffix(&tail)?.to_owned());
     home.daemon_log().lines().filter_map(of_line).collect()
 }
 
-/// Waits until it was restarted so often in all, and runs.
+/// Waits until the app was restarted this many times in total, and runs.
 #[track_caller]
 pub fn restarts(home: &Home, name: &str, count: u64) {
     home.wait_app(name, &format!("restarted {count} times"), |item| item.restarts() == count && item.status() == "online");
 }
 
-/// A change that counts, after others that should not: it alone restarts the app.
+/// Makes a change that counts, after changes that must not count: only this change restarts the
+/// app.
 #[track_caller]
 pub fn only_the_last_counts(home: &Home, name: &str, last: &str) {
     let (before, app) = (restarted_by(home, name).len(), home.app(name));
@@ -54,11 +56,11 @@ pub fn only_the_last_counts(home: &Home, name: &str, last: &str) {
     assert_eq!(restarted_by(home, name)[before..], [last]);
 }
 
-/// Watches of the daemon in the kernel, by inode.
+/// Returns the number of the daemon's inotify watches in the kernel, by inode.
 pub fn kernel_watches(home: &Home) -> usize {
     let folder = format!("/proc/{}/fdinfo", home.daemon_pid());
     let files = fs::read_dir(folder).unwrap().flatten();
     let lines = |path: &Path| fs::read_to_string(path).unwrap_or_default().lines().filter(|line| line.starts_with("inotify wd:")).count();
-    // The descriptor is there twice: the thread has a copy.
+    // The descriptor appears twice, because the thread has a copy.
     files.map(|entry| lines(&entry.path())).max().unwrap_or(0)
 }

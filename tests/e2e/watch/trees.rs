@@ -1,4 +1,4 @@
-//! Folders and links that come, move and go; limits of the kernel.
+//! Folders and links that appear, move and disappear; limits of the kernel.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -37,12 +37,12 @@ fn folders_come_move_and_go() {
     next();
     home.write("app/b/c/x.js", "5");
     assert_eq!(next(), "b/c/x.js");
-    // Moved out, it is not ours any more; what takes its place is.
+    // A folder that was moved away no longer counts; a folder that replaces it does.
     fs::rename(at("b"), home.work().join("elsewhere")).unwrap();
     next();
     home.write("elsewhere/c/x.js", "6");
     only_the_last_counts(&home, "app", "last.js");
-    // Moved in, it counts, however old it is. An empty folder does not.
+    // A folder that is moved in counts, however old it is. An empty folder does not.
     home.wait_app("app", "settled", |item| item.status() == "online");
     let before = home.app("app").restarts();
     fs::rename(home.work().join("elsewhere"), at("back")).unwrap();
@@ -67,7 +67,7 @@ fn the_watched_folder_itself_may_be_replaced() {
     home.write("app/src/x.js", "4");
     restarts(&home, "app", 2);
     assert_eq!(restarted_by(&home, "app"), ["src", "src/x.js"]);
-    // Its parent, too.
+    // The parent folder is moved, too.
     fs::rename(work.join("app"), work.join("moved")).unwrap();
     home.write("app/src/x.js", "5");
     home.wait_until("the new one is found", || restarted_by(&home, "app").len() == 3);
@@ -147,7 +147,7 @@ fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
     home.write("outside/x.js", "2");
     restarts(&home, "app", 1);
     assert_eq!(restarted_by(&home, "app"), ["out/x.js"]);
-    // A link that goes takes nothing with it that is there by itself.
+    // Removing a link must not remove the watch of its target folder.
     fs::create_dir(home.work().join("app/real")).unwrap();
     for link in ["0", "zzz"] {
         symlink("real", home.work().join("app").join(link)).unwrap();
@@ -161,7 +161,7 @@ fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
     }
     home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
     only_the_last_counts(&home, "app", "real/x.js");
-    // Set anew, in the way that leaves no gap.
+    // The link is replaced by a rename, which leaves no gap.
     home.write("another/y.js", "1");
     symlink("../another", home.work().join("app/.next")).unwrap();
     fs::rename(home.work().join("app/.next"), home.work().join("app/out")).unwrap();
@@ -175,7 +175,7 @@ fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
 #[test]
 fn where_the_kernel_does_not_tell_one_looks() {
     let home = home();
-    // Each leads to all others: there is no end of paths.
+    // Each folder leads to all others, so paths never end.
     for (from, to) in (0..5).flat_map(|from| (0..5).map(move |to| (from, to))).filter(|(from, to)| from != to) {
         fs::create_dir_all(home.work().join(format!("app/{from}"))).unwrap();
         symlink(format!("../{to}"), home.work().join(format!("app/{from}/{to}"))).unwrap();
@@ -194,7 +194,7 @@ fn where_the_kernel_does_not_tell_one_looks() {
 
 #[test]
 fn an_unreadable_folder_is_told_and_left_out() {
-    // Root can read everything, and nobody else can become another user.
+    // Root can read everything, and only root can switch to another user.
     ostler_testkit::needs_root!();
     const UID: u32 = 65_534;
     let home = home();
@@ -224,7 +224,7 @@ fn no_watch_is_spent_on_what_is_ignored() {
     }
     home.write("app/src/a/x.js", "1");
     watched(&home, "app", r#""watch": true"#);
-    // The app's folder, src, src/a; and the folders on the way.
+    // Watches: the app's folder, src, src/a, and the folders on the path.
     let way = home.work().join("app").components().count();
     assert!(kernel_watches(&home) <= 3 + way, "{} watches", kernel_watches(&home));
     only_the_last_counts(&home, "app", "src/a/x.js");
@@ -237,7 +237,7 @@ fn a_lost_count_is_one_restart_and_everything_is_found_again() {
     watched(&home, "app", r#""watch": true"#);
     let (daemon, at) = (home.daemon_pid(), |path: &str| home.work().join("app").join(path));
     kill(daemon, Signal::STOP);
-    // More than the kernel's queue holds; the new folder is among what it forgets.
+    // More events than the kernel's queue holds; the dropped events include the new folder.
     for _ in 0..20_000 {
         fs::rename(at("src/a"), at("src/b")).unwrap();
         fs::rename(at("src/b"), at("src/a")).unwrap();
@@ -253,7 +253,7 @@ fn a_lost_count_is_one_restart_and_everything_is_found_again() {
     });
 }
 
-/// The limits of a user namespace of its own.
+/// Sets the limits in a user namespace of its own.
 #[test]
 fn without_watches_one_looks_and_says_so() {
     for (limit, told) in
@@ -299,7 +299,7 @@ fn ten_thousand_events_a_second_are_one_restart() {
     );
     home.ok(format!("start {}", ecosystem(&home, &members)));
     armed(&home, "app", 1);
-    // Two events each, in much less than a second; writing would wait for the disk.
+    // Two events for each file, in much less than a second. Writes would wait for the disk.
     let files: Vec<_> = (0..100).map(|file| [format!("{file}.js"), format!("{file}.ts")].map(|name| cwd.join("src").join(name))).collect();
     files.iter().for_each(|[name, _]| fs::write(name, "x").unwrap());
     for _ in 0..200 {
@@ -308,7 +308,7 @@ fn ten_thousand_events_a_second_are_one_restart() {
             fs::rename(other, one).unwrap();
         }
     }
-    // The daemon listens all the time; and in the end it is quiet.
+    // The daemon responds all the time, and is quiet again at the end.
     home.ok("ping");
     home.wait_until("it is restarted", || !restarted_by(&home, "app").is_empty());
     while restarted_by(&home, "app").last().is_none_or(|path| path != "end.js") {

@@ -1,4 +1,4 @@
-//! Which changes count.
+//! Changes that count, and changes that do not.
 
 use std::fs;
 
@@ -38,7 +38,7 @@ fn an_app_never_restarts_by_its_own_logs() {
     let home = home();
     let script = home.write("app/app.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
     let cwd = home.work().join("app");
-    // Where the default is replaced, too.
+    // The default ignore list is replaced, too.
     let file = ecosystem(
         &home,
         &format!(
@@ -117,9 +117,9 @@ fn gitignore_is_heeded_but_not_for_what_runs() {
     }
     only_the_last_counts(&home, "app", "keep.tmp");
     only_the_last_counts(&home, "app", "sub/only-here/a.css");
-    // A changed file counts at once.
+    // A changed `.gitignore` itself counts immediately.
     home.write("app/.gitignore", "*.css\n");
-    // It is read again some time: what counts then shows it.
+    // The file is read again some time later. A path that then counts shows it.
     let mut number = 0;
     while restarted_by(&home, "app").last().is_none_or(|path| path != "a.tmp") {
         number += 1;
@@ -129,7 +129,7 @@ fn gitignore_is_heeded_but_not_for_what_runs() {
         home.wait_app("app", "restarted", |item| item.pid() != pid && item.status() == "online");
     }
 
-    // What is built is ignored by git, but runs.
+    // git ignores the build, but the app runs from it.
     let script = home.write("built/dist/server/app.sh", WAITS);
     home.write("built/.gitignore", "dist\nother\n");
     fs::create_dir_all(home.work().join("built/other")).unwrap();
@@ -162,7 +162,7 @@ fn paths_patterns_and_files_can_be_watched() {
     restarts(&home, "app", 2);
     home.write("shared dir/x", "x");
     restarts(&home, "app", 3);
-    // An editor's way to save: another file takes the name.
+    // As an editor saves: another file takes over the name.
     for count in 4..6 {
         home.write("app/.env.new", "2");
         fs::rename(home.work().join("app/.env.new"), home.work().join("app/.env")).unwrap();

@@ -1,4 +1,4 @@
-//! What a change does to an app.
+//! Effects of a change on an app.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn a_change_restarts_the_changed_app_only() {
     restarts(&home, "a", 1);
     home.write("a/src/deep/x.js", "2");
     restarts(&home, "a", 2);
-    // Which of what is new is seen first depends on who is faster.
+    // Timing decides which of the new paths is noticed first.
     let by = restarted_by(&home, "a");
     assert!(by[0].starts_with("src") && by[1] == "src/deep/x.js", "{by:?}");
     fs::remove_file(home.work().join("a/src/deep/x.js")).unwrap();
@@ -50,7 +50,7 @@ fn stop_means_stop_and_what_ended_by_itself_is_started_again() {
     only_the_last_counts(&home, "other", "x.js");
     assert_eq!(home.app("app").status(), "stopped");
     assert!(home.ok("list").stdout.lines().any(|line| line.contains(" app ") && line.contains("disabled")));
-    // PM2 would not watch any more now.
+    // PM2 would no longer watch.
     home.ok("start app");
     armed(&home, "app", 2);
     only_the_last_counts(&home, "app", "x.js");
@@ -156,7 +156,7 @@ fn a_process_that_writes_at_its_start_is_found_out() {
         ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "cwd": "{}", "watch": true"#, cwd.display()))
     ));
     home.wait_until("it is told", || {
-        // Whether the first write is seen depends on who is faster.
+        // Timing decides whether the first write is noticed.
         if restarted_by(&home, "app").is_empty() {
             home.write("app/x.js", "1");
         }
@@ -181,7 +181,7 @@ fn what_changes_while_there_is_no_daemon_is_not_lost() {
     restarts(&home, "app", 1);
     assert_ne!(home.app("app").pid(), pid);
     assert_eq!(restarted_by(&home, "app").last().unwrap(), "src/x.js");
-    // And a death alone restarts nothing.
+    // A daemon's death alone restarts nothing.
     let pid = home.app("app").pid();
     kill(home.daemon_pid(), Signal::KILL);
     armed(&home, "app", 3);

@@ -1,4 +1,5 @@
-// Two services: `api` waits until `store` is healthy. What differs is said by variables, so that a bad release is one.
+// Two services: `api` waits until `store` is healthy. Variables set the differences, so that a
+// release can be made bad.
 module.exports = {
   apps: [
     {

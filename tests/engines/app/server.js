@@ -1,4 +1,4 @@
-// Answers at once; /slow takes a second. A request under way is answered before it ends.
+// Answers immediately; /slow takes a second. The server answers a running request before it exits.
 const http = require('http');
 const fs = require('fs');
 const begun = Date.now();
