@@ -1,4 +1,4 @@
-//! Processes beside instances: those that features need.
+//! Processes that features run beside instances.
 
 use std::os::fd::OwnedFd;
 
