@@ -10,9 +10,10 @@
 //! An update asks for the version right after the announcement. It stops this daemon and starts
 //! npm's. A program that calls `update` of npm's library gets exactly that, as with PM2. All calls
 //! of `pm2 update` of npm's command line are refused, because PM2's banner suggests that command to
-//! users of another version. The command line ignores the errors. The daemon therefore kills it at
-//! `killMe`, before it starts npm's daemon. No reply would stop it: it throws after a reply without
-//! values, starts npm's daemon if no reply arrives, and hangs if the connection closes.
+//! users of another version. The command line ignores the errors. The daemon therefore sends it
+//! SIGTERM at `killMe`, before it starts npm's daemon. No reply would stop it: it throws after a
+//! reply without values, starts npm's daemon if no reply arrives, and hangs if the connection
+//! closes.
 
 /// PM2's error for a restart after the stop was announced.
 const BEING_KILLED: &str = "[RestartProcessId] PM2 is being killed, stopping restart procedure...";
