@@ -133,8 +133,7 @@ impl CpuHistory {
 #[derive(Debug)]
 pub(crate) struct Sampler {
     table: ProcTable,
-    /// Main processes that have not run since their last reading, which a look at their CPU time
-    /// has just confirmed.
+    /// Main processes that have not run since their last reading: their CPU time was just compared.
     asleep: HashMap<i32, Leader>,
     /// True if a process may have lost its parents.
     orphans: bool,

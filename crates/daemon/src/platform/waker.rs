@@ -44,7 +44,7 @@ impl Waker {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Resets the waker after a wake-up. Call it before reading the data, so that nothing is
+    /// Resets the waker after a wake-up. Call it before reading the data, so that no data is
     /// missed.
     pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);

@@ -1,8 +1,8 @@
 //! The daemon is killed at random instants under flood: no line is lost, doubled or torn.
 //!
 //! This test's process plays keeper and apps. The daemon is the test binary itself, run again with
-//! a variable that says where the descriptors are (`/proc/<pid>/fd`, so that nothing must be
-//! inherited).
+//! a variable that contains the paths of the descriptors (`/proc/<pid>/fd`; no inheritance is
+//! needed).
 
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
