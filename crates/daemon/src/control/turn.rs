@@ -22,7 +22,7 @@ const ORDERS_PER_FLUSH: usize = 4;
 /// Idle time after which the daemon returns memory to the system.
 const REST_AFTER: Duration = Duration::from_millis(1500);
 
-/// Records that a fresh journal must have.
+/// Returns the records that a fresh journal must have.
 pub(crate) fn all_records<'a>(slots: &'a Slots, boot_id: &str, features: &'a Features) -> impl Iterator<Item = Record<'a>> {
     slots.records(boot_id).chain(features.records())
 }

@@ -36,16 +36,16 @@ const AT_ONCE: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two checks for new bytes.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Pause after a write that failed.
+/// Pause after a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 const STACK_BYTES: usize = 256 << 10;
 
-/// Deleted log file that is carried, as the journal has it.
+/// Journal record of a deleted log file whose lines are carried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Carried {
     /// Device and inode of the file.
     pub file: FileKey,
-    /// Path, as the app's description has it.
+    /// Path in the app's description.
     pub path: String,
     /// Length of the file when the carry-over began.
     pub from: u64,
@@ -330,7 +330,7 @@ impl Thread {
         self.all.iter_mut().find(|(_, carry)| carry.deleted.key == key).map(|(number, carry)| (*number, carry))
     }
 
-    /// Waits until something is written, ordered or due.
+    /// Waits until a file is written, an order arrives, or a deadline is due.
     fn wait(&self) {
         let due = self.all.values().flat_map(|carry| [carry.partial.map(|since| since + PATIENCE), carry.stuck]).flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_duration_since(Instant::now())));

@@ -64,7 +64,7 @@ pub(crate) struct RuntimeStreams {
 }
 
 impl RuntimeStreams {
-    /// Borrowed form, for opening files.
+    /// Returns the borrowed form, for opening files.
     pub(crate) fn places(&self) -> Places<'_> {
         let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
         Places { home: &self.home, rights: &self.rights, stdout, stderr }

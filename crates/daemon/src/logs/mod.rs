@@ -24,13 +24,13 @@
 //! share a file.
 //!
 //! If daemon, keeper and standby are killed together, the app itself keeps its pipes
-//! ([`log_pipe`]), and the record is a file in a folder that lasts until the next boot. Only the
+//! ([`log_pipe`]). The record is a file in a folder that lasts until the next boot. Only the
 //! holding pipe is lost. It matters between "all files have it" and "the holding pipe has it": the
 //! successor then compares the beginning of the pipe with the end of the files.
 //!
-//! Exactly once holds for regular files that only this daemon writes to. A batch in transit may
-//! appear twice, but is never lost, in two cases: if another program renamed, truncated or wrote
-//! the file between the two daemons, or if the file is a pipe or a terminal.
+//! Exactly once holds for regular files that only this daemon writes to. In two cases a batch in
+//! transit may appear twice, but is never lost. Either another program renamed, truncated or wrote
+//! the file between the two daemons, or the file is a pipe or a terminal.
 //!
 //! A slow disk pushes back: the thread waits, the pipe fills, the app waits. A full disk is
 //! reported once, and the write is retried until there is room.
@@ -85,7 +85,7 @@ pub(crate) struct LogFiles {
     /// Folder at which relative paths of log files begin, and the daemon's own standard output and
     /// error if they belong to the container.
     pub streams: RuntimeStreams,
-    /// Form of lines in the container's output, if the daemon runs as the container's main process.
+    /// Form of lines in the container's output, if ostler runs as the container's main program.
     pub front: Option<RuntimeSpec>,
 }
 
@@ -96,7 +96,7 @@ impl LogFiles {
         Self { streams: RuntimeStreams { home, ..RuntimeStreams::default() }, ..Self::default() }
     }
 
-    /// Returns the log files of a container's main process: its standard output and error are the
+    /// Returns the log files inside a container: our own standard output and error are the
     /// container's.
     ///
     /// # Errors

@@ -180,7 +180,7 @@ impl Places<'_> {
     }
 }
 
-/// Modes of files and folders.
+/// Returns the modes of files and folders.
 fn modes(private: bool) -> (u32, u32) {
     if private { (0o600, 0o700) } else { (0o640, 0o755) }
 }

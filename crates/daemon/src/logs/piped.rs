@@ -60,7 +60,7 @@ pub(crate) struct Destination {
     /// `pm_id`.
     #[serde(default)]
     pub process_id: u32,
-    /// Form of lines in the container's output, if the daemon runs as the container's main process.
+    /// Form of lines in the container's output, if ostler runs as the container's main program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<ShownAs>,
     /// Rights with which the files are opened.

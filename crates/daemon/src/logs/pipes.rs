@@ -14,7 +14,7 @@ pub(crate) const WANTED_BYTES: usize = 1 << 20;
 
 /// Creates a pipe, (read end, app's end), close-on-exec, as large as the kernel allows.
 ///
-/// The app's end is also readable. The app thus keeps its own pipe and the bytes in it: if every
+/// The app's end is also readable. The app thus keeps its own pipe and the bytes in it. If every
 /// reader is killed, the app gets no SIGPIPE, and waits as soon as the pipe is full. Without
 /// `/proc` the app's end is only writable.
 ///

@@ -540,9 +540,8 @@ impl Worker {
     }
 }
 
-/// Returns the level at which a pipe of this size counts as full. A pipe that is written in small
-/// pieces can be full at little more than half its size, because the kernel does not split a small
-/// piece over two pages.
+/// Returns the level at which a pipe of this size counts as full. A pipe with small pieces can be
+/// full at little more than half its size. The kernel does not split a small piece over two pages.
 fn nearly(size: usize) -> usize {
     size / 2 - (size / 8).min(8192)
 }

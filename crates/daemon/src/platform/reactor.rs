@@ -59,9 +59,9 @@ impl Source {
 pub(crate) struct Ready {
     /// Owner of the descriptor.
     pub source: Source,
-    /// True if reading makes sense (data, or end of file).
+    /// True if the descriptor is readable (data, or end of file).
     pub readable: bool,
-    /// True if writing makes sense.
+    /// True if the descriptor is writable.
     pub writable: bool,
 }
 

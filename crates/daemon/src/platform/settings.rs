@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     pub listen_timeout_ms: u64,
     /// Uptime after which a growing restart delay is reset.
     pub backoff_reset_ms: u64,
-    /// `PM2_KILL_USE_MESSAGE`: stop every app by message.
+    /// `PM2_KILL_USE_MESSAGE`: stops every app by message.
     pub kill_use_message: bool,
     /// `PM2_PROCESS_INSTANCE_VAR`: overrides `instance_var` of all apps.
     pub instance_var: Option<String>,

@@ -485,8 +485,8 @@ impl Episode {
         Ok(())
     }
 
-    /// Lets all participants do their pending work. Returns true if one besides the daemon did
-    /// something.
+    /// Lets all participants do their pending work. Returns true if a participant other than the
+    /// daemon did something.
     pub(super) fn round(&mut self, rng: &mut Rng) -> Result<bool, String> {
         self.tally.steps += 1;
         self.managers_act(rng)?;

@@ -196,8 +196,8 @@ impl Lines {
     }
 }
 
-/// Number of times that the beginning and the end of a line were found, by its stream and number,
-/// in its own files and in the combined one.
+/// How often the beginning and the end of a line were found in its files. The key is its stream and
+/// number, and whether the file is the combined one.
 type Seen = BTreeMap<(Stream, u32, bool), [u32; 2]>;
 
 fn text_of(path: &Path, name: &str) -> Result<String, String> {

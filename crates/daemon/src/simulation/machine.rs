@@ -147,7 +147,7 @@ pub(super) struct State {
     pub is_prompt: bool,
     /// Pid of the keeper; `None` without a keeper.
     pub keeper: Option<i32>,
-    /// Number of its steps after which the daemon dies.
+    /// Number of the daemon's steps after which it is killed.
     pub dies_after: Option<u32>,
     /// True after the fatal step of a daemon: no further steps count until the next daemon.
     pub is_dying: bool,

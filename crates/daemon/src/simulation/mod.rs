@@ -1,13 +1,13 @@
 //! Simulation of the whole real daemon over a played machine: clocks, processes, keeper, apps and a
 //! user.
 //!
-//! A seed makes an *episode*: a few apps with random descriptions, and programs with random tempers
-//! (they crash, ignore signals, fork, hang, never become ready, cannot be executed). A user sends
-//! random requests over the real socket to the real [`crate::control::Control`] with all features.
-//! The daemon may be killed at each step that another process can see (a message to the keeper or
-//! an app, a write of the journal, a signal), the keeper at any time, and both. Then all
-//! disturbances end, and everything must come to rest in the wanted state. `oracle` has the
-//! promises.
+//! A seed makes an *episode*: a few apps with random descriptions, and programs with random
+//! tempers. They crash, ignore signals, fork, hang, never become ready, or cannot be executed. A
+//! user sends random requests over the real socket to the real [`crate::control::Control`] with all
+//! features. The daemon may be killed at each step that another process can see: a message to the
+//! keeper or an app, a write of the journal, a signal. The keeper may be killed at any time, also
+//! together with the daemon. Then all disturbances end, and everything must come to rest in the
+//! wanted state. `oracle` has the promises.
 //!
 //! Processes and clocks come from `ostler_sys::played`, the keeper's end of the link from
 //! `ostler_keeper::played`. Files, sockets and memory are the kernel's own. No threads run freely,

@@ -126,8 +126,8 @@ impl Control {
 
     /// Releases resources that were made for a process.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        // An exit can be reported twice if the daemon asked for it in the meantime. The second
-        // report must not affect the next process.
+        // An exit can be reported twice. If a new process was requested in between, the second
+        // report must not affect that process.
         if self.ctx.state.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
             self.features.on_process_gone(&mut self.ctx, id, inc);
         }

@@ -122,8 +122,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Queues a frame. Progress messages may wait if the queue is empty; other frames never
-    /// wait.
+    /// Queues a frame. A queue of progress messages may wait; any other frame is sent at
+    /// once, with the queue.
     fn queue(&mut self, frame: &DaemonFrame, now_ms: u64) {
         let is_news = matches!(frame.response, Response::Progress(_));
         self.unhurried_until_ms = match self.unhurried_until_ms {

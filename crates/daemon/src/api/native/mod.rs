@@ -45,7 +45,7 @@ impl Native {
     fn listen_again(ctx: &mut Ctx) {
         match ctx.io.reactor.add(&ctx.io.listener, LISTENER) {
             Ok(()) => {}
-            // It is another socket by now, which is watched.
+            // The listening socket was replaced, and the new one is watched already.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(_) => ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS)),
         }
@@ -79,7 +79,7 @@ impl Native {
         }
     }
 
-    /// The caller behind a client.
+    /// Returns the caller behind a client.
     fn caller(&mut self, client: u32) -> Caller {
         match self.clients.get_mut(client) {
             Some(client) => Caller { uid: client.uid, pid: client.pid, on_behalf_of: client.on_behalf_of.clone() },

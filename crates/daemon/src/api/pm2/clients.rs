@@ -18,7 +18,7 @@ use serde_json::Value;
 const MOST_ARGUMENT_BYTES: u64 = 16 << 10;
 /// Largest `package.json` that is read.
 const MOST_PACKAGE_BYTES: u64 = 64 << 10;
-/// Longest version.
+/// Longest version in bytes.
 const MOST_VERSION_BYTES: usize = 32;
 
 /// Returns the version of npm's command line if this process runs it.

@@ -74,7 +74,7 @@ impl Process {
     }
 }
 
-/// The reader of log files.
+/// Reader of log files, and its record.
 #[derive(Debug, Default)]
 pub(super) struct LogLines {
     running: Option<Running>,
@@ -302,7 +302,7 @@ impl LogLines {
     }
 }
 
-/// Paths of the log files of an instance.
+/// Returns the paths of the log files of an instance.
 fn paths(slot: &Slot) -> Vec<String> {
     let files = &slot.live.files;
     [&files.out, &files.error, &files.combined].into_iter().flatten().map(ToString::to_string).collect()

@@ -65,7 +65,7 @@ pub(super) fn held_name(kind: Kind) -> &'static str {
 
 pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
 
-/// Returns the path of a socket, whether or not it is there.
+/// Returns the path of a socket, even if the socket does not exist.
 pub(super) fn path_of(kind: Kind, paths: &HomePaths) -> &Path {
     match kind {
         Kind::Calls => &paths.calls,

@@ -63,7 +63,7 @@ pub(crate) struct Copied {
     pub beside: Option<FileKey>,
     /// True if a process had that other file open for writing.
     pub is_beside_written: bool,
-    /// Order that this is for.
+    /// Order of this copy.
     pub(super) order: Order,
     /// Number of attempts in which a writer did not stop.
     pub(super) tries: u32,

@@ -113,7 +113,7 @@ pub(crate) enum Stage {
     Cutting {
         /// Pid and start time.
         stopped: Vec<(i32, u64)>,
-        /// End of the last whole line.
+        /// Position behind the last whole line.
         cut: u64,
         /// Length of the file.
         end: u64,
@@ -210,10 +210,10 @@ pub(crate) enum Failure {
     /// A process does not stop at the moment.
     #[error("somebody does not stop in this moment")]
     Later,
-    /// No more threads.
+    /// The system has no more threads.
     #[error("cannot start a thread: {0}")]
     NoThread(std::io::Error),
-    /// A panic.
+    /// The copying thread panicked.
     #[error("a bug in the copying; its app goes on with the old file until its restart")]
     Bug,
     /// The journal cannot be written.
@@ -231,7 +231,7 @@ impl Failure {
 /// Log to be rotated.
 #[derive(Debug)]
 pub(crate) struct Rotating {
-    /// Path, as its app's description has it.
+    /// Path in its app's description.
     pub path: String,
     /// Path without symbolic links.
     pub target: PathBuf,

@@ -41,7 +41,7 @@ pub(crate) enum Verdict {
     Impossible(Why),
 }
 
-/// Reason why a file cannot go back to its path.
+/// Reason why a file cannot return to its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Why {
     /// The file was deleted or compressed, or moved to another file system, which deletes it as
@@ -59,7 +59,7 @@ pub(crate) enum Why {
     NoFile,
 }
 
-/// Decides.
+/// Returns the decision about one log.
 pub(crate) fn decide(seen: Seen) -> Verdict {
     use Verdict::{CarryOver, Impossible, Leave, Reclaim};
     match seen {

@@ -1,4 +1,4 @@
-//! The daemon is killed at random instants under flood: no line is lost, doubled or torn.
+//! Kills of the daemon at random instants under a flood of lines: no line is lost, doubled or torn.
 //!
 //! This test's process plays keeper and apps. The daemon is the test binary itself, run again with
 //! a variable that contains the paths of the descriptors (`/proc/<pid>/fd`; no inheritance is
@@ -26,7 +26,7 @@ fn daemon(rigs: &[Rig], shared: bool) -> Child {
         .unwrap()
 }
 
-/// Not a test: what the killed process runs.
+/// Not a test: code of the process that is killed.
 #[test]
 fn the_daemon() {
     let Ok(text) = std::env::var(VARIABLE) else { return };

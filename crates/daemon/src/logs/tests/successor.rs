@@ -7,8 +7,8 @@ const INPUT: &str = "one\ntwo\nthree\n";
 const BATCH: usize = 8;
 const WRITTEN: &str = "D: one\nD: two\n";
 
-/// Returns the state in which the batch of the first two lines was recorded, `held` bytes of it are
-/// in the holding pipe, and `written` bytes in the file.
+/// Returns the state after the batch of the first two lines was recorded. `held` bytes of it are in
+/// the holding pipe, and `written` bytes in the file.
 fn dead(phase: Phase, held: usize, written: usize) -> Rig {
     let mut rig = Rig::new("dead");
     rig.write(INPUT);

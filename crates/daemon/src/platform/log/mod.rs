@@ -39,8 +39,7 @@ pub(crate) struct DaemonLog {
     said: BTreeSet<&'static str>,
     /// Texts of new lines for followers of the log over a socket; `None` without followers.
     copies: Option<Vec<String>>,
-    /// Copy of the lines on the container's error output, if the daemon runs as the container's
-    /// main process.
+    /// Copy of the lines on the container's error output, if ostler runs as its main program.
     own_lines: Option<OwnLines>,
 }
 
@@ -86,7 +85,7 @@ impl DaemonLog {
         self.bytes = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
     }
 
-    /// Path of the file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }

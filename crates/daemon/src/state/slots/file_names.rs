@@ -30,8 +30,8 @@ fn given_logs(spec: &AppSpec) -> impl Iterator<Item = &str> {
     [spec.logs.out_file.as_ref(), spec.logs.error_file.as_ref(), combined].into_iter().flatten().map(String::as_str)
 }
 
-/// Returns true if another app has that stem, or if a log file has the same path in another way, as
-/// the combined log of `api-out` and the output of `api`.
+/// Returns true if another app has that stem, or one of its log files has the same path for another
+/// reason. For example, the combined log of `api-out` is the output of `api`.
 fn is_taken(slots: &Slots, spec: &AppSpec, wanted: &str, home: &str) -> bool {
     let logs = log_files(&spec.logs, wanted, 0, home);
     let defaults = [&logs.out, &logs.error, &logs.combined];

@@ -49,8 +49,8 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
-    /// Finds the groups of this home. `in_front` means that the daemon runs as main process of a
-    /// container or in a terminal, where a `starter` is possible. Nothing is created yet.
+    /// Finds the groups of this home. `in_front` means that ostler runs in the foreground of a
+    /// container or terminal, where a `starter` is possible. Nothing is created yet.
     pub(crate) fn find(home: &Path, in_front: bool, starter: Option<i32>) -> Self {
         let own = cgroup::own().map(without_leaf);
         let base = || {
@@ -106,7 +106,7 @@ impl Groups {
         })
     }
 
-    /// Handles the loss of a keeper whose apps live on.
+    /// Handles the loss of a keeper whose apps still run.
     pub(crate) fn keeper_was_lost(&mut self) {
         self.adopted = true;
     }

@@ -1,4 +1,4 @@
-//! Tables of apps and instances, with one owner.
+//! Tables of apps and instances, owned by the control loop.
 
 pub(crate) mod commands;
 pub(crate) mod complaints;
@@ -98,7 +98,7 @@ impl Slots {
         id
     }
 
-    /// Adds a candidate for the place of a present instance.
+    /// Adds a candidate that may replace a present instance.
     pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
         let old = self.slots.get(&old)?;
         let by_running_ms = old.by_running_ms_after(now);

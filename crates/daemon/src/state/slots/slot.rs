@@ -314,9 +314,9 @@ impl Slot {
         self.durable.instance.counters.start_ups().map(|took| format!("it {took}"))
     }
 
-    /// Returns how long the successor of a cluster worker that has not listened must run to count
-    /// as ready: until this worker has had its own time to listen. Returns `None` if this worker
-    /// listens, or did until its recent restart.
+    /// Returns how long the successor of this cluster worker must run to count as ready, if this
+    /// worker has not listened. The time ends when this worker has had its own time to listen.
+    /// Returns `None` if this worker listens, or did until its recent restart.
     pub(super) fn by_running_ms_after(&self, now: Now) -> Option<u64> {
         let age_ms = self.durable.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
         let left_ms = self.live.policy.listen_timeout_ms.saturating_sub(age_ms);

@@ -2,8 +2,8 @@
 //!
 //! A process belongs to an instance if it is in the session or the group of its main process, or
 //! descends from it. It also belongs to it if it carries the instance's mark in its environment and
-//! its parent is the keeper (our subreaper) or init, because the children of a double fork get
-//! these parents. In any case it is in the instance's cgroup, if cgroups are available.
+//! its parent is the keeper (our subreaper) or init. The children of a double fork get these
+//! parents. In any case it is in the instance's cgroup, if cgroups are available.
 
 use std::collections::HashSet;
 use std::path::Path;

@@ -6,8 +6,8 @@
 //! changed state ([`Journal::push_event`]). Followers get it after that write, and only then is it
 //! in the ring. A daemon that is killed before the write has sent nothing, and the cause (an
 //! unacknowledged exit, an unanswered request) is handled by the next daemon. A daemon that is
-//! killed after the write leaves the event to the next daemon, which sends it to followers that ask
-//! for events after their last one.
+//! killed after the write leaves the event to the next daemon. That daemon sends it to followers
+//! that ask for events after their last one.
 //!
 //! Events are in the journal and not in a separate file, because two files cannot be written at one
 //! instant. The keeper holds it, and so does the anchor. The copy on disk has no events, because it

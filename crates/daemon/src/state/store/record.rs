@@ -26,7 +26,7 @@ use crate::logs::reclaim::{FileKey, ReclaimRecord};
 /// Limits of the kept events.
 pub(crate) const EVENT_BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
 
-/// One change.
+/// One change of the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record<'a> {
@@ -52,7 +52,7 @@ pub(crate) enum Record<'a> {
     /// Header of records that were written with one call, with their total length. If the last of
     /// them is incomplete, none of them counts.
     Write {
-        /// Their length.
+        /// Total length of the records.
         bytes: u64,
     },
     /// Ring of events; the events of a former ring are gone.
@@ -64,7 +64,7 @@ pub(crate) enum Record<'a> {
     Event(Cow<'a, Event>),
     /// Present state of an instance; replaces the former record of that id.
     Slot(SlotEntry<'a>),
-    /// Highest numbers of slots that were given.
+    /// Internal numbers of slots that were given so far.
     Numbers(SlotNumbers),
     /// Removal of an instance.
     Gone {
@@ -160,7 +160,7 @@ pub(crate) struct Snapshot {
     pub foreign: u32,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
-    /// Highest numbers of slots that were given.
+    /// Internal numbers of slots that were given so far.
     pub numbers: SlotNumbers,
     /// Time until which schedules of log rotation were checked.
     pub rotated_until: Option<u64>,

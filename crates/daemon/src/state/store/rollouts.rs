@@ -54,14 +54,14 @@ pub(crate) struct ReplicaRecord {
     pub after: u32,
     /// Numbers of the old description and environment.
     pub old: (u64, u64),
-    /// Numbers of the new ones.
+    /// Numbers of the new description and environment.
     pub new: (u64, u64),
 }
 
 /// Release of an app, accepted or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReleaseRecord {
-    /// Number among those of the app.
+    /// Number among the releases of the app.
     pub number: u32,
     /// Number of its description.
     pub spec: u64,
