@@ -3,9 +3,9 @@
 //!
 //! # Theory of operation
 //!
-//! The daemon refuses restarts while the client that announced the stop is connected. PM2 refuses
-//! them until its daemon exits, so a client that dies halfway leaves a daemon that never restarts
-//! anything.
+//! The daemon refuses restarts while the client that announced the stop is connected. PM2 differs:
+//! it refuses them until its daemon exits, so a client that dies halfway leaves a daemon that never
+//! restarts anything.
 //!
 //! An update asks for the version right after the announcement. It stops this daemon and starts
 //! npm's. A program that calls `update` of npm's library gets exactly that, as with PM2. All calls
