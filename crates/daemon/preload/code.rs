@@ -1,6 +1,7 @@
-//! The script of the preload: its parts, which share one scope, joined into the one file that Node loads. No part runs by itself.
+//! Script of the Node preload, joined from its parts, which share one scope. No part runs by
+//! itself.
 
-/// Joins files with an empty line in between.
+/// Joins files with an empty line between them.
 macro_rules! joined {
     ($first:literal $($part:literal)*) => { concat!(include_str!($first) $(, "\n", include_str!($part))*) };
 }

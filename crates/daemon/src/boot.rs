@@ -1,4 +1,5 @@
-//! Boot: from the keeper's inventory to a running daemon. A first start, a restart after a crash and an upgrade are the same.
+//! Boot: from the keeper's inventory to a running daemon. A first start, a restart after a crash
+//! and an upgrade take the same path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -43,7 +44,7 @@ use crate::state::store::state_copy;
 use crate::state::store::state_file::StateFile;
 use crate::state::store::{Journal, Snapshot};
 
-/// Signals that the daemon takes itself when somebody sends them to it instead of to the keeper.
+/// Signals that the daemon handles itself if they are sent to it instead of to the keeper.
 const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
 
 /// Reason why the daemon cannot start.
@@ -77,7 +78,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     let settings = Settings { keeps_copy: true, ..Settings::from_env(home) };
     ostler_sys::process::rlimit::raise_nofile();
     let threads = ostler_sys::process::threads::enable();
-    // Only for people.
+    // Only for display in process lists.
     let _ = ostler_sys::process::title::set_comm("ostler-daemon");
     let mut link = Link::from_start().map_err(BootError::Link)?;
     crate::platform::incident::begin(&link);
@@ -105,11 +106,11 @@ pub(crate) struct Beginning {
     pub signals: SignalFd,
     pub groups: Groups,
     pub runtime: Runtime,
-    /// Whether threads can be made here.
+    /// Result of enabling threads.
     pub threads: io::Result<()>,
 }
 
-/// Begins with the inventory; returns a daemon that knows what there was and what runs.
+/// Builds the daemon from the inventory: its previous state and the processes that run.
 pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
     let Beginning { settings, link, inventory, fds, signals, groups, runtime, threads } = beginning;
     let now = clock();
@@ -192,7 +193,8 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
             env!("CARGO_PKG_VERSION"),
             control.ctx.io.settings.home.display()
         ));
-        // As process 1 we are the first of our kind: the file was left by another container with this home.
+        // As process 1 we are the first in this container: another container with this home left
+        // the file.
         if inventory.keeper_pid != 1 {
             control.find_survivors();
         }
@@ -222,17 +224,19 @@ fn first_message(link: &mut Link) -> Result<(Inventory, Vec<OwnedFd>), BootError
 }
 
 impl Control {
-    /// Recovers instances: the journal says what was, the keeper what is.
+    /// Recovers instances. The journal has their previous state, the keeper has the running
+    /// processes.
     pub(crate) fn recover(&mut self, inventory: &Inventory, held: BTreeMap<String, OwnedFd>) -> Found {
         let mut newest: BTreeMap<u32, Child> = BTreeMap::new();
         let of_instance = |child: &&Child| child.key != STARTER_KEY && is_of_instance(child.key);
         for child in inventory.children.iter().filter(of_instance) {
             let (id, inc) = split_key(child.key);
             if self.ctx.state.slots.get(id).is_none() && child.ended.is_none() {
-                // The journal may be what is wrong: what runs is never killed for that.
+                // The journal itself may be wrong, so a running process is never killed for that.
                 self.ctx.io.log.error(format_args!("process {} belongs to no known app and is left alone", child.pid));
             }
-            // Only the newest process of an instance counts. An older one is in the journal already.
+            // Only the newest process of an instance counts. An older one is in the journal
+            // already.
             let known = newest.entry(id).or_insert(*child);
             let older = if split_key(known.key).1 < inc { std::mem::replace(known, *child) } else { *child };
             if older.key != known.key {
@@ -276,10 +280,11 @@ impl Control {
         found
     }
 
-    /// Takes the process of an instance as the keeper knows it. True when the app has handed over to another one, and the keeper does not know yet.
+    /// Records the process of an instance as the keeper knows it. Returns true if the app has
+    /// handed over to another process that the keeper does not know yet.
     fn meet(&mut self, id: u32, child: &Child) -> bool {
         if child.ended.is_some() {
-            // Perhaps that was the last thing it sent.
+            // The process may have sent a handover just before it exited.
             self.read_to_the_end(id);
         }
         let Some(slot) = self.ctx.state.slots.get_mut(id) else { return false };
@@ -293,12 +298,12 @@ impl Control {
         is_former
     }
 
-    /// Restores what was written.
+    /// Restores the state from a snapshot.
     fn restore(&mut self, snapshot: Snapshot) {
         self.ctx.state.slots.restore(snapshot, &self.ctx.io.settings);
     }
 
-    /// Takes back descriptors that the keeper held while there was no daemon.
+    /// Takes over descriptors that the keeper held while there was no daemon.
     fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
         for (name, fd) in held {
             self.features.take_back(&mut self.ctx, &name, fd);
@@ -306,8 +311,9 @@ impl Control {
         self.features.on_taken_back(&mut self.ctx);
     }
 
-    /// Looks for survivors at a first start: were daemon and keeper killed while apps ran? Then they are in the file on disk, and what still runs is
-    /// adopted as it is.
+    /// Looks for survivors at a first start, in case daemon and keeper were killed while apps ran.
+    /// The state file on disk then lists the apps, and processes that still run are adopted
+    /// unchanged.
     fn find_survivors(&mut self) {
         let path = HomePaths::state(&self.ctx.io.settings.home);
         let mut snapshot = match StateFile::read(&self.ctx.io.settings.home, &path, &self.ctx.state.boot_id) {
@@ -340,12 +346,12 @@ impl Control {
         found.emit(&mut self.ctx, Lost::All, None);
     }
 
-    /// Adopts the process of an instance that the keeper does not know. Where keeper and daemon were killed together, it may run nevertheless: the journal is the
-    /// one from before, the keeper is not.
+    /// Adopts the process of an instance that the keeper does not know. If keeper and daemon were
+    /// killed together, the process may still run: the journal is the old one, the keeper is new.
     fn adopt_unknown(&mut self, id: u32, leaders: &mut Leaders, found: &mut Found) -> Recovered {
         let has_process = self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.pid().is_some());
         if has_process {
-            // What it sent before it may have ended: nobody will report that.
+            // No exit will be reported, so its last messages are read now.
             self.read_to_the_end(id);
         }
         let adopted = self.adopt(id, leaders);
@@ -353,8 +359,8 @@ impl Control {
         adopted
     }
 
-    /// The process of an instance that was started after its record was written: the copy of the state is older than that. Whoever had it
-    /// started wants it to run.
+    /// Returns the process of an instance that was started after its record was written, because
+    /// the state copy is older. The user who started it wants it to run.
     fn newer_process(&mut self, id: u32, marked: &[Marked]) -> Option<(u64, ProcRef)> {
         let slot = self.ctx.state.slots.get_mut(id)?;
         let known = slot.newest_inc();
@@ -364,7 +370,7 @@ impl Control {
         Some((slot.key(*inc), *process))
     }
 
-    /// Has the keeper watch the process of an instance, if it is still the same one.
+    /// Makes the keeper watch the process of an instance, if it is still the same one.
     fn adopt(&mut self, id: u32, leaders: &mut Leaders) -> Recovered {
         let Some((key, process)) = self.survivor(id, leaders) else { return Recovered::Nothing };
         self.adopt_process(id, key, process)
@@ -377,11 +383,12 @@ impl Control {
         Recovered::Alive { inc: split_key(key).1, pid: process.pid }
     }
 
-    /// The process of an instance, if it still runs, and its key.
+    /// Returns the process of an instance, if it still runs, and its key.
     fn survivor(&mut self, id: u32, leaders: &mut Leaders) -> Option<(u64, ProcRef)> {
         let slot = self.ctx.state.slots.get_mut(id)?;
         let (inc, process) = match slot.durable.instance.state {
-            // Killed between the spawn and the answer: a second copy must not be started.
+            // The daemon was killed between the spawn and the answer: a second copy must not be
+            // started.
             State::Spawning { inc, .. } => (inc, leaders.find(&inc_mark(&slot.durable.unique_id, inc))?),
             _ => slot.process()?,
         };
@@ -389,12 +396,13 @@ impl Control {
         process.exists().then(|| (slot.key(inc), process))
     }
 
-    /// Replaces a keeper that was killed: a new one gets everything that the old one held, and watches every process that still runs.
+    /// Replaces a keeper that was killed. The new one gets everything that the old one held, and
+    /// watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
         self.ctx.io.log.error(format_args!("the keeper is gone ({error}), starting another one"));
         let fault = self.ctx.io.keeper.fault.take();
         let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
-        // What they sent before they may have ended: nobody will report that.
+        // No exits will be reported, so their last messages are read now.
         ids.iter().for_each(|&id| self.read_to_the_end(id));
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
@@ -403,7 +411,8 @@ impl Control {
         let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
             Err(error) => {
-                // Without a keeper nothing can be started. The next daemon may have more luck; the file on disk has what it needs.
+                // Without a keeper nothing can be started. The next daemon may succeed; the state
+                // file on disk has what it needs.
                 self.ctx.io.log.error(format_args!("{}", crate::platform::log::chain(&error)));
                 self.ctx.state.state_file.distrust();
                 self.write_state_file();
@@ -411,7 +420,7 @@ impl Control {
             }
         };
         self.ctx.io.reactor.remove(&self.ctx.io.keeper);
-        // What was not yet asked for is decided again by the recovery.
+        // Recovery decides again about starts that were not requested yet.
         self.ctx.outbox.effects.retain(|work| !matches!(work, Work::Ack(_) | Work::Effect(_, Effect::Spawn { .. })));
         self.ctx.io.keeper.replace(link, pid);
         self.ctx.io.fds.set_aside();
@@ -454,12 +463,13 @@ impl Control {
     }
 }
 
-/// Counts of instances that ran when the daemon before this one died.
+/// Counts of instances that ran when the previous daemon died.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     running: u32,
     ended: u32,
-    /// Those of which the keeper did not know the process: both had been killed.
+    /// Instances whose process the keeper did not know, because daemon and keeper had both been
+    /// killed.
     adopted: u32,
     lost: u32,
 }
@@ -489,7 +499,7 @@ impl Found {
         }
     }
 
-    /// Emits the event that the daemon before this one was killed, or made room for this one.
+    /// Emits the event that the previous daemon was killed, or was replaced by this one.
     fn emit_after_daemon(&self, ctx: &mut Ctx, last_failure: &str) {
         let Self { running, ended, .. } = *self;
         match ctx.state.events.update_under_way() {

@@ -1,6 +1,8 @@
-//! The daemon: all effects, and no truth that the keeper or the disk does not have. It may die at any moment.
+//! The daemon: performs all effects, and keeps no state that the keeper or the disk lacks. It may
+//! be killed at any moment.
 //!
-//! Start reading at [`control`] (the loop); `ostler_core::lifecycle` decides, [`supervisor`] performs.
+//! Start reading at [`control`] (the loop); `ostler_core::lifecycle` decides, [`supervisor`]
+//! performs.
 #![forbid(unsafe_code)]
 
 mod api;
@@ -19,12 +21,13 @@ use std::process::ExitCode;
 
 pub use state::left_behind::LeftBehind;
 
-/// Entry of the binary when the keeper started it as daemon.
+/// Entry point when the keeper started this process as the daemon.
 pub fn main() -> ExitCode {
     match boot::boot().and_then(|control| control.run().map_err(boot::BootError::Wait)) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            // Standard error is the daemon's log. The keeper starts another daemon, and sends the reason to whoever asks meanwhile.
+            // Standard error is the daemon's log. The keeper starts another daemon, and sends the
+            // reason to clients that ask in the meantime.
             platform::incident::send_death_report(&platform::log::chain(&error));
             eprintln_line(&error);
             ExitCode::FAILURE

@@ -1,4 +1,4 @@
-//! Doors: where somebody asks for something. They turn bytes into requests and answers into bytes, and decide nothing.
+//! Public interfaces of the daemon. They decode requests and encode answers, and decide nothing.
 
 pub(crate) mod native;
 pub(crate) mod pm2;

@@ -1,11 +1,13 @@
-//! Control loop: the one thread in which everything is decided.
+//! Control loop: the one thread that makes all decisions.
 //!
 //! # Theory of operation
 //!
-//! One turn of the loop takes what happened (keeper, clients, apps, timers), dispatches it to the state machines, and collects their
-//! effects as [`crate::engine::Work`]. Before any of that work is done, every changed instance is in the journal ([`Control::settle`]); so the
-//! daemon may be killed at any instant and the next one goes on from there (`ostler_core::lifecycle` has the protocol). Nothing
-//! here blocks: a client that does not read, an app that does not answer and a slow disk under a log delay only themselves.
+//! Each turn of the loop reads events (keeper, clients, apps, timers), dispatches them to the state
+//! machines, and collects their effects as [`crate::engine::Work`]. Before the loop does any of
+//! that work, it writes every changed instance to the journal ([`Control::settle`]). The daemon may
+//! therefore be killed at any instant, and the next one resumes from the journal
+//! (`ostler_core::lifecycle` has the protocol). Nothing here blocks: a client that does not read,
+//! an app that does not answer and a slow disk under a log delay only themselves.
 
 pub(crate) mod turn;
 

@@ -15,22 +15,24 @@ use crate::state::store::{Record, Written, state_copy};
 use ostler_keeper::ToKeeper;
 use ostler_sys::process::signal::KILL;
 
-/// Spawns and signals after which the keeper gets its messages (the first time after one), so that it works while the next ones are prepared.
+/// Number of spawns and signals after which the loop flushes messages to the keeper. The first
+/// flush follows the first one, so the keeper works while the loop prepares the next.
 const ORDERS_PER_FLUSH: usize = 4;
 
-/// Time without events after which memory is given back.
+/// Idle time after which the daemon returns memory to the system.
 const REST_AFTER: Duration = Duration::from_millis(1500);
 
-/// Records that a fresh journal must have.
+/// Returns the records that a fresh journal must have.
 pub(crate) fn all_records<'a>(slots: &'a Slots, boot_id: &str, features: &'a Features) -> impl Iterator<Item = Record<'a>> {
     slots.records(boot_id).chain(features.records())
 }
 
 impl Control {
-    /// Runs until the daemon is to end.
+    /// Runs until the daemon is to exit.
     ///
     /// # Errors
-    /// Only when waiting itself fails; the keeper then starts another daemon.
+    ///
+    /// Returns an error only if waiting itself fails; the keeper then starts another daemon.
     pub(crate) fn run(mut self) -> io::Result<Ending> {
         self.open();
         loop {
@@ -43,18 +45,18 @@ impl Control {
         }
     }
 
-    /// Opens it before the first turn.
+    /// Prepares the loop before the first turn.
     pub(crate) fn open(&mut self) {
         self.ctx.io.keeper.send(ToKeeper::Ready);
         self.settle();
     }
 
-    /// One turn: what is ready, then what is due.
+    /// Runs one turn: first the ready descriptors, then the due deadlines.
     pub(crate) fn turn(&mut self, ready: Vec<Ready>) -> io::Result<()> {
         self.ctx.now = clock();
         self.take_all(ready);
-        // What already happened comes before what only the clock says, and has its own journal write: a deadline must not be
-        // judged by a state that nobody knows of yet.
+        // Events that already happened come before deadlines, and get their own journal write. A
+        // deadline must not be judged by an outdated state.
         if self.next_deadline_ms().is_some_and(|at| at <= self.ctx.now.mono_ms) {
             let more = self.ctx.io.reactor.wait(Some(Duration::ZERO))?;
             self.take_all(more);
@@ -67,14 +69,15 @@ impl Control {
     fn take_all(&mut self, ready: Vec<Ready>) {
         for ready in ready {
             self.take(ready);
-            // What one has sent is handled before the next one is read.
+            // The requests of one client are handled before the next client is read.
             self.dispatch();
         }
         self.features.on_turn(&mut self.ctx);
         self.settle();
     }
 
-    /// Waits for what comes next. When nothing came for a while, memory is given back, once; then nothing wakes us any more.
+    /// Waits for the next event. After an idle time it returns memory once, then waits for the next
+    /// deadline.
     fn wait(&mut self) -> io::Result<Vec<Ready>> {
         let timeout = self.time_left();
         if timeout.is_some_and(|timeout| timeout <= REST_AFTER) {
@@ -84,19 +87,21 @@ impl Control {
         if !ready.is_empty() {
             return Ok(ready);
         }
-        // Known before: all who may have a deadline would be asked, and their code be there again.
+        // Computed before memory is released, because asking all features would load their code
+        // again.
         let timeout = self.time_left();
         self.ctx.outbox.queue.shrink_to_fit();
         ostler_sys::memory::rest();
         self.ctx.io.reactor.wait(timeout)
     }
 
-    /// The time until the next deadline, by the clock and not by the instant of the turn: that may have taken long.
+    /// Returns the time until the next deadline. It uses the clock, not the time of the turn,
+    /// because the turn may have taken long.
     fn time_left(&self) -> Option<Duration> {
         self.next_deadline_ms().map(|at| Duration::from_millis(at.saturating_sub(clock().mono_ms)))
     }
 
-    /// The time at which something is due although nothing happens.
+    /// Returns the time of the next deadline.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         let next = [self.ctx.state.slots.next_deadline_ms(), self.ctx.state.state_file.deadline_ms(), self.ctx.outbox.timers.next_ms()];
         next.into_iter().flatten().min()
@@ -131,11 +136,12 @@ impl Control {
         }
     }
 
-    /// Writes the journal, then does the work, until nothing is left to do; then sends what is queued for others.
+    /// Writes the journal and does the work, until nothing is left to do. Then it sends everything
+    /// that is queued for others.
     pub(crate) fn settle(&mut self) {
         loop {
             let all_done = self.do_work();
-            // What was seen before these signals does not hold now.
+            // Process data from before these signals is no longer valid.
             self.ctx.forget_processes();
             if self.on_unsent() {
                 continue;
@@ -150,7 +156,7 @@ impl Control {
         self.features.on_settled(&mut self.ctx);
         self.write_journal();
         self.flush_keeper();
-        // Nobody waits for a process any more.
+        // No process waits for the daemon now.
         if self.ctx.state.journal.wants_compaction() && !self.ctx.io.keeper.is_behind() {
             self.compact();
         }
@@ -158,13 +164,13 @@ impl Control {
         if self.ctx.state.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
-        // Else the turn that finds room in the link tells them.
+        // Otherwise the turn that finds room in the link informs the features.
         if self.ctx.state.journal.is_held() {
             self.features.on_turn_end(&mut self.ctx);
         }
     }
 
-    /// Dispatches what waits for its turn.
+    /// Dispatches queued inputs.
     pub(crate) fn dispatch(&mut self) {
         while let Some(input) = self.ctx.outbox.queue.pop_front() {
             match input {
@@ -185,7 +191,8 @@ impl Control {
         }
     }
 
-    /// Dispatches a request of a client: what follows from it comes before all that waits already.
+    /// Dispatches a request of a client. Inputs that follow from it are handled before those that
+    /// were queued already.
     fn asked(&mut self, ask: Ask) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         let _ = self.features.on_ask(&mut self.ctx, ask);
@@ -193,15 +200,17 @@ impl Control {
         self.ctx.outbox.queue.append(&mut later);
     }
 
-    /// Dispatches an answer: what follows from it comes before all that waits already.
+    /// Dispatches an answer. Inputs that follow from it are handled before those that were queued
+    /// already.
     fn answered(&mut self, answer: &Answer) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         self.features.on_answer(&mut self.ctx, answer);
         self.ctx.outbox.queue.append(&mut later);
     }
 
-    /// Dispatches what waits, writes the journal and does what it then allows, as often as that makes new work. False where the keeper is
-    /// behind: a start waits in our hands with all its descriptors, so there is a limit to how many do; the rest is done, in its order, when
+    /// Dispatches queued inputs, writes the journal and does the work, as often as that creates new
+    /// work. Returns false if the keeper is behind. A waiting start keeps all its descriptors open
+    /// in the daemon, so the number of waiting starts is limited. The rest is done in order when
     /// the link has room.
     fn do_work(&mut self) -> bool {
         loop {
@@ -235,7 +244,8 @@ impl Control {
                         }
                         if spawns {
                             if orders > 1 {
-                                // A keeper that was woken on our processor would wait until we have prepared them all.
+                                // A keeper that wakes on our processor would otherwise wait until
+                                // all spawns are prepared.
                                 rustix::thread::sched_yield();
                             }
                             self.features.on_spawn(&mut self.ctx, id);
@@ -247,7 +257,7 @@ impl Control {
     }
 
     pub(crate) fn write_journal(&mut self) -> Written {
-        // What waits belongs to the steps that are written now.
+        // Queued inputs belong to the steps that are written now.
         self.dispatch();
         while let Some(slot) = self.ctx.state.slots.next_changed() {
             self.ctx.state.journal.push(&slot.record());
@@ -264,14 +274,15 @@ impl Control {
             }
             Err(error) => self.ctx.io.log.error(format_args!("cannot write the journal: {error}")),
         }
-        // Somebody wants it on disk before what follows.
+        // A request needs the state copy on disk before the next step.
         if self.ctx.state.state_file.deadline_ms() == Some(0) {
             self.write_state_file();
         }
         written
     }
 
-    /// Sends the keeper what waits for it. As soon as nothing waits, it has the journal as it is.
+    /// Sends the keeper its queued messages. When the queue is empty, the keeper has the current
+    /// journal.
     fn flush_keeper(&mut self) {
         self.ctx.io.keeper.flush(&self.ctx.io.reactor);
         if !self.ctx.io.keeper.is_behind() {
@@ -279,7 +290,8 @@ impl Control {
         }
     }
 
-    /// Compacts the journal, but not while the keeper is behind: what is written next would be in a journal that it does not have.
+    /// Compacts the journal, unless the keeper is behind: the next records would go to a journal
+    /// that the keeper does not have.
     fn compact(&mut self) {
         let records = all_records(&self.ctx.state.slots, &self.ctx.state.boot_id, &self.features);
         let records: Vec<_> = records.chain(self.ctx.state.events.records()).collect();
@@ -296,7 +308,7 @@ impl Control {
         }
     }
 
-    /// Brings the copy on disk up to date.
+    /// Updates the state copy on disk.
     pub(crate) fn write_state_file(&mut self) {
         let result = if self.ctx.state.state_file.needs_rewrite() {
             let mut bytes = Vec::new();
@@ -311,12 +323,12 @@ impl Control {
         }
     }
 
-    /// Ends what carries the marks of this home and is in no list: everything else has ended by now. Its state was lost together with
-    /// daemon, keeper and standby.
+    /// Kills processes that carry the marks of this home and belong to no listed app. All others
+    /// have exited by now. Their state was lost together with daemon, keeper and standby.
     fn end_strays(&mut self) {
         for stray in marked(&self.ctx.io.settings.home).iter().filter(|stray| stray.is_owned) {
             self.ctx.io.log.line(format_args!("process {} of an app that is in no list is killed", stray.process.pid));
-            // It may have ended by itself.
+            // The process may have exited by itself.
             let _ = stray.process.signal(KILL);
         }
         self.ctx.io.log.flush();

@@ -1,4 +1,4 @@
-//! Batch of lines and its files.
+//! Batch of log lines and the files that it goes to.
 
 use std::io;
 use std::sync::MutexGuard;
@@ -11,7 +11,7 @@ use super::sink::{FileState, Sink};
 /// Files of a stream with their locks.
 pub(super) type Guarded<'a> = [Option<(&'a Sink, MutexGuard<'a, FileState>)>; TARGETS];
 
-/// Takes the locks of a stream's files, always in the same order: two instances may share them.
+/// Locks the files of a stream, always in the same order: two instances may share them.
 pub(super) fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> Guarded<'a> {
     let mut order: [usize; TARGETS] = std::array::from_fn(|at| at);
     let sink = |at: usize| route[at].and_then(|index| sinks.get(index));
@@ -23,23 +23,24 @@ pub(super) fn lock<'a>(sinks: &'a [Sink], route: &[Option<usize>; TARGETS]) -> G
     guards
 }
 
-/// True if one of them was rotated.
+/// Returns true if one of the files was rotated.
 pub(super) fn is_moved(guards: &Guarded<'_>) -> bool {
     guards.iter().flatten().any(|(_, state)| state.moved)
 }
 
-/// Computes where and how a batch goes into one file.
+/// Computes the position and form of a batch in one file.
 pub(super) fn aim(formatted: &Batch, sink: &Sink, state: &FileState, checkpoint: &Checkpoint, at: usize) -> io::Result<TargetCheckpoint> {
     let offset = sink.length(state)?;
     let open_end = checkpoint.open[checkpoint.stream].then(|| checkpoint.open_ends[checkpoint.stream][at]);
     let lead = sink.lead(state, offset, open_end);
     let length = to_u32(formatted.for_target(at, lead).len());
-    // Nothing but the end of an open line, and the line is not open here any more.
+    // The batch is only the end of an open line, and that line is no longer open here.
     let length = if checkpoint.count == 0 && lead != Lead::Continue { 0 } else { length };
     Ok(TargetCheckpoint { key: sink.key, offset, length, lead })
 }
 
-/// Writes one batch to its files, and waits for room on the disk. False: the time was up before.
+/// Writes one batch to its files, and waits for room on the disk. Returns false if the time ran out
+/// before.
 pub(super) fn write_all(
     guards: &mut Guarded<'_>,
     checkpoint: &Checkpoint,
@@ -64,13 +65,13 @@ pub(super) fn write_all(
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    // Once is enough until somebody reads again.
+                    // One report is enough until the stream has a reader again.
                     if !std::mem::replace(&mut state.nobody, true) {
                         report(Report::Nobody { path: sink.path.clone() });
                     }
                     break;
                 }
-                // A reader that is slow: the app waits with us.
+                // The reader is slow, so this thread and the app wait.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if control.is_time_up() {
                         return false;
@@ -96,7 +97,8 @@ pub(super) fn write_all(
     true
 }
 
-/// True if a file has its part of a batch. A part of the part is completed, or removed if that fails.
+/// Returns true if a file has its part of a batch. An incomplete part is completed, or removed if
+/// that fails.
 pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
     if target.length == 0 && target.key != (0, 0) {
         return true;
@@ -108,7 +110,8 @@ pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckp
     let Some(written) = length.checked_sub(target.offset) else { return false };
     let written = usize::try_from(written).unwrap_or(usize::MAX);
     let ours = wanted.len() == target.length as usize && sink.has(target.offset, &wanted[..written.min(wanted.len())]);
-    // Not ours: another format since then, or somebody else's bytes. They stay, and the batch is written behind them.
+    // The bytes are not ours: the format has changed, or another program wrote them. They stay, and
+    // the batch is written behind them.
     if !ours || written >= wanted.len() {
         return ours;
     }
@@ -118,7 +121,8 @@ pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckp
             Ok(count) => rest = &rest[count..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => {
-                // Shortening needs no room on the disk. If it fails all the same, the part stays: better twice than never.
+                // Truncating needs no room on the disk. If it fails all the same, the part stays: a
+                // duplicate is better than a loss.
                 drop(sink.shorten(state, target.offset));
                 return false;
             }
@@ -127,7 +131,7 @@ pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckp
     true
 }
 
-/// Converts a count: batches are far smaller than 4 GiB.
+/// Converts a count: batches are much smaller than 4 GiB.
 pub(super) fn to_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

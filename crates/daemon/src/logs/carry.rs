@@ -1,9 +1,12 @@
-//! What apps write to log files that were deleted, carried over to the files that are at their paths now.
+//! Carry-over of lines that apps write to deleted log files, to the files that are at their paths
+//! now.
 //!
-//! A file without a name cannot get one back, and nobody can exchange another process's descriptor. So a thread reads what is written to the
-//! deleted file, appends it to the one at the path, and frees its space in the file system; until the app's next start, which
-//! opens the path. The kernel reports each write: an app that is silent wakes nobody. What was carried reads as zeros in the
-//! deleted file, so the next daemon finds the position of a killed one; what that was just writing may be there twice, nothing is lost.
+//! A deleted file cannot get a name back, and no process can exchange another process's descriptor.
+//! A thread therefore reads the new bytes of the deleted file, appends them to the file at the
+//! path, and frees their space in the file system. It does so until the app's next start, which
+//! opens the path. The kernel reports each write, so a silent app causes no wake-ups. Carried bytes
+//! read as zeros in the deleted file, so the next daemon finds the position of a killed one. Bytes
+//! that the killed daemon was writing may appear twice; nothing is lost.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -27,24 +30,24 @@ use super::sink::{OpenFiles, Sink};
 use crate::platform::rights::Rights;
 use crate::platform::waker::Waker;
 
-/// Bytes that are read at once.
+/// Bytes read at once.
 const AT_ONCE: usize = 256 << 10;
 /// Time to wait for the end of a line.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two checks for new bytes.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Pause after a write that failed.
+/// Pause after a failed write.
 const RETRY: Duration = Duration::from_secs(1);
 const STACK_BYTES: usize = 256 << 10;
 
-/// Deleted log file that is carried, as the journal has it.
+/// Journal record of a deleted log file whose lines are carried.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Carried {
     /// Device and inode of the file.
     pub file: FileKey,
-    /// Path, as the app's description has it.
+    /// Path in the app's description.
     pub path: String,
-    /// Length of the file before.
+    /// Length of the file when the carry-over began.
     pub from: u64,
     /// Rights with which the path is opened.
     #[serde(default, skip_serializing_if = "Rights::are_ours")]
@@ -56,7 +59,8 @@ pub(crate) struct Deleted {
     pub key: FileKey,
     /// The file, open for reading and writing.
     pub source: Arc<File>,
-    /// Length that is not carried: what was there when the carry-over began.
+    /// Bytes at the beginning that are not carried, because they were there when the carry-over
+    /// began.
     pub from: u64,
     /// Path to which its lines belong.
     pub path: PathBuf,
@@ -67,9 +71,9 @@ pub(crate) struct Deleted {
 /// Report of the thread.
 #[derive(Debug)]
 pub(crate) enum CarrierReport {
-    /// Lines wait, and why; reported once until they go on.
+    /// Lines wait, for this reason. Reported once until the thread can write again.
     Waits(FileKey, String),
-    /// All of it was carried, and the file is closed.
+    /// Everything was carried, and the file is closed.
     Ended(FileKey),
 }
 
@@ -79,11 +83,11 @@ enum Order {
     Reopen(FileKey, SyncSender<io::Result<()>>),
     /// Carry everything that is there now.
     Finish(FileKey, SyncSender<()>),
-    /// Carry everything that is there now, and no more.
+    /// Carry everything that is there now, then stop.
     End(FileKey),
 }
 
-/// Handle of the thread. It ends when this is dropped, and then carries nothing any more.
+/// Handle of the thread. If the handle is dropped, the thread exits and carries nothing more.
 pub(crate) struct Carrier {
     orders: Sender<Order>,
     waker: Arc<Waker>,
@@ -93,7 +97,8 @@ impl Carrier {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No more threads or descriptors.
+    ///
+    /// Returns an error if the system has no more threads or descriptors.
     pub(crate) fn start(report: impl Fn(CarrierReport) + Send + 'static) -> io::Result<Self> {
         let waker = Arc::new(Waker::new()?);
         let changes = Inotify::new()?;
@@ -103,10 +108,11 @@ impl Carrier {
         Ok(Self { orders, waker })
     }
 
-    /// Begins to carry: the file at the path is there when this returns.
+    /// Begins a carry-over. The file at the path exists when this returns.
     ///
     /// # Errors
-    /// It cannot be opened.
+    ///
+    /// Returns an error if the file cannot be opened.
     pub(crate) fn begin(&self, deleted: Deleted, files: &OpenFiles) -> Result<(), super::OpenError> {
         let sink = files.open(&deleted.path, &deleted.streams.places())?;
         let carry =
@@ -118,27 +124,28 @@ impl Carrier {
     /// Reopens the path, and waits at most this long for it.
     ///
     /// # Errors
-    /// It cannot be opened.
+    ///
+    /// Returns an error if the file cannot be opened.
     pub(crate) fn reopen(&self, key: FileKey, within: Duration) -> io::Result<()> {
         let (told, done) = mpsc::sync_channel(1);
         self.order(Order::Reopen(key, told));
         done.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Has everything carried that is there now, and waits at most this long for it.
+    /// Carries everything that is there now, and waits at most this long for it.
     pub(crate) fn finish(&self, key: FileKey, within: Duration) {
         let (told, done) = mpsc::sync_channel(1);
         self.order(Order::Finish(key, told));
         let _ = done.recv_timeout(within);
     }
 
-    /// Ends a carry-over: nobody writes to the file any more.
+    /// Stops a carry-over when no process has the file open for writing any more.
     pub(crate) fn end(&self, key: FileKey) {
         self.order(Order::End(key));
     }
 
     fn order(&self, order: Order) {
-        // The thread lives as long as this does.
+        // The thread lives as long as this handle.
         let _ = self.orders.send(order);
         self.waker.wake();
     }
@@ -146,14 +153,14 @@ impl Carrier {
 
 impl Drop for Carrier {
     fn drop(&mut self) {
-        // Its orders end with the sender, which it learns when it looks.
+        // Dropping the sender closes the channel. The thread notices that when it wakes up.
         let (orders, _) = mpsc::channel();
         self.orders = orders;
         self.waker.wake();
     }
 }
 
-/// Position behind the last whole line: what is written from here on is carried.
+/// Returns the position behind the last whole line; bytes from there on are carried.
 pub(crate) fn end_of_lines(file: &File) -> io::Result<u64> {
     let end = file.metadata()?.len();
     let length = end.min(AT_ONCE as u64);
@@ -162,16 +169,16 @@ pub(crate) fn end_of_lines(file: &File) -> io::Result<u64> {
     Ok(memchr::memrchr(b'\n', &last).map_or(end - length, |at| end - length + at as u64 + 1))
 }
 
-/// Position behind the leading zeros: what a former daemon had carried.
+/// Returns the position behind the leading zeros, which a former daemon has carried.
 fn begin_of_rest(file: &File, from: u64) -> u64 {
     let mut at = match seek(file, SeekFrom::Data(from)) {
         Ok(data) => data,
-        // Nothing but zeros.
+        // The rest of the file is zeros.
         Err(Errno::NXIO) => return file.metadata().map_or(from, |meta| meta.len().max(from)),
         Err(_) => from,
     };
     let mut buffer = vec![0; 4096];
-    // Within the first block.
+    // Searches for the first byte within the first block.
     while let Ok(count @ 1..) = file.read_at(&mut buffer, at) {
         match buffer[..count].iter().position(|byte| *byte != 0) {
             Some(first) => return at + first as u64,
@@ -186,22 +193,22 @@ struct Carry {
     deleted: Deleted,
     files: OpenFiles,
     sink: Sink,
-    /// Position up to which it was carried.
+    /// Position up to which the file was carried.
     at: u64,
-    /// Time since when there is the beginning of a line.
+    /// Time since when the file ends with an incomplete line.
     partial: Option<Instant>,
-    /// Time when a write that failed is tried again.
+    /// Time at which a failed write is retried.
     stuck: Option<Instant>,
 }
 
 impl Carry {
-    /// Carries whole lines; with `all`, or after a while, also what has no end yet.
+    /// Carries whole lines. With `all`, or after a while, it also carries an incomplete line.
     fn go_on(&mut self, all: bool) -> io::Result<()> {
         let mut buffer = Vec::new();
         loop {
             let end = self.deleted.source.metadata()?.len();
             if end < self.at {
-                // Its app has emptied it.
+                // The app has truncated the file.
                 self.at = 0;
             }
             let length = (end - self.at).min(AT_ONCE as u64);
@@ -241,7 +248,8 @@ impl Carry {
         Ok(())
     }
 
-    /// Frees the space of what was carried. Where parts of a file cannot be freed, its space is freed with the app's next start.
+    /// Frees the space of carried bytes. If the file system cannot free parts of a file, the space
+    /// is freed at the app's next start.
     fn give_back(&self, from: u64, count: u64) {
         if count > 0 {
             let _ = fallocate(&*self.deleted.source, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, count);
@@ -276,7 +284,7 @@ impl Thread {
         }
     }
 
-    /// Takes orders. False: there will be none any more.
+    /// Handles orders. Returns false if the channel is closed.
     fn take_orders(&mut self, report: &dyn Fn(CarrierReport)) -> bool {
         loop {
             let order = match self.received.try_recv() {
@@ -286,7 +294,7 @@ impl Thread {
             };
             match order {
                 Order::Begin(mut carry) => {
-                    // Everything before is given back.
+                    // The carried part is freed.
                     carry.give_back(0, carry.at);
                     match self.changes.watch_open(&*carry.deleted.source, WatchFlags::MODIFY) {
                         Ok(number) => _ = self.all.insert(number, *carry),
@@ -322,11 +330,11 @@ impl Thread {
         self.all.iter_mut().find(|(_, carry)| carry.deleted.key == key).map(|(number, carry)| (*number, carry))
     }
 
-    /// Waits until something is written, ordered or due.
+    /// Waits until a file is written, an order arrives, or a deadline is due.
     fn wait(&self) {
         let due = self.all.values().flat_map(|carry| [carry.partial.map(|since| since + PATIENCE), carry.stuck]).flatten().min();
         let timeout = due.map(|due| timespec(due.saturating_duration_since(Instant::now())));
-        // A fast writer does not wake us with each of its lines; an order does at once.
+        // A short pause combines the writes of a fast app. An order wakes the thread at once.
         let is_ordered = poll(&mut [PollFd::new(&*self.waker, PollFlags::IN)], Some(&timespec(PAUSE))).is_ok_and(|ready| ready > 0);
         if !is_ordered {
             let _ = poll(&mut [PollFd::new(&self.changes, PollFlags::IN), PollFd::new(&*self.waker, PollFlags::IN)], timeout.as_ref());

@@ -20,15 +20,15 @@ pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(50), Durat
 
 /// Configuration of one instance's pipeline.
 pub(crate) struct Config {
-    /// Name of the thread, at most 15 characters are shown.
+    /// Name of the thread; at most 15 characters are shown.
     pub name: String,
-    /// Where standard output goes; nowhere if none.
+    /// File for standard output, if any.
     pub out: Option<PathBuf>,
-    /// Where standard error goes.
+    /// File for standard error, if any.
     pub error: Option<PathBuf>,
-    /// File for both.
+    /// File for both streams.
     pub combined: Option<PathBuf>,
-    /// Outputs of the runtime where output and error output are shown, as paths that mean its own streams.
+    /// The runtime's own streams for output and error output, as paths.
     pub shown: [Option<PathBuf>; 2],
     /// Forms of a line.
     pub format: Formats,
@@ -36,13 +36,13 @@ pub(crate) struct Config {
     pub pipes: [OwnedFd; 2],
     /// See [`super::holding_pipe`]. One per pipeline, the same one for a successor.
     pub holding: OwnedFd,
-    /// True if the holding pipe of the predecessor is lost, and `holding` is a new one.
+    /// Whether the holding pipe of the predecessor is lost and `holding` is a new one.
     pub is_holding_lost: bool,
     /// Memory file with [`super::record::SLOT_BYTES`] per slot.
     pub record: OwnedFd,
     /// Index of our slot.
     pub slot: u32,
-    /// The files of all pipelines.
+    /// Open files of all pipelines.
     pub files: OpenFiles,
     /// Home and the runtime's own streams.
     pub runtime: RuntimeStreams,
@@ -50,7 +50,7 @@ pub(crate) struct Config {
     pub report: Arc<dyn Fn(Report) + Send + Sync>,
 }
 
-/// Home, and the runtime's own streams as they were when it was started.
+/// Home, and the runtime's own streams as they were at its start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RuntimeStreams {
     /// Home.
@@ -64,7 +64,7 @@ pub(crate) struct RuntimeStreams {
 }
 
 impl RuntimeStreams {
-    /// Borrowed form, for opening files.
+    /// Returns the borrowed form, for opening files.
     pub(crate) fn places(&self) -> Places<'_> {
         let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
         Places { home: &self.home, rights: &self.rights, stdout, stderr }
@@ -74,7 +74,8 @@ impl RuntimeStreams {
 /// Report of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Report {
-    /// Writing failed (disk full, …); it is tried again, the app waits. Reported once until [`Report::Resumed`].
+    /// Writing failed (disk full, …). The writer retries and the app waits. Reported once until
+    /// [`Report::Resumed`].
     Stuck {
         /// Path of the file.
         path: PathBuf,
@@ -86,12 +87,12 @@ pub(crate) enum Report {
         /// Path of the file.
         path: PathBuf,
     },
-    /// Nobody will ever read what is written there (broken pipe): it is discarded.
+    /// The stream has no reader any more (broken pipe), so its lines are discarded.
     Nobody {
         /// Path of the file.
         path: PathBuf,
     },
-    /// A file of root's was in the way, in a folder of the app's user: it was renamed.
+    /// A file of root was in the way, in a folder of the app's user: it was renamed.
     SetAside {
         /// Path of the file.
         path: PathBuf,
@@ -103,12 +104,12 @@ pub(crate) enum Report {
         /// Reason.
         reason: String,
     },
-    /// Something else failed; it is tried again. Reported once until it works.
+    /// Another step failed and is retried. Reported once until it works.
     Trouble {
         /// Reason.
         reason: String,
     },
-    /// A bug. The pipeline goes on from its record.
+    /// The thread panicked, which is a bug. The pipeline resumes from its record.
     Panicked {
         /// Message of the panic.
         message: String,
@@ -117,14 +118,16 @@ pub(crate) enum Report {
     Ended(Ending),
 }
 
-/// Way in which a pipeline ended.
+/// Reason why a pipeline has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Both streams came to their end and everything is in the files.
+    /// Both streams ended and everything is in the files.
     Drained,
-    /// The time was up: everything that was there is in the files, but somebody still holds the other end.
+    /// The time ran out: all available bytes are in the files, but a process still has the other
+    /// end open.
     TimeUp,
-    /// The time for the disk was up: what is left is in the pipes, and a new pipeline can go on with it.
+    /// The time for the disk ran out: the rest is in the pipes, and a new pipeline can continue
+    /// with it.
     Unwritten,
 }
 
@@ -149,13 +152,13 @@ pub(crate) enum PipelineError {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Requests {
     pub reopen: bool,
-    /// How often it was requested to carry everything over, and how often that was done.
+    /// Number of requests to carry everything over, and the number that is done.
     pub end_lines: (u32, u32),
-    /// True when the thread has ended and no request is carried out any more.
+    /// True when the thread has ended and carries out no more requests.
     pub over: bool,
-    /// When nobody is waited for any more who still has the other end.
+    /// Time at which the thread stops waiting for processes that still have the other end open.
     pub finish_by: Option<Instant>,
-    /// When a disk is not waited for any more.
+    /// Time at which the thread stops waiting for a disk.
     pub give_up_by: Option<Instant>,
 }
 
@@ -177,7 +180,7 @@ impl Control {
         self.waker.wake();
     }
 
-    /// Takes the requests; `reopen` only once.
+    /// Takes the requests; `reopen` is reported only once.
     pub(super) fn take(&self) -> Requests {
         let mut requests = self.lock();
         let now = *requests;
@@ -185,7 +188,7 @@ impl Control {
         now
     }
 
-    /// Reports as done that everything was carried over, up to this request.
+    /// Marks everything up to this request as carried over.
     pub(super) fn lines_ended(&self, asked: u32) {
         self.lock().end_lines.1 = asked;
         self.done.notify_all();
@@ -196,12 +199,12 @@ impl Control {
         self.done.notify_all();
     }
 
-    /// True if the time for the disk is up.
+    /// Returns true if the time for the disk has run out.
     pub(super) fn is_time_up(&self) -> bool {
         self.lock().give_up_by.is_some_and(|by| threads::now() >= by)
     }
 
-    /// Waits for a request, for this long, or until the time for the disk is up.
+    /// Waits for a request, for this long, or until the time for the disk runs out.
     pub(super) fn pause(&self, longest: Duration) {
         if threads::waits() {
             return self.waker.clear();
@@ -214,7 +217,7 @@ impl Control {
         }
     }
 
-    /// Waits until this is writable, or until the time for that is up.
+    /// Waits until the file is writable, or until the time for that runs out.
     pub(super) fn pause_until_writable(&self, sink: &Sink) {
         if threads::waits() {
             return self.waker.clear();

@@ -18,8 +18,8 @@ pub(crate) enum Format {
     Dated(Stamp),
     /// `<label><line>`.
     Labelled(Label),
-    /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`. A piece of a line
-    /// that has no end yet has `"partial":true` at the end of the object.
+    /// `{"message":"<line>","timestamp":"<date>","type":"out","process_id":0,"app_name":"api"}`. A
+    /// piece of a line that has no end yet has `"partial":true` at the end of the object.
     Json {
         /// Format of the timestamp; without it, ISO 8601, UTC, milliseconds.
         stamp: Option<Stamp>,
@@ -41,7 +41,8 @@ impl std::fmt::Debug for Format {
     }
 }
 
-/// Batch as it goes to a file: `bytes[lead.skip..]`. The first line's beginning differs from file to file, the rest is the same.
+/// Batch as it goes to a file: `bytes[lead.skip..]`. Only the beginning of the first line differs
+/// between files.
 #[derive(Debug, Default)]
 pub(super) struct Formatted {
     bytes: Vec<u8>,
@@ -49,7 +50,7 @@ pub(super) struct Formatted {
 }
 
 impl Formatted {
-    /// Bytes for a file whose first line begins so.
+    /// Returns the bytes for a file whose first line begins with this lead.
     pub(super) fn for_lead(&self, lead: Lead) -> &[u8] {
         let skip = match lead {
             Lead::Break => 0,
@@ -76,12 +77,13 @@ impl From<Format> for Formats {
 }
 
 impl Formats {
-    /// True if each line becomes an object of its own somewhere.
+    /// Returns true if each line becomes its own object in at least one target.
     pub(super) fn is_json(&self) -> bool {
         self.files.is_json() || self.shown.as_ref().is_some_and(Format::is_json)
     }
 
-    /// True if each line becomes an object of its own everywhere: then no line is ever left open.
+    /// Returns true if each line becomes its own object in all targets, so no line is ever left
+    /// open.
     pub(super) fn is_all_json(&self) -> bool {
         self.files.is_json() && self.shown.as_ref().is_none_or(Format::is_json)
     }
@@ -103,7 +105,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Bytes for this target if its first line begins so.
+    /// Returns the bytes for this target if its first line begins with this lead.
     pub(super) fn for_target(&self, target: usize, lead: Lead) -> &[u8] {
         self.shown.as_ref().filter(|_| target == SHOWN).unwrap_or(&self.files).for_lead(lead)
     }
@@ -115,12 +117,13 @@ impl Batch {
 }
 
 impl Format {
-    /// True if each line becomes an object of its own, so that no line is ever left open.
+    /// Returns true if each line becomes its own object, so no line is ever left open.
     pub(super) const fn is_json(&self) -> bool {
         matches!(self, Self::Json { .. })
     }
 
-    /// Formats one batch. The same input and time give the same bytes: a fresh daemon can tell what its predecessor wrote.
+    /// Formats one batch. The same input and time give the same bytes, so a fresh daemon can
+    /// recognize the bytes of its predecessor.
     pub(super) fn format(&self, input: &[u8], stream: usize, close: bool, wall_ms: u64, output: &mut Formatted) {
         let bytes = &mut output.bytes;
         bytes.clear();
@@ -154,10 +157,10 @@ impl Format {
     }
 }
 
-/// Copies lines, with the prefix (`output[1..]`) before each but the first.
+/// Copies lines, with the prefix (`output[1..]`) before each line except the first.
 fn prefixed(input: &[u8], output: &mut Vec<u8>) {
     let prefix = 1..output.len();
-    // A guess of 64 bytes per line saves most of the growing.
+    // A guess of 64 bytes per line avoids most reallocations.
     output.reserve(input.len() + input.len() / 64 * prefix.len());
     let mut start = 0;
     for end in memchr_iter(b'\n', input) {
@@ -175,7 +178,7 @@ fn prefixed(input: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// Rest of an object behind the message, with the newline.
+/// Returns the rest of an object behind the message, with the newline.
 fn json_tail(stamp: Option<&Stamp>, stream: usize, process_id: u32, app_name: &str, wall_ms: u64) -> Vec<u8> {
     let mut date = Vec::new();
     match stamp {
@@ -209,7 +212,7 @@ fn json(mut input: &[u8], close: bool, tail: &[u8], output: &mut Vec<u8>) {
     }
 }
 
-/// Writes the inside of a JSON string. What is not UTF-8 becomes U+FFFD: JSON cannot hold it.
+/// Escapes text for a JSON string. Invalid UTF-8 becomes U+FFFD, because JSON cannot hold it.
 fn escape(text: &[u8], output: &mut Vec<u8>) {
     for chunk in text.utf8_chunks() {
         escape_valid(chunk.valid().as_bytes(), output);
@@ -244,7 +247,7 @@ fn iso_utc(wall_ms: u64, output: &mut Vec<u8>) {
     output.extend_from_slice(timestamp.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().as_bytes());
 }
 
-/// Position where to cut a line that is too long: not within a character of UTF-8, if it is that at all.
+/// Returns the position at which to cut a line that is too long. It never splits a UTF-8 character.
 pub(super) fn cut(bytes: &[u8]) -> usize {
     let tail = bytes.len().saturating_sub(4);
     let continues = bytes[tail..].iter().rev().take_while(|byte| **byte & 0xc0 == 0x80).count();
@@ -339,7 +342,7 @@ mod tests {
         assert_eq!(cut("é".as_bytes().split_at(1).0), 1, "never nothing: it would never end");
     }
 
-    /// Byte strings of all lengths, with many newlines and invalid UTF-8.
+    /// Returns byte strings of all lengths, with many newlines and invalid UTF-8.
     fn samples() -> impl Iterator<Item = Vec<u8>> {
         let mut seed = 1_u64;
         let mut next = move || {

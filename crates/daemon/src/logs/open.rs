@@ -1,4 +1,4 @@
-//! Opening of log files of any kind.
+//! Opening of log files of any type.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::reclaim::rename_to_free;
 use crate::platform::rights::{FolderEntry, Rights};
 
-/// Reason why a log file cannot be opened. The app cannot be started with it.
+/// Reason why a log file cannot be opened. The app cannot start with it.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} log file \"{}\"{hint}", .path.display())]
 pub(crate) struct OpenError {
@@ -22,7 +22,7 @@ pub(crate) struct OpenError {
     pub path: PathBuf,
     /// Failed step: `open`, `make the folder of`, `look at`.
     pub step: &'static str,
-    /// Advice, where errno's text is not enough.
+    /// Advice if the error text of the system is not enough.
     pub hint: String,
     /// Error of the system.
     #[source]
@@ -30,7 +30,7 @@ pub(crate) struct OpenError {
 }
 
 impl OpenError {
-    /// `errno`, 0 if there is none.
+    /// Returns the `errno`, or 0 if the error has none.
     pub(crate) fn errno(&self) -> i32 {
         self.source.raw_os_error().unwrap_or(0)
     }
@@ -45,7 +45,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-/// Stream of the runtime that this path means, as people write it in containers.
+/// Returns the stream of the runtime that this path names, as users write it in containers.
 pub(crate) fn runtime_stream(path: &Path) -> Option<Stream> {
     match own_stream(path.to_str()?)? {
         1 => Some(Stream::Stdout),
@@ -53,12 +53,12 @@ pub(crate) fn runtime_stream(path: &Path) -> Option<Stream> {
     }
 }
 
-/// True if the path is PM2's word for "nowhere".
+/// Returns true if the path is PM2's notation for discarding output.
 pub(crate) fn is_nowhere(path: &Path) -> bool {
     path == Path::new("/dev/null") || path == Path::new("NULL")
 }
 
-/// True if each line must be looked at, false if the app can write the files itself.
+/// Returns true if the daemon must process each line, false if the app can write the files itself.
 pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
     let nowhere = |file: &Option<String>| file.as_deref().is_some_and(|path| is_nowhere(Path::new(path)));
     let somewhere = logs.log_file.is_some() || !(nowhere(&logs.out_file) && nowhere(&logs.error_file));
@@ -66,7 +66,7 @@ pub(crate) fn needs_pipe(logs: &LogSpec) -> bool {
     !logs.disable_logs && somewhere && each_line
 }
 
-/// Folder of log files, and the runtime's own streams as they were when it was started.
+/// Folder of log files, and the runtime's own streams as they were at its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places<'a> {
     /// Home: everything below it is for the owner only.
@@ -84,7 +84,7 @@ pub(crate) struct Places<'a> {
 pub(crate) struct Opened {
     /// The file.
     pub file: File,
-    /// New name of the file of root's that was at its path, in a folder of the app's user.
+    /// New name of root's file that was at the path, in a folder of the app's user.
     pub aside: Option<PathBuf>,
 }
 
@@ -95,11 +95,13 @@ impl From<File> for Opened {
 }
 
 impl Places<'_> {
-    /// Opens a file for appending: made if missing (0600 below the home, else 0640), missing folders too (0700, else 0755). Never blocks: not
-    /// on a FIFO without a reader, not on a terminal.
+    /// Opens a file for appending. Creates it if it is missing (0600 below the home, otherwise
+    /// 0640), and missing folders, too (0700, otherwise 0755). Never blocks, neither on a FIFO
+    /// without a reader nor on a terminal.
     ///
     /// # Errors
-    /// The step and the system's answer; nothing was started yet.
+    ///
+    /// Returns the failed step and the system's error; nothing was started yet.
     pub(crate) fn open(&self, path: &Path) -> Result<Opened, OpenError> {
         let fail = |step| move |source| OpenError { path: path.to_owned(), step, hint: String::new(), source };
         if is_nowhere(path) {
@@ -125,7 +127,8 @@ impl Places<'_> {
     /// Opens a file for an app of another user.
     fn open_with_rights(&self, path: &Path, private: bool) -> Result<Opened, OpenError> {
         let opened = self.append(path, private).or_else(|error| {
-            // As another manager that ran as root made it: in the user's own folder, and not for that user.
+            // Another manager that ran as root may have created the file in the user's own folder,
+            // without access for that user.
             if error.kind() != io::ErrorKind::PermissionDenied {
                 return Err(error);
             }
@@ -149,17 +152,18 @@ impl Places<'_> {
             opened.map(|(file, _)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
         };
         let file = match open(OFlags::WRONLY) {
-            // Nobody has the other end of a fifo.
+            // The FIFO has no reader.
             Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => open(OFlags::RDWR)?,
             opened => opened?,
         };
         waiting(file).map(Opened::from)
     }
 
-    /// Makes a folder that somebody removed.
+    /// Creates a folder that was removed.
     ///
     /// # Errors
-    /// The system's answer.
+    ///
+    /// Returns the system's error.
     pub(crate) fn make(&self, folder: &Path) -> io::Result<()> {
         self.rights.make_folder(folder, modes(folder.starts_with(self.home)).1)
     }
@@ -176,13 +180,13 @@ impl Places<'_> {
     }
 }
 
-/// Modes of files and folders.
+/// Returns the modes of files and folders.
 fn modes(private: bool) -> (u32, u32) {
     if private { (0o600, 0o700) } else { (0o640, 0o755) }
 }
 
-/// Renames a file of root's, with the rights of the user whose folder it is in: nothing is lost, and nothing is done that this user could not
-/// do. Its new path; none if that cannot be.
+/// Renames root's file, with the rights of the user who owns the folder. Nothing is lost, and the
+/// daemon does nothing that this user could not do. Returns the new path, or `None` if that fails.
 fn set_aside(entry: &FolderEntry) -> Option<PathBuf> {
     let rights = entry.rights();
     let stat = entry.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
@@ -212,14 +216,15 @@ const MOST_ASIDE: u32 = 100;
 
 fn open_without_waiting(path: &Path, private: bool) -> io::Result<File> {
     let file = match open_nonblocking(path, private, false) {
-        // A FIFO that nobody reads yet: with both ends in one descriptor it waits in the pipe until somebody does.
+        // The FIFO has no reader yet. A descriptor with both ends keeps the bytes in the pipe until
+        // a reader opens it.
         Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) && is_fifo(path) => open_nonblocking(path, private, true)?,
         other => other?,
     };
     waiting(file)
 }
 
-/// The file, opened for appending, in blocking mode, which the app expects.
+/// Returns the file, opened for appending, in blocking mode, which the app expects.
 fn waiting(file: File) -> io::Result<File> {
     rustix::fs::fcntl_setfl(&file, OFlags::APPEND)?;
     Ok(file)
@@ -235,7 +240,7 @@ fn is_fifo(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo())
 }
 
-/// Device and inode of an open file, and whether it is a regular one.
+/// Returns device and inode of an open file, and whether it is a regular file.
 pub(super) fn identity(file: &File) -> io::Result<((u64, u64), bool)> {
     let meta = file.metadata()?;
     Ok(((meta.dev(), meta.ino()), meta.file_type().is_file()))
@@ -269,7 +274,7 @@ mod tests {
         let outside = folder.path().join("var/app.log");
         places(&home).open(&outside).unwrap();
         assert_eq!(mode(&outside) & 0o027, 0, "nothing for others, no writing for the group");
-        // Opened anew, it goes on at the end.
+        // After it is opened again, writing continues at the end.
         places(&home).open(&inside).unwrap().file.write_all(b"b").unwrap();
         assert_eq!(std::fs::read(&inside).unwrap(), b"ab");
     }

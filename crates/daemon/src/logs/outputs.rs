@@ -1,4 +1,4 @@
-//! Standard output and error of an app: the log files themselves, or pipes that end in our log writer.
+//! Standard output and error of an app: either the log files, or pipes to the log writer.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
@@ -19,13 +19,14 @@ use crate::platform::rights::Rights;
 pub(crate) struct Outputs {
     pub out: OwnedFd,
     pub error: OwnedFd,
-    /// Present sizes of error and output file: where the last lines of this run begin.
+    /// Present sizes of error and output file: the positions at which the last lines of this run
+    /// begin.
     pub sizes: (u64, u64),
-    /// Identities of the error and output files; none where they are no ordinary files of the app's own.
+    /// Identities of the error and output files; `None` if they are not regular files of the app.
     pub files: [Option<FileKey>; 2],
     /// Files that were renamed because they were in the way: from, to.
     pub aside: Vec<(String, PathBuf)>,
-    /// Log files that the disk refuses, in words: what the app writes there is dropped.
+    /// Descriptions of log files that the disk refuses; the app's output for them is discarded.
     pub lost: Vec<String>,
 }
 
@@ -40,7 +41,8 @@ pub(crate) fn direct(spec: &LogSpec, files: &Files, home: &Path, rights: &Rights
     let mut open = |path: &Option<String>| {
         let path = path.as_deref().filter(|_| !spec.disable_logs).unwrap_or("/dev/null");
         let opened = places.open(Path::new(path)).or_else(|error| {
-            // The disk of the home is no reason not to run: what is stopped for a restart would stay down.
+            // A failing disk under the home is no reason not to run: an app that was stopped for a
+            // restart would stay down.
             if !Path::new(path).starts_with(home) || !is_disk_failure(&error) {
                 return Err(failure(&error));
             }
@@ -61,13 +63,13 @@ pub(crate) fn shown(shown: ShownAs, streams: &RuntimeStreams) -> Result<Outputs,
     Ok(Outputs { sizes: (0, 0), files: [None; 2], out: out?.file.into(), error: error?.file.into(), aside: Vec::new(), lost: Vec::new() })
 }
 
-/// Returns true if no process can write to the disk: it is read-only, full, over quota or broken.
+/// Returns true if the disk accepts no writes: it is read-only, full, over quota or broken.
 fn is_disk_failure(error: &OpenError) -> bool {
     const OF_THE_DISK: [Errno; 4] = [Errno::ROFS, Errno::NOSPC, Errno::DQUOT, Errno::IO];
     OF_THE_DISK.iter().any(|errno| errno.raw_os_error() == error.errno())
 }
 
-/// Size and identity of a file.
+/// Returns size and identity of a file.
 fn identify(file: &std::fs::File) -> (u64, Option<FileKey>) {
     let Ok(meta) = file.metadata() else { return (0, None) };
     (meta.len(), meta.is_file().then(|| (meta.dev(), meta.ino())))

@@ -1,4 +1,4 @@
-//! Running log writer as its slot has it, and what the journal and the keeper have of it.
+//! Running log writer of a slot, and its records in the journal and the keeper.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
@@ -15,13 +15,13 @@ use crate::platform::rights::Rights;
 
 /// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
 const PREFIX: &str = "log:";
-/// Longest wait of an exit for what the process wrote last: the record of a crash shows it.
+/// Longest delay of an exit until the last lines are written, so that the crash record shows them.
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 
-/// Ends of one writer: read ends and write ends of output and error, and the holding pipe.
+/// Descriptors of one writer: read ends and write ends of output and error, and the holding pipe.
 pub(crate) type Ends = [OwnedFd; 5];
 
-/// Record of an instance's pipes. If no keeper holds them any more, the app still does.
+/// Record of an instance's pipes. If the keeper lost them, the app still has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogPipes {
     /// Index of the writer's record.
@@ -31,7 +31,7 @@ pub(crate) struct LogPipes {
 }
 
 impl LogPipes {
-    /// Record of these ends. None if one of them is no pipe.
+    /// Returns the record of these descriptors, or `None` if one of them is not a pipe.
     pub(crate) fn of(place: u32, ends: &Ends) -> Option<Box<Self>> {
         Some(Box::new(Self { place, pipes: [identity(&ends[0])?, identity(&ends[1])?] }))
     }
@@ -42,11 +42,11 @@ impl LogPipes {
 pub(crate) struct Piped {
     pub handle: Handle,
     pub ends: Ends,
-    /// Index of its record.
+    /// Index of the writer's record.
     pub place: u32,
-    /// Destination that it was made for; another description needs another writer.
+    /// Destination of this writer; another destination needs another writer.
     pub made_for: Destination,
-    /// True from the start of a process until open lines were ended after its end.
+    /// True from the start of a process until its open lines were completed after its exit.
     pub is_used: bool,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Destination {
     /// `pm_id`.
     #[serde(default)]
     pub process_id: u32,
-    /// What the container shows, in front of a container.
+    /// Form of lines in the container's output, if ostler runs as the container's main program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<ShownAs>,
     /// Rights with which the files are opened.
@@ -68,41 +68,42 @@ pub(crate) struct Destination {
     pub rights: Rights,
 }
 
-/// Name under which the keeper holds an end.
+/// Returns the name under which the keeper holds an end.
 pub(crate) fn end_name(id: u32, place: u32, end: usize) -> String {
     format!("{PREFIX}{id}:{place}:{end}")
 }
 
-/// Instance, index and end of such a name.
+/// Returns instance, index and end of such a name.
 pub(crate) fn ends_of_name(name: &str) -> Option<(u32, u32, usize)> {
     let mut numbers = name.strip_prefix(PREFIX)?.split(':').map_while(|number| number.parse::<u32>().ok());
     Some((numbers.next()?, numbers.next()?, numbers.next()? as usize))
 }
 
 impl Piped {
-    /// Descriptors that the keeper holds of it, by name.
+    /// Returns the descriptors that the keeper holds, by name.
     pub(crate) fn held(&self, id: u32) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, self.place, end), fd.as_fd()))
     }
 
-    /// Copies of the write ends, for another process of the instance.
+    /// Copies the write ends, for another process of the instance.
     ///
     /// # Errors
-    /// No more descriptors.
+    ///
+    /// Returns an error if the system has no more descriptors.
     pub(crate) fn copy_write_ends(&self) -> std::io::Result<[OwnedFd; 2]> {
         Ok([self.ends[2].try_clone()?, self.ends[3].try_clone()?])
     }
 
-    /// Its thread, and without the write ends what it reads from.
+    /// Returns the thread and its input, without the write ends.
     pub(crate) fn into_parts(self) -> (Handle, [OwnedFd; 3], Destination) {
         let [out, error, _, _, holding] = self.ends;
         (self.handle, [out, error, holding], self.made_for)
     }
 
-    /// Ends open lines after the end of a process: what it left without a newline is a line.
+    /// Completes open lines after the exit of a process: bytes without a newline become a line.
     pub(crate) fn end_lines(&mut self) {
         self.is_used = false;
-        // A slow or full disk does not hold up the loop; then the lines come a little later.
+        // A slow or full disk does not block the loop; the lines are then written a little later.
         self.handle.end_lines(LINES_END_WITHIN);
     }
 
@@ -113,7 +114,7 @@ impl Piped {
 }
 
 impl Destination {
-    /// Forms of a line.
+    /// Returns the forms of a line.
     pub(crate) fn formats(&self) -> Formats {
         let shown = self.shown.and_then(|shown| shown.format(self.process_id, &self.name));
         Formats { files: self.format_of_files(), shown }

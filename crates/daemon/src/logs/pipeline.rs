@@ -8,7 +8,7 @@ use super::worker::Worker;
 use crate::platform::threads::{self, Thread};
 use crate::platform::waker::Waker;
 
-/// Pipeline that has completed what its predecessor left, and does not run yet.
+/// Pipeline that has completed its predecessor's work and does not run yet.
 pub(crate) struct Pipeline {
     worker: Worker,
     control: Arc<Control>,
@@ -17,17 +17,19 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Opens the files and finishes what a killed daemon has begun with these pipes. Does not wait for anything, except for the disk.
+    /// Opens the files and completes the work that a killed daemon began with these pipes. Waits
+    /// for nothing except the disk.
     ///
     /// # Errors
-    /// A file cannot be opened, or the descriptors are not what they should be.
+    ///
+    /// Returns an error if a file cannot be opened, or if a descriptor has the wrong type.
     pub(crate) fn prepare(config: Config) -> Result<Self, PipelineError> {
         let mut pipeline = Self::new(config)?;
         pipeline.worker.settle().map_err(|source| PipelineError::System { step: "read the record", source })?;
         Ok(pipeline)
     }
 
-    /// Starts a pipeline for new pipes. What its slot of the record holds is forgotten.
+    /// Starts a pipeline for new pipes. The previous content of its record slot is discarded.
     ///
     /// # Errors
     /// See [`Self::prepare`] and [`Self::start`].
@@ -48,7 +50,8 @@ impl Pipeline {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No more threads.
+    ///
+    /// Returns an error if the system has no more threads.
     pub(crate) fn start(self) -> Result<Handle, PipelineError> {
         let Self { mut worker, control, name, report } = self;
         let control_of_thread = Arc::clone(&control);
@@ -63,7 +66,7 @@ impl Pipeline {
     }
 }
 
-/// Runs until the end, through panics: whatever state one leaves, the record knows better.
+/// Runs the worker until it ends. After a panic, the worker resumes from its record.
 fn run(worker: &mut Worker, report: &Arc<dyn Fn(Report) + Send + Sync>) -> Ending {
     let mut pause = Duration::from_millis(100);
     loop {
@@ -92,14 +95,15 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    /// Reopens the files by their paths, at the next line.
+    /// Reopens the files by their paths at the next line.
     pub(crate) fn reopen(&self) {
         self.control.ask(|requests| requests.reopen = true);
     }
 
-    /// A process has ended and another one may write into the same pipes: everything that is there goes to the files, and a line without its
-    /// end gets one, so that the next process does not go on with it. Waits until it is done, at most so long; false if it is not done
-    /// then (the disk is full or slow): it will be.
+    /// Writes everything in the pipes to the files when a process has exited and another one may
+    /// write into the same pipes. An incomplete line gets a newline, so that the next process does
+    /// not continue it. Waits at most this long. Returns false if it is not done by then because
+    /// the disk is full or slow; the thread completes it later.
     pub(crate) fn end_lines(&self, longest: Duration) -> bool {
         self.control.ask(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
         let is_waiting = |requests: &mut Requests| !requests.over && requests.end_lines.0 != requests.end_lines.1;
@@ -110,30 +114,31 @@ impl Handle {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Ends the pipeline after the app's end: the rest is carried over. Ends at the end of both streams, or after this time with what is there by then, as soon as the disk
-    /// takes it. Does not wait;
-    /// [`Report::Ended`] follows.
+    /// Stops the pipeline after the app's exit. It carries over the rest and stops at the end of
+    /// both streams. After this time it stops as soon as the available bytes are on disk. Does not
+    /// wait; [`Report::Ended`] follows.
     pub(crate) fn finish(&self, within: Duration) {
         self.control.ask(|requests| requests.finish_by = Some(threads::now() + within));
     }
 
-    /// Ends the pipeline like [`Self::finish`], and without what cannot be written by then.
+    /// Stops the pipeline like [`Self::finish`], and gives up bytes that cannot be written by then.
     pub(crate) fn give_up(&self, within: Duration) {
         let by = threads::now() + within;
         self.control.ask(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
     }
 
-    /// True if the thread has nothing more to do: [`Report::Ended`] was sent, or is just being sent.
+    /// Returns true if the thread has nothing more to do: [`Report::Ended`] was sent, or is just
+    /// being sent.
     pub(crate) fn is_over(&self) -> bool {
         self.control.lock().over
     }
 
-    /// True if the thread has not ended.
+    /// Returns true if the thread has not ended.
     pub(crate) fn is_alive(&self) -> bool {
         !self.thread.is_finished()
     }
 
-    /// Waits for the end of the thread; call [`Self::give_up`] before.
+    /// Waits for the end of the thread; call [`Self::give_up`] first.
     pub(crate) fn join(self) -> Ending {
         self.thread.join().unwrap_or(Ending::Unwritten)
     }

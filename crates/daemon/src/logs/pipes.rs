@@ -8,16 +8,19 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_siz
 
 use crate::platform::threads;
 
-/// Size that is requested: as much as the kernel gives to anybody. An app at full speed then seldom waits for us.
+/// Requested pipe size: the most that the kernel grants to unprivileged processes. An app at full
+/// speed then seldom waits for the log writer.
 pub(crate) const WANTED_BYTES: usize = 1 << 20;
 
-/// A new pipe, (read end, app's end), close-on-exec, as large as the kernel allows.
+/// Creates a pipe, (read end, app's end), close-on-exec, as large as the kernel allows.
 ///
-/// The app's end also reads. The app thus keeps its own pipe and the bytes in it: if every reader is killed, the app gets no SIGPIPE,
-/// and waits as soon as the pipe is full. Without `/proc` the app's end only writes.
+/// The app's end is also readable. The app thus keeps its own pipe and the bytes in it. If every
+/// reader is killed, the app gets no SIGPIPE, and waits as soon as the pipe is full. Without
+/// `/proc` the app's end is only writable.
 ///
 /// # Errors
-/// No descriptors are left.
+///
+/// Returns an error if no descriptors are left.
 pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
     widen(&read, WANTED_BYTES);
@@ -25,17 +28,18 @@ pub(crate) fn log_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, both))
 }
 
-/// A new, empty holding pipe: one descriptor for both ends. The keeper holds a copy of it beside the read ends of the app's pipes; what is
-/// on its way from an app to a file is in here.
+/// Creates an empty holding pipe: one descriptor for both ends. It contains the bytes in transit
+/// from an app to a file. The keeper holds a copy of it beside the read ends of the app's pipes.
 ///
 /// # Errors
-/// No descriptors are left, or there is no `/proc`.
+///
+/// Returns an error if no descriptors are left, or `/proc` is missing.
 pub(crate) fn holding_pipe() -> std::io::Result<OwnedFd> {
     let (read, _write) = pipe_with(PipeFlags::CLOEXEC)?;
     reopen(&read, Ends::Both)
 }
 
-/// Asks for a larger pipe; less is fine (`pipe-user-pages-soft`). Returns its size.
+/// Asks for a larger pipe; a smaller size is fine (`pipe-user-pages-soft`). Returns its size.
 pub(super) fn widen(pipe: impl AsFd, wanted: usize) -> usize {
     match fcntl_getpipe_size(&pipe) {
         Ok(size) if size >= wanted => size,
@@ -47,15 +51,16 @@ pub(super) fn widen(pipe: impl AsFd, wanted: usize) -> usize {
 /// Result of a peek into a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peek {
-    /// So many bytes were seen.
+    /// This many bytes were copied.
     Bytes(usize),
-    /// Nothing is there now.
+    /// The pipe is empty now.
     Empty,
-    /// Nothing is there, and nobody is left who could write.
+    /// The pipe is empty, and no process has its write end open.
     End,
 }
 
-/// Copies of a pipe's content, made without consuming it: `tee(2)` into a scratch pipe of our own, then an ordinary read.
+/// Copies of a pipe's content, made without consuming it: `tee(2)` into a scratch pipe of our own,
+/// then an ordinary read.
 #[derive(Debug)]
 pub(super) struct Scratch {
     read: OwnedFd,
@@ -70,8 +75,9 @@ impl Scratch {
         Ok(Self { read, write, size })
     }
 
-    /// Makes room for a peek of so many bytes, in the scratch pipe and in the holding pipe. The scratch pipe is never the larger one: what
-    /// fits here (by number of pages, not of bytes) must fit there too.
+    /// Makes room for a peek of this many bytes, in the scratch pipe and in the holding pipe. The
+    /// scratch pipe is never the larger one: its content (by number of pages, not of bytes) must
+    /// fit into the holding pipe.
     pub(super) fn widen(&mut self, holding: &OwnedFd, wanted: usize) -> usize {
         if self.size < wanted {
             let room = widen(holding, wanted);
@@ -80,7 +86,8 @@ impl Scratch {
         self.size
     }
 
-    /// Copies the first bytes of `pipe`, at most `limit`; `buffer` holds exactly them afterwards.
+    /// Copies the first bytes of `pipe`, at most `limit`. Afterwards `buffer` holds exactly these
+    /// bytes.
     pub(super) fn peek(&self, pipe: &OwnedFd, limit: usize, buffer: &mut Vec<u8>) -> rustix::io::Result<Peek> {
         buffer.clear();
         let count = loop {
@@ -104,7 +111,8 @@ impl Scratch {
     }
 }
 
-/// Moves `count` bytes from `pipe` to `holding`; fewer only if fewer are there. Returns how many.
+/// Moves `count` bytes from `pipe` to `holding`, or fewer if the pipe has fewer. Returns the number
+/// of moved bytes.
 pub(super) fn hold(pipe: &OwnedFd, holding: &OwnedFd, count: usize) -> rustix::io::Result<usize> {
     let mut moved = 0;
     while moved < count {
@@ -119,7 +127,7 @@ pub(super) fn hold(pipe: &OwnedFd, holding: &OwnedFd, count: usize) -> rustix::i
     Ok(moved)
 }
 
-/// Bytes in a pipe.
+/// Returns the number of bytes in a pipe.
 pub(super) fn level(pipe: &OwnedFd) -> rustix::io::Result<usize> {
     rustix::io::ioctl_fionread(pipe).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
@@ -139,7 +147,7 @@ pub(super) fn discard(holding: &OwnedFd, buffer: &mut [u8]) -> rustix::io::Resul
     Ok(())
 }
 
-/// True if every writer has closed its end.
+/// Returns true if every writer has closed its end.
 pub(super) fn is_abandoned(pipe: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(pipe, PollFlags::IN)];

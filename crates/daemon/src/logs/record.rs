@@ -1,9 +1,10 @@
-//! Record of what is on its way, in memory that outlives the daemon.
+//! Record of batches in transit, in memory that outlives the daemon.
 //!
-//! One slot of [`SLOT_BYTES`] per instance in a memory file held by the keeper. It is read and written with `pread`/`pwrite`: a slot lies
-//! within one page, so that a write of it is whole even if the daemon is killed in the midst of everything; the checksum is there to prove it.
-//! That is FNV-1a (of all zeros it is not zero: a slot never used is no valid one), whose 250 bytes cost next to nothing; another one would only make
-//! slots of the daemon before an update unreadable.
+//! The keeper holds a memory file with one slot of [`SLOT_BYTES`] per instance. Slots are read and
+//! written with `pread`/`pwrite`. A slot is within one page, so a write of it is complete even if
+//! the daemon is killed at that moment; the checksum verifies it. The checksum is FNV-1a, which is
+//! not zero for all zeros, so an unused slot is invalid. Over 250 bytes it costs next to nothing.
+//! Another checksum would only make slots of the daemon before an update unreadable.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -17,32 +18,34 @@ pub(crate) const SLOT_BYTES: u64 = 256;
 
 /// Most files that one line goes to: its own, the combined one, and the output of a runtime.
 pub(super) const TARGETS: usize = 3;
-/// The target that is a runtime's output.
+/// Index of the target that is a runtime's output.
 pub(super) const SHOWN: usize = 2;
 
 /// Progress of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing is on its way; the holding pipe is empty.
+    /// No batch is in transit; the holding pipe is empty.
     #[default]
     Idle,
-    /// A batch is being written to the files. It is still in the app's pipe, or in the holding pipe if the record is of an older version.
+    /// A batch is being written to the files. It is still in the app's pipe, or in the holding pipe
+    /// if an older version wrote the record.
     Moving,
-    /// All files have it, and the holding pipe has all of it; the holding pipe is being emptied.
+    /// All files have the batch, and the holding pipe has all of it; the holding pipe is being
+    /// emptied.
     Written,
-    /// All files have it; it is being moved from the app's pipe to the holding pipe.
+    /// All files have the batch; it is being moved from the app's pipe to the holding pipe.
     Copied,
 }
 
 /// Beginning of the first line of a batch in one file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Lead {
-    /// As every line.
+    /// The line begins like every line.
     #[default]
     Fresh,
-    /// It continues a line that is there already without its end.
+    /// The line continues an incomplete line.
     Continue,
-    /// Somebody else's line is there without its end: a newline first.
+    /// The file ends with an incomplete line of another writer, so a newline comes first.
     Break,
 }
 
@@ -51,7 +54,7 @@ pub(super) enum Lead {
 pub(super) struct TargetCheckpoint {
     /// Device and inode; zeros = no such target.
     pub key: (u64, u64),
-    /// Its length before.
+    /// Length of the file before the batch.
     pub offset: u64,
     /// Bytes to write.
     pub length: u32,
@@ -65,16 +68,16 @@ pub(super) struct Checkpoint {
     pub phase: Phase,
     /// Stream: 0 = out, 1 = error.
     pub stream: usize,
-    /// True if the batch ends with the stream: an open line gets its end.
+    /// True if the batch ends with the stream: an open line gets its newline.
     pub close: bool,
-    /// True if the batch ends within a line that is to be continued.
+    /// True if the batch ends within a line that continues later.
     pub leaves_open: bool,
     /// Bytes of the pipe.
     pub count: u32,
     /// Wall-clock time that is written before the lines.
     pub wall_ms: u64,
     pub targets: [TargetCheckpoint; TARGETS],
-    /// True, per stream, if its last line has no end yet.
+    /// True, per stream, if its last line is incomplete.
     pub open: [bool; 2],
     /// End of that open line in the file, per stream and target.
     pub open_ends: [[u64; TARGETS]; 2],
@@ -92,7 +95,7 @@ impl Slot {
         Self { memory, offset: u64::from(number) * SLOT_BYTES }
     }
 
-    /// Content that the last daemon left. A slot that was never used, or that makes no sense, is idle.
+    /// Loads the content that the last daemon left. An unused or invalid slot is idle.
     pub(super) fn load(&self) -> std::io::Result<Checkpoint> {
         let mut bytes = [0; SLOT_BYTES as usize];
         let mut filled = 0;
@@ -141,7 +144,7 @@ fn encode(checkpoint: &Checkpoint) -> [u8; SLOT_BYTES as usize] {
     ]);
     writer.put(&checkpoint.count.to_le_bytes());
     writer.put(&checkpoint.wall_ms.to_le_bytes());
-    // The third target came later: it stands behind everything that there was before.
+    // The third target was added later, so it is behind all older fields.
     for places in [0..SHOWN, SHOWN..TARGETS] {
         for target in &checkpoint.targets[places.clone()] {
             writer.put(&target.key.0.to_le_bytes());

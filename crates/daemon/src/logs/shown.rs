@@ -15,10 +15,10 @@ use super::{Format, Label};
 const GREEN: &str = "\x1b[32m";
 const RED: &str = "\x1b[31m";
 const PLAIN: &str = "\x1b[39m";
-/// PM2's form of dates between `key=value`.
+/// PM2's format of dates in `key=value` lines.
 const DATE: &str = "YYYY-MM-DD-HH:mm:ssZZ";
 
-/// Where and how the container shows the lines of one instance.
+/// Place and form of one instance's lines in the container's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownAs {
     form: Form,
@@ -28,24 +28,25 @@ pub(crate) struct ShownAs {
 }
 
 impl ShownAs {
-    /// Computes it: a log file that *is* one of the container's streams decides where the lines go; other files are written besides.
+    /// Determines the form and the streams. If a log file *is* one of the container's streams, the
+    /// lines go there. Other files are written as well.
     pub(crate) fn new(spec: &RuntimeSpec, files: &Files) -> Self {
         let error = if spec.form == Form::Raw { 2 } else { 1 };
         let given = |file: &Option<String>| file.as_deref().and_then(own_stream);
         Self { form: spec.form, color: spec.color, streams: [given(&files.out).unwrap_or(1), given(&files.error).unwrap_or(error)] }
     }
 
-    /// Paths that mean the container's own streams.
+    /// Returns the paths that name the container's own streams.
     pub(crate) fn paths(&self) -> [&'static str; 2] {
         self.streams.map(|stream| if stream == 1 { "/dev/stdout" } else { "/dev/stderr" })
     }
 
-    /// True if the lines are as the app wrote them, unless its log files change them.
+    /// Returns true if the lines are as the app wrote them, unless its log files change them.
     pub(crate) fn is_raw(&self) -> bool {
         self.form == Form::Raw
     }
 
-    /// Form of a line; none if it is as in the app's log files.
+    /// Returns the form of a line, or `None` if it is the same as in the app's log files.
     pub(crate) fn format(&self, id: u32, name: &str) -> Option<Format> {
         match self.form {
             Form::Raw => None,

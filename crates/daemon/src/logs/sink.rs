@@ -1,4 +1,4 @@
-//! Files that lines go to, shared by all instances of this daemon.
+//! Files that lines are written to, shared by all instances of this daemon.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -15,14 +15,14 @@ use super::open::{OpenError, Opened, Places, identity, runtime_stream};
 use super::record::Lead;
 use crate::platform::threads;
 
-/// Every file that is being written to, by device and inode. Instances that share a file take turns by its lock, so that lines stay whole
-/// and at most one batch per file is on its way at any time.
+/// Every file that is being written to, by device and inode. Instances that share a file take turns
+/// by its lock. Lines therefore stay whole, and at most one batch per file is in transit.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenFiles {
     states: Arc<Mutex<States>>,
 }
 
-/// Most attempts: a file that is rotated again and again while it is being opened is not worth more.
+/// Most attempts to open a file that is rotated at the same time.
 const TRIES: usize = 3;
 
 type States = HashMap<(u64, u64), Weak<Mutex<FileState>>>;
@@ -30,27 +30,27 @@ type States = HashMap<(u64, u64), Weak<Mutex<FileState>>>;
 /// State of one file.
 #[derive(Debug, Default)]
 pub(super) struct FileState {
-    /// Bytes written so far to something that has no length (a pipe, a terminal).
+    /// Bytes written so far to a target without a length (a pipe, a terminal).
     pub written: u64,
-    /// True if it ends within a line.
+    /// True if the file ends within a line.
     pub ends_open: bool,
-    /// True if it was reported that nobody reads it.
+    /// True if the missing reader was reported.
     pub nobody: bool,
-    /// True if it was rotated: nothing is written to it any more, what comes next goes to a new file at its path.
+    /// True if the file was rotated: new lines go to a new file at its path.
     pub moved: bool,
 }
 
-/// Most that a pipe takes at once when it says that it takes something.
+/// Most bytes that a pipe is sure to accept when it is writable.
 const PIPE_PIECE: usize = 4096;
 
-/// What a write does when there is no room.
+/// Behavior of a write to a full target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Full {
-    /// It blocks.
+    /// The write blocks.
     Waits,
-    /// It fails.
+    /// The write fails.
     Fails,
-    /// It would block, so `poll` comes before it.
+    /// The write would block, so `poll` precedes it.
     IsAsked,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Sink {
     pub aside: Option<PathBuf>,
     file: File,
     full: Full,
-    /// The file, open for reading what is there already.
+    /// The file, open for reading its content.
     reader: Option<File>,
     state: Arc<Mutex<FileState>>,
 }
@@ -73,7 +73,7 @@ impl OpenFiles {
     pub(super) fn open(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
         for _ in 0..TRIES {
             let sink = self.open_once(path, places)?;
-            // Rotated between opening and being known as open: this is not the file that is at the path.
+            // The file was rotated while it was opened, so this is not the file at the path.
             let is_elsewhere = !sink.regular || runtime_stream(path).is_some();
             if is_elsewhere || std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == sink.key) {
                 return Ok(sink);
@@ -87,7 +87,7 @@ impl OpenFiles {
         let (file, full) = if runtime_stream(path).is_some() { unwaiting(file) } else { (file, Full::Waits) };
         let fail = |source| OpenError { path: path.to_owned(), step: "look at", hint: String::new(), source };
         let (key, regular) = identity(&file).map_err(fail)?;
-        // By the descriptor, not by the path: that may be another file by now.
+        // Opened by the descriptor, because the path may name another file by now.
         let reader = if regular { File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).ok() } else { None };
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         states.retain(|_, state| state.strong_count() > 0);
@@ -101,9 +101,10 @@ impl OpenFiles {
     }
 }
 
-/// Makes writes to a file not block: the output of a container is read by somebody who may be slow, or stop reading: whoever writes to it must be able to do something else
-/// meanwhile. The descriptor is shared with apps, who expect one that waits; so a pipe or terminal is opened anew. Where that is not allowed
-/// (it belongs to another user) or impossible (a socket) we ask before we write.
+/// Makes writes to a file not block. The reader of a container's output may be slow or stop, and
+/// the writer must be able to do other work. Apps share the descriptor and expect it to block, so a
+/// pipe or terminal is opened again. If that is not allowed (it belongs to another user) or
+/// impossible (a socket), the writer asks before it writes.
 fn unwaiting(file: File) -> (File, Full) {
     if file.metadata().is_ok_and(|meta| meta.is_file()) {
         return (file, Full::Waits);
@@ -116,13 +117,14 @@ fn unwaiting(file: File) -> (File, Full) {
 }
 
 impl OpenFiles {
-    /// Renames a file while nobody writes to it; whoever does afterwards begins a new one. None: a writer is just writing, or it ends within
-    /// a line (which does not matter if `torn`).
+    /// Renames a file while no thread writes to it; later writes go to a new file. Returns `None`
+    /// if a writer is active, or if the file ends within a line (which does not matter if `torn`).
     ///
     /// # Errors
-    /// Of `rename`; nothing has changed.
+    ///
+    /// Returns the error of `rename`; nothing has changed.
     pub(crate) fn move_away<T>(&self, key: (u64, u64), torn: bool, rename: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
-        // As long as this is held nobody opens anything.
+        // While this lock is held, no thread opens a file.
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = states.get(&key).and_then(Weak::upgrade) else { return rename().map(Some) };
         let Some(mut file) = try_lock(&state) else { return Ok(None) };
@@ -135,7 +137,7 @@ impl OpenFiles {
         Ok(Some(done))
     }
 
-    /// Does something while none of our threads writes to a file. None: one is just writing.
+    /// Does work while none of our threads writes to a file. Returns `None` if a thread is writing.
     pub(crate) fn while_quiet<T>(&self, key: (u64, u64), work: impl FnOnce() -> T) -> Option<T> {
         let states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(state) = states.get(&key).and_then(Weak::upgrade) else { return Some(work()) };
@@ -163,20 +165,21 @@ impl Sink {
         while threads::is_played() {
             match try_lock(&self.state) {
                 Some(state) => return state,
-                // Who has it goes on when it is told to.
+                // The thread that has the lock continues when the simulation schedules it.
                 None => _ = threads::waits(),
             }
         }
-        // What a panic left behind is put right by the record, not by the lock.
+        // After a panic, the record restores the state, not the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Position of the next byte.
+    /// Returns the position of the next byte.
     pub(super) fn length(&self, state: &FileState) -> io::Result<u64> {
         if self.regular { Ok(self.file.metadata()?.len()) } else { Ok(state.written) }
     }
 
-    /// How a line must begin here. `open_end`: where this stream's own open line ends, if it has one.
+    /// Returns the beginning that a line needs here. `open_end` is the end of this stream's own
+    /// open line, if any.
     pub(super) fn lead(&self, state: &FileState, length: u64, open_end: Option<u64>) -> Lead {
         match open_end {
             Some(end) if end == length && length > 0 => Lead::Continue,
@@ -185,7 +188,7 @@ impl Sink {
         }
     }
 
-    /// Writes once, however much of it succeeds.
+    /// Writes once, and returns the number of written bytes.
     pub(super) fn write_some(&self, state: &mut FileState, bytes: &[u8]) -> io::Result<usize> {
         let bytes = match self.full {
             Full::Waits | Full::Fails => bytes,
@@ -209,19 +212,19 @@ impl Sink {
         poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&timespec(within))).is_ok_and(|ready| ready > 0)
     }
 
-    /// File that is written to.
+    /// Returns the file that is written to.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
 
-    /// True if the file has these bytes at this offset.
+    /// Returns true if the file has these bytes at this offset.
     pub(super) fn has(&self, offset: u64, bytes: &[u8]) -> bool {
         let Some(reader) = &self.reader else { return false };
         let mut seen = vec![0; bytes.len()];
         reader.read_exact_at(&mut seen, offset).is_ok() && seen == bytes
     }
 
-    /// Removes what a killed daemon wrote in part.
+    /// Removes a part that a killed daemon wrote.
     pub(super) fn shorten(&self, state: &mut FileState, length: u64) -> io::Result<()> {
         threads::point();
         self.file.set_len(length)?;

@@ -6,20 +6,23 @@ use std::path::Path;
 
 use crate::platform::rights::Rights;
 
-/// Last lines of a file, oldest first: at most so many, from at most the last `max_bytes` bytes, and none from before `from_offset` (the
-/// length the file had when the process was started). Nothing for what is no ordinary file. A file that is shorter by now was truncated: then
-/// all of it counts. Bytes that are no UTF-8 are replaced; of a line that is too long the end is kept.
+/// Returns the last lines of a file, oldest first. It returns at most `max_lines` lines, from at
+/// most the last `max_bytes` bytes, and none from before `from_offset` (the file's length when the
+/// process was started). A path that is not a regular file gives no lines. If the file is shorter
+/// by now, it was truncated, and all of it counts. Invalid UTF-8 is replaced; of a line that is too
+/// long, the end is kept.
 pub(crate) fn last_lines(rights: &Rights, path: &Path, from_offset: u64, max_lines: usize, max_bytes: usize) -> Vec<String> {
     read_end(rights, path, from_offset, max_bytes).map_or_else(|_| Vec::new(), |bytes| split(&bytes, max_lines))
 }
 
-/// Length of an ordinary file, 0 for anything else: what to give to [`last_lines`] later.
+/// Returns the length of a regular file, or 0 for anything else. It is the later `from_offset` of
+/// [`last_lines`].
 pub(crate) fn length(path: &Path) -> u64 {
     std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map_or(0, |meta| meta.len())
 }
 
 fn read_end(rights: &Rights, path: &Path, from_offset: u64, max_bytes: usize) -> io::Result<Vec<u8>> {
-    // Most processes end without a word, and the next one waits for this look.
+    // Most processes exit without output, and the next start waits for this check.
     if rights.are_ours() && std::fs::metadata(path)?.len() == from_offset {
         return Ok(Vec::new());
     }

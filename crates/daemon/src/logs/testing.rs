@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder of its own for one test, removed at its end.
+/// Separate folder for one test, removed when the test is over.
 #[derive(Debug)]
 pub(super) struct Folder(PathBuf);
 

@@ -24,9 +24,10 @@ use crate::platform::threads;
 const SMALL_LOOK: usize = 16 << 10;
 /// Bytes of a peek at full speed: more would not fit the processor's caches.
 const LARGE_LOOK: usize = 256 << 10;
-/// Time to wait for the end of a line: prompts must show up. Then it is written as it is, and its rest follows on the same line.
+/// Time to wait for the end of a line, because prompts must show up. Then the line is written
+/// incomplete, and its rest follows on the same line.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same for JSON, where the rest becomes an object of its own.
+/// The same for JSON, in which the rest becomes a separate object.
 const JSON_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Beginning of a line, still in the pipe.
@@ -34,19 +35,20 @@ const JSON_PATIENCE: Duration = Duration::from_secs(5);
 struct Partial {
     bytes: usize,
     since: Instant,
-    /// Time of the next peek, which costs as much as there is to see: the longer the line, the rarer.
+    /// Time of the next peek. A peek copies the whole line so far, so long lines are peeked less
+    /// often.
     look_again: Instant,
 }
 
-/// State of the thread. All of it can be made anew from the record.
+/// State of the thread. All of it can be rebuilt from the record.
 pub(super) struct Worker {
     pipes: [OwnedFd; 2],
     holding: OwnedFd,
-    /// True until the record was read, if the holding pipe of the last user of the slot is lost.
+    /// True until the record was read, if the holding pipe of the slot's last user is lost.
     is_holding_lost: bool,
     slot: Slot,
     checkpoint: Checkpoint,
-    /// Targets of `note` that are still to be written, if a batch was left unfinished.
+    /// Targets of the recorded batch that must still be written, if a batch was left unfinished.
     pending: Option<[bool; TARGETS]>,
     format: Formats,
     sinks: Vec<Sink>,
@@ -106,7 +108,7 @@ impl Worker {
         })
     }
 
-    /// Marks the record to be read again: a panic or an error happened in the midst of something.
+    /// Marks the record to be read again after a panic or an error.
     pub(super) fn distrust(&mut self) {
         self.distrusted = true;
         self.scratch = None;
@@ -120,7 +122,8 @@ impl Worker {
         self.control.is_time_up()
     }
 
-    /// Works until both streams have ended or the time is up. Failures are reported once and tried again.
+    /// Works until both streams have ended or the time is up. Failures are reported once and
+    /// retried.
     pub(super) fn run(&mut self) -> Ending {
         let mut pause = RETRY.0;
         loop {
@@ -183,7 +186,8 @@ impl Worker {
         }
     }
 
-    /// Edge-triggered wait: a line without its end stays in the pipe, and only *more* of it may wake us.
+    /// Creates an edge-triggered wait: an incomplete line stays in the pipe, and only *more* of it
+    /// may wake the thread.
     fn waiter(&self) -> io::Result<OwnedFd> {
         let waiter = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&waiter, &self.control.waker, epoll::EventData::new_u64(2), epoll::EventFlags::IN)?;
@@ -193,7 +197,7 @@ impl Worker {
         Ok(waiter)
     }
 
-    /// Sleeps until something happens; memory is freed before.
+    /// Sleeps until something happens, after freeing memory.
     fn rest(&mut self, waiter: &OwnedFd, finish_by: Option<Instant>) -> io::Result<()> {
         self.buffer = Vec::new();
         self.formatted.release();
@@ -222,7 +226,7 @@ impl Worker {
         if self.format.is_json() { JSON_PATIENCE } else { PATIENCE }
     }
 
-    /// Does one step for one stream.
+    /// Runs one step for one stream.
     fn turn(&mut self, stream: usize) -> io::Result<Turn> {
         self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.look_again);
         if self.ended[stream] || self.skipped[stream] {
@@ -270,7 +274,8 @@ impl Worker {
         Ok(Turn::Nothing)
     }
 
-    /// Carries whatever is there now, whole lines or not, each with its end. False: it cannot be written.
+    /// Carries all available bytes, and completes an incomplete line. Returns false if it cannot be
+    /// written.
     fn carry_everything(&mut self) -> io::Result<bool> {
         for stream in 0..2 {
             let mut left = if self.ended[stream] { 0 } else { pipes::level(&self.pipes[stream])? };
@@ -303,14 +308,14 @@ impl Worker {
         Ok(peek?)
     }
 
-    /// Most bytes of a peek.
+    /// Returns the most bytes of a peek.
     fn size(&mut self, stream: usize) -> usize {
         let pipe = pipes::widen(&self.pipes[stream], 0);
         let scratch = self.scratch.as_mut().map_or(SMALL_LOOK, |scratch| scratch.widen(&self.holding, pipe));
         pipe.min(scratch)
     }
 
-    /// Bytes of a line that go on their way without its end.
+    /// Returns the number of bytes of an incomplete line that are carried.
     fn piece(&self, seen: usize) -> usize {
         if self.format.is_json() { cut(&self.buffer[..seen]) } else { seen }
     }
@@ -322,7 +327,7 @@ impl Worker {
         Ok(turn)
     }
 
-    /// Ends an open line.
+    /// Completes an open line.
     fn end_line(&mut self, stream: usize) -> io::Result<Turn> {
         self.partial[stream] = None;
         if !self.checkpoint.open[stream] {
@@ -332,7 +337,7 @@ impl Worker {
         self.deliver(stream, 0, true)
     }
 
-    /// Carries the first `count` bytes of the buffer (which are the first of the pipe) to the files.
+    /// Carries the first `count` bytes of the buffer (the first bytes of the pipe) to the files.
     fn deliver(&mut self, stream: usize, count: usize, close: bool) -> io::Result<Turn> {
         let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
         self.buffer.truncate(count);
@@ -345,7 +350,7 @@ impl Worker {
         }
     }
 
-    /// Carries formatted lines. None: a file was rotated.
+    /// Carries formatted lines. Returns `None` if a file was rotated.
     fn deliver_formatted(&mut self, stream: usize, count: usize, close: bool, wall_ms: u64) -> io::Result<Option<Turn>> {
         let mut guards = lock(&self.sinks, &self.routes[stream]);
         if is_moved(&guards) {
@@ -365,7 +370,8 @@ impl Worker {
         if !write_all(&mut guards, &checkpoint, &self.formatted, [true; TARGETS], &self.control, &*self.report) {
             return Ok(Some(Turn::Unwritten));
         }
-        // While the files are still locked: a batch that is noted as on its way is never in a file that was rotated.
+        // Stored while the files are still locked: a batch that is recorded as in transit is never
+        // in a rotated file.
         self.checkpoint.phase = Phase::Copied;
         self.slot.store(&self.checkpoint)?;
         drop(guards);
@@ -373,7 +379,7 @@ impl Worker {
         Ok(Some(Turn::Worked))
     }
 
-    /// Completes a batch: all files have what `self.note` describes.
+    /// Completes a batch: all files have the recorded batch.
     fn complete(&mut self) -> io::Result<()> {
         let mut checkpoint = self.checkpoint;
         if checkpoint.phase == Phase::Moving {
@@ -382,7 +388,7 @@ impl Worker {
         }
         if checkpoint.phase == Phase::Copied {
             let missing = (checkpoint.count as usize).saturating_sub(pipes::level(&self.holding)?);
-            // Fewer are there only if another process reads from this pipe.
+            // The pipe has fewer bytes only if another process reads from it.
             pipes::hold(&self.pipes[checkpoint.stream], &self.holding, missing)?;
             checkpoint.phase = Phase::Written;
             self.slot.store(&checkpoint)?;
@@ -400,13 +406,14 @@ impl Worker {
         Ok(())
     }
 
-    /// Starts with new pipes: what the slot holds is about others.
+    /// Starts with new pipes: the slot's content concerns other pipes.
     pub(super) fn start_afresh(&mut self) -> io::Result<()> {
         self.checkpoint = Checkpoint::default();
         self.slot.store(&self.checkpoint)
     }
 
-    /// Finishes what this slot's last user has begun: a killed daemon, or this worker before an error.
+    /// Completes the work of this slot's last user: a killed daemon, or this worker before an
+    /// error.
     pub(super) fn settle(&mut self) -> io::Result<()> {
         self.checkpoint = self.slot.load()?;
         self.pending = None;
@@ -417,7 +424,7 @@ impl Worker {
                 if stray == 0 {
                     return Ok(());
                 }
-                // Cannot be, unless the record was lost: better twice than never.
+                // Impossible unless the record was lost: a duplicate is better than a loss.
                 self.checkpoint = Checkpoint { phase: Phase::Moving, count: to_u32(stray), ..self.checkpoint };
             }
             Phase::Copied => {
@@ -447,8 +454,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Returns true if the pipe still begins with the batch of `self.checkpoint`, which all files have. The level of the lost holding pipe
-    /// would show it; the lines in the files do unless an app repeats the whole batch. If no file can be compared, the answer is false: better twice than never.
+    /// Returns true if the pipe still begins with the batch of `self.checkpoint`, which all files
+    /// have. The level of the lost holding pipe would show it. The lines in the files show it
+    /// unless an app repeats the whole batch. If no file can be compared, the answer is false: a
+    /// duplicate is better than a loss.
     fn is_still_in_pipe(&mut self) -> io::Result<bool> {
         let checkpoint = self.checkpoint;
         self.read_batch()?;
@@ -463,8 +472,8 @@ impl Worker {
         }))
     }
 
-    /// Copies the whole batch of `self.checkpoint` into the buffer. It is in the app's pipe, or begins in the holding pipe if the record is of
-    /// an older version.
+    /// Copies the whole batch of `self.checkpoint` into the buffer. It is in the app's pipe, or
+    /// begins in the holding pipe if an older version wrote the record.
     fn read_batch(&mut self) -> io::Result<()> {
         let mut scratch = Scratch::new()?;
         scratch.widen(&self.holding, pipes::WANTED_BYTES);
@@ -479,12 +488,14 @@ impl Worker {
                 scratch.peek(pipe, count, &mut self.buffer)?;
             }
         }
-        // Fewer than noted cannot be, unless the record is not of these pipes: then what is there is all there is.
+        // Fewer bytes than recorded are impossible unless the record belongs to other pipes. Then
+        // the available bytes are all.
         self.checkpoint.count = to_u32(self.buffer.len());
         Ok(())
     }
 
-    /// Writes the unfinished batch again where it is missing. False: the time was up.
+    /// Writes the unfinished batch again to the files that lack it. Returns false if the time ran
+    /// out.
     fn write_pending(&mut self, todo: [bool; TARGETS]) -> io::Result<bool> {
         self.read_batch()?;
         let mut checkpoint = self.checkpoint;
@@ -494,7 +505,7 @@ impl Worker {
         }
         let mut guards = lock(&self.sinks, &self.routes[checkpoint.stream]);
         if is_moved(&guards) {
-            // Once more, from the record.
+            // The batch is retried from the record.
             return Err(io::ErrorKind::Interrupted.into());
         }
         for (at, guard) in guards.iter().enumerate() {
@@ -513,14 +524,14 @@ impl Worker {
         Ok(written)
     }
 
-    /// Opens the new file after a rotation. Lines wait as long as that cannot be opened.
+    /// Opens the new file after a rotation. Lines wait until that succeeds.
     fn follow(&mut self) -> io::Result<()> {
         let opened = open_all(&self.paths, &self.files, &self.runtime, &*self.report);
         (self.sinks, self.routes) = opened.map_err(|error| io::Error::other(with_causes(&error)))?;
         Ok(())
     }
 
-    /// Reopens the files; what cannot be opened stays as it was.
+    /// Reopens the files; a file that cannot be opened stays as it was.
     fn reopen(&mut self) {
         match open_all(&self.paths, &self.files, &self.runtime, &*self.report) {
             Ok((sinks, routes)) => (self.sinks, self.routes) = (sinks, routes),
@@ -529,8 +540,8 @@ impl Worker {
     }
 }
 
-/// Bytes from which a pipe of that size counts as full: one that is written to in pieces can be full at little more than half its size,
-/// because the kernel does not spread a small piece over two pages.
+/// Returns the level at which a pipe of this size counts as full. A pipe with small pieces can be
+/// full at little more than half its size. The kernel does not split a small piece over two pages.
 fn nearly(size: usize) -> usize {
     size / 2 - (size / 8).min(8192)
 }
@@ -542,7 +553,8 @@ enum Turn {
     Unwritten,
 }
 
-/// Paths of output file, error file, combined file, and where a runtime shows output and error output.
+/// Paths of output file, error file, combined file, and the runtime's streams for output and error
+/// output.
 type Paths = [Option<std::path::PathBuf>; 5];
 
 type Opened = (Vec<Sink>, [[Option<usize>; TARGETS]; 2]);
@@ -564,7 +576,7 @@ fn open_all(paths: &Paths, files: &OpenFiles, runtime: &RuntimeStreams, report: 
         }
     }
     let [out, error, combined, shown_out, shown_error] = indices;
-    // A line goes to the same file once only.
+    // A line goes to the same file only once.
     let route = |own: Option<usize>, shown: Option<usize>| {
         let also = combined.filter(|index| own != Some(*index));
         [own, also, shown.filter(|index| ![own, also].contains(&Some(*index)))]

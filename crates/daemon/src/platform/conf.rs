@@ -1,4 +1,5 @@
-//! `module_conf.json`: settings that `ostler set` keeps. Clients write it (whole, by renaming), the daemon only reads.
+//! Settings of `ostler set` (`module_conf.json`). Clients replace the file by renaming; the daemon
+//! only reads it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -8,42 +9,43 @@ use serde_json::{Map, Value};
 
 use crate::platform::log::DaemonLog;
 
-/// Stamp that distinguishes states of the file: inode, size, time of change.
+/// Stamp that identifies a state of the file: inode, size, time of change.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
-/// The settings as they were read last.
+/// Settings as they were last read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conf {
     path: PathBuf,
     all: Map<String, Value>,
     stamp: Stamp,
-    /// Number of times that it was read.
+    /// Number of reads so far.
     version: u64,
 }
 
 impl Conf {
-    /// An empty one: nothing is read yet.
+    /// Creates empty settings; nothing is read yet.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, ..Self::default() }
     }
 
-    /// All settings.
+    /// Returns all settings.
     pub(crate) fn all(&self) -> &Map<String, Value> {
         &self.all
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The section of this name.
+    /// Returns the section of this name.
     pub(crate) fn section(&self, name: &str) -> Option<&Map<String, Value>> {
         self.all.get(name)?.as_object()
     }
 
-    /// Reads it if it is not what was read last; a file that cannot be read or makes no sense is logged, and what was read before still
-    /// holds. How often it was read so far, so that each who needs something of it sees whether there is anything new.
+    /// Reads the file if it has changed. If it cannot be read or parsed, the error is logged and
+    /// the previous settings stay in effect. Returns the number of reads so far, by which each
+    /// caller notices changes.
     pub(crate) fn refresh(&mut self, log: &mut DaemonLog) -> u64 {
         let stamp = std::fs::metadata(&self.path).ok().map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
         if stamp != self.stamp {

@@ -1,30 +1,31 @@
-//! Budget of descriptors: how many there are, and who gets them.
+//! Budget of descriptors.
 //!
-//! Where the limit of open files is small, apps must not take what clients, rotations and another keeper need: an app that finds no room is
-//! refused before it is started, with a word on the limit. What a new keeper needs is set aside from the beginning, because clients may
-//! take all the rest.
+//! If the limit of open files is small, apps must not take the descriptors that clients, rotations
+//! and a new keeper need. A start that finds no room is refused, with a message about the limit.
+//! The descriptors for a new keeper are reserved from the beginning, because clients may take all
+//! the rest.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use ostler_core::lifecycle::SpawnFailure;
 use ostler_sys::process::rlimit;
 
-/// Divisor of the limit for the part that stays free for what is not an app.
+/// Divisor of the limit for the share that is reserved for the daemon.
 const SHARE: u64 = 8;
 /// Least number that stays free.
 const LEAST: u64 = 16;
 /// Greatest number that stays free.
 const MOST: u64 = 128;
-/// Descriptors of a new keeper: its link (two), state and `/dev/null`, and some more.
+/// Descriptors of a new keeper: its link (two), state and `/dev/null`, and some spare ones.
 const SET_ASIDE: usize = 8;
-/// No more descriptors for this process.
+/// Error for a process that has no descriptors left.
 const TOO_MANY: i32 = rustix::io::Errno::MFILE.raw_os_error();
 
 fn one_more() -> rustix::io::Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 0)
 }
 
-/// The limit of open files, and what is set aside for a new keeper.
+/// Limit of open files, and the descriptors reserved for a new keeper.
 #[derive(Debug)]
 pub(crate) struct FdBudget {
     limit: u64,
@@ -32,7 +33,7 @@ pub(crate) struct FdBudget {
 }
 
 impl FdBudget {
-    /// The budget by the limit of this process, which does not change.
+    /// Creates the budget from the limit of this process, which does not change.
     pub(crate) fn new() -> Self {
         let mut budget = Self { limit: rlimit::nofile().soft, aside: Vec::new() };
         budget.set_aside();
@@ -43,39 +44,41 @@ impl FdBudget {
         (self.limit / SHARE).clamp(LEAST, MOST)
     }
 
-    /// True if there are enough for an app. Numbers are given from the lowest up, so the next one shows how many are in use.
+    /// Returns true if there are enough descriptors for an app. The kernel gives the lowest free
+    /// number, so the next one shows how many are in use.
     pub(crate) fn has_room(&self) -> bool {
         let next = one_more().map_or(u64::MAX, |fd| fd.as_raw_fd().unsigned_abs().into());
         next.saturating_add(self.free_share()) < self.limit
     }
 
-    /// True if less than half of them are in use, so that what is useful but not needed may have one.
+    /// Returns true if less than half of the descriptors are in use. Optional work may then use
+    /// one.
     pub(crate) fn has_plenty(&self) -> bool {
         one_more().is_ok_and(|fd| u64::from(fd.as_raw_fd().unsigned_abs()) < self.limit / 2)
     }
 
-    /// Descriptors that may wait for the keeper in our hands.
+    /// Returns how many descriptors may wait in the daemon for the keeper.
     pub(crate) fn may_wait(&self) -> usize {
         usize::try_from(self.free_share() / 2).unwrap_or(0)
     }
 
-    /// Gives back what is set aside, for a new keeper.
+    /// Frees the reserved descriptors for a new keeper.
     pub(crate) fn give_back(&mut self) {
         self.aside.clear();
     }
 
-    /// Sets aside as many as are to be had.
+    /// Reserves as many descriptors as are available.
     pub(crate) fn set_aside(&mut self) {
         let missing = SET_ASIDE.saturating_sub(self.aside.len());
         self.aside.extend((0..missing).map_while(|_| one_more().ok()));
     }
 
-    /// The failure of a start for which there was no room.
+    /// Returns the failure of a start for which there was no room.
     pub(crate) fn refusal(&self) -> SpawnFailure {
         self.explain(SpawnFailure { step: "descriptors".to_owned(), errno: TOO_MANY })
     }
 
-    /// Adds which limit was met, and how it is raised.
+    /// Adds the limit and how to raise it to a failure for lack of descriptors.
     pub(crate) fn explain(&self, mut failure: SpawnFailure) -> SpawnFailure {
         if failure.errno == TOO_MANY && !failure.step.contains("limit of open files") {
             let hint = format!(" (the limit of open files is {}, raise it with ulimit -n, LimitNOFILE= or --ulimit nofile=)", self.limit);

@@ -8,7 +8,8 @@ use ostler_proto::control::Files;
 
 use crate::platform::settings::Settings;
 
-/// Resolves every path of instance `id`, id suffix included. `own` is the stem of the app's default files; without it the stem is PM2's.
+/// Resolves every path of instance `id`, id suffix included. `own` is the stem of the app's default
+/// files; without it the stem is PM2's.
 pub(crate) fn resolve(spec: &AppSpec, own: Option<&str>, id: u32, settings: &Settings) -> Files {
     let home = settings.home.to_string_lossy();
     let stem = own.map_or_else(|| Cow::Owned(stem(&spec.name)), Cow::Borrowed);

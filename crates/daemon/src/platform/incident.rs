@@ -1,6 +1,7 @@
-//! Death reports: what the daemon was at when it dies, sent to the keeper by a sender of its own on the link, because nobody knows what else
-//! still works then. A record over which daemons die again and again is set aside by the next one (`boot`), so that one app does not cost
-//! the supervision of all others.
+//! Death reports: a dying daemon sends the keeper its current work. A separate sender on the link
+//! does that, because other parts of the daemon may no longer work. If daemons die repeatedly over
+//! one record, the next one moves it aside (`boot`), so that one app does not cost the supervision
+//! of all others.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,18 +10,19 @@ use ostler_keeper::{DeathReporter, Link, ToKeeper};
 
 /// Sender on the link.
 static REPORTER: OnceLock<DeathReporter> = OnceLock::new();
-/// The instance that is worked on, plus one; 0 = none.
+/// Instance that the daemon works on, plus one; 0 = none.
 static RECORD: AtomicU64 = AtomicU64::new(0);
-/// Time (boot) until which the keeper gets each step: daemons before this one died, and a signal leaves no time for a report.
+/// Time (since boot) until which each step is reported to the keeper. Earlier daemons died, and a
+/// signal leaves no time for a report.
 static CAREFUL_UNTIL_MS: AtomicU64 = AtomicU64::new(0);
-/// Time for which the keeper takes a death for one that began before.
+/// Time after the start within which the keeper counts a death as a repeated one.
 const CAREFUL_MS: u64 = 10_000;
-/// Longest text: a panic's message is short; a longer one is cut.
+/// Longest text; a panic's message is usually shorter.
 const WORDS_MAX: usize = 2000;
 
-/// Begins to report why we end.
+/// Enables reports of the reason why the daemon exits.
 pub(crate) fn begin(link: &Link) {
-    // Without it everything works; only the reason of a death may stay unknown.
+    // If this fails, everything works; only the reason of a death may stay unknown.
     if let Ok(words) = DeathReporter::of(link) {
         let _ = REPORTER.set(words);
     }
@@ -28,20 +30,21 @@ pub(crate) fn begin(link: &Link) {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         before(info);
-        // A thread that panics ends alone, except in the program that is shipped: there a panic ends the process (docs/adr/0020-size.md).
+        // A panic ends only its own thread, except in release builds: there it ends the process
+        // (docs/adr/0020-size.md).
         let is_loop = std::thread::current().id() == loop_thread;
         if is_loop || cfg!(panic = "abort") {
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let payload = info.payload();
             let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
             let text = format!("it panicked{place}: {}", text.unwrap_or("for a reason that is no text"));
-            // The record that the loop is at has nothing to do with a thread beside it.
+            // The loop's current record has nothing to do with a panic in another thread.
             report_death(record().filter(|_| is_loop), &text);
         }
     }));
 }
 
-/// Sends the keeper the reason why the daemon ends.
+/// Sends the keeper the reason why the daemon exits.
 pub(crate) fn send_death_report(text: &str) {
     report_death(record(), text);
 }
@@ -76,12 +79,12 @@ fn set(value: u64) {
     }
 }
 
-/// Guard: until this is dropped, that instance is worked on.
+/// Guard that marks an instance as worked on until it is dropped.
 pub(crate) struct WorkingOn {
     before: u64,
 }
 
-/// Notes that this instance is worked on.
+/// Marks an instance as worked on.
 pub(crate) fn working_on(id: u32) -> WorkingOn {
     let before = RECORD.load(Ordering::Relaxed);
     set(u64::from(id) + 1);
@@ -90,7 +93,7 @@ pub(crate) fn working_on(id: u32) -> WorkingOn {
 
 impl Drop for WorkingOn {
     fn drop(&mut self) {
-        // When it is dropped by a panic, what was sent stays true.
+        // If a panic drops the guard, the reported record stays correct.
         if !std::thread::panicking() {
             set(self.before);
         }
@@ -102,7 +105,7 @@ mod tests {
     use ostler_proto::control::{DaemonFrame, Failure, Response};
     use ostler_proto::frame::Decoder;
 
-    /// The keeper has no JSON and no protocol; its one answer is understood nevertheless.
+    /// The keeper has no JSON and no protocol, but its one answer must be readable.
     #[test]
     fn the_refusal_of_the_keeper_is_an_answer_of_the_protocol() {
         for text in ["", "plain", "a \"quoted\" \\ path\nand a line \u{1b}[31m\u{7f}", "\u{fc}ml\u{e4}ut \u{1f600}"] {

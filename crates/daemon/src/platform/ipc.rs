@@ -1,7 +1,8 @@
-//! Node IPC channel of an instance, daemon's end.
+//! Daemon's end of an instance's Node IPC channel.
 //!
-//! The keeper holds a copy, so that a channel outlives the daemon. Lines are looked at in the socket first and taken out only when
-//! they were handled and are in the journal: a daemon that dies in between leaves them to the next one.
+//! The keeper holds a copy, so a channel outlives the daemon. Lines are first peeked in the socket.
+//! They are consumed only after they were handled and are in the journal: a daemon that dies in
+//! between leaves them to the next one.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -16,15 +17,16 @@ use serde_json::Value;
 
 use crate::platform::reactor::{Reactor, Source};
 
-/// Bytes of one read that Node gets at most. A message with a descriptor must not be cut by the end of a read, or the descriptor goes to
-/// another message and a client talks to the wrong server. So it is sent only if all that is unread then, and it, fit in one read.
+/// Most bytes of one read in Node. If the end of a read cut a message with a descriptor, the
+/// descriptor would go to another message and a client would reach the wrong server. Such a message
+/// is therefore sent only if it fits in one read together with all unread bytes.
 const UNREAD_BYTES: usize = 64 << 10;
 /// Size of the send buffer, which the kernel doubles.
 const SEND_BUFFER_BYTES: usize = 104 << 10;
 /// Most unsent bytes for an app that does not read; beyond it new messages are refused.
 const MAX_BACKLOG_BYTES: usize = 1 << 20;
 
-/// Name of the feature that reads channels: it learns when one is ready.
+/// Name of the feature that reads channels. The event loop calls it when a channel is ready.
 pub(crate) const READER: &str = "channels";
 
 /// One channel.
@@ -33,21 +35,21 @@ pub(crate) struct Ipc {
     fd: OwnedFd,
     slot: u32,
     key: u64,
-    /// Beginning of a line whose end has not come yet.
+    /// Beginning of a line whose end has not arrived yet.
     partial: Vec<u8>,
-    /// Whether the rest of a line that is too long is on its way.
+    /// Whether the rest of a line that is too long is being skipped.
     skipping: bool,
-    /// Budget of what the app sends.
+    /// Budget of the app's messages.
     pub budget: Channel,
-    /// Budget of what is kept of it; none = nobody looked yet.
+    /// Budget of the stored data of the app; `None` until the first check.
     pub kept: Option<Kept>,
-    /// Time before which nobody looks at it.
+    /// Time before which the channel is not read.
     muted_until_ms: Option<u64>,
-    /// Bytes that were handled but not yet taken out of the socket.
+    /// Bytes that were handled but not yet consumed from the socket.
     peeked: usize,
     out: VecDeque<Queued>,
     waits_for_room: bool,
-    /// Bound of what was sent and is unread.
+    /// Upper bound of the sent bytes that the app has not read.
     unread_bytes: usize,
     ended: bool,
 }
@@ -55,46 +57,49 @@ pub(crate) struct Ipc {
 /// Result of a read.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
-    /// Which bytes of the buffer are whole lines, the last newline not counted; none when there is no whole line.
+    /// Range of the buffer with whole lines, without the last newline; `None` if it has no whole
+    /// line.
     pub lines: Option<std::ops::Range<usize>>,
-    /// Beginning to which the first line belongs.
+    /// Stored beginning of the first line.
     pub beginning: Vec<u8>,
-    /// Whether the app closed its end, or is not read any more.
+    /// Whether the app closed its end, or the channel is no longer read.
     pub ended: bool,
-    /// Whether a line was too long, and is skipped.
+    /// Whether a line was too long and is skipped.
     pub overlong: bool,
     /// Number of bytes read.
     pub bytes: usize,
-    /// Whether more may be there.
+    /// Whether more input may be available.
     pub more: bool,
 }
 
 /// Result of sending a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It is on its way.
+    /// The descriptor was sent.
     Yes,
-    /// The app does not read: it has to wait, [`crate::platform::reactor`] says when there is room.
+    /// The app does not read, so the caller must wait. [`crate::platform::reactor`] reports when
+    /// there is room.
     NoRoom,
     /// The app's end is closed.
     Ended,
 }
 
-/// Name under which the keeper holds the channel of a process.
+/// Returns the name under which the keeper holds the channel of a process.
 pub(crate) fn held_name(key: u64) -> String {
     format!("ipc:{key}")
 }
 
-/// The process whose channel this is, by the name under which the keeper holds it.
+/// Returns the keeper's key of the process whose channel has this name.
 pub(crate) fn key_of(name: &str) -> Option<u64> {
     name.strip_prefix("ipc:")?.parse().ok()
 }
 
 impl Ipc {
-    /// Watches a channel. None when it cannot be watched.
+    /// Watches a channel. Returns `None` if that fails.
     pub(crate) fn open(fd: OwnedFd, slot: u32, key: u64, reactor: &Reactor) -> Option<Self> {
         rustix::io::ioctl_fionbio(&fd, true).ok()?;
-        // The kernel reports room for more when a quarter is used at most: with this size that is below UNREAD_BYTES.
+        // The kernel reports room when at most a quarter of the buffer is used. With this size,
+        // that is below `UNREAD_BYTES`.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&fd, SEND_BUFFER_BYTES);
         reactor.add(&fd, Source::Feature(READER, u64::from(slot))).ok()?;
         Some(Self {
@@ -114,17 +119,17 @@ impl Ipc {
         })
     }
 
-    /// Name under which the keeper holds a copy.
+    /// Returns the name under which the keeper holds a copy.
     pub(crate) fn held_name(&self) -> String {
         held_name(self.key)
     }
 
-    /// The keeper's key of the process it belongs to.
+    /// Returns the keeper's key of the process.
     pub(crate) fn key(&self) -> u64 {
         self.key
     }
 
-    /// Ends it: the app's end is closed, nothing more comes, nothing can be sent.
+    /// Ends the channel after the app closed its end: nothing can be read or sent any more.
     pub(crate) fn end(&mut self, reactor: &Reactor) {
         reactor.remove(&self.fd);
         self.ended = true;
@@ -132,12 +137,12 @@ impl Ipc {
         self.partial = Vec::new();
     }
 
-    /// Ends watching. The keeper's copy has to be dropped by the caller.
+    /// Stops watching. The caller must drop the keeper's copy.
     pub(crate) fn close(self, reactor: &Reactor) {
         reactor.remove(&self.fd);
     }
 
-    /// Reads what is there. What was given out stays in the socket until [`Ipc::consume`].
+    /// Reads available input. Returned lines stay in the socket until [`Ipc::consume`].
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Received {
         let mut received = Received::default();
         if self.ended {
@@ -150,7 +155,7 @@ impl Ipc {
                 return received;
             }
             Ok((_, len)) => &buffer[..len],
-            // More comes with the next turn of the loop.
+            // The event loop reads the rest in its next turn.
             Err(Errno::INTR | Errno::AGAIN) => return received,
             Err(_) => {
                 received.ended = true;
@@ -165,7 +170,7 @@ impl Ipc {
             let is_skipped = std::mem::take(&mut self.skipping);
             received.overlong = !is_skipped && beginning.len() + first > MESSAGE_BYTES;
             if is_skipped || received.overlong {
-                // The end of a line that is too long.
+                // This is the end of a line that was too long.
                 received.lines = (first < end).then_some(first + 1..end);
             } else {
                 received.lines = Some(0..end);
@@ -175,13 +180,13 @@ impl Ipc {
             return received;
         }
         if !self.skipping && self.partial.len() + seen.len() > MESSAGE_BYTES {
-            // Nobody waits for its end.
+            // The rest of this line is skipped.
             self.skipping = true;
             self.partial = Vec::new();
             received.overlong = true;
         }
         if !self.skipping {
-            // A line longer than the buffer has to be collected here.
+            // A line longer than the buffer is collected here.
             self.partial.extend_from_slice(seen);
         }
         self.peeked = seen.len();
@@ -189,21 +194,23 @@ impl Ipc {
         received
     }
 
-    /// True if something was given out that is still in the socket.
+    /// Returns true if returned input is still in the socket.
     pub(crate) fn is_peeked(&self) -> bool {
         self.peeked > 0
     }
 
-    /// Mutes it: nobody reads it before this time, and who writes has to wait.
+    /// Mutes the channel: the daemon does not read it before this time, so the app's writes must
+    /// wait.
     pub(crate) fn mute(&mut self, reactor: &Reactor, until_ms: u64) {
         if !self.ended {
-            // Not merely without interest: its end would be reported all the same, again and again.
+            // Removed from the reactor, because epoll would otherwise still report the end of the
+            // stream repeatedly.
             reactor.remove(&self.fd);
             self.muted_until_ms = Some(until_ms);
         }
     }
 
-    /// Ends the mute, if it was muted until now. False when it cannot be.
+    /// Ends the mute if its time has passed. Returns false if the channel cannot be watched.
     pub(crate) fn unmute(&mut self, reactor: &Reactor, now_ms: u64) -> bool {
         if self.ended || self.muted_until_ms.is_none_or(|until_ms| until_ms > now_ms) {
             return true;
@@ -213,22 +220,22 @@ impl Ipc {
         if self.waits_for_room { reactor.add_for_write(&self.fd, source) } else { reactor.add(&self.fd, source) }.is_ok()
     }
 
-    /// Takes what was handled out of the socket.
+    /// Consumes handled input from the socket.
     pub(crate) fn consume(&mut self) {
-        // Nobody looks at it: filling it with zeros first would be a tenth of the work.
+        // The content is discarded. Zeroing the buffer first would be a tenth of the work.
         let mut buffer = [MaybeUninit::<u8>::uninit(); 16 << 10];
         while self.peeked > 0 {
             let len = self.peeked.min(buffer.len());
             match recv(&self.fd, &mut buffer[..len], RecvFlags::DONTWAIT) {
                 Ok((_, got)) if got > 0 => self.peeked -= got.min(self.peeked),
                 Err(Errno::INTR) => {}
-                // Gone with the channel.
+                // The input is gone with the channel.
                 Ok(_) | Err(_) => self.peeked = 0,
             }
         }
     }
 
-    /// Hands over a descriptor with its line at once, or not at all. Its copies stay the caller's.
+    /// Hands over a descriptor with its line at once, or not at all. The caller keeps its copies.
     pub(crate) fn hand_over(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> Sent {
         if self.ended {
             return Sent::Ended;
@@ -239,13 +246,13 @@ impl Ipc {
         match self.send(line, Some(fd)) {
             Ok(sent) if sent == line.len() => Sent::Yes,
             Ok(sent) => {
-                // The descriptor went with the first byte.
+                // The kernel sent the descriptor with the first byte.
                 self.out.push_back(Queued { line: line.to_vec(), sent, fd: None });
                 self.no_room(reactor);
                 Sent::Yes
             }
             Err(Errno::AGAIN | Errno::INTR) => self.no_room(reactor),
-            // Nothing that this socket would report: the caller tries again.
+            // The socket reports no event for these errors, so the caller retries.
             Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => Sent::NoRoom,
             Err(_) => Sent::Ended,
         }
@@ -253,7 +260,7 @@ impl Ipc {
 
     fn has_room_for(&mut self, bytes: usize) -> bool {
         if self.unread_bytes.saturating_add(bytes) > UNREAD_BYTES {
-            // Most of it will have been read meanwhile.
+            // The app has probably read most of it in the meantime.
             self.unread_bytes = ostler_sys::net::socket::unread(&self.fd).unwrap_or(usize::MAX);
         }
         self.unread_bytes.saturating_add(bytes) <= UNREAD_BYTES
@@ -281,7 +288,8 @@ impl Ipc {
         reactor.want_write(self.fd.as_fd(), Source::Feature(READER, u64::from(self.slot)), waits).is_ok()
     }
 
-    /// Sends one message, with a descriptor if there is one. False when the app's end is closed or it does not read.
+    /// Sends one message, with an optional descriptor. Returns false if the app closed its end or
+    /// does not read.
     pub(crate) fn send_message(&mut self, reactor: &Reactor, message: &Value, fd: Option<Rc<OwnedFd>>) -> bool {
         let line = ostler_proto::node::encode(message);
         if self.ended || self.out.iter().map(|queued| queued.line.len()).sum::<usize>() + line.len() > MAX_BACKLOG_BYTES {
@@ -291,7 +299,8 @@ impl Ipc {
         self.drain(reactor)
     }
 
-    /// Sends what is queued, as far as the socket takes it. False when the app's end is closed.
+    /// Sends queued messages, as far as the socket accepts them. Returns false if the app closed
+    /// its end.
     pub(crate) fn drain(&mut self, reactor: &Reactor) -> bool {
         let mut waits = false;
         while let Some(mut queued) = self.out.pop_front() {
@@ -303,7 +312,7 @@ impl Ipc {
             let sent = self.send(&queued.line[queued.sent..], queued.fd.as_ref().map(|fd| fd.as_fd()));
             if let Ok(sent) = sent {
                 queued.sent += sent;
-                // It has gone with the first byte.
+                // The kernel sent the descriptor with the first byte.
                 queued.fd = None;
             }
             if queued.sent < queued.line.len() {
@@ -316,7 +325,7 @@ impl Ipc {
                     waits = true;
                     break;
                 }
-                // Nothing that this socket would report: tried again with the next event.
+                // The socket reports no event for these errors; the next event retries.
                 Err(Errno::TOOMANYREFS | Errno::NOBUFS | Errno::NOMEM) => break,
                 Err(_) => return false,
             }
@@ -331,7 +340,7 @@ impl AsFd for Ipc {
     }
 }
 
-/// A message that is not sent yet, or not whole.
+/// Message that is not sent yet, or only in part.
 #[derive(Debug)]
 struct Queued {
     line: Vec<u8>,
@@ -339,7 +348,7 @@ struct Queued {
     fd: Option<Rc<OwnedFd>>,
 }
 
-/// One call: a descriptor goes with the first byte.
+/// Makes one call; the descriptor goes with the first byte.
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
     ostler_sys::played::step();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

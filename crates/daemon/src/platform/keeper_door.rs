@@ -1,4 +1,4 @@
-//! Keeper's door: what is to be sent to the keeper is collected, and leaves only after the journal was written.
+//! Connection to the keeper: collects messages, and sends them only after the journal was written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -20,27 +20,27 @@ pub(crate) fn split_key(key: u64) -> (u32, u32) {
     ((key >> 32) as u32, key as u32)
 }
 
-/// True if the keeper's key is that of a process of an instance: incarnations are never 0.
+/// Returns true if the keeper's key belongs to a process of an instance: incarnations are never 0.
 pub(crate) fn is_of_instance(key: u64) -> bool {
     split_key(key).1 != 0
 }
 
-/// Link, and what waits to be sent.
+/// Link to the keeper, and its queue.
 #[derive(Debug)]
 pub(crate) struct KeeperDoor {
     link: Link,
     pid: i32,
-    /// The keeper's process; none if what it does cannot be seen.
+    /// Process of the keeper; `None` if its activity cannot be inspected.
     process: Option<ProcRef>,
     /// True if something was sent since the last [`KeeperDoor::take_sent`].
     has_sent: bool,
     /// Reason why the daemon killed the keeper.
     pub fault: Option<String>,
-    /// Ends that the daemon saw by itself, by key.
+    /// Exits that the daemon noticed itself, by key.
     endings: BTreeMap<u64, Ending>,
     queue: VecDeque<(ToKeeper, Vec<OwnedFd>)>,
     waits_for_room: bool,
-    /// Starts that could not be sent for want of descriptors: key and errno.
+    /// Starts that could not be sent for lack of descriptors: key and errno.
     unsent: Vec<(u64, i32)>,
 }
 
@@ -59,27 +59,28 @@ impl KeeperDoor {
         }
     }
 
-    /// Pid of the keeper: parent and subreaper of all apps.
+    /// Returns the pid of the keeper, which is parent and subreaper of all apps.
     pub(crate) fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// The keeper's process; none if what it does cannot be seen.
+    /// Returns the process of the keeper, or `None` if its activity cannot be inspected.
     pub(crate) fn process(&self) -> Option<ProcRef> {
         self.process
     }
 
-    /// True if the keeper was sent something that it has to do, once.
+    /// Returns true once after the keeper was sent a message that it must act on.
     pub(crate) fn take_sent(&mut self) -> bool {
         std::mem::take(&mut self.has_sent)
     }
 
-    /// Notes an end that the daemon saw by itself.
+    /// Records an exit that the daemon noticed itself.
     pub(crate) fn note_ending(&mut self, key: u64, ending: Ending) {
         self.endings.insert(key, ending);
     }
 
-    /// The end that the keeper reports, or the one that the daemon saw if the keeper does not know it.
+    /// Returns the exit that the keeper reports. If the keeper does not know it, returns the exit
+    /// that the daemon noticed.
     pub(crate) fn known_ending(&mut self, key: u64, reported: Ending) -> Ending {
         let seen = self.endings.remove(&key);
         if reported == Ending::Unknown { seen.unwrap_or(reported) } else { reported }
@@ -91,20 +92,20 @@ impl KeeperDoor {
         *self = Self { endings, ..Self::new(link, pid) };
     }
 
-    /// Continues a keeper that was stopped by a signal: it is to end now.
+    /// Continues a keeper that a signal stopped, because it is to exit now.
     pub(crate) fn continue_stopped(&self) {
         if let Some(keeper) = self.process.filter(|keeper| activity(keeper.pid).is_ok_and(|found| found.state == b'T')) {
-            // Whoever asked for the end waits for it, and reports it if it does not come.
+            // The process that requested the exit waits for it, and reports a timeout.
             let _ = keeper.signal(CONT);
         }
     }
 
-    /// Puts a message without descriptors into the queue.
+    /// Queues a message without descriptors.
     pub(crate) fn send(&mut self, message: ToKeeper) {
         self.send_with(message, Vec::new());
     }
 
-    /// Puts a message into the queue.
+    /// Queues a message.
     pub(crate) fn send_with(&mut self, message: ToKeeper, fds: Vec<OwnedFd>) {
         self.has_sent |= !matches!(message, ToKeeper::Ping | ToKeeper::Pong | ToKeeper::Ready);
         self.queue.push_back((message, fds));
@@ -115,30 +116,32 @@ impl KeeperDoor {
         self.send(ToKeeper::Kill { key, signal, group });
     }
 
-    /// Gives the keeper a copy of a descriptor, to outlive the daemon; one of the same name is replaced.
+    /// Gives the keeper a copy of a descriptor, to outlive the daemon. It replaces one of the same
+    /// name.
     pub(crate) fn hold(&mut self, name: &str, fd: BorrowedFd<'_>) {
-        // Without a copy everything works on as long as the daemon lives.
+        // Without a copy, everything works as long as the daemon runs.
         if let Ok(copy) = fd.try_clone_to_owned() {
             self.send_with(ToKeeper::Hold { name: name.to_owned() }, vec![copy]);
         }
     }
 
-    /// Gives the keeper a copy at once: before anybody is told that there is such a thing, as whoever was told finds it closed if we are killed in
-    /// between. That the next daemon gets something that the journal does not have yet is for whoever takes it back.
+    /// Gives the keeper a copy at once, before other processes learn of the descriptor: otherwise
+    /// they would find it closed if the daemon is killed in between. The next daemon may then get a
+    /// descriptor that is not in the journal yet; the feature that takes it over must handle that.
     pub(crate) fn hold_now(&mut self, name: &str, fd: BorrowedFd<'_>) {
         let is_older = |message: &ToKeeper| matches!(message, ToKeeper::Hold { name: of } | ToKeeper::Drop { name: of } if of == name);
         self.queue.retain(|(message, _)| !is_older(message));
         self.has_sent = true;
-        // A link that is broken shows it when it is read.
+        // A broken link is noticed at the next read.
         let _ = self.link.send(&ToKeeper::Hold { name: name.to_owned() }, &[fd]);
     }
 
-    /// Has the keeper close its copy.
+    /// Makes the keeper close its copy.
     pub(crate) fn drop_held(&mut self, name: &str) {
         self.send(ToKeeper::Drop { name: name.to_owned() });
     }
 
-    /// Has the keeper become this program.
+    /// Makes the keeper execute this program.
     pub(crate) fn upgrade(&mut self, exe: PathBuf) {
         self.send(ToKeeper::Upgrade { exe });
     }
@@ -146,23 +149,24 @@ impl KeeperDoor {
     /// Adopts a process that is not the keeper's child.
     pub(crate) fn adopt(&mut self, key: u64, process: ProcRef) {
         let ProcRef { pid, start_ticks } = process;
-        // Where there are no pidfds, or it has just ended, the keeper finds another way.
+        // If the system has no pidfds, or the process has just exited, the keeper finds another
+        // way.
         self.send_with(ToKeeper::Adopt { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
-    /// Has the keeper follow another process behind a key.
+    /// Makes the keeper follow another process under this key.
     pub(crate) fn follow(&mut self, key: u64, process: ProcRef) {
         let ProcRef { pid, start_ticks } = process;
-        // One that has just ended has none: the keeper reports that.
+        // A process that has just exited has no pidfd; the keeper reports the exit.
         self.send_with(ToKeeper::Follow { key, pid, start_ticks }, process.open().into_iter().collect());
     }
 
-    /// Sends what waits, as far as the link takes it.
+    /// Sends queued messages, as far as the link accepts them.
     pub(crate) fn flush(&mut self, reactor: &Reactor) {
         starts_first(&mut self.queue);
         while let Some((message, fds)) = self.queue.pop_front() {
             let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-            // A link that is broken shows it when it is read.
+            // A broken link is noticed at the next read.
             if let (Err(error), ToKeeper::Spawn(request)) = (self.link.send(&message, &fds), &message)
                 && let Some(errno) = error.raw_os_error().filter(|errno| !BROKEN.contains(errno))
             {
@@ -175,40 +179,42 @@ impl KeeperDoor {
         }
     }
 
-    /// Starts that could not be sent, once.
+    /// Returns starts that could not be sent, once.
     pub(crate) fn take_unsent(&mut self) -> Vec<(u64, i32)> {
         std::mem::take(&mut self.unsent)
     }
 
-    /// True if something that was sent waits until the keeper has taken what came before it.
+    /// Returns true if sent messages wait until the keeper has read earlier ones.
     pub(crate) fn is_behind(&self) -> bool {
         self.waits_for_room
     }
 
-    /// Descriptors that wait in our hands until the keeper has taken what came before them.
+    /// Returns the number of descriptors that wait in the daemon until the keeper has read earlier
+    /// messages.
     pub(crate) fn waiting_fds(&self) -> usize {
         self.link.waiting_fds()
     }
 
-    /// Before the daemon ends: waits until everything is sent.
+    /// Sends all messages with blocking writes before the daemon exits.
     pub(crate) fn flush_finally(&mut self, reactor: &Reactor) {
         self.flush(reactor);
         let _ = self.link.flush_blocking();
     }
 
-    /// The next message, if one is there.
+    /// Returns the next message, if one has arrived.
     pub(crate) fn receive(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
         self.link.recv()
     }
 }
 
-/// Puts what only cleans up after others behind the starts: nobody waits for it, and somebody for them.
+/// Moves cleanup messages behind the starts. Cleanup is not urgent, but clients wait for the
+/// starts.
 fn starts_first(queue: &mut VecDeque<(ToKeeper, Vec<OwnedFd>)>) {
     let Some(last) = queue.iter().rposition(|(message, _)| matches!(message, ToKeeper::Spawn(_))) else { return };
     let held: Vec<String> = queue.iter().filter_map(|(message, _)| held_name(message)).collect();
     let cleans_up = |message: &ToKeeper| match message {
         ToKeeper::Ack { .. } => true,
-        // What is held again under the same name comes after it.
+        // A later hold under the same name must stay behind the drop.
         ToKeeper::Drop { name } => !held.contains(name),
         _ => false,
     };

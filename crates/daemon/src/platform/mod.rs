@@ -1,4 +1,4 @@
-//! Platform: what touches the world: the event loop, the keeper, threads, files, rights.
+//! Interface to the system: event loop, keeper, threads, files, rights.
 
 pub(crate) mod conf;
 pub(crate) mod fd_budget;

@@ -1,5 +1,6 @@
-//! Version of Node that runs an app. The program itself is run, once per file, in a thread of its own: the loop never waits for it.
-//! Whoever runs the app asks: a program of another user is never executed with our rights.
+//! Version of Node that runs an app. A separate thread runs the program once per file, so the loop
+//! never waits for it. The program runs as the app's user: a program of another user is never
+//! executed with the daemon's rights.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -16,13 +17,13 @@ use ostler_sys::process::signal::KILL;
 use ostler_sys::{Credentials, SpawnSpec, fd::pipe, process::child, spawn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// Node answers within milliseconds; a wrapper script may take its time.
+/// Node answers within milliseconds; a wrapper script may be slower.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
-/// Longest version: `v20.20.2-nightly…`; what is longer is none.
+/// Longest version, such as `v20.20.2-nightly…`. Longer output is not a version.
 const LONGEST: usize = 64;
 const STACK_BYTES: usize = 64 << 10;
 
-/// File as it was when it was run; another one at the same path is another program.
+/// Identity of a program file. Another file at the same path is another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Binary {
     device: u64,
@@ -38,14 +39,14 @@ impl Binary {
     }
 }
 
-/// Versions of every program that was run; `None` = not yet, or it gave no answer.
+/// Versions of all programs that were run; `None` if the program has not answered.
 #[derive(Debug, Default)]
 pub(crate) struct NodeVersions {
     known: Arc<Mutex<BTreeMap<Binary, Option<String>>>>,
 }
 
 impl NodeVersions {
-    /// Has the version of this program determined. Returns the key to its result.
+    /// Starts to determine the version of this program. Returns the key of its result.
     pub(crate) fn ask(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
         let binary = Binary::of(program)?;
         let is_new = {
@@ -61,13 +62,13 @@ impl NodeVersions {
                 let version = version_of(program, user);
                 known.lock().unwrap_or_else(PoisonError::into_inner).insert(binary, version);
             };
-            // Without a thread there is no version, and nothing worse.
+            // Without a thread the version stays unknown, which is harmless.
             drop(std::thread::Builder::new().name("node-version".into()).stack_size(STACK_BYTES).spawn(asking));
         }
         Some(binary)
     }
 
-    /// Version, if it is known.
+    /// Returns the version, if it is known.
     pub(crate) fn get(&self, binary: &Binary) -> Option<String> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned().flatten()
     }
@@ -79,7 +80,7 @@ fn version_of(program: CString, user: Option<Credentials>) -> Option<String> {
     let spec = SpawnSpec {
         argv: [program.clone(), c"--version".into()].into_iter().collect(),
         program,
-        // For wrapper scripts.
+        // Wrapper scripts need `PATH`.
         envp: [c"PATH=/usr/local/bin:/usr/bin:/bin".into()].into_iter().collect(),
         cwd: c"/".into(),
         user,
@@ -89,19 +90,18 @@ fn version_of(program: CString, user: Option<Credentials>) -> Option<String> {
     drop(write);
     let answered = poll(&mut [PollFd::new(&read, PollFlags::IN)], Some(&PATIENCE)) == Ok(1);
     let mut text = String::new();
-    // One read: a program that writes more, slowly, is not Node.
+    // One read is enough: a program that writes more, slowly, is not Node.
     let mut bytes = [0; LONGEST];
     if answered && let Ok(count) = File::from(read).read(&mut bytes) {
         text = String::from_utf8_lossy(bytes.get(..count)?).into_owned();
     }
-    // It is our child, not reaped yet, so the number is its own. Having ended already is fine.
+    // The child is not reaped yet, so its pid is still its own. It may have exited already.
     let _ = child::signal(process.pid, KILL, Target::Group);
     child::reap(process.pid);
     parse(&text)
 }
 
-/// Version in the output: `20.20.2` of `v20.20.2
-/// `.
+/// Returns the version in the output: `20.20.2` of `v20.20.2\n`.
 fn parse(text: &str) -> Option<String> {
     let version = text.strip_prefix('v')?.lines().next()?.trim_end();
     let plain = version.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+".contains(&byte));

@@ -1,4 +1,4 @@
-//! Reactor: one epoll for everything the daemon watches. Nothing is woken when nothing happens.
+//! Reactor: one epoll for everything that the daemon watches. Without events it never wakes.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,18 +14,19 @@ pub(crate) enum Source {
     Keeper,
     /// Signals sent to the daemon itself.
     Signals,
-    /// A descriptor of the feature with this name, and its key there: 48 bits.
+    /// Descriptor of the feature with this name, and its key there: 48 bits.
     Feature(&'static str, u64),
 }
 
-/// The native socket that listens: whoever reopens it has it watched as this.
+/// The native listening socket. Code that reopens it must watch it as this source.
 pub(crate) const LISTENER: Source = Source::Feature("native", 0);
 
-/// Bits of the key in a token; above them is the index of a feature in the list of names, beginning with 1.
+/// Bits of the key in a token; above them is the index of a feature in the list of names, beginning
+/// with 1.
 const KEY_BITS: u32 = 48;
 const KEY_MASK: u64 = (1 << KEY_BITS) - 1;
 
-/// Tokens of what is no feature.
+/// Tokens of sources that are not features.
 const KEEPER: u64 = 1 << 32;
 const SIGNALS: u64 = 2 << 32;
 
@@ -58,13 +59,13 @@ impl Source {
 pub(crate) struct Ready {
     /// Owner of the descriptor.
     pub source: Source,
-    /// True if reading makes sense (data, or the end).
+    /// True if the descriptor is readable (data, or end of file).
     pub readable: bool,
-    /// True if writing makes sense.
+    /// True if the descriptor is writable.
     pub writable: bool,
 }
 
-/// Most events taken per wait; the rest comes with the next one.
+/// Most events per wait; the next wait returns the rest.
 const BATCH: usize = 256;
 
 /// Epoll descriptor.
@@ -76,18 +77,18 @@ pub(crate) struct Reactor {
 }
 
 impl Reactor {
-    /// Reactor without features.
+    /// Creates a reactor without features.
     #[cfg(test)]
     pub(crate) fn new() -> io::Result<Self> {
         Self::of_features(&[])
     }
 
-    /// Reactor with descriptors of these features.
+    /// Creates a reactor for descriptors of these features.
     pub(crate) fn of_features(names: &'static [&'static str]) -> io::Result<Self> {
         Ok(Self { epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?, events: Vec::with_capacity(BATCH), names })
     }
 
-    /// Watches for input; closing the descriptor ends it.
+    /// Watches for input. Closing the descriptor stops that.
     pub(crate) fn add(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), epoll::EventFlags::IN)?)
     }
@@ -98,25 +99,26 @@ impl Reactor {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), flags)?)
     }
 
-    /// Watches for more input: what is not read does not count again.
+    /// Watches for more input: unread bytes are not reported again.
     pub(crate) fn add_for_more(&self, fd: impl AsFd, source: Source) -> io::Result<()> {
         let flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), flags)?)
     }
 
-    /// Also (or no longer) watches for room to write.
+    /// Starts or stops watching for room to write.
     pub(crate) fn want_write(&self, fd: impl AsFd, source: Source, write: bool) -> io::Result<()> {
         let flags = if write { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
         Ok(epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(source.token(self.names)), flags)?)
     }
 
-    /// Stops watching; needed where another process holds a copy of the descriptor, because closing ours then changes nothing.
+    /// Stops watching. Needed if another process holds a copy of the descriptor, because closing
+    /// ours then changes nothing.
     pub(crate) fn remove(&self, fd: impl AsFd) {
-        // Not being watched is what is wanted; that it was not before is no fault.
+        // It is no error if the descriptor was not watched.
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    /// Waits until something is ready or the time is up. `None` = for ever.
+    /// Waits until something is ready or the time is up. `None` waits without a limit.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
         self.events.clear();
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());

@@ -1,7 +1,8 @@
 //! CPU and memory of an instance's whole tree.
 //!
-//! A reading is taken only on request. CPU use is the difference of two readings at least [`SETTLED_MS`] apart, so that two
-//! requests in quick succession give the same answer instead of 0 and 100.
+//! A reading is taken only on request. CPU use is the difference of two readings at least
+//! [`SETTLED_MS`] apart, so that two requests in quick succession give the same result instead of 0
+//! and 100.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -15,12 +16,12 @@ use ostler_sys::{ProcRef, ProcTable, process::sample};
 const SETTLED_MS: u64 = 500;
 /// Shortest time since its start over which a process is measured.
 const BOOT_MS: u64 = 100;
-/// Age from which a reading is no base for "now".
+/// Age from which a reading is too old for the present CPU use.
 const STALE_MS: u64 = 20_000;
 /// Age below which a process is measured from its start.
 const YOUNG_MS: u64 = 3_000;
 
-/// Most processes of a tree that are read; the others are estimated from them.
+/// Most processes of a tree that are read; the others are estimated from these.
 pub(crate) const MOST_READ: usize = 2000;
 
 /// Reading of a tree.
@@ -30,19 +31,21 @@ pub(crate) struct Reading {
     pub cpu_ns: u64,
     /// Resident memory.
     pub memory_bytes: u64,
-    /// Processes.
+    /// Number of processes.
     pub processes: u32,
     /// Reading of the main process alone.
     pub leader: Leader,
 }
 
-/// What is known of a main process. While its own CPU time stays the same it has not run, so it has neither started a process nor waited
-/// for one, and its line in the process table need not be read again.
+/// Last reading of a main process. If its own CPU time is unchanged, it has not run since. It has
+/// then neither started a process nor waited for one, and its line in the process table need not be
+/// read again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Leader {
     own_cpu_ns: u64,
     children_ticks: u64,
-    /// True if a read of the process table, before which it had not run for some time, found nobody else in its tree.
+    /// True if a scan of the process table found no other process in its tree, and it had not run
+    /// for some time before that.
     alone: bool,
 }
 
@@ -66,12 +69,12 @@ pub(crate) struct CpuHistory {
 }
 
 impl CpuHistory {
-    /// What the last reading had of this main process.
+    /// Returns the last reading of this main process.
     pub(crate) fn leader(&self, pid: i32) -> Option<Leader> {
         (self.pid == pid && self.leader.own_cpu_ns > 0).then_some(self.leader)
     }
 
-    /// Takes a reading. False when there is nothing to compare it with.
+    /// Takes a reading. Returns false if there is no earlier one to compare it with.
     pub(crate) fn take(&mut self, process: ProcRef, started: Option<Now>, now: Now, read: impl FnOnce(ProcRef) -> Reading) -> bool {
         let pid = process.pid;
         if self.pid != pid {
@@ -93,7 +96,8 @@ impl CpuHistory {
         }
         let base = self.base.or_else(|| {
             let start = started?.mono_ms;
-            // What a process does while it loads, spread over a moment: else it reads as several hundred percent.
+            // The CPU use while a process loads is spread over a moment. Otherwise it would read as
+            // several hundred percent.
             (at.saturating_sub(start) < YOUNG_MS).then_some(Used { at_ms: start.min(at.saturating_sub(BOOT_MS)), cpu_ns: 0 })
         });
         match base {
@@ -114,30 +118,30 @@ impl CpuHistory {
         }
     }
 
-    /// CPU time that was used until the last reading.
+    /// Returns the CPU time that was used until the last reading.
     pub(crate) fn used_ns(&self) -> u64 {
         self.used_ns
     }
 
-    /// Result of the last reading.
+    /// Returns the result of the last reading.
     pub(crate) fn monit(&self) -> Monit {
         self.monit
     }
 }
 
-/// Reader of many trees with one read of the process table.
+/// Reader of many trees with one scan of the process table.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     table: ProcTable,
-    /// Main processes that have not run since they were last read: their CPU time was read a moment ago, for just that.
+    /// Main processes that have not run since their last reading: their CPU time was just compared.
     asleep: HashMap<i32, Leader>,
-    /// True if some process may have lost its parents.
+    /// True if a process may have lost its parents.
     orphans: bool,
 }
 
 impl Sampler {
-    /// Reads the process table, past the main processes that have slept since they were last read; not at all where only such are requested
-    /// for, and each was alone.
+    /// Scans the process table, except for main processes that have slept since their last reading.
+    /// There is no scan if only such processes are requested and each was alone.
     pub(crate) fn new(leaders: impl Iterator<Item = (ProcRef, Option<Leader>)>) -> Self {
         let (mut known, mut asleep, mut all_alone) = (HashMap::new(), HashMap::new(), true);
         for (ProcRef { pid, start_ticks }, leader) in leaders {
@@ -145,7 +149,8 @@ impl Sampler {
                 all_alone = false;
                 continue;
             };
-            // It leads the group and session that it was started in; whose child it is does not matter here.
+            // It leads the group and session in which it was started; its parent does not matter
+            // here.
             let children_ticks = leader.children_ticks;
             known.insert(pid, Entry { pid, pgid: pid, sid: pid, start_ticks, state: b'S', children_ticks, ..Entry::default() });
             asleep.insert(pid, leader);
@@ -155,7 +160,7 @@ impl Sampler {
         Self { table, asleep, orphans: !all_alone }
     }
 
-    /// Skips the cgroups: where the keeper has no children but the known ones there are no orphans.
+    /// Skips the cgroups if the keeper has only known children, because there are no orphans then.
     #[must_use]
     pub(crate) fn knowing_children(mut self, keeper: i32, known: impl Iterator<Item = i32>) -> Self {
         if self.orphans {
@@ -165,7 +170,8 @@ impl Sampler {
         self
     }
 
-    /// Reads the tree of a main process: what descends from it, and what is still in its session or in its cgroup.
+    /// Reads the tree of a main process: its descendants, and the other processes in its session or
+    /// its cgroup.
     pub(crate) fn read(&self, process: ProcRef, group: Option<&Path>) -> Reading {
         if let Some(leader) = self.asleep.get(&process.pid).filter(|leader| leader.alone) {
             return alone(process.pid, *leader);
@@ -180,7 +186,7 @@ impl Sampler {
         let alone = many == 1 && !self.orphans && self.asleep.contains_key(&process.pid);
         family.truncate(MOST_READ);
         for entry in family {
-            // A process that ended since the look counts no more.
+            // A process that exited since the scan no longer counts.
             let cpu_ns = || self.asleep.get(&entry.pid).map(|leader| leader.own_cpu_ns).or_else(|| sample::cpu_ns(entry.pid));
             let (Ok(memory), Some(own_cpu_ns)) = (sample::memory(entry.pid), cpu_ns()) else { continue };
             sum.cpu_ns += own_cpu_ns.saturating_add(sample::children_cpu_ns(entry.children_ticks));
@@ -199,10 +205,11 @@ impl Sampler {
     }
 }
 
-/// Reading of a process that was alone and has not run since: only its memory may have changed.
+/// Returns the reading of a process that was alone and has not run since: only its memory may have
+/// changed.
 fn alone(pid: i32, leader: Leader) -> Reading {
     let cpu_ns = leader.own_cpu_ns.saturating_add(sample::children_cpu_ns(leader.children_ticks));
-    // A process that ended since the look counts no more.
+    // A process that exited since the scan no longer counts.
     sample::memory(pid).map_or_else(|_| Reading::default(), |memory_bytes| Reading { cpu_ns, memory_bytes, processes: 1, leader })
 }
 

@@ -1,4 +1,4 @@
-//! Settings of the daemon that come from its own environment (`docs/reference/environment`), read once at start.
+//! Settings from the daemon's own environment (`docs/reference/environment`), read once at start.
 
 use std::borrow::Cow;
 use std::env;
@@ -17,27 +17,28 @@ use crate::platform::secrets::Credentials;
 pub(crate) struct Settings {
     /// Base folder.
     pub home: PathBuf,
-    /// Its files.
+    /// Paths of the home's files.
     pub paths: HomePaths,
-    /// Whether a copy of the state is kept beside the disk.
+    /// Whether a second copy of the state is kept in memory.
     pub keeps_copy: bool,
-    /// Polite signal when the app names none.
+    /// Stop signal if the app names none.
     pub kill_signal: i32,
-    /// Grace period when the app names none.
+    /// Grace period if the app names none.
     pub kill_timeout_ms: u64,
-    /// Wait for `ready` when the app names no time.
+    /// Time to wait for `ready` if the app names none.
     pub listen_timeout_ms: u64,
-    /// Uptime after which a growing restart delay starts anew.
+    /// Uptime after which a growing restart delay is reset.
     pub backoff_reset_ms: u64,
-    /// `PM2_KILL_USE_MESSAGE`: stop every app by message.
+    /// `PM2_KILL_USE_MESSAGE`: stops every app by message.
     pub kill_use_message: bool,
-    /// `PM2_PROCESS_INSTANCE_VAR`: wins over `instance_var` of all apps.
+    /// `PM2_PROCESS_INSTANCE_VAR`: overrides `instance_var` of all apps.
     pub instance_var: Option<String>,
-    /// Prefix of the lines of `pm2.log`; empty = none.
+    /// Prefix of the lines of `pm2.log`; empty for none.
     pub log_date_format: String,
-    /// PM2 release that we say to be, to PM2's clients: they complain of any other than their own.
+    /// PM2 release that the daemon reports to PM2's clients, which complain about any other than
+    /// their own.
     pub pm2_version: String,
-    /// Time of the start of this daemon, in ms of the wall clock.
+    /// Start time of this daemon, in ms of the wall clock.
     pub started_ms: u64,
     /// Settings of `ostler set`.
     pub conf: Conf,
@@ -63,7 +64,7 @@ impl Settings {
             paths,
             keeps_copy: false,
             kill_signal: text("PM2_KILL_SIGNAL").and_then(|name| ostler_sys::process::signal::by_name(&name)).unwrap_or(INT),
-            // PM2 takes this one as given, zero included.
+            // PM2 accepts every number here, even zero.
             kill_timeout_ms: text("PM2_KILL_TIMEOUT").and_then(|value| value.parse().ok()).unwrap_or(KILL_TIMEOUT_MS),
             listen_timeout_ms: positive("PM2_GRACEFUL_LISTEN_TIMEOUT", LISTEN_TIMEOUT_MS),
             backoff_reset_ms: positive("EXP_BACKOFF_RESET_TIMER", BACKOFF_RESET_MS),
@@ -76,9 +77,10 @@ impl Settings {
     }
 }
 
-/// Values of `ostler set <app>:<key> <value>` for an app: each value, and all of them as JSON under the name of the app. A profile wins.
+/// Returns the values of `ostler set <app>:<key> <value>` for an app: each value, and all of them
+/// as JSON under the name of the app. Values of a profile have precedence.
 pub(crate) fn kept_settings<'a>(spec: &'a AppSpec, settings: &Settings) -> Vec<(Cow<'a, str>, Cow<'a, str>)> {
-    // An app of a module that has several is called `module:app`.
+    // An app of a module with several apps is named `module:app`.
     let of_module = || spec.name.split_once(':').filter(|_| spec.is_module()).map(|(module, _)| module);
     let found = settings.conf.section(&spec.name).map(|section| (spec.name.as_str(), section));
     let found = found.or_else(|| of_module().and_then(|name| Some((name, settings.conf.section(name)?))));

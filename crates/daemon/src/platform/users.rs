@@ -1,4 +1,4 @@
-//! Users: the account that an app runs as, and names for display, looked up once each.
+//! Account that an app runs as, and names of users for display, looked up once each.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ thread_local! {
     static NAMES: RefCell<BTreeMap<String, Rc<str>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Name of a user as given in a description (a name or a number); the text itself where there is none.
+/// Returns the name of a user from a description (a name or a number), or the text itself if the
+/// user is unknown.
 pub(crate) fn name_of(uid: &str) -> Rc<str> {
     if let Some(known) = NAMES.with_borrow(|names| names.get(uid).cloned()) {
         return known;
@@ -23,16 +24,17 @@ pub(crate) fn name_of(uid: &str) -> Rc<str> {
     name
 }
 
-/// Name of the user that the daemon runs as.
+/// Returns the name of the user that the daemon runs as.
 pub(crate) fn own() -> Rc<str> {
     static UID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     name_of(UID.get_or_init(|| rustix::process::geteuid().as_raw().to_string()))
 }
 
-/// Account that it runs as, where that is given.
+/// Returns the account that the app runs as, if the description names one.
 ///
 /// # Errors
-/// The step of a start that fails because of it, in words.
+///
+/// Returns the failed step of the start, as a text.
 pub(crate) fn account(spec: &AppSpec) -> Result<Option<Identity>, SpawnFailure> {
     let failed = |error| SpawnFailure { step: crate::platform::log::chain(&error), errno: 0 };
     user::identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(failed)

@@ -1,4 +1,4 @@
-//! Wakers: each wakes a thread that waits for descriptors.
+//! Waker of a thread that waits for descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,23 +8,27 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::platform::reactor::{Reactor, Source};
 
-/// Eventfd. Whoever waits for it reads what it was woken for elsewhere: however often it is woken before it reads, it reads once.
+/// Eventfd. The data for the woken thread is stored elsewhere. Several wake-ups before a read count
+/// as one.
 #[derive(Debug)]
 pub(crate) struct Waker(OwnedFd);
 
 impl Waker {
-    /// Waker that nobody waits for yet.
+    /// Creates a waker without a waiting thread.
     ///
     /// # Errors
-    /// No more descriptors.
+    ///
+    /// Returns an error if the system has no more descriptors.
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
     }
 
-    /// Waker of a feature, for its threads. It is made and watched when the first thread needs it.
+    /// Returns the waker of a feature for its threads. It is created and watched when the first
+    /// thread needs it.
     ///
     /// # Errors
-    /// No more descriptors.
+    ///
+    /// Returns an error if the system has no more descriptors.
     pub(crate) fn of_feature(waker: &mut Option<Arc<Self>>, reactor: &Reactor, source: Source) -> io::Result<Arc<Self>> {
         if let Some(waker) = waker {
             return Ok(Arc::clone(waker));
@@ -34,13 +38,14 @@ impl Waker {
         Ok(Arc::clone(waker.insert(new)))
     }
 
-    /// Wakes whoever waits.
+    /// Wakes the waiting thread.
     pub(crate) fn wake(&self) {
-        // It fails only when the counter is full: then whoever waits is being woken already.
+        // It fails only if the counter is full: then the thread is being woken already.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Resets it after a wake-up. Comes before the read of what there is, so that nothing is missed.
+    /// Resets the waker after a wake-up. Call it before reading the data, so that no data is
+    /// missed.
     pub(crate) fn clear(&self) {
         let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }

@@ -1,5 +1,6 @@
-//! Working trees of git that apps were started in, and versions of their packages. A thread reads git's files and `package.json`, with the rights of the app's
-//! user: the loop never waits for a disk, and git is not run, as it runs what the folder's configuration says.
+//! Working trees of git that apps were started in, and versions of their packages. A thread reads
+//! git's files and `package.json`, with the rights of the app's user, so the loop never waits for a
+//! disk. It does not run git, because git executes commands from the folder's configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +10,10 @@ use ostler_core::app::git::{Kind, WorkingTree, working_tree};
 use ostler_core::app::package;
 use ostler_sys::{Credentials, fs::text_file, users::rights};
 
-/// Longest of git's files that is read; a longer one says nothing.
+/// Longest of git's files that is read; a longer one is ignored.
 const MOST_BYTES: u64 = 4 << 20;
-/// Most questions that wait: beyond that the disk does not answer, and who is started is not asked about.
+/// Most questions that wait. Beyond that the disk does not respond, and further questions are
+/// dropped.
 const MOST_WAITING: usize = 4096;
 const STACK_BYTES: usize = 64 << 10;
 
@@ -24,11 +26,11 @@ pub(crate) struct Question {
     pub folder: Option<PathBuf>,
     /// Folder from which its `package.json` is searched upwards.
     pub package: PathBuf,
-    /// User with whose rights it is read; none = ours.
+    /// User with whose rights the files are read; `None` = the daemon's.
     pub user: Option<Credentials>,
 }
 
-/// What was found for a process.
+/// Result for a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     /// Working tree that its folder is in.
@@ -37,25 +39,26 @@ pub(crate) struct Found {
     pub version: String,
 }
 
-/// Answer: slot, incarnation, and what was found.
+/// Answer: slot, incarnation and result.
 type Answer = ((u32, u32), Found);
 
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Vec<Question>,
     answers: Vec<Answer>,
-    /// True if the thread runs.
+    /// Whether the thread runs.
     is_read: bool,
 }
 
-/// Questions and answers; the thread lives as long as there is a question.
+/// Questions and answers. The thread runs as long as there is a question.
 #[derive(Debug, Default)]
 pub(crate) struct WorkingTrees {
     shared: Arc<Mutex<Shared>>,
 }
 
 impl WorkingTrees {
-    /// Has a folder looked at. Without a thread there is no answer, and nothing worse.
+    /// Requests the working tree and version of a folder. Without a thread there is no answer,
+    /// which is harmless.
     pub(crate) fn ask(&self, question: Question) {
         let mut shared = lock(&self.shared);
         if shared.waiting.len() >= MOST_WAITING {
@@ -69,7 +72,7 @@ impl WorkingTrees {
         }
     }
 
-    /// The answers that have come, once.
+    /// Takes the answers that have arrived.
     pub(crate) fn answers(&self) -> Vec<Answer> {
         std::mem::take(&mut lock(&self.shared).answers)
     }
@@ -80,7 +83,8 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 fn read_all(shared: &Mutex<Shared>) {
-    // Apps of one file mostly have one folder. Each batch is read anew: between two somebody may have made a commit.
+    // Apps of one file mostly have one folder. Each batch is read again, because a commit may have
+    // been made in between.
     loop {
         let batch = {
             let mut shared = lock(shared);
@@ -121,7 +125,8 @@ fn version(folder: &Path) -> String {
     package::version(folder, Path::is_file, |path| text_file::read(path, package::MAX_BYTES))
 }
 
-/// Reads the version of an app at once, with the rights of its user: PM2's clients expect it in the reply to a start.
+/// Reads the version of an app at once, with the rights of its user: PM2's clients expect it in the
+/// reply to a start.
 pub(crate) fn version_of(spec: &AppSpec, user: Option<&Credentials>) -> String {
     let folder = package::folder(spec);
     match user {

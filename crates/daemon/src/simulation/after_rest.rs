@@ -1,4 +1,5 @@
-//! What happens once more when all is at rest: one thing, and just what follows from it.
+//! Single changes after everything is at rest: one thing happens, and only its consequences may
+//! follow.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +14,13 @@ use super::verdict::Verdict;
 use super::watched::has_habit;
 use crate::state::slots::Slot;
 
-/// Rounds until what has to follow did: replacements may have to wait for a minute.
+/// Rounds until the expected consequence: replacements may have to wait for a minute.
 const ROUNDS: u32 = 600;
 /// Most rounds before time passes.
 const BUSY: u32 = 50;
-/// Clients that come while a worker is ill.
+/// Clients that connect while a worker is ill.
 const CLIENTS: u32 = 12;
-/// Leaps, of a second each at most, after which nothing follows any more.
+/// Leaps of the clock, of a second each at most, without any further change.
 const CALM: u32 = 4;
 
 impl Episode {
@@ -35,7 +36,7 @@ impl Episode {
         Ok(())
     }
 
-    /// Main processes of apps that do not scale themselves.
+    /// Returns the main processes of apps that do not scale themselves.
     fn mains(&self) -> BTreeMap<i32, String> {
         let state = self.machine.state.borrow();
         let scales = |app: &str| self.specs.iter().any(|spec| spec.name == app && spec.autoscale.is_some());
@@ -43,7 +44,7 @@ impl Episode {
         mains.filter(|(_, app)| !scales(app)).collect()
     }
 
-    /// Nothing happens for a while.
+    /// Lets time pass without any event.
     fn calm(&mut self, rng: &mut Rng) -> Verdict {
         for _ in 0..CALM {
             self.pass(rng)?;
@@ -51,7 +52,7 @@ impl Episode {
         Ok(())
     }
 
-    /// Everybody does all that there is to do, and time passes.
+    /// Lets all participants do their pending work, then time passes.
     fn pass(&mut self, rng: &mut Rng) -> Verdict {
         let mut quiet = 0;
         for _ in 0..BUSY {
@@ -64,7 +65,7 @@ impl Episode {
         Ok(())
     }
 
-    /// Time passes until all is at rest and this holds.
+    /// Lets time pass until all is at rest and `holds` is true.
     fn until(&mut self, rng: &mut Rng, what: &str, holds: impl Fn(&Self) -> bool) -> Verdict {
         for _ in 0..ROUNDS {
             self.pass(rng)?;
@@ -75,7 +76,8 @@ impl Episode {
         Err(format!("{what} never comes: {:?}", self.mains()))
     }
 
-    /// One process is not well any more: it is replaced where its app wants that, and nobody else is.
+    /// Makes one process ill. It must be replaced if its app requests that, and no other process
+    /// may be.
     fn one_falls_ill(&mut self, rng: &mut Rng) -> Verdict {
         let Some(control) = &self.daemon else { return Ok(()) };
         let is_chosen = |slot: &&Slot| {
@@ -112,7 +114,7 @@ impl Episode {
         }
         self.machine.state.borrow_mut().dies_after = None;
         if self.reach.has(Extra::Cluster) {
-            // Whom it must not get while others could have them.
+            // The ill worker must get no clients while other workers could have them.
             let app = before.get(&pid).cloned().unwrap_or_default();
             for _ in 0..CLIENTS {
                 self.connect_to(&app);
@@ -151,7 +153,8 @@ impl Episode {
         Ok(())
     }
 
-    /// All instances of one app are others then, also those that had given up; but not those that a user stopped.
+    /// Changes a file of one app. All its instances must restart, even those that had given up,
+    /// except those that a user stopped.
     fn one_file_changes(&mut self, rng: &mut Rng) -> Verdict {
         let apps = self.files.apps();
         let app = apps[rng.below(apps.len())].clone();
@@ -165,7 +168,7 @@ impl Episode {
         let watches = |stopped: bool, on: bool| on && !stopped;
         let expected = of_app.iter().filter(|slot| watches(slot.durable.watch.stopped, slot.spec().watch.on)).count();
         let rest = of_app.len() - expected;
-        // Times that were looked at last must not be those of the same instant.
+        // The last change that a poll found must not be at the same instant.
         self.machine.advance(1000);
         let said = self.files.change_of(&app, true, &self.machine, true, rng);
         self.trace_line(said);
@@ -176,7 +179,7 @@ impl Episode {
         self.calm(rng)?;
         self.machine.state.borrow_mut().dies_after = None;
         if expected > 0 && self.files.known_ms(&app) < changed_ms {
-            // It died with what was read: once more.
+            // The daemon died with the change that it had read, so the file changes again.
             let said = self.files.change_of(&app, true, &self.machine, true, rng);
             self.trace_line(said);
         }

@@ -1,4 +1,4 @@
-//! Apps of an episode, and the commands of their user.
+//! Apps of an episode and commands of their user.
 
 use ostler_core::app::hooks::{Hook, HookSpec};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
@@ -16,28 +16,28 @@ use super::probes::is_asked;
 use super::reach::{Extra, Reach};
 use super::watched::watches;
 
-/// Apps of an episode: a dependency goes to the first.
+/// Most apps of an episode; dependencies name the first app.
 const APPS: usize = 3;
 
-/// A program that is nowhere, so that nobody asks it for its version.
+/// Path of a program that does not exist, so the daemon does not query its version.
 const NODE: &str = "/nowhere/node";
 
-/// Random descriptions of so many apps.
+/// Returns random descriptions.
 pub(super) fn descriptions(rng: &mut Rng, reach: Reach, cwd: &str) -> Vec<AppSpec> {
     let count = 1 + rng.below(APPS);
     let mut all: Vec<AppSpec> = (0..count).map(|number| description(number, rng, cwd)).collect();
-    // After all that an ordinary episode draws.
+    // Drawn after everything that an ordinary episode draws.
     all.iter_mut().for_each(|spec| extend(spec, rng, reach, cwd));
     all
 }
 
-/// What it has beyond the ordinary.
+/// Adds the extras of an episode.
 fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     if reach.has(Extra::Autoscale) && rng.percent(60) {
         let min = 1 + rng.below(2) as u32;
         spec.autoscale = Some(Autoscale { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
         spec.instances = min;
-        // What is replaced all the time is not scaled.
+        // An app whose instances are replaced all the time is not scaled.
         (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
     }
     if reach.has(Extra::Cluster) && rng.percent(70) {
@@ -46,7 +46,7 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
         spec.scheduling = rng.pick(&[Scheduling::RoundRobin, Scheduling::RoundRobin, Scheduling::Shared]);
     }
     if reach.has(Extra::Watch) || reach.has(Extra::Probes) {
-        // Who is replaced then is replaced for a reason.
+        // No other reason than the tested one may replace an instance.
         (spec.restart.max_lifetime_ms, spec.cron) = (None, None);
     }
     if reach.has(Extra::Probes) && rng.percent(80) {
@@ -71,7 +71,7 @@ fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
         ..AppSpec::default()
     };
     if rng.percent(20) {
-        // Two of them can serve beside each other.
+        // Two instances can serve side by side.
         (spec.mode, spec.interpreter, spec.script) = (ExecMode::Cluster, Some("/bin/true".into()), "/app.js".into());
     }
     spec.restart.max_restarts = rng.pick(&[None, Some(2), Some(5)]);
@@ -117,7 +117,7 @@ pub(super) enum UserCommand {
     Delete,
     Reset,
     Scale(u32),
-    /// `stop --watch`, and `restart --watch` that switches it on again.
+    /// `stop --watch`, and `restart --watch`, which turns file watching on again.
     StopWatch,
     RestartWatch,
 }
@@ -179,7 +179,7 @@ impl UserCommand {
     }
 }
 
-/// The same with another description: watched or not.
+/// Returns the same request with file watching on or off.
 fn with_watch(mut request: Request, spec: &AppSpec, on: bool) -> Request {
     if let Request::Act { change, .. } = &mut request {
         let mut spec = spec.clone();

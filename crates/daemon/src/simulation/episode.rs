@@ -1,4 +1,4 @@
-//! One episode: a home, its managers, apps and a user, and a word of randomness for each step.
+//! One episode: a home, its managers, apps and a user, and a random word for each step.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -36,19 +36,20 @@ use crate::state::slots::groups::Groups;
 
 /// Most steps until all is at rest.
 const SILENCE_STEPS: u32 = 1500;
-/// Turns after which a client has found its worker.
+/// Turns after which a client must have found its worker.
 const SERVING_TURNS: u32 = 12;
-/// Leaps of the clock after which nothing changes any more.
+/// Leaps of the clock without any further change.
 const RESTS: u32 = 3;
-/// Where apps scale themselves their numbers have to be the same for so long: one that has too many for its load has one less only after a minute,
-/// and settles before and after.
+/// Time for which the number of instances of self-scaling apps must stay the same. An app with too
+/// many instances for its load removes one only after a minute, and settles before and after.
 const SCALED_MS: u64 = 80_000;
-/// Where apps are asked how they are, or files looked at from time to time, or lines wait for their ends: so long, that it is noticed where that has ended.
+/// Time at rest if apps are probed, files are polled or lines are incomplete. It is long enough to
+/// notice when these have stopped.
 const LOOKED_MS: u64 = 4000;
-/// Longest leap of the clock, so that nothing periodic is passed over.
+/// Longest leap of the clock, so that no periodic work is skipped.
 const LEAP_MS: u64 = 1000;
 
-/// Counts of what happened in an episode.
+/// Counters of an episode.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
     pub steps: u64,
@@ -75,7 +76,7 @@ type SharedKeeper = Rc<RefCell<Option<Keeper>>>;
 pub(super) struct Episode {
     pub machine: Rc<Machine>,
     keeper: SharedKeeper,
-    /// Keeper that was killed last: the anchor has what it held.
+    /// Keeper that was killed last: the anchor has its descriptors.
     former: Option<Keeper>,
     pub daemon: Option<Box<Control>>,
     home: PathBuf,
@@ -83,17 +84,17 @@ pub(super) struct Episode {
     pub reach: Reach,
     clients: Clients,
     pub files: Files,
-    /// A daemon died while there was no keeper.
+    /// Whether a daemon died while there was no keeper.
     lost_both: bool,
     pub user: User,
     oracle: Oracle,
     tally: Tally,
     trace: Option<Vec<String>>,
-    /// Lines of the daemon's log that are in the trace.
+    /// Number of lines of the daemon's log that are in the trace.
     own_lines: usize,
 }
 
-/// Plays an episode. The same setting and words give the same.
+/// Plays an episode. The same setting and words give the same result.
 pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> Played<Tally> {
     edges::shuffle(reach.has(Extra::Orders).then_some(setting));
     let mut episode = Episode::new(&mut Rng::new(setting), reach, traced);
@@ -178,14 +179,14 @@ impl Episode {
         }
     }
 
-    /// Adds a line to the trace. True when there is one.
+    /// Adds an optional line to the trace. Returns true if there was one.
     pub(super) fn trace_line(&mut self, said: Option<String>) -> bool {
         let any = said.is_some();
         said.into_iter().for_each(|line| self.log(|| line));
         any
     }
 
-    /// Adds to the trace what the daemon wrote into its log.
+    /// Adds new lines of the daemon's log to the trace.
     fn log_own_lines(&mut self) {
         if self.trace.is_none() {
             return;
@@ -234,7 +235,7 @@ impl Episode {
         self.read_answers()
     }
 
-    /// Does a turn of the daemon, or starts one.
+    /// Runs a turn of the daemon, or starts a daemon.
     fn managers_act(&mut self, rng: &mut Rng) -> Verdict {
         if let Some(mut control) = self.daemon.take() {
             let turn = move || {
@@ -252,7 +253,8 @@ impl Episode {
             }
         }
         if self.reach.has(Extra::Cluster) {
-            // No daemon starts in the millisecond in which another one died: by that it numbers what it hands over.
+            // Connections are numbered by the time in milliseconds, so no daemon starts in the
+            // millisecond in which another one died.
             self.machine.advance(1);
         }
         self.log(|| "the keeper starts a daemon".into());
@@ -269,7 +271,7 @@ impl Episode {
         self.in_daemon(start, rng)
     }
 
-    /// Runs what the daemon does until it is done or killed.
+    /// Runs the daemon until it is done or killed.
     fn in_daemon(&mut self, work: impl FnOnce() -> Box<Control>, rng: &mut Rng) -> Verdict {
         self.machine.state.borrow_mut().is_in_daemon = true;
         let result = catch_unwind(AssertUnwindSafe(work));
@@ -303,9 +305,9 @@ impl Episode {
         self.log(|| "the daemon is killed".into());
         let keeper = &mut *self.keeper.borrow_mut();
         let is_keeper_dead = keeper.is_none();
-        // What it opened since the keeper's death nobody has.
+        // Descriptors that it opened since the keeper's death are lost.
         self.files.daemon_died(keeper.as_ref().is_some_and(|keeper| keeper.holds("watch")));
-        // Where the keeper is dead too, the anchor has what that held.
+        // If the keeper is dead too, the anchor has its descriptors.
         let Some(keeper) = keeper.as_mut().or(self.former.as_mut()) else { return Ok(()) };
         keeper.daemon_ended(rng);
         self.lost_both |= is_keeper_dead;
@@ -314,7 +316,7 @@ impl Episode {
             self.oracle.ports_are_held(keeper)?;
         }
         let verdict = self.oracle.at_death(keeper, &Settings::from_env(self.home.clone()));
-        // Nobody knows any more what it asked whom.
+        // The daemon's open probes are unknown now.
         self.oracle.found.clear();
         verdict
     }
@@ -338,7 +340,7 @@ impl Episode {
             self.former = Some(killed);
             done.into_iter().for_each(|line| self.log(|| format!("{line}, and nobody hears of it")));
             if rng.percent(30) {
-                // With its daemon.
+                // The keeper dies together with its daemon.
                 self.machine.state.borrow_mut().dies_after = Some(rng.below(4) as u32);
             }
             self.tally.keeper_deaths += 1;
@@ -370,7 +372,7 @@ impl Episode {
         self.machine.advance(ms);
     }
 
-    /// Threads beside the daemon do something, or their disk becomes another one.
+    /// Runs a thread beside the daemon, or changes the state of its disk.
     fn threads_act(&mut self, rng: &mut Rng) {
         match rng.below(100) {
             0..40 => {
@@ -386,7 +388,7 @@ impl Episode {
         }
     }
 
-    /// Each of them goes on until it waits for something. True if one did anything.
+    /// Lets each thread continue until it waits for something. Returns true if one did anything.
     fn threads_rest(&mut self) -> bool {
         (0..threads::played::count()).filter(|which| threads::played::turn(*which, usize::MAX)).count() > 0
     }
@@ -424,7 +426,7 @@ impl Episode {
         self.trace_line(said);
     }
 
-    /// Up to two minutes in which nothing else is asked for than another number of instances.
+    /// Lets up to two minutes pass in which the only requests are for another number of instances.
     fn a_while_passes(&mut self, rng: &mut Rng) -> Verdict {
         for _ in 0..rng.below(120) {
             self.tally.steps += 1;
@@ -440,7 +442,7 @@ impl Episode {
         Ok(())
     }
 
-    /// What is asked of an app is another amount of work.
+    /// Gives an app another amount of work.
     fn load_changes(&mut self, rng: &mut Rng) {
         let app = self.specs[rng.below(self.specs.len())].name.clone();
         let load = rng.pick(&[0, 20, 60, 150, 400]);
@@ -483,7 +485,8 @@ impl Episode {
         Ok(())
     }
 
-    /// Everybody does what it has to do. True: somebody beside the daemon did something.
+    /// Lets all participants do their pending work. Returns true if a participant other than the
+    /// daemon did something.
     pub(super) fn round(&mut self, rng: &mut Rng) -> Result<bool, String> {
         self.tally.steps += 1;
         self.managers_act(rng)?;
@@ -505,14 +508,15 @@ impl Episode {
         Ok(anything)
     }
 
-    /// Time passes until something is due.
+    /// Lets time pass until something is due.
     pub(super) fn leap(&mut self) {
         let now = self.machine.now_ms();
         let due = self.daemon.as_ref().and_then(|control| control.next_deadline_ms()).map_or(LEAP_MS, |at| at.saturating_sub(now));
         self.machine.advance(due.clamp(1, LEAP_MS));
     }
 
-    /// Falls silent: nobody dies any more, nobody requests anything, and programs behave well: all comes to rest as it was wanted.
+    /// Stops all disturbances: no process is killed any more, no requests are made, and programs
+    /// behave well. Everything must come to rest in the wanted state.
     fn fall_silent(&mut self, rng: &mut Rng) -> Verdict {
         self.log(|| "silence".into());
         let mut state = self.machine.state.borrow_mut();
@@ -532,7 +536,7 @@ impl Episode {
             if quiet < 2 {
                 continue;
             }
-            // What a crash left is looked for a moment later.
+            // The daemon searches for remains of a crash a moment later.
             rests = if self.is_at_rest() { rests + 1 } else { 0 };
             let now = self.machine.now_ms();
             let scaled = |slot: &&Slot| slot.spec().autoscale.is_some();
@@ -560,7 +564,7 @@ impl Episode {
         self.after_rest(rng)
     }
 
-    /// Whoever connects to an app that has workers is served by one of them.
+    /// Connects a client to each app with workers: one of them must serve it.
     fn clients_are_served(&mut self, rng: &mut Rng) -> Verdict {
         let folder = self.home.to_string_lossy().into_owned();
         let mut waiting = Vec::new();
@@ -588,7 +592,7 @@ impl Episode {
         Ok(())
     }
 
-    /// True if nothing is under way.
+    /// Returns true if no work is in progress.
     pub(super) fn is_at_rest(&self) -> bool {
         let Some(control) = &self.daemon else { return false };
         let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);

@@ -1,4 +1,4 @@
-//! The played keeper: what the real one does, one thing at a time.
+//! Played keeper: does the work of the real one, one step at a time.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,25 +12,25 @@ use ostler_sys::{Ending, ProcRef, Usage};
 
 use super::machine::Machine;
 
-/// Originals that apps inherit here.
+/// Original settings that apps inherit here.
 pub(super) const ORIGINALS: Originals = Originals { umask: 0o22, nofile: None, oom_score_adj: None };
 
 /// Played keeper.
 pub(super) struct Keeper {
     machine: Rc<Machine>,
     pid: i32,
-    /// Link to the daemon; none while there is no daemon.
+    /// Link to the daemon, or `None` while there is no daemon.
     peer: Option<Peer>,
     children: BTreeMap<u64, Child>,
     held: BTreeMap<String, OwnedFd>,
     /// Acknowledgements of the daemon since the last check.
     pub acknowledged: Vec<u64>,
-    /// True if it is killed before it can send anything more.
+    /// Whether it is killed before it can send anything more.
     is_mute: bool,
 }
 
 impl Keeper {
-    /// First keeper of a home.
+    /// Creates the first keeper of a home.
     pub(super) fn new(machine: &Rc<Machine>, lock: OwnedFd, socket: OwnedFd) -> Self {
         let journal = ostler_sys::fd::memfd::create("ostler-journal").unwrap();
         let held = [(HELD_LOCK, lock), (HELD_SOCKET, socket), (HELD_JOURNAL, journal)];
@@ -38,7 +38,8 @@ impl Keeper {
         Self::with(machine, BTreeMap::new(), held)
     }
 
-    /// Keeper in place of one that was killed with its daemon: the anchor gave it what it held, and the processes are nobody's children.
+    /// Creates the keeper after keeper and daemon were killed together. It gets the held
+    /// descriptors from the anchor. The running processes are no longer children of a keeper.
     pub(super) fn behind(machine: &Rc<Machine>, former: Self) -> Self {
         Self::with(machine, BTreeMap::new(), former.held)
     }
@@ -51,7 +52,8 @@ impl Keeper {
         Self { machine: Rc::clone(machine), pid, peer: None, children, held, acknowledged: Vec::new(), is_mute: false }
     }
 
-    /// Keeper in place of one that was killed, for a daemon that lives. It first reports what it was to watch and is gone.
+    /// Creates a keeper for a running daemon whose keeper was killed. It first reports which
+    /// watched processes are gone.
     pub(super) fn revived(machine: &Rc<Machine>, revival: &Revival<'_>) -> (Self, Link) {
         let held = revival.held.iter().map(|(name, fd)| ((*name).to_owned(), fd.try_clone_to_owned().unwrap())).collect();
         let mut keeper = Self::with(machine, BTreeMap::new(), held);
@@ -66,14 +68,14 @@ impl Keeper {
         self.pid
     }
 
-    /// Daemon's end of a new link.
+    /// Creates a link, and returns the daemon's end.
     fn link(&mut self) -> Link {
         let (ours, theirs) = ostler_sys::net::socket::packet_pair().unwrap();
         self.peer = Some(Peer::new(ours));
         Link::new(theirs)
     }
 
-    /// Link and inventory for a new daemon.
+    /// Returns link and inventory for a new daemon.
     pub(super) fn begin_daemon(&mut self) -> (Link, Inventory, Vec<OwnedFd>) {
         let link = self.link();
         let inventory = Inventory {
@@ -87,7 +89,8 @@ impl Keeper {
         (link, inventory, fds)
     }
 
-    /// Ends the keeper: what was on the way to it is lost. The last things that it did it may not have reported.
+    /// Kills the keeper: messages on the way to it are lost. It may not have reported its last
+    /// actions.
     pub(super) fn dies(&mut self, rng: &mut Rng) -> Vec<String> {
         self.is_mute = true;
         let done = (0..rng.below(5)).filter_map(|_| self.receive(rng)).collect();
@@ -95,7 +98,7 @@ impl Keeper {
         done
     }
 
-    /// Handles the end of the daemon: what it had sent is done before the next one begins.
+    /// Handles the end of the daemon: its sent messages are handled before the next daemon begins.
     pub(super) fn daemon_ended(&mut self, rng: &mut Rng) {
         while self.receive(rng).is_some() {}
         self.peer = None;
@@ -105,17 +108,17 @@ impl Keeper {
         self.held[HELD_JOURNAL].as_fd()
     }
 
-    /// True if it holds something of this name.
+    /// Returns true if it holds a descriptor of this name.
     pub(super) fn holds(&self, name: &str) -> bool {
         self.held.contains_key(name)
     }
 
-    /// True if it holds a listening socket with this key, whosever it is.
+    /// Returns true if it holds a listening socket with this key, of any app.
     pub(super) fn holds_port(&self, key: &str) -> bool {
         self.held.keys().any(|name| name.starts_with("listen:") && name.strip_suffix(key).is_some_and(|rest| rest.ends_with(':')))
     }
 
-    /// Does one thing. Returns words for it.
+    /// Does one thing. Returns a text about it.
     pub(super) fn act(&mut self, rng: &mut Rng) -> Option<String> {
         if rng.percent(50) { self.reap().or_else(|| self.receive(rng)) } else { self.receive(rng).or_else(|| self.reap()) }
     }
@@ -137,7 +140,7 @@ impl Keeper {
         Some(format!("keeper: {} has ended: {ending:?}", process.pid))
     }
 
-    /// Checks those that are not its children, whose end it sees at once.
+    /// Checks processes that are not its children, and notices their exit at once.
     pub(super) fn look_at_adopted(&mut self) {
         let gone = |child: &Child| {
             let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
@@ -165,7 +168,7 @@ impl Keeper {
 
     fn send(&mut self, message: &FromKeeper) {
         if let Some(peer) = self.peer.as_mut().filter(|_| !self.is_mute) {
-            // A daemon that is dead reads nothing.
+            // A dead daemon reads nothing.
             let _ = peer.send(message, &[]);
         }
     }
@@ -247,12 +250,12 @@ impl Keeper {
         }
     }
 
-    /// Living process that it watches under this key.
+    /// Returns the running process that it watches under this key.
     pub(super) fn watches(&self, key: u64) -> Option<i32> {
         self.children.get(&key).filter(|child| child.ended.is_none()).map(|child| child.pid)
     }
 
-    /// True if the daemon has not acknowledged all ends.
+    /// Returns true if the daemon has not acknowledged all exits.
     pub(super) fn has_unacknowledged(&self) -> bool {
         self.children.values().any(|child| child.ended.is_some())
     }

@@ -1,4 +1,5 @@
-//! Lines that played processes write, and where each of them has to be in the end: in its files, once, whole, in order.
+//! Lines that played processes write. In the end each line must be in each of its files once, whole
+//! and in order.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,50 +13,52 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use super::verdict::Verdict;
 
-/// What stands before each line where lines are dated: a date of which nothing changes.
+/// Prefix of dated lines: a date that never changes.
 const DATE: &str = "at: ";
-/// Most bytes of a line: a pipe takes so many at once or none.
+/// Most bytes of a line: a pipe takes this many in one write or none.
 const LONGEST: usize = 4000;
 /// Size at which logs are rotated here.
 const MAX_SIZE: u64 = 3000;
 
-/// An app whose lines go through a writer or into its files, in this way.
+/// App whose lines go through a log writer or directly into its files.
 #[derive(Clone, Copy, Debug)]
 struct Way {
     json: bool,
     dated: bool,
-    /// Its processes write halves of lines now and then. Nobody else writes to their files.
+    /// Whether its processes write halves of lines now and then. No other app writes to their
+    /// files.
     halves: bool,
     has_combined: bool,
 }
 
-/// A process and its output (0) or error output (1).
+/// Process and its output (0) or error output (1).
 type Stream = (i32, usize);
 
-/// What was written to a stream so far.
+/// Lines that were written to a stream so far.
 #[derive(Default)]
 struct Said {
     app: String,
     lines: u32,
-    /// End of a line of which only the beginning is written.
+    /// End of an incomplete line.
     rest: Option<String>,
-    /// The disk was slow or full after that: then the beginning may get an end late, or never.
+    /// Whether the disk was slow or full after that. The incomplete line may then end late or
+    /// never.
     may_be_open: bool,
 }
 
-/// All lines of an episode.
+/// Lines of all processes of an episode.
 #[derive(Default)]
 pub(super) struct Lines {
     ways: BTreeMap<String, Way>,
     said: BTreeMap<Stream, Said>,
-    /// From now on nobody begins another line.
+    /// True when no process begins another line.
     pub are_good: bool,
-    /// Lines may be missing: nobody had their pipe any more.
+    /// Whether lines may be missing because no process had their pipe any more.
     pub may_be_lost: bool,
     is_disk_good: bool,
 }
 
-/// Makes the lines of an app go this way or that.
+/// Configures random destinations for the lines of an app.
 pub(super) fn writes(spec: &mut AppSpec, home: &str, rng: &mut Rng) {
     let name = spec.name.clone();
     let path = |what: &str| format!("{home}/logs/{name}-{what}.log");
@@ -64,7 +67,7 @@ pub(super) fn writes(spec: &mut AppSpec, home: &str, rng: &mut Rng) {
     logs.date_format = (!logs.json && rng.percent(60)).then(|| "[at]".to_owned());
     (logs.out_file, logs.error_file) = (Some(path("out")), Some(path("err")));
     if rng.percent(40) {
-        // The files are its own, and stay where they are.
+        // The files belong to this app alone, and are not renamed.
         logs.log_file = None;
         return;
     }
@@ -96,28 +99,28 @@ impl Lines {
         Self { ways: specs.iter().map(way).collect(), is_disk_good: true, ..Self::default() }
     }
 
-    /// The disk takes everything from now on, or it does not.
+    /// Sets whether the disk accepts all writes from now on.
     pub(super) fn disk_is(&mut self, good: bool) {
         self.is_disk_good = good;
         self.said.values_mut().for_each(|said| said.may_be_open |= !good);
     }
 
-    /// True if no app writes any.
+    /// Returns true if no app writes lines.
     pub(super) fn is_nobody(&self) -> bool {
         self.ways.is_empty()
     }
 
-    /// A process of this app gets its output or error output.
+    /// Registers the output or error output of a new process.
     pub(super) fn begins(&mut self, app: &str, stream: Stream, fd: &OwnedFd) {
         if self.ways.contains_key(app) {
-            // A pipe may be full: nobody empties it while we wait.
+            // A pipe may be full, and no thread empties it while this one waits.
             let flags = fcntl_getfl(fd).unwrap_or(OFlags::empty());
             let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
             self.said.insert(stream, Said { app: app.to_owned(), ..Said::default() });
         }
     }
 
-    /// A process writes some lines, or the rest of one. Returns how many it began.
+    /// Writes some lines of a process, or the rest of one. Returns how many it began.
     pub(super) fn write(&mut self, stream: Stream, fd: impl AsFd, rng: &mut Rng) -> Option<u32> {
         let said = self.said.get_mut(&stream)?;
         let way = self.ways.get(&said.app)?;
@@ -193,7 +196,8 @@ impl Lines {
     }
 }
 
-/// How often the beginning and the end of a line are there, by its stream and number, in its own files and in the combined one.
+/// How often the beginning and the end of a line were found in its files. The key is its stream and
+/// number, and whether the file is the combined one.
 type Seen = BTreeMap<(Stream, u32, bool), [u32; 2]>;
 
 fn text_of(path: &Path, name: &str) -> Result<String, String> {
@@ -206,7 +210,8 @@ fn text_of(path: &Path, name: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// Takes what is in a file: lines of one stream have their order, each is whole, unless its process wrote halves. Returns whose line is the last.
+/// Reads a file: the lines of each stream must be in order, and whole unless its process wrote
+/// halves. Returns the stream of the last line.
 fn take(text: &str, way: &Way, is_combined: bool, seen: &mut Seen) -> Result<Option<Stream>, String> {
     let mut last: BTreeMap<Stream, u32> = BTreeMap::new();
     let mut latest = None;
@@ -227,7 +232,7 @@ fn take(text: &str, way: &Way, is_combined: bool, seen: &mut Seen) -> Result<Opt
     Ok(latest)
 }
 
-/// A line as its process wrote it.
+/// Returns a line as its process wrote it.
 fn plain(line: &str, way: &Way) -> Option<String> {
     if way.json {
         let object: serde_json::Value = serde_json::from_str(line).ok()?;
@@ -236,7 +241,7 @@ fn plain(line: &str, way: &Way) -> Option<String> {
     if way.dated { line.strip_prefix(DATE).map(str::to_owned) } else { Some(line.to_owned()) }
 }
 
-/// Stream and number of a beginning (0) or an end (1) of a line.
+/// Returns stream and number of a beginning (0) or an end (1) of a line.
 fn piece_of(piece: &str) -> Option<(Stream, u32, usize)> {
     let (words, end) = match piece.strip_prefix('<') {
         Some(begun) => (begun.split_once(' ')?.1, 0),

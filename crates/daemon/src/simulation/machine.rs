@@ -1,4 +1,4 @@
-//! The played machine: clocks, processes and what their programs do.
+//! Played machine: clocks, processes and the behavior of their programs.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,9 +20,11 @@ use super::worker::{Deed, Worker, Workers};
 use crate::platform::threads;
 use crate::state::slots::processes::MARK;
 
-/// First pid, which no real process has: what is not played does not find it.
+/// First pid. No real process has it, so code outside the simulation does not find a played
+/// process.
 const FIRST_PID: i32 = 10_000_000;
-/// The clocks when an episode begins, in milliseconds: three in the morning of some day in 2026, in a machine that is up for long.
+/// Clocks at the beginning of an episode, in milliseconds: three in the morning of a day in 2026,
+/// on a machine that has been up for long.
 pub(super) const BOOT_MS: u64 = 5_000_000;
 pub(super) const WALL_MS: u64 = 1_790_000_000_000;
 /// Parent of orphans when there is no keeper.
@@ -41,16 +43,16 @@ pub(super) struct Temper {
     pub obeys: u8,
     pub says_ready: u8,
     pub forks: u8,
-    /// Take long to die even of SIGKILL.
+    /// Processes that take long to die, even of SIGKILL.
     pub hangs: u8,
-    /// Commands that run for it fail.
+    /// Commands of the app that fail.
     pub commands_fail: u8,
-    /// Commands take all the time that they get.
+    /// Commands that use up all their time.
     pub commands_hang: u8,
 }
 
 impl Temper {
-    /// Behave well.
+    /// Programs that behave well.
     pub(super) const GOOD: Self =
         Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
 
@@ -73,16 +75,16 @@ pub(super) struct Process {
     entry: Entry,
     /// App that it belongs to.
     pub app: String,
-    /// Instance and incarnation that it is marked with; none = it is a command.
+    /// Mark of its instance and incarnation, or `None` if it is a command.
     pub mark: Option<String>,
     incarnation: String,
-    /// True if the daemon requested it, and it is not a child of one.
+    /// True if the daemon requested it, rather than another process.
     pub is_main: bool,
     /// Its end of the channel.
     channel: Option<OwnedFd>,
     /// Output and error output.
     outputs: [Option<OwnedFd>; 2],
-    /// Descriptors of those that watch for its end.
+    /// Descriptors that watch for its exit.
     watchers: Vec<OwnedFd>,
     asked: bool,
     killed: bool,
@@ -91,9 +93,9 @@ pub(super) struct Process {
     will_be_ready: bool,
     ending: Option<Ending>,
     cpu_ns: u64,
-    /// What it is as a worker of Node's cluster.
+    /// Role as a worker of Node's cluster.
     worker: Option<Worker>,
-    /// What it is to those who ask how it is.
+    /// Role as a server that is probed.
     pub server: Option<Server>,
 }
 
@@ -115,45 +117,45 @@ impl Process {
         self.killed |= signal == KILL;
     }
 
-    /// True if nobody is at the other end of its channel.
+    /// Returns true if the other end of its channel is closed.
     pub(super) fn has_a_broken_channel(&self) -> bool {
         self.channel.as_ref().is_some_and(is_over)
     }
 }
 
-/// True if nobody is at the other end.
+/// Returns true if the other end is closed.
 fn is_over(connection: &OwnedFd) -> bool {
     let mut looked_at = [PollFd::new(connection, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
 }
 
-/// State of everything that is played beside the keeper.
+/// State of everything that is played except the keeper.
 pub(super) struct State {
     clocks: Clocks,
     next_pid: i32,
     pub processes: BTreeMap<i32, Process>,
     pub tempers: BTreeMap<String, Temper>,
-    /// Work of each app, in percent of a core: its processes share it.
+    /// Work of each app, in percent of a core. Its processes share it.
     pub loads: BTreeMap<String, u64>,
     pub workers: Workers,
     pub network: Network,
     pub lines: Lines,
-    /// When files were changed, by the wall clock.
+    /// Times of file changes, by the wall clock.
     pub changed: BTreeMap<PathBuf, u64>,
-    /// Who is ready says so at once.
+    /// Whether a ready process reports it at once.
     pub is_prompt: bool,
-    /// The keeper's pid; none while there is none.
+    /// Pid of the keeper; `None` without a keeper.
     pub keeper: Option<i32>,
-    /// Number of its steps after which the daemon dies.
+    /// Number of the daemon's steps after which it is killed.
     pub dies_after: Option<u32>,
-    /// True after what killed the daemon: until the next one there are no steps.
+    /// True after the fatal step of a daemon: no further steps count until the next daemon.
     pub is_dying: bool,
     /// True while the daemon runs, and not the keeper, an app or the user.
     pub is_in_daemon: bool,
 }
 
-/// Kernel of an episode.
+/// Played kernel of an episode.
 pub(super) struct Machine {
     pub state: RefCell<State>,
 }
@@ -194,7 +196,7 @@ impl Machine {
         self.state.borrow_mut().changed.remove(path);
     }
 
-    /// What the CPU use of all processes of this app is, in percent of a core.
+    /// Returns the CPU use of all processes of this app, in percent of a core.
     pub(super) fn load_of(&self, app: &str) -> u64 {
         self.state.borrow().shares(app).iter().map(|(_, share)| share).sum()
     }
@@ -215,7 +217,7 @@ impl State {
         self.next_pid
     }
 
-    /// Programs work for so long.
+    /// Lets programs use CPU time.
     fn work(&mut self, ms: u64) {
         let shares: Vec<(i32, u64)> = self.loads.keys().flat_map(|app| self.shares(app)).collect();
         for (pid, share) in shares {
@@ -225,11 +227,11 @@ impl State {
         }
     }
 
-    /// What each main process of this app uses of a core, in percent.
+    /// Returns the CPU use of each main process of this app, in percent of a core.
     fn shares(&self, app: &str) -> Vec<(i32, u64)> {
         let mains = self.mains_of(app);
         let load = self.loads.get(app).copied().unwrap_or(0);
-        // Nobody has more than one thread.
+        // Each process has only one thread.
         let share = (load / (mains.len().max(1) as u64)).min(100);
         mains.into_iter().map(|pid| (pid, share)).collect()
     }
@@ -238,7 +240,7 @@ impl State {
         self.tempers.get(app).copied().unwrap_or(Temper::GOOD)
     }
 
-    /// Starts what the daemon wants, or returns which step failed.
+    /// Starts the process that the daemon requests, or returns the failed step.
     pub(super) fn spawn(&mut self, request: &SpawnRequest, fds: Vec<OwnedFd>, rng: &mut Rng) -> Result<ProcRef, (&'static str, i32)> {
         let variable = |name: &str| {
             let of = |text: &std::ffi::CStr| text.to_str().ok()?.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
@@ -313,7 +315,7 @@ impl State {
         Ok(())
     }
 
-    /// Ends a process. Its children get another parent; its parent has to reap it.
+    /// Ends a process. Its children get another parent, and its parent must reap it.
     fn end(&mut self, pid: i32, ending: Ending) {
         let adopter = self.keeper.unwrap_or(INIT);
         for child in self.processes.values_mut().filter(|process| process.entry.ppid == pid) {
@@ -333,13 +335,13 @@ impl State {
         }
         let parent = process.entry.ppid;
         if Some(parent) != self.keeper {
-            // Whoever it is reaps at once.
+            // Every other parent reaps at once.
             self.processes.remove(&pid);
         }
         self.reap_orphans();
     }
 
-    /// Reaps children of a process that is no more, and of init.
+    /// Reaps children of init and of processes that are gone.
     fn reap_orphans(&mut self) {
         let keeper = self.keeper;
         self.processes.retain(|_, process| process.is_alive() || Some(process.entry.ppid) == keeper);
@@ -366,19 +368,19 @@ impl State {
         self.reap_orphans();
     }
 
-    /// Living processes that carry the mark of an instance.
+    /// Returns the running processes that carry the mark of an instance.
     pub(super) fn marked(&self, mark: &str) -> Vec<i32> {
         let is_of = |process: &&Process| process.is_alive() && process.mark.as_deref() == Some(mark);
         self.processes.values().filter(is_of).map(|process| process.entry.pid).collect()
     }
 
-    /// All living main processes.
+    /// Iterates over all running main processes.
     pub(super) fn mains(&self) -> impl Iterator<Item = i32> {
         let is_main = |process: &&Process| process.is_alive() && process.is_main && process.mark.is_some();
         self.processes.values().filter(is_main).map(|process| process.entry.pid)
     }
 
-    /// Living main processes of one app.
+    /// Returns the running main processes of one app.
     pub(super) fn mains_of(&self, app: &str) -> Vec<i32> {
         self.mains().filter(|pid| self.processes[pid].app == app).collect()
     }
@@ -398,7 +400,7 @@ impl State {
         self.processes.values().filter(|process| process.is_alive()).map(|process| process.entry.pid).collect()
     }
 
-    /// Does the next thing of a process. Returns words for it where it did something.
+    /// Does the next action of a process. Returns a text if it did something.
     pub(super) fn act(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
         let process = self.processes.get(&pid).filter(|process| process.is_alive())?;
         let temper = self.temper(&process.app);
@@ -450,7 +452,7 @@ impl State {
         None
     }
 
-    /// What a worker of Node's cluster does.
+    /// Does the next action of a worker of Node's cluster.
     fn work_as_one(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
         let process = self.processes.get_mut(&pid)?;
         let worker = process.worker.as_mut()?;
@@ -469,7 +471,8 @@ impl State {
         }
     }
 
-    /// A worker is asked how it is; by whom, and whether another one is meant, the daemon knows.
+    /// Handles a probe of a worker. Only the daemon knows which probe it is, and whether it is for
+    /// another worker.
     fn is_asked(&mut self, pid: i32, connection: OwnedFd) {
         let meant = self.network.meant(&connection);
         let Some(process) = self.processes.get(&pid) else { return };
@@ -477,7 +480,7 @@ impl State {
         if let Some(meant) = meant.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
             let other = self.processes.values().find(|other| other.is_main && other.is_alive() && other.mark.as_ref() == Some(&meant));
             let listens = other.and_then(|other| other.worker.as_ref()).is_some_and(|worker| worker.key().is_some());
-            // An answer that nobody waits for harms nobody.
+            // An answer after the probe has closed its connection does no harm.
             if listens && !is_over(&connection) {
                 self.network.broken.get_or_insert(format!("{pid} of {} is asked how {meant} is", process.app));
             }
@@ -487,7 +490,7 @@ impl State {
         }
     }
 
-    /// What a process writes.
+    /// Makes a process write lines.
     fn write(&mut self, pid: i32, rng: &mut Rng) -> Option<u32> {
         let Self { processes, lines, .. } = self;
         if lines.is_nobody() {
@@ -501,7 +504,7 @@ impl State {
         if rng.percent(50) { lines.write((pid, at), of(at)?, rng) } else { None }
     }
 
-    /// What a process does that is asked how it is.
+    /// Does the next action of a process as a probed server.
     fn serve(&mut self, pid: i32, rng: &mut Rng) -> Option<String> {
         let Self { processes, network, clocks, .. } = self;
         let server = processes.get_mut(&pid)?.server.as_mut()?;
@@ -511,7 +514,7 @@ impl State {
         server.act(network, clocks.boot_ms, rng)
     }
 
-    /// The living workers of an app, and whether each has its server.
+    /// Iterates over the running workers of an app, and whether each has its server.
     pub(super) fn workers_of(&self, app: &str) -> impl Iterator<Item = (i32, bool)> {
         let of_app = self.processes.values().filter(move |process| process.app == app && process.is_alive());
         of_app.filter_map(|process| Some((process.entry.pid, process.worker.as_ref()?.key().is_some())))
@@ -624,7 +627,7 @@ impl ostler_sys::played::Kernel for Machine {
             Some(0) => {
                 state.is_dying = true;
                 drop(state);
-                // Quietly, and without a hook: it is SIGKILL.
+                // Without the panic hook, because it stands for SIGKILL.
                 std::panic::resume_unwind(Box::new(Killed));
             }
             Some(left) => state.dies_after = Some(left - 1),

@@ -1,18 +1,23 @@
-//! The daemon as it is, all of it, over a machine that is played: clocks, processes, keeper, apps and a user.
+//! Simulation of the whole real daemon over a played machine: clocks, processes, keeper, apps and a
+//! user.
 //!
-//! A seed makes an *episode*: a few apps with random descriptions, programs with random tempers (they crash, ignore signals, fork, hang, never
-//! become ready, cannot be executed), a user who asks for things at random over the real socket, and the real [`crate::control::Control`] with all
-//! features. The daemon may be killed at each of its steps that anybody else can see (a message to the keeper or an app, a write of the journal, a
-//! signal), the keeper at any time, and both. Then all falls silent, and everything must come to rest as it was wanted. `oracle` has the promises.
+//! A seed makes an *episode*: a few apps with random descriptions, and programs with random
+//! tempers. They crash, ignore signals, fork, hang, never become ready, or cannot be executed. A
+//! user sends random requests over the real socket to the real [`crate::control::Control`] with all
+//! features. The daemon may be killed at each step that another process can see: a message to the
+//! keeper or an app, a write of the journal, a signal. The keeper may be killed at any time, also
+//! together with the daemon. Then all disturbances end, and everything must come to rest in the
+//! wanted state. `oracle` has the promises.
 //!
-//! Processes and clocks come from `ostler_sys::played`, the keeper's end of the link from `ostler_keeper::played`; files, sockets and memory are
-//! the kernel's own. Nothing here runs in a thread, so a seed repeats itself.
+//! Processes and clocks come from `ostler_sys::played`, the keeper's end of the link from
+//! `ostler_keeper::played`. Files, sockets and memory are the kernel's own. No threads run freely,
+//! so a seed always gives the same result.
 //!
 //! ```text
 //! cargo xtask sim --daemon --seed 7 --steps 10000000
 //! ```
 
-/// What is broken, in words, unless this holds.
+/// Returns the words as an error unless the condition holds.
 macro_rules! ensure {
     ($holds:expr, $($words:tt)*) => {
         if !$holds {
@@ -41,10 +46,11 @@ use ostler_core::sim::{Failure, Rng, play_seed};
 use episode::{Tally, play};
 use reach::{Extra, Reach};
 
-/// Random steps in one episode before the silence.
+/// Random steps of one episode before the silence.
 const EPISODE_STEPS: usize = 300;
 
-/// Runs episodes until so many steps are done. `reach` gets what an episode has beyond the ordinary, and may change it.
+/// Runs episodes until this many steps are done. `reach` gets the extras of an episode, and may
+/// change them.
 fn run(seed: u64, steps: u64, reach: impl Fn(Reach) -> Reach) -> Result<Tally, Box<Failure>> {
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
@@ -56,7 +62,8 @@ fn run(seed: u64, steps: u64, reach: impl Fn(Reach) -> Reach) -> Result<Tally, B
     Ok(total)
 }
 
-/// What an episode has beyond the ordinary stands before what it broke: both belong to `OSTLER_SIM_EPISODE`.
+/// Runs one episode. An error begins with the episode's extras, because `OSTLER_SIM_EPISODE` needs
+/// both.
 fn run_episode(seed: u64, reach: Reach) -> Result<Tally, Box<Failure>> {
     play_seed(seed, EPISODE_STEPS, |setting, words, traced| play(setting, reach, words, traced)).map_err(|mut failure| {
         failure.what.insert_str(0, &reach.to_string());
@@ -69,7 +76,7 @@ fn nothing_breaks(seed: u64) {
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
 
-// Three, so that they run beside each other.
+// Three tests, so that they run in parallel.
 
 #[test]
 fn nothing_breaks_in_many_steps() {
@@ -86,18 +93,26 @@ fn nothing_breaks_in_as_many_again() {
     nothing_breaks(3);
 }
 
-/// Each row of the table of reactions, in orders that no feature expects: what needs one order has an edge.
+/// Runs each row of the table of reactions in orders that no feature expects. Rows that need one
+/// order have an edge.
 #[test]
 fn nothing_breaks_in_other_orders() {
     let tally = run(4, 70_000, |own| own.with(Extra::Orders)).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
 
-/// Episodes that once broke a promise: a start that was not journaled as one that watches again, so that after a death changed files were passed
-/// over; a command of a deleted instance that the next daemon took for one of the next instance of that number; an end that was reported twice and
-/// cost the next process its channel; what a crash had left and only a dead daemon knew; a stop of an app that its reload undid; a stop that was
-/// never answered, as the caller got the end of a hook before that was noted; a present release that was noted in memory only; releases of an
-/// app that was deleted while it was reloaded. The last one finds two processes of one instance where a start that waits outlives its keeper.
+/// Episodes that once broke a promise:
+///
+/// - A start was not journaled as watching again, so after a death changed files were missed.
+/// - The next daemon took the command of a deleted instance for one of the next instance with that
+///   number.
+/// - An exit that was reported twice cost the next process its channel.
+/// - Only a dead daemon knew the remains of a crash.
+/// - A reload of an app undid its stop.
+/// - A stop was never answered, because the caller got the exit of a hook before it was recorded.
+/// - The present release was recorded in memory only.
+/// - The releases of an app broke when it was deleted during a reload.
+/// - The last episode found two processes of one instance when a waiting start outlived its keeper.
 #[test]
 fn what_broke_once_stays_fixed() {
     for seed in [
@@ -121,12 +136,19 @@ fn what_broke_once_stays_fixed() {
     }
 }
 
-/// The same with what they had beyond the ordinary: a user's scaling that the app's own undid by what was measured before; a worker that had its
-/// port from a daemon that died before the keeper had it; a worker without a channel that was still one with a server in the journal; a port that was
-/// not closed after a death; the number of a worker that was given twice; a mark of a changed file that a start took away in memory only; a stop while
-/// an app started, after which its files were watched on; a port that stayed open after a start that failed; one that the daemon before had closed
-/// and the keeper still held; lines of a deleted app while the disk was full; a question of a worker that was
-/// taken out of its channel before the journal had the answer.
+/// Episodes with extras that once broke a promise:
+///
+/// - An app's own scaling undid a user's scaling, because it used an earlier measurement.
+/// - A worker had its port from a daemon that died before the keeper had it.
+/// - A worker without a channel still counted in the journal as one with a server.
+/// - A port was not closed after a death.
+/// - The number of a worker was given twice.
+/// - A start removed the mark of a changed file in memory only.
+/// - After a stop during a start, the app's files were still watched.
+/// - A port stayed open after a failed start.
+/// - The keeper still held a port that the previous daemon had closed.
+/// - The disk was full while lines of a deleted app were written.
+/// - A worker's request was consumed from its channel before the journal had the answer.
 const WITH_EXTRAS: [(u64, &str); 11] = [
     (7_923_724_220_186_219_862, "autoscale"),
     (5_292_580_334_274_787_743, "cluster"),
@@ -148,7 +170,8 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(tally(5), tally(6));
 }
 
-/// A seed and so many steps as are asked for by variables: for hours. `OSTLER_SIM_REACH=autoscale`: each episode has just that beyond the ordinary.
+/// Runs for hours with a seed and a number of steps from variables. `OSTLER_SIM_REACH=autoscale`
+/// gives each episode exactly that extra.
 #[test]
 fn as_many_steps_as_are_wanted() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -159,7 +182,7 @@ fn as_many_steps_as_are_wanted() {
     eprintln!("{tally:?}");
 }
 
-/// One episode, with what happens in it: `7` or, with what it has beyond the ordinary, `7+autoscale`.
+/// Runs one episode with its trace: `7`, or with extras `7+autoscale`.
 #[test]
 fn one_episode() {
     let Ok(text) = std::env::var("OSTLER_SIM_EPISODE") else { return };

@@ -1,4 +1,5 @@
-//! Promises, checked after each turn of the daemon, at each of its deaths, and when all has come to rest.
+//! Promises, checked after each turn of the daemon, at each of its deaths, and when all has come to
+//! rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
@@ -22,23 +23,23 @@ use crate::state::slots::{Slots, split_key};
 use crate::state::store::record::encode;
 use crate::state::store::{Role, SlotRecord, Snapshot};
 
-/// Turns between two comparisons of a journal that was not written to.
+/// Turns between two comparisons of an unchanged journal.
 const UNCHANGED_TURNS: u32 = 8;
 
-/// What was seen so far.
+/// Observations so far.
 #[derive(Default)]
 pub(super) struct Oracle {
     /// Epoch of the present ring.
     epoch: u64,
     events: BTreeMap<u64, Event>,
-    /// Processes of which an exit was reported.
+    /// Processes whose exit was reported.
     exits: BTreeSet<i32>,
     reader: Reader,
     /// Length of the journal at the last check, and turns since then.
     looked_at: (u64, u32),
     scaling: Scaling,
     pub watching: Watching,
-    /// What was found out about the health of instances.
+    /// Reported health changes of instances.
     pub found: Vec<Event>,
     routing: Routing,
 }
@@ -79,7 +80,7 @@ impl Oracle {
         }
     }
 
-    /// Checks after the death of a daemon what the next one begins with.
+    /// Checks the state with which the next daemon begins after the death of a daemon.
     pub(super) fn at_death(&mut self, keeper: &mut Keeper, settings: &Settings) -> Verdict {
         self.routing.forget();
         let written = journal(keeper.journal());
@@ -93,7 +94,7 @@ impl Oracle {
         same(&added_up(&slots, &boot_id, &features), &written, "was in the journal and is lost with a restart")
     }
 
-    /// Checks that the next daemon gets every port that a worker has which is wanted.
+    /// Checks that the next daemon gets every port of a wanted worker.
     pub(super) fn ports_are_held(&self, keeper: &Keeper) -> Verdict {
         for slot in journal(keeper.journal()).slots.values().filter(|slot| slot.instance.wanted == Wanted::Up) {
             for key in slot.listening.iter().chain(&slot.served) {
@@ -103,7 +104,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks events: numbers follow each other, an event stays what it was, and each end is reported once.
+    /// Checks events: numbers are consecutive, an event never changes, and each exit is reported
+    /// once.
     fn take_events(&mut self, written: &Snapshot) -> Verdict {
         let Some(Position { epoch, .. }) = written.event_ring else { return Ok(()) };
         if epoch != self.epoch {
@@ -130,7 +132,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks when nothing happens any more, and every program behaves well.
+    /// Checks the state at rest, when every program behaves well.
     pub(super) fn at_rest(&mut self, control: &Control, keeper: &Keeper, machine: &Machine, user: &User) -> Verdict {
         ensure!(!user.waits(), "a client waits for an answer: {}", user.describe());
         ensure!(!keeper.has_unacknowledged(), "the keeper keeps an end that nobody acknowledged");
@@ -187,7 +189,7 @@ impl Oracle {
     }
 }
 
-/// Checks that two main processes of one instance never live at the same time.
+/// Checks that two main processes of one instance never run at the same time.
 fn one_process_each(machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
     let mut seen: BTreeMap<&str, i32> = BTreeMap::new();
@@ -200,7 +202,7 @@ fn one_process_each(machine: &Machine) -> Verdict {
     Ok(())
 }
 
-/// Checks that a process that is wanted has somebody at the other end of its channel.
+/// Checks that the daemon has the other end of the channel of each wanted process.
 fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     let state = machine.state.borrow();
     for slot in control.ctx.state.slots.iter() {
@@ -213,7 +215,7 @@ fn channels_are_whole(control: &Control, machine: &Machine) -> Verdict {
     Ok(())
 }
 
-/// Checks that an end that the keeper has forgotten is known to the next daemon.
+/// Checks that the next daemon knows each exit that the keeper has forgotten.
 fn acknowledged_is_journaled(written: &Snapshot, keys: Vec<u64>) -> Verdict {
     for key in keys {
         let (id, inc) = split_key(key);
@@ -227,7 +229,7 @@ fn acknowledged_is_journaled(written: &Snapshot, keys: Vec<u64>) -> Verdict {
     Ok(())
 }
 
-/// Reader of the journal: of one that only grew, the rest is read.
+/// Reader of the journal. If the journal only grew, it reads only the rest.
 #[derive(Default)]
 struct Reader {
     file: (u64, usize),
@@ -258,12 +260,14 @@ fn added_up(slots: &Slots, boot_id: &str, features: &Features) -> Snapshot {
     Snapshot::read(&bytes).0
 }
 
-/// Fields that the next daemon reads from the process where they were not journaled before the last one died.
+/// Fields that the next daemon reads from the process if they were not journaled before the last
+/// daemon died.
 const FOUND_ANEW: [&str; 5] = ["log_start", "log_files", "preloaded", "group", "leader"];
 
 type Fields = serde_json::Map<String, serde_json::Value>;
 
-/// Fields of a record; of one whose process was not reported yet, those that count.
+/// Returns the fields of a record. If its process was not reported yet, only the relevant fields
+/// count.
 fn fields<T: serde::Serialize>(record: Option<&T>, is_fresh: impl Fn(&T) -> bool) -> Fields {
     let Some(record) = record else { return Fields::new() };
     let Ok(serde_json::Value::Object(mut fields)) = serde_json::to_value(record) else { return Fields::new() };
@@ -279,7 +283,7 @@ fn same_fields(one: &Fields, other: &Fields) -> Verdict {
     if each.is_empty() { Ok(()) } else { Err(each.join("; ")) }
 }
 
-/// Checks that two snapshots are the same.
+/// Checks that two snapshots are equal.
 fn same(one: &Snapshot, other: &Snapshot, what: &str) -> Verdict {
     let is_fresh = |slot: &SlotRecord| matches!(slot.instance.state, State::Spawning { .. });
     for id in one.slots.keys().chain(other.slots.keys()) {

@@ -1,7 +1,8 @@
-//! Apps that are asked over a network how they are, what they answer, and the promises about what follows.
+//! Probed apps: their answers, and the promises about the consequences.
 //!
-//! The network is played by unix sockets, which carry everything at once; the names of their ends stand for addresses (`ostler_sys::net::dial`). An app in
-//! fork mode has a port for each instance; the workers of a cluster have theirs together, and each is asked by itself.
+//! Unix sockets play the network and carry everything at once; the names of their ends stand for
+//! addresses (`ostler_sys::net::dial`). An app in fork mode has a port for each instance. The
+//! workers of a cluster share a port, and each is probed separately.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -27,18 +28,18 @@ use crate::control::Control;
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
-/// Port of the first app, and how many each has.
+/// Port of the first app, and number of ports per app.
 const FIRST_PORT: u16 = 7000;
 const PORTS: u16 = 100;
 const HOST: &str = "127.0.0.1";
-/// Time between two questions.
+/// Time between two probes.
 const INTERVAL_MS: u64 = 1000;
-/// Longest time without a question where nothing is wrong.
+/// Longest time without a probe of a healthy app.
 const SILENT_MS: u64 = 3000;
-/// More than ever wait to be accepted.
+/// More connections than ever wait to be accepted.
 const BACKLOG: i32 = 1000;
 
-/// Has an app asked how it is.
+/// Adds a random health check to an app.
 pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &mut Rng) {
     let port = FIRST_PORT + number * PORTS;
     if !is_worker {
@@ -87,23 +88,23 @@ fn health_of(spec: &AppSpec) -> Option<&HealthSpec> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     Well,
-    /// It answers that it is not well; one that is only connected to does not listen.
+    /// It answers that it is ill. A server that gets only connections stops listening.
     Ill,
     /// It does not answer.
     Silent,
 }
 
-/// What is known of everybody who is asked.
+/// State of all probed apps.
 #[derive(Default)]
 pub(super) struct Network {
-    /// Where the sockets are; none: nobody is asked.
+    /// Folder of the sockets; `None` if no app is probed.
     folder: Option<PathBuf>,
     apps: BTreeMap<String, Asked>,
     attempts: Vec<Attempt>,
-    /// Number of attempts of daemons that are dead.
+    /// Number of attempts of dead daemons.
     void: usize,
     pub are_good: bool,
-    /// The first promise that a server saw broken.
+    /// First broken promise that a server noticed.
     pub broken: Option<String>,
 }
 
@@ -116,13 +117,13 @@ struct Asked {
     moody: u8,
 }
 
-/// One question.
+/// One probe.
 #[derive(Debug)]
 struct Attempt {
     port: u16,
     at_ms: u64,
     answer: Answer,
-    /// Instance that is meant, once it is known.
+    /// Target instance, once it is known.
     meant: Option<(u32, String)>,
 }
 
@@ -134,7 +135,7 @@ enum Answer {
 }
 
 impl Attempt {
-    /// True if it may have counted as bad at this time.
+    /// Returns true if the attempt may have counted as failed at this time.
     fn is_bad(&self, timeout_ms: u64, now_ms: u64) -> bool {
         match self.answer {
             Answer::Bad => true,
@@ -167,7 +168,7 @@ impl Network {
         Self { folder: (!apps.is_empty()).then(|| folder.to_owned()), apps, ..Self::default() }
     }
 
-    /// What an app's process does as a server, which was told this port.
+    /// Returns the server role of an app's process that uses this port.
     pub(super) fn server(&self, app: &str, port: Option<u16>) -> Option<Server> {
         let (folder, asked) = (self.folder.as_ref()?, self.apps.get(app)?);
         let port = if asked.is_worker { None } else { Some(port?) };
@@ -182,10 +183,10 @@ impl Network {
         Some(if asked.is_worker { path_of(&folder.to_string_lossy(), app).into() } else { folder.join(format!("port-{port}")) })
     }
 
-    /// The daemon connects.
+    /// Connects the daemon to a server.
     pub(super) fn connect(&mut self, to: SocketAddr, now_ms: u64) -> Option<Result<OwnedFd, Errno>> {
         let (folder, path) = (self.folder.clone()?, self.path(to.port())?);
-        // A port of each, as long as there are any.
+        // Each attempt gets its own port, while ports last.
         let number = FIRST_PORT + (self.attempts.len() % 50_000) as u16;
         let socket = begin(&folder.join(format!("{HOST}:{number}")), &path).map_err(|_| Errno::CONNREFUSED);
         let is_http = self.apps.values().any(|asked| asked.is_http && (asked.first_port..asked.first_port + PORTS).contains(&to.port()));
@@ -198,14 +199,14 @@ impl Network {
         Some(socket)
     }
 
-    /// Which attempt has this address.
+    /// Returns the attempt with this address.
     fn attempt(&mut self, peer: SocketAddr) -> Option<&mut Attempt> {
         let number = usize::from(peer.port() - FIRST_PORT);
         let turns = self.attempts.len().checked_sub(number + 1)? / 50_000;
         self.attempts.get_mut(number + turns * 50_000)
     }
 
-    /// The daemon had a turn: whom it asks is known.
+    /// Records the targets of probes after a turn of the daemon.
     pub(super) fn daemon_turned(&mut self, control: &Control) {
         if self.folder.is_none() {
             return;
@@ -222,7 +223,7 @@ impl Network {
         self.void = self.attempts.len();
     }
 
-    /// A server is gone.
+    /// Handles the end of a server.
     pub(super) fn died(&mut self, server: &Server, mark: Option<&str>) {
         let is_its_own = |attempt: &Attempt| match (server.port, &attempt.meant) {
             (Some(port), _) => attempt.port == port,
@@ -233,12 +234,12 @@ impl Network {
         open.filter(|attempt| is_its_own(attempt)).for_each(|attempt| attempt.answer = Answer::Bad);
     }
 
-    /// Instance that is asked by this connection; none where it is no question.
+    /// Returns the target instance of this connection, or `None` if it is not a probe.
     pub(super) fn meant(&mut self, connection: &OwnedFd) -> Option<String> {
         Some(self.attempt(dial::peer(connection)?)?.meant.as_ref()?.1.clone())
     }
 
-    /// What was found out about an instance has reasons.
+    /// Checks that each reported health change has its reasons.
     pub(super) fn judge(&self, found: &[Event], offset_ms: u64, control: &Control) -> Verdict {
         for event in found {
             let (Some(app), What::Health { state }) = (&event.app, &event.what) else { continue };
@@ -250,7 +251,7 @@ impl Network {
             let is_own = |attempt: &&Attempt| match asked.is_worker {
                 false => slots.iter().any(|slot| attempt.port == asked.first_port + slot.durable.index as u16),
                 true => {
-                    // Who was not even connected to is known to the daemon alone.
+                    // If the connection failed, only the daemon knows its target.
                     let is_of = |id: u32| slots.iter().any(|slot| slot.durable.id == id);
                     let is_meant = attempt.meant.as_ref().map_or(attempt.answer == Answer::Bad, |(id, _)| is_of(*id));
                     is_meant && (asked.first_port..asked.first_port + PORTS).contains(&attempt.port)
@@ -275,7 +276,7 @@ impl Network {
         Ok(())
     }
 
-    /// Everything that runs is known to be well, and is still asked.
+    /// Checks that every running instance is known to be healthy, and is still probed.
     pub(super) fn at_rest(&self, control: &Control, now_ms: u64) -> Verdict {
         for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
             let (name, id) = (&slot.spec().name, slot.durable.id);
@@ -300,12 +301,12 @@ impl Network {
     }
 }
 
-/// True if it is known to be well, where anybody asks.
+/// Returns true if the instance is known to be healthy, or is not probed.
 pub(super) fn is_well(slot: &Slot) -> bool {
     health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
 }
 
-/// True if each of its processes can be asked.
+/// Returns true if each of its processes can be probed separately.
 pub(super) fn is_asked_alone(spec: &AppSpec) -> bool {
     spec.mode == ExecMode::Fork || spec.scheduling == Scheduling::RoundRobin
 }
@@ -324,31 +325,31 @@ fn begin(own: &Path, to: &Path) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// A process that is asked.
+/// Probed process.
 pub(super) struct Server {
     app: String,
-    /// Its own port; none: it is a worker, and handed the questions.
+    /// Own port; `None` for a worker, which is handed the probes.
     port: Option<u16>,
     path: Option<PathBuf>,
     listener: Option<OwnedFd>,
     mood: Mood,
-    /// It stays ill, however good all others are.
+    /// Whether it stays ill even after all others behave well.
     is_doomed: bool,
     open: Vec<OwnedFd>,
 }
 
 impl Server {
-    /// It is ill from now on, until it ends.
+    /// Sets the mood until the process ends.
     pub(super) fn is_to_be(&mut self, mood: Mood) {
         (self.mood, self.is_doomed) = (mood, mood != Mood::Well);
     }
 
-    /// It was handed a question.
+    /// Takes a probe that was handed to it.
     pub(super) fn take(&mut self, connection: OwnedFd) {
         self.open.push(connection);
     }
 
-    /// Answers everybody who asks. Returns words if it does.
+    /// Answers all probes. Returns a text if it does.
     pub(super) fn act(&mut self, network: &mut Network, now_ms: u64, rng: &mut Rng) -> Option<String> {
         let asked = network.apps.get(&self.app)?;
         let is_http = asked.is_http;
@@ -376,7 +377,7 @@ impl Server {
         let is_good = self.mood == Mood::Well;
         let count = self.open.len();
         for connection in self.open.drain(..) {
-            // Who closed the connection has its answer.
+            // A closed connection already has its answer.
             let is_over = recv(&connection, &mut [0; 1024], RecvFlags::DONTWAIT).is_ok_and(|(_, length)| length == 0);
             let text = if is_good { "HTTP/1.1 200 OK\r\n\r\n" } else { "HTTP/1.1 503 No\r\n\r\n" };
             let sent = send(&connection, text.as_bytes(), SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
@@ -397,17 +398,18 @@ fn open(path: &Path) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Where connections of clients went.
+/// Distribution of client connections.
 #[derive(Default)]
 pub(super) struct Routing {
-    /// Workers that were to get none, and those that were to get some, after the last turn.
+    /// Workers that must get no connections, and workers that may get some, after the last turn.
     unready: BTreeSet<u32>,
     ready: BTreeSet<u32>,
     handed: BTreeSet<u64>,
 }
 
 impl Routing {
-    /// Who is not ready gets nothing new while others of its port can have it.
+    /// Checks that a worker that is not ready gets no new connection while another worker of its
+    /// port could have it.
     pub(super) fn after_turn(&mut self, control: &Control) -> Verdict {
         let slots = || control.ctx.state.slots.iter().filter(|slot| !slot.live.worker.served_by.is_empty());
         let is_ready = |slot: &&Slot| {

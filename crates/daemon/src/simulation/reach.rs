@@ -1,11 +1,11 @@
-//! What an episode has beyond the ordinary: it is drawn for the episode, so that most of them stay cheap, and a seed of an ordinary one means what
-//! it always did.
+//! Extras of an episode, beyond the ordinary. They are drawn separately, so most episodes stay
+//! cheap, and the seed of an ordinary one keeps its meaning.
 
 use std::fmt;
 
 use ostler_core::sim::Rng;
 
-/// One thing that an episode may have.
+/// One extra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Extra {
     /// Apps that scale themselves, under a load that changes.
@@ -14,15 +14,16 @@ pub(super) enum Extra {
     Cluster,
     /// Apps whose files change.
     Watch,
-    /// Apps that are asked over a network how they are.
+    /// Apps that are probed over a network.
     Probes,
     /// Apps that write lines, the threads that carry them, and a disk that is slow or full.
     Logs,
-    /// Features that react in random orders, of those that their edges allow (`crate::features::edges`).
+    /// Features that react in random orders, within the limits of their edges
+    /// (`crate::features::edges`).
     Orders,
 }
 
-/// With its share of the episodes that have any, in percent.
+/// Name of each extra, and its share of the episodes with extras, in percent.
 const ALL: [(Extra, &str, u8); 6] = [
     (Extra::Autoscale, "autoscale", 25),
     (Extra::Cluster, "cluster", 25),
@@ -32,16 +33,17 @@ const ALL: [(Extra, &str, u8); 6] = [
     (Extra::Orders, "orders", 30),
 ];
 
-/// Everything of this kind that an episode has.
+/// Set of extras of an episode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reach(u8);
 
 impl Reach {
-    /// An ordinary episode, half of the time.
+    /// Returns no extras for half of the episodes.
     pub(super) fn random(rng: &mut Rng) -> Self {
         let is_ordinary = rng.percent(50);
         let chosen = ALL.into_iter().filter(|(_, _, share)| rng.percent(*share) && !is_ordinary);
-        // What scales itself has a long silence, in which asking and looking would cost most of all time.
+        // Apps that scale themselves need a long silence, in which probing and polling would take
+        // most of the time.
         chosen.fold(Self::default(), |reach, (extra, ..)| match extra {
             Extra::Watch | Extra::Probes if reach.has(Extra::Autoscale) => reach,
             _ => reach.with(extra),
@@ -56,14 +58,14 @@ impl Reach {
         self.0 & (1 << extra as u8) != 0
     }
 
-    /// As it is written by [`fmt::Display`].
+    /// Parses the form of [`fmt::Display`].
     pub(super) fn parse(text: &str) -> Option<Self> {
         let named = |name: &str| ALL.into_iter().find(|(_, known, _)| *known == name).map(|(extra, ..)| extra);
         text.split('+').filter(|name| !name.is_empty()).try_fold(Self::default(), |reach, name| Some(reach.with(named(name)?)))
     }
 }
 
-/// Their names, each after a `+`, in front of something else.
+/// Writes the names, each after a `+`, as a prefix.
 impl fmt::Display for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         ALL.into_iter().filter(|(extra, ..)| self.has(*extra)).try_for_each(|(_, name, _)| write!(f, "+{name}"))?;

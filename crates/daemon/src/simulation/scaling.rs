@@ -11,14 +11,15 @@ use super::machine::Machine;
 use super::verdict::Verdict;
 use crate::control::Control;
 
-/// After any change of the number the load of so long decides whether there are too many.
+/// Time after a change of the number of instances before a scale-down: the load of this time
+/// decides.
 const DOWN_AFTER_MS: u64 = 60_000;
 
-/// What was seen of them.
+/// Observations of self-scaling apps.
 #[derive(Default)]
 pub(super) struct Scaling {
     rules: BTreeMap<String, Autoscale>,
-    /// When the number of each was changed, by anybody.
+    /// Time of the last change of each app's number of instances, by anyone.
     changed: BTreeMap<String, u64>,
 }
 
@@ -28,7 +29,8 @@ impl Scaling {
         Self { rules, changed: BTreeMap::new() }
     }
 
-    /// One less only where the load of a minute says so, whoever changed the number before; and one at a time.
+    /// Checks that an app removes one instance at a time, and only after a minute since the last
+    /// change of the number by anyone.
     pub(super) fn take(&mut self, event: &Event) -> Verdict {
         let (What::Scaled { from, to }, Some(app)) = (&event.what, &event.app) else { return Ok(()) };
         let Some(rules) = self.rules.get(app) else { return Ok(()) };
@@ -45,12 +47,12 @@ impl Scaling {
         Ok(())
     }
 
-    /// The same load for more than a minute: there are as many as it needs.
+    /// Checks that each app has the number of instances that its constant load needs.
     pub(super) fn at_rest(&self, control: &Control, machine: &Machine) -> Verdict {
         for (app, rules) in &self.rules {
             let of_app = || control.ctx.state.slots.iter().filter(|slot| slot.spec().name == *app);
             let count = of_app().count() as u64;
-            // What a user stopped, or gave up, is left alone.
+            // Instances that a user stopped, or that gave up, are not scaled.
             if count == 0 || of_app().any(|slot| !matches!(slot.durable.instance.state, State::Running { .. })) {
                 continue;
             }

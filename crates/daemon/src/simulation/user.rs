@@ -1,4 +1,4 @@
-//! User of an episode: connections to the native socket, and what is known of the state that was requested.
+//! User of an episode: connections to the native socket, and the requested state of each app.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -11,10 +11,10 @@ use ostler_proto::frame::{Decoder, encode};
 
 use super::apps::UserCommand;
 
-/// Wanted state of an app, as far as its user can know.
+/// Wanted state of an app, as far as its user can know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Intent {
-    /// A request had no answer, or several were under way at once.
+    /// A request had no answer, or several were open at once.
     #[default]
     Unknown,
     Up,
@@ -30,7 +30,7 @@ struct Client {
     command: UserCommand,
 }
 
-/// End of a request.
+/// Result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
@@ -43,7 +43,7 @@ pub(super) enum Outcome {
 struct Known {
     intent: Intent,
     under_way: usize,
-    /// True if several were under way at once since it was known.
+    /// Whether several requests were open at once since the state was known.
     is_muddled: bool,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct User {
 }
 
 impl User {
-    /// Sends a request; nothing happens where nobody listens.
+    /// Sends a request. Returns false if no daemon listens.
     pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
         stream.set_nonblocking(true).unwrap();
@@ -68,7 +68,7 @@ impl User {
         let known = self.known.entry(spec.name.clone()).or_default();
         known.is_muddled |= known.under_way > 0;
         known.under_way += 1;
-        // Until it is answered nobody knows.
+        // The state is unknown until the request is answered.
         known.intent = Intent::Unknown;
         self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), command });
         true
@@ -87,7 +87,8 @@ impl User {
         each.join(", ")
     }
 
-    /// Reads what came. Returns what ended, and whether that is certain: nothing else was requested of the app at that time.
+    /// Reads answers. Returns finished requests, and whether each is certain: no other request for
+    /// the app was open at that time.
     pub(super) fn read(&mut self) -> Vec<(String, UserCommand, Outcome, bool)> {
         let mut ended = Vec::new();
         self.clients.retain_mut(|client| match client.read() {

@@ -1,4 +1,4 @@
 //! Result of a check.
 
-/// Nothing, or what is broken, in words.
+/// Nothing, or the broken promise as a text.
 pub(super) type Verdict = Result<(), String>;

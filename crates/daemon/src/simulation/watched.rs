@@ -1,8 +1,9 @@
-//! Files that apps watch, whoever changes them, and the promises about what follows.
+//! Files that apps watch, their changes, and the promises about the consequences.
 //!
-//! The files are real ones, and so is the kernel's queue of changes; their times are played, and so is the thread that reads the queue
-//! (`crate::features::process::watch::played`): it has its turns between those of the daemon. A change that the thread has read and the journal does not have
-//! yet dies with the daemon (`docs/watch.md`); of all others nothing may be lost.
+//! Files and the kernel's queue of changes are real. Their times are played, and so is the thread
+//! that reads the queue (`crate::features::process::watch::played`): its turns are between those of
+//! the daemon. A change that the thread has read and the journal does not have yet is lost with the
+//! daemon (`docs/watch.md`). No other change may be lost.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +20,14 @@ use super::verdict::Verdict;
 use crate::control::Control;
 use crate::features::process::watch::played;
 
-/// Inexactness of what is known of times: of the clock of files, and of a start that only the kernel's ticks tell.
+/// Tolerance of times: of the clock of files, and of a start whose time is known only in kernel
+/// ticks.
 const INEXACT_MS: u64 = 20;
 
-/// The same where changes are looked for: when something was put in the place of something else, nobody knows.
+/// Tolerance for polled files. The time of a replacement is not known exactly.
 const LOOK_MS: u64 = 3000;
 
-/// Folder of an app, beside the home: in the home nothing counts.
+/// Returns the folder of an app, beside the home: changes in the home never count.
 fn folder_of(home: &str, app: &str) -> String {
     format!("{home}-files/{app}")
 }
@@ -44,40 +46,40 @@ pub(super) fn watches(spec: &mut AppSpec, home: &str, rng: &mut Rng) {
     };
 }
 
-/// What is known of the files of all apps.
+/// State of the watched files of all apps.
 #[derive(Default)]
 pub(super) struct Files {
-    /// Folder of all of them; none: nobody watches anything.
+    /// Folder of all watched files; `None` if no app watches files.
     folder: Option<PathBuf>,
     apps: BTreeMap<String, Watched>,
-    /// Paths that were watched when the daemon died, and its queue is held by the keeper.
+    /// Watched paths at the death of the daemon whose queue the keeper holds.
     inherited: Vec<PathBuf>,
 }
 
 struct Watched {
     folder: PathBuf,
-    /// Whether all of its folder counts, and not just what the others are named by.
+    /// Whether its whole folder counts, and not only the named paths.
     counts_all: bool,
-    /// Whether it says itself what is ignored.
+    /// Whether the app names its own ignored paths.
     ignores: bool,
     polls: bool,
-    /// Changes that count, when they were made.
+    /// Times of changes that count.
     made: Vec<u64>,
-    /// The last one that the daemon has learned of.
+    /// Time of the last change that the daemon knows.
     known: u64,
     on_their_way: Vec<Change>,
     files: Vec<PathBuf>,
     last_name: u32,
-    /// The last change was that its sources are others.
+    /// Whether the last change replaced its sources.
     is_replaced: bool,
 }
 
-/// A change that the daemon has to learn of.
+/// Change that the daemon must notice.
 struct Change {
     at_ms: u64,
-    /// The thread has read it.
+    /// Whether the thread has read it.
     is_read: bool,
-    /// It dies with the daemon although nobody has read it: a watched folder is another one.
+    /// Whether it is lost with the daemon even if unread, because a watched folder was replaced.
     is_replacement: bool,
 }
 
@@ -96,7 +98,7 @@ impl Files {
         self.apps.keys().cloned().collect()
     }
 
-    /// A turn of the thread, if there is one. True: it had something to do.
+    /// Runs a turn of the thread, if it runs. Returns true if it did something.
     pub(super) fn thread_turns(&mut self) -> bool {
         if self.apps.is_empty() {
             return false;
@@ -108,12 +110,12 @@ impl Files {
         any
     }
 
-    /// The daemon had a turn: what was read is known to it.
+    /// Records that the daemon knows all read changes after its turn.
     pub(super) fn daemon_turned(&mut self) {
         self.apps.values_mut().for_each(Watched::learn);
     }
 
-    /// `holds`: the keeper has the queue of the kernel.
+    /// Handles the death of the daemon. `holds` is true if the keeper has the kernel's queue.
     pub(super) fn daemon_died(&mut self, holds: bool) {
         if self.apps.is_empty() {
             return;
@@ -121,19 +123,19 @@ impl Files {
         self.inherited = if holds { played::watched() } else { Vec::new() };
         played::die();
         for app in self.apps.values_mut() {
-            // Whoever looks at times looks anew.
+            // Polling starts from the present times.
             let is_kept = holds && !app.polls;
             app.on_their_way.retain(|change| is_kept && !change.is_read && !change.is_replacement);
         }
     }
 
-    /// Somebody changes a file of an app. Returns words for it.
+    /// Changes a random file of an app. Returns a text about it.
     pub(super) fn change(&mut self, machine: &Machine, has_daemon: bool, rng: &mut Rng) -> Option<String> {
         let names = self.apps();
         self.change_of(names.get(rng.below(names.len()))?, rng.percent(60), machine, has_daemon, rng)
     }
 
-    /// A file of this app is changed; one that counts, or one that is ignored.
+    /// Changes a file of this app: a watched one, or an ignored one.
     pub(super) fn change_of(&mut self, name: &str, counts: bool, machine: &Machine, has_daemon: bool, rng: &mut Rng) -> Option<String> {
         let watched = if has_daemon { played::watched() } else { self.inherited.clone() };
         let app = self.apps.get_mut(name)?;
@@ -143,7 +145,7 @@ impl Files {
         let said = app.change(machine, rng);
         let at_ms = machine.now_ms();
         app.made.push(at_ms);
-        // Whoever looks at times does not see more than the last one, nor anything in its first look.
+        // Polling finds only the last change, and none in its first pass.
         let is_replacement = app.is_replaced && !app.counts_all;
         let is_noticed = !app.polls && (has_daemon || !is_replacement) && watched.iter().any(|path| path.starts_with(&app.folder));
         if is_noticed {
@@ -152,17 +154,18 @@ impl Files {
         Some(format!("{said}{}", if is_noticed { "" } else { ", which may be missed" }))
     }
 
-    /// True if there is nothing that the daemon has still to learn of.
+    /// Returns true if the daemon knows all changes.
     pub(super) fn are_known(&self) -> bool {
         self.apps.values().all(|app| app.on_their_way.is_empty())
     }
 
-    /// The last change that the daemon has learned of.
+    /// Returns the time of the last change that the daemon knows.
     pub(super) fn known_ms(&self, app: &str) -> u64 {
         self.apps.get(app).map_or(0, |app| app.known)
     }
 
-    /// What is restarted because of a change had one since its process was asked for.
+    /// Checks that each instance that restarts because of a change had one since its process was
+    /// requested.
     pub(super) fn judge(&self, caused: Vec<Caused>, offset_ms: u64) -> Verdict {
         for Caused { event, since_ms } in caused {
             let Some(app) = event.app.as_ref().and_then(|app| self.apps.get(app)) else {
@@ -175,7 +178,7 @@ impl Files {
         Ok(())
     }
 
-    /// Whatever runs was started after the last change.
+    /// Checks that each running process was started after the last change.
     pub(super) fn at_rest(&self, control: &Control, machine: &Machine) -> Verdict {
         let state = machine.state.borrow();
         for slot in control.ctx.state.slots.iter().filter(|slot| slot.spec().watch.on) {
@@ -189,7 +192,7 @@ impl Files {
     }
 }
 
-/// True if the daemon has taken changes for the app's own: it says so once.
+/// Returns true if the daemon has classified changes as the app's own, which it logs once.
 pub(super) fn has_habit(control: &Control, app: &str) -> bool {
     let log = fs::read_to_string(control.ctx.io.log.path()).unwrap_or_default();
     log.lines().any(|line| line.contains(&format!("App {app} writes ")))
@@ -258,7 +261,7 @@ impl Watched {
         self.last_name
     }
 
-    /// A change that counts.
+    /// Makes a change that counts.
     fn change(&mut self, machine: &Machine, rng: &mut Rng) -> String {
         let at = rng.below(self.files.len());
         let file = self.files[at].clone();
@@ -307,7 +310,7 @@ impl Watched {
         format!("{}: {said}", self.folder.display())
     }
 
-    /// Another release in the place of this one.
+    /// Replaces the sources with another release.
     fn replace_source(&mut self, machine: &Machine) -> String {
         let number = self.new_name();
         self.is_replaced = true;
@@ -323,7 +326,7 @@ impl Watched {
         "src is another one".into()
     }
 
-    /// A change that does not count.
+    /// Makes a change that does not count.
     fn change_ignored(&self, machine: &Machine, rng: &mut Rng) -> String {
         let own = if self.ignores { ["src/x.skip", "src/tmp/t.js"] } else { ["src/.hidden", "src/x.log"] };
         let elsewhere = if self.counts_all { "node_modules/y.js" } else { "other/y.js" };
@@ -334,17 +337,17 @@ impl Watched {
     }
 }
 
-/// Something that is done because of a changed file.
+/// Action because of a changed file.
 pub(super) struct Caused {
     event: Event,
-    /// Time before which the process that it is done to was not asked for, by the wall clock.
+    /// Wall-clock time before which the affected process was not requested.
     since_ms: u64,
 }
 
-/// What is done because of changed files, as the events have it.
+/// Actions because of changed files, from the events.
 #[derive(Default)]
 pub(super) struct Watching {
-    /// Last event of each instance, and the one before its present process.
+    /// Last event of each instance, and the event before its present process.
     instances: BTreeMap<(String, u32), (u64, u64)>,
     pub caused: Vec<Caused>,
 }
@@ -359,13 +362,14 @@ impl Watching {
         }
         *last = event.at_ms;
         let since_ms = *since;
-        // One that is not ready in time is stopped by the policy that started it.
+        // A process that is not ready in time is stopped by the policy that started it, so only
+        // online ones count.
         if is_watch && matches!(event.what, What::Stopping) && event.before.as_deref() == Some("online") {
             self.caused.push(Caused { event: event.clone(), since_ms });
         }
     }
 
-    /// The events from before are lost.
+    /// Discards the observations, because earlier events are lost.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }

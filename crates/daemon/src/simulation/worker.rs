@@ -1,4 +1,5 @@
-//! What a played process does as a worker of Node's cluster: it asks for a listening socket, is handed connections or accepts them itself.
+//! Played process as a worker of Node's cluster. It asks for a listening socket, and is handed
+//! connections or accepts them itself.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{IoSliceMut, Write};
@@ -10,25 +11,25 @@ use ostler_core::sim::Rng;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recv, recvmsg, send};
 use serde_json::{Value, json};
 
-/// What is known of all workers of an episode.
+/// State of all workers of an episode.
 #[derive(Default)]
 pub(super) struct Workers {
-    /// Where their sockets are; none: nobody asks for any.
+    /// Folder of their sockets; `None` if no app has workers.
     pub folder: Option<String>,
-    /// Apps whose workers accept by themselves.
+    /// Apps whose workers accept connections themselves.
     pub sharing: BTreeSet<String>,
-    /// From now on they do what one hopes for.
+    /// Whether the workers behave well from now on.
     pub are_good: bool,
     /// Numbers that workers were started with.
     ids: BTreeSet<u32>,
-    /// Connections that a worker has said it serves.
+    /// Connections that a worker has accepted.
     served: BTreeSet<u64>,
-    /// The first promise that a worker saw broken.
+    /// First broken promise that a worker noticed.
     pub broken: Option<String>,
 }
 
 impl Workers {
-    /// One more is started with this number.
+    /// Starts a worker with this number.
     pub(super) fn start(&mut self, app: &str, id: u32) -> Option<Worker> {
         let folder = self.folder.clone()?;
         if !self.ids.insert(id) {
@@ -49,7 +50,7 @@ impl Workers {
         self.broken.get_or_insert(what);
     }
 
-    /// A worker has this connection, whose client said its number first.
+    /// Records that a worker has this connection. Its client has sent its number first.
     fn serve(&mut self, app: &str, connection: &OwnedFd) {
         let mut number = [0; 8];
         let Ok((_, 8)) = recv(connection, &mut number, RecvFlags::DONTWAIT | RecvFlags::PEEK) else { return };
@@ -60,7 +61,7 @@ impl Workers {
     }
 }
 
-/// The path of an app's socket.
+/// Returns the path of an app's socket.
 pub(super) fn path_of(folder: &str, app: &str) -> String {
     format!("{folder}/{app}.sock")
 }
@@ -70,30 +71,30 @@ pub(super) struct Worker {
     app: String,
     path: String,
     stage: Stage,
-    /// It asks for a socket and does not only serve otherwise.
+    /// Whether it asks for a socket, in addition to other work.
     wants: bool,
     unread: Vec<u8>,
     fds: VecDeque<OwnedFd>,
     connections: Vec<OwnedFd>,
-    /// Connections by which it is asked how it is.
+    /// Connections of probes that it was handed.
     pub asked: Vec<OwnedFd>,
     last_seq: u64,
-    /// It is to end when it is idle.
+    /// Whether it ends when it is idle.
     disconnects: bool,
 }
 
 enum Stage {
     Idle,
     Asked,
-    /// By this key; with the socket itself where it is shared.
+    /// The worker listens with this key, and with the socket itself if that is shared.
     Listens(String, Option<OwnedFd>),
 }
 
-/// What it did.
+/// Action of a worker.
 pub(super) enum Deed {
     Nothing,
     Did(String),
-    /// It has disconnected and ends.
+    /// The worker has disconnected and ends.
     Ends,
 }
 
@@ -113,7 +114,7 @@ impl Worker {
         }
     }
 
-    /// The key of its server.
+    /// Returns the key of its server.
     pub(super) fn key(&self) -> Option<&str> {
         match &self.stage {
             Stage::Listens(key, _) => Some(key),
@@ -121,7 +122,7 @@ impl Worker {
         }
     }
 
-    /// Reads what it was sent, or does something by itself.
+    /// Handles one received message, or does something by itself.
     pub(super) fn act(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
         self.read(channel);
         if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
@@ -193,7 +194,7 @@ impl Worker {
         }
     }
 
-    /// One message.
+    /// Handles one message.
     fn hear(&mut self, line: &[u8], channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
         let Ok(message) = serde_json::from_slice::<Value>(line) else { return format!("{} heard nonsense", self.app) };
         let (message, fd) = match message["cmd"].as_str() {
@@ -229,7 +230,7 @@ impl Worker {
         self.connections.push(connection);
     }
 
-    /// It is handed a connection.
+    /// Handles a connection that it was handed.
     fn take(&mut self, message: &Value, fd: Option<OwnedFd>, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
         let is_its_own = self.key().is_some_and(|key| message["key"] == key);
         let accepted = is_its_own && fd.is_some() && !self.disconnects && (all.are_good || rng.percent(70));
@@ -241,7 +242,7 @@ impl Worker {
     }
 }
 
-/// The clients of all apps.
+/// Clients of all apps.
 #[derive(Default)]
 pub(super) struct Clients {
     open: VecDeque<UnixStream>,
@@ -249,10 +250,10 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Some more stay connected.
+    /// Most clients that stay connected.
     const MOST: usize = 50;
 
-    /// One more connects, and says its number. None where nobody listens.
+    /// Connects one more client, which sends its number. Returns `None` if no process listens.
     pub(super) fn connect(&mut self, path: &str) -> Option<u64> {
         let mut stream = UnixStream::connect(path).ok()?;
         self.last += 1;

@@ -1,4 +1,5 @@
-//! Remains of a daemon in a home without one, by the copies of its state and by the processes that live: that it was there, and what it had.
+//! Remains of a daemon in a home without a running daemon, found by the copies of its state and by
+//! running processes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,27 +13,28 @@ use crate::state::marked::{Marked, marked};
 use crate::state::store::state_file::newest;
 use crate::state::store::{Snapshot, state_copy};
 
-/// A list whose daemon did not end in order: that one would have removed the file.
+/// Apps of a daemon that did not exit in order: an orderly exit removes the state file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftBehind {
-    /// Whether the machine was started again since.
+    /// Whether the machine has rebooted since then.
     pub other_boot: bool,
-    /// Instances by the name of their app.
+    /// Number of instances by app name.
     pub apps: BTreeMap<String, usize>,
-    /// Number of their processes that still run.
+    /// Number of instance processes that still run.
     pub alive: usize,
-    /// Processes that carry the marks of this home and belong to none of them: what is known of the apps is lost, or older than they are.
+    /// Processes that carry the marks of this home but belong to no known instance. The record of
+    /// their apps is lost or outdated.
     pub strays: Vec<i32>,
 }
 
 impl LeftBehind {
-    /// The remains in this home; `None` = there are none.
+    /// Returns the remains in this home, or `None` if it has none.
     pub fn of(home: &Path) -> Option<Self> {
         let this_boot = ostler_sys::time::clock::boot_id();
         let copy = state_copy::read(home).map(|bytes| Snapshot::read(&bytes).0).filter(|copy| copy.boot_id == this_boot);
         let disk = std::fs::read(HomePaths::state(home)).map(|bytes| Snapshot::read(&bytes).0).unwrap_or_default();
         let snapshot = newest(copy, Some(&disk), this_boot.as_deref().unwrap_or_default()).unwrap_or(disk);
-        // A keeper that ended in order has emptied its lock; then there is nothing to look for.
+        // A keeper that exited in order has emptied its lock file. Then no search is needed.
         let was_killed = std::fs::metadata(home.join(LOCK_FILE)).is_ok_and(|lock| lock.len() > 0) || snapshot != Snapshot::default();
         let marked = if was_killed { marked(home) } else { Vec::new() };
         Self::from_snapshot(&snapshot, this_boot.as_deref(), &marked, |process| process.runs())

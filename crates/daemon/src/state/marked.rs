@@ -1,4 +1,5 @@
-//! Main processes of the apps of a home, found by the marks in their environment alone: whatever a state file says, or whether there is one.
+//! Main processes of the apps of a home, found only by the marks in their environment. No state
+//! file is needed.
 
 use std::path::Path;
 
@@ -7,24 +8,25 @@ use ostler_sys::process::Entry;
 use ostler_sys::process::tree::marker;
 use ostler_sys::{ProcRef, ProcTable};
 
-/// Variable in the environment of everything that an instance starts.
+/// Variable in the environment of every process that an instance starts.
 pub(crate) const MARK: &str = "unique_id";
-/// Variable that tells the incarnations of an instance apart.
+/// Variable that distinguishes the incarnations of an instance.
 pub(crate) const INC_MARK: &str = INCARNATION_VAR;
 /// Variable with the home.
 const HOME_MARK: &str = "PM2_HOME";
 
-/// A process that leads a session, as main processes do, and carries the marks of an instance of this home.
+/// Session leader, as main processes are, with the marks of an instance of this home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Marked {
     pub unique_id: String,
     pub inc: u32,
     pub process: ProcRef,
-    /// False if what its app leaves behind is to be left alone (`treekill: false`).
+    /// False if its app's remaining processes must not be killed (`treekill: false`).
     pub is_owned: bool,
 }
 
-/// All of them: the newest incarnation of each instance first, and of one incarnation the process that began first.
+/// Returns all marked processes: the newest incarnation of each instance first, and within one
+/// incarnation the oldest process first.
 pub(crate) fn marked(home: &Path) -> Vec<Marked> {
     let leads = |entry: &&Entry| entry.pid == entry.sid && !entry.is_zombie();
     let mut found: Vec<Marked> = ProcTable::scan().entries().iter().filter(leads).filter_map(|entry| read(entry, home)).collect();
@@ -32,7 +34,7 @@ pub(crate) fn marked(home: &Path) -> Vec<Marked> {
     found
 }
 
-/// True if a keeper, daemon or standby of this home lives.
+/// Returns true if a keeper, daemon or standby of this home runs.
 pub(crate) fn has_manager(home: &Path) -> bool {
     let is_of_home =
         |pid| marker(pid, ROLE_VAR).is_some() && marker(pid, HOME_VAR).is_some_and(|of| of == home.as_os_str().as_encoded_bytes());
@@ -43,7 +45,8 @@ fn read(entry: &Entry, home: &Path) -> Option<Marked> {
     let text = |name| String::from_utf8(marker(entry.pid, name)?).ok();
     let mark = text(INC_MARK)?;
     let (unique_id, inc) = mark.split_once(':')?;
-    // A hook or another command beside the app has no such mark; a keeper that an app started has a role.
+    // A hook or another command beside the app lacks this mark. A keeper that an app started has a
+    // role.
     let is_main = text(MARK).as_deref() == Some(unique_id) && marker(entry.pid, ROLE_VAR).is_none();
     let is_here = marker(entry.pid, HOME_MARK)? == home.as_os_str().as_encoded_bytes();
     let inc = inc.parse().ok().filter(|_| is_main && is_here)?;

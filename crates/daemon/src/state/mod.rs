@@ -1,4 +1,4 @@
-//! State: apps and instances, and what outlives the daemon.
+//! State of apps and instances, and its part that outlives the daemon.
 
 pub(crate) mod left_behind;
 pub(crate) mod marked;

@@ -1,4 +1,4 @@
-//! Processes beside instances: those that features need.
+//! Processes that features run beside instances.
 
 use std::os::fd::OwnedFd;
 
@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::engine::{ChildEvent, ChildRequest};
 use crate::state::store::command::Output;
 
-/// Process that was requested of the keeper.
+/// Process that was requested from the keeper.
 struct Asked {
     /// Folder of its cgroup.
     group: Option<Box<str>>,
@@ -19,7 +19,7 @@ struct Asked {
 }
 
 impl Control {
-    /// Requests from the keeper what features need.
+    /// Requests processes for features from the keeper.
     pub(crate) fn ask_for_children(&mut self) {
         for child in std::mem::take(&mut self.ctx.outbox.children) {
             let key = child.key;

@@ -10,7 +10,7 @@ use crate::engine::{ChildEvent, Work};
 use crate::state::slots::{Slot, split_key};
 
 impl Control {
-    /// Takes all reports of the keeper.
+    /// Handles all reports of the keeper.
     pub(crate) fn on_keeper(&mut self, writable: bool) {
         if writable {
             self.ctx.io.keeper.flush(&self.ctx.io.reactor);
@@ -24,7 +24,8 @@ impl Control {
                 Err(error) => break Some(error),
             }
         };
-        // What was seen before these ends is no evidence of what they left; what is seen from now on is, for all of them.
+        // Process data from before these exits does not show what they left behind. Data read from
+        // now on does, for all of them.
         self.ctx.forget_processes();
         messages.into_iter().for_each(|message| self.take_message(message));
         if let Some(error) = lost {
@@ -32,7 +33,8 @@ impl Control {
         }
     }
 
-    /// Handles starts that could not even be requested: they have failed. True when there were any.
+    /// Handles starts that could not even be requested: they have failed. Returns true if there
+    /// were any.
     pub(crate) fn on_unsent(&mut self) -> bool {
         let unsent = self.ctx.io.keeper.take_unsent();
         let any = !unsent.is_empty();
@@ -62,13 +64,14 @@ impl Control {
             }
             FromKeeper::Exited { key, pid, ending, .. } => {
                 let ending = self.ctx.io.keeper.known_ending(key, ending);
-                // Whoever it was: what the kernel killed for its memory is not counted again with the next end.
+                // This applies to every exit: a process killed for lack of memory is not counted
+                // again with the next exit.
                 let exit = self.ctx.exit_report(ending);
                 if self.is_of_feature(key, ChildEvent::Exited(ending)) {
                     return;
                 }
                 let (id, inc) = split_key(key);
-                // It may have handed over before it ended.
+                // The process may have handed over before it exited.
                 self.read_to_the_end(id);
                 if self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.is_former(inc, pid)) {
                     return;
@@ -94,7 +97,8 @@ impl Control {
         }
     }
 
-    /// Reads what a process sent until now, which counts before its end does, and its end before anything that follows.
+    /// Reads the messages that a process has sent until now. They are handled before its exit, and
+    /// the exit before anything that follows.
     pub(crate) fn read_to_the_end(&mut self, id: u32) {
         while self.features.on_end(&mut self.ctx, id) {
             self.dispatch();
@@ -107,28 +111,30 @@ impl Control {
         let (id, inc) = split_key(key);
         let Some(slot) = self.ctx.state.slots.get_mut(id) else { return };
         if slot.durable.instance.is_former(inc, pid) {
-            // It was faster than this message, and has handed over already.
+            // The process was faster than this message, and has handed over already.
             return self.ctx.state.slots.note_former_leader(id, ProcRef { pid, start_ticks });
         }
         slot.durable.start_ticks = start_ticks;
         self.dispatch_event(id, Event::Spawned { inc, pid });
     }
 
-    /// Gives the event to the feature that requested the process. False: it is an instance.
+    /// Passes the event to the feature that requested the process. Returns false if the process is
+    /// an instance.
     pub(super) fn is_of_feature(&mut self, key: u64, event: ChildEvent<'_>) -> bool {
         self.features.on_child(&mut self.ctx, key, event)
     }
 
-    /// Releases what was made for a process.
+    /// Releases resources that were made for a process.
     fn process_is_gone(&mut self, id: u32, inc: u32) {
-        // An end that is reported twice, because somebody requested it meanwhile, is not the end of the process that came after it.
+        // An exit can be reported twice. If a new process was requested in between, the second
+        // report must not affect that process.
         if self.ctx.state.slots.get(id).is_some_and(|slot| slot.is_newest(inc)) {
             self.features.on_process_gone(&mut self.ctx, id, inc);
         }
         self.dispatch();
     }
 
-    /// Handles the end of the main process of an instance.
+    /// Handles the exit of the main process of an instance.
     pub(crate) fn exited(&mut self, id: u32, inc: u32, mut exit: ExitReport) {
         let killed = matches!(exit.ending, Ending::Signal { signal: KILL, .. });
         exit.oom |= killed && self.ctx.state.slots.get(id).is_some_and(Slot::was_short_of_memory);
@@ -137,7 +143,7 @@ impl Control {
         self.ctx.state.slots.hand_down_exit(id, inc);
     }
 
-    /// Handles SIGTERM and friends, sent to the keeper or to the daemon itself.
+    /// Handles SIGTERM and similar signals, sent to the keeper or to the daemon itself.
     pub(crate) fn on_signal(&mut self, signal: i32) {
         self.features.on_signal(&mut self.ctx, signal);
     }

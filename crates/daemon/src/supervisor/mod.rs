@@ -1,7 +1,8 @@
-//! Supervisor: from events to effects and back. What the state machines decide is performed here.
+//! Supervisor: passes events to the state machines and performs their decisions.
 //!
-//! [`run`] dispatches events and performs effects, [`keeper`] handles the keeper's reports, [`spawn`] builds a process from its description and what
-//! features add, [`children`] does the same for what runs beside an instance.
+//! [`run`] dispatches events and performs effects, [`keeper`] handles the keeper's reports, and
+//! [`spawn`] builds a process from its description and the extras of features. [`children`] does
+//! the same for processes that run beside an instance.
 
 mod children;
 pub(crate) mod keeper;

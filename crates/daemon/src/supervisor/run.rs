@@ -11,7 +11,8 @@ use crate::platform::users::account;
 use crate::state::slots::Slot;
 
 impl Control {
-    /// Dispatches one event to an instance. What it decides is journaled and done with the next [`Control::settle`].
+    /// Dispatches one event to an instance. The next [`Control::settle`] journals and performs its
+    /// decisions.
     pub(crate) fn dispatch_event(&mut self, id: u32, event: Event) {
         let _at = crate::platform::incident::working_on(id);
         let Some(slot) = self.ctx.state.slots.get_mut(id) else { return };
@@ -33,8 +34,9 @@ impl Control {
         self.features.on_step(&mut self.ctx, &step);
     }
 
-    /// Performs one effect. True if the keeper is to start a process now: [`Feature::on_spawn`](crate::engine::Feature::on_spawn) is left to
-    /// the caller, who sends it the message first.
+    /// Performs one effect. Returns true if the keeper is to start a process now. The caller then
+    /// sends the keeper the message, and calls
+    /// [`Feature::on_spawn`](crate::engine::Feature::on_spawn) afterwards.
     pub(crate) fn perform(&mut self, id: u32, effect: Effect) -> bool {
         let _at = crate::platform::incident::working_on(id);
         match effect {
@@ -42,7 +44,7 @@ impl Control {
                 Ok(requested) => return requested,
                 Err(failure) => {
                     let failure = self.ctx.io.fds.explain(failure);
-                    // What was prepared is of no use any more.
+                    // The prepared resources are no longer needed.
                     self.features.on_process_gone(&mut self.ctx, id, inc);
                     self.ctx.event(id, Event::SpawnFailed { inc, failure });
                 }
@@ -65,7 +67,7 @@ impl Control {
                     self.signal(id, inc, fallback_signal, scope);
                 }
             }
-            // Asked for with the step itself.
+            // Requested together with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
             Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(transition) => {
@@ -78,8 +80,9 @@ impl Control {
         false
     }
 
-    /// The keeper signals main process and group: it knows which pids are still its children. Who left the group is found in
-    /// the process table, and signalled by a descriptor that cannot be confused with another process.
+    /// Signals the processes of an instance. The keeper signals the main process and its group,
+    /// because it knows which pids are still its children. Processes outside the group are found in
+    /// the process table, and signalled by a descriptor that cannot mean another process.
     fn signal(&mut self, id: u32, inc: u32, signal: i32, scope: Scope) {
         let Some(slot) = self.ctx.state.slots.get(id) else { return };
         let key = slot.key(inc);
@@ -91,7 +94,7 @@ impl Control {
             Scope::Tree => {
                 let outside = self.ctx.outside_group(id);
                 for process in outside.processes {
-                    // It may have ended by itself meanwhile.
+                    // The process may have exited in the meantime.
                     let _ = process.signal(signal);
                 }
                 if signal == KILL {
@@ -106,7 +109,7 @@ impl Control {
         }
     }
 
-    /// Requests a process. False: there is nothing to start any more.
+    /// Requests a process. Returns false if there is nothing left to start.
     fn spawn(&mut self, id: u32, inc: u32) -> Result<bool, SpawnFailure> {
         if !self.ctx.io.fds.has_room() {
             return Err(self.ctx.io.fds.refusal());
@@ -131,7 +134,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Standard output and error for a command that runs beside a slot's process.
+    /// Returns standard output and error for a command that runs beside a slot's process.
     pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let mut beside = Beside::default();
         self.features.on_prepare_command(&mut self.ctx, id, &mut beside)?;
@@ -143,7 +146,7 @@ impl Control {
         if self.ctx.state.slots.remove(id).is_none() {
             return;
         }
-        // Ids are used again when the list is empty: nothing of this one may be left.
+        // Ids are reused when the list is empty, so nothing of this instance may remain.
         self.features.on_forgotten(&mut self.ctx, id);
         self.ctx.state.complaints.forget(id);
     }

@@ -1,7 +1,7 @@
-//! From a description to a process: environment, arguments, user, log files.
+//! Builds a process from a description: environment, arguments, user, log files.
 //!
-//! Everything that can fail for the app's own reasons (no such interpreter, unknown user, log file not writable) fails here or in the
-//! keeper with the name of the step and its errno, and is reported to the caller.
+//! Errors of the app itself (no such interpreter, unknown user, log file not writable) occur here
+//! or in the keeper. They name the failed step and its errno, and are reported to the caller.
 
 use std::borrow::Cow;
 use std::ffi::CString;
@@ -39,7 +39,7 @@ pub(super) struct Prepared {
     pub node: Option<(PathBuf, Option<Credentials>)>,
 }
 
-/// Failure of a step, with its errno.
+/// Returns the failure of a step, with its errno.
 pub(crate) fn failure(step: &str, errno: i32) -> SpawnFailure {
     SpawnFailure::new(step, errno)
 }
@@ -65,7 +65,8 @@ pub(super) fn prepare(slot: &Slot, inc: u32, outputs: Outputs, beside: Beside, s
     Ok(Prepared { request: Box::new(request), fds, node })
 }
 
-/// Program of a command: as the app's own user, in its directory, with its environment, and with a mark of its own.
+/// Builds the program of a command: as the app's own user, in its directory, with its environment
+/// and its own mark.
 pub(super) fn command_program(
     slot: &Slot,
     run: &CommandSpec,
@@ -78,7 +79,7 @@ pub(super) fn command_program(
     let secrets = crate::platform::secrets::read(spec, None, &settings.credentials)?;
     let mut env = environment(slot, slot.durable.instance.inc, account.as_ref(), &secrets, home, settings)?;
     env.extend(run.vars.iter().map(|(name, value)| (Cow::from(name), Cow::from(value))));
-    // The sweep of the app's tree is not to find it.
+    // Without the app's mark, the sweep of the app's process tree does not find the command.
     env.shift_remove(crate::state::slots::processes::MARK);
     env.insert(crate::state::slots::processes::INC_MARK.into(), mark.into());
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
@@ -97,7 +98,7 @@ fn introduce<'a>(account: Option<&'a Identity>, env: &mut Vars<'a>) {
     }
 }
 
-/// Program that is run in the app's directory, as its user, with its limits.
+/// Builds a program that runs in the app's directory, as its user, with its limits.
 fn as_described(
     spec: &AppSpec,
     program: &str,
@@ -121,7 +122,8 @@ fn as_described(
 /// Variables; most are borrowed from the descriptions that they come from.
 pub(crate) type Vars<'a> = IndexMap<Cow<'a, str>, Cow<'a, str>>;
 
-/// Environment of the app's process: the layers of its description, its secrets, PM2's variables, then what belongs to this instance.
+/// Builds the environment of the app's process: the layers of its description, its secrets, PM2's
+/// variables, then the variables of this instance.
 fn environment<'a>(
     slot: &'a Slot,
     inc: u32,
@@ -140,7 +142,7 @@ fn environment<'a>(
     }
     env.extend(crate::platform::settings::kept_settings(spec, settings));
     env.extend(secrets.iter().map(|(name, value)| (name.into(), value.into())));
-    // From the value that the user gave, before the daemon's own variables.
+    // Starts from the value that the user gave, before the daemon's own variables.
     let incremented = spec.env.increment_var.clone().map(|variable| {
         let first = env.get(variable.as_str()).and_then(|value| value.trim().parse::<i64>().ok()).unwrap_or(0);
         (variable, first.saturating_add(i64::from(slot.durable.index)).to_string())
@@ -181,7 +183,8 @@ fn environment<'a>(
     Ok(env)
 }
 
-/// Moves the arguments for Node, before and after the app's own, into `NODE_OPTIONS` if another program starts Node. Returns the arguments that remain.
+/// Moves the arguments for Node, before and after the app's own, into `NODE_OPTIONS` if another
+/// program starts Node. Returns the arguments that remain.
 fn pass_by_environment(spec: &AppSpec, node_args: [Vec<String>; 2], env: &mut Vars<'_>) -> [Vec<String>; 2] {
     if spec.runs_in_node() || node_args.iter().all(Vec::is_empty) {
         return node_args;
@@ -196,7 +199,7 @@ fn pass_by_environment(spec: &AppSpec, node_args: [Vec<String>; 2], env: &mut Va
 
 const NODE_OPTIONS: &str = "NODE_OPTIONS";
 
-/// Program to execute and its arguments.
+/// Returns the program to execute and its arguments.
 fn command(spec: &AppSpec, env: &Vars<'_>, [first, last]: [Vec<String>; 2]) -> Result<(String, Vec<String>), SpawnFailure> {
     let path = env.get("PATH").map_or("/usr/local/bin:/usr/bin:/bin", AsRef::as_ref);
     let Some(interpreter) = &spec.interpreter else {
@@ -211,7 +214,7 @@ fn command(spec: &AppSpec, env: &Vars<'_>, [first, last]: [Vec<String>; 2]) -> R
     if spec.runs_in_node() && !spec.disable_source_map_support {
         argv.push("--enable-source-maps".into());
     }
-    // As PM2's wrapper names the process; Node takes it only there.
+    // PM2's wrapper sets this title; Node accepts it only as an argument.
     if let Some(title) = env.get("PROCESS_TITLE").filter(|title| spec.runs_in_node() && !title.is_empty()) {
         argv.push(format!("--title={title}"));
     }
@@ -223,7 +226,8 @@ fn command(spec: &AppSpec, env: &Vars<'_>, [first, last]: [Vec<String>; 2]) -> R
     Ok((program.to_string_lossy().into_owned(), argv))
 }
 
-/// Adds the folder of the interpreter to `PATH`: what the app starts finds the same one, also when it was not in the app's own `PATH`.
+/// Adds the folder of the interpreter to `PATH`. Programs that the app starts then find the same
+/// interpreter, even if it was not in the app's own `PATH`.
 fn add_folder_of(program: &str, spec: &AppSpec, env: &mut Vars<'_>) {
     let by_name = spec.interpreter.as_ref().is_some_and(|word| !word.contains('/'));
     let Some(folder) = Path::new(program).parent().and_then(Path::to_str).filter(|_| by_name) else { return };
@@ -273,7 +277,8 @@ fn c_strings<'a, const N: usize>(texts: impl Iterator<Item = [&'a [u8]; N]>, ste
     Ok(list)
 }
 
-/// Path of a program: a word without a slash is searched in `PATH`, everything else is a path.
+/// Returns the path of a program. A word without a slash is searched in `PATH`; everything else is
+/// a path.
 fn find_in_path(word: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
     let executable = |candidate: &PathBuf| candidate.is_file() && rustix::fs::access(candidate, Access::EXEC_OK).is_ok();
     if word.contains('/') {
@@ -282,13 +287,16 @@ fn find_in_path(word: &str, path: &str, cwd: &Path) -> Option<PathBuf> {
     path.split(':').filter(|folder| !folder.is_empty()).map(|folder| cwd.join(folder).join(word)).find(executable)
 }
 
-/// Path of a program in our own `PATH`: that of the app may name the folder of a Node that was replaced since it was saved, and the service that starts us knows the present one.
+/// Returns the path of a program in the daemon's own `PATH`. The app's `PATH` may name the folder
+/// of a Node version that was replaced since it was saved. The service that starts the daemon knows
+/// the present one.
 fn find_in_own_path(word: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").ok()?;
     find_in_path(word, &path, Path::new("/"))
 }
 
-/// Text of the description with the numbers of sockets in place of `{fd}` and `{fd:name}`. Without sockets these words mean nothing.
+/// Replaces `{fd}` and `{fd:name}` in a text of the description by the numbers of sockets. Without
+/// sockets these words mean nothing.
 fn numbered<'a>(spec: &AppSpec, text: &'a str) -> Result<Cow<'a, str>, SpawnFailure> {
     if spec.listen.is_empty() || !text.contains("{fd") {
         return Ok(text.into());

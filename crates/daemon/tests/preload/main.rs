@@ -95,7 +95,8 @@ scenarios! {
     odd_commands_are_survived
 }
 
-/// What runs older versions under PM2 has to start under ostler too, and a preload that does not parse ends the app.
+/// Apps that run on older Node versions under PM2 must start under ostler, too. A preload that does
+/// not parse would stop the app.
 #[test]
 fn the_syntax_is_that_of_node_12() {
     for newer in ["?.", "??", "||=", "&&=", "this.#", "static {", "await "] {

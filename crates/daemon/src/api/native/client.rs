@@ -1,4 +1,5 @@
-//! One connected client: bytes in, frames out; never blocks, never waits for a slow reader.
+//! One connected client: reads bytes, writes frames, never blocks and never waits for a slow
+//! reader.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -12,51 +13,56 @@ use ostler_proto::frame::{Decoder, encode};
 use crate::engine::PM2_CLIENT;
 use crate::platform::reactor::{Reactor, Source};
 
-/// Most bytes that pile up for a subscriber; then it is cut off; it can reconnect and ask for the list.
+/// Largest backlog of a client in bytes. Beyond it the daemon closes the connection; the client can
+/// reconnect and request the list.
 const MAX_BACKLOG_BYTES: usize = 64 << 20;
 
-/// Most bytes that pile up for a follower; then it is dropped: more than what is kept for it to come back to (`store::events`), with its frames.
+/// Largest backlog of a client that follows events, in bytes. Beyond it the daemon drops the
+/// client. It exceeds what `store::events` keeps for a reconnect, frames included.
 const MAX_FOLLOWER_BYTES: usize = 128 << 10;
 
-/// Most topics that a client listens to.
+/// Most topics that a client can listen to.
 const MAX_TOPICS: usize = 16;
 
-/// Most bytes of answers that wait in all connections together: beyond that the slowest reader is cut off.
+/// Most unsent bytes of all connections together. Beyond it the daemon cuts off the slowest reader.
 const MAX_BACKLOG_IN_ALL: usize = 256 << 20;
 
-/// Most clients at the same time. Whoever comes when all places are taken gets that of the one that needs it least.
+/// Most clients at the same time. If all places are taken, a new client replaces the connected
+/// client with the weakest claim.
 const MAX_CLIENTS: usize = 1024;
 
-/// Clients taken at once; what they ask has its turn before the next ones.
+/// Clients accepted in one go. Their requests are handled before further clients are accepted.
 const ACCEPTED_PER_TURN: usize = 64;
 
-/// Most bytes before hello: enough for it, whatever comes with it.
+/// Most bytes before hello: enough for the hello and the requests behind it.
 const MAX_BEFORE_HELLO: usize = 64 << 10;
 const HELLO_WITHIN_MS: u64 = 5_000;
 
-/// Largest request: some ten thousand apps in one file.
+/// Largest request in bytes: some ten thousand apps in one file.
 const MAX_REQUEST_BYTES: usize = 64 << 20;
 
-/// Most bytes of requests that are not there as a whole, of all connections together: beyond that the largest is given up.
+/// Most bytes of incomplete requests of all connections together. Beyond it the daemon drops the
+/// largest.
 const MAX_UNREAD_IN_ALL: usize = 128 << 20;
 
-/// Size of one connection below which it is not worth adding all up.
+/// Backlog in bytes up to which adding up all connections is not worth the work.
 const SMALL: usize = 64 << 10;
 
-/// Most bytes read of one connection before others have their turn.
+/// Most bytes read from one connection before the others are read.
 const READ_PER_TURN: usize = 1 << 20;
 
-/// Longest wait of news about a request's progress for more of them, or for the answer: starting a hundred apps is not a hundred wake-ups of
-/// the client.
+/// Longest delay of progress messages. The daemon sends them with later messages or with the
+/// answer, so that starting a hundred apps does not wake the client a hundred times.
 const PROGRESS_MS: u64 = 10;
 
 /// State of a client's introduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Greeting {
     None,
-    /// It speaks as we do.
+    /// The client uses our version of the protocol.
     Same,
-    /// It speaks another version: the few requests that are the same in all of them.
+    /// The client uses another version. It can send the few requests that are the same in all
+    /// versions.
     Other,
 }
 
@@ -70,16 +76,16 @@ impl Greeting {
     }
 }
 
-/// Claim of a client to its place, the weakest first.
+/// Claim of a client to its place, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
-    /// It has not sent hello.
+    /// The client has not sent hello.
     Unknown,
-    /// It has had all its answers.
+    /// The client has received all its answers.
     Idle,
-    /// It follows events; it can come back.
+    /// The client follows events; it can reconnect.
     Follows,
-    /// It waits for an answer.
+    /// The client waits for an answer.
     Waits,
 }
 
@@ -90,32 +96,34 @@ pub(crate) struct Client {
     decoder: Decoder,
     out: Vec<u8>,
     sent: usize,
-    /// Time by which the queue is sent, which has news only.
+    /// Time by which the queue is sent if it holds progress messages only.
     unhurried_until_ms: Option<u64>,
     waits_for_room: bool,
     greeting: Greeting,
-    /// Whether it declared with hello that it changes nothing. Not taken back.
+    /// Whether the client declared with hello that it changes nothing. It cannot take that back.
     read_only: bool,
-    /// Time at which it is closed without a hello.
+    /// Time at which the connection is closed if no hello arrived.
     hello_by_ms: Option<u64>,
     /// Number of requests without a final answer.
     pending: u32,
-    /// Whether no more input is read; the connection closes when everything is sent.
+    /// Whether the daemon reads no more input; the connection closes when everything is sent.
     closing: bool,
-    /// Id of its `Subscribe` request.
+    /// Id of the client's `Subscribe` request.
     pub subscribed: Option<u64>,
-    /// Id of its `Listen` request, and the topics.
+    /// Id of the client's `Listen` request, and its topics.
     listens: Option<(u64, Vec<String>)>,
-    /// Its user.
+    /// User of the client process.
     pub uid: u32,
-    /// Its pid, for the record only.
+    /// Pid of the client process, for the record only.
     pub pid: i32,
-    /// Person for whom it asks, as it says, for the record only.
+    /// Person on whose behalf the client acts. The client names this person; it is for the record
+    /// only.
     pub on_behalf_of: Option<Box<str>>,
 }
 
 impl Client {
-    /// Queues a frame. News may wait if nothing else is queued, and nothing waits longer for them.
+    /// Queues a frame. A queue of progress messages may wait; any other frame is sent at
+    /// once, with the queue.
     fn queue(&mut self, frame: &DaemonFrame, now_ms: u64) {
         let is_news = matches!(frame.response, Response::Progress(_));
         self.unhurried_until_ms = match self.unhurried_until_ms {
@@ -129,17 +137,18 @@ impl Client {
         self.out.extend_from_slice(&encode(frame));
     }
 
-    /// Bytes that it has not read.
+    /// Returns the number of bytes that the client has not read.
     fn backlog(&self) -> usize {
         self.out.len() - self.sent
     }
 
-    /// Id under which it hears this topic.
+    /// Returns the id of the client's request for this topic.
     fn hears(&self, topic: &str) -> Option<u64> {
         self.listens.as_ref().filter(|(_, topics)| topics.iter().any(|wanted| wanted == topic)).map(|(id, _)| *id)
     }
 
-    /// Drops it: it does not read events. That is the last frame it gets, after the one that it has begun to get.
+    /// Drops a client that does not read events. It sends the rest of the current frame, then
+    /// `FellBehind` as the last frame.
     fn fell_behind(&mut self, id: u64) {
         let mut end = 0;
         while end < self.sent
@@ -154,7 +163,7 @@ impl Client {
         self.closing = true;
     }
 
-    /// Cuts it off: it does not read, so nothing more is kept for it.
+    /// Cuts off a client that does not read, and discards its backlog.
     fn cut_off(&mut self) {
         self.closing = true;
         self.out = Vec::new();
@@ -162,7 +171,7 @@ impl Client {
         self.unhurried_until_ms = None;
     }
 
-    /// Reads one piece of what is there; `None` = nothing more now.
+    /// Reads one chunk of input. Returns `None` if no input is available.
     fn fill(&mut self) -> io::Result<Option<usize>> {
         let mut buffer = [0; 16 << 10];
         loop {
@@ -179,7 +188,7 @@ impl Client {
         }
     }
 
-    /// Takes the requests that are whole. `Err` = the connection is of no further use.
+    /// Decodes complete requests. `Err` means that the connection is unusable.
     fn take(&mut self, hello: &Response, requests: &mut Vec<(u64, Request)>) -> Result<(), ()> {
         loop {
             match self.decoder.take::<ClientFrame>() {
@@ -202,7 +211,7 @@ impl Client {
                     self.pending += 1;
                     requests.push((frame.id, frame.request));
                 }
-                // It gets our version and no more.
+                // The client gets our version and nothing more.
                 Ok(Some(_)) | Err(_) if self.greeting == Greeting::Other => {
                     self.closing = true;
                     return Ok(());
@@ -211,11 +220,11 @@ impl Client {
             }
         }
         let most = if self.greeting == Greeting::None { MAX_BEFORE_HELLO } else { MAX_REQUEST_BYTES };
-        // What is announced is believed before it is there.
+        // The announced length is enough to reject a frame.
         if self.decoder.announced().is_some_and(|len| len > most) { Err(()) } else { Ok(()) }
     }
 
-    /// Its claim to its place.
+    /// Returns the client's claim to its place.
     fn claim(&self) -> Claim {
         match self.greeting {
             Greeting::None => Claim::Unknown,
@@ -256,7 +265,8 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    /// Takes everybody who waits at the door. Another user's process (root excepted) is turned away without a word.
+    /// Accepts all waiting clients. A process of another user, except root, is disconnected without
+    /// an answer.
     pub(crate) fn accept(&mut self, listener: &UnixListener, reactor: &Reactor, own_uid: u32) -> io::Result<()> {
         for _ in 0..ACCEPTED_PER_TURN {
             let stream = match listener.accept() {
@@ -265,7 +275,7 @@ impl Clients {
                 Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => continue,
                 Err(error) => return Err(error),
             };
-            // One that is gone already has no owner.
+            // The client is gone already, so it has no owner.
             let Ok(peer) = ostler_sys::net::socket::peer(&stream) else { continue };
             let uid = peer.uid;
             if uid != own_uid && uid != 0 {
@@ -317,7 +327,7 @@ impl Clients {
         self.all.retain(|_, client| client.hello_by_ms.is_none_or(|by| by > now_ms));
     }
 
-    /// Gives up the largest unfinished requests until the rest is within bounds.
+    /// Drops the largest incomplete requests until the rest is within bounds.
     fn bound_unread(&mut self) {
         let mut all: usize = self.all.values().map(|client| client.decoder.buffered()).sum();
         while all > MAX_UNREAD_IN_ALL
@@ -339,21 +349,23 @@ impl Clients {
         }
     }
 
-    /// Reads the requests of a client. The connection is dropped on its end and on anything malformed.
+    /// Reads the requests of a client. The connection is dropped at end of file and on malformed
+    /// input.
     pub(crate) fn read(&mut self, id: u32, hello: &Response) -> Vec<(u64, Request)> {
         let Some(client) = self.all.get_mut(&id) else { return Vec::new() };
         if client.closing {
             return Vec::new();
         }
         let (mut requests, mut read) = (Vec::new(), 0);
-        // The rest comes with the next turn.
+        // The event loop reads the rest in its next turn.
         while read < READ_PER_TURN && !client.closing {
             match client.fill() {
                 Ok(Some(len)) => read += len,
                 Ok(None) => break,
                 Err(_) => {
                     if requests.is_empty() {
-                        // A client that went away needs no answers; what it asked for goes on.
+                        // The client is gone and needs no answer; the daemon still carries out its
+                        // requests.
                         self.all.remove(&id);
                     }
                     return requests;
@@ -370,7 +382,7 @@ impl Clients {
         requests
     }
 
-    /// Queues an answer. A client that is gone misses it.
+    /// Queues an answer. It is lost if the client is gone.
     pub(crate) fn answer(&mut self, client: u32, id: u64, response: Response) {
         let Some(client) = self.all.get_mut(&client) else { return };
         if !matches!(response, Response::Progress(_) | Response::Happened(_) | Response::Missed(_)) {
@@ -382,18 +394,20 @@ impl Clients {
         }
     }
 
-    /// Time at which [`Clients::flush`] has news to send.
+    /// Time at which [`Clients::flush`] has progress messages to send, or a client's time for hello
+    /// runs out.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.all.values().flat_map(|client| [client.unhurried_until_ms, client.hello_by_ms]).flatten().min()
     }
 
-    /// The client, while it is connected.
+    /// Returns the client while it is connected.
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Client> {
         self.all.get_mut(&id)
     }
 
-    /// Sends to everybody who subscribed. Who does not read gets that as a last frame and is dropped: that costs less than what waits for it, and what it misses
-    /// is there when it comes back.
+    /// Sends events to all subscribers. A client that does not read gets `FellBehind` as its last
+    /// frame and is dropped. That frame is smaller than the backlog, and the client can fetch the
+    /// missed events when it reconnects.
     pub(crate) fn publish(&mut self, events: &[Event]) {
         if events.is_empty() {
             return;
@@ -412,7 +426,7 @@ impl Clients {
         }
     }
 
-    /// Has a client hear what apps say on these topics.
+    /// Subscribes a client to the messages of apps on these topics.
     pub(crate) fn listen(&mut self, client: u32, id: u64, mut topics: Vec<String>) {
         topics.truncate(MAX_TOPICS);
         if let Some(client) = self.all.get_mut(&client) {
@@ -420,12 +434,12 @@ impl Clients {
         }
     }
 
-    /// True if somebody wants to hear this topic.
+    /// Returns true if a client listens to this topic.
     pub(crate) fn are_listening(&self, topic: &str) -> bool {
         self.all.values().any(|client| client.hears(topic).is_some())
     }
 
-    /// Passes on what an app said. Whoever has too much to read already does not get it.
+    /// Passes on a message of an app. A client whose backlog is too large does not get it.
     pub(crate) fn tell(&mut self, said: &Said) {
         for client in self.all.values_mut().filter(|client| !client.closing && client.backlog() < MAX_FOLLOWER_BYTES / 2) {
             if let Some(id) = client.hears(&said.topic) {
@@ -434,7 +448,7 @@ impl Clients {
         }
     }
 
-    /// Sends what is queued, as far as the sockets take it.
+    /// Sends queued bytes, as far as the sockets accept them.
     pub(crate) fn flush(&mut self, reactor: &Reactor, now_ms: u64) {
         self.all.retain(|&id, client| {
             if client.unhurried_until_ms.is_some_and(|until| until > now_ms) {
@@ -456,10 +470,10 @@ impl Clients {
         });
     }
 
-    /// Before the daemon ends: gives every answer a last chance, with blocking writes.
+    /// Sends all answers with blocking writes before the daemon exits.
     pub(crate) fn flush_finally(&mut self) {
         for client in self.all.values_mut() {
-            // A stuck client must not hold up the end.
+            // A stuck client must not delay the exit.
             let patience = Some(std::time::Duration::from_millis(500));
             if client.stream.set_nonblocking(false).is_ok() && client.stream.set_write_timeout(patience).is_ok() {
                 let _ = client.drain();

@@ -1,4 +1,4 @@
-//! The native socket: clients come and go, a bad frame closes that connection only.
+//! The native socket. A malformed frame closes only the connection that sent it.
 
 mod client;
 
@@ -11,47 +11,47 @@ use crate::engine::{Ask, Caller, Ctx, Ending, Key, PM2_CLIENT};
 use crate::platform::reactor::LISTENER;
 use client::Clients;
 
-/// Pause after a client could not be taken.
+/// Pause after a failed `accept`.
 const DEAF_MS: u64 = 100;
 
 /// All connections.
 #[derive(Debug, Default)]
 pub(crate) struct Native {
     clients: Clients,
-    /// Final answers that leave when the turn is over: connection, request, answer.
+    /// Final answers that are sent when the turn is over: connection, request, answer.
     done: Vec<(u32, u64, Response)>,
 }
 
 impl Native {
     pub(crate) const NAME: &str = "native";
-    /// The end of the pause after which clients are taken again.
+    /// End of the pause after which clients are accepted again.
     const LISTEN_AGAIN: Key = (Self::NAME, 0);
-    /// Time at which a client gets news, or has sent nothing for too long.
+    /// Time at which progress messages are sent, or a client's time for hello runs out.
     const CLIENTS: Key = (Self::NAME, 1);
 
-    /// Takes new clients.
+    /// Accepts new clients.
     fn accept(&mut self, ctx: &mut Ctx) {
         let own_uid = rustix::process::geteuid().as_raw();
         if let Err(error) = self.clients.accept(&ctx.io.listener, &ctx.io.reactor, own_uid) {
-            // Out of descriptors, most likely: whoever waits at the door is taken when one is free. Looking away for a moment keeps the
-            // loop from turning at full speed.
+            // The daemon is probably out of descriptors. Waiting clients are accepted once a
+            // descriptor is free. The pause keeps the event loop from spinning.
             ctx.io.log.error_once("accept", format_args!("cannot accept a client: {error}"));
             ctx.io.reactor.remove(&ctx.io.listener);
             ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
         }
     }
 
-    /// Takes clients again after a pause.
+    /// Accepts clients again after a pause.
     fn listen_again(ctx: &mut Ctx) {
         match ctx.io.reactor.add(&ctx.io.listener, LISTENER) {
             Ok(()) => {}
-            // It is another socket by now, which is watched.
+            // The listening socket was replaced, and the new one is watched already.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(_) => ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS)),
         }
     }
 
-    /// Reads what a client sent, and asks for it.
+    /// Reads the requests of a client and passes them to the daemon.
     fn read(&mut self, ctx: &mut Ctx, client: u32) {
         let hello = hello(ctx);
         for (id, request) in self.clients.read(client, &hello) {
@@ -65,7 +65,8 @@ impl Native {
         }
     }
 
-    /// Subscribes a client: it gets events from now on; before that, the events since its position.
+    /// Subscribes a client to events from now on. The client first gets the events since its
+    /// position.
     fn subscribe(&mut self, ctx: &mut Ctx, client: u32, id: u64, after: Option<Position>) {
         if let Some(follower) = self.clients.get_mut(client) {
             follower.subscribed = Some(id);
@@ -78,7 +79,7 @@ impl Native {
         }
     }
 
-    /// The caller behind a client.
+    /// Returns the caller behind a client.
     fn caller(&mut self, client: u32) -> Caller {
         match self.clients.get_mut(client) {
             Some(client) => Caller { uid: client.uid, pid: client.pid, on_behalf_of: client.on_behalf_of.clone() },
@@ -96,7 +97,7 @@ impl Native {
         }
     }
 
-    /// Queues final answers: the copies of the state were written by now, or could not be.
+    /// Queues final answers. By now the copies of the state were written, or could not be written.
     fn finish(&mut self, ctx: &Ctx) {
         for (client, request, response) in std::mem::take(&mut self.done) {
             if let (Response::Done { .. }, false, Some(trouble)) = (&response, ctx.is_ending(), ctx.state.state_file.trouble()) {
@@ -118,7 +119,7 @@ fn hello(ctx: &Ctx) -> Response {
 }
 
 impl Native {
-    /// Handles a ready descriptor: 0 is the socket that listens; the others are clients.
+    /// Handles a ready descriptor: 0 is the listening socket, others are clients.
     pub(crate) fn on_ready(&mut self, ctx: &mut Ctx, key: u64, _writable: bool) {
         match key {
             0 => self.accept(ctx),
@@ -138,13 +139,14 @@ impl Native {
         self.answer(ctx);
     }
 
-    /// Publishes events: nobody gets one that a fresh daemon would not know.
+    /// Publishes events after the journal holds them, so a fresh daemon knows every published
+    /// event.
     pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
         self.answer(ctx);
         self.clients.publish(events);
     }
 
-    /// Passes on what an app says, to those who listen.
+    /// Passes on a message of an app to the clients that listen to its topic.
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         let Message::Typed { topic, data } = message else { return };
         if !self.clients.are_listening(topic) {

@@ -1,4 +1,4 @@
-//! Calls: what each method of PM2's daemon asks for here, step by step, and what its caller gets.
+//! Steps and result of each method of PM2's daemon.
 
 use std::collections::VecDeque;
 
@@ -16,16 +16,17 @@ use crate::platform::rights::Rights;
 use crate::platform::working_trees::version_of;
 use crate::state::slots::Slot;
 
-/// Profilings run in V8.
+/// Error for profiling, which works only in V8.
 const NO_PROFILER: &str = "this daemon is a native program: there is no V8 to profile";
 
-/// Longest word for what a client did: it goes to every subscriber.
+/// Longest action name that a client may report, in bytes: it goes to every subscriber.
 const MAX_ACTION_BYTES: usize = 256;
 
-/// The plan for a call. Nothing is done yet.
+/// Returns the plan for a call. Nothing is done yet.
 ///
 /// # Errors
-/// It cannot be made: PM2's words where it has any.
+///
+/// Returns an error if no plan can be made, in PM2's words if PM2 has an error for that.
 pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, String> {
     let arg = args.first_mut().map(Value::take).unwrap_or_default();
     match name {
@@ -53,7 +54,7 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
         "sendDataToProcessId" => messages::data(ctx, &arg),
         "msgProcess" => messages::action(ctx, &arg),
         "profileCPU" | "profileMEM" => Ok(Plan::value(json!({ "error": NO_PROFILER }))),
-        // What it announces comes by itself: all apps are deleted, then `killMe`.
+        // PM2's client deletes all apps itself, then calls `killMe`.
         "notifyKillPM2" => Ok(Plan::of([], Outcome::Silence)),
         "killMe" => {
             let then = arg.get("pid").and_then(id_number).and_then(|pid| i32::try_from(pid).ok()).map(Then::Quit);
@@ -119,12 +120,13 @@ fn stop(ctx: &Ctx, id: &Value) -> Result<Plan, String> {
     Ok(Plan::of([act(Action::Stop, number, "stopProcessId", None), Step::Look(Some(number))], Outcome::One(Form::Formatted)))
 }
 
-/// The answer for an app of `autostart: false` that never ran: PM2's daemon starts it by no call.
+/// Answers for an app with `autostart: false` that never ran. No call of PM2's daemon starts such
+/// an app.
 fn left_stopped(number: u32) -> Plan {
     Plan::of([Step::Look(Some(number))], Outcome::One(Form::Child))
 }
 
-/// A restart or reload, with what the caller sends along.
+/// Plans a restart or reload, with the settings that the caller sends along.
 fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan, String> {
     let unknown = match action {
         Action::Restart if opts.get("id").is_none_or(Value::is_null) => return Err("opts.id not passed to restartProcessId".into()),
@@ -138,7 +140,7 @@ fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan,
     if slot.is_unstarted() {
         return Ok(left_stopped(number));
     }
-    // PM2 answers a reload with the worker that was replaced; whoever asks wants to know how it is now.
+    // PM2 answers a reload with the replaced worker. Callers need the current one.
     let form = if action == Action::Restart { Form::Child } else { Form::Formatted };
     let alone = (action == Action::Reload).then(|| slot.spec().key().to_owned());
     Ok(Plan {
@@ -147,15 +149,15 @@ fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<Plan,
     })
 }
 
-/// The change that comes with a restart; none where it is none.
+/// Returns the change that comes with a restart, or `None` if nothing changes.
 fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Change>, String> {
     let none = Map::new();
     let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
     let present = super::results::pm2_env(&slot.detail(&ctx.io.settings));
     let mut specs: Vec<_> = pm2::reconfigured(slot.spec(), &present, conf)?.into_iter().collect();
-    // The description as it was has the version of the last start.
+    // The old spec has the version of the last start.
     specs.iter_mut().for_each(|spec| spec.version = Some(version_of(spec, Rights::of(spec).user())));
-    // As in PM2, variables of a file take the place of the caller's.
+    // As in PM2, variables of a config file replace the caller's.
     let own = conf.get("env").and_then(Value::as_object).filter(|own| !own.is_empty());
     let vars: EnvMap = pm2::restart_vars(own.unwrap_or(env))?.unwrap_or_default();
     if specs.is_empty() && vars.is_empty() {
@@ -197,7 +199,7 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     };
     let signal = match (signal.filter(|signal| (0..=64).contains(signal)), opts.get("signal"), opts.get("process_id")) {
         (Some(signal), ..) => signal,
-        // Node's words, which PM2 passes on here.
+        // Node's error text, which PM2 passes on here.
         (None, Some(name @ Value::String(_)), None) => return Err(format!("Unknown signal: {}", shown(name))),
         (None, ..) => return Err(UNKNOWN_SIGNAL.into()),
     };
@@ -206,14 +208,14 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     Ok(Plan { steps, ..Plan::of([], Outcome::Each(Form::Formatted)) })
 }
 
-/// True if an app, a namespace or an instance is called this.
+/// Returns true if an app, a namespace or an instance has this name.
 fn is_there(ctx: &Ctx, name: &str) -> bool {
     let is_called =
         |slot: &Slot| [slot.spec().name.as_str(), &slot.spec().namespace, "all"].contains(&name) || slot.durable.pm_id.to_string() == name;
     ctx.state.slots.serving().any(is_called)
 }
 
-/// A line for the standard input of an app, as it is.
+/// Writes a line to the standard input of an app unchanged.
 fn line(packet: &Value) -> Result<Plan, String> {
     let (Some(given), Some(line)) = (packet.get("pm_id").filter(|id| !id.is_null()), packet.get("line").and_then(Value::as_str)) else {
         return Err("pm_id or line field missing".into());
@@ -224,7 +226,8 @@ fn line(packet: &Value) -> Result<Plan, String> {
     Ok(Plan::of([Step::Ask(Request::Input { id, text: line.to_owned() })], Outcome::Value(packet.clone())))
 }
 
-/// Switches the watching of what `{id}`, an id or a name means. Nothing is restarted by it.
+/// Turns file watching on or off for the instances that `{id}`, an id or a name selects. Nothing
+/// restarts.
 fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, String> {
     let value = value.ok_or("name the apps to watch")?;
     let id = id_number(value.get("id").unwrap_or(value));
@@ -240,7 +243,8 @@ fn watch(ctx: &Ctx, value: Option<&Value>, on: Option<bool>) -> Result<Plan, Str
     Ok(Plan::of([Step::Watch(slots, on)], Outcome::Value(json!({ "success": true }))))
 }
 
-/// Ends the watching of an instance, or of all, before a client stops or deletes it. Which one is not there is not watched.
+/// Turns off file watching of one or all instances before a client stops or deletes them. An
+/// unknown instance is ignored.
 fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> Plan {
     let is_all = matches!(method.as_str(), Some("stopAll" | "deleteAll"));
     let id = value.and_then(|value| id_number(value.get("id").unwrap_or(value)));
@@ -250,14 +254,15 @@ fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> Plan {
     Plan { steps, ..Plan::value(json!({ "success": true })) }
 }
 
-/// `monitor` and `unmonitor` say to the vendor's service which apps it is to show: there is none here, but whoever reads the mark finds it.
+/// Sets the mark that `monitor` and `unmonitor` set for the vendor's service. ostler has no such
+/// service, but clients can read the mark.
 fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<Plan, String> {
     let slot = known(ctx, id, "Unknown pm_id")?;
     let result = json!({ "success": true, "pm_id": slot.durable.pm_id });
     Ok(Plan::of([Step::Mark(slot.durable.id, is_shown)], Outcome::Value(result)))
 }
 
-/// A client reports what it has done with an instance, for whoever follows events.
+/// Passes on a client's report of an action on an instance to subscribers.
 fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     let id = opts.get("id").filter(|id| !id.is_null()).ok_or("process id missing")?;
     let slot = known(ctx, id, "process id doesnt exists")?;
@@ -269,7 +274,8 @@ fn notify(ctx: &Ctx, opts: &Value) -> Result<Plan, String> {
     Ok(Plan::of([Step::Tell(slot.durable.id, action.to_owned(), is_manual)], Outcome::Nothing))
 }
 
-/// What PM2's `report` shows of its daemon, without the values of its environment: nobody needs those who may not read them anyway.
+/// Returns what PM2's `report` shows of its daemon. The values of environment variables are hidden
+/// because they may be secret.
 fn report(ctx: &Ctx) -> Value {
     let env: Map<String, Value> = std::env::vars_os().filter_map(|(name, _)| Some((name.into_string().ok()?, "***".into()))).collect();
     let running = ctx.state.slots.serving().filter(|slot| !matches!(slot.durable.instance.state, State::Gone)).count();

@@ -1,10 +1,10 @@
 //! Version of npm's command line as a client.
 //!
-//! The command line of npm's PM2 5 and 6 compares the daemon's version with its own, and prints four lines
-//! before its output if they differ. The answer is therefore the client's own version, as far as
-//! its process tells: its arguments name the script, and `package.json` beside that names the version.
-//! Both are data of another process. Nothing but a short version text is taken from them, and root
-//! reads for root only.
+//! The command line of npm's PM2 5 and 6 compares the daemon's version with its own, and prints
+//! four lines before its output if they differ. The daemon therefore answers with the client's own
+//! version, if it can find it. The client's arguments name the script, and `package.json` beside
+//! the script names the version. Both are data of another process. Nothing but a short version text
+//! is taken from them, and root reads for root only.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;
@@ -18,7 +18,7 @@ use serde_json::Value;
 const MOST_ARGUMENT_BYTES: u64 = 16 << 10;
 /// Largest `package.json` that is read.
 const MOST_PACKAGE_BYTES: u64 = 64 << 10;
-/// Longest version.
+/// Longest version in bytes.
 const MOST_VERSION_BYTES: usize = 32;
 
 /// Returns the version of npm's command line if this process runs it.
@@ -30,7 +30,7 @@ pub(super) fn version(pid: i32, uid: u32) -> Option<String> {
     let mut bytes = Vec::new();
     fs::File::open(format!("/proc/{pid}/cmdline")).ok()?.take(MOST_ARGUMENT_BYTES).read_to_end(&mut bytes).ok()?;
     let script = script(&bytes)?;
-    // Of an absolute path nothing but itself is left by `join`.
+    // If the script's path is absolute, `join` returns it unchanged.
     let script = fs::read_link(format!("/proc/{pid}/cwd")).ok()?.join(script).canonicalize().ok()?;
     version_in(&script.parent()?.parent()?.join("package.json"))
 }
@@ -46,7 +46,7 @@ fn script(cmdline: &[u8]) -> Option<PathBuf> {
     Some(PathBuf::from(script)).filter(|script| script.file_name().is_some_and(|name| name == "pm2"))
 }
 
-/// True if paths mean the same files to the process as to this one.
+/// Returns true if paths name the same files for that process and for this one.
 fn sees_our_files(pid: i32) -> bool {
     let root = |who: &str| fs::metadata(format!("/proc/{who}/root")).map(|meta| (meta.dev(), meta.ino())).ok();
     let mounts = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();

@@ -10,11 +10,12 @@ use super::results::pm2_env;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
-/// PM2's word for an event, and whether somebody asked for what happened.
+/// PM2's name for an event, and whether a user caused it.
 type Word = (&'static str, bool);
 
-/// The `process:event`s for an event, in PM2's order: where PM2 has one for the end and one for the command, there are two. A client that calls
-/// `restartProcessId` and the like tells of it itself, by `notifyByProcessId`.
+/// Returns the `process:event`s for an event, in PM2's order. If PM2 has one event for the exit and
+/// one for the command, there are two. A client that calls `restartProcessId` and similar methods
+/// reports the command itself, by `notifyByProcessId`.
 fn words(what: &What, cause: &Cause) -> Vec<Word> {
     let command = match cause {
         Cause::User { command, .. } if !command.ends_with("ProcessId") => command.as_str(),
@@ -25,7 +26,7 @@ fn words(what: &What, cause: &Cause) -> Vec<Word> {
         What::Launched { .. } | What::Restarting { .. } => vec![],
         What::Online { .. } if is(&["start", "prepare", "scale", "resurrect"]) => vec![("online", false), ("start", true)],
         What::Online { .. } if is(&["restart"]) => vec![("online", false), ("restart", true)],
-        // It has to be a restart: nothing can run beside it.
+        // The app has to restart: two of its instances cannot run side by side.
         What::Online { .. } if is(&["reload"]) => vec![("online", false), ("reload", true)],
         What::Online { .. } => vec![("online", false)],
         What::Replaced { .. } if command.is_empty() => vec![("online", false)],
@@ -37,7 +38,7 @@ fn words(what: &What, cause: &Cause) -> Vec<Word> {
     }
 }
 
-/// The `process:event`s of an event.
+/// Returns the `process:event`s of an event.
 pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     let Some(id) = event.id else { return Vec::new() };
     let words = words(&event.what, &event.cause);
@@ -46,7 +47,7 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     }
     let mut process = match ctx.state.slots.serving().find(|slot| slot.durable.pm_id == id) {
         Some(slot) => process(ctx, slot),
-        // It is out of the list.
+        // The instance is no longer in the list.
         None => Map::from_iter([("pm_id".into(), id.into()), ("name".into(), event.app.clone().into())]),
     };
     if let Some(status) = event.after.clone() {
@@ -56,19 +57,19 @@ pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     words.into_iter().map(payload).collect()
 }
 
-/// Attributes of an instance, without its environment.
+/// Returns the attributes of an instance, without its environment.
 fn process(ctx: &Ctx, slot: &Slot) -> Map<String, Value> {
     let mut process = pm2_env(&slot.detail(&ctx.io.settings));
     process.shift_remove("env");
     process
 }
 
-/// The `process:event` about what a client says it did.
+/// Returns the `process:event` for an action that a client reports.
 pub(super) fn of_client(ctx: &Ctx, slot: &Slot, action: &str, is_manual: bool) -> Value {
     json!({ "event": action, "manually": is_manual, "process": process(ctx, slot), "at": ctx.now.wall_ms })
 }
 
-/// Who sent a message, as we know it: what an app says of itself does not count.
+/// Returns the sender of a message as the daemon knows it. The app cannot change it.
 fn sender(slot: &Slot) -> Value {
     let (spec, tree) = (slot.spec(), slot.durable.learned.working_tree.as_deref());
     let mut sender = json!({ "pm_id": slot.durable.pm_id, "name": spec.name, "namespace": spec.namespace });
@@ -80,12 +81,12 @@ fn sender(slot: &Slot) -> Value {
     sender
 }
 
-/// True for topics that are the manager's own: an app does not speak for it.
+/// Returns true for topics that belong to the manager; apps cannot publish on them.
 fn is_reserved(topic: &str) -> bool {
     matches!(topic, "process:event" | "log:PM2" | "log:out" | "log:err") || topic.starts_with("pm2:")
 }
 
-/// Topic and payload of what an app sent; none for what is not for the bus.
+/// Returns topic and payload of an app's message, or `None` if the message is not for the bus.
 pub(super) fn of_message(slot: &Slot, message: &Message, at_ms: u64) -> Option<(String, Value)> {
     match message {
         Message::Typed { topic, .. } if is_reserved(topic) || topic.starts_with("axm:option:") => None,
@@ -96,12 +97,12 @@ pub(super) fn of_message(slot: &Slot, message: &Message, at_ms: u64) -> Option<(
     }
 }
 
-/// A line of the daemon's own log.
+/// Returns the event for a line of the daemon's own log.
 pub(super) fn of_log(line: &str, at_ms: u64) -> Value {
     json!({ "process": { "pm_id": "PM2", "name": "PM2", "rev": null }, "at": at_ms, "data": format!("{line}\n") })
 }
 
-/// The end of the daemon with everything, which a signal or a client asked for.
+/// Returns the event for the daemon's exit with all apps, caused by a signal or a client.
 pub(super) fn of_end(is_signalled: bool) -> Value {
     let how = if is_signalled { "by SIGNAL" } else { "via CLI" };
     json!({ "status": "killed", "msg": format!("pm2 has been killed {how}") })
@@ -122,7 +123,7 @@ mod tests {
             (What::Online { pid: 7 }, user("restart"), vec![("online", false), ("restart", true)]),
             (What::Online { pid: 7 }, user("reload"), vec![("online", false), ("reload", true)]),
             (What::Replaced { pid: 8 }, user("reload"), vec![("online", false), ("reload", true)]),
-            // PM2's clients tell of these themselves.
+            // PM2's clients report these commands themselves.
             (What::Online { pid: 7 }, user("startProcessId"), vec![("online", false)]),
             (What::Online { pid: 7 }, user("restartProcessId"), vec![("online", false)]),
             (What::Online { pid: 7 }, user("softReloadProcessId"), vec![("online", false)]),

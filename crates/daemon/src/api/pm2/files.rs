@@ -1,4 +1,5 @@
-//! Watch over the files of the two sockets: one that is removed comes back, and so does one in whose place another manager's was, when that has ended.
+//! Watch over the socket files. The daemon recreates a file that was removed. If another manager's
+//! socket occupied the path, the daemon takes the path over when that manager has exited.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::platform::reactor::{Reactor, Source};
 /// Device and inode.
 type FileId = (u64, u64);
 
-/// What is known of the files, in the order of the sockets.
+/// Watch and identities of the files, in the order of the sockets.
 #[derive(Debug, Default)]
 pub(super) struct Files {
     inotify: Option<Inotify>,
@@ -23,14 +24,14 @@ fn id_at(path: &Path) -> Option<FileId> {
 }
 
 impl Files {
-    /// Notes that the file at this path is ours.
+    /// Records that the file at this path is ours.
     pub(super) fn note(&mut self, number: usize, path: &Path) {
         if let Some(id) = self.ids.get_mut(number) {
             *id = id_at(path);
         }
     }
 
-    /// True if the file at this path is the one that was noted.
+    /// Returns true if the file at this path is the recorded file.
     pub(super) fn is_ours(&self, number: usize, path: &Path) -> bool {
         self.ids.get(number).is_some_and(|id| id.is_some() && *id == id_at(path))
     }
@@ -48,7 +49,7 @@ impl Files {
         self.inotify = Some(inotify).filter(|inotify| reactor.add(inotify, source).is_ok());
     }
 
-    /// Takes note of what the kernel reports.
+    /// Discards pending notifications of the kernel.
     pub(super) fn clear(&self) {
         if let Some(inotify) = &self.inotify {
             inotify.clear();

@@ -1,22 +1,27 @@
-//! Clients that are about to stop the daemon: PM2's clients announce it by `notifyKillPM2`, then delete every app, then call `killMe`.
+//! Clients that are about to stop the daemon. PM2's clients announce it by `notifyKillPM2`, then
+//! delete every app, then call `killMe`.
 //!
 //! # Theory of operation
 //!
-//! While the client that announced it is connected, restarts are refused, as in PM2. PM2 differs: there the announcement lasts for ever, so a client that dies
-//! halfway leaves a daemon that restarts nothing any more.
+//! The daemon refuses restarts while the client that announced the stop is connected. PM2 differs:
+//! it refuses them until its daemon exits, so a client that dies halfway leaves a daemon that never
+//! restarts anything.
 //!
-//! An update asks for the version right after the announcement. It stops this daemon and starts npm's. A program that calls `update` of npm's library gets
-//! exactly that, as with PM2. `pm2 update` of npm's command line is refused everything, because PM2's banner suggests that command to users of another version.
-//! The command line ignores the errors; it is stopped at `killMe`, before it starts npm's daemon. Nothing else stops it there: it throws after a reply without
-//! values, starts npm's daemon if no reply comes, and waits without end if the connection closes.
+//! An update asks for the version right after the announcement. It stops this daemon and starts
+//! npm's. A program that calls `update` of npm's library gets exactly that, as with PM2. All calls
+//! of `pm2 update` of npm's command line are refused, because PM2's banner suggests that command to
+//! users of another version. The command line ignores the errors. The daemon therefore sends it
+//! SIGTERM at `killMe`, before it starts npm's daemon. No reply would stop it: it throws after a
+//! reply without values, starts npm's daemon if no reply arrives, and hangs if the connection
+//! closes.
 
-/// PM2's error for a restart meanwhile.
+/// PM2's error for a restart after the stop was announced.
 const BEING_KILLED: &str = "[RestartProcessId] PM2 is being killed, stopping restart procedure...";
 /// Error for `pm2 update` of npm's command line.
 pub(super) const NOT_BY_NPM: &str =
     "this daemon is ostler's, which npm's `pm2 update` cannot update: `ostler update` does, and restarts no app. Nothing was changed";
 
-/// Calls that a client has made since it announced the end.
+/// Calls that a client has made since it announced the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Announced,
@@ -67,7 +72,7 @@ pub(super) fn is_npms_update(command: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// The calls of clients, one after the other, and which of them are refused.
+    /// Makes the calls of clients in order, and returns the refused ones.
     fn refused(calls: &[(u32, &'static str)]) -> Vec<(u32, &'static str)> {
         let mut leaving = Leaving::default();
         calls.iter().copied().filter(|(client, method)| leaving.look(*client, method, |by| by < 10, |by| by == 1).is_some()).collect()
@@ -83,9 +88,9 @@ mod tests {
         assert_eq!(refused(&update), update[3..]);
         let by_a_program = update.map(|(_, method)| (2, method));
         assert_eq!(refused(&by_a_program), [], "the library's `update` is PM2's");
-        // Nobody else has a part in it.
+        // Calls of other clients do not count.
         assert_eq!(refused(&[(1, "notifyKillPM2"), (2, "getVersion"), (1, "getVersion"), (2, "killMe"), (2, "restartProcessId")]), []);
-        // A restart meanwhile, by whomever; not any more when the one who announced it is gone.
+        // All clients are refused restarts, until the client that announced the stop is gone.
         for method in ["restartProcessId", "reloadProcessId", "softReloadProcessId"] {
             assert_eq!(refused(&[(2, method), (1, "notifyKillPM2"), (2, method), (1, method)]), [(2, method), (1, method)]);
             assert_eq!(refused(&[(11, "notifyKillPM2"), (2, method)]), []);

@@ -1,7 +1,10 @@
-//! Record of how far subscribers are with lines of logs, in memory that the keeper holds: the next daemon goes on where this one was killed.
+//! Record of the log lines that subscribers have received, in memory that the keeper holds. If the
+//! daemon is killed, the next daemon resumes from it.
 //!
-//! All subscribers get one stream of frames. What each has got of it is counted with the sending itself ([`CountedSends`]); what lines that means is in a
-//! copy of the account behind the counts. There is room for two copies, and a word says which one counts: one is written anew while the other holds.
+//! All subscribers get one stream of frames. [`CountedSends`] counts the bytes of that stream in
+//! the same call that sends them. A copy of the account behind the counts maps a position in the
+//! stream to log lines. The memory has room for two copies, and one word selects the valid copy.
+//! The daemon rewrites the other copy, then switches the word.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,34 +14,34 @@ use ostler_proto::pm2::{LogAccount, LogPlaces, Packet};
 use ostler_sys::fd::counted::{CountedSends, HEAD_BYTES, counts_of, word_of};
 use rustix::fs::FallocateFlags;
 
-/// Name under which the keeper holds it.
+/// Name under which the keeper holds the memory.
 pub(super) const HELD: &str = "pm2-lines";
-/// Words of the memory: which form it has, which copy counts, and the lengths of both.
+/// Words of the memory: its format, the valid copy, and the lengths of both copies.
 const FORM: usize = 0;
 const COUNTING: usize = 1;
 const LENGTHS: [usize; 2] = [2, 3];
-/// The form of what is written here.
+/// Format of the memory that this version writes.
 const THIS_FORM: u64 = 0x6f73_746c_6e73_0001;
-/// Where the copies are.
+/// Offsets of the copies.
 const COPIES_AT: [u64; 2] = [1 << 20, 9 << 20];
 /// Longest copy: twenty thousand logs.
 const MAX_COPY_BYTES: u64 = 8 << 20;
-/// Bytes by which a copy grows before it is written anew.
+/// Growth in bytes after which the copy is rewritten.
 const GROWTH_BYTES: u64 = 256 << 10;
 
-/// The record.
+/// Record of the subscribers' progress.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub sends: CountedSends,
     account: LogAccount,
     counting: usize,
     length: u64,
-    /// Length at which it is written anew.
+    /// Length at which the copy is rewritten.
     anew_at: u64,
 }
 
 impl Ledger {
-    /// A new one of an account.
+    /// Creates the record of an account.
     pub(super) fn new(account: LogAccount) -> io::Result<Self> {
         let sends = CountedSends::create("ostler-pm2-lines")?;
         let mut ledger = Self { sends, account, counting: 1, length: 0, anew_at: 0 };
@@ -56,14 +59,15 @@ impl Ledger {
         self.sends.file().write_all_at(&copy, COPIES_AT[other])?;
         self.sends.set_word(LENGTHS[other], copy.len() as u64);
         self.sends.set_word(COUNTING, other as u64);
-        // Memory is given back; where that is not possible it is used again.
+        // Frees the memory. If the system cannot free it, the next copy reuses it.
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _ = rustix::fs::fallocate(self.sends.file(), flags, COPIES_AT[self.counting], MAX_COPY_BYTES);
         (self.counting, self.length, self.anew_at) = (other, copy.len() as u64, copy.len() as u64 + GROWTH_BYTES);
         Ok(())
     }
 
-    /// Notes packets, each with the position in the stream from which on it counts, before anything of it is sent. `delivered`: what everybody has got.
+    /// Records packets before any byte of them is sent, each with its position in the stream.
+    /// `delivered` is the position that all subscribers have received.
     pub(super) fn note(&mut self, packets: &[(u64, Packet<'_>)], delivered: u64) -> io::Result<()> {
         let mut copy = Vec::new();
         packets.iter().for_each(|(position, packet)| self.account.note(*position, packet, &mut copy));
@@ -77,7 +81,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The places after everything that was read.
+    /// Returns the places after everything that was read.
     pub(super) fn all(&self) -> LogPlaces {
         self.account.clone().all()
     }
@@ -89,19 +93,19 @@ impl AsFd for Ledger {
     }
 }
 
-/// What a former daemon has left: it was killed, or replaced, while somebody subscribed.
+/// Record that a former daemon left when it was killed or replaced while clients were subscribed.
 #[derive(Debug)]
 pub(super) struct Left {
-    /// Its memory: should we be killed, too, the next one needs it.
+    /// Memory of the record. The next daemon needs it if this one is killed, too.
     pub memory: OwnedFd,
-    /// What everybody has got.
+    /// Places up to which all subscribers have received lines.
     pub places: LogPlaces,
-    /// The number of subscribers.
+    /// Number of subscribers.
     pub subscribers: usize,
 }
 
 impl Left {
-    /// Reads it; none where nobody was there, or it has another form.
+    /// Reads the record. Returns `None` if there were no subscribers or the format differs.
     pub(super) fn read(memory: OwnedFd) -> Option<Self> {
         let file = std::fs::File::from(memory);
         let mut head = vec![0; HEAD_BYTES];
@@ -148,7 +152,7 @@ mod tests {
         assert!(left(&ledger).is_none(), "nobody is there");
         let (first, second) = (ledger.sends.open(0).unwrap(), ledger.sends.open(0).unwrap());
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        // Often enough for the copy to be written anew several times.
+        // Enough rounds to rewrite the copy several times.
         let (mut stream, mut ends) = (0, [0_u64; 3]);
         for round in 0..40_000_u64 {
             let file = (round % 3) as usize;
@@ -157,7 +161,7 @@ mod tests {
             let delivered = stream - 10;
             ledger.note(&[(stream, Packet::Line { file: file as u32, end: round, frame: b"" })], delivered).unwrap();
             for slot in [first, second] {
-                // As if it was sent.
+                // Open the slot at the stream's position, as if all was sent.
                 ledger.sends.close(slot);
                 assert_eq!(ledger.sends.open(stream), Some(slot));
             }
@@ -165,7 +169,7 @@ mod tests {
         let found = left(&ledger).unwrap();
         let places: Vec<u64> = found.places.files.iter().map(|place| place.end).collect();
         assert_eq!((places, found.subscribers, found.places.at_ms), (ends.to_vec(), 2, 7));
-        // One of them gets no more.
+        // One of the two subscribers gets no more.
         ledger.note(&[(stream + 4, Packet::Line { file: 0, end: 99_999, frame: b"" })], stream).unwrap();
         ledger.sends.send(first, &ours, b"line").unwrap();
         assert_eq!(left(&ledger).unwrap().places, found.places);

@@ -1,4 +1,5 @@
-//! Lines of apps' logs for subscribers: a process of our program reads the files while there is a subscriber, and writes frames.
+//! Log lines of apps for subscribers. While there is a subscriber, a separate process of the ostler
+//! program reads the files and writes frames.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,67 +23,70 @@ use crate::platform::reactor::{Reactor, Source};
 use crate::platform::threads::{self, Thread};
 use crate::state::slots::Slot;
 
-/// The role of the reader.
+/// Role of the reader process.
 pub(super) const ROLE: &str = "log-reader";
-/// Most bytes read of it in a turn.
+/// Most bytes read from the reader in one turn.
 const READ_PER_TURN: usize = 128 << 10;
-/// Stack of the thread that starts it.
+/// Stack size of the thread that starts the reader.
 const STACK: usize = 256 << 10;
-/// Time within which a subscriber has to come back to a new daemon to get the lines that it has missed.
+/// Time within which a subscriber must reconnect to a new daemon to get the lines that it missed.
 const RETURN_MS: u64 = 30_000;
-/// Time that the first one back waits for the others: they read on from one place.
+/// Time that the first reconnected subscriber waits for the others, because all resume from one
+/// place.
 const GATHER_MS: u64 = 1000;
 
-/// The reader, while it runs.
+/// Reader process that is starting or running.
 #[derive(Debug)]
 struct Running {
     process: Process,
     pipe: OwnedFd,
     buffer: Vec<u8>,
     is_paused: bool,
-    /// What it has said before it began.
+    /// Account from the reader's first packets, until the ledger is created.
     opening: Option<LogAccount>,
-    /// Its input.
+    /// Pipe to the reader for further places.
     input: ReaderInput,
-    /// Paths that it knows: it reads them on, whatever happens to the files.
+    /// Paths that the reader knows. It continues to read them, whatever happens to the files.
     known: BTreeSet<String>,
 }
 
-/// Its process.
+/// Process of the reader.
 #[derive(Debug)]
 enum Process {
-    /// A thread asks for the lengths of files, which a dead file system does not answer, and starts it.
+    /// A thread gets the lengths of the files, then starts the process. A dead file system could
+    /// block the daemon there.
     Starting(Thread<io::Result<Child>>),
     Started(Child),
 }
 
 impl Process {
-    /// Ends it, once it is there; it ends by itself, too, as nobody reads it. None: there is none any more.
+    /// Kills the process once it has started. The reader also exits by itself when its pipe closes.
+    /// Returns `None` when the process is gone.
     fn leaves(self) -> Option<Self> {
         let mut child = match self {
             Self::Starting(thread) if !thread.is_finished() => return Some(Self::Starting(thread)),
             Self::Starting(thread) => thread.join().ok()?.ok()?,
             Self::Started(child) => child,
         };
-        // Not waited for yet, so nobody else has its number.
+        // The daemon has not waited for the child yet, so its pid cannot belong to another process.
         let _ = child.kill();
         matches!(child.try_wait(), Ok(None)).then_some(Self::Started(child))
     }
 }
 
-/// The reader of log files.
+/// Reader of log files, and its record.
 #[derive(Debug, Default)]
 pub(super) struct LogLines {
     running: Option<Running>,
-    /// Readers that are not wanted any more.
+    /// Readers that are no longer needed.
     leaving: Vec<Process>,
-    /// How far subscribers are.
+    /// Record of the subscribers' progress.
     ledger: Option<Ledger>,
     /// Places of files that apps began to write to while a client was subscribed.
     met: Vec<LogPlace>,
-    /// What a former daemon has left, and when it is too late for it.
+    /// Record of a former daemon, and the time at which it expires.
     left: Option<(Left, u64)>,
-    /// Time since when somebody is back.
+    /// Time since when a subscriber is back.
     back_since_ms: Option<u64>,
 }
 
@@ -95,45 +99,46 @@ impl LogLines {
         self.running.as_ref().is_some_and(|running| running.is_paused)
     }
 
-    /// Takes back what the keeper held. True: there are lines that somebody may have missed.
+    /// Takes over the memory that the keeper held. Returns true if subscribers may have missed
+    /// lines.
     pub(super) fn take_back(&mut self, fd: OwnedFd, now_ms: u64) -> bool {
         self.left = Left::read(fd).map(|left| (left, now_ms + RETURN_MS));
         self.left.is_some()
     }
 
-    /// The time at which it is too late for a subscriber to come back.
+    /// Returns the time at which the former daemon's record expires.
     pub(super) fn too_late_ms(&self) -> Option<u64> {
         self.left.as_ref().map(|(_, until)| *until)
     }
 
-    /// Gives up what nobody came back for.
+    /// Discards the former daemon's record if it has expired.
     pub(super) fn give_up_left(&mut self, ctx: &mut Ctx) {
         let (now_ms, is_running) = (ctx.now.mono_ms, self.running.is_some());
         if self.left.take_if(|(_, until)| *until <= now_ms && !is_running).is_some() {
             ctx.io.keeper.drop_held(HELD);
         }
-        // A reader that was told of it has not begun yet: somebody is back.
+        // A reader that got the record has not begun yet, so a subscriber is back.
         self.left.iter_mut().filter(|_| is_running).for_each(|(_, until)| *until = now_ms + RETURN_MS);
     }
 
-    /// What the keeper holds.
+    /// Returns the memory that the keeper holds.
     pub(super) fn held(&self) -> Option<(String, BorrowedFd<'_>)> {
         let left = || self.left.as_ref().map(|(left, _)| left.memory.as_fd());
         self.ledger.as_ref().map(AsFd::as_fd).or_else(left).map(|fd| (HELD.to_owned(), fd))
     }
 
-    /// The counts of what subscribers have got, if there are any.
+    /// Returns the record of the subscribers' progress, if any.
     pub(super) fn counts(&mut self) -> Option<&mut Ledger> {
         self.ledger.as_mut()
     }
 
-    /// True unless others are waited for, who were there when the former daemon was killed.
+    /// Returns true unless the daemon still waits for subscribers of the former daemon.
     pub(super) fn are_all_back(&mut self, subscribers: usize, now_ms: u64) -> bool {
         let since = *self.back_since_ms.get_or_insert(now_ms);
         self.left.as_ref().is_none_or(|(left, _)| subscribers >= left.subscribers || now_ms >= since + GATHER_MS)
     }
 
-    /// Forgets how far subscribers were: the last one has left.
+    /// Discards the record: the last subscriber has left.
     pub(super) fn forget(&mut self, ctx: &mut Ctx) {
         self.back_since_ms = None;
         self.met.clear();
@@ -142,7 +147,8 @@ impl LogLines {
         }
     }
 
-    /// Starts it: lines from now on, or from where the last one ended, here or in the former daemon.
+    /// Starts the reader. It reads lines from now on, or from where the last reader of this or the
+    /// former daemon stopped.
     pub(super) fn start(&mut self, ctx: &Ctx, source: Source) -> io::Result<()> {
         let known = self.known_places(ctx);
         let files: BTreeSet<String> = ctx.state.slots.iter().flat_map(paths).collect();
@@ -169,19 +175,19 @@ impl LogLines {
         Ok(())
     }
 
-    /// Returns the places at which the last reader ended, here or in the former daemon, and those of
-    /// files that it had not opened by then.
+    /// Returns the places at which the last reader stopped, in this or the former daemon, and those
+    /// of files that it had not opened by then.
     fn known_places(&self, ctx: &Ctx) -> Option<LogPlaces> {
         if let Some(ledger) = &self.ledger {
             return Some(with_others(ledger.all(), self.met.iter().cloned()));
         }
         let left = &self.left.as_ref()?.0;
-        // What an app began to write to just before the former daemon was killed.
+        // Includes files that an app began to write to just before the former daemon was killed.
         Some(with_others(left.places.clone(), ctx.state.slots.iter().flat_map(|slot| starts(slot, ctx.now.wall_ms))))
     }
 
-    /// Tells the reader the lengths of the log files of an app that is about to start: what they
-    /// have by now was written by an app of the past.
+    /// Sends the reader the lengths of the log files of an app that is about to start. An earlier
+    /// app wrote everything up to those lengths.
     pub(super) fn meet(&mut self, ctx: &mut Ctx, id: u32) {
         let (Some(running), Some(slot)) = (&mut self.running, ctx.state.slots.get(id)) else { return };
         for path in paths(slot) {
@@ -196,7 +202,8 @@ impl LogLines {
         }
     }
 
-    /// Frames that are there, one after the other, with their places noted. An error is its end.
+    /// Returns available frames in order, after recording their places. An error means that the
+    /// reader has exited.
     pub(super) fn read(&mut self, ctx: &mut Ctx, peers: &mut Peers) -> Result<Vec<u8>, Errno> {
         let Some(Running { pipe, buffer, is_paused: false, .. }) = &mut self.running else { return Ok(Vec::new()) };
         let mut read = 0;
@@ -230,7 +237,8 @@ impl LogLines {
         Ok(frames)
     }
 
-    /// Notes what was read, before it is sent. Without the memory for it everything goes on: only the next daemon begins anew.
+    /// Records packets before they are sent. If the memory cannot be created, subscribers still get
+    /// lines, but the next daemon cannot resume.
     fn note(&mut self, ctx: &mut Ctx, packets: &[(u64, Packet<'_>)], peers: &mut Peers) {
         let Some(running) = &mut self.running else { return };
         let mut noted = Ok(());
@@ -255,7 +263,7 @@ impl LogLines {
         }
     }
 
-    /// All places are known: from now on the next daemon knows them, too.
+    /// Creates the record once all places are known. From now on the next daemon can resume.
     fn begin_ledger(&mut self, ctx: &mut Ctx, peers: &mut Peers) -> io::Result<()> {
         let mut account = self.running.as_mut().and_then(|running| running.opening.take()).unwrap_or_default();
         account.settle(u64::MAX);
@@ -266,7 +274,7 @@ impl LogLines {
         Ok(())
     }
 
-    /// Reads no more until subscribers have read what they got, or goes on.
+    /// Stops reading until subscribers have read their backlog, or resumes.
     pub(super) fn pause(&mut self, paused: bool, reactor: &Reactor, source: Source) {
         let Some(running) = &mut self.running else { return };
         if running.is_paused == paused {
@@ -280,27 +288,27 @@ impl LogLines {
         }
     }
 
-    /// Ends it.
+    /// Stops the reader.
     pub(super) fn stop(&mut self, reactor: &Reactor) {
         let Some(Running { process, pipe, .. }) = self.running.take() else { return };
         reactor.remove(&pipe);
         self.leaving.push(process);
     }
 
-    /// Takes leave of those that are not wanted any more. True: some have not ended yet.
+    /// Reaps readers that are no longer needed. Returns true if some are still running.
     pub(super) fn reap(&mut self) -> bool {
         self.leaving = std::mem::take(&mut self.leaving).into_iter().filter_map(Process::leaves).collect();
         !self.leaving.is_empty()
     }
 }
 
-/// Paths of the log files of an instance.
+/// Returns the paths of the log files of an instance.
 fn paths(slot: &Slot) -> Vec<String> {
     let files = &slot.live.files;
     [&files.out, &files.error, &files.combined].into_iter().flatten().map(ToString::to_string).collect()
 }
 
-/// The places, and those of files with paths that they do not name.
+/// Adds the places of files whose paths are not in `known`.
 fn with_others(mut known: LogPlaces, others: impl Iterator<Item = LogPlace>) -> LogPlaces {
     for other in others {
         if other.ino != 0 && !known.files.iter().any(|place| place.path == other.path) {
@@ -310,7 +318,7 @@ fn with_others(mut known: LogPlaces, others: impl Iterator<Item = LogPlace>) -> 
     known
 }
 
-/// Places at which the output of the process of an instance begins.
+/// Returns the places at which the output of an instance's process begins.
 fn starts(slot: &Slot, since_ms: u64) -> Vec<LogPlace> {
     let (error, out) = slot.durable.log_start;
     let files = &slot.live.files;
@@ -321,12 +329,13 @@ fn starts(slot: &Slot, since_ms: u64) -> Vec<LogPlace> {
     [at(&files.out, out), at(&files.error, error)].into_iter().flatten().collect()
 }
 
-/// Places at the ends of these files; one without a file says that there is none yet.
+/// Returns the places at the ends of these files. A missing file gets a place without a file.
 fn places(files: BTreeSet<String>, since_ms: u64) -> Vec<LogPlace> {
     files.into_iter().map(|path| place(path, since_ms).unwrap_or_else(|absent| absent)).collect()
 }
 
-/// Place at the end of a file. Error: a place without a file, for what is no regular file.
+/// Returns the place at the end of a file. The error is a place without a file, if the path is not
+/// a regular file.
 fn place(path: String, since_ms: u64) -> Result<LogPlace, LogPlace> {
     match std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file) {
         Some(meta) => Ok(LogPlace { path, dev: meta.dev(), ino: meta.ino(), end: meta.len(), since_ms }),

@@ -1,4 +1,4 @@
-//! Calls that send something to an app over its channel: data, and the actions that it offers.
+//! Calls that send data or an action to an app over its channel.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::plan::{Plan, known, shown, slot_of};
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
-/// `sendDataToProcessId`: the whole packet goes to the app.
+/// Plans `sendDataToProcessId`: the whole packet goes to the app.
 pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<Plan, String> {
     let has = |key: &str| packet.get(key).is_some_and(|value| !value.is_null());
     if !has("id") || !has("data") || !has("topic") {
@@ -20,7 +20,7 @@ pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<Plan, String> {
     Ok(Plan::send(vec![slot.durable.id], packet.clone(), json!({ "success": true, "data": packet })))
 }
 
-/// `msgProcess`: an action of one app, by its number, or of all that match a name.
+/// Plans `msgProcess`: an action of one app, by its number, or of all that match a name.
 pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
     let action = cmd.get("msg").and_then(Value::as_str).unwrap_or_default();
     let has = |key: &str| cmd.get(key).is_some_and(|value| !value.is_null());
@@ -46,7 +46,7 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<Plan, String> {
     Ok(Plan::send(slots, message, result))
 }
 
-/// True for its name, its namespace, the file name of its script, and `all`.
+/// Returns true for the app's name, its namespace, the file name of its script, and `all`.
 fn is_named(slot: &Slot, name: &str) -> bool {
     let spec = slot.spec();
     let script = spec.script.rsplit('/').next().unwrap_or_default();

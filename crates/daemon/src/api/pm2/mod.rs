@@ -1,10 +1,12 @@
-//! PM2's sockets: `rpc.sock`, where its clients call, and `pub.sock`, where they hear events. What is spoken there is in `ostler_proto::pm2`.
+//! PM2's sockets: clients make calls on `rpc.sock` and receive events on `pub.sock`.
+//! `ostler_proto::pm2` describes the protocol.
 //!
 //! # Theory of operation
 //!
-//! A call is a plan ([`calls`]): what is asked of the daemon, one after the other, by the same requests as on our own socket, and what of the answers the
-//! caller gets ([`results`]). Plans go on when a turn has nothing left to do; their answers leave when it is over. Calls of one client are carried out
-//! side by side, and answered in any order, as in PM2. Whatever a client sends, at worst its own connection ends.
+//! A call is a plan ([`calls`]): requests to the daemon, in order, and the form of the result
+//! ([`results`]). The requests are the same as on our own socket. Plans continue when a turn has
+//! nothing left to do; their answers are sent when it is over. Calls of one client run concurrently
+//! and are answered in any order, as in PM2. Bad input at worst closes the client's own connection.
 
 mod calls;
 mod clients;
@@ -44,89 +46,89 @@ use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::platform::working_trees::version_of;
 
-/// Pause after a client could not be taken.
+/// Pause after a failed `accept`.
 const DEAF_MS: u64 = 100;
 
-/// Most calls under way, of all clients together.
+/// Most calls in progress, of all clients together.
 const MAX_CALLS: usize = 4096;
-/// Time to wait after a file was removed: the whole folder may be about to go, and come back.
+/// Delay after a file was removed: the whole folder may be about to be removed and recreated.
 const SETTLE_MS: u64 = 100;
-/// Bytes that wait for one subscriber beyond which no more lines are read.
+/// Backlog of one subscriber in bytes beyond which no more lines are read.
 const PAUSE_BYTES: usize = 256 << 10;
-/// Longest time for which others wait for a subscriber that does not read its lines.
+/// Longest time that others wait for a subscriber that does not read its lines.
 const STALLED_MS: u64 = 5000;
-/// Time after which a reader of logs that has ended is started again.
+/// Delay before a log reader that has exited is restarted.
 const AGAIN_MS: u64 = 1000;
-/// Time between two looks whether a reader of logs has ended.
+/// Interval at which the daemon checks whether a log reader has exited.
 const REAP_MS: u64 = 50;
-/// Attempts to bring back a file.
+/// Attempts to recreate a file.
 const TRIES: u32 = 100;
 
-/// A call under way.
+/// A call in progress.
 #[derive(Debug)]
 struct Calling {
     peer: u32,
-    /// The client's own number of it.
+    /// Id of the call, chosen by the client.
     id: Vec<u8>,
     caller: Caller,
     plan: Plan,
-    /// Instances that the last step has touched.
+    /// Instances that the last step has changed.
     touched: Vec<u32>,
-    /// What was looked at.
+    /// Details that the `Look` steps have read.
     seen: Vec<Detail>,
-    /// The answer of a step, as JSON, where it is the result.
+    /// Answer of a step, as JSON, if it is the result.
     passed: Option<Json>,
-    /// Why an instance failed.
+    /// Reason why an instance failed.
     reason: Option<String>,
-    /// Whether its first step was done.
+    /// Whether the first step was carried out.
     begun: bool,
 }
 
-/// PM2's sockets and who is connected there.
+/// PM2's sockets and their connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pm2Sockets {
     sockets: Sockets,
     peers: Peers,
-    /// By the number under which their steps are asked for.
+    /// Calls by the number under which their steps are requested.
     calls: BTreeMap<u64, Calling>,
-    /// Clients of a daemon that ends, which wait for the signal that says so.
+    /// Clients that wait for SIGQUIT when the daemon exits.
     quit: Vec<ProcRef>,
     leaving: Leaving,
     files: Files,
     lines: LogLines,
-    /// Time before which the reader of logs is not started again.
+    /// Earliest time at which the log reader is restarted.
     read_again_ms: u64,
-    /// Attempts to bring back a file.
+    /// Attempts to recreate a file so far.
     tries: u32,
 }
 
 impl Pm2Sockets {
     pub(crate) const NAME: &str = "pm2_sockets";
-    /// The end of the pause after which clients are taken again.
+    /// End of the pause after which clients are accepted again.
     const LISTEN_AGAIN: Key = (Self::NAME, 0);
-    /// The look after a change of the files.
+    /// Check after a change of the files.
     const LOOK: Key = (Self::NAME, 1);
-    /// The end of the patience with subscribers that do not read lines.
+    /// Time at which subscribers that do not read lines are dropped.
     const STALLED: Key = (Self::NAME, 2);
-    /// The look whether a reader of logs has ended, and whether another one is due.
+    /// Check whether a log reader has exited, and whether another one is due.
     const REAP: Key = (Self::NAME, 3);
-    /// The end of the time in which subscribers of a former daemon may come back.
+    /// End of the time in which subscribers of a former daemon may reconnect.
     const TOO_LATE: Key = (Self::NAME, 4);
-    /// Descriptor of the reader of logs; those of peers are below.
+    /// Descriptor of the log reader; those of peers have smaller numbers.
     const LINES: u64 = 2 << 32;
-    /// Descriptor by which changes of the files are reported; those of peers are below.
+    /// Descriptor that reports changes of the files; those of peers have smaller numbers.
     const FILES: u64 = 1 << 32;
 
     fn listen(&self, ctx: &Ctx) {
         for (key, kind) in KINDS.into_iter().enumerate() {
             if let Some(socket) = self.sockets.get(kind) {
-                // Watched already is fine.
+                // An error here means that it is watched already.
                 let _ = ctx.io.reactor.add(&socket.fd, Source::Feature(Self::NAME, key as u64));
             }
         }
     }
 
-    /// Publishes lines of logs.
+    /// Publishes log lines.
     fn read_lines(&mut self, ctx: &mut Ctx) {
         match self.lines.read(ctx, &mut self.peers) {
             Ok(frames) if frames.is_empty() => {}
@@ -142,7 +144,8 @@ impl Pm2Sockets {
         }
     }
 
-    /// Has logs read while somebody subscribes, and not faster than the slowest subscriber reads. The lines wait in their files.
+    /// Runs the log reader while there are subscribers, no faster than the slowest subscriber
+    /// reads. Unread lines stay in their files.
     fn tend_lines(&mut self, ctx: &mut Ctx) {
         let source = Source::Feature(Self::NAME, Self::LINES);
         let now_ms = ctx.now.mono_ms;
@@ -178,7 +181,7 @@ impl Pm2Sockets {
         }
     }
 
-    /// Has what subscribers get counted, then sends it.
+    /// Counts what subscribers get, then sends it.
     fn send(&mut self, ctx: &Ctx) {
         let mut ledger = self.lines.counts();
         if let Some(ledger) = &mut ledger {
@@ -193,7 +196,7 @@ impl Pm2Sockets {
         }
     }
 
-    /// Brings back files that are gone.
+    /// Recreates files that are gone.
     fn look(&mut self, ctx: &mut Ctx) {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
@@ -217,14 +220,15 @@ impl Pm2Sockets {
                     }
                     ctx.io.log.line(format_args!("PM2's clients can connect at \"{}\"", path.display()));
                 }
-                // Somebody else listens there; when that ends its file is gone, which is reported.
+                // Another process listens there. When it exits, inotify reports the removal of its
+                // file.
                 Err((_, Errno::ADDRINUSE)) => {}
                 Err(error) => failed = Some(error),
             }
         }
         self.listen(ctx);
         self.follow(ctx);
-        // Removed once more before it was watched.
+        // The file was removed again before it was watched.
         let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.paths).exists();
         let is_late = failed.is_some() || KINDS.iter().any(is_gone);
         self.tries = if is_late { self.tries + 1 } else { 0 };
@@ -251,7 +255,8 @@ impl Pm2Sockets {
     fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
         let Some(socket) = self.sockets.get(kind) else { return };
         if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.io.reactor) {
-            // Out of descriptors, most likely: whoever waits at the door is taken when one is free.
+            // The daemon is probably out of descriptors. Waiting clients are accepted once a
+            // descriptor is free.
             ctx.io.log.error_once("accept-pm2", format_args!("cannot accept a client of PM2's sockets: {}", std::io::Error::from(errno)));
             ctx.io.reactor.remove(&socket.fd);
             ctx.outbox.timers.set(Self::LISTEN_AGAIN, Some(ctx.now.mono_ms + DEAF_MS));
@@ -289,7 +294,7 @@ impl Pm2Sockets {
                 peer.pending += 1;
                 Caller { uid: peer.uid, pid: peer.pid, on_behalf_of: None }
             }
-            // It sent this and went away.
+            // The client sent this and disconnected.
             None => Caller { uid: rustix::process::geteuid().as_raw(), pid: 0, on_behalf_of: None },
         };
         let calling = Calling { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
@@ -301,14 +306,16 @@ impl Pm2Sockets {
         }
     }
 
-    /// Returns the version that a client gets: npm's command line its own, unless a setting names one.
+    /// Returns the version that a client gets. npm's command line gets its own version, unless a
+    /// setting names another.
     fn version_for(&mut self, ctx: &Ctx, peer: u32) -> String {
         let set = &ctx.io.settings.pm2_version;
         let asks = self.peers.get_mut(peer).filter(|_| set == PM2_VERSION).map(|peer| (peer.pid, peer.uid));
         asks.and_then(|(pid, uid)| clients::version(pid, uid)).unwrap_or_else(|| set.clone())
     }
 
-    /// Stops npm's command line before it starts npm's daemon beside this one. It has printed the refusal; no reply would stop it.
+    /// Stops npm's command line before it starts npm's daemon beside this one. It has printed the
+    /// refusal; no reply would stop it.
     fn end_client(&mut self, peer: u32, id: &[u8]) {
         let pid = self.peers.get_mut(peer).map(|peer| peer.pid);
         let is_stopped = pid.and_then(|pid| ProcRef::of(pid).ok()).is_some_and(|client| client.signal(TERM).is_ok());
@@ -318,12 +325,12 @@ impl Pm2Sockets {
         }
     }
 
-    /// True if no call that has to be alone with this app is being carried out.
+    /// Returns true if no call that needs this app for itself is in progress.
     fn is_free(&self, app: Option<&str>) -> bool {
         app.is_none() || !self.calls.values().any(|calling| calling.begun && calling.plan.alone.as_deref() == app)
     }
 
-    /// Does what a call needs next, as far as nothing has to be waited for.
+    /// Carries out the next steps of a call until it has to wait.
     fn go_on(&mut self, ctx: &mut Ctx, ticket: u64) {
         while let Some(calling) = self.calls.get_mut(&ticket) {
             calling.begun = true;
@@ -348,7 +355,7 @@ impl Pm2Sockets {
         }
     }
 
-    /// Takes what the daemon says to a step of a call.
+    /// Handles the daemon's response to a step of a call.
     fn take(&mut self, ctx: &mut Ctx, ticket: u64, response: Response) {
         let Some(calling) = self.calls.get_mut(&ticket) else { return };
         match response {
@@ -366,7 +373,7 @@ impl Pm2Sockets {
         self.go_on(ctx, ticket);
     }
 
-    /// Answers a call, and begins the one that waited for it.
+    /// Answers a call, and starts the call that waited for it.
     fn end(&mut self, ctx: &mut Ctx, ticket: u64, why: Option<String>) {
         let Some(Calling { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
         let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
@@ -383,7 +390,7 @@ impl Pm2Sockets {
             (None, Outcome::Each(form)) => Some(success(&each(form).into())),
             (None, Outcome::One(form)) => match each(form).pop() {
                 Some(value) => Some(success(&value)),
-                // Somebody deleted it meanwhile.
+                // Another client deleted the instance in the meantime.
                 None => Some(rpc::failure(&id, "process id doesnt exists")),
             },
             (None, Outcome::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
@@ -409,7 +416,7 @@ impl Pm2Sockets {
         self.log_dropped(ctx, dropped);
     }
 
-    /// Tells subscribers what a client says it did with an instance.
+    /// Sends subscribers a client's report of an action on an instance.
     fn tell(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
         if !self.peers.has_subscribers() {
             return;
@@ -426,7 +433,7 @@ impl Pm2Sockets {
     }
 }
 
-/// Has an instance watched, or not any more; none = the other of the two.
+/// Turns file watching of an instance on or off; `None` toggles it.
 fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
     let Some(mut spec) = ctx.state.slots.get(id).map(|slot| slot.spec().clone()) else { return };
     let mut watch = (*spec.watch).clone();
@@ -440,14 +447,14 @@ fn watch(ctx: &mut Ctx, id: u32, on: Option<bool>) {
     ctx.redescribe(id, spec);
 }
 
-/// Reads the version of an instance's package: a start answers with the one that it starts.
+/// Reads the version of an instance's package, so that the answer has the version that starts.
 fn read_version(ctx: &mut Ctx, id: u32) {
     if let Some(version) = ctx.state.slots.get(id).map(|slot| version_of(slot.spec(), Rights::of(slot.spec()).user())) {
         ctx.set_version(id, version);
     }
 }
 
-/// Notes whether the vendor's service would show an instance, as PM2 does.
+/// Sets whether the vendor's service would show an instance, as PM2 does.
 fn mark(ctx: &mut Ctx, id: u32, is_shown: bool) {
     let Some(mut spec) = ctx.state.slots.get(id).map(|slot| slot.spec().clone()) else { return };
     let mut given = spec.given.open().into_owned();
@@ -524,7 +531,7 @@ impl Pm2Sockets {
                 self.lines.give_up_left(ctx);
                 ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             }
-            // What is due is done at the end of the turn.
+            // The work is done at the end of the turn.
             Self::REAP => {}
             _ => self.listen(ctx),
         }
@@ -540,7 +547,8 @@ impl Pm2Sockets {
         told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
     }
 
-    /// Publishes events: nobody gets one that a fresh daemon would not know.
+    /// Publishes events after the journal holds them, so a fresh daemon knows every published
+    /// event.
     pub(crate) fn on_journaled(&mut self, ctx: &mut Ctx, events: &[Event]) {
         if !self.peers.has_subscribers() {
             return;
@@ -550,7 +558,7 @@ impl Pm2Sockets {
         }
     }
 
-    /// Calls of several steps go on in the same turn.
+    /// Continues calls of several steps in the same turn.
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         self.take_replies(ctx);
     }
@@ -570,14 +578,14 @@ impl Pm2Sockets {
             let payload = events::of_end(ctx.outbox.shutdown.is_signalled);
             self.publish(ctx, "pm2:kill", &payload);
         }
-        // Who comes back to the next daemon gets the lines from there on.
+        // Subscribers that reconnect to the next daemon resume from there.
         self.peers.close(self.lines.counts().map(|ledger| &mut ledger.sends));
         self.lines.stop(&ctx.io.reactor);
-        // It was killed: it ends at once, and nobody is left who would take leave of it.
+        // The reader was killed and exits at once. This is the last chance to reap it.
         self.lines.reap();
         if ending == Ending::Everything {
             self.sockets.remove();
-            // Whoever is gone by now, or is another process, gets nothing.
+            // A process that is gone, or whose pid was reused, gets no signal.
             self.quit.iter().for_each(|client| _ = client.signal(QUIT));
         }
     }

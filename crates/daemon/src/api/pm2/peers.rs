@@ -1,4 +1,5 @@
-//! Connections of PM2's clients: bytes in, frames out; never blocks, never waits for a slow reader.
+//! Connections of PM2's clients: reads bytes, writes frames, never blocks and never waits for a
+//! slow reader.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,35 +16,39 @@ use super::leaving;
 use super::sockets::{Admitted, Kind};
 use crate::platform::reactor::{Reactor, Source};
 
-/// Most connections to both sockets. Whoever comes when all places are taken gets that of the one that needs it least.
+/// Most connections to both sockets. If all places are taken, a new connection replaces the one
+/// with the weakest claim.
 const MAX_PEERS: usize = 512;
-/// Connections taken at once; what they ask has its turn before the next ones.
+/// Connections accepted in one go. Their requests are handled before further ones are accepted.
 const ACCEPTED_PER_TURN: usize = 64;
-/// Largest request: an app with its environment is some KB.
+/// Largest request in bytes: an app with its environment has some KB.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
-/// Most bytes of requests that are not there as a whole, of all connections together: beyond that the largest is given up.
+/// Most bytes of incomplete requests of all connections together. Beyond it the daemon drops the
+/// largest.
 const MAX_UNREAD_IN_ALL: usize = 64 << 20;
-/// Most bytes read of one connection before others have their turn.
+/// Most bytes read from one connection before the others are read.
 const READ_PER_TURN: usize = 1 << 20;
-/// Most bytes of answers that wait for one client; then it is cut off. A list of a thousand apps is 10 MB.
+/// Most bytes of answers that wait for one client; then it is cut off. A list of a thousand apps is
+/// 10 MB.
 const MAX_ANSWERS_BYTES: usize = 64 << 20;
 /// Most bytes of events that wait for one subscriber; then it is dropped.
 const MAX_EVENTS_BYTES: usize = 1 << 20;
-/// Most bytes that wait in all connections together: beyond that the slowest reader is cut off.
+/// Most bytes that wait in all connections together. Beyond it the daemon cuts off the slowest
+/// reader.
 const MAX_WAITING_IN_ALL: usize = 128 << 20;
-/// Size of one connection below which it is not worth adding all up.
+/// Backlog in bytes up to which adding up all connections is not worth the work.
 const SMALL: usize = 64 << 10;
-/// First number of a connection; those below are the listening sockets'.
+/// First number of a connection; smaller numbers are the listening sockets.
 const FIRST: u32 = 16;
 
-/// Claim of a connection to its place, the weakest first.
+/// Claim of a connection to its place, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
-    /// It has had all its answers.
+    /// The client has received all its answers.
     Idle,
-    /// It gets events.
+    /// The client is subscribed to events.
     Subscribed,
-    /// It waits for an answer.
+    /// The client waits for an answer.
     Waits,
 }
 
@@ -56,15 +61,15 @@ pub(super) struct Peer {
     out: Vec<u8>,
     sent: usize,
     waits_for_room: bool,
-    /// Where what it got of the stream of events is counted.
+    /// Slot that counts what this subscriber got of the stream of events.
     counted: Option<usize>,
-    /// Whether it is of no further use.
+    /// Whether the connection is unusable.
     broken: bool,
     /// Number of calls without an answer.
     pub pending: u32,
-    /// Its user.
+    /// User of the client process.
     pub uid: u32,
-    /// Its pid.
+    /// Pid of the client process.
     pub pid: i32,
 }
 
@@ -104,17 +109,18 @@ impl Peer {
         (self.out, self.sent) = (Vec::new(), 0);
     }
 
-    /// Reads what is there. Requests that were whole before its end are answered into the void, but carried out.
+    /// Reads available input. Requests that were complete before the end of file are carried out;
+    /// their answers are lost.
     fn read(&mut self) -> Vec<Request> {
         let (mut requests, mut read) = (Vec::new(), 0);
         let mut buffer = vec![0; 16 << 10];
-        // The rest comes with the next turn.
+        // The event loop reads the rest in its next turn.
         while read < READ_PER_TURN && !self.broken {
             match rustix::io::read(&self.socket, &mut *buffer) {
                 Ok(0) => self.broken = true,
                 Ok(length) => {
                     read += length;
-                    // What a subscriber sends means nothing.
+                    // Input from a subscriber is ignored.
                     if self.kind == Kind::Calls {
                         self.decoder.push(buffer.get(..length).unwrap_or_default());
                         self.take(&mut requests);
@@ -128,7 +134,7 @@ impl Peer {
         requests
     }
 
-    /// Takes the requests that are whole. What is none ends the connection.
+    /// Decodes complete requests. Malformed input breaks the connection.
     fn take(&mut self, requests: &mut Vec<Request>) {
         loop {
             match self.decoder.take().map(|args| args.map(rpc::request)) {
@@ -148,18 +154,19 @@ impl Peer {
 pub(super) struct Peers {
     all: BTreeMap<u32, Peer>,
     last: u32,
-    /// Bytes of events that were published so far, the same for everybody.
+    /// Bytes of events that were published so far, the same for all subscribers.
     stream: u64,
     /// Slots of the counts that are in use.
     counted: Vec<usize>,
 }
 
 impl Peers {
-    /// Takes everybody who waits at a socket. Who is not admitted is turned away without a word.
+    /// Accepts all connections that wait at a socket. Users that are not admitted are disconnected
+    /// without an answer.
     pub(super) fn accept(&mut self, listener: impl AsFd, kind: Kind, admitted: &Admitted, reactor: &Reactor) -> Result<(), Errno> {
         for _ in 0..ACCEPTED_PER_TURN {
             let Some(connection) = socket::accept(&listener)? else { return Ok(()) };
-            // One that is gone already has no owner.
+            // The client is gone already, so it has no owner.
             let Some(peer) = socket::peer(&connection).ok().filter(|peer| admitted.has(peer.uid)) else { continue };
             if self.all.len() >= MAX_PEERS {
                 self.free_a_place();
@@ -196,12 +203,13 @@ impl Peers {
         self.all.get_mut(&id)
     }
 
-    /// True if the connection is there.
+    /// Returns true if the connection exists.
     pub(super) fn has(&self, id: u32) -> bool {
         self.all.contains_key(&id)
     }
 
-    /// Returns true if a connection belongs to `pm2 update` of npm's command line, not to a program with npm's library.
+    /// Returns true if a connection belongs to `pm2 update` of npm's command line, not to a program
+    /// with npm's library.
     pub(super) fn is_npms_update(&self, id: u32) -> bool {
         let command = self.all.get(&id).and_then(|peer| std::fs::read(format!("/proc/{}/cmdline", peer.pid)).ok());
         leaving::is_npms_update(&command.unwrap_or_default())
@@ -219,7 +227,7 @@ impl Peers {
         requests
     }
 
-    /// Gives up the largest unfinished requests until the rest is within bounds.
+    /// Drops the largest incomplete requests until the rest is within bounds.
     fn bound_unread(&mut self) {
         let mut all: usize = self.all.values().map(|peer| peer.decoder.buffered()).sum();
         while all > MAX_UNREAD_IN_ALL
@@ -230,11 +238,11 @@ impl Peers {
         }
     }
 
-    /// Queues an answer. A client that is gone misses it.
+    /// Queues an answer. It is lost if the client is gone.
     pub(super) fn answer(&mut self, id: u32, frame: Vec<u8>) {
         let Some(peer) = self.all.get_mut(&id) else { return };
         if peer.out.is_empty() {
-            // A list of many apps is large: it is not copied.
+            // A list of many apps is large, so it is not copied.
             peer.out = frame;
         } else {
             peer.queue(&frame);
@@ -245,34 +253,34 @@ impl Peers {
         self.bound_waiting();
     }
 
-    /// True if anybody gets events.
+    /// Returns true if there are subscribers.
     pub(super) fn has_subscribers(&self) -> bool {
         self.all.values().any(|peer| peer.kind == Kind::Events)
     }
 
-    /// The number of those who get events.
+    /// Returns the number of subscribers.
     pub(super) fn subscribers(&self) -> usize {
         self.all.values().filter(|peer| peer.kind == Kind::Events).count()
     }
 
-    /// Bytes of events that were published so far.
+    /// Returns the bytes of events that were published so far.
     pub(super) const fn stream(&self) -> u64 {
         self.stream
     }
 
-    /// Bytes of them that everybody has got.
+    /// Returns the bytes of events that all subscribers have received.
     pub(super) fn delivered(&self) -> u64 {
         self.stream.saturating_sub(self.most_waiting() as u64)
     }
 
-    /// Has what each subscriber gets counted in other memory.
+    /// Counts what each subscriber gets in other memory.
     pub(super) fn count_anew(&mut self, sends: &mut CountedSends) {
         self.counted.clear();
         self.all.values_mut().for_each(|peer| peer.counted = None);
         self.count(sends);
     }
 
-    /// Has what each subscriber gets counted, as far as there are slots, and that of nobody else.
+    /// Counts what each subscriber gets, as far as there are slots, and frees the other slots.
     pub(super) fn count(&mut self, sends: &mut CountedSends) {
         let used: Vec<usize> = self.all.values().filter_map(|peer| peer.counted).collect();
         self.counted.iter().filter(|slot| !used.contains(slot)).for_each(|slot| sends.close(*slot));
@@ -283,12 +291,12 @@ impl Peers {
         }
     }
 
-    /// Most bytes that wait for one subscriber.
+    /// Returns the largest backlog of a subscriber in bytes.
     pub(super) fn most_waiting(&self) -> usize {
         self.all.values().filter(|peer| peer.kind == Kind::Events).map(Peer::waiting).max().unwrap_or(0)
     }
 
-    /// Drops the subscribers for which more than this waits. Their pids.
+    /// Drops the subscribers with a larger backlog than this. Returns their pids.
     pub(super) fn drop_slower_than(&mut self, bytes: usize) -> Vec<i32> {
         let mut dropped = Vec::new();
         self.all.retain(|_, peer| {
@@ -299,8 +307,8 @@ impl Peers {
         dropped
     }
 
-    /// Queues events for everybody who subscribed. Returns the pids of those who did not read and are dropped: that costs less than what waits for
-    /// them, and they can come back.
+    /// Queues events for all subscribers. Drops subscribers that do not read, and returns their
+    /// pids. They can reconnect; that costs less than their backlog.
     pub(super) fn publish(&mut self, frame: &[u8]) -> Vec<i32> {
         let mut dropped = Vec::new();
         self.stream += frame.len() as u64;
@@ -330,7 +338,7 @@ impl Peers {
         }
     }
 
-    /// Sends what is queued, as far as the sockets take it.
+    /// Sends queued bytes, as far as the sockets accept them.
     pub(super) fn flush(&mut self, reactor: &Reactor, mut sends: Option<&mut CountedSends>) {
         self.all.retain(|&id, peer| {
             if !peer.out.is_empty() {
@@ -345,7 +353,7 @@ impl Peers {
         });
     }
 
-    /// Ends all connections after a last try to send what waits.
+    /// Closes all connections after a last attempt to send their backlog.
     pub(super) fn close(&mut self, mut sends: Option<&mut CountedSends>) {
         self.all.values_mut().for_each(|peer| peer.drain(&mut sends));
         self.all.clear();

@@ -1,4 +1,4 @@
-//! The plan for a call of PM2's clients: its steps, and its result.
+//! Plan for a call of PM2's clients: its steps and its result.
 
 use std::collections::VecDeque;
 
@@ -9,35 +9,38 @@ use super::results::Form;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
-/// A call that is carried out.
+/// Call that is carried out.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// What is left to ask for, one after the other.
+    /// Remaining steps, in order.
     pub steps: VecDeque<Step>,
-    /// What the caller gets then.
+    /// Result for the caller.
     pub result: Outcome,
-    /// What is done when the answer is on its way.
+    /// Action after the answer was sent.
     pub then: Option<Then>,
-    /// App of which only one such call is carried out at a time: PM2's clients reload the instances of one app two at a time.
+    /// App for which only one such call runs at a time: PM2's clients reload the instances of one
+    /// app two at a time.
     pub alone: Option<String>,
 }
 
 /// One step.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Something is asked for; that it fails is the call's failure.
+    /// Sends a request to the daemon. If it fails, the call fails.
     Ask(Request),
-    /// This message goes to these instances, by our own numbers.
+    /// Sends this message to these instances, by our own numbers.
     Send(Vec<u32>, Value),
-    /// These instances, by our own numbers, are watched from now on, or no more; none = the other of the two.
+    /// Turns file watching of these instances, by our own numbers, on or off; `None` toggles it.
     Watch(Vec<u32>, Option<bool>),
-    /// The version of this instance's package, by our own number, is read again.
+    /// Reads the version of this instance's package again, by our own number.
     Version(u32),
-    /// This instance, by our own number, is marked as one that the vendor's service shows, or not any more.
+    /// Sets whether the vendor's service shows this instance, by our own number.
     Mark(u32, bool),
-    /// Subscribers are told that a client did this with an instance, by our own number, and whether a user asked for it.
+    /// Reports to subscribers what a client did with an instance, by our own number, and whether a
+    /// user requested it.
     Tell(u32, String, bool),
-    /// These instances are looked at, by the number that users know; none = those that the step before has touched.
+    /// Reads the details of this instance, by the number that users know. `None` reads the
+    /// instances that the step before has changed.
     Look(Option<u32>),
 }
 
@@ -48,20 +51,20 @@ pub(super) enum Outcome {
     Value(Value),
     /// No value.
     Nothing,
-    /// The one that was looked at, in this form.
+    /// The one instance whose details were read, in this form.
     One(Form),
-    /// All that were looked at.
+    /// All instances whose details were read.
     Each(Form),
-    /// The answer of the last step as it is.
+    /// The answer of the last step unchanged.
     Passed,
     /// No reply at all.
     Silence,
 }
 
-/// What follows an answer.
+/// Action after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
-    /// This process is told by SIGQUIT, as PM2's client expects.
+    /// Sends this process SIGQUIT, as PM2's client expects.
     Quit(i32),
 }
 
@@ -70,7 +73,7 @@ impl Plan {
         Self { steps: VecDeque::new(), result: Outcome::Value(value), then: None, alone: None }
     }
 
-    /// A message to these instances.
+    /// Plans a message to these instances.
     pub(super) fn send(slots: Vec<u32>, message: Value, result: Value) -> Self {
         Self::of([Step::Send(slots, message)], Outcome::Value(result))
     }
@@ -80,7 +83,7 @@ impl Plan {
     }
 }
 
-/// A number of an instance: PM2's clients send it as a number or as text.
+/// Returns the number of an instance: PM2's clients send it as a number or as text.
 pub(super) fn id_number(value: &Value) -> Option<u32> {
     match value {
         Value::Number(number) => u32::try_from(number.as_u64()?).ok(),
@@ -89,7 +92,7 @@ pub(super) fn id_number(value: &Value) -> Option<u32> {
     }
 }
 
-/// What was sent as a number, for an error.
+/// Returns the number that a client sent, for an error message.
 pub(super) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.chars().take(100).collect(),
@@ -104,7 +107,7 @@ pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
     ctx.state.slots.serving().find(|slot| slot.durable.pm_id == id)
 }
 
-/// The instance, or PM2's word for that there is none, with its number in place of `{}`.
+/// Returns the instance, or the error `unknown` with the client's number in place of `{}`.
 pub(super) fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
     slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
 }

@@ -1,4 +1,4 @@
-//! What callers get: instances in PM2's forms.
+//! Results of calls: instances in PM2's forms.
 
 use ostler_proto::control::Detail;
 use ostler_proto::pm2::{self, View};
@@ -9,18 +9,19 @@ use serde_json::{Map, Value, json};
 pub(super) enum Form {
     /// `pid`, `name`, `pm2_env`, `pm_id`.
     Formatted,
-    /// The same of one that is not there any more.
+    /// The same for an instance that was deleted.
     Deleted,
-    /// PM2 has the whole object of Node's child process there; what callers read of it is here: `pid`, `process.pid`, `pm2_env`.
+    /// Stands for the object of Node's child process that PM2 returns. It has only the fields that
+    /// callers read: `pid`, `process.pid`, `pm2_env`.
     Child,
 }
 
-/// The attributes of an instance.
+/// Returns the attributes of an instance.
 pub(super) fn pm2_env(detail: &Detail) -> Map<String, Value> {
     pm2::pm2_env(&View::from(detail))
 }
 
-/// An instance in this form.
+/// Returns an instance in this form.
 pub(super) fn shown(detail: &Detail, form: Form) -> Value {
     let mut env = pm2_env(detail);
     let pid = if form == Form::Deleted { 0 } else { detail.instance.pid().unwrap_or(0) };

@@ -1,4 +1,4 @@
-//! The two sockets themselves: where they are, and who may connect.
+//! The two sockets: their paths and the users that may connect.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_sys::net::socket::{self, SocketFile};
 use rustix::io::Errno;
 
-/// User and group, as numbers, that may connect beside us: both together or none, as in PM2.
+/// Numeric user and group that may also connect. Both or neither must be set, as in PM2.
 const USER_VAR: &str = "PM2_SOCKET_USER";
 const GROUP_VAR: &str = "PM2_SOCKET_GROUP";
 
@@ -20,7 +20,7 @@ pub(super) enum Kind {
     Events,
 }
 
-/// Who may connect.
+/// Users that may connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Admitted {
     /// User and group beside our own user and root.
@@ -33,8 +33,8 @@ impl Admitted {
         Self { others: number(USER_VAR).zip(number(GROUP_VAR)) }
     }
 
-    /// True if this user may. Where the socket was given to others, whoever the kernel let connect by the mode of its file may, also by one of
-    /// several groups.
+    /// Returns true if this user may connect. If the socket was given to another user and group,
+    /// the kernel checks its file mode, which also covers a user's other groups.
     pub(super) fn has(&self, uid: u32) -> bool {
         uid == 0 || uid == rustix::process::geteuid().as_raw() || self.others.is_some()
     }
@@ -47,7 +47,7 @@ pub(super) struct Listening {
     path: PathBuf,
 }
 
-/// Both, as far as they could be opened.
+/// Both sockets, as far as they could be opened.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     pub calls: Option<Listening>,
@@ -55,7 +55,7 @@ pub(super) struct Sockets {
     pub admitted: Admitted,
 }
 
-/// Name under which the keeper holds it.
+/// Returns the name under which the keeper holds the socket.
 pub(super) fn held_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Calls => "pm2-rpc",
@@ -65,7 +65,7 @@ pub(super) fn held_name(kind: Kind) -> &'static str {
 
 pub(super) const KINDS: [Kind; 2] = [Kind::Calls, Kind::Events];
 
-/// Returns the path of a socket, whether or not it is there.
+/// Returns the path of a socket, even if the socket does not exist.
 pub(super) fn path_of(kind: Kind, paths: &HomePaths) -> &Path {
     match kind {
         Kind::Calls => &paths.calls,
@@ -88,15 +88,17 @@ impl Sockets {
         }
     }
 
-    /// Takes back what the keeper held.
+    /// Takes over a socket that the keeper held.
     pub(super) fn take_back(&mut self, kind: Kind, fd: OwnedFd, paths: &HomePaths) {
         *self.place(kind) = Some(Listening { fd, path: path_of(kind, paths).to_owned() });
     }
 
-    /// Opens one unless it is open.
+    /// Opens a socket unless it is open.
     ///
     /// # Errors
-    /// The path, and the system's answer; `EADDRINUSE`: another manager listens there.
+    ///
+    /// Returns the path and the system's error. `EADDRINUSE` means that another manager listens
+    /// there.
     pub(super) fn open(&mut self, kind: Kind, paths: &HomePaths) -> Result<(), (PathBuf, Errno)> {
         self.admitted = Admitted::from_env();
         if self.get(kind).is_some() {
@@ -105,10 +107,12 @@ impl Sockets {
         self.open_anew(kind, paths).map(drop)
     }
 
-    /// Opens one whether or not it is open: its file is not there any more. What was open before.
+    /// Opens a socket whose file is gone, even if the socket is open. Returns the socket that was
+    /// open before.
     ///
     /// # Errors
-    /// As [`Sockets::open`]; then what is open stays.
+    ///
+    /// Returns the same errors as [`Sockets::open`]; the open socket then stays.
     pub(super) fn open_anew(&mut self, kind: Kind, paths: &HomePaths) -> Result<Option<Listening>, (PathBuf, Errno)> {
         let path = path_of(kind, paths).to_owned();
         match open_at(&path, self.admitted, &paths.home) {
@@ -121,20 +125,21 @@ impl Sockets {
         KINDS.into_iter().filter_map(|kind| Some((held_name(kind).to_owned(), self.get(kind)?.fd.as_fd())))
     }
 
-    /// Ends both, and removes their files: only what a client could not connect to any more.
+    /// Closes both sockets and removes their files, but only files that no longer accept
+    /// connections.
     pub(super) fn remove(&mut self) {
         for kind in KINDS {
             let Some(Listening { fd, path }) = self.place(kind).take() else { continue };
             socket::stop_listening(&fd);
             if SocketFile::at(&path).is_ok() {
-                // Somebody else may have removed it already.
+                // Another process may have removed it already.
                 let _ = rustix::fs::unlink(&path);
             }
         }
     }
 }
 
-/// Listens; nobody but us may connect before it is given to others.
+/// Listens on a socket. Before the socket is given to others, only our own user may connect.
 fn open_at(path: &Path, admitted: Admitted, home: &Path) -> Result<OwnedFd, Errno> {
     let fd = socket::listen_at(path)?;
     if let Some((uid, gid)) = admitted.others {
@@ -148,7 +153,8 @@ fn open_at(path: &Path, admitted: Admitted, home: &Path) -> Result<OwnedFd, Errn
     Ok(fd)
 }
 
-/// Lets this group reach what lies in the home and is its own, that is the sockets: it can neither list the folder nor read anything else there.
+/// Lets this group reach its own files in the home, that is the sockets. It can neither list the
+/// folder nor read anything else there.
 fn let_through(home: &Path, gid: u32) -> Result<(), Errno> {
     rustix::fs::chown(home, None, Some(rustix::fs::Gid::from_raw(gid)))?;
     rustix::fs::chmod(home, rustix::fs::Mode::from_raw_mode(0o710))

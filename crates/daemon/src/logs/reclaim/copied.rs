@@ -14,15 +14,16 @@ use rustix::io::Errno;
 use super::{Failure, FileKey};
 use crate::platform::rights::Rights;
 
-/// Bytes that are left for the moment in which the writers are stopped.
+/// Bytes that are left to copy while the writers are stopped.
 const LITTLE: u64 = 64 << 10;
-/// Most rounds of copying: a writer that is faster than we are is not followed for ever.
+/// Most rounds of copying, because a writer may be faster than the copy.
 const ROUNDS: usize = 32;
-/// Most attempts to stop writers, before the file is left as it is: who waits for a busy disk or processor does not stop at once.
+/// Most attempts to stop writers before the file is left unchanged. A process that waits for a busy
+/// disk or processor does not stop at once.
 const TRIES: u32 = 4;
 /// Bytes per call, so that no call takes long.
 const AT_ONCE: usize = 16 << 20;
-/// Bytes of a disk that a copy leaves to others; less of a small disk.
+/// Bytes of a disk that a copy leaves free; less on a small disk.
 const LEFT: u64 = 16 << 20;
 
 /// Order to copy a file.
@@ -34,7 +35,7 @@ pub(crate) struct Order {
     pub source: String,
     /// Path of the copy.
     pub copy: String,
-    /// Path to which the file goes back.
+    /// Path to which the file returns.
     pub target: String,
     /// Identity of the file.
     pub file: FileKey,
@@ -45,31 +46,32 @@ pub(crate) struct Order {
     pub rights: Rights,
 }
 
-/// Copy that has nearly everything.
+/// Nearly complete copy.
 #[derive(Debug)]
 pub(crate) struct Copied {
     /// The file itself.
     pub source: File,
     /// The copy.
     pub copy: File,
-    /// Length of the file that is in the copy.
+    /// Length of the copied part of the file.
     pub length: u64,
     /// All processes at the time of the search for writers.
     pub looked_at: Vec<ProcRef>,
-    /// Those of them that had the file open for writing; also of another app, or of nobody's.
+    /// Processes that had the file open for writing, of any app or of none.
     pub writers: Vec<ProcRef>,
-    /// The other file that was at the path then.
+    /// Other file that was at the path at that time.
     pub beside: Option<FileKey>,
-    /// True if one of the processes had that file open for writing.
+    /// True if a process had that other file open for writing.
     pub is_beside_written: bool,
-    /// Order that this is for.
+    /// Order of this copy.
     pub(super) order: Order,
-    /// Attempts in which its writers did not stop.
+    /// Number of attempts in which a writer did not stop.
     pub(super) tries: u32,
 }
 
 impl Copied {
-    /// True if another attempt makes sense: not for ever, and not if somebody has emptied the file.
+    /// Returns true if another attempt makes sense. The number of attempts is limited, and the file
+    /// must not have been truncated.
     pub(super) fn may_try_again(&mut self) -> bool {
         self.tries += 1;
         self.tries < TRIES && self.source.metadata().is_ok_and(|meta| meta.len() >= self.length)
@@ -79,7 +81,8 @@ impl Copied {
         chase(&self.source, &self.copy, &mut self.length).map_err(Failure::system("write", &self.order.copy))
     }
 
-    /// Copies what came since, and finds who writes now: processes that came since would be searched while everybody is stopped.
+    /// Copies new bytes and searches for writers again. Otherwise newer processes would be searched
+    /// while all writers are stopped.
     pub(super) fn catch_up(&mut self) -> Result<(), Failure> {
         let Found { looked_at, writers, beside, is_beside_written } = look_for_writers(&self.order);
         (self.looked_at, self.writers, self.beside, self.is_beside_written) = (looked_at, writers, beside, is_beside_written);
@@ -87,16 +90,16 @@ impl Copied {
     }
 }
 
-/// Shut when true: no copy is begun any more, and nothing is taken from a file.
+/// Gate that is shut if true. No copy begins then, and nothing is removed from a file.
 pub(super) type Gate = Arc<Mutex<bool>>;
 
 /// Removes a copy that is not needed.
 pub(super) fn remove(rights: &Rights, copy: &str) {
-    // Ours alone, and hidden; what cannot be removed stays.
+    // The copy is hidden and belongs to us alone. If it cannot be removed, it stays.
     let _ = rights.act(|| std::fs::remove_file(copy));
 }
 
-/// Opens the file, if it is still the one that was meant.
+/// Opens the file if it is still the same one.
 pub(super) fn open_source(rights: &Rights, path: &Path, file: FileKey) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let source = rights.act(|| OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path))?;
@@ -104,7 +107,7 @@ pub(super) fn open_source(rights: &Rights, path: &Path, file: FileKey) -> io::Re
     if (meta.dev(), meta.ino()) == file && meta.is_file() { Ok(source) } else { Err(Errno::STALE.into()) }
 }
 
-/// Copies what comes meanwhile, until little is left.
+/// Copies new bytes until little is left.
 pub(super) fn chase(source: &File, copy: &File, length: &mut u64) -> io::Result<()> {
     for _ in 0..ROUNDS {
         let before = *length;
@@ -116,7 +119,7 @@ pub(super) fn chase(source: &File, copy: &File, length: &mut u64) -> io::Result<
     Ok(())
 }
 
-/// Copies what the file has beyond `length` at this moment.
+/// Copies the bytes that the file has beyond `length` at this moment.
 pub(super) fn copy_on(source: &File, copy: &File, length: &mut u64) -> io::Result<()> {
     let end = source.metadata()?.len();
     while *length < end {
@@ -124,7 +127,7 @@ pub(super) fn copy_on(source: &File, copy: &File, length: &mut u64) -> io::Resul
         leave_room(copy, wanted as u64)?;
         let (mut from, mut to) = (*length, *length);
         match rustix::fs::copy_file_range(source, Some(&mut from), copy, Some(&mut to), wanted) {
-            // Shorter than a moment ago: somebody truncates it.
+            // The file is shorter than a moment ago: another process truncates it.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => *length += count as u64,
             Err(Errno::INTR) => {}
@@ -138,9 +141,10 @@ pub(super) fn copy_on(source: &File, copy: &File, length: &mut u64) -> io::Resul
     Ok(())
 }
 
-/// Fails where a copy of so many bytes would leave next to nothing: one that does not fit must not take the last of the disk from those who write to it.
+/// Fails if a copy of this many bytes would nearly fill the disk. A copy must not take the last
+/// space from programs that write there.
 fn leave_room(copy: &File, bytes: u64) -> io::Result<()> {
-    // Where the file system does not say, it will say so by itself.
+    // If the file system does not report its size, the write itself will fail.
     let Ok(disk) = rustix::fs::fstatvfs(copy) else { return Ok(()) };
     let free = if rustix::process::geteuid().is_root() { disk.f_bfree } else { disk.f_bavail };
     let left = LEFT.min(disk.f_blocks.saturating_mul(disk.f_frsize) / 16);
@@ -174,7 +178,8 @@ pub(super) struct Found {
     pub is_beside_written: bool,
 }
 
-/// Everybody who has the file open for writing, whoever that is. Those that may not be inspected are other users' processes.
+/// Returns all processes that have the file open for writing. Processes of other users may not be
+/// inspected.
 pub(super) fn look_for_writers(order: &Order) -> Found {
     let (_, meta) = super::look(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);

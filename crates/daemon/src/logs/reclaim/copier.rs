@@ -1,4 +1,4 @@
-//! Thread that copies, so that the loop of the daemon does not wait for a disk.
+//! Thread that copies log files, so that the event loop does not wait for a disk.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,7 +14,7 @@ use super::copied::{Copied, Found, Gate, Order, chase, copy_on, look_for_writers
 use super::cut::{give_up, name_beside};
 use super::{Failure, ReclaimRecord, empty};
 
-/// Pause before the second attempt; it grows with each.
+/// Pause before the second attempt; each further pause is longer.
 const PAUSE: Duration = Duration::from_millis(250);
 
 enum Job {
@@ -55,11 +55,11 @@ pub(crate) type CopierReport = (u32, News);
 /// Result of an order.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// Little is left to do.
+    /// Little is left to copy.
     Ready(Box<Copied>),
-    /// It failed. What was taken from the file is still to be put back.
+    /// The order failed. Bytes that were removed from the file must still be put back.
     Failed(Failure),
-    /// Everything is as it was, or this contains where it is.
+    /// Everything is unchanged, or the failure names the place of the lines.
     GivenUp(Failure),
 }
 
@@ -69,7 +69,7 @@ impl From<Result<Copied, Failure>> for News {
     }
 }
 
-/// Handle of the thread. It ends when this is dropped and the orders are done.
+/// Handle of the thread. The thread ends when this is dropped and the orders are done.
 #[derive(Debug)]
 pub(crate) struct Copier {
     jobs: mpsc::Sender<Job>,
@@ -80,14 +80,15 @@ impl Copier {
     /// Starts the thread.
     ///
     /// # Errors
-    /// No more threads.
+    ///
+    /// Returns an error if the system has no more threads.
     pub(crate) fn start(report: impl Fn(CopierReport) + Send + 'static) -> io::Result<Self> {
         let (jobs, received) = mpsc::channel::<Job>();
         let own_gate = Gate::default();
         let gate = Arc::clone(&own_gate);
         std::thread::Builder::new().name("log-copy".into()).stack_size(256 << 10).spawn(move || {
             for job in received {
-                // Whoever waits for the answer must get one.
+                // Each order must get an answer.
                 let id = job.id();
                 let done = catch_unwind(AssertUnwindSafe(|| job.perform(&gate)));
                 report((id, done.unwrap_or(News::Failed(Failure::Bug))));
@@ -96,34 +97,34 @@ impl Copier {
         Ok(Self { jobs, gate: own_gate })
     }
 
-    /// Orders the copy of a file, after those ordered before.
+    /// Orders the copy of a file, after earlier orders.
     pub(crate) fn order(&self, order: Order) {
-        // The thread lives as long as this sender does.
+        // The thread lives as long as this sender.
         let _ = self.jobs.send(Job::Copy(order));
     }
 
-    /// Removes from the file what is in the copy. Only after that is in the journal.
+    /// Removes the copied bytes from the file. Call this only after the journal has it recorded.
     pub(crate) fn empty(&self, copied: Copied) {
         let _ = self.jobs.send(Job::Empty(Box::new(copied)));
     }
 
-    /// Prepares another attempt, a moment after one in which a writer did not stop.
+    /// Prepares another attempt, a moment after an attempt in which a writer did not stop.
     pub(crate) fn again(&self, copied: Copied, is_emptied: bool) {
         let _ = self.jobs.send(Job::Again { copied: Box::new(copied), is_emptied });
     }
 
-    /// Puts back what was taken from the file.
+    /// Puts removed bytes back into the file.
     pub(crate) fn give_up(&self, record: ReclaimRecord, copied: Copied, failure: Failure) {
         let _ = self.jobs.send(Job::GiveUp(Box::new((record, copied, failure))));
     }
 
-    /// Shuts the gate: afterwards no new copy is made, and nothing is taken from any file.
+    /// Shuts the gate: afterwards no new copy is made, and nothing is removed from any file.
     pub(crate) fn shut(&self) {
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 }
 
-/// Copies all but a little.
+/// Copies the file except for a small rest.
 pub(super) fn copy(order: &Order, gate: &Gate) -> Result<Copied, Failure> {
     let source = open_source(&order.rights, Path::new(&order.source), order.file).map_err(Failure::system("open", &order.source))?;
     let copy = {
@@ -151,7 +152,8 @@ fn create(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
     };
     match make() {
-        // Left by a daemon whose journal is lost. The name is ours, but there may be lines that are nowhere else.
+        // A daemon whose journal is lost left this copy. Its name is ours, but it may hold the only
+        // copy of some lines.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match std::fs::symlink_metadata(path)?.len() {
                 0 => std::fs::remove_file(path)?,
@@ -163,7 +165,7 @@ fn create(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Gives a copy a name that stays: `.x__date.log.ostler` → `x__date-1.log`.
+/// Gives a copy a permanent name: `.x__date.log.ostler` → `x__date-1.log`.
 fn keep(copy: &Path) -> io::Result<()> {
     let name = copy.file_name().and_then(|name| name.to_str()?.strip_prefix('.')?.strip_suffix(".ostler"));
     let path = name.map(|name| copy.with_file_name(name)).ok_or(io::ErrorKind::InvalidInput)?;
@@ -181,9 +183,10 @@ fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failu
     rustix::fs::fchmod(copy, Mode::from_raw_mode(meta.mode() & 0o777)).map_err(Failure::system("set the mode of", &order.copy))?;
     let mut length = 0;
     copy_on(source, copy, &mut length).map_err(fail("write"))?;
-    // From here on the copy is worth as much as the file: the bulk of it is on the disk before the file loses it.
+    // The bulk of the copy must be on disk before the file loses it.
     copy.sync_data().map_err(fail("write"))?;
-    // What was written meanwhile. The file itself is not sent to the disk: that would be done twice, and its writers would wait for it.
+    // Copies bytes that were written in the meantime. The file itself is not synced: that would
+    // write the data twice, and its writers would wait for it.
     let found = look_for_writers(order);
     chase(source, copy, &mut length).map_err(fail("write"))?;
     Ok((length, found))

@@ -1,4 +1,5 @@
-//! The step in which nobody writes, and the recovery when the daemon is killed in it.
+//! Reclaim step during which all writers are stopped, and its recovery after the daemon is killed
+//! in it.
 
 use std::fs::File;
 use std::io;
@@ -20,27 +21,30 @@ use super::{Copied, Done, Failure, ReclaimRecord, Seen, Stage, There, Verdict, W
 /// Writer of the record to the journal.
 type Store<'a> = &'a mut dyn FnMut(&ReclaimRecord) -> io::Result<()>;
 
-/// Reclaims the file, after the bulk was copied. On an error everything is as it was, and nobody is stopped; only what was taken from the file is
-/// still to be put back ([`give_up`]). With [`Failure::Later`] the copy stays, for the next try.
+/// Reclaims the file after the bulk was copied. After an error the file and its writers are as
+/// before, except that removed bytes must be put back ([`give_up`]). With [`Failure::Later`] the
+/// copy stays for the next attempt.
 ///
 /// # Errors
-/// Why it cannot be done, or [`Failure::Later`].
+///
+/// Returns the reason of the failure, or [`Failure::Later`].
 pub(crate) fn reclaim(record: &mut ReclaimRecord, copied: &mut Copied, writers: &Writers<'_>, store: Store<'_>) -> Result<Done, Failure> {
     let mut frozen = Frozen::default();
     let result = in_the_cold(record, copied, writers, &mut frozen, store);
     let is_undone = matches!(record.stage, Stage::Copying | Stage::Freezing { .. });
     if !is_undone {
         if !matches!(result, Ok(_) | Err(Failure::NotNamed { .. })) {
-            // The file is not as it was and cannot become so: what it had is in the copy.
+            // The file cannot be restored, so the copy holds its content.
             let _ = name(record);
         }
         record.stage = Stage::Thawing { stopped: pairs(&frozen.stopped) };
     }
-    // If this cannot be written the record before it is as good: everything can be done twice, and waking does no harm.
+    // If this write fails, the previous record is good enough: every step can be repeated, and
+    // resuming a process twice does no harm.
     let _ = store(record);
     frozen.thaw();
     let stalled = frozen.since.map_or(Duration::ZERO, |since| since.elapsed());
-    // Whoever waits for the disk, or for a processor, does not stop at once.
+    // A process that waits for the disk or for a processor does not stop at once.
     let is_tried_again = matches!(result, Err(Failure::NotStopped(_))) && copied.may_try_again();
     if is_undone {
         record.stage = Stage::Copying;
@@ -54,7 +58,7 @@ pub(crate) fn reclaim(record: &mut ReclaimRecord, copied: &mut Copied, writers: 
     }
 }
 
-/// Gives up: the copy is not needed, the file gets back what was taken from it.
+/// Gives up: the copy is removed, and removed bytes are put back into the file.
 pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failure> {
     if record.emptied {
         let back = match open_copy(record) {
@@ -73,10 +77,11 @@ pub(super) fn give_up(record: &ReclaimRecord, source: &File) -> Result<(), Failu
     Ok(())
 }
 
-/// Gives up when only the record is there. Nobody is stopped.
+/// Gives up when only the record is left. No process is stopped.
 ///
 /// # Errors
-/// Not everything is in the file again.
+///
+/// Returns an error if not everything is in the file again.
 pub(crate) fn undo(record: &ReclaimRecord) -> Result<(), Failure> {
     if !record.emptied {
         remove(&record.rights, &record.copy);
@@ -103,7 +108,7 @@ fn in_the_cold(
         frozen.freeze(&scene, &mut |stopped| {
             record.stage = Stage::Freezing { stopped: pairs(stopped) };
             store(record).map_err(Failure::Journal)?;
-            // It took a while to come here. From now on it is quick.
+            // The steps before took a while. From now on it is quick.
             chase(&copied.source, &copied.copy, &mut length).map_err(Failure::system("write", &record.copy))
         })?;
     }
@@ -118,7 +123,7 @@ fn in_the_cold(
     let work = Work { copied: end - length, freed };
     let last = last_bytes(&copied.copy, end).map_err(Failure::system("read", &record.copy))?;
     let cut = cut(end, &last);
-    // Somebody may have woken a writer: what it wrote since would be lost.
+    // A process may have resumed a writer; its new bytes would be lost.
     let length = copied.source.metadata().map_err(Failure::system("look at", record.source()))?.len();
     if length != end {
         return Err(Failure::NotStopped(frozen.stopped.first().map_or(0, |process| process.pid)));
@@ -144,7 +149,8 @@ fn in_the_cold(
     match finish(record, &copied.source) {
         Ok(renamed) => Ok((cut, renamed, work)),
         Err(failure) => {
-            // Before the file was shortened there is a way back: what was at the path was empty.
+            // Before the file was truncated, the step can be undone: the file at the path was
+            // empty.
             let is_whole = || copied.source.metadata().is_ok_and(|meta| meta.len() >= end);
             let is_back = || record.stays || rename(record, &record.target, &record.rotated).is_ok();
             if !matches!(failure, Failure::NotNamed { .. }) && is_whole() && is_back() {
@@ -155,18 +161,21 @@ fn in_the_cold(
     }
 }
 
-/// Shows whoever follows the log, before anything is taken from it, under which name its lines will be: for a moment it has that name
-/// itself, and then comes back, as in a reclaim. Nobody writes meanwhile, and a daemon that is killed in between finds it there.
+/// Shows followers of the log the future name of its lines before anything is removed. The file
+/// gets that name for a moment, and then its own name again, as in a reclaim. All writers are
+/// stopped, and if the daemon is killed in between, the next one finds the file there.
 fn announce(record: &ReclaimRecord) -> Result<(), Failure> {
     match record.rights.act(|| rename_to_free(&record.target, &record.rotated)) {
         Ok(()) => rename(record, &record.rotated, &record.target).map_err(Failure::system("rename the file back to", &record.target)),
-        // Taken meanwhile: it gets another name, and followers have to find out by themselves.
+        // The name was taken in the meantime. The copy gets another name, and followers must find
+        // it themselves.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(Failure::system("rename the file to", &record.rotated)(error)),
     }
 }
 
-/// Checks that everything is as it was when it began. Returns mode, user and group of the empty file that waits at the path.
+/// Checks that nothing has changed since the reclaim began. Returns mode, user and group of the
+/// empty file that waits at the path.
 fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, Failure> {
     let (there, meta) = look(Path::new(&record.target), record.file);
     if record.stays {
@@ -185,7 +194,7 @@ fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u3
     match decide(Seen { has_name: names > 0, is_written: true, there, is_there_written }) {
         Verdict::Reclaim => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
         Verdict::Leave => Err(Failure::NotWritten),
-        // Deleted since it was begun: the next `reloadLogs` sees that.
+        // The file was deleted since the reclaim began: the next `reloadLogs` handles that.
         Verdict::CarryOver => Err(super::plan::Why::Deleted.into()),
         Verdict::Impossible(why) => Err(why.into()),
     }
@@ -197,7 +206,7 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
         let count = end.min(wanted);
         let mut last = vec![0; usize::try_from(count).unwrap_or(0)];
         copy.read_exact_at(&mut last, end - count)?;
-        // Most lines are short; the whole of what may be a line is looked at only where it is needed.
+        // Most lines are short. A longer range is read only if it contains no newline.
         if count == end || wanted >= LONGEST_LINE as u64 || last.contains(&b'\n') {
             return Ok(last);
         }
@@ -205,7 +214,8 @@ fn last_bytes(copy: &File, end: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Completes everything behind the first rename. Can be repeated at any point, as long as the writers are stopped.
+/// Completes everything behind the first rename. It is repeatable at any point while the
+/// writers are stopped.
 fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Failure> {
     let Stage::Cutting { cut, end, like, .. } = record.stage else { return Ok(None) };
     let mut renamed = None;
@@ -224,7 +234,8 @@ fn finish(record: &ReclaimRecord, source: &File) -> Result<Option<String>, Failu
         (Some(_), Rest::Name) => renamed = name(record)?,
     }
     if let Some((mode, uid, gid)) = like {
-        // As whoever made the new file wanted it; a file with another owner is still better than none.
+        // Applies owner and mode of the new file. If the owner cannot be set, the file is still
+        // usable.
         let _ = record.rights.act(|| std::os::unix::fs::fchown(source, Some(uid), Some(gid)));
         let _ = record.rights.act(|| Ok(rustix::fs::fchmod(source, Mode::from_raw_mode(mode))?));
     }
@@ -240,17 +251,18 @@ fn open_copy(record: &ReclaimRecord) -> io::Result<File> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let copy = record.rights.act(|| std::fs::OpenOptions::new().read(true).write(true).custom_flags(flags).open(&record.copy))?;
     let meta = copy.metadata()?;
-    // It was ours alone; if it has another name now, it may be somebody's file.
+    // The file was ours alone; if it has another name now, it may belong to another program.
     if meta.is_file() && meta.nlink() == 1 { Ok(copy) } else { Err(Errno::STALE.into()) }
 }
 
-/// Shortens the file to its open line, and the copy by it.
+/// Truncates the file to its open line, and the copy by that line.
 fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
     let meta = source.metadata()?;
-    // More than was copied is there only if somebody woke a writer while there was no daemon: it stays, behind the open line.
+    // The file is longer than the copied part only if a writer was resumed while there was no
+    // daemon. Those bytes stay, behind the open line.
     let more = meta.len().saturating_sub(end);
     let moved = move_bytes(copy, cut, source, 0, end - cut).and_then(|()| move_bytes(source, end, source, end - cut, more));
-    // Without room even for that the line is torn, but it is all there: its beginning stays in the copy.
+    // Without room even for that, the line is torn but complete: its beginning stays in the copy.
     let keep = if moved.is_ok() { end - cut + more } else { 0 };
     if moved.is_err() && more > 0 {
         return moved;
@@ -260,13 +272,14 @@ fn shorten(source: &File, copy: &File, cut: u64, end: u64) -> io::Result<()> {
         copy.set_len(cut)?;
     }
     if let Ok(modified) = meta.modified() {
-        // The last line was written then; for whoever deletes by age.
+        // The last line was written at that time. Programs that delete by age rely on it.
         let _ = copy.set_modified(modified);
     }
     Ok(())
 }
 
-/// Gives the copy its name; nobody's file is replaced for that. A rotated one gets another name instead, which is reported.
+/// Gives the copy its name without replacing another file. If the name is taken, the copy gets
+/// another name, which is reported.
 fn name(record: &ReclaimRecord) -> Result<Option<String>, Failure> {
     let fail = |source| Failure::NotNamed { copy: record.copy.clone(), rotated: record.rotated.clone(), source };
     match record.rights.act(|| rename_to_free(&record.copy, &record.rotated)) {
@@ -277,7 +290,7 @@ fn name(record: &ReclaimRecord) -> Result<Option<String>, Failure> {
     record.rights.act(|| name_beside(&record.copy, &record.rotated)).map(Some).map_err(fail)
 }
 
-/// Gives a file a free name like this one.
+/// Gives a file a free name like this one. Returns that name.
 pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
     for number in 1..MOST_NAMES {
         let other = beside(name, number);
@@ -293,7 +306,7 @@ pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
 /// Most names that are tried.
 const MOST_NAMES: u32 = 100;
 
-/// Name beside a rotated one: `x__date.log` → `x__date-1.log`.
+/// Returns the name beside a rotated one: `x__date.log` → `x__date-1.log`.
 fn beside(rotated: &str, number: u32) -> String {
     let name = rotated.rfind('/').map_or(0, |slash| slash + 1);
     match rotated[name..].rfind('.').filter(|dot| *dot > 0) {
@@ -302,24 +315,27 @@ fn beside(rotated: &str, number: u32) -> String {
     }
 }
 
-/// Renames, if nothing has that name.
+/// Renames a file unless the new name is taken.
 ///
 /// # Errors
-/// `AlreadyExists`, or the system's answer.
+///
+/// Returns `AlreadyExists`, or the system's error.
 pub(crate) fn rename_to_free(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system knows how.
+        // Not every file system supports this flag.
         Err(Errno::INVAL) if to.symlink_metadata().is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
         Err(Errno::INVAL) => std::fs::rename(from, to),
         other => other.map_err(io::Error::from),
     }
 }
 
-/// Recovers from what a killed daemon left: done, or undone, and nobody is stopped. True if it was undone and is to be tried again.
+/// Completes or undoes the step of a killed daemon, and resumes stopped processes. Returns true if
+/// it was undone and should be retried.
 ///
 /// # Errors
-/// Something is in the way; nobody stands still nevertheless.
+///
+/// Returns an error if the recovery is blocked; stopped processes are resumed nevertheless.
 pub(crate) fn recover(record: &ReclaimRecord) -> Result<bool, Failure> {
     let (stopped, result) = match &record.stage {
         Stage::Copying => (&[][..], Ok(true)),

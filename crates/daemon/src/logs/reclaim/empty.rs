@@ -1,8 +1,9 @@
-//! Removal of what is in the copy already, while the writers of the file go on, and the way back.
+//! Removal of copied bytes while the writers of the file continue, and its undo.
 //!
-//! To shorten a file, the kernel frees its blocks and its pages in memory one by one, with the file locked: some tenths of a millisecond per
-//! megabyte where it is slow. So that nobody waits for all of it at once, nearly all is freed before, in slices that take a moment each. The
-//! file keeps its length: to whoever reads it there it has zeros, until it is shortened.
+//! To truncate a file, the kernel frees its blocks and its pages in memory one by one, with the
+//! file locked. On a slow file system that takes some tenths of a millisecond per megabyte. To
+//! avoid a long stall, nearly all blocks are freed before, in slices that take a moment each. The
+//! file keeps its length, and the freed part reads as zeros until the file is truncated.
 
 use std::fs::File;
 use std::io;
@@ -15,33 +16,34 @@ use rustix::io::Errno;
 use super::Failure;
 use super::copied::{Copied, Gate, move_bytes};
 
-/// Bytes at the end that are not taken: quickly freed, and whoever follows the file is hardly ever so far behind.
+/// Bytes at the end that are not freed. They are freed quickly later, and followers of the file are
+/// seldom so far behind.
 const KEPT: u64 = 4 << 20;
-/// Size below which a file is shortened at once.
+/// Size below which a file is truncated at once.
 pub(super) const MUCH: u64 = 2 * KEPT;
-/// New bytes after a round below which no other round is worth it.
+/// Minimum of new bytes after a round that makes another round worthwhile.
 const ENOUGH: u64 = 1 << 20;
-/// Most rounds: a writer that is faster than we are is not followed for ever.
+/// Most rounds, because a writer may be faster than the copy.
 const ROUNDS: usize = 16;
-/// Alignment of what is freed: file systems free whole blocks; none has larger ones.
+/// Alignment of freed ranges: file systems free whole blocks, and no file system has larger blocks.
 const ALIGNED: u64 = 64 << 10;
 /// Bytes per call: at first, at least, at most.
 const SLICE: (u64, u64, u64) = (1 << 20, ALIGNED, 8 << 20);
 /// Longest time that a writer may wait for one call.
 const MOMENT: Duration = Duration::from_millis(1);
-/// Bytes that are put back by one step.
+/// Bytes that one step puts back.
 const STEP: u64 = 4 << 20;
 
 impl Copied {
-    /// True if it would take long to shorten the file.
+    /// Returns true if truncating the file would take long.
     pub(crate) fn is_large(&self) -> bool {
         self.length > MUCH
     }
 }
 
-/// Removes from the file what is in the copy, and copies what comes meanwhile. That it may be so must be in the journal.
+/// Removes copied bytes from the file, and copies new bytes. The journal must record that before.
 pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> {
-    // What is empty already costs nothing.
+    // A range that is empty already costs nothing.
     let mut from = 0;
     for _ in 0..ROUNDS {
         let before = copied.length;
@@ -49,7 +51,7 @@ pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> 
         match free(&copied.source, &mut from, upto, gate) {
             Ok(true) => {}
             Ok(false) => return Err(Failure::NotWritten),
-            // Not on this file system: then it takes as long as it takes.
+            // This file system cannot free ranges, so truncating takes its full time.
             Err(_) => break,
         }
         copied.chase()?;
@@ -61,7 +63,7 @@ pub(super) fn empty(mut copied: Copied, gate: &Gate) -> Result<Copied, Failure> 
     Ok(copied)
 }
 
-/// Frees a part of the file in slices. False: no more is to be taken.
+/// Frees a part of the file in slices. Returns false if the gate was shut.
 fn free(source: &File, from: &mut u64, upto: u64, gate: &Gate) -> io::Result<bool> {
     let mut slice = SLICE.0;
     while *from < upto {
@@ -79,13 +81,13 @@ fn free(source: &File, from: &mut u64, upto: u64, gate: &Gate) -> io::Result<boo
         let took = start.elapsed();
         drop(is_shut);
         slice = next_slice(slice, took);
-        // Whoever waited for the file comes first.
+        // Processes that waited for the file go first.
         std::thread::sleep(took.min(MOMENT * 5));
     }
     Ok(true)
 }
 
-/// Size of the next slice, after one that took so long.
+/// Returns the size of the next slice, from the duration of the last one.
 fn next_slice(slice: u64, took: Duration) -> u64 {
     let next = if took > MOMENT {
         slice / 2
@@ -97,18 +99,21 @@ fn next_slice(slice: u64, took: Duration) -> u64 {
     (next / ALIGNED * ALIGNED).clamp(SLICE.1, SLICE.2)
 }
 
-/// Puts back what was taken; its writers may go on meanwhile. Can be repeated. What the file has by itself stays as it is, also if somebody
-/// has emptied it and new lines came.
+/// Puts removed bytes back; the writers may continue. Can be repeated. The file's own bytes stay
+/// unchanged, even if the file was truncated and has new lines.
 ///
 /// # Errors
-/// No room. What is missing then is the beginning, and the copy has no more than that.
+///
+/// Returns an error if the disk has no room. Then the beginning of the file is missing, and the
+/// copy holds exactly that part.
 pub(super) fn put_back(source: &File, copy: &File) -> io::Result<()> {
     while let Some((begin, mut end)) = hole(source, copy.metadata()?.len())? {
         while begin < end {
-            // From behind: so the copy has always one beginning of the file, and nothing twice.
+            // Working backwards, the copy always holds one beginning of the file, and no byte
+            // exists twice.
             let at = end.saturating_sub(STEP).max(begin);
             if let Err(error) = move_bytes(copy, at, source, at, end - at) {
-                // What got there of this step would be there twice.
+                // The part of this step that was written would otherwise exist twice.
                 let _ = fallocate(source, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, end - at);
                 copy.set_len(end)?;
                 return Err(error);
@@ -119,12 +124,12 @@ pub(super) fn put_back(source: &File, copy: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// First hole of the file before `length`.
+/// Returns the first hole of the file before `length`.
 fn hole(source: &File, length: u64) -> io::Result<Option<(u64, u64)>> {
     let length = length.min(source.metadata()?.len());
     let begin = match seek(source, SeekFrom::Hole(0)) {
         Ok(begin) if begin < length => begin,
-        // Where there are no holes none was made.
+        // A file system without holes has removed nothing.
         Ok(_) | Err(Errno::INVAL | Errno::NXIO | Errno::OPNOTSUPP) => return Ok(None),
         Err(error) => return Err(error.into()),
     };

@@ -1,4 +1,4 @@
-//! Large files: what is taken from them while their writers go on.
+//! Tests of the removal of copied bytes from large files while their writers continue.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -17,12 +17,12 @@ use super::*;
 
 const MB: usize = 1 << 20;
 
-/// Numbered lines.
+/// Returns numbered lines.
 fn text(bytes: usize) -> String {
     (0..bytes / 16).map(|number| format!("{number:015}\n")).collect()
 }
 
-/// True if the file system supports holes.
+/// Returns true if the file system supports holes.
 fn has_holes(scene: &Scene) -> bool {
     let file = fs::File::create(scene.path("holes")).unwrap();
     file.set_len(1 << 20).unwrap();
@@ -32,7 +32,7 @@ fn has_holes(scene: &Scene) -> bool {
     done.is_ok()
 }
 
-/// Copy after the removal, recorded before as the daemon does it.
+/// Returns the copy after the removal, which is recorded first, as the daemon does it.
 fn emptied(scene: &mut Scene) -> Copied {
     let copied = copy(&scene.order(), &Default::default()).unwrap();
     scene.record.emptied = true;
@@ -91,7 +91,7 @@ fn killed_while_a_file_is_emptied_or_put_back() {
     drop(emptied(&mut scene));
     assert!(!has_holes(&scene) || freed(&scene) > 4 << 20);
     parrot.write("a\n", &scene.path("out.log"));
-    // Part of it was put back when that daemon was killed, too.
+    // A part was put back when that daemon was killed, too.
     let file = fs::OpenOptions::new().write(true).open(scene.path("out.log")).unwrap();
     file.write_all_at(&content.as_bytes()[4 * MB..5 * MB], 4 << 20).unwrap();
     for stage in [Stage::Copying, Stage::Freezing { stopped: Vec::new() }] {
@@ -99,7 +99,7 @@ fn killed_while_a_file_is_emptied_or_put_back() {
         assert!(recover(&scene.record).unwrap());
         assert_eq!(scene.names(), ["out.log"]);
         assert!(scene.read("out.log") == content.clone() + "a\n");
-        // Put back: next time from the beginning.
+        // Everything was put back, so the next attempt starts from the beginning.
         drop(emptied(&mut scene));
     }
 }
@@ -144,7 +144,7 @@ fn who_does_not_stop_is_asked_again_but_not_for_ever() {
     let mut copied = emptied(&mut scene);
     let tries = std::iter::repeat_with(|| copied.may_try_again()).take(100).take_while(|again| *again).count();
     assert!((1..10).contains(&tries), "{tries}");
-    // Not when somebody has emptied the file: then it is for good.
+    // If the file was truncated, no further attempt is made.
     copied.tries = 0;
     copied.source.set_len(0).unwrap();
     assert!(!copied.may_try_again());
@@ -187,7 +187,7 @@ fn without_room_to_put_it_back_the_old_lines_have_their_name() {
     disk.resize(14 << 10);
     let failure = recover(&scene.record).unwrap_err();
     assert!(matches!(&failure, Failure::NotPutBack { rotated, .. } if *rotated == scene.record.rotated), "{failure}");
-    // Nothing is missing, and nothing twice.
+    // No byte is missing, and none exists twice.
     let (old, rest) = (fs::read(&scene.record.rotated).unwrap(), fs::read(&scene.record.target).unwrap());
     assert_eq!(rest.len(), content.len());
     assert!(old.iter().chain(&rest[old.len()..]).eq(content.as_bytes()));

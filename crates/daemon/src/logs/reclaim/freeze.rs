@@ -1,8 +1,9 @@
-//! Freeze: stops everybody who may write to a file, for a few milliseconds.
+//! Freeze: stops all processes that may write to a file, for a few milliseconds.
 //!
-//! SIGSTOP, because it works everywhere and outlives us: what is stopped stays so until the next daemon continues it, and nothing is written
-//! meanwhile. Parents are stopped before their children and continued after them, so that a shell that waits for its children never sees
-//! a stopped one.
+//! It uses SIGSTOP, which works everywhere and outlives the daemon: a stopped process stays stopped
+//! until the next daemon continues it, and writes nothing until then. Parents are stopped before
+//! their children and continued after them, so a shell that waits for its children never sees a
+//! stopped one.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -15,18 +16,19 @@ use rustix::io::Errno;
 
 use super::{Copied, Failure, FileKey};
 
-/// Longest wait for a process to stop; after it the process is left alone.
+/// Longest wait for a process to stop; after that the process is left alone.
 const WITHIN: Duration = Duration::from_millis(250);
 /// Checks without a pause.
 const AT_ONCE: u32 = 20;
-/// Pause between two checks; nothing reports when a process that is not our child has stopped.
+/// Pause between two checks. The kernel does not report when a process that is not our child has
+/// stopped.
 const PAUSE: Duration = Duration::from_micros(100);
 
 /// Processes that may write to a file.
 pub(crate) struct Writers<'a> {
-    /// The trees of all instances whose log it is, parents before their children.
+    /// Process trees of all instances that write this log, parents before their children.
     pub trees: &'a dyn Fn(&ProcTable) -> Vec<Entry>,
-    /// Never stopped: ourselves and the keeper.
+    /// Processes that are never stopped: the daemon and the keeper.
     pub never: [i32; 2],
 }
 
@@ -34,13 +36,13 @@ pub(crate) struct Writers<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Frozen {
     pub stopped: Vec<ProcRef>,
-    /// Time when the first of them was stopped.
+    /// Time when the first process was stopped.
     pub since: Option<Instant>,
-    /// Processes that somebody else had stopped, or that need no second check.
+    /// Processes that another program had stopped, or that need no second check.
     passed: HashSet<ProcRef>,
 }
 
-/// Inputs that stay the same all the time.
+/// Inputs that stay the same during the freeze.
 pub(super) struct Scene<'a> {
     pub writers: &'a Writers<'a>,
     pub file: FileKey,
@@ -48,19 +50,22 @@ pub(super) struct Scene<'a> {
 }
 
 impl Frozen {
-    /// Stops everybody. `note` gets who will be stopped, before it happens. Whatever the result, [`Frozen::thaw`] must follow.
+    /// Stops all writers. `note` gets the processes before they are stopped. Even after an error,
+    /// [`Frozen::thaw`] must follow.
     pub(super) fn freeze(&mut self, scene: &Scene<'_>, note: &mut dyn FnMut(&[ProcRef]) -> Result<(), Failure>) -> Result<(), Failure> {
         let until = Instant::now() + WITHIN;
         let mut looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
         let mut table = ProcTable::scan();
-        // Looked at again while they stand still is only who is new: that takes a tenth of the time.
+        // While the processes are stopped, only new processes are inspected again: that takes a
+        // tenth of the time.
         let known: HashMap<i32, Entry> = table.entries().iter().map(|entry| (entry.pid, *entry)).collect();
         loop {
             let more = self.more(&table, scene, &looked_at);
             if more.is_empty() {
                 return Ok(());
             }
-            // Once is enough, and at first nobody stands still yet.
+            // One inspection per process is enough. During the first scan, no process is stopped
+            // yet.
             looked_at.extend(table.entries().iter().map(Entry::process));
             let before = self.stopped.len();
             self.stopped.extend(more);
@@ -73,12 +78,12 @@ impl Frozen {
                 }
             }
             self.wait(until)?;
-            // One of them may have made a child before it stopped.
+            // A process may have forked before it stopped.
             table = ProcTable::scan_but(&known);
         }
     }
 
-    /// Processes that have to be stopped, and are not yet.
+    /// Returns the processes that must be stopped and are not stopped yet.
     fn more(&mut self, table: &ProcTable, scene: &Scene<'_>, looked_at: &HashSet<ProcRef>) -> Vec<ProcRef> {
         let mut more = Vec::new();
         let trees = (scene.writers.trees)(table);
@@ -90,7 +95,7 @@ impl Frozen {
             if entry.is_zombie() || scene.writers.never.contains(&entry.pid) || !self.passed.insert(process) {
                 continue;
             }
-            // Stopped by its user: that is how it stays.
+            // Its user has stopped this process, so it stays stopped.
             if entry.state != b'T' {
                 more.push(process);
             }
@@ -105,7 +110,7 @@ impl Frozen {
                 if Instant::now() >= until {
                     return Err(Failure::NotStopped(process.pid));
                 }
-                // Most stop at once; a pause may become a long one.
+                // Most processes stop at once, and a sleep may take longer than requested.
                 if looks < AT_ONCE {
                     std::thread::yield_now();
                 } else {
@@ -117,21 +122,21 @@ impl Frozen {
         Ok(())
     }
 
-    /// True if nobody is there who could write.
+    /// Returns true if no process could write.
     pub(super) fn is_nobody(&self) -> bool {
         self.passed.is_empty()
     }
 
-    /// Continues everybody.
+    /// Continues all stopped processes.
     pub(super) fn thaw(&self) {
         thaw(&self.stopped);
     }
 }
 
-/// Continues processes, in the order opposite to that in which they were stopped.
+/// Continues processes, last stopped first.
 pub(super) fn thaw(stopped: &[ProcRef]) {
     for process in stopped.iter().rev() {
-        // It may have been killed meanwhile.
+        // The process may have been killed in the meantime.
         let _ = process.signal(CONT);
     }
 }

@@ -1,25 +1,32 @@
-//! Reclaim of a renamed log file: it goes back to its path.
+//! Reclaim: moves a renamed log file back to its path.
 //!
 //! # Theory of operation
 //!
-//! In direct mode an app's descriptor *is* its log file, and nobody can exchange another process's descriptor. When somebody renames the
-//! file (`mv out.log out.log.1`), the app follows it. So it is not the app that goes to a new file, it is the file that goes back to its
-//! path, and its content that goes into a new file under the rotated name:
+//! In direct mode an app's descriptor *is* its log file, and no process can exchange another
+//! process's descriptor. If a user renames the file (`mv out.log out.log.1`), the app keeps writing
+//! to it. The daemon therefore moves the file back to its path, and its content to a new file under
+//! the rotated name:
 //!
-//! 1. *copy* ([`copier`], a thread): the bulk into a hidden file beside the rotated name, and to the disk;
-//! 2. *empty* ([`empty`], the same thread, only for a large file): what is in the copy is given back to the file system, in slices, because
-//!    to shorten a file takes time in proportion to what it has; its length stays. What comes meanwhile is copied, until little is left;
-//! 3. *freeze* ([`freeze`]): SIGSTOP to every process that may write to the file, each recorded in the journal before;
-//! 4. *cut* ([`cut`]): copy the rest; the file goes to its path, loses everything up to its last whole line, the copy gets the rotated name;
+//! 1. *copy* ([`copier`], a thread): copy the bulk to a hidden file beside the rotated name, and
+//!    sync it;
+//! 2. *empty* ([`empty`], the same thread, only for a large file): free the copied blocks in
+//!    slices, because truncating takes time in proportion to the content. The length stays. New
+//!    bytes are copied until little is left;
+//! 3. *freeze* ([`freeze`]): send SIGSTOP to every process that may write to the file, each
+//!    recorded in the journal before;
+//! 4. *cut* ([`cut`]): copy the rest. The file returns to its path and loses everything up to its
+//!    last whole line; the copy gets the rotated name;
 //! 5. *thaw*.
 //!
-//! Only 3 to 5 stall the app, and what they do does not depend on the size of the file. Each step is in the journal before it is done, and
-//! each can be done twice. A daemon that is killed leaves stopped writers and a record: the next one finishes or undoes ([`recover`])
-//! before it does anything else, and continues them. To undo 2 is to put back what was taken. Processes that were stopped by somebody else are
-//! left as they are.
+//! Only steps 3 to 5 stall the app, and their work does not depend on the size of the file. Each
+//! step is in the journal before it is done, and each can be done twice. A killed daemon leaves
+//! stopped writers and a record. The next daemon first finishes or undoes the reclaim ([`recover`])
+//! and continues the writers. Undoing step 2 puts the removed bytes back. Processes that another
+//! program stopped stay stopped.
 //!
-//! *Rotation* is the same without the renaming: the file stays at its path, its content gets the rotated name ([`ReclaimRecord::stays`]). It also
-//! works when nobody writes, and it does not leave the folder of the log ([`Folder`]), whoever may change that meanwhile.
+//! *Rotation* is the same without the renaming: the file stays at its path, its content gets the
+//! rotated name ([`ReclaimRecord::stays`]). It also works without writers. It never leaves the
+//! folder of the log ([`Folder`]), even if that folder's path changes in the meantime.
 
 mod copied;
 mod copier;
@@ -53,15 +60,15 @@ pub(crate) type FileKey = (u64, u64);
 /// Record of one reclaim in the journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReclaimRecord {
-    /// Its number.
+    /// Number of the reclaim.
     pub id: u32,
-    /// The log as its app's description names it.
+    /// Path of the log in its app's description.
     pub path: String,
     /// Path without symbolic links.
     pub target: String,
     /// Present path of the file.
     pub rotated: String,
-    /// Path of the copy, before it gets that name.
+    /// Path of the copy before it gets the rotated name.
     pub copy: String,
     /// Identity of the file.
     pub file: FileKey,
@@ -73,18 +80,18 @@ pub(crate) struct ReclaimRecord {
     /// True if the beginning of the file may be in the copy only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptied: bool,
-    /// Rights with which all this is done.
+    /// Rights with which the reclaim is done.
     #[serde(default, skip_serializing_if = "Rights::are_ours")]
     pub rights: Rights,
 }
 
 impl ReclaimRecord {
-    /// Path of the file before anything is done.
+    /// Returns the path of the file before the reclaim.
     pub(crate) fn source(&self) -> &str {
         if self.stays { &self.target } else { &self.rotated }
     }
 
-    /// The same record with paths that do not leave this folder.
+    /// Returns the same record with paths that do not leave this folder.
     pub(crate) fn within(&self, folder: &Folder) -> Option<Self> {
         let inside = |path: &str| Some(folder.inside(Path::new(path).file_name()?.to_str()?));
         Some(Self { target: inside(&self.target)?, rotated: inside(&self.rotated)?, copy: inside(&self.copy)?, ..self.clone() })
@@ -97,23 +104,23 @@ impl ReclaimRecord {
 pub(crate) enum Stage {
     /// The copy is being made.
     Copying,
-    /// These processes are being stopped; nothing else has changed.
+    /// Processes are being stopped; the files are unchanged.
     Freezing {
         /// Pid and start time.
         stopped: Vec<(i32, u64)>,
     },
-    /// It will be completed.
+    /// The reclaim will be completed.
     Cutting {
         /// Pid and start time.
         stopped: Vec<(i32, u64)>,
-        /// End of the last whole line.
+        /// Position behind the last whole line.
         cut: u64,
         /// Length of the file.
         end: u64,
         /// Mode, user and group of the file that was at the path.
         like: Option<(u32, u32, u32)>,
     },
-    /// Only to continue them is left.
+    /// Only the stopped processes must still be continued.
     Thawing {
         /// Pid and start time.
         stopped: Vec<(i32, u64)>,
@@ -121,7 +128,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// The record as if it had not been decided yet: only the stopped processes count.
+    /// Returns the stage as if nothing had been decided yet: only the stopped processes count.
     pub(crate) fn as_undone(&self) -> Self {
         match self {
             Self::Copying => Self::Copying,
@@ -137,11 +144,11 @@ impl Stage {
 pub(crate) struct Done {
     /// Bytes under the rotated name.
     pub cut: u64,
-    /// Other name, if the rotated one was taken meanwhile.
+    /// Other name, if the rotated one was taken in the meantime.
     pub renamed: Option<String>,
-    /// Time in which nobody could write.
+    /// Time during which no process could write.
     pub stalled: Duration,
-    /// Work that was done meanwhile; it does not depend on the size of the file.
+    /// Work done during that time; it does not depend on the size of the file.
     pub work: Work,
 }
 
@@ -154,7 +161,7 @@ pub(crate) struct Work {
     pub freed: u64,
 }
 
-/// Reason why it was not done; everything is as it was.
+/// Reason why the reclaim was not done; everything is as before.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// A call of the system failed.
@@ -162,51 +169,51 @@ pub(crate) enum Failure {
     System {
         /// Failed step.
         step: &'static str,
-        /// Path it was about.
+        /// Path of the failed call.
         path: String,
         /// Error of the system.
         source: std::io::Error,
     },
-    /// New lines arrive at the path, but the old ones could not get their name.
+    /// New lines arrive at the path, but the copy could not be renamed.
     #[error("the old lines are in \"{copy}\", it cannot be renamed to \"{rotated}\": {source}")]
     NotNamed {
-        /// Path where they are.
+        /// Path of the old lines.
         copy: String,
         /// Path where they should be.
         rotated: String,
         /// Error of the system.
         source: std::io::Error,
     },
-    /// It was not done, and there was no room to put back what was taken.
+    /// The reclaim was not done, and the disk had no room to put removed bytes back.
     #[error("its beginning is in \"{rotated}\" by now and cannot be put back: {source}")]
     NotPutBack {
-        /// Path where it is.
+        /// Path of the removed bytes.
         rotated: String,
         /// Error of the system.
         source: std::io::Error,
     },
-    /// Something else happened meanwhile.
+    /// The situation changed in the meantime.
     #[error("{0}")]
     Impossible(#[from] plan::Why),
-    /// Nobody writes to it any more.
+    /// No process writes to the file any more.
     #[error("no process writes to it any more")]
     NotWritten,
-    /// Somebody else moved it while it was to be rotated.
+    /// The file was moved while it was to be rotated.
     #[error("another process moved it")]
     Moved,
-    /// A thread of ours waits for the disk with its lock.
+    /// A log writer thread waits for the disk with the file's lock.
     #[error("its lines wait for the disk")]
     Busy,
     /// A process does not stop.
     #[error("process {0} cannot be paused; its app keeps the old file until its restart")]
     NotStopped(i32),
-    /// A process does not stop at this moment.
+    /// A process does not stop at the moment.
     #[error("a process does not pause now")]
     Later,
-    /// No more threads.
+    /// The system has no more threads.
     #[error("cannot start a thread: {0}")]
     NoThread(std::io::Error),
-    /// A panic.
+    /// The copying thread panicked.
     #[error("a bug in copying the file; its app keeps the old file until its restart")]
     Bug,
     /// The journal cannot be written.
@@ -224,27 +231,27 @@ impl Failure {
 /// Log to be rotated.
 #[derive(Debug)]
 pub(crate) struct Rotating {
-    /// Path, as its app's description has it.
+    /// Path in its app's description.
     pub path: String,
     /// Path without symbolic links.
     pub target: PathBuf,
     /// Identity of the file.
     pub file: FileKey,
-    /// The name that its content gets, in the folder.
+    /// New name of the content, in the folder.
     pub rotated: String,
-    /// Rights with which that is done.
+    /// Rights with which the rotation is done.
     pub rights: Rights,
     /// Folder of the file.
     pub folder: Folder,
 }
 
-/// Hidden name beside a rotated file, under which its copy is made.
+/// Returns the hidden name beside a rotated file, under which its copy is made.
 pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
     let name = rotated.file_name()?.to_str()?;
     Some(rotated.with_file_name(format!(".{name}.ostler")))
 }
 
-/// What is at this path, and its identity.
+/// Returns the type of entry at this path, and its metadata.
 pub(crate) fn look(target: &Path, file: FileKey) -> (There, Option<std::fs::Metadata>) {
     use std::os::unix::fs::MetadataExt;
     match std::fs::symlink_metadata(target) {

@@ -1,64 +1,65 @@
-//! Decision about a renamed log, from what was found. No file is touched here.
+//! Decision about a renamed log. No file is touched here.
 
-/// What the path of a log names while its writers write to another file.
+/// Entry at the path of a log while its writers write to another file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum There {
     /// Nothing.
     Nothing,
-    /// The very file that is written to: nobody renamed it.
+    /// The very file that is written to: it was not renamed.
     Itself,
     /// A file without content, as `create` of logrotate makes one.
     Empty,
     /// A file with content.
     Content,
-    /// A folder, a pipe, a device.
+    /// A folder, a pipe or a device.
     NoFile,
 }
 
-/// What was found about one log.
+/// Findings about one log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// The file that is written to still has a name.
+    /// Whether the written file still has a name.
     pub has_name: bool,
-    /// Some process still writes to it.
+    /// Whether a process still writes to the file.
     pub is_written: bool,
-    /// What is at the path.
+    /// Entry at the path.
     pub there: There,
-    /// Some process writes to what is at the path.
+    /// Whether a process writes to the entry at the path.
     pub is_there_written: bool,
 }
 
 /// Decision about one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// New lines arrive at the path already, or nobody writes any.
+    /// New lines arrive at the path already, or the file has no writers.
     Leave,
-    /// The file goes back to its path.
+    /// The file returns to its path.
     Reclaim,
-    /// It has no name that could go back. There is a new file at its path, and what it gets is carried there.
+    /// The file was deleted. A new file is at its path, and new lines are carried there.
     CarryOver,
-    /// It cannot.
+    /// The file cannot return.
     Impossible(Why),
 }
 
-/// Reason why a file cannot go back to its path.
+/// Reason why a file cannot return to its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Why {
-    /// Deleted, compressed, or moved to another file system, which is the same.
+    /// The file was deleted or compressed, or moved to another file system, which deletes it as
+    /// well.
     #[error("its file was deleted (or compressed, or moved to another file system)")]
     Deleted,
-    /// Two files, two writers: one path.
+    /// Both files have writers, but there is only one path.
     #[error("another process writes to the new file already; its app keeps the old file until its restart")]
     TwoWriters,
-    /// Somebody's lines would be lost.
+    /// Lines of another program would be lost.
     #[error("a file with other content exists there; its app keeps the old file until its restart")]
     Content,
-    /// Nothing that could be replaced.
+    /// The path names something that cannot be replaced.
     #[error("the path is not a regular file; its app keeps the old file until its restart")]
     NoFile,
 }
 
-/// Decides.
+/// Returns the decision about one log.
 pub(crate) fn decide(seen: Seen) -> Verdict {
     use Verdict::{CarryOver, Impossible, Leave, Reclaim};
     match seen {
@@ -72,10 +73,11 @@ pub(crate) fn decide(seen: Seen) -> Verdict {
     }
 }
 
-/// Longest end of a line that is kept together; what is longer is cut.
+/// Longest incomplete line that is kept together; a longer one is cut.
 pub(crate) const LONGEST_LINE: usize = 1 << 20;
 
-/// Position where to cut a file of this length whose last bytes (at most [`LONGEST_LINE`] of them) are these: behind the last whole line.
+/// Returns the position at which to cut a file of this length, from its last bytes (at most
+/// [`LONGEST_LINE`]): behind the last whole line.
 pub(crate) fn cut(end: u64, last: &[u8]) -> u64 {
     match memchr::memrchr(b'\n', last) {
         Some(at) => end - (last.len() - at - 1) as u64,
@@ -84,23 +86,25 @@ pub(crate) fn cut(end: u64, last: &[u8]) -> u64 {
     }
 }
 
-/// What is left to do of a reclaim.
+/// Remaining work of a reclaim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
-    /// The file has to lose what the copy has.
+    /// The file must lose the copied bytes.
     Shorten,
-    /// Only the copy has to get its name.
+    /// The copy must still get its name.
     Name,
     /// Everything has its name.
     Nothing,
 }
 
-/// What is left to do after the point where all is decided. `copy_length`: of the copy under its temporary name, none = it has its own
-/// already. While this is asked the writers stand still.
+/// Returns the remaining work after the decision to cut. `copy_length` is the length of the copy
+/// under its temporary name, or `None` if it has its final name. The writers are stopped during
+/// this call.
 pub(crate) fn rest(end: u64, copy_length: Option<u64>) -> Rest {
     match copy_length {
         None => Rest::Nothing,
-        // The copy has the open line until the file has been shortened. Without an open line shortening again does no harm.
+        // The copy has the open line until the file has been truncated. Without an open line,
+        // truncating again does no harm.
         Some(length) if length >= end => Rest::Shorten,
         Some(_) => Rest::Name,
     }

@@ -25,7 +25,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Log that was renamed, with this content.
+    /// Returns a renamed log with this content.
     fn new(name: &str, content: &str) -> Self {
         let folder = Folder::new(name);
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -68,7 +68,7 @@ impl Scene {
         names
     }
 
-    /// Writer that appends what it gets to the file.
+    /// Returns a writer that appends its input to the file.
     fn writer(&self) -> Parrot {
         let file = fs::OpenOptions::new().append(true).open(&self.record.rotated).unwrap();
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(file).spawn().unwrap();
@@ -101,7 +101,7 @@ impl Parrot {
         self.child.id().cast_signed()
     }
 
-    /// Returns when it is written.
+    /// Writes a text, and returns when it is in the file.
     pub(super) fn write(&mut self, text: &str, file: &std::path::Path) {
         let before = fs::metadata(file).unwrap().len();
         self.stdin.write_all(text.as_bytes()).unwrap();
@@ -173,7 +173,7 @@ fn killed_before_any_note_and_after_each() {
     assert!(after >= 3, "only {after} notes");
 }
 
-/// Log that is where it should be.
+/// Returns a log at its path.
 pub(super) fn at_its_path(name: &str, content: &str) -> Scene {
     let mut scene = Scene::new(name, content);
     fs::rename(&scene.record.rotated, &scene.record.target).unwrap();
@@ -199,13 +199,13 @@ fn rotation_takes_the_whole_lines_and_the_writer_goes_on() {
         parrot.write("c\n", &scene.path("out.log"));
         assert_eq!(scene.read("out.log"), format!("{open}c\n"));
     }
-    // Also when nobody writes.
+    // A rotation also works without writers.
     let mut scene = at_its_path("rotate", "a\n");
     scene.reclaim(&mut |_| Ok(())).unwrap();
     scene.is_done("a\n", "");
 }
 
-/// Last record of a reclaim that is killed after so many records.
+/// Returns the last record of a reclaim that is killed after this many records.
 pub(super) fn noted_until_killed(
     after: usize,
     first: ReclaimRecord,
@@ -299,7 +299,7 @@ fn a_folder_that_becomes_a_link_is_not_followed() {
     let meta = fs::metadata(&log).unwrap();
     let key = (meta.dev(), meta.ino());
     let held = super::Folder::with(&log, key, &Rights::default()).unwrap();
-    // The user of the app exchanges it: what is done goes on where the log is.
+    // The user of the app exchanges the folder; the work continues in the original one.
     fs::rename(&logs, folder.path().join("moved")).unwrap();
     std::os::unix::fs::symlink(&other, &logs).unwrap();
     fs::write(held.inside("new"), "x").unwrap();
@@ -329,7 +329,7 @@ fn killed_between_any_two_steps_of_the_cut() {
         steps[..done].iter().for_each(|step| step(&scene, &copied));
         assert!(!recover(&scene.record).unwrap(), "after {done} steps");
         scene.is_done("a\n", "b");
-        // Once more: a daemon that is killed while it recovers.
+        // A daemon may also be killed during its recovery.
         assert!(!recover(&scene.record).unwrap());
         scene.is_done("a\n", "b");
     }
@@ -340,7 +340,7 @@ fn what_was_written_after_the_cut_without_a_daemon_is_not_lost() {
     let mut scene = Scene::new("woken", "a\nb");
     copy(&scene.order(), &Default::default()).unwrap();
     scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
-    // Somebody sent SIGCONT.
+    // Another process sent SIGCONT.
     let mut file = fs::OpenOptions::new().append(true).open(&scene.record.rotated).unwrap();
     file.write_all(b"c\nd\n").unwrap();
     recover(&scene.record).unwrap();
@@ -367,7 +367,7 @@ fn who_was_stopped_by_its_user_stays_so() {
     assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && stands_still(parrot.pid()));
 }
 
-/// Continues this process again and again while that is done.
+/// Continues this process again and again during an action.
 fn kept_awake<T>(process: ProcRef, done: impl FnOnce() -> T) -> T {
     let is_over = Mutex::new(false);
     std::thread::scope(|scope| {
@@ -386,7 +386,7 @@ fn kept_awake<T>(process: ProcRef, done: impl FnOnce() -> T) -> T {
 fn who_does_not_stop_in_this_moment_is_asked_again() {
     let none = |_: &ProcTable| Vec::<Entry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
-    // Where it is seen standing still between two calls it is done at once.
+    // If two calls see it stopped, the reclaim succeeds at once.
     for _ in 0..100 {
         let mut scene = Scene::new("later", "a\nb");
         let mut parrot = scene.writer();
@@ -453,7 +453,8 @@ fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
     let taken = scene.path("out.log.1");
     let failure = scene
         .reclaim(&mut |record| {
-            // The last moment before the file leaves its name: afterwards only we could take it.
+            // The last moment before the file is renamed: afterwards only the daemon could take the
+            // name.
             if matches!(record.stage, Stage::Cutting { .. }) {
                 fs::rename(&taken, taken.with_extension("2"))?;
                 fs::write(&taken, "other")?;
@@ -461,7 +462,7 @@ fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
             Ok(())
         })
         .err();
-    // Whatever was renamed, nothing of ours is gone.
+    // No line of the app is lost, in any case.
     let all: String = scene.names().iter().map(|name| scene.read(name)).collect();
     assert!(all.contains("a\n") && all.contains('b') && all.contains("other"), "{failure:?} {:?} {all:?}", scene.names());
 }
@@ -505,7 +506,7 @@ fn a_copy_that_does_not_fit_leaves_room_to_the_writers() {
     let copy = fs::File::create_new(copy).unwrap();
     let source = fs::File::open(&log).unwrap();
     let mut length = 0;
-    // Half of the disk is free, and it has to stay so.
+    // Half of the disk is free, and must stay free.
     let error = copy_on(&source, &copy, &mut length).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
     fs::File::options().append(true).open(&log).unwrap().write_all(&vec![b'x'; 240 << 10]).unwrap();

@@ -1,7 +1,8 @@
-//! The daemon is killed at random instants under flood: no line is lost, doubled or torn.
+//! Kills of the daemon at random instants under a flood of lines: no line is lost, doubled or torn.
 //!
-//! This test's process plays keeper and apps; the daemon is the test binary itself, run again with a variable that contains where to find the
-//! descriptors (`/proc/<pid>/fd`, so that nothing has to be inherited).
+//! This test's process plays keeper and apps. The daemon is the test binary itself, run again with
+//! a variable that contains the paths of the descriptors (`/proc/<pid>/fd`; no inheritance is
+//! needed).
 
 use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,7 @@ fn daemon(rigs: &[Rig], shared: bool) -> Child {
         .unwrap()
 }
 
-/// Not a test: what the killed process runs.
+/// Not a test: code of the process that is killed.
 #[test]
 fn the_daemon() {
     let Ok(text) = std::env::var(VARIABLE) else { return };
@@ -76,7 +77,8 @@ impl Random {
     }
 }
 
-/// Writes numbered lines of many lengths, at full speed or in pieces, until told to stop. Returns how many.
+/// Writes numbered lines of many lengths, at full speed or in pieces, until `stop` is set. Returns
+/// their number.
 fn flood(mut pipe: File, label: String, stop: Arc<std::sync::atomic::AtomicBool>, seed: u64) -> std::thread::JoinHandle<u64> {
     std::thread::spawn(move || {
         let mut random = Random(seed);
@@ -101,7 +103,8 @@ fn flood(mut pipe: File, label: String, stop: Arc<std::sync::atomic::AtomicBool>
     })
 }
 
-/// Checks every line: whole, with one date, each number once and in order, per label. Returns the numbers reached.
+/// Checks every line: whole, with one date, each number once and in order, per label. Returns the
+/// last numbers.
 fn check(text: &str, labels: &[String]) -> Vec<u64> {
     let mut next = vec![0; labels.len()];
     assert!(text.is_empty() || text.ends_with('\n'));

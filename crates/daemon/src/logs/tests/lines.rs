@@ -1,4 +1,4 @@
-//! What arrives in the files.
+//! Content of the log files.
 
 use super::*;
 

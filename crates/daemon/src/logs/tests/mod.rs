@@ -40,7 +40,7 @@ impl Rig {
         Self::with(Folder::new(name), Arc::new(record), 0, OpenFiles::default())
     }
 
-    /// Another instance beside this one: same record, same files.
+    /// Returns another instance beside this one: same record, same files.
     pub(super) fn sibling(&self, slot: u32) -> Self {
         Self::with(Folder::new("sibling"), Arc::clone(&self.record), slot, self.files.clone())
     }
@@ -68,7 +68,7 @@ impl Rig {
         String::from_utf8_lossy(&std::fs::read(self.path(name)).unwrap_or_default()).into_owned()
     }
 
-    /// out.log, error.log, no combined file.
+    /// Returns a configuration with `out.log` and `error.log`, without a combined file.
     pub(super) fn config(&self, format: Format) -> Config {
         let sender = self.reports.0.clone();
         Config {
@@ -131,12 +131,12 @@ pub(super) fn until(condition: impl Fn() -> bool, what: impl Fn() -> String) {
     }
 }
 
-/// Format with the same date for every line.
+/// Returns a format with the same date for every line.
 pub(super) fn dated(date: &'static str) -> Format {
     Format::Dated(Box::new(move |_, out| out.extend_from_slice(date.as_bytes())))
 }
 
-/// Takes a pipeline over as a daemon does that finds one of its predecessor.
+/// Takes over a pipeline as a daemon takes over from its predecessor.
 pub(super) fn take_over(config: Config) -> Handle {
     Pipeline::prepare(config).unwrap().start().unwrap()
 }

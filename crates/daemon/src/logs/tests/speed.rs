@@ -1,4 +1,5 @@
-//! Measured, not asserted on a loaded machine: `cargo test --release -p ostler-daemon --lib -- --ignored --nocapture speed`.
+//! Measured, not asserted on a loaded machine: `cargo test --release -p ostler-daemon --lib --
+//! --ignored --nocapture speed`.
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use super::*;
 fn lines_with_a_date_per_second() {
     let mut rig = Rig::new("speed");
     let handle = Pipeline::spawn(rig.config(dated("2026-11-21T04:00:00"))).unwrap();
-    // 64 KB per write, as a program with a buffer does.
+    // 64 KB per write, as a buffered program does it.
     let block = format!("{}\n", "x".repeat(99)).repeat(640);
     let blocks = 16_000;
     let mut out = rig.out.take().unwrap();

@@ -1,4 +1,4 @@
-//! Takeover in every state in which a daemon can die, made by hand.
+//! Takeovers in every state that a dead daemon may leave, made by hand.
 
 use super::super::record::{Checkpoint, Lead, Phase, Slot, TargetCheckpoint};
 use super::*;
@@ -7,7 +7,8 @@ const INPUT: &str = "one\ntwo\nthree\n";
 const BATCH: usize = 8;
 const WRITTEN: &str = "D: one\nD: two\n";
 
-/// State in which the batch of the first two lines was recorded, `held` bytes of it are in the holding pipe, `written` bytes in the file.
+/// Returns the state after the batch of the first two lines was recorded. `held` bytes of it are in
+/// the holding pipe, and `written` bytes in the file.
 fn dead(phase: Phase, held: usize, written: usize) -> Rig {
     let mut rig = Rig::new("dead");
     rig.write(INPUT);
@@ -48,7 +49,8 @@ fn wherever_the_daemon_died_each_line_is_there_once() {
     }
 }
 
-/// Outcome if daemon, keeper and standby were killed together: whatever was in the holding pipe is lost.
+/// Returns the outcome if daemon, keeper and standby were killed together: the content of the
+/// holding pipe is lost.
 fn outcome_without_holding_pipe(mut rig: Rig) -> String {
     rig.holding = holding_pipe().unwrap();
     let handle = take_over(Config { is_holding_lost: true, ..rig.config(dated("D")) });
@@ -71,12 +73,12 @@ fn a_lost_holding_pipe_loses_and_doubles_no_line() {
 
 #[test]
 fn in_doubt_a_line_is_there_twice_but_never_missing() {
-    // Somebody renamed the file after it was written.
+    // A user renamed the file after it was written.
     let rig = dead(Phase::Moving, BATCH, WRITTEN.len());
     std::fs::rename(rig.path("out.log"), rig.path("old.log")).unwrap();
     assert_eq!(outcome(rig, dated("D")), "D: one\nD: two\nD: three\n");
 
-    // Somebody else wrote at the place where ours should be.
+    // Another program wrote at the place of our lines.
     let rig = dead(Phase::Moving, BATCH, 0);
     File::options().append(true).open(rig.path("out.log")).unwrap().write_all(b"something else, and longer\n").unwrap();
     assert_eq!(outcome(rig, dated("D")), "before\nsomething else, and longer\nD: one\nD: two\nD: three\n");
@@ -90,7 +92,7 @@ fn in_doubt_a_line_is_there_twice_but_never_missing() {
     File::options().write(true).open(rig.path("out.log")).unwrap().set_len(0).unwrap();
     assert_eq!(outcome(rig, dated("D")), "D: one\nD: two\nD: three\n");
 
-    // The record was lost while something was held.
+    // The record was lost while the holding pipe had content.
     let rig = dead(Phase::Moving, BATCH, 0);
     Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&Checkpoint::default()).unwrap();
     assert_eq!(outcome(rig, dated("D")), "before\nD: one\nD: two\nD: three\n");
@@ -111,7 +113,7 @@ fn a_slot_of_somebody_else_does_no_harm() {
     fresh.end();
     assert_eq!(handle.join(), Ending::Drained);
     assert_eq!((fresh.text("out.log"), fresh.text("error.log")), ("D: a\n".into(), String::new()));
-    // Even if it is taken for our own.
+    // The same, even if it is mistaken for our own.
     assert_eq!(outcome(rig(&checkpoint), dated("D")), "D: a\n");
 }
 
@@ -121,7 +123,8 @@ fn an_open_line_is_continued_by_the_successor() {
     let first = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("name? ");
     rig.wait_for_text("out.log", "D: name? ");
-    // The first one is as good as dead: nothing is in the pipe, and the note about the open line is in the record.
+    // The first pipeline is practically dead: the pipe is empty, and the record notes the open
+    // line.
     std::mem::forget(first);
     let checkpoint = || Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).load().unwrap();
     until(|| checkpoint().open[0] && checkpoint().phase == Phase::Idle, || format!("{:?}", checkpoint()));

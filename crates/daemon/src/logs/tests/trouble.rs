@@ -1,4 +1,4 @@
-//! Renamed files, full disks, orphans that hold pipes.
+//! Renamed files, full disks, and orphans that hold pipes.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn a_orphan_does_not_hold_up_the_end() {
     handle.finish(Duration::ZERO);
     assert_eq!(handle.join(), Ending::TimeUp);
     assert_eq!(rig.text("out.log"), "D: a\nD: b\n");
-    // The stream itself is still there for a successor.
+    // The stream itself is still available for a successor.
     let next = take_over(rig.config(dated("D")));
     rig.write("c\n");
     rig.end();
@@ -112,7 +112,7 @@ fn a_reader_that_is_gone_does_not_stop_the_app() {
     assert_eq!(handle.join(), Ending::Drained);
 }
 
-/// File system of 256 KiB. Skipped where mounting is not permitted.
+/// File system of 256 KiB. The test is skipped if mounting is not permitted.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -145,7 +145,8 @@ fn a_full_disk_loses_nothing() {
     let writer = std::thread::spawn(move || out.write_all(sent.as_bytes()).unwrap());
     let stuck = rig.wait_for(|report| matches!(report, Report::Stuck { .. }));
     assert_eq!(stuck, Report::Stuck { path: log.clone(), errno: rustix::io::Errno::NOSPC.raw_os_error() });
-    // The daemon gives up for now; a successor goes on, in vain, and gives up too; a third one finds room.
+    // The daemon gives up for now. A successor retries in vain and gives up, too. A third one finds
+    // room.
     handle.give_up(Duration::ZERO);
     assert_eq!(handle.join(), Ending::Unwritten);
     let second = take_over(config());
@@ -178,7 +179,7 @@ fn room_on_the_disk_is_noticed() {
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "D: a line\n");
 }
 
-/// Configuration of a container's output: the same lines in another form, to a pipe.
+/// Returns the configuration of a container's output: the same lines in another form, to a pipe.
 fn shown_to(rig: &Rig, write: OwnedFd) -> Config {
     let label: Label = Box::new(|stream, _, line| line.extend_from_slice(if stream == 0 { b"0|a | " } else { b"0!a | " }));
     let runtime = RuntimeStreams { stdout: Some(Arc::new(write)), ..RuntimeStreams::default() };
@@ -215,7 +216,7 @@ fn a_reader_that_does_not_read_is_waited_for_but_not_for_ever() {
     assert!(!handle.end_lines(Duration::from_millis(50)), "it waits for the reader");
     handle.give_up(Duration::from_millis(50));
     assert_eq!(handle.join(), Ending::Unwritten);
-    // Nothing was lost: who goes on writes the rest.
+    // Nothing was lost: the successor writes the rest.
     let (_, write_again) = (drop(read), rustix::pipe::pipe().unwrap().1);
     let successor = Pipeline::prepare(shown_to(&rig, write_again)).unwrap().start().unwrap();
     successor.finish(Duration::from_secs(20));

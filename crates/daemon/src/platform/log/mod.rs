@@ -22,23 +22,24 @@ const COLLECT_BYTES: usize = 16 << 10;
 /// Most copies of lines that are kept within a turn.
 const MOST_COPIES: usize = 10_000;
 
-/// Writer of lines to `pm2.log`. A line that cannot be written is lost: the log must never be a reason to fail.
+/// Writer of lines to `pm2.log`. A line that cannot be written is lost: the log must never be a
+/// reason to fail.
 ///
-/// Ordinary lines are written when the turn has done its work ([`DaemonLog::flush`]): between the end of an app and its next start nobody waits
-/// for a disk.
+/// Ordinary lines are written when the turn has done its work ([`DaemonLog::flush`]), so that no
+/// disk delays the next start of an app.
 #[derive(Debug)]
 pub(crate) struct DaemonLog {
     path: PathBuf,
     file: Option<File>,
     pending: Vec<u8>,
-    /// Bytes of the file, as far as we have written it.
+    /// Length of the file, as far as the daemon has written it.
     bytes: u64,
     date: DateFormat,
     zone: TimeZone,
     said: BTreeSet<&'static str>,
-    /// Texts of the lines since somebody took them, for whoever follows the log over a socket; none where nobody does.
+    /// Texts of new lines for followers of the log over a socket; `None` without followers.
     copies: Option<Vec<String>>,
-    /// Copy of the lines on the container's error output, in front of a container.
+    /// Copy of the lines on the container's error output, if ostler runs as its main program.
     own_lines: Option<OwnLines>,
 }
 
@@ -51,12 +52,12 @@ impl DaemonLog {
         log
     }
 
-    /// Begins to show the lines in front of the container, too.
+    /// Also shows the lines on the container's error output.
     pub(crate) fn show(&mut self, own_lines: OwnLines) {
         self.own_lines = Some(own_lines);
     }
 
-    /// Begins or ends to keep copies of lines.
+    /// Starts or stops keeping copies of lines.
     pub(crate) fn copy_lines(&mut self, wanted: bool) {
         match &self.copies {
             Some(_) if !wanted => self.copies = None,
@@ -65,7 +66,7 @@ impl DaemonLog {
         }
     }
 
-    /// Takes the copies of lines.
+    /// Takes the kept copies of lines.
     pub(crate) fn take_copies(&mut self) -> Vec<String> {
         self.copies.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -77,24 +78,24 @@ impl DaemonLog {
         }
     }
 
-    /// Reopens the file, after somebody moved it away.
+    /// Reopens the file after it was renamed.
     pub(crate) fn reopen(&mut self) {
         self.flush();
         self.file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path).ok();
         self.bytes = self.file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |meta| if meta.is_file() { meta.len() } else { 0 });
     }
 
-    /// Path of the file.
+    /// Returns the path of the file.
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.path
     }
 
-    /// True if the file is larger than this, by what was written.
+    /// Returns true if the file is larger than this, counting written bytes.
     pub(crate) fn is_larger_than(&self, bytes: u64) -> bool {
         self.bytes + self.pending.len() as u64 >= bytes
     }
 
-    /// Writes one line about something ordinary.
+    /// Writes one ordinary line.
     pub(crate) fn line(&mut self, text: Arguments<'_>) {
         self.write("PM2 log", text);
         if self.pending.len() > COLLECT_BYTES {
@@ -102,13 +103,13 @@ impl DaemonLog {
         }
     }
 
-    /// Writes one line about something that a human should look at.
+    /// Writes one line about a problem that a person should know.
     pub(crate) fn error(&mut self, text: Arguments<'_>) {
         self.write("PM2 error", text);
         self.flush();
     }
 
-    /// Writes what was collected.
+    /// Writes collected lines.
     pub(crate) fn flush(&mut self) {
         if let Some(file) = self.file.as_mut().filter(|_| !self.pending.is_empty()) {
             let _ = file.write_all(&self.pending);
@@ -121,7 +122,8 @@ impl DaemonLog {
         }
     }
 
-    /// As `error`, but only the first time for this topic: for what would repeat with each turn of the loop.
+    /// Writes an error only once per topic, for errors that would repeat with each turn of the
+    /// loop.
     pub(crate) fn error_once(&mut self, topic: &'static str, text: Arguments<'_>) {
         if self.said.insert(topic) {
             self.error(text);

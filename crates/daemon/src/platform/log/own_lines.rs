@@ -1,4 +1,4 @@
-//! Lines of the daemon itself on the container's error output, besides its log.
+//! Copies of the daemon's log lines on the container's error output.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -9,26 +9,30 @@ use rustix::fs::OFlags;
 
 /// Most bytes that are kept for a reader that does not read: all of it is in the log as well.
 const KEPT_BYTES: usize = 64 << 10;
-/// Bytes that a pipe takes without blocking when `poll` reports it writable.
+/// Bytes that a pipe accepts without blocking when `poll` reports it writable.
 const PIECE: usize = 4096;
 
-/// Lines for standard error. The daemon never waits for whoever reads them.
+/// Lines for standard error. The daemon never waits for their reader.
 #[derive(Debug)]
 pub(crate) struct OwnLines {
     stderr: File,
-    /// True if a write would block when there is no room, so that `poll` comes before it.
+    /// True if a write would block without room, so `poll` precedes it.
     asks: bool,
     json: bool,
     pending: Vec<u8>,
 }
 
 impl OwnLines {
+    /// Opens the output.
+    ///
     /// # Errors
-    /// No more descriptors.
+    ///
+    /// Returns an error if the system has no more descriptors.
     pub(crate) fn new(json: bool) -> std::io::Result<Self> {
         let ours = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3)?;
         let ours = File::from(ours);
-        // Of a file the offset is shared, of everything else the way to wait: so that one is opened anew, if we may.
+        // Non-blocking mode is shared with other processes that have the descriptor, so the output
+        // is opened again, if that is allowed. A file is not, because its offset is shared.
         let anew = || {
             let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
             OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open("/proc/self/fd/2")
@@ -42,7 +46,7 @@ impl OwnLines {
         Ok(Self { stderr, asks, json, pending: Vec::new() })
     }
 
-    /// Adds one line: as in the log, or as an object.
+    /// Adds one line, in the form of the log or as a JSON object.
     pub(crate) fn push(&mut self, line: &[u8], label: &str, text: &str, wall_ms: u64) {
         if self.pending.len() > KEPT_BYTES {
             return;
@@ -54,7 +58,7 @@ impl OwnLines {
         self.object(&serde_json::json!({ "message": text, "timestamp": iso(wall_ms), "type": label }));
     }
 
-    /// Adds an event of an app: only for programs, in PM2's shape.
+    /// Adds an event of an app, in PM2's form, only for JSON output.
     pub(crate) fn event(&mut self, event: &str, app: &str, wall_ms: u64) {
         if self.json && self.pending.len() <= KEPT_BYTES {
             self.object(&serde_json::json!({ "timestamp": iso(wall_ms), "type": "process_event", "status": event, "app_name": app }));
@@ -77,7 +81,7 @@ impl OwnLines {
                 Ok(count) => drop(self.pending.drain(..count)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Nobody reads it.
+                // The output has no reader.
                 Err(_) => self.pending.clear(),
             }
         }

@@ -1,4 +1,4 @@
-//! One attempt of a probe: connect, send, read the first line. Every step returns at once.
+//! One attempt of a probe: connect, send, read the first line. No step blocks.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::platform::reactor::{Reactor, Source};
 
-/// Where the socket is watched; none = the caller checks again by itself.
+/// Reactor that watches the socket; `None` if the caller polls by itself.
 pub(super) type Watcher<'a> = Option<(&'a Reactor, Source)>;
 
 /// Connection of an attempt, and its progress.
@@ -22,9 +22,10 @@ pub(super) struct Attempt {
     phase: Phase,
     /// Number of addresses that were tried.
     tried: usize,
-    /// What it waits for: none = it is not watched yet; else whether it waits for room to write, too.
+    /// Watched events: `None` if the socket is not watched yet, otherwise whether it also waits for
+    /// room to write.
     watched: Option<bool>,
-    /// Our own end, once it was needed.
+    /// Daemon's end of the connection, once it was looked up.
     local: Option<SocketAddr>,
     /// Failure of the addresses that were tried before.
     earlier: Option<Failure>,
@@ -40,11 +41,11 @@ enum Phase {
 /// State of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It continues when the socket is ready.
+    /// The attempt continues when the socket is ready.
     Waiting,
     /// The answer is good.
     Good,
-    /// The answer is bad, or there is none.
+    /// The answer is bad, or did not arrive.
     Failed(Failure),
 }
 
@@ -53,7 +54,7 @@ pub(super) enum Progress {
 pub(super) struct Failure {
     /// The reason.
     pub words: String,
-    /// Whether the attempt failed on our side, so it says nothing about the server.
+    /// Whether the attempt failed on our side. Then it does not count against the server.
     pub is_ours: bool,
 }
 
@@ -62,7 +63,8 @@ impl Failure {
         Self { words: words(errno), is_ours: Verdict::of_connection(errno.raw_os_error()) == Verdict::Broken }
     }
 
-    /// Returns the failure to report of two addresses of a host: an answer of a server counts before a failure of our own.
+    /// Returns the failure to report for two addresses of a host: a failure of a server has
+    /// precedence over a failure of our own.
     fn or(self, earlier: Option<Self>) -> Self {
         match earlier {
             Some(earlier) if self.is_ours => earlier,
@@ -72,7 +74,8 @@ impl Failure {
 }
 
 impl Attempt {
-    /// Begins with the first address that can be reached. [`Attempt::advance`] is next: on this machine a connection is there at once.
+    /// Begins with the first reachable address. Call [`Attempt::advance`] next: a connection on
+    /// this machine is open at once.
     pub(super) fn begin(question: &Question, addresses: &[IpAddr]) -> Result<Self, Failure> {
         Self::begin_at(question, addresses, 0, None)
     }
@@ -89,7 +92,7 @@ impl Attempt {
         Err(earlier.unwrap_or_else(|| Failure::of(Errno::ADDRNOTAVAIL)))
     }
 
-    /// Our own end of the connection, if it was needed.
+    /// Returns the daemon's end of the connection, if it was looked up.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.local
     }
@@ -99,7 +102,7 @@ impl Attempt {
         dial::local(&self.socket)
     }
 
-    /// Looks up our own end.
+    /// Looks up the daemon's end of the connection.
     pub(super) fn find_local(&mut self) -> Option<SocketAddr> {
         self.local = dial::local(&self.socket);
         self.local
@@ -110,14 +113,14 @@ impl Attempt {
         loop {
             let step = match (&mut self.phase, &question.http) {
                 (Phase::Connecting, None) => self.connected(),
-                // That there is no connection yet, or will be none, shows when something is sent.
+                // If the connection is not open yet, or fails, sending reports it.
                 (Phase::Connecting, Some(http)) => send_from(&self.socket, 0, http),
                 (Phase::Sending { sent }, Some(http)) => send_from(&self.socket, *sent, http),
                 (Phase::Reading(answer), Some(http)) => read(&self.socket, answer, http),
                 (Phase::Sending { .. } | Phase::Reading(_), None) => Step::Done(Progress::Good),
             };
             match step {
-                // Nobody answers that soon.
+                // No server answers that soon.
                 Step::Go(phase @ Phase::Reading(_)) if watcher.is_none() => {
                     self.phase = phase;
                     return Progress::Waiting;
@@ -131,7 +134,7 @@ impl Attempt {
                     if !is_alone && !matches!(self.phase, Phase::Connecting) {
                         return Progress::Failed(failure);
                     }
-                    // The next address of a name with several.
+                    // The host name has a further address.
                     match Self::begin_at(question, addresses, self.tried, Some(failure)) {
                         Ok(next) => *self = next,
                         Err(failure) => return Progress::Failed(failure),
@@ -142,7 +145,7 @@ impl Attempt {
         }
     }
 
-    /// Reason of an attempt that took too long.
+    /// Returns the reason of an attempt that took too long.
     pub(super) fn too_late(&self, question: &Question) -> String {
         if let Phase::Reading(answer) = &self.phase
             && let Status::Code(code) = answer.status()
@@ -152,10 +155,10 @@ impl Attempt {
         format!("nothing within {} ms", question.timeout_ms)
     }
 
-    /// Has the socket watched for what is missing.
+    /// Watches the socket for the events that are needed.
     fn wait(&mut self, watcher: Watcher<'_>) -> Progress {
         let Some((reactor, source)) = watcher else { return Progress::Waiting };
-        // Once everything is sent only its answer is of interest.
+        // Once everything is sent, only the answer matters.
         let write = !matches!(self.phase, Phase::Reading(_));
         let watched = match self.watched {
             Some(same) if same == write => Ok(()),
@@ -172,7 +175,7 @@ impl Attempt {
         }
     }
 
-    /// Result of a connection, where that is the answer.
+    /// Returns the result of a connection that needs no request.
     fn connected(&self) -> Step {
         match dial::outcome(&self.socket, self.peer) {
             Ok(()) if self.is_with_itself() => failed(Errno::CONNREFUSED),
@@ -182,21 +185,22 @@ impl Attempt {
         }
     }
 
-    /// True if it is connected to itself: with nobody there and a port that the kernel may also choose for our own end, TCP connects us to ourselves.
+    /// Returns true if the socket is connected to itself. That happens if no server listens and the
+    /// kernel chooses the same port for our end.
     fn is_with_itself(&self) -> bool {
         let peer = dial::peer(&self.socket);
         peer.is_some() && peer == dial::local(&self.socket)
     }
 }
 
-/// What comes after a step.
+/// Next action after a step.
 enum Step {
     Go(Phase),
     Wait,
     Done(Progress),
 }
 
-/// An answer that is not as expected.
+/// Returns the step for an unexpected answer.
 fn bad(trouble: impl Into<String>) -> Step {
     Step::Done(Progress::Failed(Failure { words: trouble.into(), is_ours: false }))
 }
@@ -242,7 +246,7 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
     }
 }
 
-/// Text of a bad answer: ``503 `database is gone` ``.
+/// Returns the text of a bad answer: ``503 `database is gone` ``.
 fn describe(code: u16, answer: &Answer) -> String {
     match answer.says(true).filter(|says| !says.is_empty()) {
         Some(says) => format!("{code} `{says}`"),
@@ -250,7 +254,7 @@ fn describe(code: u16, answer: &Answer) -> String {
     }
 }
 
-/// Text of an error as people know it: `Connection refused`.
+/// Returns the usual text of an error: `Connection refused`.
 fn words(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
@@ -304,7 +308,7 @@ mod tests {
         Progress::Waiting
     }
 
-    /// Server that answers one connection with these pieces.
+    /// Starts a server that answers one connection with these pieces.
     fn server(pieces: &'static [&'static str]) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -336,7 +340,8 @@ mod tests {
             (endless, bad("what is no HTTP")),
         ] {
             let answer = ask(&http(server(pieces)));
-            // A server that closes with our request unread resets the connection instead of ending it.
+            // A server that closes with unread input resets the connection instead of closing it
+            // normally.
             assert!(answer == expected || answer == bad("Connection reset by peer"), "{pieces:?}: {answer:?}");
         }
     }
@@ -345,7 +350,8 @@ mod tests {
     fn a_connection_is_enough_where_nothing_is_asked() {
         assert_eq!(ask(&tcp(server(&[]))), Progress::Good);
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Also without IPv6 on this machine: of `localhost` the address counts at which something answered.
+        // This also holds without IPv6: of the addresses of `localhost`, the one with an answer
+        // counts.
         assert_eq!(ask(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
         assert_eq!(ask(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
         let (refused, ours) = (Failure::of(Errno::CONNREFUSED), Failure::of(Errno::MFILE));

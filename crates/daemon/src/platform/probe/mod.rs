@@ -1,11 +1,13 @@
-//! Probes: requests to servers over TCP, many at the same time, none of them waited for.
+//! Probes: requests to servers over TCP, many at the same time, without blocking.
 //!
 //! # Theory of operation
 //!
-//! `ostler_core::health::probe` decides when an attempt begins and when it has taken too long, and parses the answer; here are the sockets. Each
-//! probe belongs to an instance and has at most one connection, watched by the daemon's one epoll. An attempt on this machine is five system
-//! calls: socket, connect, send, receive, close. Probes that are not in a hurry are not even watched at first: the answers to all that were
-//! sent at the same time are read together, a moment later, so that a hundred answers wake us once.
+//! `ostler_core::health::probe` decides when an attempt begins and when it has timed out, and
+//! parses the answer. This module has the sockets. Each probe belongs to an instance and has at
+//! most one connection, watched by the daemon's one epoll. An attempt on this machine takes five
+//! system calls: socket, connect, send, receive, close. Probes without urgency are at first not
+//! even watched. All answers to probes that were sent together are read together a moment later, so
+//! a hundred answers wake the daemon once.
 
 mod attempt;
 
@@ -17,13 +19,13 @@ use ostler_core::health::probe::{Question, Schedule, Turn, addresses};
 use crate::platform::reactor::{Reactor, Source};
 use attempt::{Attempt, Failure, Progress};
 
-/// Probes, by a number that the caller gives them.
+/// Probes by a number that the caller chooses.
 #[derive(Debug)]
 pub(crate) struct Probes {
     all: BTreeMap<u32, Probe>,
     /// Time at which each probe is due.
     due: BTreeSet<(u64, u32)>,
-    /// Our ends of the existing connections; some were not needed yet.
+    /// Our ends of the open connections. Some were not looked up yet.
     locals: BTreeMap<SocketAddr, u32>,
     nameless: BTreeSet<u32>,
     source: fn(u32) -> Source,
@@ -42,22 +44,22 @@ struct Probe {
 /// Result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// As expected.
+    /// The answer is as expected.
     Good,
-    /// Not as expected: what was sent and what came back.
+    /// The answer is not as expected: request and answer as a text.
     Bad(String),
-    /// The question could not be asked, for this reason: it says nothing about the process.
+    /// The request could not be sent, for this reason. It does not count against the process.
     Broken(String),
 }
 
 impl Probes {
-    /// No probes yet; `source` is what the socket of each is in the loop.
+    /// Creates an empty set; `source` maps each probe's socket to a source of the event loop.
     pub(crate) fn new(source: fn(u32) -> Source) -> Self {
         Self { all: BTreeMap::new(), due: BTreeSet::new(), locals: BTreeMap::new(), nameless: BTreeSet::new(), source }
     }
 
-    /// Begins to probe an instance at this time, until [`Probes::end`]; the first attempt is made with the next [`Probes::tick`] after it. A host that would
-    /// have to be looked up is refused.
+    /// Begins to probe an instance at this time, until [`Probes::end`]. The first [`Probes::tick`]
+    /// after that time makes the first attempt. A host that needs a name lookup is refused.
     pub(crate) fn begin(&mut self, id: u32, instance: u32, question: Question, first_ms: u64) -> Result<(), String> {
         let Some(addresses) = addresses(&question.host) else {
             return Err(format!("{} is neither an address nor localhost", question.host));
@@ -69,7 +71,7 @@ impl Probes {
         Ok(())
     }
 
-    /// Ends a probe.
+    /// Stops a probe.
     pub(crate) fn end(&mut self, id: u32) {
         if let Some(probe) = self.all.remove(&id) {
             self.due.remove(&(probe.schedule.due_ms(), id));
@@ -78,7 +80,7 @@ impl Probes {
         }
     }
 
-    /// Delays the next attempt to this time, unless one is under way.
+    /// Delays the next attempt to this time, unless an attempt is running.
     pub(crate) fn not_before(&mut self, id: u32, at_ms: u64) {
         self.with(id, |probe| {
             if probe.attempt.is_none() {
@@ -88,7 +90,7 @@ impl Probes {
         });
     }
 
-    /// Instance that is probed by the connection from this address.
+    /// Returns the instance that the connection from this address probes.
     pub(crate) fn asked_by(&mut self, address: SocketAddr) -> Option<u32> {
         for id in std::mem::take(&mut self.nameless) {
             let attempt = self.all.get_mut(&id).and_then(|probe| probe.attempt.as_mut());
@@ -97,23 +99,24 @@ impl Probes {
         self.locals.get(&address).and_then(|id| self.all.get(id)).map(|probe| probe.instance)
     }
 
-    /// Our ends of all connections, and whom each probes.
+    /// Returns our ends of all connections, and the instance that each probes.
     #[cfg(test)]
     pub(crate) fn asking(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
         self.all.values().filter_map(|probe| Some((probe.attempt.as_ref()?.own_end()?, probe.instance)))
     }
 
-    /// True while a probe has a connection.
+    /// Returns true while a probe has a connection.
     pub(crate) fn is_asking(&self) -> bool {
         !self.locals.is_empty() || !self.nameless.is_empty()
     }
 
-    /// Time at which [`Probes::tick`] has something to do.
+    /// Returns the time at which [`Probes::tick`] is due.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Begins attempts that are due, ends those that took too long. Returns the results of attempts.
+    /// Begins attempts that are due, and ends those that timed out. Returns the results of
+    /// attempts.
     pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, Answer)> {
         let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
         due.into_iter().filter_map(|id| Some((id, self.turn(id, reactor, now_ms)?))).collect()
@@ -142,7 +145,7 @@ impl Probes {
         })
     }
 
-    /// Handles a socket of a probe that is ready.
+    /// Handles a ready socket of a probe.
     pub(crate) fn on_ready(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<Answer> {
         let source = (self.source)(id);
         self.with(id, |probe| probe.advance(reactor, source, now_ms))
@@ -183,7 +186,7 @@ impl Probe {
             Progress::Failed(failure) => self.failed(failure),
         };
         self.attempt = None;
-        // Good or bad, the next one comes after the same time.
+        // Good or bad, the next attempt follows after the same time.
         self.schedule.failed(&self.question, now_ms);
         Some(answer)
     }
@@ -193,7 +196,7 @@ impl Probe {
         if failure.is_ours { Answer::Broken(text) } else { Answer::Bad(text) }
     }
 
-    /// What was asked and what came of it: `HTTP request to localhost:80: 503`.
+    /// Returns the request and its result as a text: `HTTP request to localhost:80: 503`.
     fn in_words(&self, trouble: &str) -> String {
         let Question { host, port, .. } = &self.question;
         let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
@@ -211,7 +214,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    /// Probe that is repeated each 5 s.
+    /// Returns a probe that is repeated every 5 s.
     fn question(port: u16) -> Question {
         let probe = HttpProbe {
             host: "127.0.0.1".into(),
@@ -254,7 +257,7 @@ mod tests {
         for (id, (asked, go)) in (0..).zip(&servers) {
             let client = asked.recv().unwrap();
             assert_eq!(probes.asked_by(client), Some(id + 10));
-            // The last one takes its time.
+            // The last server does not answer yet.
             if id < 2 {
                 go.send(()).unwrap();
                 asked.recv().unwrap();

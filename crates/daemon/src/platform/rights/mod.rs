@@ -1,14 +1,17 @@
-//! Rights with which a file is accessed that a description names.
+//! Rights with which the daemon accesses a file that a description names.
 //!
 //! # Theory of operation
 //!
-//! A root daemon that opens `/home/deploy/logs/out.log` for an app of `deploy` walks through folders that `deploy` may change: by a link, a
-//! hard link or a fifo there that user would have root open, fill, empty or remove whatever it likes. So for an app that runs as another user
-//! than we do a path is walked component by component ([`walk`]). As long as nobody but root and ourselves could have changed what the names
-//! mean (`ostler_core::home::rights`), that is done with our own rights, root's own links included. From the first folder on that somebody else may
-//! change, everything is done with the rights of the app's user: the kernel then allows what that user could do by itself, and nothing else.
+//! A root daemon that opens `/home/deploy/logs/out.log` for an app of `deploy` walks through
+//! folders that `deploy` may change. With a symbolic link, a hard link or a FIFO, that user could
+//! make root open, fill, truncate or remove any file. If an app runs as another user than the
+//! daemon, its paths are therefore walked component by component ([`walk`]). The daemon's own
+//! rights are used as long as only root and the daemon's user could have changed the names
+//! (`ostler_core::home::rights`); root's own links are followed, too. From the first folder that
+//! another user may change, everything is done with the rights of the app's user. The kernel then
+//! allows only what that user could do directly.
 //!
-//! For an app without a user of its own nothing of this happens: its paths are opened as they are.
+//! For an app without its own user none of this happens: its paths are opened directly.
 
 mod walk;
 
@@ -30,8 +33,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use walk::FolderEntry;
 use walk::{Last, walk};
 
-/// Rights: ours, or those of the user that an app runs as.
-// PM2 differs: run by root it opens the files of all apps as root, through every link.
+/// Rights: the daemon's own, or those of the user that an app runs as.
+// PM2 differs: as root it opens the files of all apps as root, through every link.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Option<Numbers>", into = "Option<Numbers>")]
 pub(crate) struct Rights(Option<Arc<Credentials>>);
@@ -55,22 +58,22 @@ impl From<Rights> for Option<Numbers> {
     }
 }
 
-/// Most attempts: somebody who swaps what is there faster than it can be opened is not worth more.
+/// Most attempts to open a file that another process keeps replacing.
 const TRIES: usize = 8;
 
-/// Id for a user that is not in the database any more.
+/// Id for a user that is no longer in the user database.
 const NOBODY: u32 = 65_534;
 
-/// User and group as a description has them.
+/// User and group in the form of a description.
 type Given = (Option<String>, Option<String>);
 
 thread_local! {
-    /// Results of former lookups: the database may be slow, and logs are checked often.
+    /// Results of former lookups: the user database may be slow, and logs are checked often.
     static KNOWN: RefCell<BTreeMap<Given, Rights>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 impl Rights {
-    /// Rights of an app, as they were at its last start. Only on the thread of the loop.
+    /// Returns the rights of an app as of its last start. Call it only on the loop's thread.
     pub(crate) fn of(spec: &AppSpec) -> Self {
         if spec.uid.is_none() {
             return Self::default();
@@ -79,14 +82,15 @@ impl Rights {
         KNOWN.with_borrow(|known| known.get(&key).cloned()).unwrap_or_else(|| Self::look_up(spec))
     }
 
-    /// Rights of an app after a lookup in the user database.
+    /// Looks up the rights of an app in the user database.
     pub(crate) fn look_up(spec: &AppSpec) -> Self {
         if spec.uid.is_none() {
             return Self::default();
         }
         let rights = match ostler_sys::users::user::identity(spec.uid.as_deref(), spec.gid.as_deref()) {
             Ok(identity) => identity.map(|identity| identity.credentials),
-            // It cannot be started. What is left of it is not touched with more rights than nobody has.
+            // The app cannot be started. Its remaining files are accessed with the rights of an
+            // unknown user.
             Err(_) => return Self(Some(Arc::new(Credentials { uid: NOBODY, gid: NOBODY, groups: vec![NOBODY] }))),
         };
         let own = rustix::process::geteuid().as_raw();
@@ -95,20 +99,21 @@ impl Rights {
         rights
     }
 
-    /// True if they are ours.
+    /// Returns true if these are the daemon's own rights.
     pub(crate) fn are_ours(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Credentials of the other user.
+    /// Returns the credentials of the other user.
     pub(crate) fn user(&self) -> Option<&Credentials> {
         self.0.as_deref()
     }
 
-    /// Does something to files with these rights.
+    /// Accesses files with these rights.
     ///
     /// # Errors
-    /// Of the work, or we may not have these rights.
+    ///
+    /// Returns an error of the work, or if the daemon may not take these rights.
     pub(crate) fn act<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match &self.0 {
             None => work(),
@@ -116,10 +121,11 @@ impl Rights {
         }
     }
 
-    /// Opens sockets with these rights, which then also belong to that user for the kernel.
+    /// Opens sockets with these rights. For the kernel they then belong to that user.
     ///
     /// # Errors
-    /// Of the work, or we may not become that user.
+    ///
+    /// Returns an error of the work, or if the daemon may not become that user.
     pub(crate) fn open_socket<T: Send>(&self, work: impl FnOnce() -> Result<T, Errno> + Send) -> Result<T, Errno> {
         match &self.0 {
             None => work(),
@@ -127,24 +133,27 @@ impl Rights {
         }
     }
 
-    /// Folder in which a path ends and the name there, after all links; with the rights for its access. None if all rights are
-    /// ours: then the path is as good.
+    /// Resolves all links of a path. Returns the folder and the name in it, with the rights for its
+    /// access. Returns `None` if all rights are the daemon's own: then the path itself is enough.
     ///
     /// # Errors
-    /// There is no such folder, or this user may not go there.
+    ///
+    /// Returns an error if the folder is missing, or if this user may not enter it.
     pub(crate) fn entry(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
         self.0.as_ref().map(|user| walk(user, path, Last::Follow, None)).transpose()
     }
 
-    /// Folder and name as above, and missing folders are made with this mode. A link as the last name is not followed.
+    /// Resolves a path like [`Rights::entry`], but does not follow a link as the last name.
     ///
     /// # Errors
-    /// As above.
+    ///
+    /// Returns the same errors as [`Rights::entry`].
     pub(crate) fn entry_of_name(&self, path: &Path) -> io::Result<Option<FolderEntry>> {
         self.0.as_ref().map(|user| walk(user, path, Last::Keep, None)).transpose()
     }
 
-    /// Path after all links, also if the last one leads to nothing, and the rights for its access.
+    /// Returns the path after all links, even if the last one is dangling, and the rights for its
+    /// access.
     pub(crate) fn target(&self, path: &Path) -> (PathBuf, Self) {
         match self.entry(path) {
             Ok(Some(entry)) => (entry.path().to_owned(), entry.rights()),
@@ -152,18 +161,20 @@ impl Rights {
         }
     }
 
-    /// Opens a file. Never waits for the other end of a fifo. Missing folders are made where a mode is given for them; none: the path is to be
-    /// opened as it is, all rights are ours.
+    /// Opens a file. It never waits for the other end of a FIFO. If `folders` has a mode, missing
+    /// folders are created with it. Returns `None` if all rights are the daemon's own: then the
+    /// path is opened directly.
     ///
     /// # Errors
-    /// The system's answer to this user.
+    ///
+    /// Returns the system's error for this user.
     pub(crate) fn open(&self, path: &Path, flags: OFlags, mode: u32, folders: Option<u32>) -> io::Result<Option<(File, FolderEntry)>> {
         let Some(user) = &self.0 else { return Ok(None) };
         let folders = folders.map(Mode::from_raw_mode);
         for _ in 0..TRIES {
             let entry = walk(user, path, Last::Follow, folders)?;
             match entry.open(flags, Mode::from_raw_mode(mode)) {
-                // Swapped since it was looked at.
+                // The file was replaced since it was inspected.
                 Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
                 opened => return opened.map(|file| Some((file, entry))),
             }
@@ -171,10 +182,11 @@ impl Rights {
         Err(Errno::LOOP.into())
     }
 
-    /// Opens an ordinary file for reading.
+    /// Opens a regular file for reading.
     ///
     /// # Errors
-    /// The system's answer; `InvalidInput` for what is no ordinary file.
+    ///
+    /// Returns the system's error, or `InvalidInput` if the path is not a regular file.
     pub(crate) fn read(&self, path: &Path) -> io::Result<File> {
         let file = match self.open(path, OFlags::RDONLY, 0, None)? {
             Some((file, _)) => file,
@@ -183,10 +195,11 @@ impl Rights {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
     }
 
-    /// Empties an ordinary file. False: it is none, or there is none.
+    /// Truncates a regular file. Returns false if the path is missing or not a regular file.
     ///
     /// # Errors
-    /// The system's answer.
+    ///
+    /// Returns the system's error.
     pub(crate) fn empty(&self, path: &Path) -> io::Result<bool> {
         let opened = match self.open(path, OFlags::WRONLY, 0, None) {
             Ok(Some((file, _))) => Ok(file),
@@ -194,7 +207,7 @@ impl Rights {
             Err(error) => Err(error),
         };
         let file = match opened {
-            // Nothing there, or a fifo that nobody reads, or a folder or socket.
+            // The path is missing, or it is a FIFO without a reader, a folder or a socket.
             Err(error) if is_no_file(&error) => return Ok(false),
             opened => opened?,
         };
@@ -205,11 +218,12 @@ impl Rights {
         Ok(true)
     }
 
-    /// Rewrites a small file by one write: what is there is emptied before if it is longer, and only after it was found to be an ordinary file,
-    /// or replaced where it belongs to somebody else and this user may do that.
+    /// Rewrites a small regular file with one write. A longer file is truncated before. A file of
+    /// another owner is replaced if this user may do that.
     ///
     /// # Errors
-    /// The system's answer.
+    ///
+    /// Returns the system's error.
     pub(crate) fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         use std::io::Write;
         let flags = OFlags::WRONLY | OFlags::CREATE;
@@ -217,7 +231,7 @@ impl Rights {
             Ok(Some((file, _))) => Ok(file),
             Ok(None) => open_or_make(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                // Root's, from another manager's time, in a folder of that user.
+                // The file is root's, from a former manager, in a folder of that user.
                 let entry = self.entry(path)?.filter(|entry| !entry.rights().are_ours()).ok_or(error)?;
                 entry.remove()?;
                 entry.open(flags | OFlags::EXCL, Mode::from_raw_mode(0o600))
@@ -229,18 +243,20 @@ impl Rights {
         if !meta.is_file() {
             return Err(io::Error::other("it is no file"));
         }
-        // Only where something would be left of it: ext4 gives an emptied file its place on the disk as soon as it is closed, which takes longer
-        // than all the rest, and then it costs ten times as much to remove it. A pid that is as long as the former one is simply written over it.
+        // Truncated only if a rest would remain. ext4 allocates a truncated file's blocks as soon
+        // as it is closed. That takes longer than everything else here, and makes removing the file
+        // ten times as expensive. A pid with the same length overwrites the former one.
         if meta.len() > content.len() as u64 {
             file.set_len(0)?;
         }
         file.write_all(content)
     }
 
-    /// Removes a name, whatever it is; nothing is followed.
+    /// Removes a name of any type, without following links.
     ///
     /// # Errors
-    /// The system's answer.
+    ///
+    /// Returns the system's error.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         match self.entry_of_name(path)? {
             Some(entry) => entry.remove(),
@@ -248,10 +264,11 @@ impl Rights {
         }
     }
 
-    /// Makes a folder and those above it.
+    /// Creates a folder and its parents.
     ///
     /// # Errors
-    /// The system's answer.
+    ///
+    /// Returns the system's error.
     pub(crate) fn make_folder(&self, folder: &Path, mode: u32) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         match &self.0 {
@@ -266,7 +283,7 @@ fn is_no_file(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|errno| none.iter().any(|none| none.raw_os_error() == errno))
 }
 
-/// Opens or makes a file with our own rights.
+/// Opens or creates a file with the daemon's own rights.
 fn open_or_make(path: &Path) -> io::Result<File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
     let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path);
@@ -283,13 +300,14 @@ impl FolderEntry {
     /// Removes the name.
     ///
     /// # Errors
-    /// The system's answer.
+    ///
+    /// Returns the system's error.
     pub(crate) fn remove(&self) -> io::Result<()> {
         self.act(|folder, name| Ok(rustix::fs::unlinkat(folder, name, AtFlags::empty())?))
     }
 }
 
-/// Path without its symbolic links, also if the last one leads to nothing.
+/// Returns a path without its symbolic links, even if the last one is dangling.
 pub(crate) fn follow_links(path: &Path) -> PathBuf {
     /// Most links: as many as the kernel follows.
     const MAX_LINKS: usize = 40;

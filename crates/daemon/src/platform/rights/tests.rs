@@ -1,4 +1,4 @@
-//! Walks as root for a user who plants links and files. Without root there is nobody to walk for.
+//! Walks as root for a user who plants links and files. Without root these tests do nothing.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -19,7 +19,7 @@ impl Drop for Scene {
     }
 }
 
-/// Scene for a walk; none if we are not root: then the test is over.
+/// Returns a scene for a walk, or `None` without root: then the test is skipped.
 fn scene(name: &str) -> Option<Scene> {
     if !rustix::process::geteuid().is_root() {
         return None;
@@ -28,7 +28,7 @@ fn scene(name: &str) -> Option<Scene> {
     let _ = fs::remove_dir_all(&root);
     fs::create_dir(&root).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-    // Without the links of a temporary folder that is one itself.
+    // The temporary folder may itself be a link, so it is resolved.
     let scene = Scene { root: root.canonicalize().unwrap(), rights: Rights::from(Some((USER, USER, vec![USER]))) };
     for (folder, mode) in [("ours", 0o755), ("private", 0o700), ("sticky", 0o1777), ("theirs", 0o755), ("private/theirs", 0o755)] {
         let path = scene.root.join(folder);
@@ -47,7 +47,7 @@ impl Scene {
         lchown(self.root.join(at), Some(owner), Some(owner)).unwrap();
     }
 
-    /// Target of a path and whether it is accessed with our rights; or the error.
+    /// Returns the target of a path and whether it is accessed with our rights, or the error.
     fn lead(&self, path: &str) -> Result<(String, bool), io::ErrorKind> {
         let entry = self.rights.entry(&self.root.join(path)).map_err(|error| error.kind())?.unwrap();
         Ok((entry.path().strip_prefix(&self.root).unwrap_or(entry.path()).to_str().unwrap().to_owned(), entry.rights().are_ours()))
@@ -79,15 +79,17 @@ fn with_whose_rights_a_path_is_followed() {
         ("private/x", ok("private/x", true)),
         ("ours/to-theirs/x", ok("theirs/x", false)),
         ("theirs/x", ok("theirs/x", false)),
-        // What is reached through a folder of theirs is touched with their rights, also if it is ours.
+        // Paths through a folder of theirs are accessed with their rights, even if the target is
+        // ours.
         ("theirs/../ours/x", ok("ours/x", false)),
         ("theirs/to-ours/x", ok("ours/x", false)),
         ("theirs/made/x", ok("theirs/made/x", false)),
         ("theirs/to-private/x", denied.clone()),
         ("theirs/to-root/etc/x", ok("/etc/x", false)),
-        // A folder of theirs where they cannot go by themselves is theirs nevertheless.
+        // A folder of theirs that they cannot reach themselves still belongs to them.
         ("private/theirs/x", ok("private/theirs/x", false)),
-        // Anybody makes names in `/tmp`: a folder of ours was made by us, a link or file may have been moved there.
+        // Every user may create names in `/tmp`. A folder of ours was created by us; a link or file
+        // may have been moved there.
         ("sticky/x", ok("sticky/x", false)),
         ("sticky/ours/x", ok("sticky/ours/x", true)),
         ("sticky/to-ours/x", ok("ours/x", false)),

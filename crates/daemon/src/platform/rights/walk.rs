@@ -1,7 +1,8 @@
 //! Walk of a path, component by component.
 //!
-//! Each folder is held open while the next name is looked at in it, so it does not matter what its own path leads to meanwhile. Links are
-//! read as text and walked in the same way; so the links of `/proc/self/fd`, which lead to what *we* have open, are followed by nobody.
+//! Each folder is held open while the next name is resolved in it, so changes of its own path do
+//! not matter. Links are read as text and walked in the same way. The links of `/proc/self/fd`,
+//! which lead to the daemon's open files, are therefore never followed.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -26,9 +27,9 @@ const MAX_LINKS: usize = 40;
 /// Treatment of a link that is the last name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
-    /// It is followed, also if it leads to nothing yet.
+    /// The link is followed, even if it is dangling.
     Follow,
-    /// It is the name that is meant.
+    /// The link itself is the result.
     Keep,
 }
 
@@ -42,40 +43,42 @@ pub(crate) struct FolderEntry {
 }
 
 impl FolderEntry {
-    /// Path without links, as it was when it was walked.
+    /// Returns the path without links, as of the walk.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Rights for its access.
+    /// Returns the rights for its access.
     pub(crate) fn rights(&self) -> Rights {
         self.rights.clone()
     }
 
-    /// Path of the name that does not leave the folder, for calls that take nothing else.
+    /// Returns a path of the name that does not leave the folder, for calls that accept only paths.
     pub(crate) fn through(&self) -> PathBuf {
         Path::new("/proc/self/fd").join(self.folder.as_raw_fd().to_string()).join(&self.name)
     }
 
-    /// Does something to the name with these rights.
+    /// Does work on the name with these rights.
     ///
     /// # Errors
-    /// Of the work.
+    ///
+    /// Returns the error of the work.
     pub(crate) fn act<T>(&self, work: impl FnOnce(BorrowedFd<'_>, &OsStr) -> io::Result<T>) -> io::Result<T> {
         self.rights.act(|| work(self.folder.as_fd(), &self.name))
     }
 
-    /// Opens it, if it is no link. Does not block, and is closed on `exec`.
+    /// Opens the name unless it is a link. The file does not block, and is closed on `exec`.
     ///
     /// # Errors
-    /// `ELOOP` if it is a link by now.
+    ///
+    /// Returns `ELOOP` if the name is a link by now.
     pub(crate) fn open(&self, flags: OFlags, mode: Mode) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         self.act(|folder, name| Ok(openat(folder, name, flags, mode)?.into()))
     }
 }
 
-/// Walks a path for an app of this user. Folders that are missing are made, where a mode is given for them.
+/// Walks a path for an app of this user. If `make` has a mode, missing folders are created with it.
 pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Option<Mode>) -> io::Result<FolderEntry> {
     let path = std::path::absolute(path)?;
     let own = rustix::process::geteuid().as_raw();
@@ -110,16 +113,17 @@ struct Walk<'a> {
     /// Folder that the walk is in.
     folder: OwnedFd,
     path: PathBuf,
-    /// Who could have given the names so far another meaning, and those in this folder.
+    /// Users that could have changed the names so far, and those in this folder.
     changed: Changed,
     rest: VecDeque<OsString>,
     links: usize,
-    /// True if the walk continues with the user's rights.
+    /// Whether the walk continues with the user's rights.
     acts: bool,
 }
 
 impl Walk<'_> {
-    /// Continues to the last name; none: from here on with the user's rights.
+    /// Continues to the last name. Returns `None` if the rest must be walked with the user's
+    /// rights.
     fn go(&mut self) -> io::Result<Option<OsString>> {
         while self.acts || self.changed != Changed::ByOthers {
             let name = self.rest.pop_front().ok_or(Errno::ISDIR)?;
@@ -148,14 +152,14 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// What the name is; none: nothing, and it is the last one.
+    /// Opens the name and returns its metadata, or `None` if it is the last one and missing.
     fn look(&self, name: &OsStr, is_last: bool) -> io::Result<Option<(OwnedFd, Stat)>> {
         let open = || openat(&self.folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         let found = match (open(), self.make) {
             (Err(Errno::NOENT), _) if is_last => return Ok(None),
             (Err(Errno::NOENT), Some(mode)) => {
                 match mkdirat(&self.folder, name, mode) {
-                    // Somebody was faster.
+                    // Another process has created the folder in the meantime.
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -172,7 +176,7 @@ impl Walk<'_> {
         if self.links > MAX_LINKS {
             return Err(Errno::LOOP.into());
         }
-        // Nothing shows who put it there.
+        // It is unknown which user created the link.
         if self.changed == Changed::BySticky {
             self.changed = Changed::ByOthers;
         }
@@ -197,7 +201,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Finds who may change the folder that we are in now. What was ever changed by others stays so, wherever it leads.
+    /// Determines which users may change the current folder. Once others could change a name, that
+    /// holds for the rest of the walk.
     fn judge(&mut self, stat: &Stat) {
         if self.changed == Changed::ByOthers {
             return;
@@ -218,13 +223,13 @@ fn open_folder(folder: impl AsFd, name: &OsStr) -> Result<OwnedFd, Errno> {
     openat(folder, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// True if the folder has an ACL, or it is unknown whether it has.
+/// Returns true if the folder has an ACL, or if that is unknown.
 fn has_acl(folder: &OwnedFd) -> bool {
     let path = format!("/proc/self/fd/{}", folder.as_raw_fd());
     !matches!(rustix::fs::getxattr_query(path, "system.posix_acl_access"), Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
-/// Names of a path. One that ends with a slash means a folder.
+/// Splits a path into its names. A path that ends with a slash names a folder.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let name = |part: Component<'_>| match part {
         Component::Normal(name) => Some(name.to_owned()),

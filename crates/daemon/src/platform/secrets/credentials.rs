@@ -1,13 +1,15 @@
-//! Credentials: files that a service manager lays into a folder of the service.
+//! Credentials: files that a service manager puts into a folder of the service.
 //!
 //! # Theory of operation
 //!
-//! A daemon outlives its service's restarts, and may be older than the service. So the main process of the service tells it where the folder
-//! is, by a link in the home; without one the folder is that of the service it was started in itself.
+//! A daemon outlives its service's restarts, and may be older than the service. The main process of
+//! the service therefore publishes the folder by a link in the home. Without a link, the daemon
+//! uses the folder of the service that it was started in.
 //!
-//! systemd makes the folder anew at each start of the service, and takes it away before: for a second, when the main process was
-//! killed. An app that has to be started just then is not to notice, so the folder that was there last is kept open and used until there is
-//! another one. A daemon that takes over after a restart knows only the new one.
+//! systemd recreates the folder at each start of the service, and removes it before. After the main
+//! process was killed, it is missing for a second. An app that starts just then must not fail, so
+//! the daemon keeps the last folder open and uses it until there is another one. A daemon that
+//! takes over after a restart knows only the new folder.
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,15 +28,15 @@ pub(crate) struct Credentials {
     link: PathBuf,
     /// Folder of the service that this process was started in.
     given: Option<PathBuf>,
-    /// Folder that was there last.
+    /// Last existing folder.
     last: RefCell<Option<OwnedFd>>,
 }
 
 impl Credentials {
-    /// Credentials as they are now.
+    /// Opens the present credentials.
     pub(crate) fn new(home: &Path, given: Option<PathBuf>) -> Self {
         let this = Self { link: home.join(CREDENTIALS_LINK), given, last: RefCell::default() };
-        // One that is not there yet is looked for again.
+        // A folder that does not exist yet is searched again later.
         let last = this.folder().and_then(|folder| open(&folder).ok());
         this.last.replace(last);
         this
@@ -45,7 +47,7 @@ impl Credentials {
         linked.or_else(|| self.given.clone())
     }
 
-    /// Value of a credential, for this variable.
+    /// Returns the value of a credential for this variable.
     pub(super) fn read(&self, name: &str, credential: &str) -> Result<Value, SpawnFailure> {
         let folder = self.folder().ok_or_else(|| {
             SpawnFailure::new(format!("read secret {name}: no credentials: the daemon belongs to no service of systemd that has any"), 0)
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Makes a folder as systemd does, with this token in it.
+    /// Creates a folder as systemd does, with this token in it.
     fn folder(path: &Path, token: &str) {
         fs::create_dir_all(path).unwrap();
         fs::write(path.join("token"), token).unwrap();
@@ -91,10 +93,11 @@ mod tests {
         let (service, former) = (home.join("service"), home.join("former"));
         folder(&service, "one");
         let credentials = Credentials::new(&home, Some(service.clone()));
-        // Nothing was read yet: it is known all the same. What is unmounted is as what is moved: it stays with who has it open.
+        // The folder was opened before any read. An unmounted folder behaves like a moved one: it
+        // stays with the process that has it open.
         fs::rename(&service, &former).unwrap();
         assert_eq!(&*credentials.read("TOKEN", "token").unwrap(), "one");
-        // It is made first and filled then.
+        // The folder is created first and filled later.
         fs::create_dir(&service).unwrap();
         assert_eq!(&*credentials.read("TOKEN", "token").unwrap(), "one");
         folder(&service, "two");
@@ -102,7 +105,7 @@ mod tests {
         fs::remove_dir_all(&former).unwrap();
         let missing = credentials.read("TOKEN", "other").unwrap_err();
         assert!(missing.step.contains("TOKEN") && missing.step.contains("service/other") && missing.errno == 2, "{missing:?}");
-        // The main process of the service knows better, as long as there is one.
+        // The link of the service's main process has precedence while it exists.
         let linked = home.join("linked");
         folder(&linked, "three");
         std::os::unix::fs::symlink(&linked, home.join(CREDENTIALS_LINK)).unwrap();

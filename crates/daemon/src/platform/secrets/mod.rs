@@ -1,14 +1,15 @@
-//! Secrets: variables whose values exist in the app's process and, while it is being started, here.
+//! Secrets: variables whose values exist in the app's process and, during its start, in the daemon.
 //!
 //! # Theory of operation
 //!
-//! A description names sources only, so that is all that lists, journal and dump can contain. Files and credentials are read when the
-//! environment of a process is put together ([`add`]), and forgotten with it.
+//! A description contains only sources of secrets, so lists, journal and dump contain only these.
+//! Files and credentials are read when the environment of a process is built ([`add`]), and
+//! discarded with it.
 //!
-//! Commands run before that, in the state `Preparing`: their values are passed in.
+//! Commands run before that, in the state `Preparing`. Their values are passed in.
 //!
-//! Every memory that holds a value on its way ([`Value`], the environment, the messages to the keeper) is overwritten before it is given back:
-//! see `ostler_sys::memory::wiped`.
+//! Every memory that holds a value in transit ([`Value`], the environment, the messages to the
+//! keeper) is overwritten before it is freed: see `ostler_sys::memory::wiped`.
 
 mod credentials;
 mod read;
@@ -24,10 +25,11 @@ use crate::platform::rights::Rights;
 pub(crate) use credentials::Credentials;
 pub(crate) use value::{Value, Values};
 
-/// Reads all values: also those that commands gave (`None`: without these).
+/// Reads all values, including those of commands; `None` omits the values of commands.
 ///
 /// # Errors
-/// Names the variable and what is wrong with its source; never the value.
+///
+/// The error names the variable and the problem of its source, but never the value.
 pub(crate) fn read(spec: &AppSpec, given: Option<Values>, credentials: &Credentials) -> Result<Values, SpawnFailure> {
     let by_command = given.is_some();
     let mut given = given.unwrap_or_default();
@@ -37,7 +39,8 @@ pub(crate) fn read(spec: &AppSpec, given: Option<Values>, credentials: &Credenti
             SecretSource::File(path) => read::file(name, Path::new(path), &Rights::of(spec))?,
             SecretSource::Credential(credential) => credentials.read(name, credential)?,
             SecretSource::Command { .. } if !by_command => continue,
-            // Another description came in between, or the daemon died: the next try asks for it.
+            // The description has changed in between, or the daemon died: the next attempt requests
+            // the value.
             SecretSource::Command { .. } => {
                 given.take(name).ok_or_else(|| SpawnFailure::new(format!("read secret {name}: it was not fetched yet"), 0))?
             }

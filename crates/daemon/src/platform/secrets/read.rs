@@ -13,7 +13,7 @@ use rustix::path::Arg;
 use super::Value;
 use crate::platform::rights::Rights;
 
-/// Value in this file.
+/// Returns the value in this file.
 pub(super) fn file(name: &str, path: &Path, rights: &Rights) -> Result<Value, SpawnFailure> {
     let opened = rights.open(path, OFlags::RDONLY, 0, None).map_err(|error| failed(name, path, error.raw_os_error().unwrap_or(0)))?;
     match opened {
@@ -22,7 +22,8 @@ pub(super) fn file(name: &str, path: &Path, rights: &Rights) -> Result<Value, Sp
     }
 }
 
-/// Value in a file of this folder; `shown` is its whole path. A pipe or device would block everything: only files are read.
+/// Returns the value in a file of this folder; `shown` is its full path. Only regular files are
+/// read, because a pipe or device could block the daemon.
 pub(super) fn file_in(name: &str, folder: BorrowedFd<'_>, path: impl Arg, shown: &Path) -> Result<Value, SpawnFailure> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = openat(folder, path, flags, Mode::empty()).map_err(|errno| failed(name, shown, errno.raw_os_error()))?;
@@ -36,12 +37,12 @@ fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure
         return Err(failure(": it is no file", 0));
     }
     let mut bytes = Wiped::default();
-    // One more than fits, and an end of line.
+    // One byte more than the maximum, and an end of line.
     while bytes.read_from(file, MAX_BYTES + 3).map_err(|errno| io(errno.into()))? > 0 {}
     value(&bytes).map(Value::from).map_err(|bad| failure(&format!(": it {bad}"), 0))
 }
 
-/// Failure of a secret that cannot be read.
+/// Returns the failure of a secret that cannot be read.
 pub(super) fn failed(name: &str, shown: &Path, errno: i32) -> SpawnFailure {
     SpawnFailure::new(format!("read secret {name} from {}", shown.display()), errno)
 }

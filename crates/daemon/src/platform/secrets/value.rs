@@ -1,4 +1,4 @@
-//! Value of a secret, and several by the names of their variables.
+//! Value of a secret, and a map of values by variable.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use ostler_sys::Wiped;
 
-/// Text that nobody but its app is to see: not shown, and overwritten when it is not needed any more.
+/// Secret text. It is never shown, and overwritten when it is no longer needed.
 pub(crate) struct Value(Wiped);
 
 impl From<&str> for Value {
@@ -35,7 +35,7 @@ impl fmt::Debug for Value {
 pub(crate) struct Values(BTreeMap<String, Value>);
 
 impl Values {
-    /// True if there is one of this name.
+    /// Returns true if the map has a value of this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -45,12 +45,12 @@ impl Values {
         self.0.insert(name.to_owned(), value);
     }
 
-    /// Takes the value of this name, once.
+    /// Takes the value of this name; a second call returns `None`.
     pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
     }
 
-    /// Values as variables.
+    /// Returns the values as variables.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), &**value))
     }

@@ -1,6 +1,8 @@
-//! Threads beside the loop, and the seam through which the simulation runs them: one at a time, each from one [`point`] to the next.
+//! Threads beside the loop, and the interface through which the simulation runs them: one at a
+//! time, each from one [`point`] to the next.
 //!
-//! Without it nothing of this costs anything: a thread is one of the system, time is the system's, and a point is nothing.
+//! Outside the simulation this costs nothing: threads and time are the system's, and a point does
+//! nothing.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,10 +21,12 @@ pub(crate) struct Thread<T> {
     part: Option<std::sync::Arc<played::Part>>,
 }
 
-/// Starts a thread with a name, of which at most 15 characters are shown, and a stack of so many bytes.
+/// Starts a thread with a name, of which at most 15 characters are shown, and a stack of this many
+/// bytes.
 ///
 /// # Errors
-/// No more threads.
+///
+/// Returns an error if the system has no more threads.
 pub(crate) fn spawn<T: Send + 'static>(name: String, stack: usize, work: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
     let builder = std::thread::Builder::new().name(name).stack_size(stack);
     #[cfg(test)]
@@ -39,7 +43,7 @@ pub(crate) fn spawn<T: Send + 'static>(name: String, stack: usize, work: impl Fn
 }
 
 impl<T> Thread<T> {
-    /// True if it has ended.
+    /// Returns true if the thread has ended.
     pub(crate) fn is_finished(&self) -> bool {
         #[cfg(test)]
         if let Some(part) = &self.part {
@@ -48,10 +52,11 @@ impl<T> Thread<T> {
         self.handle.is_finished()
     }
 
-    /// Waits for its end.
+    /// Waits for the thread to end.
     ///
     /// # Errors
-    /// It panicked.
+    ///
+    /// Returns an error if the thread panicked.
     pub(crate) fn join(self) -> std::thread::Result<T> {
         #[cfg(test)]
         if let Some(part) = &self.part {
@@ -60,11 +65,12 @@ impl<T> Thread<T> {
         self.handle.join()
     }
 
-    /// Lets a played thread do what somebody waits for, or some of it: its disk may be slow. A real one does it anyway.
+    /// Lets a played thread do all or some of the awaited work: its disk may be slow. A real thread
+    /// does it anyway.
     pub(crate) fn is_waited_for(&self, _is_done: impl Fn() -> bool) -> bool {
         #[cfg(test)]
         if let Some(part) = &self.part {
-            // It may have looked just before: then it looks once more.
+            // The thread may have checked its requests just before, so it gets a second chance.
             for _ in 0..2 {
                 part.runs_until(played::patience(), &_is_done);
             }
@@ -74,7 +80,7 @@ impl<T> Thread<T> {
     }
 }
 
-/// Time for deadlines of threads.
+/// Returns the time for deadlines of threads.
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
     if let Some(now) = played::now() {
@@ -83,13 +89,14 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// A point at which something is about to be done that outlives the daemon: a played thread may stop here for a while, or for ever.
+/// Marks a step whose effect outlives the daemon: a played thread may stop here for a while, or be
+/// killed.
 pub(crate) fn point() {
     #[cfg(test)]
     played::point(played::At::Step);
 }
 
-/// True on a played thread.
+/// Returns true on a played thread.
 pub(crate) fn is_played() -> bool {
     #[cfg(test)]
     return played::is_here();
@@ -97,7 +104,8 @@ pub(crate) fn is_played() -> bool {
     false
 }
 
-/// True if the thread is a played one and has waited for its next turn: then whoever would wait for the system looks again at once.
+/// Returns true if this is a played thread that has waited for its next turn. The caller then
+/// checks again at once instead of waiting for the system.
 pub(crate) fn waits() -> bool {
     #[cfg(test)]
     return played::point(played::At::Rest);
@@ -105,7 +113,7 @@ pub(crate) fn waits() -> bool {
     false
 }
 
-/// The next order for a thread; none when there will be no more.
+/// Returns the next order for a thread, or `None` if the channel is closed.
 pub(crate) fn receive<T>(orders: &mpsc::Receiver<T>) -> Option<T> {
     loop {
         match orders.try_recv() {
@@ -116,10 +124,11 @@ pub(crate) fn receive<T>(orders: &mpsc::Receiver<T>) -> Option<T> {
     }
 }
 
-/// How much of a write of so many bytes the disk takes.
+/// Returns how many bytes of a write the disk accepts.
 ///
 /// # Errors
-/// A played disk is full.
+///
+/// Returns an error if a played disk is full.
 pub(crate) fn room(bytes: usize) -> io::Result<usize> {
     #[cfg(test)]
     return played::room(bytes);
@@ -127,10 +136,11 @@ pub(crate) fn room(bytes: usize) -> io::Result<usize> {
     Ok(bytes)
 }
 
-/// What this does, or the panic in which it ended: whoever waits for a thread gets an answer.
+/// Runs the work and catches its panic, so that waiters for the thread always get an answer.
 ///
 /// # Errors
-/// The panic.
+///
+/// Returns the panic.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     let result = catch_unwind(AssertUnwindSafe(work));
     #[cfg(test)]

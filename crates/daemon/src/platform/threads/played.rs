@@ -1,6 +1,7 @@
-//! Played threads: real ones, of which one runs at a time, and only when it is told to.
+//! Played threads: real threads, of which only the selected one runs at a time.
 //!
-//! They belong to the thread that plays ([`play`]), which waits while one of them runs. So what they do depends on nothing but the words of an episode.
+//! They belong to the thread that plays ([`play`]), which waits while one of them runs. Their
+//! actions therefore depend only on the random words of an episode.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,12 +15,12 @@ const ENDLESS: usize = 100_000;
 /// Panic payload with which a thread of a killed daemon unwinds.
 struct Killed;
 
-/// Where a thread stands.
+/// Position of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
-    /// Before something that outlives the daemon.
+    /// Before a step whose effect outlives the daemon.
     Step,
-    /// It waits for something.
+    /// The thread waits for something.
     Rest,
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct Part {
     world: Arc<Mutex<World>>,
 }
 
-/// What all of them see.
+/// State that all played threads share.
 #[derive(Debug)]
 struct World {
     now: Instant,
@@ -47,15 +48,15 @@ struct World {
     rng: Rng,
 }
 
-/// Disk that log files are on.
+/// State of the disk with the log files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Disk {
-    /// Takes everything.
+    /// Accepts everything.
     #[default]
     Good,
-    /// Takes pieces.
+    /// Accepts parts of a write.
     Slow,
-    /// Takes nothing.
+    /// Accepts nothing.
     Full,
 }
 
@@ -66,9 +67,9 @@ struct Stage {
 }
 
 thread_local! {
-    /// On the thread that plays.
+    /// Set on the thread that plays.
     static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
-    /// On a played thread.
+    /// Set on a played thread.
     static OWN: RefCell<Option<Arc<Part>>> = const { RefCell::new(None) };
 }
 
@@ -76,7 +77,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Plays the threads that this thread starts from now on; without a seed they are real ones again.
+/// Plays the threads that this thread starts from now on. Without a seed they are real threads
+/// again.
 pub(crate) fn play(seed: Option<u64>) {
     kill();
     let stage = |seed| Stage {
@@ -86,7 +88,7 @@ pub(crate) fn play(seed: Option<u64>) {
     STAGE.set(seed.map(stage));
 }
 
-/// Kills all of them where they stand, as a daemon's SIGKILL does.
+/// Kills all played threads at their present points, as a daemon's SIGKILL does.
 pub(crate) fn kill() {
     let parts = STAGE.with_borrow_mut(|stage| stage.as_mut().map(|stage| std::mem::take(&mut stage.parts)));
     for part in parts.into_iter().flatten() {
@@ -99,12 +101,12 @@ pub(crate) fn kill() {
     }
 }
 
-/// Lets time pass.
+/// Advances the played time.
 pub(crate) fn pass(ms: u64) {
     change(|world| world.now += Duration::from_millis(ms));
 }
 
-/// From now on the disk is like this.
+/// Sets the state of the disk.
 pub(crate) fn disk_is(disk: Disk) {
     change(|world| world.disk = disk);
 }
@@ -113,7 +115,7 @@ fn change(change: impl Fn(&mut World)) {
     STAGE.with_borrow(|stage| stage.iter().for_each(|stage| change(&mut lock(&stage.world))));
 }
 
-/// How many threads there are.
+/// Returns the number of threads.
 pub(crate) fn count() -> usize {
     STAGE.with_borrow_mut(|stage| {
         let Some(stage) = stage else { return 0 };
@@ -122,7 +124,7 @@ pub(crate) fn count() -> usize {
     })
 }
 
-/// Lets one of them pass so many points. True if it did something.
+/// Lets one thread pass this many points. Returns true if it did something.
 pub(crate) fn turn(which: usize, points: usize) -> bool {
     let part = STAGE.with_borrow(|stage| stage.as_ref()?.parts.get(which).cloned());
     part.is_some_and(|part| part.runs_until(points, || false))
@@ -138,15 +140,15 @@ pub(super) fn cast() -> Option<Arc<Part>> {
     })
 }
 
-/// True on a played thread.
+/// Returns true on a played thread.
 pub(super) fn is_here() -> bool {
     OWN.with_borrow(Option::is_some)
 }
 
-/// On a played thread: waits for its next turn. True there.
+/// Waits for the next turn and returns true on a played thread.
 pub(super) fn point(at: At) -> bool {
     let Some(part) = OWN.with_borrow(Clone::clone) else {
-        // The daemon itself does what its threads do when it begins.
+        // The daemon itself does work of its threads when it begins.
         if at == At::Step && STAGE.with_borrow(Option::is_some) {
             ostler_sys::played::step();
         }
@@ -167,7 +169,7 @@ pub(super) fn now() -> Option<Instant> {
     world(|world| world.now)
 }
 
-/// How many points a thread passes while somebody waits for it.
+/// Returns how many points a thread passes while another thread waits for it.
 pub(super) fn patience() -> usize {
     world(|world| if world.disk == Disk::Good { ENDLESS } else { world.rng.below(30) }).unwrap_or_default()
 }
@@ -181,7 +183,7 @@ pub(super) fn room(bytes: usize) -> std::io::Result<usize> {
     taken.unwrap_or(Ok(bytes))
 }
 
-/// The result, unless it is the end of a killed thread.
+/// Returns the result, or continues the unwinding of a killed thread.
 pub(super) fn pass_on<T>(result: std::thread::Result<T>) -> std::thread::Result<T> {
     match result {
         Err(panic) if panic.is::<Killed>() => std::panic::resume_unwind(panic),
@@ -190,9 +192,9 @@ pub(super) fn pass_on<T>(result: std::thread::Result<T>) -> std::thread::Result<
 }
 
 impl Part {
-    /// Body of the thread.
+    /// Runs the body of the thread.
     pub(super) fn play<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
-        /// Says that it is over, however it ends.
+        /// Marks the thread as over, however it ends.
         struct Over(Arc<Part>);
         impl Drop for Over {
             fn drop(&mut self) {
@@ -228,7 +230,8 @@ impl Part {
         *lock(&self.turn) == Turn::Over
     }
 
-    /// Lets it pass so many points, or until this is true, or until it waits for something. True if it did something.
+    /// Lets the thread pass this many points, until `is_done` is true or the thread waits for
+    /// something. Returns true if it did something.
     pub(super) fn runs_until(&self, points: usize, is_done: impl Fn() -> bool) -> bool {
         let mut did_something = false;
         for _ in 0..points.min(ENDLESS) {

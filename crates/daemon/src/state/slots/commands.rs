@@ -1,4 +1,5 @@
-//! Commands that run for instances, as every feature may see them. What runs them keeps this up to date.
+//! Commands that run for instances, readable by every feature. The feature that runs them keeps
+//! this table up to date.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +10,30 @@ use crate::state::store::command::{CommandSpec, Output, Owner};
 /// Progress of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// It was decided.
+    /// The command was decided.
     Asked,
-    /// The keeper was asked for its process, and has not answered.
+    /// The keeper was asked to start the process, and has not answered.
     Spawning,
-    /// This is its main process.
+    /// The main process of the command runs.
     Runs(ProcRef),
-    /// It has ended, or is being killed.
+    /// The command has exited, or is being killed.
     Ends,
 }
 
-/// Command under way.
+/// Running command.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
     pub owner: Owner,
     slot: u32,
-    /// Mark by which its processes are recognised.
+    /// Mark that identifies its processes.
     mark: String,
     writes_logs: bool,
     pub progress: Progress,
-    /// True if it will be killed, or is being killed.
+    /// Whether it will be killed, or is being killed.
     pub is_called_off: bool,
 }
 
-/// Commands under way, by number: until their owners were notified of their end.
+/// Running commands by number, until their owners were notified of their exit.
 #[derive(Debug, Default)]
 pub(crate) struct Commands {
     all: BTreeMap<u32, UnderWay>,
@@ -47,7 +48,7 @@ impl Commands {
         self.all.insert(number, under_way);
     }
 
-    /// Command under way, to be changed.
+    /// Returns a running command for changes.
     pub(crate) fn get_mut(&mut self, number: u32) -> Option<&mut UnderWay> {
         self.all.get_mut(&number)
     }
@@ -57,37 +58,38 @@ impl Commands {
         self.all.remove(&number);
     }
 
-    /// True if none is under way.
+    /// Returns true if no command is running.
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Commands under way.
+    /// Iterates over the running commands.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &UnderWay> {
         self.all.values()
     }
 
-    /// True if some of them are to run until they end.
+    /// Returns true if a command should run until it exits by itself.
     pub(crate) fn any_goes_on(&self) -> bool {
         self.iter().any(|command| !command.is_called_off && command.progress != Progress::Ends)
     }
 
-    /// True if a hook of this slot runs.
+    /// Returns true if a hook of this slot runs.
     pub(crate) fn any_hook_of(&self, id: u32) -> bool {
         self.iter().any(|command| matches!(command.owner, Owner::Hook { slot, .. } if slot == id))
     }
 
-    /// True if one of this owner is under way.
+    /// Returns true if a command of this owner is running.
     pub(crate) fn has(&self, owner: &Owner) -> bool {
         self.iter().any(|command| command.owner == *owner)
     }
 
-    /// True if one is just being started.
+    /// Returns true if a command is just being started.
     pub(crate) fn is_spawning(&self) -> bool {
         self.iter().any(|command| command.progress == Progress::Spawning)
     }
 
-    /// Processes that may write to the logs of this slot: main processes and their marks.
+    /// Returns the processes that may write to the logs of this slot: main processes and their
+    /// marks.
     pub(crate) fn writers_of(&self, slot: u32) -> Vec<(ProcRef, String)> {
         let leader = |command: &UnderWay| match command.progress {
             Progress::Runs(leader) => Some((leader, command.mark.clone())),

@@ -1,19 +1,19 @@
-//! Complaints about what apps send: written to our log, each once per instance, however often it is repeated.
+//! Complaints about messages of apps: each is logged only once per instance.
 
 use std::collections::BTreeSet;
 
-/// What is wrong with a message.
+/// Problem with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Topic {
-    /// Node's cluster protocol, from something that is no worker.
+    /// Cluster protocol of Node, from a process that is not a worker.
     Cluster,
-    /// Too long.
+    /// The message is too long.
     Length,
-    /// Too many, or too much.
+    /// Too many messages, or too many bytes.
     Rate,
-    /// More than is kept.
+    /// More data than the daemon keeps.
     Kept,
-    /// Too much by sd_notify.
+    /// Too much data by sd_notify.
     Notify,
 }
 
@@ -22,12 +22,12 @@ pub(crate) enum Topic {
 pub(crate) struct Complaints(BTreeSet<(u32, Topic)>);
 
 impl Complaints {
-    /// True the first time.
+    /// Returns true the first time.
     pub(crate) fn is_new(&mut self, id: u32, topic: Topic) -> bool {
         self.0.insert((id, topic))
     }
 
-    /// Forgets a deleted instance: its number may be that of another one later.
+    /// Removes a deleted instance, because its number may be reused.
     pub(crate) fn forget(&mut self, id: u32) {
         self.0.retain(|(told, _)| *told != id);
     }

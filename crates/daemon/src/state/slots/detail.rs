@@ -1,4 +1,4 @@
-//! Instance as others are shown it.
+//! Details of an instance for clients.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::platform::settings::kept_settings;
 use crate::state::store::LearnedRecord;
 
 impl Slot {
-    /// Details that it knows itself; what it waits for is added by others.
+    /// Returns the details that the slot knows itself. Others add what the slot waits for.
     pub(crate) fn detail(&self, settings: &Settings) -> Detail {
         let mut spec = self.spec().clone();
         spec.env.base = Arc::new((*self.base().vars).clone());
@@ -35,14 +35,15 @@ impl Slot {
         }
     }
 
-    /// What was learned of it, and what it reports of itself.
+    /// Returns facts that the daemon found out about the process, and reports of the app itself.
     fn learned(&self) -> Learned {
         let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
         Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
     }
 
-    /// Name of the user it runs as: of `uid` where given, else of the daemon.
+    /// Returns the name of the user that the app runs as: `uid` if set, otherwise the daemon's
+    /// user.
     pub(crate) fn user(&self) -> Rc<str> {
         self.spec().uid.as_deref().map_or_else(crate::platform::users::own, crate::platform::users::name_of)
     }

@@ -1,10 +1,10 @@
-//! End of a process, in words that follow its name.
+//! Texts for the exit of a process, to follow its name.
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
 
 use super::Slot;
 
-/// Advice where the system's own words are not enough.
+/// Returns advice if the system's error text is not enough.
 fn what_to_do(step: &str, errno: i32) -> &'static str {
     let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
     if changes_user && errno == rustix::io::Errno::PERM.raw_os_error() {
@@ -14,7 +14,7 @@ fn what_to_do(step: &str, errno: i32) -> &'static str {
     }
 }
 
-/// End of a process that the kernel reported, in the terms of the core.
+/// Converts the exit that the kernel reported to the core's type.
 pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
     match ending {
         ostler_sys::Ending::Code(code) => Ending::Code(code),
@@ -23,7 +23,7 @@ pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
     }
 }
 
-/// Text of one exit.
+/// Returns the text of one exit.
 pub(crate) fn why(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
         return match record.ending {
@@ -48,7 +48,7 @@ pub(crate) fn why(record: &ExitRecord) -> String {
 }
 
 impl Slot {
-    /// Text of a failed step on the way to its process, for the user.
+    /// Returns the text of a step that failed during a start, for the user.
     pub(crate) fn explain(&self, step: &str, errno: i32) -> String {
         let spec = self.spec();
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);

@@ -1,4 +1,4 @@
-//! Names of an app's default files: no other app has them, unless PM2's names are wanted.
+//! Names of an app's default files. They are unique to the app, unless PM2's names are wanted.
 
 use ostler_core::app::{AppSpec, CombinedLog};
 use ostler_core::logs::files::{NOWHERE, Naming, free_stem, is_default_log, log_files, own_stem, own_stream, stem};
@@ -6,8 +6,8 @@ use ostler_core::logs::files::{NOWHERE, Naming, free_stem, is_default_log, log_f
 use super::{Slot, Slots};
 use crate::platform::settings::Settings;
 
-/// Returns the stem of a new app's default files; none = PM2's. An app from a saved list or from PM2 keeps the stem of the files that its
-/// description names.
+/// Returns the stem of a new app's default files, or `None` for PM2's names. An app from a saved
+/// list or from PM2 keeps the stem of the files that its description names.
 pub(crate) fn new_stem(slots: &Slots, spec: &AppSpec, naming: Naming, settings: &Settings) -> Option<Box<str>> {
     if naming == Naming::Pm2 {
         return None;
@@ -30,8 +30,8 @@ fn given_logs(spec: &AppSpec) -> impl Iterator<Item = &str> {
     [spec.logs.out_file.as_ref(), spec.logs.error_file.as_ref(), combined].into_iter().flatten().map(String::as_str)
 }
 
-/// True if another app has that stem, or one of its log files is the same by another way: the combined log of `api-out` and the
-/// output of `api`.
+/// Returns true if another app has that stem, or one of its log files has the same path for another
+/// reason. For example, the combined log of `api-out` is the output of `api`.
 fn is_taken(slots: &Slots, spec: &AppSpec, wanted: &str, home: &str) -> bool {
     let logs = log_files(&spec.logs, wanted, 0, home);
     let defaults = [&logs.out, &logs.error, &logs.combined];
@@ -51,7 +51,8 @@ fn written(slot: &Slot) -> impl Iterator<Item = &str> {
     [&files.out, &files.error, &files.combined].into_iter().flatten().map(String::as_str)
 }
 
-/// Returns a warning if an instance shares a log file with another app because of its name, and not because its description names the file.
+/// Returns a warning if an instance shares a log file with another app because of its name, and not
+/// because its description names the file.
 pub(crate) fn shares_files(slots: &Slots, id: u32) -> Option<String> {
     let slot = slots.get(id)?;
     let (spec, files) = (slot.spec(), &slot.live.files);
@@ -79,7 +80,7 @@ mod tests {
         AppSpec { name: name.into(), logs, script: "/srv/app".into(), ..AppSpec::default() }
     }
 
-    /// Adds an app; returns the beginning of its log file's name.
+    /// Adds an app, and returns the beginning of its log file's name.
     fn add(played: &mut Played, spec: AppSpec, naming: Naming) -> String {
         let (_, ids) = played.ctx.add_instances(spec, &EnvMap::new(), 1, naming);
         let path = played.ctx.state.slots.get(ids[0]).unwrap().live.files.out.clone().unwrap();

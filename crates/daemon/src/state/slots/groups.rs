@@ -1,8 +1,9 @@
-//! Cgroup of each instance: the one piece of evidence that a process cannot get rid of.
+//! Cgroup of each instance: the one piece of evidence that a process cannot remove.
 //!
-//! A process that leaves its session, loses its parents and clears its environment is still in the group it was born in. The group is made
-//! with the first process of an instance, used again over its restarts, and removed when nothing runs and nothing is wanted. Where groups
-//! are not available everything works on, with the other evidence alone.
+//! A process that leaves its session, loses its parents and clears its environment is still in the
+//! group that it was born in. The group is created with the first process of an instance and kept
+//! across restarts. It is removed when nothing runs and nothing is to be started. If cgroups are
+//! unavailable, the daemon relies on the other evidence alone.
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,7 +18,8 @@ use rustix::io::Errno;
 
 use super::{Slot, Slots};
 
-/// True if this is the anchor of this home. For a moment after its start it looks like the keeper of which it is a copy.
+/// Returns true if this is the anchor of this home. For a moment after its start it looks like the
+/// keeper that it was copied from.
 fn is_anchor(pid: i32) -> bool {
     let home = std::env::var_os(HOME_VAR);
     let has_role = marker(pid, ROLE_VAR).is_some_and(|role| role == b"anchor" || role == b"keeper");
@@ -27,30 +29,35 @@ fn is_anchor(pid: i32) -> bool {
 /// Groups of the home.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// Group that we are in.
+    /// Group of the daemon itself.
     own: Option<PathBuf>,
-    /// True if keeper and daemon may leave that group.
+    /// Whether keeper and daemon may leave that group.
     free: bool,
-    /// Starter of the apps of a runtime; no app, so it goes where they go.
+    /// Process that started the apps of a runtime. It is not an app, so it moves with keeper and
+    /// daemon.
     starter: Option<i32>,
-    /// Folder with one group per instance; none = no groups here.
+    /// Folder with one group per instance; `None` = no groups here.
     base: Option<PathBuf>,
-    /// Groups to remove: of instances at rest, and of deleted ones in which something was left on purpose (`treekill: false`).
+    /// Groups to remove: of instances at rest, and of deleted instances whose processes were left
+    /// running on purpose (`treekill: false`).
     left: Vec<PathBuf>,
-    /// True if a process was started in one: they work.
+    /// Whether a process was started in a group, which proves that groups work.
     tried: bool,
-    /// True if there are apps that are not the keeper's children, so that orphans of them may be anybody's.
+    /// Whether there are apps that are not the keeper's children. Orphans of them may have any
+    /// parent.
     adopted: bool,
 }
 
 impl Groups {
-    /// Finds where the groups of this home are; `in_front`: of a container or terminal, where there may be a `starter`. Nothing is made yet.
+    /// Finds the groups of this home. `in_front` means that ostler runs in the foreground of a
+    /// container or terminal, where a `starter` is possible. Nothing is created yet.
     pub(crate) fn find(home: &Path, in_front: bool, starter: Option<i32>) -> Self {
         let own = cgroup::own().map(without_leaf);
         let base = || {
             let own = own.as_deref().filter(|_| ostler_keeper::cgroups_wanted())?;
             let name = ostler_keeper::home_group(home).ok()?;
-            // A daemon that could not leave the group of one of its apps makes no more of them. And the journal has text only.
+            // A daemon that could not leave the group of one of its apps creates no groups. The
+            // path must also be valid text, because the journal holds only text.
             let usable = own.to_str().is_some() && own.iter().all(|part| part != name.as_str());
             usable.then(|| own.join(name))
         };
@@ -61,11 +68,12 @@ impl Groups {
     /// Enables a controller for the groups of instances.
     ///
     /// # Errors
-    /// Why it cannot, in words.
+    ///
+    /// Returns the reason as a text.
     pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), String> {
         let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
         let enabled = match cgroup::enable(own, controller) {
-            // Processes and limited groups exclude each other in a group.
+            // The kernel does not allow processes in a group whose children have limits.
             Err(Errno::BUSY) if self.free => self.step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
             enabled => enabled,
         };
@@ -80,7 +88,8 @@ impl Groups {
         }
     }
 
-    /// Moves keeper and daemon out of the group that they were started in, if nobody else is in it.
+    /// Moves keeper and daemon out of the group that they were started in, if no other process is
+    /// in it.
     fn step_aside(&self, own: &Path, keeper: i32) -> Result<(), Errno> {
         let members = cgroup::own_members(own);
         let known = [Some(keeper), Some(std::process::id().cast_signed()), self.starter];
@@ -91,41 +100,43 @@ impl Groups {
         let leaf = own.join(LEAF);
         cgroup::make(&leaf)?;
         members.iter().try_for_each(|pid| match cgroup::adopt(&leaf, *pid) {
-            // A starter that is done, an anchor that was replaced.
+            // The starter is done, or the anchor was replaced.
             Err(Errno::SRCH) => Ok(()),
             adopted => adopted,
         })
     }
 
-    /// Handles the loss of a keeper whose apps live on.
+    /// Handles the loss of a keeper whose apps still run.
     pub(crate) fn keeper_was_lost(&mut self) {
         self.adopted = true;
     }
 
-    /// True if orphans may be others' children than the keeper's.
+    /// Returns true if orphans may have other parents than the keeper.
     pub(crate) fn has_adopted(&self) -> bool {
         self.adopted
     }
 
-    /// True if we are in this group, or in one below it.
+    /// Returns true if the daemon is in this group, or in a group below it.
     fn has_us_in(&self, group: &Path) -> bool {
         self.own.as_ref().is_some_and(|own| own.starts_with(group))
     }
 
-    /// Existing groups, also those of nobody.
+    /// Returns existing groups, even those that belong to no instance.
     fn all(&self) -> Vec<PathBuf> {
         self.base.iter().flat_map(|base| cgroup::names(base).into_iter().map(|name| base.join(name))).collect()
     }
 
-    /// Group in which the next process of an instance begins.
+    /// Returns the group for the next process of an instance.
     fn next_of(&self, slot: &Slot) -> Option<PathBuf> {
         Some(self.base.as_ref()?.join(name(slot)))
     }
 
-    /// Opens a group for a new process; one of unknown past is made anew, because it may have been killed. `Ok(None)` = none this time.
+    /// Opens a group for a new process. A group with an unknown past is recreated, because it may
+    /// have been killed. Returns `Ok(None)` if no group is available this time.
     ///
     /// # Errors
-    /// There are no groups here, and from now on none is asked for.
+    ///
+    /// Returns an error if groups are not available here. The daemon then stops using them.
     fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
         self.left.retain(|left| left != group);
         let in_use = !fresh && cgroup::remove(group).is_err();
@@ -144,7 +155,7 @@ impl Groups {
                 Err(errno) => errno,
             },
             Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => errno,
-            // Too many of them, or somebody removed what is above: the next start tries again.
+            // There are too many groups, or a group above was removed. The next start tries again.
             Err(_) => return Ok(None),
         };
         self.remove(group.to_owned());
@@ -153,14 +164,17 @@ impl Groups {
         Err(useless)
     }
 
-    /// Group for the next process of an instance, where there are groups. The former one is removed, if that is another.
+    /// Returns the group for the next process of an instance, if groups are available. A former,
+    /// different group is removed.
     ///
     /// # Errors
-    /// Reason why there are no groups here; reported once.
+    ///
+    /// Returns the reason why no groups are available; reported once.
     pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, String> {
         let next = self.next_of(slot);
         let former = slot.durable.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
-        // Adopted from another login or service: the new process belongs to where the daemon is now.
+        // The process was adopted from another login or service. The new process belongs to the
+        // daemon's present group.
         former.into_iter().for_each(|former| self.remove(former));
         let Some(next) = next else { return Ok(None) };
         let folder =
@@ -170,7 +184,8 @@ impl Groups {
         Ok(folder)
     }
 
-    /// Takes the group from an instance that is at rest: the next [`Groups::remove_left`] removes it. True if there was one.
+    /// Takes the group from an instance at rest; the next [`Groups::remove_left`] removes it.
+    /// Returns true if the instance had one.
     pub(crate) fn tidy(&mut self, slot: &mut Slot) -> bool {
         let group = slot.durable.group.take_if(|_| is_at_rest(&slot.durable.instance.state));
         slot.live.group_fresh &= group.is_none();
@@ -179,39 +194,40 @@ impl Groups {
         any
     }
 
-    /// Removes the groups that are used no more, as far as they are empty.
+    /// Removes unused groups that are empty.
     pub(crate) fn remove_left(&mut self) {
         self.left.retain(|group| cgroup::remove(group).is_err());
     }
 
-    /// Recovers after a restart of the daemon: each instance has the group that it had, and empty groups of nobody are removed.
+    /// Recovers after a restart of the daemon. Each instance keeps its group, and empty groups
+    /// without an instance are removed.
     pub(crate) fn recover(&self, slots: &mut Slots) {
         let mut wanted = Vec::new();
         for slot in slots.iter_mut().filter(|slot| !is_at_rest(&slot.durable.instance.state)) {
-            // The journal may have ended between the making of the group and its record.
+            // The journal may have ended after the group was created and before it was recorded.
             let group = slot.durable.group.take().or_else(|| Some(self.next_of(slot)?.to_string_lossy().into()));
-            // We may have been started by one of our apps: its group is not to be killed.
+            // One of our apps may have started the daemon; its group must not be killed.
             slot.durable.group = group.filter(|group| !self.has_us_in(Path::new(&**group)));
             wanted.extend(slot.durable.group.clone());
         }
         for group in self.all() {
             if !wanted.iter().any(|wanted| Path::new(&**wanted) == group) {
-                // In use: the journal may be what is wrong, so nothing is killed for that.
+                // The group is in use. The journal may be wrong, so nothing is killed.
                 let _ = cgroup::remove(&group);
             }
         }
     }
 
-    /// Opens a group for a command, where there are groups.
+    /// Opens a group for a command, if groups are available.
     pub(crate) fn open_for_command(&mut self, number: u32, mark: &str) -> Option<(Box<str>, OwnedFd)> {
         let unique = mark.split([':', '-']).nth(1).unwrap_or_default();
         let path = self.base.as_ref()?.join(format!("command-{number}-{unique}"));
-        // That there are none is reported by the first start of an app.
+        // The first start of an app reports missing groups.
         let folder = self.open(&path, true).ok().flatten()?;
         Some((path.to_string_lossy().into(), folder))
     }
 
-    /// Removes a group that is used no more; one that is not empty is tried again with the next.
+    /// Removes a group that is no longer used. If it is not empty, the next call tries again.
     pub(crate) fn remove(&mut self, group: PathBuf) {
         self.left.push(group);
         self.remove_left();
@@ -221,32 +237,34 @@ impl Groups {
     pub(crate) fn remove_all(&mut self) {
         self.remove_left();
         if let Some(base) = &self.base {
-            // Not empty: what was left on purpose is still in it.
+            // If the folder is not empty, processes were left in it on purpose.
             let _ = cgroup::remove(base);
         }
     }
 }
 
-/// Group of keeper and daemon while groups beside them are limited.
+/// Group of keeper and daemon while groups beside them have limits.
 const LEAF: &str = ostler_keeper::SUPERVISOR_GROUP;
 
-/// Group that was ours before we stepped aside.
+/// Returns the daemon's group before it moved to [`LEAF`].
 fn without_leaf(own: PathBuf) -> PathBuf {
     if own.ends_with(LEAF) { own.parent().map_or_else(PathBuf::new, Path::to_owned) } else { own }
 }
 
-/// A service of systemd starts its main process in its own group, again and again, and cannot while groups below have limits. So what
-/// outlives that process leaves the group to it; from systemd 254 it is put into [`LEAF`] in the first place.
+/// Returns true if keeper and daemon may move out of their group. systemd starts each main process
+/// of a service in the service's own group, and cannot if groups below have limits. Keeper and
+/// daemon therefore do not move out of a service's group; from systemd 254, systemd starts them in
+/// [`LEAF`] in the first place.
 fn may_leave(own: &Path, in_front: bool) -> bool {
     in_front || own.extension().is_none_or(|kind| kind != "service")
 }
 
-/// True if nothing of the instance runs, and nothing is to be started by itself.
+/// Returns true if nothing of the instance runs, and nothing will start by itself.
 fn is_at_rest(state: &State) -> bool {
     matches!(state, State::Stopped | State::Errored | State::Gone)
 }
 
-/// Name of a group: unique for ever, and it begins with what people know.
+/// Returns the name of a group: it is unique, and begins with the number that users know.
 fn name(slot: &Slot) -> String {
     format!("{}-{}", slot.durable.pm_id, slot.durable.unique_id.split('-').next().unwrap_or_default())
 }
@@ -256,7 +274,7 @@ impl Slot {
     pub(crate) fn kill_group(&mut self) {
         if let Some(group) = &self.durable.group {
             self.live.group_fresh = false;
-            // What could not be killed this way is killed one by one.
+            // Processes that survive this are killed one by one.
             let _ = cgroup::kill(Path::new(&**group));
         }
     }

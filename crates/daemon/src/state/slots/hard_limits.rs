@@ -1,6 +1,8 @@
-//! Limits that the kernel enforces: `cpu_quota`, `memory_max`, `pids_max`, `io_weight`, by the cgroup of the instance.
+//! Limits that the kernel enforces by the cgroup of the instance: `cpu_quota`, `memory_max`,
+//! `pids_max`, `io_weight`.
 //!
-//! They are written before the process is born in its group. Where a limit cannot be had the app runs without it.
+//! The daemon writes them before the process starts in its group. If a limit cannot be set, the app
+//! runs without it.
 
 use std::path::Path;
 
@@ -25,7 +27,7 @@ struct Setting {
     value: String,
 }
 
-/// Limits that are set; `total_bytes` is the memory of the machine.
+/// Returns the limits that are set; `total_bytes` is the memory of the machine.
 fn settings(hard: &HardLimits, total_bytes: u64) -> Vec<Setting> {
     let cpu = hard.cpu_percent.map(|percent| format!("{} {PERIOD_US}", u64::from(percent) * PERIOD_US / 100));
     let memory = hard.memory.map(|memory| memory.bytes(total_bytes).to_string());
@@ -39,7 +41,7 @@ fn settings(hard: &HardLimits, total_bytes: u64) -> Vec<Setting> {
 }
 
 impl Groups {
-    /// Reasons why limits of this app cannot be enforced here: a line for each.
+    /// Returns the reasons why limits of this app cannot be enforced here, one line each.
     pub(crate) fn limits_in_vain(&self, spec: &AppSpec, keeper: i32) -> Vec<String> {
         let settings = spec.hard_limits().map_or_else(Vec::new, |hard| settings(hard, 0));
         let trouble = |Setting { key, controller, .. }: Setting| {
@@ -49,8 +51,8 @@ impl Groups {
         settings.into_iter().filter_map(trouble).collect()
     }
 
-    /// Limits the group in which the next process of an instance is started. Returns why that is impossible, in words that follow its name; of several
-    /// reasons the first.
+    /// Limits the group for the next process of an instance. Returns the first reason why that
+    /// failed, as a text that follows the instance's name.
     pub(crate) fn limit(&self, slot: &Slot, total_bytes: u64, keeper: i32) -> Option<String> {
         let mut trouble = None;
         for Setting { key, controller, file, value } in settings(slot.spec().hard_limits()?, total_bytes) {
@@ -67,12 +69,12 @@ impl Groups {
 }
 
 impl Slot {
-    /// Processes of its group that the kernel has killed for its memory.
+    /// Returns the number of processes of its group that the kernel has killed for lack of memory.
     pub(crate) fn oom_kills(&self) -> Option<u64> {
         self.durable.group.as_deref().and_then(|group| cgroup::oom_kills(Path::new(group)))
     }
 
-    /// True if the kernel killed something of its group since its process started.
+    /// Returns true if the kernel has killed a process of its group since the main process started.
     pub(crate) fn was_short_of_memory(&self) -> bool {
         let is_limited = self.spec().hard_limits().is_some_and(|hard| hard.memory.is_some());
         is_limited && self.oom_kills().is_some_and(|kills| kills > self.live.group_ooms)

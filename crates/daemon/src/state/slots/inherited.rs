@@ -1,4 +1,4 @@
-//! Part of a caller's environment that is kept for an app: what does not reach it is not even stored.
+//! Part of a caller's environment that reaches an app. Other variables are not even stored.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use ostler_sys::users::user::Identity;
 
 use crate::platform::users::account;
 
-/// True if it runs as another user than we do. One that cannot be looked up is another.
+/// Returns true if the app runs as another user than the daemon. An unknown user counts as another.
 fn is_other(account: Option<&Identity>) -> bool {
     account.is_some_and(|account| account.credentials.uid != rustix::process::geteuid().as_raw())
 }
 
-/// Variables of the caller that reach an app, and those of its own user.
+/// Returns the caller's variables that reach an app, and those of its own user.
 pub(crate) fn inherited<'a>(spec: &AppSpec, vars: Cow<'a, EnvMap>) -> Cow<'a, EnvMap> {
     let vars = if spec.env.hides_any(&vars) { Cow::Owned(without(&vars, &spec.env.undefined)) } else { vars };
     if spec.env.policy == EnvPolicy::Inherit {
@@ -32,13 +32,14 @@ fn without(vars: &EnvMap, names: &[String]) -> EnvMap {
     vars.iter().filter(|(name, _)| !names.contains(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Filter that is true if a variable that is kept reaches a process of this account: the description may be another one by now.
+/// Returns a filter for kept variables that reach a process of this account. The description may
+/// have changed since they were kept.
 pub(crate) fn reaches(spec: &AppSpec, account: Option<&Identity>) -> impl Fn(&str) -> bool {
     let (policy, other) = (spec.env.policy, is_other(account));
     move |name| policy.keeps(name, other)
 }
 
-/// Variables that describe a user to its programs.
+/// Returns the variables that describe a user to its programs.
 pub(crate) fn personal(user: &ostler_sys::users::user::User) -> [(&'static str, &str); 4] {
     [("HOME", &user.home), ("USER", &user.name), ("LOGNAME", &user.name), ("SHELL", &user.shell)]
 }

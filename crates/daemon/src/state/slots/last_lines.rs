@@ -1,4 +1,4 @@
-//! Last lines of an instance, as far as they explain an end.
+//! Last lines of an instance that explain an exit.
 
 use ostler_core::logs::error_lines;
 use ostler_core::logs::files::own_stream;
@@ -6,16 +6,17 @@ use ostler_core::logs::files::own_stream;
 use super::Slot;
 use crate::platform::rights::Rights;
 
-/// Bytes of a log that are searched for a report of an error.
+/// Bytes of a log that are searched for an error report.
 const LOOKED_AT: usize = 64 * 1024;
 
 impl Slot {
-    /// Lines that matter of what its present process wrote.
+    /// Returns the relevant lines of its present process.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         self.last_lines_from(self.durable.log_start)
     }
 
-    /// Lines from these positions (bytes) of its error and its output log on: of the first that has any.
+    /// Returns lines from these positions (bytes) of its error and output log. The first log with
+    /// such lines counts.
     pub(crate) fn last_lines_from(&self, (error, out): (u64, u64)) -> Vec<String> {
         let rights = Rights::of(self.spec());
         [(self.live.files.error.as_deref(), error), (self.live.files.out.as_deref(), out)]

@@ -1,5 +1,5 @@
-//! Open listening sockets of apps: who has an address, and which of those that an app declares (`listen`) has which number in its
-//! processes.
+//! Open listening sockets of apps: the owner of each address, and the numbers that an app's
+//! declared sockets (`listen`) have in its processes.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,8 +9,9 @@ use ostler_core::app::AppSpec;
 use ostler_core::serving::{FIRST_FD, keyed};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionbio};
 
-/// One socket for each address, by app and address: that of the description ([`keyed`]), or a name of its own (`listen:…`) where cluster
-/// workers asked for it. Whoever opens and closes them keeps this true.
+/// One socket for each address, by app and address. The key is that of the description ([`keyed`]),
+/// or a generated name (`listen:…`) if cluster workers asked for it. The feature that opens and
+/// closes sockets keeps the table up to date.
 #[derive(Debug, Default)]
 pub(crate) struct Listening(BTreeMap<String, BTreeMap<String, Rc<OwnedFd>>>);
 
@@ -29,13 +30,14 @@ impl Listening {
         }
     }
 
-    /// App for which a socket is open.
+    /// Returns the app that a socket is open for.
     pub(crate) fn app_of(&self, inode: u64) -> Option<&str> {
         let is_it = |socket: &Rc<OwnedFd>| ostler_sys::net::listening::inode(socket.as_fd()) == Some(inode);
         self.0.iter().find(|(_, sockets)| sockets.values().any(is_it)).map(|(app, _)| app.as_str())
     }
 
-    /// Copy of the socket that has this number in the processes of an app, for a cluster worker. Node's servers do not block.
+    /// Returns a copy of the socket with this number in the processes of an app, for a cluster
+    /// worker. Node's servers do not block.
     pub(crate) fn copy_for_worker(&self, spec: &AppSpec, number: i64) -> Option<OwnedFd> {
         let index = usize::try_from(number.checked_sub(FIRST_FD.into())?).ok()?;
         let (_, key) = keyed(&spec.listen).nth(index)?;

@@ -8,8 +8,8 @@ use crate::logs::reclaim::{There, look};
 use crate::platform::rights::follow_links;
 
 impl Slot {
-    /// Takes the log files of a process that was spawned by a daemon which did not live to record which files it gave to it. Only files that
-    /// are where they should be are believed to be its logs.
+    /// Determines the log files of a process whose daemon died before it recorded them. Only files
+    /// at their expected paths are accepted as its logs.
     pub(crate) fn recognise_logs(&mut self, pid: i32) {
         if logs::needs_pipe(&self.spec().logs) {
             return;

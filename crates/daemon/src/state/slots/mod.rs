@@ -1,4 +1,4 @@
-//! Tables of apps and instances, with one owner.
+//! Tables of apps and instances, owned by the control loop.
 
 pub(crate) mod commands;
 pub(crate) mod complaints;
@@ -37,19 +37,20 @@ pub(crate) use crate::platform::keeper_door::{is_of_instance, split_key};
 use crate::platform::settings::Settings;
 use crate::state::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
 
-/// Most former leaders of a tree that are remembered; the first one always.
+/// Most former leaders of a tree that are remembered; the first one is always kept.
 const FORMER_LEADERS: usize = 8;
 
 /// Slots of this daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
-    /// Slots, each allocated by itself: the map keeps room for more than it has.
+    /// Slots, each in its own allocation, because the map reserves room for more entries than it
+    /// has.
     slots: BTreeMap<u32, Box<Slot>>,
-    /// Slots that are not in the journal as they are now.
+    /// Slots whose present state is not in the journal.
     changed: BTreeSet<u32>,
-    /// Deadlines of the slots, in order; nobody searches a thousand slots to find the next.
+    /// Deadlines of the slots in order, so that finding the next needs no search.
     deadlines: BTreeSet<(u64, u32)>,
-    /// Apps of which a rollout is under way.
+    /// Apps with a running rollout.
     being_replaced: BTreeSet<String>,
     /// Next `pm_id`.
     next_pm_id: u32,
@@ -68,7 +69,8 @@ impl Slots {
         (app, record)
     }
 
-    /// Stores a caller's environment; an equal one that is in use already is shared. The caller must journal the record, if any.
+    /// Stores a caller's environment, or shares an equal environment in use. The caller must
+    /// journal the record, if any.
     pub(crate) fn base(&mut self, vars: Cow<'_, EnvMap>) -> (Rc<Base>, Option<Record<'static>>) {
         if let Some(same) = self.slots.values().map(|slot| slot.base()).find(|base| base.vars.iter().eq(vars.iter())) {
             return (Rc::clone(same), None);
@@ -79,10 +81,11 @@ impl Slots {
         (base, Some(record))
     }
 
-    /// Adds an instance of an app with the next id and the lowest free instance number. The instances of an app share the stem of
-    /// their file names; `stem` is that of the first one.
+    /// Adds an instance of an app with the next id and the lowest free instance number. The
+    /// instances of an app share the stem of their file names; `stem` is that of the first one.
     pub(crate) fn add(&mut self, app: &Rc<App>, base: &Rc<Base>, stem: Option<&str>, now: Now, settings: &Settings) -> u32 {
-        // As PM2: ids are never used twice while anything is listed, and begin at 0 when the list is empty.
+        // As in PM2, ids are never reused while the list is not empty, and begin at 0 when it is
+        // empty.
         if self.slots.is_empty() {
             self.next_pm_id = 0;
         }
@@ -95,7 +98,7 @@ impl Slots {
         id
     }
 
-    /// Adds a candidate for the place of a present instance.
+    /// Adds a candidate that may replace a present instance.
     pub(crate) fn add_candidate(&mut self, old: u32, app: &Rc<App>, base: &Rc<Base>, now: Now, settings: &Settings) -> Option<u32> {
         let old = self.slots.get(&old)?;
         let by_running_ms = old.by_running_ms_after(now);
@@ -103,7 +106,7 @@ impl Slots {
         let file_stem = old.durable.file_stem.clone();
         let id = self.numbers.give_to_candidate();
         let mut durable = SlotRecord { pm_id, role: Role::Candidate, by_running_ms, index, file_stem, ..SlotRecord::new(id, now) };
-        // The history of the instance goes on, in its order.
+        // The candidate continues the incarnation numbers of the instance.
         durable.instance.inc = inc;
         self.put(durable, app, base, settings);
         Some(id)
@@ -126,7 +129,7 @@ impl Slots {
         ostler_core::app::instances::lowest_free(&used)
     }
 
-    /// Restores what the journal has.
+    /// Restores the slots from the journal's snapshot.
     pub(crate) fn restore(&mut self, snapshot: Snapshot, settings: &Settings) {
         let Snapshot { envs, specs, slots, numbers, .. } = snapshot;
         self.numbers = numbers;
@@ -135,7 +138,8 @@ impl Slots {
         let apps: BTreeMap<u64, Rc<App>> = specs.into_iter().map(|(id, spec)| (id, Rc::new(App { id, spec }))).collect();
         for record in slots.into_values() {
             let _at = crate::platform::incident::working_on(record.id);
-            // Records are written in this order: environment, description, slot. A slot without them cannot be.
+            // Records are written in this order: environment, description, slot. A slot without the
+            // other two is impossible.
             let (Some(app), Some(base)) = (apps.get(&record.app_number), bases.get(&record.env_number)) else { continue };
             self.next_pm_id = self.next_pm_id.max(record.pm_id + 1);
             let id = record.id;
@@ -145,7 +149,8 @@ impl Slots {
         }
     }
 
-    /// A present description that is equal, else a new one. The caller must journal the record, if any.
+    /// Returns an equal description that is in use, otherwise a new one. The caller must journal
+    /// the record, if any.
     pub(crate) fn shared_app(&mut self, spec: AppSpec) -> (Rc<App>, Option<Record<'static>>) {
         if let Some(same) = self.slots.values().find(|slot| *slot.spec() == spec) {
             return (Rc::clone(same.app()), None);
@@ -154,7 +159,7 @@ impl Slots {
         (app, Some(record))
     }
 
-    /// Every record that is needed to restore the slots, in the order in which they must be read.
+    /// Returns every record that is needed to restore the slots, in reading order.
     pub(crate) fn records<'a>(&'a self, boot_id: &str) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let mut envs = BTreeMap::new();
         let mut specs = BTreeMap::new();
@@ -170,7 +175,7 @@ impl Slots {
             .chain(self.iter().map(Slot::record))
     }
 
-    /// A number that no worker of this daemon and of those before it has: what Node calls `cluster.worker.id`.
+    /// Returns a number for `cluster.worker.id` that no worker of this or an earlier daemon has.
     pub(crate) fn next_worker_id(&mut self) -> u32 {
         self.numbers.give_to_worker()
     }
@@ -192,7 +197,7 @@ impl Slots {
         Some(slot)
     }
 
-    /// Records a process that led the tree of a slot, and does not any more.
+    /// Records a process that no longer leads the tree of a slot.
     pub(crate) fn note_former_leader(&mut self, id: u32, ProcRef { pid, start_ticks }: ProcRef) {
         let Some(slot) = self.get_mut(id) else { return };
         slot.durable.former_leaders.retain(|leader| leader.0 != pid);
@@ -203,7 +208,8 @@ impl Slots {
         self.changed(id);
     }
 
-    /// Adds the end of a process that was replaced to the history of the instance, which its successor continues.
+    /// Adds the exit of a replaced process to the history of the instance, which its successor
+    /// continues.
     pub(crate) fn hand_down_exit(&mut self, id: u32, inc: u32) {
         let Some(slot) = self.get(id).filter(|slot| slot.durable.role == Role::Retiring) else { return };
         let pm_id = slot.durable.pm_id;
@@ -211,7 +217,7 @@ impl Slots {
         let Some(successor) = self.serving().find(|slot| slot.durable.pm_id == pm_id).map(|slot| slot.durable.id) else { return };
         let Some(slot) = self.get_mut(successor) else { return };
         let exits = &mut slot.durable.instance.exits;
-        // The successor may have ended first.
+        // The successor may have exited first.
         let place = exits.iter().position(|later| later.inc > inc).unwrap_or(exits.len());
         exits.insert(place, record);
         let surplus = exits.len().saturating_sub(slot.live.policy.exits_kept);
@@ -219,7 +225,7 @@ impl Slots {
         self.changed(successor);
     }
 
-    /// Queues the next run of a job until the present one has ended.
+    /// Queues the next run of a job until the present run has ended.
     pub(crate) fn queue_run(&mut self, id: u32) {
         if let Some(slot) = self.get_mut(id) {
             slot.durable.ticks.queued = true;
@@ -227,31 +233,33 @@ impl Slots {
         }
     }
 
-    /// True if others than these serve at the ports of this slot: what waits in its shard would wait in vain if it were stopped at once.
+    /// Returns true if other instances than these serve at the ports of this slot. Connections that
+    /// wait in its shard would then be lost if it were stopped at once.
     pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
         let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
         let mut others = self.iter().filter(|other| other.spec().key() == slot.spec().key() && !these.contains(&other.durable.id));
         others.any(|other| other.standing(now_ms).0 == Standing::Serves)
     }
 
-    /// Marks a slot as changed since it was journaled. However often it changes until then, the journal's next write has it once.
+    /// Marks a slot as changed since it was journaled. The next write of the journal has it once,
+    /// however often it changes.
     pub(crate) fn changed(&mut self, id: u32) {
         self.changed.insert(id);
     }
 
-    /// The next slot to journal, which then counts as journaled.
+    /// Returns the next slot to journal, which then counts as journaled.
     pub(crate) fn next_changed(&mut self) -> Option<&Slot> {
         let id = self.changed.pop_first()?;
         self.schedule(id);
         self.get(id)
     }
 
-    /// The earliest deadline of all slots, as of the last write of the journal.
+    /// Returns the earliest deadline of all slots, as of the last write of the journal.
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Slots whose deadline has come, by its time.
+    /// Returns the slots whose deadline has come, by its time.
     pub(crate) fn due(&self, now_ms: u64) -> Vec<u32> {
         self.deadlines.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect()
     }
@@ -271,25 +279,25 @@ impl Slots {
         }
     }
 
-    /// All slots, also those that users do not see.
+    /// Iterates over all slots, including those that users do not see.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.values().map(Box::as_ref)
     }
 
-    /// Slots that users see, by `pm_id`.
+    /// Returns the slots that users see, by `pm_id`.
     pub(crate) fn serving(&self) -> impl Iterator<Item = &Slot> {
         let mut serving: Vec<&Slot> = self.iter().filter(|slot| slot.durable.role == Role::Serving).collect();
-        // Sorted already, but for those that a reload brought.
+        // The slots are sorted already, except for those that a reload added.
         serving.sort_by_key(|slot| slot.durable.pm_id);
         serving.into_iter()
     }
 
-    /// All slots, also those that users do not see.
+    /// Iterates over all slots, including those that users do not see.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
         self.slots.values_mut().map(Box::as_mut)
     }
 
-    /// Key of a new app that is not its name: another namespace has the name already.
+    /// Returns the key of a new app if another namespace has an app with its name.
     pub(crate) fn qualified(&self, spec: &AppSpec) -> Option<String> {
         let same = self.iter().find(|slot| slot.spec().name == spec.name && slot.spec().namespace == spec.namespace);
         if let Some(slot) = same {
@@ -304,12 +312,12 @@ impl Slots {
         std::iter::once(long.clone()).chain(numbered).find(|key| is_free(key))
     }
 
-    /// Instances of the app with this key, by `pm_id`.
+    /// Returns the instances of the app with this key, by `pm_id`.
     pub(crate) fn of_app(&self, key: &str) -> Vec<u32> {
         self.serving().filter(|slot| slot.spec().key() == key).map(|slot| slot.durable.id).collect()
     }
 
-    /// True if there is nothing to save: modules are not saved.
+    /// Returns true if the list to save is empty: modules are not saved.
     pub(crate) fn nothing_to_save(&self) -> bool {
         self.serving().all(|slot| slot.spec().is_module())
     }
@@ -324,26 +332,26 @@ impl Slots {
         self.being_replaced.remove(app);
     }
 
-    /// True if a rollout of this app is under way.
+    /// Returns true if a rollout of this app is running.
     pub(crate) fn is_being_replaced(&self, app: &str) -> bool {
         self.being_replaced.contains(app)
     }
 
-    /// True if any rollout is under way.
+    /// Returns true if any rollout is running.
     pub(crate) fn is_any_being_replaced(&self) -> bool {
         !self.being_replaced.is_empty()
     }
 
-    /// `pm_id`s of these slots.
+    /// Returns the `pm_id`s of these slots.
     pub(crate) fn pm_ids(&self, ids: &[u32]) -> Vec<u32> {
         ids.iter().filter_map(|id| self.slots.get(id)).map(|slot| slot.durable.pm_id).collect()
     }
 }
 
-/// A random UUID (version 4).
+/// Returns a random UUID (version 4).
 pub(crate) fn unique_id() -> String {
     let mut bytes = [0_u8; 16];
-    // Without random bytes the time still makes it unique on this machine, which is all that is needed.
+    // Without random bytes, the time still makes the id unique on this machine, which is enough.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         bytes = now.as_nanos().to_le_bytes();
@@ -351,7 +359,7 @@ pub(crate) fn unique_id() -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
-    // As long as it becomes: each app keeps one.
+    // The exact capacity, because each app keeps one.
     let mut text = String::with_capacity(36);
     for (at, byte) in bytes.into_iter().enumerate() {
         if matches!(at, 4 | 6 | 8 | 10) {

@@ -1,4 +1,4 @@
-//! Dependencies of instances on other apps before they start, and the state of those.
+//! Dependencies of instances on other apps before they start, and the state of those apps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::state::store::Role;
 /// Apps that users see.
 pub(crate) struct Apps<'a> {
     by_name: BTreeMap<&'a str, Vec<&'a Slot>>,
-    /// Instances that a request will start when their turn comes.
+    /// Instances that a request will start later.
     coming: &'a BTreeSet<u32>,
 }
 
@@ -25,8 +25,9 @@ impl<'a> Apps<'a> {
         Self { by_name, coming }
     }
 
-    /// Standing of an app as a dependency: that of the instance which is the farthest from the condition.
-    /// If several namespaces have an app of this name, the dependent's own namespace counts.
+    /// Returns the standing of an app as a dependency: that of the instance that is farthest from
+    /// the condition. If several namespaces have an app of this name, the dependent's own namespace
+    /// counts.
     fn standing(&self, name: &str, of: &Slot, condition: Condition) -> Standing {
         let named = || self.by_name.get(name).into_iter().flatten();
         let is_near = |slot: &&&Slot| slot.spec().namespace == of.spec().namespace;
@@ -39,7 +40,8 @@ impl<'a> Apps<'a> {
         standings.max().unwrap_or(Standing::Hopeless("is not there"))
     }
 
-    /// Dependencies of an instance that are not as they have to be, and what each is instead, in words that follow its name.
+    /// Returns the unmet dependencies of an instance, and the state of each as a text that follows
+    /// its name.
     pub(crate) fn missing(&self, slot: &'a Slot) -> Vec<(Standing, &'a str, String)> {
         let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, slot, *condition) {
             Standing::Met => None,
@@ -50,7 +52,7 @@ impl<'a> Apps<'a> {
     }
 }
 
-/// Text of what an instance waits for.
+/// Returns the dependencies that an instance waits for, as texts.
 pub(crate) fn waits_for(slots: &Slots, coming: &BTreeSet<u32>, slot: &Slot) -> Vec<String> {
     if !matches!(slot.durable.instance.state, State::Waiting { .. }) {
         return Vec::new();
@@ -58,7 +60,7 @@ pub(crate) fn waits_for(slots: &Slots, coming: &BTreeSet<u32>, slot: &Slot) -> V
     Apps::of(slots, coming).missing(slot).into_iter().map(|(_, name, why)| format!("{name} {why}")).collect()
 }
 
-/// `it depends on db, which is stopped, and on cache, which is not ready`.
+/// Returns `it depends on db, which is stopped, and on cache, which is not ready`.
 pub(crate) fn in_words(missing: &[(Standing, &str, String)]) -> String {
     let each: Vec<String> = missing.iter().map(|(_, name, why)| format!("on {name}, which {why}")).collect();
     format!("it depends {}", each.join(", and "))

@@ -1,11 +1,12 @@
-//! Versions of Node that run the instances, where the programs themselves have to be run for it.
+//! Versions of Node that run the instances, if the daemon must run the programs to find them.
 
 use super::Slots;
 use crate::platform::node_version::NodeVersions;
 use crate::platform::users::account;
 
 impl Slots {
-    /// Has the versions of the Node programs determined whose apps were adopted before their version was learned.
+    /// Starts to determine the Node versions of apps that were adopted before their version was
+    /// known.
     pub(crate) fn ask_node_versions(&mut self, versions: &NodeVersions) {
         for slot in self.iter_mut() {
             if slot.durable.learned.node_version.is_some() || slot.live.node.is_some() || !slot.spec().runs_in_node() {
@@ -18,7 +19,7 @@ impl Slots {
         }
     }
 
-    /// Takes the results that have come since; only complete answers need them.
+    /// Stores new results; only complete answers need them.
     pub(crate) fn learn_node_versions(&mut self, versions: &NodeVersions) {
         let mut learned = Vec::new();
         for slot in self.iter_mut() {

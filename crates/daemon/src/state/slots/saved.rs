@@ -9,20 +9,22 @@ use crate::platform::log::chain;
 use crate::platform::settings::Settings;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
-/// Older lists are kept under `dump.pm2.bak`, `dump.pm2.bak.1`, … up to this number.
+/// Number of older lists that are kept, as `dump.pm2.bak`, `dump.pm2.bak.1`, …
 pub(crate) const GENERATIONS: u32 = 3;
 
-/// Paths of older generations: `dump.pm2.bak.1`, …
+/// Returns the path of an older generation: `dump.pm2.bak.1`, …
 pub(crate) fn older(backup: &Path, generation: u32) -> PathBuf {
     let mut name = backup.as_os_str().to_owned();
     name.push(format!(".{generation}"));
     PathBuf::from(name)
 }
 
-/// Saves the present list without modules (those are started by what is installed). If there is a `backup`, the list before goes there.
+/// Saves the present list without modules, which the list of installed modules starts. If `backup`
+/// is set, the previous list is copied there.
 ///
 /// # Errors
-/// In words; the old list is as it was.
+///
+/// Returns the reason as a text; the old list is unchanged.
 pub(crate) fn write(slots: &Slots, settings: &Settings, path: &Path, backup: Option<&Path>) -> Result<(), String> {
     let details: Vec<_> = slots.serving().filter(|slot| !slot.spec().is_module()).map(|slot| slot.detail(settings)).collect();
     let text = to_dump(&details);
@@ -32,10 +34,11 @@ pub(crate) fn write(slots: &Slots, settings: &Settings, path: &Path, backup: Opt
     replace(path, text.as_bytes(), Durability::Power, Writers::One).map_err(|error| format!("{}; the old list is unchanged", chain(&error)))
 }
 
-/// Copies the present list to `.bak`, and the ones before one place further. A copy that fails changes nothing.
+/// Copies the present list to `.bak`, and each older list to the next number. A failed copy changes
+/// nothing.
 fn keep_generations(path: &Path, backup: &Path, next: &str) -> Result<(), String> {
     let Ok(present) = std::fs::read(path) else { return Ok(()) };
-    // An equal list is not a generation: saving twice must not push out the older ones.
+    // An equal list is not a new generation, so that saving twice does not discard the older lists.
     if present == next.as_bytes() && backup.exists() {
         return Ok(());
     }

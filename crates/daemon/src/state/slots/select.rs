@@ -1,4 +1,4 @@
-//! Targets as users name them.
+//! Selection of instances by the names that users type.
 
 use std::collections::BTreeSet;
 
@@ -9,11 +9,12 @@ use ostler_proto::control::Failure;
 use super::{Slot, Slots};
 
 impl Slots {
-    /// Key of the app that a word means: the app with this key, else the one with this name or
-    /// `namespace/name`. None if no app is called that.
+    /// Returns the key of the app that a word names: the app with this key, otherwise the app with
+    /// this name or `namespace/name`. Returns `None` if no app has that name.
     ///
     /// # Errors
-    /// Several namespaces have an app of this name, and none has the name as its key.
+    ///
+    /// Returns an error if several namespaces have an app of this name, and none has it as its key.
     pub(crate) fn key_of(&self, word: &str) -> Result<Option<&str>, Failure> {
         let specs = || self.serving().map(Slot::spec);
         if let Some(spec) = specs().find(|spec| spec.key() == word) {
@@ -31,18 +32,20 @@ impl Slots {
         }
     }
 
-    /// Resolves one target into our own numbers.
+    /// Resolves one target to our own numbers.
     ///
     /// # Errors
-    /// Nothing is called so, or the target cannot be understood.
+    ///
+    /// Returns an error if nothing has that name, or if the target is malformed.
     pub(crate) fn select(&self, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
         self.select_in(None, target, cwd)
     }
 
-    /// Resolves one target among the apps of a namespace; none = all apps.
+    /// Resolves one target among the apps of a namespace; `None` means all apps.
     ///
     /// # Errors
-    /// As [`Slots::select`].
+    ///
+    /// Returns the same errors as [`Slots::select`].
     pub(crate) fn select_in(&self, namespace: Option<&str>, target: &str, cwd: &str) -> Result<Vec<u32>, Failure> {
         let is_in = |slot: &&Slot| namespace.is_none_or(|namespace| slot.spec().namespace == namespace);
         let slots: Vec<&Slot> = self.serving().filter(is_in).collect();

@@ -1,4 +1,4 @@
-//! Slot: a supervised process, with all that is known of it.
+//! Slot: a supervised process and its state.
 
 use std::rc::Rc;
 
@@ -24,7 +24,7 @@ use crate::platform::sample::CpuHistory;
 use crate::platform::settings::Settings;
 use crate::state::store::{Record, Role, SlotEntry, SlotRecord};
 
-/// Description of an app, shared by its instances. A changed description is a new one with a new number.
+/// Description of an app, shared by its instances. A changed description gets a new number.
 #[derive(Debug)]
 pub(crate) struct App {
     /// Number in the journal.
@@ -45,14 +45,15 @@ pub(crate) struct Base {
 /// Supervised slot.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    /// Part that outlives the daemon: the journal's record of it. Whoever changes it reports that to [`super::Slots::changed`].
+    /// Part that outlives the daemon: the journal's record of the slot. Code that changes it must
+    /// call [`super::Slots::changed`].
     pub durable: SlotRecord,
-    /// Part that ends with the daemon.
+    /// Part that is lost when the daemon exits.
     pub live: Live,
 }
 
-/// State of a slot for as long as this daemon lives. What follows from the durable part is made anew by the next one; the rest it
-/// finds out, or does without.
+/// State of a slot for the lifetime of this daemon. The next daemon derives it from the durable
+/// part, determines it again, or does without it.
 #[derive(Debug)]
 pub(crate) struct Live {
     /// Description; its number is in the durable part.
@@ -61,47 +62,53 @@ pub(crate) struct Live {
     base: Rc<Base>,
     /// Part of the description that the state machine needs.
     pub policy: Policy,
-    /// Proof that its process has to give before it counts as ready.
+    /// Proof that its process must give before it counts as ready.
     pub proof: Option<Box<ReadyBy>>,
-    /// Paths.
+    /// Paths of its files.
     pub files: Files,
-    /// Reason why it is not ready yet, as far as a check found one.
+    /// Reason why it is not ready yet, if a check found one.
     pub trouble: Option<Box<str>>,
-    /// Program that runs it, if that is Node and its version is not learned yet.
+    /// Program that runs it, if that is Node and its version is not known yet.
     pub node: Option<Binary>,
-    /// True after the preload reported that the script was run: who waits for that is lost with the daemon.
+    /// True after the preload reported that the script was run. Waiters for that are lost with the
+    /// daemon.
     pub script_runs: bool,
-    /// What its process, a cluster worker, has been given.
+    /// Connections and sockets of its process as a cluster worker.
     pub worker: DefaultBox<Worker>,
-    /// True if there is no group yet, or it was made by this daemon and not killed since: a process may be started in it.
+    /// True if it has no group yet, or if this daemon created the group and has not killed it
+    /// since: a process may be started in it.
     pub group_fresh: bool,
-    /// Processes of the group that the kernel had killed for its memory when its process started.
+    /// Number of processes of the group that the kernel had killed for lack of memory when the
+    /// process started.
     pub group_ooms: u64,
     /// Its IPC channel; the keeper has a copy.
     pub ipc: Option<Box<Ipc>>,
     /// Its log writer, in piped mode; the keeper has copies of its pipes.
     pub piped: Option<Box<Piped>>,
-    /// What the app reports of itself.
+    /// Actions, metrics and options that the app reports.
     pub axm: DefaultBox<Axm>,
-    /// True if it is to get no new connections while others can have them: its readiness check fails.
+    /// True if its readiness check fails: it gets no new connections while other instances can take
+    /// them.
     pub unready: bool,
-    /// Health of its process; none where nobody needs it, or it does not run.
+    /// Health of its process; `None` if it is not checked or not running.
     pub health: Option<Box<HealthReport>>,
     /// CPU readings.
     pub cpu: CpuHistory,
-    /// True while the holder of a port is looked up, which completes the last lines of its exit.
+    /// True while the daemon looks up the process that holds a port, to complete the last lines of
+    /// an exit.
     pub seeks_port_holder: bool,
-    /// Time when this daemon requested its process.
+    /// Time when this daemon requested the process.
     pub spawned_ms: Option<u64>,
-    /// Time when this daemon told its process to finish its requests.
+    /// Time when this daemon asked the process to finish its requests.
     pub drain_began_ms: Option<u64>,
     /// True if the pid file exists.
     pub pid_file_written: bool,
-    /// Deadline as it is in the slots' order of deadlines.
+    /// Deadline of the slot in the slots' order of deadlines.
     pub(super) due_ms: Option<u64>,
 }
 
-/// What an app reports of itself over its channel (PM2's `axm_*`): how much that is, and how often it changes, is the app's to choose.
+/// Data that an app reports over its channel (PM2's `axm_*`). The app decides its size and how
+/// often it changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Axm {
     /// Custom actions.
@@ -115,7 +122,7 @@ pub(crate) struct Axm {
 ostler_core::static_default!(Axm);
 
 impl Live {
-    /// State of a slot of which nothing was found out yet.
+    /// Returns the initial state of a slot.
     fn new(durable: &SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         let (policy, proof) = crate::state::policy::of(&app.spec, durable.role, durable.by_running_ms, settings);
         Self {
@@ -146,61 +153,61 @@ impl Live {
 }
 
 impl Slot {
-    /// A slot of that app, with that environment.
+    /// Creates a slot of that app, with that environment.
     pub(super) fn new(mut durable: SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         (durable.app_number, durable.env_number) = (app.id, base.id);
         let live = Live::new(&durable, app, base, settings);
         Self { durable, live }
     }
 
-    /// Slot as the journal has it.
+    /// Restores a slot from its journal record.
     pub(super) fn restored(durable: SlotRecord, app: Rc<App>, base: Rc<Base>, settings: &Settings) -> Self {
         let mut slot = Self::new(durable, app, base, settings);
-        // Nobody knows who made its group, and what became of that since.
+        // The group's creator and its history are unknown.
         slot.live.group_fresh = false;
         slot.live.pid_file_written = slot.is_seen();
         slot
     }
 
-    /// Description, shared with other instances of the app.
+    /// Returns the description, shared with other instances of the app.
     pub(crate) fn app(&self) -> &Rc<App> {
         &self.live.app
     }
 
-    /// Caller's environment, shared with everything that was started with it.
+    /// Returns the caller's environment, shared with everything that was started with it.
     pub(crate) fn base(&self) -> &Rc<Base> {
         &self.live.base
     }
 
-    /// Key under which the keeper knows a process of this slot.
+    /// Returns the keeper's key for a process of this slot.
     pub(crate) fn key(&self, inc: u32) -> u64 {
         u64::from(self.durable.id) << 32 | u64::from(inc)
     }
 
-    /// True if it waits for a command that names it: `autostart: false`, and it never ran.
+    /// Returns true if it waits for a command that names it: `autostart: false`, and it never ran.
     pub(crate) fn is_unstarted(&self) -> bool {
         let spec = self.spec();
         !spec.autostart && !spec.is_job() && self.durable.instance.counters.last_start.is_none()
     }
 
-    /// The description.
+    /// Returns the description.
     pub(crate) fn spec(&self) -> &AppSpec {
         &self.app().spec
     }
 
-    /// True if users see it; the other process of a reload is reported by the rollout.
+    /// Returns true if users see it. The rollout reports the other process of a reload.
     pub(crate) fn is_seen(&self) -> bool {
         self.durable.role == Role::Serving
     }
 
-    /// Main process and its incarnation, until its end is reported.
+    /// Returns the main process and its incarnation, until its exit is reported.
     pub(crate) fn process(&self) -> Option<(u32, ProcRef)> {
         let pid = self.durable.instance.pid()?;
         let inc = self.durable.instance.inc_of_process()?;
         Some((inc, ProcRef { pid, start_ticks: self.durable.start_ticks }))
     }
 
-    /// The incarnation of its process, where that is online and in the place that users see.
+    /// Returns the incarnation of its process if that is online and visible to users.
     pub(crate) fn serving_inc(&self) -> Option<u32> {
         match self.durable.instance.state {
             State::Running { inc, .. } if self.is_seen() => Some(inc),
@@ -208,27 +215,27 @@ impl Slot {
         }
     }
 
-    /// True if it has a process that could hear what is sent over its channel.
+    /// Returns true if it has a process that can receive messages over its channel.
     pub(crate) fn hears(&self) -> bool {
         matches!(self.durable.instance.status(), "online" | "launching") && self.live.ipc.is_some()
     }
 
-    /// Names of the actions that its app has reported.
+    /// Returns the names of the actions that its app has reported.
     pub(crate) fn actions(&self) -> impl Iterator<Item = &str> {
         self.live.axm.actions.iter().filter_map(|offered| offered.get("action_name").and_then(Value::as_str))
     }
 
-    /// True if the app has reported an action of this name.
+    /// Returns true if the app has reported an action of this name.
     pub(crate) fn offers(&self, action: &str) -> bool {
         self.actions().any(|offered| offered == action)
     }
 
-    /// True if no process was requested after this incarnation.
+    /// Returns true if no process was requested after this incarnation.
     pub(crate) fn is_newest(&self, inc: u32) -> bool {
         inc == self.newest_inc()
     }
 
-    /// The incarnation after which no process was requested.
+    /// Returns the newest incarnation for which a process was requested.
     pub(crate) fn newest_inc(&self) -> u32 {
         match self.durable.instance.state {
             State::Spawning { inc, .. } => inc,
@@ -236,13 +243,14 @@ impl Slot {
         }
     }
 
-    /// True if a process that is online passes its checks; without checks all is well.
+    /// Returns true if an online process passes its checks, or has no checks.
     pub(crate) fn is_healthy(&self) -> bool {
         let is_watched = self.spec().health().is_some_and(HealthSpec::is_watched);
         !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
     }
 
-    /// Standing of its process for new connections, and until when it is [`Standing::Young`].
+    /// Returns the standing of its process for new connections, and the time until which it is
+    /// [`Standing::Young`].
     pub(crate) fn standing(&self, now_ms: u64) -> (Standing, Option<u64>) {
         let part = Part {
             candidate: self.durable.role == Role::Candidate,
@@ -256,7 +264,8 @@ impl Slot {
         }
     }
 
-    /// Number that this instance adds to that port: where the variable that grows from instance to instance is the port, its number.
+    /// Returns the number that this instance adds to that port. If the variable that grows from
+    /// instance to instance is the port, that is its number.
     pub(crate) fn port_shift(&self, port: u16) -> u16 {
         let env = &self.spec().env;
         let Some(variable) = env.increment_var.as_deref() else { return 0 };
@@ -265,13 +274,13 @@ impl Slot {
         if first == Some(port) { u16::try_from(self.durable.index).unwrap_or(0) } else { 0 }
     }
 
-    /// True if something of it runs, or is to run.
+    /// Returns true if one of its processes runs or is to run.
     pub(crate) fn is_or_will_be_up(&self) -> bool {
         self.durable.instance.wanted == Wanted::Up || !matches!(self.durable.instance.state, State::Stopped | State::Errored | State::Gone)
     }
 
-    /// Time until which a process that is online has to run, so that its start counts as proved. None: it is not online, or it is a job, which
-    /// ends when it is done.
+    /// Returns the time until which an online process must run to prove its start. Returns `None`
+    /// if it is not online, or if it is a job, which exits when it is done.
     pub(crate) fn watched_until(&self) -> Option<u64> {
         match self.durable.instance.state {
             State::Running { since, .. } if !self.spec().is_job() => Some(watched_until_ms(since.mono_ms, self.live.policy.min_uptime_ms)),
@@ -279,13 +288,14 @@ impl Slot {
         }
     }
 
-    /// Reason why a check found it not ready; none while it is ready or stopped.
+    /// Returns the reason why a check found it not ready, or `None` while it is ready or stopped.
     pub(crate) fn start_trouble(&self) -> Option<&str> {
         let is_over = matches!(self.durable.instance.state, State::Running { .. } | State::Completing { .. } | State::Stopped);
         self.live.trouble.as_deref().filter(|_| !is_over)
     }
 
-    /// Text that it was not ready in time, in words that follow its name, with the setting that gives it more.
+    /// Returns a text, to follow its name, that it was not ready in time. The text names the
+    /// setting that gives it more time.
     pub(crate) fn not_ready(&self) -> String {
         let known = [self.live.trouble.as_deref().map(str::to_owned), self.start_ups()];
         let known: Vec<String> = known.into_iter().flatten().collect();
@@ -293,7 +303,7 @@ impl Slot {
         format!("was not ready within {} ms{known}; `listen_timeout` sets that time", self.live.policy.ready_within_ms())
     }
 
-    /// Text that it takes long to become ready, in words that follow its name.
+    /// Returns a text, to follow its name, that it takes long to become ready.
     pub(crate) fn still_starting(&self, now: Now) -> String {
         let known = self.start_ups().map_or_else(String::new, |known| format!(" ({known})"));
         let since_ms = self.durable.instance.counters.last_start.map_or(0, |start| start.mono_ms);
@@ -304,8 +314,9 @@ impl Slot {
         self.durable.instance.counters.start_ups().map(|took| format!("it {took}"))
     }
 
-    /// How long the successor of a cluster worker that has not listened has to run to be taken as ready: as long as it takes until this
-    /// one has had its own time to listen. None: it listens, or did until its last start a moment ago.
+    /// Returns how long the successor of this cluster worker must run to count as ready, if this
+    /// worker has not listened. The time ends when this worker has had its own time to listen.
+    /// Returns `None` if this worker listens, or did until its recent restart.
     pub(super) fn by_running_ms_after(&self, now: Now) -> Option<u64> {
         let age_ms = self.durable.instance.counters.last_start.map_or(0, |start| now.mono_ms.saturating_sub(start.mono_ms));
         let left_ms = self.live.policy.listen_timeout_ms.saturating_sub(age_ms);
@@ -313,17 +324,18 @@ impl Slot {
         (self.never_listened() && !listened_before).then_some(left_ms)
     }
 
-    /// True if it holds no listening socket in either way.
+    /// Returns true if it holds no listening socket in either way.
     pub(crate) fn never_listened(&self) -> bool {
         self.durable.listening.is_empty() && self.durable.served.is_empty()
     }
 
-    /// True if it holds that key in either way. Twice the same in one worker is an assertion in Node: it would die.
+    /// Returns true if it holds that key in either way. If one worker got the same key twice, an
+    /// assertion in Node would kill it.
     pub(crate) fn has_listener(&self, key: &str) -> bool {
         self.durable.listening.iter().chain(&self.durable.served).any(|held| held == key)
     }
 
-    /// Record for the journal.
+    /// Returns the record for the journal.
     pub(crate) fn record(&self) -> Record<'_> {
         let Self { durable, live } = self;
         debug_assert_eq!((durable.app_number, durable.env_number), (live.app.id, live.base.id));
@@ -333,16 +345,16 @@ impl Slot {
         Record::Slot(SlotEntry::Written(durable))
     }
 
-    /// Takes another description; paths and policy follow.
+    /// Sets another description, and updates paths and policy.
     pub(crate) fn describe(&mut self, app: Rc<App>, settings: &Settings) {
         let Self { durable, live } = self;
         live.files = crate::platform::files::resolve(&app.spec, durable.file_stem.as_deref(), durable.pm_id, settings);
         if live.group_fresh && live.app.spec.hard_limits() != app.spec.hard_limits() {
-            // A limit that is no more must not stay in its group: that is made anew.
+            // A removed limit must not stay in its group, so the group is recreated.
             live.group_fresh = false;
         }
         if live.app.spec.cron != app.spec.cron {
-            // By another pattern the next tick is another one.
+            // With another pattern, the next run has another time.
             let armed = durable.ticks.armed && app.spec.cron.is_some();
             durable.ticks = Ticks { armed, ..Ticks::default() };
         }
@@ -350,12 +362,12 @@ impl Slot {
         self.settle_policy(settings);
     }
 
-    /// Takes another caller's environment.
+    /// Sets another caller's environment.
     pub(crate) fn rebase(&mut self, base: Rc<Base>) {
         (self.durable.env_number, self.live.base) = (base.id, base);
     }
 
-    /// Computes what follows from description and role.
+    /// Computes the policy from description and role.
     pub(crate) fn settle_policy(&mut self, settings: &Settings) {
         let Self { durable, live } = self;
         (live.policy, live.proof) = crate::state::policy::of(&live.app.spec, durable.role, durable.by_running_ms, settings);
@@ -383,7 +395,7 @@ mod tests {
         Settings::from_env("/nowhere".into())
     }
 
-    /// Record in which no field is as it is in a slot that has never run.
+    /// Returns a record in which every field differs from a slot that has never run.
     fn every_field() -> SlotRecord {
         let learned = LearnedRecord {
             node_version: Some("22.1.0".into()),
@@ -433,7 +445,7 @@ mod tests {
         slots
     }
 
-    /// Slots as the next daemon restores them.
+    /// Returns the slots as the next daemon restores them.
     fn next_daemon(slots: &Slots) -> Slots {
         let mut bytes = Vec::new();
         slots.records("boot").for_each(|record| encode(&record, &mut bytes));

@@ -1,8 +1,9 @@
-//! Process tree of an instance: who belongs to it.
+//! Process tree of an instance.
 //!
-//! A process belongs to an instance when it is in the session or the group of its main process, descends from it, or carries the
-//! instance's mark in its environment and has the keeper (our subreaper) or init as parent: that is where the children of a double
-//! fork end up. Whatever it did, it is still in the instance's cgroup, where there are any.
+//! A process belongs to an instance if it is in the session or the group of its main process, or
+//! descends from it. It also belongs to it if it carries the instance's mark in its environment and
+//! its parent is the keeper (our subreaper) or init. The children of a double fork get these
+//! parents. In any case it is in the instance's cgroup, if cgroups are available.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +15,7 @@ use super::Slot;
 use super::processes::MARK;
 use crate::state::store::FormerLeader;
 
-/// Processes in the table that belong to the tree of a slot with this main process.
+/// Returns the processes in the table that belong to the tree of a slot with this main process.
 pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -> Vec<Entry> {
     let leader = ProcRef { pid, start_ticks: slot.durable.start_ticks };
     let mut family = led_by(leader, &slot.durable.former_leaders, table, &slot.durable.unique_id, reaper);
@@ -25,7 +26,7 @@ pub(crate) fn family_in(table: &ProcTable, slot: &Slot, pid: i32, reaper: i32) -
     family
 }
 
-/// Tree of a main process, and of those that led it before.
+/// Returns the tree of a main process, and the trees of its former leaders.
 pub(crate) fn led_by(leader: ProcRef, former: &[FormerLeader], table: &ProcTable, unique_id: &str, reaper: i32) -> Vec<Entry> {
     let tree = |leader| table.tree(leader, MARK, unique_id.as_bytes(), reaper);
     let mut family = tree(leader);

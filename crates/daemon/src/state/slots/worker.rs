@@ -7,22 +7,24 @@ use std::os::fd::OwnedFd;
 use ostler_core::serving::balance::Load;
 use ostler_proto::node::cluster::Answer;
 
-/// Delay of the next answer when one was lost.
+/// Age difference after which an unanswered message counts as lost.
 const LOST_MS: u64 = 5000;
 
-/// Most descriptors without an answer that are remembered.
+/// Most unanswered descriptors that are remembered.
 const MAX_ON_THEIR_WAY: usize = 1024;
 
-/// What a worker was given of the listening sockets of its app. Which keys it has is in the journal.
+/// Listening sockets and connections that a worker was given. The journal has the keys of its
+/// sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
-    /// Listeners whose keys it has.
+    /// Listeners whose keys the worker has.
     pub served_by: Vec<u32>,
-    /// Connections that it was handed and has not answered, in this order.
+    /// Connections that the worker was handed and has not answered, in this order.
     pub handed: VecDeque<Handed>,
-    /// Descriptors that it has not acknowledged, in this order.
+    /// Descriptors that the worker has not acknowledged, in this order.
     pub on_their_way: VecDeque<Sending>,
-    /// Connections that it answered and that are still to be handled, and whether it serves them.
+    /// Connections that the worker answered and the daemon must still handle, and whether the
+    /// worker serves them.
     pub answered: Vec<(Handed, bool)>,
 }
 
@@ -37,13 +39,13 @@ pub(crate) enum Sending {
     Listener,
 }
 
-/// Connection that is on its way to a worker. It is closed here when the worker confirmed it, and goes to another one when it
-/// did not.
+/// Connection that is on its way to a worker. When the worker accepts it, the daemon closes its
+/// copy. Otherwise another worker gets it.
 #[derive(Debug)]
 pub(crate) struct Handed {
     /// Number of the message.
     pub seq: u64,
-    /// Listener it came from.
+    /// Listener that accepted the connection.
     pub listener: u32,
     /// Time of the transfer (`mono_ms`).
     pub at_ms: u64,
@@ -54,26 +56,26 @@ pub(crate) struct Handed {
 /// Accepted connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Our copy.
+    /// The daemon's copy.
     pub fd: OwnedFd,
-    /// Workers that did not want it.
+    /// Workers that refused it.
     pub refused_by: Vec<u32>,
     /// Time before which it is not offered again.
     pub not_before_ms: u64,
-    /// Client, where clients are bound to workers.
+    /// Client, if clients are bound to workers.
     pub client: Option<Client>,
 }
 
-/// What binds a connection to a worker.
+/// Binding of a connection to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// It named this instance.
+    /// The client named this instance.
     Instance(u32),
-    /// It named this instance, and the incarnation of its process.
+    /// The client named this instance and the incarnation of its process.
     Process(u32, u32),
-    /// It has no cookie yet: whoever gets it gives it one.
+    /// The client has no cookie yet. The worker that gets the connection sets one.
     New,
-    /// Address that it comes from.
+    /// Address of the client.
     Address(IpAddr),
 }
 
@@ -84,12 +86,13 @@ impl From<OwnedFd> for Connection {
 }
 
 impl Worker {
-    /// Number of what it has not answered yet.
+    /// Returns the worker's number of unanswered connections.
     pub(crate) fn load(&self) -> Load {
         Load { unanswered: self.handed.len(), since_ms: self.handed.front().map_or(0, |handed| handed.at_ms) }
     }
 
-    /// Takes an answer, or what looks like one. False: it is about something else, or to a daemon before this one.
+    /// Handles a message that may be an answer. Returns false if it concerns something else, or an
+    /// earlier daemon.
     pub(crate) fn take(&mut self, answer: Answer) -> bool {
         let was_on_its_way = !self.on_their_way.is_empty();
         let (handed, accepted) = match answer {
@@ -102,30 +105,31 @@ impl Worker {
         is_about_one || was_on_its_way && !matches!(answer, Answer::Connection { .. })
     }
 
-    /// Takes the connection that was answered, by its number.
+    /// Takes the answered connection by its number.
     fn take_handed(&mut self, seq: u64) -> Option<Handed> {
         let at = self.handed.iter().position(|handed| handed.seq == seq)?;
         let answered = self.handed.remove(at)?;
-        // Answers come in order. What is so much older was lost on the way, which is known only to a daemon that is no more; if it was
-        // not lost, our copy of it is of no use.
+        // Answers arrive in order. The answer to a much older message was lost together with an
+        // earlier daemon. Even if it was not lost, our copy of the connection is useless.
         while self.handed.front().is_some_and(|first| first.seq < seq && first.at_ms + LOST_MS < answered.at_ms) {
             self.handed.pop_front();
         }
         Some(answered)
     }
 
-    /// Records a descriptor that was sent to it.
+    /// Records a descriptor that was sent to the worker.
     pub(crate) fn sent(&mut self, what: Sending) {
-        // Only a worker that answers nothing, and asks again and again, gets so far.
+        // Only a worker that never answers, and asks repeatedly, reaches the limit.
         if self.on_their_way.len() < MAX_ON_THEIR_WAY {
             self.on_their_way.push_back(what);
         }
     }
 
-    /// Handles the confirmation of the next descriptor: it has arrived, or its message came without it. Returns the connection, if it did not arrive.
+    /// Handles the confirmation of the next descriptor: it arrived, or its message arrived without
+    /// it. Returns the connection if it did not arrive.
     fn acknowledged(&mut self, received: bool) -> Option<Handed> {
         match self.on_their_way.pop_front() {
-            // Everything before it was answered before.
+            // Everything before it was answered earlier.
             Some(Sending::Connection) if !received => self.handed.pop_front(),
             _ => None,
         }
@@ -170,12 +174,12 @@ mod tests {
     fn a_message_without_its_descriptor_gives_the_right_connection_back() {
         let mut worker = worker(&[(1, 0), (2, 0)]);
         worker.on_their_way.push_front(Sending::Listener);
-        // The listening socket did not arrive: that is no connection.
+        // The listening socket did not arrive, but that is not a connection.
         assert!(worker.acknowledged(false).is_none());
         assert!(worker.acknowledged(true).is_none());
         worker.take_handed(1);
         assert_eq!(worker.acknowledged(false).map(|handed| handed.seq), Some(2));
-        // From before our time.
+        // A message of an earlier daemon.
         assert!(worker.acknowledged(false).is_none());
     }
 }

@@ -9,7 +9,8 @@ use super::Slots;
 use crate::platform::working_trees::{Found, WorkingTrees};
 
 impl Slots {
-    /// Records the answers that have come since. Returns the versions of packages that are not those of the descriptions.
+    /// Records answers that have arrived. Returns the versions of packages that differ from the
+    /// descriptions.
     pub(crate) fn learn_working_trees(&mut self, trees: &WorkingTrees) -> Vec<(u32, String)> {
         let mut versions = Vec::new();
         for ((id, inc), Found { tree, version }) in trees.answers() {
@@ -22,7 +23,7 @@ impl Slots {
         versions
     }
 
-    /// Notes the tree that an instance was started in.
+    /// Records the working tree that an instance was started in.
     pub(crate) fn set_working_tree(&mut self, id: u32, tree: Option<Arc<WorkingTree>>) {
         let Some(slot) = self.get_mut(id) else { return };
         if slot.durable.learned.working_tree != tree {

@@ -1,4 +1,4 @@
-//! Record over which daemons died: kept in a file of its own for diagnosis, and out of the way.
+//! Record that killed daemons while they read it. It is moved to a separate file for diagnosis.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::platform::keeper_door::{is_of_instance, split_key};
 use crate::platform::log::DaemonLog;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
-/// Record that was set aside.
+/// Record that was moved aside.
 #[derive(Debug)]
 pub(crate) struct Aside {
     /// Internal number of the instance.
@@ -23,8 +23,8 @@ pub(crate) struct Aside {
     pub draft: Draft,
 }
 
-/// Takes the record of an instance out of the snapshot, keeps it in a file and reports that. Its process continues, without supervision. None where
-/// there is no such record.
+/// Takes the record of an instance out of the snapshot, keeps it in a file and reports that. Its
+/// process continues without supervision. Returns `None` if the snapshot has no such record.
 pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home: &Path, log: &mut DaemonLog) -> Option<Aside> {
     let record = snapshot.slots.remove(&id)?;
     let app = snapshot.specs.get(&record.app_number);
@@ -73,7 +73,7 @@ fn make(folder: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Name of an app as part of a file name.
+/// Returns the name of an app as part of a file name.
 fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).take(60).collect()
 }

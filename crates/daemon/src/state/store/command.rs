@@ -1,4 +1,4 @@
-//! Commands that are run for instances, as the journal keeps them.
+//! Commands that run for instances, in the form of the journal.
 
 use indexmap::IndexMap;
 use ostler_core::app::hooks::Hook;
@@ -6,7 +6,7 @@ use ostler_core::lifecycle::command::{Command, Outcome};
 use ostler_sys::ProcRef;
 use serde::{Deserialize, Serialize};
 
-/// What is to be run.
+/// Description of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommandSpec {
     /// Slot whose user, directory, environment and logs are used.
@@ -16,7 +16,7 @@ pub(crate) struct CommandSpec {
     /// Variables on top of the app's.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub vars: IndexMap<String, String>,
-    /// Time after which it is killed.
+    /// Time after which the command is killed.
     pub timeout_ms: u64,
     /// Destination of its output.
     pub output: Output,
@@ -26,20 +26,22 @@ pub(crate) struct CommandSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Output {
-    /// To the app's log files.
+    /// The app's log files.
     Logs,
-    /// Standard output to its owner, up to a bound; one that writes more is ended. Standard error to the app's error log.
+    /// Standard output goes to the owner, up to a limit; a command that writes more is killed.
+    /// Standard error goes to the app's error log.
     Captured,
-    /// Nowhere.
+    /// Discarded.
     Nowhere,
 }
 
-/// Owner of a command, and its purpose: by this it is called off, and its end reported. So there is one command of an owner at a time. Kept in
-/// the journal, so that the next daemon knows to whom to report.
+/// Owner of a command, and its purpose. It identifies the command that is cancelled or whose exit
+/// is reported, so each owner has at most one command at a time. The journal keeps it, so that the
+/// next daemon can report the result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Owner {
-    /// Nobody needs the result any more.
+    /// The result is no longer needed.
     Nobody,
     /// Hook of a process of an instance.
     Hook {
@@ -50,7 +52,7 @@ pub(crate) enum Owner {
         /// Kind of the hook.
         hook: Hook,
     },
-    /// Secret: a variable of a process that is about to be started waits for its value.
+    /// Secret: the start of a process waits for the value of a variable.
     Secret {
         /// Slot.
         slot: u32,
@@ -83,25 +85,25 @@ impl Leader {
     }
 }
 
-/// Command under way.
+/// Running command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommandRecord {
     pub number: u32,
     pub owner: Owner,
     pub spec: CommandSpec,
-    /// Value of the variable by which its processes are recognised.
+    /// Value of the variable that identifies its processes.
     pub mark: String,
-    /// Time when it is killed.
+    /// Time when the command is killed.
     pub deadline_ms: u64,
     #[serde(default)]
     pub leader: Option<Leader>,
-    /// Outcome that we decided before it ended: it is being killed for that.
+    /// Outcome that the daemon decided before the exit; the command is being killed for it.
     #[serde(default)]
     pub verdict: Option<Outcome>,
     /// Folder of its cgroup.
     #[serde(default)]
     pub group: Option<Box<str>>,
-    /// Sizes of the app's error and output log when it began.
+    /// Sizes of the app's error and output log when the command began.
     #[serde(default)]
     pub log_start: (u64, u64),
 }

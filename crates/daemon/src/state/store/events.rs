@@ -1,15 +1,18 @@
-//! Events: those that are kept for followers that come back, and those that were not sent yet.
+//! Events that are kept for reconnecting followers, and events that were not sent yet.
 //!
 //! # Exactly once
 //!
-//! An event belongs to the journal's write of the turn in which it happened, together with the state that it is about ([`Journal::push_event`]).
-//! Followers get it after that write, and only then it is in the ring. So a daemon that is killed before the write has sent nothing,
-//! and what happened (an exit that is not acknowledged, a request without an answer) happens to the next one; one that is killed after it
-//! leaves the event to the next daemon, which sends it to whoever requests what came after the last one they know.
+//! An event belongs to the journal's write of the turn in which it happened, together with the
+//! changed state ([`Journal::push_event`]). Followers get it after that write, and only then is it
+//! in the ring. A daemon that is killed before the write has sent nothing, and the cause (an
+//! unacknowledged exit, an unanswered request) is handled by the next daemon. A daemon that is
+//! killed after the write leaves the event to the next daemon. That daemon sends it to followers
+//! that ask for events after their last one.
 //!
-//! It is in the journal and not in a file of its own: two files cannot be written at one instant. The keeper holds it, and so does the anchor.
-//! The copy on disk has no events, because it may be a moment older than what followers got; without keeper, daemon and anchor a new
-//! epoch begins.
+//! Events are in the journal and not in a separate file, because two files cannot be written at one
+//! instant. The keeper holds it, and so does the anchor. The copy on disk has no events, because it
+//! may be a moment older than the events that followers got. Without keeper, daemon and anchor a
+//! new epoch begins.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -20,21 +23,21 @@ use ostler_proto::event::{Cause, Event, Missed, Position, What};
 use super::record::EVENT_BOUNDS;
 use super::{Journal, Record, Snapshot};
 
-/// Room that is kept for events that are not written yet.
+/// Reserved capacity for events that are not written yet.
 const KEPT_UNWRITTEN: usize = 16;
-/// Longest text that comes from outside: an event must not displace others.
+/// Longest text from outside: one event must not displace others.
 const MOST_TEXT: usize = 300;
 
-/// Event before it has its number.
+/// Event without a number.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// App name; none = it is about the manager.
+    /// App name; `None` for an event of the manager.
     pub app: Option<String>,
     /// `pm_id`.
     pub id: Option<u32>,
-    /// What happened.
+    /// Type of the event.
     pub what: What,
-    /// Why.
+    /// Cause of the event.
     pub cause: Cause,
     /// PM2's status words before and after.
     pub status: Option<(&'static str, &'static str)>,
@@ -44,18 +47,20 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Events {
     ring: Ring,
-    /// Events that were not sent yet, in the order of their numbers, and how many of them the journal has got already.
+    /// Events that were not sent yet, in the order of their numbers. `pushed` of them are in the
+    /// journal's next write.
     unwritten: VecDeque<Event>,
     pushed: usize,
 }
 
 impl Events {
-    /// Restores those that an earlier daemon left; where there was none, a new ring, which is journaled.
+    /// Restores the events of an earlier daemon. If no events are found, it creates a new ring and
+    /// journals it.
     pub(crate) fn restore(snapshot: &mut Snapshot, journal: &mut Journal) -> Self {
         let kept = std::mem::take(&mut snapshot.events);
         let ring = match snapshot.event_ring.take() {
             Some(after) => {
-                // The ones before the first that is kept were superseded.
+                // Events before the first kept event were dropped from the ring.
                 let before_first = kept.front().map_or(after.seq, |first| first.seq.saturating_sub(1));
                 let mut ring = Ring::new(after.epoch, before_first, EVENT_BOUNDS);
                 for event in kept {
@@ -74,7 +79,7 @@ impl Events {
         Self { ring, unwritten: VecDeque::new(), pushed: 0 }
     }
 
-    /// Adds an event, at this time of the wall clock.
+    /// Adds an event at this wall-clock time.
     pub(crate) fn push(&mut self, at_ms: u64, draft: Draft) {
         let Draft { app, id, what, cause, status } = draft;
         let seq = self.ring.next_seq() + self.unwritten.len() as u64;
@@ -82,7 +87,7 @@ impl Events {
         self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
     }
 
-    /// Journals what the journal has not got yet.
+    /// Adds events to the journal's next write that are not in it yet.
     pub(crate) fn write_to(&mut self, journal: &mut Journal) {
         for event in self.unwritten.range(self.pushed..) {
             journal.push_event(&Record::Event(Cow::Borrowed(event)));
@@ -90,7 +95,7 @@ impl Events {
         self.pushed = self.unwritten.len();
     }
 
-    /// Handles a write of the journal: these may be sent now.
+    /// Returns the events that may be sent after a write of the journal.
     pub(crate) fn written(&mut self) -> Vec<Event> {
         let epoch = self.ring.epoch();
         let mut told: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
@@ -98,30 +103,31 @@ impl Events {
             self.ring.push(stored(event));
             event.epoch = epoch;
         }
-        // A start of many apps has many at once; the room for them is not kept.
+        // Starting many apps creates many events at once; the memory for them is freed.
         self.unwritten.shrink_to(KEPT_UNWRITTEN);
         told
     }
 
-    /// Events that a follower at this position has missed, and that it does not know yet.
+    /// Returns the events that a follower at this position has not received, and those that are
+    /// lost.
     pub(crate) fn after(&self, position: Option<Position>) -> (Option<Missed>, Vec<Event>) {
         let (missed, rest) = self.ring.after(position);
         (missed, rest.filter_map(|(_, entry)| self.read(entry)).collect())
     }
 
-    /// Cause of an update that was begun, where no event followed since.
+    /// Returns the cause of an update that has begun, if no event followed it.
     pub(crate) fn update_under_way(&self) -> Option<Cause> {
         let (_, newest) = self.after(None);
         let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
         matches!(newest.what, What::UpdateBegun).then_some(newest.cause)
     }
 
-    /// Position of a follower that knows all.
+    /// Returns the position of a follower that has received all events.
     pub(crate) fn position(&self) -> Position {
         self.ring.position()
     }
 
-    /// Records for a fresh journal.
+    /// Returns the records for a fresh journal.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let after = Position { epoch: self.ring.epoch(), seq: self.ring.iter().next().map_or(self.ring.next_seq(), |(seq, _)| seq) - 1 };
         let events = self.ring.iter().filter_map(|(_, entry)| serde_json::from_slice(entry).ok());
@@ -138,7 +144,7 @@ fn stored(event: &Event) -> Box<[u8]> {
     serde_json::to_vec(event).expect("events have string keys and numbers only").into()
 }
 
-/// Shortens a cause: what a policy found may be as long as a path or the answer of an app.
+/// Shortens a cause, because a policy's detail may be as long as a path or the answer of an app.
 fn short(cause: Cause) -> Cause {
     match cause {
         Cause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
@@ -149,7 +155,7 @@ fn short(cause: Cause) -> Cause {
     }
 }
 
-/// New epoch: random, never 0, and exact where numbers are floating-point ones.
+/// Returns a new epoch: random, never 0, and exact as a floating-point number.
 fn new_epoch() -> u64 {
     let mut bytes = [0; 8];
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
@@ -170,7 +176,7 @@ mod tests {
         Journal::open(ostler_sys::fd::memfd::create("test").unwrap()).unwrap().0
     }
 
-    /// What the next daemon finds.
+    /// Returns the events and the journal of the next daemon.
     fn killed(journal: &Journal) -> (Events, Journal) {
         let (mut journal, mut snapshot) = Journal::open(journal.fd().try_clone_to_owned().unwrap()).unwrap();
         (Events::restore(&mut snapshot, &mut journal), journal)
@@ -196,7 +202,7 @@ mod tests {
         let told = write(&mut events, &mut journal);
         assert_eq!(seqs(&told), [1, 2]);
         assert_eq!(events.after(None), (None, told.clone()));
-        // Killed before the write: as if it had not happened.
+        // The daemon was killed before the write, so the event did not happen.
         events.push(6, draft("lost"));
         let (mut events, mut journal) = killed(&journal);
         assert_eq!(events.after(Some(told[0].position())), (None, told[1..].to_vec()));

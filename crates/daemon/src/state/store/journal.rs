@@ -9,10 +9,11 @@ use ostler_sys::fd::memfd;
 
 use super::record::{Record, Snapshot, encode};
 
-/// Size below which compaction is not worth it.
+/// Size below which compaction is not worth the work.
 const COMPACT_FROM_BYTES: u64 = 256 << 10;
 
-/// Proof that what was decided before now was given to the journal. Nothing else makes one, and without one no effect is possible.
+/// Proof that all earlier decisions were written to the journal. Only the journal creates it, and
+/// no effect is possible without it.
 #[derive(Debug)]
 pub(crate) struct Written(());
 
@@ -24,16 +25,16 @@ pub(crate) struct Journal {
     /// Size right after the last compaction.
     base: u64,
     pending: Vec<u8>,
-    /// Events, which are only in memory.
+    /// Events, which are only in the memory journal.
     events: Vec<u8>,
     /// Number of writes.
     writes: u64,
-    /// True if the keeper has it.
+    /// Whether the keeper has this journal.
     is_held: bool,
 }
 
 impl Journal {
-    /// Reads what an earlier daemon left. Bytes after the last good record are overwritten.
+    /// Reads the records of an earlier daemon. Bytes after the last valid record are overwritten.
     pub(crate) fn open(memfd: OwnedFd) -> io::Result<(Self, Snapshot)> {
         let file = File::from(memfd);
         let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0)];
@@ -51,14 +52,16 @@ impl Journal {
         encode(record, &mut self.pending);
     }
 
-    /// Adds an event to the next write, which is then all or nothing: an event is never there without the state that it is about, nor that
-    /// state without it. Not for the copy on disk: that may be older than what followers got.
+    /// Adds an event to the next write, which is then all or nothing: a reader finds an event
+    /// together with its state, or neither. The copy on disk gets no events, because it may be
+    /// older than the events that followers got.
     pub(crate) fn push_event(&mut self, record: &Record<'_>) {
         encode(record, &mut self.events);
     }
 
-    /// Writes what was pushed and hands out those bytes, for the copy on disk. An error means that memory for a few bytes is gone; what was
-    /// pushed is written with the next call, and nothing better can be done than to go on.
+    /// Writes pushed records, and returns their bytes for the copy on disk. An error means that
+    /// memory for a few bytes is missing. The next call then writes the records, and the daemon
+    /// continues.
     pub(crate) fn flush(&mut self) -> (Written, io::Result<Vec<u8>>) {
         self.writes += 1;
         (Written(()), self.write_pending())
@@ -80,18 +83,21 @@ impl Journal {
         Ok(std::mem::take(&mut self.pending))
     }
 
-    /// Number of writes: with a higher number it has what was decided before.
+    /// Returns the number of writes. A higher number means that all earlier decisions are in the
+    /// journal.
     pub(crate) fn writes(&self) -> u64 {
         self.writes
     }
 
-    /// True if most records are superseded.
+    /// Returns true if most records are superseded.
     pub(crate) fn wants_compaction(&self) -> bool {
         self.end > COMPACT_FROM_BYTES && self.end > 4 * self.base
     }
 
-    /// Starts over in a fresh memfd with these records only. The caller must give [`Journal::fd`] to the keeper at once, and say so when
-    /// the keeper has it ([`Journal::is_held_now`]): until then the keeper's old journal has what was written so far, and nothing of what comes next.
+    /// Restarts the journal in a fresh memfd with these records only. The caller must give
+    /// [`Journal::fd`] to the keeper at once, and call [`Journal::is_held_now`] when the keeper has
+    /// it. Until then the keeper's old journal has all records so far, and none of the following
+    /// ones.
     pub(crate) fn replace<'b>(&mut self, memfd: OwnedFd, records: impl Iterator<Item = Record<'b>>) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         records.for_each(|record| encode(&record, &mut bytes));
@@ -104,17 +110,18 @@ impl Journal {
         Ok(bytes)
     }
 
-    /// Records that the keeper has what was written last.
+    /// Records that the keeper has the last written records.
     pub(crate) fn is_held_now(&mut self) {
         self.is_held = true;
     }
 
-    /// True if a fresh daemon would find what is written. If not, nothing of it may be sent.
+    /// Returns true if a fresh daemon would find the written records. If not, no event or answer
+    /// may be sent.
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// Memfd, for the keeper.
+    /// Returns the memfd, for the keeper.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }

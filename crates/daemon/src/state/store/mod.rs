@@ -1,14 +1,15 @@
-//! Store: what outlives the daemon.
+//! Store: state that outlives the daemon.
 //!
-//! - [`journal`]: every change of an instance, appended to a memfd that the keeper holds, *before* the change has any effect. A fresh
-//!   daemon reads it and knows everything the old one knew.
-//! - [`events`]: what happened lately, in the same memory.
-//! - [`state_file`]: the same records on disk and beside it, written a moment later, for the case that daemon and keeper are both killed.
-//! - [`state_copy`]: the place beside the disk.
-//! - [`command`]: commands that are run for instances, as the journal has them.
+//! - [`journal`]: every change of an instance, appended to a memfd that the keeper holds, *before*
+//!   the change has any effect. A fresh daemon reads it and knows everything the old one knew.
+//! - [`events`]: recent events, in the same memory.
+//! - [`state_file`]: the same records on disk and in a second place, written a moment later, in
+//!   case daemon and keeper are both killed.
+//! - [`state_copy`]: the second place.
+//! - [`command`]: commands that run for instances, in the form of the journal.
 //! - [`rollouts`]: records of rollouts and releases.
-//! - [`slot`]: what the journal keeps of an instance, which is all of it that outlives the daemon.
-//! - [`aside`]: what no daemon survives.
+//! - [`slot`]: the part of an instance that outlives the daemon.
+//! - [`aside`]: records that kill every daemon that reads them.
 
 pub(crate) mod aside;
 pub(crate) mod command;

@@ -1,9 +1,10 @@
 //! Records of the journal, and their sum.
 //!
-//! One record on the wire is `length: u32 LE, checksum: u32 LE (CRC-32 of the body), body: JSON`. JSON so that a newer daemon can
-//! read an older one's journal: unknown fields are ignored, missing ones have defaults. For the same reason a record counts as well whose
-//! checksum is FNV-1a: builds before the first release wrote that, and `update` replaces a daemon of theirs while apps run. The same bytes are in the
-//! state file ([`super::state_file`]).
+//! One record on the wire is `length: u32 LE, checksum: u32 LE (CRC-32 of the body), body: JSON`.
+//! The body is JSON so that a newer daemon can read an older one's journal: unknown fields are
+//! ignored, missing ones have defaults. For the same reason records with an FNV-1a checksum are
+//! accepted: builds before the first release wrote them, and `update` replaces such a daemon while
+//! apps run. The state file ([`super::state_file`]) has the same format.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,14 +23,14 @@ use crate::logs::Destination;
 use crate::logs::carry::Carried;
 use crate::logs::reclaim::{FileKey, ReclaimRecord};
 
-/// Bounds of the events that are kept.
+/// Limits of the kept events.
 pub(crate) const EVENT_BOUNDS: Bounds = Bounds { entries: 256, bytes: 64 << 10 };
 
-/// One change.
+/// One change of the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record<'a> {
-    /// First record: the boot this belongs to.
+    /// First record: the boot that the records belong to.
     Boot {
         /// `/proc/sys/kernel/random/boot_id`.
         boot_id: Cow<'a, str>,
@@ -48,28 +49,29 @@ pub(crate) enum Record<'a> {
         /// The description.
         spec: Rc<AppSpec>,
     },
-    /// So many bytes of records follow that were written with one call: where the last of them is not whole, none of them counts.
+    /// Header of records that were written with one call, with their total length. If the last of
+    /// them is incomplete, none of them counts.
     Write {
-        /// Their length.
+        /// Total length of the records.
         bytes: u64,
     },
-    /// The ring of events; what was in a former one is gone.
+    /// Ring of events; the events of a former ring are gone.
     EventRing {
-        /// Its epoch, and the number before its first event.
+        /// Epoch of the ring, and the number before its first event.
         after: Position,
     },
     /// Event.
     Event(Cow<'a, Event>),
-    /// An instance as it is now; replaces the former record of that id.
+    /// Present state of an instance; replaces the former record of that id.
     Slot(SlotEntry<'a>),
-    /// Our own numbers of slots, as far as they were given.
+    /// Internal numbers of slots that were given so far.
     Numbers(SlotNumbers),
-    /// End of an instance.
+    /// Removal of an instance.
     Gone {
         /// Its number.
         id: u32,
     },
-    /// The log writer of a deleted instance still has something to write.
+    /// The log writer of a deleted instance still has lines to write.
     #[serde(rename = "last_words")]
     LogTail {
         /// Number of the instance.
@@ -79,7 +81,7 @@ pub(crate) enum Record<'a> {
         /// Destination of its lines.
         destination: Box<Destination>,
     },
-    /// The log tail is written.
+    /// The last lines of the log writer are written.
     #[serde(rename = "said")]
     LogTailOver {
         /// Number of the instance.
@@ -108,27 +110,27 @@ pub(crate) enum Record<'a> {
         /// Wall clock, ms.
         wall_ms: u64,
     },
-    /// A reload under way; replaces the former record of that number.
+    /// A running reload; replaces the former record of that number.
     Rollout(Box<RolloutRecord>),
     /// The reload is over.
     RolloutOver {
         /// Its number.
         number: u32,
     },
-    /// A command under way; replaces the former record of that number.
+    /// A running command; replaces the former record of that number.
     #[serde(rename = "errand")]
     Command(Box<CommandRecord>),
-    /// The command is over, and its owner was notified.
+    /// The command has exited, and its owner was notified.
     #[serde(rename = "errand_over")]
     CommandOver {
         /// Its number.
         number: u32,
     },
-    /// The last releases of an app; replaces the former list.
+    /// Last releases of an app; replaces the former list.
     Releases {
         /// Name of the app.
         app: String,
-        /// The oldest first; empty = the app is gone.
+        /// Oldest first; an empty list means that the app is gone.
         list: Vec<ReleaseRecord>,
     },
 }
@@ -150,21 +152,21 @@ pub(crate) struct Snapshot {
     pub reclaims: BTreeMap<u32, ReclaimRecord>,
     /// Deleted log files that are carried.
     pub carries: BTreeMap<FileKey, Carried>,
-    /// Reloads under way.
+    /// Running reloads.
     pub rollouts: BTreeMap<u32, RolloutRecord>,
-    /// Commands under way.
+    /// Running commands.
     pub commands: BTreeMap<u32, CommandRecord>,
     /// Number of records that were not understood.
     pub foreign: u32,
     /// Releases by app.
     pub releases: BTreeMap<String, Vec<ReleaseRecord>>,
-    /// Internal numbers of slots, as far as they were given.
+    /// Internal numbers of slots that were given so far.
     pub numbers: SlotNumbers,
     /// Time until which schedules of log rotation were checked.
     pub rotated_until: Option<u64>,
     /// The ring of events.
     pub event_ring: Option<Position>,
-    /// Its events, at most as many as it keeps.
+    /// Events of the ring, at most as many as it keeps.
     pub events: VecDeque<Event>,
 }
 
@@ -183,15 +185,16 @@ pub(crate) fn encode(record: &Record<'_>, out: &mut Vec<u8>) {
 }
 
 impl Snapshot {
-    /// Reads records until the end or the first one that is cut or damaged (its writer was killed in the middle). Returns how many
-    /// bytes were good. A whole record that makes no sense is of a newer version, to which this one is the way back: only its content is lost.
+    /// Reads records until the end or the first incomplete or damaged one (the writing daemon was
+    /// killed). Returns the number of valid bytes. A complete record that is not understood comes
+    /// from a newer version before a downgrade: only its content is lost.
     pub(crate) fn read(bytes: &[u8]) -> (Self, usize) {
         let mut snapshot = Self::default();
         let good = snapshot.add(bytes);
         (snapshot, good)
     }
 
-    /// Reads records that follow those that are in it.
+    /// Reads further records into the snapshot.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while let Some((record, len)) = decode(&bytes[at..]) {
@@ -276,13 +279,13 @@ impl Snapshot {
     }
 }
 
-/// A record, none if it is not understood, and its length.
+/// Returns a record and its length. The record is `None` if it is not understood.
 fn decode(bytes: &[u8]) -> Option<(Option<Record<'static>>, usize)> {
     let body = body(bytes)?;
     Some((serde_json::from_slice(body).ok(), HEAD + body.len()))
 }
 
-/// First record as it was written; none if it is cut or damaged.
+/// Returns the body of the first record, or `None` if it is incomplete or damaged.
 fn body(bytes: &[u8]) -> Option<&[u8]> {
     let len = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
     let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk::<4>()?);
@@ -291,7 +294,7 @@ fn body(bytes: &[u8]) -> Option<&[u8]> {
     (len != 0 && is_good(body)).then_some(body)
 }
 
-/// True if all records of so many bytes are there.
+/// Returns true if all records of this total length are complete.
 fn is_whole(bytes: &[u8], length: u64) -> bool {
     let Some(mut rest) = usize::try_from(length).ok().and_then(|length| bytes.get(..length)) else { return false };
     while let Some(body) = body(rest) {
@@ -319,7 +322,7 @@ mod tests {
         encode(&Record::Slot(SlotEntry::Read(Box::new(worker))), &mut bytes);
         encode(&Record::Gone { id: 2 }, &mut bytes);
         let mut numbers = Snapshot::read(&bytes).0.numbers;
-        // As it is written anew, without those that are gone.
+        // The compacted journal lacks the instances that are gone.
         let mut compacted = Vec::new();
         encode(&Record::Numbers(numbers), &mut compacted);
         encode(&slot(0), &mut compacted);
@@ -376,7 +379,7 @@ mod tests {
         assert_eq!(Snapshot::read(&bytes).1, bytes.len());
     }
 
-    /// Records as a daemon of such a build wrote them, with what this one writes behind them.
+    /// Records in the format of such a build, followed by records of this one.
     #[test]
     fn records_of_builds_before_the_first_release_count() {
         const FORMER: &[u8] = b"\x1a\0\0\0\x47\x2a\x2b\x94{\"boot\":{\"boot_id\":\"abc\"}}";
@@ -389,7 +392,7 @@ mod tests {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Snapshot::read(&bytes).1, 0, "bit {bit}");
         }
-        // Nothing is written as it was then.
+        // New records do not use the old format.
         let mut own = Vec::new();
         encode(&Record::Boot { boot_id: "abc".into() }, &mut own);
         assert_eq!((own[..4].to_vec(), &own[HEAD..]), (FORMER[..4].to_vec(), &FORMER[HEAD..]));
@@ -402,7 +405,7 @@ mod tests {
         encode(&slot(1), &mut bytes);
         let from = bytes.len();
         encode(&Record::Gone { id: 1 }, &mut bytes);
-        // The same length, a word that nobody knows.
+        // A word of the same length that no version knows.
         let at = from + bytes[from..].windows(4).position(|word| word == b"gone").unwrap();
         bytes[at..at + 4].copy_from_slice(b"lost");
         let sum = crc32fast::hash(&bytes[from + HEAD..]);

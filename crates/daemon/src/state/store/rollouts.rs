@@ -6,7 +6,7 @@ use ostler_core::time::Now;
 use ostler_proto::control::FaultReport;
 use serde::{Deserialize, Serialize};
 
-/// Rollout under way.
+/// Running rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RolloutRecord {
     /// Number among all rollouts.
@@ -15,25 +15,25 @@ pub(crate) struct RolloutRecord {
     pub app: String,
     /// Number of the release among those of the app.
     pub release: u32,
-    /// Its state machine.
+    /// State machine of the rollout.
     pub rollout: Rollout,
     /// Replicas, in the order of the rollout.
     #[serde(rename = "lanes")]
     pub replicas: Vec<ReplicaRecord>,
     /// Origin of the rollout.
     pub origin: Origin,
-    /// Time of its beginning.
+    /// Start time of the rollout.
     pub started: Now,
-    /// Last lines of the candidate that failed.
+    /// Last lines of the failed candidate.
     #[serde(default)]
     pub fault_lines: Vec<String>,
-    /// True if a policy has instances replaced by the same release.
+    /// True if a policy requested the replacement of instances by the same release.
     #[serde(default, rename = "mends")]
     pub by_policy: bool,
-    /// True if each new process has to run for its `min_uptime` before it counts as ready.
+    /// True if each new process must run for its `min_uptime` before it counts as ready.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub watches: bool,
-    /// Requests of old processes that were not finished in their time.
+    /// Requests of old processes that were cut off.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: u32,
 }
@@ -49,41 +49,42 @@ pub(crate) struct ReplicaRecord {
     pub beside: Option<u32>,
     /// Slot that is being stopped.
     pub going: Option<u32>,
-    /// Process that has to stay.
+    /// Incarnation that must stay online. After a restart in place begins, newer incarnations are
+    /// the new process.
     pub after: u32,
     /// Numbers of the old description and environment.
     pub old: (u64, u64),
-    /// Numbers of the new ones.
+    /// Numbers of the new description and environment.
     pub new: (u64, u64),
 }
 
-/// Release of an app, taken or refused.
+/// Release of an app, accepted or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReleaseRecord {
-    /// Number among those of the app.
+    /// Number among the releases of the app.
     pub number: u32,
     /// Number of its description.
     pub spec: u64,
     /// Number of its environment.
     pub env: u64,
-    /// Command that began it.
+    /// Command that started it.
     pub command: String,
-    /// Time when its rollout began.
+    /// Start time of its rollout.
     pub started: Now,
-    /// Time when that was over.
+    /// End time of its rollout.
     pub ended: Now,
-    /// End of the rollout.
+    /// Result of the rollout.
     pub end: End,
-    /// What failed.
+    /// Reported failure.
     pub fault: Option<FaultReport>,
-    /// Instances by the number that users know, and what became of each.
+    /// Instances by the number that users know, and the result for each.
     pub places: Vec<(u32, String)>,
-    /// Requests of old processes that were not finished in their time.
+    /// Requests of old processes that were cut off.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: u32,
 }
 
-/// Way in which a rollout ended.
+/// Result of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum End {

@@ -1,4 +1,4 @@
-//! Durable part of an instance: what the journal keeps of it.
+//! Durable part of an instance, as the journal keeps it.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,38 +16,38 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::logs::LogPipes;
 use crate::logs::reclaim::FileKey;
 
-/// First number of candidates of a reload: those of others never get so far.
+/// First number of candidates of a reload: other slots never reach it.
 const CANDIDATES_FROM: u32 = 1 << 31;
 
-/// Internal numbers of slots: the next to be given. None is given twice, by no daemon: what the keeper reports of a slot that is gone would be
-/// taken for news of another one.
+/// Internal numbers of slots: the next ones to give. No daemon gives a number twice, because the
+/// keeper's reports about a removed slot would be mistaken for reports about another slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotNumbers {
     next: u32,
     next_candidate: u32,
-    /// The last number of a cluster worker.
+    /// Last number of a cluster worker.
     #[serde(default)]
     last_worker: u32,
 }
 
 impl SlotNumbers {
-    /// Gives one to an instance.
+    /// Returns a number for an instance.
     pub(crate) fn give(&mut self) -> u32 {
         let number = self.next;
         self.note(number);
         number
     }
 
-    /// Gives one to a candidate of a reload.
+    /// Returns a number for a candidate of a reload.
     pub(crate) fn give_to_candidate(&mut self) -> u32 {
         let number = CANDIDATES_FROM | self.next_candidate;
         self.note(number);
         number
     }
 
-    /// A number for a cluster worker.
+    /// Returns a number for a cluster worker.
     pub(crate) fn give_to_worker(&mut self) -> u32 {
-        // Node takes it for a signed number of 32 bits, and for no worker at all when it is 0.
+        // Node treats it as a signed 32-bit number, and 0 as no worker at all.
         self.last_worker = if self.last_worker >= i32::MAX as u32 { 1 } else { self.last_worker + 1 };
         self.last_worker
     }
@@ -58,7 +58,7 @@ impl SlotNumbers {
         self.last_worker = self.last_worker.max(slot.worker_id);
     }
 
-    /// Records that this one is given.
+    /// Records that this number is given.
     pub(crate) fn note(&mut self, given: u32) {
         let (next, given) = match given.checked_sub(CANDIDATES_FROM) {
             Some(given) => (&mut self.next_candidate, given),
@@ -70,28 +70,32 @@ impl SlotNumbers {
     }
 }
 
-/// The durable part of a slot: it is written as it is, and the next daemon has it as it was.
+/// Durable part of a slot. It is written unchanged, and the next daemon restores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotRecord {
     /// Internal number: in the keeper's keys, in the journal. Never shown.
     pub id: u32,
-    /// Number that users know. A reload has two slots of one `pm_id`: the new process and the old one.
+    /// Number that users know. A reload has two slots of one `pm_id`: the new process and the old
+    /// one.
     pub pm_id: u32,
     /// Role for its `pm_id`.
     #[serde(default, skip_serializing_if = "Role::is_serving")]
     pub role: Role,
-    /// Time after which it is ready by running (ms), where its predecessor, a cluster worker, has not listened, if that remains so.
+    /// Running time (ms) after which it counts as ready, if its predecessor, a cluster worker, has
+    /// not listened and still does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_running_ms: Option<u64>,
     /// Number within the app.
     pub index: u32,
-    /// Number of its shard: which of the sockets of a port is its own. The two processes of a reload have different ones.
+    /// Number of its shard, which selects its own socket of a port. The two processes of a reload
+    /// have different shards.
     #[serde(default, rename = "lane", skip_serializing_if = "is_zero")]
     pub shard: u32,
-    /// Part of its default file names that stands for its app; none = that of PM2 ([`ostler_core::logs::files::stem`]).
+    /// Part of its default file names that stands for its app; `None` for PM2's names
+    /// ([`ostler_core::logs::files::stem`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_stem: Option<Box<str>>,
-    /// UUID; also the mark by which stray processes of this slot are recognised.
+    /// UUID; also the mark that identifies stray processes of this slot.
     pub unique_id: String,
     /// Number of its description.
     #[serde(rename = "spec")]
@@ -99,36 +103,37 @@ pub(crate) struct SlotRecord {
     /// Number of its caller's environment.
     #[serde(rename = "env")]
     pub env_number: u64,
-    /// State machine.
+    /// State machine of the instance.
     pub instance: Instance,
     /// State of its schedule.
     #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
-    /// Start time of the process in clock ticks: with the pid, its identity.
+    /// Start time of the process in clock ticks. With the pid it identifies the process.
     #[serde(default)]
     pub start_ticks: u64,
-    /// Processes that led what is still its tree, before its main process was another one.
+    /// Former main processes of its tree.
     #[serde(default, rename = "kin", skip_serializing_if = "Vec::is_empty")]
     pub former_leaders: Vec<FormerLeader>,
-    /// What was learned of its process.
+    /// Facts that the daemon found out about its process.
     #[serde(default)]
     pub learned: DefaultBox<LearnedRecord>,
-    /// True if its process runs with our preload.
+    /// Whether its process runs with our preload.
     #[serde(default)]
     pub preloaded: bool,
-    /// Sizes of the error and output log when the process started: where its last lines begin.
+    /// Sizes of the error and output log when the process started: the positions at which its last
+    /// lines begin.
     #[serde(default)]
     pub log_start: (u64, u64),
-    /// The error and output log files themselves, where the process writes to them directly.
+    /// Error and output log files themselves, if the process writes to them directly.
     #[serde(default, skip_serializing_if = "is_none")]
     pub log_files: [Option<FileKey>; 2],
     /// Pipes of its log writer, in piped mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_pipes: Option<Box<LogPipes>>,
-    /// Port of its process for Node's inspector; none = it is no Node app, or it has not run.
+    /// Port of its process for Node's inspector; `None` if it is not a Node app, or has not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inspector_port: Option<u16>,
-    /// Its number among cluster workers (`cluster.worker.id`); 0 = none yet.
+    /// Number among cluster workers (`cluster.worker.id`); 0 = none yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub worker_id: u32,
     /// Keys of the listening sockets that its cluster worker holds itself.
@@ -140,10 +145,10 @@ pub(crate) struct SlotRecord {
     /// Folder of its cgroup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Box<str>>,
-    /// What is remembered of changed files.
+    /// Stop and change marks of file watching.
     #[serde(default, skip_serializing_if = "WatchMark::is_plain")]
     pub watch: WatchMark,
-    /// Observations about it while it was supervised, the oldest first.
+    /// Observations about it while it was supervised, oldest first.
     #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
     pub observations: Vec<Observation>,
     /// Cause of its present state.
@@ -152,7 +157,7 @@ pub(crate) struct SlotRecord {
 }
 
 impl SlotRecord {
-    /// Slot that has never run, without an app.
+    /// Creates the record of a slot that has never run, without an app.
     pub(crate) fn new(id: u32, now: Now) -> Self {
         Self {
             id,
@@ -190,10 +195,10 @@ impl SlotRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// The one that users see and act on.
+    /// The slot that users see and act on.
     #[default]
     Serving,
-    /// A new process of a reload, which has to prove itself.
+    /// The new process of a reload, which must prove itself.
     Candidate,
     /// The old process of a reload, which is being stopped.
     Retiring,
@@ -208,38 +213,39 @@ impl Role {
 /// Process that led a tree: pid and start time.
 pub(crate) type FormerLeader = (i32, u64);
 
-/// What was learned of a process. Not what it reports of itself: how much that is, and how often it changes, is the app's to choose.
+/// Facts that the daemon found out about a process. Reports of the app are not included, because
+/// the app decides their size and how often they change.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LearnedRecord {
     /// Version of Node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_version: Option<String>,
-    /// Sockets that it got (`listen`), as they are.
+    /// Sockets that the process got (`listen`), in their present state.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<OpenSocket>,
-    /// Last status that it sent by sd_notify (`STATUS=`).
+    /// Last status that the process sent by sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// Working tree that it was started in.
+    /// Working tree that the process was started in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_tree: Option<Arc<WorkingTree>>,
 }
 
 ostler_core::static_default!(LearnedRecord);
 
-/// What is remembered of changed files of an instance.
+/// Stop and change marks of an instance's file watching.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct WatchMark {
-    /// True if a user stopped it: no change starts it.
+    /// Whether a user stopped it: no change starts it.
     pub stopped: bool,
-    /// True if something changed since its process was started.
+    /// Whether a file changed since its process was started.
     pub changed: bool,
 }
 
 impl WatchMark {
-    /// True if there is nothing to remember.
+    /// Returns true if both marks are unset.
     pub(crate) fn is_plain(&self) -> bool {
         *self == Self::default()
     }
@@ -253,7 +259,7 @@ fn is_none(files: &[Option<FileKey>; 2]) -> bool {
     *files == [None; 2]
 }
 
-/// Record of a slot: lent by the slot to whoever writes it, owned by whoever read it.
+/// Record of a slot: borrowed for writing, owned after reading.
 #[derive(Clone, Debug)]
 pub(crate) enum SlotEntry<'a> {
     /// Durable part of a slot.
@@ -263,7 +269,7 @@ pub(crate) enum SlotEntry<'a> {
 }
 
 impl SlotEntry<'_> {
-    /// Record, for whoever keeps it.
+    /// Returns the owned record.
     pub(crate) fn into_owned(self) -> SlotRecord {
         match self {
             Self::Written(record) => record.clone(),

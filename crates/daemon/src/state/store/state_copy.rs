@@ -1,10 +1,14 @@
-//! Place of the second copy of the state: a folder in memory that lasts until the next boot and that other users cannot change.
+//! Second copy of the state, in a memory file system. Its folder lasts until the next boot, and
+//! other users cannot change it.
 //!
-//! A disk can be full, read-only, broken or removed while apps run; when daemon, keeper and standby are then killed together, the copy on
-//! disk is older than reality. Root has `/run/ostler/<hash of the home's path>`; other users have `/run/user/<uid>/ostler/<hash>`, or
-//! `/dev/shm/ostler-<uid>/<hash>` where no login made the first. Without any of them the copy on disk is all.
+//! A disk can be full, read-only, broken or removed while apps run. If daemon, keeper and standby
+//! are then killed together, the copy on disk is outdated. Root uses `/run/ostler/<hash of the
+//! home's path>`. Other users use `/run/user/<uid>/ostler/<hash>`, or
+//! `/dev/shm/ostler-<uid>/<hash>` if no login created the first. Without any of these folders, only
+//! the copy on disk exists.
 //!
-//! The file has the identity of the home's folder in its name: a home that was removed and made anew has nothing to do with the former one.
+//! The name of the file contains the identity of the home's folder: a home that was removed and
+//! recreated has nothing to do with the former one.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,12 +21,12 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::platform::shared_folder::{SHARED_FOLDER, folder_of, shared_folder};
 
-/// File with the path of the home, so that what is left of a home that is gone can be removed.
+/// File with the path of the home, so that the folder of a removed home can be deleted.
 const HOME_FILE: &str = "home";
 /// Extension of the record of the log writers.
 const LOG_NOTES: &str = "log-notes";
 
-/// Path of the copy of this home; its folder is made if it is missing.
+/// Returns the path of the copy of this home, and creates its folder if it is missing.
 pub(crate) fn make(home: &Path) -> Option<PathBuf> {
     let own = own_base();
     let folder = match &own {
@@ -36,7 +40,7 @@ pub(crate) fn make(home: &Path) -> Option<PathBuf> {
     Some(folder.join(name(home)?))
 }
 
-/// Reads the copy of this home, if there is one.
+/// Reads the copy of this home, if it exists.
 pub(crate) fn read(home: &Path) -> Option<Vec<u8>> {
     let base = own_base().unwrap_or_else(|| PathBuf::from(SHARED_FOLDER));
     let folder = base.join(hash(home));
@@ -48,29 +52,32 @@ pub(crate) fn read(home: &Path) -> Option<Vec<u8>> {
     fs::read(folder.join(name(home)?)).ok()
 }
 
-/// Opens the record of what the log writers are doing; it is created if it is missing. None if no folder keeps it until the next boot.
+/// Opens the record of the log writers; it is created if it is missing. Returns `None` if no folder
+/// keeps it until the next boot.
 pub(crate) fn open_log_notes(home: &Path) -> Option<fs::File> {
     let path = make(home)?.with_extension(LOG_NOTES);
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(flags).open(path).ok()
 }
 
-/// Removes the folder of a home that has ended in order, unless something is in it that others still use.
+/// Removes the folder of a home whose daemon exited in order, unless the folder has files that are
+/// still used.
 pub(crate) fn remove_folder(home: &Path) {
     let base = own_base().unwrap_or_else(|| PathBuf::from(SHARED_FOLDER));
     let folder = base.join(hash(home));
     let _ = fs::remove_file(folder.join(HOME_FILE));
     let _ = name(home).map(|name| fs::remove_file(folder.join(name).with_extension(LOG_NOTES)));
-    // Only empty ones go.
+    // Only empty folders are removed.
     let _ = fs::remove_dir(folder).and_then(|()| fs::remove_dir(base));
 }
 
-/// Removes folders of homes that do not exist any more and in which no daemon runs.
+/// Removes folders of homes that no longer exist and in which no daemon runs.
 pub(crate) fn remove_stale(is_in_use: impl Fn(&Path) -> bool) {
     let base = own_base().unwrap_or_else(|| PathBuf::from(SHARED_FOLDER));
     for folder in fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let Ok(named) = fs::read(folder.join(HOME_FILE)) else {
-            // Of a version that did not write down whose it is: only an empty one is certainly nobody's.
+            // A version that did not record the home created this folder. Only an empty one is
+            // certainly unused.
             let _ = fs::remove_dir(folder);
             continue;
         };
@@ -86,7 +93,7 @@ fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Folder above those of the homes; none for root, who has [`SHARED_FOLDER`].
+/// Returns the folder above those of the homes, or `None` for root, who has [`SHARED_FOLDER`].
 fn own_base() -> Option<PathBuf> {
     let uid = uid();
     let of_login = PathBuf::from(format!("/run/user/{uid}"));
@@ -98,7 +105,8 @@ fn own_base() -> Option<PathBuf> {
     }
 }
 
-/// Returns a folder that no other user can enter; it is created if it is missing. None if another user owns it.
+/// Returns a folder that no other user can enter; it is created if it is missing. Returns `None` if
+/// another user owns it.
 fn private(folder: &Path) -> Option<PathBuf> {
     let _ = fs::DirBuilder::new().mode(0o700).create(folder);
     let meta = fs::symlink_metadata(folder).ok()?;
@@ -109,7 +117,8 @@ fn hash(home: &Path) -> String {
     format!("{:016x}", fnv_64(home.as_os_str().as_bytes()))
 }
 
-/// Name of the file: the identity of the folder, with the time of its birth where the file system knows that.
+/// Returns the name of the file: the identity of the folder, with its birth time if the file system
+/// records it.
 fn name(home: &Path) -> Option<String> {
     let stat = statx(CWD, home, AtFlags::empty(), StatxFlags::BASIC_STATS | StatxFlags::BTIME).ok()?;
     let birth = stat.stx_btime;
@@ -127,7 +136,7 @@ mod tests {
         fs::create_dir_all(&home).unwrap();
         let first = name(&home).unwrap();
         assert_eq!(name(&home).unwrap(), first);
-        // The same number may be given again, not the same moment.
+        // The same inode number may be given again, but not with the same time.
         fs::remove_dir(&home).unwrap();
         fs::create_dir(&home).unwrap();
         let second = name(&home).unwrap();

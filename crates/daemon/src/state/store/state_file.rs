@@ -1,9 +1,11 @@
-//! Copies of the journal: on disk (`<home>/ostler.state`), and in a folder that lasts until the next boot ([`super::state_copy`]).
+//! Copies of the journal: on disk (`<home>/ostler.state`), and in a folder that lasts until the
+//! next boot ([`super::state_copy`]).
 //!
-//! Neither is needed while keeper or daemon live. They must survive the end of all processes, not a power cut (after which nothing
-//! runs anyway), so they are never synced; appends are collected for a moment, so that starting 1,000 apps is not 1,000 writes. A disk that
-//! is full, read-only or broken costs only the copy on it: that is reported once, the answer to each order says it, and it is tried again
-//! with the next change.
+//! Neither is needed while keeper or daemon run. The copies must survive the end of all processes,
+//! but not a power cut, after which nothing runs anyway. They are therefore never synced. Appends
+//! are collected for a moment, so that starting 1,000 apps does not cause 1,000 writes. A disk that
+//! is full, read-only or broken affects only the copy on it. That is reported once and in the
+//! answer to each command, and the write is retried with the next change.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,18 +17,18 @@ use super::state_copy;
 use ostler_sys::ProcRef;
 use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 
-/// Time in which changes are collected before they are written.
+/// Time during which changes are collected before they are written.
 const COLLECT_MS: u64 = 20;
 
-/// Writer of journal bytes to the copies.
+/// Writer of journal bytes to both copies.
 #[derive(Debug)]
 pub(crate) struct StateFile {
     disk: Copy,
-    /// The copy beside the disk, and the home that it belongs to.
+    /// Second copy, and the home that it belongs to.
     beside: Option<(Copy, PathBuf)>,
     pending: Vec<u8>,
     due_ms: Option<u64>,
-    /// True if what is appended next does not wait.
+    /// True if the next append is written without delay.
     is_urgent: bool,
     /// Reason why the last change is not on disk.
     trouble: Option<String>,
@@ -37,7 +39,7 @@ pub(crate) struct StateFile {
 struct Copy {
     path: PathBuf,
     file: Option<File>,
-    /// True if the file misses records: only a complete rewrite repairs it.
+    /// Whether the file misses records: only a complete rewrite repairs it.
     torn: bool,
 }
 
@@ -48,7 +50,7 @@ impl Copy {
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let result = self.open().and_then(|file| file.write_all(bytes));
-        // A partial append cuts the file for readers: everything after it would be invisible.
+        // After a partial append, readers cannot see anything behind it.
         self.torn = result.is_err();
         result
     }
@@ -67,15 +69,16 @@ impl Copy {
         Ok(())
     }
 
-    /// Removes the file; missing is fine.
+    /// Removes the file; a missing file is fine.
     fn remove(&mut self) {
         (self.file, self.torn) = (None, true);
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// The copy of this boot, if it counts more than what is on disk. A disk that took nothing since the machine was started has the state of
-/// another boot; then the copy counts if something of it lives.
+/// Returns the copy of this boot if it is more current than the one on disk. A disk that accepted
+/// no writes since the boot has the state of another boot. The copy then counts if one of its
+/// processes still runs.
 pub(crate) fn newest(copy: Option<Snapshot>, disk: Option<&Snapshot>, boot_id: &str) -> Option<Snapshot> {
     let is_of_another_boot = disk.and_then(|disk| disk.boot_id.as_deref()).is_some_and(|of| of != boot_id);
     let lives = |copy: &Snapshot| {
@@ -86,19 +89,20 @@ pub(crate) fn newest(copy: Option<Snapshot>, disk: Option<&Snapshot>, boot_id: &
 }
 
 impl StateFile {
-    /// Makes it; nothing is touched until the first write.
+    /// Creates the writer; no file is touched until the first write.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { disk: Copy::new(path), beside: None, pending: Vec::new(), due_ms: None, is_urgent: false, trouble: None }
     }
 
-    /// Keeps a second copy beside the disk, if there is a place for it.
+    /// Keeps a second copy if there is a place for it.
     #[must_use]
     pub(crate) fn with_copy(self, home: &Path) -> Self {
         let beside = state_copy::make(home).map(|path| (Copy::new(path), home.to_owned()));
         Self { beside, ..self }
     }
 
-    /// Reads what an earlier run in this home left, if it belongs to this boot. The copy beside the disk is never older than the one on it.
+    /// Reads the state that an earlier daemon left in this home, if it belongs to this boot. The
+    /// second copy is never older than the one on disk.
     pub(crate) fn read(home: &Path, path: &Path, boot_id: &str) -> io::Result<Option<Snapshot>> {
         let is_of_this_boot = |snapshot: &Snapshot| snapshot.boot_id.as_deref() == Some(boot_id);
         let disk = match std::fs::read(path) {
@@ -113,29 +117,30 @@ impl StateFile {
         }
     }
 
-    /// Takes more journal bytes; they are written by [`StateFile::flush`] when that is due.
+    /// Adds journal bytes; [`StateFile::flush`] writes them when that is due.
     pub(crate) fn append(&mut self, bytes: &[u8], now_ms: u64) {
         self.pending.extend_from_slice(bytes);
         let due_ms = if std::mem::take(&mut self.is_urgent) { Some(0) } else { self.due_ms };
         self.due_ms = due_ms.or(Some(now_ms + COLLECT_MS));
     }
 
-    /// Has what was collected written in this turn of the loop.
+    /// Makes collected bytes due in this turn of the loop.
     pub(crate) fn hurry(&mut self) {
         self.due_ms = self.due_ms.map(|_| 0);
     }
 
-    /// Has what the journal gets next written with it: before anything that follows from it is done.
+    /// Makes the next append due at once, before anything that follows from it.
     pub(crate) fn write_with_next(&mut self) {
         self.is_urgent = true;
     }
 
-    /// Time when [`StateFile::flush`] has something to do.
+    /// Returns the time at which [`StateFile::flush`] is due.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         self.due_ms
     }
 
-    /// True when appending is not enough: call [`StateFile::rewrite`] with all records instead of [`StateFile::flush`].
+    /// Returns true if appending is not enough: call [`StateFile::rewrite`] with all records
+    /// instead of [`StateFile::flush`].
     pub(crate) fn needs_rewrite(&self) -> bool {
         self.disk.torn || self.beside.as_ref().is_some_and(|(copy, _)| copy.torn)
     }
@@ -146,7 +151,7 @@ impl StateFile {
         self.beside.iter_mut().for_each(|(copy, _)| copy.torn = true);
     }
 
-    /// Reason why the last change that was written is not on disk.
+    /// Returns the reason why the last written change is not on disk.
     pub(crate) fn trouble(&self) -> Option<String> {
         let beside = self.beside.as_ref().filter(|(copy, _)| !copy.torn);
         let rest = match beside {
@@ -156,15 +161,16 @@ impl StateFile {
         self.trouble.as_ref().map(|why| format!("this is done, but not on disk: {why}; {rest}"))
     }
 
-    /// Writes what was collected.
+    /// Writes collected bytes.
     ///
     /// # Errors
-    /// It is not on disk; a rewrite is needed.
+    ///
+    /// Returns an error if they are not on disk; a rewrite is needed.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.due_ms = None;
         let pending = std::mem::take(&mut self.pending);
         if let Some((copy, _)) = &mut self.beside {
-            // A rewrite repairs it.
+            // A rewrite repairs the copy.
             let _ = copy.append(&pending);
         }
         let result = self.disk.append(&pending);
@@ -175,7 +181,8 @@ impl StateFile {
     /// Replaces the files by these records.
     ///
     /// # Errors
-    /// It is not on disk.
+    ///
+    /// Returns an error if the records are not on disk.
     pub(crate) fn rewrite(&mut self, bytes: &[u8]) -> Result<(), ReplaceError> {
         self.due_ms = None;
         self.pending.clear();
@@ -185,7 +192,8 @@ impl StateFile {
         result
     }
 
-    /// A copy that cannot be written would be older than the one on disk: it is removed.
+    /// Rewrites the second copy. If that fails, the copy would be older than the one on disk, so it
+    /// is removed.
     fn rewrite_beside(&mut self, bytes: &[u8]) {
         let Some((copy, home)) = &mut self.beside else { return };
         // The home may be another folder by now.
@@ -195,15 +203,16 @@ impl StateFile {
         }
         if copy.rewrite(bytes).is_err() {
             copy.remove();
-            // Not tried with each change: the disk has everything.
+            // The second copy is not retried with each change, because the disk has everything.
             copy.torn = false;
             self.beside = None;
         }
     }
 
-    /// Removes the files at an orderly end: nothing is left to find.
+    /// Removes the files at an orderly exit, so that the next start finds none.
     pub(crate) fn remove(&mut self) {
-        // That one cannot be removed is harmless: its processes are gone, the next start finds none of them.
+        // A file that cannot be removed is harmless: its processes are gone, and the next start
+        // finds none of them.
         self.disk.remove();
         self.beside.iter_mut().for_each(|(copy, _)| copy.remove());
     }

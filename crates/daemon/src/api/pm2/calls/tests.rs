@@ -1,4 +1,4 @@
-//! Plans over a played context: what each call asks for, and what makes no sense.
+//! Plans of calls over a played context, and the calls that are rejected.
 
 use ostler_core::app::AppSpec;
 use ostler_proto::pm2::rpc::METHODS;
@@ -11,7 +11,7 @@ fn app(name: &str) -> AppSpec {
     AppSpec { name: name.into(), script: "/srv/app.js".into(), cwd: "/srv".into(), ..AppSpec::default() }
 }
 
-/// Two apps, of which the first runs: numbers 0 and 1.
+/// Returns a context with two apps, numbers 0 and 1; the first runs.
 fn scene() -> Played {
     let mut played = Played::new(&[Pm2Sockets::NAME]);
     let [api, _] = [app("api"), app("other")].map(|spec| played.instance(spec));
@@ -41,7 +41,7 @@ fn short(step: &Step) -> String {
     }
 }
 
-/// The steps of a call, in short.
+/// Returns the steps of a call in short form.
 #[track_caller]
 fn steps(played: &Played, method: &str, arg: Value) -> Vec<String> {
     plan(&played.ctx, method, vec![arg]).unwrap().steps.iter().map(short).collect()
@@ -62,11 +62,11 @@ fn what_each_call_asks_for() {
         (
             "restartProcessId",
             json!({"id": 0, "env": {"A": "1", "current_conf": {"kill_timeout": 900, "env": {"B": 2}}}}),
-            // The file's variables take the place of the caller's.
+            // The file's variables replace the caller's.
             vec!["Version 0", "Restart 0 as restartProcessId, 1 specs, variables [\"B\"]", "Look Some(0)"],
         ),
         ("reloadProcessId", json!({"id": 0}), vec!["Version 0", "Reload 0 as reloadProcessId, 0 specs, variables []", "Look Some(0)"]),
-        // Looked at before it is gone.
+        // The details are read before the instance is gone.
         ("deleteProcessId", json!(1), vec!["Look Some(1)", "Delete 1 as deleteProcessId, 0 specs, variables []"]),
         ("duplicateProcessId", json!(0), vec!["Scale api By(1)", "Look None"]),
         ("resetMetaProcessId", json!(1), vec!["Reset 1 as resetMetaProcessId, 0 specs, variables []", "Look Some(0)", "Look Some(1)"]),
