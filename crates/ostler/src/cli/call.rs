@@ -1,4 +1,4 @@
-//! Command line of the user, understood.
+//! Parsed command line of the user.
 
 use serde_json::{Map, Value};
 
@@ -9,13 +9,13 @@ use super::table::{Command, Opt, Sets};
 pub(crate) struct Call {
     /// The command.
     pub command: &'static Command,
-    /// The word it was called by (`ls`, `save`, …).
+    /// Word by which the command was called (`ls`, `save`, …).
     pub word: String,
     /// Words that are neither options nor their values.
     pub targets: Vec<String>,
-    /// Words after `--`, if there was one.
+    /// Words after `--`, if the command line has a `--`.
     pub app_args: Option<Vec<String>>,
-    /// An unknown option, where that is no reason to stop.
+    /// Unknown option, if it is not an error here.
     pub passed_over: Option<String>,
     /// Options in the order in which they were given.
     pub(super) given: Vec<(&'static Opt, Option<String>)>,
@@ -27,7 +27,7 @@ impl Call {
         self.given.iter().any(|(opt, _)| opt.long == long)
     }
 
-    /// Its value; the last one if it was given several times.
+    /// Returns the value of the option; the last value if it was given several times.
     pub(crate) fn value(&self, long: &str) -> Option<&str> {
         self.given.iter().rev().find(|(opt, _)| opt.long == long).and_then(|(_, value)| value.as_deref())
     }
@@ -42,7 +42,8 @@ impl Call {
         self.targets.first().map(String::as_str)
     }
 
-    /// The command line again, with the command in front and without these options: for another `ostler`.
+    /// Returns the command line again, with the command first and without these options, to start
+    /// another `ostler` with it.
     pub(crate) fn words_without(&self, left_out: &[&str]) -> Vec<String> {
         let given = self.given.iter().filter(|(opt, _)| !left_out.contains(&opt.long));
         let option = |(opt, value): &(&Opt, Option<String>)| match value {

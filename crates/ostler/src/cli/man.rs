@@ -1,6 +1,7 @@
 //! `ostler(1)`, from the table: the text that `man` shows.
 //!
-//! Source: man(7), groff_man(7). One page: commands share most options, and whoever looks for a word finds it in one place.
+//! Source: man(7), groff_man(7). All commands are on one page: they share most options, and readers
+//! find a word in one place.
 
 use std::fmt::Write;
 
@@ -105,7 +106,8 @@ fn text(words: &str) -> String {
     out
 }
 
-/// A line of its own: one that begins with a dot would be a request, an empty one a break.
+/// Text at the start of a line. roff takes a leading dot for a request and an empty line for a
+/// break, so both are escaped.
 fn line(words: &str) -> String {
     let text = text(words.trim());
     if text.starts_with('.') || text.is_empty() { format!("\\&{text}") } else { text }

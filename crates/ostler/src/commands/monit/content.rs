@@ -128,7 +128,7 @@ fn from_detail(detail: &Detail) -> Vec<(&'static str, String, Tone)> {
     facts
 }
 
-/// Name and value; a value that is longer goes on below itself.
+/// Formats a name and a value. A value that is too long continues on the lines below.
 fn fact(name: &str, value: &str, tone: Tone, columns: usize) -> Vec<Line> {
     const NAMES: usize = 13;
     let values = wrap(value, columns.saturating_sub(NAMES));
