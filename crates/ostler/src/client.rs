@@ -1,6 +1,5 @@
-//! Connection to the daemon of a home. It adds to [`ostler_client`] the parts that only this
-//! program knows: the path of the socket, who started the daemon and can start another, and the
-//! messages for users.
+//! Connection to the daemon of a home. It adds to [`ostler_client`] the path of the socket, the
+//! process that starts a daemon, and the messages for users.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};

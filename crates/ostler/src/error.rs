@@ -98,7 +98,7 @@ pub(crate) enum UsageError {
         /// Name of the argument, as in the usage line.
         name: String,
     },
-    /// There are too many arguments, for commands that check it.
+    /// There are too many arguments. Some commands ignore this.
     #[error("Unknown command argument: {word}")]
     UnknownArgument {
         /// First superfluous argument.
@@ -123,7 +123,7 @@ pub(crate) enum UsageError {
     BadValue {
         /// The option.
         option: String,
-        /// The problem, and what a valid value looks like.
+        /// The problem, and an example of a valid value.
         reason: String,
     },
 }

@@ -96,7 +96,7 @@ pub(crate) enum HomeError {
         path: String,
         /// Owner of the home.
         owner: u32,
-        /// Our user.
+        /// User of this process.
         uid: u32,
         /// The variable that would help.
         variable: &'static str,
@@ -146,8 +146,8 @@ pub(crate) const fn variable(program: Program) -> &'static str {
     }
 }
 
-/// Returns the home as an absolute path. The sources are, in this order: `OSTLER_HOME`, PM2's
-/// `OVER_HOME` and `PM2_HOME`, the home of a keeper that is process 1 of this container, and
+/// Returns the home as an absolute path. The sources are, in this order: - `OSTLER_HOME`, then
+/// PM2's `OVER_HOME` and `PM2_HOME`; - the home of a keeper that is process 1 of this container; -
 /// `~/.pm2` or `~/.ostler`.
 ///
 /// # Errors
@@ -178,9 +178,9 @@ fn own_part(home: PathBuf) -> Result<PathBuf, HomeError> {
     if fs::symlink_metadata(&own).is_ok_and(|meta| meta.is_symlink()) { Ok(home) } else { fitting(own) }
 }
 
-/// Returns the home of a runtime, ready for use. If no variable names a home and the usual place
-/// cannot be used (a read-only file system, a user without a home), the home is in the folder for
-/// temporary files. The reason is then returned too.
+/// Returns the home of a runtime, ready for use. If no variable names a home, it is the usual
+/// place. If that cannot be used (a read-only file system, a user without a home), it is in the
+/// folder for temporary files. The reason is then returned too.
 ///
 /// # Errors
 /// Returns an error if no place is usable.
@@ -235,8 +235,8 @@ fn of_process_1() -> Option<PathBuf> {
 }
 
 /// Returns the home of a development session: `~/.pm2-dev` or `~/.ostler-dev`, then `…-2`, `…-3`
-/// for further sessions at the same time. As in PM2, no variable changes them, because a session
-/// deletes everything in its home at its end.
+/// for further sessions at the same time. As in PM2, no variable changes this path, because a
+/// session deletes its home when it stops.
 ///
 /// # Errors
 /// Returns the errors of [`locate`].
@@ -319,8 +319,8 @@ fn check_owner(path: &Path, meta: &Metadata, program: Program) -> Result<(), Hom
 /// ostler has mode 0600 in any case.)
 fn close_to_others(path: &Path, meta: &Metadata) {
     const MARKS: [&str; 6] = ["ostler.lock", "pm2.pid", "pm2.log", "dump.pm2", "module_conf.json", "rpc.sock"];
-    // Execute permission alone lets nobody read: the group of `PM2_SOCKET_GROUP` needs it to reach
-    // the sockets.
+    // The group of `PM2_SOCKET_GROUP` needs execute permission to reach the sockets. This
+    // permission alone does not allow reading.
     if meta.mode() & 0o067 == 0 || meta.mode() & 0o1000 != 0 {
         return;
     }
@@ -358,7 +358,8 @@ fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
     HomeError::Unusable { what, path: path.display().to_string(), source, hint }
 }
 
-/// `sudo -E`, `runuser` and `su` without `-` keep the variable of another user.
+/// Returns a hint about `HOME` if the path is below it: `sudo -E`, `runuser` and `su` without `-`
+/// keep the `HOME` of another user.
 fn hint_of_home(path: &Path) -> String {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home) && home != Path::new("/"));
     let hint = |home: PathBuf| format!("\nhint: HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display());

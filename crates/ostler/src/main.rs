@@ -1,8 +1,8 @@
 //! The ostler binary: client, keeper, daemon and file server in one, so that their versions always
 //! match.
 #![forbid(unsafe_code)]
-// Shared helpers whose features are left out are removed by the linker. Unused code is reported by
-// the complete build.
+// The linker removes shared helpers whose features are left out. The complete build reports unused
+// code.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "shared helpers of parts that are left out"))]
 
 mod app_files;

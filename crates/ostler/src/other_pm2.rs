@@ -1,7 +1,7 @@
 //! PM2's own daemon in a home for which ostler was called.
 //!
 //! Two managers in one home do silent harm: the second one lists nothing, and its saved list
-//! replaces that of the first. ostler therefore starts no daemon beside PM2, and saves nothing
+//! replaces that of the first. Therefore, ostler starts no daemon beside PM2, and saves nothing
 //! there.
 
 use std::fs;

@@ -4,8 +4,8 @@
 //! The kernel gives process 1 no default actions: a SIGTERM without a handler is lost, and the
 //! container engine kills the container some seconds later. The command therefore runs in a child,
 //! where signals act as anywhere else. Process 1 passes signals on and reaps orphans. If it was
-//! asked to stop, it also stops the apps of a daemon in this container, which the kernel would
-//! otherwise kill together with process 1.
+//! asked to stop, it also stops the apps of a daemon in this container. Otherwise the kernel would
+//! kill them together with process 1.
 
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;

@@ -9,8 +9,8 @@ use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
 
 use crate::error::CliError;
 
-/// Time within which another signal is the same Ctrl-C: the terminal sends it to this process, and
-/// a runner such as npm, which gets it too, forwards it.
+/// Time within which another signal counts as the same Ctrl-C. The terminal sends the signal to
+/// this process and to a runner such as npm, which forwards it.
 const SAME: Duration = Duration::from_millis(300);
 
 const STOPPING: [i32; 4] = [HUP, INT, QUIT, TERM];
@@ -48,8 +48,8 @@ impl Signals {
             keeper: None,
             keeper_ended: None,
         };
-        // The children of a killed keeper become ours instead of those of a distant init. If the
-        // kernel rejects this, only those processes are no longer tracked.
+        // This process becomes the parent of the children of a killed keeper, instead of a distant
+        // init. If the kernel rejects this, only those processes are no longer tracked.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         Ok(signals)
     }

@@ -37,7 +37,7 @@ impl Call {
         self.given.iter().filter(move |(opt, _)| opt.long == long).filter_map(|(_, value)| value.as_deref())
     }
 
-    /// The first argument.
+    /// Returns the first argument.
     pub(crate) fn target(&self) -> Option<&str> {
         self.targets.first().map(String::as_str)
     }
@@ -50,19 +50,20 @@ impl Call {
             Some(value) => format!("--{}={value}", opt.long),
             None => format!("--{}", opt.long),
         };
-        // Options are last: one with an optional value takes no target.
+        // Options are last, because an option with an optional value would take a target as its
+        // value.
         let words = std::iter::once(self.word.clone()).chain(self.targets.iter().cloned()).chain(given.map(option));
         let app_args = self.app_args.iter().flat_map(|args| std::iter::once("--".to_owned()).chain(args.iter().cloned()));
         words.chain(app_args).collect()
     }
 
-    /// The same options with another command and other targets.
+    /// Returns the same options with another command and other targets.
     pub(crate) fn as_command(&self, name: &str, targets: Vec<String>) -> Option<Self> {
         let command = super::find(name)?;
         Some(Self { command, word: name.into(), targets, app_args: None, passed_over: None, given: self.given.clone() })
     }
 
-    /// App attributes set by options, by main name, as a config file would have them.
+    /// Returns the app attributes that options set, by main name, as in a config file.
     pub(crate) fn attributes(&self) -> Map<String, Value> {
         let mut map = Map::new();
         for (opt, value) in &self.given {
@@ -91,7 +92,8 @@ fn push(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
     }
 }
 
-/// A bare number as seconds, which are milliseconds in files; anything with a unit is passed on.
+/// Converts a bare number from seconds to the milliseconds of files; a value with a unit is passed
+/// on unchanged.
 fn seconds(text: &str) -> Value {
     match text.parse::<u64>() {
         Ok(number) => Value::from(number.saturating_mul(1000)),

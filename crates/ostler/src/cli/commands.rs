@@ -12,7 +12,7 @@ const FILES: Completes = Completes::Files;
 const NAMES: Completes = Completes::Names;
 const NOTHING: Completes = Completes::Nothing;
 
-/// Entry for a command that works.
+/// Returns the entry for a command that works.
 const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, section: Section, help: &'static str) -> Command {
     Command {
         name,
@@ -31,7 +31,8 @@ const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: 
     }
 }
 
-/// Entry for a command of PM2 that ostler does not need. It prints the alternative and fails.
+/// Returns the entry for a command of PM2 that ostler does not need. The command prints the
+/// alternative and fails.
 const fn elsewhere(
     name: &'static str,
     aliases: &'static [&'static str],
@@ -588,7 +589,7 @@ pub(crate) fn closest_name(word: &str) -> Option<&'static str> {
     ostler_config::keys::closest(word, names)
 }
 
-/// The command of this name.
+/// Returns the command of this name.
 pub(crate) fn find(word: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == word || command.aliases.contains(&word))
 }

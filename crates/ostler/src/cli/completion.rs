@@ -19,7 +19,7 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// The shell of this name or path (`/usr/bin/zsh`).
+    /// Returns the shell of this name or path (`/usr/bin/zsh`).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.rsplit('/').next()? {
             "bash" | "sh" => Some(Self::Bash),
@@ -30,7 +30,7 @@ impl Shell {
     }
 }
 
-/// Returns the line that marks the begin of ostler's part in a shell's start file.
+/// Returns the line that marks the start of ostler's part in a shell's start file.
 pub(crate) fn begin_mark(program: &str) -> String {
     format!("###-begin-{program}-completion-###")
 }
@@ -40,7 +40,7 @@ pub(crate) fn end_mark(program: &str) -> String {
     format!("###-end-{program}-completion-###")
 }
 
-/// The script for a shell, between its marks.
+/// Returns the script for a shell, between its marks.
 pub(crate) fn script(program: &str, shell: Shell) -> String {
     let template = match shell {
         Shell::Bash => BASH,
@@ -84,8 +84,8 @@ end
 complete -c PROGRAM -f -a '(__PROGRAM_complete)'
 "#;
 
-/// The words that fit after these; the last one is being typed. `names` are those of the apps.
-/// `::files` asks the shell for files.
+/// Returns the words that fit after these; the user is typing the last one. `names` are those of
+/// the apps. The word `::files` makes the shell complete files.
 pub(crate) fn candidates(words: &[String], names: &[String]) -> Vec<String> {
     let typed = words.last().map_or("", String::as_str);
     let before = &words[..words.len().saturating_sub(1)];

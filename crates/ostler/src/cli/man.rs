@@ -12,7 +12,7 @@ use super::options::GLOBAL;
 use super::table::{Opt, State};
 use crate::client::VERSION;
 
-/// The page as roff.
+/// Returns the page as roff.
 pub(crate) fn man_page(program: &str) -> String {
     let mut out = format!(".TH {} 1 \"\" \"{program} {VERSION}\" \"User Commands\"\n", program.to_uppercase());
     heading(&mut out, "Name");
@@ -88,7 +88,7 @@ fn options<'a>(out: &mut String, options: impl Iterator<Item = &'a Opt>) {
     }
 }
 
-/// Text anywhere in a line.
+/// Escapes text anywhere in a line.
 fn text(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     for letter in words.chars() {
@@ -106,14 +106,14 @@ fn text(words: &str) -> String {
     out
 }
 
-/// Text at the start of a line. roff takes a leading dot for a request and an empty line for a
-/// break, so both are escaped.
+/// Escapes text at the start of a line, because roff takes a leading dot for a request and an empty
+/// line for a break.
 fn line(words: &str) -> String {
     let text = text(words.trim());
     if text.starts_with('.') || text.is_empty() { format!("\\&{text}") } else { text }
 }
 
-/// One argument of a request.
+/// Quotes one argument of a request.
 fn quoted(words: &str) -> String {
     format!("\"{}\"", text(words).replace('"', "\\(dq"))
 }

@@ -4,7 +4,7 @@
 //! options may precede it. The second pass knows the command and its own options. Everything after
 //! the first `--` belongs to the app.
 //!
-//! The parser differs from PM2 in three places where PM2 does not do what the user meant:
+//! PM2 misreads three kinds of command lines. This parser differs there:
 //!
 //! - An option with an optional value does not swallow the script (`start --watch app.js`).
 //! - `--stop-exit-codes 3 4` takes both codes.
@@ -164,8 +164,8 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Returns true if the command is not known yet, this word is no command, and some command has
-    /// an option of this name with a value.
+    /// Returns true if the command is not known yet and this word is no command. Some command must
+    /// also have an option of this name with a value.
     fn is_value_of_another(&self, long: &str, word: Option<String>) -> bool {
         let Some(word) = word.filter(|word| self.positional.is_empty() && !word.starts_with('-')) else { return false };
         find(&word).is_none()
@@ -188,8 +188,8 @@ impl Scan {
 
     fn take(&mut self, opt: &'static Opt, parser: &mut lexopt::Parser, command: Option<&'static Command>) -> Result<(), UsageError> {
         let attached = match opt.arg {
-            // `-sm` is `-s -m`: a flag leaves the rest of its word alone, and lexopt complains
-            // about `--silent=x` by itself.
+            // `-sm` is `-s -m`: a flag does not use the rest of its word. lexopt itself rejects
+            // `--silent=x`.
             Arg::None => None,
             _ => parser.optional_value().map(text).transpose()?,
         };
@@ -214,7 +214,7 @@ impl Scan {
         Ok(())
     }
 
-    /// `--stop-exit-codes 3 4`, `3,4` and `"3 4"`.
+    /// Reads the values of `--stop-exit-codes 3 4`, `3,4` and `"3 4"`.
     fn take_numbers(&mut self, opt: &'static Opt, attached: Option<String>, parser: &mut lexopt::Parser) -> Result<(), UsageError> {
         let is_list =
             |word: &str| word.bytes().any(|b| b.is_ascii_digit()) && word.bytes().all(|b| b.is_ascii_digit() || b == b',' || b == b' ');

@@ -95,7 +95,7 @@ pub(crate) enum Completes {
     Files,
     /// These words.
     Words(&'static [&'static str]),
-    /// Nothing.
+    /// No words.
     Nothing,
 }
 

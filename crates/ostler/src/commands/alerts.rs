@@ -264,7 +264,7 @@ fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliErr
     Ok(Value::Object(map))
 }
 
-/// `22:00-07:00`, or the same with `@Zone/Name`.
+/// Parses `22:00-07:00`, or the same with `@Zone/Name`.
 fn quiet(text: &str) -> Value {
     let (times, zone) = text.split_once('@').unwrap_or((text, ""));
     let (from, to) = times.split_once('-').unwrap_or((times, ""));

@@ -4,7 +4,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// Streams until the user stops it; does nothing without `--attach`.
+/// Streams until the user stops it. Returns at once without `--attach`.
 pub(super) fn logs(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<Status, CliError> {
     // With `--no-daemon` the command shows all logs anyway, as soon as it is done.
     if !call.has("attach") || call.has("no-daemon") || ids.is_empty() {

@@ -27,7 +27,7 @@ pub(super) struct EnvChoice {
 }
 
 impl EnvChoice {
-    /// The choice by every `--env` of the call.
+    /// Returns the choice from every `--env` of the call.
     pub(super) fn of(call: &Call) -> Result<Self, UsageError> {
         let mut choice = Self::default();
         for text in call.values("env") {
@@ -84,7 +84,7 @@ pub(super) fn unwatched() -> Map<String, Value> {
     Map::from_iter([("watch".to_owned(), Value::Bool(false))])
 }
 
-/// The change of `stop --watch`, and of each `stop` as `pm2`.
+/// Returns the change of `stop --watch`, and of each `stop` as `pm2`.
 pub(super) fn of_stop(cx: &Cx, call: &Call) -> Option<Change> {
     (cx.program.is_pm2() || call.has("watch")).then(|| Change { attributes: unwatched(), ..Change::default() })
 }

@@ -122,7 +122,7 @@ fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -
     merge(app, &attributes, None, context).map(|merged| merged.spec).map_err(|problems| files::report(cx, None, &problems))
 }
 
-/// The names in `--ignore`.
+/// Returns the names in `--ignore`.
 fn named(call: &Call) -> Vec<String> {
     let names = call.values("ignore").flat_map(|list| list.split(','));
     names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -175,7 +175,7 @@ fn head(out: &mut Out, call: &Call, list: &[Summary]) {
     out.line("=".repeat(79));
 }
 
-/// Shows the logs until the daemon has gone.
+/// Shows the logs until the daemon has exited.
 fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals>, session: &mut Session) -> Result<Status, CliError> {
     cx.disconnect();
     if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
@@ -239,7 +239,7 @@ impl Observer for Session {
     }
 }
 
-/// The command of `--post-exec`.
+/// Command of `--post-exec`.
 struct Post {
     text: String,
     silent: bool,

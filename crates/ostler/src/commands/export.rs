@@ -40,8 +40,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut context = files::context(cx, call)?;
     context.elsewhere = true;
     if target != Target::Systemd {
-        // The properties of this machine say nothing about the machine on which the apps will run.
-        // The result is the same on each machine.
+        // The facts of this machine may differ from those of the machine on which the apps will
+        // run. The result must be the same on each machine.
         let mut env = (*context.env).clone();
         env.insert("PATH".into(), String::new());
         context.env = env.into();

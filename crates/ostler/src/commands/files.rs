@@ -160,7 +160,7 @@ pub(super) fn is_missing(problems: &Problems) -> bool {
     problems.0.iter().filter(|problem| problem.is_error()).all(|problem| is_missing(problem.kind))
 }
 
-/// The exit code of a failed check.
+/// Returns the exit code of a failed check.
 pub(super) fn status_of(problems: &Problems) -> Status {
     match problems.kind() {
         Some(Kind::NotFound | Kind::ScriptNotFound) => Status::NotFound,

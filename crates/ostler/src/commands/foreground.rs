@@ -1,4 +1,5 @@
-//! `--no-daemon`: the command stays in the foreground while its apps run, as a container needs it.
+//! `--no-daemon`: the command stays in the foreground while its apps run, for example in a
+//! container.
 //!
 //! Keeper and daemon are the same processes as always, but they are children of this command and
 //! live as long as it does. The first stop signal stops the apps in order, then everything else. A

@@ -17,7 +17,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render;
 
-/// Longest file that is read; `ostler-export` refuses anything longer, too.
+/// Longest file that is read; `ostler-export` also rejects longer files.
 const MOST_BYTES: u64 = 8 << 20;
 /// Usual file names of each kind, tried if the user names no file.
 const USUAL: &[(From, &[&str])] = &[
@@ -73,7 +73,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         (import(from, &text, &place), shown)
     };
     let imported = imported.map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
-    // A file without apps would do nothing without any message.
+    // A file without apps would have no effect, and the user would get no message.
     if imported.apps.is_empty() {
         let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
         cx.out.err_line(text.trim_end());
@@ -87,7 +87,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Port of the first process of a Procfile.
+/// Returns the port of the first process of a Procfile.
 fn port(call: &Call) -> Result<Option<u16>, UsageError> {
     let bad = |text: &str| UsageError::BadValue { option: "--port".into(), reason: format!("expected a port, found {text:?}") };
     call.value("port").map(|text| text.parse().map_err(|_| bad(text))).transpose()

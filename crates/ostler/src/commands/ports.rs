@@ -28,9 +28,9 @@ struct Old {
     within: Duration,
 }
 
-/// Performs a request. If its new processes have to prove themselves, also waits until those of
-/// fork apps listen on the ports of the old ones, and warns about a port on which a new process
-/// does not: an app may have changed it on purpose.
+/// Performs a request. If its new processes have to prove themselves, it also waits until those of
+/// fork apps listen on the ports of the old ones. It only warns about a port on which a new process
+/// does not listen, because an app may have changed the port on purpose.
 pub(super) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
     let is_proved = matches!(
         request,
@@ -88,7 +88,7 @@ fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
         let details = client.inspect_in(&targets, here.clone())?;
         let processes = ProcTable::scan();
         waiting.retain_mut(|old| {
-            // An instance that was stopped, deleted or not replaced has nothing to prove.
+            // An instance that was stopped, deleted or not replaced need not prove itself.
             let detail = details.iter().find(|detail| detail.id == old.id);
             let Some(pid) = detail.and_then(|detail| detail.instance.pid()).filter(|pid| *pid != old.pid) else { return false };
             let ports = ports_of(&processes, pid);

@@ -49,7 +49,7 @@ pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let Some(key) = call.target().filter(|key| *key != "all") else { return list(cx, call, &all) };
     let parts = parts(key)?;
     let Some(value) = module_conf::get(&all, &parts) else {
-        // As PM2, for scripts: nothing on stdout.
+        // As in PM2, for scripts: stdout stays empty.
         cx.out.err_line(format_args!("no setting {key}"));
         return Ok(Status::Failed);
     };

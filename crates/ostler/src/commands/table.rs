@@ -89,8 +89,8 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Returns the order of the rows. PM2 differs: here an unknown field is an error; PM2 then sorts
-/// nothing.
+/// Returns the order of the rows. PM2 differs: it does not sort by an unknown field; here such a
+/// field is an error.
 pub(super) fn order(call: &Call) -> Result<Order, CliError> {
     let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
     Order::parse(text).ok_or_else(|| {

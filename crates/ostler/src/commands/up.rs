@@ -30,7 +30,7 @@ use crate::signals::Signals;
 /// Default time limit of `--wait`.
 const WAIT: Duration = Duration::from_secs(300);
 
-/// Brings the project up.
+/// Starts the project.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("build") {
         return Err(CliError::Failed(format!(

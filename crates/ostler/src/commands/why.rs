@@ -1,4 +1,4 @@
-//! `why`: how and why an app exited, and what led to its present state.
+//! `why`: the last exit of an app, its cause, and the reasons for the present state.
 
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
 

@@ -79,7 +79,7 @@ pub(crate) type Step = fn(&mut Cx) -> Result<(), CliError>;
 pub(crate) struct Cx {
     /// Name under which the program was called.
     pub program: Program,
-    /// All output goes through this.
+    /// Output of all commands.
     pub out: Out,
     /// Need of the running command for the daemon.
     pub needs: Daemon,
@@ -178,7 +178,7 @@ impl Cx {
         self.coming = Some(ready);
     }
 
-    /// Uses this home, whatever the environment says.
+    /// Uses this home and ignores the environment.
     ///
     /// # Errors
     /// Returns an error if the home cannot be created or used.
@@ -367,7 +367,8 @@ impl Cx {
     /// apps.
     ///
     /// # Errors
-    /// Returns an error if PM2 runs. Its text says that ostler does not do `what` in this home.
+    /// Returns an error if PM2 runs. The text names `what` as the action that ostler rejects in
+    /// this home.
     pub(crate) fn refuse_beside_pm2(&self, home: &Path, what: &str) -> Result<(), CliError> {
         if self.takes_over_pm2 { Ok(()) } else { other_pm2::refuse(home, what) }
     }

@@ -1,7 +1,7 @@
 //! Deployment over the system's `ssh` and `git`: the plan and its execution.
 //!
 //! [`Target`] is an environment of the `deploy` section. [`Action`] is the parsed command of the
-//! call. [`script`] turns both into one script for a host; up to this point nothing is touched.
+//! call. [`script`] turns both into one script for a host; up to this point no host is touched.
 //! [`run`] sends the script to the host and follows it.
 //!
 //! Theory of operation: every action that changes a host (setup, update, revert) runs *on the host*

@@ -184,7 +184,7 @@ fn needed(map: &Map<String, Value>, key: &str) -> Result<String, String> {
     text(map, key)?.ok_or_else(|| format!("{key}: is missing"))
 }
 
-/// Reads a command. A list of commands runs in order, up to the first one that fails.
+/// Reads a command. A list of commands runs in order, and stops when one fails.
 fn hook(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match map.get(key) {
         Some(Value::Array(_)) => Ok(Some(list(map, key)?.join(" && ")).filter(|text| !text.is_empty())),
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A complete environment in which these members replace the defaults.
+    /// Returns a complete environment in which these members replace the defaults.
     fn with(members: Value) -> Result<Target, String> {
         let mut all = json!({"host": "h", "repo": "r", "path": "/p", "ref": "origin/main"});
         for (key, value) in members.as_object().unwrap() {

@@ -141,7 +141,7 @@ mod tests {
             (50 * gib, 100 * gib, 10, 0, Level::Fine),
             (gib, 100 * gib, 1000, 1000, Level::Fine),
             (100 << 20, 100 * gib, 1000, 1000, Level::Warning),
-            // A small disk that is half full.
+            // A small disk, half full.
             (32 << 20, 64 << 20, 1000, 1000, Level::Fine),
             (0, 64 << 20, 1000, 1000, Level::Wrong),
             (gib, 100 * gib, 0, 1000, Level::Wrong),

@@ -174,7 +174,7 @@ impl Listener for Logs<'_, '_> {
                 }
             }
             News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
-            // A command that follows has no summary at its end, so the outcome is printed at once.
+            // A command that follows never prints a summary, so the outcome is printed at once.
             News::Ended if self.follows => self.answers.tell(self.out, host),
             News::Ended | News::Nothing => {}
         }

@@ -1,12 +1,12 @@
 //! `--hosts`: a command on many hosts, over the system's `ssh`.
 //!
 //! [`ostler_fleet`] decides which hosts are used, in which order, and how their answers combine.
-//! This module has the hosts file ([`file`]), the command for a host ([`ask`]), the connections
-//! ([`connect`]), and a receiver for each kind of answer: rows of the list, JSON, text, lines of
+//! This module has the hosts file ([`file`]), the command for a host ([`ask`]) and the connections
+//! ([`connect`]). For each kind of answer it has a receiver: rows of the list, JSON, text, lines of
 //! logs, events.
 //!
 //! Theory of operation: each active host has a thread that runs one `ssh` and passes its output on.
-//! The caller's thread holds all state and is the only one that prints. The output of a host is
+//! The caller's thread holds all state, and no other thread prints. The output of a host is
 //! bounded, and so are the pieces that wait to be printed.
 
 mod answers;

@@ -295,7 +295,7 @@ impl Follower {
         }
     }
 
-    /// Skips the unread part of the newest file, except this number of bytes at its end.
+    /// Skips the unread part of the newest file, except the last bytes, whose number is given.
     pub(super) fn skip_backlog(&mut self, bytes: u64) {
         let Some(open) = self.open.last_mut() else { return };
         let length = open.file.metadata().map_or(0, |meta| meta.len());

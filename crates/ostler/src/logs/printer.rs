@@ -35,7 +35,7 @@ pub(crate) enum Form {
     Session,
     /// `api-0  | line`, without the name of the project, each app in its own colour.
     Project,
-    /// The line alone, those of stderr on stderr.
+    /// The line without a label; lines of stderr go to stderr.
     Raw,
     /// One JSON object per line.
     Json,
@@ -352,7 +352,7 @@ fn style_of(name: &str) -> Style {
     Style::new().fg_color(Some(anstyle::Color::Ansi(COLORS[sum % COLORS.len()])))
 }
 
-/// Wall clock, ms since the epoch.
+/// Returns the wall clock, ms since the epoch.
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }

@@ -201,9 +201,9 @@ impl LogFilter {
     }
 }
 
-/// Returns the rights of a user for whom only the number is known, as in containers: files of this
-/// number, and files that everybody may read. If even the number is unknown, the rights are those
-/// of the user nobody; never our own.
+/// Returns the rights of a user for whom only the number is known, as in containers. They give
+/// access to files of this number, and to files that everybody may read. If even the number is
+/// unknown, they are those of `nobody`; never our own.
 fn without_account(user: &str) -> Credentials {
     const NOBODY: u32 = 65_534;
     // To the kernel, the largest number means "do not change the uid".

@@ -1,7 +1,7 @@
 //! Values as Node prints them (`util.inspect` with unlimited depth): `prettylist`, `id`, and the id
 //! lists of messages.
 //!
-//! source: the behaviour of Node 20's `util.inspect` with its defaults `compact: 3`,
+//! Source: the behaviour of Node 20's `util.inspect` with its defaults `compact: 3`,
 //! `breakLength: 80`. PM2 differs: here arrays and strings are never cut (`... 1 more item`),
 //! because users read the whole list.
 

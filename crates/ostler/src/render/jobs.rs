@@ -46,7 +46,7 @@ pub(crate) fn jobs(details: &[Detail], view: &View) -> String {
 /// Blanks between two columns.
 const GAP: usize = 2;
 
-/// Width of each column: its widest cell.
+/// Returns the width of each column: that of its widest cell.
 fn widths(table: &[Vec<String>]) -> Vec<usize> {
     let columns = table.first().map_or(0, Vec::len);
     let widest = |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or_default();

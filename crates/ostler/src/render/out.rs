@@ -14,7 +14,7 @@ use super::view::View;
 use crate::home::Program;
 use crate::text::{ascii, is_ascii_wanted, safe};
 
-/// The two streams.
+/// Output streams, with the settings that filter and convert the output.
 pub(crate) struct Out {
     program: Program,
     stdout: Box<dyn Write>,

@@ -153,8 +153,8 @@ fn full_of_modules(rows: &[TableRow]) -> Vec<Column> {
     ]
 }
 
-/// Returns the columns of the mini form, without the last numeric columns that do not fit, and if
-/// necessary with a short name.
+/// Returns the columns of the mini form. If they do not fit, it drops memory, CPU and health, in
+/// this order, then shortens the name.
 fn least(rows: &[TableRow], room: usize) -> Vec<Column> {
     let mut columns = with_health(mini(rows), rows);
     for title in ["mem", "cpu", "health"] {

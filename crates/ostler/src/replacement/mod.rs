@@ -1,11 +1,11 @@
 //! Replacement of this program's own file by another version: `update --from`.
 //!
 //! Theory of operation: the folder of the program is opened once and locked. Every later step uses
-//! names relative to that descriptor, so no other user can put another folder in its place. The
-//! given file is copied to a new file beside the program. The checksum is computed over the copied
-//! bytes, so the verified file is the one that will run. The copy must answer `--version`. It then
-//! gets the permissions and owner of the program, is flushed to disk, and takes the program's name
-//! by one `rename`. The former file keeps a second name until the daemon runs from the new one.
+//! names relative to that descriptor, so no other user can exchange the folder. The given file is
+//! copied to a new file beside the program. The checksum is computed over the copied bytes, so
+//! exactly the verified bytes will run. The copy must answer `--version`. It then gets the
+//! permissions and owner of the program, is flushed to disk, and takes the program's name by one
+//! `rename`. The former file keeps a second name until the daemon runs from the new one.
 
 mod folder;
 mod package;

@@ -1,4 +1,4 @@
-//! Type of a file that is to replace this program, and whether it may. Pure.
+//! Form of a new program file, and the checks whether it may replace this program. Pure.
 
 use std::cmp::Ordering;
 

@@ -1,8 +1,8 @@
 //! Current path of the Node of a version manager.
 //!
 //! If a unit named the folder of one Node version, that folder would be gone after the next update.
-//! Most version managers have a lasting path (a link, a folder of shims), and the unit uses it. nvm
-//! has none: its default is looked up at each start of the service.
+//! Most version managers have a lasting path (a link, a folder of shims), and the unit uses it. For
+//! nvm, which has none, the default is looked up at each start of the service.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

@@ -41,7 +41,7 @@ impl Notify {
     }
 }
 
-/// Replaces line breaks, so that none of them ends the assignment early.
+/// Replaces line breaks, because a line break would end the assignment early.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }

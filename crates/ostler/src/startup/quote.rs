@@ -70,7 +70,7 @@ pub(super) fn comment(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Escapes a part of the name of a unit or script: letters, digits, `_`, `.`, `-` are kept, all
+/// Escapes a part of the name of a unit or script. Letters, digits, `_`, `.`, `-` are kept; all
 /// other characters are escaped as in `systemd-escape(1)`.
 pub(crate) fn name_part(text: &str) -> String {
     let keep = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');

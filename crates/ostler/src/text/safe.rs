@@ -39,8 +39,8 @@ fn show(out: &mut Vec<u8>, text: &str, count: usize) -> usize {
     count
 }
 
-/// Returns the length of the colour sequence at the start of the bytes; 0 = the bytes start with
-/// none.
+/// Returns the length of the colour sequence at the start of the bytes, or 0 if they start with
+/// another byte.
 fn sgr(bytes: &[u8]) -> usize {
     let Some(parameters) = bytes.strip_prefix(b"\x1b[") else { return 0 };
     let length = parameters.iter().take(SGR_BYTES).take_while(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')).count();

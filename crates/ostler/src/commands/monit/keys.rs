@@ -249,7 +249,8 @@ fn focus(state: &mut State, pane: Pane) {
 /// Moves the focus by this number of panes.
 fn turn(state: &mut State, by: isize) {
     let seen: Vec<Pane> = state.layout().panes.iter().map(|(pane, _)| *pane).collect();
-    // If the panes do not fit side by side, the focus goes through all of them, one at a time.
+    // If the panes do not fit side by side, the screen shows one at a time, and the focus goes
+    // through all of them.
     let panes = if seen.len() > 2 { seen } else { Pane::ALL.to_vec() };
     let at = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
     let next = at.checked_add_signed(by).map_or(panes.len() - 1, |next| next % panes.len());

@@ -3,8 +3,8 @@
 //! `state` holds the known facts and the selection, `keys` change it, and `view` makes a picture of
 //! it. None of these three modules reads or writes anything. `paint` finds the differences between
 //! two pictures. `session` waits for the daemon (`link`), the logs, the keys and signals
-//! (`terminal`), and draws when one of them had news. At rest it asks the daemon once in two
-//! seconds. It writes nothing while nothing changes.
+//! (`terminal`), and draws when one of them had news. At rest it asks the daemon every two seconds,
+//! and writes only if something changes.
 
 mod content;
 mod keys;

@@ -18,7 +18,7 @@ const METRICS: usize = 100;
 /// Sort fields through which `o` cycles.
 pub(super) const FIELDS: [&str; 6] = ["id", "name", "status", "cpu", "memory", "uptime"];
 
-/// The connection to the daemon.
+/// Connection to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Up,

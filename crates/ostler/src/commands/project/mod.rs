@@ -1,10 +1,10 @@
 //! Projects: the apps of the ecosystem or compose file of a folder, under a project name, for `up`,
 //! `down`, `ps` and `logs`.
 //!
-//! An app belongs to a project if its namespace is the project, its name begins with the project's
-//! name, and its config file is the project's file. An app from `start` therefore never belongs to
-//! a project, and projects of two folders stay separate. Paths of files contain no links, so that
-//! they can be compared.
+//! An app belongs to a project if its namespace and config file are those of the project, and its
+//! name begins with the project's name. An app from `start` therefore never belongs to a project,
+//! and projects of two folders stay separate. Paths of files contain no links, so that they can be
+//! compared.
 
 mod compose;
 mod name;
@@ -30,9 +30,9 @@ pub(super) use read::{Project, read};
 pub(super) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
 /// Returns the files of the project: those of `--file`, else those of `COMPOSE_FILE`. Otherwise it
-/// is the first file in this folder or the nearest folder above that has a file, with the file that
-/// Compose merges over it. Within a folder, an ecosystem file takes precedence. The first file
-/// identifies the project.
+/// searches this folder and then the folders above it. It returns the first file that it finds,
+/// with the file that Compose merges over it. Within a folder, an ecosystem file takes precedence.
+/// The first file identifies the project.
 ///
 /// # Errors
 /// Returns an error if a named file does not exist, or if other users can change the file that was

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Two processes do the work. The first process (process 1 of the container) checks its options and
-//! becomes the keeper by `execve`: it stays small, and keeps its standard output and error. Just
+//! becomes the keeper by `execve`. It stays small, and keeps its standard output and error. Just
 //! before that, it starts a second process, the *starter*, with the same command line. The starter
 //! evaluates the configuration while keeper and daemon come up, asks the daemon to start
 //! everything, and exits. The keeper reports this exit to the daemon, like that of any child; see

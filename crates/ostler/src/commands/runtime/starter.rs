@@ -32,7 +32,7 @@ pub(super) struct StarterContext {
 }
 
 impl StarterContext {
-    /// Returns `None` in a process that is not the starter.
+    /// Takes the context from the environment. Returns `None` in a process that is not the starter.
     pub(super) fn take() -> Option<Self> {
         let home = std::env::var_os(HOME_VAR).filter(|_| std::env::var_os(ROLE_VAR).is_some_and(|role| role == ROLE))?;
         Some(Self { home: home.into(), ready: ostler_sys::fd::fdpass::inherited(READY_FD).ok()? })

@@ -1,4 +1,4 @@
-//! `serve`: a folder over HTTP, as an app of its own.
+//! `serve`: a folder over HTTP, as a separate app.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match (call.value("basic-auth-username"), call.value("basic-auth-password")) {
         (Some(name), Some(password)) => vars.extend(login(name, password)),
         (None, None) => {}
-        // PM2 differs: if only one of the two is given, it lets everybody in.
+        // PM2 differs: if only one of the two is given, its server needs no login.
         (name, _) => {
             let option = if name.is_some() { "--basic-auth-username" } else { "--basic-auth-password" };
             let reason = "the other one of --basic-auth-username and --basic-auth-password is missing".into();

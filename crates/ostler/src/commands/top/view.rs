@@ -23,7 +23,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// The values have priority, then the counts, then the past.
+    /// Lays out the columns. The values have priority, then the counts, then the past.
     fn of(width: usize, longest: usize, has_past: bool) -> Self {
         let has_counts = width >= NAME.0 + 2 * (VALUE + 1) + COUNT + INSTANCES + 4;
         let counts = if has_counts { COUNT + INSTANCES + 2 } else { 0 };

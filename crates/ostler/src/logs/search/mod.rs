@@ -7,8 +7,8 @@
 //! beginning, and only the last hits are kept. A block is searched as a whole: for a text by vector
 //! instructions, for an expression by an automaton. A hit is a line with its neighbours. Its file
 //! and position are the cursor from which a later search continues. Files are opened in the same
-//! way as followed files: with the rights of the app's user if the folder is not ours, and a
-//! rotated file never through a link.
+//! way as followed files: outside of our own folder with the rights of the app's user. A rotated
+//! file is never opened through a link.
 
 #[cfg_attr(not(feature = "search"), path = "expression_left_out.rs")]
 mod expression;

@@ -1,4 +1,4 @@
-//! The list: as many columns as there is room for.
+//! The list, with as many columns as fit.
 
 use ostler_core::health::State as Health;
 use ostler_proto::control::TableRow;
