@@ -74,7 +74,7 @@ fn install(cx: &mut Cx, call: &Call, add: bool) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Writes the file, and keeps a symbolic link (dotfiles) and its rights.
+/// Writes the file. Keeps a symbolic link (dotfiles) and the file's permissions.
 fn write(file: &Path, content: &str) -> std::io::Result<()> {
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let rights = fs::metadata(&real).map(|meta| meta.permissions());
@@ -92,7 +92,7 @@ fn start_file(shell: Shell, program: &str) -> Result<PathBuf, CliError> {
     })
 }
 
-/// Writes the file. Keeps a symbolic link (dotfiles) and the file's permissions.
+/// Returns the text without ostler's part.
 fn without(text: &str, program: &str) -> String {
     let (begin, end) = (begin_mark(program), end_mark(program));
     let mut inside = false;

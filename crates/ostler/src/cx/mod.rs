@@ -79,7 +79,7 @@ pub(crate) type Step = fn(&mut Cx) -> Result<(), CliError>;
 pub(crate) struct Cx {
     /// Name under which the program was called.
     pub program: Program,
-    /// Output of all commands.
+    /// Output of this call; everything that is printed goes through it.
     pub out: Out,
     /// Need of the running command for the daemon.
     pub needs: Daemon,

@@ -22,7 +22,7 @@ const PARALLEL: usize = 8;
 /// Longest answer of a host.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// Longest total of all answers.
+/// Largest total of all answers.
 const MAX_ALL_BYTES: usize = 64 << 20;
 
 /// Runs the command on all hosts.

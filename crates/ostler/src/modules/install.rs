@@ -215,7 +215,7 @@ fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) ->
         if row.status == "errored" || count > restarts {
             return Some(format!("{} was restarted {count} times and is {}", row.name, row.status));
         }
-        // A stopped process has exited on request, so this is no problem.
+        // The status `stopped` is no problem: the app exited, and its settings do not restart it.
         if row.status == "waiting restart" && (is_end || restarts == 0) {
             return Some(format!("{} has crashed", row.name));
         }

@@ -62,7 +62,7 @@ pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking
         }
         begun => begun?,
     };
-    // If this process replaced another one, a heartbeat may be due right now.
+    // `begin` has just checked daemon and keeper, so this message is a heartbeat, too.
     main.notify.send(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
