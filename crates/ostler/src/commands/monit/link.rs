@@ -160,6 +160,9 @@ impl DaemonLink {
     }
 
     /// Handles the responses that have arrived.
+    ///
+    /// # Errors
+    /// Returns the errors of [`Self::turn`].
     pub(super) fn arrived(&mut self, now: Instant) -> Result<Vec<News>, CliError> {
         let frames = match self.client.as_mut().map(Client::arrived) {
             None => return Ok(Vec::new()),

@@ -53,7 +53,7 @@ fn title(state: &State, pane: Pane) -> String {
     }
 }
 
-/// Draws the header line: the number of apps, and whether the data is current.
+/// Draws the header line: a summary of the instances, or the problem with the connection.
 fn header(state: &State, picture: &mut Picture, place: Rect) {
     picture.fill(place.x, place.y, place.width, Tone::Inverse);
     let trouble = match &state.link {
