@@ -1,4 +1,5 @@
-//! Files of apps, read with the rights of the app's user: a link there leads root no further than that user gets.
+//! Files of apps, read with the rights of the app's user. A symbolic link therefore cannot lead
+//! root to a file that this user cannot read.
 
 use std::path::Path;
 
@@ -8,10 +9,10 @@ use ostler_core::home::trust::{Caller, Writer, path_writer};
 use ostler_sys::users::rights::as_user;
 use ostler_sys::users::user::identity;
 
-/// Longest file that is read; a longer one says nothing.
+/// Longest file that is read; longer files are ignored.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Does something with the rights of an app's user, where that is another one than ours.
+/// Runs a function with the rights of the app's user, if that user is not the caller.
 pub(crate) fn with_rights_of<T: Send>(spec: &AppSpec, act: impl FnOnce() -> Option<T> + Send) -> Option<T> {
     if !rustix::process::geteuid().is_root() {
         return act();
@@ -22,8 +23,8 @@ pub(crate) fn with_rights_of<T: Send>(spec: &AppSpec, act: impl FnOnce() -> Opti
     }
 }
 
-/// True if only root can change what this path means, as far as a user in these groups is concerned: the
-/// daemon opens such a file with root's rights, too.
+/// Returns true if only root can change the file that this path names, given a user in these
+/// groups. The daemon opens such a file with root's rights, too.
 pub(crate) fn is_of_root_alone(path: &Path, groups: &[u32]) -> bool {
     let writer = walk(path).map(|walked| path_writer(&Caller::default(), &walked.steps));
     match writer {
@@ -33,7 +34,7 @@ pub(crate) fn is_of_root_alone(path: &Path, groups: &[u32]) -> bool {
     }
 }
 
-/// A regular file as text. Nothing is waited for: a fifo is none.
+/// Returns a regular file as text. The call never blocks: a fifo is ignored.
 pub(crate) fn text(path: &Path) -> Option<String> {
     ostler_sys::fs::text_file::read(path, MAX_BYTES)
 }

@@ -1,5 +1,5 @@
-//! The way to the daemon of a home: [`ostler_client`], with what only this program knows: where the socket is, who started the daemon and can
-//! start another, and the words for people.
+//! Connection to the daemon of a home. It adds to [`ostler_client`] the path of the socket, the
+//! process that starts a daemon, and the messages for users.
 
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use ostler_core::text::causes::with_causes;
 use crate::error::CliError;
 use crate::silence::Look;
 
-/// Time that a keeper that was started a moment ago by another call has to listen.
+/// Time within which a keeper that another call has just started must listen.
 const LISTENS_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
-/// The socket of a home, also where it was removed a moment ago.
+/// Socket of a home, even if the socket file was just removed.
 struct HomeSocket {
     home: PathBuf,
     socket: Socket,
@@ -37,7 +37,8 @@ impl Way<UnixStream> for HomeSocket {
         }
     }
 
-    /// Looks for a keeper that lost its socket; true when it has made another.
+    /// Searches for a keeper that lost its socket. Returns true if the keeper has created a new
+    /// socket.
     fn find(&self) -> Result<bool, ClientError> {
         match ostler_keeper::behind(&self.home) {
             ostler_keeper::Behind::Nobody => Ok(false),
@@ -47,7 +48,8 @@ impl Way<UnixStream> for HomeSocket {
     }
 }
 
-/// The daemon of this home runs as another user: its folder was given to another user, or another user's process listens.
+/// Returns the error for a daemon of this home that runs as another user. Either the folder was
+/// given to another user, or another user's process listens.
 fn of_another(home: &Path, peer: u32) -> ClientError {
     let (home, own) = (home.display(), rustix::process::geteuid().as_raw());
     ClientError::Elsewhere(format!(
@@ -59,15 +61,16 @@ fn of_another(home: &Path, peer: u32) -> ClientError {
 /// Connects to the daemon of a home; sends nothing yet.
 ///
 /// # Errors
-/// [`ClientError::NotRunning`] when nobody listens.
+/// Returns [`ClientError::NotRunning`] if no process listens.
 pub(crate) fn connect(home: &Path) -> Result<Client, ClientError> {
     Client::by(HomeSocket::of(home)).map(|client| watched(client, home))
 }
 
-/// [`connect`], also where the socket was removed a moment ago: its keeper makes another.
+/// Works like [`connect`], but also if the socket was just removed: its keeper then creates a new
+/// one.
 ///
 /// # Errors
-/// As [`connect`], and [`ClientError::Elsewhere`].
+/// Returns the errors of [`connect`], and [`ClientError::Elsewhere`].
 pub(crate) fn connect_or_find(home: &Path) -> Result<Client, ClientError> {
     Client::find(HomeSocket::of(home)).map(|client| watched(client, home))
 }
@@ -78,17 +81,18 @@ fn watched(mut client: Client, home: &Path) -> Client {
     client
 }
 
-/// Starts keeper and daemon and connects. With the keeper's pid, unless another call was faster.
+/// Starts keeper and daemon, and connects. Returns the keeper's pid, unless another call was
+/// faster.
 ///
 /// # Errors
-/// [`CliError::Launch`] with the failing step.
+/// Returns [`CliError::Launch`] with the step that failed.
 pub(crate) fn launch(home: &Path, as_pm2: bool) -> Result<(Client, Option<i32>), CliError> {
     let launched = ostler_keeper::launch(home, as_pm2).map_err(|error| CliError::Launch(with_causes(&error)))?;
     let keeper = match launched {
         ostler_keeper::Launched::New(pid) => Some(pid),
         ostler_keeper::Launched::Already => None,
     };
-    // When another call was first, its keeper holds the lock but perhaps not yet the socket.
+    // If another call was first, its keeper holds the lock but may not have the socket yet.
     let deadline = std::time::Instant::now() + LISTENS_WITHIN;
     loop {
         match connect(home) {

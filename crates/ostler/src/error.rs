@@ -1,4 +1,4 @@
-//! Ends of a command.
+//! Results of a command.
 
 use ostler_proto::control::Failure;
 
@@ -7,35 +7,35 @@ use crate::home::HomeError;
 use crate::replacement::ReplaceError;
 use ostler_client::ClientError;
 
-/// End of a command; the exit code.
+/// Result of a command, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It worked.
+    /// Success.
     Ok,
-    /// It did not.
+    /// Failure.
     Failed,
-    /// The command line made no sense.
+    /// The command line was invalid.
     Usage,
     /// No daemon answers.
     Unreachable,
-    /// No such app, id, file.
+    /// No such app, id or file.
     NotFound,
-    /// A deployment did not get well, and the former release is back.
+    /// A deployment was not healthy, and the former release was restored.
     WentBack,
-    /// Everything was checked; a part of it has no equal in the target of an export.
+    /// Every check passed, but a part cannot be expressed in the target of an export.
     Incomplete,
-    /// The command belongs to a part that this program was built without.
+    /// The command belongs to a feature that this program was built without.
     LeftOut,
-    /// Ctrl-C ended a project in front.
+    /// Ctrl-C stopped a project in the foreground.
     Interrupted,
-    /// Another signal ended it.
+    /// Another signal stopped a project in the foreground.
     Terminated,
-    /// An app of a project in front exited with this code.
+    /// An app of a project in the foreground exited with this code.
     OfApp(u8),
 }
 
 impl Status {
-    /// Returns the status of a command that ends as an app did.
+    /// Returns the status of a command that exits with the code of an app.
     pub(crate) fn of_app(code: u8) -> Self {
         if code == 0 { Self::Ok } else { Self::OfApp(code) }
     }
@@ -58,72 +58,72 @@ impl Status {
     }
 }
 
-/// Reason why a command line cannot be understood.
+/// Reason why a command line is rejected.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UsageError {
-    /// No command at all.
+    /// The command line has no command.
     #[error("no command given")]
     NoCommand,
-    /// No such command.
+    /// The command does not exist.
     #[error("Command not found")]
     UnknownCommand {
         /// As typed.
         word: String,
-        /// A close one.
+        /// A similar command.
         closest: Option<&'static str>,
     },
-    /// No such option.
+    /// The option does not exist.
     #[error("unknown option `{word}'")]
     UnknownOption {
         /// As typed.
         word: String,
-        /// A close one, with dashes.
+        /// A similar option, with dashes.
         closest: Option<String>,
     },
-    /// An option without its value.
+    /// The option lacks its value.
     #[error("option `{option}' argument missing")]
     MissingValue {
         /// The option with its placeholder.
         option: String,
     },
-    /// A value for an option that takes none.
+    /// The option takes no value.
     #[error("option `{option}' takes no value")]
     UnwantedValue {
         /// The option.
         option: String,
     },
-    /// Too few arguments.
+    /// The command needs more arguments.
     #[error("missing required argument `{name}'")]
     MissingArgument {
-        /// As in the usage line.
+        /// Name of the argument, as in the usage line.
         name: String,
     },
-    /// Too many arguments, for the commands that care.
+    /// There are too many arguments. Some commands ignore this.
     #[error("Unknown command argument: {word}")]
     UnknownArgument {
-        /// The first one too many.
+        /// First superfluous argument.
         word: String,
     },
-    /// An option that the command does not use.
+    /// The command does not use this option.
     #[error("option `--{option}' has no effect with `{command}'")]
     NoEffect {
-        /// Its main spelling, without dashes.
+        /// Main spelling of the option, without dashes.
         option: &'static str,
         /// The command.
         command: &'static str,
     },
-    /// Not text.
+    /// An argument is not UTF-8.
     #[error("argument {shown:?} is not valid UTF-8")]
     NotText {
-        /// With the bad bytes replaced.
+        /// The argument, with invalid bytes replaced.
         shown: String,
     },
-    /// A value that makes no sense.
+    /// The value of an option is invalid.
     #[error("option `{option}': {reason}")]
     BadValue {
         /// The option.
         option: String,
-        /// What is wrong with it and what would be right.
+        /// The problem, and an example of a valid value.
         reason: String,
     },
 }
@@ -137,13 +137,13 @@ pub(crate) enum CliError {
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// Talking to the daemon failed; never [`ClientError::Refused`].
+    /// The exchange with the daemon failed; never [`ClientError::Refused`].
     #[error(transparent)]
     Client(ClientError),
-    /// Starting one failed.
+    /// A daemon could not be started.
     #[error("cannot start the daemon: {0}")]
     Launch(String),
-    /// The daemon refused.
+    /// The daemon refused the request.
     #[error(transparent)]
     Daemon(#[from] Failure),
     /// A file could not be read or written.
@@ -156,25 +156,25 @@ pub(crate) enum CliError {
         /// The cause.
         source: std::io::Error,
     },
-    /// The thing named does not exist; worded for the user.
+    /// The named object does not exist. The text is for the user.
     #[error("{0}")]
     NotFound(String),
-    /// This program could not be replaced by another; nothing was changed.
+    /// This program could not be replaced with another; nothing was changed.
     #[cfg(feature = "machine")]
     #[error(transparent)]
     Replace(#[from] ReplaceError),
-    /// A command of a part that this program was built without.
+    /// The command belongs to a feature that this program was built without.
     #[error("`{command}` is left out of this program, which was built without the feature `{feature}`: use the complete one")]
     LeftOut {
         /// As typed.
         command: String,
-        /// The feature of the crate `ostler`.
+        /// Cargo feature of the crate `ostler`.
         feature: &'static str,
     },
-    /// Anything else, worded for the user.
+    /// Any other failure. The text is for the user.
     #[error("{0}")]
     Failed(String),
-    /// Everything was reported already; only the exit code is left.
+    /// The failure was already reported; only the exit code remains.
     #[error("failed")]
     Reported(Status),
 }
@@ -189,7 +189,7 @@ impl From<ClientError> for CliError {
 }
 
 impl CliError {
-    /// The exit code.
+    /// Returns the exit code.
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Usage(_) => Status::Usage,

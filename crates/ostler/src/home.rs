@@ -1,4 +1,4 @@
-//! Name under which we are called, and the home that it means.
+//! Name under which the program is called, and the home for that name.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, Metadata};
@@ -11,10 +11,10 @@ use ostler_core::home::home_paths::HomePaths;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::process::tree::marker;
 
-/// Name under which we were called.
+/// Name under which the program is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
-    /// Our own.
+    /// ostler's own name.
     Ostler,
     /// `pm2`: PM2's words, home and exit codes.
     Pm2,
@@ -23,7 +23,7 @@ pub(crate) enum Program {
 }
 
 impl Program {
-    /// Decides by the last part of `argv[0]`.
+    /// Determines the name from the last part of `argv[0]`.
     pub(crate) fn from_argv0(argv0: Option<&OsStr>) -> Self {
         match last_part(argv0) {
             Some("pm2" | "pm2-runtime" | "pm2-docker") => Self::Pm2,
@@ -32,7 +32,7 @@ impl Program {
         }
     }
 
-    /// The name to type.
+    /// Returns the name to type.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ostler => "ostler",
@@ -41,7 +41,7 @@ impl Program {
         }
     }
 
-    /// The name in messages.
+    /// Returns the name in messages.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Ostler => "ostler",
@@ -49,13 +49,13 @@ impl Program {
         }
     }
 
-    /// True if it behaves as PM2 does.
+    /// Returns true if the program behaves as PM2 does.
     pub(crate) const fn is_pm2(self) -> bool {
         matches!(self, Self::Pm2 | Self::Pm2Dev)
     }
 }
 
-/// True for PM2's program for containers, which is one command of ours.
+/// Returns true for PM2's program for containers, which is one command of ostler.
 pub(crate) fn is_runtime(argv0: Option<&OsStr>) -> bool {
     matches!(last_part(argv0), Some("pm2-runtime" | "pm2-docker"))
 }
@@ -67,58 +67,58 @@ fn last_part(argv0: Option<&OsStr>) -> Option<&str> {
 /// Reason why the home cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeError {
-    /// No variable and no entry in the user database.
+    /// No variable names the home, and the user database has no entry.
     #[error("no home directory known for this user, set {variable} to the folder to use")]
     Unknown {
         /// The variable that would help.
         variable: &'static str,
     },
-    /// Not text.
+    /// The path is not UTF-8.
     #[error("the home {0:?} is not valid UTF-8")]
     NotText(PathBuf),
-    /// Unix socket addresses hold 107 bytes.
+    /// The path is too long: Unix socket addresses hold 107 bytes.
     #[error("the home {path} is too long for a socket ({length} bytes, at most {most})")]
     TooLong {
         /// The home.
         path: String,
-        /// Its length.
+        /// Length of the home.
         length: usize,
-        /// The longest possible.
+        /// Longest possible length.
         most: usize,
     },
-    /// It is a file or the like.
+    /// The path is a file or another non-directory.
     #[error("the home {0} is not a directory")]
     NotADirectory(String),
-    /// It belongs to another user.
+    /// The home belongs to another user.
     #[error("the home {path} belongs to uid {owner}, you are uid {uid}: set {variable} to a folder of your own")]
     OfAnother {
         /// The home.
         path: String,
-        /// Its user.
+        /// Owner of the home.
         owner: u32,
-        /// Our user.
+        /// User of this process.
         uid: u32,
         /// The variable that would help.
         variable: &'static str,
     },
-    /// It cannot be made, read or written.
+    /// The home cannot be created, read or written.
     #[error("cannot {what} the home {path}: {source}{hint}")]
     Unusable {
-        /// The step.
+        /// The step that failed.
         what: &'static str,
         /// The home.
         path: String,
         /// The cause.
         source: io::Error,
-        /// The next step, on a line of its own; or nothing.
+        /// Hint about the next step, on its own line; or empty.
         hint: String,
     },
-    /// No place: neither where it belongs nor where everybody may write.
+    /// No place is usable: neither the usual one nor the folder for temporary files.
     #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
     Nowhere {
-        /// The reason why not where it belongs.
+        /// Reason why the usual place is not usable.
         first: Box<Self>,
-        /// The reason why not in the folder for temporary files.
+        /// Reason why the folder for temporary files is not usable.
         second: Box<Self>,
         /// The variable that would help.
         variable: &'static str,
@@ -126,7 +126,7 @@ pub(crate) enum HomeError {
 }
 
 impl HomeError {
-    /// Removes the next step, for an error that is a part of another one.
+    /// Removes the hint, for an error that becomes a part of another one.
     fn without_hint(mut self) -> Self {
         if let Self::Unusable { hint, .. } = &mut self {
             hint.clear();
@@ -138,7 +138,7 @@ impl HomeError {
 /// Longest home: `sun_path` has 108 bytes with the final zero, and `/ostler.sock` follows.
 const LONGEST_HOME: usize = 107 - "/ostler.sock".len();
 
-/// Variable that names the home.
+/// Returns the variable that names the home.
 pub(crate) const fn variable(program: Program) -> &'static str {
     match program {
         Program::Ostler => "OSTLER_HOME",
@@ -146,11 +146,12 @@ pub(crate) const fn variable(program: Program) -> &'static str {
     }
 }
 
-/// `OSTLER_HOME`, else PM2's `OVER_HOME` and `PM2_HOME`, else that of a keeper that is process 1 of this container, else `~/.pm2` or
-/// `~/.ostler`; absolute.
+/// Returns the home as an absolute path. The sources are, in this order: - `OSTLER_HOME`, then
+/// PM2's `OVER_HOME` and `PM2_HOME`; - the home of a keeper that is process 1 of this container; -
+/// `~/.pm2` or `~/.ostler`.
 ///
 /// # Errors
-/// None of them is known, or the path cannot hold a socket.
+/// Returns an error if none of them is known, or if the path cannot hold a socket.
 pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
     if let Some(given) = given() {
         return given;
@@ -161,8 +162,9 @@ pub(crate) fn locate(program: Program) -> Result<PathBuf, HomeError> {
     }
 }
 
-/// The home of this user in a folder of root's that several users may write to, as in containers whose user
-/// is any number: a folder of the user's own in it. A folder that is a home already stays what it is.
+/// Returns the user's own folder inside a home that belongs to root and that several users may
+/// write to. Containers that run with an arbitrary uid have such homes. A folder that is already a
+/// home is returned unchanged.
 fn own_part(home: PathBuf) -> Result<PathBuf, HomeError> {
     use rustix::fs::{Access, access};
     let uid = rustix::process::geteuid().as_raw();
@@ -176,11 +178,12 @@ fn own_part(home: PathBuf) -> Result<PathBuf, HomeError> {
     if fs::symlink_metadata(&own).is_ok_and(|meta| meta.is_symlink()) { Ok(home) } else { fitting(own) }
 }
 
-/// The home of a runtime, made ready for use. Where nothing else is said and the usual place cannot be used (a file system that cannot be
-/// written to, a user without a home), it is in the folder for temporary files; then with the reason.
+/// Returns the home of a runtime, ready for use. If no variable names a home, it is the usual
+/// place. If that cannot be used (a read-only file system, a user without a home), it is in the
+/// folder for temporary files. The reason is then returned too.
 ///
 /// # Errors
-/// There is no place for it.
+/// Returns an error if no place is usable.
 pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError>), HomeError> {
     let ready = |home: PathBuf| prepare(&home, program).map(|()| home);
     if let Some(given) = given() {
@@ -201,7 +204,7 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     }
 }
 
-/// True if a variable names the home.
+/// Returns true if a variable names the home.
 pub(crate) fn is_given() -> bool {
     given().is_some()
 }
@@ -212,7 +215,7 @@ fn given() -> Option<Result<PathBuf, HomeError>> {
     Some(path.and_then(fitting).and_then(own_part))
 }
 
-/// PM2's home, where nothing else is said.
+/// Returns the home of PM2: the home that PM2's variables name, else `~/.pm2`.
 pub(crate) fn of_pm2() -> Option<PathBuf> {
     let given = ["OVER_HOME", "PM2_HOME"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     given.map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".pm2")))
@@ -223,7 +226,7 @@ fn of_user(program: Program) -> Result<PathBuf, HomeError> {
     fitting(user.join(if program.is_pm2() { ".pm2" } else { ".ostler" })).and_then(own_part)
 }
 
-/// The home of process 1 of this container, whatever it is called by and whatever its user's home is.
+/// Returns the home of process 1 of this container, independent of its name and of its user's home.
 fn of_process_1() -> Option<PathBuf> {
     if marker(1, ROLE_VAR)? != b"keeper" {
         return None;
@@ -231,21 +234,22 @@ fn of_process_1() -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(marker(1, HOME_VAR)?)))
 }
 
-/// Homes of development sessions, one after the other: `~/.pm2-dev` or `~/.ostler-dev`, then `…-2`, `…-3` for those at the same time. As in
-/// PM2 no variable changes them: a session ends with everything that is in its home.
+/// Returns the home of a development session: `~/.pm2-dev` or `~/.ostler-dev`, then `…-2`, `…-3`
+/// for further sessions at the same time. As in PM2, no variable changes this path, because a
+/// session deletes its home when it stops.
 ///
 /// # Errors
-/// As [`locate`].
+/// Returns the errors of [`locate`].
 pub(crate) fn of_session(program: Program, number: u32) -> Result<PathBuf, HomeError> {
     let user = std::env::home_dir().filter(|home| home.is_absolute()).ok_or(HomeError::Unknown { variable: "HOME" })?;
     let name = if program.is_pm2() { ".pm2-dev" } else { ".ostler-dev" };
     fitting(user.join(if number <= 1 { name.to_owned() } else { format!("{name}-{number}") }))
 }
 
-/// The home, if a socket in it has an address that is short enough.
+/// Returns the home, if a socket in it has an address that is short enough.
 ///
 /// # Errors
-/// It has not, or the path is no text.
+/// Returns an error if the address is too long, or if the path is not UTF-8.
 pub(crate) fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
     let Some(text) = path.to_str() else { return Err(HomeError::NotText(path)) };
     if text.len() > LONGEST_HOME {
@@ -254,7 +258,8 @@ pub(crate) fn fitting(path: PathBuf) -> Result<PathBuf, HomeError> {
     Ok(path)
 }
 
-/// Refuses a link: everybody may put things into the folder for temporary files, links to somewhere else included.
+/// Rejects a link: in the folder for temporary files, everybody may create entries, including links
+/// to other places.
 fn not_a_link(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -263,10 +268,10 @@ fn not_a_link(path: &Path, program: Program) -> Result<(), HomeError> {
     }
 }
 
-/// Makes sure that the home exists, is ours, is writable and closed to others.
+/// Makes sure that the home exists, belongs to this user, is writable, and is closed to others.
 ///
 /// # Errors
-/// One line that says which of these fails.
+/// Returns one line that names the failed condition.
 pub(crate) fn prepare(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -283,10 +288,10 @@ pub(crate) fn prepare(path: &Path, program: Program) -> Result<(), HomeError> {
     }
 }
 
-/// Looks at a home without changing anything; one that is missing is fine.
+/// Checks a home without changing anything. A missing home is fine.
 ///
 /// # Errors
-/// It is not a directory, or of another user.
+/// Returns an error if it is not a directory, or if it belongs to another user.
 pub(crate) fn check(path: &Path, program: Program) -> Result<(), HomeError> {
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -302,28 +307,32 @@ fn check_owner(path: &Path, meta: &Metadata, program: Program) -> Result<(), Hom
     }
     let uid = rustix::process::geteuid().as_raw();
     if meta.uid() != uid {
-        // Root, too: in a folder that another user controls, every file that root writes could be swapped for a link.
+        // This holds for root, too: in a folder that another user controls, that user could swap
+        // every file that root writes for a link.
         return Err(HomeError::OfAnother { path: shown(), owner: meta.uid(), uid, variable: variable(program) });
     }
     Ok(())
 }
 
-/// Takes the rights of group and others off a home that a PM2 left open. Only if it looks like a home: `PM2_HOME=/var` is a mistake
-/// that must not lock the machine. (Every file of ours is 0600 in any case.)
+/// Removes the permissions of group and others from a home that a PM2 left open. The folder must
+/// look like a home: `PM2_HOME=/var` is a mistake that must not lock the machine. (Every file of
+/// ostler has mode 0600 in any case.)
 fn close_to_others(path: &Path, meta: &Metadata) {
     const MARKS: [&str; 6] = ["ostler.lock", "pm2.pid", "pm2.log", "dump.pm2", "module_conf.json", "rpc.sock"];
-    // Who may only pass through reads nothing: the group of `PM2_SOCKET_GROUP`, on its way to the sockets.
+    // The group of `PM2_SOCKET_GROUP` needs execute permission to reach the sockets. This
+    // permission alone does not allow reading.
     if meta.mode() & 0o067 == 0 || meta.mode() & 0o1000 != 0 {
         return;
     }
     let is_home = MARKS.iter().any(|mark| path.join(mark).exists()) || fs::read_dir(path).is_ok_and(|mut dir| dir.next().is_none());
     if is_home {
-        // Failing changes nothing that was promised about the files.
+        // A failure here breaks no promise about the files.
         let _ = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
     }
 }
 
-/// Returns the files of a home: those of the daemon that runs there, else those that our environment names.
+/// Returns the files of a home: those of the daemon that runs there, else those that our
+/// environment names.
 pub(crate) fn paths(home: &Path) -> HomePaths {
     let keeper = ostler_keeper::keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some());
     match keeper {
@@ -332,12 +341,12 @@ pub(crate) fn paths(home: &Path) -> HomePaths {
     }
 }
 
-/// Returns the files of a home that our environment names, whatever a running daemon uses.
+/// Returns the files of a home that our environment names, even if a running daemon uses others.
 pub(crate) fn paths_of_shell(home: &Path) -> HomePaths {
     HomePaths::new(home, |name| std::env::var_os(name))
 }
 
-/// Returns the variables that move files of a home, as the daemon or our environment has them.
+/// Returns the variables that move files of the home, from the daemon or from our environment.
 pub(crate) fn moved(home: &Path) -> Vec<(&'static str, String)> {
     let text = |path: &Path| path.to_str().filter(|text| !text.chars().any(char::is_control)).map(str::to_owned);
     paths(home).moved().filter_map(|(name, path)| Some((name, text(path)?))).collect()
@@ -349,7 +358,8 @@ fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
     HomeError::Unusable { what, path: path.display().to_string(), source, hint }
 }
 
-/// `sudo -E`, `runuser` and `su` without `-` keep the variable of another user.
+/// Returns a hint about `HOME` if the path is below it: `sudo -E`, `runuser` and `su` without `-`
+/// keep the `HOME` of another user.
 fn hint_of_home(path: &Path) -> String {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home) && home != Path::new("/"));
     let hint = |home: PathBuf| format!("\nhint: HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display());

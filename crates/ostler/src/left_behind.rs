@@ -1,18 +1,19 @@
-//! Texts where no daemon runs but one did, which was not stopped: it was killed, or the machine was.
+//! Messages about a daemon that no longer runs but was not stopped: it was killed, or the machine
+//! went down.
 
 use std::path::Path;
 
 use ostler_daemon::LeftBehind;
 
-/// Most names; more than these are counted only.
+/// Most names in a message; further names are only counted.
 const NAMES: usize = 8;
 
-/// The remains of this home; none where nothing was left, or a list without apps.
+/// Returns the remains of this home, or none if nothing was left or the list had no apps.
 pub(crate) fn of(home: &Path) -> Option<LeftBehind> {
     LeftBehind::of(home)
 }
 
-/// Its apps: `api (2), worker and 3 more`.
+/// Lists its apps: `api (2), worker and 3 more`.
 fn apps(left: &LeftBehind) -> String {
     let count = |(name, count): (&String, &usize)| if *count > 1 { format!("{name} ({count})") } else { name.clone() };
     let names: Vec<String> = left.apps.iter().take(NAMES).map(count).collect();
@@ -22,7 +23,7 @@ fn apps(left: &LeftBehind) -> String {
     }
 }
 
-/// The text before a daemon is started that takes over what still runs.
+/// Returns the message before the start of a daemon that takes over running processes.
 pub(crate) fn taken_over(left: &LeftBehind) -> String {
     let (alive, all) = (left.alive, left.apps.values().sum::<usize>());
     let told = format!("daemon and keeper had been killed: {alive} of {all} instances still run, and are supervised again");
@@ -36,7 +37,7 @@ pub(crate) fn taken_over(left: &LeftBehind) -> String {
     }
 }
 
-/// The text in place of "nothing to list": what was there, and how it comes back.
+/// Returns the message that replaces "nothing to list": the lost apps, and how to start them again.
 pub(crate) fn lost(left: &LeftBehind, home: &Path, name: &str) -> String {
     worded(left, &home.display().to_string(), name, crate::home::paths(home).dump.exists())
 }

@@ -1,6 +1,8 @@
-//! The ostler binary: client, keeper, daemon and server of files in one, so that versions cannot drift.
+//! The ostler binary: client, keeper, daemon and file server in one, so that their versions always
+//! match.
 #![forbid(unsafe_code)]
-// Helpers that only parts use which are left out go with them when the program is linked. The complete one is where unused code is told.
+// The linker removes shared helpers whose features are left out. The complete build reports unused
+// code.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "shared helpers of parts that are left out"))]
 
 mod app_files;
@@ -56,9 +58,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The role that a process of ours was started for; the keeper sets it for itself and for the daemon.
+/// Returns the role for which this process was started; the keeper sets it for itself and for the
+/// daemon.
 fn role() -> Option<fn() -> ExitCode> {
-    // An app like any other: its environment is the user's, so a word says it.
+    // The file server runs as an ordinary app: the user controls its environment, so a word on the
+    // command line selects the role.
     #[cfg(feature = "serve")]
     if std::env::args_os().nth(1).is_some_and(|word| word == ostler_serve::ROLE) {
         return Some(ostler_serve::main);

@@ -1,4 +1,5 @@
-//! `module_conf.json`: the settings of a home, and of modules. PM2's file in PM2's shape; written whole, by renaming, one writer at a time.
+//! `module_conf.json`: the settings of a home and of modules. It is PM2's file in PM2's format.
+//! Each write replaces the whole file by a rename, one writer at a time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,9 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::CliError;
 
-/// Longest wait for another writer. None needs more than a moment.
+/// Longest wait for another writer. A writer needs only a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
-/// Names that JavaScript would take for something else.
+/// Names that have a special meaning in JavaScript.
 pub(crate) const TRAPS: &[&str] = &["__proto__", "constructor", "prototype"];
 /// Sections that are not settings.
 pub(crate) const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules"];
@@ -26,15 +27,15 @@ pub(crate) const INTERNAL: &[&str] = &["module-db", "module-db-v2", "tar-modules
 /// Returns the path of the settings of this home.
 ///
 /// # Errors
-/// The home cannot be used.
+/// Returns an error if the home cannot be used.
 pub(crate) fn path(cx: &mut Cx) -> Result<PathBuf, CliError> {
     Ok(cx.paths_with(home_paths::CONF)?.conf)
 }
 
-/// [`path`] in a home that is there.
+/// Works like [`path`], and makes sure that the home exists.
 ///
 /// # Errors
-/// It cannot be made or used.
+/// Returns an error if the home cannot be created or used.
 pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
     let program = cx.program;
     crate::home::prepare(cx.home()?, program)?;
@@ -44,21 +45,23 @@ pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
 /// Returns all settings.
 ///
 /// # Errors
-/// The file cannot be read, or has no JSON object.
+/// Returns an error if the file cannot be read, or if it has no JSON object.
 pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
     read_conf(path).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// Changes the file: nothing of it, or all. Two at the same time do not lose each other's change.
+/// Changes the file completely or not at all. Two writers at the same time do not lose each other's
+/// change.
 ///
 /// # Errors
-/// Of `change`, or it cannot be read or written; then it is as it was.
+/// Returns the error of `change`, or an error if the file cannot be read or written. The file is
+/// then unchanged.
 pub(crate) fn change<T>(path: &Path, change: impl FnOnce(&mut Map<String, Value>) -> Result<T, CliError>) -> Result<T, CliError> {
     let _lock = lock(path)?;
     let mut all = read(path)?;
     let before = all.clone();
     let done = change(&mut all)?;
-    // A link leads to the file that is meant.
+    // If the path is a link, its target is written.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if all != before || !path.exists() {
         let text = pretty(&Value::Object(all));
@@ -81,17 +84,17 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     }
 }
 
-/// Notifies a daemon that runs, so that it knows at once.
+/// Notifies a running daemon of the change.
 pub(crate) fn notify_daemon(cx: &mut Cx) -> Result<(), CliError> {
     match cx.running_client() {
         Ok(Some(client)) => Ok(client.request(&Request::SettingsChanged, &mut |_| {}).map(drop)?),
-        // It reads them when it is started, or when its logs are written next.
+        // A daemon reads the settings when it starts, or when its logs are written next.
         Ok(None) | Err(CliError::Client(ClientError::Version { .. })) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The JSON with four blanks, as PM2 writes it.
+/// Formats JSON with four blanks, as PM2 does.
 fn pretty(value: &Value) -> String {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -102,10 +105,10 @@ fn pretty(value: &Value) -> String {
     }
 }
 
-/// The parts of a key: `module:key` or `module.key`; quotes protect what is within.
+/// Splits a key: `module:key` or `module.key`; quotes protect their content.
 ///
 /// # Errors
-/// An empty part, or one that JavaScript would take for something else.
+/// Returns an error if a part is empty, or has a special meaning in JavaScript.
 pub(crate) fn parts(key: &str) -> Result<Vec<String>, CliError> {
     let separator = if outside_quotes(key).any(|(_, c)| c == ':') { ':' } else { '.' };
     let mut parts = Vec::new();
@@ -137,7 +140,8 @@ fn outside_quotes(text: &str) -> impl Iterator<Item = (usize, char)> {
 /// Sets one value, as a text.
 ///
 /// # Errors
-/// It is one of ours and makes no sense, or something else is in the way.
+/// Returns an error if a setting of ostler gets an invalid value, or if another value is in the
+/// way.
 pub(crate) fn set(all: &mut Map<String, Value>, parts: &[String], text: &str) -> Result<(), CliError> {
     check(parts, text)?;
     let Some((last, way)) = parts.split_last() else { return Ok(()) };
@@ -145,7 +149,7 @@ pub(crate) fn set(all: &mut Map<String, Value>, parts: &[String], text: &str) ->
     for part in way {
         let inner = table.entry(part.clone()).or_insert_with(|| Value::Object(Map::new()));
         if !inner.is_object() {
-            // As PM2: a section takes the place of a value.
+            // As in PM2: a section replaces a value.
             *inner = Value::Object(Map::new());
         }
         let Value::Object(inner) = inner else { return Ok(()) };
@@ -155,13 +159,14 @@ pub(crate) fn set(all: &mut Map<String, Value>, parts: &[String], text: &str) ->
     Ok(())
 }
 
-/// Checks a value of ours, which must make sense before it is kept.
+/// Checks a setting of ostler, which must be valid before it is stored.
 fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     let [section, key] = parts else { return Ok(()) };
     if ![MODULE, SECTION].contains(&section.as_str()) {
         return Ok(());
     }
-    // What is there already is read as the module reads it: whatever is no number keeps all. Nobody means that by a slip.
+    // Existing files are read as the module reads them: any text that is no number keeps all logs.
+    // A new value must say so explicitly, because such a text is probably a typing error.
     if key == "retain" && text.trim() != "all" && text.trim().parse::<u32>().is_err() {
         return Err(CliError::Failed(format!("{section}:{key}: expected a number of files or \"all\", found {text:?}")));
     }
@@ -180,7 +185,7 @@ fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Removes a value or a section. False: it was not there.
+/// Removes a value or a section. Returns false if it does not exist.
 pub(crate) fn unset(all: &mut Map<String, Value>, parts: &[String]) -> bool {
     let Some((last, way)) = parts.split_last() else { return false };
     let mut table = all;
@@ -191,23 +196,23 @@ pub(crate) fn unset(all: &mut Map<String, Value>, parts: &[String]) -> bool {
     table.shift_remove(last).is_some()
 }
 
-/// The value there.
+/// Returns the value of a key.
 pub(crate) fn get<'a>(all: &'a Map<String, Value>, parts: &[String]) -> Option<&'a Value> {
     let (first, rest) = parts.split_first()?;
     rest.iter().try_fold(all.get(first)?, |value, part| value.get(part))
 }
 
-/// Sections that people set.
+/// Returns the sections that users set.
 pub(crate) fn sections(all: &Map<String, Value>) -> impl Iterator<Item = (&String, &Map<String, Value>)> {
     all.iter().filter(|(name, _)| !INTERNAL.contains(&name.as_str())).filter_map(|(name, value)| Some((name, value.as_object()?)))
 }
 
-/// True for a process of this module.
+/// Returns true for a process of this module.
 pub(crate) fn is_of(row: &TableRow, module: &str) -> bool {
     row.module && (row.name == module || row.name.strip_prefix(module).is_some_and(|rest| rest.starts_with(':')))
 }
 
-/// A value as it is typed.
+/// Returns a value as a user would type it.
 pub(crate) fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

@@ -1,7 +1,8 @@
-//! PM2's own daemon in a home that ostler was called for.
+//! PM2's own daemon in a home for which ostler was called.
 //!
-//! Two managers in one home do harm without a word: the second one lists nothing, and its saved list
-//! replaces that of the first. ostler therefore starts no daemon beside PM2, and saves nothing there.
+//! Two managers in one home do silent harm: the second one lists nothing, and its saved list
+//! replaces that of the first. Therefore, ostler starts no daemon beside PM2, and saves nothing
+//! there.
 
 use std::fs;
 use std::io::Read;
@@ -19,13 +20,13 @@ use crate::home::paths_of_shell;
 /// Longest `pm2.pid` and longest title of a process that are read.
 const MOST_BYTES: u64 = 4096;
 
-/// Error of the times that are compared: a tick of the kernel each.
+/// Tolerance for the compared times: one kernel tick for each.
 const CLOCK_TICK_MS: u128 = 20;
 
-/// Returns an error if PM2's daemon runs in this home; `what` is what ostler does not do there.
+/// Returns an error if PM2's daemon runs in this home; `what` is the action that ostler rejects.
 ///
 /// # Errors
-/// It runs. The text names the next step.
+/// Returns an error if PM2 runs. The text names the next step.
 pub(crate) fn refuse(home: &Path, what: &str) -> Result<(), CliError> {
     let Some(manager) = in_home(home) else { return Ok(()) };
     let (folder, who) = (home.display(), manager.map_or_else(String::new, |pid| format!(" (pid {pid})")));
@@ -39,8 +40,8 @@ fn in_home(home: &Path) -> Option<Option<i32>> {
     answers_calls(home).or_else(|| by_pid_file(home).map(Some))
 }
 
-/// Returns the process that listens on PM2's socket, unless it is ostler. A process of another pid
-/// namespace has no number here; then a home that ostler has never locked is PM2's.
+/// Returns the process that listens on PM2's socket, unless it is ostler. A process in another pid
+/// namespace has no pid here. Then the home counts as PM2's if ostler has never locked it.
 fn answers_calls(home: &Path) -> Option<Option<i32>> {
     let socket = paths_of_shell(home).calls;
     let stream = connect_at(&socket).ok()?;
@@ -50,8 +51,8 @@ fn answers_calls(home: &Path) -> Option<Option<i32>> {
     }
 }
 
-/// True if the process was there when the socket was made. The kernel names the process that made
-/// it: a daemon of ostler that was replaced since, whose number may be another process's by now.
+/// Returns true if the process is older than the socket. The kernel reports the process that
+/// created the socket. That may be an old daemon of ostler, whose pid another process may now have.
 fn is_older(pid: i32, socket: &Path) -> bool {
     let Ok(process) = ProcRef::of(pid) else { return false };
     let age_ms = clock::boot_ms().saturating_sub(clock::ticks_to_ms(process.start_ticks));
@@ -60,19 +61,19 @@ fn is_older(pid: i32, socket: &Path) -> bool {
     process.runs() && since_made.is_some_and(|since| u128::from(age_ms) + CLOCK_TICK_MS >= since.as_millis())
 }
 
-/// True if the process has the title of PM2's daemon for this home.
+/// Returns true if the process has the title of PM2's daemon for this home.
 fn has_title(pid: i32, home: &Path) -> bool {
     read(&PathBuf::from(format!("/proc/{pid}/cmdline"))).is_some_and(|title| is_title_of(&title, home))
 }
 
-/// Returns the process that `pm2.pid` names, if it is a daemon of PM2 for this home: a stale file
-/// names nothing, or by now another process.
+/// Returns the process that `pm2.pid` names, if it is a daemon of PM2 for this home. A stale file
+/// may name no process, or a different one.
 fn by_pid_file(home: &Path) -> Option<i32> {
     let pid: i32 = read(&paths_of_shell(home).pid)?.trim().parse().ok().filter(|pid| *pid > 1)?;
     (has_title(pid, home) && !is_ours(pid)).then_some(pid)
 }
 
-/// True for `PM2 v5.4.3: God Daemon (/root/.pm2)`.
+/// Returns true for `PM2 v5.4.3: God Daemon (/root/.pm2)`.
 fn is_title_of(title: &str, home: &Path) -> bool {
     let title = title.trim_end_matches(['\0', ' ']);
     let Some((start, folder)) = title.split_once(": God Daemon (") else { return false };
@@ -81,12 +82,12 @@ fn is_title_of(title: &str, home: &Path) -> bool {
     start.starts_with("PM2 v") && (folder == home || real(folder) == real(home))
 }
 
-/// True for a keeper or daemon of ostler.
+/// Returns true for a keeper or daemon of ostler.
 fn is_ours(pid: i32) -> bool {
     tree::marker(pid, ROLE_VAR).is_some()
 }
 
-/// Reads the start of a file. A fifo in its place has no content.
+/// Reads the start of a file. The call never blocks: a fifo counts as empty.
 fn read(path: &Path) -> Option<String> {
     let mut text = Vec::new();
     let flags = OFlags::NONBLOCK.bits().cast_signed();

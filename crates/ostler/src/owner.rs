@@ -1,4 +1,5 @@
-//! Root and the homes of other users: the client becomes the owner of the home before it uses it.
+//! Root and the homes of other users: the client becomes the owner of the home before it uses the
+//! home.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -19,22 +20,22 @@ use crate::error::CliError;
 use crate::home::{self, Program};
 use crate::render::Out;
 
-/// Variables of a terminal and of our own, which the owner's process gets from root's.
+/// Variables of a terminal and of ostler, which the owner's process takes from root's environment.
 const KEPT: &[&str] = &["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "PWD", "CI"];
 
-/// Becomes the owner of the home if root's command would use the home of another user. Returns if this
-/// process stays as it is.
+/// Becomes the owner of the home if root's command would use the home of another user. Otherwise
+/// the function returns and the process does not change.
 ///
 /// # Errors
-/// The process cannot become that user.
+/// Returns an error if the process cannot become that user.
 pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Result<(), CliError> {
-    // `dev` makes a home of its own.
+    // `dev` creates a home of its own.
     let is_without = call.command.daemon == Daemon::NoHome || call.command.name == "dev";
     let uses_home = !is_without && !call.has("hosts") && !call.has("from");
     if !rustix::process::geteuid().is_root() || !uses_home {
         return Ok(());
     }
-    // If the home cannot be found, the command itself says so.
+    // If the home cannot be found, the command itself reports it.
     let Ok(home) = home::locate(program) else { return Ok(()) };
     let keeps_root = program.is_pm2() || call.command.name == "runtime";
     let starts = !call.has("silent") && may_start(program, call) && !HomePaths::socket(&home).exists();
@@ -53,7 +54,8 @@ pub(crate) fn become_owner(program: Program, call: &Call, out: &mut Out) -> Resu
                 out.warn_err(format_args!("running as {}, the owner of {}", shown(user), home.display()));
             }
             out.flush();
-            // The variables of a container or a unit are meant for the apps, or come from the service manager.
+            // The variables of a container or a unit are intended for the apps, or come from the
+            // service manager.
             let all = program.is_pm2() || matches!(call.command.name, "runtime" | "service");
             Err(cannot(&home, user, &replace(program, &home, &owner, all).to_string()))
         }
@@ -81,7 +83,7 @@ fn cannot(home: &Path, user: u32, why: &str) -> CliError {
     CliError::Failed(format!("cannot act as {}, the owner of {}: {why}", shown(user), home.display()))
 }
 
-/// Reads the owners on the path of the home.
+/// Reads the owners along the path of the home.
 fn path_of(home: &Path) -> HomePath {
     let Ok(walked) = walk(home) else { return HomePath::default() };
     let other = |uid: u32| Some(uid).filter(|uid| *uid != 0);
@@ -93,7 +95,7 @@ fn path_of(home: &Path) -> HomePath {
     }
 }
 
-/// The owner with all groups; a user without an entry has the group of the home.
+/// Returns the owner with all groups. A user without an account gets the group of the home.
 fn owner(uid: u32, gid: u32) -> Result<Identity, UserError> {
     match user_by_id(uid)? {
         Some(user) => identity(Some(&user.name), None)?.ok_or(UserError::NoUser(user.name)),
@@ -117,7 +119,7 @@ fn replace(program: Program, home: &Path, owner: &Identity, all: bool) -> io::Er
     replace_as(&owner.credentials, &words, &envp).into()
 }
 
-/// Root's variables, all or as far as they concern the owner, and the owner's own.
+/// Returns the owner's variables, and root's: all of them, or only those that concern the owner.
 fn environment(program: Program, home: &Path, user: Option<&User>, all: bool) -> Vec<(OsString, OsString)> {
     let own: Vec<(&str, OsString)> = user.into_iter().flat_map(personal).chain([(home::variable(program), home.into())]).collect();
     let is_kept = |name: &OsStr| {

@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where PM2 writes its units, and where administrators put theirs.
+/// Folder for the units of PM2 and of administrators.
 const FOLDER: &str = "/etc/systemd/system";
 
-/// A systemd unit that starts a PM2.
+/// systemd unit that starts a PM2.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
     /// `pm2-<user>.service`.
     pub name: String,
-    /// The user whose apps it starts.
+    /// User whose apps it starts.
     pub user: String,
 }
 
-/// Units that start the PM2 of this home.
+/// Returns the units that start the PM2 of this home.
 pub(crate) fn units(home: &Path) -> Vec<Unit> {
     let files = std::fs::read_dir(FOLDER).into_iter().flatten().flatten();
     let mut units: Vec<Unit> = files.filter_map(|file| of(&file.path(), home)).collect();
@@ -31,7 +31,7 @@ fn of(path: &PathBuf, home: &Path) -> Option<Unit> {
     Some(Unit { user: starts(&text, home)?, name })
 }
 
-/// The user of a unit that starts the PM2 of this home.
+/// Returns the user of the unit, if it starts the PM2 of this home.
 fn starts(text: &str, home: &Path) -> Option<String> {
     let values = |key: &'static str| text.lines().filter_map(move |line| line.trim().strip_prefix(key)?.strip_prefix('='));
     let has_home = values("Environment").any(|value| {

@@ -1,9 +1,11 @@
-//! Process 1 of a container, for commands that are not made to be it: `logs`, `start --attach`, `monit`.
+//! Process 1 of a container, for commands that are not designed for it: `logs`, `start --attach`,
+//! `monit`.
 //!
-//! The kernel gives process 1 no default actions: a SIGTERM without a handler is lost, and the engine
-//! kills the container some seconds later. The command therefore runs in a child, where signals act
-//! as anywhere else. Process 1 passes signals on and reaps orphans. If it was asked to stop, it also
-//! stops the apps of a daemon in this container, which the kernel would kill with it otherwise.
+//! The kernel gives process 1 no default actions: a SIGTERM without a handler is lost, and the
+//! container engine kills the container some seconds later. The command therefore runs in a child,
+//! where signals act as anywhere else. Process 1 passes signals on and reaps orphans. If it was
+//! asked to stop, it also stops the apps of a daemon in this container. Otherwise the kernel would
+//! kill them together with process 1.
 
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
@@ -24,32 +26,36 @@ use crate::error::CliError;
 /// Commands that handle signals themselves.
 const HANDLE_SIGNALS: [&str; 4] = ["runtime", "service", "dev", "up"];
 
-/// True if this is process 1 and the command has to run in a child.
+/// Returns true if this is process 1 and the command has to run in a child.
 pub(crate) fn needs_child(call: &Call) -> bool {
     std::process::id() == 1 && !call.has("no-daemon") && !HANDLE_SIGNALS.contains(&call.command.name)
 }
 
-/// Runs this call in a child; returns its exit code, 128 and more for a signal, as a shell does.
+/// Runs this call in a child. Returns its exit code; for a signal the code is 128 plus its number,
+/// as in a shell.
 ///
 /// # Errors
-/// The child cannot be started.
+/// Returns an error if the child cannot be started.
 pub(crate) fn run(cx: &mut Cx) -> Result<u8, CliError> {
     let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("cannot {what}: {error}"));
     let mut words = std::env::args_os();
     let mut command = Command::new(exec::OWN_EXE.to_string_lossy().as_ref());
     words.next().into_iter().for_each(|name| _ = command.arg0(name));
     let child = command.args(words).spawn().map_err(|error| failed("start a process", error))?;
-    // Not before: the child would inherit that they are blocked.
+    // Signals are blocked only after the start, because the child would inherit the blocked
+    // signals.
     let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, CHLD]).map_err(|errno| failed("receive signals", errno.into()))?;
     let (code, is_asked) = wait(child.id().cast_signed(), &signals);
     if is_asked {
-        // Without a daemon there is nothing to stop, and one that does not answer is killed with the container.
+        // Without a daemon no app must be stopped. A daemon that does not answer is killed together
+        // with the container.
         let _ = stop_apps(cx);
     }
     Ok(code)
 }
 
-/// Passes signals on until the child has exited; its exit code, and whether this process was asked to stop.
+/// Passes signals on until the child has exited. Returns its exit code, and whether this process
+/// was asked to stop.
 fn wait(pid: i32, signals: &SignalFd) -> (u8, bool) {
     let process = ProcRef::of(pid);
     let mut is_asked = false;
@@ -57,7 +63,7 @@ fn wait(pid: i32, signals: &SignalFd) -> (u8, bool) {
         while let Some(received) = signals.next() {
             if received.signal != CHLD {
                 is_asked = true;
-                // One that has exited a moment ago gets none.
+                // A child that has just exited receives no signal.
                 let _ = process.as_ref().map(|process| process.signal(received.signal));
             }
         }
@@ -78,7 +84,7 @@ fn code_of(ending: Ending) -> u8 {
     }
 }
 
-/// Stops the apps and the daemon of the home if the daemon runs in this container.
+/// Stops the apps and the daemon of the home, if the daemon runs in this container.
 fn stop_apps(cx: &mut Cx) -> Result<(), CliError> {
     cx.needs = Daemon::Unused;
     let home = cx.home()?.to_owned();

@@ -31,14 +31,14 @@ pub(crate) fn client() -> ExitCode {
     let parsed = if home::is_runtime(argv0.as_deref()) {
         cli::parse_runtime(words.collect())
     } else {
-        // `pm2-dev` is this one command.
+        // `pm2-dev` is only this one command.
         let command = (program == Program::Pm2Dev).then(|| "dev".into());
         cli::parse(command.into_iter().chain(words).collect())
     };
     ExitCode::from(perform(program, out, parsed))
 }
 
-/// Does what the words of a call ask for; returns the exit code.
+/// Performs the call that the words request; returns the exit code.
 pub(crate) fn perform(program: Program, mut out: Out, parsed: Result<Parsed, UsageError>) -> u8 {
     let status = match parsed {
         Ok(Parsed::Version) => {
@@ -92,7 +92,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         }
     }
     cx.on_launch = Some(start_own);
-    // PM2's words for its vendor's dashboard open ours.
+    // PM2's words for its vendor's dashboard open ostler's dashboard.
     #[cfg(feature = "web")]
     let dashboard = if program.is_pm2() || !matches!(call.command.name, "plus" | "open") {
         None
@@ -111,7 +111,7 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         }
         (Some(Ok(code)), _) => code(&mut cx, call),
         (Some(Err(feature)), _) => Err(CliError::LeftOut { command: call.word.clone(), feature }),
-        // The home of the name that was called is the one whose apps are meant.
+        // The text must name the program as it was called, because that name determines the home.
         (None, State::Elsewhere(what)) => Err(CliError::Failed(what.replace("`ostler web ", &format!("`{} web ", program.name())))),
         (None, State::Works) => unreachable!("commands/mod.rs does not compile without a handler"),
     };
@@ -132,14 +132,14 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     finish(program, &mut cx.out, status)
 }
 
-/// Says that relative paths lead nowhere, if that may be why a command failed.
+/// Explains that relative paths lead nowhere, if that may be why a command failed.
 fn hint_of_removed_folder(cx: &mut Cx) {
     if cx::is_cwd_removed() {
         cx.out.err_line("hint: the current directory was removed, so relative paths lead nowhere: change to another one");
     }
 }
 
-/// Starts what is part of every home: installed modules, and the dashboard where it is enabled.
+/// Starts the parts of every home: installed modules and, if enabled, the dashboard.
 fn start_own(cx: &mut Cx) -> Result<(), CliError> {
     modules::start_all(cx)?;
     #[cfg(feature = "web")]
@@ -159,7 +159,7 @@ fn finish(program: Program, out: &mut Out, status: Status) -> u8 {
     if program.is_pm2() && !matches!(status, Status::OfApp(_)) { u8::from(status != Status::Ok) } else { status.code() }
 }
 
-/// Prints what is wrong with the command line, as PM2 does, and what was perhaps meant.
+/// Prints the problem with the command line, as PM2 does, and a similar word.
 fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
     if !program.is_pm2() {
         return own_usage(program.name(), out, error);
@@ -182,7 +182,7 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
     Status::Usage
 }
 
-/// Prints what is wrong with the command line in ostler's own form.
+/// Prints the problem with the command line in ostler's own format.
 fn own_usage(name: &str, out: &mut Out, error: &UsageError) -> Status {
     match error {
         UsageError::NoCommand => out.line(cli::short_help(name).trim_end()),
@@ -213,7 +213,7 @@ fn own_usage(name: &str, out: &mut Out, error: &UsageError) -> Status {
     Status::Usage
 }
 
-/// Prints one clear line: what failed, where, and what to do.
+/// Prints one clear line: the failed action, its place, and the next step.
 pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
     let name = cx.program.name();
     match error {
@@ -243,7 +243,7 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
     }
 }
 
-/// Prints that no app matches, and the name that was perhaps meant.
+/// Prints that no app matches, and a similar name.
 fn print_not_found(cx: &mut Cx, target: &str) {
     let is_number = !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit());
     match is_number {
@@ -284,7 +284,7 @@ fn print_failure(cx: &mut Cx, failure: &Failure) {
     }
 }
 
-/// The verb of a reading command, for the sentence "nothing to …".
+/// Returns the verb of a reading command, for the sentence "nothing to …".
 fn verb(command: &str) -> &str {
     match command {
         "logs" | "env" | "why" | "pid" | "id" => "show",

@@ -1,4 +1,4 @@
-//! Signals to a command that stays in front of what it starts, and the ends of its children.
+//! Signals to a command in the foreground, and the exits of its children.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
@@ -9,33 +9,33 @@ use ostler_sys::process::signal::{CHLD, HUP, INT, QUIT, SignalFd, TERM};
 
 use crate::error::CliError;
 
-/// Time within which another signal is the same Ctrl-C: the terminal sends it to this process, and
-/// a runner such as npm, which gets it too, forwards it.
+/// Time within which another signal counts as the same Ctrl-C. The terminal sends the signal to
+/// this process and to a runner such as npm, which forwards it.
 const SAME: Duration = Duration::from_millis(300);
 
 const STOPPING: [i32; 4] = [HUP, INT, QUIT, TERM];
 
-/// Signals to this process, by descriptors.
+/// Signals to this process, received through descriptors.
 pub(crate) struct Signals {
     stop: SignalFd,
     children: SignalFd,
     stopping: bool,
-    /// Number of signals that came, and the time of the last one that was counted.
+    /// Number of counted signals, and the time of the last one.
     count: u32,
     counted_at: Option<Instant>,
-    /// The first of them.
+    /// First signal.
     first: Option<i32>,
-    /// The keeper that this process started.
+    /// Keeper that this process started.
     pub keeper: Option<i32>,
-    /// End of the keeper that this process started last.
+    /// Exit of the keeper that this process started last.
     keeper_ended: Option<Ending>,
 }
 
 impl Signals {
-    /// Takes signals from now on by descriptors, and orphans by this process.
+    /// From now on, receives signals through descriptors, and reaps orphans in this process.
     ///
     /// # Errors
-    /// The kernel refuses the descriptors.
+    /// Returns an error if the kernel rejects the descriptors.
     pub(crate) fn take() -> Result<Self, CliError> {
         let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
         let signals = Self {
@@ -48,22 +48,23 @@ impl Signals {
             keeper: None,
             keeper_ended: None,
         };
-        // A keeper that was killed leaves its children to us, not to a far-away init. Where that is refused, only those are lost sight of.
+        // This process becomes the parent of the children of a killed keeper, instead of a distant
+        // init. If the kernel rejects this, only those processes are no longer tracked.
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         Ok(signals)
     }
 
-    /// The descriptor that is readable when it is time to stop.
+    /// Returns the descriptor that is readable when it is time to stop.
     pub(crate) fn asked_to_stop(&self) -> BorrowedFd<'_> {
         self.stop.as_fd()
     }
 
-    /// The descriptors to wait for.
+    /// Returns the descriptors to wait for.
     pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 2] {
         [self.stop.as_fd(), self.children.as_fd()]
     }
 
-    /// Takes the signals and reaps. True when it is time to stop.
+    /// Receives the signals and reaps children. Returns true if it is time to stop.
     pub(crate) fn receive(&mut self) -> bool {
         while self.children.next().is_some() {}
         while let Some(Reaped { pid, ending, .. }) = child::reap_any() {
@@ -82,7 +83,7 @@ impl Signals {
         self.stopping
     }
 
-    /// How many signals that ask to stop have come.
+    /// Returns the number of received stop signals.
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
@@ -92,7 +93,8 @@ impl Signals {
         self.first == Some(INT)
     }
 
-    /// True if the keeper ended as it does after a `kill`; also when it is not known how.
+    /// Returns true if the keeper exited as it does after a `kill`, or if its exit status is
+    /// unknown.
     pub(crate) fn ended_in_order(&self) -> bool {
         matches!(self.keeper_ended, None | Some(Ending::Code(0)))
     }

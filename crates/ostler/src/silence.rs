@@ -1,5 +1,6 @@
-//! Reaction of a command while nothing at all comes from the daemon: it finds out who does not answer, prints that once, and has the keeper look at
-//! the daemon. How long it waits is decided in [`ostler_client`].
+//! Reaction of a command while the daemon sends nothing. It finds out which process does not
+//! answer, prints that once, and has the keeper check the daemon. [`ostler_client`] decides how
+//! long it waits.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,32 +14,33 @@ use ostler_sys::process::signal::CONT;
 use ostler_sys::process::tree::{ProcTable, marker};
 use ostler_sys::process::{Activity, ProcRef, activity};
 
-/// Whether it was printed: once in a call, however many connections it makes.
+/// Whether the message was printed: once per call, for any number of connections.
 static SAID: AtomicBool = AtomicBool::new(false);
 static SAID_OF_KEEPER: AtomicBool = AtomicBool::new(false);
 
-/// Time after which a keeper that is stopped or traced is given up. The daemon replaces one that it can replace within some seconds.
+/// Time after which the command no longer waits for a keeper that is stopped or traced. The daemon
+/// replaces such a keeper within some seconds if it can.
 const GIVE_UP_KEEPER: Duration = Duration::from_secs(10);
-/// The same for one that is blocked in the kernel: a slow disk ends that by itself.
+/// Time limit for a keeper that is blocked in the kernel, which a slow disk may cause for a while.
 const GIVE_UP_BLOCKED: Duration = Duration::from_secs(40);
 
-/// Looker at keeper and daemon of a home, which informs the user.
+/// Check of keeper and daemon of a home, which informs the user.
 pub(crate) struct Look {
     home: PathBuf,
-    /// A keeper that does nothing while the daemon waits for it.
+    /// Keeper that does nothing while the daemon waits for it.
     idle: Option<Idle>,
 }
 
-/// A keeper that did nothing at each look.
+/// Keeper that did nothing at each check.
 struct Idle {
     keeper: i32,
     found: Activity,
-    /// Silence at the first look.
+    /// Length of the silence at the first check.
     since: Duration,
 }
 
 impl Look {
-    /// A looker at this home.
+    /// Creates the check for this home.
     pub(crate) fn at(home: &Path) -> Self {
         Self { home: home.to_owned(), idle: None }
     }
@@ -56,7 +58,7 @@ impl OnSilence for Look {
             _ => silent,
         };
         self.idle = Some(Idle { keeper, found, since });
-        // One that is blocked only now is nothing to speak of.
+        // A keeper that is blocked right now may recover soon, so nothing is printed.
         if found.state != b'D' && !SAID_OF_KEEPER.swap(true, Ordering::Relaxed) {
             print(&format!("{}; the daemon replaces it if possible; apps keep running", who_waits(keeper, silent)));
         }
@@ -81,7 +83,7 @@ impl OnSilence for Look {
     }
 }
 
-/// Keeper and daemon of a home as the kernel knows them.
+/// Keeper and daemon of a home, from the process table of the kernel.
 struct Found {
     keeper: Option<ProcRef>,
     daemon: Option<Entry>,
@@ -100,8 +102,8 @@ impl Found {
         self.keeper.is_some_and(|keeper| keeper.exists() && !is_stopped(keeper.pid))
     }
 
-    /// Has the keeper look at the daemon, or the standby continue that was stopped and is all that is left; returns whether there is one
-    /// that can help.
+    /// Asks the keeper to check the daemon. If only a stopped standby is left, it is continued.
+    /// Returns true if one of them can help.
     fn call_for_help(&self) -> bool {
         match (self.keeper, self.standby) {
             (Some(keeper), _) => self.keeper_runs() && keeper.signal(DOUBT_SIGNAL).is_ok(),
@@ -148,12 +150,12 @@ fn state(pid: i32) -> &'static str {
     }
 }
 
-/// Activity of a process that does nothing: stopped, traced, blocked in the kernel.
+/// Returns the activity of a process that does nothing: stopped, traced, or blocked in the kernel.
 fn does_nothing(pid: i32) -> Option<Activity> {
     activity(pid).ok().filter(|found| matches!(found.state, b'T' | b't' | b'D'))
 }
 
-/// The text on a keeper for which the daemon waits.
+/// Returns the message about a keeper for which the daemon waits.
 fn who_waits(keeper: i32, silent: Duration) -> String {
     format!(
         "the keeper (pid {keeper}) has not answered for {} s: {}, and nothing can be started or stopped",
@@ -162,7 +164,7 @@ fn who_waits(keeper: i32, silent: Duration) -> String {
     )
 }
 
-/// The remedy for a keeper that does nothing.
+/// Returns the remedy for a keeper that does nothing.
 fn remedy(keeper: i32) -> String {
     match activity(keeper).map(|found| found.state) {
         Ok(b't') => "end the debugger (or strace) that holds it".to_owned(),
@@ -171,8 +173,9 @@ fn remedy(keeper: i32) -> String {
     }
 }
 
-/// The fault of a keeper that is stopped or traced: nothing is started, restarted or stopped meanwhile. None if it is neither, or if it is in
-/// another pid namespace, where its number is another process's here.
+/// Returns the fault of a keeper that is stopped or traced; in this state no app can be started,
+/// restarted or stopped. Returns none if it is neither. Also returns none if the keeper is in
+/// another pid namespace, where its pid has no meaning here.
 pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
     let is_keeper = marker(keeper, ROLE_VAR).is_some_and(|role| role == b"keeper");
     let found = does_nothing(keeper).filter(|found| is_keeper && found.state != b'D')?;
@@ -185,7 +188,7 @@ pub(crate) fn keeper_fault(keeper: i32) -> Option<KeeperFault> {
 
 /// See [`keeper_fault`].
 pub(crate) struct KeeperFault {
-    /// What is wrong.
+    /// The problem.
     pub found: String,
     /// Remedy, if the daemon does not replace it within some seconds.
     pub remedy: String,
@@ -195,25 +198,25 @@ fn is_stopped(pid: i32) -> bool {
     activity(pid).is_ok_and(|found| found.state == b'T')
 }
 
-/// Prints a line for people on standard error, whatever is wanted on standard output.
+/// Prints a line for users on standard error, whatever the format on standard output.
 fn print(text: &str) {
-    // Nobody to read it is no reason to fail.
+    // If stderr has no reader, this is no failure.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Returns the keeper of a home: the process that its lock names, if that is one.
+/// Returns the keeper of a home: the process that its lock names, if that process is a keeper.
 pub(crate) fn keeper_of(home: &Path) -> Option<ProcRef> {
     keeper_by_lock(home).filter(|keeper| marker(keeper.pid, ROLE_VAR).is_some_and(|role| role == b"keeper"))
 }
 
-/// The stopped standby of a home.
+/// Returns the stopped standby of a home.
 fn standby_of(home: &Path) -> Option<ProcRef> {
     let has = |pid: i32, name: &str, value: &[u8]| marker(pid, name).is_some_and(|found| found == value);
     let of_home = |entry: &&Entry| has(entry.pid, ROLE_VAR, b"anchor") && has(entry.pid, HOME_VAR, home.as_os_str().as_encoded_bytes());
     ProcTable::scan().entries().iter().filter(|entry| entry.state == b'T').find(of_home).map(Entry::process)
 }
 
-/// The daemon of a home: the child of its keeper, or one that outlived another keeper.
+/// Returns the daemon of a home: the child of its keeper, or a daemon that outlived another keeper.
 pub(crate) fn daemon_of(home: &Path, keeper: Option<ProcRef>) -> Option<Entry> {
     let table = ProcTable::scan();
     let is_daemon = |pid: i32| marker(pid, ROLE_VAR).is_some_and(|role| role == b"daemon");

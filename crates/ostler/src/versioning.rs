@@ -1,4 +1,5 @@
-//! The commit in the folder of an app, read from git's files: git itself is not run, as it runs what the folder's configuration says.
+//! Commit in the folder of an app, read from git's files. git itself is not run, because it
+//! executes programs that the folder's configuration names.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use ostler_core::app::git::{Kind, WorkingTree, working_tree};
 
 use crate::app_files::{text, with_rights_of};
 
-/// The working tree that the app's folder is in.
+/// Returns the working tree that contains the app's folder.
 pub(crate) fn of_app(spec: &AppSpec) -> Option<WorkingTree> {
     with_rights_of(spec, || working_tree(Path::new(&spec.cwd), kind, text))
 }

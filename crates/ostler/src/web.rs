@@ -1,4 +1,4 @@
-//! The dashboard as an app: how it is described, started and stopped.
+//! The dashboard as an app: its description, start and stop.
 
 use std::path::Path;
 
@@ -13,10 +13,12 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::render::Wording;
 
-/// First delay before it is restarted, which grows: an outage of the dashboard is one of its alerts.
+/// First delay before a restart. The delay grows: an outage of the dashboard is also an outage of
+/// its alerts.
 const BACKOFF_MS: u64 = 100;
 
-/// Starts it where it is enabled and not in the list: a new daemon has nothing but apps. A failure is reported and keeps nothing else down.
+/// Starts the dashboard if it is enabled and not in the list, because a new daemon has only apps. A
+/// failure is reported, and does not stop anything else.
 pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let settings = match Settings::read(&home) {
@@ -27,7 +29,7 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
             return Ok(());
         }
     };
-    // A dashboard that an earlier version gave up is started again.
+    // A dashboard that an earlier version stopped restarting is started again.
     if cx.client()?.table()?.iter().any(|row| is_it(row) && row.status != "errored") {
         return Ok(());
     }
@@ -37,10 +39,11 @@ pub(crate) fn start_if_enabled(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Starts it with these settings; one that runs gets them with a restart. Waits until it listens.
+/// Starts the dashboard with these settings; a running dashboard is restarted with them. Waits
+/// until it listens.
 ///
 /// # Errors
-/// What the daemon says, e.g. that the address is taken.
+/// Returns the daemon's error, e.g. that the address is taken.
 pub(crate) fn start(cx: &mut Cx, settings: &Settings) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let spec = described(cx, &home, settings)?;
@@ -56,33 +59,34 @@ pub(crate) fn start(cx: &mut Cx, settings: &Settings) -> Result<(), CliError> {
     cx.perform(&request, Wording::Names).map(drop)
 }
 
-/// Takes it out of the list, where it is there.
+/// Deletes the dashboard from the list, if it is there.
 ///
 /// # Errors
-/// What the daemon says.
+/// Returns the daemon's error.
 pub(crate) fn stop(cx: &mut Cx) -> Result<(), CliError> {
     act(cx, Action::Delete)
 }
 
-/// Has the new program serve, after an update. Connections wait meanwhile: the daemon holds the sockets.
+/// Restarts the dashboard with the new program after an update. Connections wait during the
+/// restart, because the daemon holds the sockets.
 ///
 /// # Errors
-/// What the daemon says.
+/// Returns the daemon's error.
 pub(crate) fn renew(cx: &mut Cx) -> Result<(), CliError> {
     if row(cx)?.is_none() {
         return Ok(());
     }
-    // Its description is that of the new program, too.
+    // Its description must come from the new program, too.
     match Settings::read(cx.home()?) {
         Ok(settings) if settings.enabled => start(cx, &settings),
         _ => act(cx, Action::Restart),
     }
 }
 
-/// Its rows; none where no daemon runs, or it is not in the list.
+/// Returns the dashboard's row; none if no daemon runs, or if the dashboard is not in the list.
 ///
 /// # Errors
-/// Anything but "not running".
+/// Returns any error except "not running".
 pub(crate) fn row(cx: &mut Cx) -> Result<Option<TableRow>, CliError> {
     let Some(client) = cx.running_client()? else { return Ok(None) };
     Ok(client.table()?.into_iter().find(is_it))
@@ -107,7 +111,7 @@ fn act(cx: &mut Cx, action: Action) -> Result<(), CliError> {
     cx.perform(&request, Wording::Names).map(drop)
 }
 
-/// An app of that name that somebody else made is none of it.
+/// Returns true for the dashboard. An app of the user with the same name does not count.
 fn is_it(row: &TableRow) -> bool {
     row.name == APP && row.module
 }
@@ -128,7 +132,7 @@ fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliEr
         "merge_logs": true,
         "pmx_module": true,
         "automation": false,
-        // With it there is no number of failures after which it would be given up.
+        // With a backoff, no number of failures stops the restarts.
         "exp_backoff_restart_delay": BACKOFF_MS,
     }] });
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {

@@ -1,4 +1,4 @@
-//! Command line of the user, understood.
+//! Parsed command line of the user.
 
 use serde_json::{Map, Value};
 
@@ -9,13 +9,13 @@ use super::table::{Command, Opt, Sets};
 pub(crate) struct Call {
     /// The command.
     pub command: &'static Command,
-    /// The word it was called by (`ls`, `save`, …).
+    /// Word by which the command was called (`ls`, `save`, …).
     pub word: String,
     /// Words that are neither options nor their values.
     pub targets: Vec<String>,
-    /// Words after `--`, if there was one.
+    /// Words after `--`, if the command line has a `--`.
     pub app_args: Option<Vec<String>>,
-    /// An unknown option, where that is no reason to stop.
+    /// Unknown option, if it is not an error here.
     pub passed_over: Option<String>,
     /// Options in the order in which they were given.
     pub(super) given: Vec<(&'static Opt, Option<String>)>,
@@ -27,7 +27,7 @@ impl Call {
         self.given.iter().any(|(opt, _)| opt.long == long)
     }
 
-    /// Its value; the last one if it was given several times.
+    /// Returns the value of the option; the last value if it was given several times.
     pub(crate) fn value(&self, long: &str) -> Option<&str> {
         self.given.iter().rev().find(|(opt, _)| opt.long == long).and_then(|(_, value)| value.as_deref())
     }
@@ -37,31 +37,33 @@ impl Call {
         self.given.iter().filter(move |(opt, _)| opt.long == long).filter_map(|(_, value)| value.as_deref())
     }
 
-    /// The first argument.
+    /// Returns the first argument.
     pub(crate) fn target(&self) -> Option<&str> {
         self.targets.first().map(String::as_str)
     }
 
-    /// The command line again, with the command in front and without these options: for another `ostler`.
+    /// Returns the command line again, with the command first and without these options, to start
+    /// another `ostler` with it.
     pub(crate) fn words_without(&self, left_out: &[&str]) -> Vec<String> {
         let given = self.given.iter().filter(|(opt, _)| !left_out.contains(&opt.long));
         let option = |(opt, value): &(&Opt, Option<String>)| match value {
             Some(value) => format!("--{}={value}", opt.long),
             None => format!("--{}", opt.long),
         };
-        // Options are last: one with an optional value takes no target.
+        // Options are last, because an option with an optional value would take a target as its
+        // value.
         let words = std::iter::once(self.word.clone()).chain(self.targets.iter().cloned()).chain(given.map(option));
         let app_args = self.app_args.iter().flat_map(|args| std::iter::once("--".to_owned()).chain(args.iter().cloned()));
         words.chain(app_args).collect()
     }
 
-    /// The same options with another command and other targets.
+    /// Returns the same options with another command and other targets.
     pub(crate) fn as_command(&self, name: &str, targets: Vec<String>) -> Option<Self> {
         let command = super::find(name)?;
         Some(Self { command, word: name.into(), targets, app_args: None, passed_over: None, given: self.given.clone() })
     }
 
-    /// App attributes set by options, by main name, as a config file would have them.
+    /// Returns the app attributes that options set, by main name, as in a config file.
     pub(crate) fn attributes(&self) -> Map<String, Value> {
         let mut map = Map::new();
         for (opt, value) in &self.given {
@@ -90,7 +92,8 @@ fn push(map: &mut Map<String, Value>, key: &str, value: Option<&str>) {
     }
 }
 
-/// A bare number as seconds, which are milliseconds in files; anything with a unit is passed on.
+/// Converts a bare number from seconds to the milliseconds of files; a value with a unit is passed
+/// on unchanged.
 fn seconds(text: &str) -> Value {
     match text.parse::<u64>() {
         Ok(number) => Value::from(number.saturating_mul(1000)),

@@ -1,4 +1,4 @@
-//! Every command: ostler's, and those of PM2 that are still to come.
+//! Every command of ostler and of PM2.
 
 use super::options::call;
 use super::own_options::{
@@ -12,7 +12,7 @@ const FILES: Completes = Completes::Files;
 const NAMES: Completes = Completes::Names;
 const NOTHING: Completes = Completes::Nothing;
 
-/// A command that works.
+/// Returns the entry for a command that works.
 const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: Daemon, section: Section, help: &'static str) -> Command {
     Command {
         name,
@@ -31,7 +31,8 @@ const fn works(name: &'static str, args: &'static str, min_args: usize, daemon: 
     }
 }
 
-/// A command of PM2 that ostler does not need: it says what is there instead, and fails.
+/// Returns the entry for a command of PM2 that ostler does not need. The command prints the
+/// alternative and fails.
 const fn elsewhere(
     name: &'static str,
     aliases: &'static [&'static str],
@@ -66,7 +67,7 @@ const PROFILE: &str = "ostler's daemon is not a Node program: profile it with `p
 /// PM2's sample projects.
 const SAMPLES: &str = "ostler has no sample projects; `ostler ecosystem` writes a sample config file, `ostler examples` shows commands";
 
-/// Its own update.
+/// Installation and updates of ostler itself.
 const INSTALLED: &str = "ostler does not install itself; `ostler update --from <file>` installs a new ostler without restarting apps";
 
 const fn control(name: &'static str, args: &'static str, min_args: usize, help: &'static str) -> Command {
@@ -554,13 +555,13 @@ pub(crate) const COMMANDS: &[Command] = &[
     ),
 ];
 
-/// The name of a command that was perhaps meant.
+/// Returns the name of the command that the user probably meant.
 pub(crate) fn closest_name(word: &str) -> Option<&'static str> {
     let names = COMMANDS.iter().flat_map(|command| std::iter::once(command.name).chain(command.aliases.iter().copied()));
     ostler_config::keys::closest(word, names)
 }
 
-/// The command of this name.
+/// Returns the command of this name.
 pub(crate) fn find(word: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.name == word || command.aliases.contains(&word))
 }

@@ -1,6 +1,7 @@
 //! Completion: scripts for the shells, and the words that fit.
 //!
-//! The scripts know nothing themselves: they hand the words typed so far to `completion --complete` and offer what it prints.
+//! The scripts contain no list of words. They pass the words typed so far to
+//! `completion --complete` and offer what it prints.
 
 use super::commands::{COMMANDS, find};
 use super::options::GLOBAL;
@@ -18,7 +19,7 @@ pub(crate) enum Shell {
 }
 
 impl Shell {
-    /// The shell of this name or path (`/usr/bin/zsh`).
+    /// Returns the shell of this name or path (`/usr/bin/zsh`).
     pub(crate) fn parse(text: &str) -> Option<Self> {
         match text.rsplit('/').next()? {
             "bash" | "sh" => Some(Self::Bash),
@@ -29,17 +30,17 @@ impl Shell {
     }
 }
 
-/// Line that begins the part of a shell's start file that is ours.
+/// Returns the line that marks the start of ostler's part in a shell's start file.
 pub(crate) fn begin_mark(program: &str) -> String {
     format!("###-begin-{program}-completion-###")
 }
 
-/// Line that ends it.
+/// Returns the line that marks the end of that part.
 pub(crate) fn end_mark(program: &str) -> String {
     format!("###-end-{program}-completion-###")
 }
 
-/// The script for a shell, between its marks.
+/// Returns the script for a shell, between its marks.
 pub(crate) fn script(program: &str, shell: Shell) -> String {
     let template = match shell {
         Shell::Bash => BASH,
@@ -83,7 +84,8 @@ end
 complete -c PROGRAM -f -a '(__PROGRAM_complete)'
 "#;
 
-/// The words that fit after these; the last one is being typed. `names` are those of the apps. `::files` asks the shell for files.
+/// Returns the words that fit after these; the user is typing the last one. `names` are those of
+/// the apps. The word `::files` makes the shell complete files.
 pub(crate) fn candidates(words: &[String], names: &[String]) -> Vec<String> {
     let typed = words.last().map_or("", String::as_str);
     let before = &words[..words.len().saturating_sub(1)];

@@ -1,7 +1,8 @@
 //! Effects of the global options, by command.
 //!
 //! PM2 accepts every option with every command, so `stop all --namespace staging` stops all apps.
-//! ostler rejects an option that the command does not use; called as `pm2`, it warns.
+//! Here an option that the command does not use is rejected; called as `pm2`, the program only
+//! warns.
 
 use super::call::Call;
 use super::table::{Group, Opt, Sets};
@@ -76,7 +77,8 @@ pub(crate) fn without_effect(call: &Call) -> Option<&'static Opt> {
     call.given.iter().map(|(opt, _)| *opt).find(|opt| !has_effect(opt))
 }
 
-/// True if this global option has an effect with the command, or never has one ([`Group::Accepted`]).
+/// Returns true if this global option has an effect with the command, or never has one
+/// ([`Group::Accepted`]).
 fn takes(command: &str, opt: &Opt) -> bool {
     let listed =
         |(options, commands): &(&[&str], &[&[&str]])| options.contains(&opt.long) && commands.iter().any(|group| group.contains(&command));

@@ -1,4 +1,4 @@
-//! Exit codes and what they mean, for the help, the man page and the reference.
+//! Exit codes and their meaning, for the help, the man page and the reference.
 
 use super::commands::COMMANDS;
 use super::table::{ExitCode, exit};

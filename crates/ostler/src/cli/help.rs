@@ -129,13 +129,14 @@ const OF_COMMANDS: &[(&str, &[&str])] = &[
     ("watch", &["stop", "list"]),
 ];
 
-/// True if a global option belongs into the help of this command. (It is accepted by every command, as in PM2.)
+/// Returns true if a global option belongs in the help of this command. (Every command accepts it,
+/// as in PM2.)
 fn goes_with(command: &Command, opt: &Opt) -> bool {
     let is_named = OF_COMMANDS.iter().any(|(name, commands)| *name == opt.long && commands.contains(&command.name));
     is_named || !matches!(opt.group, Group::Call | Group::Accepted) && DESCRIBE_APPS.contains(&command.name)
 }
 
-/// The examples of all commands.
+/// Returns the examples of all commands.
 pub(crate) fn examples(program: &str) -> String {
     let mut out = String::new();
     for command in COMMANDS.iter().filter(|command| !command.examples.is_empty()) {
@@ -207,16 +208,17 @@ fn words(out: &mut String, words: impl Iterator<Item = String>, width: Option<us
     }
 }
 
-/// A sentence in lines; without a terminal in one.
+/// Adds a sentence, wrapped to the width of a terminal.
 fn sentences(out: &mut String, text: &str, width: Option<usize>) {
     for line in wrap_words(text, width.unwrap_or(usize::MAX).saturating_sub(2)) {
         let _ = writeln!(out, "  {line}");
     }
 }
 
-/// Two columns; a long left side gets a line of its own, and in a narrow terminal every one.
+/// Adds two columns. A long left side gets its own line; in a narrow terminal, every left side
+/// does.
 fn pairs(out: &mut String, rows: impl Iterator<Item = (String, String)>, width: Option<usize>) {
-    /// Columns of the left side, in a terminal of at least so many.
+    /// Width of the left column in a terminal that is wide enough.
     const LEFT: usize = 38;
     const NARROW: usize = 72;
     let is_narrow = width.is_some_and(|width| width < NARROW);

@@ -1,6 +1,7 @@
 //! `ostler(1)`, from the table: the text that `man` shows.
 //!
-//! Source: man(7), groff_man(7). One page: commands share most options, and whoever looks for a word finds it in one place.
+//! Source: man(7), groff_man(7). All commands are on one page: they share most options, and readers
+//! find a word in one place.
 
 use std::fmt::Write;
 
@@ -11,7 +12,7 @@ use super::options::GLOBAL;
 use super::table::{Opt, State};
 use crate::client::VERSION;
 
-/// The page as roff.
+/// Returns the page as roff.
 pub(crate) fn man_page(program: &str) -> String {
     let mut out = format!(".TH {} 1 \"\" \"{program} {VERSION}\" \"User Commands\"\n", program.to_uppercase());
     heading(&mut out, "Name");
@@ -87,7 +88,7 @@ fn options<'a>(out: &mut String, options: impl Iterator<Item = &'a Opt>) {
     }
 }
 
-/// Text anywhere in a line.
+/// Escapes text anywhere in a line.
 fn text(words: &str) -> String {
     let mut out = String::with_capacity(words.len());
     for letter in words.chars() {
@@ -105,13 +106,14 @@ fn text(words: &str) -> String {
     out
 }
 
-/// A line of its own: one that begins with a dot would be a request, an empty one a break.
+/// Escapes text at the start of a line, because roff takes a leading dot for a request and an empty
+/// line for a break.
 fn line(words: &str) -> String {
     let text = text(words.trim());
     if text.starts_with('.') || text.is_empty() { format!("\\&{text}") } else { text }
 }
 
-/// One argument of a request.
+/// Quotes one argument of a request.
 fn quoted(words: &str) -> String {
     format!("\"{}\"", text(words).replace('"', "\\(dq"))
 }

@@ -1,7 +1,9 @@
-//! The command line as data: one table of options and commands, from which come parsing, help, completion and the reference text.
+//! The command line as data. Parsing, help, completion and the reference text all come from one
+//! table of options and commands.
 //!
-//! PM2 has one flat option space: every global option may stand before or after any command. So there is one lookup: the options of
-//! the command first, then the global ones.
+//! PM2 has one flat option space: a user may put every global option before or after any command.
+//! The parser therefore does one lookup: first among the options of the command, then among the
+//! global ones.
 
 mod call;
 mod commands;

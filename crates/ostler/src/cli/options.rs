@@ -10,22 +10,22 @@ pub(super) const fn alias(opt: Opt, aliases: &'static [&'static str]) -> Opt {
     Opt { aliases, ..opt }
 }
 
-/// An attribute with a text value.
+/// Returns an option for an attribute with a text value.
 const fn text(long: &'static str, short: Option<char>, value: &'static str, key: &'static str, group: Group, help: &'static str) -> Opt {
     opt(long, short, Arg::Required(value), Sets::Text(key), group, help)
 }
 
-/// An attribute that is switched.
+/// Returns an option that turns an attribute on or off.
 const fn switch(long: &'static str, short: Option<char>, key: &'static str, on: bool, group: Group, help: &'static str) -> Opt {
     opt(long, short, Arg::None, Sets::Bool(key, on), group, help)
 }
 
-/// An option that changes the call, not the app.
+/// Returns an option that changes the call, not the app.
 pub(super) const fn call(long: &'static str, short: Option<char>, arg: Arg, help: &'static str) -> Opt {
     opt(long, short, arg, Sets::Nothing, Group::Call, help)
 }
 
-/// An option that is known from PM2, without a meaning here.
+/// Returns an option of PM2 that has no meaning here.
 pub(super) const fn known(long: &'static str, arg: Arg, help: &'static str) -> Opt {
     opt(long, None, arg, Sets::Nothing, Accepted, help)
 }

@@ -1,4 +1,4 @@
-//! Options that one command has of its own.
+//! Options that belong to one command only.
 
 use super::options::{alias, call, known};
 use super::table::{Arg, Completes, Opt};

@@ -1,10 +1,14 @@
 //! Words to [`Call`].
 //!
-//! Two passes over the same words. The first finds the command, because options may stand before it; the second knows the command
-//! and so its own options. Everything after the first `--` belongs to the app.
+//! The parser makes two passes over the same words. The first pass finds the command, because
+//! options may precede it. The second pass knows the command and its own options. Everything after
+//! the first `--` belongs to the app.
 //!
-//! PM2 differs in three places where it does not do what was meant: an option with an optional value does not swallow the script
-//! (`start --watch app.js`), `--stop-exit-codes 3 4` takes both codes, and `scale app -1` is not an unknown option `-1`.
+//! PM2 misreads three kinds of command lines. This parser differs there:
+//!
+//! - An option with an optional value does not swallow the script (`start --watch app.js`).
+//! - `--stop-exit-codes 3 4` takes both codes.
+//! - `scale app -1` does not read `-1` as an unknown option.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -26,18 +30,19 @@ pub(crate) enum Parsed {
     Version,
 }
 
-/// Understands the words after the program name.
+/// Parses the words after the program name.
 ///
 /// # Errors
-/// See [`UsageError`]; nothing was done.
+/// Returns a [`UsageError`]; nothing was done.
 pub(crate) fn parse(words: Vec<OsString>) -> Result<Parsed, UsageError> {
     understand(words, false)
 }
 
-/// [`parse`] for PM2's program for containers: all of it is one command, with or without `start`, and unknown options are skipped.
+/// [`parse`] for PM2's program for containers. All words belong to one command, with or without
+/// `start`, and unknown options are skipped.
 ///
 /// # Errors
-/// See [`UsageError`]; nothing was done.
+/// Returns a [`UsageError`]; nothing was done.
 pub(crate) fn parse_runtime(words: Vec<OsString>) -> Result<Parsed, UsageError> {
     understand(std::iter::once("runtime".into()).chain(words).collect(), true)
 }
@@ -52,7 +57,7 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
         rest.into_iter().skip(1).collect::<Vec<_>>()
     });
     let first = Scan::run(&words, None)?;
-    // `down -v` is Compose's: an option of the command comes before the global one.
+    // `down -v` is Compose's: an option of the command takes precedence over a global option.
     let command = first.positional.first().and_then(|word| find(word));
     let is_own = command.is_some_and(|command| command.options.iter().any(|opt| opt.short == Some('v')));
     if first.has("version") && !is_own || first.has("V") {
@@ -85,7 +90,8 @@ fn understand(words: Vec<OsString>, passes_over: bool) -> Result<Parsed, UsageEr
     }
     scan.give_back_target(command);
     let word = scan.positional.remove(0);
-    // `runtime start app.js`, as PM2's program for containers has it; a file of that name alone is meant itself.
+    // PM2's program for containers accepts `runtime start app.js`. If `start` is the only word, it
+    // is the name of a file.
     let starts = command.name == "runtime" && scan.positional.first().is_some_and(|word| word == "start");
     if starts && (scan.positional.len() > 1 || !Path::new("start").exists()) {
         scan.positional.remove(0);
@@ -113,9 +119,11 @@ fn check_count(call: &Call) -> Result<(), UsageError> {
 struct Scan {
     positional: Vec<String>,
     given: Vec<(&'static Opt, Option<String>)>,
-    /// The first unknown option. Kept, since before the command is known nothing is unknown for certain.
+    /// First unknown option. It is kept because only the second pass, which knows the command, can
+    /// reject it.
     unknown: Option<UsageError>,
-    /// Index in `given` of the last value that was taken from a word of its own although it need not have been.
+    /// Index in `given` of the last option that took the next word as its value although the value
+    /// is optional.
     tentative: Option<usize>,
 }
 
@@ -139,7 +147,8 @@ impl Scan {
                     match lookup(command, |opt| opt.long.len() > 1 && opt.long == long || opt.aliases.contains(&long.as_str())) {
                         Some(opt) => {
                             if command.is_none() && matches!(opt.arg, Arg::None | Arg::Attached(_)) {
-                                // It may be that of another command, whose option of this name has a value.
+                                // The option may belong to another command whose option of this
+                                // name has a value.
                                 let had = parser.optional_value().is_some();
                                 if !had && scan.is_value_of_another(&long, next_word(&mut parser)) {
                                     let _ = parser.value();
@@ -155,7 +164,8 @@ impl Scan {
         Ok(scan)
     }
 
-    /// True before the command if this word is no command, and the option of this name has a value with some command.
+    /// Returns true if the command is not known yet and this word is no command. Some command must
+    /// also have an option of this name with a value.
     fn is_value_of_another(&self, long: &str, word: Option<String>) -> bool {
         let Some(word) = word.filter(|word| self.positional.is_empty() && !word.starts_with('-')) else { return false };
         find(&word).is_none()
@@ -167,7 +177,7 @@ impl Scan {
     }
 
     fn not_known(&mut self, word: String, parser: &mut lexopt::Parser, command: Option<&'static Command>) -> Result<(), UsageError> {
-        // `--nosuch=value` and `-zvalue`: the rest of the word goes with it.
+        // `--nosuch=value` and `-zvalue`: the rest of the word belongs to the unknown option.
         if word.starts_with("--") {
             let _ = parser.optional_value();
         }
@@ -178,7 +188,8 @@ impl Scan {
 
     fn take(&mut self, opt: &'static Opt, parser: &mut lexopt::Parser, command: Option<&'static Command>) -> Result<(), UsageError> {
         let attached = match opt.arg {
-            // `-sm` is `-s -m`: a flag leaves the rest of its word alone, and lexopt complains about `--silent=x` by itself.
+            // `-sm` is `-s -m`: a flag does not use the rest of its word. lexopt itself rejects
+            // `--silent=x`.
             Arg::None => None,
             _ => parser.optional_value().map(text).transpose()?,
         };
@@ -203,7 +214,7 @@ impl Scan {
         Ok(())
     }
 
-    /// `--stop-exit-codes 3 4`, `3,4` and `"3 4"`.
+    /// Reads the values of `--stop-exit-codes 3 4`, `3,4` and `"3 4"`.
     fn take_numbers(&mut self, opt: &'static Opt, attached: Option<String>, parser: &mut lexopt::Parser) -> Result<(), UsageError> {
         let is_list =
             |word: &str| word.bytes().any(|b| b.is_ascii_digit()) && word.bytes().all(|b| b.is_ascii_digit() || b == b',' || b == b' ');
@@ -219,7 +230,7 @@ impl Scan {
         Ok(())
     }
 
-    /// True if an option with an optional value may have this word.
+    /// Returns true if an option with an optional value may take this word.
     fn may_take(&self, opt: &Opt, word: &str, command: Option<&'static Command>) -> bool {
         if word.starts_with('-') && word.len() > 1 {
             return false;
@@ -230,12 +241,14 @@ impl Scan {
         if self.positional.is_empty() && find(word).is_some() {
             return false;
         }
-        // `restart --watch api` has a switch, `restart api --watch lib` a path.
+        // In `restart --watch api`, `--watch` is a switch; in `restart api --watch lib`, it takes a
+        // path.
         let has_target = self.positional.len() > 1;
         opt.long != "watch" || has_target || command.is_none_or(|command| command.name.starts_with("start"))
     }
 
-    /// Gives the target back in `start --watch app.js`: no target is left, and the value is a file, so it was meant as the target.
+    /// Makes the value the target in `start --watch app.js`: no other target is left and the value
+    /// is a file.
     fn give_back_target(&mut self, command: &Command) {
         let wants_target = command.min_args > 0 || matches!(command.name, "start" | "runtime");
         if self.positional.len() > 1 || !wants_target {
@@ -480,7 +493,8 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), count, "a command name is used twice");
-        // Letters that Compose or foreman has, and that mean something else for every other command.
+        // Letters that Compose or foreman has, and that mean something else for every other
+        // command.
         const OF_COMPOSE: &[(&str, char)] =
             &[("up", 'f'), ("up", 'p'), ("down", 'f'), ("down", 'p'), ("down", 'v'), ("list", 'f'), ("import", 'p')];
         for command in COMMANDS {

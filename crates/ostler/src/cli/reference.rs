@@ -8,7 +8,7 @@ use super::help::{GROUPS, SECTIONS, group_title, section_title, spelling, usage}
 use super::options::GLOBAL;
 use super::table::{Daemon, Opt, State};
 
-/// The whole reference as Markdown.
+/// Returns the whole reference as Markdown.
 pub(crate) fn reference(program: &str) -> String {
     let mut out = format!(
         "# Command line of {program}\n\n\

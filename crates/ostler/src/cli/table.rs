@@ -5,7 +5,7 @@ use crate::error::Status;
 /// Argument of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arg {
-    /// `--silent`.
+    /// No value: `--silent`.
     None,
     /// `--name <name>`.
     Required(&'static str),
@@ -22,11 +22,11 @@ pub(crate) enum Arg {
 /// Attribute of an app that an option sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sets {
-    /// None: it changes what the command does.
+    /// None: the option changes only the command.
     Nothing,
-    /// Main attribute name; the value as text, or true without one.
+    /// Main attribute name; the value as text, or true if the option has no value.
     Text(&'static str),
-    /// Main attribute name; every value given, as a list; true without one.
+    /// Main attribute name; all given values as a list, or true if the option has no value.
     List(&'static str),
     /// Main attribute name and a fixed value.
     Bool(&'static str, bool),
@@ -37,7 +37,7 @@ pub(crate) enum Sets {
 /// Headline in the help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
-    /// What to run and how.
+    /// The script or program and how to run it.
     App,
     /// Environment.
     Env,
@@ -75,13 +75,14 @@ pub(crate) struct Opt {
 /// Need of a command for the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Daemon {
-    /// It is started when none answers.
+    /// The command starts the daemon if it is not running.
     Starts,
-    /// Reads only: never starts one, unless called as `pm2`.
+    /// The command only reads. It does not start a daemon, unless it is called as `pm2`.
     Reads,
-    /// Does without.
+    /// The command needs no daemon.
     Unused,
-    /// Does without, and uses no home of the environment, or needs root's rights for other files.
+    /// The command needs no daemon and does not use the home from the environment, or it needs
+    /// root's rights for other files.
     NoHome,
 }
 
@@ -94,7 +95,7 @@ pub(crate) enum Completes {
     Files,
     /// These words.
     Words(&'static [&'static str]),
-    /// Nothing.
+    /// No words.
     Nothing,
 }
 
@@ -119,7 +120,7 @@ pub(super) const fn exit(status: Status, short: &'static str, meaning: &'static 
 pub(crate) enum State {
     /// It works.
     Works,
-    /// PM2 has it. Here there is nothing for it to do, or something else is there instead: this says what.
+    /// PM2's command has nothing to do here, or ostler has an alternative. The text explains it.
     Elsewhere(&'static str),
 }
 
@@ -128,7 +129,7 @@ pub(crate) enum State {
 pub(crate) enum Section {
     /// Starting and stopping.
     Control,
-    /// Looking.
+    /// Inspecting.
     Inspect,
     /// Saving, the daemon, the files.
     Keep,
@@ -153,7 +154,7 @@ pub(crate) struct Command {
     pub options: &'static [Opt],
     /// One line.
     pub help: &'static str,
-    /// Command lines without the program name.
+    /// Example command lines, without the program name.
     pub examples: &'static [&'static str],
     /// Need for the daemon.
     pub daemon: Daemon,

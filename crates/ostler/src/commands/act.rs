@@ -13,7 +13,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{Wording, styles};
 
-/// Runs `stop`: stops, but keeps in the list.
+/// Runs `stop`: stops instances and keeps them in the list.
 pub(crate) fn stop(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Stop)
 }
@@ -28,12 +28,13 @@ pub(crate) fn reload(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Reload)
 }
 
-/// Runs `delete`: stops and forgets.
+/// Runs `delete`: stops instances and removes them from the list.
 pub(crate) fn delete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, Action::Delete)
 }
 
-/// Acts on one target after the other, except that ostler stops them together; the first failure ends it, what was done stays done.
+/// Acts on one target after the other; ostler stops all targets together, though. The first failure
+/// stops the loop; completed actions are not undone.
 fn each(cx: &mut Cx, call: &Call, action: Action) -> Result<Status, CliError> {
     let mut touched = Vec::new();
     let context = files::context(cx, call)?;
@@ -74,7 +75,7 @@ fn down(cx: &mut Cx, call: &Call, action: Action, context: &Context) -> Result<V
     cx.perform(&request(cx, action, call, targets, change)?, wording)
 }
 
-/// Returns the targets that mean the apps of a config file that are in the list.
+/// Returns the targets for those apps of a config file that are in the list.
 fn running_of(cx: &mut Cx, call: &Call, source: &Source) -> Result<Vec<String>, CliError> {
     let mut context = files::context(cx, call)?;
     let apps = files::read(cx, call, source, &mut context)?.apps;
@@ -109,7 +110,8 @@ fn is_id(target: &str) -> bool {
     !target.is_empty() && target.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Acts on the apps of a config file: `restart` and `reload` bring the file's description, the others act by name.
+/// Acts on the apps of a config file. `restart` and `reload` apply the file's description; the
+/// other actions use only the names.
 fn on_file(cx: &mut Cx, call: &Call, action: Action, source: &Source) -> Result<Vec<u32>, CliError> {
     match action {
         Action::Restart => launch::from_file(cx, call, source, Existing::Restart),

@@ -1,4 +1,5 @@
-//! `alerts`: what fires, who is told, silences, and channels. It works on the files of the home; the dashboard's process, where it runs, sees each change at once.
+//! `alerts`: current alerts, their receivers, silences, and channels. It works on the files of the
+//! home. If the dashboard's process runs, it picks up each change at once.
 
 use std::io::Read as _;
 
@@ -15,7 +16,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render;
 
-/// How long a silence lasts unless said otherwise, ms.
+/// Default length of a silence, ms.
 const SILENCE_MS: u64 = 3_600_000;
 /// Longest silence, ms.
 const LONGEST_SILENCE_MS: u64 = 30 * 86_400_000;
@@ -209,7 +210,7 @@ fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
     let value = match words {
-        // What is on a command line can be read by others while it runs.
+        // Other users can read a command line while the command runs.
         ["-"] | [] => {
             let mut text = String::new();
             let read = std::io::stdin().lock().take(MAX_BYTES).read_to_string(&mut text);
@@ -232,7 +233,8 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// The description of a channel from `key=value` words; what follows a `command` is its program.
+/// Parses the description of a channel from `key=value` words; the words after a `command` are its
+/// program.
 fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliError> {
     let mut map = Map::new();
     map.insert("type".into(), service.into());
@@ -263,7 +265,7 @@ fn described(service: &str, words: &[&str], call: &Call) -> Result<Value, CliErr
     Ok(Value::Object(map))
 }
 
-/// `22:00-07:00`, or the same with `@Zone/Name`.
+/// Parses `22:00-07:00`, or the same with `@Zone/Name`.
 fn quiet(text: &str) -> Value {
     let (times, zone) = text.split_once('@').unwrap_or((text, ""));
     let (from, to) = times.split_once('-').unwrap_or((times, ""));

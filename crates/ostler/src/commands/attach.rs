@@ -1,12 +1,12 @@
-//! `--attach`: after a start or restart, the logs of what was touched.
+//! `--attach`: after a start or restart, shows the logs of the affected instances.
 
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// Streams until the reader has enough; nothing without `--attach`.
+/// Streams until the user stops it. Returns at once without `--attach`.
 pub(super) fn logs(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<Status, CliError> {
-    // With `--no-daemon` everything is shown anyway, as soon as the command is done.
+    // With `--no-daemon` the command shows all logs anyway, as soon as it is done.
     if !call.has("attach") || call.has("no-daemon") || ids.is_empty() {
         return Ok(Status::Ok);
     }

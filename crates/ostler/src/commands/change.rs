@@ -1,4 +1,5 @@
-//! Changes by `restart <name> <options>`: options, arguments, environment, and the profile of the remembered config file.
+//! Changes by `restart <name> <options>`: options, arguments, environment, and the profile of the
+//! remembered config file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ pub(super) struct EnvChoice {
 }
 
 impl EnvChoice {
-    /// The choice by every `--env` of the call.
+    /// Returns the choice from every `--env` of the call.
     pub(super) fn of(call: &Call) -> Result<Self, UsageError> {
         let mut choice = Self::default();
         for text in call.values("env") {
@@ -43,7 +44,8 @@ impl EnvChoice {
     }
 }
 
-/// The change that goes with a restart or reload of these targets; none if nothing changes.
+/// Returns the change that comes with a restart or reload of these targets, or none if nothing
+/// changes.
 pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Option<Change>, CliError> {
     let choice = EnvChoice::of(call)?;
     let mut attributes = call.attributes();
@@ -52,7 +54,7 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
         attributes.shift_remove("namespace");
     }
     let mut change = Change { env: call.has("update-env").then(|| cx.env()), vars: choice.vars, ..Change::default() };
-    // A new name cannot travel in a description that is found by its name.
+    // A description is found by its name, so it cannot carry a new name.
     if let Some(name) = attributes.shift_remove("name") {
         change.attributes.insert("name".into(), name);
     }
@@ -69,7 +71,7 @@ pub(super) fn change(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Opt
     Ok(Some(change).filter(|change| *change != Change::default()))
 }
 
-/// Differences that are wanted.
+/// Requested differences.
 struct Wanted<'a> {
     profile: Option<&'a str>,
     attributes: &'a Map<String, Value>,
@@ -77,17 +79,18 @@ struct Wanted<'a> {
     toggles_watch: bool,
 }
 
-/// Attributes of apps that are not watched from now on, nor after a later start.
+/// Returns the attributes of apps that are not watched from now on, nor after a later start.
 pub(super) fn unwatched() -> Map<String, Value> {
     Map::from_iter([("watch".to_owned(), Value::Bool(false))])
 }
 
-/// The change of `stop --watch`, and of each `stop` as `pm2`.
+/// Returns the change of `stop --watch`, and of each `stop` as `pm2`.
 pub(super) fn of_stop(cx: &Cx, call: &Call) -> Option<Change> {
     (cx.program.is_pm2() || call.has("watch")).then(|| Change { attributes: unwatched(), ..Change::default() })
 }
 
-/// New descriptions of the apps: from their config file when a profile is chosen, with the options on top.
+/// Returns new descriptions of the apps: from their config file if the user chose a profile, with
+/// the options on top.
 fn describe_anew(
     cx: &mut Cx,
     details: &[Detail],
@@ -99,8 +102,8 @@ fn describe_anew(
     Ok((specs, spec_of))
 }
 
-/// Describes an app that a command starts again by its script: as it was, with the options of the
-/// command on top.
+/// Describes an app that a command starts again by its script: its old description, with the
+/// options of the command on top.
 pub(super) fn started_again(cx: &mut Cx, call: &Call, old: &AppSpec) -> Result<AppSpec, CliError> {
     let choice = EnvChoice::of(call)?;
     let mut attributes = call.attributes();
@@ -115,7 +118,7 @@ pub(super) fn started_again(cx: &mut Cx, call: &Call, old: &AppSpec) -> Result<A
     Ok(spec)
 }
 
-/// Describes each of these apps anew.
+/// Writes a new description for each of these apps.
 fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &Wanted<'_>, context: &Context) -> Result<(), CliError> {
     if let Some(profile) = wanted.profile {
         let apps = specs.iter().map(|spec| with_profile(cx, spec, profile, context)).collect::<Result<Vec<_>, _>>()?;
@@ -143,7 +146,8 @@ fn describe_each(cx: &mut Cx, specs: &mut [AppSpec], wanted: &Wanted<'_>, contex
     Ok(())
 }
 
-/// The descriptions of these instances, each once, and which one an instance has where its name alone does not tell: apps may share one.
+/// Returns each distinct description of these instances once. The map gives the description of an
+/// instance if several apps share its name.
 fn descriptions(details: &[Detail]) -> (Vec<AppSpec>, BTreeMap<u32, usize>) {
     let mut specs: Vec<AppSpec> = Vec::new();
     let mut spec_of = BTreeMap::new();
@@ -161,7 +165,8 @@ fn descriptions(details: &[Detail]) -> (Vec<AppSpec>, BTreeMap<u32, usize>) {
     (specs, spec_of)
 }
 
-/// The app as its config file describes it now, under this profile. Without the file, the profile as remembered.
+/// Describes the app as its config file does now, under this profile. Without the file, the
+/// remembered profile is used.
 fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) -> Result<Normalized, CliError> {
     if let Some(file) = old.config_file.as_ref().filter(|file| PathBuf::from(file).is_file()) {
         let mut context = context.clone();
@@ -175,8 +180,8 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
             let again = normalize_again(app, &context, &overlay, old).map_err(|problems| files::report(cx, None, &problems))?;
             again.notes.iter().for_each(|note| cx.out.info(shown(note)));
             let found = again.app;
-            // The name stays, also where the profile is usually appended to it.
-            // So do those of the apps that it depends on.
+            // The name does not change, even if the profile is usually appended to it. The names of
+            // the apps that it depends on do not change either.
             let order = if old.name == app.name() { found.spec.order } else { old.order.clone() };
             let spec = AppSpec { name: old.name.clone(), order, ..found.spec };
             return Ok(Normalized { spec, ..found });

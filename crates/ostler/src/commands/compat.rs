@@ -14,13 +14,13 @@ use crate::error::{CliError, Status, UsageError};
 /// The names that PM2 installs.
 const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];
 
-/// The thing at the place of a link.
+/// File found at the path of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
     /// A link to this program.
     Ours,
-    /// Something else, and what it is in the end.
+    /// Something else, with the path that it resolves to.
     Foreign(PathBuf),
 }
 
@@ -39,14 +39,15 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// The path of this program by the name under which it was found, so that a link to a link (`/usr/bin/ostler` of a package) survives an upgrade of what is behind it.
+/// Returns the path of this program under the name by which it was found. A link to a link
+/// (`/usr/bin/ostler` of a package) thus survives an upgrade of the package.
 fn own_path() -> Result<PathBuf, CliError> {
     let real = std::env::current_exe().map_err(|source| failed("find", Path::new("this program"), source))?;
     let named = on_path("ostler").into_iter().find(|path| same_file(path, &real));
     Ok(named.unwrap_or(real))
 }
 
-/// Makes all links or none: a foreign file is found before the first link is made.
+/// Makes all links or none: the command checks for foreign files before it makes the first link.
 fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<Status, CliError> {
     let found = NAMES.map(|name| look(&folder.join(name), program));
     for (name, found) in NAMES.iter().zip(&found) {
@@ -70,7 +71,7 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
     Ok(Status::Ok)
 }
 
-/// Removes what is ours.
+/// Removes the links that belong to this program.
 fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
     for name in NAMES {
         let link = folder.join(name);
@@ -86,7 +87,7 @@ fn uninstall(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliEr
     Ok(Status::Ok)
 }
 
-/// Shows what the names mean. Exit code 1 unless all four mean this program.
+/// Shows where each name leads. Exit code 1 unless all four names lead to this program.
 fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError> {
     let mut all = true;
     for name in NAMES {
@@ -103,7 +104,7 @@ fn status(cx: &mut Cx, program: &Path, folder: &Path) -> Result<Status, CliError
     Ok(if all { Status::Ok } else { Status::Failed })
 }
 
-/// Reports what a shell would find instead.
+/// Reports other programs that a shell would find first.
 fn shadows(cx: &mut Cx, folder: &Path) {
     for name in NAMES {
         let link = folder.join(name);
@@ -131,7 +132,7 @@ fn look(link: &Path, program: &Path) -> Found {
     Found::Foreign(fs::canonicalize(link).or_else(|_| fs::read_link(link)).unwrap_or_else(|_| link.to_owned()))
 }
 
-/// Programs of a name that may be executed, in the order of `PATH`.
+/// Returns the executable programs of a name, in the order of `PATH`.
 fn on_path(name: &str) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let files = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));

@@ -26,7 +26,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// Prints the words that fit. Never starts a daemon and never complains: it runs at each press of a key.
+/// Prints the words that fit. It never starts a daemon and never prints an error, because a shell
+/// runs it whenever the user presses a key.
 fn complete(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let names = match cx.running_client() {
         Ok(Some(client)) => client.table().unwrap_or_default().into_iter().map(|row| row.name).collect(),
@@ -46,7 +47,7 @@ fn shell(call: &Call) -> Result<Shell, CliError> {
     })
 }
 
-/// Puts the script into the shell's start file, or takes it out. The rest of the file stays as it is.
+/// Adds the script to the shell's start file, or removes it. The rest of the file does not change.
 fn install(cx: &mut Cx, call: &Call, add: bool) -> Result<Status, CliError> {
     let shell = shell(call)?;
     let name = cx.program.name();
@@ -73,7 +74,7 @@ fn install(cx: &mut Cx, call: &Call, add: bool) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Writes the file, and keeps a symbolic link (dotfiles) and its rights.
+/// Writes the file. Keeps a symbolic link (dotfiles) and the file's permissions.
 fn write(file: &Path, content: &str) -> std::io::Result<()> {
     let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let rights = fs::metadata(&real).map(|meta| meta.permissions());
@@ -91,7 +92,7 @@ fn start_file(shell: Shell, program: &str) -> Result<PathBuf, CliError> {
     })
 }
 
-/// The text without our part.
+/// Returns the text without ostler's part.
 fn without(text: &str, program: &str) -> String {
     let (begin, end) = (begin_mark(program), end_mark(program));
     let mut inside = false;
@@ -104,7 +105,7 @@ fn without(text: &str, program: &str) -> String {
             _ => kept.push_str(line),
         }
     }
-    // A begin without its end is not ours to cut.
+    // If the end mark is missing, the part is not removed.
     if inside { text.to_owned() } else { kept }
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(conclude(cx, &names, &outcomes))
 }
 
-/// Prints how it ended; failures by host.
+/// Prints the result, with failures by host.
 fn conclude(cx: &mut Cx, names: &[String], outcomes: &[Outcome]) -> Status {
     for (name, outcome) in names.iter().zip(outcomes) {
         match outcome {
@@ -85,7 +85,7 @@ fn conclude(cx: &mut Cx, names: &[String], outcomes: &[Outcome]) -> Status {
     status
 }
 
-/// The exit code: worse than a host that went back is one that nobody knows the state of.
+/// Returns the exit code. A host in an unknown state is worse than a host that was rolled back.
 fn status_of(outcomes: &[Outcome]) -> Status {
     let any = |wanted: fn(&Outcome) -> bool| outcomes.iter().any(wanted);
     match (any(|outcome| matches!(outcome, Outcome::Failed(_))), any(|outcome| *outcome == Outcome::WentBack)) {
@@ -100,7 +100,7 @@ fn failed(cx: &mut Cx, why: &str) -> CliError {
     CliError::Reported(Status::Failed)
 }
 
-/// The config file when none is named: what `start` takes, else a package.json.
+/// Returns the config file if the user names none: the file that `start` uses, else a package.json.
 fn default_source(context: &Context) -> Result<Source, CliError> {
     let package = || {
         let path = context.cwd.join("package.json");
@@ -113,7 +113,7 @@ fn default_source(context: &Context) -> Result<Source, CliError> {
     found.ok_or_else(|| CliError::NotFound("no config file here: name one, or write one by `ecosystem`".into()))
 }
 
-/// The environment, and the names of the apps of the file.
+/// Returns the environment, and the names of the apps in the file.
 fn read(cx: &mut Cx, call: &Call, source: &Source, name: &str, context: &mut Context) -> Result<(Target, Vec<String>), CliError> {
     let Source::File(path, shown) = source else { return Err(CliError::NotFound("deploy needs a file".into())) };
     let loaded = load(path, shown, context).map_err(|problems| files::report(cx, Some(source), &problems))?;
@@ -136,14 +136,16 @@ fn read(cx: &mut Cx, call: &Call, source: &Source, name: &str, context: &mut Con
     Ok((target, apps))
 }
 
-/// The path of the config file in the repository: as it was named here, or its name alone.
+/// Returns the path of the config file in the repository: the path as the user gave it, or only the
+/// file name.
 fn in_repository(shown: &str) -> String {
     let path = Path::new(shown);
     let name = || path.file_name().map(|name| name.to_string_lossy().into_owned());
     if path.is_absolute() || shown.starts_with("..") { name().unwrap_or_else(|| shown.to_owned()) } else { shown.to_owned() }
 }
 
-/// Says what is not committed or pushed: it would not be deployed. Outside of a repository there is nothing to compare.
+/// Returns an error that lists commits or changes that are not committed or pushed, because they
+/// would not be deployed. Outside of a repository there is nothing to compare.
 fn check_local_tree(context: &Context) -> Result<(), String> {
     let git =
         |words: &[&str]| Command::new("git").args(words).current_dir(&context.cwd).stdin(Stdio::null()).stderr(Stdio::null()).output();
@@ -154,7 +156,7 @@ fn check_local_tree(context: &Context) -> Result<(), String> {
     if says_something(&["status", "--porcelain", "--untracked-files=no"]) {
         return Err("commit or stash your changes before deploying (or --force)".into());
     }
-    // Without an upstream there is nothing to be ahead of.
+    // Without an upstream, no commit can be ahead.
     if says_something(&["rev-list", "-n", "1", "@{upstream}..HEAD"]) {
         return Err("push your changes before deploying (or --force)".into());
     }

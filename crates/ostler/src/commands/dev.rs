@@ -1,4 +1,5 @@
-//! `dev` and `pm2-dev`: apps in the foreground, watched, in a home of their own that lives as long as this command.
+//! `dev` and `pm2-dev`: apps in the foreground, watched, in a home of their own that lives as long
+//! as this command.
 
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -28,10 +29,11 @@ use crate::signals::Signals;
 const MAX_SESSIONS: u32 = 32;
 /// Delay after a crash, as in PM2.
 const RESTART_DELAY_MS: u64 = 1000;
-/// Time between two looks of `--auto-exit`; two in a row must find nothing.
+/// Time between two checks of `--auto-exit`; two checks in a row must find no running app.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Starts what is asked for, shows its logs, restarts it when files change; ends it all at a signal.
+/// Starts the targets, shows their logs and restarts them when files change. A signal stops
+/// everything.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     // `pm2-dev start app.js` is `pm2-dev app.js`.
     let mut targets = call.targets.as_slice();
@@ -64,7 +66,7 @@ fn timestamp(call: &Call) -> Option<&str> {
     call.has("timestamp").then(|| call.value("timestamp").unwrap_or_default())
 }
 
-/// The first home that nobody uses.
+/// Chooses the first session home that no other process uses.
 fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
     for number in 1..=MAX_SESSIONS {
         let path = home::of_session(cx.program, number)?;
@@ -75,7 +77,7 @@ fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
     Err(CliError::Failed(format!("{MAX_SESSIONS} development sessions are running already")))
 }
 
-/// The apps, as they are to run in a session.
+/// Describes the apps as they run in a session.
 fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) -> Result<Vec<AppSpec>, CliError> {
     let mut sources: Vec<(Option<Source>, &str)> = targets.iter().map(|target| (Source::of(target, &context), target.as_str())).collect();
     if sources.is_empty() {
@@ -104,7 +106,8 @@ fn describe(cx: &mut Cx, call: &Call, targets: &[String], mut context: Context) 
     apps.into_iter().map(|app| for_development(cx, call, &app, &context)).collect()
 }
 
-/// The description for development: watched, and patient after a crash, where the app does not say otherwise.
+/// Adapts the description to development, unless the app sets something else: files are watched,
+/// and the app restarts with a delay after a crash.
 fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -> Result<AppSpec, CliError> {
     let mut attributes = Map::from_iter([("autorestart".to_owned(), Value::Bool(true))]);
     if !app.watch.on {
@@ -119,7 +122,7 @@ fn for_development(cx: &mut Cx, call: &Call, app: &AppSpec, context: &Context) -
     merge(app, &attributes, None, context).map(|merged| merged.spec).map_err(|problems| files::report(cx, None, &problems))
 }
 
-/// The names in `--ignore`.
+/// Returns the names in `--ignore`.
 fn named(call: &Call) -> Vec<String> {
     let names = call.values("ignore").flat_map(|list| list.split(','));
     names.map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -144,7 +147,8 @@ fn begin(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<Status, CliError>
     connected?;
     let (out, client) = cx.parts()?;
     match client.request(&request, &mut drop) {
-        // An app that ends at once is what one develops: it is shown, and started again when it is fixed.
+        // A developer's app may exit at once. Its output is shown, and a change of its files starts
+        // it again.
         Ok(Response::Done { .. }) | Err(ClientError::Refused(Failure::Some { .. })) => {}
         Ok(_) => return Err(ClientError::Unexpected.into()),
         Err(error) => return Err(error.into()),
@@ -171,7 +175,7 @@ fn head(out: &mut Out, call: &Call, list: &[Summary]) {
     out.line("=".repeat(79));
 }
 
-/// Shows the logs until the daemon has gone.
+/// Shows the logs until the daemon has exited.
 fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals>, session: &mut Session) -> Result<Status, CliError> {
     cx.disconnect();
     if let Some(keeper) = logs::stream_as(cx, past, show, signals, session)? {
@@ -180,12 +184,12 @@ fn follow(cx: &mut Cx, past: Past, show: &Show<'_>, signals: Option<&mut Signals
     Ok(Status::Ok)
 }
 
-/// Session: what happens besides lines of logs.
+/// Session: handles everything except log lines.
 struct Session {
     label: &'static str,
     is_pm2: bool,
     post: Option<Post>,
-    /// `--auto-exit`: when to look next, and whether the last look found nothing.
+    /// `--auto-exit`: time of the next check, and whether the last check found no running app.
     look: Option<(Instant, bool)>,
     gave_up: bool,
 }
@@ -235,7 +239,7 @@ impl Observer for Session {
     }
 }
 
-/// The command of `--post-exec`.
+/// Command of `--post-exec`.
 struct Post {
     text: String,
     silent: bool,
@@ -243,9 +247,9 @@ struct Post {
 }
 
 impl Post {
-    /// Runs it; one that still runs is not waited for.
+    /// Runs the command; does not wait for an earlier run that is still active.
     fn run(&mut self) -> std::io::Result<()> {
-        // Whoever has ended was perhaps reaped by the session already.
+        // The session may already have reaped processes that exited.
         self.running.retain(|_, child| matches!(child.try_wait(), Ok(None)));
         let stream = || if self.silent { Stdio::null() } else { Stdio::inherit() };
         let child = Command::new("sh").arg("-c").arg(&self.text).stdin(Stdio::null()).stdout(stream()).stderr(stream()).spawn()?;

@@ -1,4 +1,4 @@
-//! `diff`: differences that starting a config file would make to what runs.
+//! `diff`: changes that starting a config file would make to the running apps.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{self, AppDiff, Standing, Values};
 
-/// Prints the differences. Nothing is changed and no daemon is started: without one, every app is new.
+/// Prints the differences. Nothing is changed and no daemon is started. If no daemon runs, every
+/// app is new.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut context = files::context(cx, call)?;
     let source = match call.target() {
@@ -51,7 +52,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(if differs && call.has("exit-code") { Status::Failed } else { Status::Ok })
 }
 
-/// Compares each app of the file, then those that came from it and are in it no more.
+/// Compares each app of the file, then the apps that came from this file and are not in it any
+/// more.
 fn compare(wanted: &[AppSpec], running: &[Detail], everything: bool) -> Vec<AppDiff> {
     let mut instances: BTreeMap<&str, Vec<&Detail>> = BTreeMap::new();
     for detail in running {
@@ -71,7 +73,8 @@ fn compare(wanted: &[AppSpec], running: &[Detail], everything: bool) -> Vec<AppD
 
 fn of(spec: &AppSpec, details: &[&Detail]) -> AppDiff {
     let declared = usize::try_from(spec.instances).unwrap_or(usize::MAX);
-    // All instances have one description, but for the time of a reload; then the oldest is what still has to change.
+    // All instances have one description, except during a reload. Then the oldest instance still
+    // has the old description.
     let changes: Vec<Difference> = details.first().map(|detail| differences(&detail.spec, spec)).unwrap_or_default();
     let standing = if details.is_empty() {
         Standing::New

@@ -1,4 +1,4 @@
-//! `doctor`: what stands in the way on this machine, and what to do about it.
+//! `doctor`: problems on this machine, and how to fix them.
 
 use serde_json::json;
 
@@ -10,7 +10,8 @@ use crate::render::{self, styles};
 use crate::startup::check;
 use crate::text::shown;
 
-/// Looks at everything. Exit code 1 where something does not work; warnings and notes are no failure.
+/// Runs all checks. The exit code is 1 if something does not work; warnings and notes are no
+/// failure.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = match cx.home() {
         Ok(home) => home.to_owned(),
@@ -35,7 +36,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     report(cx, call, &findings)
 }
 
-/// What `startup --check` says, in one line.
+/// Summarizes `startup --check` in one line.
 fn boot(cx: &Cx, call: &Call) -> Finding {
     let what = "boot";
     match check::verdict(cx, call) {

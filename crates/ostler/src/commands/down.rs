@@ -1,4 +1,4 @@
-//! `down`: stops and deletes what `up` has started from the file of this folder, and nothing else.
+//! `down`: stops and deletes only the apps that `up` has started from the file of this folder.
 
 use ostler_proto::control::Action;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{self, Wording};
 
-/// Takes it down. Nothing there is no failure: it is down.
+/// Takes the project down. It is no failure if no app of the project exists.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("volumes") {
         cx.out.warn_err("--volumes: ostler makes no volumes; data that apps wrote stays in its folders");

@@ -1,4 +1,4 @@
-//! `ecosystem`: a config file to begin with.
+//! `ecosystem`: a config file as a starting point.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -65,7 +65,8 @@ const FULL: &str = r#"module.exports = {
 }
 "#;
 
-/// Writes `ecosystem.config.js` here. PM2 differs: a file that exists is not overwritten without `--force`.
+/// Writes `ecosystem.config.js` here. PM2 differs: it overwrites an existing file; here this needs
+/// `--force`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let text = match call.target() {
         None | Some("full") => FULL,

@@ -1,4 +1,5 @@
-//! `errors`: exceptions of apps in groups, as the dashboard collects them; where that is off, those in the present log files.
+//! `errors`: exceptions of apps in groups, as the dashboard collects them. If the dashboard is off,
+//! the current log files are searched.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::{self, error, errors};
 
-/// Lines of each log file that are looked through where nobody collects.
+/// Lines of each log file that are searched if the dashboard is off.
 const LINES: u64 = 5000;
 /// Shortest word that may be an id.
 const SHORTEST_ID: usize = 4;
@@ -58,7 +59,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// What a word names.
+/// Meaning of a word on the command line.
 enum Named<'a> {
     App(Vec<&'a Group>),
     Group(&'a Group),
@@ -112,7 +113,7 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// The exceptions in the present log files. When each was is not known.
+/// Collects the exceptions in the current log files. Their times are unknown.
 fn in_logs(cx: &mut Cx) -> Result<Book, CliError> {
     let mut book = Book::empty();
     let mut readers: BTreeMap<(String, u32), Reader> = BTreeMap::new();

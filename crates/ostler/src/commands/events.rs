@@ -16,10 +16,10 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::{Out, event_line};
 
-/// Time between two looks for a lost daemon.
+/// Time between two attempts to find a lost daemon.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Shows the events that are known; then, with `--follow`, those that come.
+/// Shows the known events. With `--follow`, it then shows new events.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let filter = EventFilter::from(call, cx.out.view().now_ms)?;
     let Response::Events { list, position } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
@@ -77,7 +77,7 @@ impl EventFilter {
         }
     }
 
-    /// Reports missed events. Standard output of `--json` is for events alone.
+    /// Reports missed events. With `--json`, standard output is for events alone.
     fn missed(&self, out: &mut Out, missed: Missed) {
         let text = match missed {
             Missed::Count(1) => "1 event is missing: it is not known any more".to_owned(),
@@ -88,7 +88,8 @@ impl EventFilter {
     }
 }
 
-/// Follows until the reader has enough. A daemon that is killed is found again, and sends what happened since.
+/// Follows until the user stops it. If the daemon is killed, the client reconnects, and the new
+/// daemon sends the events since then.
 fn follow(cx: &mut Cx, filter: &EventFilter, mut position: Position) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let mut is_lost = false;
@@ -101,7 +102,8 @@ fn follow(cx: &mut Cx, filter: &EventFilter, mut position: Position) -> Result<S
                     return Ok(Status::Ok);
                 }
             }
-            // The list was emptied by `kill`, or all was killed: whoever starts it again has events to send.
+            // `kill` emptied the list, or all processes were killed. The next daemon has events to
+            // send.
             Err(ClientError::NotRunning { .. } | ClientError::Lost(_) | ClientError::Down(_)) => {
                 if !std::mem::replace(&mut is_lost, true) {
                     cx.out.warn_err("the daemon is not running; waiting for it");
@@ -121,7 +123,7 @@ fn connection(home: &Path, after: Position) -> Result<Client, ClientError> {
     Ok(client)
 }
 
-/// Shows what comes on one connection. False when nobody reads any more.
+/// Shows the events that arrive on one connection. Returns false if the reader of stdout is gone.
 fn show_arrived(client: &mut Client, out: &mut Out, filter: &EventFilter, position: &mut Position) -> Result<bool, ClientError> {
     loop {
         let wake = wait(Some(client), None)?;
@@ -143,7 +145,7 @@ fn show_arrived(client: &mut Client, out: &mut Out, filter: &EventFilter, positi
                     filter.show(out, &event);
                 }
                 Some(News::Missed(missed)) => filter.missed(out, missed),
-                // We come back for the rest.
+                // The caller reconnects and fetches the rest.
                 Some(News::FellBehind) => return Ok(true),
                 None => {}
             }
@@ -152,7 +154,7 @@ fn show_arrived(client: &mut Client, out: &mut Out, filter: &EventFilter, positi
     }
 }
 
-/// What ended a wait.
+/// Reason for which a wait returned.
 struct Wake {
     news: bool,
     has_reader: bool,
@@ -160,7 +162,7 @@ struct Wake {
 
 fn wait(client: Option<&Client>, longest: Option<Duration>) -> Result<Wake, ClientError> {
     let stdout = io::stdout();
-    // Nothing is asked of stdout, so only the loss of its reader is reported.
+    // The poll requests no events on stdout, so it reports only that the reader is gone.
     let mut fds = vec![PollFd::new(&stdout, PollFlags::empty())];
     fds.extend(client.map(|client| PollFd::new(client, PollFlags::IN)));
     let longest =

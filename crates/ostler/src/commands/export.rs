@@ -1,4 +1,5 @@
-//! `export`: files for other engines. What they hold is decided by `ostler-export`; here folders are looked at, and files written.
+//! `export`: files for other engines. `ostler-export` decides their content; this module reads the
+//! folders and writes the files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,14 +20,15 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render;
 
-/// Longest file of a folder that is read for facts, and longest file that could be ours.
+/// Longest file of a folder that is read for facts, and longest file that ostler could have
+/// written.
 const MOST_BYTES: u64 = 4 << 20;
-/// Most names of a folder that are looked at.
+/// Most names of a folder that are read.
 const MOST_NAMES: usize = 10_000;
-/// Mode of written files: a user of an image has to read them, and no secret is in them.
+/// Mode of written files: the user of an image has to read them, and they contain no secret.
 const MODE: u32 = 0o644;
 
-/// Writes the files of a target, or says what would be written.
+/// Writes the files of a target, or reports what would be written.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.target().unwrap_or_default();
     let target = Target::named(word).ok_or_else(|| {
@@ -38,7 +40,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut context = files::context(cx, call)?;
     context.elsewhere = true;
     if target != Target::Systemd {
-        // What this machine has says nothing about where the apps run, and the result is the same on each.
+        // The facts of this machine may differ from those of the machine on which the apps will
+        // run. The result must be the same on each machine.
         let mut env = (*context.env).clone();
         env.insert("PATH".into(), String::new());
         context.env = env.into();
@@ -49,7 +52,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         None => Source::default(&context)?.ok_or_else(|| CliError::NotFound("File ecosystem.config.js not found".into()))?,
     };
     let dir = folder_of(&source, &context)?;
-    // Paths of a file are those of its folder, wherever this is called from.
+    // Relative paths in the file start at its folder, wherever the command is called from.
     context.cwd.clone_from(&dir);
     let apps = apps(cx, call, &source, context)?;
     let out = match call.value("out") {
@@ -74,7 +77,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     })
 }
 
-/// The folder of the file, which is the context of images.
+/// Returns the folder of the file, which is the build context of images.
 fn folder_of(source: &Source, context: &ostler_config::Context) -> Result<PathBuf, CliError> {
     let dir = match source {
         Source::Stdin => context.cwd.clone(),
@@ -86,7 +89,7 @@ fn folder_of(source: &Source, context: &ostler_config::Context) -> Result<PathBu
     Ok(dir)
 }
 
-/// The apps of the file that are chosen, with the chosen profile.
+/// Returns the chosen apps of the file, with the chosen profile.
 fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::Context) -> Result<Vec<AppSpec>, CliError> {
     let mut loaded = files::read(cx, call, source, &mut context)?;
     let named: Vec<&str> = call.values("app").collect();
@@ -110,7 +113,7 @@ fn apps(cx: &mut Cx, call: &Call, source: &Source, mut context: ostler_config::C
     files::check_profile(cx, overlay.profile.as_deref(), &all, false)?;
     all.iter().for_each(|app| files::warn(cx, &app.warnings));
     let mut specs: Vec<AppSpec> = all.into_iter().map(|app| app.spec).collect();
-    // Which apps there are is known only where all of them are there.
+    // The set of all apps is known only if no filter is given.
     if call.value("only").is_none() && call.value("app").is_none() {
         let mut together: Vec<_> = loaded.apps.iter().zip(&mut specs).collect();
         let problems = Problems(finish_order(&mut together));
@@ -144,7 +147,7 @@ fn options(call: &Call, out: &Path, dir: &Path) -> Result<Options, CliError> {
     })
 }
 
-/// The path from one folder to another, both absolute and tidy.
+/// Returns the path from one folder to another; both are absolute and normalized.
 fn way(from: &Path, to: &Path) -> String {
     let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) = (from.components().collect(), to.components().collect());
     let same = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
@@ -154,7 +157,7 @@ fn way(from: &Path, to: &Path) -> String {
     if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
 }
 
-/// The path without `.` and `..`, by text.
+/// Removes `.` and `..` from a path by its text alone.
 fn tidy(path: &Path) -> PathBuf {
     let mut out = PathBuf::from("/");
     for part in path.components() {
@@ -167,7 +170,7 @@ fn tidy(path: &Path) -> PathBuf {
     out
 }
 
-/// The apps with what lies in their folders.
+/// Returns the apps, with the facts that were read from their folders.
 fn project(dir: &Path, apps: Vec<AppSpec>) -> Result<Project, CliError> {
     let mut project = Project {
         name: dir.file_name().map_or_else(|| "apps".to_owned(), |name| name.to_string_lossy().into_owned()),
@@ -191,7 +194,7 @@ fn project(dir: &Path, apps: Vec<AppSpec>) -> Result<Project, CliError> {
     folders.entry(String::new()).or_insert(folder(dir)?);
     project.folders = folders;
     for (inside, format) in project.env_file_paths() {
-        // Without its text, the file is only named.
+        // Without its text, the file is only referenced by its name.
         let Ok(Some(text)) = bounded(&dir.join(&inside)) else { continue };
         let read = |format: &str| variables_in(&text, format).unwrap_or_default();
         let (variables, systemd) = (read(format.as_deref().unwrap_or("dotenv")), read("systemd"));
@@ -208,7 +211,7 @@ fn folder(path: &Path) -> Result<Folder, CliError> {
             let names = entries.take(MOST_NAMES).filter_map(|entry| entry.ok()?.file_name().into_string().ok());
             folder.files = names.collect();
         }
-        // It is made before the apps run.
+        // The folder will be created before the apps run.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(folder),
         Err(error) => return Err(failed(error)),
     }
@@ -218,7 +221,8 @@ fn folder(path: &Path) -> Result<Folder, CliError> {
     Ok(folder)
 }
 
-/// The text of a file; none where there is none. What is too long or no text is another's.
+/// Returns the text of a file, or none if the file does not exist. Reading stops beyond
+/// [`MOST_BYTES`], and invalid UTF-8 is replaced: ostler wrote no such file.
 fn bounded(path: &Path) -> std::io::Result<Option<String>> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -236,7 +240,8 @@ fn step(out: &Path, file: &File) -> Result<Step, CliError> {
     Ok(decide(there.as_deref(), &file.text))
 }
 
-/// Writes all files; where one was edited and would change, only what is to go beside those.
+/// Writes all files. If an edited file would change, nothing is written except the new texts beside
+/// the edited files.
 fn write(out: &Path, steps: &[(&File, Step)]) -> Result<(), CliError> {
     let has_conflict = steps.iter().any(|(_, step)| *step == Step::Conflict);
     for (file, step) in steps {
@@ -250,7 +255,7 @@ fn write(out: &Path, steps: &[(&File, Step)]) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Where the new text of an edited file goes.
+/// Returns the path for the new text of an edited file.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");

@@ -19,7 +19,7 @@ use crate::text::shown;
 /// Most bytes on standard input; more is no config file.
 const MAX_STDIN_BYTES: u64 = 64 << 20;
 
-/// Most files that are compared with the name of a missing one.
+/// Most files whose names are compared with the name of a missing file.
 const MOST_NEIGHBOURS: usize = 1000;
 
 /// Source of a config.
@@ -32,7 +32,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// The source that this target names, if it is a config file.
+    /// Returns the source that this target names, if it is a config file.
     pub(super) fn of(target: &str, context: &Context) -> Option<Self> {
         match classify(target, context) {
             Target::Stdin => Some(Self::Stdin),
@@ -41,7 +41,7 @@ impl Source {
         }
     }
 
-    /// The name that the user gave it.
+    /// Returns the name that the user gave to the source.
     pub(super) fn shown(&self) -> &str {
         match self {
             Self::Stdin => "-",
@@ -49,18 +49,18 @@ impl Source {
         }
     }
 
-    /// The source when no target is given.
+    /// Returns the source to use if no target is given.
     ///
     /// # Errors
-    /// Other users can change it.
+    /// Returns an error if other users can change the file.
     pub(super) fn default(context: &Context) -> Result<Option<Self>, CliError> {
         find::default_file(context).map(|path| Self::in_folder(path, context)).transpose()
     }
 
-    /// A file of the caller's folder that the command does not name.
+    /// Returns a file of the caller's folder that the command line does not name.
     ///
     /// # Errors
-    /// Other users can change it.
+    /// Returns an error if other users can change the file.
     pub(super) fn in_folder(path: PathBuf, context: &Context) -> Result<Self, CliError> {
         let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
         context.open(&path, Origin::CurrentFolder).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
@@ -68,7 +68,7 @@ impl Source {
     }
 }
 
-/// The surroundings of this call.
+/// Returns the environment and working directory of this call.
 pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     static CPUS: OnceLock<u32> = OnceLock::new();
     let cpus = *CPUS.get_or_init(ostler_sys::machine::cpus::available);
@@ -76,7 +76,8 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");
     context.as_pm2 = cx.program.is_pm2();
-    // An image of a container says itself which file it runs; a mounted file has the owner of another machine.
+    // The image of a container chooses the file that it runs. A mounted file has an owner from
+    // another machine.
     context.caller.as_pm2 = context.as_pm2 || call.command.name == "runtime";
     context.caller.is_allowed = call.has("allow-foreign-file");
     context.user_id = |uid| Some(ostler_sys::users::user::identity(Some(uid), Some("0")).ok()??.credentials.uid);
@@ -89,10 +90,12 @@ pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     Ok(context)
 }
 
-/// Reads and checks a config; `--only` is applied. What the file did to `process.env` is in the context afterwards.
+/// Reads and checks a config, and applies `--only`. Afterwards the context contains the changes
+/// that the file made to `process.env`.
 ///
 /// # Errors
-/// Every problem was reported to the user; nothing was done.
+/// Returns an error if the config has a problem. Every problem was reported to the user, and
+/// nothing was done.
 pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -> Result<Loaded, CliError> {
     let result = match source {
         Source::Stdin => load_stdin(&stdin()?, context),
@@ -107,7 +110,7 @@ pub(super) fn read(cx: &mut Cx, call: &Call, source: &Source, context: &mut Cont
     Ok(loaded)
 }
 
-/// Reports every problem, the fatal ones last, and returns the way out.
+/// Reports every problem, the fatal ones last. Returns the error that the command fails with.
 pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) -> CliError {
     let (errors, warnings): (Vec<&Problem>, Vec<&Problem>) = problems.0.iter().partition(|problem| problem.is_error());
     for warning in warnings {
@@ -121,7 +124,7 @@ pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) 
                 hint_of_near_file(cx, Path::new(shown));
             }
             Kind::NotFound => cx.out.error(format_args!("File {shown} not found")),
-            // PM2's words, without place and key: scripts look for them.
+            // PM2's words, without place and key, because scripts search for them.
             Kind::ScriptNotFound | Kind::InterpreterNotFound if source.is_some() && cx.program.is_pm2() => {
                 cx.out.error(format_args!("Error: {}", error.message));
             }
@@ -139,7 +142,7 @@ pub(super) fn report(cx: &mut Cx, source: Option<&Source>, problems: &Problems) 
     CliError::Reported(status_of(problems))
 }
 
-/// Prints the file beside a missing one whose name is close to it.
+/// Suggests a file in the same folder whose name is close to that of a missing file.
 pub(super) fn hint_of_near_file(cx: &mut Cx, missing: &Path) {
     let Some(name) = missing.file_name().and_then(OsStr::to_str) else { return };
     let folder = missing.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -151,13 +154,13 @@ pub(super) fn hint_of_near_file(cx: &mut Cx, missing: &Path) {
     }
 }
 
-/// True if all that is wrong with an app is that its script, program or directory is not there.
+/// Returns true if the only problem of an app is a missing script, program or directory.
 pub(super) fn is_missing(problems: &Problems) -> bool {
     let is_missing = |kind| matches!(kind, Kind::ScriptNotFound | Kind::InterpreterNotFound | Kind::DirectoryNotFound);
     problems.0.iter().filter(|problem| problem.is_error()).all(|problem| is_missing(problem.kind))
 }
 
-/// The exit code of a failed check.
+/// Returns the exit code of a failed check.
 pub(super) fn status_of(problems: &Problems) -> Status {
     match problems.kind() {
         Some(Kind::NotFound | Kind::ScriptNotFound) => Status::NotFound,
@@ -165,13 +168,15 @@ pub(super) fn status_of(problems: &Problems) -> Status {
     }
 }
 
-/// Rejects `--env NAME` if no app has this profile but there are others to choose from (`by_name`: in any case).
+/// Rejects `--env NAME` if no app has this profile but other profiles exist (`by_name`: in any
+/// case).
 ///
-/// As `pm2` a file with an unknown profile is started with a warning, as in PM2. By name, a misspelt profile
-/// is rejected too: PM2 keeps the variables that the app has, and a restart here would take those of the base.
+/// Called as `pm2`, ostler starts a file with an unknown profile and warns, as PM2 does. By name,
+/// it rejects a misspelt profile too: PM2 would keep the app's variables, and a restart here would
+/// use those of the base.
 ///
 /// # Errors
-/// Names the profiles that exist.
+/// Returns an error that names the existing profiles.
 pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized], by_name: bool) -> Result<(), CliError> {
     let lacks = |app: &Normalized| app.warnings.iter().any(|warning| warning.kind == Kind::UnknownProfile);
     let Some(profile) = profile.filter(|_| !apps.is_empty() && apps.iter().all(lacks)) else { return Ok(()) };
@@ -190,7 +195,8 @@ pub(super) fn check_profile(cx: &Cx, profile: Option<&str>, apps: &[Normalized],
     Err(UsageError::BadValue { option: "--env".into(), reason }.into())
 }
 
-/// Prints PM2's line about a schedule; PM2 prints it for bad ones, too, which are an error here before anything is printed.
+/// Prints PM2's line about a schedule. PM2 prints it for an invalid schedule too; here an invalid
+/// schedule is an error before anything is printed.
 pub(super) fn print_cron(cx: &mut Cx, spec: &AppSpec) {
     match &spec.cron {
         Some(cron) if cron.job.is_none() => cx.out.info(format_args!("cron restart at {}", shown(&cron.pattern))),
@@ -199,7 +205,7 @@ pub(super) fn print_cron(cx: &mut Cx, spec: &AppSpec) {
     }
 }
 
-/// Prints warnings, the accepted-but-without-effect ones gathered in one line.
+/// Prints warnings. Keys that are accepted without effect share one line.
 pub(super) fn warn(cx: &mut Cx, warnings: &[Problem]) {
     let mut without_effect: Vec<&str> = Vec::new();
     for warning in warnings {

@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// Empties files and prints which. An unknown target is fine for PM2, not for us.
+/// Empties files and prints which. PM2 accepts an unknown target; ostler rejects it.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let log = cx.paths()?.log.display().to_string();
     let request = Request::Flush { target: call.target().map(str::to_owned), own: cx.program.is_pm2().then(|| log.clone()) };
@@ -22,7 +22,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         json(&mut cx.out, &paths);
         return Ok(Status::Ok);
     }
-    // As PM2: the daemon's own log in one line, those of the apps below a heading.
+    // As PM2 does: the daemon's own log in one line, the logs of apps below a heading.
     let (own, apps): (Vec<String>, Vec<String>) = paths.into_iter().partition(|path| *path == log);
     for path in own {
         cx.out.info(format_args!("Flushing {path}"));

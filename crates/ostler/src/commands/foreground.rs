@@ -1,9 +1,11 @@
-//! `--no-daemon`: the command stays in front of what it starts, as a container wants it.
+//! `--no-daemon`: the command stays in the foreground while its apps run, for example in a
+//! container.
 //!
-//! Keeper and daemon are the same processes as always, but children of this one, and live as long as it
-//! does: a polite signal stops the apps in order, then everything else. A second one kills the apps. The
-//! command is a subreaper (and as PID 1 the init), so it reaps processes that lose their parent. If a daemon
-//! was there before, it is only watched: Ctrl-C leaves it running.
+//! Keeper and daemon are the same processes as always, but they are children of this command and
+//! live as long as it does. The first stop signal stops the apps in order, then everything else. A
+//! second signal kills the apps. The command is a subreaper (and as PID 1 the init), so it reaps
+//! processes that lose their parent. If a daemon was already running, the command only watches it:
+//! Ctrl-C leaves it running.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -19,10 +21,10 @@ use crate::logs::{self, Observer};
 use crate::render::Out;
 use crate::signals::Signals;
 
-/// Attempts to stop everything when the daemon dies over it.
+/// Attempts to stop everything if the daemon dies during the stop.
 const TRIES: u32 = 3;
 
-/// Runs the command, then stays: until a signal comes, or the daemon has gone.
+/// Runs the command, then stays in the foreground until a signal arrives or the daemon has exited.
 pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Result<Status, CliError>) -> Result<Status, CliError> {
     let name = cx.program.name();
     cx.out.line(format_args!("{name} launched in no-daemon mode"));
@@ -34,11 +36,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call, command: fn(&mut Cx, &Call) -> Resul
     own(cx, &mut |cx| command(cx, call), &mut |cx, signals| watch(cx, past.clone(), signals))
 }
 
-/// Watcher that shows what runs until it is over.
+/// Function that shows the running apps until they have stopped.
 pub(super) type Watching<'a> = dyn FnMut(&mut Cx, Option<&mut Signals>) -> Result<Status, CliError> + 'a;
 
-/// Starts something, then shows it as long as this process and the daemon live, and stops everything. A daemon that somebody else has
-/// started meanwhile is left alone: then there are no signals to receive.
+/// Starts something, shows it as long as this process and the daemon live, and then stops
+/// everything. If another process started the daemon in between, the daemon is left running, and
+/// signals are not handled.
 pub(super) fn own(
     cx: &mut Cx,
     start: &mut dyn FnMut(&mut Cx) -> Result<Status, CliError>,
@@ -50,7 +53,7 @@ pub(super) fn own(
     signals.keeper = cx.launched;
     cx.heed_nothing();
     if signals.keeper.is_none() {
-        // Nothing was started, or another call was faster and has the daemon.
+        // Nothing was started, or another call was faster and owns the daemon.
         return match done {
             Ok(Status::Ok) if !signals.receive() && cx.running_client()?.is_some() => show(cx, None),
             done => done,
@@ -58,7 +61,8 @@ pub(super) fn own(
     }
     let done = match done {
         Ok(Status::Ok) => show(cx, Some(&mut signals)),
-        // A signal came during the start: the apps that run already are stopped, and shown until then.
+        // A signal arrived during the start. The apps that already run are stopped, and their logs
+        // are shown until then.
         Err(CliError::Client(ClientError::Interrupted)) => {
             cx.disconnect();
             signals.receive();
@@ -71,12 +75,12 @@ pub(super) fn own(
     done.and_then(|status| stopped.map(|()| status))
 }
 
-/// Returns the instances of a list that run, of these apps only unless none are named.
+/// Returns the running instances of a list; if names are given, only those of these apps.
 fn running<'a>(list: &'a [Summary], names: Option<&'a [String]>) -> impl Iterator<Item = &'a Summary> {
     list.iter().filter(move |row| row.pid > 0 && names.is_none_or(|names| names.contains(&row.name)))
 }
 
-/// Returns the line that says what a first Ctrl-C does to these apps.
+/// Returns the line that explains the effect of a first Ctrl-C on these apps.
 pub(super) fn stopping_line(list: &[Summary], names: Option<&[String]>) -> String {
     match running(list, names).map(|row| &row.name).collect::<BTreeSet<_>>().len() {
         0 => "stopping".to_owned(),
@@ -85,8 +89,8 @@ pub(super) fn stopping_line(list: &[Summary], names: Option<&[String]>) -> Strin
     }
 }
 
-/// Returns the requests that kill these apps at once. An app whose turn to stop has not come is
-/// stopped first: else its restart policy would start it again.
+/// Returns the requests that kill these apps at once. An app that still runs normally is stopped
+/// first; otherwise its restart policy would start it again.
 pub(super) fn kill_at_once(list: &[Summary], names: Option<&[String]>) -> Vec<Request> {
     let stop = |row: &Summary| Request::Act {
         action: Action::Stop,
@@ -107,7 +111,7 @@ pub(super) fn kill_at_once(list: &[Summary], names: Option<&[String]>) -> Vec<Re
     stops.chain(kills).collect()
 }
 
-/// End of everything that `--no-daemon` started.
+/// Shutdown of everything that `--no-daemon` started.
 struct Ending;
 
 impl Observer for Ending {
@@ -136,11 +140,11 @@ pub(super) fn kill_everything(list: &[Summary]) -> Vec<Request> {
     kill_at_once(list, None).into_iter().chain([Request::Kill]).collect()
 }
 
-/// Shows the logs as they are written, until the daemon has gone.
+/// Shows the logs as they are written, until the daemon has exited.
 fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Result<Status, CliError> {
     let label = cx.program.label();
     let (out, client) = cx.parts()?;
-    // What the daemon sends about itself comes with the first answer.
+    // The daemon sends its own details with its first response.
     client.list()?;
     let keeper = client.peer().map_or(0, |peer| peer.keeper_pid);
     out.line("[--no-daemon] Continue to stream logs");
@@ -161,7 +165,7 @@ fn watch(cx: &mut Cx, past: logs::Past, mut signals: Option<&mut Signals>) -> Re
     Ok(Status::Failed)
 }
 
-/// Stops all apps in order, then daemon and keeper, as far as they are there still.
+/// Stops all apps in order, then daemon and keeper, if they still run.
 fn stop(cx: &mut Cx) -> Result<(), CliError> {
     let mut tries = 0;
     loop {

@@ -1,4 +1,5 @@
-//! `pull`, `forward`, `backward`: another commit in the folder of an app, then a reload; and back where that fails.
+//! `pull`, `forward`, `backward`: check out another commit in the folder of an app, then reload it.
+//! If that fails, roll back.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt;
@@ -20,16 +21,16 @@ use crate::error::{CliError, Status};
 use crate::render::Wording;
 use crate::text::shown;
 
-/// Time between two looks whether a command has ended.
+/// Time between two checks whether a command has exited.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Commit that is wanted.
+/// Requested commit.
 enum Wanted {
-    /// The newest one of the branch's remote, or this one.
+    /// The newest commit of the branch's remote, or this commit.
     Pull(Option<String>),
-    /// The next one towards it.
+    /// The next commit towards the remote's newest.
     Next,
-    /// The one before.
+    /// The parent commit.
     Previous,
 }
 
@@ -49,7 +50,7 @@ pub(crate) fn backward(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     each(cx, call, &Wanted::Previous)
 }
 
-/// All folders that the target has apps in.
+/// Handles all folders in which the target has apps.
 fn each(cx: &mut Cx, call: &Call, wanted: &Wanted) -> Result<Status, CliError> {
     let target = call.target().unwrap_or_default().to_owned();
     let details = cx.find(std::slice::from_ref(&target))?;
@@ -69,7 +70,7 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
     let folder = Folder::of(spec)?;
     let name = shown(&spec.name);
     let Ok(former) = folder.git(&["rev-parse", "--verify", "HEAD^{commit}"]) else {
-        // PM2's words; there it is no failure.
+        // PM2's words; in PM2 this is no failure.
         let words = format!("No versioning system found for process {name}");
         if cx.program.is_pm2() {
             cx.out.info(words);
@@ -81,7 +82,8 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
         cx.out.info(format_args!("{name} is at {} already: nothing to do", short(&former)));
         return Ok(());
     };
-    // `--keep` refuses where a local change would be lost. A file that was only touched is none; git tells that by an exit code that says no more.
+    // `--keep` fails if a local change would be lost. A file that was only touched is not changed,
+    // so the index is refreshed first. The exit code of the refresh carries no more information.
     let _ = folder.git(&["update-index", "-q", "--refresh"]);
     folder.git(&["reset", "--keep", &new]).map_err(|why| CliError::Failed(format!("{name} stays at {}: {why}", short(&former))))?;
     cx.out.info(format_args!("{name}: {} -> {}", short(&former), short(&new)));
@@ -104,7 +106,7 @@ fn reload(cx: &mut Cx, call: &Call, names: Vec<String>) -> Result<(), CliError> 
     cx.perform(&request, Wording::Action).map(drop)
 }
 
-/// The commands of `post_update`, one after the other.
+/// Runs the commands of `post_update`, one after the other.
 fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliError> {
     let limit =
         spec.given.open().get("exec_timeout").and_then(ostler_core::text::units::millis_of).filter(|ms| *ms > 0).map(Duration::from_millis);
@@ -122,7 +124,8 @@ fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliErro
     Ok(())
 }
 
-/// Runs a command to its end; none where it took longer than that. Then it and what it has started in its group have been killed.
+/// Runs a command until it exits. Returns none if it exceeded the time limit; the command and all
+/// processes in its group were then killed.
 fn run_within(command: &mut Command, limit: Option<Duration>) -> std::io::Result<Option<ExitStatus>> {
     let Some(limit) = limit else { return command.status().map(Some) };
     let mut child = command.process_group(0).spawn()?;
@@ -132,7 +135,7 @@ fn run_within(command: &mut Command, limit: Option<Duration>) -> std::io::Result
             return Ok(Some(status));
         }
         if Instant::now() >= until {
-            // Not waited for yet, so nobody else has its number.
+            // The child is not reaped yet, so no other process can have its pid.
             if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
@@ -151,7 +154,8 @@ fn commands(value: Option<&Value>) -> Vec<String> {
     }
 }
 
-/// Folder of an app, and the user who works in it: the app's own. git there runs what the folder's configuration says.
+/// Folder of an app, with the app's own user, as whom all commands in it run. git executes programs
+/// that the folder's configuration names.
 struct Folder<'a> {
     path: &'a Path,
     user: Option<Identity>,
@@ -164,7 +168,7 @@ impl<'a> Folder<'a> {
         Ok(Self { path: Path::new(&spec.cwd), user: user.map_err(|error| CliError::Failed(with_causes(&error)))? })
     }
 
-    /// A command in it.
+    /// Prepares a command in the folder.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.stdin(Stdio::null());
@@ -172,7 +176,8 @@ impl<'a> Folder<'a> {
             command.current_dir(self.path);
             return command;
         };
-        // Nothing of root's environment; the folder is entered with the user's rights, by the program itself.
+        // The command gets nothing from root's environment. The program itself enters the folder,
+        // with the user's rights.
         let kept = ["PATH", "LANG", "TZ"].map(|name| (name, std::env::var_os(name)));
         command.env_clear().envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
         if let Some(entry) = &user.user {
@@ -182,7 +187,7 @@ impl<'a> Folder<'a> {
         command
     }
 
-    /// What git says; an error is its first lines, as one.
+    /// Returns git's output. On failure, the error joins the first lines of its error output.
     fn git(&self, words: &[&str]) -> Result<String, String> {
         let output =
             self.command("git").env("GIT_TERMINAL_PROMPT", "0").args(words).output().map_err(|error| format!("cannot run git: {error}"))?;
@@ -194,7 +199,7 @@ impl<'a> Folder<'a> {
         Err(format!("git {}: {}", words[0], shown(&said.lines().take(3).collect::<Vec<_>>().join("; "))))
     }
 
-    /// The commit that is meant; none where there is no such one.
+    /// Returns the requested commit, or none if it does not exist.
     fn commit(&self, wanted: &Wanted) -> Result<Option<String>, String> {
         match wanted {
             Wanted::Pull(None) => {

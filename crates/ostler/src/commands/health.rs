@@ -1,4 +1,4 @@
-//! `health`: one line and an exit code, as the health check of a container wants it.
+//! `health`: one line and an exit code, for the health check of a container.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::silence::keeper_fault;
 
-/// Prints one line. Exit code 0 or 1, nothing else: engines keep the others for themselves. Never starts a daemon.
+/// Prints one line. The exit code is only 0 or 1, because container engines reserve the others.
+/// Never starts a daemon.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (healthy, line) = match ask(cx, call) {
         Ok(verdict) => verdict,
@@ -35,7 +36,8 @@ fn ask(cx: &mut Cx, call: &Call) -> Result<(bool, String), CliError> {
     let Response::Health(rows) = client.request(&Request::Health { targets: targets.clone() }, &mut |_| {})? else {
         return Err(ClientError::Unexpected.into());
     };
-    // The apps may be healthy, but no process would restart one that exits.
+    // The apps may be healthy, but without a working keeper no process would restart an app that
+    // exits.
     match client.peer().and_then(|peer| keeper_fault(peer.keeper_pid)) {
         Some(fault) => Ok((false, fault.found)),
         None => Ok(verdict(&rows, !targets.is_empty(), min)),

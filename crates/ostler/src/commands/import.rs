@@ -1,4 +1,4 @@
-//! `import`: a config file of the files of other programs.
+//! `import`: an ecosystem file made from the files of other programs.
 
 use std::fs;
 use std::io::Read as _;
@@ -17,9 +17,9 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render;
 
-/// Longest file that is read; `ostler-export` refuses anything longer, too.
+/// Longest file that is read; `ostler-export` also rejects longer files.
 const MOST_BYTES: u64 = 8 << 20;
-/// Where each kind is looked for when no file is named.
+/// Usual file names of each kind, tried if the user names no file.
 const USUAL: &[(From, &[&str])] = &[
     (From::Compose, &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"]),
     (From::Procfile, &["Procfile"]),
@@ -27,7 +27,7 @@ const USUAL: &[(From, &[&str])] = &[
     (From::Supervisor, &["supervisord.conf", "/etc/supervisor/supervisord.conf", "/etc/supervisord.conf"]),
 ];
 
-/// Writes an ecosystem file. One that exists is not overwritten without `--force`.
+/// Writes an ecosystem file. It overwrites an existing file only with `--force`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let word = call.target().unwrap_or_default();
     let from = From::named(word).ok_or_else(|| {
@@ -73,7 +73,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         (import(from, &text, &place), shown)
     };
     let imported = imported.map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
-    // A file without apps would do nothing, in silence.
+    // A file without apps would have no effect, and the user would get no message.
     if imported.apps.is_empty() {
         let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
         cx.out.err_line(text.trim_end());
@@ -87,13 +87,14 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Port of the first process of a Procfile.
+/// Returns the port of the first process of a Procfile.
 fn port(call: &Call) -> Result<Option<u16>, UsageError> {
     let bad = |text: &str| UsageError::BadValue { option: "--port".into(), reason: format!("expected a port, found {text:?}") };
     call.value("port").map(|text| text.parse().map_err(|_| bad(text))).transpose()
 }
 
-/// Reads the files that a pattern matches, from this folder on. A file that cannot be read is left out.
+/// Reads the files that a pattern matches, relative to this folder. Files that cannot be read are
+/// left out.
 fn beside(context: &Context, folder: &Path, pattern: &str) -> Vec<(String, String)> {
     matches(folder, pattern)
         .into_iter()

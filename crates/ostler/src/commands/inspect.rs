@@ -14,14 +14,15 @@ use crate::error::{CliError, Status};
 use crate::render::Wording;
 use crate::text::shown;
 
-/// Time for Node to say where its debugger listens.
+/// Time for Node to report the address of its debugger.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Bytes of its error output that are looked at.
+/// Bytes of Node's error output that are read.
 const BYTES: u64 = 64 << 10;
-/// What Node writes then, and what it writes where it cannot.
+/// Texts that Node writes if the debugger listens, and if it could not start.
 const SAYS: [&str; 2] = ["Debugger listening on ", "Starting inspector on "];
 
-/// Asks Node for it by SIGUSR1, which is Node's own signal for that: another runtime would die of it. In PM2 7 this always fails.
+/// Sends SIGUSR1 to Node, which then opens its debugger. Another runtime would die of this signal.
+/// In PM2 7 this command always fails.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let target = call.targets[0].clone();
     let details = cx.find(std::slice::from_ref(&target))?;
@@ -49,7 +50,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(status)
 }
 
-/// The line in which Node says where it listens, or why not.
+/// Waits for the line in which Node reports the debugger's address or the failure.
 fn wait_for_word(spec: &AppSpec, path: &str, begin: u64) -> Option<String> {
     let until = Instant::now() + WITHIN;
     loop {
@@ -69,7 +70,7 @@ fn word(path: &str, begin: u64) -> Option<String> {
     let mut bytes = Vec::new();
     file.take(BYTES).read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8_lossy(&bytes);
-    // A date may stand before it, or JSON around it. Only whole lines.
+    // The app may prefix the line with a date or wrap it in JSON. Only whole lines are read.
     let whole = &text[..text.rfind('\n')? + 1];
     whole.lines().find_map(|line| {
         let at = SAYS.iter().find_map(|says| line.find(says))?;

@@ -35,7 +35,7 @@ fn show(cx: &mut Cx, call: &Call, targets: &[String]) -> Result<Status, CliError
     Ok(Status::Ok)
 }
 
-/// Begins a run; how it ends is in its history.
+/// Starts a run; its result is in the job's history.
 fn run_now(cx: &mut Cx, targets: &[String]) -> Result<Status, CliError> {
     for target in targets {
         cx.perform(&Request::RunJob { target: target.clone(), command: "jobs run".into() }, Wording::Action)?;

@@ -4,10 +4,10 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// Stops everything. PM2 differs: when no daemon runs, none is started to be killed.
+/// Stops everything. PM2 differs: it starts a daemon just to kill it.
 pub(crate) fn run(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    // Apps whose daemon was killed are stopped, too.
+    // Apps whose daemon was killed are stopped as well.
     if cx.running_client()?.is_none() && !cx.take_over(&home)? {
         cx.refuse_beside_pm2(&home, "kill")?;
         cx.out.warn_err("No process found");

@@ -1,4 +1,5 @@
-//! Launch of new apps, from a script, a command line or a config file; those that exist get what is said there.
+//! Launch of new apps from a script, a command line or a config file. Existing apps get the new
+//! description.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::error::CliError;
 use crate::render::{ProgressPrinter, Wording};
 use crate::text::shown;
 
-/// Starts for `runtime` what it names, without a name of something that exists. False: nothing is named.
+/// Starts the target of `runtime`. A target is never the name of an existing app here. Returns
+/// false if no target is named and there is no default file.
 pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     let context = files::context(cx, call)?;
     let (target, source) = match call.target() {
@@ -42,7 +44,7 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     Ok(true)
 }
 
-/// Starts every app of a config file; those that exist get its description.
+/// Starts every app of a config file; existing apps get its description.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Existing) -> Result<Vec<u32>, CliError> {
     let mut context = files::context(cx, call)?;
     let loaded = files::read(cx, call, source, &mut context)?;
@@ -56,11 +58,11 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
                 apps.push(again.app);
                 raw.push(app);
             }
-            // As PM2: an app whose program is not there keeps none of the others down.
+            // As PM2 does: an app with a missing program does not keep the others from starting.
             Err(problems) if cx.program.is_pm2() && files::is_missing(&problems) => {
                 left_out = Some(files::report(cx, Some(source), &problems))
             }
-            // Everything was checked before anything is done: one bad app, and none is started.
+            // All apps are checked before any of them starts: one invalid app, and none is started.
             Err(problems) => return Err(files::report(cx, Some(source), &problems)),
         }
     }
@@ -88,7 +90,8 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, source: &Source, existing: Exi
     left_out.map_or(Ok(ids), Err)
 }
 
-/// The options of the command line over the apps of a file. A name makes sense only for a single app.
+/// Returns the options of the command line as an overlay for the apps of a file. A name makes sense
+/// only for a single app.
 fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
     let choice = EnvChoice::of(call)?;
     let mut attributes = call.attributes();
@@ -99,9 +102,11 @@ fn overlay(call: &Call, apps: usize) -> Result<Overlay, CliError> {
     Ok(Overlay { profile: choice.profile, vars: choice.vars, namespace, attributes })
 }
 
-/// Takes the caller's environment out, which travels once; only an app that filters it keeps its own.
+/// Takes the caller's environment out of the descriptions, so that the request carries it once.
+/// Only an app that filters it keeps its own.
 pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
-    // An empty one is what "travels once" looks like, so if one app has it, it must be the shared one.
+    // An empty environment means "travels once". If one app has an empty environment, the shared
+    // one must be empty too.
     let shared = apps.iter().map(|app| &app.env.base).min_by_key(|base| (!base.is_empty()) as u8).cloned().unwrap_or_default();
     for app in apps.iter_mut().filter(|app| Arc::ptr_eq(&app.env.base, &shared) || app.env.base == shared) {
         app.env.base = Arc::default();
@@ -109,7 +114,7 @@ pub(super) fn share_base(apps: &mut [AppSpec]) -> Arc<EnvMap> {
     shared
 }
 
-/// Starts a script, a command line, or the name of something that exists.
+/// Starts a script, a command line, or the name of an existing app.
 pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     if may_be_name(target) && exists(cx, target)? {
         return again(cx, call, target);
@@ -123,7 +128,7 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
     }
     let spec = plain_spec(cx, call, target)?;
     match Present::of(cx, std::slice::from_ref(&spec.name))?.down(&spec) {
-        // What its file or an earlier command said stays.
+        // The settings from the app's file or from an earlier command are kept.
         Some(old) => {
             let spec = started_again(cx, call, old)?;
             launch(cx, call, spec, Existing::PlainScript { force: false })
@@ -132,7 +137,7 @@ pub(super) fn plain(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, 
     }
 }
 
-/// Starts the server of files with these attributes and variables, unless the call says otherwise.
+/// Starts the file server with these attributes and variables, unless the call overrides them.
 #[cfg(feature = "serve")]
 pub(super) fn file_server(cx: &mut Cx, call: &Call, mut attributes: Map<String, Value>, mut vars: EnvMap) -> Result<Vec<u32>, CliError> {
     let choice = EnvChoice::of(call)?;
@@ -143,7 +148,7 @@ pub(super) fn file_server(cx: &mut Cx, call: &Call, mut attributes: Map<String, 
     launch(cx, call, spec, Existing::PlainScript { force: call.has("force") })
 }
 
-/// The description by the options about a script or command line.
+/// Describes a script or command line by the options of the call.
 fn plain_spec(cx: &mut Cx, call: &Call, target: &str) -> Result<AppSpec, CliError> {
     let choice = EnvChoice::of(call)?;
     let overlay = Overlay { profile: choice.profile, vars: choice.vars, ..Overlay::default() };
@@ -168,7 +173,7 @@ fn described(cx: &mut Cx, call: &Call, target: &str, mut attributes: Map<String,
     Ok(app.spec)
 }
 
-/// Starts a new app, or one of the same script and name that is stopped.
+/// Starts a new app, or a stopped app with the same script and name.
 fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result<Vec<u32>, CliError> {
     let mode = if spec.mode == ExecMode::Fork { "fork_mode" } else { "cluster_mode" };
     let script = spec.script.clone();
@@ -193,11 +198,11 @@ fn launch(cx: &mut Cx, call: &Call, spec: AppSpec, existing: Existing) -> Result
     Ok(ids)
 }
 
-/// Restarts what exists under this name, namespace or id.
+/// Restarts the existing apps with this name, namespace or id.
 fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     let targets = vec![target.to_owned()];
     let mut change = change(cx, call, &targets)?;
-    // As PM2: `start` of what exists ends its watching, except `start all`.
+    // As PM2 does: `start` of an existing app turns its watching off, except `start all`.
     if cx.program.is_pm2() && target != "all" && !call.attributes().contains_key("watch") {
         change.get_or_insert_default().attributes.extend(unwatched());
     }
@@ -207,7 +212,7 @@ fn again(cx: &mut Cx, call: &Call, target: &str) -> Result<Vec<u32>, CliError> {
     Ok(ids)
 }
 
-/// True for a word that is no path and has no extension.
+/// Returns true if the word is no path and has no extension.
 fn may_be_name(target: &str) -> bool {
     let has_extension = Path::new(target).extension().is_some();
     is_number(target) || !(target.contains('/') || has_extension || target.contains(char::is_whitespace))
@@ -217,7 +222,8 @@ fn is_number(target: &str) -> bool {
     !target.is_empty() && target.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// True if a daemon that runs knows the target; with none, nothing exists, and none is started just to learn that.
+/// Returns true if a running daemon knows the target. Without a daemon nothing exists, and none is
+/// started just for this check.
 fn exists(cx: &mut Cx, target: &str) -> Result<bool, CliError> {
     let cwd = cx::cwd()?;
     let rows = match cx.running_client()? {

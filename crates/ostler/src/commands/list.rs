@@ -10,7 +10,7 @@ use crate::render;
 
 /// Prints all instances.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    // `ps` in the folder of a project that is up is Compose's; everywhere else it is PM2's.
+    // In the folder of a project that is up, `ps` is Compose's; everywhere else it is PM2's.
     #[cfg(feature = "export")]
     if (call.word == "ps" || call.value("file").is_some() || call.has("project-name"))
         && let Some(members) = looked_at(cx, call)?
@@ -32,7 +32,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return follow(cx, call);
     }
     if cx.out.is_silent() && !call.has("json") {
-        // Whether there is a daemon is all that remains; as PM2, one is started where that is the rule.
+        // Only the check for a daemon remains. As in PM2, this starts a daemon if the command may
+        // do so.
         cx.client()?.list()?;
         return Ok(Status::Ok);
     }
@@ -47,7 +48,7 @@ fn show_ids(cx: &mut Cx, call: &Call, ids: &[u32]) {
     ids.iter().for_each(|id| cx.out.line(id));
 }
 
-/// Runs `list --watch`: again and again until the reader or the daemon goes away.
+/// Runs `list --watch`: repeats until the reader or the daemon exits.
 fn follow(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     loop {
         if cx.out.width().is_some() {

@@ -1,7 +1,8 @@
 //! `logrotate`: hand the logs to the system's logrotate.
 //!
-//! PM2 has logrotate copy and truncate, and what is written in between is lost. Here it renames, and `reloadLogs` has each writer reclaim its
-//! path; nothing is lost, and the file is compressed when nobody writes to it any more.
+//! PM2 has logrotate copy and truncate, so lines that are written in between are lost. Here
+//! logrotate renames the files, and `reloadLogs` has each writer reopen its path. No line is lost,
+//! and a file is compressed only when no process writes to it any more.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,8 @@ use crate::home::Program;
 use crate::startup::steps::{self, Step};
 use crate::startup::{self, print_root_command, sh};
 
-/// Writes the file for logrotate; nothing is rotated now. Without root: prints which command line to run.
+/// Writes the configuration for logrotate; nothing is rotated now. Without root, prints the command
+/// line to run.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if !rustix::process::geteuid().is_root() {
         print_root_command(cx, call, &["logrotate"])?;
@@ -47,14 +49,14 @@ struct Rules<'a> {
     program: Program,
     exe: &'a str,
     user: &'a User,
-    /// Name of its group, if it has one.
+    /// Name of the user's group, if it has a name.
     group: Option<&'a str>,
     home: &'a str,
     /// Log of the daemon.
     log: &'a str,
 }
 
-/// The text of the file. Weekly and twelve of them are PM2's.
+/// Returns the text of the configuration. "Weekly" and twelve files are PM2's values.
 fn rules(of: &Rules<'_>) -> String {
     let own_user = if of.user.uid == 0 { String::new() } else { format!("    su {}\n", owner(of.user, of.group)) };
     format!(
@@ -67,10 +69,11 @@ fn rules(of: &Rules<'_>) -> String {
     )
 }
 
-/// Longest number of an instance that is looked for.
+/// Most digits of an instance number in the patterns.
 const DIGITS: usize = 5;
 
-/// The patterns of the logs, without what the rotation that is built in has made of them: its names end with the digits of a date.
+/// Returns the patterns of the logs. They leave out files of the built-in rotation, whose names end
+/// with the digits of a date.
 fn patterns(home: &str, log: &str) -> Vec<String> {
     let numbered = |kind: &'static str| (1..=DIGITS).map(move |digits| format!("logs/*-{kind}-{}.log", "[0-9]".repeat(digits)));
     let names = std::iter::once("logs/*[!0-9].log".to_owned()).chain(numbered("out")).chain(numbered("error"));
@@ -78,7 +81,8 @@ fn patterns(home: &str, log: &str) -> Vec<String> {
     std::iter::once(without_wildcards(log)).chain(of_apps).map(|pattern| in_quotes(&pattern)).collect()
 }
 
-/// The part of a glob that means itself. Where a brace stands does not matter to logrotate: any character will do for it.
+/// Escapes a path so that a glob matches it literally. logrotate cannot escape a brace, so `?`
+/// replaces it.
 fn without_wildcards(path: &str) -> String {
     let mut glob = String::new();
     for c in path.chars() {
@@ -91,12 +95,14 @@ fn without_wildcards(path: &str) -> String {
     glob
 }
 
-/// One name in a list of logrotate: in double quotes a backslash is one, unless the quote follows.
+/// Quotes one name in a list of logrotate. Within double quotes a backslash is literal, unless a
+/// quote follows.
 fn in_quotes(glob: &str) -> String {
     format!("\"{}\"", glob.replace('"', "\\\""))
 }
 
-/// The names for `su`, which takes no quotes: names that are one word, else numbers, which older versions do not take.
+/// Returns the names for `su`, which accepts no quotes. Names that are not one plain word become
+/// numbers, which older versions do not accept.
 fn owner(user: &User, group: Option<&str>) -> String {
     let plain = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -107,7 +113,8 @@ fn owner(user: &User, group: Option<&str>) -> String {
     format!("{name} {group}")
 }
 
-/// The script. It runs as root, whoever's logs they are. A manager that does not run has nothing to reopen, and is not started by this.
+/// Returns the script. It runs as root, even if the logs belong to another user. If the daemon does
+/// not run, it has no files to reopen, and the script does not start it.
 fn script(of: &Rules<'_>) -> String {
     let variable = if of.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" };
     let (home, exe) = (sh(&format!("{variable}={}", of.home)), sh(of.exe));
@@ -161,7 +168,8 @@ mod tests {
         }
     }
 
-    /// The logs that a glob of this home finds, as a shell without logrotate's own quotes has it.
+    /// The logs that a glob of this home matches. A shell matches it, without logrotate's own
+    /// quotes.
     #[test]
     fn old_files_are_no_logs() {
         let home = std::env::temp_dir().join(format!("ostler-logrotate-{}", std::process::id()));
@@ -189,7 +197,7 @@ mod tests {
     }
 
     proptest! {
-        /// A shell reads the script back as words; nothing of a name ends a line of the file.
+        /// A shell reads the script back as words, and no part of a name ends a line of the file.
         #[test]
         fn no_name_breaks_out(name in "[^\0-\u{1f}\u{7f}]{1,20}") {
             let (home, user) = (format!("/home/{name}"), user(&name, 1500));

@@ -1,11 +1,12 @@
-//! `logs`: which apps are meant; their lines are shown by [`crate::logs`].
+//! `logs`: chooses the apps; [`crate::logs`] shows their lines.
 
 use super::project::{app_names, is_named, looked_at};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// Shows and follows logs. In the folder of a project that is up, its apps are meant, and they may be named as its file names them.
+/// Shows and follows logs. In the folder of a project that is up, it shows the project's apps, and
+/// accepts the names from the project's file.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let is_project = call.value("file").is_some() || call.has("project-name");
     let Some(members) = looked_at(cx, call)? else { return crate::logs::run(cx, call) };
@@ -14,7 +15,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else if is_project {
         app_names(&members, &call.targets)?
     } else {
-        // Any other word means what it means elsewhere.
+        // Any other word has its usual meaning.
         let mut targets = Vec::new();
         for word in &call.targets {
             let name = members.iter().map(|member| &member.spec).find(|spec| is_named(&spec.name, &spec.namespace, word));

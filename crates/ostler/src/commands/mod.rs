@@ -1,4 +1,5 @@
-//! One file per command: arguments → request → rendering. What several of them do is a file beside them; a command never calls another.
+//! One file per command: arguments → request → rendering. A file beside them holds code that
+//! several commands share; a command never calls another.
 
 mod act;
 #[cfg(feature = "web")]
@@ -257,7 +258,8 @@ const _: () = {
     assert!(working == HANDLERS.len(), "a row of HANDLERS has no command in cli/commands.rs");
 };
 
-/// The option of this call that belongs to a part which this program was built without: how it is typed, and the feature.
+/// Returns the option of this call whose cargo feature this program was built without: its
+/// spelling, and the feature.
 pub(crate) fn left_out_option(call: &Call) -> Option<(String, &'static str)> {
     let is_given = |name: &str| call.has(name) || call.value(name).is_some();
     OPTIONS_OF_PARTS.iter().filter(|of| !of.is_built).find_map(|of| {
@@ -276,7 +278,7 @@ struct OptionsOf {
     options: &'static [&'static str],
 }
 
-/// Options whose command is there without them.
+/// Options of commands that also exist without the feature.
 const OPTIONS_OF_PARTS: &[OptionsOf] = &[
     OptionsOf { feature: "fleet", is_built: cfg!(feature = "fleet"), commands: &[], options: &["hosts"] },
     OptionsOf { feature: "machine", is_built: cfg!(feature = "machine"), commands: &["update"], options: &["from", "sha256", "downgrade"] },

@@ -1,4 +1,5 @@
-//! `install`, `uninstall`, `module:update`, `module:list`: PM2's modules. `package`, `publish`, `module:generate`: for those who write them.
+//! `install`, `uninstall`, `module:update`, `module:list`: PM2's modules. `package`, `publish`,
+//! `module:generate`: commands for authors of modules.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::error::{CliError, Status, UsageError};
 use crate::module_conf::{self, notify_daemon};
 use crate::modules::{self, BuiltIn, INSTALLED, Installed, Kind, Source, Wish, built_in};
 
-/// Packages that PM2 puts into its own folder, and what is there instead.
+/// Packages that PM2 installs into its own folder, with the alternatives in ostler.
 const FOR_PM2: &[(&str, &str)] = &[
     ("deep-monitoring", "ostler measures apps by itself: see `describe`"),
     ("gc-stats", "ostler measures apps by itself: see `describe`"),
@@ -53,7 +54,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// What a word means for the caller.
+/// Returns the source that a word means for the caller.
 fn source(cx: &Cx, call: &Call, word: &str) -> Result<Source, CliError> {
     let home = cx.env().get("HOME").cloned().unwrap_or_default();
     Source::of(word, call.has("tarball"), Path::new(&cx::cwd()?), Path::new(&home)).map_err(CliError::Failed)
@@ -117,7 +118,8 @@ fn show_settings(cx: &mut Cx, module: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Runs `uninstall <module>`: its settings go out of force, and stay for the next time.
+/// Runs `uninstall <module>`. The module's settings no longer have an effect, but they are kept for
+/// the next installation.
 pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
         let settings = module_conf::read(&module_conf::path(cx)?)?;
@@ -135,7 +137,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Deletes what `install .` has started. False: there is no such module.
+/// Deletes the app that `install .` has started. Returns false if no such module exists.
 fn stop_developed(cx: &mut Cx, name: &str) -> Result<bool, CliError> {
     let is_there = rows(cx)?.iter().any(|row| module_conf::is_of(row, name));
     if is_there {
@@ -149,7 +151,7 @@ fn rows(cx: &mut Cx) -> Result<Vec<TableRow>, CliError> {
     cx.running_client()?.map_or_else(|| Ok(Vec::new()), |client| Ok(client.table()?))
 }
 
-/// Runs `module:update <module|all>`: the newest of what was installed.
+/// Runs `module:update <module|all>`: updates to the newest version of the installed source.
 pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let settings = module_conf::read(&module_conf::path(cx)?)?;
     for word in &call.targets {
@@ -232,7 +234,7 @@ pub(crate) fn package(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Runs `publish [folder]`: to the registry that npm is set up for.
 pub(crate) fn publish(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let folder = folder(call)?;
-    // What is no module is not published as one.
+    // A folder that is no valid module is not published.
     modules::check(&folder).map_err(CliError::Failed)?;
     let mut words = vec!["publish"];
     if call.has("dry-run") {
@@ -244,7 +246,8 @@ pub(crate) fn publish(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// The folder that is named, without `.` and links in it: its name is that of the package.
+/// Returns the named folder, without `.` and links in the path: its name becomes that of the
+/// package.
 fn folder(call: &Call) -> Result<PathBuf, CliError> {
     let folder = Path::new(&cx::cwd()?).join(call.target().unwrap_or("."));
     std::fs::canonicalize(&folder).map_err(|source| CliError::File { what: "read", path: folder.display().to_string(), source })

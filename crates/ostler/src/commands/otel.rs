@@ -9,10 +9,11 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// What npm installs.
+/// Packages that npm installs.
 const PACKAGES: [&str; 2] = ["@opentelemetry/api", "@opentelemetry/auto-instrumentations-node"];
 
-/// Installs them into a folder beside the present one, which is replaced when all went well.
+/// Installs the packages into a folder beside the present one, and replaces the present folder only
+/// if the installation succeeds.
 pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     crate::home::prepare(&home, cx.program)?;
@@ -39,7 +40,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Removes them. Apps that run keep what they have loaded.
+/// Removes the packages. Running apps keep the code that they have loaded.
 pub(crate) fn uninstall(cx: &mut Cx, _call: &Call) -> Result<Status, CliError> {
     let place = cx.home()?.join("otel");
     if !place.exists() {

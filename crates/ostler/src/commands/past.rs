@@ -1,4 +1,4 @@
-//! Figures of the past, as `stats` and `top` read them.
+//! Historical metrics, as `stats` and `top` read them.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,26 +15,26 @@ use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::render::figures;
 
-/// Figures of a series that programs get.
+/// Points of a series in output for programs.
 const POINTS: u64 = 300;
 
-/// A namespace and a name.
+/// Namespace and name of an app.
 pub(super) type App = (String, String);
 
-/// The files, and the time that is asked for.
+/// Files of the past, and the requested time span.
 pub(super) struct Past {
     history: History<Folder>,
     pub(super) from: u64,
     pub(super) to: u64,
-    /// Figures of a series.
+    /// Points of a series.
     points: u64,
 }
 
 impl Past {
-    /// The files of the home, for the time that `--since` says; `text`: columns that are beside the bars.
+    /// Opens the files of the home for the time span of `--since`. `text`: columns beside the bars.
     ///
     /// # Errors
-    /// There are none, or they cannot be read.
+    /// Returns an error if the files do not exist or cannot be read.
     pub(super) fn open(cx: &mut Cx, call: &Call, usual_ms: u64, text: usize) -> Result<Self, CliError> {
         let since = since(call, usual_ms)?;
         let home = cx.home()?.to_owned();
@@ -58,15 +58,15 @@ impl Past {
         Ok(past)
     }
 
-    /// The files of a home, for a time that ends at an instant.
+    /// Opens the files of a home, for a time span that ends at an instant.
     ///
     /// # Errors
-    /// There are none, or they cannot be read.
+    /// Returns an error if the files do not exist or cannot be read.
     pub(super) fn read(home: &Path, since_ms: u64, to: u64, points: u64) -> io::Result<Self> {
         Ok(Self { history: history::read(home)?, from: to.saturating_sub(since_ms), to, points })
     }
 
-    /// Processor and memory of each app, in this time.
+    /// Returns the CPU and memory use of each app in this time span.
     pub(super) fn usage(&self) -> Vec<(App, Answer, Answer)> {
         let of = |app: &App, metric: &str| self.ask(&Key::app(&app.0, &app.1, None, metric));
         let all = self.apps().into_iter().map(|app| {
@@ -76,12 +76,12 @@ impl Past {
         all.filter(|(_, cpu, memory)| !cpu.figures.is_empty() || !memory.figures.is_empty()).collect()
     }
 
-    /// The names of all series.
+    /// Returns the names of all series.
     pub(super) fn keys(&self) -> BTreeSet<Key> {
         self.history.keys().filter_map(Key::parse).collect()
     }
 
-    /// The apps that have any.
+    /// Returns the apps that have a series.
     pub(super) fn apps(&self) -> BTreeSet<App> {
         let app = |key: Key| match key.of {
             Of::App { namespace, name, .. } => Some((namespace, name)),
@@ -90,16 +90,16 @@ impl Past {
         self.keys().into_iter().filter_map(app).collect()
     }
 
-    /// The figures of one series.
+    /// Returns the values of one series.
     pub(super) fn ask(&self, key: &Key) -> Answer {
         self.history.query(&key.text(), self.from, self.to, self.points)
     }
 }
 
-/// The time of `--since`, ms.
+/// Returns the time span of `--since`, ms.
 ///
 /// # Errors
-/// It is no time.
+/// Returns an error if the value is no time.
 pub(super) fn since(call: &Call, usual_ms: u64) -> Result<u64, CliError> {
     let Some(text) = call.value("since") else { return Ok(usual_ms) };
     let reason = format!("expected a time such as 90s, 10m, 2h or 7d, found {text:?}");
@@ -107,12 +107,12 @@ pub(super) fn since(call: &Call, usual_ms: u64) -> Result<u64, CliError> {
     Ok(since.ok_or(UsageError::BadValue { option: "--since".into(), reason })?)
 }
 
-/// Figures as JSON has them: `[at, min, avg, max]`.
+/// Returns values in their JSON form: `[at, min, avg, max]`.
 pub(super) fn rows(list: &[Figure]) -> Vec<Value> {
     list.iter().map(|figure| json!([figure.at_ms, rounded(figure.min), rounded(figure.avg), rounded(figure.max)])).collect()
 }
 
-/// Thousandths.
+/// Rounds to thousandths.
 pub(super) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

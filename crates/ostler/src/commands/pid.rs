@@ -8,7 +8,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// Prints one pid per line, 0 for what does not run; an empty line for an unknown name.
+/// Prints one pid per line, 0 for an instance that does not run. Prints an empty line for an
+/// unknown name.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let rows = cx.client()?.list()?;
     let rows: Vec<&Summary> = call.target().map_or_else(|| rows.iter().collect(), |target| selected(&rows, target));

@@ -1,4 +1,4 @@
-//! Numbers of instances that are probably a typing error.
+//! Check for numbers of instances that are probably a typing error.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::CliError;
 
-/// Number of instances that is plausible on any machine, and for each processor.
+/// Plausible number of instances on any machine, and per CPU.
 const ON_ANY_MACHINE: u32 = 64;
 const FOR_EACH_CPU: u32 = 16;
 
@@ -15,11 +15,11 @@ fn most(cpus: u32) -> u32 {
     ON_ANY_MACHINE.max(FOR_EACH_CPU.saturating_mul(cpus))
 }
 
-/// Refuses more instances of an app than this machine can use, unless `--yes` is given or the user confirms at the terminal. Called as `pm2` any
-/// number is accepted, as in PM2.
+/// Rejects more instances of an app than this machine can use, unless `--yes` is given or the user
+/// confirms at the terminal. Called as `pm2`, ostler accepts any number, as PM2 does.
 ///
 /// # Errors
-/// The number is refused.
+/// Returns an error if the number is rejected.
 pub(super) fn check(cx: &mut Cx, call: &Call, app: &str, instances: u32) -> Result<(), CliError> {
     let cpus = ostler_sys::machine::cpus::available();
     let is_plausible = instances <= most(cpus);

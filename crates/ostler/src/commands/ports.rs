@@ -13,7 +13,8 @@ use crate::error::CliError;
 use crate::render::Wording;
 use crate::text::shown;
 
-/// Time after its start within which a new process has to listen, unless `listen_timeout` says another.
+/// Time after its start within which a new process has to listen, unless `listen_timeout` sets
+/// another time.
 const LISTENS_WITHIN: Duration = Duration::from_secs(3);
 /// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -27,15 +28,17 @@ struct Old {
     within: Duration,
 }
 
-/// Performs a request. If its new processes have to prove themselves, also waits until those of fork apps listen on the ports of the old
-/// ones, and warns about a port on which a new process does not: an app may have changed it on purpose.
+/// Performs a request. If its new processes have to prove themselves, it also waits until those of
+/// fork apps listen on the ports of the old ones. It only warns about a port on which a new process
+/// does not listen, because an app may have changed the port on purpose.
 pub(super) fn perform(cx: &mut Cx, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
     let is_proved = matches!(
         request,
         Request::Act { confirm: Some(Confirm { watches: true, .. }), .. }
             | Request::Start { confirm: Some(Confirm { watches: true, .. }), .. }
     );
-    // The request itself reports a daemon that does not answer; the check alone never fails a command.
+    // If the daemon does not answer, the request itself reports it; the check alone never fails a
+    // command.
     let old = if is_proved { about_to_be_replaced(cx, request).unwrap_or_default() } else { Vec::new() };
     let ids = cx.perform(request, wording)?;
     let _ = wait(cx, old);
@@ -67,7 +70,7 @@ fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<Old>, CliE
     let old = |detail: Detail| {
         let pid = detail.instance.pid().filter(|_| detail.spec.mode == ExecMode::Fork)?;
         let mut ports = ports_of(&processes, pid);
-        // The kernel chose these, and chooses others for the next process.
+        // The kernel chose these ports, and chooses others for the next process.
         ports.retain(|port| !ephemeral.as_ref().is_some_and(|range| range.contains(port)));
         let within = detail.spec.ready.listen_timeout_ms.map_or(LISTENS_WITHIN, Duration::from_millis);
         (!ports.is_empty()).then_some(Old { id: detail.id, name: detail.spec.name, pid, ports, within })
@@ -75,7 +78,7 @@ fn about_to_be_replaced(cx: &mut Cx, request: &Request) -> Result<Vec<Old>, CliE
     Ok(details.into_iter().filter_map(old).collect())
 }
 
-/// Waits until the new processes listen on these ports, or their time is over.
+/// Waits until the new processes listen on these ports, or until their time is over.
 fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
     let began = Instant::now();
     let here = cx::cwd()?;
@@ -85,7 +88,7 @@ fn wait(cx: &mut Cx, mut waiting: Vec<Old>) -> Result<(), CliError> {
         let details = client.inspect_in(&targets, here.clone())?;
         let processes = ProcTable::scan();
         waiting.retain_mut(|old| {
-            // An instance that was stopped, deleted or not replaced has nothing to prove.
+            // An instance that was stopped, deleted or not replaced need not prove itself.
             let detail = details.iter().find(|detail| detail.id == old.id);
             let Some(pid) = detail.and_then(|detail| detail.instance.pid()).filter(|pid| *pid != old.pid) else { return false };
             let ports = ports_of(&processes, pid);

@@ -1,4 +1,4 @@
-//! Apps of a config file that exist: a command with the file describes them anew, in their place.
+//! Existing apps of a config file: a command with the file replaces their description.
 
 use ostler_config::{Again, Context, Overlay, Problems, RawApp, normalize, normalize_again};
 use ostler_core::app::AppSpec;
@@ -9,15 +9,16 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::left_behind;
 
-/// Descriptions of the instances of some names that exist.
+/// Descriptions of the existing instances with certain names.
 pub(super) struct Present {
     details: Vec<Detail>,
-    /// Whether an app of the same name in another namespace is the same app.
+    /// Whether an app with the same name in another namespace counts as the same app.
     is_pm2: bool,
 }
 
 impl Present {
-    /// The instances of these names. No daemon is started unless a former one left apps behind.
+    /// Returns the instances with these names. No daemon is started, unless a former daemon left
+    /// apps behind.
     pub(super) fn of(cx: &mut Cx, names: &[String]) -> Result<Self, CliError> {
         let (is_pm2, none) = (cx.program.is_pm2(), Vec::new());
         let left_behind = left_behind::of(cx.home()?).is_some();
@@ -33,20 +34,20 @@ impl Present {
         Ok(Self { details, is_pm2 })
     }
 
-    /// The instances of the apps of a file.
+    /// Returns the instances of the apps of a file.
     pub(super) fn of_file(cx: &mut Cx, apps: &[RawApp], overlay: &Overlay) -> Result<Self, CliError> {
         let names: Vec<String> = apps.iter().map(|app| overlay.name_of(app)).collect();
         Self::of(cx, &names)
     }
 
-    /// The app of this name and script, if it is down.
+    /// Returns the app with this name and script, if it is stopped.
     pub(super) fn down(&self, spec: &AppSpec) -> Option<&AppSpec> {
         let is_same = |old: &AppSpec| old.script == spec.script && (self.is_pm2 || old.namespace == spec.namespace);
         let last = self.details.iter().rfind(|detail| is_same(&detail.spec))?;
         last.instance.state.is_down().then_some(&last.spec)
     }
 
-    /// Describes an app of a file: anew if it exists, else for its first start.
+    /// Describes an app of a file: again if it exists, else for its first start.
     pub(super) fn describe(&self, raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<Again, Problems> {
         match self.find(raw, overlay) {
             Some(old) => normalize_again(raw, context, overlay, old),
@@ -54,7 +55,7 @@ impl Present {
         }
     }
 
-    /// The targets that mean the apps of a file that exist: names, or `namespace/name` if several
+    /// Returns the targets for the existing apps of a file: names, or `namespace/name` if several
     /// namespaces have an app of that name.
     pub(super) fn targets(&self, apps: &[RawApp]) -> Vec<String> {
         let mut targets: Vec<String> = Vec::new();
@@ -69,19 +70,19 @@ impl Present {
         targets
     }
 
-    /// The app before: the one of its name; if several apps share the name, the one of its script.
-    /// Each namespace has apps of its own, except in PM2.
+    /// Returns the previous app: the app with this name; if several apps share the name, the app
+    /// with this script. Each namespace has its own apps, except in PM2.
     fn find(&self, raw: &RawApp, overlay: &Overlay) -> Option<&AppSpec> {
         let name = overlay.name_of(raw);
         let namespace = overlay.namespace.clone().unwrap_or_else(|| raw.namespace());
-        // An earlier command may have chosen the namespace, which stays then.
+        // An earlier command may have chosen the namespace, which is then kept.
         let is_chosen = |spec: &AppSpec| overlay.namespace.is_none() && spec.options.contains_key("namespace");
         let is_same = |spec: &AppSpec| spec.name == name && (self.is_pm2 || spec.namespace == namespace || is_chosen(spec));
         let fit = |spec: &&AppSpec| {
             let is_script = spec.given.open().get("script") == raw.attributes().get("script");
             (is_script, spec.namespace == raw.namespace())
         };
-        // The first of the best.
+        // The first of the best matches.
         self.details.iter().rev().map(|detail| &detail.spec).filter(|spec| is_same(spec)).max_by_key(fit)
     }
 }

@@ -1,4 +1,5 @@
-//! `profile`: where the time or the memory of running Node apps goes, as files for Chrome's developer tools and the like.
+//! `profile`: CPU and memory profiles of running Node apps, as files for tools such as Chrome's
+//! developer tools.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -17,12 +18,13 @@ use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
 use crate::text::shown;
 
-/// Time for which is profiled when none is given.
+/// Default duration of a profile.
 const MS: u64 = 10_000;
-/// Largest file that is taken over: a sparse one must not fill the disk.
+/// Largest file that is moved: a sparse file must not fill the disk.
 const MOST_BYTES: u64 = 16 << 30;
 
-/// Runs `profile <id|name|namespace>`. The app takes the profile itself, over its channel: no port is opened, and other runtimes are not touched.
+/// Runs `profile <id|name|namespace>`. The app takes the profile itself, over its channel, so no
+/// port is opened. Other runtimes are not touched.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (kind, ms) = (kind(call)?, length(call)?);
     let folder = Path::new(&cx::cwd()?).join(call.value("into").unwrap_or("."));
@@ -92,14 +94,16 @@ fn length(call: &Call) -> Result<u64, UsageError> {
     if (1..=3_600_000).contains(&ms) { Ok(ms) } else { Err(bad("expected a time up to an hour".into())) }
 }
 
-/// Returns the rights of each instance's user. What cannot be profiled has none: the daemon reports why.
+/// Returns the rights of each instance's user. An instance that cannot be profiled has no entry:
+/// the daemon reports why.
 fn rights_of(client: &mut Client, target: &str) -> Vec<(u32, AppRights)> {
     let details = client.inspect(&[target.to_owned()]).unwrap_or_default();
     let rights = |detail: &Detail| Some((detail.id, AppRights::of(&detail.spec, detail.instance.pid()?).ok()?));
     details.iter().filter_map(rights).collect()
 }
 
-/// Moves the file that an app names into this folder. The app may name any path, so the file is accessed with the rights of the app's user.
+/// Moves the file that an app names into this folder. The app may name any path, so the file is
+/// accessed with the rights of the app's user.
 fn fetch(file: &Path, kind: Profile, rights: Option<&AppRights>, folder: &Path, name: &str, id: u32) -> io::Result<PathBuf> {
     let rights = rights.ok_or_else(|| io::Error::other("the instance was replaced during the profile"))?;
     let plain: String = name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
@@ -113,7 +117,7 @@ fn fetch(file: &Path, kind: Profile, rights: Option<&AppRights>, folder: &Path, 
     }
 }
 
-/// A new file of this name, or with a number behind it.
+/// Creates a new file with this name, or with a number after the name.
 fn fresh(folder: &Path, name: &str, ending: &str) -> io::Result<(PathBuf, File)> {
     for number in 0..1000 {
         let number = if number == 0 { String::new() } else { format!("-{number}") };

@@ -8,7 +8,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// Reopens them after a rotation by others. Returns when it is done, so that what comes next (compression, say) finds whole files.
+/// Reopens the log files after another program rotated them. Returns when it is done, so that the
+/// next step (compression, for example) finds complete files.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.client()?;
     let quiet = call.has("json");

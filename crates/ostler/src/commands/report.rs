@@ -1,4 +1,4 @@
-//! `report`: what somebody who is asked for help wants to know first, without secrets.
+//! `report`: the first facts that a supporter needs, without secrets.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -14,10 +14,10 @@ use crate::render::json as print_json;
 
 /// Lines of the daemon's log.
 const LINES: usize = 20;
-/// Bytes at the end of the log in which they are looked for.
+/// Bytes at the end of the log that are searched for these lines.
 const LOG_BYTES: u64 = 64 << 10;
 
-/// Prints the report; also where no daemon answers. Nothing is started.
+/// Prints the report, even if no daemon answers. Nothing is started.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let (mut peer, mut apps, mut details) = (None, Vec::new(), Value::Null);
@@ -70,7 +70,7 @@ fn heading(cx: &mut Cx, title: &str) {
     cx.out.line(format_args!("--- {title} {}", "-".repeat(74_usize.saturating_sub(title.len()))));
 }
 
-/// A section of names and values.
+/// Prints a section of names and values.
 fn section(cx: &mut Cx, title: &str, values: &Value) {
     heading(cx, title);
     match values {
@@ -89,7 +89,7 @@ fn lines(cx: &mut Cx, prefix: &str, values: &Map<String, Value>) {
     }
 }
 
-/// What this machine is.
+/// Describes this machine.
 fn system() -> Value {
     let line = |path: &str| std::fs::read_to_string(path).ok().and_then(|text| Some(text.lines().next()?.trim().to_owned()));
     let field = |path: &str, name: &str, mark: char| {
@@ -112,7 +112,7 @@ fn system() -> Value {
     })
 }
 
-/// The last lines of a file; none where there is no such file.
+/// Returns the last lines of a file, or none if the file does not exist.
 fn last_lines(path: &Path) -> Vec<String> {
     let read = || {
         let mut file = File::open(path)?;

@@ -1,4 +1,4 @@
-//! Requests that act on instances, from the options that all such commands have.
+//! Requests that act on instances, built from the options that all such commands share.
 
 use ostler_proto::control::{Action, Change, Confirm, Existing, Request};
 
@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::cx::{self, Cx};
 use crate::error::{CliError, Status, UsageError};
 
-/// Time for which a canary is watched when no time is given.
+/// Default time for which a canary is watched.
 const CANARY_MS: u64 = 10_000;
 
 /// Longest wait of `start` for a runtime to run the script.
@@ -15,13 +15,13 @@ const RUNS_WITHIN_MS: u64 = 1000;
 /// Commands whose new processes have to prove that they stay up.
 const STARTS: &[&str] = &["start", "restart", "reload", "startOrRestart", "startOrReload", "scale"];
 
-/// Variable that switches the watch off (`0`) for scripts that start many apps.
+/// Variable that turns the watch off (`0`) for scripts that start many apps.
 const WATCH: &str = "OSTLER_START_WATCH";
 
 /// Returns the proof of a start that this command waits for.
 ///
-/// Called as `pm2`, only `start` waits, until the runtime runs the script, so that signals may be sent afterwards; a script that fails is no
-/// failure of the command then.
+/// Called as `pm2`, only `start` waits. It waits until the runtime runs the script, so that signals
+/// may be sent afterwards. If the script then fails, the command does not fail.
 pub(super) fn proof(cx: &Cx, call: &Call) -> Option<Confirm> {
     let command = call.command.name;
     if !STARTS.contains(&command) {
@@ -36,7 +36,7 @@ pub(super) fn proof(cx: &Cx, call: &Call) -> Option<Confirm> {
     (watches || command == "start").then_some(confirm)
 }
 
-/// The request for an action.
+/// Returns the request for an action.
 pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>, change: Option<Change>) -> Result<Request, CliError> {
     Ok(Request::Act {
         action,
@@ -44,29 +44,31 @@ pub(super) fn request(cx: &Cx, action: Action, call: &Call, targets: Vec<String>
         cwd: cx::cwd()?,
         change: change.map(Box::new),
         parallel: parallel(call)?,
-        // PM2 takes `stop --wait-ready` and does nothing about it; who types it means that requests under way are to be finished.
+        // PM2 accepts `stop --wait-ready` and ignores it. A user who types it wants requests in
+        // flight to finish.
         gentle: call.has("drain") || (matches!(action, Action::Stop | Action::Delete) && call.has("wait-ready")),
         canary_ms: canary(call)?,
         command: call.word.clone(),
         named_only: cx.program.is_pm2(),
         confirm: if matches!(action, Action::Restart | Action::Reload) { proof(cx, call) } else { None },
         namespace: namespace(cx, call),
-        // PM2 stops one target after the other; a project is none of PM2's.
+        // PM2 stops one target after the other. A project does not exist in PM2.
         together: matches!(action, Action::Stop | Action::Delete) && (!cx.program.is_pm2() || matches!(call.command.name, "up" | "down")),
     })
 }
 
-/// Returns the namespace to which the targets are limited. PM2 changes the namespace of a restarted app instead ([`super::change`]).
+/// Returns the namespace to which the targets are limited. PM2 changes the namespace of a restarted
+/// app instead ([`super::change`]).
 pub(super) fn namespace(cx: &Cx, call: &Call) -> Option<String> {
     if cx.program.is_pm2() { None } else { call.value("namespace").map(str::to_owned) }
 }
 
-/// A reload by a config file.
+/// Returns the options of a reload by a config file.
 pub(super) fn reload_of(call: &Call) -> Result<Existing, UsageError> {
     Ok(Existing::Reload { parallel: parallel(call)?, canary_ms: canary(call)? })
 }
 
-/// The time of `--canary [time]`.
+/// Returns the time of `--canary [time]`.
 fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
     match call.value("canary") {
         None => Ok(call.has("canary").then_some(CANARY_MS)),
@@ -76,7 +78,8 @@ fn canary(call: &Call) -> Result<Option<u64>, UsageError> {
     }
 }
 
-/// The number of `--parallel`, else `PM2_CONCURRENT_ACTIONS`; without a number the daemon decides.
+/// Returns the number of `--parallel`, else of `PM2_CONCURRENT_ACTIONS`. Without a number the
+/// daemon decides.
 fn parallel(call: &Call) -> Result<u32, UsageError> {
     let Some(text) = call.value("parallel") else {
         let variable = std::env::var("PM2_CONCURRENT_ACTIONS").ok();
@@ -85,7 +88,8 @@ fn parallel(call: &Call) -> Result<u32, UsageError> {
     text.parse().map_err(|_| UsageError::BadValue { option: "--parallel".into(), reason: format!("expected a number, found {text:?}") })
 }
 
-/// The error in PM2's words when there is no such id, which depends on what was to be done: scripts look for these words.
+/// Returns PM2's error for an id that does not exist. Its words depend on the action, and scripts
+/// search for them.
 pub(super) fn unknown_id(cx: &mut Cx, action: Action, target: &str) -> CliError {
     let (name, words) = match action {
         Action::Restart => ("restartProcessId", "God db process id unknown".to_owned()),

@@ -1,4 +1,4 @@
-//! `reset`: counters to zero.
+//! `reset`: set counters to zero.
 
 use ostler_proto::control::{Action, Failure};
 
@@ -17,7 +17,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             cx.out.err_line("Unknown process name");
             return Err(CliError::Reported(Status::NotFound));
         }
-        // As PM2: nothing to reset is no failure for scripts that call us so.
+        // As in PM2: if nothing matches, scripts that call `pm2` get no failure.
         Err(CliError::Daemon(Failure::Empty)) if cx.program.is_pm2() => Vec::new(),
         other => other?,
     };

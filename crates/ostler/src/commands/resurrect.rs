@@ -1,4 +1,4 @@
-//! `resurrect`: start what was saved.
+//! `resurrect`: start the saved apps.
 
 use std::path::Path;
 
@@ -13,14 +13,15 @@ use crate::error::{CliError, Status};
 use crate::left_behind;
 use crate::render::{ProgressPrinter, Said, Wording};
 
-/// PM2's last word where neither list can be read.
+/// PM2's last line if neither list can be read.
 const NOTHING: &str = "No processes saved; DUMP file doesn't exist";
 
 fn located(dump: &Path) -> String {
     format!("Restoring processes located in {}", dump.display())
 }
 
-/// What PM2 says of a list that it cannot read, and of the one before it; `end`: of that, too.
+/// Returns PM2's messages about a list that it cannot read, and about the backup list. With `end`,
+/// the backup cannot be read either.
 fn pm2_words(dump: &Path, backup: &Path, end: Option<&str>) -> Vec<Said> {
     let unread = |path: &Path| {
         let what = if path.exists() { "parse" } else { "read" };
@@ -33,8 +34,9 @@ fn pm2_words(dump: &Path, backup: &Path, end: Option<&str>) -> Vec<Said> {
     words
 }
 
-/// Returns the request that restores this list, and whether that is the list before: the daemon reads its
-/// own list, and is given another one. Neither can be read: none.
+/// Returns the request that restores this list, and whether it restores the backup list. The daemon
+/// reads its own list itself; the request carries any other list. Returns none if neither list can
+/// be read.
 fn requested(dump: &Path, backup: &Path, running: &HomePaths) -> Option<(Request, bool)> {
     if (dump, backup) == (&running.dump, &running.dump_backup) {
         return Some((Request::Resurrect, false));
@@ -45,10 +47,10 @@ fn requested(dump: &Path, backup: &Path, running: &HomePaths) -> Option<(Request
     })
 }
 
-/// Starts the saved apps. Those whose name is in the list already are left alone.
+/// Starts the saved apps. Apps whose name is already in the list are left alone.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    // Where a daemon was killed together with its apps, the next one starts them again.
+    // If a daemon was killed together with its apps, the next daemon starts them again.
     let has_others = cx.running_client()?.is_none() && left_behind::of(&home).is_some_and(|left| !left.other_boot);
     cx.client()?;
     let HomePaths { dump, dump_backup, .. } = cx.paths_with(DUMP)?;
@@ -71,7 +73,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         client.request(&request, &mut |progress| {
             match progress {
                 _ if is_told => {}
-                // What is wrong with that list names the one that is restored.
+                // The warning about the main list implies that the backup is restored.
                 Progress::Warning(_) if is_pm2 => printer.say(&pm2_words(&dump, &dump_backup, None)),
                 Progress::Warning(_) => {}
                 _ => printer.info(located(&dump)),
@@ -89,10 +91,10 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         _ => cx.out.info(located(&dump)),
     }
     match result {
-        // PM2 goes on as if nothing had happened; scripts at boot rely on it.
+        // PM2 continues without a failure, and scripts at boot rely on it.
         Err(ClientError::Refused(Failure::NothingSaved)) if is_pm2 || has_others => {}
         Err(ClientError::Refused(Failure::Other(why))) if is_pm2 => cx.out.error(why),
-        // One app that cannot start must not fail the unit that runs this at boot.
+        // One app that cannot start must not fail the unit that runs this command at boot.
         Err(ClientError::Refused(failure @ Failure::Some { .. })) if is_pm2 => cx.out.error(failure),
         result => drop(result?),
     }

@@ -1,4 +1,4 @@
-//! `rollout`: releases that are being replaced, that served before, and the way back to one.
+//! `rollout`: releases in progress, earlier releases, and the rollback to one.
 
 use ostler_proto::control::{Failure, Request, Response, RolloutReport, RolloutState};
 
@@ -23,7 +23,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// Prints the newest replacement of each app. Exit code 1 when one of them failed, so that a script can ask.
+/// Prints the newest rollout of each app. The exit code is 1 if one of them failed, so that a
+/// script can check it.
 fn status(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliError> {
     let mut newest: Vec<RolloutReport> = Vec::new();
     for report in ask(cx, app)? {
@@ -52,7 +53,8 @@ fn past(cx: &mut Cx, call: &Call, app: Option<String>) -> Result<Status, CliErro
     Ok(Status::Ok)
 }
 
-/// Asks for reports. An app that was never reloaded has none, one that does not exist is an error.
+/// Requests the reports. An app that was never reloaded has no report; an app that does not exist
+/// is an error.
 fn ask(cx: &mut Cx, app: Option<String>) -> Result<Vec<RolloutReport>, CliError> {
     let reports = match cx.client()?.request(&Request::Rollouts { app: app.clone() }, &mut |_| {})? {
         Response::Rollouts(reports) => reports,

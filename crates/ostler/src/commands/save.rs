@@ -11,7 +11,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::json;
 
-/// Saves the list. An empty list is saved only with `--force` (or `FORCE` in the environment, as in PM2).
+/// Saves the list. An empty list is saved only with `--force` (or `FORCE` in the environment, as in
+/// PM2).
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let force = call.has("force") || std::env::var_os("FORCE").is_some_and(|value| !value.is_empty());
     cx.client()?;
@@ -29,7 +30,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             let (label, name) = (cx.program.label(), cx.program.name());
             cx.out.warn(format_args!("{label} is not managing any process, skipping save..."));
             cx.out.warn(format_args!("To force saving use: {name} save --force"));
-            // As PM2: there is a list from then on, an empty one where there was none.
+            // As in PM2: from now on a list exists; it is empty if none existed before.
             if cx.program.is_pm2() && !paths.dump.exists() {
                 cx.client()?.request(&Request::Save { force: true, files }, &mut |_| {})?;
             }

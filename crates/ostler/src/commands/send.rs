@@ -21,28 +21,31 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Runs `attach <id|name> [separator]`: what the app writes is shown, what is typed it gets, until there is nothing more to type.
+/// Runs `attach <id|name> [separator]`: shows the app's output and sends typed lines to the app,
+/// until the input ends.
 pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let id = instance(cx, &call.targets[0])?;
     let separator = call.targets.get(1).cloned().unwrap_or_else(|| "\n".into());
     let home = cx.home()?.to_owned();
     cx.find(&[id.to_string()])?;
     let label = if cx.program.is_pm2() { "[PM2][ERROR]" } else { "error:" };
-    // Before anything is sent: what the app answers is none of what was there.
+    // The position is taken before any line is sent, so that earlier output is not shown as a
+    // response.
     let past = Past::now(cx)?;
     std::thread::spawn(move || {
         let ended = type_lines(&home, id, &separator);
         if let Err(error) = &ended {
             let _ = writeln!(stderr(), "{label} {error}");
         }
-        // What was shown is out; the logs are followed for ever.
+        // The output is already flushed. The main thread follows the logs without an end, so this
+        // thread exits the process.
         std::process::exit(if ended.is_ok() { i32::from(Status::Ok.code()) } else { i32::from(Status::Failed.code()) });
     });
     crate::logs::of_one(cx, id, past)?;
     Ok(Status::Ok)
 }
 
-/// Sends each line that is typed. The end of what is typed ends it, and so does an app that does not take it.
+/// Sends each typed line. Stops at the end of the input, or if the app does not accept a line.
 fn type_lines(home: &std::path::Path, id: u32, separator: &str) -> Result<(), CliError> {
     for line in stdin().lock().lines() {
         let line = line.map_err(|error| CliError::Failed(format!("cannot read what is typed: {error}")))?;
@@ -52,7 +55,7 @@ fn type_lines(home: &std::path::Path, id: u32, separator: &str) -> Result<(), Cl
     Ok(())
 }
 
-/// The one instance that is meant: an id, or the name of an app with one instance.
+/// Returns the target instance: an id, or the name of an app with one instance.
 // PM2 differs: it takes ids only.
 fn instance(cx: &mut Cx, target: &str) -> Result<u32, CliError> {
     if let Ok(id) = target.parse() {

@@ -7,7 +7,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::Wording;
 
-/// Sends it. PM2 differs: a signal that does not exist is an error.
+/// Sends the signal. PM2 differs: here a signal that does not exist is an error.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (word, target) = (&call.targets[0], &call.targets[1]);
     let Some(signal) = ostler_sys::process::signal::by_name(word) else {

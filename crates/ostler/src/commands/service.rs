@@ -1,4 +1,4 @@
-//! `service`: commands that a service manager calls; not for people.
+//! `service`: commands that a service manager calls; not for users.
 
 use ostler_sys::process::ProcRef;
 use ostler_sys::process::signal::HUP;
@@ -8,7 +8,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::service::{self, Taking};
 
-/// `service run [unit]` is the main process of a service, `service reload` replaces keeper, daemon and that process by this program.
+/// `service run [unit]` is the main process of a service. `service reload` replaces keeper, daemon
+/// and that process with this program.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let words: Vec<&str> = call.targets.iter().map(String::as_str).collect();
     let of_user = call.has("user-unit");
@@ -22,7 +23,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
 }
 
-/// Reloads. Returns when the new daemon answers. The service manager shows which process is its main one.
+/// Reloads. Returns when the new daemon answers. The service manager shows which process is its
+/// main process.
 fn reload(cx: &mut Cx) -> Result<Status, CliError> {
     match cx.replace_daemon()? {
         Some(version) => cx.out.info(format_args!("daemon version {version}, all apps kept")),

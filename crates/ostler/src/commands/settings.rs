@@ -1,4 +1,5 @@
-//! `set`, `get`, `unset`, `multiset`, `config`, `conf`: settings of the home, of modules and of apps.
+//! `set`, `get`, `unset`, `multiset`, `config`, `conf`: settings of the home, of modules and of
+//! apps.
 
 use ostler_core::app::args;
 use ostler_proto::control::Action;
@@ -48,7 +49,7 @@ pub(crate) fn get(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let Some(key) = call.target().filter(|key| *key != "all") else { return list(cx, call, &all) };
     let parts = parts(key)?;
     let Some(value) = module_conf::get(&all, &parts) else {
-        // As PM2, for scripts: nothing on stdout.
+        // As in PM2, for scripts: stdout stays empty.
         cx.out.err_line(format_args!("no setting {key}"));
         return Ok(Status::Failed);
     };
@@ -87,12 +88,12 @@ pub(crate) fn unset(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             Some(parts) => module_conf::unset(all, parts),
         })
     })?;
-    // As PM2, for scripts that call us so: what is not there is not there.
+    // As in PM2: if scripts call `pm2`, unsetting a missing key is no error.
     if !was_there && !cx.program.is_pm2() {
         return Err(CliError::NotFound(format!("no setting {key}; `{} conf` lists them", cx.program.name())));
     }
     module_conf::notify_daemon(cx)?;
-    // As PM2, which says it of `set` only.
+    // As in PM2, which prints this message only for `set`.
     if !cx.program.is_pm2() {
         cx.out.info("Setting changed");
     }
@@ -119,7 +120,7 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     for section in sections {
         restart(cx, call, section)?;
     }
-    // As PM2, which says it of settings of modules only.
+    // As in PM2, which prints this message only for settings of modules.
     let is_said = !cx.program.is_pm2() || pairs.iter().any(|(parts, _)| parts.len() > 1);
     if is_said && !call.has("json") {
         cx.out.info("Setting changed");
@@ -127,7 +128,7 @@ fn store(cx: &mut Cx, call: &Call, pairs: &[(String, String)]) -> Result<Status,
     conf(cx, call)
 }
 
-/// Restarts an app of that name: it gets its settings as variables.
+/// Restarts an app with that name: it gets its settings as variables.
 fn restart(cx: &mut Cx, call: &Call, name: &str) -> Result<(), CliError> {
     let Some(client) = cx.running_client()? else { return Ok(()) };
     let mut names: Vec<String> =
@@ -171,10 +172,10 @@ fn quoted(text: &str) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// Opens the file in an editor; what comes out of it must make sense.
+/// Opens the file in an editor; afterwards the content must be valid.
 fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     use std::io::IsTerminal as _;
-    // An editor without a terminal waits for ever.
+    // Without a terminal, an editor would never exit.
     if !std::io::stdin().is_terminal() {
         return Err(UsageError::MissingArgument { name: "key".into() }.into());
     }

@@ -1,4 +1,4 @@
-//! `slist`, `sysinfos`: figures of the machine.
+//! `slist`, `sysinfos`: metrics of the machine.
 
 use serde_json::{Map, Value};
 
@@ -8,7 +8,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{inspect, json};
 
-/// Prints PM2's map of figures.
+/// Prints PM2's map of metrics.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let metrics = host(cx)?.map_or_else(Map::new, |report| report.metrics());
     if call.has("json") {
@@ -16,13 +16,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     } else if call.has("tree") {
         cx.out.line(tree(&metrics).trim_end_matches('\n'));
     } else {
-        // As PM2, without an end of line.
+        // As in PM2, without an end of line.
         cx.out.data(inspect(&Value::Object(metrics)).as_bytes());
     }
     Ok(Status::Ok)
 }
 
-/// Lines of each figure with its parts below it.
+/// Formats each metric as a line, with its parts below it.
 fn tree(metrics: &Map<String, Value>) -> String {
     let mut out = String::new();
     for (index, (name, parts)) in metrics.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! `startup`: have the saved apps started at boot.
+//! `startup`: start the saved apps at boot.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::startup::{self, Facts, Plan, Platform, Scope, begin, check, perform, sh};
 
-/// Writes what the init system needs and switches it on; nothing is started. Without root: prints which command line to run.
+/// Writes the files that the init system needs and enables them; nothing is started. Without root,
+/// prints the command line to run.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("check") {
         return check::run(cx, call);

@@ -1,4 +1,5 @@
-//! `stats`: figures of the past, from the files that the dashboard's process keeps. They are read by themselves: no daemon has to run.
+//! `stats`: historical metrics, from the files that the dashboard's process keeps. The command
+//! reads them directly: no daemon has to run.
 
 use ostler_core::text::units;
 use ostler_history::{Answer, Figure};
@@ -11,12 +12,12 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{figures, json};
 
-/// Time that is shown unless given, ms.
+/// Default time span, ms.
 const STATS_MS: u64 = 3_600_000;
 /// Columns of the text beside the bars.
 const STATS_TEXT: usize = 44;
 
-/// Shows the figures of one app.
+/// Shows the metrics of one app.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let past = Past::open(cx, call, STATS_MS, STATS_TEXT)?;
     let name = call.target().unwrap_or_default();
@@ -40,9 +41,9 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// What `stats` shows of an app.
+/// Metrics of an app that `stats` shows.
 impl Past {
-    /// The series of an app that have figures in this time.
+    /// Returns the series of an app that have values in this time span.
     fn series(&self, (of_namespace, of_name): &App) -> Vec<(Option<u32>, String, Answer)> {
         let of_app = |key: &Key| match &key.of {
             Of::App { namespace, name, instance } if namespace == of_namespace && name == of_name => Some((*instance, key.metric.clone())),
@@ -101,7 +102,7 @@ impl Past {
     }
 }
 
-/// A field of CSV. What a spreadsheet would take for a formula is text.
+/// Quotes a field of CSV. Text that a spreadsheet would run as a formula is made plain text.
 fn quoted(text: &str) -> String {
     let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }

@@ -1,4 +1,4 @@
-//! Waiting until apps are well, and stay so.
+//! Wait until apps are healthy and stay healthy.
 
 use std::time::{Duration, Instant};
 
@@ -8,17 +8,18 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::CliError;
 
-/// Time for which all have to be well without a new process before `--wait` believes it.
+/// Time for which all instances must be healthy in the same processes before `--wait` succeeds.
 const STEADY: Duration = Duration::from_secs(3);
 
-/// Time between two looks of `--wait`.
+/// Time between two checks of `--wait`.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Waits until all are well and stay so, and so says `also` of their processes. What is stopped does not count, by name either: a job waits for its time, one
-/// was stopped by somebody.
+/// Waits until all instances are healthy and stay so, and until `also` accepts their processes.
+/// Stopped instances do not count, even if they were named: a job waits for its time, or a user has
+/// stopped the instance.
 ///
 /// # Errors
-/// The daemon cannot be asked.
+/// Returns an error if the daemon does not answer.
 pub(super) fn steady(
     cx: &mut Cx,
     targets: &[String],
@@ -50,7 +51,7 @@ pub(super) fn steady(
     }
 }
 
-/// Since when all are well in the same processes.
+/// Time since which all instances have been healthy in the same processes.
 #[derive(Default)]
 struct Calm {
     since: Option<Duration>,
@@ -58,7 +59,8 @@ struct Calm {
 }
 
 impl Calm {
-    /// The verdict after a look at this time, if it can be told already. `is_lost`: it will not get well by itself.
+    /// Returns the verdict after a check at this time, or none if it is still open. `is_lost`: an
+    /// instance cannot recover by itself.
     fn look(&mut self, now: Duration, healthy: bool, is_lost: bool, pids: Vec<(u32, i32)>, limit: Duration) -> Option<bool> {
         if !healthy || pids != self.pids {
             self.since = healthy.then_some(now);
@@ -74,8 +76,8 @@ impl Calm {
     }
 }
 
-/// The verdict. `named`: the instances were asked for by name, so each of them counts; else one that is stopped does not, because somebody stopped it, or
-/// it has done its job.
+/// Returns the verdict. `named`: the user named the instances, so each of them counts. Otherwise a
+/// stopped instance does not count, because a user stopped it or it has finished its job.
 pub(super) fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (bool, String) {
     let fault = |row: &HealthRow| match (&row.trouble, row.status.as_str()) {
         (Some(trouble), _) => Some(format!("{}:{} {} ({trouble})", row.name, row.id, row.status)),
@@ -85,7 +87,7 @@ pub(super) fn verdict(rows: &[HealthRow], named: bool, min: Option<usize>) -> (b
     let counted: Vec<&HealthRow> = rows.iter().filter(|row| named || row.status != "stopped").collect();
     let faults: Vec<String> = counted.iter().filter_map(|row| fault(row)).collect();
     let good = counted.len() - faults.len();
-    // Of very many the first few say enough.
+    // If there are very many faults, the first few are enough.
     let shown = faults.iter().take(5).map(|fault| crate::text::shown(fault)).collect::<Vec<_>>().join(", ");
     let line = match (shown.is_empty(), counted.len()) {
         (_, 0) => "nothing runs".to_owned(),
@@ -103,13 +105,14 @@ mod tests {
     fn what_stays_well() {
         let seconds = Duration::from_secs;
         let (a, b) = (vec![(0, 10)], vec![(0, 11)]);
-        // Looks of one wait of 10 s: time, well, lost, processes; and the verdict of the last.
+        // Checks of one wait of 10 s: time, healthy, lost, processes. The verdict is that of the
+        // last check.
         type Look<'a> = (u64, bool, bool, &'a Vec<(u32, i32)>);
         let cases: [(&[Look<'_>], Option<bool>); 9] = [
             (&[(0, true, false, &a)], None),
             (&[(0, true, false, &a), (2, true, false, &a)], None),
             (&[(0, true, false, &a), (3, true, false, &a)], Some(true)),
-            // It crashed in between, and looks well.
+            // The app crashed in between and looks healthy again.
             (&[(0, true, false, &a), (2, true, false, &b), (4, true, false, &b)], None),
             (&[(0, true, false, &a), (2, true, false, &b), (5, true, false, &b)], Some(true)),
             (&[(0, true, false, &a), (2, false, false, &a), (4, true, false, &a), (6, true, false, &a)], None),

@@ -1,4 +1,4 @@
-//! The list, as `list` shows it, and every command that changes something.
+//! The list, as `list` and every changing command show it.
 
 use ostler_core::home::home_paths::HomePaths;
 use ostler_proto::control::{HostReport, Request, Response};
@@ -10,15 +10,16 @@ use crate::error::{CliError, UsageError};
 use crate::render::{Order, blocks, host_line, json, list_table, module_table};
 use crate::silence::keeper_fault;
 
-/// Prints the list in the form that the options ask for; also after commands that change something.
+/// Prints the list in the form that the options request. Commands that change something print it at
+/// the end.
 pub(crate) fn show(cx: &mut Cx, call: &Call) -> Result<(), CliError> {
     shown(cx, call, None)
 }
 
-/// [`show()`] of these instances alone.
+/// Works like [`show()`], but only for these instances.
 pub(crate) fn show_only(cx: &mut Cx, call: &Call, ids: &[u32]) -> Result<(), CliError> {
     if ids.is_empty() {
-        // Nothing of it runs: no daemon is asked for that.
+        // No instance is selected, so the daemon is not asked.
         if call.has("json") {
             json(&mut cx.out, &Vec::<u32>::new());
         } else {
@@ -53,7 +54,7 @@ fn shown(cx: &mut Cx, call: &Call, only: Option<&[u32]>) -> Result<(), CliError>
         cx.out.line(table.trim_end_matches('\n'));
         if only.is_none() {
             report_set_aside(cx)?;
-            // The list is what was asked for; without figures it is as good.
+            // The user wants the list; it is complete without the machine's metrics.
             if let Ok(Some(report)) = host(cx) {
                 cx.out.line(host_line(&report, &cx.out.view()));
             }
@@ -62,7 +63,7 @@ fn shown(cx: &mut Cx, call: &Call, only: Option<&[u32]>) -> Result<(), CliError>
     report_keeper(cx)
 }
 
-/// Warns of a keeper that does nothing: the list shows what it reported last.
+/// Warns about a keeper that does not respond: the list then shows its last report.
 fn report_keeper(cx: &mut Cx) -> Result<(), CliError> {
     if let Some(fault) = cx.client()?.peer().and_then(|peer| keeper_fault(peer.keeper_pid)) {
         cx.out.warn_err(fault.found);
@@ -70,7 +71,7 @@ fn report_keeper(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Warns of what the daemon had to set aside to go on, until somebody has removed it.
+/// Warns about records that the daemon had to set aside to continue, until the user removes them.
 fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     let folder = HomePaths::set_aside(cx.home()?);
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
@@ -88,7 +89,8 @@ fn report_set_aside(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The order of the rows. PM2 differs: an unknown field is an error instead of no order at all.
+/// Returns the order of the rows. PM2 differs: it does not sort by an unknown field; here such a
+/// field is an error.
 pub(super) fn order(call: &Call) -> Result<Order, CliError> {
     let Some(text) = call.value("sort") else { return Ok(Order::BY_NAME) };
     Order::parse(text).ok_or_else(|| {
@@ -98,7 +100,7 @@ pub(super) fn order(call: &Call) -> Result<Order, CliError> {
     })
 }
 
-/// The report of the machine, unless it is turned off.
+/// Returns the report about the machine, unless it is turned off.
 pub(super) fn host(cx: &mut Cx) -> Result<Option<Box<HostReport>>, CliError> {
     match cx.client()?.request(&Request::Host, &mut |_| {})? {
         Response::Host(report) => Ok(report),

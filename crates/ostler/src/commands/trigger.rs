@@ -1,4 +1,4 @@
-//! `trigger`: an action that an app offers is called.
+//! `trigger`: call an action that an app offers.
 
 use ostler_proto::control::{Failure, Progress, Request, Response};
 use serde_json::{Value, json};
@@ -8,10 +8,11 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 
-/// Time for an answer without `--timeout`.
+/// Default time limit for an answer.
 const WITHIN_MS: u64 = 10_000;
 
-/// Runs `trigger <id|name|namespace|all> <action> [params]`. PM2 waits for ever for an answer that does not come.
+/// Runs `trigger <id|name|namespace|all> <action> [params]`. PM2 differs: it waits without a limit
+/// if no answer arrives.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let bad = |error: &dyn std::fmt::Display| UsageError::BadValue { option: "--timeout".into(), reason: error.to_string() };
     let within_ms = match call.value("timeout") {
@@ -38,7 +39,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         out.flush();
     });
-    // One document, whoever has answered.
+    // The output is one document, no matter which instances have answered.
     let mut print = |status| {
         out.data(format!("{}\n", Value::from(std::mem::take(&mut all))).as_bytes());
         Ok(status)

@@ -1,11 +1,11 @@
-//! `unstartup`: undoing `startup`.
+//! `unstartup`: undo `startup`.
 
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::startup::{self, begin, perform};
 
-/// Removes it. Apps that run go on. PM2 differs: it stops them.
+/// Removes the boot unit. Running apps keep running. PM2 differs: it stops them.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let Some((platform, scope)) = begin(cx, call, "unstartup")? else { return Ok(Status::Failed) };
     let facts = startup::gather(cx, call, platform, scope)?;

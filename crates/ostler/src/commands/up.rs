@@ -1,4 +1,5 @@
-//! `up`: the apps of the file of this folder run as it says, and nothing else is touched. In front, their lines are shown until they are stopped.
+//! `up`: run the apps of this folder's file as the file describes them. No other app is touched. In
+//! the foreground, it shows their lines until they are stopped.
 
 mod exits;
 mod failure;
@@ -26,10 +27,10 @@ use crate::logs::{self, Form, Past, Show};
 use crate::render::{self, Wording};
 use crate::signals::Signals;
 
-/// Longest wait of `--wait` where no time is given.
+/// Default time limit of `--wait`.
 const WAIT: Duration = Duration::from_secs(300);
 
-/// Brings the project up.
+/// Starts the project.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("build") {
         return Err(CliError::Failed(format!(
@@ -82,7 +83,7 @@ fn wait_limit(call: &Call) -> Result<Option<Duration>, UsageError> {
     }
 }
 
-/// Says on stderr what does not run as the file says.
+/// Reports on stderr what does not run as the file describes.
 fn tell(cx: &mut Cx, call: &Call, project: &Project) {
     if call.has("json") {
         return;
@@ -90,7 +91,7 @@ fn tell(cx: &mut Cx, call: &Call, project: &Project) {
     for (name, why) in &project.cannot {
         cx.out.warn_err(format_args!("{} is left out: {}", crate::text::shown(name), crate::text::shown(why)));
     }
-    // A line each for keys that change how an app behaves, one line for all others.
+    // Keys that change how an app behaves get one line each; all other keys share one line.
     const MATTERS: &[&str] = &["depends_on", "environment", "working_dir", "command", "env_file", "restart"];
     let matters = |told: &Told| {
         told.app == "-" && told.why.contains("variable") || MATTERS.contains(&told.key.as_str()) || told.why.starts_with("unknown key")
@@ -111,7 +112,7 @@ fn tell(cx: &mut Cx, call: &Call, project: &Project) {
     }
 }
 
-/// Does what the plan says: what goes first, then what comes, then the numbers of instances.
+/// Carries out the plan: first deletions, then starts, then the numbers of instances.
 fn carry_out(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<(), CliError> {
     let mut gone: Vec<String> =
         members.iter().map(|member| &member.spec.name).filter(|name| project.none_of.contains(name)).cloned().collect();
@@ -167,9 +168,9 @@ fn report(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan) {
     }
 }
 
-/// Waits until all of the project is well.
+/// Waits until all apps of the project are healthy.
 fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliError> {
-    // One that has done its work is as it should be.
+    // An app that has finished its work counts as healthy.
     let names: Vec<String> = project.wanted.iter().map(|spec| spec.name.clone()).collect();
     let (well, line) = steady(cx, &names, limit, &mut |_| true)?;
     if well {
@@ -179,13 +180,13 @@ fn wait(cx: &mut Cx, project: &Project, limit: Duration) -> Result<Status, CliEr
     Ok(Status::Failed)
 }
 
-/// Stays in front: shows the lines, and stops everything at the end.
+/// Stays in the foreground: shows the lines, and stops everything at the end.
 fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &[Detail]) -> Result<Status, CliError> {
     let (abort_on, from) = abort(call, project)?;
     let past = Past::now(cx)?;
     let mut signals = Signals::take()?;
     cx.heed(signals.asked_to_stop())?;
-    // Only a connection that is made from now on heeds it.
+    // Only a new connection reacts to the signals.
     cx.disconnect();
     let done = carry_out(cx, call, project, plan, members);
     cx.heed_nothing();
@@ -193,7 +194,8 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     match done {
         Ok(()) => {}
         Err(CliError::Client(ClientError::Interrupted)) => {
-            // The apps that were to start are stopped below; this connection has an answer on its way.
+            // The code below stops the started apps. This connection still has a response in
+            // transit, so it is closed.
             cx.disconnect();
             signals.receive();
         }
@@ -222,12 +224,12 @@ fn in_front(cx: &mut Cx, call: &Call, project: &Project, plan: &Plan, members: &
     if abort_on != AbortOn::Nothing {
         return Ok(Status::of_app(exits::code_of(&members, from.as_deref(), abort_on == AbortOn::Failure, &front.completed)));
     }
-    // All have exited by themselves, or another command stopped them.
+    // All apps have exited by themselves, or another command stopped them.
     let has_failed = members.iter().any(|member| member.instance.status() == "errored" || exits::has_failed(member));
     Ok(if has_failed { Status::Failed } else { Status::Ok })
 }
 
-/// Returns the exits that stop the project, and the app whose exit code is that of the command.
+/// Returns the exits that stop the project, and the app whose exit code the command returns.
 fn abort(call: &Call, project: &Project) -> Result<(AbortOn, Option<String>), CliError> {
     let Some(word) = call.value("exit-code-from") else { return Ok((abort_on(call), None)) };
     let named = project.wanted.iter().find(|spec| project::is_named(&spec.name, &project.name, word));
@@ -244,7 +246,7 @@ fn abort_on(call: &Call) -> AbortOn {
     }
 }
 
-/// Prints why the project did not start; returns the error of which nothing is left to print.
+/// Prints why the project did not start. Returns an error that prints nothing more.
 fn explain(cx: &mut Cx, call: &Call, project: &Project, error: CliError) -> CliError {
     let CliError::Daemon(failure @ Failure::Some { .. }) = &error else { return error };
     if call.has("json") {
@@ -257,7 +259,7 @@ fn explain(cx: &mut Cx, call: &Call, project: &Project, error: CliError) -> CliE
     CliError::Reported(error.status())
 }
 
-/// Status of a project that a signal ended: the code that a shell gives.
+/// Returns the status of a project that a signal stopped: the exit code that a shell gives.
 fn ended_by(signals: &Signals) -> Status {
     if signals.is_interrupt() { Status::Interrupted } else { Status::Terminated }
 }

@@ -1,4 +1,5 @@
-//! `update`: replace the running daemon and keeper by this program, or by one that is put in its place first. Apps go on.
+//! `update`: replace the running daemon and keeper with this program, or with a new program that is
+//! installed first. Apps keep running.
 
 use ostler_proto::control::{Failure, Request};
 
@@ -8,7 +9,7 @@ use crate::client::ClientError;
 use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 
-/// Tells the daemon which binary to become, then waits until that one answers.
+/// Sends the daemon the path of the new binary, then waits until the new daemon answers.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let updated = match call.value("from") {
         #[cfg(feature = "machine")]
@@ -39,8 +40,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Saves the list as PM2's `update` does, so that a reboot brings the apps back. An empty list
-/// replaces none.
+/// Saves the list as PM2's `update` does, so that a reboot restores the apps. An empty list is not
+/// saved.
 fn save_list(cx: &mut Cx) -> Result<(), CliError> {
     match cx.client()?.request(&Request::Save { force: false, files: None }, &mut |_| {}) {
         Ok(_) | Err(ClientError::Refused(Failure::NothingToSave)) => Ok(()),

@@ -1,4 +1,4 @@
-//! `update --from`: this program is replaced by another, which the running daemon then becomes.
+//! `update --from`: replaces this program with another, which the running daemon then becomes.
 
 use std::path::Path;
 
@@ -8,7 +8,8 @@ use crate::cx::{self, Cx};
 use crate::error::CliError;
 use crate::replacement::{Replaced, Wanted, replace};
 
-/// Puts the file in the place of this program, and has the daemon become that. Where that fails, the former program is back, and so is its daemon.
+/// Installs the file at the path of this program, and has the daemon become the new program. If
+/// that fails, the former program and its daemon are restored.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<String>, CliError> {
     let path = cx::own_path()?;
     let exe = cx::path_text(path.clone())?;
@@ -24,7 +25,7 @@ pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<
     }
 }
 
-/// Puts the former program back, and has whatever runs now become that.
+/// Restores the former program, and has the running daemon become it.
 fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> CliError {
     let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();

@@ -1,4 +1,4 @@
-//! `web`: the dashboard, switched on and off, and the ways into it.
+//! `web`: turns the dashboard on and off, and manages access to it.
 
 use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0);
     match call.target() {
         Some("enable") => enable(cx, call, None),
-        // As PM2: its JSON page, at this port.
+        // As in PM2: its JSON page, at this port.
         Some(word) if port(word).is_some() => enable(cx, call, port(word)),
         None if cx.program.is_pm2() => enable(cx, call, Some(PM2_PORT)),
         None | Some("status") => status(cx, call),
@@ -61,12 +61,13 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     free_ports(&before, &settings, call.has("otlp-port"))
         .map_err(|problem| CliError::Failed(format!("{problem}; {}", still_serves(&before))))?;
     settings.write(&home).map_err(settings_error)?;
-    // The sockets of before would be in the way of another address with the same port.
+    // The previous sockets would conflict with another address on the same port.
     if before.enabled && before.sockets() != settings.sockets() {
         web::stop(cx)?;
     }
     if let Err(error) = web::start(cx, &settings) {
-        // What does not start is not enabled: the next daemon would fail over it again.
+        // A dashboard that does not start is not enabled: the next daemon would fail to start it
+        // again.
         before.write(&home).map_err(settings_error)?;
         web::stop(cx)?;
         if before.enabled {
@@ -92,10 +93,11 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     Ok(Status::Ok)
 }
 
-/// Checks that the ports of the new settings can be had, before anything is changed. Ports that the dashboard has already are its own.
+/// Checks that the ports of the new settings are free, before anything is changed. Ports that the
+/// dashboard itself already uses count as free.
 ///
 /// # Errors
-/// The port that cannot be had, and who has it as far as that is known.
+/// Returns an error that names the port that is taken and, if known, the process that uses it.
 fn free_ports(before: &Settings, settings: &Settings, takes_traces: bool) -> Result<(), String> {
     let ports = |settings: &Settings| [Some(settings.port), settings.pm2_port, settings.otlp.receiver_port()];
     let own: Vec<u16> = if before.enabled { ports(before).into_iter().flatten().collect() } else { Vec::new() };
@@ -115,14 +117,14 @@ fn free_ports(before: &Settings, settings: &Settings, takes_traces: bool) -> Res
     Ok(())
 }
 
-/// A message without the numbers of errors, which say nothing to a reader: ` (os error 2)`.
+/// Returns a message without error numbers such as ` (os error 2)`, which do not help a reader.
 fn without_errno(text: &str) -> String {
     let mut parts = text.split(" (os error ");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + part.split_once(')').map_or("", |(_, rest)| rest))
 }
 
-/// The program that has a port.
+/// Names the program that uses a port.
 fn holder(port: u16) -> String {
     let process = listening::holder_of(&listening::sockets_at(port), &[]);
     match process.map(|pid| (pid, listening::program(pid).unwrap_or_default())) {
@@ -131,7 +133,7 @@ fn holder(port: u16) -> String {
     }
 }
 
-/// What serves after a change that was refused.
+/// Describes the state of the dashboard after a rejected change.
 fn still_serves(before: &Settings) -> String {
     let place = before.url().unwrap_or_else(|| before.listen.clone());
     if before.enabled {
@@ -141,7 +143,7 @@ fn still_serves(before: &Settings) -> String {
     }
 }
 
-/// Both ways of OpenTelemetry, as they are given now.
+/// Returns the settings of both directions of OpenTelemetry, with the options of this call applied.
 fn otlp(call: &Call, mut otlp: Otlp) -> Result<Otlp, UsageError> {
     if let Some(port) = number(call, "otlp-port")? {
         otlp.port = Some(port);
@@ -181,7 +183,7 @@ fn otlp(call: &Call, mut otlp: Otlp) -> Result<Otlp, UsageError> {
     Ok(otlp)
 }
 
-/// Certificate and key, as they are given now.
+/// Returns certificate and key, with the options of this call applied.
 fn tls(call: &Call, before: Option<Tls>) -> Result<Option<Tls>, UsageError> {
     let path = |option: &str| call.value(option).map(|path| std::path::absolute(path).unwrap_or_else(|_| path.into()));
     match (path("tls-cert"), path("tls-key")) {
@@ -348,7 +350,8 @@ fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// The password: twice at a terminal, without showing it; else the first line of standard input.
+/// Reads the password: at a terminal twice without echo, otherwise from the first line of standard
+/// input.
 fn read_password(cx: &mut Cx) -> Result<String, CliError> {
     let stdin = io::stdin();
     let failed = |source| CliError::File { what: "read", path: "standard input".into(), source };
@@ -368,7 +371,7 @@ fn read_password(cx: &mut Cx) -> Result<String, CliError> {
     if first == second { Ok(first) } else { Err(CliError::Failed("the two are not the same; nothing was changed".into())) }
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
+/// Terminal that does not echo what the user types, until this value is dropped.
 struct Hidden(Option<rustix::termios::Termios>);
 
 impl Hidden {

@@ -1,4 +1,4 @@
-//! `why`: how and why an app ended, and what led to its present state.
+//! `why`: the last exit of an app, its cause, and the reasons for the present state.
 
 use ostler_proto::control::{Detail, Request, Response, RolloutReport, RolloutState};
 
@@ -8,7 +8,8 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::render::{events_of, json, rollout, why};
 
-/// Prints for each instance that matches: who ended it, when, how, its last lines, and what happened since.
+/// Prints for each matching instance: the cause, time and way of its last exit, its last lines, and
+/// the events since then.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let details = cx.find(&call.targets)?;
     let Response::Events { list: events, .. } = cx.client()?.request(&Request::Events, &mut |_| {})? else {
@@ -41,7 +42,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// The last reload of each app, where it failed: what it ended is no exit of an instance, because the old release serves on.
+/// Returns the last reload of each app, if it failed. Such a failure is no exit of an instance,
+/// because the old release still serves.
 fn failed_reloads(cx: &mut Cx, details: &[Detail]) -> Result<Vec<RolloutReport>, CliError> {
     let mut apps: Vec<&str> = details.iter().map(|detail| detail.spec.name.as_str()).collect();
     apps.dedup();

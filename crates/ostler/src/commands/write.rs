@@ -10,7 +10,7 @@ use crate::cx::{self, Cx};
 use crate::error::CliError;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
-/// Writes `<cwd>/<name>-pm2.json` when asked to. Starting that file gives the same apps.
+/// Writes `<cwd>/<name>-pm2.json` if requested. Starting that file gives the same apps.
 pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), CliError> {
     let Some(first) = apps.first().filter(|_| call.has("write")) else { return Ok(()) };
     let name: String = first.name.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
@@ -26,7 +26,7 @@ pub(super) fn config(cx: &mut Cx, call: &Call, apps: &[AppSpec]) -> Result<(), C
     })
 }
 
-/// The attributes that the user gave, with paths made absolute.
+/// Returns the attributes that the user gave, with paths made absolute.
 fn attributes(app: &AppSpec) -> Map<String, Value> {
     let mut map = app.given.open().into_owned();
     map.insert("name".into(), app.name.clone().into());

@@ -1,4 +1,4 @@
-//! The end of a daemon, and its replacement by another, as commands wait for it.
+//! Stop of a daemon, and its replacement by another, as commands wait for it.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,20 +16,22 @@ use crate::silence::keeper_fault;
 
 /// Time within which the new daemon has to answer.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-/// Time within which the keeper has to end after its daemon answered that all is done.
+/// Time within which the keeper has to exit after the daemon has confirmed the stop.
 const KEEPER_END: Duration = Duration::from_secs(5);
 
 impl Cx {
-    /// Replaces keeper and daemon by this program; the version of the new ones, none where there are no old ones.
+    /// Replaces keeper and daemon with this program. Returns the version of the new daemon, or none
+    /// if no daemon was running.
     pub(crate) fn replace_daemon(&mut self) -> Result<Option<String>, CliError> {
         let exe = text(own_path()?)?;
         self.replace_daemon_by(exe)
     }
 
-    /// Replaces keeper and daemon by the program at this path; the version of the new ones, none where there are no old ones.
+    /// Replaces keeper and daemon with the program at this path. Returns the version of the new
+    /// daemon, or none if no daemon was running.
     ///
     /// # Errors
-    /// What the daemon says, or that no new one answers.
+    /// Returns the daemon's error, or an error if no new daemon answers.
     pub(crate) fn replace_daemon_by(&mut self, exe: String) -> Result<Option<String>, CliError> {
         let Some(client) = self.running_client()? else { return Ok(None) };
         client.of_any_protocol().request(&Request::Update { exe }, &mut |_| {})?;
@@ -39,7 +41,7 @@ impl Cx {
         wait_for_successor(&home, old).map(Some)
     }
 
-    /// Asks the daemon to stop everything, and waits until the keeper is gone.
+    /// Asks the daemon to stop everything, and waits until the keeper has exited.
     pub(crate) fn stop_daemon(&mut self) -> Result<(), CliError> {
         let (out, client) = self.parts()?;
         let mut printer = ProgressPrinter::new(out, Wording::Action);
@@ -50,10 +52,10 @@ impl Cx {
     }
 }
 
-/// Path of this program's file, without links.
+/// Returns the path of this program's file, without links.
 ///
 /// # Errors
-/// It is not there any more.
+/// Returns an error if the file no longer exists.
 pub(crate) fn own_path() -> Result<PathBuf, CliError> {
     let exe = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
     if !exe.is_file() {
@@ -62,15 +64,16 @@ pub(crate) fn own_path() -> Result<PathBuf, CliError> {
     Ok(exe)
 }
 
-/// A path as text.
+/// Returns a path as text.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the path is not UTF-8.
 pub(crate) fn text(exe: PathBuf) -> Result<String, CliError> {
     exe.into_os_string().into_string().map_err(|exe| CliError::Failed(format!("the path of this program {exe:?} is not valid UTF-8")))
 }
 
-/// Waits for the successor. The keeper holds the socket, so a connection waits until a daemon takes it; the old one may still take the first.
+/// Waits for the successor. The keeper holds the socket, so a connection waits until a daemon
+/// accepts it. The old daemon may still accept the first one.
 fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String, CliError> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
@@ -91,7 +94,7 @@ fn ping(mut client: Client) -> Result<(i32, String), CliError> {
     Ok(client.peer().map_or((0, VERSION.to_owned()), |peer| (peer.pid, peer.version.clone())))
 }
 
-/// Waits where there are no descriptors of processes.
+/// Waits by polling, on kernels without process descriptors.
 fn wait_by_looking(keeper: ProcRef) {
     let until = std::time::Instant::now() + KEEPER_END;
     while !keeper.has_ended() && std::time::Instant::now() < until {
@@ -99,13 +102,14 @@ fn wait_by_looking(keeper: ProcRef) {
     }
 }
 
-/// Waits until the keeper is gone, so that the next command finds a clean home.
+/// Waits until the keeper has exited, so that the next command finds a clean home.
 ///
 /// # Errors
-/// It is still there after some seconds.
+/// Returns an error if the keeper still runs after some seconds.
 pub(crate) fn wait_for_end(pid: i32) -> Result<(), CliError> {
     let Ok(keeper) = ProcRef::of(pid) else { return Ok(()) };
-    // In another pid namespace (a container whose home we see) that number is not the keeper's here.
+    // In another pid namespace (a container whose home is visible here), this pid does not belong
+    // to the keeper.
     if marker(pid, ROLE_VAR).is_none_or(|role| role != b"keeper") {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! Context of every command: under which name we were called, where the home is, the way to the daemon, the way to the user.
+//! Context of every command: the name of the call, the home, the connection to the daemon, and the
+//! output to the user.
 
 mod daemon;
 
@@ -22,7 +23,8 @@ use crate::render::{Out, ProgressPrinter, Wording};
 
 pub(crate) use daemon::{own_path, text as path_text, wait_for_end};
 
-/// Variables that a managed app gets about itself. They must not reach an app that it starts by calling us.
+/// Variables that describe a managed app to itself. They must not reach an app that this app starts
+/// by calling ostler.
 const OWN_TO_APP: &[&str] = &[
     "pm_id",
     "name",
@@ -75,30 +77,32 @@ pub(crate) type Step = fn(&mut Cx) -> Result<(), CliError>;
 
 /// Context of one call.
 pub(crate) struct Cx {
-    /// Name under which we were called.
+    /// Name under which the program was called.
     pub program: Program,
-    /// Everything that is printed goes through this.
+    /// Output of this call; everything that is printed goes through it.
     pub out: Out,
     /// Need of the running command for the daemon.
     pub needs: Daemon,
-    /// The keeper that this call has started.
+    /// Keeper that this call has started.
     pub launched: Option<i32>,
-    /// Whether a daemon may start in a home in which PM2's own daemon runs: only to take over its apps.
+    /// Whether a daemon may start in a home in which PM2's own daemon runs. This is allowed only to
+    /// take over its apps.
     pub takes_over_pm2: bool,
-    /// What is done once when this call has started a daemon: a new one has no modules yet.
+    /// Step that runs once if this call has started a daemon, because a new daemon has no modules
+    /// yet.
     pub on_launch: Option<Step>,
     home: Option<PathBuf>,
     client: Option<Client>,
-    /// Interrupts what waits for the daemon.
+    /// Descriptor that interrupts waits for the daemon.
     alarm: Option<OwnedFd>,
     /// Pipe on which a keeper reports that it listens.
     coming: Option<OwnedFd>,
-    /// Whether a file that our environment names in vain was reported.
+    /// Whether a warning about an ignored file variable was printed.
     has_warned: bool,
 }
 
 impl Cx {
-    /// Nothing is touched yet: neither the home nor a socket.
+    /// Creates a context. It touches neither the home nor a socket yet.
     pub(crate) fn new(program: Program, out: Out, needs: Daemon) -> Self {
         Self {
             program,
@@ -115,14 +119,16 @@ impl Cx {
         }
     }
 
-    /// The home: absolute and ours. It exists if this command may start a daemon.
+    /// Returns the home: absolute, and owned by this user. It exists if this command may start a
+    /// daemon.
     ///
     /// # Errors
-    /// It cannot be found, made or used; the message says which and why.
+    /// Returns an error if the home cannot be found, created or used; the message gives the path
+    /// and the cause.
     pub(crate) fn home(&mut self) -> Result<&Path, CliError> {
         if self.home.is_none() {
             let path = home::locate(self.program)?;
-            // A daemon that runs does what it is asked although the disk takes nothing.
+            // A running daemon serves requests even if the disk is full or read-only.
             if self.may_start() && !is_served(&path) {
                 home::prepare(&path, self.program)?
             } else {
@@ -133,21 +139,21 @@ impl Cx {
         Ok(self.home.as_deref().unwrap_or(Path::new("/")))
     }
 
-    /// Returns the files of the home. Called as `pm2` a command uses those that its own environment names,
-    /// as PM2's do; ours use those of the running daemon.
+    /// Returns the files of the home. Called as `pm2`, a command uses the files that its own
+    /// environment names, as PM2's commands do. Other commands use those of the running daemon.
     ///
     /// # Errors
-    /// As [`Cx::home`].
+    /// Returns the errors of [`Cx::home`].
     pub(crate) fn paths(&mut self) -> Result<HomePaths, CliError> {
         let of = if self.program.is_pm2() { home::paths_of_shell } else { home::paths };
         self.home().map(of)
     }
 
-    /// [`Cx::paths`] for a command that uses the file of this variable. Warns once if our environment names
-    /// another file than the running daemon.
+    /// Works like [`Cx::paths`], for a command that uses the file of this variable. Warns once if
+    /// our environment names another file than the running daemon.
     ///
     /// # Errors
-    /// As [`Cx::home`].
+    /// Returns the errors of [`Cx::home`].
     pub(crate) fn paths_with(&mut self, variable: &'static str) -> Result<HomePaths, CliError> {
         let paths = self.paths()?;
         let shell = home::paths_of_shell(&paths.home);
@@ -161,21 +167,21 @@ impl Cx {
         Ok(paths)
     }
 
-    /// Sets the home, which is there, wherever others would look for it.
+    /// Sets the home, which must exist, instead of the usual search.
     pub(crate) fn set_home(&mut self, home: PathBuf) {
         self.home = Some(home);
     }
 
-    /// Waits for a keeper that somebody else is just starting; no other is to be started.
+    /// Waits for a keeper that another process is just starting, and starts no other keeper.
     pub(crate) fn wait_for_keeper(&mut self, ready: OwnedFd) {
         self.needs = Daemon::Unused;
         self.coming = Some(ready);
     }
 
-    /// Uses this home, whatever the environment says.
+    /// Uses this home and ignores the environment.
     ///
     /// # Errors
-    /// It cannot be made or used.
+    /// Returns an error if the home cannot be created or used.
     pub(crate) fn use_home(&mut self, path: PathBuf) -> Result<(), CliError> {
         home::prepare(&path, self.program)?;
         self.home = Some(path);
@@ -183,15 +189,16 @@ impl Cx {
         Ok(())
     }
 
-    /// The connection, made at the first use. Starts a daemon when the command may.
+    /// Returns the connection, which is made at the first use. Starts a daemon if the command may
+    /// do so.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] for commands that never start one.
+    /// Returns [`ClientError::NotRunning`] for commands that never start a daemon.
     pub(crate) fn client(&mut self) -> Result<&mut Client, CliError> {
         if self.client.is_none() {
             let home = self.home()?.to_owned();
             if let Some(ready) = self.coming.take() {
-                // It has said itself why it does not.
+                // The keeper itself has reported why it failed.
                 ostler_keeper::wait_ready(&ready).map_err(|_| CliError::Reported(crate::error::Status::Failed))?;
             }
             self.client = match self.reach(&home)? {
@@ -213,10 +220,10 @@ impl Cx {
         self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))
     }
 
-    /// The connection if a daemon is running; none is ever started for this.
+    /// Returns the connection if a daemon is running. Never starts a daemon.
     ///
     /// # Errors
-    /// Anything but "not running".
+    /// Returns any error except "not running".
     pub(crate) fn running_client(&mut self) -> Result<Option<&mut Client>, CliError> {
         if self.client.is_none() {
             let home = self.home()?.to_owned();
@@ -225,9 +232,10 @@ impl Cx {
         Ok(self.client.as_mut())
     }
 
-    /// A connection to whoever is there; none when nobody is.
+    /// Connects to the daemon that listens in this home; returns none if no daemon listens.
     fn reach(&self, home: &Path) -> Result<Option<Client>, CliError> {
-        // Whoever starts a keeper leaves it to that one to look for another that this folder was taken from.
+        // In a new home, the keeper that this command starts searches for an older keeper of the
+        // folder. The client then need not do it.
         let is_new = self.may_start() && !home.join(ostler_keeper::LOCK_FILE).exists();
         let connect = || match if is_new { client::connect(home) } else { client::connect_or_find(home) } {
             Ok(client) => self.with_alarm(client).map(Some),
@@ -237,11 +245,12 @@ impl Cx {
         let mut attempt = 0;
         loop {
             let Some(mut client) = connect()? else { return Ok(None) };
-            // The socket of a killed daemon still accepts for an instant. A greeting shows that a daemon is behind the socket.
+            // The socket of a killed daemon still accepts connections for an instant. A greeting
+            // proves that a daemon is behind the socket.
             attempt += 1;
             match client.greet() {
                 Err(ClientError::Lost(_)) if attempt <= RETRIES => {}
-                // Somebody is there, and the request will tell who.
+                // A daemon of another version answered. The request itself will report its version.
                 Err(ClientError::Version { .. }) => return connect(),
                 greeted => return Ok(greeted.map(|()| Some(client))?),
             }
@@ -255,20 +264,21 @@ impl Cx {
         Ok(client)
     }
 
-    /// Output and connection at the same time.
+    /// Returns output and connection at the same time.
     ///
     /// # Errors
-    /// As [`Cx::client`].
+    /// Returns the errors of [`Cx::client`].
     pub(crate) fn parts(&mut self) -> Result<(&mut Out, &mut Client), CliError> {
         self.client()?;
         let client = self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))?;
         Ok((&mut self.out, client))
     }
 
-    /// Sends a request that changes something, prints its progress, and returns the ids that were touched.
+    /// Sends a request that changes something, prints its progress, and returns the ids of the
+    /// affected instances.
     ///
     /// # Errors
-    /// As [`Cx::client`], and what the daemon says.
+    /// Returns the errors of [`Cx::client`], and the daemon's error.
     pub(crate) fn perform(&mut self, request: &Request, wording: Wording) -> Result<Vec<u32>, CliError> {
         let (out, client) = self.parts()?;
         out.flush();
@@ -279,10 +289,10 @@ impl Cx {
         }
     }
 
-    /// The instances that the targets select; where there are none that is "not found", too.
+    /// Returns the instances that the targets select. An empty list is "not found", too.
     ///
     /// # Errors
-    /// As [`Cx::client`], and [`Failure::NotFound`].
+    /// Returns the errors of [`Cx::client`], and [`Failure::NotFound`].
     pub(crate) fn find(&mut self, targets: &[String]) -> Result<Vec<Detail>, CliError> {
         let details = self.client()?.inspect(targets)?;
         match targets.first() {
@@ -291,27 +301,28 @@ impl Cx {
         }
     }
 
-    /// Gives up the connection, after a request that ends it.
+    /// Drops the connection, after a request that closes it.
     pub(crate) fn disconnect(&mut self) {
         self.client = None;
     }
 
-    /// Lets this descriptor end waits for the daemon from now on: they end with [`ClientError::Interrupted`] when it becomes readable.
+    /// From now on, waits for the daemon end with [`ClientError::Interrupted`] when this descriptor
+    /// becomes readable.
     ///
     /// # Errors
-    /// No more descriptors.
+    /// Returns an error if no descriptor is left.
     pub(crate) fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), CliError> {
         self.alarm = Some(alarm.try_clone_to_owned().map_err(|error| CliError::Failed(format!("cannot receive signals: {error}")))?);
         Ok(())
     }
 
-    /// Ends [`Cx::heed`].
+    /// Undoes [`Cx::heed`].
     pub(crate) fn heed_nothing(&mut self) {
         self.alarm = None;
     }
 
-    /// The environment of this call, to be passed on to apps, byte for byte ([`os_text`]): without those variables that tell the calling process itself who
-    /// it is.
+    /// Returns the environment of this call for apps, byte for byte ([`os_text`]). Variables that
+    /// describe the calling app to itself are removed.
     pub(crate) fn env(&self) -> EnvMap {
         let managed = std::env::var_os("pm_id").is_some();
         std::env::vars_os()
@@ -320,11 +331,12 @@ impl Cx {
             .collect()
     }
 
-    /// Starts a daemon where there is none because it was killed, and something of it still runs: then also a command that never starts one
-    /// does, to have that supervised again. False where nothing runs.
+    /// Starts a daemon if the previous one was killed and some of its processes still run, so that
+    /// they are supervised again. Even commands that never start a daemon do this. Returns false if
+    /// no such process runs.
     ///
     /// # Errors
-    /// It could not be started.
+    /// Returns an error if the daemon cannot be started.
     pub(crate) fn take_over(&mut self, home: &Path) -> Result<bool, CliError> {
         let runs = left_behind::of(home).is_some_and(|left| left.alive > 0 || !left.strays.is_empty());
         if runs {
@@ -333,7 +345,8 @@ impl Cx {
         Ok(runs)
     }
 
-    /// Reports what is left of a former daemon: a list that had one does not vanish without a word.
+    /// Reports what is left of a former daemon, so that its list does not disappear without a
+    /// message.
     fn report_left_behind(&mut self, home: &Path) {
         match left_behind::of(home) {
             Some(left) if left.alive > 0 || !left.strays.is_empty() => self.out.warn_err(left_behind::taken_over(&left)),
@@ -350,16 +363,18 @@ impl Cx {
         }
     }
 
-    /// Returns an error if PM2's own daemon runs in this home, unless this call takes over its apps.
+    /// Returns an error if PM2's own daemon runs in this home, unless this call takes over its
+    /// apps.
     ///
     /// # Errors
-    /// It runs: ostler does not do `what` there.
+    /// Returns an error if PM2 runs. The text names `what` as the action that ostler rejects in
+    /// this home.
     pub(crate) fn refuse_beside_pm2(&self, home: &Path, what: &str) -> Result<(), CliError> {
         if self.takes_over_pm2 { Ok(()) } else { other_pm2::refuse(home, what) }
     }
 
     fn start_daemon(&mut self, home: &Path) -> Result<Client, CliError> {
-        // Apps of ours that still run need a daemon even if PM2's runs, too.
+        // Apps of ostler that still run need a daemon, even if PM2's daemon runs too.
         if left_behind::of(home).is_none_or(|left| left.alive == 0) {
             self.refuse_beside_pm2(home, "start a daemon")?;
         }
@@ -368,7 +383,8 @@ impl Cx {
         let (client, keeper) = client::launch(home, self.program.is_pm2())?;
         self.launched = keeper;
         self.out.spawned();
-        // A sandbox is around us as around the daemon: said once, to whoever starts it.
+        // A sandbox restricts this process in the same way as the daemon. The command that starts
+        // the daemon reports it once.
         for refused in ostler_sys::refused::refused() {
             self.out.warn_err(refused);
         }
@@ -376,13 +392,13 @@ impl Cx {
     }
 }
 
-/// Stands for a current directory that was removed: nothing is there, and nothing can be made there.
+/// Path that replaces a removed current directory. It does not exist and cannot be created.
 const REMOVED_FOLDER: &str = "/proc/removed-current-directory";
 
-/// Refuses an app whose working directory would be the removed one.
+/// Rejects an app whose working directory would be the removed one.
 ///
 /// # Errors
-/// It would be.
+/// Returns an error for such an app.
 pub(crate) fn check_working_directory(spec: &AppSpec) -> Result<(), CliError> {
     if !Path::new(&spec.cwd).starts_with(REMOVED_FOLDER) {
         return Ok(());
@@ -390,16 +406,17 @@ pub(crate) fn check_working_directory(spec: &AppSpec) -> Result<(), CliError> {
     Err(CliError::Failed(format!("{} has no working directory: name one with --cwd or in its file", crate::text::shown(&spec.name))))
 }
 
-/// True if the current directory was removed.
+/// Returns true if the current directory was removed.
 pub(crate) fn is_cwd_removed() -> bool {
     std::env::current_dir().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// The directory against which relative paths are understood: `$PWD` when it is right (it keeps symlinks), else the real one.
-/// Most commands resolve none, so a directory that was removed is no error yet.
+/// Returns the directory against which relative paths are resolved: `$PWD` if it is correct (it
+/// keeps symlinks), else the real one. Most commands resolve no path, so a removed directory is no
+/// error yet.
 ///
 /// # Errors
-/// The directory cannot be read, or its path is no text.
+/// Returns an error if the directory cannot be read, or if its path is not UTF-8.
 pub(crate) fn cwd() -> Result<String, CliError> {
     if is_cwd_removed() {
         return Ok(REMOVED_FOLDER.to_owned());
@@ -413,13 +430,14 @@ pub(crate) fn cwd() -> Result<String, CliError> {
         .map_err(|path| CliError::Failed(format!("the path of the current directory {path:?} is not valid UTF-8")))
 }
 
-/// Returns true if a daemon listens in this home, which is not writable: most requests need no disk.
+/// Returns true if a daemon listens in this home although the home is not writable: most requests
+/// need no disk.
 fn is_served(home: &Path) -> bool {
     use rustix::fs::{Access, access};
     access(home, Access::WRITE_OK | Access::EXEC_OK).is_err() && client::connect(home).is_ok()
 }
 
-/// Both paths lead to the same file.
+/// Returns true if both paths lead to the same file.
 pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |path: &Path| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();

@@ -3,27 +3,27 @@
 /// Command for every host of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Make the folders and clone.
+    /// Creates the folders and clones.
     Setup,
-    /// Bring this ref; the one of the target if none is named.
+    /// Deploys this ref; the ref of the target if none is given.
     Update(Option<String>),
-    /// Go back by so many deployments.
+    /// Goes back by this number of deployments.
     Revert(usize),
-    /// Commit that is there now.
+    /// Prints the deployed commit.
     Current,
-    /// Commit of the deployment before.
+    /// Prints the commit of the previous deployment.
     Previous,
-    /// Command in `current`.
+    /// Runs a command in `current`.
     Exec(String),
-    /// All deployments.
+    /// Lists all deployments.
     List,
 }
 
 impl Action {
-    /// The action that the words after the environment ask for.
+    /// Parses the words after the environment.
     ///
     /// # Errors
-    /// What is wrong with them, for the user.
+    /// Returns the problem with the words, for the user.
     pub(crate) fn of(words: &[String]) -> Result<Self, String> {
         let (name, rest) = words.split_first().map_or(("update", &[][..]), |(name, rest)| (name.as_str(), rest));
         let action = match name {
@@ -49,17 +49,17 @@ impl Action {
         }
     }
 
-    /// True if a host is changed by it: it runs there as a job.
+    /// Returns true if the action changes a host. It then runs there as a job.
     pub(super) fn is_job(&self) -> bool {
         matches!(self, Self::Setup | Self::Update(_) | Self::Revert(_))
     }
 
-    /// True if the local tree has to be clean and pushed before it.
+    /// Returns true if the action requires a clean and pushed local tree.
     pub(crate) fn brings_local_work(&self) -> bool {
         matches!(self, Self::Update(_))
     }
 
-    /// True if a new release is brought by it.
+    /// Returns true if the action deploys a new release.
     pub(crate) fn deploys(&self) -> bool {
         matches!(self, Self::Update(_) | Self::Revert(_))
     }
@@ -72,7 +72,8 @@ fn number(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("revert by how many deployments? Expected a number from 1, found {text:?}"))
 }
 
-/// A name of a commit. It is a word of git's command line on the host: nothing that git takes for an option.
+/// Checks a commit name, which becomes a word of git's command line on the host. A name that git
+/// would read as an option is rejected.
 pub(crate) fn git_ref(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('-') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(format!("{text:?} is no name of a branch, tag or commit"));

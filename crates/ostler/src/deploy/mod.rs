@@ -1,12 +1,16 @@
-//! Deploying over the system's `ssh` and `git`: what is decided, and what is run.
+//! Deployment over the system's `ssh` and `git`: the plan and its execution.
 //!
-//! [`Target`] is an environment of the `deploy` section, [`Action`] what the words of the call ask for. [`script`] makes of both one script for a
-//! host; nothing is touched up to there. [`run`] brings it there and follows it.
+//! [`Target`] is an environment of the `deploy` section. [`Action`] is the parsed command of the
+//! call. [`script`] turns both into one script for a host; up to this point no host is touched.
+//! [`run`] sends the script to the host and follows it.
 //!
-//! Theory of operation: whatever changes a host (setup, update, revert) runs *there* as a job of its own, in `<path>/.deploy-run/<id>`: the script,
-//! its output, its exit code. The caller's `ssh` starts it and follows its output. A connection that breaks takes nothing with it: the job goes on
-//! to its end, with the check of the new release and the way back, and the next connection follows on at the byte where the last one ended. One
-//! command starts and follows: who does not know whether the first one arrived sends it again.
+//! Theory of operation: every action that changes a host (setup, update, revert) runs *on the host*
+//! as a job of its own, in `<path>/.deploy-run/<id>`. This folder holds the script, its output and
+//! its exit code. The caller's `ssh` starts the job and follows its output. If the connection
+//! breaks, the job continues to its end, including the check of the new release and the rollback.
+//! The next connection continues at the byte where the last one stopped. One command both starts
+//! and follows. A client that does not know whether its first command arrived can therefore send it
+//! again.
 
 mod action;
 mod run;

@@ -1,4 +1,4 @@
-//! All hosts at once: connections, their output by lines, the outcome of each.
+//! All hosts at once: their connections, their output line by line, and the outcome of each host.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
@@ -15,27 +15,28 @@ use super::target::Target;
 /// Longest line of a host that is shown in one piece.
 const MAX_LINE_BYTES: usize = 16 << 10;
 
-/// Lines that wait to be shown; a host that says more waits itself.
+/// Lines that wait to be shown. A host that sends more is blocked until some were shown.
 const WAITING_LINES: usize = 256;
 
-/// Stands for the exit code of a deployment that is not the one asked for.
+/// Replaces the exit code if the followed deployment is not the requested one.
 const OTHER: i32 = 76;
 
-/// First word of the line by which a host says which run is followed.
+/// First word of the line in which a host names the run that it follows.
 const ANSWER: &str = "ostler-deploy run ";
 
-/// End of an action on one host.
+/// Result of an action on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is done.
+    /// The action succeeded.
     Done,
-    /// The new release was not well, and the former one is back.
+    /// The new release was not healthy, so the former one was restored.
     WentBack,
-    /// It failed, and was explained above, but for this.
+    /// The action failed. The output above explains it, except for this text.
     Failed(Option<String>),
 }
 
-/// The outcome that an exit code means. `is_job`: of a job; any other command has its own codes.
+/// Returns the outcome for an exit code. `is_job`: the code is that of a job; other commands have
+/// their own codes.
 fn outcome(is_job: bool, code: i32) -> Outcome {
     let why = match (is_job, code) {
         (_, 0) => return Outcome::Done,
@@ -49,15 +50,16 @@ fn outcome(is_job: bool, code: i32) -> Outcome {
     Outcome::Failed(Some(why.to_owned()))
 }
 
-/// Performs the action on all hosts at once. `told` gets each line of output with the number of its host. One host without a job talks to the
-/// terminal itself. `apps` and `file` are those of the config.
+/// Performs the action on all hosts at once. `told` receives each line of output with the number of
+/// its host. A single host that runs no job uses the terminal directly. `apps` and `file` come from
+/// the config.
 ///
 /// # Errors
-/// None of ssh can be started.
+/// Returns an error if no `ssh` process can be started.
 pub(crate) fn run(target: &Target, action: &Action, file: &str, apps: &[String], told: &mut dyn FnMut(usize, &str)) -> Vec<Outcome> {
     let job = script::job(target, action, file, apps);
     let given = match &job {
-        // In front: a terminal ends with its connection.
+        // The job runs in the foreground, because a terminal closes together with its connection.
         Some(job) if target.needs_tty => Some(format!("set -- '' '' ''\n{job}")),
         Some(_) => None,
         None => script::look(target, action),
@@ -96,7 +98,7 @@ fn not_started(error: &io::Error) -> Outcome {
     Outcome::Failed(Some(format!("cannot run ssh: {error}{hint}")))
 }
 
-/// The way of a host's lines to the terminal.
+/// Sender of a host's lines to the terminal.
 #[derive(Clone)]
 struct Say {
     number: usize,
@@ -105,12 +107,12 @@ struct Say {
 
 impl Say {
     fn line(&self, line: &str) {
-        // The receiver ends after all senders.
+        // The receiver outlives all senders.
         let _ = self.sender.send((self.number, line.to_owned()));
     }
 }
 
-/// Runs a command whose output is all there is to it.
+/// Runs a command and shows its output; the command leaves no job behind.
 fn look(target: &Target, host: &Host, script: &str, say: &Say) -> Outcome {
     let mut process = ssh::process(target, host, Way::Given(script));
     let mut child = match process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
@@ -153,7 +155,7 @@ fn follow(target: &Target, host: &Host, job: &str, say: &Say) -> Outcome {
     }
 }
 
-/// One connection; its exit code.
+/// Makes one connection; returns its exit code.
 fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there: &mut bool, say: &Say) -> io::Result<i32> {
     let mut process = ssh::process(target, host, Way::Fed);
     let mut child = process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -169,7 +171,8 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
             } else if line == HELLO {
                 *was_there = true;
                 let script = script::follow(target, run, job);
-                // Written beside: a shell that says something before it reads on does not block us. The code of one that reads no more says why.
+                // A separate thread writes, so that a shell that prints something before it reads
+                // does not block. If the shell stops reading, its exit code gives the reason.
                 feeder = stdin.take().map(|mut stdin| thread::spawn(move || drop(stdin.write_all(script.as_bytes()))));
             } else if let Some((id, kind)) = line.strip_prefix(ANSWER).and_then(|rest| rest.split_once(' ')) {
                 is_answer_there = true;
@@ -177,10 +180,10 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
                     say.line("--> a deployment is already running here: following it");
                 }
                 run.is_other |= kind == "other";
-                // Only that run is meant from now on.
+                // From now on the client follows only that run.
                 (run.id, run.may_start) = (id.to_owned(), false);
             } else {
-                // What the login shell says.
+                // Output of the login shell.
                 say.line(line);
             }
         });
@@ -192,13 +195,14 @@ fn connection(target: &Target, host: &Host, job: &str, run: &mut Run, was_there:
     Ok(code)
 }
 
-/// Shows what a child says on stderr.
+/// Shows the error output of a child.
 fn errors_of(child: &mut Child, say: &Say) -> Option<thread::JoinHandle<()>> {
     let (stderr, say) = (child.stderr.take()?, say.clone());
     Some(thread::spawn(move || read_lines(stderr, &mut |line, _| say.line(line))))
 }
 
-/// Reads to the end, line by line; one that is too long comes in pieces. Beside each the number of its bytes with its end.
+/// Reads to the end, line by line. A line that is too long arrives in pieces. Each call also gets
+/// the number of bytes, including the line end.
 fn read_lines(stream: impl Read, line: &mut dyn FnMut(&str, usize)) {
     let mut reader = BufReader::new(stream);
     let mut bytes = Vec::new();
@@ -211,7 +215,7 @@ fn read_lines(stream: impl Read, line: &mut dyn FnMut(&str, usize)) {
     }
 }
 
-/// A name for a run that no other has on this host.
+/// Returns a name for a run that is unique on this host.
 fn new_id() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let count = std::ptr::from_ref(&now).addr();

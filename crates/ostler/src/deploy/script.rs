@@ -1,4 +1,5 @@
-//! Text for the shell of a host. Every value of the config goes through [`sh`]; nothing else of ours is put together from outside.
+//! Text for the shell of a host. Every value of the config is quoted by [`sh`]; the rest of the
+//! text contains nothing from outside.
 
 use std::fmt::Write as _;
 
@@ -8,13 +9,14 @@ use super::action::Action;
 use super::target::Target;
 use crate::text::sh;
 
-/// What a job does with its variables set: functions only.
+/// Functions of a job, which use its variables.
 const JOB: &str = include_str!("job.sh");
-/// What starts and follows a job.
+/// Script that starts a job and follows it.
 const FOLLOW: &str = include_str!("follow.sh");
 
-/// The whole script of a setup, update or revert, as a text that `sh` reads. `apps` are the names that have to be well afterwards, `file` is the
-/// config file in the repository. The others need none.
+/// Returns the whole script of a setup, update or revert, as `sh` reads it. `apps` are the names of
+/// the apps that must be healthy afterwards, `file` is the config file in the repository. Returns
+/// none for other actions.
 pub(super) fn job(target: &Target, action: &Action, file: &str, apps: &[String]) -> Option<String> {
     let mut text = String::from("R=$1 D=$2 STALE=$3\n");
     let post_deploy = target.hooks.post_deploy.clone().unwrap_or_else(|| default_post_deploy(&target.name, file));
@@ -24,7 +26,8 @@ pub(super) fn job(target: &Target, action: &Action, file: &str, apps: &[String])
         Action::Revert(back) => ("", *back, "deploy"),
         Action::Current | Action::Previous | Action::Exec(_) | Action::List => return None,
     };
-    // `master` is what the repository has, not the branch that the clone once made; HEAD is that of the clone, as with PM2.
+    // `master` means the branch of the repository, not the branch that the clone once created. HEAD
+    // means that of the clone, as in PM2.
     let is_remote = !reference.is_empty() && !reference.starts_with("HEAD") && !reference.starts_with("origin/");
     let back = if back == 0 { String::new() } else { back.to_string() };
     let fast = |option: &'static str| if target.fetch_fast { option } else { "" };
@@ -50,7 +53,8 @@ pub(super) fn job(target: &Target, action: &Action, file: &str, apps: &[String])
         let _ = writeln!(text, "  export {name}={}", sh(value));
     }
     text += "  :\n}\nnames() {\n";
-    // A word that begins with a dash would be an option, one with a line end two names.
+    // A name that begins with a dash would be an option, and a name with a line end would be two
+    // names.
     for name in apps.iter().filter(|name| !name.starts_with('-') && !name.chars().any(char::is_control)) {
         let _ = writeln!(text, "  printf '%s\\n' {}", sh(name));
     }
@@ -64,7 +68,8 @@ fn assign(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name}={}", sh(value));
 }
 
-/// What reloads the apps when the config says nothing: with PM2 alone on the host, PM2's own words.
+/// Returns the command that reloads the apps if the config names none. If the host only has PM2, it
+/// is PM2's command.
 fn default_post_deploy(environment: &str, file: &str) -> String {
     let (file, environment) = (sh(file), sh(environment));
     format!(
@@ -72,26 +77,27 @@ fn default_post_deploy(environment: &str, file: &str) -> String {
     )
 }
 
-/// A job of its own around the script of [`job`]: it says who it is first, and its exit code last.
+/// Wrapper that makes the script of [`job`] a separate job. It records its pid first and its exit
+/// code last.
 const DETACHED: &str = r#"(set -C; printf '%s\n' $$ > "$R/pid") 2>/dev/null || exit 0
 ended() { printf '%s\n' "$1" > "$R/code.part" && mv "$R/code.part" "$R/code"; rm -f "$D/owner"; }
 trap 'ended $?' EXIT
 "#;
 
-/// Run of a job on a host: what the connections to it have to know.
+/// Run of a job on a host, with the state that its connections share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Run {
-    /// Name of the run on the host. Another one is followed where that is under way.
+    /// Name of the run on the host. If another run is in progress there, it is followed instead.
     pub id: String,
     /// Bytes of output that have arrived.
     pub received: u64,
-    /// Whether the job may be started: not when it is known to have been there.
+    /// Whether the job may be started: false once it is known to have started.
     pub may_start: bool,
-    /// Whether it is a deployment of something else, which was under way.
+    /// Whether the followed run is a different deployment that was already in progress.
     pub is_other: bool,
 }
 
-/// The text that starts the job, or follows it from where this run is.
+/// Returns the text that starts the job, or follows it from the position of this run.
 pub(super) fn follow(target: &Target, run: &Run, job: &str) -> String {
     let mut text = String::new();
     let (head, rest) = job.split_once('\n').unwrap_or((job, ""));
@@ -108,7 +114,8 @@ pub(super) fn follow(target: &Target, run: &Run, job: &str) -> String {
     text + FOLLOW
 }
 
-/// The script of an action that changes nothing by itself and is waited for. None for jobs.
+/// Returns the script of an action that changes nothing itself and whose end is awaited; none for
+/// jobs.
 pub(super) fn look(target: &Target, action: &Action) -> Option<String> {
     let mut text = String::new();
     assign(&mut text, "P", &target.path);
@@ -193,7 +200,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands in the config: the shell has it as the value it is, and runs none of it.
+        /// The shell receives each value of the config unchanged, and executes no part of it.
         #[test]
         fn values_stay_values(hook in "[^\0\r]{0,30}", value in "[^\0]{0,30}", name in "[a-z$`'\"\\\\ ]{1,20}") {
             let mut target = target();

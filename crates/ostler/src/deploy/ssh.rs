@@ -6,25 +6,26 @@ use ostler_fleet::ssh::{self, Host, Login};
 
 use super::target::Target;
 
-/// What ends a connection that hangs, where the target says nothing else.
+/// Options that close a hanging connection, unless the target sets others.
 const OPTIONS: [&str; 3] = ["ConnectTimeout=20", "ServerAliveInterval=10", "ServerAliveCountMax=3"];
 
-/// First line of a host that is there. Until it has come, no script was sent, so nothing was changed.
+/// First line from a host that is reachable. Before this line no script is sent, so nothing was
+/// changed.
 pub(super) const HELLO: &str = "ostler-deploy is here";
 
-/// What the login shell, of whatever kind, is told when a script is to follow.
+/// Command for the login shell, of any kind, if a script follows on standard input.
 const FED: &str = "echo ostler-deploy is here; exec sh";
 
-/// Way in which the shell is used.
+/// Use of the remote shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way<'a> {
     /// `sh` that reads its script from standard input.
     Fed,
-    /// This script, with the caller's standard input; with a terminal where one is needed.
+    /// `sh` runs this script with the caller's standard input, and with a terminal if it needs one.
     Given(&'a str),
 }
 
-/// The command line.
+/// Returns the words of the command line.
 pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&str>) -> Vec<String> {
     if host.is_local() {
         let script = match way {
@@ -42,7 +43,7 @@ pub(super) fn words(target: &Target, host: &Host, way: Way<'_>, home: Option<&st
     ssh::words(&login, &OPTIONS, target.needs_tty && way != Way::Fed, &command, home)
 }
 
-/// The command.
+/// Returns the command.
 pub(super) fn process(target: &Target, host: &Host, way: Way<'_>) -> Command {
     let home = std::env::var("HOME").ok();
     let words = words(target, host, way, home.as_deref());

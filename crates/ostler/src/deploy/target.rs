@@ -13,15 +13,15 @@ const MAX_HOSTS: usize = 256;
 /// Commands around a deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Hooks {
-    /// On the host, before anything is there.
+    /// Runs on the host, before anything exists there.
     pub pre_setup: Option<String>,
-    /// On the host, after the clone.
+    /// Runs on the host, after the clone.
     pub post_setup: Option<String>,
-    /// Here, once, before all hosts.
+    /// Runs on this machine, once, before all hosts.
     pub pre_deploy_local: Option<String>,
-    /// On the host, before the new release is fetched.
+    /// Runs on the host, before the new release is fetched.
     pub pre_deploy: Option<String>,
-    /// On the host, when it is there: installs and reloads.
+    /// Runs on the host after the new release was fetched: installs and reloads.
     pub post_deploy: Option<String>,
 }
 
@@ -30,9 +30,9 @@ pub(crate) struct Hooks {
 pub(crate) struct Target {
     /// Name of the environment.
     pub name: String,
-    /// Its hosts, each once.
+    /// Hosts, each once.
     pub hosts: Vec<Host>,
-    /// Repository, as git on the hosts is told of it.
+    /// Repository, as git on the hosts receives it.
     pub repo: String,
     /// Branch, tag or commit; PM2's form is `origin/master`.
     pub reference: String,
@@ -42,21 +42,21 @@ pub(crate) struct Target {
     pub key: Option<String>,
     /// Options for `ssh -o`.
     pub ssh_options: Vec<String>,
-    /// Whether the caller's ssh agent is lent to the hosts.
+    /// Whether the caller's ssh agent is forwarded to the hosts.
     pub forward_agent: bool,
     /// Whether the commands on the hosts need a terminal.
     pub needs_tty: bool,
     /// Whether only the last commits are fetched.
     pub fetch_fast: bool,
-    /// Variables of post-deploy.
+    /// Variables for post-deploy.
     pub env: BTreeMap<String, String>,
     /// Commands.
     pub hooks: Hooks,
-    /// Seconds in which the apps have to be well.
+    /// Seconds within which the apps have to be healthy.
     pub health_seconds: u32,
 }
 
-/// Names of the hooks that run here, for messages.
+/// Returns the name of the hooks that run on this machine, for messages.
 pub(crate) fn hooks_local(target: &Target) -> Option<&str> {
     target.hooks.pre_deploy_local.as_deref()
 }
@@ -83,14 +83,14 @@ const KEYS: &[&str] = &[
     "health_timeout",
 ];
 
-/// Time in which the apps have to be well if nothing is said.
+/// Default time within which the apps have to be healthy.
 const HEALTH_SECONDS: u32 = 60;
 
 impl Target {
-    /// Reads one environment. Also gives the keys that are none, for a warning.
+    /// Reads one environment. Also returns the unknown keys, for a warning.
     ///
     /// # Errors
-    /// The key and what is wrong with it.
+    /// Returns an error that names the key and the problem.
     pub(crate) fn of(name: &str, value: &Value) -> Result<(Self, Vec<String>), String> {
         let map = value.as_object().ok_or("expected a table with host, repo, path and ref")?;
         let user = text(map, "user")?.map(|user| ssh::name("user", &user)).transpose()?;
@@ -166,7 +166,7 @@ fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Res
     }
 }
 
-/// A text; a number is one, too. None if it is absent, empty or null.
+/// Reads a text; a number counts as a text. Returns none if the value is absent, empty or null.
 fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     let text = match map.get(key) {
         None | Some(Value::Null) => return Ok(None),
@@ -184,7 +184,7 @@ fn needed(map: &Map<String, Value>, key: &str) -> Result<String, String> {
     text(map, key)?.ok_or_else(|| format!("{key}: is missing"))
 }
 
-/// A command; of a list all of them in order, up to the first that fails.
+/// Reads a command. A list of commands runs in order, and stops when one fails.
 fn hook(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match map.get(key) {
         Some(Value::Array(_)) => Ok(Some(list(map, key)?.join(" && ")).filter(|text| !text.is_empty())),
@@ -217,7 +217,7 @@ fn flag(map: &Map<String, Value>, key: &str) -> Result<bool, String> {
     }
 }
 
-/// The variables, in upper case as PM2 exports them.
+/// Reads the variables, in upper case as PM2 exports them.
 fn variables(value: Option<&Value>) -> Result<BTreeMap<String, String>, String> {
     let map = match value {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A whole environment with these members in place of the usual ones.
+    /// Returns a complete environment in which these members replace the defaults.
     fn with(members: Value) -> Result<Target, String> {
         let mut all = json!({"host": "h", "repo": "r", "path": "/p", "ref": "origin/main"});
         for (key, value) in members.as_object().unwrap() {

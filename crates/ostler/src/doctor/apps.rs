@@ -1,4 +1,5 @@
-//! What apps use that several copies of them, or a server with several workers, must not use without more.
+//! Packages of apps that break if the app runs several instances, or a server with several workers,
+//! without further measures.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,13 +11,13 @@ use serde_json::Value;
 use super::{Finding, Level};
 use crate::app_files::{text, with_rights_of};
 
-/// Folders upwards in which a `package.json` is looked for.
+/// Number of parent folders in which a `package.json` is searched for.
 const MAX_FOLDERS: usize = 8;
 
-/// A package that keeps something in its own process.
+/// Package that keeps state in its own process.
 struct Pattern {
     packages: &'static [&'static str],
-    /// Packages that put it elsewhere.
+    /// Packages that move this state out of the process.
     unless: &'static [&'static str],
     /// Whether sticky sessions are enough.
     sticky: bool,
@@ -25,7 +26,7 @@ struct Pattern {
     remedy: &'static str,
 }
 
-/// What was seen to break in clusters.
+/// Packages that are known to break in clusters.
 const PATTERNS: &[Pattern] = &[
     Pattern {
         packages: &["node-cron", "cron", "node-schedule", "@nestjs/schedule", "toad-scheduler", "croner"],
@@ -111,14 +112,14 @@ pub(super) fn look(details: &[Detail], findings: &mut Vec<Finding>) {
     }
 }
 
-/// Patterns that fit, with the package that shows it.
+/// Returns the patterns that match, each with the package that matched.
 fn judge(packages: &BTreeSet<String>, sticky: bool) -> Vec<(&'static str, &'static Pattern)> {
     let has = |name: &&str| packages.contains(*name);
     let fits = |pattern: &&Pattern| !(pattern.unless.iter().any(&has) || pattern.sticky && sticky);
     PATTERNS.iter().filter(fits).filter_map(|pattern| Some((*pattern.packages.iter().find(|name| has(name))?, pattern))).collect()
 }
 
-/// Packages that the app depends on, and those that its script names.
+/// Returns the packages that the app depends on, and those that its script names.
 fn packages(spec: &AppSpec) -> Option<BTreeSet<String>> {
     let script = Path::new(&spec.script);
     let manifest = script.ancestors().skip(1).take(MAX_FOLDERS).find_map(|folder| text(&folder.join("package.json")));
@@ -134,7 +135,7 @@ fn dependencies(manifest: &str) -> BTreeSet<String> {
     manifest["dependencies"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
-/// Packages that a source file names by `require("…")`, `import "…"` or `from "…"`.
+/// Returns the packages that a source file names by `require("…")`, `import "…"` or `from "…"`.
 fn named(source: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for mark in ["require(", "from ", "import "] {

@@ -9,10 +9,10 @@ use crate::left_behind;
 use crate::render::bytes;
 use crate::silence::keeper_fault;
 
-/// Free space below which a log may be the last one, and the part of the disk.
+/// Free space below which the next log may fill the disk, and the share of the disk.
 const LITTLE_BYTES: u64 = 256 << 20;
 const LITTLE_PERCENT: u64 = 3;
-/// Kinds of file systems on which locks and sockets of several machines meet, by their numbers.
+/// Magic numbers of network file systems, on which locks and sockets of several machines meet.
 const OF_THE_NETWORK: [(u64, &str); 4] = [(0x6969, "NFS"), (0xff53_4d42, "CIFS"), (0xfe53_4d42, "SMB"), (0x0102_1997, "9p")];
 
 pub(super) fn look(home: &Path, daemon: &Daemon, findings: &mut Vec<Finding>) {
@@ -92,7 +92,7 @@ fn of_daemon(home: &Path, daemon: &Daemon) -> Finding {
     }
 }
 
-/// Each file system once.
+/// Checks each file system once.
 fn disks(folders: &BTreeSet<PathBuf>) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
@@ -141,7 +141,7 @@ mod tests {
             (50 * gib, 100 * gib, 10, 0, Level::Fine),
             (gib, 100 * gib, 1000, 1000, Level::Fine),
             (100 << 20, 100 * gib, 1000, 1000, Level::Warning),
-            // A small disk that is half full.
+            // A small disk, half full.
             (32 << 20, 64 << 20, 1000, 1000, Level::Fine),
             (0, 64 << 20, 1000, 1000, Level::Wrong),
             (gib, 100 * gib, 0, 1000, Level::Wrong),

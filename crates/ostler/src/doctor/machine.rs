@@ -1,14 +1,14 @@
-//! Limits, clock, and what the kernel can do here.
+//! Limits, clock, and the abilities of the kernel.
 
 use std::path::Path;
 
 use super::{Daemon, Finding, Level};
 
-/// Descriptors for each instance: its logs and channels, with room.
+/// Descriptors for each instance: its logs and channels, with a reserve.
 const FILES_PER_INSTANCE: u64 = 8;
-/// Those that a daemon needs in any case.
+/// Descriptors that a daemon needs in any case.
 const FILES_AT_LEAST: u64 = 1024;
-/// Folders that a project with dependencies has.
+/// Typical number of folders in a project with dependencies.
 const WATCHES: u64 = 8192;
 
 pub(super) fn look(daemon: &Daemon, findings: &mut Vec<Finding>) {
@@ -49,7 +49,7 @@ fn open_files(daemon: &Daemon) -> Finding {
     }
 }
 
-/// Limit of a process; none where there is none.
+/// Returns the descriptor limit of a process, or none if it is unlimited or unknown.
 fn limit_of(pid: i32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("Max open files"))?.split_whitespace().next()?.parse().ok()
@@ -74,7 +74,8 @@ fn groups(daemon: &Daemon) -> Finding {
         Daemon::Runs(peer, details) => details.iter().find_map(|detail| detail.instance.pid()).map(|pid| of(pid) != of(peer.pid)),
         _ => None,
     };
-    // Version 2 may be mounted beside version 1, at any place: what counts is whether they have groups.
+    // Version 2 may be mounted beside version 1, at any place. The check is therefore whether
+    // instances have their own groups.
     if instance == Some(true) {
         return Finding::fine("cgroups", "each instance has its own");
     }

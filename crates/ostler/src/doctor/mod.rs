@@ -1,6 +1,7 @@
-//! What `doctor` looks at: the home, who else manages apps here, the machine, and what apps do that several copies of them must not.
+//! Checks of `doctor`: the home, other managers on this machine, the machine itself, and risky
+//! packages of apps with several instances.
 //!
-//! Looks only; nothing is changed, and no daemon is started.
+//! The checks only read: they change nothing and start no daemon.
 
 mod apps;
 mod home;
@@ -15,18 +16,18 @@ use ostler_proto::control::Detail;
 /// Weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// It is as it should be.
+    /// Everything is in order.
     Fine,
-    /// Something is done without here; nobody has to do anything.
+    /// A feature is not available here; no action is needed.
     Note,
-    /// It works, and will not always.
+    /// It works now, but may fail later.
     Warning,
     /// It does not work.
     Wrong,
 }
 
 impl Level {
-    /// The word in JSON.
+    /// Returns the word in JSON.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Fine => "fine",
@@ -40,12 +41,12 @@ impl Level {
 /// One line of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
-    /// The thing that was looked at.
+    /// Subject of the check.
     pub what: String,
     pub level: Level,
     /// The facts that were found.
     pub found: String,
-    /// Remedy, or what it costs.
+    /// Remedy, or the consequence.
     pub remedy: Option<String>,
 }
 
@@ -59,17 +60,17 @@ impl Finding {
     }
 }
 
-/// What is known of the daemon.
+/// State of the daemon.
 pub(crate) enum Daemon {
     /// It answers.
     Runs(Peer, Vec<Detail>),
-    /// None is running.
+    /// No daemon is running.
     None,
-    /// It does not answer as it should.
+    /// The daemon does not answer correctly.
     Ill(String),
 }
 
-/// Everything but the boot service.
+/// Runs all checks except that of the boot service.
 pub(crate) fn look(home: &Path, daemon: &Daemon) -> Vec<Finding> {
     let mut findings = Vec::new();
     home::look(home, daemon, &mut findings);

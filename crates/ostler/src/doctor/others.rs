@@ -1,4 +1,4 @@
-//! Other managers on this machine: PM2 as it runs, starts at boot, and is called.
+//! Other managers on this machine: a PM2 that runs, starts at boot, or is found as a command.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub(super) fn look(home: &Path, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Daemons of PM2 that we see, and their homes.
+/// Returns the visible daemons of PM2, with their homes.
 fn daemons() -> Vec<(i32, String)> {
     let pids =
         std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -41,7 +41,7 @@ fn daemons() -> Vec<(i32, String)> {
         .filter_map(|pid| {
             let title = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
             let folder = home_of(&String::from_utf8_lossy(&title))?.to_owned();
-            // Called as `pm2` our own has the same title.
+            // Called as `pm2`, ostler's own daemon has the same title.
             (ostler_sys::process::tree::marker(pid, ROLE_VAR).is_none()).then_some((pid, folder))
         })
         .collect();
@@ -49,7 +49,7 @@ fn daemons() -> Vec<(i32, String)> {
     all
 }
 
-/// The home in a title of PM2's daemon.
+/// Returns the home from the title of PM2's daemon.
 fn home_of(title: &str) -> Option<&str> {
     let rest = title.strip_prefix("PM2 v")?;
     let folder = rest.split_once(": God Daemon (")?.1.split(')').next()?;

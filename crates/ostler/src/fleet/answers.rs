@@ -1,4 +1,4 @@
-//! What every host begins and ends with: greeting, error output, exit code.
+//! Parts that the answers of all hosts share: greeting, error output, exit code.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
@@ -13,10 +13,10 @@ use crate::client::VERSION;
 use crate::render::{Out, Paint, styles};
 use crate::text::{fit, shown};
 
-/// Lines of errors that are kept until it is known whether the host is there.
+/// Error lines that are kept until the host is known to be reachable.
 const MOST_HELD: usize = 20;
 
-/// Longest line of JSON; a line of a log may have a mebibyte, and each of its bytes six in JSON.
+/// Longest line of JSON: a log line may have a mebibyte, and each byte may become six in JSON.
 const MAX_LINE_BYTES: usize = 7 << 20;
 
 /// News for the receiver of one kind of answers.
@@ -25,11 +25,11 @@ pub(super) enum News {
     Line(Vec<u8>),
     /// The connection broke; see [`Said::Lost`].
     Lost(SyncSender<String>),
-    /// It is there again.
+    /// The host is connected again.
     Back,
-    /// It ended; the outcome is known.
+    /// The host's command is over; its outcome is known.
     Ended,
-    /// Nothing for it.
+    /// Nothing for the receiver.
     Nothing,
 }
 
@@ -44,36 +44,36 @@ struct State {
     outcome: Option<Outcome>,
 }
 
-/// What is known of all hosts.
+/// State of all hosts.
 pub(super) struct Answers<'a> {
     members: &'a [Member],
     states: Vec<State>,
     /// Whether the command may change something.
     changes: bool,
-    /// Whether a line is only a line when it is whole.
+    /// Whether the pieces of a line are joined before the line counts.
     joins: bool,
     width: usize,
 }
 
 impl<'a> Answers<'a> {
-    /// Nothing has come yet.
+    /// Creates the state before any host has answered.
     pub(super) fn new(members: &'a [Member], changes: bool, joins: bool) -> Self {
         let states = members.iter().map(|_| State::default()).collect();
         let width = members.iter().map(|member| shown(&member.name).width()).max().unwrap_or(0).min(40);
         Self { members, states, changes, joins, width }
     }
 
-    /// Name of a host.
+    /// Returns the name of a host.
     pub(super) fn name(&self, host: usize) -> String {
         self.members.get(host).map_or_else(String::new, |member| shown(&member.name))
     }
 
-    /// Its name before a line.
+    /// Returns the prefix with the host's name for a line.
     pub(super) fn prefix(&self, host: usize, paint: Paint) -> String {
         format!("{} ", paint.with(styles::HEADER, format_args!("{} |", fit(&self.name(host), self.width))))
     }
 
-    /// Takes what came; error output is shown at once.
+    /// Handles news of a host; error output is shown at once.
     pub(super) fn take(&mut self, out: &mut Out, host: usize, said: Said) -> News {
         match said {
             Said::Out(piece) => self.output(out, host, piece),
@@ -134,7 +134,7 @@ impl<'a> Answers<'a> {
             }
             return News::Nothing;
         }
-        // Before it comes what the login shell says.
+        // The login shell may print lines before the greeting.
         let line = String::from_utf8_lossy(&piece);
         let Some(found) = greeting(line.trim_end()) else { return News::Nothing };
         let was_lost = std::mem::take(&mut state.was_lost);
@@ -164,7 +164,7 @@ impl<'a> Answers<'a> {
         out.data_err(&bytes);
     }
 
-    /// The version of its `ostler`, if it has said one.
+    /// Returns the version of the host's `ostler`, or `?` if it is unknown.
     pub(super) fn version(&self, host: usize) -> &str {
         match self.states.get(host).and_then(|state| state.greeting.as_ref()) {
             Some(Greeting::Here(version)) => version,
@@ -172,19 +172,19 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// How it ended there.
+    /// Returns the outcome on a host.
     pub(super) fn outcome(&self, host: usize) -> Outcome {
         self.states.get(host).and_then(|state| state.outcome.clone()).unwrap_or(Outcome::NotBegun)
     }
 
-    /// Puts another outcome in the place of a good one: the answer was of no use.
+    /// Replaces a good outcome with another one, because the answer was unusable.
     pub(super) fn spoil(&mut self, host: usize, outcome: Outcome) {
         if let Some(state) = self.states.get_mut(host).filter(|state| state.outcome.as_ref().is_none_or(Outcome::is_well)) {
             state.outcome = Some(outcome);
         }
     }
 
-    /// Says what a host could not say itself, once.
+    /// Prints a host's outcome once, if the host could not report it itself.
     pub(super) fn tell(&mut self, out: &mut Out, host: usize) {
         let (name, outcome) = (self.name(host), self.outcome(host));
         let Some(state) = self.states.get_mut(host) else { return };
@@ -194,19 +194,19 @@ impl<'a> Answers<'a> {
         }
     }
 
-    /// Says it of all; the outcomes.
+    /// Prints the outcomes of all hosts, and returns them.
     pub(super) fn conclude(mut self, out: &mut Out) -> Vec<Outcome> {
         (0..self.states.len()).for_each(|host| self.tell(out, host));
         self.outcomes()
     }
 
-    /// How it ended, of all.
+    /// Returns the outcomes of all hosts.
     pub(super) fn outcomes(&self) -> Vec<Outcome> {
         (0..self.states.len()).map(|host| self.outcome(host)).collect()
     }
 }
 
-/// What `ssh` said last.
+/// Returns the last line that `ssh` printed.
 fn reason(held: &VecDeque<Vec<u8>>) -> String {
     let lines = held.iter().rev().map(|line| shown(String::from_utf8_lossy(line).trim()));
     lines.into_iter().find(|line| !line.is_empty()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What a command becomes on a host.
+//! Translation of a command to the command for a host.
 
 use ostler_config::find::is_config_name;
 use ostler_fleet::Member;
@@ -7,18 +7,18 @@ use ostler_fleet::script::{Ask, script};
 use crate::cli::{Call, Daemon, Section};
 use crate::error::{CliError, UsageError};
 
-/// Options that are for us alone.
+/// Options that only the caller handles.
 const OURS: &[&str] = &["hosts", "batch", "parallel", "json", "color", "no-color"];
 
-/// Time in which apps have to be well before the next batch.
+/// Option with the time within which apps have to be healthy before the next batch.
 const WELL: &str = "--wait=60s";
 
-/// Kind of what hosts answer.
+/// Kind of answer that a host gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Rows of the list, for one table.
     Rows,
-    /// PM2's list: processes and nothing else.
+    /// PM2's list: only processes.
     Processes,
     /// JSON, for one value.
     Json,
@@ -26,41 +26,41 @@ pub(super) enum Kind {
     Text,
     /// Lines of logs.
     Logs {
-        /// Whether it goes on.
+        /// Whether the command follows new lines.
         follow: bool,
     },
     /// Events.
     Events {
-        /// Whether it goes on.
+        /// Whether the command follows new events.
         follow: bool,
     },
-    /// A screen for a person, of one host.
+    /// A full-screen view for a user, of one host.
     Screen,
 }
 
-/// A command for hosts.
+/// Command for hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
     /// Kind of the answers.
     pub kind: Kind,
-    /// Words for `ostler` there.
+    /// Words for `ostler` on the host.
     pub words: Vec<String>,
-    /// Whether it may change something.
+    /// Whether the command may change something.
     pub changes: bool,
-    /// Words of a second command that says whether all is well after it.
+    /// Words of a second command that checks whether all apps are healthy afterwards.
     pub then: Option<Vec<String>>,
 }
 
-/// The command for hosts. `hosts`: how many there are; `in_batches`: whether each batch has to be well before the next; `color`: whether a
-/// person sees colours.
+/// Returns the command for hosts. `hosts`: their number; `in_batches`: whether each batch has to be
+/// healthy before the next one; `color`: whether the output is coloured.
 ///
 /// # Errors
-/// It makes no sense there.
+/// Returns an error if the command makes no sense on hosts.
 pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) -> Result<Asked, CliError> {
     let name = call.command.name;
     let kind = kind(call)?;
     let reads = call.command.daemon == Daemon::Reads || call.command.section == Section::Inspect;
-    // Among commands that look: runs and pauses of jobs.
+    // Commands for inspecting change something only as `jobs run`, `jobs pause` and `jobs resume`.
     let changes = !reads || name == "jobs" && call.targets.first().is_some_and(|word| matches!(word.as_str(), "run" | "pause" | "resume"));
     if kind == Kind::Screen && hosts > 1 {
         return Err(usage(format!("`{}` is a screen of its own: name one host", call.word)));
@@ -84,16 +84,16 @@ pub(super) fn asked(call: &Call, hosts: usize, in_batches: bool, color: bool) ->
     if matches!(kind, Kind::Logs { .. }) && !call.has("json") && !call.has("lines") {
         options.push("--lines=15".into());
     }
-    // Behind `--` everything is the app's.
+    // All words after `--` belong to the app.
     let at = words.iter().position(|word| word == "--").unwrap_or(words.len());
     words.splice(at..at, options);
     let then = (in_batches && brings_up(name)).then(|| health(call));
     Ok(Asked { kind, words, changes, then })
 }
 
-/// The script for a host.
+/// Returns the script for a host.
 pub(super) fn script_for(member: &Member, words: &[String], then: Option<&[String]>, has_terminal: bool) -> String {
-    // On this machine it is this very program, wherever it lies.
+    // On this machine it is this very program, at any path.
     let own = std::env::current_exe().ok().and_then(|path| path.into_os_string().into_string().ok()).filter(|_| member.is_local());
     let (program, home) = (member.program.as_deref().or(own.as_deref()), member.home.as_deref());
     script(&Ask { program, home, words, then, has_terminal })
@@ -114,7 +114,7 @@ fn kind(call: &Call) -> Result<Kind, CliError> {
         "top" if !call.has("once") && !json => Kind::Screen,
         "list" if call.has("watch") => Kind::Screen,
         "jlist" => Kind::Processes,
-        // In a form of their own there is no time to sort by.
+        // Output in a format of its own has no time by which lines could be sorted.
         "logs" if call.has("format") || call.has("timestamp") || call.has("timestamps") || call.has("highlight") => Kind::Text,
         "logs" => Kind::Logs { follow: !call.has("nostream") && call.value("until").is_none() },
         "events" => Kind::Events { follow: call.has("follow") },
@@ -126,7 +126,7 @@ fn kind(call: &Call) -> Result<Kind, CliError> {
     })
 }
 
-/// True if it makes processes, which have to get well.
+/// Returns true if the command creates processes, which have to become healthy.
 fn brings_up(name: &str) -> bool {
     matches!(
         name,
@@ -144,7 +144,8 @@ fn brings_up(name: &str) -> bool {
     )
 }
 
-/// The question whether those that were meant are well: by name where names were given, else all.
+/// Returns the check whether the affected apps are healthy: the named apps, or all if none is
+/// named.
 fn health(call: &Call) -> Vec<String> {
     let named = match call.command.name {
         "restart" | "reload" => call.targets.as_slice(),

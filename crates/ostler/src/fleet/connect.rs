@@ -1,4 +1,4 @@
-//! Connections to hosts: so many at a time, what comes on them, how they end.
+//! Connections to hosts: a limited number at a time, with their output and their end.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -15,55 +15,56 @@ use ostler_fleet::ssh::{self, LOST};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-/// Longest line of a host that comes in one piece.
+/// Longest line of a host that arrives in one piece.
 const MAX_LINE_BYTES: usize = 16 << 10;
 
-/// Pieces that wait to be taken; a host that says more waits itself.
+/// Pieces that wait for the receiver. A host that sends more is blocked until some were taken.
 const WAITING: usize = 256;
 
-/// Longest time between two looks whether somebody still reads.
+/// Longest time between two checks whether the output still has a reader.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What ends a connection that hangs, where the host's own options say nothing else. The time for connecting is also that for the first words
-/// of the server.
+/// Options that close a hanging connection, unless the host's own options set others. The connect
+/// timeout also covers the server's first bytes.
 const OPTIONS: [&str; 3] = ["ConnectTimeout=10", "ServerAliveInterval=10", "ServerAliveCountMax=3"];
 
 /// News of a host.
 pub(super) enum Said {
-    /// A piece of its output: a line with its end, or as much of it as fits.
+    /// A piece of its output: a line with its end, or as much of the line as fits.
     Out(Vec<u8>),
     /// A piece of its error output.
     Err(Vec<u8>),
-    /// The connection broke. Who sends a script is connected again with it; who drops this ends the host.
+    /// The connection broke. A script that is sent back is run over a new connection; if the sender
+    /// is dropped, the host is given up.
     Lost(SyncSender<String>),
-    /// It ended: with this exit code of `ssh`, or because `ssh` could not be run.
+    /// The connection is over: with this exit code of `ssh`, or because `ssh` could not be run.
     End(io::Result<i32>),
 }
 
-/// Receiver of what hosts say, on the thread of the caller.
+/// Receiver of the hosts' news, on the caller's thread.
 pub(super) trait Listener {
-    /// Takes news of the host with this number.
+    /// Handles news of the host with this number.
     fn on_said(&mut self, host: usize, said: Said);
-    /// Does what is due; gives the time until the next thing is.
+    /// Does the work that is due; returns the time until the next work is due.
     fn on_tick(&mut self) -> Option<Duration> {
         None
     }
-    /// True if nobody reads any more: all connections are ended.
+    /// Returns true if the output has no reader any more: all connections are then closed.
     fn is_over(&self) -> bool;
 }
 
-/// How connections are made.
+/// Rules for connections.
 #[derive(Clone, Copy)]
 pub(super) struct Way {
-    /// Most at a time.
+    /// Most connections at a time.
     pub parallel: usize,
-    /// Whether a connection that broke is reported as [`Said::Lost`], and may be made again.
+    /// Whether a broken connection is reported as [`Said::Lost`] and may be made again.
     pub comes_back: bool,
-    /// Whether `ssh` may ask a person for a password.
+    /// Whether `ssh` may ask the user for a password.
     pub may_ask: bool,
 }
 
-/// The `ssh` to a host with this script, or the shell of this machine.
+/// Returns the `ssh` command to a host with this script, or the shell of this machine.
 pub(super) fn process(member: &Member, script: &str, may_ask: bool, has_terminal: bool) -> Command {
     if member.is_local() {
         let mut process = Command::new("sh");
@@ -78,7 +79,7 @@ pub(super) fn process(member: &Member, script: &str, may_ask: bool, has_terminal
     process
 }
 
-/// Processes that run, by host, and whether they are to end.
+/// Running `ssh` processes by host, and whether they are to be stopped.
 #[derive(Default)]
 struct Running {
     pids: Mutex<HashMap<usize, u32>>,
@@ -90,7 +91,8 @@ impl Running {
         self.pids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends all. A process is in the table until it was waited for, so its number is its own.
+    /// Stops all processes. A process stays in the table until it was reaped, so its pid is still
+    /// its own.
     fn end(&self) {
         self.is_over.store(true, Ordering::SeqCst);
         for pid in self.pids().values() {
@@ -101,7 +103,8 @@ impl Running {
     }
 }
 
-/// Runs a script on each host of a range; what comes of it goes to the listener. Returns when all have ended.
+/// Runs a script on each host of a range, and passes the output to the listener. Returns when all
+/// hosts are done.
 pub(super) fn run(
     members: &[Member],
     range: Range<usize>,
@@ -140,7 +143,7 @@ pub(super) fn run(
     });
 }
 
-/// The way of a host's news to the listener.
+/// Sender of a host's news to the listener.
 #[derive(Clone)]
 struct Line {
     number: usize,
@@ -149,12 +152,12 @@ struct Line {
 
 impl Line {
     fn say(&self, said: Said) {
-        // The receiver ends after all senders.
+        // The receiver outlives all senders.
         let _ = self.sender.send((self.number, said));
     }
 }
 
-/// One host to its end, over as many connections as the listener wants.
+/// Runs the script on one host to its end, over as many connections as the listener wants.
 fn host(member: &Member, mut script: String, way: Way, line: &Line, running: &Running) -> io::Result<i32> {
     let (mut was_there, mut in_vain) = (false, 0);
     loop {
@@ -166,7 +169,7 @@ fn host(member: &Member, mut script: String, way: Way, line: &Line, running: &Ru
         if code != LOST || !way.comes_back || !was_there || running.is_over.load(Ordering::SeqCst) {
             return Ok(code);
         }
-        // Who follows stays: a host may be down for long.
+        // A command that follows keeps trying: a host may be down for a long time.
         in_vain = if came { 0 } else { (in_vain + 1).min(5) };
         let (answer, wanted) = sync_channel(1);
         line.say(Said::Lost(answer));
@@ -176,7 +179,7 @@ fn host(member: &Member, mut script: String, way: Way, line: &Line, running: &Ru
     }
 }
 
-/// Waits, but no longer than somebody reads.
+/// Waits, but stops early if the output has no reader any more.
 fn pause(time: Duration, running: &Running) {
     let step = Duration::from_millis(100);
     let mut left = time;
@@ -186,7 +189,7 @@ fn pause(time: Duration, running: &Running) {
     }
 }
 
-/// One connection: its exit code, and whether anything came on it.
+/// Makes one connection. Returns its exit code, and whether any output arrived.
 fn connection(member: &Member, script: &str, way: Way, line: &Line, running: &Running) -> io::Result<(i32, bool)> {
     let mut process = process(member, script, way.may_ask, false);
     let mut child = process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -206,7 +209,7 @@ fn connection(member: &Member, script: &str, way: Way, line: &Line, running: &Ru
         });
     }
     errors.map(thread::JoinHandle::join);
-    // It is still in the table, and its number its own, until it was taken note of below.
+    // The child stays unreaped until `wait` below, so its pid in the table is still its own.
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let _ = pid.map(|pid| retry_on_intr(|| waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)));
     let mut pids = running.pids();
@@ -215,7 +218,7 @@ fn connection(member: &Member, script: &str, way: Way, line: &Line, running: &Ru
     Ok((status.ok().as_ref().and_then(ExitStatus::code).unwrap_or(LOST), came))
 }
 
-/// Reads to the end, line by line; one that is too long comes in pieces.
+/// Reads to the end, line by line. A line that is too long arrives in pieces.
 fn pieces(stream: impl Read, each: &mut dyn FnMut(Vec<u8>)) {
     let mut reader = BufReader::with_capacity(MAX_LINE_BYTES, stream);
     loop {

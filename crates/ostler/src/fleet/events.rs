@@ -1,4 +1,4 @@
-//! Events of many hosts in the order of their times; over connections that break each one once.
+//! Events of many hosts in the order of their times; each event once, even if a connection breaks.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::logs::has_no_reader;
 use crate::cli::Call;
 use crate::render::{Out, event_line};
 
-/// Shows them to the end, if there is one.
+/// Shows the events until the hosts are done, or without an end if it follows.
 pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
     if call.has("json") {
         out.data_only();
@@ -47,13 +47,13 @@ struct Events<'a, 'b> {
     order: Interleave<Value>,
     json: bool,
     follows: bool,
-    /// Whether all events are asked for, so that a gap in their numbers is one.
+    /// Whether all events are requested. Only then does a gap in their numbers mean missed events.
     whole: bool,
 }
 
 impl Events<'_, '_> {
     fn line(&mut self, host: usize, line: &[u8]) {
-        // An older ostler may say more than events.
+        // An older ostler may print lines that are no events.
         let Ok(event) = serde_json::from_slice::<Value>(line) else { return };
         let Some(place) = self.places.get_mut(host) else { return };
         let name = self.answers.name(host);
@@ -78,7 +78,7 @@ impl Events<'_, '_> {
         }
         let text = match serde_json::from_value::<Event>(event.clone()) {
             Ok(event) => event_line(&event, &self.out.view()),
-            // Of another version.
+            // The event comes from another version.
             Err(_) => event.to_string(),
         };
         let prefix = self.answers.prefix(host, self.out.paint());
@@ -98,7 +98,7 @@ impl Listener for Events<'_, '_> {
                 }
             }
             News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
-            // Who follows has no end at which it could be told.
+            // A command that follows never prints a summary, so the outcome is printed at once.
             News::Ended if self.follows => self.answers.tell(self.out, host),
             News::Ended | News::Nothing => {}
         }

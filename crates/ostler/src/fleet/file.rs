@@ -11,10 +11,10 @@ use crate::error::{CliError, UsageError};
 /// Names of the file.
 const NAMES: [&str; 4] = ["hosts.yaml", "hosts.yml", "hosts.json", "hosts.toml"];
 
-/// The hosts that a call means.
+/// Returns the hosts that a call selects.
 ///
 /// # Errors
-/// The file makes no sense, or a word means no host.
+/// Returns an error if the file is invalid, or if a word selects no host.
 pub(super) fn members(cx: &mut Cx, call: &Call) -> Result<Vec<Member>, CliError> {
     let home = crate::home::locate(cx.program)?;
     let hosts = read(cx, &home)?;

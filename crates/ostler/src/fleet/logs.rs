@@ -1,6 +1,8 @@
-//! Lines of logs of many hosts in the order of their times; over connections that break each one once.
+//! Log lines of many hosts in the order of their times; each line once, even if a connection
+//! breaks.
 //!
-//! Each host says, beside each line, where in which file it ends (`logs --after`). After a break it is asked for what comes after these places.
+//! With each line, the host sends the position in the log file after it (`logs --after`). After a
+//! broken connection, the host gets these positions and sends what follows them.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,10 +18,10 @@ use super::connect::{self, Listener, Said, Way};
 use crate::cli::Call;
 use crate::render::{Out, styles};
 
-/// Longest list of places that fits into one word of a command line (128 KiB), in quotes.
+/// Longest list of positions that fits into one quoted word of a command line (128 KiB).
 const MAX_PLACES_BYTES: usize = 100 << 10;
 
-/// Shows them to the end, if there is one.
+/// Shows the lines until the hosts are done, or without an end if it follows.
 pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked: &Asked, way: Way, call: &Call) -> Vec<Outcome> {
     if call.has("json") {
         out.data_only();
@@ -49,7 +51,7 @@ pub(super) fn run(out: &mut Out, answers: Answers<'_>, members: &[Member], asked
     answers.conclude(out)
 }
 
-/// Places in the logs of one host.
+/// Positions in the logs of one host.
 #[derive(Default)]
 struct Places {
     is_known: bool,
@@ -58,7 +60,7 @@ struct Places {
 }
 
 impl Places {
-    /// Takes what was said of one log as a whole.
+    /// Replaces all positions of one log.
     fn set(&mut self, told: LogPlaces) {
         if !std::mem::replace(&mut self.is_known, true) {
             self.at_ms = told.at_ms;
@@ -68,7 +70,7 @@ impl Places {
         }
     }
 
-    /// Takes the place of a line.
+    /// Updates the position after a line.
     fn advance(&mut self, place: LogPlace) {
         let all = self.files.entry(place.path.clone()).or_default();
         match all.iter_mut().find(|known| (known.dev, known.ino, known.since_ms) == (place.dev, place.ino, place.since_ms)) {
@@ -77,7 +79,7 @@ impl Places {
         }
     }
 
-    /// All of them, as a word; none where they are not known, or too many.
+    /// Returns all positions as a word, or none if they are unknown or too many.
     fn word(&self) -> Option<String> {
         let all = LogPlaces { at_ms: self.at_ms, files: self.files.values().flatten().cloned().collect() };
         let text = serde_json::to_string(&all).ok()?;
@@ -123,7 +125,7 @@ impl Logs<'_, '_> {
             self.out.data(format!("{}\n", merge::with_host(&self.answers.name(host), object.clone())).as_bytes());
             return;
         }
-        // Of events only the form for programs tells.
+        // Only the JSON form shows events.
         let Some(message) = object.get("message").and_then(Value::as_str) else { return };
         let paint = self.out.paint();
         let mut text = self.answers.prefix(host, paint);
@@ -142,7 +144,7 @@ impl Logs<'_, '_> {
         self.out.data(format!("{text}{message}\n").as_bytes());
     }
 
-    /// The script that goes on where a host was.
+    /// Returns the script that continues at the positions of a host.
     fn again(&mut self, host: usize) -> Option<String> {
         let (member, places) = (self.members.get(host)?, self.places.get(host)?);
         let name = self.answers.name(host);
@@ -172,7 +174,7 @@ impl Listener for Logs<'_, '_> {
                 }
             }
             News::Back => self.out.warn_err(format_args!("{}: connected again", self.answers.name(host))),
-            // Who follows has no end at which it could be told.
+            // A command that follows never prints a summary, so the outcome is printed at once.
             News::Ended if self.follows => self.answers.tell(self.out, host),
             News::Ended | News::Nothing => {}
         }
@@ -195,10 +197,10 @@ impl Listener for Logs<'_, '_> {
     }
 }
 
-/// True if whoever read our output has gone.
+/// Returns true if the reader of our output is gone.
 pub(super) fn has_no_reader() -> bool {
     let stdout = std::io::stdout();
-    // Nothing is asked of it, so only the loss of its reader is reported.
+    // The poll requests no events on stdout, so it reports only that the reader is gone.
     let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::NVAL)

@@ -1,11 +1,13 @@
 //! `--hosts`: a command on many hosts, over the system's `ssh`.
 //!
-//! Which hosts, in which order, and what answers mean together is decided in [`ostler_fleet`]. Here: the hosts file ([`file`]), what a command
-//! becomes on a host ([`ask`]), connections ([`connect`]), and a receiver for each kind of answer: rows of the list, JSON, text, lines of logs,
-//! events.
+//! [`ostler_fleet`] decides which hosts are used, in which order, and how their answers combine.
+//! This module has the hosts file ([`file`]), the command for a host ([`ask`]) and the connections
+//! ([`connect`]). For each kind of answer it has a receiver: rows of the list, JSON, text, lines of
+//! logs, events.
 //!
-//! Theory of operation: a thread for each host that is under way runs one `ssh` and passes on what comes; the caller's thread has all state and
-//! is the only one that prints. What a host has to say is bounded, and so is what waits to be printed.
+//! Theory of operation: each active host has a thread that runs one `ssh` and passes its output on.
+//! The caller's thread holds all state, and no other thread prints. The output of a host is
+//! bounded, and so are the pieces that wait to be printed.
 
 mod answers;
 mod ask;

@@ -1,4 +1,4 @@
-//! The command: hosts, order, receiver, end.
+//! The command: hosts, order, receiver, result.
 
 use std::ops::Range;
 
@@ -16,19 +16,19 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::render::{Order, Out, fleet_table, json};
 
-/// Hosts at the same time, where nothing is said.
+/// Default number of hosts at the same time.
 const PARALLEL: usize = 8;
 
 /// Longest answer of a host.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// Longest answer of all together.
+/// Largest total of all answers.
 const MAX_ALL_BYTES: usize = 64 << 20;
 
 /// Runs the command on all hosts.
 ///
 /// # Errors
-/// The command line or the hosts file makes no sense; nothing was done.
+/// Returns an error if the command line or the hosts file is invalid; nothing was done.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let members = file::members(cx, call)?;
     let batch = number(call, "batch")?;
@@ -41,7 +41,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
                 .ok_or_else(|| UsageError::BadValue { option: "--sort".into(), reason: format!("unknown field {text:?}") })?,
         ),
     };
-    // Two questions at the same time on one terminal are none.
+    // Two hosts must not ask for a password on one terminal at the same time.
     let at_terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
     let may_ask = at_terminal && (members.len() == 1 || parallel == 1 || batch == Some(1));
     let way = Way { parallel, comes_back: false, may_ask };
@@ -85,7 +85,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(code_of(&answers.conclude(out)))
 }
 
-/// The number of an option.
+/// Returns the number of an option.
 fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
     let Some(text) = call.value(option) else { return Ok(None) };
     let number = text.parse().ok().filter(|number| (1..=1024).contains(number));
@@ -93,9 +93,9 @@ fn number(call: &Call, option: &str) -> Result<Option<usize>, UsageError> {
     number.map(Some).ok_or_else(|| UsageError::BadValue { option: format!("--{option}"), reason: reason() })
 }
 
-/// Receiver whose answers are whole when their hosts have ended.
+/// Receiver whose answers are complete when their hosts are done.
 trait Parts: Listener {
-    /// Where it is shown, and what is known of the hosts.
+    /// Returns the output, and the state of the hosts.
     fn parts(&mut self) -> (&mut Out, &Answers<'_>);
 }
 
@@ -111,7 +111,7 @@ impl Parts for Whole<'_, '_> {
     }
 }
 
-/// Runs batch after batch, and no further than one that does not get well.
+/// Runs batch after batch. Stops after the first batch that does not become healthy.
 fn in_batches(listener: &mut impl Parts, members: &[Member], asked: &Asked, way: Way, batch: Option<usize>) {
     let mut batches = Batches::new(members.len(), batch.unwrap_or(0));
     let mut well = true;
@@ -145,7 +145,7 @@ fn names(answers: &Answers<'_>, range: Range<usize>) -> String {
     range.map(|host| answers.name(host)).collect::<Vec<_>>().join(", ")
 }
 
-/// A screen of one host: its `ssh` has the terminal.
+/// Runs the full-screen view of one host: its `ssh` uses the terminal.
 fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -> Result<Status, CliError> {
     let Some(member) = members.first() else { return Ok(Status::Ok) };
     out.flush();
@@ -160,7 +160,7 @@ fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -
     })
 }
 
-/// What a host has answered, as a whole.
+/// Complete answer of a host.
 #[derive(Default)]
 struct Body {
     bytes: Vec<u8>,
@@ -170,13 +170,13 @@ struct Body {
     is_too_long: bool,
 }
 
-/// Receiver of answers that are of use only when they are whole.
+/// Receiver of answers that are usable only when they are complete.
 struct Whole<'a, 'b> {
     answers: Answers<'a>,
     out: &'b mut Out,
     kind: Kind,
     bodies: Vec<Body>,
-    /// Of all answers so far.
+    /// Bytes of all answers so far.
     bytes: usize,
 }
 
@@ -208,7 +208,8 @@ impl Listener for Whole<'_, '_> {
     }
 }
 
-/// Understands an answer. A list that is no list is what a command prints that failed.
+/// Parses an answer. If a list is expected but cannot be parsed, the command on the host has
+/// failed.
 fn read(kind: Kind, bytes: &[u8], body: &mut Body) -> Result<(), serde_json::Error> {
     if kind == Kind::Rows {
         body.rows = serde_json::from_slice(bytes)?;
@@ -220,7 +221,7 @@ fn read(kind: Kind, bytes: &[u8], body: &mut Body) -> Result<(), serde_json::Err
     Ok(())
 }
 
-/// All rows in one table, where there is an answer at all.
+/// Prints all rows in one table, if any host has answered.
 fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Order>) {
     if !bodies.iter().any(|body| body.has_answer) || out.is_silent() {
         return;
@@ -229,7 +230,7 @@ fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Ord
     for (member, body) in members.iter().zip(bodies) {
         let mut rows = body.rows;
         Order::BY_NAME.sort(&mut rows);
-        // Modules are last, as in the list of one host.
+        // Modules come last, as in the list of one host.
         rows.sort_by_key(|row| row.module);
         all.extend(rows.into_iter().map(|row| (crate::text::shown(&member.name), row)));
     }
@@ -240,7 +241,8 @@ fn table(out: &mut Out, members: &[Member], bodies: Vec<Body>, order: Option<Ord
     out.line(fleet_table(&hosts, &rows, &out.view()).trim_end_matches('\n'));
 }
 
-/// All answers as one list; with what was wrong where there is none.
+/// Merges all answers into one list. With `with_failures`, a host without an answer adds its
+/// failure.
 fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_failures: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for ((member, body), outcome) in members.iter().zip(bodies).zip(outcomes) {
@@ -255,7 +257,7 @@ fn merged(members: &[Member], bodies: Vec<Body>, outcomes: &[Outcome], with_fail
     all
 }
 
-/// The exit code of all.
+/// Returns the exit code for all hosts.
 fn code_of(outcomes: &[Outcome]) -> Status {
     status_of(worst(outcomes.iter().filter(|outcome| **outcome != Outcome::NotBegun).map(Outcome::code)))
 }
@@ -288,7 +290,7 @@ mod tests {
         let all = merged(&members, bodies(), &outcomes, true);
         assert_eq!(all[..2], [json!({"host": "a", "x": 1}), json!({"host": "b", "error": "no", "exit_code": 4})]);
         assert_eq!((all.len(), &all[2]["host"], &all[2]["exit_code"]), (3, &json!("c"), &json!(3)));
-        // PM2's list has processes alone.
+        // PM2's list contains only processes.
         assert_eq!(merged(&members, bodies(), &outcomes, false), [json!({"host": "a", "x": 1})]);
     }
 }

@@ -1,4 +1,4 @@
-//! Lines of text, each with its host before it.
+//! Lines of text, each prefixed with its host.
 
 use super::answers::{Answers, News};
 use super::connect::{Listener, Said};
@@ -6,9 +6,9 @@ use crate::render::Out;
 
 /// Receiver of text.
 pub(super) struct Text<'a, 'b> {
-    /// What is known of the hosts.
+    /// State of the hosts.
     pub answers: Answers<'a>,
-    /// Where it is shown.
+    /// Output.
     pub out: &'b mut Out,
 }
 

@@ -1,5 +1,5 @@
-//! Picture of the screen: cells in rows and columns. Whatever text comes from apps passes through [`Picture::put`], which lets nothing through that is not
-//! one visible character of known width.
+//! Picture of the screen: cells in rows and columns. All text from apps passes through
+//! [`Picture::put`], which only lets visible characters of known width through.
 
 use unicode_width::UnicodeWidthChar as _;
 
@@ -12,7 +12,7 @@ pub(crate) enum Tone {
     Plain,
     Dim,
     Bold,
-    /// Titles of the pane that has the keys.
+    /// Title of the pane with the keyboard focus.
     Title,
     Good,
     Busy,
@@ -22,7 +22,7 @@ pub(crate) enum Tone {
     Inverse,
 }
 
-/// One column of one row; a character of two columns is followed by [`Cell::REST`].
+/// One column of one row. [`Cell::REST`] follows a character that is two columns wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
     pub ch: char,
@@ -49,7 +49,7 @@ impl Rect {
         (self.x..self.x + self.width).contains(&x) && (self.y..self.y + self.height).contains(&y)
     }
 
-    /// The part within a border.
+    /// Returns the part within a border.
     pub(crate) fn inner(&self) -> Self {
         Self { x: self.x + 1, y: self.y + 1, width: self.width.saturating_sub(2), height: self.height.saturating_sub(2) }
     }
@@ -60,23 +60,24 @@ impl Rect {
 pub(crate) struct Picture {
     pub width: usize,
     pub height: usize,
-    /// Whether the terminal knows ASCII only.
+    /// Whether the terminal only supports ASCII.
     is_ascii: bool,
     cells: Vec<Cell>,
 }
 
 impl Picture {
-    /// A blank screen.
+    /// Creates a blank screen.
     pub(crate) fn blank(width: usize, height: usize, is_ascii: bool) -> Self {
         Self { width, height, is_ascii, cells: vec![Cell::BLANK; width * height] }
     }
 
-    /// One row; empty outside of the screen.
+    /// Returns one row; empty outside of the screen.
     pub(crate) fn row(&self, y: usize) -> &[Cell] {
         self.cells.get(y * self.width..(y + 1) * self.width).unwrap_or_default()
     }
 
-    /// Puts text at a place, in at most so many columns, cut with `…` where it is longer. Returns the columns used.
+    /// Puts text at a place, in at most this number of columns. Longer text is cut with `…`.
+    /// Returns the columns used.
     pub(crate) fn put(&mut self, x: usize, y: usize, columns: usize, text: &str, tone: Tone) -> usize {
         let room = columns.min(self.width.saturating_sub(x));
         if y >= self.height || room == 0 {
@@ -108,7 +109,7 @@ impl Picture {
         used
     }
 
-    /// Sets one character. Half of another that it covers is no character any more.
+    /// Sets one character. If it covers half of a wide character, the other half becomes blank.
     fn set(&mut self, x: usize, y: usize, ch: char, wide: usize, tone: Tone) {
         let start = y * self.width + x;
         let is_rest = |cell: Option<&Cell>| cell.is_some_and(|cell| cell.ch == Cell::REST);
@@ -159,7 +160,7 @@ impl Picture {
         }
     }
 
-    /// The characters, for tests.
+    /// Returns the characters, for tests.
     #[cfg(test)]
     pub(crate) fn text(&self) -> String {
         let row = |y| self.row(y).iter().map(|cell| cell.ch).filter(|ch| *ch != Cell::REST).collect::<String>();
@@ -167,8 +168,9 @@ impl Picture {
     }
 }
 
-/// The character that is shown for this one, and its columns; 0 = nothing is shown. What moves the cursor, turns the direction of writing, or joins others to
-/// one character never reaches the terminal.
+/// Returns the character that is shown for this one, and its columns; 0 = nothing is shown.
+/// Characters that move the cursor, change the writing direction, or join with others never reach
+/// the terminal.
 fn visible(c: char) -> (char, usize) {
     match c {
         '\t' => (' ', 1),

@@ -1,6 +1,6 @@
-//! What is typed: bytes of the terminal as keys and clicks.
+//! Typed input: bytes of the terminal as keys and clicks.
 
-/// Most bytes of one sequence; whatever is longer is none.
+/// Most bytes of one sequence; longer input is no sequence.
 const LONGEST: usize = 32;
 /// Most bytes of a paste that are kept.
 const LONGEST_PASTE: usize = 1024;
@@ -31,35 +31,35 @@ pub(crate) enum Input {
     Key(Key),
     /// A click with the left button at a column and row, from 0.
     Click(usize, usize),
-    /// A turn of the wheel there, up or down.
+    /// A turn of the wheel at a column and row, up or down.
     Wheel {
         x: usize,
         y: usize,
         up: bool,
     },
-    /// Text that was pasted: never keys.
+    /// Pasted text; it never counts as keys.
     Paste(String),
 }
 
-/// Reader of the bytes; keeps the beginning of a sequence until its end comes.
+/// Reader of the bytes; keeps the start of a sequence until its end arrives.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     partial: Vec<u8>,
     paste: Option<Vec<u8>>,
 }
 
-/// Result of a look at the next bytes.
+/// Result of parsing the next bytes.
 enum Found {
-    /// So many bytes are this.
+    /// This number of bytes is this input.
     Input(usize, Option<Input>),
-    /// So many bytes begin a paste.
+    /// This number of bytes starts a paste.
     Paste(usize),
-    /// More has to come.
+    /// More bytes must arrive.
     Partial,
 }
 
 impl Reader {
-    /// Takes bytes; gives what is complete.
+    /// Takes bytes; returns the complete inputs.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<Input> {
         self.partial.extend_from_slice(bytes);
         let mut found = Vec::new();
@@ -81,11 +81,11 @@ impl Reader {
         }
     }
 
-    /// Adds to the paste; true when it has ended.
+    /// Adds to the paste; returns true when it has ended.
     fn read_paste(&mut self, found: &mut Vec<Input>) -> bool {
         const END: &[u8] = b"\x1b[201~";
         let at = memchr::memmem::find(&self.partial, END);
-        // Its end may have come in part.
+        // A part of the end marker may have arrived.
         let length = at.unwrap_or_else(|| self.partial.len().saturating_sub(END.len() - 1));
         let Some(paste) = &mut self.paste else { return true };
         let room = LONGEST_PASTE.saturating_sub(paste.len());
@@ -98,12 +98,13 @@ impl Reader {
         true
     }
 
-    /// True if it waits for the rest of a sequence, or nothing more comes and it was a key.
+    /// Returns true if it waits for the rest of a sequence. If nothing more arrives, the bytes were
+    /// a key.
     pub(crate) fn waits(&self) -> bool {
         !self.partial.is_empty() && self.paste.is_none()
     }
 
-    /// Nothing more came: what is there is a key, or nothing.
+    /// Gives up waiting: the bytes so far are a key, or are dropped.
     pub(crate) fn give_up(&mut self) -> Option<Input> {
         let partial = if self.waits() { std::mem::take(&mut self.partial) } else { Vec::new() };
         (partial == [0x1b]).then_some(Input::Key(Key::Escape))
@@ -117,7 +118,7 @@ fn next(bytes: &[u8]) -> Found {
         [0x1b] | [0x1b, b'[' | b'O'] => Found::Partial,
         [0x1b, b'[', ref rest @ ..] => control_sequence(rest),
         [0x1b, b'O', last, ..] => Found::Input(3, named(last).map(Input::Key)),
-        // Two of them, or a key with Alt, which means nothing here.
+        // Two Escape bytes, or a key with Alt, which has no meaning here.
         [0x1b, 0x1b, ..] => key(1, Key::Escape),
         [0x1b, ..] => Found::Input(2, None),
         [b'\r' | b'\n', ..] => key(1, Key::Enter),
@@ -141,7 +142,7 @@ fn character(bytes: &[u8]) -> Found {
     if end < 4 { Found::Partial } else { Found::Input(1, None) }
 }
 
-/// What comes after `ESC [`.
+/// Parses the bytes after `ESC [`.
 fn control_sequence(rest: &[u8]) -> Found {
     let Some(end) = rest.iter().position(|byte| (0x40..=0x7e).contains(byte)) else {
         return if rest.len() > LONGEST { Found::Input(rest.len() + 2, None) } else { Found::Partial };
@@ -174,7 +175,7 @@ fn named(last: u8) -> Option<Key> {
     })
 }
 
-/// `button;column;row`, from 1.
+/// Parses `button;column;row`, from 1.
 fn click(parameters: &[u8]) -> Option<Input> {
     let text = std::str::from_utf8(parameters).ok()?;
     let mut numbers = text.split(';').map(|number| number.parse::<usize>().ok());
@@ -212,7 +213,7 @@ mod tests {
             (b"\x1b", vec![]),
         ] {
             assert_eq!(Reader::default().take(bytes), expected, "{bytes:?}");
-            // Byte by byte it is the same.
+            // Byte by byte, the result is the same.
             let mut reader = Reader::default();
             let single: Vec<Input> = bytes.iter().flat_map(|byte| reader.take(&[*byte])).collect();
             assert_eq!(single, expected, "{bytes:?} in pieces");

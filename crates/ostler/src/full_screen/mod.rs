@@ -1,4 +1,5 @@
-//! The whole terminal as a screen: pictures of cells, the bytes that turn one into the next, what is typed, and the terminal itself, which is as it was on every way out.
+//! The whole terminal as a screen: pictures of cells, the bytes that turn one picture into the
+//! next, typed input, and the terminal itself. The terminal is restored on every way out.
 
 pub(crate) mod cells;
 pub(crate) mod input;

@@ -6,10 +6,10 @@ use super::cells::{Cell, Picture, Tone};
 
 /// Alternate screen, no cursor, mouse with large coordinates, marked pastes.
 pub(crate) const BEGIN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b[2J";
-/// The opposite, in the opposite order.
+/// Reverses [`BEGIN`], in the opposite order.
 pub(crate) const END: &[u8] = b"\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[?25h\x1b[?1049l";
 
-/// Adds the bytes for what differs. Pictures of different sizes differ in everything.
+/// Adds the bytes for the differences. Pictures of different sizes are redrawn completely.
 pub(crate) fn changes(before: Option<&Picture>, after: &Picture, has_colors: bool, out: &mut Vec<u8>) {
     let known = before.filter(|before| (before.width, before.height) == (after.width, after.height));
     if known.is_none() {
@@ -19,7 +19,7 @@ pub(crate) fn changes(before: Option<&Picture>, after: &Picture, has_colors: boo
     let before = known.unwrap_or(&blank);
     let mut tone = None;
     for y in 0..after.height {
-        // Column at which the cursor certainly is.
+        // Column at which the cursor is known to be.
         let mut cursor = None;
         for (x, (old, new)) in before.row(y).iter().zip(after.row(y)).enumerate() {
             if old == new || new.ch == Cell::REST {
@@ -32,7 +32,8 @@ pub(crate) fn changes(before: Option<&Picture>, after: &Picture, has_colors: boo
                 let _ = write!(out, "\x1b[{}m", sgr(new.tone, has_colors));
             }
             let _ = write!(out, "{}", new.ch);
-            // How wide others think a character is differs between terminals, but not for these.
+            // Terminals disagree about the width of some characters, but not about the width of
+            // these.
             let is_certain = new.ch.is_ascii() || ('\u{2500}'..='\u{259f}').contains(&new.ch);
             cursor = is_certain.then_some(x + 1);
         }
@@ -75,7 +76,8 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// A terminal: cells, and where the cursor is. Half of a wide character that is written over leaves a blank.
+    /// A simulated terminal: cells, and the position of the cursor. If half of a wide character is
+    /// overwritten, the other half becomes blank.
     struct Played {
         width: usize,
         cells: Vec<char>,

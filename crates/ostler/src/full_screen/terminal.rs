@@ -1,4 +1,4 @@
-//! The terminal: raw while the view is on it, and as it was on every way out.
+//! The terminal: raw while the view uses it, and restored on every way out.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Read as _, Write as _};
@@ -14,39 +14,40 @@ use super::input::{Input, Reader};
 use super::paint::{BEGIN, END};
 use crate::error::CliError;
 
-/// Settings from before; none = they are in force.
+/// Settings to restore; none = they are already restored.
 static FORMER: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// A signal, as far as it matters.
+/// Signal, as far as the view handles it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
     End,
     Suspend,
-    /// Perhaps another size, perhaps something else on the screen.
+    /// The size may have changed, or another program may have written on the screen.
     Look,
 }
 
-/// What came of the user: by a signal, or typed.
+/// Input of the user: a signal or a key.
 #[derive(Debug)]
 pub(crate) enum Came {
     Told(Told),
     Typed(Input),
 }
 
-/// The terminal while the view is on it.
+/// The terminal while the view uses it.
 pub(crate) struct Terminal {
     signals: SignalFd,
-    /// A description of our own, which alone never waits; none where only the inherited one may be written to.
+    /// File description of our own: only this one is non-blocking. None if only the inherited one
+    /// may be written to.
     output: Option<File>,
-    /// Bytes that it has not taken yet.
+    /// Bytes that the terminal has not accepted yet.
     pending: Vec<u8>,
 }
 
 impl Terminal {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     ///
     /// # Errors
-    /// There is none.
+    /// Returns an error if no terminal is available.
     pub(crate) fn take() -> Result<Self, CliError> {
         let failed = |what: &str, error: io::Error| CliError::Failed(format!("cannot {what}: {error}"));
         let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, TSTP, CONT, WINCH]).map_err(|errno| failed("receive signals", errno.into()))?;
@@ -67,12 +68,12 @@ impl Terminal {
         Ok(())
     }
 
-    /// Columns and rows; bounded, because some report anything.
+    /// Returns columns and rows. They are bounded, because some terminals report arbitrary numbers.
     pub(crate) fn size(&self) -> (usize, usize) {
         let size = tcgetwinsize(io::stdout()).map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
         match size {
             Ok((columns, rows)) if columns > 0 && rows > 0 => (columns.min(1000), rows.min(500)),
-            // It does not say; this is what everybody has.
+            // The terminal reports no size; this is the usual one.
             _ => (80, 24),
         }
     }
@@ -81,8 +82,8 @@ impl Terminal {
         self.signals.as_fd()
     }
 
-    /// Takes what came: signals where there are some (`told`), keys where some were `typed`; else the reader gives out what it has waited with for long enough.
-    /// A terminal that is gone is the end.
+    /// Returns the input that has arrived: signals if `told`, keys if `typed`. Otherwise the reader
+    /// gives up on an incomplete sequence. A terminal that is gone counts as the end.
     pub(crate) fn came(&self, told: bool, typed: bool, reader: &mut Reader) -> Vec<Came> {
         let mut came: Vec<Came> = if told { self.told().into_iter().map(Came::Told).collect() } else { Vec::new() };
         if !typed {
@@ -95,7 +96,7 @@ impl Terminal {
         came
     }
 
-    /// Takes the signals that came.
+    /// Returns the signals that have arrived.
     fn told(&self) -> Vec<Told> {
         let mut told = Vec::new();
         while let Some(received) = self.signals.next() {
@@ -108,7 +109,7 @@ impl Terminal {
         told
     }
 
-    /// Reads what was typed; call it when there is something. None = the terminal is gone.
+    /// Reads the typed bytes; call it when some are available. None = the terminal is gone.
     fn read(&self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; 1024];
         match io::stdin().lock().read(&mut bytes) {
@@ -127,12 +128,13 @@ impl Terminal {
         &mut self.pending
     }
 
-    /// True while it has not taken everything: whoever has more waits, and draws what is true then.
+    /// Returns true while the terminal has not accepted everything. The caller then waits and draws
+    /// the current state later.
     pub(crate) fn is_behind(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// Writes as much as it takes. False = it is gone.
+    /// Writes as much as the terminal accepts. Returns false if it is gone.
     pub(crate) fn write(&mut self) -> bool {
         while !self.pending.is_empty() {
             let written = match &self.output {
@@ -149,10 +151,10 @@ impl Terminal {
         true
     }
 
-    /// Gives the terminal back to the shell until that lets us go on.
+    /// Gives the terminal back to the shell, until the shell continues this process.
     ///
     /// # Errors
-    /// It cannot be set up again.
+    /// Returns an error if the terminal cannot be set up again.
     pub(crate) fn suspend(&mut self) -> Result<(), CliError> {
         self.pending.clear();
         restore();
@@ -167,10 +169,11 @@ impl Drop for Terminal {
     }
 }
 
-/// Looks whether there is a terminal that can be drawn on. `command` needs it, and `instead` says what needs none.
+/// Checks that a terminal is available that can be drawn on. `command` needs it, and `instead`
+/// names a command that does not.
 ///
 /// # Errors
-/// There is none.
+/// Returns an error if no such terminal is available.
 pub(crate) fn check(command: &str, instead: &str) -> Result<(), CliError> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
         return Err(CliError::Failed(format!("{command} needs a terminal; {instead}")));
@@ -181,17 +184,18 @@ pub(crate) fn check(command: &str, instead: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Puts everything back, once.
+/// Restores everything, once.
 fn restore() {
     let former = FORMER.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(settings) = former {
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
-        // One that takes nothing any more must not hold us up.
+        // A terminal that accepts no more bytes must not block the exit.
         match OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/1") {
             Ok(mut file) => drop(file.write_all(END)),
             Err(_) => drop(io::stdout().write_all(END).and_then(|()| io::stdout().flush())),
         }
-        // What was typed and not read is not for the shell; what was written and not taken is not waited for.
+        // The shell must not receive unread input. Output that the terminal has not accepted is
+        // dropped.
         let _ = tcflush(io::stdin(), QueueSelector::IFlush);
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &settings);
     }

@@ -1,4 +1,4 @@
-//! Positions at which the following of log files begins.
+//! Positions from which log files are followed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,31 +12,33 @@ use ostler_proto::pm2::{LogPlace, LogPlaces, ReaderInput};
 use crate::cx::Cx;
 use crate::error::CliError;
 
-/// Lag of the times of files behind the clock: a tick of the kernel.
+/// Lag of file times behind the clock: a tick of the kernel.
 const FILE_TIME: Duration = Duration::from_millis(10);
 
-/// Lengths of log files when the following began: an app that is started later may write to one that has lines of the past.
+/// Lengths of log files at the start of following. An app that starts later may write to a file
+/// that already has old lines.
 #[derive(Clone)]
 pub(crate) struct Past {
     pub(super) at: SystemTime,
     paths: HomePaths,
     lengths: HashMap<PathBuf, u64>,
-    /// Places that were told instead.
+    /// Positions that were given instead of the lengths.
     pub(super) places: LogPlaces,
-    /// Input by which the daemon tells the place of each other file before an app writes to it.
+    /// Input from which the daemon's further positions arrive. The daemon sends the position of a
+    /// file before an app writes to it.
     more: Option<Rc<RefCell<ReaderInput>>>,
 }
 
 impl Past {
-    /// The lengths now, in the home of this call.
+    /// Reads the current lengths, in the home of this call.
     ///
     /// # Errors
-    /// The home cannot be used.
+    /// Returns an error if the home cannot be used.
     pub(crate) fn now(cx: &mut Cx) -> Result<Self, CliError> {
         cx.paths().map(Self::of)
     }
 
-    /// Places that were told, of a time that is past.
+    /// Uses positions that were given, from a time in the past.
     pub(super) fn told(home: &Path, places: LogPlaces) -> Self {
         let at = UNIX_EPOCH + Duration::from_millis(places.at_ms);
         Self { at, paths: crate::home::paths(home), lengths: HashMap::new(), places, more: None }
@@ -49,20 +51,20 @@ impl Past {
         Self { at: SystemTime::now(), paths, lengths, places: LogPlaces::default(), more: None }
     }
 
-    /// It, with places that come later.
+    /// Adds an input for positions that arrive later.
     pub(super) fn with_more(mut self, more: ReaderInput) -> Self {
         self.more = Some(Rc::new(RefCell::new(more)));
         std::mem::take(&mut self.places.files).into_iter().for_each(|place| self.add(place));
         self
     }
 
-    /// Takes the places that came since the last call.
+    /// Reads the positions that have arrived since the last call.
     pub(super) fn take_more(&mut self) {
         let more = self.more.as_ref().and_then(|more| more.borrow_mut().more().ok());
         more.into_iter().flatten().for_each(|place| self.add(place));
     }
 
-    /// Adds a place. One without a file says that there was none.
+    /// Adds a position. A position without a file means that the file did not exist.
     fn add(&mut self, place: LogPlace) {
         if place.ino == 0 {
             self.lengths.entry(place.path.into()).or_insert(0);
@@ -71,18 +73,18 @@ impl Past {
         }
     }
 
-    /// The position at which what is new in this file begins.
+    /// Returns the position from which the content of this file is new.
     pub(super) fn position(&self, path: &Path) -> u64 {
         if let Some(length) = self.lengths.get(path) {
             return *length;
         }
         let knows_all = self.more.is_none();
         if knows_all && path.parent() == Some(&HomePaths::logs(&self.paths.home)) || path == self.paths.log {
-            // All that were there are known.
+            // All files that existed at the start are known.
             return 0;
         }
         let Ok(meta) = std::fs::metadata(path) else { return 0 };
-        // Elsewhere only the age tells: a file made since then is all new.
+        // For other files only the age helps: a file that was created later is all new.
         if meta.created().is_ok_and(|made| made + FILE_TIME >= self.at) { 0 } else { meta.len() }
     }
 }

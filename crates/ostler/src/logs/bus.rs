@@ -1,8 +1,10 @@
-//! Role of the process that reads log files for PM2's event socket, as long as somebody is connected to it.
+//! Role of the process that reads log files for PM2's event socket, while a client is connected to
+//! the socket.
 //!
-//! The daemon starts it and publishes what it writes: packets with whole frames, and how far into which
-//! file the lines before go. It is a process of its own, so that what lines cost is not the daemon's memory, and a
-//! slow subscriber holds up this reader only; the lines wait in their files. It ends when nobody reads its output any more.
+//! The daemon starts it and publishes its output: packets with whole frames, and the position in
+//! the log file after each line. It is a separate process, so that the memory for lines is not the
+//! daemon's. A slow subscriber only delays this reader, because the lines wait in their files. The
+//! process exits when its output has no reader any more.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -19,10 +21,10 @@ use crate::cx::Cx;
 use crate::home::Program;
 use crate::render::Out;
 
-/// Follows all logs of apps from the places on that it reads from its input.
+/// Follows all logs of apps, from the positions that it reads from its input.
 pub(crate) fn main() -> ExitCode {
     let Some(home) = std::env::var_os(HOME_VAR).map(PathBuf::from) else { return ExitCode::FAILURE };
-    // The daemon's protection is not for us.
+    // The daemon's protection from the OOM killer must not apply to this process.
     let _ = ostler_sys::process::oom::set_own_score_adj(0);
     let Ok(input) = std::io::stdin().as_fd().try_clone_to_owned().map(|fd| ReaderInput::of(File::from(fd))) else {
         return ExitCode::FAILURE;

@@ -1,4 +1,4 @@
-//! Packets for the daemon: lines as frames of PM2's bus, each with its place, and news of files.
+//! Packets for the daemon: lines as frames of PM2's bus, each with its position, and news of files.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ struct Known {
     place: Place,
 }
 
-/// What the daemon knows of the files.
+/// State of the files as the daemon knows it.
 #[derive(Debug, Default)]
 pub(super) struct BusPackets {
     known: HashMap<PathBuf, Vec<Known>>,
@@ -25,7 +25,7 @@ pub(super) struct BusPackets {
 }
 
 impl BusPackets {
-    /// A line with its frame.
+    /// Sends a line with its frame.
     pub(super) fn line(&mut self, out: &mut Out, path: &Path, line: &Line<'_>, frame: &[u8]) {
         let Some(place) = line.place else { return };
         let is_it = |known: &Known| known.place.key == place.key && known.place.since_ms == place.since_ms;
@@ -46,7 +46,7 @@ impl BusPackets {
         self.put(out, &Packet::Line { file: number, end: place.end, frame });
     }
 
-    /// The places at which a log is read on now.
+    /// Sends the positions from which a log is now read.
     pub(super) fn places(&mut self, out: &mut Out, path: &Path, places: &[Place]) {
         let known =
             |packets: &Self, place: &Place| packets.known.get(path).is_some_and(|all| all.iter().any(|known| known.place == *place));
@@ -63,7 +63,8 @@ impl BusPackets {
         }
     }
 
-    /// Says that all places are known, once; those that nobody reads yet are as they were told.
+    /// Reports once that all positions are known. Files that nothing reads yet keep the positions
+    /// that were given.
     pub(super) fn begin(&mut self, out: &mut Out, told: &LogPlaces) {
         if std::mem::replace(&mut self.has_begun, true) {
             return;
@@ -90,7 +91,7 @@ impl BusPackets {
             }
         };
         let Place { key: (dev, ino), end, since_ms } = place;
-        // Paths come from JSON.
+        // The paths came from JSON, so the conversion loses nothing.
         let path = path.to_string_lossy().into_owned();
         self.put(out, &Packet::File { file: number, place: LogPlace { path, dev, ino, end, since_ms } });
         number

@@ -12,18 +12,18 @@ use super::source::Source;
 /// Most bytes of a compressed file that are shown.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// What is in a file, and what the file system says of that file.
+/// Content of a file, with the metadata of that file.
 pub(super) struct Content {
     pub file: File,
     pub meta: Metadata,
 }
 
-/// Content of a file from this position on, decompressed if it is compressed.
+/// Returns the content of a file from this position on, decompressed if necessary.
 pub(super) fn content(source: &Source, path: &Path, position: u64) -> Option<Content> {
     opened(source.open(path).ok()?, path, position).ok()
 }
 
-/// Content of this open file of this name, as [`content`].
+/// Works like [`content`], for an open file with this name.
 pub(super) fn opened(file: File, path: &Path, position: u64) -> io::Result<Content> {
     let meta = file.metadata()?;
     let is_compressed = path.extension().is_some_and(|end| end == "gz");
@@ -31,7 +31,8 @@ pub(super) fn opened(file: File, path: &Path, position: u64) -> io::Result<Conte
     Ok(Content { file, meta })
 }
 
-/// What was compressed, where it was, without what is before this position.
+/// Decompresses a file into memory, at the same positions, without the content before this
+/// position.
 fn decompressed(file: File, position: u64) -> io::Result<File> {
     let mut content = MultiGzDecoder::new(file);
     let before = io::copy(&mut Read::take(&mut content, position), &mut io::sink())?;
@@ -42,14 +43,14 @@ fn decompressed(file: File, position: u64) -> io::Result<File> {
     Ok(memory)
 }
 
-/// The name of a rotated file that was compressed.
+/// Returns the name that a rotated file has after compression.
 pub(super) fn compressed(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".gz");
     name.into()
 }
 
-/// Length of the hidden copy that is to get this name.
+/// Returns the length of the hidden copy that will get this name.
 pub(super) fn hidden_length(rotated: &Path) -> u64 {
     let hidden = rotated.file_name().and_then(|name| name.to_str()).map(|name| rotated.with_file_name(format!(".{name}.ostler")));
     hidden.and_then(|hidden| std::fs::symlink_metadata(hidden).ok()).map_or(0, |meta| meta.len())

@@ -1,4 +1,5 @@
-//! Lines of one instance for a view: the last ones, then whatever is added. Whoever asks waits; nothing here does.
+//! Lines of one instance for a view: the last ones, then each new line. The caller waits; nothing
+//! here blocks.
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -9,12 +10,12 @@ use super::follow::Follower;
 use super::source::{Kind, LogFilter, Streams, by_age};
 use super::watch::Watch;
 
-/// Time between two looks where nothing can be watched.
+/// Time between two checks if files cannot be watched.
 const BLIND: Duration = Duration::from_millis(500);
-/// Most bytes of a file that are read at once; what lies before them nobody could read as fast.
+/// Most bytes of a file that are read at once; a user could not read more that fast.
 const BACKLOG_BYTES: u64 = 1 << 20;
 
-/// Receiver of lines: whether it came on the error stream, and the line.
+/// Receiver of lines: whether the line came from the error stream, and the line.
 pub(crate) type EachLine<'a> = &'a mut dyn FnMut(bool, &[u8]);
 
 /// The files of an instance.
@@ -22,12 +23,12 @@ pub(crate) struct LogFeed {
     followers: Vec<Follower>,
     watch: Watch,
     look_for_new: bool,
-    /// Time of the next look where nothing can be watched.
+    /// Time of the next check if files cannot be watched.
     look_at: Instant,
 }
 
 impl LogFeed {
-    /// Opens the files, as far as they are there.
+    /// Opens those files that exist.
     pub(crate) fn of(instance: &Summary) -> Self {
         let filter = LogFilter {
             targets: vec![instance.id.to_string()],
@@ -47,7 +48,7 @@ impl LogFeed {
         Self { followers, watch, look_for_new: true, look_at: Instant::now() }
     }
 
-    /// Gives the last lines of each file; one that cannot be read has none.
+    /// Passes on the last lines of each file. A file that cannot be read has none.
     pub(crate) fn tail(&mut self, count: u64, each: EachLine<'_>) {
         for follower in &mut self.followers {
             let mut pass = |source: &super::source::Source, line: &super::follow::Line<'_>| {
@@ -58,23 +59,24 @@ impl LogFeed {
         }
     }
 
-    /// The descriptor that is readable when something was written; then [`Self::drain`] it.
+    /// Returns the descriptor that becomes readable when something was written; then call
+    /// [`Self::drain`].
     pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_fd()
     }
 
-    /// Takes the news, which [`Self::advance`] looks into.
+    /// Takes the news, which [`Self::advance`] then handles.
     pub(crate) fn drain(&mut self) {
         self.watch.drain();
     }
 
-    /// The time at which to advance without news.
+    /// Returns the time at which to advance without news.
     pub(crate) fn due(&self) -> Option<Instant> {
         let blind = self.watch.blind.then_some(self.look_at);
         self.followers.iter().filter_map(Follower::due).chain(blind).min()
     }
 
-    /// Gives what is new, where there was news or it is time.
+    /// Passes on new lines, if there was news or the time has come.
     pub(crate) fn advance(&mut self, each: EachLine<'_>) {
         let now = Instant::now();
         let news = self.watch.news();
@@ -90,11 +92,11 @@ impl LogFeed {
                 true
             };
             follower.skip_backlog(BACKLOG_BYTES);
-            // A file that cannot be read now may be there again later.
+            // A file that cannot be read now may be readable later.
             let _ = follower.advance(look_for_new, &mut self.watch, &mut pass);
             follower.flush_due(&mut pass);
         }
-        // What one file's follower took from the watch is news for the others, too.
+        // News that one file's follower took from the watch also concern the other followers.
         let missed = self.watch.news();
         self.look_for_new = missed.any;
     }

@@ -1,4 +1,4 @@
-//! Follower of one file over truncation and rotation.
+//! Follower of one file across truncation and rotation.
 
 mod between;
 
@@ -17,29 +17,31 @@ use super::past;
 use super::source::Source;
 use super::watch::Watch;
 
-/// Time after which a line without its end is shown.
+/// Time after which an incomplete line is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Longest rotation: a file that has nothing where we read is being rotated, and its lines will be elsewhere. If not after this time, it just has nothing there.
+/// Longest rotation. If a file has a hole at the read position, it is being rotated, and its lines
+/// will appear elsewhere. If they do not within this time, it is just a hole.
 const LONGEST_ROTATION: Duration = Duration::from_secs(10);
 
-/// Place in a file at which it is read on.
+/// Position in a file from which reading continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     /// Device and inode.
     pub key: (u64, u64),
-    /// Bytes before it, all of which were shown.
+    /// Bytes before the position; all of them were shown.
     pub end: u64,
-    /// Time since when the file is what it is, ms since the epoch: lines of before that were rotated are no concern.
+    /// Time since which the file has its present content, ms since the epoch. Lines that were
+    /// rotated before it do not matter.
     pub since_ms: u64,
 }
 
-/// A line, and where it was read.
+/// A line, and its position in the file.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
     pub text: &'a [u8],
-    /// Where it begins.
+    /// Start of the line.
     pub start: u64,
-    /// The place after it; none for lines of the past.
+    /// Position after the line; none for lines of the past.
     pub place: Option<Place>,
     /// True if the line continues after this piece.
     pub is_partial: bool,
@@ -55,7 +57,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Receiver of lines; false = enough.
+/// Receiver of lines; returns false if it wants no more.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&Source, &Line<'_>) -> bool;
 
 /// An open file.
@@ -64,20 +66,21 @@ pub(super) struct Open {
     key: (u64, u64),
     since_ms: u64,
     modified_ms: u64,
-    /// Whether nothing is added to it any more: it is a rotated file.
+    /// Whether no writer adds to it any more: it is a rotated file.
     is_over: bool,
     position: u64,
     lines: Lines,
     partial_since: Option<Instant>,
-    /// Name that it was renamed to, if it was.
+    /// Name after a rename, if it was renamed.
     away: Option<PathBuf>,
-    /// Time since when it has nothing where we are.
+    /// Time since which the read position is in a hole.
     hole_since: Option<Instant>,
-    /// Position up to which that means nothing.
+    /// Position up to which holes are ignored.
     passed: u64,
 }
 
-/// Log file that went back to its path (`reloadLogs` after a rename): what it had is in another file, under the name it had meanwhile.
+/// Log file that was renamed back to its path (`reloadLogs` after a rename). Its old content is in
+/// another file, which has the name that the log had in between.
 struct Returned {
     key: (u64, u64),
     rotated: PathBuf,
@@ -89,7 +92,8 @@ fn ms(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Time of the last change, ms since the epoch; that of a rotated log is the time of its last line.
+/// Returns the time of the last change, ms since the epoch. For a rotated log, it is the time of
+/// its last line.
 pub(super) fn modified_ms(meta: &Metadata) -> u64 {
     meta.modified().map_or(0, ms)
 }
@@ -116,47 +120,47 @@ impl Open {
         }
     }
 
-    /// It, from this position on.
+    /// Opens the file at this position.
     pub(super) fn at(file: File, position: u64) -> io::Result<Self> {
         Ok(Self { position, ..Self::new(file)? })
     }
 
-    /// Content of a rotated file, from this position on.
+    /// Uses the content of a rotated file, from this position on.
     pub(super) fn of_content(content: Content, position: u64) -> Self {
         let Content { file, meta } = content;
         Self { position, ..Self::with_key(file, (meta.dev(), meta.ino())).with_time_of(&meta) }
     }
 
-    /// It, from another position on.
+    /// Moves to another position.
     pub(super) fn from(self, position: u64) -> Self {
         Self { position, ..self }
     }
 
-    /// It, with this time of its last change.
+    /// Sets the time of the last change.
     pub(super) fn with_time_of(self, meta: &Metadata) -> Self {
         Self { modified_ms: modified_ms(meta), ..self }
     }
 
-    /// It, as a rotated file.
+    /// Marks it as a rotated file.
     pub(super) fn over(self) -> Self {
         Self { is_over: true, ..self }
     }
 
-    /// The time of its last change until now.
+    /// Returns the time of the last change up to now.
     fn last_change_ms(&self) -> u64 {
         match self.file.metadata() {
             Ok(meta) if (meta.dev(), meta.ino()) == self.key => modified_ms(&meta),
-            // What was decompressed is another file, made now.
+            // Decompressed content is in another file, which was just created.
             _ => self.modified_ms,
         }
     }
 
-    /// The time of its last change when it was opened.
+    /// Returns the time of the last change when the file was opened.
     pub(super) const fn modified_ms(&self) -> u64 {
         self.modified_ms
     }
 
-    /// It, as that log since this time.
+    /// Sets the time since which the file has its present content.
     pub(super) fn since(self, since_ms: u64) -> Self {
         Self { since_ms, ..self }
     }
@@ -169,7 +173,8 @@ impl Open {
         self.file.metadata().map_or(0, |meta| meta.len())
     }
 
-    /// Shows what is new, up to the moment in which something is moved to the name of the log: from then on it may be another beginning.
+    /// Shows new lines, until a file is moved to the name of the log. After such a move, the log
+    /// may have a different beginning.
     fn read(&mut self, source: &Source, watch: &mut Watch, seen: usize, each: Each<'_>) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         let mut is_moved = || {
@@ -183,7 +188,7 @@ impl Open {
             (self.position, self.passed) = (0, 0);
             self.lines.forget();
         }
-        // Only up to what is there now: a flood in one file must not silence the others.
+        // Reads only the bytes that exist now: a flood in one file must not delay the other files.
         let mut hole = None;
         let (file, passed, key) = (&self.file, self.passed, (self.key, self.since_ms));
         let mut holds = |block: &[u8], at: u64| {
@@ -202,7 +207,7 @@ impl Open {
 }
 
 impl Open {
-    /// Shows all that is left of a file to which nothing is added any more.
+    /// Shows the rest of a file to which no writer adds any more.
     fn read_whole(&mut self, source: &Source, each: Each<'_>) -> io::Result<()> {
         let (length, key) = (self.len(), (self.key, self.since_ms));
         let mut each_line = |piece: Piece<'_>| each(source, &Line::of(key, piece));
@@ -211,7 +216,7 @@ impl Open {
         Ok(())
     }
 
-    /// Waits for the end of a rotation, and not for ever.
+    /// Waits for the end of a rotation, for a limited time. Returns true if the time is over.
     fn passes(&mut self, hole: Option<u64>) -> bool {
         let since = hole.map(|_| self.hole_since.unwrap_or_else(Instant::now));
         let is_over = since.is_some_and(|since| since.elapsed() >= LONGEST_ROTATION);
@@ -220,14 +225,14 @@ impl Open {
         is_over
     }
 
-    /// Remembers what the file is called while that is not the name of the log.
+    /// Remembers the name of the file while it differs from the name of the log.
     fn look_for_name(&mut self, log: &Path) {
         let name = std::fs::read_link(format!("/proc/self/fd/{}", self.file.as_raw_fd())).ok().filter(|name| name != log && name.exists());
         self.away = name.or(self.away.take());
     }
 }
 
-/// The position at which the file has something again, if part of what was read there is nothing.
+/// Returns the position at which the hole ends, if a part of the bytes that were read is a hole.
 fn hole_end(file: &File, at: u64, count: usize) -> Option<u64> {
     let begin = rustix::fs::seek(file, SeekFrom::Hole(at)).ok().filter(|begin| *begin < at + count as u64)?;
     rustix::fs::seek(file, SeekFrom::Data(begin)).ok().or_else(|| file.metadata().ok().map(|meta| meta.len()))
@@ -238,39 +243,42 @@ pub(super) fn key_of(path: &Path) -> Option<(u64, u64)> {
     Some((meta.dev(), meta.ino()))
 }
 
-/// One source and our position in it.
+/// One source, with the read position in it.
 pub(super) struct Follower {
     pub source: Source,
-    /// The newest file of this name last. An older one is kept while its writer may still have it open.
+    /// Open files, the newest with this name last. An older file stays open while its writer may
+    /// still have it open.
     open: Vec<Open>,
-    /// Moves of the watch that are dealt with.
+    /// Number of moves of the watch that were handled.
     seen: usize,
-    /// File that came back, and whose old content is not yet where it should be.
+    /// File that was renamed back, while its old content does not have its final name yet.
     returned: Option<Returned>,
-    /// Time since when it is followed, ms since the epoch.
+    /// Time since which the source is followed, ms since the epoch.
     since_ms: u64,
 }
 
 impl Follower {
-    /// Opens the file, if it is there, at its beginning.
+    /// Opens the file at its beginning, if the file exists.
     pub(super) fn new(source: Source) -> Self {
         let mut follower = Self::resumed(source, Vec::new(), None);
         follower.open.extend(follower.another());
         follower
     }
 
-    /// All that is written after this time, opened at the first look: by then it may have been rotated.
+    /// Follows everything that is written after this time. The file is opened at the first check,
+    /// because it may be rotated before.
     pub(super) fn after(source: Source, time: SystemTime) -> Self {
         Self { since_ms: ms(time), ..Self::resumed(source, Vec::new(), None) }
     }
 
-    /// Reads on at these places, the oldest first. `returning`: the name that the lines of the last one get in a moment; it was shortened already.
+    /// Continues at these positions, the oldest first. `returning`: the name that the old lines of
+    /// the last file will get in a moment; that file was already shortened.
     pub(super) fn resumed(source: Source, open: Vec<Open>, returning: Option<PathBuf>) -> Self {
         let returned = returning.zip(open.last()).map(|(rotated, last)| Returned { key: last.key, rotated, since: Instant::now() });
         Self { source, open, seen: 0, returned, since_ms: ms(SystemTime::now()) }
     }
 
-    /// The places at which it is read on, the oldest first.
+    /// Returns the positions from which reading continues, the oldest first.
     pub(super) fn places(&self) -> Vec<Place> {
         let place = |open: &Open| Place {
             key: open.key,
@@ -280,14 +288,14 @@ impl Follower {
         self.open.iter().map(place).collect()
     }
 
-    /// Begins at this position instead.
+    /// Starts at this position instead.
     pub(super) fn skip_to(&mut self, position: u64) {
         if let Some(open) = self.open.last_mut() {
             open.position = position;
         }
     }
 
-    /// Passes over what is unread in the newest file but for so many bytes at its end.
+    /// Skips the unread part of the newest file, except the last bytes, whose number is given.
     pub(super) fn skip_backlog(&mut self, bytes: u64) {
         let Some(open) = self.open.last_mut() else { return };
         let length = open.file.metadata().map_or(0, |meta| meta.len());
@@ -297,7 +305,7 @@ impl Follower {
         }
     }
 
-    /// Gives the last `count` lines to `each`; what comes later is for [`Self::advance`].
+    /// Passes the last `count` lines to `each`; [`Self::advance`] handles later lines.
     pub(super) fn tail(&mut self, count: u64, is_last_look: bool, each: Each<'_>) -> io::Result<()> {
         let source = &self.source;
         let mut before = |count: u64| {
@@ -325,12 +333,13 @@ impl Follower {
         Ok(())
     }
 
-    /// True if there is something to show as [`Self::tail`].
+    /// Returns true if [`Self::tail`] has something to show.
     pub(super) fn has_content(&self) -> bool {
         self.open.last().is_some_and(|open| open.file.metadata().is_ok_and(|meta| meta.len() > 0)) || past::has_past(&self.source.path)
     }
 
-    /// Gives what is new to `each`: first the rest of the files before a rotation, then the new one.
+    /// Passes new lines to `each`: first the rest of the files from before a rotation, then the new
+    /// file.
     pub(super) fn advance(&mut self, look_for_new: bool, watch: &mut Watch, each: Each<'_>) -> io::Result<()> {
         self.read_what_is_over(each)?;
         loop {
@@ -338,7 +347,7 @@ impl Follower {
             self.welcome_back(each)?;
             self.read_all(watch, each)?;
             if look_for_new && let Some(newest) = self.another() {
-                // First what came between the read above and the look.
+                // First the lines that were written between the read above and the check.
                 self.read_all(watch, each)?;
                 let newest = self.read_between(newest, each);
                 watch.file(&newest.file);
@@ -350,14 +359,15 @@ impl Follower {
             if look_for_new {
                 self.open.iter_mut().for_each(|open| open.look_for_name(&self.source.path));
             }
-            // Something came while it was read: its turn is now.
+            // A move happened during the read: handle it now.
             if watch.moves().len() == self.seen || self.returned.is_some() {
                 return Ok(());
             }
         }
     }
 
-    /// Reads rotated files to their end: the log itself may be rotated once more meanwhile, but its lines come after theirs.
+    /// Reads rotated files to their end. Even if the log is rotated once more in between, its lines
+    /// come after theirs.
     fn read_what_is_over(&mut self, each: Each<'_>) -> io::Result<()> {
         for open in self.open.iter_mut().filter(|open| open.is_over) {
             open.read_whole(&self.source, each)?;
@@ -374,14 +384,15 @@ impl Follower {
         Ok(())
     }
 
-    /// Handles moves: was a file that we know moved to the name of the log, one move after the other?
+    /// Handles moves, one after the other: was a known file moved to the name of the log?
     fn take_moves(&mut self, watch: &Watch) {
         while let (None, Some(moved)) = (&self.returned, watch.moves().get(self.seen)) {
             self.seen += 1;
             if moved.to != self.source.path {
                 continue;
             }
-            // By now it may have been renamed again: then it is the one that still has a name, because what it replaced has none.
+            // The file may have been renamed again by now. Then it is the open file that still has
+            // a name, because the file that it replaced has none.
             let now = key_of(&moved.to);
             let is_it = |open: &&Open| Some(open.key) == now;
             let has_name = |open: &&Open| open.file.metadata().is_ok_and(|meta| meta.nlink() > 0);
@@ -389,7 +400,7 @@ impl Follower {
                 continue;
             };
             let Some(index) = self.open.iter().position(|open| open.key == key) else { continue };
-            // It is the newest one again.
+            // It is the newest file again.
             let open = self.open.remove(index);
             let rotated = moved.from.clone().or_else(|| open.away.clone());
             self.open.push(open);
@@ -397,7 +408,8 @@ impl Follower {
         }
     }
 
-    /// Reads from the copy what was not read before the file was shortened, and goes on in the file.
+    /// Reads from the copy the lines that were unread when the file was shortened, then continues
+    /// in the file.
     fn welcome_back(&mut self, each: Each<'_>) -> io::Result<()> {
         let Some(returned) = &self.returned else { return Ok(()) };
         let Some(open) = self.open.last_mut().filter(|open| open.key == returned.key) else {
@@ -407,7 +419,8 @@ impl Follower {
         let copy = |path: &Path| content(&self.source, path, open.position).map(|content| Open::of_content(content, open.position));
         let copy = copy(&returned.rotated).filter(|copy| copy.key != open.key).or_else(|| copy(&compressed(&returned.rotated)));
         let Some(copy) = copy else {
-            // It gets its name in a moment, on a slow disk later; if not, somebody has only renamed the file back, or has removed the copy since.
+            // The copy gets its name in a moment, or later on a slow disk. If it does not, the file
+            // was only renamed back, or the copy was removed since.
             let patience = if hidden_length(&returned.rotated) > 0 { LONGEST_ROTATION } else { PATIENCE };
             if returned.since.elapsed() >= patience {
                 self.returned = None;
@@ -419,7 +432,8 @@ impl Follower {
         open.lines.read(&copy.file, &mut open.position, length, &mut |_, _| true, &mut |piece| {
             each(source, &Line::of((copy.key, copy.since_ms), piece))
         })?;
-        // What was read beyond the copy was the open line, which is in the file now.
+        // Bytes that were read beyond the copy belong to the incomplete line, which is now in the
+        // file.
         open.position = open.position.saturating_sub(length);
         open.away = None;
         open.since_ms = copy.modified_ms;
@@ -427,13 +441,13 @@ impl Follower {
         Ok(())
     }
 
-    /// Starts watching.
+    /// Starts watching the files.
     pub(super) fn watch(&self, watch: &mut Watch) {
         watch.folder_of(&self.source.path);
         self.open.iter().for_each(|open| watch.file(&open.file));
     }
 
-    /// The time at which a line without its end is due.
+    /// Returns the time at which an incomplete line is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let short = self.open.iter().filter_map(|open| open.partial_since).min().map(|since| since + PATIENCE);
         let long = self.open.iter().filter_map(|open| open.hole_since).min().map(|since| since + LONGEST_ROTATION);
@@ -442,7 +456,7 @@ impl Follower {
         [short, long, returned].into_iter().flatten().min()
     }
 
-    /// Shows lines without their end that have waited long enough.
+    /// Shows incomplete lines that have waited long enough.
     pub(super) fn flush_due(&mut self, each: Each<'_>) {
         for open in &mut self.open {
             if open.partial_since.is_some_and(|since| since.elapsed() >= PATIENCE) {
@@ -453,18 +467,19 @@ impl Follower {
         }
     }
 
-    /// What the path names now, if that is another file than those that are open.
+    /// Returns the file at the path, unless it is already open.
     fn another(&self) -> Option<Open> {
         let open = Open::new(self.source.open(&self.source.path).ok()?).ok()?;
         (!self.open.iter().any(|known| known.key == open.key)).then_some(open)
     }
 
-    /// Reads what was rotated since the last look and before the newest file.
+    /// Reads the files that were rotated since the last check and before the newest file.
     fn read_between(&self, newest: Open, each: Each<'_>) -> Open {
         let since_ms = self.open.iter().map(Open::last_change_ms).max().unwrap_or(self.since_ms);
         let mut last_ms = None;
         for between in between::between(&self.source, since_ms, &self.open, &newest) {
-            // Not for us, or damaged: what can be shown is shown, once.
+            // Files that are damaged or not readable for this user are skipped; the rest is shown
+            // once.
             let Ok(mut open) = between.open() else { continue };
             let _ = open.read_whole(&self.source, each);
             last_ms = Some(open.modified_ms);

@@ -1,4 +1,5 @@
-//! `logs --grep`, `--since`, `--until`: which lines are wanted, and the last of them over rotated files, too.
+//! `logs --grep`, `--since`, `--until`: selects lines, and finds the last of them in rotated files,
+//! too.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,10 +13,10 @@ use crate::cli::Call;
 use crate::error::{CliError, UsageError};
 use crate::render::Out;
 
-/// Bytes of lines that are kept until they are shown in their order.
+/// Bytes of lines that are kept until they can be shown in order.
 const MOST_BYTES: usize = 64 << 20;
 
-/// Lines that are wanted.
+/// Conditions that a line must meet.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) pattern: Pattern,
@@ -24,10 +25,10 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// What is asked for by the options; none = nothing of it.
+    /// Reads the conditions from the options; none if no such option is given.
     ///
     /// # Errors
-    /// A pattern or a time that makes no sense.
+    /// Returns an error if a pattern or a time is invalid.
     pub(super) fn of(call: &Call) -> Result<Option<Self>, UsageError> {
         let bad = |option: &str, reason: String| UsageError::BadValue { option: option.into(), reason };
         if !["grep", "since", "until"].iter().any(|name| call.value(name).is_some()) {
@@ -55,10 +56,11 @@ impl Terms {
         Ok(Some(Self { pattern: pattern.map_err(|reason| bad("--grep", reason))?, since_ms, until_ms }))
     }
 
-    /// Shows the last `count` lines that are wanted, those of each file in their order, and of a log up to where it ends for this.
+    /// Shows the last `count` matching lines, in the order of each file. A log is searched up to
+    /// the position in `ends_at`.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// Returns an error if a file cannot be read.
     pub(super) fn show_past(
         &self,
         sources: &[Source],
@@ -100,7 +102,7 @@ impl Terms {
     }
 }
 
-/// Lines, the last first, each with the path of its log.
+/// Lines, the last one first, each with the path of its log.
 struct Kept {
     lines: Vec<(PathBuf, Found)>,
     bytes: usize,

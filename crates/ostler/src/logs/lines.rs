@@ -9,10 +9,12 @@ use memchr::{memchr, memrchr_iter};
 const BLOCK: usize = 64 << 10;
 /// Longest line; a longer one is shown in pieces.
 const LONGEST: usize = 1 << 20;
-/// Longest line that is an object: one of `log_type: json` holds up to 1 MiB of text, in which each byte may be escaped.
+/// Longest line that is a JSON object: a line of `log_type: json` holds up to 1 MiB of text, in
+/// which each byte may be escaped.
 const LONGEST_OBJECT: usize = 8 << 20;
 
-/// The position at which the last `count` lines of the first `length` bytes begin. A last line without its end counts.
+/// Returns the position at which the last `count` lines of the first `length` bytes start. An
+/// incomplete last line counts.
 pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<u64> {
     if count == 0 {
         return Ok(length);
@@ -26,7 +28,7 @@ pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<
         let filled = read_at(file, &mut block[..size], start)?;
         for at in memrchr_iter(b'\n', &block[..filled]) {
             let at = start + at as u64;
-            // The newline at the very end closes the last line, it begins none.
+            // The newline at the very end closes the last line and starts no new one.
             if at + 1 == length {
                 continue;
             }
@@ -40,7 +42,7 @@ pub(super) fn start_of_last(file: &File, length: u64, count: u64) -> io::Result<
     Ok(0)
 }
 
-/// The number of lines in the first `length` bytes; a last one without its end counts.
+/// Returns the number of lines in the first `length` bytes; an incomplete last line counts.
 pub(super) fn count_lines(file: &File, length: u64) -> io::Result<u64> {
     let mut block = vec![0; BLOCK];
     let (mut at, mut count, mut last) = (0, 0, b'\n');
@@ -55,7 +57,7 @@ pub(super) fn count_lines(file: &File, length: u64) -> io::Result<u64> {
     Ok(count + u64::from(last != b'\n'))
 }
 
-/// Reads as much as there is, until the buffer is full.
+/// Reads as many bytes as are available, until the buffer is full.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
@@ -74,24 +76,25 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
 pub(super) struct Piece<'a> {
     /// The line, without its newline.
     pub text: &'a [u8],
-    /// Where it begins in the file.
+    /// Start of the line in the file.
     pub start: u64,
-    /// Where what comes after it begins.
+    /// Position after the line.
     pub end: u64,
     /// True if the line continues after this piece.
     pub is_partial: bool,
 }
 
-/// Cutter of what is read from a file into lines; keeps the beginning of a line until its end comes.
+/// Splits bytes of a file into lines; keeps the start of a line until its end arrives.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
 }
 
 impl Lines {
-    /// Reads from `*position` up to `until` (or the end) and gives whole lines, without their newline, to `each`. Stops early when that
-    /// says so, or `holds` no longer: it is asked after each look at the file whether what was seen there is still what was meant. Returns
-    /// whether anything was read.
+    /// Reads from `*position` up to `until` (or the end) and passes whole lines, without their
+    /// newline, to `each`. Stops early if `each` returns false. Also stops if `holds` returns
+    /// false: it checks after each read whether the bytes still belong to the expected content.
+    /// Returns whether anything was read.
     pub(super) fn read(
         &mut self,
         file: &File,
@@ -140,22 +143,23 @@ impl Lines {
         if self.partial.first() == Some(&b'{') { LONGEST_OBJECT } else { LONGEST }
     }
 
-    /// True if a line has begun and not ended.
+    /// Returns true if a line has started and not ended.
     pub(super) fn has_partial(&self) -> bool {
         !self.partial.is_empty()
     }
 
-    /// Bytes of a line that has begun and not ended.
+    /// Returns the bytes of a line that has started and not ended.
     pub(super) fn partial_len(&self) -> u64 {
         self.partial.len() as u64
     }
 
-    /// Gives out the beginning of a line as if it were one: nothing comes any more. It was read up to this position.
+    /// Passes on the start of a line as if it were whole, because no more bytes follow. The file
+    /// was read up to this position.
     pub(super) fn flush(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
         self.partial.is_empty() || self.give(position, position, false, each)
     }
 
-    /// Gives out the beginning of a line that continues; it was read up to this position.
+    /// Passes on the start of a line that continues. The file was read up to this position.
     pub(super) fn flush_open(&mut self, position: u64, each: &mut dyn FnMut(Piece<'_>) -> bool) -> bool {
         self.partial.is_empty() || self.give(position, position, true, each)
     }
@@ -165,7 +169,7 @@ impl Lines {
         each(Piece { text: &line, start: text_end.saturating_sub(line.len() as u64), end, is_partial })
     }
 
-    /// Forgets the beginning of a line: the file was truncated.
+    /// Drops the start of a line, because the file was truncated.
     pub(super) fn forget(&mut self) {
         self.partial.clear();
     }

@@ -1,7 +1,8 @@
-//! `logs`: the last lines of log files, then whatever is added to them.
+//! `logs`: the last lines of log files, then each line that is added.
 //!
-//! The files are read here, in the client: the daemon is asked for the list of apps only, and reports when a new one comes. So following costs
-//! nothing while nobody follows, and goes on while the daemon is replaced.
+//! The client itself reads the files. It asks the daemon only for the list of apps, and the daemon
+//! reports new apps. Following therefore costs the daemon nothing, and continues while the daemon
+//! is replaced.
 
 mod beginning;
 mod bus;

@@ -1,4 +1,4 @@
-//! Lines of the past that are in rotated files.
+//! Lines of the past in rotated files.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -12,10 +12,10 @@ use ostler_core::logs::rotate::name::may_be_rotated;
 /// Most bytes of a line in a compressed file that are shown.
 const LONGEST: u64 = 1 << 20;
 
-/// The way to open a rotated file.
+/// Function that opens a rotated file.
 pub(super) type Open<'a> = &'a dyn Fn(&Path) -> io::Result<File>;
 
-/// The last `count` lines before those of this log, the oldest first.
+/// Returns the last `count` lines before those of this log, the oldest first.
 pub(super) fn lines_before(log: &Path, count: u64, open: Open<'_>) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = Vec::new();
     for path in rotated(log) {
@@ -23,7 +23,8 @@ pub(super) fn lines_before(log: &Path, count: u64, open: Open<'_>) -> Vec<Vec<u8
         if missing == 0 {
             break;
         }
-        // Removed or compressed in this moment, or not for us: what can be shown is shown.
+        // The file was just removed or compressed, or this user cannot read it. The other files are
+        // still shown.
         let Ok(mut lines) = last_lines(&path, missing, open) else { continue };
         lines.append(&mut found);
         found = lines;
@@ -31,12 +32,12 @@ pub(super) fn lines_before(log: &Path, count: u64, open: Open<'_>) -> Vec<Vec<u8
     found
 }
 
-/// True if there is anything before this log.
+/// Returns true if rotated files exist before this log.
 pub(super) fn has_past(log: &Path) -> bool {
     !rotated(log).is_empty()
 }
 
-/// Rotated files of a log, the newest first.
+/// Returns the rotated files of a log, the newest first.
 pub(super) fn rotated(log: &Path) -> Vec<PathBuf> {
     let Some((folder, name)) = log.parent().zip(log.file_name().and_then(|name| name.to_str())) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -48,7 +49,7 @@ pub(super) fn rotated(log: &Path) -> Vec<PathBuf> {
     found.sort();
     found.reverse();
     let mut paths: Vec<PathBuf> = found.into_iter().map(|(_, path)| path).collect();
-    // While a file is being compressed it may be there twice.
+    // While a file is being compressed, both forms may exist.
     let compressed: Vec<PathBuf> = paths.iter().filter(|path| path.extension().is_some_and(|end| end == "gz")).cloned().collect();
     paths.retain(|path| !compressed.iter().any(|other| other.with_extension("") == *path));
     paths

@@ -26,16 +26,16 @@ const MARK: Style = Style::new().bg_color(Some(anstyle::Color::Ansi(AnsiColor::B
 const TAIL_LABEL: usize = 10;
 const TIMESTAMP: &str = "YYYY-MM-DD-HH:mm:ss";
 
-/// The form of lines.
+/// Format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// `0|api | line`.
     Labelled,
     /// `api-0  | line`.
     Session,
-    /// `api-0  | line`, without the name of the project, each app in a colour of its own.
+    /// `api-0  | line`, without the name of the project, each app in its own colour.
     Project,
-    /// The line alone, those of stderr on stderr.
+    /// The line without a label; lines of stderr go to stderr.
     Raw,
     /// One JSON object per line.
     Json,
@@ -56,16 +56,16 @@ pub(super) struct Printer {
     /// Whether lines of the daemon are shown without their own date.
     undates_daemon: bool,
     packets: BusPackets,
-    /// Lines of the present that are shown; none = all.
+    /// Pattern that new lines must match; none = all are shown.
     only: Option<Pattern>,
-    /// Files that were told, by log; none where nobody wants to know.
+    /// Files that were reported, by log; none if positions are not reported.
     told: Option<HashMap<PathBuf, Vec<Place>>>,
     /// Log whose line was printed without its end, and whether that was on stderr.
     open: Option<(PathBuf, bool)>,
 }
 
 impl Printer {
-    /// `timestamp`: a format, or empty for the usual one.
+    /// Creates a printer. `timestamp`: a format, or empty for the usual one.
     pub(super) fn new(form: Form, timestamp: Option<&str>, highlight: Option<&str>) -> Self {
         let stamper =
             |format: &str| Stamper::new(DateFormat::parse(if format.is_empty() { TIMESTAMP } else { format }), TimeZone::system());
@@ -83,17 +83,17 @@ impl Printer {
         }
     }
 
-    /// Shows of what comes only the lines that match.
+    /// Shows only those new lines that match.
     pub(super) fn show_only(&mut self, pattern: Pattern) {
         self.only = Some(pattern);
     }
 
-    /// Tells the place of each line, and where files are read on.
+    /// Reports the position of each line, and from where files are read.
     pub(super) fn tell_places(&mut self) {
         self.told = Some(HashMap::new());
     }
 
-    /// Prints a line that a search found, with its time where that is known.
+    /// Prints a line that a search found, with its time if that is known.
     pub(super) fn found(&mut self, out: &mut Out, source: &Source, line: &[u8], at_ms: Option<u64>) {
         match self.form {
             Form::Json => json_line(out, source, &Line::past(line), at_ms),
@@ -101,7 +101,8 @@ impl Printer {
         }
     }
 
-    /// Makes the date before each line enough for the daemon's lines, too.
+    /// Removes the daemon's own dates, because the date before each line already covers the
+    /// daemon's lines.
     #[must_use]
     pub(super) fn dating_the_daemon_itself(mut self) -> Self {
         self.undates_daemon = true;
@@ -123,7 +124,7 @@ impl Printer {
         out.line(text);
     }
 
-    /// Prints a line of the past: when it was written is not known.
+    /// Prints a line of the past, whose time is unknown.
     pub(super) fn past(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
         match self.form {
             Form::Labelled | Form::Session | Form::Project | Form::Pairs => {
@@ -133,7 +134,7 @@ impl Printer {
             }
             Form::Raw => self.raw(out, source, line),
             Form::Json => json_line(out, source, line, None),
-            // There is none on the bus.
+            // The bus carries no lines of the past.
             Form::Bus => {}
         }
     }
@@ -180,7 +181,7 @@ impl Printer {
         }
     }
 
-    /// Says where files are read on, to whom it matters.
+    /// Reports from where files are read, if positions are reported.
     pub(super) fn places(&mut self, out: &mut Out, followers: &[Follower]) {
         if self.form == Form::Bus {
             followers.iter().for_each(|follower| self.packets.places(out, &follower.source.path, &follower.places()));
@@ -188,7 +189,7 @@ impl Printer {
         let Some(told) = &mut self.told else { return };
         for follower in followers {
             let (path, places) = (&follower.source.path, follower.places());
-            // Where a line ends is told beside it: only other files are news.
+            // Each line already carries its end position: only other files are news.
             let files = |places: &[Place]| places.iter().map(|place| (place.key, place.since_ms)).collect::<Vec<_>>();
             if told.get(path).is_none_or(|known| files(known) != files(&places)) {
                 let all = LogPlaces { at_ms: now_ms(), files: places.iter().map(|place| log_place(source_path(path), *place)).collect() };
@@ -198,7 +199,7 @@ impl Printer {
         }
     }
 
-    /// Says that reading begins, to whom it matters.
+    /// Reports that reading begins, if positions are reported.
     pub(super) fn begin(&mut self, out: &mut Out, told: &LogPlaces) {
         if self.form == Form::Bus {
             self.packets.begin(out, told);
@@ -217,7 +218,7 @@ impl Printer {
         }
     }
 
-    /// Prints an event of an app, in the forms for programs.
+    /// Prints an event of an app, in the formats for programs.
     pub(super) fn happened(&self, out: &mut Out, event: &Event) {
         if self.form == Form::Json
             && let Some(word) = event.what.pm2_word()
@@ -227,12 +228,12 @@ impl Printer {
         }
     }
 
-    /// True if this log has left its line open, and nothing was printed since.
+    /// Returns true if this log has left its line open and nothing was printed since.
     fn continues(&self, source: &Source) -> bool {
         self.open.as_ref().is_some_and(|(path, _)| *path == source.path)
     }
 
-    /// Ends the line that a log has left open.
+    /// Closes the line that a log has left open.
     fn end_open(&mut self, out: &mut Out) {
         match self.open.take() {
             Some((_, true)) => out.data_err(b"\n"),
@@ -241,7 +242,7 @@ impl Printer {
         }
     }
 
-    /// Ends a line, or leaves it open if its end is still to come.
+    /// Closes a line, or leaves it open if its end has not arrived yet.
     fn end(&mut self, out: &mut Out, source: &Source, line: &Line<'_>) {
         let on_stderr = self.form == Form::Raw && source.kind == Kind::Error;
         self.open = Some((source.path.clone(), on_stderr));
@@ -311,7 +312,7 @@ impl Printer {
     }
 }
 
-/// A line as a frame of PM2's bus. A piece of a line has no newline.
+/// Returns a line as a frame of PM2's bus. A piece of a line has no newline.
 fn frame(source: &Source, line: &Line<'_>, at_ms: u64) -> Vec<u8> {
     let topic = if source.kind == Kind::Error { "log:err" } else { "log:out" };
     let process = json!({ "pm_id": source.id, "name": source.name, "rev": source.revision, "namespace": source.namespace });
@@ -323,7 +324,7 @@ fn frame(source: &Source, line: &Line<'_>, at_ms: u64) -> Vec<u8> {
     rpc::event(topic, &json!({ "process": process, "at": at_ms, "data": data }))
 }
 
-/// A line of the daemon's log without `<date>: PM2 log: `.
+/// Removes `<date>: PM2 log: ` from a line of the daemon's log.
 fn undated(line: &[u8]) -> &[u8] {
     const HEAD: &[u8] = b": PM2 log: ";
     let longest_head = &line[..line.len().min(64)];
@@ -337,13 +338,13 @@ fn label(source: &Source) -> String {
     }
 }
 
-/// The label of an app of a project: its name there, and its id.
+/// Returns the label of an app of a project: its name within the project, and its id.
 fn service_label(source: &Source) -> String {
     let own = source.name.strip_prefix(&source.namespace).and_then(|rest| rest.strip_prefix('-')).filter(|own| !own.is_empty());
     format!("{}-{}", shown(own.unwrap_or(&source.name)), source.id)
 }
 
-/// The colour of an app: always the same for the same name.
+/// Returns the colour of an app: always the same for the same name.
 fn style_of(name: &str) -> Style {
     const COLORS: [AnsiColor; 6] =
         [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::BrightCyan];
@@ -351,12 +352,12 @@ fn style_of(name: &str) -> Style {
     Style::new().fg_color(Some(anstyle::Color::Ansi(COLORS[sum % COLORS.len()])))
 }
 
-/// Wall clock, ms since the epoch.
+/// Returns the wall clock, ms since the epoch.
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }
 
-/// The path of a log as it is told. Paths come from JSON.
+/// Returns the path of a log as it is reported. Paths come from JSON, so they are UTF-8.
 fn source_path(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -365,7 +366,7 @@ fn log_place(path: String, Place { key: (dev, ino), end, since_ms }: Place) -> L
     LogPlace { path, dev, ino, end, since_ms }
 }
 
-/// A line as an object with the member `place`.
+/// Prints a line as an object with the member `place`.
 fn json_line_at(out: &mut Out, source: &Source, line: &Line<'_>, at_ms: u64) {
     let object = if is_ours(line.text) { serde_json::from_slice(line.text).ok() } else { None };
     let mut object = object.unwrap_or_else(|| json_object(source, line, Some(at_ms)));
@@ -402,7 +403,7 @@ fn json_object(source: &Source, line: &Line<'_>, at_ms: Option<u64>) -> serde_js
     object
 }
 
-/// True if it is such an object already (`log_type: json`).
+/// Returns true if the line is already such an object (`log_type: json`).
 fn is_ours(line: &[u8]) -> bool {
     line.first() == Some(&b'{')
         && memchr::memmem::find(line, b"\"app_name\"").is_some()

@@ -1,4 +1,5 @@
-//! Following again where somebody else has stopped: files may have been rotated, renamed or replaced since.
+//! Continuation at the positions of an earlier follower: files may have been rotated, renamed or
+//! replaced since.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -12,27 +13,28 @@ use super::follow::{Follower, Open, key_of, modified_ms};
 use super::past::rotated;
 use super::source::Source;
 
-/// Most names of a folder that are looked at for a file that has another name by now.
+/// Most names of a folder that are checked for a file that was renamed.
 const MOST_NAMES: usize = 10_000;
-/// Looks for a file that is at none of its names.
+/// Attempts to find a file that has none of its expected names.
 const LOOKS: u32 = 3;
 
-/// A follower that reads on at these places of one log, the oldest first: what they name is looked for by device and inode. What was rotated since is
-/// read in between, and what is at the path and in no place comes last, from its beginning.
+/// Returns a follower that continues at these positions of one log, the oldest first. The files of
+/// the positions are found by device and inode. Files that were rotated since are read in between.
+/// A file at the path that has no position comes last, from its beginning.
 pub(super) fn resume(source: Source, places: &[&LogPlace]) -> Follower {
-    // A file that is being rotated goes to another name and back: it may be at neither in the moment of a look.
+    // Rotation renames a file away and back, so during a check the file may have neither name.
     let resumed = (0..LOOKS).map(|_| look(&source, places)).find(|resumed| resumed.is_complete);
     let Resumed { open, returning, .. } = resumed.unwrap_or_else(|| look(&source, places));
     Follower::resumed(source, open, returning)
 }
 
-/// What a look has found.
+/// Result of one attempt.
 struct Resumed {
-    /// Files to read on, the oldest first.
+    /// Files to continue with, the oldest first.
     open: Vec<Open>,
-    /// Name that the lines of the last of them get in a moment.
+    /// Name that the old lines of the last file will get in a moment.
     returning: Option<PathBuf>,
-    /// Whether everything was there.
+    /// Whether all files were found.
     is_complete: bool,
 }
 
@@ -40,10 +42,11 @@ fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
     let to_come = name_to_come(&source.path);
     let at = |path: &Path| source.open(path).and_then(|file| Open::at(file, 0)).ok();
     let place_of = |key: (u64, u64)| places.iter().find(|place| (place.dev, place.ino) == key).copied();
-    // For a moment of a rotation it has the name that its lines get.
+    // For a moment during a rotation, the log itself has the name that its lines will get.
     let current = at(&source.path).or_else(|| to_come.as_deref().and_then(at).filter(|open| place_of(open.key()).is_some()));
     let here = current.as_ref().and_then(|open| place_of(open.key()));
-    // Lines of it that were moved and perhaps read since: they are in its turn below.
+    // Lines of the log that were moved to rotated files and perhaps read since. They are handled in
+    // order below.
     let chain = here.map(|here| rotated_since(&source.path, here.since_ms, &|key| key != (here.dev, here.ino)));
     let is_in_chain = |place: &LogPlace| chain.iter().flatten().any(|path| key_of(path) == Some((place.dev, place.ino)));
     let is_elsewhere = |place: &LogPlace| here.is_none_or(|here| !std::ptr::eq(here, place)) && !is_in_chain(place);
@@ -58,7 +61,8 @@ fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
             None => lost = Some(place),
         }
     }
-    // A log whose lines were moved to a rotated file keeps its inode; one that was compressed since has another.
+    // A log whose lines were moved to a rotated file keeps its inode; a log that was compressed
+    // since has another inode.
     let moved = here.or(lost);
     let since_ms = moved.map_or_else(|| places.iter().map(|place| place.since_ms).max().unwrap_or(0), |place| place.since_ms);
     let mut left = moved.map_or(0, |place| place.end);
@@ -78,7 +82,7 @@ fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
     if let Some(current) = current {
         let since_ms = last_ms.or_else(|| here.map(|place| place.since_ms));
         let begun = if here.is_some() { left } else { 0 };
-        // Shortened, and nobody may write to it before its copy has got its name.
+        // The log was shortened. No writer may add to it before its copy has its name.
         returning = to_come.filter(|rotated| hidden_length(rotated) > current.len());
         let current = current.from(begun);
         open.push(since_ms.into_iter().fold(current, Open::since));
@@ -86,7 +90,7 @@ fn look(source: &Source, places: &[&LogPlace]) -> Resumed {
     Resumed { open, returning, is_complete: lost.is_none() }
 }
 
-/// Name that the hidden copy of a log that is being rotated is to get.
+/// Returns the name that the hidden copy of a log will get, if the log is being rotated.
 fn name_to_come(log: &Path) -> Option<PathBuf> {
     let (folder, name) = (log.parent()?, log.file_name()?.to_str()?);
     let names = std::fs::read_dir(folder).ok()?.flatten().take(MOST_NAMES).filter_map(|entry| entry.file_name().into_string().ok());
@@ -94,14 +98,15 @@ fn name_to_come(log: &Path) -> Option<PathBuf> {
     names.filter_map(rotated).find(|rotated| rotated.starts_with(name) || may_be_rotated(name, rotated)).map(|rotated| folder.join(rotated))
 }
 
-/// Files in the folder of a log.
+/// Returns the files in the folder of a log.
 fn names(log: &Path) -> Vec<(PathBuf, (u64, u64))> {
     let entries = log.parent().and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten().take(MOST_NAMES);
     let files = entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok().filter(Metadata::is_file)?)));
     files.map(|(path, meta)| (path, (meta.dev(), meta.ino()))).collect()
 }
 
-/// Rotated files of a log whose last line was written after this time, and which are meant, the oldest first.
+/// Returns the rotated files of a log that `is_meant` accepts and whose last line was written after
+/// this time, the oldest first.
 fn rotated_since(log: &Path, since_ms: u64, is_meant: &dyn Fn((u64, u64)) -> bool) -> Vec<PathBuf> {
     let is_new = |path: &PathBuf| {
         let Ok(meta) = std::fs::symlink_metadata(path) else { return false };
@@ -110,7 +115,7 @@ fn rotated_since(log: &Path, since_ms: u64, is_meant: &dyn Fn((u64, u64)) -> boo
     rotated(log).into_iter().filter(is_new).rev().collect()
 }
 
-/// A file from this position on, decompressed if it is compressed.
+/// Returns a file from this position on, decompressed if it is compressed.
 fn content(source: &Source, path: &Path, position: u64) -> Option<Open> {
     content::content(source, path, position).map(|content| Open::of_content(content, position))
 }
@@ -160,7 +165,7 @@ mod tests {
             }
         }
 
-        /// What is read from these places on.
+        /// Returns the lines that are read from these positions on.
         fn read(&self, places: &[LogPlace]) -> Vec<String> {
             let mut follower = resume(self.source(), &places.iter().collect::<Vec<_>>());
             let (mut watch, mut seen) = (Watch::new(), Vec::new());
@@ -216,7 +221,8 @@ mod tests {
         let folder = Folder::new("chain");
         let log = folder.write("x.log", "next\nmore\n");
         let copy = folder.write("x__2020-01-01_00-00-00.log", "a\nb\nc\n");
-        // Killed while the lines that were moved were read; the log itself was to be read on at its former end.
+        // The reader was killed while it read the moved lines. The log itself was to be continued
+        // at its former end.
         let places = [folder.place(&log, 2, 0), folder.place(&copy, 4, FUTURE)];
         assert_eq!(folder.read(&places), ["c", "next", "more"]);
     }

@@ -1,4 +1,4 @@
-//! The command itself.
+//! The `logs` command, and the loop that follows files.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,19 +27,21 @@ use crate::render::Out;
 use crate::signals::Signals;
 
 const DEFAULT_LINES: u64 = 15;
-/// Time between two looks where nothing can be watched.
+/// Time between two checks if files cannot be watched.
 const BLIND: Duration = Duration::from_millis(250);
-/// Time between two looks for a lost daemon, and after an event until the list is asked for once more.
+/// Time between two attempts to find a lost daemon, and delay after an event before the list is
+/// requested again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Time after which memory is given back where nothing comes, and between two such moments.
+/// Time without events after which memory is returned to the system, and time between two such
+/// moments.
 const FIRST_REST: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(60);
 
-/// Shows the last lines, then follows until the reader has enough.
+/// Shows the last lines, then follows until the reader stops it.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let count = line_count(call)?;
     let ends = call.has("nostream");
-    // As PM2: a look at the past has the usual form, whatever form is asked for.
+    // As in PM2: past lines are shown in the usual format, even if another format is requested.
     let in_usual_form = ends && cx.program.is_pm2() && matches!(form(call), Form::Json | Form::Pairs);
     if in_usual_form {
         cx.out.data_and_messages();
@@ -51,7 +53,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let targets = if call.targets.is_empty() { vec!["all".to_owned()] } else { call.targets.clone() };
     let home = cx.home()?.to_owned();
     let streams = Streams::new(call.has("out"), call.has("err"));
-    // Who reads for others opens with the rights of each app's user.
+    // A process that reads on behalf of other users opens files with the rights of each app's user.
     #[cfg(feature = "web")]
     let own_folder = std::env::var_os(ostler_web::FOR_OTHERS).map(|_| HomePaths::logs(&home));
     #[cfg(not(feature = "web"))]
@@ -86,7 +88,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     if let Some(terms) = terms {
-        // What comes while it is searched is shown behind it.
+        // Lines that arrive during the search are shown after its results.
         let past = Past::now(cx)?;
         let ends_at: HashMap<PathBuf, u64> = sources.iter().map(|source| (source.path.clone(), past.position(&source.path))).collect();
         terms.show_past(&sources, count, &ends_at, &mut printer, &mut cx.out)?;
@@ -106,7 +108,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     by_age(&mut sources);
     let mut followers: Vec<Follower> = sources.into_iter().map(Follower::new).collect();
-    // Programs want what happens from now on, unless they say how much of the past; with --nostream there is nothing else.
+    // Programs want new lines only, unless they give a number of past lines. With --nostream past
+    // lines are the only output.
     let past = if !ends && matches!(form, Form::Json | Form::Pairs) && call.value("lines").is_none() { 0 } else { count };
     tail(cx, &mut printer, &mut followers, past, ends, &filter.targets)?;
     if !ends {
@@ -116,11 +119,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Shows what is written to all logs from `past` on, in the form of `--no-daemon`, until the daemon has gone; a signal that says so
-/// makes it stop everything before. Gives the keeper that was there last.
+/// Shows all new lines of all logs from `past` on, in the format of `--no-daemon`, until the daemon
+/// has exited. A stop signal stops everything first. Returns the pid of the last keeper.
 ///
 /// # Errors
-/// The current directory was removed.
+/// Returns an error if the current directory was removed.
 pub(crate) fn stream<'a>(
     cx: &mut Cx,
     past: Past,
@@ -142,20 +145,20 @@ pub(crate) fn stream<'a>(
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer }))
 }
 
-/// How [`stream_as`] shows lines.
+/// Format in which [`stream_as`] shows lines.
 pub(crate) struct Show<'a> {
-    /// Their form.
+    /// Format of the lines.
     pub form: Form,
-    /// The date before each, if any; empty is the usual form.
+    /// Date before each line, if requested; empty is the usual format.
     pub timestamp: Option<&'a str>,
     /// Apps that are shown; none = all.
     pub names: Option<Vec<String>>,
 }
 
-/// [`stream`] in another form, without the daemon's own lines.
+/// Works like [`stream`], in another format and without the daemon's own lines.
 ///
 /// # Errors
-/// The current directory was removed.
+/// Returns an error if the current directory was removed.
 pub(crate) fn stream_as(
     cx: &mut Cx,
     past: Past,
@@ -178,10 +181,10 @@ pub(crate) fn stream_as(
     Ok(follow(cx, &mut printer, Vec::new(), &filter, Scene { home, past, stays: true, signals, observer: Some(observer) }))
 }
 
-/// Shows what one instance writes from now on, the lines alone.
+/// Shows only the new lines of one instance, without labels.
 ///
 /// # Errors
-/// There is no such instance.
+/// Returns an error if the instance does not exist.
 pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {
@@ -200,10 +203,10 @@ pub(crate) fn of_one(cx: &mut Cx, id: u32, past: Past) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Writes the lines of all apps as frames of PM2's bus, until nobody reads them.
+/// Writes the lines of all apps as frames of PM2's bus, until the output has no reader any more.
 ///
 /// # Errors
-/// The home cannot be used.
+/// Returns an error if the home cannot be used.
 pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
     let filter = LogFilter {
@@ -221,10 +224,10 @@ pub(super) fn follow_for_bus(cx: &mut Cx, past: Past) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The last lines of all error logs, so many of each: for each the app, the instance and the line.
+/// Passes on the last `count` lines of each error log: the app, the instance and the line.
 ///
 /// # Errors
-/// The home cannot be used, the daemon does not answer.
+/// Returns an error if the home cannot be used, or if the daemon does not answer.
 #[cfg(feature = "web")]
 pub(crate) fn last_errors(cx: &mut Cx, count: u64, each: &mut dyn FnMut(&str, u32, &[u8])) -> Result<(), CliError> {
     let filter = LogFilter {
@@ -263,7 +266,8 @@ fn line_count(call: &Call) -> Result<u64, UsageError> {
     text.trim().parse::<i64>().map(i64::unsigned_abs).map_err(bad)
 }
 
-/// The places of `--after`: none without it, and none in it where they are only to be told.
+/// Returns the positions of `--after`. The outer none means that the option is missing. The inner
+/// none means that positions are only reported.
 fn places(call: &Call) -> Result<Option<Option<LogPlaces>>, UsageError> {
     let bad = |reason: String| UsageError::BadValue { option: "--after".into(), reason };
     match (call.has("after"), call.value("after")) {
@@ -306,19 +310,19 @@ fn tail(
     Ok(())
 }
 
-/// The daemon, as long as it is there.
+/// Connection to the daemon, while the daemon exists.
 struct Daemon {
     home: PathBuf,
     client: Option<Client>,
-    /// Time at which to ask for the list (or for the daemon) next.
+    /// Time of the next request for the list, or of the next attempt to find the daemon.
     ask_at: Option<Instant>,
-    /// Whether nobody listens any more, not even a keeper that would start another.
+    /// Whether no process listens any more, not even a keeper that would start another daemon.
     gone: bool,
-    /// The last keeper.
+    /// Pid of the last keeper.
     keeper: Option<i32>,
-    /// What it was asked in order to stop what is shown; the answers are in its log.
+    /// Requests that stop the shown apps; the responses are in the daemon's log.
     orders: Vec<Request>,
-    /// Connection on which it was asked.
+    /// Connection on which these requests were sent.
     stopping: Option<Client>,
 }
 
@@ -331,14 +335,15 @@ impl Daemon {
             Some(client)
         });
         if !self.orders.is_empty() {
-            // The one that was asked may have been killed over it.
+            // The daemon that received the requests may have been killed before it carried them
+            // out.
             self.stopping = self.ask();
         }
-        // Between the list that was shown and this instant something may have been started.
+        // An app may have started between the last list and this moment.
         self.ask_at = Some(Instant::now() + if self.client.is_some() { Duration::ZERO } else { AGAIN });
     }
 
-    /// Asks it for this, unless it was asked for that already.
+    /// Sends these requests, unless they were already sent.
     fn order(&mut self, orders: Vec<Request>) {
         if self.orders != orders {
             self.orders = orders;
@@ -346,14 +351,14 @@ impl Daemon {
         }
     }
 
-    /// Sends all of it on one connection, which keeps its order.
+    /// Sends all requests on one connection, which keeps their order.
     fn ask(&self) -> Option<Client> {
         let mut client = client::connect(&self.home).ok()?;
         self.orders.iter().try_for_each(|request| client.send(request.clone()).map(drop)).ok()?;
         Some(client)
     }
 
-    /// Takes what it sent.
+    /// Handles the frames that the daemon has sent.
     fn on_readable(&mut self, mut each: impl FnMut(Event)) {
         match self.client.as_mut().map(Client::arrived) {
             Some(Ok(frames)) => {
@@ -373,17 +378,17 @@ impl Daemon {
         }
     }
 
-    /// The list now; empty if the daemon does not answer.
+    /// Returns the current list; empty if the daemon does not answer.
     fn list_now(&self) -> Vec<Summary> {
         client::connect(&self.home).ok().and_then(|mut client| client.list().ok()).unwrap_or_default()
     }
 
-    /// Lets the observer look at the list. True: it is time to stop.
+    /// Lets the observer check the list. Returns true if it is time to stop.
     fn look(&self, observer: Option<&mut (dyn Observer + '_)>) -> bool {
         observer.is_some_and(|observer| observer.look(&self.list_now()))
     }
 
-    /// Stops what is shown, in the way of the signal of this number.
+    /// Stops the shown apps, as the nth signal requires.
     fn stop(&mut self, out: &mut Out, observer: Option<&mut (dyn Observer + '_)>, nth: u32) {
         let Some(observer) = observer else { return self.order(vec![Request::Kill]) };
         let list = self.list_now();
@@ -393,7 +398,7 @@ impl Daemon {
         self.order(observer.stops(nth, &list).unwrap_or_else(|| vec![Request::Kill]));
     }
 
-    /// The list, if it is time to ask for it.
+    /// Returns the list, if it is time to request it.
     fn list(&mut self) -> Option<Vec<Summary>> {
         if self.ask_at.is_none_or(|at| Instant::now() < at) {
             return None;
@@ -404,16 +409,16 @@ impl Daemon {
             self.client.as_ref()?;
             self.ask_at = None;
         }
-        // A connection of its own: the other one has news on it at any time.
+        // This needs a separate connection, because news may arrive on the other one at any time.
         client::connect(&self.home).ok()?.list().ok()
     }
 }
 
-/// Conditions of a following, besides lines.
+/// Parameters of a follow loop, apart from its followers.
 struct Scene<'a> {
     home: PathBuf,
     past: Past,
-    /// Whether it goes on without a reader, but not without a daemon.
+    /// Whether the loop continues without a reader, but not without a daemon.
     stays: bool,
     signals: Option<&'a mut Signals>,
     observer: Option<&'a mut dyn Observer>,
@@ -427,12 +432,12 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     }
     let mut daemon = Daemon { home, client: None, ask_at: None, gone: false, keeper: None, orders: Vec::new(), stopping: None };
     daemon.subscribe();
-    // A signal may have come before there was anything to show.
+    // A signal may have arrived before the loop started.
     if let Some(nth) = signals.as_ref().map(|signals| signals.count()).filter(|count| *count > 0) {
         daemon.stop(&mut cx.out, observer.as_deref_mut(), nth);
     }
     let mut look_for_new = true;
-    // Time of the next rest; none = nothing has happened since the last.
+    // Time of the next memory release; none = no event has happened since the last one.
     let (mut rest_at, mut rested_at) = (Some(Instant::now() + FIRST_REST), None::<Instant>);
     let mut is_over = false;
     loop {
@@ -449,7 +454,7 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
                 printer.present(&mut cx.out, source, line);
                 !cx.out.is_closed()
             };
-            // A file that cannot be read now may be there again later.
+            // A file that cannot be read now may be readable later.
             let _ = follower.advance(look_for_new || watch.blind, &mut watch, &mut each);
             follower.flush_due(&mut each);
         }
@@ -458,14 +463,14 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
             observer.on_lines(&mut cx.out);
         }
         cx.out.flush();
-        // The last lines were shown above: a daemon writes its last line before it goes.
+        // The last lines were shown above: a daemon writes its last line before it exits.
         if is_over || stays && daemon.gone {
             return daemon.keeper;
         }
         let look_at = observer.as_ref().and_then(|observer| observer.due());
         let due = followers.iter().filter_map(Follower::due).chain(daemon.ask_at).chain(look_at).min();
         let blind = watch.blind.then_some(BLIND);
-        // What one file's follower took from the watch is news for the others, too.
+        // News that one file's follower took from the watch also concern the other followers.
         let missed = watch.news();
         let at_once = missed.any.then_some(Duration::ZERO);
         let longest = due.map(|at| at.saturating_duration_since(Instant::now())).into_iter().chain(blind).chain(at_once);
@@ -508,13 +513,14 @@ fn follow(cx: &mut Cx, printer: &mut Printer, mut followers: Vec<Follower>, filt
     }
 }
 
-/// Adds new instances among those that were asked for.
+/// Adds new instances that match the filter.
 fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, past: &Past, watch: &mut Watch) {
     let Ok(sources) = filter.sources(list) else { return };
     for source in sources {
         if !followers.iter().any(|follower| follower.source.path == source.path) {
             let position = past.position(&source.path);
-            // Before it is opened: nothing must be moved to its name unnoticed in between.
+            // The folder is watched before the file is opened, so that no move to its name is
+            // missed in between.
             watch.folder_of(&source.path);
             let told: Vec<&LogPlace> = past.places.files.iter().filter(|place| Path::new(&place.path) == source.path).collect();
             let follower = match position {
@@ -532,7 +538,7 @@ fn add_new(followers: &mut Vec<Follower>, list: &[Summary], filter: &LogFilter, 
     }
 }
 
-/// What ended a wait.
+/// Reason for which a wait returned.
 struct Wake {
     news: bool,
     daemon_readable: bool,
@@ -541,13 +547,13 @@ struct Wake {
 }
 
 impl Wake {
-    /// True if only time has passed.
+    /// Returns true if only time has passed.
     const fn is_quiet(&self) -> bool {
         !(self.news || self.daemon_readable || self.signalled || self.reader_gone)
     }
 }
 
-/// Adds a descriptor, if there is one; returns its index.
+/// Adds a descriptor, if it exists; returns its index.
 fn add<'a>(fds: &mut Vec<PollFd<'a>>, fd: Option<PollFd<'a>>) -> Option<usize> {
     fds.push(fd?);
     Some(fds.len() - 1)
@@ -562,7 +568,7 @@ fn wait(
 ) -> Wake {
     let stdout = io::stdout();
     let mut fds: Vec<PollFd<'_>> = signals.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
-    // Nothing is asked of stdout, so only the loss of its reader is reported.
+    // The poll requests no events on stdout, so it reports only that the reader is gone.
     let reader_at = add(&mut fds, has_reader.then(|| PollFd::new(&stdout, PollFlags::empty())));
     let watch_at = add(&mut fds, watch.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     let client_at = add(&mut fds, client.map(|client| PollFd::new(client, PollFlags::IN)));

@@ -24,28 +24,29 @@ pub(super) enum Kind {
     Daemon,
 }
 
-/// One file to show, once, however many instances write to it.
+/// A file to show. It is shown once, even if several instances write to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Source {
     pub path: PathBuf,
     pub kind: Kind,
-    /// The first instance that writes to it; none for the daemon.
+    /// First instance that writes to it; 0 for the daemon.
     pub id: u32,
     pub name: String,
     pub namespace: String,
-    /// Commit that it was started from.
+    /// Commit from which the app was started.
     pub revision: Option<String>,
-    /// The user with whose rights it is opened; none = ours.
+    /// User with whose rights the file is opened; none = our own.
     pub rights: Option<Credentials>,
 }
 
 impl Source {
-    /// Opens an ordinary file, the only kind that can be followed; never waits for the writer of a FIFO.
+    /// Opens a regular file, the only kind that can be followed; never waits for the writer of a
+    /// FIFO.
     pub(super) fn open(&self, path: &Path) -> io::Result<File> {
         self.open_with(path, OFlags::empty())
     }
 
-    /// Opens a rotated file: those that we made are no links.
+    /// Opens a rotated file. ostler creates no links, so a link is rejected.
     pub(super) fn open_rotated(&self, path: &Path) -> io::Result<File> {
         self.open_with(path, OFlags::NOFOLLOW)
     }
@@ -63,7 +64,7 @@ impl Source {
     }
 }
 
-/// Streams that were asked for.
+/// Requested streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Streams {
     pub out: bool,
@@ -72,15 +73,16 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// The streams of `--out` and `--err`; neither or both = everything, of apps at least.
+    /// Returns the streams of `--out` and `--err`. Neither or both = all streams, at least those of
+    /// apps.
     pub(super) const fn new(out: bool, error: bool) -> Self {
         Self { out: out || !error, error: error || !out, daemon: !out && !error }
     }
 
-    /// Those of the apps.
+    /// Streams of the apps.
     pub(super) const APPS: Self = Self { out: true, error: true, daemon: false };
 
-    /// Everything.
+    /// All streams.
     pub(super) const ALL: Self = Self::new(false, false);
 }
 
@@ -91,14 +93,14 @@ pub(super) struct LogFilter {
     pub streams: Streams,
     pub cwd: String,
     pub daemon_log: PathBuf,
-    /// The daemon's name, which is also the target that means its log.
+    /// The daemon's name, which is also the target that selects its log.
     pub daemon_name: &'static str,
-    /// Folder of logs that is ours alone, for a process that reads for others: files elsewhere are opened with the rights of
-    /// the app's user, also in folders of root's.
+    /// Folder of logs that belongs to us alone, for a process that reads on behalf of other users.
+    /// Files elsewhere are opened with the rights of the app's user, even in folders of root.
     pub own_folder: Option<PathBuf>,
-    /// Apps of these names only; none = all that the targets mean.
+    /// Names of the shown apps; none = all apps that the targets select.
     pub names: Option<Vec<String>>,
-    /// Whether a target may name an app that is started later.
+    /// Whether a target may name an app that starts later.
     pub waits: bool,
 }
 
@@ -107,7 +109,7 @@ impl LogFilter {
         (target == "PM2" || target == self.daemon_name) && !list.iter().any(|row| row.name == target)
     }
 
-    /// The targets that mean no app of this list.
+    /// Returns the targets that match no app of this list.
     pub(super) fn missing<'a>(&'a self, list: &[Summary]) -> Vec<&'a str> {
         let is_missing = |target: &&String| {
             let found = meant(target, list, &self.cwd);
@@ -116,10 +118,10 @@ impl LogFilter {
         self.targets.iter().filter(is_missing).map(String::as_str).collect()
     }
 
-    /// The files, the daemon's first, otherwise by id.
+    /// Returns the files, the daemon's first, the others by id.
     ///
     /// # Errors
-    /// A target that nothing is meant by.
+    /// Returns an error if a target matches nothing.
     pub(super) fn sources(&self, list: &[Summary]) -> Result<Vec<Source>, CliError> {
         let mut ids = Vec::new();
         let mut daemon = false;
@@ -131,7 +133,7 @@ impl LogFilter {
             daemon |= target == "all" && self.streams.daemon;
             match meant(target, list, &self.cwd) {
                 Ok(found) => ids.extend(found),
-                // Apps may come later, and the daemon's own log is there.
+                // Apps may start later, and the daemon's own log exists.
                 Err(SelectError::Empty) if target == "all" => {}
                 Err(SelectError::Empty | SelectError::NotFound(_)) if self.waits => {}
                 Err(error) => return Err(not_found(error)),
@@ -161,7 +163,7 @@ impl LogFilter {
         let is_file = |path: &String| path != "/dev/null" && path != "NULL" && path.starts_with('/') && own_stream(path).is_none();
         let readable = |path: &Option<String>| path.clone().filter(is_file);
         let (out, error) = (readable(&row.out_file), readable(&row.error_file));
-        // Someone who keeps only the combined file wants to see that one.
+        // If only the combined file is kept, the user wants to see that file.
         let only_combined = if out.is_none() && error.is_none() { readable(&row.log_file) } else { None };
         let wanted = [(out, Kind::Out, self.streams.out), (error, Kind::Error, self.streams.error), (only_combined, Kind::Out, true)];
         for (path, kind, is_wanted) in wanted {
@@ -183,8 +185,8 @@ impl LogFilter {
 }
 
 impl LogFilter {
-    /// Returns the user with whose rights a log is opened: a link that an app's user has made leads root
-    /// no further than that user gets.
+    /// Returns the user with whose rights a log is opened. A link that an app's user has created
+    /// therefore cannot lead root to a file that this user cannot read.
     fn rights_for(&self, row: &Summary, path: &Path) -> Option<Credentials> {
         if !rustix::process::geteuid().is_root() {
             return None;
@@ -199,17 +201,18 @@ impl LogFilter {
     }
 }
 
-/// The rights of a user of whom nothing is known but the number, as in containers: what belongs to it, and what everybody may read. Who has not even a number has
-/// those of nobody; never ours.
+/// Returns the rights of a user for whom only the number is known, as in containers. They give
+/// access to files of this number, and to files that everybody may read. If even the number is
+/// unknown, they are those of `nobody`; never our own.
 fn without_account(user: &str) -> Credentials {
     const NOBODY: u32 = 65_534;
-    // The largest number means "as it is" to the kernel.
+    // To the kernel, the largest number means "do not change the uid".
     let uid = user.parse().ok().filter(|uid| *uid != u32::MAX).unwrap_or(NOBODY);
     Credentials { uid, gid: NOBODY, groups: vec![NOBODY] }
 }
 
 fn meant(target: &str, list: &[Summary], cwd: &str) -> Result<Vec<u32>, SelectError> {
-    // As PM2: logs of modules are among all logs.
+    // As in PM2: logs of modules are among all logs.
     let entries: Vec<Entry<'_>> = list
         .iter()
         .map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: &row.script, is_module: false })
@@ -225,7 +228,8 @@ fn not_found(error: SelectError) -> CliError {
     }
 }
 
-/// Sorts by the time of the last change, the oldest first, as PM2 shows them; the daemon's log stays in front.
+/// Sorts by the time of the last change, the oldest first, as PM2 does. The daemon's log stays at
+/// the front.
 pub(super) fn by_age(sources: &mut [Source]) {
     let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     sources.sort_by_cached_key(|source| (source.kind != Kind::Daemon, changed(&source.path)));

@@ -1,4 +1,4 @@
-//! Watch of changed files: inotify, or the clock where that is not to be had.
+//! Watch of changed files by inotify, or by polling if inotify is not available.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::fs::inotify::{Inotify, ReadFlags, WatchFlags};
 
-/// Move of something to the name of a log.
+/// Rename of a file to the name of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Move {
     /// Its former name, if that was in the same folder.
@@ -17,30 +17,30 @@ pub(super) struct Move {
     pub to: PathBuf,
 }
 
-/// News that were taken and not yet looked at by everybody.
+/// News that were taken and not yet handled by every follower.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct News {
-    /// Whether there was anything.
+    /// Whether any event has arrived.
     pub any: bool,
-    /// Whether something may have been made, or moved.
+    /// Whether a file may have been created or moved.
     pub made: bool,
 }
 
-/// Watches files and the folders they are in.
+/// Watch of files and their folders.
 pub(super) struct Watch {
     inotify: Option<Inotify>,
     folders: HashMap<i32, PathBuf>,
     /// First halves of renames, by cookie.
     leaving: HashMap<u32, PathBuf>,
-    /// Names that nothing must be moved to unnoticed.
+    /// Names for which every move must be noticed.
     names: HashSet<PathBuf>,
     moves: Vec<Move>,
     news: News,
-    /// Folders that are not there yet.
+    /// Folders that do not exist yet.
     missing: HashSet<PathBuf>,
     /// Whether something cannot be watched at all.
     failed: bool,
-    /// Whether something is not watched: look at everything from time to time.
+    /// Whether something is not watched: everything must then be checked from time to time.
     pub blind: bool,
 }
 
@@ -64,7 +64,7 @@ impl Watch {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Watches the folder of this file: wakes when something is made in it, or moved to it.
+    /// Watches the folder of this file. Reports when a file is created in it, or moved to it.
     pub(super) fn folder_of(&mut self, path: &Path) {
         let folder = path.parent().unwrap_or(Path::new("/"));
         self.names.insert(path.to_owned());
@@ -72,14 +72,15 @@ impl Watch {
         self.look_for_folders();
     }
 
-    /// Looks for missing folders. That of the logs is made with the first of them: without its watch renames would not be noticed.
+    /// Tries to watch missing folders. The folder of the logs is created with the first log:
+    /// without its watch, renames would be missed.
     fn look_for_folders(&mut self) {
         for folder in std::mem::take(&mut self.missing) {
             let what = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
             match self.inotify.as_ref().and_then(|inotify| inotify.watch(&folder, what).ok()) {
                 Some(number) => {
                     self.folders.insert(number, folder);
-                    // What was made in it before.
+                    // Files may have been created in it before.
                     self.news = News { any: true, made: true };
                 }
                 None => drop(self.missing.insert(folder)),
@@ -88,7 +89,7 @@ impl Watch {
         self.blind = self.failed || !self.missing.is_empty();
     }
 
-    /// Watches this open file: wakes when it is changed, whatever it is called by now.
+    /// Watches this open file. Reports when it changes, even after a rename.
     pub(super) fn file(&mut self, file: &std::fs::File) {
         let is_watched = self.inotify.as_ref().is_some_and(|inotify| inotify.watch_open(file, WatchFlags::MODIFY).is_ok());
         if !is_watched {
@@ -96,17 +97,19 @@ impl Watch {
         }
     }
 
-    /// Everything that was moved to the name of a log so far, oldest first.
+    /// Returns all moves to the name of a log so far, the oldest first.
     pub(super) fn moves(&self) -> &[Move] {
         &self.moves
     }
 
-    /// The news that were taken since the last call: whoever looked before they came has to look again.
+    /// Returns the news that were taken since the last call. A follower that checked before these
+    /// news must check again.
     pub(super) fn news(&mut self) -> News {
         std::mem::take(&mut self.news)
     }
 
-    /// Takes the news. Which file was changed is not asked: looking at all of them costs one `fstat` each.
+    /// Takes the news. It does not record which file changed: checking all files costs one `fstat`
+    /// each.
     pub(super) fn drain(&mut self) {
         if !self.missing.is_empty() {
             self.look_for_folders();
@@ -123,7 +126,7 @@ impl Watch {
             }
             let path = folder.join(OsStr::from_bytes(event.name));
             if event.what.contains(ReadFlags::MOVED_FROM) {
-                // The other half comes next, or it was moved to another folder.
+                // The other half arrives next, or the file was moved to another folder.
                 leaving.clear();
                 leaving.insert(event.cookie, path);
             } else if event.what.contains(ReadFlags::MOVED_TO) && names.contains(&path) {

@@ -1,4 +1,5 @@
-//! Parts of `migrate`: PM2's daemon as it is asked, what it runs and how that is moved, and what was moved.
+//! Parts of `migrate`: the connection to PM2's daemon, the plan for moving its apps, and the record
+//! of moved apps.
 
 mod plan;
 mod pm2;

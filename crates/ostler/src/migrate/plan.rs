@@ -1,13 +1,13 @@
-//! What PM2 runs, and how each app is moved.
+//! Apps that PM2 runs, and how each is moved.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-/// Attributes for PM2's probes, which nothing here reads.
+/// Attributes for PM2's probes, which ostler ignores.
 const FOR_PROBES: [&str; 4] = ["deep_monitoring", "v8", "event_loop_inspector", "io"];
 
-/// Variables that a manager gives by itself.
+/// Variables that a process manager sets itself.
 const OF_MANAGERS: [&str; 8] = [
     "unique_id",
     "PM2_HOME",
@@ -23,11 +23,11 @@ const OF_MANAGERS: [&str; 8] = [
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct App {
     pub name: String,
-    /// Its sockets are PM2's, which hands them to its processes.
+    /// Whether PM2 holds its sockets and passes them to its processes.
     pub is_cluster: bool,
-    /// In PM2's order.
+    /// Instances, in PM2's order.
     pub instances: Vec<Instance>,
-    /// What will not be as it is.
+    /// Differences after the move.
     pub notes: Vec<String>,
 }
 
@@ -35,35 +35,36 @@ pub(crate) struct App {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Instance {
     pub pm_id: u32,
-    /// Its process; none where there is none.
+    /// Pid of its process, if it runs.
     pub pid: Option<i32>,
-    /// Its entry in a saved list. What is neither online nor on its way there is stopped in it.
+    /// Entry in a saved list. An instance that is neither online nor starting is marked as stopped
+    /// in it.
     pub entry: Value,
 }
 
-/// All that a PM2 has.
+/// Everything in a PM2.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Found {
     pub apps: Vec<App>,
     /// Names of modules. They are not moved.
     pub modules: Vec<String>,
-    /// Entries that make no sense.
+    /// Number of invalid entries.
     pub rejected: usize,
 }
 
-/// Way in which an app is moved.
+/// Method of moving an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// The new processes get well beside the old ones, which are stopped then.
+    /// The new processes become healthy beside the old ones, which are then stopped.
     Beside,
-    /// The old ones are stopped first: both cannot have the same ports.
+    /// The old processes are stopped first, because both cannot use the same ports.
     InPlace,
-    /// Nothing of it runs: it is listed.
+    /// No instance runs: the app is only listed.
     Listed,
 }
 
 impl Way {
-    /// What is done, for people.
+    /// Returns the description for users.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Beside => "beside the old one",
@@ -72,7 +73,7 @@ impl Way {
         }
     }
 
-    /// The word in JSON.
+    /// Returns the word in JSON.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Beside => "beside",
@@ -83,17 +84,18 @@ impl Way {
 }
 
 impl App {
-    /// Processes of it that run.
+    /// Returns the pids of running processes.
     pub(crate) fn pids(&self) -> impl Iterator<Item = i32> {
         self.instances.iter().filter_map(|instance| instance.pid)
     }
 
-    /// Ids in PM2 of what runs.
+    /// Returns PM2's ids of the running instances.
     pub(crate) fn running_ids(&self) -> Vec<u32> {
         self.instances.iter().filter(|instance| is_up(&instance.entry)).map(|instance| instance.pm_id).collect()
     }
 
-    /// The way for it: `listens` says whether its processes have ports or sockets of their own, `shares` whether PM2's sockets can be had.
+    /// Returns the method for the app. `listens`: its processes have their own ports or sockets;
+    /// `shares`: PM2's sockets are available.
     pub(crate) fn way(&self, listens: bool, shares: bool) -> Way {
         match (self.running_ids().is_empty(), self.is_cluster) {
             (true, _) => Way::Listed,
@@ -108,7 +110,7 @@ fn is_up(entry: &Value) -> bool {
     entry["status"] != "stopped"
 }
 
-/// The apps in the entries of a list. Apps come in the order of their first instance.
+/// Returns the apps in the entries of a list, in the order of their first instance.
 pub(crate) fn read(list: Vec<Value>) -> Found {
     let mut found = Found::default();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
@@ -127,7 +129,7 @@ pub(crate) fn read(list: Vec<Value>) -> Found {
         }
         let number = |key: &str, map: &Map<String, Value>| map.get(key).and_then(Value::as_i64);
         let pid = number("pid", map).and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 0);
-        // A saved list has no numbers.
+        // A saved list has no ids.
         let pm_id = number("pm_id", map).and_then(|id| u32::try_from(id).ok()).unwrap_or(position as u32);
         map.shift_remove("pid");
         let runs = matches!(map.get("status").and_then(Value::as_str), Some("online" | "launching" | "waiting restart"));
@@ -145,11 +147,11 @@ pub(crate) fn read(list: Vec<Value>) -> Found {
     found
 }
 
-/// What will not be as it is.
+/// Returns the differences after the move.
 fn notes(map: &Map<String, Value>) -> Vec<String> {
     let env = map.get("env").and_then(Value::as_object);
     let is_on = |key: &&&str| {
-        // In PM2 a variable of the same name has overwritten it.
+        // In PM2, a variable of the same name has overwritten it.
         let is_variable = env.is_some_and(|env| env.contains_key(**key));
         !is_variable && map.get(**key).is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
     };
@@ -162,7 +164,8 @@ fn notes(map: &Map<String, Value>) -> Vec<String> {
     notes
 }
 
-/// Names of variables of an entry that its new process does not have with the same value. Values are nobody's business.
+/// Returns the names of variables whose value differs in the new process. Their values must not be
+/// shown.
 pub(crate) fn differing(entry: &Value, environ: &[u8]) -> Vec<String> {
     let has: BTreeSet<&[u8]> = environ.split(|byte| *byte == 0).collect();
     let vars = entry["env"].as_object().into_iter().flatten();
@@ -173,7 +176,7 @@ pub(crate) fn differing(entry: &Value, environ: &[u8]) -> Vec<String> {
         _ => None,
     };
     let differs = |name: &str, value: &Value| {
-        // PM2 names a variable after each app.
+        // PM2 sets a variable named after each app.
         !OF_MANAGERS.contains(&name)
             && entry["name"] != *name
             && text(value).is_some_and(|value| !has.contains(format!("{name}={value}").as_bytes()))

@@ -1,4 +1,4 @@
-//! PM2's daemon as its clients see it.
+//! Client of PM2's daemon.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use crate::error::CliError;
 
 /// Longest answer: a list of some thousand apps with their environments.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
-/// Longest wait for an answer. PM2 answers `stopProcessId` when the process has ended.
+/// Longest wait for an answer. PM2 answers `stopProcessId` only after the process has exited.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 
 /// A connection to PM2's daemon.
@@ -23,15 +23,15 @@ pub(crate) struct Pm2 {
     stream: UnixStream,
     decoder: Decoder,
     last: u32,
-    /// The daemon itself.
+    /// Process of the daemon.
     pub process: ProcRef,
 }
 
 impl Pm2 {
-    /// The daemon of this home; none if nobody listens there.
+    /// Connects to the daemon of this home; returns none if no process listens.
     ///
     /// # Errors
-    /// Who listens there is not PM2, or belongs to somebody else.
+    /// Returns an error if the listening process is not PM2, or if it belongs to another user.
     pub(crate) fn connect(home: &Path) -> Result<Option<Self>, CliError> {
         let path = crate::home::paths_of_shell(home).calls;
         let stream = match UnixStream::connect(&path) {
@@ -62,13 +62,13 @@ impl Pm2 {
         Ok(Some(Self { stream, decoder: Decoder::with_limit(MAX_ANSWER_BYTES), last: 0, process }))
     }
 
-    /// Its version.
+    /// Returns its version.
     pub(crate) fn version(&mut self) -> Result<String, CliError> {
         let version = self.call("getVersion", &[json!({})])?;
         Ok(version.as_str().unwrap_or("?").to_owned())
     }
 
-    /// Its list: `pm2_env` of each instance.
+    /// Returns its list: `pm2_env` of each instance.
     pub(crate) fn list(&mut self) -> Result<Vec<Value>, CliError> {
         let Value::Array(list) = self.call("getMonitorData", &[json!({})])? else { return Err(lost("its list is none")) };
         let with_pid = |mut item: Value| {
@@ -82,19 +82,21 @@ impl Pm2 {
         Ok(list.into_iter().map(with_pid).collect())
     }
 
-    /// Stops an instance; it stays in the list. Back when PM2 says that its process has ended.
+    /// Stops an instance, which stays in the list. Returns when PM2 reports that the process has
+    /// exited.
     pub(crate) fn stop(&mut self, pm_id: u32) -> Result<(), CliError> {
         self.call("stopProcessId", &[json!(pm_id)]).map(drop)
     }
 
-    /// Starts an instance that is stopped.
+    /// Starts a stopped instance.
     pub(crate) fn start(&mut self, pm_id: u32) -> Result<(), CliError> {
         self.call("restartProcessId", &[json!({ "id": pm_id })]).map(drop)
     }
 
-    /// Ends the daemon. Processes of apps that still run are left behind, and it does not answer.
+    /// Stops the daemon. Processes of apps that still run are left behind, and the daemon does not
+    /// answer.
     pub(crate) fn end(mut self) -> Result<ProcRef, CliError> {
-        // By that PM2 tells its clients that it ends.
+        // PM2 sends this signal to its clients when it exits.
         ostler_sys::process::signal::ignore(ostler_sys::process::signal::QUIT);
         self.send("killMe", &[json!({ "pid": std::process::id() })])?;
         Ok(self.process)

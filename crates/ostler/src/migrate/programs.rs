@@ -1,13 +1,13 @@
-//! Programs of the system that are run.
+//! Programs of the system that the migration runs.
 
 use std::process::{Command, Stdio};
 
 use crate::error::CliError;
 
-/// Runs a program to its end.
+/// Runs a program until it exits.
 ///
 /// # Errors
-/// It cannot be run, or fails; with what it said.
+/// Returns an error with the program's output if it cannot be run, or if it fails.
 pub(crate) fn carry_out(command: &mut Command) -> Result<(), CliError> {
     let words = format!("{command:?}");
     let failed = |why: String| CliError::Failed(format!("{words}: {why}"));

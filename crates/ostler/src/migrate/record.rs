@@ -1,4 +1,5 @@
-//! What was moved: written before anything is stopped, so that it can be found and undone whatever happens in between.
+//! Record of moved apps. It is written before any app is stopped, so that every step can be found
+//! and undone.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,31 +14,31 @@ use crate::error::CliError;
 pub(crate) struct Record {
     /// PM2's home.
     pub from: PathBuf,
-    /// In the order in which they were moved.
+    /// Apps, in the order in which they were moved.
     pub apps: Vec<Moved>,
-    /// Boot units of PM2 that were switched off.
+    /// Boot units of PM2 that were disabled.
     #[serde(default)]
     pub units: Vec<String>,
 }
 
-/// An app that was moved, or was about to be.
+/// An app that was moved, or was about to be moved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Moved {
     pub name: String,
-    /// Ids in PM2 of what was stopped there.
+    /// PM2's ids of the instances that were stopped there.
     pub pm_ids: Vec<u32>,
 }
 
 impl Record {
-    /// The path in this home.
+    /// Returns the path in this home.
     pub(crate) fn path(home: &Path) -> PathBuf {
         home.join("migration.json")
     }
 
-    /// The record of this home, if there is one.
+    /// Reads the record of this home, if it exists.
     ///
     /// # Errors
-    /// It cannot be read, or makes no sense.
+    /// Returns an error if it cannot be read or is malformed.
     pub(crate) fn read(home: &Path) -> Result<Option<Self>, CliError> {
         let path = Self::path(home);
         match std::fs::read(&path) {
@@ -49,10 +50,10 @@ impl Record {
         }
     }
 
-    /// Writes it, or removes the file when there is nothing left to undo.
+    /// Writes the record, or removes the file if nothing is left to undo.
     ///
     /// # Errors
-    /// The file is as it was.
+    /// Returns an error if the file cannot be written; it is then unchanged.
     pub(crate) fn write(&self, home: &Path) -> Result<(), CliError> {
         let path = Self::path(home);
         let failed = |source| CliError::File { what: "write", path: path.display().to_string(), source };
@@ -66,7 +67,7 @@ impl Record {
         replace(&path, &text, Durability::Power, Writers::Many).map_err(|error| failed(error.source))
     }
 
-    /// Notes that an app is about to be moved.
+    /// Records that an app is about to be moved.
     pub(crate) fn note(&mut self, moved: Moved) {
         self.apps.retain(|app| app.name != moved.name);
         self.apps.push(moved);

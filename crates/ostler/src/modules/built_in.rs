@@ -1,17 +1,17 @@
-//! Modules of PM2 whose work is done by ostler itself.
+//! Modules of PM2 whose functions are built into ostler.
 
 use ostler_core::logs::rotate::settings::{MODULE as LOGROTATE, MODULE_DEFAULTS};
 
-/// A module of PM2 that is not needed here.
+/// A module of PM2 that ostler does not need.
 pub(crate) struct BuiltIn {
     pub(crate) name: &'static str,
-    /// Description of its work.
+    /// Description of its function.
     pub(crate) does: &'static str,
     /// Settings that it writes into its section when it is installed.
     pub(crate) defaults: &'static [(&'static str, &'static str)],
 }
 
-/// All of them.
+/// All built-in modules.
 pub(crate) const BUILT_IN: &[BuiltIn] = &[
     BuiltIn { name: LOGROTATE, does: "log rotation is built in and follows the settings of pm2-logrotate", defaults: MODULE_DEFAULTS },
     BuiltIn {
@@ -21,9 +21,10 @@ pub(crate) const BUILT_IN: &[BuiltIn] = &[
     },
 ];
 
-/// The built-in module for `pm2-logrotate`, `pm2-logrotate@2.7.0`, `keymetrics/pm2-logrotate`, or an address that ends in that.
+/// Returns the built-in module for `pm2-logrotate`, `pm2-logrotate@2.7.0`,
+/// `keymetrics/pm2-logrotate`, or an address with such an ending.
 pub(crate) fn built_in(word: &str) -> Option<&'static BuiltIn> {
-    // A folder or file is what the user made.
+    // A folder or file is the user's own module.
     if word.starts_with(['.', '/', '~']) {
         return None;
     }

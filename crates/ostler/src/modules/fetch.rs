@@ -1,4 +1,4 @@
-//! Fetching a module into a fresh folder.
+//! Fetches a module into a fresh folder.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -16,10 +16,10 @@ use crate::cx::Cx;
 const MAX_BYTES: u64 = 2 << 30;
 const MAX_FILES: usize = 200_000;
 
-/// Fetches into this folder, which is empty. Returns the place of the package in it.
+/// Fetches into this folder, which is empty. Returns the path of the package in it.
 ///
 /// # Errors
-/// One line for the user. What is in the folder then is to be removed.
+/// Returns one line for the user. The caller must then remove the content of the folder.
 pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs: bool) -> Result<PathBuf, String> {
     match source {
         Source::Here => Err("the present folder is not fetched".into()),
@@ -38,7 +38,7 @@ pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs:
 }
 
 fn by_npm(cx: &mut Cx, package: &std::ffi::OsStr, folder: &Path) -> Result<PathBuf, String> {
-    // Without one of its own, npm would look for a package in the folders above.
+    // Without a package.json in this folder, npm would search the parent folders for one.
     fs::write(folder.join("package.json"), "{\"private\": true}\n").map_err(|error| format!("cannot write there: {error}"))?;
     npm::install(cx, folder, package)?;
     let name = only_dependency(folder)?;
@@ -50,7 +50,8 @@ fn by_npm(cx: &mut Cx, package: &std::ffi::OsStr, folder: &Path) -> Result<PathB
     Ok(package)
 }
 
-/// The name of what npm has installed, and what it was asked for: both are in the folder's own `package.json`.
+/// Returns the names of the packages that npm has installed, each with the requested version. Both
+/// are in the folder's own `package.json`.
 pub(super) fn dependencies(folder: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(folder.join("package.json")).unwrap_or_default();
     let value: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -65,7 +66,7 @@ fn only_dependency(folder: &Path) -> Result<String, String> {
     }
 }
 
-/// Unpacks `<top>/…` of a tar file. What would lie outside is refused by the library.
+/// Unpacks `<top>/…` of a tar file. The library rejects paths that lead outside.
 fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Result<PathBuf, String> {
     let failed = |error: io::Error| format!("cannot unpack: {error}");
     let parts = folder.join(".unpacked");
@@ -94,7 +95,7 @@ fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Resul
     Ok(folder.to_owned())
 }
 
-/// Downloads by `curl`, or `wget` where that is not there.
+/// Downloads with `curl`, or with `wget` if `curl` is missing.
 fn download(cx: &mut Cx, address: &str, folder: &Path) -> Result<File, String> {
     let path = folder.join(".downloaded");
     cx.out.flush();
@@ -108,7 +109,8 @@ fn download(cx: &mut Cx, address: &str, folder: &Path) -> Result<File, String> {
             Err(error) => return Err(format!("cannot run {program}: {error}")),
             Ok(status) if status.success() => {
                 let file = File::open(&path).map_err(|error| format!("cannot read what {program} has downloaded: {error}"))?;
-                // The open file is enough; in the module's folder it has no place.
+                // The open file is enough; its name would only be in the way in the module's
+                // folder.
                 let _ = fs::remove_file(&path);
                 return Ok(file);
             }

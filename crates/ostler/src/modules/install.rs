@@ -1,4 +1,4 @@
-//! Installation of a module: all of it, or nothing.
+//! Installation of a module, as a whole or not at all.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,18 +18,19 @@ use crate::cx::{self, Cx};
 use crate::error::CliError;
 use crate::module_conf;
 
-/// Time for which a new module is watched, and the restarts that it may have in it.
+/// Time for which a new module is watched, and the number of restarts that are allowed within it.
 const WATCHED: Duration = Duration::from_secs(1);
-/// Time between two looks.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What is to be installed, and how.
+/// Module to install, with its options.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
     pub(crate) source: Source,
-    /// Time for which it may restart no more than [`Wish::RESTARTS`] times; none = a moment, without any.
+    /// Time in which it may restart at most [`Wish::RESTARTS`] times; none = a short time without
+    /// any restart.
     pub(crate) safe: Option<Duration>,
-    /// Whether a tar file's needs are installed.
+    /// Whether the dependencies of a tar file are installed.
     pub(crate) installs_needs: bool,
     pub(crate) uid: Option<String>,
     pub(crate) gid: Option<String>,
@@ -40,10 +41,11 @@ impl Wish {
     const RESTARTS: u32 = 2;
 }
 
-/// Installs and starts a module; its name and version. Where that fails, everything is as before.
+/// Installs and starts a module; returns its package. If that fails, the previous state is
+/// restored.
 ///
 /// # Errors
-/// One line for the user.
+/// Returns one line for the user.
 pub(crate) fn install(cx: &mut Cx, wish: &Wish) -> Result<Package, CliError> {
     let conf = module_conf::writable(cx)?;
     let modules = installed::modules_of(cx.home()?);
@@ -52,18 +54,18 @@ pub(crate) fn install(cx: &mut Cx, wish: &Wish) -> Result<Package, CliError> {
         return here(cx, wish, &conf);
     }
     let fresh = modules.join(installed::FRESH);
-    // Of an installation that was killed.
+    // Removes the rest of an installation that was killed.
     installed::remove(&fresh)?;
     fs::create_dir(&fresh).map_err(|source| CliError::File { what: "make", path: fresh.display().to_string(), source })?;
     let done = exchange(cx, wish, &conf, &modules, &fresh);
-    // The former module, or what could not be installed.
+    // The folder now has the former module, or the files of a failed installation.
     let removed = installed::remove(&fresh);
     let package = done?;
     removed?;
     Ok(package)
 }
 
-/// Starts the present folder for development. It is not started again with the next daemon.
+/// Starts the present folder for development. The next daemon does not start it again.
 fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
     let folder = PathBuf::from(cx::cwd()?);
     let package = Package::read(&folder).map_err(CliError::Failed)?;
@@ -79,7 +81,7 @@ fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
     Ok(package)
 }
 
-/// The proof of a start that is waited for.
+/// Proof of a start that the command waits for.
 const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: false, detached: false };
 
 fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
@@ -92,10 +94,10 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
     };
     let kind = if matches!(wish.source, Source::Tarball(_) | Source::TarballAt(_)) { Kind::Tarball } else { Kind::Npm };
     refuse_app(cx, &package.name)?;
-    // Before anything is changed: what cannot be read cannot be restored.
+    // Read before anything is changed: settings that cannot be read could not be restored.
     let before = module_conf::read(conf)?;
     let former = installed::find(&before, &package.name).filter(|former| former.kind != Kind::BuiltIn);
-    // Who it runs as stays, unless that is said anew.
+    // The user and group of the module do not change unless new ones are given.
     let kept = |of: fn(&Installed) -> &Option<String>| former.as_ref().and_then(|former| of(former).clone());
     let uid = wish.uid.clone().or_else(|| kept(|former| &former.uid));
     let gid = wish.gid.clone().or_else(|| kept(|former| &former.gid));
@@ -115,11 +117,12 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
         .and_then(|()| module_conf::notify_daemon(cx))
         .and_then(|()| start::start(cx, &module, &package, &module.package(modules), Some(CONFIRM)))
         .and_then(|_| watch(cx, &module.name, wish))
-        // Apps that only the former one had.
+        // Removes apps that only the former version had.
         .and_then(|()| installed::delete(cx, &module.name, &package.names()));
     let Err(error) = taken else { return Ok(package) };
     cx.out.error(format_args!("module {} does not become healthy: {}", module.name, with_causes(&error)));
-    // First its processes: they run from the folder that goes. Should that fail, the files and settings are restored all the same.
+    // The processes are deleted first, because they run from the folder that is removed. Files and
+    // settings are restored even if this fails.
     let deleted = installed::delete(cx, &module.name, &[]);
     if is_swapped {
         swap(&target, fresh)?;
@@ -139,13 +142,14 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
     Err(CliError::Failed(format!("{} was not installed; everything is as before", wish.source.shown())))
 }
 
-/// Puts a folder into a place: in exchange for what is there. False: nothing was there.
+/// Moves a folder to a path, and exchanges it with an existing folder there. Returns false if no
+/// folder existed there.
 fn swap(from: &Path, to: &Path) -> Result<bool, CliError> {
     let failed = |errno: rustix::io::Errno| CliError::File { what: "rename", path: from.display().to_string(), source: errno.into() };
     match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::NOENT) => rustix::fs::rename(from, to).map(|()| false).map_err(failed),
-        // A file system that cannot exchange: in three steps.
+        // On a file system that cannot exchange names, this takes three steps.
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if to.exists() => {
             let aside = from.with_extension("aside");
             installed::remove(&aside)?;
@@ -157,7 +161,7 @@ fn swap(from: &Path, to: &Path) -> Result<bool, CliError> {
     }
 }
 
-/// Refuses a name that an app has: it would get the module's description.
+/// Rejects a name that an app already has: that app would get the module's description.
 fn refuse_app(cx: &mut Cx, module: &str) -> Result<(), CliError> {
     let rows = cx.client()?.table()?;
     match rows.iter().find(|row| row.name == module && !row.module) {
@@ -166,7 +170,8 @@ fn refuse_app(cx: &mut Cx, module: &str) -> Result<(), CliError> {
     }
 }
 
-/// Writes the settings of a package where the user has none, as PM2: their types stay.
+/// Adds the default settings of a package that the user has not set. As in PM2, the values keep
+/// their types.
 fn add_defaults(conf: &Path, package: &Package) -> Result<(), CliError> {
     if package.defaults.is_empty() {
         return Ok(());
@@ -180,7 +185,7 @@ fn add_defaults(conf: &Path, package: &Package) -> Result<(), CliError> {
     })
 }
 
-/// Watches a module that was just started: one that comes and goes is not well.
+/// Watches a module that was just started. A module that keeps restarting is not healthy.
 fn watch(cx: &mut Cx, module: &str, wish: &Wish) -> Result<(), CliError> {
     let (time, restarts) = wish.safe.map_or((WATCHED, 0), |time| (time, Wish::RESTARTS));
     let begin = Instant::now();
@@ -201,7 +206,8 @@ fn rows(cx: &mut Cx, module: &str) -> Result<Vec<TableRow>, CliError> {
     Ok(cx.client()?.table()?.into_iter().filter(|row| module_conf::is_of(row, module)).collect())
 }
 
-/// What is wrong with the processes of a module; at the end of the time all have to run.
+/// Returns the problem with the processes of a module, if they have one. At the end of the time,
+/// all must run.
 fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) -> Option<String> {
     for row in now {
         let before = first.iter().find(|first| first.id == row.id).map_or(0, |first| first.restarts);
@@ -209,7 +215,7 @@ fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) ->
         if row.status == "errored" || count > restarts {
             return Some(format!("{} was restarted {count} times and is {}", row.name, row.status));
         }
-        // One that has been stopped has ended by itself, as it was told to.
+        // The status `stopped` is no problem: the app exited, and its settings do not restart it.
         if row.status == "waiting restart" && (is_end || restarts == 0) {
             return Some(format!("{} has crashed", row.name));
         }
@@ -217,7 +223,7 @@ fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) ->
     now.is_empty().then(|| "it is not in the list any more".to_owned())
 }
 
-/// Removes a module that was not there before.
+/// Removes a module that did not exist before.
 fn undo(cx: &mut Cx, conf: &Path, before: &Map<String, Value>, module: &str) -> Result<(), CliError> {
     let deleted = installed::delete(cx, module, &[]);
     restore(conf, before, module)?;
@@ -225,7 +231,8 @@ fn undo(cx: &mut Cx, conf: &Path, before: &Map<String, Value>, module: &str) -> 
     deleted
 }
 
-/// Writes what an installation may have changed as it was before: the entry of the module, and its section.
+/// Restores the parts that an installation may have changed: the entry of the module, and its
+/// section.
 fn restore(conf: &Path, before: &Map<String, Value>, module: &str) -> Result<(), CliError> {
     module_conf::change(conf, |all| {
         for list in [installed::INSTALLED, installed::TARBALLS] {

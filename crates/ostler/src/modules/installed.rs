@@ -1,4 +1,4 @@
-//! Modules that are installed: in `module_conf.json` as PM2 has them, their files in `modules/`.
+//! Installed modules. As in PM2, `module_conf.json` lists them; their files are in `modules/`.
 
 use std::fs;
 use std::io;
@@ -17,17 +17,17 @@ use crate::error::CliError;
 use crate::module_conf::{self, is_of};
 use crate::render::Wording;
 
-/// Where PM2 keeps which modules npm has installed.
+/// Key under which PM2 stores modules that npm has installed.
 pub(crate) const INSTALLED: &str = "module-db-v2";
-/// Where PM2 keeps which modules came as tar files.
+/// Key under which PM2 stores modules from tar files.
 pub(crate) const TARBALLS: &str = "tar-modules";
-/// Name of the folder into which is fetched; after the exchange the former module is in it.
+/// Name of the folder for a new download; after the exchange it contains the former module.
 pub(super) const FRESH: &str = ".fresh";
 
 /// Kind of an installed module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Its work is done by ostler.
+    /// ostler does its work itself.
     BuiltIn,
     Npm,
     Tarball,
@@ -38,20 +38,20 @@ pub(crate) enum Kind {
 pub(crate) struct Installed {
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    /// User and group that it runs as, where that was said.
+    /// User and group that it runs as, if they were given.
     pub(crate) uid: Option<String>,
     pub(crate) gid: Option<String>,
-    /// Address that a tar file came from.
+    /// Address from which a tar file came.
     pub(crate) address: Option<String>,
 }
 
 impl Installed {
-    /// Its folder.
+    /// Returns its folder.
     pub(crate) fn folder(&self, modules: &Path) -> PathBuf {
         modules.join(&self.name)
     }
 
-    /// The folder of its package.
+    /// Returns the folder of its package.
     pub(crate) fn package(&self, modules: &Path) -> PathBuf {
         match self.kind {
             Kind::Tarball | Kind::BuiltIn => self.folder(modules),
@@ -59,7 +59,7 @@ impl Installed {
         }
     }
 
-    /// Writes it into the settings.
+    /// Adds it to the settings.
     pub(super) fn note(&self, all: &mut Map<String, Value>, now_ms: u64) {
         forget(all, &self.name);
         let mut entry = Map::new();
@@ -83,7 +83,7 @@ impl Installed {
     }
 }
 
-/// Removes a module from the settings; its own section stays, as in PM2.
+/// Removes a module from the settings; its own section is kept, as in PM2.
 pub(super) fn forget(all: &mut Map<String, Value>, name: &str) {
     for list in [INSTALLED, TARBALLS] {
         if let Some(Value::Object(list)) = all.get_mut(list) {
@@ -92,12 +92,13 @@ pub(super) fn forget(all: &mut Map<String, Value>, name: &str) {
     }
 }
 
-/// The folder of all modules of a home.
+/// Returns the folder of all modules of a home.
 pub(super) fn modules_of(home: &Path) -> PathBuf {
     crate::home::paths_of_shell(home).modules
 }
 
-/// All modules in these settings, in their order. Names that no module can have are left out.
+/// Returns all modules in these settings, in order. Names that are invalid for a module are left
+/// out.
 pub(crate) fn all(settings: &Map<String, Value>) -> Vec<Installed> {
     let entries = |list: &str| settings.get(list).and_then(Value::as_object).into_iter().flatten();
     let text = |entry: &Value, key: &str| match &entry[key] {
@@ -120,20 +121,20 @@ pub(crate) fn all(settings: &Map<String, Value>) -> Vec<Installed> {
     by_npm.chain(by_tar).filter(|module| name::check(&module.name).is_ok()).collect()
 }
 
-/// The module of this name, if it is installed.
+/// Returns the module with this name, if it is installed.
 pub(crate) fn find(settings: &Map<String, Value>, name: &str) -> Option<Installed> {
     all(settings).into_iter().find(|module| module.name == name)
 }
 
-/// The version of what is in a module's folder.
+/// Returns the version of the package in a module's folder.
 pub(crate) fn version(home: &Path, module: &Installed) -> Option<String> {
     Package::read(&module.package(&modules_of(home))).ok()?.version
 }
 
-/// The source of the newest version of a module.
+/// Returns the source of the newest version of a module.
 ///
 /// # Errors
-/// It came from a file.
+/// Returns an error if the module came from a file.
 pub(crate) fn newest(cx: &mut Cx, module: &Installed) -> Result<Source, String> {
     let modules = modules_of(cx.home().map_err(|error| error.to_string())?);
     match (module.kind, &module.address) {
@@ -145,17 +146,19 @@ pub(crate) fn newest(cx: &mut Cx, module: &Installed) -> Result<Source, String> 
     }
     let wanted = dependencies(&module.folder(&modules)).into_iter().find(|(name, _)| *name == module.name).map(|(_, wanted)| wanted);
     Ok(match wanted {
-        // A folder or file of this machine; npm notes it as seen from where it has installed.
+        // A folder or file of this machine; npm stores its path relative to the folder of the
+        // installation.
         Some(wanted) if wanted.starts_with("file:") => Source::Local(plain(&modules.join(FRESH).join(wanted.trim_start_matches("file:")))),
         Some(wanted) if wanted.contains([':', '/']) => Source::Npm(wanted),
         _ => Source::Npm(format!("{}@latest", module.name)),
     })
 }
 
-/// Deletes the processes of a module, its entry and its files. Its settings stay for the next time.
+/// Deletes the processes of a module, its entry and its files. Its settings are kept for the next
+/// installation.
 ///
 /// # Errors
-/// It cannot be stopped, or its files cannot be removed.
+/// Returns an error if it cannot be stopped, or if its files cannot be removed.
 pub(crate) fn uninstall(cx: &mut Cx, module: &Installed) -> Result<(), CliError> {
     let path = module_conf::writable(cx)?;
     let modules = modules_of(cx.home()?);
@@ -174,14 +177,14 @@ pub(crate) fn uninstall(cx: &mut Cx, module: &Installed) -> Result<(), CliError>
     Ok(())
 }
 
-/// Removes the folder of a scope with its last module.
+/// Removes the folder of a scope after its last module was removed.
 pub(super) fn remove_scope(modules: &Path, name: &str) {
     if let Some((scope, _)) = name.split_once('/') {
         let _ = fs::remove_dir(modules.join(scope));
     }
 }
 
-/// Deletes the processes of a module from the list of a daemon that runs, but for the apps that are to be kept.
+/// Deletes the processes of a module from the list of a running daemon, except the apps in `kept`.
 pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), CliError> {
     let Some(client) = cx.running_client()? else { return Ok(()) };
     let is_meant = |row: &TableRow| is_of(row, module) && !kept.contains(&row.name.as_str());
@@ -207,7 +210,7 @@ pub(super) fn delete(cx: &mut Cx, module: &str, kept: &[&str]) -> Result<(), Cli
     cx.perform(&request, Wording::Action).map(drop)
 }
 
-/// Removes a folder, or a link in its place.
+/// Removes a folder, or a link with its name.
 pub(super) fn remove(folder: &Path) -> Result<(), CliError> {
     match fs::remove_dir_all(folder) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -217,10 +220,10 @@ pub(super) fn remove(folder: &Path) -> Result<(), CliError> {
     }
 }
 
-/// Makes the folder of the modules, and keeps other installations out of it.
+/// Creates the folder of the modules, and locks it against other installations.
 ///
 /// # Errors
-/// It cannot be made, or somebody is installing.
+/// Returns an error if it cannot be created, or if another installation is running.
 pub(super) fn lock(modules: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     let failed = |what, source| CliError::File { what, path: modules.display().to_string(), source };
     fs::create_dir_all(modules).map_err(|source| failed("make", source))?;
@@ -231,7 +234,7 @@ pub(super) fn lock(modules: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     }
 }
 
-/// The table of this name; whatever else was there makes no sense and gives way.
+/// Returns the table with this name; a value of another type is replaced.
 pub(crate) fn table<'a>(all: &'a mut Map<String, Value>, name: &str) -> &'a mut Map<String, Value> {
     let value = all.entry(name).or_insert_with(|| json!({}));
     if !value.is_object() {
@@ -263,7 +266,7 @@ mod tests {
         ];
         modules.iter().for_each(|module| module.note(&mut settings, 1));
         assert_eq!(all(&settings), modules);
-        // One that comes from elsewhere takes the place of the other.
+        // A module with the same name from another source replaces the first.
         module("a", Kind::Tarball).note(&mut settings, 2);
         assert_eq!(find(&settings, "a").unwrap().kind, Kind::Tarball);
         assert_eq!(all(&settings).len(), modules.len());

@@ -1,4 +1,5 @@
-//! Modules, in a program that was built without the feature `machine`: they are not started, and that is said.
+//! Modules in a program that was built without the feature `machine`: they are not started, and a
+//! message reports it.
 
 use serde_json::Value;
 
@@ -6,16 +7,16 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::module_conf::{INTERNAL, path, read};
 
-/// Modules of PM2 whose work is done by ostler itself.
+/// Modules of PM2 whose functions are built into ostler.
 const BUILT_IN: &[&str] = &["pm2-logrotate", "pm2-server-monit"];
 
-/// Says which installed modules stay down.
+/// Reports which installed modules are not started.
 ///
 /// # Errors
-/// The home cannot be used.
+/// Returns an error if the home cannot be used.
 pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     let path = path(cx)?;
-    // As with modules: broken settings keep no app down.
+    // As with modules: broken settings keep no app from starting.
     let settings = read(&path).unwrap_or_default();
     let lists = INTERNAL.iter().filter_map(|list| settings.get(*list)).filter_map(Value::as_object);
     for name in lists.flat_map(|list| list.keys()).filter(|name| !BUILT_IN.contains(&name.as_str())) {

@@ -1,7 +1,9 @@
-//! PM2's modules: packages that run as apps of their own kind beside the others, with settings in `module_conf.json`.
+//! PM2's modules: packages that run as a separate kind of app beside the others, with settings in
+//! `module_conf.json`.
 //!
-//! A module is fetched into a fresh folder, which takes the place of the former one in one step; when it does not get well, all is as before.
-//! Which modules there are stands in `module_conf.json`, where PM2 has it; the files are in `modules/` of the home.
+//! A module is fetched into a fresh folder, which replaces the former folder in one step. If the
+//! new module is not healthy, the former state is restored. `module_conf.json` lists the installed
+//! modules, as in PM2; their files are in `modules/` of the home.
 
 mod built_in;
 mod fetch;

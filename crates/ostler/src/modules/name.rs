@@ -1,16 +1,17 @@
-//! Names of modules: what npm allows, so that a name is one folder and one section of the settings.
+//! Names of modules. They follow npm's rules, so that a name is one folder and one section of the
+//! settings.
 
 use crate::module_conf::{INTERNAL, TRAPS};
 
-/// Longest name that npm takes.
+/// Longest name that npm accepts.
 const MAX: usize = 214;
-/// Sections of the settings that belong to somebody else.
+/// Section names that already have another owner.
 const TAKEN: &[&str] = &["pm2", "log_rotate", "node_modules", "all"];
 
 /// Checks a name from a `package.json`.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the name is invalid.
 pub(super) fn check(name: &str) -> Result<(), String> {
     let bare = match name.strip_prefix('@') {
         Some(rest) => match rest.split_once('/') {
@@ -26,7 +27,7 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// True for one part of a path that is no link upwards, no hidden file and no option.
+/// Returns true for one part of a path that is no parent link, no hidden file and no option.
 fn is_word(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
     !text.is_empty() && !text.starts_with(['.', '-', '_']) && text.chars().all(is_plain)

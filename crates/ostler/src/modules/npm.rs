@@ -1,4 +1,4 @@
-//! npm, the system's: it fetches packages. Nothing goes through a shell.
+//! The system's npm, which fetches packages. No shell is involved.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use crate::cx::Cx;
 
-/// Programs that install packages, the first that is there is taken, and what they need besides the package.
+/// Programs that install packages, with their arguments apart from the package. The first available
+/// program is used.
 const PROGRAMS: &[(&str, &[&str])] = &[
     ("npm", &["install", "--loglevel=error", "--no-audit", "--no-fund", "--omit=dev", "--install-links", "--global=false"]),
     ("bun", &["install", "--production"]),
@@ -15,15 +16,15 @@ const PROGRAMS: &[(&str, &[&str])] = &[
 /// Installs a package into a folder.
 ///
 /// # Errors
-/// It failed, or there is no such program; what it said itself was shown.
+/// Returns an error if it failed, or if no such program exists; the program's own output was shown.
 pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(), String> {
     add(cx, folder, Some(package))
 }
 
-/// Installs what the package in a folder needs.
+/// Installs the dependencies of the package in a folder.
 ///
 /// # Errors
-/// As [`install`].
+/// Returns the errors of [`install`].
 pub(super) fn install_needs(cx: &mut Cx, folder: &Path) -> Result<(), String> {
     add(cx, folder, None)
 }
@@ -51,7 +52,7 @@ fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), String
 /// Runs npm in a folder, with these words.
 ///
 /// # Errors
-/// It failed, or is not there.
+/// Returns an error if npm fails or is missing.
 pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), String> {
     let mut command = Command::new("npm");
     command.args(words);
@@ -62,7 +63,8 @@ pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), Stri
     }
 }
 
-/// Runs a command; its status where it failed. Where stdout carries data, what it says goes to stderr.
+/// Runs a command; returns its status if it failed. If stdout carries data, the command's output
+/// goes to stderr.
 fn run_in(cx: &mut Cx, mut command: Command, folder: &Path) -> std::io::Result<Option<std::process::ExitStatus>> {
     cx.out.flush();
     command.current_dir(folder).stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! `package`: a module as one tar file, as PM2 makes it.
+//! `package`: a module as one tar file, in PM2's format.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,13 +8,15 @@ use flate2::write::GzEncoder;
 
 use super::package::Package;
 
-/// Folders that are no part of a package.
+/// Folders that are left out of a package.
 const LEFT_OUT: &[&str] = &[".git", ".svn", ".hg"];
 
-/// Packs a folder into `<folder>-v<version>.tar.gz` in `into`, below `module/`; the path of the file.
+/// Packs a folder into `<folder>-v<version>.tar.gz` in `into`, below `module/`. Returns the path of
+/// the file.
 ///
 /// # Errors
-/// The folder is no module, or a file cannot be read or written; then there is no new file.
+/// Returns an error if the folder is no module, or if a file cannot be read or written; then no new
+/// file exists.
 pub(crate) fn pack(folder: &Path, into: &Path) -> Result<PathBuf, String> {
     let package = Package::read(folder)?;
     let version = package.version.ok_or_else(|| format!("\"{}\": there is no version in it", folder.join("package.json").display()))?;
@@ -36,7 +38,7 @@ pub(crate) fn pack(folder: &Path, into: &Path) -> Result<PathBuf, String> {
 
 fn write(folder: &Path, target: &Path, not: &[&Path]) -> std::io::Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(File::create(target)?, Compression::default()));
-    // What a link leads to is not in the package.
+    // A link is packed as a link, without its target.
     archive.follow_symlinks(false);
     archive.append_dir("module", folder)?;
     add(&mut archive, folder, Path::new("module"), not)?;

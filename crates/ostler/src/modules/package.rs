@@ -1,4 +1,4 @@
-//! A module's `package.json`: its name, its settings, and the apps that it consists of.
+//! `package.json` of a module: its name, its settings, and its apps.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,13 +13,13 @@ const MAX_BYTES: u64 = 4 << 20;
 /// Most apps of one module.
 const MAX_APPS: usize = 64;
 
-/// A package that is a module.
+/// Package that is a module.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Package {
-    /// Its name, which is one folder and one section of the settings.
+    /// Name, which is one folder and one section of the settings.
     pub(crate) name: String,
     pub(crate) version: Option<String>,
-    /// Settings that hold where the user has none.
+    /// Default settings, used if the user has set none.
     pub(crate) defaults: Map<String, Value>,
     /// Apps, as in a config file.
     pub(crate) apps: Vec<Map<String, Value>>,
@@ -29,7 +29,7 @@ impl Package {
     /// Reads the package in this folder.
     ///
     /// # Errors
-    /// There is none, or it cannot be a module.
+    /// Returns an error if the folder has no package, or if the package cannot be a module.
     pub(crate) fn read(folder: &Path) -> Result<Self, String> {
         let path = folder.join("package.json");
         let shown = path.display();
@@ -40,7 +40,7 @@ impl Package {
         Self::of(&value).map_err(|why| format!("\"{shown}\": {why}"))
     }
 
-    /// Names of its processes.
+    /// Returns the names of its processes.
     pub(super) fn names(&self) -> Vec<&str> {
         self.apps.iter().filter_map(|app| app.get("name").and_then(Value::as_str)).collect()
     }
@@ -61,12 +61,12 @@ impl Package {
 /// Checks that a folder is a module.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if it is not.
 pub(crate) fn check(folder: &Path) -> Result<(), String> {
     Package::read(folder).map(drop)
 }
 
-/// The apps that it names, else its program.
+/// Returns the apps that it names, else its main program.
 fn apps(value: &Value) -> Result<Vec<Map<String, Value>>, String> {
     for key in ["apps", "pm2"] {
         let given = match &value[key] {
@@ -89,7 +89,7 @@ fn apps(value: &Value) -> Result<Vec<Map<String, Value>>, String> {
     Ok(vec![Map::from_iter([("script".to_owned(), json!(script))])])
 }
 
-/// The apps with the names that they get: the module's for the only one, `module:app` where there are several.
+/// Gives the apps their names: a single app gets the module's name; several apps get `module:app`.
 fn named(apps: Vec<Map<String, Value>>, module: &str) -> Vec<Map<String, Value>> {
     let is_single = apps.len() == 1;
     let named = apps.into_iter().enumerate().map(|(position, mut app)| {

@@ -1,8 +1,8 @@
-//! Source of a module, as `install` is told it.
+//! Source of a module, as the user gives it to `install`.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Longest word that is looked at.
+/// Longest source that is accepted.
 const MAX: usize = 2000;
 
 /// Source of a module.
@@ -10,21 +10,22 @@ const MAX: usize = 2000;
 pub(crate) enum Source {
     /// `.`: the folder of the caller, for development.
     Here,
-    /// A tar file with `module/package.json`, as `package` makes it.
+    /// A tar file with `module/package.json`, as `package` creates it.
     Tarball(PathBuf),
-    /// One to be downloaded.
+    /// A tar file to download.
     TarballAt(String),
     /// A folder or packed package of this machine, for npm.
     Local(PathBuf),
-    /// What npm understands: a name with or without scope and version, a git address, a user/repository.
+    /// Any source that npm understands: a name with or without scope and version, a git address, a
+    /// user/repository.
     Npm(String),
 }
 
 impl Source {
-    /// Reads a word. `cwd` and `home` are those of the caller.
+    /// Parses a source. `cwd` and `home` are those of the caller.
     ///
     /// # Errors
-    /// No module can be called so.
+    /// Returns an error if no module can have this source.
     pub(crate) fn of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, String> {
         let refused = |why: &str| Err(format!("cannot install {:?}: {why}", word.chars().take(80).collect::<String>()));
         if word.is_empty() || word.len() > MAX {
@@ -52,7 +53,7 @@ impl Source {
         })
     }
 
-    /// The source as a user would name it.
+    /// Returns the source as a user would write it.
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Here => ".".to_owned(),
@@ -62,7 +63,8 @@ impl Source {
     }
 }
 
-/// A path without `.` and `..`, by its text alone: a folder in it need not be there any more.
+/// Removes `.` and `..` from a path by its text alone, because a folder in the path may no longer
+/// exist.
 pub(super) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {

@@ -1,4 +1,4 @@
-//! Start of modules: after an installation, and of all that are installed where a daemon is new.
+//! Start of modules: one after its installation, or all after a new daemon has started.
 
 use std::path::Path;
 
@@ -14,10 +14,11 @@ use crate::error::CliError;
 use crate::module_conf;
 use crate::render::Wording;
 
-/// Starts all installed modules that are not in the list. One that cannot be started is reported and keeps nothing else down.
+/// Starts all installed modules that are not in the list. A module that cannot be started is
+/// reported, and does not stop the others.
 pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     let home = cx.home()?.to_owned();
-    // Broken settings keep modules down, and no app.
+    // Broken settings keep modules from starting, but no app.
     let settings = match module_conf::read(&module_conf::path(cx)?) {
         Ok(settings) => settings,
         Err(error) => {
@@ -50,10 +51,10 @@ fn check_name(module: &Installed, package: &Package) -> Result<Package, String> 
     if package.name == module.name { Ok(package.clone()) } else { Err(format!("its package is called {}", package.name)) }
 }
 
-/// Starts the apps of a module; those that run already get the new description.
+/// Starts the apps of a module; running apps get the new description.
 ///
 /// # Errors
-/// A description makes no sense, or what the daemon says.
+/// Returns an error if a description is invalid, or the daemon's error.
 pub(super) fn start(
     cx: &mut Cx,
     module: &Installed,
@@ -74,7 +75,7 @@ pub(super) fn start(
 /// Starts the package in this folder for development: it is restarted when a file changes.
 ///
 /// # Errors
-/// As [`start`].
+/// Returns the errors of [`start`].
 pub(super) fn start_watched(cx: &mut Cx, package: &Package, folder: &Path, confirm: Option<Confirm>) -> Result<Vec<u32>, CliError> {
     let apps = described(cx, package, folder, &Map::from_iter([("watch".to_owned(), json!(true))]))?;
     launch(cx, apps, confirm)
@@ -94,7 +95,7 @@ fn described(cx: &Cx, package: &Package, folder: &Path, more: &Map<String, Value
     specs.collect()
 }
 
-/// The app as PM2 runs those of modules.
+/// Describes an app of a module in the way in which PM2 runs it.
 fn as_module(mut app: Map<String, Value>, folder: &Path, more: &Map<String, Value>) -> Value {
     app.insert("cwd".into(), folder.to_string_lossy().into_owned().into());
     app.insert("pmx_module".into(), true.into());

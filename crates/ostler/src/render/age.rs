@@ -1,6 +1,6 @@
 //! Ages and sizes in PM2's forms.
 
-/// An age as `28s`, `2m`, `47h`: the largest unit of which there are at least two.
+/// Formats an age as `28s`, `2m`, `47h`, in the largest unit that gives at least two.
 pub(crate) fn age(ms: u64) -> String {
     const UNITS: [(u64, &str); 5] = [(31_536_000, "Y"), (2_592_000, "M"), (86_400, "D"), (3_600, "h"), (60, "m")];
     let seconds = ms / 1000;
@@ -8,7 +8,7 @@ pub(crate) fn age(ms: u64) -> String {
     unit.map_or_else(|| format!("{seconds}s"), |(length, unit)| format!("{}{unit}", seconds / length))
 }
 
-/// A size as `51.6mb`, `0b`: base 1024, one decimal from a kilobyte up.
+/// Formats a size as `51.6mb`, `0b`: base 1024, one decimal from a kilobyte up.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["kb", "mb", "gb", "tb"];
     if count < 1024 {

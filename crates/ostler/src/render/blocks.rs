@@ -8,7 +8,7 @@ use ostler_proto::control::Summary;
 use super::age::{age, bytes};
 use crate::text::shown;
 
-/// One block per instance, by id.
+/// Returns one block per instance, by id.
 pub(crate) fn blocks(rows: &[Summary]) -> String {
     let mut out = String::new();
     for row in rows {

@@ -20,19 +20,19 @@ use super::view::View;
 use super::why::{headline, health_line};
 use crate::text::{fit, shown, wrap};
 
-/// Facts for a description besides the instance itself.
+/// Facts for a description, apart from the instance itself.
 pub(crate) struct Surroundings<'a> {
     /// Name to type.
     pub program: &'a str,
     /// Environment of the caller.
     pub env: &'a ostler_core::app::EnvMap,
-    /// View for which it is made.
+    /// View for which the description is rendered.
     pub view: &'a View,
-    /// Commit in its folder.
+    /// Commit in the app's folder.
     pub versioning: Option<WorkingTree>,
 }
 
-/// The tables about one instance.
+/// Returns the tables about one instance.
 pub(crate) fn describe(detail: &Detail, around: &Surroundings<'_>) -> String {
     let view = around.view;
     let paint = view.paint;
@@ -124,7 +124,7 @@ fn rows(detail: &Detail, view: &View) -> Vec<(String, String)> {
     all.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-/// The commit in its folder.
+/// Returns the rows about the commit in the app's folder.
 fn revision(of: &WorkingTree) -> Vec<(String, String)> {
     let or_none = |text: &Option<String>| text.as_deref().map_or_else(|| "N/A".into(), shown);
     let all = [
@@ -137,19 +137,19 @@ fn revision(of: &WorkingTree) -> Vec<(String, String)> {
     all.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
-/// Dependencies as `db (healthy), cache (ready)`.
+/// Formats dependencies as `db (healthy), cache (ready)`.
 fn dependencies(order: &Order) -> String {
     let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.word()));
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// Hooks as `pre_start, on_crash`.
+/// Formats hooks as `pre_start, on_crash`.
 fn hooks(hooks: &Hooks) -> Option<String> {
     let names: Vec<&str> = Hook::ALL.into_iter().filter(|hook| hooks.get(*hook).is_some()).map(Hook::name).collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-/// Secrets as `DB_PASSWORD (file), TOKEN (command)`.
+/// Formats secrets as `DB_PASSWORD (file), TOKEN (command)`.
 fn secrets(secrets: &Secrets) -> String {
     let shown = secrets.iter().map(|(name, source)| format!("{} ({})", shown(name), source.kind()));
     shown.collect::<Vec<_>>().join(", ")
@@ -159,12 +159,12 @@ fn watches(value: Option<&Value>) -> bool {
     !matches!(value, None | Some(Value::Null | Value::Bool(false)))
 }
 
-/// Text as it is, everything else as JSON.
+/// Formats text unchanged, and every other value as JSON.
 pub(super) fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A time as `2026-11-21T03:55:45.535Z`.
+/// Formats a time as `2026-11-21T03:55:45.535Z`.
 fn iso(ms: u64) -> String {
     let stamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     stamp.map_or_else(|| "N/A".into(), |stamp| format!("{stamp:.3}"))
@@ -202,7 +202,7 @@ fn metrics(out: &mut String, detail: &Detail, view: &View) {
     }
 }
 
-/// Variables that the caller has too, with another value.
+/// Returns the variables for which the caller has another value.
 fn divergent(detail: &Detail, around: &Surroundings<'_>) -> Vec<(String, String)> {
     let most = around.view.width.map_or(240, |width| width.saturating_sub(60).max(20));
     let app = detail.spec.env.merged();
@@ -216,8 +216,8 @@ fn divergent(detail: &Detail, around: &Surroundings<'_>) -> Vec<(String, String)
     app.into_iter().filter_map(differs).collect()
 }
 
-/// Two columns as wide as needed, or as there is room: what is longer goes on in the next line. Nothing for no rows but an empty line, as PM2
-/// prints it.
+/// Prints two columns, as wide as needed or as there is room. Longer text continues on the next
+/// line. Without rows it prints an empty line, as PM2 does.
 fn table(out: &mut String, view: &View, rows: &[(String, String)]) {
     if rows.is_empty() {
         out.push('\n');
@@ -244,7 +244,7 @@ fn table(out: &mut String, view: &View, rows: &[(String, String)]) {
     let _ = writeln!(out, "{}", rule(['└', '┴', '┘']));
 }
 
-/// Columns of keys and values, without the blanks beside them.
+/// Returns the widths of keys and values, without the blanks beside them.
 fn widths(rows: &[(String, String)], room: Option<usize>) -> (usize, usize) {
     /// Borders and blanks.
     const FRAME: usize = 7;

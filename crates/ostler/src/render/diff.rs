@@ -10,25 +10,25 @@ use serde_json::{Value, json};
 use super::style::{Paint, styles};
 use crate::text::shown;
 
-/// Mask of a value that is not shown.
+/// Mask of a hidden value.
 const MASK: &str = "•••";
 /// Most characters of a value that are shown.
 const WIDTH: usize = 60;
 
-/// One app of the file, or one that was.
+/// Comparison of one app of the file, or of a former app.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct AppDiff {
     /// Its name.
     pub name: String,
     /// Result of the comparison.
     pub standing: Standing,
-    /// Instances that are there, and that the file asks for.
+    /// Existing instances, and instances that the file requests.
     pub instances: (usize, usize),
     /// Differences.
     pub changes: Vec<Difference>,
 }
 
-/// Result of comparing an app of a file with what runs.
+/// Result of comparing an app of a file with the running app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// It does not exist yet.
@@ -37,16 +37,16 @@ pub(crate) enum Standing {
     Changed,
     /// Nothing differs.
     Same,
-    /// It came from this file, which has it no more.
+    /// It came from this file, but is no longer in it.
     Gone,
 }
 
-/// Whether values of variables are shown.
+/// Which values of variables are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Values {
-    /// All but those that look secret.
+    /// All values except those that look secret.
     Shown,
-    /// None.
+    /// No values.
     Hidden,
 }
 
@@ -59,7 +59,7 @@ impl Values {
     }
 }
 
-/// Each app with its changes.
+/// Formats each app with its changes.
 pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
     let mut out = String::new();
     for app in diffs {
@@ -94,7 +94,7 @@ pub(crate) fn diff(diffs: &[AppDiff], values: Values, paint: Paint) -> String {
     out
 }
 
-/// [`diff`] as data; what is not shown is left out and named so.
+/// Works like [`diff`], as data. Hidden values are left out and marked as hidden.
 pub(crate) fn diff_json(diffs: &[AppDiff], values: Values) -> Value {
     let apps: Vec<Value> = diffs
         .iter()
@@ -131,7 +131,7 @@ fn name_of(key: &Key) -> String {
     }
 }
 
-/// Sizes and times as they stand in files. (As data they are numbers.)
+/// Formats sizes and times as in files. (As data they are numbers.)
 fn as_written(key: &Key, value: Value) -> Value {
     let (Key::Attribute(name), Some(count)) = (key, value.as_u64()) else { return value };
     let accepts = ostler_config::keys::find(name).map_or(&[][..], |key| key.accepts);

@@ -1,4 +1,4 @@
-//! `errors`: exceptions of apps in groups, and one of them in full.
+//! `errors`: exceptions of apps in groups, and one group in full.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,8 @@ use super::style::styles;
 use super::view::View;
 use crate::text::{fit, shown};
 
-/// Two lines for each group: what and how often, where and since when.
+/// Formats two lines for each group: the exception and its number, then the place and the first
+/// time.
 pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
     let mut out = String::new();
     for (group, state) in groups {
@@ -24,7 +25,7 @@ pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
         let _ = writeln!(out, "{}  {}  {}", paint.with(styles::BOLD, app), paint.with(styles::RED, within(&title, room)), times);
         let short: String = group.id.chars().take(SHORT).collect();
         let mut rest = vec![words];
-        // One that came back is of that release.
+        // For a regression, the state already names the release.
         let newest = group.releases.last().filter(|_| *state != State::Returned).map(|seen| release(&seen.release));
         rest.extend(newest.filter(|release| !release.is_empty()));
         rest.extend((!group.culprit.is_empty()).then(|| shown(&group.culprit)));
@@ -36,10 +37,10 @@ pub(crate) fn errors(groups: &[(&Group, State)], view: &View) -> String {
 
 /// Characters of an id that are shown.
 const SHORT: usize = 8;
-/// Columns that a title has at least.
+/// Smallest width of a title.
 const LEAST: usize = 16;
 
-/// The text, cut where there is no room for all of it.
+/// Returns the text, cut if it does not fit.
 fn within(text: &str, room: Option<usize>) -> String {
     match room {
         Some(room) if text.width() > room => fit(text, room).trim_end().to_owned(),
@@ -47,7 +48,7 @@ fn within(text: &str, room: Option<usize>) -> String {
     }
 }
 
-/// Everything about one group.
+/// Formats everything about one group.
 pub(crate) fn error(group: &Group, state: State, mark: Option<&Mark>, view: &View) -> String {
     let paint = view.paint;
     let (words, style) = state_words(group, state);

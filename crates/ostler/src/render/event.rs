@@ -7,7 +7,8 @@ use super::style::styles;
 use super::table::status_style;
 use super::view::View;
 
-/// One line: `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by itself  [online → waiting restart]`.
+/// Formats one line: `2026-11-21 03:55:45  api (0)  exited with code 1 after 850 ms (pid 4711), by
+/// itself  [online → waiting restart]`.
 pub(crate) fn event_line(event: &Event, view: &View) -> String {
     let paint = view.paint;
     let name = name(event);

@@ -1,4 +1,4 @@
-//! What an export or import does not carry over.
+//! Settings that an export or import does not carry over.
 
 use std::fmt::Write as _;
 
@@ -8,12 +8,12 @@ use unicode_width::UnicodeWidthStr as _;
 use super::style::{Paint, styles};
 use crate::text::{fit, shown, wrap_words};
 
-/// Most columns of a name.
+/// Largest width of a name.
 const NAME: usize = 24;
-/// Fewest columns for a reason; in a narrower terminal it stands below.
+/// Smallest width of a reason; in a narrower terminal the reason is on the next line.
 const REASON: usize = 24;
 
-/// A table: app, attribute, reason. Lines fit into so many columns, where the terminal has a width.
+/// Formats a table: app, attribute, reason. Lines fit into this width, if the terminal has one.
 pub(crate) fn not_carried(all: &[Told], width: Option<usize>, paint: Paint) -> String {
     let width = width.unwrap_or(120).max(20);
     let column = |title: &str, of: fn(&Told) -> &str| {

@@ -1,4 +1,4 @@
-//! Figures of the past as lines of small bars. Pure.
+//! Historical metrics as lines of small bars. Pure.
 
 use ostler_history::Figure;
 
@@ -7,19 +7,20 @@ use crate::text::fit;
 /// Bars, the lowest first: with UTF-8, and without.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const PLAIN_BARS: [char; 8] = ['_', '.', ':', '-', '=', '+', '*', '#'];
-/// Columns where there is no terminal.
+/// Width to use without a terminal.
 const USUAL: usize = 100;
-/// Columns of a name.
+/// Width of a name.
 const NAME: usize = 12;
-/// Fewest columns of bars.
+/// Smallest width of the bars.
 const FEWEST: usize = 8;
 
-/// The bars of a time, a column each; a column without a figure is empty. The lowest bar is 0, the highest the largest figure.
+/// Returns the bars of a time span, one column each; a column without a value is empty. The lowest
+/// bar is 0, the highest the largest value.
 pub(crate) fn bars(figures: &[Figure], from_ms: u64, to_ms: u64, columns: usize, is_ascii: bool) -> String {
     let length = to_ms.saturating_sub(from_ms).max(1);
     let mut found: Vec<Option<f64>> = vec![None; columns];
     for figure in figures.iter().filter(|figure| figure.at_ms <= to_ms) {
-        // A step that began before is in the first column.
+        // A step that began earlier is in the first column.
         let past = u128::from(figure.at_ms.saturating_sub(from_ms)) * columns as u128 / u128::from(length);
         let at = usize::try_from(past).unwrap_or(usize::MAX).min(columns.saturating_sub(1));
         if let Some(column) = found.get_mut(at) {
@@ -36,7 +37,7 @@ fn level(value: f64, most: f64) -> usize {
     if most > 0.0 { ((value / most * 7.0).round().clamp(0.0, 7.0)) as usize } else { 0 }
 }
 
-/// A value with its unit.
+/// Formats a value with its unit.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size on display")]
 pub(crate) fn value(metric: &str, value: f64) -> String {
     match metric {
@@ -52,7 +53,7 @@ fn short(value: f64) -> String {
     if value.abs() >= 100.0 || value.fract().abs() < 0.05 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
-/// Smallest, average (of the steps) and largest of some figures.
+/// Returns the smallest, average (of the steps) and largest of some values.
 #[expect(clippy::cast_precision_loss, reason = "a count")]
 pub(crate) fn extremes(figures: &[Figure]) -> Option<(f64, f64, f64)> {
     let min = figures.iter().map(|figure| figure.min).reduce(f64::min)?;
@@ -60,12 +61,12 @@ pub(crate) fn extremes(figures: &[Figure]) -> Option<(f64, f64, f64)> {
     Some((min, figures.iter().map(|figure| figure.avg).sum::<f64>() / figures.len() as f64, max))
 }
 
-/// Columns of bars beside a name and so many columns of text.
+/// Returns the width of the bars beside a name and this width of text.
 pub(crate) fn room(width: Option<usize>, beside: usize) -> usize {
     width.unwrap_or(USUAL).saturating_sub(NAME + 2 + beside).max(FEWEST)
 }
 
-/// A line: name, bars, and what is said about them. No wider than the terminal.
+/// Formats a line of name, bars and text. It is no wider than the terminal.
 pub(crate) fn line(name: &str, bars: &str, text: &str, width: Option<usize>) -> String {
     let name = fit(name, NAME);
     let gap = NAME.saturating_sub(unicode_width::UnicodeWidthStr::width(name.as_str()));

@@ -1,4 +1,4 @@
-//! The line about the machine below the list.
+//! Line about the machine below the list.
 
 use anstyle::Style;
 use ostler_proto::control::HostReport;
@@ -8,8 +8,9 @@ use super::style::{Paint, styles};
 use super::view::View;
 use crate::text::shown;
 
-/// One line: `host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑ 0.444mb/s | disk: …`, as PM2 has it. What a terminal of this width has no
-/// room for is left out from the end: a line that wraps is no line.
+/// Formats one line, as PM2 does: `host metrics | cpu: 21.1% | ram usage: 2.6% | lo: ⇓ 0.444mb/s ⇑
+/// 0.444mb/s | disk: …`. Pieces that do not fit into the terminal are left out from the end, so
+/// that the line never wraps.
 pub(crate) fn host_line(report: &HostReport, view: &View) -> String {
     let (paint, room) = (view.paint, view.width.unwrap_or(usize::MAX));
     let (mut line, mut columns) = (String::new(), 0);
@@ -23,7 +24,7 @@ pub(crate) fn host_line(report: &HostReport, view: &View) -> String {
     line
 }
 
-/// The line in pieces that are of use by themselves, each with what parts it from the one before.
+/// Returns the pieces of the line. Each piece includes the separator before it.
 fn pieces(report: &HostReport, paint: Paint) -> Vec<String> {
     let label = |name: &str| paint.with(styles::BOLD, shown(name)).to_string();
     let figure = |value: f64, unit: &str, (warn, alarm): (f64, f64)| {

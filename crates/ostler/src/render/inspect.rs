@@ -1,22 +1,24 @@
-//! Values as Node prints them (`util.inspect` with unlimited depth): `prettylist`, `id`, and the id lists of messages.
+//! Values as Node prints them (`util.inspect` with unlimited depth): `prettylist`, `id`, and the id
+//! lists of messages.
 //!
-//! source: the behaviour of Node 20's `util.inspect` with its defaults `compact: 3`, `breakLength: 80`.
-//! PM2 differs: arrays and strings are never cut (`... 1 more item`), the list is meant to be read whole.
+//! Source: the behaviour of Node 20's `util.inspect` with its defaults `compact: 3`,
+//! `breakLength: 80`. PM2 differs: here arrays and strings are never cut (`... 1 more item`),
+//! because users read the whole list.
 
 use serde_json::{Map, Value};
 use unicode_width::UnicodeWidthStr;
 
-/// Width at which things are broken over lines.
+/// Width beyond which a value is broken over lines.
 const BREAK_LENGTH: usize = 80;
 /// Inner levels that may share one line.
 const COMPACT: usize = 3;
 
-/// The value as text.
+/// Formats the value as text.
 pub(crate) fn inspect(value: &Value) -> String {
     Printer::default().value(value, 0)
 }
 
-/// `[ 0, 1 ]`, with quotes when the ids were typed as text.
+/// Formats `[ 0, 1 ]`, with quotes if the user typed the ids.
 pub(crate) fn id_list(ids: &[u32], typed: bool) -> String {
     let ids = ids.iter().map(|id| if typed { Value::String(id.to_string()) } else { Value::from(*id) });
     inspect(&Value::Array(ids.collect()))
@@ -25,7 +27,8 @@ pub(crate) fn id_list(ids: &[u32], typed: bool) -> String {
 #[derive(Default)]
 struct Printer {
     indentation: usize,
-    /// Level of the container that was entered last: the distance to it says how deep the nesting below a container is.
+    /// Level of the container that was entered last. The distance to it gives the depth of nesting
+    /// below a container.
     current_level: usize,
 }
 
@@ -67,7 +70,7 @@ impl Printer {
         text
     }
 
-    /// One line if it is short and shallow, else one line per part.
+    /// Joins the parts in one line if it is short and shallow, else with one line per part.
     fn join(&self, parts: &[String], may_share: bool, [open, close]: [char; 2], level: usize) -> String {
         if may_share && self.current_level - level < COMPACT {
             let start = parts.len() + self.indentation + 1 + 10;
@@ -80,7 +83,7 @@ impl Printer {
         format!("{open}\n{indent}  {}\n{indent}{close}", parts.join(&format!(",\n{indent}  ")))
     }
 
-    /// More than six short parts are set in columns.
+    /// Sets more than six short parts in columns.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "lengths are small")]
     fn in_columns(&self, parts: &[String], list: &[Value]) -> Vec<String> {
         const SEPARATOR: usize = 2;
@@ -120,7 +123,7 @@ impl Printer {
         parts.chunks(columns).map(row).collect()
     }
 
-    /// Long text is broken after its newlines.
+    /// Breaks long text after its newlines.
     fn long_text(&self, text: &str) -> String {
         if units(text) <= 16 || units(text) as isize <= BREAK_LENGTH as isize - self.indentation as isize - 4 {
             return quoted(text);
@@ -130,12 +133,12 @@ impl Printer {
     }
 }
 
-/// JavaScript counts UTF-16 units.
+/// Counts UTF-16 units, as JavaScript does.
 fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// Numbers as JavaScript prints them: no `.0`.
+/// Formats a number as JavaScript does: without `.0`.
 fn number(number: &serde_json::Number) -> String {
     match number.as_f64() {
         Some(value) if number.is_f64() && value == 0.0 && value.is_sign_negative() => "-0".into(),
@@ -145,14 +148,15 @@ fn number(number: &serde_json::Number) -> String {
     }
 }
 
-/// Bare if it is an identifier.
+/// Formats a key, without quotes if it is an identifier.
 fn key(key: &str) -> String {
     let mut chars = key.chars();
     let bare = chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_') && chars.all(|c| c.is_ascii_alphanumeric() || c == '_');
     if bare { key.into() } else { quoted(key) }
 }
 
-/// Single quotes unless the text has some; then double ones, then backticks.
+/// Quotes a text: with single quotes unless the text contains some, then with double quotes, then
+/// with backticks.
 fn quoted(text: &str) -> String {
     let quote = match text {
         _ if !text.contains('\'') => '\'',
@@ -184,7 +188,8 @@ fn quoted(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Made by Node 20: pairs of a value and `util.inspect(value, { depth: null, maxArrayLength: null, maxStringLength: null })`.
+    /// Created with Node 20: pairs of a value and `util.inspect(value, { depth: null,
+    /// maxArrayLength: null, maxStringLength: null })`.
     const GOLDEN: &str = include_str!("inspect.golden.json");
 
     #[test]

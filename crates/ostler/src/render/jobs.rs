@@ -1,4 +1,4 @@
-//! `jobs`: runs of jobs, the next ones and the last ones.
+//! `jobs`: jobs with their next and last runs.
 
 use std::fmt::Write;
 
@@ -14,7 +14,8 @@ use super::style::styles;
 use super::view::View;
 use crate::text::shown;
 
-/// One line for each job, below a head. Where that is too wide, the next run has no date, then the last run no line.
+/// Formats one line for each job, below a heading. If the lines are too wide, the next run loses
+/// its date; if they are still too wide, the last run is left out.
 pub(crate) fn jobs(details: &[Detail], view: &View) -> String {
     const HEAD: [&str; 6] = ["id", "job", "schedule", "next run", "state", "last run"];
     let room = view.width.unwrap_or(usize::MAX);
@@ -45,7 +46,7 @@ pub(crate) fn jobs(details: &[Detail], view: &View) -> String {
 /// Blanks between two columns.
 const GAP: usize = 2;
 
-/// Width of each column: its widest cell.
+/// Returns the width of each column: that of its widest cell.
 fn widths(table: &[Vec<String>]) -> Vec<usize> {
     let columns = table.first().map_or(0, Vec::len);
     let widest = |column: usize| table.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max().unwrap_or_default();
@@ -68,7 +69,7 @@ fn row(detail: &Detail, view: &View, is_short: bool) -> Option<[String; 6]> {
     Some([detail.id.to_string(), shown(&detail.spec.name), schedule(cron), next, state(detail).0.into(), last])
 }
 
-/// Everything about one job: its rules and its last runs, the newest first.
+/// Formats everything about one job: its rules and its last runs, the newest first.
 pub(crate) fn job(detail: &Detail, view: &View) -> String {
     let paint = view.paint;
     let mut out = String::new();
@@ -94,7 +95,7 @@ pub(crate) fn job(detail: &Detail, view: &View) -> String {
     out
 }
 
-/// [`job`] for programs.
+/// Works like [`job`], for programs.
 pub(crate) fn job_json(detail: &Detail) -> Value {
     let cron = detail.spec.cron.as_ref();
     let job = cron.and_then(|cron| cron.job.as_ref());
@@ -131,7 +132,7 @@ fn schedule(cron: &CronSpec) -> String {
     cron.zone.as_ref().map_or_else(|| shown(&cron.pattern), |zone| format!("{} {}", shown(&cron.pattern), shown(zone)))
 }
 
-/// Rules that differ from the usual.
+/// Formats the rules that differ from the defaults.
 fn rules(cron: &CronSpec) -> String {
     let mut rules = Vec::new();
     match cron.overlap {
@@ -155,17 +156,17 @@ fn rules(cron: &CronSpec) -> String {
     rules.iter().map(|rule| format!(", {rule}")).collect()
 }
 
-/// The next run: `2026-11-22 03:00:00 CET (in 14 h 3 min)`.
+/// Formats the next run: `2026-11-22 03:00:00 CET (in 14 h 3 min)`.
 pub(super) fn next_run(detail: &Detail, view: &View) -> Option<String> {
     next_ms(detail).map(|next| format!("{} ({})", view.local_with_zone(next), in_time(next, view)))
 }
 
-/// The time of the next run, wall clock.
+/// Returns the time of the next run, wall clock.
 fn next_ms(detail: &Detail) -> Option<u64> {
     detail.ticks.next_ms.filter(|_| detail.ticks.armed)
 }
 
-/// `in 14 h 3 min`.
+/// Formats `in 14 h 3 min`.
 fn in_time(next_ms: u64, view: &View) -> String {
     format!("in {}", span(next_ms.saturating_sub(view.now_ms)))
 }

@@ -1,8 +1,9 @@
 //! Output to the user: messages and data.
 //!
-//! Messages are dropped by `--silent`, data never is. With [`Out::data_only`] stdout carries nothing but data, and messages go to
-//! stderr. A reader that has closed the pipe ends the call in peace: nothing more is written. On a terminal without UTF-8 messages are
-//! written in ASCII; what goes elsewhere is the same everywhere.
+//! `--silent` drops messages, but never data. With [`Out::data_only`] stdout carries only data, and
+//! messages go to stderr. If the reader has closed the pipe, nothing more is written, and the call
+//! ends without an error. On a terminal without UTF-8, messages are written in ASCII. Output to
+//! files and pipes does not depend on the terminal.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -13,7 +14,7 @@ use super::view::View;
 use crate::home::Program;
 use crate::text::{ascii, is_ascii_wanted, safe};
 
-/// The two streams.
+/// Output streams, with the settings that filter and convert the output.
 pub(crate) struct Out {
     program: Program,
     stdout: Box<dyn Write>,
@@ -36,11 +37,11 @@ pub(crate) struct Out {
     is_safe_err: bool,
 }
 
-/// Bytes that are gathered before they are written.
+/// Bytes that are buffered before they are written.
 const BUFFER_BYTES: usize = 64 << 10;
 
 impl Out {
-    /// Looks at the streams and at `NO_COLOR`, `FORCE_COLOR`, `PM2_SILENT` and the variables of the locale.
+    /// Checks the streams, `NO_COLOR`, `FORCE_COLOR`, `PM2_SILENT` and the variables of the locale.
     pub(crate) fn new(program: Program) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let (is_terminal, is_terminal_err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
@@ -69,7 +70,7 @@ impl Out {
         }
     }
 
-    /// An output onto these streams, without colours, as if there was no terminal.
+    /// Creates an output to these streams, without colours, as if there was no terminal.
     #[cfg(test)]
     pub(super) fn onto(program: Program, stdout: Box<dyn Write>, stderr: Box<dyn Write>) -> Self {
         let new = Self::new(program);
@@ -89,49 +90,49 @@ impl Out {
         }
     }
 
-    /// Makes it as on a terminal without UTF-8.
+    /// Sets the output to ASCII, as on a terminal without UTF-8.
     #[cfg(test)]
     pub(crate) fn set_ascii(&mut self) {
         (self.is_ascii, self.is_ascii_err) = (true, true);
     }
 
-    /// Makes text safe as for terminals.
+    /// Makes text safe, as for terminals.
     #[cfg(test)]
     pub(crate) fn set_safe(&mut self) {
         (self.is_safe, self.is_safe_err) = (true, true);
     }
 
-    /// Passes the bytes of apps to a terminal as they are (`--raw=bytes`).
+    /// Passes the bytes of apps to a terminal unchanged (`--raw=bytes`).
     pub(crate) fn pass_bytes(&mut self) {
         (self.is_safe, self.is_safe_err) = (false, false);
     }
 
-    /// True when called as PM2.
+    /// Returns true if the program is called as PM2.
     pub(super) fn is_pm2(&self) -> bool {
         self.program.is_pm2()
     }
 
-    /// The colours of standard error, if that is a terminal.
+    /// Returns the colours of standard error, if it is a terminal.
     pub(crate) fn paint_err(&self) -> Paint {
         self.paint_err
     }
 
-    /// `--color` and `--no-color`.
+    /// Applies `--color` or `--no-color`.
     pub(crate) fn set_color(&mut self, on: bool) {
         (self.paint, self.paint_err) = (Paint(on), Paint(on));
     }
 
-    /// `--silent`.
+    /// Applies `--silent`.
     pub(crate) fn set_silent(&mut self) {
         self.silent = true;
     }
 
-    /// Drops lines for a while.
+    /// Turns the dropping of lines on or off.
     pub(crate) fn hush(&mut self, on: bool) {
         self.hushed = on;
     }
 
-    /// Our name in messages.
+    /// Returns the program's name in messages.
     pub(crate) const fn label(&self) -> &'static str {
         self.program.label()
     }
@@ -141,12 +142,12 @@ impl Out {
         self.data_only = true;
     }
 
-    /// True if stdout carries data only.
+    /// Returns true if stdout carries data only.
     pub(crate) fn is_data_only(&self) -> bool {
         self.data_only
     }
 
-    /// Sends messages to stdout again: what was asked for has no other form.
+    /// Sends messages to stdout again, because the requested output has no data format.
     pub(crate) fn data_and_messages(&mut self) {
         self.data_only = false;
     }
@@ -161,33 +162,34 @@ impl Out {
         self.only_trouble
     }
 
-    /// True if stdout is a terminal without UTF-8.
+    /// Returns true if stdout is a terminal without UTF-8.
     pub(crate) fn is_ascii(&self) -> bool {
         self.is_ascii
     }
 
-    /// Colours of stdout.
+    /// Returns the colours of stdout.
     pub(crate) fn paint(&self) -> Paint {
         self.paint
     }
 
-    /// True if messages are dropped.
+    /// Returns true if messages are dropped.
     pub(crate) fn is_silent(&self) -> bool {
         self.silent
     }
 
-    /// True if the reader has gone (`ostler logs | head`): stop working for it.
+    /// Returns true if the reader is gone (`ostler logs | head`). The caller can then stop its
+    /// work.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Notes that nobody reads stdout any more.
+    /// Records that stdout has no reader any more.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.buffer.clear();
     }
 
-    /// Columns of the terminal on stdout; none if it is not one.
+    /// Returns the width of the terminal on stdout; none if it is no terminal.
     pub(crate) fn width(&self) -> Option<usize> {
         if !self.is_terminal {
             return None;
@@ -196,17 +198,19 @@ impl Out {
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     }
 
-    /// The view of what goes to stdout.
+    /// Returns the view for stdout.
     pub(crate) fn view(&self) -> View {
         View::now(self.width(), self.paint)
     }
 
-    /// Data: on stdout, also when silent. To a terminal only colours have an effect, elsewhere it is as it is. Each call has whole characters and sequences.
+    /// Writes data to stdout, even if silent. On a terminal only colour sequences take effect;
+    /// other outputs get the bytes unchanged. Each call must contain whole characters and
+    /// sequences.
     pub(crate) fn data(&mut self, bytes: &[u8]) {
         if self.is_safe { self.gather(&safe(bytes)) } else { self.gather(bytes) }
     }
 
-    /// Sequences of ours that act on a terminal.
+    /// Writes ostler's own terminal sequences.
     pub(crate) fn control(&mut self, sequences: &str) {
         self.gather(sequences.as_bytes());
     }
@@ -220,15 +224,15 @@ impl Out {
         }
     }
 
-    /// The same for the error stream.
+    /// Works like [`data`](Self::data), for the error stream.
     pub(crate) fn data_err(&mut self, bytes: &[u8]) {
         self.flush();
         let bytes = if self.is_safe_err { safe(bytes) } else { bytes.into() };
-        // Nowhere is left to report that stderr is gone.
+        // A failure of stderr cannot be reported anywhere.
         let _ = self.stderr.write_all(&bytes);
     }
 
-    /// A line without prefix.
+    /// Prints a line without prefix.
     pub(crate) fn line(&mut self, text: impl Display) {
         if self.silent || self.hushed || self.only_trouble {
         } else if self.data_only {
@@ -238,7 +242,8 @@ impl Out {
         }
     }
 
-    /// Text that is data: on stdout also when silent, in characters that its reader knows.
+    /// Prints text that counts as data: on stdout even if silent, in characters that its reader
+    /// supports.
     pub(crate) fn text(&mut self, text: impl Display) {
         let text = text.to_string();
         let shown = if self.is_ascii { ascii(&text) } else { text.as_str().into() };
@@ -256,13 +261,13 @@ impl Out {
         paint.with(style, format_args!("[{}]{kind}", self.program.label())).to_string()
     }
 
-    /// `[PM2] text`.
+    /// Prints `[PM2] text`.
     pub(crate) fn info(&mut self, text: impl Display) {
         let head = self.head(styles::GREEN, "");
         self.line(format_args!("{head} {text}"));
     }
 
-    /// `warning: text`; as `pm2` `[PM2][WARN] text`.
+    /// Prints `warning: text`; as `pm2` `[PM2][WARN] text`.
     pub(crate) fn warn(&mut self, text: impl Display) {
         if self.only_trouble {
             return self.warn_err(text);
@@ -272,22 +277,25 @@ impl Out {
         self.line(format_args!("{head} {text}"));
     }
 
-    /// [`warn`](Self::warn) on stderr: PM2 prints it so when there is nothing to act on.
+    /// Works like [`warn`](Self::warn), on stderr: PM2 prints such warnings there if no target
+    /// exists.
     pub(crate) fn warn_err(&mut self, text: impl Display) {
         let head = self.paint_err.with(styles::YELLOW, self.prefix("[WARN]", "warning:"));
         self.err_line(format_args!("{head} {text}"));
     }
 
-    /// `error: text` on stderr; as `pm2` `[PM2][ERROR] text`.
+    /// Prints `error: text` on stderr; as `pm2` `[PM2][ERROR] text`.
     pub(crate) fn error(&mut self, text: impl Display) {
         let head = self.paint_err.with(styles::RED, self.prefix("[ERROR]", "error:"));
-        // As PM2 where we are called so; an exit code alone helps nobody to find out.
+        // As in PM2 if called as `pm2`. Otherwise errors are printed even with `--silent`, because
+        // an exit code alone does not explain a failure.
         if !self.silent || !self.program.is_pm2() {
             self.write_err(&format_args!("{head} {text}"));
         }
     }
 
-    /// `hint: text` on stderr: the next step after an error. PM2 has none, so as `pm2` nothing.
+    /// Prints `hint: text` on stderr: the next step after an error. PM2 has no hints, so as `pm2`
+    /// it prints nothing.
     pub(crate) fn hint(&mut self, text: impl Display) {
         if !self.program.is_pm2() {
             let head = self.paint_err.with(styles::BOLD_BLUE, "hint:");
@@ -295,19 +303,19 @@ impl Out {
         }
     }
 
-    /// Beginning of a line, in PM2's form or ours.
+    /// Returns the start of a line, in PM2's form or ostler's.
     fn prefix(&self, of_pm2: &str, own: &str) -> String {
         if self.program.is_pm2() { format!("[{}]{of_pm2}", self.program.label()) } else { own.to_owned() }
     }
 
-    /// A line without prefix on stderr.
+    /// Prints a line without prefix on stderr.
     pub(crate) fn err_line(&mut self, text: impl Display) {
         if !self.silent {
             self.write_err(&text);
         }
     }
 
-    /// PM2's notice before a daemon is started.
+    /// Prints PM2's notice before a daemon is started.
     pub(crate) fn spawning(&mut self, home: &Path) {
         if !discrete() {
             let label = self.program.label();
@@ -315,7 +323,7 @@ impl Out {
         }
     }
 
-    /// PM2's notice after that.
+    /// Prints PM2's notice after a daemon was started.
     pub(crate) fn spawned(&mut self) {
         if !discrete() {
             let label = self.program.label();
@@ -323,7 +331,7 @@ impl Out {
         }
     }
 
-    /// Writes what was gathered.
+    /// Writes the buffered output.
     pub(crate) fn flush(&mut self) {
         if self.buffer.is_empty() || self.closed {
             return;
@@ -338,14 +346,14 @@ impl Out {
     /// Writes the rest.
     ///
     /// # Errors
-    /// Some output was lost for another reason than a closed pipe, e.g. a full disk.
+    /// Returns an error if output was lost for another reason than a closed pipe, e.g. a full disk.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.flush();
         self.failed.take().map_or(Ok(()), Err)
     }
 }
 
-/// True if notices about the daemon are not wanted.
+/// Returns true if notices about the daemon are turned off.
 fn discrete() -> bool {
     std::env::var_os("PM2_DISCRETE_MODE").is_some_and(|value| !value.is_empty())
 }

@@ -8,7 +8,7 @@ use super::{Out, id_list};
 pub(crate) struct ProgressPrinter<'a> {
     out: &'a mut Out,
     wording: Wording,
-    /// Instances that were just launched: printed once, not again when they are up.
+    /// Instances that were just launched: they are printed once, and not again when they are up.
     launched: Vec<u32>,
 }
 
@@ -20,32 +20,32 @@ pub(crate) enum Said {
     Error(String),
 }
 
-/// Subject of the progress lines.
+/// Wording of the progress lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wording {
     /// Actions on existing instances, and config files.
     Action,
-    /// Names from a file: which they are needs no line.
+    /// Names from a file: no line about the selected instances.
     Names,
     /// `scale`: new instances have their own line.
     Scale,
     /// `reset`.
     Reset,
-    /// A plain script: whoever sent the request prints what is launched.
+    /// A plain script: the caller itself prints the launched instances.
     PlainStart,
-    /// `sendSignal`: has its own sentence.
+    /// `sendSignal`: it prints its own sentence.
     Signal,
     /// `resurrect`.
     Resurrect,
 }
 
 impl<'a> ProgressPrinter<'a> {
-    /// A printer for one request.
+    /// Creates a printer for one request.
     pub(crate) fn new(out: &'a mut Out, wording: Wording) -> Self {
         Self { out, wording, launched: Vec::new() }
     }
 
-    /// Prints it at once: the next step may take long.
+    /// Prints the progress at once, because the next step may take long.
     pub(crate) fn print(&mut self, progress: Progress) {
         self.add(progress);
         self.out.flush();
@@ -60,13 +60,13 @@ impl<'a> ProgressPrinter<'a> {
         self.line(progress);
     }
 
-    /// A message between the steps.
+    /// Prints a message between the steps.
     pub(crate) fn info(&mut self, text: impl std::fmt::Display) {
         self.out.info(text);
         self.out.flush();
     }
 
-    /// Several messages, in their order.
+    /// Prints several messages, in order.
     pub(crate) fn say(&mut self, all: &[Said]) {
         for said in all {
             match said {
@@ -90,7 +90,7 @@ impl<'a> ProgressPrinter<'a> {
                 self.out.info(format_args!("Applying action {action} on app [{target}](ids: {})", id_list(&ids, typed)));
             }
             (Progress::InstanceDone { .. }, Wording::Resurrect) => {}
-            // What is not launched by a scale is deleted, one after the other as PM2 tells it.
+            // `scale` only launches or deletes. PM2 prints deleted instances one after the other.
             (Progress::InstanceDone { id, name }, Wording::Scale) => {
                 self.out.info(format_args!("Applying action deleteProcessId on app [{id}](ids: [ {id} ])"));
                 self.out.info(format_args!("[{name}]({id}) ✓"));
@@ -98,7 +98,7 @@ impl<'a> ProgressPrinter<'a> {
             (Progress::Launched { name, .. }, Wording::Resurrect) => self.out.info(format_args!("Process {name} restored")),
             (Progress::InstanceDone { id, name }, _) => self.out.info(format_args!("[{name}]({id}) ✓")),
             (Progress::InstanceFailed { id, name, reason }, _) => self.out.error(format_args!("[{name}]({id}) {reason}")),
-            // For whoever starts everything that is no trouble.
+            // A command that starts everything anyway does not report this.
             (Progress::NotRunning { .. }, _) if self.out.is_only_trouble() => {}
             (Progress::NotRunning { names }, _) => {
                 self.out.warn(format_args!("Applications {} not running, starting...", names.join(", ")));
@@ -118,7 +118,7 @@ impl<'a> ProgressPrinter<'a> {
             // PM2 has no such line.
             (Progress::Rollout { .. }, _) if self.out.is_pm2() => {}
             (Progress::Rollout { id, name, step }, _) => self.out.info(format_args!("[{name}]({id}) {step}")),
-            // Its stdout goes into boot logs that nobody reads.
+            // Its stdout goes into boot logs that users rarely read, so warnings go to stderr.
             (Progress::Warning(text), Wording::Resurrect) => self.out.warn_err(text),
             (Progress::Warning(text), _) => self.out.warn(text),
         }

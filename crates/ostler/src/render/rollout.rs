@@ -1,4 +1,4 @@
-//! `rollout`: replacements of releases in words.
+//! `rollout`: progress and history of releases, as text.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use super::style::styles;
 use super::view::View;
 use crate::text::shown;
 
-/// One replacement: where it stands, each instance, what failed.
+/// Formats one rollout: its state, each instance, the failures.
 pub(crate) fn rollout(report: &RolloutReport, view: &View) -> String {
     let paint = view.paint;
     let mut out = String::new();
@@ -38,7 +38,7 @@ pub(crate) fn rollout(report: &RolloutReport, view: &View) -> String {
     out
 }
 
-/// All releases, the newest first.
+/// Formats all releases, the newest first.
 pub(crate) fn history(reports: &[RolloutReport], view: &View) -> String {
     let paint = view.paint;
     let mut out = String::new();

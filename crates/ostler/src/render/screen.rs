@@ -7,24 +7,24 @@ use std::rc::Rc;
 use super::Out;
 use crate::home::Program;
 
-/// Everything that was printed so far, in its order; what went to stderr is marked.
+/// Everything that was printed so far, in order; output on stderr is marked.
 pub(crate) struct Screen(Rc<RefCell<Vec<u8>>>);
 
 impl Screen {
-    /// An output without colours, and what it shows.
+    /// Creates an output without colours, with the screen that records it.
     pub(crate) fn of(program: Program) -> (Out, Self) {
         let shown = Rc::new(RefCell::new(Vec::new()));
         let stream = |mark| Box::new(Stream { shown: shown.clone(), mark });
         (Out::onto(program, stream(""), stream("(stderr) ")), Self(shown))
     }
 
-    /// What was printed since the last time.
+    /// Returns the output since the last call.
     pub(crate) fn taken(&self, out: &mut Out) -> String {
         out.flush();
         self.shown()
     }
 
-    /// [`Screen::taken`] of an output that is done.
+    /// Works like [`Screen::taken`], for an output that is finished.
     pub(crate) fn shown(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.0.borrow_mut())).unwrap()
     }

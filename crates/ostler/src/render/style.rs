@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Paint(pub(crate) bool);
 
-/// The styles that are used.
+/// Styles of the output.
 pub(crate) mod styles {
     use super::{AnsiColor, Style};
 
@@ -33,7 +33,7 @@ pub(crate) mod styles {
 }
 
 impl Paint {
-    /// The text in this style.
+    /// Returns the text in this style.
     pub(crate) fn with<T: fmt::Display>(self, style: Style, text: T) -> Painted<T> {
         Painted { style: self.0.then_some(style), text }
     }

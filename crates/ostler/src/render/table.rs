@@ -1,4 +1,4 @@
-//! PM2's list: full, condensed or mini, whichever fits the terminal.
+//! PM2's list: full, condensed or mini, depending on the width of the terminal.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
@@ -37,7 +37,7 @@ impl Order {
     /// By name, as PM2 does without `--sort`.
     pub(crate) const BY_NAME: Self = Self { field: Field::Name, descending: false };
 
-    /// Reads `memory:desc`; unknown fields give none.
+    /// Parses `memory:desc`; returns none for an unknown field.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (field, direction) = text.split_once(':').unwrap_or((text, "asc"));
         let field = match field.to_ascii_lowercase().as_str() {
@@ -54,19 +54,19 @@ impl Order {
         Some(Self { field, descending: direction == "desc" })
     }
 
-    /// Sorts; equal rows stay by id.
+    /// Sorts; rows that are equal keep their order by id.
     pub(crate) fn sort(self, rows: &mut [TableRow]) {
         rows.sort_by(|a, b| self.compare(a, b));
     }
 
-    /// Order of two rows.
+    /// Compares two rows.
     pub(crate) fn compare(self, a: &TableRow, b: &TableRow) -> Ordering {
         let order = self.ascending(a, b);
         if self.descending { order.reverse() } else { order }
     }
 
     fn ascending(self, a: &TableRow, b: &TableRow) -> Ordering {
-        // By code unit, as JavaScript compares.
+        // Compares code units, as JavaScript does.
         let text = |a: &str, b: &str| if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) };
         match self.field {
             Field::Name => text(&a.name, &b.name),
@@ -76,7 +76,7 @@ impl Order {
             Field::Id => a.id.cmp(&b.id),
             Field::Cpu => a.monit.cpu_pct.total_cmp(&b.monit.cpu_pct),
             Field::Memory => a.monit.memory_bytes.cmp(&b.monit.memory_bytes),
-            // PM2 sorts by the time of the start: the oldest first.
+            // PM2 sorts by the start time: the oldest first.
             Field::Uptime => b.uptime_ms.cmp(&a.uptime_ms),
         }
     }
@@ -94,39 +94,40 @@ const fn plain(title: &'static str, width: usize, cell: fn(&TableRow) -> String)
     Column { title, width, cell, style: |_| None }
 }
 
-/// The whole list, with a final newline: the fullest form that fits; without a terminal the full one.
+/// Formats the whole list, with a final newline: in the fullest form that fits, and in the full
+/// form without a terminal.
 pub(crate) fn list_table(rows: &[TableRow], view: &View) -> String {
     let columns = columns_in(rows, view.width.unwrap_or(usize::MAX));
     draw(rows, &columns, None, view.paint)
 }
 
-/// The fullest form that fits.
+/// Returns the columns of the fullest form that fits.
 fn columns_in(rows: &[TableRow], room: usize) -> Vec<Column> {
     let forms = [full(rows), condensed(rows), mini(rows)].map(|columns| with_health(columns, rows));
     forms.into_iter().find(|columns| total(columns) <= room).unwrap_or_else(|| least(rows, room))
 }
 
-/// The list of many hosts: a column in front has the host of each row.
+/// Formats the list of many hosts: the first column has the host of each row.
 pub(crate) fn fleet_table(hosts: &[String], rows: &[TableRow], view: &View) -> String {
     let room = view.width.unwrap_or(usize::MAX);
     let longest = hosts.iter().map(|host| host.width()).max().unwrap_or(0);
-    // Of a narrow terminal a quarter is for names of hosts.
+    // In a narrow terminal, a quarter of the width is for host names.
     let width = (longest + 2).clamp(NARROWEST, MOST_OF_HOST).min((room / 4).max(NARROWEST));
     let columns = columns_in(rows, room.saturating_sub(width + 1));
     draw(rows, &columns, Some(Lead { title: "host", width, cells: hosts }), view.paint)
 }
 
-/// Column in front of the others, which is not of the rows.
+/// First column, which does not come from the rows.
 struct Lead<'a> {
     title: &'static str,
     width: usize,
     cells: &'a [String],
 }
 
-/// Most columns for the name of a host.
+/// Largest width of a host name.
 const MOST_OF_HOST: usize = 40;
 
-/// The modules of PM2 that run, in a table of their own below its heading; nothing where there are none.
+/// Formats the running PM2 modules as a separate table below a heading; empty if no module runs.
 pub(crate) fn module_table(rows: &[TableRow], view: &View) -> String {
     if rows.is_empty() {
         return String::new();
@@ -152,7 +153,8 @@ fn full_of_modules(rows: &[TableRow]) -> Vec<Column> {
     ]
 }
 
-/// The mini form without figures, the last ones first, and with a short name if it must be.
+/// Returns the columns of the mini form. If they do not fit, it drops memory, CPU and health, in
+/// this order, then shortens the name.
 fn least(rows: &[TableRow], room: usize) -> Vec<Column> {
     let mut columns = with_health(mini(rows), rows);
     for title in ["mem", "cpu", "health"] {
@@ -167,7 +169,7 @@ fn least(rows: &[TableRow], room: usize) -> Vec<Column> {
     columns
 }
 
-/// Columns for three letters of a name and a mark that it is longer.
+/// Width of three letters of a name and the mark for cut text.
 const NARROWEST: usize = 6;
 
 fn total(columns: &[Column]) -> usize {
@@ -211,7 +213,7 @@ fn mini(rows: &[TableRow]) -> Vec<Column> {
     vec![id(rows), name(rows, 16), status(), plain("cpu", 8, cpu), plain("mem", 10, memory)]
 }
 
-/// Beside the status, where an app has a health check: PM2 has no such column.
+/// Adds the health column beside the status if an app has a health check. PM2 has no such column.
 fn with_health(mut columns: Vec<Column>, rows: &[TableRow]) -> Vec<Column> {
     if rows.iter().any(|row| row.health.is_some())
         && let Some(status) = columns.iter().position(|column| column.title == "status")
@@ -222,7 +224,7 @@ fn with_health(mut columns: Vec<Column>, rows: &[TableRow]) -> Vec<Column> {
     columns
 }
 
-/// The colour of a state of health.
+/// Returns the colour of a health state.
 pub(super) fn health_style(health: Health) -> Style {
     match health {
         Health::Healthy => styles::BOLD_GREEN,
@@ -252,7 +254,7 @@ fn status() -> Column {
     Column { style: |row| Some(status_style(&row.status)), ..plain("status", 11, |row| row.status.clone()) }
 }
 
-/// The colour of a status word.
+/// Returns the colour of a status word.
 pub(super) fn status_style(status: &str) -> Style {
     match status {
         "online" => styles::BOLD_GREEN,

@@ -1,4 +1,4 @@
-//! `why`: how an app ended, and what led to its present state, in words.
+//! `why`: how an app exited, and the reasons for its present state, as text.
 
 use std::fmt::Write;
 
@@ -16,7 +16,8 @@ use crate::text::shown;
 /// Most events that are shown.
 const EVENTS: usize = 8;
 
-/// State, exits and events of one instance, the newest first. `events` are all that are known, the oldest first.
+/// Formats state, exits and events of one instance, the newest first. `events` are all known
+/// events, the oldest first.
 pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     let paint = view.paint;
     let mut out = String::new();
@@ -58,7 +59,8 @@ pub(crate) fn why(detail: &Detail, events: &[Event], view: &View) -> String {
     out
 }
 
-/// Prints what led to its present state, without what is shown already. Where the events do not reach back so far, what its record has.
+/// Prints the events behind the present state, without facts that are already shown. If the events
+/// do not reach back far enough, it prints the cause from the instance's record.
 fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &View) {
     let known = events_of(detail, events);
     if !known.iter().any(|event| event.id.is_some())
@@ -71,16 +73,17 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
         let _ = writeln!(out, "  what happened:");
     }
     for event in shown {
-        // As the clock was then, and not how long ago: it may have been set since.
+        // The absolute time is printed instead of an age: the clock may have been changed since.
         let whose = if event.app.is_none() { "ostler: " } else { "" };
         let _ = writeln!(out, "    {} {whose}{}", view.local(event.at_ms), what_and_why(event));
     }
 }
 
-/// Events of this instance and of its app, and what became of the manager since the first of them; the newest first.
+/// Returns the events of this instance and of its app, and the daemon's recoveries and updates
+/// since the first of them; the newest first.
 pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Event> {
     let is_own = |event: &Event| event.app.as_ref() == Some(&detail.spec.name) && (event.id.is_none() || event.id == Some(detail.id));
-    // Somebody before it had its number.
+    // Another instance had this id before.
     let is_of_another = |event: &&Event| is_own(event) && matches!(event.what, What::Deleted);
     let is_of_all = |event: &Event| matches!(event.what, What::Recovered { .. } | What::Updated { .. });
     let mut known: Vec<&Event> =
@@ -90,7 +93,8 @@ pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Eve
     known
 }
 
-/// True if the details say the same, and more: the exits, the observations and the reports of reloads; and a log that was rotated leads to nothing.
+/// Returns true if the details already show the event: the exits, the observations and the reports
+/// of reloads. A rotated log is left out, because it has no consequences.
 fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
     match &event.what {
@@ -106,7 +110,8 @@ fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     }
 }
 
-/// One line: `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2 s ago: HTTP request to localhost:80: 503`.
+/// Formats one line: `it has been unhealthy for 3 min (5 bad answers in a row); the last answer, 2
+/// s ago: HTTP request to localhost:80: 503`.
 pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     let since = span(view.since(health.since.wall_ms));
     let mut line = match health.state {
@@ -124,7 +129,7 @@ pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     line
 }
 
-/// The circumstances: `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
+/// Formats the circumstances: `: pid 12, for 3 min, 4 restarts (2 of them unstable)`.
 fn circumstances(detail: &Detail, view: &View) -> String {
     let counters = &detail.instance.counters;
     let mut parts = Vec::new();
@@ -145,7 +150,8 @@ fn circumstances(detail: &Detail, view: &View) -> String {
     if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) }
 }
 
-/// One line: `12.3 s ago (2026-11-21 03:55:45) it exited with code 1 by itself, after 850 ms (pid 4711)`.
+/// Formats one line: `12.3 s ago (2026-11-21 03:55:45) it exited with code 1 by itself, after 850
+/// ms (pid 4711)`.
 pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
     let ago = span(view.since(exit.ended.wall_ms));
     let when = view.local(exit.ended.wall_ms);

@@ -1,4 +1,4 @@
-//! The folder that the program is in: who may write there, and the three names in it.
+//! Folder of the program: who may write to it, and the three names in it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,29 +10,30 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
-/// Attribute that holds capabilities of a program. Source: capabilities(7).
+/// Attribute that holds a program's capabilities. Source: capabilities(7).
 const CAPABILITIES: &str = "security.capability";
 
-/// The folder, locked for as long as this lives.
+/// Folder of the program, locked while this value lives.
 #[derive(Debug)]
 pub(super) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
     /// Name of the program.
     name: OsString,
-    /// Name of the file that shall become it.
+    /// Name of the file that will become the program.
     new: OsString,
-    /// Second name of the former file.
+    /// Second name of the former program.
     former: OsString,
-    /// The program as it is: its rights and its owner.
+    /// Current program, for its permissions and owner.
     program: File,
 }
 
 impl Folder {
-    /// The folder of this program.
+    /// Opens and locks the folder of this program.
     ///
     /// # Errors
-    /// Others may write there, it is being updated already, or it cannot be opened; worded for the user.
+    /// Returns an error for the user if others may write there, if another update is running, or if
+    /// the folder cannot be opened.
     pub(super) fn of(program: &Path) -> Result<Self, String> {
         let (Some(path), Some(name)) = (program.parent(), program.file_name()) else { return Err("it has no path".into()) };
         let cannot = |what: &str, error: Errno| format!("cannot {what} {}: {}", path.display(), io::Error::from(error));
@@ -65,26 +66,29 @@ impl Folder {
         Ok(Self { fd, path: path.to_owned(), name: name.to_owned(), new: beside(".new"), former: beside(".former"), program })
     }
 
-    /// Makes the file that shall become the program. One that an update has left behind is none of anybody, since the folder is locked.
+    /// Creates the file that will become the program. The lock excludes other updates, so a file
+    /// with this name was left behind and is removed.
     pub(super) fn create(&self) -> io::Result<File> {
         self.remove(&self.new)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(&self.fd, &self.new, flags, Mode::RUSR | Mode::WUSR | Mode::XUSR)?))
     }
 
-    /// Path of that file.
+    /// Returns the path of that file.
     pub(super) fn path_of_new(&self) -> PathBuf {
         self.path.join(&self.new)
     }
 
-    /// Gives the new file owner, rights and capabilities of the program, and has it on disk.
+    /// Gives the new file the owner, permissions and capabilities of the program, and flushes it to
+    /// disk.
     pub(super) fn finish(&self, new: &File) -> io::Result<()> {
         let old = self.program.metadata()?;
         let ours = new.metadata()?;
         if (old.uid(), old.gid()) != (ours.uid(), ours.gid()) {
             std::os::unix::fs::fchown(new, Some(old.uid()), Some(old.gid()))?;
         }
-        // After the owner: a change of that takes some rights away.
+        // The permissions are set after the owner, because a change of the owner clears some of
+        // them.
         new.set_permissions(old.permissions())?;
         let mut value = [0; 64];
         if let Ok(length) = fs::fgetxattr(&self.program, CAPABILITIES, &mut value)
@@ -95,7 +99,7 @@ impl Folder {
         new.sync_all()
     }
 
-    /// Gives the new file the name of the program. The former one keeps a second name.
+    /// Renames the new file to the program's name. The former program keeps a second name.
     pub(super) fn exchange(&self) -> io::Result<()> {
         self.remove(&self.former)?;
         fs::linkat(&self.fd, &self.name, &self.fd, &self.former, AtFlags::empty())?;
@@ -107,14 +111,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Gives the former file its name back.
+    /// Renames the former program back.
     pub(super) fn put_back(&self) -> io::Result<()> {
         fs::renameat(&self.fd, &self.former, &self.fd, &self.name)?;
         self.sync();
         Ok(())
     }
 
-    /// Removes the former file.
+    /// Removes the former program.
     pub(super) fn forget_former(&self) {
         let _ = self.remove(&self.former);
     }
@@ -131,17 +135,18 @@ impl Folder {
         }
     }
 
-    /// Has the names on disk. Where the file system cannot, the rename was done all the same.
+    /// Flushes the names to disk. If the file system cannot do that, the rename has still happened.
     fn sync(&self) {
         let _ = fs::fsync(self.fd.as_fd());
     }
 }
 
-/// Whether nobody but root, us and who owns it can put something else into this folder: a name that others can exchange cannot be replaced safely.
+/// Checks that only root, this user and the folder's owner can replace files in this folder. A file
+/// that others can replace cannot be updated safely.
 fn is_safe(folder: &Path) -> Result<(), String> {
     let meta = std::fs::symlink_metadata(folder).map_err(|error| format!("cannot inspect {}: {error}", folder.display()))?;
     let us = rustix::process::geteuid().as_raw();
-    // In a folder with the sticky bit others can only add names, not take ours.
+    // In a folder with the sticky bit, others can add names but cannot replace ours.
     if meta.mode() & 0o002 != 0 && meta.mode() & 0o1000 == 0 {
         return Err(format!("any user may write in {}", folder.display()));
     }

@@ -1,9 +1,11 @@
 //! Replacement of this program's own file by another version: `update --from`.
 //!
-//! Theory of operation: the folder of the program is opened once and locked, and everything after that is done in it by name, relative to that descriptor, so
-//! nobody can put another folder in its place. The file that was given is copied to a new one beside the program, and its checksum is that of the bytes that
-//! were copied: what was verified is what is run. The copy answers `--version`, gets rights and owner of the program, is on disk, and takes its name by one
-//! `rename`. The former file stays under a second name until the daemon runs from the new one.
+//! Theory of operation: the folder of the program is opened once and locked. Every later step uses
+//! names relative to that descriptor, so no other user can exchange the folder. The given file is
+//! copied to a new file beside the program. The checksum is computed over the copied bytes, so
+//! exactly the verified bytes will run. The copy must answer `--version`. It then gets the
+//! permissions and owner of the program, is flushed to disk, and takes the program's name by one
+//! `rename`. The former file keeps a second name until the daemon runs from the new one.
 
 mod folder;
 mod package;
@@ -26,19 +28,20 @@ use package::{Form, HEAD, SUMS_MAX, Version};
 const MAX_BYTES: u64 = 256 << 20;
 /// Most files in an archive.
 const MAX_FILES: usize = 1000;
-/// Name of the program in an archive, in whichever folder.
+/// Name of the program in an archive, in any folder.
 const PROGRAM: &str = "ostler";
-/// Name of a list of checksums.
+/// Name of the file with checksums.
 const SUMS: &str = "SHA256SUMS";
-/// Time within which a program has to say its version.
+/// Time within which a program has to print its version.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What is to be taken.
+/// File to install, with its conditions.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     /// The file.
     pub(crate) from: &'a Path,
-    /// Its checksum, 64 hexadecimal digits; none: as `SHA256SUMS` beside it says.
+    /// Its checksum, 64 hexadecimal digits; none: the checksum from `SHA256SUMS` in the same
+    /// folder.
     pub(crate) sha256: Option<&'a str>,
     /// Version of this program.
     pub(crate) ours: &'a str,
@@ -46,15 +49,15 @@ pub(crate) struct Wanted<'a> {
     pub(crate) may_be_older: bool,
 }
 
-/// Reason why a program is not taken; nothing was changed.
+/// Reason why a program is rejected; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReplaceError {
-    /// The file is not what it has to be.
+    /// The file is not acceptable.
     #[error("{} is not taken: {why}", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The problem, and how to fix it.
         why: String,
     },
     /// The program's own folder cannot be used.
@@ -62,37 +65,38 @@ pub(crate) enum ReplaceError {
     Place {
         /// The program.
         path: PathBuf,
-        /// What stands in the way.
+        /// The obstacle.
         why: String,
     },
 }
 
-/// A program that was replaced, and can be put back.
+/// A replaced program, which can be restored.
 #[derive(Debug)]
 pub(crate) struct Replaced {
     folder: Folder,
     /// Path of the program.
     pub(crate) path: PathBuf,
-    /// Version of the new one.
+    /// Version of the new program.
     pub(crate) version: String,
 }
 
 impl Replaced {
-    /// The new one stays.
+    /// Keeps the new program.
     pub(crate) fn keep(self) {
         self.folder.forget_former();
     }
 
-    /// Puts the former one back.
+    /// Restores the former program.
     ///
     /// # Errors
-    /// It could not be renamed; it is still there, under the name that the message says.
+    /// Returns an error if it cannot be renamed. It still exists, under the name that the message
+    /// gives.
     pub(crate) fn undo(self) -> io::Result<()> {
         self.folder.put_back()
     }
 }
 
-/// Verifies the file and puts it in the place of the program at this path.
+/// Verifies the file and installs it as the program at this path.
 ///
 /// # Errors
 /// See [`ReplaceError`].
@@ -108,7 +112,7 @@ pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, R
         .map_err(refused)
         .and_then(|()| folder.finish(&copy).map_err(|error| place(error.to_string())))
         .and_then(|()| {
-            // What is open for writing cannot be executed.
+            // A file that is open for writing cannot be executed.
             drop(copy);
             version_of(&path).and_then(|version| is_new_enough(&version, wanted).map(|()| version)).map_err(refused)
         })
@@ -122,7 +126,7 @@ pub(crate) fn replace(program: &Path, wanted: &Wanted<'_>) -> Result<Replaced, R
     }
 }
 
-/// The checksum that the file has to have.
+/// Returns the checksum that the file must have.
 fn expected_sum(wanted: &Wanted<'_>) -> Result<[u8; 32], String> {
     if let Some(text) = wanted.sha256 {
         return package::checksum(text).map_err(|why| format!("--sha256: {why}"));
@@ -140,7 +144,7 @@ fn expected_sum(wanted: &Wanted<'_>) -> Result<[u8; 32], String> {
     package::listed(&text, name).ok_or_else(|| format!("{} has no line for it; say its checksum with --sha256", list.display()))
 }
 
-/// Reader that counts what it gives into a checksum.
+/// Reader that adds the bytes to a checksum.
 struct Summed<R> {
     inner: R,
     sum: Sha256,
@@ -154,7 +158,8 @@ impl<R: Read> Read for Summed<R> {
     }
 }
 
-/// Copies the program that the file is or has; returns how it begins. What was copied must not be run before this has returned.
+/// Copies the program from a plain file or an archive; returns its first bytes. The copy must not
+/// be run before this function has returned.
 fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8; HEAD], String> {
     let cannot = |error: io::Error| format!("cannot read it: {error}");
     let file = File::open(from).map_err(cannot)?;
@@ -170,7 +175,7 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
         Form::Plain => copy(&mut whole, to)?,
         Form::Archive => unpack(GzDecoder::new(&mut whole).take(MAX_BYTES), to)?,
     };
-    // What is behind the archive is a part of the file, too.
+    // Bytes after the archive are a part of the file, too.
     io::copy(&mut whole, &mut io::sink()).map_err(cannot)?;
     drop(whole);
     if summed.inner.limit() == 0 {
@@ -182,7 +187,7 @@ fn copy_verified(from: &Path, to: &mut File, expected: &[u8; 32]) -> Result<[u8;
     Ok(head)
 }
 
-/// Copies a program; returns how it begins.
+/// Copies a program; returns its first bytes.
 fn copy(from: &mut impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
     let mut head = [0; HEAD];
     from.read_exact(&mut head).map_err(|error| format!("cannot read it: {error}"))?;
@@ -207,7 +212,8 @@ fn unpack(archive: impl Read, to: &mut File) -> Result<[u8; HEAD], String> {
     Err(format!("there is no program `{PROGRAM}` in it"))
 }
 
-/// What the program says to `--version`. Its environment is empty, so nothing of the caller's decides how it comes up.
+/// Returns the program's output for `--version`. Its environment is empty, so that no variable of
+/// the caller affects it.
 fn version_of(program: &Path) -> Result<String, String> {
     let cannot = |error: io::Error| format!("it cannot be run: {error}");
     let mut child = Command::new(program)
@@ -226,7 +232,7 @@ fn version_of(program: &Path) -> Result<String, String> {
             Some(status) => break status,
             None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
             None => {
-                // It is ours, and not waited for yet: the number is still its own.
+                // The child is not reaped yet, so the pid is still its own.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(format!("it does not answer `--version` within {} s", ANSWERS_WITHIN.as_secs()));
@@ -235,7 +241,8 @@ fn version_of(program: &Path) -> Result<String, String> {
     };
     let mut text = Vec::new();
     if let Some(mut out) = child.stdout.take() {
-        // Whatever it has left running may hold the pipe: what is in it by now is all that is read.
+        // A process that the program left running may hold the pipe open, so only the bytes that
+        // are already there are read.
         let _ = rustix::io::ioctl_fionbio(&out, true);
         let _ = (&mut out).take(256).read_to_end(&mut text);
     }
@@ -246,7 +253,7 @@ fn version_of(program: &Path) -> Result<String, String> {
     }
 }
 
-/// Whether this version may replace ours.
+/// Checks whether this version may replace ours.
 fn is_new_enough(version: &str, wanted: &Wanted<'_>) -> Result<(), String> {
     let order = Version::of(version).zip(Version::of(wanted.ours)).map(|(new, old)| new.compare(&old));
     match order {

@@ -1,10 +1,10 @@
-//! What a file is that shall replace this program, and whether it may. Pure.
+//! Form of a new program file, and the checks whether it may replace this program. Pure.
 
 use std::cmp::Ordering;
 
 /// Longest list of checksums, bytes.
 pub(super) const SUMS_MAX: u64 = 1 << 20;
-/// Bytes at the begin of a file by which it is known.
+/// Bytes at the start of a file that identify it.
 pub(super) const HEAD: usize = 20;
 
 /// Form of the file.
@@ -12,14 +12,14 @@ pub(super) const HEAD: usize = 20;
 pub(super) enum Form {
     /// The program itself.
     Plain,
-    /// A gzipped tar archive that has it.
+    /// A gzipped tar archive that contains the program.
     Archive,
 }
 
-/// The form of a file that begins so.
+/// Returns the form of a file with this start.
 ///
 /// # Errors
-/// It is neither; worded for the user.
+/// Returns an error for the user if it has neither form.
 pub(super) fn form(head: &[u8]) -> Result<Form, &'static str> {
     match head {
         [0x1f, 0x8b, ..] => Ok(Form::Archive),
@@ -28,19 +28,20 @@ pub(super) fn form(head: &[u8]) -> Result<Form, &'static str> {
     }
 }
 
-/// Whether a program that begins so runs on this machine, which `arch` names as Rust does.
+/// Checks that a program with this start runs on this machine. `arch` names the machine as Rust
+/// does.
 ///
 /// Source: `elf(5)`: class at byte 4, byte order at 5, type at 16, machine at 18.
 ///
 /// # Errors
-/// It does not; worded for the user.
+/// Returns an error for the user if it does not.
 pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
     let [0x7f, b'E', b'L', b'F', class, order, ..] = *head else { return Err("it is no ELF program".into()) };
     if (class, order) != (2, 1) {
         return Err("it is no 64-bit little-endian program".into());
     }
     let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
-    // An executable, or one that can be loaded anywhere.
+    // The type must be an executable, or a position-independent executable.
     if !matches!(half(16), 2 | 3) {
         return Err("it is an ELF file that is no program".into());
     }
@@ -55,10 +56,10 @@ pub(super) fn runs_here(head: &[u8; HEAD], arch: &str) -> Result<(), String> {
     if machine == arch { Ok(()) } else { Err(format!("it is for {machine}, and this machine is {arch}")) }
 }
 
-/// A SHA-256, from 64 hexadecimal digits.
+/// Parses a SHA-256 of 64 hexadecimal digits.
 ///
 /// # Errors
-/// It is none.
+/// Returns an error if the text is no SHA-256.
 pub(super) fn checksum(text: &str) -> Result<[u8; 32], &'static str> {
     let digits = text.as_bytes();
     let mut sum = [0; 32];
@@ -71,7 +72,8 @@ pub(super) fn checksum(text: &str) -> Result<[u8; 32], &'static str> {
     Ok(sum)
 }
 
-/// The checksum of the file with this name in a list as `sha256sum` writes it (`<64 digits>  name`, `*name` for binary files).
+/// Returns the checksum of the file with this name from a list in the format of `sha256sum`
+/// (`<64 digits>  name`, `*name` for binary files).
 pub(super) fn listed(sums: &str, name: &str) -> Option<[u8; 32]> {
     sums.lines().find_map(|line| {
         let (digits, rest) = line.split_once(' ')?;
@@ -80,7 +82,7 @@ pub(super) fn listed(sums: &str, name: &str) -> Option<[u8; 32]> {
     })
 }
 
-/// A version: three numbers, and what stands behind `-` for one that comes before them.
+/// A version: three numbers, and the pre-release part after `-`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Version<'a> {
     numbers: [u64; 3],
@@ -88,9 +90,9 @@ pub(super) struct Version<'a> {
 }
 
 impl<'a> Version<'a> {
-    /// Reads what `--version` prints.
+    /// Parses the output of `--version`.
     pub(super) fn of(text: &'a str) -> Option<Self> {
-        // What is behind `+` says how it was built.
+        // The part after `+` describes the build.
         let text = text.trim().split('+').next()?;
         let (numbers, before) = text.split_once('-').map_or((text, None), |(numbers, before)| (numbers, Some(before)));
         let mut parts = numbers.split('.').map(|part| {
@@ -101,7 +103,7 @@ impl<'a> Version<'a> {
         (parts.next().is_none() && before != Some("")).then_some(Self { numbers, before })
     }
 
-    /// Order of versions; source: semver.org, chapter 11.
+    /// Compares versions; source: semver.org, chapter 11.
     pub(super) fn compare(&self, other: &Self) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| match (self.before, other.before) {
             (None, None) => Ordering::Equal,

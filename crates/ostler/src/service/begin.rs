@@ -1,4 +1,4 @@
-//! Begin of a service: keeper and daemon are there, and so is what was saved.
+//! Start of a service: keeper, daemon and the saved apps.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,37 +16,37 @@ use crate::error::CliError;
 use crate::modules::start_all;
 use crate::render::Wording;
 
-/// Treatment of a daemon that runs already.
+/// Treatment of a daemon that is already running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Taking {
-    /// It is replaced by this program: the service was started or restarted.
+    /// The daemon is replaced by this program: the service was started or restarted.
     Anew,
-    /// It stays: only the main process is another one.
+    /// The daemon stays: only the main process is new.
     Again,
 }
 
-/// Time within which a daemon answers, or it stands still.
+/// Time within which a daemon must answer; otherwise it counts as hung.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
-/// Number of times that one that stands still is replaced.
+/// Number of times that a hung daemon is replaced.
 const TRIES: u32 = 3;
 
-/// Makes sure that a daemon runs with the apps that belong to it; returns a line about them for people.
+/// Makes sure that a daemon runs with its apps. Returns a line about them for users.
 ///
 /// # Errors
-/// There is no daemon, or the saved list is there and cannot be read.
+/// Returns an error if no daemon can be reached, or if the saved list exists but cannot be read.
 pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<String, CliError> {
     let home = cx.home()?.to_owned();
     cx.disconnect();
     wake(cx, &home)?;
-    // A home that is not there yet has no daemon that would have to know.
+    // If the home does not exist yet, it has no daemon that needs the credentials.
     if home.exists()
         && let Err(error) = credentials::announce(&home)
     {
         cx.out.warn(format_args!("the credentials of this service cannot be announced in {}: {error}", home.display()));
     }
     if taking == Taking::Anew && cx.running_client()?.is_some() {
-        // Of another login or version, perhaps; what it runs goes on. It is moved before it is replaced, so that the new daemon is where it
-        // belongs.
+        // The daemon may come from another login or version; its apps keep running. It is moved
+        // into the unit before it is replaced, so that the new daemon is in the right place.
         if unit.is_some_and(|unit| !takeover::take_into(unit, &home)) {
             cx.out.warn("the running daemon stays part of the login that started it");
         }
@@ -59,14 +59,14 @@ pub(super) fn begin(cx: &mut Cx, taking: Taking, unit: Option<&Unit>) -> Result<
         match cx.replace_daemon() {
             Ok(Some(version)) => cx.out.info(format_args!("took over the running apps, daemon version {version}")),
             Ok(None) => {}
-            // The old one is still there, and that is what counts.
+            // The old daemon still runs, and that is sufficient.
             Err(error) => cx.out.warn(format_args!("the running daemon was not replaced: {}", with_causes(&error))),
         }
     }
     cx.disconnect();
-    // Modules come after the apps.
+    // Modules are started after the apps.
     cx.on_launch = None;
-    // Later an empty list is what the user wants.
+    // After the first start, an empty list is what the user wants.
     if taking == Taking::Anew && cx.client()?.list()?.iter().all(|row| row.module) {
         resurrect(cx)?;
         start_all(cx)?;
@@ -88,7 +88,7 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
             cx.out.warn(format_args!("nothing was saved, so nothing is started: `{name} save` saves what runs"));
             Ok(())
         }
-        // The others run, and those are tried again by their own rules.
+        // The other apps run, and the failed ones are retried by their own rules.
         Err(CliError::Daemon(failure @ Failure::Some { .. })) => {
             cx.out.error(failure);
             Ok(())
@@ -97,7 +97,8 @@ fn resurrect(cx: &mut Cx) -> Result<(), CliError> {
     }
 }
 
-/// Wakes what stands still: it is killed, and the other one starts it anew.
+/// Recovers from a hung daemon or keeper: the hung process is killed, and the other one starts it
+/// again.
 fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
     for _ in 0..TRIES {
         if !replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?) {
@@ -107,7 +108,7 @@ fn wake(cx: &mut Cx, home: &Path) -> Result<(), CliError> {
     Err(ClientError::Interrupted.into())
 }
 
-/// Replaces what hangs; true when somebody was killed.
+/// Kills the hung process. Returns true if one of the two was hung.
 pub(super) fn replace_hung(cx: &mut Cx, home: &Path, health: Health) -> bool {
     let (who, killed) = match health {
         Health::Alive | Health::Gone => return false,

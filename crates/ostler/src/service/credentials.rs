@@ -1,4 +1,4 @@
-//! Place of the service's credentials, for a daemon that is older than the service or its unit.
+//! Path of the service's credentials, for a daemon that is older than the service or its unit.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use ostler_core::app::secrets::CREDENTIALS_LINK;
 use ostler_sys::fs::replace::replace_link;
 
-/// The folder that systemd gave this process.
+/// Returns the folder that systemd gave this process.
 fn given() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).filter(|folder| folder.is_absolute())
 }
 
-/// Leaves a link to them in the home, in place of that of a former service.
+/// Creates a link to them in the home, which replaces that of a former service.
 ///
 /// # Errors
-/// There is something else of that name, or it cannot be written.
+/// Returns an error if another file has that name, or if the link cannot be written.
 pub(super) fn announce(home: &Path) -> io::Result<()> {
     lay(home, given().as_deref())
 }
 
-/// Removes the link: the service has ended, and with it its credentials.
+/// Removes the link: the service has stopped, and its credentials are gone with it.
 pub(super) fn withdraw(home: &Path) {
     drop(lay(home, None));
 }

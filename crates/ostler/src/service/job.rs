@@ -1,8 +1,8 @@
-//! Job that the service manager performs on our unit while it ends us.
+//! Job that the service manager performs on our unit while it stops us.
 
 use std::process::{Command, Stdio};
 
-/// The unit, and who manages it.
+/// The unit, and its service manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unit {
     /// Its full name.
@@ -11,7 +11,8 @@ pub(super) struct Unit {
     pub of_user: bool,
 }
 
-/// True if the unit is about to be started again after this stop: apps are kept. When nobody can tell, it is not.
+/// Returns true if the unit is about to be started again after this stop; the apps are then kept.
+/// If this cannot be determined, it returns false.
 pub(super) fn is_restart(unit: &Unit) -> bool {
     let mut command = Command::new("systemctl");
     if unit.of_user {
@@ -22,7 +23,7 @@ pub(super) fn is_restart(unit: &Unit) -> bool {
     answer.is_ok_and(|answer| answer.status.success() && has_restart_job(&String::from_utf8_lossy(&answer.stdout), &unit.name))
 }
 
-/// True if the lines of `number unit type state` have a restart of this unit.
+/// Returns true if the lines of `number unit type state` contain a restart of this unit.
 fn has_restart_job(jobs: &str, unit: &str) -> bool {
     jobs.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);

@@ -2,17 +2,20 @@
 //!
 //! # Theory of operation
 //!
-//! Keeper and daemon must outlive a restart of the service, so they cannot be its main process: that has to end in a restart. The main
-//! process is this one. It starts the keeper or finds it, has the saved list started, says `READY=1`, and sleeps. It supervises
-//! nothing and holds nothing: it may be killed at any instant, and the next one finds everything as it was.
+//! Keeper and daemon must outlive a restart of the service. They therefore cannot be its main
+//! process, which must exit in a restart. The main process is this one. It starts or finds the
+//! keeper, has the saved list started, sends `READY=1`, and sleeps. It supervises nothing and holds
+//! nothing. It may be killed at any instant, and the next main process finds everything unchanged.
 //!
-//! - **Asked to end** (SIGTERM): it looks which job the service manager performs. A restart: it ends, and everything else stays; its
-//!   successor has keeper and daemon replaced by the installed program. Anything else is a stop: all apps are stopped in order, then the
+//! - **Stop request** (SIGTERM): the process checks which job the service manager performs. For a
+//!   restart, it exits and everything else keeps running; its successor has keeper and daemon
+//!   replaced by the installed program. For any other job, it stops all apps in order, then the
 //!   daemon.
-//! - **Watchdog**: only where the service manager asks for heartbeats, the daemon is asked for one *through the keeper* three times
-//!   within the period. Whoever of the two does not answer is killed; the other one starts it anew, and apps notice nothing.
-//! - **The keeper ended**: in order (somebody said `kill`), then this ends, too; else it looks for the one that the daemon has started,
-//!   or starts one, which adopts what still runs.
+//! - **Watchdog**: if the service manager requests heartbeats, the process asks the daemon for a
+//!   heartbeat *through the keeper*, three times within the period. If the daemon or the keeper
+//!   does not answer, it is killed. The other one starts it again, and the apps do not notice.
+//! - **The keeper exited**: after a `kill` command, this process exits, too. Otherwise it finds the
+//!   keeper that the daemon has started, or starts a keeper, which adopts the running processes.
 
 mod begin;
 mod credentials;

@@ -1,7 +1,8 @@
-//! Present place of the Node of a version manager.
+//! Current path of the Node of a version manager.
 //!
-//! A unit that froze the folder of one Node would lose it with the next. Most version managers have a place that stays (a link, a
-//! folder of shims) and that is what the unit has. nvm has none: its default is looked up at each start of the service.
+//! If a unit named the folder of one Node version, that folder would be gone after the next update.
+//! Most version managers have a lasting path (a link, a folder of shims), and the unit uses it. For
+//! nvm, which has none, the default is looked up at each start of the service.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,10 +11,11 @@ use std::path::{Path, PathBuf};
 use ostler_sys::CStrings;
 use ostler_sys::process::exec::{OWN_EXE, replace};
 
-/// Most aliases in a row: nvm's may name each other.
+/// Longest chain of aliases: nvm's aliases may name each other.
 const MAX_ALIASES: usize = 8;
 
-/// Puts the present default of nvm in front of `PATH`, where the environment names nvm: by executing this program anew.
+/// If the environment names nvm, puts its current default at the front of `PATH` and executes this
+/// program again.
 pub(super) fn enter_present() {
     let Some(nvm) = std::env::var_os("NVM_DIR").filter(|nvm| !nvm.is_empty()) else { return };
     let Some(folder) = present_folder(Path::new(&nvm)) else { return };
@@ -24,23 +26,24 @@ pub(super) fn enter_present() {
     let rest = std::env::split_paths(&old).filter(|entry| *entry != folder);
     let Ok(path) = std::env::join_paths(std::iter::once(folder.clone()).chain(rest)) else { return };
     let argv = std::env::args_os().filter_map(|word| c_string(word.as_bytes())).collect::<CStrings>();
-    // When it fails there is one folder less to look for programs in.
+    // If this fails, only one folder is missing in the search path.
     let _ = replace(OWN_EXE, &argv, &environment(Some(&path)));
 }
 
-/// Text for the kernel; none if there is a NUL in it, which what came from the kernel cannot have.
+/// Returns text for the kernel, or none if it contains a NUL. Text that came from the kernel never
+/// does.
 pub(super) fn c_string(bytes: &[u8]) -> Option<CString> {
     CString::new(bytes).ok()
 }
 
-/// Our environment, with another `PATH` if one is given.
+/// Returns our environment, with another `PATH` if one is given.
 pub(super) fn environment(path: Option<&OsStr>) -> CStrings {
     let ours = std::env::vars_os().filter(|(name, _)| path.is_none() || name != "PATH");
     let path = path.map(|path| (OsString::from("PATH"), path.to_owned()));
     ours.chain(path).filter_map(|(name, value)| c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat())).collect()
 }
 
-/// The folder of programs of the version that nvm uses by default; else of the newest that is installed.
+/// Returns the program folder of nvm's default version, else of the newest installed version.
 fn present_folder(nvm: &Path) -> Option<PathBuf> {
     let installed = installed(&nvm.join("versions/node"));
     let chosen = default_of(nvm, &installed).or_else(|| installed.iter().max().copied())?;
@@ -56,18 +59,19 @@ fn installed(folder: &Path) -> Vec<Version> {
     entries.filter(has_node).filter_map(|entry| full_version(entry.file_name().to_str()?)).collect()
 }
 
-/// `v20.1.0`.
+/// Parses `v20.1.0`.
 fn full_version(name: &str) -> Option<Version> {
     let mut parts = name.strip_prefix('v')?.split('.').map(|part| part.parse().ok());
     let version = [parts.next()??, parts.next()??, parts.next()??];
     parts.next().is_none().then_some(version)
 }
 
-/// Follows the alias `default`: to a version, a part of one (`20`), another alias (`lts/iron`), or `node`.
+/// Follows the alias `default`: to a version, a part of a version (`20`), another alias
+/// (`lts/iron`), or `node`.
 fn default_of(nvm: &Path, installed: &[Version]) -> Option<Version> {
     let mut alias = "default".to_owned();
     for _ in 0..MAX_ALIASES {
-        // An alias is a name, never a way out of the folder.
+        // An alias is a name and must never lead out of the folder.
         if alias.split('/').any(|part| part.is_empty() || part == "..") {
             return None;
         }
@@ -84,7 +88,7 @@ fn default_of(nvm: &Path, installed: &[Version]) -> Option<Version> {
     None
 }
 
-/// The newest installed version of which this is the beginning.
+/// Returns the newest installed version that starts with this word.
 fn matching(word: &str, installed: &[Version]) -> Option<Version> {
     let wanted: Vec<u32> = word.strip_prefix('v').unwrap_or(word).split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     installed.iter().filter(|version| version.starts_with(&wanted)).max().copied()

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with};
 
-/// The way to the service manager; nobody listens outside of one.
+/// Connection to the service manager; without a service manager it drops messages.
 #[derive(Debug)]
 pub(super) struct Notify {
     door: Option<(OwnedFd, SocketAddrUnix)>,
-    /// Time between two heartbeats that it wants, if it does.
+    /// Time between two heartbeats, if the service manager requests them.
     pub(super) watchdog: Option<Duration>,
 }
 
 impl Notify {
-    /// The way by the environment. An address that makes no sense is as none.
+    /// Creates the connection from the environment. An invalid address is ignored.
     pub(super) fn from_env() -> Self {
         let door = std::env::var_os("NOTIFY_SOCKET").and_then(|name| {
             let address = address(&name)?;
@@ -28,20 +28,20 @@ impl Notify {
         Self { watchdog: watchdog.filter(|_| door.is_some()), door }
     }
 
-    /// Sends to it; a service manager that does not listen is no reason to fail.
+    /// Sends a message. If the service manager does not listen, this is no failure.
     pub(super) fn send(&self, state: &str) {
         if let Some((socket, address)) = &self.door {
             let _ = sendto(socket, state.as_bytes(), SendFlags::NOSIGNAL, address);
         }
     }
 
-    /// Sends a line for people, as `systemctl status` shows it.
+    /// Sends a line for users, as `systemctl status` shows it.
     pub(super) fn status(&self, text: &str) {
         self.send(&format!("STATUS={}", one_line(text)));
     }
 }
 
-/// The text without line breaks: none ends the assignment early.
+/// Replaces line breaks, because a line break would end the assignment early.
 pub(super) fn one_line(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }
@@ -54,7 +54,7 @@ fn address(name: &OsString) -> Option<SocketAddrUnix> {
     }
 }
 
-/// The period, if it is meant for this process.
+/// Returns the watchdog period, if it applies to this process.
 fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
     let meant = pid.is_none_or(|pid| pid.parse() == Ok(own));
     let usec: u64 = usec?.parse().ok().filter(|usec| *usec > 0)?;

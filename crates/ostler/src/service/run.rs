@@ -25,44 +25,44 @@ use ostler_core::text::causes::with_causes;
 const BEATS: u32 = 3;
 /// Longest search for the pid of a new keeper.
 const KEEPER_WITHIN: Duration = Duration::from_secs(10);
-/// Word that means: only the main process was replaced.
+/// Word on the command line: only the main process was replaced.
 pub(crate) const AGAIN: &str = "again";
 
-/// Next thing to do.
+/// Next action of the loop.
 enum Next {
-    /// Keeper and daemon stay, and so does everything else.
+    /// Exit, and leave keeper, daemon and apps running.
     Leave,
-    /// Everything is stopped.
+    /// Stop everything.
     Stop,
-    /// The installed program takes this one's place.
+    /// Become the installed program.
     Again,
-    /// The keeper has ended.
+    /// The keeper has exited.
     KeeperEnded,
 }
 
-/// Runs until the service ends; `unit` as the service manager calls it, if that is systemd.
+/// Runs until the service stops. `unit`: its name in the service manager, if that is systemd.
 ///
 /// # Errors
-/// Nothing could be started or stopped; apps that run go on.
+/// Returns an error if the start or stop failed; running apps keep running.
 pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking) -> Result<Status, CliError> {
     let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
     node_versions::enter_present();
     let unit = unit.map(|name| Unit { name: name.to_owned(), of_user });
     let notify = Notify::from_env();
     let signals = SignalFd::new(&[HUP, INT, USR1, TERM, CHLD]).map_err(failed)?;
-    // Only for people.
+    // The title only helps users.
     let _ = ostler_sys::process::title::set_comm("ostler-service");
     let home = cx.home()?.to_owned();
     let mut main = MainProcess { home: &home, beat: notify.watchdog.map(|period| period / BEATS), notify, signals };
     let status = match begin(cx, taking, unit.as_ref()) {
-        // What was started for nothing does not stay.
+        // After a failed start, the keeper and daemon that this call started are stopped.
         Err(error) if cx.launched.is_some() => {
             drop(stop::stop(cx, &home, &main.notify));
             return Err(error);
         }
         begun => begun?,
     };
-    // Whoever took another one's place has asked for a heartbeat just now.
+    // `begin` has just checked daemon and keeper, so this message is a heartbeat, too.
     main.notify.send(&format!("READY=1\nWATCHDOG=1\nSTATUS={}", super::notify::one_line(&status)));
     loop {
         cx.disconnect();
@@ -95,14 +95,14 @@ struct MainProcess<'a> {
 }
 
 impl MainProcess<'_> {
-    /// The keeper that is there now. One that was killed a moment ago has a successor soon.
+    /// Returns the current keeper. If a keeper was just killed, its successor appears soon.
     fn keeper(&self, cx: &mut Cx) -> Result<Option<OwnedFd>, CliError> {
         let until = Instant::now() + KEEPER_WITHIN;
         loop {
             let pidfd = match cx.running_client()? {
                 None => return Ok(None),
                 Some(client) => {
-                    // Who hangs is found by the next beat.
+                    // The next heartbeat detects a hung process.
                     client.heed(watch::alarm(KEEPER_WITHIN)?.as_fd())?;
                     client.of_any_protocol().request(&ostler_proto::control::Request::Ping, &mut |_| {})?;
                     client.peer().and_then(|peer| ProcRef::of(peer.keeper_pid).and_then(|keeper| keeper.open()).ok())
@@ -116,7 +116,8 @@ impl MainProcess<'_> {
         }
     }
 
-    /// True for a restart. Asking may take a while; that is not the apps' time.
+    /// Returns true for a restart. The check may take a while, and this must not reduce the time
+    /// for the apps.
     fn is_restart(&self, unit: Option<&Unit>) -> bool {
         stop::extend(&self.notify, KEEPER_WITHIN * 2);
         unit.is_some_and(job::is_restart)
@@ -127,13 +128,13 @@ impl MainProcess<'_> {
         loop {
             match self.wait(keeper)? {
                 Some(next) => return Ok(next),
-                // A keeper that was replaced over it is noticed next.
+                // If the heartbeat replaced a keeper, the next wait notices it.
                 None => self.beat(cx)?,
             }
         }
     }
 
-    /// Waits. None = it is time for a heartbeat.
+    /// Waits. Returns none if it is time for a heartbeat.
     fn wait(&mut self, keeper: &OwnedFd) -> Result<Option<Next>, CliError> {
         let due = self.beat.map(|beat| Instant::now() + beat);
         loop {
@@ -160,12 +161,13 @@ impl MainProcess<'_> {
         }
     }
 
-    /// Sends a heartbeat. The service manager gets one only when all is well, or was made so.
+    /// Checks daemon and keeper, and replaces a hung one. The service manager gets a heartbeat only
+    /// if both are healthy afterwards.
     fn beat(&self, cx: &mut Cx) -> Result<(), CliError> {
         let within = self.beat.unwrap_or(KEEPER_WITHIN) / 2;
         for _ in 0..BEATS {
             match watch::ask(self.home, within)? {
-                // Its end is noticed in another way.
+                // The loop notices the keeper's exit in another way.
                 Health::Alive | Health::Gone => {
                     self.notify.send("WATCHDOG=1");
                     return Ok(());
@@ -176,7 +178,7 @@ impl MainProcess<'_> {
         Ok(())
     }
 
-    /// Becomes the program that is installed now; when that fails, nothing has changed.
+    /// Becomes the program that is installed now. If that fails, nothing changes.
     fn again(&self, cx: &mut Cx) {
         let mut words: Vec<_> = std::env::args_os().filter(|word| word != AGAIN).collect();
         words.push(AGAIN.into());

@@ -15,9 +15,9 @@ use crate::cx::Cx;
 use crate::cx::wait_for_end;
 use crate::error::CliError;
 
-/// Time within which a daemon that is to stop everything answers, or it stands still.
+/// Time within which a daemon must answer before it stops everything; otherwise it counts as hung.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-/// Time beyond what an app may take.
+/// Extra time in addition to that of an app.
 const MARGIN: Duration = Duration::from_secs(10);
 /// Number of times that a daemon that does not answer is replaced.
 const TRIES: u32 = 3;
@@ -25,11 +25,11 @@ const TRIES: u32 = 3;
 /// Stops everything.
 ///
 /// # Errors
-/// The daemon did not do it, also not after it was started anew.
+/// Returns an error if the daemon did not stop everything, even after it was started again.
 pub(super) fn stop(cx: &mut Cx, home: &Path, notify: &Notify) -> Result<(), CliError> {
     notify.send("STOPPING=1\nSTATUS=stopping all apps");
     extend(notify, ANSWERS_WITHIN * 4);
-    // Who stands still would use up the time that the apps need.
+    // A hung process would use up the time that the apps need.
     replace_hung(cx, home, watch::ask(home, ANSWERS_WITHIN)?);
     let mut tries = 0;
     loop {
@@ -53,7 +53,8 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
     client.heed(alarm(MARGIN)?.as_fd())?;
     let apps = match client.of_any_protocol().inspect(&[]) {
         Err(error @ (ClientError::Interrupted | ClientError::Lost(_))) => return Err(error.into()),
-        // A daemon of another version that does not understand the question: the time that an app usually gets.
+        // A daemon of another version may not understand the request. Then each app gets the
+        // default time.
         apps => apps.unwrap_or_default(),
     };
     let patience = patience(&apps);
@@ -66,7 +67,7 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
             continue;
         }
         match frame.response {
-            // One is done: the next one has its time, too.
+            // One instance is done: the next one gets its full time, too.
             ostler_proto::control::Response::Progress(Progress::InstanceDone { .. }) => extend(notify, patience),
             ostler_proto::control::Response::Progress(_) => {}
             ostler_proto::control::Response::Failed(failure) => return Err(failure.into()),
@@ -76,12 +77,12 @@ fn kill(home: &Path, notify: &Notify) -> Result<(), CliError> {
     client.peer().map_or(Ok(()), |peer| wait_for_end(peer.keeper_pid))
 }
 
-/// Asks for so much time, and some more.
+/// Requests this much time, plus a margin.
 pub(super) fn extend(notify: &Notify, by: Duration) {
     notify.send(&format!("EXTEND_TIMEOUT_USEC={}", (by + MARGIN).as_micros()));
 }
 
-/// The longest time that any app may take to end.
+/// Returns the longest time that any app may take to stop.
 fn patience(apps: &[Detail]) -> Duration {
     let longest = apps.iter().map(|app| ostler_core::lifecycle::stop::longest_ms(&app.spec)).max().unwrap_or(0);
     Duration::from_millis(longest).saturating_add(MARGIN)

@@ -1,5 +1,6 @@
-//! A daemon that was started from a login, and everything under it, becomes part of the service: else it would end with that login, and
-//! systemd would end it at a shutdown before the service can.
+//! Moves a daemon that was started from a login, with all its processes, into the service.
+//! Otherwise it would end with that login, and at a shutdown systemd would stop it before the
+//! service can.
 
 use std::fs;
 use std::path::Path;
@@ -12,12 +13,14 @@ use ostler_sys::ProcTable;
 use super::job::Unit;
 use super::watch::keeper_of;
 
-/// Attempts: systemd refuses all when one has ended since they were looked at, as short helpers of a start do.
+/// Attempts: systemd rejects the whole request if one process has exited in between, as short
+/// helpers of a start do.
 const TRIES: u32 = 10;
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Moves what runs in this home into our unit, if it is not there. False when it had to be and could not.
+/// Moves the processes of this home into our unit, if they are outside of it. Returns false if the
+/// move failed.
 pub(super) fn take_into(unit: &Unit, home: &Path) -> bool {
     (0..TRIES).any(|again| {
         if again > 0 {
@@ -34,7 +37,8 @@ fn attach(unit: &Unit, home: &Path) -> bool {
         (Some(own), Some(theirs)) if !is_within(&own, &theirs) => {}
         _ => return true,
     }
-    // Beside us: where groups are limited there can be no processes above them.
+    // The processes go beside this one: if groups are limited, no process may be in a group above
+    // them.
     let beside = group("self").is_some_and(|own| group_of(&own).is_some_and(is_beside_apps));
     let place = if beside { format!("/{SUPERVISOR_GROUP}") } else { String::new() };
     let table = ProcTable::scan();
@@ -48,29 +52,30 @@ fn attach(unit: &Unit, home: &Path) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
-/// True if what runs in this home was started with other mounts than we were.
+/// Returns true if the processes of this home were started with other mounts than this process.
 pub(super) fn sees_other_files(home: &Path) -> bool {
     let mounts = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let theirs = keeper_of(home).and_then(|keeper| mounts(&keeper.pid.to_string()));
     theirs.is_some() && theirs != mounts("self")
 }
 
-/// True if the group of systemd is ours, or one below it. Lines of `/proc/<pid>/cgroup`.
+/// Returns true if systemd's group is ours, or below ours. The texts are those of
+/// `/proc/<pid>/cgroup`.
 fn is_within(own: &str, theirs: &str) -> bool {
     let unit = |own| Path::new(own).parent().filter(|_| is_beside_apps(own)).unwrap_or(Path::new(own));
     match (group_of(own), group_of(theirs)) {
         (Some(own), Some(theirs)) => Path::new(theirs).starts_with(unit(own)),
-        // Nothing is known, so nothing is done.
+        // Without this information, nothing is moved.
         _ => true,
     }
 }
 
-/// True if the group is the one that a unit has for its main process.
+/// Returns true for the group that a unit has for its main process.
 fn is_beside_apps(group: &str) -> bool {
     Path::new(group).ends_with(SUPERVISOR_GROUP)
 }
 
-/// The group in the text. Beside version 1, systemd has a hierarchy of its own.
+/// Returns the group in the text. In addition to cgroup version 1, systemd has its own hierarchy.
 fn group_of(text: &str) -> Option<&str> {
     let named = text.lines().find_map(|line| line.split_once(":name=systemd:"));
     named.map(|(_, path)| path).or_else(|| text.lines().find_map(|line| line.strip_prefix("0::")))

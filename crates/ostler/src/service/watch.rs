@@ -1,4 +1,4 @@
-//! Heartbeats of daemon and keeper, and what is done when there is none.
+//! Heartbeats of daemon and keeper, and the kill of a hung process.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -22,11 +22,11 @@ pub(super) enum Health {
     KeeperHangs,
     /// The daemon does not answer.
     DaemonHangs,
-    /// Nobody listens: they are about to be started, or gone.
+    /// No process listens: daemon and keeper are about to start, or have exited.
     Gone,
 }
 
-/// A descriptor that becomes readable after this time.
+/// Returns a descriptor that becomes readable after this time.
 pub(super) fn alarm(after: Duration) -> Result<OwnedFd, CliError> {
     let set = || {
         let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
@@ -38,7 +38,7 @@ pub(super) fn alarm(after: Duration) -> Result<OwnedFd, CliError> {
     set().map_err(|errno: rustix::io::Errno| CliError::Failed(format!("cannot set a timer: {}", std::io::Error::from(errno))))
 }
 
-/// Asks once; takes at most twice this time.
+/// Checks once; takes at most twice this time.
 pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
     let ask = |request: Request| -> Result<Option<Health>, CliError> {
         let mut client = match client::connect(home) {
@@ -47,11 +47,11 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
             Err(error) => return Err(error.into()),
         };
         client.heed(alarm(within)?.as_fd())?;
-        // The service itself looks after the daemon.
+        // The service itself supervises the daemon.
         client.on_silence(None);
         match client.of_any_protocol().request(&request, &mut |_| {}) {
             Err(ClientError::Interrupted) => Ok(None),
-            // Replaced just now, or of another version: it does something.
+            // The daemon was just replaced, or has another version: it works.
             _ => Ok(Some(Health::Alive)),
         }
     };
@@ -65,14 +65,15 @@ pub(super) fn ask(home: &Path, within: Duration) -> Result<Health, CliError> {
     })
 }
 
-/// Sends SIGKILL to the daemon of a home; its keeper starts another one, which knows everything that this one knew.
+/// Sends SIGKILL to the daemon of a home. Its keeper starts another daemon, which gets the complete
+/// state.
 pub(super) fn kill_daemon(home: &Path) -> bool {
     let Some(keeper) = keeper_of(home) else { return false };
     let found = daemon_of(home, Some(keeper));
     found.is_some_and(|entry| entry.process().signal(KILL).is_ok())
 }
 
-/// Sends SIGKILL to the keeper; the daemon starts another one and gives it everything.
+/// Sends SIGKILL to the keeper. The daemon starts another keeper and passes everything to it.
 pub(super) fn kill_keeper(home: &Path) -> bool {
     keeper_of(home).is_some_and(|keeper| keeper.signal(KILL).is_ok())
 }

@@ -1,4 +1,4 @@
-//! Begin of every command about boot, and how it does what was planned.
+//! Common start of every boot command, and the execution of its plan.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::cx::Cx;
 use crate::error::CliError;
 use crate::home;
 
-/// The init system and whose it is; none when it was printed how to do it as root.
+/// Returns the init system and its scope; none if the command line for root was printed instead.
 pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(Platform, Scope)>, CliError> {
     let platform = platform(cx, call)?;
     if call.has("user-unit") {
@@ -21,7 +21,7 @@ pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(P
             _ => Err(CliError::Failed(format!("--user-unit is for systemd, this is {}", platform.name()))),
         };
     }
-    // An agent of launchd is the user's own, but PM2 asks for root there, too.
+    // An agent of launchd belongs to the user, but PM2 requires root there, too.
     if rustix::process::geteuid().is_root() {
         return Ok(Some((platform, Scope::System)));
     }
@@ -56,7 +56,7 @@ fn names() -> String {
     Platform::ALL.map(Platform::name).join(", ")
 }
 
-/// Prints what root has to type. The line to copy is the last one on stdout: scripts take it from there.
+/// Prints the command line for root. It is the last line on stdout, so that scripts can find it.
 pub(crate) fn print_root_command(cx: &mut Cx, call: &Call, command: &[&str]) -> Result<(), CliError> {
     let exe = own_program(cx.program)?;
     let me = rustix::process::geteuid().as_raw();

@@ -1,4 +1,4 @@
-//! Facts for a start at boot: who shall have which apps started, from where, under which name.
+//! Facts for a start at boot: user, apps, paths and names.
 
 use std::path::{Path, PathBuf};
 
@@ -15,41 +15,41 @@ use crate::home::{self, Program};
 /// Owner of the service manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The machine's.
+    /// The machine's service manager.
     System,
-    /// The user's own: no root needed.
+    /// The user's own service manager, which needs no root.
     User,
 }
 
-/// Facts that a script depends on.
+/// Facts that a boot script depends on.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub platform: Platform,
     pub scope: Scope,
     pub program: Program,
-    /// The program to run: a path that will still be right after an update of the package.
+    /// Program to run: a path that is still correct after an update of the package.
     pub exe: String,
     pub user: User,
-    /// The manager's home.
+    /// Home of the daemon.
     pub home: String,
     pub path: SearchPath,
     /// Variables that move files of the home, with their values.
     pub moved: Vec<(&'static str, String)>,
-    /// Base of the name, as the init system has it.
+    /// Base name of the service in the init system.
     pub name: String,
-    /// Whether it waits until the network is up.
+    /// Whether the service waits until the network is up.
     pub wait_ip: bool,
-    /// Longest time of a stop.
+    /// Time limit for a stop.
     pub stop_seconds: u64,
 }
 
 impl Facts {
-    /// The variable that names the home.
+    /// Returns the variable that names the home.
     pub(crate) const fn variable(&self) -> &'static str {
         if self.program.is_pm2() { "PM2_HOME" } else { "OSTLER_HOME" }
     }
 
-    /// True if the home is where `--hp` puts it.
+    /// Returns true if the home is at the path that `--hp` implies.
     pub(super) fn has_usual_home(&self) -> bool {
         Path::new(&self.home).file_name().is_some_and(|name| name == folder_name(self.program))
     }
@@ -62,10 +62,10 @@ const fn folder_name(program: Program) -> &'static str {
 /// Longest name of a unit without `.service`.
 const LONGEST_NAME: usize = 247;
 
-/// Gathers them from the command line and the machine; nothing is changed.
+/// Collects the facts from the command line and the machine; nothing is changed.
 ///
 /// # Errors
-/// There is no such user, or something cannot be written into a script.
+/// Returns an error if the user does not exist, or if a value cannot be written into a script.
 pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> Result<Facts, CliError> {
     let (user, home) = found(cx, call, scope)?;
     let shell = std::env::var("PATH").unwrap_or_default();
@@ -84,10 +84,10 @@ pub(crate) fn gather(cx: &Cx, call: &Call, platform: Platform, scope: Scope) -> 
     })
 }
 
-/// The user that is meant (`-u`), and the manager's home (`--hp`).
+/// Returns the user (`-u`), and the home of the daemon (`--hp`).
 ///
 /// # Errors
-/// As [`gather`].
+/// Returns the errors of [`gather`].
 pub(crate) fn whose(cx: &Cx, call: &Call) -> Result<(User, String), CliError> {
     found(cx, call, Scope::System)
 }
@@ -104,8 +104,8 @@ fn found(cx: &Cx, call: &Call, scope: Scope) -> Result<(User, String), CliError>
     Ok((user, home))
 }
 
-/// The longest time of a stop: what systemd allows anyhow, or longer where a saved app needs it. (While it stops, the service asks for more
-/// when it needs more.)
+/// Returns the time limit for a stop: systemd's default, or more if a saved app needs more. (During
+/// a stop, the service requests further time if necessary.)
 fn stop_seconds(home: &Path) -> u64 {
     const USUAL: u64 = 90;
     let text = saved::read(home).unwrap_or_default();
@@ -114,7 +114,7 @@ fn stop_seconds(home: &Path) -> u64 {
     USUAL.max(longest.div_ceil(1000) + 30)
 }
 
-/// The user of `-u`, else `USER` and `LOGNAME`, as PM2; else who we are.
+/// Returns the user of `-u`, else, as in PM2, of `USER` and `LOGNAME`, else the current user.
 fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
     let failed = |error: ostler_sys::users::user::UserError| CliError::Failed(ostler_core::text::causes::with_causes(&error));
     let own = || user_by_id(rustix::process::geteuid().as_raw()).map_err(failed);
@@ -140,7 +140,8 @@ fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
     found.ok_or_else(|| CliError::NotFound(format!("there is no user {shown:?}: nothing was changed")))
 }
 
-/// The home of `--hp`, which is the user's folder, as in PM2; else the caller's home if the unit is the caller's; else the one below the user's folder.
+/// Returns the home of `--hp`, which is the user's folder, as in PM2. Without `--hp`, it is the
+/// caller's home if the unit is the caller's, else the home below the user's folder.
 fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
     let below = |folder: &Path| folder.join(folder_name(cx.program));
     let home = match call.value("hp") {
@@ -193,10 +194,11 @@ fn name(call: &Call, program: Program, platform: Platform, user: &User) -> Resul
     Ok(name)
 }
 
-/// The path by which this program was called, links kept: `/usr/bin/ostler` is still right when the package behind it was updated.
+/// Returns the path by which this program was called, with its links: `/usr/bin/ostler` is still
+/// correct after an update of the package.
 ///
 /// # Errors
-/// The path is no text or cannot stand in a script.
+/// Returns an error if the path is not UTF-8, or cannot be written into a script.
 pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
     let own = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
     let same = |path: &PathBuf| path.is_absolute() && same_file(path, &own);

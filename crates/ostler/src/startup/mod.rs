@@ -1,7 +1,8 @@
-//! Starting at boot: what is put where for each init system, and how it is taken away again.
+//! Start at boot: the files of each init system, and their removal.
 //!
-//! Deciding and doing are apart. [`Facts`] say who, where and by which names; [`plan`] turns them into files and commands without
-//! touching anything; [`steps`] performs them in order and takes back what was done when one fails.
+//! Planning and execution are separate. [`Facts`] hold user, paths and names. [`plan`] turns them
+//! into files and commands without touching anything. [`steps`] performs them in order, and undoes
+//! completed steps if one fails.
 
 mod begin;
 pub(crate) mod check;

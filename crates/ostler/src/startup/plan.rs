@@ -1,4 +1,4 @@
-//! Plan of files and commands: decided, not done.
+//! Plan of files and commands; nothing is executed here.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use super::platform::Platform;
 use super::render::render;
 use super::steps::Step;
 
-/// Plan of what is to be done, in order.
+/// Steps to perform, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The script or unit.
+    /// Path of the script or unit.
     pub target: PathBuf,
     /// Its text.
     pub text: String,
@@ -19,13 +19,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The commands among the steps, as one would type them.
+    /// Returns the commands among the steps, as a user would type them.
     pub(crate) fn commands(&self) -> Vec<String> {
         self.steps.iter().filter_map(Step::command).collect()
     }
 }
 
-/// The path where it belongs.
+/// Returns the path of the script or unit.
 fn target(facts: &Facts) -> PathBuf {
     let name = &facts.name;
     let path = match (facts.platform, facts.scope) {
@@ -57,7 +57,7 @@ fn try_run(command: &[&str]) -> Step {
     Step::Run { command: words(command), undo: None, needed: false }
 }
 
-/// The plan to have the apps started at boot. Nothing is started now.
+/// Returns the plan to start the apps at boot. Nothing is started now.
 pub(crate) fn plan(facts: &Facts) -> Plan {
     let target = target(facts);
     let text = render(facts, &target);
@@ -93,7 +93,7 @@ pub(crate) fn plan(facts: &Facts) -> Plan {
     Plan { target, text, steps }
 }
 
-/// The plan for the way back: apps that run go on.
+/// Returns the plan to undo it; running apps keep running.
 pub(crate) fn unplan(facts: &Facts) -> Plan {
     let target = target(facts);
     let name = facts.name.as_str();
@@ -102,7 +102,7 @@ pub(crate) fn unplan(facts: &Facts) -> Plan {
     let steps = match (facts.platform, facts.scope) {
         (Platform::Systemd, Scope::System) => vec![
             try_run(&["systemctl", "disable", name]),
-            // The main process ends, what it watched stays.
+            // The main process exits; the processes that it watched keep running.
             try_run(&["systemctl", "kill", "--kill-who=main", "--signal=SIGUSR1", name]),
             remove,
             try_run(&["systemctl", "daemon-reload"]),

@@ -1,4 +1,4 @@
-//! Init systems: their names, and which one this machine has.
+//! Init systems: their names, and the one of this machine.
 
 use std::path::Path;
 
@@ -16,11 +16,11 @@ pub(crate) enum Platform {
 }
 
 impl Platform {
-    /// All of them.
+    /// All platforms.
     pub(crate) const ALL: [Self; 8] =
         [Self::Systemd, Self::Upstart, Self::Systemv, Self::Openrc, Self::Launchd, Self::Rcd, Self::RcdOpenbsd, Self::Smf];
 
-    /// The platform by the words that PM2 knows.
+    /// Returns the platform for a word that PM2 knows.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "systemd" | "ubuntu" | "centos" | "arch" | "oracle" => Self::Systemd,
@@ -35,7 +35,7 @@ impl Platform {
         })
     }
 
-    /// Its first word.
+    /// Returns its first word.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Systemd => "systemd",
@@ -49,7 +49,7 @@ impl Platform {
         }
     }
 
-    /// The platform by the programs that are there, in PM2's order.
+    /// Returns the platform by the programs that exist, in PM2's order.
     pub(crate) fn detect(has: impl Fn(&str) -> bool) -> Option<Self> {
         [
             ("systemctl", Self::Systemd),
@@ -66,9 +66,9 @@ impl Platform {
         .map(|(_, platform)| platform)
     }
 
-    /// The platform of this machine.
+    /// Returns the platform of this machine.
     pub(crate) fn here() -> Option<Self> {
-        // Users often lack the folders of the administrator's programs.
+        // The `PATH` of a user often lacks the folders of administration programs.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders: Vec<_> = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(Into::into)).collect();
         Self::detect(|program| folders.iter().any(|folder: &std::path::PathBuf| folder.is_absolute() && is_file(&folder.join(program))))

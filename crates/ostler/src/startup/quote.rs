@@ -1,8 +1,10 @@
-//! Text in the languages of init systems: nothing in a name or path may end its quotes or be expanded.
+//! Quoting for the languages of init systems: no character in a name or path may end its quotes or
+//! be expanded.
 
 pub(crate) use crate::text::{always_sh, sh};
 
-/// A value in a unit file of systemd, in double quotes (`systemd.syntax(7)`): `%` is a specifier, a backslash an escape.
+/// Quotes a value in a systemd unit file with double quotes (`systemd.syntax(7)`): `%` is a
+/// specifier, a backslash an escape.
 pub(super) fn systemd(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
@@ -19,7 +21,7 @@ pub(super) fn systemd(text: &str) -> String {
     quoted
 }
 
-/// The text back from [`systemd`]; also words without quotes. None if it is neither.
+/// Reverses [`systemd`]; also accepts words without quotes. Returns none for any other text.
 pub(super) fn unsystemd(text: &str) -> Option<String> {
     let inner = match text.strip_prefix('"') {
         Some(rest) => rest.strip_suffix('"')?,
@@ -49,7 +51,7 @@ pub(super) fn unsystemd(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Text between tags or in an attribute. Characters that XML cannot have at all are left out.
+/// Escapes text between tags or in an attribute. Characters that XML cannot represent are left out.
 pub(super) fn xml(text: &str) -> String {
     let allowed = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
     let escape = |c: char| match c {
@@ -63,12 +65,13 @@ pub(super) fn xml(text: &str) -> String {
     text.chars().filter(allowed).map(escape).collect()
 }
 
-/// The text on one line: for comments and descriptions.
+/// Puts the text on one line, for comments and descriptions.
 pub(super) fn comment(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// A part of a name of a unit or script: letters, digits, `_`, `.`, `-` stay, everything else is escaped as `systemd-escape(1)` does.
+/// Escapes a part of the name of a unit or script. Letters, digits, `_`, `.`, `-` are kept; all
+/// other characters are escaped as in `systemd-escape(1)`.
 pub(crate) fn name_part(text: &str) -> String {
     let keep = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let mut name = String::new();
@@ -82,7 +85,8 @@ pub(crate) fn name_part(text: &str) -> String {
     name
 }
 
-/// [`name_part`] where a name is a variable of a shell, too: everything but letters and digits is `_`.
+/// Works like [`name_part`], if the name is a shell variable, too: everything except letters and
+/// digits becomes `_`.
 pub(super) fn variable_part(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }

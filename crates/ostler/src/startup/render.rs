@@ -1,4 +1,4 @@
-//! The text of each script: a template, and values that are quoted for its language.
+//! Text of each script: a template, with values that are quoted for its language.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use super::facts::{Facts, Scope};
 use super::platform::Platform;
 use super::quote::{self, always_sh, systemd, xml};
 
-/// The text for the platform, to be put at `target`.
+/// Returns the text for the platform, for a file at `target`.
 pub(super) fn render(facts: &Facts, target: &Path) -> String {
     let values = match facts.platform {
         Platform::Systemd => of_systemd(facts),
@@ -28,14 +28,14 @@ pub(super) fn render(facts: &Facts, target: &Path) -> String {
 
 type Values = Vec<(&'static str, String)>;
 
-/// Puts the values into the places `{{name}}`; what is in a value is never looked at.
+/// Replaces each `{{name}}` with its value. Values are inserted unchanged and not searched again.
 fn fill(template: &str, values: &Values) -> String {
     let mut text = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         text.push_str(before);
         let (place, left) = after.split_once("}}").expect("templates are part of the program, and each has a test");
-        // `${{{name}}…` of a shell: the brace before the place is text.
+        // `${{{name}}…` of a shell: the brace before the placeholder is text.
         let (brace, name) = place.strip_prefix('{').map_or(("", place), |name| ("{", name));
         let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
         text.push_str(brace);
@@ -50,9 +50,10 @@ fn description(facts: &Facts) -> String {
 }
 
 fn of_systemd(facts: &Facts) -> Values {
-    // The dollar of a path would be taken for a variable; only newer versions of systemd know the sign that forbids it.
+    // systemd would read a dollar in a path as a variable. Only newer versions know the prefix that
+    // prevents it.
     let plain = if facts.exe.contains('$') { ":" } else { "" };
-    // Names that systemd does not take, or would take for something else, are numbers that it does take.
+    // Names that systemd rejects or misreads are replaced with numbers, which it accepts.
     let by_name = facts.user.name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && facts.user.name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
         && facts.user.name.len() <= 31;
@@ -60,7 +61,7 @@ fn of_systemd(facts: &Facts) -> Values {
     let network = if facts.wait_ip { "Wants=network-online.target\n" } else { "" };
     vec![
         ("program", facts.program.name().into()),
-        // A backslash at the end would take the next line with it.
+        // A backslash at the end would join the next line.
         ("description", description(facts).replace('%', "%%").replace('\\', "/")),
         ("network", network.into()),
         ("home_path", systemd(&facts.home)),
@@ -73,14 +74,14 @@ fn of_systemd(facts: &Facts) -> Values {
     ]
 }
 
-/// Lines for the folder of nvm, and for files that the shell keeps elsewhere than in the home.
+/// Returns lines for the folder of nvm, and for files that the shell keeps outside of the home.
 fn variables(facts: &Facts) -> String {
     let moved = facts.moved.iter().map(|(name, value)| format!("{name}={value}"));
     let nvm = nvm(facts).map(|folder| format!("NVM_DIR={folder}"));
     nvm.into_iter().chain(moved).map(|variable| format!("Environment={}\n", systemd(&variable))).collect()
 }
 
-/// The folder of nvm, if the shell used it.
+/// Returns the folder of nvm, if the shell used it.
 fn nvm(facts: &Facts) -> Option<String> {
     facts.path.nvm.as_ref().and_then(|folder| folder.to_str()).map(str::to_owned)
 }
@@ -106,7 +107,8 @@ fn of_shell(facts: &Facts, target: &Path) -> Values {
     let su = match facts.platform {
         Platform::Rcd => r#"su -m "$user" -c "$self as-user $1""#,
         Platform::RcdOpenbsd => r#"su -s /bin/sh "$user" -c "$self as-user $1""#,
-        // Only root may have a script of openrc run; this shell is always the same one, so the words can be quoted for it.
+        // Only root may run a script of openrc. The shell is always this one, so the words can be
+        // quoted for it.
         Platform::Openrc => r#"su -s /bin/sh -c "$command $1" -- "$user""#,
         _ => r#"su -s /bin/sh -c "$self as-user $1" -- "$user""#,
     };

@@ -1,4 +1,5 @@
-//! Saved list of somebody's home, read by root perhaps: whoever owns the home chooses what is there.
+//! Saved list of a home. Root may read it for another user, and the owner of the home controls its
+//! content.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -7,15 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-/// Largest list; larger ones are nobody's.
+/// Largest list; ostler and PM2 write no larger one.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// Its path.
+/// Returns its path.
 pub(super) fn path(home: &Path) -> PathBuf {
     crate::home::paths(home).dump
 }
 
-/// Its text: of a file, not of a pipe that never ends or a device that has no end.
+/// Returns its text. Only a regular file is read, no pipe that blocks and no endless device.
 pub(super) fn read(home: &Path) -> io::Result<String> {
     let nonblocking = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path(home))?;

@@ -1,11 +1,12 @@
-//! `PATH` of a service: what will still be there after the next Node.
+//! `PATH` of a service, limited to folders that will still exist after the next Node update.
 
 use std::path::{Component, Path, PathBuf};
 
-/// Folders with every program of a system.
+/// Folders with the programs of the system.
 const STANDARD: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// Folders that hold one version of something, or belong to one session: they are gone sooner or later.
+/// Folders that hold one version of a program, or belong to one session: they disappear sooner or
+/// later.
 const VOLATILE: &[&str] = &[
     ".nvm/versions",
     "nvm/versions/node",
@@ -24,7 +25,7 @@ const VOLATILE: &[&str] = &[
     ".cursor-server",
 ];
 
-/// Places of version managers that stay, below the user's home: links and shims.
+/// Lasting folders of version managers below the user's home: links and shims.
 const LASTING: &[&str] = &[
     ".volta/bin",
     ".asdf/shims",
@@ -39,16 +40,16 @@ const LASTING: &[&str] = &[
     ".local/bin",
 ];
 
-/// Search path that a service gets.
+/// Search path of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SearchPath {
     /// Its `PATH`.
     pub path: String,
-    /// The folder of nvm, if that was in use: its default is looked up at each start.
+    /// Folder of nvm, if it was in use: its default is looked up at each start.
     pub nvm: Option<PathBuf>,
 }
 
-/// The lasting part of the `PATH` of a shell. Whether a folder exists is asked of `exists`.
+/// Returns the lasting part of the `PATH` of a shell. `exists` checks whether a folder exists.
 pub(crate) fn lasting(shell: &str, home: &Path, exists: impl Fn(&Path) -> bool) -> SearchPath {
     let entries: Vec<PathBuf> = std::env::split_paths(shell).collect();
     let nvm = entries.iter().find_map(|entry| of_nvm(entry));
@@ -61,7 +62,8 @@ pub(crate) fn lasting(shell: &str, home: &Path, exists: impl Fn(&Path) -> bool) 
     let mut replaced = false;
     for entry in entries {
         if is_volatile(&entry) {
-            // In its place, so that the order of the shell stays.
+            // The lasting folders take the place of the first volatile one, so that the order of
+            // the shell is kept.
             if !std::mem::replace(&mut replaced, true) {
                 LASTING.iter().map(|part| home.join(part)).filter(|place| exists(place)).for_each(&mut keep);
             }
@@ -74,13 +76,13 @@ pub(crate) fn lasting(shell: &str, home: &Path, exists: impl Fn(&Path) -> bool) 
     SearchPath { path, nvm }
 }
 
-/// True for a folder that is only there for now.
+/// Returns true for a folder that will not last.
 pub(crate) fn is_volatile(folder: &Path) -> bool {
     let temporary = ["/tmp", "/var/tmp", "/run/user", "/nix/store"].iter().any(|place| folder.starts_with(place));
     temporary || VOLATILE.iter().any(|parts| has_parts(folder, parts))
 }
 
-/// The folder of nvm, from that of one of its versions.
+/// Returns the folder of nvm from that of one of its versions.
 fn of_nvm(entry: &Path) -> Option<PathBuf> {
     let named = |folder: &&Path| folder.file_name().is_some_and(|name| name == ".nvm" || name == "nvm");
     let folder = entry.ancestors().find(named).filter(|folder| is_usable(folder))?;
@@ -92,7 +94,7 @@ fn is_usable(folder: &Path) -> bool {
     folder.is_absolute() && normal && folder.to_str().is_some_and(|text| !text.chars().any(char::is_control))
 }
 
-/// True if these parts follow one another somewhere in the path.
+/// Returns true if these parts follow one another somewhere in the path.
 fn has_parts(path: &Path, parts: &str) -> bool {
     let have: Vec<_> = path.iter().collect();
     let wanted: Vec<_> = Path::new(parts).iter().collect();

@@ -1,4 +1,4 @@
-//! Steps, done in order; when one fails, what was done is undone.
+//! Steps that are performed in order. If one fails, the completed steps are undone.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -12,16 +12,16 @@ use ostler_sys::fs::replace::{Durability, Writers, replace};
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A file in place of what is there.
+    /// Writes a file, and replaces an existing one.
     Write { path: PathBuf, text: String, mode: u32 },
-    /// A file that may be gone already.
+    /// Removes a file, which may already be gone.
     Remove { path: PathBuf },
-    /// A program. One that is not needed may fail.
+    /// Runs a program. If it is not `needed`, it may fail.
     Run { command: Vec<String>, undo: Option<Vec<String>>, needed: bool },
 }
 
 impl Step {
-    /// The command as one would type it.
+    /// Returns the command as a user would type it.
     pub(crate) fn command(&self) -> Option<String> {
         match self {
             Self::Run { command, .. } => Some(typed(command)),
@@ -30,25 +30,25 @@ impl Step {
     }
 }
 
-/// Progress, for people.
+/// Progress for users.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress<'a> {
     Writing(&'a Path),
     Removing(&'a Path),
     Executing(&'a str),
     Executed,
-    /// It failed, and that is no matter.
+    /// A command failed, but was not needed.
     Passed(&'a str),
     Undoing,
 }
 
-/// Reason why it was not done; nothing is left of it.
+/// Reason why the plan failed; all completed steps were undone.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
-    /// A file.
+    /// A file could not be changed.
     #[error("cannot {what} {}: {source}", .path.display())]
     File { what: &'static str, path: PathBuf, source: std::io::Error },
-    /// A command.
+    /// A command failed.
     #[error("{command} failed: {reason}")]
     Command { command: String, reason: String },
 }
@@ -60,10 +60,10 @@ enum Undo {
     Run(Vec<String>),
 }
 
-/// Performs all of them, or none.
+/// Performs all steps or none.
 ///
 /// # Errors
-/// The first step that failed; those before it were undone.
+/// Returns the error of the first step that failed; the steps before it were undone.
 pub(crate) fn perform(steps: &[Step], report: &mut dyn FnMut(Progress<'_>)) -> Result<(), StepError> {
     let mut undo = Vec::new();
     for step in steps {
@@ -94,7 +94,7 @@ fn one(step: &Step, undo: &mut Vec<Undo>, report: &mut dyn FnMut(Progress<'_>)) 
         Step::Run { command, undo: back, needed } => {
             let shown = typed(command);
             report(Progress::Executing(&shown));
-            // Half of it may be done when it fails.
+            // If the command fails, it may have been carried out in part.
             undo.extend(back.clone().map(Undo::Run));
             match run(command) {
                 Ok(()) => report(Progress::Executed),
@@ -111,7 +111,8 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
     let old = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(failed("read")(error)),
-        // `systemctl mask` is a link to nothing: somebody does not want this service.
+        // `systemctl mask` creates a link to nothing: an administrator has disabled this service on
+        // purpose.
         Ok(meta) if meta.is_symlink() => {
             return Err(failed("replace")(std::io::Error::other("it is a link, perhaps because the service is masked; remove it first")));
         }
@@ -126,14 +127,15 @@ fn write(path: &Path, text: &str, mode: u32, undo: &mut Vec<Undo>) -> Result<(),
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the rights of"))
 }
 
-/// The missing folders, from the top.
+/// Returns the missing folders, from the top.
 fn missing_folders(path: &Path) -> Vec<PathBuf> {
     let mut missing: Vec<_> = path.ancestors().skip(1).take_while(|folder| !folder.exists()).map(Path::to_owned).collect();
     missing.reverse();
     missing
 }
 
-/// Undoes as well as it can be done; what stood in the way first is what is reported.
+/// Undoes a step as far as possible. Its own errors are ignored, because the first error is
+/// reported.
 fn take_back(undo: Undo) {
     match undo {
         Undo::Restore { path, old: None } => drop(fs::remove_file(path)),
@@ -160,7 +162,7 @@ fn run(command: &[String]) -> Result<(), String> {
     Err(said.lines().map(str::trim).rfind(|line| !line.is_empty()).map_or_else(|| output.status.to_string(), str::to_owned))
 }
 
-/// Finds the user's systemd: after `su` or in a job of cron nothing says where it listens.
+/// Finds the user's systemd: after `su` or in a cron job the environment does not name its socket.
 pub(super) fn find_own_systemd(process: &mut Command) {
     if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
         let folder = format!("/run/user/{}", rustix::process::geteuid().as_raw());

@@ -1,24 +1,24 @@
-//! A unit file that is installed, read back.
+//! Parser for an installed unit file.
 
 use super::quote;
 
 /// Facts about it for `startup --check`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Installed {
-    /// The program that is run.
+    /// Program that the unit runs.
     pub program: Option<String>,
-    /// Its user; none = the user whose systemd it is, or root.
+    /// User of the unit; none = the user whose systemd it is, or root.
     pub user: Option<String>,
-    /// The manager's home.
+    /// Home of the daemon.
     pub home: Option<String>,
-    /// The `PATH`.
+    /// `PATH` of the unit.
     pub path: Option<String>,
-    /// `Type=notify`: made by ostler, not by PM2.
+    /// Whether it has `Type=notify`: then ostler has written it, not PM2.
     pub notifies: bool,
 }
 
 impl Installed {
-    /// Reads everything that is understood; the rest stays open.
+    /// Reads the known keys; other fields are left empty.
     pub(crate) fn parse(text: &str) -> Self {
         let mut found = Self::default();
         for line in text.lines() {
@@ -39,7 +39,7 @@ impl Installed {
     }
 }
 
-/// The first word, without the characters that may stand before it.
+/// Returns the first word, without the prefix characters that systemd allows.
 fn program(line: &str) -> Option<String> {
     let line = line.trim_start_matches(['-', '@', ':', '+', '!']);
     if !line.starts_with('"') {

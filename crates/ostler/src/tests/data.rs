@@ -1,4 +1,4 @@
-//! Apps of a machine that does not exist.
+//! Apps of a fictitious machine.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{CronSpec, JobSpec, Ticks};
@@ -13,7 +13,7 @@ use ostler_proto::event::{Cause, Event, Lost, What};
 use ostler_proto::health::LastAnswer;
 use serde_json::json;
 
-/// The moment at which everything is looked at: 2026-11-21 03:56:40 UTC.
+/// Time of all outputs: 2026-11-21 03:56:40 UTC.
 pub(crate) const NOW_MS: u64 = 1_795_233_400_000;
 
 /// A row of the list.
@@ -37,7 +37,7 @@ pub(crate) fn row(id: u32, name: &str) -> TableRow {
     }
 }
 
-/// A list with what makes lists hard: long and wide names, every state, large numbers.
+/// A list with difficult rows: long and wide names, every state, large numbers.
 pub(crate) fn rows() -> Vec<TableRow> {
     vec![
         TableRow { mode: ExecMode::Cluster, watching: true, ..row(0, "api") },
@@ -61,14 +61,14 @@ pub(crate) fn rows() -> Vec<TableRow> {
     ]
 }
 
-/// [`rows`], one of which has a health check.
+/// [`rows`], with a health check for one row.
 pub(crate) fn rows_with_health() -> Vec<TableRow> {
     let mut rows = rows();
     rows[0].health = Some(Health::Unhealthy);
     rows
 }
 
-/// Figures of the machine.
+/// Metrics of the machine.
 pub(crate) fn host() -> HostReport {
     HostReport {
         cpu_pct: 21.1,
@@ -123,7 +123,7 @@ pub(crate) fn stopped() -> Detail {
     }
 }
 
-/// What led to how [`troubled`] is, and what did not.
+/// Events that led to the state of [`troubled`], and unrelated events.
 pub(crate) fn events() -> Vec<Event> {
     let crash = || Cause::policy(PolicyName::Autorestart, "exited with code 1".to_owned());
     let measured = Cause::policy(PolicyName::Autoscale, "uses 171 % of a core with 2 instances".to_owned());
@@ -157,7 +157,7 @@ pub(crate) fn events() -> Vec<Event> {
     (1..).zip(happened).map(event).collect()
 }
 
-/// An instance with a past: it runs, is unhealthy, and ended twice before.
+/// An instance with a history: it runs, is unhealthy, and exited twice before.
 pub(crate) fn troubled() -> Detail {
     let mut detail = stopped();
     detail.id = 3;
@@ -192,7 +192,7 @@ pub(crate) fn troubled() -> Detail {
     detail
 }
 
-/// One that waits for another.
+/// An instance that waits for another app.
 pub(crate) fn waiting() -> Detail {
     let mut detail = stopped();
     detail.instance.state = State::Waiting { since: Now::at(NOW_MS - 1_000), deadline_ms: NOW_MS, automatic: false };
@@ -213,7 +213,7 @@ fn exit(inc: u32, ago_ms: u64, ending: Ending, cause: ExitCause) -> ExitRecord {
     }
 }
 
-/// A job that ran once, and one that never did.
+/// A job that ran once, and a job that never ran.
 pub(crate) fn jobs() -> Vec<Detail> {
     let job = |id, name: &str, next_ms| {
         let mut detail = stopped();
@@ -228,7 +228,7 @@ pub(crate) fn jobs() -> Vec<Detail> {
     vec![ran, job(5, "cleanup", NOW_MS + 600_000)]
 }
 
-/// A reload that failed, and the release that served before and does now.
+/// A failed reload, and the release that served before and serves again.
 pub(crate) fn rollouts() -> [RolloutReport; 2] {
     let failed = RolloutReport {
         app: "api".into(),

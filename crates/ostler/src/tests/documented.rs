@@ -1,4 +1,5 @@
-//! Commands of the documentation, by the program's own parser: an option that does not exist (any more) fails here.
+//! Commands of the documentation, parsed by the program's own parser: an option that does not exist
+//! (any more) fails here.
 
 use std::ffi::OsString;
 
@@ -6,12 +7,13 @@ use ostler_testkit::pages;
 
 use crate::cli;
 
-/// Programs that stand in front of another one, and how many of their own words do.
+/// Programs that run another one, and the number of their own words.
 const BEFORE: [&str; 7] = ["sudo", "exec", "time", "nohup", "env", "command", "!"];
 
-/// The calls of ostler in a line of a shell, each as the words behind the program's name.
+/// Returns the calls of ostler in a shell line, each as the words after the program's name.
 ///
-/// Not a whole shell: quotes, comments, `;`, `|`, `&`, redirections, brackets of a subshell, variables in front. That is what documentation has.
+/// This is not a whole shell. It handles quotes, comments, `;`, `|`, `&`, redirections, brackets of
+/// a subshell, and leading variables, which is all that the documentation uses.
 fn calls(line: &str) -> Vec<Vec<String>> {
     commands(line).into_iter().filter_map(|words| called(&words)).collect()
 }
@@ -20,7 +22,8 @@ fn called(words: &[String]) -> Option<Vec<String>> {
     let is_ours = |word: &String| matches!(word.as_str(), "ostler" | "pm2" | "target/release/ostler");
     let is_in_front = |word: &String| word.contains('=') || word.starts_with('-') || BEFORE.contains(&word.as_str());
     let at = words.iter().position(|word| !is_in_front(word))?;
-    // `docker exec c ostler list`, `ssh host ostler list`, `sudo -u deploy ostler list`, `watch -n 5 ostler list`.
+    // `docker exec c ostler list`, `ssh host ostler list`, `sudo -u deploy ostler list`,
+    // `watch -n 5 ostler list`.
     const CARRIERS: [&str; 6] = ["docker", "podman", "kubectl", "ssh", "watch", "timeout"];
     let carried = words[..at].iter().any(|word| word == "sudo") || CARRIERS.contains(&words[at].as_str());
     let at = if is_ours(&words[at]) { at } else { carried.then(|| words.iter().position(is_ours)).flatten()? };
@@ -61,7 +64,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
                     word = None;
                 }
                 end(&mut word, &mut is_target, &mut commands);
-                // `2>&1` names a descriptor, `<name>` is a place for a word.
+                // `2>&1` names a descriptor, `<name>` is a placeholder.
                 if chars.next_if_eq(&'&').is_some() {
                     chars.next();
                 } else {
@@ -92,7 +95,7 @@ fn calls_are_found_in_lines() {
     }
 }
 
-/// Each call of ostler in each page is one that the program takes.
+/// The program accepts each call of ostler in each page.
 #[test]
 fn every_documented_command_parses() {
     let mut wrong = Vec::new();

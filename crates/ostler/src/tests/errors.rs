@@ -1,4 +1,4 @@
-//! What is said when something is wrong. Sentences are not broken: terminals do that.
+//! Messages for errors. Sentences are not wrapped: terminals do that.
 
 use ostler_client::ClientError;
 use ostler_proto::control::Failure;
@@ -12,14 +12,14 @@ use crate::render::Screen;
 use crate::run;
 use crate::text::ascii;
 
-/// What a call shows that needs neither home nor daemon, with its exit code.
+/// Returns the output of a call that needs neither home nor daemon, with its exit code.
 fn called(program: Program, words: &[&str]) -> String {
     let (out, screen) = Screen::of(program);
     let code = run::perform(program, out, cli::parse(words.iter().map(Into::into).collect()));
     format!("$ {} {}\n{}(exit code {code})\n", program.name(), words.join(" "), screen.shown())
 }
 
-/// What a command shows that ended with this.
+/// Returns the output of a command that failed with this error.
 fn printed(program: Program, words: &[&str], error: &CliError) -> String {
     let (out, screen) = Screen::of(program);
     let Ok(cli::Parsed::Run(call)) = cli::parse(words.iter().map(Into::into).collect()) else { panic!("{words:?}") };
@@ -90,7 +90,8 @@ fn without_utf_8_it_is_ascii() {
     assert_eq!(screen.taken(&mut out), "[ostler] [web](0) ok\n(stderr) error: ???? is not there~\n");
 }
 
-/// Real files, through the real command. (What a JavaScript file throws is worded by its engine.)
+/// Real files, through the real command. (The JavaScript engine words the exceptions of a
+/// JavaScript file.)
 #[test]
 fn bad_ecosystem_files() {
     let folder = ostler_testkit::fixture_path("config/bad");

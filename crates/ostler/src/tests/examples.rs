@@ -1,4 +1,5 @@
-//! Commands in the README.md files of `examples/`: each is understood, also where what an example needs is missing and it cannot be run.
+//! Commands in the README.md files of `examples/`. The parser checks each command, even if the
+//! requirements of an example are missing and it cannot run.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Help, which is ASCII, so that every terminal shows it.
+//! Help texts, which are ASCII, so that every terminal shows them.
 
 use super::{WIDTHS, assert_fits, golden};
 use crate::cli;

@@ -1,4 +1,4 @@
-//! Lists, and what is told about one instance.
+//! Lists, and the output about one instance.
 
 use ostler_proto::control::Detail;
 use ostler_proto::event::Cause;
@@ -43,12 +43,12 @@ fn list_of_jobs() {
     golden_at_each_width("jobs", |view| jobs(&data::jobs(), view));
 }
 
-// Sentences are not broken: terminals do that, and who searches or copies them has them whole.
+// Sentences are not wrapped: terminals do that, and users can search and copy them as a whole.
 
 #[test]
 fn why_each_ended() {
     let by = |command: &str| Cause::User { command: command.into(), uid: 1000, pid: 81, on_behalf_of: None };
-    // Nothing is known of how this one came to be as it is but what its record has.
+    // For this instance no event is known; only its record has a cause.
     let stopped = Detail { cause: Some(by("stop")), ..data::stopped() };
     let details = [data::troubled(), data::waiting(), stopped];
     let events = data::events();

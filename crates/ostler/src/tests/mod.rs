@@ -1,7 +1,7 @@
-//! Golden outputs: what people read, as it was accepted last, in `snapshots/`. A difference fails, and is accepted by
-//! `INSTA_UPDATE=always cargo nextest run -p ostler tests::` and a look at `git diff`.
+//! Golden outputs: the accepted outputs for users, in `snapshots/`. A difference fails. To accept
+//! it, run `INSTA_UPDATE=always cargo nextest run -p ostler tests::` and check `git diff`.
 //!
-//! Everything is rendered from [`data`], at a fixed moment in UTC, so nothing in it varies.
+//! Everything is rendered from [`data`], at a fixed moment in UTC, so the output never varies.
 
 pub(crate) mod data;
 mod documented;
@@ -18,10 +18,10 @@ use unicode_width::UnicodeWidthStr;
 use crate::render::View;
 use crate::text::ascii;
 
-/// Columns of the terminals that are looked at.
+/// Widths of the tested terminals.
 const WIDTHS: [usize; 3] = [60, 80, 120];
 
-/// Compares with what was accepted.
+/// Compares with the accepted output.
 fn golden(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
@@ -29,7 +29,8 @@ fn golden(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// Compares at each width, where it is no terminal, in colours, and without UTF-8. Whatever is wider than its terminal fails.
+/// Compares at each width, without a terminal, in colours, and without UTF-8. A line that is wider
+/// than its terminal fails.
 fn golden_at_each_width(name: &str, rendered: impl Fn(&View) -> String) {
     for width in WIDTHS {
         let text = rendered(&View::played(data::NOW_MS, Some(width)));
@@ -40,7 +41,7 @@ fn golden_at_each_width(name: &str, rendered: impl Fn(&View) -> String) {
     golden_in_colours_and_ascii(name, &View::played(data::NOW_MS, Some(80)), rendered);
 }
 
-/// Compares in colours, which must change nothing else, and without UTF-8.
+/// Compares in colours, which must not change the text, and without UTF-8.
 fn golden_in_colours_and_ascii(name: &str, view: &View, rendered: impl Fn(&View) -> String) {
     let text = rendered(view);
     let plain = ascii(&text);
@@ -52,7 +53,7 @@ fn golden_in_colours_and_ascii(name: &str, view: &View, rendered: impl Fn(&View)
     golden(&format!("{name}-colours"), &colored.replace('\u{1b}', "\u{241b}"));
 }
 
-/// No line is wider than its terminal, but for commands: whoever copies them wants them whole.
+/// Checks that no line is wider than its terminal, except commands, which users copy as a whole.
 fn assert_fits(text: &str, width: usize) {
     const COMMANDS: [&str; 3] = ["    $ ", " Use `", " Trigger via: "];
     for line in text.lines().filter(|line| COMMANDS.iter().all(|begin| !line.starts_with(begin))) {

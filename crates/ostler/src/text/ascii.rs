@@ -4,14 +4,16 @@ use std::borrow::Cow;
 
 use unicode_width::UnicodeWidthChar;
 
-/// True if the variables of the locale name a character set other than UTF-8 (`C` and `POSIX` do). Where none of them is set, as in most
-/// containers, the terminal is taken for one that knows UTF-8.
+/// Returns true if the variables of the locale name a character set other than UTF-8 (`C` and
+/// `POSIX` do). If none of them is set, as in most containers, the terminal is assumed to support
+/// UTF-8.
 pub(crate) fn is_ascii_wanted(variable: impl Fn(&str) -> Option<String>) -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|name| variable(name).filter(|value| !value.is_empty()));
     set.is_some_and(|locale| !locale.to_ascii_lowercase().replace('-', "").contains("utf8"))
 }
 
-/// The text in ASCII. What is drawn keeps its width, so tables stay straight; what nobody can draw becomes `?`.
+/// Converts the text to ASCII. Drawing characters keep their width, so tables stay aligned.
+/// Characters without an equivalent become `?`.
 pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
@@ -23,7 +25,7 @@ pub(crate) fn ascii(text: &str) -> Cow<'_, str> {
             '─' => out.push('-'),
             '│' => out.push('|'),
             '┌' | '┬' | '┐' | '├' | '┼' | '┤' | '└' | '┴' | '┘' => out.push('+'),
-            // A mark for what was cut off: three dots would need three columns.
+            // Mark for cut text: three dots would need three columns.
             '…' => out.push('~'),
             '•' => out.push('*'),
             '▶' => out.push('>'),

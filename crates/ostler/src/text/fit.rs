@@ -2,9 +2,9 @@
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The text in exactly so many columns: padded, or cut with `…`.
+/// Formats the text in exactly this number of columns: padded, or cut with `…`.
 pub(crate) fn fit(text: &str, columns: usize) -> String {
-    // Most cells are plain; a thousand rows have thirteen thousand.
+    // Most cells are plain ASCII, and a thousand rows have thirteen thousand cells.
     let is_plain = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     let width = if is_plain { text.len() } else { text.width() };
     let mut out = String::with_capacity(text.len().max(columns));
@@ -27,15 +27,16 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     out
 }
 
-/// The text in lines of at most so many columns, broken after a blank or a `/` where there is one, else anywhere: joined, they are the text
-/// again. Never without a line.
+/// Wraps the text to lines of at most this number of columns. A line breaks after a blank or a `/`
+/// if possible, else anywhere. The joined lines are the original text. Returns at least one line.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
     for c in text.chars() {
         line.push(c);
         if line.width() > columns.max(2) {
-            // What came last belongs to the next line. A break in the first half would leave more room empty than full.
+            // The characters after the last break belong to the next line. A break in the first
+            // half of the line would waste too much room.
             let last = line.len() - c.len_utf8();
             let head = line.get(..last).unwrap_or_default();
             let at = head.rfind([' ', '/']).map(|at| at + 1).filter(|at| *at > columns / 2).unwrap_or(last);
@@ -47,7 +48,8 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// The words in lines of at most so many columns; a word that is longer has a line of its own. Never without a line.
+/// Wraps words to lines of at most this number of columns. A longer word gets a line of its own.
+/// Returns at least one line.
 pub(crate) fn wrap_words(text: &str, columns: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

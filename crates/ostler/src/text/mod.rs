@@ -1,4 +1,4 @@
-//! Text for a terminal: safe, as wide as there is room, in characters that it knows.
+//! Text for a terminal: safe, limited to its width, in characters that it supports.
 
 mod ascii;
 mod fit;

@@ -1,14 +1,16 @@
-//! Text of others for a terminal: colours pass, what else would act on the terminal is made visible.
+//! Untrusted text for a terminal: colours pass, all other control characters are made visible.
 //!
-//! A terminal obeys what it is sent: an escape sequence clears the screen, changes the clipboard or the title, or has it answer as if the user had typed. Lines
-//! of apps, files and hosts are not the user's words. Of them only SGR (colours, bold, …) has an effect.
+//! A terminal executes the sequences that it receives. An escape sequence can clear the screen,
+//! change the clipboard or the title, or make the terminal answer as if the user had typed. Lines
+//! of apps, files and hosts do not come from the user. Of their sequences only SGR (colours, bold,
+//! …) takes effect.
 
 use std::borrow::Cow;
 
-/// Longest parameters of a colour; longer ones are none.
+/// Longest parameters of a colour sequence; a longer one is made visible.
 const SGR_BYTES: usize = 64;
 
-/// The bytes as a terminal may have them.
+/// Returns the bytes in a form that is safe for a terminal.
 pub(crate) fn safe(bytes: &[u8]) -> Cow<'_, [u8]> {
     let is_plain = |byte: &u8| matches!(byte, b'\n' | b'\t' | b' '..=b'~');
     let Some(first) = bytes.iter().position(|byte| !is_plain(byte)) else { return Cow::Borrowed(bytes) };
@@ -37,14 +39,15 @@ fn show(out: &mut Vec<u8>, text: &str, count: usize) -> usize {
     count
 }
 
-/// Length of the colour that the bytes begin with; 0 = it is none.
+/// Returns the length of the colour sequence at the start of the bytes, or 0 if they start with
+/// another byte.
 fn sgr(bytes: &[u8]) -> usize {
     let Some(parameters) = bytes.strip_prefix(b"\x1b[") else { return 0 };
     let length = parameters.iter().take(SGR_BYTES).take_while(|byte| matches!(byte, b'0'..=b'9' | b';' | b':')).count();
     if parameters.get(length) == Some(&b'm') { length + 3 } else { 0 }
 }
 
-/// A character of several bytes, or a byte that is none of UTF-8.
+/// Handles a character of several bytes, or a byte that is no valid UTF-8.
 fn beyond_ascii(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
     let most = &bytes[..bytes.len().min(4)];
     let valid = match std::str::from_utf8(most) {
@@ -54,13 +57,13 @@ fn beyond_ascii(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
     match valid.chars().next() {
         Some(c) if c.is_control() || turns_text_round(c) => show(out, &format!("<U+{:04X}>", u32::from(c)), c.len_utf8()),
         Some(c) => pass(out, bytes, c.len_utf8()),
-        // Control characters of terminals with one byte for each.
+        // One-byte control characters (C1) of terminals.
         None if bytes[0] < 0xa0 => show(out, &format!("<{:02X}>", bytes[0]), 1),
         None => pass(out, bytes, 1),
     }
 }
 
-/// True for a character that shows the text behind it in another order.
+/// Returns true for a character that changes the display order of the text after it.
 fn turns_text_round(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,4 +1,4 @@
-//! Going back to PM2, and the end of PM2.
+//! Rollback to PM2, and the shutdown of PM2.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status};
 use crate::migrate::{self, Pm2, Record};
 
-/// Brings back to PM2 what was moved, the last one first.
+/// Returns the moved apps to PM2, the last one first.
 pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let Some(mut record) = Record::read(&home)? else {
@@ -42,7 +42,7 @@ pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Ends a PM2 of which nothing is left but stopped apps.
+/// Stops a PM2 that has only stopped apps left.
 pub(super) fn finish(cx: &mut Cx) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
     let Some(record) = Record::read(&home)? else {
@@ -82,7 +82,7 @@ fn id_of(entry: &Value) -> Option<u32> {
     entry["pm_id"].as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
-/// Deletes an app here, if it is there.
+/// Deletes an app in ostler, if it exists.
 pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
     let table = cx.client()?.table()?;
     let ids: Vec<String> = table.iter().filter(|row| row.name == name).map(|row| row.id.to_string()).collect();
@@ -108,7 +108,7 @@ pub(super) fn delete(cx: &mut Cx, name: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Starts instances in PM2 again, until it says that they run.
+/// Starts instances in PM2 again, until PM2 reports that they run.
 pub(super) fn start_in(pm2: &mut Pm2, ids: &[u32], limit: Duration) -> Result<(), CliError> {
     for id in ids {
         pm2.start(*id)?;

@@ -1,10 +1,17 @@
-//! `migrate`: the apps of a running PM2 come under ostler, one after the other; and back.
+//! `migrate`: moves the apps of a running PM2 to ostler, one after the other, and back.
 //!
 //! # Theory of operation
 //!
-//! PM2's daemon is asked for its list over its own socket; where none runs, its saved list is read. Each app is brought in as PM2 describes it. One without
-//! ports gets well beside the old one, which is stopped in PM2 then; one with ports is stopped there first, and started there again when it does not get well
-//! here. Nothing is ever deleted in PM2, and `migration.json` says what was stopped there before it is: so there is a way back at each moment.
+//! The command asks PM2's daemon for its list over PM2's own socket. If no PM2 runs, it reads PM2's
+//! saved list. ostler starts each app as PM2 describes it.
+//!
+//! - An app without ports starts in ostler beside the old one. Once it is healthy, the old one is
+//!   stopped in PM2.
+//! - An app with ports is stopped in PM2 first. If it does not become healthy in ostler, PM2 starts
+//!   it again.
+//!
+//! Nothing is ever deleted in PM2. Before an app is stopped in PM2, `migration.json` records it, so
+//! a rollback is possible at each moment.
 
 mod ending;
 mod moving;
@@ -23,11 +30,11 @@ use crate::cx::Cx;
 use crate::error::{CliError, Status, UsageError};
 use crate::migrate::{self, App, Found, Pm2, Way};
 
-/// Time within which an app has to be well here, without `--timeout`.
+/// Time within which an app has to be healthy in ostler, without `--timeout`.
 const WELL_WITHIN: Duration = Duration::from_secs(60);
-/// Longest wait for the end of PM2's processes after PM2 says that they have ended.
+/// Longest wait for PM2's processes to exit after PM2 reports that they have stopped.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
-/// Time between two looks.
+/// Time between two checks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Runs `migrate [folder]`.
@@ -48,7 +55,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     if call.has("in-place") {
         cx.use_home(from.clone())?;
-        // Its modules run until it ends.
+        // PM2's modules run until PM2 is shut down.
         cx.on_launch = None;
     }
     if call.has("back") {
@@ -103,7 +110,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// An app, its way, and what it listens at.
+/// One app, how it is moved, and the places at which it listens.
 struct Step<'a> {
     app: &'a App,
     way: Way,
@@ -115,21 +122,21 @@ fn plan<'a>(found: &'a Found, pm2: Option<&Pm2>) -> Vec<Step<'a>> {
     let shares = pm2.is_some_and(|pm2| ostler_sys::fd::lent::may_take_from(pm2.process));
     let step = |app: &'a App| {
         let places = listens(&processes, app.pids());
-        // Without a PM2 that runs there is nothing in the way.
+        // If no PM2 runs, the old app cannot be in the way.
         let way = if pm2.is_none() && !app.running_ids().is_empty() { Way::Beside } else { app.way(!places.is_empty(), shares) };
         Step { app, way, places }
     };
     found.apps.iter().map(step).collect()
 }
 
-/// What these processes and what they have started listen at.
+/// Returns the places at which these processes and their descendants listen.
 fn listens(processes: &ProcTable, pids: impl Iterator<Item = i32>) -> BTreeSet<String> {
     let all: Vec<i32> =
         pids.flat_map(|pid| processes.descendants(pid).into_iter().map(|entry| entry.pid).chain([pid]).collect::<Vec<_>>()).collect();
     ostler_sys::net::listening::places_of(&all)
 }
 
-/// The saved list of a PM2 that does not run.
+/// Reads the saved list of a PM2 that does not run.
 fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
     let path = crate::home::paths_of_shell(from).dump;
     let text = match std::fs::read_to_string(&path) {

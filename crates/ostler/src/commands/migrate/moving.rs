@@ -19,7 +19,7 @@ use crate::error::CliError;
 use crate::migrate::{self, App, Moved, Pm2, Record, Way, differing};
 use crate::{module_conf, pm2_units};
 
-/// A migration under way.
+/// Migration in progress.
 pub(super) struct Migration {
     from: PathBuf,
     limit: Duration,
@@ -28,22 +28,23 @@ pub(super) struct Migration {
 }
 
 impl Migration {
-    /// Nothing is moved yet. Without a PM2 that runs, only its list is taken.
+    /// Creates a migration that has moved nothing yet. If no PM2 runs, it only uses PM2's list.
     pub(super) fn new(from: PathBuf, limit: Duration, pm2: Option<Pm2>) -> Self {
         Self { from, limit, pm2, results: Vec::new() }
     }
 
-    /// PM2's daemon, when everything is done.
+    /// Returns PM2's daemon after the migration.
     pub(super) fn pm2(self) -> Option<Pm2> {
         self.pm2
     }
 
-    /// What became of each app, for `--json`.
+    /// Returns the result for each app, for `--json`.
     pub(super) fn told(&self, modules: &[String]) -> Value {
         json!({ "from": self.from, "apps": self.results, "modules": modules })
     }
 
-    /// Moves all, one after the other. The first that fails ends it; it is where it was.
+    /// Moves all apps, one after the other. The first failure stops the migration, and the failed
+    /// app is back in PM2.
     pub(super) fn apps(&mut self, cx: &mut Cx, plan: &[Step<'_>]) -> Result<(), CliError> {
         for (number, step) in plan.iter().enumerate() {
             let name = crate::text::shown(&step.app.name);
@@ -78,7 +79,7 @@ impl Migration {
         Ok(())
     }
 
-    /// Moves one app. What is different now.
+    /// Moves one app. Returns the differences that the user should know.
     fn app(&mut self, cx: &mut Cx, step: &Step<'_>) -> Result<Vec<String>, CliError> {
         let home = cx.home()?.to_owned();
         let running = step.app.running_ids();
@@ -93,7 +94,8 @@ impl Migration {
                     self.stop_old(&running, &old)?;
                     return Ok(differs);
                 }
-                // It may need something that the old ones have and that cannot be seen from here: a socket of PM2's.
+                // The app may need something that the old processes have and that ostler cannot
+                // see: a socket of PM2's.
                 Err(_) if step.app.is_cluster && self.pm2.is_some() => delete(cx, &step.app.name)?,
                 Err(error) => return Err(self.gone_back(cx, step.app, &[], &mut record, error)?),
             }
@@ -107,7 +109,8 @@ impl Migration {
         }
     }
 
-    /// Starts it here and waits until it is well. What is different now.
+    /// Starts the app in ostler and waits until it is healthy. Returns the differences that the
+    /// user should know.
     fn begin(&mut self, cx: &mut Cx, step: &Step<'_>, is_beside: bool) -> Result<Vec<String>, CliError> {
         let entries: Vec<Value> = step.app.instances.iter().map(|instance| instance.entry.clone()).collect();
         let share = self.pm2.as_ref().filter(|_| step.app.is_cluster && is_beside).map(|pm2| pm2.process);
@@ -155,7 +158,7 @@ impl Migration {
         Ok(warnings)
     }
 
-    /// Stops instances in PM2; the kernel says whether they have ended.
+    /// Stops instances in PM2, and asks the kernel whether their processes have exited.
     fn stop_old(&mut self, ids: &[u32], old: &[ProcRef]) -> Result<(), CliError> {
         let Some(pm2) = &mut self.pm2 else { return Ok(()) };
         for id in ids {
@@ -172,7 +175,8 @@ impl Migration {
         Ok(())
     }
 
-    /// Puts an app that does not get well here back to where it was: these ids of PM2 are started again. What is to be said.
+    /// Returns an app to PM2 if it does not become healthy in ostler: PM2 starts these ids again.
+    /// Returns the error for the user.
     fn gone_back(&mut self, cx: &mut Cx, app: &App, ids: &[u32], record: &mut Record, why: CliError) -> Result<CliError, CliError> {
         delete(cx, &app.name)?;
         let started = match &mut self.pm2 {
@@ -187,7 +191,7 @@ impl Migration {
         Ok(CliError::Failed(format!("{} does not become healthy here ({why}); {end}", crate::text::shown(&app.name))))
     }
 
-    /// Takes over settings that are not there yet.
+    /// Copies those settings of PM2 that ostler does not have yet.
     pub(super) fn take_settings(&mut self, cx: &mut Cx) -> Result<(), CliError> {
         let their_path = crate::home::paths_of_shell(&self.from).conf;
         let theirs = module_conf::read(&their_path)?;
@@ -215,7 +219,7 @@ impl Migration {
         Ok(())
     }
 
-    /// Switches PM2's boot unit off and ostler's on; without root, tells how.
+    /// Disables PM2's boot unit and enables ostler's. Without root, prints the commands for it.
     pub(super) fn take_boot(&mut self, cx: &mut Cx) -> Result<(), CliError> {
         let home = cx.home()?.to_owned();
         for unit in pm2_units::units(&self.from) {
@@ -231,7 +235,8 @@ impl Migration {
                 ));
                 continue;
             }
-            // Ours first: a boot in between starts the apps twice rather than never.
+            // ostler's unit is enabled first: a boot in between then starts the apps twice instead
+            // of never.
             let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("cannot find this program: {error}")))?;
             migrate::carry_out(Command::new(program).args(on).env("OSTLER_HOME", &home))?;
             let mut record = Record::read(&home)?.unwrap_or_default();
@@ -246,7 +251,7 @@ impl Migration {
     }
 }
 
-/// True for a port that the kernel chose: the next process gets another one.
+/// Returns true for a port that the kernel chose: the next process gets another one.
 fn is_ephemeral(place: &str) -> bool {
     let Ok(port) = place.trim_start_matches("udp ").parse::<u16>() else { return false };
     ostler_sys::net::listening::ephemeral_ports().is_some_and(|ports| ports.contains(&port))

@@ -14,10 +14,10 @@ use crate::text::wrap;
 /// One line, in parts.
 pub(super) type Line = Vec<(String, Tone)>;
 
-/// Longest value that is shown whole.
+/// Longest value that is shown completely.
 const LONGEST: usize = 2000;
 
-/// The lines of a pane; none for the list and the logs, which are drawn otherwise.
+/// Returns the lines of a pane; none for the list and the logs, which are drawn in another way.
 pub(super) fn lines(state: &State, pane: Pane, columns: usize) -> Vec<Line> {
     let Some(row) = state.row() else {
         return if pane == Pane::Events { events(state, columns) } else { Vec::new() };
@@ -58,7 +58,7 @@ fn metrics(state: &State, row: &TableRow, columns: usize) -> Vec<Line> {
     lines
 }
 
-/// Name at the left, value at the right.
+/// Formats a name at the left and a value at the right.
 fn figure(name: &str, value: &str, columns: usize) -> Line {
     use unicode_width::UnicodeWidthStr as _;
     let gap = columns.saturating_sub(name.width() + value.width()).max(1);
@@ -75,7 +75,7 @@ pub(super) fn cpu(row: &TableRow) -> String {
     format!("{}%", (row.monit.cpu_pct * 10.0).round() / 10.0)
 }
 
-/// The tone of a status word.
+/// Returns the tone of a status word.
 pub(super) fn status_tone(status: &str) -> Tone {
     match status {
         "online" => Tone::Good,
@@ -128,7 +128,7 @@ fn from_detail(detail: &Detail) -> Vec<(&'static str, String, Tone)> {
     facts
 }
 
-/// Name and value; a value that is longer goes on below itself.
+/// Formats a name and a value. A value that is too long continues on the lines below.
 fn fact(name: &str, value: &str, tone: Tone, columns: usize) -> Vec<Line> {
     const NAMES: usize = 13;
     let values = wrap(value, columns.saturating_sub(NAMES));

@@ -1,4 +1,4 @@
-//! Keys and clicks: what they change in the view, and what they ask for.
+//! Keys and clicks: how they change the view, and which commands they give.
 
 use super::content;
 use super::input::{Input, Key};
@@ -6,23 +6,23 @@ use super::layout::Pane;
 use super::state::{AppOrder, Chosen, Dialog, FIELDS, State};
 use super::targets::target_of;
 
-/// What a key asks for, besides another view.
+/// Command that a key gives, apart from a change of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Quit,
-    /// Back to the shell, until it says that we go on.
+    /// Suspend to the shell, until the shell continues the process.
     Suspend,
-    /// The whole screen anew: something else has written on it.
+    /// Repaint the whole screen, because another program has written on it.
     Repaint,
     Order(AppOrder),
 }
 
-/// Rows for a turn of the wheel.
+/// Rows that a turn of the wheel scrolls.
 const WHEEL: usize = 3;
 /// Longest text that can be typed.
 const LONGEST: usize = 64;
 
-/// The keys, and what they do, as the help shows them.
+/// Keys and their effects, as the help shows them.
 pub(super) const HELP: &[(&str, &str)] = &[
     ("up down, j k", "choose an app; in other panes scroll"),
     ("left right, Tab", "the next pane has the keys"),
@@ -40,7 +40,7 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("q, Esc, Ctrl-C", "quit"),
 ];
 
-/// Takes what was typed.
+/// Handles typed input.
 pub(super) fn on_input(state: &mut State, input: Input) -> Option<Command> {
     match input {
         Input::Key(Key::Ctrl('l')) => Some(Command::Repaint),
@@ -95,7 +95,7 @@ fn on_key(state: &mut State, key: Key) -> Option<Command> {
     }
 }
 
-/// Changes the text that is being typed.
+/// Edits the text that is being typed.
 fn edit(state: &mut State, key: Key) {
     match key {
         Key::Char(c) => type_text(state, &c.to_string()),
@@ -119,7 +119,7 @@ fn edit(state: &mut State, key: Key) {
     }
 }
 
-/// Adds to the text that is being typed; where none is, a paste is nothing.
+/// Adds to the text that is being typed. If no text is being typed, a paste is ignored.
 fn type_text(state: &mut State, text: &str) {
     let add = |target: &mut String, is_wanted: fn(char) -> bool| {
         let room = LONGEST.saturating_sub(target.chars().count());
@@ -140,7 +140,7 @@ fn on_plain_key(state: &mut State, key: Key) -> Option<Command> {
     let page = page(state);
     match key {
         Key::Char('q') => return Some(Command::Quit),
-        // One thing after the other, until only the program is left.
+        // Each press closes one thing, until only the program is left.
         Key::Escape if had_message => {}
         Key::Escape if state.is_zoomed => state.is_zoomed = false,
         Key::Escape if !state.filter.is_empty() => {
@@ -172,7 +172,7 @@ fn on_plain_key(state: &mut State, key: Key) -> Option<Command> {
     None
 }
 
-/// A key that is for the selected instance, or for all of its app.
+/// Handles a key for the selected instance, or for all instances of its app.
 fn on_order(state: &mut State, key: char) -> Option<Command> {
     let row = state.row()?;
     let (name, id) = (row.name.clone(), row.id);
@@ -192,7 +192,7 @@ fn on_order(state: &mut State, key: char) -> Option<Command> {
         return None;
     };
     match key {
-        // What does not run is started by this: nothing ends.
+        // A stopped instance is only started, so no process exits and no question is needed.
         'r' if !is_running => Some(Command::Order(AppOrder::Restart(chosen))),
         'r' | 'R' => confirm(state, format!("Restart {}?", chosen.words), AppOrder::Restart(chosen)),
         's' | 'S' => confirm(state, format!("Stop {}?", chosen.words), AppOrder::Stop(chosen)),
@@ -200,7 +200,7 @@ fn on_order(state: &mut State, key: char) -> Option<Command> {
     }
 }
 
-/// One instance, or all of the app of this name.
+/// Chooses one instance, or all instances of the app with this name.
 fn choose(state: &State, name: &str, id: u32, all: bool) -> Option<Chosen> {
     let ids: Vec<u32> = state.rows.iter().filter(|row| if all { row.name == name } else { row.id == id }).map(|row| row.id).collect();
     let words = match (all, ids.len()) {
@@ -211,7 +211,7 @@ fn choose(state: &State, name: &str, id: u32, all: bool) -> Option<Chosen> {
     Some(Chosen { target: target_of(&state.rows, &ids)?, words })
 }
 
-/// Asks first.
+/// Asks for confirmation.
 fn confirm(state: &mut State, question: String, order: AppOrder) -> Option<Command> {
     state.dialog = Dialog::Confirm { question, order };
     None
@@ -226,7 +226,7 @@ fn confirm_scale(state: &mut State, app: String, to: String) -> Option<Command> 
 fn sort_by_next(state: &mut State) {
     let field = state.sort.split(':').next().unwrap_or_default();
     let next = FIELDS.iter().position(|known| *known == field).map_or(0, |at| (at + 1) % FIELDS.len());
-    // The largest first is what is looked for in figures.
+    // For numbers, users want the largest first.
     let direction = if matches!(FIELDS[next], "cpu" | "memory") { ":desc" } else { "" };
     state.sort = format!("{}{direction}", FIELDS[next]);
     state.arrange();
@@ -238,7 +238,7 @@ fn turn_order(state: &mut State) {
     state.arrange();
 }
 
-/// Gives a pane the keys; it is seen from now on.
+/// Gives a pane the keyboard focus and makes it visible.
 fn focus(state: &mut State, pane: Pane) {
     state.focus = pane;
     if matches!(pane, Pane::Info | Pane::Why | Pane::Events) && state.layout().place(pane).is_none() {
@@ -246,10 +246,11 @@ fn focus(state: &mut State, pane: Pane) {
     }
 }
 
-/// Gives the keys to the pane that is so many further.
+/// Moves the focus by this number of panes.
 fn turn(state: &mut State, by: isize) {
     let seen: Vec<Pane> = state.layout().panes.iter().map(|(pane, _)| *pane).collect();
-    // Where they have no room beside each other they come one after the other.
+    // If the panes do not fit side by side, the screen shows one at a time, and the focus goes
+    // through all of them.
     let panes = if seen.len() > 2 { seen } else { Pane::ALL.to_vec() };
     let at = panes.iter().position(|pane| *pane == state.focus).unwrap_or(0);
     let next = at.checked_add_signed(by).map_or(panes.len() - 1, |next| next % panes.len());
@@ -260,7 +261,7 @@ fn page(state: &State) -> usize {
     state.layout().place(state.focus).map_or(1, |place| place.inner().height.saturating_sub(1).max(1))
 }
 
-/// Moves within a pane: another row of the list, other lines elsewhere.
+/// Scrolls within a pane: to another row of the list, or to other lines of other panes.
 fn scroll(state: &mut State, pane: Pane, up: bool, by: usize) {
     if pane == Pane::List {
         let position = state.position().unwrap_or(0);
@@ -272,7 +273,7 @@ fn scroll(state: &mut State, pane: Pane, up: bool, by: usize) {
         Pane::Logs => state.logs.len().saturating_sub(1),
         pane => content::lines(state, pane, place.width).len().saturating_sub(place.height),
     };
-    // Logs grow at their end, which is where they are read.
+    // Logs grow at the end, and users read them there, so scrolling goes the other way.
     let further = up == (pane == Pane::Logs);
     let offset = &mut state.scroll[pane.index()];
     *offset = if further { offset.saturating_add(by) } else { offset.saturating_sub(by) }.min(most);
@@ -284,7 +285,7 @@ fn on_click(state: &mut State, x: usize, y: usize) {
     }
     let Some((pane, place)) = state.layout().at(x, y) else { return };
     focus(state, pane);
-    // Below the border and the heading.
+    // The first row is below the border and the heading.
     if pane == Pane::List && y >= place.y + 2 && y + 1 < place.y + place.height {
         let position = state.list_top() + y - place.y - 2;
         if position < state.shown.len() {
@@ -336,7 +337,7 @@ mod tests {
             let mut state = state();
             assert_eq!(press(&mut state, keys), None, "{keys}");
             assert!(matches!(&state.dialog, Dialog::Confirm { question: asked, .. } if asked == question), "{:?}", state.dialog);
-            // Nothing but this one letter means yes.
+            // Only the letter `y` means yes.
             for other in [Key::Enter, Key::Char('n'), Key::Escape, Key::Char('Y')] {
                 state.dialog = Dialog::Confirm { question: question.into(), order: expected.clone() };
                 assert_eq!((on_input(&mut state, Input::Key(other)), &state.dialog), (None, &Dialog::None));

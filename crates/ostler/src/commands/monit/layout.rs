@@ -14,10 +14,10 @@ pub(super) enum Pane {
 }
 
 impl Pane {
-    /// All, in the order of their numbers.
+    /// All panes, in the order of their numbers.
     pub(super) const ALL: [Self; 6] = [Self::List, Self::Logs, Self::Metrics, Self::Info, Self::Why, Self::Events];
 
-    /// Its title; the first four are PM2's.
+    /// Returns the title; the first four titles are PM2's.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::List => "Process List",
@@ -34,20 +34,20 @@ impl Pane {
     }
 }
 
-/// What decides about the layout.
+/// Input of the layout.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
     /// Columns and rows.
     pub size: (usize, usize),
-    /// The pane that has the keys.
+    /// Pane with the keyboard focus.
     pub focus: Pane,
-    /// The one of `Info`, `Why` and `Events` that shares a place with the others.
+    /// Pane of `Info`, `Why` and `Events` that is visible in their shared place.
     pub tab: Pane,
-    /// Whether the pane with the keys has the screen for itself.
+    /// Whether the focused pane fills the screen.
     pub is_zoomed: bool,
 }
 
-/// The panes that are seen, in their order.
+/// Visible panes, in their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     pub header: Option<Rect>,
@@ -55,10 +55,11 @@ pub(super) struct Layout {
     pub footer: Option<Rect>,
 }
 
-/// Fewest columns and rows for four panes; below there is one, or two above each other.
+/// Fewest columns and rows for four panes. A smaller screen shows one pane, or two on top of each
+/// other.
 const FOUR: (usize, usize) = (70, 14);
 const TWO_ROWS: usize = 20;
-/// Columns and rows from which five are seen.
+/// Columns and rows from which five panes are visible.
 const FIVE: (usize, usize) = (150, 30);
 
 impl Layout {
@@ -72,12 +73,12 @@ impl Layout {
         Self { header, panes: panes(body, wanted), footer }
     }
 
-    /// The place of a pane, if it is seen.
+    /// Returns the place of a pane, if the pane is visible.
     pub(super) fn place(&self, pane: Pane) -> Option<Rect> {
         self.panes.iter().find(|(seen, _)| *seen == pane).map(|(_, place)| *place)
     }
 
-    /// The pane at a column and row.
+    /// Returns the pane at a column and row.
     pub(super) fn at(&self, x: usize, y: usize) -> Option<(Pane, Rect)> {
         self.panes.iter().find(|(_, place)| place.has(x, y)).copied()
     }

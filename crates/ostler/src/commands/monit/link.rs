@@ -1,4 +1,4 @@
-//! The connection to the daemon: what was asked on it, and what comes. Nothing here waits.
+//! Connection to the daemon: its requests, and the responses that arrive. Nothing here blocks.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,41 +16,41 @@ use crate::error::CliError;
 
 /// Time between two samples.
 const SAMPLE: Duration = Duration::from_secs(2);
-/// Time after an event until the list is asked for: one seldom comes alone.
+/// Delay after an event before the list is requested, because events seldom arrive alone.
 const SOON: Duration = Duration::from_millis(100);
-/// Time between two looks for a lost daemon.
+/// Time between two attempts to find a lost daemon.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Time without an answer after which that is shown.
+/// Time without a response after which the view shows the silence.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// Time for which Node apps measure what they do after each sample, ms.
+/// Time for which Node apps keep measuring after each sample, ms.
 const COLLECT_MS: u64 = 20_000;
 
-/// Most questions about instances at a time.
+/// Most requests for details of instances at a time.
 const DETAILS: usize = 3;
 
-/// What a request was for.
+/// Purpose of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asked {
     Rows,
-    /// That Node apps go on measuring: what they find is among the metrics of the selected instance.
+    /// Node apps keep measuring; their results are among the metrics of the selected instance.
     Figures,
     Detail(u32),
     Events,
     Subscription,
-    /// An order, in words; with the reasons that its instances gave.
+    /// An order, in words, with the reasons that its instances gave for a failure.
     Order(String, Vec<String>),
 }
 
-/// The way to the daemon, and what is under way on it.
+/// Connection to the daemon, with the requests that wait for a response.
 pub(super) struct DaemonLink {
     home: PathBuf,
     program: &'static str,
     client: Option<Client>,
     asked: HashMap<u64, (Asked, Instant)>,
-    /// Up to where events are known.
+    /// Position up to which events are known.
     position: Option<Position>,
-    /// Time of the next sample, or of the next look for a daemon.
+    /// Time of the next sample, or of the next attempt to find a daemon.
     due: Instant,
 }
 
@@ -59,25 +59,26 @@ impl DaemonLink {
         Self { home, program, client: None, asked: HashMap::new(), position: None, due: now }
     }
 
-    /// The descriptor on which answers come.
+    /// Returns the descriptor on which responses arrive.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.client.as_ref().map(AsFd::as_fd)
     }
 
-    /// The time at which [`Self::turn`] is to be called.
+    /// Returns the time at which [`Self::turn`] must be called.
     pub(super) fn due(&self) -> Instant {
         self.due
     }
 
-    /// Asks what is due: everything at the next turn.
+    /// Makes everything due at the next turn.
     pub(super) fn hurry(&mut self, now: Instant) {
         self.due = self.due.min(now);
     }
 
-    /// Asks for what is due, or looks for a daemon. The state says what is looked at.
+    /// Sends the requests that are due, or tries to find a daemon. The state names the selected
+    /// instance.
     ///
     /// # Errors
-    /// A daemon that will never be understood.
+    /// Returns an error if the daemon speaks another protocol version or cannot be used.
     pub(super) fn turn(&mut self, now: Instant, state: &State) -> Result<Vec<News>, CliError> {
         if now < self.due {
             return Ok(Vec::new());
@@ -114,7 +115,8 @@ impl DaemonLink {
         Ok(news)
     }
 
-    /// Asks for rows and the selected instance, each once at a time; and not for all that were selected in passing.
+    /// Requests the rows and the details of the selected instance, each at most once at a time.
+    /// Instances that were selected only in passing are skipped.
     fn sample(&mut self, now: Instant, state: &State) -> Vec<News> {
         let is_asked = |link: &Self, what: &Asked| link.asked.values().any(|(asked, _)| asked == what);
         let mut news = Vec::new();
@@ -143,7 +145,7 @@ impl DaemonLink {
         }
     }
 
-    /// Sends an order; its outcome comes as news.
+    /// Sends an order; its result arrives as news.
     pub(super) fn order(&mut self, now: Instant, order: &AppOrder) -> Vec<News> {
         let words = order_words(order);
         if self.client.is_none() {
@@ -157,10 +159,10 @@ impl DaemonLink {
         news
     }
 
-    /// Takes what came.
+    /// Handles the responses that have arrived.
     ///
     /// # Errors
-    /// As [`Self::turn`].
+    /// Returns the errors of [`Self::turn`].
     pub(super) fn arrived(&mut self, now: Instant) -> Result<Vec<News>, CliError> {
         let frames = match self.client.as_mut().map(Client::arrived) {
             None => return Ok(Vec::new()),
@@ -181,7 +183,7 @@ impl DaemonLink {
 
     fn lost(&mut self, now: Instant) -> Vec<News> {
         self.client = None;
-        // What came after the loss of one that was asked to do something nobody knows.
+        // If the daemon was lost after it received an order, the result of the order is unknown.
         let orders: Vec<String> =
             self.asked.drain().filter_map(|(_, (asked, _))| if let Asked::Order(words, _) = asked { Some(words) } else { None }).collect();
         self.due = now + SOON;
@@ -199,7 +201,7 @@ impl DaemonLink {
                 news.push(News::Event(event));
             }
             Response::Missed(_) => news.push(News::Missed),
-            // We come back for the rest.
+            // The client reconnects and fetches the rest.
             Response::FellBehind => news.extend(self.lost(now)),
             Response::Events { list, position } => {
                 self.position = Some(position);
@@ -244,7 +246,7 @@ fn order_words(order: &AppOrder) -> String {
     }
 }
 
-/// The request for an order; none for a number that is none.
+/// Returns the request for an order, or none if its number is invalid.
 fn request(order: &AppOrder, program: &str) -> Option<Request> {
     let act = |action, chosen: &Chosen, command: &str| Request::Act {
         action,

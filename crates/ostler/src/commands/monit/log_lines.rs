@@ -1,4 +1,4 @@
-//! The log lines that are kept.
+//! Log lines that the view keeps.
 
 use std::collections::VecDeque;
 
@@ -32,7 +32,7 @@ pub(super) struct LogLines {
 }
 
 impl LogLines {
-    /// Adds a line; returns how many of the oldest had to go.
+    /// Adds a line; returns the number of oldest lines that were dropped.
     pub(super) fn push(&mut self, line: LogLine) -> usize {
         self.bytes += line.text.len();
         self.lines.push_back(line);
@@ -53,13 +53,13 @@ impl LogLines {
         self.lines.len()
     }
 
-    /// The lines up to `back` lines before the end, the newest first.
+    /// Returns the lines up to `back` lines before the end, the newest first.
     pub(super) fn upwards(&self, back: usize) -> impl Iterator<Item = &LogLine> {
         self.lines.iter().rev().skip(back)
     }
 }
 
-/// The text without sequences for the terminal: apps that colour their lines would be hard to read.
+/// Removes terminal sequences from the text: apps that colour their lines would be hard to read.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -71,7 +71,8 @@ fn plain(text: &str) -> String {
     out
 }
 
-/// What follows the sequence at the beginning; where it has no end, all but the escape.
+/// Returns the text after the sequence at its beginning. If the sequence has no end, only the
+/// escape is removed.
 fn after_sequence(text: &str) -> &str {
     let body = &text[1..];
     let end = match body.chars().next() {

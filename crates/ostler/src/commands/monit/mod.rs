@@ -1,8 +1,10 @@
 //! `monit`: the view of everything on the whole terminal.
 //!
-//! `state` knows what is known and what is looked at, `keys` change it, `view` makes a picture of it: none of them reads or writes anything. `paint` finds
-//! what differs between two pictures; `session` waits for the daemon (`link`), the logs, the keys and signals (`terminal`), and draws when one of them had
-//! news. At rest it asks the daemon once in two seconds, and writes nothing while nothing changes.
+//! `state` holds the known facts and the selection, `keys` change it, and `view` makes a picture of
+//! it. None of these three modules reads or writes anything. `paint` finds the differences between
+//! two pictures. `session` waits for the daemon (`link`), the logs, the keys and signals
+//! (`terminal`), and draws when one of them had news. At rest it asks the daemon every two seconds,
+//! and writes only if something changes.
 
 mod content;
 mod keys;
@@ -26,12 +28,13 @@ use crate::error::{CliError, Status};
 use crate::full_screen::{cells, input, paint, terminal};
 use layout::Pane;
 
-/// Runs `monit`, `dashboard`, `dash`, and `imonit`, which begins with the list alone and its bars.
+/// Runs `monit`, `dashboard`, `dash` and `imonit`. `imonit` starts with the list alone and its
+/// bars.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     table::order(call)?;
     let sort = call.value("sort").unwrap_or("id").to_lowercase();
     terminal::check("monit", "`list`, `logs` and `events --follow` write anywhere")?;
-    // Where there is none to begin with, that is said as every command says it.
+    // If no daemon runs at the start, the command fails with the usual message.
     cx.client()?.greet()?;
     cx.disconnect();
     let home = cx.home()?.to_owned();

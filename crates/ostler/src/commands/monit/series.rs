@@ -1,4 +1,4 @@
-//! Series: the last values of a figure, and a line of bars that shows them.
+//! Series: the last values of a metric, and a line of bars that shows them.
 
 use std::collections::VecDeque;
 
@@ -18,7 +18,8 @@ impl Series {
         self.0.push_back(if value.is_finite() { value.max(0.0) as f32 } else { 0.0 });
     }
 
-    /// The newest values as bars, in at most so many columns. The highest bar is the largest value, at least `full`.
+    /// Returns the newest values as bars, in at most this number of columns. The highest bar is the
+    /// largest value, at least `full`.
     pub(super) fn bars(&self, columns: usize, full: f32, is_ascii: bool) -> String {
         const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
         const ASCII: [char; 8] = ['_', '.', ',', '-', '=', '+', '*', '#'];
@@ -31,7 +32,7 @@ impl Series {
     }
 }
 
-/// A bar of so many columns that is filled up to a share.
+/// Returns a bar of this number of columns, filled up to a share.
 pub(super) fn bar(share: f64, columns: usize, is_ascii: bool) -> String {
     let (full, empty) = if is_ascii { ('#', '.') } else { ('█', '░') };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "columns")]

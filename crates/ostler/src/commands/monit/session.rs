@@ -21,14 +21,14 @@ use crate::error::CliError;
 use crate::logs::LogFeed;
 use crate::render::Out;
 
-/// Lines of the past that are shown at first.
+/// Log lines from the past that are shown at first.
 const PAST_LINES: u64 = 200;
-/// Shortest time between two pictures: nobody reads faster.
+/// Shortest time between two pictures: a user reads no faster.
 const FRAME: Duration = Duration::from_millis(50);
-/// Time for the rest of a sequence; what has none is the key Esc.
+/// Time for the rest of a key sequence; without a rest, the key is Esc.
 const SEQUENCE: Duration = Duration::from_millis(50);
 
-/// All that a session has.
+/// Parts of a session.
 pub(super) struct Session<'a> {
     pub state: State,
     terminal: Terminal,
@@ -36,24 +36,24 @@ pub(super) struct Session<'a> {
     out: &'a Out,
     has_colors: bool,
     reader: Reader,
-    /// The instance that was asked for last.
+    /// Instance whose logs were requested last.
     asked: Option<u32>,
-    /// The files of the selected instance.
+    /// Log files of the selected instance.
     feed: Option<Feed>,
-    /// What is on the screen.
+    /// Picture that is on the screen.
     seen: Option<Picture>,
     is_changed: bool,
     drawn: Option<Instant>,
 }
 
-/// Followed logs, and whose.
+/// Followed logs, and the instance that they belong to.
 struct Feed {
     id: u32,
     files: [Option<String>; 3],
     logs: LogFeed,
 }
 
-/// What ended a wait.
+/// Reason for which a wait returned.
 #[derive(Default)]
 struct Wake {
     typed: bool,
@@ -81,10 +81,10 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Runs until the user has enough, or the terminal has gone.
+    /// Runs until the user quits or the terminal is gone.
     ///
     /// # Errors
-    /// A daemon that cannot be understood.
+    /// Returns an error if the daemon cannot be understood.
     pub(super) fn run(&mut self) -> Result<(), CliError> {
         loop {
             let now = Instant::now();
@@ -109,10 +109,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Follows the logs of what is selected; asks for it at once where it is new.
+    /// Follows the logs of the selected instance. If the selection is new, requests its logs at
+    /// once.
     fn follow_selected(&mut self, now: Instant) {
         let Some(detail) = &self.state.detail else {
-            // Once: the answer may take its time, or never come.
+            // The request is sent once: the response may take time, or never arrive.
             if self.asked != self.state.selected {
                 self.asked = self.state.selected;
                 self.feed = None;
@@ -144,7 +145,7 @@ impl<'a> Session<'a> {
         self.apply(lines.into_iter().map(News::Line).collect());
     }
 
-    /// Brings the screen up to date. False = the terminal is gone.
+    /// Updates the screen. Returns false if the terminal is gone.
     fn show(&mut self, now: Instant) -> bool {
         let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME);
         if self.is_changed && !is_early && !self.terminal.is_behind() {
@@ -185,7 +186,7 @@ impl<'a> Session<'a> {
         Ok(Wake { typed: is_ready(Some(0)), told: is_ready(Some(1)), answered: is_ready(link_at), logged: is_ready(feed_at) })
     }
 
-    /// Takes what came. False = it is over.
+    /// Handles what has arrived. Returns false if the session is over.
     fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
         for came in self.terminal.came(wake.told, wake.typed, &mut self.reader) {
             let input = match came {
@@ -228,7 +229,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Takes another size, and draws everything.
+    /// Applies the new size of the terminal, and draws everything.
     fn look(&mut self) {
         let (columns, rows) = self.terminal.size();
         self.seen = None;

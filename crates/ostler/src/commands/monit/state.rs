@@ -1,4 +1,5 @@
-//! State of the view: what is known of the apps, and what of it is looked at. Nothing in here reads or writes anything.
+//! State of the view: the known facts about the apps, and the selection. Nothing in this module
+//! reads or writes anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -12,36 +13,36 @@ use crate::render::{Order, View};
 
 /// Events that are kept.
 const EVENTS: usize = 500;
-/// Custom metrics whose past is kept; an app may invent any number.
+/// Most custom metrics whose past is kept, because an app may invent any number.
 const METRICS: usize = 100;
-/// Fields that `o` goes through.
+/// Sort fields through which `o` cycles.
 pub(super) const FIELDS: [&str; 6] = ["id", "name", "status", "cpu", "memory", "uptime"];
 
-/// The connection to the daemon.
+/// Connection to the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Up,
-    /// It is asked and has not answered for so many seconds.
+    /// The daemon has not answered a request for this number of seconds.
     Silent(u64),
-    /// There is none, for this reason.
+    /// The connection is down, for this reason.
     Down(String),
 }
 
-/// What has the keys instead of the panes.
+/// Dialog that has the keyboard focus instead of the panes.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Dialog {
     None,
     Help,
-    /// A question before something that ends processes.
+    /// Confirmation of an order that stops processes.
     Confirm {
         question: String,
         order: AppOrder,
     },
-    /// The filter is being typed; the former one comes back with Esc.
+    /// The user types the filter; Esc restores the former filter.
     Filter {
         former: String,
     },
-    /// The number of instances is being typed.
+    /// The user types the number of instances.
     Scale {
         app: String,
         number: String,
@@ -51,13 +52,13 @@ pub(super) enum Dialog {
 /// Instances that an order is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Chosen {
-    /// For the daemon.
+    /// Target for the daemon.
     pub target: String,
-    /// For people: `api (0)`, `all 2 instances of api`.
+    /// Text for users: `api (0)`, `all 2 instances of api`.
     pub words: String,
 }
 
-/// What a user wants of apps.
+/// Order of the user for apps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AppOrder {
     Stop(Chosen),
@@ -73,17 +74,17 @@ pub(super) enum AppOrder {
 /// News from outside.
 #[derive(Debug)]
 pub(super) enum News {
-    /// The rows of all instances; a sample of their usage, too.
+    /// Rows of all instances, which also contain a sample of their usage.
     Rows(Vec<TableRow>),
-    /// All of one instance.
+    /// Details of one instance.
     Detail(Box<Detail>),
     Event(Event),
-    /// Events are not known any more.
+    /// Events were missed.
     Missed,
-    /// A line of the selected instance.
+    /// Log line of the selected instance.
     Line(LogLine),
     Link(Link),
-    /// An order was carried out, or not.
+    /// Result of an order.
     Answer {
         text: String,
         is_good: bool,
@@ -91,46 +92,46 @@ pub(super) enum News {
     Resized(usize, usize),
 }
 
-/// What the terminal can do, and the names of things.
+/// Abilities of the terminal, and the names to show.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look {
     pub program: &'static str,
     pub is_ascii: bool,
 }
 
-/// Usage of an instance.
+/// Past usage of an instance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
     pub cpu: Series,
     pub memory: Series,
 }
 
-/// All of it.
+/// State of the view.
 pub(super) struct State {
     pub look: Look,
     pub view: View,
     pub size: (usize, usize),
-    /// By id.
+    /// Rows by id.
     pub rows: Vec<TableRow>,
-    /// Whether they were ever there.
+    /// Whether rows have ever arrived.
     pub has_rows: bool,
     /// Rows that are shown, in their order.
     pub shown: Vec<usize>,
     pub past: HashMap<u32, Past>,
     pub selected: Option<u32>,
-    /// Everything about the selected instance, once it has come.
+    /// Details of the selected instance, once they have arrived.
     pub detail: Option<Box<Detail>>,
-    /// Its custom metrics.
+    /// Custom metrics of the selected instance.
     pub metrics: HashMap<String, Series>,
     pub logs: LogLines,
-    /// The oldest first.
+    /// Events, the oldest first.
     pub events: VecDeque<Event>,
     pub sort: String,
     pub filter: String,
     pub focus: Pane,
     pub tab: Pane,
     pub is_zoomed: bool,
-    /// Lines that a pane is scrolled by: down from the top, the logs up from the end.
+    /// Lines by which each pane is scrolled: down from the top; the logs up from the end.
     pub scroll: [usize; Pane::ALL.len()],
     pub link: Link,
     pub dialog: Dialog,
@@ -178,7 +179,7 @@ impl State {
             News::Line(line) => {
                 let gone = self.logs.push(line);
                 let scroll = &mut self.scroll[Pane::Logs.index()];
-                // Whoever reads further up goes on reading there.
+                // A user who has scrolled up keeps the same lines on the screen.
                 if *scroll > 0 {
                     *scroll = (*scroll + 1).saturating_sub(gone).min(self.logs.len().saturating_sub(1));
                 }
@@ -217,7 +218,8 @@ impl State {
         self.detail = Some(detail);
     }
 
-    /// Filters and sorts; the selection stays with its instance, or goes to the one in its place.
+    /// Filters and sorts the rows. The selection stays with its instance, or moves to the row that
+    /// is now at its position.
     pub(super) fn arrange(&mut self) {
         self.arrange_from(self.position());
     }
@@ -236,12 +238,12 @@ impl State {
         }
     }
 
-    /// Place of the selected row among those that are shown.
+    /// Returns the position of the selected row among the shown rows.
     pub(super) fn position(&self) -> Option<usize> {
         self.shown.iter().position(|index| self.rows.get(*index).map(|row| row.id) == self.selected)
     }
 
-    /// Selects the row at this place, or the last one.
+    /// Selects the row at this position, or the last row.
     pub(super) fn select_at(&mut self, position: usize) {
         let last = self.shown.len().saturating_sub(1);
         let id = self.shown.get(position.min(last)).map(|index| self.rows[*index].id);
@@ -254,7 +256,7 @@ impl State {
         }
     }
 
-    /// The selected row.
+    /// Returns the selected row.
     pub(super) fn row(&self) -> Option<&TableRow> {
         self.rows.iter().find(|row| Some(row.id) == self.selected)
     }
@@ -263,12 +265,13 @@ impl State {
         Layout::of(&Wanted { size: self.size, focus: self.focus, tab: self.tab, is_zoomed: self.is_zoomed })
     }
 
-    /// Rows of the list that fit, below its heading.
+    /// Returns the number of list rows that fit below the heading.
     pub(super) fn list_height(&self) -> usize {
         self.layout().place(Pane::List).map_or(0, |place| place.inner().height.saturating_sub(1))
     }
 
-    /// The first row of the list that is seen: the selected one is as near to the middle as it gets.
+    /// Returns the first visible row of the list. The selected row is as near to the middle as
+    /// possible.
     pub(super) fn list_top(&self) -> usize {
         let height = self.list_height();
         let most = self.shown.len().saturating_sub(height);
@@ -276,7 +279,7 @@ impl State {
     }
 }
 
-/// The number in a custom metric: `12.5`, `"12.5"`, `{"value": "12.5ms"}`.
+/// Returns the number in a custom metric: `12.5`, `"12.5"`, `{"value": "12.5ms"}`.
 fn figure(metric: &Value) -> Option<f64> {
     match metric.get("value").unwrap_or(metric) {
         Value::Number(number) => number.as_f64(),
@@ -314,7 +317,7 @@ mod tests {
         state.sort = "name:desc".into();
         state.arrange();
         assert_eq!((names(&state), state.selected, state.position()), ("cba".into(), Some(1), Some(2)));
-        // It is gone: what is in its place is selected.
+        // The instance is gone: the row at its position is selected.
         state.apply(News::Rows(vec![data::row(0, "b"), data::row(2, "c")]));
         assert_eq!((names(&state), state.selected), ("cb".into(), Some(0)));
         state.filter = "nothing".into();
@@ -335,7 +338,7 @@ mod tests {
         assert!(state.detail.is_some() && state.logs.len() == 1);
         state.select_at(2);
         assert!(state.detail.is_none() && state.logs.len() == 0);
-        // The answer to an earlier question.
+        // This response belongs to an earlier request.
         state.apply(News::Detail(Box::new(data::stopped())));
         assert!(state.detail.is_none());
     }

@@ -1,12 +1,14 @@
-//! Target that means certain instances and no others: a name may be a number, a word such as `all`, or somebody's namespace.
+//! Target that selects exactly these instances. A name alone may be ambiguous: it may be a number,
+//! a word such as `all`, or a namespace.
 
 use ostler_core::app::select::{Entry, select};
 use ostler_proto::control::TableRow;
 
-/// The word by which the daemon selects exactly these instances of one app; none where no word does.
+/// Returns the word by which the daemon selects exactly these instances of one app, or none if no
+/// word does.
 pub(super) fn target_of(rows: &[TableRow], ids: &[u32]) -> Option<String> {
     let first = rows.iter().find(|row| ids.first() == Some(&row.id))?;
-    // Scripts are no matter: neither a number nor an expression is compared with them.
+    // Scripts do not matter: the daemon compares neither a number nor an expression with them.
     let entries =
         rows.iter().map(|row| Entry { id: row.id, name: &row.name, namespace: &row.namespace, script: "", is_module: row.module });
     let entries: Vec<Entry<'_>> = entries.collect();
@@ -29,12 +31,13 @@ mod tests {
         let target = |ids: &[u32]| target_of(&rows, ids);
         for (ids, expected) in [
             (&[0, 1][..], Some("/^api$/")),
-            // An app has the name that its id would be, and it has a namesake.
+            // The name of an app equals the id of this instance, and the app of this instance has a
+            // namesake.
             (&[0], None),
             (&[1], None),
             (&[2], Some("2")),
             (&[3], Some("3")),
-            // A namespace has it.
+            // A namespace has this name.
             (&[4], Some(r"/^a\.\*$/")),
             (&[6], Some("6")),
             (&[8], Some("8")),

@@ -30,7 +30,7 @@ pub(super) fn draw(state: &State) -> Picture {
     if let Some(place) = layout.footer {
         footer(state, &mut picture, place);
     } else if let Some(question) = question(state) {
-        // No line is free for it, and it has to be seen.
+        // No line is free for the message, so it covers the last line.
         picture.fill(0, height.saturating_sub(1), width, Tone::Inverse);
         picture.put(0, height.saturating_sub(1), width, &question, Tone::Inverse);
     }
@@ -53,7 +53,7 @@ fn title(state: &State, pane: Pane) -> String {
     }
 }
 
-/// One line: what there is, and whether it is true.
+/// Draws the header line: a summary of the instances, or the problem with the connection.
 fn header(state: &State, picture: &mut Picture, place: Rect) {
     picture.fill(place.x, place.y, place.width, Tone::Inverse);
     let trouble = match &state.link {
@@ -86,7 +86,7 @@ fn summary(state: &State) -> String {
     parts.join(" | ")
 }
 
-/// What waits for a key.
+/// Returns the question that waits for a key.
 fn question(state: &State) -> Option<String> {
     match &state.dialog {
         Dialog::Confirm { question, .. } => Some(format!(" {question} [y/n] ")),
@@ -120,7 +120,7 @@ fn footer(state: &State, picture: &mut Picture, place: Rect) {
         ];
         let mut x = place.x + 1;
         for (key, word) in keys {
-            // A word that has no room is left out, and so is what follows it.
+            // If a word does not fit, it and all later words are left out.
             if x + key.len() + word.len() + 1 > place.x + place.width {
                 break;
             }
@@ -130,7 +130,7 @@ fn footer(state: &State, picture: &mut Picture, place: Rect) {
     }
 }
 
-/// Lines from the end upwards, whole.
+/// Draws whole lines from the end upwards.
 fn logs(state: &State, picture: &mut Picture, place: Rect) {
     if state.row().is_some() && state.logs.len() == 0 {
         picture.put(place.x, place.y, place.width, "no lines yet", Tone::Dim);
@@ -160,7 +160,7 @@ fn text(state: &State, picture: &mut Picture, pane: Pane, place: Rect) {
     }
 }
 
-/// The keys, over everything else.
+/// Draws the help with the keys over everything else.
 fn help(picture: &mut Picture) {
     let keys = HELP.iter().map(|(keys, _)| keys.len()).max().unwrap_or(0);
     let words = HELP.iter().map(|(_, words)| words.len()).max().unwrap_or(0);
@@ -168,7 +168,7 @@ fn help(picture: &mut Picture) {
     let place = Rect { x: (picture.width - width) / 2, y: (picture.height - height) / 2, width, height };
     picture.frame(place, "Keys", Tone::Title);
     let inner = place.inner();
-    // Beside each other where there is room, else the keys have less.
+    // Keys and effects are side by side. If there is little room, the keys get less.
     let keys = keys.min(inner.width / 3);
     for ((key, words), y) in HELP.iter().zip(inner.y..inner.y + inner.height) {
         picture.put(inner.x, y, keys, key, Tone::Bold);

@@ -15,14 +15,14 @@ const MOST_BYTES: u64 = 4 << 20;
 const OVERRIDE_NAMES: &[&str] =
     &["compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"];
 
-/// The file that Compose merges over this one if no file is named.
+/// Returns the file that Compose merges over this one if the user names no file.
 pub(in crate::commands) fn override_of(file: &Path) -> Option<PathBuf> {
     let name = file.file_name()?.to_str()?;
     let dir = file.parent()?;
     super::COMPOSE_NAMES.contains(&name).then(|| OVERRIDE_NAMES.iter().map(|name| dir.join(name)).find(|path| path.is_file()))?
 }
 
-/// The files that the variable `COMPOSE_FILE` names.
+/// Returns the files that the variable `COMPOSE_FILE` names.
 pub(super) fn named_by_variable(context: &Context, variables: &EnvMap) -> Vec<PathBuf> {
     let of = |name: &str| context.env.get(name).or_else(|| variables.get(name)).filter(|value| !value.is_empty());
     let separator = of("COMPOSE_PATH_SEPARATOR").map_or(":", String::as_str);
@@ -30,10 +30,10 @@ pub(super) fn named_by_variable(context: &Context, variables: &EnvMap) -> Vec<Pa
     list.filter(|path| !path.is_empty()).map(|path| context.cwd.join(path)).collect()
 }
 
-/// Variables of the file `.env` of a folder. Returns none if the file does not exist.
+/// Returns the variables of the file `.env` of a folder, or none if the file does not exist.
 ///
 /// # Errors
-/// Another user can change the file, or it is malformed.
+/// Returns an error if another user can change the file, or if it is malformed.
 pub(super) fn env_of(dir: &Path, context: &Context) -> Result<EnvMap, CliError> {
     let path = dir.join(".env");
     if !path.is_file() {
@@ -46,7 +46,8 @@ pub(super) fn env_of(dir: &Path, context: &Context) -> Result<EnvMap, CliError> 
 
 /// Compose files with their texts.
 pub(in crate::commands) struct ComposeFiles {
-    /// The files, each with the name that is shown. Paths start at the folder of the first one.
+    /// The files, each with its displayed name. Relative paths start at the folder of the first
+    /// file.
     pub files: Vec<(String, String)>,
     /// Variables of `.env`.
     pub variables: EnvMap,
@@ -54,10 +55,10 @@ pub(in crate::commands) struct ComposeFiles {
 }
 
 impl ComposeFiles {
-    /// Reads the files. The first one gives the folder.
+    /// Reads the files. The first one determines the folder.
     ///
     /// # Errors
-    /// A file cannot be read, or another user can change it.
+    /// Returns an error if a file cannot be read, or if another user can change it.
     pub(in crate::commands) fn read(paths: &[PathBuf], context: &Context) -> Result<Self, CliError> {
         let dir = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("/")).to_owned();
         let shown = |path: &Path| path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
@@ -65,16 +66,16 @@ impl ComposeFiles {
         Ok(Self { files, variables: env_of(&dir, context)?, dir })
     }
 
-    /// A text from standard input.
+    /// Uses a text from standard input.
     ///
     /// # Errors
-    /// The file `.env` of the folder cannot be read.
+    /// Returns an error if the file `.env` of the folder cannot be read.
     pub(in crate::commands) fn of_text(text: String, context: &Context) -> Result<Self, CliError> {
         let dir = context.cwd.clone();
         Ok(Self { files: vec![("stdin".to_owned(), text)], variables: env_of(&dir, context)?, dir })
     }
 
-    /// Calls a function with the files and their surroundings.
+    /// Calls a function with the files and their context.
     pub(in crate::commands) fn with<T>(&self, context: &Context, run: impl FnOnce(&[(String, String)], &Surroundings<'_>) -> T) -> T {
         let path = context.env.get("PATH").map(String::as_str).unwrap_or_default();
         let around = Surroundings {
@@ -82,7 +83,8 @@ impl ComposeFiles {
             has_program: &|program| {
                 std::env::split_paths(path).any(|dir| rustix::fs::access(dir.join(program), rustix::fs::Access::EXEC_OK).is_ok())
             },
-            // Only root can start a process as another user. A user of the image may not exist on this machine.
+            // Only root can start a process as another user. A user of the image may not exist on
+            // this machine.
             runs_as: &|user| {
                 let (name, group) = user.split_once(':').map_or((user, None), |(name, group)| (name, Some(group)));
                 rustix::process::geteuid().is_root() && ostler_sys::users::user::identity(Some(name), group).is_ok()

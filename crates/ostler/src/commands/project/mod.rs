@@ -1,7 +1,10 @@
-//! Projects: the apps of the ecosystem or compose file of a folder, under a name of their own, as `up`, `down`, `ps` and `logs` mean them.
+//! Projects: the apps of the ecosystem or compose file of a folder, under a project name, for `up`,
+//! `down`, `ps` and `logs`.
 //!
-//! An app of a project is one whose namespace is the project, whose name begins with it, and whose config file is that of the project: nothing that
-//! `start` made is ever one, and two folders do not meet. Files come as paths without links, so that they can be compared.
+//! An app belongs to a project if its namespace and config file are those of the project, and its
+//! name begins with the project's name. An app from `start` therefore never belongs to a project,
+//! and projects of two folders stay separate. Paths of files contain no links, so that they can be
+//! compared.
 
 mod compose;
 mod name;
@@ -26,11 +29,14 @@ pub(super) use read::{Project, read};
 /// Names of compose files, in the order in which Compose looks for them.
 pub(super) const COMPOSE_NAMES: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
 
-/// The files of the project: those of `--file`, those of `COMPOSE_FILE`, else the first one in this folder or the nearest above it that has one,
-/// with the file that Compose merges over it. In a folder an ecosystem file comes first. The first file stands for the project.
+/// Returns the files of the project: those of `--file`, else those of `COMPOSE_FILE`. Otherwise it
+/// searches this folder and then the folders above it. It returns the first file that it finds,
+/// with the file that Compose merges over it. Within a folder, an ecosystem file takes precedence.
+/// The first file identifies the project.
 ///
 /// # Errors
-/// A file that is named does not exist; the file that was found is one that other users can change.
+/// Returns an error if a named file does not exist, or if other users can change the file that was
+/// found.
 pub(super) fn files(call: &Call, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let whole =
         |path: &Path, shown: &str| path.canonicalize().map_err(|source| CliError::File { what: "read", path: shown.to_owned(), source });
@@ -58,10 +64,11 @@ pub(super) fn files(call: &Call, context: &Context) -> Result<Vec<PathBuf>, CliE
     }))
 }
 
-/// The files with usual names of this folder, or of the nearest above it that has one.
+/// Returns the files with usual names of this folder, or of the nearest folder above that has such
+/// a file.
 ///
 /// # Errors
-/// Other users can change the first one.
+/// Returns an error if other users can change the first file.
 fn found(context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let names = || DEFAULT_NAMES.iter().chain(COMPOSE_NAMES);
     let in_dir = |dir: &Path| -> Vec<PathBuf> { names().map(|name| dir.join(name)).filter(|path| path.is_file()).collect() };
@@ -73,14 +80,15 @@ fn found(context: &Context) -> Result<Vec<PathBuf>, CliError> {
     Ok(found.iter().filter_map(|file| file.canonicalize().ok()).collect())
 }
 
-/// Says which file a command uses; it may be in a folder above.
+/// Prints which file a command uses, because it may be in a folder above.
 pub(super) fn name_file(cx: &mut Cx, call: &Call, file: &Path) {
     if !call.has("json") {
         cx.out.err_line(format_args!("Using {}", crate::text::shown(&file.display().to_string())));
     }
 }
 
-/// True if this instance belongs to a project of this file: to that of the name, where one is given.
+/// Returns true if this instance belongs to a project of this file and, if a name is given, to the
+/// project of that name.
 pub(super) fn is_member(detail: &Detail, file: Option<&Path>, name: Option<&str>) -> bool {
     let spec = &detail.spec;
     service(&spec.name, &spec.namespace).is_some()
@@ -88,16 +96,19 @@ pub(super) fn is_member(detail: &Detail, file: Option<&Path>, name: Option<&str>
         && name.is_none_or(|name| spec.namespace == name)
 }
 
-/// The name of an app within its project; none where it does not begin with that.
+/// Returns the name of an app within its project, or none if the name does not begin with the
+/// project's name.
 pub(super) fn service<'a>(name: &'a str, project: &str) -> Option<&'a str> {
     name.strip_prefix(project)?.strip_prefix('-').filter(|own| !own.is_empty() && !project.is_empty())
 }
 
-/// The instances of the project that a look is about: of `--project-name`, or of the file of this folder. None: it is about no project, because there is no
-/// file, or nothing of it was started by `up`; under the name `pm2` it never is.
+/// Returns the instances of the project that a command refers to: that of `--project-name`, or of
+/// the file of this folder. Returns none if the command refers to no project: no file exists, or
+/// `up` started nothing from it. Under the name `pm2` the result is always none, unless an option
+/// names a project.
 ///
 /// # Errors
-/// The file of `--file` is not there, the daemon does not answer.
+/// Returns an error if the file of `--file` does not exist, or if the daemon does not answer.
 pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>, CliError> {
     let is_asked_for = call.value("file").is_some() || call.has("project-name");
     if cx.program.is_pm2() && !is_asked_for {
@@ -106,10 +117,10 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
     let context = super::files::context(cx, call)?;
     let named = call.value("project-name");
     let files = match named {
-        // A name alone is enough: then the project may be that of any file.
+        // A name alone is enough: the project may then belong to any file.
         Some(_) if call.value("file").is_none() => Vec::new(),
         _ => match files(call, &context) {
-            // Lines are shown without a project as well.
+            // Without a project, the command shows the lines of all apps.
             Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => Vec::new(),
             found => found?,
         },
@@ -123,7 +134,8 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
         None => Vec::new(),
     };
     let has_members = |file: &PathBuf| details.iter().any(|detail| is_member(detail, Some(file), named));
-    // `import` writes an ecosystem file beside the compose file: the project is that of the file from which it is up.
+    // `import` writes an ecosystem file beside the compose file. The project belongs to the file
+    // from which `up` started it.
     let file = match first {
         Some(file) if call.value("file").is_none() && !has_members(&file) => {
             Some(found(&context)?.into_iter().find(has_members).unwrap_or(file))
@@ -137,10 +149,11 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
     Ok(Some(members).filter(|members| is_asked_for || !members.is_empty()))
 }
 
-/// The names of these instances' apps, each once; of these services only, where some are given.
+/// Returns the names of these instances' apps, each once. If services are given, returns only their
+/// names.
 ///
 /// # Errors
-/// A service that the project does not have.
+/// Returns an error if the project does not have such a service.
 pub(super) fn app_names(members: &[Detail], services: &[String]) -> Result<Vec<String>, CliError> {
     let mut names: Vec<String> = Vec::new();
     for spec in members.iter().map(|member| &member.spec) {
@@ -155,7 +168,8 @@ pub(super) fn app_names(members: &[Detail], services: &[String]) -> Result<Vec<S
     }
 }
 
-/// True if a word of a user is this app: its whole name, or that within the project.
+/// Returns true if the word of a user names this app: by its whole name, or by its name within the
+/// project.
 pub(super) fn is_named(name: &str, project: &str, word: &str) -> bool {
     name == word || service(name, project) == Some(word)
 }

@@ -2,10 +2,11 @@
 
 use crate::error::{CliError, UsageError};
 
-/// Chooses it, as Compose does: `--project-name`, `COMPOSE_PROJECT_NAME`, `name` of the file, the folder. What is given has to be one; the folder is made one.
+/// Chooses the name as Compose does: `--project-name`, `COMPOSE_PROJECT_NAME`, `name` of the file,
+/// the folder. A given name must be valid; the name of the folder is converted to a valid name.
 ///
 /// # Errors
-/// A name that is none.
+/// Returns an error if the name is invalid.
 pub(super) fn choose(option: Option<&str>, variable: Option<&str>, of_file: Option<&str>, folder: &str) -> Result<String, CliError> {
     if let Some(name) = option {
         let reason = |why| UsageError::BadValue { option: "--project-name".into(), reason: why };

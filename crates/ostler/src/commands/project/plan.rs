@@ -1,4 +1,4 @@
-//! What `up` does to each app: only what differs is touched. Pure.
+//! Effect of `up` on each app: only apps that differ are touched. Pure.
 
 use std::path::Path;
 
@@ -8,21 +8,21 @@ use ostler_proto::control::Detail;
 
 use super::{is_member, service};
 
-/// What becomes of an app.
+/// Step for an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It is not there yet.
+    /// The app does not exist yet.
     Create,
-    /// It is described otherwise now: the new description, and a restart.
+    /// Its description differs: the app gets the new description and a restart.
     Change,
-    /// It is as described, and nothing of it runs.
+    /// Its description is unchanged, and no instance of it runs.
     Start,
-    /// It runs as described.
+    /// It runs with an unchanged description.
     Leave,
 }
 
 impl Step {
-    /// The word for it.
+    /// Returns the word for the step.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Create => "created",
@@ -38,15 +38,16 @@ impl Step {
 pub(crate) struct Plan {
     /// The step of each app, in the order of the file.
     pub steps: Vec<Step>,
-    /// Names of apps of the project that are in its file no more.
+    /// Names of apps of the project that are no longer in its file.
     pub orphans: Vec<String>,
 }
 
-/// Compares what is wanted with the instances of the project. `all`: names of all apps of the file, also of those that are not wanted now.
+/// Compares the wanted apps with the instances of the project. `all`: names of all apps of the
+/// file, including apps that are not wanted now.
 pub(crate) fn plan(wanted: &[AppSpec], all: &[String], members: &[Detail]) -> Plan {
     let step = |spec: &AppSpec| {
         let own: Vec<&Detail> = members.iter().filter(|member| member.spec.name == spec.name).collect();
-        // The number of instances is the affair of `--scale` and the file; nothing is restarted for it.
+        // `--scale` and the file determine the number of instances; no app is restarted for it.
         let is_other = |member: &&Detail| {
             differences(&member.spec, spec).iter().any(|difference| difference.key != Key::Attribute("instances".into()))
         };
@@ -54,7 +55,7 @@ pub(crate) fn plan(wanted: &[AppSpec], all: &[String], members: &[Detail]) -> Pl
         match own.first() {
             None => Step::Create,
             Some(first) if is_other(first) => Step::Change,
-            // A job waits for its time.
+            // A job waits for its scheduled time.
             Some(_) if !spec.is_job() && own.iter().all(is_down) => Step::Start,
             Some(_) => Step::Leave,
         }
@@ -68,7 +69,8 @@ pub(crate) fn plan(wanted: &[AppSpec], all: &[String], members: &[Detail]) -> Pl
     Plan { steps: wanted.iter().map(step).collect(), orphans }
 }
 
-/// The first thing that is in the way: an app that exists and is not of this project, in one line with what to do.
+/// Returns the first conflict: an existing app that does not belong to this project. The text is
+/// one line, with a hint.
 pub(crate) fn foreign(wanted: &[AppSpec], project: &str, file: &Path, running: &[Detail]) -> Option<String> {
     let name_another = "name this project with --project-name";
     running.iter().find_map(|detail| {
@@ -81,7 +83,7 @@ pub(crate) fn foreign(wanted: &[AppSpec], project: &str, file: &Path, running: &
                 own.filter(|_| spec.namespace == project).map_or_else(|| "is not of this project".to_owned(), |own| format!("is of {own}"));
             return Some(format!("{} exists already and {of}: {name_another}, or delete it", spec.name));
         }
-        // The same file by `start`: its apps would run twice, and want the same ports.
+        // If `start` used the same file, its apps would run twice and compete for the same ports.
         let is_same = own.is_some_and(|own| Path::new(own) == file) && service(&spec.name, &spec.namespace).is_none();
         let is_wanted = wanted.iter().any(|wanted| service(&wanted.name, project) == Some(&spec.name));
         (is_same && is_wanted)

@@ -1,4 +1,5 @@
-//! The file of a project, read: its apps as they are to run. Nothing is changed here.
+//! Reader for the file of a project: it returns the apps as they are to run. Nothing is changed
+//! here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,28 +19,28 @@ use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 use crate::text::shown;
 
-/// Most instances of `--scale`; more are a slip.
+/// Most instances of `--scale`; a larger number is probably a mistake.
 const MOST_INSTANCES: u32 = 10_000;
 
 /// A project, ready to run.
 pub(crate) struct Project {
-    /// Its name.
+    /// Name of the project.
     pub name: String,
-    /// Its file, without links.
+    /// File of the project, without links.
     pub file: PathBuf,
-    /// The apps to run, under their names with the project.
+    /// Apps to run; their names include the project.
     pub wanted: Vec<AppSpec>,
-    /// Names of all apps of the file, with the project.
+    /// Names of all apps of the file, including the project.
     pub all: Vec<String>,
-    /// Apps that `--scale` wants none of, with the project.
+    /// Names of apps that `--scale` sets to zero, including the project.
     pub none_of: Vec<String>,
-    /// Services that cannot run here, and why.
+    /// Services that cannot run here, each with the reason.
     pub cannot: Vec<(String, String)>,
-    /// What was not carried over.
+    /// Settings that were not carried over.
     pub told: Vec<Told>,
 }
 
-/// What a file holds, whichever it is.
+/// Content of a project's file, for both formats.
 struct Content {
     apps: Vec<RawApp>,
     name: Option<String>,
@@ -48,15 +49,16 @@ struct Content {
     told: Vec<Told>,
 }
 
-/// Reads the file. Everything is checked before anything is done: one bad app, and nothing is.
+/// Reads the file. All apps are checked before anything is done: one invalid app stops the command.
 ///
 /// # Errors
-/// What is wrong was reported, or is said.
+/// Returns an error if the file has a problem. Either the problems were already reported, or the
+/// error describes them.
 pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Project, CliError> {
     let Some(file) = files.first() else { return Err(CliError::NotFound("the project has no file".into())) };
     let mut context = files::context(cx, call)?;
     let dir = file.parent().unwrap_or(Path::new("/")).to_owned();
-    // Paths of a file are those of its folder, wherever this is called from.
+    // Relative paths in the file start at its folder, wherever the command is called from.
     context.cwd.clone_from(&dir);
     let shown = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
     let source = Source::File(file.to_owned(), shown.clone());
@@ -109,12 +111,12 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
     })
 }
 
-/// True if this is a compose file: its name says so, or it has services and no apps.
+/// Returns true if this is a compose file: by its name, or because it has services and no apps.
 fn is_compose(file: &Path, shown: &str, context: &Context) -> bool {
     let is_yaml = file.extension().is_some_and(|end| end == "yaml" || end == "yml");
     let has_services = || match values(file, shown) {
         Ok(value) => (value.get("services").is_some() || value.get("include").is_some()) && value.get("apps").is_none(),
-        // Compose takes scalars that the reader of config files refuses.
+        // Compose accepts scalars that the reader of config files rejects.
         Err(_) => text_of(file, shown, context).is_ok_and(|text| text.lines().any(|line| line.starts_with("services:"))),
     };
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or(shown);
@@ -144,7 +146,7 @@ fn compose(cx: &mut Cx, files: &[PathBuf], shown: &str, context: &Context) -> Re
     Ok(Content { apps: made, name: project.name, variables, services: project.services, told: project.told })
 }
 
-/// `--scale app=3`, again for more.
+/// Parses `--scale app=3`, which may occur several times.
 fn scales(call: &Call) -> Result<Vec<(String, u32)>, UsageError> {
     let one = |text: &str| {
         let (name, count) = text.rsplit_once('=')?;
@@ -158,7 +160,8 @@ fn scales(call: &Call) -> Result<Vec<(String, u32)>, UsageError> {
         .collect()
 }
 
-/// The apps that are to run: those that were named, and all that they depend on; else all, without those of profiles that are not chosen.
+/// Returns the apps to run. If the user named apps, these and their dependencies run; otherwise all
+/// run, except those of profiles that are not chosen.
 fn chosen(
     call: &Call,
     content: &Content,
@@ -173,7 +176,7 @@ fn chosen(
             ostler_config::keys::closest(missing, names.iter().copied()).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         return Err(CliError::NotFound(format!("there is no app {missing:?} in this file, there is {}{meant}", names.join(", "))));
     }
-    // Compose's variable, and its option.
+    // Profiles come from Compose's variable and its option.
     let variable = context.env.get("COMPOSE_PROFILES").or_else(|| content.variables.get("COMPOSE_PROFILES"));
     let profiles: Vec<&str> = variable.into_iter().flat_map(|list| list.split(',')).chain(call.values("profile")).map(str::trim).collect();
     let runs = |name: &String| {

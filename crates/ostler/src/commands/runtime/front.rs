@@ -1,4 +1,4 @@
-//! The process that was called: it becomes the keeper.
+//! First process of the command: it becomes the keeper.
 
 use std::ffi::CString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -21,10 +21,10 @@ use crate::error::{CliError, Status};
 use crate::home;
 use ostler_core::text::causes::with_causes;
 
-/// Becomes the keeper. Returns only when that fails.
+/// Becomes the keeper. Returns only if that fails.
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let failed = |what: &str, errno: Errno| CliError::Failed(format!("cannot {what}: {}", std::io::Error::from(errno)));
-    // From now on they wait for the keeper; process 1 would lose them otherwise.
+    // From here on, these signals stay pending for the keeper. Otherwise process 1 would lose them.
     let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed("receive signals", errno))?;
     let spec = settings::spec(cx, call)?;
     let spec = serde_json::to_string(&spec).map_err(|error| CliError::Failed(error.to_string()))?;
@@ -52,7 +52,7 @@ pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Err(CliError::Failed(format!("cannot become the keeper: {}", with_causes(&error))))
 }
 
-/// Finds where the home can be; prints it when it is not where it is usually.
+/// Finds a usable path for the home, and prints it if it is not the usual path.
 fn find_home(cx: &mut Cx) -> Result<std::path::PathBuf, CliError> {
     let (home, instead_of) = home::for_runtime(cx.program)?;
     if let Some(error) = instead_of {
@@ -63,7 +63,7 @@ fn find_home(cx: &mut Cx) -> Result<std::path::PathBuf, CliError> {
 }
 
 fn give_up(starter: ProcRef) {
-    // Our own child, not reaped yet: the number is its.
+    // The starter is our child and not reaped yet, so the pid is still its own.
     let _ = child::signal(starter.pid, KILL, process::Target::Process);
     child::reap(starter.pid);
 }
@@ -72,7 +72,7 @@ fn words() -> CStrings {
     std::env::args_os().filter_map(|word| CString::new(word.into_vec()).ok()).collect()
 }
 
-/// Our environment, with the role of this process.
+/// Returns our environment, with the role of this process.
 fn environment(home: &Path) -> CStrings {
     let ours = starter::variables(home);
     let inherited = std::env::vars_os().filter(|(name, _)| !ours.iter().any(|(own, _)| name == own));

@@ -1,4 +1,4 @@
-//! Settings of a container by its options.
+//! Settings of a container, from the options of the command.
 
 use std::io::IsTerminal;
 
@@ -11,19 +11,17 @@ use crate::cli::Call;
 use crate::cx::Cx;
 use crate::error::{CliError, UsageError};
 
-/// Signals that go on to apps by default.
+/// Signals that are forwarded to apps by default.
 const FORWARDED: [&str; 4] = ["HUP", "USR1", "USR2", "WINCH"];
 /// Signals that stop everything. The last two are what lxc and systemd-nspawn send to process 1.
 const STOPPING: [&str; 5] = ["TERM", "INT", "QUIT", "PWR", "RTMIN+3"];
-/// PM2's options for a service of its makers.
+/// PM2's options for the vendor's service.
 const FOREIGN: [&str; 3] = ["secret", "public", "machine-name"];
 
-/// The settings.
-///
-/// The settings.
+/// Returns the settings.
 ///
 /// # Errors
-/// A value that makes no sense; nothing was done.
+/// Returns an error if a value makes no sense; nothing was done.
 pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
     let (forward, stop) = signals(call.value("forward-signals"))?;
     let form = match () {
@@ -43,7 +41,7 @@ pub(super) fn spec(cx: &mut Cx, call: &Call) -> Result<RuntimeSpec, CliError> {
     Ok(RuntimeSpec { form, color: cx.out.paint().0, stays: call.has("no-auto-exit"), forward, stop, stop_timeout_ms })
 }
 
-/// The time of `--delay`: seconds, or with a unit.
+/// Returns the time of `--delay`: seconds, or a number with a unit.
 pub(super) fn delay_ms(call: &Call) -> Result<u64, UsageError> {
     let Some(text) = call.value("delay") else { return Ok(0) };
     match text.trim().parse::<u64>() {
@@ -56,7 +54,7 @@ fn millis(option: &str, text: &str) -> Result<u64, UsageError> {
     units::millis(text).map_err(|error| UsageError::BadValue { option: option.into(), reason: error.to_string() })
 }
 
-/// The signals that go on to apps, and those that stop everything.
+/// Returns the signals that are forwarded to apps, and those that stop everything.
 fn signals(given: Option<&str>) -> Result<(Vec<i32>, Vec<i32>), UsageError> {
     let numbers = |names: &[&str]| names.iter().filter_map(|name| signal::by_name(name)).collect::<Vec<_>>();
     let mut stop = numbers(&STOPPING);
@@ -66,7 +64,7 @@ fn signals(given: Option<&str>) -> Result<(Vec<i32>, Vec<i32>), UsageError> {
         Some(list) => list.split(',').map(forwarded).collect::<Result<Vec<_>, _>>()?,
     };
     if given.is_none() && std::io::stdin().is_terminal() {
-        // The terminal was closed, and with it whoever started this.
+        // The terminal was closed, so the user of this command is gone.
         let hup = numbers(&["HUP"]);
         forward.retain(|signal| !hup.contains(signal));
         stop.extend(hup);

@@ -1,4 +1,4 @@
-//! The process that starts what is to run.
+//! Process that starts the apps.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use crate::commands::launch;
 use crate::cx::Cx;
 use crate::error::{CliError, Status};
 
-/// The role in our environment.
+/// Role of the starter in our environment.
 const ROLE: &str = "starter";
 /// Variable with the home that the first process has chosen.
 const HOME_VAR: &str = "OSTLER_STARTER";
-/// Number of the pipe on which the keeper reports that it listens.
+/// Descriptor of the pipe on which the keeper reports that it listens.
 pub(super) const READY_FD: i32 = 3;
 
 /// Variables that make a process the starter for this home.
@@ -25,23 +25,23 @@ pub(super) fn variables(home: &Path) -> [(&'static str, OsString); 2] {
     [(ROLE_VAR, ROLE.into()), (HOME_VAR, home.into())]
 }
 
-/// Home in which the starter starts things, and the keeper's report.
+/// Home in which the starter starts apps, and the pipe for the keeper's report.
 pub(super) struct StarterContext {
     home: PathBuf,
     ready: OwnedFd,
 }
 
 impl StarterContext {
-    /// `None` in a process that is not the starter.
+    /// Takes the context from the environment. Returns `None` in a process that is not the starter.
     pub(super) fn take() -> Option<Self> {
         let home = std::env::var_os(HOME_VAR).filter(|_| std::env::var_os(ROLE_VAR).is_some_and(|role| role == ROLE))?;
         Some(Self { home: home.into(), ready: ostler_sys::fd::fdpass::inherited(READY_FD).ok()? })
     }
 }
 
-/// Starts everything, and ends.
+/// Starts everything, and exits.
 pub(super) fn run(cx: &mut Cx, call: &Call, context: StarterContext) -> Result<Status, CliError> {
-    // Standard output is for the lines of apps.
+    // Standard output is reserved for the lines of apps.
     cx.out.only_trouble();
     cx.set_home(context.home);
     cx.wait_for_keeper(context.ready);

@@ -1,4 +1,5 @@
-//! `start`: scripts, commands, config files, and apps that exist already; `serve`, which starts a server of files.
+//! `start`: scripts, commands, config files, and apps that exist already; `serve`, which starts a
+//! server of files.
 
 #[cfg(feature = "serve")]
 mod serve;
@@ -18,7 +19,7 @@ pub(crate) use serve::run as serve;
 /// PM2's options that build and run images.
 const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];
 
-/// Starts each target in turn; without one, the config file of this folder.
+/// Starts each target in turn; without a target, the config file of this folder.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if let Some(option) = IMAGES.iter().find(|option| call.has(option)) {
         let name = cx.program.name();

@@ -1,4 +1,4 @@
-//! `serve`: a folder over HTTP, as an app of its own.
+//! `serve`: a folder over HTTP, as a separate app.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ const PORT: &str = "8080";
 /// Starts a server of the folder.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let env = cx.env();
-    // As PM2: what the environment says already wins over the command line.
+    // As in PM2: variables in the environment take precedence over the command line.
     let set = |name: &str| env.get(name).filter(|value| !value.is_empty()).cloned();
     let (path, port) = words(&call.targets, &PathBuf::from(cx::cwd()?));
     let port = set("PM2_SERVE_PORT").or_else(|| call.value("port").map(str::to_owned)).or(port).unwrap_or_else(|| PORT.into());
@@ -31,7 +31,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match (call.value("basic-auth-username"), call.value("basic-auth-password")) {
         (Some(name), Some(password)) => vars.extend(login(name, password)),
         (None, None) => {}
-        // PM2 differs: with one of them it lets everybody in.
+        // PM2 differs: if only one of the two is given, its server needs no login.
         (name, _) => {
             let option = if name.is_some() { "--basic-auth-username" } else { "--basic-auth-password" };
             let reason = "the other one of --basic-auth-username and --basic-auth-password is missing".into();
@@ -57,12 +57,12 @@ fn login(name: &str, password: &str) -> [(String, String); 3] {
 
 fn absolute(path: &str) -> Result<String, CliError> {
     let path = Path::new(&cx::cwd()?).join(path);
-    // `.` says nothing in a list.
+    // `.` would be meaningless in a list of apps.
     let path: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Folder and port among the words: a number alone is a port, unless there is a folder of that name.
+/// Returns folder and port from the words. A number alone is a port, unless a folder has that name.
 fn words(targets: &[String], cwd: &Path) -> (Option<String>, Option<String>) {
     let is_port = |word: &String| word.parse::<u16>().is_ok() && !cwd.join(word).is_dir();
     match targets {

@@ -1,7 +1,9 @@
-//! `top`: processor and memory of all apps, now and over time. Live at a terminal, else once.
+//! `top`: CPU and memory of all apps, now and over time. It runs live at a terminal, and prints
+//! once otherwise.
 //!
-//! `state` knows what is shown and in which order, `view` makes a picture of it: neither reads or writes anything. `source` asks the daemon and the files of the
-//! past on a thread of its own, so a daemon that does not answer holds no key up; `session` waits for it, for keys and for signals.
+//! `state` holds the shown data and its order, and `view` makes a picture of it; neither reads or
+//! writes anything. `source` asks the daemon and reads the files of the past on its own thread, so
+//! a silent daemon does not delay a key. `session` waits for `source`, for keys and for signals.
 
 mod session;
 mod source;
@@ -21,7 +23,7 @@ use session::Session;
 use source::{Reader, Source};
 use state::{Entry, State};
 
-/// Time that is shown unless given, ms.
+/// Default time span, ms.
 const USUAL_MS: u64 = 900_000;
 /// Columns of the text beside the bars: a value and a space before each.
 const VALUE: usize = 9;
@@ -48,17 +50,18 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(Status::Ok)
 }
 
-/// Prints it.
+/// Prints the table once.
 fn once(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let now = source::table(cx.home()?).ok();
     let past = match Past::open(cx, call, USUAL_MS, 2 * VALUE + 2) {
         Ok(past) => Some(past),
-        // What is now is enough; where nobody answers either, the cause is said.
+        // The current values are enough. If the daemon does not answer either, the error is
+        // reported.
         Err(_) if now.is_some() => None,
         Err(error) => return Err(error),
     };
     let mut entries = state::entries(now.as_deref().unwrap_or_default(), past.as_ref().map(Past::usage).unwrap_or_default());
-    // As ever: the busiest of that time first.
+    // The app with the highest use in that time span is first.
     let use_of =
         |entry: &Entry| figures::extremes(&entry.cpu.figures).map_or(entry.now.map_or(0.0, |now| now.cpu), |(_, average, _)| average);
     entries.sort_by(|one, other| use_of(other).total_cmp(&use_of(one)));

@@ -15,24 +15,24 @@ use crate::full_screen::input::Reader;
 use crate::full_screen::paint::changes;
 use crate::full_screen::terminal::{Came, Terminal, Told};
 
-/// Shortest time between two pictures: nobody reads faster.
+/// Shortest time between two pictures: a user reads no faster.
 const FRAME: Duration = Duration::from_millis(50);
-/// Time for the rest of a sequence; what has none is the key Esc.
+/// Time for the rest of a key sequence; without a rest, the key is Esc.
 const SEQUENCE: Duration = Duration::from_millis(50);
 
-/// All that a session has.
+/// Parts of a session.
 pub(super) struct Session {
     state: State,
     terminal: Terminal,
     has_colors: bool,
     reader: Reader,
-    /// What is on the screen.
+    /// Picture that is on the screen.
     seen: Option<Picture>,
     is_changed: bool,
     drawn: Option<Instant>,
 }
 
-/// What ended a wait.
+/// Reason for which a wait returned.
 struct Wake {
     typed: bool,
     told: bool,
@@ -44,10 +44,10 @@ impl Session {
         Self { state, terminal, has_colors, reader: Reader::default(), seen: None, is_changed: true, drawn: None }
     }
 
-    /// Runs until the user has enough, or the terminal has gone.
+    /// Runs until the user quits or the terminal is gone.
     ///
     /// # Errors
-    /// It cannot wait, or not take the terminal again.
+    /// Returns an error if it cannot wait, or cannot take the terminal again.
     pub(super) fn run(&mut self, source: &mut Source) -> Result<(), CliError> {
         loop {
             let now = Instant::now();
@@ -67,7 +67,7 @@ impl Session {
         }
     }
 
-    /// Brings the screen up to date. False = the terminal is gone.
+    /// Updates the screen. Returns false if the terminal is gone.
     fn show(&mut self, now: Instant) -> bool {
         let is_early = self.drawn.is_some_and(|drawn| now < drawn + FRAME);
         if self.is_changed && !is_early && !self.terminal.is_behind() {
@@ -101,7 +101,7 @@ impl Session {
         Ok(Wake { typed: is_ready(0), told: is_ready(1), came: is_ready(2) })
     }
 
-    /// Takes what came. False = it is over.
+    /// Handles what has arrived. Returns false if the session is over.
     fn on_wake(&mut self, wake: &Wake) -> Result<bool, CliError> {
         for came in self.terminal.came(wake.told, wake.typed, &mut self.reader) {
             let input = match came {
@@ -133,7 +133,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes another size, and draws everything.
+    /// Applies the new size of the terminal, and draws everything.
     fn look(&mut self) {
         self.state.size = self.terminal.size();
         (self.seen, self.is_changed) = (None, true);

@@ -1,4 +1,5 @@
-//! What is shown, as it comes: the table of now from the daemon, the past from its files. On a thread of its own.
+//! Source of the shown data: the current table from the daemon, and the past from its files. It
+//! runs on its own thread.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,29 +15,29 @@ use ostler_proto::control::TableRow;
 
 use crate::commands::past::{App, Past};
 
-/// Time between two tables, and between two looks at the past.
+/// Time between two tables, and between two reads of the past.
 const TABLE: Duration = Duration::from_secs(2);
 const PAST: Duration = Duration::from_secs(10);
 /// Longest wait for the daemon.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Figures of a series: as many as a wide terminal has columns for them.
+/// Points of a series: a wide terminal has about this number of columns for them.
 const POINTS: u64 = 60;
 
-/// What was learned at an instant.
+/// Data from one instant.
 #[derive(Debug)]
 pub(super) struct Sample {
     /// Wall clock, ms.
     pub(super) at_ms: u64,
-    /// The table; or why there is none.
+    /// The table, or the reason why it is missing.
     pub(super) now: Result<Vec<TableRow>, String>,
-    /// The past, where it was looked at; none = as before.
+    /// The past, if it was read; none = unchanged.
     pub(super) past: Option<Vec<(App, Answer, Answer)>>,
-    /// Whether a past is kept.
+    /// Whether files of the past exist.
     pub(super) has_past: bool,
 }
 
 impl Sample {
-    /// Why there is nothing to show; none = there is something.
+    /// Returns the reason why there is nothing to show; none = there is something to show.
     pub(super) fn nothing(&self) -> Option<String> {
         match &self.now {
             Err(problem) if !self.has_past => Some(format!("there is nothing to show: {problem}")),
@@ -45,17 +46,18 @@ impl Sample {
     }
 }
 
-/// The thread, and what comes from it.
+/// The thread, and the samples that it sends.
 pub(super) struct Source {
     samples: Receiver<Sample>,
     bell: UnixStream,
 }
 
 impl Source {
-    /// Looks again and again from now on. Signals have to be taken by then: the thread would get those that are not.
+    /// Starts the thread, which takes samples repeatedly from now on. Signals must be blocked
+    /// before: the thread would receive unblocked signals.
     ///
     /// # Errors
-    /// There is no thread or descriptor to be had.
+    /// Returns an error if a thread or descriptor cannot be created.
     pub(super) fn start(mut reader: Reader) -> io::Result<Self> {
         let (sender, samples) = channel();
         let (bell, ring) = UnixStream::pair()?;
@@ -65,12 +67,12 @@ impl Source {
         Ok(Self { samples, bell })
     }
 
-    /// Readable when something has come.
+    /// Returns a descriptor that is readable when a sample has arrived.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.bell.as_fd()
     }
 
-    /// What has come.
+    /// Returns the samples that have arrived.
     pub(super) fn take(&mut self) -> Vec<Sample> {
         let mut bytes = [0; 64];
         while self.bell.read(&mut bytes).is_ok_and(|count| count > 0) {}
@@ -78,7 +80,7 @@ impl Source {
     }
 }
 
-/// Looks at the daemon and at the past.
+/// Reader of the daemon's table and of the past.
 pub(super) struct Reader {
     home: PathBuf,
     since_ms: u64,
@@ -91,7 +93,7 @@ impl Reader {
         Self { home, since_ms, looked: None, has_past: false }
     }
 
-    /// Looks once.
+    /// Takes one sample.
     pub(super) fn look(&mut self) -> Sample {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         let mut past = None;
@@ -104,23 +106,23 @@ impl Reader {
         Sample { at_ms, now: table(&self.home).map_err(|error| error.to_string()), past, has_past: self.has_past }
     }
 
-    /// Looks again and again, until nobody takes it.
+    /// Takes samples repeatedly, until the receiver is gone.
     fn go_on(&mut self, sender: &Sender<Sample>, mut ring: &UnixStream) {
         loop {
             std::thread::sleep(TABLE);
             if sender.send(self.look()).is_err() {
                 return;
             }
-            // A full one rings as well.
+            // If the pipe is full, it is readable anyway.
             let _ = ring.write(&[1]);
         }
     }
 }
 
-/// The table of a home's daemon.
+/// Returns the table of a home's daemon.
 ///
 /// # Errors
-/// Nobody answers.
+/// Returns an error if the daemon does not answer.
 pub(super) fn table(home: &Path) -> Result<Vec<TableRow>, ClientError> {
     let mut client = Client::connect(HomePaths::socket(home))?.read_only();
     client.limit(ANSWER);

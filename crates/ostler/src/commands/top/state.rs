@@ -1,4 +1,4 @@
-//! What is shown, and in which order. Pure.
+//! Shown data and its order. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use super::source::Sample;
 use crate::commands::past::App;
 use crate::full_screen::input::{Input, Key};
 
-/// Rows that a turn of the wheel moves.
+/// Rows by which a turn of the wheel scrolls.
 const WHEEL: usize = 3;
 
-/// Figures of an app at this moment.
+/// Current metrics of an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Now {
-    /// Percent of one core, of all instances.
+    /// CPU use of all instances, in percent of one core.
     pub(super) cpu: f64,
-    /// Bytes, of all instances.
+    /// Memory of all instances, in bytes.
     pub(super) memory: f64,
     pub(super) instances: u32,
     pub(super) online: u32,
@@ -28,7 +28,7 @@ pub(super) struct Now {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) app: App,
-    /// None = it is not in the list, or nobody knows.
+    /// None = the app is not in the list, or the table is missing.
     pub(super) now: Option<Now>,
     pub(super) cpu: Answer,
     pub(super) memory: Answer,
@@ -54,7 +54,7 @@ impl Sort {
     }
 }
 
-/// What has to be done after a key.
+/// Action that follows a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Quit,
@@ -62,19 +62,19 @@ pub(super) enum Command {
     Repaint,
 }
 
-/// Everything that a picture is made of.
+/// Data from which a picture is made.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) is_ascii: bool,
     pub(super) since_ms: u64,
     pub(super) size: (usize, usize),
     pub(super) sort: Sort,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub(super) is_reversed: bool,
     /// First row that is shown.
     pub(super) first: usize,
     pub(super) at_ms: u64,
-    /// Why there is no table.
+    /// Reason why the table is missing.
     pub(super) problem: Option<String>,
     pub(super) has_past: bool,
     now: Vec<TableRow>,
@@ -102,7 +102,7 @@ impl State {
         (self.at_ms, self.has_past) = (sample.at_ms, sample.has_past);
         match sample.now {
             Ok(rows) => (self.now, self.problem) = (rows, None),
-            // What was true is not any more.
+            // The previous table is outdated.
             Err(problem) => (self.now, self.problem) = (Vec::new(), Some(problem)),
         }
         if let Some(past) = sample.past {
@@ -110,7 +110,7 @@ impl State {
         }
     }
 
-    /// The rows, in their order.
+    /// Returns the rows, in their order.
     pub(super) fn rows(&self) -> Vec<Entry> {
         let mut all = entries(&self.now, self.past.clone());
         let figure = |entry: &Entry| {
@@ -123,7 +123,7 @@ impl State {
                 Sort::Name => 0.0,
             }
         };
-        // Of two that are alike the one that comes first by name.
+        // Apps with equal values are sorted by name.
         all.sort_by(|one, other| figure(other).total_cmp(&figure(one)).then_with(|| one.app.1.cmp(&other.app.1)));
         if self.is_reversed {
             all.reverse();
@@ -131,7 +131,7 @@ impl State {
         all
     }
 
-    /// Rows of apps that have room.
+    /// Returns the number of app rows that fit.
     pub(super) fn room(&self) -> usize {
         self.size.1.saturating_sub(3).max(1)
     }
@@ -167,7 +167,7 @@ impl State {
         None
     }
 
-    /// The same once more turns it round.
+    /// Sorts by this field; the same field again reverses the order.
     fn sort_by(&mut self, sort: Sort) {
         self.is_reversed = self.sort == sort && !self.is_reversed;
         (self.sort, self.first) = (sort, 0);
@@ -179,7 +179,7 @@ impl State {
     }
 }
 
-/// The apps of now and of the past, each once.
+/// Merges the current apps with those of the past, each once.
 pub(super) fn entries(now: &[TableRow], past: Vec<(App, Answer, Answer)>) -> Vec<Entry> {
     let mut all: BTreeMap<App, Entry> = BTreeMap::new();
     for (app, cpu, memory) in past {

@@ -6,15 +6,15 @@ use super::state::{Entry, State};
 use crate::full_screen::cells::{Picture, Tone};
 use crate::render::figures;
 
-/// Columns of a value, of restarts, of instances.
+/// Widths of a value, of restarts, of instances.
 const VALUE: usize = 9;
 const COUNT: usize = 6;
 const INSTANCES: usize = 7;
-/// Fewest and most columns of a name, and fewest of bars.
+/// Smallest and largest width of a name, and smallest width of bars.
 const NAME: (usize, usize) = (8, 28);
 const BARS: (usize, usize) = (8, 40);
 
-/// Where the columns begin, for a width.
+/// Start of each column, for a given width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Columns {
     name: usize,
@@ -23,7 +23,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// First the values, then counts, then the past.
+    /// Lays out the columns. The values have priority, then the counts, then the past.
     fn of(width: usize, longest: usize, has_past: bool) -> Self {
         let has_counts = width >= NAME.0 + 2 * (VALUE + 1) + COUNT + INSTANCES + 4;
         let counts = if has_counts { COUNT + INSTANCES + 2 } else { 0 };

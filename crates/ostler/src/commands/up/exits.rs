@@ -1,4 +1,4 @@
-//! Exits of a project's apps: which failed, and the exit code of `up`. Pure.
+//! Exits of a project's apps: which apps failed, and the exit code of `up`. Pure.
 
 use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
 use ostler_proto::control::Detail;
@@ -6,11 +6,11 @@ use ostler_proto::control::Detail;
 /// Exits that stop the whole project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AbortOn {
-    /// None; the other apps run on.
+    /// No exit; the other apps keep running.
     Nothing,
-    /// Those of an app that failed.
+    /// Exits of an app that failed.
     Failure,
-    /// Each.
+    /// Every exit.
     Exit,
 }
 
@@ -40,10 +40,11 @@ fn code(ending: Ending) -> u8 {
 }
 
 /// Returns the exit code of a project that an exit stopped: that of the app of this name, or of the
-/// app that exited first. An exit with code 0 does not count for `failures`, nor of the apps in `done`.
+/// app that exited first. For `failures`, an exit with code 0 does not count. Exits of the apps in
+/// `done` do not count either.
 pub(super) fn code_of(members: &[Detail], from: Option<&str>, failures: bool, done: &[String]) -> u8 {
     let counts = |member: &Detail, exit: &ExitRecord| match from {
-        // The named app was perhaps stopped with the others.
+        // The named app may have been stopped together with the others.
         Some(name) => member.spec.name == name,
         None => is_own(exit) && (exit.ending != Ending::Code(0) || !failures && !done.contains(&member.spec.name)),
     };

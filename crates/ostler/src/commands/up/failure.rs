@@ -1,4 +1,5 @@
-//! Report of a project that did not start: the apps that failed, their last lines, and what runs on.
+//! Report of a project that did not start: the apps that failed, their last lines, and the apps
+//! that still run.
 
 use ostler_client::words::how;
 use ostler_proto::control::Detail;
@@ -35,7 +36,7 @@ pub(super) fn report(cx: &mut Cx, call: &Call, project: &Project, members: &[Det
     }
 }
 
-/// Returns the `down` that means the same project.
+/// Returns the `down` command for the same project.
 fn down(program: &str, call: &Call) -> String {
     let file = call.value("file").map(|file| format!(" --file {}", shown(file))).unwrap_or_default();
     let name = call.value("project-name").map(|name| format!(" --project-name {}", shown(name))).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A project in front: its lines, the exits of its apps, and the requests that stop it.
+//! A project in the foreground: its lines, the exits of its apps, and the requests that stop it.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -17,12 +17,12 @@ use crate::logs::Observer;
 use crate::render::Out;
 use crate::text::shown;
 
-/// The project in front.
+/// Project in the foreground.
 pub(super) struct Front {
     project: String,
     names: Vec<String>,
     jobs: Vec<String>,
-    /// Apps whose success is what another app waits for.
+    /// Apps whose successful exit another app waits for.
     pub completed: Vec<String>,
     stop: Request,
     /// Exits that stop the whole project.
@@ -72,7 +72,8 @@ impl Front {
         self.lines.push(format!("{of} {text}"));
     }
 
-    /// Adds a line for each app that is down and whose exit has none: its event was not received.
+    /// Adds a line for each stopped app whose exit has no line yet, because its event was not
+    /// received.
     pub(super) fn add_missed(&mut self, members: &[Detail]) {
         for member in members {
             if !self.names.contains(&member.spec.name) {

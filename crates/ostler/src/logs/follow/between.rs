@@ -1,4 +1,5 @@
-//! Rotated files that a follower has never had open: those between the log that it read last and the one at the path now. There are some where it looks late, or is read slowly.
+//! Rotated files that a follower never had open: those between the log that it read last and the
+//! log at the path now. They exist if the follower checks late or its output is read slowly.
 
 use std::fs::File;
 use std::io;
@@ -10,10 +11,10 @@ use super::super::past::rotated;
 use super::super::source::Source;
 use super::{Open, modified_ms};
 
-/// Most files that are read: each is a descriptor of ours until its turn comes.
+/// Most files that are read: each needs a descriptor until it is read.
 const MOST_FILES: usize = 256;
 
-/// Rotated file that is held open, so that it is there when its turn comes.
+/// Rotated file that is kept open, so that it still exists when it is read.
 pub(super) struct Between {
     file: File,
     path: PathBuf,
@@ -22,13 +23,14 @@ pub(super) struct Between {
 }
 
 impl Between {
-    /// Its lines. What is compressed is decompressed now: one of them at a time.
+    /// Returns its lines. A compressed file is decompressed now, one at a time.
     pub(super) fn open(self) -> io::Result<Open> {
         Ok(Open::of_content(opened(self.file, &self.path, 0)?, 0).since(self.modified_ms).over())
     }
 }
 
-/// The rotated files of this log whose last line was written after this time, but not after `newest` has begun, and which are not among `known`; the oldest first.
+/// Returns the rotated files of this log, the oldest first. Their last line was written after this
+/// time but not after `newest` began, and they are not among `known`.
 pub(super) fn between(source: &Source, since_ms: u64, known: &[Open], newest: &Open) -> Vec<Between> {
     let mut found = Vec::new();
     for path in rotated(&source.path) {
@@ -38,7 +40,8 @@ pub(super) fn between(source: &Source, since_ms: u64, known: &[Open], newest: &O
         }
         found.push(between);
     }
-    // Looked at after them: what has a later line than this was rotated after it.
+    // The time is read after the files: a file with a later line than this was rotated after the
+    // check.
     let until_ms = newest.last_change_ms();
     let is_open = |key| known.iter().chain([newest]).any(|open| open.key() == key);
     let is_known = |file: &File| file.metadata().is_ok_and(|meta| is_open((meta.dev(), meta.ino())));
@@ -48,7 +51,8 @@ pub(super) fn between(source: &Source, since_ms: u64, known: &[Open], newest: &O
     found
 }
 
-/// Opens it under its name, or under the one that it has when it was compressed in this moment.
+/// Opens the file under its name, or under its compressed name if it is being compressed at this
+/// moment.
 fn hold(source: &Source, path: PathBuf) -> Option<Between> {
     let open = |path: PathBuf| {
         let file = source.open_rotated(&path).ok()?;

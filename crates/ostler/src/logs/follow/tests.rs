@@ -1,4 +1,4 @@
-//! The follower over files that change.
+//! The follower on files that change.
 
 #![allow(clippy::unwrap_used)]
 use std::io::Write;
@@ -49,7 +49,7 @@ impl Scene {
         std::mem::take(&mut self.seen)
     }
 
-    /// Waits for news, then shows what is new.
+    /// Waits for news, then shows the new lines.
     fn advance(&mut self) -> Vec<String> {
         let fd = self.watch.as_fd().unwrap();
         let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
@@ -127,7 +127,7 @@ fn a_file_that_comes_later_is_shown_from_its_beginning() {
 
 #[test]
 fn a_file_that_comes_back_is_read_where_it_goes_on() {
-    // Whether the steps in between are looked at, or all of them at once.
+    // Whether the follower advances after each step, or only once at the end.
     for (name, looks_between) in [("back", true), ("back-late", false)] {
         let mut scene = Scene::new(name, "a\n");
         scene.tail(1);
@@ -140,7 +140,7 @@ fn a_file_that_comes_back_is_read_where_it_goes_on() {
         if looks_between {
             assert_eq!(scene.advance(), ["open", "c"]);
         }
-        // As the daemon does it.
+        // The steps of the daemon.
         std::fs::copy(scene.path("x.log.1"), scene.path(".copy")).unwrap();
         std::fs::rename(scene.path("x.log.1"), scene.path("x.log")).unwrap();
         let file = File::options().write(true).open(scene.path("x.log")).unwrap();
@@ -152,7 +152,7 @@ fn a_file_that_comes_back_is_read_where_it_goes_on() {
             assert!(scene.advance().is_empty(), "its old lines have no name yet");
         }
         std::fs::rename(scene.path(".copy"), scene.path("x.log.1")).unwrap();
-        // At full speed it is longer than before at once.
+        // A fast writer makes the file longer than before at once.
         scene.append("x.log", &format!("lf\n{}", "next\n".repeat(10)));
         let seen = scene.advance();
         let mut expected = if looks_between { vec!["half"] } else { vec!["b", "open", "c", "half"] };
@@ -202,7 +202,7 @@ fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
     scene.tail(1);
     let text: String = (0..20_000).map(|number| format!("line {number:06}\n")).collect();
     scene.append("x.log", &text);
-    // As the daemon does it, before we have read a line of that.
+    // The steps of the daemon, before the follower has read any of these lines.
     std::fs::copy(scene.path("x.log"), scene.path(".copy")).unwrap();
     let file = File::options().write(true).open(scene.path("x.log")).unwrap();
     let flags = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
@@ -259,7 +259,7 @@ fn whoever_is_slow_sees_two_returns_at_once() {
     assert_eq!(scene.advance(), ["b", "c", "d"]);
 }
 
-/// Replaces a file by its compressed form, as the daemon does it.
+/// Replaces a file by its compressed form, as the daemon does.
 fn compress(path: &Path) {
     let (modified, content) = (path.metadata().unwrap().modified().unwrap(), std::fs::read(path).unwrap());
     let file = File::create(compressed(path)).unwrap();
@@ -276,7 +276,7 @@ fn whoever_is_slow_sees_what_was_renamed_twice() {
         scene.append("x__2020-01-01_00-00-00.log", "of the past\n");
         scene.tail(1);
         scene.append("x.log", "b\n");
-        // Their last lines are of different times.
+        // The times of their last lines differ.
         let age = |scene: &Scene, name: &str, seconds| {
             let time = SystemTime::now() - Duration::from_secs(seconds);
             File::options().append(true).open(scene.path(name)).unwrap().set_modified(time).unwrap();

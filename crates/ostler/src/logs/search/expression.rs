@@ -1,8 +1,8 @@
-//! Expression that lines are searched for, and texts of which letters of either case are meant. Pure.
+//! Expression that lines are searched for, and texts that match letters of either case. Pure.
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Most memory of a compiled expression, bytes; and of what it keeps while it searches.
+/// Most memory of a compiled expression, bytes; also the limit of its cache while it searches.
 const COMPILED: usize = 1 << 20;
 const KEPT: usize = 4 << 20;
 
@@ -11,10 +11,10 @@ const KEPT: usize = 4 << 20;
 pub(super) struct Expression(Regex);
 
 impl Expression {
-    /// An expression, or a text of which each character is meant.
+    /// Compiles an expression, or a text in which each character is literal.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// Returns the problem, in one line.
     pub(super) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, String> {
         let text = if is_regex { text.to_owned() } else { regex::escape(text) };
         let mut builder = RegexBuilder::new(&text);
@@ -22,17 +22,18 @@ impl Expression {
         match builder.build() {
             Ok(regex) => Ok(Self(regex)),
             Err(regex::Error::CompiledTooBig(_)) => Err("it is too large".into()),
-            // The parser draws with several lines where the fault is; the last says what.
+            // The parser's message marks the position of the fault over several lines. Only its
+            // last line describes the fault.
             Err(error) => Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()),
         }
     }
 
-    /// True if it matches somewhere in this line.
+    /// Returns true if it matches somewhere in this line.
     pub(super) fn is_match(&self, line: &[u8]) -> bool {
         self.0.is_match(line)
     }
 
-    /// Where the first match from here on begins.
+    /// Returns the start of the first match from this position on.
     pub(super) fn find_at(&self, bytes: &[u8], from: usize) -> Option<usize> {
         self.0.find_at(bytes, from).map(|found| found.start())
     }

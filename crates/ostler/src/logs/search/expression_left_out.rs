@@ -1,14 +1,15 @@
-//! Expressions, in a program that was built without the feature `search`: there is none.
+//! Expressions in a program that was built without the feature `search`: none can be created.
 
 /// An expression.
 #[derive(Clone, Debug)]
 pub(super) enum Expression {}
 
 impl Expression {
-    /// No expression. The options that ask for one are refused before ([`crate::commands::left_out_option`]).
+    /// Always fails. Options that need an expression are rejected before
+    /// ([`crate::commands::left_out_option`]).
     ///
     /// # Errors
-    /// Always.
+    /// Always returns an error.
     pub(super) fn new(_: &str, _: bool, _: bool) -> Result<Self, String> {
         Err("this program was built without the feature `search`".into())
     }

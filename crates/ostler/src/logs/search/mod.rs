@@ -1,10 +1,14 @@
-//! Search over logs and their rotated files, compressed or not: the last lines first, in bounded memory, and as long as somebody wants it.
+//! Search over logs and their rotated files, compressed or not. It finds the last lines first, in
+//! bounded memory, and stops when its receiver wants no more.
 //!
 //! # Theory of operation
-//! The files of all sources are put in an order that stays: present ones, then rotated ones, the newest first. Each is read from its end in blocks
-//! (a compressed one from its begin, where the last hits are kept), and a block is searched as a whole: a text by vector instructions, an expression by an
-//! automaton. A hit is a line with its neighbours; where it begins, and in which file, is the cursor from which a later search goes on. Files are opened as
-//! those that are followed: with the rights of the app's user where its folder is not ours, and a rotated one never through a link.
+//! The files of all sources are put into a stable order: current files first, then rotated ones,
+//! the newest first. Each file is read from its end in blocks. A compressed file is read from its
+//! beginning, and only the last hits are kept. A block is searched as a whole: for a text by vector
+//! instructions, for an expression by an automaton. A hit is a line with its neighbours. Its file
+//! and position are the cursor from which a later search continues. Files are opened in the same
+//! way as followed files: outside of our own folder with the rights of the app's user. A rotated
+//! file is never opened through a link.
 
 #[cfg_attr(not(feature = "search"), path = "expression_left_out.rs")]
 mod expression;
@@ -37,15 +41,15 @@ pub(crate) use time::moment;
 #[cfg(feature = "web")]
 pub(crate) use worker::main as log_search;
 
-/// Time between two reports of how far it is.
+/// Time between two progress reports.
 const REPORT: Duration = Duration::from_millis(100);
-/// Most faults of files that are told.
+/// Most file errors that are reported.
 const MOST_TROUBLE: usize = 5;
 
-/// A place in a file: what is before it is searched.
+/// Position in a file; the part before it is searched next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Number of the file: of its path, which stays when it is compressed.
+    /// Number of the file, a hash of its path; it does not change when the file is compressed.
     file: u64,
     offset: u64,
 }
@@ -72,23 +76,23 @@ pub(crate) struct Search {
     pub(crate) pattern: Pattern,
     pub(crate) since_ms: Option<u64>,
     pub(crate) until_ms: Option<u64>,
-    /// Whether lines whose time is not known are left out.
+    /// Whether lines with an unknown time are left out.
     pub(crate) only_timed: bool,
-    /// What is before this place only.
+    /// Searches only before this position.
     pub(crate) before: Option<Cursor>,
-    /// The line at this place only.
+    /// Returns only the line at this position.
     pub(crate) at: Option<Cursor>,
     /// Most hits.
     pub(crate) limit: usize,
-    /// Lines before and after a hit.
+    /// Number of lines to return before and after a hit.
     pub(crate) context: usize,
-    /// Longest time.
+    /// Time limit.
     pub(crate) within: Option<Duration>,
-    /// Where a log ends for this search; those that are not in it are searched as a whole.
+    /// End of a log for this search; logs that are missing here are searched completely.
     pub(crate) ends_at: HashMap<PathBuf, u64>,
 }
 
-/// A line that was found, and where.
+/// A line that was found, with its position.
 pub(crate) struct Hit<'a> {
     pub(crate) source: &'a Source,
     pub(crate) file: &'a Path,
@@ -96,23 +100,24 @@ pub(crate) struct Hit<'a> {
     pub(crate) found: &'a Found,
 }
 
-/// Receiver of hits and of how far it is: bytes that were looked at, and of how many. False = nobody wants more.
+/// Receiver of hits and of progress: searched bytes, and bytes in total. Both methods return false
+/// if no more hits are wanted.
 pub(crate) trait Receiver {
     fn hit(&mut self, hit: &Hit<'_>) -> bool;
     fn progress(&mut self, looked: u64, of: u64) -> bool;
 }
 
-/// How a search ended.
+/// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct End {
     pub(crate) looked: u64,
     pub(crate) of: u64,
     pub(crate) hits: usize,
-    /// Lines that were left out because their time is not known.
+    /// Lines that were left out because their time is unknown.
     pub(crate) untimed: u64,
-    /// Where to go on; none = everything was searched.
+    /// Position at which to continue; none = everything was searched.
     pub(crate) more: Option<Cursor>,
-    /// Its time was over.
+    /// Whether the time limit was reached.
     pub(crate) is_late: bool,
     /// Files that could not be searched, and why.
     pub(crate) trouble: Vec<String>,
@@ -126,7 +131,7 @@ struct Entry {
     path: PathBuf,
     is_rotated: bool,
     length: u64,
-    /// Time of its last change, and of that of the file before it.
+    /// Time of its last change, and of the last change of the file before it.
     modified_ms: u64,
     begun_ms: Option<u64>,
 }
@@ -141,13 +146,13 @@ impl Entry {
         fnv_64(path.as_os_str().as_encoded_bytes())
     }
 
-    /// True if lines of that time may be in it.
+    /// Returns true if the file may contain lines of that time.
     fn may_have(&self, since_ms: Option<u64>, until_ms: Option<u64>) -> bool {
         since_ms.is_none_or(|since| self.modified_ms >= since) && until_ms.zip(self.begun_ms).is_none_or(|(until, begun)| begun <= until)
     }
 }
 
-/// The files of these sources in the order in which they are searched.
+/// Returns the files of these sources in the order in which they are searched.
 fn entries(sources: &[Source]) -> Vec<Entry> {
     let mut all = Vec::new();
     for (source, log) in sources.iter().map(|source| &source.path).enumerate() {
@@ -156,11 +161,11 @@ fn entries(sources: &[Source]) -> Vec<Entry> {
         for (path, is_rotated) in paths {
             let Ok(meta) = path.symlink_metadata() else { continue };
             let modified_ms = modified_ms(&meta);
-            // The next older file ends where this one begins.
+            // The next older file ends at the time at which this one begins.
             if let Some(newer) = all.get_mut(first..).and_then(<[Entry]>::last_mut) {
                 newer.begun_ms = Some(modified_ms);
             }
-            // A link has a length of its own, and a time.
+            // The metadata of a link describe the link itself, so its time is useless.
             let modified_ms = if meta.is_symlink() { u64::MAX } else { modified_ms };
             all.push(Entry { source, path, is_rotated, length: meta.len(), modified_ms, begun_ms: None });
         }
@@ -169,7 +174,7 @@ fn entries(sources: &[Source]) -> Vec<Entry> {
     all
 }
 
-/// What is to be searched of which file.
+/// Returns the range of each file that must be searched.
 fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u64>)>, String> {
     let place = search.at.or(search.before);
     if let Some(place) = place {
@@ -192,10 +197,10 @@ fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u6
     Ok(planned.filter(|(entry, _)| search.at.is_some() || entry.may_have(search.since_ms, search.until_ms)).collect())
 }
 
-/// Searches, and tells what it finds.
+/// Searches, and passes each hit to the receiver.
 ///
 /// # Errors
-/// The place to go on from is not there any more.
+/// Returns an error if the file of the start position does not exist any more.
 pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, String> {
     let planned = plan(entries(sources), search)?;
     let zone = TimeZone::system();
@@ -230,7 +235,7 @@ pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Rec
                 break;
             }
             Ok(None) => {}
-            // Removed in this moment: its lines are not there any more.
+            // The file was just removed, so its lines no longer exist.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if run.end.trouble.len() < MOST_TROUBLE => run.end.trouble.push(format!("{}: {error}", entry.path.display())),
             Err(_) => {}
@@ -249,18 +254,18 @@ fn look(source: &Source, entry: &Entry, range: Range<u64>, wanted: &Wanted<'_>, 
     if entry.is_compressed() { scan::compressed(&file, range, wanted, of_file) } else { scan::plain(&file, range, wanted, of_file) }
 }
 
-/// A search under way.
+/// State of a search.
 struct Run<'a> {
     receiver: &'a mut dyn Receiver,
     end: End,
     left: usize,
     reported: Instant,
     until: Option<Instant>,
-    /// Nobody wants more, or its time is over.
+    /// Whether no more hits are wanted, or the time limit was reached.
     is_over: bool,
 }
 
-/// The same within one file.
+/// State of a search within one file.
 struct OfFile<'a, 'b> {
     run: &'a mut Run<'b>,
     source: &'a Source,

@@ -16,11 +16,11 @@ pub(crate) struct Pattern(Kind);
 
 #[derive(Clone, Debug)]
 enum Kind {
-    /// Each line.
+    /// Matches each line.
     All,
-    /// A text, by vector instructions.
+    /// A text, searched for by vector instructions.
     Text(Box<Finder<'static>>),
-    /// An expression, in time that grows with the length of what is searched alone.
+    /// An expression; the time of its search grows only with the length of the searched text.
     Expression(Box<Expression>),
 }
 
@@ -28,10 +28,10 @@ impl Pattern {
     /// A pattern that each line matches.
     pub(crate) const ALL: Self = Self(Kind::All);
 
-    /// A text or an expression; the empty one matches each line.
+    /// Creates a pattern from a text or an expression; the empty one matches each line.
     ///
     /// # Errors
-    /// What is wrong with it, in one line.
+    /// Returns the problem, in one line.
     pub(crate) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::ALL);
@@ -48,7 +48,7 @@ impl Pattern {
         Ok(Self(Kind::Expression(Box::new(Expression::new(text, is_regex, ignores_case)?))))
     }
 
-    /// True if this line, without its end, matches.
+    /// Returns true if this line, without its end, matches.
     pub(crate) fn is_match(&self, line: &[u8]) -> bool {
         match &self.0 {
             Kind::All => true,
@@ -57,11 +57,12 @@ impl Pattern {
         }
     }
 
-    /// Gives the lines that match in `bytes`, those of which a match begins within `range`, in their order. False from `each` ends it.
+    /// Passes the matching lines in `bytes` to `each`, in order, if their match begins within
+    /// `range`. Stops if `each` returns false.
     pub(super) fn lines(&self, bytes: &[u8], range: Range<usize>, each: &mut dyn FnMut(Range<usize>) -> bool) {
         let (mut from, end) = (range.start, range.end.min(bytes.len()));
-        // An expression may begin in one line and end in another: from then on each line is asked for itself, or a search to the end of everything might
-        // be made for each.
+        // A match of an expression may span lines. From then on each line is checked on its own;
+        // otherwise each line might cause a search to the end of everything.
         let mut by_line = false;
         while from < end {
             let at = match &self.0 {
@@ -85,7 +86,7 @@ impl Pattern {
     }
 }
 
-/// The line in which this position is, without its end.
+/// Returns the line around this position, without its end.
 pub(super) fn line_around(bytes: &[u8], at: usize) -> Range<usize> {
     let start = memrchr(b'\n', &bytes[..at]).map_or(0, |end| end + 1);
     let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |end| at + end);
@@ -117,7 +118,7 @@ mod tests {
             ("500$", true, false, vec!["get /b 500", "POST /aä 500"]),
             ("^.*a.* \\d+$", true, false, vec!["GET /a 200", "POST /aä 500"]),
             ("^$", true, false, vec![""]),
-            // Nothing goes over the end of a line, also where the expression would.
+            // No match spans lines, even if the expression would.
             ("200\\s+get", true, false, vec![]),
             ("[^x]*POST", true, false, vec!["POST /aä 500"]),
             ("a(b", false, false, vec![]),
@@ -131,7 +132,7 @@ mod tests {
         }
     }
 
-    /// However a text is cut, each line is found by the part in which its match begins.
+    /// However a text is split, each line is found in the part in which its match begins.
     #[test]
     fn parts_find_what_the_whole_does() {
         let text: String = (0..50).map(|n| format!("line {n} {}\n", if n % 7 == 0 { "ERROR" } else { "fine" })).collect();

@@ -1,4 +1,5 @@
-//! Search within one file, the last lines first, in bounded memory. What is found in a piece of it is decided without the file ([`Wanted`]).
+//! Search within one file, the last lines first, in bounded memory. [`Wanted`] decides about each
+//! piece without access to the file.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -18,28 +19,29 @@ use super::time;
 
 /// Bytes that are searched at once.
 pub(super) const BLOCK: usize = 2 << 20;
-/// Bytes on both sides of them in which the rest of a line and its surroundings are looked for.
+/// Bytes on both sides of a block that may contain the rest of a line and its neighbours.
 const MARGIN: usize = 64 << 10;
-/// Bytes that the kernel is asked to read ahead of us: it does so by itself only towards the end of a file.
+/// Bytes that the kernel is asked to read ahead. By itself, the kernel reads ahead only towards the
+/// end of a file.
 const AHEAD: u64 = 16 << 20;
-/// Longest text of a line that was found, and of one around it.
+/// Longest text of a line that was found, and of a neighbouring line.
 const LONGEST: usize = 16 << 10;
 const LONGEST_AROUND: usize = 2 << 10;
-/// Bytes of what was found in a compressed file, which can only be read from its begin.
+/// Bytes of hits that are kept for a compressed file, which can only be read from its beginning.
 const MOST_KEPT: usize = 4 << 20;
-/// Lines before one without a time among which its time is looked for.
+/// Number of lines before a line without a time that are searched for its time.
 const LINES_OF_ONE: usize = 50;
 
-/// What a line has to be, and what is wanted of it.
+/// Conditions that a line must meet, and the details to return for it.
 pub(super) struct Wanted<'a> {
     pub(super) pattern: &'a Pattern,
     pub(super) since_ms: Option<u64>,
     pub(super) until_ms: Option<u64>,
-    /// Whether a line whose time is not known is left out.
+    /// Whether a line with an unknown time is left out.
     pub(super) only_timed: bool,
-    /// Number of lines that were left out for that.
+    /// Number of lines that were left out for that reason.
     pub(super) untimed: Cell<u64>,
-    /// Lines before and after.
+    /// Number of lines to return before and after a hit.
     pub(super) context: usize,
     pub(super) zone: &'a TimeZone,
     /// Bytes that are searched at once.
@@ -49,15 +51,16 @@ pub(super) struct Wanted<'a> {
 /// A line that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
-    /// Where it begins in the file, in bytes; in a compressed one in those of its content.
+    /// Start of the line in the file, in bytes; in a compressed file, the position in its content.
     pub(crate) start: u64,
-    /// When it was written, ms since the epoch, where it or a line before it says so.
+    /// Time at which it was written, ms since the epoch, if this line or a line before it carries a
+    /// time.
     pub(crate) at_ms: Option<u64>,
     /// The line.
     pub(crate) text: Vec<u8>,
-    /// It has more than that.
+    /// Whether the text was cut.
     pub(crate) is_cut: bool,
-    /// Lines before it, and after it.
+    /// Lines before the line, and after it.
     pub(crate) before: Vec<Vec<u8>>,
     pub(crate) after: Vec<Vec<u8>>,
 }
@@ -69,7 +72,8 @@ impl Found {
 }
 
 impl Wanted<'_> {
-    /// The line as it is told; none = it is of another time. `offset`: where `bytes` begin in the file.
+    /// Returns the hit for a line, or none if the line has another time. `offset`: position of
+    /// `bytes` in the file.
     fn found(&self, bytes: &[u8], offset: u64, line: Range<usize>) -> Option<Found> {
         let at_ms = self.time(bytes, &line);
         let is_within = |at: u64| self.since_ms.is_none_or(|since| at >= since) && self.until_ms.is_none_or(|until| at <= until);
@@ -85,7 +89,7 @@ impl Wanted<'_> {
         let mut edge = line.start;
         while before.len() < self.context && edge > 0 {
             let line = line_around(bytes, edge - 1);
-            // The first line of a piece may be the end of one.
+            // The first line of a piece may be the rest of a line.
             if line.start == 0 && offset > 0 {
                 break;
             }
@@ -103,7 +107,8 @@ impl Wanted<'_> {
         Some(Found { start: offset + line.start as u64, at_ms, text: cut(line, LONGEST), is_cut, before, after })
     }
 
-    /// The time of a line, or of the nearest one before it: a stack trace has that of its message.
+    /// Returns the time of a line, or of the nearest line before it: a stack trace has the time of
+    /// its message.
     fn time(&self, bytes: &[u8], line: &Range<usize>) -> Option<u64> {
         let mut line = line.clone();
         for _ in 0..LINES_OF_ONE {
@@ -116,25 +121,27 @@ impl Wanted<'_> {
         None
     }
 
-    /// The time of the first line of a piece that has one; it may begin within a line.
+    /// Returns the time of the first whole line in a piece that carries a time. The piece may begin
+    /// within a line.
     fn first_time(&self, bytes: &[u8]) -> Option<u64> {
         let starts = memchr_iter(b'\n', bytes).take(LINES_OF_ONE).map(|end| end + 1);
         starts.filter(|start| *start < bytes.len()).find_map(|start| time::of_line(&bytes[line_around(bytes, start)], self.zone))
     }
 }
 
-/// Receiver of what is found, and of how far it is. False = enough.
+/// Receiver of hits and of progress. Both methods return false if the search must stop.
 pub(super) trait Sink {
     fn found(&mut self, found: &Found) -> bool;
     fn looked(&mut self, bytes: u64) -> bool;
-    /// So many lines more.
+    /// Returns the number of lines that are still wanted.
     fn room(&self) -> usize;
 }
 
-/// Searches `range` of a file from its end. Gives the place before which nothing was searched; none = all was.
+/// Searches `range` of a file from its end. Returns the position before which nothing was searched;
+/// none = everything was searched.
 ///
 /// # Errors
-/// The file cannot be read.
+/// Returns an error if the file cannot be read.
 pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
     let length = file.metadata()?.len();
     let mut end = range.end.min(length);
@@ -145,7 +152,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
     let mut ahead = end;
     let mut last = None;
     while end > range.start {
-        // As soon as half of what was asked for is searched.
+        // Requests more as soon as half of the previous request was searched.
         if ahead > range.start && end < ahead + AHEAD / 2 {
             let start = ahead.saturating_sub(AHEAD).max(range.start);
             let _ = fadvise(file, start, NonZeroU64::new(ahead - start), Advice::WillNeed);
@@ -157,7 +164,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
         let filled = read_at(file, &mut buffer[..size], offset)?;
         let bytes = &buffer[..filled];
         let within = |at: u64| usize::try_from(at - offset).unwrap_or(usize::MAX).min(filled);
-        // The last ones alone can be wanted.
+        // Only the last hits of the block can be wanted.
         let mut found: VecDeque<Found> = VecDeque::new();
         let room = sink.room().max(1);
         wanted.pattern.lines(bytes, within(start)..within(end), &mut |line| {
@@ -168,7 +175,7 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
             true
         });
         while let Some(one) = found.pop_back() {
-            // A line over two blocks is found in both.
+            // A line that spans two blocks is found in both.
             if last.replace(one.start) != Some(one.start) && !sink.found(&one) {
                 return Ok(Some(one.start));
             }
@@ -185,7 +192,8 @@ pub(super) fn plain(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &
     Ok(None)
 }
 
-/// The end of what may be of a time until then, found by halving where lines carry their times.
+/// Returns the end of the part that may contain lines up to this time. If lines carry times, it is
+/// found by binary search.
 fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io::Result<u64> {
     let mut buffer = vec![0; MARGIN];
     let (mut low, mut high) = (0, end);
@@ -201,7 +209,7 @@ fn end_by_time(file: &File, end: u64, until_ms: u64, wanted: &Wanted<'_>) -> io:
     Ok(high.min(end))
 }
 
-/// A reader that counts.
+/// Reader that counts bytes.
 struct Counted<'a> {
     file: &'a File,
     count: u64,
@@ -215,14 +223,16 @@ impl Read for Counted<'_> {
     }
 }
 
-/// The same for a compressed file, which is read from its begin: the last ones that were found are kept until its end.
+/// Works like [`plain`] for a compressed file, which is read from its beginning. The last hits are
+/// kept until its end.
 ///
 /// # Errors
-/// It cannot be read, or is damaged; what was found before was told.
+/// Returns an error if the file is damaged or cannot be read; earlier hits were already passed on.
 pub(super) fn compressed(file: &File, range: Range<u64>, wanted: &Wanted<'_>, sink: &mut dyn Sink) -> io::Result<Option<u64>> {
     let mut reader = MultiGzDecoder::new(Counted { file, count: 0 });
     let mut bytes = Vec::with_capacity(wanted.block + 2 * MARGIN);
-    // Where `bytes` begin in the content, up to where they were searched, and compressed bytes that were told of.
+    // Position of `bytes` in the content, end of the searched part, and compressed bytes that were
+    // reported.
     let (mut offset, mut from, mut told) = (0_u64, 0_usize, 0_u64);
     let mut kept: VecDeque<Found> = VecDeque::new();
     let (mut kept_bytes, mut last, mut is_short) = (0, None, false);
@@ -290,7 +300,7 @@ mod tests {
     /// A small block, so that there are many.
     const SMALL: usize = 16 << 10;
 
-    /// Everything that is found until there are `room` lines.
+    /// Collects all hits until it has `room` lines.
     struct All {
         room: usize,
         found: Vec<Found>,
@@ -322,7 +332,8 @@ mod tests {
         file
     }
 
-    /// What a search finds in the content, plain or compressed, in one call of `room` lines after the other, each of `blocks` blocks.
+    /// Returns all hits in the content, plain or compressed. Each call finds up to `room` lines and
+    /// reads up to `blocks` blocks; the next call continues.
     fn search(content: &[u8], is_compressed: bool, wanted: &Wanted<'_>, room: usize, blocks: usize) -> Vec<Found> {
         let bytes = if is_compressed {
             let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
@@ -363,7 +374,8 @@ mod tests {
         }
     }
 
-    /// Each line once, the last first, with its neighbours, whatever the blocks and however often it is gone on.
+    /// Each line is found once, the last first, with its neighbours, independent of the block size
+    /// and of how often the search continues.
     #[test]
     fn each_line_is_found_once() {
         let utc = TimeZone::UTC;
@@ -389,7 +401,7 @@ mod tests {
             }
             let found = search(content.as_bytes(), is_compressed, &wanted(&text, &utc), usize::MAX, usize::MAX);
             assert_eq!(found.len(), lines.iter().filter(|line| line.contains("7 of many")).count());
-            // Also where a line lies over two blocks, and matches in both.
+            // This also holds for a line that spans two blocks and matches in both.
             let found = search(content.as_bytes(), is_compressed, &wanted(&Pattern::ALL, &utc), usize::MAX, usize::MAX);
             assert_eq!(found.len(), lines.len());
         }
@@ -415,7 +427,7 @@ mod tests {
                 assert!(found.iter().all(|one| one.at_ms.is_some()));
             }
         }
-        // What is not of that time is not read.
+        // Parts of another time are not read.
         let mut all = All { room: 1000, found: Vec::new(), looked: 0, blocks: usize::MAX };
         let wanted = Wanted { since_ms: Some(second + 9_000_000), ..wanted(&pattern, &utc) };
         plain(&file(content.as_bytes()), 0..u64::MAX, &wanted, &mut all).unwrap();
@@ -439,7 +451,7 @@ mod tests {
                 assert!(found.iter().all(|one| one.text.len() <= LONGEST && one.is_cut == (content.len() > SMALL)));
             }
         }
-        // A compressed file that breaks off: what is there is found.
+        // A truncated compressed file: the lines before the end are found.
         let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
         gz.write_all("a line\n".repeat(100_000).as_bytes()).unwrap();
         let bytes = gz.finish().unwrap();

@@ -1,16 +1,17 @@
-//! Time that a line carries, and moments that a user names. Pure.
+//! Time that a line carries, and moments that a user enters. Pure.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{Timestamp, Zoned};
 use ostler_core::text::units;
 
-/// Bytes of a line in which its time is looked for.
+/// Bytes at the start of a line that are searched for its time.
 const FRONT: usize = 4096;
-/// Keys of JSON lines that have it.
+/// Keys of JSON lines that hold the time.
 const KEYS: &[&str] = &["\"timestamp\"", "\"time\"", "\"ts\"", "\"@timestamp\""];
 
-/// The time of a line, in ms since the epoch: a date in front of it, or the one of a JSON line; none = it has none.
+/// Returns the time of a line, in ms since the epoch: a leading date, or the time of a JSON line.
+/// None if the line carries no time.
 pub(super) fn of_line(line: &[u8], zone: &TimeZone) -> Option<u64> {
     let front = &line[..line.len().min(FRONT)];
     let text = std::str::from_utf8(front).or_else(|error| std::str::from_utf8(&front[..error.valid_up_to()])).ok()?.trim_start();
@@ -25,7 +26,7 @@ fn of_json(text: &str, zone: &TimeZone) -> Option<u64> {
     })
 }
 
-/// Seconds or milliseconds since the epoch.
+/// Parses seconds or milliseconds since the epoch.
 fn number(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: u64 = text[..end].parse().ok()?;
@@ -36,7 +37,8 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// `2026-11-24T10:00:00.123+01:00`, with a blank for the T, without fraction, seconds or zone; and what comes behind it.
+/// Parses `2026-11-24T10:00:00.123+01:00`; also with a blank instead of the T, or without fraction,
+/// seconds or zone. Returns the rest of the text, too.
 fn date<'a>(text: &'a str, zone: &TimeZone) -> Option<(u64, &'a str)> {
     let (day, rest) = day(text)?;
     let rest = rest.strip_prefix(['T', 't', ' ', '_'])?;
@@ -54,7 +56,7 @@ fn ms(at: Timestamp) -> Option<u64> {
     u64::try_from(at.as_millisecond()).ok()
 }
 
-/// So many digits.
+/// Parses exactly this number of digits.
 fn digits<const N: usize>(text: &str) -> Option<(i16, &str)> {
     let (number, rest) = text.split_at_checked(N)?;
     (number.bytes().all(|byte| byte.is_ascii_digit())).then_some((number.parse().ok()?, rest))
@@ -82,7 +84,7 @@ fn time(text: &str) -> Option<(Time, &str)> {
     Some((Time::new(hour as i8, minute as i8, (second as i8).min(59), nanos).ok()?, rest))
 }
 
-/// `Z`, `+01:00`, `+0100`, also behind a blank.
+/// Parses `Z`, `+01:00`, `+0100`, also after a blank.
 fn offset(text: &str) -> (Option<Offset>, &str) {
     let near = text.strip_prefix(' ').unwrap_or(text);
     if let Some(rest) = near.strip_prefix(['Z', 'z']) {
@@ -97,12 +99,13 @@ fn offset(text: &str) -> (Option<Offset>, &str) {
     read().map_or((None, text), |(offset, rest)| (Some(offset), rest))
 }
 
-/// A moment as a user names it, in ms since the epoch: `10m` (so long ago), `14:30`, `2026-11-24`, `2026-11-24 14:30`, with seconds or a zone.
+/// Parses a moment as a user enters it, in ms since the epoch: `10m` (ten minutes ago), `14:30`,
+/// `2026-11-24`, `2026-11-24 14:30`, with seconds or a zone.
 pub(crate) fn moment(text: &str, now: &Zoned) -> Option<u64> {
     let text = text.trim();
     let zone = now.time_zone();
     if let Ok(ago) = units::millis(text).map(|ago| ms(now.timestamp()).unwrap_or(0).saturating_sub(ago)) {
-        // A number alone is a time since the epoch, not some milliseconds ago.
+        // A number alone is a time since the epoch, not a number of milliseconds ago.
         return if text.bytes().all(|byte| byte.is_ascii_digit()) { number(text) } else { Some(ago) };
     }
     if let Some((ms, rest)) = date(text, zone) {

@@ -1,7 +1,10 @@
-//! Role of the process that searches logs for the dashboard: the question on its input, answers on its output, a JSON object a line. It is a process of its own so
-//! that nothing of the dashboard waits for a disk or an expression, and ends with whoever asked.
+//! Role of the process that searches logs for the dashboard. The request is on its input. The
+//! results are on its output, one JSON object per line. It is a separate process, so that the
+//! dashboard never waits for a disk or an expression. It exits together with the process that
+//! asked.
 //!
-//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"looked","of"}}`, and at last `{"end":{…}}`; or `{"error":"one line"}`.
+//! `{"begin":true}`, then `{"hit":{…}}`, `{"progress":{"looked","of"}}`, and at last `{"end":{…}}`;
+//! or `{"error":"one line"}`.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -22,12 +25,12 @@ use crate::home::Program;
 use crate::logs::source::{Kind, LogFilter, Streams};
 use crate::render::Out;
 
-/// Longest question, bytes.
+/// Longest request, bytes.
 const LONGEST: u64 = 256 << 10;
 /// Longest time that hits wait to be sent together.
 const TOGETHER: Duration = Duration::from_millis(20);
 
-/// The question.
+/// The request.
 #[derive(Debug, Deserialize)]
 struct Asked {
     /// Ids, as words of the command line.
@@ -78,10 +81,10 @@ impl Asked {
     }
 }
 
-/// Answers the question on the input.
+/// Answers the request on the input.
 pub(crate) fn main() -> ExitCode {
     let Some(home) = std::env::args_os().nth(2).map(PathBuf::from) else { return ExitCode::FAILURE };
-    // Whatever serves somebody comes first.
+    // Processes that serve users take precedence over a search.
     let _ = rustix::process::nice(5);
     let mut text = String::new();
     let read = std::io::stdin().take(LONGEST).read_to_string(&mut text);
@@ -129,7 +132,7 @@ fn put(out: &mut Out, value: &Value) {
     out.data(format!("{value}\n").as_bytes());
 }
 
-/// Hits as lines of the output.
+/// Writes hits as lines of the output.
 struct Told<'a> {
     out: &'a mut Out,
     sent: Instant,
@@ -153,7 +156,7 @@ impl Receiver for Told<'_> {
     }
 }
 
-/// A hit, as it is told.
+/// Returns a hit in its output form.
 fn shown(hit: &Hit<'_>) -> Value {
     let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
     let found = hit.found;

@@ -1,4 +1,5 @@
-//! Access of a user to a file, by the modes of all folders above it. (Root may everything; access lists are not looked at.)
+//! Access of a user to a file, by the modes of the file and all folders above it. (Root may do
+//! everything; access lists are ignored.)
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -6,23 +7,23 @@ use std::path::{Path, PathBuf};
 
 use ostler_sys::Credentials;
 
-/// To read a file or list a folder.
+/// Reading a file or listing a folder.
 pub(super) const READ: u32 = 4;
-/// To write.
+/// Writing.
 pub(super) const WRITE: u32 = 2;
-/// To execute a file or go through a folder.
+/// Executing a file or passing through a folder.
 pub(super) const EXECUTE: u32 = 1;
 
 /// Reason why access is denied.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Barred {
-    /// It is not there.
+    /// The file does not exist.
     Missing,
     /// This file or folder is closed to the user.
     Closed(PathBuf),
 }
 
-/// Says whether the user may do this with the file. Links are followed.
+/// Checks whether the user may do this with the file. Links are followed.
 pub(super) fn may(path: &Path, who: &Credentials, want: u32) -> Result<(), Barred> {
     let real = path.canonicalize().map_err(|error| match error.kind() {
         std::io::ErrorKind::PermissionDenied => Barred::Closed(path.to_owned()),

@@ -1,4 +1,4 @@
-//! Check of what each saved app needs, with the user and the `PATH` of the service.
+//! Check of the requirements of each saved app, with the user and the `PATH` of the service.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::unit::credentials;
 use super::{Finding, fine, wrong};
 use crate::startup::facts::Facts;
 
-/// Looks at every app once, however many instances it has.
+/// Checks every app once, independent of its number of instances.
 pub(super) fn look(facts: &Facts, entries: &[DumpEntry], path: &str, findings: &mut Vec<Finding>) {
     let own = credentials(facts);
     let mut seen = BTreeSet::new();
@@ -43,7 +43,7 @@ fn one(facts: &Facts, spec: &AppSpec, own: &Credentials, path: &str) -> Finding 
     }
 }
 
-/// The user as whom it runs.
+/// Returns the user as whom the app runs.
 fn who(spec: &AppSpec, own: &Credentials) -> Result<Credentials, String> {
     match identity(spec.uid.as_deref(), spec.gid.as_deref()) {
         Ok(None) => Ok(own.clone()),
@@ -65,7 +65,7 @@ fn cwd(spec: &AppSpec, who: &Credentials) -> Option<String> {
     may(folder, who, EXECUTE).err().map(|barred| describe("the folder", folder, &barred))
 }
 
-/// Checks the interpreter, by the `PATH` of the app, then by that of the service; and the script.
+/// Checks the script, and the interpreter in the `PATH` of the app, then in that of the service.
 fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) -> Option<String> {
     let script = Path::new(&spec.script);
     let Some(interpreter) = &spec.interpreter else {
@@ -79,7 +79,7 @@ fn program(spec: &AppSpec, who: &Credentials, own: Option<&str>, service: &str) 
     } else if !found(interpreter, own.unwrap_or_default(), &spec.cwd, who) && !found(interpreter, service, "/", who) {
         return Some(format!("{interpreter} is neither in its own PATH nor in that of the service ({service})"));
     }
-    // A text for a shell, or code in the arguments.
+    // The script is a shell text, or the code is in the arguments.
     if spec.shell || spec.script.is_empty() || !script.is_absolute() {
         return None;
     }
@@ -92,7 +92,7 @@ fn found(word: &str, path: &str, cwd: &str, who: &Credentials) -> bool {
     files.any(|file| file.is_file() && may(&file, who, EXECUTE).is_ok())
 }
 
-/// The lowest port that is not root's.
+/// Returns the lowest port that does not need root.
 fn first_free_port() -> u16 {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024)

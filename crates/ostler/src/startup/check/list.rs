@@ -1,4 +1,4 @@
-//! Check of the saved list: there, readable, and what runs now.
+//! Check of the saved list: it exists, is readable, and matches the running apps.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use crate::client;
 use crate::startup::facts::Facts;
 use crate::startup::saved;
 
-/// Looks at the list; returns what a boot would start.
+/// Checks the list; returns the apps that a boot would start.
 pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry> {
     let path = saved::path(Path::new(&facts.home));
     let shown = path.display();
@@ -38,7 +38,7 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry>
         (None, 1) => fine("saved list", format!("{shown}, 1 instance")),
         (None, n) => fine("saved list", format!("{shown}, {n} instances")),
     });
-    // Of another user's daemon nothing is asked; and one that does not run can be saved no more.
+    // Another user's daemon is not asked. A daemon that does not run cannot save its list any more.
     if let Some(present) = present(facts) {
         let drift = drift(&dump.entries, &present);
         findings.push(match drift.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> Vec<DumpEntry>
     dump.entries
 }
 
-/// The list that `save` would write now.
+/// Returns the list that `save` would write now.
 fn present(facts: &Facts) -> Option<Vec<DumpEntry>> {
     if rustix::process::geteuid().as_raw() != facts.user.uid {
         return None;
@@ -58,7 +58,7 @@ fn present(facts: &Facts) -> Option<Vec<DumpEntry>> {
     parse_dump(&to_dump(&details)).ok().map(|dump| dump.entries)
 }
 
-/// Differences in words, by name.
+/// Describes the differences by name.
 fn drift(saved: &[DumpEntry], present: &[DumpEntry]) -> Vec<String> {
     let by_name = |entries: &[DumpEntry]| {
         let mut names: BTreeMap<String, Vec<DumpEntry>> = BTreeMap::new();

@@ -1,7 +1,8 @@
-//! `startup --check`: would a boot bring everything back? Looks only; nothing is changed.
+//! `startup --check`: would a boot restore everything? It only reads; nothing is changed.
 //!
-//! Each check is one line that says what was found, and for what is wrong the command that corrects it. [`unit`] looks at the service,
-//! [`list`] at what was saved, [`apps`] at what each app needs, seen as the service will see it: with its user and its `PATH`.
+//! Each check is one line with its result and, for a problem, the command that fixes it. [`unit`]
+//! checks the service, [`list`] the saved list, and [`apps`] the requirements of each app. The
+//! checks use the service's view: its user and its `PATH`.
 
 mod access;
 mod apps;
@@ -24,30 +25,30 @@ use crate::text::shown;
 /// One line of the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// The thing that was looked at.
+    /// Subject of the check.
     pub what: &'static str,
-    /// Whether it is as it has to be.
+    /// Whether it is correct.
     pub ok: bool,
-    /// The facts that were found.
+    /// Facts that were found.
     pub found: String,
     /// Remedy.
     pub remedy: Option<String>,
 }
 
-/// A finding that is as it has to be.
+/// Creates a finding without a problem.
 fn fine(what: &'static str, found: impl Into<String>) -> Finding {
     Finding { what, ok: true, found: found.into(), remedy: None }
 }
 
-/// A finding that is not, and its remedy.
+/// Creates a finding with a problem and its remedy.
 fn wrong(what: &'static str, found: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { what, ok: false, found: found.into(), remedy: Some(remedy.into()) }
 }
 
-/// What stands in the way of a boot, in words; none where no init system is known.
+/// Returns the problems that would prevent a boot; none if the init system is unknown.
 ///
 /// # Errors
-/// What `startup` would need to know cannot be found out.
+/// Returns an error if the facts for `startup` cannot be determined.
 pub(crate) fn verdict(cx: &Cx, call: &Call) -> Result<Option<Vec<String>>, CliError> {
     let Some(platform) = Platform::here() else { return Ok(None) };
     let facts = facts(cx, call, platform)?;
@@ -63,7 +64,7 @@ fn findings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Everything at once; exit code 0 only when a boot would bring everything back.
+/// Runs all checks. The exit code is 0 only if a boot would restore everything.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let here = Platform::here();
     let platform = call.target().and_then(Platform::parse).or(here);
@@ -83,7 +84,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     Ok(if ok { Status::Ok } else { Status::Failed })
 }
 
-/// The facts. The user's own unit is meant when it is asked for, or when it is the only one there is.
+/// Collects the facts. The user's own unit is checked if the user asks for it, or if no other unit
+/// exists.
 fn facts(cx: &Cx, call: &Call, platform: Platform) -> Result<Facts, CliError> {
     let user_unit = call.has("user-unit");
     let system = gather(cx, call, platform, if user_unit { Scope::User } else { Scope::System })?;
@@ -114,7 +116,7 @@ fn print(cx: &mut Cx, findings: &[Finding]) {
     cx.out.text(format_args!("{verdict}\n"));
 }
 
-/// The command that would write the unit as it has to be.
+/// Returns the command that would write the correct unit.
 fn startup_again(facts: &Facts) -> String {
     let mut words = vec![facts.program.name().to_owned(), "startup".into(), facts.platform.name().into()];
     match facts.scope {
@@ -138,7 +140,7 @@ fn startup_again(facts: &Facts) -> String {
     words.join(" ")
 }
 
-/// True if the user's systemd runs without a login.
+/// Returns true if the user's systemd runs without a login.
 pub(crate) fn lingers(user: &str) -> bool {
     Path::new("/var/lib/systemd/linger").join(user).exists()
 }

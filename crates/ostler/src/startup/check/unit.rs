@@ -1,4 +1,5 @@
-//! Check of the service itself: installed, switched on, with a program and a home that its user can use.
+//! Check of the service itself: it is installed and enabled, and its user can use the program and
+//! the home.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::startup::search_path::is_volatile;
 use crate::startup::steps::find_own_systemd;
 use crate::startup::unit_file::Installed;
 
-/// Looks at the service; returns the `PATH` that it has.
+/// Checks the service; returns its `PATH`.
 pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
     let target = crate::startup::plan(facts).target;
     let shown = target.display().to_string();
@@ -33,7 +34,8 @@ pub(super) fn look(facts: &Facts, findings: &mut Vec<Finding>) -> String {
     let path = match facts.platform {
         Platform::Systemd => systemd(facts, &shown, &text, findings),
         _ => {
-            // What was written is what would be written now, or it is somebody else's.
+            // If the text is what would be written now, ostler has written the file. Otherwise it
+            // is outdated or from another program.
             let same = text == crate::startup::plan(facts).text;
             findings.push(if same {
                 fine("service", shown)
@@ -101,11 +103,11 @@ fn systemctl(facts: &Facts, words: &[&str]) -> Option<String> {
     }
     command.args(words).env("LC_ALL", "C").stdin(Stdio::null()).stderr(Stdio::null());
     find_own_systemd(&mut command);
-    // `is-enabled` says "disabled" with an exit code that is not zero.
+    // For a disabled unit, `is-enabled` prints "disabled" and its exit code is not zero.
     command.output().ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The user of the service, as the kernel sees one.
+/// Returns the credentials of the service's user.
 pub(super) fn credentials(facts: &Facts) -> Credentials {
     let found = identity(Some(&facts.user.name), None).ok().flatten().map(|identity| identity.credentials);
     found.unwrap_or(Credentials { uid: facts.user.uid, gid: facts.user.gid, groups: vec![facts.user.gid] })

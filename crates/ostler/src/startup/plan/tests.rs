@@ -1,4 +1,5 @@
-//! Each script as it is written, and what the languages it is written in say about it. `UPDATE_GOLDEN=1` writes the files anew.
+//! Each script as it is written, checked by tools of its language. `UPDATE_GOLDEN=1` writes the
+//! files again.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use crate::home::Program;
 use crate::startup::search_path::SearchPath;
 use crate::startup::unit_file::Installed;
 
-/// Everything that can go wrong with quotes.
+/// All characters that can break quoting.
 const ODD: &str = r#"o'dd $u(x)%n "q"\ü <&>;`id`"#;
 
 fn facts(platform: Platform, scope: Scope, program: Program, user: &str) -> Facts {
@@ -64,7 +65,7 @@ fn golden_scripts() {
     }
 }
 
-/// Every shell script is one.
+/// Every shell script is valid shell.
 #[test]
 fn the_shell_takes_each_script() {
     for facts in every("deploy").into_iter().chain(every(ODD)) {
@@ -79,7 +80,7 @@ fn the_shell_takes_each_script() {
     }
 }
 
-/// Every XML file is one, and what it means is what was meant.
+/// Every XML file is valid XML, and has the intended content.
 #[test]
 fn a_parser_takes_each_xml_file() {
     if Command::new("python3").arg("--version").output().is_err() {
@@ -102,7 +103,8 @@ fn a_parser_takes_each_xml_file() {
     }
 }
 
-/// The commands of a script run the program with its words and variables, whatever is in its path.
+/// The commands of a script run the program with its words and variables, for any characters in its
+/// path.
 #[test]
 fn a_script_runs_what_it_says() {
     let place = std::env::temp_dir().join(format!("ostler-run-{}", std::process::id()));
@@ -131,7 +133,7 @@ fn a_script_runs_what_it_says() {
     std::fs::remove_dir_all(place).unwrap();
 }
 
-/// systemd itself reads the units, where it is.
+/// If systemd is available, it verifies the units itself.
 #[test]
 fn systemd_takes_each_unit() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
@@ -148,7 +150,8 @@ fn systemd_takes_each_unit() {
         let output = Command::new("systemd-analyze").args(["verify", "--man=no", flag]).arg(&file).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         std::fs::remove_dir_all(&folder).unwrap();
-        // Of units of the machine itself nothing is our fault. And one key is for systemd from 254 on: an older one says that it goes without.
+        // Problems with units of the machine itself are ignored. One key needs systemd 254 or
+        // newer; an older systemd warns that it ignores the key.
         let is_known = |line: &&str| line.contains("'DelegateSubgroup'") && line.ends_with("ignoring.");
         let complaint = said.lines().filter(|line| !is_known(line)).find(|line| line.contains("ostler-test.service"));
         assert_eq!(complaint, None, "{said}");
@@ -169,7 +172,7 @@ fn a_unit_is_read_back() {
         };
         assert_eq!(installed, expected);
     }
-    // What PM2 writes.
+    // A unit that PM2 writes.
     let pm2 =
         "[Service]\nType=forking\nUser=deploy\nEnvironment=PATH=/bin\nEnvironment=PM2_HOME=/h/.pm2\nExecStart=/usr/bin/pm2 resurrect\n";
     let installed = Installed::parse(pm2);

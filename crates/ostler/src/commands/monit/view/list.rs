@@ -1,4 +1,4 @@
-//! The list: as many columns as there is room for.
+//! The list, with as many columns as fit.
 
 use ostler_core::health::State as Health;
 use ostler_proto::control::TableRow;
@@ -14,7 +14,7 @@ struct Column {
     title: &'static str,
     width: usize,
     cell: fn(&State, &TableRow, usize) -> (String, Tone),
-    /// Whether figures are lined up at the right.
+    /// Whether numbers are aligned at the right.
     is_figure: bool,
 }
 
@@ -26,16 +26,17 @@ const fn figure(title: &'static str, width: usize, cell: fn(&State, &TableRow, u
     Column { title, width, cell, is_figure: true }
 }
 
-/// Columns for the mark of the selection.
+/// Columns for the selection mark.
 const MARK: usize = 2;
-/// Columns that are worth more than a whole name.
+/// Number of columns that are more important than a whole name.
 const NEEDED: usize = 3;
-/// Columns of a name that are worth more than the columns after the first ones.
+/// Width of a name that is more important than the columns after the first ones.
 const NAME_ENOUGH: usize = 16;
-/// Fewest and most columns for a name.
+/// Smallest and largest width of a name.
 const NAME: (usize, usize) = (8, 24);
 
-/// What is beside the name, the most important first: columns of which there is no room for all are left out from the end.
+/// Returns the columns beside the name, the most important first. Columns that do not fit are left
+/// out from the end.
 fn columns(has_health: bool, is_alone: bool) -> Vec<Column> {
     let mut columns = vec![
         words("status", 8, |_, row, _| (short(&row.status).to_owned(), status_tone(&row.status))),
@@ -54,7 +55,7 @@ fn columns(has_health: bool, is_alone: bool) -> Vec<Column> {
         figure("uptime", 6, |_, row, _| (row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain)),
         figure("pid", 8, |_, row, _| (row.pid.to_string(), Tone::Plain)),
     ];
-    // Alone it is looked at for its bars.
+    // If the list is alone on the screen, users want its bars.
     if is_alone {
         columns.extend(bars.into_iter().chain(counts));
     } else {
@@ -72,7 +73,7 @@ fn columns(has_health: bool, is_alone: bool) -> Vec<Column> {
     columns
 }
 
-/// A status word where there is little room.
+/// Returns a shorter status word.
 fn short(status: &str) -> &str {
     match status {
         "waiting restart" => "waiting",
@@ -113,10 +114,10 @@ pub(super) fn draw(state: &State, picture: &mut Picture, place: Rect) {
     let mut count = 0;
     columns.retain(|column| {
         count += 1;
-        // The first ones matter more than the rest of a long name.
+        // The first columns matter more than the rest of a long name.
         let name = if count > NEEDED { longest.min(NAME_ENOUGH) } else { NAME.0 };
         let fits = used + name + 1 + column.width <= place.width;
-        // A later one that is narrower would stand in for one that matters more.
+        // After the first column that does not fit, no narrower column may follow: it matters less.
         used += if fits { column.width + 1 } else { place.width };
         fits
     });
@@ -151,7 +152,7 @@ fn heading(picture: &mut Picture, place: Rect, columns: &[Column], digits: usize
     }
 }
 
-/// Cells of one row, from the left, a blank after each.
+/// Cells of one row, from the left, with a blank after each.
 struct Cells<'a> {
     picture: &'a mut Picture,
     line: Rect,

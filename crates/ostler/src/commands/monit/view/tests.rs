@@ -1,4 +1,4 @@
-//! Pictures at the sizes that people have, accepted as in [`crate::tests`].
+//! Pictures at usual terminal sizes, accepted as in [`crate::tests`].
 
 use ostler_core::health::State as Health;
 use ostler_proto::control::{Monit, TableRow};
@@ -14,7 +14,7 @@ use crate::tests::data;
 
 const SIZES: [(usize, usize); 3] = [(40, 12), (80, 24), (200, 50)];
 
-/// A machine on which something is wrong, for a while.
+/// Returns a machine that has had a problem for a while.
 fn state(size: (usize, usize), is_ascii: bool) -> State {
     let look = Look { program: "ostler", is_ascii };
     let mut state = State::new(look, View::played(data::NOW_MS, None), size, "id".into());
