@@ -177,7 +177,7 @@ pub(super) fn alertmanager(message: &Message) -> Value {
     message.items.iter().map(alert).collect()
 }
 
-/// DingTalk: plain text, 20,000 bytes including the envelope. Mentions are disabled.
+/// `DingTalk`: plain text, 20,000 bytes including the envelope. Mentions are disabled.
 pub(super) fn dingtalk(message: &Message) -> Value {
     let safe = |text: &str| text.replace('@', "@\u{2060}");
     json!({ "msgtype": "text", "text": { "content": text(message, 12_000, safe) }, "at": { "atMobiles": [], "atUserIds": [], "isAtAll": false } })
@@ -189,7 +189,7 @@ pub(super) fn feishu(message: &Message) -> Value {
     json!({ "msg_type": "text", "content": { "text": text(message, 12_000, safe) } })
 }
 
-/// WeCom: 4,096 bytes of its Markdown, in which `<@user>` mentions a user and `<font>` sets a
+/// `WeCom`: 4,096 bytes of its Markdown, in which `<@user>` mentions a user and `<font>` sets a
 /// colour.
 pub(super) fn wecom(message: &Message) -> Value {
     let safe = |text: &str| text.replace('<', "＜").replace('>', "＞").replace('[', "［").replace('`', "'");

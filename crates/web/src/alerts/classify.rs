@@ -6,8 +6,8 @@ use ostler_core::lifecycle::Ending;
 use ostler_core::logs::masking::masked;
 use ostler_proto::event::{Cause, Event, Health, What};
 
-/// Returns the occurrence for an event; none = the event is irrelevant for alerts. `is_job` tells
-/// apps that are jobs; `secrets` are masked.
+/// Returns the occurrence for an event; none = the event is irrelevant for alerts. `is_job` returns
+/// true for jobs; `secrets` are masked.
 pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: &[String]) -> Option<Occurrence> {
     let app = event.app.clone().unwrap_or_default();
     // The dashboard itself: its next process evaluates the missed events.

@@ -1,4 +1,4 @@
-//! A row of the table of routes, and the way from a request to its row.
+//! Row of the table of routes, and the lookup of the row for a request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use crate::site::{Asked, Site};
 
 /// One method of one path.
 pub(super) struct Route {
-    /// `GET` answers `HEAD`, too.
+    /// HTTP method; `GET` also answers `HEAD`.
     pub(super) method: Method,
-    /// Has at most one part in braces, `{name}`, which stands for any text.
+    /// Path with at most one part in braces, `{name}`, which matches any text.
     pub(super) path: &'static str,
     /// Lowest role that may call it.
     pub(super) role: Role,
@@ -41,7 +41,8 @@ pub(super) struct Call {
     pub(super) site: Rc<Site>,
     pub(super) asked: Asked,
     pub(super) identity: Identity,
-    /// Decoded text of the path in the place of `{name}`; empty if the path of the row has no such part.
+    /// Decoded text of the path in the place of `{name}`; empty if the path of the row has no such
+    /// part.
     pub(super) name: String,
 }
 
