@@ -6,7 +6,7 @@ pub const NAME: usize = 200;
 /// Maximum length of a text in bytes.
 pub const TEXT: usize = 600;
 
-/// Returns the text as one line of at most so many bytes. Control characters, escape sequences and
+/// Returns the text as one line of at most `most` bytes. Control characters, escape sequences and
 /// bidirectional formatting marks are removed.
 pub fn plain(text: &str, most: usize) -> String {
     let mut out = String::new();
@@ -33,7 +33,7 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// Cuts the text to so many bytes and marks the cut.
+/// Cuts the text to `most` bytes and marks the cut.
 pub fn cut(text: &str, most: usize) -> String {
     const SIGN: &str = "…";
     if text.len() <= most {
@@ -46,7 +46,7 @@ pub fn cut(text: &str, most: usize) -> String {
     out
 }
 
-/// Returns the first so many bytes, without splitting a character.
+/// Returns at most the first `most` bytes, without splitting a character.
 fn clipped(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]

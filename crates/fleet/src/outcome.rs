@@ -84,7 +84,7 @@ pub enum Outcome {
     Absent,
     /// The answer cannot be read; the version on the host.
     Unreadable(String),
-    /// The answer is longer than so many bytes.
+    /// The answer is longer than this number of bytes.
     TooLong(usize),
     /// `ssh` could not be started.
     NotStarted(String),

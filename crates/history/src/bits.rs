@@ -28,7 +28,7 @@ pub(crate) fn pack(values: &[u64], out: &mut Vec<u8>) {
     bits.end();
 }
 
-/// Takes so many numbers from the front. Returns `None` if the bytes are invalid.
+/// Takes `count` numbers from the front. Returns `None` if the bytes are invalid.
 pub(crate) fn unpack(bytes: &mut &[u8], count: usize) -> Option<Vec<u64>> {
     let mut bits = Reader { bytes, at: 0 };
     let mut values = Vec::with_capacity(count);

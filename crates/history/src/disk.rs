@@ -13,7 +13,7 @@ pub trait Disk {
     /// # Errors
     /// Returns an error if the system call fails, as do all methods here.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
-    /// Reads at most so many bytes from this offset, fewer at the end of the file.
+    /// Reads at most `most` bytes from this offset, fewer at the end of the file.
     ///
     /// # Errors
     /// Returns an error if the system call fails.

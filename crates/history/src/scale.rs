@@ -15,7 +15,7 @@ const MOST_BITS: u8 = 16;
 const MOST_UNITS: u64 = 1 << 52;
 
 impl Scale {
-    /// Returns a scale with this smallest step and so many digits, at most 16.
+    /// Returns a scale with this smallest step and `bits` digits, at most 16.
     pub const fn new(unit: f64, bits: u8) -> Self {
         Self { unit, bits: if bits > MOST_BITS { MOST_BITS } else { bits } }
     }

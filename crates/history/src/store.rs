@@ -373,7 +373,7 @@ impl<D: Disk> History<D> {
         Ok(())
     }
 
-    /// Removes old segments until so many more bytes fit.
+    /// Removes old segments until `more` bytes fit.
     pub(crate) fn make_room(&mut self, more: usize) -> io::Result<()> {
         loop {
             let all: u64 = self.disk.list()?.iter().map(|(_, size)| size).sum();

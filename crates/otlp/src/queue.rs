@@ -41,9 +41,9 @@ pub struct Counts {
 /// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Accepted, except so many items for the given reason.
+    /// Accepted, except this number of items, for the given reason.
     Taken(Option<(u64, String)>),
-    /// Failed for now: retry after so many ms, if the receiver named a delay.
+    /// Failed for now: retry after this delay in ms, if the receiver named one.
     Later(Option<u64>, String),
     /// Refused permanently.
     Refused(String),
@@ -89,8 +89,8 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Creates an empty queue with at most so many bytes. The batch that is being sent does not
-    /// count.
+    /// Creates an empty queue with at most `most_bytes` bytes. The batch that is being sent does
+    /// not count.
     pub fn new(most_bytes: usize) -> Self {
         Self { most_bytes, bytes: 0, waiting: VecDeque::new(), on_its_way: None, failures: 0, not_before_ms: 0, counts: Counts::default() }
     }

@@ -33,7 +33,7 @@ impl Rates {
         Self { rate, known: HashMap::new() }
     }
 
-    /// Takes so many bytes from a sender's bucket. `now_ms` is a monotonic clock.
+    /// Takes `bytes` from a sender's bucket. `now_ms` is a monotonic clock.
     ///
     /// # Errors
     /// Returns the seconds to wait if the bucket has too few bytes.

@@ -173,7 +173,7 @@ fn without_ids(path: &str) -> String {
     path.split('/').map(|part| if is_id(part) { ":id" } else { part }).collect::<Vec<_>>().join("/")
 }
 
-/// Cuts the text to so many bytes and marks the cut.
+/// Cuts the text to `most` bytes and marks the cut.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();

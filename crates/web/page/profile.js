@@ -137,8 +137,8 @@ function topFunctions(order) {
   return [...all.values()].filter((one) => one.total > 0).sort((one, other) => other.self - one.self || other.total - one.total).slice(0, TOP_FUNCTIONS);
 }
 
-// Returns the boxes of a flame graph of so many pixels below one frame: [{frame, x, width}]. Boxes
-// narrower than `least` are left out.
+// Returns the boxes of a flame graph, `width` pixels wide, below one frame: [{frame, x, width}].
+// Boxes narrower than `least` are left out.
 export function flameBoxes(focus, width, least) {
   if (!(focus.total > 0)) return [];
   const boxes = [{ frame: focus, x: 0, width }];

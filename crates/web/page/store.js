@@ -9,12 +9,12 @@ const SAMPLES = 600;
 const EVENTS = 500;
 
 export const state = {
-  session: null, // null = not known yet, false = nobody is logged in
+  session: null, // null = not known yet, false = not logged in
   logins: {},
   table: null,
   events: [],
-  more: true, // the server may have older ones
-  missing: null, // { from, to }: times between which events happened that nobody has any more
+  more: true, // true if the server may have older events
+  missing: null, // { from, to }: time range whose events are lost
   connection: "connecting",
   samples: new Map(),
   host: [],

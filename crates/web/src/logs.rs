@@ -85,7 +85,7 @@ impl LogProcess {
         self.next_of(LONGEST).await
     }
 
-    /// Returns the next line, with at most so many bytes of its text.
+    /// Returns the next line, with at most `longest` bytes of its text.
     pub(crate) async fn next_of(&mut self, longest: usize) -> Option<Line> {
         loop {
             // Waits only here: the process writes the rest of a line at once.

@@ -16,7 +16,7 @@ fn pause(n: u64, jitter: u64) -> u64 {
     if n % 11 == 5 { 2 * SAMPLE_MS + late } else { SAMPLE_MS + late }
 }
 
-/// Feeds a value for so long. Returns true if the rule fires at any time.
+/// Feeds a value for `ms` milliseconds. Returns true if the rule fires at any time.
 fn fires(engine: &mut Engine, metric: &str, value: f64, ms: u64, jitter: u64) -> bool {
     let app = if metric.starts_with("host.") { "" } else { "api" };
     let until = engine.now + ms;

@@ -12,7 +12,7 @@ use crate::text::cut;
 /// repeat interval.
 const ALERTMANAGER_MS: u64 = 5 * 3_600_000;
 
-/// Returns title and lines within so many bytes; omitted alerts are counted.
+/// Returns title and lines within `most` bytes; omitted alerts are counted.
 fn text(message: &Message, most: usize, safe: impl Fn(&str) -> String) -> String {
     let mut out = cut(&safe(&message.title()), most / 4);
     let lines = message.lines();

@@ -396,7 +396,7 @@ impl<'de> Deserialize<'de> for Int {
     }
 }
 
-/// First so many items of a list.
+/// First `N` items of a list.
 struct Few<T, const N: usize> {
     list: Vec<T>,
     left_out: u32,

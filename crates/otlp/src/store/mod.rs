@@ -93,7 +93,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Creates an empty store with at most so many bytes.
+    /// Creates an empty store with at most `most_bytes` bytes.
     pub fn new(most_bytes: usize) -> Self {
         Self {
             most_bytes,

@@ -18,7 +18,8 @@ const TIMES: f64 = 4.0;
 const KNOWN: u32 = 20;
 /// Weight of a new trace in the mean.
 const WEIGHT: f64 = 0.05;
-/// The first so many traces of a route are samples; after them, one per interval (in ms).
+/// Number of first traces of a route that are samples. After them, one trace per interval (in ms)
+/// is a sample.
 const FIRST: u32 = 3;
 const EVERY_MS: u64 = 60_000;
 

@@ -19,7 +19,7 @@ fn at(n: u64) -> SpanId {
     (n + 1).to_be_bytes()
 }
 
-/// Returns a span of so many ms.
+/// Returns a span of this duration.
 fn span(n: u64, parent: Option<u64>, took_ms: u64) -> Span {
     Span {
         id: at(n),

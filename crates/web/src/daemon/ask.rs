@@ -70,8 +70,8 @@ impl Daemon {
         asked.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
     }
 
-    /// Runs a command for this user and waits for its end, however long that takes: a reload may
-    /// take minutes. The command continues if the caller stops waiting.
+    /// Runs a command for this user and waits for its end without a time limit, because a reload
+    /// may take minutes. The command continues if the caller stops waiting.
     pub(crate) async fn order(&self, user: &str, request: Request) -> Result<Outcome, AskError> {
         let (daemon, user) = (self.clone(), format!("dashboard: {user}"));
         let ordered = tokio::task::spawn_blocking(move || {

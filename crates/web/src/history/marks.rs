@@ -144,7 +144,7 @@ impl Marks {
         state.add(changes.iter().map(Mark::of_alert).collect());
     }
 
-    /// Returns the newest marks of an app (none = the machine) in a time range, at most so many, in
+    /// Returns the newest marks of an app (none = the machine) in a time range, at most `most`, in
     /// order.
     pub(crate) fn between(&self, app: Option<&str>, instance: Option<u32>, from: u64, to: u64, most: usize) -> Vec<Mark> {
         let mut state = self.state();

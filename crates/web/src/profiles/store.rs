@@ -83,7 +83,7 @@ impl Store {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(&text)
     }
 
-    /// Removes the oldest until another file of so many bytes fits.
+    /// Removes the oldest until another file of `bytes` bytes fits.
     fn make_room(&mut self, bytes: u64) {
         let sizes: Vec<u64> = self.kept.iter().map(|one| one.bytes).collect();
         let more = usize::from(bytes > 0);

@@ -1,4 +1,5 @@
-//! `/api/apps/{name}/{verb}`: commands; the user's name goes to the audit log.
+//! `/api/apps/{name}/{verb}`: commands on behalf of the user, whose name the daemon and the audit
+//! log record.
 
 use hyper::{Response, StatusCode};
 use ostler_proto::control::{Action, Request, ScaleTo};

@@ -119,7 +119,8 @@ pub(super) async fn resolve(site: &Site, asked: Asked, identity: &Identity, id: 
     reply(&json!({ "done": true }))
 }
 
-/// Returns the table if the user may not see all apps.
+/// Starts watching the table. If the user may not see all apps, waits for a fresh table, which
+/// decides what the user sees.
 async fn looks(site: &Site, identity: &Identity) -> Look {
     let mut look = site.daemon.look();
     if !identity.sees_all() {
