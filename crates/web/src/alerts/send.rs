@@ -136,7 +136,8 @@ mod tests {
         assert!(matches!(of("exit 75").await, Verdict::Later { .. }));
     }
 
-    /// Otherwise the message would be repeated every 30 s, although it was delivered.
+    /// Waiting for background processes would repeat the message every 30 s, although it was
+    /// delivered.
     #[tokio::test]
     async fn what_a_program_leaves_behind_is_not_waited_for() {
         let begin = std::time::Instant::now();

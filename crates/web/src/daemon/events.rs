@@ -67,7 +67,7 @@ impl Known {
         }
     }
 
-    /// Returns the events after a position. Returns none for a follower without a position.
+    /// Returns the events after a position. A follower without a position gets no events.
     pub(crate) fn after(&self, position: Option<Position>) -> Resumed {
         let (Some(after), Some(newest)) = (position, self.position) else { return Resumed::Events(Vec::new()) };
         if after == newest {

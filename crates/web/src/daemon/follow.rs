@@ -48,7 +48,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut answered = 0;
     let mut rest_at: Option<Instant> = None;
     loop {
-        // Read before the query, so that the answer is not older than this request.
+        // Loaded before the query, so that the table is not older than the requests counted here.
         let wish = shared.wishes.load(Ordering::Acquire);
         if link.is_none() {
             link = Link::new(shared).ok();

@@ -75,7 +75,7 @@ impl Key {
     }
 }
 
-/// Removes the separator from a part of a name.
+/// Replaces the separator in a part of a name.
 fn clean(part: &str) -> String {
     part.replace(BETWEEN, "\u{fffd}")
 }

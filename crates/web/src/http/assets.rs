@@ -57,7 +57,7 @@ fn takes_gzip(head: &Parts) -> bool {
 pub(crate) fn unpacked(gzip: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    // The data is from the build.
+    // The build compressed these bytes, so decompression cannot fail.
     let _ = flate2::read::GzDecoder::new(gzip).read_to_end(&mut bytes);
     bytes
 }

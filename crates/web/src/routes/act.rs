@@ -167,7 +167,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         Verb::Reset => vec![act(Action::Reset, ids)],
         Verb::Reload => {
             let mut request = act(Action::Reload, ids);
-            // By name it is one rollout, with the batches of the app.
+            // A request by name is one rollout, with the batches of the app.
             if let (Ok(name), Request::Act { targets, .. }) = (plain_name(), &mut request) {
                 *targets = vec![name];
             }

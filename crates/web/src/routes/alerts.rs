@@ -121,7 +121,7 @@ pub(super) async fn add_channel(site: &Site, asked: Asked, identity: &Identity) 
         Ok(value) => value,
         Err(response) => return response,
     };
-    // A program runs as ostler's user, which a user of the dashboard may not do.
+    // A `command` channel runs a program as ostler's user. Users of the dashboard may not do that.
     if value["type"] == "command" {
         return error(
             StatusCode::FORBIDDEN,

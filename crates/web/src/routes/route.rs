@@ -75,12 +75,12 @@ pub(super) const fn delete(path: &'static str, role: Role, handler: Handler, abo
 }
 
 impl Route {
-    /// True if the row answers this method.
+    /// Returns true if the row answers this method.
     fn serves(&self, method: &Method) -> bool {
         self.method == *method || self.method == Method::GET && *method == Method::HEAD
     }
 
-    /// The last word of a path below an app (`restart`); none for other paths.
+    /// Returns the last word of a path below an app (`restart`); none for other paths.
     pub(super) fn verb(&self) -> Option<&'static str> {
         self.path.strip_prefix("/api/apps/{name}/")
     }

@@ -20,7 +20,7 @@ pub const PORT: u16 = 9616;
 /// Default port of PM2's JSON page.
 pub const PM2_PORT: u16 = 9615;
 
-/// Default size of the history files in megabytes.
+/// Default maximum size of the history files in megabytes.
 pub const HISTORY_MB: u32 = 128;
 
 /// Settings of the dashboard.

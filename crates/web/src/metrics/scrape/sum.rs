@@ -78,8 +78,7 @@ impl Sums {
         figures
     }
 
-    /// Keeps counts that the same process no longer has in the sum: the process reset its counters
-    /// or removed a series.
+    /// Keeps lost counts of the same process in the sum: it reset its counters or removed a series.
     fn begun_anew(&mut self, id: u32, before: Page) {
         let Some((_, now)) = self.last.get(&id) else { return };
         let named = now
