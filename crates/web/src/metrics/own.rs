@@ -32,8 +32,8 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
             continue;
         }
         taken.extend(names(name, first.kind));
-        // Uses a help text that some app provides, even if another app has the same metric without
-        // one.
+        // Uses the first help text that an app provides. Other apps may have the same metric
+        // without help.
         let help = of.iter().map(|(.., family)| &*family.help).find(|help| !help.is_empty()).unwrap_or(NO_HELP);
         out.own_family(name, first.kind, help);
         let is_same = |(app, _, family): &&(usize, Option<u32>, &Family)| {
