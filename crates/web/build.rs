@@ -1,4 +1,5 @@
-//! Packs the page: modules joined into one script in the order of `page/order.txt`, everything gzipped, so that the program has nothing to do at run time.
+//! Packs the page: joins the modules into one script in the order of `page/order.txt` and gzips
+//! everything, so that the program has no work at run time.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use std::{env, fs};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// Files that are sent as they are: name in the folder, media type.
+/// Files that are sent unchanged: name in the folder, media type.
 const FILES: &[(&str, &str)] = &[
     ("index.html", "text/html; charset=utf-8"),
     ("style.css", "text/css; charset=utf-8"),
@@ -18,7 +19,7 @@ const FILES: &[(&str, &str)] = &[
     ("vendor/htm.js", "text/javascript; charset=utf-8"),
 ];
 
-/// Name of the joined script, in the place of the first module.
+/// Name of the joined script, which replaces the first module.
 const SCRIPT: &str = "page.js";
 
 fn main() {
@@ -44,7 +45,7 @@ fn main() {
     pack(&out, "openapi.json", &described);
 }
 
-/// Writes a file for the program, gzipped, and returns its path.
+/// Writes a file, gzipped, for inclusion in the program, and returns its path.
 fn pack(out: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let file = out.join(name.replace('/', "-")).with_added_extension_of("gz");
     let mut packed = GzEncoder::new(Vec::new(), Compression::best());
@@ -53,7 +54,7 @@ fn pack(out: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     file
 }
 
-/// The modules, one after the other, without the lines by which they name each other.
+/// Joins the modules without their import and export lines.
 fn script(page: &Path) -> String {
     let order = fs::read_to_string(page.join("order.txt")).unwrap_or_default();
     let mut joined = String::new();
@@ -65,7 +66,7 @@ fn script(page: &Path) -> String {
         for line in text.lines() {
             let begins = !in_import && line.starts_with("import ");
             if begins || in_import {
-                // What is not ours stays a module of its own, and is named once.
+                // A vendored module stays separate and is imported once.
                 if begins && line.contains("/vendor/preact.js") {
                     let names = line.split(['{', '}']).nth(1).unwrap_or_default();
                     borrowed.extend(names.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()));
@@ -85,7 +86,7 @@ fn script(page: &Path) -> String {
     format!("import {{ {} }} from \"./vendor/preact.js\";\n{whole}{joined}", borrowed.join(", "))
 }
 
-/// A path with one more ending.
+/// Adds a further extension to a path.
 trait Added {
     fn with_added_extension_of(self, ending: &str) -> PathBuf;
 }
@@ -99,7 +100,7 @@ impl Added for PathBuf {
     }
 }
 
-/// A checksum that tells one version of a file from another.
+/// Returns a checksum that identifies a version of a file.
 fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
     crc.update(bytes);

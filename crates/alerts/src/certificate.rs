@@ -1,4 +1,5 @@
-//! The end of a certificate's validity, read from its DER: as much of X.509 as that takes.
+//! Expiry date of a certificate, read from its DER encoding. Parses only as much of X.509 as that
+//! needs.
 
 use jiff::Timestamp;
 
@@ -7,13 +8,15 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 
-/// Days from then until the certificate is valid no more; none = it is none.
+/// Returns the days until the certificate expires. Returns `None` if the bytes are not a
+/// certificate.
 pub fn days_left(der: &[u8], now_ms: u64) -> Option<i64> {
     let end = not_after(der)?;
     Some((end.as_millisecond() - i64::try_from(now_ms).ok()?).div_euclid(86_400_000))
 }
 
-/// `Certificate { tbs { [0] version?, serial, signature, issuer, validity { not before, not after }, … } … }`.
+/// `Certificate { tbs { [0] version?, serial, signature, issuer, validity { not before, not after
+/// }, … } … }`.
 fn not_after(der: &[u8]) -> Option<Timestamp> {
     let certificate = value(der, SEQUENCE)?.0;
     let mut tbs = value(certificate, SEQUENCE)?.0;
@@ -28,7 +31,7 @@ fn not_after(der: &[u8]) -> Option<Timestamp> {
     time(tag, std::str::from_utf8(text).ok()?)
 }
 
-/// `YYMMDDHHMMSSZ`, or the same with four digits of the year.
+/// Parses `YYMMDDHHMMSSZ`, or the same with a four-digit year.
 fn time(tag: u8, text: &str) -> Option<Timestamp> {
     let full = match tag {
         UTC_TIME => {
@@ -49,13 +52,13 @@ fn value(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     (is == tag).then_some((value, rest))
 }
 
-/// Tag, value and what follows.
+/// Splits off one DER element: returns its tag, its value and the remaining bytes.
 fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let (&first, rest) = rest.split_first()?;
     let (length, rest) = match first {
         0..=0x7f => (usize::from(first), rest),
-        // 0x80 has no length.
+        // 0x80 is the indefinite form, which has no length.
         0x81..=0x84 => {
             let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
             (digits.iter().fold(0_usize, |sum, digit| sum << 8 | usize::from(*digit)), rest)
@@ -79,7 +82,7 @@ mod tests {
         Base64::decode_vec(&lines).unwrap()
     }
 
-    /// What another program says of the same certificate.
+    /// The expected date is the output of another program for the same certificate.
     #[test]
     fn the_end_of_a_certificate() {
         assert_eq!(not_after(&der()).unwrap().to_string(), "2126-10-28T09:42:30Z");

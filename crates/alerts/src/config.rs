@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::{Rule, Severity, matches};
 
-/// Everything that is set.
+/// All settings of the engine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The rules.
@@ -31,19 +31,19 @@ pub struct Channel {
     pub quiet: Option<Quiet>,
 }
 
-/// Hours of the day, in a zone.
+/// Daily quiet hours in a time zone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Quiet {
-    /// Minutes since midnight at which they begin.
+    /// Start, in minutes since midnight.
     pub from: u16,
-    /// Minutes since midnight at which they end; before `from` = on the next day.
+    /// End, in minutes since midnight. A value before `from` is on the next day.
     pub to: u16,
-    /// The zone.
+    /// The time zone.
     pub zone: TimeZone,
 }
 
 impl Quiet {
-    /// True if this instant is in them.
+    /// Returns true if this instant is in the quiet hours.
     pub fn holds(&self, at_ms: u64) -> bool {
         let Some(at) = i64::try_from(at_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()) else { return false };
         let time = at.to_zoned(self.zone.clone()).time();
@@ -52,28 +52,28 @@ impl Quiet {
     }
 }
 
-/// A silence: what matches is not told until it ends.
+/// Silence: matching alerts send no notifications until it expires.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silence {
     /// Its id.
     pub id: String,
-    /// Rules, as a pattern; none = all.
+    /// Pattern of rule names; none = all rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Apps, as a pattern; none = all.
+    /// Pattern of app names; none = all apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// Its end, in ms since 1970.
+    /// Expiry time in ms since 1970.
     pub until_ms: u64,
-    /// Whoever made it.
+    /// The user who created it.
     pub by: String,
-    /// Why.
+    /// Reason for the silence.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
 impl Silence {
-    /// True if this is not told for now.
+    /// Returns true if the silence currently covers this rule and app.
     pub fn covers(&self, rule: &str, app: &str, now: u64) -> bool {
         let is = |pattern: &Option<String>, name: &str| pattern.as_ref().is_none_or(|pattern| matches(pattern, name));
         now < self.until_ms && is(&self.rule, rule) && is(&self.app, app)

@@ -1,19 +1,20 @@
-//! Which message goes out when: one at a time to each channel, within what its service takes, again after a failure, later each time.
+//! Schedule of outgoing messages: at most one at a time per channel and within the service's rate
+//! limit. A failed message is retried after a growing delay.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::message::Message;
 use crate::render::Verdict;
 
-/// First wait after a failure; doubled each time …
+/// Delay after the first failure; it doubles with each further failure …
 const FIRST_MS: u64 = 1000;
 /// … up to this.
 const LONGEST_MS: u64 = 300_000;
-/// A message that could not be sent for so long is given up.
+/// Time after which an undeliverable message is dropped.
 const GIVEN_UP_MS: u64 = 86_400_000;
 const MINUTE_MS: u64 = 60_000;
 
-/// The way to each channel.
+/// Delivery state of all channels.
 #[derive(Debug, Default)]
 pub struct Dispatch {
     lanes: BTreeMap<String, Lane>,
@@ -21,31 +22,32 @@ pub struct Dispatch {
 
 #[derive(Debug, Default)]
 struct Lane {
-    /// The message that is on its way.
+    /// Id of the message that is being sent.
     busy: Option<String>,
     failures: u32,
-    /// Not before then.
+    /// Earliest time of the next attempt.
     next_ms: u64,
-    /// When something was sent within the last minute.
+    /// Times of the messages sent within the last minute.
     recent: VecDeque<u64>,
 }
 
-/// What is to be done with a message.
+/// Action for a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Order {
     /// Send it.
     Send(Message),
-    /// Give it up.
+    /// Drop it.
     GiveUp {
         /// Its id.
         id: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
 impl Dispatch {
-    /// What is to be done now, and when to look again. `per_minute`: what the service of a channel takes; none = there is no such channel.
+    /// Returns the actions that are due and the time of the next call. `per_minute` returns the
+    /// rate limit of a channel; none = the channel does not exist.
     pub fn next(&mut self, waiting: &VecDeque<Message>, per_minute: impl Fn(&str) -> Option<usize>, now: u64) -> (Vec<Order>, Option<u64>) {
         let (mut orders, mut again): (Vec<Order>, Option<u64>) = (Vec::new(), None);
         for message in waiting {
@@ -74,7 +76,8 @@ impl Dispatch {
         (orders, again)
     }
 
-    /// What became of a message that was sent. True = it is done with; else it is sent again.
+    /// Records the result of an attempt. Returns true if the message is finished, false if it will
+    /// be sent again.
     pub fn done(&mut self, channel: &str, id: &str, verdict: &Verdict, now: u64) -> bool {
         let lane = self.lanes.entry(channel.to_owned()).or_default();
         if lane.busy.as_deref() == Some(id) {
@@ -91,7 +94,7 @@ impl Dispatch {
         false
     }
 
-    /// Number of failures in a row.
+    /// Returns the number of consecutive failures.
     pub fn failures(&self, channel: &str) -> u32 {
         self.lanes.get(channel).map_or(0, |lane| lane.failures)
     }
@@ -99,7 +102,7 @@ impl Dispatch {
 
 impl Lane {
     fn free_at(&mut self, most: usize, now: u64) -> u64 {
-        // The clock was set back: nothing waits longer than it would anyway.
+        // If the clock was set back, nothing waits longer than it would have otherwise.
         self.recent.iter_mut().for_each(|at| *at = (*at).min(now));
         self.next_ms = self.next_ms.min(now + 12 * LONGEST_MS);
         while self.recent.front().is_some_and(|at| at + MINUTE_MS < now) {

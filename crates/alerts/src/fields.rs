@@ -1,15 +1,16 @@
-//! Reading of JSON that a person wrote: every fault at once, each with its place and the closest known word.
+//! Reading of JSON that a person wrote. All errors are reported at once, each with its key and the
+//! closest known word.
 
 use serde_json::{Map, Value};
 
 use ostler_core::text::units;
 
-/// A fault: where, and what.
+/// Error in the JSON: its key and a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key that it is about; none = the whole.
+    /// The affected key; none = the whole value.
     pub key: Option<String>,
-    /// What is wrong with it.
+    /// Description of the error.
     pub text: String,
 }
 
@@ -22,14 +23,14 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// An object that is read key by key.
+/// Object that is read key by key.
 pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
     pub(crate) problems: Vec<Problem>,
 }
 
 impl<'a> Fields<'a> {
-    /// The object, whose keys are all known; else a problem for each that is not.
+    /// Returns the object if all its keys are known, otherwise a problem for each unknown key.
     pub(crate) fn of(value: &'a Value, known: &[&str]) -> Result<Self, Vec<Problem>> {
         let Value::Object(map) = value else {
             return Err(vec![Problem { key: None, text: format!("expected a table, found {}", kind(value)) }]);
@@ -55,7 +56,7 @@ impl<'a> Fields<'a> {
         self.map.get(key).filter(|value| !value.is_null())
     }
 
-    /// A value, read by a function that says what it expected.
+    /// Reads a value with a function. If that returns `None`, the problem names `expected`.
     fn read<T>(&mut self, key: &str, read: impl FnOnce(&'a Value) -> Option<T>, expected: &str) -> Option<T> {
         let value = self.get(key)?;
         let result = read(value);
@@ -74,7 +75,7 @@ impl<'a> Fields<'a> {
         self.read(key, Value::as_bool, "true or false")
     }
 
-    /// A text or several.
+    /// Reads a text or a list of texts.
     pub(crate) fn texts(&mut self, key: &str) -> Vec<String> {
         self.read(key, texts, "a text or a list of texts").unwrap_or_default()
     }
@@ -83,17 +84,17 @@ impl<'a> Fields<'a> {
         self.read(key, |value| value.as_f64().filter(|n| (from..=to).contains(n)), &format!("a number from {from} to {to}"))
     }
 
-    /// A number, a percentage (`"90%"`) or an amount (`"400M"`).
+    /// Reads a number, a percentage (`"90%"`) or an amount (`"400M"`).
     pub(crate) fn amount(&mut self, key: &str) -> Option<f64> {
         self.read(key, amount, "a number, a percentage or a size such as 400M")
     }
 
-    /// A time in ms, from a number of ms or a text such as `5m`.
+    /// Reads a time in ms, from a number of ms or a text such as `5m`.
     pub(crate) fn time(&mut self, key: &str, most: u64) -> Option<u64> {
         self.read(key, |value| units::millis_of(value).filter(|ms| *ms <= most), &format!("a time up to {}", units::millis_text(most)))
     }
 
-    /// One of these words.
+    /// Reads one of these words.
     pub(crate) fn word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, is)| *is);
@@ -139,7 +140,7 @@ fn amount(value: &Value) -> Option<f64> {
     .filter(|amount: &f64| amount.is_finite())
 }
 
-/// The name of a kind of value.
+/// Returns the name of a value's type.
 pub(crate) fn kind(value: &Value) -> String {
     match value {
         Value::Null => "nothing".into(),
@@ -151,7 +152,7 @@ pub(crate) fn kind(value: &Value) -> String {
     }
 }
 
-/// `; did you mean …?` where one of the words is close.
+/// Returns `; did you mean …?` if one of the known words is close.
 pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
     if word.len() > 60 {
         return String::new();

@@ -1,4 +1,4 @@
-//! What the engine is told.
+//! Inputs of the engine.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::Severity;
 
-/// Something that is told to the engine.
+/// Input of the engine.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
-    /// Something happened to an app, or to the machine.
+    /// Something happened to an app or to the machine.
     Occurred(Occurrence),
-    /// A figure was measured.
+    /// A metric was measured.
     Measured(Sample),
     /// An app wrote a line.
     Wrote {
@@ -30,110 +30,111 @@ pub enum Input {
         instance: Option<u32>,
         /// Type and message, without secrets.
         title: String,
-        /// True: it had been resolved and is back; false: it was never seen before.
+        /// True if the error was resolved and occurred again; false if it is new.
         returned: bool,
     },
-    /// A check of a rule was made.
+    /// A check of a rule finished.
     Checked {
         /// Name of the rule.
         rule: String,
-        /// What came of it; an error in words.
+        /// Result of the check, or an error message.
         result: Result<Checked, String>,
     },
-    /// The list at this time. It ends alerts whose end was missed, and those of apps that are gone, such as under a former name.
+    /// The list of apps at this time. It resolves two kinds of alerts: those whose end event was
+    /// missed, and those of apps that no longer exist, for example after a rename.
     Listed {
         /// Each app with its instances.
         apps: BTreeMap<String, BTreeMap<u32, Standing>>,
         /// The time, in ms since 1970.
         at_ms: u64,
     },
-    /// Nothing but time.
+    /// Only time passed.
     Time,
 }
 
 /// State of an instance in the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is stopped.
+    /// The instance is stopped.
     Stopped,
-    /// It serves.
+    /// The instance is online.
     Online,
-    /// It serves, and passes its health checks.
+    /// The instance is online and passes its health checks.
     Healthy,
-    /// Anything else.
+    /// Any other state.
     Other,
 }
 
-/// What a check found.
+/// Result of a successful check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
-    /// Days for which the certificate is valid; none = there is none.
+    /// Days until the certificate expires; none = no certificate.
     pub certificate_days: Option<i64>,
 }
 
-/// An occurrence.
+/// Event of an app, the daemon or the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Occurrence {
-    /// What happened.
+    /// Kind of event.
     pub kind: Kind,
-    /// The app; empty = the manager, or the machine.
+    /// The app; empty = the daemon or the machine.
     pub app: String,
     /// The instance.
     pub instance: Option<u32>,
-    /// What happened, in words that follow a name, without secrets.
+    /// Description that follows the app's name, without secrets.
     pub text: String,
 }
 
-/// A kind of occurrence.
+/// Kind of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A process ended by itself, not well.
+    /// A process exited by itself with a failure.
     Crash,
-    /// An instance is given up.
+    /// The daemon stopped restarting an instance.
     Errored,
-    /// The kernel killed a process for want of memory.
+    /// The kernel killed a process because memory ran out.
     OutOfMemory,
-    /// Checks say that an instance is ill.
+    /// Health checks of an instance fail.
     Unhealthy,
-    /// A health check cannot be made.
+    /// A health check cannot be run.
     CheckBroken,
-    /// An instance uses or reports more than it may.
+    /// An instance exceeds a limit.
     Limit,
-    /// A new release was not good enough: the old one serves on.
+    /// A new release failed its checks; the old release keeps running.
     ReloadRefused,
     /// A run of a job failed.
     JobFailed,
-    /// A run of a job was missed and is left out.
+    /// A job run was missed and is skipped.
     JobMissed,
-    /// The machine was started again.
+    /// The machine was rebooted.
     HostRebooted,
-    /// The daemon died, and there is another.
+    /// The daemon died and was replaced.
     DaemonReplaced,
-    /// An update did not work out.
+    /// An update of ostler failed.
     UpdateFailed,
-    /// An instance is out of the list, because daemons died over it.
+    /// An instance was removed from the list because daemons crashed while handling it.
     SetAside,
-    /// An instance serves.
+    /// An instance is online.
     Online,
-    /// Checks say that an instance is well.
+    /// Health checks of an instance pass.
     Healthy,
-    /// An instance is stopped on purpose.
+    /// An instance was stopped on purpose.
     Stopped,
-    /// An instance ended by itself and stays down.
+    /// An instance exited by itself and stays stopped.
     Finished,
-    /// An instance is out of the list.
+    /// An instance was deleted.
     Deleted,
-    /// The replacement of an app's instances begins.
+    /// A reload of an app began.
     ReloadBegun,
-    /// A new release serves, or another command came in between.
+    /// A reload ended: the new release is online, or another command interrupted it.
     ReloadEnded,
-    /// A run of a job went well.
+    /// A job run succeeded.
     JobDone,
 }
 
 impl Kind {
-    /// Those that may be an alert.
+    /// Kinds that can raise an alert.
     pub const ALARMS: &[Self] = &[
         Self::Crash,
         Self::Errored,
@@ -150,7 +151,7 @@ impl Kind {
         Self::SetAside,
     ];
 
-    /// Its word.
+    /// Returns the word for this kind in settings and messages.
     pub fn word(self) -> &'static str {
         match self {
             Self::Crash => "crash",
@@ -177,7 +178,7 @@ impl Kind {
         }
     }
 
-    /// How grave it usually is.
+    /// Returns the default severity.
     pub fn severity(self) -> Severity {
         match self {
             Self::Errored | Self::OutOfMemory | Self::Unhealthy | Self::ReloadRefused | Self::SetAside => Severity::Critical,
@@ -188,12 +189,12 @@ impl Kind {
         }
     }
 
-    /// Returns true if the instance is gone because a user or a policy wants that: all of its alerts are over.
+    /// Returns true if a user or a policy removed the instance, so all of its alerts end.
     pub(crate) fn is_removal(self) -> bool {
         matches!(self, Self::Stopped | Self::Deleted)
     }
 
-    /// When an alert about it is over, unless [`Self::is_removal`] comes first.
+    /// Returns when an alert of this kind ends, unless [`Self::is_removal`] applies first.
     pub(crate) fn ends(self) -> Ends {
         match self {
             Self::Errored => Ends::With(&[Self::Online]),
@@ -207,26 +208,27 @@ impl Kind {
     }
 }
 
-/// When an alert about something that happened is over.
+/// Condition for the end of an event alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// When one of these happens to each instance that it is about.
+    /// Ends when one of these events happens to each affected instance.
     With(&'static [Kind]),
-    /// When it has not happened again for a while.
+    /// Ends when the event has not recurred for a while.
     Quiet,
-    /// The same, and nobody is told of the end: it was news, not a state.
+    /// Same as [`Self::Quiet`], but without a notification, because the event is a report and not a
+    /// state.
     Told,
 }
 
-/// A figure at an instant.
+/// Measured values of a metric at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The app; empty = the machine.
     pub app: String,
-    /// Its name.
+    /// Name of the metric.
     pub metric: String,
-    /// By instance; none = of the app as a whole.
+    /// Values by instance; none = of the app as a whole.
     pub values: Vec<(Option<u32>, f64)>,
-    /// What it must not reach; none = nobody knows.
+    /// Limit of the metric; none = unknown.
     pub limit: Option<f64>,
 }

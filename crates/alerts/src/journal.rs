@@ -1,11 +1,13 @@
-//! The outbox as a file: state and messages in records that are appended, each whole or not there.
+//! File format of the outbox: state and messages in appended records. Each record is either
+//! complete or absent.
 //!
 //! ```text
 //! ostler-alerts 1
 //! 5f2a91c3 {"state":{…},"messages":[{…}]}
 //! 01d3f7aa {"done":{"id":"00ab-1"}}
 //! ```
-//! A record has the state after a step and the messages that the step made: so no message is made twice, and none is lost, whatever ends the process in between.
+//! A record holds the state after a step and the messages that the step created. No message is
+//! therefore created twice or lost, whenever the process dies.
 
 use std::collections::VecDeque;
 
@@ -14,20 +16,21 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Change, State};
 use crate::message::Message;
 
-/// The first line.
+/// First line of the file.
 pub const HEAD: &str = "ostler-alerts 1\n";
-/// Most messages that wait for a channel; the oldest beyond are dropped, and counted.
+/// Maximum number of waiting messages per channel. Beyond it, the oldest messages are dropped and
+/// counted.
 pub const MOST_WAITING: usize = 100;
-/// Changes that are kept.
+/// Maximum number of changes that are kept.
 pub const MOST_HISTORY: usize = 500;
 
-/// A record.
+/// Record of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     /// The state after a step.
     Step {
-        /// All of it.
+        /// The whole state.
         state: Box<State>,
         /// Messages to send.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -36,21 +39,21 @@ pub enum Record {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         changes: Vec<Change>,
     },
-    /// A message is done with.
+    /// A message is finished.
     Done {
         /// Its id.
         id: String,
-        /// What became of it: nothing = it was delivered.
+        /// The error if the message was dropped; none = it was delivered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<String>,
         /// When, in ms since 1970.
         at: u64,
     },
-    /// One that was done with when the file was written anew.
+    /// A message that was already finished when the file was rewritten.
     Sent(Sent),
 }
 
-/// A message that is done with.
+/// Finished message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sent {
     /// Its id.
@@ -61,34 +64,34 @@ pub struct Sent {
     pub at: u64,
     /// Its first line.
     pub title: String,
-    /// Why it never came; none = it did.
+    /// Why it was not delivered; none = it was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
 }
 
-/// Everything that the file says.
+/// Contents of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Book {
-    /// The last state; none = there never was one.
+    /// The last state; none = no step was recorded.
     pub state: Option<State>,
-    /// Messages that are not done with, the oldest first.
+    /// Unfinished messages, the oldest first.
     pub waiting: VecDeque<Message>,
     /// Alerts that began or ended, the newest last.
     pub changes: VecDeque<Change>,
-    /// Messages that are done with, the newest last.
+    /// Finished messages, the newest last.
     pub sent: VecDeque<Sent>,
     /// Messages that were dropped because too many waited.
     pub dropped: u64,
 }
 
-/// What there is wrong with the file.
+/// Damage to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is of another version, or of somebody else: nothing of it was read.
+    /// The file has another version or another format; nothing was read.
     Unknown,
-    /// From there on it makes no sense.
+    /// The rest of the file is damaged.
     Torn {
-        /// So many bytes are good.
+        /// Number of intact bytes.
         good: usize,
     },
 }
@@ -101,7 +104,7 @@ impl Book {
             return (book, None);
         }
         let Some(mut rest) = bytes.strip_prefix(HEAD.as_bytes()) else {
-            // The beginning of our first line: it was torn there.
+            // The file contains only a part of the first line: the write was interrupted there.
             let fault = if HEAD.as_bytes().starts_with(bytes) { Fault::Torn { good: 0 } } else { Fault::Unknown };
             return (book, Some(fault));
         };
@@ -116,7 +119,7 @@ impl Book {
         (book, None)
     }
 
-    /// Takes a record in, which is on disk.
+    /// Applies a record that is on disk.
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Step { state, messages, changes } => {
@@ -145,7 +148,7 @@ impl Book {
         }
     }
 
-    /// The oldest message of a channel for which too many wait.
+    /// Returns the index of the oldest message of a channel with too many waiting messages.
     fn crowded(&self) -> Option<usize> {
         if self.waiting.len() <= MOST_WAITING {
             return None;
@@ -154,7 +157,7 @@ impl Book {
         self.waiting.iter().position(|message| of(&message.channel) > MOST_WAITING)
     }
 
-    /// The whole as a new file.
+    /// Returns the contents as a new file.
     pub fn write(&self) -> Vec<u8> {
         let mut out = HEAD.as_bytes().to_vec();
         let state = self.state.clone().unwrap_or_default();
@@ -168,7 +171,7 @@ impl Book {
     }
 }
 
-/// A record as a line.
+/// Encodes a record as a line.
 pub fn encode(record: &Record) -> Vec<u8> {
     let body = serde_json::to_vec(record).unwrap_or_default();
     let mut line = format!("{:08x} ", crc32fast::hash(&body)).into_bytes();
@@ -226,7 +229,8 @@ mod tests {
     }
 
     proptest! {
-        /// Cut or damaged anywhere, all whole records before are read, and nothing else.
+        /// If the file is cut or damaged anywhere, exactly the whole records before that point are
+        /// read.
         #[test]
         fn torn_anywhere(cut in 0_usize..4000, flip in any::<u8>()) {
             let whole = file(&records());

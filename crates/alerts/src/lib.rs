@@ -1,10 +1,11 @@
-//! Alerts: what is one, who is told, in which words, and what is still to be sent. Pure: no I/O, no clock, no threads.
+//! Alerts: rules, notifications, message texts and the outbox. Pure: no I/O, no clock, no threads.
 //!
-//! - [`rule`]: rules, as a person writes them, and those that are on from the start.
+//! - [`rule`]: rules as users write them, and the default rules.
 //! - [`engine`]: `step(state, config, input, now)` → messages.
-//! - [`channel`] and [`render`]: a message as a request of each service, within its limits; and what the answer means.
-//! - [`dispatch`]: which message goes out when, and again after a failure.
-//! - [`journal`]: state and messages as bytes of a file of which any part may be missing.
+//! - [`channel`] and [`render`]: a message as a request to each service within its limits, and the
+//!   meaning of its response.
+//! - [`dispatch`]: when each message is sent, and retried after a failure.
+//! - [`journal`]: state and messages as bytes of a file whose end may be damaged or missing.
 #![forbid(unsafe_code)]
 
 pub mod certificate;

@@ -1,36 +1,36 @@
-//! A message: what a channel is told at once.
+//! Messages: one notification of a channel, about one or more alerts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::rule::Severity;
 
-/// A message.
+/// Notification of a channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Its id: the same whenever it is sent again.
+    /// Its id; retries use the same id.
     pub id: String,
     /// The channel.
     pub channel: String,
-    /// When it was made, in ms since 1970.
+    /// Creation time, in ms since 1970.
     pub at_ms: u64,
-    /// The machine.
+    /// Name of the machine.
     pub host: String,
-    /// What it is about, what fires first.
+    /// Alerts in the message, firing ones first.
     pub items: Vec<Item>,
-    /// How many more there are.
+    /// Number of further alerts that are not in `items`.
     #[serde(default)]
     pub more: usize,
 }
 
-/// What is told about an alert.
+/// Status of an alert in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It fires.
+    /// The alert began to fire.
     Firing,
-    /// It still fires.
+    /// The alert still fires.
     Repeated,
-    /// It is over.
+    /// The alert is resolved.
     Resolved,
 }
 
@@ -39,31 +39,31 @@ pub enum Status {
 pub struct Item {
     /// The rule.
     pub rule: String,
-    /// The app; empty = the manager or the machine.
+    /// The app; empty = the daemon or the machine.
     pub app: String,
-    /// What is told.
+    /// Its status in this message.
     pub status: Status,
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What happened, in words that follow a name.
+    /// Description that follows the app's name.
     pub text: String,
-    /// Since when, in ms since 1970.
+    /// Start of the alert, in ms since 1970.
     pub since_ms: u64,
-    /// When it was over.
+    /// Time at which it was resolved, in ms since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_ms: Option<u64>,
-    /// The first of its instances.
+    /// The first affected instances.
     pub instances: Vec<u32>,
-    /// Number of its instances.
+    /// Number of affected instances.
     pub instance_count: usize,
-    /// How often it happened.
+    /// Number of occurrences.
     pub count: u64,
-    /// Whether it comes and goes.
+    /// True if the alert flaps, that is, fires and resolves repeatedly.
     pub flaps: bool,
 }
 
 impl Message {
-    /// A message that tries a channel.
+    /// Returns a message that tests a channel.
     pub fn test(channel: &str, host: &str, id: String, at_ms: u64) -> Self {
         let item = Item {
             rule: "test".into(),
@@ -81,12 +81,12 @@ impl Message {
         Self { id, channel: channel.into(), at_ms, host: host.into(), items: vec![item], more: 0 }
     }
 
-    /// The gravest of what fires; none = everything in it is over.
+    /// Returns the highest severity of the firing alerts; none = all alerts in it are resolved.
     pub fn severity(&self) -> Option<Severity> {
         self.items.iter().filter(|item| item.status != Status::Resolved).map(|item| item.severity).max()
     }
 
-    /// One line that says what it is about.
+    /// Returns a one-line summary.
     pub fn title(&self) -> String {
         let firing = self.items.iter().filter(|item| item.status != Status::Resolved).count() + self.more;
         let head = match self.severity() {
@@ -101,7 +101,7 @@ impl Message {
         crate::text::plain(&format!("[{head}] {what} on {}", self.host), 200)
     }
 
-    /// One line for each alert, and one for those that are counted.
+    /// Returns one line per alert, and one with the number of further alerts.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.items.iter().map(Item::line).collect();
         if self.more > 0 {
@@ -112,12 +112,12 @@ impl Message {
 }
 
 impl Item {
-    /// The app's name, or that of the manager.
+    /// Returns the app's name, or the daemon's.
     pub fn name(&self) -> &str {
         if self.app.is_empty() { "ostler" } else { &self.app }
     }
 
-    /// The alert in one line.
+    /// Returns the alert as one line.
     pub fn line(&self) -> String {
         let mut line = match self.status {
             Status::Firing => format!("{}: ", self.severity.word()),
@@ -142,7 +142,7 @@ impl Item {
     }
 }
 
-/// A figure with its unit, by the name of what it measures.
+/// Formats a value with the unit of its metric.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
 pub(crate) fn figure(metric: &str, value: f64) -> String {
     let value = if value.is_finite() { value } else { 0.0 };

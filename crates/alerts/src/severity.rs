@@ -1,22 +1,22 @@
-//! How grave an alert is.
+//! Severity of alerts.
 
 use serde::{Deserialize, Serialize};
 
-/// How grave an alert is.
+/// Severity of an alert.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
-    /// Good to know.
+    /// For information only.
     Info,
-    /// Somebody should look at it.
+    /// Needs attention soon.
     #[default]
     Warning,
-    /// Somebody must act.
+    /// Needs immediate action.
     Critical,
 }
 
 impl Severity {
-    /// Its word.
+    /// Returns the word for this severity.
     pub fn word(self) -> &'static str {
         match self {
             Self::Info => "info",

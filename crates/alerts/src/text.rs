@@ -1,14 +1,16 @@
-//! Text of others: cut, and without what a terminal or page would obey.
+//! Untrusted text: shortened, and without control sequences that a terminal or page would
+//! interpret.
 
-/// Longest name that is kept, in bytes.
+/// Maximum length of a name in bytes.
 pub const NAME: usize = 200;
-/// Longest text that is kept, in bytes.
+/// Maximum length of a text in bytes.
 pub const TEXT: usize = 600;
 
-/// The text in one line without control characters, escape sequences and marks that turn the direction of writing, cut to so many bytes.
+/// Returns the text as one line of at most `most` bytes. Control characters, escape sequences and
+/// bidirectional formatting marks are removed.
 pub fn plain(text: &str, most: usize) -> String {
     let mut out = String::new();
-    // What is cut away is not even looked at: a line may have any length.
+    // Limits the work: a line may have any length.
     let mut chars = clipped(text, most.saturating_mul(4)).chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -31,7 +33,7 @@ fn skip_escape(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
     }
 }
 
-/// The text cut to so many bytes, with a sign that it was.
+/// Cuts the text to `most` bytes and marks the cut.
 pub fn cut(text: &str, most: usize) -> String {
     const SIGN: &str = "…";
     if text.len() <= most {
@@ -44,7 +46,7 @@ pub fn cut(text: &str, most: usize) -> String {
     out
 }
 
-/// The first so many bytes, whole characters only.
+/// Returns at most the first `most` bytes, without splitting a character.
 fn clipped(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     &text[..end]

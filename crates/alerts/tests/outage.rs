@@ -1,4 +1,5 @@
-//! A receiver that answers 500 for an hour, while apps crash and the sender is killed: engine, outbox and dispatch together over a played clock.
+//! A receiver answers 500 for an hour while apps crash and the sender is killed. Tests engine,
+//! outbox and dispatch together with a simulated clock.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,16 +16,16 @@ const BEGIN: u64 = 1_700_000_000_000;
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 
-/// The sender: what is on disk, and what dies with it.
+/// Sender: the file on disk, and the memory that is lost when it dies.
 struct Sender {
     file: Vec<u8>,
     book: Book,
     state: State,
     dispatch: Dispatch,
     config: Config,
-    /// Each request: when, and the id of its message.
+    /// Time and message id of each request.
     requests: Vec<(u64, String)>,
-    /// Alerts that were delivered as firing, and messages, so many times.
+    /// Number of deliveries per alert that was reported as firing, and per message.
     firing: BTreeMap<String, usize>,
     delivered: BTreeMap<String, usize>,
 }
@@ -55,7 +56,7 @@ impl Sender {
         self.append(Record::Step { state: Box::new(self.state.clone()), messages: output.messages, changes: output.changes });
     }
 
-    /// SIGKILL, and the next process.
+    /// Simulates SIGKILL and a new process.
     fn killed(&mut self, now: u64) {
         let (book, fault) = Book::read(&self.file);
         assert!(fault.is_none());
@@ -65,7 +66,7 @@ impl Sender {
         self.dispatch = Dispatch::default();
     }
 
-    /// Does what is due; the next instant at which something is.
+    /// Does the work that is due and returns the time of the next work.
     fn turn(&mut self, now: u64, is_well: bool) -> u64 {
         if self.state.wake_ms().is_some_and(|at| at <= now) {
             self.step(Input::Time, now);
@@ -113,12 +114,13 @@ fn five_hundred_for_an_hour() {
         now = next.min(crash_at).min(kill_at).max(now + 1);
     }
     let (during, after): (Vec<_>, Vec<_>) = sender.requests.iter().partition(|(at, _)| *at < BEGIN + HOUR);
-    // Twice from a second on, doubled up to five minutes, each time the same message.
+    // Two series of retries, before and after the kill: delays double from one second up to five
+    // minutes, always for the same message.
     let ids: BTreeSet<&String> = during.iter().map(|(_, id)| id).collect();
     assert!(ids.len() == 1 && (15..=35).contains(&during.len()), "{} requests: {during:?}", during.len());
     let gaps: Vec<u64> = during.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
     assert!(gaps.iter().all(|gap| *gap <= 5 * MINUTE) && gaps.last() == Some(&(5 * MINUTE)), "{gaps:?}");
-    // Back, it gets all of it, once each, the first of them with its id of before.
+    // After the outage the receiver gets every message once, and the first has the id from before.
     assert!(after[0].0 <= BEGIN + HOUR + 5 * MINUTE && ids.contains(&after[0].1), "{:?}", after[0]);
     assert!(after.iter().all(|(at, _)| *at <= BEGIN + HOUR + 10 * MINUTE), "{after:?}");
     assert!(sender.delivered.values().all(|times| *times == 1) && sender.delivered.len() == after.len(), "{:?}", sender.delivered);

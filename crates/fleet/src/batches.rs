@@ -1,8 +1,9 @@
-//! Order of a change over hosts: batch after batch, and no further than the first host that did not get well.
+//! Order of a change over hosts: batch by batch. The change stops at the first batch with a failed
+//! host.
 
 use std::ops::Range;
 
-/// Batches over hosts that are numbered from 0.
+/// Batches of hosts that are numbered from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batches {
     hosts: usize,
@@ -11,12 +12,13 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// `size` hosts at a time; 0 is all at once.
+    /// Creates batches of `size` hosts; 0 = all hosts at once.
     pub fn new(hosts: usize, size: usize) -> Self {
         Self { hosts, size: if size == 0 { hosts } else { size }, begun: 0 }
     }
 
-    /// The next batch; none when all were begun, or when `was_well` is false: the one before had a host that did not get well.
+    /// Returns the next batch. Returns `None` if all hosts were started, or if `was_well` is false
+    /// because a host of the last batch failed.
     pub fn next(&mut self, was_well: bool) -> Option<Range<usize>> {
         if !was_well || self.begun >= self.hosts {
             return None;
@@ -27,7 +29,7 @@ impl Batches {
         Some(batch)
     }
 
-    /// The hosts that were not begun.
+    /// Returns the hosts that were not started.
     pub fn left(&self) -> Range<usize> {
         self.begun..self.hosts
     }

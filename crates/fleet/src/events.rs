@@ -1,8 +1,9 @@
-//! Place among the events of a host: what came already is passed over when it is sent again, and what is missing is noticed.
+//! Position in the events of a host. It skips events that are sent again, and detects missing
+//! events.
 
 use serde_json::Value;
 
-/// Last event that was shown: the ring that numbered it, and its number there.
+/// Last event that was shown: its ring and its number there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     last: Option<(u64, u64)>,
@@ -12,23 +13,24 @@ pub struct Place {
 /// Decision about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is new.
+    /// The event is new.
     Show,
-    /// It was shown already.
+    /// The event was already shown.
     Known,
-    /// It is new, and between it and the last one that was shown so many are missing.
+    /// The event is new, and this many events before it are missing.
     After(u64),
-    /// It is new, and of another ring: what was between is not known.
+    /// The event is new and from another ring, so it is unknown whether events are missing.
     OtherRing,
 }
 
 impl Place {
-    /// Notes that the connection was lost: what comes now begins anew.
+    /// Records that the connection was lost: the next event begins a new connection.
     pub fn lost(&mut self) {
         self.is_back = true;
     }
 
-    /// Takes an event, as `ostler events --json` has it. `whole`: all events are asked for, so a gap is one.
+    /// Evaluates an event from `ostler events --json`. Set `whole` if all events are requested, so
+    /// that a gap means missing events.
     pub fn take(&mut self, event: &Value, whole: bool) -> Verdict {
         let Some(seq) = event["seq"].as_u64() else { return Verdict::Show };
         let epoch = event["epoch"].as_u64().unwrap_or(0);

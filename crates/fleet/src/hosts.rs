@@ -1,4 +1,4 @@
-//! The hosts file: names, how to log in, groups; and which hosts the words of a call mean.
+//! Hosts file: names, logins, groups, and the selection of hosts for a command.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::ssh::{self, Host, Login};
 
-/// Most hosts of a file, and of a call.
+/// Maximum number of hosts in a file, and in a command.
 const MAX_HOSTS: usize = 1024;
 
-/// Group of all hosts of the file.
+/// Name of the group with all hosts of the file.
 const ALL: &str = "all";
 
 /// Keys of the file.
@@ -18,21 +18,21 @@ const KEYS: &[&str] = &["hosts", "groups", "defaults"];
 /// Keys of a host, and of `defaults`.
 const HOST_KEYS: &[&str] = &["host", "user", "port", "key", "ssh_options", "forward_agent", "ostler", "home"];
 
-/// One host of a call.
+/// Host that a command selects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Member {
-    /// Its name in the file, or what was typed; in outputs.
+    /// Its name in the file, or the text that the user typed; shown in outputs.
     pub name: String,
-    /// The way there.
+    /// How to log in.
     pub login: Login,
-    /// Path of `ostler` there.
+    /// Path of `ostler` on the host.
     pub program: Option<String>,
-    /// Home of `ostler` there.
+    /// Home of `ostler` on the host.
     pub home: Option<String>,
 }
 
 impl Member {
-    /// True if it is this machine and this user.
+    /// Returns true if the host is this machine with this user.
     pub fn is_local(&self) -> bool {
         self.login.host.is_local() && self.login.host.user.is_none() && self.login.host.port.is_none()
     }
@@ -46,20 +46,20 @@ pub struct Hosts {
     defaults: Member,
 }
 
-/// Way through groups.
+/// State of a search through groups.
 #[derive(Default)]
 struct Walk {
-    /// Groups that the present one is a part of.
+    /// Groups that contain the current group.
     above: Vec<String>,
-    /// Groups whose hosts are found already.
+    /// Groups whose hosts were already collected.
     seen: HashSet<String>,
 }
 
 impl Hosts {
-    /// Reads the file's content. Also gives the keys that are none, for a warning.
+    /// Reads the file's content. Also returns unknown keys, for a warning.
     ///
     /// # Errors
-    /// The key and what is wrong with it, for the user.
+    /// Returns a message with the key and the problem if the file is invalid.
     ///
     /// ```
     /// let file = serde_json::json!({
@@ -112,7 +112,7 @@ impl Hosts {
         Ok((file, unknown))
     }
 
-    /// Every group leads to hosts, and no name is used twice.
+    /// Checks that every group contains hosts and that no name is used twice.
     fn check(&self) -> Result<(), String> {
         for (at, host) in self.hosts.iter().enumerate() {
             if self.hosts.iter().take(at).any(|other| other.name == host.name) {
@@ -133,11 +133,11 @@ impl Hosts {
         Ok(())
     }
 
-    /// The hosts that these words mean, each once, in their order: names of groups and hosts of the file, `all`, else what `ssh` takes
-    /// (`host`, `user@host`, `user@host:port`).
+    /// Returns the selected hosts in order, each once. A word is the name of a group or host of the
+    /// file, `all`, or an address that `ssh` accepts (`host`, `user@host`, `user@host:port`).
     ///
     /// # Errors
-    /// A word that means none.
+    /// Returns an error if a word selects no host.
     pub fn select<T: AsRef<str>>(&self, words: &[T]) -> Result<Vec<Member>, String> {
         let mut found: Vec<Member> = Vec::new();
         for word in words.iter().flat_map(|word| word.as_ref().split(',')).map(str::trim).filter(|word| !word.is_empty()) {
@@ -174,7 +174,7 @@ impl Hosts {
         if walk.above.iter().any(|name| name == group) {
             return Err(format!("groups.{group}: it is a part of itself ({})", walk.above.join(" → ")));
         }
-        // A group may be reached on more ways than anybody could walk.
+        // A group may be reachable on a huge number of paths, so each group is visited once.
         if !walk.seen.insert(group.to_owned()) {
             return Ok(());
         }
@@ -214,7 +214,7 @@ impl Hosts {
         Ok((member, Vec::new()))
     }
 
-    /// A host by what `ssh` takes.
+    /// Returns the host for an address that `ssh` accepts.
     fn typed(&self, text: &str) -> Result<Member, String> {
         let (user, rest) = text.rsplit_once('@').map_or((None, text), |(user, rest)| (Some(user), rest));
         let (host, port) = with_port(rest)?;
@@ -228,7 +228,7 @@ impl Hosts {
     }
 }
 
-/// `host:port` and `[address]:port`; an address with more colons is one of IPv6.
+/// Parses `host:port` and `[address]:port`. An address with more colons is an IPv6 address.
 fn with_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let number = |port: &str| ssh::port(&Value::String(port.to_owned())).map(Some).map_err(|_| format!("{text:?} has no port that is one"));
     if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -253,7 +253,7 @@ fn group(name: &str, members: &Value) -> Result<Vec<String>, String> {
     list.iter().map(|member| member.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
-/// Sets what a table says.
+/// Applies the settings of a table.
 fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
     if let Some(host) = text(map, "host")? {
         member.login.host.name = ssh::name("host", &host)?;
@@ -298,7 +298,7 @@ fn present<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     map.get(key).filter(|value| !value.is_null())
 }
 
-/// A text; a number is one, too.
+/// Returns a text; a number counts as a text, too.
 fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
     match present(map, key) {
         None => Ok(None),
@@ -415,7 +415,7 @@ mod tests {
         assert_eq!(unknown, ["host", "defaults.usr", "hosts.a.Port"]);
     }
 
-    /// Each group twice in the next one: as many ways as 2^40.
+    /// Each group occurs twice in the next group: 2^40 paths.
     #[test]
     fn many_ways_to_a_group_cost_no_time() {
         let mut groups = Map::new();

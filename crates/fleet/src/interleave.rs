@@ -1,24 +1,26 @@
-//! Lines of many hosts in the order of their times.
+//! Merging of lines from many hosts in the order of their times.
 //!
-//! Lines of one host stay in its order: one without a time, or with an earlier one than the line before, has the time of that line. Between
-//! hosts the time decides. What just came waits for a moment, because an older line of a slower host may be on its way; a host whose clock is
-//! wrong puts its lines in the wrong place, and loses none.
+//! Lines of one host keep their order. A line without a time, or with an earlier time than the line
+//! before it, gets the time of that line. Between hosts, the time decides.
+//!
+//! New lines wait for a moment, because an older line of a slower host may be on its way. If the
+//! clock of a host is wrong, its lines are in the wrong place, but none is lost.
 
 use std::collections::{BinaryHeap, HashMap};
 use std::time::{Duration, Instant};
 
-/// Wait for older lines of other hosts.
+/// Time to wait for older lines of other hosts.
 const HOLD: Duration = Duration::from_millis(200);
 
-/// Most lines that wait; then the oldest goes out early.
+/// Maximum number of waiting lines; beyond it, the oldest is output early.
 const MOST: usize = 10_000;
 
-/// A line that has come.
+/// Line with its host and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped<T> {
     /// Number of its host.
     pub host: usize,
-    /// Its time, in ms of the host's wall clock; none where that is not known.
+    /// Its time in ms of the host's wall clock; none = unknown.
     pub at_ms: Option<u64>,
     /// The line.
     pub line: T,
@@ -56,7 +58,7 @@ impl<T> PartialOrd for Waiting<T> {
 }
 
 impl<T> Ord for Waiting<T> {
-    /// The oldest is the greatest, as the heap wants it.
+    /// Orders the oldest line as the greatest, as the max-heap requires.
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (other.at_ms, other.number).cmp(&(self.at_ms, self.number))
     }
@@ -69,7 +71,7 @@ impl<T> Default for Interleave<T> {
 }
 
 impl<T> Interleave<T> {
-    /// Takes a line that has come now.
+    /// Adds a line that arrived now.
     pub fn push(&mut self, stamped: Stamped<T>, now: Instant) {
         let last = self.last_ms.entry(stamped.host).or_insert(0);
         let at_ms = stamped.at_ms.map_or(*last, |at| at.max(*last));
@@ -78,7 +80,7 @@ impl<T> Interleave<T> {
         self.waiting.push(Waiting { at_ms, number: self.count, came: now, host: stamped.host, line: stamped.line });
     }
 
-    /// The next line whose wait is over, with its host.
+    /// Returns the next line whose wait is over, with its host.
     pub fn pop(&mut self, now: Instant) -> Option<(usize, T)> {
         let is_due = |first: &Waiting<T>| now.saturating_duration_since(first.came) >= HOLD;
         if self.waiting.len() <= MOST && !self.waiting.peek().is_some_and(is_due) {
@@ -87,12 +89,12 @@ impl<T> Interleave<T> {
         self.waiting.pop().map(|first| (first.host, first.line))
     }
 
-    /// The next line, however long it has waited: nothing else comes.
+    /// Returns the next line without waiting, once all input has ended.
     pub fn rest(&mut self) -> Option<(usize, T)> {
         self.waiting.pop().map(|first| (first.host, first.line))
     }
 
-    /// Time until the next line is due; none if none waits.
+    /// Returns the time until the next line is due; `None` if no line waits.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         self.waiting.peek().map(|first| (first.came + HOLD).saturating_duration_since(now))
     }
@@ -120,11 +122,11 @@ mod tests {
     fn by_time_between_hosts_and_as_they_came_within_one() {
         for (lines, expected) in [
             (&[(0, Some(5)), (1, Some(3)), (0, Some(6)), (1, Some(4))][..], &[1, 3, 0, 2][..]),
-            // Without times: host after host as they came.
+            // Without times, lines are in the order of arrival, host by host.
             (&[(0, None), (1, None), (0, None)], &[0, 1, 2]),
-            // One without a time stays with the one before it.
+            // A line without a time stays with the line before it.
             (&[(0, Some(9)), (0, None), (1, Some(3)), (1, None)], &[2, 3, 0, 1]),
-            // A clock that goes back.
+            // A clock that is set back.
             (&[(0, Some(9)), (0, Some(1)), (1, Some(5))], &[2, 0, 1]),
             (&[], &[]),
         ] {

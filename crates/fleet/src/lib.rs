@@ -1,11 +1,20 @@
-//! Commands on many hosts over `ssh`: which hosts, in which order, what is asked of each, and what their answers are together. Pure.
+//! Commands on many hosts over `ssh`: selection and order of hosts, the script for each, and the
+//! merging of their answers. Pure.
 //!
-//! Each host runs its own `ostler` and answers with its own output; nothing listens on the network, and hosts know nothing of each other.
-//! [`Hosts`] is the file with names and groups, [`script`] the text that a host's shell gets, [`ssh`] the command line that brings it there,
-//! [`Batches`] the order, [`Outcome`] how it ended on one host, [`merge`] the answers as one value, [`Interleave`] lines of many hosts by time.
+//! Each host runs its own `ostler` and answers with its own output. Nothing listens on the network,
+//! and hosts do not know each other.
 //!
-//! **What a broken connection means.** The first line of a host ([`script::greeting`]) comes before anything is done. A connection that ends
-//! before it has changed nothing; one that ends later leaves open how far it came, and a change is never sent again.
+//! - [`Hosts`]: the file with names and groups
+//! - [`script`]: the text for a host's shell
+//! - [`ssh`]: the command line that runs it there
+//! - [`Batches`]: the order of the hosts
+//! - [`Outcome`]: the result on one host
+//! - [`merge`]: all answers as one value
+//! - [`Interleave`]: lines of many hosts in the order of time
+//!
+//! **Broken connections.** The first line of a host ([`script::greeting`]) is sent before anything
+//! is done. If the connection breaks before that line, nothing was changed. If it breaks later, the
+//! result is unknown, and a change is never sent again.
 #![forbid(unsafe_code)]
 
 mod batches;

@@ -1,8 +1,9 @@
-//! Answers of many hosts as one value of JSON: each part says which host it is of, by the member `host`, which is the first.
+//! Merging of the hosts' answers into one JSON value. Each part starts with the member `host`, the
+//! name of its host.
 
 use serde_json::{Map, Value, json};
 
-/// An object with its host in front. A member `host` of its own gives way.
+/// Returns the object with its host as the first member. It replaces an existing member `host`.
 pub fn with_host(host: &str, object: Map<String, Value>) -> Value {
     let mut whole = Map::with_capacity(object.len() + 1);
     whole.insert("host".into(), host.into());
@@ -10,7 +11,8 @@ pub fn with_host(host: &str, object: Map<String, Value>) -> Value {
     Value::Object(whole)
 }
 
-/// What an answer adds to the list of all: of a list its objects, else itself. What is no object is the member `value`.
+/// Returns the parts that an answer adds to the common list: the objects of a list, or the answer
+/// itself. A value that is not an object becomes the member `value`.
 pub fn parts(host: &str, answer: Value) -> Vec<Value> {
     match answer {
         Value::Array(list) => list.into_iter().map(|part| one(host, part)).collect(),
@@ -25,7 +27,7 @@ fn one(host: &str, value: Value) -> Value {
     }
 }
 
-/// What a host without an answer adds, in the form in which `ostler` tells errors.
+/// Returns the part of a host without an answer, in the format of `ostler`'s errors.
 pub fn failure(host: &str, error: &str, exit_code: u8) -> Value {
     json!({ "host": host, "error": error, "exit_code": exit_code })
 }

@@ -1,19 +1,19 @@
-//! How a command ended on one host, in words and as exit code; and that of all.
+//! Result of a command on one host, as text and exit code, and the result of all hosts together.
 
 use std::fmt;
 
-/// Exit code of a command over hosts; those of `ostler` itself.
+/// Exit code of a command over hosts, with the values of `ostler` itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
-    /// Done everywhere.
+    /// 0: done on all hosts.
     Ok,
-    /// 6: a part has no equal.
+    /// 6: a part has no counterpart.
     Incomplete,
     /// 4: no such app.
     NotFound,
-    /// 5: back at the former release.
+    /// 5: rolled back to the former release.
     WentBack,
-    /// 2: the command line made no sense there.
+    /// 2: the host's `ostler` rejected the command line.
     Usage,
     /// 1: failed.
     Failed,
@@ -22,7 +22,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The code that a program ended with.
+    /// Returns the code for a program's exit code.
     pub const fn of(code: i32) -> Self {
         match code {
             0 => Self::Ok,
@@ -35,7 +35,7 @@ impl Code {
         }
     }
 
-    /// As a number.
+    /// Returns the code as a number.
     pub const fn number(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -48,7 +48,7 @@ impl Code {
         }
     }
 
-    /// Place in the order from good to bad.
+    /// Returns the rank in the order from good to bad.
     const fn rank(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -62,53 +62,54 @@ impl Code {
     }
 }
 
-/// The worst of all: a host of which nothing is known is worse than one that failed. From bad to good 3, 1, 2, 5, 4, 6, 0.
+/// Returns the worst code. An unreachable host is worse than a failed one. From bad to good: 3, 1,
+/// 2, 5, 4, 6, 0.
 pub fn worst(codes: impl IntoIterator<Item = Code>) -> Code {
     codes.into_iter().max_by_key(|code| code.rank()).unwrap_or(Code::Ok)
 }
 
-/// End of a command on one host.
+/// Result of a command on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its `ostler` ended with this exit code, and has said why itself.
+    /// The host's `ostler` exited with this code and reported the reason itself.
     Ended(i32),
-    /// There was never a connection; what `ssh` says of it.
+    /// The connection failed, with this message of `ssh`.
     NoConnection(String),
-    /// The connection broke after it had begun. `changes`: the command is one that changes something.
+    /// The connection broke after the command had started.
     Lost {
-        /// Whether something may have changed.
+        /// True if the command changes something, so something may have changed.
         changes: bool,
     },
-    /// There is no `ostler`.
+    /// `ostler` was not found on the host.
     Absent,
-    /// Its answer makes no sense; the version there.
+    /// The answer cannot be read; the version on the host.
     Unreadable(String),
-    /// Its answer is longer than so many bytes.
+    /// The answer is longer than this number of bytes.
     TooLong(usize),
     /// `ssh` could not be started.
     NotStarted(String),
-    /// It was not its turn: a host before it did not get well.
+    /// Not started, because an earlier host failed.
     NotBegun,
 }
 
 impl Outcome {
-    /// Its exit code.
+    /// Returns its exit code.
     pub fn code(&self) -> Code {
         match self {
             Self::Ended(code) => Code::of(*code),
             Self::NoConnection(_) | Self::Absent => Code::Unreachable,
-            // How far it came is not known, which is worse than a host that says so.
+            // The progress is unknown, which is worse than a reported failure.
             Self::Lost { .. } => Code::Unreachable,
             Self::Unreadable(_) | Self::TooLong(_) | Self::NotStarted(_) | Self::NotBegun => Code::Failed,
         }
     }
 
-    /// True if all is well there.
+    /// Returns true if the command succeeded.
     pub fn is_well(&self) -> bool {
         *self == Self::Ended(0)
     }
 
-    /// True where the host's own output does not explain it.
+    /// Returns true if the host's own output does not explain the result.
     pub fn needs_words(&self) -> bool {
         !matches!(self, Self::Ended(_) | Self::NotBegun)
     }

@@ -1,41 +1,44 @@
-//! Text for the shell of a host: finds `ostler` there, says so, and becomes it. Every word of the caller goes through [`sh`].
+//! Script for the shell of a host: it finds `ostler`, prints a greeting, and replaces itself with
+//! `ostler`. Every word from the caller is quoted with [`sh`].
 
 use crate::sh;
 
-/// First word of the line by which a host says that it is there, and what it has. Before it nothing was done.
+/// First word of the greeting line. The host prints that line before it does anything else.
 const HERE: &str = "ostler-fleet";
 
-/// Second word where it has none.
+/// Second word if the host has no `ostler`.
 const ABSENT: &str = "absent";
 
-/// Longest version that is believed.
+/// Maximum length of a version in the greeting.
 const MAX_VERSION: usize = 40;
 
-/// What a host is asked for.
+/// Command for a host.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ask<'a> {
-    /// Path of `ostler` there; else it is looked for.
+    /// Path of `ostler` on the host; none = the script searches for it.
     pub program: Option<&'a str>,
-    /// Home of `ostler` there; else its own.
+    /// Home of `ostler` on the host; none = the default.
     pub home: Option<&'a str>,
     /// Words of the command.
     pub words: &'a [String],
-    /// Words of a second command, which decides when the first one went well; its output goes to standard error.
+    /// Words of a second command that runs if the first one succeeds. It determines the exit code,
+    /// and its output goes to standard error.
     pub then: Option<&'a [String]>,
-    /// A person's terminal is there: nobody reads a greeting.
+    /// True if the command has the user's terminal; no greeting is printed then.
     pub has_terminal: bool,
 }
 
-/// The greeting of a host.
+/// Greeting of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// It has `ostler` of this version.
+    /// The host has `ostler` of this version.
     Here(String),
-    /// It has none.
+    /// The host has no `ostler`.
     Absent,
 }
 
-/// The script: one line, because some login shells know no line end between quotes.
+/// Returns the script. It is one line, because some login shells do not support line breaks in
+/// quotes.
 pub fn script(ask: &Ask<'_>) -> String {
     let mut text = format!("P={} H={}; ", sh(ask.program.unwrap_or_default()), sh(ask.home.unwrap_or_default()));
     text += "at_home() { case $1 in '~/'*) printf %s \"$HOME/${1#??}\" ;; *) printf %s \"$1\" ;; esac; }; \
@@ -45,7 +48,7 @@ pub fn script(ask: &Ask<'_>) -> String {
     if ask.has_terminal {
         text += "command -v \"$P\" >/dev/null 2>&1 || { echo 'no ostler there' >&2; exit 127; }; ";
     } else {
-        // A line end first: a login shell may have said something without one.
+        // Begins with a line break, because a login shell may have printed an unfinished line.
         text += &format!(
             "V=$(\"$P\" --version 2>/dev/null </dev/null) || {{ printf '\\n{HERE} {ABSENT}\\n'; exit 127; }}; printf '\\n{HERE} %s\\n' \"$V\"; "
         );
@@ -61,7 +64,7 @@ fn quoted(words: &[String]) -> String {
     words.iter().map(|word| sh(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// The greeting in a line; none in what a login shell says before it.
+/// Parses the greeting. Returns `None` for other lines, such as output of the login shell.
 pub fn greeting(line: &str) -> Option<Greeting> {
     let rest = line.strip_prefix(HERE)?.strip_prefix(' ')?;
     if rest == ABSENT {
@@ -83,7 +86,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with a program `ostler` that says what it was given.
+    /// Creates a folder with a fake `ostler` that prints its arguments.
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("ostler-fleet-{}-{name}", std::process::id()));
         fs::create_dir_all(folder.join("bin")).unwrap();
@@ -158,7 +161,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
-        /// Whatever the words are: the host's `ostler` gets them as they are, and no shell runs any of it.
+        /// For any words, the host's `ostler` gets them unchanged, and no shell executes any part
+        /// of them.
         #[test]
         fn words_stay_words(given in prop::collection::vec("[^\0\u{1}]{0,20}", 1..4)) {
             let folder = folder("words");

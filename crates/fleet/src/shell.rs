@@ -1,13 +1,13 @@
-//! Words for a shell: nothing in them ends their quotes or is expanded.
+//! Quoting of words for a shell: no word ends its quotes or is expanded.
 
-/// One word of a shell.
+/// Quotes a word for a shell if needed.
 pub fn sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
-    // A shell of another kind expands `=word`.
+    // Some other shells expand `=word`.
     if !text.is_empty() && text.chars().all(plain) && !text.starts_with('=') { text.to_owned() } else { always_sh(text) }
 }
 
-/// A word in single quotes, whatever it is.
+/// Puts a word in single quotes, even if it needs none.
 pub fn always_sh(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
@@ -34,7 +34,7 @@ mod tests {
     }
 
     proptest! {
-        /// What the shell makes of a word is the text.
+        /// A shell reads each quoted word back unchanged.
         #[test]
         fn the_shell_reads_back_what_was_quoted(text in "[^\0]{0,30}") {
             let output = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", sh(&text))]).output().unwrap();

@@ -1,48 +1,50 @@
-//! The command line of `ssh`, names that may stand in it, and when a connection that broke is made again.
+//! Command line of `ssh`, checks of the names in it, and retries after a lost connection.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Exit code of `ssh` when it is the connection that failed.
+/// Exit code of `ssh` if the connection failed.
 pub const LOST: i32 = 255;
 
-/// Most connections in a row that bring nothing new.
+/// Maximum number of consecutive connections without new output.
 const MOST_RETRIES: u32 = 6;
 
-/// Host, as `ssh` is told of it.
+/// Host in the form that `ssh` expects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// Name or address; in messages, too.
+    /// Name or address; also used in messages.
     pub name: String,
-    /// User there.
+    /// User on the host.
     pub user: Option<String>,
     /// Port.
     pub port: Option<u16>,
 }
 
 impl Host {
-    /// True if it is this machine and this user: no `ssh` is needed.
+    /// Returns true if the host is this machine with this user, so `ssh` is not needed.
     pub fn is_local(&self) -> bool {
         self.name == "localhost"
     }
 }
 
-/// The way to a host: where it is, and how to log in there.
+/// Login on a host: its address and the ssh settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Login {
     /// The host.
     pub host: Host,
     /// Key file; `~/` is the caller's home.
     pub key: Option<String>,
-    /// Options for `ssh -o`, before ours: of each option the first one counts.
+    /// Options for `ssh -o`, placed before ostler's own. For each option, `ssh` uses the first
+    /// value.
     pub options: Vec<String>,
-    /// Whether the caller's ssh agent is lent to the host.
+    /// True to forward the caller's ssh agent to the host.
     pub forward_agent: bool,
 }
 
-/// Words of an `ssh`: `ours` are options for `-o`, `has_terminal` gives the command a terminal, `home` is that of the caller. Host keys are
-/// checked as the caller's own configuration says.
+/// Returns the words of an `ssh` command. `ours` are options for `-o`, `has_terminal` gives the
+/// command a terminal, and `home` is the caller's home. Host keys are checked according to the
+/// caller's own ssh configuration.
 pub fn words(login: &Login, ours: &[&str], has_terminal: bool, command: &str, home: Option<&str>) -> Vec<String> {
     let mut words: Vec<String> = vec!["ssh".into()];
     for option in login.options.iter().map(String::as_str).chain(ours.iter().copied()) {
@@ -66,20 +68,21 @@ pub fn words(login: &Login, ours: &[&str], has_terminal: bool, command: &str, ho
     words
 }
 
-/// One word for a login shell of whatever kind: `sh` with this script.
+/// Returns one word for any login shell: `sh` with this script.
 pub fn command(script: &str) -> String {
     format!("sh -c {}", crate::sh(script))
 }
 
-/// Wait before the next connection, when one was lost; none: give up. A host that was never there is not asked again.
+/// Returns the wait before the next connection after one was lost; `None` = give up. A host that
+/// was never reached is not tried again.
 pub fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
     (was_there && in_vain < MOST_RETRIES).then(|| Duration::from_secs(1 << in_vain.min(4)))
 }
 
-/// A user or host: a word of ssh's command line, and nothing that it takes for an option.
+/// Checks a user or host name: a single word that `ssh` cannot take for an option.
 ///
 /// # Errors
-/// The key and the text, for the user.
+/// Returns a message with the key and the text if the name is invalid.
 pub fn name(key: &str, text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_alphanumeric() || "._-:[]%\\+".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
@@ -88,10 +91,10 @@ pub fn name(key: &str, text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A port: a number, or a text with one.
+/// Reads a port from a number or a text.
 ///
 /// # Errors
-/// What was found instead, for the user.
+/// Returns a message with the value that was found if it is not a port.
 pub fn port(value: &Value) -> Result<u16, String> {
     let number = match value {
         Value::String(text) => text.trim().parse().ok(),

@@ -1,14 +1,14 @@
-//! Numbers as Rice codes, each group with the parameter that suits it. Pure.
+//! Encoding of numbers as Rice codes; each group has its own parameter. Pure.
 
-/// Numbers of a group.
+/// Numbers per group.
 const GROUP: usize = 32;
-/// Bits of a parameter.
+/// Bits that a parameter takes.
 const PARAMETER: u32 = 5;
-/// The parameter of a group that is zero throughout.
+/// Parameter of a group that contains only zeros.
 const ZEROS: u64 = 31;
 /// The largest parameter.
 const MOST: u32 = 30;
-/// A quotient from which on the number follows as it is.
+/// Quotient from which on the number follows unencoded.
 const ESCAPE: u64 = 20;
 
 /// Appends numbers.
@@ -28,7 +28,7 @@ pub(crate) fn pack(values: &[u64], out: &mut Vec<u8>) {
     bits.end();
 }
 
-/// Takes so many numbers from the front; none = the bytes are none.
+/// Takes `count` numbers from the front. Returns `None` if the bytes are invalid.
 pub(crate) fn unpack(bytes: &mut &[u8], count: usize) -> Option<Vec<u64>> {
     let mut bits = Reader { bytes, at: 0 };
     let mut values = Vec::with_capacity(count);
@@ -44,7 +44,7 @@ pub(crate) fn unpack(bytes: &mut &[u8], count: usize) -> Option<Vec<u64>> {
     Some(values)
 }
 
-/// The parameter with the shortest code, near the average's.
+/// Returns the parameter with the shortest code, near that of the average.
 fn best(group: &[u64]) -> u32 {
     let sum: u128 = group.iter().map(|value| u128::from(*value)).sum();
     let average = u64::try_from(sum / group.len() as u128).unwrap_or(u64::MAX);

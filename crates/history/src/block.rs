@@ -1,7 +1,8 @@
-//! A block: the points of many series in one piece of time, with checksums. Pure.
+//! Blocks: the points of many series in one time range, with checksums. Pure.
 //!
 //! ```text
-//! header 64   magic, lengths, number, first and last slot, recorded seconds, source, checksums of header and index
+//! header 64   magic, lengths, number, first and last slot, recorded seconds, source,
+//!             checksums of header and index
 //! index       for each chunk: series (difference to the one before), length
 //! chunks      packed points, a checksum each
 //! ```
@@ -13,32 +14,33 @@ use crate::varint::{put, take};
 /// Length of a header.
 pub(crate) const HEADER: usize = 64;
 const MAGIC: u32 = u32::from_le_bytes(*b"BLK1");
-/// Most bytes of a block after its header.
+/// Maximum size of a block after its header, in bytes.
 const MOST_BODY: u32 = 32 << 20;
-/// Most chunks.
+/// Maximum number of chunks.
 const MOST_CHUNKS: u32 = 1 << 16;
 
-/// What is known of a block without reading it.
+/// Header of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) body: u32,
     pub(crate) index: u32,
     pub(crate) chunks: u32,
-    /// Its number in its tier.
+    /// Number of the block in its tier.
     pub(crate) number: u64,
     /// First and last slot.
     pub(crate) from: u64,
     pub(crate) to: u64,
     /// Recorded seconds.
     pub(crate) span: u32,
-    /// Series after this number were unknown when it was written.
+    /// Number that the next new series had when the block was written. The block has no points of
+    /// that series or later ones.
     pub(crate) next_series: u32,
-    /// The segment of the finer tier that it was made of, plus one; 0 = none.
+    /// Segment of the finer tier that the block was made from, plus one; 0 = none.
     pub(crate) source: u64,
     pub(crate) index_sum: u32,
 }
 
-/// What is said about a block besides its points.
+/// Description of a block, without its points.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct About {
     pub(crate) number: u64,
@@ -47,26 +49,27 @@ pub(crate) struct About {
     pub(crate) source: u64,
 }
 
-/// A block that grows series by series.
+/// Block under construction, series by series.
 #[derive(Debug)]
 pub(crate) struct Builder {
-    /// A slot that is not after any point.
+    /// Slot that is not after any point.
     from: u64,
     to: u64,
     index: Vec<u8>,
     body: Vec<u8>,
     chunks: u32,
-    /// The series that was added last.
+    /// Last series that was added.
     last: u32,
 }
 
 impl Builder {
-    /// A block without points, none of which will be before this slot.
+    /// Returns a block without points. No point may be before this slot.
     pub(crate) fn new(from: u64) -> Self {
         Self { from, to: from, index: Vec::new(), body: Vec::new(), chunks: 0, last: 0 }
     }
 
-    /// Adds a series. Their numbers rise, and so do the slots of the points.
+    /// Adds a series. Series numbers must rise from call to call, and the slots must rise from
+    /// point to point.
     pub(crate) fn add(&mut self, series: u32, points: &[Point]) {
         for part in points.chunks(packed::MOST_POINTS) {
             let begin = self.body.len();
@@ -81,14 +84,15 @@ impl Builder {
         self.to = self.to.max(points.last().map_or(0, |point| point.slot));
     }
 
-    /// A block that says where it comes from and has nothing of it: what it was made of was damaged as a whole.
+    /// Returns a block that names its source but has no points, because its source was completely
+    /// damaged.
     pub(crate) fn empty(at: u64, about: About) -> Vec<u8> {
         let About { number, span, next_series, source } = about;
         let (body, index, chunks, index_sum) = (0, 0, 0, crc32fast::hash(&[]));
         Header { body, index, chunks, number, from: at, to: at, span, next_series, source, index_sum }.bytes()
     }
 
-    /// The bytes; none = there is no point, or too many.
+    /// Returns the bytes of the block. Returns `None` if there are no points or too many.
     pub(crate) fn finish(self, about: About) -> Option<Vec<u8>> {
         if self.chunks == 0 {
             return None;
@@ -127,7 +131,7 @@ impl Header {
         bytes
     }
 
-    /// The header at the front of these bytes; none = there is none.
+    /// Parses a header at the front of these bytes. Returns `None` if it is invalid.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; HEADER] = bytes.first_chunk()?;
         let short = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
@@ -150,22 +154,22 @@ impl Header {
         (is_whole && makes_sense).then_some(header)
     }
 
-    /// Length of the whole block.
+    /// Returns the length of the whole block.
     pub(crate) fn length(&self) -> u64 {
         HEADER as u64 + u64::from(self.body)
     }
 }
 
-/// Where a chunk is.
+/// Position of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkAt {
     pub(crate) series: u32,
-    /// From the begin of the block.
+    /// Offset from the start of the block.
     pub(crate) at: u64,
     pub(crate) length: usize,
 }
 
-/// The chunks of an index; none = it is damaged.
+/// Returns the chunks of an index. Returns `None` if the index is damaged.
 pub(crate) fn chunks(header: &Header, index: &[u8]) -> Option<Vec<ChunkAt>> {
     if crc32fast::hash(index) != header.index_sum {
         return None;
@@ -181,7 +185,7 @@ pub(crate) fn chunks(header: &Header, index: &[u8]) -> Option<Vec<ChunkAt>> {
     Some(list)
 }
 
-/// The points of a chunk; none = it is damaged.
+/// Returns the points of a chunk. Returns `None` if the chunk is damaged.
 pub(crate) fn points(header: &Header, chunk: &[u8]) -> Option<Vec<Point>> {
     let (packed, sum) = chunk.split_last_chunk::<4>()?;
     if crc32fast::hash(packed) != u32::from_le_bytes(*sum) {

@@ -1,4 +1,4 @@
-//! Files, behind a seam: full disks and torn writes are played in tests.
+//! Access to files behind a trait, so that tests can simulate full disks and torn writes.
 
 use std::cell::RefCell;
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -6,69 +6,69 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
-/// A folder of files.
+/// Folder of files.
 pub trait Disk {
-    /// Names and sizes.
+    /// Returns names and sizes.
     ///
     /// # Errors
-    /// What the system says, here and below.
+    /// Returns an error if the system call fails, as do all methods here.
     fn list(&self) -> io::Result<Vec<(String, u64)>>;
-    /// At most so many bytes from there on; fewer at the end of the file.
+    /// Reads at most `most` bytes from this offset, fewer at the end of the file.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the system call fails.
     fn read(&self, name: &str, at: u64, most: usize) -> io::Result<Vec<u8>>;
-    /// Writes there; a file that is not there is made.
+    /// Writes at this offset and creates the file if it is missing.
     ///
     /// # Errors
-    /// As above; a part may have been written.
+    /// Returns an error if the system call fails; a part may have been written.
     fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
-    /// Cuts to this length.
+    /// Truncates to this length.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the system call fails.
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()>;
-    /// Gives another name, in place of what had it.
+    /// Renames a file and replaces an existing file of the new name.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the system call fails.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes.
+    /// Removes a file.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the system call fails.
     fn remove(&mut self, name: &str) -> io::Result<()>;
-    /// Waits until it is on the disk.
+    /// Waits until the file is on disk.
     ///
     /// # Errors
-    /// As above.
+    /// Returns an error if the system call fails.
     fn sync(&mut self, name: &str) -> io::Result<()>;
 }
 
-/// A folder of the system, for its owner alone.
+/// Folder of the file system, with access for its owner only.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// The file that was read last.
+    /// Last file that was read.
     open: RefCell<Option<(String, File)>>,
 }
 
 impl Folder {
-    /// A folder that is made if it is not there.
+    /// Opens a folder and creates it if it is missing.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// Returns an error if the folder cannot be created.
     pub fn make(path: PathBuf) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).recursive(true).create(&path)?;
         Ok(Self::existing(path))
     }
 
-    /// A folder to read.
+    /// Returns a folder for reading.
     pub fn existing(path: PathBuf) -> Self {
         Self { path, open: RefCell::new(None) }
     }
 
-    /// Forgets the file that was read last: its name may be another's now.
+    /// Closes the last file that was read, because its name may now belong to another file.
     fn forget(&mut self) {
         self.open.get_mut().take();
     }
@@ -79,7 +79,8 @@ impl Disk for Folder {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            // What is no file, or has a name that is no text, is none of ours; a link is none either.
+            // Ignores everything that is not a regular file (links, too) and names that are not
+            // valid UTF-8.
             if let (Ok(name), Ok(facts)) = (entry.file_name().into_string(), entry.metadata())
                 && facts.is_file()
             {

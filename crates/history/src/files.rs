@@ -1,22 +1,22 @@
-//! What all files have: a head with a version, and a way out of the way.
+//! Common parts of all files: a head with a version, and the handling of damaged files.
 
 use std::io;
 
 use crate::disk::Disk;
 use crate::notice::Notice;
 
-/// Length of the head of a file.
+/// Length of the head in bytes.
 pub(crate) const HEAD: u64 = 16;
 const MAGIC: &[u8; 8] = b"ostlerhs";
 const VERSION: u16 = 1;
-/// End of the name of what was set aside.
+/// Suffix of files that were set aside.
 const ASIDE: &str = ".aside";
-/// Files that were set aside and are kept.
+/// Maximum number of files that are set aside.
 const MOST_ASIDE: usize = 4;
-/// Most bytes of a damaged end that are kept.
+/// Maximum number of bytes of a damaged end that are kept.
 const MOST_TAIL: usize = 1 << 20;
 
-/// What a head says.
+/// Result of checking a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     Ours,
@@ -24,7 +24,7 @@ pub(crate) enum Head {
     Damaged,
 }
 
-/// The head of a file of this kind: the number of a tier, or another.
+/// Returns the head of a file of this kind. The kind is the number of a tier, or a special value.
 pub(crate) fn head(kind: u16) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend(VERSION.to_le_bytes());
@@ -33,7 +33,7 @@ pub(crate) fn head(kind: u16) -> Vec<u8> {
     bytes
 }
 
-/// What is at the front of these bytes.
+/// Checks the head at the front of these bytes.
 pub(crate) fn check(bytes: &[u8], kind: u16) -> Head {
     let Some(head) = bytes.first_chunk::<16>() else { return Head::Damaged };
     let sum = crc32fast::hash(head.get(..12).unwrap_or_default()).to_le_bytes();
@@ -48,14 +48,14 @@ pub(crate) fn check(bytes: &[u8], kind: u16) -> Head {
     }
 }
 
-/// Gives a file another name, and tells.
+/// Renames a damaged file and adds a notice.
 pub(crate) fn set_aside(disk: &mut impl Disk, file: &str, why: &'static str, notices: &mut Vec<Notice>) {
     let to = format!("{file}{ASIDE}");
     let aside = disk.rename(file, &to).is_ok().then_some(to);
     notices.push(Notice::SetAside { file: file.to_owned(), aside, why });
 }
 
-/// Keeps the end of a file under another name, and cuts it off.
+/// Saves the end of a file under another name and truncates the file.
 pub(crate) fn set_tail_aside(disk: &mut impl Disk, file: &str, from: u64, why: &'static str, notices: &mut Vec<Notice>) {
     let to = format!("{file}{ASIDE}");
     let kept = disk.read(file, from, MOST_TAIL).and_then(|tail| {
@@ -66,7 +66,7 @@ pub(crate) fn set_tail_aside(disk: &mut impl Disk, file: &str, from: u64, why: &
     notices.push(Notice::SetAside { file: file.to_owned(), aside: kept.is_ok().then_some(to), why });
 }
 
-/// Removes what was set aside long ago.
+/// Removes the oldest files that were set aside.
 pub(crate) fn forget_old_asides(disk: &mut impl Disk) -> io::Result<()> {
     let mut asides: Vec<String> = disk.list()?.into_iter().map(|(name, _)| name).filter(|name| name.ends_with(ASIDE)).collect();
     asides.sort();

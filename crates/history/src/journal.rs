@@ -1,6 +1,7 @@
-//! The journal of a tier: points that are in no block yet, appended as they come.
+//! Journal of a tier: appended points that are not in a block yet.
 //!
-//! It belongs to the block that its points will become: once that block is there, the journal is of no use, whatever was killed in between.
+//! A journal belongs to the block that its points will become. Once that block exists, the journal
+//! is obsolete, whenever the process was killed.
 
 use std::io;
 
@@ -10,38 +11,38 @@ use crate::notice::Notice;
 use crate::tier;
 use crate::varint::{put, take};
 
-/// The kind of its head is that of its tier, and this.
+/// Marks the head of a journal; combined with the number of the tier.
 const KIND: u16 = 0x100;
-/// Length of the whole head.
+/// Length of the head including the block number.
 const WHOLE: u64 = HEAD + 12;
-/// Most bytes of a journal that are read.
+/// Maximum number of bytes that are read from a journal.
 const MOST: usize = 64 << 20;
 
-/// The file.
+/// Journal file.
 #[derive(Debug)]
 pub(crate) struct Journal {
     name: String,
     kind: u16,
-    /// The block that its points will become.
+    /// Number of the block that its points will become.
     block: u64,
-    /// Bytes that are whole; 0 = there is no head yet.
+    /// Number of intact bytes; 0 = the file has no head yet.
     pub(crate) length: u64,
 }
 
-/// What a journal has to tell.
+/// Contents of a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// The block that its points will become.
+    /// Number of the block that its points will become.
     pub(crate) block: u64,
     /// Recorded seconds.
     pub(crate) span: u64,
     pub(crate) next_series: u32,
-    /// Series and what they have more, in the order of writing.
+    /// Series with their appended bytes, in the order of writing.
     pub(crate) parts: Vec<(u32, Vec<u8>)>,
 }
 
 impl Journal {
-    /// The journal of a tier, and what is in it.
+    /// Loads the journal of a tier and its contents.
     pub(crate) fn load(
         disk: &mut impl Disk,
         number: usize,
@@ -57,7 +58,7 @@ impl Journal {
         let why = match files::check(&bytes, kind) {
             Head::Newer => Some("was written by a newer version"),
             Head::Ours if parse(&bytes).is_some() => None,
-            // A head that was not finished: nothing was in it yet.
+            // The head is incomplete, so the journal was still empty.
             _ if bytes.len() as u64 <= WHOLE => return Ok((journal, None)),
             _ => Some("has a damaged begin"),
         };
@@ -75,7 +76,8 @@ impl Journal {
         Ok((journal, Some(told)))
     }
 
-    /// Appends what series have more. A journal of another block is begun anew.
+    /// Appends the new points of series. If the journal belongs to another block, it is started
+    /// again.
     pub(crate) fn append<'a>(&mut self, disk: &mut impl Disk, told: &Told, parts: impl Iterator<Item = (u32, &'a [u8])>) -> io::Result<()> {
         let mut payload = Vec::new();
         put(&mut payload, u64::from(told.next_series));
@@ -92,12 +94,12 @@ impl Journal {
         bytes.extend(payload);
         let at = if is_new { 0 } else { self.length };
         if is_new && self.length > 0 {
-            // Old entries must not follow new ones.
+            // Truncated first, because old entries must not follow new ones.
             disk.cut(&self.name, 0)?;
             self.length = 0;
         }
         if let Err(error) = disk.write(&self.name, at, &bytes) {
-            // What was written of it is cut off, or else written over.
+            // Cuts off the incomplete entry. If that fails, the next write overwrites it.
             let _ = disk.cut(&self.name, at);
             return Err(error);
         }
@@ -113,7 +115,8 @@ impl Journal {
     }
 }
 
-/// What a journal tells, up to the first entry that is damaged, and where that begins.
+/// Parses a journal up to the first damaged entry. Returns also the offset at which that entry
+/// begins.
 fn parse(bytes: &[u8]) -> Option<(Told, u64)> {
     let mut rest = bytes.get(usize::try_from(HEAD).ok()?..)?;
     let (block, after) = rest.split_first_chunk::<8>()?;
@@ -178,7 +181,7 @@ mod tests {
         let (_, found) = load(&mut disk, &mut notices);
         let found = found.unwrap();
         assert_eq!((found.block, found.span, found.parts.len(), notices.len()), (7, 120, 3, 0));
-        // Torn at each place: what was whole is kept.
+        // Torn at each possible place: everything before it is kept.
         for length in 0..whole {
             let mut torn = disk.clone();
             torn.cut("10s.journal", length).unwrap();
@@ -188,7 +191,7 @@ mod tests {
             let (_, found) = load(&mut torn, &mut notices);
             assert_eq!(found.unwrap().parts.last().unwrap().0, 9, "{length}");
         }
-        // Another block: what was before is gone.
+        // Another block: the earlier contents are gone.
         journal.append(&mut disk, &told(8, 10), parts(&[(5, b"e")])).unwrap();
         let found = load(&mut disk, &mut notices).1.unwrap();
         assert_eq!((found.block, found.parts), (8, vec![(5, b"e".to_vec())]));

@@ -1,20 +1,31 @@
-//! A store of figures over time: fixed steps, four tiers, bounded in memory and on disk.
+//! Time-series store for metrics: fixed steps, four tiers, bounded memory and disk usage.
 //!
 //! # Theory of operation
-//! A *series* is what one text key names; a *point* is the minimum, average and maximum of a series in one step of a tier, with the number of samples in it.
-//! Samples of ten seconds go to the tier `10s`, those of a second (while somebody watches) also to `1s`. New points are kept in memory ([`Loose`](loose)) and
-//! appended to a journal at each [`History::flush`]; when a tier has enough of them they become a *block*, packed and with checksums, at the end of the tier's
-//! newest *segment* file. A segment that is full is rolled up into one block of the next tier (`1m`, then `1h`), and a tier keeps its newest segments.
+//! A *series* is identified by a text key. A *point* is the minimum, average and maximum of a
+//! series in one step of a tier, with the number of samples.
+//! Samples taken every ten seconds go to the tier `10s`. While a user watches, samples are taken
+//! every second and also go to the tier `1s`.
 //!
-//! So each coarser tier is made from files, not from memory, and what a tier has not rolled up yet a query takes from the finer one: nothing is there twice.
+//! New points are kept in memory ([`Loose`](loose)) and appended to a journal at each
+//! [`History::flush`]. When a tier has enough of them, they become a *block*. Blocks are packed,
+//! have checksums, and are appended to the newest *segment* file of the tier.
+//! A full segment is rolled up into one block of the next tier (`1m`, then `1h`). Each tier keeps
+//! its newest segments.
+//!
+//! Each coarser tier is therefore made from files, not from memory. A query takes data that a tier
+//! has not rolled up yet from the finer tier, so nothing is counted twice.
 //!
 //! # The clock
-//! Segments are ordered by when they were written and hold an amount of recorded time, so a clock that is set forth and back drops nothing. Set back by at most a
-//! minute, time stands still until it is reached again; by more, a new block begins, and a moment that comes twice has the samples of both.
+//! Segments are ordered by the time of writing and hold a fixed amount of recorded time. A clock
+//! that is set forward and back therefore drops nothing. If the clock is set back by at most a
+//! minute, the store waits until the old time is reached again.
+//! If it is set back by more, a new block begins. A moment that occurs twice then has the samples
+//! of both.
 //!
-//! # What is lost
-//! Values are rounded ([`Scale`]). A process that is killed loses what came after its last flush, and the ten seconds that are being summed up. After a power
-//! failure the journal may be gone: at most 20 minutes. Files that are damaged or of a newer version are set aside under another name, and told ([`Notice`]).
+//! # Data loss
+//! Values are rounded ([`Scale`]). A killed process loses the data since its last flush and the ten
+//! seconds that are being aggregated. After a power failure the journal may be lost: at most 20
+//! minutes. Damaged files and files of a newer version are renamed and reported ([`Notice`]).
 #![forbid(unsafe_code)]
 
 mod bits;

@@ -1,9 +1,10 @@
-//! Points of one series that are not in a block yet: bytes that grow, as the journal has them. Pure.
+//! Points of one series that are not in a block yet: bytes that grow, in the format of the journal.
+//! Pure.
 
 use crate::point::Point;
 use crate::varint::{put, take, unzigzag, zigzag};
 
-/// A growing list of points.
+/// Growing list of points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loose {
     bytes: Vec<u8>,
@@ -19,12 +20,12 @@ impl Loose {
         &self.bytes
     }
 
-    /// The first point.
+    /// Returns the first point.
     pub(crate) fn first(&self) -> Option<Point> {
         next(&mut &self.bytes[..], None)
     }
 
-    /// Appends a point. One whose slot is not after the last is left out.
+    /// Appends a point. Ignores the point if its slot is not after the last.
     pub(crate) fn push(&mut self, point: Point) -> bool {
         let last = self.last.unwrap_or(Point { slot: 0, min: 0, avg: 0, max: 0, count: 1 });
         if self.last.is_some() && point.slot <= last.slot {
@@ -33,7 +34,9 @@ impl Loose {
         let is_next =
             point.slot == last.slot.wrapping_add(1) && point.min == point.avg && point.max == point.avg && point.count == last.count;
         let change = u128::from(zigzag(point.avg.wrapping_sub(last.avg)));
-        // Of 65 bits one says whether that is all; codes of a scale are far smaller.
+        // The lowest of 65 bits is 0 if nothing more follows: the point is in the next slot, has
+        // the same count, and its three values are equal. Codes of a scale are small enough for 64
+        // bits.
         let Ok(head) = u64::try_from(change << 1 | u128::from(!is_next)) else { return false };
         put(&mut self.bytes, head);
         if !is_next {
@@ -46,7 +49,7 @@ impl Loose {
         true
     }
 
-    /// Appends what a journal has. False = it is damaged, and nothing was appended.
+    /// Appends bytes of a journal. Returns false if they are damaged; nothing is appended then.
     pub(crate) fn extend(&mut self, bytes: &[u8]) -> bool {
         let (mut last, mut rest) = (self.last, bytes);
         while !rest.is_empty() {
@@ -58,7 +61,7 @@ impl Loose {
         true
     }
 
-    /// The points, in their order.
+    /// Returns the points in order.
     pub(crate) fn points(&self) -> Vec<Point> {
         let (mut rest, mut points) = (&self.bytes[..], Vec::<Point>::new());
         while let Some(point) = next(&mut rest, points.last().copied()) {

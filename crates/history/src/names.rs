@@ -1,4 +1,4 @@
-//! The names of series: text, the number that stands for it in blocks, how exact it is kept.
+//! Names of series: the key, its number in blocks, and its precision.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -11,30 +11,30 @@ use crate::scale::Scale;
 const FILE: &str = "names";
 const NEW_FILE: &str = "names.new";
 const KIND: u16 = 0x200;
-/// Longest key, in bytes.
+/// Maximum length of a key in bytes.
 pub const LONGEST_KEY: usize = 512;
-/// Most names, and most bytes of all of them.
+/// Maximum number of names, and maximum size of all of them in bytes.
 const MOST: usize = 16_384;
 const MOST_BYTES: usize = 1 << 20;
-/// Bytes of an entry beside its text.
+/// Bytes of an entry in addition to its key.
 const FIXED: usize = 19;
 
-/// All names.
+/// Table of all names.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     by_key: HashMap<Box<str>, (u32, Scale)>,
-    /// Bytes of all keys.
+    /// Total bytes of all keys.
     bytes: usize,
-    /// The next number.
+    /// Number of the next new series.
     pub(crate) next: u32,
     /// Entries that are not in the file yet.
     unwritten: Vec<u8>,
-    /// Bytes of the file that are whole; 0 = there is no head yet.
+    /// Number of intact bytes in the file; 0 = it has no head yet.
     pub(crate) length: u64,
 }
 
 impl Names {
-    /// The names of the file.
+    /// Loads the names from the file.
     pub(crate) fn load(disk: &mut impl Disk, is_writer: bool, notices: &mut Vec<Notice>) -> io::Result<Self> {
         let mut names = Self { next: 1, ..Self::default() };
         let most = usize::try_from(HEAD).unwrap_or(16) + MOST * FIXED + MOST_BYTES;
@@ -71,12 +71,13 @@ impl Names {
         self.by_key.insert(key.into(), (id, scale));
     }
 
-    /// The number and the scale of a name.
+    /// Returns number and scale of a name.
     pub(crate) fn get(&self, key: &str) -> Option<(u32, Scale)> {
         self.by_key.get(key).copied()
     }
 
-    /// The number of a new name; none = it is too long, or there are too many.
+    /// Adds a name and returns its number. Returns `None` if the name is too long or there are too
+    /// many names.
     pub(crate) fn add(&mut self, key: &str, scale: Scale) -> Option<u32> {
         if key.len() > LONGEST_KEY || self.is_full() {
             return None;
@@ -87,17 +88,17 @@ impl Names {
         Some(id)
     }
 
-    /// True if there is no room for another.
+    /// Returns true if there is no room for another name.
     pub(crate) fn is_full(&self) -> bool {
         self.by_key.len() >= MOST || self.bytes + LONGEST_KEY > MOST_BYTES
     }
 
-    /// All names.
+    /// Returns all names.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.by_key.keys().map(|key| &**key)
     }
 
-    /// How exact each series is kept.
+    /// Returns the scale of each series.
     pub(crate) fn scales(&self) -> impl Iterator<Item = (u32, Scale)> {
         self.by_key.values().copied()
     }
@@ -118,7 +119,7 @@ impl Names {
         Ok(())
     }
 
-    /// Forgets the names whose numbers are used nowhere, and writes the file anew.
+    /// Removes names whose numbers are not used, and rewrites the file.
     pub(crate) fn keep(&mut self, disk: &mut impl Disk, used: &BTreeSet<u32>) -> io::Result<()> {
         let mut bytes = files::head(KIND);
         for (key, (id, scale)) in self.by_key.iter().filter(|(_, (id, _))| used.contains(id)) {
@@ -146,7 +147,7 @@ fn encoded(key: &str, id: u32, scale: Scale) -> Vec<u8> {
     [&length[..], &crc32fast::hash(&facts).to_le_bytes(), &facts].concat()
 }
 
-/// An entry: number, scale, key, and what comes after it.
+/// Parses an entry: number, scale, key, and the remaining bytes.
 fn entry(bytes: &[u8]) -> Option<(u32, Scale, &str, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<2>()?;
     let (sum, rest) = rest.split_first_chunk::<4>()?;

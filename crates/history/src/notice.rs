@@ -1,41 +1,41 @@
-//! What a person should know about the store.
+//! Notices of the store for the user.
 
 use std::fmt;
 
-/// Something that went otherwise than it should. None of it ends anything.
+/// Problem that the store reports. The store keeps working after each of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A file could not be used as it was.
+    /// A file was unusable and was renamed.
     SetAside {
         /// Its name.
         file: String,
-        /// Its name now; none = it could not be renamed.
+        /// Its new name; none = it could not be renamed.
         aside: Option<String>,
-        /// What is wrong with it.
+        /// Description of the problem.
         why: &'static str,
     },
-    /// A part of a block is damaged; it is left out.
+    /// A part of a block is damaged and was left out.
     Damaged {
         /// The file.
         file: String,
     },
-    /// Nothing can be written; new figures wait in memory.
+    /// The disk is not writable; new values wait in memory.
     CannotWrite {
-        /// What was tried, and what the system says.
+        /// The failed operation and the system's error.
         why: String,
     },
-    /// It can be written again.
+    /// The disk is writable again.
     WritesAgain,
-    /// Figures that waited too long were dropped.
+    /// Values that waited too long were dropped.
     Dropped {
-        /// How many points.
+        /// Number of points.
         points: u64,
     },
-    /// There are more series than are kept; the rest is left out.
+    /// There are too many series; further ones are left out.
     TooMany,
-    /// The clock was set back by so many seconds.
+    /// The clock was set back.
     ClockBack {
-        /// How far.
+        /// By how many seconds.
         seconds: u64,
     },
 }

@@ -1,21 +1,23 @@
-//! Points of one series as they are in a block. Pure.
+//! Format of one series' points in a block. Pure.
 //!
-//! The first point, then streams of what changes from point to point ([`bits`](crate::bits)): step, average, what minimum and maximum are beside it, samples. A
-//! stream that is zero throughout is left out. Averages that only swing around a level are kept as what they are beside that: half a bit less for each.
+//! The first point is followed by streams of changes from point to point ([`bits`](crate::bits)):
+//! step, average, sample count, and the distances of minimum and maximum from the average. A stream
+//! that contains only zeros is left out. If the averages only vary around a level, they are stored
+//! as distances from that level, which saves half a bit each.
 
 use crate::bits;
 use crate::point::Point;
 use crate::varint::{put, take, unzigzag, zigzag};
 
-/// Most points of one chunk.
+/// Maximum number of points in a chunk.
 pub(crate) const MOST_POINTS: usize = 8192;
 
-/// The bit of the mask that says that averages are beside a level.
+/// Bit of the mask for averages that are stored as distances from a level.
 const LEVEL: u8 = 1 << 5;
-/// The stream of averages.
+/// Index of the stream of averages.
 const AVERAGES: u8 = 1;
 
-/// Appends points, whose slots rise; `base` is a slot that is not after the first.
+/// Appends points with rising slots. `base` is a slot that is not after the first.
 pub(crate) fn pack(points: &[Point], base: u64, out: &mut Vec<u8>) {
     let Some(first) = points.first() else { return };
     put(out, points.len() as u64);
@@ -41,7 +43,8 @@ pub(crate) fn pack(points: &[Point], base: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// The level to which averages are nearer than to the one before them.
+/// Returns the median average if storing distances from it takes fewer bits than changes from point
+/// to point.
 fn level(points: &[Point]) -> Option<i64> {
     let mut sorted: Vec<i64> = points.iter().map(|point| point.avg).collect();
     sorted.sort_unstable();
@@ -57,7 +60,7 @@ fn beside(points: &[Point], level: i64) -> Vec<u64> {
     points.iter().map(|point| zigzag(point.avg.wrapping_sub(level))).collect()
 }
 
-/// The points of a chunk; none = it is damaged.
+/// Returns the points of a chunk. Returns `None` if the chunk is damaged.
 pub(crate) fn unpack(mut bytes: &[u8], base: u64) -> Option<Vec<Point>> {
     let bytes = &mut bytes;
     let count = usize::try_from(take(bytes)?).ok().filter(|count| (1..=MOST_POINTS).contains(count))?;

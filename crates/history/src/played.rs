@@ -1,17 +1,17 @@
-//! A disk in memory that can be full, or stop in the middle of a write.
+//! In-memory disk for tests that can be full or stop in the middle of a write.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use crate::disk::Disk;
 
-/// The disk.
+/// Simulated disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Played {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// Bytes that all files may have; none = any.
+    /// Maximum size of all files in bytes; none = unlimited.
     pub(crate) room: Option<usize>,
-    /// Bytes that are still written until it stops for good; none = it never does.
+    /// Bytes after which the disk stops for good; none = never.
     pub(crate) until_stop: Option<usize>,
 }
 

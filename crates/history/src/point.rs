@@ -1,20 +1,20 @@
-//! One point of a series. Pure.
+//! Point of a series. Pure.
 
 use crate::scale::Scale;
 
-/// What a series was in one step; values are numbers of its [`Scale`].
+/// Values of a series in one step, as codes of its [`Scale`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
-    /// Its step: time divided by the length of a step.
+    /// Step of the point: time divided by the length of a step.
     pub(crate) slot: u64,
     pub(crate) min: i64,
     pub(crate) avg: i64,
     pub(crate) max: i64,
-    /// Samples in it.
+    /// Number of samples.
     pub(crate) count: u64,
 }
 
-/// Samples that are being summed up.
+/// Aggregate of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sum {
     pub(crate) min: f64,
@@ -24,22 +24,22 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    /// No sample.
+    /// Aggregate of no sample.
     pub(crate) const NONE: Self = Self { min: f64::INFINITY, max: f64::NEG_INFINITY, total: 0.0, count: 0 };
 
-    /// One sample.
+    /// Returns the aggregate of one sample.
     pub(crate) fn of(value: f64) -> Self {
         Self { min: value, max: value, total: value, count: 1 }
     }
 
-    /// The samples of a point.
+    /// Returns the aggregate of a point.
     #[expect(clippy::cast_precision_loss, reason = "a weight")]
     pub(crate) fn of_point(point: &Point, scale: Scale) -> Self {
         let total = scale.value(point.avg) * point.count as f64;
         Self { min: scale.value(point.min), max: scale.value(point.max), total, count: point.count }
     }
 
-    /// Both.
+    /// Adds another aggregate.
     pub(crate) fn add(&mut self, other: &Self) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -47,13 +47,13 @@ impl Sum {
         self.count = self.count.saturating_add(other.count);
     }
 
-    /// The average; of no sample, 0.
+    /// Returns the average, or 0 without samples.
     #[expect(clippy::cast_precision_loss, reason = "a weight")]
     pub(crate) fn average(&self) -> f64 {
         if self.count == 0 { 0.0 } else { (self.total / self.count as f64).clamp(self.min, self.max) }
     }
 
-    /// The point of it; none = no sample.
+    /// Converts the aggregate into a point. Returns `None` without samples.
     pub(crate) fn point(&self, slot: u64, scale: Scale) -> Option<Point> {
         if self.count == 0 {
             return None;

@@ -1,4 +1,4 @@
-//! Questions: one series over a time, in at most so many figures.
+//! Queries: one series over a time range, with a bounded number of values.
 
 use std::cell::Cell;
 
@@ -8,13 +8,13 @@ use crate::scale::Scale;
 use crate::store::History;
 use crate::tier::{self, FINE, LAST, USUAL};
 
-/// Most figures of an answer.
+/// Maximum number of values in an answer.
 const MOST: u64 = 4000;
 
-/// One figure.
+/// Aggregated value of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figure {
-    /// Begin of its step, ms since 1970.
+    /// Start of its step, in ms since 1970.
     pub at_ms: u64,
     /// The smallest sample.
     pub min: f64,
@@ -24,31 +24,31 @@ pub struct Figure {
     pub max: f64,
 }
 
-/// An answer.
+/// Result of a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     /// Length of a step, ms.
     pub step_ms: u64,
-    /// The figures, in the order of time; steps without a sample are left out.
+    /// The values in order of time; steps without a sample are left out.
     pub figures: Vec<Figure>,
-    /// What had to be read.
+    /// Cost of the query.
     pub reads: Reads,
 }
 
-/// What had to be read for an answer.
+/// Cost of a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// Blocks.
+    /// Number of blocks that were read.
     pub blocks: u64,
     /// Bytes of their indices and chunks.
     pub bytes: u64,
-    /// Blocks of which something was damaged, and left out.
+    /// Number of blocks with damaged parts, which were left out.
     pub damaged: u64,
 }
 
-/// The steps of an answer.
+/// Steps of an answer.
 struct Steps {
-    /// The first, and the length of each, in seconds.
+    /// Start of the first step and length of each, in seconds.
     from: u64,
     step: u64,
     sums: Vec<Sum>,
@@ -72,7 +72,8 @@ impl Steps {
         }
     }
 
-    /// Fills steps before `until` that have no sample, with what covers them.
+    /// Fills the steps before `until` that have no sample with a coarser aggregate that covers
+    /// them.
     fn fill(&mut self, second: u64, length: u64, until: u64, sum: &Sum) {
         let (from, step) = (self.from, self.step);
         for (at, found) in self.sums.iter_mut().enumerate().filter(|(_, found)| found.count == 0) {
@@ -85,8 +86,9 @@ impl Steps {
 }
 
 impl<D: Disk> History<D> {
-    /// The figures of a series from one instant to another (ms since 1970), in at most about so many steps. Each is as fine as that allows, as far back as the
-    /// tier with such steps goes; before that, the next coarser one.
+    /// Returns the values of a series in a time range (ms since 1970), in about `points` steps.
+    /// Each step is as fine as that number allows, as far back as the tier with such steps goes.
+    /// Before that, the query uses the next coarser tier.
     pub fn query(&self, key: &str, from_ms: u64, to_ms: u64, points: u64) -> Answer {
         let (from, to) = (from_ms / 1000, to_ms / 1000);
         let wanted = (to.saturating_sub(from) / points.clamp(1, MOST)).max(1);
@@ -112,13 +114,14 @@ impl<D: Disk> History<D> {
         answer
     }
 
-    /// True if there are points of single seconds in this time.
+    /// Returns true if there are points of single seconds in this time range.
     fn has_fine(&self, from: u64, to: u64) -> bool {
         let blocks = self.tiers[FINE].blocks().any(|(_, block)| block.header.from <= to && block.header.to >= from);
         blocks || self.live.values().any(|live| live.loose[FINE].first().is_some_and(|first| first.slot <= to))
     }
 
-    /// Everything that a tier has, and what is not in it yet: each sample once.
+    /// Reads all points of a tier, and finer points that are not rolled up into it yet. Each sample
+    /// is read once.
     fn gather(&self, ask: &Ask<'_>, number: usize, sink: &mut impl FnMut(u64, &Sum)) {
         self.read_tier(ask, number, 0, sink);
         for finer in (USUAL..number).rev() {
@@ -138,7 +141,7 @@ impl<D: Disk> History<D> {
         }
     }
 
-    /// What a tier has in segments after this one.
+    /// Reads the points of a tier in the segments after this one.
     fn read_tier(&self, ask: &Ask<'_>, number: usize, after: u64, sink: &mut impl FnMut(u64, &Sum)) {
         let (tier, step) = (&self.tiers[number], tier::of(number).step);
         for (segment, block) in tier.blocks().filter(|(segment, _)| *segment > after) {
@@ -161,7 +164,8 @@ impl<D: Disk> History<D> {
         }
     }
 
-    /// Steps from before the tier began, from coarser ones; after single seconds come those of ten.
+    /// Fills steps before the start of the tier from coarser tiers. Gaps between single seconds are
+    /// filled with the ten-second points.
     fn fill(&self, ask: &Ask<'_>, number: usize, steps: &mut Steps) {
         for coarser in number + 1..=LAST {
             let step = tier::of(coarser).step;
@@ -177,11 +181,11 @@ impl<D: Disk> History<D> {
     }
 }
 
-/// Who is asked for.
+/// Series and time range of a query.
 struct Ask<'a> {
     id: u32,
     scale: Scale,
-    /// In seconds.
+    /// Start and end in seconds.
     from: u64,
     to: u64,
     reads: &'a Cell<Reads>,

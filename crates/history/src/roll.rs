@@ -12,7 +12,7 @@ use crate::store::History;
 use crate::tier::{self, LAST, USUAL};
 
 impl<D: Disk> History<D> {
-    /// Rolls up what is full.
+    /// Rolls up all full segments.
     pub(crate) fn roll(&mut self) -> io::Result<()> {
         for number in USUAL..LAST {
             while let Some(segment) = self.due(number) {
@@ -24,7 +24,7 @@ impl<D: Disk> History<D> {
         Ok(())
     }
 
-    /// The oldest segment of a tier that is full and not in the next one.
+    /// Returns the oldest full segment of a tier that is not in the next tier yet.
     fn due(&self, number: usize) -> Option<u64> {
         let tier = &self.tiers[number];
         let newest = tier.list.last()?.number;
@@ -35,7 +35,7 @@ impl<D: Disk> History<D> {
             .map(|segment| segment.number)
     }
 
-    /// The block of a segment, in steps of the next tier.
+    /// Returns the block of a segment, in steps of the next tier.
     fn rolled(&self, number: usize, segment: u64) -> io::Result<Vec<u8>> {
         let (tier, ratio) = (&self.tiers[number], tier::of(number + 1).step / tier::of(number).step);
         let blocks: Vec<(Placed, Vec<ChunkAt>)> = tier
@@ -51,7 +51,8 @@ impl<D: Disk> History<D> {
             let mut sums: BTreeMap<u64, Sum> = BTreeMap::new();
             for (block, chunks) in &blocks {
                 for chunk in chunks.iter().filter(|chunk| chunk.series == id) {
-                    // A damaged chunk is left out here; whoever asks for it is told.
+                    // A damaged chunk is left out here. A query that reads the chunk reports the
+                    // damage.
                     for point in tier.points(&self.disk, segment, block, chunk).unwrap_or_default() {
                         sums.entry(point.slot / ratio).or_insert(Sum::NONE).add(&Sum::of_point(&point, scale));
                     }

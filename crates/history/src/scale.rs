@@ -1,6 +1,6 @@
-//! The loss: which values become the same number. Pure.
+//! Rounding of values: which values share a code. Pure.
 
-/// How exact the values of a series are kept: whole units as they are while they are small, then a number of binary digits.
+/// Precision of a series: whole units while values are small, then a fixed number of binary digits.
 ///
 /// With `bits` = 5, 0 to 63 units are exact and larger values are within 1.6 % (1 / 2^(bits + 1)).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,28 +9,29 @@ pub struct Scale {
     bits: u8,
 }
 
-/// Most digits.
+/// Maximum number of digits.
 const MOST_BITS: u8 = 16;
-/// Largest number of units.
+/// Maximum number of units.
 const MOST_UNITS: u64 = 1 << 52;
 
 impl Scale {
-    /// A scale with this smallest step and so many digits, at most 16.
+    /// Returns a scale with this smallest step and `bits` digits, at most 16.
     pub const fn new(unit: f64, bits: u8) -> Self {
         Self { unit, bits: if bits > MOST_BITS { MOST_BITS } else { bits } }
     }
 
-    /// Parts of it as they are kept.
+    /// Returns the parts for storage.
     pub(crate) fn parts(self) -> (f64, u8) {
         (self.unit, self.bits)
     }
 
-    /// The scale of kept parts; none = they make no sense.
+    /// Creates a scale from stored parts. Returns `None` if they are invalid.
     pub(crate) fn of_parts(unit: f64, bits: u8) -> Option<Self> {
         (unit.is_finite() && unit > 0.0 && bits <= MOST_BITS).then_some(Self { unit, bits })
     }
 
-    /// The number of a value, larger where the value is; none = it is none (NaN, infinite).
+    /// Returns the code of a value; larger values have larger codes. Returns `None` for NaN and
+    /// infinity.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "bounded before")]
     pub(crate) fn code(self, value: f64) -> Option<i64> {
         if !value.is_finite() {
@@ -41,7 +42,7 @@ impl Scale {
         Some(if value < 0.0 { -code } else { code })
     }
 
-    /// The value of a number.
+    /// Returns the value of a code.
     #[expect(clippy::cast_precision_loss, reason = "a figure")]
     pub(crate) fn value(self, code: i64) -> f64 {
         let most = self.rounded(MOST_UNITS);
@@ -56,9 +57,10 @@ impl Scale {
         let bits = u32::from(self.bits);
         let digits = 64 - units.leading_zeros();
         let Some(shift) = digits.checked_sub(bits + 1).filter(|shift| *shift > 0) else { return units };
-        // Halves go to the even neighbour, so that sums do not grow.
+        // Ties round to the even neighbour, so that sums do not drift upwards.
         let kept = (units + (1 << (shift - 1)) - 1 + (units >> shift & 1)) >> shift;
-        // All ones may have become one digit more: that is the first number of the next step, and the same sum.
+        // Rounding may carry into one more digit. The result is then the first code of the next
+        // range, which this sum also gives.
         (u64::from(shift) << bits) + kept
     }
 }

@@ -1,4 +1,4 @@
-//! The segment files of one tier: blocks, one after the other.
+//! Segment files of one tier: a sequence of blocks each.
 
 use std::io;
 
@@ -9,27 +9,27 @@ use crate::notice::Notice;
 use crate::point::Point;
 use crate::tier;
 
-/// Most blocks of a segment: a clock that jumps makes short ones.
+/// Maximum number of blocks in a segment; a clock that jumps creates short blocks.
 const MOST_BLOCKS: usize = 2048;
 
-/// A block, and where it begins.
+/// Block and its offset.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
     pub(crate) header: Header,
     pub(crate) at: u64,
 }
 
-/// One file.
+/// Segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// Its number; a larger one is written later.
+    /// Number of the segment; later segments have larger numbers.
     pub(crate) number: u64,
     pub(crate) blocks: Vec<Placed>,
-    /// Bytes that are whole.
+    /// Number of intact bytes.
     pub(crate) length: u64,
 }
 
-/// All files of a tier, the oldest first.
+/// All segments of a tier, the oldest first.
 #[derive(Debug)]
 pub(crate) struct Segments {
     tier: usize,
@@ -37,14 +37,14 @@ pub(crate) struct Segments {
 }
 
 impl Segment {
-    /// Recorded seconds.
+    /// Returns the recorded seconds.
     pub(crate) fn span(&self) -> u64 {
         self.blocks.iter().map(|block| u64::from(block.header.span)).sum()
     }
 }
 
 impl Segments {
-    /// The files that are there.
+    /// Loads the existing files.
     pub(crate) fn load(disk: &mut impl Disk, tier: usize, is_writer: bool, notices: &mut Vec<Notice>) -> io::Result<Self> {
         let mut all = Self { tier, list: Vec::new() };
         let mut files: Vec<(u64, u64)> = disk.list()?.iter().filter_map(|(name, size)| Some((all.number(name)?, *size))).collect();
@@ -88,7 +88,7 @@ impl Segments {
         u16::try_from(self.tier).unwrap_or(u16::MAX)
     }
 
-    /// Name of the file of this number.
+    /// Returns the file name for this number.
     pub(crate) fn name(&self, number: u64) -> String {
         format!("{}-{number:08}.seg", tier::of(self.tier).name)
     }
@@ -98,27 +98,28 @@ impl Segments {
         (self.name(number) == name).then_some(number)
     }
 
-    /// Number of the next block.
+    /// Returns the number of the next block.
     pub(crate) fn next_block(&self) -> u64 {
         self.blocks().map(|(_, block)| block.header.number + 1).max().unwrap_or(1)
     }
 
-    /// Segments of the finer tier up to this number are in this one; none = no one is.
+    /// Returns the last segment of the finer tier that was rolled up into this tier; none = no
+    /// segment yet.
     pub(crate) fn made_of(&self) -> Option<u64> {
         self.blocks().filter_map(|(_, block)| block.header.source.checked_sub(1)).max()
     }
 
-    /// Series from this number on have no points here.
+    /// Returns the first series number that has no points here.
     pub(crate) fn next_series(&self) -> u32 {
         self.blocks().map(|(_, block)| block.header.next_series).max().unwrap_or(0)
     }
 
-    /// All blocks with the number of their segment.
+    /// Returns all blocks with the numbers of their segments.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &Placed)> {
         self.list.iter().flat_map(|segment| segment.blocks.iter().map(|block| (segment.number, block)))
     }
 
-    /// Bytes of all files.
+    /// Returns the total size of all files in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.list.iter().map(|segment| segment.length).sum()
     }
@@ -127,7 +128,7 @@ impl Segments {
         segment.span() >= tier::of(self.tier).segment || segment.blocks.len() >= MOST_BLOCKS
     }
 
-    /// Appends a block; a segment that is full is followed by another, and then the oldest ones go.
+    /// Appends a block. If the segment is full, a new one begins and the oldest ones are removed.
     pub(crate) fn append(&mut self, disk: &mut impl Disk, bytes: &[u8]) -> io::Result<()> {
         let header = Header::parse(bytes).ok_or_else(|| io::Error::other("no block"))?;
         let is_new = self.list.last().is_none_or(|newest| self.is_full(newest));
@@ -150,12 +151,12 @@ impl Segments {
             newest.blocks.push(Placed { header, at });
             newest.length = at + header.length();
         }
-        // The one that grows is beside the full ones.
+        // Plus one for the segment that still grows.
         while self.list.len() > tier::of(self.tier).full + 1 && self.drop_oldest(disk) {}
         Ok(())
     }
 
-    /// Removes the oldest file; false = there is none but the newest, or it cannot be removed.
+    /// Removes the oldest file. Returns false if only the newest file is left or the removal fails.
     pub(crate) fn drop_oldest(&mut self, disk: &mut impl Disk) -> bool {
         if self.list.len() < 2 {
             return false;
@@ -171,13 +172,13 @@ impl Segments {
         gone
     }
 
-    /// Where the chunks of a block are; none = its index is damaged, or it is gone.
+    /// Returns the chunks of a block. Returns `None` if its index is damaged or the file is gone.
     pub(crate) fn chunks(&self, disk: &impl Disk, segment: u64, block: &Placed) -> Option<Vec<ChunkAt>> {
         let index = disk.read(&self.name(segment), block.at + HEADER as u64, block.header.index as usize).ok()?;
         block::chunks(&block.header, &index)
     }
 
-    /// The points of a chunk; none = it is damaged, or gone.
+    /// Returns the points of a chunk. Returns `None` if it is damaged or the file is gone.
     pub(crate) fn points(&self, disk: &impl Disk, segment: u64, block: &Placed, chunk: &ChunkAt) -> Option<Vec<Point>> {
         let bytes = disk.read(&self.name(segment), block.at + chunk.at, chunk.length).ok()?;
         block::points(&block.header, &bytes)

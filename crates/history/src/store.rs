@@ -1,4 +1,4 @@
-//! The store: samples in, blocks and journals out.
+//! The store: takes samples and writes blocks and journals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,25 +16,27 @@ use crate::scale::Scale;
 use crate::segments::Segments;
 use crate::tier::{self, FINE, TIERS, USUAL};
 
-/// Longest time between two calls of [`History::flush`]: with the ten seconds that are summed up, and a late timer, less than a minute.
+/// Maximum time between two calls of [`History::flush`]. Together with the ten seconds of
+/// aggregation and a late timer, this is less than a minute.
 pub const FLUSH: Duration = Duration::from_secs(45);
-/// Series that get samples at the same time.
+/// Maximum number of series that get samples at the same time.
 pub const MOST_SERIES: usize = 4096;
-/// Furthest that a clock is set back and only waited for, in seconds.
+/// Maximum step back of the clock, in seconds, for which the store only waits.
 const HELD: u64 = 60;
-/// Moments between two blocks that are short because of the clock.
+/// Minimum number of moments between two blocks that are short because of the clock.
 const BETWEEN_JUMPS: u32 = 60;
-/// Blocks' worth of new points in memory while nothing can be written; then they are dropped.
+/// Maximum number of new points in memory while the disk is not writable, in blocks; beyond it,
+/// points are dropped.
 const MOST_WAITING: u64 = 4;
-/// Moments between two searches for names that are not used any more.
+/// Moments between two searches for unused names.
 const BETWEEN_SEARCHES: u32 = 360;
-/// Notices that nobody took.
+/// Maximum number of notices that wait for a reader.
 const MOST_NOTICES: usize = 64;
 
-/// What is set.
+/// Options of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes of all files together.
+    /// Maximum size of all files together, in bytes.
     pub most_bytes: u64,
 }
 
@@ -44,16 +46,16 @@ impl Default for Options {
     }
 }
 
-/// How often samples come at present.
+/// Present sampling interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
-    /// Each second: they go to the finest tier, too.
+    /// Every second; the samples also go to the finest tier.
     Second,
-    /// Each ten seconds.
+    /// Every ten seconds.
     TenSeconds,
 }
 
-/// The store.
+/// Time-series store in a folder.
 #[derive(Debug)]
 pub struct History<D> {
     pub(crate) disk: D,
@@ -74,15 +76,15 @@ pub struct History<D> {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) scale: Scale,
-    /// Of the tiers `1s` and `10s`.
+    /// Points for the tiers `1s` and `10s`.
     pub(crate) loose: [Loose; 2],
-    /// Bytes of them that the journals have.
+    /// Bytes of them that are in the journals already.
     written: [usize; 2],
-    /// The ten seconds that are being summed up.
+    /// Aggregate of the current ten seconds.
     pub(crate) sum: Sum,
 }
 
-/// The block that a tier's new points will become.
+/// Block that a tier's new points will become.
 #[derive(Debug)]
 struct Open {
     journal: Journal,
@@ -91,29 +93,30 @@ struct Open {
     span: u64,
 }
 
-/// The present moment.
+/// Present moment of the store.
 #[derive(Debug, Default)]
 struct Clock {
     second: Option<u64>,
     every: Option<Every>,
-    /// True if what comes now is left out.
+    /// True if samples are left out at present.
     is_left_out: bool,
     since_jump: u32,
 }
 
 impl<D: Disk> History<D> {
-    /// The store of a folder, to write. Whoever opens it is the only one.
+    /// Opens the store of a folder for writing. The caller must be the only writer.
     ///
     /// # Errors
-    /// The folder cannot be read at all. What is wrong with single files is a [`Notice`].
+    /// Returns an error if the folder cannot be read at all. Problems with single files are
+    /// reported as a [`Notice`].
     pub fn open(disk: D, options: Options) -> io::Result<Self> {
         Self::load(disk, options, true)
     }
 
-    /// The store of a folder, to read, also while another process writes.
+    /// Opens the store of a folder for reading, also while another process writes.
     ///
     /// # Errors
-    /// As [`History::open`].
+    /// Returns an error in the same cases as [`History::open`].
     pub fn read(disk: D) -> io::Result<Self> {
         Self::load(disk, Options::default(), false)
     }
@@ -121,7 +124,8 @@ impl<D: Disk> History<D> {
     fn load(mut disk: D, options: Options, is_writer: bool) -> io::Result<Self> {
         let mut notices = Vec::new();
         let told = &mut notices;
-        // Journals first: what becomes a block meanwhile is seen twice then, and known by its number, and not missed.
+        // Journals are read first. If the writer turns a journal into a block in the meantime, its
+        // points are read twice and recognized by the block number. Otherwise they would be missed.
         let journals = [Journal::load(&mut disk, FINE, is_writer, told)?, Journal::load(&mut disk, USUAL, is_writer, told)?];
         let mut tier = |number| Segments::load(&mut disk, number, is_writer, told);
         let tiers = [tier(0)?, tier(1)?, tier(2)?, tier(3)?];
@@ -142,22 +146,22 @@ impl<D: Disk> History<D> {
         Ok(Self { disk, options, tiers, names, live, open, clock, notices, is_failing, is_too_many_told, left_out, since_search })
     }
 
-    /// What a person should know, and was not told yet.
+    /// Returns the new notices and clears them.
     pub fn take_notices(&mut self) -> Vec<Notice> {
         std::mem::take(&mut self.notices)
     }
 
-    /// Samples that were left out because of their names.
+    /// Returns the number of samples that were left out because of their names.
     pub fn left_out(&self) -> u64 {
         self.left_out
     }
 
-    /// Names of all series.
+    /// Returns the names of all series.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.names.keys()
     }
 
-    /// The present moment.
+    /// Returns the present moment in seconds.
     pub(crate) fn second(&self) -> Option<u64> {
         self.clock.second
     }
@@ -168,7 +172,7 @@ impl<D: Disk> History<D> {
         }
     }
 
-    /// The moment (on the wall clock, ms since 1970) of the samples that come next.
+    /// Sets the moment of the next samples (wall clock, ms since 1970).
     pub fn moment(&mut self, at_ms: u64, every: Every) {
         self.since_search = self.since_search.saturating_add(1);
         self.clock.since_jump = self.clock.since_jump.saturating_add(1);
@@ -189,7 +193,7 @@ impl<D: Disk> History<D> {
         (self.clock.second, self.clock.every) = (Some(second), Some(every));
     }
 
-    /// The second that counts when the clock shows an earlier one than before; none = samples are left out.
+    /// Returns the second to use if the clock was set back; none = samples are left out.
     fn set_back(&mut self, last: u64, second: u64) -> Option<u64> {
         if last - second <= HELD {
             return Some(last);
@@ -209,7 +213,8 @@ impl<D: Disk> History<D> {
         Some(second)
     }
 
-    /// A sample of the present moment. False = it is left out: no number, a name that is too long, or one too many.
+    /// Records a sample at the present moment. Returns false if it is left out: the value is not
+    /// finite, the name is too long, or there are too many names.
     pub fn record(&mut self, key: &str, scale: Scale, value: f64) -> bool {
         let Some(second) = self.clock.second.filter(|_| !self.clock.is_left_out && value.is_finite()) else { return false };
         let Some((id, scale)) = self.series(key, scale) else {
@@ -256,7 +261,7 @@ impl<D: Disk> History<D> {
         }
     }
 
-    /// Forgets names without any point.
+    /// Removes names without any point.
     fn forget_names(&mut self) {
         let mut used: BTreeSet<u32> = self.live.keys().copied().collect();
         for tier in &self.tiers {
@@ -270,7 +275,7 @@ impl<D: Disk> History<D> {
         }
     }
 
-    /// The ten seconds are over.
+    /// Finishes the current ten seconds.
     fn sum_up(&mut self, slot: u64) {
         for live in self.live.values_mut() {
             let sum = std::mem::replace(&mut live.sum, Sum::NONE);
@@ -294,7 +299,7 @@ impl<D: Disk> History<D> {
         }
     }
 
-    /// A new block of this tier, without points yet.
+    /// Starts a new block of this tier.
     fn begin_block(&mut self, number: usize) {
         for live in self.live.values_mut() {
             (live.loose[number], live.written[number]) = (Loose::default(), 0);
@@ -303,7 +308,7 @@ impl<D: Disk> History<D> {
         (self.open[number].number, self.open[number].span) = (self.open[number].number + 1, 0);
     }
 
-    /// Writes what is new. To be called at least once in [`FLUSH`].
+    /// Writes new points. The caller must call it at least once per [`FLUSH`].
     pub fn flush(&mut self) {
         match self.write() {
             Ok(()) if self.is_failing => {
@@ -330,7 +335,7 @@ impl<D: Disk> History<D> {
         self.roll()
     }
 
-    /// Appends what is new to the journal.
+    /// Appends new points to the journal.
     fn append(&mut self, number: usize) -> io::Result<()> {
         let is_new = |live: &Live| live.loose[number].bytes().len() > live.written[number];
         if !self.live.values().any(is_new) {
@@ -348,7 +353,7 @@ impl<D: Disk> History<D> {
         Ok(())
     }
 
-    /// Makes a block of the new points.
+    /// Turns the new points into a block.
     fn seal(&mut self, number: usize) -> io::Result<()> {
         self.names.write(&mut self.disk)?;
         let firsts = self.live.values().filter_map(|live| live.loose[number].first());
@@ -368,7 +373,7 @@ impl<D: Disk> History<D> {
         Ok(())
     }
 
-    /// Drops old segments until so many bytes more are within the bound.
+    /// Removes old segments until `more` bytes fit.
     pub(crate) fn make_room(&mut self, more: usize) -> io::Result<()> {
         loop {
             let all: u64 = self.disk.list()?.iter().map(|(_, size)| size).sum();
@@ -390,7 +395,8 @@ impl Live {
 }
 
 impl Open {
-    /// The block that a journal was written for, with its points; one without any where that block is there.
+    /// Returns the open block of a journal, with its points. If that block already exists, the
+    /// result is an empty next block.
     fn of(
         number: usize,
         (journal, told): (Journal, Option<Told>),
@@ -401,7 +407,7 @@ impl Open {
         let next = tiers[number].next_block();
         let Some(told) = told.filter(|told| told.block >= next) else { return Self { journal, number: next, span: 0 } };
         for (id, bytes) in told.parts {
-            // Whose name is lost cannot be asked for.
+            // A series without a name cannot be queried.
             let Some(scale) = scales.get(&id) else { continue };
             let one = live.entry(id).or_insert_with(|| Live::new(*scale));
             if one.loose[number].extend(&bytes) {

@@ -1,11 +1,11 @@
-//! The whole store over a played disk.
+//! Tests of the whole store with a simulated disk.
 
 use crate::played::Played;
 use crate::{Every, FLUSH, Figure, History, LONGEST_KEY, MOST_SERIES, Notice, Options, Scale};
 
 const PERCENT: Scale = Scale::new(0.1, 5);
 const BYTES: Scale = Scale::new(4096.0, 9);
-/// A day in 2026, at a full hour.
+/// A full hour of a day in 2026.
 const BEGIN: u64 = 1_792_800_000_000;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;
@@ -14,7 +14,7 @@ fn open(disk: Played) -> History<Played> {
     History::open(disk, Options::default()).unwrap()
 }
 
-/// Numbers from 0 to 1 that are always the same.
+/// Reproducible random numbers from 0 to 1.
 struct Dice(u64);
 
 impl Dice {
@@ -24,13 +24,13 @@ impl Dice {
         (self.0 >> 40) as f64 / f64::from(1 << 24)
     }
 
-    /// About normal, around 0 with deviation 1.
+    /// Returns an approximately normal number with mean 0 and deviation 1.
     fn noise(&mut self) -> f64 {
         (0..12).map(|_| self.roll()).sum::<f64>() - 6.0
     }
 }
 
-/// Calls for each ten seconds of this time, flushing as a user of the store does.
+/// Calls `each` for every ten seconds of this time range, and flushes like a real caller.
 fn play(history: &mut History<Played>, from: u64, to: u64, mut each: impl FnMut(&mut History<Played>, u64)) {
     let mut flushed = from;
     for at in (from..to).step_by(10_000) {
@@ -48,8 +48,9 @@ fn hour_of(at: u64) -> f64 {
     (at % DAY) as f64 / HOUR as f64
 }
 
-/// A day of a service with more traffic by day (CPU, memory that grows and is collected, requests, their latency and errors), an idle neighbour, the machine:
-/// two thirds of it noise, and fewer idle apps than a real machine has.
+/// Returns the samples of a day: a service with more traffic by day (CPU, memory that grows and is
+/// collected, requests, latency, errors), an idle app and the machine.
+/// Two thirds of the data is noise, and a real machine has more idle apps.
 fn busy_day(dice: &mut Dice, at: u64) -> Vec<(&'static str, Scale, f64)> {
     let load = 1.0 + 0.8 * ((hour_of(at) - 15.0) * std::f64::consts::PI / 12.0).cos();
     let requests = (40.0 * load + (4.0 * load).sqrt() * dice.noise()).max(0.0);
@@ -73,7 +74,8 @@ fn busy_day(dice: &mut Dice, at: u64) -> Vec<(&'static str, Scale, f64)> {
     ]
 }
 
-/// The promise: at most 0.6 bytes of disk for each sample of a day, whatever is kept of it in coarser tiers, names, journals and all.
+/// Guarantees at most 0.6 bytes of disk for each sample of a day, including coarser tiers, names
+/// and journals.
 #[test]
 fn a_day_is_small() {
     let (mut history, mut dice, mut samples) = (open(Played::default()), Dice(1), 0u32);
@@ -89,12 +91,12 @@ fn a_day_is_small() {
     println!("{each:.3} bytes per sample: {bytes} for {samples} in {} files", history.disk.files.len());
     assert!(each <= 0.6, "{each}");
     assert!(history.take_notices().is_empty());
-    // An idle series is whole, too.
+    // An idle series is complete, too.
     let quiet = history.query("idle cpu", BEGIN, BEGIN + DAY, 3000);
     assert!(quiet.figures.len() > 2800, "{}", quiet.figures.len());
 }
 
-/// Minimum, average and maximum of a year are those of all of its samples, in whatever tiers they are.
+/// Minimum, average and maximum of a year match those of all samples, whatever tiers hold them.
 #[test]
 fn a_year_is_right_and_quickly_read() {
     let mut history = open(Played::default());
@@ -108,12 +110,14 @@ fn a_year_is_right_and_quickly_read() {
     history.flush();
     let answer = history.query("a", BEGIN, BEGIN + 365 * DAY, 400);
     println!("{:?}, {} figures of {} h", answer.reads, answer.figures.len(), answer.step_ms / HOUR);
-    // 250 reads of the size that the disk has for a series; at a tenth of a millisecond each the promise (20 ms) has room.
+    // At most 250 reads of the size that the disk stores for a series. A query promises 20 ms, and
+    // a read takes about 0.1 ms.
     assert!(answer.reads.blocks <= 250 && answer.reads.bytes <= 100 << 10, "{:?}", answer.reads);
     assert!(answer.figures.len() > 370 && answer.step_ms == 22 * HOUR);
     let wrong = |figure: &&Figure| figure.min != 0.0 || (figure.max - 4.9e1).abs() > 0.9 || (figure.avg - 24.5).abs() > 0.5;
     assert_eq!(answer.figures.iter().find(wrong), None);
-    // The last days in steps of a minute, the last hours in steps of ten seconds: nothing is counted twice where tiers meet.
+    // Days are in steps of a minute and the last hours in steps of ten seconds. Nothing is counted
+    // twice where tiers meet.
     for (back, points, step) in [(3 * DAY, 4000, 120_000), (2 * HOUR, 720, 10_000), (14 * DAY, 2000, 660_000), (40 * DAY, 1000, 3_480_000)]
     {
         let to = BEGIN + 365 * DAY - 10_000;
@@ -127,7 +131,7 @@ fn a_year_is_right_and_quickly_read() {
             assert!((figure.avg - average).abs() <= 0.06 + average * 0.05, "{back}: {figure:?} and not {average}");
         }
     }
-    // Files of all tiers are bounded: 14 of hours, 8 of minutes, 13 of ten seconds.
+    // The number of files is bounded: 14 of hours, 8 of minutes, 13 of ten seconds.
     let count = |name: &str| history.disk.files.keys().filter(|file| file.starts_with(name) && file.ends_with(".seg")).count();
     assert!(count("1h-") <= 14 && count("1m-") <= 8 && count("10s-") <= 13, "{:?}", history.disk.files.keys());
     let rare = history.query("sometimes", BEGIN, BEGIN + 365 * DAY, 4000);
@@ -153,12 +157,13 @@ fn seconds_are_kept_while_somebody_watches() {
     let usual = history.query("a", end - 600_000, end, 60);
     assert_eq!(usual.step_ms, 10_000);
     assert!(usual.figures.iter().take(59).all(|figure| (figure.min, figure.avg, figure.max) == (1.0, 1.5, 6.0)), "{:?}", usual.figures);
-    // From before somebody watched there are ten seconds each.
+    // Before a user watched, there is one value for each ten seconds.
     let both = history.query("a", end - 21 * 60_000, end, 4000);
     assert_eq!((both.step_ms, both.figures[0].avg), (1000, 2.0));
 }
 
-/// Killed at each byte that is written: what was flushed is there, nothing else, and it goes on.
+/// The process is killed at each byte that it writes. Exactly the flushed points are present
+/// afterwards, and the store keeps working.
 #[test]
 fn killed_at_any_byte() {
     let value = |at: u64| f64::from(u32::try_from((at - BEGIN) / 10_000 % 60).unwrap()) / 10.0;
@@ -180,7 +185,7 @@ fn killed_at_any_byte() {
         let torn = run(Played { until_stop: Some(stop), ..Played::default() });
         let mut history = open(Played { until_stop: None, ..torn });
         let answer = history.query("a", BEGIN, BEGIN + 5 * HOUR, 2000);
-        // One after the other, each with its value: no gap, nothing twice.
+        // Values are consecutive and correct: no gap, no duplicate.
         assert_eq!(answer.step_ms, 10_000);
         for (at, figure) in answer.figures.iter().enumerate() {
             let should = BEGIN + 10_000 * at as u64;
@@ -195,7 +200,7 @@ fn killed_at_any_byte() {
     assert!(longest > 1700, "{longest}");
 }
 
-/// Killed without a word: less than a minute is lost.
+/// A kill without warning loses less than a minute.
 #[test]
 fn a_kill_loses_less_than_a_minute() {
     let end = BEGIN + HOUR + 590_000;
@@ -233,7 +238,7 @@ fn damaged_and_newer_files_are_set_aside() {
             let after = history.query("a", BEGIN + 60 * HOUR, BEGIN + 66 * HOUR, 4000);
             assert!(after.figures.len() > 2150, "{name} {at}: goes on");
         }
-        // A newer version, rightly written.
+        // A valid file of a newer version.
         let mut disk = good.clone();
         let bytes = disk.files.get_mut(name).unwrap();
         bytes[8] = 9;
@@ -244,7 +249,7 @@ fn damaged_and_newer_files_are_set_aside() {
         let told = Notice::SetAside { file: name.clone(), aside: Some(aside.clone()), why: "was written by a newer version" };
         assert_eq!(history.take_notices(), [told], "{name}");
         assert!(history.disk.files.contains_key(&aside));
-        // Whoever only reads leaves it alone.
+        // A reader does not touch the file.
         let disk = Played { files: [(name.clone(), history.disk.files[&aside].clone())].into(), ..Played::default() };
         let read = History::read(disk).unwrap();
         assert_eq!(read.disk.files.keys().collect::<Vec<_>>(), [name]);
@@ -266,7 +271,8 @@ fn junk_is_no_history() {
     assert!(asides <= 4 && history.disk.files.contains_key("x"), "{:?}", history.disk.files.keys());
 }
 
-/// A full disk: memory has a bound, it is told once, and it goes on when there is room.
+/// On a full disk, memory is bounded, the problem is reported once, and writing resumes when there
+/// is room.
 #[test]
 fn a_full_disk() {
     let mut history = open(Played::default());
@@ -284,7 +290,7 @@ fn a_full_disk() {
     history.disk.room = Some(history.disk.total());
     let told = fill(&mut history, BEGIN + HOUR, 10);
     assert!(matches!(told[0], Notice::CannotWrite { .. }) && matches!(told[1], Notice::Dropped { points } if points > 0), "{told:?}");
-    // What was dropped leaves room in the journal for a while.
+    // The dropped points leave room in the journal for a while.
     assert!(told.len() < 30, "{told:?}");
     history.disk.room = None;
     assert_eq!(fill(&mut history, BEGIN + 11 * HOUR, 2)[0], Notice::WritesAgain);
@@ -293,7 +299,7 @@ fn a_full_disk() {
     assert!(again.query("series 3", BEGIN, BEGIN + 40 * 60_000, 4000).figures.len() >= 239, "and what was in a block before is as it was");
 }
 
-/// The bound holds at each instant.
+/// The limit holds at any time.
 #[test]
 fn all_files_together_have_a_bound() {
     let most_bytes = 100 << 10;
@@ -322,7 +328,7 @@ fn a_hundred_thousand_names() {
     assert_eq!(history.left_out(), 10 * (10_000 - MOST_SERIES as u64));
     assert!(history.disk.total() < 1 << 20, "{}", history.disk.total());
     assert!(!history.record(&"x".repeat(LONGEST_KEY + 1), PERCENT, 1.0) && !history.record("a", PERCENT, f64::NAN));
-    // New names each hour: those without a point make room, and memory and disk have a bound.
+    // Each hour has new names. Names without a point make room, and memory and disk stay bounded.
     let mut at = BEGIN + HOUR;
     for round in 0..40 {
         play(&mut history, at, at + 30 * 60_000, |history, _| {
@@ -336,7 +342,7 @@ fn a_hundred_thousand_names() {
     assert!(history.query("39 5", at - HOUR, at, 4000).figures.len() < 200);
 }
 
-/// Names that no file has a point of any more make room for others.
+/// Names without a point in any file make room for others.
 #[test]
 fn old_names_make_room() {
     let mut history = History::open(Played::default(), Options { most_bytes: 700 << 10 }).unwrap();
@@ -363,15 +369,15 @@ fn a_clock_that_is_set_back_and_forth() {
         }
     };
     play(&mut history, BEGIN, BEGIN + 2 * HOUR, each(1.0));
-    // By less than a minute: time stands still.
+    // Set back by less than a minute: the store waits.
     play(&mut history, BEGIN + 2 * HOUR - 50_000, BEGIN + 2 * HOUR + 10_000, each(1.0));
     assert_eq!(history.take_notices(), []);
-    // Years ahead, and back: both are where their clock was.
+    // Years ahead, and back: the samples are at the times that the clock showed.
     let ahead = BEGIN + 4 * 365 * DAY;
     play(&mut history, ahead, ahead + HOUR, each(5.0));
     play(&mut history, BEGIN + 3 * HOUR, BEGIN + 4 * HOUR, each(2.0));
     assert!(matches!(history.take_notices()[..], [Notice::ClockBack { .. }]));
-    // An hour back: that hour has the samples of both.
+    // Set back by an hour: that hour has the samples of both.
     play(&mut history, BEGIN + 3 * HOUR, BEGIN + 4 * HOUR, each(4.0));
     history.flush();
     let history = open(history.disk);
@@ -384,7 +390,7 @@ fn a_clock_that_is_set_back_and_forth() {
     assert_eq!(average(BEGIN + 3 * HOUR), (true, 3.0, true));
 }
 
-/// A clock that jumps with each sample neither wears the files out nor pushes out what is kept.
+/// A clock that jumps with each sample neither wears out the files nor displaces old data.
 #[test]
 fn a_clock_gone_mad() {
     let mut history = open(Played::default());
@@ -404,7 +410,7 @@ fn a_clock_gone_mad() {
     let _ = history.query("a", 0, u64::MAX, 4000);
 }
 
-/// A reader beside the writer sees all that was flushed, at each instant.
+/// A reader beside the writer always sees everything that was flushed.
 #[test]
 fn a_reader_beside() {
     let mut history = open(Played::default());
@@ -425,7 +431,8 @@ fn a_reader_beside() {
 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
-    /// Whatever the clock, the values and the questions are: no panic, order, and figures that are between those that came.
+    /// For any clock, values and queries: no panic, ordered results, and values within the range of
+    /// the samples.
     #[test]
     fn any_samples_and_questions(
         moves in proptest::collection::vec((-100_000i64..500_000, -1e6..1e6, proptest::bool::ANY), 1..300),

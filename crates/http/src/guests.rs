@@ -1,7 +1,9 @@
-//! Guests: connections whose client is not known yet. Each address has a share of them, and they make room first.
+//! Guests: connections whose client is not logged in. Each address may have a limited number of
+//! them, and they are closed first when room is needed.
 //!
-//! A client may open connections and finish nothing: neither a head nor a body. If such connections could fill all places, no user could log in. So the
-//! oldest guest of an address is closed when the address has too many, and guests are closed when there is no place at all.
+//! A client may open connections and finish neither a head nor a body. If such connections could
+//! fill all places, no user could log in. The oldest guest of an address is therefore closed if the
+//! address has too many. Guests are also closed if there is no place at all.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -12,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-/// Address of a client; none = it came by a unix socket.
+/// Address of a client; none = it connected by a unix socket.
 type Who = Option<IpAddr>;
 
-/// Standing of a connection. Each of its requests has it in its extensions.
+/// Status of a connection: guest or logged in. Each of its requests has it in its extensions.
 #[derive(Clone, Debug)]
 pub struct Standing(Arc<State>);
 
@@ -26,17 +28,17 @@ struct State {
 }
 
 impl Standing {
-    /// Ends the time as a guest: the client of this connection has logged in.
+    /// Marks the client of this connection as logged in, so it is no longer a guest.
     pub fn admit(&self) {
         self.0.is_known.store(true, Ordering::Relaxed);
     }
 
-    /// True if the connection is no guest.
+    /// Returns true if the connection is not a guest.
     pub fn is_known(&self) -> bool {
         self.0.is_known.load(Ordering::Relaxed)
     }
 
-    /// Waits until the connection has to make room for a newer one of its address.
+    /// Waits until the connection has to make room for a newer one of the same address.
     pub async fn closed(&self) {
         self.0.closed.notified().await;
     }
@@ -45,12 +47,12 @@ impl Standing {
 /// Guests by address, the oldest first.
 #[derive(Debug)]
 pub struct Guests {
-    /// Most guests of an address; none = no client is a guest.
+    /// Maximum number of guests per address; none = no client is a guest.
     most: Option<usize>,
     all: RefCell<HashMap<Who, VecDeque<Arc<State>>>>,
 }
 
-/// A connection among the guests, until it is dropped.
+/// Registration of a connection as a guest, until it is dropped.
 #[derive(Debug)]
 pub struct Guest {
     /// Its standing.
@@ -60,12 +62,14 @@ pub struct Guest {
 }
 
 impl Guests {
-    /// No guests yet. `most`: most guests of an address; none = no client is a guest.
+    /// Creates an empty list. `most` is the maximum number of guests per address; none = no client
+    /// is a guest.
     pub fn new(most: Option<usize>) -> Rc<Self> {
         Rc::new(Self { most, all: RefCell::default() })
     }
 
-    /// Takes a new connection. The oldest guest of its address is closed if there are too many.
+    /// Registers a new connection. If its address has too many guests, the oldest of them is
+    /// closed.
     pub fn enter(self: &Rc<Self>, address: Who) -> Guest {
         let who = address.map(network);
         let state = Arc::new(State { is_known: AtomicBool::new(self.most.is_none()), closed: Notify::new() });
@@ -93,7 +97,8 @@ impl Drop for Guest {
     }
 }
 
-/// Returns the network for which an address counts: of version 6 a /64, because a client has all addresses of one.
+/// Returns the network that an address counts for. For IPv6 it is the /64, because a client has all
+/// addresses of its /64.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -1,9 +1,16 @@
-//! A server of HTTP/1.1 on one thread: sockets, connections, bounds and the end. What is answered is its user's: files (`serve`), the dashboard (`web`).
+//! HTTP/1.1 server on one thread: sockets, connections, limits and shutdown. The caller provides
+//! the responses: files (`serve`) or the dashboard (`web`).
 //!
 //! # Theory of operation
-//! The daemon opens the sockets and hands them over (`LISTEN_FDS`), so a reload loses no connection; outside of a supervisor it opens its own. It says
-//! `READY=1` when it accepts. Whatever a client does costs it alone: heads, their time, stalled reads and the number of connections are bounded.
-//! Asked to end (SIGTERM, SIGINT), it answers with `Connection: close`, closes what rests, finishes what runs, and ends.
+//! The daemon opens the sockets and passes them on (`LISTEN_FDS`), so a reload loses no connection.
+//! Outside of a supervisor, the server opens its own sockets. It sends `READY=1` when it accepts
+//! connections.
+//!
+//! A misbehaving client harms only itself: heads, their time, stalled reads and the number of
+//! connections are limited.
+//!
+//! On SIGTERM or SIGINT, the server answers with `Connection: close`, closes idle connections,
+//! finishes running requests, and exits.
 #![forbid(unsafe_code)]
 
 mod encryption;

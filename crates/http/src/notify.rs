@@ -1,9 +1,10 @@
-//! The word that the server is ready: the sending end of `sd_notify(3)`.
+//! Readiness notification: the sending side of `sd_notify(3)`.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Says it to whoever the environment names; nobody listens outside of a supervisor.
+/// Sends the notification to the socket in `NOTIFY_SOCKET`. Outside of a supervisor that variable
+/// is not set.
 pub(crate) fn ready() {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let name = name.as_encoded_bytes();

@@ -1,4 +1,5 @@
-//! A connection whose client has to read: one that takes nothing for too long is closed.
+//! Connection with a write timeout: if the client reads nothing for too long, the connection is
+//! closed.
 
 use std::future::Future as _;
 use std::io;
@@ -9,12 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream with a bound on how long a write may make no progress.
+/// Stream with a limit on the time that a write may make no progress.
 #[derive(Debug)]
 pub(crate) struct Patient<S> {
     stream: S,
     patience: Duration,
-    /// Runs while a write waits.
+    /// Timer that runs while a write waits.
     deadline: Pin<Box<Sleep>>,
     waits: bool,
 }

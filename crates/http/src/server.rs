@@ -1,4 +1,4 @@
-//! The server: accepts, answers, ends.
+//! The server: accepts connections, answers requests, shuts down.
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -26,66 +26,68 @@ use crate::guests::{Guest, Guests};
 use crate::patient::Patient;
 use crate::sockets::{Address, Listener, Stream, listeners};
 
-/// Most bytes of a request's head.
+/// Maximum size of a request head in bytes.
 const MAX_HEAD: usize = 16 << 10;
-/// Most headers.
+/// Maximum number of headers.
 const MAX_HEADERS: usize = 64;
-/// How long a connection that rests is kept after the word to end: its next request may be on its way.
+/// Time that an idle connection is kept open after the stop request, because its next request may
+/// already be on its way.
 const LINGER: Duration = Duration::from_millis(500);
-/// How long a client that is connected and has asked nothing is kept while there is no room.
+/// Time that a connected client without a request is kept while there is no room.
 const FRESH: Duration = Duration::from_secs(1);
-/// Longest time in which a client has agreed on encryption.
+/// Maximum duration of the encryption handshake.
 const AGREED: Duration = Duration::from_secs(5);
-/// Pause after a failure to accept.
+/// Pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A failure to begin.
+/// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address cannot be had, or what was handed over is no socket.
+    /// The address is not available, or an inherited descriptor is not a socket.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
         address: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// No thread, descriptor or signal.
+    /// A thread, a descriptor or a signal handler could not be created.
     #[error("cannot set up the server")]
     SetUp(#[source] io::Error),
 }
 
-/// Bounds on what clients may cost.
+/// Limits on the resources that clients use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long a client may take for a head, or to read anything of an answer.
+    /// Maximum time for a client to send a head, or to read any part of a response.
     pub patience: Duration,
-    /// Most connections at a time; fewer where there are not enough descriptors.
+    /// Maximum number of simultaneous connections; less if there are not enough descriptors.
     pub connections: usize,
-    /// Most connections of an address whose client is not known ([`crate::Standing::admit`]); none = clients need not be known.
+    /// Maximum number of connections per address without a login ([`crate::Standing::admit`]); none
+    /// = clients need no login.
     pub guests: Option<usize>,
 }
 
-/// The other end of a connection.
+/// Remote end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address; none = it came by a unix socket.
+    /// Its address; none = it connected by a unix socket.
     pub address: Option<SocketAddr>,
-    /// The listening socket at which it arrived, in the order in which they were handed over.
+    /// Index of the listening socket at which it arrived, in the order of inheritance.
     pub socket: usize,
 }
 
-/// How far the end has come.
+/// Phase of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serves,
-    /// Nothing new is accepted, every answer is the last of its connection.
+    /// Accepts no new connections; every response is the last of its connection.
     Leaves,
-    /// What rests is closed.
+    /// Closes idle connections.
     Closes,
 }
 
-/// What all connections share.
+/// State that all connections share.
 struct Shared<S> {
     answer: S,
     encryption: Option<Encryption>,
@@ -93,18 +95,21 @@ struct Shared<S> {
     most: usize,
     guests: Rc<Guests>,
     connections: Cell<usize>,
-    /// A connection ended.
+    /// Signals that a connection ended.
     ended: Notify,
-    /// There is no room: connections that rest make some.
+    /// Signals that there is no room, so idle connections close.
     crowded: Notify,
     phase: watch::Receiver<Phase>,
 }
 
-/// Serves until it is asked to end and everything that ran is finished. `begin` is called once, on the one thread that all of it runs on, with what tells of
-/// the end: an answer that would go on for ever has to end with it. It returns what answers each request.
+/// Serves until the process is asked to stop and all running requests are finished.
+///
+/// `begin` is called once, on the server's only thread. Its argument signals the shutdown: a
+/// response without an end must finish when it is signalled. `begin` returns the function that
+/// answers each request.
 ///
 /// # Errors
-/// [`ServerError`]; what `begin` says is passed on.
+/// Returns a [`ServerError`] if the server cannot start, or the error of `begin`.
 pub fn run<S, A, B, E>(
     own: &Address,
     limits: Limits,
@@ -122,12 +127,12 @@ where
     LocalSet::new().block_on(&runtime, serve(own, limits, encryption, begin))
 }
 
-/// Knowledge of the end.
+/// Handle that signals the shutdown.
 #[derive(Clone, Debug)]
 pub struct Ending(watch::Receiver<Phase>);
 
 impl Ending {
-    /// Waits until the server is asked to end.
+    /// Waits until the server is asked to stop.
     pub async fn begun(&mut self) {
         let _ = self.0.wait_for(|phase| *phase != Phase::Serves).await;
     }
@@ -178,10 +183,11 @@ where
     Ok(())
 }
 
-/// Serves one more socket, with bounds of its own and in clear text, until the server ends; within [`run`]'s `begin`, as a task. What runs then is broken off.
+/// Serves one more socket, with its own limits and without encryption, until the server stops. Must
+/// run as a task within the `begin` of [`run`]. Requests that still run at the end are aborted.
 ///
 /// # Errors
-/// The runtime does not take the socket.
+/// Returns an error if the runtime rejects the socket.
 pub async fn beside<S, A, B>(listener: std::net::TcpListener, limits: Limits, ending: Ending, answer: S) -> io::Result<()>
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
@@ -204,7 +210,8 @@ where
     Ok(())
 }
 
-/// As many connections as there are descriptors for: each has one, and a file.
+/// Limits the number of connections to the available descriptors: each connection needs one, and
+/// one for a file.
 fn within_limit(wanted: usize) -> usize {
     ostler_sys::process::rlimit::raise_nofile();
     let limit = ostler_sys::process::rlimit::nofile().soft;
@@ -219,7 +226,7 @@ impl<S> Shared<S> {
         }
     }
 
-    /// Waits until there is room for one more; those that rest make it.
+    /// Waits until there is room for one more connection; idle ones are closed for it.
     async fn room(&self) {
         while self.connections.get() >= self.most {
             self.crowded.notify_waiters();
@@ -238,7 +245,7 @@ where
     let mut phase = shared.phase.clone();
     loop {
         let stream = tokio::select! {
-            // What waits in the queue was promised: it is taken before the end is looked at.
+            // Connections in the accept queue come first: the kernel has already accepted them.
             biased;
             stream = async { shared.room().await; listener.accept().await } => stream,
             _ = phase.wait_for(|phase| *phase != Phase::Serves) => return,
@@ -255,13 +262,13 @@ where
                 let guest = shared.guests.enter(None);
                 drop(spawn_local(converse(stream, peer, guest, Rc::clone(&shared)).counted(&shared)));
             }
-            // Out of descriptors, or a client that was gone at once.
+            // No descriptor is free, or the client disconnected at once.
             Err(_) => sleep(PAUSE).await,
         }
     }
 }
 
-/// A future that is counted as a connection until it is dropped.
+/// Future that counts as a connection until it is dropped.
 trait Counted: Future + Sized {
     fn counted<S: 'static>(self, shared: &Rc<Shared<S>>) -> impl Future<Output = Self::Output> + use<Self, S> {
         let place = Place::new(shared);
@@ -274,7 +281,7 @@ trait Counted: Future + Sized {
 
 impl<F: Future> Counted for F {}
 
-/// A connection's place among those that there may be.
+/// Place of a connection in the number of connections.
 struct Place<S>(Rc<Shared<S>>);
 
 impl<S> Place<S> {
@@ -291,7 +298,7 @@ impl<S> Drop for Place<S> {
     }
 }
 
-/// Agrees with a client on encryption, where there is any, and answers it.
+/// Performs the encryption handshake, if any, and then serves the connection.
 async fn agree<S, A, B>(stream: TcpStream, peer: Peer, guest: Guest, encryption: Option<Encryption>, shared: Rc<Shared<S>>)
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
@@ -306,13 +313,13 @@ where
         () = guest.standing.closed() => return,
         _ = phase.wait_for(|phase| *phase == Phase::Closes) => return,
     };
-    // Who does not agree, or takes too long, is no client.
+    // If the handshake fails or times out, the connection is dropped.
     if let Ok(Ok(stream)) = agreed {
         converse(stream, peer, guest, shared).await;
     }
 }
 
-/// Answers one client until it, or we, have enough.
+/// Serves one connection until the client or the server closes it.
 async fn converse<S, A, B>(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer, guest: Guest, shared: Rc<Shared<S>>)
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
@@ -345,7 +352,7 @@ where
     let mut is_last = false;
     loop {
         tokio::select! {
-            // A client that breaks off, and one that was too slow, are no fault of ours.
+            // A client that disconnects or is too slow is not an error of the server.
             _ = &mut connection => return,
             _ = phase.wait_for(|phase| *phase == Phase::Closes), if !is_last => {
                 if !has_asked.get() {

@@ -1,4 +1,4 @@
-//! Sockets to accept at: those that the supervisor opened, else our own.
+//! Listening sockets: inherited from the supervisor, else opened by the server.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcp};
@@ -8,12 +8,12 @@ use std::os::unix::net::UnixListener as StdUnix;
 use rustix::net::{AddressFamily, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-/// First descriptor by `sd_listen_fds(3)`.
+/// First inherited descriptor, see `sd_listen_fds(3)`.
 const FIRST: i32 = 3;
-/// Most sockets; `listen` takes no more.
+/// Maximum number of sockets; `listen` accepts no more.
 const MAX_SOCKETS: i32 = 64;
 
-/// Address to listen at where no socket was handed over.
+/// Address to listen on if no socket was inherited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// A name or an address.
@@ -24,7 +24,7 @@ pub struct Address {
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The address of version 6 has colons of its own.
+        // An IPv6 address contains colons and needs brackets.
         if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
     }
 }
@@ -57,7 +57,7 @@ impl Listener {
             listener.set_nonblocking(true)?;
             return UnixListener::from_std(listener).map(Self::Unix);
         }
-        // Every connection has it from its listener.
+        // Accepted connections inherit this option from their listener.
         sockopt::set_tcp_nodelay(&fd, true)?;
         let listener = StdTcp::from(fd);
         listener.set_nonblocking(true)?;
@@ -65,10 +65,10 @@ impl Listener {
     }
 }
 
-/// The sockets to accept at; within the runtime.
+/// Returns the listening sockets. Must be called within the runtime.
 ///
 /// # Errors
-/// The address cannot be had, or what was handed over is no socket.
+/// Returns an error if the address is not available, or if an inherited descriptor is not a socket.
 pub(crate) fn listeners(own: &Address) -> io::Result<Vec<Listener>> {
     let count = handed_over();
     if count == 0 {
@@ -78,7 +78,7 @@ pub(crate) fn listeners(own: &Address) -> io::Result<Vec<Listener>> {
     (FIRST..FIRST + count).map(|number| Listener::of(ostler_sys::fd::fdpass::inherited(number)?)).collect()
 }
 
-/// How many sockets were handed over to this very process.
+/// Returns the number of sockets that were passed to this process.
 fn handed_over() -> i32 {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
     let is_ours = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());

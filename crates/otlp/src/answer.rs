@@ -1,11 +1,11 @@
-//! Answers: what the sender of a request is told, in the form in which it asked.
+//! Responses to senders, in the encoding of the request.
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Value, json};
 
 use crate::decode::{Form, Signal};
 
-/// Answer to a request that was read. Without refusals it is an empty message.
+/// Returns the response to a request that was read. Without refused items it is an empty message.
 pub fn taken(form: Form, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
     if refused == 0 && why.is_empty() {
         return match form {
@@ -20,7 +20,7 @@ pub fn taken(form: Form, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
                 Signal::Metrics => "rejectedDataPoints",
                 Signal::Logs => "rejectedLogRecords",
             };
-            // A number of 64 bits is a text in this form.
+            // JSON in this protocol encodes 64-bit numbers as strings.
             json!({ "partialSuccess": { key: refused.to_string(), "errorMessage": why } }).to_string().into_bytes()
         }
         Form::Protobuf => {
@@ -35,7 +35,8 @@ pub fn taken(form: Form, signal: Signal, refused: usize, why: &str) -> Vec<u8> {
     }
 }
 
-/// Answer to a request that was refused: a `google.rpc.Status`, whose code the standard leaves open.
+/// Returns the response to a request that was refused: a `google.rpc.Status`, whose code the
+/// standard leaves open.
 pub fn refused(form: Form, why: &str) -> Vec<u8> {
     match form {
         Form::Json => json!({ "message": why }).to_string().into_bytes(),
@@ -53,7 +54,8 @@ fn bytes(number: u32, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(value);
 }
 
-/// What a receiver said of a request that it took: how many of its items it refused, and why. Nothing where it took all.
+/// Returns the number of items that a receiver refused, and its reason. Returns `None` if it
+/// accepted all of them.
 pub fn partial(body: &[u8]) -> Option<(u64, String)> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let partial = value.get("partialSuccess")?.as_object()?;

@@ -1,4 +1,4 @@
-//! Figures and records as OTLP's JSON.
+//! Encoding of metrics and log records as OTLP JSON.
 
 use serde_json::{Value, json};
 
@@ -7,51 +7,51 @@ use crate::span::{TraceId, hex, id};
 /// `AGGREGATION_TEMPORALITY_CUMULATIVE`.
 const CUMULATIVE: u8 = 2;
 
-/// Source of figures and records: the attributes of its resource.
+/// Source of metrics and records: the attributes of its resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// `service.name`: the name of the app.
     pub service: String,
-    /// `service.namespace`: that of the app.
+    /// `service.namespace`: the namespace of the app.
     pub namespace: Option<String>,
-    /// `service.instance.id`: the unique id of the instance; the same as its traces have.
+    /// `service.instance.id`: the unique id of the instance, the same as in its traces.
     pub instance: Option<String>,
-    /// `ostler.instance`: its number in lists.
+    /// `ostler.instance`: number of the instance in lists.
     pub number: Option<u32>,
 }
 
-/// Kind of a figure.
+/// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sum {
-    /// What it is at a time.
+    /// Value at a point in time.
     Gauge,
-    /// What it has come to since a time.
+    /// Total since a start time.
     Total,
 }
 
-/// A figure at a time.
+/// Value of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figure {
     /// Its name.
     pub name: String,
-    /// Its unit, in UCUM.
+    /// Its unit as a UCUM code.
     pub unit: &'static str,
     /// Its kind.
     pub kind: Sum,
-    /// What it is; one that is not finite is left out.
+    /// Its value; values that are not finite are left out.
     pub value: f64,
-    /// More of its name.
+    /// Further attributes.
     pub attributes: Vec<(&'static str, String)>,
 }
 
 /// Severity of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
-    /// As it should be.
+    /// Normal operation.
     Info,
-    /// Somebody might look.
+    /// Possible problem.
     Warn,
-    /// Somebody should look.
+    /// Problem that needs attention.
     Error,
 }
 
@@ -65,45 +65,45 @@ impl Severity {
     }
 }
 
-/// A line or an event.
+/// Log line or event.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// Nanoseconds since 1970; none = nobody knows when.
+    /// Time in nanoseconds since 1970; none = unknown.
     pub at_ns: Option<u64>,
-    /// When it was read, nanoseconds since 1970.
+    /// Time at which it was read, in nanoseconds since 1970.
     pub observed_ns: u64,
-    /// Its severity; none = nobody knows.
+    /// Its severity; none = unknown.
     pub severity: Option<Severity>,
-    /// What it says.
+    /// Its text.
     pub body: String,
-    /// Name of an event.
+    /// Name, if it is an event.
     pub event: Option<String>,
     /// The trace that it belongs to.
     pub trace: Option<TraceId>,
-    /// More of it.
+    /// Further attributes.
     pub attributes: Vec<(&'static str, String)>,
 }
 
 impl Record {
-    /// Bytes of its texts.
+    /// Returns the total length of its texts in bytes.
     pub fn len(&self) -> usize {
         self.body.len() + self.attributes.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
     }
 
-    /// True if it says nothing.
+    /// Returns true if all texts are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// What all requests of a process have in common.
+/// Attributes that all requests of the process share.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// `host.name`.
     pub host: String,
     /// Version of the program.
     pub version: &'static str,
-    /// Begin of what totals count, nanoseconds since 1970.
+    /// Start time of totals, in nanoseconds since 1970.
     pub since_ns: u64,
 }
 
@@ -134,7 +134,7 @@ impl Sender {
     }
 
     fn metric(&self, figure: &Figure, at_ns: u64) -> Value {
-        // Numbers of 64 bits are texts in this form.
+        // JSON in this protocol encodes 64-bit numbers as strings.
         let mut point =
             json!({ "attributes": attributes(&figure.attributes), "timeUnixNano": at_ns.to_string(), "asDouble": figure.value });
         let kind = match figure.kind {
@@ -152,7 +152,7 @@ impl Sender {
     }
 }
 
-/// `ExportMetricsServiceRequest` with figures of one moment.
+/// Encodes an `ExportMetricsServiceRequest` with the metrics of one moment.
 pub fn metrics(sender: &Sender, groups: &[(Origin, Vec<Figure>)], at_ns: u64) -> Vec<u8> {
     let group = |(origin, figures): &(Origin, Vec<Figure>)| {
         let all: Vec<Value> = figures.iter().filter(|figure| figure.value.is_finite()).map(|figure| sender.metric(figure, at_ns)).collect();
@@ -161,7 +161,7 @@ pub fn metrics(sender: &Sender, groups: &[(Origin, Vec<Figure>)], at_ns: u64) ->
     json!({ "resourceMetrics": groups.iter().map(group).collect::<Vec<_>>() }).to_string().into_bytes()
 }
 
-/// `ExportLogsServiceRequest`.
+/// Encodes an `ExportLogsServiceRequest`.
 pub fn logs(sender: &Sender, groups: &[(Origin, Vec<Record>)]) -> Vec<u8> {
     let group = |(origin, records): &(Origin, Vec<Record>)| {
         let all: Vec<Value> = records.iter().map(log_record).collect();
@@ -192,7 +192,8 @@ fn log_record(record: &Record) -> Value {
     value
 }
 
-/// The trace id that a line names, in any of the usual ways: `trace_id=…`, `"traceId":"…"`, `trace-id: …`.
+/// Finds the trace id in a line, in any of the usual forms: `trace_id=…`, `"traceId":"…"`,
+/// `trace-id: …`.
 pub fn trace_of(line: &str) -> Option<TraceId> {
     let bytes = line.as_bytes();
     let begin = bytes.windows(5).enumerate().filter(|(_, word)| word.eq_ignore_ascii_case(b"trace")).map(|(at, _)| at + 5);

@@ -1,12 +1,17 @@
-//! OpenTelemetry's protocol (OTLP), both ways, without touching anything: bytes and times come in as arguments.
+//! OpenTelemetry protocol (OTLP) for receiving and sending, without I/O: bytes and times are
+//! arguments.
 //!
 //! # Theory of operation
-//! **In:** a request is read span by span ([`decode`]), each cut to bounds before it is kept, so what a request costs is what its bytes cost. The [`store`] keeps the traces
-//! that somebody will look for: slow ones, failed ones, and a few of each route; the oldest go when it is full. [`rate`] bounds what a sender may send, [`answer`] is what it is told.
+//! **Receiving:** a request is read span by span ([`decode`]). Each span is cut to limits before it
+//! is kept, so the cost of a request depends only on its size. The [`store`] keeps the interesting
+//! traces: slow ones, failed ones, and a few of each route. When the store is full, it removes the
+//! oldest. [`rate`] limits the amount of data per sender, and [`answer`] builds the responses.
 //!
-//! **Out:** figures and records become the protocol's JSON ([`encode`]); the [`queue`] bounds what waits, and decides when it is sent again.
+//! **Sending:** metrics and records become OTLP JSON ([`encode`]). The [`queue`] bounds the waiting
+//! requests and schedules retries.
 //!
-//! Shapes and rules: <https://opentelemetry.io/docs/specs/otlp/> (1.5), field numbers of `opentelemetry-proto` 1.5.
+//! Shapes and rules: <https://opentelemetry.io/docs/specs/otlp/> (1.5), field numbers of
+//! `opentelemetry-proto` 1.5.
 #![forbid(unsafe_code)]
 
 pub mod answer;

@@ -1,4 +1,5 @@
-//! Requests that wait to be sent: bounded, the oldest goes first; one is on its way at a time, and what was not taken waits longer each time.
+//! Queue of outgoing requests. It is bounded and drops the oldest first. One request is sent at a
+//! time, and the pause between retries grows.
 
 use std::collections::VecDeque;
 
@@ -7,52 +8,52 @@ use serde::Serialize;
 use crate::answer::partial;
 use crate::decode::Signal;
 
-/// Pause after the first failure, and at most, ms.
+/// Pause after the first failure and maximum pause, in ms.
 const FIRST_PAUSE_MS: u64 = 1000;
 const LONGEST_PAUSE_MS: u64 = 60_000;
-/// Longest pause that a receiver may ask for, ms.
+/// Maximum pause that a receiver may request, in ms.
 const LONGEST_ASKED_MS: u64 = 300_000;
 
-/// A request that waits.
+/// Waiting request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// What is in it.
+    /// Its signal.
     pub signal: Signal,
-    /// The body as it is sent.
+    /// Its encoded body.
     pub body: Vec<u8>,
-    /// Figures or records in it.
+    /// Number of metrics or records in it.
     pub items: u64,
 }
 
-/// What became of what was to be sent, since the process began.
+/// Delivery counters since the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Figures and records that were taken.
+    /// Metrics and records that were accepted.
     pub sent: u64,
-    /// Those that there was no room for while the receiver took none.
+    /// Items that were dropped because the queue was full.
     pub dropped: u64,
-    /// Those that the receiver refused.
+    /// Items that the receiver refused.
     pub refused: u64,
-    /// Why the last request was not taken; empty = it was.
+    /// Error of the last request; empty = it was accepted.
     pub problem: String,
 }
 
 /// Outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is taken, but for so many items, because of something.
+    /// Accepted, except this number of items, for the given reason.
     Taken(Option<(u64, String)>),
-    /// It may be taken later: after so many ms, if that was said.
+    /// Failed for now: retry after this delay in ms, if the receiver named one.
     Later(Option<u64>, String),
-    /// It never will be.
+    /// Refused permanently.
     Refused(String),
 }
 
-/// What an answer means. `retry_after`: the header as it is.
+/// Evaluates a response. `retry_after` is the unparsed header.
 pub fn judge(status: u16, retry_after: Option<&str>, body: &[u8]) -> Verdict {
     match status {
         200..=299 => Verdict::Taken(partial(body)),
-        // The standard names these; all others are final.
+        // The standard lists these as retryable; all others are final.
         429 | 502..=504 => {
             let after = retry_after.and_then(|text| text.trim().parse::<u64>().ok()).map(|seconds| seconds.saturating_mul(1000));
             Verdict::Later(after, format!("it answered {status}"))
@@ -63,24 +64,24 @@ pub fn judge(status: u16, retry_after: Option<&str>, body: &[u8]) -> Verdict {
     }
 }
 
-/// What is to do.
+/// Next action of the sender.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Send this, then say what came of it.
+    /// Send this batch, then report its result.
     Send(Batch),
-    /// Nothing until then, ms.
+    /// Wait until this time, in ms.
     At(u64),
-    /// Nothing until something is added, or what is on its way has arrived.
+    /// Wait until a request is added or the current one finishes.
     Nothing,
 }
 
-/// The queue.
+/// Queue of outgoing requests.
 #[derive(Debug)]
 pub struct Queue {
     most_bytes: usize,
     bytes: usize,
     waiting: VecDeque<Batch>,
-    /// What is on its way: bytes, items.
+    /// Batch that is being sent.
     on_its_way: Option<Batch>,
     failures: u32,
     not_before_ms: u64,
@@ -88,17 +89,18 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// An empty one that has at most so many bytes; what is on its way is not counted.
+    /// Creates an empty queue with at most `most_bytes` bytes. The batch that is being sent does
+    /// not count.
     pub fn new(most_bytes: usize) -> Self {
         Self { most_bytes, bytes: 0, waiting: VecDeque::new(), on_its_way: None, failures: 0, not_before_ms: 0, counts: Counts::default() }
     }
 
-    /// What became of things.
+    /// Returns the delivery counters.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Adds a request; the oldest that wait make room.
+    /// Adds a request. If the queue is full, the oldest requests are dropped.
     pub fn push(&mut self, batch: Batch) {
         self.bytes += batch.body.len();
         self.waiting.push_back(batch);
@@ -114,7 +116,7 @@ impl Queue {
         }
     }
 
-    /// What is to do now. `now_ms`: a clock that does not go back.
+    /// Returns the next action. `now_ms` is a monotonic clock.
     pub fn next(&mut self, now_ms: u64) -> Next {
         if self.on_its_way.is_some() || self.waiting.is_empty() {
             return Next::Nothing;
@@ -128,7 +130,8 @@ impl Queue {
         Next::Send(batch)
     }
 
-    /// Takes what came of the request that was on its way. `chance`: 0 to 1, spreads those who wait for the same receiver. A line to tell; none where nothing has changed.
+    /// Records the result of the current request. `chance` (0 to 1) spreads the retries of senders
+    /// with the same receiver. Returns a line to log if the state changed.
     pub fn done(&mut self, verdict: Verdict, now_ms: u64, chance: f64) -> Option<String> {
         let batch = self.on_its_way.take()?;
         let before = std::mem::take(&mut self.counts.problem);
@@ -158,7 +161,7 @@ impl Queue {
     }
 }
 
-/// Time until the next attempt, ms.
+/// Returns the time until the next attempt in ms.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a part of a pause")]
 fn pause(failures: u32, asked_ms: Option<u64>, chance: f64) -> u64 {
     let doubled = FIRST_PAUSE_MS.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_PAUSE_MS);

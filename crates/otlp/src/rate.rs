@@ -1,16 +1,16 @@
-//! Rates: how much a sender may send. Each has a bucket that fills with time; a sender that is not known shares one with all others that are not.
+//! Rate limits for senders. Each sender has a token bucket; all unknown senders share one bucket.
 
 use std::collections::HashMap;
 
-/// Most senders that are told apart.
+/// Maximum number of senders with a bucket.
 const SENDERS: usize = 512;
 
-/// Size and filling of a bucket.
+/// Size and refill rate of a bucket.
 #[derive(Clone, Copy, Debug)]
 pub struct Rate {
-    /// Bytes a second.
+    /// Bytes per second.
     pub per_second: u64,
-    /// Bytes at once.
+    /// Maximum burst in bytes.
     pub burst: u64,
 }
 
@@ -28,15 +28,15 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// Full ones.
+    /// Creates buckets that start full.
     pub fn new(rate: Rate) -> Self {
         Self { rate, known: HashMap::new() }
     }
 
-    /// Takes so many bytes from a sender's bucket. `now_ms`: a clock that does not go back.
+    /// Takes `bytes` from a sender's bucket. `now_ms` is a monotonic clock.
     ///
     /// # Errors
-    /// There are not so many in it: seconds after which there are.
+    /// Returns the seconds to wait if the bucket has too few bytes.
     pub fn take(&mut self, sender: &str, bytes: u64, now_ms: u64) -> Result<(), u64> {
         let Rate { per_second, burst } = self.rate;
         if !self.known.contains_key(sender) {
@@ -48,7 +48,7 @@ impl Rates {
         if filled > 0 {
             *bucket = Bucket { left: bucket.left.saturating_add(filled).min(burst), at_ms: now_ms };
         }
-        // What is larger than a bucket takes a full one.
+        // A request larger than a bucket takes a full bucket.
         let wanted = bytes.min(burst);
         match bucket.left.checked_sub(wanted) {
             Some(left) => {
@@ -59,7 +59,7 @@ impl Rates {
         }
     }
 
-    /// Forgets those whose buckets were used least recently.
+    /// Removes the least recently used buckets.
     fn bound(&mut self) {
         if self.known.len() < SENDERS {
             return;
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(rates.take("a", 1, 1500), Err(1));
         assert_eq!(rates.take("a", 250, 1_000_000), Ok(()), "never more than full");
         assert!(rates.take("a", 250, 1_000_000).is_err());
-        // Small steps of the clock are not lost.
+        // Small time steps also refill the bucket.
         let slow = (0..20_000).filter(|ms| rates.take("c", 1, *ms).is_ok()).count();
         assert!((2200..=2260).contains(&slow), "{slow}");
         for n in 0..10_000 {

@@ -1,23 +1,23 @@
-//! Spans as they are kept: every text and list cut to a bound.
+//! Spans in the form in which they are kept: every text and list is cut to a limit.
 
 use serde::Serialize;
 
-/// Longest name of a span, an event, a service, in bytes.
+/// Maximum length of the name of a span, event or service, in bytes.
 pub const NAME: usize = 200;
-/// Longest key of an attribute, in bytes.
+/// Maximum length of an attribute key, in bytes.
 pub const KEY: usize = 100;
-/// Longest value of an attribute, and of the message of a status, in bytes.
+/// Maximum length of an attribute value or a status message, in bytes.
 pub const VALUE: usize = 1000;
-/// Longest stack trace of an exception, in bytes.
+/// Maximum length of an exception's stack trace, in bytes.
 pub const STACK: usize = 8000;
-/// Most attributes of a span.
+/// Maximum number of attributes of a span.
 pub const ATTRIBUTES: usize = 48;
-/// Most events of a span, and attributes of one.
+/// Maximum number of events of a span, and of attributes of an event.
 pub const EVENTS: usize = 16;
-/// Most spans of one request; the rest is refused.
+/// Maximum number of spans in one request; the rest is refused.
 pub const SPANS: usize = 20_000;
 
-/// Key under which an exception has its stack.
+/// Attribute key of an exception's stack trace.
 pub(crate) const STACK_KEY: &str = "exception.stacktrace";
 
 /// Id of a trace.
@@ -32,18 +32,18 @@ pub enum Kind {
     /// Work within a process.
     #[default]
     Internal,
-    /// A request that is answered.
+    /// Handling of a request.
     Server,
-    /// A request that is made.
+    /// Outgoing request.
     Client,
-    /// A message that is sent.
+    /// Sending of a message.
     Producer,
-    /// A message that is handled.
+    /// Handling of a message.
     Consumer,
 }
 
 impl Kind {
-    /// By its number in the protocol.
+    /// Returns the kind for its number in the protocol.
     pub(crate) fn of(number: u64) -> Self {
         match number {
             2 => Self::Server,
@@ -54,7 +54,8 @@ impl Kind {
         }
     }
 
-    /// True where work of a service begins: another may be above it.
+    /// Returns true if work of a service begins with this kind; a span of another service may be
+    /// its parent.
     pub(crate) fn is_entry(self) -> bool {
         matches!(self, Self::Server | Self::Consumer)
     }
@@ -68,46 +69,47 @@ pub type Attribute = (Box<str>, Box<str>);
 pub struct SpanEvent {
     /// Nanoseconds since 1970, by the clock of the sender.
     pub at_ns: u64,
-    /// Its name: `exception`, or what the sender chose.
+    /// Its name: `exception`, or a name that the sender chose.
     pub name: Box<str>,
     /// Its attributes.
     pub attributes: Box<[Attribute]>,
 }
 
-/// Span: work with a begin and an end.
+/// Span: unit of work with a start and an end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Span {
-    /// Its id; unique in its trace, if the sender is honest.
+    /// Its id; unique in its trace, provided the sender is honest.
     pub id: SpanId,
-    /// The span that it is a part of; none = it is a root.
+    /// The parent span; none = it is a root.
     pub parent: Option<SpanId>,
     /// Its role.
     pub kind: Kind,
-    /// Whether its status is an error.
+    /// True if its status is an error.
     pub failed: bool,
-    /// Begin: nanoseconds since 1970, by the clock of the sender.
+    /// Start in nanoseconds since 1970, by the clock of the sender.
     pub start_ns: u64,
-    /// Its length in nanoseconds; 0 where it ends before it begins.
+    /// Its duration in nanoseconds; 0 if the end is before the start.
     pub took_ns: u64,
-    /// What it is.
+    /// Its name.
     pub name: Box<str>,
-    /// What the status says.
+    /// Message of its status.
     pub message: Box<str>,
     /// Its attributes.
     pub attributes: Box<[Attribute]>,
     /// Its events.
     pub events: Box<[SpanEvent]>,
-    /// Attributes and events that the sender or we left out.
+    /// Number of attributes and events that the sender or this program left out.
     pub left_out: u32,
 }
 
 impl Span {
-    /// The value of an attribute.
+    /// Returns the value of an attribute.
     pub fn attribute(&self, key: &str) -> Option<&str> {
         self.attributes.iter().find(|(has, _)| &**has == key).map(|(_, value)| &**value)
     }
 
-    /// Name of what was asked for: method and route, else method and path without ids, else its own name.
+    /// Returns the name of the request: method and route, else method and path without ids, else
+    /// the span's name.
     pub fn route(&self) -> String {
         let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| self.attribute(key));
         let method = first(["http.request.method", "http.method"]);
@@ -123,7 +125,8 @@ impl Span {
         }
     }
 
-    /// Hands each text that may have a secret in it to `hide`, which returns what is shown instead. `key` of the second argument is the attribute's.
+    /// Replaces texts that may contain a secret. `hide` gets the attribute key, if any, and the
+    /// text, and returns the replacement.
     pub fn hide(&mut self, hide: impl Fn(Option<&str>, &str) -> Option<String>) {
         let all = |list: &mut [Attribute]| {
             for (key, value) in list {
@@ -144,7 +147,7 @@ impl Span {
     }
 }
 
-/// Whoever says that it sends: what is in its resource, and nobody has checked.
+/// Claimed identity of a sender, from the resource of its request. It is not verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
     /// `service.name`.
@@ -153,13 +156,13 @@ pub struct Resource {
     pub instance: Box<str>,
 }
 
-/// The path of an address; none = it has none.
+/// Returns the path of a URL. Returns `None` if it has none.
 fn path_of(address: &str) -> Option<&str> {
     let (_, rest) = address.split_once("://")?;
     rest.find('/').map(|at| &rest[at..])
 }
 
-/// A path without its query, and with `:id` where a part of it looks like one.
+/// Returns a path without its query, and with `:id` for segments that look like ids.
 fn without_ids(path: &str) -> String {
     let path = path.split(['?', '#']).next().unwrap_or_default();
     let is_id = |part: &str| {
@@ -170,7 +173,7 @@ fn without_ids(path: &str) -> String {
     path.split('/').map(|part| if is_id(part) { ":id" } else { part }).collect::<Vec<_>>().join("/")
 }
 
-/// The text cut to so many bytes, with a sign that it was.
+/// Cuts the text to `most` bytes and marks the cut.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
@@ -179,18 +182,19 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     format!("{}…", &text[..end])
 }
 
-/// Text in these bytes, cut before anything of it is copied.
+/// Decodes text and cuts it before anything is copied.
 pub(crate) fn text(bytes: &[u8], most: usize) -> Box<str> {
     let begin = bytes.get(..most + 4).unwrap_or(bytes);
     cut(&String::from_utf8_lossy(begin), most).into()
 }
 
-/// The id as text.
+/// Formats the id as hex.
 pub fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The id in this text; none = it has another length, is no hex, or is all zero, which is no id.
+/// Parses an id. Returns `None` if the text has another length, is not hex, or is all zero, which
+/// is invalid.
 pub fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut id = [0; N];
     if text.len() != 2 * N || !text.is_ascii() {

@@ -1,8 +1,9 @@
-//! Fields of a protobuf message, one after the other, without copies: what a message costs does not depend on what it claims to hold.
+//! Iterator over the fields of a protobuf message, without copies. The cost does not depend on
+//! lengths that the message claims.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 
-/// A message that is none.
+/// Invalid message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is no valid protobuf: {0}")]
 pub struct Malformed(String);
@@ -20,7 +21,7 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// The fields of a message: number and value.
+/// Fields of a message: number and value.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<'a>(&'a [u8]);
 
@@ -69,7 +70,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The submessages of this number.
+/// Returns the submessages with this field number.
 pub(crate) fn messages(message: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], Malformed>> {
     Fields::of(message).filter_map(move |field| match field {
         Ok((found, Value::Bytes(bytes))) if found == number => Some(Ok(bytes)),

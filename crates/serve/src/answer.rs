@@ -1,4 +1,4 @@
-//! A request and its answer.
+//! Computes the response to a request.
 
 use std::borrow::Cow;
 use std::io;
@@ -21,14 +21,14 @@ use crate::range::{Part, part};
 use crate::settings::Settings;
 use crate::target::{Target, with_slash};
 
-/// A folder with rules about who gets what of it.
+/// Served folder, with the rules for access to it.
 #[derive(Debug)]
 pub(crate) struct Site {
     root: Root,
     login: Option<Login>,
     spa: bool,
     listing: bool,
-    /// Below the root.
+    /// Path below the root.
     homepage: Vec<u8>,
     memory: Memory,
 }
@@ -40,7 +40,7 @@ impl Site {
         Self { root, login, spa: settings.spa, listing: settings.listing, homepage, memory: Memory::default() }
     }
 
-    /// The answer to a request.
+    /// Returns the response to a request.
     pub(crate) fn answer(&self, request: &Parts) -> Response<Content> {
         let given = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
         if self.login.as_ref().is_some_and(|login| !login.lets_in(given)) {
@@ -50,7 +50,7 @@ impl Site {
             return answer;
         }
         if !matches!(request.method, Method::GET | Method::HEAD) {
-            // PM2 differs: it takes every method for GET.
+            // Differs from PM2, which treats every method as GET.
             let mut answer = page(StatusCode::METHOD_NOT_ALLOWED);
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
@@ -101,7 +101,8 @@ impl Site {
         }
     }
 
-    /// What is not there: the home page of an application with pages of its own, else `404.html`, else a line.
+    /// Returns the response for a missing path: the home page in SPA mode, else `404.html`, else
+    /// one line.
     fn absent(&self, request: &Parts, may_be_page: bool) -> Response<Content> {
         let instead: &[(&[u8], StatusCode)] = &[(&self.homepage, StatusCode::OK), (b"404.html", StatusCode::NOT_FOUND)];
         let (_, others) = instead.split_at(usize::from(!(self.spa && may_be_page)));
@@ -117,7 +118,7 @@ impl Site {
         let Ok(entries) = entries else { return page(StatusCode::NOT_FOUND) };
         let mut answer = Response::new(Content::Bytes(listing::page(path, &entries).into()));
         answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
-        // The names of others' files: no page of a name may run anything.
+        // The page contains file names that other people chose, so it must not run scripts.
         answer
             .headers_mut()
             .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'"));
@@ -125,7 +126,7 @@ impl Site {
         answer
     }
 
-    /// A file, or the part of it that is asked for, or that the client has it already.
+    /// Returns a file or the requested range, or 304 if the client already has the file.
     fn file(&self, request: &Parts, path: &[u8], plain: Found, status: StatusCode) -> Response<Content> {
         let accepted = text(&request.headers, header::ACCEPT_ENCODING).unwrap_or_default();
         let (found, encoding, opened) = self.encoded(path, plain, accepted);
@@ -183,7 +184,7 @@ impl Site {
         answer
     }
 
-    /// A part of a file that is not held; a small whole one is held from now on.
+    /// Reads a part of a file from disk. If the part is a small whole file, it is cached.
     fn read(&self, path: &[u8], found: Found, about: &Rc<About>, at: u64, length: u64) -> io::Result<Content> {
         let (state, is_held) = (found.state(), found.is_at_rest && length == found.size);
         let content = Content::of_file(found.fd, at, length)?;
@@ -195,11 +196,12 @@ impl Site {
         Ok(content)
     }
 
-    /// The file, or its compressed form, if there is one that is as new; with the path that was opened.
+    /// Returns the file, or a compressed copy that is at least as new, and the path that was
+    /// opened.
     fn encoded<'a>(&self, path: &'a [u8], plain: Found, accepted: &str) -> (Found, Option<&'static str>, Cow<'a, [u8]>) {
         for (encoding, extension) in ENCODINGS.iter().filter(|(encoding, _)| is_accepted(accepted, encoding)) {
             let beside = [path, extension.as_bytes()].concat();
-            // One that a build forgot would be an old release.
+            // An older compressed copy belongs to an earlier release: the build did not update it.
             if let Ok(found) = self.root.open(&beside)
                 && !found.is_folder
                 && found.modified >= plain.modified
@@ -211,7 +213,7 @@ impl Site {
     }
 }
 
-/// Headers that every file has.
+/// Adds the headers that every file has.
 fn describe(headers: &mut HeaderMap, about: &About) {
     let known = [(header::ETAG, &about.etag), (header::LAST_MODIFIED, &about.modified)];
     for (name, value) in known.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
@@ -222,13 +224,13 @@ fn describe(headers: &mut HeaderMap, about: &About) {
     shared(headers);
 }
 
-/// A part of what is held.
+/// Returns a range of cached content.
 fn sliced(content: &Bytes, at: u64, length: u64) -> Option<Bytes> {
     let (at, length) = (usize::try_from(at).ok()?, usize::try_from(length).ok()?);
     (at.checked_add(length)? <= content.len()).then(|| content.slice(at..at + length))
 }
 
-/// PM2's headers for pages of other origins.
+/// Adds PM2's headers for pages of other origins.
 fn shared(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
@@ -254,14 +256,15 @@ fn conditions(headers: &HeaderMap) -> Headers<'_> {
     }
 }
 
-/// A folder without its slash: the links of its page would lead elsewhere.
+/// Redirects a folder path without a trailing slash, because relative links on its page would
+/// break.
 fn redirect(request: &Parts) -> Response<Content> {
     let mut answer = page(StatusCode::MOVED_PERMANENTLY);
     insert(answer.headers_mut(), header::LOCATION, &with_slash(request.uri.path(), request.uri.query()));
     answer
 }
 
-/// An answer without a file: its number and name, as PM2 has them.
+/// Returns a response without a file: status code and reason, in PM2's format.
 fn page(status: StatusCode) -> Response<Content> {
     let mut answer = Response::new(Content::Bytes(status.to_string().into()));
     *answer.status_mut() = status;

@@ -1,6 +1,6 @@
 //! Basic authentication (RFC 7617).
 
-/// The one user who is let in.
+/// The only user who may log in.
 #[derive(Debug)]
 pub(crate) struct Login {
     expected: Vec<u8>,
@@ -11,14 +11,14 @@ impl Login {
         Self { expected: base64(format!("{name}:{password}").as_bytes()) }
     }
 
-    /// True if the header is this user's.
+    /// Returns true if the header has this user's name and password.
     pub(crate) fn lets_in(&self, header: Option<&[u8]>) -> bool {
         let Some((scheme, given)) = header.and_then(|header| header.split_at_checked(6)) else { return false };
         scheme.eq_ignore_ascii_case(b"basic ") && is_same(given.trim_ascii(), &self.expected)
     }
 }
 
-/// Compares in a time that does not tell where they differ.
+/// Compares in constant time, so that the time does not reveal where the values differ.
 fn is_same(given: &[u8], expected: &[u8]) -> bool {
     given.len() == expected.len() && given.iter().zip(expected).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }

@@ -1,4 +1,4 @@
-//! Content of an answer.
+//! Body of a response.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,10 +10,10 @@ use rustix::buffer::spare_capacity;
 
 use crate::memory::SMALL;
 
-/// Most bytes that are read of a file at once; so much is held for each client that reads slowly.
+/// Maximum number of bytes read from a file at once. Each slow client holds a buffer of this size.
 const CHUNK: u64 = SMALL;
 
-/// What follows the head.
+/// Body after the response head.
 #[derive(Debug)]
 pub(crate) enum Content {
     Bytes(Bytes),
@@ -23,7 +23,7 @@ pub(crate) enum Content {
 impl Content {
     pub(crate) const EMPTY: Self = Self::Bytes(Bytes::new());
 
-    /// A part of a file; a small one is read at once.
+    /// Creates the body for a part of a file; a small part is read immediately.
     pub(crate) fn of_file(fd: OwnedFd, at: u64, left: u64) -> io::Result<Self> {
         if left > CHUNK {
             return Ok(Self::File { fd, at, left });
@@ -36,7 +36,7 @@ impl Content {
     }
 }
 
-/// Reads as much as is asked for, less only at the end of the file.
+/// Reads `length` bytes (at most `CHUNK`), fewer only at the end of the file.
 fn read(fd: &OwnedFd, at: u64, length: u64) -> io::Result<Bytes> {
     let length = usize::try_from(length.min(CHUNK)).unwrap_or(0);
     let mut buffer = Vec::with_capacity(length);
@@ -48,7 +48,7 @@ fn read(fd: &OwnedFd, at: u64, length: u64) -> io::Result<Bytes> {
             Err(error) => return Err(error.into()),
         }
     }
-    // There may be more room than was asked for.
+    // The buffer may have more capacity than requested, so the read may return more bytes.
     buffer.truncate(length);
     Ok(buffer.into())
 }
@@ -64,7 +64,8 @@ impl Body for Content {
             Self::File { left: 0, .. } => return Poll::Ready(None),
             Self::File { fd, at, left } => match read(fd, *at, *left) {
                 Ok(bytes) if bytes.is_empty() => {
-                    // The file became shorter: what was promised cannot be sent, and the client must see that.
+                    // The file became shorter, so the announced length cannot be sent. The error
+                    // shows that to the client.
                     *left = 0;
                     return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
                 }

@@ -1,8 +1,8 @@
-//! Conditions of a request: whether the client has it already, or wants it only as it was (RFC 9110, 13).
+//! Conditional requests (RFC 9110, 13): the client has the file already, or wants only one version.
 
 use std::time::{Duration, SystemTime};
 
-/// What tells two states of a file apart.
+/// Validators that distinguish two versions of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Validators {
     /// `ETag`, with its quotes.
@@ -21,22 +21,22 @@ pub(crate) struct Headers<'a> {
     pub if_range: Option<&'a str>,
 }
 
-/// How to answer.
+/// Decision on a conditional request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// With the file; `ranges` says whether a part may be sent.
+    /// Send the file; `ranges` allows a partial response.
     Send {
-        /// False: the part was wanted of another state of the file.
+        /// False if the client wanted a range of another version of the file.
         ranges: bool,
     },
-    /// 304.
+    /// Respond with 304.
     NotModified,
-    /// 412.
+    /// Respond with 412.
     Failed,
 }
 
 impl Validators {
-    /// Those of a file with this size and time, in this encoding.
+    /// Returns the validators of a file with this size, time and encoding.
     pub(crate) fn new(size: u64, seconds: i64, nanoseconds: u32, encoding: &str) -> Self {
         let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         Self { etag: format!("\"{seconds:x}.{nanoseconds:x}-{size:x}{encoding}\""), modified }
@@ -61,7 +61,7 @@ impl Validators {
         Verdict::Send { ranges }
     }
 
-    /// True if the list has this tag; a strong comparison takes no weak ones.
+    /// Returns true if the list contains this tag. A strong comparison ignores weak tags.
     fn is_one_of(&self, tags: &str, strong: bool) -> bool {
         let tags = tags.split(',').map(str::trim);
         tags.map(|tag| if strong { tag } else { tag.strip_prefix("W/").unwrap_or(tag) }).any(|tag| tag == "*" || tag == self.etag)

@@ -1,9 +1,9 @@
-//! Precompressed files: `app.js.br` beside `app.js`.
+//! Precompressed files, for example `app.js.br` beside `app.js`.
 
-/// Encodings by preference: word in headers, extension of the file.
+/// Encodings in order of preference: name in headers, file extension.
 pub(crate) const ENCODINGS: &[(&str, &str)] = &[("br", ".br"), ("zstd", ".zst"), ("gzip", ".gz")];
 
-/// True if the header takes this encoding.
+/// Returns true if the header accepts this encoding.
 pub(crate) fn is_accepted(header: &str, encoding: &str) -> bool {
     let mut by_star = false;
     for item in header.split(',') {

@@ -1,4 +1,4 @@
-//! Files below the root, opened by the kernel so that no path and no link leads out of it.
+//! Files below the root. The kernel opens them, so no path and no link leads out of the root.
 
 use std::cell::RefCell;
 use std::io;
@@ -10,12 +10,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, stat};
 use rustix::io::Errno;
 
-/// The folder that is served.
+/// Served folder.
 #[derive(Debug)]
 pub(crate) struct Root {
     path: PathBuf,
     follow_out: bool,
-    /// Seconds after which a changed file is at rest.
+    /// Seconds after a change until a file counts as at rest.
     pub(crate) rests_after: i64,
     open: RefCell<Option<Rc<OpenRoot>>>,
 }
@@ -26,21 +26,21 @@ struct OpenRoot {
     key: (u64, u64),
 }
 
-/// Something that was opened below the root.
+/// File or folder that was opened below the root.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub fd: OwnedFd,
     pub size: u64,
-    /// Seconds and nanoseconds.
+    /// Modification time in seconds and nanoseconds.
     pub modified: (i64, u32),
     pub is_folder: bool,
-    /// True if it was changed so long ago that another change has another time.
+    /// True if the last change is so old that another change would get a different time.
     pub is_at_rest: bool,
     key: (u64, u64),
     changed: (i64, u32),
 }
 
-/// What tells two states of all files apart, if they are at rest.
+/// Values that distinguish any two states of a file, provided it is at rest in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     key: (u64, u64),
@@ -49,7 +49,8 @@ pub(crate) struct State {
     changed: (i64, u32),
 }
 
-/// Seconds after which a change has another time than the one before: the times of some file systems have steps of two.
+/// Seconds after which a further change gets a different time. Some file systems store times in
+/// steps of two seconds.
 const STEP: i64 = 2;
 
 impl Found {
@@ -61,17 +62,18 @@ impl Found {
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 impl Root {
-    /// The folder of this path.
+    /// Opens the folder at this path.
     ///
     /// # Errors
-    /// It is not there, is no folder, or may not be read.
+    /// Returns an error if the path is missing, is not a folder, or cannot be read.
     pub(crate) fn new(path: PathBuf, follow_out: bool) -> io::Result<Self> {
         let root = Self { path, follow_out, rests_after: STEP, open: RefCell::new(None) };
         root.current()?;
         Ok(root)
     }
 
-    /// The folder that has the path now: a deploy moves a link, a build makes the folder anew.
+    /// Returns the folder that is at the path now. A deploy may move a link, and a build may
+    /// recreate the folder.
     fn current(&self) -> Result<Rc<OpenRoot>, Errno> {
         let found = stat(&self.path)?;
         let mut open = self.open.borrow_mut();
@@ -85,22 +87,24 @@ impl Root {
         Ok(fresh)
     }
 
-    /// Opens a file or folder below the root, by a path without `..`; an empty one is the root itself.
+    /// Opens a file or folder below the root by a path without `..`. An empty path is the root
+    /// itself.
     ///
     /// # Errors
-    /// `NOENT` also for what is neither file nor folder, and for a link that leads out.
+    /// Returns `NOENT` also if the path is neither a file nor a folder, or if a link leads out of
+    /// the root.
     pub(crate) fn open(&self, path: &[u8]) -> Result<Found, Errno> {
         let root = self.current()?;
         let path = if path.is_empty() { b"." } else { path };
         let fd = if self.follow_out { openat(&root.fd, path, FLAGS, Mode::empty()) } else { beneath(root.fd.as_fd(), path) };
         let fd = fd.map_err(as_absent)?;
-        // Before the file is looked at: whatever happens to it from then on is later than this.
+        // Taken before `fstat`, so every later change to the file has a later time.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
         let found = fstat(&fd)?;
         let is_folder = match FileType::from_raw_mode(found.st_mode) {
             FileType::RegularFile => false,
             FileType::Directory => true,
-            // A pipe or a device would hold whoever reads it.
+            // Reading a pipe or a device could block.
             _ => return Err(Errno::NOENT),
         };
         let modified = (found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0));
@@ -111,12 +115,12 @@ impl Root {
     }
 }
 
-/// Identity of what is open.
+/// Returns the identity of an open file or folder.
 fn key(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// What a client need not know apart from "not there".
+/// Maps errors that a client need not distinguish from a missing file to `NOENT`.
 fn as_absent(error: Errno) -> Errno {
     match error {
         Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO | Errno::NODEV => Errno::NOENT,
@@ -124,14 +128,14 @@ fn as_absent(error: Errno) -> Errno {
     }
 }
 
-/// Opens below a folder: links are followed as long as they stay in it.
+/// Opens a path below a folder. Links are followed as long as they stay inside the folder.
 fn beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    // The kernel asks for another try when something was renamed meanwhile.
+    // The kernel returns EAGAIN if something was renamed during the lookup.
     for _ in 0..16 {
         match openat2(root, path, FLAGS, Mode::empty(), resolve) {
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // Before Linux 5.6, and in old sandboxes, which answer with EPERM.
+            // Kernels before Linux 5.6 return ENOSYS; old sandboxes return EPERM.
             Err(Errno::NOSYS | Errno::PERM) => return without_links(root, path),
             answer => return answer,
         }
@@ -139,7 +143,7 @@ fn beneath(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     Err(Errno::NOENT)
 }
 
-/// Opens below a folder, name after name; no link is followed.
+/// Opens a path below a folder one component at a time, without following links.
 fn without_links(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd, Errno> {
     let (folder, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),

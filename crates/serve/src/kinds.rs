@@ -1,6 +1,6 @@
 //! Content types by extension.
 
-/// The type of a file; what is not known is text, as in PM2.
+/// Returns the content type of a file. An unknown extension is text, as in PM2.
 pub(crate) fn of(name: &[u8]) -> &'static str {
     let name = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let extension = name.iter().rposition(|byte| *byte == b'.').and_then(|dot| name.get(dot + 1..)).unwrap_or_default();
@@ -8,7 +8,7 @@ pub(crate) fn of(name: &[u8]) -> &'static str {
     known.filter(|_| !extension.is_empty()).map_or("text/plain", |(_, kind)| kind)
 }
 
-// PM2 differs: `.mjs`, `.wasm` and fonts have their types here, as browsers want them.
+// Differs from PM2: `.mjs`, `.wasm` and fonts have the types that browsers expect.
 const KINDS: &[(&str, &str)] = &[
     ("html htm", "text/html"),
     ("js mjs cjs", "application/javascript"),

@@ -1,9 +1,15 @@
-//! The server of `serve`: the files of a folder over HTTP, as an app like any other.
+//! Server of `serve`: serves the files of a folder over HTTP and runs as an ordinary app.
 //!
 //! # Theory of operation
-//! One process, one thread; sockets, connections and the end are [`ostler_http`]'s. Every request is answered from a description of what is asked
-//! ([`target`]), a file that was opened beneath the root by the kernel ([`files`]) and may be in memory ([`memory`]), and what the client has already
-//! ([`conditions`], [`range`]): the last two and the first are pure.
+//! The server is one process with one thread. [`ostler_http`] handles sockets, connections and
+//! shutdown.
+//! Each response is computed from three inputs:
+//! - the requested target ([`target`])
+//! - a file that the kernel opened beneath the root ([`files`]), possibly cached in memory
+//!   ([`memory`])
+//! - the version that the client already has ([`conditions`], [`range`])
+//!
+//! The first and the last are pure functions.
 #![forbid(unsafe_code)]
 
 mod answer;
@@ -27,10 +33,10 @@ use ostler_http::{Address, Limits, ServerError};
 
 pub use settings::{Settings, SettingsError};
 
-/// The word after the program's name that makes it a server.
+/// Argument after the program's name that selects the server role.
 pub const ROLE: &str = "static-server";
 
-/// Serves by the variables of the environment until it is asked to end.
+/// Serves files as configured by environment variables, until it is asked to stop.
 pub fn main() -> ExitCode {
     let settings = match Settings::from_vars(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
@@ -43,7 +49,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A failure to begin.
+/// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
     #[error("cannot serve the folder \"{path}\"")]
@@ -53,7 +59,7 @@ enum ServeError {
 }
 
 fn serve(settings: &Settings) -> Result<(), ServeError> {
-    // By its path from the top: our own directory stays the old one when a build makes it anew.
+    // The path is absolute: the working directory stays the old folder if a build recreates it.
     let path = std::path::absolute(&settings.path).unwrap_or_else(|_| settings.path.clone());
     let shown = path.display().to_string();
     let own = Address { host: settings.host.clone(), port: settings.port };
@@ -75,13 +81,13 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes a line; a log that cannot be written is no reason to serve nobody.
+/// Writes a line and ignores errors: the server keeps serving if its log cannot be written.
 fn say(out: &mut dyn std::io::Write, line: &str) {
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
 }
 
-/// Writes a line to the log of the app.
+/// Writes a line to the app's log.
 fn log(line: &str) {
     say(&mut std::io::stdout().lock(), line);
 }

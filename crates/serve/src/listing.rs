@@ -1,4 +1,4 @@
-//! The page that lists a folder.
+//! Page that lists a folder.
 
 use std::os::fd::OwnedFd;
 
@@ -6,20 +6,20 @@ use rustix::fs::{AtFlags, Dir, FileType, statat};
 
 use crate::target::encode;
 
-/// Most entries on a page.
+/// Maximum number of entries on a page.
 const MAX_ENTRIES: usize = 10_000;
 
-/// An entry of a folder.
+/// Entry of a folder.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub name: Vec<u8>,
     pub is_folder: bool,
     pub size: u64,
-    /// Seconds.
+    /// Modification time in seconds.
     pub modified: i64,
 }
 
-/// The entries of a folder, without those whose names begin with a dot.
+/// Returns the entries of a folder, except those whose names begin with a dot.
 pub(crate) fn entries(folder: &OwnedFd) -> Result<Vec<Entry>, rustix::io::Errno> {
     let mut entries = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -28,7 +28,7 @@ pub(crate) fn entries(folder: &OwnedFd) -> Result<Vec<Entry>, rustix::io::Errno>
         if name.to_bytes().starts_with(b".") {
             continue;
         }
-        // Gone meanwhile.
+        // The entry was removed since the folder was read.
         let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
@@ -41,7 +41,7 @@ pub(crate) fn entries(folder: &OwnedFd) -> Result<Vec<Entry>, rustix::io::Errno>
     Ok(entries)
 }
 
-/// The page of a folder with this path below the root.
+/// Returns the page of the folder with this path below the root.
 pub(crate) fn page(path: &[u8], entries: &[Entry]) -> String {
     let title = match path {
         b"" => "/".to_owned(),

@@ -1,9 +1,13 @@
-//! Small files in memory: content and headers, used while the file that a request has opened is the one that was read.
+//! Cache of small files: content and headers, used while the file on disk is unchanged.
 //!
-//! Every request opens its file nevertheless: whether a path leads somewhere, and who may read what is there, is always the kernel's word. What is
-//! spared is reading and describing it. Device, inode, size and times tell two contents apart, but for two cases. A file that is written twice
-//! within a tick of the kernel's clock can look the same, so one that was changed just now is not held (`Found::is_at_rest`). And who writes
-//! through a mapping, or from another machine, may leave the times as they were for a while, so nothing is used for longer than [`FRESH`].
+//! Every request still opens its file, so the kernel always decides whether the path exists and may
+//! be read.
+//! The cache saves only reading the file and computing its headers.
+//! Device, inode, size and times distinguish two contents, except in two cases:
+//! - A file that is written twice within one tick of the kernel's clock can look the same. Files
+//!   that changed just now are therefore not cached (`Found::is_at_rest`).
+//! - A write through a mapping or from another machine may leave the times unchanged for a while.
+//!   Cached content is therefore used for at most [`FRESH`].
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,16 +21,16 @@ use crate::conditions::Validators;
 use crate::files::{Found, State};
 use crate::kinds;
 
-/// Most bytes of a file that is held.
+/// Maximum size of a cached file in bytes.
 pub(crate) const SMALL: u64 = 64 << 10;
-/// Most bytes of all, with what it takes to find them.
+/// Maximum size of the whole cache in bytes, including its index.
 const MOST: usize = 4 << 20;
-/// What an entry takes beside its name and content, about.
+/// Approximate bytes that an entry takes in addition to its name and content.
 const ENTRY: usize = 512;
-/// How long content is used before it is read again.
+/// Time for which cached content is used before it is read again.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// What the headers say of a file.
+/// Precomputed headers of a file.
 #[derive(Debug)]
 pub(crate) struct About {
     pub validators: Validators,
@@ -37,7 +41,7 @@ pub(crate) struct About {
 }
 
 impl About {
-    /// Of the file that is asked for by this path, and sent in this encoding.
+    /// Computes the headers of a file for the requested path and the encoding that is sent.
     pub(crate) fn new(path: &[u8], found: &Found, encoding: Option<&'static str>) -> Self {
         let validators = Validators::new(found.size, found.modified.0, found.modified.1, encoding.unwrap_or_default());
         Self {
@@ -58,22 +62,22 @@ struct Held {
     content: Bytes,
 }
 
-/// Files that were asked for, by their paths below the root.
+/// Cached files by their paths below the root.
 #[derive(Debug, Default)]
 struct Shelf {
     files: HashMap<Vec<u8>, Held>,
-    /// What all of them take.
+    /// Bytes that all entries take.
     taken: usize,
 }
 
-/// What is held of small files.
+/// Cache of small files.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     shelf: RefCell<Shelf>,
 }
 
 impl Memory {
-    /// What is held of this file, if it is as it was.
+    /// Returns the cached headers and content of this file, unless its state changed.
     pub(crate) fn of(&self, path: &[u8], state: State, encoding: Option<&'static str>) -> Option<(Rc<About>, Bytes)> {
         self.at(Instant::now(), path, state, encoding)
     }
@@ -84,20 +88,21 @@ impl Memory {
         (now.duration_since(held.read) < FRESH).then(|| (Rc::clone(&held.about), held.content.clone()))
     }
 
-    /// How many files are held.
+    /// Returns the number of cached files.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.shelf.borrow().files.len()
     }
 
-    /// Holds the content that was read of a file in this state, at rest.
+    /// Caches the content that was read from a file at rest in this state.
     pub(crate) fn hold(&self, path: &[u8], state: State, about: &Rc<About>, content: &Bytes) {
         let shelf = &mut *self.shelf.borrow_mut();
         if let Some(before) = shelf.files.remove(path) {
             shelf.taken -= size(path, &before.content);
         }
         if shelf.taken + size(path, content) > MOST {
-            // All at once: whoever asks for more files in turn than there is room for would find none otherwise.
+            // Clears everything at once. If single entries were evicted, a client that requests
+            // more files in turn than fit would never hit the cache.
             *shelf = Shelf::default();
         }
         shelf.taken += size(path, content);
@@ -115,7 +120,7 @@ mod tests {
     use super::*;
     use crate::files::Root;
 
-    /// A file, opened.
+    /// Opens some file.
     fn found() -> Found {
         let program = std::env::current_exe().unwrap();
         let root = Root::new(program.parent().unwrap().to_owned(), true).unwrap();
@@ -139,7 +144,7 @@ mod tests {
             most = most.max(sum);
         }
         assert!(most <= MOST && most > MOST / 2, "{most}");
-        // Names without content take room, too.
+        // Names without content take space, too.
         for number in 0..100_000_u32 {
             memory.hold(&number.to_ne_bytes(), found.state(), &about, &Bytes::new());
         }

@@ -1,17 +1,18 @@
-//! `Range`: a part of a file.
+//! `Range` header: a part of a file.
 
-/// What is to be sent of a file.
+/// Part of a file to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// All of it.
+    /// The whole file.
     Whole,
-    /// Bytes from here, so many; never none.
+    /// Offset and number of bytes; the number is never zero.
     Bytes(u64, u64),
-    /// Nothing that is asked for is there.
+    /// The requested range is outside the file.
     Outside,
 }
 
-/// The part that a header asks for. What is no range, and several of them, is answered with the whole file, as RFC 9110 allows.
+/// Returns the part that a `Range` header requests. An invalid header, or one with several ranges,
+/// selects the whole file, as RFC 9110 allows.
 pub(crate) fn part(header: &str, size: u64) -> Part {
     let Some((unit, range)) = header.split_once('=') else { return Part::Whole };
     let range = range.trim();

@@ -1,48 +1,49 @@
-//! Settings by the variables of an app.
+//! Settings from the app's environment variables.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What is served, where, to whom.
+/// Settings of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `PM2_SERVE_PATH`: the folder.
+    /// `PM2_SERVE_PATH`: the served folder.
     pub path: PathBuf,
-    /// `PM2_SERVE_HOST`.
+    /// `PM2_SERVE_HOST`: the address to listen on.
     pub host: String,
-    /// `PM2_SERVE_PORT`.
+    /// `PM2_SERVE_PORT`: the port to listen on.
     pub port: u16,
     /// `PM2_SERVE_SPA`: unknown paths show the home page.
     pub spa: bool,
     /// `PM2_SERVE_FTP`: folders without an `index.html` are listed.
     pub listing: bool,
-    /// `PM2_SERVE_HOMEPAGE`, below the folder.
+    /// `PM2_SERVE_HOMEPAGE`: path of the home page below the folder.
     pub homepage: String,
     /// `PM2_SERVE_BASIC_AUTH`: user name and password.
     pub login: Option<(String, String)>,
     /// `OSTLER_SERVE_SYMLINKS=any`: links may lead out of the folder.
     pub follow_out: bool,
-    /// `OSTLER_SERVE_TIMEOUT`: how long a head may take, a connection may rest, and a client may read nothing.
+    /// `OSTLER_SERVE_TIMEOUT`: time limit for receiving a request head, for an idle connection, and
+    /// for a client that reads nothing.
     pub patience: Duration,
-    /// `OSTLER_SERVE_CONNECTIONS`: most connections at once.
+    /// `OSTLER_SERVE_CONNECTIONS`: maximum number of simultaneous connections.
     pub connections: usize,
     has_monitor: bool,
 }
 
-/// Variables that make no sense.
+/// Invalid variables.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SettingsError {
-    /// A value that is none of those that it may have.
+    /// A value that the variable does not allow.
     #[error("{name}: expected {expected}, found \"{found}\"")]
     Value {
         /// The variable.
         name: &'static str,
-        /// What it may be.
+        /// The allowed values.
         expected: &'static str,
-        /// What it is.
+        /// The value that was found.
         found: String,
     },
-    /// Without both everybody would be let in.
+    /// User name or password is missing. Serving without both would let everybody in.
     #[error("PM2_SERVE_BASIC_AUTH needs PM2_SERVE_BASIC_AUTH_USERNAME and PM2_SERVE_BASIC_AUTH_PASSWORD")]
     HalfALogin,
 }
@@ -53,13 +54,13 @@ const PATIENCE_SECS: u64 = 30;
 const CONNECTIONS: usize = 4096;
 
 impl Settings {
-    /// The settings by these variables; an empty one is as none.
+    /// Reads the settings from variables. An empty variable counts as unset.
     ///
     /// # Errors
-    /// A variable that makes no sense: nothing may be served then.
+    /// Returns an error if a variable is invalid; nothing may be served then.
     pub fn from_vars(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let text = |name: &str| var(name).filter(|value| !value.is_empty());
-        // As PM2: only this word.
+        // As in PM2, only this word enables a flag.
         let is_on = |name: &str| text(name).as_deref() == Some("true");
         let number = |name: &'static str, expected: &'static str, absent: u64, most: u64| match text(name) {
             None => Ok(absent),
@@ -102,7 +103,7 @@ impl Settings {
         })
     }
 
-    /// What is accepted and does nothing.
+    /// Returns warnings about settings that are accepted without effect.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = &'static str> {
         self.has_monitor.then_some("warning: PM2_SERVE_MONITOR has no effect: no script of a vendor is put into pages").into_iter()
     }

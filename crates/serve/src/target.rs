@@ -1,28 +1,28 @@
-//! Path of a request: which file below the root is meant, if any may be.
+//! Target of a request: the file below the root that a path selects, if access is allowed.
 
-/// What a request asks for.
+/// Target of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Something below the root: names, joined by `/`, decoded; empty for the root itself.
+    /// A path below the root: decoded names joined by `/`; empty for the root itself.
     Below {
         /// The path.
         path: Vec<u8>,
-        /// Whether it ends with a slash (the root does).
+        /// True if the path ends with a slash (the root does).
         is_folder: bool,
     },
-    /// A name that begins with a dot: as if it were not there.
+    /// A name that begins with a dot; treated as missing.
     Hidden,
-    /// A way up: refused, wherever it would end.
+    /// A path with `..`; refused, even if it stays below the root.
     Up,
-    /// No path at all.
+    /// Not a valid path.
     Malformed,
 }
 
-/// Longest path; the kernel takes no longer one.
+/// Maximum length of a path; the kernel accepts no longer ones.
 const MAX_PATH: usize = 4000;
 
 impl Target {
-    /// The target of a path as in a request line, without the query.
+    /// Parses the path of a request line, without the query.
     pub(crate) fn of(path: &str) -> Self {
         let Some(decoded) = decode(path.as_bytes()) else { return Self::Malformed };
         if decoded.contains(&0) || decoded.len() > MAX_PATH || !path.starts_with('/') {
@@ -32,7 +32,7 @@ impl Target {
         for (index, name) in decoded.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".").enumerate() {
             match name {
                 b".." => return Self::Up,
-                // RFC 8615; certificates are proved there.
+                // RFC 8615; ACME certificate challenges use it.
                 b".well-known" if index == 0 => {}
                 [b'.', ..] => return Self::Hidden,
                 _ => {}
@@ -47,7 +47,7 @@ impl Target {
     }
 }
 
-/// Bytes of a text with `%41` in it; none if a `%` is followed by anything else.
+/// Decodes `%41` sequences. Returns `None` if a `%` is not followed by two hexadecimal digits.
 fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut out = Vec::with_capacity(text.len());
@@ -61,7 +61,7 @@ fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A name as it stands in a link.
+/// Encodes a name for use in a link.
 pub(crate) fn encode(name: &[u8]) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name {
@@ -73,7 +73,8 @@ pub(crate) fn encode(name: &[u8]) -> String {
     out
 }
 
-/// Where to look instead of `/a/b`, which is a folder: from its own place, so that no part of what was asked can name another host.
+/// Returns the redirect location for `/a/b`, which is a folder. The location is relative, so no
+/// part of the request can name another host.
 pub(crate) fn with_slash(path: &str, query: Option<&str>) -> String {
     let last = path.rsplit('/').next().unwrap_or_default();
     let query = query.map_or_else(String::new, |query| format!("?{query}"));

@@ -1,4 +1,4 @@
-// Orders, with a question first where data or requests can be lost.
+// Commands. The page asks for confirmation if data or requests can be lost.
 import { api, segment } from "./api.js";
 import { t } from "./i18n.js";
 import { ask, state, toast, untoast } from "./store.js";
@@ -28,13 +28,13 @@ export function order(app, verb, body, then) {
     return;
   }
   const question = QUESTIONS[verb];
-  // One that is down loses nothing by a restart.
+  // Restarting an errored app loses nothing.
   if (question && !(verb === "restart" && app.state === "errored")) {
     ask({ title: t(verb), text: t(question, { name: app.name }), danger: true, action: () => perform(app, verb, body, then) });
   } else perform(app, verb, body, then);
 }
 
-// The verbs that make sense for an app now: first the usual ones.
+// Verbs that make sense for an app now, the usual ones first.
 export function verbs(app) {
   if (!mayAct()) return { first: [], more: [] };
   const isDown = app.instances.every((one) => one.state === "stopped" || one.state === "errored");

@@ -1,4 +1,4 @@
-// Colours of terminals in log lines. Pure: text in, pieces out; nothing of it is ever markup.
+// Terminal colours in log lines. Pure: text in, pieces out; no piece is ever markup.
 
 const ESCAPE = /\u001b\[([0-9;]*)m|\u001b\[[0-9;?]*[A-Za-z]|\u001b\][^\u0007\u001b]*(?:\u0007|\u001b\\)/g;
 
@@ -28,7 +28,7 @@ export function ansiPieces(text) {
       else if (code >= 90 && code <= 97) style.color = code - 90 + 8;
       else if (code === 39) style.color = null;
       else if (code === 38) {
-        // 256 colours: the first 16 are these; others have no name here.
+        // 256 colours: only the first 16 have a name here.
         style.color = codes[at + 1] === 5 && codes[at + 2] < 16 ? codes[at + 2] : null;
         at += codes[at + 1] === 5 ? 2 : 4;
       }

@@ -1,4 +1,4 @@
-// Requests. Every path is relative to the page, so that it works below any path of a proxy.
+// Requests to the API. Paths are relative to the page, so that it works below any path of a proxy.
 
 export class ApiError extends Error {
   constructor(status, body) {
@@ -22,7 +22,7 @@ export async function api(path, options) {
   try {
     value = await response.json();
   } catch {
-    // An error of something in between has no JSON.
+    // An error from a proxy has no JSON.
   }
   if (!response.ok) throw new ApiError(response.status, value);
   return value;

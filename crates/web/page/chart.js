@@ -15,7 +15,7 @@ export function Sparkline({ list, name, label }) {
   return html`<svg class="spark" viewBox="0 0 80 20" preserveAspectRatio="none" role="img" aria-label=${label}><polyline points=${points(shown, name, x, y)} /></svg>`;
 }
 
-// A round number at or above this one.
+// Returns a round number at or above this one.
 function ceiling(value, isBytes) {
   const base = isBytes ? 1024 : 10;
   let unit = 1;
@@ -29,7 +29,8 @@ const HEIGHT = 180;
 const LEFT = 64;
 const BOTTOM = 22;
 
-// One figure over time; `marks` are instants with a word, `span` is the time that is shown, `zoom` takes what was dragged over, `pick` the instant that was clicked.
+// Chart of one metric. `marks` are labelled instants, `span` is the visible time range, `zoom`
+// receives a dragged range, and `pick` a clicked instant.
 export function Chart({ title, list, name, format, isBytes, marks, span, zoom, pick }) {
   const svg = useRef(null);
   const [at, setAt] = useState(null);
@@ -66,7 +67,7 @@ export function Chart({ title, list, name, format, isBytes, marks, span, zoom, p
     if (begun === null) return;
     const ends = [begun, timeAt(event)].sort((one, other) => one - other);
     setBegun(null);
-    // A click is no zoom.
+    // A click is not a zoom.
     if (ends[1] - ends[0] > (to - from) / 50) zoom(ends.map(Math.round));
     else if (pick) pick(nearest(ends[1]).at);
   };

@@ -1,8 +1,10 @@
-// The list of events of a page, the newest first: with an event of the stream, with an answer of `api/events`; and what is missing between the two. Pure.
+// Event list of a page, the newest first. It merges stream events and answers of `api/events`, and
+// detects missing events. Pure.
 const isSame = (one, other) => one.epoch === other.epoch && one.sequence === other.sequence;
 
-// With an event of the stream, by its number; of an epoch that is new, on top. `more`: the server has older ones than the list. An event that is older than the
-// whole list is one of those, and comes with them.
+// Inserts a stream event by its number; an event of a new epoch goes to the top. `more`: the server
+// has older events than the list. An event older than the whole list is one of those and arrives
+// with them.
 export function withEvent(list, event, more) {
   const before = list.findIndex((one) => one.epoch === event.epoch && one.sequence <= event.sequence);
   if (before >= 0) return isSame(list[before], event) ? list : list.toSpliced(before, 0, event);
@@ -10,7 +12,8 @@ export function withEvent(list, event, more) {
   return more && after >= 0 && after === list.length - 1 ? list : list.toSpliced(after + 1, 0, event);
 }
 
-// With an answer about the newest: what the stream brought meanwhile stays, and what is older, where the two meet. {list, more}.
+// Merges an answer about the newest events. Events that the stream delivered in the meantime stay,
+// and so do older events if the two lists overlap. Returns {list, more}.
 export function withAnswer(list, more, answer) {
   const [newest] = answer.events;
   if (!newest) return { list, more };
@@ -21,8 +24,9 @@ export function withAnswer(list, more, answer) {
   return { list: [...came, ...answer.events, ...older], more: older.length ? more : answer.more };
 }
 
-// What this page was not told, and the server does not know any more: where it was asleep for long, or the server began anew. `known`: up to where it was told
-// everything; `begins`: the oldest that the server knows. None, or {from, to} in ms.
+// Returns the time range whose events this page missed and the server no longer has. That happens
+// after a long sleep of the machine or a restart of the server. `known` is the last event received,
+// `begins` the oldest event of the server. Returns null or {from, to} in ms.
 export function lost(known, begins) {
   const follows = begins.epoch === known.epoch && begins.sequence <= known.sequence + 1;
   return follows ? null : { from: known.at, to: begins.at };

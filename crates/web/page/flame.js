@@ -1,4 +1,5 @@
-// A flame graph, as SVG: the whole on top, below each function those that it calls, as wide as their share.
+// Flame graph as SVG. The whole is on top; below each function are its callees, as wide as their
+// share.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -6,7 +7,7 @@ import { bytes, percent, safe } from "./format.js";
 import { flameBoxes } from "./profile.js";
 
 const ROW = 20;
-// Boxes that are narrower are not drawn, px; so their number has a bound.
+// Narrower boxes (in px) are not drawn, which limits the number of boxes.
 const NARROWEST = 1;
 const LETTER = 6.9;
 
@@ -20,7 +21,7 @@ function boxWords(frame, tree) {
   return `${safe(frame.name)} · ${amountText(frame.total, tree.unit)} (${share}), ${t("self")} ${amountText(frame.self, tree.unit)}`;
 }
 
-// The next box for a key: into the widest that it calls, out, to those beside it.
+// Returns the next box for a key: the widest callee, the caller, or a sibling.
 function neighbour(frame, key, boxes) {
   const at = (other) => other && boxes.some((box) => box.frame === other) ? other : null;
   if (key === "ArrowDown") return at(frame.children[0]);
@@ -40,7 +41,7 @@ export function Flame({ tree, word }) {
     addEventListener("resize", measure);
     return () => removeEventListener("resize", measure);
   }, []);
-  // What is above the one that is looked at stays as a way out.
+  // The callers of the focused frame stay visible, so that the user can zoom out.
   const boxes = useMemo(() => {
     const above = [];
     for (let frame = focus.parent; frame; frame = frame.parent) above.unshift({ frame, x: 0, width, isAbove: true });
@@ -56,7 +57,7 @@ export function Flame({ tree, word }) {
     else if (event.key === "Enter" || event.key === " ") zoom(here);
     else if (event.key === "Backspace" || event.key === "-") zoom(focus.parent || tree.root);
     else if (event.key === "Home" || event.key === "0") zoom(tree.root);
-    // The page has a use of its own for this one, unless it leads out of here.
+    // The page handles this key itself unless it zooms out here.
     else if (event.key === "Escape" && focus !== tree.root) zoom(tree.root);
     else return;
     event.preventDefault();

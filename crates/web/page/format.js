@@ -1,4 +1,4 @@
-// Numbers and times for people. Pure.
+// Numbers and times in readable form. Pure.
 import { language } from "./i18n.js";
 
 export function bytes(count) {
@@ -18,7 +18,7 @@ export function percent(value) {
   return `${value >= 10 ? Math.round(value) : value.toFixed(1)} %`;
 }
 
-// A time that passed: 12 s, 4 min, 3 h 20 min, 5 d 2 h.
+// Duration: 12 s, 4 min, 3 h 20 min, 5 d 2 h.
 export function span(ms) {
   if (ms === null || ms === undefined) return "–";
   const zh = language.now === "zh";
@@ -35,7 +35,8 @@ export function span(ms) {
   return Math.floor(seconds / 86400) + d + (hours ? ` ${hours}${h}` : "");
 }
 
-// Made once: whoever asks a Date for its words has a formatter made for each, and a list of events has a thousand of them.
+// Formatters are cached: a Date method creates a new formatter for each call, and an event list has
+// a thousand calls.
 const formatters = new Map();
 function formatter(locale, parts) {
   const key = `${locale} ${Object.keys(parts)}`;
@@ -54,12 +55,12 @@ export function dateTime(ms) {
   return day + clock(ms);
 }
 
-// Day and time in the words of the browser.
+// Date and time in the browser's format.
 export function fullTime(ms) {
   return formatter(undefined, { year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" }).format(ms);
 }
 
-// Text of others without what would be drawn over other text.
+// Removes characters from untrusted text that would be drawn over other text.
 export function safe(text) {
   return String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 }

@@ -1,5 +1,6 @@
-// Markup in templates (htm), for Preact. Elements without a variable part are made anew each time: htm would keep the first of each, Preact writes into it where it
-// is in the tree, and so the whole tree that was drawn first, with its log lines, would stay in memory.
+// Markup in templates (htm) for Preact. Elements without a variable part are created again each
+// time. Otherwise htm would keep the first of each, and Preact stores its position in the tree in
+// it. The whole first tree, with its log lines, would then stay in memory.
 import htm from "./vendor/htm.js";
 import { h } from "./vendor/preact.js";
 

@@ -1,4 +1,4 @@
-// Words of the page: English, Chinese.
+// Texts of the page: English, Chinese.
 import { html } from "./html.js";
 
 const WORDS = {
@@ -314,7 +314,7 @@ export function keep(key, value) {
   try {
     localStorage.setItem(key, value);
   } catch {
-    // A browser without storage forgets it; everything else works.
+    // Without storage the browser forgets the language; everything else works.
   }
 }
 
@@ -324,7 +324,7 @@ export function setLanguage(name) {
   document.documentElement.lang = name === "zh" ? "zh-CN" : "en";
 }
 
-// A word, with {parts} filled in.
+// Returns a text with its {parts} filled in.
 export function t(key, parts) {
   const entry = WORDS[key];
   const text = entry ? entry[language.now === "zh" ? 1 : 0] : key;
@@ -333,7 +333,7 @@ export function t(key, parts) {
 
 const STATES = { "waiting restart": "waitingRestart" };
 
-// A state, or a health, in the language of the page.
+// Returns a state or a health in the language of the page.
 export function stateWord(state) {
   const key = STATES[state] || state;
   return WORDS[key] ? t(key) : state;
@@ -348,5 +348,5 @@ export function setTheme(name) {
   document.documentElement.dataset.theme = name;
 }
 
-// Words with one part as code.
+// Formats one part as code.
 export const code = (text) => html`<code>${text}</code>`;

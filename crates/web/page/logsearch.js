@@ -1,4 +1,5 @@
-// Search over all log files: rotated and compressed ones, too. Hits come as they are found, the last first.
+// Search over all log files, including rotated and compressed ones. Hits appear as they are found,
+// the last first.
 import { useEffect, useRef, useState } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -10,7 +11,7 @@ const AN_HOUR = 3600000;
 const SEARCH_SPANS = [["", null], ["15m", AN_HOUR / 4], ["1h", AN_HOUR], ["6h", 6 * AN_HOUR], ["1d", 24 * AN_HOUR], ["7d", 168 * AN_HOUR]];
 const HITS_KEPT = 2000;
 
-// Records of a search as they come; ends with `signal`.
+// Passes on the records of a search as they arrive; `signal` aborts it.
 async function searchLogs(words, signal, each) {
   const response = await fetch(`api/logs/search?${new URLSearchParams(words)}`, { signal, credentials: "same-origin" });
   if (!response.ok) {
@@ -48,7 +49,7 @@ function Hit({ hit, showApp }) {
     ${isOpen ? html`<${LinesAround} hit=${hit} />` : html`<${Line} line=${{ ...hit, at: null }} />`}</div>`;
 }
 
-// Two instants in the address, as the fields for times have them.
+// Returns two instants of the address in the format of the time fields.
 function timesOf(moment) {
   const ends = /^(\d{10,14})-(\d{10,14})$/.exec(moment || "");
   const local = (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60000).toISOString().slice(0, 19);
@@ -128,7 +129,7 @@ export function LogSearch({ app, moment }) {
   </section>`;
 }
 
-// Lines as they come, or a search.
+// Live lines, or a search.
 export function LogTabs({ live, app, moment }) {
   const [isSearch, setSearch] = useState(Boolean(timesOf(moment)));
   const tab = (on, word) => html`<button role="tab" aria-selected=${isSearch === on} class=${isSearch === on ? "on" : ""} onClick=${() => setSearch(on)}>${word}</button>`;

@@ -1,4 +1,4 @@
-// Log lines as they come: bounded, filtered, in colour.
+// Live log lines: bounded, filtered, in colour.
 import { useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { t } from "./i18n.js";
@@ -9,7 +9,7 @@ import { Empty } from "./parts.js";
 const KEPT = 5000;
 const DRAWN = 1000;
 const CUT = 4096;
-// Time after a touch of wheel, key or screen in which a scroll is the reader's own.
+// Time after wheel, key or touch input in which a scroll counts as the reader's own.
 const SCROLLS_MS = 1000;
 
 let lineKey = 0;
@@ -67,7 +67,7 @@ export function LogView({ app, filterId }) {
     const source = new EventSource(`api/logs/live?lines=200${app ? `&app=${encodeURIComponent(app)}` : ""}`);
     let again = false;
     source.onopen = () => {
-      // Connected anew: the last lines come again.
+      // After a reconnect, the last lines are sent again.
       if (again) lines.current = [];
       again = true;
       setWaits(false);
@@ -81,7 +81,7 @@ export function LogView({ app, filterId }) {
     });
     return () => {
       source.close();
-      // The browser may hold a closed stream, and what it tells, for long.
+      // The browser may keep a closed stream, and everything that it refers to, for a long time.
       lines.current = [];
     };
   }, [app]);
@@ -104,7 +104,8 @@ export function LogView({ app, filterId }) {
     if (!paused.current && box.current) box.current.scrollTop = box.current.scrollHeight;
   });
   const scrolled = () => {
-    // It scrolls once more while it goes; and lines that come in a flood move it, too, which is nobody's wish to stop.
+    // Scrolls without user input do not pause the view. One follows each drawing, and a flood of
+    // lines moves the view, too.
     if (!box.current || Date.now() - touched.current > SCROLLS_MS) return;
     const { scrollTop, scrollHeight, clientHeight } = box.current;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < 24;

@@ -1,4 +1,4 @@
-// The frame: where we are, what is shown.
+// Frame of the page: navigation and the current view.
 import { render, useEffect, useState } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { code, language, setLanguage, setTheme, t, themeNow } from "./i18n.js";
@@ -16,7 +16,7 @@ import { Settings } from "./views/settings.js";
 import { Login } from "./views/login.js";
 
 function route() {
-  // A login link is no page; `begin` removes it from the address.
+  // A login link is not a page; `begin` removes it from the address.
   if (location.hash.startsWith("#link=")) return [""];
   const parts = location.hash.replace(/^#\/?/, "").split("/");
   try {
@@ -63,7 +63,7 @@ function Page() {
   const [parts, setParts] = useState(route());
   useEffect(() => {
     const moved = () => {
-      // The question belongs to the page that was shown.
+      // The open question belongs to the previous page.
       if (state.dialog) ask(null);
       setParts(route());
       scrollTo(0, 0);

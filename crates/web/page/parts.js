@@ -1,4 +1,4 @@
-// Pieces that several views use.
+// Components that several views use.
 import { useEffect, useRef } from "./vendor/preact.js";
 import { html } from "./html.js";
 import { stateWord, t } from "./i18n.js";
@@ -21,7 +21,7 @@ export function Skeleton({ rows }) {
   return html`<div class="skeleton" aria-busy="true" aria-label=${t("loading")}>${Array.from({ length: rows }, () => html`<div class="bar"></div>`)}</div>`;
 }
 
-// A time that passed since, drawn anew with its parent.
+// Elapsed time; it is drawn again with its parent.
 export function Ago({ at }) {
   return html`<time datetime=${new Date(at).toISOString()} title=${fullTime(at)}>${t("ago", { time: span(Date.now() - at) })}</time>`;
 }
@@ -37,7 +37,7 @@ export function Toasts() {
   </div>`;
 }
 
-// The dialog that was asked for: {title, text, number, danger, action}.
+// Open dialog: {title, text, number, danger, action}.
 export function Dialog() {
   const ref = useRef(null);
   const input = useRef(null);

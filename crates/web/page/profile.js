@@ -1,4 +1,5 @@
-// Profiles of V8: what the app has answered in, a tree of functions out. Pure and bounded: an app may answer with anything.
+// V8 profiles: converts the app's answer into a tree of functions. Pure and bounded, because an app
+// may answer with anything.
 
 const MOST_NODES = 200000;
 const MOST_SAMPLES = 5000000;
@@ -12,7 +13,7 @@ const wholeOf = (value) => (Number.isInteger(value) ? value : -1);
 const amountOf = (value) => (Number.isFinite(value) && value > 0 ? Math.min(value, 1e15) : 0);
 const textOf = (value) => (typeof value === "string" ? value.slice(0, LONGEST_NAME) : "");
 
-// Whose code it is: the app's own, a package's, Node's, or none (the engine, native code).
+// Returns the owner of the code: the app, a package, Node, or none (the engine, native code).
 function ownerOf(name, file) {
   if (!file) return /^\((program|idle|garbage collector|root)\)$/.test(name) ? "engine" : "native";
   if (/^(node:|internal\/|native |wasm:\/\/)/.test(file)) return "internal";
@@ -27,7 +28,7 @@ function frameOf(node) {
   return { name, file, line: line >= 0 && file ? line + 1 : 0, owner: ownerOf(name, file) };
 }
 
-// Nodes of a CPU profile with their own time in ms: [{frame, self, children}], by id.
+// Nodes of a CPU profile with their self time in ms: [{frame, self, children}], by id.
 function cpuNodes(profile) {
   const all = new Map();
   for (const node of listOf(profile.nodes).slice(0, MOST_NODES)) {
@@ -35,7 +36,7 @@ function cpuNodes(profile) {
   }
   const samples = listOf(profile.samples).slice(0, MOST_SAMPLES);
   const deltas = listOf(profile.timeDeltas);
-  // A delta is the time up to its sample: what was seen there has run until the next.
+  // A delta is the time up to its sample. The function in a sample ran until the next sample.
   let seen = 0;
   for (let at = 0; at < samples.length; at += 1) {
     const entry = all.get(samples[at]);
@@ -52,7 +53,7 @@ function cpuNodes(profile) {
   return { root: isObject(first) ? all.get(first.id) : undefined, childrenOf: (entry) => listOf(entry.node.children).map((id) => all.get(id)).filter(Boolean) };
 }
 
-// Nodes of an allocation profile with their own bytes: a tree.
+// Nodes of an allocation profile with their own bytes, as a tree.
 function heapNodes(profile) {
   let count = 0;
   const entryOf = (node) => {
@@ -65,8 +66,11 @@ function heapNodes(profile) {
 
 const keyOf = (frame) => `${frame.name}\n${frame.file}\n${frame.line}`;
 
-// The tree of a profile, and its functions by their own share. None = this is no profile.
-// {unit, total, idle, root: {name, file, line, owner, self, total, depth, parent, children}, functions: [{…, self, total}], cut}
+// Returns the tree of a profile, and its functions by their self share. Returns null if the value
+// is not a profile.
+//
+// {unit, total, idle, root: {name, file, line, owner, self, total, depth, parent, children},
+// functions: [{…, self, total}], cut}
 export function readProfile(value, kind) {
   if (!isObject(value)) return null;
   const { root: begin, childrenOf } = kind === "memory" ? heapNodes(value) : cpuNodes(value);
@@ -80,11 +84,11 @@ export function readProfile(value, kind) {
   let idle = 0;
   let cut = false;
   root.self += begin.self;
-  // Calls of one function by another are one frame, however often V8 has compiled it.
+  // Calls of one function by another are one frame, even if V8 compiled it several times.
   for (let at = 0; at < queue.length; at += 1) {
     const [entry, frame] = queue[at];
     for (const child of childrenOf(entry)) {
-      // A node is at one place: what says otherwise would never end.
+      // A node has one place in the tree; a repeated node could cause an endless loop.
       if (seen.has(child)) continue;
       seen.add(child);
       if (frame === root && child.frame.name === "(idle)") {
@@ -107,7 +111,7 @@ export function readProfile(value, kind) {
       queue.push([child, place]);
     }
   }
-  // From the leaves up: a parent stands before its children.
+  // From the leaves up: parents precede their children in the list.
   for (let at = order.length - 1; at >= 0; at -= 1) {
     const frame = order[at];
     delete frame.byNumber;
@@ -118,7 +122,8 @@ export function readProfile(value, kind) {
   return { unit: kind === "memory" ? "bytes" : "ms", total: root.total, idle, root, functions: topFunctions(order), cut };
 }
 
-// Functions by their own share, the largest first. The time of one that calls itself counts once.
+// Returns the functions by their self share, the largest first. The time of recursive calls counts
+// once.
 function topFunctions(order) {
   const all = new Map();
   for (const frame of order.slice(1)) {
@@ -132,7 +137,8 @@ function topFunctions(order) {
   return [...all.values()].filter((one) => one.total > 0).sort((one, other) => other.self - one.self || other.total - one.total).slice(0, TOP_FUNCTIONS);
 }
 
-// The boxes of a flame graph of so many pixels, below one frame: [{frame, x, width}]; what is narrower than `least` is left out.
+// Returns the boxes of a flame graph, `width` pixels wide, below one frame: [{frame, x, width}].
+// Boxes narrower than `least` are left out.
 export function flameBoxes(focus, width, least) {
   if (!(focus.total > 0)) return [];
   const boxes = [{ frame: focus, x: 0, width }];

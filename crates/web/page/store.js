@@ -1,4 +1,4 @@
-// What the page knows: one state, changed by the server's news and by this browser.
+// State of the page: one object, changed by the server's messages and by this browser.
 import { useEffect, useState } from "./vendor/preact.js";
 import { dateTime } from "./format.js";
 import { t } from "./i18n.js";
@@ -13,8 +13,8 @@ export const state = {
   logins: {},
   table: null,
   events: [],
-  more: true, // the server may have older ones
-  missing: null, // { from, to }: times between which events happened that nobody has any more
+  more: true, // true if the server may have older events
+  missing: null, // { from, to }: time range whose events are lost
   connection: "connecting",
   samples: new Map(),
   host: [],
@@ -25,7 +25,8 @@ export const state = {
 const listeners = new Set();
 let planned = false;
 
-// Draws once for all changes of a frame: each message is a task of its own, and a burst of them is one picture. Where there are no frames, soon all the same.
+// Draws once for all changes of a frame: each message is a task of its own, and a burst of them
+// needs one drawing. Without frames, a timer draws soon afterwards.
 const NO_FRAME_MS = 100;
 export function changed() {
   if (planned) return;
@@ -77,10 +78,12 @@ function keepEvents(list, more) {
   state.more = more && list.length < EVENTS;
 }
 
-// Up to where the stream has told everything: {epoch, sequence, at}; the server says it as the id of each message.
+// Last position that the stream has reported completely: {epoch, sequence, at}. The server sends it
+// as the id of each message.
 let told = null;
-// The list is to be read: when a stream has begun, since what happened before is not on it, and where the stream has a gap. `unjudged`: `told` before the oldest gap
-// of which no list has said whether something is missing.
+// True if the event list must be read: after a stream starts, because it has no earlier events, and
+// after a gap in the stream. `unjudged` is the value of `told` before the oldest gap that no list
+// has been compared with yet.
 let owed = true;
 let unjudged = null;
 
@@ -94,7 +97,8 @@ function takeTold(message, at) {
   if (sequence >= 0) told = { epoch, sequence, at };
 }
 
-// Reads the list, after the stream has begun: whatever is too new for the answer comes by the stream. What fails is tried again at the next table, a second later.
+// Reads the list after the stream has started, so the stream delivers all events that are too new
+// for the answer. A failure is retried with the next table, a second later.
 async function readList() {
   const known = unjudged;
   owed = false;
@@ -104,7 +108,7 @@ async function readList() {
     const { list, more } = withAnswer(state.events, state.more, answer);
     keepEvents(list, more);
     changed();
-    // A server that has just begun knows nothing yet.
+    // A server that has just started has no events yet.
     if (known && !answer.begins) throw new Error("nothing is known");
     const missing = known && lost(known, answer.begins);
     if (missing) {
@@ -120,13 +124,13 @@ async function readList() {
 export async function loadOlder() {
   const last = state.events[state.events.length - 1];
   const answer = await api(`events?limit=100&before=${last.epoch}-${last.sequence}`);
-  // Another list has taken its place.
+  // Another list has replaced it.
   if (state.events[state.events.length - 1] !== last) return;
   keepEvents([...state.events, ...answer.events], answer.more);
   changed();
 }
 
-// Whoever logs in next may see less.
+// The next user may have fewer rights.
 function forget() {
   keepEvents([], true);
   Object.assign(state, { table: null, samples: new Map(), host: [], missing: null, dialog: null });
@@ -135,7 +139,8 @@ function forget() {
 
 let source = null;
 let heard = 0;
-// A table comes each second. Where none does, the way is broken and the browser does not know: after a machine's sleep nobody tells it.
+// The server sends a table each second. If none arrives, the connection is broken and the browser
+// has not noticed, for example after a sleep of the machine.
 const SILENT_MS = 20000;
 setInterval(() => {
   if (!source || document.hidden || Date.now() - heard < SILENT_MS) return;
@@ -157,7 +162,8 @@ export function connect() {
   source.onerror = () => {
     state.connection = "reconnecting";
     changed();
-    // Closed for good, e.g. because the login has ended: find out, and begin again.
+    // Closed for good, for example because the login has expired: checks the session and starts
+    // again.
     if (source && source.readyState === EventSource.CLOSED) {
       disconnect();
       setTimeout(() => begin(), 1000);
@@ -185,7 +191,8 @@ export function disconnect() {
   source = null;
 }
 
-// A page that nobody sees gets no news: a browser opens six connections to a server, however many pages of it there are.
+// A hidden page disconnects. A browser opens at most six connections to a server, for all pages
+// together.
 const UNSEEN_MS = 10000;
 let unseen = 0;
 document.addEventListener("visibilitychange", () => {
@@ -194,7 +201,7 @@ document.addEventListener("visibilitychange", () => {
   else if (state.session && !source) connect();
 });
 
-// Finds out who we are; then follows.
+// Checks the session, then follows the server.
 export async function begin() {
   const link = location.hash.match(/^#link=([0-9a-f]+)$/);
   if (link) history.replaceState(null, "", location.pathname + location.search);

@@ -1,4 +1,4 @@
-//! The clock on the wall.
+//! Wall clock.
 
 /// Returns the time in ms since 1970.
 pub(crate) fn now_ms() -> u64 {

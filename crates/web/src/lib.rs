@@ -1,11 +1,18 @@
-//! The dashboard: page, API, live news, logs and metrics over HTTP, by one process of the same binary that is supervised like any app.
+//! Dashboard: page, API, live updates, logs and metrics over HTTP. It is one process of the same
+//! binary and is supervised like any app.
 //!
 //! # Theory of operation
-//! One thread answers ([`ostler_http`]); one other follows the daemon ([`daemon`]) through `ostler-client` alone. A request passes the doors in a fixed order:
-//! the name under which we were called ([`http::guard`]), then who asks ([`access`]), then what that role may do ([`routes`]). What is shown is made from the daemon's
-//! answers by pure functions ([`view`], [`metrics`]). Alerts ([`alerts`]) are judged and sent beside all that, also where nobody asks anything. Nothing here is needed for an app to run: this process may be killed at any instant, and is started again.
+//! One thread answers requests ([`ostler_http`]); another thread follows the daemon ([`daemon`]),
+//! using only `ostler-client`. A request passes three checks in a fixed order:
+//! - the host name of the request ([`http::guard`])
+//! - the identity of the client ([`access`])
+//! - the rights of its role ([`routes`])
 //!
-//! Off (the state at first) there is no process, no socket and no file.
+//! Pure functions build the output from the daemon's answers ([`view`], [`metrics`]). Alerts
+//! ([`alerts`]) are evaluated and sent independently of requests. No app needs this process: it may
+//! be killed at any time, and it is started again.
+//!
+//! If the dashboard is disabled (the default), there is no process, no socket and no file.
 #![forbid(unsafe_code)]
 
 pub mod access;
@@ -32,7 +39,7 @@ use std::process::ExitCode;
 
 pub use settings::names::{APP, FOR_OTHERS, ROLE, SEARCH_ROLE, folder};
 
-/// Serves the dashboard of this home until it is asked to end.
+/// Serves the dashboard of this home until it is asked to stop.
 pub fn main(home: Option<&OsStr>) -> ExitCode {
     let Some(home) = home else { return failed(&"the home is missing on the command line") };
     ostler_sys::memory::one_heap();

@@ -1,4 +1,5 @@
-//! Lines of apps' logs. They are read by `ostler logs --json`, a process for each reader: it knows rotated and renamed files, and ends with its reader.
+//! Log lines of apps. Each reader has its own `ostler logs --json` process, which handles rotated
+//! and renamed files and exits with its reader.
 
 use std::process::Stdio;
 
@@ -6,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-/// Bytes of a line that are passed on; it may have any number of them.
+/// Maximum number of bytes of a line that are passed on; a line may have any length.
 const LONGEST: usize = 64 << 10;
-/// Bytes of a line that are read at all: one of 1 MiB, all of it escaped, has fewer.
+/// Maximum number of bytes of a line that are read. A line of 1 MiB has fewer, even if all of it is
+/// escaped.
 const MOST_READ: u64 = 9 << 20;
-/// Bytes of one piece: what has come by then is sent together.
+/// Maximum size of a chunk in bytes; lines up to that size are sent together.
 pub(crate) const PIECE: usize = 64 << 10;
 
-/// A line as `ostler logs --json` has it.
+/// Line in the format of `ostler logs --json`.
 #[derive(Debug, Deserialize)]
 struct Read {
     #[serde(default)]
@@ -30,39 +32,39 @@ struct Read {
     partial: bool,
 }
 
-/// A line as it is sent.
+/// Line in the format in which it is sent.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Line {
-    /// RFC 3339; none = it is of the past, and nobody knows.
+    /// RFC 3339; none = a line of the past without a time.
     pub(crate) at: Option<String>,
     pub(crate) app: Option<String>,
     pub(crate) instance: Option<u64>,
     pub(crate) stream: &'static str,
     pub(crate) text: String,
-    /// It had more than that.
+    /// True if the line was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) cut: bool,
-    /// The line continues in the next one of this stream.
+    /// True if the line continues in the next one of this stream.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) partial: bool,
 }
 
 impl Line {
-    /// True if both are of one stream.
+    /// Returns true if both lines are of one stream.
     pub(crate) fn is_of_same_stream(&self, other: &Self) -> bool {
         (self.stream, self.instance, &self.app) == (other.stream, other.instance, &other.app)
     }
 }
 
-/// A process that reads lines.
+/// Process that reads lines.
 pub(crate) struct LogProcess {
     lines: BufReader<ChildStdout>,
-    /// Ends with it.
+    /// The process is killed when this is dropped.
     _child: Child,
 }
 
 impl LogProcess {
-    /// `ostler logs --json` with these words.
+    /// Starts `ostler logs --json` with these arguments.
     pub(crate) fn start(home: &std::path::Path, words: &[String]) -> std::io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["logs", "--json"]).args(words);
@@ -72,20 +74,21 @@ impl LogProcess {
         Ok(Self { lines: BufReader::with_capacity(PIECE, stdout), _child: child })
     }
 
-    /// True if a whole line is here already.
+    /// Returns true if a whole line is already in the buffer.
     pub(crate) fn has_line(&self) -> bool {
         self.lines.buffer().contains(&b'\n')
     }
 
-    /// The next line; none = there are no more. May be dropped while it waits for the first byte of a line, and then nothing is lost.
+    /// Returns the next line; none = there are no more. The future may be dropped while it waits
+    /// for the first byte of a line, without losing data.
     pub(crate) async fn next(&mut self) -> Option<Line> {
         self.next_of(LONGEST).await
     }
 
-    /// The next line, with at most so many bytes of its text.
+    /// Returns the next line, with at most `longest` bytes of its text.
     pub(crate) async fn next_of(&mut self, longest: usize) -> Option<Line> {
         loop {
-            // Waits here alone: what follows was written at once by the process.
+            // Waits only here: the process writes the rest of a line at once.
             if self.lines.fill_buf().await.ok()?.is_empty() {
                 return None;
             }
@@ -103,7 +106,7 @@ impl LogProcess {
     }
 }
 
-/// Reads to the end of a line, keeping nothing.
+/// Reads to the end of a line and discards it.
 async fn skip_line(lines: &mut BufReader<ChildStdout>) -> Option<()> {
     loop {
         let buffer = lines.fill_buf().await.ok()?;

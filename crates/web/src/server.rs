@@ -1,4 +1,5 @@
-//! The server: settings read once, sockets of the daemon, every request through the doors.
+//! The server: reads the settings once, takes the daemon's sockets, and passes each request through
+//! the checks.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -24,17 +25,18 @@ use crate::settings::tls;
 use crate::settings::{Settings, SettingsError, make_folder};
 use crate::site::{Asked, Site};
 
-/// How long a client may take for a head, or to read anything.
+/// Time limit for a client to send a head or to read anything.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most connections.
+/// Maximum number of connections.
 const CONNECTIONS: usize = 256;
-/// Most connections of an address before a login. A proxy has one address for all of its clients.
+/// Maximum number of connections per address before a login. A proxy has one address for all of its
+/// clients.
 const GUESTS: usize = 64;
 const GUESTS_OF_PROXY: usize = 192;
-/// Most logins of an address whose body has not arrived.
+/// Maximum number of logins per address whose body has not arrived yet.
 const LOGINS: usize = 8;
 
-/// A reason why it cannot begin.
+/// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WebError {
     #[error(transparent)]
@@ -47,7 +49,7 @@ pub(crate) enum WebError {
     Follow(#[source] std::io::Error),
 }
 
-/// Serves until it is asked to end.
+/// Serves until it is asked to stop.
 pub(crate) fn run(home: &Path) -> Result<(), WebError> {
     let settings = Settings::read(home)?;
     settings.check()?;

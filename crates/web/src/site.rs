@@ -1,4 +1,4 @@
-//! What every route gets: the parts of the dashboard, and the request.
+//! Input of every route: the parts of the dashboard, and the request.
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -23,7 +23,7 @@ use crate::settings::Settings;
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// What all requests share.
+/// State that all requests share.
 pub(crate) struct Site {
     pub(crate) home: PathBuf,
     pub(crate) settings: Settings,
@@ -33,10 +33,10 @@ pub(crate) struct Site {
     pub(crate) audit: Audit,
     pub(crate) alerts: crate::alerts::Shared,
     pub(crate) ending: Ending,
-    /// One password is checked at a time: each takes 19 MiB.
+    /// Only one password is checked at a time, because each check takes 19 MiB.
     pub(crate) checking: tokio::sync::Semaphore,
     pub(crate) shares: Shares,
-    /// Logins whose body has not arrived.
+    /// Logins whose body has not arrived yet.
     pub(crate) logins: Rc<Guests>,
     pub(crate) errors: Rc<Collected>,
     pub(crate) otlp: Rc<crate::otlp::Otlp>,
@@ -45,54 +45,57 @@ pub(crate) struct Site {
     pub(crate) guard: Guard,
 }
 
-/// One request, with whoever asks.
+/// Request with the address of its client.
 pub(crate) struct Asked {
     pub(crate) head: Parts,
     pub(crate) body: Incoming,
-    /// Address of the client; none = by a unix socket.
+    /// Address of the client; none = it connected by a unix socket.
     pub(crate) from: Option<IpAddr>,
-    /// True if other clients may have this address, too, or claim it: loopback, a unix socket, whatever a proxy says.
+    /// True if other clients may have or claim the same address: loopback, a unix socket, or an
+    /// address that a proxy reports.
     pub(crate) is_shared: bool,
 }
 
 impl Asked {
-    /// Lets the connection of the request stay when there is no room for guests.
+    /// Marks the connection as logged in, so it is kept when there is no room for guests.
     pub(crate) fn admit(&self) {
         self.head.extensions.get::<Standing>().inspect(|standing| standing.admit());
     }
 }
 
 impl Site {
-    /// The address of the client: what the proxy says, where there is one.
+    /// Returns the address of the client. Behind a proxy, it is the address that the proxy reports.
     pub(crate) fn client(&self, head: &Parts, peer: Peer) -> Option<IpAddr> {
         let address = peer.address.map(|address| address.ip());
         if !self.settings.behind_proxy {
             return address;
         }
-        // Each proxy appends; the last is ours.
+        // Each proxy appends an address; the last is from our proxy.
         let last = head.headers.get_all(FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
         last.and_then(|list| list.rsplit(',').next()?.trim().parse().ok()).or(address)
     }
 
-    /// True if the browser's way to us is encrypted, by us or, as it says, by the proxy.
+    /// Returns true if the browser's connection is encrypted, by this server or, according to its
+    /// header, by the proxy.
     pub(crate) fn is_encrypted(&self, head: &Parts) -> bool {
         self.settings.tls.is_some()
             || self.settings.behind_proxy && head.headers.get(FORWARDED_PROTO).is_some_and(|value| value.as_bytes() == b"https")
     }
 
-    /// Name of the cookie: cookies of one host are the same on all of its ports.
+    /// Returns the cookie's name. It contains the port, because a host shares cookies between all
+    /// of its ports.
     pub(crate) fn cookie_name(&self) -> String {
         format!("ostler-{}", self.settings.port)
     }
 
-    /// The login in the cookie.
+    /// Returns the session secret in the cookie.
     pub(crate) fn cookie<'a>(&self, head: &'a Parts) -> Option<&'a str> {
         let name = self.cookie_name();
         let pairs = head.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
         pairs.filter_map(|pair| pair.trim().split_once('=')).find_map(|(key, value)| (key == name).then_some(value))
     }
 
-    /// Whoever asks; none = nobody that is known.
+    /// Returns the identity of the client; none = unknown.
     pub(crate) fn identity(&self, head: &Parts) -> Result<Option<Identity>, AccessError> {
         let mut store = self.store.borrow_mut();
         let access = store.get()?;

@@ -1,22 +1,23 @@
-//! The page's modules as text: words in both languages, names that are unique once they are one script, nothing that would be markup of an app.
+//! Tests of the page's modules as text: texts in both languages, unique names in the joined script,
+//! and no text of an app as markup.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The modules in their order: name and text.
+/// Returns the modules in order: name and text.
 fn modules() -> Vec<(String, String)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("page");
     let order = std::fs::read_to_string(page.join("order.txt")).unwrap();
     order.lines().map(|name| (name.to_owned(), std::fs::read_to_string(page.join(name)).unwrap())).collect()
 }
 
-/// What stands between `begin` and the next `"`, wherever it occurs.
+/// Returns the text between `begin` and the next `"`, for each occurrence.
 fn quoted<'a>(text: &'a str, begin: &str) -> impl Iterator<Item = &'a str> {
     text.match_indices(begin).filter_map(move |(at, _)| text[at + begin.len()..].split('"').next())
 }
 
-/// The words of the page: key, English, Chinese.
+/// Returns the texts of the page: key, English, Chinese.
 fn words() -> Vec<(String, Vec<String>)> {
     let (_, text) = modules().into_iter().find(|(name, _)| name == "i18n.js").unwrap();
     let table = text.split_once("const WORDS = {").unwrap().1.split_once("\n};").unwrap().0.to_owned();
@@ -41,7 +42,7 @@ fn each_word_is_there_in_both_languages_and_used() {
         assert_eq!(parts(&values[0]), parts(&values[1]), "{key}: the same parts in both languages");
         let used = modules.iter().any(|(name, text)| {
             let text = if name == "i18n.js" { text.rsplit("\n};").next().unwrap_or_default() } else { text };
-            // Verbs, roles, states and columns are words by their own names.
+            // Verbs, roles, states and columns are keys by their own names.
             text.contains(&format!("\"{key}\"")) || text.contains(&format!("{key}: \""))
         });
         let by_name = ["healthy", "unhealthy", "unready", "starting", "launching", "stopping", "errored", "online", "stopped"];

@@ -1,4 +1,4 @@
-//! Channels: where messages go, as a person describes them in `alerts.json`.
+//! Channels: destinations of messages, as users configure them in `alerts.json`.
 
 mod url;
 
@@ -14,25 +14,26 @@ use crate::rule::Severity;
 /// A channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Channel {
-    /// What the engine knows of it.
+    /// Settings of the channel that the engine needs.
     pub told: config::Channel,
     /// The service.
     pub service: Service,
 }
 
-/// A service, with everything that it needs. Addresses and keys are secrets.
+/// Service with its settings. Addresses and keys are secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Service {
     /// Any receiver of JSON.
     Webhook {
         /// Its address.
         url: Url,
-        /// Key of the signature.
+        /// Key for the signature.
         secret: Option<String>,
-        /// The body, in which `{{title}}` and others are replaced; none = all of the message.
+        /// Template of the body, with placeholders such as `{{title}}`; none = the whole message as
+        /// JSON.
         template: Option<String>,
     },
-    /// Slack, and what takes its messages (Mattermost, Rocket.Chat).
+    /// Slack and services that accept its messages (Mattermost, Rocket.Chat).
     Slack {
         /// The incoming webhook.
         url: Url,
@@ -42,7 +43,7 @@ pub enum Service {
         /// The webhook.
         url: Url,
     },
-    /// A bot of Telegram.
+    /// A Telegram bot.
     Telegram {
         /// The address of its API.
         api: Url,
@@ -60,31 +61,31 @@ pub enum Service {
         /// A token; none = the topic is open.
         token: Option<String>,
     },
-    /// Prometheus' Alertmanager, its API of version 2.
+    /// Prometheus Alertmanager, API version 2.
     Alertmanager {
         /// Its address.
         url: Url,
     },
-    /// A robot of `DingTalk`.
+    /// A `DingTalk` robot.
     DingTalk {
         /// The webhook.
         url: Url,
-        /// Key of the signature.
+        /// Key for the signature.
         secret: Option<String>,
     },
-    /// A bot of Feishu or Lark.
+    /// A Feishu or Lark bot.
     Feishu {
         /// The webhook.
         url: Url,
-        /// Key of the signature.
+        /// Key for the signature.
         secret: Option<String>,
     },
-    /// A robot of `WeCom`.
+    /// A `WeCom` robot.
     WeCom {
         /// The webhook.
         url: Url,
     },
-    /// A program, which gets the message as JSON on its standard input.
+    /// A program that receives the message as JSON on its standard input.
     Command {
         /// Program and arguments.
         argv: Vec<String>,
@@ -93,31 +94,31 @@ pub enum Service {
     Email(Mail),
 }
 
-/// How mail is sent.
+/// Settings for sending mail.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Mail {
     /// The server.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// How the way there is closed.
+    /// Encryption of the connection.
     pub tls: MailTls,
-    /// User and password; none = the server asks for none.
+    /// User and password; none = the server requires no login.
     pub login: Option<(String, String)>,
     /// The sender.
     pub from: String,
-    /// Those who get it.
+    /// The recipients.
     pub to: Vec<String>,
 }
 
-/// How the way to a mail server is closed.
+/// Encryption of the connection to a mail server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailTls {
-    /// By `STARTTLS`, without which nothing is sent.
+    /// `STARTTLS` is required; without it, nothing is sent.
     StartTls,
-    /// From the first byte.
+    /// TLS from the first byte.
     Implicit,
-    /// Not at all; for a server on this machine.
+    /// No encryption; for a server on this machine.
     None,
 }
 
@@ -127,7 +128,7 @@ impl std::fmt::Debug for Service {
     }
 }
 
-/// The words of services.
+/// Names of the services in settings.
 pub const SERVICES: &[&str] =
     &["webhook", "slack", "discord", "telegram", "ntfy", "alertmanager", "dingtalk", "feishu", "wecom", "command", "email"];
 
@@ -135,7 +136,7 @@ pub const SERVICES: &[&str] =
 const SHARED: &[&str] = &["name", "type", "severity", "resolved", "quiet"];
 
 impl Service {
-    /// Its word.
+    /// Returns the name of the service in settings.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Webhook { .. } => "webhook",
@@ -152,7 +153,8 @@ impl Service {
         }
     }
 
-    /// Most requests within a minute, as the service says: a robot of `DingTalk` is silenced for ten minutes after more.
+    /// Maximum number of requests per minute that the service allows. If a `DingTalk` robot exceeds
+    /// it, the service blocks the robot for ten minutes.
     pub fn per_minute(&self) -> usize {
         match self {
             Self::DingTalk { .. } | Self::WeCom { .. } | Self::Telegram { .. } => 20,
@@ -163,7 +165,7 @@ impl Service {
         }
     }
 
-    /// The part of its address that may be shown.
+    /// Returns the part of the address that is not secret.
     pub fn place(&self) -> String {
         match self {
             Self::Webhook { url, .. }
@@ -181,10 +183,10 @@ impl Service {
     }
 }
 
-/// Reads a channel. `zone`: the time zone of a name; an empty one is that of the machine.
+/// Reads a channel. `zone` returns the time zone for a name; an empty name is the machine's zone.
 ///
 /// # Errors
-/// Every fault of it.
+/// Returns every problem that was found.
 pub fn channel(value: &Value, zone: impl Fn(&str) -> Option<TimeZone>) -> Result<Channel, Vec<Problem>> {
     let word = value.get("type").and_then(Value::as_str).unwrap_or_default();
     let own: &[&str] = match word {
@@ -270,7 +272,7 @@ fn address(fields: &mut Fields<'_>, key: &str, usual: Option<&str>) -> Option<Ur
     };
     let url = Url::parse(&text);
     if url.is_none() {
-        // Without the text: it may be a secret.
+        // Without the text, because it may be a secret.
         fields.fault(key, "expected an address that begins with http:// or https://");
     }
     url
@@ -305,7 +307,8 @@ fn mail(fields: &mut Fields<'_>) -> Option<Mail> {
     Some(Mail { host: host?, port, tls, login, from: from?, to })
 }
 
-/// One address without anything that could end the line or the brackets around it.
+/// Returns true for a single address without characters that could end the line or the brackets
+/// around it.
 fn is_mail_address(text: &str) -> bool {
     let is_safe = |c: char| !c.is_control() && !c.is_whitespace() && !"<>()[],;:\\\"".contains(c);
     text.len() <= 254 && text.chars().all(is_safe) && text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty())

@@ -1,22 +1,23 @@
-//! Addresses of HTTP, as far as a client needs them.
+//! HTTP addresses, as far as a client needs them.
 
-/// An address: `http` or `https`, host, port, path with query.
+/// HTTP address: `http` or `https`, host, port, path with query.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
-    /// Whether it is `https`.
+    /// True for `https`.
     pub tls: bool,
     /// Name or address of the host, without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
-    /// Path and query, which begin with `/`.
+    /// Path and query; starts with `/`.
     pub path: String,
-    /// `user:password`, where it has one.
+    /// `user:password`, if present.
     pub user: Option<String>,
 }
 
 impl Url {
-    /// Reads one; none = it is none, or has something in it that would not stay in its line.
+    /// Parses an address. Returns `None` if it is invalid or contains characters that would break
+    /// the request line.
     pub fn parse(text: &str) -> Option<Self> {
         let (tls, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
             (Some(rest), _) => (true, rest),
@@ -57,25 +58,25 @@ impl Url {
         is_host.then(|| Self { tls, host: host.to_owned(), port, path, user })
     }
 
-    /// Host and port, as `Host:` has them.
+    /// Returns host and port in the form of a `Host` header.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let usual = if self.tls { 443 } else { 80 };
         if self.port == usual { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// The address without what may be secret.
+    /// Returns the address without parts that may be secret.
     pub fn origin(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority())
     }
 
-    /// The same with more at the end of its path; a query of it is gone.
+    /// Returns the address with text appended to its path; its query is removed.
     pub fn below(&self, more: &str) -> Self {
         let path = self.path.split('?').next().unwrap_or_default().trim_end_matches('/');
         Self { path: format!("{path}{more}"), ..self.clone() }
     }
 
-    /// The same with more in its query.
+    /// Returns the address with text appended to its query.
     pub(crate) fn with(&self, query: &str) -> Self {
         let sign = if self.path.contains('?') { '&' } else { '?' };
         Self { path: format!("{}{sign}{query}", self.path), ..self.clone() }

@@ -1,4 +1,4 @@
-//! One alert: a rule, an app, and how it stands between them.
+//! Alert: state of one rule for one app.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,89 +7,90 @@ use serde::{Deserialize, Serialize};
 use crate::input::{Ends, Kind};
 use crate::rule::Severity;
 
-/// Most entries of [`Alert::held`].
+/// Maximum number of entries in [`Alert::held`].
 const MOST_HELD: usize = 256;
-/// What happened has not happened again for so long: it is over.
+/// Time without a recurrence after which an event alert ends.
 pub(super) const CALM_MS: u64 = 300_000;
-/// The same for what comes and goes.
+/// The same for a flapping alert.
 pub(super) const CALM_FLAPPING_MS: u64 = 900_000;
-/// So many beginnings within [`FLAP_MS`] are a coming and going.
+/// An alert flaps if it starts firing this many times within [`FLAP_MS`].
 const FLAPS: usize = 3;
 const FLAP_MS: u64 = 3_600_000;
 
-/// How an alert stands.
+/// Phase of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The condition holds, not yet for long enough.
+    /// The condition holds, but not yet for long enough.
     Pending {
-        /// Since when.
+        /// Start, in ms since 1970.
         since_ms: u64,
     },
-    /// It is an alert.
+    /// The alert fires.
     Firing {
-        /// Since when.
+        /// Start, in ms since 1970.
         since_ms: u64,
-        /// Since when the condition does not hold any more, where the end is waited for.
+        /// Time since which the condition no longer holds, while the alert waits to be resolved.
         clear_ms: Option<u64>,
     },
-    /// It is over.
+    /// The alert is resolved.
     Resolved {
-        /// Since when.
+        /// Time at which it was resolved, in ms since 1970.
         at_ms: u64,
-        /// When it had begun.
+        /// Time at which it had started, in ms since 1970.
         since_ms: u64,
     },
 }
 
-/// What a channel was told last.
+/// Last notification of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
-    /// When.
+    /// Its time, in ms since 1970.
     pub at_ms: u64,
-    /// How grave it was then.
+    /// Severity of the alert at that time.
     pub severity: Severity,
 }
 
-/// An instance and what happened to it.
+/// Instance and the event that happened to it.
 pub(super) type Held = (Option<u32>, Option<Kind>);
 
-/// An alert.
+/// State of one rule for one app.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// The rule.
     pub rule: String,
-    /// The app; empty = the manager or the machine.
+    /// The app; empty = the daemon or the machine.
     pub app: String,
-    /// What happened last, where it is about what happens.
+    /// Last event, if the rule is about events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
-    /// The last of it in words.
+    /// Text of the last occurrence.
     pub text: String,
-    /// The present figure in words, once it is within its limit again.
+    /// Text with the present value, once it is within its limit again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) present: Option<String>,
-    /// How it stands.
+    /// Its phase.
     pub phase: Phase,
-    /// Instances that it was about since it began.
+    /// Instances affected since it began.
     #[serde(default)]
     pub instances: BTreeSet<u32>,
-    /// Open conditions: the instance (none = the app as a whole), and its event (none = a figure or a check).
+    /// Open conditions: the instance (none = the app as a whole) and its event (none = a metric or
+    /// a check).
     #[serde(default)]
     pub(super) held: BTreeSet<Held>,
-    /// How often it happened since it began.
+    /// Number of occurrences since it began.
     pub count: u64,
-    /// When it happened last.
+    /// Time of the last occurrence.
     pub last_ms: u64,
-    /// Its last beginnings.
+    /// Times of its last starts.
     #[serde(default)]
     pub(super) begun: Vec<u64>,
-    /// Channels that were told that it fires, and not yet that it is over.
+    /// Channels that were notified that the alert fires, but not yet that it is resolved.
     #[serde(default)]
     pub told: BTreeMap<String, Told>,
-    /// Channels that were not told because of quiet hours, and will be.
+    /// Channels whose notification is delayed by quiet hours.
     #[serde(default)]
     pub(super) owed: BTreeSet<String>,
 }
@@ -114,12 +115,13 @@ impl Alert {
         }
     }
 
-    /// True while it is an alert.
+    /// Returns true while the alert fires.
     pub fn fires(&self) -> bool {
         matches!(self.phase, Phase::Firing { .. })
     }
 
-    /// Returns the alert in words: of one that is over, for how long it lasted and the present figure.
+    /// Returns the text of the alert. The text of a resolved alert has its duration and the present
+    /// value.
     pub(super) fn words(&self) -> String {
         let Phase::Resolved { at_ms, since_ms } = self.phase else { return self.text.clone() };
         let seconds = at_ms.saturating_sub(since_ms) / 1000;
@@ -132,23 +134,25 @@ impl Alert {
         crate::text::cut(&format!("resolved after {lasted}{present} (was: {})", self.text), crate::text::TEXT)
     }
 
-    /// True for a crash of an app of which something worse is told anyway: one message for one cause.
+    /// Returns true for a crash of an app that already has a worse alert. One cause sends one
+    /// message.
     pub(super) fn is_explained(&self, worse: &BTreeSet<String>) -> bool {
         self.kind == Some(Kind::Crash) && self.fires() && self.told.is_empty() && worse.contains(&self.app)
     }
 
-    /// True if it comes and goes.
+    /// Returns true if the alert flaps.
     pub fn flaps(&self, now: u64) -> bool {
         self.flaps_until().is_some_and(|until| now < until)
     }
 
-    /// Until when it counts as coming and going.
+    /// Returns the time until which the alert counts as flapping.
     fn flaps_until(&self) -> Option<u64> {
         let first = self.begun.len().checked_sub(FLAPS)?;
         Some(self.begun[first] + FLAP_MS + 1)
     }
 
-    /// The condition holds, after `for_ms` as an alert. True = that changed how it stands.
+    /// Records that the condition holds; after `for_ms` the alert fires. Returns true if the phase
+    /// changed.
     pub(super) fn hold(&mut self, instance: Option<u32>, for_ms: u64, now: u64) -> bool {
         let before = self.phase;
         self.lapse(for_ms, now);
@@ -181,7 +185,8 @@ impl Alert {
         }
     }
 
-    /// What has held for long enough is an alert. True = it is from now on.
+    /// Makes a pending alert fire once its condition has held for `for_ms`. Returns true if it did
+    /// so now.
     pub(super) fn ripen(&mut self, for_ms: u64, now: u64) -> bool {
         self.lapse(for_ms, now);
         let Phase::Pending { since_ms } = self.phase else { return false };
@@ -196,13 +201,13 @@ impl Alert {
         true
     }
 
-    /// True if no event will end it, so that it is over when nothing happens for a while.
+    /// Returns true if no event will end the alert, so that it ends after a quiet period.
     fn fades(&self) -> bool {
         let fades = |kind: &Option<Kind>| kind.is_some_and(|kind| matches!(kind.ends(), Ends::Quiet | Ends::Told));
         if self.held.is_empty() { fades(&self.kind) } else { self.held.iter().all(|(_, kind)| fades(kind)) }
     }
 
-    /// Ends this part of the condition. Returns true if that changed how the alert stands.
+    /// Removes this part of the condition. Returns true if the phase changed.
     pub(super) fn clear(&mut self, is_over: impl Fn(&Held) -> bool, now: u64) -> bool {
         if self.held.is_empty() && !is_over(&(None, self.kind)) {
             return false;
@@ -211,7 +216,7 @@ impl Alert {
         let before = self.phase;
         match &mut self.phase {
             _ if !self.held.is_empty() => {}
-            // Nothing was ever told of it.
+            // No channel was notified of it.
             Phase::Pending { since_ms } => self.phase = Phase::Resolved { at_ms: now, since_ms: *since_ms },
             Phase::Firing { clear_ms, .. } => *clear_ms = clear_ms.or(Some(now)),
             Phase::Resolved { .. } => {}
@@ -220,7 +225,8 @@ impl Alert {
         before != self.phase
     }
 
-    /// What has been over for long enough is resolved. True = it is from now on.
+    /// Resolves an alert whose condition has been over for long enough. Returns true if it did so
+    /// now.
     pub(super) fn settle(&mut self, now: u64) -> bool {
         let Some(at) = self.settles_at() else { return false };
         let Phase::Firing { since_ms, .. } = self.phase else { return false };
@@ -231,24 +237,25 @@ impl Alert {
         true
     }
 
-    /// When it will be over, if nothing more happens. Not a matter of when that is asked: however often an engine looks, it says the same.
+    /// Returns when the alert will be resolved if nothing more happens. The result does not depend
+    /// on when or how often the engine asks.
     pub(super) fn settles_at(&self) -> Option<u64> {
         let Phase::Firing { since_ms, clear_ms } = self.phase else { return None };
         let is_news = self.kind.map(Kind::ends) == Some(Ends::Told);
         let (from, calm_ms) = match clear_ms {
             Some(at) if !is_news => (at, 0),
-            // News that fires late is news from then on.
+            // A report that fires late counts from the time at which it fires.
             _ if self.fades() => (self.last_ms.max(since_ms), CALM_MS),
             _ => (clear_ms?, 0),
         };
         Some(match self.flaps_until() {
-            // What comes and goes is waited for longer, but not longer than it does.
+            // A flapping alert is resolved later, but not after it stops counting as flapping.
             Some(until) => until.max(from + calm_ms).min(from + CALM_FLAPPING_MS),
             None => from + calm_ms,
         })
     }
 
-    /// The clock was set back: nothing is later than now.
+    /// Limits all times to `now` after the clock was set back.
     pub(super) fn not_after(&mut self, now: u64) {
         self.last_ms = self.last_ms.min(now);
         self.begun.iter_mut().for_each(|at| *at = (*at).min(now));

@@ -1,4 +1,4 @@
-//! What is told, judged by each rule that it is about.
+//! Evaluation of an input by each rule that it concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::input::{Checked, Ends, Input, Kind, Occurrence, Sample, Standing};
 use crate::rule::{Check, Condition, MOST_WINDOW_MS, Rule, Severity, Threshold};
 use crate::text::{NAME, TEXT, plain};
 
-/// A verdict of a rule about an app.
+/// Result of a rule for an app.
 struct Verdict {
     instance: Option<u32>,
     kind: Option<Kind>,
@@ -18,7 +18,7 @@ struct Verdict {
     text: String,
 }
 
-/// Judges. True = an alert stands otherwise than before.
+/// Evaluates an input. Returns true if an alert changed.
 pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, changes: &mut Vec<Change>) -> bool {
     match input {
         Input::Occurred(occurrence) => occurred(state, config, &occurrence, now, changes),
@@ -66,7 +66,7 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
             |alert: &Alert, (instance, _): &Held| alert.app == app && (happened.instance.is_none() || *instance == happened.instance);
         changed |= ended(state, config, is_over, now, changes);
     }
-    // What a candidate does wrong is a part of the reload, which is told when it is refused.
+    // A crash of a canary belongs to the reload, which raises its own alert if it is refused.
     if happened.kind == Kind::Crash && state.reloading.contains(&app) {
         return false;
     }
@@ -81,19 +81,19 @@ fn occurred(state: &mut State, config: &Config, happened: &Occurrence, now: u64,
             let verdict = Verdict { instance: happened.instance, kind: Some(happened.kind), severity, text };
             changed |= holds(state, rule, &app, verdict, now, changes);
         }
-        // A rule may be about several events, each with an end of its own.
+        // A rule may cover several events, each with its own end.
         let is_of = |instance: &Option<u32>| happened.instance.is_none() || instance.is_none() || *instance == happened.instance;
         changed |= over(state, rule, &app, |(instance, kind)| is_of(instance) && is_ended_by(*kind, &[happened.kind]), now, changes);
     }
     changed
 }
 
-/// True if an alert about this kind of event ends with one of these.
+/// Returns true if one of these events ends an alert about this kind of event.
 fn is_ended_by(kind: Option<Kind>, events: &[Kind]) -> bool {
     matches!(kind.map(Kind::ends), Some(Ends::With(with)) if with.iter().any(|end| events.contains(end)))
 }
 
-/// True if the list shows that this is over, whether or not the event of its end arrived.
+/// Returns true if the list shows that this condition is over, even if its end event was missed.
 fn is_over_by(app: Option<&BTreeMap<u32, Standing>>, (instance, kind): &Held) -> bool {
     let Some(instances) = app else { return true };
     let of_instance = |standing: &Standing| match standing {
@@ -108,7 +108,8 @@ fn is_over_by(app: Option<&BTreeMap<u32, Standing>>, (instance, kind): &Held) ->
     }
 }
 
-/// Ends what is over of each alert. Alerts of checks stay, and alerts of single events expire.
+/// Removes the finished conditions from each alert. Alerts of checks stay, and alerts of single
+/// events expire.
 fn ended(state: &mut State, config: &Config, is_over: impl Fn(&Alert, &Held) -> bool, now: u64, changes: &mut Vec<Change>) -> bool {
     let mut changed = false;
     for alert in state.alerts.values_mut().filter(|alert| !alert.app.is_empty()) {
@@ -173,7 +174,7 @@ fn threshold_fault(state: &mut State, rule: &Rule, threshold: &Threshold, app: &
             series.add(now, value, window_ms);
             match series.mean().filter(|_| series.covers(window_ms, now)) {
                 Some(mean) => mean,
-                // Until the figures cover the window nothing changes.
+                // Nothing changes until the values cover the window.
                 None if fires => return Some(verdict_of(rule, threshold, instance, value)),
                 None => return None,
             }
@@ -236,7 +237,7 @@ fn wrote(state: &mut State, config: &Config, app: &str, instance: Option<u32>, l
     changed
 }
 
-/// What is wrong with the answer to a check; none = nothing.
+/// Returns the fault that the result of a check shows; none = no fault.
 fn check_fault(check: &Check, result: &Result<Checked, String>) -> Option<String> {
     match result {
         Err(why) => Some(plain(why, TEXT)),

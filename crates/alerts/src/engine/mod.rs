@@ -1,9 +1,14 @@
-//! The state machine: pending, firing, resolved for each rule and app; which channel is told what, and when. Pure.
+//! State machine: decides for each rule and app whether an alert is pending, firing or resolved,
+//! and notifies the channels. Pure.
 //!
 //! # Theory of operation
-//! An [`Alert`] belongs to a rule and an app, whatever number of instances it is about. It is level-triggered: what a channel was told is kept beside what is true, and
-//! a message is made of the difference. So a batch is what has changed since the last message, nothing is queued here, and a flood of occurrences costs a counter.
-//! Everything but the windows of figures is in the state that is kept; those begin anew.
+//! An [`Alert`] belongs to a rule and an app, regardless of the number of affected instances. The
+//! engine is level-triggered. It keeps the last notification of each channel beside the present
+//! state, and creates a message from the difference.
+//!
+//! A batch therefore contains the changes since the last message. The engine has no queue, and a
+//! flood of events only increments a counter. The kept state includes everything except the windows
+//! of metrics, which start empty after a restart.
 
 mod alert;
 mod judge;

@@ -1,33 +1,34 @@
-//! How often a channel is told something.
+//! Rate of the notifications to a channel.
 
 use serde::{Deserialize, Serialize};
 
-/// Most messages to a channel within any minute.
+/// Maximum number of messages to a channel within any minute.
 pub const MOST_A_MINUTE: usize = 3;
 const MINUTE_MS: u64 = 60_000;
-/// Time in which what has one cause comes together, before it is told.
+/// Time in which alerts with a common cause are collected before the first message.
 pub(super) const GATHER_MS: u64 = 200;
-/// Time between two messages.
+/// Minimum time between two messages.
 const BATCH_MS: u64 = 30_000;
-/// Time between two messages if the second is about something critical that nobody was told of.
+/// Minimum time between two messages if the second reports a new critical alert.
 const URGENT_MS: u64 = 1000;
 
-/// The last messages of a channel.
+/// Times of a channel's last messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    /// When they were made, at most [`MOST_A_MINUTE`].
+    /// Creation times of the messages, at most [`MOST_A_MINUTE`].
     sent: Vec<u64>,
-    /// When the next is due, from what has gathered.
+    /// Time at which the collected alerts are due.
     pub(super) due_ms: Option<u64>,
 }
 
 impl Pace {
-    /// When the next may be made, now that there is something to tell.
+    /// Returns the earliest time of the next message, now that there is something to send.
     pub(super) fn next(&mut self, urgent: bool, now: u64) -> u64 {
         let due = *self.due_ms.get_or_insert(now + GATHER_MS);
         let Some(last) = self.sent.last() else { return due };
         let third = if self.sent.len() >= MOST_A_MINUTE { self.sent[0] + MINUTE_MS + 1 } else { 0 };
-        // The last place in a minute is for what gathers meanwhile.
+        // The last message within a minute is reserved for a batch of everything that is collected
+        // until then.
         let recent = self.sent.iter().filter(|at| now.saturating_sub(**at) <= MINUTE_MS).count();
         let gap = if urgent && recent + 1 < MOST_A_MINUTE { URGENT_MS } else { BATCH_MS };
         due.max(last + gap).max(third)

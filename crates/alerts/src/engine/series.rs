@@ -1,34 +1,36 @@
-//! Figures of the recent past: their mean, and where they lead to.
+//! Recent values of a metric: their mean and their trend.
 
 use std::collections::VecDeque;
 
-/// Most points of a series; more are thinned out.
+/// Maximum number of points in a series; further points are merged.
 const MOST: usize = 64;
-/// A figure that was not measured for so long says nothing any more: its app is gone.
+/// Time after which a value is outdated, because its app no longer reports it.
 pub(super) const STALE_MS: u64 = 120_000;
-/// A forecast looks at this much of the past, and needs at least this much of it, and so many points.
+/// Time span of a forecast. The next two constants are the minimum time span and the minimum number
+/// of points.
 pub(super) const PAST_MS: u64 = 1_800_000;
 const LEAST_MS: u64 = 300_000;
 const LEAST: usize = 10;
-/// The share of what happened that a straight line has to explain.
+/// Minimum share of the variance that a straight line must explain.
 const FIT: f64 = 0.8;
 
-/// A series of figures.
+/// Series of measured values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Series {
     points: VecDeque<(u64, f64)>,
 }
 
 impl Series {
-    /// Adds a figure and forgets figures that lie before the window, except the last of them.
+    /// Adds a value and drops values before the window, except the last of them.
     ///
-    /// That one is the value at the start of the window: samples rarely fall exactly on it.
+    /// The last one is the value at the start of the window, because samples rarely fall exactly on
+    /// it.
     pub(super) fn add(&mut self, now: u64, value: f64, window_ms: u64) {
         if self.points.back().is_some_and(|(at, _)| *at > now || now - *at > STALE_MS) {
             self.points.clear();
         }
         let len = self.points.len();
-        // Points this far apart cover the window before there are too many of them.
+        // With this distance between points, the window fits into the maximum number of points.
         let step = window_ms.div_ceil(MOST as u64 - 2);
         let is_open = len > 1 && self.points[len - 1].0 - self.points[len - 2].0 < step;
         match self.points.back_mut().filter(|_| is_open) {
@@ -40,7 +42,8 @@ impl Series {
         }
     }
 
-    /// Returns the mean, which rounding never takes out of the range of the figures; none if the series is empty.
+    /// Returns the mean; `None` if the series is empty. Rounding never moves it out of the range of
+    /// the values.
     #[expect(clippy::cast_precision_loss, reason = "at most 64")]
     pub(super) fn mean(&self) -> Option<f64> {
         let values = || self.points.iter().map(|(_, value)| *value);
@@ -48,17 +51,18 @@ impl Series {
         Some((values().sum::<f64>() / self.points.len() as f64).max(least).min(most))
     }
 
-    /// Returns true if the figures cover the whole window.
+    /// Returns true if the values cover the whole window.
     pub(super) fn covers(&self, window_ms: u64, now: u64) -> bool {
         self.points.front().is_some_and(|(at, _)| now.saturating_sub(*at) >= window_ms)
     }
 
-    /// Returns true if no figure came for so long that the series says nothing about the present.
+    /// Returns true if the last value is too old to describe the present.
     pub(super) fn is_stale(&self, now: u64) -> bool {
         self.points.back().is_none_or(|(at, _)| now.abs_diff(*at) > STALE_MS)
     }
 
-    /// In how many ms a straight line through the figures reaches the limit; none = it does not, or they follow no line.
+    /// Returns the ms until a straight line through the values reaches the limit. Returns `None` if
+    /// the line does not reach it or does not fit the values.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a forecast")]
     pub(super) fn reaches_limit_in(&self, limit: f64) -> Option<u64> {
         let (first, last) = (self.points.front()?, self.points.back()?);

@@ -1,4 +1,4 @@
-//! The state.
+//! State of the engine.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,25 +11,25 @@ use crate::input::Kind;
 use crate::message::Message;
 use crate::rule::Severity;
 
-/// Most alerts that are known; what comes beyond is counted.
+/// Maximum number of alerts; further ones are only counted.
 pub(super) const MOST_ALERTS: usize = 1000;
-/// Most series of figures; a figure beyond is compared by itself.
+/// Maximum number of series. A value without a series is compared without its past.
 pub(super) const MOST_SERIES: usize = 2000;
 
-/// Everything that the engine knows.
+/// Whole state of the engine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// A number of its own, part of the id of each message.
+    /// Random number of this state; part of each message's id.
     pub origin: u64,
-    /// The events of the daemon that were handled: ring and number.
+    /// Last handled event of the daemon: ring and number.
     #[serde(default)]
     pub position: Option<(u64, u64)>,
-    /// The boot of the machine in which it was kept.
+    /// Boot id of the machine when the state was saved.
     #[serde(default)]
     pub boot: String,
     /// The alerts, by rule and app.
     pub alerts: BTreeMap<String, Alert>,
-    /// How often each channel was told something.
+    /// Pace of the notifications to each channel.
     #[serde(default)]
     pub(super) channels: BTreeMap<String, Pace>,
     /// Number of messages so far.
@@ -37,13 +37,13 @@ pub struct State {
     /// Apps whose instances are being replaced.
     #[serde(default)]
     pub(super) reloading: BTreeSet<String>,
-    /// Alerts that there was no room for.
+    /// Number of alerts that were not kept because of [`MOST_ALERTS`].
     #[serde(default)]
     pub(super) refused: u64,
-    /// The instant of the last step.
+    /// Time of the last step.
     #[serde(skip)]
     pub(super) now_ms: u64,
-    /// When there is something to do, if nothing happens.
+    /// Time of the next step if no input arrives.
     #[serde(skip)]
     pub(super) wake_ms: Option<u64>,
     #[serde(skip)]
@@ -54,24 +54,24 @@ pub struct State {
     pub(super) matched: BTreeMap<(String, String), VecDeque<u64>>,
 }
 
-/// A change of an alert, for the history.
+/// Change of an alert, for the history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// When, in ms since 1970.
+    /// Its time, in ms since 1970.
     pub at: u64,
     /// The rule.
     pub rule: String,
-    /// The app; empty = the manager or the machine.
+    /// The app; empty = the daemon or the machine.
     pub app: String,
     /// `firing` or `resolved`.
     pub status: String,
-    /// How grave it is.
+    /// Severity of the alert.
     pub severity: Severity,
-    /// What happened, in words.
+    /// Description of the alert.
     pub text: String,
 }
 
-/// What a step came to.
+/// Result of a step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
     /// Messages to send.
@@ -81,29 +81,29 @@ pub struct Output {
 }
 
 impl State {
-    /// A state that knows nothing.
+    /// Returns an empty state.
     pub fn new(origin: u64) -> Self {
         Self { origin, ..Self::default() }
     }
 
-    /// The process was not there for a while: figures did not come, and that says nothing.
+    /// Continues after a pause of the process. Missing values from the pause do not resolve alerts.
     pub fn resume(&mut self, now: u64) {
         self.not_after(now);
         self.alerts.values_mut().filter(|alert| alert.kind.is_none()).for_each(|alert| alert.last_ms = now);
         self.is_looked_at = false;
     }
 
-    /// When there is something to do, if nothing happens.
+    /// Returns the time of the next step if no input arrives.
     pub fn wake_ms(&self) -> Option<u64> {
         self.wake_ms
     }
 
-    /// Number of alerts that there was no room for.
+    /// Returns the number of alerts that were not kept because there were too many.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// The clock was set back.
+    /// Limits all times to `now` after the clock was set back.
     pub(super) fn not_after(&mut self, now: u64) {
         self.alerts.values_mut().for_each(|alert| alert.not_after(now));
         self.channels.values_mut().for_each(|pace| pace.not_after(now));
@@ -115,7 +115,8 @@ impl State {
         format!("{rule}\n{app}")
     }
 
-    /// Returns the series of a rule and an app, new if there was none; none if there is no room.
+    /// Returns the series of a rule and an app, and creates it if needed. Returns `None` if there
+    /// is no room.
     pub(super) fn series(&mut self, rule: &str, app: &str, now: u64) -> Option<&mut Series> {
         let key = (rule.to_owned(), app.to_owned());
         if self.series.len() >= MOST_SERIES && !self.series.contains_key(&key) {
@@ -124,11 +125,12 @@ impl State {
         (self.series.len() < MOST_SERIES || self.series.contains_key(&key)).then(|| self.series.entry(key).or_default())
     }
 
-    /// The alert of a rule and an app, new where there was none; none = there is no room.
+    /// Returns the alert of a rule and an app, and creates it if needed. Returns `None` if there is
+    /// no room.
     pub(super) fn alert(&mut self, rule: &str, app: &str, now: u64) -> Option<&mut Alert> {
         let key = Self::key(rule, app);
         if !self.alerts.contains_key(&key) && self.alerts.len() >= MOST_ALERTS {
-            // What is over makes room.
+            // A resolved alert makes room.
             let over = self.alerts.iter().find(|(_, alert)| matches!(alert.phase, Phase::Resolved { .. }) && alert.told.is_empty());
             match over.map(|(key, _)| key.clone()) {
                 Some(over) => drop(self.alerts.remove(&over)),
@@ -141,7 +143,7 @@ impl State {
         Some(self.alerts.entry(key).or_insert_with(|| Alert::new(rule, app, now)))
     }
 
-    /// Apps of which something worse than a crash is told.
+    /// Returns the apps that have an alert worse than a crash.
     pub(super) fn worse(&self) -> BTreeSet<String> {
         let is_worse =
             |alert: &&Alert| alert.fires() && matches!(alert.kind, Some(Kind::Errored | Kind::OutOfMemory | Kind::ReloadRefused));

@@ -1,4 +1,4 @@
-//! One step of the state.
+//! One step of the engine.
 
 use super::alert::Phase;
 use super::series::STALE_MS;
@@ -8,7 +8,8 @@ use crate::config::Config;
 use crate::input::Input;
 use crate::rule::Condition;
 
-/// One step: the rules judge an event, time passes, and each change that a channel does not know yet becomes a message.
+/// Runs one step: the rules judge the input, time passes, and each change that a channel does not
+/// know yet becomes a message.
 pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Output {
     let mut output = Output::default();
     if now < state.now_ms {
@@ -17,7 +18,7 @@ pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Outpu
     state.now_ms = now;
     let is_time = input == Input::Time;
     let changed = judge::judge(state, config, input, now, &mut output.changes);
-    // A flood of what is known already costs a counter.
+    // A flood of known events only increments a counter.
     if is_time || changed || !state.is_looked_at || state.wake_ms.is_some_and(|at| at <= now) {
         let passed = pass(state, config, now, &mut output.changes);
         let told = tell::tell(state, config, now, &mut output.messages);
@@ -27,7 +28,7 @@ pub fn step(state: &mut State, config: &Config, input: Input, now: u64) -> Outpu
     output
 }
 
-/// Time alone: what ripens, what is over, what belongs to rules that are gone.
+/// Handles the passing of time: alerts that start to fire, end, or belong to deleted rules.
 fn pass(state: &mut State, config: &Config, now: u64, changes: &mut Vec<Change>) -> Option<u64> {
     let mut again: Option<u64> = None;
     for alert in state.alerts.values_mut() {
@@ -61,7 +62,7 @@ fn pass(state: &mut State, config: &Config, now: u64, changes: &mut Vec<Change>)
         again = [again, next.map(|at| at.max(now + 1))].into_iter().flatten().min();
     }
     state.alerts.retain(|_, alert| !tell::is_forgotten(alert, config, now));
-    // Alerts that a silence hides are judged again when it is over.
+    // Alerts that a silence hides are evaluated again when it expires.
     let silences = config.silences.iter().map(|silence| silence.until_ms).filter(|at| *at > now);
     again.into_iter().chain(silences).min()
 }

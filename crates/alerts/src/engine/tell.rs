@@ -9,20 +9,20 @@ use crate::input::{Ends, Kind};
 use crate::message::{Item, Message, Status};
 use crate::rule::Severity;
 
-/// Most alerts that a message has in words; the others are counted.
+/// Maximum number of alerts that a message lists; further ones are counted.
 const MOST_ITEMS: usize = 20;
-/// Instances that an alert has by number.
+/// Maximum number of instances that an alert lists by id.
 const MOST_NUMBERS: usize = 10;
 
-/// What a channel would be told about an alert.
+/// Notification that a channel should get about an alert.
 enum Wish {
     Nothing,
     Tell(Status),
-    /// The same later: quiet hours.
+    /// Deferred because of quiet hours.
     Later,
 }
 
-/// Makes the messages that are due. The instant at which to look again, where something waits.
+/// Creates the messages that are due. Returns the time of the next call if something waits.
 pub(super) fn tell(state: &mut State, config: &Config, now: u64, messages: &mut Vec<Message>) -> Option<u64> {
     let worse = state.worse();
     let mut again: Option<u64> = None;
@@ -91,7 +91,7 @@ fn wish(config: &Config, alert: &Alert, channel: &Channel, is_quiet: bool, worse
     if is_quiet && alert.severity < Severity::Critical { Wish::Later } else { Wish::Tell(status) }
 }
 
-/// The message, after which its channel has been told.
+/// Creates the message and marks its alerts as reported to the channel.
 fn message(state: &mut State, config: &Config, channel: &Channel, wanted: Vec<(String, Status)>, now: u64) -> Message {
     let count = wanted.len();
     let mut items = Vec::new();
@@ -105,7 +105,7 @@ fn message(state: &mut State, config: &Config, channel: &Channel, wanted: Vec<(S
             alert.told.insert(channel.name.clone(), Told { at_ms: now, severity: alert.severity });
         }
     }
-    // What fires first, the gravest of it first.
+    // Firing alerts first, the most severe of them at the top.
     items.sort_by_key(|item| (item.status == Status::Resolved, std::cmp::Reverse(item.severity)));
     items.truncate(MOST_ITEMS);
     state.made += 1;
@@ -139,7 +139,8 @@ fn item(alert: &Alert, status: Status, now: u64) -> Item {
     }
 }
 
-/// Forgets what no channel is owed any more, so that the state stays small.
+/// Returns true if the alert can be removed: it is resolved and no channel waits for a
+/// notification.
 pub(super) fn is_forgotten(alert: &Alert, config: &Config, now: u64) -> bool {
     const KEPT_MS: u64 = 3_600_000;
     let Phase::Resolved { at_ms, .. } = alert.phase else { return false };

@@ -26,7 +26,7 @@ fn measured(app: &str, metric: &str, value: f64) -> Input {
     Input::Measured(Sample { app: app.into(), metric: metric.into(), values: vec![(Some(0), value)], limit: None })
 }
 
-/// An engine with its clock.
+/// Engine with its clock.
 pub(super) struct Engine {
     pub(super) state: State,
     pub(super) config: Config,
@@ -46,7 +46,7 @@ impl Engine {
         self.changes.extend(output.changes);
     }
 
-    /// Lets time pass, waking whenever the engine wants to.
+    /// Advances the clock and wakes the engine whenever it asks for that.
     pub(super) fn pass(&mut self, ms: u64) {
         let until = self.now + ms;
         while let Some(wake) = self.state.wake_ms().filter(|at| *at <= until) {
@@ -57,7 +57,7 @@ impl Engine {
         self.step(Input::Time);
     }
 
-    /// Items of the messages since the last call: `app rule status`.
+    /// Returns the items of the messages since the last call: `app rule status`.
     pub(super) fn told(&mut self) -> Vec<String> {
         let words = |status| match status {
             Status::Firing => "firing",
@@ -303,7 +303,7 @@ fn a_rule_that_is_gone_ends_its_alerts() {
     assert_eq!(engine.told(), ["api errored firing", "api errored resolved"]);
 }
 
-/// Something that happens, from three numbers.
+/// Builds an input from three numbers.
 fn input(which: u8, app: u8, instance: u8) -> Input {
     let app = format!("app{}", app % 3);
     let kinds =
@@ -328,8 +328,11 @@ fn any_config() -> Config {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever happens and whenever: at most three messages in any minute; in the end each that was told to fire was told to be over, or fires;
-    /// and an engine that is saved and read between any two steps says the same.
+    /// Invariants for any inputs at any times:
+    /// - Any minute has at most three messages.
+    /// - At the end, each alert that was reported as firing either fires or was reported as
+    ///   resolved.
+    /// - An engine that is saved and restored between two steps gives the same results.
     #[test]
     fn always(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_u64..400_000), 1..120)) {
         let mut engine = Engine::new(any_config());
@@ -340,7 +343,7 @@ proptest! {
             engine.pass(ms);
             other.step(input(which, app, instance));
             other.state = serde_json::from_slice(&serde_json::to_vec(&other.state).unwrap()).unwrap();
-            // Nothing is due but what the first step after a start finds.
+            // Only the actions of the first step after a start are due.
             other.step(Input::Time);
             other.pass(ms);
         }
@@ -371,7 +374,8 @@ proptest! {
         prop_assert_eq!(ids.len(), engine.messages.len());
     }
 
-    /// The clock goes anywhere: nothing breaks, and nobody is flooded by the engine's own time.
+    /// With a clock that jumps anywhere, nothing panics, and the engine's own time limits the
+    /// number of messages.
     #[test]
     fn clocks_that_jump(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 1..60)) {
         let mut engine = Engine::new(any_config());

@@ -1,4 +1,5 @@
-//! Every rule that the parser accepts can fire: each form over figures at the real pace.
+//! Every rule that the parser accepts can fire: each form of metric rule, with samples at the real
+//! pace.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ fn pause(n: u64, jitter: u64) -> u64 {
     if n % 11 == 5 { 2 * SAMPLE_MS + late } else { SAMPLE_MS + late }
 }
 
-/// Feeds a figure for so long. Returns true if the rule fires at some time.
+/// Feeds a value for `ms` milliseconds. Returns true if the rule fires at any time.
 fn fires(engine: &mut Engine, metric: &str, value: f64, ms: u64, jitter: u64) -> bool {
     let app = if metric.starts_with("host.") { "" } else { "api" };
     let until = engine.now + ms;
@@ -34,13 +35,14 @@ fn fires(engine: &mut Engine, metric: &str, value: f64, ms: u64, jitter: u64) ->
     fired
 }
 
-/// The process of the dashboard is another one: the state comes from the disk.
+/// Simulates a restart of the dashboard process: the state is read from disk.
 fn restart(engine: &mut Engine) {
     engine.state = serde_json::from_slice(&serde_json::to_vec(&engine.state).unwrap()).unwrap();
     engine.state.resume(engine.now);
 }
 
-/// Rules about figures, a value for which the condition holds, and one for which it does not.
+/// Rules about metrics, each with a value for which the condition holds and one for which it does
+/// not.
 fn figure_rules() -> Vec<(Value, &'static str, f64, f64)> {
     vec![
         (json!({ "metric": "cpu", "above": 90 }), "cpu", 90.1, 90.0),
@@ -86,7 +88,8 @@ fn every_rule_about_a_figure_fires_while_its_condition_holds_and_not_otherwise()
                 if whole_ms > 2 * SAMPLE_MS {
                     let short = fires(&mut engine, metric, beyond, whole_ms - 2 * SAMPLE_MS, 7);
                     assert!(!short, "fires before its condition held for long enough: {form}");
-                    // The dashboard restarts: the window begins anew, and the rule fires all the same.
+                    // The dashboard restarts, so the window is empty again; the rule must still
+                    // fire.
                     restart(&mut engine);
                 }
                 assert!(fires(&mut engine, metric, beyond, bound_ms, 13), "never fires: {form}");
@@ -191,7 +194,8 @@ fn a_resolved_alert_says_for_how_long_it_lasted_and_the_present_figure() {
     assert!(changes.map(|change| change.text.as_str()).all(|text| text.starts_with("resolved after ")));
 }
 
-/// Events that open an alert, and those that close it. None: the alert ends when the event does not recur.
+/// Events that open an alert, and those that close it. None: the alert ends if the event does not
+/// recur.
 const PAIRS: &[(Kind, Option<Kind>)] = &[
     (Kind::Crash, None),
     (Kind::Errored, Some(Kind::Online)),
@@ -245,7 +249,7 @@ fn listed(apps: &[(&str, u32, Standing)], at_ms: u64) -> Input {
     Input::Listed { apps: all, at_ms }
 }
 
-/// Each event of a rule ends by its own: a crash that comes last does not hide that the app is unhealthy.
+/// Each event of a rule has its own end. A later crash does not hide that the app is unhealthy.
 #[test]
 fn a_rule_about_several_events_ends_when_each_is_over() {
     let rules = || vec![own(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
@@ -263,7 +267,7 @@ fn a_rule_about_several_events_ends_when_each_is_over() {
         engine.pass(60_000);
         assert_eq!(engine.told(), ["api rule resolved"], "{last:?} came last");
     }
-    // An alert that holds only crashes ends after five calm minutes.
+    // An alert that holds only crashes ends after five minutes without a crash.
     let mut engine = Engine::new(config(rules()));
     engine.step(happened(Kind::Unhealthy, "api", 0));
     engine.step(happened(Kind::Crash, "api", 0));

@@ -1,4 +1,5 @@
-//! Bodies, each within what its service takes, and with nothing in names and lines that it would obey.
+//! Message bodies within the size limit of each service. Names and lines are escaped so that the
+//! service does not interpret them.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -7,10 +8,11 @@ use crate::message::{Item, Message, Status};
 use crate::rule::Severity;
 use crate::text::cut;
 
-/// Time until Alertmanager gives up an alert of which it hears nothing more: longer than until it is told again.
+/// Time until Alertmanager resolves an alert that is not sent again. It is longer than the default
+/// repeat interval.
 const ALERTMANAGER_MS: u64 = 5 * 3_600_000;
 
-/// Title and lines, of at most so many bytes; what is too much is counted.
+/// Returns title and lines within `most` bytes; omitted alerts are counted.
 fn text(message: &Message, most: usize, safe: impl Fn(&str) -> String) -> String {
     let mut out = cut(&safe(&message.title()), most / 4);
     let lines = message.lines();
@@ -18,7 +20,7 @@ fn text(message: &Message, most: usize, safe: impl Fn(&str) -> String) -> String
         let line = safe(line);
         let rest = format!("\n… {} more", lines.len() - at);
         if out.len() + 1 + line.len() + rest.len() > most {
-            // One long line is better cut than left out.
+            // A single long line is cut rather than omitted.
             let room = most.saturating_sub(out.len() + 1 + rest.len());
             if at == 0 && room > 100 {
                 out.push('\n');
@@ -43,7 +45,7 @@ fn status(message: &Message) -> &'static str {
     if message.severity().is_some() { "firing" } else { "resolved" }
 }
 
-/// Everything, for programs.
+/// Returns the whole message as JSON, for programs.
 pub(super) fn whole(message: &Message) -> Value {
     let alerts: Vec<Value> = message.items.iter().map(alert).collect();
     json!({
@@ -76,7 +78,7 @@ fn alert(item: &Item) -> Value {
     })
 }
 
-/// The template, in which each `{{word}}` becomes its text as it stands within a JSON string.
+/// Fills the template: each `{{word}}` becomes its text, escaped for a JSON string.
 pub(super) fn filled(template: &str, message: &Message) -> String {
     let value = |word: &str| match word {
         "id" => Some(message.id.clone()),
@@ -108,13 +110,14 @@ pub(super) fn filled(template: &str, message: &Message) -> String {
     out + rest
 }
 
-/// 4,000 characters are shown whole. `&`, `<` and `>` begin links and mentions; nothing else does where `parse` is none.
+/// Slack shows 4,000 characters completely. `&`, `<` and `>` begin links and mentions; with `parse`
+/// set to none, no other character does.
 pub(super) fn slack(message: &Message) -> Value {
     let safe = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     json!({ "text": text(message, 3900, safe), "parse": "none", "link_names": false, "unfurl_links": false, "unfurl_media": false })
 }
 
-/// 4,096 characters in an embed, and nobody may be mentioned.
+/// Discord: 4,096 characters in an embed. Mentions are disabled.
 pub(super) fn discord(message: &Message) -> Value {
     let safe = |text: &str| {
         text.chars()
@@ -134,13 +137,14 @@ pub(super) fn discord(message: &Message) -> Value {
     })
 }
 
-/// 4,096 characters; without a mode nothing is markup, and a mention needs the sign before a name.
+/// Telegram: 4,096 characters. Without a parse mode nothing is markup, and only `@` starts a
+/// mention.
 pub(super) fn telegram(message: &Message, chat: &str) -> Value {
     let safe = |text: &str| text.replace('@', "@\u{2060}").replace("://", ":\u{2060}//");
     json!({ "chat_id": chat, "text": text(message, 4000, safe), "link_preview_options": { "is_disabled": true } })
 }
 
-/// 4,096 bytes; more would become an attachment.
+/// ntfy: 4,096 bytes; a longer text would become an attachment.
 pub(super) fn ntfy(message: &Message, topic: &str) -> Value {
     let (priority, tag) = match message.severity() {
         Some(Severity::Critical) => (5, "rotating_light"),
@@ -153,7 +157,7 @@ pub(super) fn ntfy(message: &Message, topic: &str) -> Value {
     json!({ "topic": topic, "title": message.title(), "message": lines, "priority": priority, "tags": [tag] })
 }
 
-/// An alert for each item: Alertmanager groups by itself.
+/// Alertmanager: one alert for each item, because it groups by itself.
 pub(super) fn alertmanager(message: &Message) -> Value {
     let alert = |item: &Item| {
         let ends = if item.status == Status::Resolved { item.over_ms.unwrap_or(message.at_ms) } else { message.at_ms + ALERTMANAGER_MS };
@@ -173,19 +177,20 @@ pub(super) fn alertmanager(message: &Message) -> Value {
     message.items.iter().map(alert).collect()
 }
 
-/// Plain text, 20,000 bytes with everything around it, and nobody is mentioned.
+/// `DingTalk`: plain text, 20,000 bytes including the envelope. Mentions are disabled.
 pub(super) fn dingtalk(message: &Message) -> Value {
     let safe = |text: &str| text.replace('@', "@\u{2060}");
     json!({ "msgtype": "text", "text": { "content": text(message, 12_000, safe) }, "at": { "atMobiles": [], "atUserIds": [], "isAtAll": false } })
 }
 
-/// 20 KB; in a text `<at …>` mentions, also everybody.
+/// Feishu: 20 KB. In a text, `<at …>` mentions users, or all of them.
 pub(super) fn feishu(message: &Message) -> Value {
     let safe = |text: &str| text.replace('<', "＜").replace('>', "＞");
     json!({ "msg_type": "text", "content": { "text": text(message, 12_000, safe) } })
 }
 
-/// 4,096 bytes of its Markdown, in which `<@user>` mentions and `<font>` colours.
+/// `WeCom`: 4,096 bytes of its Markdown, in which `<@user>` mentions a user and `<font>` sets a
+/// colour.
 pub(super) fn wecom(message: &Message) -> Value {
     let safe = |text: &str| text.replace('<', "＜").replace('>', "＞").replace('[', "［").replace('`', "'");
     json!({ "msgtype": "markdown", "markdown": { "content": text(message, 4000, safe) } })

@@ -1,4 +1,4 @@
-//! A message as a letter.
+//! Message as an e-mail.
 
 use jiff::Timestamp;
 
@@ -6,7 +6,8 @@ use super::sign::base64;
 use crate::channel::Mail;
 use crate::message::Message;
 
-/// Head and body of the letter, lines ending in CR LF. The same message has the same `Message-ID`, so that a repeat is known as one.
+/// Returns head and body of the mail, with CR LF line ends. Retries have the same `Message-ID`, so
+/// that mail programs recognize them.
 pub fn letter(mail: &Mail, message: &Message) -> String {
     let at = i64::try_from(message.at_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::UNIX_EPOCH);
     let date = jiff::fmt::rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
@@ -32,7 +33,7 @@ pub fn letter(mail: &Mail, message: &Message) -> String {
     out
 }
 
-/// A text of a head: as encoded words, each within its line (RFC 2047).
+/// Encodes a header text as encoded words, each within its line (RFC 2047).
 fn words(text: &str) -> String {
     if text.is_ascii() && text.len() < 60 && !text.chars().any(char::is_control) {
         return text.to_owned();

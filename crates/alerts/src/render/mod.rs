@@ -1,4 +1,5 @@
-//! A message as what is sent to a service: address, headers and body; and what the answer means.
+//! Conversion of a message into a request to a service (address, headers and body), and evaluation
+//! of the response.
 
 mod bodies;
 mod mail;
@@ -15,28 +16,28 @@ use serde_json::{Value, json};
 use crate::channel::{Mail, Service, Url};
 use crate::message::Message;
 
-/// What is sent.
+/// Outgoing request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outgoing {
     /// A `POST`.
     Post(Post),
-    /// A program with this on its standard input.
+    /// Run a program with this standard input.
     Run {
         /// Program and arguments.
         argv: Vec<String>,
         /// Its standard input.
         stdin: String,
     },
-    /// A letter.
+    /// A mail.
     Letter {
-        /// The way.
+        /// Settings of the mail server.
         mail: Box<MailOf>,
         /// Head and body, lines ending in CR LF.
         text: String,
     },
 }
 
-/// A way of mail that can be shown.
+/// Mail settings whose debug output hides secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MailOf(pub Mail);
 
@@ -46,18 +47,19 @@ impl std::fmt::Debug for MailOf {
     }
 }
 
-/// A request of HTTP.
+/// HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Post {
     /// The address.
     pub url: Url,
-    /// Headers besides those that each request has.
+    /// Headers in addition to those of every request.
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: String,
 }
 
-/// Renders a message for a service. `now_ms`: for signatures, which are good for a time.
+/// Converts a message for a service. `now_ms` is for signatures, which are valid for a limited
+/// time.
 pub fn render(service: &Service, message: &Message, now_ms: u64) -> Outgoing {
     let post = match service {
         Service::Webhook { url, secret, template } => {

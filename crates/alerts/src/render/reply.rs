@@ -1,41 +1,42 @@
-//! What the answer to a message means. Some services say that it failed in the body of a 200.
+//! Evaluation of a service's response to a message. Some services report a failure in the body of a
+//! 200.
 
 use serde_json::Value;
 
 use crate::channel::Service;
 use crate::text::plain;
 
-/// An answer of HTTP.
+/// HTTP response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// `Retry-After`, as it stands.
+    /// Unparsed `Retry-After` header.
     pub retry_after: Option<String>,
-    /// The first of the body.
+    /// Beginning of the body.
     pub body: String,
 }
 
-/// What became of a message.
+/// Result of sending a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is there.
+    /// It was delivered.
     Delivered,
-    /// Not now.
+    /// It failed for now and will be retried.
     Later {
-        /// Time to wait, as the service says.
+        /// Delay that the service requests.
         after_ms: Option<u64>,
-        /// Why.
+        /// The reason.
         why: String,
     },
-    /// Never: sent again it would fail again.
+    /// It failed permanently: a retry would fail again.
     Refused(String),
 }
 
-/// Longest wait that a service is believed.
+/// Maximum delay that is accepted from a service.
 const MOST_WAIT_MS: u64 = 3_600_000;
 
-/// Judges an answer. `now_ms`: for a `Retry-After` that is a date.
+/// Evaluates a response. `now_ms` is for a `Retry-After` header that is a date.
 pub fn judge(service: &Service, answer: &Answer, now_ms: u64) -> Verdict {
     let value: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let said = || plain(&answer.body, 200);
@@ -43,7 +44,7 @@ pub fn judge(service: &Service, answer: &Answer, now_ms: u64) -> Verdict {
     match status {
         200..=299 => in_body(service, answer, &value),
         429 => {
-            // Telegram and Discord say it in the body, in seconds.
+            // Telegram and Discord put the delay into the body, in seconds.
             let in_body = value["parameters"]["retry_after"].as_f64().or_else(|| value["retry_after"].as_f64()).map(seconds);
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).or(in_body);
             Verdict::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "it gets too many messages (429)".into() }
@@ -63,7 +64,7 @@ fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
     match service {
         Service::DingTalk { .. } | Service::WeCom { .. } => match value["errcode"].as_i64() {
             Some(0) => Verdict::Delivered,
-            // Too many messages, and: the service is busy.
+            // Codes for rate limits and for a busy service.
             Some(code @ (130_101 | 130_102 | 410_100 | 45_009 | 45_033 | -1)) => later(fault(code, "errmsg")),
             Some(code) => Verdict::Refused(fault(code, "errmsg")),
             None => Verdict::Refused(format!("its answer makes no sense: {}", plain(&answer.body, 200))),
@@ -77,7 +78,8 @@ fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
         Service::Telegram { .. } if value["ok"] == Value::Bool(false) => {
             Verdict::Refused(fault(value["error_code"].as_i64().unwrap_or(0), "description"))
         }
-        // An incoming webhook says `ok` in plain text; its Web API, and what stands in for it, has `ok: false`.
+        // A Slack webhook answers `ok` in plain text. The Web API and compatible services answer
+        // with `ok: false` on failure.
         Service::Slack { .. } if value["ok"] == Value::Bool(false) => match value["error"].as_str() {
             Some("ratelimited" | "rate_limited") => later("it gets too many messages".into()),
             other => Verdict::Refused(format!("it answers {}", plain(other.unwrap_or_default(), 200))),
@@ -86,7 +88,7 @@ fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
     }
 }
 
-/// Seconds, or a date.
+/// Parses seconds or a date.
 fn retry_after(text: &str, now_ms: u64) -> Option<u64> {
     if let Ok(number) = text.trim().parse::<f64>() {
         return Some(seconds(number));

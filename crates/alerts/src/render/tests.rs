@@ -44,7 +44,7 @@ fn body(value: &Value, message: &Message) -> String {
     }
 }
 
-/// 20 alerts with the longest texts are within what each service takes, and the letter's lines within theirs.
+/// 20 alerts with the longest texts fit each service's limit, and the lines of the mail fit theirs.
 #[test]
 fn limits_of_size() {
     let long = message(&"名".repeat(5000), &"行<&@".repeat(5000), 20);
@@ -71,7 +71,7 @@ fn limits_of_size() {
     assert!(letter.split("\r\n").all(|line| line.len() <= 100 && !line.contains('\n')), "{letter}");
 }
 
-/// Nothing in a name or line is obeyed by the service that shows it.
+/// No service interprets any part of a name or line.
 #[test]
 fn hostile_names_are_text() {
     let hostile = message("<!channel> <@U1> @everyone **x**\x1b[31m", "<at user_id=\"all\"></at> <font color=\"red\"> \r\nBcc: x@y", 1);
@@ -95,7 +95,7 @@ fn hostile_names_are_text() {
     assert!(letter.contains("Message-ID: <00ab-1.ostler@b>\r\n"), "{letter}");
 }
 
-/// Known answers: made with other programs.
+/// Expected values from other programs.
 #[test]
 fn signatures() {
     let post = |value: Value| match render(&made(&value).service, &message("api", "x", 1), 1_700_000_002_345) {

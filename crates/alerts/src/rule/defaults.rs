@@ -1,9 +1,9 @@
-//! The rules that are on from the start.
+//! Default rules.
 
 use super::{Condition, Rule, Severity, Threshold};
 use crate::input::Kind;
 
-/// Rules that everybody has, unless they are switched off.
+/// Returns the rules that are active unless the user turns them off.
 pub fn defaults() -> Vec<Rule> {
     let events = |name: &str, kinds: &[Kind]| Rule::new(name, Condition::Events(kinds.to_vec()));
     let host = |metric: &str, limit: f64, clear: f64, severity, minutes: u64| {

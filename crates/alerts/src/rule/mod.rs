@@ -1,4 +1,4 @@
-//! Rules: what is an alert, of which apps, how grave.
+//! Rules: conditions for alerts, the apps that they apply to, and their severity.
 
 mod defaults;
 mod parse;
@@ -10,39 +10,39 @@ pub use parse::rule;
 use crate::input::Kind;
 pub use crate::severity::Severity;
 
-/// A rule.
+/// Alert rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Its name, unique among all rules.
     pub name: String,
-    /// What it looks at.
+    /// Its condition.
     pub condition: Condition,
     /// Apps, by name or pattern with `*`; empty = all.
     pub apps: Vec<String>,
-    /// How grave it is; none = as grave as what happened.
+    /// Severity of its alerts; none = the default severity of the event.
     pub severity: Option<Severity>,
-    /// For how long the condition has to hold.
+    /// Time for which the condition has to hold.
     pub for_ms: u64,
-    /// Channels that are told; empty = all.
+    /// Channels to notify; empty = all.
     pub channels: Vec<String>,
-    /// Time after which an alert that still fires is told again.
+    /// Time after which a firing alert is reported again.
     pub repeat_ms: u64,
 }
 
-/// Time after which an alert that still fires is told again, unless said otherwise.
+/// Default time after which a firing alert is reported again.
 pub const REPEAT_MS: u64 = 4 * 3_600_000;
 
-/// Time between two samples of figures.
+/// Time between two samples of the metrics.
 pub const SAMPLE_MS: u64 = 10_000;
 
 impl Rule {
-    /// A rule with everything as it usually is.
+    /// Returns a rule with default settings.
     pub fn new(name: &str, condition: Condition) -> Self {
         let for_ms = 0;
         Self { name: name.into(), condition, apps: Vec::new(), severity: None, for_ms, channels: Vec::new(), repeat_ms: REPEAT_MS }
     }
 
-    /// True if it is about this app.
+    /// Returns true if the rule applies to this app.
     pub fn covers(&self, app: &str) -> bool {
         self.apps.is_empty() || self.apps.iter().any(|pattern| matches(pattern, app))
     }
@@ -53,73 +53,75 @@ impl Rule {
 pub enum Condition {
     /// One of these happens.
     Events(Vec<Kind>),
-    /// A figure is beyond a limit.
+    /// A metric is beyond a limit.
     Threshold(Threshold),
     /// Lines of the log match.
     Log {
-        /// What matches.
+        /// Pattern of the lines.
         pattern: Pattern,
-        /// So many of them …
+        /// So many matching lines …
         count: usize,
         /// … within this time.
         window_ms: u64,
     },
     /// An exception is reported.
     Exception {
-        /// One that was never seen before.
+        /// An exception that did not occur before.
         new: bool,
-        /// One that had been resolved.
+        /// An exception that was resolved and occurs again.
         returned: bool,
     },
-    /// Something is asked over the network.
+    /// A check over the network.
     Check(Check),
-    /// The memory limit is reached within this time, if it goes on like this.
+    /// The memory limit will be reached within this time if the trend continues.
     Forecast {
         /// The time.
         within_ms: u64,
     },
 }
 
-/// A limit of a figure.
+/// Limit of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Threshold {
-    /// Name of the figure: `cpu`, `memory`, `host.disk`, or one that the app reports.
+    /// Name of the metric: `cpu`, `memory`, `host.disk`, or a custom metric of the app.
     pub metric: String,
-    /// True: beyond means above; else below.
+    /// True: above the limit is beyond it; false: below.
     pub above: bool,
     /// The limit.
     pub limit: f64,
-    /// It is over when the figure is within this one again.
+    /// The alert ends when the value is within this limit again.
     pub clear: f64,
-    /// The mean of this time is compared; 0 = each figure.
+    /// Window whose mean is compared; 0 = each single value.
     pub window_ms: u64,
 }
 
 impl Threshold {
-    /// True if the figure is beyond the limit; for one that fires already, if it is not yet within the clear value.
+    /// Returns true if the value is beyond the limit. If the alert fires already, the clear value
+    /// is the limit.
     pub fn is_beyond(&self, value: f64, fires: bool) -> bool {
         let limit = if fires { self.clear } else { self.limit };
         if self.above { value > limit } else { value < limit }
     }
 }
 
-/// A question over the network.
+/// Check over the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What is asked.
+    /// Its target.
     pub target: Target,
-    /// Time between two questions.
+    /// Time between two checks.
     pub every_ms: u64,
-    /// Longest wait for the answer.
+    /// Maximum wait for the response.
     pub timeout_ms: u64,
-    /// The certificate has to be valid for so many days more; none = it is not looked at.
+    /// Minimum number of days for which the certificate must be valid; none = the expiry is not
+    /// checked.
     pub certificate_days: Option<u32>,
 }
 
-/// What a check asks.
+/// Target of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `GET` of this address, which has to be answered with this status; none = any below 400.
+    /// `GET` of this address, with this expected status; none = any status below 400.
     Http {
         /// The address.
         url: String,
@@ -130,20 +132,20 @@ pub enum Target {
     Tcp(String),
 }
 
-/// A regular expression.
+/// Regular expression.
 #[derive(Clone, Debug)]
 pub struct Pattern(regex_lite::Regex);
 
 impl Pattern {
-    /// Reads one.
+    /// Parses a regular expression.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
+    /// Returns a description of the error if the expression is invalid.
     pub fn parse(text: &str) -> Result<Self, String> {
         regex_lite::RegexBuilder::new(text).size_limit(256 << 10).build().map(Self).map_err(|error| error.to_string())
     }
 
-    /// True if it is somewhere in the line.
+    /// Returns true if the pattern matches anywhere in the line.
     pub fn is_in(&self, line: &str) -> bool {
         self.0.is_match(line)
     }
@@ -160,7 +162,8 @@ impl PartialEq for Pattern {
     }
 }
 
-/// True if the name is that of the pattern, in which `*` is any text. Linear but for the last star.
+/// Returns true if the name matches the pattern, in which `*` is any text. The search is linear
+/// except for the last star.
 pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };

@@ -1,4 +1,5 @@
-//! A rule from JSON: an entry of `alerts: […]` in an ecosystem file, or of `rules` in `alerts.json`.
+//! A rule from JSON: an entry of `alerts: […]` in an ecosystem file, or of `rules` in
+//! `alerts.json`.
 
 use serde_json::Value;
 
@@ -6,11 +7,11 @@ use super::{Check, Condition, Pattern, REPEAT_MS, Rule, Severity, Target, Thresh
 use crate::fields::{Fields, Problem};
 use crate::input::Kind;
 
-/// Keys by which a rule says what it looks at: one of them.
+/// Keys that select the subject of a rule; a rule has exactly one.
 const SUBJECTS: &[&str] = &["on", "metric", "error_rate", "absent", "log", "exception", "url", "tcp", "host", "forecast"];
-/// Figures of the machine.
+/// Metrics of the machine.
 const HOST: [&str; 4] = ["disk", "memory", "load", "cpu"];
-/// Every key.
+/// All keys of a rule.
 const KEYS: &[&str] = &[
     "on",
     "metric",
@@ -40,15 +41,16 @@ const KEYS: &[&str] = &[
     "within",
 ];
 const DAY: u64 = 86_400_000;
-/// Longest window: what is remembered of a figure.
+/// Maximum window: the time for which values of a metric are kept.
 pub(crate) const MOST_WINDOW_MS: u64 = 3_600_000;
 
-/// Reads a rule. `app`: the app in whose description it is, about which it then is.
+/// Reads a rule. `app` is the app whose settings contain the rule; the rule then applies to that
+/// app.
 ///
 /// # Errors
-/// Every fault of it.
+/// Returns every problem that was found.
 pub fn rule(value: &Value, app: Option<&str>) -> Result<Rule, Vec<Problem>> {
-    // The short form: the word of an event.
+    // Short form: only the name of an event.
     let short = value.as_str().map(|word| serde_json::json!({ "on": word }));
     let mut fields = Fields::of(short.as_ref().unwrap_or(value), KEYS)?;
     let condition = condition(&mut fields);
@@ -68,7 +70,7 @@ pub fn rule(value: &Value, app: Option<&str>) -> Result<Rule, Vec<Problem>> {
     let made = condition.map(|(condition, own_name, usual_for)| {
         let own_name = name.as_deref().map_or(own_name, |name| crate::text::plain(name, crate::text::NAME));
         let name = app.map_or_else(|| own_name.clone(), |app| format!("{}/{own_name}", crate::text::plain(app, crate::text::NAME)));
-        // The age of the last line already is for how long there was none.
+        // The age of the last line already measures how long the log was silent.
         let is_age = matches!(&condition, Condition::Threshold(threshold) if threshold.metric == "log_age" && own_for);
         let for_ms = if is_age { 0 } else { for_ms.unwrap_or(usual_for) };
         Rule { name, condition, apps, severity, for_ms, channels, repeat_ms }
@@ -76,7 +78,8 @@ pub fn rule(value: &Value, app: Option<&str>) -> Result<Rule, Vec<Problem>> {
     fields.end(made)
 }
 
-/// The condition, the name that it gives, and for how long it usually has to hold.
+/// Reads the condition. Returns it with the default name and the default time for which it has to
+/// hold.
 fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let given: Vec<&str> = SUBJECTS.iter().copied().filter(|key| fields.has(key)).collect();
     match given[..] {
@@ -167,7 +170,7 @@ fn threshold(fields: &mut Fields<'_>, metric: &str, given: Option<(bool, f64)>) 
     Some(Condition::Threshold(Threshold { metric: metric.to_owned(), above, limit, clear, window_ms }))
 }
 
-/// Returns the least and the greatest value that a figure can have.
+/// Returns the smallest and the largest value that a metric can have.
 fn range(metric: &str) -> (f64, f64) {
     match metric {
         "error_rate" | "host.disk" | "host.memory" | "host.cpu" => (0.0, 100.0),

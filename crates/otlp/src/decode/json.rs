@@ -1,4 +1,5 @@
-//! JSON: lowerCamelCase keys, ids in hex, large numbers as numbers or texts. Levels above a span are read as slices of the text, so nothing is built of what is not kept.
+//! JSON decoding: lowerCamelCase keys, ids in hex, large numbers as numbers or strings. Levels
+//! above a span are read as slices of the text, so data that is not kept is never allocated.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,12 +11,12 @@ use super::protobuf::Sink;
 use super::{DecodeError, Signal};
 use crate::span::{ATTRIBUTES, Attribute, EVENTS, KEY, Kind, NAME, Resource, STACK, STACK_KEY, Span, SpanEvent, TraceId, VALUE, cut, id};
 
-/// Deepest list within lists that is shown.
+/// Maximum depth of nested lists that is shown.
 const DEEPEST: usize = 4;
-/// Most items of a list that are shown.
+/// Maximum number of list items that is shown.
 const SHOWN: usize = 64;
 
-/// The resources alone.
+/// Reads only the resources.
 pub(super) fn resources(body: &[u8], sink: &mut dyn FnMut(Resource)) -> Result<(), DecodeError> {
     each(text_of(body)?, "resourceSpans", &mut |group| {
         sink(parsed::<Group<'_>>(group)?.resource);
@@ -23,7 +24,7 @@ pub(super) fn resources(body: &[u8], sink: &mut dyn FnMut(Resource)) -> Result<(
     })
 }
 
-/// `ExportTraceServiceRequest`.
+/// Reads an `ExportTraceServiceRequest`.
 pub(super) fn traces(body: &[u8], sink: Sink<'_>) -> Result<(), DecodeError> {
     each(text_of(body)?, "resourceSpans", &mut |group| {
         let resource = parsed::<Group<'_>>(group)?.resource;
@@ -36,7 +37,7 @@ pub(super) fn traces(body: &[u8], sink: Sink<'_>) -> Result<(), DecodeError> {
     })
 }
 
-/// How many there are.
+/// Counts the items.
 pub(super) fn count(signal: Signal, body: &[u8]) -> Result<usize, DecodeError> {
     let [groups, scopes, items] = match signal {
         Signal::Traces => ["resourceSpans", "scopeSpans", "spans"],
@@ -74,7 +75,7 @@ fn parsed<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeError> {
     serde_json::from_str(text).map_err(|error| DecodeError::Json(error.to_string()))
 }
 
-/// Hands each item of the list under this key of an object to `take`, as it is written.
+/// Passes each item of the list under this key of an object to `take`, as raw text.
 fn each<'a>(object: &'a str, key: &'static str, take: &mut dyn FnMut(&'a str) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
     let mut failure = None;
     let mut reader = serde_json::Deserializer::from_str(object);
@@ -85,7 +86,7 @@ fn each<'a>(object: &'a str, key: &'static str, take: &mut dyn FnMut(&'a str) ->
     }
 }
 
-/// Reader of an object of which one list matters.
+/// Reader of an object that uses only one of its lists.
 struct Lists<'a, 'b> {
     key: &'static str,
     take: &'b mut dyn FnMut(&'a str) -> Result<(), DecodeError>,
@@ -302,7 +303,7 @@ impl Pair<'_> {
     }
 }
 
-/// What makes no sense is shown as nothing.
+/// Invalid values are shown as nothing.
 fn write(out: &mut String, value: Option<&RawValue>, most: usize, depth: usize) {
     let Some(any) = value.and_then(|value| serde_json::from_str::<Any<'_>>(value.get()).ok()) else { return };
     if let Some(text) = any.string_value {
@@ -351,7 +352,7 @@ fn items(out: &mut String, list: &RawValue, (begin, end): (char, char), depth: u
     out.push(end);
 }
 
-/// A whole number, written as a number or as a text.
+/// Integer, written as a number or as a string.
 #[derive(Clone, Copy, Debug, Default)]
 struct Int(i128);
 
@@ -395,7 +396,7 @@ impl<'de> Deserialize<'de> for Int {
     }
 }
 
-/// The first so many items of a list.
+/// First `N` items of a list.
 struct Few<T, const N: usize> {
     list: Vec<T>,
     left_out: u32,

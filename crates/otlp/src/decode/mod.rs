@@ -1,4 +1,4 @@
-//! Requests with traces: protobuf or JSON, read span by span.
+//! Decoding of trace requests in protobuf or JSON, span by span.
 
 mod json;
 mod protobuf;
@@ -6,10 +6,10 @@ mod protobuf;
 use crate::span::{Resource, SPANS, Span, TraceId};
 use crate::wire::Malformed;
 
-/// Most instances that one request may name.
+/// Maximum number of instances that one request may name.
 pub const INSTANCES: usize = 64;
 
-/// Form of a body.
+/// Encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// `application/x-protobuf`.
@@ -18,7 +18,7 @@ pub enum Form {
     Json,
 }
 
-/// Kind of what is sent.
+/// Signal of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// `/v1/traces`.
@@ -29,30 +29,31 @@ pub enum Signal {
     Logs,
 }
 
-/// A body that cannot be read: all of it is refused.
+/// Body that cannot be read; the whole request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// No protobuf.
+    /// Invalid protobuf.
     #[error(transparent)]
     Protobuf(#[from] Malformed),
-    /// No JSON, or JSON of another shape.
+    /// Invalid JSON, or JSON of another shape.
     #[error("this is no request of OTLP in JSON: {0}")]
     Json(String),
 }
 
-/// What was in a request.
+/// Result of reading a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Read {
-    /// Spans that were handed on.
+    /// Spans that were passed to the sink.
     pub taken: usize,
-    /// Spans without valid ids, or above the number that a request may have.
+    /// Spans without valid ids, or beyond the maximum number of a request.
     pub refused: usize,
 }
 
-/// Reads a request with traces, and hands each valid span to `sink`. What is not known is skipped; what is too long is cut.
+/// Reads a trace request and passes each valid span to `sink`. Unknown fields are skipped; long
+/// texts are cut.
 ///
 /// # Errors
-/// [`DecodeError`]; what was handed on before is valid.
+/// Returns a [`DecodeError`] if the body is invalid. Spans that were already passed on are valid.
 pub fn traces(form: Form, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, Span)) -> Result<Read, DecodeError> {
     let mut read = Read::default();
     let mut bounded = |resource: &Resource, found: Option<(TraceId, Span)>| match found {
@@ -69,10 +70,11 @@ pub fn traces(form: Form, body: &[u8], sink: &mut dyn FnMut(&Resource, TraceId, 
     Ok(read)
 }
 
-/// The instance ids (`service.instance.id`) that a request names, each once and not more than [`INSTANCES`].
+/// Returns the distinct instance ids (`service.instance.id`) that a request names, at most
+/// [`INSTANCES`].
 ///
 /// # Errors
-/// [`DecodeError`].
+/// Returns a [`DecodeError`] if the body is invalid.
 pub fn instances(form: Form, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> {
     let mut found: Vec<Box<str>> = Vec::new();
     let mut add = |resource: Resource| {
@@ -87,10 +89,10 @@ pub fn instances(form: Form, body: &[u8]) -> Result<Vec<Box<str>>, DecodeError> 
     Ok(found)
 }
 
-/// How many spans, points or records are in a request of which nothing is taken.
+/// Counts the spans, points or records in a request without keeping any.
 ///
 /// # Errors
-/// [`DecodeError`].
+/// Returns a [`DecodeError`] if the body is invalid.
 pub fn count(form: Form, signal: Signal, body: &[u8]) -> Result<usize, DecodeError> {
     match form {
         Form::Protobuf => Ok(protobuf::count(signal, body)?),

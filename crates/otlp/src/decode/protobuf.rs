@@ -1,15 +1,15 @@
-//! Protobuf: field numbers of `opentelemetry-proto` 1.5.
+//! Protobuf decoding, with the field numbers of `opentelemetry-proto` 1.5.
 
 use super::Signal;
 use crate::span::{ATTRIBUTES, Attribute, EVENTS, KEY, Kind, NAME, Resource, STACK, STACK_KEY, Span, SpanEvent, TraceId, VALUE, cut, text};
 use crate::wire::{Fields, Malformed, Value, messages};
 
-/// Deepest list within lists that is shown.
+/// Maximum depth of nested lists that is shown.
 const DEEPEST: usize = 4;
 
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&Resource, Option<(TraceId, Span)>);
 
-/// The resources alone.
+/// Reads only the resources.
 pub(super) fn resources(body: &[u8], sink: &mut dyn FnMut(Resource)) -> Result<(), Malformed> {
     messages(body, 1).try_for_each(|group| {
         sink(resource(group?)?);
@@ -17,7 +17,7 @@ pub(super) fn resources(body: &[u8], sink: &mut dyn FnMut(Resource)) -> Result<(
     })
 }
 
-/// The resource of a group, which may come after its spans.
+/// Returns the resource of a group; it may come after the group's spans.
 fn resource(group: &[u8]) -> Result<Resource, Malformed> {
     let mut resource = Resource::default();
     for message in messages(group, 1) {
@@ -26,7 +26,7 @@ fn resource(group: &[u8]) -> Result<Resource, Malformed> {
     Ok(resource)
 }
 
-/// `ExportTraceServiceRequest`.
+/// Reads an `ExportTraceServiceRequest`.
 pub(super) fn traces(body: &[u8], sink: Sink<'_>) -> Result<(), Malformed> {
     for group in messages(body, 1) {
         let group = group?;
@@ -40,9 +40,10 @@ pub(super) fn traces(body: &[u8], sink: Sink<'_>) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// How many there are: each message on these paths.
+/// Counts the items: each message on these paths.
 pub(super) fn count(signal: Signal, body: &[u8]) -> Result<usize, Malformed> {
-    // Groups, scopes, spans or records or metrics; of a metric its points, whichever kind it is of.
+    // Path: groups, scopes, then spans, records or metrics. For metrics, the points of any kind
+    // count.
     let mut found = 0;
     for group in messages(body, 1) {
         for scope in messages(group?, 2) {
@@ -78,7 +79,7 @@ fn take_resource(message: &[u8], resource: &mut Resource) -> Result<(), Malforme
     Ok(())
 }
 
-/// A span; none = its ids are none.
+/// Reads a span. Returns `None` if its ids are invalid.
 fn span(message: &[u8]) -> Result<Option<(TraceId, Span)>, Malformed> {
     let (mut span, mut trace, mut end_ns) = (Span::default(), None, 0);
     let (mut is_whole, mut attributes, mut events) = (false, Vec::new(), Vec::new());
@@ -148,7 +149,7 @@ fn push(list: &mut Vec<Attribute>, pair: &[u8], most: usize, left_out: &mut u32)
     Ok(())
 }
 
-/// `KeyValue`: the key, and the bytes of the value.
+/// Reads a `KeyValue`: the key, and the bytes of the value.
 fn pair_of(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let (mut key, mut value) = (&[][..], &[][..]);
     for field in Fields::of(message) {
@@ -161,7 +162,7 @@ fn pair_of(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     Ok((key, value))
 }
 
-/// `AnyValue` as text.
+/// Formats an `AnyValue` as text.
 fn shown(message: &[u8], most: usize) -> Result<Box<str>, Malformed> {
     let mut out = String::new();
     write(&mut out, message, most, DEEPEST)?;

@@ -4,7 +4,7 @@ use serde_json::json;
 use super::*;
 use crate::span::{ATTRIBUTES, EVENTS, KEY, Kind, NAME, VALUE};
 
-/// A message of protobuf.
+/// Protobuf message builder.
 #[derive(Clone, Default)]
 struct Message(Vec<u8>);
 
@@ -48,11 +48,11 @@ fn words(text: &str) -> Message {
 fn request(spans: &[Message]) -> Vec<u8> {
     let resource = message().with(1, &pair("service.name", &words("api"))).with(1, &pair("service.instance.id", &words("u-1")));
     let scope = spans.iter().fold(message(), |scope, span| scope.with(2, span));
-    // The resource after its spans: the order of fields is free.
+    // The resource follows its spans, because fields may have any order.
     message().with(1, &message().with(2, &scope).with(1, &resource)).0
 }
 
-/// Who sent what.
+/// Decoded spans with service and trace id.
 type Found = Vec<(String, TraceId, Span)>;
 
 fn read(form: Form, body: &[u8]) -> (Result<Read, DecodeError>, Found) {
@@ -62,7 +62,7 @@ fn read(form: Form, body: &[u8]) -> (Result<Read, DecodeError>, Found) {
     (read, all)
 }
 
-/// The same span in both forms.
+/// Returns the same span in both encodings.
 fn both() -> [(Form, Vec<u8>); 2] {
     let list = message().with(1, &words("a")).with(1, &message().varint(3, (-7_i64).cast_unsigned())).with(1, &message().varint(2, 1));
     let map = message().with(1, &pair("k", &message().fixed64(4, 1.5_f64.to_bits())));
@@ -142,7 +142,7 @@ fn hostile_spans_are_cut_or_refused() {
     assert!(span.name.len() <= NAME && span.attributes.len() == ATTRIBUTES && span.events.len() == EVENTS);
     assert!(span.attributes.iter().all(|(key, value)| key.len() <= KEY && value.len() <= VALUE));
     assert_eq!(span.left_out, 100_000 - 48 + 100 - 16);
-    // So many that none of them is kept in memory at once.
+    // More spans than would fit in memory if the decoder kept them all.
     let (told, all) = read(Form::Protobuf, &request(&vec![good; SPANS + 5]));
     assert_eq!((told.unwrap(), all.len()), (Read { taken: SPANS, refused: 5 }, SPANS));
     let end_first = message().bytes(1, &[1; 16]).bytes(2, &[1; 8]).fixed64(7, u64::MAX).fixed64(8, 1);
@@ -163,7 +163,7 @@ fn deep_lists_end() {
         )
     };
     assert_eq!(read(Form::Json, nested(20).as_bytes()).1[0].2.attribute("deep"), Some("[[[[…]]]]"));
-    // Too deep for a reader is no request.
+    // A document that is nested too deeply must not crash the reader.
     let _ = read(Form::Json, nested(100_000).as_bytes());
 }
 

@@ -1,10 +1,16 @@
-//! Traces that are kept, in bounded memory: slow ones, failed ones, a few of each route.
+//! Store of traces in bounded memory: slow ones, failed ones, and a few of each route.
 //!
 //! # Theory of operation
-//! A trace is judged when something of it comes, never by a timer: a failed span keeps it at once; its entry (a root, or a request that is answered) keeps it when it was slow, or
-//! when of its route few are kept. What is not kept waits, because a failed part may still come; [`Store::settle`], which runs with each arrival and each look, drops what
-//! got nothing for [`QUIET_MS`]. Memory is counted by app ("owner"): where there is no room, the app that has most loses its oldest trace, so none pushes out those of another.
-//! What matches no app is one owner, whatever it calls itself.
+//! A trace is judged when one of its spans arrives, never by a timer. A failed span keeps it at
+//! once. Its entry span (a root, or a handled request) keeps it if it was slow or if few traces of
+//! its route are kept.
+//!
+//! Other traces wait, because a failed span may still arrive. [`Store::settle`] runs with each
+//! request and each query, and drops waiting traces that got no span for [`QUIET_MS`].
+//!
+//! Memory is counted per app ("owner"). If the store is full, the app with the most memory loses
+//! its oldest trace, so an app cannot push out the traces of a smaller one. All senders that match
+//! no app are one owner, whatever name they claim.
 
 mod routes;
 mod trace;
@@ -20,65 +26,66 @@ use trace::{Entry, Trace};
 pub use trace::{Sender, Why};
 pub use view::{Detail, Filter, Pairs, Shown, SpanShown, Summary};
 
-/// Time without anything new after which a trace that nothing speaks for is dropped, ms.
+/// Time without a new span after which a trace is dropped if there is no reason to keep it, in ms.
 pub const QUIET_MS: u64 = 10_000;
-/// Ids of dropped traces that are remembered, so that a late span does not begin them again.
+/// Number of dropped trace ids that are remembered, so that a late span does not start the trace
+/// again.
 const DROPPED: usize = 8192;
-/// Most apps of which routes are known.
+/// Maximum number of apps whose routes are known.
 const OWNERS: usize = 1000;
-/// Bytes of a trace beside itself: its places in tables.
+/// Bytes that a trace takes in the tables of the store.
 const PLACES: usize = 192;
 
-/// What became of a span.
+/// Result of adding a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// It is there.
+    /// It was added.
     Taken,
-    /// It was there already.
+    /// It was a duplicate.
     Twice,
-    /// Its trace has too many, or is too large.
+    /// Its trace has too many spans or is too large.
     Full,
     /// Its trace was dropped before.
     Late,
 }
 
-/// What came and went, since the process began.
+/// Counters since the start of the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Spans that came.
+    /// Received spans.
     pub spans: u64,
-    /// Spans that were there already.
+    /// Duplicate spans.
     pub twice: u64,
-    /// Spans of traces that had too many, or were dropped before.
+    /// Spans of traces that were full or already dropped.
     pub left_out: u64,
-    /// Traces that nothing spoke for.
+    /// Traces that were dropped because there was no reason to keep them.
     pub dropped: u64,
-    /// Traces that made room.
+    /// Traces that were removed to make room.
     pub evicted: u64,
 }
 
-/// Traces of one app.
+/// Traces of one owner.
 #[derive(Debug, Default)]
 struct Account {
     bytes: usize,
-    /// By the order in which they began.
+    /// Trace ids in the order in which they started.
     order: BTreeMap<u64, TraceId>,
     routes: Routes,
     last_ms: u64,
 }
 
-/// The store.
+/// Store of traces.
 #[derive(Debug)]
 pub struct Store {
     most_bytes: usize,
-    /// Bytes of the traces, and of what is known of routes.
+    /// Bytes of the traces, and of the route statistics.
     bytes: usize,
     routes: usize,
     sequence: u64,
     traces: HashMap<TraceId, Trace>,
-    /// By app; none = what matches no app.
+    /// Accounts by app; none = senders that match no app.
     accounts: BTreeMap<Option<Box<str>>, Account>,
-    /// Traces that wait for a reason, each once, and the time at which it is looked at them.
+    /// Undecided traces, each once, with the time of their next check.
     waiting: VecDeque<(u64, TraceId)>,
     dropped: VecDeque<TraceId>,
     is_dropped: HashSet<TraceId>,
@@ -86,7 +93,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty one that has at most so many bytes.
+    /// Creates an empty store with at most `most_bytes` bytes.
     pub fn new(most_bytes: usize) -> Self {
         Self {
             most_bytes,
@@ -102,7 +109,7 @@ impl Store {
         }
     }
 
-    /// Bytes that it has, by its own accounting.
+    /// Returns the bytes in use, by the store's own accounting.
     pub fn bytes(&self) -> usize {
         let tables = self.waiting.capacity() * size_of::<(u64, TraceId)>()
             + self.dropped.capacity() * size_of::<TraceId>()
@@ -110,22 +117,22 @@ impl Store {
         self.bytes + self.routes + tables
     }
 
-    /// What came and went.
+    /// Returns the counters.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Number of traces, those that wait for a reason among them.
+    /// Returns the number of traces, including undecided ones.
     pub fn len(&self) -> usize {
         self.traces.len()
     }
 
-    /// True if there is none.
+    /// Returns true if the store has no traces.
     pub fn is_empty(&self) -> bool {
         self.traces.is_empty()
     }
 
-    /// Adds a span. `now_ms`: the wall clock at its arrival.
+    /// Adds a span. `now_ms` is the wall clock at its arrival.
     pub fn add(&mut self, sender: &Sender, id: TraceId, span: Span, now_ms: u64) -> Added {
         self.counts.spans += 1;
         let is_known = self.traces.contains_key(&id);
@@ -159,9 +166,9 @@ impl Store {
         added
     }
 
-    /// Drops what nothing speaks for. Runs with each request that came, and before each look.
+    /// Drops traces without a reason to keep them. Runs with each request and before each query.
     pub fn settle(&mut self, now_ms: u64) {
-        // A clock that was set back has nothing wait for ever.
+        // If the clock was set back, a trace is due at once instead of waiting too long.
         let is_due = |(due, _): &(u64, TraceId)| *due <= now_ms || *due > now_ms + QUIET_MS;
         while self.waiting.front().is_some_and(is_due)
             && let Some((_, id)) = self.waiting.pop_front()
@@ -175,7 +182,7 @@ impl Store {
                 self.waiting.push_back((due, id));
                 continue;
             }
-            // A root that never came: what is there is judged.
+            // The root never arrived, so the first span is judged instead.
             let (owner, chance) = (trace.owner.clone(), trace.last_chance());
             if let Some(entry) = chance {
                 self.judge(&id, &owner, &entry, now_ms);
@@ -230,7 +237,7 @@ impl Store {
         }
     }
 
-    /// Makes room: whoever has most loses its oldest.
+    /// Makes room: the owner with the most memory loses its oldest traces.
     fn evict(&mut self) {
         while self.bytes() > self.most_bytes {
             let largest = self.accounts.values().filter(|account| !account.order.is_empty()).max_by_key(|account| account.bytes);
@@ -238,7 +245,7 @@ impl Store {
             self.counts.evicted += 1;
             self.forget(id);
         }
-        // Those that are gone have no place in line, either.
+        // Removed traces also leave the waiting list.
         if self.waiting.len() > 2 * self.traces.len() + 1024 {
             let traces = &self.traces;
             self.waiting.retain(|(_, id)| traces.contains_key(id));
@@ -249,7 +256,7 @@ impl Store {
         }
     }
 
-    /// Apps that are long gone are forgotten.
+    /// Forgets the apps that have been idle for longest.
     fn bound_accounts(&mut self) {
         while self.accounts.len() > OWNERS {
             let idle = self.accounts.iter().filter(|(_, account)| account.order.is_empty()).min_by_key(|(_, account)| account.last_ms);
@@ -259,7 +266,8 @@ impl Store {
         }
     }
 
-    /// Traces that this filter lets through, the newest first, of the senders that `sees` lets through; whether there are more.
+    /// Returns the traces that match the filter, the newest first, from senders that `sees`
+    /// accepts, and whether there are more.
     pub fn list(&self, filter: &Filter, sees: &dyn Fn(&Sender) -> bool) -> (Vec<Summary>, bool) {
         let mut all: Vec<(&TraceId, &Trace)> = self.traces.iter().filter(|(_, trace)| trace.why.is_some()).collect();
         all.sort_by_key(|(_, trace)| std::cmp::Reverse(trace.sequence));
@@ -268,7 +276,7 @@ impl Store {
         (list, found.next().is_some())
     }
 
-    /// One trace in full.
+    /// Returns one trace in full.
     pub fn get(&self, id: &TraceId, sees: &dyn Fn(&Sender) -> bool) -> Option<Detail> {
         view::detail(id, self.traces.get(id)?, sees)
     }

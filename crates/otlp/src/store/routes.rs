@@ -1,23 +1,25 @@
-//! Routes of one app: how long they usually take, and how many of their traces are kept as samples.
+//! Statistics of one app's routes: their usual duration, and the number of traces that are kept as
+//! samples.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::trace::{Entry, Why};
 
-/// Most routes of an app that are told apart; the rest is one.
+/// Maximum number of routes of an app; all further routes share one entry.
 const MOST: usize = 256;
-/// From this on it is slow, whatever is usual.
+/// Duration from which a request is always slow.
 const SLOW_NS: u64 = 1_000_000_000;
-/// Below this it is not slow, whatever is usual.
+/// Duration below which a request is never slow.
 const QUICK_NS: u64 = 20_000_000;
-/// So many times as long as usual is slow.
+/// A request is slow if it takes this many times the usual duration.
 const TIMES: f64 = 4.0;
-/// Traces of a route after which it is known what is usual.
+/// Number of traces of a route from which its usual duration is known.
 const KNOWN: u32 = 20;
-/// Weight of one more trace in the mean.
+/// Weight of a new trace in the mean.
 const WEIGHT: f64 = 0.05;
-/// The first so many traces of a route are samples; then one in so long, ms.
+/// Number of first traces of a route that are samples. After them, one trace per interval (in ms)
+/// is a sample.
 const FIRST: u32 = 3;
 const EVERY_MS: u64 = 60_000;
 
@@ -28,7 +30,8 @@ struct Route {
     sampled_ms: u64,
 }
 
-/// The routes, by a number made of their names that nobody can foresee.
+/// Route statistics. The keys are hashes of the names with a random seed, so a sender cannot choose
+/// colliding names.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     known: HashMap<u64, Route>,
@@ -41,7 +44,7 @@ impl Routes {
         self.known.capacity() * (size_of::<(u64, Route)>() + 8)
     }
 
-    /// Whether a trace is kept because of its entry, and why.
+    /// Decides whether to keep a trace because of its entry span. Returns the reason.
     pub(super) fn judge(&mut self, entry: &Entry, now_ms: u64) -> Option<Why> {
         let number = self.numbers.hash_one(&entry.route);
         if self.known.len() < MOST {
@@ -66,7 +69,7 @@ impl Route {
         if is_slow {
             return Some(Why::Slow);
         }
-        // A clock that was set back makes a sample.
+        // If the clock was set back, the trace is a sample.
         let is_sample = self.seen <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
         is_sample.then(|| {
             self.sampled_ms = now_ms;

@@ -19,7 +19,7 @@ fn at(n: u64) -> SpanId {
     (n + 1).to_be_bytes()
 }
 
-/// A span of so many ms.
+/// Returns a span of this duration.
 fn span(n: u64, parent: Option<u64>, took_ms: u64) -> Span {
     Span {
         id: at(n),
@@ -39,7 +39,7 @@ fn all(store: &Store) -> Vec<Summary> {
     store.list(&Filter { limit: 1000, ..Filter::default() }, &|_| true).0
 }
 
-/// A store in which nothing of "GET /" is a sample any more, and 10 ms is usual.
+/// Returns a store in which "GET /" needs no more samples and 10 ms is usual.
 fn used() -> Store {
     let mut store = Store::new(64 * MB);
     for n in 0..30 {
@@ -63,7 +63,8 @@ fn slow_failed_and_a_few() {
     let why = |n: u64| list.iter().find(|one| one.id == crate::span::hex(&trace(n))).map(|one| (one.kept, one.spans, one.failed));
     assert_eq!(why(1), None, "nothing speaks for it yet");
     assert_eq!((why(2), why(3)), (Some((Some(Why::Slow), 1, false)), Some((Some(Why::Failed), 3, true))));
-    // A part that fails later keeps what waits; what stays quiet goes, and does not begin again.
+    // A span that fails later keeps a waiting trace. A quiet trace is dropped and does not start
+    // again.
     store.add(&app("api"), trace(4), span(0, None, 10), now);
     store.settle(now + QUIET_MS - 1);
     store.add(&app("shop"), trace(4), failed(span(1, Some(0), 10)), now + QUIET_MS - 1);
@@ -85,7 +86,7 @@ fn spans_twice_late_and_roots_that_never_come() {
     assert_eq!((list[0].took_ms, list[0].kept), (5000.0, Some(Why::Slow)), "without a root what is there is judged");
     store.add(&app("api"), trace(1), span(0, None, 7000), 90_000);
     assert_eq!(all(&store)[0].took_ms, 7000.0, "a root that is late is the entry");
-    // A request whose root is elsewhere.
+    // A request whose root is in another service.
     let server = Span { kind: Kind::Server, ..span(1, Some(77), 3000) };
     store.add(&app("api"), trace(2), server, 90_000);
     assert_eq!(all(&store)[0].kept, Some(Why::Slow));
@@ -110,7 +111,7 @@ fn a_flood_of_one_leaves_the_others() {
     assert!(list.len() > 500 && list[0].id == crate::span::hex(&trace(19_999)), "the newest are there");
     assert!(store.list(&Filter { app: Some("quiet".into()), limit: 1, ..Filter::default() }, &|_| true).0.len() == 1);
     assert!(store.counts().evicted > 15_000 && store.waiting.len() <= 2 * store.len() + 1024);
-    // One trace is bounded, too.
+    // A single trace is bounded, too.
     for n in 0..50_000 {
         store.add(&app("api"), trace(7_000_000), failed(span(n, Some(n + 1), 1)), 1000);
     }
@@ -162,7 +163,7 @@ fn clocks_that_are_wrong() {
     let tree = store.get(&trace(1), &|_| true).unwrap().tree;
     let times: Vec<_> = tree.iter().map(|span| (span.at_ms, span.skewed)).collect();
     assert_eq!(times, [(0.0, false), (0.0, true), (-2.0, false)]);
-    // A clock that goes back: nothing waits for ever.
+    // If the clock is set back, no trace waits without end.
     let mut store = used();
     store.add(&app("api"), trace(5), span(0, None, 1), 30_000);
     store.settle(1000);

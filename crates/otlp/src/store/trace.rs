@@ -1,44 +1,44 @@
-//! One trace as it is kept.
+//! Trace in the form in which it is kept.
 
 use serde::Serialize;
 
 use super::Added;
 use crate::span::{Attribute, Span};
 
-/// Most spans of a trace.
+/// Maximum number of spans in a trace.
 const SPANS: usize = 2000;
-/// Most bytes of a trace.
+/// Maximum size of a trace in bytes.
 const BYTES: usize = 2 << 20;
-/// Most senders of a trace.
+/// Maximum number of senders of a trace.
 const SENDERS: usize = 16;
-/// Bytes that an allocation has beside what is in it.
+/// Overhead of an allocation in bytes.
 const ALLOCATION: usize = 16;
 
-/// Reason for which a trace is kept.
+/// Reason for keeping a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Why {
-    /// One of a few of its route.
+    /// It is one of the samples of its route.
     Sample,
-    /// It took long.
+    /// It was slow.
     Slow,
-    /// A part of it failed.
+    /// One of its spans failed.
     Failed,
 }
 
-/// Sender of spans: an app, or a service that is none of ours.
+/// Sender of spans: an app, or a service that is not managed here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
-    /// Namespace and name of the app; none = what it says of itself matches none.
+    /// Namespace and name of the app; none = its claimed identity matches no app.
     pub app: Option<(Box<str>, Box<str>)>,
     /// The id of its instance (`pm_id`); none = foreign.
     pub instance: Option<u32>,
-    /// What it calls itself.
+    /// The service name that it claims.
     pub service: Box<str>,
 }
 
 impl Sender {
-    /// The key of whoever pays for it.
+    /// Returns the key of the owner whose memory it counts against.
     pub(super) fn owner(&self) -> Option<Box<str>> {
         self.app.as_ref().map(|(namespace, name)| format!("{namespace}\0{name}").into())
     }
@@ -49,16 +49,16 @@ impl Sender {
     }
 }
 
-/// What a trace is judged by.
+/// Data by which a trace is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) route: Box<str>,
     pub(super) took_ns: u64,
-    /// Whether one of its spans was counted for its route already.
+    /// True if another span of the trace was already counted for its route.
     pub(super) is_counted: bool,
 }
 
-/// A span, and the number of its sender.
+/// Span with the index of its sender.
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) span: Span,
@@ -68,20 +68,20 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Trace {
     pub(super) owner: Option<Box<str>>,
-    /// Its place among all, by arrival.
+    /// Position among all traces, by arrival.
     pub(super) sequence: u64,
-    /// Arrival of its first and of its newest span, wall clock, ms.
+    /// Arrival of its first and its newest span (wall clock, ms).
     pub(super) first_ms: u64,
     pub(super) last_ms: u64,
-    /// None = it waits for a reason.
+    /// Reason for keeping it; none = undecided.
     pub(super) why: Option<Why>,
     pub(super) spans: Vec<Kept>,
     pub(super) senders: Vec<Sender>,
-    /// Spans that there was no room for.
+    /// Number of spans that did not fit.
     pub(super) left_out: u32,
-    /// Bytes of texts and lists of its spans, and of its senders.
+    /// Bytes of its senders and of the texts and lists of its spans.
     heap: usize,
-    /// Whether an entry was judged, and which one.
+    /// Index of the entry span that was judged; none = not judged yet.
     judged: Option<usize>,
 }
 
@@ -130,7 +130,7 @@ impl Trace {
         Added::Taken
     }
 
-    /// What the newest span gives to judge: it is an entry, and says more than what was judged before.
+    /// Returns the data to judge if the newest span is a better entry than the one judged before.
     pub(super) fn news(&mut self) -> Option<Entry> {
         let newest = self.spans.last()?;
         let rank = rank(&newest.span);
@@ -138,7 +138,7 @@ impl Trace {
         (rank > before).then(|| self.judge(self.spans.len() - 1))
     }
 
-    /// What there is to judge where no entry came.
+    /// Returns the data to judge if no entry span arrived.
     pub(super) fn last_chance(&mut self) -> Option<Entry> {
         if self.judged.is_some() {
             return None;
@@ -158,12 +158,13 @@ impl Trace {
     }
 }
 
-/// How much a span is the entry of its trace: 2 = it is a root, 1 = a request that is answered, 0 = a part.
+/// Returns how well a span fits as the entry of its trace: 2 = root, 1 = handled request, 0 = inner
+/// span.
 pub(super) fn rank(span: &Span) -> u8 {
     if span.parent.is_none() { 2 } else { u8::from(span.kind.is_entry()) }
 }
 
-/// Bytes that a span has beside itself.
+/// Returns the bytes that a span takes on the heap.
 fn heap(span: &Span) -> usize {
     let text = |text: &str| if text.is_empty() { 0 } else { text.len() + ALLOCATION };
     let list = |list: &[Attribute]| {

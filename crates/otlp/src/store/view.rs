@@ -1,4 +1,4 @@
-//! Traces as they are shown: to whoever sees only some apps, without the spans of the others.
+//! Display form of traces. A user who may see only some apps gets no spans of the others.
 
 use std::collections::HashMap;
 
@@ -7,26 +7,27 @@ use serde::Serialize;
 use super::trace::{Kept, Sender, Trace, Why, rank};
 use crate::span::{Kind, Span, SpanEvent, SpanId, TraceId, hex};
 
-/// Distance from the entry beyond which a time is a clock that is wrong, ns.
+/// Distance from the entry span, in ns, beyond which a sender's clock counts as wrong.
 const FAR_NS: u64 = 3_600_000_000_000;
-/// Time between begin and arrival beyond which a clock is wrong: before, and after, ms.
+/// Maximum time in ms of a start before its arrival, and of a start after it. Beyond that, the
+/// clock counts as wrong.
 const EARLY_MS: u64 = 86_400_000;
 const LATE_MS: u64 = 60_000;
-/// Deepest level that is told apart.
+/// Maximum depth; deeper spans are shown at this depth.
 const DEEPEST: u32 = 64;
 
-/// What is looked for.
+/// Filter for the list of traces.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Name of an app; what is foreign is of none, whatever it calls itself.
+    /// Name of an app; foreign services never match, whatever name they claim.
     pub app: Option<String>,
-    /// At least so long, ms.
+    /// Minimum duration in ms.
     pub min_ms: f64,
-    /// Only failed ones.
+    /// True for failed traces only.
     pub failed: bool,
-    /// Text in the route, in any case.
+    /// Text in the route, case-insensitive.
     pub route: Option<String>,
-    /// At most so many.
+    /// Maximum number of traces.
     pub limit: usize,
 }
 
@@ -41,16 +42,16 @@ impl Filter {
     }
 }
 
-/// Sender, shown.
+/// Sender in display form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shown {
-    /// Name of the app; none = foreign: what it says of itself matches no app.
+    /// Name of the app; none = foreign, because its claimed identity matches no app.
     pub app: Option<String>,
     /// Its namespace.
     pub namespace: Option<String>,
     /// Its instance.
     pub instance: Option<u32>,
-    /// What it calls itself.
+    /// The service name that it claims.
     pub service: String,
 }
 
@@ -61,82 +62,82 @@ impl From<&Sender> for Shown {
     }
 }
 
-/// A trace in a list.
+/// Trace in a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Summary {
     /// Its id, 32 hex digits.
     pub id: String,
-    /// Wall clock, ms: begin of its entry; where that cannot be, its arrival.
+    /// Start of its entry span (wall clock, ms); its arrival if that start is implausible.
     pub at: u64,
-    /// Length of its entry, ms.
+    /// Duration of its entry span, in ms.
     pub took_ms: f64,
-    /// What was asked for.
+    /// Name of the request.
     pub route: String,
-    /// Who sent parts of it, that of the entry first.
+    /// Senders of its spans, that of the entry span first.
     pub from: Vec<Shown>,
     /// Number of spans.
     pub spans: usize,
-    /// Whether a part of it failed.
+    /// True if one of its spans failed.
     pub failed: bool,
-    /// What the first failed part says.
+    /// Message of the first failed span.
     pub message: String,
-    /// Why it is kept; none = it is not known yet whether it is.
+    /// Reason for keeping it; none = undecided.
     pub kept: Option<Why>,
 }
 
 /// Attributes: key and value.
 pub type Pairs = Vec<(String, String)>;
 
-/// A span, shown.
+/// Span in display form.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SpanShown {
     /// Its id, 16 hex digits.
     pub id: String,
-    /// The id of what it is a part of.
+    /// Id of its parent span.
     pub parent: Option<String>,
-    /// How many are above it, as far as they are here.
+    /// Number of its ancestors that are present.
     pub depth: u32,
-    /// What it is; of HTTP: method and route.
+    /// Its name; for HTTP: method and route.
     pub name: String,
     /// Its role.
     pub kind: Kind,
-    /// Number of its sender in `from`.
+    /// Index of its sender in `from`.
     pub from: usize,
-    /// Begin, ms after that of the entry; before it: negative.
+    /// Start in ms after the start of the entry span; negative if before it.
     pub at_ms: f64,
-    /// Its length, ms.
+    /// Its duration in ms.
     pub took_ms: f64,
-    /// Whether the clock of its sender differs by more than an hour; then `at_ms` is 0.
+    /// True if the clock of its sender differs by more than an hour; `at_ms` is then 0.
     pub skewed: bool,
-    /// Whether it failed.
+    /// True if it failed.
     pub failed: bool,
-    /// What its status says.
+    /// Message of its status.
     pub message: String,
     /// Key and value.
     pub attributes: Pairs,
-    /// What happened in it: ms after the begin of the entry, name, attributes.
+    /// Its events: ms after the start of the entry span, name, attributes.
     pub events: Vec<(f64, String, Pairs)>,
-    /// Attributes and events that are not here.
+    /// Number of attributes and events that were left out.
     pub left_out: u32,
 }
 
-/// A trace in full.
+/// Complete trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Detail {
     /// The same as in a list.
     #[serde(flatten)]
     pub summary: Summary,
-    /// Its spans, each after what it is a part of.
+    /// Its spans, each after its parent.
     pub tree: Vec<SpanShown>,
-    /// Spans that there was no room for.
+    /// Number of spans that did not fit.
     pub left_out: u32,
 }
 
-/// Spans that are seen, and which one is the entry.
+/// Visible spans, and the index of the entry span.
 struct Seen<'a> {
     spans: Vec<&'a Kept>,
     entry: &'a Kept,
-    /// Numbers of senders, that of the entry first.
+    /// Indices of the senders, that of the entry span first.
     senders: Vec<u8>,
 }
 
@@ -211,7 +212,7 @@ impl Seen<'_> {
     }
 }
 
-/// What a failed span says: its status, else its exception, else the status of HTTP.
+/// Returns the message of a failed span: its status, else its exception, else the HTTP status.
 fn said(span: &Span) -> Option<String> {
     if !span.message.is_empty() {
         return Some(span.message.to_string());
@@ -227,7 +228,8 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// Each span after its parent, siblings by their begin; with how many are above it. What claims to be its own ancestor comes last.
+/// Returns each span after its parent, siblings by their start, with the number of its ancestors.
+/// Spans that claim to be their own ancestors come last.
 fn tree<'a>(spans: &[&'a Kept]) -> Vec<(&'a Kept, u32)> {
     let here: HashMap<SpanId, usize> = spans.iter().enumerate().map(|(at, kept)| (kept.span.id, at)).collect();
     let parent = |kept: &Kept| kept.span.parent.and_then(|id| here.get(&id).copied());
@@ -236,7 +238,7 @@ fn tree<'a>(spans: &[&'a Kept]) -> Vec<(&'a Kept, u32)> {
         below.entry(parent(kept)).or_default().push(at);
     }
     for list in below.values_mut() {
-        // Taken from the end.
+        // Sorted in reverse, because they are taken from the end.
         list.sort_by_key(|at| std::cmp::Reverse(spans[*at].span.start_ns));
     }
     let (mut out, mut is_out) = (Vec::with_capacity(spans.len()), vec![false; spans.len()]);

@@ -1,18 +1,18 @@
-//! What is held of files, seen from outside: an answer is always what the file is at that moment.
+//! Tests of the cache from outside: a response always matches the file at that moment.
 
 use super::*;
 use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::PathBuf;
 
-/// A folder that is served, and one beside it.
+/// Served folder with another folder beside it.
 struct Tree {
     dir: PathBuf,
     site: Site,
 }
 
 impl Tree {
-    /// Files are held however young they are.
+    /// Creates the folders; files are cached regardless of their age.
     fn new(name: &str) -> Self {
         let mut tree = Self::strict(name);
         tree.site.root.rests_after = -1000;
@@ -42,7 +42,7 @@ impl Tree {
         self.site.answer(&request.body(()).unwrap().into_parts().0)
     }
 
-    /// Status and content of a file.
+    /// Returns the status and content of a file.
     fn get(&self, path: &str) -> (u16, String) {
         let answer = self.ask(path, &[]);
         (answer.status().as_u16(), String::from_utf8_lossy(content(&answer)).into_owned())
@@ -110,7 +110,7 @@ fn a_file_that_changes_is_seen_at_once() {
     let file = tree.at("a.js");
     let get = || tree.get("/a.js");
     assert_eq!(get(), said("0123456789"));
-    // Replaced by one of the same size and time.
+    // Replaced by a file of the same size and time.
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     let dated =
         |path: &PathBuf| File::options().write(true).open(path).unwrap().set_times(FileTimes::new().set_modified(modified)).unwrap();
@@ -119,7 +119,8 @@ fn a_file_that_changes_is_seen_at_once() {
     dated(&other);
     fs::rename(&other, &file).unwrap();
     assert_eq!(get(), said("abcdefghij"));
-    // Written anew, with the same size and time; by a tick later at most it has another one that nobody can set.
+    // Rewritten with the same size and modification time. At most one tick later, the kernel sets a
+    // different change time, which no program can set.
     let changed = |path: &PathBuf| fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec())).unwrap();
     let before = changed(&file);
     while changed(&file) == before {
@@ -145,7 +146,7 @@ fn a_file_that_was_changed_just_now_is_not_held() {
         assert_eq!(tree.get("/a.js"), said(text));
         assert_eq!(tree.site.memory.count(), 0);
     }
-    // One that was not, is: this checkout is older than its build.
+    // A file that was not changed recently is at rest: this checkout is older than its build.
     let folder = Root::new(env!("CARGO_MANIFEST_DIR").into(), false).unwrap();
     assert!(folder.open(b"Cargo.toml").unwrap().is_at_rest);
 }
@@ -164,7 +165,7 @@ fn links_lead_where_they_lead_now() {
         assert_eq!(tree.get("/link"), expected, "{target}");
         assert_eq!(tree.get("/link"), expected, "{target}");
     }
-    // The folder itself is another one.
+    // The folder itself is replaced.
     fs::rename(tree.dir.join("root"), tree.dir.join("old")).unwrap();
     fs::create_dir(tree.dir.join("root")).unwrap();
     assert_eq!(tree.get("/one").0, 404);
@@ -177,7 +178,7 @@ fn who_may_not_read_a_file_gets_nothing_that_is_held() {
     let tree = Tree::new("rights");
     fs::set_permissions(&tree.dir, fs::Permissions::from_mode(0o755)).unwrap();
     if rustix::process::geteuid().is_root() {
-        // Root may read everything: this thread goes on as somebody else.
+        // Root may read everything, so this thread continues as another user.
         std::os::unix::fs::chown(tree.at("a.js"), Some(1), Some(1)).unwrap();
         let other = rustix::process::Uid::from_raw(1);
         rustix::thread::set_thread_res_uid(rustix::process::Uid::ROOT, other, rustix::process::Uid::ROOT).unwrap();
@@ -214,7 +215,7 @@ fn encodings_are_held_apart() {
         );
         assert_ne!(header(&packed, header::ETAG), header(&itself, header::ETAG));
     }
-    // The compressed form of a release before is not given, held or not.
+    // An outdated compressed copy is not sent, whether it is cached or not.
     let old = FileTimes::new().set_modified(std::time::UNIX_EPOCH);
     File::options().write(true).open(tree.at("a.js.gz")).unwrap().set_times(old).unwrap();
     assert_eq!(content(&tree.ask("/a.js", &[(header::ACCEPT_ENCODING, "gzip")])), b"0123456789");

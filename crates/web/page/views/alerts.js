@@ -1,4 +1,4 @@
-// What fires, who is told, what is not told for a time, and what was.
+// Alerts: firing ones, channels, silences and history.
 import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
@@ -50,7 +50,7 @@ export function Alerts() {
   const reload = () => api("alerts").then(setAll, complain);
   useEffect(() => {
     reload();
-    // While it is looked at.
+    // Only while the page is visible.
     const timer = setInterval(() => document.hidden || reload(), ALERTS_EVERY);
     return () => clearInterval(timer);
   }, [state.session]);

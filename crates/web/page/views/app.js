@@ -1,4 +1,4 @@
-// One app.
+// View of one app.
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
@@ -67,7 +67,7 @@ export function AppView({ namespace, name, tab, range }) {
   const { table } = state;
   const app = table && [...table.apps, ...table.modules].find((one) => one.name === name && one.namespace === namespace);
   const [detail, setDetail] = useState(null);
-  // Read again when an instance changes, and regularly while figures are shown.
+  // Read again when an instance changes, and regularly while metrics are shown.
   const stamp = app ? app.instances.map((one) => `${one.pid}${one.state}`).join() : "";
   const newest = useRef(0);
   useEffect(() => {

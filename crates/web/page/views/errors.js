@@ -8,14 +8,14 @@ import { api, segment } from "../api.js";
 import { Ago, Copy, Empty, Skeleton } from "../parts.js";
 import { mayAct } from "../act.js";
 
-// Time between two looks while the list is open.
+// Polling interval while the list is open.
 const LOOK_MS = 5000;
 const ERROR_TONES = { open: "bad", returned: "warn", resolved: "good" };
 const ERROR_WORDS = { open: "errorOpen", returned: "errorReturned", resolved: "errorResolved" };
 
 const releaseName = (one) => (one && one.release ? `${t("release", { n: one.release })}${one.version && one.version !== "N/A" ? ` (${safe(one.version)})` : ""}` : "");
 
-// What is asked for again and again while it is shown.
+// Polls a path while its component is shown.
 export function usePolled(path) {
   const [answer, setAnswer] = useState(null);
   const [turn, setTurn] = useState(0);

@@ -1,4 +1,4 @@
-// What happened, and why.
+// Events and their causes.
 import { Component, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { language, t } from "../i18n.js";
@@ -24,7 +24,7 @@ export function EventList({ app, word }) {
   const matches = (event) => (!app || event.app === app) && (!word || `${event.app || ""} ${event.text} ${event.who}`.toLowerCase().includes(word));
   const shown = state.events.filter(matches).slice(0, EVENTS_DRAWN);
   if (!shown.length) return html`<${Empty} title=${t("noEvents")} />`;
-  // Most are as they were: what is drawn anew is what differs.
+  // Most rows are unchanged; only rows with different properties are drawn again.
   const today = `${language.now} ${new Date().toDateString()}`;
   return html`<ol class="events">${shown.map((event) => html`<${EventRow} key=${`${event.epoch}-${event.sequence}`} event=${event} ago=${t("ago", { time: span(Date.now() - event.at) })} today=${today} />`)}</ol>
     ${state.missing && html`<div class="pad"><p class="note" role="note">${t("eventsMissing", { from: dateTime(state.missing.from), to: dateTime(state.missing.to) })}</p></div>`}

@@ -1,4 +1,4 @@
-// The way in.
+// Login page.
 import { useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";

@@ -1,4 +1,4 @@
-// All apps at a glance.
+// Overview of all apps.
 import { useEffect, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { stateWord, t } from "../i18n.js";
@@ -66,7 +66,7 @@ export function Verbs({ app, small }) {
   </div>`;
 }
 
-// Requests, as a Node app has measured them of itself.
+// Requests, as measured by a Node app itself.
 function Served({ node }) {
   if (!node) return html`<span class="quiet">–</span>`;
   const parts = [node.p95 !== null && `p95 ${span(node.p95 * 1000)}`, node.failed_share !== null && `5xx ${percent(node.failed_share * 100)}`, `${t("loopUse")} ${percent(node.loop_use * 100)}`];

@@ -1,4 +1,5 @@
-// Figures of the past: charts of an app or of the machine, from minutes to a year. What is looked at of an app is in the address, so it survives a reload.
+// Charts of an app or of the machine, from minutes to a year. The range of an app's charts is in
+// the address, so it survives a reload of the page.
 import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
@@ -12,21 +13,21 @@ const MINUTE = 60000;
 const DAY = 1440 * MINUTE;
 const RANGES = [["10m", 10 * MINUTE], ["1h", 60 * MINUTE], ["6h", 360 * MINUTE], ["1d", DAY], ["7d", 7 * DAY], ["30d", 30 * DAY], ["1y", 365 * DAY]];
 const MARKED = ["exit", "reload_done", "reload_failed", "errored", "online"];
-// Charts of an app's own figures at first.
+// Number of charts of custom metrics that are shown at first.
 const OWN_SHOWN = 8;
 const OWN_STEP = 10000;
 
 const decimal = (value) => (value >= 100 ? String(Math.round(value)) : value.toFixed(1));
 const hundredths = (value) => value.toFixed(2);
 const millis = (value) => `${decimal(value)} ms`;
-// A figure of which nothing is known but its name.
+// Format of a custom metric, whose unit is unknown.
 const plainNumber = (value) => (Math.abs(value) >= 1e6 ? value.toExponential(2) : String(Number(value.toPrecision(4))));
 
-// Metric, title, how it is written, whether it is shown without figures.
+// Metric, title, format, and whether the chart is shown without values.
 const CHARTS = [["cpu", "cpu", percent, true], ["memory", "memory", bytes, true], ["requests", "requests", decimal, false], ["p95", "p95", millis, false], ["errors", "errorShare", percent, false], ["loop", "loop", millis, false], ["restarts", "restarts", decimal, false]];
 const HOST_CHARTS = [["cpu", "cpu", percent], ["memory", "memory", bytes], ["load", "load", hundredths], ["disk", "disk", bytes]];
 
-// The time in the address: the word of a range, or two instants.
+// Time range in the address: the name of a range, or two instants.
 function spanOf(word) {
   const ends = /^(\d{10,14})-(\d{10,14})$/.exec(word || "");
   if (ends && Number(ends[1]) < Number(ends[2])) return { word, fixed: [Number(ends[1]), Number(ends[2])] };
@@ -37,7 +38,8 @@ function spanOf(word) {
 const asSamples = (answer) => answer.figures.map(([at, min, avg, max]) => ({ at, min, avg, max }));
 const ofApp = (app) => `app=${encodeURIComponent(app.name)}&namespace=${encodeURIComponent(app.namespace)}`;
 
-// The figures of several questions over a span, read again about as often as a step of the chart ends.
+// Returns the values of several queries over a time range. It reads them again about as often as a
+// step of the chart ends.
 function usePast(questions, span, least) {
   const [past, setPast] = useState(null);
   const key = `${questions.join("\n")} ${span.word}`;
@@ -50,7 +52,7 @@ function usePast(questions, span, least) {
         const answers = await Promise.all(questions.map((question) => ask(question).catch((error) => (error.status === 404 ? { figures: [], marks: [] } : Promise.reject(error)))));
         setPast({ key, from, to, lists: answers.map(asSamples), marks: answers.length ? answers[0].marks : [] });
       } catch {
-        // Asked again in a while; the page says by itself when the server is gone.
+        // The next read retries it; the page itself reports that the server is gone.
       }
     };
     read();
@@ -67,7 +69,8 @@ function RangeChips({ span, go }) {
   return html`<div class="chips" role="group" aria-label=${t("range")}>${span.fixed && html`<button class="chip" onClick=${() => go("1h")}>${t("zoomOut")}</button>`}${RANGES.map(([key]) => html`<button key=${key} class="chip ${span.word === key ? "on" : ""}" aria-pressed=${span.word === key} onClick=${() => go(key)}>${key}</button>`)}</div>`;
 }
 
-// What the app reports itself, or has on its own page for Prometheus: names that nobody knows before.
+// Custom metrics that the app reports or serves on its own Prometheus page. Their names are not
+// known in advance.
 function OwnCharts({ app, span, zoom, pick }) {
   const [known, setKnown] = useState([]);
   const [whole, setWhole] = useState(false);
@@ -84,7 +87,7 @@ function OwnCharts({ app, span, zoom, pick }) {
       clearInterval(timer);
     };
   }, [app.name, app.namespace]);
-  // Of instances those that are there; the others are past.
+  // Only of instances that exist; others are in the past.
   const isHere = (one) => one.instance === null || app.instances.some((instance) => instance.id === one.instance);
   const all = known.filter(isHere).sort((one, other) => one.metric.localeCompare(other.metric) || (one.instance ?? -1) - (other.instance ?? -1));
   const shown = whole ? all : all.slice(0, OWN_SHOWN);
@@ -105,7 +108,7 @@ export function PastCharts({ app, word }) {
   const marks = shown ? [...shown.marks, ...recent] : [];
   const isEmpty = shown && shown.lists.every((list) => list.length === 0);
   const zoom = (ends) => go(ends.join("-"));
-  // The lines of a moment: what one point of the chart stands for, and a few seconds.
+  // Shows the log lines of a moment: the time range of one chart point, and a few seconds.
   const pick = (at) => {
     const around = Math.round(Math.max(15000, shown ? (shown.to - shown.from) / 200 : 0));
     location.hash = `${base}/logs/${at - around}-${at + around}`;
@@ -116,7 +119,7 @@ export function PastCharts({ app, word }) {
   <${OwnCharts} app=${app} span=${span} zoom=${zoom} pick=${pick} />`;
 }
 
-// The machine; nothing where somebody may not see it.
+// Charts of the machine; empty if the user may not see them.
 export function HostCharts() {
   const [word, setWord] = useState("1h");
   const span = spanOf(word);

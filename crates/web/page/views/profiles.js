@@ -1,4 +1,4 @@
-// Profiles of an app: taking, those taken, one in a flame graph and a table.
+// Profiles of an app: starting one, the list, and one as flame graph and table.
 import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { t } from "../i18n.js";
@@ -10,10 +10,10 @@ import { isAdmin, mayAct } from "../act.js";
 import { Flame, amountText, placeText } from "../flame.js";
 import { readProfile } from "../profile.js";
 
-// Time between two looks: while one is under way, and otherwise.
+// Polling intervals: while a profile is running, and otherwise.
 const LOOK_BUSY_MS = 1000;
 const LOOK_IDLE_MS = 10000;
-// A larger one is for other tools.
+// Larger profiles are for other tools.
 const MOST_DRAWN_BYTES = 64 << 20;
 const KINDS = { cpu: "profileCpu", memory: "profileMemory", heap: "profileHeap" };
 const OWNERS = { own: "ownerOwn", package: "ownerPackage", internal: "ownerInternal", native: "ownerNative", engine: "ownerEngine" };
@@ -33,7 +33,7 @@ function TakeProfiles({ app, busy, again }) {
     }
     again();
   };
-  // All of its work waits for as long as that takes.
+  // The app is blocked while its heap is written.
   const heap = () => ask({ title: t("profileHeap"), text: t("confirmHeap", { name: app.name }), danger: true, action: () => begin("heap") });
   return html`<div class="row take">
     <label class="check">${t("instance")} <select value=${instance} onChange=${(event) => setInstance(event.target.value)}><option value="">${t("all")}</option>${running.map((one) => html`<option key=${one.id} value=${one.id}>${one.id}</option>`)}</select></label>
@@ -111,7 +111,7 @@ export function Profiles({ app, detail, open, go }) {
   const [answer, busy, again] = useProfiles(app);
   const newest = useRef(null);
   const first = answer && answer.profiles.length ? answer.profiles[0].id : "";
-  // One that has just been taken is what its user wants to see.
+  // Opens a profile that has just finished.
   useEffect(() => {
     if (newest.current !== null && first && first !== newest.current) go(first);
     if (answer) newest.current = first;

@@ -1,4 +1,4 @@
-// This browser, access for others, and who did what.
+// Settings of this browser, access for others, and the audit log.
 import { useEffect, useState } from "../vendor/preact.js";
 import { html } from "../html.js";
 import { language, setLanguage, setTheme, t, themeNow } from "../i18n.js";

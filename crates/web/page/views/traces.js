@@ -24,7 +24,7 @@ function Kept({ one }) {
   return html`<span class="badge ${KEPT_TONES[word]}"><span class="dot" aria-hidden="true"></span>${t(KEPT_WORDS[word])}</span>`;
 }
 
-// How a length compares with the longest one that is shown.
+// Bar that compares a duration with the longest duration shown.
 function Length({ ms, most, tone }) {
   return html`<span class="length"><span>${took(ms)}</span><svg aria-hidden="true"><rect class=${tone} height="100%" width=${`${Math.max(1, (ms / most) * 100).toFixed(1)}%`} /></svg></span>`;
 }
@@ -68,7 +68,7 @@ function SpanRow({ span, sender, from, length }) {
   </li>`;
 }
 
-// Lines of the trace's apps that name it.
+// Log lines of the trace's apps that name the trace.
 function TraceLines({ one }) {
   const [lines, setLines] = useState(null);
   const apps = [...new Set(one.from.map((sender) => sender.app).filter((app) => app !== null))];

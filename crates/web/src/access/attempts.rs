@@ -1,6 +1,7 @@
-//! Attempts: how often a password may be tried.
+//! Limit on password attempts.
 //!
-//! Links and tokens are 256 random bits: they cannot be guessed, so they have no limit, and a user who is delayed here can use them.
+//! Links and tokens are 256 random bits and cannot be guessed, so they have no limit. A user who is
+//! delayed here can use them instead.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use ostler_http::network;
 
-/// Attempts that are free within [`WINDOW`].
+/// Number of attempts within [`WINDOW`] without a delay.
 const FREE: u32 = 5;
-/// Time after which attempts are forgotten, unless they cost a wait.
+/// Time after which attempts are forgotten, unless they cause a delay.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Longest wait of an address of one client.
+/// Maximum delay for an address of a single client.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// First and longest delay of an address that several clients have.
+/// First and maximum delay for an address that several clients share.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
-/// Longest time that an attempt waits for its turn.
+/// Maximum time that an attempt waits.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Most addresses that are known; one more makes the oldest forgotten.
+/// Maximum number of addresses; beyond it, the oldest is forgotten.
 const MOST: usize = 1024;
 
-/// Whoever tries: by its address, or by a unix socket.
+/// Client address; none = a unix socket.
 type Who = Option<IpAddr>;
 
 /// Attempts by address.
@@ -33,14 +34,15 @@ pub(crate) struct Attempts {
 
 #[derive(Clone, Copy, Debug)]
 struct Tried {
-    /// Attempts that did not succeed, or have not yet.
+    /// Number of attempts that have not succeeded.
     count: u32,
-    /// Time of the last one, or its turn.
+    /// Time of the last attempt, or the time at which it may run.
     last: Instant,
 }
 
 impl Tried {
-    /// The wait after the last one: none for the first five, then longer with each.
+    /// Returns the delay after the last attempt: none for the first five, then a longer one for
+    /// each.
     fn wait(self, is_shared: bool) -> Duration {
         let (first, longest) = if is_shared { (FIRST_DELAY, LONGEST_DELAY) } else { (WINDOW, LONGEST) };
         self.count.checked_sub(FREE).map_or(Duration::ZERO, |more| first.saturating_mul(1 << more.min(10)).min(longest))
@@ -53,11 +55,13 @@ impl Tried {
 }
 
 impl Attempts {
-    /// Counts an attempt, and returns the time after which the password is checked. It counts as failed until [`Attempts::succeeded`], so many at once
-    /// gain nothing. `is_shared`: other clients have this address, too (loopback, a proxy). They are slowed down and never locked out.
+    /// Counts an attempt, and returns the time after which the password is checked. The attempt
+    /// counts as failed until [`Attempts::succeeded`], so parallel attempts gain nothing.
+    /// `is_shared`: other clients have this address, too (loopback, a proxy). They are slowed down,
+    /// but never locked out.
     ///
     /// # Errors
-    /// The time for which no attempt is taken.
+    /// Returns the time for which no attempt is accepted.
     pub(crate) fn begin(&mut self, who: Who, is_shared: bool, now: Instant) -> Result<Duration, Duration> {
         self.by.retain(|_, tried| !tried.is_over(now));
         let who = who.map(network);
@@ -75,7 +79,7 @@ impl Attempts {
         Ok(wait)
     }
 
-    /// It came in.
+    /// Records a successful login.
     pub(crate) fn succeeded(&mut self, who: Who) {
         self.by.remove(&who.map(network));
     }

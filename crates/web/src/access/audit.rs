@@ -1,4 +1,5 @@
-//! The audit log: who did what through the dashboard. `<home>/web/audit.log`, one JSON object a line; what happened to apps for it is in `ostler why`.
+//! Audit log: actions of users through the dashboard, in `<home>/web/audit.log`, one JSON object
+//! per line. `ostler why` shows their effects on apps.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,16 +10,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Length at which it becomes `audit.log.1`, in place of the former.
+/// Size at which the file becomes `audit.log.1` and replaces the previous one.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// One line.
+/// Line of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Entry {
     /// Wall clock, ms.
     pub(crate) at: u64,
     pub(crate) who: String,
-    /// Address, or nothing for a unix socket.
+    /// Address; none for a unix socket.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<String>,
     pub(crate) what: String,
@@ -30,12 +31,13 @@ pub(crate) struct Entry {
     pub(crate) result: String,
 }
 
-/// Most refusals of one client, and of all, that are written in a minute: a flood of refusals cannot push important lines out of the log.
+/// Maximum number of refusals that are written per minute, for one client and for all. A flood of
+/// refusals cannot push important lines out of the log.
 const REFUSALS_OF_ONE: u32 = 30;
 const REFUSALS: u32 = 300;
 const MINUTE_MS: u64 = 60_000;
 
-/// Refusals of a minute.
+/// Refusals within a minute.
 #[derive(Debug, Default)]
 struct Refusals {
     minute: u64,
@@ -44,7 +46,7 @@ struct Refusals {
     left_out: u32,
 }
 
-/// The file.
+/// Audit log file.
 #[derive(Debug)]
 pub(crate) struct Audit(PathBuf, RefCell<Refusals>);
 
@@ -53,7 +55,7 @@ impl Audit {
         Self(crate::settings::names::folder(home).join("audit.log"), RefCell::default())
     }
 
-    /// Appends a refusal, unless there were too many in this minute: those are counted.
+    /// Appends a refusal. If there were too many within this minute, it is only counted.
     pub(crate) fn refused(&self, entry: &Entry) {
         let mut refusals = self.1.borrow_mut();
         let minute = entry.at / MINUTE_MS;
@@ -83,7 +85,8 @@ impl Audit {
         self.write(entry);
     }
 
-    /// Appends a line. One that cannot be written is on standard error instead: what was asked for is not refused for it.
+    /// Appends a line. If it cannot be written, it goes to standard error, and the request is still
+    /// carried out.
     pub(crate) fn write(&self, entry: &Entry) {
         let mut line = serde_json::to_vec(entry).unwrap_or_default();
         line.push(b'\n');
@@ -101,7 +104,7 @@ impl Audit {
         file.write_all(line)
     }
 
-    /// The newest lines that are wanted, the newest first.
+    /// Returns the newest matching lines, the newest first.
     pub(crate) fn last(&self, most: usize, is_wanted: impl Fn(&Entry) -> bool) -> Vec<Entry> {
         const WINDOW: u64 = 256 << 10;
         let read = || -> io::Result<Vec<u8>> {

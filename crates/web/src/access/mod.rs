@@ -1,5 +1,6 @@
-//! Access: who may look, who may act. `<home>/web/access.json` has the password as argon2id and everything else as SHA-256 of 256 random bits, so the file
-//! opens nothing to whoever reads it.
+//! Access: permissions to view and to act. `<home>/web/access.json` has the password as an argon2id
+//! hash and everything else as SHA-256 of 256 random bits. A person who reads the file cannot log
+//! in with it.
 
 mod attempts;
 pub(crate) mod audit;
@@ -13,32 +14,32 @@ pub(crate) use secret::random;
 pub use secret::{PasswordError, Secret, password_fits, password_hash};
 pub use store::{AccessError, Store};
 
-/// Time for which a link for the first login is good, ms.
+/// Validity of a login link, in ms.
 pub const LINK_MS: u64 = 5 * 60 * 1000;
-/// Time for which a login lasts, ms.
+/// Duration of a login, in ms.
 pub const SESSION_MS: u64 = 30 * 24 * 3600 * 1000;
-/// Most logins at a time, of all and of one user; the oldest goes.
+/// Maximum number of simultaneous logins, in total and per user; the oldest is removed.
 const MOST_SESSIONS: usize = 1024;
 const MOST_SESSIONS_OF_USER: usize = 64;
-/// Most links that wait.
+/// Maximum number of unused links.
 const MOST_LINKS: usize = 16;
-/// Most tokens.
+/// Maximum number of tokens.
 const MOST_TOKENS: usize = 256;
 
-/// Rights, each with those before it.
+/// Roles. Each includes the rights of those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Looks.
+    /// Permission to view.
     Viewer,
-    /// Starts, stops, restarts, reloads, scales.
+    /// Permission to start, stop, restart, reload and scale.
     Operator,
-    /// Deletes, empties logs, gives access.
+    /// Permission to delete apps, flush logs and grant access.
     Admin,
 }
 
 impl Role {
-    /// The role by its word.
+    /// Parses a role.
     pub fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "viewer" => Self::Viewer,
@@ -48,7 +49,7 @@ impl Role {
         })
     }
 
-    /// Its word.
+    /// Returns the word for the role.
     pub fn word(self) -> &'static str {
         match self {
             Self::Viewer => "viewer",
@@ -58,15 +59,15 @@ impl Role {
     }
 }
 
-/// Whoever asks, when it is known who that is.
+/// Known client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// Name for the audit log: of the token, or of the way in.
+    /// Name for the audit log: that of the token, or the login method.
     pub(crate) user: String,
     pub(crate) role: Role,
-    /// Namespaces that it sees; none = all.
+    /// Visible namespaces; empty = all.
     pub(crate) namespaces: Vec<String>,
-    /// Whose share its requests count against: that of the token, or of this one login.
+    /// Key for limits on requests: the token, or this single login.
     pub(crate) share: String,
 }
 
@@ -80,35 +81,35 @@ impl Identity {
     }
 }
 
-/// Everything that opens the door.
+/// All passwords, tokens, links and logins.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Access {
-    /// The admin's password, as argon2 writes it; none = there is none, and links are the way in.
+    /// The admin's password as an argon2 hash; none = no password is set, and only links work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// Tokens of programs.
+    /// API tokens.
     pub tokens: Vec<Token>,
     links: Vec<Link>,
     sessions: Vec<Session>,
 }
 
-/// Token of a program: sent as `Authorization: Bearer …`.
+/// API token, sent as `Authorization: Bearer …`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Its name, for lists.
     pub name: String,
     /// Its rights.
     pub role: Role,
-    /// Namespaces that it sees; none = all.
+    /// Visible namespaces; empty = all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     hash: String,
-    /// Time at which it was made, wall clock, ms.
+    /// Creation time, wall clock, ms.
     pub created_ms: u64,
 }
 
-/// Link that is good once.
+/// Single-use link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Link {
     hash: String,
@@ -127,25 +128,25 @@ struct Session {
     until_ms: u64,
 }
 
-/// A reason why a token is not made.
+/// Reason for not creating a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Its name is taken.
+    /// The name is taken.
     #[error("there is a token of that name already; --revoke takes it away")]
     Exists,
-    /// Its name is empty, too long, or not plain.
+    /// The name is empty, too long, or contains forbidden characters.
     #[error("the name of a token has 1 to 64 letters, digits, - _ . or @")]
     Name,
-    /// There are enough.
+    /// The maximum number is reached.
     #[error("there are 256 tokens already; --revoke takes one away")]
     TooMany,
 }
 
 impl Access {
-    /// Makes a token; it is shown once and kept nowhere.
+    /// Creates a token. It is shown once and stored only as a hash.
     ///
     /// # Errors
-    /// [`TokenError`].
+    /// Returns a [`TokenError`] if the name is invalid or taken, or if there are too many tokens.
     pub fn add_token(&mut self, name: &str, role: Role, namespaces: Vec<String>, now_ms: u64) -> Result<Secret, TokenError> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
         if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
@@ -162,7 +163,8 @@ impl Access {
         Ok(secret)
     }
 
-    /// Takes a token away, with the logins that were made with it. False = there is none of that name.
+    /// Removes a token and the logins that were made with it. Returns false if there is no token of
+    /// that name.
     pub fn revoke(&mut self, name: &str) -> bool {
         let before = self.tokens.len();
         self.tokens.retain(|token| token.name != name);
@@ -171,7 +173,7 @@ impl Access {
         self.tokens.len() != before
     }
 
-    /// Makes a link that is good once, for [`LINK_MS`].
+    /// Creates a single-use link that is valid for [`LINK_MS`].
     pub fn add_link(&mut self, role: Role, now_ms: u64) -> Secret {
         self.links.retain(|link| link.until_ms > now_ms);
         while self.links.len() >= MOST_LINKS {
@@ -182,13 +184,13 @@ impl Access {
         secret
     }
 
-    /// Takes a new password, or none; whoever came in by the former one is out.
+    /// Sets or removes the password, and ends all logins.
     pub fn set_password(&mut self, hash: Option<String>) {
         self.password = hash;
         self.sessions.clear();
     }
 
-    /// Whoever a link lets in. It is good once.
+    /// Uses up a link and returns the identity that it grants.
     pub(crate) fn take_link(&mut self, text: &str, now_ms: u64) -> Option<Identity> {
         let hash = secret::hash_of(text);
         let at = self.links.iter().position(|link| link.hash == hash)?;
@@ -196,7 +198,7 @@ impl Access {
         (link.until_ms > now_ms).then(|| Identity { user: "link".into(), role: link.role, namespaces: Vec::new(), share: link.hash })
     }
 
-    /// Whoever sends this token.
+    /// Returns the identity of a token.
     pub(crate) fn by_token(&self, text: &str) -> Option<Identity> {
         let hash = secret::hash_of(text);
         let token = self.tokens.iter().find(|token| token.hash == hash)?;
@@ -204,10 +206,10 @@ impl Access {
         Some(Identity { share: user.clone(), user, role: token.role, namespaces: token.namespaces.clone() })
     }
 
-    /// Makes a login; the secret is the cookie's.
+    /// Creates a login and returns the secret for the cookie.
     pub(crate) fn add_session(&mut self, identity: &Identity, now_ms: u64) -> Secret {
         self.sessions.retain(|session| session.until_ms > now_ms);
-        // One user's logins end none of another's.
+        // The logins of one user do not displace those of another.
         while self.sessions.iter().filter(|session| session.user == identity.user).count() >= MOST_SESSIONS_OF_USER {
             let oldest = self.sessions.iter().position(|session| session.user == identity.user);
             oldest.map(|at| self.sessions.remove(at));
@@ -226,11 +228,11 @@ impl Access {
         secret
     }
 
-    /// Whoever sends this cookie.
+    /// Returns the identity of a cookie.
     pub(crate) fn by_session(&self, text: &str, now_ms: u64) -> Option<Identity> {
         let hash = secret::hash_of(text);
         let session = self.sessions.iter().find(|session| session.hash == hash && session.until_ms > now_ms)?;
-        // Logins by links and by the password all have one name.
+        // All logins by link or password have the same user name, so each counts by itself.
         let share = if session.user.starts_with(TOKEN) { &session.user } else { &session.hash };
         Some(Identity { user: session.user.clone(), role: session.role, namespaces: session.namespaces.clone(), share: share.clone() })
     }
@@ -242,7 +244,7 @@ impl Access {
     }
 }
 
-/// Beginning of the user of a token.
+/// Prefix of a token's user name.
 const TOKEN: &str = "token ";
 
 fn token_user(name: &str) -> String {

@@ -3,12 +3,12 @@
 use argon2::{Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version};
 use sha2::{Digest as _, Sha256};
 
-/// Shortest password.
+/// Minimum length of a password.
 const SHORTEST: usize = 8;
-/// Longest password; more is an attack on our time.
+/// Maximum length of a password; longer input would waste CPU time.
 const LONGEST: usize = 1024;
 
-/// 256 random bits as text; shown once, kept as a hash.
+/// 256 random bits as text; shown once, stored as a hash.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -23,7 +23,7 @@ impl Secret {
         Self(hex(&random::<32>()))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn text(&self) -> &str {
         &self.0
     }
@@ -33,12 +33,13 @@ impl Secret {
     }
 }
 
-/// Random bits of the kernel.
+/// Returns random bits from the kernel.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     let mut done = 0;
     while done < N {
-        // It waits for entropy only in the first moments of a machine, and fails on no kernel that we run on.
+        // The call waits for entropy only just after boot. It does not fail on any supported
+        // kernel.
         match rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty()) {
             Ok(count) => done += count,
             Err(rustix::io::Errno::INTR) => {}
@@ -48,7 +49,8 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// What is kept of a secret. It has 256 random bits, so nothing slower is needed; and an equal hash is looked for, so the time says nothing of the secret.
+/// Returns the stored form of a secret. The secret has 256 random bits, so a fast hash suffices.
+/// Only hashes are compared, so the time reveals nothing about the secret.
 pub(super) fn hash_of(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes()))
 }
@@ -57,26 +59,26 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A reason why a password is not taken.
+/// Reason for rejecting a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
-    /// Too short, or much too long.
+    /// Too short or much too long.
     #[error("a password has 8 to 1024 bytes")]
     Length,
-    /// Not computed.
+    /// The hash could not be computed.
     #[error("the password cannot be hashed")]
     Hash,
 }
 
-/// The recipe: 19 MiB, two passes.
+/// Returns the argon2 parameters: 19 MiB, two passes.
 fn recipe() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 << 10, 2, 1, None).unwrap_or_default())
 }
 
-/// What is kept of a password.
+/// Returns the hash of a password for storage.
 ///
 /// # Errors
-/// [`PasswordError`].
+/// Returns a [`PasswordError`] if the length is invalid or the hash cannot be computed.
 pub fn password_hash(password: &str) -> Result<String, PasswordError> {
     if !(SHORTEST..=LONGEST).contains(&password.len()) {
         return Err(PasswordError::Length);
@@ -85,7 +87,7 @@ pub fn password_hash(password: &str) -> Result<String, PasswordError> {
     recipe().hash_password(password.as_bytes(), &salt).map(|hash| hash.to_string()).map_err(|_| PasswordError::Hash)
 }
 
-/// True if it is the password. Takes some 20 ms and 19 MiB.
+/// Returns true if the password is correct. Takes about 20 ms and 19 MiB.
 pub fn password_fits(password: &str, hash: &str) -> bool {
     password.len() <= LONGEST && PasswordHash::new(hash).is_ok_and(|hash| recipe().verify_password(password.as_bytes(), &hash).is_ok())
 }

@@ -1,4 +1,5 @@
-//! The file of [`Access`], changed by the server and by commands: nothing of a change, or all; two at a time lose none.
+//! File with [`Access`]. The server and commands change it atomically, and simultaneous changes do
+//! not overwrite each other.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,12 +12,12 @@ use ostler_sys::fs::replace::{Durability, ReplaceError, Writers, replace};
 use super::Access;
 use crate::settings::{SettingsError, make_folder};
 
-/// Time within which others have to be done with it.
+/// Maximum wait for the file's lock.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
-/// Largest file that is read.
+/// Maximum size of a file that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A reason why it could not be read or changed; it is as it was.
+/// Failure to read or change the file; it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// Not read.
@@ -24,29 +25,29 @@ pub enum AccessError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It makes no sense.
+    /// The file is invalid.
     #[error("\"{}\" makes no sense; remove it, then `ostler web open` makes a new link", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The position and kind of the error.
         source: serde_json::Error,
     },
     /// Not written.
     #[error(transparent)]
     Write(#[from] ReplaceError),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error(transparent)]
     Folder(#[from] SettingsError),
-    /// Somebody else has it for too long.
+    /// Another process holds the lock for too long.
     #[error("another process holds \"{}\"", .0.display())]
     Locked(PathBuf),
 }
 
-/// The file, and what it said last.
+/// Access file, and its contents when it was last read.
 #[derive(Debug)]
 pub struct Store {
     home: PathBuf,
@@ -54,20 +55,20 @@ pub struct Store {
     last: Option<(Stamp, Access)>,
 }
 
-/// A version of the file: each is a new one.
+/// Version of the file: inode, size and change time. Each write creates a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp(u64, u64, i64, i64);
 
 impl Store {
-    /// That of a home.
+    /// Returns the store of a home.
     pub fn of(home: &Path) -> Self {
         Self { home: home.to_owned(), path: crate::settings::names::folder(home).join("access.json"), last: None }
     }
 
-    /// What it says now; it is read only when it has changed.
+    /// Returns the current contents. The file is read only if it has changed.
     ///
     /// # Errors
-    /// [`AccessError::Read`], [`AccessError::Broken`].
+    /// Returns [`AccessError::Read`] or [`AccessError::Broken`] if the file cannot be used.
     pub fn get(&mut self) -> Result<&Access, AccessError> {
         let failed = |source| AccessError::Read { path: self.path.clone(), source };
         let stamp = match std::fs::metadata(&self.path) {
@@ -85,10 +86,10 @@ impl Store {
         }
     }
 
-    /// Changes it.
+    /// Changes the contents.
     ///
     /// # Errors
-    /// [`AccessError`]; then nothing has changed.
+    /// Returns an [`AccessError`] if the change failed; nothing has changed then.
     pub fn change<T>(&mut self, change: impl FnOnce(&mut Access) -> T) -> Result<T, AccessError> {
         make_folder(&self.home)?;
         let _lock = self.lock()?;

@@ -1,4 +1,4 @@
-//! Checks over the network that rules ask for.
+//! Network checks of rules.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use crate::http::client::exchange;
 use crate::http::client_tls as tls;
 
-/// Makes a check.
+/// Runs a check.
 ///
 /// # Errors
-/// What is wrong, in words that follow a name.
+/// Returns a description of the problem, which follows the name of the target.
 pub(super) async fn check(check: &Check) -> Result<Checked, String> {
     let limit = Duration::from_millis(check.timeout_ms);
     match timeout(limit, ask(check)).await {

@@ -1,4 +1,4 @@
-//! Events of the daemon as occurrences. Pure.
+//! Conversion of daemon events into alert occurrences. Pure.
 
 use ostler_alerts::input::{Kind, Occurrence};
 use ostler_client::words;
@@ -6,10 +6,11 @@ use ostler_core::lifecycle::Ending;
 use ostler_core::logs::masking::masked;
 use ostler_proto::event::{Cause, Event, Health, What};
 
-/// What an event is for alerts; none = nothing. `is_job`: whether an app is a job; `secrets`: what is not told.
+/// Returns the occurrence for an event; none = the event is irrelevant for alerts. `is_job` returns
+/// true for jobs; `secrets` are masked.
 pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: &[String]) -> Option<Occurrence> {
     let app = event.app.clone().unwrap_or_default();
-    // We ourselves: what was missed is judged by the next.
+    // The dashboard itself: its next process evaluates the missed events.
     if app == crate::settings::names::APP {
         return None;
     }

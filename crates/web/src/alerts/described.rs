@@ -1,4 +1,4 @@
-//! Apps as they are described: their own rules, their secrets, their limits, and figures that they report themselves.
+//! Data from the descriptions of apps: their rules, secrets, limits, and custom metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -10,33 +10,33 @@ use ostler_core::logs::masking::secrets;
 use ostler_proto::control::Detail;
 use serde_json::Value;
 
-/// Most rules of all apps together.
+/// Maximum number of rules of all apps together.
 const MOST_RULES: usize = 1000;
-/// Most secrets that are kept.
+/// Maximum number of secrets.
 const MOST_SECRETS: usize = 2000;
-/// Most figures of an app that it reports itself.
+/// Maximum number of custom metrics per app.
 const MOST_FIGURES: usize = 256;
 
-/// What is known of the apps.
+/// Collected data of all apps.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Described {
     /// All apps, with the states of their instances.
     pub(super) apps: BTreeMap<String, BTreeMap<u32, Standing>>,
-    /// Rules in descriptions of apps.
+    /// Valid rules in descriptions of apps.
     pub(super) rules: Vec<Rule>,
-    /// What is wrong with others.
+    /// Problems of invalid rules.
     pub(super) problems: Vec<String>,
     /// Apps that are jobs.
     pub(super) jobs: BTreeSet<String>,
-    /// What must not be told.
+    /// Values that are masked in messages.
     pub(super) secrets: Vec<String>,
-    /// Limits of memory, by app.
+    /// Memory limits by app.
     pub(super) memory: BTreeMap<String, f64>,
-    /// Figures that apps report themselves.
+    /// Custom metrics of apps.
     pub(super) figures: Vec<Sample>,
 }
 
-/// Reads all instances.
+/// Collects the data of all instances.
 #[expect(clippy::cast_precision_loss, reason = "an amount to compare with")]
 pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
     let mut all = Described::default();
@@ -58,7 +58,7 @@ pub(super) fn described(details: &[Detail], total_memory: u64) -> Described {
         let found = secrets(&serde_json::to_value(spec).unwrap_or_default());
         all.secrets.extend(found.into_iter().take(MOST_SECRETS - all.secrets.len().min(MOST_SECRETS)));
     }
-    // The longest first: one may be a part of another.
+    // The longest first, because a secret may be a part of another.
     all.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     all.secrets.dedup();
     all
@@ -89,7 +89,7 @@ fn own_rules(app: &str, given: Option<&Value>, all: &mut Described) {
     all.problems.truncate(100);
 }
 
-/// What an instance reports itself, and how old its last line is.
+/// Adds the custom metrics of an instance, and the age of its last log line.
 fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
     if detail.monit.processes == 0 {
         return;
@@ -118,7 +118,8 @@ fn figures(detail: &Detail, figures: &mut Vec<Sample>) {
         });
         let Some(value) = value.filter(|value| value.is_finite()) else { continue };
         add(name, value);
-        // The names of PM2's library (requests in a minute) and of our own preload (in a second).
+        // Names used by PM2's library (requests per minute) and by ostler's preload (requests per
+        // second).
         match name.as_str() {
             "HTTP" | "Requests" => add("requests", value),
             "HTTP errors" | "HTTP error rate" | "Responses 5xx" => add("error_rate", value),

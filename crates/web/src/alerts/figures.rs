@@ -1,4 +1,4 @@
-//! Figures of a table as samples. Pure.
+//! Conversion of a table's values into samples. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use ostler_alerts::input::Sample;
 use super::described::Described;
 use crate::snapshot::Snapshot;
 
-/// Figures of all apps that run, and of the machine.
+/// Returns the samples of all running apps and of the machine.
 #[expect(clippy::cast_precision_loss, reason = "amounts to compare with")]
 pub(super) fn samples(snapshot: &Snapshot, described: &Described) -> Vec<Sample> {
     let mut all: BTreeMap<(&str, &str), Sample> = BTreeMap::new();
@@ -30,7 +30,7 @@ pub(super) fn samples(snapshot: &Snapshot, described: &Described) -> Vec<Sample>
         ("host.cpu", host.cpu.map(|cpu| cpu * 100.0)),
         ("host.memory", share(host.memory.used, host.memory.total)),
         ("host.disk", host.disk.and_then(|disk| share(disk.used, disk.total))),
-        // Of all processors: 100 = each has something to do.
+        // Relative to all processors: 100 = each is fully busy.
         ("host.load", host.load.map(|load| 100.0 * load[0] / f64::from(host.cores.max(1)))),
     ];
     let of_machine = of_machine.into_iter().filter_map(|(metric, value)| {

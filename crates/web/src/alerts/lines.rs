@@ -1,4 +1,5 @@
-//! Lines of logs that rules look for, read by `ostler logs --json`: it knows rotated and renamed files, and ends with its reader.
+//! Log lines that match rules, read by `ostler logs --json`. That process handles rotated and
+//! renamed files and exits with its reader.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -12,14 +13,14 @@ use tokio::sync::mpsc;
 
 use super::report::Report;
 
-/// Longest line that is looked at; of a longer one nothing is.
+/// Maximum length of a line; a longer line is ignored.
 const LONGEST: u64 = 256 << 10;
-/// So much of a line is looked at.
+/// Maximum number of bytes of a line that are matched.
 const LOOKED_AT: usize = 16 << 10;
-/// Pause before it is begun again.
+/// Pause before the process is started again.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// A line as `ostler logs --json` has it.
+/// Line in the format of `ostler logs --json`.
 #[derive(Deserialize)]
 struct Read {
     #[serde(default)]
@@ -32,7 +33,7 @@ struct Read {
     app_name: Option<String>,
 }
 
-/// Follows the logs, and tells of lines that one of the patterns is in, until it is dropped.
+/// Follows the logs and reports lines that match one of the patterns, until it is dropped.
 pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) {
     loop {
         if let Err(error) = read(home, patterns, told).await {

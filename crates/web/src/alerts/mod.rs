@@ -1,9 +1,14 @@
-//! Alerts: `ostler-alerts` decides, this performs. Events of the daemon, figures, lines and checks go in; requests, letters and programs come out.
+//! Alerts: `ostler-alerts` decides, this module does the I/O. Inputs are daemon events, metrics,
+//! log lines and checks. Outputs are requests, mails and program runs.
 //!
 //! # Theory of operation
-//! One task ([`run`]) owns the engine's state. What a step makes is on disk ([`outbox`]) before anything of it is sent, in one record with the position among the daemon's
-//! events; so whatever is killed, each event is judged once, and a message that may have been sent before goes out again with its id. Each channel has its own way
-//! ([`send`]), so one that hangs holds up no other. Without a channel nothing is judged, and nothing is asked.
+//! One task ([`run`]) owns the engine's state. Each step's messages and the position in the
+//! daemon's events are written to disk ([`outbox`]) in one record before a message is sent. If any
+//! process is killed, each event is therefore evaluated once. A message that may already have been
+//! sent goes out again with the same id.
+//!
+//! Each channel is sent to independently ([`send`]), so a channel that hangs does not delay the
+//! others. Without a channel nothing is evaluated, and the daemon is not queried.
 
 mod check;
 mod classify;
@@ -29,18 +34,18 @@ pub use overview::{Overview, overview};
 pub(crate) use run::{Live, start};
 pub use settings::{AlertSettings, Settings, SettingsFile};
 
-/// What requests see of it.
+/// Alert state that requests can see.
 pub(crate) type Shared = Rc<RefCell<Live>>;
 
-/// Name of this machine.
+/// Returns the name of this machine.
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Sends a message that says that it is a test, at once, and says what became of it.
+/// Sends a test message immediately.
 ///
 /// # Errors
-/// Why it did not arrive, in words; none of that is a secret.
+/// Returns the reason if it was not delivered; the text contains no secrets.
 pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
     let now = crate::clock::now_ms();
     let id = format!("test-{:016x}", u64::from_ne_bytes(crate::access::random::<8>()));
@@ -51,16 +56,16 @@ pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), Strin
     }
 }
 
-/// The same for whoever has no runtime.
+/// Same as [`test`], for callers without a runtime.
 ///
 /// # Errors
-/// As for [`test`].
+/// Returns an error in the same cases as [`test`].
 pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(test(channel))
 }
 
-/// Everything that is known of the alerts of a home, read from its files: also where nothing runs.
+/// Returns the state of a home's alerts from its files, even if the dashboard is not running.
 pub fn look(home: &Path) -> Overview {
     let settings = Settings::of(home).read();
     let book = outbox::read(home);

@@ -1,4 +1,5 @@
-//! The outbox's file: `<home>/web/alerts/outbox.log` (0600). What it says is `ostler_alerts::journal`; here it is read, appended to, and kept small.
+//! File of the outbox: `<home>/web/alerts/outbox.log` (0600). `ostler_alerts::journal` defines its
+//! format; this module reads it, appends to it, and compacts it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -8,12 +9,12 @@ use std::path::{Path, PathBuf};
 use ostler_alerts::journal::{Book, Fault, Record, encode};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
-/// Length from which it is written anew with what still counts; doubled where that is already as much.
+/// Size from which the file is compacted. It grows to twice the compacted size if that is larger.
 const FULL: u64 = 1 << 20;
-/// Largest file that is read; another is none of ours.
+/// Maximum size of a file that is read; a larger file is not an outbox.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The file, and all that it says.
+/// Outbox file and its contents.
 #[derive(Debug)]
 pub(super) struct Outbox {
     path: PathBuf,
@@ -21,7 +22,7 @@ pub(super) struct Outbox {
     length: u64,
     full: u64,
     pub(super) book: Book,
-    /// What is wrong with the disk, in words; told once.
+    /// Disk problem; reported once.
     pub(super) trouble: Option<String>,
 }
 
@@ -29,7 +30,7 @@ fn path_of(home: &Path) -> PathBuf {
     crate::settings::names::folder(home).join("alerts").join("outbox.log")
 }
 
-/// What the file of a home says, without touching it.
+/// Returns the contents of a home's file without changing it.
 pub(super) fn read(home: &Path) -> Book {
     bytes(&path_of(home)).map(|bytes| Book::read(&bytes).0).unwrap_or_default()
 }
@@ -41,7 +42,8 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 impl Outbox {
-    /// Opens that of a home. What makes no sense is set aside beside it, told on standard error, and nothing fails for it.
+    /// Opens the outbox of a home. Invalid content is moved to a file beside it and reported on
+    /// standard error; the call never fails.
     pub(super) fn open(home: &Path) -> Self {
         let path = path_of(home);
         let mut outbox = Self { path, file: None, length: 0, full: FULL, book: Book::default(), trouble: None };
@@ -77,14 +79,14 @@ impl Outbox {
         outbox
     }
 
-    /// Takes a record in. `at_once`: it is on disk, also after a power cut, before this returns; a disk that takes nothing is told of, and what is to be sent is sent all the
-    /// same.
+    /// Applies a record. With `at_once`, it is on disk before this returns, even in case of a power
+    /// failure. A failed write is reported, and the messages are sent anyway.
     pub(super) fn append(&mut self, record: Record, at_once: bool) {
         let line = encode(&record);
         self.book.apply(record);
         let written = self.write(&line, at_once);
         match written {
-            // The file takes records again: an earlier problem is over.
+            // The file is writable again, so the earlier problem is over.
             Ok(()) => self.trouble = None,
             failed => self.note(failed, "write"),
         }
@@ -96,7 +98,7 @@ impl Outbox {
     fn write(&mut self, line: &[u8], at_once: bool) -> io::Result<()> {
         if self.file.is_none() {
             let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
-            // What was torn by a full disk is not written after.
+            // Removes a partial record that was written on a full disk.
             file.set_len(self.length)?;
             self.file = Some(file);
         }
@@ -111,7 +113,7 @@ impl Outbox {
         result
     }
 
-    /// Writes it anew, with what still counts.
+    /// Compacts the file: rewrites it with only the current contents.
     fn compact(&mut self) {
         let bytes = self.book.write();
         self.file = None;

@@ -1,4 +1,4 @@
-//! Everything about alerts that is shown. Pure.
+//! Overview of the alerts for display. Pure.
 
 use ostler_alerts::engine::{Alert, Change, Phase, Silence, State};
 use ostler_alerts::journal::{Book, Sent};
@@ -7,55 +7,55 @@ use serde::Serialize;
 
 use super::settings::AlertSettings;
 
-/// What is shown.
+/// Overview of the alerts for display.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Overview {
     /// Wall clock, ms.
     pub at: u64,
-    /// What fires or is about to, the gravest first.
+    /// Pending and firing alerts, the most severe first.
     pub alerts: Vec<AlertView>,
     /// Channels.
     pub channels: Vec<ChannelView>,
     /// Names of the rules.
     pub rules: Vec<String>,
-    /// What is not told for a time.
+    /// Active silences.
     pub silences: Vec<Silence>,
-    /// What is wrong with settings, a line each.
+    /// Problems in the settings, one line each.
     pub problems: Vec<String>,
     /// Alerts that began or ended, the newest first.
     pub history: Vec<Change>,
-    /// Messages that are done with, the newest first.
+    /// Finished messages, the newest first.
     pub sent: Vec<Sent>,
 }
 
-/// An alert.
+/// Alert in display form.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertView {
     /// The rule.
     pub rule: String,
-    /// The app; none = the manager or the machine.
+    /// The app; none = the daemon or the machine.
     pub app: Option<String>,
     /// `pending` or `firing`.
     pub status: &'static str,
-    /// How grave it is.
+    /// Its severity.
     pub severity: Severity,
-    /// What happened, in words that follow a name.
+    /// Description that follows the app's name.
     pub text: String,
-    /// Since when, ms since 1970.
+    /// Start time, ms since 1970.
     pub since: u64,
-    /// How often it happened.
+    /// Number of occurrences.
     pub count: u64,
-    /// Instances.
+    /// Affected instances.
     pub instances: Vec<u32>,
-    /// Whether it comes and goes.
+    /// True if it flaps.
     pub flapping: bool,
-    /// Whether it is silenced.
+    /// True if it is silenced.
     pub silenced: bool,
-    /// Channels that were told.
+    /// Channels that were notified.
     pub told: Vec<String>,
 }
 
-/// A channel.
+/// Channel in display form.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChannelView {
     /// Its name.
@@ -63,17 +63,17 @@ pub struct ChannelView {
     /// Its service.
     #[serde(rename = "type")]
     pub service: &'static str,
-    /// Where that is, without what may be secret.
+    /// Its destination, without secret parts.
     pub place: String,
-    /// What is less grave is not told.
+    /// Lowest severity that the channel is notified of.
     pub severity: Severity,
-    /// Messages that wait.
+    /// Number of waiting messages.
     pub waiting: usize,
-    /// What became of its last message, where that never arrived.
+    /// Error of its last message, if that was not delivered.
     pub fault: Option<String>,
 }
 
-/// What is shown, by what the file says and by what is going on.
+/// Builds the overview from the outbox and the current state.
 pub fn overview(book: &Book, state: Option<&State>, settings: &AlertSettings, now: u64) -> Overview {
     let alerts = state.map(|state| state.alerts.values().filter_map(|alert| view(alert, settings, now)).collect());
     let mut alerts: Vec<AlertView> = alerts.unwrap_or_default();
@@ -137,7 +137,7 @@ mod tests {
     use serde_json::json;
 
     impl Overview {
-        /// One with something of everything.
+        /// Returns an overview with an entry in every list.
         pub(crate) fn sample() -> Self {
             let channel = super::super::settings::read_channel(&json!({ "type": "slack", "url": "https://h/SECRET" })).unwrap();
             let silence = Silence {

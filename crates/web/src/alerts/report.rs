@@ -8,7 +8,7 @@ use ostler_alerts::render::Verdict;
 use super::described::Described;
 use crate::snapshot::Snapshot;
 
-/// Result of work that runs beside the task of the alerts.
+/// Result of work that runs beside the alert task.
 pub(super) enum Report {
     Described { asked_ms: u64, described: Option<Box<Described>> },
     Sampled(Arc<Snapshot>),

@@ -1,4 +1,5 @@
-//! The task that owns the engine: what happens goes in, what is to be sent comes out, and everything in between is on disk.
+//! Task that owns the engine: it feeds events into the engine, sends the messages, and keeps
+//! everything in between on disk.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,16 +34,16 @@ use crate::clock::now_ms;
 use crate::daemon::{Daemon, News};
 use crate::errors::{Collected, Fresh};
 
-/// Shortest time between two questions for descriptions.
+/// Minimum time between two queries of the descriptions.
 const DESCRIBE_MS: u64 = 1000;
-/// Time after which a state from which nothing is sent is on disk.
+/// Time after which a state without new messages is written to disk.
 const SAVE_MS: u64 = 1000;
-/// Reports that wait for the task.
+/// Maximum number of reports that wait for the task.
 const REPORTS: usize = 256;
-/// Events that are judged before anything else is looked at.
+/// Maximum number of events that are evaluated in a row before other work.
 const AT_ONCE: usize = 1000;
 
-/// What requests see.
+/// Alert state that requests can see.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
     settings: AlertSettings,
@@ -52,7 +53,7 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Everything that is shown.
+    /// Returns the overview for display.
     pub(crate) fn overview(&self) -> Overview {
         let nothing = Book::default();
         let book = self.outbox.as_ref().map_or(&nothing, |outbox| &outbox.book);
@@ -63,7 +64,7 @@ impl Live {
     }
 }
 
-/// Begins, on the thread that serves. What requests see of it comes back.
+/// Starts the task on the thread that serves. Returns the state that requests can see.
 pub(crate) fn start(home: &Path, daemon: &Daemon, errors: &Collected, ending: &Ending) -> Shared {
     let live = Shared::default();
     let task = run(home.to_owned(), daemon.clone(), errors.news(), Rc::clone(&live), ending.clone());
@@ -96,7 +97,7 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
             () = ending.begun() => return runner.save(true),
             got = next(&mut news) => match got {
                 Ok(first) => runner.judge_all(first, news.as_mut()),
-                // Some of it is known all the same.
+                // Events were missed; the rest is read again from the known events.
                 Err(()) => news = None,
             },
             Some(report) = reports.recv() => runner.take(report),
@@ -111,7 +112,7 @@ async fn run(home: PathBuf, daemon: Daemon, mut errors: broadcast::Receiver<Arc<
     }
 }
 
-/// The next news that is an event; an error where some were missed.
+/// Returns the next event, or an error if events were missed.
 async fn next(news: &mut Option<broadcast::Receiver<News>>) -> Result<Arc<Event>, ()> {
     let Some(news) = news else { return std::future::pending().await };
     match news.recv().await {
@@ -121,7 +122,8 @@ async fn next(news: &mut Option<broadcast::Receiver<News>>) -> Result<Arc<Event>
     }
 }
 
-/// What tells of changes in the folder of the settings, from a thread that waits for them; none = there is no watch to be had.
+/// Starts a thread that watches the settings folder, and returns its notifier; none = inotify is
+/// not available.
 fn watch(home: &Path) -> Option<Arc<Notify>> {
     let _ = crate::settings::make_folder(home);
     let inotify = Inotify::new().ok()?;
@@ -138,7 +140,7 @@ fn watch(home: &Path) -> Option<Arc<Notify>> {
     Some(notify)
 }
 
-/// Waits until something in the folder changed; without a watch, for a while.
+/// Waits until a file in the folder changes; without a watch, for a fixed time.
 async fn changed(watch: Option<&Arc<Notify>>) {
     match watch {
         Some(watch) => watch.notified().await,
@@ -146,7 +148,7 @@ async fn changed(watch: Option<&Arc<Notify>>) {
     }
 }
 
-/// The task's own.
+/// State of the alert task.
 struct Runner {
     home: PathBuf,
     daemon: Daemon,
@@ -157,21 +159,21 @@ struct Runner {
     services: BTreeMap<String, Service>,
     described: Option<Described>,
     dispatch: Dispatch,
-    /// When descriptions are asked for; none = they are known.
+    /// Time of the next query of the descriptions; none = they are known.
     describe_at: Option<u64>,
     is_describing: bool,
     sample_at: u64,
     is_sampling: bool,
-    /// When the check of a rule is due; none = it is under way.
+    /// Time of each rule's next check; none = it is running.
     checks: BTreeMap<String, Option<u64>>,
     patterns: Vec<String>,
     reader: Option<AbortHandle>,
     /// Alerts that began or ended since the last record.
     changes: Vec<Change>,
-    /// What is on disk.
+    /// Checksum of the state on disk.
     saved: u64,
     save_at: Option<u64>,
-    /// There was no channel: what happened before is past.
+    /// True if there was no channel; events from that time are not evaluated.
     rested: bool,
 }
 
@@ -205,12 +207,12 @@ impl Runner {
         !self.services.is_empty()
     }
 
-    /// Whether rules of apps are known, and a position among events.
+    /// Returns true if the rules of apps and a position in the events are known.
     fn is_ready(&self) -> bool {
         self.described.is_some() && self.daemon.position().is_some()
     }
 
-    /// Reads the settings where they have changed.
+    /// Reads the settings if they have changed.
     fn reload(&mut self) {
         let settings = Settings::of(&self.home);
         let stamp = settings.stamp();
@@ -219,7 +221,8 @@ impl Runner {
         }
         self.stamp = Some(stamp);
         let fresh = settings.read();
-        // One that is being written by hand takes nothing away.
+        // A file that is being edited may be invalid for a moment; the former settings stay in
+        // effect.
         if self.is_on() && settings.file().is_err() {
             self.live.borrow_mut().settings.problems = fresh.problems;
             return;
@@ -230,7 +233,7 @@ impl Runner {
         self.configure();
     }
 
-    /// What is set, with the rules of apps.
+    /// Applies the settings, combined with the rules of apps.
     fn configure(&mut self) {
         let mut live = self.live.borrow_mut();
         let settings = &live.settings;
@@ -252,7 +255,7 @@ impl Runner {
         self.step(Input::Time);
     }
 
-    /// Has lines read where rules are about some.
+    /// Starts the reader of log lines if rules need it.
     fn follow_lines(&mut self) {
         let patterns: Vec<Pattern> = self
             .config
@@ -275,7 +278,8 @@ impl Runner {
         }
     }
 
-    /// There is no channel: nothing is judged, and what happens meanwhile is past when there is one.
+    /// Stops evaluation because there is no channel. Events until the next channel is added are not
+    /// evaluated later.
     fn rest(&mut self) {
         let mut live = self.live.borrow_mut();
         if live.outbox.take().is_some() {
@@ -286,7 +290,7 @@ impl Runner {
         self.describe_at = Some(0);
     }
 
-    /// The outbox and state, opened at the first channel.
+    /// Opens the outbox and the state when the first channel is added.
     fn open(&mut self) {
         let mut live = self.live.borrow_mut();
         if live.outbox.is_some() {
@@ -300,7 +304,8 @@ impl Runner {
         live.outbox = Some(outbox);
     }
 
-    /// Judges what happened since the last event that was judged, and follows from there on.
+    /// Evaluates the events since the last evaluated one, and returns a receiver for those that
+    /// follow.
     fn catch_up(&mut self) -> broadcast::Receiver<News> {
         if std::mem::take(&mut self.rested) {
             self.live.borrow_mut().state.position = None;
@@ -311,14 +316,14 @@ impl Runner {
             self.live.borrow_mut().state.position = self.daemon.position().map(|position| (position.epoch, position.seq));
         }
         self.look_at_boot();
-        // Events may be lost; the list shows what is over.
+        // Events may have been lost; the list of instances shows which alerts are over.
         self.describe_at.get_or_insert(now_ms() + DESCRIBE_MS);
         past.iter().for_each(|event| self.judge(event));
         self.will_save();
         news
     }
 
-    /// Another boot than the last one is an occurrence of its own.
+    /// Reports a reboot if the boot id differs from the last one.
     fn look_at_boot(&mut self) {
         let boot = ostler_sys::time::clock::boot_id().unwrap_or_default();
         let before = std::mem::replace(&mut self.live.borrow_mut().state.boot, boot.clone());
@@ -328,14 +333,15 @@ impl Runner {
         }
     }
 
-    /// Judges an event, and those that are here already.
+    /// Evaluates an event and all others that have already arrived.
     fn judge_all(&mut self, first: Arc<Event>, news: Option<&mut broadcast::Receiver<News>>) {
         self.judge(&first);
         let Some(news) = news else { return };
         for _ in 0..AT_ONCE {
             match news.try_recv() {
                 Ok(News::Event(event)) => self.judge(&event),
-                // What was missed has a number: the next event after a gap is judged, the gap is lost, and it was told.
+                // After a gap, evaluation continues with the next event. The missed events are
+                // lost, and the gap has been reported.
                 Ok(News::Gone) | Err(_) => return,
             }
         }
@@ -357,7 +363,7 @@ impl Runner {
         self.step(Input::Occurred(occurrence));
     }
 
-    /// A step, and what it made on disk.
+    /// Runs a step and records its messages on disk.
     fn step(&mut self, input: Input) {
         if !self.is_on() {
             return;
@@ -369,13 +375,14 @@ impl Runner {
         let Output { messages, changes } = step(&mut self.live.borrow_mut().state, &self.config, input, now_ms());
         self.changes.extend(changes);
         if messages.is_empty() {
-            // Whoever dies before it is on disk judges the same events again.
+            // If the process dies before the state is on disk, the next one evaluates the same
+            // events again.
             return self.will_save();
         }
         self.record(messages);
     }
 
-    /// Has the state and messages on disk, before anything of them is sent.
+    /// Writes the state and the messages to disk before a message is sent.
     fn record(&mut self, messages: Vec<Message>) {
         let mut live = self.live.borrow_mut();
         let (state, at_once) = (Box::new(live.state.clone()), !messages.is_empty());
@@ -391,7 +398,7 @@ impl Runner {
         self.save_at.get_or_insert(now_ms() + SAVE_MS);
     }
 
-    /// Keeps a state from which nothing is sent.
+    /// Writes a state without new messages.
     fn save(&mut self, at_once: bool) {
         let due = self.save_at.is_some_and(|at| at_once || at <= now_ms());
         if !due {
@@ -404,7 +411,7 @@ impl Runner {
         }
     }
 
-    /// Does what is due. The time until something is, if nothing happens.
+    /// Does the work that is due. Returns the time until the next work if no event arrives.
     fn turn(&mut self) -> Duration {
         let now = now_ms();
         self.open();
@@ -421,11 +428,11 @@ impl Runner {
         let sample = (!self.is_sampling).then_some(self.sample_at);
         let describe = self.describe_at.filter(|_| !self.is_describing);
         let next = [wake, sends, checks, sample, describe, self.save_at].into_iter().flatten().min().unwrap_or(now + SAMPLE_MS);
-        // The clock may be set meanwhile.
+        // Bounded, because the clock may be set during the wait.
         Duration::from_millis(next.saturating_sub(now_ms()).clamp(1, SAMPLE_MS))
     }
 
-    /// Sends what may be sent now.
+    /// Starts sending the messages that are due.
     fn send(&mut self) -> Option<u64> {
         let mut live = self.live.borrow_mut();
         let outbox = live.outbox.as_mut()?;
@@ -447,7 +454,7 @@ impl Runner {
         again
     }
 
-    /// Asks how apps are described.
+    /// Queries the descriptions of the apps.
     fn describe(&mut self, now: u64) {
         if self.is_describing || self.describe_at.is_none_or(|at| at > now) {
             return;
@@ -463,7 +470,7 @@ impl Runner {
         }));
     }
 
-    /// Has figures measured, where rules are about some.
+    /// Takes a sample of the metrics if rules need them.
     fn sample(&mut self, now: u64) {
         if self.is_sampling || self.sample_at > now {
             return;
@@ -504,7 +511,7 @@ impl Runner {
         }
     }
 
-    /// Takes a report.
+    /// Handles a report.
     fn take(&mut self, report: Report) {
         let now = now_ms();
         match report {
@@ -545,7 +552,7 @@ impl Runner {
         }
     }
 
-    /// An exception is new, or back.
+    /// Evaluates an exception that is new or has returned.
     fn threw(&mut self, Fresh { app, instance, title, returned }: &Fresh) {
         let (app, title) = (app.clone(), title.clone());
         self.step(Input::Exception { app, instance: Some(*instance), title, returned: *returned });
@@ -557,7 +564,7 @@ impl Runner {
             Verdict::Delivered => None,
             Verdict::Later { why, .. } | Verdict::Refused(why) => Some(why),
         };
-        // The first failure of many is told.
+        // Only the first of several failures is logged.
         if let Some(why) = fault.as_ref().filter(|_| is_done || self.dispatch.failures(channel) == 1) {
             let what = if is_done { "was not sent" } else { "is sent again later" };
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: message {id} to {channel} {what}: {why}\n"));
@@ -568,7 +575,7 @@ impl Runner {
     }
 }
 
-/// A number by which a state is told from another.
+/// Returns a checksum of a state.
 fn sum(state: &State) -> u64 {
     fnv_64(serde_json::to_vec(state).unwrap_or_default())
 }

@@ -1,4 +1,5 @@
-//! Sending: one request, letter or program run for each message, within a bounded time. Redirects are not followed, and no error has an address with what may be secret.
+//! Sending of messages: one request, mail or program run per message, with a time limit. Redirects
+//! are not followed, and errors contain no secret parts of addresses.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,20 +17,20 @@ use tokio::time::timeout;
 use super::smtp;
 use crate::http::client::exchange;
 
-/// Longest time for a request, everything included.
+/// Time limit for a whole request.
 const REQUEST: Duration = Duration::from_secs(20);
-/// The same for a letter: servers look at it while they have it.
+/// Time limit for a mail; it is longer, because servers scan mails during delivery.
 const LETTER: Duration = Duration::from_secs(60);
-/// The same for a program.
+/// Time limit for a program.
 const PROGRAM: Duration = Duration::from_secs(30);
-/// Time in which what a program said last is read, after its end.
+/// Time limit for reading a program's remaining output after it exits.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// Bytes of its standard error that are kept.
+/// Maximum number of bytes of its standard error that are kept.
 const MOST_SAID: usize = 4096;
-/// Exit code of a program by which it asks to be run again later (`EX_TEMPFAIL`).
+/// Exit code by which a program asks for a retry (`EX_TEMPFAIL`).
 const TRY_AGAIN: i32 = 75;
 
-/// Sends a message, and says what became of it.
+/// Sends a message and returns the result.
 pub(super) async fn send(service: &Service, message: &Message) -> Verdict {
     let later = |why: String| Verdict::Later { after_ms: None, why };
     match render(service, message, crate::clock::now_ms()) {
@@ -49,7 +50,8 @@ pub(super) async fn send(service: &Service, message: &Message) -> Verdict {
     }
 }
 
-/// Runs a program in a group of its own, with nothing of our environment but what finds programs.
+/// Runs a program in its own process group. From the environment it gets only the variables that
+/// are needed to find programs.
 async fn run(argv: &[String], stdin: &str, id: &str) -> Verdict {
     let Some((program, arguments)) = argv.split_first() else { return Verdict::Refused("no program is given".into()) };
     let mut command = Command::new(program);
@@ -68,7 +70,8 @@ async fn run(argv: &[String], stdin: &str, id: &str) -> Verdict {
     let (input, errors) = (child.stdin.take(), child.stderr.take());
     let mut said = Vec::new();
     let (feeds, listens) = (feed(input, stdin.as_bytes()), listen(errors, &mut said));
-    // Its end counts: what it has started in the background may hold its standard error for as long as it likes.
+    // Only the program's exit counts: its background processes may hold standard error open for any
+    // time.
     let work = async {
         tokio::pin!(feeds, listens);
         let (mut is_fed, mut is_heard) = (false, false);
@@ -105,7 +108,7 @@ async fn feed(input: Option<ChildStdin>, text: &[u8]) {
     let _ = input.write_all(text).await;
 }
 
-/// Reads to the end, so that nobody is stopped by a full pipe, and keeps the beginning.
+/// Reads to the end, so that a full pipe does not block the program, and keeps the beginning.
 async fn listen(errors: Option<ChildStderr>, said: &mut Vec<u8>) {
     let Some(mut errors) = errors else { return };
     let mut block = [0; 1024];
@@ -133,7 +136,8 @@ mod tests {
         assert!(matches!(of("exit 75").await, Verdict::Later { .. }));
     }
 
-    /// A second message would follow each 30 s, though the first was delivered.
+    /// Waiting for background processes would repeat the message every 30 s, although it was
+    /// delivered.
     #[tokio::test]
     async fn what_a_program_leaves_behind_is_not_waited_for() {
         let begin = std::time::Instant::now();

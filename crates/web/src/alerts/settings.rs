@@ -1,4 +1,5 @@
-//! Channels, rules and silences: `<home>/web/alerts.json` (0600: addresses of channels are secrets), changed by commands and by the page.
+//! Channels, rules and silences in `<home>/web/alerts.json`. The mode is 0600, because addresses of
+//! channels are secrets. Commands and the page change the file.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -18,26 +19,26 @@ use serde_json::Value;
 
 use crate::settings::{SettingsError, make_folder};
 
-/// Largest file that is read.
+/// Maximum size of a file that is read.
 const MAX_BYTES: u64 = 1 << 20;
-/// Most channels, rules and silences each.
+/// Maximum number of channels, of rules and of silences.
 const MOST: usize = 200;
-/// Time within which others have to be done with it.
+/// Maximum wait for the file's lock.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 
-/// What the file says, as a person wrote it.
+/// Contents of the file, as written by the user.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SettingsFile {
-    /// Where messages go.
+    /// Channels.
     #[serde(default)]
     pub channels: Vec<Value>,
-    /// Rules of one's own.
+    /// The user's rules.
     #[serde(default)]
     pub rules: Vec<Value>,
-    /// Whether the usual rules are on.
+    /// Whether the default rules are active.
     #[serde(default = "yes")]
     pub defaults: bool,
-    /// What is not told for a time.
+    /// Silences.
     #[serde(default)]
     pub silences: Vec<Silence>,
 }
@@ -46,20 +47,20 @@ fn yes() -> bool {
     true
 }
 
-/// The same, understood.
+/// Parsed settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AlertSettings {
-    /// Channels without a fault.
+    /// Valid channels.
     pub channels: Vec<Channel>,
-    /// Rules without a fault, with those that are usual.
+    /// Valid rules, including the default rules.
     pub rules: Vec<Rule>,
     /// Silences.
     pub silences: Vec<Silence>,
-    /// What is wrong with the others, a line each.
+    /// Problems of the invalid entries, one line each.
     pub problems: Vec<String>,
 }
 
-/// A reason why it could not be changed; it is as it was.
+/// Failure to change the file; it is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum AlertsError {
     /// Not read.
@@ -67,32 +68,32 @@ pub enum AlertsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It makes no sense.
+    /// The file is invalid.
     #[error("\"{}\" makes no sense; correct or remove it", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The position and kind of the error.
         source: serde_json::Error,
     },
     /// Not written.
     #[error(transparent)]
     Write(#[from] ReplaceError),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error(transparent)]
     Folder(#[from] SettingsError),
-    /// Somebody else has it for too long.
+    /// Another process holds the lock for too long.
     #[error("another process holds \"{}\"", .0.display())]
     Locked(PathBuf),
-    /// There would be too many of something.
+    /// There are too many channels, rules or silences.
     #[error("there are {MOST} already")]
     TooMany,
 }
 
-/// The file of a home.
+/// Settings file of a home.
 #[derive(Clone, Debug)]
 pub struct Settings {
     home: PathBuf,
@@ -100,20 +101,20 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// That of a home.
+    /// Returns the settings file of a home.
     pub fn of(home: &Path) -> Self {
         Self { home: home.to_owned(), path: crate::settings::names::folder(home).join("alerts.json") }
     }
 
-    /// The version of the file: each is another one.
+    /// Returns the version of the file: inode, size and change time. Each write creates a new file.
     pub(crate) fn stamp(&self) -> (u64, u64, i64, i64) {
         std::fs::metadata(&self.path).map_or((0, 0, 0, 0), |meta| (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()))
     }
 
-    /// What it says; nothing where there is none.
+    /// Returns the contents; empty if the file is missing.
     ///
     /// # Errors
-    /// [`AlertsError::Read`], [`AlertsError::Broken`].
+    /// Returns [`AlertsError::Read`] or [`AlertsError::Broken`] if the file cannot be used.
     pub fn file(&self) -> Result<SettingsFile, AlertsError> {
         use io::Read as _;
         let mut bytes = Vec::new();
@@ -124,7 +125,8 @@ impl Settings {
         }
     }
 
-    /// The same, understood. A file that cannot be read has no channel, and a problem.
+    /// Returns the parsed settings. If the file cannot be read, they have no channel and one
+    /// problem.
     pub fn read(&self) -> AlertSettings {
         match self.file() {
             Ok(file) => understood(&file),
@@ -132,12 +134,12 @@ impl Settings {
         }
     }
 
-    /// Changes it.
+    /// Changes the file.
     ///
     /// # Errors
-    /// [`AlertsError`]; then nothing has changed.
+    /// Returns an [`AlertsError`] if the change failed; nothing has changed then.
     pub fn change<T>(&self, change: impl FnOnce(&mut SettingsFile) -> T) -> Result<T, AlertsError> {
-        // Channels may be set up before anything runs.
+        // Channels may be added before the dashboard or the daemon ever ran.
         let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&self.home);
         made.map_err(|source| SettingsError::Folder { path: self.home.clone(), source })?;
         make_folder(&self.home)?;
@@ -145,7 +147,7 @@ impl Settings {
         let mut file = self.file()?;
         let before = file.clone();
         let done = change(&mut file);
-        // Those that are over are of no use to anybody.
+        // Removes expired silences.
         let now = crate::clock::now_ms();
         file.silences.retain(|silence| silence.until_ms > now);
         if file.channels.len().max(file.rules.len()).max(file.silences.len()) > MOST {
@@ -162,7 +164,7 @@ impl Settings {
     /// Adds a silence.
     ///
     /// # Errors
-    /// As for [`Settings::change`].
+    /// Returns an error in the same cases as [`Settings::change`].
     pub fn silence(&self, rule: Option<String>, app: Option<String>, for_ms: u64, by: &str, reason: &str) -> Result<Silence, AlertsError> {
         let short = |text: &str| ostler_alerts::text::plain(text, ostler_alerts::text::NAME);
         let made = Silence {
@@ -178,10 +180,10 @@ impl Settings {
         Ok(made)
     }
 
-    /// Ends the silence of this id, or all of them. How many there were.
+    /// Removes the silence of this id, or all of them. Returns their number.
     ///
     /// # Errors
-    /// As for [`Settings::change`].
+    /// Returns an error in the same cases as [`Settings::change`].
     pub fn unsilence(&self, id: &str) -> Result<usize, AlertsError> {
         self.change(|file| {
             let before = file.silences.len();
@@ -190,10 +192,10 @@ impl Settings {
         })
     }
 
-    /// Adds a channel, in the place of another of its name. True = there was one.
+    /// Adds a channel or replaces the one of the same name. Returns true if it replaced a channel.
     ///
     /// # Errors
-    /// As for [`Settings::change`].
+    /// Returns an error in the same cases as [`Settings::change`].
     pub fn add_channel(&self, name: &str, value: Value) -> Result<bool, AlertsError> {
         self.change(|file| {
             let found = file.channels.iter_mut().find(|other| is_named(other, name));
@@ -206,10 +208,10 @@ impl Settings {
         })
     }
 
-    /// Takes a channel away. False = there is none.
+    /// Removes a channel. Returns false if it does not exist.
     ///
     /// # Errors
-    /// As for [`Settings::change`].
+    /// Returns an error in the same cases as [`Settings::change`].
     pub fn remove_channel(&self, name: &str) -> Result<bool, AlertsError> {
         self.change(|file| {
             let before = file.channels.len();
@@ -227,12 +229,12 @@ impl Settings {
     }
 }
 
-/// True for a channel of this name; one without a name has that of its service.
+/// Returns true for a channel of this name. A channel without a name has the name of its service.
 fn is_named(channel: &Value, name: &str) -> bool {
     channel.get("name").or_else(|| channel.get("type")).and_then(Value::as_str) == Some(name)
 }
 
-/// A zone by its name; without one, that of the machine.
+/// Returns a time zone by its name; an empty name is the machine's zone.
 pub(super) fn zone(name: &str) -> Option<TimeZone> {
     if name.is_empty() { Some(TimeZone::system()) } else { TimeZone::get(name).ok() }
 }
@@ -240,7 +242,7 @@ pub(super) fn zone(name: &str) -> Option<TimeZone> {
 /// Reads a channel.
 ///
 /// # Errors
-/// Every fault of it.
+/// Returns every problem that was found.
 pub fn read_channel(value: &Value) -> Result<Channel, Vec<Problem>> {
     channel(value, zone)
 }
@@ -266,7 +268,7 @@ fn understood(file: &SettingsFile) -> AlertSettings {
             Err(problems) => settings.problems.extend(problems.iter().map(|problem| format!("rules[{at}].{problem}"))),
         }
     }
-    // One's own rule of the same name is instead of the usual one.
+    // A user's rule replaces the default rule of the same name.
     let own: Vec<String> = settings.rules.iter().map(|rule| rule.name.clone()).collect();
     settings.rules.extend(usual.into_iter().filter(|rule| !own.contains(&rule.name)));
     settings.problems.extend(settings.unknown_channels(&settings.rules));

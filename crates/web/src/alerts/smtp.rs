@@ -1,4 +1,4 @@
-//! SMTP (RFC 5321), as much as one letter takes: `EHLO`, `STARTTLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`.
+//! SMTP (RFC 5321), as much as one mail needs: `EHLO`, `STARTTLS`, `AUTH`, `MAIL`, `RCPT`, `DATA`.
 
 use base64ct::{Base64, Encoding as _};
 use ostler_alerts::channel::{Mail, MailTls};
@@ -8,19 +8,19 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 
 use crate::http::client_tls::{self as tls, Io};
 
-/// Longest line of an answer, and most lines of one.
+/// Maximum length of a line, and maximum number of lines in a reply.
 const LONGEST: u64 = 4096;
 const MOST_LINES: usize = 100;
 
-/// Why a letter did not go out.
+/// Reason why a mail was not sent.
 enum Failure {
-    /// The way is broken: later perhaps.
+    /// The connection failed; a retry may succeed.
     Broken(String),
-    /// The server says no.
+    /// The server refused it.
     Said(Reply),
 }
 
-/// An answer.
+/// Reply of the server.
 struct Reply {
     code: u16,
     lines: Vec<String>,
@@ -37,7 +37,7 @@ impl Reply {
     }
 }
 
-/// Delivers a letter to the server.
+/// Delivers a mail to the server.
 pub(super) async fn deliver(mail: &Mail, text: &str) -> Verdict {
     match deliver_all(mail, text).await {
         Ok(()) => Verdict::Delivered,
@@ -63,7 +63,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
             return Err(Failure::Broken(format!("{} offers no STARTTLS, without which nothing is sent", mail.host)));
         }
         talk.ask("STARTTLS", 220).await?;
-        // What was sent before the encryption is not believed.
+        // Data that the server sent before the encryption started is not trusted.
         if !talk.0.buffer().is_empty() {
             return Err(Failure::Broken(format!("{} sends too much before TLS", mail.host)));
         }
@@ -75,7 +75,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
         talk.log_in(&offers, user, password).await?;
     }
     talk.ask(&format!("MAIL FROM:<{}>", mail.from), 250).await?;
-    // Whom the server does not know keeps the letter from nobody else.
+    // An unknown recipient does not prevent delivery to the others.
     let mut refused = None;
     let mut taken = 0;
     for to in &mail.to {
@@ -96,12 +96,12 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
     talk.ask("DATA", 354).await?;
     talk.say(&format!("{}.", stuffed(text))).await?;
     talk.expect(250).await?;
-    // It is delivered, whatever is said now.
+    // The mail is delivered, whatever the server replies now.
     let _ = talk.say("QUIT").await;
     Ok(())
 }
 
-/// A line that begins with a full stop gets another one; the last line has its end.
+/// Doubles a full stop at the start of a line, and ends the last line.
 fn stuffed(text: &str) -> String {
     let mut out = String::new();
     for line in text.trim_end_matches("\r\n").split("\r\n") {
@@ -114,7 +114,7 @@ fn stuffed(text: &str) -> String {
     out
 }
 
-/// A conversation.
+/// SMTP conversation.
 struct Talk(BufReader<Box<dyn Io>>);
 
 impl Talk {
@@ -131,7 +131,7 @@ impl Talk {
 
     async fn expect(&mut self, code: u16) -> Result<Reply, Failure> {
         let reply = self.reply().await?;
-        // 251: it is passed on.
+        // 251: the mail will be forwarded.
         if reply.code == code || (code == 250 && reply.code == 251) { Ok(reply) } else { Err(Failure::Said(reply)) }
     }
 
@@ -170,7 +170,7 @@ impl Talk {
 mod tests {
     use super::*;
 
-    /// A mail server that knows nobody but Ann. What it is told comes back.
+    /// Mail server that accepts mail only for Ann. Returns the lines that it received.
     async fn server(listener: tokio::net::TcpListener) -> Vec<String> {
         let (stream, _) = listener.accept().await.unwrap();
         let mut stream = BufReader::new(stream);

@@ -1,4 +1,4 @@
-//! Questions and orders of requests.
+//! Queries and commands on behalf of requests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::Daemon;
 
-/// Longest wait for an answer that changes nothing.
+/// Maximum wait for the answer to a query.
 const ANSWER: Duration = Duration::from_secs(30);
-/// Most words that are kept of one order's progress.
+/// Maximum number of messages that are kept from a command's progress.
 const MOST_LINES: usize = 200;
 
-/// A reason why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
     #[error(transparent)]
@@ -23,18 +23,18 @@ pub(crate) enum AskError {
     Lost,
 }
 
-/// What an order came to.
+/// Result of a command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What the instances say, and what went wrong with some, a line each.
+    /// Messages from the instances and errors, one line each.
     pub(crate) lines: Vec<String>,
-    /// What actions returned: `{id, name, value}`.
+    /// Return values of actions: `{id, name, value}`.
     pub(crate) returned: Vec<Value>,
     pub(crate) result: Result<(), Failure>,
 }
 
 impl Daemon {
-    /// Asks something.
+    /// Runs a query on a new connection.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut Client) -> Result<T, ClientError> + Send + 'static,
@@ -48,10 +48,11 @@ impl Daemon {
         Ok(asked.await.map_err(|_| AskError::Lost)??)
     }
 
-    /// A way to the server of this very instance on this port: the path of a unix socket, as its preload says it.
+    /// Returns a unix socket that connects to the server of exactly this instance on this port. The
+    /// app's preload provides it.
     ///
     /// # Errors
-    /// Why there is none, in words that follow its name.
+    /// Returns a description of the problem, which follows the app's name.
     pub(crate) async fn reach(&self, id: u32, port: u16) -> Result<PathBuf, String> {
         let asked = self.ask(move |client| {
             let (mut path, mut problem) = (None, None);
@@ -69,7 +70,8 @@ impl Daemon {
         asked.await.map_err(|error| ostler_core::text::causes::with_causes(&error))?
     }
 
-    /// Orders something for this user, and waits for the end of it, however long that takes: a reload may take minutes. The order goes on when nobody waits any more.
+    /// Runs a command for this user and waits for its end without a time limit, because a reload
+    /// may take minutes. The command continues if the caller stops waiting.
     pub(crate) async fn order(&self, user: &str, request: Request) -> Result<Outcome, AskError> {
         let (daemon, user) = (self.clone(), format!("dashboard: {user}"));
         let ordered = tokio::task::spawn_blocking(move || {

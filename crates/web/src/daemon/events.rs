@@ -1,35 +1,35 @@
-//! Events that are known, for followers that come back. Pure.
+//! Known events, so that a follower can resume after a disconnect. Pure.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ostler_proto::control::{Event, Position};
 
-/// Most events.
+/// Maximum number of events.
 const MOST: usize = 2000;
 
-/// News for a follower.
+/// Update for a follower.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
     Event(Arc<Event>),
-    /// Some are gone: what is shown has to be read anew.
+    /// Events were lost, so the follower has to read its data again.
     Gone,
 }
 
-/// What a follower that comes back has missed.
+/// Events that a resuming follower has missed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Resumed {
-    /// These, the oldest first.
+    /// The missed events, the oldest first.
     Events(Vec<Arc<Event>>),
-    /// Some of it is gone.
+    /// Some of them are no longer known.
     Gone,
 }
 
-/// The newest events, in one ring of the daemon's.
+/// Newest events, from one ring of the daemon.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     list: VecDeque<Arc<Event>>,
-    /// The position up to which everything was told to this process.
+    /// Position up to which this process has received all events.
     position: Option<Position>,
 }
 
@@ -42,7 +42,7 @@ impl Known {
         self.position
     }
 
-    /// Everything that the daemon knows, at the first connection.
+    /// Sets the events that the daemon knows at the first connection.
     pub(crate) fn begin(&mut self, list: Vec<Event>, position: Position) {
         self.list = list.into_iter().map(Arc::new).collect();
         self.position = Some(position);
@@ -55,7 +55,8 @@ impl Known {
         self.bound();
     }
 
-    /// Events were missed: what is older is of no use to a follower, and still true.
+    /// Clears the list after missed events. The older events are still true, but a follower cannot
+    /// resume from them.
     pub(crate) fn missed(&mut self) {
         self.list.clear();
     }
@@ -66,7 +67,7 @@ impl Known {
         }
     }
 
-    /// The rest for whoever knows everything up to there; nothing for whoever begins.
+    /// Returns the events after a position. A follower without a position gets no events.
     pub(crate) fn after(&self, position: Option<Position>) -> Resumed {
         let (Some(after), Some(newest)) = (position, self.position) else { return Resumed::Events(Vec::new()) };
         if after == newest {

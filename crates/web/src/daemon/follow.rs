@@ -1,4 +1,5 @@
-//! The thread that follows the daemon: events as they come, the table while somebody looks, and else each ten seconds for the history.
+//! Thread that follows the daemon. It receives events as they happen. It reads the table every
+//! second while a user watches, and otherwise every ten seconds for the history.
 
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
@@ -16,28 +17,29 @@ use crate::clock::now_ms;
 use crate::snapshot::Host;
 use crate::snapshot::Reported;
 
-/// Time between two tables while somebody looks and nothing happens.
+/// Time between two tables while a user watches and no event arrives.
 const TABLE: Duration = Duration::from_secs(1);
-/// Shortest time between two.
+/// Minimum time between two tables.
 const SOONEST: Duration = Duration::from_millis(100);
-/// Time between two looks for a daemon that is gone: while somebody looks, and else.
+/// Time between two connection attempts to a missing daemon: while a user watches, and otherwise.
 const AGAIN: Duration = Duration::from_millis(250);
 const AGAIN_AT_REST: Duration = Duration::from_secs(5);
-/// Longest wait for an answer that changes nothing.
+/// Maximum wait for the answer to a query.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Time between two searches for instances that report figures of their own, for each hundred instances that there are.
+/// Time between two searches for instances with custom metrics, per hundred instances.
 const SEARCH: Duration = Duration::from_secs(60);
 
-/// Time between two moments in which memory is given back: what requests and a start have used, and nobody needs at rest.
+/// Time between two releases of unused memory, which requests and the start have allocated.
 const REST: Duration = Duration::from_secs(60);
 
-/// Time for which Node apps measure after a look, ms: longer than between two scrapes.
+/// Time for which Node apps keep measuring after a query, in ms. It is longer than the time between
+/// two scrapes.
 const COLLECT_MS: u64 = 90_000;
 
-/// Topic by which apps report exceptions.
+/// Topic of exception reports from apps.
 const EXCEPTION: &str = "process:exception";
 
-/// Follows for as long as the process lives.
+/// Follows the daemon until the process exits.
 pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut host = Hosts::default();
     let mut link: Option<Link> = None;
@@ -46,7 +48,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     let mut answered = 0;
     let mut rest_at: Option<Instant> = None;
     loop {
-        // Before anything is asked: what comes is no older than this wish.
+        // Loaded before the query, so that the table is not older than the requests counted here.
         let wish = shared.wishes.load(Ordering::Acquire);
         if link.is_none() {
             link = Link::new(shared).ok();
@@ -74,7 +76,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
                 Ok((rows, figures, reported)) => {
                     let peer = client.questions.peer().cloned();
                     let snapshot = Arc::new(Snapshot { at_ms: now_ms(), wish, rows, figures, host: host.take(), peer });
-                    // Whoever waits goes on while it is recorded.
+                    // Published first, so that waiting requests continue while it is recorded.
                     shared.snapshot.send_replace(Arc::clone(&snapshot));
                     answered = wish;
                     table_at = now + TABLE;
@@ -82,7 +84,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
                         shared.recorder.take(&snapshot, &reported, is_looked_at);
                     }
                     if is_due {
-                        // Nobody listening is no failure.
+                        // An error means only that there is no receiver.
                         let _ = shared.moments.send(Arc::new(Moment { snapshot, reported }));
                     }
                 }
@@ -98,7 +100,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
             (None, true) => AGAIN,
             (None, false) => AGAIN_AT_REST,
         };
-        // First after the first figures: all that goes on at rest has run once.
+        // The first time is after the first sample, when all periodic work has run once.
         let is_time = rest_at.map_or(is_due && link.is_some(), |at| at <= Instant::now());
         if is_time && longest >= SOONEST {
             ostler_sys::memory::rest();
@@ -124,7 +126,7 @@ pub(super) fn run(shared: &Shared, wakes: &UnixStream) {
     }
 }
 
-/// Two connections: one has news on it at any time, the other answers.
+/// Two connections: one receives events at any time, the other is for queries.
 struct Link {
     news: Client,
     questions: Client,
@@ -143,7 +145,8 @@ impl Link {
                     shared.recorder.marks().happened(&list);
                     let mut known = shared.known();
                     known.begin(list, position);
-                    // Whoever follows already knows none of them. Nobody listening is no failure.
+                    // Existing followers have none of these events. An error means only that there
+                    // is no follower.
                     let _ = shared.news.send(News::Gone);
                     position
                 }
@@ -156,7 +159,8 @@ impl Link {
         Ok(Self { news, questions })
     }
 
-    /// The table, and what Node apps have measured: they go on with that for a while.
+    /// Reads the table and the measurements of Node apps. The query also makes the apps continue to
+    /// measure for a while.
     fn table(&mut self) -> Result<(Vec<TableRow>, Vec<InstanceFigures>), ClientError> {
         let rows = self.questions.table()?;
         match self.questions.request(&Request::Collect { for_ms: COLLECT_MS }, &mut |_| {})? {
@@ -165,13 +169,13 @@ impl Link {
         }
     }
 
-    /// Takes what has come. True = something happened.
+    /// Handles received frames. Returns true if an event happened.
     fn read(&mut self, shared: &Shared) -> Result<bool, ClientError> {
         let mut happened = false;
         let mut events = Vec::new();
         for frame in self.news.arrived()? {
             if let Response::Said(said) = frame.response {
-                // Nobody listening is no failure.
+                // An error means only that there is no receiver.
                 let _ = shared.said.send(Arc::new(said));
                 continue;
             }
@@ -181,7 +185,7 @@ impl Link {
                     let event = Arc::new(event);
                     known.add(Arc::clone(&event));
                     events.push(Arc::clone(&event));
-                    // Nobody listening is no failure.
+                    // An error means only that there is no receiver.
                     let _ = shared.news.send(News::Event(event));
                     happened = true;
                 }
@@ -190,7 +194,7 @@ impl Link {
                     let _ = shared.news.send(News::Gone);
                     happened = true;
                 }
-                // We come back for the rest.
+                // The thread reconnects and resumes from its position.
                 Some(Told::FellBehind) => return Err(ClientError::Unexpected),
                 None => {}
             }
@@ -200,7 +204,7 @@ impl Link {
     }
 }
 
-/// Who reports figures of its own, as far as it is known: the others are not asked each time.
+/// Instances known to report custom metrics; only these are queried each time.
 #[derive(Default)]
 struct Reports {
     known: Reported,
@@ -208,7 +212,8 @@ struct Reports {
 }
 
 impl Reports {
-    /// What is reported at present, of so many instances.
+    /// Returns the metrics that are reported at present. `instances` is the number of all
+    /// instances.
     fn ask(&mut self, link: &mut Link, instances: usize) -> Result<Reported, ClientError> {
         let pause = SEARCH.saturating_mul(u32::try_from(1 + instances / 100).unwrap_or(u32::MAX));
         let is_search = self.searched.is_none_or(|searched| searched.elapsed() >= pause);
@@ -223,7 +228,7 @@ impl Reports {
                     self.searched = Some(Instant::now());
                 }
             }
-            // One of them is gone: all are searched the next time.
+            // One of them no longer exists; the next call searches all instances.
             Err(ClientError::Refused(_)) => *self = Self::default(),
             Err(error) => return Err(error),
         }
@@ -231,7 +236,7 @@ impl Reports {
     }
 }
 
-/// What ended a wait.
+/// Reason why a wait ended.
 struct Woken {
     bell: bool,
     news: bool,
@@ -253,7 +258,7 @@ fn drain(mut wakes: &UnixStream) {
     while wakes.read(&mut bytes).is_ok_and(|count| count > 0) {}
 }
 
-/// Figures of the machine, by two looks at it.
+/// Metrics of the machine, computed from two samples.
 #[derive(Default)]
 struct Hosts {
     last: Option<HostSample>,

@@ -1,5 +1,6 @@
-//! The daemon, as this process knows it: a thread that follows its events and reads its table while somebody looks, and questions and orders of requests, each on
-//! a connection of its own. While nobody looks the table is read once in ten seconds, for the history.
+//! Connection to the daemon. A thread follows its events, and reads its table every second while a
+//! user watches. Otherwise it reads the table every ten seconds for the history. Queries and
+//! commands of requests have connections of their own.
 
 mod ask;
 mod events;
@@ -22,16 +23,16 @@ use crate::history::Recorder;
 use crate::snapshot::{Moment, Snapshot};
 use events::Known;
 
-/// News that a follower may be behind, until it is told that some are gone.
+/// Number of updates by which a follower may lag before it loses some.
 const BACKLOG: usize = 1024;
 
-/// Reports of exceptions that wait; then some are gone.
+/// Number of waiting exception reports; beyond it, some are lost.
 const REPORTS: usize = 64;
 
-/// Moments that wait.
+/// Number of waiting moments.
 const MOMENTS: usize = 2;
 
-/// The way to everything that is known.
+/// Handle for all data about the daemon.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon(Arc<Shared>);
 
@@ -40,26 +41,26 @@ struct Shared {
     home: PathBuf,
     snapshot: watch::Sender<Arc<Snapshot>>,
     news: broadcast::Sender<News>,
-    /// What apps report of exceptions.
+    /// Exception reports of apps.
     said: broadcast::Sender<Arc<Said>>,
-    /// What the history takes, for whoever wants the same.
+    /// Samples that the history records, for other receivers.
     moments: broadcast::Sender<Arc<Moment>>,
     known: Mutex<Known>,
-    /// How many look.
+    /// Number of watchers.
     looking: AtomicUsize,
-    /// How many tables were wished for.
+    /// Number of requests for a fresh table.
     wishes: AtomicU64,
-    /// Takes each table that was read.
+    /// Records each table that was read.
     recorder: Recorder,
-    /// Wakes the thread that follows.
+    /// Wakes the thread that follows the daemon.
     bell: Bell,
 }
 
 impl Daemon {
-    /// Begins to follow the daemon of this home.
+    /// Starts the thread that follows the daemon of this home.
     ///
     /// # Errors
-    /// No thread or descriptor.
+    /// Returns an error if the thread or a descriptor cannot be created.
     pub(crate) fn follow(home: &Path, recorder: Recorder) -> std::io::Result<Self> {
         let (bell, wakes) = Bell::new()?;
         let shared = Arc::new(Shared {
@@ -79,7 +80,7 @@ impl Daemon {
         Ok(Self(shared))
     }
 
-    /// Looks from now on, until the last look is dropped: then the table is read once a second.
+    /// Starts watching: the table is read once a second until the last watcher is dropped.
     pub(crate) fn look(&self) -> Look {
         if self.0.looking.fetch_add(1, Ordering::AcqRel) == 0 {
             self.0.bell.ring();
@@ -87,7 +88,7 @@ impl Daemon {
         Look { snapshots: self.0.snapshot.subscribe(), daemon: self.clone() }
     }
 
-    /// A table that was asked for after now, without a look: it is read once, and not again a second later.
+    /// Reads one table after this call, without starting to watch.
     pub(crate) async fn fresh(&self) -> Arc<Snapshot> {
         self.wished(self.0.snapshot.subscribe()).await
     }
@@ -96,64 +97,69 @@ impl Daemon {
         const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
         let wish = self.0.wishes.fetch_add(1, Ordering::AcqRel) + 1;
         self.0.bell.ring();
-        // The thread answers each wish, also where no daemon does.
+        // The thread answers each request, even if the daemon does not respond.
         let answered = tokio::time::timeout(WITHIN, snapshots.wait_for(|snapshot| snapshot.wish >= wish));
         drop(answered.await);
         Arc::clone(&snapshots.borrow_and_update())
     }
 
-    /// Tables as they are read, whoever wanted them: this is no look.
+    /// Returns a receiver for all tables that are read for any reason. It does not count as
+    /// watching.
     pub(crate) fn tables(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.0.snapshot.subscribe()
     }
 
-    /// The newest table that was read.
+    /// Returns the last table that was read.
     pub(crate) fn latest(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.snapshot.borrow())
     }
 
-    /// The history.
+    /// Returns the recorder of the history.
     pub(crate) fn recorder(&self) -> &Recorder {
         &self.0.recorder
     }
 
-    /// The events that are known, the newest last.
+    /// Returns the known events, the newest last.
     pub(crate) fn events(&self) -> Vec<Arc<Event>> {
         self.0.known().all()
     }
 
-    /// The events after this position (none = none of the past), and what comes. Where the position is not known any more: all that are known.
+    /// Returns the events after this position (none = no past events), and a receiver for new ones.
+    /// If the position is no longer known, returns all known events.
     pub(crate) fn since(&self, after: Option<Position>) -> (Vec<Arc<Event>>, broadcast::Receiver<News>) {
         let known = self.0.known();
         let is_new = |event: &Arc<Event>| after.is_some_and(|after| event.epoch != after.epoch || event.seq > after.seq);
         (known.all().into_iter().filter(is_new).collect(), self.0.news.subscribe())
     }
 
-    /// The position up to which everything is known; none = no daemon has answered yet.
+    /// Returns the position up to which all events are known; none = the daemon has not answered
+    /// yet.
     pub(crate) fn position(&self) -> Option<Position> {
         self.0.known().position()
     }
 
-    /// The news from this position on: what is known already, up to which position, and what comes.
+    /// Resumes from a position. Returns the missed events, the position after them, and a receiver
+    /// for new ones.
     pub(crate) fn resume(&self, after: Option<Position>) -> (Resumed, Option<Position>, broadcast::Receiver<News>) {
         let known = self.0.known();
-        // Under the same lock as what is added: nothing is between the two.
+        // Both happen under the lock that is also held to add events, so no event falls between
+        // them.
         (known.after(after), known.position(), self.0.news.subscribe())
     }
 
-    /// The news that come.
+    /// Returns a receiver for new events.
     pub(crate) fn news(&self) -> broadcast::Receiver<News> {
         self.0.news.subscribe()
     }
 }
 
 impl Daemon {
-    /// What apps report of exceptions, from now on.
+    /// Returns a receiver for new exception reports.
     pub(crate) fn reports(&self) -> broadcast::Receiver<Arc<Said>> {
         self.0.said.subscribe()
     }
 
-    /// What the history takes, from now on.
+    /// Returns a receiver for new samples of the history.
     pub(crate) fn moments(&self) -> broadcast::Receiver<Arc<Moment>> {
         self.0.moments.subscribe()
     }
@@ -161,7 +167,7 @@ impl Daemon {
 
 impl Shared {
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        // Whoever panicked left whole entries.
+        // Entries are complete even if a thread panicked while it held the lock.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -174,7 +180,7 @@ impl Shared {
     }
 }
 
-/// A look at the table.
+/// Watcher of the table.
 #[derive(Debug)]
 pub(crate) struct Look {
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -182,24 +188,24 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    /// The newest.
+    /// Returns the newest table.
     pub(crate) fn newest(&mut self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshots.borrow_and_update())
     }
 
-    /// As [`Snapshot::sees`], by the newest.
+    /// Same as [`Snapshot::sees`] with the newest table.
     pub(crate) fn sees(&self, app: &str, instance: Option<u32>, sees: impl Fn(&str) -> bool) -> bool {
         self.snapshots.borrow().sees(app, instance, sees)
     }
 
-    /// Waits for another.
+    /// Waits for another table.
     pub(crate) async fn changed(&mut self) {
         if self.snapshots.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// A table that was asked for after now: whoever changed something sees it.
+    /// Reads a table after this call, so that a caller sees its own change.
     pub(crate) async fn fresh(&mut self) -> Arc<Snapshot> {
         self.daemon.wished(self.snapshots.clone()).await;
         self.newest()
@@ -224,7 +230,7 @@ impl Bell {
         Ok((Self(one), other))
     }
 
-    /// A full pipe wakes as well.
+    /// Wakes the thread. If the pipe is full, the thread wakes anyway.
     fn ring(&self) {
         use std::io::Write as _;
         let _ = (&self.0).write(&[1]);

@@ -1,4 +1,4 @@
-//! Groups of exceptions: counted, bounded. Pure.
+//! Groups of exceptions: counted and bounded. Pure.
 
 use ostler_core::errors::{Exception, Found};
 use ostler_core::text::fnv::fnv_64;
@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::Resolved;
 
-/// Most groups; the one that was seen last the longest time ago makes room.
+/// Maximum number of groups. Beyond it, the group with the oldest last exception is removed.
 const GROUPS: usize = 300;
-/// Most releases of a group that are told apart; the oldest are put together with the one after them.
+/// Maximum number of releases per group. Beyond it, the oldest is merged into the next one.
 const RELEASES: usize = 20;
-/// Time between two samples of a group, ms.
+/// Time between two samples of a group, in ms.
 const SAMPLE_MS: u64 = 10_000;
 
 /// All groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Book {
-    /// Shape of this file.
+    /// Version of the file format.
     pub version: u32,
-    /// The groups, in no order.
+    /// The groups, unordered.
     pub groups: Vec<Group>,
 }
 
-/// Exceptions that are one to whoever has to correct them.
+/// Exceptions with a common cause in the code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Its name: that of the app and the fingerprint of its exceptions, hashed.
+    /// Its id: hash of the app and the fingerprint of its exceptions.
     pub id: String,
     /// The app.
     pub app: String,
@@ -35,19 +35,19 @@ pub struct Group {
     pub kind: String,
     /// Message of the sample.
     pub message: String,
-    /// Place where they are thrown: the innermost frame of the app itself; empty = unknown.
+    /// Location in the code: the app's innermost frame; empty = unknown.
     pub culprit: String,
-    /// The first, wall clock, ms.
+    /// Time of the first exception, wall clock, ms.
     pub first: u64,
-    /// The last.
+    /// Time of the last exception.
     pub last: u64,
-    /// Their number.
+    /// Number of exceptions.
     pub count: u64,
-    /// Their number by release, the oldest first.
+    /// Number of exceptions by release, the oldest first.
     pub releases: Vec<Seen>,
-    /// One of them.
+    /// One of its exceptions.
     pub sample: Sample,
-    /// The first after it was marked as resolved.
+    /// First exception after the group was marked as resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returned: Option<Returned>,
 }
@@ -58,9 +58,9 @@ pub struct Seen {
     /// The release.
     #[serde(flatten)]
     pub release: Release,
-    /// Their number.
+    /// Number of exceptions.
     pub count: u64,
-    /// The first, wall clock, ms.
+    /// Time of the first exception, wall clock, ms.
     pub first: u64,
 }
 
@@ -84,11 +84,11 @@ pub struct Sample {
     /// The exception, without secrets.
     #[serde(flatten)]
     pub exception: Exception,
-    /// What the app wrote to standard error before it, without secrets.
+    /// Lines that the app wrote to standard error before it, without secrets.
     pub before: Vec<String>,
 }
 
-/// Return of a group that was resolved.
+/// First exception after a group was marked as resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Returned {
     /// Wall clock, ms.
@@ -102,15 +102,15 @@ pub struct Returned {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Nobody has marked it.
+    /// It was not marked.
     Open,
-    /// It was marked, and did not come again.
+    /// It was marked, and has not occurred since.
     Resolved,
-    /// It was marked, and came again.
+    /// It was marked, and occurred again.
     Returned,
 }
 
-/// One exception that was seen.
+/// Exception that occurred.
 #[derive(Clone, Debug)]
 pub(crate) struct Occurrence<'a> {
     pub(crate) app: &'a str,
@@ -122,7 +122,7 @@ pub(crate) struct Occurrence<'a> {
 }
 
 impl Group {
-    /// The state, by when it was marked.
+    /// Returns the state, based on the time of its mark.
     pub fn state(&self, resolved: &Resolved) -> State {
         match (resolved.at(&self.id), &self.returned) {
             (None, _) => State::Open,
@@ -133,23 +133,24 @@ impl Group {
     }
 }
 
-/// Name of the group of an exception.
+/// Returns the id of the group of an exception.
 fn id_of(app: &str, exception: &Exception) -> String {
     let key = format!("{app}\0{:x}", exception.fingerprint());
     format!("{:016x}", fnv_64(key.into_bytes()))
 }
 
 impl Book {
-    /// Version of the file that this program writes.
+    /// Version of the file format that this program writes.
     pub const VERSION: u32 = 1;
 
-    /// One without groups.
+    /// Returns a book without groups.
     pub fn empty() -> Self {
         Self { version: Self::VERSION, groups: Vec::new() }
     }
 
-    /// Counts an exception. `masked` takes secrets out of a text; it is asked only where the exception becomes the sample. The group and whether it came back, where
-    /// it is news.
+    /// Counts an exception. `masked` removes secrets from a text; it is called only if the
+    /// exception becomes the sample. If the exception is new or has returned, returns its group and
+    /// whether it has returned.
     pub(crate) fn add(&mut self, seen: &Occurrence<'_>, resolved: &Resolved, masked: impl Fn(&str) -> String) -> Option<(&Group, bool)> {
         let id = id_of(seen.app, seen.exception);
         let known = self.groups.iter().position(|group| group.id == id);
@@ -170,14 +171,15 @@ impl Book {
         (known.is_none() || is_back).then_some((group, is_back))
     }
 
-    /// Counts an exception of which nobody knows when it was, as it stands.
+    /// Counts an exception of an unknown time, without masking.
     pub fn note(&mut self, app: &str, instance: u32, found: &Found) {
         let release = Release::default();
         let seen = Occurrence { app, instance, at: 0, exception: &found.exception, before: &found.before, release: &release };
         let _ = self.add(&seen, &Resolved::default(), str::to_owned);
     }
 
-    /// Adds lines that were written before the sample of a group that has none: it was reported before it was printed.
+    /// Adds preceding lines to a sample that has none, because the app reported the exception
+    /// before it printed it.
     pub(crate) fn add_before(&mut self, seen: &Occurrence<'_>, masked: impl Fn(&str) -> String) {
         let origin = seen.exception.origin();
         let of_it = self.groups.iter_mut().filter(|group| group.app == seen.app && group.sample.before.is_empty());
@@ -208,21 +210,22 @@ impl Book {
         self.groups.len() - 1
     }
 
-    /// The groups of an app or of all, the one that was seen last first.
+    /// Returns the matching groups, the one with the newest exception first.
     pub fn newest(&self, wanted: impl Fn(&Group) -> bool) -> Vec<&Group> {
         let mut groups: Vec<&Group> = self.groups.iter().filter(|group| wanted(group)).collect();
         groups.sort_by(|one, other| other.last.cmp(&one.last).then_with(|| one.id.cmp(&other.id)));
         groups
     }
 
-    /// The group whose name begins so; none = there is none, or several.
+    /// Returns the group whose id starts with this text. Returns `None` if there is no such group,
+    /// or more than one.
     pub fn find(&self, id: &str) -> Option<&Group> {
         let mut found = self.groups.iter().filter(|group| !id.is_empty() && group.id.starts_with(id));
         let first = found.next()?;
         (first.id == id || found.next().is_none()).then_some(first)
     }
 
-    /// Puts what a file had within the bounds.
+    /// Limits the contents of a file to the maximum sizes.
     pub(crate) fn bound(&mut self) {
         self.version = Self::VERSION;
         self.groups.sort_by_key(|group| std::cmp::Reverse(group.last));
@@ -252,7 +255,7 @@ fn sample(seen: &Occurrence<'_>, masked: &impl Fn(&str) -> String) -> Sample {
     Sample { at: seen.at, instance: seen.instance, exception, before: seen.before.iter().map(|line| masked(line)).collect() }
 }
 
-/// `function (file:line)` of where it was thrown.
+/// Returns `function (file:line)` of the place where it was thrown.
 fn culprit(exception: &Exception) -> String {
     let Some(frame) = exception.culprit() else { return String::new() };
     let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -268,7 +271,7 @@ pub(crate) mod tests {
     use super::*;
     use ostler_core::errors::Frame;
 
-    /// A group with one exception.
+    /// Returns a group with one exception.
     pub(crate) fn group() -> Group {
         let (mut book, release) = (Book::empty(), Release { release: 1, version: Some("1.2.3".into()) });
         let exception = exception("E", "f");
@@ -283,7 +286,7 @@ pub(crate) mod tests {
         Exception { kind: kind.into(), message: "no row 7 for s3cret".into(), frames: vec![frame] }
     }
 
-    /// Whether it is news, and came back.
+    /// Returns whether the exception has returned; none if it was already known.
     fn add(book: &mut Book, resolved: &Resolved, at: u64, release: u32, exception: &Exception) -> Option<bool> {
         let before = ["token=s3cret".to_owned()];
         let release = Release { release, version: None };

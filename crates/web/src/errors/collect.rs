@@ -1,4 +1,4 @@
-//! The collector: lines of standard error and reports of apps in, groups out.
+//! Collector: reads lines of standard error and reports of apps, and groups the exceptions.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
@@ -25,35 +25,37 @@ use crate::clock::now_ms;
 use crate::daemon::{Daemon, News};
 use crate::logs::LogProcess;
 
-/// Rest of an output after which its last report is complete.
+/// Time without output after which the last exception of an output is complete.
 const SETTLED: Duration = Duration::from_millis(200);
-/// Longest time that lines wait while more of them come.
+/// Maximum time that lines wait while more of them arrive.
 const FLOWING: Duration = Duration::from_secs(1);
-/// Most outputs that are read at the same time, 64 KiB each; the one that rests longest makes room.
+/// Maximum number of outputs that are read at the same time, 64 KiB each. Beyond it, the output
+/// that was idle the longest is finished.
 const OUTPUTS: usize = 64;
-/// Bytes of lines that are read in a second; the rest waits in its files.
+/// Maximum number of bytes of lines that are read per second; the rest waits in the log files.
 const BYTES_PER_SECOND: usize = 4 << 20;
-/// Lines that are taken together.
+/// Maximum number of lines that are taken at once.
 const TOGETHER: usize = 200;
-/// Time between two writes of the file, and where it is large.
+/// Time between two writes of the file, and the same for a large file.
 const KEEP: Duration = Duration::from_secs(2);
 const KEEP_LARGE: Duration = Duration::from_secs(30);
-/// Number of groups with which it is large.
+/// Number of groups from which the file is large.
 const LARGE: usize = 100;
-/// Time for which what is known of an app is good, and the shortest between two questions after something happened to it.
+/// Time for which data about an app is valid, and the minimum time between two queries after an
+/// event of the app.
 const KNOWN: Duration = Duration::from_secs(30);
 const ASKED_AGAIN: Duration = Duration::from_millis(200);
-/// News that whoever listens may be behind.
+/// Number of notifications by which a receiver may lag.
 const NEWS: usize = 64;
-/// Longest title of a piece of news, in characters.
+/// Maximum length of a notification's title, in characters.
 const TITLE: usize = 200;
-/// Most apps of which something is known.
+/// Maximum number of apps whose data is kept.
 const APPS: usize = 512;
-/// Time until the process that reads is started again: at first, and at most.
+/// Pause before the reader process is started again: the first and the maximum.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
 
-/// The groups, and the marks beside them.
+/// Groups of exceptions and the marks of resolved ones.
 pub(crate) struct Collected {
     home: PathBuf,
     book: RefCell<Book>,
@@ -61,7 +63,7 @@ pub(crate) struct Collected {
     news: broadcast::Sender<Arc<Fresh>>,
 }
 
-/// An exception that was never seen before, or is back.
+/// Exception that is new or has returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fresh {
     pub(crate) app: String,
@@ -71,26 +73,27 @@ pub(crate) struct Fresh {
     pub(crate) returned: bool,
 }
 
-/// A version of a file: each is a new one.
+/// Version of a file: inode, size and change time. Each write creates a new file.
 type Stamp = (u64, u64, i64, i64);
 
 impl Collected {
-    /// What is new or back, from now on.
+    /// Returns a receiver for exceptions that are new or have returned.
     pub(crate) fn news(&self) -> broadcast::Receiver<Arc<Fresh>> {
         self.news.subscribe()
     }
 
-    /// The groups as they are now.
+    /// Returns the current groups.
     pub(crate) fn book(&self) -> Ref<'_, Book> {
         self.book.borrow()
     }
 
-    /// What was marked, by this process or by commands; the file is read only when it has changed.
+    /// Returns the marks set by this process or by commands. The file is read only if it has
+    /// changed.
     pub(crate) fn resolved(&self) -> Ref<'_, Resolved> {
         let meta = std::fs::metadata(crate::settings::names::folder(&self.home).join("resolved.json"));
         let stamp = meta.map_or((0, 0, 0, 0), |meta| (meta.ino(), meta.len(), meta.ctime(), meta.ctime_nsec()));
         if self.marks.borrow().0 != stamp {
-            // One that cannot be read marks nothing.
+            // An unreadable file counts as one without marks.
             let resolved = store::read_resolved(&self.home).unwrap_or_default();
             *self.marks.borrow_mut() = (stamp, resolved);
         }
@@ -98,7 +101,7 @@ impl Collected {
     }
 }
 
-/// Begins to collect, until the server ends.
+/// Starts to collect, until the server stops.
 pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collected> {
     let collected = Rc::new(Collected {
         home: home.to_owned(),
@@ -125,23 +128,23 @@ pub(crate) fn collect(home: &Path, daemon: Daemon, ending: Ending) -> Rc<Collect
     collected
 }
 
-/// One output that is read.
+/// Output of one instance.
 struct Output {
     reader: Reader,
-    /// The first line that was not looked through, and the last.
+    /// Arrival of the first line that was not examined yet, and of the last line.
     since: Option<Instant>,
     last: Instant,
-    /// Wall clock of the last, ms.
+    /// Arrival of the last line, wall clock, ms.
     last_ms: u64,
 }
 
-/// What is known of an app.
+/// Data about an app.
 struct Known {
     at: Instant,
-    /// Something happened to it since.
+    /// True if the app had an event since.
     is_stale: bool,
     release: Release,
-    /// None = nobody knows.
+    /// Its secrets; none = unknown.
     secrets: Option<Vec<String>>,
 }
 
@@ -159,9 +162,9 @@ struct Collector {
     matching: Matching,
     stops: Stops,
     dirty_since: Option<Instant>,
-    /// The present second, and how many bytes were read in it.
+    /// Start of the present second, and the bytes that were read in it.
     second: (Instant, usize),
-    /// Whether a failure to write was told.
+    /// True if a write failure was reported.
     is_told: bool,
 }
 
@@ -187,7 +190,7 @@ impl Collector {
         self.keep();
     }
 
-    /// Time at which something is to do; none = nothing happens until something comes.
+    /// Returns the time of the next work; none = no work until something arrives.
     fn due(&self) -> Option<Instant> {
         let outputs = self.outputs.values().filter_map(|output| Some((output.last + SETTLED).min(output.since? + FLOWING)));
         let is_large = self.collected.book.borrow().groups.len() > LARGE;
@@ -214,7 +217,7 @@ impl Collector {
         self.start_at = self.process.is_none().then(|| now + self.pause);
     }
 
-    /// Lines came, or the process has ended.
+    /// Handles new lines or the exit of the process.
     async fn took(&mut self) {
         let now = Instant::now();
         if self.process.is_none() {
@@ -240,7 +243,7 @@ impl Collector {
         }
     }
 
-    /// Looks through what waits: all of it, or what rests or waits for too long.
+    /// Examines waiting lines: all of them, or only outputs that are idle or waited for too long.
     async fn look_through(&mut self, all: bool) {
         let now = Instant::now();
         let waiting: Vec<_> = self.outputs.iter().filter(|(_, output)| !output.reader.is_empty()).collect();
@@ -284,7 +287,8 @@ impl Collector {
         }
         self.learn(app, instance).await;
         let Some(known) = self.apps.get(app) else { return };
-        // Where nobody knows the secrets, nothing is shown that may have one.
+        // If the secrets are unknown, the preceding lines are left out, because they may contain
+        // secrets.
         let lines = if known.secrets.is_some() { before } else { &[] };
         let hide = |text: &str| known.secrets.as_ref().map_or_else(|| pattern(text), |secrets| masked(text, secrets));
         let seen = Occurrence { app, instance, at, exception, before: lines, release: &known.release };
@@ -292,7 +296,7 @@ impl Collector {
         if is_new {
             let news = book.add(&seen, &self.collected.resolved(), hide);
             let fresh = news.map(|(group, returned)| fresh(group, instance, returned));
-            // Nobody listening is no failure.
+            // An error means only that there is no receiver.
             fresh.into_iter().for_each(|fresh| drop(self.collected.news.send(Arc::new(fresh))));
         } else {
             book.add_before(&seen, hide);
@@ -301,7 +305,7 @@ impl Collector {
         self.dirty_since.get_or_insert_with(Instant::now);
     }
 
-    /// Has the release and the secrets of an app known.
+    /// Makes sure that the release and the secrets of an app are known.
     async fn learn(&mut self, app: &str, instance: u32) {
         let is_good = |known: &Known| known.at.elapsed() < if known.is_stale { ASKED_AGAIN } else { KNOWN };
         if self.apps.get(app).is_some_and(is_good) {
@@ -335,7 +339,7 @@ impl Collector {
                 }
             }
             Err(_) => {
-                // What was known is better than nothing.
+                // Outdated data is better than none.
                 let before = self.apps.remove(app);
                 let (release, secrets) = before.map_or_else(|| (Release::default(), None), |known| (known.release, known.secrets));
                 Known { at: Instant::now(), is_stale: true, release, secrets }
@@ -378,7 +382,8 @@ fn fresh(group: &super::Group, instance: u32, returned: bool) -> Fresh {
     Fresh { app: group.app.clone(), instance, title, returned }
 }
 
-/// Takes the lines that are there, at least one; waits where nothing is. No process afterwards = it has ended. May be dropped while it waits.
+/// Takes the lines that have arrived, or waits for the first. Clears `process` if the process has
+/// exited. The future may be dropped while it waits.
 async fn take_lines(process: &mut Option<LogProcess>, outputs: &mut HashMap<(String, u32), Output>, second: &mut (Instant, usize)) {
     let Some(running) = process else { return std::future::pending().await };
     for _ in 0..TOGETHER {

@@ -1,25 +1,27 @@
-//! One exception that comes twice: an app reports it over its channel, and prints it. It is counted once. Pure.
+//! Matching of exceptions that arrive twice: an app reports an exception over its channel and also
+//! prints it. It is counted once. Pure.
 
 use std::collections::VecDeque;
 
-/// Time within which the second comes, ms.
+/// Maximum time between the two arrivals, in ms.
 const WITHIN_MS: u64 = 10_000;
-/// Most that wait for theirs.
+/// Maximum number of exceptions that wait for their second arrival.
 const MOST: usize = 2000;
 
-/// The way by which an exception was learned.
+/// How an exception arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     Printed,
     Reported,
 }
 
-/// Exceptions that came by one way and may come by the other, the oldest first.
+/// Exceptions that arrived once and may arrive the other way, too; the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Matching(VecDeque<(u64, u64, Way)>);
 
 impl Matching {
-    /// True if it is a new one; false if it came by the other way already. `key`: the app and where the exception comes from.
+    /// Returns true if the exception is new, and false if it already arrived the other way. `key`
+    /// identifies the app and the origin of the exception.
     pub(super) fn is_new(&mut self, key: u64, way: Way, now_ms: u64) -> bool {
         while self.0.front().is_some_and(|(at, ..)| at.saturating_add(WITHIN_MS) < now_ms || *at > now_ms) || self.0.len() >= MOST {
             self.0.pop_front();

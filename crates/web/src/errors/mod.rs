@@ -1,9 +1,11 @@
-//! Exceptions of apps: collected while the dashboard runs, in groups, kept over restarts.
+//! Exceptions of apps: collected in groups while the dashboard runs, and kept over restarts.
 //!
 //! # Theory of operation
-//! [`collect`] follows standard error of all apps (`ostler logs --err --json`, one process) and what apps report over their channels, and has
-//! [`ostler_core::errors`] find the exceptions; [`Book`] puts them into groups: pure, bounded. [`store`] keeps the groups in `<home>/web/errors.json`, which this
-//! process alone writes, and what was marked as resolved in `<home>/web/resolved.json`, which commands write, too.
+//! [`collect`] reads the standard error of all apps (one process, `ostler logs --err --json`) and
+//! the reports that apps send over their channels. [`ostler_core::errors`] finds the exceptions,
+//! and [`Book`] groups them; it is pure and bounded. [`store`] keeps the groups in
+//! `<home>/web/errors.json`, which only this process writes. The marks of resolved groups are in
+//! `<home>/web/resolved.json`, which commands also write.
 
 mod book;
 mod collect;

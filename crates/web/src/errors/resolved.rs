@@ -1,32 +1,32 @@
-//! Marks of groups that were resolved: bounded. Pure.
+//! Marks of resolved groups; bounded. Pure.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Most marks; the oldest goes.
+/// Maximum number of marks; beyond it, the oldest is removed.
 const MARKS: usize = 1000;
-/// Longest name of whoever marked it.
+/// Maximum length of the name of the user who set a mark.
 const WHO: usize = 128;
 
-/// Marks of groups that were resolved.
+/// Marks of resolved groups.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Resolved {
     marks: BTreeMap<String, Mark>,
 }
 
-/// One mark.
+/// Mark of a resolved group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// Wall clock, ms.
     pub at: u64,
-    /// Whoever did it.
+    /// User who set the mark.
     pub by: String,
 }
 
 impl Resolved {
-    /// The mark of a group.
+    /// Returns the mark of a group.
     pub fn mark_of(&self, id: &str) -> Option<&Mark> {
         self.marks.get(id)
     }

@@ -1,12 +1,13 @@
-//! Stops that ostler began: what a process prints because of our signal is no fault of the app.
+//! Stops by ostler: exceptions that a process prints because of ostler's signal are not errors of
+//! the app.
 
 use std::collections::HashMap;
 
 use ostler_proto::event::{Event, What};
 
-/// Time by which lines may be read after the exit of their process, ms.
+/// Maximum time between the exit of a process and the reading of its last lines, in ms.
 const LATE_MS: u64 = 3000;
-/// Most stops that are kept; those of processes that have exited make room.
+/// Maximum number of stops that are kept; stops of exited processes are removed first.
 const MOST: usize = 512;
 
 /// Stops, by app and instance.
@@ -17,12 +18,12 @@ pub(super) struct Stops(HashMap<(String, u32), Stop>);
 struct Stop {
     /// Wall clock, ms.
     since: u64,
-    /// The exit of the process.
+    /// Time of the exit of the process.
     exit: Option<u64>,
 }
 
 impl Stops {
-    /// Takes an event: a stop that begins, or the exit that ends it.
+    /// Handles an event: the start of a stop, or the exit that ends it.
     pub(super) fn take(&mut self, event: &Event) {
         let (Some(app), Some(id)) = (&event.app, event.id) else { return };
         let key = (app.clone(), id);
@@ -44,9 +45,10 @@ impl Stops {
         }
     }
 
-    /// True if lines of this instance that were read at this time may be those of a process that we stopped.
+    /// Returns true if lines of this instance, read at this time, may be from a process that ostler
+    /// stopped.
     pub(super) fn is_during(&self, app: &str, id: u32, at_ms: u64) -> bool {
-        // A reader and the daemon take the time one after the other.
+        // The reader and the daemon take their times one after the other, so they differ slightly.
         let stop = self.0.get(&(app.to_owned(), id)).filter(|stop| at_ms + LATE_MS / 10 >= stop.since);
         stop.is_some_and(|stop| stop.exit.is_none_or(|exit| at_ms <= exit + LATE_MS))
     }

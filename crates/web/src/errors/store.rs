@@ -1,4 +1,4 @@
-//! The files of the groups, and of what was marked as resolved. Written whole or not at all; one that makes no sense is set aside.
+//! Files of the groups and of the resolved marks. Writes are atomic; an invalid file is renamed.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use serde::de::DeserializeOwned;
 use super::{Book, Resolved};
 use crate::settings::{SettingsError, make_folder};
 
-/// Largest file that is read.
+/// Maximum size of a file that is read.
 const MAX_BYTES: u64 = 16 << 20;
-/// Time within which others have to be done with the marks.
+/// Maximum wait for the lock of the marks.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 
-/// A reason why a file of them could not be read or written; it is as it was.
+/// Failure to read or write a file; the file is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ErrorsFileError {
     /// Not read.
@@ -24,15 +24,15 @@ pub enum ErrorsFileError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It makes no sense, or is of a later version.
+    /// The file is invalid.
     #[error("\"{}\" makes no sense", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The position and kind of the error.
         source: serde_json::Error,
     },
     /// A later version of this program wrote it.
@@ -46,10 +46,10 @@ pub enum ErrorsFileError {
     /// Not written.
     #[error(transparent)]
     Write(#[from] ReplaceError),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error(transparent)]
     Folder(#[from] SettingsError),
-    /// Somebody else has it for too long.
+    /// Another process holds the lock for too long.
     #[error("another process holds \"{}\"", .0.display())]
     Locked(PathBuf),
 }
@@ -62,10 +62,11 @@ fn marks_path(home: &Path) -> PathBuf {
     crate::settings::names::folder(home).join("resolved.json")
 }
 
-/// The groups of a home, as they were written last; none where there never were any.
+/// Returns the groups of a home as they were last written; none if none were ever written.
 ///
 /// # Errors
-/// [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`], [`ErrorsFileError::Later`].
+/// Returns [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`] or [`ErrorsFileError::Later`] if
+/// the file cannot be used.
 pub fn read_book(home: &Path) -> Result<Option<Book>, ErrorsFileError> {
     let path = book_path(home);
     let Some(mut book) = read::<Book>(&path)? else { return Ok(None) };
@@ -76,10 +77,10 @@ pub fn read_book(home: &Path) -> Result<Option<Book>, ErrorsFileError> {
     Ok(Some(book))
 }
 
-/// What was marked as resolved in a home.
+/// Returns the resolved marks of a home.
 ///
 /// # Errors
-/// [`ErrorsFileError::Read`], [`ErrorsFileError::Broken`].
+/// Returns [`ErrorsFileError::Read`] or [`ErrorsFileError::Broken`] if the file cannot be used.
 pub fn read_resolved(home: &Path) -> Result<Resolved, ErrorsFileError> {
     Ok(read(&marks_path(home))?.unwrap_or_default())
 }
@@ -87,7 +88,7 @@ pub fn read_resolved(home: &Path) -> Result<Resolved, ErrorsFileError> {
 /// Marks a group as resolved.
 ///
 /// # Errors
-/// [`ErrorsFileError`]; then nothing has changed.
+/// Returns an [`ErrorsFileError`] if the mark cannot be written; nothing has changed then.
 pub fn resolve(home: &Path, id: &str, by: &str) -> Result<(), ErrorsFileError> {
     make_folder(home)?;
     let _lock = lock(&crate::settings::names::folder(home).join("resolved.lock"))?;
@@ -116,7 +117,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ErrorsFileError> 
     serde_json::from_slice(&bytes).map(Some).map_err(|source| ErrorsFileError::Broken { path: path.to_owned(), source })
 }
 
-/// The groups to go on with: what makes no sense is put beside, and told.
+/// Returns the groups to continue with. An invalid file is renamed and reported.
 pub(super) fn take_up(home: &Path) -> Book {
     let problem = match read_book(home) {
         Ok(book) => return book.unwrap_or_else(Book::empty),
@@ -129,14 +130,14 @@ pub(super) fn take_up(home: &Path) -> Book {
     Book::empty()
 }
 
-/// Keeps the groups.
+/// Writes the groups.
 pub(super) fn keep(home: &Path, book: &Book) -> Result<(), ErrorsFileError> {
     make_folder(home)?;
     let text = serde_json::to_vec(book).unwrap_or_default();
     Ok(replace(&book_path(home), &text, Durability::Process, Writers::One)?)
 }
 
-/// A line on standard error, which is a log of this app.
+/// Writes a line to standard error, which is a log of this app.
 pub(super) fn tell(text: std::fmt::Arguments<'_>) {
     use std::io::Write as _;
     let _ = writeln!(io::stderr(), "{text}");

@@ -1,13 +1,13 @@
-//! The names of series. Pure.
+//! Names of series. Pure.
 
-/// Between the parts of a name.
+/// Separator between the parts of a name.
 const BETWEEN: char = '\u{1f}';
 const HOST: &str = "host";
 const APP: &str = "app";
-/// In the place of an instance: the whole app.
+/// Stands for the whole app in place of an instance.
 const ALL: &str = "-";
 
-/// What a series is about.
+/// Subject of a series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Of {
     /// The machine.
@@ -26,24 +26,25 @@ pub enum Of {
 /// Name of a series.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// What it is about.
+    /// Its subject.
     pub of: Of,
-    /// What is measured.
+    /// Its metric.
     pub metric: String,
 }
 
 impl Key {
-    /// A figure of the machine.
+    /// Returns the name of a metric of the machine.
     pub fn host(metric: &str) -> Self {
         Self { of: Of::Host, metric: clean(metric) }
     }
 
-    /// A figure of an app, or of one of its instances.
+    /// Returns the name of a metric of an app, or of one of its instances.
     pub fn app(namespace: &str, name: &str, instance: Option<u32>, metric: &str) -> Self {
         Self { of: Of::App { namespace: clean(namespace), name: clean(name), instance }, metric: clean(metric) }
     }
 
-    /// The same of the whole app; none where it is that already.
+    /// Returns the name of the same metric for the whole app; none if it is for the whole app
+    /// already.
     pub fn of_app(&self) -> Option<Self> {
         match &self.of {
             Of::App { namespace, name, instance: Some(_) } => Some(Self::app(namespace, name, None, &self.metric)),
@@ -51,7 +52,7 @@ impl Key {
         }
     }
 
-    /// The text by which the store knows it.
+    /// Returns the key of the series in the store.
     pub fn text(&self) -> String {
         match &self.of {
             Of::Host => format!("{HOST}{BETWEEN}{}", self.metric),
@@ -62,7 +63,7 @@ impl Key {
         }
     }
 
-    /// The name in a text of the store; none = it is none of ours.
+    /// Parses a key of the store. Returns `None` for foreign keys.
     pub fn parse(text: &str) -> Option<Self> {
         let parts: Vec<&str> = text.split(BETWEEN).collect();
         match parts[..] {
@@ -74,7 +75,7 @@ impl Key {
     }
 }
 
-/// A part of a name without the character that is between parts.
+/// Replaces the separator in a part of a name.
 fn clean(part: &str) -> String {
     part.replace(BETWEEN, "\u{fffd}")
 }

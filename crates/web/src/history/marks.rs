@@ -1,7 +1,8 @@
-//! Marks of charts: what happened to apps, for as long as there are figures. The daemon's own ring of events is shorter than a week.
+//! Marks in charts: events of apps, for as long as the history has values. The daemon's ring of
+//! events covers less than a week.
 //!
-//! `marks.log`, beside the files of figures, has a JSON object a line; all of it is in memory, too. What is too much is thinned out ([`thinned`]) and the file
-//! written anew.
+//! `marks.log`, beside the history files, has one JSON object per line; all of them are in memory,
+//! too. If there are too many, they are thinned out ([`thinned`]) and the file is rewritten.
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, OpenOptions};
@@ -18,25 +19,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::view;
 
-/// Most marks, and how many are left when there were more.
+/// Maximum number of marks, and the number that remains after thinning.
 const MOST: usize = 4096;
 const LEFT: usize = 3072;
-/// Most characters of a text or a name.
+/// Maximum number of characters of a text or a name.
 const LONGEST: usize = 160;
-/// Most bytes of the file that are read.
+/// Maximum number of bytes that are read from the file.
 const READ: u64 = 8 << 20;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
-/// The kind of an alert that begins or ends.
+/// Kind of a mark for the start or end of an alert.
 const ALERT: &str = "alert";
 
-/// Something that happened.
+/// Event in a chart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// Wall clock, ms.
     pub(crate) at: u64,
-    /// As of an event, or `alert`.
+    /// Kind of the event, or `alert`.
     pub(crate) kind: String,
     /// None = the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,7 +46,7 @@ pub(crate) struct Mark {
     pub(crate) instance: Option<u32>,
     pub(crate) text: String,
     pub(crate) severity: String,
-    /// Ring and number of the event; 0 = it is none.
+    /// Ring and number of the event; 0 = it is not an event.
     #[serde(default)]
     epoch: u64,
     #[serde(default)]
@@ -53,7 +54,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    /// The mark of an event; none of what no chart shows.
+    /// Returns the mark of an event; none if charts do not show it.
     fn of(event: &Event) -> Option<Self> {
         let is_marked = matches!(
             event.what,
@@ -88,7 +89,7 @@ impl Mark {
         }
     }
 
-    /// True of what comes in floods where an app crashes again and again.
+    /// Returns true for events that an app that keeps crashing causes in large numbers.
     fn is_common(&self) -> bool {
         matches!(self.kind.as_str(), "online" | "exit")
     }
@@ -103,9 +104,9 @@ struct State {
     path: PathBuf,
     /// None = not read yet.
     list: Option<Vec<Mark>>,
-    /// The newest event that is known.
+    /// Last known event.
     position: Option<Position>,
-    /// The file has all of the list, and ends with a whole line.
+    /// True if the file has the whole list and ends with a complete line.
     is_whole: bool,
     told: bool,
 }
@@ -117,11 +118,11 @@ impl Marks {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked left whole entries.
+        // Entries are complete even if a thread panicked while it held the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes events, the oldest first; those that are known already count once.
+    /// Adds events, the oldest first; known events are ignored.
     pub(crate) fn happened<'a>(&self, events: impl IntoIterator<Item = &'a Event>) {
         let mut state = self.state();
         state.open();
@@ -136,14 +137,15 @@ impl Marks {
         state.add(new);
     }
 
-    /// Takes alerts that began or ended.
+    /// Adds alerts that began or ended.
     pub(crate) fn alerted(&self, changes: &[Change]) {
         let mut state = self.state();
         state.open();
         state.add(changes.iter().map(Mark::of_alert).collect());
     }
 
-    /// The newest of an app (none = the machine) in that time, at most so many, in their order.
+    /// Returns the newest marks of an app (none = the machine) in a time range, at most `most`, in
+    /// order.
     pub(crate) fn between(&self, app: Option<&str>, instance: Option<u32>, from: u64, to: u64, most: usize) -> Vec<Mark> {
         let mut state = self.state();
         state.open();
@@ -152,7 +154,7 @@ impl Marks {
             is_of && (from..=to).contains(&mark.at)
         };
         let mut found: Vec<Mark> = state.list.iter().flatten().filter(is_wanted).cloned().collect();
-        // A clock that was set back has them in another order.
+        // They are out of order if the clock was set back.
         found.sort_by_key(|mark| mark.at);
         found.split_off(found.len().saturating_sub(most))
     }
@@ -163,19 +165,19 @@ impl State {
         self.position.is_some_and(|known| known.epoch == position.epoch && known.seq >= position.seq)
     }
 
-    /// Reads the file, once.
+    /// Reads the file once.
     fn open(&mut self) {
         if self.list.is_some() {
             return;
         }
         let mut bytes = Vec::new();
         let read = OpenOptions::new().read(true).open(&self.path).and_then(|file| file.take(READ).read_to_end(&mut bytes));
-        // A line that is no mark is gone with the next that is written.
+        // The next write removes invalid lines.
         let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
         let mut list: Vec<Mark> = Vec::new();
         for mark in lines.iter().filter_map(|line| serde_json::from_slice::<Mark>(line).ok()) {
             let position = Position { epoch: mark.epoch, seq: mark.seq };
-            // During an update two processes write for a moment.
+            // During an update, two processes write the file for a moment.
             if mark.seq == 0 || !self.knows(position) {
                 self.position = if mark.seq == 0 { self.position } else { Some(position) };
                 list.push(mark);
@@ -218,14 +220,18 @@ impl State {
 }
 
 fn line(mark: &Mark, into: &mut Vec<u8>) {
-    // Numbers and texts are JSON in any case.
+    // Numbers and strings always serialize.
     if serde_json::to_writer(&mut *into, mark).is_ok() {
         into.push(b'\n');
     }
 }
 
-/// Fewer marks, in their order. Starts and exits go first: of those older than a day one of an app and kind is left in an hour, then of all one in a minute, then
-/// the oldest go. Releases, alerts and apps that were given up go only where they alone are too many.
+/// Reduces the marks and keeps their order. Starts and exits are removed first, in three steps:
+/// - older than a day: one per app, kind and hour remains
+/// - all: one per app, kind and minute remains
+/// - then the oldest are removed
+///
+/// Releases, alerts and errored apps are removed only if they alone are too many.
 fn thinned(mut list: Vec<Mark>) -> Vec<Mark> {
     let newest = list.iter().map(|mark| mark.at).max().unwrap_or(0);
     for (age, step) in [(DAY_MS, HOUR_MS), (0, MINUTE_MS)] {
@@ -291,17 +297,18 @@ mod tests {
         let found = marks.between(Some("api"), Some(3), 3500, 4000, 9);
         assert_eq!((found.len(), found[0].kind.as_str(), found[0].severity.as_str()), (1, "exit", "warning"));
         assert!(marks.between(Some("api"), Some(4), 0, 9000, 9).is_empty() && marks.between(None, None, 0, 9000, 9).is_empty());
-        // What the ring tells again after a restart is known; a torn line is no mark, and harms none that follow.
+        // Events that the ring delivers again after a restart are known. A torn line is ignored,
+        // and later lines are still read.
         let mut text = std::fs::read(&path).unwrap();
         text.extend(b"{\"at\":77,\"ki");
         std::fs::write(&path, &text).unwrap();
         let again = Marks::of(&home);
         again.happened(&[exit(1, 3), exit(1, 4), exit(1, 5)]);
-        // Another ring numbers anew.
+        // The numbers of another ring start again.
         again.happened(&[exit(2, 1)]);
         assert_eq!(times(&again), [1000, 1000, 3000, 4000, 5000]);
         assert_eq!(times(&Marks::of(&home)), times(&again));
-        // What cannot be written is written with the next that can.
+        // A mark that cannot be written is written with the next mark.
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         again.happened(&[exit(2, 7)]);
@@ -332,7 +339,8 @@ mod tests {
 
     #[test]
     fn a_flood_leaves_releases_and_others() {
-        // A week of an app that crashes each ten seconds, with a release and another app's exit a day.
+        // A week of an app that crashes every ten seconds, with one release and one exit of another
+        // app per day.
         let mut list = Vec::new();
         for second in (0..7 * 86_400).step_by(10) {
             list.push(mark(second * 1000, "exit", "bad"));
@@ -347,7 +355,7 @@ mod tests {
         let count = |kind: &str, app: &str| list.iter().filter(|mark| mark.kind == kind && mark.app.as_deref() == Some(app)).count();
         assert_eq!((count("reload_done", "api"), count("exit", "api")), (7, 7));
         assert!(list.len() <= MOST && list.is_sorted_by_key(|mark| mark.at));
-        // Where all of them matter the oldest go.
+        // If all of them are important, the oldest are removed.
         let matter = thinned((0..5000).map(|at| mark(at, "errored", "bad")).collect());
         assert_eq!((matter.len(), matter[0].at), (LEFT, 5000 - LEFT as u64));
         let common = thinned((0..5000).map(|n| mark(n * MINUTE_MS, "exit", &n.to_string())).collect());

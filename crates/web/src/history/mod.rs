@@ -1,7 +1,8 @@
-//! History: what the store is fed with, and how it is asked.
+//! History: recording of samples, and queries.
 //!
-//! The thread that follows the daemon records, within its own wake-ups: one table each ten seconds while nobody looks, those that it reads anyway while somebody
-//! does. Requests and `ostler stats` ask by the same names ([`Key`]).
+//! The thread that follows the daemon records. Without a watching user, it takes one table every
+//! ten seconds. While a user watches, it records the tables that it reads anyway. Requests and
+//! `ostler stats` query by the same names ([`Key`]).
 
 mod key;
 mod marks;
@@ -21,27 +22,28 @@ pub(crate) use sample::Past;
 
 use crate::snapshot::{Reported, Snapshot};
 
-/// Time between two samples while nobody looks, ms.
+/// Time between two samples while no user watches, in ms.
 const STEP_MS: u64 = 10_000;
-/// Time between two writes: with the sample that is late and the ten seconds that are summed up, less than a minute.
+/// Time between two writes. Together with a late sample and the ten seconds of aggregation, this is
+/// less than a minute.
 const FLUSH: Duration = Duration::from_secs(40);
-/// Time between two attempts to open a store that another process has.
+/// Time between two attempts to open a store that another process holds.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// The folder of the files.
+/// Returns the folder of the history files.
 pub fn folder(home: &Path) -> PathBuf {
     crate::settings::names::folder(home).join("history")
 }
 
-/// The store of a home, to read, also while it is written.
+/// Opens the store of a home for reading, even while it is written.
 ///
 /// # Errors
-/// The folder is not there, or cannot be read.
+/// Returns an error if the folder is missing or cannot be read.
 pub fn read(home: &Path) -> io::Result<History<Folder>> {
     History::read(Folder::existing(folder(home)))
 }
 
-/// Records, and answers.
+/// Recorder of the history, which also answers queries.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
     state: Arc<Mutex<State>>,
@@ -55,18 +57,18 @@ struct State {
     store: Option<Store>,
     tried: Option<Instant>,
     flushed: Instant,
-    /// The last second that was recorded, on the wall clock.
+    /// Last second that was recorded, wall clock.
     last: u64,
-    /// Figures of apps' own pages, for the next sample.
+    /// Scraped metrics for the next sample.
     scraped: Vec<Past>,
-    /// A problem that was told.
+    /// Last problem that was reported.
     told: String,
 }
 
 #[derive(Debug)]
 struct Store {
     history: History<Folder>,
-    /// One process writes; during an update there may be two for a while.
+    /// Ensures a single writer; during an update there may be two processes for a while.
     _lock: OwnedFd,
 }
 
@@ -77,29 +79,32 @@ impl Recorder {
         Self { state: Arc::new(Mutex::new(state)), marks: Marks::of(home) }
     }
 
-    /// What happened meanwhile.
+    /// Returns the marks of past events.
     pub(crate) fn marks(&self) -> &Marks {
         &self.marks
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked left a store that is read and written in whole steps.
+        // Even if a thread panicked while it held the lock, the store is consistent: it is changed
+        // only in whole steps.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Time until the next sample is due while nobody looks.
+    /// Returns the time until the next sample is due while no user watches.
     pub(crate) fn due_in(&self, at_ms: u64) -> Duration {
-        // A little after the step has begun: a timer that is early would find it in the one before.
+        // Slightly after the start of the step, because a timer that fires early would hit the
+        // previous step.
         const LATE: u64 = 5;
         if self.is_due(at_ms) { Duration::ZERO } else { Duration::from_millis(STEP_MS - at_ms % STEP_MS + LATE) }
     }
 
-    /// True if a sample is due, whoever looks. A clock that was set back has one due, too.
+    /// Returns true if a sample is due, even without a watcher. It is also due if the clock was set
+    /// back.
     pub(crate) fn is_due(&self, at_ms: u64) -> bool {
         self.state().last * 1000 / STEP_MS != at_ms / STEP_MS
     }
 
-    /// Takes a snapshot, and what apps report themselves where that was asked for.
+    /// Records a snapshot and the custom metrics of apps, if they were queried.
     pub(crate) fn take(&self, snapshot: &Snapshot, reported: &Reported, is_looked_at: bool) {
         let mut state = self.state();
         let second = snapshot.at_ms / 1000;
@@ -122,17 +127,17 @@ impl Recorder {
         }
     }
 
-    /// Adds figures of apps' own pages to the next sample.
+    /// Adds scraped metrics to the next sample.
     pub(crate) fn add(&self, scraped: Vec<Past>) {
         self.state().scraped = scraped;
     }
 
-    /// Writes what is new, at the end.
+    /// Writes new samples before the process exits.
     pub(crate) fn flush(&self) {
         self.state().flush();
     }
 
-    /// Asks the store; none = there is none yet.
+    /// Runs a query; none = the store is not open yet.
     pub(crate) fn ask<T>(&self, ask: impl FnOnce(&History<Folder>) -> T) -> Option<T> {
         self.state().store.as_ref().map(|store| ask(&store.history))
     }
@@ -173,7 +178,7 @@ impl State {
         }
     }
 
-    /// Says something in our own log, once in a row.
+    /// Logs a line, unless it repeats the last one.
     fn say(&mut self, text: String) {
         use std::io::Write as _;
         if self.told != text {
@@ -183,12 +188,13 @@ impl State {
     }
 }
 
-/// Hands each figure of a moment, by the text of its name ([`Key`]), to `sink`.
+/// Passes each value of a moment to `sink`, with the key of its series ([`Key`]).
 pub(crate) fn figures_of(snapshot: &Snapshot, reported: &Reported, mut sink: impl FnMut(&str, f64)) {
     sample::of(snapshot, reported, &mut |key, _, value| sink(key, value));
 }
 
-/// The figures of one name; of an instance that has none of its own, because its app has no other, those of the app.
+/// Returns the values of a series. The only instance of an app has no series of its own; its values
+/// are those of the app.
 pub fn figures(history: &History<Folder>, key: &Key, from_ms: u64, to_ms: u64, points: u64) -> Answer {
     let answer = history.query(&key.text(), from_ms, to_ms, points);
     match key.of_app() {

@@ -1,4 +1,4 @@
-//! What one snapshot gives to which series. Pure.
+//! Conversion of a snapshot into samples of series. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use crate::snapshot::Reported;
 use crate::snapshot::Snapshot;
 use crate::view::App;
 
-/// Percent: tenths exactly up to 6.3, then 1.6 %.
+/// Percent: steps of 0.1 are exact up to 6.3, then 1.6 %.
 const PERCENT: Scale = Scale::new(0.1, 5);
-/// Bytes: pages exactly up to 4 MiB, then 0.1 %.
+/// Bytes: pages are exact up to 4 MiB, then 0.1 %.
 const BYTES: Scale = Scale::new(4096.0, 9);
-/// Things that are counted: exact up to 2,047.
+/// Counts: exact up to 2,047.
 const COUNT: Scale = Scale::new(1.0, 10);
 /// Load of the machine.
 const LOAD: Scale = Scale::new(0.01, 6);
-/// What apps report, whatever it is: thousandths exactly up to 0.255, then 0.4 %.
+/// Custom metrics of any kind: thousandths are exact up to 0.255, then 0.4 %.
 const ANY: Scale = Scale::new(0.001, 7);
 
-/// How instances make one figure of their app.
+/// How the values of instances are combined into one value of their app.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Join {
     Sum,
     Largest,
 }
 
-/// Figures that libraries and our own preload report under names of their own: name, our name, factor, how instances are joined. Of two of one name the first
-/// that an instance reports counts.
+/// Metrics that libraries and ostler's preload report under their own names: reported name, name
+/// here, factor, combination. If an instance reports two metrics for one name, the first counts.
 const KNOWN: &[(&str, &str, f64, Join)] = &[
     ("HTTP", "requests", 1.0 / 60.0, Join::Sum),
     ("HTTP P95 Latency", "p95", 1.0, Join::Largest),
@@ -43,10 +43,10 @@ const KNOWN: &[(&str, &str, f64, Join)] = &[
     ("Heap used", "heap", 1_048_576.0, Join::Sum),
 ];
 
-/// Begin of the name of a figure that has its app's own name.
+/// Prefix of the name of a custom metric.
 const OWN: &str = "own:";
 
-/// A figure of an app's own page (`scrape`) at an instant.
+/// Value from an app's own page (`scrape`) at one instant.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Past {
     pub(crate) namespace: String,
@@ -57,7 +57,7 @@ pub(crate) struct Past {
     pub(crate) value: f64,
 }
 
-/// Hands each figure of a snapshot to its series.
+/// Passes each value of a snapshot to its series.
 pub(super) fn of(snapshot: &Snapshot, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) {
     host(snapshot, sink);
     if snapshot.peer.is_none() {
@@ -96,7 +96,7 @@ fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) 
     let is_alone = app.instances.len() == 1;
     let mut joined: BTreeMap<&str, (f64, Join)> = BTreeMap::new();
     for instance in &app.instances {
-        // Of an only instance the figures of its app are its own.
+        // The only instance of an app shares the series of the app.
         let own = (!is_alone).then_some(instance.id);
         if !is_alone {
             give(own, "cpu", PERCENT, instance.cpu);
@@ -126,7 +126,7 @@ fn one(app: &App, reported: &Reported, sink: &mut impl FnMut(&str, Scale, f64)) 
     }
 }
 
-/// Hands figures of apps' own pages to their series.
+/// Passes scraped values to their series.
 pub(super) fn scraped(scraped: &[Past], sink: &mut impl FnMut(&str, Scale, f64)) {
     for one in scraped {
         sink(&Key::app(&one.namespace, &one.app, one.instance, &format!("{OWN}{}", one.metric)).text(), ANY, one.value);
@@ -171,7 +171,7 @@ mod tests {
             assert_eq!(all.get(key), Some(&value), "{key} in {all:?}");
         }
         assert!(!all.contains_key("app/jobs/cron/2/cpu"), "an only instance has no figures of its own");
-        // No daemon: nothing is known of apps, which is no 0.
+        // Without a daemon nothing is known about apps, which is different from 0.
         assert!(taken(&Snapshot { peer: None, ..snapshot }, &reported).is_empty());
     }
 }

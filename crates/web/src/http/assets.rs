@@ -17,14 +17,14 @@ struct Asset {
 
 const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
-/// The answer for a path without its first slash; none = there is no such file.
+/// Returns the response for a path without its leading slash; none if there is no such file.
 pub(crate) fn answer(path: &str, head: &Parts) -> Option<Response<Body>> {
     let path = if path.is_empty() { "index.html" } else { path };
     let asset = ASSETS.iter().find(|asset| asset.path == path)?;
     Some(reply(asset.kind, asset.tag, asset.gzip, head))
 }
 
-/// Sends a file that is packed. `tag`: its version, in quotes.
+/// Sends a packed file. `tag` is its version, in quotes.
 pub(crate) fn reply(kind: &'static str, tag: &'static str, gzip: &'static [u8], head: &Parts) -> Response<Body> {
     let is_known = head.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == tag.as_bytes());
     let mut response = if is_known {
@@ -38,7 +38,8 @@ pub(crate) fn reply(kind: &'static str, tag: &'static str, gzip: &'static [u8], 
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Asked for each time, answered with nothing: a new program has a new page at once.
+    // The browser revalidates each time and usually gets an empty 304, so a new program shows its
+    // new page at once.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(ETAG, HeaderValue::from_static(tag));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -56,7 +57,7 @@ fn takes_gzip(head: &Parts) -> bool {
 pub(crate) fn unpacked(gzip: &[u8]) -> Vec<u8> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    // Our own bytes: packed by the build.
+    // The build compressed these bytes, so decompression cannot fail.
     let _ = flate2::read::GzDecoder::new(gzip).read_to_end(&mut bytes);
     bytes
 }
@@ -83,7 +84,8 @@ mod tests {
         assert!(["../Cargo.toml", "order.txt", "api.js", "%2e%2e", "index.html/"].iter().all(|path| get(path, &[]).is_none()));
     }
 
-    /// What the whole page weighs on the way, with charts: the bound of the specification.
+    /// Checks the transfer size of the whole page, with charts, against the limit of the
+    /// specification.
     #[test]
     fn the_page_is_light_and_names_no_other_host() {
         let total: usize = ASSETS.iter().map(|asset| asset.gzip.len()).sum();
@@ -91,7 +93,7 @@ mod tests {
         assert!(total <= 60 << 10, "{total} bytes");
         for asset in ASSETS.iter().filter(|asset| !asset.path.starts_with("vendor/")) {
             let text = String::from_utf8(unpacked(asset.gzip)).unwrap();
-            // Names of XML, and where traces are taken on this machine.
+            // XML namespaces, and the address for traces on this machine.
             let known = ["http://www.w3.org/", "http://127.0.0.1:"];
             let foreign = text.match_indices("http").map(|(at, _)| &text[at..]).find(|rest| {
                 let is_address = rest.starts_with("http://") || rest.starts_with("https://");

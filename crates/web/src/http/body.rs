@@ -1,4 +1,4 @@
-//! Bodies of requests: JSON, small.
+//! Request bodies: small JSON values.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use serde::de::DeserializeOwned;
 
 use crate::http::reply::{Body, error};
 
-/// Most bytes.
+/// Maximum size in bytes.
 const MAX: usize = 64 << 10;
-/// Time for all of it.
+/// Time limit for the whole body.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// The value in a body; an empty one is `{}`.
+/// Parses the value in a body; an empty body is `{}`.
 pub(crate) async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Response<Body>> {
     let collected = tokio::time::timeout(WITHIN, Limited::new(body, MAX).collect()).await;
     let bytes = match collected {

@@ -1,4 +1,5 @@
-//! Requests of our own, to services. Redirects are not followed, and no error has an address with what may be secret.
+//! HTTP client for external services. Redirects are not followed, and errors contain no secret
+//! parts of addresses.
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
@@ -10,21 +11,21 @@ use ostler_alerts::render::Answer;
 
 use super::client_tls as tls;
 
-/// Bytes of an answer that are read.
+/// Maximum number of bytes that are read from a response.
 const MOST_ANSWER: usize = 16 << 10;
 
-/// What came back.
+/// Result of a request.
 #[derive(Debug, Default)]
 pub(crate) struct Got {
     pub(crate) answer: Answer,
-    /// Days for which the certificate is valid; none = there is none.
+    /// Days until the certificate expires; none = no certificate.
     pub(crate) certificate_days: Option<i64>,
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 ///
 /// # Errors
-/// Why there is no answer, in words.
+/// Returns a message if there is no response.
 pub(crate) async fn exchange(
     method: Method,
     url: &Url,
@@ -49,7 +50,7 @@ pub(crate) async fn exchange(
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
     while bytes.len() < MOST_ANSWER {
-        // What broke off has its status all the same.
+        // If the connection breaks here, the status is still valid.
         let Some(Ok(frame)) = body.frame().await else { break };
         bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..data.len().min(MOST_ANSWER)]));
     }
@@ -58,7 +59,7 @@ pub(crate) async fn exchange(
     Ok(Got { answer, certificate_days })
 }
 
-/// A connection that is driven, until this is dropped.
+/// Background task of a connection; dropping this ends it.
 struct Driver(tokio::task::JoinHandle<()>);
 
 impl Drop for Driver {

@@ -1,4 +1,5 @@
-//! Connections to services: TCP, and TLS by rustls with the roots of the system, or those that came with it where it has none.
+//! Connections to external services: TCP and TLS. rustls uses the root certificates of the system,
+//! or the built-in ones if the system has none.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// A connection.
+/// Connection of any kind.
 pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
@@ -17,7 +18,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 /// Connects by TCP.
 ///
 /// # Errors
-/// What the system says, in words.
+/// Returns a message with the system's error.
 pub(crate) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String> {
     let stream = TcpStream::connect((host, port)).await.map_err(|error| format!("cannot connect to {host}, port {port}: {error}"))?;
     // A message is one small write.
@@ -25,10 +26,10 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String
     Ok(Box::new(stream))
 }
 
-/// Encrypts a connection, and says for how many days the other's certificate is valid.
+/// Encrypts a connection. Returns also the days until the peer's certificate expires.
 ///
 /// # Errors
-/// Whose certificate is not good, in words.
+/// Returns a message if the certificate is not valid.
 pub(crate) async fn encrypt(host: &str, stream: Box<dyn Io>) -> Result<(Box<dyn Io>, Option<i64>), String> {
     let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for which there are certificates"))?;
     let stream = TlsConnector::from(config()?).connect(name, stream).await;
@@ -38,7 +39,7 @@ pub(crate) async fn encrypt(host: &str, stream: Box<dyn Io>) -> Result<(Box<dyn 
     Ok((Box::new(stream), days))
 }
 
-/// Made at the first use: the roots are some hundred kilobytes.
+/// Created at the first use, because the roots take several hundred kilobytes.
 fn config() -> Result<Arc<ClientConfig>, String> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {

@@ -1,7 +1,8 @@
-//! The first door: under which name we were called, and whose page sent it. Pure.
+//! First check of a request: the host name that it used, and the page that sent it. Pure.
 //!
-//! A page of a stranger can have a browser send requests here: to a name of its own that leads to this machine (DNS rebinding), or across origins. The first
-//! shows in `Host`, the second in `Origin` and `Sec-Fetch-Site`, and neither can be set by a page.
+//! A malicious page can make a browser send requests here: by a host name of its own that resolves
+//! to this machine (DNS rebinding), or across origins. The first shows in `Host`, the second in
+//! `Origin` and `Sec-Fetch-Site`. A page cannot set these headers.
 
 use std::net::IpAddr;
 
@@ -13,10 +14,10 @@ use crate::settings::Settings;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A request that is refused before anything else.
+/// Refusal of a request before any other check.
 pub(crate) type Refusal = (StatusCode, &'static str);
 
-/// Whom we believe.
+/// Accepted host names and origins.
 #[derive(Debug)]
 pub(crate) struct Guard {
     hosts: Vec<String>,
@@ -35,7 +36,7 @@ impl Guard {
         Self { hosts, origins, behind_proxy: settings.behind_proxy, any_address }
     }
 
-    /// Checks a request that came by TCP, or by a unix socket, which no browser can.
+    /// Checks a request from TCP or from a unix socket, which browsers cannot use.
     pub(crate) fn check(&self, head: &Parts, by_tcp: bool) -> Result<(), Refusal> {
         if by_tcp && !self.knows_host(head) {
             return Err((StatusCode::MISDIRECTED_REQUEST, "this name is not known here; `ostler web enable --allow-host NAME` allows it"));
@@ -58,7 +59,7 @@ impl Guard {
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
         let Some(name) = host.to_str().ok().and_then(host_name) else { return false };
         let address = name.parse::<IpAddr>().ok();
-        // An address cannot be made to lead elsewhere; of names only those that were allowed.
+        // An IP address cannot be redirected by DNS. Names must be in the list.
         address.is_some_and(|address| address.to_canonical().is_loopback() || self.any_address) || self.hosts.contains(&name)
     }
 
@@ -66,7 +67,8 @@ impl Guard {
         let origin = head.headers.get(ORIGIN);
         let site = text(&head.headers, &FETCH_SITE);
         let Some(origin) = origin else {
-            // A browser says at least one of the two; a program says neither, and has no cookie that a page could misuse.
+            // A browser sends at least one of the two headers. A program sends neither, and has no
+            // cookie that a page could misuse.
             return matches!(site, None | Some("same-origin" | "none")) && (site.is_some() || !has_cookie(head));
         };
         let Some(origin) = origin.to_str().ok().map(str::to_ascii_lowercase) else { return false };
@@ -92,7 +94,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The name in `name:port` or `[address]:port`, in small letters.
+/// Returns the lowercase name in `name:port` or `[address]:port`.
 fn host_name(host: &str) -> Option<String> {
     let name = if let Some(rest) = host.strip_prefix('[') {
         let (name, rest) = rest.split_once(']')?;
@@ -104,7 +106,7 @@ fn host_name(host: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.trim_end_matches('.').to_ascii_lowercase())
 }
 
-/// Nothing, or `:` and a number.
+/// Returns true for an empty text, or `:` and a number.
 fn is_port(text: &str) -> bool {
     text.is_empty() || text.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok())
 }

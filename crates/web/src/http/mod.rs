@@ -1,4 +1,4 @@
-//! HTTP, both ways: what every request passes and every reply has, and requests of our own to services.
+//! HTTP in both directions: checks and headers of the server, and the client for external services.
 
 pub(crate) mod assets;
 pub(crate) mod body;

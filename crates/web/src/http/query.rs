@@ -1,20 +1,20 @@
-//! Queries and percent signs. Pure.
+//! Query strings and percent-encoding. Pure.
 
-/// Longest value.
+/// Maximum length of a value.
 const LONGEST: usize = 4096;
 
-/// The value of a key; none = it is not there, or makes no sense.
+/// Returns the value of a key; none if it is missing or invalid.
 pub(crate) fn value(query: Option<&str>, key: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(name, _)| *name == key).find_map(|(_, value)| decoded(&value.replace('+', "%20"))).filter(|value| value.len() <= LONGEST)
 }
 
-/// A number at most so large.
+/// Returns a number up to a maximum.
 pub(crate) fn number(query: Option<&str>, key: &str, usual: u64, most: u64) -> u64 {
     value(query, key).and_then(|text| text.parse().ok()).unwrap_or(usual).min(most)
 }
 
-/// Text without percent signs; none = no text.
+/// Decodes percent-encoding; none if the result is not UTF-8.
 pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

@@ -1,4 +1,4 @@
-//! Replies: bodies, JSON, errors, and the headers that protect every one of them.
+//! Replies: bodies, JSON, errors, and the security headers of every reply.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,15 +15,15 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-/// The body of a reply.
+/// Body of a reply.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 pub(crate) const JSON: &str = "application/json";
 
-/// What a page of ours may load: its own files, nothing inline, from nowhere else.
+/// Content security policy of the page: only its own files, nothing inline.
 const POLICY: &str = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
 
-/// A reply with all of its bytes.
+/// Returns a reply with a complete body.
 pub(crate) fn full(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
     let mut response = Response::new(Full::new(bytes.into()).boxed_unsync());
     *response.status_mut() = status;
@@ -31,19 +31,19 @@ pub(crate) fn full(status: StatusCode, kind: &'static str, bytes: impl Into<Byte
     response
 }
 
-/// A reply without a body.
+/// Returns a reply without a body.
 pub(crate) fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Full::default().boxed_unsync());
     *response.status_mut() = status;
     response
 }
 
-/// A value as JSON.
+/// Returns a value as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
     with_status(StatusCode::OK, value)
 }
 
-/// A value as JSON, with another status.
+/// Returns a value as JSON with another status.
 pub(crate) fn with_status(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => full(status, JSON, bytes),
@@ -51,37 +51,38 @@ pub(crate) fn with_status(status: StatusCode, value: &impl Serialize) -> Respons
     }
 }
 
-/// `{"error": …}`: one line.
+/// Returns `{"error": …}` with one line of text.
 pub(crate) fn error(status: StatusCode, text: &str) -> Response<Body> {
     failed(status, text, &json!({ "error": text }))
 }
 
-/// A value as JSON that says why something was not done.
+/// Returns a JSON value that describes a failure.
 pub(crate) fn failed(status: StatusCode, reason: &str, value: &impl Serialize) -> Response<Body> {
     let mut response = full(status, JSON, serde_json::to_vec(value).unwrap_or_default());
     response.extensions_mut().insert(Reason(reason.to_owned()));
     response
 }
 
-/// Reason of a failure, for the audit log; not sent.
+/// Reason of a failure for the audit log; it is not sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Reason(pub(crate) String);
 
-/// The writing end of a reply that goes on.
+/// Sending end of a streamed reply.
 pub(crate) type Writer = mpsc::Sender<Bytes>;
 
-/// A reply that goes on until its writer is dropped. `room`: how many pieces wait for a slow reader before the writer has to.
+/// Returns a reply that is streamed until its writer is dropped. `room` is the number of pieces
+/// that wait for a slow reader before the writer blocks.
 pub(crate) fn streamed(kind: &'static str, room: usize) -> (Writer, Response<Body>) {
     let (writer, pieces) = mpsc::channel(room);
     let mut response = Response::new(Pieces(pieces).boxed_unsync());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Not collected by a proxy until there is enough of it.
+    // Asks proxies not to buffer the stream.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     (writer, response)
 }
 
-/// Pieces as they come.
+/// Pieces of a streamed body.
 struct Pieces(mpsc::Receiver<Bytes>);
 
 impl hyper::body::Body for Pieces {
@@ -93,7 +94,7 @@ impl hyper::body::Body for Pieces {
     }
 }
 
-/// Sets what every reply has.
+/// Sets the headers that every reply has.
 pub(crate) fn protect(headers: &mut HeaderMap) {
     let fixed = [
         (HeaderName::from_static("content-security-policy"), POLICY),

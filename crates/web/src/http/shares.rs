@@ -1,7 +1,8 @@
-//! Shares: what one client may use of the dashboard at a time, so that none can lock the others out.
+//! Shares: limits on the resources of one client, so that it cannot lock out the others.
 //!
-//! Before a login a share belongs to an address ([`ostler_http::Guests`]), after it to an identity: its requests that are being answered, streams and
-//! slow readers of an answer included, and its readers of logs.
+//! Before a login, a share belongs to an address ([`ostler_http::Guests`]); after it, to an
+//! identity. It covers the identity's running requests, including streams and slow readers, and its
+//! log readers.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -13,14 +14,15 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use crate::access::{Identity, Role};
 use crate::http::reply::Body;
 
-/// Most requests of one identity that are being answered.
+/// Maximum number of simultaneous requests of one identity.
 const REQUESTS: usize = 32;
-/// Most readers of logs, each with a process: of all, of all but admins, and of one identity that is no admin.
+/// Maximum number of log readers, each with a process: in total, for all clients except admins, and
+/// for one identity that is not an admin.
 const READERS: usize = 16;
 const READERS_OF_OTHERS: usize = 12;
 const READERS_OF_ONE: usize = 8;
 
-/// What is shared.
+/// Kind of resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Request,
@@ -31,7 +33,7 @@ enum Kind {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shares(Arc<Mutex<HashMap<(Kind, String), usize>>>);
 
-/// Part of a share, until it is dropped.
+/// Part of a share that is in use until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Seat {
     shares: Shares,
@@ -39,12 +41,12 @@ pub(crate) struct Seat {
 }
 
 impl Shares {
-    /// Takes a seat for a request; none if the identity has no more.
+    /// Takes a seat for a request; none if the identity has used its share.
     pub(crate) fn request(&self, identity: &Identity) -> Option<Seat> {
         self.take(Kind::Request, identity, |of_one, _| of_one < REQUESTS)
     }
 
-    /// Takes a seat for a reader of logs; none if there are too many.
+    /// Takes a seat for a log reader; none if there are too many.
     pub(crate) fn reader(&self, identity: &Identity) -> Option<Seat> {
         let (one, all) = if identity.role == Role::Admin { (READERS, READERS) } else { (READERS_OF_ONE, READERS_OF_OTHERS) };
         self.take(Kind::Reader, identity, |of_one, of_all| of_one < one && of_all < all)
@@ -77,7 +79,7 @@ impl Drop for Seat {
     }
 }
 
-/// Body of an answer that keeps its seat until it is sent, or its reader is gone.
+/// Body of a reply that keeps its seat until the body is sent or the reader disconnects.
 pub(crate) struct Seated {
     pub(crate) body: Body,
     pub(crate) _seat: Seat,

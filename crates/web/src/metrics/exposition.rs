@@ -1,10 +1,10 @@
-//! The two text formats: Prometheus 0.0.4 and OpenMetrics 1.0. Pure.
+//! Text formats: Prometheus 0.0.4 and OpenMetrics 1.0. Pure.
 
 use std::fmt::Write as _;
 
 use super::scrape::{self, escaped};
 
-/// The format.
+/// Text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -28,11 +28,11 @@ pub(super) enum Kind {
     Info,
 }
 
-/// A text that grows family by family.
+/// Text that is built family by family.
 pub(super) struct Exposition {
     format: Format,
     text: String,
-    /// Name of the samples of the present family.
+    /// Name of the samples of the current family.
     sample: String,
 }
 
@@ -41,7 +41,7 @@ impl Exposition {
         Self { format, text: String::new(), sample: String::new() }
     }
 
-    /// Begins a family. `name` is without the ending of its kind.
+    /// Starts a family. `name` is without the suffix of its kind.
     pub(super) fn family(&mut self, name: &str, kind: Kind, unit: Option<&str>, help: &str) {
         let ending = match kind {
             Kind::Gauge => "",
@@ -61,7 +61,7 @@ impl Exposition {
         }
     }
 
-    /// A sample of the present family.
+    /// Adds a sample to the current family.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: f64) {
         self.text.push_str(&self.sample);
         for (at, (name, text)) in labels.iter().enumerate() {
@@ -70,19 +70,20 @@ impl Exposition {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
-    /// Begins a family of an app's own page, whose name is that of its samples.
+    /// Starts a family of an app's own page; it has the same name as its samples.
     pub(super) fn own_family(&mut self, name: &str, kind: scrape::Kind, help: &str) {
         let word = word(kind, name, self.format);
         let family = match (self.format, word) {
             (Format::OpenMetrics, "counter") => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
-        // Quotes are escaped in one format, and must not be in the other.
+        // Quotes are escaped in one format and must not be escaped in the other.
         let help = if self.format == Format::Text { help.replace('\\', "\\\\").replace('\n', "\\n") } else { escaped(help) };
         let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {word}");
     }
 
-    /// A sample of an app's own page: labels of ours, those that it has, written already, and one more.
+    /// Adds a sample of an app's own page: labels from ostler, the sample's own labels (already
+    /// formatted), and one more.
     pub(super) fn own_sample(
         &mut self,
         name: &str,
@@ -100,7 +101,7 @@ impl Exposition {
         let _ = writeln!(self.text, "{comma}{own}}} {}", Number(value));
     }
 
-    /// The whole text.
+    /// Returns the whole text.
     pub(super) fn end(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -109,7 +110,7 @@ impl Exposition {
     }
 }
 
-/// A number as the formats write it.
+/// Number in the syntax of the formats.
 struct Number(f64);
 
 impl std::fmt::Display for Number {
@@ -122,10 +123,10 @@ impl std::fmt::Display for Number {
     }
 }
 
-/// Returns the word of the format for the kind of a family of an app's own page.
+/// Returns the format's word for the kind of a family of an app's own page.
 fn word(kind: scrape::Kind, name: &str, format: Format) -> &'static str {
     match (kind, format) {
-        // OpenMetrics knows counters by their ending alone.
+        // OpenMetrics recognizes counters only by their suffix.
         (scrape::Kind::Counter, Format::OpenMetrics) if !name.ends_with("_total") => "unknown",
         (scrape::Kind::Counter, _) => "counter",
         (scrape::Kind::Gauge, _) => "gauge",

@@ -1,4 +1,5 @@
-//! Figures in the text formats of Prometheus: ours, and the same under the names of PM2's exporter. Pure, but for [`scrape`].
+//! Metrics in the text formats of Prometheus: ostler's own, and the same under the names of PM2's
+//! exporter. Pure, except for [`scrape`].
 
 mod exposition;
 mod node;
@@ -15,7 +16,7 @@ use exposition::{Exposition, Kind};
 pub(crate) use pm2::text as pm2_text;
 use scrape::AppFigures;
 
-/// The figures of a snapshot.
+/// Returns the metrics of a snapshot as text.
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
 pub(crate) fn text(snapshot: &Snapshot, own: &[&AppFigures], with_host: bool, format: Format) -> String {
     let mut out = Exposition::new(format);

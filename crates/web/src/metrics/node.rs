@@ -1,14 +1,14 @@
-//! What Node apps have measured of themselves, by worker.
+//! Measurements that Node apps report about themselves, by worker.
 
 use ostler_proto::control::{Figures, RouteFigures, TableRow};
 
 use super::exposition::{Exposition, Kind};
 use crate::snapshot::Snapshot;
 
-/// A value of a worker.
+/// Function that returns a value of a worker.
 type Value = fn(&Figures) -> Option<f64>;
 
-/// The families; none where nothing was measured.
+/// Adds the families for which there are measurements.
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
 pub(super) fn add(out: &mut Exposition, snapshot: &Snapshot) {
     let of = |row: &TableRow| snapshot.figures.iter().find(|one| one.id == row.id).map(|one| &one.figures);
@@ -107,7 +107,7 @@ pub(super) mod tests {
     use crate::metrics::exposition::Format;
     use crate::view::tests_row as row;
 
-    /// Two workers, one of which has measured something.
+    /// Returns a snapshot with two workers, one of which has measurements.
     pub(in crate::metrics) fn measured() -> Snapshot {
         let route = |route: &str| RouteFigures { route: route.into(), requests: 12, failed: 1, p95: Some(0.25), ..RouteFigures::default() };
         let figures = Figures {

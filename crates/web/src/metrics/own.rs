@@ -1,16 +1,16 @@
-//! Figures of apps' own pages (`scrape`), with the names that they have there.
+//! Metrics of apps' own pages (`scrape`), under the names that they have there.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::exposition::{Exposition, Kind};
 use crate::metrics::scrape::{self, AppFigures, Family, Points, Series, Value};
 
-/// Begin of our own names: an app's figures have others.
+/// Prefix of ostler's own names; metrics of apps with this prefix are left out.
 const RESERVED: &str = "ostler_";
-/// Text where an app says nothing.
+/// Help text for metrics whose app provides none.
 const NO_HELP: &str = "A figure of the app.";
 
-/// Adds the figures of these apps, and how reading them went.
+/// Adds the metrics of these apps, and the status of reading them.
 pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     if apps.is_empty() {
         return;
@@ -32,7 +32,8 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
             continue;
         }
         taken.extend(names(name, first.kind));
-        // Text that an app has written, not what another says that has the same name.
+        // Uses the first help text that an app provides. Other apps may have the same metric
+        // without help.
         let help = of.iter().map(|(.., family)| &*family.help).find(|help| !help.is_empty()).unwrap_or(NO_HELP);
         out.own_family(name, first.kind, help);
         let is_same = |(app, _, family): &&(usize, Option<u32>, &Family)| {
@@ -62,7 +63,7 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     }
 }
 
-/// Families of all apps by name: number of the app, instance, family.
+/// Families of all apps by name: index of the app, instance, family.
 type ByName<'a> = BTreeMap<&'a str, Vec<(usize, Option<u32>, &'a Family)>>;
 
 fn families<'a>(apps: &[&'a AppFigures]) -> ByName<'a> {
@@ -78,7 +79,7 @@ fn families<'a>(apps: &[&'a AppFigures]) -> ByName<'a> {
     all
 }
 
-/// Names that a family takes, in either format.
+/// Returns the names that a family uses, in either format.
 fn names(name: &str, kind: scrape::Kind) -> Vec<String> {
     let endings: &[&str] = match kind {
         scrape::Kind::Histogram => &["_bucket", "_sum", "_count", "_created"],
@@ -103,7 +104,7 @@ fn write(out: &mut Exposition, name: &str, kind: scrape::Kind, fixed: &[(&str, &
     }
 }
 
-/// Counts that do not fall, up to the one of all.
+/// Adds the buckets of a histogram with counts that never decrease, up to the total.
 fn histogram(out: &mut Exposition, name: &str, fixed: &[(&str, &str)], labels: &str, points: &Points) {
     let mut so_far = 0.0_f64;
     for (_, text, count) in points.at.iter().filter(|(bound, ..)| bound.is_finite()) {

@@ -1,11 +1,12 @@
-//! The names of PM2's well-known exporter, with its labels.
+//! Metrics under the names and labels of PM2's well-known exporter.
 
 use ostler_proto::control::TableRow;
 
 use super::exposition::{Exposition, Format, Kind};
 use crate::snapshot::Snapshot;
 
-/// The figures under those names. Restarts are all of them: PM2's exporter counts only unstable ones.
+/// Returns the metrics as text. Restarts include all of them; PM2's exporter counts only unstable
+/// ones.
 #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
 pub(crate) fn text(snapshot: &Snapshot, format: Format) -> String {
     let mut out = Exposition::new(format);
@@ -13,7 +14,7 @@ pub(crate) fn text(snapshot: &Snapshot, format: Format) -> String {
     let mut all = |name: &str, help: &str, value: &dyn Fn(&TableRow) -> f64| {
         out.family(name, Kind::Gauge, None, help);
         for (at, row) in rows.iter().enumerate() {
-            // The number of the instance within its app.
+            // Number of the instance within its app.
             let instance = rows[..at].iter().filter(|other| other.name == row.name && other.namespace == row.namespace).count();
             out.sample(&[("name", &row.name), ("instance", &instance.to_string())], value(row));
         }

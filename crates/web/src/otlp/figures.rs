@@ -1,4 +1,4 @@
-//! Figures of the history in the words of OpenTelemetry. Pure.
+//! Metrics of the history in the terms of OpenTelemetry. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use ostler_otlp::encode::{Figure, Origin, Sum};
 use crate::history::{Key, Of, figures_of};
 use crate::snapshot::Moment;
 
-/// Begin of the name of a figure that has its app's own name.
+/// Prefix of the name of a custom metric.
 const OWN: &str = "own:";
 
-/// Metric of the history, name, unit in UCUM, factor, kind.
+/// Metric in the history, name, unit (UCUM), factor, kind.
 const APPS: &[(&str, &str, &str, f64, Sum)] = &[
     ("cpu", "ostler.app.cpu.usage", "1", 0.01, Sum::Gauge),
     ("memory", "ostler.app.memory.usage", "By", 1.0, Sum::Gauge),
@@ -24,7 +24,7 @@ const APPS: &[(&str, &str, &str, f64, Sum)] = &[
     ("heap", "ostler.app.heap.usage", "By", 1.0, Sum::Gauge),
 ];
 
-/// The same of the machine.
+/// Same for the machine.
 const HOST: &[(&str, &str, &str, f64, Sum)] = &[
     ("cpu", "ostler.host.cpu.usage", "1", 0.01, Sum::Gauge),
     ("memory", "ostler.host.memory.usage", "By", 1.0, Sum::Gauge),
@@ -32,7 +32,9 @@ const HOST: &[(&str, &str, &str, f64, Sum)] = &[
     ("disk", "ostler.host.disk.usage", "By", 1.0, Sum::Gauge),
 ];
 
-/// The figures of a moment by their sources. Each is of one instance: an app with several has no figures as a whole, they add up. `origin` says what an instance is called.
+/// Returns the metrics of a moment by source. Each is of one instance: an app with several has no
+/// separate metrics, because the receiver can sum them. `origin` returns the source for an
+/// instance.
 pub(super) fn figures(moment: &Moment, origin: impl Fn(u32) -> Option<Origin>) -> Vec<(Origin, Vec<Figure>)> {
     let mut all: BTreeMap<Origin, Vec<Figure>> = BTreeMap::new();
     let rows = &moment.snapshot.rows;
@@ -64,7 +66,8 @@ fn known(table: &[(&str, &str, &'static str, f64, Sum)], metric: &str, value: f6
     Some(Figure { name: (*name).to_owned(), unit, kind: *kind, value: value * factor, attributes: Vec::new() })
 }
 
-/// A figure of the app's own: its name may be anything, so it is no name of a metric.
+/// Returns a custom metric. Its name may be anything, so it becomes an attribute instead of the
+/// metric's name.
 fn own(name: &str, value: f64) -> Figure {
     Figure { name: "ostler.app.own".into(), unit: "", kind: Sum::Gauge, value, attributes: vec![("name", name.to_owned())] }
 }

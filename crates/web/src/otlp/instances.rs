@@ -1,7 +1,8 @@
-//! Instances by their unique ids, as far as they are known: whose a span is, and whose a figure.
+//! Instances by their unique ids, to find the app of a span or a metric.
 //!
-//! The unique id is 122 random bits that only an app itself (its environment), its user and this home know, so whoever names it is the app, or was told by it. A
-//! name can be claimed by anybody, and decides nothing.
+//! The unique id has 122 random bits. Only the app itself (through its environment), its user and
+//! this home know it. A sender that names it is therefore the app, or got it from the app. Names
+//! can be claimed by any sender and decide nothing.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,37 +18,38 @@ use tokio::time::Instant;
 
 use crate::daemon::{Daemon, News};
 
-/// Time for which what is known is good, and the shortest between two questions after something has happened.
+/// Time for which data is valid, and the minimum time between two queries after an event.
 const KNOWN: Duration = Duration::from_secs(30);
 const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
-/// Key of an attribute that is the query of an address.
+/// Attribute key for the query of a URL.
 const QUERY: &str = "url.query";
 
-/// What is known of an instance.
+/// Data about an instance.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    /// The app that spans of it are of.
+    /// App that its spans belong to.
     pub(crate) sender: Sender,
-    /// The source that its figures name.
+    /// Source that its metrics name.
     pub(crate) origin: Origin,
-    /// Values that nobody is shown.
+    /// Secret values that are never shown.
     secrets: Vec<String>,
 }
 
 impl Instance {
-    /// The text without secrets; none where it has none.
+    /// Returns the text without secrets; none if it contains no secret.
     pub(crate) fn hide(&self, key: Option<&str>, text: &str) -> Option<String> {
         hide(&self.secrets, key, text)
     }
 }
 
-/// The text without what is a secret by its key, its value or its place in an address; none where it has none.
+/// Returns the text without secrets, which are found by key, by value, or by their place in a URL.
+/// Returns `None` if it contains no secret.
 pub(crate) fn hide(secrets: &[String], key: Option<&str>, text: &str) -> Option<String> {
     if key.is_some_and(looks_secret) {
         return (!text.is_empty()).then(|| MASK.to_owned());
     }
-    // Alone, without what would tell where its parameters begin.
+    // A query alone has no `?` that marks the start of its parameters.
     if key == Some(QUERY) {
         return hide(secrets, None, &format!("?{text}")).map(|shown| shown.trim_start_matches('?').to_owned());
     }
@@ -62,13 +64,13 @@ struct Known {
     learned: Option<Instant>,
 }
 
-/// The instances.
+/// Known instances.
 pub(crate) struct Instances {
     daemon: Daemon,
     known: RefCell<Known>,
-    /// What happened since; looked at when somebody asks, so that nothing wakes for it.
+    /// New events; only checked by queries, so that the process does not wake up for them.
     news: RefCell<broadcast::Receiver<News>>,
-    /// One asks at a time.
+    /// Allows one query at a time.
     asking: Mutex<()>,
 }
 
@@ -78,22 +80,24 @@ impl Instances {
         Self { daemon, known: RefCell::default(), news: RefCell::new(news), asking: Mutex::new(()) }
     }
 
-    /// The instance of this unique id.
+    /// Returns the instance of this unique id.
     pub(crate) fn by_id(&self, id: &str) -> Option<Rc<Instance>> {
         self.known.borrow().by_id.get(id).cloned()
     }
 
-    /// The instance of this number.
+    /// Returns the instance of this number.
     pub(crate) fn by_number(&self, number: u32) -> Option<Rc<Instance>> {
         self.known.borrow().by_number.get(&number).cloned()
     }
 
-    /// Asks the daemon, unless what is known is good. `missing` says whether something that is looked for is not known.
+    /// Queries the daemon unless the data is valid. `missing` returns true if the caller lacks an
+    /// instance.
     pub(crate) async fn learn(&self, missing: impl Fn(&Self) -> bool) {
         self.ask(missing, false).await;
     }
 
-    /// The same, also where it was asked a moment ago and something has happened since: then it waits for another moment.
+    /// Same as `learn`. If an event happened just after the last query, it waits until a new query
+    /// is allowed.
     pub(crate) async fn learn_patiently(&self, missing: impl Fn(&Self) -> bool) {
         self.ask(missing, true).await;
     }
@@ -109,17 +113,17 @@ impl Instances {
             tokio::time::sleep_until(learned + ASKED_AGAIN).await;
         }
         let is_good = learned.is_some_and(|at| at.elapsed() < if happened { ASKED_AGAIN } else { KNOWN });
-        // Whoever was before us may have asked for the same.
+        // The previous caller may have queried the same.
         if is_good || !missing(self) {
             return;
         }
-        // What comes from now on is news.
+        // Events from now on make the data outdated.
         let from_now_on = self.news.borrow().resubscribe();
         self.news.replace(from_now_on);
         let asked = self.daemon.ask(|client| client.inspect(&[])).await;
         let mut known = self.known.borrow_mut();
         known.learned = Some(Instant::now());
-        // What was known is better than nothing.
+        // Outdated data is better than none.
         let Ok(details) = asked else { return };
         known.by_id.clear();
         known.by_number.clear();

@@ -1,9 +1,14 @@
-//! OpenTelemetry: `ostler-otlp` decides, this performs. Traces of apps come in at a port of loopback; figures, events and lines go out.
+//! OpenTelemetry: `ostler-otlp` decides, this module does the I/O. Traces of apps arrive at a
+//! loopback port; metrics, events and log lines are sent.
 //!
 //! # Theory of operation
-//! Both run on the thread that serves. The [`receiver`] reads one request at a time, and has no timer: what is kept is decided when something comes or somebody looks. Whose a span is
-//! says `service.instance.id`: it is the unique id of the instance, which only the app, its user and this home know ([`instances`]). The [`push`] takes what the history takes, the daemon's
-//! events and lines of logs; what the receiver of that does not take waits in bounded memory. All of it is lost when this process is killed.
+//! Both directions run on the thread that serves. The [`receiver`] reads one request at a time and
+//! has no timer: it decides what to keep when a request or a query arrives. `service.instance.id`
+//! identifies the app of a span: it is the unique id of the instance, which only the app, its user
+//! and this home know ([`instances`]).
+//!
+//! The [`push`] sends the samples of the history, the daemon's events, and log lines. Data that its
+//! receiver does not accept waits in bounded memory. If this process is killed, all of it is lost.
 
 mod figures;
 mod instances;
@@ -23,40 +28,40 @@ use crate::daemon::Daemon;
 use crate::settings::Settings;
 pub(crate) use instances::Instances;
 
-/// What requests see of the traces.
+/// Trace state that requests can see.
 pub(crate) struct Traces {
     pub(crate) store: RefCell<Store>,
     pub(crate) state: RefCell<ReceiverState>,
 }
 
-/// The receiver, as it is told of.
+/// State of the receiver for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ReceiverState {
-    /// Its port; none = traces are not taken.
+    /// Its port; none = the receiver is off.
     pub(crate) port: Option<u16>,
-    /// Why it does not listen; none = it does.
+    /// Why it does not listen; none = it listens.
     pub(crate) problem: Option<String>,
-    /// Requests that were not taken: too large, too many, no OTLP.
+    /// Number of refused requests: too large, too many, or not OTLP.
     pub(crate) refused: u64,
 }
 
-/// What is sent, as it is told of.
+/// State of the push for display.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct PushState {
-    /// The receiver, without what may be secret.
+    /// Address of the receiver, without secret parts.
     pub(crate) to: String,
     #[serde(flatten)]
     pub(crate) counts: Counts,
 }
 
-/// Both ways.
+/// State of both directions.
 pub(crate) struct Otlp {
     pub(crate) traces: Traces,
     /// None = nothing is sent.
     pub(crate) push: Option<RefCell<PushState>>,
 }
 
-/// Begins, on the thread that serves.
+/// Starts both directions on the thread that serves.
 pub(crate) fn start(home: &Path, settings: &Settings, daemon: &Daemon, ending: &Ending) -> Rc<Otlp> {
     let port = settings.otlp.receiver_port();
     let push = settings.otlp.push.as_ref().and_then(crate::settings::otlp::Push::url);
@@ -81,7 +86,7 @@ pub(crate) fn start(home: &Path, settings: &Settings, daemon: &Daemon, ending: &
     otlp
 }
 
-/// A line for the log.
+/// Writes a line to the log.
 fn tell(text: std::fmt::Arguments<'_>) {
     let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("otlp: {text}\n"));
 }

@@ -1,4 +1,5 @@
-//! The push: what the history takes, the daemon's events and lines of logs, as requests to a receiver. Nothing waits for it: what the receiver does not take in time is dropped, and counted.
+//! Push: sends the samples of the history, the daemon's events and log lines to a receiver. It
+//! delays no other task. Data that the receiver does not accept in time is dropped and counted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,25 +27,25 @@ use crate::logs::LogProcess;
 use crate::settings::otlp::Push;
 use crate::snapshot::Moment;
 
-/// Most bytes that wait, packed.
+/// Maximum number of waiting bytes, compressed.
 const MOST: usize = 8 << 20;
-/// Records of one request, and bytes of their texts.
+/// Maximum number of records in a request, and of bytes of their texts.
 const RECORDS: usize = 512;
 const BYTES: usize = 512 << 10;
-/// Longest time that a record waits for others.
+/// Maximum time that a record waits for others.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// Sources of one request with figures.
+/// Maximum number of sources in a request with metrics.
 const GROUPS: usize = 200;
-/// Longest time for a request, everything included.
+/// Time limit for a whole request.
 const REQUEST: Duration = Duration::from_secs(10);
-/// Bytes of lines that are read in a second; the rest waits in its files.
+/// Maximum number of bytes of lines that are read per second; the rest waits in the log files.
 const BYTES_PER_SECOND: usize = 2 << 20;
-/// Longest line that is sent.
+/// Maximum length of a line.
 const LONGEST: usize = 16 << 10;
-/// Time until the process that reads is started again: at first, and at most.
+/// Pause before the reader process is started again: the first and the maximum.
 const AGAIN: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
-/// Name of our own service, and of the daemon's log among the others.
+/// Name of ostler's own service, and of the daemon's log among the others.
 const OWN: &str = "ostler";
 
 pub(super) struct Pusher {
@@ -57,20 +58,20 @@ pub(super) struct Pusher {
     sender: Sender,
     queue: Queue,
     records: BTreeMap<Origin, Vec<Record>>,
-    /// Number of records that wait for others, bytes of their texts, and until when they do.
+    /// Number of records that wait for others, bytes of their texts, and the end of their wait.
     waiting: (usize, usize, Option<Instant>),
     began: Instant,
     lines: Lines,
 }
 
-/// The process that reads lines.
+/// Process that reads lines.
 struct Lines {
     process: Option<LogProcess>,
-    /// Time at which it is started; none = it runs, or never will.
+    /// Time at which it is started; none = it runs, or lines are not sent.
     start_at: Option<Instant>,
     started: Instant,
     pause: Duration,
-    /// The present second, and how many bytes were read in it.
+    /// Start of the present second, and the bytes that were read in it.
     second: (Instant, usize),
 }
 
@@ -124,7 +125,7 @@ impl Pusher {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Does what is due. The time at which something is, if nothing happens.
+    /// Does the work that is due. Returns the time of the next work.
     fn turn(&mut self, done: &mpsc::Sender<Verdict>) -> Option<Instant> {
         let now = Instant::now();
         if self.waiting.2.is_some_and(|until| until <= now) {
@@ -169,7 +170,7 @@ impl Pusher {
         self.told();
     }
 
-    /// What requests see.
+    /// Updates the state that requests can see.
     fn told(&self) {
         if let Some(state) = &self.otlp.push {
             state.borrow_mut().counts.clone_from(self.queue.counts());
@@ -179,7 +180,7 @@ impl Pusher {
     fn push(&mut self, signal: Signal, body: &[u8], items: usize) {
         use std::io::Write as _;
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
-        // Memory takes everything.
+        // Writing to memory cannot fail.
         let body = packed.write_all(body).and_then(|()| packed.finish()).unwrap_or_default();
         self.queue.push(Batch { signal, body, items: items as u64 });
         self.told();
@@ -215,10 +216,11 @@ impl Pusher {
         self.add(view.app, view.instance, record).await;
     }
 
-    /// A line came, or the process has ended.
+    /// Handles a line or the exit of the process.
     async fn wrote(&mut self, line: Option<crate::logs::Line>) {
         let Some(line) = line else { return self.lines.ended() };
-        // What is told of sending would be sent, and the daemon's log is the events.
+        // The dashboard's own log would send reports about sending. The daemon's log repeats the
+        // events.
         let is_daemon = line.instance.is_none() && line.app.as_deref() == Some(OWN);
         if is_daemon || line.app.as_deref() == Some(crate::settings::names::APP) {
             return;
@@ -244,7 +246,7 @@ impl Pusher {
         if let Some(number) = instance {
             self.instances.learn_patiently(|known| known.by_number(number).is_none()).await;
         }
-        // A number that another app has by now is not taken for it.
+        // The number may belong to another app by now; that app must not get the line.
         let known =
             instance.and_then(|number| self.instances.by_number(number)).filter(|known| Some(&known.origin.service) == app.as_ref());
         let hide = |text: &str| match &known {
@@ -287,7 +289,8 @@ impl Lines {
         self.start_at = Some(Instant::now() + self.pause);
     }
 
-    /// The next line; none = the process has ended. Endless where there is no process. May be dropped while it waits.
+    /// Returns the next line; none = the process has exited. Waits forever if there is no process.
+    /// The future may be dropped while it waits.
     async fn next(&mut self) -> Option<crate::logs::Line> {
         let Some(process) = &mut self.process else { return std::future::pending().await };
         if self.second.1 > BYTES_PER_SECOND {
@@ -303,7 +306,7 @@ impl Lines {
     }
 }
 
-/// Why a request came to nothing, with the likeliest reason where its port is that of gRPC.
+/// Returns why a request failed, with a hint if its port is the gRPC port.
 fn explained(why: String, port: u16) -> String {
     const GRPC: u16 = 4317;
     if port == GRPC { format!("{why}; {GRPC} is the port of OTLP over gRPC: over HTTP, which we speak, it is 4318 as a rule") } else { why }

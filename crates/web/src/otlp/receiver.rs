@@ -1,7 +1,14 @@
-//! The receiver of traces: `POST /v1/traces` at a port of loopback.
+//! Receiver of traces: `POST /v1/traces` at a loopback port.
 //!
-//! Bounds, in the order in which they are met: connections, bytes of heads, bytes of bodies that are on their way at a time, bytes a second of a connection, bytes of what a body
-//! unpacks to (one at a time), bytes a second of an app (what matches none is one), spans of a request, and what the store takes.
+//! It applies these limits in order:
+//! - connections
+//! - bytes of heads
+//! - bytes of bodies that are being received
+//! - bytes per second of a connection
+//! - bytes of a decompressed body (one at a time)
+//! - bytes per second of an app; all unknown senders count as one
+//! - spans of a request
+//! - limits of the store
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};
@@ -27,31 +34,32 @@ use super::{Instances, Otlp, tell};
 use crate::clock::now_ms;
 use crate::http::reply::{Body, full};
 
-/// Bounds of connections.
+/// Limits on connections.
 const LIMITS: Limits = Limits { patience: Duration::from_secs(30), connections: 64, guests: None };
-/// Most bytes of a body as it comes, and of what it unpacks to.
+/// Maximum size of a body as received, and after decompression.
 const MOST: usize = 4 << 20;
 const MOST_UNPACKED: u64 = 16 << 20;
-/// Most bytes of all bodies on their way.
+/// Maximum total size of the bodies that are being received.
 const ON_THEIR_WAY: usize = 16 << 20;
-/// Longest time for a body.
+/// Time limit for a body.
 const WITHIN: Duration = Duration::from_secs(10);
-/// What a connection, what an app, and what all that is no app of ours may send.
+/// Rates for a connection, for an app, and for all unknown senders together.
 const CONNECTION: Rate = Rate { per_second: 4 << 20, burst: 16 << 20 };
 const APP: Rate = Rate { per_second: 4 << 20, burst: 16 << 20 };
 const FOREIGN: Rate = Rate { per_second: 512 << 10, burst: 8 << 20 };
-/// Time between two attempts to get the port: at first, when it is told that it is taken (a former process of ours may still have it), and at most.
+/// Times for retrying a port that is in use, for example by a former process of the dashboard:
+/// first pause, time until it is reported, maximum pause.
 const AGAIN: Duration = Duration::from_millis(250);
 const TOLD: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
-/// What is said of signals that are not kept.
+/// Response text for signals that are not kept.
 const NOT_KEPT: &str = "only traces are kept here: figures and lines of apps are collected without OTLP";
 
 struct Receiver {
     otlp: Rc<Otlp>,
     instances: Rc<Instances>,
     on_their_way: Semaphore,
-    /// One body is unpacked at a time.
+    /// Only one body is decompressed at a time.
     unpacking: Mutex<()>,
     connections: RefCell<Rates>,
     apps: RefCell<Rates>,
@@ -59,7 +67,7 @@ struct Receiver {
     began: Instant,
 }
 
-/// Takes traces until the server ends.
+/// Receives traces until the server stops.
 pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut ending: Ending) {
     let Some(listener) = listen(port, &otlp, &mut ending).await else { return };
     let receiver = Rc::new(Receiver {
@@ -78,7 +86,8 @@ pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut
     }
 }
 
-/// The socket. A port that is taken is told once, and tried again: everything else works meanwhile.
+/// Opens the socket. A port that is in use is reported once and retried; the rest of the dashboard
+/// works without it.
 async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListener> {
     let mut pause = AGAIN;
     loop {
@@ -109,7 +118,7 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
     }
 }
 
-/// Tells of a problem, once in a row.
+/// Reports a problem, unless it repeats the last one.
 fn problem(otlp: &Otlp, text: String) {
     let mut state = otlp.traces.state.borrow_mut();
     if state.problem.as_ref() != Some(&text) {
@@ -118,7 +127,7 @@ fn problem(otlp: &Otlp, text: String) {
     }
 }
 
-/// A refusal: its status, what to do, and after how many seconds it may be tried again.
+/// Refusal: status, advice, and seconds until a retry.
 struct Refusal {
     status: StatusCode,
     why: String,
@@ -171,9 +180,9 @@ fn form(headers: &HeaderMap) -> Option<Form> {
     }
 }
 
-/// What is asked for, by its head alone.
+/// Determines signal and encoding from the request head alone.
 fn asked(head: &Parts, form: Option<Form>) -> Result<(Signal, Form), Refusal> {
-    // A name that leads here (DNS rebinding), or a page in a browser: neither is an app.
+    // A name that resolves to this machine (DNS rebinding) or a page in a browser is not an app.
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !is_loopback(host) {
         return Err(refusal(StatusCode::MISDIRECTED_REQUEST, "apps of this machine send here, by 127.0.0.1 or localhost"));
@@ -194,7 +203,7 @@ fn asked(head: &Parts, form: Option<Form>) -> Result<(Signal, Form), Refusal> {
     Ok((signal, form.ok_or_else(no_form)?))
 }
 
-/// `127.0.0.1:4318`, `localhost`, `[::1]:4318`.
+/// Accepts `127.0.0.1:4318`, `localhost`, `[::1]:4318`.
 fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -252,7 +261,8 @@ impl Receiver {
         paid.map_err(|after| Refusal { after: Some(after), ..refusal(StatusCode::TOO_MANY_REQUESTS, "that is more than one may send") })
     }
 
-    /// The body, and the room that it has: as much as has come, so that whoever announces much and sends nothing holds up nobody.
+    /// Reads the body and reserves room only for bytes that have arrived. A client that announces
+    /// much and sends nothing therefore blocks no other client.
     async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
         let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB; send smaller batches");
         let busy = || Refusal { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too much is on its way here") };
@@ -278,7 +288,7 @@ impl Receiver {
     }
 }
 
-/// The body as it was before it was packed.
+/// Returns the decompressed body.
 fn unpacked(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
     match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"" | b"identity") => Ok(bytes),

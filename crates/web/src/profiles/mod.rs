@@ -1,11 +1,14 @@
-//! Profiles that Node apps take of themselves for the dashboard, and the files that are kept of them.
+//! Profiles that Node apps take of themselves for the dashboard, and their files.
 //!
 //! # Theory of operation
-//! An order goes to the daemon for each instance (`Request::Profile`), and its preload writes a file into the app's temporary folder. What the app answers is a
-//! path, which is as untrusted as anything else of an app: `ostler_client::profile_file` opens, copies and removes that file with the rights of the app's user.
-//! [`store`] keeps the copies in `<home>/web/profiles`, bounded in number and bytes. What is in them is read by the page alone.
+//! For each instance, the daemon gets a request (`Request::Profile`), and the app's preload writes
+//! a file into the app's temporary folder. The app answers with a path, which is untrusted.
+//! `ostler_client::profile_file` therefore opens, copies and removes the file with the rights of
+//! the app's user. [`store`] keeps the copies in `<home>/web/profiles`, limited in number and size.
+//! Only the page reads their contents.
 //!
-//! Whatever is under way when this process ends is lost: the app's file stays where the app has written it.
+//! Running profiles are lost when this process exits: the app's file stays where the app has
+//! written it.
 
 mod store;
 
@@ -25,13 +28,13 @@ use crate::clock::now_ms;
 use crate::daemon::Daemon;
 use store::{MOST_BYTES, Store};
 
-/// Most instances that are profiled at the same time: each is a thread that waits.
+/// Maximum number of simultaneous profiles; each needs a waiting thread.
 const UNDER_WAY: usize = 32;
-/// The same of one user: others have room.
+/// The same per user, so that others have room.
 const UNDER_WAY_OF_ONE: usize = 16;
-/// Failures that are told.
+/// Maximum number of failures that are shown.
 const FAILURES: usize = 20;
-/// Largest file that is taken over.
+/// Maximum size of a file that is copied.
 const LARGEST: u64 = MOST_BYTES / 2;
 
 /// Running instance to profile.
@@ -42,7 +45,7 @@ pub(crate) struct Target {
     pub(crate) rights: AppRights,
 }
 
-/// What is known of a profile.
+/// Description of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Subject {
     pub(crate) app: String,
@@ -50,15 +53,15 @@ pub(crate) struct Subject {
     /// Id of the instance.
     pub(crate) instance: u32,
     pub(crate) kind: Profile,
-    /// Begin, wall clock, ms.
+    /// Start time, wall clock, ms.
     pub(crate) at: u64,
-    /// Time for which was profiled; 0 for a heap.
+    /// Duration in ms; 0 for a heap.
     pub(crate) ms: u64,
-    /// Whoever ordered it.
+    /// User who requested it.
     pub(crate) by: String,
 }
 
-/// One that is kept.
+/// Stored profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     pub(crate) id: String,
@@ -67,7 +70,7 @@ pub(crate) struct Kept {
     pub(crate) bytes: u64,
 }
 
-/// One that did not work.
+/// Failed profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Failed {
     #[serde(flatten)]
@@ -75,7 +78,7 @@ pub(crate) struct Failed {
     pub(crate) reason: String,
 }
 
-/// All of a home.
+/// All profiles of a home.
 pub(crate) struct Profiles {
     state: RefCell<State>,
 }
@@ -86,7 +89,7 @@ struct State {
     failed: VecDeque<Failed>,
 }
 
-/// An order that cannot be given.
+/// Reason for rejecting a request.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ProfileError {
     #[error("instance {0} is being profiled already")]
@@ -96,7 +99,7 @@ pub(crate) enum ProfileError {
 }
 
 impl Profiles {
-    /// Those of a home. What a former process left half done is removed.
+    /// Opens the profiles of a home. Incomplete files of a former process are removed.
     pub(crate) fn of(home: &Path) -> Self {
         let store = Store::open(crate::settings::names::folder(home).join("profiles"));
         Self { state: RefCell::new(State { store, running: Vec::new(), failed: VecDeque::new() }) }
@@ -105,7 +108,7 @@ impl Profiles {
     /// Starts to profile these instances; the work continues in the background.
     ///
     /// # Errors
-    /// [`ProfileError`]; then none of them was begun.
+    /// Returns a [`ProfileError`] if the request is rejected; no instance is profiled then.
     pub(crate) fn begin(self: &Rc<Self>, daemon: &Daemon, subject: &Subject, instances: &[Target]) -> Result<(), ProfileError> {
         {
             let state = &mut *self.state.borrow_mut();
@@ -130,7 +133,7 @@ impl Profiles {
         Ok(())
     }
 
-    /// One profile: ordered, taken over, kept.
+    /// Takes one profile: requests it, copies its file, stores it.
     async fn one(&self, daemon: &Daemon, subject: &Subject, rights: AppRights) -> Result<(), String> {
         let request = Request::Profile { target: subject.instance.to_string(), kind: subject.kind, ms: subject.ms };
         let outcome = daemon.order(&subject.by, request).await.map_err(|problem| ostler_core::text::causes::with_causes(&problem))?;
@@ -155,41 +158,41 @@ impl Profiles {
         }
     }
 
-    /// Those that are kept, under way and failed, the newest first.
+    /// Returns the stored, running and failed profiles, the newest first.
     pub(crate) fn all(&self) -> (Vec<Kept>, Vec<Subject>, Vec<Failed>) {
         let state = self.state.borrow();
         (state.store.newest(), state.running.clone(), state.failed.iter().cloned().collect())
     }
 
-    /// One that is kept.
+    /// Returns a stored profile.
     pub(crate) fn find(&self, id: &str) -> Option<Kept> {
         self.state.borrow().store.find(id).cloned()
     }
 
-    /// The file of one.
+    /// Opens the file of a profile.
     ///
     /// # Errors
-    /// It cannot be opened, e.g. because somebody has removed it.
+    /// Returns an error if the file cannot be opened, for example because a user removed it.
     pub(crate) fn open(&self, kept: &Kept) -> std::io::Result<File> {
         self.state.borrow().store.open_file(kept)
     }
 
-    /// Removes one.
+    /// Removes a profile.
     ///
     /// # Errors
-    /// A file stays; so does its entry.
+    /// Returns an error if a file cannot be removed; its entry stays, too.
     pub(crate) fn remove(&self, id: &str) -> std::io::Result<()> {
         self.state.borrow_mut().store.remove(id)
     }
 }
 
-/// Copies the file that an app names. A copy that fails leaves no file.
+/// Copies the file that an app names. A failed copy leaves no file.
 fn copy(named: &Path, kind: Profile, rights: &AppRights, to: &PathBuf) -> Result<u64, ProfileFileError> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(ProfileFileError::Write)?;
     take_over(named, kind, rights, &mut file, LARGEST).inspect_err(|_| drop(std::fs::remove_file(to)))
 }
 
-/// What is ordered for an app, at this instant.
+/// Returns the description of a new profile of an app.
 pub(crate) fn subject(app: &crate::view::App, kind: Profile, ms: u64, by: &str) -> Subject {
     let ms = if kind == Profile::Heap { 0 } else { ms };
     Subject { app: app.name.clone(), namespace: app.namespace.clone(), instance: 0, kind, at: now_ms(), ms, by: by.to_owned() }

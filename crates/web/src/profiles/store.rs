@@ -1,4 +1,5 @@
-//! The files of the profiles: for each its data, and beside it a note of what it is. Bounded in number and bytes; the oldest go.
+//! Files of the profiles: the data of each, and a note with its description. Limited in number and
+//! size; the oldest are removed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -7,29 +8,30 @@ use std::path::{Path, PathBuf};
 
 use super::{Kept, Subject, extension};
 
-/// Most profiles.
+/// Maximum number of profiles.
 const MOST: usize = 40;
-/// Most bytes of all.
+/// Maximum total size in bytes.
 pub(super) const MOST_BYTES: u64 = 1 << 30;
-/// Largest note that is read.
+/// Maximum size of a note that is read.
 const NOTE_BYTES: u64 = 64 << 10;
-/// Ending of the name of a note.
+/// Extension of a note.
 const NOTE: &str = "json";
-/// Ending of the name of what is being copied.
+/// Extension of a file that is being copied.
 const PART: &str = "part";
 
-/// The folder, and what is in it.
+/// Folder of profiles and its contents.
 #[derive(Debug)]
 pub(super) struct Store {
     folder: PathBuf,
-    /// The oldest first.
+    /// Stored profiles, the oldest first.
     kept: Vec<Kept>,
     /// Number of the next file.
     next: u64,
 }
 
 impl Store {
-    /// What is in a folder. What has no note, or makes no sense, is removed: nothing else is ever written there.
+    /// Opens a folder. Files without a valid note are removed, because only this store writes
+    /// there.
     pub(super) fn open(folder: PathBuf) -> Self {
         let mut kept: Vec<Kept> = names(&folder).iter().filter_map(|name| note(&folder, name)).collect();
         kept.sort_by(|one, other| (one.subject.at, &one.id).cmp(&(other.subject.at, &other.id)));
@@ -43,7 +45,7 @@ impl Store {
         store
     }
 
-    /// The path of a new file that is written before it is kept.
+    /// Returns the path for a new file, which is written before it is stored.
     pub(super) fn part(&mut self) -> io::Result<PathBuf> {
         if let Some(parent) = self.folder.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
@@ -57,7 +59,7 @@ impl Store {
         Ok(self.folder.join(format!("{number}.{PART}")))
     }
 
-    /// Keeps what was written to such a path. What fails leaves nothing of it.
+    /// Stores a file that was written to such a path. A failure leaves no files.
     pub(super) fn keep(&mut self, subject: &Subject, part: &Path, bytes: u64) -> io::Result<()> {
         let id = part.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
         let kept = Kept { id, subject: subject.clone(), bytes };
@@ -73,7 +75,7 @@ impl Store {
         Ok(())
     }
 
-    /// The note is the last: what has none is nothing.
+    /// Writes the note last: data without a note does not count.
     fn write(&self, kept: &Kept, part: &Path) -> io::Result<()> {
         std::fs::rename(part, self.folder.join(data_name(kept)))?;
         let text = serde_json::to_vec(kept)?;
@@ -81,7 +83,7 @@ impl Store {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(&text)
     }
 
-    /// Removes the oldest until another of so many bytes has room.
+    /// Removes the oldest until another file of `bytes` bytes fits.
     fn make_room(&mut self, bytes: u64) {
         let sizes: Vec<u64> = self.kept.iter().map(|one| one.bytes).collect();
         let more = usize::from(bytes > 0);
@@ -90,7 +92,7 @@ impl Store {
         }
     }
 
-    /// All, the newest first.
+    /// Returns all profiles, the newest first.
     pub(super) fn newest(&self) -> Vec<Kept> {
         self.kept.iter().rev().cloned().collect()
     }
@@ -111,7 +113,7 @@ impl Store {
     }
 }
 
-/// How many of the oldest have to go before `more` others of `bytes` come.
+/// Returns how many of the oldest must be removed before `more` others with `bytes` in total fit.
 fn surplus(sizes: &[u64], bytes: u64, more: usize) -> usize {
     let mut all: u128 = sizes.iter().map(|size| u128::from(*size)).sum::<u128>() + u128::from(bytes);
     let mut gone = sizes.len().saturating_sub(MOST - more);
@@ -131,7 +133,7 @@ fn note_name(id: &str) -> String {
     format!("{id}.{NOTE}")
 }
 
-/// The note goes first: data without one is removed at the next start.
+/// Removes the note first: data without a note is removed at the next start.
 fn remove_files(folder: &Path, kept: &Kept) {
     let _ = std::fs::remove_file(folder.join(note_name(&kept.id)));
     let _ = std::fs::remove_file(folder.join(data_name(kept)));
@@ -142,13 +144,13 @@ fn names(folder: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-/// A note, with the size that its data has.
+/// Reads a note, with the actual size of its data.
 fn note(folder: &Path, name: &str) -> Option<Kept> {
     let id = name.strip_suffix(NOTE)?.strip_suffix('.')?;
     let mut bytes = Vec::new();
     File::open(folder.join(name)).ok()?.take(NOTE_BYTES).read_to_end(&mut bytes).ok()?;
     let mut kept: Kept = serde_json::from_slice(&bytes).ok()?;
-    // A name that leads out of the folder is none of ours.
+    // A name that leads out of the folder is invalid.
     if kept.id != id || id.parse::<u64>().is_err() {
         return None;
     }

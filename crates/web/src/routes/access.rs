@@ -11,10 +11,10 @@ use crate::http::body;
 use crate::http::reply::{self, Body, error};
 use crate::site::{Asked, Site};
 
-/// Lines of the audit log.
+/// Maximum number of audit log lines.
 const LINES: usize = 200;
 
-/// A token that is wished for.
+/// Request for a new token.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
@@ -25,7 +25,8 @@ struct Wish {
 }
 
 pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
-    // Whoever sees a part sees the tokens of that part, and what was done there or by itself.
+    // A user who sees only some namespaces sees their tokens, and the audit lines about them and
+    // about the user's own actions.
     let sees_token = |token: &&Token| {
         identity.sees_all() || !token.namespaces.is_empty() && token.namespaces.iter().all(|namespace| identity.sees(namespace))
     };
@@ -50,9 +51,9 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
     reply::json(&json!({ "tokens": tokens, "settings": settings, "audit": audit, "otlp": of_machine(otlp) }))
 }
 
-/// Makes a token, or takes that of this name away.
+/// Creates a token, or removes the one of this name.
 pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: Option<String>) -> Response<Body> {
-    // Whoever sees a part gives nobody more.
+    // A user who sees only some namespaces cannot grant access.
     if !identity.sees_all() {
         return error(StatusCode::FORBIDDEN, "your account is limited to some namespaces and cannot grant access");
     }

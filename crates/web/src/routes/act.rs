@@ -1,4 +1,5 @@
-//! `/api/apps/{name}/{verb}`: orders, with the name of whoever gave them.
+//! `/api/apps/{name}/{verb}`: commands on behalf of the user, whose name the daemon and the audit
+//! log record.
 
 use hyper::{Response, StatusCode};
 use ostler_proto::control::{Action, Request, ScaleTo};
@@ -15,12 +16,12 @@ use crate::http::reply::{self, Body, error};
 use crate::site::{Asked, Site};
 use crate::view::App;
 
-/// Longest wait for an action of an app.
+/// Maximum wait for an action of an app.
 const ACTION_MS: u64 = 30_000;
-/// Most instances that the page asks for.
+/// Maximum number of instances that a request may set.
 const MOST_INSTANCES: u32 = 1000;
 
-/// What is ordered.
+/// Command for an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
     Start,
@@ -54,11 +55,11 @@ impl Verb {
     }
 }
 
-/// The rest of an order.
+/// Parameters of a command.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Wish {
-    /// `scale`: how many from now on.
+    /// `scale`: the new number of instances.
     instances: Option<u32>,
     /// Only this instance (start, stop, restart, delete, reset, trigger, send).
     instance: Option<u32>,
@@ -68,7 +69,7 @@ struct Wish {
     param: Option<String>,
     /// `send`: a line for standard input.
     text: Option<String>,
-    /// `undo`: the release; none = the one before.
+    /// `undo`: the release; none = the previous one.
     release: Option<u32>,
 }
 
@@ -121,8 +122,9 @@ fn entry(identity: &Identity, from: Option<String>, app: &App, verb: Verb) -> En
     Entry { at: now_ms(), who, from, what, app: Some(app.name.clone()), namespace, result: "done".into() }
 }
 
-/// The daemon's requests for an order. Instances are named by their ids wherever that is possible: a name may also be a number, `all` or a pattern, and would
-/// select what this user does not see. `is_alone`: no other namespace has an app of this name.
+/// Returns the daemon's requests for a command. Instances are named by their ids if possible,
+/// because a name may also be a number, `all` or a pattern, and could select apps that this user
+/// does not see. `is_alone`: no other namespace has an app of this name.
 fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Request>, &'static str> {
     let of_wish = |id: u32| wish.instance.is_none_or(|only| only == id);
     let ids: Vec<u32> = app.instances.iter().map(|instance| instance.id).filter(|id| of_wish(*id)).collect();
@@ -143,7 +145,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         namespace: None,
         together: matches!(action, Action::Stop | Action::Delete),
     };
-    // What means itself and nothing else to the daemon.
+    // Returns the app's name if the daemon takes it as nothing but this name.
     let plain_name = || {
         let is_plain = is_alone && app.name != "all" && !app.name.starts_with('/') && app.name.parse::<u64>().is_err();
         is_plain.then(|| app.name.clone()).ok_or("an app of this name has to be named on the command line")
@@ -165,7 +167,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         Verb::Reset => vec![act(Action::Reset, ids)],
         Verb::Reload => {
             let mut request = act(Action::Reload, ids);
-            // By its name it is one rollout, whose batches are the app's.
+            // A request by name is one rollout, with the batches of the app.
             if let (Ok(name), Request::Act { targets, .. }) = (plain_name(), &mut request) {
                 *targets = vec![name];
             }

@@ -1,4 +1,5 @@
-//! `/api/alerts`: what fires, who is told; silences for operators, channels for admins.
+//! `/api/alerts`: firing alerts and channels; operators may set silences, admins may change
+//! channels.
 
 use hyper::{Response, StatusCode};
 use ostler_core::text::causes::with_causes;
@@ -15,11 +16,11 @@ use crate::http::body;
 use crate::http::reply::{self, Body, error};
 use crate::site::{Asked, Site};
 
-/// How long a silence lasts unless said otherwise, and at most, ms.
+/// Default and maximum duration of a silence, in ms.
 const SILENCE_MS: u64 = 3_600_000;
 const LONGEST_SILENCE_MS: u64 = 30 * 86_400_000;
 
-/// A silence that is wished for.
+/// Request for a silence.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wish {
@@ -31,7 +32,7 @@ struct Wish {
     reason: String,
 }
 
-/// A channel to try; none = all.
+/// Channel to test; none = all.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Try {
@@ -48,7 +49,7 @@ pub(super) async fn list(site: &Site, identity: &Identity) -> Response<Body> {
     reply::json(&all)
 }
 
-/// Takes out what is not about apps that are seen.
+/// Removes entries about apps that the user does not see.
 fn only(all: &mut Overview, sees: &dyn Fn(&str, Option<u32>) -> bool) {
     let of_alert = |app: &str, instances: &[u32]| match instances {
         [] => sees(app, None),
@@ -120,7 +121,7 @@ pub(super) async fn add_channel(site: &Site, asked: Asked, identity: &Identity) 
         Ok(value) => value,
         Err(response) => return response,
     };
-    // A program is run as this user: whoever may type here may not do that anyway.
+    // A `command` channel runs a program as ostler's user. Users of the dashboard may not do that.
     if value["type"] == "command" {
         return error(
             StatusCode::FORBIDDEN,
@@ -180,7 +181,7 @@ pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Resp
     reply::json(&json!({ "results": results }))
 }
 
-/// Whoever sees a part sends nothing anywhere.
+/// Refuses users who see only some namespaces: they may not send messages.
 fn needs_all(identity: &Identity) -> Option<Response<Body>> {
     (!identity.sees_all()).then(|| error(StatusCode::FORBIDDEN, "you see only some namespaces, and channels tell of all"))
 }

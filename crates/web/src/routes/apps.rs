@@ -1,4 +1,4 @@
-//! `/api/apps`: the list, and one in full.
+//! `/api/apps`: the list, and one app in full.
 
 use hyper::{Response, StatusCode};
 use ostler_client::{Client, ClientError};
@@ -27,7 +27,8 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
         }
     });
     match asked.await.map(|(details, rollouts)| (details, if is_alone || identity.sees_all() { rollouts } else { Vec::new() })) {
-        // A rollout names its app without a namespace, so it is ambiguous if several namespaces have the app.
+        // A rollout names its app without a namespace, so it is ambiguous if several namespaces
+        // have the app.
         Ok((details, rollouts)) => {
             let snapshot = site.daemon.latest();
             let is_its = |id: u32| app.instances.iter().any(|instance| instance.id == id);
@@ -41,10 +42,11 @@ pub(super) async fn one(site: &Site, identity: &Identity, name: &str) -> Respons
     }
 }
 
-/// Those of these instances that are still there: a scale-down may go on since the table was read, and one of them alone is refused as unknown.
+/// Returns those of these instances that still exist. A scale-down may continue after the table was
+/// read, and a single missing instance makes the daemon refuse the whole query.
 ///
 /// # Errors
-/// As [`Client::inspect`], but for instances that are gone.
+/// Returns an error in the same cases as [`Client::inspect`], except for missing instances.
 pub(super) fn those_left(client: &mut Client, mut targets: Vec<String>) -> Result<Vec<Detail>, ClientError> {
     while !targets.is_empty() {
         match client.inspect(&targets) {
@@ -55,7 +57,8 @@ pub(super) fn those_left(client: &mut Client, mut targets: Vec<String>) -> Resul
     Ok(Vec::new())
 }
 
-/// The app of this name that is seen, and whether no other namespace has one of this name.
+/// Returns the visible app of this name, and whether it is the only app of this name in all
+/// namespaces.
 pub(super) async fn find(site: &Site, identity: &Identity, name: &str) -> Option<(view::App, bool)> {
     let snapshot = site.daemon.fresh().await;
     let all = view::apps(&snapshot, |namespace| identity.sees(namespace));

@@ -22,16 +22,16 @@ pub(super) struct Short<'a> {
     #[serde(rename = "type")]
     kind: &'a str,
     message: &'a str,
-    /// Where it is thrown; empty = unknown.
+    /// Location in the code; empty = unknown.
     culprit: &'a str,
     /// Wall clock, ms.
     first: u64,
     last: u64,
     count: u64,
     state: State,
-    /// Newest release in which it was seen.
+    /// Newest release in which it occurred.
     release: Option<&'a Seen>,
-    /// Where it came back after it was resolved.
+    /// First exception after it was resolved.
     returned: Option<&'a Returned>,
 }
 
@@ -40,10 +40,10 @@ pub(super) struct Short<'a> {
 pub(super) struct Full<'a> {
     #[serde(flatten)]
     short: Short<'a>,
-    /// By release, the oldest first.
+    /// Occurrences by release, the oldest first.
     releases: &'a [Seen],
     sample: &'a Sample,
-    /// Who marked it as resolved, and when.
+    /// User who marked it as resolved, and the time.
     resolved: Option<&'a errors::Mark>,
 }
 
@@ -86,7 +86,7 @@ pub(super) async fn one(site: &Site, identity: &Identity, id: &str) -> Response<
     }
 }
 
-/// Nothing more has to be said.
+/// Body without parameters.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
@@ -119,7 +119,8 @@ pub(super) async fn resolve(site: &Site, asked: Asked, identity: &Identity, id: 
     reply(&json!({ "done": true }))
 }
 
-/// The table, where it matters who sees which app.
+/// Starts watching the table. If the user may not see all apps, waits for a fresh table, which
+/// decides what the user sees.
 async fn looks(site: &Site, identity: &Identity) -> Look {
     let mut look = site.daemon.look();
     if !identity.sees_all() {

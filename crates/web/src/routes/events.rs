@@ -1,4 +1,4 @@
-//! `/api/events`: events that are known, the newest first.
+//! `/api/events`: known events, the newest first.
 
 use hyper::Response;
 use serde_json::json;
@@ -15,7 +15,7 @@ const MOST: u64 = 1000;
 pub(super) fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Response<Body> {
     let query = asked.head.uri.query();
     let app = query::value(query, "app").filter(|app| !app.is_empty());
-    // The id of an event, or a number alone, in whatever epoch.
+    // The id of an event, or a number alone, in any epoch.
     let before = query::value(query, "before");
     let position = before.as_deref().and_then(super::live::position);
     let epoch = position.map(|position| position.epoch);
@@ -33,7 +33,8 @@ pub(super) fn answer(site: &Site, asked: &Asked, identity: &Identity) -> Respons
     };
     let mut found = events.iter().rev().filter(wanted);
     let list: Vec<_> = found.by_ref().take(limit).map(|event| view::event(event)).collect();
-    // From there on nothing is missing: whoever knows events of before sees whether some lie in between.
+    // No event is missing after this one. A client with older events can therefore detect a gap
+    // before it.
     let begins = events.first().map(|event| json!({ "epoch": event.epoch, "sequence": event.seq, "at": event.at_ms }));
     reply(&json!({ "events": list, "more": found.next().is_some(), "begins": begins }))
 }

@@ -1,4 +1,4 @@
-//! `/api/history`: figures of the past, with marks of what happened; and which there are.
+//! `/api/history`: past values with marks of events, and the list of available metrics.
 
 use hyper::{Response, StatusCode};
 use ostler_history::{Answer, Figure};
@@ -10,15 +10,15 @@ use crate::http::query;
 use crate::http::reply::{Body, error, json as reply};
 use crate::site::{Asked, Site};
 
-/// Figures of an answer: usual and most.
+/// Default and maximum number of values in an answer.
 const USUAL: u64 = 300;
 const MOST: u64 = 2000;
-/// Time before now where no begin is given, ms.
+/// Default time range before now, in ms.
 const HOUR_MS: u64 = 3_600_000;
-/// Most marks of an answer, the newest.
+/// Maximum number of marks in an answer; the newest are kept.
 const MARKS: usize = 200;
 
-/// What was asked for.
+/// Parsed query.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     metric: String,
@@ -32,7 +32,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// The question in a query; the reason where it makes no sense.
+    /// Parses a query string; returns the reason if it is invalid.
     fn parse(text: Option<&str>, now: u64) -> Result<Self, &'static str> {
         let given = |key: &str| query::value(text, key).filter(|value| !value.is_empty());
         let time = |key: &str, usual: u64| given(key).map_or(Some(usual), |text| text.parse().ok());
@@ -53,13 +53,13 @@ impl Wanted {
         })
     }
 
-    /// The series of it, among names that are seen.
+    /// Returns the name of its series, among the visible names.
     fn key(&self, known: impl Iterator<Item = Key>) -> Option<Key> {
         let Some(app) = &self.app else { return Some(Key::host(&self.metric)) };
         if let Some(namespace) = &self.namespace {
             return Some(Key::app(namespace, app, self.instance, &self.metric));
         }
-        // The namespace is that of the app; of several the first.
+        // The namespace is that of the app; if there are several, the first.
         let of_app = |key: Key| match key.of {
             Of::App { namespace, name, .. } if name == *app => Some(namespace),
             _ => None,
@@ -82,7 +82,7 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
         Err(problem) => return error(StatusCode::BAD_REQUEST, problem),
     };
     let (recorder, who, table) = (site.daemon.recorder().clone(), identity.clone(), site.daemon.latest());
-    // Files are read: not on the thread that serves.
+    // Files are read on a separate thread, not on the serving thread.
     let asked = tokio::task::spawn_blocking(move || {
         let answer = recorder.ask(|history| {
             let known = history.keys().filter_map(Key::parse).filter(|key| sees(&who, key));
@@ -90,7 +90,7 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
             Some(history::figures(history, &key, wanted.from, wanted.to, wanted.points))
         });
         let mut marks = recorder.marks().between(wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, MARKS);
-        // Marks have the name of an app, and not its namespace.
+        // Marks have the name of an app, but not its namespace.
         let is_seen = |mark: &Mark| mark.app.as_ref().is_some_and(|app| table.sees(app, mark.instance, |namespace| who.sees(namespace)));
         marks.retain(|mark| who.sees_all() || is_seen(mark));
         (wanted, answer, marks)
@@ -140,7 +140,7 @@ fn shown(wanted: &Wanted, answer: &Answer, marks: &[Mark]) -> Value {
     })
 }
 
-/// A figure without the digits that sums have behind what is known.
+/// Rounds away digits that come only from summing.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! `/api/live`: the table and the events as they come, by server-sent events that resume (`Last-Event-ID`).
+//! `/api/live`: the table and the events as server-sent events that resume (`Last-Event-ID`).
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use crate::http::reply::{Body, Writer, streamed};
 use crate::site::{Asked, Site};
 use crate::view;
 
-/// Time between two signs of life.
+/// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Pieces that wait for a slow browser. Then the writer waits, too: the table that is sent next is the newest, and of events some are gone.
+/// Maximum number of pieces that wait for a slow browser. The writer then waits, too: the next
+/// table is the newest one, and some events are lost.
 const ROOM: usize = 4;
 
 pub(super) fn answer(site: &Rc<Site>, asked: &Asked, identity: Identity) -> Response<Body> {
@@ -27,25 +28,27 @@ pub(super) fn answer(site: &Rc<Site>, asked: &Asked, identity: Identity) -> Resp
     let (writer, response) = streamed("text/event-stream", ROOM);
     let site = Rc::clone(site);
     tokio::task::spawn_local(async move {
-        // A reader that is gone ends it.
+        // An error means that the reader disconnected.
         let _ = tell(&site, &writer, after, &identity).await;
     });
     response
 }
 
-/// The reader is gone.
+/// The reader disconnected.
 struct Gone;
 
 async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &Identity) -> Result<(), Gone> {
     let mut look = site.daemon.look();
     let mut ending = site.ending.clone();
     if site.daemon.position().is_none() {
-        // We have just begun: what was missed is known once the daemon has told its events.
+        // The dashboard has just started. The missed events are known once the daemon has sent its
+        // list.
         look.fresh().await;
     }
     let (resumed, position, mut news) = site.daemon.resume(after);
     look.fresh().await;
-    // Up to where this reader knows everything. It is the id of each table, so that whoever has seen no event comes back from there, too.
+    // Position up to which this reader has all events. It is the id of each table, so that a reader
+    // without any event also resumes from there.
     let mut told = after.or(position);
     match resumed {
         Resumed::Events(list) => {
@@ -71,7 +74,7 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
                     told = Some(event.position());
                 }
                 Ok(News::Gone) | Err(RecvError::Lagged(_)) => {
-                    // The list that is read now has all up to there.
+                    // The list that the reader now reads includes all events up to this position.
                     told = site.daemon.position();
                     gone(writer, told).await?;
                 }
@@ -83,7 +86,7 @@ async fn tell(site: &Site, writer: &Writer, after: Option<Position>, identity: &
 }
 
 async fn table(writer: &Writer, look: &mut Look, identity: &Identity, told: Option<Position>) -> Result<(), Gone> {
-    // Room first: what is sent is the newest then.
+    // Waits for room first, so that the table is the newest when it is sent.
     let room = writer.reserve().await.map_err(|_| Gone)?;
     let snapshot = look.newest();
     room.send(piece("table", told, &view::apps(&snapshot, |namespace| identity.sees(namespace))));
@@ -97,7 +100,8 @@ async fn happened(writer: &Writer, event: &Arc<Event>, identity: &Identity, look
     send(writer, piece("event", Some(event.position()), &view::event(event))).await
 }
 
-/// True if it is about an app that this user sees; where only some are seen, an app has to be known to be.
+/// Returns true if the event is about an app that this user sees. If the user sees only some
+/// namespaces, the app has to be known.
 fn sees(identity: &Identity, event: &Event, look: &Look) -> bool {
     identity.sees_all() || event.app.as_ref().is_some_and(|app| look.sees(app, event.id, |namespace| identity.sees(namespace)))
 }
@@ -110,14 +114,14 @@ async fn send(writer: &Writer, piece: Bytes) -> Result<(), Gone> {
     writer.send(piece).await.map_err(|_| Gone)
 }
 
-/// One server-sent event. JSON has no line breaks.
+/// Formats one server-sent event. JSON has no line breaks.
 fn piece(name: &str, id: Option<Position>, value: &impl Serialize) -> Bytes {
     let data = serde_json::to_string(value).unwrap_or_default();
     let id = id.map(|id| format!("id: {}-{}\n", id.epoch, id.seq)).unwrap_or_default();
     format!("event: {name}\n{id}data: {data}\n\n").into()
 }
 
-/// The position in an id of ours.
+/// Parses the position in an event id.
 pub(super) fn position(id: &str) -> Option<Position> {
     let (epoch, seq) = id.split_once('-')?;
     Some(Position { epoch: epoch.parse().ok()?, seq: seq.parse().ok()? })

@@ -1,4 +1,4 @@
-//! `/api/logs`: lines of the past, and those that come.
+//! `/api/logs`: past lines and new lines.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,18 +15,19 @@ use crate::http::shares::Seat;
 use crate::logs::{Line, LogProcess, PIECE};
 use crate::site::{Asked, Site};
 
-/// Lines of the past unless asked for otherwise, and at most.
+/// Default and maximum number of past lines.
 const USUAL: u64 = 200;
 const MOST: u64 = 5000;
-/// The same where only those with a text in them are passed on.
+/// Maximum number of lines that are examined if only lines with a text are wanted.
 const MOST_LOOKED_THROUGH: u64 = 100_000;
-/// Bytes of an answer about the past.
+/// Maximum size of an answer with past lines, in bytes.
 const MOST_BYTES: usize = 8 << 20;
-/// Time for lines of the past.
+/// Time limit for reading past lines.
 const WITHIN: Duration = Duration::from_secs(30);
-/// Time between two signs of life.
+/// Time between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Pieces that wait for a slow browser; then the reader waits, too, and the files keep the lines.
+/// Maximum number of pieces that wait for a slow browser; then the reader waits, too, and the lines
+/// stay in the files.
 pub(super) const ROOM: usize = 4;
 
 pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) -> Response<Body> {
@@ -83,7 +84,7 @@ pub(super) async fn live(site: &Rc<Site>, asked: &Asked, identity: &Identity) ->
     response
 }
 
-/// Sends a line, and with it what else is there already.
+/// Sends a line together with all others that have already arrived.
 async fn send_line(reader: &mut Reader, writer: &Writer, line: &Line) -> Option<()> {
     let mut piece = String::new();
     push(&mut piece, line);
@@ -123,7 +124,8 @@ pub(super) async fn download(site: &Rc<Site>, asked: &Asked, identity: &Identity
     response
 }
 
-/// Puts a line into a text, behind the piece of a line that was left open. Returns it if it leaves its line open.
+/// Appends a line to a text, after the previous unfinished line, if any. Returns the line if it is
+/// unfinished itself.
 fn put(text: &mut String, open: Option<Line>, line: Line) -> Option<Line> {
     if !open.as_ref().is_some_and(|open| open.is_of_same_stream(&line)) {
         if open.is_some() {
@@ -140,7 +142,7 @@ fn put(text: &mut String, open: Option<Line>, line: Line) -> Option<Line> {
     None
 }
 
-/// A process that reads lines, one of those that there may be for browsers.
+/// Process that reads lines; it counts against the limit for browsers.
 struct Reader {
     lines: LogProcess,
     _seat: Seat,
@@ -173,12 +175,13 @@ impl Reader {
     }
 }
 
-/// There are as many readers as there may be, or as this identity may have.
+/// Returns the reply for too many readers, in total or of this identity.
 pub(super) fn too_many_readers() -> Response<Body> {
     error(StatusCode::SERVICE_UNAVAILABLE, "there are 16 readers of logs, or 8 of yours, already; close one")
 }
 
-/// What to read, as words of the command line: ids, because a name may mean more than itself. All where everything is seen.
+/// Returns the arguments that select the logs: ids, because a name may select other apps, too.
+/// Empty if the user sees everything and names no app.
 pub(super) async fn targets(site: &Site, identity: &Identity, app: Option<&str>) -> Result<Vec<String>, Response<Body>> {
     let Some(name) = app else {
         if identity.sees_all() {

@@ -1,4 +1,5 @@
-//! `/metrics`: figures for Prometheus and whoever reads its format; with `?format=pm2` under the names of PM2's exporter, so that boards go on working.
+//! `/metrics`: metrics in Prometheus' format. With `?format=pm2` they have the names of PM2's
+//! exporter, so that existing dashboards keep working.
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};

@@ -1,4 +1,4 @@
-//! The API: the table of its routes, and the way of a request through it.
+//! The API: the table of its routes, and the handling of a request.
 
 mod access;
 mod act;
@@ -42,7 +42,7 @@ use table::ROUTES;
 
 pub(crate) use pm2::page as pm2_page;
 
-/// Answers a request that came through the first door.
+/// Answers a request that passed the first check.
 pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
     let path = asked.head.uri.path();
     let Some(found) = route::find(ROUTES, path) else {
@@ -76,7 +76,8 @@ pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
     response.map(|body| Seated { body, _seat: seat }.boxed_unsync())
 }
 
-/// Line of the audit log for an order that is not carried out, or a look that is not allowed. What is done has a line of its own.
+/// Audit log entry for a refused command or a refused view. Executed commands have entries of their
+/// own.
 struct Refusal {
     entry: Entry,
     is_order: bool,

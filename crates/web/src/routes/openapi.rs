@@ -1,4 +1,5 @@
-//! `/api/openapi.json`: the API, described (OpenAPI 3.1). Paths come from the table of routes, shapes from `openapi.json` of this crate.
+//! `/api/openapi.json`: description of the API (OpenAPI 3.1). Paths come from the table of routes,
+//! shapes from `openapi.json` of this crate.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -17,13 +18,13 @@ use crate::http::reply::{Body, JSON};
 /// The document without `paths`.
 const WITHOUT_PATHS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"));
 
-/// The document as it is sent.
+/// Document as it is sent.
 struct Packed {
     tag: String,
     gzip: Vec<u8>,
 }
 
-/// Answers with the document, which is made at the first request.
+/// Answers with the document, which is built at the first request.
 pub(super) fn answer(table: &[Route], head: &Parts) -> Response<Body> {
     static PACKED: OnceLock<Packed> = OnceLock::new();
     let packed = PACKED.get_or_init(|| packed(&document(table)));
@@ -47,7 +48,7 @@ pub(super) fn document(table: &[Route]) -> Value {
 fn packed(document: &Value) -> Packed {
     let mut text = Vec::new();
     let format = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    // Memory takes everything.
+    // Writing to memory cannot fail.
     let _ = document.serialize(&mut serde_json::Serializer::with_formatter(&mut text, format));
     let mut crc = Crc::new();
     crc.update(&text);

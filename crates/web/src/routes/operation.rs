@@ -2,34 +2,34 @@
 
 use serde_json::{Value, json};
 
-/// What a route takes and answers.
+/// Parameters and responses of a route.
 pub(super) struct Operation {
     pub(super) summary: &'static str,
     /// Status of success.
     status: u16,
-    /// Description of the answer.
+    /// Description of the response.
     described: &'static str,
     answer: Answer,
     parameters: &'static [Parameter],
     body: Option<Schema>,
-    /// Status and reason of errors, besides those that each route has.
+    /// Status and reason of errors, in addition to those of every route.
     errors: &'static [(u16, &'static str)],
 }
 
-/// Contents of a successful answer.
+/// Contents of a successful response.
 pub(super) enum Answer {
     Json(Schema),
     /// By media type.
     Other(&'static [(&'static str, Schema)]),
 }
 
-/// Errors of each route.
+/// Errors of every route.
 const OF_EACH: &[(u16, &str)] =
     &[(401, "not signed in"), (403, "the role is too low, or another site's page sent it"), (421, "this name is not known here")];
 
 /// Shape of a value.
 pub(super) enum Schema {
-    /// One of `components.schemas` in `openapi.json`.
+    /// Name in `components.schemas` of `openapi.json`.
     Named(&'static str),
     Inline(fn() -> Value),
 }
@@ -68,7 +68,7 @@ impl Operation {
         self
     }
 
-    /// Returns the operation as OpenAPI has it.
+    /// Returns the operation in OpenAPI's format.
     pub(super) fn document(&self, path: &str, role: &str) -> Value {
         let content = match &self.answer {
             Answer::Json(schema) => json!({ "application/json": { "schema": schema.document() } }),

@@ -1,4 +1,5 @@
-//! PM2's JSON page (`pm2 web`, port 9615): the machine and `jlist`, for tools that read it. It needs no login, so values of variables are not in it.
+//! PM2's JSON page (`pm2 web`, port 9615): the machine and `jlist`, for tools that read it. It
+//! needs no login, so values of variables are not in it.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +41,7 @@ pub(crate) async fn page(site: &Site, head: &Parts) -> Response<Body> {
     }))
 }
 
-/// The list without values of variables, neither in `env` nor beside PM2's own keys.
+/// Returns the list without values of variables, neither in `env` nor beside PM2's own keys.
 fn masked(mut list: Value) -> Value {
     let hidden = secrets(&list);
     for process in list.as_array_mut().into_iter().flatten() {

@@ -9,20 +9,21 @@ use crate::http::reply::{Body, error, with_status};
 use crate::site::Site;
 use crate::view::App;
 
-/// One identity has as many requests as it may have.
+/// Returns the reply for an identity with too many simultaneous requests.
 pub(super) fn too_many() -> Response<Body> {
     let mut response = error(StatusCode::TOO_MANY_REQUESTS, "you have too many requests and streams at a time: close some");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
-/// Modules (the dashboard and its alerts among them) belong to the machine: only an admin of all namespaces controls them.
+/// Refuses access to modules (including the dashboard and its alerts), which belong to the machine.
+/// Only an admin of all namespaces controls them.
 pub(super) fn guards_module(app: &App, identity: &Identity) -> Option<Response<Body>> {
     let is_allowed = app.kind != "module" || identity.role >= Role::Admin && identity.sees_all();
     (!is_allowed).then(|| error(StatusCode::FORBIDDEN, "modules belong to the machine: this needs the role admin, of all namespaces"))
 }
 
-/// Nobody that is known.
+/// Returns the reply for an unknown client.
 pub(super) fn unknown(site: &Site) -> Response<Body> {
     let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
     let value = serde_json::json!({ "error": "log in first: `ostler web open` makes a link", "logins": { "password": password } });
@@ -31,12 +32,12 @@ pub(super) fn unknown(site: &Site) -> Response<Body> {
     response
 }
 
-/// Who may come in cannot be read, or not be written.
+/// Returns the reply if the access file cannot be read or written.
 pub(super) fn broken(problem: &AccessError) -> Response<Body> {
     error(StatusCode::INTERNAL_SERVER_ERROR, &ostler_core::text::causes::with_causes(problem))
 }
 
-/// The daemon does not answer, or says no.
+/// Returns the reply if the daemon does not answer or refuses.
 pub(super) fn not_asked(problem: &AskError) -> Response<Body> {
     use ostler_client::ClientError;
     use ostler_proto::control::Failure;

@@ -1,4 +1,4 @@
-//! `/api/profiles`: where the time or the memory of Node apps goes.
+//! `/api/profiles`: profiles of the CPU time or the memory of Node apps.
 
 use std::io::Read as _;
 use std::rc::Rc;
@@ -24,20 +24,20 @@ use crate::profiles::{self, Kept, Target};
 use crate::site::{Asked, Site};
 use crate::view::App;
 
-/// Longest profile that the page takes, ms.
+/// Maximum duration of a profile, in ms.
 const LONGEST_MS: u64 = 300_000;
-/// Bytes of a piece of a file, and pieces that wait for a slow reader.
+/// Size of a piece of a file, and maximum number of pieces that wait for a slow reader.
 const PIECE: usize = 64 << 10;
 const ROOM: usize = 4;
-/// Why a heap is for admins.
+/// Reason why heap snapshots need the admin role.
 const HEAP_ROLE: &str = "a heap has everything that the app has in memory, also its secrets: this needs the role admin";
 
-/// What is ordered.
+/// Request for a profile.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
     kind: Profile,
-    /// For how long; nothing for a heap.
+    /// Duration; none for a heap.
     #[serde(default)]
     seconds: Option<f64>,
     /// Only this instance.
@@ -88,16 +88,16 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
     }
 }
 
-/// Instances that run: id and pid.
+/// Running instances: id and pid.
 type Instances = Vec<(u32, i32)>;
 
-/// Those of the instances that still exist, with the rights of their users.
+/// Returns those of the instances that still exist, with the rights of their users.
 fn targets_of(details: &[Detail], instances: &Instances) -> std::io::Result<Vec<Target>> {
     let pid_of = |id| instances.iter().find(|(of, _)| *of == id).map_or(0, |(_, pid)| *pid);
     details.iter().map(|detail| Ok(Target { id: detail.id, rights: AppRights::of(&detail.spec, pid_of(detail.id))? })).collect()
 }
 
-/// How long, in ms, and which instances.
+/// Returns the duration in ms and the instances.
 fn chosen(app: &App, wish: &Wish) -> Result<(u64, Instances), &'static str> {
     let seconds = wish.seconds.unwrap_or(10.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is out of bounds is refused below")]
@@ -119,7 +119,7 @@ pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
     reply::json(&json!({ "profiles": kept, "running": running, "failed": failed }))
 }
 
-/// The one of this id, if it is seen.
+/// Returns the profile of this id, if the user sees its app.
 fn find(site: &Site, identity: &Identity, id: &str) -> Option<Kept> {
     site.profiles.find(id).filter(|one| identity.sees(&one.subject.namespace))
 }
@@ -157,7 +157,7 @@ pub(super) fn one(site: &Rc<Site>, identity: &Identity, id: &str) -> Response<Bo
     response
 }
 
-/// Name of the file for whoever takes it away: plain characters alone.
+/// Returns the file name for a download; it has only plain characters.
 fn file_name(kept: &Kept) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = kept.subject.app.chars().map(|c| if is_plain(c) { c } else { '_' }).take(80).collect();

@@ -1,4 +1,4 @@
-//! A row of the table of routes, and the way from a request to its row.
+//! Row of the table of routes, and the lookup of the row for a request.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,9 +15,9 @@ use crate::site::{Asked, Site};
 
 /// One method of one path.
 pub(super) struct Route {
-    /// `GET` answers `HEAD`, too.
+    /// HTTP method; `GET` also answers `HEAD`.
     pub(super) method: Method,
-    /// Has at most one part in braces, `{name}`, which stands for any text.
+    /// Path with at most one part in braces, `{name}`, which matches any text.
     pub(super) path: &'static str,
     /// Lowest role that may call it.
     pub(super) role: Role,
@@ -41,7 +41,8 @@ pub(super) struct Call {
     pub(super) site: Rc<Site>,
     pub(super) asked: Asked,
     pub(super) identity: Identity,
-    /// Decoded text of the path in the place of `{name}`; empty if the path of the row has no such part.
+    /// Decoded text of the path in the place of `{name}`; empty if the path of the row has no such
+    /// part.
     pub(super) name: String,
 }
 
@@ -74,12 +75,12 @@ pub(super) const fn delete(path: &'static str, role: Role, handler: Handler, abo
 }
 
 impl Route {
-    /// True if the row answers this method.
+    /// Returns true if the row answers this method.
     fn serves(&self, method: &Method) -> bool {
         self.method == *method || self.method == Method::GET && *method == Method::HEAD
     }
 
-    /// The last word of a path below an app (`restart`); none for other paths.
+    /// Returns the last word of a path below an app (`restart`); none for other paths.
     pub(super) fn verb(&self) -> Option<&'static str> {
         self.path.strip_prefix("/api/apps/{name}/")
     }

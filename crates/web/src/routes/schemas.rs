@@ -1,4 +1,5 @@
-//! Shapes of bodies and answers of one route each, for the OpenAPI document. Shapes that several use are in `openapi.json` of this crate.
+//! Shapes of bodies and answers of one route each, for the OpenAPI document. Shapes that several
+//! use are in `openapi.json` of this crate.
 
 use serde_json::{Value, json};
 

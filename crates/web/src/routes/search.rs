@@ -1,5 +1,6 @@
-//! `/api/logs/search`: lines over all files of an app, rotated and compressed ones, too. A process of ours searches (`log-search`), and ends with the browser; what it
-//! writes is passed on as it comes.
+//! `/api/logs/search`: search in all files of an app, including rotated and compressed ones. A
+//! separate process (`log-search`) searches and exits with the browser; its output is passed on
+//! immediately.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -21,19 +22,19 @@ use crate::http::shares::Seat;
 use crate::logs::PIECE;
 use crate::site::{Asked, Site};
 
-/// Hits unless asked for otherwise, and at most; and at most as a file.
+/// Default and maximum number of hits, and the maximum for a download.
 const USUAL: u64 = 100;
 const MOST: u64 = 1000;
 const MOST_AS_FILE: u64 = 100_000;
-/// Lines before and after a hit, and at most.
+/// Default and maximum number of lines before and after a hit.
 const CONTEXT: u64 = 2;
 const MOST_CONTEXT: u64 = 100;
-/// Longest time of a search; it can be gone on with.
+/// Time limit of a search; the user can continue it.
 const WITHIN_MS: u64 = 60_000;
-/// Longest record of the process: a hit with everything around it.
+/// Maximum size of a record: a hit with its surrounding lines.
 const LONGEST: u64 = 4 << 20;
 
-/// The question, as the process reads it.
+/// Query in the format that the process reads.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Question {
     targets: Vec<String>,
@@ -52,7 +53,7 @@ struct Question {
 }
 
 impl Question {
-    /// What is asked for.
+    /// Parses a query string.
     fn of(asked: Option<&str>, as_file: bool) -> Result<Self, &'static str> {
         let text = |key: &str| query::value(asked, key).filter(|text| !text.is_empty());
         let is = |key: &str| text(key).is_some_and(|text| text == "1" || text == "true");
@@ -102,7 +103,7 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
     let Ok(mut searching) = Searching::start(site, &question, seat).await else {
         return error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be searched: no process could be started");
     };
-    // A fault in the question is told before anything is sent.
+    // An error in the query is reported before the response starts.
     match searching.next().await.map(|record| Record::of(&record)) {
         Some(Record::Other) => {}
         Some(Record::Error(text)) => return error(StatusCode::BAD_REQUEST, &text),
@@ -122,7 +123,7 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
                 } else {
                     piece.extend_from_slice(&record);
                 }
-                // What is there already is sent together.
+                // Records that have already arrived are sent together.
                 if !piece.is_empty() && (piece.len() >= PIECE || !searching.has_record()) {
                     writer.send(Bytes::from(std::mem::take(&mut piece))).await.ok()?;
                 }
@@ -138,7 +139,7 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
     response
 }
 
-/// What is to be known of a record.
+/// Relevant content of a record.
 enum Record {
     Error(String),
     Other,
@@ -154,7 +155,7 @@ impl Record {
     }
 }
 
-/// A hit as a line of a file; nothing for other records.
+/// Returns a hit as a line of a text file; empty for other records.
 fn as_text(record: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<Value>(record) else { return String::new() };
     let hit = &value["hit"];
@@ -166,11 +167,11 @@ fn as_text(record: &[u8]) -> String {
     format!("{}|{}|{} {at}{}\n", hit["instance"], text("app"), text("stream"), text("text"))
 }
 
-/// A process that searches, one of those that there may be for browsers.
+/// Process that searches; it counts against the limit for browsers.
 struct Searching {
     _seat: Seat,
     records: BufReader<ChildStdout>,
-    /// Ends with it.
+    /// The process is killed when this is dropped.
     _child: Child,
 }
 
@@ -184,7 +185,7 @@ impl Searching {
         self.records.buffer().contains(&b'\n')
     }
 
-    /// The next record with its end; none = there are no more.
+    /// Returns the next record with its line end; none = there are no more.
     async fn next(&mut self) -> Option<Vec<u8>> {
         let mut record = Vec::new();
         (&mut self.records).take(LONGEST).read_until(b'\n', &mut record).await.ok()?;

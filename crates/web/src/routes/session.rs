@@ -1,4 +1,4 @@
-//! `/api/session`: the login of a browser.
+//! `/api/session`: login of a browser.
 
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use crate::http::body;
 use crate::http::reply::{self, Body, error};
 use crate::site::{Asked, Site};
 
-/// The way in: one of them.
+/// Login method.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum Login {
@@ -25,7 +25,7 @@ enum Login {
     Token(String),
 }
 
-/// Answers with the identity that a client has.
+/// Answers with the identity of the client.
 pub(super) fn present(site: &Site, head: &Parts) -> Response<Body> {
     match site.identity(head) {
         Ok(Some(identity)) => of(site, &identity),
@@ -34,7 +34,7 @@ pub(super) fn present(site: &Site, head: &Parts) -> Response<Body> {
     }
 }
 
-/// Whoever is in, and where.
+/// Returns the identity of the user, and the machine.
 fn of(site: &Site, identity: &Identity) -> Response<Body> {
     let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
     let node = rustix::system::uname();
@@ -62,7 +62,8 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
         Ok(login) => login,
         Err(response) => return response,
     };
-    // Links and tokens are 256 random bits: they cannot be guessed, and attempts of other clients do not delay them.
+    // Links and tokens are 256 random bits: they cannot be guessed, and attempts of other clients
+    // do not delay them.
     if let Login::Password(_) = login {
         let turn = site.attempts.borrow_mut().begin(from, is_shared, Instant::now());
         match turn {
@@ -121,7 +122,7 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
     response
 }
 
-/// Changes who may come in. Short: the file is small, and its lock is held for moments.
+/// Changes the access file. This is fast: the file is small, and its lock is held only briefly.
 fn change<T>(site: &Site, change: impl FnOnce(&mut Access) -> T) -> Result<Option<T>, crate::access::AccessError> {
     site.store.borrow_mut().change(change).map(Some)
 }

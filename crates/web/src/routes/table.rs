@@ -1,4 +1,5 @@
-//! The routes of the API, a row each: method, path, role, handler, description. Dispatch, the check of roles, `405` and the OpenAPI document read it.
+//! Routes of the API, one row each: method, path, role, handler, description. Dispatch, role
+//! checks, `405` and the OpenAPI document use this table.
 
 use super::act::{self, Verb};
 use super::operation::Answer::{Json, Other};
@@ -21,7 +22,7 @@ const APP: Parameter = Parameter("app", "string", "only of this one");
 const LINES: Parameter = Parameter("lines", "integer", "at most 5000; 200");
 const GROUP: Parameter = Parameter("id", "string", "its name, or how that begins");
 
-/// A row for an order to an app: word, role, verb, body.
+/// Defines a row for a command on an app: word, role, verb, body.
 macro_rules! order {
     ($word:literal, $role:expr, $verb:expr, $body:expr) => {
         post(

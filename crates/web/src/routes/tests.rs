@@ -1,4 +1,4 @@
-//! The table of routes: how paths find their rows, roles, and what the OpenAPI document and the documentation say of them.
+//! Tests of the table of routes: lookup of rows, roles, the OpenAPI document and the documentation.
 
 use hyper::Method;
 
@@ -38,7 +38,7 @@ fn paths() {
     }
 }
 
-/// A path finds the rows of one path of the table, and one row for each method.
+/// A path matches the rows of one path in the table, with one row for each method.
 #[test]
 fn no_row_hides_another() {
     for route in ROUTES {
@@ -63,7 +63,7 @@ fn methods_of_paths() {
     }
 }
 
-/// The table of who may do what.
+/// Roles of all routes.
 #[test]
 fn roles() {
     let role = |method: &Method, path: &str| find(ROUTES, path).unwrap().route(method).map(|route| route.role);
@@ -109,7 +109,7 @@ fn roles() {
     }
 }
 
-/// Each shape that the document names is there.
+/// Each shape that the document names exists.
 #[test]
 fn shapes_that_are_named_are_there() {
     let document = openapi::document(ROUTES);
@@ -122,7 +122,7 @@ fn shapes_that_are_named_are_there() {
     }
 }
 
-/// The page about the dashboard names each route.
+/// The dashboard's documentation page names each route.
 #[test]
 fn routes_are_documented() {
     let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/dashboard.md");
@@ -135,7 +135,7 @@ fn routes_are_documented() {
     }
 }
 
-/// Shapes of answers have the properties of the document, and no others.
+/// Responses have exactly the properties of the document.
 #[test]
 fn shapes_are_those_of_the_document() {
     let document = openapi::document(ROUTES);

@@ -1,4 +1,4 @@
-//! `/api/traces`: traces that are kept.
+//! `/api/traces`: stored traces.
 
 use hyper::{Response, StatusCode};
 use ostler_client::words::shown;
@@ -29,7 +29,7 @@ pub(super) fn list(site: &Site, asked: &Asked, identity: &Identity) -> Response<
     store.settle(now_ms());
     let (traces, more) = store.list(&filter, &|sender| sees(identity, sender));
     let receiver = site.otlp.traces.state.borrow();
-    // How much others send is not told to whoever sees a part.
+    // Users who see only some namespaces do not see the totals of all senders.
     let counts = identity.sees_all().then(|| store.counts());
     let bytes = identity.sees_all().then(|| store.bytes());
     reply(&json!({ "traces": traces, "more": more, "receiver": *receiver, "counts": counts, "bytes": bytes }))
@@ -44,7 +44,8 @@ pub(super) fn one(site: &Site, identity: &Identity, id: &str) -> Response<Body> 
     }
 }
 
-/// What matches no app is for whoever sees all.
+/// Returns true if the user sees this sender. Senders that match no app are visible only to users
+/// who see all namespaces.
 fn sees(identity: &Identity, sender: &Sender) -> bool {
     identity.sees_all() || sender.app.as_ref().is_some_and(|(namespace, _)| identity.sees(namespace))
 }

@@ -1,4 +1,5 @@
-//! Settings: where it listens, and whom it believes. `<home>/web/settings.json`, written by `ostler web enable`.
+//! Settings: addresses to listen on and trusted names. Stored in `<home>/web/settings.json`, which
+//! `ostler web enable` writes.
 
 pub(crate) mod names;
 pub mod otlp;
@@ -14,40 +15,41 @@ use serde::{Deserialize, Serialize};
 use crate::settings::otlp::{Otlp, OtlpError, port_file, tell_port};
 use crate::settings::tls::{Tls, TlsError};
 
-/// Port of the dashboard unless given.
+/// Default port of the dashboard.
 pub const PORT: u16 = 9616;
-/// Port of PM2's JSON page unless given.
+/// Default port of PM2's JSON page.
 pub const PM2_PORT: u16 = 9615;
 
-/// Megabytes of the history's files unless given.
+/// Default maximum size of the history files in megabytes.
 pub const HISTORY_MB: u32 = 128;
 
-/// Everything that is set.
+/// Settings of the dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Whether it runs.
+    /// Whether the dashboard is enabled.
     pub enabled: bool,
-    /// Address, or path of a unix socket.
+    /// Address to listen on, or path of a unix socket.
     pub listen: String,
-    /// Port, where it listens at an address.
+    /// Port, if it listens on an address.
     pub port: u16,
-    /// Port of PM2's JSON page; none = there is no such page.
+    /// Port of PM2's JSON page; none = the page is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pm2_port: Option<u16>,
-    /// Whether a proxy is before it that encrypts, and says for whom it asks (`X-Forwarded-For`, `X-Forwarded-Proto`).
+    /// Whether a proxy in front of it encrypts, and reports its clients (`X-Forwarded-For`,
+    /// `X-Forwarded-Proto`).
     pub behind_proxy: bool,
-    /// Certificate and key with which it encrypts by itself.
+    /// Certificate and key for encryption by the dashboard itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// Names, besides those of this machine's loopback and `listen`, under which browsers may call it.
+    /// Host names that browsers may use, in addition to loopback names and `listen`.
     pub hosts: Vec<String>,
-    /// Megabytes of the history's files; none = 128.
+    /// Maximum size of the history files in megabytes; none = 128.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history_mb: Option<u32>,
-    /// Origins (`https://ops.example.com`) besides its own whose pages may change something.
+    /// Origins (`https://ops.example.com`) whose pages may make changes, in addition to its own.
     pub trusted_origins: Vec<String>,
-    /// OpenTelemetry, both ways.
+    /// Settings of OpenTelemetry.
     #[serde(skip_serializing_if = "Otlp::is_usual")]
     pub otlp: Otlp,
 }
@@ -69,71 +71,71 @@ impl Default for Settings {
     }
 }
 
-/// A reason why settings cannot be used.
+/// Reason why settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// It is there, and cannot be read.
+    /// The file exists but cannot be read.
     #[error("cannot read \"{}\"", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// It makes no sense.
+    /// The file is invalid.
     #[error("\"{}\" makes no sense; correct it, or remove it and run `ostler web enable`", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// The position and kind of the error.
         source: serde_json::Error,
     },
-    /// It cannot be written; the former one is as it was.
+    /// The file cannot be written; the former one is unchanged.
     #[error(transparent)]
     Write(#[from] ReplaceError),
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     #[error("cannot make the folder \"{}\"", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// An address that others can reach, in clear text.
+    /// The address is reachable from other machines, without encryption.
     #[error(
         "{0} can be reached from other machines, and nothing is encrypted: passwords would be readable on the way; listen on 127.0.0.1 behind a proxy \
          with TLS, say that there is one with --behind-proxy, or give --tls-cert and --tls-key"
     )]
     Public(String),
-    /// It is to encrypt, and cannot.
+    /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// OpenTelemetry is set up in a way that makes no sense.
+    /// The settings of OpenTelemetry are invalid.
     #[error(transparent)]
     Otlp(#[from] OtlpError),
-    /// The file that tells the daemon of the port for traces.
+    /// The file with the port for traces cannot be written.
     #[error("cannot write \"{}\"", path.display())]
     PortFile {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// What is neither an address nor a path.
+    /// The value is neither an address nor a path.
     #[error("{0:?} is no address to listen at: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
     Address(String),
 }
 
 impl Settings {
-    /// The file.
+    /// Returns the path of the settings file.
     pub fn path(home: &Path) -> PathBuf {
         crate::settings::names::folder(home).join("settings.json")
     }
 
-    /// The settings of this home; those of a home that has none.
+    /// Reads the settings of this home; a home without settings has the default ones.
     ///
     /// # Errors
-    /// [`SettingsError::Read`], [`SettingsError::Broken`].
+    /// Returns [`SettingsError::Read`] or [`SettingsError::Broken`] if the file cannot be used.
     pub fn read(home: &Path) -> Result<Self, SettingsError> {
         let path = Self::path(home);
         match std::fs::read(&path) {
@@ -143,10 +145,11 @@ impl Settings {
         }
     }
 
-    /// Keeps them.
+    /// Writes the settings.
     ///
     /// # Errors
-    /// What [`Settings::check`] says; the folder or the file cannot be written.
+    /// Returns an error if [`Settings::check`] fails, or if the folder or the file cannot be
+    /// written.
     pub fn write(&self, home: &Path) -> Result<(), SettingsError> {
         self.check()?;
         make_folder(home)?;
@@ -157,15 +160,16 @@ impl Settings {
         tell_port(home, port).map_err(|source| SettingsError::PortFile { path: port_file(home), source })
     }
 
-    /// The same without secrets, for whoever may look.
+    /// Returns the settings without secrets, for display.
     pub fn shown(&self) -> Self {
         Self { otlp: self.otlp.shown(), ..self.clone() }
     }
 
-    /// Checks where it would listen, and what it would encrypt with.
+    /// Checks the addresses and the certificate.
     ///
     /// # Errors
-    /// [`SettingsError::Public`], [`SettingsError::Address`], [`SettingsError::Tls`], [`SettingsError::Otlp`].
+    /// Returns [`SettingsError::Public`], [`SettingsError::Address`], [`SettingsError::Tls`] or
+    /// [`SettingsError::Otlp`].
     pub fn check(&self) -> Result<(), SettingsError> {
         self.otlp.check()?;
         self.tls.as_ref().map(Tls::load).transpose()?;
@@ -183,27 +187,27 @@ impl Settings {
         }
     }
 
-    /// Most bytes of the history's files.
+    /// Returns the maximum size of the history files in bytes.
     pub fn history_bytes(&self) -> u64 {
         u64::from(self.history_mb.unwrap_or(HISTORY_MB).max(1)) << 20
     }
 
-    /// Path of the unix socket, where it listens at one.
+    /// Returns the path of the unix socket, if it listens on one.
     pub fn socket_path(&self) -> Option<&str> {
         self.listen.starts_with('/').then_some(self.listen.as_str())
     }
 
-    /// The sockets, as `listen` of an app has them: the dashboard's, then PM2's page.
+    /// Returns the sockets in the format of an app's `listen`: the dashboard's, then PM2's page.
     pub fn sockets(&self) -> Vec<String> {
         let at =
             |port: u16| if self.listen.contains(':') { format!("[{}]:{port}", self.listen) } else { format!("{}:{port}", self.listen) };
         let own = self.socket_path().map_or_else(|| at(self.port), str::to_owned);
-        // PM2's page needs no login, so it is for this machine alone.
+        // PM2's page needs no login, so it is only for this machine.
         let pm2 = self.pm2_port.map(|port| format!("127.0.0.1:{port}"));
         std::iter::once(own).chain(pm2).collect()
     }
 
-    /// The address in a browser on this machine; none where it listens at a unix socket.
+    /// Returns the URL for a browser on this machine; none if it listens on a unix socket.
     pub fn url(&self) -> Option<String> {
         if self.socket_path().is_some() {
             return None;
@@ -211,7 +215,7 @@ impl Settings {
         let address = self.listen.parse::<IpAddr>().ok();
         let named = self.hosts.first().filter(|_| self.tls.is_some());
         let host = match address {
-            // A certificate is for a name.
+            // A certificate is valid for a name, not for an address.
             _ if named.is_some() => named.cloned().unwrap_or_default(),
             Some(address) if address.is_unspecified() => "127.0.0.1".to_owned(),
             Some(IpAddr::V6(address)) => format!("[{address}]"),
@@ -221,10 +225,10 @@ impl Settings {
     }
 }
 
-/// Makes the folder, for its owner alone.
+/// Creates the folder, with access for its owner only.
 ///
 /// # Errors
-/// [`SettingsError::Folder`].
+/// Returns [`SettingsError::Folder`] if the folder cannot be created.
 pub fn make_folder(home: &Path) -> Result<(), SettingsError> {
     use std::os::unix::fs::DirBuilderExt as _;
     let path = crate::settings::names::folder(home);

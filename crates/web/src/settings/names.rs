@@ -2,19 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-/// The word after the program's name that makes it this server; after it comes the home.
+/// Argument that selects the dashboard's role; the home follows it.
 pub const ROLE: &str = "web-server";
 
-/// The word that makes it the process that searches logs; after it comes the home, and on its input the question.
+/// Argument that selects the log search role; the home follows it. The query is read from standard
+/// input.
 pub const SEARCH_ROLE: &str = "log-search";
 
-/// Name of the app under which it is supervised.
+/// Name of the dashboard's app.
 pub const APP: &str = "ostler-web";
 
-/// Variable of a reader of logs that reads for others: a link that an app's user has made leads no further than that user gets.
+/// Environment variable of a log reader that reads for other users. Links that an app's user
+/// created are followed only as far as that user may read.
 pub const FOR_OTHERS: &str = "OSTLER_READS_FOR_OTHERS";
 
-/// The folder of everything that it keeps.
+/// Returns the folder of the dashboard's files.
 pub fn folder(home: &Path) -> PathBuf {
     home.join("web")
 }

@@ -1,4 +1,5 @@
-//! Settings of both ways. Part of `settings.json`; the port is beside it in a file of its own, which the daemon reads for apps with `trace`.
+//! Settings of both directions. They are part of `settings.json`. The port is also in a file of its
+//! own, which the daemon reads for apps with `trace`.
 
 use std::fmt;
 use std::io;
@@ -8,45 +9,45 @@ use ostler_alerts::channel::Url;
 use ostler_core::logs::masking::MASK;
 use serde::{Deserialize, Serialize};
 
-/// Port at which traces are taken unless given: that of OTLP over HTTP.
+/// Default port for traces, the standard port of OTLP over HTTP.
 pub const PORT: u16 = 4318;
-/// Megabytes of traces unless given, and at most.
+/// Default and maximum memory for traces, in megabytes.
 pub const TRACES_MB: u32 = 64;
 const MOST_MB: u32 = 4096;
-/// Most headers, and the longest value.
+/// Maximum number of headers, and maximum length of a value.
 const HEADERS: usize = 16;
 const LONGEST: usize = 4096;
-/// Headers that are ours.
+/// Headers that ostler sets itself.
 const OURS: &[&str] =
     &["host", "content-length", "content-type", "content-encoding", "transfer-encoding", "connection", "user-agent", "te", "upgrade"];
 
-/// Everything that is set.
+/// Settings of OpenTelemetry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Otlp {
-    /// Port at which traces are taken; none = 4318.
+    /// Port for traces; none = 4318.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// Whether no traces are taken.
+    /// True to turn the receiver of traces off.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub off: bool,
-    /// Megabytes of traces at most; none = 64.
+    /// Maximum memory for traces in megabytes; none = 64.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traces_mb: Option<u32>,
-    /// Where figures and events are sent; none = nowhere.
+    /// Destination of metrics and events; none = nothing is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub push: Option<Push>,
 }
 
-/// A receiver.
+/// Destination of the push.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Push {
-    /// Its address; `/v1/metrics` and `/v1/logs` are below it.
+    /// Its address; `/v1/metrics` and `/v1/logs` are appended.
     pub to: String,
     /// Headers of each request. Their values are secrets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
-    /// Whether lines of logs are sent, too.
+    /// Whether log lines are sent, too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub logs: bool,
 }
@@ -58,13 +59,13 @@ impl fmt::Debug for Push {
     }
 }
 
-/// A reason why settings cannot be used.
+/// Reason why settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtlpError {
-    /// No address.
+    /// The address is invalid.
     #[error("expected the address of a receiver of OTLP over HTTP, as https://otel.example.com:4318, without a user: a header lets us in")]
     Address,
-    /// No header. What is in it is not shown: it may be a secret.
+    /// A header is invalid. Its content is not shown, because it may be a secret.
     #[error("header {0} makes no sense: expected Name=value, in ASCII, at most {HEADERS} of them, and none of HTTP's own")]
     Header(usize),
     /// Too many megabytes.
@@ -73,25 +74,25 @@ pub enum OtlpError {
 }
 
 impl Otlp {
-    /// The port at which traces are taken; none = they are not.
+    /// Returns the port for traces; none = the receiver is off.
     pub fn receiver_port(&self) -> Option<u16> {
         (!self.off).then_some(self.port.unwrap_or(PORT))
     }
 
-    /// Most bytes of traces.
+    /// Returns the maximum memory for traces in bytes.
     pub fn traces_bytes(&self) -> usize {
         usize::try_from(self.traces_mb.unwrap_or(TRACES_MB).clamp(1, MOST_MB)).unwrap_or(64) << 20
     }
 
-    /// True where nothing differs from what is usual.
+    /// Returns true if all settings are defaults.
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Checks what a person may have written.
+    /// Checks values that a user may have written.
     ///
     /// # Errors
-    /// [`OtlpError`].
+    /// Returns an [`OtlpError`] if a value is invalid.
     pub fn check(&self) -> Result<(), OtlpError> {
         if self.traces_mb.is_some_and(|mb| mb == 0 || mb > MOST_MB) {
             return Err(OtlpError::Megabytes);
@@ -105,7 +106,7 @@ impl Otlp {
         }
     }
 
-    /// The same without secrets.
+    /// Returns the settings without secrets.
     pub fn shown(&self) -> Self {
         let mut shown = self.clone();
         if let Some(push) = &mut shown.push {
@@ -118,7 +119,7 @@ impl Otlp {
 }
 
 impl Push {
-    /// The address, read; none = it is none.
+    /// Returns the parsed address; none if it is invalid.
     pub(crate) fn url(&self) -> Option<Url> {
         Url::parse(&self.to).filter(|url| url.user.is_none())
     }
@@ -131,7 +132,8 @@ fn is_header(name: &str, value: &str) -> bool {
     !name.is_empty() && name.len() <= 256 && name.bytes().all(is_name) && !is_ours && value.len() <= LONGEST && value.bytes().all(is_value)
 }
 
-/// The file with the port: there while traces are taken, and read by the daemon when it starts an app with `trace`.
+/// Returns the path of the file with the port. The file exists while traces are received; the
+/// daemon reads it when it starts an app with `trace`.
 pub fn port_file(home: &Path) -> PathBuf {
     crate::settings::names::folder(home).join("otlp-port")
 }
@@ -139,7 +141,7 @@ pub fn port_file(home: &Path) -> PathBuf {
 /// Writes the port, or removes the file.
 ///
 /// # Errors
-/// The file cannot be written or removed.
+/// Returns an error if the file cannot be written or removed.
 pub(crate) fn tell_port(home: &Path, port: Option<u16>) -> io::Result<()> {
     use ostler_sys::fs::replace::{Durability, Writers, replace};
     let path = port_file(home);

@@ -1,4 +1,5 @@
-//! Encryption of the dashboard: certificate and key from files, read anew when they are replaced.
+//! Encryption of the dashboard. Certificate and key are files, which are read again when they are
+//! replaced.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,49 +15,49 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
 
-/// Files that encrypt.
+/// Files for encryption.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
-    /// The certificate, then those between it and its root: PEM.
+    /// The certificate, followed by the intermediate certificates: PEM.
     pub cert: PathBuf,
     /// Its private key: PEM.
     pub key: PathBuf,
 }
 
-/// A reason why files do not encrypt.
+/// Reason why the files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// It cannot be read, or is no PEM.
+    /// The file cannot be read, or is not PEM.
     #[error("cannot read \"{}\"", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: pem::Error,
     },
-    /// There is no certificate in it.
+    /// The file contains no certificate.
     #[error("there is no certificate in \"{}\"", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
     },
-    /// They do not belong together, or are of a kind that is not known.
+    /// The files do not match, or their kind is not supported.
     #[error("\"{}\" and \"{}\" cannot be used together", cert.display(), key.display())]
     Unusable {
         /// The certificate.
         cert: PathBuf,
         /// The key.
         key: PathBuf,
-        /// Why.
+        /// The reason.
         source: rustls::Error,
     },
 }
 
 impl Tls {
-    /// What they say now.
+    /// Loads the files.
     ///
     /// # Errors
-    /// [`TlsError`].
+    /// Returns a [`TlsError`] if the files cannot be used.
     pub(crate) fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let Self { cert, key } = self;
         let read = |path: &Path| {
@@ -75,24 +76,25 @@ impl Tls {
         config.map(Arc::new).map_err(|source| TlsError::Unusable { cert: cert.clone(), key: key.clone(), source })
     }
 
-    /// Versions of both files.
+    /// Returns the versions of both files.
     fn stamps(&self) -> [Option<Stamp>; 2] {
         [&self.cert, &self.key]
             .map(|path| std::fs::metadata(path).ok().map(|meta| (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec())))
     }
 }
 
-/// A version of a file: each is a new one.
+/// Version of a file: inode, size and modification time. Each replacement has a different one.
 type Stamp = (u64, u64, i64, i64);
 
-/// What is known of the files.
+/// Loaded certificate.
 struct Certificate {
     files: Tls,
     known: RefCell<([Option<Stamp>; 2], Arc<ServerConfig>)>,
 }
 
 impl Certificate {
-    /// The files as they are now. What cannot be used is told once, and the former one serves on: a renewal may be under way.
+    /// Returns the present configuration. If changed files cannot be used, this is reported once,
+    /// and the former certificate stays in use: a renewal may be in progress.
     fn current(&self) -> Arc<ServerConfig> {
         let stamps = self.files.stamps();
         let mut known = self.known.borrow_mut();
@@ -107,18 +109,18 @@ impl Certificate {
     }
 }
 
-/// A line for the log.
+/// Writes a line to the log.
 fn tell(text: &str) {
     use io::Write as _;
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Encryption by these files.
+/// Returns the encryption with these files.
 ///
 /// # Errors
-/// [`TlsError`].
+/// Returns a [`TlsError`] if the files cannot be used.
 pub(crate) fn encryption(files: &Tls) -> Result<Encryption, TlsError> {
-    // Before they are read: what is written meanwhile is another version.
+    // Taken before the files are read, so that a later write counts as another version.
     let stamps = files.stamps();
     let certificate = Certificate { files: files.clone(), known: RefCell::new((stamps, files.load()?)) };
     Ok(Rc::new(move |stream| {
@@ -131,7 +133,8 @@ pub(crate) fn encryption(files: &Tls) -> Result<Encryption, TlsError> {
 mod tests {
     use super::*;
 
-    /// A key and a certificate for localhost that sign themselves, good until 2049 (`tests/fixtures/tls`).
+    /// Returns a self-signed key and certificate for localhost, valid until 2049
+    /// (`tests/fixtures/tls`).
     fn fixture(name: &str) -> Vec<u8> {
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/tls").join(name)).unwrap()
     }

@@ -1,24 +1,24 @@
-//! Figures of the machine.
+//! Metrics of the machine.
 
 use ostler_sys::machine::host::HostSample;
 use serde::Serialize;
 
-/// The machine.
+/// Metrics of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Host {
-    /// Use of all processors together, 0 to 1; none = not known yet.
+    /// Usage of all processors together, 0 to 1; none = not known yet.
     pub(crate) cpu: Option<f64>,
     pub(crate) cores: u32,
     /// Load averages of 1, 5 and 15 minutes.
     pub(crate) load: Option<[f64; 3]>,
     pub(crate) memory: Use,
-    /// The file system of the root.
+    /// The root file system.
     pub(crate) disk: Option<Use>,
     /// Seconds since boot.
     pub(crate) uptime: Option<u64>,
 }
 
-/// Use of something, in bytes.
+/// Usage in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Use {
     pub(crate) used: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Use {
 }
 
 impl Host {
-    /// The figures by a measurement and the one before.
+    /// Computes the metrics from a sample and the one before.
     pub(crate) fn of(sample: &HostSample, before: Option<&HostSample>, cores: u32) -> Self {
         let (total, available) = sample.memory_bytes;
         let root = sample.mounts.iter().find(|mount| mount.path == "/");
@@ -43,7 +43,7 @@ impl Host {
     }
 }
 
-/// The part of the time that was not idle; none where no time has passed.
+/// Returns the share of the time that was not idle; none if no time has passed.
 #[expect(clippy::cast_precision_loss, reason = "a share")]
 fn share(now: (u64, u64), before: (u64, u64)) -> Option<f64> {
     let (all, busy) = (now.0.checked_sub(before.0)?, now.1.saturating_sub(before.1));

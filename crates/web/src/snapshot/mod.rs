@@ -1,4 +1,4 @@
-//! What is known at an instant: the daemon's table, what apps report, the machine. Pure.
+//! State at one instant: the daemon's table, reports of apps, the machine. Pure.
 
 mod host;
 mod reported;
@@ -11,24 +11,25 @@ use ostler_proto::control::{InstanceFigures, TableRow};
 pub(crate) use host::Host;
 pub(crate) use reported::Reported;
 
-/// What is known at an instant.
+/// State at one instant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     /// Wall clock, ms.
     pub(crate) at_ms: u64,
-    /// Number of the last wish (`Look::fresh`) before it was asked for.
+    /// Number of the last request for a fresh table (`Look::fresh`) before this table was read.
     pub(crate) wish: u64,
     pub(crate) rows: Vec<TableRow>,
-    /// What Node apps have measured, by instance.
+    /// Measurements of Node apps, by instance.
     pub(crate) figures: Vec<InstanceFigures>,
     pub(crate) host: Host,
-    /// The daemon; none = nobody answers.
+    /// The daemon; none = it does not answer.
     pub(crate) peer: Option<Peer>,
 }
 
 impl Snapshot {
-    /// True if what is told of an app is of a namespace that is seen: of the namespace of the instance if that is known, else of each that has an app of this
-    /// name, as nothing says which of them is meant.
+    /// Returns true if data about an app is in a namespace that the user sees. If the instance is
+    /// known, its namespace counts. Otherwise the user must see every namespace that has an app of
+    /// this name, because the data may be about any of them.
     pub(crate) fn sees(&self, app: &str, instance: Option<u32>, sees: impl Fn(&str) -> bool) -> bool {
         let of_app = || self.rows.iter().filter(|row| row.name == app);
         match of_app().find(|row| Some(row.id) == instance) {
@@ -37,7 +38,8 @@ impl Snapshot {
         }
     }
 
-    /// Namespace of the apps of this name; none if there is no such app, or several namespaces have one.
+    /// Returns the namespace of the apps of this name; none if there is no such app, or several
+    /// namespaces have one.
     pub(crate) fn namespace_of(&self, app: &str) -> Option<String> {
         let mut namespaces = self.rows.iter().filter(|row| row.name == app).map(|row| &row.namespace);
         let first = namespaces.next()?;
@@ -45,7 +47,7 @@ impl Snapshot {
     }
 }
 
-/// A snapshot with what apps report themselves: what the history takes each ten seconds.
+/// Snapshot with the custom metrics of apps, recorded by the history every ten seconds.
 #[derive(Debug)]
 pub(crate) struct Moment {
     pub(crate) snapshot: Arc<Snapshot>,

@@ -1,23 +1,23 @@
-//! Figures that apps report themselves (`axm_monitor`), by instance. Pure.
+//! Custom metrics that apps report (`axm_monitor`), by instance. Pure.
 
 use std::collections::BTreeMap;
 
 use ostler_proto::control::Detail;
 use serde_json::Value;
 
-/// Most figures of an instance that are recorded.
+/// Maximum number of metrics of an instance that are recorded.
 const MOST: usize = 24;
-/// Longest name of one, in bytes.
+/// Maximum length of a name in bytes.
 const LONGEST: usize = 120;
 
-/// What an instance reported last.
+/// Last reports of all instances.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reported {
     by_instance: BTreeMap<u32, Vec<(String, f64)>>,
 }
 
 impl Reported {
-    /// What is in these answers of the daemon.
+    /// Extracts the metrics from the daemon's answers.
     pub(crate) fn of(details: &[Detail]) -> Self {
         let mut reported = Self::default();
         for detail in details {
@@ -29,18 +29,18 @@ impl Reported {
         reported
     }
 
-    /// The figures of an instance.
+    /// Returns the metrics of an instance.
     pub(crate) fn get(&self, id: u32) -> &[(String, f64)] {
         self.by_instance.get(&id).map_or(&[], Vec::as_slice)
     }
 
-    /// The instances that report anything.
+    /// Returns the instances that report metrics.
     pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
         self.by_instance.keys().copied()
     }
 }
 
-/// A figure in the words of a metric: a number, or a text that is one.
+/// Parses a metric: a number, or a text with a number.
 fn figure((name, metric): (&String, &Value)) -> Option<(String, f64)> {
     let value = metric.get("value")?;
     let value = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|value| value.is_finite())?;

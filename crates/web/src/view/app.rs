@@ -1,4 +1,5 @@
-//! One app in full. Values of its environment are not shown to anybody, only their names; what looks like a secret is masked everywhere else.
+//! One app in full. Only the names of its environment variables are shown, never their values.
+//! Everywhere else, values that look like secrets are masked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::App;
 
-/// Most custom metrics and actions of an instance that are shown.
+/// Maximum number of custom metrics and actions that are shown per instance.
 const MOST: usize = 256;
 
 /// One app in full.
@@ -21,24 +22,24 @@ pub(crate) struct AppDetail {
     app: App,
     script: String,
     cwd: String,
-    /// True if it can take profiles of itself.
+    /// True if the app can take profiles of itself.
     profiles: bool,
-    /// The effective description, masked.
+    /// Effective configuration, masked.
     config: Value,
-    /// Names of the variables of its environment.
+    /// Names of its environment variables.
     env: BTreeSet<String>,
     metrics: Vec<Metric>,
-    /// Routes of a Node app, those with the most requests first.
+    /// Routes of a Node app, sorted by number of requests, the largest first.
     routes: Vec<Route>,
     actions: Vec<Action>,
-    /// Ends of its processes, the newest first.
+    /// Exits of its processes, the newest first.
     exits: Vec<Exit>,
     releases: Vec<Release>,
     /// Log files by instance.
     logs: Vec<Logs>,
 }
 
-/// A figure that the app reports itself.
+/// Custom metric of the app.
 #[derive(Debug, Serialize)]
 struct Metric {
     instance: u32,
@@ -47,15 +48,15 @@ struct Metric {
     unit: Option<String>,
 }
 
-/// Figures of a route over all Node processes of an app, of the last 10 to 20 s.
+/// Metrics of a route over all Node processes of an app, of the last 10 to 20 s.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 struct Route {
     route: String,
-    /// Requests a second, of all.
+    /// Requests per second, total.
     rate: f64,
-    /// Share of the requests with 5xx, 0 to 1, of all; none without a request.
+    /// Share of the requests with 5xx, 0 to 1; none without a request.
     failed_share: Option<f64>,
-    /// Seconds in which 95 % of the requests were answered, of the slowest instance.
+    /// 95th percentile of the response time in seconds, of the slowest instance.
     p95: Option<f64>,
 }
 
@@ -63,7 +64,7 @@ struct Route {
 #[derive(Debug, Serialize)]
 struct Action {
     name: String,
-    /// Number of parameters, as the app says.
+    /// Number of parameters, as reported by the app.
     arity: u64,
     comment: Option<String>,
 }
@@ -73,7 +74,7 @@ struct Exit {
     at: u64,
     instance: u32,
     pid: i32,
-    /// How it ended and why, in words that follow "it".
+    /// Text about the exit and its reason, which follows "it".
     text: String,
     ran_ms: u64,
     last_words: Vec<String>,
@@ -96,7 +97,7 @@ struct Logs {
     error: Option<String>,
 }
 
-/// The app of these instances, which are all of one name.
+/// Returns the app of these instances, which all have one name.
 pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport], figures: &[&Figures]) -> Option<AppDetail> {
     let first = details.first()?;
     let mut config = serde_json::to_value(&first.spec).unwrap_or_default();
@@ -130,7 +131,8 @@ pub(crate) fn detail(app: App, details: &[Detail], rollouts: &[RolloutReport], f
     })
 }
 
-/// True if an app of this description can take profiles of itself: Node, with our preload.
+/// Returns true if an app with this configuration can take profiles of itself: a Node app with
+/// ostler's preload.
 pub(crate) fn is_profiled(spec: &AppSpec) -> bool {
     spec.runs_in_node() && !spec.no_preload
 }
@@ -151,7 +153,7 @@ fn metrics_of(detail: &Detail) -> impl Iterator<Item = Metric> + use<'_> {
         |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
     detail.learned.axm_monitor.iter().take(MOST).filter_map(move |(name, metric)| {
         let metric = metric.as_object()?;
-        // The figures of a route have a table of their own.
+        // The metrics of routes have a table of their own.
         if text(metric, "type").as_deref() == Some("ostler") && text(metric, "unit").as_deref() == Some("req/min") {
             return None;
         }

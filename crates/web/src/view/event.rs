@@ -1,15 +1,15 @@
-//! Events in words.
+//! Events as text.
 
 use ostler_client::words;
 use ostler_proto::event::{Cause, Event, Health, Limit, What};
 use serde::Serialize;
 
-/// One event.
+/// Event in display form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct EventView {
     /// Its number in the daemon's ring; see `epoch`.
     pub(crate) sequence: u64,
-    /// The ring; another one when events from before are lost.
+    /// The ring; it changes if earlier events are lost.
     pub(crate) epoch: u64,
     /// Wall clock, ms.
     pub(crate) at: u64,
@@ -17,15 +17,15 @@ pub(crate) struct EventView {
     pub(crate) kind: String,
     pub(crate) app: Option<String>,
     pub(crate) instance: Option<u32>,
-    /// What happened, in words that follow a name.
+    /// Description that follows the app's name.
     pub(crate) text: String,
-    /// The cause, in words.
+    /// Text with the cause.
     pub(crate) who: String,
     /// `info`, `warning` or `critical`.
     pub(crate) severity: &'static str,
 }
 
-/// The view of an event.
+/// Returns the display form of an event.
 pub(crate) fn event(event: &Event) -> EventView {
     EventView {
         sequence: event.seq,
@@ -40,7 +40,7 @@ pub(crate) fn event(event: &Event) -> EventView {
     }
 }
 
-/// The name of the kind, as it is on the wire.
+/// Returns the name of the kind, as in the protocol.
 fn kind(what: &What) -> String {
     match serde_json::to_value(what) {
         Ok(serde_json::Value::String(name)) => name,

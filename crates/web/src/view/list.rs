@@ -1,4 +1,4 @@
-//! The apps, with their instances.
+//! List of apps with their instances.
 
 use ostler_core::app::ExecMode;
 use ostler_core::health;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::snapshot::Host;
 use crate::snapshot::Snapshot;
 
-/// Everything of an overview.
+/// Contents of the overview.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Apps {
     /// Wall clock, ms.
@@ -21,7 +21,7 @@ pub(crate) struct Apps {
     pub(crate) modules: Vec<App>,
 }
 
-/// One app.
+/// App in the list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct App {
     pub(crate) name: String,
@@ -29,41 +29,42 @@ pub(crate) struct App {
     pub(crate) kind: &'static str,
     pub(crate) mode: &'static str,
     pub(crate) version: Option<String>,
-    /// The state that needs attention first.
+    /// The most severe state of its instances.
     pub(crate) state: String,
-    /// `healthy`, `unready`, `unhealthy`, `starting`, `broken`; none = nothing is checked.
+    /// `healthy`, `unready`, `unhealthy`, `starting`, `broken`; none = no health checks.
     pub(crate) health: Option<&'static str>,
     pub(crate) restarts: u64,
-    /// Percent of one core, of all instances.
+    /// CPU usage of all instances in percent of one core.
     pub(crate) cpu: f64,
-    /// Bytes of all instances.
+    /// Memory of all instances in bytes.
     pub(crate) memory: u64,
-    /// Age of the youngest instance that runs, ms.
+    /// Age of the youngest running instance, in ms.
     pub(crate) uptime: Option<u64>,
     pub(crate) user: String,
     pub(crate) watching: bool,
-    /// What needs attention: `errored`, `unhealthy`, `crashed`, `keeps_restarting`, `restarting`, `launching`.
+    /// Reasons for attention: `errored`, `unhealthy`, `crashed`, `keeps_restarting`, `restarting`,
+    /// `launching`.
     pub(crate) attention: Vec<&'static str>,
-    /// What its Node processes have measured, together; none = nothing was measured.
+    /// Combined measurements of its Node processes; none = no measurements.
     pub(crate) node: Option<NodeSums>,
     pub(crate) instances: Vec<Instance>,
 }
 
-/// Figures of the Node processes of an app, together.
+/// Combined measurements of the Node processes of an app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct NodeSums {
-    /// Requests a second, of all.
+    /// Requests per second, total.
     pub(crate) rate: f64,
-    /// Seconds in which 95 % of the requests were answered, of the slowest instance.
+    /// 95th percentile of the response time in seconds, of the slowest instance.
     pub(crate) p95: Option<f64>,
-    /// Share of the requests with 5xx, 0 to 1, of all.
+    /// Share of the requests with 5xx, 0 to 1.
     pub(crate) failed_share: Option<f64>,
-    /// Use of the event loop, 0 to 1, of the busiest instance.
+    /// Event loop utilization, 0 to 1, of the busiest instance.
     pub(crate) loop_use: f64,
 }
 
 impl NodeSums {
-    /// The sums with one more instance.
+    /// Returns the sums with one more instance.
     fn with(mut self, figures: &Figures) -> Self {
         let failed = |rate: f64, share: Option<f64>| share.map(|share| rate * share);
         let all = failed(self.rate, self.failed_share).unwrap_or(0.0) + failed(figures.rate, figures.failed_share).unwrap_or(0.0);
@@ -76,21 +77,21 @@ impl NodeSums {
     }
 }
 
-/// One instance.
+/// Instance in the list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Instance {
     pub(crate) id: u32,
     pub(crate) pid: i32,
     pub(crate) state: String,
     pub(crate) health: Option<&'static str>,
-    /// ms since its start, while it is online.
+    /// Time since its start in ms, while it is online.
     pub(crate) uptime: Option<u64>,
     pub(crate) restarts: u32,
     pub(crate) cpu: f64,
     pub(crate) memory: u64,
 }
 
-/// The overview of a snapshot, of the namespaces that are seen.
+/// Returns the overview of a snapshot, for the visible namespaces.
 pub(crate) fn apps(snapshot: &Snapshot, sees: impl Fn(&str) -> bool) -> Apps {
     let mut all: Vec<App> = Vec::new();
     for row in snapshot.rows.iter().filter(|row| sees(&row.namespace)) {
@@ -166,7 +167,7 @@ impl App {
     }
 }
 
-/// What of an instance needs attention.
+/// Returns the reasons why an instance needs attention.
 fn causes(row: &TableRow, health: Option<&str>) -> impl Iterator<Item = &'static str> {
     let state = match (row.status.as_str(), health) {
         ("errored", _) => Some("errored"),
@@ -182,7 +183,7 @@ fn causes(row: &TableRow, health: Option<&str>) -> impl Iterator<Item = &'static
     state.into_iter().chain(trouble)
 }
 
-/// The word of a health.
+/// Returns the word for a health state.
 pub(super) fn word(state: health::State) -> &'static str {
     match state {
         health::State::Starting => "starting",
@@ -203,7 +204,7 @@ fn rank(health: Option<&str>) -> u8 {
     }
 }
 
-/// How much a state needs attention.
+/// Returns the severity of a state.
 fn severity(status: &str) -> u8 {
     match status {
         "errored" => 5,

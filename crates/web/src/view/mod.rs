@@ -1,4 +1,4 @@
-//! What is shown: shapes of the API, made from the daemon's answers. Pure.
+//! Display forms: shapes of the API, built from the daemon's answers. Pure.
 
 mod app;
 mod event;

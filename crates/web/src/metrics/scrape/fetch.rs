@@ -1,4 +1,5 @@
-//! Reading the page of one instance: of this machine, without redirects, within a time and a number of bytes.
+//! Reading of one instance's page: from this machine, without redirects, with limits on time and
+//! size.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,23 +14,24 @@ use ostler_client::app_rights::AppRights;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Longest time for all of it.
+/// Time limit for the whole request.
 const WITHIN: Duration = Duration::from_secs(3);
-/// Most bytes.
+/// Maximum number of bytes.
 const MOST_BYTES: usize = 4 << 20;
-/// What we read.
+/// Accepted media types.
 const KINDS: &str = "text/plain;version=0.0.4;q=1,*/*;q=0.1";
 
-/// How an instance is reached.
+/// Address of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
-    /// A port of loopback.
+    /// Loopback port.
     Port(u16),
-    /// Socket that the preload of this process names, to connect to with the rights of its user.
+    /// Socket named by the preload of this process; the connection is made with the rights of the
+    /// app's user.
     Way { path: PathBuf, pid: i32, rights: AppRights },
 }
 
-/// The text of a page, or why there is none.
+/// Returns the text of a page, or a description of the problem.
 pub(super) async fn fetch(address: &Address, port: u16, path: &str) -> Result<String, String> {
     match tokio::time::timeout(WITHIN, read(address, port, path)).await {
         Ok(read) => read,
@@ -54,7 +56,7 @@ async fn read(address: &Address, port: u16, path: &str) -> Result<String, String
             let (socket, rights) = (socket.clone(), rights.clone());
             let connected = tokio::task::spawn_blocking(move || rights.connect(&socket)).await.map_err(|error| error.to_string())?;
             let stream = connected.and_then(UnixStream::from_std).map_err(|error| format!("cannot connect to its preload: {error}"))?;
-            // An app names the socket: it is believed where the process itself listens there.
+            // The app names the socket. It is used only if the process itself listens on it.
             let is_own = stream.peer_cred().is_ok_and(|peer| peer.pid() == Some(*pid));
             if !is_own {
                 return Err("names a socket of another process".into());

@@ -1,5 +1,6 @@
-//! The sums over a restart of the dashboard: what ended processes have counted, and the last page of those that are there, in a file. The pages are in it as
-//! they came, in Prometheus' text, so that what is read of it is bounded like everything of apps.
+//! Sums that survive a restart of the dashboard: the counts of ended processes and the last page of
+//! each running process, in a file. Pages are stored as Prometheus text, so reading the file has
+//! the same limits as reading the page of an app.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
@@ -13,10 +14,10 @@ use super::sum::Sums;
 use crate::settings::make_folder;
 
 const VERSION: u32 = 1;
-/// Largest file that is read.
+/// Maximum size of a file that is read.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// The file.
+/// Contents of the file.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     version: u32,
@@ -38,17 +39,17 @@ struct Last {
     page: String,
 }
 
-/// An app, by namespace and name, and its sums.
+/// App, by namespace and name, with its sums.
 type Named = ((String, String), Sums);
 
 fn path(home: &Path) -> PathBuf {
     crate::settings::names::folder(home).join("scraped.json")
 }
 
-/// Keeps the sums of these apps.
+/// Writes the sums of these apps.
 ///
 /// # Errors
-/// What the system says, in a line; the file is as it was.
+/// Returns a message with the system's error; the file is unchanged.
 pub(super) fn keep<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, String), &'a Sums)>) -> Result<(), String> {
     let app = |((namespace, app), sums): (&(String, String), &Sums)| App {
         namespace: namespace.clone(),
@@ -61,7 +62,8 @@ pub(super) fn keep<'a>(home: &Path, apps: impl Iterator<Item = (&'a (String, Str
     replace(&path(home), &kept, Durability::Process, Writers::One).map_err(|error| ostler_core::text::causes::with_causes(&error))
 }
 
-/// The sums to go on with, and what is wrong with the file: then it is put beside, and all begins at nothing.
+/// Reads the sums to continue with. If the file is invalid, it is renamed, all sums start at zero,
+/// and a description of the problem is returned.
 pub(super) fn take_up(home: &Path) -> (Vec<Named>, Option<String>) {
     let path = path(home);
     let problem = match read(&path) {
@@ -92,7 +94,7 @@ fn read(path: &Path) -> Result<Vec<Named>, String> {
     Ok(kept.apps.into_iter().map(of).collect())
 }
 
-/// Counters and histograms as a page.
+/// Formats counters and histograms as a page.
 fn text(families: &[Family]) -> String {
     let mut out = String::new();
     for Family { name, kind, help, series } in families {
@@ -162,7 +164,7 @@ mod tests {
         keep(&home, [(&app, &sums)].into_iter()).unwrap();
         let (mut all, problem) = take_up(&home);
         assert!(problem.is_none() && all[0].0 == app);
-        // Meanwhile one has gone on, and one was replaced.
+        // In the meantime, one process counted further, and another was replaced.
         let read = vec![(0, 10, counter(8)), (1, 13, counter(2))];
         assert!((total(&mut all[0].1, read) - (7.0 + 8.0 + 1.0 + 2.0)).abs() < 1e-9);
         std::fs::remove_dir_all(&home).unwrap();

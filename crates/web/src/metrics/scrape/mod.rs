@@ -1,10 +1,17 @@
-//! Figures of apps' own pages (`scrape`): read from each instance, added up, shown in `/metrics` and kept in the history.
+//! Metrics of apps' own pages (`scrape`): read from each instance, summed, shown in `/metrics` and
+//! recorded in the history.
 //!
 //! # Theory of operation
-//! Only while somebody collects: a request for `/metrics`, and the history at its step of ten seconds, which share what was read within a second. Who has a page
-//! is in the descriptions, which are asked for once for each process. Where instances share a port, a connection to it reaches any of them: then the preload of a
-//! Node worker is asked for a way to that very process (`Request::Reach`), and `increment` says that each has a port of its own. [`fetch`] reads, [`page`]
-//! understands, [`sum`] adds up, [`kept`] has the sums survive this process; all of it is bounded, because an app may write anything.
+//! Pages are read only on demand: by a request for `/metrics`, and by the history every ten
+//! seconds. Both share data that is at most a second old. The app's description names its page, if
+//! any; it is queried once for each process.
+//!
+//! If instances share a port, a connection to it reaches any of them. For Node workers, the
+//! dashboard then asks the preload for a socket to exactly that process (`Request::Reach`). With
+//! `increment`, each instance has a port of its own.
+//!
+//! [`fetch`] reads a page, [`page`] parses it, [`sum`] adds the pages up, and [`kept`] preserves
+//! the sums over a restart. All of it is bounded, because an app may write anything.
 
 mod fetch;
 mod kept;
@@ -17,7 +24,7 @@ pub(crate) use page::{Family, Kind, Points, Series, Value, escaped};
 pub(crate) use run::Scraper;
 pub(crate) use sum::AppFigures;
 
-/// Most samples of all instances together.
+/// Maximum number of samples of all instances together.
 const MOST_SAMPLES: usize = 20_000;
 
 #[cfg(test)]

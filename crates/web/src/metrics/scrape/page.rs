@@ -1,20 +1,22 @@
-//! The page of an app, read: Prometheus' text format, and what of OpenMetrics looks the same. Pure and bounded: an app may write anything.
+//! Parser for an app's page: Prometheus' text format, and the parts of OpenMetrics that look the
+//! same. Pure and bounded, because an app may write anything.
 
 use std::collections::HashMap;
 
-/// Most series of a page, buckets counted.
+/// Maximum number of series on a page, including buckets.
 pub(super) const MOST_SERIES: usize = 5_000;
-/// Most families of a page.
+/// Maximum number of families on a page.
 const MOST_FAMILIES: usize = 1_000;
-/// Longest line that is read.
+/// Maximum length of a line.
 const LONGEST_LINE: usize = 8 << 10;
-/// Longest name, help, and value of a label.
+/// Maximum lengths of a name, a help text, and a label value.
 const LONGEST_NAME: usize = 200;
 const LONGEST_HELP: usize = 500;
 const LONGEST_VALUE: usize = 1_000;
-/// Most labels of a series.
+/// Maximum number of labels of a series.
 const MOST_LABELS: usize = 32;
-/// Labels that are ours: an app's own get `exported_` before them, as with Prometheus itself.
+/// Labels that ostler sets. The same labels of an app get the prefix `exported_`, as in Prometheus
+/// itself.
 const OURS: &[&str] = &["app", "namespace", "worker"];
 
 /// Kind of a family.
@@ -27,7 +29,7 @@ pub(crate) enum Kind {
     Untyped,
 }
 
-/// One figure, or all of a histogram or summary, with its labels as they are written.
+/// Single value, or a whole histogram or summary, with its formatted labels.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Series {
     pub(crate) labels: Box<str>,
@@ -41,16 +43,16 @@ pub(crate) enum Value {
     Many(Points),
 }
 
-/// A histogram (counts up to a bound) or a summary (values at a share).
+/// Histogram (counts up to a bound) or summary (values at a quantile).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Points {
-    /// Bound or share, as number and as the app writes it, and what is there. In order.
+    /// Bound or quantile as a number and as text, and its value. Sorted.
     pub(crate) at: Vec<(f64, Box<str>, f64)>,
     pub(crate) sum: Option<f64>,
     pub(crate) count: Option<f64>,
 }
 
-/// One metric.
+/// Metric family.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Family {
     pub(crate) name: Box<str>,
@@ -59,16 +61,16 @@ pub(crate) struct Family {
     pub(crate) series: Vec<Series>,
 }
 
-/// All of a page.
+/// Contents of a page.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) families: Vec<Family>,
-    /// Samples that make no sense, or are too many.
+    /// Number of samples that were invalid or too many.
     pub(crate) left_out: usize,
 }
 
 impl Page {
-    /// Number of samples that are kept.
+    /// Returns the number of samples that are kept.
     pub(crate) fn size(&self) -> usize {
         self.families.iter().flat_map(|family| &family.series).map(|series| series.value.size()).sum()
     }
@@ -83,7 +85,7 @@ impl Value {
     }
 }
 
-/// Reads a page.
+/// Parses a page.
 pub(crate) fn page(text: &str) -> Page {
     let mut reader = Reader::default();
     for line in text.lines() {
@@ -114,14 +116,14 @@ pub(crate) fn page(text: &str) -> Page {
 struct Reader {
     page: Page,
     samples: usize,
-    /// Place of each family, by its name.
+    /// Index of each family, by its name.
     families: HashMap<Box<str>, usize>,
-    /// Place of each series in its family.
+    /// Index of each series in its family.
     series: HashMap<(usize, Box<str>), usize>,
 }
 
 impl Reader {
-    /// `HELP name text`, `TYPE name kind`; anything else says nothing.
+    /// Parses `HELP name text` and `TYPE name kind`; other comments are ignored.
     fn comment(&mut self, comment: &str) -> Option<()> {
         let (word, rest) = comment.split_once([' ', '\t'])?;
         let (name, text) = rest.trim_start().split_once([' ', '\t']).unwrap_or((rest.trim(), ""));
@@ -142,7 +144,7 @@ impl Reader {
                     _ => Kind::Untyped,
                 };
                 let at = self.family(name, kind)?;
-                // One that has samples already is what it was when they came.
+                // A family that already has samples keeps its kind.
                 if self.page.families[at].series.is_empty() {
                     self.page.families[at].kind = kind;
                 }
@@ -152,7 +154,7 @@ impl Reader {
         Some(())
     }
 
-    /// The family of this name, new where there is none.
+    /// Returns the family of this name, and creates it if needed.
     fn family(&mut self, name: &str, kind: Kind) -> Option<usize> {
         if let Some(at) = self.families.get(name) {
             return Some(*at);
@@ -165,7 +167,7 @@ impl Reader {
         Some(self.page.families.len() - 1)
     }
 
-    /// A sample; none = it is left out.
+    /// Parses a sample; none = it is left out.
     fn sample(&mut self, line: &str) -> Option<()> {
         let end = line.find(['{', ' ', '\t'])?;
         let name = &line[..end];
@@ -187,7 +189,7 @@ impl Reader {
         }
     }
 
-    /// The family of a sample, and which part of it it is.
+    /// Returns the family of a sample, and the sample's part in it.
     fn place(&mut self, name: &str) -> Option<(usize, Part)> {
         for (ending, part) in [("_bucket", Part::Point), ("_sum", Part::Sum), ("_count", Part::Count)] {
             if let Some(at) = name.strip_suffix(ending).and_then(|base| self.families.get(base)) {
@@ -197,7 +199,7 @@ impl Reader {
                 }
             }
         }
-        // OpenMetrics names a counter without its ending.
+        // OpenMetrics names a counter's family without the suffix.
         if let Some(base) = name.strip_suffix("_total")
             && let Some(at) = self.families.get(base).copied()
             && self.page.families[at].kind == Kind::Counter
@@ -214,7 +216,7 @@ impl Reader {
 
     fn one(&mut self, at: usize, labels: &[(&str, String)], value: f64) -> Option<()> {
         let labels = written(labels)?;
-        // Of two of the same labels the first counts.
+        // Of two series with the same labels, the first counts.
         if self.series.contains_key(&(at, labels.clone())) {
             return None;
         }
@@ -272,7 +274,7 @@ enum Part {
     Count,
 }
 
-/// A name of a metric, or of a label (`has_colon` false).
+/// Returns true for a valid name of a metric, or of a label (`has_colon` false).
 fn is_name(name: &str, has_colon: bool) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':' && has_colon;
     !name.is_empty() && name.len() <= LONGEST_NAME && !name.as_bytes()[0].is_ascii_digit() && name.bytes().all(is_part)
@@ -283,13 +285,13 @@ fn number(text: &str) -> Option<f64> {
         "+Inf" | "Inf" => Some(f64::INFINITY),
         "-Inf" => Some(f64::NEG_INFINITY),
         "NaN" => Some(f64::NAN),
-        // Rust knows more words than the format.
+        // Rust accepts more words than the format.
         _ if text.bytes().any(|byte| byte.is_ascii_alphabetic() && !matches!(byte, b'e' | b'E')) => None,
         _ => text.parse().ok(),
     }
 }
 
-/// Labels from after their `{`, sorted, and what follows their `}`.
+/// Parses labels after the opening `{`. Returns them sorted, and the text after the `}`.
 fn labels(text: &str) -> Option<(Vec<(&str, String)>, &str)> {
     let mut all: Vec<(&str, String)> = Vec::new();
     let mut rest = text.trim_start();
@@ -311,7 +313,7 @@ fn labels(text: &str) -> Option<(Vec<(&str, String)>, &str)> {
     }
 }
 
-/// Text up to its closing quote, and what follows that.
+/// Parses a text up to its closing quote. Returns also the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -333,7 +335,8 @@ fn unescaped(text: &str, longest: usize) -> String {
     text.replace("\\n", " ").replace("\\\\", "\\")
 }
 
-/// Labels as they are written, without those that are ours; none = one has the name of another then.
+/// Formats labels and renames those that ostler sets; none = a renamed label would have the name of
+/// another.
 fn written(labels: &[(&str, String)]) -> Option<Box<str>> {
     let name_of = |name: &str| if OURS.contains(&name) { format!("exported_{name}") } else { name.to_owned() };
     let mut named: Vec<(String, &String)> = labels.iter().map(|(name, value)| (name_of(name), value)).collect();
@@ -345,7 +348,7 @@ fn written(labels: &[(&str, String)]) -> Option<Box<str>> {
     Some(pairs.join(",").into())
 }
 
-/// Text in quotes.
+/// Returns the text in quotes.
 pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

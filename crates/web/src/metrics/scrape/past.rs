@@ -1,4 +1,4 @@
-//! Figures of apps' pages for the history: a few of each app. Pure.
+//! Scraped metrics for the history: a few of each app. Pure.
 
 use std::collections::HashMap;
 
@@ -6,27 +6,29 @@ use super::page::{Kind, Value};
 use super::sum::AppFigures;
 use crate::history::Past;
 
-/// Most series of an app, and of an instance.
+/// Maximum number of series of an app, and of an instance.
 const MOST: usize = 24;
-/// Longest name of one, in bytes.
+/// Maximum length of a name in bytes.
 const LONGEST: usize = 120;
 
-/// Begins of the names of what clients of Prometheus measure by themselves. What an app has named itself comes first.
+/// Prefixes of metrics that Prometheus client libraries add themselves. Metrics that the app has
+/// named come first.
 const LIBRARIES: &[&str] = &["process_", "nodejs_", "python_", "go_", "promhttp_", "jvm_", "ruby_", "dotnet_"];
 
 fn is_of_library(name: &str) -> bool {
     LIBRARIES.iter().any(|begin| name.starts_with(begin))
 }
 
-/// Rates of counters, by two looks at them.
+/// Rates of counters, computed from two readings.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    /// By namespace, app and metric: what was counted, and when (ms).
+    /// By namespace, app and metric: the count and its time (ms).
     last: HashMap<(String, String, String), (f64, u64)>,
 }
 
 impl Rates {
-    /// The figures of this instant: gauges as they are, counters and numbers of observations by second.
+    /// Returns the present values: gauges unchanged, counters and observation counts as rates per
+    /// second.
     pub(super) fn take(&mut self, apps: &[AppFigures], at_ms: u64) -> Vec<Past> {
         let mut all = Vec::new();
         let mut last = HashMap::new();
@@ -70,7 +72,7 @@ impl Rates {
     }
 }
 
-/// Name of a series; none = it is too long for one.
+/// Returns the name of a series; none if it is too long.
 fn name(family: &str, labels: &str, ending: &str) -> Option<String> {
     let name = if labels.is_empty() { format!("{family}{ending}") } else { format!("{family}{{{labels}}}{ending}") };
     (name.len() <= LONGEST).then_some(name)

@@ -1,4 +1,4 @@
-//! Reading the pages of all instances, and what is known of them meanwhile.
+//! Reading of all instances' pages, and the data that is kept between readings.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,85 +24,86 @@ use crate::daemon::Daemon;
 use crate::history::Recorder;
 use crate::snapshot::Snapshot;
 
-/// Time for which what was read is good.
+/// Time for which data is reused.
 const FRESH: Duration = Duration::from_secs(1);
-/// Longest time for all pages together.
+/// Time limit for all pages together.
 const WITHIN: Duration = Duration::from_secs(7);
-/// Pages that are read at the same time.
+/// Maximum number of pages that are read at the same time.
 const TOGETHER: usize = 16;
-/// Time between two times that the history has pages read.
+/// Time between two readings for the history.
 const STEP: Duration = Duration::from_secs(10);
-/// Longest time for an app to stay known that has no instance any more: it may only be restarted.
+/// Time after which an app without instances is forgotten; before that, it may only be restarting.
 const FORGET: Duration = Duration::from_secs(3600);
-/// Time between two writes of the sums, where no process has ended.
+/// Time between two writes of the sums if no process has exited.
 const KEEP: Duration = Duration::from_secs(40);
-/// Problems that are remembered, so that each is told once.
+/// Maximum number of problems that are remembered, so that each is reported once.
 const TOLD: usize = 256;
 
-/// Reads pages.
+/// Reader of pages.
 pub(crate) struct Scraper {
     home: PathBuf,
     daemon: Daemon,
-    /// One at a time: whoever comes meanwhile gets the same.
+    /// One reading at a time: callers that wait here get its result.
     turn: Mutex<()>,
     state: RefCell<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What is known of each instance.
+    /// Data about each instance.
     known: HashMap<u32, Known>,
     apps: BTreeMap<(String, String), App>,
     latest: Rc<Vec<AppFigures>>,
     read: Option<Instant>,
-    /// When the sums were written; none = not yet by this process.
+    /// Time of the last write of the sums; none = not yet by this process.
     kept: Option<Instant>,
     told: BTreeSet<String>,
 }
 
-/// An instance, as its process was started.
+/// Instance, as its process was started.
 #[derive(Clone, Debug)]
 struct Known {
     pid: i32,
     target: Option<Target>,
 }
 
-/// Where its page is.
+/// Address of its page.
 #[derive(Clone, Debug)]
 struct Target {
     scrape: Scrape,
-    /// Its number within the app.
+    /// Number of the instance within its app.
     index: u32,
-    /// Rights of the user of a Node app with our preload, which can open a way; none for others.
+    /// Rights of the user of a Node app with ostler's preload, which can open a socket; none for
+    /// other apps.
     rights: Option<AppRights>,
 }
 
 #[derive(Default)]
 struct App {
     sums: Sums,
-    /// When it had an instance with a page.
+    /// Time at which it last had an instance with a page.
     seen: Option<Instant>,
 }
 
-/// One page to read.
+/// Page to read.
 #[derive(Clone, Debug)]
 struct Job {
     id: u32,
     pid: i32,
     app: (String, String),
     target: Target,
-    /// Whether other instances have the same port.
+    /// True if other instances use the same port.
     shares: bool,
 }
 
-/// What came of it: the page, or what is wrong.
+/// Result of a job: the page, or a description of the problem.
 struct Outcome {
     job: Job,
     page: Result<Page, String>,
 }
 
 impl Scraper {
-    /// Reads for the history from now on, until the end.
+    /// Starts reading for the history, until the server stops.
     pub(crate) fn start(home: &Path, daemon: &Daemon, recorder: Recorder, mut ending: Ending) -> Rc<Self> {
         let mut state = State::default();
         let (known, problem) = kept::take_up(home);
@@ -120,7 +121,7 @@ impl Scraper {
         scraper
     }
 
-    /// Each table that was read for the history has pages read, too.
+    /// Reads pages whenever a table was read for the history.
     async fn keep(&self, recorder: &Recorder) {
         let mut tables = self.daemon.tables();
         let mut rates = Rates::default();
@@ -141,7 +142,7 @@ impl Scraper {
         }
     }
 
-    /// The figures of all apps of a table that have a page.
+    /// Returns the metrics of all apps in a table that have a page.
     pub(crate) async fn collect(&self, snapshot: &Snapshot) -> Rc<Vec<AppFigures>> {
         let _turn = self.turn.lock().await;
         {
@@ -162,7 +163,7 @@ impl Scraper {
         figures
     }
 
-    /// Asks for the descriptions of processes that are not known yet.
+    /// Queries the descriptions of new processes.
     async fn learn(&self, rows: &[&TableRow]) {
         let unknown: Vec<String> = {
             let mut state = self.state.borrow_mut();
@@ -172,7 +173,8 @@ impl Scraper {
         if unknown.is_empty() {
             return;
         }
-        // One that is gone meanwhile has all of them refused: they are asked for again with the next table.
+        // If one of them no longer exists, the whole query is refused; it is repeated with the next
+        // table.
         let Ok(details) = self.daemon.ask(move |client| client.inspect(&unknown)).await else { return };
         let mut state = self.state.borrow_mut();
         for detail in details {
@@ -247,14 +249,15 @@ impl State {
         Rc::clone(&self.latest)
     }
 
-    /// True if the file has to be written: what a process counted that has ended is nowhere else.
+    /// Returns true if the file has to be written: the counts of an ended process are stored
+    /// nowhere else.
     fn is_to_keep(&mut self) -> bool {
-        // Each is asked, also after the first that has.
+        // Calls `take_moved` on every app, without stopping at the first that returns true.
         let moved = self.apps.values_mut().filter_map(|app| app.sums.take_moved().then_some(())).count() > 0;
         moved || !self.apps.is_empty() && self.kept.is_none_or(|kept| kept.elapsed() >= KEEP)
     }
 
-    /// Writes the sums, where there are any, or were.
+    /// Writes the sums, unless there never were any.
     fn keep(&mut self, home: &Path) {
         if self.apps.is_empty() && self.kept.is_none() {
             return;
@@ -265,7 +268,7 @@ impl State {
         }
     }
 
-    /// A line in our own log, once.
+    /// Logs a line once.
     fn tell(&mut self, text: String) {
         use std::io::Write as _;
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
@@ -275,7 +278,7 @@ impl State {
     }
 }
 
-/// Where the page of an app is, as its description says.
+/// Returns the address of an app's page according to its description.
 fn target(spec: &AppSpec, index: u32, pid: i32) -> Option<Target> {
     let scrape = scrape(spec.given.open().get("scrape")?).ok()??;
     let rights = AppRights::of(spec, pid).ok().filter(|_| crate::view::is_profiled(spec));
@@ -290,7 +293,7 @@ async fn read(daemon: &Daemon, job: Job) -> Outcome {
             None => Err(format!("has no port: {} and its number are more than 65535", scrape.port)),
         }
     } else if let Some(rights) = rights {
-        // Each way is for one connection.
+        // Each socket is for one connection.
         match daemon.reach(job.id, scrape.port).await {
             Ok(path) => fetch(&Address::Way { path, pid: job.pid, rights }, scrape.port, &scrape.path).await,
             Err(problem) => Err(problem),
@@ -299,7 +302,7 @@ async fn read(daemon: &Daemon, job: Job) -> Outcome {
         Err(format!("shares port {} with other instances: give each its own, and say `increment: true`", scrape.port))
     };
     let page = match text {
-        // A large page is not read while others wait.
+        // A large page is parsed on another thread, so that it does not delay others.
         Ok(text) => tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| "has a page that cannot be read".to_owned()),
         Err(problem) => Err(problem),
     };

@@ -1,38 +1,39 @@
-//! Pages of the instances of an app, added up. Pure.
+//! Sums over the pages of an app's instances. Pure.
 //!
-//! Counters and histograms are one of the app: their sum does not fall when an instance is replaced, because what a former process has counted stays in it.
-//! Everything else is of each instance.
+//! Counters and histograms are summed for the app. The sum does not fall when an instance is
+//! replaced, because the counts of former processes stay in it. All other metrics are kept per
+//! instance.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::page::{Family, Kind, MOST_SERIES, Page, Points, Series, Value};
 
-/// What was read of an instance: its id, its pid, its page; none = it could not be read.
+/// Reading of an instance: id, pid, page; none = the page could not be read.
 pub(super) type Read = (u32, i32, Option<Page>);
 
-/// What is known of the pages of an app.
+/// Data about the pages of an app.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    /// The last page of each process that is there: by instance, its pid.
+    /// Last page of each running process, with its pid, by instance.
     pub(super) last: BTreeMap<u32, (i32, Page)>,
-    /// What processes have counted that are gone.
+    /// Counts of ended processes.
     pub(super) former: Page,
-    /// Whether that has changed.
+    /// True if `former` has changed.
     pub(super) moved: bool,
 }
 
-/// Figures of an app.
+/// Metrics of an app.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     /// Counters and histograms.
     pub(crate) summed: Vec<Family>,
-    /// All others, by instance.
+    /// All other families, by instance.
     pub(crate) by_worker: Vec<(u32, Family)>,
-    /// Samples that make no sense, or are too many.
+    /// Number of samples that were invalid or too many.
     pub(crate) left_out: usize,
 }
 
-/// Figures of an app.
+/// Metrics of an app with its name.
 #[derive(Clone, Debug)]
 pub(crate) struct AppFigures {
     pub(crate) app: String,
@@ -43,12 +44,12 @@ pub(crate) struct AppFigures {
 }
 
 impl Sums {
-    /// True if more was counted by what is gone since this was asked last.
+    /// Returns true if counts of ended processes were added since the last call.
     pub(super) fn take_moved(&mut self) -> bool {
         std::mem::take(&mut self.moved)
     }
 
-    /// Takes what was read now, of the processes that are there.
+    /// Updates the sums with the present pages of the running processes.
     pub(super) fn take(&mut self, read: Vec<Read>) -> Figures {
         let is_there = |id: u32, pid: i32| read.iter().any(|(other, of, _)| *other == id && *of == pid);
         let gone: Vec<u32> = self.last.iter().filter(|(id, (pid, _))| !is_there(**id, *pid)).map(|(id, _)| *id).collect();
@@ -70,14 +71,14 @@ impl Sums {
             }
         }
         figures.summed.clone_from(&self.former.families);
-        // One that could not be read now has counted what it had: the sum does not fall for it.
+        // An unreadable instance keeps its last counts, so the sum does not fall.
         for (_, page) in self.last.values() {
             add(&mut figures.summed, page.families.clone());
         }
         figures
     }
 
-    /// What the same process had counted before and has no more stays in the sum: it has begun anew, or taken a series away.
+    /// Keeps lost counts of the same process in the sum: it reset its counters or removed a series.
     fn begun_anew(&mut self, id: u32, before: Page) {
         let Some((_, now)) = self.last.get(&id) else { return };
         let named = now
@@ -110,7 +111,7 @@ fn counted(value: &Value) -> f64 {
     }
 }
 
-/// Adds families to others. Those of another kind are left out, and so is what is too much.
+/// Adds families to others. Families of another kind, and those beyond the limit, are left out.
 fn add(to: &mut Vec<Family>, families: Vec<Family>) {
     let mut size: usize = to.iter().map(|family| family.series.len()).sum();
     for family in families {
@@ -149,17 +150,17 @@ impl Value {
 }
 
 impl Points {
-    /// Everything that was counted.
+    /// Returns the total count.
     pub(crate) fn total(&self) -> f64 {
         self.count.or(self.at.last().map(|(.., count)| *count)).unwrap_or(0.0)
     }
 
-    /// What is known to be at or below a bound.
+    /// Returns the number of observations at or below a bound.
     fn up_to(&self, bound: f64) -> f64 {
         self.at.iter().rev().find(|(at, ..)| *at <= bound).map_or(0.0, |(.., count)| *count)
     }
 
-    /// Adds another histogram, which may have other bounds: an instance of another release.
+    /// Adds another histogram, which may have other bounds if the instance runs another release.
     fn add(&mut self, other: &Self) {
         let mut all: Vec<(f64, Box<str>)> = self.at.iter().chain(&other.at).map(|(bound, text, _)| (*bound, text.clone())).collect();
         all.sort_by(|one, two| one.0.total_cmp(&two.0));
