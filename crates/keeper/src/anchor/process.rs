@@ -145,7 +145,7 @@ impl Anchor {
     }
 
     /// Becomes the keeper in the same process, with every held descriptor. Children of the former
-    /// keeper are no longer anybody's children; the next daemon finds them through the journal.
+    /// keeper have lost their supervising parent; the next daemon finds them through the journal.
     ///
     /// A copy of this process stays behind, so that there is no moment without an anchor. In the
     /// copy, this function returns with the copy's end of the link. Otherwise it returns only if
@@ -166,7 +166,7 @@ impl Anchor {
         }
         complain("daemon and keeper were killed: starting both again");
         std::thread::sleep(Duration::from_millis(delay_ms));
-        // Old signals were meant for the former daemon, so discard them.
+        // Discard old signals: their target was the former daemon.
         while self.signals.next().is_some() {}
         if let Some(link) = self.leave_copy() {
             return Role::Anchor(link);

@@ -70,7 +70,7 @@ fn send_refusal(mut stream: &UnixStream, answer: &[u8]) {
 
 /// Returns the answer to hello that gives the reason why there is no daemon. It has the format of
 /// the native protocol: a length, then JSON (`ostler-proto`'s `frame` and `control`). The keeper
-/// sends nothing else to clients.
+/// sends no other message to clients.
 pub fn refusal(text: &str) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut quoted = String::new();

@@ -44,7 +44,7 @@ fn launch(spec: &SpawnSpec, link: BorrowedFd<'_>) -> io::Result<ProcRef> {
 }
 
 impl Keeper {
-    /// Sends to the daemon. If there is none, the message is dropped: the next daemon gets the
+    /// Sends to the daemon. If no daemon runs, the message is dropped: the next daemon gets the
     /// inventory.
     pub(crate) fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
         let Some(channel) = self.daemon.channel() else { return };
