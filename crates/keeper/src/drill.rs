@@ -1,7 +1,7 @@
 //! Drill: before its memory is locked, the keeper once does everything that it may have to do while
 //! its disk is gone. The code and the constants for that are then in memory.
 //!
-//! A list of functions is not enough, because the compiler decides the layout: the text of a
+//! A list of functions is not enough, because the compiler decides the layout. The text of a
 //! message, a table of digits or the tail of a library function may be on separate pages. So a copy
 //! of this process performs the real work with a keeper that has no home. An app exits, the anchor
 //! is lost, the daemon hangs, crashes and cannot be started, and a client asks why. Then the copy

@@ -158,7 +158,8 @@ pub enum Request {
         /// The app; none = all.
         app: Option<String>,
     },
-    /// Reloads an earlier release. Answer: progress, then [`Response::Done`].
+    /// Rolls back to an earlier release, in the manner of a reload. Answer: progress, then
+    /// [`Response::Done`].
     Undo {
         /// The app.
         app: String,
@@ -299,8 +300,8 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Position>,
     },
-    /// Listens to app messages. From now on, the daemon sends every message of these topics that an
-    /// app sends over its channel as [`Response::Said`] with this request's id, until the
+    /// Listens to app messages. From now on, the daemon forwards every message of these topics from
+    /// the channels of apps. Each is a [`Response::Said`] with this request's id, until the
     /// connection ends. If the client does not read in time, messages are dropped; the daemon
     /// stores none for later.
     Listen {

@@ -80,10 +80,10 @@ pub fn open(group: &Path) -> Result<OwnedFd, Errno> {
 
 /// Checks whether processes can start in this group.
 ///
-/// Kernels since 2025 (seen with 6.18) kill the child at birth unless `cgroup.kill` was used
-/// equally often on its own group and on the group of its *parent*. A group that was killed
-/// therefore accepts no more children. If our own group was killed before we started in it, no
-/// group does.
+/// Kernels since 2025 (seen with 6.18) compare how often `cgroup.kill` was used on the group of the
+/// child and on the group of its *parent*. If the numbers differ, they kill the child at birth. A
+/// group that was killed therefore accepts no more children. If our own group was killed before we
+/// started in it, no group does.
 ///
 /// # Errors
 /// Returns `EKEYREJECTED` if the child was killed at birth, and `ENOSYS`, `EPERM`, `EINVAL` or
@@ -124,9 +124,8 @@ pub fn is_populated(group: &Path) -> bool {
 /// Enables a controller (`cpu`, `memory`, `pids`, `io`) for the groups in this group, so that they
 /// can have limits. An already enabled controller is fine.
 ///
-/// # Errors
-/// Returns `ENODEV` if the system has no such controller here, `EBUSY` if the group itself contains
-/// processes, and `EACCES` or others if the group is not ours.
+/// # Errors Returns `ENODEV` if the system has no such controller here, and `EBUSY` if the group
+/// itself contains processes. Returns `EACCES` or others if the group is not ours.
 ///
 /// For `cpu` and `pids`, the kernel would not refuse a group with processes. It would turn the
 /// group into a threaded one (`cgroup.type`: "domain threaded"), and then no process could be in
@@ -174,8 +173,8 @@ pub fn adopt(group: &Path, pid: i32) -> Result<(), Errno> {
     write(&group.join("cgroup.procs"), pid.to_string().as_bytes())
 }
 
-/// Returns the number of processes of the group that the kernel killed because the group used too
-/// much memory, or `None` if the kernel does not count them.
+/// Returns how many processes the kernel killed because the group used too much memory, or `None`
+/// if the kernel does not count them.
 pub fn oom_kills(group: &Path) -> Option<u64> {
     let events = fs::read_to_string(group.join("memory.events")).ok()?;
     events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()

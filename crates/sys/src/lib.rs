@@ -3,9 +3,8 @@
 //!
 //! This crate makes no decisions. Each module is one capability (start a program, read the process
 //! table, pass a descriptor), and keeps the errno of the failing step. No module caches a fact that
-//! could become untrue. There are two exceptions to "no global state": `signal` records the ignored
-//! signals, because it is the module that changes them, and `rights` counts the threads that act as
-//! other users.
+//! could become untrue. Two modules hold global state: `signal` records the ignored signals, which
+//! only it changes, and `rights` counts the threads that act as other users.
 
 pub mod cgroup;
 pub mod fd;

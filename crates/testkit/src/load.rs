@@ -3,11 +3,11 @@
 //!
 //! Theory of operation: one thread with one epoll set runs all clients. A client sends a request,
 //! waits for the complete answer, pauses, and repeats. A request fails if a plain HTTP client would
-//! report a failure: no connection, a connection that ends before the complete answer, a status
-//! other than 200, an unexpected body, a timeout. There is one exception, which HTTP itself allows.
-//! If the server closed an idle keep-alive connection, the client notices that before it writes the
-//! next request, and opens a new connection. If a keep-alive connection ends after the request was
-//! written, that is a failure. No request is ever repeated.
+//! report a failure. Reasons are: no connection, an incomplete answer, a status other than 200, an
+//! unexpected body, a timeout. There is one exception, which HTTP itself allows. If the server
+//! closed an idle keep-alive connection, the client notices that before it writes the next request,
+//! and opens a new connection. If a keep-alive connection ends after the request was written, that
+//! is a failure. No request is ever repeated.
 
 mod answer;
 mod client;

@@ -8,7 +8,7 @@ use crate::link::Packet;
 use crate::link::codec::decode;
 use crate::link::message::ToKeeper;
 
-/// Number of failures in a row from which on connecting clients get the reason instead of waiting.
+/// Number of failures in a row after which connecting clients get the reason instead of waiting.
 pub(super) const REFUSED_FROM: u32 = 3;
 /// Number of failures in a row over the same record after which the daemon sets the record aside.
 const POISON_FROM: u32 = 3;

@@ -1,7 +1,7 @@
 //! Upgrade to a new binary with the same pid. The children stay ours, the subreaper stays the
 //! subreaper and `pm2.pid` stays correct.
 //!
-//! 1. Open the file. A child runs it to check whether it works here and understands our state: a
+//! 1. Open the file. A child runs it to check whether it works here and understands our state. A
 //!    keeper that became the wrong program would leave every app without supervision.
 //! 2. Write the state, let the descriptors survive, `execve`. Signals stay blocked, so exits in
 //!    that time stay pending.

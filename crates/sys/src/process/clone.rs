@@ -19,7 +19,7 @@ pub enum Parent {
 }
 
 /// Size of the child's stack. Even unoptimised, the child needs less than a fifth of it. The stack
-/// is a part of our own, which is unused while we are suspended: a separate mapping would have to
+/// is a part of our own, which is unused while we are suspended. A separate mapping would have to
 /// be created and removed for each child.
 const STACK_BYTES: usize = 16 * 1024;
 

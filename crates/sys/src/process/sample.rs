@@ -11,7 +11,7 @@ const STATM_BYTES: usize = 256;
 /// Returns the resident memory of a process in bytes, or 0 for a zombie.
 ///
 /// The value comes from `statm`. The value in `stat`, which a [`crate::ProcTable`] has already
-/// read, may be wrong by megabytes on machines with many processors: Linux counts per processor,
+/// read, may be wrong by megabytes on machines with many processors. Linux counts per processor,
 /// and sums up for `statm` only.
 ///
 /// # Errors

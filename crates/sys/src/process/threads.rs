@@ -4,8 +4,8 @@
 //! glibc (2.34 and later) creates threads with `clone3` and falls back to `clone` only if the
 //! kernel answers ENOSYS. It treats EPERM as final: no thread can be created. Other remedies have
 //! costs that apps must not bear (a filter of our own sets `no_new_privs`), or depend on glibc's
-//! inner structures (threads created by hand). So we patch one instruction, with which *this
-//! process's* copy of glibc enters the kernel: it now yields ENOSYS, which describes this system
+//! inner structures (threads created by hand). So we patch the one instruction with which *this
+//! process's* copy of glibc enters the kernel. It now yields ENOSYS, which describes this system
 //! correctly. musl never uses `clone3`.
 
 use std::fs::{File, OpenOptions};

@@ -3,9 +3,9 @@
 //! The table needs one pass over `/proc` with one buffer. It does not use
 //! `/proc/<pid>/task/<tid>/children`, which many kernels lack. Four kinds of evidence identify the
 //! processes of an app, because each alone has a gap. These are the parent chain (broken when a
-//! middle process exits), the session and the process group (left by `setsid`), and for orphans a
-//! marker variable in their environment (which a program may clear). A process that escapes all
-//! four is still in its [`crate::cgroup`].
+//! middle process exits), and the session and the process group (left by `setsid`). For orphans,
+//! the fourth is a marker variable in their environment (which a program may clear). A process that
+//! escapes all four is still in its [`crate::cgroup`].
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
