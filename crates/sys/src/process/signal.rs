@@ -6,35 +6,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-/// Asks a program to exit, or to reload its configuration.
+/// Request to exit, or to reload the configuration.
 pub const HUP: i32 = libc::SIGHUP;
-/// Asks a program to exit, from a terminal.
+/// Request to exit, from a terminal.
 pub const INT: i32 = libc::SIGINT;
-/// Asks a program to exit and to dump core.
+/// Request to exit and to dump core.
 pub const QUIT: i32 = libc::SIGQUIT;
-/// Kills a program unconditionally.
+/// Unconditional kill.
 pub const KILL: i32 = libc::SIGKILL;
-/// Has the meaning that a program gives it.
+/// Signal with a meaning that each program defines.
 pub const USR1: i32 = libc::SIGUSR1;
-/// Has the meaning that a program gives it.
+/// Signal with a meaning that each program defines.
 pub const USR2: i32 = libc::SIGUSR2;
-/// Asks a program to exit.
+/// Request to exit.
 pub const TERM: i32 = libc::SIGTERM;
-/// Notifies a parent that a child exited.
+/// Notification of a parent that a child exited.
 pub const CHLD: i32 = libc::SIGCHLD;
-/// Resumes a stopped process.
+/// Continuation of a stopped process.
 pub const CONT: i32 = libc::SIGCONT;
-/// Stops a program unconditionally.
+/// Unconditional stop.
 pub const STOP: i32 = libc::SIGSTOP;
-/// Notifies that a descriptor is ready.
+/// Notification that a descriptor is ready.
 pub const IO: i32 = libc::SIGIO;
-/// Notifies that the machine loses power.
+/// Notification that the machine loses power.
 pub const PWR: i32 = libc::SIGPWR;
-/// Notifies of urgent data on a socket; ignored by default.
+/// Notification of urgent data on a socket; ignored by default.
 pub const URG: i32 = libc::SIGURG;
-/// Asks a program to stop temporarily, from a terminal.
+/// Request to stop temporarily, from a terminal.
 pub const TSTP: i32 = libc::SIGTSTP;
-/// Notifies that the terminal was resized.
+/// Notification that the terminal was resized.
 pub const WINCH: i32 = libc::SIGWINCH;
 
 /// Standard signals of this platform. If a number has two names, the first is shown.
