@@ -1,7 +1,8 @@
 //! Rights of an app's user, for clients that access a file or socket which the app names.
 //!
-//! A client of root that opens such a path as root is a confused deputy: the app chooses the path,
-//! root's rights open it. With [`AppRights`] the kernel allows what the app's user could do itself.
+//! If a client of root opens such a path as root, it is a confused deputy: the app chooses the
+//! path, and root's rights open it. With [`AppRights`], the kernel permits only what the app's user
+//! could do itself.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -18,11 +19,11 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 pub struct AppRights(Option<Credentials>);
 
 impl AppRights {
-    /// Returns the rights of the user that the description names. Without one, a process that has
-    /// changed its user by itself is believed only as far as it gives up rights.
+    /// Returns the rights of the user in the description. If the description names no user, but the
+    /// process has changed its user, that change counts only as far as it gives up rights.
     ///
     /// # Errors
-    /// The user database has no such user, or the process is gone.
+    /// Returns an error if the user database has no such user, or if the process is gone.
     pub fn of(spec: &AppSpec, pid: i32) -> io::Result<Self> {
         let own = rustix::process::geteuid().as_raw();
         let named = identity(spec.uid.as_deref(), spec.gid.as_deref()).map_err(io::Error::other)?;
@@ -36,7 +37,7 @@ impl AppRights {
         Ok(Self(Some(user).filter(|user| user.uid != own)))
     }
 
-    /// Returns the user that owns the files which the app makes.
+    /// Returns the user that owns the files which the app creates.
     pub fn uid(&self) -> u32 {
         self.0.as_ref().map_or_else(|| rustix::process::geteuid().as_raw(), |user| user.uid)
     }
@@ -44,7 +45,7 @@ impl AppRights {
     /// Accesses files with these rights.
     ///
     /// # Errors
-    /// Of the work; `EPERM` if we may not act for that user.
+    /// Returns the error of the work, or `EPERM` if we may not act for that user.
     pub fn act<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match &self.0 {
             Some(user) => with_file_rights_of(user, work)?,
@@ -52,10 +53,11 @@ impl AppRights {
         }
     }
 
-    /// Connects to a unix socket with these rights. Never waits: a listener with a full queue is an error.
+    /// Connects to a unix socket with these rights. Never waits: a listener with a full queue is an
+    /// error.
     ///
     /// # Errors
-    /// The system's answer to this user.
+    /// Returns the system's error for this user.
     pub fn connect(&self, path: &Path) -> io::Result<UnixStream> {
         let work = || {
             let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;

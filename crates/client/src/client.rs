@@ -1,4 +1,4 @@
-//! One connection and what is sent on it.
+//! A connection, and the requests on it.
 
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,12 +18,13 @@ use crate::error::ClientError;
 use crate::silence::{HELLO_WITHIN, OnSilence, Silence, Unanswered};
 use crate::way::{Socket, Stream, Way, connect_or_find};
 
-/// Number of other connections that are tried when one was lost before anything was changed.
+/// Maximum number of new connections if the connection is lost before the request has changed
+/// anything.
 pub const RETRIES: u32 = 3;
 
 pub use ostler_proto::control::MAX_ON_BEHALF_OF;
 
-/// Facts that the daemon sent about itself.
+/// Facts that the daemon reported about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its version.
@@ -34,19 +35,20 @@ pub struct Peer {
     pub keeper_pid: i32,
 }
 
-/// News for a follower.
+/// News for a subscriber.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// An event.
     Event(Event),
-    /// A part of what came after its position is gone.
+    /// Some of the events after the requested position are lost.
     Missed(Missed),
-    /// It did not read fast enough: the connection ends, and it may come back.
+    /// The subscriber did not read fast enough. The connection ends, and the subscriber may connect
+    /// again.
     FellBehind,
 }
 
 impl News {
-    /// The news in a response; none = it is something else.
+    /// Returns the news in a response, or `None` for other responses.
     pub fn from_response(response: Response) -> Option<Self> {
         match response {
             Response::Happened(event) => Some(Self::Event(event)),
@@ -60,7 +62,7 @@ impl News {
 /// A connection to a daemon.
 pub struct Client<S = UnixStream> {
     stream: S,
-    /// Way by which another connection is made.
+    /// Way to create another connection.
     way: Option<Box<dyn Way<S>>>,
     decoder: Decoder,
     last_id: u64,
@@ -72,34 +74,35 @@ pub struct Client<S = UnixStream> {
     any_protocol: bool,
     read_only: bool,
     on_behalf_of: Option<String>,
-    /// The wait while an answer is owed.
+    /// Limits of the current wait for an answer.
     wait: Wait,
 }
 
-/// The wait for an answer, while one is owed.
+/// Limits of a wait for an answer.
 #[derive(Debug, Default)]
 struct Wait {
-    /// Silence of the connection, where anybody looks into that.
+    /// Silence of the connection, if a handler for it is set.
     silence: Option<Silence>,
-    /// Its end.
+    /// Deadline of the wait.
     until: Option<Instant>,
 }
 
-/// Id of the hello, and so of nothing else.
+/// Id reserved for hello.
 const HELLO_ID: u64 = 0;
 
 impl Client<UnixStream> {
-    /// Connects to the socket at this path; sends nothing yet.
+    /// Connects to the socket at this path. Sends nothing yet.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] when nobody listens, [`ClientError::Permission`], [`ClientError::Connect`].
+    /// Returns [`ClientError::NotRunning`] if no process listens, [`ClientError::Permission`], or
+    /// [`ClientError::Connect`].
     pub fn connect(socket: impl Into<PathBuf>) -> Result<Self, ClientError> {
         Self::by(Socket(socket.into()))
     }
 }
 
 impl<S: Stream> Client<S> {
-    /// A stream that is connected already. Once it is lost, so is this client.
+    /// Wraps a connected stream. If the stream is lost, so is the client.
     pub fn over(stream: S) -> Self {
         Self {
             stream,
@@ -117,46 +120,51 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Connects; sends nothing yet. The way is used again when the connection is lost.
+    /// Connects through a way. Sends nothing yet. The client uses the way again if the connection
+    /// is lost.
     ///
     /// # Errors
-    /// As [`Way::connect`].
+    /// Returns the errors of [`Way::connect`].
     pub fn by(way: impl Way<S> + 'static) -> Result<Self, ClientError> {
         let stream = way.connect()?;
         Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
     }
 
-    /// [`Client::by`], also where [`Way::find`] is needed.
+    /// Works like [`Client::by`], and uses [`Way::find`] if necessary.
     ///
     /// # Errors
-    /// As [`Way::connect`] and [`Way::find`].
+    /// Returns the errors of [`Way::connect`] and [`Way::find`].
     pub fn find(way: impl Way<S> + 'static) -> Result<Self, ClientError> {
         let stream = connect_or_find(&way)?;
         Ok(Self { way: Some(Box::new(way)), ..Self::over(stream) })
     }
 
-    /// Lets this descriptor end waits from now on: waiting for an answer ends with [`ClientError::Interrupted`] when it becomes readable.
+    /// Lets this descriptor interrupt waits from now on. When it becomes readable, waiting for an
+    /// answer returns [`ClientError::Interrupted`].
     ///
     /// # Errors
-    /// [`ClientError::Lost`]: no more descriptors.
+    /// Returns [`ClientError::Lost`] if no descriptor is free.
     pub fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), ClientError> {
         self.alarm = Some(alarm.try_clone_to_owned().map_err(ClientError::Lost)?);
         Ok(())
     }
 
-    /// Limits each request from now on: it ends with [`ClientError::TimedOut`] when its final answer has not come after this time.
+    /// Limits the duration of each request from now on. If the final answer has not arrived in
+    /// time, the request returns [`ClientError::TimedOut`].
     pub fn limit(&mut self, limit: Duration) {
         self.limit = Some(limit);
     }
 
-    /// Talks to a daemon of any version: for [`Request::Ping`] and [`Request::Update`], which are the same in all of them.
+    /// Permits a daemon of any version: for [`Request::Ping`] and [`Request::Update`], which are
+    /// the same in all versions.
     pub fn of_any_protocol(&mut self) -> &mut Self {
         self.any_protocol = true;
         self
     }
 
-    /// Makes it read only, also when it is connected again: the daemon refuses every change ([`Request::is_read_only`]) with [`Failure::ReadOnly`]. To be
-    /// called before anything is sent. With a daemon that does not know this, nothing works: [`ClientError::Version`].
+    /// Makes the client read-only, even after it connects again: the daemon rejects every change
+    /// ([`Request::is_read_only`]) with [`Failure::ReadOnly`]. Call it before the first request. If
+    /// the daemon does not support this, every request returns [`ClientError::Version`].
     #[must_use]
     pub fn read_only(mut self) -> Self {
         debug_assert_eq!(self.last_id, HELLO_ID, "the greeting was sent already");
@@ -164,8 +172,9 @@ impl<S: Stream> Client<S> {
         self
     }
 
-    /// Names the person for whom this asks, also when it is connected again: the user of a login, `ssh user@host`. Its first [`MAX_ON_BEHALF_OF`] characters are
-    /// shown beside the uid and pid of this process (`why`). To be called before anything is sent.
+    /// Names the person for whom the client asks, even after it connects again: the user of a
+    /// login, `ssh user@host`. The daemon shows the first [`MAX_ON_BEHALF_OF`] characters beside
+    /// the uid and pid of this process (`why`). Call it before the first request.
     #[must_use]
     pub fn on_behalf_of(mut self, name: &str) -> Self {
         debug_assert_eq!(self.last_id, HELLO_ID, "the greeting was sent already");
@@ -173,22 +182,24 @@ impl<S: Stream> Client<S> {
         self
     }
 
-    /// Sets who looks into it when nothing comes while an answer is owed; nobody does where this is `None`, as at first.
+    /// Sets the handler for a connection that stays silent while an answer is owed. `None`, the
+    /// default, means no handler.
     pub fn on_silence(&mut self, look: Option<Box<dyn OnSilence>>) {
         self.on_silence = look;
     }
 
-    /// Facts that the daemon sent about itself; known after the first answer.
+    /// Returns the facts that the daemon reported about itself; known after the first answer.
     pub fn peer(&self) -> Option<&Peer> {
         self.peer.as_ref()
     }
 
-    /// Sends a request and waits for the final answer; progress goes to `told` as it comes.
+    /// Sends a request and waits for the final answer. Passes progress to `told` as it arrives.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when the daemon says no; anything else is about the connection.
+    /// Returns [`ClientError::Refused`] if the daemon rejects the request. All other errors concern
+    /// the connection.
     pub fn request(&mut self, request: &Request, told: &mut dyn FnMut(Progress)) -> Result<Response, ClientError> {
-        // Reloading logs that were reloaded already does nothing.
+        // To reload logs a second time has no effect, so a repetition is safe.
         if request.is_read_only() || matches!(request, Request::ReloadLogs) {
             return self.again_when_lost(|client| client.exchange(request, told));
         }
@@ -196,7 +207,7 @@ impl<S: Stream> Client<S> {
         self.exchange(request, told)
     }
 
-    /// Does it on another connection when this one ends before it is done.
+    /// Runs `what`, and repeats it on another connection if the connection ends before the result.
     fn again_when_lost<T>(&mut self, mut what: impl FnMut(&mut Self) -> Result<T, ClientError>) -> Result<T, ClientError> {
         let mut attempt = 0;
         loop {
@@ -217,15 +228,16 @@ impl<S: Stream> Client<S> {
         Ok(())
     }
 
-    /// Waits until the daemon has answered hello, and so has this connection.
+    /// Waits until the daemon has answered hello on this connection.
     ///
     /// # Errors
-    /// [`ClientError::Lost`] when nobody was behind the socket, [`ClientError::Version`].
+    /// Returns [`ClientError::Lost`] if no daemon was behind the socket, or
+    /// [`ClientError::Version`].
     pub fn greet(&mut self) -> Result<(), ClientError> {
         self.owed(Self::wait_for_hello)
     }
 
-    /// Waits for an owed answer: silence is looked into, and time is limited.
+    /// Waits for an owed answer, with the handler for silence and the time limit.
     fn owed<T>(&mut self, wait: impl FnOnce(&mut Self) -> T) -> T {
         let now = Instant::now();
         let silence = self.on_silence.is_some().then(|| Silence::begin(now));
@@ -237,7 +249,7 @@ impl<S: Stream> Client<S> {
 
     fn wait_for_hello(&mut self) -> Result<(), ClientError> {
         if self.last_id == HELLO_ID {
-            // Of a request that is never sent: hello is not said twice.
+            // This skips the id of a request that is never sent, so that hello is sent only once.
             self.last_id += 1;
             self.write(&encode(&self.hello()))?;
         }
@@ -260,10 +272,10 @@ impl<S: Stream> Client<S> {
         ClientFrame { id: HELLO_ID, request }
     }
 
-    /// All instances, short.
+    /// Returns all instances, in short form.
     ///
     /// # Errors
-    /// As [`Client::request`].
+    /// Returns the errors of [`Client::request`].
     pub fn list(&mut self) -> Result<Vec<Summary>, ClientError> {
         match self.request(&Request::List, &mut |_| {})? {
             Response::List(list) => Ok(list),
@@ -271,10 +283,10 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Table rows of all instances.
+    /// Returns the table rows of all instances.
     ///
     /// # Errors
-    /// As [`Client::request`].
+    /// Returns the errors of [`Client::request`].
     pub fn table(&mut self) -> Result<Vec<TableRow>, ClientError> {
         match self.request(&Request::Table, &mut |_| {})? {
             Response::Table(rows) => Ok(rows),
@@ -282,18 +294,19 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Instances in full; no target means all.
+    /// Returns instances in full; no target means all.
     ///
     /// # Errors
-    /// As [`Client::request`]; an unknown target is [`Failure::NotFound`].
+    /// Returns the errors of [`Client::request`]; an unknown target is [`Failure::NotFound`].
     pub fn inspect(&mut self, targets: &[String]) -> Result<Vec<Detail>, ClientError> {
         self.inspect_in(targets, String::new())
     }
 
-    /// [`Client::inspect`] where a target may be the path of a script, seen from this directory.
+    /// Works like [`Client::inspect`], but a target may also be the path of a script, relative to
+    /// this directory.
     ///
     /// # Errors
-    /// As [`Client::inspect`].
+    /// Returns the errors of [`Client::inspect`].
     pub fn inspect_in(&mut self, targets: &[String], cwd: String) -> Result<Vec<Detail>, ClientError> {
         match self.request(&Request::Inspect { targets: targets.to_vec(), cwd }, &mut |_| {})? {
             Response::Details(list) => Ok(list),
@@ -301,10 +314,10 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// All instances as text in PM2's shape.
+    /// Returns all instances as text in PM2's format.
     ///
     /// # Errors
-    /// As [`Client::request`].
+    /// Returns the errors of [`Client::request`].
     pub fn processes(&mut self) -> Result<Json, ClientError> {
         match self.request(&Request::Processes, &mut |_| {})? {
             Response::Processes(list) => Ok(list),
@@ -312,10 +325,11 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Sends a request without waiting, nor for hello; its answers come from [`Client::next_frame`] and carry the id that this returns.
+    /// Sends a request without waiting for anything, not even for hello. [`Client::next_frame`]
+    /// returns its answers; they carry the id that this function returns.
     ///
     /// # Errors
-    /// [`ClientError::Lost`].
+    /// Returns [`ClientError::Lost`].
     pub fn send(&mut self, request: Request) -> Result<u64, ClientError> {
         let mut bytes = Vec::new();
         if self.last_id == HELLO_ID {
@@ -327,28 +341,30 @@ impl<S: Stream> Client<S> {
         Ok(self.last_id)
     }
 
-    /// Subscribes to every event on this connection, those after this position first, or from now on; take them with [`Client::next_news`], or with
-    /// [`Client::arrived`] by the id that this returns. A follower that was lost, or fell behind, resumes from the position of the last event
-    /// that it has seen.
+    /// Subscribes to every event on this connection: first those after this position, then new
+    /// ones. [`Client::next_news`] returns them, or [`Client::arrived`] by the id that this
+    /// function returns. After a lost connection, or after falling behind, a subscriber resumes
+    /// from the position of the last event that it has seen.
     ///
     /// # Errors
-    /// [`ClientError::Lost`].
+    /// Returns [`ClientError::Lost`].
     pub fn subscribe(&mut self, after: Option<Position>) -> Result<u64, ClientError> {
         self.send(Request::Subscribe { after })
     }
 
-    /// Listens to messages of apps on this connection ([`Request::Listen`]); take them with [`Client::arrived`] by the id that this returns.
+    /// Listens to messages of apps on this connection ([`Request::Listen`]). [`Client::arrived`]
+    /// returns them by the id that this function returns.
     ///
     /// # Errors
-    /// [`ClientError::Lost`].
+    /// Returns [`ClientError::Lost`].
     pub fn listen(&mut self, topics: &[&str]) -> Result<u64, ClientError> {
         self.send(Request::Listen { topics: topics.iter().map(|topic| (*topic).to_owned()).collect() })
     }
 
-    /// Waits for what comes next after [`Client::subscribe`].
+    /// Waits for the next event after [`Client::subscribe`].
     ///
     /// # Errors
-    /// As [`Client::next_frame`], and [`ClientError::Refused`].
+    /// Returns the errors of [`Client::next_frame`], and [`ClientError::Refused`].
     pub fn next_news(&mut self) -> Result<News, ClientError> {
         loop {
             match self.next_frame()?.response {
@@ -364,16 +380,17 @@ impl<S: Stream> Client<S> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
         match self.stream.write_all(bytes).and_then(|()| self.stream.flush()) {
-            // A daemon that refuses may close while we still write: what it sent is more useful than the broken pipe.
+            // A daemon that rejects the client may close while we still write. Its answer is more
+            // useful than the broken pipe.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(ClientError::Lost(error)),
             _ => Ok(()),
         }
     }
 
-    /// Waits for the next answer, whatever it answers, as long as it takes; the one to hello is taken care of here.
+    /// Waits without limit for the next answer to any request. Answers to hello are handled here.
     ///
     /// # Errors
-    /// The connection ended or carries nonsense.
+    /// Returns an error if the connection ended or carries invalid data.
     pub fn next_frame(&mut self) -> Result<DaemonFrame, ClientError> {
         loop {
             if let Some(frame) = self.decoder.take::<DaemonFrame>()? {
@@ -387,10 +404,11 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// The answers that are complete after one read. Call it when the descriptor is readable: then it does not wait.
+    /// Returns the answers that are complete after one read. It does not wait if the descriptor is
+    /// readable.
     ///
     /// # Errors
-    /// As [`Client::next_frame`].
+    /// Returns the errors of [`Client::next_frame`].
     pub fn arrived(&mut self) -> Result<Vec<DaemonFrame>, ClientError> {
         self.fill()?;
         let mut frames = Vec::new();
@@ -439,10 +457,10 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Reads once, blocking, into the decoder.
+    /// Performs one blocking read into the decoder.
     fn fill(&mut self) -> Result<(), ClientError> {
         let mut chunk = [0; 64 << 10];
-        // Where nothing else can end the wait, the read itself waits.
+        // If no alarm or limit can end the wait, the read itself may block.
         let mut waits = self.alarm.is_some() || self.wait.silence.is_some() || self.wait.until.is_some();
         loop {
             if waits {
@@ -464,7 +482,7 @@ impl<S: Stream> Client<S> {
         }
     }
 
-    /// Waits until there is something to read.
+    /// Waits until data is readable.
     fn wait_for_bytes(&mut self) -> Result<(), ClientError> {
         while !self.poll()? {
             if self.wait.until.is_some_and(|until| until <= Instant::now()) {
@@ -475,7 +493,8 @@ impl<S: Stream> Client<S> {
         Ok(())
     }
 
-    /// Polls. False when nothing came for as long as the silence or the whole wait may last.
+    /// Polls. Returns false if nothing arrived within the limit of the silence or of the whole
+    /// wait.
     fn poll(&self) -> Result<bool, ClientError> {
         let mut fds = vec![PollFd::new(&self.stream, PollFlags::IN)];
         fds.extend(self.alarm.as_ref().map(|alarm| PollFd::new(alarm, PollFlags::IN)));
@@ -496,7 +515,8 @@ impl<S: Stream> Client<S> {
 
     fn nothing_came(&mut self) -> Result<(), ClientError> {
         let now = Instant::now();
-        // Without an answer to hello on this connection none would come on another.
+        // If hello is not answered on this connection, it would not be answered on another one,
+        // either.
         let is_busy = self.peer.is_some() && self.way.as_deref().is_some_and(answers_hello);
         let (Some(silence), Some(look)) = (&mut self.wait.silence, &mut self.on_silence) else { return Ok(()) };
         let keeper = self.peer.as_ref().map(|peer| peer.keeper_pid);
@@ -518,7 +538,7 @@ impl<S: Stream> Client<S> {
     }
 }
 
-/// The error for a refusal of the daemon.
+/// Returns the error for a rejection by the daemon.
 fn refused(failure: Failure) -> ClientError {
     match failure {
         Failure::Protocol { daemon_version } => ClientError::Version { daemon: daemon_version },
@@ -526,7 +546,7 @@ fn refused(failure: Failure) -> ClientError {
     }
 }
 
-/// True if the daemon at the end of this way answers at all.
+/// Returns true if the daemon at the end of this way answers at all.
 fn answers_hello<S: Stream>(way: &dyn Way<S>) -> bool {
     let Ok(stream) = way.connect() else { return false };
     let mut client = Client::over(stream);

@@ -1,4 +1,4 @@
-//! Errors of talking to a daemon.
+//! Errors of the communication with a daemon.
 
 use std::io;
 use std::time::Duration;
@@ -8,16 +8,17 @@ use ostler_proto::frame::FrameError;
 
 use crate::VERSION;
 
-/// Reason why talking to a daemon failed. After anything but [`ClientError::Refused`] the connection is of no further use.
+/// Reason why the communication with a daemon failed. After any error except
+/// [`ClientError::Refused`], the connection is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens. Start a daemon, or report that there is none.
+    /// No process listens. Start a daemon, or report that it is not running.
     #[error("no daemon is running in {home}")]
     NotRunning {
         /// Folder of the socket.
         home: String,
     },
-    /// Somebody listens, but not for this user.
+    /// A process listens, but this user may not connect.
     #[error("no permission to connect to the daemon in {home}")]
     Permission {
         /// Folder of the socket.
@@ -31,28 +32,32 @@ pub enum ClientError {
         /// The cause.
         source: io::Error,
     },
-    /// The daemon runs, and this is not its home any more; the text is that of [`crate::Way::find`].
+    /// The daemon runs, but this is no longer its home. The text comes from [`crate::Way::find`].
     #[error("{0}")]
     Elsewhere(String),
-    /// Somebody listens and has not answered for long; the text is that of [`crate::OnSilence::give_up`].
+    /// A process listens but has not answered for long. The text comes from
+    /// [`crate::OnSilence::give_up`].
     #[error("{0}")]
     Silent(String),
-    /// There is no daemon, for this reason, which its keeper gives.
+    /// There is no daemon; its keeper gave this reason.
     #[error("{0}")]
     Down(String),
-    /// The time of [`crate::Client::limit`] is over. What was asked for may still be done.
+    /// The time limit of [`crate::Client::limit`] has passed. The daemon may still execute the
+    /// request.
     #[error("the daemon has not answered within {} ms", .0.as_millis())]
     TimedOut(Duration),
-    /// The descriptor of [`crate::Client::heed`] became readable. What was asked for may still be done.
+    /// The descriptor of [`crate::Client::heed`] became readable. The daemon may still execute the
+    /// request.
     #[error("interrupted")]
     Interrupted,
-    /// The connection ended before the answer. What only reads was tried again already; how far a change came is shown by a list.
+    /// The connection ended before the answer. Read-only requests have already been repeated. After
+    /// a change, list the apps to see its progress.
     #[error("the connection to the daemon was lost before it answered")]
     Lost(#[source] io::Error),
-    /// The daemon sent something that makes no sense.
+    /// The daemon sent invalid data.
     #[error("the daemon sent an answer that makes no sense")]
     Frame(#[from] FrameError),
-    /// The daemon answered another question.
+    /// The daemon sent the answer to another kind of request.
     #[error("the daemon gave an answer that does not fit the question")]
     Unexpected,
     /// The daemon speaks another version of the protocol: replace it (`update`).
@@ -61,13 +66,13 @@ pub enum ClientError {
         /// Version of the daemon.
         daemon: String,
     },
-    /// The daemon understood and refused. The connection goes on.
+    /// The daemon understood and rejected the request. The connection stays usable.
     #[error(transparent)]
     Refused(#[from] Failure),
 }
 
 impl ClientError {
-    /// True if no daemon can be talked to, whatever the request.
+    /// Returns true if no daemon can be reached, whatever the request.
     pub fn is_unreachable(&self) -> bool {
         match self {
             Self::NotRunning { .. }

@@ -1,5 +1,6 @@
-//! The native client: connect to a daemon, ask, order, follow. Blocking, one request at a time. Command line, dashboard, terminal interface,
-//! fleet and tests reach the daemon through this and nothing else.
+//! The native client: connects to a daemon, sends requests and follows events. It blocks and
+//! handles one request at a time. Command line, dashboard, terminal interface, fleet and tests all
+//! reach the daemon through this crate.
 //!
 //! ```no_run
 //! use ostler_client::Client;
@@ -11,18 +12,24 @@
 //! # Ok::<(), ostler_client::ClientError>(())
 //! ```
 //!
-//! **Any stream.** [`Client::connect`] takes the path of a unix socket, [`Client::over`] whatever is connected already (the two pipes of an
-//! `ssh`, one end of a socket pair). A connection that has a [`Way`] is made anew when it is lost before anything was changed.
+//! **Any stream.** [`Client::connect`] takes the path of a unix socket. [`Client::over`] takes any
+//! connected stream (the two pipes of an `ssh`, one end of a socket pair). A client with a [`Way`]
+//! connects again if the connection is lost before a request has changed anything.
 //!
-//! **What is sent when.** Hello and a first request that only reads travel in one write. The keeper holds the listening socket, so a connection
-//! made while the daemon is being replaced waits in the queue; only one that the old daemon had accepted already is lost. Reading requests are
-//! then sent again, changing ones are not: nobody knows how far they came. So they are sent only when the daemon has answered hello: where
-//! keeper and daemon were killed, their socket takes connections until the kernel has cleaned up behind them, and nobody reads those.
+//! **Order of requests.** Hello and a first read-only request travel in one write. The keeper holds
+//! the listening socket, so a connection made while the daemon is being replaced waits in the
+//! queue. Only a connection that the old daemon had already accepted is lost. Read-only requests
+//! are then repeated. Requests that change something are not, because their progress is unknown, so
+//! they are sent only after the daemon has answered hello. If keeper and daemon were killed, their
+//! socket still accepts connections until the kernel has closed it, although no process reads them.
 //!
-//! **How long it waits.** As long as it takes: a daemon may be busy for minutes. [`Client::limit`] bounds each request, [`Client::heed`] lets a
-//! descriptor end the wait (a signal, a timer), and [`Client::on_silence`] has somebody look into it when nothing at all comes.
+//! **Waiting.** By default, the client waits without limit, because a daemon may be busy for
+//! minutes. [`Client::limit`] bounds each request, and [`Client::heed`] lets a descriptor end the
+//! wait (a signal, a timer). [`Client::on_silence`] sets a handler for a connection that stays
+//! silent.
 //!
-//! Words for people that every client says alike are in [`words`]; none are printed here, no daemon is started, and no exit code is known: that is the caller's.
+//! [`words`] has the texts for people that all clients share. The crate prints nothing, starts no
+//! daemon and knows no exit codes: all that belongs to the caller.
 #![forbid(unsafe_code)]
 
 pub mod app_rights;
@@ -38,5 +45,5 @@ pub use error::ClientError;
 pub use silence::OnSilence;
 pub use way::{Socket, Stream, Way};
 
-/// Version of this client, as hello names it.
+/// Version of this client, which hello reports.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

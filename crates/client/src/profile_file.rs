@@ -1,7 +1,8 @@
-//! Profile files that the preload of a Node app writes, and names to us.
+//! Profile files that the preload of a Node app writes and reports to us.
 //!
-//! The app may be hostile and name any path. The file is opened, read and removed with the rights of
-//! the app's user, and only if it is a regular file of that user with a name that the preload makes.
+//! The app may be hostile and report any path. So the file is opened, read and removed with the
+//! rights of the app's user. It also has to be a regular file of that user, with a name as the
+//! preload chooses it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -15,24 +16,24 @@ use rustix::io::Errno;
 
 use crate::app_rights::AppRights;
 
-/// Reason why a profile file is not taken over.
+/// Reason why a profile file is rejected.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileFileError {
-    /// The preload makes no such name.
+    /// The preload does not choose such names.
     #[error("the app names \"{}\", which is no profile", .0.display())]
     Name(PathBuf),
-    /// It is missing, or the app's user may not read it.
+    /// The file is missing, or the app's user may not read it.
     #[error("cannot take over \"{}\": {source}", path.display())]
     Read {
         /// Its path.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
-    /// It belongs to another user, has another name, or is no regular file.
+    /// The file belongs to another user, has another name, or is not a regular file.
     #[error("\"{}\" is not a regular file of the app's user", .0.display())]
     Foreign(PathBuf),
-    /// It stays in the app's folder.
+    /// The file is too large, and stays in the app's folder.
     #[error("\"{}\" has more than {most_mib} MiB, and stays there", path.display())]
     TooLarge {
         /// Its path.
@@ -45,7 +46,7 @@ pub enum ProfileFileError {
     Write(io::Error),
 }
 
-/// Returns the extension of the files of this kind.
+/// Returns the file extension for this kind of profile.
 pub fn extension(kind: Profile) -> &'static str {
     match kind {
         Profile::Cpu => "cpuprofile",
@@ -54,15 +55,15 @@ pub fn extension(kind: Profile) -> &'static str {
     }
 }
 
-/// Copies the profile file that an app names, and removes it. Returns the number of bytes.
+/// Copies the profile file that an app reports, and removes it. Returns the number of bytes.
 ///
 /// # Errors
-/// [`ProfileFileError`]; then the app's file stays, and the caller removes `to`.
+/// Returns [`ProfileFileError`]. The app's file stays then, and the caller has to remove `to`.
 pub fn take_over(named: &Path, kind: Profile, rights: &AppRights, to: &mut File, most_bytes: u64) -> Result<u64, ProfileFileError> {
     let (folder, name) = parts(named, kind).ok_or_else(|| ProfileFileError::Name(named.to_owned()))?;
     let read_error = |source| ProfileFileError::Read { path: named.to_owned(), source };
     let too_large = || ProfileFileError::TooLarge { path: named.to_owned(), most_mib: most_bytes >> 20 };
-    // The folder stays open: check, read and removal happen in the same one, even if its path changes.
+    // The folder stays open: check, read and removal use the same folder, even if its path changes.
     let (folder, mut from) = rights.act(|| open(folder, name)).map_err(read_error)?;
     let meta = from.metadata().map_err(read_error)?;
     if !meta.is_file() || meta.nlink() != 1 || meta.uid() != rights.uid() {
@@ -75,17 +76,20 @@ pub fn take_over(named: &Path, kind: Profile, rights: &AppRights, to: &mut File,
     if bytes > most_bytes {
         return Err(too_large());
     }
-    // If the app has replaced its file meanwhile, its user could have removed the new one as well.
+    // If the app has replaced its file since then, this removes the new one. Its user could have
+    // removed it as well.
     let _ = rights.act(|| Ok(unlinkat(&folder, name, AtFlags::empty())?));
     Ok(bytes)
 }
 
-/// Opens the folder and the file in it. Waits for no fifo, follows no link at the end of the path.
+/// Opens the folder and the file in it. Does not wait for a FIFO, and follows no link at the end of
+/// the path.
 fn open(folder: &Path, name: &str) -> io::Result<(OwnedFd, File)> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    // Links of `/proc/self/fd` lead to what this process has open, without a check of the folders above.
+    // Links in `/proc/self/fd` lead to open files of this process, without a check of the parent
+    // folders.
     let folder = match openat2(CWD, folder, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-        // A kernel before 5.6, or a sandbox that does not know the call.
+        // The kernel is older than 5.6, or a sandbox refuses the call.
         Err(Errno::NOSYS | Errno::PERM) if !folder.starts_with("/proc") => openat(CWD, folder, flags, Mode::empty())?,
         opened => opened?,
     };
@@ -94,7 +98,8 @@ fn open(folder: &Path, name: &str) -> io::Result<(OwnedFd, File)> {
     Ok((folder, file.into()))
 }
 
-/// Returns folder and name of a path that the preload may have made: `ostler-<pid>-<ms>.<extension>`.
+/// Returns folder and name of a path that the preload may have chosen:
+/// `ostler-<pid>-<ms>.<extension>`.
 fn parts(named: &Path, kind: Profile) -> Option<(&Path, &str)> {
     let (folder, name) = (named.parent()?, named.file_name()?.to_str()?);
     let numbers = name.strip_prefix("ostler-")?.strip_suffix(extension(kind))?.strip_suffix('.')?;
@@ -197,7 +202,8 @@ mod tests {
         let rights = AppRights::of(&spec, 0).unwrap();
         std::fs::write(&scene.from, "root's, and everybody may read it").unwrap();
         assert!(matches!(scene.take(&scene.from, &rights), Err(ProfileFileError::Foreign(_))));
-        // The user's own file, but behind a folder of root's, and there by a link of the user's.
+        // The user's own file, but inside a folder of root's, and reached by a link that the user
+        // created.
         let (private, theirs) = (scene.folder.join("private"), scene.folder.join("theirs"));
         for (folder, mode, owner) in [(&private, 0o700, 0), (&theirs, 0o755, USER)] {
             std::fs::create_dir(folder).unwrap();

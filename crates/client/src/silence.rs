@@ -1,66 +1,72 @@
-//! Silence of a connection on which an answer is owed: when it is looked into, and when waiting ends. A daemon that is only busy with a
-//! long request answers hello on another connection at once, and is waited for as long as it takes.
+//! Silence of a connection on which an answer is owed: when it is examined, and when the wait ends.
+//! If a daemon is only busy with a long request, it answers hello on another connection
+//! immediately, and the client keeps waiting.
 
 use std::time::{Duration, Instant};
 
-/// Time without anything after which it is looked who does not answer.
+/// Duration of silence after which the client first examines the daemon.
 const FIRST: Duration = Duration::from_secs(1);
-/// Longest time until a daemon that was found to be busy is looked at again; it doubles each time.
+/// Maximum time between two checks of a busy daemon. The time doubles with each check.
 const LONGEST: Duration = Duration::from_secs(15);
-/// Silence after which no answer will come: by then the keeper would have replaced the daemon.
+/// Duration of silence after which the client gives up. The keeper would have replaced the daemon
+/// by then.
 const GIVE_UP: Duration = Duration::from_secs(60);
-/// The same when nobody can help.
+/// The same if no keeper can replace the daemon.
 const GIVE_UP_ALONE: Duration = Duration::from_secs(5);
-/// Time for the answer to a hello on another connection.
+/// Time limit for the answer to a hello on another connection.
 pub(crate) const HELLO_WITHIN: Duration = Duration::from_secs(1);
 
-/// Action of a caller on a daemon from which nothing comes while an answer is owed. `silent` = for so long; `keeper` = pid of its keeper as
-/// the daemon sent it, unless it has not answered hello yet.
+/// Handler for a daemon that stays silent while it owes an answer. `silent` is the duration of the
+/// silence. `keeper` is the pid of its keeper as the daemon reported it, unless it has not answered
+/// hello yet.
 pub trait OnSilence: Send {
-    /// It answers others at once, so it is only busy with this request. Called after 1 s, then after 2, 4, 8, and every 15 s. False = the
-    /// wait is over: the daemon itself waits for a process that does nothing.
+    /// The daemon answers other connections, so it is only busy with this request. Called after 1
+    /// s, then after 2, 4, 8, and every 15 s. Return false to end the wait: the daemon itself waits
+    /// for a process that makes no progress.
     fn busy(&mut self, silent: Duration, keeper: Option<i32>) -> bool;
 
-    /// It answers nobody. Called once per silence. True = somebody was called who replaces it, and is worth waiting 60 s for; else it is 5 s.
+    /// The daemon does not answer other connections, either. Called once per silence. Return true
+    /// if help was called that will replace the daemon: the client then waits 60 s, otherwise 5 s.
     fn unanswered(&mut self, silent: Duration, keeper: Option<i32>) -> bool;
 
-    /// The time is over; returns the text of [`ClientError::Silent`](crate::ClientError::Silent): who did not answer.
+    /// The time is over. Returns the text of [`ClientError::Silent`](crate::ClientError::Silent),
+    /// which names the silent process.
     fn give_up(&mut self, silent: Duration, keeper: Option<i32>) -> String;
 }
 
-/// One silence; pure, its caller brings the time.
+/// State of a silence; pure, the caller provides the time.
 #[derive(Debug)]
 pub(crate) struct Silence {
     since: Instant,
     look_at: Instant,
     interval: Duration,
-    /// End of the wait for a daemon that answers nobody.
+    /// Deadline of the wait for a daemon that does not answer any connection.
     until: Option<Instant>,
 }
 
-/// Action on a daemon that answers nobody.
+/// Action on a daemon that does not answer any connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unanswered {
     /// Call for help; [`Silence::called`] takes the result.
     Call,
-    /// Wait on.
+    /// Keep waiting.
     Wait,
-    /// No answer will come.
+    /// Give up: no answer will come.
     GiveUp,
 }
 
 impl Silence {
-    /// Begins a silence.
+    /// Starts a silence.
     pub(crate) fn begin(now: Instant) -> Self {
         Self { since: now, look_at: now + FIRST, interval: FIRST, until: None }
     }
 
-    /// Its duration by now.
+    /// Returns its duration so far.
     pub(crate) fn lasts(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }
 
-    /// The time until it is looked into.
+    /// Returns the time until the next check.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         self.look_at.saturating_duration_since(now)
     }
@@ -72,7 +78,7 @@ impl Silence {
         self.look_at = now + self.interval;
     }
 
-    /// Decides about a daemon that does not.
+    /// Decides about a daemon that does not answer on another connection.
     pub(crate) fn unanswered(&mut self, now: Instant) -> Unanswered {
         match self.until {
             None => Unanswered::Call,
@@ -84,7 +90,7 @@ impl Silence {
         }
     }
 
-    /// Notes that help was called, and whether there is somebody who can.
+    /// Notes that help was called, and whether help is available.
     pub(crate) fn called(&mut self, now: Instant, helps: bool) {
         self.until = Some(now + if helps { GIVE_UP } else { GIVE_UP_ALONE });
         self.look_at = now + FIRST;

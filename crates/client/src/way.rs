@@ -1,4 +1,4 @@
-//! Way to a daemon: what carries the bytes, and how another connection is made when one is lost.
+//! Way to a daemon: the stream for the bytes, and the creation of another connection after a loss.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
@@ -7,30 +7,34 @@ use std::path::PathBuf;
 
 use crate::ClientError;
 
-/// Stream that carries the bytes of both directions. Writing blocks; reading may. Its descriptor is readable when [`Read::read`] has something, so nothing between the two may
-/// keep bytes back (a buffer, TLS).
+/// Stream that carries the bytes of both directions. Writes block; reads may block. Its descriptor
+/// must be readable if [`Read::read`] has data, so no layer in between may hold bytes back (a
+/// buffer, TLS).
 pub trait Stream: Read + Write + AsFd {}
 
 impl<T: Read + Write + AsFd> Stream for T {}
 
-/// Maker of connections to a daemon.
+/// Creator of connections to a daemon.
 pub trait Way<S>: Send {
-    /// Makes one connection; nothing is sent on it.
+    /// Creates one connection and sends nothing on it.
     ///
     /// # Errors
-    /// [`ClientError::NotRunning`] when nobody listens; anything else ends the request that wanted it.
+    /// Returns [`ClientError::NotRunning`] if no process listens. Any other error ends the current
+    /// request.
     fn connect(&self) -> Result<S, ClientError>;
 
-    /// Looks why nobody listens. True = somebody does by now, and [`Way::connect`] is tried once more: a keeper that lost its socket has made another.
+    /// Investigates why no process listens. Returns true if a process listens by now, for example
+    /// because a keeper that lost its socket has created another. The caller then tries
+    /// [`Way::connect`] once more.
     ///
     /// # Errors
-    /// The reason why there is nobody and will be nobody: [`ClientError::Elsewhere`].
+    /// Returns [`ClientError::Elsewhere`] with the reason if no process will listen.
     fn find(&self) -> Result<bool, ClientError> {
         Ok(false)
     }
 }
 
-/// [`Way::connect`], and once more when [`Way::find`] has found somebody.
+/// Calls [`Way::connect`], and once more if [`Way::find`] was successful.
 pub(crate) fn connect_or_find<S>(way: &dyn Way<S>) -> Result<S, ClientError> {
     match way.connect() {
         Err(ClientError::NotRunning { .. }) if way.find()? => way.connect(),

@@ -1,24 +1,27 @@
-//! Words for people, the same in every client: what happened and why, durations, text of others made safe.
+//! Texts for people, the same in every client: events and their causes, durations, and foreign text
+//! made safe.
 
 use ostler_core::lifecycle::{Ending, ExitCause, Finding, Origin};
 use ostler_proto::event::{Cause, Event, Health, Limit, Lost, What};
 
-/// Name shown for an event that is about no app.
+/// Name shown for an event that does not concern an app.
 const MANAGER: &str = "ostler";
 
-/// Text of others without what would move a cursor, change the order of characters, or be invisible: a name looks like no other.
+/// Returns foreign text without characters that move the cursor, change the order of characters, or
+/// are invisible. One name cannot imitate another then.
 pub fn shown(text: &str) -> String {
     if text.chars().any(is_deceptive) { text.chars().map(|c| if is_deceptive(c) { '\u{fffd}' } else { c }).collect() } else { text.into() }
 }
 
-/// Control characters, those for the order of characters, line breaks, and those without width. Joiners stay: scripts and emojis need them.
+/// Returns true for control characters, direction characters, line breaks, and characters without
+/// width. Joiners stay, because scripts and emojis need them.
 fn is_deceptive(c: char) -> bool {
     let is_order = matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let is_invisible = matches!(c, '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}');
     c.is_control() || is_order || is_invisible
 }
 
-/// A duration in words for people: `850 ms`, `12.3 s`, `4 min`, `3 h 20 min`, `5 days`.
+/// Returns a duration in words: `850 ms`, `12.3 s`, `4 min`, `3 h 20 min`, `5 days`.
 pub fn span(ms: u64) -> String {
     let (minutes, hours, days) = (ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match ms {
@@ -30,23 +33,23 @@ pub fn span(ms: u64) -> String {
     }
 }
 
-/// Who, what and why, without time and status.
+/// Returns name, event and cause, without time and status.
 pub fn event_text(event: &Event) -> String {
     format!("{} {}", name(event), what_and_why(event))
 }
 
-/// The app and its instance: `api (0)`.
+/// Returns the app and its instance: `api (0)`.
 pub fn name(event: &Event) -> String {
     let name = event.app.as_deref().map_or_else(|| MANAGER.to_owned(), shown);
     event.id.map_or_else(|| name.clone(), |id| format!("{name} ({id})"))
 }
 
-/// What happened and why, in words that follow a name.
+/// Returns the event and its cause, in words that follow a name.
 pub fn what_and_why(event: &Event) -> String {
     format!("{}, {}", what(&event.what), cause(&event.cause))
 }
 
-/// What happened, in words that follow a name.
+/// Returns the event, in words that follow a name.
 pub fn what(what: &What) -> String {
     match what {
         What::Waiting => "waits for its dependencies".into(),
@@ -105,7 +108,7 @@ fn lost_in_words(lost: Lost) -> &'static str {
     }
 }
 
-/// The instances found: `3 instances run on, 1 had ended`.
+/// Returns the instances found: `3 instances run on, 1 had ended`.
 fn found(running: u32, ended: u32) -> String {
     let running = format!("{} {}", count(running), if running == 1 { "runs on" } else { "run on" });
     if ended == 0 { running } else { format!("{running}, {ended} had ended") }
@@ -115,7 +118,7 @@ fn count(instances: u32) -> String {
     if instances == 1 { "1 instance".into() } else { format!("{instances} instances") }
 }
 
-/// In words that follow "it".
+/// Returns the exit, in words that follow "it".
 pub fn how(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
@@ -126,7 +129,7 @@ pub fn how(ending: Ending) -> String {
     }
 }
 
-/// The cause, in words that follow what happened.
+/// Returns the cause, in words that follow the event.
 pub fn cause(cause: &Cause) -> String {
     match cause {
         Cause::User { command, uid, pid, on_behalf_of } => {
@@ -141,7 +144,7 @@ pub fn cause(cause: &Cause) -> String {
     }
 }
 
-/// The cause of an exit, in words that follow how it ended.
+/// Returns the cause of an exit, in words that follow the kind of exit.
 pub fn exit_cause(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Itself => "unexpected".into(),
@@ -164,7 +167,7 @@ fn origin_text(origin: &Origin) -> String {
         }
         Origin::Resurrect => "`resurrect`".into(),
         Origin::Shutdown => "the shutdown of the daemon".into(),
-        // Its name, and what made it act.
+        // The policy's name, and the finding that triggered it.
         Origin::Policy(Finding { name, detail: Some(why) }) => format!("the policy `{}` ({})", shown(name.word()), shown(why)),
         Origin::Policy(Finding { name, detail: None }) => format!("the policy `{}`", shown(name.word())),
     }

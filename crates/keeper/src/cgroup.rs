@@ -1,7 +1,8 @@
 //! Names of a home's cgroups, and the cgroup of a keeper.
 //!
-//! Below the group that the keeper was started in (a service, a login, a container) there is one group per home, and in it one per
-//! instance. The keeper and the daemon stay above: who started them accounts for them and ends them as before.
+//! A keeper starts in some cgroup: of a service, a login or a container. Below that cgroup there is
+//! one group per home, and in it one group per instance. The keeper and the daemon stay above, so
+//! the service manager still accounts for them and stops them as before.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -12,18 +13,20 @@ use ostler_sys::cgroup;
 use crate::environment::CGROUP_VAR;
 
 const PREFIX: &str = "ostler-";
-/// Name of the group of keeper and daemon where groups beside it are limited: the kernel has processes only in groups without limited ones.
+/// Name of the group of keeper and daemon if sibling groups have limits: the kernel allows
+/// processes only in groups without controlled children.
 pub const SUPERVISOR_GROUP: &str = "ostler-supervisor";
 
-/// True if cgroups are not switched off by the environment.
+/// Returns true unless the environment switches cgroups off.
 pub fn cgroups_wanted() -> bool {
     std::env::var_os(CGROUP_VAR).is_none_or(|value| value != "off")
 }
 
-/// Name of the group of a home: by its inode, so that two homes never share one.
+/// Returns the name of a home's group. It contains the home's inode, so two homes never share a
+/// group.
 ///
 /// # Errors
-/// The home is not there.
+/// Returns an error if the home does not exist.
 pub fn home_group(home: &Path) -> io::Result<String> {
     let found = std::fs::metadata(home)?;
     Ok(format!("{PREFIX}{:x}-{:x}", found.dev(), found.ino()))
@@ -35,13 +38,15 @@ fn is_home_group(name: &str) -> bool {
     numbers.is_some_and(|(dev, ino)| is_number(dev) && is_number(ino))
 }
 
-/// The group in which nobody's apps are: above the outermost group of a home; `None` = this one.
+/// Returns the group above the outermost group of any home: no apps run in it. `None` means that
+/// this group already qualifies.
 fn above_homes(own: &Path) -> Option<&Path> {
     let homes = own.ancestors().filter(|group| group.file_name().and_then(|name| name.to_str()).is_some_and(is_home_group));
     homes.last().and_then(Path::parent)
 }
 
-/// Leaves the group of an app that started this keeper: it would end with that app, and what supervises is nobody's app.
+/// Leaves the cgroup of an app that started this keeper. Otherwise the keeper would be killed
+/// together with that app.
 pub(crate) fn leave_group_of_app() {
     if !cgroups_wanted() {
         return;
@@ -49,7 +54,7 @@ pub(crate) fn leave_group_of_app() {
     if let Some(own) = cgroup::own()
         && let Some(above) = above_homes(&own)
     {
-        // Not allowed to: then it ends with that app.
+        // If this is not permitted, the keeper dies with that app.
         let _ = cgroup::enter(above).or_else(|_| cgroup::enter(&above.join(SUPERVISOR_GROUP)));
     }
 }

@@ -1,10 +1,11 @@
-//! Drill: the keeper does everything once that it may have to do while its disk is gone, so that the code and the constants for it
-//! are in memory when they are locked.
+//! Drill: before its memory is locked, the keeper once does everything that it may have to do while
+//! its disk is gone. The code and the constants for that are then in memory.
 //!
-//! What a list of functions could not say is how the compiler arranges them: the text of a message, the table of digits and the
-//! tail of a library function are in pages of their own. So a copy of this process does the real things with a keeper that has no
-//! home: an app exits, the anchor is lost, the daemon hangs, crashes and cannot be started, and a client asks why. Then the copy
-//! reports which pages that took.
+//! A list of functions is not enough, because the compiler decides the layout. The text of a
+//! message, a table of digits or the tail of a library function may be on separate pages. So a copy
+//! of this process performs the real work with a keeper that has no home. An app exits, the anchor
+//! is lost, the daemon hangs, crashes and cannot be started, and a client asks why. Then the copy
+//! reports the pages that it used.
 
 use std::hint::black_box;
 use std::io;
@@ -28,23 +29,24 @@ use crate::link::codec::encode;
 use crate::link::message::{HELD_SOCKET, ToKeeper};
 use crate::state::State;
 
-/// Longest wait for the copy. Without its report only the pages are locked that the keeper has used itself.
+/// Maximum wait for the copy. Without its report, the keeper locks only the pages that it has used
+/// itself.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
-/// Path at which no program is.
+/// Path without a program.
 const NO_PROGRAM: &std::ffi::CStr = c"/proc/self/no-program";
-/// Program crashes that make the keeper report the reason to clients, and one more.
+/// Number of program crashes after which the keeper reports the reason to clients, plus one.
 const CRASHES: i32 = 4;
 /// Steps of the clock, in milliseconds, until a stopped daemon is killed.
 const HANG: Range<u64> = 1..12;
-/// Anchors that are lost: with the last one the keeper waits before it starts another.
+/// Number of anchors that are lost. After the last one, the keeper waits before it starts another.
 const ANCHORS: u64 = 5;
-/// Most looks at a process that the kernel gives no pidfd for.
+/// Maximum number of polls of a process for which the kernel gives no pidfd.
 const LOOKS: u32 = 1000;
-/// A time, in milliseconds, after which nothing waits.
+/// Time, in milliseconds, after which every delay has passed.
 const LATER_MS: u64 = 3_600_000;
 
-/// Uses the pages that the drill needs. Returns [`Side::Child`] in the processes that it
-/// starts for that, which are to exit.
+/// Uses the pages that the drill needs. Returns [`Side::Child`] in the processes that it starts for
+/// that; these must exit.
 pub(crate) fn drill(keeper: &Keeper) -> Side {
     let Ok((ours, theirs)) = socket::packet_pair() else { return Side::Parent(0) };
     match fork() {
@@ -52,7 +54,7 @@ pub(crate) fn drill(keeper: &Keeper) -> Side {
         Ok(Side::Child) => {
             drop(ours);
             end_with_parent();
-            // What was used until it fails counts, and nothing else depends on it.
+            // If this fails, the pages used so far still count. Other code does not depend on it.
             let _ = rehearse(keeper.home.clone(), keeper.as_pm2);
             let _ = report(&theirs);
             Side::Child
@@ -68,11 +70,13 @@ pub(crate) fn drill(keeper: &Keeper) -> Side {
     }
 }
 
-/// Plays everything that may happen to a keeper whose disk is gone. An error ends it early: what was used so far counts.
+/// Simulates everything that may happen to a keeper whose disk is gone. An error stops it early;
+/// the pages used so far count.
 fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     silence()?;
     let mut keeper = Keeper::assemble(State { home, as_pm2, ..State::default() })?;
-    // The start below fails at once, for want of a program; the words of a real one are elsewhere.
+    // The start below fails immediately, because the program is missing. The strings of a real
+    // start are elsewhere.
     black_box(keeper.daemon_spec());
     keeper.daemon_program = NO_PROGRAM;
     keeper.hold(HELD_SOCKET.to_owned(), listener()?)?;
@@ -82,7 +86,7 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     let adopted = played.process()?;
     match adopted.open() {
         Ok(pidfd) => keeper.adopt(2, adopted, pidfd),
-        // The kernel refuses pidfds: such processes are polled.
+        // If the kernel refuses pidfds, such processes are polled.
         Err(_) => keeper.adopt_by_looking(2, adopted),
     }
 
@@ -124,13 +128,14 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the kernel kill this process when the one that forked it is gone: nothing else would end it.
+/// Makes the kernel kill this process when its parent exits. Without that, the copy could outlive
+/// its parent.
 fn end_with_parent() {
     // If that fails, the parent still kills it.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }
 
-/// Has messages go nowhere: standard output and error are the keeper's own.
+/// Discards messages: standard output and error are the keeper's.
 fn silence() -> io::Result<()> {
     let null = std::fs::File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
@@ -138,7 +143,7 @@ fn silence() -> io::Result<()> {
     Ok(())
 }
 
-/// A socket that clients could connect to, if they knew its name.
+/// Returns a socket without a known name, so no client connects to it.
 fn listener() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -151,7 +156,7 @@ fn send(link: &OwnedFd, message: &[u8]) -> io::Result<()> {
     rustix::net::send(link, message, SendFlags::DONTWAIT).map(drop).map_err(io::Error::from)
 }
 
-/// Processes of the drill. They are killed with it.
+/// Processes of the drill. They are killed when this value is dropped.
 struct Played(Vec<i32>);
 
 impl Played {
@@ -171,7 +176,7 @@ impl Played {
         }
     }
 
-    /// Gives the keeper a daemon; returns it with its end of the link.
+    /// Gives the keeper a daemon. Returns that daemon and its end of the link.
     fn start_daemon(&mut self, keeper: &mut Keeper) -> io::Result<(ProcRef, OwnedFd)> {
         let (ours, theirs) = socket::packet_pair()?;
         let (daemon, link) = (self.process()?, Channel::new(ours));
@@ -180,7 +185,8 @@ impl Played {
         Ok((daemon, theirs))
     }
 
-    /// Has the keeper start an anchor and lose it, until it waits with the next one.
+    /// Makes the keeper start an anchor and lose it, repeatedly, until the keeper waits before the
+    /// next start.
     fn lose_anchors(&mut self, keeper: &mut Keeper) {
         for times in 1..=ANCHORS {
             if let Role::Anchor(_) = keeper.tend_anchor(clock::boot_ms() + times * LATER_MS) {
@@ -196,7 +202,8 @@ impl Played {
     }
 }
 
-/// Waits until a process has exited; it is not reaped. After some time the drill goes on without it.
+/// Waits until a process has exited, without reaping it. After some time the drill continues
+/// anyway.
 fn wait_for_exit(process: ProcRef) {
     match process.open() {
         Ok(pidfd) => drop(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&PATIENCE))),
@@ -207,7 +214,7 @@ fn wait_for_exit(process: ProcRef) {
     }
 }
 
-/// Asks at the socket as a client does.
+/// Sends a request to the socket as a client does.
 fn ask(keeper: &Keeper) -> io::Result<()> {
     let Some(socket) = keeper.held.get(HELD_SOCKET) else { return Ok(()) };
     let address = SocketAddrUnix::try_from(rustix::net::getsockname(socket)?)?;
@@ -225,7 +232,7 @@ impl Drop for Played {
     }
 }
 
-/// Sends which pages are in use.
+/// Sends the list of pages in use.
 fn report(to: &OwnedFd) -> io::Result<()> {
     let pages: Vec<u8> = memory::used().iter().flat_map(|run| [run.start, run.end]).flat_map(usize::to_ne_bytes).collect();
     send(to, &pages)

@@ -1,9 +1,11 @@
-//! Owner of a home: which keeper a folder belongs to.
+//! Owner of a home: the keeper that a folder belongs to.
 //!
-//! The lock in the folder keeps a second keeper out as long as the folder stays where it is. When it is moved, removed or copied while a
-//! keeper runs, there may be another folder with another lock, and two keepers would supervise the same apps, or one command would start
-//! what another cannot see. So the keeper writes into its lock who it is: a copy of the folder names a process that lives. And whoever
-//! makes a new home looks for a keeper that has this path already.
+//! The lock in the folder keeps a second keeper out as long as the folder stays at its path. If the
+//! folder is moved, removed or copied while a keeper runs, another folder with another lock may
+//! appear. Then two keepers would supervise the same apps, or one command would start an app that
+//! another command cannot see. The keeper therefore writes its identity into its lock, so a copy of
+//! the folder names a living process. A client that creates a home first searches for a keeper that
+//! already has this path.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -21,36 +23,37 @@ use crate::environment::{HOME_VAR, ROLE_VAR, RUNTIME_VAR};
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, log_file};
 use crate::title::keeper_comm;
 
-/// Time for a keeper whose home was removed to make it anew.
+/// Time for a keeper whose home was removed to create it again.
 const RETURNS_WITHIN_MS: u64 = 1_000;
-/// Looks at a home whose files come and go.
+/// Maximum number of checks of a home whose files appear and disappear.
 const LOOKS: u32 = 3;
-/// Longest line with pid, start time and boot.
+/// Maximum length of the line with pid, start time and boot.
 const MARK_MAX: usize = 256;
 
-/// Writes into the lock of a home which keeper it belongs to.
+/// Writes the identity of the home's keeper into the lock.
 ///
 /// # Errors
-/// A full disk, most likely; everything works without it.
+/// Returns an error if the write fails, most likely because the disk is full. Everything works
+/// without the mark.
 pub fn mark_lock(lock: BorrowedFd<'_>, keeper: ProcRef) -> io::Result<()> {
     let ProcRef { pid, start_ticks } = keeper;
     write_mark(lock, &format!("{pid} {start_ticks} {}\n", clock::boot_id().unwrap_or_default()))
 }
 
-/// Writes into the lock that the home is nobody's any more.
+/// Writes into the lock that the home no longer has a keeper.
 pub(crate) fn clear_lock(lock: BorrowedFd<'_>) {
-    // Without this the next one looks whether that process lives, too.
+    // If this fails, the next keeper only has to check that process as well.
     let _ = write_mark(lock, "");
 }
 
 fn write_mark(lock: BorrowedFd<'_>, text: &str) -> io::Result<()> {
-    // In place first: a full disk has no room for what was cut off before.
+    // Overwrite first and truncate afterwards: after a truncation, a full disk might have no room.
     rustix::io::pwrite(lock, text.as_bytes(), 0)?;
     rustix::fs::ftruncate(lock, text.len() as u64)?;
     Ok(())
 }
 
-/// The keeper that a lock names, if that process lives.
+/// Returns the keeper that a lock names, if that process is alive.
 fn marked(text: &str) -> Option<ProcRef> {
     let mut words = text.split_whitespace();
     let process = ProcRef { pid: words.next()?.parse().ok()?, start_ticks: words.next()?.parse().ok()? };
@@ -65,23 +68,23 @@ fn read_mark(lock: BorrowedFd<'_>) -> String {
     String::from_utf8_lossy(text.get(..read).unwrap_or_default()).into_owned()
 }
 
-/// The living keeper that this lock names.
+/// Returns the living keeper that this lock names.
 pub(crate) fn keeper_of_lock(lock: BorrowedFd<'_>) -> Option<ProcRef> {
     marked(&read_mark(lock))
 }
 
-/// The living keeper of a home by its lock file, for who has not got that lock.
+/// Returns the living keeper of a home by its lock file, for callers that do not hold that lock.
 pub fn keeper_by_lock(home: &Path) -> Option<ProcRef> {
     let mut text = String::new();
     std::fs::File::open(home.join(LOCK_FILE)).ok()?.take(MARK_MAX as u64).read_to_string(&mut text).ok()?;
     marked(&text)
 }
 
-/// Asks a keeper to see to it that its socket can be reached.
+/// Asks a keeper to make its socket reachable.
 pub(crate) fn ask_for_socket(keeper: ProcRef) {
-    // In front of a container a signal is for the app.
+    // In front of a container, the keeper passes signals on to the app.
     if marker(keeper.pid, RUNTIME_VAR).is_none() {
-        // Gone meanwhile is fine.
+        // A keeper that has exited since then is fine.
         let _ = keeper.signal(HUP);
     }
 }
@@ -89,22 +92,22 @@ pub(crate) fn ask_for_socket(keeper: ProcRef) {
 /// Another keeper that this home belongs to, although its lock is free.
 #[derive(Debug)]
 pub(crate) enum Other {
-    /// The folder is a copy of the home of this one.
+    /// The folder is a copy of this keeper's home.
     Copied(ProcRef),
-    /// The folder is new or missing, and its place was that of the home of this one.
+    /// The folder is new or missing, and this keeper's home was at the same path.
     Displaced(ProcRef),
 }
 
-/// Looks for another keeper; the lock has been taken.
+/// Searches for another keeper. The caller holds the lock.
 pub(crate) fn find_other(home: &Path, lock: BorrowedFd<'_>) -> Option<Other> {
     let text = read_mark(lock);
     if text.is_empty() { find_displaced(home).map(Other::Displaced) } else { marked(&text).map(Other::Copied) }
 }
 
-/// The keeper of another folder that has this path.
+/// Returns the keeper of another folder that was started with this path.
 fn find_displaced(home: &Path) -> Option<ProcRef> {
     let lock_here = home.canonicalize().ok().map(|home| home.join(LOCK_FILE));
-    // Others that are being started here have none yet, or try for the same.
+    // Other keepers that are starting here have no lock yet, or try to take the same lock.
     let has_another_lock = |pid: i32| lock_of(pid).is_some_and(|lock| Some(lock) != lock_here);
     let keeps = |entry: &&Entry| {
         let pid = entry.pid;
@@ -112,15 +115,16 @@ fn find_displaced(home: &Path) -> Option<ProcRef> {
     };
     let table = ProcTable::scan();
     let me = ProcRef::me().pid;
-    // Only those with the name are looked at: reading the environment of all processes would cost most of a cold start.
+    // Only processes with the keeper's name are examined: reading the environment of all processes
+    // would take most of a cold start.
     let may_be_keeper = |entry: &&Entry| [false, true].iter().any(|&as_pm2| entry.has_comm(keeper_comm(as_pm2)));
     let others = table.entries().iter().filter(|entry| entry.pid != me && !entry.is_zombie());
     others.filter(may_be_keeper).find(keeps).map(Entry::process)
 }
 
-/// True if a keeper was started for this path.
+/// Returns true if a keeper was started for this path.
 fn is_home_of(pid: i32, home: &Path) -> bool {
-    // In a container the same path is another folder.
+    // In a container, the same path is another folder.
     let root = |of: &str| rustix::fs::stat(format!("{of}/")).map(|stat| (stat.st_dev, stat.st_ino));
     if root(&format!("/proc/{pid}/root")) != root("") {
         return false;
@@ -131,19 +135,20 @@ fn is_home_of(pid: i32, home: &Path) -> bool {
     })
 }
 
-/// Owner of a home in which nobody listens.
+/// Owner of a home whose socket does not accept connections.
 #[derive(Debug)]
 pub enum Behind {
-    /// Nobody.
+    /// The home has no keeper.
     Nobody,
-    /// Its keeper, which listens again.
+    /// The home's keeper, which listens again.
     Keeper,
-    /// A keeper that this folder is not the home of any more, with a text for people.
+    /// A keeper whose home is no longer this folder, with a text for people.
     Elsewhere(String),
 }
 
-/// Looks for the owner of a home in which nobody listens: its socket may have been removed, or the folder moved. A keeper that lost its
-/// socket is asked for another and has a moment for that.
+/// Returns the owner of a home whose socket does not accept connections: the socket may have been
+/// removed, or the folder moved. If a keeper lost its socket, this function asks it for a new one
+/// and waits a moment.
 pub fn behind(home: &Path) -> Behind {
     look_behind(home, LOOKS)
 }
@@ -156,7 +161,7 @@ fn look_behind(home: &Path, looks: u32) -> Behind {
                 return if returns(keeper, home) { Behind::Keeper } else { Behind::Nobody };
             }
             Some(keeper) => Other::Copied(keeper),
-            // It was made in this moment, and does not name its keeper yet.
+            // The lock was created a moment ago and does not name its keeper yet.
             None if text.is_empty() && is_held(&lock) => {
                 return if comes(home, || is_held(&lock)) { Behind::Keeper } else { Behind::Nobody };
             }
@@ -164,25 +169,27 @@ fn look_behind(home: &Path, looks: u32) -> Behind {
         },
         Err(_) => match find_displaced(home) {
             Some(keeper) => Other::Displaced(keeper),
-            // It came back between the two looks.
+            // The lock file appeared again between the two checks.
             None if looks > 1 && lock.exists() => return look_behind(home, looks - 1),
             None => return Behind::Nobody,
         },
     };
     if matches!(other, Other::Displaced(_)) {
-        // One that was made a moment ago would be in the way of the one that is moved back.
+        // If the user moves the home back, a folder created a moment ago would be in the way.
         drop(std::fs::remove_dir(home));
     }
     if other.returns(home) { Behind::Keeper } else { Behind::Elsewhere(format!("the keeper {}", other.refusal(home))) }
 }
 
-/// True when a keeper whose socket or home was removed a moment ago has made it anew and can be reached again.
+/// Returns true if a keeper whose socket or home was removed a moment ago has created it again and
+/// can be reached.
 fn returns(keeper: ProcRef, home: &Path) -> bool {
     ask_for_socket(keeper);
     comes(home, || keeper.exists())
 }
 
-/// True when somebody can be reached in a moment, which is waited for as long as this holds.
+/// Returns true if the home's socket accepts connections soon. The function waits only while
+/// `holds` returns true.
 fn comes(home: &Path, holds: impl Fn() -> bool) -> bool {
     let deadline = clock::boot_ms() + RETURNS_WITHIN_MS;
     while clock::boot_ms() < deadline && holds() {
@@ -195,14 +202,15 @@ fn comes(home: &Path, holds: impl Fn() -> bool) -> bool {
 }
 
 impl Other {
-    /// True when the keeper of a home that was removed a moment ago has made it anew and can be reached again. Our lock must be free.
+    /// Returns true if the keeper of a home that was removed a moment ago has created it again and
+    /// can be reached. The caller must have released the lock.
     pub(crate) fn returns(&self, home: &Path) -> bool {
-        // What was moved stays where it is.
+        // A folder that was moved stays at its new path.
         let is_elsewhere = |keeper| place_of(keeper).is_some_and(|place| home.canonicalize().ok() != Some(place));
         matches!(self, Self::Displaced(keeper) if !is_elsewhere(*keeper) && returns(*keeper, home))
     }
 
-    /// The text for people: why there is no second keeper, and what to do.
+    /// Returns the text for people: the reason why no second keeper starts, and how to resolve it.
     pub(crate) fn refusal(&self, home: &Path) -> String {
         match self {
             Self::Copied(keeper) => {
@@ -228,28 +236,29 @@ impl Other {
     }
 }
 
-/// The lock that a keeper has open, as the kernel names it now. None yet for one that has just been started.
+/// Returns the lock that a keeper has open, as the kernel names it now. A keeper that has just
+/// started has no lock yet.
 fn lock_of(pid: i32) -> Option<PathBuf> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     let mut open = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-    // That of a removed file goes on with " (deleted)".
+    // The kernel appends " (deleted)" to the path of a removed file.
     open.find(|path| path.file_name().is_some_and(|name| name.as_bytes().starts_with(LOCK_FILE.as_bytes())))
 }
 
-/// The folder of a keeper's home now; `None` for one that was removed.
+/// Returns the current folder of a keeper's home, or `None` if the home was removed.
 fn place_of(keeper: ProcRef) -> Option<PathBuf> {
     let lock = lock_of(keeper.pid).filter(|path| path.file_name().is_some_and(|name| name == LOCK_FILE))?;
     Some(lock.parent()?.to_owned())
 }
 
-/// Removes a home that was made for nothing.
+/// Removes a home that was created needlessly.
 pub(crate) fn unmake(home: &Path) {
     let log = log_file(home);
     drop(std::fs::remove_file(home.join(LOCK_FILE)));
     if log.metadata().is_ok_and(|meta| meta.len() == 0) {
         drop(std::fs::remove_file(log));
     }
-    // Only where it is empty.
+    // This only removes an empty folder.
     drop(std::fs::remove_dir(home));
 }
 
@@ -269,7 +278,7 @@ mod tests {
         mark_lock(file.as_fd(), process).unwrap();
         assert_eq!(marked(&read_mark(file.as_fd())), Some(process));
         child.kill().unwrap();
-        // A zombie keeps nothing.
+        // A zombie is not a keeper any more.
         let waits = std::time::Instant::now();
         while marked(&read_mark(file.as_fd())).is_some() {
             assert!(waits.elapsed().as_secs() < 20);
@@ -294,7 +303,7 @@ mod tests {
         assert!(matches!(behind(&home), Behind::Nobody), "nobody comes");
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).unwrap();
         assert!(matches!(behind(&home), Behind::Keeper));
-        // Whoever had it is gone.
+        // The process that held the lock is gone.
         drop(lock);
         assert!(matches!(behind(&home), Behind::Nobody));
         drop(listener);

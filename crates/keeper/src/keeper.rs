@@ -1,4 +1,5 @@
-//! Data of the keeper, and its poll set. `run` has the loop; `daemon`, `children`, `anchor` and `state` have the methods for their subjects.
+//! Data of the keeper, and its poll set. `run` has the loop; `daemon`, `children`, `anchor` and
+//! `state` have the methods for their subjects.
 
 use std::ffi::CStr;
 use std::io;
@@ -30,30 +31,32 @@ pub(crate) const TOKEN_SIGNALS: u64 = 2;
 pub(crate) const TOKEN_DAEMON: u64 = 3;
 pub(crate) const TOKEN_DOOR: u64 = 4;
 pub(crate) const TOKEN_ANCHOR: u64 = 5;
-/// Token of an adopted process: plus its pid.
+/// Base of the tokens of adopted processes; the pid is added to it.
 pub(crate) const TOKEN_ADOPTED: u64 = 16;
 
 /// Signals left to the daemon.
 const LEFT_TO_DAEMON: [i32; 5] = [signal::TERM, signal::INT, signal::QUIT, signal::USR2, signal::HUP];
 
-/// Signals that the first process of a container leaves to the daemon, which passes them on to apps or stops them: all that people send,
-/// the real-time ones among them, and none that the kernel sends for a fault.
+/// Returns the signals that the first process of a container leaves to the daemon, which passes
+/// them on to apps or stops the apps. These are all signals that people send, including the
+/// real-time signals, but not those that the kernel sends for a fault.
 pub fn runtime_signals() -> impl Iterator<Item = i32> {
     const STANDARD: [i32; 11] =
         [signal::HUP, signal::INT, signal::QUIT, 10, signal::USR2, 14, signal::TERM, signal::CONT, signal::WINCH, signal::IO, signal::PWR];
     STANDARD.into_iter().chain(34..64)
 }
 
-/// Answers that may wait for a daemon that does not read; beyond that no further request is read, and hints are dropped.
+/// Maximum number of answers queued for a daemon that does not read. Beyond that, the keeper reads
+/// no further request and drops hints.
 pub(crate) const ANSWERS_WAITING: usize = 4096;
 
-/// Descriptors in use besides what is held: a generous count of the keeper's own.
+/// Upper bound of the keeper's own descriptors, in addition to the held ones.
 pub(crate) const OWN_FDS: usize = 16;
 
-/// Time without events after which memory is given back.
+/// Time without events after which the keeper returns memory to the kernel.
 pub(crate) const REST_AFTER_MS: u64 = 1500;
 
-/// A line to standard error, which is `pm2.log`. Nobody to tell is no reason to fail.
+/// Writes a line to standard error, which is `pm2.log`. A failed write is ignored.
 pub(crate) fn complain(text: &str) {
     let line = format!("ostler keeper: {text}\n");
     let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
@@ -70,29 +73,30 @@ pub(crate) struct Keeper {
     /// Program of the daemon.
     pub(crate) daemon_program: &'static CStr,
     pub(crate) respawn: Respawn,
-    /// The process that is left when daemon and keeper are killed together.
+    /// State of the anchor, the process that survives when daemon and keeper are killed together.
     pub(crate) anchors: Anchors,
     /// Deaths of daemon and keeper together.
     deaths: Respawn,
-    /// Signals that were not sent to any daemon yet, a bit each.
+    /// Signals that have not reached any daemon yet, one bit each.
     pub(crate) unsent_signals: u64,
-    /// A new binary that is being judged.
+    /// New binary that is being checked.
     pub(crate) check: Option<Check>,
-    /// Exit code with which it ends as soon as the daemon has, if it was asked to.
+    /// Exit code for a requested exit. The keeper exits as soon as the daemon has.
     pub(crate) exiting: Option<u8>,
-    /// Former daemons that SIGKILL did not end yet.
+    /// Former daemons that have survived SIGKILL so far.
     pub(crate) undead: Vec<i32>,
     pub(crate) failures: Failures,
-    /// Time of the next look at processes that are not our children and for which there is no pidfd.
+    /// Time of the next poll of processes that are not our children and have no pidfd.
     pub(crate) look_at_ms: Option<u64>,
-    /// Whether the listening socket is watched: there is no daemon, and whoever connects gets the reason.
+    /// Whether the listening socket is watched: there is no daemon, and every client that connects
+    /// gets the reason.
     pub(crate) door_open: bool,
     pub(crate) nofile: u64,
     pub(crate) signals: SignalFd,
     pub(crate) epoll: OwnedFd,
 }
 
-/// A new binary that is being judged.
+/// New binary that is being checked.
 pub(crate) struct Check {
     pub(crate) pid: i32,
     pub(crate) deadline_ms: u64,
@@ -102,7 +106,7 @@ pub(crate) struct Check {
 impl Keeper {
     pub(crate) fn assemble(state: State) -> io::Result<Self> {
         let limit = rlimit::raise_nofile();
-        // A parent that ignores SIGCHLD would make the kernel reap our children.
+        // If the parent ignores SIGCHLD, we inherit that and the kernel would reap our children.
         signal::reset(signal::CHLD);
         let mut signals = if runtime().is_some() { runtime_signals().collect() } else { LEFT_TO_DAEMON.to_vec() };
         signals.extend([signal::CHLD, DOUBT_SIGNAL]);
@@ -112,7 +116,7 @@ impl Keeper {
         if let Err(errno) = rustix::process::set_child_subreaper(Some(me)) {
             complain(&format!("cannot become a subreaper, double forks will be lost: {errno}"));
         }
-        // Only for people.
+        // This name is only for people.
         let _ = title::set_comm(keeper_comm(state.as_pm2));
         let keeper = Self {
             home: state.home,
@@ -140,12 +144,13 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// True if there is room for one more process. Each that lives needs a pidfd in the keeper that comes after one that was killed: that is kept free.
+    /// Returns true if there is room for one more process. If the keeper is killed, its successor
+    /// needs a pidfd for each living process; room for these stays free.
     pub(crate) fn has_room(&self) -> bool {
         ((self.held.len() + self.children.alive_count() + OWN_FDS) as u64).saturating_add(headroom(self.nofile)) < self.nofile
     }
 
-    /// Sets what the links shall wake us for.
+    /// Sets the events of the links for which the event loop wakes up.
     pub(crate) fn update_interest(&mut self) {
         if let Some((anchor, wanted)) = self.anchors.interest()
             && epoll::modify(&self.epoll, anchor, epoll::EventData::new_u64(TOKEN_ANCHOR), wanted).is_ok()
@@ -178,7 +183,7 @@ impl Keeper {
         self.watch(link.as_fd(), TOKEN_ANCHOR)
     }
 
-    /// The parts that an anchor needs of its copy; everything else is closed.
+    /// Returns the parts that an anchor needs from its copy. Everything else is closed.
     pub(crate) fn into_anchor(self) -> (PathBuf, bool, Originals, Held, Respawn, SignalFd) {
         let Self { home, as_pm2, originals, held, deaths, signals, .. } = self;
         (home, as_pm2, originals, held, deaths, signals)
@@ -189,23 +194,23 @@ impl Keeper {
     }
 
     pub(crate) fn unwatch(&self, fd: BorrowedFd<'_>) {
-        // Not watched is fine.
+        // A descriptor that was not watched is fine.
         let _ = epoll::delete(&self.epoll, fd);
     }
 }
 
-/// Token of an adopted process in the poll set.
+/// Returns the token of an adopted process in the poll set.
 pub(crate) fn adopted_token(pid: i32) -> u64 {
     TOKEN_ADOPTED + u64::try_from(pid).unwrap_or(0)
 }
 
-/// The record of an end that is seen now.
+/// Returns the record of an exit that the keeper notices now.
 pub(crate) fn ended(ending: Ending, usage: Usage) -> Ended {
     let now = ostler_sys::now();
     Ended { ending, usage, at_boot_ms: now.boot_ms, at_wall_ms: now.wall_ms }
 }
 
-/// The message of an end.
+/// Returns the message that reports an exit.
 pub(crate) fn exited(key: u64, pid: i32, ended: Ended) -> FromKeeper {
     let Ended { ending, usage, at_boot_ms, at_wall_ms } = ended;
     FromKeeper::Exited { key, pid, ending, usage, at_boot_ms, at_wall_ms }

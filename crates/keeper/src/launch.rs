@@ -1,4 +1,5 @@
-//! Launch of a keeper: by a client for a home that has none, or by a daemon whose keeper was killed.
+//! Launch of a keeper, either by a client for a home that has no keeper, or by a daemon whose
+//! keeper was killed.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -27,23 +28,26 @@ use crate::link::message::{Child, Originals};
 use crate::state::{DaemonState, LOG_FILE, SOCKET_FILE, State, log_file};
 use crate::title::keeper_title;
 
-/// Exit code of a keeper that found the home taken by another.
+/// Exit code of a keeper that finds another keeper in the home.
 pub const EXIT_LOCKED: u8 = 41;
 /// Exit code of a new binary that understands the state (see `Upgrade`).
 pub const EXIT_CHECKED: u8 = 42;
 
-/// Answer on the ready descriptor: listening.
+/// Answer on the ready descriptor: the keeper listens.
 pub(crate) const READY_LISTENING: u8 = b'L';
 /// Answer: another keeper has the lock.
 pub(crate) const READY_TAKEN: u8 = b'A';
-/// Answer: failed; a text follows.
+/// Answer: the start failed; a text follows.
 pub(crate) const READY_FAILED: u8 = b'E';
 
-/// Longest wait for a keeper to listen. It takes milliseconds; a machine that needs longer than this has other troubles.
+/// Maximum wait for a keeper to listen. It normally takes milliseconds; a machine that needs longer
+/// than this has other problems.
 const READY_MS: u64 = 10_000;
-/// Longest wait for a keeper that has the lock to listen: it takes microseconds, unless it was killed and the kernel has not given the lock free yet.
+/// Maximum wait for a keeper that has the lock to listen. It takes microseconds, unless the keeper
+/// was killed and the kernel has not released the lock yet.
 const TAKEN_MS: u64 = 100;
-/// Least number of open files: with fewer keeper and daemon would fail sooner or later, at an inconvenient time.
+/// Minimum limit of open files. With fewer, keeper and daemon would fail at some later,
+/// inconvenient time.
 const NEEDED_FILES: u64 = 128;
 /// Number of the ready pipe in a new keeper.
 const READY_FD: i32 = 3;
@@ -53,17 +57,17 @@ const READY_FD: i32 = 3;
 pub enum Launched {
     /// A new keeper, with this pid.
     New(i32),
-    /// There was one already; it listens.
+    /// The home already had a keeper, and it listens.
     Already,
 }
 
-/// Reason why there is no keeper now.
+/// Reason why no keeper runs.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The home cannot be used.
     #[error("cannot {what} \"{}\"", .path.display())]
     Home {
-        /// The step.
+        /// The failed step.
         what: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -74,31 +78,32 @@ pub enum LaunchError {
     /// Its process could not be started.
     #[error("cannot start the keeper")]
     Spawn(#[source] SpawnError),
-    /// The hard limit of open files is too small, and nobody but root can raise it.
+    /// The hard limit of open files is too small, and only root can raise it.
     #[error("the limit of open files is {hard}, at least {NEEDED_FILES} are needed: raise it (ulimit -Hn, LimitNOFILE=, --ulimit nofile=)")]
     FewFiles {
         /// The limit.
         hard: u64,
     },
-    /// A pipe or socket could not be had.
+    /// A pipe or socket could not be created.
     #[error("cannot prepare the start of the keeper")]
     Prepare(#[source] io::Error),
-    /// It failed to start and gave this reason.
+    /// The keeper failed to start and gave this reason.
     #[error("the keeper {0}")]
     Failed(String),
-    /// It ended without a reason.
+    /// The keeper exited without a reason.
     #[error("the keeper ended before it was ready ({0:?}); see its log (pm2.log in the home, or PM2_LOG_FILE_PATH)")]
     Ended(Ending),
-    /// It did not get ready in time.
+    /// The keeper was not ready in time.
     #[error("the keeper was not ready within {} s", READY_MS / 1000)]
     Timeout,
 }
 
-/// Starts a keeper with this binary for the home unless there is one; returns when its socket accepts connections. Many at once are
-/// fine: one wins, all succeed. Called as pm2 it shows PM2's process title.
+/// Starts a keeper with this binary for the home unless there is one. Returns when its socket
+/// accepts connections. Concurrent calls are fine: one starts the keeper and all succeed. With
+/// `as_pm2`, the keeper shows PM2's process title.
 ///
 /// # Errors
-/// The home cannot be made or written, or the keeper could not start.
+/// Returns an error if the home cannot be created or written, or if the keeper cannot start.
 pub fn launch(home: &Path, as_pm2: bool) -> Result<Launched, LaunchError> {
     Launcher::new(home, as_pm2).launch()
 }
@@ -111,37 +116,39 @@ pub struct Launcher {
     exe: CString,
 }
 
-/// State that a daemon gives to a new keeper in place of one that was killed.
+/// State that a daemon hands to the successor of a killed keeper.
 #[derive(Debug)]
 pub struct Revival<'a> {
-    /// From the inventory that the daemon was started with.
+    /// Settings from the inventory that the daemon started with.
     pub originals: Originals,
-    /// All processes as far as the daemon knows; the end of one that is gone is the first thing that the new keeper reports.
+    /// All processes that the daemon knows. If one of them is gone, the new keeper reports its exit
+    /// first.
     pub children: &'a [Child],
     /// All descriptors that were held, at least `lock`, `socket` and `journal`.
     pub held: &'a [(&'a str, BorrowedFd<'a>)],
 }
 
 impl Launcher {
-    /// A launcher of this binary.
+    /// Creates a launcher of this binary.
     pub fn new(home: &Path, as_pm2: bool) -> Self {
         Self { home: home.to_owned(), as_pm2, exe: OWN_EXE.into() }
     }
 
-    /// The same with another binary.
+    /// Uses another binary instead.
     #[must_use]
     pub fn exe(mut self, exe: CString) -> Self {
         self.exe = exe;
         self
     }
 
-    /// See [`launch`].
+    /// Launches a keeper, see [`launch`].
     ///
     /// # Errors
-    /// As [`launch`].
+    /// Returns the errors of [`launch`].
     pub fn launch(&self) -> Result<Launched, LaunchError> {
         let deadline = clock::boot_ms() + READY_MS;
-        // The soft limit may be too small even for what follows here. The keeper gets the old one, to tell the apps.
+        // The soft limit may be too small even for the steps below. The keeper gets the old limit
+        // and passes it on to apps.
         let limit = rlimit::raise_nofile();
         if limit.hard < NEEDED_FILES {
             return Err(LaunchError::FewFiles { hard: limit.hard });
@@ -153,7 +160,7 @@ impl Launcher {
             if self.wait_for_the_other(deadline.min(clock::boot_ms() + TAKEN_MS))? {
                 return Ok(Launched::Already);
             }
-            // Its socket may have been removed.
+            // The socket of that keeper may have been removed.
             if let Some(keeper) = home::keeper_by_lock(&self.home) {
                 home::ask_for_socket(keeper);
             }
@@ -163,7 +170,7 @@ impl Launcher {
         }
     }
 
-    /// Tries once; `None` = another one has the home.
+    /// Tries once. `None` means that another keeper has the home.
     fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<Launched>, LaunchError> {
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
@@ -186,12 +193,14 @@ impl Launcher {
         }
     }
 
-    /// Becomes the keeper: same pid, same standard output and error, `runtime` as [`crate::RUNTIME_VAR`]. `starter` is the child that
-    /// starts what is to run; its end is reported to the daemon under [`crate::STARTER_KEY`], and `ready` (which it reads by [`wait_ready`])
-    /// tells it when to begin. Returns only when that failed.
+    /// Replaces this process with the keeper: same pid, same standard output and error, `runtime`
+    /// as [`crate::RUNTIME_VAR`]. `starter` is the child that starts the runtime's program. The
+    /// keeper reports the exit of that child to the daemon under [`crate::STARTER_KEY`]. Through
+    /// `ready`, which the child reads with [`wait_ready`], the keeper signals the child to start.
+    /// Returns only if the replacement failed.
     pub fn become_keeper(&self, runtime: &str, starter: ProcRef, ready: &OwnedFd) -> LaunchError {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
-        // Whoever runs with too few open files, fails here and not at an inconvenient time.
+        // With too few open files, fail here rather than at an inconvenient time later.
         let hard = rlimit::nofile().hard;
         if hard < NEEDED_FILES {
             return LaunchError::FewFiles { hard };
@@ -205,12 +214,14 @@ impl Launcher {
         prepare(replace(&program, &argv, &envp))
     }
 
-    /// Starts a keeper in place of one that was killed, for the calling daemon: it takes over everything in `revival` and watches the
-    /// daemon without starting another. It becomes the daemon's sibling, so the daemon has nothing to reap. Returns the new link and
-    /// the keeper's pid. No inventory is sent.
+    /// Starts the successor of a killed keeper for the calling daemon. The new keeper takes over
+    /// everything in `revival` and watches the daemon without starting another. It becomes the
+    /// daemon's sibling, so the daemon has nothing to reap. Returns the new link and the keeper's
+    /// pid. The keeper sends no inventory.
     ///
     /// # Errors
-    /// No process, memory or descriptors; then nothing has changed and it can be tried again.
+    /// Returns an error if processes, memory or descriptors are short. Nothing has changed then,
+    /// and the caller can retry.
     pub fn revive(&self, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         #[cfg(feature = "played")]
         if let Some(revived) = played::revive(revival) {
@@ -219,10 +230,10 @@ impl Launcher {
         self.revive_for(ProcRef::me(), revival)
     }
 
-    /// [`Launcher::revive`] for another process than the calling one.
+    /// Runs [`Launcher::revive`] for a process other than the calling one.
     ///
     /// # Errors
-    /// As [`Launcher::revive`].
+    /// Returns the errors of [`Launcher::revive`].
     pub fn revive_for(&self, daemon: ProcRef, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
         let (ours, theirs) = socket::packet_pair().map_err(prepare)?;
@@ -264,7 +275,8 @@ impl Launcher {
             move |source| LaunchError::Home { what, path, source }
         };
         let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        // A log that cannot be opened at its own place must not leave apps without supervision.
+        // A log that cannot be opened at its configured path must not leave apps without
+        // supervision.
         if let Ok(moved) = open(&log_file(&self.home)) {
             return Ok(moved.into());
         }
@@ -280,12 +292,13 @@ impl Launcher {
         .map_err(failed("open", &path))
     }
 
-    /// Waits for the other keeper, whose lock is taken before its socket listens. True when it does.
+    /// Waits for the other keeper, which takes the lock before its socket listens. Returns true if
+    /// it listens.
     fn wait_for_the_other(&self, deadline: u64) -> Result<bool, LaunchError> {
         let path = self.home.join(SOCKET_FILE);
         loop {
             match socket::connect_at(&path) {
-                // A full queue means that it listens.
+                // A full queue means that the socket listens.
                 Ok(_) | Err(Errno::WOULDBLOCK) => return Ok(true),
                 Err(Errno::NOENT | Errno::CONNREFUSED) if clock::boot_ms() < deadline => {
                     std::thread::sleep(std::time::Duration::from_millis(1));
@@ -297,12 +310,12 @@ impl Launcher {
     }
 }
 
-/// Descriptors for a revived keeper. They keep their numbers: moving some hundreds of them to places of their own would take twice as many,
-/// which there may not be.
+/// Descriptors for a revived keeper. They keep their numbers: to renumber several hundred of them
+/// would take twice as many descriptors, which may exceed the limit.
 #[derive(Default)]
 struct Passed<'a> {
     ours: BTreeMap<RawFd, BorrowedFd<'a>>,
-    /// Duplicates: what has two names needs two numbers.
+    /// Duplicates: a descriptor with two names needs two numbers.
     copies: Vec<OwnedFd>,
 }
 
@@ -322,19 +335,19 @@ impl<'a> Passed<'a> {
         Ok(number)
     }
 
-    /// All descriptors, each with its number.
+    /// Returns all descriptors, each with its number.
     fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
         self.ours.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
     }
 }
 
-/// Makes the home, for nobody else; folders above it are as usual.
+/// Creates the home with access for its owner only. Parent folders get the usual permissions.
 fn make_home(home: &Path) -> io::Result<()> {
     if let Some(parent) = home.parent() {
         std::fs::create_dir_all(parent)?;
     }
     match std::fs::DirBuilder::new().mode(0o700).create(home) {
-        // Another client was faster.
+        // Another client created it first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && home.is_dir() => Ok(()),
         made => made,
     }
@@ -343,7 +356,7 @@ fn make_home(home: &Path) -> io::Result<()> {
 /// Waits until the keeper at the other end of this pipe listens.
 ///
 /// # Errors
-/// It does not, and said why on its standard error.
+/// Returns an error if the keeper does not listen. The reason is on its standard error.
 pub fn wait_ready(pipe: &OwnedFd) -> Result<(), LaunchError> {
     match read_answer(pipe, clock::boot_ms() + READY_MS)?.first() {
         Some(&READY_LISTENING) => Ok(()),
@@ -351,7 +364,7 @@ pub fn wait_ready(pipe: &OwnedFd) -> Result<(), LaunchError> {
     }
 }
 
-/// Reads what the keeper reports until it closes the pipe.
+/// Reads the keeper's report until the keeper closes the pipe.
 fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
     let failed = |error: io::Error| LaunchError::Prepare(error);
     let mut file = std::fs::File::from(pipe.try_clone().map_err(failed)?);
@@ -375,7 +388,7 @@ fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
 
 #[cfg(feature = "played")]
 pub(crate) mod played {
-    //! New keepers for the daemons of a thread, for tests that play them.
+    //! Source of new keepers for the daemons of a thread, for tests that simulate keepers.
 
     use std::cell::RefCell;
 
@@ -387,7 +400,7 @@ pub(crate) mod played {
         static REVIVE: RefCell<Option<Box<Revive>>> = const { RefCell::new(None) };
     }
 
-    /// Gives daemons of this thread their new keepers from here.
+    /// Sets the function that gives daemons of this thread their new keepers.
     pub fn play(revive: Option<Box<Revive>>) {
         REVIVE.set(revive);
     }

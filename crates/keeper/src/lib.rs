@@ -1,15 +1,20 @@
-//! The keeper: parent of every app and of the daemon; the process that must not die.
+//! The keeper: parent of every app and of the daemon, and the process that must not die.
 //!
-//! Theory of operation. The keeper never decides. Over one private packet socket ([`Link`]) the daemon asks it to start programs, to
-//! signal them and to hold descriptors; it reports every end and keeps the report until the daemon has acknowledged it. When the daemon
-//! dies, the keeper starts a new one and hands it the [`Inventory`]: all children, all unacknowledged ends, all descriptors. So a fresh
-//! daemon and an old one see the same world, and adoption is not a special case.
+//! Theory of operation. The keeper makes no decisions. Over one private packet socket ([`Link`]),
+//! the daemon asks it to start programs, to signal them and to hold descriptors. The keeper reports
+//! every exit, and keeps the report until the daemon has acknowledged it. When the daemon dies, the
+//! keeper starts a new one and hands it the [`Inventory`]: all children, all unacknowledged exits,
+//! all descriptors. A new daemon therefore sees the same world as the old one, and adoption is not
+//! a special case.
 //!
-//! - Started by a client with [`launch`], or again by the daemon with [`Launcher::revive`] when it was killed.
-//! - Replaced by a new binary in place (`Upgrade`): same pid, children and descriptors kept; only the daemon is exchanged.
-//! - One thread, one `epoll`, no timer unless something is overdue: no system call while nothing happens.
+//! - A client starts the keeper with [`launch`]. If the keeper is killed, the daemon starts another
+//!   with [`Launcher::revive`].
+//! - A new binary replaces the keeper in place (`Upgrade`): pid, children and descriptors stay;
+//!   only the daemon is exchanged.
+//! - The keeper has one thread and one `epoll`, and no timer unless something is overdue. It makes
+//!   no system call while nothing happens.
 //!
-//! Its dependency tree is the proof that it is small: no serde, no async runtime, nothing of `core`.
+//! Its dependency tree proves that it is small: no serde, no async runtime, nothing from `core`.
 #![forbid(unsafe_code)]
 
 mod anchor;

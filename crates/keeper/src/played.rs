@@ -1,4 +1,4 @@
-//! The keeper's end of the link, for tests that play a keeper. With the feature `played` only.
+//! The keeper's end of the link, for tests that simulate a keeper. Only with the feature `played`.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -16,30 +16,31 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// On a connected packet socket.
+    /// Creates a peer on a connected packet socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self { channel: Channel::new(socket) }
     }
 
-    /// Sends to the daemon.
+    /// Sends a message to the daemon.
     ///
     /// # Errors
-    /// As [`Link::send`].
+    /// Returns the errors of [`Link::send`].
     pub fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.channel.send(&encode(message), fds)
     }
 
-    /// The daemon's next request, `None` when there is none now.
+    /// Returns the daemon's next request, or `None` if no request has arrived.
     ///
     /// # Errors
-    /// As [`Link::recv`].
+    /// Returns the errors of [`Link::recv`].
     pub fn receive(&mut self) -> io::Result<Option<(ToKeeper, Vec<OwnedFd>)>> {
         let Some(packet) = self.channel.recv()? else { return Ok(None) };
         Ok(Some((decode(&packet.payload).map_err(invalid)?, packet.fds)))
     }
 }
 
-/// What holds for any bytes on the link: they are a message that is written again in the same way, or malformed.
+/// Checks that any bytes on the link are either malformed or a message that encodes to the same
+/// bytes again.
 pub fn check_message(bytes: &[u8]) {
     crate::link::codec::check(bytes);
 }

@@ -1,5 +1,5 @@
-//! The keeper's loop: one `epoll` over the link, the signals and the pidfds of adopted processes. It sleeps without a timeout unless a
-//! daemon is to be started, killed or judged.
+//! The keeper's loop: one `epoll` over the link, the signals and the pidfds of adopted processes.
+//! It sleeps without a timeout unless a daemon is due to be started, killed or judged.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -37,19 +37,21 @@ use crate::launch::{EXIT_CHECKED, EXIT_LOCKED, READY_FAILED, READY_LISTENING, RE
 use crate::link::message::{Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Originals, STARTER_KEY};
 use crate::state::{LOCK_FILE, PID_FILE, SOCKET_FILE, State, pid_file};
 
-/// The process that this one started before it became the keeper.
+/// Returns the process that this process started before it became the keeper.
 fn starter() -> Option<ProcRef> {
     let text = std::env::var(STARTER_VAR).ok()?;
     let (pid, start_ticks) = text.split_once(':')?;
     Some(ProcRef { pid: pid.parse().ok()?, start_ticks: start_ticks.parse().ok()? })
 }
 
-/// Requests handled before the ended children have their turn.
+/// Requests handled before the loop reaps exited children.
 const REQUESTS_PER_TURN: usize = 64;
-/// Protects the keeper and the daemon from the out-of-memory killer, where that is allowed; apps keep what they had.
+/// OOM score that protects the keeper and the daemon from the out-of-memory killer, if that is
+/// allowed. Apps keep their original score.
 const OOM_SCORE_ADJ: i32 = -900;
 
-/// The role `keeper` of the binary, given by its environment (see [`crate::launch`]). Never returns while there is work.
+/// Runs the role `keeper` of the binary, which its environment selects (see [`crate::launch`]).
+/// Returns only when there is no work left.
 pub fn main() -> ExitCode {
     let inherited = |var: &str| fdpass::inherited(std::env::var(var).ok()?.parse().ok()?).ok();
     let started = match inherited(STATE_FD_VAR) {
@@ -74,13 +76,14 @@ pub fn main() -> ExitCode {
 }
 
 impl Keeper {
-    /// A new keeper for the home of the environment; `None` when there is one already. Reports that to `ready`.
+    /// Creates a new keeper for the home in the environment, or returns `None` if the home has one
+    /// already. Reports the result to `ready`.
     fn start(ready: Option<OwnedFd>) -> io::Result<Option<Self>> {
         let mut ready = ready.map(std::fs::File::from);
         // The other side may have stopped waiting.
         let mut report = |text: &[u8]| ready.take().map(|mut file| file.write_all(text));
         match Self::take_home() {
-            // A keeper that cannot even start its first daemon would only be in the way.
+            // A keeper that cannot start even its first daemon would only block the home.
             Ok(Some(mut keeper)) => match keeper.start_first_daemon() {
                 Ok(()) => {
                     report(&[READY_LISTENING]);
@@ -133,7 +136,8 @@ impl Keeper {
         }
         keeper.mark_lock();
         match keeper.write_pid_file() {
-            // A full disk is no reason to leave apps without supervision; who needs the file finds the keeper by the lock.
+            // A full disk is no reason to leave apps without supervision. Clients also find the
+            // keeper through the lock.
             Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::IO)) => complain(&format!("cannot write {PID_FILE}: {errno}")),
             written => written.map_err(at("write", PID_FILE))?,
         }
@@ -143,7 +147,8 @@ impl Keeper {
         Ok(Some(keeper))
     }
 
-    /// Leaves the home to another keeper, which another folder has become: none is started here.
+    /// Leaves the home to another keeper, whose own folder is a different one by now. No keeper
+    /// starts here.
     fn leave_to(other: &Other, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
         if matches!(other, Other::Displaced(_)) {
             home::unmake(home);
@@ -159,8 +164,9 @@ impl Keeper {
         }
     }
 
-    /// Goes on where another keeper stopped: ourselves with another binary, or one that was killed. In place of that one we are nobody's
-    /// parent: what lives is opened here, and what had ended by then is reported to the daemon, which knows it as living.
+    /// Continues the work of another keeper: ourselves with another binary, or a keeper that was
+    /// killed. After a kill, the processes are not our children. We open the living ones here, and
+    /// report the exit of the others to the daemon, which still believes them alive.
     fn resume(state: State) -> io::Result<Self> {
         let held = state.held.clone();
         let children = state.children.clone();
@@ -186,7 +192,7 @@ impl Keeper {
                     Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
                 },
                 (None, None) if child::is_ours(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
-                // The former keeper could not have a pidfd, either.
+                // The former keeper could not get a pidfd, either.
                 (None, None) => keeper.adopt_by_looking(child.key, process),
                 (None, Some(number)) => match fdpass::inherited(number) {
                     Ok(fd) => keeper.adopt(child.key, process, fd),
@@ -195,7 +201,7 @@ impl Keeper {
             }
         }
         keeper.mark_lock();
-        // The file may be an older keeper's; without it everything works but scripts.
+        // The file may name an older keeper; without it, only scripts break.
         if let Err(errno) = keeper.write_pid_file() {
             complain(&format!("cannot write {PID_FILE}: {errno}"));
         }
@@ -208,19 +214,21 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Runs until asked to exit.
+    /// Runs until the keeper is asked to exit.
     fn run(mut self) -> ExitCode {
-        // What ended before we could hear of it.
+        // Reap the processes that exited before our signals were set up.
         self.reap();
         let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
         let mut resting = false;
         let (mut is_tracked, mut is_drilled) = (false, false);
         loop {
-            // Before another daemon: it finds the anchor in its inventory, and there is no moment without one.
+            // Start the anchor before another daemon: that daemon finds it in its inventory, and
+            // there is no moment without an anchor.
             if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
             }
-            // While the first daemon gets ready. From here on the keeper does what it will do all its life.
+            // The first daemon is starting at this point. From here on, the keeper only does its
+            // routine work.
             if !std::mem::replace(&mut is_tracked, true) {
                 memory::track_use();
             }
@@ -231,19 +239,20 @@ impl Keeper {
             self.update_interest();
             self.update_door();
             let due_ms = self.deadline_ms().map(|at| at.saturating_sub(clock::boot_ms()));
-            // Once after something happened; then nothing wakes us any more.
+            // Wake up once after an event; then nothing wakes the keeper any more.
             let timeout = due_ms.into_iter().chain((!resting).then_some(REST_AFTER_MS)).min().map(duration);
             events.clear();
             match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
-                // Only a fault of ours could be the reason; the next turn may do better, but not in a busy loop.
+                // This can only be a bug of ours. The next turn may succeed, but must not become a
+                // busy loop.
                 Err(errno) => {
                     complain(&format!("cannot wait: {errno}"));
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
             }
             if !resting && events.is_empty() && due_ms.is_none_or(|due| due > REST_AFTER_MS) {
-                // Now, as nobody waits for the keeper meanwhile.
+                // Run the drill now, while no process waits for the keeper.
                 if !std::mem::replace(&mut is_drilled, true) && drill(&self) == Side::Child {
                     return ExitCode::SUCCESS;
                 }
@@ -268,16 +277,16 @@ impl Keeper {
     fn finish(&self, code: u8) -> ExitCode {
         if let Some(lock) = self.held.get(HELD_LOCK) {
             home::clear_lock(lock);
-            // Explicitly, because the lock lives as long as any duplicate of it.
+            // Release it explicitly, because the lock lives as long as any duplicate of it.
             let _ = lock::release(lock);
         }
         ExitCode::from(code)
     }
 
-    /// Removes everything that says "here is a daemon".
+    /// Removes the files that indicate a running daemon.
     pub(crate) fn remove_files(&self) {
         for path in [self.home.join(SOCKET_FILE), pid_file(&self.home)] {
-            // Gone already is fine.
+            // A missing file is fine.
             drop(std::fs::remove_file(path));
         }
     }
@@ -286,7 +295,7 @@ impl Keeper {
         let path = pid_file(&self.home);
         let mut temporary = path.clone().into_os_string();
         temporary.push(".new");
-        // No fsync: after a power cut the process is gone, too.
+        // No fsync: a power cut ends the process, too.
         let write = || {
             std::fs::write(&temporary, std::process::id().to_string())?;
             std::fs::rename(&temporary, &path)
@@ -294,7 +303,7 @@ impl Keeper {
         write().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
 
-    /// The time at which something is to be done although nothing happens.
+    /// Returns the time at which the keeper has work even if no event occurs.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let check = self.check.as_ref().map(|check| check.deadline_ms);
         self.daemon.deadline_ms().into_iter().chain(check).chain(self.look_at_ms).chain(self.anchor_deadline_ms()).min()
@@ -327,7 +336,7 @@ impl Keeper {
         }
     }
 
-    /// Reaps everything that has ended.
+    /// Reaps all exited children.
     pub(crate) fn reap(&mut self) {
         while let Some(reaped) = child::reap_any() {
             if let Some(running) = self.daemon.running_as(reaped.pid) {
@@ -336,15 +345,16 @@ impl Keeper {
             } else if self.check.as_ref().is_some_and(|check| check.pid == reaped.pid) {
                 self.checked(reaped.ending);
             } else if !self.anchors.is(reaped.pid) {
-                // The anchor's end shows by its link.
+                // The anchor's link reports its exit.
                 self.ended(reaped.pid, ended(reaped.ending, reaped.usage));
             }
         }
     }
 
-    /// Handles the end of a process that is not our child.
+    /// Handles the exit of a process that is not our child.
     pub(crate) fn adopted_ended(&mut self, token: u64) {
-        // One that an app handed over to may have come to us as an orphan: then the kernel tells us how it ended.
+        // If an app handed over to this process, we may have become its parent. Then the kernel
+        // reports how it exited.
         self.reap();
         let pid = token.checked_sub(TOKEN_ADOPTED).and_then(|pid| i32::try_from(pid).ok());
         let Some((_, process, Some(pidfd))) = pid.and_then(|pid| self.children.alive(pid)) else { return };
@@ -365,7 +375,7 @@ impl Keeper {
         }
     }
 
-    /// Sends every end that is not acknowledged.
+    /// Reports every unacknowledged exit.
     fn send_all_exits(&mut self) {
         let ends: Vec<_> = self.children.list().filter_map(|(child, _)| Some((child.key, child.pid, child.ended?))).collect();
         for (key, pid, ended) in ends {
@@ -373,7 +383,8 @@ impl Keeper {
         }
     }
 
-    /// Watches a process that is not our child; reported and handled like one from now on.
+    /// Watches a process that is not our child. From now on it is reported and handled like a
+    /// child.
     pub(crate) fn adopt(&mut self, key: u64, process: ProcRef, pidfd: OwnedFd) {
         match self.watch(pidfd.as_fd(), adopted_token(process.pid)) {
             Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),

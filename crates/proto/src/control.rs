@@ -1,7 +1,8 @@
 //! The native API: requests, responses and events on `ostler.sock`.
 //!
-//! A client sends [`ClientFrame`]s; the first carries [`Request::Hello`]. The daemon answers each request with zero or more
-//! [`Response::Progress`] frames and exactly one final response, all carrying the request's id.
+//! A client sends [`ClientFrame`]s; the first carries [`Request::Hello`]. The daemon answers each
+//! request with zero or more [`Response::Progress`] frames and exactly one final response, all
+//! carrying the request's id.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +18,20 @@ pub use crate::instance::{Detail, Files, HealthRow, Json, Learned, Monit, OpenSo
 pub use crate::rollout::{FaultReport, ReplicaReport, RolloutReport, RolloutState};
 pub use crate::said::Said;
 
-/// Version of this API. A daemon refuses a client with another number and names both versions.
+/// Version of this API. A daemon rejects a client with another number and names both versions.
 ///
-/// Raised with every change that the other side would not understand: a new request, answer or variant of anything in them, another name, a
-/// field that has to be there. `tests/wire.rs` fails when that is forgotten. A new optional field needs none.
+/// Raise it with every change that the other side would not understand: a new request, answer or
+/// variant anywhere in them, another name, a new required field. `tests/wire.rs` fails if you
+/// forget. A new optional field does not need a new version.
 pub const PROTOCOL: u32 = 3;
 
-/// Most characters of `on_behalf_of` in [`Request::Hello`].
+/// Maximum number of characters of `on_behalf_of` in [`Request::Hello`].
 pub const MAX_ON_BEHALF_OF: usize = 128;
 
 /// Frame of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ClientFrame {
-    /// Chosen by the client, repeated in every answer.
+    /// Number that the client chooses. Every answer repeats it.
     pub id: u64,
     /// The request.
     pub request: Request,
@@ -38,7 +40,7 @@ pub struct ClientFrame {
 /// Frame of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DaemonFrame {
-    /// The request this answers.
+    /// Id of the request that this answers.
     pub id: u64,
     /// The answer.
     pub response: Response,
@@ -48,38 +50,45 @@ pub struct DaemonFrame {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// First of all. Answer: [`Response::Hello`]. In every version of the protocol this, [`Request::Ping`] and [`Request::Update`] are as they
-    /// are here and are served to clients of all versions: else a newer program could not replace an older daemon.
+    /// Always the first request. Answer: [`Response::Hello`]. This request, [`Request::Ping`] and
+    /// [`Request::Update`] have the same form in every version of the protocol, and the daemon
+    /// serves them to clients of all versions. Otherwise a newer program could not replace an older
+    /// daemon.
     Hello {
         /// [`PROTOCOL`] of the client.
         protocol: u32,
         /// Its version, for messages.
         version: String,
-        /// Whether this connection only reads, and stays so: every request that changes something ([`Request::is_read_only`]) is refused with
-        /// [`Failure::ReadOnly`].
+        /// Whether this connection only ever reads. The daemon then rejects every request that
+        /// changes something (see [`Request::is_read_only`]) with [`Failure::ReadOnly`].
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
-        /// Person for whom this client asks: the user of a login, `ssh user@host`. Whoever may connect may do everything anyway, so this is believed and
-        /// gives no right; it is shown beside the client's uid and pid. Of more than [`MAX_ON_BEHALF_OF`] characters the first are kept.
+        /// Person for whom this client asks: the user of a login, `ssh user@host`. Any client that
+        /// can connect has all rights anyway, so the daemon trusts this name and derives no rights
+        /// from it. It is shown beside the client's uid and pid. Only the first
+        /// [`MAX_ON_BEHALF_OF`] characters are kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<String>,
     },
     /// Answer: [`Response::Pong`].
     Ping,
-    /// All instances, short. Answer: [`Response::List`].
+    /// All instances, in short form. Answer: [`Response::List`].
     List,
-    /// What a table shows of all instances. Answer: [`Response::Table`].
+    /// The table rows of all instances. Answer: [`Response::Table`].
     Table,
-    /// Health of instances, without anything that would have to be measured. Answer: [`Response::Health`]; an unknown target is [`Failure::NotFound`].
+    /// Health of instances, without new measurements. Answer: [`Response::Health`]; an unknown
+    /// target is [`Failure::NotFound`].
     Health {
-        /// What to select; empty = all.
+        /// Targets to select; empty = all.
         targets: Vec<String>,
     },
-    /// Instances in full (environment included). Answer: [`Response::Details`]; an unknown target is [`Failure::NotFound`].
+    /// Instances in full (environment included). Answer: [`Response::Details`]; an unknown target
+    /// is [`Failure::NotFound`].
     Inspect {
-        /// What to select; empty = all.
+        /// Targets to select; empty = all.
         targets: Vec<String>,
-        /// Working directory of the caller, for script paths; without it a path is no target.
+        /// Working directory of the caller, for script paths. If it is empty, a path does not count
+        /// as a target.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         cwd: String,
     },
@@ -87,78 +96,84 @@ pub enum Request {
     Processes,
     /// Starts apps. Answer: progress, then [`Response::Done`].
     Start {
-        /// The apps. `env.base` of each is empty: it travels once, in `base_env`.
+        /// The apps. `env.base` of each is empty: it is sent once, in `base_env`.
         apps: Vec<AppSpec>,
         /// Environment of the client.
         base_env: EnvMap,
-        /// What to do with apps that exist already.
+        /// Action on apps that already exist.
         existing: Existing,
-        /// Command word, for the record.
+        /// Command word, for the records.
         command: String,
-        /// Proof of the start that is waited for besides; none = it was executed (and is ready, where it says so).
+        /// Proof of success that the client waits for. `None` waits until the program is executed,
+        /// and until it is ready if the app declares readiness.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<Confirm>,
-        /// Whether instances of `autostart: false` that never ran stay stopped unless a target is
+        /// Whether instances with `autostart: false` that never ran stay stopped unless a target is
         /// their name or id, as in PM2.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         named_only: bool,
-        /// Whether PM2's rules hold: an app of the same name in any namespace is the app to start
-        /// anew, and log and pid files get PM2's names, which several apps can share.
+        /// Whether PM2's rules apply: an app of the same name in any namespace is the one to start
+        /// again. Log and pid files get PM2's names, which several apps can share.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         as_pm2: bool,
     },
-    /// Does something to existing instances. Answer: progress, then [`Response::Done`].
+    /// Performs an action on existing instances. Answer: progress, then [`Response::Done`].
     Act {
         /// The action.
         action: Action,
-        /// The targets: one after the other (see `together`), the first failure ends it.
+        /// The targets, processed one after the other (see `together`). The first failure stops the
+        /// request.
         targets: Vec<String>,
-        /// Directory against which script paths among the targets are resolved.
+        /// Directory for relative script paths among the targets.
         cwd: String,
-        /// Changes applied before (restart, reload).
+        /// Changes to apply first (restart, reload).
         change: Option<Box<Change>>,
-        /// How many instances at the same time; 0 = all.
+        /// Number of instances handled at the same time; 0 = all.
         parallel: u32,
-        /// Whether what runs may finish what it does (stop, delete).
+        /// Whether instances may finish their current work (stop, delete).
         gentle: bool,
-        /// Time for which the first new instance of a reload is watched; none = as the app says.
+        /// Time for which the first new instance of a reload is watched; none = the app's own
+        /// setting.
         canary_ms: Option<u64>,
-        /// Command word, for the record.
+        /// Command word, for the records.
         command: String,
-        /// Whether instances of `autostart: false` that never ran stay stopped unless a target is
+        /// Whether instances with `autostart: false` that never ran stay stopped unless a target is
         /// their name or id, as in PM2.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         named_only: bool,
         /// See `confirm` of [`Request::Start`] (restart, reload).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<Confirm>,
-        /// Namespace outside of which the targets mean no app; none = all namespaces.
+        /// Namespace that limits the targets; none = all namespaces.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         namespace: Option<String>,
-        /// Whether all targets are one selection (stop, delete): an app stops as soon as nothing of
-        /// the selection that depends on it runs, whatever the order of the targets.
+        /// Whether all targets form one selection (stop, delete). An app then stops as soon as no
+        /// running app of the selection depends on it, whatever the order of the targets.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         together: bool,
     },
-    /// Replacements of releases: under way, and the last ones. Answer: [`Response::Rollouts`].
+    /// Replacements of releases: those in progress, and the most recent ones. Answer:
+    /// [`Response::Rollouts`].
     Rollouts {
         /// The app; none = all.
         app: Option<String>,
     },
-    /// Goes back to an earlier release, in the way of a reload. Answer: progress, then [`Response::Done`].
+    /// Rolls back to an earlier release, in the manner of a reload. Answer: progress, then
+    /// [`Response::Done`].
     Undo {
         /// The app.
         app: String,
-        /// The release; none = the one before.
+        /// The release; none = the previous one.
         to: Option<u32>,
-        /// Command word, for the record.
+        /// Command word, for the records.
         command: String,
     },
-    /// Runs a job now. Answer: progress, then [`Response::Done`] when it has begun (or waits for the end of the present run).
+    /// Runs a job now. Answer: progress, then [`Response::Done`] when it has started, or when it is
+    /// queued behind the current run.
     RunJob {
-        /// Name, id or namespace; everything it selects has to be a job.
+        /// Name, id or namespace; everything that it selects has to be a job.
         target: String,
-        /// Command word, for the record.
+        /// Command word, for the records.
         command: String,
     },
     /// Changes the number of instances. Answer: progress, then [`Response::Done`].
@@ -169,10 +184,10 @@ pub enum Request {
         cwd: String,
         /// The new number.
         to: ScaleTo,
-        /// Whether the oldest instances go first, as in PM2; else the newest.
+        /// Whether the oldest instances are removed first, as in PM2; otherwise the newest.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         oldest_first: bool,
-        /// See `confirm` of [`Request::Start`], for instances that are added.
+        /// See `confirm` of [`Request::Start`]; applies to added instances.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         confirm: Option<Confirm>,
     },
@@ -183,49 +198,56 @@ pub enum Request {
         /// Name, id or `all`.
         target: String,
     },
-    /// Calls an action that apps offer over their channel. Answer: [`Progress::Selected`] with the instances that were told, [`Progress::Returned`] or
-    /// [`Progress::InstanceFailed`] for each of them, then [`Response::Done`] or [`Failure::Some`].
+    /// Calls an action that apps offer over their channel. Answer: [`Progress::Selected`] with the
+    /// instances that get the call, then [`Progress::Returned`] or [`Progress::InstanceFailed`] for
+    /// each of them, then [`Response::Done`] or [`Failure::Some`].
     Trigger {
         /// Name, id, namespace or `all`.
         target: String,
-        /// The action, as the app calls it.
+        /// The action, by the app's name for it.
         action: String,
-        /// Text for it.
+        /// Text parameter of the action.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         params: Option<String>,
-        /// Longest wait for an answer.
+        /// Maximum wait for an answer.
         within_ms: u64,
     },
-    /// Has Node apps take a profile of themselves. Answer as for [`Request::Trigger`]; what is returned is the path of a file that the app has written.
+    /// Makes Node apps record a profile of themselves. Answer as for [`Request::Trigger`]; the
+    /// returned value is the path of a file that the app has written.
     Profile {
         /// Name, id, namespace or `all`.
         target: String,
-        /// What is profiled.
+        /// Subject of the profile.
         kind: Profile,
-        /// For how long; nothing for [`Profile::Heap`].
+        /// Duration of the recording; not used by [`Profile::Heap`].
         ms: u64,
     },
-    /// Has workers of Node apps open a way to themselves: what connects to it reaches the server of that very process on this port, which all workers share.
-    /// Nothing of the app changes, and a way that nobody uses is closed. Answer as for [`Request::Trigger`]; what is returned is the path of a unix socket.
+    /// Makes workers of Node apps open a private socket. A connection to it reaches the server of
+    /// that one worker on this port, which all workers share. The app itself does not change, and
+    /// an unused socket is closed. Answer as for [`Request::Trigger`]; the returned value is the
+    /// path of a unix socket.
     Reach {
         /// Name, id, namespace or `all`.
         target: String,
         /// Port of the server.
         port: u16,
     },
-    /// Writes into the standard input of an instance, all of the text or nothing. Answer: [`Response::Done`].
+    /// Writes into the standard input of an instance: the whole text, or nothing. Answer:
+    /// [`Response::Done`].
     Input {
         /// Its id.
         id: u32,
-        /// The text, with the end of its line.
+        /// The text, including its line end.
         text: String,
     },
-    /// Brings in instances of another manager, as it describes them: what runs there is started, what is stopped is listed. Those whose name is in the list
-    /// already are left alone. Answer: progress, then [`Response::Done`].
+    /// Imports instances of another manager in the form in which it describes them. Running ones
+    /// are started, stopped ones are listed. Instances whose name is already in the list are left
+    /// alone. Answer: progress, then [`Response::Done`].
     Restore {
-        /// Entries in the shape of PM2's saved list, one per instance.
+        /// Entries in the form of PM2's saved list, one per instance.
         entries: Vec<serde_json::Value>,
-        /// The other manager, while its sockets are in the way of those that cluster workers of these apps ask for: they get copies of them.
+        /// The other manager, while it still holds the sockets that cluster workers of these apps
+        /// request. The workers then get copies of these sockets.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sockets_of: Option<OtherManager>,
     },
@@ -233,60 +255,70 @@ pub enum Request {
     Flush {
         /// Name or id; none = all and the daemon's own log.
         target: Option<String>,
-        /// Log in place of the daemon's own; none = that of the running daemon.
+        /// Path of the log to use instead of the daemon's own; none = the log of the running
+        /// daemon.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         own: Option<String>,
     },
-    /// Figures of the machine. Answer: [`Response::Host`].
+    /// Metrics of the machine. Answer: [`Response::Host`].
     Host,
-    /// The settings of the home (`module_conf.json`) were changed. Answer: [`Response::Done`].
+    /// Announces that the settings of the home (`module_conf.json`) were changed. Answer:
+    /// [`Response::Done`].
     SettingsChanged,
     /// Reopens log files. Answer: [`Response::LogsReloaded`].
     ReloadLogs,
-    /// Writes `dump.pm2`. Answer: [`Response::Paths`] (the file), or [`Failure::NothingToSave`].
+    /// Writes `dump.pm2`. Answer: [`Response::Paths`] with the file, or [`Failure::NothingToSave`].
     Save {
-        /// Whether also an empty list is saved.
+        /// Whether to save even an empty list.
         force: bool,
         /// Files of the list; none = those of the running daemon.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         files: Option<SavedFiles>,
     },
-    /// Starts what `dump.pm2` holds. Answer: progress, then [`Response::Done`].
+    /// Starts the instances in `dump.pm2`. Answer: progress, then [`Response::Done`].
     Resurrect,
-    /// Stops and forgets everything, then the daemon ends. Answer: progress, [`Response::Done`], end of the connection.
+    /// Stops and forgets everything, then the daemon exits. Answer: progress, [`Response::Done`],
+    /// end of the connection.
     Kill,
-    /// Replaces daemon and keeper by the program at this path; apps go on. Answer: [`Response::Done`], end of the connection.
+    /// Replaces daemon and keeper by the program at this path; apps keep running. Answer:
+    /// [`Response::Done`], end of the connection.
     Update {
         /// Absolute path of the new binary.
         exe: String,
     },
-    /// Checks whether daemon and keeper are alive. Answer: [`Response::Pong`], when the keeper has answered the daemon.
+    /// Checks whether daemon and keeper are alive. Answer: [`Response::Pong`] when the keeper has
+    /// answered the daemon.
     Pulse,
-    /// Events that are still known. Answer: [`Response::Events`].
+    /// All events that the daemon still has. Answer: [`Response::Events`].
     Events,
-    /// Subscribes: from now on, every [`Event`] is sent as [`Response::Happened`] with this request's id, until the connection ends, or until
-    /// [`Response::FellBehind`].
+    /// Subscribes to events. From now on, the daemon sends every [`Event`] as
+    /// [`Response::Happened`] with this request's id, until the connection ends or
+    /// [`Response::FellBehind`] arrives.
     Subscribe {
-        /// First the events after that position, as far as they are still known; those that are not are counted by [`Response::Missed`]. None = from now on only.
+        /// Position after which events are sent first, as far as the daemon still has them.
+        /// [`Response::Missed`] counts the lost events. None = new events only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Position>,
     },
-    /// Listens: from now on, every message of these topics that an app sends over its channel is sent as [`Response::Said`] with this request's id, until the
-    /// connection ends. Messages that this client does not read in time are dropped; none is kept for later.
+    /// Listens to app messages. From now on, the daemon forwards every message of these topics from
+    /// the channels of apps. Each is a [`Response::Said`] with this request's id, until the
+    /// connection ends. If the client does not read in time, messages are dropped; the daemon
+    /// stores none for later.
     Listen {
         /// The topics, e.g. `process:exception`.
         topics: Vec<String>,
     },
-    /// Has the preload of Node apps measure what they do, for this time from now on; it goes on while it is asked for again. Answer: [`Response::Figures`].
+    /// Makes the preload of Node apps measure their activity from now on for this time; each
+    /// further request extends it. Answer: [`Response::Figures`].
     Collect {
-        /// For how long; two minutes at most.
+        /// Duration; two minutes at most.
         for_ms: u64,
     },
 }
 
 impl Request {
-    /// True if nothing is changed by it, neither apps nor files nor the daemon: it may be sent again when nobody knows what became of it, and on a
-    /// connection that only reads.
+    /// Returns true if the request changes neither apps nor files nor the daemon. Clients may then
+    /// repeat it if the answer was lost, and may send it on a read-only connection.
     pub fn is_read_only(&self) -> bool {
         match self {
             Self::Hello { .. }
@@ -330,7 +362,7 @@ impl Request {
 pub struct SavedFiles {
     /// The list.
     pub list: String,
-    /// The list before it.
+    /// The previous list.
     pub backup: String,
 }
 
@@ -339,38 +371,40 @@ pub struct SavedFiles {
 pub struct OtherManager {
     /// Its pid.
     pub pid: i32,
-    /// Its start time, clock ticks since boot.
+    /// Its start time in clock ticks since boot.
     pub start_ticks: u64,
 }
 
-/// Proof of a start: that the runtime runs the script, and that each new process stays up.
+/// Proof that a start succeeded: the runtime runs the script, and each new process stays up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confirm {
-    /// Longest wait after the request.
+    /// Maximum wait after the request.
     pub within_ms: u64,
-    /// Whether a failure of the process meanwhile is one of the start.
+    /// Whether an exit of the process during the wait counts as a failed start.
     pub early_exit_fails: bool,
-    /// Whether each new process has to run for its `min_uptime`. The first one that exits before is a failure, and other instances of its app
-    /// that have not been touched stay as they are.
+    /// Whether each new process has to run for its `min_uptime`. The first process that exits
+    /// before that is a failure. Instances of its app that have not been replaced yet then stay
+    /// unchanged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub watches: bool,
-    /// Whether the client is answered as soon as the daemon has taken the order, without any proof.
+    /// Whether the daemon answers as soon as it has accepted the request, without any proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detached: bool,
 }
 
-/// Action of `start` on an app whose name exists.
+/// Action of `start` on an app whose name already exists.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
-    /// A plain script: same script and name and not running → start it; running → [`Failure::AlreadyLaunched`]; other script → new.
+    /// A plain script: same script and name and not running → start it; running →
+    /// [`Failure::AlreadyLaunched`]; other script → new.
     PlainScript {
-        /// Start another one although it runs.
+        /// Start another one although it already runs.
         force: bool,
     },
-    /// A config file: every instance of that name gets the new description, then is restarted.
+    /// A config file: every instance of that name gets the new description and is restarted.
     Restart,
-    /// The same with a rolling reload.
+    /// The same as `Restart`, but with a rolling reload.
     Reload {
         /// See `parallel` of [`Request::Act`].
         parallel: u32,
@@ -383,16 +417,16 @@ pub enum Existing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
-    /// Where the CPU time goes.
+    /// CPU time by function.
     Cpu,
-    /// What is allocated, and where.
+    /// Memory allocations by function.
     Memory,
-    /// Everything that is in memory.
+    /// Snapshot of everything in memory.
     Heap,
 }
 
 impl Profile {
-    /// The word for it.
+    /// Returns the word for it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -414,7 +448,7 @@ pub enum Action {
     Reload,
     /// Stop and forget.
     Delete,
-    /// Counters to zero.
+    /// Reset the counters to zero.
     Reset,
 }
 
@@ -434,7 +468,8 @@ pub struct Change {
     pub attributes: serde_json::Map<String, serde_json::Value>,
     /// Complete new descriptions by app name, made by the client from the remembered config file.
     pub specs: Vec<AppSpec>,
-    /// Where apps of one name have different descriptions: which of `specs` an instance gets, by its id.
+    /// If apps of one name have different descriptions: the index in `specs` for each instance, by
+    /// its id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub spec_of: BTreeMap<u32, usize>,
 }
@@ -443,9 +478,9 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScaleTo {
-    /// So many.
+    /// This many.
     Exactly(u32),
-    /// So many more (or fewer).
+    /// This many more (or fewer).
     By(i32),
 }
 
@@ -463,62 +498,64 @@ pub enum Response {
         pid: i32,
         /// The keeper's pid.
         keeper_pid: i32,
-        /// Whether this connection only reads, as it was asked.
+        /// Whether this connection only reads, as the client requested.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         read_only: bool,
     },
-    /// Alive.
+    /// The daemon is alive.
     Pong,
-    /// Short list, by id.
+    /// Short form of the list, by id.
     List(Vec<Summary>),
     /// Rows of a table, by id.
     Table(Vec<TableRow>),
     /// Health of instances, by id.
     Health(Vec<HealthRow>),
-    /// Full list, by id.
+    /// Full form of the list, by id.
     Details(Vec<Detail>),
     /// PM2's list ([`crate::pm2::Process`]), by id.
     Processes(Json),
-    /// A step on the way; more follows.
+    /// A step of the request; more responses follow.
     Progress(Progress),
-    /// Success. Ids touched, in order.
+    /// Success.
     Done {
-        /// Instances that were touched.
+        /// Ids of the instances touched, in order.
         ids: Vec<u32>,
     },
-    /// Replacements of releases, the oldest first.
+    /// Replacements of releases, oldest first.
     Rollouts(Vec<RolloutReport>),
     /// Files touched.
     Paths(Vec<String>),
-    /// Figures of the machine; none = they are turned off (`pm2:sysmonit`).
+    /// Metrics of the machine; none = they are turned off (`pm2:sysmonit`).
     Host(Option<Box<HostReport>>),
-    /// Outcome for each log that has one; a log that was never renamed has none.
+    /// Outcome for each log that has one; a log that was never renamed has no outcome.
     LogsReloaded(Vec<ReloadedLog>),
-    /// Failed; nothing more follows.
+    /// Failed; no more responses follow.
     Failed(Failure),
-    /// Events, the oldest first.
+    /// Events, oldest first.
     Events {
-        /// The events that are known.
+        /// The events.
         list: Vec<Event>,
         /// The position from which to [`Request::Subscribe`].
         position: Position,
     },
     /// An event (after [`Request::Subscribe`]).
     Happened(Event),
-    /// Of the events that were asked for, these are not known any more; what comes next is the oldest that is.
+    /// Count of requested events that the daemon no longer has. The next event is the oldest that
+    /// it has.
     Missed(Missed),
-    /// What Node apps do, as far as it was measured until now, by id.
+    /// Measurements of Node apps so far, by id.
     Figures(Vec<InstanceFigures>),
     /// A message of an app (after [`Request::Listen`]).
     Said(Said),
-    /// This follower did not read: what waited for it was dropped, and the connection ends. It may connect again and subscribe from its position.
+    /// This client did not read fast enough. Its queue was dropped, and the connection ends. The
+    /// client may connect again and subscribe from its position.
     FellBehind,
 }
 
 /// One log after [`Request::ReloadLogs`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReloadedLog {
-    /// As the app's description has it.
+    /// Path as the app's description has it.
     pub path: String,
     /// Instances that write to it.
     pub ids: Vec<u32>,
@@ -531,19 +568,19 @@ pub struct ReloadedLog {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum LogOutcome {
-    /// Its lines pass through the daemon, which reopens it with the next line.
+    /// Its lines pass through the daemon, which reopens it for the next line.
     Reopened,
     /// It had been renamed; new lines arrive at its path again.
     #[serde(rename = "handed_back")]
     Reclaimed {
         /// The file with the old lines.
         rotated: String,
-        /// Their bytes.
+        /// Size of that file in bytes.
         bytes: u64,
-        /// Time for which its writers stood still, in microseconds.
+        /// Time for which its writers were stopped, in microseconds.
         stalled_us: u64,
     },
-    /// It had been renamed, and that is how it stays.
+    /// It had been renamed, and that could not be repaired.
     Failed {
         /// The reason, one line.
         reason: String,
@@ -560,7 +597,7 @@ pub enum Progress {
         action: String,
         /// The target as given.
         target: String,
-        /// What it resolved to.
+        /// Ids that it resolved to.
         ids: Vec<u32>,
     },
     /// One instance is done.
@@ -570,7 +607,7 @@ pub enum Progress {
         /// Its name.
         name: String,
     },
-    /// One instance failed; others go on, the final answer is a failure.
+    /// One instance failed. The others continue; the final answer is a failure.
     InstanceFailed {
         /// Its id.
         id: u32,
@@ -579,19 +616,19 @@ pub enum Progress {
         /// The reason, one line.
         reason: String,
     },
-    /// Apps of the file that were not there yet.
+    /// Apps of the file that did not exist yet.
     NotRunning {
         /// Their names.
         names: Vec<String>,
     },
-    /// A new app was launched with so many instances.
+    /// A new app was launched with these instances.
     Launched {
         /// Its name.
         name: String,
         /// Ids of its instances.
         ids: Vec<u32>,
     },
-    /// `wait_ready`: waiting for this app.
+    /// `wait_ready`: the daemon waits for this app.
     WaitingReady {
         /// Its name.
         name: String,
@@ -604,10 +641,10 @@ pub enum Progress {
         name: String,
         /// Its namespace.
         namespace: String,
-        /// What the app says.
+        /// Value that the app returned.
         value: serde_json::Value,
     },
-    /// An instance of a reload.
+    /// Step of an instance during a reload.
     Rollout {
         /// Its id.
         id: u32,
@@ -616,6 +653,6 @@ pub enum Progress {
         /// The step, in words that follow a name.
         step: String,
     },
-    /// A line for the user, already worded.
+    /// A complete line for the user.
     Warning(String),
 }

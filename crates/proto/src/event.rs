@@ -1,8 +1,9 @@
-//! Events of apps, and of the manager itself: typed, numbered, with their cause.
+//! Events of apps and of the manager itself: typed, numbered, with their cause.
 //!
 //! ```text
 //! {"epoch":81,"seq":12,"at_ms":1790000000000,"app":"api","id":0,"what":{"online":{"pid":4711}},
-//!  "cause":{"user":{"command":"start","uid":1000,"pid":4700}},"before":"launching","after":"online"}
+//!  "cause":{"user":{"command":"start","uid":1000,"pid":4700}},
+//!  "before":"launching","after":"online"}
 //! ```
 
 use ostler_core::lifecycle::{Ending, Finding, Origin, PolicyName};
@@ -12,24 +13,25 @@ use serde::{Deserialize, Serialize};
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Ring that numbered it; another one when the events from before are lost.
+    /// Ring buffer that numbered the event. A new ring has another epoch; the events of the former
+    /// ring are lost.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u64,
-    /// Its number there: 1, 2, 3, without a gap.
+    /// Number in that ring: 1, 2, 3, without a gap.
     pub seq: u64,
     /// Time, in ms of the wall clock.
     pub at_ms: u64,
-    /// App name; none = it is about the manager, not about one app.
+    /// App name; none = the event concerns the manager.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// `pm_id`; none = it is not about one instance.
+    /// `pm_id`; none = the event does not concern a single instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// The event itself.
     pub what: What,
     /// Its cause.
     pub cause: Cause,
-    /// PM2's status word before; none where it is not about an instance.
+    /// PM2's status word before; none if the event does not concern an instance.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
     /// PM2's status word after.
@@ -38,7 +40,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// The position of a follower that knows this event and all before it.
+    /// Returns the position of a subscriber that has received this event and all before it.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.seq }
     }
@@ -60,18 +62,18 @@ pub enum What {
         /// Its process.
         pid: i32,
     },
-    /// It was not ready in time.
+    /// It was not ready within its time.
     NotReady {
-        /// Whether it is stopped for that; otherwise it goes on.
+        /// Whether it is stopped for that; otherwise it keeps running.
         stopped: bool,
     },
-    /// It gets no new work and finishes what it does.
+    /// It gets no new work and finishes its current work.
     Draining,
-    /// A stop began.
+    /// A stop started.
     Stopping,
-    /// It did not end in time and was sent SIGKILL.
+    /// It did not exit in time and got SIGKILL.
     KillTimeout,
-    /// Its process ended.
+    /// Its process exited.
     Exit {
         /// Its process.
         pid: i32,
@@ -82,9 +84,9 @@ pub enum What {
     },
     /// It could not be started.
     CouldNotStart {
-        /// The step that failed, e.g. `exec` or `chdir`, or what kept it from starting, in words.
+        /// The step that failed, e.g. `exec` or `chdir`, or another obstacle in words.
         why: String,
-        /// `errno` of that step; 0 = it has none.
+        /// `errno` of that step; 0 = the step has no errno.
         errno: i32,
     },
     /// The restart policy starts it again.
@@ -94,17 +96,17 @@ pub enum What {
     },
     /// It is stopped.
     Stopped,
-    /// It is given up.
+    /// Too many unstable runs: it is no longer restarted.
     Errored {
         /// Number of unstable runs.
         unstable: u32,
     },
-    /// A hook or check of it failed.
+    /// One of its hooks or checks failed.
     HookFailed {
         /// The hook or check and its failure, in words.
         why: String,
     },
-    /// It is out of the list.
+    /// It was removed from the list.
     Deleted,
     /// Its instances are being replaced.
     ReloadBegun {
@@ -113,43 +115,44 @@ pub enum What {
         /// Number of instances.
         instances: u32,
     },
-    /// A new process serves in the place of the old one.
+    /// A new process has replaced the old one.
     Replaced {
         /// The new process.
         pid: i32,
     },
-    /// All are replaced.
+    /// All instances are replaced.
     ReloadDone {
         /// Number of the release.
         release: u32,
     },
-    /// The old release serves on, or does so again.
+    /// The old release keeps serving, or serves again.
     ReloadFailed {
         /// Number of the release that failed.
         release: u32,
         /// The reason.
         why: String,
     },
-    /// Another command came in between.
+    /// Another command superseded the reload.
     ReloadOverruled {
         /// Number of the release.
         release: u32,
     },
     /// Its health changed.
     Health {
-        /// The health now.
+        /// The new health.
         state: Health,
     },
-    /// It uses or reports more than it may.
+    /// Its usage or its error count exceeds a limit.
     LimitExceeded {
         /// The limit.
         limit: Limit,
-        /// Whether it is only reported; nothing else is done.
+        /// Whether the event is only a report and has no other effect.
         warning: bool,
     },
-    /// A run of its schedule was missed (the machine slept, the manager was away) and is left out.
+    /// A scheduled run was missed (the machine was suspended, the manager was not running) and is
+    /// skipped.
     RunMissed {
-        /// The time at which it should have begun, in ms of the wall clock.
+        /// The time at which it should have started, in ms of the wall clock.
         due_ms: u64,
     },
     /// Its log was rotated.
@@ -164,73 +167,75 @@ pub enum What {
         /// The number from now on.
         to: u32,
     },
-    /// The record of an instance is out of the list, because daemons died over it; its process goes on without supervision.
+    /// The record of an instance was removed from the list, because daemons died while processing
+    /// it. Its process keeps running without supervision.
     SetAside {
-        /// File with the record; none where it could not be kept.
+        /// File with the record; none if it could not be saved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         file: Option<String>,
     },
-    /// Processes of the manager were lost, and there are others: what became of the instances that ran.
+    /// Processes of the manager died and were replaced. The event reports the fate of the running
+    /// instances.
     Recovered {
-        /// The processes that were lost.
+        /// The processes that died.
         lost: Lost,
-        /// Number of instances that run on.
+        /// Number of instances that still run.
         running: u32,
-        /// Number of instances that had ended meanwhile.
+        /// Number of instances that exited in between.
         ended: u32,
     },
-    /// The manager is asked to become another program.
+    /// The manager was asked to replace its program.
     UpdateBegun,
-    /// It goes on as before.
+    /// The update failed; the old program continues.
     UpdateFailed {
         /// The reason.
         why: String,
     },
-    /// The manager is the other program.
+    /// The manager runs the new program.
     Updated {
         /// Version of that program.
         version: String,
-        /// Number of instances that run on.
+        /// Number of instances that still run.
         running: u32,
-        /// Number of instances that had ended meanwhile.
+        /// Number of instances that exited in between.
         ended: u32,
     },
-    /// The list of apps was saved because a user wanted it.
+    /// A user saved the list of apps.
     ListSaved {
-        /// Instances in it.
+        /// Number of instances in it.
         instances: u32,
     },
 }
 
-/// Processes of the manager that were lost.
+/// Processes of the manager that died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lost {
-    /// The daemon alone.
+    /// Only the daemon.
     Daemon,
-    /// The keeper alone.
+    /// Only the keeper.
     Keeper,
     /// Both: the anchor has become the keeper.
     Both,
-    /// The anchor, too: what still runs was found again by the file on disk.
+    /// The anchor as well: the running instances were found through the file on disk.
     All,
 }
 
-/// Health by the checks.
+/// Health according to the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// All is well.
+    /// All checks succeed.
     Healthy,
-    /// It gets no new connections while others can have them.
+    /// It gets no new connections as long as other instances can take them.
     Unready,
-    /// It is to be replaced, where its description wants that.
+    /// It will be replaced, if its description requests that.
     Unhealthy,
-    /// A check cannot be asked; nothing is done about it.
+    /// A check cannot be performed; this has no consequences.
     Broken,
 }
 
-/// Limit of use.
+/// Limit on usage or errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -243,7 +248,7 @@ pub enum Limit {
 }
 
 impl What {
-    /// The word for this of PM2's `process:event`; none where PM2 has none.
+    /// Returns the word for this in PM2's `process:event`; none if PM2 has no word.
     pub fn pm2_word(&self) -> Option<&'static str> {
         Some(match self {
             Self::Launched { .. } => "start",
@@ -293,32 +298,32 @@ pub enum Cause {
     User {
         /// The command, e.g. `restart`.
         command: String,
-        /// Peer credentials of the client.
+        /// User id of the client, from its peer credentials.
         uid: u32,
-        /// Its process.
+        /// Process id of the client.
         pid: i32,
-        /// Person for whom it asked, as it says.
+        /// Person for whom the client asked, according to the client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<Box<str>>,
     },
-    /// A feature that acts by itself.
+    /// A feature that acts on its own.
     Policy {
         /// Its name: `autorestart`, `cron`, `watch`, `memory`, …
         name: PolicyName,
-        /// What it found or measured.
+        /// Its observation or measurement.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// The app itself, or somebody who sent it a signal.
+    /// The app itself, or an external process that signalled it.
     App,
-    /// The kernel: no memory, a program that cannot be executed.
+    /// The kernel: out of memory, or a program that cannot be executed.
     System,
-    /// The daemon ends and takes everything down.
+    /// The daemon exits and stops everything.
     Shutdown,
 }
 
 impl Cause {
-    /// A policy by its name, with what it found.
+    /// Returns the cause for a policy with its observation.
     pub fn policy(name: PolicyName, detail: impl Into<Option<String>>) -> Self {
         Self::Policy { name, detail: detail.into() }
     }

@@ -8,7 +8,7 @@ use crate::rollout::RolloutReport;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
-    /// No instance matches.
+    /// No instance matches the target.
     #[error("process or namespace {target} not found")]
     NotFound {
         /// The target as given.
@@ -17,27 +17,27 @@ pub enum Failure {
     /// `all` or a regex on an empty list.
     #[error("no process found")]
     Empty,
-    /// [`crate::control::Existing::PlainScript`] and it runs.
+    /// The script of [`crate::control::Existing::PlainScript`] already runs.
     #[error("script already launched, add -f option to force re-execution")]
     AlreadyLaunched,
-    /// An empty list is not saved without force.
+    /// The list is empty, and saving it was not forced.
     #[error("no process is managed, nothing saved")]
     NothingToSave,
-    /// Resurrect without a saved list.
+    /// There is no saved list to resurrect.
     #[error("no processes saved; the dump file doesn't exist")]
     NothingSaved,
-    /// Scale to the same number.
+    /// The app already has this number of instances.
     #[error("nothing to do")]
     NothingToDo,
-    /// Some instances failed; each was reported by [`crate::control::Progress::InstanceFailed`].
+    /// Some instances failed; [`crate::control::Progress::InstanceFailed`] reported each.
     #[error("{failed} of {total} instances failed")]
     Some {
-        /// Number of those that failed.
+        /// Number of failed instances.
         failed: u32,
-        /// Number of all.
+        /// Number of all instances.
         total: u32,
     },
-    /// A new release was not taken.
+    /// A new release failed.
     #[error("{}", crate::rollout::failure(.0))]
     Rollout(Vec<RolloutReport>),
     /// The client speaks another version.
@@ -46,10 +46,11 @@ pub enum Failure {
         /// Version of the daemon.
         daemon_version: String,
     },
-    /// A change was asked for on a connection that only reads ([`crate::control::Request::Hello`]).
+    /// The client requested a change on a read-only connection
+    /// ([`crate::control::Request::Hello`]).
     #[error("this connection only reads, so nothing was changed")]
     ReadOnly,
-    /// Anything else, worded for the user.
+    /// Any other reason, worded for the user.
     #[error("{0}")]
     Other(String),
 }

@@ -1,15 +1,15 @@
-//! What Node apps do, measured by the preload while somebody collects.
+//! Measurements of Node apps, which the preload takes while a client requests them.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Most routes of an instance.
+/// Maximum number of routes of an instance.
 const ROUTES: usize = 100;
-/// Time after which a window of recent figures moves on, s.
+/// Interval at which the window of recent figures advances, s.
 const WINDOW_S: f64 = 10.0;
-/// Longest name of a route, characters.
+/// Maximum length of a route's name, in characters.
 const ROUTE: usize = 120;
 
 /// Figures of one instance.
@@ -25,27 +25,27 @@ pub struct InstanceFigures {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Figures {
-    /// Time for which it was measured, s.
+    /// Duration of the measurement, s.
     pub seconds: f64,
-    /// Requests that were answered in it.
+    /// Requests answered in that time.
     pub requests: u64,
-    /// Those of them that were answered with 5xx.
+    /// Requests answered with 5xx.
     pub failed: u64,
-    /// Requests a second, of the last 10 to 20 s.
+    /// Requests a second, over the last 10 to 20 s.
     pub rate: f64,
-    /// Share of those with 5xx, 0 to 1; none without a request.
+    /// Share of 5xx answers, 0 to 1; none without a request.
     pub failed_share: Option<f64>,
-    /// Time to answer them, s: the half of them was faster.
+    /// Median response time, s.
     pub p50: Option<f64>,
-    /// 95 % of them were faster.
+    /// 95th percentile of the response time, s.
     pub p95: Option<f64>,
-    /// 99 % of them were faster.
+    /// 99th percentile of the response time, s.
     pub p99: Option<f64>,
-    /// Share of the time in which the event loop was busy, 0 to 1, of the last 2 s.
+    /// Share of time in which the event loop was busy, 0 to 1, over the last 2 s.
     pub loop_use: f64,
-    /// Lateness of the event loop, s.
+    /// Median delay of the event loop, s.
     pub loop_delay_p50: f64,
-    /// Lateness of the event loop, s: 99 % of its turns were less late.
+    /// 99th percentile of the event loop's delay, s.
     pub loop_delay_p99: f64,
     /// Bytes of V8's heap in use.
     pub heap_used: u64,
@@ -53,12 +53,13 @@ pub struct Figures {
     pub heap_total: u64,
     /// Time spent in garbage collection, s.
     pub gc_seconds: f64,
-    /// Share of the time spent in it, 0 to 1, of the last 10 to 20 s. The daemon computes it.
+    /// Share of time spent in garbage collection, 0 to 1, over the last 10 to 20 s. The daemon
+    /// computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gc_share: Option<f64>,
-    /// Handles and requests that keep it alive.
+    /// Handles and requests that keep the process alive.
     pub handles: u64,
-    /// By route.
+    /// Figures by route.
     pub routes: Vec<RouteFigures>,
 }
 
@@ -68,30 +69,31 @@ pub struct Figures {
 pub struct RouteFigures {
     /// Method and path, without ids.
     pub route: String,
-    /// Requests that were answered; where there are many, estimated from each sixteenth.
+    /// Requests answered; with many requests, estimated from every sixteenth.
     pub requests: u64,
-    /// Those of them that were answered with 5xx.
+    /// Requests answered with 5xx.
     pub failed: u64,
-    /// 95 % of those of the last 10 to 20 s were faster, s; none without a request.
+    /// 95th percentile of the response time over the last 10 to 20 s, s; none without a request.
     pub p95: Option<f64>,
-    /// Requests a second, of the last 10 to 20 s. The daemon computes it.
+    /// Requests a second, over the last 10 to 20 s. The daemon computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Share of those with 5xx, 0 to 1, of the last 10 to 20 s; none without a request. The daemon computes it.
+    /// Share of 5xx answers, 0 to 1, over the last 10 to 20 s; none without a request. The daemon
+    /// computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_share: Option<f64>,
 }
 
-/// Counters of a process at a time: where a window of recent figures begins.
+/// Counters of a process at the start of a window of recent figures.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Mark {
     seconds: f64,
     gc_seconds: f64,
-    /// Requests of each route, and those that failed.
+    /// Requests of each route, and the failed ones.
     routes: BTreeMap<Box<str>, (u64, u64)>,
 }
 
-/// Where the recent figures of a process begin: 10 to 20 s ago.
+/// Start of a process's recent figures: 10 to 20 s ago.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
     before: Mark,
@@ -106,7 +108,8 @@ impl Mark {
 }
 
 impl Window {
-    /// Computes the figures of the last 10 to 20 s from the counters. If a counter fell, the process has started to measure again.
+    /// Computes the figures of the last 10 to 20 s from the counters. If a counter fell, the
+    /// process has restarted its measurement.
     pub fn fill(&mut self, figures: &mut Figures) {
         if figures.seconds < self.newest.seconds {
             *self = Self::default();
@@ -131,7 +134,8 @@ impl Window {
 }
 
 impl Figures {
-    /// The figures in a message; none = they make no sense. Any app may write the same: what is kept is bounded.
+    /// Returns the figures in a message, or `None` if they are invalid. Any app may send such a
+    /// message, so the stored data is bounded.
     pub(crate) fn of(value: &Value) -> Option<Self> {
         let mut figures: Self = Self::deserialize(value).ok()?;
         figures.routes.sort_by(|one, other| other.requests.cmp(&one.requests).then_with(|| one.route.cmp(&other.route)));
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// Figures of a process that has measured for so long: one route, one collection of garbage.
+    /// Figures of a process that has measured for `seconds`: one route, and its garbage collection.
     fn counted(seconds: f64, requests: u64, failed: u64, gc_seconds: f64) -> Figures {
         let route = RouteFigures { route: "GET /".into(), requests, failed, ..RouteFigures::default() };
         Figures { seconds, gc_seconds, routes: vec![route], ..Figures::default() }
@@ -166,10 +170,10 @@ mod tests {
         assert_eq!(filled(counted(2.0, 20, 0, 1.0)), (10.0, Some(0.0), 0.5));
         assert_eq!(filled(counted(10.0, 1000, 10, 2.0)).0, 100.0);
         assert_eq!(filled(counted(20.0, 2000, 510, 2.0)), (100.0, Some(0.255), 0.1));
-        // Nothing happens any more.
+        // No more requests arrive.
         assert_eq!(filled(counted(30.0, 2000, 510, 2.0)), (50.0, Some(0.5), 0.0));
         assert_eq!(filled(counted(40.0, 2000, 510, 2.0)), (0.0, None, 0.0));
-        // It measures anew.
+        // The process has restarted its measurement.
         assert_eq!(filled(counted(2.0, 4, 4, 0.0)), (2.0, Some(1.0), 0.0));
         assert_eq!(filled(counted(2.0, 4, 4, 0.0)).0, 2.0, "told twice");
     }

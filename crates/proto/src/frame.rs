@@ -7,24 +7,24 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Largest frame accepted. 1,000 apps in full are about 10 MB.
+/// Maximum frame size. 1,000 apps in full are about 10 MB.
 pub const MAX_FRAME_BYTES: usize = 256 << 20;
 
-/// Size above which a buffer is given back when it is empty.
+/// Size above which an empty buffer is freed.
 const KEPT_BYTES: usize = 64 << 10;
 
-/// Reason why a frame cannot be read. The connection is of no use afterwards.
+/// Reason why a frame cannot be read. The connection is unusable afterwards.
 #[derive(Debug, thiserror::Error)]
 pub enum FrameError {
     /// Longer than [`MAX_FRAME_BYTES`].
     #[error("frame of {0} bytes is too long")]
     TooLong(usize),
-    /// Not the JSON that was expected.
+    /// Not the expected JSON.
     #[error("frame is not what was expected")]
     Malformed(#[source] serde_json::Error),
 }
 
-/// One frame as bytes.
+/// Returns one frame as bytes.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     serde_json::to_writer(&mut bytes, value).expect("control types have string keys and finite numbers only");
@@ -33,7 +33,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
-/// Decoder: collects bytes and cuts them into frames.
+/// Decoder that collects bytes and splits them into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -41,17 +41,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// The number of bytes that are no whole frame yet, or were not taken.
+    /// Returns the number of bytes that are not a complete frame yet, or were not taken.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// The length of the frame that is coming, as its head says.
+    /// Returns the length of the incoming frame, as its header announces it.
     pub fn announced(&self) -> Option<usize> {
         self.buffer.get(self.start..)?.first_chunk::<4>().map(|head| u32::from_le_bytes(*head) as usize)
     }
 
-    /// Takes more bytes.
+    /// Adds more bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -60,10 +60,10 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if there is one.
+    /// Returns the next complete frame, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// Close the connection.
+    /// On an error, close the connection.
     pub fn take<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let rest = &self.buffer[self.start..];
         let Some(head) = rest.first_chunk::<4>() else { return Ok(None) };
@@ -75,7 +75,7 @@ impl Decoder {
         let value = serde_json::from_slice(body).map_err(FrameError::Malformed)?;
         self.start += 4 + len;
         if self.start == self.buffer.len() && self.buffer.capacity() > KEPT_BYTES {
-            // One large frame is no reason to keep its memory as long as the connection lives.
+            // A single large frame must not occupy memory for the life of the connection.
             (self.buffer, self.start) = (Vec::new(), 0);
         }
         Ok(Some(value))

@@ -1,4 +1,4 @@
-//! Health of an instance, for whoever asks.
+//! Health of an instance, as clients see it.
 
 use ostler_core::health::State;
 use ostler_core::time::Now;
@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 pub struct HealthReport {
     /// The state.
     pub state: State,
-    /// Time of its begin.
+    /// Time at which it entered this state.
     pub since: Now,
-    /// Bad answers in a row.
+    /// Failed checks in a row.
     pub failures: u32,
-    /// The newest answer.
+    /// The latest answer.
     pub last: Option<LastAnswer>,
 }
 
 impl HealthReport {
-    /// What is wrong with it, in words that follow "online"; none if it is healthy.
+    /// Returns the problem in words that follow "online", or `None` if the instance is healthy.
     pub fn trouble(&self) -> Option<String> {
         if self.state == State::Healthy {
             return None;
@@ -29,13 +29,13 @@ impl HealthReport {
     }
 }
 
-/// An answer to a health check.
+/// Answer to a health check.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastAnswer {
     /// Time.
     pub at: Now,
-    /// Whether it is as expected.
+    /// Whether it matches the expectation.
     pub good: bool,
-    /// The question and what came; empty for a good one.
+    /// The question and the answer; empty for a good answer.
     pub words: String,
 }

@@ -1,17 +1,17 @@
-//! Figures of the machine, as PM2's `getSystemData` and `slist` have them.
+//! Metrics of the machine, in the form of PM2's `getSystemData` and `slist`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Figures of the machine. Rates are those since the last time that somebody asked.
+/// Metrics of the machine. Rates cover the time since the previous request.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HostReport {
     /// CPU use of all processors together, percent.
     pub cpu_pct: f64,
-    /// Memory in bytes.
+    /// Total memory in bytes.
     pub memory_total_bytes: u64,
-    /// Memory that programs can still get.
+    /// Memory that is still available to programs.
     pub memory_available_bytes: u64,
     /// Network interfaces.
     pub interfaces: Vec<InterfaceReport>,
@@ -41,27 +41,27 @@ pub struct InterfaceReport {
 pub struct MountReport {
     /// Its path.
     pub path: String,
-    /// Its use in percent, as `df` has it.
+    /// Usage in percent, as `df` shows it.
     pub use_pct: f64,
     /// Its size.
     pub size_gb: f64,
 }
 
 impl HostReport {
-    /// Memory in use, percent.
+    /// Returns the memory in use, percent.
     pub fn memory_pct(&self) -> f64 {
         let active = self.memory_total_bytes.saturating_sub(self.memory_available_bytes);
         round(100.0 * active as f64 / self.memory_total_bytes.max(1) as f64, 1)
     }
 
-    /// PM2's shape: name to `{value, type, unit, historic}`.
+    /// Returns PM2's form: name to `{value, type, unit, historic}`.
     pub fn metrics(&self) -> Map<String, Value> {
         let mut all = Map::new();
         let mut put = |name: String, value: Value, unit: &str| {
             all.insert(name, json!({ "value": value, "type": "metric", "unit": unit, "historic": true }));
         };
         put("CPU Usage".into(), number(self.cpu_pct, 1), "%");
-        // PM2's own collector knows none either.
+        // PM2's own collector does not know it either.
         put("CPU Temperature".into(), (-1).into(), "°C");
         put("RAM Usage".into(), number(self.memory_pct(), 1), "%");
         put("RAM Total".into(), self.memory_total_bytes.into(), "b");
@@ -85,14 +85,14 @@ impl HostReport {
     }
 }
 
-/// Rounds to so many digits behind the point.
+/// Rounds to `digits` decimal places.
 pub fn round(value: f64, digits: i32) -> f64 {
     let factor = 10_f64.powi(digits);
     let rounded = (value * factor).round() / factor;
     if rounded.is_finite() { rounded } else { 0.0 }
 }
 
-/// A number without a point where it is whole, as JavaScript has it.
+/// Returns a whole number without a decimal point, as JavaScript does.
 fn number(value: f64, digits: i32) -> Value {
     let rounded = round(value, digits);
     if rounded.fract() == 0.0 && rounded.abs() < 1e15 { Value::from(rounded as i64) } else { Value::from(rounded) }

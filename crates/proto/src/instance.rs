@@ -1,4 +1,4 @@
-//! Views of an instance: a row, a summary, all of it.
+//! Views of an instance: a row, a summary, the full detail.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct HealthRow {
     pub name: String,
     /// PM2's status word.
     pub status: String,
-    /// Its trouble although it may be online, as far as checks know.
+    /// Problem that checks found, although the instance may be online.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
 }
@@ -55,28 +55,28 @@ pub struct TableRow {
     pub user: String,
     /// Whether it is watched for file changes.
     pub watching: bool,
-    /// Health; none where nothing is checked, or it does not run.
+    /// Health; none if the app has no checks or does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<ostler_core::health::State>,
-    /// Trouble that its status does not show.
+    /// Problem that its status does not show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<ostler_core::lifecycle::Trouble>,
-    /// A module of PM2.
+    /// Whether it is a PM2 module.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub module: bool,
 }
 
-/// Summary of an instance: its table row, and where its files are.
+/// Summary of an instance: its table row and the paths of its files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Its table row; its fields stand beside the others.
+    /// Its table row; in JSON, its fields are on the same level as the others.
     #[serde(flatten)]
     pub row: TableRow,
-    /// Unstable restarts.
+    /// Number of unstable restarts.
     pub unstable: u32,
     /// Script path.
     pub script: String,
-    /// Log files in use (out, error, combined).
+    /// Output log.
     pub out_file: Option<String>,
     /// Error log.
     pub error_file: Option<String>,
@@ -84,7 +84,7 @@ pub struct Summary {
     pub log_file: Option<String>,
     /// Pid file.
     pub pid_file: String,
-    /// Commit that it was started from.
+    /// Commit from which it was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
 }
@@ -97,7 +97,7 @@ impl std::ops::Deref for Summary {
     }
 }
 
-/// One measurement of an instance's tree.
+/// A measurement of an instance's process tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Monit {
     /// Percent of one core, one decimal.
@@ -108,33 +108,34 @@ pub struct Monit {
     pub processes: u32,
 }
 
-/// JSON that is passed on as it stands: whoever gets it need not understand it.
+/// JSON that is passed on unchanged, without being parsed.
 #[derive(Clone, Debug)]
 pub struct Json(Text);
 
 #[derive(Clone, Debug)]
 enum Text {
-    /// From a serializer, or read.
+    /// Text from a serializer, or text that was read.
     Raw(Box<RawValue>),
-    /// Put together from texts of serializers. Looked through once more where it becomes a part of another value.
+    /// Text joined from the output of serializers. It is validated again only when it becomes part
+    /// of another value.
     Written(String),
 }
 
 impl Json {
-    /// The text of a value.
+    /// Returns the JSON of a value.
     ///
     /// # Errors
-    /// A value that has no JSON.
+    /// Returns an error if the value cannot be represented as JSON.
     pub fn of<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
         serde_json::value::to_raw_value(value).map(|raw| Self(Text::Raw(raw)))
     }
 
-    /// A text that was put together from texts of serializers.
+    /// Wraps a text that was joined from the output of serializers.
     pub fn written(text: String) -> Self {
         Self(Text::Written(text))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn text(&self) -> &str {
         match &self.0 {
             Text::Raw(raw) => raw.get(),
@@ -180,7 +181,7 @@ pub struct Detail {
     /// State of its schedule.
     #[serde(default, skip_serializing_if = "Ticks::are_none")]
     pub ticks: Ticks,
-    /// What the daemon learned from the running process.
+    /// Facts that the running process reported.
     pub learned: Learned,
     /// CPU and memory.
     pub monit: Monit,
@@ -190,16 +191,16 @@ pub struct Detail {
     pub user: String,
     /// PM2 home of the daemon.
     pub home: String,
-    /// The dependencies that it waits for before it is started, in words.
+    /// The dependencies that it waits for before its start, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    /// Health; none where nothing is checked, or it does not run.
+    /// Health; none if the app has no checks or does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<HealthReport>,
-    /// Cause of its present state; none where nothing has happened to it.
+    /// Cause of its current state; none if no event has occurred yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// Findings while it was looked after, the oldest first.
+    /// Observations from its supervision, oldest first.
     #[serde(default, rename = "notes", skip_serializing_if = "Vec::is_empty")]
     pub observations: Vec<Observation>,
     /// Variables that `set <app>:<key> <value>` keeps for it.
@@ -219,20 +220,20 @@ pub struct Learned {
     pub axm_monitor: serde_json::Map<String, serde_json::Value>,
     /// Probe configuration.
     pub axm_options: serde_json::Map<String, serde_json::Value>,
-    /// The sockets that it got (`listen`), as they are.
+    /// The open sockets that it got (`listen`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sockets: Vec<OpenSocket>,
-    /// Its own status by sd_notify (`STATUS=`).
+    /// Status that the app reported through sd_notify (`STATUS=`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// Working tree of git that it was started in.
+    /// Git working tree in which it was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_tree: Option<Arc<WorkingTree>>,
 }
 
 ostler_core::static_default!(Learned);
 
-/// A socket that an app got.
+/// A socket that was passed to an app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSocket {
     /// Its name in `LISTEN_FDNAMES`.
@@ -245,11 +246,11 @@ pub struct OpenSocket {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Files {
-    /// Standard output.
+    /// Standard output log.
     pub out: Option<String>,
-    /// Standard error.
+    /// Standard error log.
     pub error: Option<String>,
-    /// Combined.
+    /// Combined log.
     pub combined: Option<String>,
     /// Pid file.
     pub pid: String,

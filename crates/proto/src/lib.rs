@@ -1,4 +1,5 @@
-//! Bytes ↔ types, sans-IO: the native API (one door for CLI, TUI, web and tests) and the wire shapes of PM2 and Node.
+//! Conversion between bytes and types, sans-IO: the native API (shared by CLI, TUI, web and tests)
+//! and the wire formats of PM2 and Node.
 #![forbid(unsafe_code)]
 
 pub mod control;

@@ -2,33 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One replacement of an app's release, under way or over.
+/// Report of one replacement of an app's release, in progress or finished.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RolloutReport {
     /// The app.
     pub app: String,
-    /// Number of the release among those of the app, from 1.
+    /// Number of the release within the app, from 1.
     pub release: u32,
     /// Version of the app's package, if known.
     pub version: Option<String>,
     /// The script.
     pub script: String,
-    /// The command that asked for it.
+    /// The command that started it.
     pub command: String,
-    /// Begin, wall clock, ms.
+    /// Start, wall clock, ms.
     pub started_ms: u64,
-    /// End.
+    /// End, wall clock, ms.
     pub ended_ms: Option<u64>,
     /// The state.
     pub state: RolloutState,
-    /// Whether this is the release that serves.
+    /// Whether the app currently serves this release.
     pub current: bool,
     /// The instances.
     #[serde(rename = "places")]
     pub replicas: Vec<ReplicaReport>,
     /// The failure.
     pub fault: Option<FaultReport>,
-    /// Requests of old processes that were not finished in their time.
+    /// Number of requests of old processes that did not finish in time.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cut: u32,
 }
@@ -44,15 +44,15 @@ fn is_zero(number: &u32) -> bool {
 pub enum RolloutState {
     /// Instances are being replaced.
     Running,
-    /// The first new instance is being watched.
+    /// The first new instance is on probation.
     Canary,
-    /// Something failed: going back.
+    /// A failure occurred; the old release is being restored.
     Returning,
     /// The new release serves.
     Done,
-    /// It failed; the old release serves, where it can.
+    /// The replacement failed; the old release serves, if possible.
     Failed,
-    /// Other commands took over.
+    /// Other commands superseded it.
     Overruled,
 }
 
@@ -72,19 +72,20 @@ pub struct FaultReport {
     pub id: u32,
     /// The reason, in words that follow a name.
     pub reason: String,
-    /// The last lines that the new process wrote, oldest first.
+    /// The last lines of the new process's output, oldest first.
     pub last_lines: Vec<String>,
 }
 
 impl RolloutReport {
-    /// Instances that serve with the old release, and with the new one.
+    /// Returns the number of instances that serve the old release, and the number that serve the
+    /// new one.
     pub fn serving(&self) -> (usize, usize) {
         let count = |states: &[&str]| self.replicas.iter().filter(|replica| states.contains(&replica.state.as_str())).count();
         (count(&["waiting", "starting", "ready", "old", "failed"]), count(&["new", "draining"]))
     }
 }
 
-/// Reasons why releases were not taken, one line each.
+/// Returns the reasons why releases failed, one line each.
 pub(crate) fn failure(reports: &[RolloutReport]) -> String {
     let one = |report: &RolloutReport| {
         let why = report.fault.as_ref().map(|fault| format!(": instance {} {}", fault.id, fault.reason)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Messages that apps send over their channels, for those who listen.
+//! Messages that apps send over their channels, for clients that listen.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +14,6 @@ pub struct Said {
     pub id: u32,
     /// Its topic.
     pub topic: String,
-    /// What is said, as the app has it.
+    /// Data of the message, unchanged.
     pub data: Value,
 }

@@ -7,35 +7,35 @@
 //!
 //! Source: `sd_notify(3)`.
 
-/// Longest datagram; a longer one is ignored. systemd's own limit.
+/// Maximum length of a datagram, as in systemd; longer ones are ignored.
 pub const DATAGRAM_MAX: usize = 4096;
-/// Longest status that is kept, in characters.
+/// Maximum length of a stored status, in characters.
 const STATUS_MAX: usize = 300;
 
-/// One datagram. What is not in it is false or none; names that are not known are skipped.
+/// A datagram. Missing fields are false or none; unknown names are skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Notification {
     /// `READY=1`: started, or reloaded.
     pub ready: bool,
-    /// `RELOADING=1`: reads its configuration anew; `READY=1` follows.
+    /// `RELOADING=1`: it is reloading its configuration; `READY=1` follows.
     pub reloading: bool,
-    /// `STOPPING=1`: on its way out.
+    /// `STOPPING=1`: it is shutting down.
     pub stopping: bool,
-    /// `STATUS=`: for people, in one line.
+    /// `STATUS=`: text for people, in one line.
     pub status: Option<String>,
-    /// `WATCHDOG=1`: alive.
+    /// `WATCHDOG=1`: heartbeat.
     pub alive: bool,
-    /// `WATCHDOG=trigger`: as if the watchdog had seen nothing for too long.
+    /// `WATCHDOG=trigger`: acts as if the watchdog had timed out.
     pub trigger: bool,
-    /// `WATCHDOG_USEC=`: another time between two heartbeats, in milliseconds.
+    /// `WATCHDOG_USEC=`: new interval between two heartbeats, in milliseconds.
     pub watchdog_ms: Option<u64>,
-    /// `EXTEND_TIMEOUT_USEC=`: start or stop take so much longer from now on, in milliseconds.
+    /// `EXTEND_TIMEOUT_USEC=`: additional time for start or stop from now on, in milliseconds.
     pub extend_ms: Option<u64>,
-    /// `MAINPID=`: pid of the main process from now on.
+    /// `MAINPID=`: new pid of the main process.
     pub main_pid: Option<i32>,
 }
 
-/// Reads a datagram. Every input has a result: what is malformed is ignored.
+/// Reads a datagram. Every input gives a result; malformed parts are ignored.
 pub fn parse(datagram: &[u8]) -> Notification {
     let mut said = Notification::default();
     if datagram.len() > DATAGRAM_MAX {
@@ -61,7 +61,7 @@ pub fn parse(datagram: &[u8]) -> Notification {
     said
 }
 
-/// The number of a text of digits only: a plus, minus or blank is not of the protocol.
+/// Returns the number in a text of digits only: the protocol permits no plus, minus or blank.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

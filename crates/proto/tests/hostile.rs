@@ -1,4 +1,5 @@
-//! Bytes of hostile clients and apps: the corpora of the fuzz targets, and what a bounded number of changes makes of them.
+//! Bytes of hostile clients and apps: the corpora of the fuzz targets, and a bounded number of
+//! mutations.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[path = "hostile/changes.rs"]
@@ -11,10 +12,10 @@ use proptest::sample::Index;
 
 use changes::{change, changed, corpus};
 
-/// Name of a target, and its check.
+/// Name of a target and its check.
 type Target = (&'static str, fn(&[u8]));
 
-/// Targets whose checks take the bytes as they are.
+/// Targets whose checks take the raw bytes.
 const OTHERS: [Target; 4] =
     [("app_ipc", checks::ipc), ("sd_notify", checks::notify), ("native_frames", checks::native), ("dump_file", checks::dump)];
 

@@ -1,11 +1,14 @@
-//! The native API as bytes, and that a change of it raises [`PROTOCOL`]: else a client of one version and a daemon of the next would find out
-//! in the middle of a conversation, where now each is told in the first answer what to do.
+//! The native API as bytes, and a check that every change raises [`PROTOCOL`]. Otherwise a client
+//! and a daemon of different versions would notice their difference only in the middle of a
+//! conversation. With the version, a client knows after the first answer that it has to update.
 //!
-//! `wire/protocol-<n>.jsonl` has a line for every variant of everything that travels: its type and its JSON. Each line must be
-//! understood and written again as it stands, and no variant may be without a line. A new optional field changes no line, and nobody has to know it.
+//! `wire/protocol-<n>.jsonl` has a line for every variant of every transmitted type: the type and
+//! its JSON. Each line must be readable and must be written back unchanged, and every variant must
+//! have a line. A new optional field changes no line, and readers may ignore it.
 //!
-//! When this fails: raise `PROTOCOL`, copy the file to its new name, put the new shapes into it, append the row to [`PROTOCOLS`].
-//! (`UPDATE_GOLDEN=1` writes the lines in the spelling of the program.) As long as no release has the present protocol, its file and row may change.
+//! If this test fails: raise `PROTOCOL`, copy the file to its new name, add the new formats to it,
+//! append the row to [`PROTOCOLS`]. (`UPDATE_GOLDEN=1` writes the lines in the program's spelling.)
+//! As long as no release uses the current protocol, its file and row may change.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::collections::BTreeSet;
@@ -25,7 +28,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Every protocol since this is watched, and the checksum of its file. Rows are appended; those that were released never change.
+/// Every protocol since this check exists, and the checksum of its file. Append rows; released ones
+/// never change.
 const PROTOCOLS: &[(u32, u32)] = &[(3, 533295707)];
 /// Types without variants.
 const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instance", "AppSpec", "Event"];
@@ -33,9 +37,9 @@ const RECORDS: &[&str] = &["ClientFrame", "DaemonFrame", "ReloadedLog", "Instanc
 /// Operations on the type of a line.
 struct Kind {
     name: &'static str,
-    /// Reads and writes again.
+    /// Reads the JSON and writes it again.
     round: fn(&str) -> Result<String, serde_json::Error>,
-    /// Its variants; none for a record.
+    /// Its variants; empty for a record.
     variants: fn() -> Vec<String>,
 }
 
@@ -43,10 +47,10 @@ fn round<T: DeserializeOwned + Serialize>(text: &str) -> Result<String, serde_js
     serde_json::to_string(&serde_json::from_str::<T>(text)?)
 }
 
-/// Serde knows all of them, and tells when one is unknown.
+/// Returns the variants of a type: serde lists them in its error about an unknown variant.
 fn variants<T: DeserializeOwned>() -> Vec<String> {
     let told = |text: &str| serde_json::from_str::<T>(text).err().map(|error| error.to_string());
-    // The second is for an enum that has its tag among its fields.
+    // The second text is for an enum with its tag among its fields.
     let texts = [told("\"no such variant\""), told(r#"{"outcome": "no such variant"}"#)];
     let list =
         texts.iter().flatten().find_map(|text| text.split_once("unknown variant `no such variant`, expected ")).map(|(_, list)| list);
@@ -114,7 +118,7 @@ fn kind(name: &str) -> &'static Kind {
     KINDS.iter().find(|kind| kind.name == name).unwrap_or_else(|| panic!("no type is called {name}"))
 }
 
-/// The variant of a text.
+/// Returns the variant of a text.
 fn variant(text: &str) -> Option<String> {
     match serde_json::from_str(text).unwrap() {
         Value::String(word) => Some(word),
@@ -126,7 +130,8 @@ fn variant(text: &str) -> Option<String> {
     }
 }
 
-/// A request is added to one of the two when it is made: whether it may be sent on a connection that only reads, and again when the answer was lost.
+/// Every new request belongs to one of the two lists: whether clients may send it on a read-only
+/// connection, and repeat it if the answer was lost.
 #[test]
 fn what_each_request_may_do() {
     const READ: &[&str] = &[

@@ -1,8 +1,9 @@
-//! Control groups of version 2: what was started in one stays in it, whatever it does to its session, its parents and its environment.
+//! Control groups of version 2. A process that starts in a group stays in it, whatever happens to
+//! its session, its parents and its environment.
 //!
-//! Groups are folders, and they are used to know and to end what is in them. No controller is enabled unless an app asks for a limit, so limits
-//! and accounting stay with whoever made the group that we are in. Everything may be missing (version 1, read-only, not ours): callers
-//! do without.
+//! Groups are folders. ostler uses them to find and kill their processes. It enables no controller
+//! unless an app asks for a limit, so limits and accounting stay with the creator of our own group.
+//! Groups may be unavailable (version 1, read-only, not ours); callers then work without them.
 
 use std::fs;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,29 +15,31 @@ use rustix::io::Errno;
 
 use crate::process::{ProcRef, number};
 
-/// Depth to which groups in groups are followed.
+/// Maximum depth of nested groups.
 const MAX_DEPTH: usize = 16;
-/// Most bytes of a list of pids that are read: far more than a machine can have.
+/// Maximum size of a list of pids, in bytes; no machine can have that many processes.
 const MAX_PROCS_BYTES: usize = 64 << 20;
 /// `CGROUP2_SUPER_MAGIC` of `linux/magic.h`.
 const MAGIC: rustix::fs::FsWord = 0x6367_7270;
 
-/// The folder of the group that this process is in; `None` where there is no version 2, or it is not mounted.
+/// Returns the folder of the group of this process, or `None` if version 2 is missing or not
+/// mounted.
 pub fn own() -> Option<PathBuf> {
     let group = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let folder = folder_of(path_of(&group)?, &mounts)?;
-    // Something else may be mounted over it.
+    // Another file system may be mounted over it.
     let is_one = rustix::fs::statfs(&folder).is_ok_and(|found| found.f_type == MAGIC);
     is_one.then_some(folder)
 }
 
-/// The group's path in the one hierarchy of version 2, from `/proc/<pid>/cgroup`.
+/// Returns the group's path in the single hierarchy of version 2, from `/proc/<pid>/cgroup`.
 fn path_of(cgroup: &str) -> Option<&str> {
     cgroup.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| !path.ends_with(" (deleted)"))
 }
 
-/// The folder of a group's path in the file system, from `/proc/self/mountinfo`. A mount may show only a part of the hierarchy.
+/// Returns the folder of a group's path in the file system, from `/proc/self/mountinfo`. A mount
+/// may show only a part of the hierarchy.
 fn folder_of(path: &str, mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
@@ -50,17 +53,20 @@ fn folder_of(path: &str, mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
-/// The text of a field of `mountinfo`, where blanks, tabs, newlines and backslashes are octal.
+/// Returns the text of a field of `mountinfo`, in which blanks, tabs, newlines and backslashes are
+/// octal.
 pub(crate) fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (code, sign)| if text.contains(code) { text.replace(code, sign) } else { text })
 }
 
-/// Opens a group to start processes in it (see [`crate::process::spawn::Placement`]), and makes it if there is none; the group above it has to exist.
+/// Opens a group to start processes in it (see [`crate::process::spawn::Placement`]). Creates the
+/// group if it does not exist; its parent group has to exist.
 ///
 /// # Errors
-/// `EROFS`, `EACCES` or `EPERM` where groups are not ours to make, `ENOENT` when the group above is gone.
+/// Returns `EROFS`, `EACCES` or `EPERM` if we may not create groups, and `ENOENT` if the parent
+/// group is gone.
 pub fn open(group: &Path) -> Result<OwnedFd, Errno> {
     let open = || rustix::fs::open(group, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     match open() {
@@ -72,21 +78,24 @@ pub fn open(group: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Tries whether processes can be born in this group.
+/// Checks whether processes can start in this group.
 ///
-/// Kernels of 2025 and later (seen with 6.18) kill the child where the group of its *parent* and its own were not killed equally often by
-/// `cgroup.kill`. So a group that was killed takes no more children, and no group does where ours was killed before we were started in it.
+/// Kernels since 2025 (seen with 6.18) compare how often `cgroup.kill` was used on the group of the
+/// child and on the group of its *parent*. If the numbers differ, they kill the child at birth. A
+/// group that was killed therefore accepts no more children. If our own group was killed before we
+/// started in it, no group does.
 ///
 /// # Errors
-/// `EKEYREJECTED` for a child that was killed at birth, `ENOSYS`, `EPERM`, `EINVAL` and others where it cannot be done at all.
+/// Returns `EKEYREJECTED` if the child was killed at birth, and `ENOSYS`, `EPERM`, `EINVAL` or
+/// others if the kernel cannot do it at all.
 pub fn try_birth(group: BorrowedFd<'_>) -> Result<(), Errno> {
     crate::process::clone::try_birth(group).map_err(Errno::from_raw_os_error)
 }
 
-/// Makes a group, unless there is one.
+/// Creates a group unless it exists.
 ///
 /// # Errors
-/// As [`open`].
+/// Returns the errors of [`open`].
 pub fn make(group: &Path) -> Result<(), Errno> {
     match rustix::fs::mkdir(group, Mode::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(()),
@@ -97,12 +106,13 @@ pub fn make(group: &Path) -> Result<(), Errno> {
 /// Moves this process into a group.
 ///
 /// # Errors
-/// `EACCES`, `EBUSY` and others when it may not go there.
+/// Returns `EACCES`, `EBUSY` or others if the process may not enter the group.
 pub fn enter(group: &Path) -> Result<(), Errno> {
     write(&group.join("cgroup.procs"), b"0")
 }
 
-/// True if a living process is in the group or in a group below it. False for one that does not exist.
+/// Returns true if a living process is in the group or in a group below it. Returns false if the
+/// group does not exist.
 pub fn is_populated(group: &Path) -> bool {
     let mut text = [0u8; 128];
     let read = rustix::fs::open(group.join("cgroup.events"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -111,14 +121,15 @@ pub fn is_populated(group: &Path) -> bool {
     text.split(|&byte| byte == b'\n').any(|line| line == b"populated 1")
 }
 
-/// Lets the groups in this group be limited by a controller (`cpu`, `memory`, `pids`, `io`). That it is so already is fine.
+/// Enables a controller (`cpu`, `memory`, `pids`, `io`) for the groups in this group, so that they
+/// can have limits. An already enabled controller is fine.
 ///
-/// # Errors
-/// `ENODEV` when the system has no such controller here, `EBUSY` when there are processes in the group itself, `EACCES` and others when it is
-/// not ours.
+/// # Errors Returns `ENODEV` if the system has no such controller here, and `EBUSY` if the group
+/// itself contains processes. Returns `EACCES` or others if the group is not ours.
 ///
-/// `cpu` and `pids` the kernel would enable beside processes, too, and make the group one of threads (`cgroup.type`: "domain threaded"): then
-/// no process can be in the groups below it.
+/// For `cpu` and `pids`, the kernel would not refuse a group with processes. It would turn the
+/// group into a threaded one (`cgroup.type`: "domain threaded"), and then no process could be in
+/// the groups below it. This function returns `EBUSY` before that.
 pub fn enable(group: &Path, controller: &str) -> Result<(), Errno> {
     let has = |file: &str| fs::read_to_string(group.join(file)).is_ok_and(|names| names.split_whitespace().any(|name| name == controller));
     if !has("cgroup.controllers") {
@@ -133,7 +144,8 @@ pub fn enable(group: &Path, controller: &str) -> Result<(), Errno> {
     write(&group.join("cgroup.subtree_control"), format!("+{controller}").as_bytes())
 }
 
-/// True if the group is the root of all, in which processes and limited groups may be beside each other.
+/// Returns true if the group is the root of the hierarchy. Only there may processes and limited
+/// groups coexist.
 pub fn is_first(group: &Path) -> bool {
     !group.join("cgroup.type").exists()
 }
@@ -141,12 +153,13 @@ pub fn is_first(group: &Path) -> bool {
 /// Writes one of the limits of a group: `cpu.max`, `memory.max`, `pids.max`, `io.weight`.
 ///
 /// # Errors
-/// `ENOENT` when its controller is not enabled, `EINVAL` and `ERANGE` for a value that the kernel does not take.
+/// Returns `ENOENT` if its controller is not enabled, and `EINVAL` or `ERANGE` if the kernel
+/// rejects the value.
 pub fn limit(group: &Path, file: &str, value: &str) -> Result<(), Errno> {
     write(&group.join(file), value.as_bytes())
 }
 
-/// Pids of what is in the group itself.
+/// Returns the pids of the processes in the group itself.
 pub fn own_members(group: &Path) -> Vec<i32> {
     let text = read_procs(group).unwrap_or_default();
     text.split(|&byte| byte == b'\n').filter_map(number::<i32>).collect()
@@ -155,18 +168,20 @@ pub fn own_members(group: &Path) -> Vec<i32> {
 /// Moves another process into a group.
 ///
 /// # Errors
-/// As [`enter`].
+/// Returns the errors of [`enter`].
 pub fn adopt(group: &Path, pid: i32) -> Result<(), Errno> {
     write(&group.join("cgroup.procs"), pid.to_string().as_bytes())
 }
 
-/// Number of processes of the group that the kernel killed because it used too much memory; none where that is not counted.
+/// Returns how many processes the kernel killed because the group used too much memory, or `None`
+/// if the kernel does not count them.
 pub fn oom_kills(group: &Path) -> Option<u64> {
     let events = fs::read_to_string(group.join("memory.events")).ok()?;
     events.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
-/// CPU time used by all that is and was in the group and below it, in nanoseconds. It is counted without any controller.
+/// Returns the CPU time of all current and former processes in the group and below it, in
+/// nanoseconds. The kernel counts it without any controller.
 pub fn cpu_ns(group: &Path) -> Option<u64> {
     let mut text = [0u8; 1024];
     let file = rustix::fs::open(group.join("cpu.stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
@@ -176,7 +191,8 @@ pub fn cpu_ns(group: &Path) -> Option<u64> {
     Some(micros.saturating_mul(1000))
 }
 
-/// Pids of what is in the group and in groups below it, in no order; without processes in foreign pid namespaces.
+/// Returns the pids of the processes in the group and in groups below it, in no particular order.
+/// Processes in foreign pid namespaces are missing.
 pub fn members(group: &Path) -> Vec<i32> {
     let mut pids = Vec::new();
     walk(group, 0, &mut |folder| {
@@ -186,28 +202,29 @@ pub fn members(group: &Path) -> Vec<i32> {
     pids
 }
 
-/// The whole list of pids, with no more calls than it takes: this is on the way of each stop.
+/// Reads the whole list of pids with as few calls as possible, because every stop calls this.
 fn read_procs(group: &Path) -> Result<Vec<u8>, Errno> {
     let file = rustix::fs::open(group.join("cgroup.procs"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = Vec::with_capacity(4096);
-    // Who forks all the time would be read all the time.
+    // The limit matters if a process forks all the time: the list would never end.
     while text.len() < MAX_PROCS_BYTES && rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))? > 0 {
         text.reserve(4096);
     }
     Ok(text)
 }
 
-/// SIGKILL to everything in the group and below it, at once and with no escape by forking where the kernel can do that (5.14);
-/// elsewhere to each that is found. What is killed ends later: look again. No further process can be started in the group (see [`try_birth`]):
-/// remove it and make it anew.
+/// Sends SIGKILL to every process in the group and below it. From Linux 5.14 on, the kernel does
+/// this atomically, so no process escapes by forking; on older kernels, this kills each process
+/// that it finds. The processes exit a moment later, so callers have to check again. Afterwards no
+/// process can start in the group (see [`try_birth`]): remove the group and create it again.
 ///
 /// # Errors
-/// `ENOENT` when there is no such group, `EACCES` when it is not ours to kill.
+/// Returns `ENOENT` if the group does not exist, and `EACCES` if we may not kill it.
 pub fn kill(group: &Path) -> Result<(), Errno> {
     match write(&group.join("cgroup.kill"), b"1") {
         Err(Errno::NOENT) if group.is_dir() => {
             for process in members(group).into_iter().filter_map(|pid| ProcRef::of(pid).ok()) {
-                // It may have ended by itself meanwhile.
+                // It may have exited since then.
                 let _ = process.signal(libc::SIGKILL);
             }
             Ok(())
@@ -216,10 +233,10 @@ pub fn kill(group: &Path) -> Result<(), Errno> {
     }
 }
 
-/// Removes an empty group, and the empty groups below it. A group that does not exist is fine.
+/// Removes an empty group and the empty groups below it. A missing group is fine.
 ///
 /// # Errors
-/// `EBUSY` when a process is in it.
+/// Returns `EBUSY` if a process is in it.
 pub fn remove(group: &Path) -> Result<(), Errno> {
     match rustix::fs::rmdir(group) {
         Err(Errno::NOENT) => Ok(()),
@@ -230,14 +247,14 @@ pub fn remove(group: &Path) -> Result<(), Errno> {
             for folder in groups.iter().rev() {
                 removed = rustix::fs::rmdir(folder);
             }
-            // The last one was the group itself.
+            // The last result is that of the group itself.
             removed
         }
         removed => removed,
     }
 }
 
-/// Names of the groups in a group.
+/// Returns the names of the groups in a group.
 pub fn names(group: &Path) -> Vec<String> {
     let entries = fs::read_dir(group).into_iter().flatten().flatten();
     entries
@@ -246,7 +263,7 @@ pub fn names(group: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The group and all below it, those above first.
+/// Visits the group and all groups below it, parents first.
 fn walk(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
     visit(group);
     if depth < MAX_DEPTH && has_groups(group) {
@@ -256,7 +273,8 @@ fn walk(group: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
     }
 }
 
-/// True if there are groups below it, by the number of links, without a look at all the files.
+/// Returns true if the group contains groups. It uses the link count, which avoids reading the
+/// folder.
 fn has_groups(group: &Path) -> bool {
     fs::metadata(group).is_ok_and(|found| found.nlink() != 2)
 }
@@ -311,7 +329,7 @@ mod tests {
         file("cgroup.subtree_control", "");
         assert_eq!((enable(&group, "memory"), enable(&group, "cpu")), (Err(Errno::NODEV), Ok(())));
         assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+cpu");
-        // Not the first group of all: with a process in it the kernel would make it one of threads.
+        // This is not the root group: the kernel would make it threaded if a process were in it.
         for name in ["cgroup.type", "cgroup.subtree_control"] {
             file(name, "");
         }

@@ -1,8 +1,10 @@
-//! Everything the kernel sees. The only crate of the project with `unsafe`; Linux differences end here.
+//! All interfaces to the kernel. This is the project's only crate with `unsafe`, and it hides the
+//! differences between Linux versions.
 //!
-//! Nothing in here decides anything: each module is one capability (start a program, look at the process table, pass a descriptor),
-//! with the errno of the failing step kept. No module holds global state, and nothing is cached that could become untrue (which signals
-//! are ignored is noted in `signal`, which is where that changes; how many threads act for others in `rights`).
+//! This crate makes no decisions. Each module is one capability (start a program, read the process
+//! table, pass a descriptor), and keeps the errno of the failing step. No module caches a fact that
+//! could become untrue. Two modules hold global state: `signal` records the ignored signals, which
+//! only it changes, and `rights` counts the threads that act as other users.
 
 pub mod cgroup;
 pub mod fd;

@@ -1,12 +1,14 @@
-//! `hypot` of the C library, for the embedded JavaScript engine, which has no other way to `Math.hypot`.
+//! `hypot` of the C library, for the embedded JavaScript engine, which has no other implementation
+//! of `Math.hypot`.
 //!
-//! glibc gave it a new version in 2.35, so a program that takes it from there does not start with any older one: not on Red Hat Enterprise Linux 9
-//! or Amazon Linux 2023, which have 2.34. It is the only such function, and a short one.
+//! glibc gave it a new symbol version in 2.35. A program that imports that version does not start
+//! with an older glibc, such as 2.34 of Red Hat Enterprise Linux 9 and Amazon Linux 2023. `hypot`
+//! is the only such function, and a short one.
 
-/// Splits a number of 53 bits into two of 26: half of a product is exact then.
+/// Splits a number of 53 bits into two of 26, so that half of a product is exact.
 const SPLITTER: f64 = 134_217_729.0;
 
-/// A square and what its rounding lost.
+/// Returns a square and its rounding error.
 fn square(x: f64) -> (f64, f64) {
     let shifted = x * SPLITTER;
     let high = x - shifted + shifted;
@@ -15,12 +17,13 @@ fn square(x: f64) -> (f64, f64) {
     (rounded, high * high - rounded + 2.0 * high * low + low * low)
 }
 
-/// The length of the hypotenuse: `sqrt(x² + y²)`, without overflow on the way, to within one unit in the last place.
+/// Returns the length of the hypotenuse, `sqrt(x² + y²)`, without intermediate overflow and to
+/// within one unit in the last place.
 // SAFETY: the name and signature are those of the C library, and so is what it does.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn hypot(x: f64, y: f64) -> f64 {
     let (x, y) = (x.abs(), y.abs());
-    // Infinite wins over "no number", says the standard.
+    // The standard requires infinity even if the other argument is not a number.
     if x.is_infinite() || y.is_infinite() {
         return f64::INFINITY;
     }

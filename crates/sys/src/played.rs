@@ -1,7 +1,8 @@
-//! The seam between this crate and the kernel's processes and clocks: the simulation plays both for its thread.
+//! Replacement point for the kernel's processes and clocks: the simulation provides both for its
+//! thread.
 //!
-//! Only with the feature `played`, which tests alone have; without it nothing of this is compiled in. Files, sockets and memory stay the
-//! kernel's: they are the same for everybody.
+//! Only with the feature `played`, which only tests enable; without it, none of this is compiled
+//! in. Files, sockets and memory stay the kernel's, as they behave the same in a simulation.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,43 +14,45 @@ use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname};
 use crate::process::{Entry, ProcRef, Target};
 use crate::time::Clocks;
 
-/// Played kernel.
+/// Simulated kernel.
 pub trait Kernel {
-    /// Both clocks.
+    /// Returns the time of both clocks.
     fn clocks(&self) -> Clocks;
 
-    /// All processes, zombies included.
+    /// Returns all processes, zombies included.
     fn entries(&self) -> Vec<Entry>;
 
-    /// The process with this number.
+    /// Returns the process with this pid.
     fn entry(&self, pid: i32) -> Option<Entry>;
 
-    /// A variable of the environment that a process was started with.
+    /// Returns a variable of the environment that a process was started with.
     fn variable(&self, pid: i32, name: &str) -> Option<Vec<u8>>;
 
-    /// A descriptor of a process: it becomes readable when that ends.
+    /// Opens a descriptor of a process. It becomes readable when the process exits.
     ///
     /// # Errors
-    /// `ESRCH` when there is no such process.
+    /// Returns `ESRCH` if the process does not exist.
     fn open(&self, process: ProcRef) -> Result<OwnedFd, Errno>;
 
     /// Sends a signal.
     ///
     /// # Errors
-    /// `ESRCH` when there is no such process.
+    /// Returns `ESRCH` if the process does not exist.
     fn signal(&self, process: ProcRef, signal: i32, target: Target) -> Result<(), Errno>;
 
-    /// CPU time in nanoseconds and resident memory in bytes.
+    /// Returns CPU time in nanoseconds and resident memory in bytes.
     fn usage(&self, pid: i32) -> Option<(u64, u64)>;
 
-    /// When a file was changed, or a folder got or lost a name, by the wall clock; none where it does not know the path.
+    /// Returns the wall-clock time at which a file was changed, or a folder got or lost a name;
+    /// `None` if the simulation does not know the path.
     fn changed_ms(&self, path: &Path) -> Option<u64>;
 
-    /// A connection to this address, or why there is none; none where the real network is meant. Its end has a unix name, of which the last part is
-    /// the address that it stands for.
+    /// Connects to this address and returns the connection or the error; `None` selects the real
+    /// network. The connection's end has a unix name whose last part is the address.
     fn connect(&self, to: SocketAddr) -> Option<Result<OwnedFd, Errno>>;
 
-    /// A step is about to be done, or was just done, that others see: here the program may die.
+    /// Marks a step with an external effect, just before or just after it. The simulation may kill
+    /// the program here.
     fn step(&self);
 }
 
@@ -64,7 +67,7 @@ mod thread {
         static KERNEL: RefCell<Option<Rc<dyn Kernel>>> = const { RefCell::new(None) };
     }
 
-    /// Makes this the kernel of this thread; without one it is the real one again.
+    /// Sets the simulated kernel of this thread; `None` restores the real one.
     pub fn play(kernel: Option<Rc<dyn Kernel>>) {
         KERNEL.set(kernel);
     }
@@ -80,23 +83,23 @@ pub(crate) use thread::ask;
 #[cfg(feature = "played")]
 pub use thread::play;
 
-/// `None`: nobody plays.
+/// Always returns `None`: this build has no simulated kernel.
 #[cfg(not(feature = "played"))]
 pub(crate) fn ask<T>(_: impl FnOnce(&dyn Kernel) -> T) -> Option<T> {
     None
 }
 
-/// Address that the name of a played connection's end stands for.
+/// Returns the address that the name of a simulated connection's end stands for.
 pub(crate) fn address(name: &SocketAddrAny) -> Option<SocketAddr> {
     ask(|_| SocketAddrUnix::try_from(name.clone()).ok()?.path()?.to_str().ok()?.rsplit_once('/')?.1.parse().ok()).flatten()
 }
 
-/// True for a connection that is played.
+/// Returns true if the connection is simulated.
 pub(crate) fn is_played(socket: impl AsFd) -> bool {
     ask(|_| getsockname(socket).is_ok_and(|name| address(&name).is_some())).unwrap_or(false)
 }
 
-/// See [`Kernel::step`].
+/// Runs [`Kernel::step`].
 pub fn step() {
     ask(|kernel| kernel.step());
 }

@@ -1,18 +1,18 @@
-//! System calls that a sandbox refuses, and what that costs. Old container runtimes answer EPERM to calls that they do not know, where the kernel
-//! would have said ENOSYS.
+//! System calls that a sandbox refuses, and the consequences. Old container runtimes answer EPERM
+//! to unknown calls, although the kernel would have answered ENOSYS.
 
 use rustix::io::Errno;
 
 use crate::process::{ProcRef, is_refusal, last_errno};
 
-/// A call that is refused here, and what is done without it.
+/// A call that is refused here, and its replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Name of the call.
     pub call: &'static str,
-    /// The kernel's reason.
+    /// The kernel's errno.
     pub errno: Errno,
-    /// The cost of doing without it.
+    /// The drawback of the replacement.
     pub cost: &'static str,
 }
 
@@ -34,7 +34,7 @@ pub fn refused() -> Vec<Refused> {
             cost: "signals are sent by pid after a check, adopted processes are polled twice a second, and their sockets cannot be rescued",
         }),
         Ok(pidfd) => {
-            // By number it works in any case: asked is only whether the call itself does.
+            // Signalling by number works in any case, so test only the call itself.
             if let Err(errno) = try_pidfd_send_signal(&pidfd) {
                 found.push(Refused { call: "pidfd_send_signal", errno, cost: "signals are sent by pid after a check" });
             }
@@ -54,9 +54,10 @@ fn try_pidfd_send_signal(pidfd: &std::os::fd::OwnedFd) -> Result<(), Errno> {
     if sent < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Without arguments `clone3` makes nothing: `EINVAL` where it may be used.
+/// Returns the errno if `clone3` is refused. Without arguments, `clone3` creates nothing and
+/// returns `EINVAL` if it is permitted.
 fn clone3_refused() -> Option<Errno> {
-    // SAFETY: no arguments of a size of zero: nothing is read and nothing done.
+    // SAFETY: a null pointer with size zero: the kernel reads nothing and does nothing.
     let made = unsafe { libc::syscall(libc::SYS_clone3, std::ptr::null::<u8>(), 0usize) };
     (made < 0).then(last_errno).filter(|&errno| is_refusal(errno))
 }

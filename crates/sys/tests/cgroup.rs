@@ -1,4 +1,4 @@
-//! Control groups, with the real kernel.
+//! Tests of control groups with the real kernel.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::os::fd::AsFd;
@@ -10,7 +10,8 @@ use ostler_sys::process::child::{reap, reap_any};
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::{Ending, ProcRef, SpawnSpec, cgroup};
 
-/// A group of the test below our own, removed at its end; `None` and a line where groups cannot be made.
+/// A group of the test below our own, removed when the value is dropped. If groups cannot be
+/// created, the test prints a line and gets `None`.
 struct Group(PathBuf);
 
 impl Group {
@@ -26,7 +27,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // The assertions of the test say more than a failure here.
+        // The test's assertions are more useful than a failure here.
         let _ = cgroup::kill(&self.0);
         let until = Instant::now() + Duration::from_secs(5);
         while cgroup::remove(&self.0).is_err() && Instant::now() < until {

@@ -1,4 +1,4 @@
-//! Starting programs, with the real kernel.
+//! Tests of program starts with the real kernel.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 use std::ffi::CString;
@@ -25,7 +25,7 @@ fn shell(script: &str) -> SpawnSpec {
     }
 }
 
-/// What the program prints, with these descriptors besides.
+/// Returns the program's output, with these additional descriptors.
 fn output_with(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, i32)]) -> String {
     let (read, write) = pipe::pipe().unwrap();
     let mut all = fds.to_vec();
@@ -82,14 +82,14 @@ fn descriptors_arrive_however_they_overlap() {
         ("far", vec![(0, 900), (1, 3), (2, 901)]),
     ];
     for (name, case) in cases {
-        // 1 is the pipe.
+        // Number 1 is reserved for the pipe.
         let case: Vec<_> = case.into_iter().filter(|&(_, target)| target != 1).collect();
         let fds: Vec<_> = case.iter().map(|&(file, target)| (files[file].as_fd(), target)).collect();
         let script: String = case.iter().map(|(_, target)| format!("cat /proc/$$/fd/{target};")).collect();
         let expected: Vec<_> = case.iter().map(|(file, _)| format!("f{file}")).collect();
         assert_eq!(words(&output_with(&shell(&script), &fds)), expected, "{name}");
     }
-    // Ours are as they were.
+    // Our descriptors are unchanged.
     for (file, number) in files.iter().zip(numbers) {
         assert_eq!(file.as_raw_fd(), number);
         assert!(rustix::io::fcntl_getfd(file).unwrap().contains(rustix::io::FdFlags::CLOEXEC));
@@ -103,7 +103,7 @@ fn nothing_else_is_open() {
     let extra = memfd::with("extra", b"").unwrap();
     let text = output_with(&shell("cd /proc/$$/fd; for f in 0 1 2 *; do readlink $f; done; true"), &[(extra.as_fd(), 17)]);
     let open: Vec<_> = text.lines().map(|line| line.split([':', ' ']).next().unwrap()).collect();
-    // 0, 1, 2, and again all that there is.
+    // 0, 1, 2, and every descriptor again under higher numbers.
     assert_eq!(open, ["/dev/null", "pipe", "/dev/null", "/dev/null", "pipe", "/memfd", "/dev/null"], "{text}");
 }
 
@@ -208,7 +208,8 @@ fn it_leads_its_own_session_and_has_no_signal_of_ours() {
     assert_eq!(child.signal(9), Err(rustix::io::Errno::SRCH));
 }
 
-/// A seccomp filter for this thread and what it starts: `clone3` does not exist, as in many containers.
+/// Installs a seccomp filter for this thread and its children: `clone3` does not exist, as in many
+/// containers.
 fn forbid_clone3() {
     let instruction = |code: u32, jf: u8, k: u32| libc::sock_filter { code: u16::try_from(code).unwrap(), jt: 0, jf, k };
     let mut filter = [
@@ -251,10 +252,11 @@ fn another_user_gets_all_his_groups_and_only_his_rights() {
     let spec = SpawnSpec { user: Some(user.clone()), ..shell("id -u; id -ru; id -g; id -G; grep CapEff /proc/self/status") };
     let text = output(&spec);
     assert_eq!(words(&text), ["54321", "54321", "54322", "54322", "7", "9", "CapEff:", "0000000000000000"]);
-    // Our memory was shared with a process of another user: we must not stay closed to our own.
+    // We shared our memory with a process of another user, and must stay readable for our own
+    // processes.
     assert!(std::fs::read_link("/proc/self/exe").is_ok());
     assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::Dumpable);
-    // A folder of ours is closed to him, although we may enter it.
+    // That user cannot enter our folder, although we can.
     std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let cwd = CString::new(dir.to_str().unwrap()).unwrap();
     let failed = spawn(&SpawnSpec { user: Some(user), cwd, ..shell("") }, &[]).unwrap_err();
@@ -287,7 +289,8 @@ fn a_pidfd_is_of_one_process_and_tells_its_end() {
     assert_eq!(ostler_sys::process::pid_of_fd(pidfd.as_fd()), Some(child.pid));
     let mut poll = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut poll, None).unwrap();
-    // As a zombie, by its status line; after that, by what newer kernels keep for the descriptor.
+    // As a zombie by its status line; after that by the data that newer kernels keep for the
+    // descriptor.
     assert_eq!(ostler_sys::process::ending_by_fd(pidfd.as_fd(), child), Ending::Code(3));
     reap(child.pid).unwrap();
     let after = ostler_sys::process::ending_by_fd(pidfd.as_fd(), child);
@@ -297,7 +300,8 @@ fn a_pidfd_is_of_one_process_and_tells_its_end() {
     assert!(other.open().is_err() && !other.exists() && ProcRef::me().exists());
 }
 
-/// How long a start takes beside `posix_spawn`; run by hand: `cargo nextest run … --run-ignored all --no-capture`.
+/// Measures a start against `posix_spawn`. Run it by hand:
+/// `cargo nextest run … --run-ignored all --no-capture`.
 #[test]
 #[ignore = "a measurement"]
 fn cost_beside_posix_spawn() {

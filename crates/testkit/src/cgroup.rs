@@ -1,10 +1,10 @@
-//! Control groups of version 2, as far as this machine has any.
+//! Control groups of version 2, if this machine has any.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The folder of the cgroup that the test is in.
+/// Returns the folder of the test's cgroup.
 fn own() -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
@@ -12,13 +12,13 @@ fn own() -> Option<PathBuf> {
     Some(mounts.into_iter().find(|mount| mount.join("cgroup.procs").exists() && mount.join(own).is_dir())?.join(own))
 }
 
-/// The folder of the cgroup in which a home has those of its apps, whether it has any or not.
+/// Returns the folder of the cgroup for a home's apps, whether it exists or not.
 pub fn cgroup_of_home(home: &Path) -> Option<PathBuf> {
     let found = home.metadata().ok()?;
     Some(own()?.join(format!("ostler-{:x}-{:x}", found.dev(), found.ino())))
 }
 
-/// Removes what a home leaves whose keeper and daemon were both killed.
+/// Removes the cgroups of a home whose keeper and daemon were both killed.
 pub(crate) fn remove_of_home(home: &Path) {
     let Some(group) = cgroup_of_home(home).filter(|group| group.is_dir()) else { return };
     for entry in fs::read_dir(&group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
@@ -27,12 +27,13 @@ pub(crate) fn remove_of_home(home: &Path) {
     drop(fs::remove_dir(group));
 }
 
-/// True if `OSTLER_CGROUP=off` turns cgroups off.
+/// Returns true if `OSTLER_CGROUP=off` turns cgroups off.
 pub fn cgroups_are_off() -> bool {
     std::env::var_os("OSTLER_CGROUP").is_some_and(|value| value == "off")
 }
 
-/// The folder of the cgroup that the test is in; `None` if no cgroup can be made in it, or cgroups are turned off.
+/// Returns the folder of the test's cgroup, or `None` if no cgroup can be created in it, or if
+/// cgroups are turned off.
 pub fn writable_cgroup() -> Option<PathBuf> {
     if cgroups_are_off() {
         return None;

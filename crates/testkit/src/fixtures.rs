@@ -6,22 +6,23 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-/// Path of a file below `tests/fixtures`.
+/// Returns the path of a file below `tests/fixtures`.
 #[track_caller]
 pub fn fixture_path(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name);
     path.canonicalize().unwrap_or_else(|error| panic!("no fixture {name}: {error}")).to_string_lossy().into_owned()
 }
 
-/// Path of a script in `tests/fixtures/apps`.
+/// Returns the path of a script in `tests/fixtures/apps`.
 #[track_caller]
 pub fn fixture_app(name: &str) -> String {
     fixture_path(&format!("apps/{name}"))
 }
 
-/// Path of the multi-tool binary `fixture` (see `src/bin/fixture`).
+/// Returns the path of the multi-tool binary `fixture` (see `src/bin/fixture`).
 ///
-/// Cargo builds the binaries of *other* packages for no test, so it is built here when it is missing or older than its source.
+/// Cargo does not build binaries of *other* packages for a test. So this function builds it if it
+/// is missing or older than its source.
 #[track_caller]
 pub fn fixture() -> String {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
@@ -36,7 +37,7 @@ fn build() -> PathBuf {
     if is_fresh(&binary) {
         return binary;
     }
-    // Many test processes come here at the same time; one builds.
+    // Many test processes get here at the same time; one of them builds.
     let lock = File::create(profile_dir.join(".ostler-fixture.lock")).unwrap();
     lock.lock().unwrap();
     if !is_fresh(&binary) {
@@ -49,7 +50,7 @@ fn build() -> PathBuf {
         command.args(["build", "--quiet", "--package", "ostler-testkit", "--bin", "ostler-fixture", "--profile", profile, "--target-dir"]);
         let status = command.arg(target_dir).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
         assert!(status.success(), "cannot build the fixture binary");
-        // Cargo leaves an up-to-date file as it is, however old.
+        // Cargo does not touch an up-to-date file, however old.
         drop(File::options().append(true).open(&binary).and_then(|file| file.set_modified(SystemTime::now())));
     }
     binary

@@ -22,14 +22,15 @@ use crate::resident::Resident;
 use crate::subject::Subject;
 use crate::words::Words;
 
-/// How long a condition may take to come true. Generous: it is only reached when something is broken.
+/// Maximum wait for a condition. It is generous, because only a failing test reaches it.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long one command may take.
+/// Maximum duration of a command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 
-/// A temporary folder `<tmp>/ot-…` with `home` (the manager's), `work` (where commands run), `user` (`$HOME`) and `bin` in it. The path is
-/// short because unix sockets allow 108 bytes. Dropping it kills everything that was started in it.
+/// Temporary folder `<tmp>/ot-…` with `home` (the manager's), `work` (where commands run), `user`
+/// (`$HOME`) and `bin`. The path is short because unix sockets allow 108 bytes. When it is dropped,
+/// every process that was started in it is killed.
 #[derive(Debug)]
 pub struct Home {
     root: PathBuf,
@@ -37,15 +38,17 @@ pub struct Home {
     home: PathBuf,
 }
 
-/// Pause before a condition is looked at again. Long waits leave the processors to what they wait for.
+/// Returns the pause before the next check of a condition. It grows with the wait, to leave the
+/// processors to the processes under test.
 fn pause(waited: Duration) -> Duration {
     (waited / 16).clamp(Duration::from_millis(3), Duration::from_millis(40))
 }
 
-/// Not `temp_dir()`: that may be long.
+/// Not `temp_dir()`, which may be long.
 const FOLDER: &str = "/tmp";
 
-/// Ends what tests left that were themselves killed (a runner's time limit) and could not clean up: homes of processes that are gone.
+/// Kills leftovers of tests that were themselves killed (by a runner's time limit) and could not
+/// clean up: homes whose test process is gone.
 fn sweep() {
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -58,7 +61,7 @@ fn sweep() {
 }
 
 impl Home {
-    /// A fresh home; the manager's folder does not exist yet.
+    /// Creates a new home. The manager's folder does not exist yet.
     pub fn new(subject: Subject) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         static SWEPT: Once = Once::new();
@@ -69,65 +72,66 @@ impl Home {
         for dir in ["work", "user", "bin"] {
             fs::create_dir_all(root.join(dir)).unwrap();
         }
-        // Other users have to reach the folder: that they reach nothing in it is the manager's duty.
+        // Other users have to reach the folder. The manager must keep them out of everything in it.
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         let home = root.join("home");
         if subject.is_real_pm2() {
-            // Otherwise the first call prints a banner and phones home.
+            // Otherwise the first call prints a banner and contacts a server.
             fs::create_dir_all(&home).unwrap();
             fs::write(home.join("touch"), "1").unwrap();
         }
         Self { root, subject, home }
     }
 
-    /// The binary under test.
+    /// Returns the binary under test.
     pub fn subject(&self) -> &Subject {
         &self.subject
     }
 
-    /// The temporary folder as a whole.
+    /// Returns the temporary folder.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The manager's home.
+    /// Returns the manager's home.
     pub fn dir(&self) -> &Path {
         &self.home
     }
 
-    /// Puts the manager's home somewhere else.
+    /// Moves the manager's home to another path.
     pub fn set_dir(&mut self, dir: impl Into<PathBuf>) {
         self.home = dir.into();
     }
 
-    /// Folder in which commands run.
+    /// Returns the folder in which commands run.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
     }
 
-    /// Writes a file below the work folder and gives its absolute path. A text that begins with `#!` becomes executable.
+    /// Writes a file below the work folder and returns its absolute path. A text that starts with
+    /// `#!` becomes executable.
     pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> String {
         let path = self.work().join(name);
         fs::create_dir_all(path.parent().expect("the path has the work folder in front")).unwrap();
         let mut file = File::create(&path).unwrap();
         file.write_all(contents.as_ref()).unwrap();
         let mode = if contents.as_ref().starts_with(b"#!") { 0o755 } else { 0o644 };
-        // By the descriptor: an app that waits for the file may have removed it already.
+        // Use the descriptor: an app that waits for the file may already have removed it.
         file.set_permissions(fs::Permissions::from_mode(mode)).unwrap();
         path.to_string_lossy().into_owned()
     }
 
-    /// A file below the work folder as text; empty when absent.
+    /// Returns a file below the work folder as text; empty if it is missing.
     pub fn read(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.work().join(name)).unwrap_or_default()).into_owned()
     }
 
-    /// A log file below the manager's home as text; empty when absent.
+    /// Returns a log file below the manager's home as text; empty if it is missing.
     pub fn log(&self, name: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.home.join("logs").join(name)).unwrap_or_default()).into_owned()
     }
 
-    /// A command of the manager, ready to be changed and run.
+    /// Creates a command of the manager, which the caller can change and run.
     pub fn cmd(&self, words: impl Words) -> Cmd<'_> {
         Cmd { home: self, words: words.words(), env: Vec::new(), cwd: self.work(), stdin: None, uid: None, wrapper: Vec::new() }
     }
@@ -138,27 +142,27 @@ impl Home {
         self.cmd(words).run()
     }
 
-    /// Runs a command that has to succeed.
+    /// Runs a command that must succeed.
     #[track_caller]
     pub fn ok(&self, words: impl Words) -> Output {
         self.cmd(words).run().ok()
     }
 
-    /// The list, by id: what `jlist` prints. The daemon is asked over its socket; if it does not answer, the command runs, which starts a
-    /// daemon if there is none.
+    /// Returns the list by id, as `jlist` prints it. It comes from the daemon's socket. If the
+    /// daemon does not answer, the command runs, which starts a daemon if necessary.
     #[track_caller]
     pub fn jlist(&self) -> Vec<Item> {
         let list = Resident::connect(&self.home).and_then(|mut daemon| daemon.list());
         list.unwrap_or_else(|| Item::parse_list(&self.ok("jlist").stdout))
     }
 
-    /// Whether there are apps, and all of them are online.
+    /// Returns true if there are apps and all of them are online.
     pub fn all_online(&self) -> bool {
         let list = self.jlist();
         !list.is_empty() && list.iter().all(|item| item.status() == "online")
     }
 
-    /// The one entry of this name.
+    /// Returns the only entry of this name.
     #[track_caller]
     pub fn app(&self, name: &str) -> Item {
         let list = self.jlist();
@@ -167,7 +171,8 @@ impl Home {
         found.remove(0).clone()
     }
 
-    /// Waits for a condition; when the deadline passes the test fails and shows what the manager says.
+    /// Waits for a condition. If the deadline passes, the test fails and shows the manager's
+    /// report.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
         let begin = Instant::now();
@@ -178,13 +183,13 @@ impl Home {
         }
     }
 
-    /// Waits until the one entry of this name satisfies the condition, and gives it.
+    /// Waits until the only entry of this name satisfies the condition, and returns it.
     #[track_caller]
     pub fn wait_app(&self, name: &str, what: &str, condition: impl Fn(&Item) -> bool) -> Item {
         let begin = Instant::now();
         let mut daemon = None;
         loop {
-            // Subscribed before it is asked: an event after its answer ends the pause.
+            // Subscribe before the request: any event after the answer then ends the pause.
             daemon = daemon.or_else(|| Resident::follow(&self.home));
             let list = daemon.as_mut().and_then(Resident::list).unwrap_or_else(|| {
                 daemon = None;
@@ -195,7 +200,8 @@ impl Home {
             }
             let waited = begin.elapsed();
             assert!(waited < DEADLINE, "waited {DEADLINE:?} in vain until {name} is {what}\n{}", self.report());
-            // Not every change has an event (CPU, memory, what an app reports), so the pause is short.
+            // Not every change has an event (CPU, memory, an app's own reports), so the pause is
+            // short.
             let pause = pause(waited);
             if !daemon.as_mut().is_some_and(|daemon| daemon.wait_for_event(pause)) {
                 daemon = None;
@@ -204,37 +210,37 @@ impl Home {
         }
     }
 
-    /// Waits until the one entry of this name has this status, and gives it.
+    /// Waits until the only entry of this name has this status, and returns it.
     #[track_caller]
     pub fn wait_status(&self, name: &str, status: &str) -> Item {
         self.wait_app(name, status, |item| item.status() == status)
     }
 
-    /// Waits until a log file below the manager's home has this text.
+    /// Waits until a log file below the manager's home contains this text.
     #[track_caller]
     pub fn wait_log(&self, file: &str, text: &str) {
         self.wait_until(&format!("{file} has {text:?}"), || self.log(file).contains(text));
     }
 
-    /// Waits until a file below the work folder has this text.
+    /// Waits until a file below the work folder contains this text.
     #[track_caller]
     pub fn wait_file(&self, file: &str, text: &str) {
         self.wait_until(&format!("{file} has {text:?}"), || self.read(file).contains(text));
     }
 
-    /// Living processes that were started in this home, those of the manager included.
+    /// Returns the living processes that were started in this home, including the manager's.
     pub fn processes(&self) -> Vec<Proc> {
         procs::of_home(&self.root)
     }
 
-    /// Living processes that were started in this home by apps.
+    /// Returns the living processes that apps started in this home.
     pub fn app_processes(&self) -> Vec<Proc> {
         let mut found = self.processes();
         found.retain(|p| procs::variable(p.pid, "OSTLER_ROLE").is_none() && !p.cmdline.contains("God Daemon"));
         found
     }
 
-    /// The keeper (real PM2: the daemon): `pm2.pid`.
+    /// Returns the keeper's pid from `pm2.pid` (real PM2: the daemon's).
     #[track_caller]
     pub fn keeper_pid(&self) -> i32 {
         let mut pid = 0;
@@ -245,7 +251,8 @@ impl Home {
         pid
     }
 
-    /// The daemon: the process of this home with that role (real PM2: as `keeper_pid`).
+    /// Returns the daemon's pid: the process of this home with that role (real PM2: as
+    /// `keeper_pid`).
     #[track_caller]
     pub fn daemon_pid(&self) -> i32 {
         if self.subject.is_real_pm2() {
@@ -260,7 +267,7 @@ impl Home {
         pid
     }
 
-    /// The process that is left when keeper and daemon are killed together.
+    /// Returns the pid of the process that survives when keeper and daemon are killed together.
     #[track_caller]
     pub fn anchor_pid(&self) -> i32 {
         let mut pid = 0;
@@ -273,19 +280,20 @@ impl Home {
         pid
     }
 
-    /// SIGKILL to keeper and daemon, and waits until they are gone. Stopped first: they restart each other. The anchor starts both again.
+    /// Sends SIGKILL to keeper and daemon, and waits until they are gone. It stops them first,
+    /// because they restart each other. The anchor starts both again.
     #[track_caller]
     pub fn kill_both(&self) {
         self.kill_together(&[self.keeper_pid(), self.daemon_pid()]);
     }
 
-    /// SIGKILL to keeper, daemon and anchor: only the apps are left.
+    /// Sends SIGKILL to keeper, daemon and anchor: only the apps remain.
     #[track_caller]
     pub fn kill_all_three(&self) {
         self.kill_together(&[self.keeper_pid(), self.daemon_pid(), self.anchor_pid()]);
     }
 
-    /// SIGKILL to everything of this home, as if the machine had died.
+    /// Sends SIGKILL to every process of this home, as if the machine had crashed.
     #[track_caller]
     pub fn kill_everything(&self) {
         self.kill_all_three();
@@ -302,16 +310,16 @@ impl Home {
         self.wait_until("they are dead", || !pids.iter().any(|pid| procs::alive(*pid)));
     }
 
-    /// Pids of all daemons of this home; more than one is a fault.
+    /// Returns the pids of all daemons of this home; more than one is a bug.
     pub fn daemons(&self) -> Vec<i32> {
         let is_daemon = |p: &Proc| procs::variable(p.pid, "OSTLER_ROLE").is_some_and(|role| role == "daemon");
         let daemons: Vec<Proc> = self.processes().into_iter().filter(is_daemon).collect();
-        // A program that a daemon is just starting looks like it until it is executed.
+        // A program that a daemon is just starting looks like the daemon until it is executed.
         let is_child = |p: &Proc| daemons.iter().any(|daemon| daemon.pid == p.ppid);
         daemons.iter().filter(|p| !is_child(p)).map(|p| p.pid).collect()
     }
 
-    /// What the manager knows and logged, for the reader of a failed test.
+    /// Returns the manager's list and logs, for the reader of a failed test.
     pub fn report(&self) -> String {
         let mut text = String::new();
         if self.home.join("pm2.pid").exists() {
@@ -381,7 +389,7 @@ impl Cmd<'_> {
         self
     }
 
-    /// Gives this as standard input.
+    /// Passes this as standard input.
     pub fn stdin(mut self, text: impl AsRef<[u8]>) -> Self {
         self.stdin = Some(text.as_ref().to_owned());
         self
@@ -399,7 +407,7 @@ impl Cmd<'_> {
         self
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     #[track_caller]
     pub fn run(self) -> Output {
         let shown: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
@@ -408,7 +416,7 @@ impl Cmd<'_> {
         output::run(self.command(), stdin.as_deref(), line, COMMAND_LIMIT)
     }
 
-    /// The command for a test that spawns it by itself.
+    /// Returns the command, for a test that spawns it itself.
     pub fn command(self) -> Command {
         let home = self.home;
         let executable = home.subject.executable(&home.root.join("bin"));
@@ -425,7 +433,8 @@ impl Cmd<'_> {
         command.args(&self.words).current_dir(&self.cwd).env_clear().envs(kept);
         command.env("HOME", home.root.join("user")).env("USER", user_name()).env("LANG", "C.UTF-8").env("TZ", "UTC");
         command.env("PM2_DISABLE_VERSION_CHECK", "1").env("NO_COLOR", "1");
-        // Most tests start apps for something else than their start: watching each for a second would double the time of all tests.
+        // Most tests do not test the start of their apps. To watch each start for a second would
+        // double the duration of all tests.
         command.env("OSTLER_START_WATCH", "0");
         command.env(home.subject.home_variable(), &home.home).env(MARKER, &home.root);
         for (name, value) in &self.env {

@@ -1,4 +1,4 @@
-//! One HTTP request.
+//! A single HTTP request.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,25 +8,27 @@ use std::time::Duration;
 
 use crate::load::{Address, Answer};
 
-/// For one answer.
+/// Maximum wait for an answer.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A port that nobody has, and that no other test is given: connections of the machine get theirs from another range.
+/// Returns a free port that no other test gets. Outgoing connections of the machine use another
+/// range.
 pub fn free_port() -> u16 {
     free_ports(1)
 }
 
-/// The first of so many ports in a row.
+/// Returns the first of `count` consecutive free ports.
 pub fn free_ports(count: u16) -> u16 {
     let all_free = |first: &u16| {
         let ports = (0..count).map(|n| TcpListener::bind(("127.0.0.1", first + n)).ok());
-        // All at the same time.
+        // All ports must be free at the same time.
         ports.collect::<Option<Vec<_>>>().is_some()
     };
     std::iter::repeat_with(|| next_ports(count)).find(all_free).unwrap_or_default()
 }
 
-/// The next ports of a range below that of `net.ipv4.ip_local_port_range`, by a counter that all tests of the machine share.
+/// Returns the next ports of a range below `net.ipv4.ip_local_port_range`. All tests of the machine
+/// share its counter.
 fn next_ports(count: u16) -> u16 {
     const FIRST: u16 = 10_000;
     const END: u16 = 32_000;
@@ -40,10 +42,10 @@ fn next_ports(count: u16) -> u16 {
     next
 }
 
-/// One GET; the body.
+/// Performs one GET and returns the body.
 ///
 /// # Errors
-/// What failed, worded.
+/// Returns the failure in words.
 pub fn get(addr: impl Into<Address>, path: &str) -> Result<String, String> {
     let connect = |error: std::io::Error| format!("connect: {error}");
     match addr.into() {

@@ -1,13 +1,16 @@
-//! Drives a pm2-like binary from outside, in a private home, and proves what it left behind.
+//! Driver for a pm2-like binary: runs it from outside in a private home, and checks what it leaves
+//! behind.
 //!
-//! Theory of operation: a [`Home`] is a temporary folder with the manager's home in it. Every command a test runs carries the folder's
-//! path in the environment variable [`MARKER`]; keeper, daemon and apps inherit it, so that everything a test ever started can be found
-//! in `/proc` and is killed when the `Home` is dropped, also by a panic. Commands run as users run them, so the same script works on ostler, on ostler called as `pm2`, and on
-//! real PM2 ([`Subject`]). Of the product the kit links only `ostler-client`: [`Home::jlist`] asks the daemon for the list over its socket,
-//! because a test asks often and the start of a debug binary is expensive.
+//! Theory of operation: a [`Home`] is a temporary folder that contains the manager's home. Every
+//! command of a test carries the folder's path in the environment variable [`MARKER`]. Keeper,
+//! daemon and apps inherit it. All processes that a test ever started can therefore be found in
+//! `/proc`, and are killed when the `Home` is dropped, even by a panic. Commands run as users run
+//! them, so the same script works with ostler, with ostler called as `pm2`, and with real PM2
+//! ([`Subject`]). Of the product, the kit links only `ostler-client`. [`Home::jlist`] requests the
+//! list over the daemon's socket, because tests need it often and a debug binary starts slowly.
 //!
-//! There are no sleeps in tests: [`Home::wait_until`] waits for a condition with a deadline, and its failure shows the manager's log, the
-//! list and the tail of each log file.
+//! Tests do not sleep: [`Home::wait_until`] waits for a condition with a deadline. If it fails, it
+//! shows the manager's log, the list and the tail of each log file.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that meets the unexpected has to stop and tell")]
 
@@ -53,7 +56,7 @@ pub use terminal::Terminal;
 pub use transcript::{Transcript, shape};
 pub use words::Words;
 
-/// Ends the test as passed and reports why it proved nothing.
+/// Ends the test as passed and reports why it was skipped.
 #[macro_export]
 macro_rules! skip {
     ($($why:tt)*) => {{
@@ -62,7 +65,7 @@ macro_rules! skip {
     }};
 }
 
-/// Ends the test as passed when this machine lacks the program, says so; on CI its absence is a failure.
+/// Skips the test if this machine lacks the program; on CI that is a failure.
 #[macro_export]
 macro_rules! needs_program {
     ($name:expr) => {
@@ -73,7 +76,8 @@ macro_rules! needs_program {
     };
 }
 
-/// Skips the test if no cgroup can be made, or `OSTLER_CGROUP=off` turns cgroups off; on CI only the latter is no failure.
+/// Skips the test if no cgroup can be created, or if `OSTLER_CGROUP=off` turns cgroups off. On CI,
+/// only the latter is permitted.
 #[macro_export]
 macro_rules! needs_cgroup {
     () => {
@@ -84,7 +88,8 @@ macro_rules! needs_cgroup {
     };
 }
 
-/// Ends the test as passed where no machine with a systemd of its own can be booted, and says why; on CI that is a failure.
+/// Skips the test if no machine with its own systemd can be booted, and reports the reason; on CI
+/// that is a failure.
 #[macro_export]
 macro_rules! needs_machine {
     () => {

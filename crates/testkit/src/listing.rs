@@ -7,7 +7,7 @@ use serde_json::Value;
 pub struct Item(pub Value);
 
 impl Item {
-    /// Reads the output of `jlist`; notices may precede the JSON, which is the last line.
+    /// Parses the output of `jlist`. Notices may precede the JSON, which is the last line.
     #[track_caller]
     pub fn parse_list(stdout: &str) -> Vec<Self> {
         let json = stdout.lines().rfind(|line| line.starts_with('[') && !line.starts_with("[PM2]") && !line.starts_with("[ostler]"));
@@ -16,43 +16,43 @@ impl Item {
         list.into_iter().map(Self).collect()
     }
 
-    /// `pm_id`.
+    /// Returns `pm_id`.
     pub fn id(&self) -> u64 {
         self.0["pm_id"].as_u64().unwrap_or_else(|| panic!("no pm_id in {}", self.0))
     }
 
-    /// Pid of the main process, 0 when there is none.
+    /// Returns the pid of the main process, or 0 if it does not run.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.0["pid"].as_i64().unwrap_or(0)).unwrap()
     }
 
-    /// App name.
+    /// Returns the app name.
     pub fn name(&self) -> &str {
         self.0["name"].as_str().unwrap_or_default()
     }
 
-    /// A key of `pm2_env`; `Null` when absent.
+    /// Returns a key of `pm2_env`; `Null` if it is missing.
     pub fn env(&self, key: &str) -> &Value {
         &self.0["pm2_env"][key]
     }
 
-    /// A text of `pm2_env`; empty when absent.
+    /// Returns a text of `pm2_env`; empty if it is missing.
     pub fn text(&self, key: &str) -> &str {
         self.env(key).as_str().unwrap_or_default()
     }
 
-    /// A number of `pm2_env`.
+    /// Returns a number of `pm2_env`.
     #[track_caller]
     pub fn number(&self, key: &str) -> u64 {
         self.env(key).as_u64().unwrap_or_else(|| panic!("pm2_env.{key} is {} instead of a number", self.env(key)))
     }
 
-    /// Status word.
+    /// Returns the status word.
     pub fn status(&self) -> &str {
         self.text("status")
     }
 
-    /// `restart_time`.
+    /// Returns `restart_time`.
     #[track_caller]
     pub fn restarts(&self) -> u64 {
         self.number("restart_time")

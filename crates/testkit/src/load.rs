@@ -1,10 +1,13 @@
-//! HTTP clients that count every failure, cheap enough to stand beside what they measure.
+//! HTTP clients that count every failure. They use little CPU, so they do not disturb the measured
+//! server.
 //!
-//! Theory of operation: one thread with one epoll set plays all clients. A client asks, waits for the whole answer, pauses, asks again.
-//! What counts as failed is what a user of a plain HTTP client would see fail: no connection, a connection that ends before a whole
-//! answer, a status other than 200, another body than expected, no answer in time. There is one allowance, which is HTTP's own: a kept
-//! connection that the server closed while it was idle is seen before the next request is written, and a new one is opened. A kept
-//! connection that ends after the request was written is a failure; nothing is ever asked twice.
+//! Theory of operation: one thread with one epoll set runs all clients. A client sends a request,
+//! waits for the complete answer, pauses, and repeats. A request fails if a plain HTTP client would
+//! report a failure. Reasons are: no connection, an incomplete answer, a status other than 200, an
+//! unexpected body, a timeout. There is one exception, which HTTP itself allows. If the server
+//! closed an idle keep-alive connection, the client notices that before it writes the next request,
+//! and opens a new connection. If a keep-alive connection ends after the request was written, that
+//! is a failure. No request is ever repeated.
 
 mod answer;
 mod client;
@@ -26,13 +29,13 @@ pub(crate) use answer::Answer;
 use driver::Driver;
 pub use script::ScriptLoad;
 
-/// Failures that are kept in words.
+/// Number of failures that are kept in words.
 const WORDED: usize = 10;
 
-/// Different bodies that are counted one by one.
+/// Number of different bodies that are counted separately.
 const BODIES: usize = 1000;
 
-/// Where the server listens.
+/// Address of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// TCP.
@@ -60,10 +63,10 @@ impl From<&Path> for Address {
     }
 }
 
-/// What the body of an answer has to be.
+/// Expected body of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// Whatever comes.
+    /// Any body.
     Any,
     /// Digits: the pid of the worker.
     Number,
@@ -84,31 +87,34 @@ impl Body {
     }
 }
 
-/// What the clients do. `LoadSpec { keep_alive: true, ..LoadSpec::to(port) }`.
+/// Behaviour of the clients: `LoadSpec { keep_alive: true, ..LoadSpec::to(port) }`.
 #[derive(Clone, Debug)]
 pub struct LoadSpec {
     /// The server.
     pub addr: Address,
-    /// Address the clients connect from.
+    /// Local address of the clients.
     pub from: Option<IpAddr>,
     /// Number of clients.
     pub connections: usize,
-    /// Each client keeps its connection as long as the server does; else each request has one of its own and says `Connection: close`.
+    /// Whether each client keeps its connection as long as the server does. Otherwise each request
+    /// has its own connection and sends `Connection: close`.
     pub keep_alive: bool,
     /// Path and query.
     pub path: String,
-    /// Further lines of the request, each ended by `\r\n`.
+    /// Further header lines of the request, each ended by `\r\n`.
     pub headers: String,
-    /// What has to come back.
+    /// The expected body.
     pub body: Body,
-    /// Between an answer and the next request of the same client, in microseconds; below a millisecond it becomes one, 0 is none.
+    /// Pause between an answer and the next request of the same client, in microseconds. Values
+    /// below a millisecond are rounded up to one; 0 means no pause.
     pub pause_us: u64,
-    /// For one request, in milliseconds.
+    /// Time limit of a request, in milliseconds.
     pub timeout_ms: u64,
 }
 
 impl LoadSpec {
-    /// Eight clients of this server, a new connection for each request, a millisecond of pause.
+    /// Creates eight clients of this server, with a new connection for each request and a pause of
+    /// one millisecond.
     pub fn to(addr: impl Into<Address>) -> Self {
         Self {
             addr: addr.into(),
@@ -124,44 +130,46 @@ impl LoadSpec {
     }
 }
 
-/// What the clients saw.
+/// Result of the clients.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReport {
-    /// Requests that were made: the good and the failed.
+    /// Number of all requests, successful and failed.
     pub requests: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// The first failures, worded, each with the second it happened in.
+    /// The first failures in words, each with the second in which it happened.
     pub errors: Vec<String>,
-    /// Between two good answers, over all clients; the time from the last one to [`Load::stop`] is one too.
+    /// Longest time between two good answers, over all clients. The time from the last answer to
+    /// [`Load::stop`] counts as well.
     pub longest_gap_ms: f64,
-    /// The slowest good answer.
+    /// Duration of the slowest good answer.
     pub slowest_ms: f64,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub seconds: f64,
-    /// Good answers by body: which worker gave them, when the body is its pid. After a thousand different ones the rest is `(others)`.
+    /// Good answers by body; if the body is a pid, this shows the answers of each worker. After a
+    /// thousand different bodies, the rest counts as `(others)`.
     pub by_body: BTreeMap<String, u64>,
-    /// Connections that were opened.
+    /// Number of opened connections.
     pub connections: u64,
-    /// Kept connections that the server closed while they were idle.
+    /// Number of keep-alive connections that the server closed while they were idle.
     pub closed_idle: u64,
     /// CPU time that the clients used.
     pub cpu_ms: f64,
 }
 
 impl LoadReport {
-    /// Requests that were answered as they should.
+    /// Returns the number of good answers.
     pub fn good(&self) -> u64 {
         self.requests - self.failed
     }
 
-    /// Fails the test when a request failed, or none was made.
+    /// Fails the test if a request failed, or if no request was made.
     #[track_caller]
     pub fn assert_whole(&self) {
         self.assert_at_most(0);
     }
 
-    /// Fails the test when more requests than this failed, or none was made.
+    /// Fails the test if more than `failed` requests failed, or if no request was made.
     #[track_caller]
     pub fn assert_at_most(&self, failed: u64) {
         assert!(self.failed <= failed, "{} of {} requests failed: {:#?}", self.failed, self.requests, self.errors);
@@ -200,16 +208,16 @@ impl LoadReport {
     }
 }
 
-/// What the thread of the clients and the test both see.
+/// Data shared by the clients' thread and the test.
 #[derive(Debug)]
 struct Shared {
     good: AtomicU64,
     failed: AtomicU64,
-    /// Written to end the clients.
+    /// Eventfd whose write stops the clients.
     stop: OwnedFd,
 }
 
-/// Clients that ask until they are stopped.
+/// Clients that send requests until they are stopped.
 #[derive(Debug)]
 #[must_use]
 pub struct Load {
@@ -222,14 +230,15 @@ impl Load {
         Self::start_all([spec])
     }
 
-    /// Half of so many clients keep their connection, half open a new one for each request.
+    /// Starts clients of which half keep their connection, and half open a new one for each
+    /// request.
     pub fn mixed(port: u16, clients: usize) -> Self {
         let close = LoadSpec { connections: clients - clients / 2, ..LoadSpec::to(port) };
         let keep = LoadSpec { connections: clients / 2, keep_alive: true, ..LoadSpec::to(port) };
         Self::start_all([close, keep])
     }
 
-    /// Clients of several kinds, with one report. Gaps and times are those of the worst kind.
+    /// Starts clients of several kinds with one report. Gaps and times are those of the worst kind.
     pub fn start_all(specs: impl IntoIterator<Item = LoadSpec>) -> Self {
         let running = specs.into_iter().map(|spec| {
             let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
@@ -241,17 +250,17 @@ impl Load {
         Self { running: running.collect() }
     }
 
-    /// Requests answered as they should so far.
+    /// Returns the number of good answers so far.
     pub fn good(&self) -> u64 {
         self.running.iter().map(|(shared, _)| shared.good.load(Ordering::Relaxed)).sum()
     }
 
-    /// Requests that failed so far.
+    /// Returns the number of failed requests so far.
     pub fn failed(&self) -> u64 {
         self.running.iter().map(|(shared, _)| shared.failed.load(Ordering::Relaxed)).sum()
     }
 
-    /// Lets each client wait for the answer it has asked for, and tells what they saw.
+    /// Waits until each client has its pending answer, and returns the report.
     #[must_use]
     pub fn stop(mut self) -> LoadReport {
         self.tell();
@@ -264,7 +273,7 @@ impl Load {
 
     fn tell(&self) {
         for (shared, _) in &self.running {
-            // It can only fail when it was told already.
+            // This fails only if the clients were already asked to stop.
             let _told = rustix::io::write(&shared.stop, &1_u64.to_ne_bytes());
         }
     }

@@ -1,9 +1,10 @@
-//! A machine of its own with a real systemd, in namespaces: it boots in a second or two, is ended by a kill (as by a power cut) and can
-//! be booted again with what it had written.
+//! A separate machine with a real systemd, in namespaces. It boots in a second or two. A kill ends
+//! it (like a power cut), and it can be booted again with the data that it had written.
 //!
-//! The root folder is made once by `tests/fixtures/systemd/root.sh` (`.ci/run` calls it) and only read: each machine writes into a folder
-//! of its own. It has its own pids, mounts, name, network and cgroups, so any number of them may run beside each other. Everything in it
-//! ends with the process that booted it, and that ends with the test.
+//! `tests/fixtures/systemd/root.sh` creates the root folder once (`.ci/run` calls it), and machines
+//! only read it: each writes into its own folder. A machine has its own pids, mounts, name, network
+//! and cgroups, so any number of them may run at the same time. All its processes end with the
+//! process that booted it, and that ends with the test.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,9 +26,9 @@ use crate::programs::program;
 use crate::root::is_root;
 use crate::words::Words;
 
-/// Longest time of one command.
+/// Maximum duration of a command.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
-/// Where machines write; short, and not on a memory file system.
+/// Folder for the machines' data; short, and not on a memory file system.
 const FOLDER: &str = "/tmp";
 const PREFIX: &str = "ot-machine-";
 
@@ -44,11 +45,11 @@ pub struct Machine {
 struct Booted {
     /// `unshare`; systemd is its only child and is killed with it.
     outer: Child,
-    /// systemd, as we see it.
+    /// Pid of systemd, as seen from outside.
     init: i32,
 }
 
-/// Why no machine can be booted here.
+/// Returns the reason why no machine can be booted here.
 pub fn no_machine() -> Option<String> {
     if !is_root() {
         return Some("needs root".into());
@@ -65,7 +66,7 @@ fn root() -> PathBuf {
 }
 
 impl Machine {
-    /// A new machine with this program as `/usr/bin/ostler` and `/usr/bin/pm2`, booted.
+    /// Creates and boots a new machine with this program as `/usr/bin/ostler` and `/usr/bin/pm2`.
     #[track_caller]
     pub fn boot(binary: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -82,7 +83,8 @@ impl Machine {
         machine
     }
 
-    /// Puts another program in place of `/usr/bin/ostler`, as a package manager does: written aside, then renamed.
+    /// Replaces `/usr/bin/ostler` by another program, as a package manager does: it writes a
+    /// temporary file and renames it.
     pub fn install(&self, binary: &Path) {
         let bin = match &self.booted {
             Some(_) => self.path("/usr/bin"),
@@ -90,7 +92,7 @@ impl Machine {
         };
         let aside = bin.join(".ostler.new");
         drop(fs::remove_file(&aside));
-        // A link costs nothing, but only on the same file system.
+        // A hard link costs nothing, but only works on the same file system.
         if self.booted.is_some() || fs::hard_link(binary, &aside).is_err() {
             fs::copy(binary, &aside).unwrap();
         }
@@ -107,7 +109,8 @@ impl Machine {
             hierarchies().iter().map(|folder| format!("echo 0 >'{}'\n", folder.join(&self.name).join("cgroup.procs").display())).collect();
         let script = format!("set -e\n{groups}exec unshare --pid --mount --uts --ipc --net --cgroup --fork --kill-child \"$@\"");
         let mut command = Command::new("setpriv");
-        // `unshare` dies with us, systemd with `unshare`, and with the first of its namespace all others.
+        // `unshare` dies with us, systemd dies with `unshare`, and all other processes of its pid
+        // namespace die with systemd.
         command.args(["--pdeathsig", "KILL", "sh", "-c", &script, "sh"]);
         command.arg(fixture_path("systemd/boot.sh")).arg(root()).arg(&self.dir).arg(&self.name);
         command.stdin(Stdio::null()).stdout(console.try_clone().unwrap()).stderr(console);
@@ -129,14 +132,14 @@ impl Machine {
         });
     }
 
-    /// Ends it as a power cut does, and boots it again.
+    /// Kills the machine like a power cut, and boots it again.
     #[track_caller]
     pub fn reboot(&mut self) {
         self.end();
         self.start();
     }
 
-    /// Shuts it down in order, and boots it again.
+    /// Shuts the machine down cleanly, and boots it again.
     #[track_caller]
     pub fn shut_down_and_boot(&mut self) {
         drop(self.run(["systemctl", "poweroff"]));
@@ -162,13 +165,13 @@ impl Machine {
         }
     }
 
-    /// A file of the machine, as we reach it.
+    /// Returns the path of a machine's file, as seen from outside.
     pub fn path(&self, inside: &str) -> PathBuf {
         let init = self.booted.as_ref().expect("a machine that is on").init;
         Path::new("/proc").join(init.to_string()).join("root").join(inside.trim_start_matches('/'))
     }
 
-    /// Writes a file; a text that begins with `#!` becomes executable.
+    /// Writes a file. A text that starts with `#!` becomes executable.
     pub fn write(&self, inside: &str, contents: &str) {
         let path = self.path(inside);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -177,7 +180,7 @@ impl Machine {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }
 
-    /// A file as text; empty when absent.
+    /// Returns a file as text; empty if it is missing.
     pub fn read(&self, inside: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.path(inside)).unwrap_or_default()).into_owned()
     }
@@ -199,7 +202,7 @@ impl Machine {
         output::run(self.command(words), None, shown.join(" "), COMMAND_LIMIT)
     }
 
-    /// Runs a command that has to succeed.
+    /// Runs a command that must succeed.
     #[track_caller]
     pub fn ok(&self, words: impl Words) -> Output {
         let output = self.run(words);
@@ -207,7 +210,7 @@ impl Machine {
         output
     }
 
-    /// The words that run a command as this user, as a login would.
+    /// Returns the words that run a command as this user, as after a login.
     pub fn as_user(user: &str, words: impl Words) -> Vec<std::ffi::OsString> {
         let login = "export XDG_RUNTIME_DIR=/run/user/$(id -u); export HOME=\"$(getent passwd \"$(id -u)\" | cut -d: -f6)\"; \
                      export USER=\"$(id -un)\" \
@@ -216,7 +219,7 @@ impl Machine {
         before.iter().map(|word| OsStr::new(word).to_owned()).chain(words.words()).collect()
     }
 
-    /// What `jlist` of this home's owner says.
+    /// Returns the entries that `jlist` prints for the owner of this home.
     #[track_caller]
     pub fn jlist(&self, words: impl Words) -> Vec<Item> {
         Item::parse_list(&self.ok(words).stdout)
@@ -238,13 +241,13 @@ impl Machine {
         self.wait_until(&format!("{unit} is {state}"), || self.property(unit, "ActiveState") == state);
     }
 
-    /// A property of a unit.
+    /// Returns a property of a unit.
     #[track_caller]
     pub fn property(&self, unit: &str, name: &str) -> String {
         self.ok(["systemctl", "show", "--value", "-p", name, unit]).stdout.trim().to_owned()
     }
 
-    /// The pid of the process of this machine that the number inside names, as we see it.
+    /// Returns the outside pid of the machine's process with this inside pid.
     pub fn outside(&self, inside: i32) -> Option<i32> {
         let init = self.booted.as_ref()?.init;
         let space = fs::read_link(format!("/proc/{init}/ns/pid")).ok()?;
@@ -256,7 +259,7 @@ impl Machine {
         })
     }
 
-    /// The end of the console, and of the journal if it is on.
+    /// Returns the end of the console, and of the journal if the machine is on.
     pub fn said(&self) -> String {
         let console = fs::read(&self.console).unwrap_or_default();
         let mut text = format!("--- console\n{}", output::plain(&console[console.len().saturating_sub(8 << 10)..]));
@@ -286,7 +289,7 @@ fn remove(dir: &Path, name: &str) {
     }
 }
 
-/// Groups are folders that only `rmdir` takes away, the inner ones first.
+/// Removes a group. Only `rmdir` removes such folders, inner ones first.
 fn remove_groups(group: &Path) {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -296,14 +299,15 @@ fn remove_groups(group: &Path) {
     drop(fs::remove_dir(group));
 }
 
-/// Where a machine gets a cgroup to itself: in the one hierarchy of version 2, or in both that systemd uses beside version 1.
+/// Returns the parents of a machine's cgroups: in the single hierarchy of version 2, or in both
+/// hierarchies that systemd uses with version 1.
 fn hierarchies() -> Vec<PathBuf> {
     let found: Vec<PathBuf> =
         ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"].map(PathBuf::from).into_iter().filter(|path| path.is_dir()).collect();
     if found.is_empty() { vec!["/sys/fs/cgroup".into()] } else { found }
 }
 
-/// What tests left that were themselves killed.
+/// Removes the leftovers of tests that were themselves killed.
 fn sweep() {
     for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! The versions of Node that a promise about Node apps has to hold for.
+//! The versions of Node that every promise about Node apps applies to.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::programs::{on_ci, program};
 /// Major versions; `.ci/run` installs the same ones.
 const MAJORS: [u32; 4] = [18, 20, 22, 24];
 
-/// One installed version of Node.
+/// An installed version of Node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Major version.
@@ -19,7 +19,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Folder to put in front of `PATH`, so that `node` is this one.
+    /// Returns the folder to put in front of `PATH`, so that `node` is this version.
     pub fn dir(&self) -> &Path {
         self.path.parent().expect("a program lies in a folder")
     }
@@ -31,7 +31,8 @@ impl fmt::Display for Node {
     }
 }
 
-/// Every version to test with: those in the cache of `.ci/run` and `node` on `PATH`. On CI all have to be in the cache.
+/// Returns every version to test with: those in the cache of `.ci/run`, and `node` on `PATH`. On
+/// CI, all have to be in the cache.
 #[track_caller]
 pub fn nodes() -> Vec<Node> {
     let cache = cache_dir().unwrap_or_default();
@@ -49,7 +50,8 @@ pub fn nodes() -> Vec<Node> {
     found
 }
 
-/// A program of the Python environment that `.ci/run` makes: `gunicorn`, `uvicorn`, `hypercorn`. On CI it has to be there.
+/// Returns a program of the Python environment that `.ci/run` creates: `gunicorn`, `uvicorn`,
+/// `hypercorn`. On CI, it has to exist.
 #[track_caller]
 pub fn python_program(name: &str) -> Option<String> {
     let path = cache_dir().unwrap_or_default().join("python/bin").join(name);
@@ -57,7 +59,7 @@ pub fn python_program(name: &str) -> Option<String> {
     path.exists().then(|| path.to_string_lossy().into_owned())
 }
 
-/// The folder of `.ci/run`.
+/// Returns the cache folder of `.ci/run`.
 pub fn cache_dir() -> Option<PathBuf> {
     let user = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let base = || std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(user);

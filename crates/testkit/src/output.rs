@@ -1,4 +1,4 @@
-//! What a command said and how it ended.
+//! Output and exit code of a command.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 pub struct Output {
     /// The command line, for messages.
     pub line: String,
-    /// Exit code; 128 + signal when a signal ended it.
+    /// Exit code, or 128 + signal if a signal killed it.
     pub code: i32,
     /// Standard output, colours removed.
     pub stdout: String,
@@ -25,7 +25,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Standard output and error.
+    /// Returns standard output and error.
     pub fn all(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
@@ -57,7 +57,7 @@ impl Output {
         self
     }
 
-    /// Fails the test unless the text is in the output, in any case of letters.
+    /// Fails the test unless the text is in the output, ignoring case.
     #[track_caller]
     pub fn says_any_case(self, text: &str) -> Self {
         assert!(self.all().to_lowercase().contains(&text.to_lowercase()), "the output lacks {text:?}\n{self}");
@@ -85,9 +85,10 @@ impl std::fmt::Display for Output {
     }
 }
 
-/// Runs a command to its end and to the end of its output.
+/// Runs a command until it has exited and its output has ended.
 ///
-/// A daemon that kept the caller's stdout would hang every `$(…)` in a script: that is why the end of both streams is waited for.
+/// A daemon that keeps the caller's stdout open would hang every `$(…)` in a script. Therefore this
+/// waits for the end of both streams.
 #[track_caller]
 pub(crate) fn run(mut command: Command, stdin: Option<&[u8]>, line: String, limit: Duration) -> Output {
     command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -127,13 +128,13 @@ fn collect(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> 
     rx
 }
 
-/// Waits until the command exits; `None` if it has not by then.
+/// Waits until the command exits; `None` if it has not exited in time.
 fn wait(child: &mut Child, until: Instant) -> Option<ExitStatus> {
     let pid = Pid::from_child(child);
     let exit = pidfd_open(pid, PidfdFlags::empty()).unwrap();
     while child.try_wait().unwrap().is_none() {
         let left = until.checked_duration_since(Instant::now())?;
-        // A signal may interrupt it: then it is called again.
+        // If a signal interrupts it, the loop calls it again.
         let _ready = poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&Timespec::try_from(left).unwrap()));
     }
     child.try_wait().unwrap()
@@ -144,7 +145,7 @@ fn code_of(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
-/// Text without colour sequences.
+/// Returns the text without colour sequences.
 pub(crate) fn plain(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::with_capacity(text.len());

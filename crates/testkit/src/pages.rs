@@ -1,15 +1,19 @@
-//! Pages of the documentation: their blocks of code, what is said about each for the tests, their commands and links.
+//! Pages of the documentation: their code blocks with the marks for tests, their commands and
+//! links.
 //!
-//! What is said stands in HTML comments, which no reader sees. One anywhere in the page, `<!-- test: ports=3000,3001 needs=node -->`, has the
-//! page's commands run in order in a fresh home ([`Page::test`]). Directly above a block:
+//! The marks are HTML comments, which readers do not see.
+//! `<!-- test: ports=3000,3001 needs=node -->` anywhere in the page makes the page's commands run
+//! in order in a new home ([`Page::test`]). Directly above a block:
 //!
-//! - `<!-- file: server.js -->`: the block is this file, and is written when its turn comes;
-//! - `<!-- not run: why -->`: it is only parsed;
-//! - `<!-- run where there is: go -->`: it is run on machines that have the program;
-//! - `<!-- again -->`: it is repeated until what it writes is the output below it, because what it shows takes a moment;
-//! - `<!-- output -->`: each of its lines is in what the commands above it wrote; `…` stands for anything.
+//! - `<!-- file: server.js -->`: the block is this file, and is written in its order;
+//! - `<!-- not run: why -->`: the block is only parsed;
+//! - `<!-- run where there is: go -->`: the block runs on machines that have the program;
+//! - `<!-- again -->`: the block is repeated until its output equals the output below it, because
+//!   the result takes a moment;
+//! - `<!-- output -->`: each of its lines occurs in the output of the commands above it; `…`
+//!   matches anything.
 //!
-//! `<!-- commands not run: why -->` says `not run` for all blocks of a page.
+//! `<!-- commands not run: why -->` sets `not run` for all blocks of a page.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,45 +21,46 @@ use std::path::{Path, PathBuf};
 /// A Markdown file.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// Path from the top of the checkout: `docs/reload.md`.
+    /// Path relative to the top of the checkout: `docs/reload.md`.
     pub path: String,
-    /// All of it.
+    /// Its whole text.
     pub text: String,
 }
 
-/// A block of code.
+/// A code block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeBlock {
     /// Line of its first line of code, from 1.
     pub line: usize,
-    /// First word behind the fence; empty for an indented block.
+    /// First word after the fence; empty for an indented block.
     pub language: String,
     /// The code, without the indentation that makes it a block.
     pub code: String,
-    /// What the comments directly above it say.
+    /// Texts of the comments directly above it.
     pub marks: Vec<String>,
 }
 
-/// How a page's commands are run: `<!-- test: … -->`.
+/// Settings for a page's test run: `<!-- test: … -->`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageTest {
-    /// Ports that the page names; the test takes free ones.
+    /// Ports in the page's text; the test replaces them by free ones.
     pub ports: Vec<String>,
-    /// Programs without which the page cannot be run.
+    /// Programs that the page requires.
     pub needs: Vec<String>,
-    /// Files and folders of `tests/fixtures/docs` that lie in the work folder from the beginning.
+    /// Files and folders of `tests/fixtures/docs` that the work folder contains from the start.
     pub files: Vec<String>,
-    /// Names in the cache of the tests (`examples/nest/node_modules`) to which a link of the last part's name leads.
+    /// Names in the tests' cache (`examples/nest/node_modules`). The work folder gets a link to
+    /// each, named after its last part.
     pub links: Vec<String>,
 }
 
-/// Top of the checkout.
+/// Returns the top of the checkout.
 pub fn checkout() -> PathBuf {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     top.canonicalize().unwrap_or(top)
 }
 
-/// All pages: below `docs`, the READMEs, and what says how to contribute. In the order of their paths.
+/// Returns all pages, sorted by path: those below `docs`, the READMEs, and the contribution guide.
 pub fn pages() -> Vec<Page> {
     let top = checkout();
     let mut paths = vec!["README.md".to_owned(), "README.zh-CN.md".into(), "CONTRIBUTING.md".into()];
@@ -77,7 +82,7 @@ pub fn pages() -> Vec<Page> {
 }
 
 impl Page {
-    /// Its blocks of code, in order.
+    /// Returns its code blocks, in order.
     pub fn blocks(&self) -> Vec<CodeBlock> {
         let mut blocks = Vec::new();
         let mut marks: Vec<String> = Vec::new();
@@ -122,10 +127,10 @@ impl Page {
         blocks
     }
 
-    /// How its commands are run, if they are.
+    /// Returns the settings for its test run, if its commands are run.
     ///
     /// # Errors
-    /// A word of the comment that nobody knows.
+    /// Returns an unknown word of the comment.
     pub fn test(&self) -> Result<Option<PageTest>, String> {
         let Some(words) = self.said("test:") else { return Ok(None) };
         let mut test = PageTest::default();
@@ -143,17 +148,17 @@ impl Page {
         Ok(Some(test))
     }
 
-    /// Why none of its commands is run.
+    /// Returns the reason why none of its commands is run.
     pub fn why_not_run(&self) -> Option<&str> {
         self.said("commands not run:")
     }
 
-    /// Rest of the first comment that begins with this word.
+    /// Returns the rest of the first comment that starts with this word.
     pub fn said(&self, word: &str) -> Option<&str> {
         self.text.lines().filter_map(|line| comment(line.trim())).find_map(|text| text.strip_prefix(word)).map(str::trim)
     }
 
-    /// Targets of its links `[text](target)`, with their lines, outside of code.
+    /// Returns the targets of its links `[text](target)`, with their lines, outside of code.
     pub fn links(&self) -> Vec<(usize, &str)> {
         let mut links = Vec::new();
         let mut is_code = false;
@@ -164,7 +169,7 @@ impl Page {
             if is_code || line.starts_with("    ") {
                 continue;
             }
-            // Every other part is between backticks: what looks like a link there is code.
+            // Every other part is between backticks: an apparent link there is code.
             for text in line.split('`').step_by(2) {
                 let mut rest = text;
                 while let Some(found) = rest.find("](") {
@@ -178,7 +183,7 @@ impl Page {
         links
     }
 
-    /// The names by which `#…` reaches its headings, as GitHub makes them.
+    /// Returns the anchors (`#…`) of its headings, as GitHub generates them.
     pub fn anchors(&self) -> Vec<String> {
         let mut anchors: Vec<String> = Vec::new();
         let mut is_code = false;
@@ -205,7 +210,8 @@ impl Page {
 }
 
 impl CodeBlock {
-    /// Commands of a shell: so it says, or it is indented, no drawing, and one of its lines begins like one.
+    /// Returns true if the block contains shell commands. Either its language is a shell, or it is
+    /// an indented block without a drawing and one of its lines starts with a known program.
     pub fn is_commands(&self) -> bool {
         const PROGRAMS: [&str; 8] = ["ostler ", "pm2 ", "npm ", "docker ", "sudo ", "curl ", "cargo ", "git "];
         match self.language.as_str() {
@@ -216,12 +222,12 @@ impl CodeBlock {
         }
     }
 
-    /// Rest of the mark that begins with this word.
+    /// Returns the rest of the mark that starts with this word.
     pub fn mark(&self, word: &str) -> Option<&str> {
         self.marks.iter().find_map(|mark| mark.strip_prefix(word)).map(str::trim)
     }
 
-    /// The lines that are typed, continued ones as one, each with its line in the page.
+    /// Returns the typed lines, each with its line number in the page. Continued lines are joined.
     pub fn typed(&self) -> Vec<(usize, String)> {
         let mut typed: Vec<(usize, String)> = Vec::new();
         let mut goes_on = false;
@@ -241,11 +247,12 @@ impl CodeBlock {
         typed
     }
 
-    /// The code without comments and without blanks at the end of lines: what has to be the same in each language.
+    /// Returns the code without comments and trailing blanks: the part that has to be equal in
+    /// every translation.
     pub fn bare(&self) -> String {
         let marks: &[&str] = match self.language.as_str() {
             "js" | "ts" | "json5" | "go" | "php" => &["//"],
-            // Indented: a shell or an ecosystem file.
+            // An indented block may be shell or an ecosystem file.
             "" => &["#", "//"],
             _ => &["#"],
         };

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-/// Environment variable that names the [`crate::Home`] a process belongs to. It begins with `OSTLER_` because the keeper passes
-/// only a few variables on to itself.
+/// Environment variable with the [`crate::Home`] that a process belongs to. It starts with
+/// `OSTLER_` because the keeper keeps only a few variables.
 pub const MARKER: &str = "OSTLER_TESTKIT_HOME";
 
 /// One process.
@@ -27,22 +27,24 @@ pub struct Proc {
     pub sid: i32,
     /// State letter; `Z` is a zombie.
     pub state: char,
-    /// Start time in clock ticks since boot; with the pid it names a process for ever.
+    /// Start time in clock ticks since boot. Together with the pid, it identifies a process
+    /// uniquely.
     pub start_ticks: u64,
-    /// Command line, blanks between the words.
+    /// Command line, words joined by blanks.
     pub cmdline: String,
 }
 
-/// All processes.
+/// Returns all processes.
 pub fn process_table() -> Vec<Proc> {
     let entries = fs::read_dir("/proc").unwrap();
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter_map(read).collect()
 }
 
-/// One process by pid.
+/// Returns a process by pid.
 pub(crate) fn read(pid: i32) -> Option<Proc> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name is in parentheses and may contain anything, parentheses included: what follows the last one is regular.
+    // The name is in parentheses and may contain anything, including parentheses. The fields after
+    // the last one are regular.
     let fields: Vec<&str> = stat[stat.rfind(')')? + 2..].split(' ').collect();
     let cmdline = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<String> = cmdline.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
@@ -57,7 +59,7 @@ pub(crate) fn read(pid: i32) -> Option<Proc> {
     })
 }
 
-/// The value of a variable in the environment a process was started with.
+/// Returns the value of a variable in the initial environment of a process.
 pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let prefix = format!("{name}=");
@@ -65,18 +67,19 @@ pub(crate) fn variable(pid: i32, name: &str) -> Option<String> {
     Some(String::from_utf8_lossy(entry).into_owned())
 }
 
-/// Living processes that belong to the home with this root folder: by the marker, or by its path in their title.
+/// Returns the living processes that belong to the home with this root folder, by the marker or by
+/// the path in their title.
 pub(crate) fn of_home(root: &Path) -> Vec<Proc> {
     let root = root.to_string_lossy().into_owned();
     let mine = i32::try_from(std::process::id()).unwrap();
     let below = format!("{root}/");
-    // An app of another user does not get the marker, but it is told whose app it is.
+    // An app of another user does not get the marker, but its `PM2_HOME` names the home.
     let is_told = |p: &Proc| variable(p.pid, "PM2_HOME").is_some_and(|value| value.starts_with(&below));
     let belongs = |p: &Proc| variable(p.pid, MARKER).is_some_and(|value| value == root) || p.cmdline.contains(&root) || is_told(p);
     process_table().into_iter().filter(|p| p.pid != mine && p.state != 'Z' && belongs(p)).collect()
 }
 
-/// The process exists and is not a zombie.
+/// Returns true if the process exists and is not a zombie.
 pub fn alive(pid: i32) -> bool {
     pid > 0 && read(pid).is_some_and(|p| p.state != 'Z')
 }
@@ -88,7 +91,8 @@ pub fn kill(pid: i32, signal: Signal) {
     }
 }
 
-/// Ends everything that belongs to a home. They are stopped first: keeper and daemon restart each other.
+/// Kills every process of a home. It stops them first, because keeper and daemon restart each
+/// other.
 pub(crate) fn end_all(root: &Path) -> Result<(), Vec<Proc>> {
     let until = Instant::now() + Duration::from_secs(20);
     let mut seen_none = 0;
@@ -112,7 +116,7 @@ pub(crate) fn end_all(root: &Path) -> Result<(), Vec<Proc>> {
 pub struct KilledOnDrop(pub Child);
 
 impl KilledOnDrop {
-    /// Its pid.
+    /// Returns its pid.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.0.id()).unwrap()
     }

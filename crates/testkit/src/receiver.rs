@@ -1,4 +1,4 @@
-//! Receivers of alerts: what each service would check, and what each may do wrong.
+//! Receivers of alerts: the checks of each service, and its possible failures.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,59 +10,61 @@ use hmac::{Hmac, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
 
-/// What it does with a request.
+/// Behaviour of a receiver.
 #[derive(Clone, Debug)]
 pub enum Behaviour {
-    /// It takes everything.
+    /// Accepts everything.
     Takes,
-    /// It answers with this status, these headers and this body.
+    /// Answers with this status, these headers and this body.
     Answers(u16, String, String),
-    /// It takes everything and breaks off before it answers: whoever sent cannot know.
+    /// Accepts everything but closes the connection before the answer, so that the sender cannot
+    /// know the outcome.
     BreaksOff,
-    /// It reads, and says nothing.
+    /// Reads, but never answers.
     Hangs,
-    /// A webhook that checks signatures by this key: 401 for one that is wrong.
+    /// Webhook that checks signatures with this key, and answers 401 if the signature is wrong.
     Webhook(String),
-    /// `DingTalk`: its signature, and so many messages a minute; what it does not take it says in the body of a 200.
+    /// `DingTalk`: checks the signature and limits the messages a minute. It reports rejections in
+    /// the body of a 200.
     DingTalk(String, usize),
-    /// Feishu: its signature.
+    /// Feishu: checks the signature.
     Feishu(String),
-    /// `WeCom`: at most 4,096 bytes.
+    /// `WeCom`: accepts at most 4,096 bytes.
     WeCom,
-    /// A server of SMTP, without TLS.
+    /// SMTP server without TLS.
     Mail,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// Path and query.
     pub path: String,
-    /// The head as it stands.
+    /// The unparsed head.
     pub head: String,
     /// The body.
     pub body: String,
-    /// When it was whole.
+    /// Time at which it was complete.
     pub at: Instant,
-    /// Whether it was taken.
+    /// Whether it was accepted.
     pub taken: bool,
 }
 
 impl Received {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// A header.
+    /// Returns a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(':'));
         lines.filter(|(is, _)| is.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
     }
 }
 
-/// A receiver at a port of loopback, until the test ends.
+/// Receiver on a loopback port, until the test ends.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
@@ -71,7 +73,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// One that behaves so.
+    /// Starts a receiver with this behaviour.
     pub fn new(behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
@@ -80,34 +82,34 @@ impl Receiver {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (into, how) = (Arc::clone(&into), Arc::clone(&how));
-                // A client that breaks off is no fault of the test.
+                // A client that breaks the connection is not a failure of the test.
                 std::thread::spawn(move || drop(serve(stream, &into, &how)));
             }
         });
         Self { address, received, behaviour }
     }
 
-    /// Its address with this path.
+    /// Returns its URL with this path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// From now on it behaves so.
+    /// Changes its behaviour from now on.
     pub fn behave(&self, behaviour: Behaviour) {
         *self.behaviour.lock().unwrap() = behaviour;
     }
 
-    /// Everything that came.
+    /// Returns all received requests.
     pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 
-    /// What came and was taken.
+    /// Returns the accepted requests.
     pub fn taken(&self) -> Vec<Received> {
         self.received().into_iter().filter(|received| received.taken).collect()
     }
@@ -133,7 +135,7 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
     request.taken = status == 200 && (answer.is_empty() || answer == "ok" || answer.contains(":0}"));
     into.lock().unwrap().push(request);
     if matches!(behaviour, Behaviour::Hangs) {
-        // Until the other has enough.
+        // Wait until the client gives up.
         let _ = stream.read(&mut [0]);
         return Ok(());
     }
@@ -143,7 +145,7 @@ fn serve(mut stream: TcpStream, into: &Mutex<Vec<Received>>, how: &Mutex<Behavio
     write!(stream, "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{answer}", answer.len())
 }
 
-/// Status, headers and body of the answer.
+/// Returns status, headers and body of the answer.
 fn judged(behaviour: &Behaviour, request: &Received, before: usize) -> (u16, String, String) {
     let answer = |status: u16, body: &str| (status, String::new(), body.to_owned());
     match behaviour {
@@ -189,7 +191,7 @@ fn hmac(key: &str, text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// One letter: who sends it to whom is its head, its text is its body.
+/// Receives one mail: sender and recipients become the head, its text becomes the body.
 fn mail(stream: TcpStream, into: &Mutex<Vec<Received>>) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;

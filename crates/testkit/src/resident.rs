@@ -1,4 +1,5 @@
-//! Connection of the test process to the daemon of a home. A list over it costs a thousandth of a command that prints one.
+//! Connection of the test process to the daemon of a home. A list over it costs a thousandth of a
+//! command that prints one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,10 +9,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::listing::Item;
 
-/// Time for an answer. A daemon that a test has stopped does not answer: then the caller runs the command, which calls for help.
+/// Time limit for an answer. If a test has stopped the daemon, the caller runs the command instead,
+/// which calls for help.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// A daemon that answers.
+/// Connection to a responsive daemon.
 pub(crate) struct Resident {
     client: Client,
 }
@@ -31,13 +33,13 @@ impl Resident {
         Some(resident)
     }
 
-    /// The list, by id; `None` if the connection is of no further use.
+    /// Returns the list by id, or `None` if the connection is unusable.
     pub(crate) fn list(&mut self) -> Option<Vec<Item>> {
         let list = self.client.processes().ok()?;
         Some(Item::parse_list(list.text()))
     }
 
-    /// Waits for an event, but no longer than this. False if the connection is of no further use.
+    /// Waits for an event, at most `at_most`. Returns false if the connection is unusable.
     pub(crate) fn wait_for_event(&mut self, at_most: Duration) -> bool {
         let Ok(at_most) = Timespec::try_from(at_most) else { return false };
         let mut fds = [PollFd::new(&self.client, PollFlags::IN)];

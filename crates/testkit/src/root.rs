@@ -1,21 +1,22 @@
-//! What only root can do.
+//! Operations that require root.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The test runs as root.
+/// Returns true if the test runs as root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A small memory file system, unmounted when dropped.
+/// Small memory file system, unmounted when dropped.
 #[derive(Debug)]
 pub struct Tmpfs {
     path: PathBuf,
 }
 
 impl Tmpfs {
-    /// Mounts one of so many KiB on a new folder; `None` when this machine does not permit it.
+    /// Mounts a file system of `kib` KiB on a new folder, or returns `None` if this machine does
+    /// not permit it.
     pub fn mount(path: &Path, kib: u32) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
         let options = format!("size={kib}k,mode=0755");
@@ -23,17 +24,17 @@ impl Tmpfs {
         status.success().then(|| Self { path: path.to_owned() })
     }
 
-    /// Where it is mounted.
+    /// Returns its mount point.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Not a block is free.
+    /// Returns true if no block is free.
     pub fn is_full(&self) -> bool {
         rustix::fs::statvfs(&self.path).unwrap().f_bavail == 0
     }
 
-    /// Gives it another size.
+    /// Changes its size.
     pub fn resize(&self, kib: u32) {
         let options = format!("remount,size={kib}k");
         let output = Command::new("mount").args(["-o", &options]).arg(&self.path).output().unwrap();

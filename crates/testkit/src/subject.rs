@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::nodes::cache_dir;
 use crate::programs::{on_ci, program};
 
-/// The version of PM2 that ostler stands in for.
+/// The version of PM2 that ostler replaces.
 const PM2_VERSION: &str = "7.0.4";
 
 /// A pm2-like binary.
@@ -22,17 +22,17 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Real PM2, when there is one or npm can bring it; on CI its absence is a failure.
+    /// Returns real PM2, if it is installed or npm can install it; on CI its absence is a failure.
     pub fn pm2() -> Option<Self> {
         installed_pm2().map(Self::Pm2)
     }
 
-    /// Real PM2: no promise beyond PM2's own can be asked of it.
+    /// Returns true for real PM2, which does not have to fulfil ostler's own promises.
     pub fn is_real_pm2(&self) -> bool {
         matches!(self, Self::Pm2(_))
     }
 
-    /// Variable that names the home.
+    /// Returns the variable that sets the home.
     pub(crate) fn home_variable(&self) -> &'static str {
         match self {
             Self::Ostler(_) => "OSTLER_HOME",
@@ -40,7 +40,7 @@ impl Subject {
         }
     }
 
-    /// The program to run; `bin` is a folder for links.
+    /// Returns the program to run; `bin` is a folder for links.
     pub(crate) fn executable(&self, bin: &Path) -> PathBuf {
         match self {
             Self::Ostler(path) | Self::Pm2(path) => path.clone(),
@@ -55,7 +55,8 @@ impl Subject {
     }
 }
 
-/// The `pm2` of the right version: `$OSTLER_TEST_PM2`, on `PATH`, or installed by npm into the cache.
+/// Returns the `pm2` of the right version: `$OSTLER_TEST_PM2`, on `PATH`, or installed by npm into
+/// the cache.
 pub fn installed_pm2() -> Option<PathBuf> {
     if let Some(given) = std::env::var_os("OSTLER_TEST_PM2") {
         return Some(given.into());
@@ -63,7 +64,8 @@ pub fn installed_pm2() -> Option<PathBuf> {
     program("pm2").filter(|path| is_real(path, PM2_VERSION)).or_else(|| installed_pm2_of(PM2_VERSION))
 }
 
-/// The `pm2` of another version, installed by npm into the cache; on CI its absence is a failure.
+/// Returns the `pm2` of another version, installed by npm into the cache; on CI its absence is a
+/// failure.
 pub fn installed_pm2_of(version: &str) -> Option<PathBuf> {
     program("node")?;
     let found = install(version);
@@ -85,7 +87,7 @@ fn install(version: &str) -> Option<PathBuf> {
     is_real(&binary, version).then_some(binary)
 }
 
-/// It is PM2 itself, not ostler under that name, and of the right version.
+/// Returns true if it is PM2 itself, not ostler under that name, and of the right version.
 fn is_real(path: &Path, version: &str) -> bool {
     let Ok(real) = path.canonicalize() else { return false };
     let package = real.parent().and_then(Path::parent).map(|dir| dir.join("package.json"));

@@ -1,4 +1,4 @@
-//! A terminal with somebody in front of it: a pseudo terminal, the keys that are typed, and the screen as it is seen.
+//! A terminal with a simulated user: a pseudo terminal, the typed keys, and the visible screen.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -16,60 +16,62 @@ use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::home::{Cmd, DEADLINE};
 
-/// The terminal, and the program on it.
+/// The terminal, and the program that runs on it.
 #[derive(Debug)]
 pub struct Terminal {
     keyboard: Option<File>,
-    /// Thread that shows what comes.
+    /// Thread that applies the output to the screen.
     reader: Option<JoinHandle<()>>,
     flags: Arc<Flags>,
-    /// The other side, kept to look at its settings.
+    /// The terminal side, kept to check its settings.
     line: OwnedFd,
     screen: Arc<Mutex<Screen>>,
     child: Child,
 }
 
-/// What its owner does.
+/// Actions of the terminal's owner.
 #[derive(Debug, Default)]
 struct Flags {
     is_closed: AtomicBool,
     is_paused: AtomicBool,
 }
 
-/// What is on the screen, and what came for it.
+/// Contents of the screen, and a record of the output.
 #[derive(Debug, Default)]
 struct Screen {
     columns: usize,
     rows: Vec<Vec<char>>,
     x: usize,
     y: usize,
-    /// Place of the cursor on the screen that was left for the other one.
+    /// Cursor position on the main screen while the alternate screen is active.
     former: (usize, usize),
-    /// Sequence that has begun.
+    /// Incomplete escape sequence.
     partial: Vec<u8>,
-    /// Modes that are on (`?1049`).
+    /// Active modes (`?1049`).
     modes: Vec<String>,
     bytes: usize,
-    /// Control characters and sequences that a view has no use for.
+    /// Control characters and sequences that a view should not send.
     odd: Vec<String>,
 }
 
 impl Terminal {
-    /// Starts the command on a terminal of its own of so many columns and rows. The pid is that of the program.
+    /// Starts the command on a new terminal with this many columns and rows. The pid is that of the
+    /// program.
     #[track_caller]
     pub fn start(command: Cmd<'_>, columns: usize, rows: usize) -> Self {
         Self::start_on("xterm-256color", command, columns, rows)
     }
 
-    /// [`Terminal::start`] on a terminal of this kind (`TERM`).
+    /// Works like [`Terminal::start`], on a terminal of this kind (`TERM`).
     #[track_caller]
     pub fn start_on(kind: &str, command: Cmd<'_>, columns: usize, rows: usize) -> Self {
-        // Neither the test nor a shell is in its session: it has the terminal for itself.
+        // The program gets its own session, without the test or a shell, and thus the terminal for
+        // itself.
         let command = command.env("TERM", kind).after("exec setsid -c -w \"$0\" \"$@\"");
         Self::spawn(command, columns, rows)
     }
 
-    /// Runs a shell text on a terminal of its own; `$MONIT` in it is the program of the command.
+    /// Runs a shell text on a new terminal; `$MONIT` in it is the program of the command.
     #[track_caller]
     pub fn start_shell(command: Cmd<'_>, shell: &str, columns: usize, rows: usize) -> Self {
         Self::spawn(command.env("TERM", "xterm-256color").after(&format!("export MONIT=\"$0\"\n{shell}")), columns, rows)
@@ -94,45 +96,45 @@ impl Terminal {
         Self { keyboard: Some(File::from(master)), reader: Some(reader), flags, line, screen, child }
     }
 
-    /// The program.
+    /// Returns the pid of the program.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// Types.
+    /// Types the keys.
     #[track_caller]
     pub fn press(&mut self, keys: &str) {
         self.keyboard.as_mut().expect("it is open").write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Makes it larger or smaller.
+    /// Changes the size of the terminal.
     #[track_caller]
     pub fn resize(&mut self, columns: usize, rows: usize) {
         self.screen.lock().unwrap().resize(columns, rows);
         tcsetwinsize(self.keyboard.as_ref().expect("it is open").as_fd(), size(columns, rows)).unwrap();
     }
 
-    /// The lines of the screen.
+    /// Returns the lines of the screen.
     pub fn lines(&self) -> Vec<String> {
         self.screen.lock().unwrap().rows.iter().map(|row| row.iter().collect::<String>().trim_end().to_owned()).collect()
     }
 
-    /// The screen as one text.
+    /// Returns the screen as one text.
     pub fn text(&self) -> String {
         self.lines().join("\n")
     }
 
-    /// Bytes that came so far.
+    /// Returns the number of bytes received so far.
     pub fn bytes(&self) -> usize {
         self.screen.lock().unwrap().bytes
     }
 
-    /// Modes that are on: `?1049` is the other screen, `?25` a cursor that is seen.
+    /// Returns the active modes: `?1049` is the alternate screen, `?25` a visible cursor.
     pub fn modes(&self) -> Vec<String> {
         self.screen.lock().unwrap().modes.clone()
     }
 
-    /// What came besides text, places, colours and modes.
+    /// Returns the output other than text, cursor positions, colours and modes.
     pub fn odd(&self) -> Vec<String> {
         self.screen.lock().unwrap().odd.clone()
     }
@@ -142,7 +144,7 @@ impl Terminal {
     pub fn assert_restored(&self) {
         assert!(self.is_as_before(), "raw mode is left on");
         let until = Instant::now() + DEADLINE;
-        // Its last bytes may still be on their way.
+        // Its last bytes may still be in flight.
         while self.modes() != ["?25"] {
             assert!(Instant::now() < until, "{:?}", self.modes());
             thread::yield_now();
@@ -150,20 +152,20 @@ impl Terminal {
         assert_eq!(self.odd(), [""; 0]);
     }
 
-    /// Whether what is typed is seen and comes by lines, as a shell wants it.
+    /// Returns true if echo and line mode are on, as a shell expects.
     #[track_caller]
     pub fn is_as_before(&self) -> bool {
         let settings: Termios = tcgetattr(&self.line).unwrap();
         settings.local_modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
-    /// Waits until the screen has this text.
+    /// Waits until the screen contains this text.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
         self.wait_until(text, |screen| screen.contains(text));
     }
 
-    /// Waits until the screen is so.
+    /// Waits until the screen satisfies the condition.
     #[track_caller]
     pub fn wait_until(&self, what: &str, condition: impl Fn(&str) -> bool) {
         let until = Instant::now() + DEADLINE;
@@ -173,19 +175,20 @@ impl Terminal {
         }
     }
 
-    /// Takes nothing any more (`true`), as a connection that hangs, or a user who pressed Ctrl-S; or goes on.
+    /// Stops reading the output (`true`), like a hanging connection or a user who pressed Ctrl-S,
+    /// or resumes it.
     pub fn pause(&self, is_paused: bool) {
         self.flags.is_paused.store(is_paused, Ordering::Relaxed);
     }
 
-    /// Takes the terminal away, as a connection that breaks does.
+    /// Closes the terminal, like a broken connection.
     pub fn close(&mut self) {
         self.flags.is_closed.store(true, Ordering::Relaxed);
         drop(self.reader.take().map(JoinHandle::join));
         self.keyboard = None;
     }
 
-    /// Waits for the end of the program.
+    /// Waits until the program exits.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
         let until = Instant::now() + DEADLINE;
@@ -207,7 +210,7 @@ impl Drop for Terminal {
     }
 }
 
-/// Shows what comes, until the terminal is closed.
+/// Applies the output to the screen until the terminal is closed.
 fn show(mut output: File, screen: &Mutex<Screen>, flags: &Flags) {
     const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
     let mut bytes = [0; 4096];
@@ -222,7 +225,7 @@ fn show(mut output: File, screen: &Mutex<Screen>, flags: &Flags) {
         }
         match output.read(&mut bytes) {
             Ok(length @ 1..) => screen.lock().unwrap().take(&bytes[..length]),
-            // Nobody has it open for now.
+            // No process has the terminal open at the moment.
             _ => thread::sleep(Duration::from_millis(5)),
         }
     }
@@ -268,7 +271,7 @@ impl Screen {
                     (self.y, self.x) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
                 }
                 "J" => self.resize(self.columns, self.rows.len()),
-                // The other screen is another one; what was on this one before is not kept.
+                // The alternate screen is separate; the previous contents of this one are not kept.
                 "h" | "l" if parameters == "?1049" => {
                     self.resize(self.columns, self.rows.len());
                     self.modes.retain(|mode| mode != parameters);

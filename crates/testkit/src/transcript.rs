@@ -6,8 +6,8 @@ use crate::home::Home;
 use crate::output::Output;
 use crate::words::Words;
 
-/// Commands, exit codes and output of a session, with everything that differs from run to run replaced: paths, pids, ages, sizes,
-/// times. Two programs behave alike when their transcripts are equal.
+/// Commands, exit codes and output of a session. All parts that differ between runs are replaced:
+/// paths, pids, ages, sizes, times. If two transcripts are equal, the programs behave alike.
 #[derive(Debug)]
 pub struct Transcript<'a> {
     home: &'a Home,
@@ -15,17 +15,17 @@ pub struct Transcript<'a> {
 }
 
 impl<'a> Transcript<'a> {
-    /// An empty one.
+    /// Creates an empty transcript.
     pub fn new(home: &'a Home) -> Self {
         Self { home, text: String::new() }
     }
 
-    /// The home it runs in.
+    /// Returns the home of the session.
     pub fn home(&self) -> &'a Home {
         self.home
     }
 
-    /// Runs a command and writes down what it said.
+    /// Runs a command and records its output.
     #[track_caller]
     pub fn run(&mut self, words: impl Words) -> Output {
         let output = self.home.run(words);
@@ -33,7 +33,7 @@ impl<'a> Transcript<'a> {
         output
     }
 
-    /// Writes down the output of a command that was run otherwise.
+    /// Records the output of a command that was run separately.
     pub fn add(&mut self, output: &Output) {
         let line = output.line.trim_start_matches("pm2 ").trim_start_matches("ostler ");
         self.text += &self.normal(&format!("$ {line}"));
@@ -46,13 +46,13 @@ impl<'a> Transcript<'a> {
         }
     }
 
-    /// Writes a remark.
+    /// Records a remark.
     pub fn note(&mut self, text: impl std::fmt::Display) {
         self.text += &self.normal(&format!("# {text}"));
         self.text += "\n";
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn finish(self) -> String {
         self.text
     }
@@ -75,13 +75,14 @@ impl<'a> Transcript<'a> {
             }
             lines.push(if line.starts_with(['┌', '├', '└']) { line[..'┌'.len_utf8()].to_owned() } else { line });
         }
-        // Actions run several at a time, so that the order in which they are done is chance.
+        // Actions run in parallel, so the order of their results is random.
         lines.chunk_by_mut(|a, b| a.ends_with('✓') && b.ends_with('✓')).for_each(<[String]>::sort);
         lines.join("\n").trim_end_matches('\n').to_owned()
     }
 }
 
-/// A table row with single blanks; cells that change are replaced by column name (list) or row name (describe).
+/// Returns a table row with single blanks. Variable cells are replaced by column name (list) or row
+/// name (describe).
 fn row(line: &str, header: &mut Vec<String>) -> String {
     let mut cells: Vec<String> = line.trim_matches('│').split('│').map(|cell| cell.trim().to_owned()).collect();
     if cells.len() > 2 {
@@ -108,7 +109,7 @@ fn changing(name: &str, cell: &mut String) {
     }
 }
 
-/// Replaces numbers and times that change, word by word.
+/// Replaces variable numbers and times, word by word.
 fn words(line: &str) -> String {
     line.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
@@ -132,7 +133,7 @@ fn is_uuid(text: &str) -> bool {
     text.len() == 36 && text.bytes().enumerate().all(|(i, b)| if [8, 13, 18, 23].contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
-/// Keys and types of an object, one line each, sorted: `autorestart: bool`.
+/// Returns the keys and types of an object, one line each, sorted: `autorestart: bool`.
 pub fn shape(value: &Value) -> Vec<String> {
     let kind = |value: &Value| match value {
         Value::Null => "null",

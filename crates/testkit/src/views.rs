@@ -8,19 +8,19 @@ use crate::home::Home;
 use crate::listing::Item;
 
 impl Home {
-    /// Pids of all entries of the list, by id; 0 for an entry that does not run.
+    /// Returns the pids of all entries of the list, by id; 0 for an entry that does not run.
     #[track_caller]
     pub fn pids(&self) -> Vec<i32> {
         self.jlist().iter().map(Item::pid).collect()
     }
 
-    /// [`Home::pids`] as a set.
+    /// Returns [`Home::pids`] as a set.
     #[track_caller]
     pub fn pid_set(&self) -> BTreeSet<i32> {
         self.pids().into_iter().collect()
     }
 
-    /// Names of all entries of the list, sorted.
+    /// Returns the names of all entries of the list, sorted.
     #[track_caller]
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = self.jlist().iter().map(|item| item.name().to_owned()).collect();
@@ -28,22 +28,22 @@ impl Home {
         names
     }
 
-    /// Pids of the processes of apps with this command line, by the process table alone.
+    /// Returns the pids of app processes with this command line, from the process table alone.
     pub fn pids_of(&self, cmdline: &str) -> Vec<i32> {
         self.app_processes().iter().filter(|process| process.cmdline == cmdline).map(|process| process.pid).collect()
     }
 
-    /// The log of the daemon as text; empty when absent.
+    /// Returns the log of the daemon as text; empty if it is missing.
     pub fn daemon_log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir().join("pm2.log")).unwrap_or_default()).into_owned()
     }
 
-    /// Path of a log file below the manager's home.
+    /// Returns the path of a log file below the manager's home.
     pub fn log_path(&self, name: &str) -> PathBuf {
         self.dir().join("logs").join(name)
     }
 
-    /// Lines of a file below the work folder; none when it is absent.
+    /// Returns the lines of a file below the work folder; empty if it is missing.
     pub fn lines(&self, name: &str) -> Vec<String> {
         self.read(name).lines().map(str::to_owned).collect()
     }

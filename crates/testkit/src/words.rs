@@ -2,9 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 
-/// Something that is a list of words: a text (split at blanks, no quotes) or a list.
+/// Conversion to a list of words, from a text (split at blanks, no quotes) or a list.
 pub trait Words {
-    /// The words.
+    /// Returns the words.
     fn words(self) -> Vec<OsString>;
 }
 

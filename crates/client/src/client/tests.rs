@@ -9,7 +9,7 @@ use ostler_proto::frame::FrameError;
 
 use super::*;
 
-/// A home with a socket, removed at the end.
+/// A home with a socket, removed when it is dropped.
 struct Home(PathBuf);
 
 impl Home {
@@ -65,7 +65,7 @@ impl Conn {
     }
 }
 
-/// Serves one client and hangs up.
+/// Serves one client and closes the connection.
 fn serve(listener: &UnixListener, count: usize, answers: &[(u64, Response)]) -> Vec<Request> {
     Conn::accept(listener).serve(count, answers)
 }
@@ -104,7 +104,7 @@ fn a_lost_question_is_asked_again_but_a_lost_order_is_not() {
     let server = thread::spawn(move || {
         serve(&listener, 2, &[]);
         serve(&listener, 2, &[(0, welcome()), (1, Response::List(Vec::new()))]);
-        // Nothing but hello came here: the order can still be given to another one.
+        // Only hello arrived here, so the client may still send the request to another daemon.
         assert!(matches!(serve(&listener, 1, &[])[..], [Request::Hello { .. }]));
         let mut conn = Conn::accept(&listener);
         conn.serve(1, &[(0, welcome())]);
@@ -149,7 +149,7 @@ fn a_connection_that_only_reads_says_so_each_time_and_wants_it_confirmed() {
     let server = thread::spawn(move || {
         let mut seen = serve(&listener, 2, &[]);
         seen.extend(serve(&listener, 2, &[(0, confirmed()), (1, Response::List(Vec::new()))]));
-        // One that has never heard of it would do what it is told.
+        // A daemon without read-only support would execute the request.
         seen.extend(serve(&listener, 1, &[(0, welcome())]));
         seen
     });
@@ -242,7 +242,7 @@ fn a_limit_ends_the_wait_for_who_says_nothing() {
     assert!(matches!(&late, Err(error @ ClientError::TimedOut(_)) if error.is_unreachable()), "{late:?}");
 }
 
-/// Reports to the test what it was asked.
+/// Handler that reports its calls to the test.
 struct Looker(mpsc::Sender<&'static str>);
 
 impl OnSilence for Looker {
@@ -269,11 +269,11 @@ fn who_is_silent_is_looked_into_and_an_answer_ends_it() {
     let (tell, told) = mpsc::channel();
     let server = thread::spawn(move || {
         let mut conn = Conn::accept(&listener);
-        // Nothing comes until somebody has looked.
+        // The daemon stays silent until the handler was called.
         assert_eq!(told.recv().unwrap(), "unanswered");
         conn.serve(1, &[(0, welcome())]);
         conn.serve(1, &[]);
-        // The order is there and takes its time; a hello on another connection is answered.
+        // The request has arrived and takes its time; a hello on another connection is answered.
         let mut other = Conn::accept(&listener);
         other.serve(1, &[(0, welcome())]);
         assert_eq!(told.recv().unwrap(), "busy");
@@ -285,7 +285,7 @@ fn who_is_silent_is_looked_into_and_an_answer_ends_it() {
     server.join().unwrap();
 }
 
-/// A stream that counts what is written at once.
+/// Stream that reports each write.
 struct Counted(UnixStream, mpsc::Sender<()>);
 
 impl Read for Counted {
@@ -322,7 +322,7 @@ fn a_question_travels_with_hello_and_an_order_waits_for_its_answer() {
                 conn.serve(2, &[(0, welcome()), answer]);
                 return told.try_iter().count();
             }
-            // Nothing else is there as long as hello was not answered.
+            // As long as hello is not answered, only hello has arrived.
             let seen = conn.serve(1, &[]);
             let writes = told.try_iter().count();
             assert_eq!((seen.len(), conn.1.buffered()), (1, 0));

@@ -15,22 +15,24 @@ use crate::link::Channel;
 use crate::link::codec::encode;
 use crate::state::hold::Held;
 
-/// Most names, and descriptors, in one packet: with the longest names it still fits a small socket buffer.
+/// Maximum number of names, and of descriptors, in one packet. A packet with the longest names
+/// still fits a small socket buffer.
 const NAMES_PER_PACKET: usize = 64;
 
-/// Link to the present anchor.
+/// Link to the current anchor.
 pub(crate) struct AnchorLink {
     process: ProcRef,
     name: String,
     channel: Channel,
-    /// Names whose descriptor it has to hold or to release and was not sent yet. Not a queue of messages: what is sent is what is true by then, and a
-    /// descriptor that waits needs no copy.
+    /// Names whose descriptor the anchor has yet to hold or release. This is not a queue of
+    /// messages: the keeper sends the state at the time of sending, so a waiting descriptor needs
+    /// no copy.
     unsent: BTreeSet<String>,
-    /// Events that the loop waits for.
+    /// Events that the event loop waits for.
     pub(super) interest: EventFlags,
-    /// Time since when it does not take what is sent.
+    /// Time since which the anchor has not read from its socket.
     pub(super) stuck_since_ms: Option<u64>,
-    /// Whether a former keeper made it, so that it is to be replaced.
+    /// Whether a former keeper started this anchor. The keeper then replaces it.
     pub(super) is_former: bool,
 }
 
@@ -47,7 +49,7 @@ impl AnchorLink {
         }
     }
 
-    /// The link to an anchor that a former keeper left.
+    /// Creates the link to an anchor that a former keeper left.
     pub(super) fn of_former(process: ProcRef, ours: OwnedFd) -> Self {
         Self { is_former: true, ..Self::new(process, ours) }
     }
@@ -60,7 +62,7 @@ impl AnchorLink {
         self.process
     }
 
-    /// Notes that what is held under this name has changed.
+    /// Notes that the descriptor of this name was added, replaced or removed.
     pub(super) fn mark_changed(&mut self, name: &str) {
         self.unsent.insert(name.to_owned());
     }
@@ -69,13 +71,13 @@ impl AnchorLink {
         !self.unsent.is_empty()
     }
 
-    /// Sends what is unsent, as far as the socket takes it.
+    /// Sends the unsent names until the socket is full.
     ///
     /// # Errors
-    /// It is gone.
+    /// Returns an error if the anchor is gone.
     pub(super) fn send_unsent(&mut self, held: &Held) -> io::Result<()> {
         while let Some(first) = self.unsent.first() {
-            // One kind per packet.
+            // A packet is either all holds or all releases.
             let is_held = held.get(first).is_some();
             let alike = self.unsent.iter().take_while(|name| held.get(name).is_some() == is_held).take(NAMES_PER_PACKET);
             let names: Vec<String> = alike.cloned().collect();
@@ -94,12 +96,14 @@ impl AnchorLink {
         Ok(())
     }
 
-    /// Arms it: from now on the end of the link means that both are gone.
+    /// Arms the anchor: from now on, the end of the link means that both daemon and keeper are
+    /// gone.
     pub(super) fn arm(&mut self) -> io::Result<()> {
         self.channel.send(&encode(&ToAnchor::Arm), &[])
     }
 
-    /// Asks it to end. Where that cannot be sent, it is killed: it must not take our end for that of everybody.
+    /// Asks the anchor to exit. If the request cannot be sent, the keeper kills it: the anchor must
+    /// not conclude from our closed end that both processes are gone.
     pub(super) fn leave(self) -> OwnedFd {
         let told = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
         if !matches!(told, Ok(true)) {
@@ -109,11 +113,12 @@ impl AnchorLink {
     }
 
     pub(crate) fn kill(&self) {
-        // Gone already is fine.
+        // An anchor that has already exited is fine.
         let _ = self.process.signal(KILL);
     }
 
-    /// True if the link has ended. The anchor sends nothing, ever: what can be read is its end.
+    /// Returns true if the link has ended. The anchor never sends anything, so a readable link
+    /// means its end.
     pub(super) fn has_ended(&mut self) -> bool {
         !matches!(self.channel.recv(), Ok(None))
     }
@@ -125,19 +130,20 @@ impl AsFd for AnchorLink {
     }
 }
 
-/// Anchors as the keeper sees them.
+/// The keeper's state about its anchors.
 #[derive(Default)]
 pub(crate) struct Anchors {
     pub(super) link: Option<AnchorLink>,
-    /// Time of the next start, when there is none.
+    /// Time of the next start if no anchor runs.
     pub(super) start_at_ms: u64,
     pub(super) deaths: Respawn,
-    /// Whether a failure was logged already.
+    /// Whether a failure has already been logged.
     pub(super) has_failed: bool,
 }
 
 impl Anchors {
-    /// The link to the present one, for whoever is to keep it asleep.
+    /// Returns the link to the current anchor. The anchor sleeps as long as a process holds a copy
+    /// of the link.
     pub(crate) fn link(&self) -> Option<&AnchorLink> {
         self.link.as_ref()
     }
@@ -146,7 +152,7 @@ impl Anchors {
         self.link.as_ref().is_some_and(|link| link.process().pid == pid)
     }
 
-    /// True if one is to be made.
+    /// Returns true if the keeper must start an anchor.
     pub(super) fn is_wanted(&self) -> bool {
         self.link.as_ref().is_none_or(|link| link.is_former)
     }
@@ -189,7 +195,8 @@ mod tests {
             hold(&mut held, &name);
             link.mark_changed(&name);
         }
-        // Held and dropped before it was told, and one that was there before.
+        // "a" was held and dropped before anything was sent; "z" was dropped after the anchor had
+        // it.
         link.mark_changed("a");
         link.mark_changed("z");
         link.send_unsent(&held).unwrap();

@@ -1,23 +1,26 @@
-//! Messages of the keeper to its anchor. Both are always the same program, so these bytes have no versions.
+//! Messages from the keeper to its anchor. Both run the same program, so the encoding has no
+//! version.
 
 use crate::link::codec::{Input, Malformed, Wire, messages};
 
 /// One packet.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum ToAnchor {
-    /// The daemon has its end of the link: from now on the end of the link means that both are gone.
+    /// The daemon has its end of the link. From now on, the end of the link means that both are
+    /// gone.
     Arm,
-    /// Hold these [one descriptor per name, in that order], each in place of what had its name before.
+    /// Hold these [one descriptor per name, in that order]. Each replaces the descriptor that had
+    /// its name before.
     Hold {
         /// Names.
         names: Vec<String>,
     },
-    /// Close what is held under these names.
+    /// Close the descriptors held under these names.
     Release {
         /// Names.
         names: Vec<String>,
     },
-    /// End, and with that close everything.
+    /// Exit, and thereby close everything.
     Leave,
 }
 

@@ -1,18 +1,26 @@
-//! The anchor: a third process that decides nothing, holds a copy of every descriptor that the keeper holds, and sleeps. It is what is left
-//! when daemon and keeper are killed together: then it becomes the next keeper.
+//! The anchor: a third process that holds a copy of every descriptor that the keeper holds. It
+//! makes no decisions and sleeps. If daemon and keeper are killed together, the anchor becomes the
+//! next keeper.
 //!
 //! Theory of operation.
-//! - It is a copy of the keeper (`fork` without `execve`), so it has everything from its first moment on, and costs the few pages that one of
-//!   the two writes. From then on the keeper sends it what is held and what no more, before it does anything else that the daemon asked for.
-//! - The keeper's end of their link is held by keeper *and* daemon. So the link ends when the last of the two has, in whatever order they
-//!   died, and that is all the anchor has to know. One that died alone is replaced by the other as if there were no anchor.
-//! - Whoever starts a keeper in place of another (a daemon whose keeper was killed, an update) passes that end on; the new keeper makes an
-//!   anchor of its own, of its own program and state, and lets the former one go.
-//! - Never are two of them armed: a new one is told to act only after the daemon has its end of the link and the former one was told to leave.
-//!   In between a kill of both finds no anchor, and the next command reads the state file.
-//! - Processes in front of a container or a terminal have none: there the end of the keeper is the end of everything.
 //!
-//! Files: `message` what is sent to it, `link` the keeper's end, `tend` when the keeper starts and ends it, `process` the anchor itself.
+//! - The anchor is a copy of the keeper (`fork` without `execve`). It has everything from its first
+//!   moment on, and costs only the few pages that either process writes. From then on, before any
+//!   other request of the daemon, the keeper sends the anchor which descriptors it now holds and
+//!   which it dropped.
+//! - Both keeper *and* daemon hold the keeper's end of the link. The link therefore ends when the
+//!   second of them dies, in either order. The anchor needs to know nothing more. If only one of
+//!   them dies, the other replaces it as if there were no anchor.
+//! - A daemon whose keeper was killed, and an upgrade, start a new keeper and pass it that end. The
+//!   new keeper forks an anchor from its own program and state, and dismisses the former anchor.
+//! - Two anchors are never armed at once. A new anchor is armed only after the daemon has its end
+//!   of the link and the former anchor was asked to leave. If both processes are killed in between,
+//!   no anchor acts, and the next command reads the state file.
+//! - Keepers that run in front of a container or a terminal have no anchor: if such a keeper dies,
+//!   everything ends with it.
+//!
+//! Files: `message` has the messages to the anchor, `link` the keeper's end, `tend` starts and
+//! stops the anchor, and `process` is the anchor itself.
 
 mod link;
 mod message;
@@ -26,10 +34,12 @@ use ostler_sys::ProcRef;
 pub(crate) use link::{AnchorLink, Anchors};
 pub(crate) use process::Anchor;
 
-/// Prefix of the name of the keeper's end of the link, among what is held; the anchor's pid and start time follow.
+/// Prefix of the name under which the keeper's end of the link is held. The anchor's pid and start
+/// time follow.
 const PREFIX: &str = "anchor:";
 
-/// The anchor to whose link a held descriptor of this name belongs, if any. Whoever has a copy of it keeps the anchor asleep.
+/// Returns the anchor whose link is held under this name, or `None` if the name is not a link.
+/// Every copy of that descriptor keeps the anchor asleep.
 pub fn anchor_of(name: &str) -> Option<ProcRef> {
     let (pid, start_ticks) = name.strip_prefix(PREFIX)?.split_once(':')?;
     Some(ProcRef { pid: pid.parse().ok()?, start_ticks: start_ticks.parse().ok()? })
@@ -39,11 +49,11 @@ fn name_of(anchor: ProcRef) -> String {
     format!("{PREFIX}{}:{}", anchor.pid, anchor.start_ticks)
 }
 
-/// Role in which a process finds itself after the start of an anchor.
+/// Role of the current process after an anchor was forked.
 pub(crate) enum Role {
-    /// It is the keeper as before.
+    /// The process is still the keeper.
     Keeper,
-    /// It is the new anchor, and this is its end of the link.
+    /// The process is the new anchor. This is its end of the link.
     Anchor(OwnedFd),
 }
 

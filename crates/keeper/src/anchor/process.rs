@@ -32,9 +32,10 @@ use crate::link::{Channel, Packet};
 use crate::state::{LOCK_FILE, State};
 use crate::title::{anchor_title, keeper_title};
 
-/// Number of attempts to become the keeper where memory or descriptors are short.
+/// Number of attempts to become the keeper when memory or descriptors are short.
 const TRIES: u32 = 40;
-/// Deaths in a row, none of which was more than a second after the last, after which it gives up: something is wrong that we cannot repair.
+/// Number of deaths in a row, each at most a second after the previous, after which the anchor
+/// gives up. Such a fault is beyond repair from here.
 const DEATHS: u32 = 60;
 const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
@@ -48,46 +49,50 @@ pub(crate) struct Anchor {
     armed: bool,
     /// Deaths of daemon and keeper together.
     deaths: Respawn,
-    /// Signals that the keeper leaves to the daemon. Whoever sends them to all processes of the manager reaches these two as well.
+    /// Signals that the keeper leaves to the daemon. If a sender signals all processes of the
+    /// manager, these two get the signal as well.
     signals: SignalFd,
 }
 
-/// End of its sleep.
+/// Reason why the anchor woke up.
 enum End {
-    /// It was asked to end.
+    /// The keeper asked it to exit.
     Left,
     /// Daemon and keeper are gone.
     BothGone,
 }
 
 impl Anchor {
-    /// An anchor from a keeper's copy; everything else of the copy is closed.
+    /// Creates the anchor from the keeper's copy and closes everything else in the copy.
     pub(crate) fn from_copy(keeper: Keeper, link: OwnedFd) -> Self {
         let (home, as_pm2, originals, held, deaths, signals) = keeper.into_anchor();
         Self { home, as_pm2, originals, held: held.into_names(), link: Channel::new(link), armed: false, deaths, signals }
     }
 
-    /// Sleeps until it is asked to leave, or is needed.
+    /// Sleeps until the keeper asks it to leave, or until it has to become the keeper.
     pub(crate) fn run(mut self) -> ExitCode {
-        // Only for people, and for who looks for a keeper.
+        // These titles serve people, and programs that look for a keeper.
         let _ = title::set_comm("ostler-anchor");
         let _ = title::disguise(anchor_title(&self.home).as_bytes(), ROLE_VAR, "anchor");
         loop {
-            // A signal to the group of the keeper is not for us.
+            // A signal to the keeper's process group must not reach the anchor.
             let _ = rustix::process::setsid();
-            // The keeper tells us of a channel right before it starts a process: that is not to wait for us. Refused, we are only less polite.
+            // The keeper announces a channel to us immediately before it starts a process. That
+            // start must not wait for us, so we run at batch priority. If the kernel refuses, we
+            // only compete a little more.
             let _ = scheduling::set_batch(true);
             let end = self.hold_until_end();
-            // Nor are apps batch jobs.
+            // Apps must not inherit batch scheduling.
             let _ = scheduling::set_batch(false);
             match end {
                 End::BothGone if self.armed => {}
-                // Not told to act: there is another one, or the daemon cannot be without its keeper yet.
+                // The anchor was not armed: either another anchor is, or the daemon cannot run
+                // without its keeper yet.
                 End::Left | End::BothGone => return ExitCode::SUCCESS,
             }
             match self.become_keeper() {
                 Role::Keeper => return ExitCode::FAILURE,
-                // The next one, while the former becomes the keeper.
+                // This is the next anchor, forked while the former one becomes the keeper.
                 Role::Anchor(link) => self.link = Channel::new(link),
             }
         }
@@ -105,7 +110,8 @@ impl Anchor {
                     continue;
                 }
                 Ok(None) => {}
-                // Only the end is the end: whoever sends what we do not understand lives.
+                // Only a closed link proves that both are gone. A sender of an unknown packet is
+                // alive.
                 Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return End::BothGone,
                 Err(_) => return End::Left,
             }
@@ -124,22 +130,26 @@ impl Anchor {
         }
     }
 
-    /// Does what a packet asks for. `Some` = it is over.
+    /// Executes the request in a packet. `Some` means that the anchor's work is over.
     fn take(&mut self, Packet { payload, fds, lost_fds }: Packet) -> Option<End> {
         match decode::<ToAnchor>(&payload) {
             Ok(ToAnchor::Arm) => self.armed = true,
             Ok(ToAnchor::Hold { names }) if names.len() == fds.len() && !lost_fds => self.held.extend(names.into_iter().zip(fds)),
             Ok(ToAnchor::Release { names }) => names.iter().for_each(|name| drop(self.held.remove(name))),
             Ok(ToAnchor::Leave) => return Some(End::Left),
-            // One that does not have everything is worse than a new one, which the keeper makes as soon as we are gone.
+            // An anchor that lacks a descriptor is worse than a new one. The keeper starts a new
+            // one as soon as we are gone.
             Ok(ToAnchor::Hold { .. }) | Err(_) => return Some(End::Left),
         }
         None
     }
 
-    /// Becomes the keeper: same process, with everything that is held; only what was started by the former keeper is nobody's child any more, and is found by
-    /// the next daemon in the journal. A copy of us stays behind, so that there is no moment without an anchor: it returns with its end of
-    /// the link. Else it returns only when there is nothing to be done.
+    /// Becomes the keeper in the same process, with every held descriptor. Children of the former
+    /// keeper have lost their supervising parent; the next daemon finds them through the journal.
+    ///
+    /// A copy of this process stays behind, so that there is no moment without an anchor. In the
+    /// copy, this function returns with the copy's end of the link. Otherwise it returns only if
+    /// there is nothing to do.
     fn become_keeper(&mut self) -> Role {
         if !self.home_is_ours() {
             complain("daemon and keeper are gone, and so is their home: nothing is started again");
@@ -156,7 +166,7 @@ impl Anchor {
         }
         complain("daemon and keeper were killed: starting both again");
         std::thread::sleep(Duration::from_millis(delay_ms));
-        // What was sent to all of us long ago was for the daemon of that time.
+        // Discard old signals: their target was the former daemon.
         while self.signals.next().is_some() {}
         if let Some(link) = self.leave_copy() {
             return Role::Anchor(link);
@@ -176,7 +186,8 @@ impl Anchor {
         Role::Keeper
     }
 
-    /// True if the home is still ours. Somebody may have removed the folder, or put another one in its place that has a keeper of its own. One that was moved is still ours.
+    /// Returns true if the home is still ours. The folder may have been removed, or replaced by a
+    /// folder that has its own keeper. A home that was moved is still ours.
     fn home_is_ours(&self) -> bool {
         let lock = self.held.get(HELD_LOCK).and_then(|lock| rustix::fs::fstat(lock).ok());
         let Some(lock) = lock else { return false };
@@ -186,18 +197,20 @@ impl Anchor {
         }
     }
 
-    /// True if the home has a keeper. There should be none when we are needed: two in one home would be worse than none. What a dying one loses before its descriptors is its
-    /// memory, and with it its environment.
+    /// Returns true if the home has a keeper. Normally it has none when the anchor has to act; two
+    /// keepers in one home would be worse than none. A dying keeper loses its memory, and with it
+    /// its environment, before its descriptors.
     fn has_keeper(&self) -> bool {
         let keeper = self.held.get(HELD_LOCK).and_then(|lock| keeper_of_lock(lock.as_fd()));
         keeper.is_some_and(|keeper| marker(keeper.pid, ROLE_VAR).is_some_and(|role| role == b"keeper"))
     }
 
-    /// Forks the next anchor, which returns with its end of the link. The other end is one of the held descriptors of the keeper that we become, as
-    /// if a former keeper had left it.
+    /// Forks the next anchor. In the new process the function returns with its end of the link. The
+    /// other end becomes one of the held descriptors of the keeper that we become, as if a former
+    /// keeper had left it.
     fn leave_copy(&mut self) -> Option<OwnedFd> {
         self.held.retain(|name, _| anchor_of(name).is_none());
-        // Without one there is none until the keeper makes it.
+        // If this fails, no anchor exists until the keeper starts one.
         let (ours, theirs) = socket::packet_pair().ok()?;
         match fork().ok()? {
             Side::Child => return Some(theirs),

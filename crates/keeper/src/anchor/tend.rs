@@ -1,4 +1,4 @@
-//! Life of the anchor: when the keeper starts it, sends to it and lets it go.
+//! Life cycle of the anchor: when the keeper starts it, sends to it and dismisses it.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -13,36 +13,39 @@ use crate::environment::runtime;
 use crate::keeper::{Keeper, complain};
 use crate::link::message::FromKeeper;
 
-/// Wait after a start that failed, for lack of memory or processes.
+/// Delay after a failed start (not enough memory or processes).
 const RETRY_MS: u64 = 5_000;
-/// Wait for a daemon that does not read at the moment.
+/// Delay while the daemon does not read.
 const BUSY_MS: u64 = 100;
-/// Time after which an anchor that does not take what is sent is replaced.
+/// Time after which the keeper replaces an anchor that does not read from its link.
 const STUCK_MS: u64 = 3_000;
-/// Longest wait for an anchor that was told to leave.
+/// Maximum time that a dismissed anchor may take to exit.
 const LEAVE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 impl Keeper {
-    /// Takes over a descriptor of this name from another keeper: if it is a link to an anchor, that one is to be replaced by our own.
+    /// Takes over a descriptor of this name from another keeper. If it is a link to an anchor, our
+    /// own anchor will replace that one. Returns true for such a link.
     pub(crate) fn take_over_anchor(&mut self, name: &str, number: i32) -> bool {
         let Some(process) = anchor_of(name) else { return false };
         match fdpass::inherited(number) {
             Ok(fd) => {
                 let link = AnchorLink::of_former(process, fd);
-                // That it ends early would be seen when it is let go.
+                // If it exits early, we notice when we dismiss it.
                 let _ = self.watch_anchor(&link);
                 self.anchors.link = Some(link);
             }
             Err(errno) => {
                 complain(&format!("the link to the anchor did not come along: {errno}"));
-                // It would take the end of the daemon's copy for that of everybody.
+                // Otherwise this anchor would take the end of the daemon's copy for the death of
+                // both.
                 let _ = process.signal(KILL);
             }
         }
         true
     }
 
-    /// True if an anchor may be made: a daemon that is there must be told of the anchor before that is armed; the next one finds it in its inventory.
+    /// Returns true if an anchor may be started. A running daemon must learn of the anchor before
+    /// the anchor is armed; a later daemon finds it in its inventory.
     fn can_have_anchor(&self) -> bool {
         self.exiting.is_none()
             && (self.daemon.is_there_to_stay() || self.daemon.is_absent())
@@ -50,14 +53,14 @@ impl Keeper {
             && !rustix::process::getpid().is_init()
     }
 
-    /// The time at which something is to be done for it although nothing happens.
+    /// Returns the time at which the anchor needs attention even if no event occurs.
     pub(crate) fn anchor_deadline_ms(&self) -> Option<u64> {
         let start = (self.anchors.is_wanted() && self.can_have_anchor()).then_some(self.anchors.start_at_ms);
         let stuck = self.anchors.link.as_ref().and_then(|link| link.stuck_since_ms).map(|since| since + STUCK_MS);
         start.into_iter().chain(stuck).min()
     }
 
-    /// Does what is due. In the process that is the new anchor it returns as such.
+    /// Performs the work that is due. In the process that is the new anchor, it returns that role.
     pub(crate) fn tend_anchor(&mut self, now_ms: u64) -> Role {
         if let Some(link) = &self.anchors.link
             && link.stuck_since_ms.is_some_and(|since| since + STUCK_MS <= now_ms)
@@ -86,7 +89,7 @@ impl Keeper {
         Role::Keeper
     }
 
-    /// Starts one; `Some` in the process that is the new one.
+    /// Starts an anchor. Returns `Some` in the process that is the new anchor.
     fn start_anchor(&mut self) -> Result<Option<OwnedFd>, Errno> {
         let (ours, theirs) = socket::packet_pair()?;
         let pid = match fork()? {
@@ -94,15 +97,16 @@ impl Keeper {
             Side::Parent(pid) => pid,
         };
         drop(theirs);
-        // One that has ended already shows it by its link.
+        // If the anchor has already exited, its link shows that.
         let process = ProcRef::of(pid).unwrap_or(ProcRef { pid, start_ticks: 0 });
         let mut link = AnchorLink::new(process, ours);
-        // Before it acts on its own: the daemon must have this end, or the death of a keeper alone would look like that of both.
+        // Send this end to the daemon before arming the anchor. Otherwise the death of the keeper
+        // alone would look like the death of both.
         let name = link.name().clone();
         if !self.daemon.is_absent() {
             self.send(&FromKeeper::Keep { name }, &[link.as_fd()]);
             if !self.daemon.has_link() || self.daemon.waiting() > 0 {
-                // It sees the end of its link, unarmed, and ends.
+                // The anchor is not armed: it notices the end of its link and exits.
                 return Err(Errno::AGAIN);
             }
         }
@@ -115,7 +119,7 @@ impl Keeper {
         Ok(None)
     }
 
-    /// Notes that what is held under this name has changed, and sends it.
+    /// Notes that the descriptor of this name has changed, and sends the change.
     pub(crate) fn update_anchor(&mut self, name: &str) {
         if let Some(link) = &mut self.anchors.link {
             link.mark_changed(name);
@@ -123,15 +127,15 @@ impl Keeper {
         }
     }
 
-    /// Sends what it did not take before.
+    /// Sends the names that the anchor did not accept before.
     fn send_to_anchor(&mut self) {
         let Some(link) = &mut self.anchors.link else { return };
-        // That it is gone is seen by the end of the link.
+        // If the anchor is gone, the end of the link shows it.
         let _ = link.send_unsent(&self.held);
         link.stuck_since_ms = if link.has_unsent() { link.stuck_since_ms.or_else(|| Some(clock::boot_ms())) } else { None };
     }
 
-    /// Goes on when the link has room, or has ended.
+    /// Continues when the link has room or has ended.
     pub(crate) fn on_anchor(&mut self) {
         if self.anchors.link.as_mut().is_some_and(AnchorLink::has_ended) {
             self.lost_anchor(clock::boot_ms());
@@ -146,23 +150,25 @@ impl Keeper {
         self.anchors.start_at_ms = now_ms + self.anchors.deaths.died(now_ms);
     }
 
-    /// Lets it go. The daemon may have a copy of this end of the link; nobody is at the other.
+    /// Dismisses the anchor. The daemon may keep a copy of this end of the link, but no process
+    /// holds the other end any more.
     fn let_anchor_go(&mut self) -> Option<(ProcRef, OwnedFd)> {
         let link = self.anchors.link.take()?;
         self.unwatch(link.as_fd());
         Some((link.process(), link.leave()))
     }
 
-    /// Ends it because the manager ends on purpose: nothing is to be held on, nobody is to start anything again.
+    /// Stops the anchor when the manager exits on purpose: no descriptor stays held and no process
+    /// restarts anything.
     pub(crate) fn end_anchor(&mut self) {
         let Some((process, socket)) = self.let_anchor_go() else { return };
         let mut fds = [PollFd::new(&socket, PollFlags::empty())];
         let ended = poll(&mut fds, Some(&LEAVE));
         if matches!(ended, Ok(0)) {
-            // It was stopped, perhaps: then it will never read.
+            // The anchor may be stopped by a signal; it would never read the request.
             let _ = process.signal(KILL);
         }
-        // Where it is our child; who comes to a home after us shall not find it half ended.
+        // This reaps it if it is our child. The next keeper of the home must not find it half dead.
         child::reap(process.pid);
     }
 }

@@ -1,4 +1,4 @@
-//! Requests of the daemon, done one by one.
+//! Handlers for the daemon's requests.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,7 +18,8 @@ use crate::link::message::{CGROUP_TARGET, FromKeeper, SpawnRequest, ToKeeper};
 use crate::link::{Packet, invalid};
 
 impl Keeper {
-    /// Does what the packet asks for. What makes no sense ends the daemon, which is started anew.
+    /// Executes the request in the packet. On an invalid request, the keeper kills the daemon and
+    /// starts another.
     pub(crate) fn handle(&mut self, packet: Packet) {
         let Packet { payload, fds, lost_fds } = packet;
         match decode::<ToKeeper>(&payload) {
@@ -36,7 +37,7 @@ impl Keeper {
             ToKeeper::Spawn(request) => return self.spawn(*request, fds, lost_fds),
             ToKeeper::Kill { key, signal, group } => {
                 let target = if group { Target::Group } else { Target::Process };
-                // It has ended meanwhile: its end is on the way to the daemon.
+                // It has exited since then; the report is already on its way to the daemon.
                 let _ = self.children.signal(key, signal, target);
             }
             ToKeeper::Ack { key } => {
@@ -140,7 +141,8 @@ impl Keeper {
         if let Some(pidfd) = self.children.remove(key) {
             self.unwatch(pidfd.as_fd());
         }
-        // What cannot be watched counts as ended: nobody would ever learn of its end.
+        // A process that cannot be watched counts as exited, because its exit would never be
+        // noticed.
         let can_be_watched = self.has_room() && self.children.alive(process.pid).is_none();
         if can_be_watched {
             self.watch_or_send_exit(key, process, pidfd);
@@ -150,7 +152,7 @@ impl Keeper {
         }
     }
 
-    /// Answers what became of a process that the daemon does not find.
+    /// Reports the fate of a process that the daemon cannot find.
     fn verify(&mut self, key: u64, asked: ProcRef) {
         self.reap();
         match self.children.get(key) {
@@ -169,7 +171,7 @@ impl Keeper {
     fn watch_or_send_exit(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         match pidfd.map_or_else(|| process.open(), Ok) {
             Ok(pidfd) if process.exists() => self.adopt(key, process, pidfd),
-            // Without pidfds: our own children are reaped, others are looked at.
+            // Without pidfds, our own children are reaped and other processes are polled.
             Err(errno) if is_refusal(errno) && child::is_ours(process.pid) && process.exists() => {
                 self.children.add(key, process, Watch::Reap)
             }
@@ -188,7 +190,7 @@ impl Keeper {
     }
 }
 
-/// The limit of open files that apps inherit, unless the app has its own.
+/// Adds the limit of open files that apps inherit, unless the app sets its own.
 fn add_missing(rlimits: &mut Vec<Rlimit>, nofile: Option<Rlimit>) {
     let resource = rlimit::by_name("nofile");
     if let Some(limit) = nofile.filter(|_| !rlimits.iter().any(|given| Some(given.resource) == resource)) {

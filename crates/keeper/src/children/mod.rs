@@ -1,5 +1,6 @@
-//! Processes that were spawned or adopted: alive, or ended and not yet acknowledged. One record per key, so memory is bounded by
-//! what the daemon asked for, however long it is away.
+//! Processes that were spawned or adopted: alive, or exited and not yet acknowledged. There is one
+//! record per key. The daemon's requests therefore bound the memory, however long the daemon is
+//! away.
 
 pub(crate) mod handle;
 pub(crate) mod polled;
@@ -13,14 +14,14 @@ use rustix::io::Errno;
 
 use crate::link::message::{Child, Ended};
 
-/// Way in which we learn of a living process's end.
+/// Way in which the keeper notices the exit of a living process.
 #[derive(Debug)]
 pub(crate) enum Watch {
     /// It is our child: we reap it.
     Reap,
-    /// It is somebody else's: this pidfd becomes readable.
+    /// It is not our child: this pidfd becomes readable.
     Pidfd(OwnedFd),
-    /// It is somebody else's, and there are no pidfds here: it is looked at now and then.
+    /// It is not our child and the kernel has no pidfds: the keeper polls it.
     Polled,
 }
 
@@ -40,17 +41,17 @@ enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Children {
     by_key: BTreeMap<u64, Record>,
-    /// Keys of the living ones.
+    /// Keys of the living processes, by pid.
     by_pid: HashMap<i32, u64>,
 }
 
 impl Children {
-    /// True if no living or unacknowledged process has this key.
+    /// Returns true if no living or unacknowledged process has this key.
     pub(crate) fn is_free(&self, key: u64) -> bool {
         !self.by_key.contains_key(&key)
     }
 
-    /// The number of the living.
+    /// Returns the number of living processes.
     pub(crate) fn alive_count(&self) -> usize {
         self.by_pid.len()
     }
@@ -60,12 +61,12 @@ impl Children {
         self.by_key.insert(key, Record { process, state: State::Alive(watch) });
     }
 
-    /// The process of this key, alive or ended.
+    /// Returns the process of this key, alive or exited.
     pub(crate) fn process(&self, key: u64) -> Option<ProcRef> {
         self.get(key).map(|(process, _)| process)
     }
 
-    /// The process of this key, with its end if that is not acknowledged.
+    /// Returns the process of this key, with its exit if that is not acknowledged.
     pub(crate) fn get(&self, key: u64) -> Option<(ProcRef, Option<Ended>)> {
         let Record { process, state } = self.by_key.get(&key)?;
         let ended = match state {
@@ -90,7 +91,8 @@ impl Children {
         self.by_key.insert(key, Record { process, state: State::Ended(ended) });
     }
 
-    /// Key, name and pidfd of the living process with this pid; the pidfd only for one that is not our child.
+    /// Returns key, name and pidfd of the living process with this pid. A child of ours has no
+    /// pidfd.
     pub(crate) fn alive(&self, pid: i32) -> Option<(u64, ProcRef, Option<BorrowedFd<'_>>)> {
         let key = *self.by_pid.get(&pid)?;
         let record = self.by_key.get(&key)?;
@@ -102,7 +104,7 @@ impl Children {
         Some((key, record.process, pidfd))
     }
 
-    /// Notes the end of the living process with this pid; returns its key, if it was one of ours.
+    /// Records the exit of the living process with this pid. Returns its key if it is one of ours.
     pub(crate) fn end(&mut self, pid: i32, ended: Ended) -> Option<u64> {
         let key = self.by_pid.remove(&pid)?;
         let record = self.by_key.get_mut(&key)?;
@@ -110,17 +112,18 @@ impl Children {
         Some(key)
     }
 
-    /// Forgets an ended process; a living one stays.
+    /// Forgets an exited process. A living process stays.
     pub(crate) fn acknowledge(&mut self, key: u64) {
         if matches!(self.by_key.get(&key), Some(Record { state: State::Ended(_), .. })) {
             self.by_key.remove(&key);
         }
     }
 
-    /// Signals a living process or its group; one that has ended is left alone, because its number may be another's.
+    /// Signals a living process or its group. An exited process is not signalled, because its pid
+    /// may belong to another process by now.
     ///
     /// # Errors
-    /// `ESRCH` when it has ended, else what the kernel says.
+    /// Returns `ESRCH` if the process has exited, otherwise the error of the kernel.
     pub(crate) fn signal(&self, key: u64, signal: i32, target: Target) -> Result<(), Errno> {
         match self.by_key.get(&key) {
             Some(Record { process, state: State::Alive(Watch::Reap) }) => child::signal(process.pid, signal, target),
@@ -130,12 +133,12 @@ impl Children {
         }
     }
 
-    /// The processes that are to be looked at.
+    /// Returns the processes that the keeper polls.
     pub(crate) fn polled(&self) -> impl Iterator<Item = ProcRef> {
         self.by_key.values().filter(|record| matches!(record.state, State::Alive(Watch::Polled))).map(|record| record.process)
     }
 
-    /// All of them as the inventory has them, by key; with the pidfds.
+    /// Returns all processes by key as the inventory lists them, with their pidfds.
     pub(crate) fn list(&self) -> impl Iterator<Item = (Child, Option<BorrowedFd<'_>>)> {
         self.by_key.iter().map(|(&key, Record { process, state })| {
             let (ended, pidfd) = match state {
@@ -168,7 +171,7 @@ mod tests {
         assert_eq!(children.end(100, ENDED), Some(1));
         assert_eq!(children.end(100, ENDED), None);
         assert_eq!(children.signal(1, 0, Target::Process), Err(Errno::SRCH));
-        // The same number again, for another key.
+        // The same pid again, under another key.
         children.add(2, process(100), Watch::Reap);
         assert_eq!(children.list().map(|(c, _)| (c.key, c.ended.is_some())).collect::<Vec<_>>(), [(1, true), (2, false)]);
         children.acknowledge(1);

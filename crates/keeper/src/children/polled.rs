@@ -1,27 +1,28 @@
-//! Processes that are not our children where the kernel gives no descriptors of processes: nothing tells their end, so they are looked at. The
-//! only timer of a keeper at rest, and only there.
+//! Processes that are not our children, on kernels without pidfds. No event reports their exit, so
+//! the keeper polls them. This is the only timer of an idle keeper, and only on such kernels.
 
 use ostler_sys::{ProcRef, Usage, time::clock};
 
 use crate::children::Watch;
 use crate::keeper::{Keeper, ended};
 
-/// Time between two looks.
+/// Time between two polls.
 const LOOK_MS: u64 = 500;
 
 impl Keeper {
-    /// Watches a process that is not our child where there are no pidfds.
+    /// Watches a process that is not our child on a kernel without pidfds.
     pub(crate) fn adopt_by_looking(&mut self, key: u64, process: ProcRef) {
         self.children.add(key, process, Watch::Polled);
         self.look_at_ms.get_or_insert(clock::boot_ms() + LOOK_MS);
     }
 
-    /// Looks whether processes without a pidfd have ended.
+    /// Checks whether processes without a pidfd have exited.
     pub(crate) fn look_at_polled(&mut self, now_ms: u64) {
         if self.look_at_ms.is_none_or(|at| at > now_ms) {
             return;
         }
-        // Orphans came to us: the kernel tells how they ended.
+        // The keeper has become the parent of orphans: for these the kernel reports how they
+        // exited.
         self.reap();
         let ends: Vec<ProcRef> = self.children.polled().filter(ProcRef::has_ended).collect();
         for process in ends {

@@ -1,4 +1,4 @@
-//! The listening socket while there is no daemon for a reason: whoever connects gets that reason.
+//! The listening socket while the daemon cannot start: every client that connects gets the reason.
 
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,11 +11,12 @@ use super::failures::REFUSED_FROM;
 use crate::keeper::Keeper;
 use crate::link::message::HELD_SOCKET;
 
-/// Shortest wait before it is tried again for somebody who asks.
+/// Minimum delay before a client's connection triggers another start.
 const ASKED_DELAY_MS: u64 = 1_000;
 
 impl Keeper {
-    /// Watches the listening socket while there is no daemon for a reason: whoever connects gets that reason.
+    /// Watches the listening socket while the daemon cannot start, so that every client that
+    /// connects gets the reason.
     pub(crate) fn update_door(&mut self) {
         let open = matches!(self.daemon, Daemon::Absent { .. }) && self.failures.count() >= REFUSED_FROM && self.exiting.is_none();
         if open == self.door_open {
@@ -30,7 +31,8 @@ impl Keeper {
         }
     }
 
-    /// Handles a client that wants to talk to the daemon that is not there: it is tried once more, unless that was a moment ago.
+    /// Handles clients that connect while there is no daemon. The keeper tries one more start,
+    /// unless the last try was a moment ago.
     pub(crate) fn somebody_knocks(&mut self) {
         let now = clock::boot_ms();
         let Daemon::Absent { start_at_ms } = &mut self.daemon else { return };
@@ -51,22 +53,24 @@ impl Keeper {
     }
 }
 
-/// Clients that wait.
+/// Returns the waiting clients.
 fn waiting_at(socket: BorrowedFd<'_>) -> Vec<UnixStream> {
     let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-    // As many as a turn may take; the others have theirs next.
+    // This bounds the clients per turn; the next turn accepts the rest.
     std::iter::from_fn(|| rustix::net::accept_with(socket.as_fd(), flags).ok()).take(64).map(UnixStream::from).collect()
 }
 
-/// Answers a hello and closes. What the client sent is read before, or the end would come as an error.
+/// Answers a hello and closes. It reads the client's data first, because unread data would turn the
+/// close into a connection reset.
 fn send_refusal(mut stream: &UnixStream, answer: &[u8]) {
     let _ = stream.read(&mut [0; 4096]);
-    // A short answer fits into any socket, and whoever is gone needs none.
+    // A short answer fits into any socket, and a client that has gone needs no answer.
     let _ = rustix::io::write(stream, answer);
 }
 
-/// The answer to hello that says why there is no daemon, as the native protocol has it: a length, then JSON (`ostler-proto`'s `frame` and
-/// `control`). The one thing that the keeper sends to clients.
+/// Returns the answer to hello that gives the reason why there is no daemon. It has the format of
+/// the native protocol: a length, then JSON (`ostler-proto`'s `frame` and `control`). The keeper
+/// sends no other message to clients.
 pub fn refusal(text: &str) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut quoted = String::new();

@@ -1,5 +1,6 @@
-//! Failures of a daemon that does not get as far as its loop, or dies of a fault of its own soon after: how long to wait before the next, what to answer
-//! whoever asks meanwhile, and whether it was always over the same record.
+//! Failures of a daemon that does not reach its loop, or dies of its own fault soon after. They
+//! decide how long to wait before the next start, which answer clients get until then, and whether
+//! every failure concerned the same record.
 
 use ostler_sys::{Ending, time::clock};
 
@@ -7,9 +8,9 @@ use crate::link::Packet;
 use crate::link::codec::decode;
 use crate::link::message::ToKeeper;
 
-/// Failures in a row that are no accident: from then on whoever connects gets the reason instead of waiting.
+/// Number of failures in a row after which connecting clients get the reason instead of waiting.
 pub(super) const REFUSED_FROM: u32 = 3;
-/// Failures in a row over the same record, after which it is to be set aside.
+/// Number of failures in a row over the same record after which the daemon sets the record aside.
 const POISON_FROM: u32 = 3;
 const FIRST_DELAY_MS: u64 = 20;
 const MAX_DELAY_MS: u64 = 30_000;
@@ -18,18 +19,19 @@ const MAX_DELAY_MS: u64 = 30_000;
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     count: u32,
-    /// Record that the last one was at, and how many in a row were.
+    /// Record that the last failed daemon was processing, and the number of failures in a row with
+    /// that record.
     record: Option<u32>,
     same: u32,
-    /// Reason why the last one ended, in its own words.
+    /// Reason that the last failed daemon gave.
     reason: String,
     pub(super) last_ms: u64,
-    /// Whether the last one had reached its loop before.
+    /// Whether the last failed daemon had reached its loop before.
     was_up: bool,
 }
 
 impl Failures {
-    /// Counts one more; returns how long to wait before the next start.
+    /// Counts one more failure. Returns how long to wait before the next start.
     pub(crate) fn failed(&mut self, record: Option<u32>, reason: String, was_up: bool, now_ms: u64) -> u64 {
         self.was_up = was_up;
         self.same = if record.is_some() && record == self.record { self.same + 1 } else { 1 };
@@ -45,7 +47,7 @@ impl Failures {
         self.count
     }
 
-    /// The record that is to be set aside.
+    /// Returns the record that the next daemon must set aside.
     pub(crate) fn poison(&self) -> Option<u32> {
         self.record.filter(|_| self.same >= POISON_FROM)
     }
@@ -54,7 +56,8 @@ impl Failures {
         &self.reason
     }
 
-    /// Notes that the daemon has reached its loop: what kept others from it is over, and what was to be set aside has been.
+    /// Notes that the daemon has reached its loop. The cause of earlier failures is gone, and a
+    /// poisonous record has been set aside.
     pub(super) fn up(&mut self) {
         if !self.was_up || self.poison().is_some() {
             *self = Self::default();
@@ -69,7 +72,7 @@ pub(crate) enum DaemonReport {
     Why(Option<u32>, String),
 }
 
-/// The report in a packet of a daemon that has ended.
+/// Returns the report in a packet of a daemon that has exited.
 pub(crate) fn decode_report(packet: &Packet) -> Option<DaemonReport> {
     match decode::<ToKeeper>(&packet.payload) {
         Ok(ToKeeper::Ready) => Some(DaemonReport::Up),
@@ -79,25 +82,25 @@ pub(crate) fn decode_report(packet: &Packet) -> Option<DaemonReport> {
     }
 }
 
-/// Reports of a daemon about itself, for the case that it dies.
+/// Reports of a daemon about itself, kept in case it dies.
 #[derive(Debug, Default)]
 pub(crate) struct Life {
     /// Time at which it reached its loop.
     pub(super) up_ms: Option<u64>,
-    /// Record that it is at.
+    /// Record that it is processing.
     pub(super) record: Option<u32>,
-    /// Reason of its end.
+    /// Reason for its exit.
     pub(super) reason: Option<String>,
     pub(crate) ending: Option<Ending>,
 }
 
 impl Life {
-    /// The life of a daemon that another keeper started.
+    /// Returns the life of a daemon that another keeper started.
     pub(crate) fn taken_over() -> Self {
         Self { up_ms: Some(clock::boot_ms()), ..Self::default() }
     }
 
-    /// Takes a report.
+    /// Applies a report.
     pub(crate) fn take(&mut self, report: DaemonReport) {
         match report {
             DaemonReport::Up => self.up_ms = Some(clock::boot_ms()),
@@ -145,7 +148,8 @@ mod tests {
         }
         failures.up();
         assert_eq!((failures.poison(), failures.count()), (None, 0), "set aside once");
-        // Killed while it began, now and then: that is forgotten as soon as one is up.
+        // A daemon was killed a few times during its start. The keeper forgets that as soon as one
+        // is up.
         failures.failed(Some(7), String::new(), false, 0);
         failures.up();
         assert_eq!(failures.count(), 0);

@@ -1,4 +1,4 @@
-//! The daemon as the keeper sees it: a process to start, to talk to and to start again.
+//! The daemon from the keeper's side: a process to start, to talk to and to restart.
 
 mod door;
 pub(crate) mod failures;
@@ -19,7 +19,7 @@ use crate::daemon::watchdog::Watchdog;
 use crate::link::{Channel, Packet};
 use crate::state::DaemonState;
 
-/// The daemon: there is one, or there will be.
+/// The daemon: running, or due to start.
 #[expect(clippy::large_enum_variant, reason = "there is one in all")]
 pub(crate) enum Daemon {
     Absent { start_at_ms: u64 },
@@ -28,16 +28,16 @@ pub(crate) enum Daemon {
 
 pub(crate) struct Running {
     process: ProcRef,
-    /// Pidfd of one that is not our child.
+    /// Pidfd, if the daemon is not our child.
     pidfd: Option<OwnedFd>,
     link: Option<(Channel, EventFlags)>,
-    /// Time of SIGKILL.
+    /// Time at which SIGKILL is due.
     kill_at_ms: Option<u64>,
-    /// Whether we want its end: then it does not count as a death.
+    /// Whether we asked it to exit: then the exit does not count as a death.
     leaving: bool,
     pub(crate) watchdog: Watchdog,
     pub(crate) life: Life,
-    /// Next look for one that is neither our child nor to be had as a pidfd: whether it has ended, after its link has.
+    /// Polling of a daemon that is neither our child nor has a pidfd, after its link has ended.
     poll: Option<Poll>,
 }
 
@@ -48,7 +48,7 @@ struct Poll {
 }
 
 impl Running {
-    /// A daemon that this keeper starts.
+    /// Creates the record of a daemon that this keeper starts.
     pub(crate) fn new(process: ProcRef, link: Channel) -> Self {
         Self {
             process,
@@ -66,7 +66,7 @@ impl Running {
         self.process.pid
     }
 
-    /// True if it was told to end, or has closed its link: it owes no answer.
+    /// Returns true if the daemon was asked to exit, or has closed its link: it owes no answer.
     pub(crate) fn is_about_to_end(&self) -> bool {
         self.leaving || self.kill_at_ms.is_some() || self.link.is_none()
     }
@@ -84,7 +84,7 @@ impl Daemon {
         matches!(self, Self::Running(Running { link: Some(_), .. }))
     }
 
-    /// True if it has a link, and we do not want its end.
+    /// Returns true if the daemon has a link and was not asked to exit.
     pub(crate) fn is_there_to_stay(&self) -> bool {
         matches!(self, Self::Running(Running { link: Some(_), leaving: false, .. }))
     }
@@ -103,7 +103,7 @@ impl Daemon {
         }
     }
 
-    /// Notes that it has answered, or acknowledged.
+    /// Notes that the daemon has answered or acknowledged.
     pub(crate) fn on_answer(&mut self) {
         if let Self::Running(running) = self {
             running.watchdog.on_answer();
@@ -124,20 +124,21 @@ impl Daemon {
         }
     }
 
-    /// Number of answers that wait to be read.
+    /// Returns the number of answers that the daemon has not read yet.
     pub(crate) fn waiting(&mut self) -> usize {
         self.channel().map_or(0, |channel| channel.waiting())
     }
 
-    /// Sends what waits and receives the next request; `None` = there is no link.
+    /// Sends the queued packets and receives the next request. `None` means that there is no link.
     pub(crate) fn receive(&mut self) -> Option<io::Result<Option<Packet>>> {
         let channel = self.channel()?;
-        // A broken link shows when it is read, after what was sent before it broke.
+        // A broken link shows when we read from it, after the packets that were sent before it
+        // broke.
         let _shown_below = channel.flush();
         Some(channel.recv())
     }
 
-    /// Its state for the next keeper.
+    /// Returns its state for the next keeper.
     pub(crate) fn state(&self, retire: bool) -> Option<(DaemonState, Option<BorrowedFd<'_>>)> {
         let Self::Running(Running { process, link, .. }) = self else { return None };
         let link = link.as_ref().map(|(channel, _)| channel.as_fd());

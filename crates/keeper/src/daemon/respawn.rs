@@ -1,13 +1,15 @@
-//! Delays before the daemon is started again.
+//! Delays before the daemon restarts.
 
-/// Deaths within [`WINDOW_MS`] that cost no delay: whoever kills the daemon on purpose now and then finds it back at once.
+/// Number of deaths within [`WINDOW_MS`] without a delay. An operator who kills the daemon now and
+/// then gets a new one immediately.
 const FREE: u32 = 3;
 const WINDOW_MS: u64 = 1000;
 const FIRST_DELAY_MS: u64 = 20;
-/// Four starts in a second cost about one hundredth of a core, and no crash of an app waits longer than this for its restart.
+/// Maximum delay. Four starts in a second cost about one hundredth of a core, and no crashed app
+/// waits longer than this for its restart.
 const MAX_DELAY_MS: u64 = 250;
 
-/// Counts deaths; pure.
+/// Counter of deaths; pure.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Respawn {
     deaths: u32,
@@ -15,9 +17,10 @@ pub(crate) struct Respawn {
 }
 
 impl Respawn {
-    /// Notes that the daemon died at this time; returns how long to wait before the next.
+    /// Records a death at this time. Returns how long to wait before the next start.
     pub(crate) fn died(&mut self, now_ms: u64) -> u64 {
-        // A delay counts into the time between two deaths, so the quiet time must be longer than the longest.
+        // A delay is part of the time between two deaths, so the quiet time must exceed the longest
+        // delay.
         if now_ms.saturating_sub(self.last_ms) > WINDOW_MS + MAX_DELAY_MS {
             self.deaths = 0;
         }
@@ -30,9 +33,9 @@ impl Respawn {
     }
 }
 
-/// The form in the environment of the next keeper.
+/// Text form, for the environment of the next keeper.
 impl Respawn {
-    /// Deaths in a row.
+    /// Returns the number of deaths in a row.
     pub(crate) fn count(self) -> u32 {
         self.deaths
     }
@@ -41,7 +44,7 @@ impl Respawn {
         format!("{}:{}", self.deaths, self.last_ms)
     }
 
-    /// The count in a text; what makes no sense counts as none.
+    /// Parses the text form. An invalid text counts as no deaths.
     pub(crate) fn from_text(text: &str) -> Self {
         let numbers = text.split_once(':').and_then(|(deaths, last_ms)| Some((deaths.parse().ok()?, last_ms.parse().ok()?)));
         numbers.map_or_else(Self::default, |(deaths, last_ms)| Self { deaths, last_ms })

@@ -1,4 +1,5 @@
-//! Methods by which the keeper starts the daemon, talks to it, doubts it, kills it and judges its end.
+//! Methods by which the keeper starts the daemon, talks to it, checks it, kills it and judges its
+//! exit.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -19,30 +20,32 @@ use crate::link::{Channel, LINK_FD};
 use crate::state::DaemonState;
 use crate::title::daemon_title;
 
-/// Time that a daemon that closed its link, or was told to retire, may take to end.
+/// Time in which a daemon must exit after it closed its link or was asked to retire.
 const CLOSED_GRACE_MS: u64 = 1_000;
 const RETIRE_GRACE_MS: u64 = 5_000;
-/// Wait after a failure to start one that is not its own fault.
+/// Delay after a failed start that was not the daemon's fault.
 const RETRY_MS: u64 = 500;
-/// Time between two looks at a daemon whose link has ended and whose end nothing tells.
+/// Polling interval for a daemon whose link has ended, if no other event reports its exit.
 const POLL_MS: u64 = 20;
-/// Most descriptors beside one packet of the inventory.
+/// Maximum number of descriptors with one packet of the inventory.
 const FDS_PER_PART: usize = 200;
 
-/// Most daemons that do not die: every further one would most likely end in the same way.
+/// Maximum number of daemons that survive SIGKILL. Further ones would most likely hang in the same
+/// way.
 const UNDEAD_MAX: usize = 3;
 const AFTER_UNDEAD_MS: u64 = 30_000;
-/// Life after which a daemon was well.
+/// Time alive after which a daemon counts as healthy.
 const WELL_AFTER_MS: u64 = 10_000;
 
-/// Starts a role of the binary with its end of the link.
+/// Starts the binary in one of its roles, with that role's end of the link.
 fn launch(spec: &SpawnSpec, link: BorrowedFd<'_>) -> io::Result<ProcRef> {
     let (out, error) = (rustix::stdio::stdout(), rustix::stdio::stderr());
     spawn(spec, &[(out, 1), (error, 2), (link, LINK_FD)]).map_err(io::Error::other)
 }
 
 impl Keeper {
-    /// Sends to the daemon; nobody there is fine, because the next one gets the inventory.
+    /// Sends to the daemon. If no daemon runs, the message is dropped: the next daemon gets the
+    /// inventory.
     pub(crate) fn send(&mut self, message: &FromKeeper, fds: &[BorrowedFd<'_>]) {
         let Some(channel) = self.daemon.channel() else { return };
         match channel.send(&encode(message), fds) {
@@ -59,7 +62,7 @@ impl Keeper {
         }
     }
 
-    /// Does what is due: a start, or SIGKILL.
+    /// Performs the work that is due: a start, or a SIGKILL.
     pub(crate) fn daemon_time(&mut self, now_ms: u64) {
         if let Daemon::Running(Running { process, poll: Some(poll), .. }) = &mut self.daemon
             && poll.at_ms <= now_ms
@@ -102,7 +105,8 @@ impl Keeper {
         }
     }
 
-    /// Spawns it. Its inventory waits in its link before it runs: if we are killed in the next moment, it has what makes another keeper.
+    /// Spawns the daemon. Its inventory is in its link before it runs. If the keeper is killed in
+    /// the next moment, the daemon can still create another keeper.
     fn spawn_daemon(&mut self) -> io::Result<Running> {
         let (ours, theirs) = socket::packet_pair()?;
         let mut link = Channel::new(ours);
@@ -122,7 +126,7 @@ impl Keeper {
         }
     }
 
-    /// Our environment for another role of the binary.
+    /// Returns our environment for another role of the binary.
     pub(crate) fn environment(&self, vars: &[(&str, &str)]) -> CStrings {
         let runtime = runtime();
         let runtime = runtime.iter().map(|how| (RUNTIME_VAR, how.as_str()));
@@ -158,12 +162,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Goes on with a daemon that another keeper started.
+    /// Continues with a daemon that another keeper started.
     pub(crate) fn take_over_daemon(&mut self, state: DaemonState) {
         let process = state.process();
         let link = state.link.and_then(|number| fdpass::inherited(number).ok()).map(Channel::new);
         let link = link.filter(|link| self.watch_link(link).is_ok());
-        // After an upgrade it is our child and will be reaped; after a revival it is not. A pidfd does for both.
+        // After an upgrade the daemon is our child and we reap it; after a revival it is not. A
+        // pidfd works in both cases.
         let pidfd = process.open().ok().filter(|pidfd| self.watch_daemon(pidfd.as_fd()).is_ok());
         let gone = pidfd.is_none() && !process.exists();
         let kill_at_ms = match (&link, state.retire) {
@@ -184,14 +189,14 @@ impl Keeper {
             poll,
         });
         if gone {
-            // What it had sent is read, and the next one starts.
+            // The keeper reads the last packets of the old daemon and starts the next one.
             self.daemon_ended();
         } else if state.retire {
             self.send(&FromKeeper::Retire, &[]);
         }
     }
 
-    /// Handles a link that ended, or brought something that nobody can understand.
+    /// Handles a link that ended, or that delivered an unintelligible packet.
     pub(crate) fn lost_link(&mut self, error: &io::Error) {
         let link = match &mut self.daemon {
             Daemon::Running(running) => running.link.take(),
@@ -212,7 +217,7 @@ impl Keeper {
         }
     }
 
-    /// Kills it. Its end is noticed like any other.
+    /// Kills the daemon. The keeper notices the exit like any other.
     pub(crate) fn kill_daemon(&mut self) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         running.watchdog.killed(clock::boot_ms());
@@ -221,11 +226,11 @@ impl Keeper {
             None if running.poll.is_some() => running.process.signal(KILL),
             None => child::signal(running.process.pid, KILL, Target::Process),
         };
-        // Gone already is fine.
+        // A daemon that has already exited is fine.
         let _ = killed;
     }
 
-    /// Lets it leave: its end is wanted, after an `Exit`.
+    /// Lets the daemon leave: after an `Exit` its exit is intended.
     pub(crate) fn let_daemon_leave(&mut self) {
         if let Daemon::Running(running) = &mut self.daemon {
             running.leaving = true;
@@ -233,7 +238,7 @@ impl Keeper {
         }
     }
 
-    /// Handles its end: reads what it sent last, and starts another.
+    /// Handles the daemon's exit: reads its last packets and starts another.
     pub(crate) fn daemon_ended(&mut self) {
         if matches!(self.daemon, Daemon::Absent { .. }) {
             return;
@@ -246,7 +251,8 @@ impl Keeper {
         }
         if let Some((mut channel, _)) = running.link.take() {
             self.unwatch(channel.as_fd());
-            // Requests that it had sent: a spawn done twice is prevented by its key, a held descriptor not taken would be lost.
+            // Handle the requests that it had sent. A repeated spawn is prevented by its key, but a
+            // descriptor that is not taken here would be lost.
             while let Ok(Some(packet)) = channel.recv() {
                 match decode_report(&packet) {
                     Some(report) => running.life.take(report),
@@ -259,7 +265,7 @@ impl Keeper {
         }
     }
 
-    /// Doubts the daemon: somebody got no answer from it, or we did not.
+    /// Starts to check the daemon: a client, or the keeper, got no answer from it.
     pub(crate) fn doubt_daemon(&mut self) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         if running.is_about_to_end() || running.watchdog.killed_ms.is_some() {
@@ -271,7 +277,7 @@ impl Keeper {
         }
     }
 
-    /// Looks at a daemon that owes an answer.
+    /// Examines a daemon that owes an answer.
     pub(crate) fn look_at_daemon(&mut self, now_ms: u64) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         if running.watchdog.deadline_ms().is_none_or(|at| at > now_ms) {
@@ -279,7 +285,7 @@ impl Keeper {
         }
         let pid = running.pid();
         if running.watchdog.killed_ms.is_some() {
-            // What is not blocked is on its way out, however slowly.
+            // If the process is not blocked, it is exiting, however slowly.
             if activity(pid).is_ok_and(|found| found.state == b'D') {
                 return self.leave_undead(pid);
             }
@@ -290,7 +296,7 @@ impl Keeper {
             running.watchdog.on_answer();
             return self.doubt_daemon();
         }
-        // One that is gone is noticed otherwise.
+        // Other code notices an exited daemon.
         let found = activity(pid).unwrap_or(Activity { state: b'R', cpu_ms: 0 });
         if let Some(hang) = running.watchdog.look(now_ms, found) {
             complain(&format!("the daemon (pid {pid}) does not answer: {}; replacing it; apps keep running", hang.describe()));
@@ -298,8 +304,9 @@ impl Keeper {
         }
     }
 
-    /// Goes on without it: SIGKILL did not end it. It never runs a line of the program again, but the kernel keeps it until what it waits for comes. Another one
-    /// can take its place.
+    /// Continues without a daemon that survived SIGKILL. It will never run another line of the
+    /// program, but the kernel keeps it until its system call completes. Another daemon can replace
+    /// it.
     fn leave_undead(&mut self, pid: i32) {
         self.undead.push(pid);
         let several = self.undead.len();
@@ -316,12 +323,12 @@ impl Keeper {
         }
     }
 
-    /// Forgets a former daemon that has ended at last.
+    /// Forgets a former daemon that has exited at last.
     pub(crate) fn forget_undead(&mut self, pid: i32) {
         self.undead.retain(|&undead| undead != pid);
     }
 
-    /// Takes a report of the daemon.
+    /// Processes a report of the daemon.
     pub(crate) fn on_daemon_report(&mut self, report: DaemonReport) {
         let Daemon::Running(running) = &mut self.daemon else { return };
         if matches!(report, DaemonReport::Up) {
@@ -331,12 +338,12 @@ impl Keeper {
         running.life.take(report);
     }
 
-    /// Judges the death of a daemon that was not to end: how long to wait before the next.
+    /// Judges an unintended death of the daemon. Returns how long to wait before the next start.
     pub(crate) fn delay_after(&mut self, life: &Life, now_ms: u64) -> u64 {
         if life.up_ms.is_some_and(|up| now_ms.saturating_sub(up) > WELL_AFTER_MS) {
             self.failures = Failures::default();
         }
-        // One that was well and is killed from outside is back at once.
+        // If a healthy daemon is killed from outside, restart it immediately.
         if life.up_ms.is_some() && life.reason.is_none() && life.record.is_none() {
             return self.respawn.died(now_ms);
         }

@@ -1,31 +1,37 @@
-//! Watchdog of the daemon: one that lives and does nothing (stopped, in an endless loop, blocked in a system call) is noticed, killed and replaced.
-//! The daemon judges the keeper by the same [`Watchdog`].
+//! Watchdog of the daemon. It detects a daemon that is alive but makes no progress (stopped, in an
+//! endless loop, blocked in a system call), kills it and replaces it. The daemon judges the keeper
+//! with the same [`Watchdog`].
 //!
-//! Nothing is asked while all is well, so that nobody wakes up at rest. The keeper asks (`Ping`) when the daemon has not acknowledged an exit
-//! in time, and when a client that got no answer reports that ([`DOUBT_SIGNAL`]). Then it looks at the daemon's first thread until the answer
-//! is there or the verdict is clear: time alone proves nothing on a busy machine, where a daemon that may not run is not the daemon's fault.
+//! While everything works, the keeper asks nothing, so no process wakes up at rest. The keeper asks
+//! (`Ping`) if the daemon has not acknowledged an exit in time, or if a client reports that it got
+//! no answer ([`DOUBT_SIGNAL`]). Then it examines the daemon's first thread until the answer
+//! arrives or the verdict is clear. Elapsed time alone proves nothing: on a busy machine, the
+//! daemon may simply not get the CPU.
 
 use ostler_sys::process::Activity;
 
-/// Signal by which a client reports to the keeper that the daemon does not answer. SIGURG: whoever does not know it ignores it, so a pid that is
-/// another's by now comes to no harm.
+/// Signal by which a client reports to the keeper that the daemon does not answer. It is SIGURG,
+/// which processes ignore by default: if the pid belongs to another process by now, the signal does
+/// no harm.
 pub const DOUBT_SIGNAL: i32 = ostler_sys::process::signal::URG;
 
-/// Time for an exit to be acknowledged (it takes milliseconds); after this the daemon is asked.
+/// Time within which the daemon must acknowledge an exit (it takes milliseconds). After this the
+/// keeper asks the daemon.
 const EXPECT_MS: u64 = 1_000;
-/// Time between two looks: short at first.
+/// Time between two checks; the first checks follow faster.
 const LOOK_MS: u64 = 500;
 const SHORT_LOOKS: u32 = 20;
 const LATER_LOOK_MS: u64 = 4_000;
-/// Longest stop by a signal: nobody does that for a moment.
+/// Maximum time stopped by a signal. A longer stop is no accident.
 const STOPPED_MS: u64 = 2_000;
-/// Longest wait for something inside the kernel, or for another thread.
+/// Maximum wait inside the kernel, or for another thread.
 const STILL_MS: u64 = 10_000;
-/// Longest wait for a disk or a file system: a slow disk ends that by itself.
+/// Maximum wait for a disk or a file system. A slow disk recovers by itself within this time.
 const BLOCKED_MS: u64 = 30_000;
-/// Most CPU time without coming back to its loop; the start with 10,000 apps takes a tenth.
+/// Maximum CPU time until the daemon returns to its loop. A start with 10,000 apps needs a tenth of
+/// that.
 const BUSY_MS: u64 = 10_000;
-/// Time for SIGKILL: it works at once, except on who is blocked in the kernel.
+/// Time for SIGKILL to take effect: immediate, unless the process is blocked in the kernel.
 const DIES_WITHIN_MS: u64 = 2_000;
 
 /// Way in which a process hangs.
@@ -33,7 +39,7 @@ const DIES_WITHIN_MS: u64 = 2_000;
 pub enum Hang {
     /// Stopped by a signal.
     Stopped,
-    /// In a loop that does not end.
+    /// In an endless loop.
     Busy,
     /// In a system call, or waiting for a thread.
     Still,
@@ -42,7 +48,7 @@ pub enum Hang {
 }
 
 impl Hang {
-    /// The reason in words.
+    /// Returns the reason in words.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Stopped => "it was stopped by a signal",
@@ -53,17 +59,17 @@ impl Hang {
     }
 }
 
-/// Watch over a process that owes answers; pure.
+/// Watchdog for a process that owes answers; pure.
 #[derive(Debug, Default)]
 pub struct Watchdog {
     pub(super) phase: Phase,
-    /// Time of SIGKILL.
+    /// Time at which SIGKILL was sent.
     pub(super) killed_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 pub(super) enum Phase {
-    /// Nothing is expected.
+    /// No answer is expected.
     #[default]
     Calm,
     /// An acknowledgement is expected by this time.
@@ -78,26 +84,27 @@ pub(super) struct Asked {
     last_ms: u64,
     next_ms: u64,
     cpu_ms: u64,
-    /// CPU time since the question.
+    /// CPU time used since the question.
     busy_ms: u64,
-    /// State without any CPU time, and how long it has lasted.
+    /// State without any CPU use, and its duration.
     idle: (Option<Hang>, u64),
 }
 
 impl Watchdog {
-    /// Expects an answer: something was sent that needs one.
+    /// Expects an answer, because a message that needs one was sent.
     pub fn expect(&mut self, now_ms: u64) {
         if matches!(self.phase, Phase::Calm) {
             self.phase = Phase::Expecting { until_ms: now_ms + EXPECT_MS };
         }
     }
 
-    /// Notes that it turns.
+    /// Notes that the process responds.
     pub fn on_answer(&mut self) {
         self.phase = Phase::Calm;
     }
 
-    /// Says whether it is to be asked: not while it is asked already.
+    /// Returns true if the keeper must ask the process now. It returns false if a question is
+    /// already pending.
     pub fn doubt(&mut self, now_ms: u64, activity: Activity) -> bool {
         if matches!(self.phase, Phase::Asked(_)) {
             return false;
@@ -111,7 +118,7 @@ impl Watchdog {
         self.killed_ms.get_or_insert(now_ms);
     }
 
-    /// The time of the next look.
+    /// Returns the time of the next check.
     pub fn deadline_ms(&self) -> Option<u64> {
         if let Some(killed) = self.killed_ms {
             return Some(killed + DIES_WITHIN_MS);
@@ -123,11 +130,11 @@ impl Watchdog {
         }
     }
 
-    /// Takes one more look; `None` = wait.
+    /// Performs one more check. `None` means: keep waiting.
     pub fn look(&mut self, now_ms: u64, activity: Activity) -> Option<Hang> {
         let Phase::Asked(asked) = &mut self.phase else { return None };
         let interval = if asked.looks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
-        // We may have been held up as well: what happened meanwhile, nobody saw.
+        // This process may have been suspended as well; nothing is known about that time.
         let passed = now_ms.saturating_sub(asked.last_ms).min(2 * interval);
         let used = activity.cpu_ms.saturating_sub(asked.cpu_ms);
         asked.looks = asked.looks.saturating_add(1);
@@ -137,7 +144,7 @@ impl Watchdog {
             _ if used > 0 => None,
             b'T' => Some(Hang::Stopped),
             b'D' => Some(Hang::Blocked),
-            // Ready to run, and not let; or a debugger has it.
+            // The thread can run but does not get the CPU, or a debugger has stopped it.
             b'R' | b't' => None,
             _ => Some(Hang::Still),
         };
@@ -160,7 +167,8 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    /// The verdict on a daemon that shows these states, one at each look, using so much CPU time in between; and when it comes.
+    /// Returns the verdict on a daemon that shows these states, one per check, with this CPU use in
+    /// between, and the time of the verdict.
     fn verdict(states: &[u8], cpu_per_look: u64, looks: usize) -> Option<(Hang, u64)> {
         let mut watchdog = Watchdog::default();
         let mut cpu_ms = 70;
@@ -181,10 +189,10 @@ mod tests {
             (b"S", 0, Some((Hang::Still, 10_000))),
             (b"D", 0, Some((Hang::Blocked, 30_000))),
             (b"R", 500, Some((Hang::Busy, 10_000))),
-            // A busy machine: it runs now and then.
+            // A busy machine: the daemon runs now and then.
             (b"R", 0, None),
             (b"SR", 0, None),
-            // Somebody looks at it with a debugger.
+            // A developer has attached a debugger.
             (b"t", 0, None),
             // It works, with waits in between.
             (b"SD", 10, None),
@@ -200,7 +208,7 @@ mod tests {
     fn time_in_which_nobody_looked_proves_nothing() {
         let mut watchdog = Watchdog::default();
         watchdog.doubt(0, Activity { state: b'S', cpu_ms: 0 });
-        // A laptop was asleep.
+        // A laptop was suspended.
         assert_eq!(watchdog.look(3_600_000, Activity { state: b'S', cpu_ms: 0 }), None);
     }
 

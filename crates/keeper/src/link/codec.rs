@@ -1,8 +1,9 @@
 //! Messages as bytes, and the state that one keeper hands to the next.
 //!
-//! Shape: one byte for the kind, then the fields in order; numbers little-endian, texts and lists with a `u32` length before them,
-//! options with a byte 0 or 1. The version is in the packet header, see [`crate::link`]. Decoding is total: any bytes give a value or
-//! [`Malformed`], and no length is believed before the bytes are there.
+//! Format: one byte for the variant, then the fields in order. Numbers are little-endian; texts and
+//! lists have a `u32` length before them; options have a byte 0 or 1. The version is in the packet
+//! header, see [`crate::link`]. Decoding is total: any bytes give a value or [`Malformed`]. The
+//! decoder trusts no length until it has found that many bytes.
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,33 +13,32 @@ use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SpawnSpec, Usage, Wiped}
 
 use crate::link::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
 
-/// Bytes that are no message.
+/// Error for bytes that are not a valid message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message: {0}")]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
-/// A value that travels.
+/// A value that can be encoded and decoded.
 pub(crate) trait Wire: Sized {
     fn put(&self, out: &mut Wiped);
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed>;
 }
 
-/// The bytes of a value.
-/// They may have secrets in them: an environment is part of a message.
+/// Returns the bytes of a value. They may contain secrets, because messages contain environments.
 pub(crate) fn encode(value: &impl Wire) -> Wiped {
     let mut out = Wiped::with_capacity(64);
     value.put(&mut out);
     out
 }
 
-/// The value of these bytes, all of them.
+/// Decodes a value; it must use all of the bytes.
 pub(crate) fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Malformed> {
     let mut input = Input(bytes);
     let value = T::take(&mut input)?;
     if input.0.is_empty() { Ok(value) } else { Err(Malformed("bytes left over")) }
 }
 
-/// The bytes that are still to be read.
+/// The bytes that have not been read yet.
 pub(crate) struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -142,7 +142,8 @@ impl<T: Wire> Wire for Vec<T> {
     }
     fn take(input: &mut Input<'_>) -> Result<Self, Malformed> {
         let len = u32::take(input)? as usize;
-        // Every item is at least a byte: a list cannot be longer than what is left.
+        // Every item takes at least one byte, so a list cannot be longer than the rest of the
+        // message.
         if len > input.0.len() {
             return Err(Malformed("list longer than the message"));
         }
@@ -285,7 +286,7 @@ messages!(FromKeeper {
     13 => Keep { name },
 });
 
-/// Any bytes are a message that is written again in the same way, or malformed.
+/// Checks that any bytes are either malformed or a message that encodes to the same bytes again.
 #[cfg(any(test, feature = "played"))]
 pub(crate) fn check(bytes: &[u8]) {
     if let Ok(message) = decode::<ToKeeper>(bytes) {
@@ -400,7 +401,8 @@ mod tests {
         }
     }
 
-    /// Changing the bytes is changing the version: a daemon of an older binary meets a newer keeper during an upgrade.
+    /// If you change the bytes, change the version: during an upgrade, a daemon of an older binary
+    /// talks to a newer keeper.
     #[test]
     fn golden_bytes() {
         assert_eq!(encode(&ToKeeper::Kill { key: 0x0102, signal: 9, group: true }), [2, 2, 1, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1]);

@@ -1,4 +1,4 @@
-//! Messages between daemon and keeper. See `codec` for the bytes.
+//! Messages between daemon and keeper. See `codec` for the encoding.
 
 use std::path::PathBuf;
 
@@ -11,64 +11,73 @@ pub const HELD_SOCKET: &str = "socket";
 /// Name of the held journal: a memfd that belongs to the daemon.
 pub const HELD_JOURNAL: &str = "journal";
 
-/// In place of a number in [`SpawnRequest::targets`]: this descriptor is the folder of the cgroup in which the program begins, if it can.
+/// Special value in [`SpawnRequest::targets`]: this descriptor is the folder of the cgroup in which
+/// the program starts, if possible.
 pub const CGROUP_TARGET: i32 = -1;
 
-/// Key of the process that starts what a runtime is to run: no instance has it.
+/// Key of the process that starts the runtime's program. No instance has this key.
 pub const STARTER_KEY: u64 = u64::MAX;
 
-/// Message from the daemon. In brackets what travels beside it as descriptors.
+/// Message from the daemon. Brackets name the descriptors that accompany it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToKeeper {
-    /// Start a program [one descriptor per target, in that order]. Answer: `Spawned` or `SpawnFailed`.
-    /// What the spec leaves open (`umask`, limit of open files, OOM score) is as the keeper itself was started.
+    /// Start a program [one descriptor per target, in that order]. Answer: `Spawned` or
+    /// `SpawnFailed`. If the spec omits a setting (`umask`, limit of open files, OOM score), the
+    /// program gets the value with which the keeper was started.
     Spawn(Box<SpawnRequest>),
-    /// Send a signal. Ignored when the process has ended: the pid could be another's by then. No answer.
+    /// Send a signal. It is ignored if the process has exited, because another process may have the
+    /// pid by then. No answer.
     Kill {
         /// The key.
         key: u64,
         /// Signal number.
         signal: i32,
-        /// To its process group instead of the process alone.
+        /// Signal its process group instead of the process alone.
         group: bool,
     },
-    /// The end of this one is recorded: forget it.
+    /// The daemon has recorded the exit of this process: forget it.
     Ack {
         /// The key.
         key: u64,
     },
-    /// Keep this descriptor \[one\] under this name, in place of what had the name before.
+    /// Hold this descriptor \[one\] under this name. It replaces the descriptor that had the name
+    /// before.
     Hold {
         /// Any text of at most 255 bytes.
         name: String,
     },
-    /// Close what is held under this name.
+    /// Close the descriptor held under this name.
     Drop {
         /// The name.
         name: String,
     },
-    /// Watch a process that is not the keeper's child [its pidfd, or none: then it is looked up]; from then on as if it had been spawned under this key.
-    /// Answer: `Spawned` (watched, or already ended: then `Exited` follows), or `SpawnFailed`.
+    /// Watch a process that is not the keeper's child [its pidfd; otherwise the keeper looks it
+    /// up]. From then on it is treated as if it had been spawned under this key. Answer: `Spawned`
+    /// or `SpawnFailed`. `Spawned` means that the process is watched, or that it has already exited
+    /// and `Exited` follows.
     Adopt {
-        /// The caller's name for it.
+        /// The daemon's key for the process.
         key: u64,
         /// Its pid.
         pid: i32,
         /// Its start time.
         start_ticks: u64,
     },
-    /// The process of this key is another one from now on [its pidfd, or none: then it is looked up]: the app handed over. The former one
-    /// is forgotten, also where its end was reported and not acknowledged. No answer, but `Exited` at once if this one has ended already.
+    /// This key now stands for another process [its pidfd; otherwise the keeper looks it up]: the
+    /// app handed over to it. The keeper forgets the former process, even if its exit was reported
+    /// and not acknowledged. No answer, but an immediate `Exited` if the new process has already
+    /// exited.
     Follow {
         /// The key.
         key: u64,
-        /// Pid of the new one.
+        /// Pid of the new process.
         pid: i32,
         /// Its start time.
         start_ticks: u64,
     },
-    /// The kernel does not know this process any more, and the daemon got no report of its end. Answer: `Exited`, again where it was reported
-    /// before; none where it lives after all, which is then watched under this key.
+    /// The kernel no longer knows this process, and the daemon got no report of its exit. Answer:
+    /// `Exited`, repeated if it was reported before. No answer if the process is alive after all;
+    /// the keeper then watches it under this key.
     Verify {
         /// The key.
         key: u64,
@@ -82,9 +91,9 @@ pub enum ToKeeper {
         /// Path of the new binary.
         exe: PathBuf,
     },
-    /// Remove socket and pid file, wait for the daemon's end, and end. Children are left alone.
+    /// Remove socket and pid file, wait for the daemon to exit, and exit. Children are left alone.
     Exit,
-    /// The same, with an exit code: what a container is to end with.
+    /// The same as `Exit`, with the exit code for a container.
     ExitWith {
         /// 0–255.
         code: u8,
@@ -95,14 +104,15 @@ pub enum ToKeeper {
     Pong,
     /// The daemon has taken over everything and is in its loop.
     Ready,
-    /// After failures: the daemon is at this record of the journal now, or at none. Who dies there died over it.
+    /// After failures: the daemon now processes this record of the journal, or none. If the daemon
+    /// dies now, this record is the suspected cause.
     At {
         /// Id of the instance.
         record: Option<u32>,
     },
-    /// The daemon is about to end, for this reason.
+    /// The daemon is about to exit, for this reason.
     DeathReport {
-        /// The record that it was at.
+        /// The record that it was processing.
         record: Option<u32>,
         /// The reason, for people.
         text: String,
@@ -112,21 +122,23 @@ pub enum ToKeeper {
 /// A program to start.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpawnRequest {
-    /// The caller's name for it, e.g. instance and incarnation; not in use by another live or unacknowledged one.
+    /// The daemon's key for the process, e.g. instance and incarnation. No other live or
+    /// unacknowledged process may have it.
     pub key: u64,
     /// The program.
     pub spec: SpawnSpec,
-    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`]; of 0–2 the missing ones are `/dev/null`.
+    /// Descriptor numbers in the child, and at most one [`CGROUP_TARGET`]. Missing descriptors
+    /// among 0–2 are `/dev/null`.
     pub targets: Vec<i32>,
 }
 
-/// Message from the keeper. In brackets what travels beside it as descriptors.
+/// Message from the keeper. Brackets name the descriptors that accompany it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromKeeper {
-    /// Always the first message a daemon gets [one descriptor per held name, in that order]. It arrives as several packets, which
-    /// [`crate::Link`] puts together.
+    /// Always the first message to a daemon [one descriptor per held name, in that order]. It
+    /// arrives as several packets, which [`crate::Link`] joins.
     Inventory(Inventory),
-    /// A part of it with more to come; [`crate::Link`] never returns this.
+    /// A part of the inventory with more to come; [`crate::Link`] never returns this.
     InventoryPart(Inventory),
     /// The program runs (its `execve` has succeeded).
     Spawned {
@@ -137,7 +149,7 @@ pub enum FromKeeper {
         /// Its start time in clock ticks since boot.
         start_ticks: u64,
     },
-    /// It could not be started; nothing is left of it and the key is free.
+    /// The program could not be started. No process remains and the key is free.
     SpawnFailed {
         /// The key.
         key: u64,
@@ -146,23 +158,23 @@ pub enum FromKeeper {
         /// Its errno.
         errno: i32,
     },
-    /// It has ended. Kept until `Ack`.
+    /// The process has exited. The keeper keeps this report until `Ack`.
     Exited {
         /// The key.
         key: u64,
         /// The pid that it had.
         pid: i32,
-        /// Its end.
+        /// How it exited.
         ending: Ending,
-        /// Resources that it used; zero for one that was not our child.
+        /// Resources that it used; zero if it was not the keeper's child.
         usage: Usage,
-        /// Time at which the keeper saw it: `CLOCK_BOOTTIME` in milliseconds.
+        /// Time at which the keeper noticed it: `CLOCK_BOOTTIME` in milliseconds.
         at_boot_ms: u64,
         /// The same moment, wall clock in milliseconds since the epoch.
         at_wall_ms: u64,
     },
-    /// A process ended that was neither spawned nor adopted: an orphan that came to the keeper. Only a hint: dropped when the daemon
-    /// does not read.
+    /// A process exited that was neither spawned nor adopted: an orphan whose parent the keeper
+    /// became. This is only a hint: it is dropped if the daemon does not read.
     OrphanExited {
         /// The pid that it had.
         pid: i32,
@@ -179,54 +191,56 @@ pub enum FromKeeper {
         /// `EMFILE`: no room for more.
         errno: i32,
     },
-    /// The upgrade did not happen; everything is as before.
+    /// The upgrade failed; everything is as before.
     UpgradeFailed {
-        /// `open`, `check` (the file is no ostler that understands our state) or `exec`.
+        /// `open`, `check` (the file is not an ostler binary that understands our state) or `exec`.
         step: String,
-        /// Its errno; 0 where there is none.
+        /// Its errno, or 0 if the step has none.
         errno: i32,
     },
     /// Answer to `Ping`.
     Pong,
-    /// Question whether the daemon turns. Answer: `Pong`. One that does not answer is killed and replaced.
+    /// Question whether the daemon responds. Answer: `Pong`. If the daemon does not answer, the
+    /// keeper kills and replaces it.
     Ping,
-    /// End now: a new daemon starts when this one is gone (SIGKILL after some seconds).
+    /// Exit now. A new daemon starts when this one has exited (SIGKILL after some seconds).
     Retire,
-    /// Keep this descriptor \[one\] open as long as you live, in place of the one before, and give it under this name to a keeper that you start:
-    /// by it the anchor knows that you live. See [`crate::anchor_of`].
+    /// Keep this descriptor \[one\] open as long as the daemon lives, instead of the previous one.
+    /// Give it under this name to every keeper that the daemon starts. It shows the anchor that the
+    /// daemon is alive. See [`crate::anchor_of`].
     Keep {
         /// The name.
         name: String,
     },
 }
 
-/// Inventory: everything that the keeper has, as a fresh daemon gets it.
+/// Inventory: everything that the keeper has, as a new daemon receives it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inventory {
     /// The keeper's pid.
     pub keeper_pid: i32,
     /// Settings that apps inherit.
     pub originals: Originals,
-    /// Everything spawned or adopted that lives or whose end is not acknowledged.
+    /// Every spawned or adopted process that is alive, or whose exit is not acknowledged.
     pub children: Vec<Child>,
     /// Names of the held descriptors, sorted.
     pub held: Vec<String>,
-    /// Number of daemons before this one that ended before they were ready, or soon after.
+    /// Number of previous daemons that exited before they were ready, or soon after.
     pub failures: u32,
-    /// Record over which they did so: it is to be set aside.
+    /// Record that caused these failures. The daemon must set it aside.
     pub poison: Option<u32>,
-    /// Reason why the last of them ended.
+    /// Reason for the last of these exits.
     pub last_failure: String,
 }
 
-/// Settings that the keeper changed for itself and that apps get as they were.
+/// Settings that the keeper changed for itself. Apps get the original values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Originals {
     /// File mode creation mask.
     pub umask: u32,
-    /// Limit of open files; `None` = as it is.
+    /// Limit of open files; `None` leaves it unchanged.
     pub nofile: Option<Rlimit>,
-    /// OOM score, where the keeper could lower its own.
+    /// Original OOM score, if the keeper could lower its own.
     pub oom_score_adj: Option<i32>,
 }
 
@@ -239,18 +253,18 @@ pub struct Child {
     pub pid: i32,
     /// Its start time in clock ticks since boot.
     pub start_ticks: u64,
-    /// `None` = it lives.
+    /// How it exited; `None` if it is alive.
     pub ended: Option<Ended>,
 }
 
-/// The end of a process.
+/// The exit of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// The end.
+    /// How it exited.
     pub ending: Ending,
-    /// Resources that it used; zero for one that was not our child.
+    /// Resources that it used; zero if it was not the keeper's child.
     pub usage: Usage,
-    /// Time at which the keeper saw it: `CLOCK_BOOTTIME` in milliseconds.
+    /// Time at which the keeper noticed it: `CLOCK_BOOTTIME` in milliseconds.
     pub at_boot_ms: u64,
     /// The same moment, wall clock in milliseconds since the epoch.
     pub at_wall_ms: u64,

@@ -1,10 +1,11 @@
 //! The private socket between daemon and keeper.
 //!
-//! Packet: version byte, form byte, payload (see `codec`). Form 0: the payload follows. Form 1: it is in a memfd, the first descriptor
-//! beside the packet; for what is larger than a packet may safely be.
+//! Packet: version byte, form byte, payload (see `codec`). With form 0, the payload follows. With
+//! form 1, the payload is in a memfd, the first descriptor of the packet; large payloads use this
+//! form.
 //!
-//! Both ends are nonblocking. What the socket does not take waits in our memory and goes out with [`Link::flush`]: nothing that was
-//! sent is lost as long as the other side lives.
+//! Both ends are nonblocking. If the socket is full, the packet waits in our memory and
+//! [`Link::flush`] sends it later. No packet is lost as long as the other side lives.
 
 pub(crate) mod codec;
 pub(crate) mod message;
@@ -21,52 +22,56 @@ use rustix::io::Errno;
 use crate::link::codec::{Malformed, decode, encode};
 use crate::link::message::{FromKeeper, Inventory, ToKeeper};
 
-/// Version of packets and payloads. An older side refuses a newer version, and is replaced.
+/// Version of packets and payloads. An older side rejects a newer version, and is replaced.
 const VERSION: u8 = 1;
 const INLINE: u8 = 0;
 const IN_MEMORY: u8 = 1;
-/// Largest payload in a packet. Larger ones travel as a memfd: a packet must fit the socket's buffer as a whole.
+/// Maximum payload in a packet. Larger payloads travel in a memfd, because a packet must fit the
+/// socket's buffer as a whole.
 const INLINE_MAX: usize = 48 * 1024;
-/// Largest payload: nothing that is meant is larger, the kernel takes at most 6 MiB of arguments and environment.
+/// Maximum payload. Valid messages are smaller: the kernel accepts at most 6 MiB of arguments and
+/// environment.
 const PAYLOAD_MAX: usize = 32 << 20;
 
 /// The daemon's end of the link.
 #[derive(Debug)]
 pub struct Link {
     channel: Channel,
-    /// Parts of an inventory that is not complete.
+    /// Parts of an incomplete inventory.
     parts: Option<(Inventory, Vec<OwnedFd>)>,
 }
 
-/// Number under which a daemon finds its end when it starts.
+/// Number under which a new daemon finds its end.
 pub(crate) const LINK_FD: i32 = 3;
 
 impl Link {
-    /// The link that this daemon was started with. Once per process.
+    /// Returns the link that this daemon was started with. Call it once per process.
     ///
     /// # Errors
-    /// `EBADF`: not started by a keeper.
+    /// Returns `EBADF` if no keeper started this process.
     pub fn from_start() -> io::Result<Self> {
         Ok(Self::new(fdpass::inherited(LINK_FD)?))
     }
 
-    /// A link on a connected packet socket.
+    /// Creates a link on a connected packet socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self { channel: Channel::new(socket), parts: None }
     }
 
-    /// Sends a message with its descriptors (duplicated where they must wait). Never blocks.
+    /// Sends a message with its descriptors, which are duplicated if they must wait. Never blocks.
     ///
     /// # Errors
-    /// `EPIPE`/`ECONNRESET` when the keeper is gone; `EMFILE` when descriptors had to wait and there is no room. Not sent then.
+    /// Returns `EPIPE` or `ECONNRESET` if the keeper is gone, and `EMFILE` if descriptors had to
+    /// wait and there is no room. The message is not sent then.
     pub fn send(&mut self, message: &ToKeeper, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.channel.send(&encode(message), fds)
     }
 
-    /// The next message with its descriptors, `None` when there is none now.
+    /// Returns the next message with its descriptors, or `None` if no message has arrived.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the keeper is gone (see [`crate::Launcher::revive`]), `InvalidData` when it speaks another version.
+    /// Returns `UnexpectedEof` if the keeper is gone (see [`crate::Launcher::revive`]), and
+    /// `InvalidData` if it speaks another version.
     pub fn recv(&mut self) -> io::Result<Option<(FromKeeper, Vec<OwnedFd>)>> {
         while let Some(packet) = self.channel.recv()? {
             let message = decode(&packet.payload).map_err(invalid)?;
@@ -80,7 +85,7 @@ impl Link {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// As [`Link::recv`].
+    /// Returns the errors of [`Link::recv`].
     pub fn recv_blocking(&mut self) -> io::Result<(FromKeeper, Vec<OwnedFd>)> {
         loop {
             if let Some(message) = self.recv()? {
@@ -90,18 +95,19 @@ impl Link {
         }
     }
 
-    /// Sends what waits as far as the socket takes it; true = nothing waits any more, false = call again when it is writable.
+    /// Sends the queued messages until the socket is full. Returns true if the queue is empty;
+    /// otherwise call it again when the socket is writable.
     ///
     /// # Errors
-    /// As [`Link::send`].
+    /// Returns the errors of [`Link::send`].
     pub fn flush(&mut self) -> io::Result<bool> {
         self.channel.flush()
     }
 
-    /// Sends everything that waits.
+    /// Sends all queued messages.
     ///
     /// # Errors
-    /// As [`Link::send`].
+    /// Returns the errors of [`Link::send`].
     pub fn flush_blocking(&mut self) -> io::Result<()> {
         while !self.channel.flush()? {
             self.channel.wait(PollFlags::OUT)?;
@@ -109,7 +115,7 @@ impl Link {
         Ok(())
     }
 
-    /// Descriptors (duplicates) of messages that wait.
+    /// Returns the number of (duplicated) descriptors of queued messages.
     pub fn waiting_fds(&self) -> usize {
         self.channel.queue.iter().map(|waiting| waiting.fds.len()).sum()
     }
@@ -144,15 +150,17 @@ pub struct DeathReporter {
 }
 
 impl DeathReporter {
-    /// The sender for the link that this daemon was started with; before [`Link::from_start`] or after.
+    /// Creates the sender for the link that this daemon was started with, before or after
+    /// [`Link::from_start`].
     ///
     /// # Errors
-    /// No more descriptors.
+    /// Returns an error if no descriptor is free.
     pub fn of(link: &Link) -> io::Result<Self> {
         Ok(Self { socket: rustix::io::fcntl_dupfd_cloexec(link, LINK_FD)? })
     }
 
-    /// Sends it now, past what waits. Waits for room, but not for ever.
+    /// Sends the message now, ahead of the queue. Waits for room in the socket, but only for a
+    /// limited time.
     pub fn send(&self, message: &ToKeeper) {
         for _ in 0..100 {
             match put(&self.socket, INLINE, &encode(message), &[]) {
@@ -160,7 +168,7 @@ impl DeathReporter {
                     let a_moment = rustix::event::Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
                     let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::OUT)], Some(&a_moment));
                 }
-                // Nobody reads it: then nobody needs it.
+                // The keeper does not read it, so it does not need it.
                 _ => return,
             }
         }
@@ -177,16 +185,16 @@ pub(crate) fn invalid(error: Malformed) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// One packet as it came.
+/// One packet as received.
 #[derive(Debug)]
 pub(crate) struct Packet {
     pub(crate) payload: Wiped,
     pub(crate) fds: Vec<OwnedFd>,
-    /// Whether some descriptors did not arrive: we have no room.
+    /// Whether some descriptors did not arrive because our table of descriptors is full.
     pub(crate) lost_fds: bool,
 }
 
-/// One end of the socket: packets and their queue, whatever they mean.
+/// One end of the socket: packets and their queue, independent of their meaning.
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: OwnedFd,
@@ -194,7 +202,7 @@ pub(crate) struct Channel {
     buffer: Vec<u8>,
 }
 
-/// A packet that the socket did not take yet.
+/// A packet that waits until the socket has room.
 #[derive(Debug)]
 struct Waiting {
     form: u8,
@@ -207,7 +215,7 @@ impl Channel {
         Self { socket, queue: VecDeque::new(), buffer: Vec::new() }
     }
 
-    /// The number of packets that wait.
+    /// Returns the number of queued packets.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }
@@ -217,13 +225,14 @@ impl Channel {
             return self.send_in_memory(payload, fds);
         }
         match self.try_send(INLINE, payload, fds) {
-            // The system's socket buffers are smaller than usual.
+            // The socket buffers of this system are smaller than usual.
             Err(Errno::MSGSIZE) => self.send_in_memory(payload, fds),
             sent => Ok(sent?),
         }
     }
 
-    /// Sends at once or not at all: false = the socket is full. Not for a channel on which something waits.
+    /// Sends immediately or not at all; false means that the socket is full. Do not use it on a
+    /// channel with queued packets.
     pub(crate) fn offer(&self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<bool> {
         match put(&self.socket, INLINE, payload, fds) {
             Err(errno) if is_full(errno) => Ok(false),
@@ -241,7 +250,7 @@ impl Channel {
         Ok(self.try_send(IN_MEMORY, &[], &all)?)
     }
 
-    /// Sends, or queues behind what waits.
+    /// Sends, or appends to the queue.
     fn try_send(&mut self, form: u8, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         if self.queue.is_empty() {
             match put(&self.socket, form, payload, fds) {
@@ -266,16 +275,18 @@ impl Channel {
         Ok(true)
     }
 
-    /// The next packet.
+    /// Returns the next packet.
     ///
     /// # Errors
-    /// `UnexpectedEof` at the end, `InvalidData` for what is no packet of this version.
+    /// Returns `UnexpectedEof` at the end, and `InvalidData` if the bytes are not a packet of this
+    /// version.
     pub(crate) fn recv(&mut self) -> io::Result<Option<Packet>> {
         self.buffer.resize(INLINE_MAX + 2, 0);
         let mut fds = Vec::new();
         let received = match fdpass::recv(&self.socket, &mut self.buffer, &mut fds) {
             Err(Errno::WOULDBLOCK) => return Ok(None),
-            // The other side ended with packets of ours unread. The kernel says so once, before what that side had sent.
+            // The other side exited with unread packets of ours. The kernel reports that once,
+            // before the packets that the other side had sent.
             Err(Errno::CONNRESET) => fdpass::recv(&self.socket, &mut self.buffer, &mut fds)?,
             received => received?,
         };
@@ -289,7 +300,8 @@ impl Channel {
             [VERSION, IN_MEMORY] if !fds.is_empty() => memfd::read(fds.remove(0), PAYLOAD_MAX).map(Wiped::from).map_err(io::Error::from),
             _ => Err(invalid(Malformed("no packet of this version"))),
         };
-        // What comes next may be shorter, and much later.
+        // The next packet may be shorter and arrive much later, so it would not overwrite these
+        // bytes.
         wipe(packet);
         let payload = payload?;
         Ok(Some(Packet { payload, fds, lost_fds }))
@@ -309,7 +321,8 @@ impl AsFd for Channel {
     }
 }
 
-/// True if the socket is full now, not for ever. Too many descriptors on their way (a limit per user, without privileges) ends when the other side reads.
+/// Returns true if the socket is only temporarily full. Too many descriptors in flight (a limit per
+/// unprivileged user) also counts: it clears when the other side reads.
 fn is_full(errno: Errno) -> bool {
     matches!(errno, Errno::WOULDBLOCK | Errno::TOOMANYREFS | Errno::NOBUFS)
 }

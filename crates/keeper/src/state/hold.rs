@@ -5,15 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-/// Longest name; a longer one is a fault of the caller.
+/// Maximum length of a name. A longer one is a bug of the caller.
 const NAME_MAX: usize = 255;
-/// Most descriptors that stay free for spawning and for messages on their way.
+/// Bounds of the number of descriptors that stay free for spawning and for messages in flight.
 const HEADROOM_MOST: u64 = 96;
 const HEADROOM_LEAST: u64 = 24;
-/// Part of a small limit that stays free.
+/// Fraction of a small limit that stays free (one eighth).
 const HEADROOM_SHARE: u64 = 8;
 
-/// Descriptors that stay free for spawning and for messages on their way.
+/// Returns the number of descriptors that stay free for spawning and for messages in flight.
 pub(crate) fn headroom(limit: u64) -> u64 {
     (limit / HEADROOM_SHARE).clamp(HEADROOM_LEAST, HEADROOM_MOST)
 }
@@ -25,11 +25,14 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds a descriptor in place of what had the name before. `others` are descriptors in use or promised besides, `limit` is that of open
-    /// files. Half of the headroom is for this: what a process was started with finds its place.
+    /// Holds a descriptor, and replaces the descriptor that had the name before. `others` is the
+    /// number of other descriptors in use or reserved; `limit` is the limit of open files. Held
+    /// descriptors may use half of the headroom, so that a process which could be spawned also
+    /// finds room for its descriptors.
     ///
     /// # Errors
-    /// `EMFILE` when it would leave no headroom, `ENAMETOOLONG`.
+    /// Returns `EMFILE` if the headroom would be used up, and `ENAMETOOLONG` if the name is too
+    /// long.
     pub(crate) fn hold(&mut self, name: String, fd: OwnedFd, others: usize, limit: u64) -> Result<(), Errno> {
         if name.len() > NAME_MAX {
             return Err(Errno::NAMETOOLONG);
@@ -42,17 +45,17 @@ impl Held {
         Ok(())
     }
 
-    /// Holds what a former keeper held: it had room.
+    /// Holds a descriptor that a former keeper held. It skips the check, as that keeper had room.
     pub(crate) fn take_over(&mut self, name: String, fd: OwnedFd) {
         self.by_name.insert(name, fd);
     }
 
-    /// The number of them.
+    /// Returns the number of held descriptors.
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// Closes what has this name.
+    /// Closes the descriptor of this name.
     pub(crate) fn drop_name(&mut self, name: &str) {
         self.by_name.remove(name);
     }

@@ -1,7 +1,9 @@
-//! State that one keeper hands to the next: to itself in a new binary (upgrade), or from a daemon whose keeper was killed (revival).
+//! State that one keeper hands to the next: to itself in a new binary (upgrade), or from a daemon
+//! whose keeper was killed (revival).
 //!
-//! The state is a memfd; descriptors are inherited and named by number. The first four bytes are the version: a newer binary keeps
-//! the decoders of older versions, an older one refuses a newer state and the upgrade does not happen.
+//! The state is a memfd; descriptors are inherited and identified by number. The first four bytes
+//! are the version. A newer binary keeps the decoders of older versions. An older binary rejects a
+//! newer state, and the upgrade fails.
 
 pub(crate) mod hold;
 pub(crate) mod upgrade;
@@ -15,21 +17,23 @@ use rustix::io::Errno;
 use crate::link::codec::{Input, Malformed, Wire, decode, encode, record};
 use crate::link::message::{Child, Originals};
 
-/// Lock file in the home: whoever has its lock is the keeper of this home.
+/// Lock file in the home. The process that holds its lock is the keeper of this home.
 pub const LOCK_FILE: &str = "ostler.lock";
 /// Socket of the daemon in the home.
 pub const SOCKET_FILE: &str = "ostler.sock";
-/// The keeper's pid in the home, decimal, no newline: the one process that stays the same.
+/// File in the home with the keeper's pid, decimal, no newline. Only the keeper's pid stays the
+/// same.
 pub const PID_FILE: &str = "pm2.pid";
 /// Log of keeper and daemon.
 pub(crate) const LOG_FILE: &str = "pm2.log";
 
-/// Returns the pid file of a home's keeper. A relative path of the variable is in the home.
+/// Returns the pid file of a home's keeper. A relative path in the variable is relative to the
+/// home.
 pub fn pid_file(home: &Path) -> PathBuf {
     moved(home, "PM2_PID_FILE_PATH", PID_FILE)
 }
 
-/// Returns the log of keeper and daemon, in the same way.
+/// Returns the log of keeper and daemon. A relative path in the variable is relative to the home.
 pub fn log_file(home: &Path) -> PathBuf {
     moved(home, "PM2_LOG_FILE_PATH", LOG_FILE)
 }
@@ -39,7 +43,7 @@ fn moved(home: &Path, variable: &str, usual: &str) -> PathBuf {
 }
 
 const VERSION: u32 = 1;
-/// Largest state; it has some hundred bytes per child.
+/// Maximum size of the state. It needs a few hundred bytes per child.
 const MAX_BYTES: usize = 64 << 20;
 
 /// State of a keeper.
@@ -48,22 +52,22 @@ pub(crate) struct State {
     pub(crate) home: PathBuf,
     pub(crate) as_pm2: bool,
     pub(crate) originals: Originals,
-    /// Children, with the number of the pidfd for those that are not ours.
+    /// Children, with the number of the pidfd if the process is not our child.
     pub(crate) children: Vec<(Child, Option<i32>)>,
     pub(crate) held: Vec<(String, i32)>,
     pub(crate) daemon: Option<DaemonState>,
-    /// Signals that were not sent to any daemon yet, a bit each.
+    /// Signals that have not reached any daemon yet, one bit each.
     pub(crate) signals: u64,
 }
 
-/// The daemon that runs.
+/// The running daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct DaemonState {
     pub(crate) pid: i32,
     pub(crate) start_ticks: u64,
-    /// Number of our end of the link.
+    /// Descriptor number of our end of the link.
     pub(crate) link: Option<i32>,
-    /// Whether to exchange it (upgrade) or to go on with it (revival).
+    /// Whether to exchange the daemon (upgrade) or to keep it (revival).
     pub(crate) retire: bool,
 }
 
@@ -77,14 +81,14 @@ record!(DaemonState { pid, start_ticks, link, retire });
 record!(State { home, as_pm2, originals, children, held, daemon, signals });
 
 impl State {
-    /// Writes it into a memfd.
+    /// Writes the state into a memfd.
     pub(crate) fn to_memfd(&self) -> Result<OwnedFd, Errno> {
         let mut bytes = encode(&VERSION);
         self.put(&mut bytes);
         memfd::with("ostler-keeper-state", &bytes)
     }
 
-    /// Reads it from the memfd of this or an older version.
+    /// Reads the state from a memfd of this or an older version.
     pub(crate) fn from_memfd(fd: BorrowedFd<'_>) -> Result<Self, StateError> {
         let bytes = memfd::read(fd, MAX_BYTES).map_err(StateError::Read)?;
         let (version, rest) = bytes.split_at_checked(4).ok_or(StateError::Malformed(Malformed("too short")))?;
@@ -106,7 +110,7 @@ pub(crate) enum StateError {
     Malformed(#[from] Malformed),
 }
 
-/// The number by which an inherited descriptor is named.
+/// Returns the number that identifies an inherited descriptor.
 pub(crate) fn number(fd: BorrowedFd<'_>) -> RawFd {
     fd.as_raw_fd()
 }
@@ -141,7 +145,7 @@ mod tests {
         assert!(matches!(refused(&[1, 0, 0, 0, 9]), StateError::Malformed(_)));
     }
 
-    /// The bytes of version 1, as an older binary writes them: they must stay readable.
+    /// Version 1 must stay readable: these are the bytes that an older binary writes.
     #[test]
     fn golden_bytes_of_version_1() {
         let mut bytes = encode(&1u32).to_vec();

@@ -1,11 +1,14 @@
-//! Upgrade to a new binary: same pid, so the children stay ours, the subreaper stays the subreaper and `pm2.pid` stays true.
+//! Upgrade to a new binary with the same pid. The children stay ours, the subreaper stays the
+//! subreaper and `pm2.pid` stays correct.
 //!
-//! 1. Open the file, and let a child of it try whether it runs here and understands our state: a keeper that became something else
-//!    would take every app's supervision with it.
-//! 2. Write the state, let the descriptors survive, `execve`. Signals stay blocked, so an end that happens meanwhile stays pending.
-//! 3. The new image reads the state (`Keeper::resume`), tells the old daemon to retire, and starts a new one when that has ended.
+//! 1. Open the file. A child runs it to check whether it works here and understands our state. A
+//!    keeper that became the wrong program would leave every app without supervision.
+//! 2. Write the state, let the descriptors survive, `execve`. Signals stay blocked, so exits in
+//!    that time stay pending.
+//! 3. The new image reads the state (`Keeper::resume`), asks the old daemon to retire, and starts a
+//!    new one when that has exited.
 //!
-//! A failure before the `execve` succeeded leaves everything as it was.
+//! A failure before the `execve` succeeds leaves everything unchanged.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,12 +28,12 @@ use crate::link::message::FromKeeper;
 use crate::state::{State, number};
 use crate::title::keeper_title;
 
-/// Time for the new binary to start, read the state and end.
+/// Time for the new binary to start, read the state and exit.
 const CHECK_MS: u64 = 5_000;
-/// Number of the state in a child that checks it.
+/// Descriptor number of the state in the child that checks it.
 const CHECK_FD: i32 = 3;
 
-/// Reason why an upgrade did not happen: step and errno.
+/// Reason why an upgrade failed: step and errno.
 type Failure = (&'static str, i32);
 
 impl Keeper {
@@ -49,9 +52,10 @@ impl Keeper {
     }
 
     fn start_check(&self, exe: &Path) -> Result<Check, Failure> {
-        // By descriptor, so that what was checked is what will be executed.
+        // By descriptor, so that the keeper later executes exactly the file that was checked.
         let exe = rustix::fs::open(exe, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed("open"))?;
-        // Not at the number where the check has its state: that would be executed instead.
+        // This number must differ from the one at which the checking child gets the state;
+        // otherwise the state would be executed.
         let exe = rustix::io::fcntl_dupfd_cloexec(&exe, CHECK_FD + 1).map_err(failed("open"))?;
         let memory = self.state().to_memfd().map_err(failed("check"))?;
         let number = CHECK_FD.to_string();
@@ -69,12 +73,12 @@ impl Keeper {
 
     pub(crate) fn check_took_too_long(&mut self) {
         let Some(check) = self.check.take() else { return };
-        // Its end comes later as that of an orphan.
+        // Its exit arrives later, as the exit of an orphan.
         let _ = child::signal(check.pid, KILL, Target::Process);
         self.upgrade_failed(("check", Errno::TIMEDOUT.raw_os_error()));
     }
 
-    /// Takes the verdict of the new binary.
+    /// Handles the verdict of the new binary.
     pub(crate) fn checked(&mut self, ending: Ending) {
         let Some(check) = self.check.take() else { return };
         if ending != Ending::Code(i32::from(EXIT_CHECKED)) {
@@ -87,7 +91,7 @@ impl Keeper {
         self.upgrade_failed(errno);
     }
 
-    /// Becomes the new binary. Returns only when that failed, with everything as before.
+    /// Becomes the new binary. Returns only if that failed, with everything as before.
     fn become_binary(&self, exe: &OwnedFd) -> Result<std::convert::Infallible, Failure> {
         let memory = self.state().to_memfd().map_err(failed("exec"))?;
         let survivors: Vec<_> = self.survivors().chain([memory.as_fd()]).collect();
@@ -105,7 +109,7 @@ impl Keeper {
         failure
     }
 
-    /// The state for the next keeper, with the numbers that the descriptors have here.
+    /// Returns the state for the next keeper, with the descriptor numbers of this process.
     fn state(&self) -> State {
         State {
             home: self.home.clone(),
@@ -118,12 +122,12 @@ impl Keeper {
         }
     }
 
-    /// The link to the anchor, as one of the held descriptors.
+    /// Returns the link to the anchor in the form of a held descriptor.
     fn anchor(&self) -> impl Iterator<Item = (&String, BorrowedFd<'_>)> {
         self.anchors.link().map(|link| (link.name(), link.as_fd())).into_iter()
     }
 
-    /// Every descriptor that the state names.
+    /// Returns every descriptor that the state names.
     fn survivors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let held = self.anchor().chain(self.held.iter()).map(|(_, fd)| fd);
         let pidfds = self.children.list().filter_map(|(_, pidfd)| pidfd);

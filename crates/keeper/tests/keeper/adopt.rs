@@ -1,4 +1,4 @@
-//! Processes that are not the keeper's children, and a keeper that was killed.
+//! Processes that are not the keeper's children, and the revival of a killed keeper.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -27,7 +27,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     keeper.signal(9).unwrap();
     let end = wait_for("the end of the link", || daemon.link.recv().err());
     assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
-    // This one ends while there is no keeper.
+    // This process exits while there is no keeper.
     gone.signal(9).unwrap();
     wait_for("its end", || ended(gone).then_some(()));
 
@@ -36,14 +36,15 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     let former_anchor = daemon.anchor.take();
     let anchor = former_anchor.as_ref().map(|(name, fd)| (name.as_str(), fd.as_fd()));
     let held: Vec<_> = held.into_iter().chain(anchor).collect();
-    // And this one before anybody could look.
+    // This process exited before any keeper could watch it.
     let unseen = ProcRef { pid: i32::MAX, start_ticks: 5 };
     let children = [child(1, app), child(2, gone), child(4, unseen)];
     let revival = Revival { originals: inventory.originals, children: &children, held: &held };
     let (link, pid) = home.launcher().revive_for(daemon.process, &revival).unwrap();
     daemon.link = link;
     daemon.send(&ToKeeper::Ping, &[]);
-    // The daemon does not know of either end: both are told. Where its zombie is still there, the new keeper can even say how it ended.
+    // The daemon knows of neither exit, so the keeper reports both. If the zombie still exists, the
+    // new keeper even knows how the process exited.
     let mut told = Vec::new();
     let mut is_alive = false;
     while told.len() < 2 || !is_alive {
@@ -56,12 +57,13 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     told.sort_unstable();
     assert_eq!(told, [2, 4]);
     assert_eq!(std::fs::read_to_string(home.path.join("pm2.pid")).unwrap(), pid.to_string());
-    // It takes requests, knows the old app, and starts no second daemon while this one lives.
+    // The new keeper takes requests, knows the old app, and starts no second daemon while this one
+    // lives.
     daemon.send(&ToKeeper::Kill { key: 1, signal: 0, group: true }, &[]);
     let fresh = daemon.spawn(home.shell(3, "exec sleep 1000"));
     drop(held);
     drop(fds);
-    // The new keeper has an anchor of its own, and the former one has left.
+    // The new keeper has its own anchor, and the former anchor has left.
     let former_anchor = former_anchor.and_then(|(name, _)| anchor_of(&name));
     daemon.anchor(former_anchor);
     wait_for("the former anchor has left", || former_anchor.is_none_or(ended).then_some(()));
@@ -75,7 +77,8 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     assert_eq!(label(&fds[2]), "log");
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.ended.is_some())).collect();
     assert_eq!(known, [(1, app.pid, false), (2, gone.pid, true), (3, fresh.pid, false), (4, i32::MAX, true)]);
-    // The adopted one's end is seen by its pidfd. Its code is known from Linux 6.15 on, or where its parent lets it wait a moment.
+    // The keeper notices the adopted process's exit by its pidfd. The exit code is known from Linux
+    // 6.15 on, or if the parent reaps the zombie a moment later.
     drop(read);
     drop(write);
     match daemon.receive() {
@@ -96,13 +99,14 @@ fn the_end_of_a_process_that_is_not_found_is_told_again() {
     let first = daemon.receive();
     assert!(matches!(first, FromKeeper::Exited { key: 1, ending: Ending::Code(3), .. }), "{first:?}");
     let verify = |key, ProcRef { pid, start_ticks }| ToKeeper::Verify { key, pid, start_ticks };
-    // Not acknowledged yet: the same once more, to the millisecond. Acknowledged: all that is known is that it is gone.
+    // Before the acknowledgement, the keeper repeats the same report, to the millisecond. After it,
+    // the keeper only knows that the process is gone.
     daemon.send(&verify(1, app), &[]);
     assert_eq!(daemon.receive(), first);
     daemon.send(&ToKeeper::Ack { key: 1 }, &[]);
     daemon.send(&verify(1, app), &[]);
     assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Unknown, .. }));
-    // What lives gives no answer, and one that nobody watched is watched.
+    // There is no answer about a living process, and an unwatched one becomes watched.
     let lives = daemon.spawn(home.shell(2, "exec sleep 1000"));
     let mut stranger = std::process::Command::new("sleep").arg("1000").env("OSTLER_TEST_HOME", &home.path).spawn().unwrap();
     daemon.send(&verify(2, lives), &[]);
@@ -127,7 +131,7 @@ fn any_process_can_be_adopted() {
         daemon.send(&ToKeeper::Adopt { key, pid, start_ticks }, &fds);
         assert_eq!(daemon.receive(), FromKeeper::Spawned { key, pid, start_ticks });
     }
-    // One that is gone, or whose number is another's now.
+    // A process that is gone, and a pid that belongs to another process by now.
     let ProcRef { pid, start_ticks } = refs[0];
     daemon.send(&ToKeeper::Adopt { key: 3, pid: i32::MAX, start_ticks: 5 }, &[]);
     assert!(matches!(daemon.receive(), FromKeeper::Spawned { key: 3, .. }));
@@ -158,7 +162,8 @@ fn any_process_can_be_adopted() {
 fn an_app_hands_over_to_another_of_its_processes() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
-    // Two that end as they are told to, and come to the keeper when their parent is gone; the app itself goes with code 5.
+    // Two children that exit with the code they read. They become the keeper's when their parent is
+    // gone; the app itself exits with code 5.
     let child = "sh -c 'read code < $0; exit $code'";
     let script = format!(
         "cd {}; mkfifo a b end; {child} a & echo $! > pid_a; {child} b & echo $! > pid_b; echo > made; read x < end; exit 5",
@@ -171,7 +176,8 @@ fn an_app_hands_over_to_another_of_its_processes() {
     let (a, b) = (process("pid_a"), process("pid_b"));
     let follow = |ProcRef { pid, start_ticks }| ToKeeper::Follow { key: 1, pid, start_ticks };
 
-    // The former one's end was told, and is forgotten without an ack; following twice is following once.
+    // The exit of the former process was reported, and is forgotten without an acknowledgement. A
+    // repeated follow changes nothing.
     std::fs::write(file("end"), "x\n").unwrap();
     assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(5), .. } if pid == app.pid));
     daemon.send(&follow(a), &[]);
@@ -182,14 +188,15 @@ fn an_app_hands_over_to_another_of_its_processes() {
     let (mut daemon, (inventory, _)) = home.next_daemon();
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.start_ticks, c.ended)).collect();
     assert_eq!(known, [(1, a.pid, a.start_ticks, None)]);
-    // On to the other; the end of the first says nothing any more, that of the second is told with its code.
+    // Follow the other process. The exit of the first is no longer reported, that of the second is
+    // reported with its code.
     daemon.send(&follow(b), &[b.open().unwrap().as_fd()]);
     daemon.ping();
     std::fs::write(file("a"), "1\n").unwrap();
     assert_eq!(daemon.next().0, FromKeeper::OrphanExited { pid: a.pid });
     std::fs::write(file("b"), "7\n").unwrap();
     assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Code(7), .. } if pid == b.pid));
-    // One that has ended already.
+    // Follow a process that has already exited.
     daemon.send(&follow(a), &[]);
     assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, pid, ending: Ending::Unknown, .. } if pid == a.pid));
     daemon.send(&ToKeeper::Ack { key: 1 }, &[]);

@@ -7,7 +7,7 @@ use ostler_sys::ProcRef;
 
 use crate::home::{Daemon, Home, command_line, ended, label, labelled, wait_for};
 
-/// The next message has been read by the anchor when it sleeps again.
+/// Waits until the anchor sleeps again: then it has read the last message.
 fn settled(daemon: &mut Daemon, anchor: ProcRef) {
     daemon.ping();
     wait_for("the anchor sleeps", || {
@@ -16,7 +16,7 @@ fn settled(daemon: &mut Daemon, anchor: ProcRef) {
     });
 }
 
-/// SIGKILL to both.
+/// Sends SIGKILL to both.
 fn kill_both(keeper: ProcRef, daemon: Daemon) {
     let process = daemon.process;
     keeper.signal(9).unwrap();
@@ -52,7 +52,7 @@ fn the_next_keeper_has_everything_that_was_held() {
     assert_eq!((label(&fds[0]), label(&fds[1])), ("a".into(), "another".into()));
     assert_eq!(inventory.children, [], "whose children they were is gone");
     assert!(!ended(app));
-    // And it has one of its own, for the next time.
+    // The new keeper also has an anchor of its own, for the next time.
     let next = daemon.anchor(None);
     assert!(next != anchor);
     kill_both(anchor, daemon);
@@ -69,7 +69,8 @@ fn many_descriptors_are_held_by_all() {
         daemon.send(&ToKeeper::Hold { name: format!("{n:03}") }, &[labelled(&n.to_string()).as_fd()]);
     }
     daemon.link.flush_blocking().unwrap();
-    // They do not fit into its socket: it sleeps in between, as the keeper waits for room.
+    // The messages do not fit into the anchor's socket, so the anchor sleeps in between while the
+    // keeper waits for room.
     let open = || std::fs::read_dir(format!("/proc/{}/fd", anchor.pid)).map_or(0, Iterator::count);
     wait_for("the anchor has all of them", || (open() >= 700 + 3).then_some(()));
     settled(&mut daemon, anchor);
@@ -99,7 +100,7 @@ fn one_that_stands_still_is_replaced() {
     let (_, mut daemon) = home.start();
     let first = daemon.anchor(None);
     first.signal(19).unwrap();
-    // Its socket is full at some time.
+    // At some point the socket is full.
     let fd = labelled("x");
     for _ in 0..1000 {
         daemon.send(&ToKeeper::Hold { name: "x".into() }, &[fd.as_fd()]);
@@ -119,7 +120,7 @@ fn an_end_on_purpose_is_its_end() {
     daemon.kill();
     wait_for("the keeper has left", || ended(keeper).then_some(()));
     assert_eq!(home.processes(), []);
-    // Nobody holds the home any more.
+    // No process holds the home any more.
     let (_, daemon) = home.start();
     drop(daemon);
 }
@@ -136,7 +137,7 @@ fn a_signal_to_all_is_left_to_the_daemon() {
     kill_both(keeper, daemon);
     let (mut daemon, (inventory, _)) = home.next_daemon();
     assert_eq!(inventory.keeper_pid, anchor.pid);
-    // And what was sent then is not told now.
+    // The new keeper does not forward the signals that were sent before.
     daemon.ping();
 }
 

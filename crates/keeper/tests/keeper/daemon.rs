@@ -1,4 +1,4 @@
-//! The home, the daemon's death, and what outlives it.
+//! The home, the daemon's death, and the things that outlive the daemon.
 
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn a_lock_that_a_killed_keeper_leaves_for_a_moment_is_waited_for() {
     let lock = ostler_sys::fs::lock::try_lock(&home.path.join("ostler.lock")).unwrap().unwrap();
     let launcher = home.launcher();
     let launch = std::thread::spawn(move || launcher.launch());
-    // Each try opens the log, so the second one makes it again.
+    // Each try opens the log, so the second try creates it again.
     let log = home.path.join("pm2.log");
     wait_for("a try", || std::fs::remove_file(&log).ok());
     wait_for("another one", || log.exists().then_some(()));
@@ -66,7 +66,7 @@ fn a_home_that_cannot_be_used_is_an_error() {
     std::fs::write(home.path.join("file"), "").unwrap();
     let error = ostler_keeper::Launcher::new(&home.path.join("file"), false).launch().unwrap_err();
     assert!(matches!(error, ostler_keeper::LaunchError::Home { .. }), "{error}");
-    // Something precious in the place of the socket.
+    // A precious file at the path of the socket.
     std::fs::write(home.path.join("ostler.sock"), "precious").unwrap();
     let error = home.launcher().launch().unwrap_err();
     assert!(error.to_string().contains("cannot listen at"), "{error}");
@@ -81,7 +81,8 @@ fn a_missing_home_is_made_for_nobody_else() {
     let launched = ostler_keeper::Launcher::new(&deep, false).exe(exe).launch().unwrap();
     assert_eq!(mode(&deep).unwrap(), 0o700);
     let Launched::New(pid) = launched else { panic!() };
-    // Its daemons find no test to report to: they end, and are started again with growing pauses.
+    // Its daemons find no test to report to. They exit, and the keeper restarts them with growing
+    // delays.
     ostler_sys::ProcRef::of(pid).unwrap().signal(9).unwrap();
 }
 
@@ -100,7 +101,7 @@ fn the_next_daemon_gets_everything() {
     }
     daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("another log").as_fd()]);
     daemon.send(&ToKeeper::Drop { name: "gone".into() }, &[]);
-    // Its last messages are not waited for: what is on its way counts.
+    // The daemon's last messages are still in flight; the keeper must process them.
     let client = socket::connect_at(&home.path.join("ostler.sock")).unwrap();
     daemon.kill();
 
@@ -112,7 +113,7 @@ fn the_next_daemon_gets_everything() {
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.ended.map(|e| e.ending))).collect();
     assert_eq!(known, [(1, alive.pid, None), (2, unacked.pid, Some(Ending::Code(5)))]);
     assert!(alive.exists());
-    // The client that came between the daemons waits in the queue.
+    // The client that connected between the two daemons waits in the queue.
     let waiting = socket::accept(named("socket")).unwrap().expect("a connection");
     assert_eq!(socket::peer(&waiting).unwrap().pid, i32::try_from(std::process::id()).unwrap());
     drop(client);
@@ -123,7 +124,7 @@ fn the_next_daemon_gets_everything() {
 fn the_last_words_of_a_dead_daemon_count() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
-    // Neither is heard until both are over.
+    // The keeper notices neither before both are gone.
     keeper.signal(19).unwrap();
     let stopped = || ProcTable::scan().get(keeper.pid).is_some_and(|e| e.state == b'T').then_some(());
     wait_for("the keeper to stop", stopped);

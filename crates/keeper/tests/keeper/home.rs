@@ -1,4 +1,5 @@
-//! A home of its own for each test, with everything in it ended when the test ends, however it does.
+//! A home of its own for each test. When the test ends, in whatever way, every process of the home
+//! is killed.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use ostler_keeper::{FromKeeper, Inventory, Launched, Launcher, Link, SpawnRequest, ToKeeper, anchor_of};
 use ostler_sys::{ProcRef, ProcTable, SpawnSpec, fd::fdpass, process::tree};
 
-/// How long anything may take on a loaded machine.
+/// Maximum wait for anything on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 const MARK: &str = "OSTLER_TEST_HOME";
@@ -27,13 +28,13 @@ pub(crate) struct Home {
     listener: UnixListener,
 }
 
-/// A daemon that the test plays.
+/// A daemon that the test simulates.
 pub(crate) struct Daemon {
     pub(crate) link: Link,
     pub(crate) process: ProcRef,
     /// Its end of the link to the anchor.
     pub(crate) anchor: Option<(String, OwnedFd)>,
-    /// Ends the process when closed.
+    /// Connection that ends the process when it is closed.
     _life: UnixStream,
 }
 
@@ -50,7 +51,7 @@ impl Home {
         Launcher::new(&self.path, false).exe(CString::new(fixture()).unwrap())
     }
 
-    /// Starts keeper and daemon; the daemon's inventory has been read.
+    /// Starts keeper and daemon, and reads the daemon's inventory.
     pub(crate) fn start(&self) -> (ProcRef, Daemon) {
         let Launched::New(pid) = self.launcher().launch().unwrap() else { panic!("there was a keeper") };
         let (daemon, inventory) = self.next_daemon();
@@ -58,7 +59,7 @@ impl Home {
         (ProcRef::of(pid).unwrap(), daemon)
     }
 
-    /// The next daemon that the keeper starts, with the inventory and its descriptors.
+    /// Returns the next daemon that the keeper starts, with the inventory and its descriptors.
     pub(crate) fn next_daemon(&self) -> (Daemon, (Inventory, Vec<OwnedFd>)) {
         let (mut daemon, peer) = self.next_silent_daemon();
         let (message, mut fds) = daemon.next();
@@ -79,7 +80,7 @@ impl Home {
         (Daemon { link: Link::new(fds.pop().unwrap()), process: ProcRef::of(pid).unwrap(), anchor: None, _life: life }, pid)
     }
 
-    /// A request for a shell script, marked as belonging to this test.
+    /// Returns a request for a shell script, marked as belonging to this test.
     pub(crate) fn shell(&self, key: u64, script: &str) -> SpawnRequest {
         self.program(key, "/bin/sh", &["sh", "-c", script])
     }
@@ -97,12 +98,12 @@ impl Home {
     }
 
     fn is_ours(&self, pid: i32) -> bool {
-        // A home below it is ours, too.
+        // A home below this one is ours, too.
         let is_here = |value: Vec<u8>| PathBuf::from(OsString::from_vec(value)).starts_with(&self.path);
         [MARK, "OSTLER_HOME"].iter().any(|name| tree::marker(pid, name).is_some_and(is_here))
     }
 
-    /// Everything that belongs to this test and runs.
+    /// Returns every running process that belongs to this test.
     pub(crate) fn processes(&self) -> Vec<ProcRef> {
         let table = ProcTable::scan();
         table.entries().iter().filter(|e| !e.is_zombie() && self.is_ours(e.pid)).map(|e| e.process()).collect()
@@ -117,7 +118,7 @@ impl Drop for Home {
             if left.is_empty() || Instant::now() > deadline {
                 break;
             }
-            // Gone already is fine.
+            // A process that has already exited is fine.
             left.iter().for_each(|process| process.signal(9).unwrap_or(()));
         }
         if std::thread::panicking() {
@@ -141,7 +142,7 @@ impl Daemon {
         }
     }
 
-    /// The next message that is not about orphans or the anchor.
+    /// Returns the next message that is not about orphans or the anchor.
     pub(crate) fn receive(&mut self) -> FromKeeper {
         loop {
             match self.next() {
@@ -152,7 +153,7 @@ impl Daemon {
         }
     }
 
-    /// The anchor, once it is another one than this.
+    /// Returns the anchor, once it differs from `former`.
     pub(crate) fn anchor(&mut self, former: Option<ProcRef>) -> ProcRef {
         wait_for("an anchor", || {
             self.ping();
@@ -160,7 +161,7 @@ impl Daemon {
         })
     }
 
-    /// The next message with its descriptors.
+    /// Returns the next message with its descriptors.
     pub(crate) fn next(&mut self) -> (FromKeeper, Vec<OwnedFd>) {
         wait_for("a message of the keeper", || self.link.recv().unwrap_or_else(|error| panic!("the link: {error}")))
     }
@@ -175,7 +176,7 @@ impl Daemon {
     }
 }
 
-/// Waits until it is there.
+/// Waits until `look` returns a value.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -187,13 +188,14 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
     }
 }
 
-/// The process runs no more. Its zombie may stay: nobody has to reap what a killed keeper leaves, if PID 1 is no init.
+/// Returns true if the process no longer runs. Its zombie may stay: if PID 1 is not an init, the
+/// orphans of a killed keeper may stay unreaped.
 pub(crate) fn ended(process: ProcRef) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
     !process.exists() || stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }
 
-/// A descriptor to hold, told apart by its content.
+/// Returns a descriptor to hold, which its content identifies.
 pub(crate) fn labelled(text: &str) -> OwnedFd {
     ostler_sys::fd::memfd::with("test", text.as_bytes()).unwrap()
 }
@@ -202,7 +204,7 @@ pub(crate) fn label(fd: impl AsFd) -> String {
     String::from_utf8(ostler_sys::fd::memfd::read(fd, 1 << 20).unwrap()).unwrap()
 }
 
-/// `argv` of a process, joined by blanks.
+/// Returns `argv` of a process, joined by blanks.
 pub(crate) fn command_line(pid: i32) -> String {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&bytes).replace('\0', " ").trim_end().to_owned()

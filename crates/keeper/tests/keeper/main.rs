@@ -1,4 +1,4 @@
-//! The keeper with real processes.
+//! Tests of the keeper with real processes.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
 
 mod adopt;

@@ -53,7 +53,7 @@ fn a_failed_start_tells_step_and_errno_and_frees_the_key() {
         daemon.send(&ToKeeper::Spawn(Box::new(request)), &fds);
         assert_eq!(daemon.receive(), FromKeeper::SpawnFailed { key: 1, step: step.into(), errno });
     }
-    // A key in use is refused and its process is not disturbed.
+    // A key in use is rejected, and its process is not disturbed.
     let process = daemon.spawn(home.shell(1, "exec sleep 1000"));
     daemon.send(&ToKeeper::Spawn(Box::new(home.shell(1, "true"))), &[]);
     assert_eq!(daemon.receive(), FromKeeper::SpawnFailed { key: 1, step: "key".into(), errno: 17 });
@@ -78,7 +78,8 @@ fn descriptors_and_a_large_environment_arrive() {
     assert!(matches!(daemon.receive(), FromKeeper::Spawned { key: 1, .. }));
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::fs::File::from(read), &mut text).unwrap();
-    // The mask is that of whoever launched the keeper, not the keeper's own; `ls` itself has one descriptor more than 0, 1, 2.
+    // The mask is the launcher's, not the keeper's own. `ls` itself has one descriptor more than 0,
+    // 1, 2.
     let mask = rustix::process::umask(rustix::fs::Mode::empty());
     assert_eq!(text.split_whitespace().collect::<Vec<_>>(), ["800000", &format!("{:04o}", mask.as_raw_mode()), "4"]);
 }
@@ -87,7 +88,7 @@ fn descriptors_and_a_large_environment_arrive() {
 fn orphans_come_to_the_keeper_and_leave_no_zombie() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
-    // A double fork: the middle process ends, the grandchild waits for a line.
+    // A double fork: the middle process exits, the grandchild waits for a line.
     let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
     let mut request = home.shell(1, "(setsid sh -c 'read line; exit 3' <&4 &) ; exit 0");
     request.targets = vec![4];

@@ -27,7 +27,7 @@ fn it_keeps_pid_children_and_descriptors() {
     assert_eq!(daemon.receive(), FromKeeper::Retire);
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", keeper.pid)).unwrap(), new);
     assert_eq!(command_line(keeper.pid), format!("ostler: keeper ({})", home.path.display()));
-    // The old daemon may still ask.
+    // The old daemon may still send requests.
     let late = daemon.spawn(home.shell(3, "exec sleep 1000"));
     let old = daemon.process;
     drop(daemon);
@@ -43,7 +43,7 @@ fn it_keeps_pid_children_and_descriptors() {
     assert_eq!(label(&fds[2]), "log");
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.ended.map(|e| e.ending))).collect();
     assert_eq!(known, [(1, None), (2, Some(Ending::Code(5))), (3, None)]);
-    // Still the parent: it reaps and knows the code.
+    // The keeper is still the parent: it reaps the process and knows the exit code.
     drop(read);
     drop(write);
     assert!(matches!(daemon.receive(), FromKeeper::Exited { key: 1, ending: Ending::Code(7), .. }));

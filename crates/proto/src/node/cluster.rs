@@ -1,28 +1,29 @@
 //! Node's cluster protocol: the messages for every connection, without a JSON tree.
 //!
 //! ```text
-//! → {"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"null:3000:4","seq":7}}\n  + descriptor
+//! → {"cmd":"NODE_HANDLE","type":"net.Native",
+//!    "msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"null:3000:4","seq":7}}\n  + descriptor
 //! ← {"cmd":"NODE_HANDLE_ACK"}\n
 //! ← {"cmd":"NODE_CLUSTER","ack":7,"accepted":true,"seq":3}\n
 //! ```
 
 use serde::Deserialize;
 
-/// Length that none of these lines reaches.
+/// Length that all of these lines stay below.
 const MAX_BYTES: usize = 256;
 
-/// Answer of a worker about a connection that was handed to it.
+/// A worker's answer about a connection that was handed to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The descriptor has arrived; the outcome comes next.
+    /// The descriptor has arrived; the outcome follows.
     Received,
     /// The message came without its descriptor.
     NotReceived,
-    /// The worker serves it, or does not want it.
+    /// The worker has accepted or rejected the connection.
     Connection {
-        /// Number of the message that brought it.
+        /// Number of the message that carried the connection.
         seq: u64,
-        /// Whether it serves it.
+        /// Whether the worker serves it.
         accepted: bool,
     },
 }
@@ -34,12 +35,13 @@ struct Line<'a> {
     accepted: Option<bool>,
 }
 
-/// The answer in a line, if it is one to a connection. Nothing for every other line, however malformed.
+/// Returns the answer in a line that concerns a connection. Returns `None` for every other line,
+/// however malformed.
 pub fn answer(line: &[u8]) -> Option<Answer> {
     match line {
         br#"{"cmd":"NODE_HANDLE_ACK"}"# => return Some(Answer::Received),
         br#"{"cmd":"NODE_HANDLE_NACK"}"# => return Some(Answer::NotReceived),
-        // Everything else goes the ordinary way.
+        // All other lines take the general path.
         _ if line.len() > MAX_BYTES || line.first() != Some(&b'{') => return None,
         _ => {}
     }
@@ -51,13 +53,14 @@ pub fn answer(line: &[u8]) -> Option<Answer> {
     }
 }
 
-/// The message that hands over a connection to the listener `key`, without the number and what follows it: see [`finish_connection`].
+/// Returns the start of the message that hands a connection to the listener `key`, up to its
+/// number: see [`finish_connection`].
 pub fn begin_connection(key: &str) -> Vec<u8> {
     let key = serde_json::to_string(key).expect("text is always JSON");
     format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":"#).into_bytes()
 }
 
-/// Number and end of that message.
+/// Appends the number and the end of that message.
 pub fn finish_connection(line: &mut Vec<u8>, seq: u64) {
     use std::io::Write;
     writeln!(line, "{seq}}}}}").expect("memory takes what is written");

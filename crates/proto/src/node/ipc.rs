@@ -3,21 +3,22 @@
 //! ```text
 //! "ready"\n
 //! {"node_version":"20.20.2"}\n
-//! {"type":"axm:monitor","data":{"Heap Size":{"value":"9.48","unit":"MiB","type":"internal/v8/heap/total","historic":true}}}\n
+//! {"type":"axm:monitor","data":{"Heap Size":{"value":"9.48","unit":"MiB",
+//!  "type":"internal/v8/heap/total","historic":true}}}\n
 //! ```
 //!
-//! Any program may write anything here: whatever comes is a value, an error of that one line, and nothing worse. (In PM2 an app that sends
-//! `null` takes the daemon down.)
+//! Any program may write anything here. Each line is a value or an error of that line alone, and
+//! has no other effect. (In PM2, an app that sends `null` crashes the daemon.)
 
 use serde_json::{Map, Value};
 
 /// Default limit of one line.
 pub const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// Reason why a line is no message. Go on with the next one.
+/// Reason why a line is not a message. The decoder continues with the next line.
 #[derive(Debug, thiserror::Error)]
 pub enum IpcError {
-    /// Longer than the limit; skipped up to its end.
+    /// The line is longer than the limit; it is skipped to its end.
     #[error("message longer than {limit} bytes")]
     TooLong {
         /// The limit.
@@ -28,15 +29,16 @@ pub enum IpcError {
     Malformed(#[source] serde_json::Error),
 }
 
-/// Decoder: collects bytes and cuts them into messages. Holds at most one line of the limit's length beside what was pushed last.
+/// Decoder that collects bytes and splits them into messages. It holds at most one line of maximum
+/// length, plus the last pushed bytes.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
     start: usize,
-    /// Position before which there is no newline.
+    /// Position up to which the buffer contains no newline.
     searched: usize,
     limit: usize,
-    /// Whether it is in a line that was too long.
+    /// Whether it is inside a line that is too long.
     skipping: bool,
 }
 
@@ -47,12 +49,12 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder that takes lines up to so many bytes.
+    /// Creates a decoder that accepts lines of up to `limit` bytes.
     pub const fn with_limit(limit: usize) -> Self {
         Self { buffer: Vec::new(), start: 0, searched: 0, limit, skipping: false }
     }
 
-    /// Takes more bytes. Call [`Self::next`] until it has nothing before pushing again.
+    /// Adds more bytes. Call [`Self::next`] until it returns `None` before you push again.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.searched -= self.start;
@@ -60,10 +62,10 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole message, if there is one.
+    /// Returns the next complete message, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// The line was no message; the next call goes on behind it.
+    /// Returns an error if the line is not a message; the next call continues after it.
     #[expect(clippy::should_implement_trait, reason = "it is not an iterator: more may come after None")]
     pub fn next(&mut self) -> Option<Result<Value, IpcError>> {
         loop {
@@ -74,7 +76,7 @@ impl Decoder {
             let end = self.searched + found;
             let line = &self.buffer[self.start..end];
             let skipped = std::mem::take(&mut self.skipping);
-            // With its blanks, as when it comes in pieces.
+            // Count the blanks, too, as for a line that arrives in pieces.
             let too_long = line.len() > self.limit;
             let result = match line.trim_ascii() {
                 _ if skipped => None,
@@ -90,7 +92,7 @@ impl Decoder {
         }
     }
 
-    /// Refuses the beginning of a line that is too long already.
+    /// Rejects an incomplete line that is already too long.
     fn overlong(&mut self) -> Option<Result<Value, IpcError>> {
         if self.buffer.len() - self.start <= self.limit && !self.skipping {
             return None;
@@ -103,7 +105,7 @@ impl Decoder {
     }
 }
 
-/// One message as bytes.
+/// Returns one message as bytes.
 pub fn encode(message: &Value) -> Vec<u8> {
     let mut line = serde_json::to_vec(message).expect("keys are text and numbers are finite");
     line.push(b'\n');
@@ -113,30 +115,32 @@ pub fn encode(message: &Value) -> Vec<u8> {
 /// Message of an app.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
-    /// `"ready"`: it accepts traffic from now on.
+    /// `"ready"`: the app accepts traffic from now on.
     Ready,
     /// `{node_version}`: version of Node.
     NodeVersion(String),
-    /// `axm:monitor`: metrics to merge into those known.
+    /// `axm:monitor`: metrics to merge into the known ones.
     Metrics(Map<String, Value>),
-    /// `axm:action`: a custom action; a new one if its `action_name` is.
+    /// `axm:action`: a custom action, which is new if its `action_name` is new.
     Action(Map<String, Value>),
-    /// `axm:option:configuration`: keys to copy into the options. (In PM2 a key `name` renames the process.)
+    /// `axm:option:configuration`: keys to copy into the options. (In PM2 a key `name` renames the
+    /// process.)
     Options(Map<String, Value>),
-    /// `{type, data}`, both truthy: goes to the bus under its type.
+    /// `{type, data}`, both truthy: published on the bus under its type.
     Typed {
         /// The type.
         topic: String,
         /// The data.
         data: Value,
     },
-    /// `{cmd: "NODE_…"}`: Node's own, never shown to anybody.
+    /// `{cmd: "NODE_…"}`: Node's internal messages, which are never published.
     Internal(Map<String, Value>),
-    /// Anything else, `null` included: goes to the bus as `process:msg`.
+    /// Anything else, `null` included: published on the bus as `process:msg`.
     Raw(Value),
 }
 
-/// Finds the meaning of a message (`app-ipc`: typed if both `type` and `data` are truthy, else by its keys, else raw).
+/// Classifies a message (`app-ipc`): typed if both `type` and `data` are truthy, otherwise by its
+/// keys, otherwise raw.
 pub fn classify(value: Value) -> Message {
     let map = match value {
         Value::String(text) if text == "ready" => return Message::Ready,
@@ -170,7 +174,7 @@ fn typed(mut map: Map<String, Value>) -> Message {
     }
 }
 
-/// True as in JavaScript.
+/// Returns whether the value is truthy in JavaScript.
 fn is_truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,

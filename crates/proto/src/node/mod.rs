@@ -1,4 +1,4 @@
-//! Node's shapes on the IPC channel of a child process.
+//! Node's message formats on the IPC channel of a child process.
 
 pub mod cluster;
 mod ipc;

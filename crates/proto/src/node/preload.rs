@@ -1,8 +1,9 @@
-//! Messages between the daemon and its preload in a Node app, on the IPC channel of that app. Node keeps them from the app, because their
-//! `cmd` begins with `NODE_`.
+//! Messages between the daemon and its preload in a Node app, on the IPC channel of that app. Node
+//! hides them from the app, because their `cmd` starts with `NODE_`.
 //!
 //! ```text
-//! → {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,"signal":"SIGINT","lasting_ms":1600}\n
+//! → {"cmd":"NODE_OSTLER","act":"drain","stop_listening":false,"idle_ms":500,
+//!    "signal":"SIGINT","lasting_ms":1600}\n
 //! ← {"cmd":"NODE_OSTLER","act":"open","requests":2,"lasting":1}\n
 //! ← {"cmd":"NODE_OSTLER","act":"drained","lasting":1}\n
 //! ← {"cmd":"NODE_OSTLER","act":"runs"}\n
@@ -23,40 +24,41 @@ use crate::figures::Figures;
 
 const COMMAND: &str = "NODE_OSTLER";
 
-/// Message of the preload. Any app may write the same: it means something only from a process that was started with the preload.
+/// Message of the preload. Any app may send the same, so it counts only if the process was started
+/// with the preload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromPreload {
     /// The script was run.
     Runs,
-    /// The event loop turns.
+    /// The event loop runs.
     Turns,
-    /// Report during a drain: so many requests are under way.
+    /// Report during a drain: number of requests in progress.
     Open {
         /// Their number.
         requests: u32,
     },
-    /// Nothing is under way any more but what only the app can end.
+    /// Only work that the app itself has to finish remains in progress.
     Drained,
-    /// What it has measured of its app.
+    /// Measurements of its app.
     Figures(Box<Figures>),
-    /// Answer to an order to take a profile.
+    /// Answer to a request for a profile.
     Profiled {
-        /// The order.
+        /// Number of the request.
         call: u64,
-        /// The file with it; or why there is none.
+        /// The file, or the reason for the failure.
         file: Result<String, String>,
     },
-    /// Answer to an order to open a way to a server of the process.
+    /// Answer to a request for a private socket to a server of the process.
     Reached {
-        /// The order.
+        /// Number of the request.
         call: u64,
-        /// The unix socket; or why there is none.
+        /// The unix socket, or the reason for the failure.
         path: Result<String, String>,
     },
 }
 
 impl FromPreload {
-    /// The message, or nothing for every other one.
+    /// Returns the message, or `None` if it is not one of the preload's.
     pub fn of(message: &Map<String, Value>) -> Option<Self> {
         let text = |name| message.get(name).and_then(Value::as_str);
         if text("cmd") != Some(COMMAND) {
@@ -85,21 +87,21 @@ impl FromPreload {
     }
 }
 
-/// Order to finish what is under way.
+/// Request to finish the work in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// Whether listening servers are closed, too.
+    /// Whether to close listening servers as well.
     pub stop_listening: bool,
-    /// Rest after which a kept connection is closed.
+    /// Idle time after which a keep-alive connection is closed.
     pub idle_ms: u64,
-    /// Time for what only the app can end, if the app does not handle its signal.
+    /// Time for work that only the app can finish, if the app does not handle its signal.
     pub lasting_ms: u64,
-    /// The polite signal; none where the app gets a message.
+    /// The stop signal; none if the app gets a message instead.
     pub signal: Option<String>,
 }
 
 impl Drain {
-    /// The message as it is sent.
+    /// Returns the message as it is sent.
     pub fn message(self) -> Value {
         let Self { stop_listening, idle_ms, lasting_ms, signal } = self;
         let mut message =
@@ -111,17 +113,17 @@ impl Drain {
     }
 }
 
-/// The order to take a profile, as it is sent.
+/// Returns the request for a profile as it is sent.
 pub fn profile(kind: &str, ms: u64, call: u64) -> Value {
     json!({"cmd": COMMAND, "act": "profile", "kind": kind, "ms": ms, "call": call})
 }
 
-/// The order to open a way to the server of the process that listens on this port, as it is sent.
+/// Returns the request for a private socket to the process's server on this port, as it is sent.
 pub fn reach(port: u16, call: u64) -> Value {
     json!({"cmd": COMMAND, "act": "reach", "port": port, "call": call})
 }
 
-/// The order to measure for this time from now on, as it is sent.
+/// Returns the request to measure for this time from now on, as it is sent.
 pub fn collect(for_ms: u64) -> Value {
     json!({"cmd": COMMAND, "act": "collect", "for_ms": for_ms})
 }

@@ -1,33 +1,39 @@
-//! Frames of PM2's sockets (AMP): a byte with version and number of arguments, then each argument with its length before it.
+//! Frames of PM2's sockets (AMP): a byte with version and number of arguments, then each argument
+//! after its length.
 //!
 //! ```text
-//! 12 00 00 00 14 6a 3a 7b 22 61 72 67 73 22 3a 5b 22 37 2e 30 2e 34 22 5d 7d 00 00 00 09 73 3a 31 32 31 38 33 3a 30
-//! │  └ length ─┘ j:{"args":["7.0.4"]}                                       └ length ─┘ s:12183:0
+//! 12 00 00 00 14 6a 3a 7b 22 61 72 67 73 22 3a 5b 22 37 2e 30 2e 34 22 5d 7d
+//! │  └ length ─┘ j:{"args":["7.0.4"]}
 //! └ version 1, two arguments
+//! 00 00 00 09 73 3a 31 32 31 38 33 3a 30
+//! └ length ─┘ s:12183:0
 //! ```
 //!
-//! An argument is text (`s:`), JSON (`j:`), or bytes without a mark. Everything here comes from outside: whatever it is, it is a frame or an
-//! error of that one connection.
+//! An argument is text (`s:`), JSON (`j:`), or unmarked bytes. All input is untrusted: it is either
+//! a frame or an error of that one connection.
 
 use serde::Serialize;
 
-/// Version of the frames that we write. Of those that we read it does not matter, as in PM2.
+/// Version of the frames that we write. The version of received frames is ignored, as in PM2.
 const VERSION: u8 = 1;
-/// Most arguments of a frame: their number has four bits.
+/// Maximum number of arguments in a frame: the number has four bits.
 const MAX_ARGS: usize = 15;
 
-/// Reason why a stream cannot be read on: there is no mark at which a next frame would be found. Close the connection.
+/// Reason why the rest of a stream cannot be read: no marker shows where the next frame starts.
+/// Close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Its arguments together are longer than the limit, as far as they are announced.
+    /// Its arguments, as far as they are announced, exceed the limit in total.
     #[error("frame of {0} bytes is too long")]
     TooLong(usize),
-    /// PM2's own reader does not find the end of such a frame.
+    /// The frame has no arguments or an empty one. PM2's own reader does not find the end of such a
+    /// frame.
     #[error("frame without arguments")]
     Empty,
 }
 
-/// Decoder: collects bytes and cuts them into frames. What it holds is at most one frame of the limit's length beside what was pushed last.
+/// Decoder that collects bytes and splits them into frames. It holds at most one frame of maximum
+/// length, plus the last pushed bytes.
 #[derive(Debug)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -36,17 +42,17 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that takes frames of up to so many bytes.
+    /// Creates a decoder that accepts frames of up to `limit` bytes.
     pub const fn with_limit(limit: usize) -> Self {
         Self { buffer: Vec::new(), start: 0, limit }
     }
 
-    /// The number of bytes that are no whole frame yet, or were not taken.
+    /// Returns the number of bytes that are not a complete frame yet, or were not taken.
     pub fn buffered(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// Takes more bytes. Call [`Self::take`] until it has nothing before pushing again.
+    /// Adds more bytes. Call [`Self::take`] until it returns `None` before you push again.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -55,10 +61,10 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The arguments of the next whole frame, if there is one.
+    /// Returns the arguments of the next complete frame, or `None` if more bytes are needed.
     ///
     /// # Errors
-    /// Close the connection.
+    /// On an error, close the connection.
     pub fn take(&mut self) -> Result<Option<Vec<Vec<u8>>>, FrameError> {
         let frame = self.buffer.get(self.start..).unwrap_or_default();
         let Some((head, mut rest)) = frame.split_first() else { return Ok(None) };
@@ -72,7 +78,7 @@ impl Decoder {
             let Some((length, behind)) = rest.split_first_chunk::<4>() else { return Ok(None) };
             let length = u32::from_be_bytes(*length) as usize;
             total = total.saturating_add(length);
-            // What is announced is believed before it is there.
+            // The announced length counts before the bytes have arrived.
             if total > self.limit {
                 return Err(FrameError::TooLong(total));
             }
@@ -83,17 +89,17 @@ impl Decoder {
         let args = args.into_iter().map(<[u8]>::to_vec).collect();
         self.start = self.buffer.len() - rest.len();
         if self.start == self.buffer.len() {
-            // One large frame is no reason to keep its memory as long as the connection lives.
+            // A single large frame must not occupy memory for the life of the connection.
             (self.buffer, self.start) = (Vec::new(), 0);
         }
         Ok(Some(args))
     }
 }
 
-/// Length of the whole frames at the beginning of these bytes.
+/// Returns the length of the complete frames at the start of these bytes.
 ///
 /// # Errors
-/// What is there is no frame, or one that is longer than `limit`.
+/// Returns an error if the bytes are not a frame, or if a frame is longer than `limit`.
 pub fn frames_length(bytes: &[u8], limit: usize) -> Result<usize, FrameError> {
     let mut whole = 0;
     'frames: while let Some((head, mut rest)) = bytes.get(whole..).and_then(<[u8]>::split_first) {
@@ -117,7 +123,8 @@ pub fn frames_length(bytes: &[u8], limit: usize) -> Result<usize, FrameError> {
     Ok(whole)
 }
 
-/// A frame with these arguments, as they are on the wire. At most 15; none is to be empty: PM2's own reader waits for more then.
+/// Returns a frame with these arguments as they are on the wire. There may be at most 15, and none
+/// may be empty: PM2's own reader would wait for more bytes.
 pub fn encode(args: &[&[u8]]) -> Vec<u8> {
     debug_assert!(
         (1..=MAX_ARGS).contains(&args.len()) && args.iter().all(|arg| !arg.is_empty()),
@@ -127,7 +134,7 @@ pub fn encode(args: &[&[u8]]) -> Vec<u8> {
     encode_parts(&parts)
 }
 
-/// [`encode`] of arguments that are in parts: a large one is copied once.
+/// Works like [`encode`] for arguments in parts, so that a large one is copied only once.
 pub fn encode_parts(args: &[&[&[u8]]]) -> Vec<u8> {
     let length_of = |arg: &[&[u8]]| arg.iter().map(|part| part.len()).sum::<usize>();
     let length = args.iter().map(|arg| 4 + length_of(arg)).sum::<usize>();
@@ -140,12 +147,12 @@ pub fn encode_parts(args: &[&[&[u8]]]) -> Vec<u8> {
     frame
 }
 
-/// An argument of text.
+/// Returns a text argument.
 pub fn text(text: &str) -> Vec<u8> {
     [b"s:", text.as_bytes()].concat()
 }
 
-/// An argument of JSON.
+/// Returns a JSON argument.
 pub fn json<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     let mut arg = b"j:".to_vec();
     serde_json::to_writer(&mut arg, value).expect("keys are text and numbers are finite");
@@ -159,7 +166,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    /// A request and its answer as they were captured between npm's PM2 7.0.4 and its daemon.
+    /// A request and its answer as captured between npm's PM2 7.0.4 and its daemon.
     const CALL: &[u8] = b"\x12\0\0\x003j:{\"type\":\"call\",\"method\":\"getVersion\",\"args\":[{}]}\0\0\0\x09s:12183:0";
     const ANSWER: &[u8] = b"\x12\0\0\0\x14j:{\"args\":[\"7.0.4\"]}\0\0\0\x09s:12183:0";
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::control::Files;
 
-/// Names in `AppSpec::given` that have another name, or a place of their own, on the wire.
+/// Names in `AppSpec::given` that have another name, or a field of their own, on the wire.
 pub(super) const RENAMED: [&str; 22] = [
     "name",
     "namespace",
@@ -32,8 +32,8 @@ pub(super) const RENAMED: [&str; 22] = [
     "treekill",
 ];
 
-/// Names of attributes and of state that PM2 knows. An app's variable with such a name is shown in `env` only: at the top it would be taken for a setting that
-/// is in force.
+/// Returns true for names of attributes and of state that PM2 knows. An app's variable with such a
+/// name appears in `env` only: at the top level, readers would take it for a setting in force.
 pub(super) fn is_attribute(name: &str) -> bool {
     RENAMED.contains(&name) || KNOWN.contains(&name) || CONSTANT.iter().any(|(key, _)| *key == name)
 }
@@ -110,10 +110,10 @@ const KNOWN: [&str; 68] = [
     "watch_options",
 ];
 
-/// Attributes of PM2 that ostler always has the same answer for.
+/// PM2 attributes for which ostler always reports the same value.
 pub(super) const CONSTANT: [(&str, bool); 2] = [("km_link", false), ("vizion_running", false)];
 
-/// All attributes that do not change while the app runs, in PM2's order.
+/// Returns all attributes that do not change while the app lives, in PM2's order.
 pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: Map<String, Value>) -> Map<String, Value> {
     let options = &*spec.given.open();
     let mut map = Map::new();
@@ -160,12 +160,12 @@ pub(super) fn of(spec: &AppSpec, files: &Files, user: &str, env: Map<String, Val
     for (key, value) in CONSTANT {
         map.insert(key.into(), value.into());
     }
-    // A restart has removed these.
+    // A null in the options means that a restart has removed the attribute.
     map.retain(|key, _| options.get(key) != Some(&Value::Null));
     map
 }
 
-/// `fork_mode` or `cluster_mode`.
+/// Returns `fork_mode` or `cluster_mode`.
 pub(super) fn mode(mode: ExecMode) -> &'static str {
     match mode {
         ExecMode::Fork => "fork_mode",
@@ -173,7 +173,7 @@ pub(super) fn mode(mode: ExecMode) -> &'static str {
     }
 }
 
-/// Variables as PM2 shows them: what was a number or a boolean in the file is one.
+/// Returns the variables as PM2 shows them: numbers and booleans of the file keep their type.
 pub(super) fn object<'a>(spec: &AppSpec, env: impl Iterator<Item = (&'a str, &'a str)>) -> Map<String, Value> {
     env.map(|(name, value)| (name.to_owned(), bare(spec, name, value).unwrap_or_else(|| value.into()))).collect()
 }
@@ -182,7 +182,7 @@ fn shown(spec: &AppSpec, key: &str, name: &str, text: &str) -> Value {
     bare_of(spec, key, name, text).unwrap_or_else(|| text.into())
 }
 
-/// The number or boolean that a variable was in the file; none of a text.
+/// Returns the number or boolean that a variable was in the file, or `None` if it was a text.
 pub(super) fn bare(spec: &AppSpec, name: &str, text: &str) -> Option<Value> {
     if spec.env.bare.is_empty() {
         return None;
@@ -194,17 +194,19 @@ fn bare_of(spec: &AppSpec, key: &str, name: &str, text: &str) -> Option<Value> {
     if !spec.env.bare.get(key).is_some_and(|names| names.iter().any(|bare| bare == name)) {
         return None;
     }
-    // What was set on top since, by `--env`, may be anything.
+    // A later `--env` may have replaced the value by any text.
     let bare = serde_json::from_str::<Value>(text).ok().filter(|value| value.is_number() || value.is_boolean());
     bare.filter(|value| serde_json::to_string(value).is_ok_and(|spelt| spelt == text))
 }
 
-/// True for what PM2 fills in for apps that were started by options; those of a file have it if the file has.
+/// Returns true for attributes that PM2 fills in for apps started with options. Apps from a config
+/// file have them only if the file has them.
 fn may_be_unset(spec: &AppSpec, options: &Map<String, Value>, key: &str) -> bool {
     spec.config_file.is_none() || options.contains_key(key)
 }
 
-/// Options as the user gave them. Those that the description holds in a typed form are overwritten by [`typed`].
+/// Copies the options as the user gave them. [`typed`] overwrites those that the description holds
+/// in a typed form.
 fn given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
     for (key, value) in options {
         if RENAMED.contains(&key.as_str()) || map.contains_key(key) || key.starts_with("env_") {
@@ -214,7 +216,7 @@ fn given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
     }
 }
 
-/// The folder and the port in the words of the user, beside what came of them.
+/// Copies the folder and the port as the user gave them, in addition to the resolved values.
 fn as_given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
     for key in ["cwd", "port"] {
         if let Some(value) = options.get(key) {
@@ -223,7 +225,7 @@ fn as_given(options: &Map<String, Value>, map: &mut Map<String, Value>) {
     }
 }
 
-/// The bytes of a memory limit, however it was given, as PM2 stores it.
+/// Returns a memory limit in bytes, as PM2 stores it, whatever its original notation.
 fn in_bytes(key: &str, value: &Value) -> Option<Value> {
     if key != "max_memory_restart" {
         return None;
@@ -231,7 +233,7 @@ fn in_bytes(key: &str, value: &Value) -> Option<Value> {
     ostler_core::text::units::bytes(value.as_str()?).ok().map(Value::from)
 }
 
-/// Options that the description holds in a typed form, in PM2's units; only those that were set.
+/// Adds the options that the description holds in a typed form, in PM2's units, if they were set.
 fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value>) {
     let (restart, stop, ready, logs) = (&spec.restart, &spec.stop, &spec.ready, &spec.logs);
     let nonzero = |number: u64| (number > 0).then_some(number);
@@ -265,12 +267,13 @@ fn typed(spec: &AppSpec, given: &Map<String, Value>, map: &mut Map<String, Value
     }
 }
 
-/// True for a `listen_timeout` with ostler's meaning, which PM2's attributes cannot express otherwise.
+/// Returns true for a `listen_timeout` with ostler's meaning, which PM2's attributes cannot express
+/// otherwise.
 fn is_strict(ready: &ReadySpec, given: &Map<String, Value>) -> bool {
     ready.listen_timeout_ms.is_some() && !ready.accept_timeout && !given.contains_key("ready_timeout_action")
 }
 
-/// The exit codes; a single one is a number, as in PM2.
+/// Returns the exit codes; a single one is a number, as in PM2.
 fn exit_codes(codes: &[i32]) -> Option<Value> {
     match codes {
         [] => None,
@@ -279,14 +282,14 @@ fn exit_codes(codes: &[i32]) -> Option<Value> {
     }
 }
 
-/// A user as PM2 has it: a number where it is one.
+/// Returns a user in PM2's form: as a number if it is one.
 fn id(text: &str) -> Value {
     text.parse::<u32>().map_or_else(|_| text.into(), Value::from)
 }
 
-/// An attribute that PM2 fills in: as given, else the default.
+/// Adds an attribute that PM2 fills in: the given value, otherwise the default.
 fn defaulted(options: &Map<String, Value>, key: &str, default: Value, map: &mut Map<String, Value>) {
-    // Moved to its usual place if `given` brought it earlier.
+    // This moves it to its usual position if `given` has already added it.
     map.shift_remove(key);
     map.insert(key.into(), options.get(key).cloned().unwrap_or(default));
 }

@@ -1,4 +1,4 @@
-//! `module_conf.json`: settings of a home and of modules. PM2's file in PM2's shape.
+//! `module_conf.json`: settings of a home and of modules, a file of PM2 in PM2's format.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-/// Most bytes that are read: nobody has more settings.
+/// Maximum size of the file in bytes; real settings are smaller.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// Reason why the settings cannot be used.
@@ -20,7 +20,7 @@ pub enum ConfError {
         /// The cause.
         cause: io::Error,
     },
-    /// The file has something else than a JSON object.
+    /// The file does not contain a JSON object.
     #[error("the settings in \"{}\" are broken ({cause}); correct the file, or remove it", .path.display())]
     Broken {
         /// The file.
@@ -30,10 +30,10 @@ pub enum ConfError {
     },
 }
 
-/// Reads the settings. A file that is missing or blank has none.
+/// Reads the settings. A missing or blank file has none.
 ///
 /// # Errors
-/// The file cannot be read, or has no JSON object.
+/// Returns an error if the file cannot be read or does not contain a JSON object.
 pub fn read_conf(path: &Path) -> Result<Map<String, Value>, ConfError> {
     let mut text = String::new();
     match File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text)) {

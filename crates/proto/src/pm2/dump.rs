@@ -1,4 +1,4 @@
-//! `dump.pm2`: the saved list. Written so that PM2 can read it; read without evaluating anything.
+//! `dump.pm2`: the saved list. PM2 can read it; ostler reads it without evaluating any code.
 //!
 //! ```text
 //! [
@@ -6,14 +6,16 @@
 //!     "name": "api",
 //!     "args": ["--port", "80"],
 //!     "env": { "PATH": "/usr/bin", … },
-//!     …                                   every attribute of pm2_env but pm_id, instances, prev_restart_delay
+//!     …           every attribute of pm2_env but pm_id, instances, prev_restart_delay
 //!     "ostler": { "version": 1, "seal": "9a…", "base": ["PATH", …], "spec": { … } }
 //!   }
 //! ]
 //! ```
 //!
-//! The key `ostler` keeps what PM2's attributes cannot say (layers of the environment, limits, …). PM2 ignores it. It counts only while
-//! its seal fits the attributes beside it: who edits the file, or lets PM2 write it anew, edits the attributes, and those then win.
+//! The key `ostler` stores values that PM2's attributes cannot express (layers of the environment,
+//! limits, …). PM2 ignores it. It is valid only while its seal matches the attributes of the same
+//! entry. If a user edits the attributes, or PM2 writes the file again, the attributes take
+//! precedence.
 
 use ostler_core::app::AppSpec;
 use ostler_core::cron::Ticks;
@@ -35,7 +37,7 @@ const OWN_KEY: &str = "ostler";
 pub struct Dump {
     /// One entry per instance, in file order.
     pub entries: Vec<DumpEntry>,
-    /// Entries that make no sense; the others are as good as ever.
+    /// Invalid entries; the others are not affected.
     pub rejected: Vec<EntryError>,
 }
 
@@ -46,7 +48,7 @@ pub struct DumpEntry {
     pub spec: AppSpec,
     /// Number of the instance within its app, if known.
     pub index: Option<u32>,
-    /// Whether it is restored as stopped.
+    /// Whether it is restored in the stopped state.
     pub stopped: bool,
     /// Wire `created_at`, ms since the epoch.
     pub created_ms: Option<u64>,
@@ -54,21 +56,21 @@ pub struct DumpEntry {
     pub ticks: Option<Ticks>,
 }
 
-/// Reason why a dump cannot be read at all. Leave the file where it is and try the backup.
+/// Reason why a dump cannot be read at all. Leave the file in place and try the backup.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
-    /// Not JSON. PM2 would evaluate it as JavaScript; nobody else should.
+    /// The file is not JSON. PM2 would evaluate it as JavaScript, which is unsafe.
     #[error("the saved list is not valid JSON")]
     Syntax(#[source] serde_json::Error),
-    /// JSON, but no list.
+    /// The file is JSON, but not a list.
     #[error("the saved list is not a list of apps but {found}")]
     NotAList {
-        /// Its kind.
+        /// Its JSON type.
         found: &'static str,
     },
 }
 
-/// Reason why one entry of a dump is not taken.
+/// Reason why an entry of a dump is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("entry {position} of the saved list{}: {reason}", .name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default())]
 pub struct EntryError {
@@ -85,15 +87,16 @@ pub struct EntryError {
 struct Own {
     version: u32,
     seal: String,
-    /// Names of the lowest environment layer, in order. Their values are in `env` of the entry; only what another layer covers is in
-    /// `spec.env.base`. (The environment is large and would be there a third time.)
+    /// Names of the lowest environment layer, in order. Their values are in the entry's `env`;
+    /// `spec.env.base` contains only those that another layer overrides. (Otherwise the large
+    /// environment would be stored a third time.)
     base: Vec<String>,
     spec: AppSpec,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ticks: Option<Ticks>,
 }
 
-/// The text of `dump.pm2`. Instances on their way out are left out.
+/// Returns the text of `dump.pm2`, without instances that are being deleted.
 pub fn to_dump(details: &[Detail]) -> String {
     let entries: Vec<Value> = details.iter().filter(|detail| detail.instance.wanted != Wanted::Gone).map(to_entry).collect();
     serde_json::to_string_pretty(&entries).expect("keys are text and numbers are finite")
@@ -112,14 +115,16 @@ fn to_entry(detail: &Detail) -> Value {
         spec: slim(&detail.spec, &map),
         ticks: catch_up.map(|catch_up| detail.ticks.saved(catch_up)),
     };
-    // By way of the text: code that reads and writes that is there anyhow, and the same for values would be as large again.
+    // Convert through text: the program already contains that code, and a direct conversion would
+    // add as much again.
     let text = serde_json::to_string(&own).expect("keys are text and numbers are finite");
     map.insert(OWN_KEY.into(), serde_json::from_str(&text).expect("this was just written"));
     Value::Object(map)
 }
 
-/// `stopped` if the user wants it so, whatever it is doing at this moment: a stop that was asked for before a crash of everything must
-/// not be forgotten. An app that gave up is started again, as PM2 does.
+/// Returns `stopped` if the user wants the instance stopped, whatever its current state: a stop
+/// requested before a crash of the whole system must not be lost. An app that was given up is
+/// started again, as in PM2.
 fn saved_status(detail: &Detail) -> &'static str {
     match (&detail.instance.wanted, &detail.instance.state) {
         (_, State::Errored) => "errored",
@@ -129,7 +134,8 @@ fn saved_status(detail: &Detail) -> &'static str {
     }
 }
 
-/// The description without those variables of the lowest layer that `env` of the entry already has.
+/// Returns the description without those variables of the lowest layer that the entry's `env`
+/// already contains.
 fn slim(spec: &AppSpec, entry: &Map<String, Value>) -> AppSpec {
     let shown = entry.get("env").and_then(Value::as_object);
     let mut spec = spec.clone();
@@ -141,7 +147,8 @@ fn slim(spec: &AppSpec, entry: &Map<String, Value>) -> AppSpec {
 /// Reads a dump of PM2 or of ostler.
 ///
 /// # Errors
-/// The file is not a JSON list. Single bad entries are in [`Dump::rejected`].
+/// Returns an error if the file is not a JSON list. Single invalid entries are in
+/// [`Dump::rejected`].
 pub fn parse_dump(text: &str) -> Result<Dump, DumpError> {
     let text = text.trim_start_matches('\u{feff}');
     let list = match serde_json::from_str(text).map_err(DumpError::Syntax)? {
@@ -180,7 +187,7 @@ fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {
     })
 }
 
-/// Our own description, if it still belongs to the attributes beside it.
+/// Returns our own description, if it still matches the attributes of the entry.
 fn own_spec(own: Value, map: &Map<String, Value>) -> Option<(AppSpec, Option<Ticks>)> {
     let own: Own = serde_json::from_slice(own.to_string().as_bytes()).ok()?;
     if own.version != VERSION || own.seal != seal(map) {
@@ -196,7 +203,8 @@ fn own_spec(own: Value, map: &Map<String, Value>) -> Option<(AppSpec, Option<Tic
     Some((spec, own.ticks))
 }
 
-/// FNV-1a of the attributes' JSON: finds edits, not forgeries (who can write the file can do anything anyhow).
+/// Returns the FNV-1a hash of the attributes' JSON. It detects edits, not forgeries: a user who can
+/// write the file can do anything anyway.
 fn seal(map: &Map<String, Value>) -> String {
     let bytes = serde_json::to_vec(map).expect("keys are text and numbers are finite");
     format!("{:016x}", ostler_core::text::fnv::fnv_64(bytes))

@@ -1,4 +1,4 @@
-//! One entry of a dump that PM2 wrote (or that somebody edited): attributes → description.
+//! One entry of a dump that PM2 wrote (or that a user edited): attributes → description.
 
 use ostler_core::app::inherit::EnvPolicy;
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
@@ -8,7 +8,7 @@ use ostler_core::health::safeguards::Safeguards;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// Runtime leftovers and internals: never part of a description.
+/// Leftovers of the runtime and internals that never belong to a description.
 const NOT_OPTIONS: [&str; 51] = [
     "health_status",
     "name",
@@ -63,21 +63,23 @@ const NOT_OPTIONS: [&str; 51] = [
     "PM2_HOME",
 ];
 
-/// Variables that PM2 or ostler put into `env` by themselves.
+/// Variables that PM2 or ostler add to `env` by themselves.
 const ADDED: [&str; 6] = ["unique_id", "PM2_HOME", "PM2_USAGE", "PM2_JSON_PROCESSING", "PM2_INTERACTOR_PROCESSING", "updateEnv"];
 
-/// Reader of one attribute after the other.
+/// Reader of single attributes.
 struct Entry<'a> {
     map: &'a Map<String, Value>,
     env: Option<&'a Map<String, Value>>,
-    /// True if the variables of `env` are among the attributes, as in a list of PM2's.
+    /// Whether the variables of `env` also appear among the attributes, as in PM2's lists.
     is_flattened: bool,
 }
 
 impl<'a> Entry<'a> {
-    /// An optional attribute. In PM2 a variable of the same name has overwritten it: then what it was is not known.
+    /// Returns an optional attribute. In PM2, a variable of the same name may have overwritten it;
+    /// its original value is then unknown.
     fn get(&self, key: &str) -> Option<&'a Value> {
-        // A variable that overwrote the attribute has its value; with another value, the attribute is ours and in force.
+        // A variable that overwrote the attribute has the same value. If the values differ, the
+        // attribute is ours and in force.
         let is_overwritten = |env: &Map<String, Value>| env.get(key).is_some_and(|var| self.map.get(key).and_then(to_text) == to_text(var));
         if self.is_flattened && self.env.is_some_and(is_overwritten) {
             return None;
@@ -98,7 +100,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// Numbers are whole and not negative here; PM2 keeps some as text.
+    /// Returns a whole, non-negative number; PM2 stores some numbers as text.
     fn number(&self, key: &str) -> Option<u64> {
         to_number(self.get(key)?)
     }
@@ -116,18 +118,19 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The description.
+/// Returns the description.
 ///
 /// # Errors
-/// One line: which attribute, and what is wrong with it.
+/// Returns one line that names the invalid attribute and the problem.
 pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
     read(&Entry { map, env: map.get("env").and_then(Value::as_object), is_flattened: true })
 }
 
-/// The description of attributes that no variable has overwritten: PM2's clients send them apart from the environment.
+/// Returns the description for attributes that no variable has overwritten: PM2's clients send them
+/// separately from the environment.
 ///
 /// # Errors
-/// As [`to_spec`].
+/// Returns the errors of [`to_spec`].
 pub(super) fn attributes_to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
     read(&Entry { map, env: map.get("env").and_then(Value::as_object), is_flattened: false })
 }
@@ -165,14 +168,14 @@ fn read(entry: &Entry<'_>) -> Result<AppSpec, String> {
     environment(entry, &mut spec);
     logs(entry, &mut spec);
     lifecycle(entry, &mut spec)?;
-    // What makes no sense is not watched: a saved list has to come back whatever PM2 let pass.
+    // Ignore an invalid watch setting: a saved list has to be restored whatever PM2 accepted.
     spec.watch = ostler_core::watch::WatchSpec::read(&spec.given.open(), &spec.cwd).unwrap_or_default().into();
     spec.cron = cron(&spec.given.open()).map(Box::new);
     no_nul(&spec)?;
     Ok(spec)
 }
 
-/// Its schedule; one that PM2 took and nobody can read is left out.
+/// Returns the schedule; a schedule that PM2 accepted but ostler cannot parse is left out.
 fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
     fn word<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Option<T> {
         value.and_then(|value| T::deserialize(value).ok())
@@ -190,7 +193,7 @@ fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
     Some(cron)
 }
 
-/// Number of the instance within its app.
+/// Returns the number of the instance within its app.
 pub(super) fn index(map: &Map<String, Value>) -> Option<u32> {
     let key = map.get("instance_var").and_then(Value::as_str).unwrap_or("NODE_APP_INSTANCE");
     u32::try_from(to_number(map.get(key)?)?).ok()
@@ -213,7 +216,7 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     spec.safeguards = memory.map(|memory| Box::new(Safeguards { memory: Some(memory), ..Safeguards::default() }));
     spec.ready.wait_ready = entry.flag("wait_ready").unwrap_or(false);
     spec.ready.listen_timeout_ms = entry.number("listen_timeout");
-    // Attributes of PM2 have PM2's meaning: a late app counts as ready.
+    // Attributes of PM2 have PM2's meaning: an app that is late counts as ready.
     spec.ready.accept_timeout = entry.text("ready_timeout_action").as_deref() != Some("fail");
     spec.limits.nice = entry.get("nice").and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).filter(|n| (-20..=19).contains(n));
     Ok(())
@@ -246,14 +249,16 @@ fn logs(entry: &Entry<'_>, spec: &mut AppSpec) {
     };
 }
 
-/// PM2 keeps one mixed environment; which layer a variable came from is lost, so all are of the lowest.
+/// Reads the environment. PM2 stores a single merged one; the layer of each variable is lost, so
+/// all belong to the lowest layer.
 fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
     let env = &mut spec.env;
     env.instance_var = entry.text("instance_var").filter(|name| name != "NODE_APP_INSTANCE" && !name.is_empty());
     env.increment_var = entry.text("increment_var").filter(|name| !name.is_empty());
     let base = Arc::make_mut(&mut env.base);
     for (key, value) in entry.env.into_iter().flatten() {
-        // The variable that PM2 names after the app: module settings, empty unless somebody used `pm2 set`.
+        // PM2 names one variable after the app: module settings, which are empty unless the user
+        // ran `pm2 set`.
         let own_name = *key == spec.name && matches!(to_variable(value).as_str(), "{}");
         if !ADDED.contains(&key.as_str()) && !own_name && is_variable_name(key) {
             if value.is_number() || value.is_boolean() {
@@ -263,7 +268,7 @@ fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
         }
     }
     if let Some(key) = &env.increment_var {
-        // The file has the value of *this* instance; the description holds that of the first.
+        // The file has the value of *this* instance; the description holds the value of the first.
         let shown = base.get(key).and_then(|text| text.parse::<i64>().ok());
         if let (Some(shown), Some(index)) = (shown, index(entry.map)) {
             base.insert(key.clone(), shown.saturating_sub(index.into()).to_string());
@@ -277,7 +282,7 @@ fn environment(entry: &Entry<'_>, spec: &mut AppSpec) {
     }
 }
 
-/// Everything that is neither structure, nor runtime state, nor a flattened variable.
+/// Returns all entries that are neither structure, nor runtime state, nor a flattened variable.
 fn options(entry: &Entry<'_>) -> Map<String, Value> {
     let instance_var = entry.map.get("instance_var").and_then(Value::as_str);
     let is_flat = |key: &str| {
@@ -290,7 +295,7 @@ fn options(entry: &Entry<'_>) -> Map<String, Value> {
     entry.map.iter().filter(|(key, value)| is_option(key, value)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// An absolute path.
+/// Returns an absolute path.
 fn path(map: &Map<String, Value>, key: &str) -> Result<String, String> {
     match map.get(key) {
         Some(Value::String(text)) if text.starts_with('/') => Ok(text.clone()),
@@ -300,7 +305,7 @@ fn path(map: &Map<String, Value>, key: &str) -> Result<String, String> {
     }
 }
 
-/// Nothing that reaches a system call may hold a NUL.
+/// Checks that no value contains a NUL, because the values reach system calls.
 fn no_nul(spec: &AppSpec) -> Result<(), String> {
     let has_nul = |text: &str| text.contains('\0');
     let texts = [&spec.script, &spec.cwd].into_iter().chain(&spec.args).chain(&spec.interpreter_args).chain(&spec.interpreter);
@@ -327,12 +332,12 @@ fn is_shell(script: &str) -> bool {
     matches!(script.rsplit('/').next(), Some("bash" | "sh"))
 }
 
-/// A name as PM2 writes it into file names.
+/// Returns a name as PM2 writes it in file names.
 pub(super) fn file_part(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' }).collect()
 }
 
-/// True for `…/pids/<name>-<digits>.pid`, the name written as PM2 writes it into file names.
+/// Returns true for `…/pids/<name>-<digits>.pid`, with the name as PM2 writes it in file names.
 fn is_default_pid_file(path: &str, name: &str) -> bool {
     let part = file_part(name);
     let mut parts = path.rsplit('/');
@@ -341,7 +346,7 @@ fn is_default_pid_file(path: &str, name: &str) -> bool {
     folder == Some("pids") && id.is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// File name without its last extension: PM2's default name.
+/// Returns the file name without its last extension: PM2's default name.
 fn stem(script: &str) -> String {
     let file = script.rsplit('/').next().unwrap_or(script);
     file.rsplit_once('.').map_or(file, |(stem, _)| if stem.is_empty() { file } else { stem }).to_owned()
@@ -356,7 +361,7 @@ fn to_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The value of `env` as the process sees it.
+/// Returns a value of `env` as the process sees it.
 fn to_variable(value: &Value) -> String {
     to_text(value).unwrap_or_else(|| value.to_string())
 }

@@ -1,15 +1,18 @@
-//! Places in log files: how far lines of each are with whoever reads them on PM2's bus.
+//! Places in log files: how far the subscribers of PM2's bus have read each log.
 //!
-//! The reader of logs writes packets to the daemon: whole frames of the bus, each with the place that its line ends at, and news of files. The daemon
-//! appends the same packets without the frames, each behind the position in the stream of frames that it counts from, to memory that outlives it: what
-//! was delivered when it died is what counts from no more than the bytes that every subscriber got ([`LogPlaces::delivered`]).
+//! The log reader writes packets to the daemon: complete frames of the bus, each with the place at
+//! which its line ends, and changes of files. The daemon appends the same packets, without the
+//! frames, to memory that outlives it. Each is preceded by the position in the stream of frames
+//! from which it counts. If the daemon dies, the packets up to the position that every subscriber
+//! has received are the delivered ones ([`LogPlaces::delivered`]).
 //!
 //! ```text
-//! packet  kind (1 byte), file (4), number (8), length (4), then so many bytes; numbers are little-endian
-//! line    1, the file, where the line ends in it, the frame
-//! file    2, the file, where we are in it, device (8), inode (8), time (8), path
-//! gone    3, the file: nothing of it is read any more
-//! begun   4, 0, time from which on lines are wanted: all places are known
+//! packet  kind (1 byte), file (4), number (8), length (4), then the content;
+//!         numbers are little-endian
+//! line    1, the file, offset of the line's end, the frame
+//! file    2, the file, offset to read from, device (8), inode (8), time (8), path
+//! gone    3, the file: it is no longer read
+//! begun   4, 0, time from which on lines are read: all places are known
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,56 +22,58 @@ use std::os::unix::fs::FileExt;
 
 use serde::{Deserialize, Serialize};
 
-/// Bytes before the content of a packet.
+/// Size of a packet's header in bytes.
 const HEAD_BYTES: usize = 17;
-/// Longest content; a longer one is none of our reader's.
+/// Maximum content; our reader never sends more.
 const MAX_CONTENT_BYTES: usize = 32 << 20;
-/// Bytes of a file's numbers before its path.
+/// Size of a file's numbers in bytes, before its path.
 const NUMBERS_BYTES: usize = 24;
 
-/// Place in one log file.
+/// Place in a log file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPlace {
-    /// Path of the log; what was read may have another name by now.
+    /// Path of the log. The file itself may have another name by now.
     pub path: String,
     /// Device of the file.
     pub dev: u64,
     /// Its inode.
     pub ino: u64,
-    /// Bytes that were dealt with.
+    /// Number of bytes processed.
     pub end: u64,
-    /// Time from which on the file counts as that log, ms since the epoch: what was rotated before is not meant.
+    /// Time from which on the file counts as that log, in ms since the epoch. Files that were
+    /// rotated before are not included.
     pub since_ms: u64,
 }
 
-/// Places in log files, from which on lines are wanted.
+/// Places in log files from which to read lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPlaces {
-    /// The time, ms since the epoch: a file that was made later is wanted as a whole.
+    /// The time, in ms since the epoch: a file created later is read from its start.
     pub at_ms: u64,
-    /// The places; of several of one path the later is the newer file.
+    /// The places. If several have the same path, the later one is the newer file.
     pub files: Vec<LogPlace>,
 }
 
-/// Memory by which the daemon tells the reader of logs where to read: first the places to start at,
-/// later one more for each file that an app is about to write to for the first time.
+/// Memory through which the daemon passes places to the log reader. It first contains the places to
+/// start at. Later, the daemon adds one for each file that an app is about to write to for the
+/// first time.
 ///
 /// ```text
 /// 0     length of the first places (8 bytes, little-endian), then their JSON
-/// MORE  a place as JSON and a newline, as often as there is one
+/// MORE  for each later place: its JSON and a newline
 /// ```
 #[derive(Debug)]
 pub struct ReaderInput {
     file: File,
-    /// Position behind the last whole line.
+    /// Position after the last complete line.
     end: u64,
 }
 
-/// Position of the places that come later; the memory in between is never allocated.
+/// Position of the places that are added later. The memory in between is never allocated.
 const MORE_AT: u64 = 64 << 20;
 
 impl ReaderInput {
-    /// The input in this memory; the places that come later are read or written from the first one on.
+    /// Wraps this memory as the input. Added places are read or written from the first one on.
     pub fn of(file: File) -> Self {
         Self { file, end: MORE_AT }
     }
@@ -76,7 +81,7 @@ impl ReaderInput {
     /// Writes the places to start at.
     ///
     /// # Errors
-    /// There is no memory, or they are too long for it.
+    /// Returns an error if memory is short, or if the places are too long.
     pub fn write(&self, places: &LogPlaces) -> io::Result<()> {
         let json = serde_json::to_vec(places)?;
         if json.len() as u64 + 8 > MORE_AT {
@@ -89,7 +94,7 @@ impl ReaderInput {
     /// Reads the places to start at.
     ///
     /// # Errors
-    /// They cannot be read, or do not exist.
+    /// Returns an error if they cannot be read or do not exist.
     pub fn read(&self) -> io::Result<LogPlaces> {
         let mut length = [0; 8];
         self.file.read_exact_at(&mut length, 0)?;
@@ -105,7 +110,7 @@ impl ReaderInput {
     /// Appends a place.
     ///
     /// # Errors
-    /// There is no memory.
+    /// Returns an error if memory is short.
     pub fn push(&mut self, place: &LogPlace) -> io::Result<()> {
         let mut line = serde_json::to_vec(place)?;
         line.push(b'\n');
@@ -117,7 +122,7 @@ impl ReaderInput {
     /// Takes the places that were appended since the last call.
     ///
     /// # Errors
-    /// They cannot be read.
+    /// Returns an error if they cannot be read.
     pub fn more(&mut self) -> io::Result<Vec<LogPlace>> {
         let length = self.file.metadata()?.len().saturating_sub(self.end);
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
@@ -129,50 +134,50 @@ impl ReaderInput {
     }
 }
 
-/// What the reader of logs says.
+/// Packet from the log reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
     /// A line.
     Line {
         /// Number of its file.
         file: u32,
-        /// Where it ends in that.
+        /// Offset in the file at which the line ends.
         end: u64,
         /// The frame for subscribers.
         frame: &'a [u8],
     },
     /// A file is read from this place on.
     File {
-        /// Number by which lines name it.
+        /// Number by which lines refer to it.
         file: u32,
         /// The place.
         place: LogPlace,
     },
-    /// A file is not read any more.
+    /// A file is no longer read.
     Gone {
         /// Its number.
         file: u32,
     },
-    /// All places are known from which on lines are read.
+    /// All start places are known.
     Begun {
-        /// The time from which on they are wanted, ms since the epoch.
+        /// The time from which on lines are read, in ms since the epoch.
         at_ms: u64,
     },
 }
 
-/// Reason why packets cannot be read on.
+/// Reason why the rest of the packets cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// It announces more than any line has.
+    /// The announced length exceeds that of any line.
     #[error("packet of {0} bytes is too long")]
     TooLong(usize),
-    /// No kind that we know, or not the content that it has to have.
+    /// The packet has an unknown kind, or invalid content for its kind.
     #[error("packet of kind {0} is malformed")]
     Malformed(u8),
 }
 
 impl Packet<'_> {
-    /// Appends it as it is on the wire.
+    /// Appends the packet in its wire format.
     pub fn encode(&self, to: &mut Vec<u8>) {
         match self {
             Packet::Line { file, end, frame } => put(to, 1, *file, *end, &[frame]),
@@ -185,10 +190,11 @@ impl Packet<'_> {
         }
     }
 
-    /// The packet at the beginning of these bytes, and its length; none: it is not there as a whole.
+    /// Returns the packet at the start of these bytes and its length, or `None` if it is
+    /// incomplete.
     ///
     /// # Errors
-    /// Nothing after it can be read.
+    /// On an error, the bytes after it cannot be read, either.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Packet<'_>, usize)>, PacketError> {
         let Some((head, rest)) = bytes.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
         let kind = head[0];
@@ -232,7 +238,8 @@ fn place(end: u64, content: &[u8]) -> Option<LogPlace> {
     Some(LogPlace { path, dev: u64_at(numbers, 0), ino: u64_at(numbers, 8), end, since_ms: u64_at(numbers, 16) })
 }
 
-/// Account of what was delivered: places that everybody is past, and packets that count from later positions in the stream.
+/// Account of delivered log lines: places that all subscribers have passed, and packets that count
+/// from later positions in the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogAccount {
     at_ms: u64,
@@ -241,7 +248,8 @@ pub struct LogAccount {
 }
 
 impl LogAccount {
-    /// Notes a packet that counts from a position in the stream of frames on. Gives what to append to the copy of the account.
+    /// Records a packet that counts from a position in the stream of frames. Appends its entry to
+    /// `copy`, the copy of the account.
     pub fn note(&mut self, position: u64, packet: &Packet<'_>, copy: &mut Vec<u8>) {
         let packet = match packet {
             Packet::Line { file, end, .. } => Packet::Line { file: *file, end: *end, frame: &[] },
@@ -253,7 +261,8 @@ impl LogAccount {
         self.later.push_back((position, packet));
     }
 
-    /// Takes over what counts now that everybody has got so many bytes of the stream.
+    /// Applies the packets that count now that all subscribers have received `delivered` bytes of
+    /// the stream.
     pub fn settle(&mut self, delivered: u64) {
         while self.later.front().is_some_and(|(position, _)| *position <= delivered)
             && let Some((_, packet)) = self.later.pop_front()
@@ -275,7 +284,7 @@ impl LogAccount {
         }
     }
 
-    /// The copy anew: no longer than it has to be.
+    /// Returns a fresh, minimal copy.
     pub fn copy(&self) -> Vec<u8> {
         let mut copy = Vec::new();
         put_entry(&mut copy, 0, &Packet::Begun { at_ms: self.at_ms });
@@ -286,7 +295,7 @@ impl LogAccount {
         copy
     }
 
-    /// The places after everything that was noted, delivered or not.
+    /// Returns the places after all recorded packets, delivered or not.
     pub fn all(mut self) -> LogPlaces {
         self.settle(u64::MAX);
         LogPlaces { at_ms: self.at_ms, files: self.places.into_values().collect() }
@@ -299,7 +308,8 @@ fn put_entry(copy: &mut Vec<u8>, position: u64, packet: &Packet<'_>) {
 }
 
 impl LogPlaces {
-    /// The places by a copy of the account, when so many bytes of the stream were delivered. It ends at what cannot be read. None: it never began.
+    /// Returns the places after `delivered` bytes of the stream, from a copy of the account. It
+    /// stops at unreadable data. Returns `None` if the account never started.
     pub fn delivered(mut copy: &[u8], delivered: u64) -> Option<Self> {
         let (mut account, mut has_begun) = (LogAccount::default(), false);
         while let Some((position, rest)) = copy.split_first_chunk::<8>()
@@ -447,7 +457,7 @@ mod tests {
             let whole = lengths.iter().filter(|length| **length <= cut).count();
             let found = LogPlaces::delivered(&copy[..cut.min(copy.len())], u64::MAX);
             prop_assert_eq!(found.as_ref(), whole.checked_sub(1).map(|index| &states[index]));
-            // An account that was settled and written anew says the same.
+            // An account that was settled and then copied gives the same result.
             account.settle(settled);
             for delivered in settled..400 {
                 prop_assert_eq!(LogPlaces::delivered(&account.copy(), delivered), LogPlaces::delivered(&copy, delivered));

@@ -1,4 +1,4 @@
-//! PM2's shapes: `jlist`, `dump.pm2`, the environment of an app, and what its sockets speak.
+//! PM2's formats: `jlist`, `dump.pm2`, the environment of an app, and the protocols of its sockets.
 
 pub mod amp;
 pub mod rpc;

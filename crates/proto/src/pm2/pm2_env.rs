@@ -1,7 +1,9 @@
 //! `pm2_env` of an item of `jlist`, and the variables that an app finds in its environment.
 //!
 //! ```text
-//! {"pid":28414,"name":"tiny","pm2_env":{"name":"tiny","namespace":"nsA",…,"status":"online",…},"pm_id":0,"monit":{"memory":53936128,"cpu":15.9}}
+//! {"pid":28414,"name":"tiny",
+//!  "pm2_env":{"name":"tiny","namespace":"nsA",…,"status":"online",…},
+//!  "pm_id":0,"monit":{"memory":53936128,"cpu":15.9}}
 //! ```
 
 use std::borrow::Cow;
@@ -15,10 +17,10 @@ use serde_json::{Map, Value, json};
 use super::attributes;
 use crate::control::{Detail, Files, HealthReport};
 
-/// The PM2 release whose shapes these are.
+/// The PM2 release whose formats these are.
 pub const PM2_VERSION: &str = "7.0.4";
 
-/// Source of the shapes: borrowed, so that the daemon needs no copy of a description to spawn an app.
+/// Source of the data, borrowed, so that the daemon need not copy a description to spawn an app.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// `pm_id`.
@@ -27,7 +29,7 @@ pub struct View<'a> {
     pub index: u32,
     /// UUID of the instance.
     pub unique_id: &'a str,
-    /// The lowest layer of the environment, where that is not in the description (`env.base`).
+    /// The lowest layer of the environment, if the description (`env.base`) does not contain it.
     pub base: Option<&'a EnvMap>,
     /// The description.
     pub spec: &'a AppSpec,
@@ -35,11 +37,11 @@ pub struct View<'a> {
     pub counters: &'a Counters,
     /// PM2's status word.
     pub status: &'a str,
-    /// Wire `exit_code`: of the last exit, 0 for a signal, none before the first exit.
+    /// Wire `exit_code` of the last exit: 0 for a signal, none before the first exit.
     pub exit_code: Option<i32>,
-    /// Version of Node, where it is known.
+    /// Version of Node, if known.
     pub node_version: Option<&'a str>,
-    /// Working tree that it was started in.
+    /// Working tree in which it was started.
     pub working_tree: Option<&'a WorkingTree>,
     /// Custom actions of the app.
     pub axm_actions: &'a [Value],
@@ -58,11 +60,12 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Wire `exit_code` of an instance.
+    /// Returns the wire `exit_code` of an instance.
     pub fn exit_code_of(instance: &Instance) -> Option<i32> {
         instance.exits.last().map(|exit| match exit.ending {
             Ending::Code(code) => code,
-            // PM2 stores 0 for a death by signal; scripts that compare with 0 rely on it. `ostler why` knows better.
+            // PM2 stores 0 for a death by signal, and scripts compare with 0. `ostler why` shows
+            // the signal.
             Ending::Signal { .. } | Ending::Unknown => 0,
             Ending::SpawnFailed { .. } => 1,
         })
@@ -93,10 +96,11 @@ impl<'a> From<&'a Detail> for View<'a> {
     }
 }
 
-/// The `pm2_env` object: attributes, the environment flattened among them, state.
+/// Returns the `pm2_env` object: attributes, the flattened environment, state.
 ///
-/// PM2 differs: there a variable named like an attribute (`name`, `status`, `args`, …) overwrites the attribute, and with it what the
-/// daemon believes. Here the attribute is the setting in force, or missing if there is none; the variable is found in `env`.
+/// PM2 differs: there, a variable with an attribute's name (`name`, `status`, `args`, …) overwrites
+/// the attribute, and with it the daemon's own data. Here, the attribute is the setting in force,
+/// or missing if it is not set. The variable is in `env`.
 pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
     let env = attributes::object(view.spec, wire_vars(view).iter().map(|(name, value)| (*name, &**value)));
     let mut head = attributes::of(view.spec, view.files, view.user, env.clone());
@@ -111,14 +115,17 @@ pub fn pm2_env(view: &View<'_>) -> Map<String, Value> {
     head
 }
 
-/// The variables that the daemon adds to an app's environment when it spawns it: every scalar attribute under PM2's name, with the
-/// state `launching`. Lay them over [`ostler_core::app::EnvSpec::merged`].
+/// Returns the variables that the daemon adds to an app's environment when it spawns it: every
+/// scalar attribute under PM2's name, with the state `launching`. They override
+/// [`ostler_core::app::EnvSpec::merged`].
 ///
-/// A variable that the user declared for the app (`env_file`, `env`, the chosen profile) is left alone even if it is named like an attribute;
-/// one that was merely inherited from the caller (who may be a managed app itself) is not.
+/// A variable that the user declared for the app (`env_file`, `env`, the chosen profile) is left
+/// alone even if it has an attribute's name. An inherited variable of the caller, which may be a
+/// managed app itself, is overwritten.
 pub fn scalar_env(view: &View<'_>) -> EnvMap {
     let view = View { status: "launching", ..*view };
-    // `env` itself is no scalar: what is in it does not matter, so a description without its lowest layer will do.
+    // `env` itself is not a scalar, so its contents are irrelevant here: a description without its
+    // lowest layer is sufficient.
     let mut attributes = attributes::of(view.spec, view.files, view.user, Map::new());
     attributes.extend(state(&view));
     let declared = declared(view.spec);
@@ -137,14 +144,14 @@ pub fn scalar_env(view: &View<'_>) -> EnvMap {
     vars
 }
 
-/// Names of the variables that the user declared for this app.
+/// Returns the names of the variables that the user declared for this app.
 fn declared(spec: &AppSpec) -> Vec<&str> {
     let env = &spec.env;
     let profile = env.profile.as_ref().and_then(|name| env.profiles.get(name));
     [Some(&env.file), Some(&env.vars), profile].into_iter().flatten().flat_map(|layer| layer.keys().map(String::as_str)).collect()
 }
 
-/// `env` as PM2 shows it: all layers, the daemon's own on top.
+/// Returns `env` as PM2 shows it: all layers, with the daemon's own variables on top.
 pub(super) fn wire_vars<'a>(view: &View<'a>) -> IndexMap<&'a str, Cow<'a, str>> {
     let mut env: IndexMap<&str, Cow<'_, str>> = IndexMap::new();
     let layers = view.base.into_iter().chain(view.spec.env.layers()).chain(view.kept);
@@ -160,7 +167,8 @@ pub(super) fn wire_vars<'a>(view: &View<'a>) -> IndexMap<&'a str, Cow<'a, str>> 
     env
 }
 
-/// `increment_var`: its value for this instance. Text that is no number counts as 0, as in PM2.
+/// Returns the value of `increment_var` for this instance. Text that is not a number counts as 0,
+/// as in PM2.
 fn incremented<'a>(view: &View<'a>) -> Option<(&'a str, String)> {
     let key = view.spec.env.increment_var.as_deref()?;
     let text = view.base.into_iter().chain(view.spec.env.layers()).filter_map(|layer| layer.get(key)).last();
@@ -172,7 +180,7 @@ pub(super) fn instance_var(spec: &AppSpec) -> &str {
     spec.env.instance_var.as_deref().unwrap_or("NODE_APP_INSTANCE")
 }
 
-/// Attributes that change while the app lives.
+/// Returns the attributes that change while the app lives.
 pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
     let counters = view.counters;
     let created = counters.created.map(|now| now.wall_ms);
@@ -209,7 +217,8 @@ pub(super) fn state(view: &View<'_>) -> Map<String, Value> {
     map
 }
 
-/// The options of an app's probes. PM2's own probe, in every Node app, puts the name of the app there, and dashboards look for it.
+/// Returns the options of an app's probes. In every Node app, PM2's own probe adds the app's name
+/// to them, and dashboards read it.
 fn axm_options(view: &View<'_>) -> Map<String, Value> {
     let mut options = view.axm_options.clone();
     let has_probe = view.spec.runs_in_node() && !view.spec.given.is("pmx", false);
@@ -222,24 +231,24 @@ fn axm_options(view: &View<'_>) -> Map<String, Value> {
     options
 }
 
-/// A working tree in the words of PM2's `vizion`, as far as git's files say it without git.
+/// Returns a working tree in the format of PM2's `vizion`, as far as git's files contain the data.
 pub fn versioning(tree: &WorkingTree) -> Value {
     json!({ "type": "git", "url": tree.url, "revision": tree.revision, "branch": tree.branch, "remote": "origin", "repo_path": tree.root.to_string_lossy() })
 }
 
-/// The health of an instance with checks; PM2 has none.
+/// Returns the health of an instance with checks; PM2 has no such attribute.
 pub(super) fn health_status(health: &HealthReport) -> Value {
     let last = health.last.as_ref().map(|last| json!({"at": last.at.wall_ms, "good": last.good, "text": last.words}));
     json!({"status": health.state.word(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
 }
 
-/// A number as JavaScript prints it: 0, not 0.0.
+/// Returns a number as JavaScript prints it: 0, not 0.0.
 pub(super) fn number(value: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be integral and small")]
     if value.fract() == 0.0 && value.abs() < 1e15 { (value as i64).into() } else { value.into() }
 }
 
-/// Text of a scalar, nothing for lists, objects and null.
+/// Returns the text of a scalar, or `None` for lists, objects and null.
 fn scalar(value: Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text),

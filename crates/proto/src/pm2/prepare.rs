@@ -1,4 +1,5 @@
-//! What PM2's clients send to start an app (`prepare`), and what they send with a restart: attributes with all paths resolved → description.
+//! Requests of PM2's clients to start an app (`prepare`) and to restart it: attributes with all
+//! paths resolved → description.
 
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
 use serde_json::{Map, Value};
@@ -6,10 +7,11 @@ use std::sync::Arc;
 
 use super::entry;
 
-/// Most instances of one call: more are a slip.
+/// Maximum number of instances of one call; a larger number is a mistake.
 const MAX_INSTANCES: i64 = 10_000;
 
-/// Attributes that PM2's clients send with each restart although nobody gave them, with these values: they change nothing.
+/// Returns true for attributes that PM2's clients send with each restart although the user did not
+/// set them. With these values, they change nothing.
 fn is_filled_in(key: &str, value: &Value) -> bool {
     match key {
         "filter_env" => value.as_array().is_some_and(Vec::is_empty),
@@ -32,11 +34,12 @@ pub struct Prepared {
     pub vars: EnvMap,
 }
 
-/// The app in the argument of `prepare`. `home` is ours: files at PM2's usual places get our usual names, with the number of the instance where
-/// that belongs. `cpus`: for `instances` of 0 and less.
+/// Returns the app in the argument of `prepare`. `home` is ours: files at PM2's default paths get
+/// our default names, with the instance number if required. `cpus` applies to `instances` of 0 and
+/// less.
 ///
 /// # Errors
-/// One line: which attribute, and what is wrong with it.
+/// Returns one line that names the invalid attribute and the problem.
 pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepared, String> {
     let mut spec = entry::attributes_to_spec(map)?;
     let part = entry::file_part(&spec.name);
@@ -48,7 +51,7 @@ pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepa
     }
     spec.pid_file = spec.pid_file.filter(|file| !usual(file, "pids", ".pid"));
     spec.instances = instances(map.get("instances"), cpus)?;
-    // An entry of a saved list.
+    // This is an entry of a saved list.
     if !map.contains_key("instances") && map.get("status").and_then(Value::as_str) == Some("stopped") {
         spec.autostart = false;
     }
@@ -56,7 +59,7 @@ pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepa
     Ok(Prepared { spec, vars })
 }
 
-/// Number of instances: as given, or by the number of CPUs.
+/// Returns the number of instances: as given, or based on the number of CPUs.
 fn instances(given: Option<&Value>, cpus: u32) -> Result<u32, String> {
     let number = match given {
         None | Some(Value::Null) => 1,
@@ -70,11 +73,12 @@ fn instances(given: Option<&Value>, cpus: u32) -> Result<u32, String> {
     u32::try_from(number).ok().filter(|_| number <= MAX_INSTANCES).ok_or_else(|| format!("instances: {number} are too many"))
 }
 
-/// The environment that comes with a restart: variables only; `current_conf` is no variable, and what PM2 keeps of `set` under the name of the app
-/// is no text.
+/// Returns the environment that comes with a restart, variables only. `current_conf` is not a
+/// variable, and the values that `pm2 set` stores under the app's name are not text.
 ///
 /// # Errors
-/// One line: which variable can be given to no process. What runs is not to be stopped for that.
+/// Returns one line that names a variable which no process can receive. Running processes must not
+/// be stopped for it.
 pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
@@ -91,7 +95,8 @@ pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> 
     }
 }
 
-/// Attributes that PM2 shows although the description does not set them. If one was removed, `given` has a null for it.
+/// Attributes that PM2 shows although the description does not set them. If such an attribute was
+/// removed, `given` has a null for it.
 const ALWAYS_SHOWN: [&str; 12] = [
     "filter_env",
     "merge_logs",
@@ -107,7 +112,8 @@ const ALWAYS_SHOWN: [&str; 12] = [
     "node_args",
 ];
 
-/// Returns true for what PM2 compares as equal to the text `null`, which removes an attribute: its command line sends a list of words.
+/// Returns true for values that PM2 treats as equal to the text `null`, which removes an attribute.
+/// PM2's command line sends a list of words.
 fn removes(value: &Value) -> bool {
     match value {
         Value::Array(list) => matches!(list.as_slice(), [word] if word == "null"),
@@ -115,11 +121,12 @@ fn removes(value: &Value) -> bool {
     }
 }
 
-/// The description of an app with the attributes of a restart (`current_conf`) laid over it; none where they change nothing. The text `null` takes an
-/// attribute away. `pm2_env` has the app's attributes as PM2 shows them. What those cannot say stays as it is in the description.
+/// Returns the description of an app after a restart changed its attributes (`current_conf`), or
+/// `None` if they change nothing. The text `null` removes an attribute. `pm2_env` has the app's
+/// attributes as PM2 shows them. Settings that they cannot express stay unchanged.
 ///
 /// # Errors
-/// One line: which attribute, and what is wrong with it.
+/// Returns one line that names the invalid attribute and the problem.
 pub fn reconfigured(spec: &AppSpec, pm2_env: &Map<String, Value>, conf: &Map<String, Value>) -> Result<Option<AppSpec>, String> {
     let changes = |key: &str, value: &Value| key != "env" && !is_filled_in(key, value) && pm2_env.get(key) != Some(value);
     let changed: Vec<_> = conf.iter().filter(|(key, value)| changes(key, value)).collect();
@@ -146,7 +153,8 @@ pub fn reconfigured(spec: &AppSpec, pm2_env: &Map<String, Value>, conf: &Map<Str
     Ok(Some(carry_over(spec, &before?, &after?)))
 }
 
-/// A description with what differs between two others. Their texts are compared: every part of a description has one.
+/// Applies the difference between two descriptions to a third. It compares their JSON, because
+/// every part of a description has one.
 fn carry_over(spec: AppSpec, before: &AppSpec, after: &AppSpec) -> AppSpec {
     let values = [&spec, before, after].map(|spec| serde_json::to_value(spec).unwrap_or_default());
     let [now, before, after] = values;

@@ -1,6 +1,7 @@
-//! One item of `jlist`, written straight to text: with a hundred apps it is 400 KB that nobody looks into on their way to the reader.
+//! One item of `jlist`, written directly as text. With a hundred apps, the list is 400 KB that only
+//! the client parses.
 //!
-//! Who looks again and again gets what does not change while the app lives from a [`Form`].
+//! For repeated requests, a [`Form`] caches the parts that do not change while the app lives.
 
 use std::borrow::Cow;
 
@@ -13,27 +14,28 @@ use super::attributes;
 use super::pm2_env::{View, health_status, instance_var, number, state, wire_vars};
 use crate::control::{HealthReport, Monit};
 
-/// One item of `jlist`, key order as PM2 writes it.
+/// One item of `jlist`, with the key order of PM2.
 ///
-/// Every environment variable is in it, secrets included, twice: scripts written for PM2 read them there.
+/// It contains every environment variable twice, secrets included, because scripts written for PM2
+/// read them there.
 #[derive(Clone, Copy, Debug)]
 pub struct Process<'a> {
     /// Source of its attributes.
     pub view: View<'a>,
-    /// Pid; 0 = does not run.
+    /// Pid; 0 = not running.
     pub pid: i32,
     /// CPU and memory.
     pub monit: Monit,
-    /// Health; none where nothing is checked.
+    /// Health; none if the app has no checks.
     pub health: Option<&'a HealthReport>,
-    /// User and group that it runs as, where they were given: PM2 has numbers also where a name was given, and the group also where only the
-    /// user was.
+    /// User and group that it runs as, if they were set. PM2 shows numbers even if a name was
+    /// given, and the group even if only the user was given.
     pub account: Option<(u32, u32)>,
 }
 
-/// What stands at a key of `pm2_env`.
+/// Value at a key of `pm2_env`.
 enum Entry<'a> {
-    /// It stays as long as the description does.
+    /// It does not change as long as the description does not change.
     Fixed(&'a Value),
     /// All variables.
     Vars,
@@ -43,7 +45,7 @@ enum Entry<'a> {
     Changing(&'a Value),
 }
 
-/// What changes while the app lives.
+/// Values that change while the app lives.
 struct Changing {
     tail: Map<String, Value>,
     last: Map<String, Value>,
@@ -70,8 +72,8 @@ impl Changing {
     }
 }
 
-/// The entries of `pm2_env` in their order, as [`super::pm2_env()`] makes it, without a copy of each variable. What comes later stands at the place of the
-/// first that has its name.
+/// Passes the entries of `pm2_env` to `each`, in the order of [`super::pm2_env()`], without copying
+/// each variable. If a name occurs twice, the later value takes the position of the first.
 fn entries<E>(
     process: &Process<'_>,
     vars: &IndexMap<&str, Cow<'_, str>>,
@@ -106,7 +108,7 @@ fn entries<E>(
     Ok(())
 }
 
-/// CPU and memory as PM2 has them.
+/// CPU and memory in PM2's format.
 #[derive(Serialize)]
 struct Shown {
     memory: u64,
@@ -149,22 +151,23 @@ impl Serialize for Env<'_> {
     }
 }
 
-/// The text of an item but for what changes while the app lives: pid, state, counters, metrics, figures.
+/// Text of an item without the values that change while the app lives: pid, state, counters,
+/// metrics, figures.
 #[derive(Clone, Debug)]
 pub struct Form {
-    /// From behind the pid to the end of `pm2_env`.
+    /// From after the pid to the end of `pm2_env`.
     text: Box<str>,
-    /// Places in it, ascending, and the keys whose values belong there.
+    /// Offsets in it, ascending, and the keys whose values belong there.
     holes: Box<[(usize, Box<str>)]>,
-    /// The keys that change: with others it is another text.
+    /// The keys that change. If they differ, the form is invalid.
     keys: Box<str>,
 }
 
 impl Form {
-    /// The form of an item.
+    /// Creates the form of an item.
     ///
     /// # Errors
-    /// A value that has no JSON.
+    /// Returns an error if a value cannot be represented as JSON.
     pub fn of(process: &Process<'_>) -> Result<Self, serde_json::Error> {
         let view = &process.view;
         let vars = wire_vars(view);
@@ -193,10 +196,11 @@ impl Form {
         Ok(Self { text: text.into(), holes: holes.into(), keys: changing.keys().collect::<Vec<_>>().join(",").into() })
     }
 
-    /// Appends the text of the item as it is now. False: it has other keys than the form, which is of no use any more; then nothing was appended.
+    /// Appends the current text of the item. Returns false, and appends nothing, if the item's keys
+    /// differ from the form's; the form is useless then.
     ///
     /// # Errors
-    /// A value that has no JSON.
+    /// Returns an error if a value cannot be represented as JSON.
     pub fn write(&self, process: &Process<'_>, out: &mut Vec<u8>) -> Result<bool, serde_json::Error> {
         let changing = Changing::of(process);
         if !changing.keys().eq(self.keys.split(',')) {
@@ -220,7 +224,7 @@ impl Form {
     }
 }
 
-/// Variables as an object: what was a number or a boolean in the file is one.
+/// Variables as an object; numbers and booleans of the file keep their type.
 struct Vars<'a> {
     view: &'a View<'a>,
     vars: &'a IndexMap<&'a str, Cow<'a, str>>,

@@ -1,16 +1,19 @@
-//! Requests and answers on `rpc.sock`: which methods there are, and how calls, results and errors look.
+//! Requests and answers on `rpc.sock`: the methods, and the format of calls, results and errors.
 //!
 //! ```text
-//! {"type":"call","method":"stopProcessId","args":[0]}   →   {"args":[{"pid":0,"name":"api",…}]}
-//! {"type":"call","method":"nope","args":[]}             →   {"error":"method \"nope\" does not exist"}
-//! {"type":"methods"}                                    →   {"methods":{"ping":{"name":"ping","params":["env","cb"]},…}}
+//! {"type":"call","method":"stopProcessId","args":[0]}
+//!   →   {"args":[{"pid":0,"name":"api",…}]}
+//! {"type":"call","method":"nope","args":[]}
+//!   →   {"error":"method \"nope\" does not exist"}
+//! {"type":"methods"}
+//!   →   {"methods":{"ping":{"name":"ping","params":["env","cb"]},…}}
 //! ```
 
 use serde_json::{Map, Value, json};
 
 use super::amp;
 
-/// All methods of PM2's daemon with the names of their parameters, in the order in which PM2 lists them.
+/// All methods of PM2's daemon with the names of their parameters, in PM2's order.
 pub const METHODS: [(&str, &[&str]); 30] = [
     ("killMe", &[]),
     ("profileCPU", &[]),
@@ -44,24 +47,25 @@ pub const METHODS: [(&str, &[&str]); 30] = [
     ("reloadLogs", &["opts", "cb"]),
 ];
 
-/// Returns true if a method has a reply. PM2's client gives no callback to the others and throws a `TypeError` if a reply comes, even an error.
+/// Returns true if a method has a reply. PM2's client passes no callback for the others and throws
+/// a `TypeError` on any reply, even an error.
 pub fn has_reply(method: &str) -> bool {
     !matches!(method, "killMe" | "notifyKillPM2")
 }
 
-/// A frame of a client.
+/// Request of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// The client's own number of it, as it is on the wire: the answer repeats it.
+    /// The client's number of the request, as it is on the wire. The answer repeats it.
     pub id: Vec<u8>,
-    /// What it asks for.
+    /// The requested call.
     pub call: Call,
 }
 
-/// What a client asks for.
+/// Call of a client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Call {
-    /// Which methods there are.
+    /// List of the methods.
     Methods,
     /// A method, with its arguments.
     Method {
@@ -70,20 +74,20 @@ pub enum Call {
         /// Its arguments; any number of any kind.
         args: Vec<Value>,
     },
-    /// No call that could be made: the error in PM2's words.
+    /// An impossible call, with the error in PM2's words.
     Refused(String),
 }
 
-/// Reason why a frame is no request. Close the connection.
+/// Reason why a frame is not a request. Close the connection.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// Not two arguments.
+    /// The frame does not have two arguments.
     #[error("{0} arguments instead of a request and its number")]
     Arguments(usize),
-    /// The first one is no JSON, or nested deeper than 128 levels.
+    /// The first argument is not JSON, or is nested deeper than 128 levels.
     #[error("the request is not JSON")]
     Malformed(#[source] serde_json::Error),
-    /// The first one is text or bytes.
+    /// The first argument is text or bytes.
     #[error("the request is not marked as JSON")]
     NoJson,
     /// Its number is empty: PM2's own reader would not find the end of the answer.
@@ -91,10 +95,10 @@ pub enum RequestError {
     NoNumber,
 }
 
-/// The request in a frame.
+/// Returns the request in a frame.
 ///
 /// # Errors
-/// Close the connection.
+/// On an error, close the connection.
 pub fn request(args: Vec<Vec<u8>>) -> Result<Request, RequestError> {
     let count = args.len();
     let Ok([request, id]) = <[Vec<u8>; 2]>::try_from(args) else { return Err(RequestError::Arguments(count)) };
@@ -123,7 +127,7 @@ fn call(mut request: Value) -> Call {
     }
 }
 
-/// The answer to a call: values are JSON text, as they are.
+/// Returns the answer to a call; `values` are JSON texts, used unchanged.
 pub fn success(id: &[u8], values: &[&str]) -> Vec<u8> {
     let mut answer: Vec<&[u8]> = vec![b"j:{\"args\":["];
     for (at, value) in values.iter().enumerate() {
@@ -134,29 +138,29 @@ pub fn success(id: &[u8], values: &[&str]) -> Vec<u8> {
     amp::encode_parts(&[&answer, &[id]])
 }
 
-/// The answer to a call that failed.
+/// Returns the answer to a failed call.
 pub fn failure(id: &[u8], message: &str) -> Vec<u8> {
     amp::encode(&[&amp::json(&json!({ "error": message, "stack": format!("Error: {message}") })), id])
 }
 
-/// The answer to a request that is no call.
+/// Returns the answer to a request that is not a call.
 pub fn refusal(id: &[u8], message: &str) -> Vec<u8> {
     amp::encode(&[&amp::json(&json!({ "error": message })), id])
 }
 
-/// The answer to [`Call::Methods`].
+/// Returns the answer to [`Call::Methods`].
 pub fn methods(id: &[u8]) -> Vec<u8> {
     let methods: Map<String, Value> =
         METHODS.iter().map(|(name, params)| ((*name).to_owned(), json!({ "name": name, "params": params }))).collect();
     amp::encode(&[&amp::json(&json!({ "methods": methods })), id])
 }
 
-/// A call of a client.
+/// Returns a call as a client sends it.
 pub fn invocation(id: &str, method: &str, args: &[Value]) -> Vec<u8> {
     amp::encode(&[&amp::json(&json!({ "type": "call", "method": method, "args": args })), &amp::text(id)])
 }
 
-/// What a daemon answers.
+/// Answer of a daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// Number of the request, as it is on the wire.
@@ -165,7 +169,7 @@ pub struct Answer {
     pub result: Result<Vec<Value>, String>,
 }
 
-/// The answer in a frame; none if it is none.
+/// Returns the answer in a frame, or `None` if the frame is not an answer.
 pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
     let [answer, id] = <[Vec<u8>; 2]>::try_from(args).ok()?;
     let mut answer: Value = serde_json::from_slice(answer.strip_prefix(b"j:")?).ok()?;
@@ -178,7 +182,7 @@ pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
     Some(Answer { id, result })
 }
 
-/// An event for a subscriber of `pub.sock`.
+/// Returns an event for a subscriber of `pub.sock`.
 pub fn event(topic: &str, payload: &Value) -> Vec<u8> {
     amp::encode(&[&amp::text(topic), &amp::json(payload)])
 }

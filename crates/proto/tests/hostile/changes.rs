@@ -1,11 +1,11 @@
-//! Corpora of the fuzz targets, and changes to their files: a bounded part of what a fuzzer tries.
+//! Corpora of the fuzz targets, and mutations of their files: a bounded part of a fuzzer's search.
 
 use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// The files of a corpus, by name.
+/// Returns the files of a corpus, by name.
 pub(crate) fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let entries = std::fs::read_dir(&folder).unwrap().map(Result::unwrap);
@@ -15,7 +15,7 @@ pub(crate) fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Change of a file.
+/// Mutation of a file.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Flip(Index, u8),
@@ -26,7 +26,7 @@ pub(crate) enum Change {
     Append(Index),
 }
 
-/// Bytes that mean something.
+/// Bytes with a special meaning.
 const WORDS: [&[u8]; 16] = [
     b"\0\0\0\0",
     b"\xff\xff\xff\xff",
@@ -58,7 +58,7 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A file of the corpus after these changes.
+/// Returns a file of the corpus after these mutations.
 pub(crate) fn changed(files: &[(String, Vec<u8>)], file: &Index, changes: &[Change]) -> Vec<u8> {
     let mut bytes = file.get(files).1.clone();
     for change in changes {

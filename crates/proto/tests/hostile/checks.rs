@@ -1,4 +1,5 @@
-//! What holds for any bytes from a client, an app or a file. The tests and the fuzz targets (`fuzz/`) ask the same.
+//! Properties that hold for any bytes from a client, an app or a file. The tests and the fuzz
+//! targets (`fuzz/`) share them.
 
 use ostler_core::app::{AppSpec, CombinedLog};
 use ostler_proto::control::{ClientFrame, DaemonFrame};
@@ -10,14 +11,15 @@ use ostler_proto::pm2::{self, Prepared};
 use ostler_proto::sd_notify::{self, DATAGRAM_MAX};
 use serde_json::Value;
 
-/// Largest frames that are taken here: one that nearly all exceed, and one that few do.
+/// Two limits for frames: nearly all frames exceed the first, and few exceed the second.
 const LIMITS: [usize; 2] = [30, 4096];
-/// Head and lengths of a frame, which do not count into its limit.
+/// Size of the header and lengths of a frame, which do not count towards its limit.
 const HEADS: usize = 1 + 15 * 4;
 
 type Frames = (Vec<Vec<Vec<u8>>>, Option<FrameError>);
 
-/// The frames of a stream that comes in these pieces, and its end where it cannot be read on.
+/// Returns the frames of a stream that arrives in these pieces, and the error if it becomes
+/// unreadable.
 fn frames<'a>(limit: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Frames {
     let (mut decoder, mut found) = (Decoder::with_limit(limit), Vec::new());
     for piece in pieces {
@@ -34,7 +36,8 @@ fn frames<'a>(limit: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Frames {
     (found, None)
 }
 
-/// A stream: the same frames wherever it is cut, bounded memory, and each frame is a request, an answer, or an error.
+/// Checks a stream: the frames are the same wherever it is split, memory is bounded, and each frame
+/// is a request, an answer, or an error.
 pub(crate) fn stream(bytes: &[u8]) {
     let [_, found] = LIMITS.map(|limit| cut_anywhere(limit, bytes));
     for args in found {
@@ -64,7 +67,7 @@ fn cut_anywhere(limit: usize, bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
     whole.0
 }
 
-/// A request: only methods that there are, and every answer to it can be read.
+/// Checks a request: only existing methods are called, and every answer can be read.
 fn call(request: rpc::Request) {
     let id = request.id;
     let answers = match request.call {
@@ -85,7 +88,7 @@ fn call(request: rpc::Request) {
     }
 }
 
-/// An app that somebody wants to start or to change: what is taken can be handed to system calls.
+/// Checks an app to start or change: accepted values are safe for system calls.
 pub(crate) fn app(value: &Value) {
     let Some(map) = value.as_object() else { return };
     if let Ok(Prepared { spec, vars }) = pm2::prepared(map, "/home", 4) {
@@ -123,7 +126,8 @@ fn is_variable(name: &str, value: &str) {
     assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'), "{name:?}={value:?}");
 }
 
-/// What an app writes into its channel: the same messages wherever it is cut, bounded memory, and each has a meaning.
+/// Checks an app's output on its channel: the messages are the same wherever it is split, memory is
+/// bounded, and each has a meaning.
 pub(crate) fn ipc(bytes: &[u8]) {
     for limit in LIMITS {
         let whole = messages(limit, std::iter::once(bytes));
@@ -140,7 +144,7 @@ pub(crate) fn ipc(bytes: &[u8]) {
     }
 }
 
-/// The messages of a stream that comes in these pieces; an error is that of one line.
+/// Returns the messages of a stream that arrives in these pieces; an error concerns a single line.
 fn messages<'a>(limit: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Value, String>> {
     let (mut decoder, mut found) = (node::Decoder::with_limit(limit), Vec::new());
     for piece in pieces {
@@ -155,7 +159,7 @@ fn messages<'a>(limit: usize, pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Res
     found
 }
 
-/// A datagram by sd_notify: what is taken of it can be shown and used.
+/// Checks an sd_notify datagram: accepted values can be shown and used.
 pub(crate) fn notify(bytes: &[u8]) {
     let said = sd_notify::parse(bytes);
     if bytes.len() > DATAGRAM_MAX {
@@ -170,7 +174,8 @@ pub(crate) fn notify(bytes: &[u8]) {
     }
 }
 
-/// A stream of the native socket: the same frames wherever it is cut, and each can be written again.
+/// Checks a stream of the native socket: the frames are the same wherever it is split, and each can
+/// be written again.
 pub(crate) fn native(bytes: &[u8]) {
     cut_native::<ClientFrame>(bytes);
     cut_native::<DaemonFrame>(bytes);
@@ -188,7 +193,8 @@ fn cut_native<T: serde::Serialize + serde::de::DeserializeOwned>(bytes: &[u8]) {
     }
 }
 
-/// The frames of a stream that comes in these pieces, as they are written, and whether it cannot be read on.
+/// Returns the frames of a stream that arrives in these pieces, in written form, and whether it
+/// becomes unreadable.
 fn native_frames<'a, T: serde::Serialize + serde::de::DeserializeOwned>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, bool) {
     let (mut decoder, mut found, mut pushed) = (frame::Decoder::default(), Vec::new(), 0);
     for piece in pieces {
@@ -206,7 +212,8 @@ fn native_frames<'a, T: serde::Serialize + serde::de::DeserializeOwned>(pieces: 
     (found, false)
 }
 
-/// The text of a saved list: each entry is taken or rejected, and what is taken can be handed to system calls.
+/// Checks the text of a saved list: each entry is accepted or rejected, and accepted values are
+/// safe for system calls.
 pub(crate) fn dump(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let Ok(dump) = pm2::parse_dump(&text) else { return };

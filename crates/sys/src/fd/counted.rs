@@ -1,8 +1,10 @@
 //! Sends whose count outlives the sender.
 //!
-//! Between a `send` and a note of how much it took the sender may be killed, and then nobody knows. `sendmmsg` writes that number into memory before it
-//! returns, whatever signal is pending; here this memory is a memfd that others hold, too. A slot has two places for it: one is filled while the other
-//! counts, so each moment says either what was before a send or what is after it.
+//! If the sender is killed between a `send` and a note of the sent bytes, the number is lost.
+//! `sendmmsg` writes that number into memory before it returns, whatever signal is pending. Here
+//! this memory is a memfd that other processes hold, too. A slot has two places for the number: one
+//! is filled while the other counts. At every moment, the slot therefore shows either the state
+//! before a send or the state after it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -16,16 +18,17 @@ use rustix::net::SendFlags;
 
 /// Number of slots.
 pub const SLOTS: usize = 64;
-/// Number of words that are for the caller.
+/// Number of words for the caller's use.
 pub const WORDS: usize = 16;
-/// Bytes of the memory that this module uses; what is behind them is the caller's.
+/// Size in bytes of the memory that this module uses; the memory after it belongs to the caller.
 pub const HEAD_BYTES: usize = SLOTS_AT + SLOTS * SLOT_BYTES;
 
 const SLOTS_AT: usize = 4096;
 const SLOT_BYTES: usize = 256;
-/// Places of a slot, behind the word that says which one counts (1 or 2; 0 = the slot is free).
+/// Offsets of the two places in a slot. The slot's first word selects the place that counts (1 or
+/// 2; 0 = the slot is free).
 const PLACE_AT: [usize; 2] = [64, 160];
-/// The header that the kernel writes to, behind the bytes before the send.
+/// Offset of the header that the kernel writes to, after the byte count before the send.
 const HEADER_AT: usize = 8;
 const SENT_AT: usize = HEADER_AT + std::mem::offset_of!(libc::mmsghdr, msg_len);
 
@@ -36,18 +39,19 @@ const _: () = assert!(HEADER_AT + size_of::<libc::mmsghdr>() <= PLACE_AT[1] - PL
 pub struct CountedSends {
     file: File,
     map: NonNull<u8>,
-    /// Whether `sendmmsg` is refused here: then there is a moment between a send and its count.
+    /// Whether the system refuses `sendmmsg`. Then a short gap remains between a send and its
+    /// count.
     is_refused: bool,
 }
 
 impl CountedSends {
-    /// New memory (CLOEXEC) without slots in use; the name is only for people.
+    /// Creates new memory (CLOEXEC) without slots in use. The name is only for people.
     ///
     /// # Errors
-    /// What a memfd and a mapping may cost: `EMFILE`, `ENOMEM`, `ENOSPC`.
+    /// Returns the errors of a memfd and a mapping: `EMFILE`, `ENOMEM`, `ENOSPC`.
     pub fn create(name: &str) -> Result<Self, Errno> {
         let file = File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
-        // Its pages are there before they are used: there is nobody to tell an error to later.
+        // Allocate the pages now: a later failure could not be reported.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HEAD_BYTES as u64)?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK)?;
         // SAFETY: a new mapping at an address of the kernel's choice; its file never gets shorter.
@@ -57,23 +61,24 @@ impl CountedSends {
         Ok(Self { file, map, is_refused: false })
     }
 
-    /// The memory as a file, for what is behind [`HEAD_BYTES`].
+    /// Returns the memory as a file, for the caller's data after [`HEAD_BYTES`].
     pub const fn file(&self) -> &File {
         &self.file
     }
 
     fn at(&self, offset: usize) -> &AtomicU64 {
         debug_assert!(offset.is_multiple_of(8) && offset + 8 <= HEAD_BYTES, "{offset} is no word of the head");
-        // SAFETY: within the mapping (callers' offsets are constants and bounded numbers), aligned, and lives as long as it.
+        // SAFETY: within the mapping (callers' offsets are constants and bounded numbers), aligned,
+        // and lives as long as it.
         unsafe { AtomicU64::from_ptr(self.map.as_ptr().add(offset.min(HEAD_BYTES - 8)).cast()) }
     }
 
-    /// Sets a word of the caller's; what was done before is there before it.
+    /// Sets one of the caller's words. Earlier writes become visible before it.
     pub fn set_word(&mut self, index: usize, value: u64) {
         self.at(8 * index.min(WORDS - 1)).store(value, Ordering::SeqCst);
     }
 
-    /// A free slot, from now on with so many bytes.
+    /// Takes a free slot and sets its byte count.
     pub fn open(&mut self, count: u64) -> Option<usize> {
         let slot = (0..SLOTS).find(|slot| self.at(slot_at(*slot)).load(Ordering::SeqCst) == 0)?;
         self.prepare(slot, 0, count);
@@ -86,7 +91,7 @@ impl CountedSends {
         self.at(slot_at(slot)).store(0, Ordering::SeqCst);
     }
 
-    /// The bytes of a slot; none if it is free.
+    /// Returns the byte count of a slot, or `None` if the slot is free.
     pub fn count(&self, slot: usize) -> Option<u64> {
         let at = self.counting(slot)?;
         Some(self.at(at).load(Ordering::SeqCst).saturating_add(u64::from(self.sent(at))))
@@ -103,22 +108,24 @@ impl CountedSends {
     }
 
     fn sent(&self, place: usize) -> u32 {
-        // SAFETY: the header is within the mapping and aligned; only the kernel writes to it, during our own call.
+        // SAFETY: the header is within the mapping and aligned; only the kernel writes to it,
+        // during our own call.
         unsafe { (&raw const (*self.header(place)).msg_len).read_volatile() }
     }
 
-    /// Fills a place that does not count.
+    /// Fills the place that does not count at the moment.
     fn prepare(&self, slot: usize, place: usize, count: u64) {
         let at = slot_at(slot) + PLACE_AT[place & 1];
         self.at(at).store(count, Ordering::SeqCst);
-        // SAFETY: as in `sent`; zeros are a header without anything.
+        // SAFETY: as in `sent`; an all-zero header is an empty header.
         unsafe { self.header(at).write_volatile(std::mem::zeroed()) };
     }
 
-    /// Sends as much as the socket takes now, and counts it for a slot. Never waits, and no SIGPIPE.
+    /// Sends as many bytes as the socket accepts now, and counts them for a slot. Never waits and
+    /// never raises SIGPIPE.
     ///
     /// # Errors
-    /// As `send(2)`; `EINVAL` where the slot is free.
+    /// Returns the errors of `send(2)`, and `EINVAL` if the slot is free.
     pub fn send(&mut self, slot: usize, socket: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
         let (count, now) = self.count(slot).zip(self.counting(slot)).ok_or(Errno::INVAL)?;
         let next = usize::from(now == slot_at(slot) + PLACE_AT[0]);
@@ -145,8 +152,10 @@ impl CountedSends {
 
     fn send_prepared(&self, place: usize, socket: BorrowedFd<'_>) -> Result<usize, Errno> {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-        // Not the function of the C library: that of musl sends one by one and writes the numbers itself.
-        // SAFETY: one header, whose one part is alive and not written to; the kernel writes a number to it.
+        // A direct system call: musl's `sendmmsg` sends one message after the other and writes the
+        // numbers itself.
+        // SAFETY: one header, whose one part is alive and not written to; the kernel writes a
+        // number to it.
         let sent = unsafe { libc::syscall(libc::SYS_sendmmsg, socket.as_raw_fd(), self.header(place), 1_u32, flags) };
         match sent {
             1 => Ok(self.sent(place) as usize),
@@ -163,7 +172,7 @@ impl AsFd for CountedSends {
 
 impl Drop for CountedSends {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, and nobody has a reference into it.
+        // SAFETY: our own mapping, and no reference into it exists any more.
         let _ = unsafe { rustix::mm::munmap(self.map.as_ptr().cast(), HEAD_BYTES) };
     }
 }
@@ -172,12 +181,12 @@ const fn slot_at(slot: usize) -> usize {
     SLOTS_AT + (if slot < SLOTS { slot } else { SLOTS - 1 }) * SLOT_BYTES
 }
 
-/// A word of the caller's, by the head of such memory.
+/// Returns one of the caller's words from the head of such memory.
 pub fn word_of(head: &[u8], index: usize) -> u64 {
     word(head, 8 * index)
 }
 
-/// The counts of all slots in use, by the head of such memory.
+/// Returns the counts of all slots in use from the head of such memory.
 pub fn counts_of(head: &[u8]) -> Vec<u64> {
     let count = |slot| {
         let place = usize::try_from(word(head, slot_at(slot))).ok()?.checked_sub(1)?;

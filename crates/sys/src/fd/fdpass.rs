@@ -10,17 +10,18 @@ use rustix::net::{
     sendmsg,
 };
 
-/// Most descriptors in one message (`SCM_MAX_FD` of the kernel).
+/// Maximum number of descriptors in one message (`SCM_MAX_FD` of the kernel).
 pub const MAX_FDS: usize = 253;
 
 const CONTROL_BYTES: usize = rustix::cmsg_space!(ScmRights(MAX_FDS));
 
-/// Sends one message with at most [`MAX_FDS`] descriptors and returns how many bytes went (all of them on a packet socket).
-/// Never raises SIGPIPE.
+/// Sends one message with at most [`MAX_FDS`] descriptors. Returns the number of bytes sent (all of
+/// them on a packet socket). Never raises SIGPIPE.
 ///
 /// # Errors
-/// `EAGAIN` when a nonblocking socket is full, `EMSGSIZE` for a packet too large, `ETOOMANYREFS` when this user has too many
-/// descriptors on their way, `EINVAL` for too many in one message, `EPIPE`/`ECONNRESET` when the other side is gone.
+/// Returns `EAGAIN` if a nonblocking socket is full, and `EMSGSIZE` if the packet is too large.
+/// Returns `ETOOMANYREFS` if this user has too many descriptors in flight, and `EINVAL` if one
+/// message has too many. Returns `EPIPE` or `ECONNRESET` if the other side is gone.
 pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -38,21 +39,22 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) ->
     sent
 }
 
-/// One message received.
+/// A received message.
 #[derive(Debug)]
 pub struct Received {
     /// Bytes in the buffer; 0 = the other side has closed (or sent an empty packet).
     pub len: usize,
-    /// Whether the packet was longer than the buffer: the rest is lost.
+    /// Whether the packet was longer than the buffer. The rest is lost.
     pub cut: bool,
-    /// Whether descriptors were lost: we have no room for more (`RLIMIT_NOFILE`). Those that arrived come first in order.
+    /// Whether descriptors were lost because our table is full (`RLIMIT_NOFILE`). The descriptors
+    /// that did arrive are the first ones, in order.
     pub lost_fds: bool,
 }
 
-/// Receives one message; its descriptors (CLOEXEC) are appended to `fds`.
+/// Receives one message and appends its descriptors (CLOEXEC) to `fds`.
 ///
 /// # Errors
-/// `EAGAIN` when there is none on a nonblocking socket, `ECONNRESET`.
+/// Returns `EAGAIN` if a nonblocking socket has no message, and `ECONNRESET`.
 pub fn recv(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Result<Received, Errno> {
     let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -76,17 +78,19 @@ pub fn recv(socket: impl AsFd, buffer: &mut [u8], fds: &mut Vec<OwnedFd>) -> Res
 
 /// Takes a descriptor that this process was started with, by its number, and sets CLOEXEC.
 ///
-/// Only what came through `execve` can be taken, and only once: everything opened by this process is CLOEXEC, and so is what was taken.
+/// Only descriptors that came through `execve` can be taken, and only once: everything that this
+/// process opens is CLOEXEC, and so is a taken descriptor.
 ///
 /// # Errors
-/// `EBADF` when it is not open, or belongs to somebody in this process already.
+/// Returns `EBADF` if the number is not open, or if this process already owns the descriptor.
 pub fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
-    // SAFETY: these calls only look at and flag whatever the number is.
+    // SAFETY: these calls only read and set flags, whatever the number refers to.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if number < 0 || flags < 0 || flags & libc::FD_CLOEXEC != 0 {
         return Err(Errno::BADF);
     }
-    // SAFETY: open, not owned by anybody in this process by the convention above, and never handed out twice because of the flag.
+    // SAFETY: the descriptor is open, has no owner in this process by the convention above, and is
+    // never returned twice because of the flag.
     unsafe {
         libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
         Ok(OwnedFd::from_raw_fd(number))
@@ -120,7 +124,7 @@ mod tests {
         let (a, b) = packet_pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         send(&a, &[IoSlice::new(b"0123456789")], &[null.as_fd(); 8]).unwrap();
-        // Room for two more descriptors only.
+        // Leave room for only two more descriptors.
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let next = null.try_clone().unwrap().as_raw_fd() as u64;
         let tight = rustix::process::Rlimit { current: Some(next + 2), ..limit };

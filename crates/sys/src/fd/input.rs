@@ -1,4 +1,5 @@
-//! Standard input of a program that others may write to, without anybody who has to hold its other end.
+//! Standard input of a program that other processes may write to. No process has to hold the other
+//! end open.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,13 +17,13 @@ const PIPEFS: u64 = 0x5049_5045;
 /// Reason why a text did not reach a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
-    /// Its process is gone.
+    /// The process is gone.
     #[error("it does not run")]
     Gone,
-    /// Its standard input is something else than it was given.
+    /// Its standard input is no longer the pipe that it was given.
     #[error("its standard input is no pipe")]
     NoPipe,
-    /// It does not read; nothing was written.
+    /// The process does not read; nothing was written.
     #[error("it does not read its standard input")]
     Full,
     /// The kernel refuses.
@@ -30,23 +31,25 @@ pub enum InputError {
     Refused(Errno),
 }
 
-/// A pipe whose reader has its writing end, too: it never comes to an end, whoever dies.
+/// Creates a pipe whose reader holds the writing end, too. The reader never reaches the end of the
+/// file, even if other processes exit.
 ///
 /// # Errors
-/// No more descriptors.
+/// Returns an error if no descriptor is free.
 pub fn pipe() -> Result<OwnedFd, Errno> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC)?;
     let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
     rustix::fs::openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Writes into the standard input of a process: all of it, or nothing. Never waits.
+/// Writes into the standard input of a process: the whole text, or nothing. Never waits.
 ///
 /// # Errors
-/// Nothing was written.
+/// On every error, nothing was written.
 pub fn write(process: ProcRef, text: &[u8]) -> Result<(), InputError> {
     let refused = |errno: Errno| if matches!(errno, Errno::NOENT | Errno::SRCH) { InputError::Gone } else { InputError::Refused(errno) };
-    // Looked at before it is opened: what else a program has put there is not for us to open.
+    // Check the file before opening it: the program may have replaced the pipe with a file that we
+    // must not open.
     let path = format!("/proc/{}/fd/0", process.pid);
     let place = rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
     if !process.exists() {
@@ -61,7 +64,7 @@ pub fn write(process: ProcRef, text: &[u8]) -> Result<(), InputError> {
     let pipe =
         rustix::fs::openat(CWD, format!("/proc/self/fd/{}", place.as_fd().as_raw_fd()), flags, Mode::empty()).map_err(
             |errno| match errno {
-                // Nobody reads it any more.
+                // The process no longer reads it.
                 Errno::NXIO => InputError::NoPipe,
                 errno => refused(errno),
             },
@@ -73,7 +76,7 @@ pub fn write(process: ProcRef, text: &[u8]) -> Result<(), InputError> {
     }
     match File::from(pipe).write(text) {
         Ok(length) if length == text.len() => Ok(()),
-        // Pages that are not full count as full.
+        // Partially filled pages count as full.
         Ok(_) => Err(InputError::Full),
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(InputError::Full),
         Err(error) => Err(InputError::Refused(Errno::from_io_error(&error).unwrap_or(Errno::IO))),

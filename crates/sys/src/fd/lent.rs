@@ -1,4 +1,5 @@
-//! Sockets of another process that listen, as copies: both accept from the same queue. The kernel allows it to whoever may trace that process.
+//! Copies of the listening sockets of another process: both processes accept from the same queue.
+//! The kernel permits this to a process that may trace the other one.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,23 +10,23 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use crate::ProcRef;
 use crate::net::listening::{inodes_at, socket_inode};
 
-/// True if copies of its descriptors can be had.
+/// Returns true if the kernel permits copies of the descriptors of that process.
 pub fn may_take_from(process: ProcRef) -> bool {
     let Ok(pidfd) = process.open() else { return false };
     matches!(pidfd_getfd(&pidfd, 0, PidfdGetfdFlags::empty()), Ok(_) | Err(Errno::BADF))
 }
 
-/// Copies of its sockets that listen at this TCP port, at whatever address.
+/// Returns copies of the sockets of that process that listen on this TCP port, at any address.
 pub fn listening_at(process: ProcRef, port: u16) -> Vec<OwnedFd> {
     let wanted = inodes_at(process.pid, port);
     let numbers = numbers_of(process.pid, &wanted);
     let Ok(pidfd) = process.open() else { return Vec::new() };
     let copies = numbers.into_iter().filter_map(|number| pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok());
-    // The process may have closed it meanwhile, and the number be something else.
+    // The process may have closed it since then, and the number may refer to another file.
     copies.filter(|copy| crate::net::listening::inode(copy.as_fd()).is_some_and(|inode| wanted.contains(&inode))).collect()
 }
 
-/// Numbers of its descriptors of these sockets, one for each.
+/// Returns the descriptor numbers of these sockets, one for each socket.
 fn numbers_of(pid: i32, inodes: &BTreeSet<u64>) -> Vec<i32> {
     let mut left = inodes.clone();
     let mut numbers = Vec::new();

@@ -1,4 +1,4 @@
-//! Anonymous memory behind a descriptor: it lives as long as somebody holds the descriptor, whoever dies.
+//! Anonymous memory behind a descriptor. It lives as long as any process holds the descriptor.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,28 +7,28 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 
-/// A new empty one (CLOEXEC); the name is only for people (`/proc/<pid>/fd`).
+/// Creates an empty memfd (CLOEXEC). The name is only for people (`/proc/<pid>/fd`).
 ///
 /// # Errors
-/// `EMFILE`/`ENFILE`/`ENOMEM`.
+/// Returns `EMFILE`, `ENFILE` or `ENOMEM`.
 pub fn create(name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)
 }
 
-/// A new one with this content.
+/// Creates a memfd with this content.
 ///
 /// # Errors
-/// As [`create`], or `ENOMEM`/`ENOSPC` when writing.
+/// Returns the errors of [`create`], or `ENOMEM` or `ENOSPC` when writing.
 pub fn with(name: &str, content: &[u8]) -> Result<OwnedFd, Errno> {
     let file = File::from(create(name)?);
     file.write_all_at(content, 0).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
     Ok(file.into())
 }
 
-/// Writes all of this at a place.
+/// Writes all of `content` at an offset.
 ///
 /// # Errors
-/// `ENOMEM`/`ENOSPC`; some of it may be written.
+/// Returns `ENOMEM` or `ENOSPC`; a part of the content may have been written.
 pub fn write_at(file: &File, content: &[u8], offset: u64) -> std::io::Result<()> {
     crate::played::step();
     file.write_all_at(content, offset)?;
@@ -36,10 +36,10 @@ pub fn write_at(file: &File, content: &[u8], offset: u64) -> std::io::Result<()>
     Ok(())
 }
 
-/// The whole content, independent of the file position.
+/// Reads the whole content, independent of the file position.
 ///
 /// # Errors
-/// `EFBIG` when it is longer than `max` bytes, else what reading said.
+/// Returns `EFBIG` if the content is longer than `max` bytes, otherwise the error of the read.
 pub fn read(fd: impl AsFd, max: usize) -> Result<Vec<u8>, Errno> {
     let fd = fd.as_fd();
     let len = usize::try_from(rustix::fs::fstat(fd)?.st_size).map_err(|_| Errno::FBIG)?;
@@ -50,7 +50,7 @@ pub fn read(fd: impl AsFd, max: usize) -> Result<Vec<u8>, Errno> {
     let mut done = 0;
     while let Some(rest) = content.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match rustix::io::pread(fd, rest, done as u64) {
-            // Somebody made it shorter meanwhile.
+            // Another process has truncated the memory in between.
             Ok(0) => break,
             Ok(n) => done += n,
             Err(Errno::INTR) => {}

@@ -9,22 +9,24 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
-/// A pipe (read end, write end), both CLOEXEC.
+/// Creates a pipe (read end, write end), both CLOEXEC.
 ///
 /// # Errors
-/// `EMFILE`/`ENFILE`.
+/// Returns `EMFILE` or `ENFILE`.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     pipe_with(PipeFlags::CLOEXEC)
 }
 
-/// A pipe with room for `bytes`, or for as much as this user may have (the default 64 KiB at worst). Returns it with its real size.
+/// Creates a pipe with room for `bytes`, or for as many bytes as this user may have (at worst the
+/// default of 64 KiB). Returns it with its actual size.
 ///
 /// # Errors
-/// `EMFILE`/`ENFILE`.
+/// Returns `EMFILE` or `ENFILE`.
 pub fn with_size(bytes: usize) -> Result<((OwnedFd, OwnedFd), usize), Errno> {
     let (read, write) = pipe()?;
     let mut size = bytes;
-    // Unprivileged users have /proc/sys/fs/pipe-max-size per pipe and a limit on the sum: take half until it fits.
+    // Unprivileged users have a limit per pipe (/proc/sys/fs/pipe-max-size) and a limit on the sum.
+    // Halve the size until it fits.
     let real = loop {
         match fcntl_setpipe_size(&write, size) {
             Ok(real) => break real,
@@ -35,19 +37,19 @@ pub fn with_size(bytes: usize) -> Result<((OwnedFd, OwnedFd), usize), Errno> {
     Ok(((read, write), real))
 }
 
-/// Ends of a pipe that a descriptor has.
+/// Ends of a pipe that a descriptor gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
-    /// It reads, and never waits.
+    /// The descriptor reads, and never waits.
     Read,
-    /// It reads and writes, as the descriptor of a named FIFO can (fifo(7)).
+    /// The descriptor reads and writes, as the descriptor of a named FIFO can (fifo(7)).
     Both,
 }
 
 /// Opens the pipe behind one of our descriptors again, close-on-exec.
 ///
 /// # Errors
-/// There is no `/proc`, no descriptors are left, or another user made the pipe.
+/// Returns an error if `/proc` is missing, no descriptor is free, or another user created the pipe.
 pub fn reopen(pipe: impl AsFd, ends: Ends) -> io::Result<OwnedFd> {
     let flags = if ends == Ends::Read { OFlags::NONBLOCK } else { OFlags::empty() };
     let mut options = OpenOptions::new();
@@ -55,15 +57,16 @@ pub fn reopen(pipe: impl AsFd, ends: Ends) -> io::Result<OwnedFd> {
     Ok(options.open(format!("/proc/self/fd/{}", pipe.as_fd().as_raw_fd()))?.into())
 }
 
-/// Device and inode of a pipe. None if the descriptor is of something else.
+/// Returns device and inode of a pipe, or `None` if the descriptor is not a pipe.
 pub fn identity(pipe: impl AsFd) -> Option<(u64, u64)> {
     let file = File::from(pipe.as_fd().try_clone_to_owned().ok()?);
     let meta = file.metadata().ok()?;
     meta.file_type().is_fifo().then(|| (meta.dev(), meta.ino()))
 }
 
-/// Finds a pipe among the descriptors of a process. The descriptor that is returned (`O_PATH`) neither reads nor writes: opening it has no
-/// effect on any file, whatever the process has under its numbers.
+/// Finds a pipe among the descriptors of a process. The returned descriptor (`O_PATH`) neither
+/// reads nor writes. To open it has no effect on any file, whatever the numbers of that process
+/// refer to.
 pub fn of_process(pid: i32, pipe: (u64, u64)) -> Option<OwnedFd> {
     let find = |entry: fs::DirEntry| {
         let meta = fs::metadata(entry.path()).ok()?;
@@ -71,7 +74,7 @@ pub fn of_process(pid: i32, pipe: (u64, u64)) -> Option<OwnedFd> {
             return None;
         }
         let options = OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(entry.path());
-        // The process may have changed the descriptor meanwhile.
+        // The process may have changed the descriptor since then.
         options.ok().map(OwnedFd::from).filter(|found| identity(found) == Some(pipe))
     };
     fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().find_map(find)
@@ -88,7 +91,7 @@ mod tests {
         let both = reopen(&write, Ends::Both).unwrap();
         let key = identity(&both).unwrap();
         drop((read, write));
-        // No reader but the writer itself.
+        // The only reader is the writer itself.
         rustix::io::write(&both, b"line").unwrap();
         let again = reopen(of_process(me, key).unwrap(), Ends::Read).unwrap();
         let mut buffer = [0; 8];

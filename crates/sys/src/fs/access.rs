@@ -1,4 +1,5 @@
-//! Access of another user to a file, asked of the kernel: modes, groups, access lists and mounts are its business.
+//! Access of another user to a file, as the kernel decides it: it applies modes, groups, access
+//! lists and mounts.
 
 use std::io;
 use std::path::Path;
@@ -6,12 +7,13 @@ use std::thread;
 
 use crate::users::user::Credentials;
 
-/// True if this user can open the file for reading, every folder above it included. We have to be root, or be that user.
+/// Returns true if this user can open the file for reading, including access to every folder above
+/// it. We have to be root, or be that user.
 ///
 /// # Errors
-/// When that could not be tried: no thread, no right to become that user.
+/// Returns an error if the test itself failed: no thread, or no right to become that user.
 pub fn can_read(path: &Path, user: &Credentials) -> io::Result<bool> {
-    // A thread of its own: what it is allowed to ends with it, whatever goes wrong.
+    // Use a separate thread: its changed rights end with it, even on an error.
     thread::scope(|scope| {
         let asked = thread::Builder::new().spawn_scoped(scope, || {
             act_as(user)?;
@@ -25,21 +27,23 @@ pub fn can_read(path: &Path, user: &Credentials) -> io::Result<bool> {
     })
 }
 
-/// Makes this thread open files as that user from now on. glibc's functions would change all threads.
+/// Makes this thread open files as that user from now on. It avoids glibc's functions, which would
+/// change all threads.
 fn act_as(user: &Credentials) -> io::Result<()> {
-    // SAFETY: no arguments that the kernel would follow. Asking for an id that is none changes nothing and tells the present one.
+    // SAFETY: the kernel follows no argument. Setting an invalid id changes nothing and returns the
+    // current id.
     let fs_uid = || unsafe { libc::syscall(libc::SYS_setfsuid, -1) };
     if fs_uid() == libc::c_long::from(user.uid) {
         return Ok(());
     }
-    // SAFETY: the list is as long as said.
+    // SAFETY: the list has the given length.
     let grouped = unsafe { libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr()) };
     if grouped < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: numbers only.
     unsafe { libc::syscall(libc::SYS_setfsgid, user.gid) };
-    // SAFETY: numbers only. Leaving root takes the rights over files, too.
+    // SAFETY: numbers only. A thread that is no longer root also loses the rights over files.
     unsafe { libc::syscall(libc::SYS_setfsuid, user.uid) };
     if fs_uid() == libc::c_long::from(user.uid) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
 }
@@ -62,7 +66,7 @@ mod tests {
         let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         let stranger = Credentials { uid: 54_321, gid: 54_322, groups: vec![54_323] };
         let root = Credentials { uid: 0, gid: 0, groups: vec![0] };
-        // Modes of the folder and of the file; group of the file.
+        // Columns: mode of the folder, mode of the file, group of the file, expected result.
         for (folder_mode, mode, group, expected) in [
             (0o755, 0o644, 0, true),
             (0o700, 0o644, 0, false),

@@ -1,6 +1,7 @@
-//! Changes of files and folders as the kernel tells them: a descriptor, its watches, and the events that are read from it.
+//! Changes of files and folders as the kernel reports them: a descriptor, its watches, and the
+//! events read from it.
 //!
-//! Reading never waits. Whoever wants to wait polls the descriptor.
+//! Reading never waits. To wait for events, poll the descriptor.
 
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -10,34 +11,36 @@ use rustix::fs::inotify::{CreateFlags, Reader, add_watch, init, remove_watch};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
-/// Flags of a watch: what it is to tell.
+/// Flags of a watch: the events that it reports.
 pub use rustix::fs::inotify::WatchFlags;
 
 /// Flags of an event: what happened.
 pub use rustix::fs::inotify::ReadFlags;
 
-/// Bytes that are read at once where nobody says otherwise: a hundred events and more, as long as they have no names.
+/// Default size of the read buffer in bytes: room for more than a hundred events without names.
 const AT_ONCE: usize = 4096;
 
-/// A descriptor by which the kernel tells what happens to files and folders. It does not go on to other programs.
+/// Descriptor through which the kernel reports events of files and folders. Other programs do not
+/// inherit it.
 #[derive(Debug)]
 pub struct Inotify(OwnedFd);
 
-/// An event: something that happened to a file or folder.
+/// Event of a file or folder.
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
-    /// Number of the watch; -1 where events were lost.
+    /// Number of the watch, or -1 if events were lost.
     pub watch: i32,
     /// Kind of event.
     pub what: ReadFlags,
-    /// Number that both halves of a rename have; otherwise 0.
+    /// Number that both halves of a rename share; otherwise 0.
     pub cookie: u32,
-    /// Name in the watched folder to which it happened; empty = the watched file or folder itself.
+    /// Name of the affected entry in the watched folder; empty = the watched file or folder itself.
     pub name: &'a [u8],
 }
 
 impl Event<'_> {
-    /// More happened than the kernel could keep: anything may have.
+    /// Returns true if the kernel dropped events because its queue was full. Any file may have
+    /// changed then.
     #[must_use]
     pub fn is_overflow(&self) -> bool {
         self.what.contains(ReadFlags::QUEUE_OVERFLOW)
@@ -52,63 +55,67 @@ impl fmt::Debug for Event<'_> {
 }
 
 impl Inotify {
-    /// One without watches.
+    /// Creates an instance without watches.
     ///
     /// # Errors
-    /// `EMFILE`: the user has as many as it may have (`fs.inotify.max_user_instances`), or no descriptor is left.
+    /// Returns `EMFILE` if the user has reached its limit of instances
+    /// (`fs.inotify.max_user_instances`), or if no descriptor is free.
     pub fn new() -> Result<Self, Errno> {
         init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Self)
     }
 
-    /// The same one once more, for another thread.
+    /// Duplicates the descriptor, for another thread.
     ///
     /// # Errors
-    /// No descriptor is left.
+    /// Returns an error if no descriptor is free.
     pub fn try_clone(&self) -> std::io::Result<Self> {
         self.0.try_clone().map(Self)
     }
 
-    /// Watches what is at a path; the number is that of a former watch where that is the same file or folder.
+    /// Watches the file or folder at a path. If it is already watched, the number of that watch is
+    /// returned.
     ///
     /// # Errors
-    /// It is not there, or is not what the flags demand; `ENOSPC`: the user has as many watches as it may have (`fs.inotify.max_user_watches`).
+    /// Returns an error if the path does not exist or does not match the flags. Returns `ENOSPC` if
+    /// the user has reached its limit of watches (`fs.inotify.max_user_watches`).
     pub fn watch(&self, path: impl Arg, what: WatchFlags) -> Result<i32, Errno> {
         add_watch(&self.0, path, what)
     }
 
-    /// Watches an open file, whatever it is called by now.
+    /// Watches an open file, whatever its current name.
     ///
     /// # Errors
-    /// As [`watch`](Self::watch).
+    /// Returns the errors of [`watch`](Self::watch).
     pub fn watch_open(&self, file: impl AsFd, what: WatchFlags) -> Result<i32, Errno> {
         self.watch(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()), what)
     }
 
-    /// Ends a watch. It may have ended by itself.
+    /// Removes a watch. The kernel may have removed it already.
     pub fn forget(&self, watch: i32) {
         let _ = remove_watch(&self.0, watch);
     }
 
-    /// Takes as many events as are read at once into a buffer of this size (bytes; the largest event has less than 300).
+    /// Performs one read with a buffer of this size (in bytes; the largest event has less than 300)
+    /// and passes on its events.
     pub fn read_once(&self, buffer: &mut [MaybeUninit<u8>], mut take: impl FnMut(Event<'_>)) {
         let mut reader = Reader::new(&self.0, buffer);
         while next(&mut reader, &mut take) && !reader.is_buffer_empty() {}
     }
 
-    /// Takes all events that there are.
+    /// Passes on all pending events.
     pub fn read(&self, mut take: impl FnMut(Event<'_>)) {
         let mut buffer = [MaybeUninit::uninit(); AT_ONCE];
         let mut reader = Reader::new(&self.0, &mut buffer);
         while next(&mut reader, &mut take) {}
     }
 
-    /// Takes all events, where that there are some says enough.
+    /// Discards all pending events, for callers to whom readability is enough.
     pub fn clear(&self) {
         self.read(|_| {});
     }
 }
 
-/// False: there was none.
+/// Returns false if no event was pending.
 fn next(reader: &mut Reader<'_, &OwnedFd>, take: &mut impl FnMut(Event<'_>)) -> bool {
     let Ok(event) = reader.next() else { return false };
     let name = event.file_name().map_or(&[][..], |name| name.to_bytes());
@@ -123,7 +130,7 @@ impl AsFd for Inotify {
 }
 
 impl From<OwnedFd> for Inotify {
-    /// One that another process has opened.
+    /// Wraps a descriptor that another process has opened.
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
     }
@@ -154,7 +161,7 @@ mod tests {
         let inotify = Inotify::new().unwrap();
         let flags = rustix::io::fcntl_getfd(&inotify).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-        // Nothing happened: nobody waits.
+        // Nothing happened, so the call does not wait.
         assert!(all(&inotify).is_empty());
         let what = WatchFlags::CREATE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
         let watch = inotify.watch(&folder, what).unwrap();
@@ -171,7 +178,7 @@ mod tests {
         fs::write(folder.join("d"), "").unwrap();
         let left = all(&inotify);
         assert_eq!(left.iter().map(|(_, what, ..)| *what).collect::<Vec<_>>(), [ReadFlags::IGNORED], "{left:?}");
-        // Once more does no harm.
+        // A second removal does no harm.
         inotify.forget(watch);
         fs::remove_dir_all(&folder).unwrap();
     }
@@ -190,7 +197,7 @@ mod tests {
         std::io::Write::write_all(&mut &file, b"text").unwrap();
         inotify.clear();
         assert!(all(&inotify).is_empty());
-        // A link that is not to be followed is watched itself.
+        // If links are not followed, the link itself is watched.
         std::os::unix::fs::symlink(folder.join("nowhere"), folder.join("link")).unwrap();
         assert_eq!(inotify.watch(folder.join("link"), WatchFlags::ATTRIB), Err(Errno::NOENT));
         inotify.watch(folder.join("link"), WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW).unwrap();
@@ -208,7 +215,7 @@ mod tests {
         let mut buffer = [MaybeUninit::uninit(); 1024];
         inotify.read_once(&mut buffer, |event| seen.push(event.name.to_owned()));
         assert!((1..=4).contains(&seen.len()), "{}", seen.len());
-        // The rest, which is more than fits at once, in its order.
+        // The remaining events, more than one read returns, arrive in order.
         inotify.read(|event| seen.push(event.name.to_owned()));
         assert!(seen.iter().eq(names.iter().map(|name| name.as_bytes())), "{}", seen.len());
         inotify.read_once(&mut buffer, |event| panic!("{event:?}"));
@@ -234,7 +241,7 @@ mod tests {
         inotify.watch(&folder, WatchFlags::ATTRIB).unwrap();
         let files = ["a", "b"].map(|name| fs::File::create(folder.join(name)).unwrap());
         let most: usize = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
-        // What is the same as the last one is not told again.
+        // The kernel merges an event that equals the last one in its queue.
         files.iter().cycle().take(most + 2).for_each(|file| rustix::fs::fchmod(file, rustix::fs::Mode::RWXU).unwrap());
         let (mut known, mut lost) = (0, Vec::new());
         inotify.read(|event| match event.is_overflow() {

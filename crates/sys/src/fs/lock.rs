@@ -1,4 +1,4 @@
-//! File lock that ends with its last holder, however that ends.
+//! File lock that ends when its last holder exits, in whatever way.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Takes an exclusive `flock` on a file (0600, made if missing) without waiting; `Ok(None)` = somebody else has it.
+/// Takes an exclusive `flock` on a file (mode 0600, created if missing) without waiting. `Ok(None)`
+/// means that another process holds the lock.
 ///
-/// The lock belongs to the open file description: it lives on in every duplicate and in whoever got one passed, and ends when the last
-/// is closed or one holder calls [`release`].
+/// The lock belongs to the open file description. Every duplicate keeps it, including those passed
+/// to other processes. It ends when the last one is closed or one holder calls [`release`].
 ///
 /// # Errors
-/// What opening the file said.
+/// Returns the error of opening the file.
 pub fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
-    // The file is never removed: two processes could otherwise hold locks on two files of one name.
+    // The file is never removed: two processes could otherwise hold locks on two different files of
+    // the same name.
     let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::from_raw_mode(0o600))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file)),
@@ -25,10 +27,11 @@ pub fn try_lock(path: &Path) -> Result<Option<OwnedFd>, Errno> {
     }
 }
 
-/// The same, and waits for whoever has it, but not for longer than this. Nobody announces that a lock is free without a wait that has no end.
+/// Takes the same lock, and waits for its current holder up to `longest`. It polls, because the
+/// kernel's own wait for a lock has no time limit.
 ///
 /// # Errors
-/// What opening the file said.
+/// Returns the error of opening the file.
 pub fn lock_within(path: &Path, longest: Duration) -> Result<Option<OwnedFd>, Errno> {
     const PAUSE: Duration = Duration::from_millis(2);
     let until = Instant::now() + longest;
@@ -41,19 +44,21 @@ pub fn lock_within(path: &Path, longest: Duration) -> Result<Option<OwnedFd>, Er
     }
 }
 
-/// True if somebody has this lock; it is not touched for that. False where the kernel does not say.
+/// Returns true if a process holds this lock, without touching the lock. Returns false if the
+/// kernel does not show it.
 pub fn is_held(path: &Path) -> bool {
     let Ok(meta) = std::fs::symlink_metadata(path) else { return false };
-    // `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131090 0 EOF`. The device is not compared: some file systems tell another one to `stat`.
+    // `1: FLOCK  ADVISORY  WRITE 4711 fd:01:131090 0 EOF`. The device is not compared, because some
+    // file systems report a different one to `stat`.
     let end = format!(":{}", meta.ino());
     let is_it = |line: &str| line.contains(" FLOCK ") && line.split_whitespace().any(|word| word.ends_with(&end));
     std::fs::read_to_string("/proc/locks").is_ok_and(|locks| locks.lines().any(is_it))
 }
 
-/// Gives the lock up for every holder of this open file description.
+/// Releases the lock for every holder of this open file description.
 ///
 /// # Errors
-/// None in practice.
+/// In practice, this never fails.
 pub fn release(lock: impl AsFd) -> Result<(), Errno> {
     rustix::fs::flock(lock, FlockOperation::Unlock)
 }

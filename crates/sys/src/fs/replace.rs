@@ -1,11 +1,12 @@
-//! Whole files and links, replaced so that a crash or a full disk leaves the old one or the new one, never half of one.
+//! Replacement of whole files and links. A crash or a full disk leaves either the old one or the
+//! new one, never a partial one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Reason why a file could not be replaced; the old one is untouched.
+/// Reason why a file could not be replaced. The old one is untouched.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} \"{}\"", path.display())]
 pub struct ReplaceError {
@@ -21,25 +22,25 @@ pub struct ReplaceError {
 /// Durability of a replaced file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Survives the end of our processes.
+    /// Survives a crash of our processes.
     Process,
     /// Survives a power cut.
     Power,
 }
 
-/// Writers that may write the same file at the same time.
+/// Number of processes that may write the same file at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// This one alone: what a writer that was killed left behind is written over by the next.
+    /// Only this one. It overwrites the temporary file that a killed writer left behind.
     One,
-    /// Other processes, too; what is beside the file by that name is never written into.
+    /// Other processes as well. A file that already has the temporary name is never written to.
     Many,
 }
 
-/// Writes `bytes` beside `path` (mode 0600), then renames it over `path`.
+/// Writes `bytes` to a temporary file next to `path` (mode 0600), then renames it over `path`.
 ///
 /// # Errors
-/// The old file is still there, and no temporary one.
+/// On an error, the old file remains, and the temporary file is removed.
 pub fn replace(path: &Path, bytes: &[u8], durability: Durability, writers: Writers) -> Result<(), ReplaceError> {
     let mut temporary = path.as_os_str().to_owned();
     let mut options = OpenOptions::new();
@@ -58,7 +59,8 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability, writers: Write
     let failed = |step, source| ReplaceError { step, path: path.to_owned(), source };
     let mut file: File = options.open(&temporary).map_err(|source| failed("create", source))?;
     let fail = |step, source| {
-        // Leaving it would only confuse; that it cannot be removed changes nothing for the caller.
+        // A leftover file would only confuse. If the removal fails, the result for the caller is
+        // the same.
         let _ = fs::remove_file(&temporary);
         failed(step, source)
     };
@@ -70,20 +72,22 @@ pub fn replace(path: &Path, bytes: &[u8], durability: Durability, writers: Write
     if durability == Durability::Power
         && let Some(folder) = path.parent()
     {
-        // The rename itself must reach the disk too. Some file systems refuse to sync a folder: then there is nothing more to do.
+        // The rename itself must reach the disk, too. Some file systems refuse to sync a folder;
+        // nothing more can be done then.
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     Ok(())
 }
 
-/// Makes `path` a symbolic link to `target` in place of what is there: there is no moment without the old or the new one. A folder is never replaced.
+/// Makes `path` a symbolic link to `target`, and replaces an existing file or link. At every
+/// moment, either the old or the new one exists. A folder is never replaced.
 ///
 /// # Errors
-/// What was there is there still, and no other link beside it.
+/// On an error, the old file or link remains, and no temporary link.
 pub fn replace_link(path: &Path, target: &Path) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".new-{}", std::process::id()));
-    // Of a process with this number that was killed.
+    // A killed process with the same pid may have left it.
     let _ = fs::remove_file(&beside);
     symlink(target, &beside)?;
     fs::rename(&beside, path).inspect_err(|_| drop(fs::remove_file(&beside)))
@@ -99,7 +103,7 @@ mod tests {
         fs::create_dir_all(folder.join("folder")).unwrap();
         let path = folder.join("link");
         for target in ["a", "b", "b"] {
-            // Also where one was killed in the midst of it.
+            // It also works after a process was killed halfway.
             symlink("left", folder.join(format!("link.new-{}", std::process::id()))).unwrap();
             replace_link(&path, Path::new(target)).unwrap();
             assert_eq!(fs::read_link(&path).unwrap(), Path::new(target));
@@ -124,13 +128,13 @@ mod tests {
             replace(&path, b"new", durability, writers).unwrap();
             assert_eq!(fs::read(&path).unwrap(), b"new");
         }
-        // A link that somebody made in its place is not followed.
+        // A link that an attacker planted at the temporary name is not followed.
         let planted = folder.join(format!("file.new-{}", std::process::id()));
         std::os::unix::fs::symlink(&path, &planted).unwrap();
         let error = replace(&path, b"other", Durability::Process, Writers::Many).unwrap_err();
         assert_eq!((error.step, error.source.kind()), ("create", io::ErrorKind::AlreadyExists));
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        // Only what is one's own is removed.
+        // Only our own files are removed.
         assert!(planted.is_symlink());
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Small files as text. Whoever may have made them cannot have the reader wait, or fill its memory.
+//! Small files as text. The creator of such a file cannot make the reader wait or fill its memory.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// A regular file as text, if it has no more than so many bytes. Nothing is waited for: a fifo is none.
+/// Reads a regular file as text, if it has at most `most` bytes. It never waits; a FIFO returns
+/// `None`.
 pub fn read(path: &Path, most: u64) -> Option<String> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);

@@ -1,19 +1,22 @@
-//! How many CPUs this process may use: those it may run on (affinity, cpuset), and no more than its control groups pay for.
+//! Number of CPUs that this process may use: the CPUs that it may run on (affinity, cpuset),
+//! limited by the quotas of its control groups.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::cgroup::unescape;
 
-/// At least one. A quota of one and a half is one: whoever runs two busy processes on it is stopped for a quarter of the time.
+/// Returns the number of CPUs, at least one. A quota of one and a half counts as one: two busy
+/// processes on it would be throttled for a quarter of the time.
 pub fn available() -> u32 {
-    // A machine of more CPUs than fit into the set is told about by the standard library.
+    // If the machine has more CPUs than fit into the set, the standard library knows their number.
     let of_library = || std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX));
     let allowed = rustix::thread::sched_getaffinity(None).map_or_else(|_| of_library(), |set| set.count());
     allowed.min(quota(Path::new("/")).unwrap_or(u32::MAX)).max(1)
 }
 
-/// Whole CPUs that the smallest quota of our group and of those above it allows. `root` is where `/proc` and the mounts are.
+/// Returns the number of whole CPUs that the smallest quota of our group and its ancestors allows.
+/// `root` is the folder with `/proc` and the mounts.
 fn quota(root: &Path) -> Option<u32> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
@@ -30,7 +33,7 @@ fn quota(root: &Path) -> Option<u32> {
         folder.ancestors().take_while(|folder| folder.starts_with(&top)).filter_map(of_group).min_by(f64::total_cmp)
     });
     let smallest = quotas.min_by(f64::total_cmp)?;
-    // Not below one, and far from any overflow.
+    // At least one, and small enough not to overflow.
     Some((smallest.clamp(1.0, 1e6)) as u32)
 }
 
@@ -38,14 +41,15 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// Where a hierarchy is mounted, and where our group is in it.
+/// Mount point of a hierarchy, and the path of our group in it.
 struct CgroupMount {
     point: PathBuf,
     group: PathBuf,
 }
 
-/// `controllers` is empty for version 2. A mount may show only a part of the hierarchy, and the path may be seen from outside of it: then
-/// what is mounted is as near as we get.
+/// Returns the mount of a hierarchy; `controllers` is empty for version 2. A mount may show only a
+/// part of the hierarchy, and the path may be outside that part. Then the mount itself is the
+/// closest group.
 fn mount(mountinfo: &str, controllers: &str, path: &str) -> Option<CgroupMount> {
     mountinfo.lines().find_map(|line| {
         let (mount, kind) = line.split_once(" - ")?;
@@ -62,14 +66,14 @@ fn mount(mountinfo: &str, controllers: &str, path: &str) -> Option<CgroupMount> 
     })
 }
 
-/// `cpu.max`: `<quota or max> <period>`.
+/// Reads `cpu.max`: `<quota or max> <period>`.
 fn of_version_2(group: &Path) -> Option<f64> {
     let text = fs::read_to_string(group.join("cpu.max")).ok()?;
     let (quota, period) = text.trim().split_once(' ')?;
     share(quota, period)
 }
 
-/// Two files; -1 is no limit.
+/// Reads the two files of version 1; -1 means no limit.
 fn of_version_1(group: &Path) -> Option<f64> {
     let read = |name: &str| fs::read_to_string(group.join(name)).ok();
     share(read("cpu.cfs_quota_us")?.trim(), read("cpu.cfs_period_us")?.trim())
@@ -120,7 +124,7 @@ mod tests {
             ("three", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "300000 100000\n")], Some(3)),
             ("two-and-a-half", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "250000 100000\n")], Some(2)),
             ("none", V2, "0::/\n", &[("sys/fs/cgroup/cpu.max", "max 100000\n")], None),
-            // The group above is the narrower one.
+            // The parent group has the smaller quota.
             (
                 "above",
                 V2,
@@ -128,7 +132,7 @@ mod tests {
                 &[("sys/fs/cgroup/pod/app/cpu.max", "max 100000\n"), ("sys/fs/cgroup/pod/cpu.max", "200000 100000\n")],
                 Some(2),
             ),
-            // Seen from outside of the part that is mounted.
+            // The path is outside the mounted part.
             (
                 "outside",
                 "30 20 0:26 /pod /sys/fs/cgroup rw - cgroup2 cgroup rw\n",

@@ -1,30 +1,31 @@
-//! Figures of the whole machine: processors, memory, network, disks, file systems. One look; rates are made of two.
+//! Metrics of the whole machine: processors, memory, network, disks, file systems. Each call
+//! returns one sample; callers compute rates from two.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-/// Bytes of a sector in `/proc/diskstats`, whatever the disk has.
+/// Size of a sector in `/proc/diskstats` in bytes, independent of the disk.
 const SECTOR: u64 = 512;
-/// Most mounts that are looked at.
+/// Maximum number of mounts in a sample.
 const MOST_MOUNTS: usize = 64;
 
 /// One measurement of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSample {
-    /// Time of all processors together, in ticks: all of it, and what was not idle.
+    /// Time of all processors together, in ticks: total, and busy (not idle).
     pub cpu_ticks: (u64, u64),
-    /// Memory in bytes: all, and what programs can still get.
+    /// Memory in bytes: total, and still available to programs.
     pub memory_bytes: (u64, u64),
-    /// Network interfaces in the order of the kernel.
+    /// Network interfaces in the kernel's order.
     pub interfaces: Vec<Interface>,
     /// Bytes read from and written to disks.
     pub disk_bytes: (u64, u64),
-    /// File systems on disks, each once.
+    /// File systems on disks, each listed once.
     pub mounts: Vec<Mount>,
 }
 
-/// Traffic of a network interface since it exists.
+/// Traffic of a network interface since its creation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
@@ -42,19 +43,19 @@ pub struct Interface {
 pub struct Mount {
     /// Its path.
     pub path: String,
-    /// Bytes: all, and what is used.
+    /// Bytes: total and used.
     pub bytes: (u64, u64),
-    /// Bytes that others than root can still write.
+    /// Bytes that users other than root can still write.
     pub available_bytes: u64,
 }
 
 impl HostSample {
-    /// Takes a measurement. What the kernel does not tell stays empty.
+    /// Takes a sample. Values that the kernel does not provide stay empty.
     pub fn take() -> Self {
         Self::below(Path::new("/"))
     }
 
-    /// Processors, memory and the file system of the root alone: what can be looked at each second.
+    /// Samples processors, memory and the root file system only; cheap enough for every second.
     pub fn brief() -> Self {
         let text = |name: &str| read(Path::new(name)).unwrap_or_default();
         Self {
@@ -85,7 +86,7 @@ fn read(path: &Path) -> io::Result<String> {
 
 fn cpu(stat: &str) -> (u64, u64) {
     let Some(line) = stat.lines().find_map(|line| line.strip_prefix("cpu ")) else { return (0, 0) };
-    // user nice system idle iowait irq softirq steal; what guests use is in user already.
+    // user nice system idle iowait irq softirq steal. The time of guests is already part of user.
     let ticks: Vec<u64> = line.split_whitespace().take(8).map(|word| word.parse().unwrap_or(0)).collect();
     let all: u64 = ticks.iter().sum();
     let idle = ticks.get(3).unwrap_or(&0) + ticks.get(4).unwrap_or(&0);
@@ -112,7 +113,8 @@ fn interfaces(dev: &str) -> Vec<Interface> {
     dev.lines().skip(2).filter_map(parse).collect()
 }
 
-/// Whole disks only: what goes to a part of one, or to something that lies on one, would count twice.
+/// Sums up whole disks only: data of a partition, or of a device on top of a disk, would count
+/// twice.
 fn disks(diskstats: &str, is_disk: impl Fn(&str) -> bool) -> (u64, u64) {
     let mut total = (0_u64, 0_u64);
     for line in diskstats.lines() {
@@ -127,7 +129,7 @@ fn disks(diskstats: &str, is_disk: impl Fn(&str) -> bool) -> (u64, u64) {
     total
 }
 
-/// Paths of mounts of devices, each device once: by its first mount.
+/// Returns the mount points of devices; each device counts once, with its first mount.
 fn mounts(mounts: &str) -> Vec<String> {
     let mut seen = Vec::new();
     let mut paths = Vec::new();
@@ -135,7 +137,7 @@ fn mounts(mounts: &str) -> Vec<String> {
         let mut words = line.split(' ');
         let (Some(device), Some(path), Some(kind)) = (words.next(), words.next(), words.next()) else { continue };
         let counts = device.starts_with("/dev/") || matches!(kind, "overlay" | "zfs" | "btrfs") && path == "/";
-        // A file system of some program may never answer.
+        // A file system served by a program may never answer.
         let counts = counts && !kind.starts_with("fuse") && kind != "squashfs";
         if !counts || seen.contains(&device) || paths.len() == MOST_MOUNTS {
             continue;
@@ -146,7 +148,7 @@ fn mounts(mounts: &str) -> Vec<String> {
     paths
 }
 
-/// The kernel writes blanks and such as `\040`.
+/// Decodes blanks and other characters that the kernel writes as `\040` and so on.
 fn unescape(text: &str) -> String {
     let mut out = Vec::new();
     let bytes = text.as_bytes();

@@ -1,4 +1,4 @@
-//! Memory that is given back before a long rest.
+//! Memory that a process returns to the kernel before a long rest.
 
 pub mod wiped;
 
@@ -6,24 +6,29 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Size of the mappings while the use of memory is tracked; else the kernel maps 64 KiB around each page that is used.
+/// Size of the mappings while the use of memory is tracked. Without tracking, the kernel maps 64
+/// KiB around each used page.
 const BLOCK: usize = 16 << 10;
 
-/// Largest hole between used pages that is locked with them: each range that is locked costs the kernel a mapping.
+/// Largest gap between used pages that is locked together with them. Each locked range costs the
+/// kernel a mapping.
 const HOLE: usize = 4 << 10;
 
-/// Gives back what is not needed while nothing happens: free heap pages, and the mappings of code and constants that were used before. They
-/// stay in the page cache and are mapped again where they are needed; the event after a rest takes some tenths of a millisecond longer for it.
+/// Returns memory that an idle process does not need: free heap pages, and the mappings of code and
+/// constants that were used before. The pages stay in the page cache, and the kernel maps them
+/// again on use. The first event after a rest therefore takes some tenths of a millisecond longer.
 pub fn rest() {
     trim();
-    // All are known before the first is dropped: what finds the next one would be there again at once. Our own are the first of them.
+    // Collect all segments before the first is dropped, because the search would map pages again.
+    // Our own segments come first, so drop them last.
     for segment in segments().into_iter().rev() {
         advise(&segment, libc::MADV_DODUMP);
         advise(&segment, libc::MADV_DONTNEED);
     }
 }
 
-/// Gives free pages of the heap back. Only glibc keeps many of them; musl gives them back by itself.
+/// Returns free heap pages to the kernel. Only glibc keeps many of them; musl returns them by
+/// itself.
 #[cfg(target_env = "gnu")]
 fn trim() {
     // SAFETY: no requirements; it only returns free pages.
@@ -33,21 +38,24 @@ fn trim() {
 #[cfg(not(target_env = "gnu"))]
 const fn trim() {}
 
-/// Has all threads allocate from one heap, for a process whose threads mostly wait: else glibc gives each thread one of its own, which keeps what its largest
-/// moment needed. To be called before there is a second thread.
+/// Makes all threads allocate from one heap, for a process whose threads mostly wait. Otherwise
+/// glibc gives each thread its own heap, which never shrinks below its peak. Call it before a
+/// second thread starts.
 #[cfg(target_env = "gnu")]
 pub fn one_heap() {
     // SAFETY: no requirements; it only sets a bound.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
-/// Has all threads allocate from one heap: musl has no other.
+/// Makes all threads allocate from one heap; musl always does.
 #[cfg(not(target_env = "gnu"))]
 pub const fn one_heap() {}
 
-/// Tracks which code and constants are used from now on, for [`rest_locked`]: what only the start needed is dropped. The kernel maps the
-/// neighbours of a page that is used, but never beyond a mapping; so each mapping is split into blocks, by an advice that changes nothing
-/// else (whether the block is part of a core dump). Costs a system call for two blocks of program and libraries.
+/// Starts to track which code and constants are used, for [`rest_locked`]. Pages that only the
+/// start needed are dropped. The kernel maps the neighbours of a used page, but never beyond a
+/// mapping. So each mapping is split into blocks, by an advice without any other effect (whether
+/// the block is part of a core dump). This costs one system call per two blocks of program and
+/// libraries.
 pub fn track_use() {
     for segment in segments() {
         advise(&segment, libc::MADV_DONTNEED);
@@ -56,7 +64,8 @@ pub fn track_use() {
     }
 }
 
-/// Returns the pages of code and constants that are in use since [`track_use`], as ranges of addresses.
+/// Returns the pages of code and constants that are in use since [`track_use`], as ranges of
+/// addresses.
 pub fn used() -> Vec<Range<usize>> {
     let Ok(pagemap) = File::open("/proc/self/pagemap") else { return Vec::new() };
     let page = page_size();
@@ -67,7 +76,8 @@ pub fn used() -> Vec<Range<usize>> {
     segments().into_iter().flat_map(in_segment).collect()
 }
 
-/// Counts these pages as used, as far as they are code and constants: they were in [`used`] of a copy of this process.
+/// Marks these pages as used, if they are code or constants. They come from [`used`] of a copy of
+/// this process.
 pub fn use_pages(pages: Range<usize>) {
     for segment in segments() {
         for address in (pages.start.max(segment.start)..pages.end.min(segment.end)).step_by(page_size()) {
@@ -77,13 +87,15 @@ pub fn use_pages(pages: Range<usize>) {
     }
 }
 
-/// [`rest`] for a process that must not die: free heap pages are given back, but code and constants that were used stay, and are locked, so
-/// that they are there when the disk under them fails. Where the limit of locked memory (`RLIMIT_MEMLOCK`) is too small they stay as long as
-/// the kernel has no need of their pages. Returns how many bytes are locked.
+/// Runs [`rest`] for a process that must not die. Free heap pages are returned, but used code and
+/// constants stay and are locked, so that they remain available if the disk under them fails. If
+/// the limit of locked memory (`RLIMIT_MEMLOCK`) is too small, they stay until the kernel needs
+/// their pages. Returns the number of locked bytes.
 pub fn rest_locked() -> usize {
     trim();
     let segments = segments();
-    // No longer tracked: one mapping each, whatever fails below. What is present stays so.
+    // Stop tracking: each segment becomes one mapping again, even if a later step fails. Present
+    // pages stay present.
     segments.iter().for_each(|segment| advise(segment, libc::MADV_DODUMP));
     let Ok(pagemap) = File::open("/proc/self/pagemap") else { return 0 };
     let page = page_size();
@@ -92,7 +104,7 @@ pub fn rest_locked() -> usize {
         let present = present(&pagemap, segment.start / page, segment.end / page);
         for run in present.iter().flat_map(|present| runs(present, HOLE / page)) {
             let (start, bytes) = (segment.start + run.start * page, run.len() * page);
-            // SAFETY: our own mapping; its pages only stay where they are.
+            // SAFETY: our own mapping; its pages only stay in memory.
             if unsafe { libc::mlock(std::ptr::with_exposed_provenance(start), bytes) } < 0 {
                 return locked;
             }
@@ -102,16 +114,19 @@ pub fn rest_locked() -> usize {
     locked
 }
 
-/// The parts of program and libraries that are never written: code and constants. Their pages are the files', dropping them loses nothing.
+/// Returns the read-only parts of program and libraries: code and constants. Their pages belong to
+/// files, so dropping them loses nothing.
 fn segments() -> Vec<Range<usize>> {
     let mut found = Vec::new();
-    // SAFETY: the callback gets the address of `found`, which lives longer than this call, and nobody else uses it meanwhile.
+    // SAFETY: the callback gets the address of `found`, which lives longer than this call, and no
+    // other code uses it during the call.
     unsafe { libc::dl_iterate_phdr(Some(add_segments), (&raw mut found).cast()) };
     found
 }
 
 unsafe extern "C" fn add_segments(object: *mut libc::dl_phdr_info, _size: libc::size_t, found: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `segments` gives this address; the loader gives a description that is valid during the call, and so are its headers.
+    // SAFETY: `segments` gives this address; the loader passes a description that is valid during
+    // the call, and so are its headers.
     let (found, object, headers) = unsafe {
         let object = &*object;
         let headers = match object.dlpi_phdr.is_null() {
@@ -121,7 +136,7 @@ unsafe extern "C" fn add_segments(object: *mut libc::dl_phdr_info, _size: libc::
         (&mut *found.cast::<Vec<Range<usize>>>(), object, headers)
     };
     let page = page_size();
-    // Not a file: the kernel's own code in every process.
+    // The vDSO is not a file, but the kernel's own code in every process.
     // SAFETY: no requirements.
     let vdso = unsafe { libc::getauxval(libc::AT_SYSINFO_EHDR) };
     for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
@@ -134,9 +149,11 @@ unsafe extern "C" fn add_segments(object: *mut libc::dl_phdr_info, _size: libc::
     0
 }
 
-/// Tells the kernel how this part of a segment will be used. That the kernel ignores it is fine.
+/// Tells the kernel how this part of a segment will be used. If the kernel ignores it, nothing
+/// breaks.
 fn advise(part: &Range<usize>, advice: libc::c_int) {
-    // SAFETY: only called with parts of our own segments (private mappings of files that were never written) and advice that loses nothing there.
+    // SAFETY: only called with parts of our own segments (private mappings of files that were never
+    // written) and advice that loses nothing there.
     unsafe { libc::madvise(std::ptr::with_exposed_provenance_mut(part.start), part.len(), advice) };
 }
 
@@ -145,7 +162,7 @@ fn page_size() -> usize {
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// The pages among these that are in memory and mapped.
+/// Returns which of these pages are in memory and mapped.
 fn present(pagemap: &File, first: usize, end: usize) -> Option<Vec<bool>> {
     const ENTRY: usize = 8;
     const PRESENT: u8 = 1 << 7;
@@ -154,7 +171,7 @@ fn present(pagemap: &File, first: usize, end: usize) -> Option<Vec<bool>> {
     Some(entries.chunks_exact(ENTRY).map(|entry| entry.last().is_some_and(|last| last & PRESENT != 0)).collect())
 }
 
-/// The ranges of present pages, with the holes between them that are not larger than this.
+/// Returns the ranges of present pages. A gap of at most `hole` bytes does not split a range.
 fn runs(present: &[bool], hole: usize) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for at in (0..present.len()).filter(|at| present.get(*at) == Some(&true)) {
@@ -206,7 +223,7 @@ mod tests {
         assert!(mappings() > before, "split into blocks");
         assert_eq!((0..1000).map(|n| n.to_string()).filter(|text| text.parse::<u32>().is_ok()).count(), 1000);
         rest();
-        // Other tests of this program have mappings of their own.
+        // Other tests of this program add their own mappings.
         assert!(mappings() < before + 20, "one mapping a segment again");
     }
 
@@ -227,10 +244,10 @@ mod tests {
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let kib = |line: &str| line.strip_prefix("Locked:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok();
         let seen: usize = smaps.lines().filter_map(kib).sum();
-        // A small limit leaves some of it.
+        // A small limit allows only a part.
         let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
         assert!(locked > 0 || limit.is_some(), "nothing is locked, and nothing limits that");
-        // The kernel shows only our part of pages that others have mapped, too.
+        // For pages that other processes map as well, the kernel shows only our share.
         assert_eq!(seen > 0, locked > 0, "{seen} KiB of {locked} bytes");
     }
 

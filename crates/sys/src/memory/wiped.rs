@@ -1,7 +1,8 @@
-//! Bytes that may be a secret: nothing of them stays in memory that was given back.
+//! Bytes that may be a secret: no copy of them remains in freed memory.
 //!
-//! Everything with an environment in it travels through this: values of `secrets` exist in the app's process only. What is overwritten is
-//! also what was left behind when the list grew, which no `Drop` of a plain `Vec` would reach.
+//! Every environment travels in this type, because values of `secrets` may exist only in the app's
+//! process. It also overwrites the old memory when the list grows, which the `Drop` of a plain
+//! `Vec` cannot reach.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,15 +11,15 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use zeroize::Zeroize;
 
-/// Least number of bytes that are read at once.
+/// Minimum number of bytes per read.
 const READ_BYTES: usize = 256;
 
-/// Bytes that are overwritten before their memory is given back.
+/// Bytes that are overwritten before their memory is freed.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Wiped(Vec<u8>);
 
 impl Wiped {
-    /// An empty one with room for so many.
+    /// Creates an empty list with room for `count` bytes.
     pub fn with_capacity(count: usize) -> Self {
         Self(Vec::with_capacity(count))
     }
@@ -34,7 +35,7 @@ impl Wiped {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Keeps only the first ones.
+    /// Keeps only the first `count` bytes.
     pub fn truncate(&mut self, count: usize) {
         if let Some(rest) = self.0.get_mut(count..) {
             rest.zeroize();
@@ -42,10 +43,11 @@ impl Wiped {
         self.0.truncate(count);
     }
 
-    /// Reads once and appends what came, so that there are at most `most` bytes; returns how many came. 0 = it was the end, or there are so many already.
+    /// Reads once and appends the bytes, up to `most` bytes in total. Returns the number of bytes
+    /// read; 0 means the end, or that the list is full.
     ///
     /// # Errors
-    /// What reading said; nothing is appended then. An interrupted read is repeated.
+    /// Returns the error of the read; nothing is appended then. An interrupted read is repeated.
     pub fn read_from(&mut self, fd: impl AsFd, most: usize) -> Result<usize, Errno> {
         let before = self.0.len();
         let room = most.saturating_sub(before).min(READ_BYTES.max(self.0.capacity() - before));
@@ -61,7 +63,7 @@ impl Wiped {
         got
     }
 
-    /// Makes room by hand: a list that grows by itself would leave a copy behind.
+    /// Reallocates by hand: a `Vec` that grows by itself would leave a copy behind.
     fn make_room(&mut self, more: usize) {
         let needed = self.0.len() + more;
         if needed > self.0.capacity() {
@@ -111,7 +113,7 @@ impl fmt::Debug for Wiped {
     }
 }
 
-/// Overwrites bytes in memory that is used again.
+/// Overwrites bytes in memory that is about to be reused.
 pub fn wipe(bytes: &mut [u8]) {
     bytes.zeroize();
 }

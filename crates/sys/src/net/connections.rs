@@ -1,4 +1,5 @@
-//! TCP connections of a port, as the kernel knows them (`sock_diag(7)`): what was asked last, and what was answered.
+//! TCP connections of a port, as the kernel knows them (`sock_diag(7)`): when the last data
+//! arrived, and when the last data was sent.
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -8,49 +9,51 @@ use rustix::net::{AddressFamily, getsockname};
 
 use crate::net::sock_diag::{Dump, INFO, int, owner};
 
-/// Most connections that are looked at.
+/// Maximum number of connections that are examined.
 pub const MOST: usize = 20_000;
-/// Most processes of a tree that are looked at.
+/// Maximum number of processes of a tree that are examined.
 const MOST_PROCESSES: usize = 1000;
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
-    /// Number that no other socket has had since boot.
+    /// Number that is unique among all sockets since boot.
     pub cookie: u64,
     /// Inode of the socket in its process.
     pub inode: u64,
     /// Bytes that its process has not read yet.
     pub unread: u32,
-    /// Bytes that the other side has not confirmed yet.
+    /// Bytes that the other side has not acknowledged yet.
     pub unsent: u32,
-    /// Bytes that have come.
+    /// Bytes received.
     pub received: u64,
-    /// Segments with data that were sent.
+    /// Data segments sent.
     pub sent: u32,
-    /// Time since data came last, ms.
+    /// Time since data was last received, ms.
     pub since_received_ms: u32,
-    /// Time since data was sent last, ms.
+    /// Time since data was last sent, ms.
     pub since_sent_ms: u32,
 }
 
-/// The connections at the port of this listening socket that were accepted and whose client has not gone, [`MOST`] at most.
+/// Returns the accepted connections of this listening socket's port whose client is still there, at
+/// most [`MOST`].
 ///
 /// # Errors
-/// No TCP socket, or a kernel without `sock_diag`.
+/// Returns an error if the socket is not a TCP socket, or if the kernel has no `sock_diag`.
 pub fn accepted_at(listener: impl AsFd) -> Result<Vec<Connection>, Errno> {
-    /// Established, and those whose other side has said that it sends nothing more.
+    /// Established connections, and connections whose other side has announced that it sends no
+    /// more data.
     const STATES: u32 = 1 << 1 | 1 << 8;
     let address = std::net::SocketAddr::try_from(getsockname(listener)?)?;
-    // A socket of version 6 may have connections of version 4: the kernel lists them with it.
+    // An IPv6 socket may have IPv4 connections: the kernel lists them with it.
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    // `1 << (INET_DIAG_INFO - 1)`: with `tcp_info`.
+    // `1 << (INET_DIAG_INFO - 1)`: the answer includes `tcp_info`.
     let dump = Dump { family, port: address.port(), states: STATES, attributes: 1 << (INFO - 1) };
-    // A connection in the queue of the listener has no inode yet.
+    // A connection in the listener's queue has no inode yet.
     dump.read(MOST, |body| connection(body).filter(|connection| connection.inode != 0))
 }
 
-/// `inet_diag_msg`, and the attribute with `tcp_info` of `linux/tcp.h`.
+/// Parses `inet_diag_msg`, and the attribute with `tcp_info` of `linux/tcp.h`.
 fn connection(body: &[u8]) -> Option<Connection> {
     let half = |at: usize| int(body, at).map(u64::from);
     let (low, high) = (half(44)?, half(48)?);
@@ -76,7 +79,8 @@ fn connection(body: &[u8]) -> Option<Connection> {
     })
 }
 
-/// Inodes of the sockets that this process and what descends from it have open, as far as we may see them.
+/// Returns the inodes of the sockets that this process and its descendants have open, as far as we
+/// may see them.
 pub fn sockets_of_tree(pid: i32) -> BTreeSet<u64> {
     let mut pids = vec![pid];
     let mut at = 0;
@@ -125,7 +129,7 @@ mod tests {
             let asks = only().unwrap();
             assert!(asks.since_received_ms < asks.since_sent_ms, "{asks:?}");
             assert!(sockets_of_tree(std::process::id().cast_signed()).contains(&asks.inode));
-            // The other side sends nothing more, and waits for its answer.
+            // The other side sends no more data and waits for its answer.
             client.shutdown(std::net::Shutdown::Write).unwrap();
             assert_eq!(only().map(|seen| seen.cookie), Some(asks.cookie));
             drop((client, server));

@@ -1,4 +1,4 @@
-//! Datagrams from programs that say who they are: the receiving end of sd_notify.
+//! Datagrams with the identity of their sender: the receiving end of sd_notify.
 
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -10,62 +10,66 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 use crate::net::socket::Peer;
 use crate::process::last_errno;
 
-/// One datagram received. Descriptors that came with it are closed: to the sender of `BARRIER=1` that is the answer.
+/// A received datagram. Its descriptors are closed: the sender of `BARRIER=1` takes that as the
+/// answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// Bytes in the buffer.
     pub len: usize,
-    /// Whether it was longer than the buffer: the rest is lost.
+    /// Whether the datagram was longer than the buffer. The rest is lost.
     pub cut: bool,
-    /// The sender, as the kernel knows it; pid 0 is one in a pid namespace that is hidden from us.
+    /// The sender, as the kernel knows it. Pid 0 means that its pid namespace is hidden from us.
     pub sender: Option<Peer>,
 }
 
-/// A socket that receives datagrams under this name in the abstract namespace (CLOEXEC, nonblocking), each with its sender.
+/// Creates a socket that receives datagrams under this name in the abstract namespace (CLOEXEC,
+/// nonblocking), each with its sender.
 ///
 /// # Errors
-/// `EADDRINUSE` when the name is taken, `ENAMETOOLONG`, `EMFILE`.
+/// Returns `EADDRINUSE` if the name is taken, `ENAMETOOLONG`, or `EMFILE`.
 pub fn bind_abstract(name: &[u8]) -> Result<OwnedFd, Errno> {
     bound(&SocketAddrUnix::new_abstract_name(name)?)
 }
 
 fn bound(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
-    // Before the first datagram can come: one that came earlier would have no sender.
+    // Before the first datagram can arrive: an earlier datagram would have no sender.
     sockopt::set_socket_passcred(&socket, true)?;
     bind(&socket, address)?;
     Ok(socket)
 }
 
-/// A socket that receives datagrams at this path (CLOEXEC, nonblocking), each with its sender.
+/// Creates a socket that receives datagrams at this path (CLOEXEC, nonblocking), each with its
+/// sender.
 ///
 /// # Errors
-/// As `bind(2)`; `ENAMETOOLONG` for more than 107 bytes.
+/// Returns the errors of `bind(2)`, and `ENAMETOOLONG` if the path has more than 107 bytes.
 pub fn bind_path(path: &Path) -> Result<OwnedFd, Errno> {
     bound(&SocketAddrUnix::new(path)?)
 }
 
-/// Room for the credentials and for as many descriptors as anybody sends; of more the kernel closes the rest itself.
+/// Room for the credentials and for a realistic number of descriptors. If a message has more, the
+/// kernel itself closes the rest.
 const CONTROL_WORDS: usize = 64;
 
-/// The next datagram, `None` when there is none.
+/// Returns the next datagram, or `None` if none has arrived.
 ///
 /// # Errors
-/// Not a socket.
+/// Returns an error if the descriptor is not a socket.
 pub fn recv(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>, Errno> {
     receive(socket, buffer, 0)
 }
 
-/// [`recv`] that leaves the datagram where it is: the next look finds it again.
+/// Works like [`recv`] but leaves the datagram in the queue: the next call finds it again.
 ///
 /// # Errors
-/// As [`recv`].
+/// Returns the errors of [`recv`].
 pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Result<Option<Datagram>, Errno> {
     receive(socket, buffer, libc::MSG_PEEK)
 }
 
 fn receive(socket: impl AsFd, buffer: &mut [u8], more: libc::c_int) -> Result<Option<Datagram>, Errno> {
-    // A type that is aligned as headers of control messages have to be.
+    // This type has the alignment that headers of control messages need.
     let mut control = [0u64; CONTROL_WORDS];
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zero is a valid header: null pointers and lengths of zero.
@@ -76,7 +80,7 @@ fn receive(socket: impl AsFd, buffer: &mut [u8], more: libc::c_int) -> Result<Op
     header.msg_controllen = length(size_of::<[u64; CONTROL_WORDS]>());
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | more;
     let len = loop {
-        // SAFETY: the header points to live buffers of the lengths it says.
+        // SAFETY: the header points to live buffers with the given lengths.
         let got = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, flags) };
         match usize::try_from(got) {
             Ok(len) => break len,
@@ -92,16 +96,17 @@ fn receive(socket: impl AsFd, buffer: &mut [u8], more: libc::c_int) -> Result<Op
     Ok(Some(Datagram { len: len.min(buffer.len()), cut: header.msg_flags & libc::MSG_TRUNC != 0, sender }))
 }
 
-/// Lengths of these headers are `size_t` with glibc, `socklen_t` with musl.
+/// Converts a length: these headers use `size_t` with glibc and `socklen_t` with musl.
 fn length<From, To: TryFrom<From> + Default>(length: From) -> To {
     length.try_into().unwrap_or_default()
 }
 
-/// The sender; descriptors are closed.
+/// Returns the sender and closes the descriptors.
 unsafe fn take_control(header: &libc::msghdr) -> Option<Peer> {
     let mut sender = None;
-    // SAFETY: the macros stay within the control buffer that the kernel has filled; what is read is of the type that the header of the
-    // message says, with at least its length; each descriptor is new and ours.
+    // SAFETY: the macros stay within the control buffer that the kernel has filled. Each value is
+    // read as the type that the message header states, with at least its length. Each descriptor is
+    // new and ours.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while let Some(found) = message.as_ref() {
@@ -175,7 +180,7 @@ mod tests {
             peek(&receiver, &mut buffer).unwrap().unwrap();
             let datagram = recv(&receiver, &mut buffer).unwrap().unwrap();
             assert!(datagram.sender.is_some() && datagram.len == 9);
-            // All ends of the pipe are closed: this is what the sender waits for.
+            // All ends of the pipe are closed, as the sender expects.
             assert_eq!(std::fs::File::from(read).read(&mut [0; 1]).unwrap(), 0);
         }
     }

@@ -1,4 +1,4 @@
-//! Connections to servers over TCP: begun without waiting, and the addresses of both ends.
+//! TCP connections to servers, started without waiting, and the addresses of both ends.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, getpeername, getsockname, socket_with};
 
-/// Begins a connection.
+/// Starts a connection.
 ///
 /// # Errors
-/// It is known at once that there will be none, or no descriptor is left.
+/// Returns an error if the connection fails immediately, or if no descriptor is free.
 pub fn connect(peer: SocketAddr) -> Result<OwnedFd, Errno> {
     crate::played::ask(|kernel| kernel.connect(peer)).flatten().unwrap_or_else(|| begin(peer))
 }
@@ -23,28 +23,28 @@ fn begin(peer: SocketAddr) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// How a connection that was begun went.
+/// Returns the result of a connection attempt.
 ///
 /// # Errors
-/// `EALREADY`: it is still under way; else why there is none.
+/// Returns `EALREADY` while the attempt is in progress, otherwise the reason for its failure.
 pub fn outcome(socket: impl AsFd, peer: SocketAddr) -> Result<(), Errno> {
     if crate::played::is_played(&socket) {
         return Ok(());
     }
     match rustix::net::connect(&socket, &peer) {
-        // A second `connect` tells how the first one went.
+        // A second `connect` returns the result of the first.
         Ok(()) | Err(Errno::ISCONN) => Ok(()),
         Err(Errno::INPROGRESS | Errno::INTR) => Err(Errno::ALREADY),
         Err(errno) => Err(errno),
     }
 }
 
-/// Our end.
+/// Returns the address of our end.
 pub fn local(socket: impl AsFd) -> Option<SocketAddr> {
     address(getsockname(socket).ok()?)
 }
 
-/// The other end; none where it is gone, or none over TCP.
+/// Returns the address of the other end, or `None` if it is gone or not a TCP peer.
 pub fn peer(socket: impl AsFd) -> Option<SocketAddr> {
     address(getpeername(socket).ok()??)
 }

@@ -1,4 +1,4 @@
-//! Listeners at a TCP port of this network namespace, as far as `/proc` lets us see.
+//! Listeners on a TCP port of this network namespace, as far as `/proc` shows them.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -11,22 +11,23 @@ use crate::net::sock_diag::{Dump, owner};
 
 /// State of a listening socket in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
-/// State of a bound socket in `/proc/net/udp` that is not connected.
+/// State of a bound, unconnected socket in `/proc/net/udp`.
 const UNCONNECTED: &str = "07";
 
-/// Most listening sockets of one port that are read.
+/// Maximum number of listening sockets read per port.
 const MOST: usize = 1024;
 
-/// Socket that listens.
+/// Listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// Inode.
     pub inode: u64,
-    /// User that made it.
+    /// User that created it.
     pub uid: u32,
 }
 
-/// Returns the sockets that listen at a port, IPv4 and IPv6: from `sock_diag(7)`, or from `/proc/net` if that is refused.
+/// Returns the sockets that listen at a port, IPv4 and IPv6: from `sock_diag(7)`, or from
+/// `/proc/net` if that is refused.
 pub fn sockets_at(port: u16) -> Vec<Listener> {
     by_sock_diag(port).unwrap_or_else(|_| by_proc(port))
 }
@@ -48,7 +49,8 @@ fn by_proc(port: u16) -> Vec<Listener> {
     open.filter(|(at, _)| *at == port).map(|(_, listener)| listener).collect()
 }
 
-/// Returns a process that has one of these sockets open: of `first`, or else of all. Only root sees the descriptors of other users.
+/// Returns a process that has one of these sockets open. Processes in `first` take precedence over
+/// all others. Only root sees the descriptors of other users.
 pub fn holder_of(sockets: &[Listener], first: &[i32]) -> Option<i32> {
     let links: Vec<String> = sockets.iter().map(|socket| format!("socket:[{}]", socket.inode)).collect();
     if links.is_empty() {
@@ -63,18 +65,19 @@ fn has_open(pid: i32, links: &[String]) -> bool {
     descriptors(pid).any(|target| links.iter().any(|link| target.as_os_str() == link.as_str()))
 }
 
-/// What its descriptors are.
+/// Returns the link targets of the process's descriptors.
 fn descriptors(pid: i32) -> impl Iterator<Item = PathBuf> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok())
 }
 
-/// Inodes of the sockets that it has open.
+/// Returns the inodes of the sockets that the process has open.
 pub(crate) fn socket_inodes(pid: i32) -> impl Iterator<Item = u64> {
     descriptors(pid).filter_map(|target| socket_inode(&target))
 }
 
-/// What these processes listen at: TCP and UDP ports (`3000`, `udp 53`) and paths of unix sockets. Of processes of other users only root sees it.
+/// Returns the addresses on which these processes listen: TCP and UDP ports (`3000`, `udp 53`) and
+/// paths of unix sockets. Only root sees those of other users.
 pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
     let mut places = BTreeSet::new();
     for pid in pids {
@@ -82,7 +85,7 @@ pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
         if sockets.is_empty() {
             continue;
         }
-        // Its own network namespace.
+        // The tables of the process's own network namespace.
         let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
         for (name, state, prefix) in
             [("tcp", LISTEN, ""), ("tcp6", LISTEN, ""), ("udp", UNCONNECTED, "udp "), ("udp6", UNCONNECTED, "udp ")]
@@ -95,7 +98,8 @@ pub fn places_of(pids: &[i32]) -> BTreeSet<String> {
     places
 }
 
-/// Returns the TCP ports on which these processes listen, each in its own network namespace. Only root sees those of other users.
+/// Returns the TCP ports on which these processes listen, each in its own network namespace. Only
+/// root sees those of other users.
 pub fn tcp_ports_of(pids: &[i32]) -> BTreeSet<u16> {
     let of = |pid: &i32| {
         let sockets: BTreeSet<u64> = socket_inodes(*pid).collect();
@@ -107,21 +111,22 @@ pub fn tcp_ports_of(pids: &[i32]) -> BTreeSet<u16> {
     pids.iter().flat_map(of).collect()
 }
 
-/// Returns the ports from which the kernel chooses for a socket without one.
+/// Returns the ports from which the kernel picks if a socket requests none.
 pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
     let mut bounds = range.split_whitespace().filter_map(|bound| bound.parse::<u16>().ok());
     Some(bounds.next()?..=bounds.next()?)
 }
 
-/// Inodes of the sockets that listen at a TCP port in the network namespace of a process.
+/// Returns the inodes of the sockets that listen on a TCP port in the network namespace of a
+/// process.
 pub(crate) fn inodes_at(pid: i32, port: u16) -> BTreeSet<u64> {
     let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
     let open = tables.iter().flat_map(|table| bound(table, LISTEN));
     open.filter(|(at, _)| *at == port).map(|(_, listener)| listener.inode).collect()
 }
 
-/// Ports and sockets in this state.
+/// Returns ports and sockets in this state.
 fn bound(table: &str, state: &str) -> Vec<(u16, Listener)> {
     let row = |line: &str| {
         let mut words = line.split_whitespace();
@@ -135,7 +140,7 @@ fn bound(table: &str, state: &str) -> Vec<(u16, Listener)> {
     table.lines().skip(1).filter_map(row).collect()
 }
 
-/// Paths of those of these unix sockets that accept connections.
+/// Returns the paths of the given unix sockets that accept connections.
 fn unix_paths(table: &str, sockets: &BTreeSet<u64>) -> Vec<String> {
     let row = |line: &str| {
         let mut words = line.split_whitespace();
@@ -147,17 +152,17 @@ fn unix_paths(table: &str, sockets: &BTreeSet<u64>) -> Vec<String> {
     table.lines().skip(1).filter_map(row).collect()
 }
 
-/// The inode of a socket by the target of its link in `/proc`.
+/// Returns the inode of a socket from the target of its link in `/proc`.
 pub(crate) fn socket_inode(target: &Path) -> Option<u64> {
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// Name of the program of a process.
+/// Returns the program name of a process.
 pub fn program(pid: i32) -> Option<String> {
     Some(std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
 }
 
-/// Inode of an open socket.
+/// Returns the inode of an open socket.
 pub fn inode(socket: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
     Some(rustix::fs::fstat(socket).ok()?.st_ino)
 }

@@ -1,4 +1,4 @@
-//! Sockets, and what the kernel knows of connections.
+//! Sockets, and the kernel's data about connections.
 
 pub mod connections;
 pub mod datagram;

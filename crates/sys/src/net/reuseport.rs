@@ -1,24 +1,28 @@
-//! Groups of listening sockets of one address (`SO_REUSEPORT`), and which of them get new connections.
+//! Groups of listening sockets of one address (`SO_REUSEPORT`), and the choice which of them get
+//! new connections.
 
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 
-/// Most sockets that can be chosen from: a program has 4096 instructions at most.
+/// Maximum number of sockets to choose from: a program has at most 4096 instructions.
 pub const MAX_ACTIVE: usize = 2000;
 
-/// Sends each new connection from now on to a random one of the `active` sockets of the group that `socket` belongs to. They are counted
-/// from 0 in the order in which they began to listen (which holds as long as none is closed). Needs no privilege.
+/// Sends each new connection from now on to a random socket out of the `active` ones of the group
+/// that `socket` belongs to. The numbers count from 0 in the order in which the sockets started to
+/// listen (valid as long as none is closed). Needs no privilege.
 ///
 /// # Errors
-/// `EINVAL` for no or too many sockets, or one that is in no group; `ENOPROTOOPT` before Linux 4.5; `ENOMEM`.
+/// Returns `EINVAL` for an empty or too long list, or if the socket is in no group. Returns
+/// `ENOPROTOOPT` before Linux 4.5, and `ENOMEM`.
 pub fn steer(socket: impl AsFd, active: &[u32]) -> Result<(), Errno> {
     if active.is_empty() || active.len() > MAX_ACTIVE {
         return Err(Errno::INVAL);
     }
     let mut program = program(active);
     let description = libc::sock_fprog { len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?, filter: program.as_mut_ptr() };
-    // SAFETY: the description and the program that it points to outlive the call, which copies them.
+    // SAFETY: the description and the program that it points to outlive the call, which copies
+    // them.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
@@ -31,24 +35,27 @@ pub fn steer(socket: impl AsFd, active: &[u32]) -> Result<(), Errno> {
     if result < 0 { Err(crate::process::last_errno()) } else { Ok(()) }
 }
 
-/// Number of connections that nobody has accepted yet from a listening TCP socket.
+/// Returns the number of connections in the queue of a listening TCP socket that no process has
+/// accepted yet.
 ///
 /// # Errors
-/// No TCP socket.
+/// Returns an error if the socket is not a TCP socket.
 pub fn waiting(socket: impl AsFd) -> Result<u32, Errno> {
-    /// `tcpi_unacked` of `linux/tcp.h`, in words: of a listening socket it is the length of its queue.
+    /// Index of `tcpi_unacked` of `linux/tcp.h`, in words. For a listening socket, it is the length
+    /// of its queue.
     const UNACKED: usize = 6;
     let mut info = [0_u32; UNACKED + 1];
     let mut length = size_of_val(&info) as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the pointers are to a record of that length; the kernel writes no more of it.
+    // SAFETY: the pointers are to a record of that length; the kernel writes at most that many
+    // bytes.
     let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length) };
     if got < 0 { Err(crate::process::last_errno()) } else { Ok(info[UNACKED]) }
 }
 
-/// `active[random() % active.len()]` in the instructions of `linux/filter.h`.
+/// Returns the program `active[random() % active.len()]` in the instructions of `linux/filter.h`.
 fn program(active: &[u32]) -> Vec<libc::sock_filter> {
-    /// Offset that means a random number (`SKF_AD_OFF + SKF_AD_RANDOM`).
+    /// Offset that stands for a random number (`SKF_AD_OFF + SKF_AD_RANDOM`).
     const RANDOM: u32 = (-0x1000_i32 + 56) as u32;
     let instruction = |code: u32, jf: u8, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf, k };
     let mut program = vec![
@@ -59,7 +66,7 @@ fn program(active: &[u32]) -> Vec<libc::sock_filter> {
         program.push(instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number as u32));
         program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, *socket));
     }
-    // Cannot be reached; a program has to end by returning.
+    // Unreachable, but a program has to end with a return.
     program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, active[0]));
     program
 }

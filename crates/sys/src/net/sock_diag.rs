@@ -1,4 +1,4 @@
-//! Dumps of TCP sockets by the kernel's `sock_diag(7)`.
+//! Dumps of TCP sockets through the kernel's `sock_diag(7)`.
 
 use std::os::fd::OwnedFd;
 
@@ -8,22 +8,22 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 /// Attribute with `tcp_info`.
 pub(crate) const INFO: u8 = 2;
 
-/// Sockets of one family at one local port.
+/// Request for the sockets of one family on one local port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dump {
     pub family: AddressFamily,
     pub port: u16,
     /// Bits of the states of `net/tcp_states.h`.
     pub states: u32,
-    /// Bits of the attributes that the answer has.
+    /// Bits of the attributes that the answer includes.
     pub attributes: u8,
 }
 
 impl Dump {
-    /// Returns what `parse` makes of each `inet_diag_msg`, at most `most` of them.
+    /// Returns the result of `parse` for each `inet_diag_msg`, at most `most` of them.
     ///
     /// # Errors
-    /// A kernel or sandbox without `sock_diag`.
+    /// Returns an error if the kernel or sandbox has no `sock_diag`.
     pub(crate) fn read<T>(self, most: usize, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Vec<T>, Errno> {
         let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(netlink::SOCK_DIAG))?;
         send(&socket, &self.request(), SendFlags::empty())?;
@@ -79,7 +79,8 @@ fn message(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     Some((kind, body, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
 }
 
-/// Returns the user and the inode of an `inet_diag_msg`. A connection that no process has accepted yet has inode 0.
+/// Returns the user and the inode of an `inet_diag_msg`. A connection that no process has accepted
+/// yet has inode 0.
 pub(crate) fn owner(body: &[u8]) -> Option<(u32, u64)> {
     Some((int(body, 64)?, int(body, 68)?.into()))
 }

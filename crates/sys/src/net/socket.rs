@@ -10,10 +10,10 @@ use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with, socketpair,
 };
 
-/// Peer of a connection, as the kernel knows it from the time of the connection.
+/// Peer of a connection, as the kernel recorded it at connect time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Process id; 0 for one in a pid namespace that is hidden from us.
+    /// Process id; 0 if its pid namespace is hidden from us.
     pub pid: i32,
     /// User id.
     pub uid: u32,
@@ -23,39 +23,43 @@ pub struct Peer {
 
 const CLOEXEC_NONBLOCK: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
-/// A connected pair that keeps message boundaries (`SOCK_SEQPACKET`), both CLOEXEC and nonblocking.
+/// Creates a connected pair that keeps message boundaries (`SOCK_SEQPACKET`), both CLOEXEC and
+/// nonblocking.
 ///
 /// # Errors
-/// `EMFILE`/`ENFILE`.
+/// Returns `EMFILE` or `ENFILE`.
 pub fn packet_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, CLOEXEC_NONBLOCK, None)
 }
 
-/// A connected pair of streams, both CLOEXEC and nonblocking (the IPC channel of Node children).
+/// Creates a connected pair of streams, both CLOEXEC and nonblocking (the IPC channel of Node
+/// children).
 ///
 /// # Errors
-/// `EMFILE`/`ENFILE`.
+/// Returns `EMFILE` or `ENFILE`.
 pub fn stream_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)
 }
 
-/// Listens at a path (stream, 0600, CLOEXEC, nonblocking). A socket file that nobody listens at is replaced; anything else that is in
-/// the way is left alone.
+/// Listens at a path (stream, 0600, CLOEXEC, nonblocking). A stale socket file without a listener
+/// is replaced; any other file stays untouched.
 ///
 /// # Errors
-/// `EADDRINUSE` when somebody listens there or the file is no socket, `ENAMETOOLONG` beyond 107 bytes, and what `bind` says.
+/// Returns `EADDRINUSE` if a process listens there or the file is not a socket, `ENAMETOOLONG`
+/// beyond 107 bytes, and the errors of `bind`.
 pub fn listen_at(path: &Path) -> Result<OwnedFd, Errno> {
     listen_with(path, BACKLOG)
 }
 
-/// [`listen_at`] with a queue of this length.
+/// Works like [`listen_at`] with a queue of this length.
 ///
 /// # Errors
-/// As [`listen_at`].
+/// Returns the errors of [`listen_at`].
 pub fn listen_with(path: &Path, backlog: i32) -> Result<OwnedFd, Errno> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, CLOEXEC_NONBLOCK, None)?;
-    // The mode is set on the unbound socket and becomes that of the file: there is no moment with a wider one.
+    // The mode is set on the unbound socket and becomes that of the file, so the file never has a
+    // wider mode.
     rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
     match bind(&socket, &address) {
         Err(Errno::ADDRINUSE) if is_stale(path, &address) => {
@@ -68,21 +72,21 @@ pub fn listen_with(path: &Path, backlog: i32) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// The file of a socket, pinned: it is the same file whatever happens to its path.
+/// The file of a socket, pinned: it stays the same file whatever happens to its path.
 #[derive(Debug)]
 pub struct SocketFile {
     pin: OwnedFd,
     /// Device and inode.
     pub identity: (u64, u64),
-    /// Its user.
+    /// User that owns it.
     pub uid: u32,
 }
 
 impl SocketFile {
-    /// The socket at this path, which is not followed if it is a link.
+    /// Opens the socket file at this path without following a link.
     ///
     /// # Errors
-    /// `ENOTSOCK`: something else is there; and what `open` says.
+    /// Returns `ENOTSOCK` if the file is not a socket, and the errors of `open`.
     pub fn at(path: &Path) -> Result<Self, Errno> {
         let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::CLOEXEC;
         let pin = rustix::fs::open(path, flags, Mode::empty())?;
@@ -93,39 +97,41 @@ impl SocketFile {
         Ok(Self { pin, identity: (stat.st_dev, stat.st_ino), uid: stat.st_uid })
     }
 
-    /// Gives it to this user and group.
+    /// Changes its owner to this user and group.
     ///
     /// # Errors
-    /// `EPERM`.
+    /// Returns `EPERM`.
     pub fn give_to(&self, uid: u32, gid: u32) -> Result<(), Errno> {
         use rustix::fs::{AtFlags, Gid, Uid};
         rustix::fs::chownat(&self.pin, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH)
     }
 
-    /// Sets who may connect.
+    /// Sets its mode, which determines the users that may connect.
     ///
     /// # Errors
-    /// `EPERM`.
+    /// Returns `EPERM`.
     pub fn set_mode(&self, mode: u32) -> Result<(), Errno> {
-        // A descriptor of this kind takes no `fchmod`.
+        // A descriptor of this kind does not support `fchmod`.
         let path = format!("/proc/self/fd/{}", self.pin.as_raw_fd());
         rustix::fs::chmod(path, Mode::from_raw_mode(mode))
     }
 }
 
-/// Queue of clients while a daemon is being replaced; the kernel cuts it to `net.core.somaxconn`.
+/// Length of the queue for clients that wait while the daemon is being replaced. The kernel limits
+/// it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// True if this path, by this address, is a socket that nobody listens at.
+/// Returns true if this path, through this address, is a socket without a listener.
 pub fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
     let is_socket = rustix::fs::lstat(path).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_socket());
     is_socket && matches!(connect_to(address), Err(Errno::CONNREFUSED))
 }
 
-/// Connects to a stream socket (CLOEXEC, nonblocking from then on).
+/// Connects to a stream socket (CLOEXEC, nonblocking afterwards).
 ///
 /// # Errors
-/// `ENOENT` no such file, `ECONNREFUSED` nobody listens, `EAGAIN` its queue is full, `EACCES`.
+/// Returns `ENOENT` if the file does not exist, `ECONNREFUSED` if no process listens, `EAGAIN` if
+/// the queue is full, and `EACCES`.
 pub fn connect_at(path: &Path) -> Result<OwnedFd, Errno> {
     connect_to(&SocketAddrUnix::new(path)?)
 }
@@ -136,42 +142,44 @@ fn connect_to(address: &SocketAddrUnix) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// Ends listening: from now on nobody can connect here, however many copies of the descriptor others hold. Closing ours alone would take effect when the last
-/// one is closed, a moment later. Does nothing to what is no listening socket.
+/// Stops listening: from now on no client can connect here, even if other processes hold copies of
+/// the descriptor. Closing our copy alone would take effect only when the last copy is closed. A
+/// socket that does not listen stays unchanged.
 pub fn stop_listening(socket: impl AsFd) {
-    // Not connected is what sockets for datagrams are.
+    // This fails for datagram sockets, which are not connected.
     let _ = rustix::net::shutdown(socket, Shutdown::Both);
 }
 
-/// True after [`stop_listening`], whoever called it.
+/// Returns true after [`stop_listening`] by any process.
 pub fn has_stopped(socket: impl AsFd) -> bool {
     let mut looked_at = [PollFd::new(&socket, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
 }
 
-/// The next waiting connection (CLOEXEC, nonblocking), `None` when there is none.
+/// Returns the next waiting connection (CLOEXEC, nonblocking), or `None` if no client waits.
 ///
 /// # Errors
-/// `EMFILE`/`ENFILE`: the connection stays in the queue, so a level-triggered loop must pause.
+/// Returns `EMFILE` or `ENFILE`. The connection stays in the queue then, so a level-triggered loop
+/// must pause.
 pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>, Errno> {
     loop {
         match accept_with(&listener, CLOEXEC_NONBLOCK) {
             Ok(connection) => return Ok(Some(connection)),
             Err(Errno::WOULDBLOCK) => return Ok(None),
-            // The client gave up while it waited: the next one.
+            // The client gave up while it waited: take the next connection.
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
 
-/// The peer of a connection.
+/// Returns the peer of a connection.
 ///
 /// # Errors
-/// Not a connected unix socket.
+/// Returns an error if the descriptor is not a connected unix socket.
 pub fn peer(connection: impl AsFd) -> Result<Peer, Errno> {
-    // Not rustix's: it takes the pid 0 of another namespace for a failure.
+    // Rustix's function does not work here: it treats pid 0 of another namespace as a failure.
     let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
     let fd = connection.as_fd().as_raw_fd();
@@ -183,10 +191,11 @@ pub fn peer(connection: impl AsFd) -> Result<Peer, Errno> {
     Ok(Peer { pid: cred.pid, uid: cred.uid, gid: cred.gid })
 }
 
-/// Bytes that the other end of a connected unix socket has not read yet, with what the kernel itself needs for them: never too few.
+/// Returns the number of bytes that the other end of a connected unix socket has not read yet,
+/// including the kernel's own overhead. The result is never too small.
 ///
 /// # Errors
-/// Not a socket.
+/// Returns an error if the descriptor is not a socket.
 pub fn unread(socket: impl AsFd) -> Result<usize, Errno> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: the pointer is to the one int that this request writes.

@@ -1,4 +1,4 @@
-//! Children and how they ended.
+//! Children and the way they exited.
 
 use std::mem::MaybeUninit;
 
@@ -6,24 +6,25 @@ use rustix::io::Errno;
 
 use crate::process::Target;
 
-/// End of a process.
+/// Way in which a process exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// By `exit` with this code.
+    /// It called `exit` with this code.
     Code(i32),
-    /// By this signal.
+    /// This signal killed it.
     Signal {
         /// Signal number.
         signal: i32,
-        /// A core was dumped.
+        /// Whether it dumped core.
         core: bool,
     },
-    /// It is gone and the way is unknown (it was not our child).
+    /// It is gone for an unknown reason (it was not our child).
     Unknown,
 }
 
 impl Ending {
-    /// From the status word of `wait`; a status that says neither exited nor signaled is `Unknown`.
+    /// Converts the status word of `wait`. A status that means neither exited nor signaled is
+    /// `Unknown`.
     pub fn from_wait_status(status: i32) -> Self {
         if libc::WIFEXITED(status) {
             Self::Code(libc::WEXITSTATUS(status))
@@ -35,7 +36,7 @@ impl Ending {
     }
 }
 
-/// Resources that a process and the children it had waited for used.
+/// Resources that a process and its waited-for children used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time in microseconds.
@@ -44,23 +45,23 @@ pub struct Usage {
     pub max_rss_bytes: u64,
 }
 
-/// One reaped child.
+/// A reaped child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reaped {
     /// Its pid, free for reuse from now on.
     pub pid: i32,
-    /// Its end.
+    /// How it exited.
     pub ending: Ending,
     /// Resources that it used.
     pub usage: Usage,
 }
 
-/// Reaps one ended child of ours, whichever; `None` when none has ended. Never blocks.
+/// Reaps any one exited child, or returns `None` if no child has exited. Never blocks.
 pub fn reap_any() -> Option<Reaped> {
     wait(-1, libc::WNOHANG)
 }
 
-/// True for a child of ours, running or not reaped yet.
+/// Returns true if the process is our child, running or not yet reaped.
 pub fn is_ours(pid: i32) -> bool {
     let Ok(id) = libc::id_t::try_from(pid) else { return false };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -68,12 +69,12 @@ pub fn is_ours(pid: i32) -> bool {
     unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL) == 0 }
 }
 
-/// Waits for this child of ours to end and reaps it; `None` when it is not our child. Blocks.
+/// Waits until this child exits and reaps it, or returns `None` if it is not our child. Blocks.
 pub fn reap(pid: i32) -> Option<Reaped> {
     wait(pid, 0)
 }
 
-/// Reaps a child that could not execute its program and so has ended already.
+/// Reaps a child that could not execute its program and therefore has already exited.
 pub(crate) fn reap_failed(pid: i32) {
     reap(pid);
 }
@@ -107,14 +108,15 @@ impl From<&libc::rusage> for Usage {
     }
 }
 
-/// Signals a child of ours, or its process group, by number. Only right for a child that has not been reaped: until then nobody else
-/// can have its number. Signal 0 only checks.
+/// Signals a child, or its process group, by number. Use it only for a child that has not been
+/// reaped: until then its pid cannot belong to another process. Signal 0 only checks.
 ///
 /// # Errors
-/// `ESRCH` when there is none (a group can be empty), `EPERM` when it changed its user, `EINVAL` for no such signal.
+/// Returns `ESRCH` if there is no such process (a group can be empty), `EPERM` if it changed its
+/// user, and `EINVAL` if the signal does not exist.
 pub fn signal(pid: i32, signal: i32, target: Target) -> Result<(), Errno> {
     if pid <= 1 {
-        // 0, -1 and negative numbers mean whole sets of processes.
+        // 0, -1 and other negative numbers address whole sets of processes.
         return Err(Errno::SRCH);
     }
     let to = if target == Target::Group { -pid } else { pid };

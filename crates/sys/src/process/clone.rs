@@ -1,47 +1,51 @@
-//! A child that borrows our memory until it has become another program: `clone3`, or `clone` where that is not to be had.
+//! Creation of a child that borrows our memory until it executes another program: with `clone3`, or
+//! with `clone` if that is unavailable.
 //!
-//! `clone3` does in one call what else takes many: it starts the child inside a control group, so that not even its first fork can be
-//! outside, and it sets signal handlers back to their default. Kernels before 5.7 and some sandboxes lack it.
+//! `clone3` combines several steps in one call. It starts the child inside a control group, so not
+//! even its first fork can escape the group. It also resets signal handlers to their default.
+//! Kernels before 5.7 and some sandboxes lack it.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-/// Process whose child the new one becomes.
+/// Process that becomes the parent of the child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parent {
-    /// Ours: we reap it.
+    /// This process, which reaps the child.
     #[default]
     Us,
-    /// Our parent's (`CLONE_PARENT`): a sibling, reaped by whoever reaps us.
+    /// Our parent (`CLONE_PARENT`): the child becomes our sibling, and our parent reaps it.
     OurParent,
 }
 
-/// Bytes of the child's stack: what it does, unoptimised, fits into a fifth of this. It is a part of our own stack, which nobody uses while we
-/// are suspended: a mapping of its own would have to be made and removed for each child.
+/// Size of the child's stack. Even unoptimised, the child needs less than a fifth of it. The stack
+/// is a part of our own, which is unused while we are suspended. A separate mapping would have to
+/// be created and removed for each child.
 const STACK_BYTES: usize = 16 * 1024;
 
 #[repr(C, align(16))]
 struct Stack([std::mem::MaybeUninit<u8>; STACK_BYTES]);
 
-/// The child's first and last function; it must end the process or become another program. `handlers_reset`: the handlers of
-/// signals are reset already.
+/// The child's only function. It must exit the process or execute another program. `handlers_reset`
+/// means that the signal handlers are already reset.
 pub(crate) type Main<P> = unsafe fn(plan: &mut P, handlers_reset: bool) -> !;
 
-/// Everything that both sides of the clone need.
+/// Data that both sides of the clone need.
 struct Start<'a, P> {
     main: Main<P>,
     plan: &'a mut P,
     handlers_reset: bool,
 }
 
-/// Runs `main` in a child on our memory and returns its pid when it has executed a program or ended. A control group that cannot be
-/// entered (it vanished, it is not ours to use) is no reason to fail: then the child is where we are.
+/// Runs `main` in a child on our memory. Returns its pid when it has executed a program or exited.
+/// If a control group cannot be entered (it vanished, or we may not use it), this is not an error:
+/// the child then starts in our group.
 ///
 /// # Errors
-/// The errno of the clone.
+/// Returns the errno of the clone.
 ///
 /// # Safety
-/// All signals are blocked; `main` neither allocates nor locks nor panics.
+/// All signals must be blocked; `main` must not allocate, lock or panic.
 pub(crate) unsafe fn clone_and_wait<P>(
     main: Main<P>,
     plan: &mut P,
@@ -50,7 +54,8 @@ pub(crate) unsafe fn clone_and_wait<P>(
 ) -> Result<libc::pid_t, i32> {
     let mut start = Start { main, plan, handlers_reset: true };
     let mut stack = Stack([const { std::mem::MaybeUninit::uninit() }; STACK_BYTES]);
-    // SAFETY: stack and start outlive the calls, because we are suspended until the child has left our memory; the rest is the caller's.
+    // SAFETY: stack and start outlive the calls, because we are suspended until the child has left
+    // our memory. The caller guarantees the rest.
     unsafe {
         let mut result = clone3(&mut start, &mut stack, parent, cgroup);
         if cgroup.is_some() && result.is_err() {
@@ -63,13 +68,15 @@ pub(crate) unsafe fn clone_and_wait<P>(
     }
 }
 
-/// Whether a process can be born in a control group, and lives: tried with one that only ends.
+/// Checks whether a process can start in a control group and survive. It starts a process that
+/// exits immediately.
 ///
 /// # Errors
-/// That of the clone: no such system call, no permission, no such group. `EKEYREJECTED` when the kernel killed it at birth.
+/// Returns the error of the clone: no such system call, no permission, no such group. Returns
+/// `EKEYREJECTED` if the kernel killed the process at birth.
 pub(crate) fn try_birth(cgroup: BorrowedFd<'_>) -> Result<(), i32> {
     unsafe fn end((): &mut (), _: bool) -> ! {
-        // SAFETY: ends this process only, without our exit handlers.
+        // SAFETY: exits this process only, without our exit handlers.
         unsafe { libc::_exit(0) }
     }
     let _blocked = crate::process::signal::AllSignalsBlocked::new();
@@ -89,11 +96,13 @@ extern "C" fn enter<P>(start: *mut libc::c_void) -> libc::c_int {
     }
 }
 
-/// The system call of old: the handlers stay, and a control group has to be entered otherwise.
+/// Uses the old system call: it keeps the signal handlers, and the child has to enter a control
+/// group by itself.
 unsafe fn clone<P>(start: &mut Start<'_, P>, stack: &mut Stack, parent: Parent) -> Result<libc::pid_t, i32> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD | if parent == Parent::OurParent { libc::CLONE_PARENT } else { 0 };
     start.handlers_reset = false;
-    // SAFETY: one past the end of the stack, which is aligned to 16 bytes; see `clone_and_wait` for the rest.
+    // SAFETY: one past the end of the stack, which is aligned to 16 bytes; see `clone_and_wait` for
+    // the rest.
     let pid = unsafe { libc::clone(enter::<P>, stack.0.as_mut_ptr().add(STACK_BYTES).cast(), flags, ptr::from_mut(start).cast()) };
     if pid < 0 { Err(crate::process::last_errno().raw_os_error()) } else { Ok(pid) }
 }
@@ -126,7 +135,7 @@ unsafe fn clone3<P>(
     const INTO_CGROUP: u64 = 1 << 33;
     let (parent_flag, exit_signal) = match parent {
         Parent::Us => (0, libc::SIGCHLD as u64),
-        // A sibling signals our parent as we do: a signal of its own is refused.
+        // A sibling signals our parent with our own exit signal; the kernel rejects a separate one.
         Parent::OurParent => (libc::CLONE_PARENT as u64, 0),
     };
     let args = CloneArgs {
@@ -138,8 +147,10 @@ unsafe fn clone3<P>(
         ..CloneArgs::default()
     };
     let result: isize;
-    // The child cannot return from here, because its stack is empty: it calls `enter`, which never comes back.
-    // SAFETY: see `clone_and_wait`; the kernel keeps all registers but those named, in parent and child alike.
+    // The child's stack is empty, so it cannot return from here: it calls `enter`, which never
+    // returns.
+    // SAFETY: see `clone_and_wait`; the kernel preserves all registers except those listed, in
+    // parent and child alike.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         std::arch::asm!(

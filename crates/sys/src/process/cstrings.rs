@@ -1,22 +1,26 @@
-//! Arguments and environments as the kernel takes them: texts that each end with a NUL, in one piece of memory.
+//! Arguments and environments in the form that the kernel takes: texts that each end with a NUL, in
+//! one piece of memory.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
 
 use crate::memory::wiped::Wiped;
 
-/// A list of C strings in one allocation: an environment of a hundred variables is built, sent and executed without a hundred copies.
+/// A list of C strings in one allocation. An environment of a hundred variables is built, sent and
+/// executed without a hundred copies.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CStrings {
-    /// Each text with its NUL. An environment may have secrets in it.
+    /// Each text with its NUL. An environment may contain secrets.
     bytes: Wiped,
     count: usize,
 }
 
-/// Placeholder for the value of a variable: the program finds its own pid there, in decimal. Nobody else's value looks like this.
+/// Placeholder for the value of a variable: the program gets its own pid there, in decimal. No real
+/// value looks like this.
 pub const OWN_PID: &str = "\u{1}own pid\u{1}....";
 
-/// Texts of an environment that hold [`OWN_PID`], in memory that the child may write to before it becomes the program.
+/// Texts of an environment that contain [`OWN_PID`], in memory that the child may write to before
+/// it executes the program.
 #[derive(Debug, Default)]
 pub(crate) struct PidTexts {
     /// Each text with its NUL, and the position of the number.
@@ -24,12 +28,12 @@ pub(crate) struct PidTexts {
 }
 
 impl PidTexts {
-    /// Puts the number in. Neither allocates nor panics: this runs in the child.
+    /// Inserts the pid. It neither allocates nor panics, because it runs in the child.
     pub(crate) fn fill(&mut self, pid: u32) {
         for (text, at) in &mut self.texts {
             let digits = pid.checked_ilog10().unwrap_or(0) as usize + 1;
             let mut rest = pid;
-            // The place is longer than any number: the end is there.
+            // The place is longer than any number, so the terminating NUL fits.
             let place = text.iter_mut().skip(*at).take(digits + 1);
             let mut backwards = place.rev();
             backwards.by_ref().take(1).for_each(|end| *end = 0);
@@ -41,7 +45,7 @@ impl PidTexts {
     }
 }
 
-/// A text had a NUL in it.
+/// Error: a text contains a NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a NUL byte in it")]
 pub struct Nul;
@@ -50,7 +54,7 @@ impl CStrings {
     /// Appends one text, given in parts.
     ///
     /// # Errors
-    /// [`Nul`]; the list is as before.
+    /// Returns [`Nul`] if a part contains a NUL; the list is unchanged then.
     pub fn push(&mut self, parts: &[&[u8]]) -> Result<(), Nul> {
         if parts.iter().any(|part| part.contains(&0)) {
             return Err(Nul);
@@ -61,28 +65,30 @@ impl CStrings {
         Ok(())
     }
 
-    /// From the bytes of [`CStrings::as_bytes`]; `None` when the last text has no end.
+    /// Restores a list from the bytes of [`CStrings::as_bytes`], or returns `None` if the last text
+    /// has no NUL.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let whole = bytes.last().is_none_or(|last| *last == 0);
         whole.then(|| Self { bytes: bytes.into(), count: bytes.iter().filter(|byte| **byte == 0).count() })
     }
 
-    /// All texts, each with its NUL.
+    /// Returns all texts, each with its NUL.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Number of texts.
+    /// Returns the number of texts.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// True if there is no text at all.
+    /// Returns true if the list contains no text.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The array that `execve` takes: a pointer to each text, then null. Valid as long as the list is not changed.
+    /// Returns the array that `execve` takes: a pointer to each text, then null. It is valid as
+    /// long as the list is not changed.
     pub(crate) fn pointers(&self) -> Vec<*const libc::c_char> {
         let mut pointers = Vec::with_capacity(self.count + 1);
         pointers.extend(self.bytes.split_inclusive(|byte| *byte == 0).map(|text| text.as_ptr().cast()));
@@ -90,7 +96,8 @@ impl CStrings {
         pointers
     }
 
-    /// [`CStrings::pointers`] for an environment, with texts of their own for what holds [`OWN_PID`].
+    /// Returns [`CStrings::pointers`] for an environment, with separate copies of the texts that
+    /// contain [`OWN_PID`].
     pub(crate) fn environment(&self) -> (Vec<*const libc::c_char>, PidTexts) {
         let mut pointers = self.pointers();
         let mut own = PidTexts::default();
@@ -98,7 +105,7 @@ impl CStrings {
             let value = text.strip_suffix(&[0]).and_then(|text| text.strip_suffix(OWN_PID.as_bytes()));
             if let Some(name) = value.filter(|name| name.ends_with(b"=")) {
                 own.texts.push((text.to_vec(), name.len()));
-                // What a Vec holds stays where it is when the Vec is moved.
+                // Moving a `Vec` does not move its contents, so the pointer stays valid.
                 if let Some((text, _)) = own.texts.last() {
                     *pointer = text.as_ptr().cast();
                 }
@@ -107,7 +114,7 @@ impl CStrings {
         (pointers, own)
     }
 
-    /// The texts.
+    /// Returns an iterator over the texts.
     pub fn iter(&self) -> impl Iterator<Item = &CStr> {
         self.bytes.split_inclusive(|byte| *byte == 0).filter_map(|text| CStr::from_bytes_with_nul(text).ok())
     }

@@ -1,4 +1,4 @@
-//! Open files of other processes, and whether all of a process stands still.
+//! Open files of other processes, and a check whether all threads of a process are stopped.
 
 use std::fs;
 use std::io;
@@ -9,20 +9,21 @@ use rustix::io::Errno;
 
 use crate::process::Stat;
 
-/// One open file of a process.
+/// An open file of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// Device and inode.
     pub key: (u64, u64),
-    /// Whether it can be written through this descriptor.
+    /// Whether the descriptor permits writes.
     pub writes: bool,
-    /// Whether every write goes to the end.
+    /// Whether every write appends to the end.
     pub appends: bool,
-    /// Present name of the file, if it still has the name by which it was opened, or the one that this was changed into.
+    /// Current path of the file. `None` if the path by which it was opened, or to which the file
+    /// was renamed, no longer exists.
     pub path: Option<PathBuf>,
 }
 
-/// One descriptor of a process. `None` when there is none, or when it may not be looked at.
+/// Returns a descriptor of a process, or `None` if it does not exist or may not be read.
 pub fn descriptor(pid: i32, fd: u32) -> Option<Descriptor> {
     let link = format!("/proc/{pid}/fd/{fd}");
     let meta = fs::metadata(&link).ok()?;
@@ -31,10 +32,10 @@ pub fn descriptor(pid: i32, fd: u32) -> Option<Descriptor> {
     Some(Descriptor { key: (meta.dev(), meta.ino()), writes: writes(flags), appends: flags & libc::O_APPEND != 0, path })
 }
 
-/// True if the process has this file open for writing. A process that is gone has not.
+/// Returns true if the process has this file open for writing, and false if the process is gone.
 ///
 /// # Errors
-/// `EACCES`/`EPERM`: it may not be looked at.
+/// Returns `EACCES` or `EPERM` if the process may not be inspected.
 pub fn has_open_for_writing(pid: i32, key: (u64, u64)) -> io::Result<bool> {
     let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(entries) => entries,
@@ -55,7 +56,8 @@ pub fn has_open_for_writing(pid: i32, key: (u64, u64)) -> io::Result<bool> {
     Ok(false)
 }
 
-/// True if every thread of the process has stopped (by SIGSTOP or a tracer), or ended. True for a process that is gone.
+/// Returns true if every thread of the process has stopped (by SIGSTOP or a tracer) or exited. Also
+/// returns true for a process that is gone.
 pub fn stands_still(pid: i32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return true };
     threads.flatten().all(|thread| match fs::read(thread.path().join("stat")) {
@@ -68,7 +70,7 @@ fn writes(flags: i32) -> bool {
     flags & libc::O_ACCMODE != libc::O_RDONLY && flags & libc::O_PATH == 0
 }
 
-/// The `flags:` of `fdinfo`, octal.
+/// Returns the `flags:` of `fdinfo`, octal.
 fn flags(pid: i32, fd: &str) -> Option<i32> {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"))?;

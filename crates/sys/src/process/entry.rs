@@ -1,6 +1,7 @@
 //! Process as plain data: its identity, and the fields of its `stat` line.
 
-/// A process. Two with equal fields are the same process: pids are reused, but not within one clock tick.
+/// A process. Two values with equal fields denote the same process: pids are reused, but not within
+/// one clock tick.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcRef {
     /// Process id.
@@ -18,15 +19,15 @@ pub enum Target {
     Group,
 }
 
-/// Bytes of the short name of a process; the rest is zeros.
+/// Length of the short name of a process; unused bytes are zero.
 pub const COMM_BYTES: usize = 15;
 
-/// One process as it was when the table was read.
+/// A process at the time when the table was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     /// Process id.
     pub pid: i32,
-    /// Parent.
+    /// Parent process id.
     pub ppid: i32,
     /// Process group.
     pub pgid: i32,
@@ -36,25 +37,26 @@ pub struct Entry {
     pub start_ticks: u64,
     /// State letter of `proc_pid_stat(5)`.
     pub state: u8,
-    /// CPU time of children that it waited for, in clock ticks.
+    /// CPU time of waited-for children, in clock ticks.
     pub children_ticks: u64,
-    /// Short name; the rest is zeros.
+    /// Short name; unused bytes are zero.
     pub comm: [u8; COMM_BYTES],
 }
 
 impl Entry {
-    /// Its identity.
+    /// Returns its identity.
     pub fn process(&self) -> ProcRef {
         ProcRef { pid: self.pid, start_ticks: self.start_ticks }
     }
 
-    /// True if it gave itself this short name ([`crate::process::title::set_comm`]), or its program file is called so.
+    /// Returns true if the process gave itself this short name
+    /// ([`crate::process::title::set_comm`]), or if its program file has this name.
     pub fn has_comm(&self, name: &str) -> bool {
         let comm = self.comm.split(|&byte| byte == 0).next().unwrap_or_default();
         comm == name.as_bytes().get(..name.len().min(COMM_BYTES)).unwrap_or_default()
     }
 
-    /// True if it has ended and waits to be reaped.
+    /// Returns true if it has exited and waits to be reaped.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
@@ -77,10 +79,10 @@ pub(crate) struct Stat {
     pub(crate) sid: i32,
     /// CPU time of its own, in clock ticks.
     pub(crate) own_ticks: u64,
-    /// CPU time of children it waited for, in clock ticks.
+    /// CPU time of waited-for children, in clock ticks.
     pub(crate) children_ticks: u64,
     pub(crate) start_ticks: u64,
-    /// Wait status; 0 while it runs, or to those who may not know.
+    /// Wait status; 0 while the process runs, or if the reader may not know it.
     pub(crate) exit_code: i32,
 }
 
@@ -92,7 +94,8 @@ impl From<Entry> for Stat {
 }
 
 impl Stat {
-    /// From the one line of the file. The name may hold blanks, parentheses and newlines: fields count from the *last* `)`.
+    /// Parses the one line of the file. The name may contain blanks, parentheses and newlines, so
+    /// fields count from the *last* `)`.
     pub(crate) fn parse(line: &[u8]) -> Option<Self> {
         let open = line.iter().position(|&b| b == b'(')?;
         let close = line.iter().rposition(|&b| b == b')')?;
@@ -107,7 +110,7 @@ impl Stat {
         let own = u64::try_from(next(7)?).ok()? + u64::try_from(next(0)?).ok()?;
         let children = u64::try_from(next(0)?).ok()? + u64::try_from(next(0)?).ok()?;
         let start = u64::try_from(next(4)?).ok()?;
-        // Some sandboxes end the line early.
+        // Some sandboxes truncate the line.
         let exit_code = next(29).unwrap_or(0);
         Some(Self {
             pid,

@@ -1,4 +1,4 @@
-//! This binary becoming another one, and why a file would not run.
+//! Replacement of this binary by another one, and reasons why a file would not run.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -13,19 +13,20 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use crate::process::cstrings::CStrings;
 use crate::users::user::Credentials;
 
-/// The running binary, whatever happened to its file: executing this path works also when the file was replaced or removed.
+/// Path of the running binary. It can be executed even if the file was replaced or removed.
 pub const OWN_EXE: &CStr = c"/proc/self/exe";
 
-/// Path of the running binary as the kernel tells it; ` (deleted)` at its end when the file was replaced.
+/// Returns the path of the running binary as the kernel reports it, with the suffix ` (deleted)` if
+/// the file was replaced.
 ///
 /// # Errors
-/// When `/proc` is not there.
+/// Returns an error if `/proc` is missing.
 pub fn own_exe() -> std::io::Result<PathBuf> {
     std::fs::read_link("/proc/self/exe")
 }
 
-/// Replaces this process by a program (`execve`): same pid, same children, blocked and pending signals stay.
-/// Returns only when that failed.
+/// Replaces this process by a program (`execve`). The pid and the children stay the same, and
+/// blocked and pending signals stay so. Returns only if that failed.
 pub fn replace(program: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     let (argv, envp) = (argv.pointers(), envp.pointers());
     // SAFETY: null-terminated arrays of live strings.
@@ -33,8 +34,8 @@ pub fn replace(program: &CStr, argv: &CStrings, envp: &CStrings) -> Errno {
     crate::process::last_errno()
 }
 
-/// Replaces this process by this binary as that user: same pid, nothing of our own rights is left.
-/// Returns only when that failed; then this thread may have that user's rights already.
+/// Replaces this process by this binary as that user: same pid, and none of our own rights remain.
+/// Returns only if that failed; the thread may already have that user's rights then.
 pub fn replace_as(user: &Credentials, argv: &CStrings, envp: &CStrings) -> Errno {
     let groups: Vec<Gid> = user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
     let (uid, gid) = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
@@ -49,7 +50,8 @@ pub fn replace_as(user: &Credentials, argv: &CStrings, envp: &CStrings) -> Errno
     }
 }
 
-/// A reason in words for an `execve` that failed with an errno which misleads; `None` when the errno says it all.
+/// Returns a reason in words for an `execve` that failed with a misleading errno, or `None` if the
+/// errno is clear.
 pub fn explain(program: &Path, errno: i32) -> Option<String> {
     match Errno::from_raw_os_error(errno) {
         Errno::NOENT => match shebang(program) {
@@ -69,7 +71,7 @@ fn lossy(path: &Path) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(path.as_os_str().as_bytes())
 }
 
-/// The interpreter in the first line of a script.
+/// Returns the interpreter in the first line of a script.
 fn shebang(program: &Path) -> Option<PathBuf> {
     let mut head = [0u8; 256];
     let n = File::open(program).ok()?.read(&mut head).ok()?;

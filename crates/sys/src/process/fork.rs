@@ -1,28 +1,30 @@
-//! Going on as two processes: for one that has to share the memory of this one instead of becoming a program of its own.
+//! `fork`, for a child that has to share the memory of this process instead of executing another
+//! program.
 
 use rustix::io::Errno;
 
 /// The process in which a call of [`fork`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The one that called, with the pid of the other.
+    /// The caller, with the pid of the child.
     Parent(i32),
-    /// The new one: a copy of everything, descriptors included.
+    /// The new process: a copy of everything, descriptors included.
     Child,
 }
 
-/// Goes on as two processes. The child is our child, has our blocked signals and none of our pending ones, and shares our memory until one
-/// of us writes.
+/// Forks this process. The new process is our child and inherits our blocked signals, but none of
+/// the pending ones. It shares our memory until either process writes.
 ///
 /// # Errors
-/// `EBUSY` when this process has more than one thread: what others hold in the moment of the copy would stay taken for ever. `EAGAIN`,
-/// `ENOMEM`: no process or memory to be had.
+/// Returns `EBUSY` if this process has more than one thread, because locks that other threads hold
+/// during the copy would never be released. Returns `EAGAIN` or `ENOMEM` if processes or memory are
+/// short.
 pub fn fork() -> Result<Side, Errno> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(Errno::BUSY);
     }
-    // SAFETY: this is the only thread, so the copy is a whole process that may do anything.
+    // SAFETY: this is the only thread, so the copy is a complete process that may do anything.
     match unsafe { libc::fork() } {
         -1 => Err(crate::process::last_errno()),
         0 => Ok(Side::Child),

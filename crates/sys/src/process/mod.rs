@@ -1,4 +1,4 @@
-//! One process, named so that it cannot be mistaken: pid and start time.
+//! A process identified beyond doubt: by pid and start time.
 
 pub mod child;
 pub(crate) mod clone;
@@ -36,56 +36,58 @@ pub(crate) use entry::{Stat, number};
 pub(crate) use errno::last_errno;
 
 impl ProcRef {
-    /// The process with this pid right now, a zombie included.
+    /// Returns the current process with this pid, which may be a zombie.
     ///
     /// # Errors
-    /// `ENOENT`/`ESRCH` when there is none.
+    /// Returns `ENOENT` or `ESRCH` if it does not exist.
     pub fn of(pid: i32) -> Result<Self, Errno> {
         Ok(Self { pid, start_ticks: start_ticks(pid)? })
     }
 
-    /// This process.
+    /// Returns this process.
     pub fn me() -> Self {
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
         Self { pid, start_ticks: start_ticks(pid).unwrap_or(0) }
     }
 
-    /// True if it is still the same process, be it a zombie.
+    /// Returns true if it is still the same process, even a zombie.
     pub fn exists(&self) -> bool {
         start_ticks(self.pid) == Ok(self.start_ticks)
     }
 
-    /// True if it is still the same process, and no zombie.
+    /// Returns true if it is still the same process and not a zombie.
     pub fn runs(&self) -> bool {
         stat(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks && !matches!(stat.state, b'Z' | b'X'))
     }
 
-    /// True if it is certainly gone: the kernel says that nobody has this number, or that it is another's. What cannot be seen (no `/proc`, or one that hides
-    /// processes) may live.
+    /// Returns true if the process is certainly gone: the kernel reports that the pid is free, or
+    /// that another process has it. A process that `/proc` does not show may be alive.
     pub fn is_gone(&self) -> bool {
         let is_nobody = |pid| {
-            // SAFETY: signal 0 to a plain number only asks.
+            // SAFETY: signal 0 to a plain number only checks.
             unsafe { libc::kill(pid, 0) < 0 && last_errno() == Errno::SRCH }
         };
         let nobody = self.pid > 0 && played::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
         nobody || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
     }
 
-    /// A descriptor of exactly this process (CLOEXEC); it becomes readable when the process ends.
+    /// Opens a descriptor of exactly this process (CLOEXEC). It becomes readable when the process
+    /// exits.
     ///
     /// # Errors
-    /// `ESRCH` when it is gone, also when its pid is another's by now.
+    /// Returns `ESRCH` if the process is gone, even if another process has its pid by now.
     pub fn open(&self) -> Result<OwnedFd, Errno> {
         if let Some(opened) = played::ask(|kernel| kernel.open(*self)) {
             return opened;
         }
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
         let fd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        // Checked after opening: from here on the descriptor cannot change its meaning.
+        // Check after opening: from here on, the descriptor cannot refer to another process.
         if self.exists() { Ok(fd) } else { Err(Errno::SRCH) }
     }
 
-    /// True for a process and false for a thread of one, alive or a zombie; asked without a descriptor.
+    /// Returns true for a process, alive or zombie, and false for a thread. The check needs no
+    /// descriptor.
     pub fn is_process(&self) -> bool {
         if let Some(entry) = played::ask(|kernel| kernel.entry(self.pid)) {
             return entry.is_some_and(|entry| entry.process() == *self);
@@ -95,7 +97,8 @@ impl ProcRef {
         leader == Some(self.pid) && self.exists()
     }
 
-    /// True if it has ended, be it reaped or not. What cannot be seen may live.
+    /// Returns true if the process has exited, reaped or not. A process that cannot be seen may be
+    /// alive.
     pub fn has_ended(&self) -> bool {
         match stat(self.pid) {
             Ok(stat) => stat.start_ticks != self.start_ticks || matches!(stat.state, b'Z' | b'X'),
@@ -103,7 +106,7 @@ impl ProcRef {
         }
     }
 
-    /// Its end, as far as that can be known without a descriptor.
+    /// Returns how the process exited, as far as that can be known without a descriptor.
     pub fn ending(&self) -> Ending {
         zombie_ending(*self).unwrap_or(Ending::Unknown)
     }
@@ -111,16 +114,17 @@ impl ProcRef {
     /// Sends a signal to exactly this process.
     ///
     /// # Errors
-    /// `ESRCH` when it is gone, `EPERM` when it is not ours to signal.
+    /// Returns `ESRCH` if it is gone, and `EPERM` if we may not signal it.
     pub fn signal(&self, signal: i32) -> Result<(), Errno> {
         self.send(signal, Target::Process)
     }
 
-    /// Sends a signal to it or to its group. Where the kernel refuses descriptors of processes it goes by number, after a look whether that is
-    /// still the same process: between the two it would have to end and its number to be given anew.
+    /// Sends a signal to the process or to its group. If the kernel refuses pidfds, it checks that
+    /// the process is still the same and then signals by number. That could hit another process
+    /// only if this one exited and its pid were reused in between.
     ///
     /// # Errors
-    /// As [`ProcRef::signal`].
+    /// Returns the errors of [`ProcRef::signal`].
     pub fn send(&self, signal: i32, target: Target) -> Result<(), Errno> {
         if let Some(sent) = played::ask(|kernel| kernel.signal(*self, signal, target)) {
             return sent;
@@ -142,13 +146,14 @@ impl ProcRef {
     /// Sends a signal to every member of the process group that this process leads or belongs to.
     ///
     /// # Errors
-    /// As [`ProcRef::signal`].
+    /// Returns the errors of [`ProcRef::signal`].
     pub fn signal_group(&self, signal: i32) -> Result<(), Errno> {
         self.send(signal, Target::Group)
     }
 }
 
-/// True if the kernel has no such call, or a sandbox refuses it (the seccomp profile of an old container runtime).
+/// Returns true if the kernel lacks the call, or if a sandbox refuses it (the seccomp profile of an
+/// old container runtime).
 pub fn is_refusal(errno: Errno) -> bool {
     matches!(errno, Errno::NOSYS | Errno::PERM)
 }
@@ -156,7 +161,8 @@ pub fn is_refusal(errno: Errno) -> bool {
 /// Sends a signal to the process of a pidfd, or to its group. Signal 0 only checks.
 ///
 /// # Errors
-/// `ESRCH` when it has ended and been reaped, `EPERM` when it is not ours to signal, `EINVAL` for no such signal.
+/// Returns `ESRCH` if it has exited and been reaped, `EPERM` if we may not signal it, and `EINVAL`
+/// if the signal does not exist.
 pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(), Errno> {
     const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2; // Linux 6.9
     let send = |flags: libc::c_uint| {
@@ -166,7 +172,8 @@ pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(
         if sent < 0 { Err(last_errno()) } else { Ok(()) }
     };
     match target {
-        // A refusal of the call looks as one of the signal: by its number the kernel says what it is.
+        // A refused call and a refused signal give the same errno. Signal 0 by number shows which
+        // of the two it is.
         Target::Process => match send(0) {
             Err(errno) if is_refusal(errno) => {
                 let pid = pid_of_fd(pidfd).ok_or(Errno::SRCH)?;
@@ -181,7 +188,8 @@ pub fn signal_fd(pidfd: BorrowedFd<'_>, signal: i32, target: Target) -> Result<(
     }
 }
 
-/// Signals a group on kernels that cannot do that by pidfd: as long as the process is there, nobody else can have its number.
+/// Signals a group on kernels that cannot do that by pidfd. As long as the process exists, no other
+/// process can have its number.
 fn group_by_number(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     let pid = pid_of_fd(pidfd).ok_or(Errno::SRCH)?;
     let group = rustix::process::getpgid(Pid::from_raw(pid))?;
@@ -190,16 +198,18 @@ fn group_by_number(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     if sent < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// The pid behind a pidfd, `None` when that process is gone (or it is no pidfd).
+/// Returns the pid behind a pidfd, or `None` if that process is gone (or the descriptor is not a
+/// pidfd).
 pub fn pid_of_fd(pidfd: BorrowedFd<'_>) -> Option<i32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
     let pid: i32 = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
     (pid > 0).then_some(pid)
 }
 
-/// The end of the process of a pidfd, for a process that is not our child; call it when the descriptor is readable. The kernel tells
-/// since 6.15 (`PIDFD_GET_INFO` with `PIDFD_INFO_EXIT`, once its parent has reaped it); before that a zombie's `exit_code` is readable
-/// for its own user. Otherwise `Unknown`.
+/// Returns how the process of a pidfd exited, for a process that is not our child. Call it when the
+/// descriptor is readable. Since 6.15, the kernel reports this (`PIDFD_GET_INFO` with
+/// `PIDFD_INFO_EXIT`) once the parent has reaped the process. Before that, a zombie's `exit_code`
+/// is readable for its own user. Otherwise the result is `Unknown`.
 pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> Ending {
     exit_info(pidfd).or_else(|| zombie_ending(process)).or_else(|| exit_info(pidfd)).unwrap_or(Ending::Unknown)
 }
@@ -230,25 +240,25 @@ fn zombie_ending(process: ProcRef) -> Option<Ending> {
     if stat.start_ticks != process.start_ticks || !matches!(stat.state, b'Z' | b'X') {
         return None;
     }
-    // The kernel shows 0 to those who may not know: believe 0 only where we may.
+    // The kernel shows 0 to readers that may not know the code: trust 0 only if we may know it.
     let ours = stat.exit_code != 0 || owner(process.pid) == Some(rustix::process::geteuid().as_raw());
     ours.then(|| Ending::from_wait_status(stat.exit_code))
 }
 
-/// Effective uid of a process.
+/// Returns the effective uid of a process.
 pub fn owner(pid: i32) -> Option<u32> {
     Some(rustix::fs::stat(ProcPath::new(pid, "").as_c_str()).ok()?.st_uid)
 }
 
-/// Start time of the process with this pid, in clock ticks since boot.
+/// Returns the start time of the process with this pid, in clock ticks since boot.
 ///
 /// # Errors
-/// `ENOENT`/`ESRCH` when there is none, `EIO` when the line makes no sense.
+/// Returns `ENOENT` or `ESRCH` if it does not exist, and `EIO` if the line is invalid.
 pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
     stat(pid).map(|stat| stat.start_ticks)
 }
 
-/// [`start_ticks`] with all that is known.
+/// Returns all parsed fields, as [`start_ticks`] returns the start time.
 pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
     if let Some(entry) = played::ask(|kernel| kernel.entry(pid)) {
         return entry.map(Stat::from).ok_or(Errno::SRCH);
@@ -257,7 +267,7 @@ pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
     Stat::parse(read_stat(pid, &mut buf)?).ok_or(Errno::IO)
 }
 
-/// True if a process group has no member at all, be it a zombie.
+/// Returns true if a process group has no member at all, not even a zombie.
 pub fn is_group_empty(group: i32) -> bool {
     match played::ask(|kernel| kernel.entries()) {
         Some(entries) => entries.iter().all(|entry| entry.pgid != group),
@@ -274,10 +284,11 @@ pub struct Activity {
     pub cpu_ms: u64,
 }
 
-/// Reads what the first thread of a process is doing; other threads may do something else.
+/// Reads the activity of a process's first thread; other threads may do something else.
 ///
 /// # Errors
-/// `ENOENT`/`ESRCH` when it is gone, `EIO` when the line makes no sense, `ENOSYS` where the kernel is played: processes do nothing there.
+/// Returns `ENOENT` or `ESRCH` if the process is gone, and `EIO` if the line is invalid. Returns
+/// `ENOSYS` if the kernel is simulated: its processes do nothing.
 pub fn activity(pid: i32) -> Result<Activity, Errno> {
     if played::ask(|_| ()).is_some() {
         return Err(Errno::NOSYS);
@@ -291,7 +302,7 @@ pub fn activity(pid: i32) -> Result<Activity, Errno> {
     Ok(Activity { state: stat.state, cpu_ms })
 }
 
-/// Bytes that are enough for a `stat` line: 52 numbers and a name of at most 64 bytes.
+/// Buffer size that is enough for a `stat` line: 52 numbers and a name of at most 64 bytes.
 pub(crate) const STAT_BYTES: usize = 1536;
 
 fn read_stat(pid: i32, buf: &mut [u8]) -> Result<&[u8], Errno> {

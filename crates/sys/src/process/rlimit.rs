@@ -7,17 +7,19 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 pub struct Rlimit {
     /// `RLIMIT_*` number of this platform, see [`by_name`].
     pub resource: u32,
-    /// The limit that applies now.
+    /// The limit in effect.
     pub soft: u64,
-    /// The limit to which the process may raise it itself.
+    /// The limit up to which the process itself may raise the soft limit.
     pub hard: u64,
 }
 
 impl Rlimit {
-    /// Sets it for this process, in the child of a spawn: no allocation. False = see errno.
+    /// Sets the limit for this process, in the child of a spawn, without allocating. Returns false
+    /// on an error, with the errno set.
     pub(crate) fn set_for_this_process(&self) -> bool {
         let limit = libc::rlimit64 { rlim_cur: self.soft, rlim_max: self.hard };
-        // SAFETY: a live structure of the size the call expects; unknown resources are refused by the kernel.
+        // SAFETY: a live structure of the size that the call expects; the kernel rejects unknown
+        // resources.
         unsafe { libc::setrlimit64(self.resource as _, &raw const limit) == 0 }
     }
 }
@@ -42,24 +44,25 @@ const NAMES: [(&str, u32); 16] = [
     ("stack", libc::RLIMIT_STACK as u32),
 ];
 
-/// The number of a resource by its lower-case name without prefix (`nofile`, `core`, …).
+/// Returns the number of a resource by its lower-case name without prefix (`nofile`, `core`, …).
 pub fn by_name(name: &str) -> Option<u32> {
     NAMES.iter().find(|(n, _)| *n == name).map(|&(_, number)| number)
 }
 
-/// All names, sorted.
+/// Returns all names, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|&(name, _)| name)
 }
 
-/// Our own limit of open files as it is.
+/// Returns our own current limit of open files.
 #[expect(clippy::unnecessary_cast, reason = "a signed type with other C libraries")]
 pub fn nofile() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
     Rlimit { resource: libc::RLIMIT_NOFILE as u32, soft: limit.current.unwrap_or(u64::MAX), hard: limit.maximum.unwrap_or(u64::MAX) }
 }
 
-/// Raises our own limit of open files to the hard one and returns what it was before, for children. A refusal changes nothing.
+/// Raises our own soft limit of open files to the hard one. Returns the previous limit, for
+/// children. If the kernel refuses, nothing changes.
 pub fn raise_nofile() -> Rlimit {
     let before = nofile();
     let mut raised = getrlimit(Resource::Nofile);

@@ -5,16 +5,17 @@ use rustix::io::Errno;
 
 use crate::process::{ProcPath, number};
 
-/// Bytes of a `statm` line: seven numbers.
+/// Buffer size for a `statm` line: seven numbers.
 const STATM_BYTES: usize = 256;
 
-/// Resident memory of a process in bytes; 0 of a zombie.
+/// Returns the resident memory of a process in bytes, or 0 for a zombie.
 ///
-/// It comes from `statm`, because `stat`, which a [`crate::ProcTable`] has read already, may be wrong by megabytes on machines with many
-/// processors (Linux counts per processor, and sums up for `statm` only).
+/// The value comes from `statm`. The value in `stat`, which a [`crate::ProcTable`] has already
+/// read, may be wrong by megabytes on machines with many processors. Linux counts per processor,
+/// and sums up for `statm` only.
 ///
 /// # Errors
-/// `ENOENT`/`ESRCH` when it is gone.
+/// Returns `ENOENT` or `ESRCH` if the process is gone.
 pub fn memory(pid: i32) -> Result<u64, Errno> {
     if let Some(usage) = crate::played::ask(|kernel| kernel.usage(pid)) {
         return usage.map(|(_, memory)| memory).ok_or(Errno::SRCH);
@@ -26,25 +27,29 @@ pub fn memory(pid: i32) -> Result<u64, Errno> {
     Ok(resident.unwrap_or(0).saturating_mul(page_bytes()))
 }
 
-/// CPU time of children that a process has waited for (`Entry::children_ticks`), in nanoseconds. With [`cpu_ns`] of all living members, the
-/// sum over a tree does not fall when a member ends.
+/// Returns the CPU time of a process's waited-for children (`Entry::children_ticks`), in
+/// nanoseconds. Together with [`cpu_ns`] of all living members, the sum over a tree does not fall
+/// when a member exits.
 pub fn children_cpu_ns(children_ticks: u64) -> u64 {
     children_ticks.saturating_mul(1_000_000_000 / crate::time::clock::ticks_per_second())
 }
 
-/// CPU time of a process by its own clock, exact to the nanosecond where `/proc` counts in ticks of 10 ms.
+/// Returns the CPU time of a process by its own clock. It is exact to the nanosecond; `/proc`
+/// counts in ticks of 10 ms.
 pub fn cpu_ns(pid: i32) -> Option<u64> {
     if let Some(usage) = crate::played::ask(|kernel| kernel.usage(pid)) {
         return usage.map(|(cpu_ns, _)| cpu_ns);
     }
-    // 0 would be ourselves, and so would a number that loses its upper bits below; the kernel has at most 2^22 pids.
+    // 0 would mean this process, and so would a number that loses its upper bits below. The kernel
+    // has at most 2^22 pids.
     if !(1..1 << 28).contains(&pid) {
         return None;
     }
-    // The clock of a process is derived from its pid: ~pid << 3 | CPUCLOCK_SCHED (linux/posix-timers.h, clock_getcpuclockid(3)).
+    // The id of a process's clock is derived from its pid: ~pid << 3 | CPUCLOCK_SCHED
+    // (linux/posix-timers.h, clock_getcpuclockid(3)).
     let clock = (!pid << 3) | 2;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a valid place for the answer; an unknown clock is refused.
+    // SAFETY: a valid place for the answer; the kernel rejects an unknown clock.
     let known = unsafe { libc::clock_gettime(clock, &raw mut time) } == 0;
     let (s, ns) = (u64::try_from(time.tv_sec).ok()?, u64::try_from(time.tv_nsec).ok()?);
     known.then(|| s.saturating_mul(1_000_000_000).saturating_add(ns))

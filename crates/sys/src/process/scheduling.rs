@@ -2,19 +2,22 @@
 
 use rustix::io::Errno;
 
-/// Sets whether this process is a batch job to the kernel: one that is woken does not take the processor from whoever woke it, but gets another one
-/// or its turn. Only in place of the usual policy, and back: one that somebody chose stays. Inherited by what it starts.
+/// Sets whether the kernel schedules this process as a batch job. When a batch process wakes up, it
+/// does not preempt the process that woke it; it gets another CPU or waits. The function only
+/// switches between the default policy and batch; any other policy stays. Child processes inherit
+/// the policy.
 ///
 /// # Errors
-/// `EPERM`, `ENOSYS` in some sandboxes.
+/// Returns `EPERM` or `ENOSYS` in some sandboxes.
 pub fn set_batch(batch: bool) -> Result<(), Errno> {
     let (from, to) = if batch { (libc::SCHED_OTHER, libc::SCHED_BATCH) } else { (libc::SCHED_BATCH, libc::SCHED_OTHER) };
     if policy()? != from {
         return Ok(());
     }
-    // The one field of `struct sched_param` of the kernel: these policies have no priority.
+    // The only field of the kernel's `struct sched_param`: these policies have no priority.
     let priority: libc::c_int = 0;
-    // SAFETY: 0 is this process, and the number lives during the call. A system call, because that is what musl's function does not do.
+    // SAFETY: 0 is this process, and the number lives during the call. A direct system call,
+    // because musl's function only returns ENOSYS.
     let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, to, &raw const priority) };
     answer(result).map(drop)
 }
@@ -22,7 +25,7 @@ pub fn set_batch(batch: bool) -> Result<(), Errno> {
 fn policy() -> Result<libc::c_int, Errno> {
     // SAFETY: no requirements; 0 is this process.
     let policy = answer(unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) })?;
-    // It may come with a flag that says that children do not inherit it.
+    // The policy may include a flag that keeps children from inheriting it.
     Ok((policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK)) as libc::c_int)
 }
 
@@ -36,7 +39,7 @@ mod tests {
 
     #[test]
     fn there_and_back_but_only_from_the_usual_one() {
-        // The policy is the thread's, so other tests do not notice.
+        // The policy belongs to the thread, so other tests are not affected.
         assert_eq!(policy(), Ok(libc::SCHED_OTHER));
         set_batch(false).unwrap();
         assert_eq!(policy(), Ok(libc::SCHED_OTHER));

@@ -1,4 +1,4 @@
-//! Signals: names and numbers, and receiving them by a descriptor.
+//! Signals: names and numbers, and receiving them through a descriptor.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::LazyLock;
@@ -6,38 +6,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-/// Asks a program to end, or to read its configuration again.
+/// Request to exit, or to reload the configuration.
 pub const HUP: i32 = libc::SIGHUP;
-/// Asks a program to end, from a terminal.
+/// Request to exit, from a terminal.
 pub const INT: i32 = libc::SIGINT;
-/// Asks a program to end and to leave a core.
+/// Request to exit and to dump core.
 pub const QUIT: i32 = libc::SIGQUIT;
-/// Ends a program without asking.
+/// Unconditional kill.
 pub const KILL: i32 = libc::SIGKILL;
-/// Has the meaning that a program gives it.
+/// Signal with a meaning that each program defines.
 pub const USR1: i32 = libc::SIGUSR1;
-/// Has the meaning that a program gives it.
+/// Signal with a meaning that each program defines.
 pub const USR2: i32 = libc::SIGUSR2;
-/// Asks a program to end.
+/// Request to exit.
 pub const TERM: i32 = libc::SIGTERM;
-/// Tells a parent that a child ended.
+/// Notification of a parent that a child exited.
 pub const CHLD: i32 = libc::SIGCHLD;
-/// Lets what was stopped go on.
+/// Continuation of a stopped process.
 pub const CONT: i32 = libc::SIGCONT;
-/// Stops a program without asking.
+/// Unconditional stop.
 pub const STOP: i32 = libc::SIGSTOP;
-/// Tells that a descriptor is ready.
+/// Notification that a descriptor is ready.
 pub const IO: i32 = libc::SIGIO;
-/// Tells that the machine loses its power.
+/// Notification that the machine loses power.
 pub const PWR: i32 = libc::SIGPWR;
-/// Tells that something urgent came over a socket; ignored where nobody asks for it.
+/// Notification of urgent data on a socket; ignored by default.
 pub const URG: i32 = libc::SIGURG;
-/// Asks a program to stop for a while, from a terminal.
+/// Request to stop temporarily, from a terminal.
 pub const TSTP: i32 = libc::SIGTSTP;
-/// Tells that the terminal has another size.
+/// Notification that the terminal was resized.
 pub const WINCH: i32 = libc::SIGWINCH;
 
-/// Standard signals of this platform; where a number has two names the first is the one shown.
+/// Standard signals of this platform. If a number has two names, the first is shown.
 const NAMES: [(&str, i32); 34] = [
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),
@@ -75,7 +75,8 @@ const NAMES: [(&str, i32); 34] = [
     ("SYS", libc::SIGSYS),
 ];
 
-/// Number of a signal given as people do: `SIGINT`, `INT`, `sigint`, `2`, `SIGRTMIN+1`, `RTMAX-2`. `None` = no such signal.
+/// Returns the number of a signal in any usual notation: `SIGINT`, `INT`, `sigint`, `2`,
+/// `SIGRTMIN+1`, `RTMAX-2`. `None` means that the signal does not exist.
 pub fn by_name(text: &str) -> Option<i32> {
     let upper = text.trim().to_ascii_uppercase();
     if upper.bytes().all(|b| b.is_ascii_digit()) {
@@ -100,7 +101,8 @@ fn real_time_offset(text: &str, sign: char) -> Option<i32> {
     text.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from)
 }
 
-/// Name of a signal with its `SIG`: `SIGINT`, `SIGRTMIN+1`; the bare number for one without a name.
+/// Returns the name of a signal with its `SIG` prefix (`SIGINT`, `SIGRTMIN+1`), or the number if it
+/// has no name.
 pub fn name(signal: i32) -> String {
     match NAMES.iter().find(|&&(_, number)| number == signal) {
         Some((name, _)) => format!("SIG{name}"),
@@ -110,14 +112,14 @@ pub fn name(signal: i32) -> String {
     }
 }
 
-/// Signals that arrive at a descriptor instead of a handler. They stay blocked in this thread for good, also after this is dropped
-/// (and in an image that replaces this process).
+/// Signals that arrive on a descriptor instead of in a handler. They stay blocked in this thread
+/// permanently, even after this is dropped (and in an image that replaces this process).
 #[derive(Debug)]
 pub struct SignalFd {
     fd: OwnedFd,
 }
 
-/// One signal received.
+/// A received signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
     /// Its number.
@@ -129,10 +131,11 @@ pub struct Received {
 }
 
 impl SignalFd {
-    /// Blocks the signals in this thread and receives them from now on (nonblocking, CLOEXEC). Call it before other threads start.
+    /// Blocks the signals in this thread and receives them from now on (nonblocking, CLOEXEC). Call
+    /// it before other threads start.
     ///
     /// # Errors
-    /// `EMFILE`/`ENFILE`.
+    /// Returns `EMFILE` or `ENFILE`.
     pub fn new(signals: &[i32]) -> Result<Self, Errno> {
         let set = block(signals);
         // SAFETY: a valid set.
@@ -140,11 +143,12 @@ impl SignalFd {
         if fd < 0 {
             return Err(crate::process::last_errno());
         }
-        // SAFETY: a fresh descriptor that nobody else owns.
+        // SAFETY: a new descriptor that has no other owner.
         Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
     }
 
-    /// The next signal, `None` when there is none now. Several of one kind may have been merged into one.
+    /// Returns the next signal, or `None` if none is pending. The kernel may have merged several
+    /// signals of one kind.
     pub fn next(&self) -> Option<Received> {
         const BYTES: usize = size_of::<libc::signalfd_siginfo>();
         let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
@@ -173,49 +177,53 @@ impl AsFd for SignalFd {
     }
 }
 
-/// Signals that this process may be ignoring, a bit each: asked once, since then kept by [`ignore`], because nobody else here changes a
-/// disposition. A bit too many costs [`crate::spawn()`] one call; asking each time costs it sixty-four.
+/// Signals that this process may be ignoring, one bit each. The kernel is asked once; afterwards
+/// [`ignore`] maintains the set, because no other code here changes a disposition. A superfluous
+/// bit costs [`crate::spawn()`] one call; asking each time would cost sixty-four.
 static IGNORED: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new((1..=64).filter(|&s| is_ignored(s)).map(bit).sum()));
 
 fn bit(signal: i32) -> u64 {
     u32::try_from(signal - 1).ok().and_then(|n| 1u64.checked_shl(n)).unwrap_or(0)
 }
 
-/// Asks the kernel itself: glibc does not tell of the two signals that it keeps for itself.
+/// Asks the kernel directly: glibc hides the two signals that it reserves for itself.
 fn is_ignored(signal: i32) -> bool {
     const SIGSET_BYTES: usize = 8;
-    // The handler is the first word of the kernel's `struct sigaction` on the architectures that we know; elsewhere handlers and
-    // ignored signals are reset one by one anyway.
+    // On the architectures that we know, the handler is the first word of the kernel's
+    // `struct sigaction`. On others, handlers and ignored signals are reset one by one anyway.
     let mut action = [0usize; 16];
-    // SAFETY: the buffer is larger than what the kernel writes.
+    // SAFETY: the buffer is larger than the structure that the kernel writes.
     let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), SIGSET_BYTES) };
     asked == 0 && action[0] == libc::SIG_IGN
 }
 
-/// Signals that programs started by us have to have reset.
+/// Returns the signals that programs started by us need to have reset.
 pub(crate) fn ignored() -> u64 {
     IGNORED.load(Ordering::Relaxed)
 }
 
-/// Ignores a signal in this process. Programs started by [`crate::spawn()`] have it at its default nevertheless.
+/// Ignores a signal in this process. Programs started by [`crate::spawn()`] still get its default
+/// disposition.
 pub fn ignore(signal: i32) {
     IGNORED.fetch_or(bit(signal), Ordering::Relaxed);
     // SAFETY: setting a disposition without a handler.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Gives a signal its default disposition; one that our parent ignored is ignored otherwise.
+/// Resets a signal to its default disposition. Otherwise, a signal that our parent ignored stays
+/// ignored.
 pub fn reset(signal: i32) {
     // SAFETY: setting a disposition without a handler.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
-/// Stops this process as Ctrl-Z does, also where that signal is blocked ([`SignalFd`]), until it is let go on. Where nobody could let it go on (no shell with
-/// jobs), nothing happens: the kernel sees to that.
+/// Stops this process as Ctrl-Z does, until it is resumed, even if that signal is blocked
+/// ([`SignalFd`]). Without a shell that could resume it, the kernel ignores the stop.
 pub fn stop_self() {
     reset(TSTP);
     let mut set = std::mem::MaybeUninit::uninit();
-    // SAFETY: `sigemptyset` initialises the set; the signal goes to this thread, which is stopped with all others when it is unblocked.
+    // SAFETY: `sigemptyset` initialises the set; the signal goes to this thread, which is stopped
+    // with all others when it is unblocked.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         let mut set = set.assume_init();
@@ -228,7 +236,7 @@ pub fn stop_self() {
 
 fn block(signals: &[i32]) -> libc::sigset_t {
     let mut set = std::mem::MaybeUninit::uninit();
-    // SAFETY: `sigemptyset` initialises the set; unknown numbers are refused without harm.
+    // SAFETY: `sigemptyset` initialises the set; unknown numbers are rejected without harm.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         let mut set = set.assume_init();
@@ -249,7 +257,7 @@ pub(crate) struct AllSignalsBlocked(u64);
 impl AllSignalsBlocked {
     pub(crate) fn new() -> Self {
         let (all, mut old) = (u64::MAX, 0u64);
-        // SAFETY: both sets have the size the kernel is told.
+        // SAFETY: both sets have the size that the kernel gets.
         unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut old, SIGSET_BYTES) };
         Self(old)
     }

@@ -1,15 +1,18 @@
-//! Starting a program: `clone(CLONE_VM | CLONE_VFORK)` and `execve`, with every step reported by name.
+//! Starting a program with `clone(CLONE_VM | CLONE_VFORK)` and `execve`; a failure names its step.
 //!
-//! Theory of operation. `fork` copies page tables and `posix_spawn` can neither change users nor tell which step failed. So we do what
-//! `posix_spawn` does inside: the child borrows our memory on a stack of its own while the calling thread is suspended, performs its
-//! steps with plain system calls, and either becomes the program or writes step and errno into our memory and ends. Consequences that
-//! the code below keeps:
-//! - everything is allocated before the clone; the child never allocates, locks or panics (iterators, no indexing);
-//! - all signals are blocked around the clone, and the child resets every handler before it unblocks them: one of *our* handlers must
-//!   never run in the child, on our memory;
-//! - the ids are changed by raw system calls: glibc's wrappers would try to change them in all our threads;
-//! - the kernel marks the shared memory as not dumpable when the child changes its uid, which would make `/proc/<us>` unreadable for
-//!   our own other processes; we set it back.
+//! Theory of operation. `fork` copies page tables, and `posix_spawn` can neither change users nor
+//! report which step failed. So we do the same as `posix_spawn` does internally. The child borrows
+//! our memory on a separate stack while the calling thread is suspended, and performs its steps
+//! with plain system calls. It then either becomes the program, or writes step and errno into our
+//! memory and exits. The code below therefore follows these rules:
+//!
+//! - Everything is allocated before the clone. The child never allocates, locks or panics
+//!   (iterators, no indexing).
+//! - All signals are blocked around the clone, and the child resets every handler before it
+//!   unblocks them. One of *our* handlers must never run in the child, on our memory.
+//! - Raw system calls change the ids: glibc's wrappers would try to change them in all our threads.
+//! - When the child changes its uid, the kernel marks the shared memory as not dumpable. That would
+//!   make `/proc/<us>` unreadable for our own other processes, so we set it back.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -25,18 +28,21 @@ use crate::users::user::Credentials;
 
 pub use crate::process::clone::Parent;
 
-/// Everything about a program to start, except its descriptors. Nothing is looked up: paths are used as they are.
+/// Everything about a program to start, except its descriptors. Paths are used as they are, without
+/// a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SpawnSpec {
     /// Path of the file to execute; no search in `PATH`.
     pub program: CString,
     /// All arguments, `argv[0]` included.
     pub argv: CStrings,
-    /// The whole environment as `NAME=value`; nothing is inherited. Where the value is [`crate::process::cstrings::OWN_PID`], the program finds its pid.
+    /// The whole environment as `NAME=value`; nothing is inherited. If a value is
+    /// [`crate::process::cstrings::OWN_PID`], the program gets its pid there.
     pub envp: CStrings,
-    /// Working directory, entered after the change of user, so that it is the app's permission that counts. Empty = ours.
+    /// Working directory, entered after the change of user, so that the app's permissions apply.
+    /// Empty = ours.
     pub cwd: CString,
-    /// User to run as; `None` = as we do.
+    /// User to run as; `None` = our own.
     pub user: Option<Credentials>,
     /// Resource limits to set.
     pub rlimits: Vec<Rlimit>,
@@ -48,14 +54,14 @@ pub struct SpawnSpec {
     pub oom_score_adj: Option<i32>,
 }
 
-/// A started program: `execve` has succeeded.
+/// A started program whose `execve` has succeeded.
 pub type Spawned = ProcRef;
 
 /// Step in which a start failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Step {
-    /// Memory or process could not be had.
+    /// Memory or process could not be created.
     Clone = 1,
     /// New session.
     Session = 2,
@@ -75,19 +81,19 @@ pub enum Step {
     Uid = 9,
     /// Working directory.
     Chdir = 10,
-    /// The program itself. `ENOEXEC` = neither a binary nor a script with `#!`; `ENOENT` on an existing file = its interpreter is
-    /// missing (see [`crate::process::exec::explain`]).
+    /// The program itself. `ENOEXEC` = neither a binary nor a script with `#!`; `ENOENT` on an
+    /// existing file = its interpreter is missing (see [`crate::process::exec::explain`]).
     Exec = 11,
-    /// The request could not be received whole (the keeper is out of descriptors).
+    /// The request did not arrive complete (the keeper is out of descriptors).
     Receive = 12,
-    /// The key of the request is in use (a fault of the caller).
+    /// The key of the request is in use (a bug of the caller).
     Key = 13,
     /// A code that this version does not know.
     Unknown = 255,
 }
 
 impl Step {
-    /// The step as people know it: the name of the system call.
+    /// Returns the step as users know it: the name of the system call.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Clone => "fork",
@@ -107,12 +113,12 @@ impl Step {
         }
     }
 
-    /// The code on the wire.
+    /// Returns the code on the wire.
     pub fn code(self) -> u8 {
         self as u8
     }
 
-    /// The step of a [`Step::code`]; total.
+    /// Returns the step of a [`Step::code`]; unknown codes give `Unknown`.
     pub fn from_code(code: u8) -> Self {
         const ALL: [Step; 13] = [
             Step::Clone,
@@ -139,7 +145,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Failed start of a program; nothing of it is left.
+/// Failed start of a program; no process remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{step} failed: {}", std::io::Error::from_raw_os_error(*.errno))]
 pub struct SpawnError {
@@ -154,25 +160,26 @@ pub struct SpawnError {
 pub struct Placement<'a> {
     /// Its parent.
     pub parent: Parent,
-    /// The folder of a cgroup of version 2 in which it begins. Where that cannot be (it vanished, it is not ours to use, the kernel is too old)
-    /// the process begins in our own.
+    /// Folder of the version 2 cgroup in which the process starts. If that fails (it vanished, we
+    /// may not use it, the kernel is too old), the process starts in our own cgroup.
     pub cgroup: Option<BorrowedFd<'a>>,
 }
 
-/// Starts a program as our child, leader of a new session and process group, with exactly the given descriptors: `fds` are
-/// (ours, number in the child) in any order, overlapping as they like. Of 0, 1 and 2 whatever is not given is `/dev/null`.
-/// Signals are all unblocked and at their default.
+/// Starts a program as our child, leader of a new session and process group, with exactly the given
+/// descriptors. `fds` are pairs (our descriptor, number in the child) in any order, and may
+/// overlap. Missing descriptors among 0, 1 and 2 are `/dev/null`. All signals are unblocked and at
+/// their default.
 ///
 /// # Errors
-/// The failing step with its errno; the half-made child has been reaped.
+/// Returns the failing step with its errno. The incomplete child has already been reaped.
 pub fn spawn(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)]) -> Result<Spawned, SpawnError> {
     spawn_at(spec, fds, Placement::default())
 }
 
-/// [`spawn`] with another parent or cgroup.
+/// Works like [`spawn`] with another parent or cgroup.
 ///
 /// # Errors
-/// As [`spawn`].
+/// Returns the errors of [`spawn`].
 pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Placement<'_>) -> Result<Spawned, SpawnError> {
     let argv = spec.argv.pointers();
     let (envp, pid_texts) = spec.envp.environment();
@@ -205,22 +212,23 @@ pub fn spawn_at(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, RawFd)], placement: Pl
         }
         return Err(failure);
     }
-    // A child that ended at once is still there as a zombie; only a sibling can be gone already.
+    // A child that exited immediately still exists as a zombie; only a sibling can already be gone.
     let start_ticks = process::start_ticks(pid).unwrap_or(0);
     Ok(ProcRef { pid, start_ticks })
 }
 
-/// Plan of the child's work, all prepared.
+/// Plan of the child's work, prepared completely.
 struct Plan<'a> {
     spec: &'a SpawnSpec,
     argv: *const *const libc::c_char,
     envp: *const *const libc::c_char,
     pid_texts: PidTexts,
     moves: &'a mut [Move],
-    /// First number above all targets: sources are moved there before a target overwrites them.
+    /// First number above all targets. Sources move to numbers from here on before a target
+    /// overwrites them.
     spare: RawFd,
     oom: &'a [u8],
-    /// Signals that we ignore, a bit each.
+    /// Signals that we ignore, one bit each.
     ignored: u64,
     already_that_user: bool,
     failure: Option<SpawnError>,
@@ -237,27 +245,30 @@ fn prctl_get_dumpable() -> i32 {
 }
 
 fn errno() -> i32 {
-    // SAFETY: the location of this thread's errno is always valid. In the child it is the suspended parent's: harmless.
+    // SAFETY: the location of this thread's errno is always valid. In the child it is the suspended
+    // parent's: harmless.
     unsafe { *libc::__errno_location() }
 }
 
-/// Runs the plan in a child and returns when that has executed the program or ended.
+/// Runs the plan in a child. Returns when the child has executed the program or exited.
 fn run_in_child(plan: &mut Plan<'_>, placement: Placement<'_>) -> Result<libc::pid_t, i32> {
     let _blocked = AllSignalsBlocked::new();
-    // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module documentation.
+    // SAFETY: all signals are blocked, and `run` fulfils the conditions in the module
+    // documentation.
     unsafe { clone_and_wait(run, plan, placement.parent, placement.cgroup) }
 }
 
-/// The child's first and last function.
+/// The child's only function.
 unsafe fn run(plan: &mut Plan<'_>, handlers_reset: bool) -> ! {
-    // SAFETY: we are the child; `_exit` ends this process only, without our parent's exit handlers.
+    // SAFETY: we are the child; `_exit` exits this process only, without our parent's exit
+    // handlers.
     unsafe {
         plan.failure = Some(become_program(plan, handlers_reset));
         libc::_exit(127)
     }
 }
 
-/// All steps in order; returns only when one failed.
+/// Performs all steps in order; returns only if one failed.
 unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnError {
     // SAFETY: all pointers come from live objects of the suspended parent; no step allocates.
     let step = unsafe {
@@ -297,12 +308,14 @@ unsafe fn become_program(plan: &mut Plan<'_>, handlers_reset: bool) -> SpawnErro
     SpawnError { step, errno: errno() }
 }
 
-/// Puts each descriptor in its place; everything else closes at `execve`. False = see errno.
+/// Moves each descriptor to its number; all others close at `execve`. Returns false on an error,
+/// with the errno set.
 unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
-    // SAFETY: our descriptor table is a copy; nobody else uses it.
+    // SAFETY: our descriptor table is a copy; no other process uses it.
     unsafe {
-        // What we opened ourselves has CLOEXEC anyway; this is for what our own parent may have left open. Kernels before 5.11 and
-        // some sandboxes lack the call: then that is all there is.
+        // Our own descriptors are CLOEXEC anyway; this covers descriptors that our parent may have
+        // left open. Kernels before 5.11 and some sandboxes lack the call; these descriptors then
+        // stay open.
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
         for m in moves.iter_mut().filter(|m| m.source < spare && m.source != m.target) {
             m.source = libc::fcntl(m.source, libc::F_DUPFD_CLOEXEC, spare);
@@ -329,12 +342,15 @@ unsafe fn place_descriptors(moves: &mut [Move], spare: RawFd) -> bool {
     }
 }
 
-/// Sets every signal to its default, then blocks none. With the handlers reset by the clone only what was ignored is left.
+/// Sets every signal to its default, then unblocks all. If the clone has reset the handlers, only
+/// the ignored signals remain to be reset.
 unsafe fn reset_signals(ignored: u64, handlers_reset: bool) {
-    // All zero is SIG_DFL without flags in every architecture's layout of `struct sigaction` of the kernel.
+    // All zero is SIG_DFL without flags in every architecture's layout of `struct sigaction` of the
+    // kernel.
     let default = [0u64; 8];
     let none = 0u64;
-    // SAFETY: the buffers are at least as large as the kernel reads. KILL and STOP refuse, which does not matter.
+    // SAFETY: the buffers are at least as large as the kernel reads. KILL and STOP are rejected,
+    // which is harmless.
     unsafe {
         for signal in (1..=64).filter(|signal| !handlers_reset || ignored >> (signal - 1) & 1 == 1) {
             libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), SIGSET_BYTES);
@@ -356,7 +372,8 @@ unsafe fn become_user(user: &Credentials, already: bool) -> Result<(), Step> {
     // SAFETY: raw calls with plain numbers and a live slice.
     unsafe {
         let groups = libc::syscall(libc::SYS_setgroups, user.groups.len(), user.groups.as_ptr());
-        // Without privileges nobody may set groups, but being told to run as oneself is no error.
+        // Without privileges, no process may set groups. But a request to run as the current user
+        // is not an error.
         if groups < 0 && !(already && errno() == libc::EPERM) {
             return Err(Step::Groups);
         }

@@ -1,25 +1,30 @@
-//! Threads where `clone3` is answered with EPERM, as the seccomp profiles of old container runtimes do.
+//! Threads in containers whose seccomp profile answers `clone3` with EPERM, as those of old
+//! container runtimes do.
 //!
-//! glibc (2.34 and later) makes threads by `clone3` and goes back to `clone` when the kernel says ENOSYS, and only then. EPERM is final for it:
-//! no thread can be made. Everything else that would help needs what we must not do to apps (a filter of our own sets `no_new_privs`) or
-//! cannot know glibc's inner structures (threads made by hand). So the one instruction is changed by which *this process's* copy of glibc asks
-//! the kernel: it finds ENOSYS in its place, which is the truth here. musl never uses `clone3`.
+//! glibc (2.34 and later) creates threads with `clone3` and falls back to `clone` only if the
+//! kernel answers ENOSYS. It treats EPERM as final: no thread can be created. Other remedies have
+//! costs that apps must not bear (a filter of our own sets `no_new_privs`), or depend on glibc's
+//! inner structures (threads created by hand). So we patch the one instruction with which *this
+//! process's* copy of glibc enters the kernel. It now yields ENOSYS, which describes this system
+//! correctly. musl never uses `clone3`.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// `mov $435, %eax; syscall` and in its place `mov $-38, %rax`.
+/// `mov $435, %eax; syscall`, and its replacement `mov $-38, %rax`.
 #[cfg(target_arch = "x86_64")]
 const CALL: ([u8; 7], [u8; 7]) = ([0xb8, 0xb3, 0x01, 0, 0, 0x0f, 0x05], [0x48, 0xc7, 0xc0, 0xda, 0xff, 0xff, 0xff]);
-/// `mov x8, #435; svc #0` and in its place `mov x0, #-38; nop`.
+/// `mov x8, #435; svc #0`, and its replacement `mov x0, #-38; nop`.
 #[cfg(target_arch = "aarch64")]
 const CALL: ([u8; 8], [u8; 8]) = ([0x68, 0x36, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4], [0xa0, 0x04, 0x80, 0x92, 0x1f, 0x20, 0x03, 0xd5]);
 
-/// Makes threads possible where they are not: call it before the first one. Does nothing where `clone3` is not answered with EPERM.
+/// Makes threads possible on systems that refuse them: call it before the first thread. Does
+/// nothing unless `clone3` is answered with EPERM.
 ///
 /// # Errors
-/// Threads cannot be made here: the library is not known, or its memory cannot be written.
+/// Returns an error if threads cannot be created here: the library is unknown, or its memory cannot
+/// be written.
 pub fn enable() -> io::Result<()> {
     let refused = crate::refused::refused().into_iter().any(|one| one.call == "clone3" && one.errno == rustix::io::Errno::PERM);
     if refused { without_clone3() } else { Ok(()) }
@@ -35,14 +40,16 @@ fn without_clone3() -> io::Result<()> {
     let (call, instead) = CALL;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let memory = OpenOptions::new().read(true).write(true).open("/proc/self/mem")?;
-    // A program that has its library inside (static glibc) is looked at as a whole. Our own call (`clone`) is another instruction sequence.
+    // A program that contains its library (static glibc) is searched as a whole. Our own call
+    // (`clone`) has a different instruction sequence.
     let texts = maps.lines().filter_map(text_of).filter(|text| text.is_libc);
     let mut found = Vec::new();
     for text in texts {
         let bytes = read(&memory, &text)?;
         found.extend(bytes.windows(call.len()).enumerate().filter(|(_, at)| *at == call).map(|(at, _)| text.from + at as u64));
     }
-    // glibc has it once. None: it is older, or another library, and threads work. More than one cannot be understood.
+    // glibc has it once. If it does not occur, the library is older or a different one, and threads
+    // work. More than one occurrence is ambiguous.
     match found[..] {
         [] => Ok(()),
         [at] => memory.write_all_at(&instead, at),
@@ -50,14 +57,15 @@ fn without_clone3() -> io::Result<()> {
     }
 }
 
-/// A mapping with code in it.
+/// A mapping that contains code.
 struct Text {
     from: u64,
     len: usize,
     is_libc: bool,
 }
 
-/// A line of `/proc/self/maps`: `7f12-7f34 r-xp 00028000 08:01 123   /usr/lib/x86_64-linux-gnu/libc.so.6`.
+/// Parses a line of `/proc/self/maps`:
+/// `7f12-7f34 r-xp 00028000 08:01 123   /usr/lib/x86_64-linux-gnu/libc.so.6`.
 fn text_of(line: &str) -> Option<Text> {
     let mut words = line.split_ascii_whitespace();
     let (from, to) = words.next()?.split_once('-')?;

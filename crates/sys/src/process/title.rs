@@ -1,4 +1,4 @@
-//! Names under which `ps` shows us.
+//! Names of this process in `ps`.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -8,26 +8,29 @@ use rustix::io::Errno;
 
 use crate::process::number;
 
-/// Sets the short name of the calling thread (`comm`, 15 bytes; the kernel cuts the rest). The long one is `argv[0]`, given at `execve`.
+/// Sets the short name of the calling thread (`comm`, 15 bytes; the kernel truncates longer names).
+/// The long one is `argv[0]`, set at `execve`.
 ///
 /// # Errors
-/// None in practice; `EINVAL` for a name with a NUL.
+/// In practice, this never fails; a name with a NUL returns `EINVAL`.
 pub fn set_comm(name: &str) -> Result<(), Errno> {
     let name = CString::new(name).map_err(|_| Errno::INVAL)?;
     rustix::thread::set_name(&name)
 }
 
-/// Changes what others see of a process that is a copy of another: its command line, cut where it is longer than that of the original, and
-/// the value of one variable of its first environment, where the new one is exactly as long.
+/// Changes the visible identity of a process that is a copy of another. It replaces the command
+/// line, truncated to the length of the original. It also replaces the value of one variable of the
+/// initial environment, if the new value has exactly the same length.
 ///
 /// # Errors
-/// `EIO`, `ENOENT` where `/proc` does not tell. Then it looks like the original; nothing else is wrong.
+/// Returns `EIO` or `ENOENT` if `/proc` does not show the areas. The process then looks like the
+/// original, without further harm.
 pub fn disguise(title: &[u8], variable: &str, value: &str) -> Result<(), Errno> {
     let Areas { args, environment } = Areas::of_self()?;
-    // SAFETY: the kernel has put both areas onto our stack, which is writable; whoever holds a reference into them (`std::env`) has
-    // never been given one that lives on: `std` copies.
+    // SAFETY: the kernel has put both areas onto our stack, which is writable. No reference into
+    // them lives on: `std::env` copies.
     let (args, environment) = unsafe { (bytes(args), bytes(environment)) };
-    // The last byte stays 0: by it readers know that the end has not been written over.
+    // The last byte stays 0: it shows readers that the end has not been overwritten.
     let room = args.len().saturating_sub(1);
     let cut = title.get(..title.len().min(room)).unwrap_or_default();
     args.fill(0);
@@ -40,10 +43,12 @@ pub fn disguise(title: &[u8], variable: &str, value: &str) -> Result<(), Errno> 
     Ok(())
 }
 
+/// Returns a memory area as a slice.
+///
 /// # Safety
-/// Mapped, writable memory, to which no other reference lives.
+/// The area must be mapped, writable memory without another live reference.
 unsafe fn bytes<'a>((start, end): (usize, usize)) -> &'a mut [u8] {
-    // SAFETY: the caller's.
+    // SAFETY: the caller guarantees it.
     unsafe { std::slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut(start), end - start) }
 }
 
@@ -62,7 +67,8 @@ impl Areas {
         Self::parse(&line).ok_or(Errno::IO)
     }
 
-    /// Fields 48 to 51 of `/proc/<pid>/stat`; zeros where the kernel does not tell.
+    /// Parses fields 48 to 51 of `/proc/<pid>/stat`; they are zero if the kernel does not show
+    /// them.
     fn parse(line: &[u8]) -> Option<Self> {
         let close = line.iter().rposition(|&byte| byte == b')')?;
         let fields = line.get(close + 1..)?.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());

@@ -1,9 +1,11 @@
-//! The table of all processes, and everything an app started.
+//! The table of all processes, and everything that an app started.
 //!
-//! One pass over `/proc` with one buffer; no `/proc/<pid>/task/<tid>/children`, which many kernels lack. What an app started is found
-//! by four pieces of evidence, because each alone has a hole: the parent chain (broken when a middle process ends), the session and the process
-//! group (left by `setsid`), and for orphans a marker variable in their environment (which a program may clear). What escapes all of them
-//! is still in its [`crate::cgroup`].
+//! The table needs one pass over `/proc` with one buffer. It does not use
+//! `/proc/<pid>/task/<tid>/children`, which many kernels lack. Four kinds of evidence identify the
+//! processes of an app, because each alone has a gap. These are the parent chain (broken when a
+//! middle process exits), and the session and the process group (left by `setsid`). For orphans,
+//! the fourth is a marker variable in their environment (which a program may clear). A process that
+//! escapes all four is still in its [`crate::cgroup`].
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -17,16 +19,16 @@ use crate::Wiped;
 use crate::process::{Entry, ProcPath, ProcRef, STAT_BYTES, Stat, number};
 
 impl Entry {
-    /// The process with this pid right now.
+    /// Reads the current process with this pid.
     pub fn of(pid: i32) -> Option<Self> {
         crate::process::stat(pid).ok().map(Self::from)
     }
 }
 
-/// Value of a variable; `None` = it has none, or may not be read.
+/// Value of a variable; `None` if the variable is missing or may not be read.
 type Marker = Option<Vec<u8>>;
 
-/// All processes at one time, with indexes that make any number of questions cheap.
+/// All processes at one moment, with indexes that make any number of queries cheap.
 #[derive(Debug, Default)]
 pub struct ProcTable {
     /// Sorted by pid.
@@ -35,26 +37,28 @@ pub struct ProcTable {
     by_parent: Vec<u32>,
     by_session: Vec<u32>,
     by_group: Vec<u32>,
-    /// Processes whose environment needs no look.
+    /// Processes whose environment need not be read.
     known: HashSet<i32>,
     /// Environments read for this table: (variable, pid) → value.
     markers: RefCell<HashMap<(String, i32), Marker>>,
 }
 
 impl ProcTable {
-    /// Reads the table. Processes that end meanwhile are left out; one that starts meanwhile may be. Empty where there is no `/proc`.
+    /// Reads the table. Processes that exit during the scan are left out; a process that starts
+    /// during the scan may be missing. The table is empty if `/proc` is missing.
     pub fn scan() -> Self {
         Self::scan_but(&HashMap::new())
     }
 
-    /// [`ProcTable::scan`] that takes these entries instead of reading them, as long as their processes are still there. Reading is
-    /// what costs: with a thousand apps that sleep, it is most of a `list`.
+    /// Works like [`ProcTable::scan`], but takes these entries instead of reading them if their
+    /// processes still exist. Reading is the expensive part: with a thousand sleeping apps, it
+    /// takes most of a `list`.
     pub fn scan_but(known: &HashMap<i32, Entry>) -> Self {
         let read = || read_entries("/proc", known).unwrap_or_default();
         Self::from_entries(crate::played::ask(|kernel| kernel.entries()).unwrap_or_else(read))
     }
 
-    /// A table of given entries (tests, and what other roots of `/proc` hold).
+    /// Creates a table from given entries (for tests, and for other roots of `/proc`).
     pub fn from_entries(mut entries: Vec<Entry>) -> Self {
         entries.sort_unstable_by_key(|e| e.pid);
         let index = |key: fn(&Entry) -> i32| {
@@ -66,13 +70,14 @@ impl ProcTable {
         Self { entries, by_parent, by_session, by_group, known: HashSet::new(), markers: RefCell::default() }
     }
 
-    /// A small table, read now: one process with all its ancestors, and some more. Enough to ask whether that process is in a tree: all
-    /// evidence of that is on the way up.
+    /// Reads a small table: one process with all its ancestors, and `others`. It is enough to
+    /// decide whether that process is in a tree, because all evidence for that is among its
+    /// ancestors.
     pub fn with_ancestors(pid: i32, others: impl IntoIterator<Item = i32>) -> Self {
         let mut found: HashMap<i32, Entry> = others.into_iter().filter_map(Entry::of).map(|entry| (entry.pid, entry)).collect();
         let mut seen = HashSet::new();
         let mut next = pid;
-        // Numbers may be given anew between two looks, so a circle is possible in theory.
+        // Pids may be reused between two reads, so a cycle is possible in theory.
         while next > 1 && seen.insert(next) {
             let Some(entry) = Entry::of(next) else { break };
             found.insert(next, entry);
@@ -81,42 +86,43 @@ impl ProcTable {
         Self::from_entries(found.into_values().collect())
     }
 
-    /// Takes the processes that are known to be no orphans of anybody (the main processes of all instances, the daemon): [`ProcTable::tree`]
-    /// then need not read their environments, which would cost most of its time where there are many apps.
+    /// Notes processes that are certainly not orphans of any app (the main processes of all
+    /// instances, the daemon). [`ProcTable::tree`] then need not read their environments, which
+    /// would take most of its time with many apps.
     #[must_use]
     pub fn knowing(mut self, pids: impl IntoIterator<Item = i32>) -> Self {
         self.known.extend(pids);
         self
     }
 
-    /// All processes, sorted by pid.
+    /// Returns all processes, sorted by pid.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// The process with this pid.
+    /// Returns the process with this pid.
     pub fn get(&self, pid: i32) -> Option<&Entry> {
         self.entries.binary_search_by_key(&pid, |e| e.pid).ok().and_then(|i| self.entries.get(i))
     }
 
-    /// Children of one process (of a reaper: the orphans it got, too).
+    /// Returns the children of a process (for a reaper, including the orphans it got).
     pub fn children_of(&self, pid: i32) -> impl Iterator<Item = &Entry> {
         self.range(&self.by_parent, |e| e.ppid, pid)
     }
 
-    /// Members of a session.
+    /// Returns the members of a session.
     pub fn in_session(&self, sid: i32) -> impl Iterator<Item = &Entry> {
         self.range(&self.by_session, |e| e.sid, sid)
     }
 
-    /// Members of a process group.
+    /// Returns the members of a process group.
     pub fn in_group(&self, pgid: i32) -> impl Iterator<Item = &Entry> {
         self.range(&self.by_group, |e| e.pgid, pgid)
     }
 
-    /// The processes of a cgroup that run.
+    /// Returns the running processes of a cgroup.
     pub fn in_cgroup(&self, group: &Path) -> Vec<Entry> {
-        // One that began after the look at all processes is looked at alone.
+        // A process that started after the scan is read individually.
         let entry = |pid: i32| self.get(pid).copied().or_else(|| Entry::of(pid));
         crate::cgroup::members(group).into_iter().filter_map(entry).filter(|entry| !entry.is_zombie()).collect()
     }
@@ -127,19 +133,21 @@ impl ProcTable {
         order.get(start..).unwrap_or_default().iter().filter_map(at).take_while(move |e| key(e) == value)
     }
 
-    /// Everything below one process by the parent chain, itself not included; parents before children.
+    /// Returns all descendants of a process by the parent chain, without the process itself;
+    /// parents come before children.
     pub fn descendants(&self, pid: i32) -> Vec<Entry> {
         let mut tree = Gathered { seen: HashSet::from([pid]), found: Vec::new() };
         self.children_of(pid).for_each(|e| tree.take(e));
         self.close_over(tree)
     }
 
-    /// Everything that an app's incarnation started and that still runs, its leader first if that runs; zombies are left out and
-    /// parents come before children.
+    /// Returns all running processes that an app's incarnation started, its leader first if that
+    /// runs. Zombies are left out and parents come before children.
     ///
-    /// `leader` is the main process, alive or not, which led a session and a group of its own. `marker` is a variable that everything
-    /// it starts inherits, with this incarnation's (or instance's) `value`. Orphans go to `reaper`, the keeper, or to process 1 where
-    /// a keeper was lost once.
+    /// `leader` is the main process, alive or not, which led its own session and group. `marker` is
+    /// a variable that all its descendants inherit, with the `value` of this incarnation (or
+    /// instance). Orphans belong to `reaper`, the keeper, or to process 1 if a keeper was once
+    /// lost.
     pub fn tree(&self, leader: ProcRef, marker: &str, value: &[u8], reaper: i32) -> Vec<Entry> {
         let marked = |e: &Entry| self.marked(e.pid, marker, value);
         let mut tree = self.leader_and_session(leader, &|e| marked(e) != Some(false));
@@ -153,7 +161,8 @@ impl ProcTable {
         self.running(tree)
     }
 
-    /// A running incarnation without the search for orphans: leader, session, group and all that descends from them.
+    /// Returns the processes of a running incarnation without the search for orphans: leader,
+    /// session, group and all their descendants.
     pub fn live_tree(&self, leader: ProcRef) -> Vec<Entry> {
         self.running(self.leader_and_session(leader, &|_| true))
     }
@@ -165,7 +174,8 @@ impl ProcTable {
         if let Some(e) = holder.filter(|_| lives) {
             tree.take(e);
         }
-        // A number is not given to another process while it names a session or a group: if somebody else has it, ours were empty.
+        // The kernel does not reuse a pid that still names a session or a group. If another process
+        // has it, ours were empty.
         if leader.pid > 0 && (lives || holder.is_none()) {
             let members = self.in_session(leader.pid).chain(self.in_group(leader.pid));
             members.filter(|e| e.start_ticks >= leader.start_ticks && (lives || may_be_ours(e))).for_each(|e| tree.take(e));
@@ -173,7 +183,7 @@ impl ProcTable {
         tree
     }
 
-    /// Adds all that descends from what was found, without the zombies in the result.
+    /// Adds all descendants of the found processes, and removes zombies from the result.
     fn running(&self, tree: Gathered) -> Vec<Entry> {
         let mut found = self.close_over(tree);
         found.retain(|e| !e.is_zombie());
@@ -189,7 +199,8 @@ impl ProcTable {
         tree.found
     }
 
-    /// True if it carries this value of the marker; `None` = unknown (no such variable, or not readable).
+    /// Returns true if the process has this value of the marker; `None` = unknown (no such
+    /// variable, or not readable).
     fn marked(&self, pid: i32, name: &str, value: &[u8]) -> Option<bool> {
         let mut markers = self.markers.borrow_mut();
         let found = markers.entry((name.to_owned(), pid)).or_insert_with(|| marker(pid, name));
@@ -197,7 +208,7 @@ impl ProcTable {
     }
 }
 
-/// Processes found, each once, in order.
+/// Processes found, in order and without duplicates.
 #[derive(Default)]
 struct Gathered {
     seen: HashSet<i32>,
@@ -212,7 +223,7 @@ impl Gathered {
     }
 }
 
-/// One pass over a `/proc` or a folder of the same layout.
+/// Reads `/proc`, or a folder of the same layout, in one pass.
 fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, Errno> {
     let root = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut names = [MaybeUninit::<u8>::uninit(); 8192];
@@ -240,11 +251,13 @@ fn read_entries(root: &str, known: &HashMap<i32, Entry>) -> Result<Vec<Entry>, E
     Ok(entries)
 }
 
-/// Children of a process that has one thread, zombies among them, as the kernel lists them. None where it keeps no such list, or where
-/// children end faster than it can be read.
+/// Returns the children of a process that has one thread, zombies included, as the kernel lists
+/// them. Returns `None` if the kernel keeps no such list, or if children exit faster than the list
+/// can be read.
 pub fn children(pid: i32) -> Option<Vec<i32>> {
-    /// One is skipped when another that stands before it is reaped meanwhile. That one is in the list before, and not in the next one: two
-    /// equal lists are whole.
+    /// Number of reads. If a child earlier in the list is reaped during a read, another child may
+    /// be skipped. The reaped child is in the previous list but not in the next one, so two equal
+    /// lists are complete.
     const LOOKS: usize = 4;
     if let Some(entries) = crate::played::ask(|kernel| kernel.entries()) {
         return Some(entries.iter().filter(|entry| entry.ppid == pid).map(|entry| entry.pid).collect());
@@ -273,15 +286,18 @@ fn read_numbers(path: &ProcPath) -> Option<Vec<i32>> {
     }
 }
 
-/// Value of one variable in the environment that a process was started with; `None` when it has none or may not be read.
+/// Returns the value of one variable in the initial environment of a process, or `None` if the
+/// variable is missing or may not be read.
 pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
-    /// The kernel's own limit for arguments and environment is a quarter of the stack limit; nobody needs that much.
+    /// Maximum size that is read. The kernel's own limit for arguments and environment is a quarter
+    /// of the stack limit; real environments are smaller.
     const MAX_BYTES: usize = 8 << 20;
     if let Some(value) = crate::played::ask(|kernel| kernel.variable(pid, name)) {
         return value;
     }
     let fd = rustix::fs::open(ProcPath::new(pid, "/environ").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    // What else is in it is nobody's business: any process is looked at, also one that was given secrets.
+    // The rest of the environment must not stay in memory: this reads any process, including those
+    // with secrets.
     let mut environ = Wiped::with_capacity(8192);
     loop {
         match environ.read_from(&fd, MAX_BYTES) {
@@ -306,7 +322,8 @@ mod tests {
         entries.iter().map(|e| e.pid).collect()
     }
 
-    /// keeper 10; app 20 with child 21, grandchild 22 in a session of its own, group of its own 23; other app 30.
+    /// keeper 10; app 20 with child 21, grandchild 22 in its own session, 23 in its own group;
+    /// other app 30.
     fn sample() -> Vec<Entry> {
         vec![
             entry(10, 1, 10, 10, 1),
@@ -325,7 +342,7 @@ mod tests {
         let table = ProcTable::from_entries(sample());
         assert_eq!(pids(&table.live_tree(leader)), [20, 21, 23, 22]);
         assert_eq!(pids(&table.descendants(10)), [20, 30, 21, 31, 22, 23]);
-        // The middle process ended: 22 was reparented and left our session, 23 is still in it.
+        // The middle process exited: 22 was reparented and had left our session, 23 is still in it.
         let entries = sample().into_iter().filter(|e| e.pid != 21).map(|e| if e.ppid == 21 { Entry { ppid: 10, ..e } } else { e });
         assert_eq!(pids(&ProcTable::from_entries(entries.collect()).live_tree(leader)), [20, 23]);
     }
@@ -412,7 +429,7 @@ mod tests {
         if !std::path::Path::new(&format!("/proc/{own}/task/{own}/children")).exists() {
             return;
         }
-        // Those that end and are reaped stand before the three that stay.
+        // The children that exit and are reaped come before the three that stay.
         let script = "i=0; while [ $i -lt 100 ]; do sleep 1.$((i + 100)) & i=$((i+1)); done; for i in 1 2 3; do sleep 1000 & done; wait";
         let mut parent = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
         let pid = parent.id().cast_signed();
@@ -442,7 +459,7 @@ mod tests {
     fn a_marker_is_read_from_the_environment() {
         let mut child = std::process::Command::new("sleep").arg("100").env("MARK", "x=1").env("MARKER", "no").spawn().unwrap();
         let pid = child.id() as i32;
-        // Until execve the environment is still ours.
+        // Until `execve`, the child still has our environment.
         while marker(pid, "MARK").is_none() {
             std::thread::yield_now();
         }

@@ -1,7 +1,9 @@
-//! Walking the stack, in a program that is linked without the tables for it (`cargo xtask dist` passes `--cfg no_tables`): there is none to walk.
+//! Replacement of the stack walk, for a program that is linked without unwind tables
+//! (`cargo xtask dist` passes `--cfg no_tables`).
 //!
-//! The standard library would do it for the backtrace of a panic, and to unwind; here a panic ends the program. Where the walk ends at once, everything
-//! goes that would find names of functions and lines in a file of debug information, and libunwind with it: a twentieth of the least program.
+//! The standard library walks the stack for the backtrace of a panic and to unwind; here a panic
+//! aborts the program. If the walk stops immediately, the linker drops libunwind and all code that
+//! looks up functions and lines in debug information. That is a twentieth of the smallest program.
 
 #![allow(non_snake_case, reason = "names of the ABI")]
 
@@ -10,14 +12,15 @@ use core::ffi::{c_int, c_void};
 /// `_URC_END_OF_STACK` of the Itanium ABI for exceptions.
 const END_OF_STACK: c_int = 5;
 
-/// Ends before the first frame.
+/// Stops before the first frame.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Backtrace(_: extern "C" fn(*mut c_void, *mut c_void) -> c_int, _: *mut c_void) -> c_int {
     END_OF_STACK
 }
 
-/// Functions of the same ABI that nobody calls where no frame is walked and none is unwound. All of them, or the linker takes libunwind's for one and has two
-/// of the others.
+/// Defines functions of the same ABI that are never called, because no frame is walked or unwound.
+/// It defines all of them: otherwise the linker would take one from libunwind and get the others
+/// twice.
 macro_rules! never_called {
     ($($name:ident)*) => {
         $(

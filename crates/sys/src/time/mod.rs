@@ -3,11 +3,12 @@
 pub mod clock;
 pub mod wall_timer;
 
-/// One reading of both clocks.
+/// A reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clocks {
-    /// `CLOCK_BOOTTIME` in milliseconds: never jumps, counts while suspended, the same for every process of one boot.
+    /// `CLOCK_BOOTTIME` in milliseconds. It never jumps, counts during suspend, and is the same for
+    /// every process of one boot.
     pub boot_ms: u64,
-    /// Wall clock in milliseconds since the epoch: may jump.
+    /// Wall clock in milliseconds since the epoch. It may jump.
     pub wall_ms: u64,
 }

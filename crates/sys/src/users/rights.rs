@@ -1,11 +1,14 @@
 //! Rights of another user, for one thread and one piece of work.
 //!
-//! On Linux users, groups and capabilities belong to a thread; it is libc that keeps those of all threads alike. Here the system calls are
-//! made as they are, so nobody else in this process notices. With another user the kernel takes away the capabilities over files: what is
-//! opened, made, renamed or bound meanwhile is what that user could do, and belongs to that user.
+//! On Linux, users, groups and capabilities belong to a thread; only libc keeps them equal in all
+//! threads. This module uses the system calls directly, so the other threads of this process are
+//! not affected. With another user, the kernel removes the capabilities over files. During the
+//! work, the thread can open, create, rename or bind only what that user could, and new files
+//! belong to that user.
 //!
-//! Only what counts for files is changed ([`with_file_rights_of`]). With the effective user changed, too, that user could give the thread
-//! another priority or pin it to a processor; so that is done in a thread that ends with its work ([`as_user`]).
+//! [`with_file_rights_of`] changes only the ids that count for files. If the effective user changed
+//! as well, that user could change the thread's priority or pin it to a processor. Work that needs
+//! this runs in a thread that ends with the work ([`as_user`]).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,10 +19,12 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::users::user::Credentials;
 
-/// Does this work on files with the rights of that user. Ends the process if our own rights cannot be restored afterwards.
+/// Runs `work` on files with the rights of that user. Aborts the process if our own rights cannot
+/// be restored afterwards.
 ///
 /// # Errors
-/// `EPERM`: we may not become that user, or would keep rights that it does not have. Nothing was done.
+/// Returns `EPERM` if we may not become that user, or would keep rights that the user does not
+/// have. The work did not run then.
 pub fn with_file_rights_of<T>(user: &Credentials, work: impl FnOnce() -> T) -> Result<T, Errno> {
     let acting = Acting::begin(user)?;
     let result = work();
@@ -27,20 +32,23 @@ pub fn with_file_rights_of<T>(user: &Credentials, work: impl FnOnce() -> T) -> R
     Ok(result)
 }
 
-/// Does this work as that user, in a thread of its own: also sockets are that user's, and ports are those that it may have.
+/// Runs `work` as that user in a separate thread. Sockets then also belong to that user, and only
+/// the ports that the user may bind are available.
 ///
 /// # Errors
-/// `EPERM`: we may not become that user; `EAGAIN`: no more threads. Nothing was done.
+/// Returns `EPERM` if we may not become that user, and `EAGAIN` if no thread can be created. The
+/// work did not run then.
 pub fn as_user<T: Send>(user: &Credentials, work: impl FnOnce() -> T + Send) -> Result<T, Errno> {
     let _dumpable = Dumpable::begin();
     std::thread::scope(|scope| {
         let working = std::thread::Builder::new().name("as-user".into()).spawn_scoped(scope, || {
             set_thread_groups(&groups_of(user))?;
-            // The real user stays ours: that user can neither trace nor signal the thread.
+            // The real user stays ours, so that user can neither trace nor signal the thread.
             set_thread_res_gid(None, Gid::from_raw(user.gid), None)?;
             set_thread_res_uid(None, Uid::from_raw(user.uid), None)?;
             let mut left = capabilities(None)?;
-            // Nothing is left after root. A daemon that has some without being root keeps them.
+            // A thread that leaves root has no capabilities. A daemon that has some without being
+            // root would keep them, so drop them.
             if !left.effective.is_empty() {
                 left.effective = CapabilitySet::empty();
                 set_capabilities(None, left)?;
@@ -56,7 +64,7 @@ fn groups_of(user: &Credentials) -> Vec<Gid> {
     user.groups.iter().map(|gid| Gid::from_raw(*gid)).collect()
 }
 
-/// Rights over files that do not come from being their owner.
+/// Capabilities over files beyond the rights of an owner.
 const OVER_FILES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::DAC_READ_SEARCH)
@@ -66,7 +74,7 @@ const OVER_FILES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::MAC_OVERRIDE)
     .union(CapabilitySet::MKNOD);
 
-/// Former credentials of this thread, which it gets back.
+/// Former credentials of this thread, which are restored at the end.
 struct Acting {
     uid: u32,
     gid: u32,
@@ -84,7 +92,7 @@ impl Acting {
             capabilities: capabilities(None)?,
             _dumpable: Dumpable::begin(),
         };
-        // From here on `own` puts right whatever was done of it.
+        // From here on, `own` undoes any partial change.
         set_thread_groups(&groups_of(user))?;
         file_gid(user.gid);
         file_uid(user.uid);
@@ -92,7 +100,8 @@ impl Acting {
             return Err(Errno::PERM);
         }
         let mut left = capabilities(None)?;
-        // Nothing is left after root. A daemon that has some without being root keeps them.
+        // A thread that leaves root has none of these capabilities. A daemon that has some without
+        // being root would keep them, so drop them.
         if left.effective.intersects(OVER_FILES) {
             left.effective = left.effective.difference(OVER_FILES);
             set_capabilities(None, left)?;
@@ -116,32 +125,34 @@ impl Acting {
 impl Drop for Acting {
     fn drop(&mut self) {
         if self.end().is_err() {
-            // A supervisor with the wrong rights would do harm to everybody; another one takes its place.
+            // A supervisor with the wrong rights would endanger every app. A new one replaces it
+            // after the abort.
             std::process::abort();
         }
     }
 }
 
-/// The user that changes nothing.
+/// Invalid id; setting it changes nothing.
 const NONE: u32 = u32::MAX;
 
-/// Sets the thread's user for files. Returns the former one, also where it could not be set.
+/// Sets the thread's user for files. Returns the former user, even if the change failed.
 fn file_uid(uid: u32) -> u32 {
     // SAFETY: a plain number; the call changes this thread's credentials only.
     unsafe { libc::syscall(libc::SYS_setfsuid, uid) as u32 }
 }
 
-/// Sets the thread's group for files, in the same way.
+/// Sets the thread's group for files. Returns the former group, even if the change failed.
 fn file_gid(gid: u32) -> u32 {
     // SAFETY: as above.
     unsafe { libc::syscall(libc::SYS_setfsgid, gid) as u32 }
 }
 
-/// Restorer of the process's dumpable flag: the kernel clears it when one of its threads changes its user, and makes `/proc/<us>` unreadable for our own other processes.
-/// The last thread restores it.
+/// Restores the process's dumpable flag. The kernel clears the flag when a thread changes its user,
+/// and `/proc/<us>` becomes unreadable for our own other processes. The last such thread restores
+/// it.
 struct Dumpable;
 
-/// Number of threads that act for others now, and the flag before the first of them did.
+/// Number of threads that currently act as other users, and the flag before the first of them.
 static ACTING: Mutex<(usize, Option<DumpableBehavior>)> = Mutex::new((0, None));
 
 impl Dumpable {
@@ -160,7 +171,7 @@ impl Drop for Dumpable {
         let mut acting = ACTING.lock().unwrap_or_else(PoisonError::into_inner);
         acting.0 -= 1;
         if acting.0 == 0 && acting.1 == Some(DumpableBehavior::Dumpable) {
-            // Harmless if it stays as it is: our own files in `/proc` are root's then.
+            // If this fails, our own files in `/proc` belong to root, which is harmless.
             let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
         }
     }
@@ -176,7 +187,7 @@ mod tests {
         Credentials { uid: 54_321, gid: 54_322, groups: vec![54_323] }
     }
 
-    /// Everything that is changed.
+    /// Returns everything that the functions change.
     fn ids() -> (u32, u32, Vec<Gid>, CapabilitySets) {
         (file_uid(NONE), file_gid(NONE), getgroups().unwrap(), capabilities(None).unwrap())
     }
@@ -205,7 +216,7 @@ mod tests {
             assert_eq!((made.uid(), made.gid()), (54_321, 54_322));
             assert_eq!(ids(), before);
         }
-        // Also when the work panics.
+        // It also works if the work panics.
         let panicked = std::panic::catch_unwind(|| with_file_rights_of(&stranger(), || panic!("in the midst of it")));
         assert!(panicked.is_err());
         assert_eq!(ids(), before);

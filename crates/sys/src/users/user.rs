@@ -16,7 +16,7 @@ pub struct Credentials {
     pub groups: Vec<u32>,
 }
 
-/// An entry of the user database.
+/// Entry of the user database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// User id.
@@ -31,22 +31,22 @@ pub struct User {
     pub shell: String,
 }
 
-/// User to run as, with what belongs into the environment.
+/// User to run as, with the values for the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The numbers.
+    /// The numeric ids.
     pub credentials: Credentials,
-    /// The user's entry (`HOME`, `USER`, `SHELL`); `None` for a bare number without one.
+    /// The user's entry (`HOME`, `USER`, `SHELL`); `None` for a number that has no entry.
     pub user: Option<User>,
 }
 
-/// Reason why nobody was found.
+/// Reason why no user or group was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
     /// No such user.
     #[error("no such user \"{0}\"")]
     NoUser(String),
-    /// A number without an entry tells nothing about its group.
+    /// The number has no entry, so its group is unknown.
     #[error("user {0} has no entry in the user database: give a gid, too")]
     NoGroupOf(u32),
     /// No such group.
@@ -63,11 +63,12 @@ pub enum UserError {
     },
 }
 
-/// The user and group that `uid` and `gid`, names or numbers as given, mean. Without `gid` the user's primary group; the supplementary groups are
-/// the user's. `Ok(None)` when neither is given. A `gid` alone keeps our own user.
+/// Returns the user and group for `uid` and `gid`, which are names or numbers. Without `gid`, the
+/// group is the user's primary group; the supplementary groups are the user's. A `gid` alone keeps
+/// our own user. Returns `Ok(None)` if neither is given.
 ///
 /// # Errors
-/// Unknown names; a number without an entry is fine as long as the group is known.
+/// Returns an error for unknown names. A number that has no entry is fine if the group is known.
 pub fn identity(uid: Option<&str>, gid: Option<&str>) -> Result<Option<Identity>, UserError> {
     let (uid, user) = match uid {
         None if gid.is_none() => return Ok(None),
@@ -89,7 +90,7 @@ pub fn identity(uid: Option<&str>, gid: Option<&str>) -> Result<Option<Identity>
     Ok(Some(Identity { credentials: Credentials { uid, gid, groups }, user }))
 }
 
-/// Finds a user; names first, as `chown(1)`: a user may be called `1000`.
+/// Finds a user. Names take precedence, as in `chown(1)`: a user may be called `1000`.
 fn find_user(text: &str) -> Result<(u32, Option<User>), UserError> {
     if let Some(user) = user_by_name(text)? {
         return Ok((user.uid, Some(user)));
@@ -98,36 +99,38 @@ fn find_user(text: &str) -> Result<(u32, Option<User>), UserError> {
     Ok((uid, user_by_id(uid)?))
 }
 
-/// The id in a text; none for the largest 32-bit number, which means "leave as it is" to the kernel.
+/// Returns the id in a text. The largest 32-bit number is not an id, because it means "leave
+/// unchanged" to the kernel.
 fn numeric_id(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&id| id != u32::MAX)
 }
 
-/// A user by login name; `None` = no such user.
+/// Returns a user by login name; `None` means that the user does not exist.
 ///
 /// # Errors
-/// When the database cannot be read.
+/// Returns an error if the database cannot be read.
 pub fn user_by_name(name: &str) -> Result<Option<User>, UserError> {
     let Ok(c_name) = CString::new(name) else { return Ok(None) };
-    // SAFETY: the arguments are what the function expects; the buffer outlives the use of the entry.
+    // SAFETY: the arguments are what the function expects; the buffer outlives the use of the
+    // entry.
     entry(|pwd, buf, len, found| unsafe { libc::getpwnam_r(c_name.as_ptr(), pwd, buf, len, found) }, to_user)
         .map_err(|source| UserError::Lookup { name: name.to_owned(), source })
 }
 
-/// A user by number; `None` = no such entry.
+/// Returns a user by number; `None` means that there is no such entry.
 ///
 /// # Errors
-/// When the database cannot be read.
+/// Returns an error if the database cannot be read.
 pub fn user_by_id(uid: u32) -> Result<Option<User>, UserError> {
     // SAFETY: as above.
     entry(|pwd, buf, len, found| unsafe { libc::getpwuid_r(uid, pwd, buf, len, found) }, to_user)
         .map_err(|source| UserError::Lookup { name: uid.to_string(), source })
 }
 
-/// A group's number by name or number.
+/// Returns a group's number by name or number.
 ///
 /// # Errors
-/// When there is no such name, or the database cannot be read.
+/// Returns an error if the name does not exist, or if the database cannot be read.
 pub fn group(text: &str) -> Result<u32, UserError> {
     let c_name = CString::new(text).map_err(|_| UserError::NoGroup(text.to_owned()))?;
     // SAFETY: as above.
@@ -139,10 +142,10 @@ pub fn group(text: &str) -> Result<u32, UserError> {
     by_name.or_else(|| numeric_id(text)).ok_or_else(|| UserError::NoGroup(text.to_owned()))
 }
 
-/// A group's name, if its number has one.
+/// Returns a group's name, if its number has an entry.
 ///
 /// # Errors
-/// When the database cannot be read.
+/// Returns an error if the database cannot be read.
 pub fn group_by_id(gid: u32) -> Result<Option<String>, UserError> {
     // SAFETY: as above.
     entry(|grp: *mut libc::group, buf, len, found| unsafe { libc::getgrgid_r(gid, grp, buf, len, found) }, |grp| text(grp.gr_name))
@@ -150,7 +153,7 @@ pub fn group_by_id(gid: u32) -> Result<Option<String>, UserError> {
 }
 
 fn text(p: *const libc::c_char) -> String {
-    // SAFETY: null or a string in the buffer of the caller, who looks at an entry that was just filled.
+    // SAFETY: null or a string in the caller's buffer, whose entry was just filled.
     if p.is_null() { String::new() } else { unsafe { CStr::from_ptr(p) }.to_string_lossy().into_owned() }
 }
 
@@ -174,7 +177,7 @@ fn entry<E, T>(
             0 => return Ok(Some(convert(unsafe { &*found }))),
             libc::ERANGE if buf.len() < MAX_BYTES => buf.resize(buf.len() * 4, 0),
             libc::EINTR => {}
-            // What some databases say instead of "not found", see getpwnam(3).
+            // Some databases return these instead of "not found", see getpwnam(3).
             libc::ENOENT | libc::ESRCH => return Ok(None),
             errno => return Err(Errno::from_raw_os_error(errno)),
         }
@@ -187,7 +190,7 @@ fn groups_of(name: &str, gid: u32) -> Result<Vec<u32>, Errno> {
     let mut groups: Vec<libc::gid_t> = vec![0; 64];
     loop {
         let mut count = libc::c_int::try_from(groups.len()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: `count` tells the room in `groups`.
+        // SAFETY: `count` is the capacity of `groups`.
         let fits = unsafe { libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) } >= 0;
         let count = usize::try_from(count).unwrap_or(0);
         if fits {

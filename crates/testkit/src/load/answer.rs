@@ -1,51 +1,51 @@
-//! One answer of an HTTP server, read piece by piece.
+//! An answer of an HTTP server, read in pieces.
 
-/// Longer heads are refused.
+/// Maximum size of a head; longer ones are rejected.
 const HEAD_LIMIT: usize = 64 << 10;
 
-/// So much of a body is kept for comparison; the rest is counted.
+/// Number of bytes of a body that are kept for comparison; the rest is only counted.
 const BODY_KEPT: usize = 64 << 10;
 
-/// What the answer still needs.
+/// Part of the answer that is read next.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
     Head,
-    /// So many bytes of the body.
+    /// This many bytes of the body.
     Length(u64),
     /// The line with the size of the next chunk.
     ChunkSize,
-    /// So many bytes of this chunk, the end of its line included.
+    /// This many bytes of the chunk, including its line end.
     Chunk(u64),
     /// Lines after the last chunk, up to an empty one.
     Trailer,
-    /// All that comes until the server closes.
+    /// Everything until the server closes.
     UntilEnd,
     Done,
 }
 
-/// An answer while it is being read.
+/// An answer that is being read.
 #[derive(Debug)]
 pub(crate) struct Answer {
     part: Part,
-    /// The head, or the line of a chunk, as far as it came.
+    /// The head, or the line of a chunk, as far as it has arrived.
     line: Vec<u8>,
     body: Vec<u8>,
-    /// Bytes of all kinds that came.
+    /// Number of all bytes received.
     came: u64,
     status: u16,
     close: bool,
 }
 
 impl Answer {
-    /// Of which nothing came yet.
+    /// Creates an answer without any data.
     pub(crate) fn new() -> Self {
         Self { part: Part::Head, line: Vec::new(), body: Vec::new(), came: 0, status: 0, close: false }
     }
 
-    /// The next bytes from the server. True when the answer is complete.
+    /// Adds bytes from the server. Returns true if the answer is complete.
     ///
     /// # Errors
-    /// What is wrong with the answer, worded.
+    /// Returns the problem of the answer, in words.
     pub(crate) fn feed(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
         self.came += bytes.len() as u64;
         while !bytes.is_empty() {
@@ -73,10 +73,10 @@ impl Answer {
         Ok(self.part == Part::Done)
     }
 
-    /// The server closed.
+    /// Handles a close by the server.
     ///
     /// # Errors
-    /// The answer was not complete.
+    /// Returns an error if the answer was incomplete.
     pub(crate) fn end(&mut self) -> Result<(), String> {
         if self.part != Part::UntilEnd {
             return Err("closed by the server".to_owned());
@@ -86,7 +86,7 @@ impl Answer {
         Ok(())
     }
 
-    /// For the wording of failures.
+    /// Returns the progress, for failure messages.
     pub(crate) fn progress(&self) -> String {
         match self.came {
             0 => "before the answer".to_owned(),
@@ -94,12 +94,12 @@ impl Answer {
         }
     }
 
-    /// The connection ends with this answer.
+    /// Returns true if the connection ends with this answer.
     pub(crate) fn closes(&self) -> bool {
         self.close
     }
 
-    /// The body, its first part when it is long.
+    /// Returns the body, truncated if it is long.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body
     }
@@ -109,7 +109,8 @@ impl Answer {
         self.body.extend_from_slice(split(bytes, room as u64).0);
     }
 
-    /// Takes bytes up to the end of a line; `None` in front when it has not come yet.
+    /// Takes bytes up to the end of a line. The first element is `None` if the end has not arrived
+    /// yet.
     fn take_line<'a>(&mut self, bytes: &'a [u8]) -> Result<(Option<Vec<u8>>, &'a [u8]), String> {
         let end = bytes.iter().position(|byte| *byte == b'\n');
         let (taken, rest) = bytes.split_at(end.map_or(bytes.len(), |at| at + 1));
@@ -145,7 +146,7 @@ impl Answer {
             return Err(format!("no HTTP: {:?}", first.chars().take(80).collect::<String>()));
         }
         if self.status < 200 {
-            // An interim answer: the real one follows.
+            // This is an interim answer; the final answer follows.
             return Ok(());
         }
         if self.status != 200 {
@@ -207,7 +208,7 @@ impl Answer {
     }
 }
 
-/// At most so many bytes, and the rest.
+/// Splits off at most this many bytes.
 fn split(bytes: &[u8], most: u64) -> (&[u8], &[u8]) {
     bytes.split_at(usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len()))
 }
@@ -216,7 +217,8 @@ fn split(bytes: &[u8], most: u64) -> (&[u8], &[u8]) {
 mod tests {
     use super::*;
 
-    /// Fed in pieces of this size: the body and whether the connection ends, or what is wrong.
+    /// Reads a text in pieces of this size. Returns the body and whether the connection ends, or
+    /// the error.
     fn read(text: &str, piece: usize, closed: bool) -> Result<(String, bool), String> {
         let mut answer = Answer::new();
         let mut done = false;

@@ -9,14 +9,14 @@ use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, Soc
 use super::answer::Answer;
 use super::{Address, LoadSpec};
 
-/// What a client waits for.
+/// Event that a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Its next turn.
+    /// Its next request.
     Idle,
     /// The connection.
     Connecting,
-    /// The answer; so much of the request is written.
+    /// The answer; this many bytes of the request are written.
     Asking(usize),
 }
 
@@ -27,20 +27,22 @@ pub(super) struct Client {
     pub(super) stream: Option<OwnedFd>,
     pub(super) answer: Answer,
     pub(super) begun: Instant,
-    /// Grows with each connection, so that an event of the one before is not taken for its own.
+    /// Increases with each connection, so that an event of the previous connection is not mistaken
+    /// for a new one.
     pub(super) connection: u32,
-    /// Grows with each request, so that a deadline of the one before does not end the next.
+    /// Increases with each request, so that a deadline of the previous request does not end the
+    /// next.
     pub(super) request: u32,
-    /// The connection has served a request before this one.
+    /// Whether the connection has already served a request.
     pub(super) kept: bool,
 }
 
-/// A kept connection before the next request is written.
+/// State of a keep-alive connection before the next request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Kept {
     Open,
     Closed,
-    /// Bytes came that nobody asked for.
+    /// The server sent unrequested bytes.
     Talks,
 }
 
@@ -49,7 +51,8 @@ impl Client {
         Self { state: State::Idle, stream: None, answer: Answer::new(), begun: now, connection: 0, request: 0, kept: false }
     }
 
-    /// Is the kept connection still there? An end that the server sent before the request is written is nobody's failure.
+    /// Returns the state of the keep-alive connection. If the server closed it before the request
+    /// is written, this is not a failure.
     pub(super) fn look(&self) -> Kept {
         let Some(stream) = &self.stream else { return Kept::Closed };
         match net::recv(stream, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
@@ -59,10 +62,10 @@ impl Client {
         }
     }
 
-    /// Writes what is left of the request. True when all is written.
+    /// Writes the rest of the request. Returns true if it is complete.
     ///
     /// # Errors
-    /// The connection is broken.
+    /// Returns an error if the connection is broken.
     pub(super) fn write(&mut self, request: &[u8]) -> Result<bool, Errno> {
         let State::Asking(mut written) = self.state else { return Ok(true) };
         let stream = self.stream.as_ref().ok_or(Errno::NOTCONN)?;
@@ -78,7 +81,7 @@ impl Client {
         Ok(written == request.len())
     }
 
-    /// For the wording of failures.
+    /// Returns the situation, for failure messages.
     pub(super) fn situation(&self) -> String {
         let connection = if self.kept { "on a kept connection" } else { "on a new connection" };
         match self.state {
@@ -89,10 +92,10 @@ impl Client {
     }
 }
 
-/// A connection that is made or about to be.
+/// Opens a connection, which may still be in progress.
 ///
 /// # Errors
-/// Refused, or no socket can be had.
+/// Returns an error if the connection is refused, or if no socket is available.
 pub(super) fn connect(spec: &LoadSpec) -> Result<OwnedFd, Errno> {
     let family = match &spec.addr {
         Address::Tcp(address) if address.is_ipv4() => AddressFamily::INET,

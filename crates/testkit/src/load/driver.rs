@@ -1,4 +1,4 @@
-//! The thread that plays all clients.
+//! The thread that runs all clients.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,34 +15,37 @@ use super::answer::Answer;
 use super::client::{Client, Kept, State, connect};
 use super::{LoadReport, LoadSpec, Shared};
 
-/// A client that failed waits so long at least: one that is refused at once would ask without end.
+/// Minimum wait of a client after a failure. Otherwise a refused client would retry in a tight
+/// loop.
 const AFTER_FAILURE: Duration = Duration::from_millis(10);
 
-/// A unix socket with a full queue refuses at once, where TCP would let the client wait: it tries again.
+/// Delay before another try if a unix socket has a full queue. It refuses immediately, whereas TCP
+/// would let the client wait.
 const QUEUE_FULL: Duration = Duration::from_millis(1);
 
-/// Token of the eventfd that ends the run.
+/// Token of the eventfd that stops the run.
 const STOP: u64 = u64::MAX;
 
-/// All clients; lives in its thread.
+/// All clients; lives in their thread.
 pub(super) struct Driver {
     spec: LoadSpec,
     shared: Arc<Shared>,
     request: Vec<u8>,
     epoll: OwnedFd,
     clients: Vec<Client>,
-    /// Whose turn comes when: after a pause, after a failure, after a full queue. Each is in order: its waits are equally long, and a client that finds
-    /// a full queue stays in front of those that came later.
+    /// Times of the next actions: after a pause, after a failure, after a full queue. Each queue is
+    /// sorted, because its waits are equally long. A client that finds a full queue stays ahead of
+    /// those that came later.
     pauses: VecDeque<(Instant, usize)>,
     penalties: VecDeque<(Instant, usize)>,
     retries: VecDeque<(Instant, usize)>,
-    /// When which request of which client is over; in order.
+    /// Deadlines of requests (time, client, request), sorted.
     deadlines: VecDeque<(Instant, usize, u32)>,
     report: LoadReport,
     begin: Instant,
     last_good: Instant,
     busy: usize,
-    /// Since when nothing new is asked.
+    /// Time since which no new requests are sent.
     stopped: Option<Instant>,
     buffer: Vec<u8>,
 }
@@ -96,12 +99,13 @@ impl Driver {
         self.report
     }
 
-    /// Those whose wait is over ask.
+    /// Starts the requests whose wait is over.
     fn turns(&mut self) {
         let now = Instant::now();
-        // In the order in which they came, as in the queue of TCP: on a busy machine a client that others overtake would run out of time.
+        // Keep the order of arrival, as in TCP's queue: on a busy machine, a client that is
+        // overtaken would time out.
         while let Some((_, number)) = pop_due(&mut self.retries, now) {
-            // It may have given up meanwhile.
+            // It may have given up since then.
             if self.clients[number].state == State::Connecting && self.clients[number].stream.is_none() && !self.connect(number) {
                 self.retries.push_front((Instant::now() + QUEUE_FULL, number));
                 break;
@@ -110,7 +114,8 @@ impl Driver {
         if self.stopped.is_some() {
             return;
         }
-        // Only those that wait now: whoever comes back at once lets the others' events through first.
+        // Only the clients that wait now: a client that fails again immediately must first let
+        // other events through.
         for _ in 0..self.penalties.len() {
             let Some((_, number)) = pop_due(&mut self.penalties, now) else { break };
             self.begin(number);
@@ -177,7 +182,7 @@ impl Driver {
         let client = &mut self.clients[number];
         client.connection = client.connection.wrapping_add(1);
         let token = (u64::from(client.connection) << 32) | number as u64;
-        // Edges: nothing has to be changed while a connection lives.
+        // Edge-triggered: the registration need not change while a connection lives.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         if let Err(error) = epoll::add(&self.epoll, &stream, EventData::new_u64(token), flags) {
             self.fail(number, &words(error));
@@ -191,7 +196,7 @@ impl Driver {
     fn event(&mut self, flags: EventFlags, token: u64) {
         if token == STOP {
             self.stopped = self.stopped.or(Some(Instant::now()));
-            // It is seen; the eventfd would wake each wait from now on.
+            // The stop is noted. Without this, the eventfd would wake each wait from now on.
             let _known = epoll::delete(&self.epoll, &self.shared.stop);
             return;
         }
@@ -202,7 +207,7 @@ impl Driver {
         }
         let ended = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         match client.state {
-            // What came is seen when its turn comes.
+            // An idle client examines its connection before its next request.
             State::Idle => return,
             State::Connecting => self.connected(number),
             State::Asking(_) if flags.contains(EventFlags::OUT) => self.write(number),
@@ -229,7 +234,7 @@ impl Driver {
         let client = &mut self.clients[number];
         match client.write(&self.request) {
             Ok(_) => {}
-            // Not one byte was taken: the end was there before the request.
+            // No byte was accepted: the server had closed before the request.
             Err(Errno::PIPE | Errno::CONNRESET) if client.kept && client.state == State::Asking(0) => {
                 self.report.closed_idle += 1;
                 self.open(number);
@@ -238,7 +243,8 @@ impl Driver {
         }
     }
 
-    /// Reads what is there. Edges tell of new bytes only: when the other side has ended, up to the end.
+    /// Reads the available bytes. Edges report new bytes only, so after a close by the other side
+    /// it reads up to the end.
     fn read(&mut self, number: usize, ended: bool) {
         loop {
             let client = &mut self.clients[number];
@@ -281,7 +287,7 @@ impl Driver {
         let now = Instant::now();
         self.report.slowest_ms = self.report.slowest_ms.max(ms(now.duration_since(client.begun)));
         self.busy -= 1;
-        // The first answer ends no gap: a server that is slow to begin was not up yet.
+        // The first answer ends no gap: a server that starts slowly was not up yet.
         if self.report.good() > 1 {
             self.gap(now);
         }
@@ -302,7 +308,7 @@ impl Driver {
         self.penalties.push_back((now + AFTER_FAILURE.max(Duration::from_micros(self.spec.pause_us)), number));
     }
 
-    /// Requests whose time is over.
+    /// Fails the requests whose deadline has passed.
     fn over(&mut self) {
         let now = Instant::now();
         while let Some((_, number, request)) = self.deadlines.front().copied().filter(|(due, ..)| *due <= now) {
@@ -327,7 +333,7 @@ fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// `connection reset by peer`, without the number.
+/// Returns an error in words without its number: `connection reset by peer`.
 fn words(error: Errno) -> String {
     let text = std::io::Error::from(error).to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()

@@ -1,4 +1,4 @@
-//! Clients in another language, for what the load itself does not speak.
+//! Clients in another language, for protocols that the load itself does not support.
 
 use std::io::{BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::LoadReport;
 use crate::words::Words;
 
-/// A program that asks until its stdin ends and then tells as JSON what it saw (`requests`, `failed`, `errors`, `by_body`,
-/// `longest_gap_ms`). It writes a dot to stderr for each request that is over.
+/// Program that sends requests until its stdin ends, and then reports the result as JSON
+/// (`requests`, `failed`, `errors`, `by_body`, `longest_gap_ms`). It writes a dot to stderr for
+/// each finished request.
 #[derive(Debug)]
 #[must_use]
 pub struct ScriptLoad {
@@ -21,7 +22,7 @@ pub struct ScriptLoad {
 }
 
 impl ScriptLoad {
-    /// Starts it.
+    /// Starts the program.
     #[track_caller]
     pub fn start(words: impl Words) -> Self {
         let words = words.words();
@@ -35,7 +36,7 @@ impl ScriptLoad {
                 if byte == b'.' {
                     seen.fetch_add(1, Ordering::Relaxed);
                 } else {
-                    // Words are for the reader of a failed test.
+                    // Other output is for the reader of a failed test.
                     eprint!("{}", char::from(byte));
                 }
             }
@@ -43,12 +44,12 @@ impl ScriptLoad {
         Self { child, made }
     }
 
-    /// Requests that are over so far.
+    /// Returns the number of finished requests so far.
     pub fn requests(&self) -> u64 {
         self.made.load(Ordering::Relaxed)
     }
 
-    /// Ends it and gives its report.
+    /// Stops the program and returns its report.
     #[must_use]
     #[track_caller]
     pub fn stop(mut self) -> LoadReport {
@@ -71,7 +72,7 @@ impl ScriptLoad {
 
 impl Drop for ScriptLoad {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may already have exited.
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! A server that misbehaves in each way, and what the load says of it.
+//! Servers that misbehave in various ways, and the load's reports about them.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use super::*;
 const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const LAST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok";
 
-/// Reads one request; false at the end of the connection.
+/// Reads one request; returns false at the end of the connection.
 fn request(stream: &TcpStream) -> bool {
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
@@ -30,7 +30,7 @@ fn request(stream: &TcpStream) -> bool {
 }
 
 fn say(mut stream: &TcpStream, text: &str) {
-    // The client may be gone, when the test is over.
+    // The client may be gone if the test is over.
     let _gone = stream.write_all(text.as_bytes());
 }
 
@@ -40,7 +40,8 @@ fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// A server that does this with each connection, one thread for each; its port. Ends with the test's process.
+/// Starts a server that calls `each` for every connection, in a separate thread, and returns its
+/// port. It ends with the test's process.
 fn server(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -54,7 +55,7 @@ fn server(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> u16 {
     port
 }
 
-/// One client without pause, until so many requests were made.
+/// Runs one client without pause until it has made this many requests.
 fn ask(spec: LoadSpec, requests: u64) -> LoadReport {
     let load = Load::start(LoadSpec { connections: 1, pause_us: 0, ..spec });
     let until = Instant::now() + crate::DEADLINE;
@@ -115,7 +116,8 @@ fn a_server_that_says_close_gets_a_new_connection() {
 fn an_idle_connection_that_the_server_closed_is_replaced() {
     let port = server(|stream, _| {
         if request(&stream) {
-            // Held back until the close: answer and end come in one piece, so the end is there before the next request.
+            // The answer is held back until the close: answer and end arrive together, so the end
+            // is there before the next request.
             net::send(&stream, GOOD.as_bytes(), SendFlags::MORE).unwrap();
         }
     });
@@ -167,7 +169,8 @@ fn a_new_connection_that_ends_is_a_failure() {
         reset(stream);
     });
     fails_with(&ask(keep(port), 1), "connection reset by peer on a new connection, before the answer");
-    // Closed without having read: what the client sees depends on who is faster, that it fails does not.
+    // The server closes without reading. The kind of failure depends on timing; the failure itself
+    // does not.
     let port = server(|stream, _| reset(stream));
     let report = ask(keep(port), 20);
     assert_eq!((report.failed, report.good()), (report.requests, 0));
@@ -261,7 +264,7 @@ fn a_gap_is_seen_over_all_clients() {
     let begin = Instant::now();
     let port = server(move |stream, _| {
         while request(&stream) {
-            // Nobody is answered for a while.
+            // The server does not answer for a while.
             let (from, to) = (Duration::from_millis(150), Duration::from_millis(450));
             if begin.elapsed() > from && begin.elapsed() < to {
                 thread::sleep(to - begin.elapsed());
@@ -293,7 +296,7 @@ fn unix_sockets() {
             let _gone = stream.shutdown(Shutdown::Both);
         }
     });
-    // One connection at a time is served; more than the queue has room for wait.
+    // The server handles one connection at a time; clients that exceed its queue wait.
     let load = Load::start(LoadSpec { connections: 200, ..LoadSpec::to(path.as_path()) });
     while load.good() < 1000 && load.failed() == 0 {
         thread::yield_now();

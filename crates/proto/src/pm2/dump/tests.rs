@@ -260,7 +260,8 @@ proptest! {
         prop_assert_eq!(entry, DumpEntry { ticks, spec, index: Some(1), stopped: false, created_ms: Some(1000) });
     }
 
-    /// Without our own key (PM2 wrote the list anew) what the process would see is the same.
+    /// Without our own key (after PM2 has written the list), the process still sees the same
+    /// environment.
     #[test]
     fn pm2s_part_alone_gives_the_same_process(spec in any_spec()) {
         let mut list: Value = serde_json::from_str(&to_dump(&[detail(spec.clone())])).expect("JSON");

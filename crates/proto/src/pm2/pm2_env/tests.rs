@@ -15,7 +15,9 @@ fn process(detail: &Detail) -> Process<'_> {
     }
 }
 
-/// Asserts that a form says the same as the item itself: now, when figures and counters have changed, and that it is given up where keys come or go.
+/// Asserts that a form gives the same text as the item itself, both now and after figures and
+/// counters have changed. Also asserts that the form becomes invalid when keys are added or
+/// removed.
 fn assert_form(detail: &Detail) {
     let written = |form: &Form, process: &Process<'_>| {
         let mut out = Vec::new();
@@ -89,7 +91,8 @@ fn tiny() -> AppSpec {
     }
 }
 
-/// The keys of the example of PM2 7.0.4, in its order; `PM2_INTERACTOR_PROCESSING` and the empty variable named after the app are noise.
+/// The item has the keys of the example of PM2 7.0.4, in its order. `PM2_INTERACTOR_PROCESSING` and
+/// the empty variable named after the app are noise.
 #[test]
 fn an_item_has_the_keys_of_pm2_in_its_order() {
     let item = process_object(&detail(tiny()));
@@ -189,7 +192,8 @@ fn an_app_finds_the_scalars_in_its_environment() {
     }
 }
 
-/// An item is written in one go; it has to be what the object would be, also where a variable is called like an attribute.
+/// The direct text of an item equals that of its object, even if a variable has the name of an
+/// attribute.
 #[test]
 fn an_item_is_written_as_its_object_is() {
     let odd = [
@@ -217,7 +221,7 @@ fn an_item_is_written_as_its_object_is() {
         let (written, _) = rest.rsplit_once(r#","pm_id":0,"monit""#).unwrap();
         assert_eq!(written, Value::Object(pm2_env(&View::from(&detail))).to_string());
         assert_form(&detail);
-        // The lowest layer may come on its own.
+        // The lowest layer may be passed separately.
         let mut split = detail.clone();
         let vars = std::mem::take(&mut split.spec.env.vars);
         if split.spec.env.bare.is_empty() {
