@@ -17,6 +17,7 @@ mod parity;
 mod paths;
 mod process;
 mod prose;
+mod recording;
 mod rooms;
 mod rounds;
 mod static_build;
@@ -34,6 +35,7 @@ cargo xtask <task>
   prose [--list] [--write] [<path>…]   sentences that readers stumble over, and the budget of each area; --write lowers the budgets
   generate [--check]                   docs/reference/* from the program, docs/pm2-parity.md from its tables (--check: only tell what is out of date)
   docs [--out DIR] [--base /PATH/] [--check] [--serve [--port N]]   the documentation as a site (Node 20, npm); --check: in a browser
+  recording                            the picture of a session in the README
   translated <page>…                   the Chinese page is one of the English page as it is now
   bench [--quick] [--list] [<name>…]   ostler beside PM2, supervisor and the bare system calls
   static [--profile P] [--test]        a program that needs no library, for containers; --test runs the container tests with it
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         "translated" => translations::note(&process::root(), &words),
         "layers" => layers::run(),
         "prose" => prose::run(&words),
+        "recording" => recording::run(),
         "generate" => generate::run(&words),
         "bench" => bench::run(&words),
         "static" => static_build::run(&words),

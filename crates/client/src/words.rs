@@ -147,7 +147,7 @@ pub fn cause(cause: &Cause) -> String {
 /// Returns the cause of an exit, in words that follow the kind of exit.
 pub fn exit_cause(cause: &ExitCause) -> String {
     match cause {
-        ExitCause::Itself => "unexpected".into(),
+        ExitCause::Itself => "by itself".into(),
         ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
             format!("killed because it did not obey in time, asked for by {}", origin_text(origin))

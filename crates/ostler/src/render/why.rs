@@ -190,8 +190,8 @@ mod tests {
         let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7, on_behalf_of: None };
         let other = Origin::User { command: "stop".into(), uid: 0, pid: 8, on_behalf_of: Some("ali\u{1b}ce".into()) };
         for (ending, why, words) in [
-            (Ending::Code(1), ExitCause::Itself, "exited with code 1, unexpected, after 850 ms (pid 4711)"),
-            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), unexpected"),
+            (Ending::Code(1), ExitCause::Itself, "exited with code 1, by itself, after 850 ms (pid 4711)"),
+            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), by itself"),
             (
                 Ending::Signal { signal: 9, core: false },
                 ExitCause::OutOfMemory,
