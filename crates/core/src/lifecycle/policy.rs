@@ -95,7 +95,9 @@ impl Policy {
         }
     }
 
-    /// Fills in PM2's defaults. `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's settings.
+    /// Fills in PM2's defaults.
+    /// `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's
+    /// settings.
     pub fn from_spec(
         spec: &AppSpec,
         default_signal: i32,

@@ -200,7 +200,8 @@ impl State {
     }
 }
 
-/// Continuation after `Stopping`. Every command of a user makes it `Settle`: the latest intent counts.
+/// Continuation after `Stopping`. Every command of a user makes it `Settle`: the latest intent
+/// counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterStop {
     /// As [`Wanted`] requires: a new process, stopped, or gone.
@@ -344,7 +345,8 @@ pub struct ExitRecord {
     pub ending: Ending,
     /// The cause.
     pub cause: ExitCause,
-    /// Last lines of its error output (or output when that is empty), oldest first. Filled by the daemon.
+    /// Last lines of its error output (or output when that is empty), oldest first. Filled by the
+    /// daemon.
     #[serde(default)]
     pub last_lines: Vec<String>,
 }

@@ -19,8 +19,8 @@ use crate::app::{AppSpec, KillMode};
 use crate::lifecycle::signal;
 use crate::lifecycle::{Effect, Policy, Scope};
 
-/// Grace period of an app that sets none; the daemon's environment can set another default. It is
-/// longer than the default of any app.
+/// Assumed grace period of an app that sets none. The daemon's environment may set a default, so
+/// this value is above the usual defaults.
 const DEFAULT_GRACE_MS: u64 = 5_000;
 
 /// Shortest time between two SIGKILLs. A process that does not exit after SIGKILL hangs in the
