@@ -1,14 +1,14 @@
-//! Port of Node's inspector: each process of an app needs one of its own.
+//! Port of Node's inspector: each process of an app needs a separate port.
 
 /// Port that Node's inspector has without options.
 const NODE_DEFAULT: u16 = 9229;
-/// Lowest port that Node accepts, and the one that follows the highest.
+/// Lowest port that Node accepts, and the successor of the highest.
 const LOWEST: u32 = 1024;
 
-/// What an app's options say of the inspector.
+/// Inspector settings in an app's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InspectorOptions {
-    /// Port of the first instance; 0 = any free one.
+    /// Port of the first instance; 0 = any free port.
     pub base: u16,
     /// True if an option names the inspector. Otherwise Node opens it only on SIGUSR1.
     pub given: bool,
@@ -90,7 +90,7 @@ mod tests {
             // The next word is the script.
             (&["--inspect", "9300"], 9229, true),
             (&["--inspect=0"], 0, true),
-            // The last one counts; Node itself rejects what is no port.
+            // The last port counts; Node itself rejects an invalid one.
             (&["--inspect=9300", "--inspect-port=host:9400", "--inspect=99999"], 9400, true),
             (&["--inspect-publish-uid=http", "--inspector", "--no-inspect"], 9229, false),
         ];
@@ -104,15 +104,15 @@ mod tests {
         for (base, index, instances, taken, expected) in [
             (9229, 0, 3, &[][..], 9229),
             (9229, 2, 3, &[9229, 9230], 9231),
-            // A reload: the old workers still have theirs.
+            // A reload: the old workers still hold their ports.
             (9229, 0, 3, &[9229, 9230, 9231], 9232),
             (9229, 1, 3, &[9230, 9231, 9232], 9233),
-            // The reload after that goes back.
+            // The next reload returns to the first ports.
             (9229, 0, 3, &[9232, 9233, 9234], 9229),
             // More instances after a reload.
             (9229, 3, 4, &[9232, 9233, 9234], 9235),
             (9229, 0, 1, &[9229], 9230),
-            // Any free one.
+            // Any free port.
             (0, 5, 9, &[0], 0),
             // As Node's cluster does.
             (65535, 0, 2, &[], 65535),
