@@ -119,8 +119,8 @@ pub fn writer(caller: &Caller, steps: &[PathStep]) -> Writer {
 }
 
 /// Returns the users, other than the caller and root, who can change the meaning of the path by
-    /// replacing a folder, a link or the file. The content of the file does not count.
-    pub fn path_writer(caller: &Caller, steps: &[PathStep]) -> Writer {
+/// replacing a folder, a link or the file. The content of the file does not count.
+pub fn path_writer(caller: &Caller, steps: &[PathStep]) -> Writer {
     let of_step = |step: &PathStep| {
         let of_link = if step.entry.is_link { caller.by_owner(step.entry) } else { Writer::Nobody };
         caller.by_folder(step).max(of_link)
