@@ -10,7 +10,7 @@ const fn key(group: Group, name: &'static str, accepts: &'static [Accept], defau
     Key { name, aliases: &[], accepts, default, doc, group, state: KeyState::Works, options: &[] }
 }
 
-/// Why options of probes change nothing.
+/// Reason why options of probes have no effect.
 const NO_PROBES: &str = "ostler puts no probes into apps; one that loads @pm2/io says itself what that measures";
 
 impl Key {
