@@ -11,8 +11,8 @@ struct House {
     name: &'static str,
     dir: &'static str,
     rooms: &'static [(&'static str, Kind)],
-    /// Known violations of the rule. A listed one that no longer exists fails the check, so the
-    /// list only gets shorter.
+    /// Known violations of the rule. An entry without a violation fails the check, so the list only
+    /// gets shorter.
     still_there: &'static [(&'static str, &'static str)],
 }
 

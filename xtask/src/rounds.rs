@@ -44,7 +44,7 @@ pub(crate) fn soak(words: &[String]) -> Result<()> {
     must_run(&mut command)
 }
 
-/// The test treats an invalid number as "not given", so this function reports it.
+/// Reads a number. An invalid one is an error here, because the test would treat it as "not given".
 fn number(words: &[String], name: &str) -> Result<Option<u64>> {
     option(words, name)?.map(|text| text.parse().with_context(|| format!("{name} {text}: not a number"))).transpose()
 }

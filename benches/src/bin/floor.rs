@@ -182,7 +182,7 @@ fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Same, as a manager does it that keeps logs and lets no process escape. `decide` returns the
+/// Measures the same for a manager that keeps logs and lets no process escape. `decide` returns the
 /// number of the child to start after this one has exited.
 fn born(folder: &str, count: &str, words: &[&str], decide: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
     let above = group_of_all()?;
@@ -196,8 +196,8 @@ fn born(folder: &str, count: &str, words: &[&str], decide: &mut dyn FnMut(usize)
     Ok(())
 }
 
-/// A parent that outlives the deciding process, as a keeper does: two messages between processes
-/// for each start.
+/// Measures a parent that outlives the deciding process, as a keeper does: two messages between
+/// processes for each start.
 fn relay(folder: &str, count: &str, words: &[&str]) -> Result<(), Failure> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let output = Stdio::from(OwnedFd::from(theirs.try_clone()?));

@@ -55,7 +55,7 @@ fn parts(text: &str) -> Option<(&str, &str)> {
     Some((sum.strip_suffix(')')?, body))
 }
 
-/// Sixteen digits: enough to detect an edit, and short.
+/// Returns a checksum of sixteen digits: enough to detect an edit, and short.
 fn sum(body: &str) -> String {
     Sha256::digest(body.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -120,7 +120,7 @@ enum Line {
 pub(crate) struct Map(Vec<Line>);
 
 impl Map {
-    /// An empty one.
+    /// Returns an empty table.
     pub(crate) fn new() -> Self {
         Self::default()
     }

@@ -30,8 +30,8 @@ const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.ni
 const SMALL: &str = "dist-small";
 const SMALL_FEATURES: &str = "yaml";
 
-/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE`, `--runtime A=FILE`
-/// (use these, do not build them), `--test`, `--twice`.
+/// Runs the task. Options: `--arch A` (again for more), `--profile P`, `--out DIR`, `--program
+/// A=FILE`, `--runtime A=FILE` (use these, do not build them), `--test`, `--twice`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
     if words.iter().any(|word| word == "--test") {

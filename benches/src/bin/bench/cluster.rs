@@ -66,7 +66,7 @@ pub(crate) enum Script {
     Naive,
     /// Reports `ready`; SIGINT closes its server.
     Graceful,
-    /// Script in a file that a release replaces: good, or bad in some way.
+    /// Behaviour that a file names: good, or bad in some way.
     Release,
 }
 

@@ -37,14 +37,14 @@ pub fn options<'a>(words: impl Iterator<Item = &'a str>) -> InspectorOptions {
     options
 }
 
-/// Port in `9230`, `host:9230` or `[::1]:9230`.
+/// Returns the port in `9230`, `host:9230` or `[::1]:9230`.
 fn port(value: &str) -> Option<u16> {
     value.rsplit_once(':').map_or(value, |(_, port)| port).parse().ok()
 }
 
-/// Port of an instance: its number is added to the base. If another process of the app has that
-/// port, as the old worker has during a reload, the first free one above all instances is taken.
-/// `taken`: ports of the app's other processes.
+/// Returns the port of an instance: its number is added to the base. If another process of the app
+/// has that port, as the old worker has during a reload, the first free one above all instances is
+/// taken. `taken`: ports of the app's other processes.
 pub fn port_of(base: u16, index: u32, instances: u32, taken: &[u16]) -> u16 {
     if base == 0 {
         return 0;
@@ -58,7 +58,7 @@ pub fn port_of(base: u16, index: u32, instances: u32, taken: &[u16]) -> u16 {
     spare.into_iter().find(|port| !taken.contains(port)).unwrap_or(own)
 }
 
-/// Port at this distance from the base. After 65535 follows 1024, as in Node's own cluster.
+/// Returns the port at this distance from the base. 1024 follows 65535, as in Node's own cluster.
 fn nth(base: u16, distance: u32) -> u16 {
     let span = u32::from(u16::MAX) - LOWEST + 1;
     let sum = u32::from(base) + distance % span;

@@ -22,13 +22,14 @@ fn next(pattern: &str, after: &str, zone: &TimeZone, count: usize) -> Vec<String
     steps.skip(1).take(count).map(show).collect()
 }
 
-/// Central Europe: an hour left out on 2026-03-29 at 02:00, twice on 2026-10-25 from 02:00.
+/// Returns Central Europe's zone: an hour left out on 2026-03-29 at 02:00, twice on 2026-10-25 from
+/// 02:00.
 fn berlin() -> TimeZone {
     TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
 }
 
-/// The jump is at midnight: 2026-04-24 begins at 01:00; on 2026-10-29 the hour before midnight
-/// comes twice.
+/// Returns a zone with a jump at midnight: 2026-04-24 begins at 01:00; on 2026-10-29 the hour
+/// before midnight comes twice.
 fn cairo() -> TimeZone {
     TimeZone::posix("EET-2EEST,M4.5.5/0,M10.5.4/24").unwrap()
 }

@@ -62,7 +62,7 @@ fn place(text: &str) -> (&str, Option<u32>) {
     }
 }
 
-/// `at f (/srv/app.js:1:2)`, `at /srv/app.js:1:2`, `at a.b.C.m(C.java:3)`, `at A.B() in
+/// Reads `at f (/srv/app.js:1:2)`, `at /srv/app.js:1:2`, `at a.b.C.m(C.java:3)`, `at A.B() in
 /// /srv/a.cs:line 5`.
 fn at(text: &str) -> Frame {
     let call = text.trim().trim_end_matches(" {").strip_prefix("at ").unwrap_or_default();
@@ -79,7 +79,7 @@ fn at(text: &str) -> Frame {
     frame(function, file, line, text)
 }
 
-/// `File "/srv/app.py", line 3, in f`.
+/// Reads `File "/srv/app.py", line 3, in f`.
 fn python(text: &str) -> Option<Frame> {
     let rest = text.trim_start().strip_prefix("File \"")?;
     let (file, rest) = rest.split_once("\", line ")?;
@@ -87,7 +87,7 @@ fn python(text: &str) -> Option<Frame> {
     Some(frame(function, file, line.trim().parse().ok(), text))
 }
 
-/// `… in /srv/a.php:2`, after the message.
+/// Reads `… in /srv/a.php:2`, after the message.
 fn php_head(text: &str) -> Option<Frame> {
     let (_, within) = text.rsplit_once(" in ")?;
     let (file, line) = match within.split_once(" on line ") {
@@ -97,7 +97,7 @@ fn php_head(text: &str) -> Option<Frame> {
     file.contains('/').then(|| frame("", file, line, within))
 }
 
-/// `#0 /srv/a.php(3): Db->get()`.
+/// Reads `#0 /srv/a.php(3): Db->get()`.
 fn php(text: &str) -> Option<Frame> {
     let (number, rest) = text.strip_prefix('#')?.split_once(' ')?;
     let _: u32 = number.parse().ok()?;
@@ -106,7 +106,7 @@ fn php(text: &str) -> Option<Frame> {
     Some(frame(function.split('(').next().unwrap_or_default(), file, line.parse().ok(), rest))
 }
 
-/// ``/srv/app.rb:5:in `connect'``.
+/// Reads ``/srv/app.rb:5:in `connect'``.
 fn ruby(text: &str) -> Option<Frame> {
     let (within, function) = text.split_once(":in ").unwrap_or((text, ""));
     let (file, line) = place(within);
@@ -114,7 +114,7 @@ fn ruby(text: &str) -> Option<Frame> {
     Some(frame(function.trim_matches(['`', '\'', ' ', '\n']), file, line, text))
 }
 
-/// A function with its arguments, and its location on the next line.
+/// Reads a function with its arguments, and its location on the next line.
 fn go(lines: &[&str]) -> Vec<Frame> {
     let Some(from) = lines.iter().position(|line| line.starts_with("goroutine ")) else { return Vec::new() };
     let pairs = lines[from + 1..].windows(2).take_while(|pair| !pair[0].starts_with("goroutine "));
@@ -128,8 +128,8 @@ fn go(lines: &[&str]) -> Vec<Frame> {
     frames.filter(|frame| frame.function != "panic").take(FRAMES).collect()
 }
 
-/// `  1: main::connect`, and `at ./src/main.rs:1:23` on the next line. Without a backtrace, only
-/// the location of the panic.
+/// Reads `  1: main::connect`, and `at ./src/main.rs:1:23` on the next line. Without a backtrace,
+/// only the location of the panic.
 fn rust(lines: &[&str]) -> Vec<Frame> {
     let frames = lines.windows(2).filter_map(|pair| {
         let (number, function) = pair[0].trim_start().split_once(": ")?;
@@ -154,7 +154,7 @@ fn rust(lines: &[&str]) -> Vec<Frame> {
     line.map(|line| frame("", file, Some(line), file)).into_iter().collect()
 }
 
-/// `… called at app.pl line 3`.
+/// Reads `… called at app.pl line 3`.
 fn perl(function: &str, text: &str, before: &str) -> Option<Frame> {
     let (_, within) = text.rsplit_once(before)?;
     let (file, line) = within.split_once(" line ")?;

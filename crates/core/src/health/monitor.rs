@@ -197,7 +197,7 @@ mod tests {
         if good { Verdict::Good } else { Verdict::Bad }
     }
 
-    /// `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
+    /// Returns `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
     fn http() -> HealthSpec {
         HealthSpec { readiness: Some(check(30_000, 1, 1)), liveness: Some(check(30_000, 3, 1)), ..HealthSpec::default() }
     }

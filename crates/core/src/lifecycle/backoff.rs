@@ -17,7 +17,7 @@ pub fn next(previous: u64, first: u64) -> u64 {
     next_up_to(previous, first, CAP_MS)
 }
 
-/// Like [`next()`], with another upper bound.
+/// Same as [`next()`] with another upper bound.
 pub fn next_up_to(previous: u64, first: u64, cap: u64) -> u64 {
     if previous == 0 {
         return first;

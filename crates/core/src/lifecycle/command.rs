@@ -51,7 +51,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// True if it succeeded.
+    /// Returns true if it succeeded.
     pub fn is_success(&self) -> bool {
         *self == Self::Code(0)
     }

@@ -39,7 +39,7 @@ impl Origin {
         Self::Policy(Finding { name, detail: Some(detail.into()) })
     }
 
-    /// True if a client waits for the outcome.
+    /// Returns true if a client waits for the outcome.
     pub fn is_user(&self) -> bool {
         matches!(self, Self::User { .. })
     }
@@ -63,7 +63,7 @@ impl From<PolicyName> for Finding {
 }
 
 impl fmt::Display for Finding {
-    /// `watch: src/app.js`.
+    /// Writes `watch: src/app.js`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.detail {
             Some(detail) => write!(f, "{}: {detail}", self.name),

@@ -185,7 +185,7 @@ fn own_frames<'a>(frames: impl Iterator<Item = &'a str> + Clone) -> Vec<String> 
     if own.is_empty() { frames.filter(|frame| frame.contains('/')).take(1).map(short).collect() } else { own }
 }
 
-/// Node, Deno, Java and relatives: a head, then lines that begin with `at`.
+/// Finds a report of Node, Deno, Java and similar: a head, then lines that begin with `at`.
 fn at_frames(lines: &[&str]) -> Option<Report> {
     let is_frame = |line: &str| line.trim_start().starts_with("at ") && line.starts_with([' ', '\t']);
     // Frames of causes are indented further, or follow a separate line, so the block is read from
@@ -299,7 +299,7 @@ fn python(lines: &[&str]) -> Option<Report> {
     Some(Report { head: vec![short(head)], causes, frames: own_frames(frames.into_iter().rev()), more, place: at..end })
 }
 
-/// `PHP Fatal error:  Uncaught …`; the error itself is the last one, after the word `Next`.
+/// Finds `PHP Fatal error:  Uncaught …`; the error itself is the last one, after the word `Next`.
 fn php(lines: &[&str]) -> Option<Report> {
     let is_start = |line: &str| {
         let line = line.trim_start_matches("PHP ");
@@ -320,7 +320,8 @@ fn php(lines: &[&str]) -> Option<Report> {
     Some(Report { head: vec![head], causes, frames: own_frames(frames), place: at..end, ..Report::default() })
 }
 
-/// `panic: …`, then the goroutine that panicked: a function, and its location on the next line.
+/// Finds `panic: …`, then the goroutine that panicked: a function, and its location on the next
+/// line.
 fn go(lines: &[&str]) -> Option<Report> {
     let is_start = |at: &usize| {
         let is_head = lines[*at].starts_with("panic: ") || lines[*at].starts_with("fatal error: ");
@@ -346,7 +347,7 @@ fn is_go_frame(lines: &[&str], at: usize) -> bool {
     lines[at].starts_with('\t') || lines.get(at + 1).is_some_and(|next| next.starts_with("\t/"))
 }
 
-/// `app.rb:5:in 'connect': message (IOError)`, then `from …`; causes follow in the same form.
+/// Finds `app.rb:5:in 'connect': message (IOError)`, then `from …`; causes follow in the same form.
 fn ruby(lines: &[&str]) -> Option<Report> {
     let is_from = |line: &str| line.starts_with("\tfrom ") || line.trim_start().starts_with("from ") && line.starts_with(' ');
     let is_head = |line: &str| {
@@ -369,7 +370,8 @@ fn ruby(lines: &[&str]) -> Option<Report> {
     Some(Report { head: vec![short(lines[first])], causes, frames: own, place: first..end, ..Report::default() })
 }
 
-/// `thread 'main' panicked at src/main.rs:2:5:`, the message, then a backtrace if it is enabled.
+/// Finds `thread 'main' panicked at src/main.rs:2:5:`, the message, then a backtrace if it is
+/// enabled.
 fn rust(lines: &[&str]) -> Option<Report> {
     let start = lines.iter().rposition(|line| line.starts_with("thread '") && line.contains(" panicked at "))?;
     let is_in_trace = |line: &&&str| line.starts_with("  ") || line.starts_with("stack backtrace:");
@@ -386,7 +388,7 @@ fn rust(lines: &[&str]) -> Option<Report> {
     Some(Report { head, frames: own_frames(frames), place: start..end, ..Report::default() })
 }
 
-/// `message at app.pl line 5.`, then lines with the calls, in the form `called at` (Carp).
+/// Finds `message at app.pl line 5.`, then lines with the calls, in the form `called at` (Carp).
 fn perl(lines: &[&str]) -> Option<Report> {
     let is_frame = |line: &str| line.starts_with('\t') && line.contains(" called at ");
     let last = lines.iter().rposition(|line| is_frame(line))?;

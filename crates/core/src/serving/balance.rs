@@ -119,7 +119,7 @@ pub fn home_of(client: &[u8], workers: impl Iterator<Item = u32>) -> Option<u32>
     workers.max_by_key(|worker| (weight(client, *worker), *worker))
 }
 
-/// FNV-1a, mixed so that every bit of the input changes every bit of the weight.
+/// Returns an FNV-1a hash, mixed so that every bit of the input changes every bit of the weight.
 fn weight(client: &[u8], worker: u32) -> u64 {
     let bytes = client.iter().chain(&[0xff]).copied().chain(worker.to_le_bytes());
     let mut hash = crate::text::fnv::fnv_64(bytes);

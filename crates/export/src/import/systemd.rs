@@ -302,7 +302,8 @@ impl Unit<'_> {
         self.start_limit();
     }
 
-    /// systemd counts starts within a time, for any reason; ostler's count of short runs is off.
+    /// Converts the start limit. systemd counts starts within a time, for any reason, so ostler's
+    /// count of short runs is off.
     fn start_limit(&mut self) {
         let interval = self.last("StartLimitIntervalSec").map_or(Some(10_000), millis);
         let burst = self.last("StartLimitBurst").map_or(Some(5), |value| value.parse::<u32>().ok());

@@ -160,7 +160,7 @@ fn tagged(tag: Option<&Tag>, (value, count): Counted) -> Counted {
     }
 }
 
-/// Value of a scalar without quotes.
+/// Returns the value of a scalar without quotes.
 fn plain(text: &str, place: Place, is_typed: bool) -> Value {
     match text {
         "" => Value::Null,

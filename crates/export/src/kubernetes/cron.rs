@@ -50,8 +50,8 @@ fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, told: &mut Vec<To
     }
 }
 
-/// `cron_restart`: a pod with only this permission restarts the rollout at the scheduled times, one
-/// pod after the other.
+/// Returns the objects for `cron_restart`. A pod with only this permission restarts the rollout at
+/// the scheduled times, one pod after the other.
 pub(super) fn restarts(_: &Plan<'_>, service: &Service<'_>, _: Style, told: &mut Vec<Told>) -> Vec<Map> {
     let Some(cron) = service.cron().filter(|_| !service.spec.is_job()) else { return Vec::new() };
     let Some(mut map) = schedule(service, cron, "cron_restart", told) else { return Vec::new() };
