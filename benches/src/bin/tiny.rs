@@ -112,8 +112,8 @@ fn flood(bytes: u64) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Writes this many megabytes of them a second. Returns the delay in nanoseconds: median, 99.9 %
-/// and longest.
+/// Writes such lines at this many megabytes a second. Returns the delay in nanoseconds: median,
+/// 99.9 % and longest.
 ///
 /// The delay of a block is the time from when it could be written (it was due, and the previous
 /// block was done) until it was written. This includes pauses between writes: a process that is

@@ -135,8 +135,8 @@ impl Problems {
     /// `strict` turns warnings into errors.
     ///
     /// # Errors
-    /// Returns all problems if at least one is an error. The caller then prints them and does
-    /// nothing else.
+    /// Returns all problems if at least one is an error. The caller then prints them
+    /// and stops.
     pub(crate) fn check(mut problems: Vec<Problem>, strict: bool) -> Result<Vec<Problem>, Self> {
         if strict {
             for problem in &mut problems {

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Largest number of rules of an app.
 const MOST: usize = 100;
 
-/// Checks the rules. All faults at once.
+/// Checks the rules. Returns all faults at once.
 pub(super) fn check(app: &str, value: &Value) -> Result<(), String> {
     let list = list(value);
     if list.len() > MOST {

@@ -67,8 +67,8 @@ impl EnvSpec {
         all
     }
 
-    /// Gives the app's own variables the values that a caller has for them (`--update-env`). An app
-    /// that takes only part of its caller's environment keeps its own.
+    /// Sets the app's own variables to the values that a caller has for them (`--update-env`). An
+    /// app that takes only part of its caller's environment keeps its own.
     pub fn update(&mut self, caller: &EnvMap) {
         if self.policy != EnvPolicy::Inherit {
             return;

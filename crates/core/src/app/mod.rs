@@ -84,7 +84,7 @@ pub struct AppSpec {
     pub folder: Option<String>,
     /// Fork or cluster.
     pub mode: ExecMode,
-    /// Number of instances (already resolved: `max`, 0 and negative numbers are gone).
+    /// Number of instances (`max`, 0 and negative numbers are already resolved).
     pub instances: u32,
     /// `instances` was given explicitly (decides the log file suffix as PM2 does).
     #[serde(skip_serializing_if = "is_default")]

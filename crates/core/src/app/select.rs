@@ -52,7 +52,7 @@ pub enum SelectError {
 ///   `namespace/name`.
 ///
 /// # Errors
-/// Nothing is selected.
+/// Returns an error if the target selects no instance.
 pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>, SelectError> {
     if target == "all" {
         return some(ids(entries, |entry| !entry.is_module)).ok_or(SelectError::Empty);

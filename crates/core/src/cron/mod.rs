@@ -2,12 +2,20 @@
 //!
 //! # The dialect
 //!
-//! That of PM2 (npm `croner` 4): five fields (minute, hour, day of month, month, weekday) or six
-//! (second first); `*`, `a`, `a-b`, `*/n`, `a/n` (from `a` to the last), `a-b/n` and lists of them;
-//! `JAN`…`DEC`, `SUN`…`SAT` in any case; Sunday is 0 or 7; `L` = the last day of the month. Both
-//! day fields have to match (classic cron: either). In addition: `LW` and `15W` (the weekday
-//! nearest to that day), `5#2` (the second Friday), `5L` (the last Friday), `?` for `*` in the day
-//! fields and the words `@hourly` … `@yearly`.
+//! That of PM2 (npm `croner` 4):
+//!
+//! - Five fields (minute, hour, day of month, month, weekday) or six (second first).
+//! - Values are `*`, `a`, `a-b`, `*/n`, `a/n` (from `a` to the last), `a-b/n` and lists of them.
+//! - Names are `JAN`…`DEC` and `SUN`…`SAT` in any case; Sunday is 0 or 7.
+//! - `L` is the last day of the month.
+//! - Both day fields have to match (classic cron: either).
+//!
+//! ostler adds:
+//!
+//! - `LW` and `15W`: the last weekday, and the weekday nearest to that day.
+//! - `5#2`: the second Friday. `5L`: the last Friday.
+//! - `?` for `*` in the day fields.
+//! - The words `@hourly` … `@yearly`.
 //!
 //! # When a zone changes its offset
 //!

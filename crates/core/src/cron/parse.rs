@@ -13,7 +13,7 @@ pub enum CronError {
     Field {
         /// The field.
         field: Field,
-        /// The invalid part of it.
+        /// Invalid part of the field.
         part: String,
         /// Description of the expected value.
         reason: String,

@@ -29,7 +29,7 @@ fn berlin() -> TimeZone {
 }
 
 /// Returns a zone with a jump at midnight: 2026-04-24 begins at 01:00; on 2026-10-29 the hour
-/// before midnight comes twice.
+/// before midnight occurs twice.
 fn cairo() -> TimeZone {
     TimeZone::posix("EET-2EEST,M4.5.5/0,M10.5.4/24").unwrap()
 }

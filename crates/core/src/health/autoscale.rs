@@ -2,7 +2,7 @@
 //!
 //! Each reading is the CPU use of all its instances together. Instances are added quickly. If the
 //! mean use of an instance is over the target for a short time, enough instances are added to bring
-//! it below the target, at most twice the present number. Instances are removed slowly. If the load
+//! it below the target. The number at most doubles. Instances are removed slowly. If the load
 //! of a long time would have fit into fewer instances with some room, one instance is removed at a
 //! time. After each change, the load has to settle first. The number does not oscillate, because
 //! there is a gap of [`ROOM_PCT`] between "too many" and "too few".

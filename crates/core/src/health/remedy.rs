@@ -52,7 +52,7 @@ pub struct Case {
     pub action: Action,
     /// Whether its app wants it stopped as if it had crashed.
     pub autokill: bool,
-    /// Whether the restart policy allows another restart of it.
+    /// Whether the restart policy allows another restart.
     pub may_restart: bool,
     /// Whether another process of its app can serve at the same time.
     pub overlaps: bool,

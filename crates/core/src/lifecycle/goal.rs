@@ -11,7 +11,7 @@ pub enum Goal {
         /// The newest process when the request came.
         after: u32,
     },
-    /// No process of it runs.
+    /// None of its processes runs.
     Down,
     /// The daemon has forgotten it.
     Gone,

@@ -79,16 +79,20 @@
 //!    and left alone.
 //! 5. From here on as above. Commands are accepted only after this.
 //!
-//! The keeper promises: it keeps an exited child until the daemon acks it; an exit is either in the
-//! inventory or reported after it, never both; a `Spawn` with a key that it still holds does
-//! nothing; a signal goes only to a child that has not been reaped. After a `Follow` it reports the
-//! exit of that process, immediately if it has already exited, and never again the exit of a former
-//! one.
+//! The keeper promises:
+//!
+//! - It keeps an exited child until the daemon acks it.
+//! - An exit is either in the inventory or reported after it, never both.
+//! - A `Spawn` with a key that it still holds does nothing.
+//! - A signal goes only to a child that has not been reaped.
+//! - After a `Follow` it reports the exit of that process, immediately if it has already exited. It
+//!   never again reports the exit of a former one.
 //!
 //! These may happen twice because the daemon died: the polite signal or the shutdown message,
-//! SIGKILL, a sweep, and the attempt of a spawn that had failed (under a new number). These never
-//! happen twice: a process, a restart in the counters, an exit in the history. If the keeper itself
-//! is lost, the ending of a process that exited while the keeper was down is [`Ending::Unknown`].
+//! SIGKILL, a sweep, and the attempt of a spawn that had failed. The attempt then has a new number.
+//! These never happen twice: a process, a restart in the counters, an exit in the history. If the
+//! keeper itself is lost, the ending of a process that exited while the keeper was down is
+//! [`Ending::Unknown`].
 //!
 //! # Waiting clients
 //!

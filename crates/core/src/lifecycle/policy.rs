@@ -79,7 +79,7 @@ pub struct Policy {
     /// Longest time that a start by a user waits for the apps that it depends on; `None` = it
     /// depends on none.
     pub depends_timeout_ms: Option<u64>,
-    /// Budget: at most so many restarts within a time.
+    /// Budget: largest number of restarts within a time.
     pub budget: Option<RestartBudget>,
     /// Number of exits that are remembered.
     pub exits_kept: usize,

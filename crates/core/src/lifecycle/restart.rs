@@ -49,7 +49,7 @@ pub struct Run {
 pub enum Verdict {
     /// Start a new process after this delay.
     Restart {
-        /// 0 = at once.
+        /// 0 = immediately.
         delay_ms: u64,
     },
     /// Stay stopped: the app is done.

@@ -47,11 +47,11 @@ pub enum Meaning {
     Forward,
     /// Reopen the logs.
     ReloadLogs,
-    /// Nothing.
+    /// Ignore it.
     Nothing,
 }
 
-/// SIGUSR2, on every platform of ours.
+/// SIGUSR2 on every supported platform.
 const USR2: i32 = 12;
 
 impl RuntimeSpec {

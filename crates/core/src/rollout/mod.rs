@@ -10,9 +10,10 @@
 //! end of the rollout waits for all. With a canary time, the first candidate is watched beside all
 //! the old processes before the rollout continues.
 //!
-//! Any failure ends it. Candidates that are not promoted yet are discarded. If the old release can
-//! be started again, the replicas that are done return to it in the same way; this needs more than
-//! a change of the files on disk. The old release never stops serving because of a bad new one.
+//! Any failure ends it. Candidates that are not promoted yet are discarded. If the releases have
+//! different descriptions, not only different files on disk, the old release can be started again.
+//! The finished replicas then return to it in the same way. The old release never stops serving
+//! because of a bad new one.
 //!
 //! Some apps cannot have two processes at the same time, because they open their ports themselves.
 //! Their replicas are *in place*: the process is restarted, and a replica that ran before the

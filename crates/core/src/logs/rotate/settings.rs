@@ -44,8 +44,8 @@ impl Default for Rotation {
 }
 
 impl Rotation {
-    /// Reads both sections; ours wins. Values that make no sense are left out and reported:
-    /// section, key, what was expected.
+    /// Reads both sections; ostler's takes precedence. Values that make no sense are left out and
+    /// reported: section, key, what was expected.
     pub fn read(all: &Map<String, Value>) -> (Self, Vec<String>) {
         let (mut rotation, mut problems) = (Self::default(), Vec::new());
         if is_installed(all, MODULE) {

@@ -74,7 +74,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let own = scrape(&ask, "own_", PAGES * FIGURES, &[web, daemon])?;
             [plain[0], plain[1], memory.pss as f64 / 1e6, own[0], own[1]]
         } else {
-            // With the variables of the manager's home, as an app of it gets them.
+            // With the variables of the manager's home, as one of its apps gets them.
             let mut command = std::process::Command::new("node");
             let client = manager.client(&[]);
             command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
