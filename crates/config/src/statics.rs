@@ -1,5 +1,5 @@
-//! `static: […]`, beside the apps of a file: folders to serve, each as an app with `script:
-//! "serve"`.
+//! `static: […]`, beside the apps of a file: folders to serve, each as an app with
+//! `script: "serve"`.
 //!
 //! ```text
 //! {static: [{path: 'dist', port: 8080, spa: true, basic_auth: {username: 'u', password: 'p'}}]}

@@ -30,8 +30,8 @@ const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.ni
 const SMALL: &str = "dist-small";
 const SMALL_FEATURES: &str = "yaml";
 
-/// Runs the task. Options: `--arch A` (again for more), `--profile P`, `--out DIR`, `--program
-/// A=FILE`, `--runtime A=FILE` (use these, do not build them), `--test`, `--twice`.
+/// Runs the task. Options: `--arch A` (again for more), `--profile P`, `--out DIR`,
+/// `--program A=FILE`, `--runtime A=FILE` (use these, do not build them), `--test`, `--twice`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
     if words.iter().any(|word| word == "--test") {
@@ -175,8 +175,8 @@ fn make(arch: &Arch, facts: &Facts, texts: &[(&str, Vec<u8>)], program: &[u8], o
     Ok(archive)
 }
 
-/// Writes `SHA256SUMS` of everything, in the format of `sha256sum --check` and `ostler update
-/// --from`.
+/// Writes `SHA256SUMS` of everything, in the format of `sha256sum --check` and
+/// `ostler update --from`.
 fn write_sums(out: &Path) -> Result<()> {
     let mut names: Vec<String> = Vec::new();
     for entry in fs::read_dir(out)? {

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 use super::arch::Arch;
 use crate::process::{cargo, must_run, on_path, output, root, target};
 
-/// Linker script that drops the tables for stack unwinding: a panic aborts the program (`panic =
-/// "abort"`), so they are never used. The compiler's `force-unwind-tables=no` alone leaves a tenth
-/// of the program: tables of the standard library's functions, and of all functions that were
-/// merged with them.
+/// Linker script that drops the tables for stack unwinding: a panic aborts the program
+/// (`panic = "abort"`), so they are never used. The compiler's `force-unwind-tables=no` alone
+/// leaves a tenth of the program: tables of the standard library's functions, and of all functions
+/// that were merged with them.
 const NO_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame .eh_frame.* .gcc_except_table .gcc_except_table.*) } } INSERT AFTER .text;\n";
 
 /// Builds it with this profile. `features`: none = all, otherwise those of the crate `ostler`,

@@ -191,8 +191,8 @@ impl Table {
         self.columns.iter().find(|(known, _)| *known == subject).map_or("", |(_, name)| name)
     }
 
-    /// Returns how often the rows of one benchmark were measured, with the exceptions: `start 7
-    /// (PM2 4)`.
+    /// Returns how often the rows of one benchmark were measured, with the exceptions:
+    /// `start 7 (PM2 4)`.
     fn rounds(&self, name: &str, rows: &[Row]) -> String {
         let of = |subject| rows.iter().filter_map(|row| row.rounds(subject)).min();
         let counts: Vec<(usize, &str)> =

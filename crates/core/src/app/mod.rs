@@ -58,8 +58,8 @@ pub struct AppSpec {
     /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell
     /// command when `shell` is true.
     pub script: String,
-    /// The target was a command line (it had a blank): `script` is the shell, `args` is `["-c",
-    /// text]`, `interpreter` is none.
+    /// The target was a command line (it had a blank): `script` is the shell, `args` is
+    /// `["-c", text]`, `interpreter` is none.
     #[serde(skip_serializing_if = "is_default")]
     pub shell: bool,
     /// Program that runs the script, as given or derived from the extension (`node`, `python3`,
@@ -164,8 +164,8 @@ pub struct AppSpec {
     /// Source maps for Node apps are on unless this is true.
     #[serde(skip_serializing_if = "is_default")]
     pub disable_source_map_support: bool,
-    /// Absolute path of the ecosystem file this came from, so that `restart <name> --env
-    /// production` can read it again.
+    /// Absolute path of the ecosystem file this came from, so that
+    /// `restart <name> --env production` can read it again.
     #[serde(skip_serializing_if = "is_default")]
     pub config_file: Option<String>,
     /// Version of the nearest `package.json`, or `N/A`.

@@ -18,8 +18,8 @@ pub enum ProgramKind {
     Deno,
     /// Bun, under another name.
     Bun,
-    /// A program that starts Node: a script of Node such as `ts-node`, or a shell script with `exec
-    /// node`. The options that ostler adds travel in `NODE_OPTIONS`.
+    /// A program that starts Node: a script of Node such as `ts-node`, or a shell script with
+    /// `exec node`. The options that ostler adds travel in `NODE_OPTIONS`.
     StartsNode,
 }
 

@@ -43,8 +43,8 @@ impl Schedule {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// Returns an error that names the invalid field, or reports that the date never occurs (`0 0
-    /// 31 2 *`).
+    /// Returns an error that names the invalid field, or reports that the date never occurs
+    /// (`0 0 31 2 *`).
     pub fn parse(pattern: &str) -> Result<Self, CronError> {
         let pattern = pattern.trim();
         if pattern.starts_with('@') {

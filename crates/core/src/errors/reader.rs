@@ -13,8 +13,8 @@ pub(super) const LINE: usize = 2000;
 const BEFORE: usize = 10;
 /// Longest of these lines.
 const SHORT: usize = 500;
-/// Number of lines within which a report may continue: `The above exception was the direct cause of
-/// …`, `Emitted 'error' event on …`.
+/// Number of lines within which a report may continue:
+/// `The above exception was the direct cause of …`, `Emitted 'error' event on …`.
 const LINK: usize = 6;
 /// Number of last lines that may be the start of a report while more lines arrive.
 const OPEN: usize = 100;
@@ -120,8 +120,8 @@ fn plain(line: &str) -> String {
     out
 }
 
-/// Returns the length of a date before a line: `2026-11-24T08:19:45.123Z `, `2026-11-24 08:19:45:
-/// `, `[2026-11-24 08:19:45,1] `.
+/// Returns the length of a date before a line: `2026-11-24T08:19:45.123Z `,
+/// `2026-11-24 08:19:45: `, `[2026-11-24 08:19:45,1] `.
 fn date_length(line: &str) -> usize {
     let inner = line.strip_prefix('[').unwrap_or(line);
     let bytes = inner.as_bytes();

@@ -85,7 +85,7 @@ impl Instance {
                 }
             }
             State::Preparing { .. } | State::Spawning { .. } if was_wanted != Wanted::Up => self.forgive(turn.now),
-            // It was draining before its removal: a new process follows it.
+            // It was draining for a stop: stop it now, and a new process follows it.
             State::Draining { .. } => {
                 self.forgive(turn.now);
                 self.ask_to_end(origin.clone(), AfterStop::Settle { automatic }, turn);

@@ -1,7 +1,7 @@
 //! day.js date formats, for the date before each log line.
 //!
-//! Tokens: `YY YYYY M MM MMM MMMM D DD d dd ddd dddd H HH h hh A a m mm s ss SSS Z ZZ`; text in `[
-//! ]` and everything else is copied.
+//! Tokens: `YY YYYY M MM MMM MMMM D DD d dd ddd dddd H HH h hh A a m mm s ss SSS Z ZZ`; text in
+//! `[ ]` and everything else is copied.
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;

@@ -123,8 +123,8 @@ fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
             Ok(answer) => Ok(answer),
             Err((Failure::Limit(what), _)) => Err(Failure::Limit(what)),
             Err((first, partial)) => match runtime::run(job, context) {
-                // Without a runtime, a file that caught the refusal (`try { require('dotenv') }
-                // catch {}`) still has a value.
+                // Without a runtime, a file that caught the refusal
+                // (`try { require('dotenv') } catch {}`) still has a value.
                 Err(Failure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
                 outcome => outcome,
             },
