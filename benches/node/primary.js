@@ -1,9 +1,10 @@
-// Node's own cluster, managed in the way its documentation shows: a worker that dies is replaced; on SIGHUP each is replaced by a new
-// one: fork, wait until it listens, `disconnect` the old one, kill it when it has not ended after a while.
+// Node's own cluster, managed as its documentation shows. A worker that dies is replaced. On SIGHUP,
+// each worker is replaced: fork a new one, wait until it listens, `disconnect` the old one, and kill
+// it if it does not exit in time.
 //
 //   node primary.js N SCRIPT
 //
-// Says `reloaded` when a reload is over. While a replacement does not listen, the old worker stays.
+// Prints `reloaded` when a reload is complete. The old worker stays until its replacement listens.
 const cluster = require('cluster');
 
 const [count, script] = process.argv.slice(2);

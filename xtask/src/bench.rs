@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: builds ostler and the harness, fetches the peers into a cache outside of the checkout, and runs.
+//! `cargo xtask bench`: builds ostler and the harness, fetches the peers into a cache outside of
+//! the checkout, and runs.
 
 use crate::process::{build, must_run};
 use anyhow::{Context, Result};
@@ -9,7 +10,7 @@ const PM2: &str = "pm2@7.0.4";
 const SUPERVISOR: &str = "4.3.0";
 const EXPORTER: &str = "pm2-prometheus-exporter@0.1.1";
 
-/// Words go to the harness as they are (`--help` lists them).
+/// Runs the harness. The words are passed to it unchanged (`--help` lists them).
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let has = |name: &str| words.iter().any(|word| word == name);
     let bench = build("ostler-bench", "bench", "dist")?;
@@ -21,7 +22,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     if !has("--list") && !has("--help") {
         let cache = cache()?;
         command.env("OSTLER_BENCH_OSTLER", build("ostler", "ostler", "dist")?);
-        // A peer that cannot be had is left out, and the table says so.
+        // An unavailable peer is left out, and the table shows that.
         for (variable, peer) in [
             ("OSTLER_BENCH_PM2", pm2(&cache)),
             ("OSTLER_BENCH_SUPERVISOR", supervisor(&cache)),
@@ -36,7 +37,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     must_run(&mut command)
 }
 
-/// `OSTLER_CACHE`, else the user's cache folder.
+/// Returns `OSTLER_CACHE`, or else the user's cache folder.
 fn cache() -> Result<PathBuf> {
     let given = std::env::var_os("OSTLER_CACHE").map(PathBuf::from);
     let standard = || {
@@ -58,7 +59,7 @@ fn pm2(cache: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The script of PM2's exporter for Prometheus, beside the old library of PM2 that it brings.
+/// Returns the script of PM2's exporter for Prometheus, beside the old PM2 library that it needs.
 fn exporter(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join("exporter");
     let path = folder.join("node_modules/pm2-prometheus-exporter/exporter.js");
@@ -70,7 +71,7 @@ fn exporter(cache: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The folder of its two programs, in a virtual environment of its own.
+/// Returns the folder of its two programs, in a separate virtual environment.
 fn supervisor(cache: &Path) -> Result<PathBuf> {
     let environment = cache.join(format!("supervisor-{SUPERVISOR}"));
     let programs = environment.join("bin");

@@ -1,4 +1,5 @@
-//! `cargo xtask test`: everything that must pass. The test runner comes last; only the list of skipped tests follows its closing line.
+//! `cargo xtask test`: all checks. The test runner comes last; only the list of skipped tests
+//! follows its closing line.
 
 use crate::process::{cargo, must_run, on_path, root};
 use crate::static_build::{self, Variable};
@@ -8,7 +9,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// Runs all checks, also after one has failed: a missing blank must not hide a failing test. Words select tests.
+/// Runs all checks, even after a failed one: a formatting error must not hide a failing test. Words
+/// select tests.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let mut failed = Vec::new();
     let filter: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "--").collect();
@@ -17,7 +19,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         check(&mut failed, "clippy", || {
             must_run(&mut cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
         });
-        // A part that is left out must not be missed by the others.
+        // The other parts must build without an omitted part.
         check(&mut failed, "clippy without features", || {
             let words = ["clippy", "--quiet", "--package", "ostler", "--bin", "ostler", "--no-default-features", "--locked"];
             must_run(cargo(&words).args(["--", "-D", "warnings"]))
@@ -31,7 +33,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
         eprintln!("\nfailed so far: {} (see above); the tests run all the same\n", failed.join(", "));
     }
     let mut with = Vec::new();
-    // A minute of building: what a container holds is looked at where everything is.
+    // The static build takes a minute, so it runs only in CI, without a filter.
     if filter.is_empty() && std::env::var_os("CI").is_some() {
         check(&mut failed, "static program", || {
             with = static_build::for_tests("dev")?;
@@ -52,7 +54,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     bail!("failed: {}", failed.join(", "))
 }
 
-/// Number of the skipped tests, and each with its reason.
+/// Returns the number of the skipped tests, and each with its reason.
 fn skips(lines: &str) -> String {
     let mut lines: Vec<&str> = lines.lines().collect();
     lines.sort_unstable();
@@ -75,7 +77,8 @@ fn nextest(filter: &[&str], with: &[Variable]) -> Result<()> {
     must_run(cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]).args(filter).envs(with.iter().cloned()))
 }
 
-/// Without nextest, each test binary closes with its own line: they are added up into one.
+/// Runs `cargo test`. Without nextest, each test binary prints its own closing line; they are added
+/// up into one.
 fn cargo_test(filter: &[&str], with: &[Variable]) -> Result<()> {
     eprintln!("== tests (cargo test)");
     let begin = Instant::now();
@@ -101,7 +104,8 @@ struct Total {
 }
 
 impl Total {
-    /// Adds a line like `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s`.
+    /// Adds a line like `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered
+    /// out; finished in 0.01s`.
     fn add(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else { return };
         for part in result.split(['.', ';']) {

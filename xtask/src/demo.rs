@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: the six services of `examples/shop` in a temporary home. Starts them, breaks things, and lets the reader see that
-//! nothing happens to the apps.
+//! `cargo xtask demo`: the six services of `examples/shop` in a temporary home. It starts them,
+//! breaks things, and shows that the apps are unaffected.
 
 use crate::http;
 use crate::process::{build, must_run, on_path, option, output, root};
@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// At the same time.
+/// Number of parallel clients.
 const CLIENTS: usize = 4;
 
-/// Runs the demonstration. `--keep` leaves everything running and says how to reach it; `--program PATH` takes a program that is built
-/// already.
+/// Runs the demonstration. `--keep` leaves everything running and prints how to reach it;
+/// `--program PATH` uses an existing program.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     ensure!(on_path("node"), "the services of the demo are Node programs and there is no `node` on PATH (ostler itself needs none)");
     let program = match option(words, "--program")? {
@@ -44,12 +44,13 @@ fn say(text: &str) {
     println!("\n{}", styled("1", text));
 }
 
-/// With a terminal attribute, where there is a terminal.
+/// Adds a terminal attribute if the output is a terminal.
 fn styled(attribute: &str, text: &str) -> String {
     if std::io::stdout().is_terminal() { format!("\x1b[{attribute}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// A private home and a copy of the shop. Dropping it ends everything and removes the folder, also when a step failed.
+/// A private home and a copy of the shop. Dropping it stops everything and removes the folder, even
+/// after a failed step.
 struct Stage {
     program: PathBuf,
     folder: PathBuf,
@@ -75,7 +76,7 @@ impl Stage {
         command
     }
 
-    /// Runs a command as the reader would type it, in sight.
+    /// Prints a command as the reader would type it, and runs it.
     fn type_in(&self, words: &[&str]) -> Result<()> {
         println!("{}", styled("2", &format!("$ ostler {}", words.join(" "))));
         must_run(&mut self.ostler(words))
@@ -147,7 +148,7 @@ impl Stage {
         Ok(())
     }
 
-    /// A bad release, then a good one, while requests go on.
+    /// Deploys a bad release, then a good one, while requests continue.
     fn show_reload(&self) -> Result<()> {
         say("4. A new release of api-gateway that throws at its start, while requests go on; then a good one.");
         let before = self.pids()?;
@@ -172,7 +173,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Leaves everything as it is and says where.
+    /// Leaves everything running and prints how to reach it.
     fn keep(&mut self) {
         self.kept = true;
         say("It goes on running. To look at it:");
@@ -182,7 +183,7 @@ impl Stage {
         println!("To end it: {} kill && rm -r {}", self.program.display(), self.folder.display());
     }
 
-    /// Pids of the running apps by `name:instance`.
+    /// Returns the pids of the running apps by `name:instance`.
     fn pids(&self) -> Result<BTreeMap<String, u64>> {
         let list: Value = serde_json::from_str(&output(&mut self.ostler(&["jlist"]))?).context("jlist is not JSON")?;
         let mut pids = BTreeMap::new();
@@ -197,7 +198,7 @@ impl Stage {
         Ok(pids)
     }
 
-    /// The process of ours in that role: its title says `<role> (<home>)`.
+    /// Returns ostler's process in that role: its title is `<role> (<home>)`.
     fn role(&self, role: &str) -> Result<Pid> {
         let title = format!("{role} ({})", self.home().display());
         for (pid, words) in processes()? {
@@ -215,7 +216,7 @@ impl Drop for Stage {
             return;
         }
         let _ = output(&mut self.ostler(&["kill"]));
-        // `kill` may be what does not work; nothing of ours may stay behind.
+        // `kill` itself may be broken, so the remaining processes of the demo are killed directly.
         let home = self.folder.display().to_string();
         for (pid, words) in processes().unwrap_or_default() {
             if words.contains(&home) {
@@ -228,7 +229,7 @@ impl Drop for Stage {
     }
 }
 
-/// Every process but this one, with its command line.
+/// Returns every process except this one, with its command line.
 fn processes() -> Result<Vec<(Pid, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
@@ -236,7 +237,7 @@ fn processes() -> Result<Vec<(Pid, String)>> {
         if pid.as_raw_nonzero().get().unsigned_abs() == std::process::id() {
             continue;
         }
-        // A process that ended meanwhile has no command line any more.
+        // A process that has exited since has no command line any more.
         if let Ok(bytes) = fs::read(entry.path().join("cmdline")) {
             found.push((pid, String::from_utf8_lossy(&bytes).replace('\0', " ")));
         }
@@ -244,7 +245,7 @@ fn processes() -> Result<Vec<(Pid, String)>> {
     Ok(found)
 }
 
-/// Clients that ask the gateway without a pause, each request over a connection of its own.
+/// Clients that send requests to the gateway without a pause, each over a new connection.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
@@ -268,9 +269,9 @@ impl Load {
         Load { stop, answered, failed, threads }
     }
 
-    /// Answered and failed requests.
+    /// Returns the answered and failed requests.
     fn end(self) -> (u64, u64) {
-        // A little longer than the last kill, so that its effects would be seen.
+        // The load runs a little longer than the last kill, so that its effects become visible.
         let enough = self.answered.load(Ordering::Relaxed) + 500;
         let _ = wait("more requests", || Ok(self.answered.load(Ordering::Relaxed) >= enough || self.failed.load(Ordering::Relaxed) > 1));
         self.stop.store(true, Ordering::Relaxed);
@@ -290,7 +291,7 @@ fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// Copies a folder without what running it left behind.
+/// Copies a folder without the files that running it created.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot make {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {

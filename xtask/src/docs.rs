@@ -1,11 +1,12 @@
-//! `cargo xtask docs`: the documentation as a site. VitePress makes it, npm brings VitePress, `site/` says how.
+//! `cargo xtask docs`: the documentation as a site. npm installs VitePress, which builds the site;
+//! `site/` contains its configuration.
 
 use crate::process::{must_run, on_path, option, root};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Builds the site; `--check` looks at it in a browser, `--serve` shows it on `--port` until Ctrl-C.
+/// Builds the site; `--check` tests it in a browser, `--serve` shows it on `--port` until Ctrl-C.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let site = root().join("site");
     let out = option(words, "--out")?.map_or_else(|| site.join(".vitepress/dist"), |out| absolute(Path::new(out)));
@@ -24,9 +25,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     must_run(vitepress(&site, &out, "preview", words)?.args(["--port", port]))
 }
 
-/// Installs what `site/package-lock.json` names, unless it is there.
+/// Installs the packages of `site/package-lock.json`, unless they are installed.
 fn bring(site: &Path) -> Result<()> {
-    // npm notes in this file what it has installed.
+    // npm records in this file which packages it has installed.
     let noted = site.join("node_modules/.package-lock.json");
     let changed = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
     if changed(&noted).is_some_and(|installed| Some(installed) >= changed(&site.join("package-lock.json"))) {

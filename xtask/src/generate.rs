@@ -1,5 +1,5 @@
-//! `docs/reference/`: made from the program itself, so that it cannot say anything else than the program does; `docs/pm2-parity.md`: from its tables;
-//! `docs/zh/untranslated.txt`: from the pages.
+//! Generates `docs/reference/` from the program itself, so that it always matches the program;
+//! `docs/pm2-parity.md` from its tables; `docs/zh/untranslated.txt` from the pages.
 
 use crate::parity;
 use crate::process::{build, output, root};
@@ -19,7 +19,8 @@ const FILES: &[(&str, &[&str])] = &[
 /// Tables of `docs/pm2-parity.md`.
 const PARITY: &str = "tests/compat/parity.toml";
 
-/// Writes the files; with `--check` only says which would change, and fails.
+/// Writes the files; with `--check`, only reports the files that would change, and fails if there
+/// are any.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let check = words.iter().any(|word| word == "--check");
     let program = build("ostler", "ostler", "dev")?;

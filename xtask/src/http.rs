@@ -1,4 +1,4 @@
-//! The smallest HTTP client that can tell whether a service answers.
+//! Minimal HTTP client that checks whether a service answers.
 
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What came back.
+/// Response of a service.
 pub(crate) struct Answer {
     /// Status code.
     pub(crate) status: u16,
@@ -15,7 +15,7 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// One request over a connection of its own.
+/// Sends one request over a new connection.
 pub(crate) fn request(method: &str, port: u16, path: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -32,7 +32,7 @@ fn parse(text: &str) -> Option<Answer> {
     Some(Answer { status, body: body.to_owned() })
 }
 
-/// The first of `count` ports in a row that nobody listens on.
+/// Returns the first of `count` consecutive free ports.
 pub(crate) fn free_ports(count: u16) -> Result<u16> {
     (0..200)
         .map(|step| 30_000 + step * 10)

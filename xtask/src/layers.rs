@@ -1,4 +1,5 @@
-//! Which crate may use which. The table is the architecture; an arrow that is not in it fails here, not in a review.
+//! Allowed dependencies between crates. The table is the architecture; a dependency that is not in
+//! it fails this check, not a review.
 
 use crate::process::{cargo, output, root};
 use anyhow::{Context, Result, bail};
@@ -6,7 +7,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A crate of the workspace and the workspace crates it may use. One that is not listed fails.
+/// Crates of the workspace, each with the workspace crates that it may use. An unlisted crate
+/// fails.
 const MAY_USE: &[(&str, Allowed)] = &[
     ("ostler-core", Allowed::Only(&[])),
     ("ostler-sys", Allowed::Only(&[])),
@@ -31,7 +33,7 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ),
     ("ostler-otlp", Allowed::Only(&["ostler-core"])),
     ("ostler-history", Allowed::Only(&[])),
-    // Of `config` its tests alone make use: apps of the files that people write.
+    // Only its tests use `config`, for apps of realistic files.
     ("ostler-export", Allowed::Only(&["ostler-core", "ostler-config"])),
     ("ostler-fleet", Allowed::Only(&[])),
     ("ostler-http", Allowed::Only(&["ostler-sys"])),
@@ -42,10 +44,11 @@ const MAY_USE: &[(&str, Allowed)] = &[
     ("xtask", Allowed::Shipped),
 ];
 
-/// Crates that never ship: only each other and dev-dependencies may name them.
+/// Crates that never ship: only these crates and dev-dependencies may use them.
 const TOOLS: &[&str] = &["ostler-testkit", "ostler-bench", "xtask"];
 
-/// Crates (by prefix) that must not be anywhere below one of ours, and why.
+/// Crates (by prefix) that a crate of the workspace must not depend on, even indirectly, and the
+/// reason.
 const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
     ("ostler-keeper", &["ostler-core", "ostler-proto", "serde", "tokio"], "the keeper is the process that must not die: it stays small"),
     ("ostler-core", &["rustix", "libc", "tokio", "ostler-sys"], "core decides and touches nothing"),
@@ -62,7 +65,7 @@ const NEVER_BELOW: &[(&str, &[&str], &str)] = &[
     ("ostler", &["openssl-sys", "aws-lc-sys", "nix", "reqwest"], "see docs/adr"),
 ];
 
-/// Names that say nothing about what is inside.
+/// Names without information about the content.
 const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "common", "misc", "manager"];
 
 /// The only crate with `unsafe`.
@@ -75,7 +78,7 @@ enum Allowed {
     Shipped,
 }
 
-/// Fails with every violation.
+/// Fails with a list of all violations.
 pub(crate) fn run() -> Result<()> {
     let metadata = output(&mut cargo(&["metadata", "--format-version", "1", "--locked"]))?;
     let graph = Graph::from_metadata(&serde_json::from_str(&metadata)?)?;
@@ -91,7 +94,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Packages by id, and who uses whom.
+/// Packages by id, and their dependencies.
 #[derive(Default)]
 struct Graph {
     members: BTreeSet<String>,
@@ -102,7 +105,7 @@ struct Graph {
 
 struct Arrow {
     to: String,
-    /// Only tests, examples and benches follow it.
+    /// Whether only tests, examples and benches use the dependency.
     dev_only: bool,
 }
 
@@ -152,7 +155,7 @@ impl Graph {
                     Allowed::Only(names) => names.contains(&to),
                     Allowed::Shipped => !tool,
                 };
-                // Tests may use what the crate may use and the test kit.
+                // Tests may use the same crates, and the test kit.
                 let for_tests = arrow.dev_only && to == "ostler-testkit";
                 let among_tools = tool && TOOLS.contains(&from);
                 if !(in_table || for_tests || among_tools) {
@@ -172,7 +175,7 @@ impl Graph {
         faults
     }
 
-    /// For everything that `start` links, one path to it (names, `start` first).
+    /// Returns one path to each crate that `start` links (names, `start` first).
     fn paths_below<'a>(&'a self, start: &'a str) -> Vec<Vec<&'a str>> {
         let mut seen = BTreeSet::from([start]);
         let mut queue = vec![(start, vec![self.name(start)])];
@@ -191,7 +194,8 @@ impl Graph {
     }
 }
 
-/// What the dependency graph does not show: `unsafe`, and file names that say nothing.
+/// Finds faults that the dependency graph does not show: `unsafe`, and file names without
+/// information.
 fn source_faults(name: &str, dir: &Path, faults: &mut Vec<String>) -> Result<()> {
     let shown = |path: &Path| path.strip_prefix(root()).unwrap_or(path).display().to_string();
     for file in rust_files(&dir.join("src"))? {
@@ -230,7 +234,8 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A workspace as cargo describes it; `!name` is a dev-dependency, names without `ostler`/`xtask` are foreign.
+    /// Returns the faults of a workspace in cargo's form; `!name` is a dev-dependency, names
+    /// without `ostler`/`xtask` are external crates.
     fn faults(crates: &[(&str, &[&str])]) -> Vec<String> {
         let member = |name: &str| name.starts_with("ostler") || name == "xtask";
         let mut names: BTreeSet<&str> = crates.iter().map(|(name, _)| *name).collect();

@@ -1,4 +1,5 @@
-//! What cargo cannot do by itself: `cargo xtask <task>`. Continuous integration runs the same tasks a person runs.
+//! Tasks that cargo cannot do by itself: `cargo xtask <task>`. Continuous integration runs the same
+//! tasks as a developer.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool talks to a terminal")]

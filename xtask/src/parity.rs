@@ -1,4 +1,5 @@
-//! `docs/pm2-parity.md`: made of the tables in `tests/compat/parity.toml`, which that folder's tests hold against the real PM2.
+//! Generates `docs/pm2-parity.md` from the tables in `tests/compat/parity.toml`; the tests in that
+//! folder check them against the real PM2.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -20,7 +21,7 @@ struct Tables {
 #[serde(deny_unknown_fields)]
 struct Section {
     title: String,
-    /// What stands between heading and table.
+    /// Text between heading and table.
     #[serde(default)]
     text: String,
     /// Heading of the first column.
@@ -29,7 +30,8 @@ struct Section {
     rows: Vec<[String; 3]>,
 }
 
-/// The document; an error names the row that breaks a rule: an unknown state, no reason, a name that stands there twice.
+/// Returns the document. An error names the row that breaks a rule: an unknown state, no reason, a
+/// repeated name.
 pub(crate) fn document(tables: &str) -> Result<String> {
     let tables: Tables = toml::from_str(tables).context("tests/compat/parity.toml")?;
     let mut text = format!("# Parity with PM2 7\n\n{}\n\n", tables.intro.trim());

@@ -1,11 +1,11 @@
-//! Which file of a crate uses which, read from the paths in it: `crate::…` and `super::…`, names in braces included, and paths that
-//! begin with a child of the module.
+//! Dependencies between the files of a crate, read from their paths: `crate::…` and `super::…`,
+//! names in braces included, and paths that begin with a child of the module.
 
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The files below a folder, without tests.
+/// Files below a folder, without tests.
 pub(crate) struct Files {
     pub(crate) files: Vec<File>,
 }
@@ -13,13 +13,14 @@ pub(crate) struct Files {
 /// One file.
 pub(crate) struct File {
     path: PathBuf,
-    /// Its module, from the folder on.
+    /// Its module, relative to the folder.
     pub(crate) module: Vec<String>,
-    /// What it uses, each from the folder on, without `below`.
+    /// Modules that it uses, each relative to the folder, without `below`.
     pub(crate) uses: BTreeSet<Vec<String>>,
-    /// What it uses of its own children, by their bare names.
+    /// Children that it uses, by their bare names.
     below: BTreeSet<Vec<String>>,
-    /// Names that it has from other modules. It hands them on: the public ones to everybody, the others to its children.
+    /// Names that it re-exports from other modules: the public ones to all modules, the others to
+    /// its children.
     hands_on: BTreeMap<String, Vec<String>>,
 }
 
@@ -38,7 +39,7 @@ impl File {
         })
     }
 
-    /// Its path, from the folder on.
+    /// Returns its path, relative to the folder.
     pub(crate) fn shown(&self) -> String {
         self.path.display().to_string()
     }
@@ -57,7 +58,8 @@ impl Files {
         Ok(Self::linked(files))
     }
 
-    /// Replaces names that the root hands on by what they stand for. Types and macros of the root itself are no modules.
+    /// Replaces names that the root re-exports by their targets. Types and macros of the root
+    /// itself are no modules.
     fn linked(files: Vec<File>) -> Self {
         let (roots, mut files): (Vec<File>, Vec<File>) = files.into_iter().partition(|file| file.module.is_empty());
         let modules: BTreeSet<String> = files.iter().filter_map(|file| file.module.first().cloned()).collect();
@@ -75,13 +77,16 @@ impl Files {
         Self { files }
     }
 
-    /// Returns the largest set of files in which each file uses each other file, directly or through others. A single file is no circle.
+    /// Returns the largest set of files in which each file uses each other file, directly or
+    /// through others. A single file is no circle.
     ///
-    /// Every arrow between two files counts, with one exception: an arrow from a module down to its own child (`child::f()`) and an arrow
-    /// from a child up to a module around it (`super::Type`) never count in the same circle. A `mod.rs` that puts its children together
-    /// while they use its types is common Rust, and people read the two as one unit. So the search runs twice: once with the arrows up,
-    /// once with the arrows down. Siblings in a circle, and most circles through a module outside of the folder, are found; one that needs
-    /// arrows of both kinds is not. A parent that names its child by `crate::` counts in both searches.
+    /// Every arrow between two files counts, with one exception. An arrow from a module down to its
+    /// own child (`child::f()`) and an arrow from a child up to an enclosing module (`super::Type`)
+    /// never count in the same circle. A `mod.rs` that combines its children while they use its
+    /// types is common Rust, and readers treat the two as one unit. The search therefore runs
+    /// twice: once with the arrows up, once with the arrows down. It finds circles of siblings, and
+    /// most circles through a module outside of the folder. It does not find a circle that needs
+    /// arrows of both kinds. A parent that names its child by `crate::` counts in both searches.
     pub(crate) fn largest_circle(&self) -> Vec<&Path> {
         let by_module: BTreeMap<&[String], usize> = self.files.iter().enumerate().map(|(at, file)| (file.module.as_slice(), at)).collect();
         let is_up = |from: usize, to: usize| match (self.files.get(from), self.files.get(to)) {
@@ -103,13 +108,14 @@ impl Files {
         circle.into_iter().filter_map(|file| self.files.get(file)).map(|file| file.path.as_path()).collect()
     }
 
-    /// Returns the module that a path is in: what follows it is a type or a function.
+    /// Returns the module of a path: the rest of the path is a type or a function.
     pub(crate) fn module<'a>(&self, path: &'a [String]) -> &'a [String] {
         let is_module = |head: &[String]| self.files.iter().any(|file| file.module == head);
         (1..=path.len()).rev().filter_map(|length| path.get(..length)).find(|head| is_module(head)).unwrap_or(path)
     }
 
-    /// Where a path leads: the file of the longest module in it, or what that one hands on.
+    /// Returns the target of a path: the file of the longest module in it, or the file that this
+    /// module re-exports.
     fn file_of(&self, by_module: &BTreeMap<&[String], usize>, path: &[String], depth: usize) -> Option<usize> {
         let length = (1..=path.len()).rev().find(|length| path.get(..*length).is_some_and(|head| by_module.contains_key(head)))?;
         let at = *by_module.get(path.get(..length)?)?;
@@ -121,7 +127,7 @@ impl Files {
     }
 }
 
-/// The largest set of numbers of which each reaches each other.
+/// Returns the largest set of numbers in which each reaches each other.
 fn largest_circle(arrows: &[BTreeSet<usize>]) -> BTreeSet<usize> {
     let reached: Vec<BTreeSet<usize>> = (0..arrows.len()).map(|from| reached(arrows, from)).collect();
     let circle = |(at, reaches): (usize, &BTreeSet<usize>)| -> BTreeSet<usize> {
@@ -130,7 +136,7 @@ fn largest_circle(arrows: &[BTreeSet<usize>]) -> BTreeSet<usize> {
     reached.iter().enumerate().map(circle).max_by_key(BTreeSet::len).unwrap_or_default()
 }
 
-/// Everything that can be reached by one arrow or more.
+/// Returns everything that is reachable by one or more arrows.
 fn reached(arrows: &[BTreeSet<usize>], from: usize) -> BTreeSet<usize> {
     let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
     while let Some(at) = next.pop() {
@@ -139,7 +145,7 @@ fn reached(arrows: &[BTreeSet<usize>], from: usize) -> BTreeSet<usize> {
     seen
 }
 
-/// Empty for the root of the crate, `None` for files that are tests.
+/// Returns the module of a file: empty for the root of the crate, `None` for tests.
 fn module_of(file: &Path) -> Option<Vec<String>> {
     let is_test = file.iter().any(|part| part == "tests" || part.to_string_lossy().ends_with("tests.rs"));
     let mut module: Vec<String> = file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
@@ -149,17 +155,17 @@ fn module_of(file: &Path) -> Option<Vec<String>> {
     (!is_test).then_some(module)
 }
 
-/// The paths in what is compiled into the program, from the root of the crate on.
+/// Paths in code that is compiled into the program, relative to the root of the crate.
 #[derive(Default)]
 struct Paths {
     used: BTreeSet<Vec<String>>,
-    /// Those that begin with a child of the module.
+    /// Paths that begin with a child of the module.
     below: BTreeSet<Vec<String>>,
-    /// By the name that they have here.
+    /// Imported paths by their local names.
     imported: Vec<Named>,
 }
 
-/// A path and the name that it is imported by.
+/// The local name of an import, and its path.
 type Named = (String, Vec<String>);
 
 fn paths(text: &str, module: &[String]) -> Paths {
@@ -210,7 +216,7 @@ enum Start {
     Child,
 }
 
-/// Where a path begins, and what follows. `None` for one into another crate.
+/// Splits a path into its start and the rest. `None` for a path into another crate.
 fn beginning<'a>(path: &'a str, module: &[String], children: &BTreeSet<&str>) -> Option<(Start, Vec<String>, &'a str)> {
     if let Some(after) = path.strip_prefix("crate::") {
         return Some((Start::Elsewhere, Vec::new(), after));
@@ -228,7 +234,7 @@ fn beginning<'a>(path: &'a str, module: &[String], children: &BTreeSet<&str>) ->
     children.contains(first).then(|| (Start::Child, module.to_vec(), path))
 }
 
-/// Each path of `a::{b, c::d}`, with its name; what follows the last one.
+/// Expands each path of `a::{b, c::d}`, with its name; returns the text after the last one.
 fn expand<'a>(text: &'a str, before: &[String], paths: &mut Vec<Named>) -> &'a str {
     let text = text.trim_start();
     if let Some(mut list) = text.strip_prefix('{') {

@@ -1,23 +1,24 @@
-//! Running programs, and where things are.
+//! Runs programs, and finds folders.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The top of the checkout.
+/// Returns the root of the checkout.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// Where cargo puts what it builds.
+/// Returns cargo's target folder.
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The cargo that runs us, at the top of the checkout. It does not get what `cargo run` told us of our own package: build scripts look at such
-/// variables, and what they made for a cargo that was called by hand would be made anew each time.
+/// Returns the cargo that runs xtask, at the root of the checkout. It does not get the package
+/// variables of `cargo run`. Build scripts read such variables, so their output from a manual cargo
+/// call would be rebuilt each time.
 pub(crate) fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let of_our_package =
@@ -27,14 +28,15 @@ pub(crate) fn cargo(words: &[&str]) -> Command {
     command
 }
 
-/// Runs to the end; an exit code other than 0 is an error.
+/// Runs a command to its end; an exit code other than 0 is an error.
 pub(crate) fn must_run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     ensure!(status.success(), "{} ended with {status}", shown(command));
     Ok(())
 }
 
-/// Runs to the end and returns its stdout; an exit code other than 0 is an error that shows its stderr.
+/// Runs a command to its end and returns its stdout; an exit code other than 0 is an error that
+/// shows its stderr.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let out = command.output().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     if !out.status.success() {
@@ -43,7 +45,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("{} wrote something that is not UTF-8", shown(command)))
 }
 
-/// Is there a program of this name on `PATH`?
+/// Returns true if a program of this name is on `PATH`.
 pub(crate) fn on_path(name: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(name).is_file()))
 }
@@ -63,7 +65,7 @@ fn shown(command: &Command) -> String {
     text
 }
 
-/// The value of `--name value` or `--name=value`.
+/// Returns the value of `--name value` or `--name=value`.
 pub(crate) fn option<'a>(words: &'a [String], name: &str) -> Result<Option<&'a str>> {
     let mut words = words.iter();
     while let Some(word) = words.next() {

@@ -1,4 +1,5 @@
-//! Walls inside crates: which room may use which, and no circle of files in any crate. A room is a module that the table of its house lists.
+//! Dependencies inside crates: which room may use which, and no circle of files in any crate. A
+//! room is a module that the table of its house lists.
 
 use crate::paths::{File, Files};
 use crate::process::root;
@@ -10,7 +11,8 @@ struct House {
     name: &'static str,
     dir: &'static str,
     rooms: &'static [(&'static str, Kind)],
-    /// Arrows against the rule that are still there. One that is gone fails as long as it is listed, so the list only gets shorter.
+    /// Known violations of the rule. An entry without a violation fails the check, so the list only
+    /// gets shorter.
     still_there: &'static [(&'static str, &'static str)],
 }
 
@@ -22,26 +24,27 @@ const HOUSES: &[House] = &[
     House { name: "commands", dir: "crates/ostler/src/commands", rooms: COMMANDS, still_there: &[] },
 ];
 
-/// What a room is. Each may use the kinds before it, and rooms of its own kind where that is said.
+/// Kind of a room. Each may use the kinds before it, and rooms of its own kind if the kind allows
+/// that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// What touches the world or says what is in it. Uses its own kind.
+    /// Access to the system, or descriptions of it. Uses its own kind.
     Ground,
-    /// What a user types and reads. Neither knows the other.
+    /// User input and output. Surfaces do not use each other.
     Surface,
-    /// What every command gets. Uses its own kind.
+    /// Context of every command. Uses its own kind.
     Context,
     /// Supervised instances.
     Slots,
-    /// The turn.
+    /// The daemon's turn.
     Engine,
-    /// A part with a state of its own, or a subject of its own. Never another one.
+    /// A part with its own state or its own subject. It never uses another feature.
     Feature,
-    /// What several commands do. Uses its own kind.
+    /// Steps that several commands share. Uses its own kind.
     Step,
-    /// What one word of a user does. Never another one.
+    /// Action of one user command. It never uses another command.
     Command,
-    /// Puts the others together. Uses everything.
+    /// Combines the others. Uses everything.
     Assembly,
 }
 
@@ -136,7 +139,7 @@ const ROOMS: &[(&str, Kind)] = &[
     ("supervisor", Kind::Assembly),
 ];
 
-/// Arrows of the daemon that are still there.
+/// Known violations of the daemon.
 const STILL_THERE: &[(&str, &str)] = &[];
 
 /// The rooms of the binary.
@@ -173,7 +176,7 @@ const BINARY: &[(&str, Kind)] = &[
     ("run", Kind::Assembly),
 ];
 
-/// The files of `commands` that several commands use. Every other file is a command.
+/// Files of `commands` that several commands use. Every other file is a command.
 const COMMANDS: &[(&str, Kind)] = &[
     ("attach", Kind::Step),
     ("change", Kind::Step),
@@ -208,7 +211,7 @@ const DASHBOARD: &[(&str, Kind)] = &[
     ("metrics", Kind::Feature),
     ("otlp", Kind::Feature),
     ("profiles", Kind::Feature),
-    // Judges what the features find.
+    // Evaluates the findings of the features.
     ("alerts", Kind::Step),
     ("site", Kind::Step),
     ("routes", Kind::Assembly),
@@ -232,7 +235,7 @@ const ALERTS: &[(&str, Kind)] = &[
     ("dispatch", Kind::Step),
 ];
 
-/// All arrows between rooms that are against the rule, and all circles of files.
+/// Returns all forbidden dependencies between rooms, and all circles of files.
 pub(crate) fn faults() -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for house in HOUSES {
@@ -249,7 +252,7 @@ pub(crate) fn faults() -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// The largest circle of files in each crate below `crates`, with rooms or without.
+/// Returns the largest circle of files in each crate below `crates`, with or without rooms.
 fn circles() -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for entry in std::fs::read_dir(root().join("crates")).context("cannot read crates")? {
@@ -263,7 +266,7 @@ fn circles() -> Result<Vec<String>> {
     Ok(faults)
 }
 
-/// From which room to which, and one file that does it.
+/// Pair of rooms with a dependency, and one file that has it.
 type Arrows = BTreeMap<(String, String), String>;
 
 fn judge(house: &str, arrows: &Arrows, rooms: &[(&str, Kind)], still_there: &[(&str, &str)]) -> Vec<String> {
@@ -303,8 +306,9 @@ fn arrows(files: &Files, rooms: &[(&str, Kind)]) -> Arrows {
     arrows
 }
 
-/// Returns the room that a path is in: the longest one in the table that the path begins with. A room with rooms in it covers only
-/// its own file, so a new module beside them is in no room: then the path itself is returned, which the table does not have.
+/// Returns the room of a path: the longest one in the table that the path begins with. A room with
+/// inner rooms covers only its own file, so a new module beside them is in no room. The path itself
+/// is then returned, which is not in the table.
 fn room_of(path: &[String], rooms: &[(&str, Kind)]) -> String {
     let is_room = |name: &str| rooms.iter().any(|(room, _)| *room == name);
     let has_rooms = |name: &str| rooms.iter().any(|(room, _)| room.strip_prefix(name).is_some_and(|rest| rest.starts_with("::")));

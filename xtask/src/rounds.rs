@@ -1,9 +1,10 @@
-//! Long runs: the simulation and the kill loop, with the numbers of the caller instead of those of the everyday tests.
+//! Long runs: the simulation and the kill loop, with the caller's numbers instead of those of the
+//! everyday tests.
 
 use crate::process::{cargo, must_run, on_path, option};
 use anyhow::{Context, Result};
 
-/// Runs the lifecycle simulation: `--seed N` repeats one run, `--steps M` says how long.
+/// Runs the lifecycle simulation: `--seed N` repeats one run, `--steps M` sets its length.
 pub(crate) fn sim(words: &[String]) -> Result<()> {
     if words.iter().any(|word| word == "--daemon") {
         return sim_of_daemon(words);
@@ -13,7 +14,8 @@ pub(crate) fn sim(words: &[String]) -> Result<()> {
     must_run(&mut command)
 }
 
-/// The same of the daemon as it is, over a played machine: a test, so that no program that is shipped has the seam for it.
+/// Runs the simulation of the real daemon on a simulated machine. It is a test, so that no shipped
+/// program contains its hooks.
 fn sim_of_daemon(words: &[String]) -> Result<()> {
     let mut command = cargo(&["test", "--quiet", "--locked", "--profile", "release", "--package", "ostler-daemon", "--lib"]);
     command.args(["simulation::as_many", "--", "--nocapture"]);
@@ -22,8 +24,8 @@ fn sim_of_daemon(words: &[String]) -> Result<()> {
     must_run(&mut command)
 }
 
-/// Kills the daemon under load, `--rounds N` times (5,000) in all, in `--fleets N` homes at the same time (4, because most of a round is waiting);
-/// `--seed N` repeats a run that failed.
+/// Kills the daemon under load, `--rounds N` times (5,000) in all, in `--fleets N` homes at the
+/// same time (4, because most of a round is waiting); `--seed N` repeats a run that failed.
 pub(crate) fn soak(words: &[String]) -> Result<()> {
     let rounds = number(words, "--rounds")?.unwrap_or(5000);
     let fleets = number(words, "--fleets")?.unwrap_or(4);
@@ -42,7 +44,7 @@ pub(crate) fn soak(words: &[String]) -> Result<()> {
     must_run(&mut command)
 }
 
-/// The test takes what is no number for "not given", so it has to be said here.
+/// Reads a number. An invalid one is an error here, because the test would treat it as "not given".
 fn number(words: &[String], name: &str) -> Result<Option<u64>> {
     option(words, name)?.map(|text| text.parse().with_context(|| format!("{name} {text}: not a number"))).transpose()
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask static`: ostler without any library beside it, for images `FROM scratch`, and the container tests with that program.
+//! `cargo xtask static`: builds ostler without any shared library, for images `FROM scratch`, and
+//! runs the container tests with that program.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +12,8 @@ use crate::process::{cargo, must_run, on_path, option, output, target};
 /// An environment variable.
 pub(crate) type Variable = (&'static str, PathBuf);
 
-/// `--profile P` (dist), `--test` runs the container tests with it, in the profile `dev` if no other is named.
+/// Runs the task. `--profile P` (dist) sets the profile; `--test` runs the container tests with the
+/// program, in the profile `dev` if no other is named.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let tests = words.iter().any(|word| word == "--test");
     let profile = option(words, "--profile")?.unwrap_or(if tests { "dev" } else { "dist" });
@@ -30,9 +32,9 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     )
 }
 
-/// Builds what the container tests run, and the variables that tell them so.
+/// Builds the programs for the container tests; returns the variables with their paths.
 pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
-    // Before the complete one, which takes its place.
+    // This comes before the complete build, which overwrites it.
     let built = build("ostler", "ostler", profile, &["--no-default-features", "--features", "yaml"])?;
     let least = built.with_file_name("ostler-least");
     fs::copy(&built, &least).with_context(|| format!("cannot write {}", least.display()))?;
@@ -43,7 +45,7 @@ pub(crate) fn for_tests(profile: &str) -> Result<Vec<Variable>> {
     ])
 }
 
-/// Builds the program; its path.
+/// Builds the program; returns its path.
 pub(crate) fn ostler(profile: &str) -> Result<PathBuf> {
     let ostler = build("ostler", "ostler", profile, &[])?;
     let text = output(Command::new("file").arg("-L").arg(&ostler)).unwrap_or_default();
@@ -51,8 +53,9 @@ pub(crate) fn ostler(profile: &str) -> Result<PathBuf> {
     Ok(ostler)
 }
 
-/// For musl where its target and its compiler are installed, else with glibc's static library. In a folder of its own: the flags are others than those of every
-/// other build, and must not throw away what that one has built.
+/// Builds for musl if its target and its compiler are installed, otherwise with glibc's static
+/// library. It uses a separate folder, because other flags would discard the results of all other
+/// builds.
 fn build(package: &str, binary: &str, profile: &str, features: &[&str]) -> Result<PathBuf> {
     let host = host()?;
     let musl = host.replace("-gnu", "-musl");
@@ -71,7 +74,7 @@ fn build(package: &str, binary: &str, profile: &str, features: &[&str]) -> Resul
     let folder = target().join("static");
     let mut command = cargo(&["build", "--locked", "--package", package, "--bin", binary, "--profile", profile, "--target", &triple]);
     command.args(features);
-    // For the target alone: programs that run while building are linked as ever.
+    // Only for the target: programs that run during the build are linked normally.
     must_run(command.arg("--target-dir").arg(&folder).env(flags, "-C target-feature=+crt-static"))?;
     Ok(folder.join(triple).join(if profile == "dev" { "debug" } else { profile }).join(binary))
 }

@@ -1,14 +1,14 @@
-//! Which pages have no Chinese translation, and which translation is older than its page: `docs/zh/untranslated.txt`.
+//! Pages without a Chinese translation, and outdated translations: `docs/zh/untranslated.txt`.
 //!
-//! A translation says in its first line of what it is one: `<!-- translation of reload.md, 1f0c33a9 -->`. The number is the sum of the English
-//! page as it was then.
+//! The first line of a translation names its source: `<!-- translation of reload.md, 1f0c33a9 -->`.
+//! The number is the checksum of the English page at that time.
 
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// In English only: generated, or for those who work on ostler itself.
+/// Pages that stay English: generated pages, or pages for developers of ostler.
 const ENGLISH_ONLY: &[&str] = &["reference/", "adr/", "pm2-parity.md"];
 
 const HEAD: &str = "\
@@ -16,16 +16,16 @@ const HEAD: &str = "\
 # the shorter the better. After a translation was brought up to date: `cargo xtask translated <page>`, then `cargo xtask generate`.
 ";
 
-/// The pages of a language, by name (`reload.md`), as texts. The README belongs to them.
+/// Pages of a language, by name (`reload.md`), as texts, including the README.
 type Pages = BTreeMap<String, String>;
 
-/// The list as it should be.
+/// Returns the expected list.
 pub(crate) fn list(root: &Path) -> Result<String> {
     let (english, chinese) = read(root)?;
     listed(&english, &chinese)
 }
 
-/// `cargo xtask translated <page>…`: notes that the translation is one of the page as it is now.
+/// Marks the translation as one of the present page (`cargo xtask translated <page>…`).
 pub(crate) fn note(root: &Path, names: &[String]) -> Result<()> {
     if names.is_empty() {
         bail!("which pages? `cargo xtask translated reload.md`");

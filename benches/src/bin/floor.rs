@@ -1,14 +1,24 @@
-//! What the job costs when nobody manages anything: the system calls and no more. The lower bound the others are compared with.
+//! Lower bound of the comparison: the system calls of the job, without a manager.
 //!
 //! ```text
-//! floor keep        a parent, told by lines on stdin: `start N WORD…` (N children running WORD…), `logs DIR N WORD…` (each with two new
-//!                   files there as its output), `groups DIR N WORD…` (each in a new control group besides), `stop` (SIGINT to all,
-//!                   waits), `exit`; answers each with `ok`. A child that ends by itself is started again at once.
-//! floor again N WORD…  N children running WORD…; waits for the end of any and starts it again, in one thread
-//! floor born DIR N WORD…   the same, each with two log files there as its output, in a control group of its own
-//! floor relay DIR N WORD…  the same, and another process decides: it is asked for each start
-//! floor decide         that other process; questions and answers are numbers on stdin and stdout
-//! floor answer SOCK PID…  answers each connection with a table of a hundred rows, or with a hundred times 4 KB of JSON
+//! floor keep
+//!     a parent that reads lines on stdin and answers each with `ok`:
+//!     `start N WORD…`       N children running WORD…
+//!     `logs DIR N WORD…`    each with two new files there as its output
+//!     `groups DIR N WORD…`  also each in a new control group
+//!     `stop`                SIGINT to all, waits
+//!     `exit`
+//!     A child that exits by itself is restarted immediately.
+//! floor again N WORD…
+//!     N children running WORD…; waits for the exit of any and restarts it, in one thread
+//! floor born DIR N WORD…
+//!     the same, each with two log files there as its output, in a separate control group
+//! floor relay DIR N WORD…
+//!     the same, and another process decides about each start
+//! floor decide
+//!     that other process; questions and answers are numbers on stdin and stdout
+//! floor answer SOCK PID…
+//!     answers each connection with a table of a hundred rows, or with a hundred times 4 KB of JSON
 //! floor list SOCK   asks for the table, prints
 //! floor proc SOCK   the same, and the server reads `/proc/PID/stat` of each of its processes first
 //! floor json SOCK   asks for the JSON, prints
@@ -60,7 +70,7 @@ enum Event {
     Ended(i32),
 }
 
-/// The parent. One thread reads orders, one waits for children, the main thread acts.
+/// Runs the parent. One thread reads orders, one waits for children, the main thread acts.
 fn keep() -> Result<(), Failure> {
     let (send, events) = mpsc::channel();
     let orders = send.clone();
@@ -118,7 +128,7 @@ fn keep() -> Result<(), Failure> {
                 pids.retain(|known| *known != pid);
                 if stopping && pids.is_empty() {
                     stopping = false;
-                    // Those inside first.
+                    // Inner groups first.
                     groups.drain(..).rev().try_for_each(|group| cgroup::remove(&group))?;
                     ok()?;
                 } else if !stopping {
@@ -137,14 +147,14 @@ fn spawn(command: &[String]) -> Result<i32, Failure> {
     Ok(i32::try_from(child.id())?)
 }
 
-/// The control group in which those of the children are made.
+/// Returns the control group in which those of the children are created.
 fn group_of_all() -> Result<PathBuf, Failure> {
     let group = cgroup::own().ok_or("no control groups here")?.join(format!("floor-{}", std::process::id()));
     cgroup::make(&group)?;
     Ok(group)
 }
 
-/// A child with two log files of its own, in a new control group if one is given.
+/// Starts a child with two separate log files, in a new control group if one is given.
 fn spawn_with_files(folder: &Path, number: usize, group: Option<&Path>, words: &[&str]) -> Result<i32, Failure> {
     let text = |word: &str| CString::new(word);
     let log = |name: &str| OpenOptions::new().append(true).create(true).open(folder.join(format!("{name}-{number}.log")));
@@ -160,7 +170,7 @@ fn spawn_with_files(folder: &Path, number: usize, group: Option<&Path>, words: &
     Ok(spawn_at(&spec, &[(out.as_fd(), 1), (err.as_fd(), 2)], placement)?.pid)
 }
 
-/// The shortest way from the end of a child to its next one: one thread that waits.
+/// Measures the shortest way from the exit of a child to its next start: one thread that waits.
 fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
     let command: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     for _ in 0..count.parse()? {
@@ -172,7 +182,8 @@ fn again(count: &str, words: &[&str]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same as a manager does it that keeps logs and lets no process escape. `decide` says which one to start when this one has ended.
+/// Measures the same for a manager that keeps logs and lets no process escape. `decide` returns the
+/// number of the child to start after this one has exited.
 fn born(folder: &str, count: &str, words: &[&str], decide: &mut dyn FnMut(usize) -> Result<usize, Failure>) -> Result<(), Failure> {
     let above = group_of_all()?;
     let spawn = |number: usize| spawn_with_files(Path::new(folder), number, Some(&above.join(format!("{number}"))), words);
@@ -185,7 +196,8 @@ fn born(folder: &str, count: &str, words: &[&str], decide: &mut dyn FnMut(usize)
     Ok(())
 }
 
-/// A parent that outlives whoever decides, as a keeper does: two ways between processes for each start.
+/// Measures a parent that outlives the deciding process, as a keeper does: two messages between
+/// processes for each start.
 fn relay(folder: &str, count: &str, words: &[&str]) -> Result<(), Failure> {
     let (mut ours, theirs) = UnixStream::pair()?;
     let output = Stdio::from(OwnedFd::from(theirs.try_clone()?));
@@ -210,7 +222,7 @@ fn decide() -> Result<(), Failure> {
 }
 
 fn answer(socket: &str, pids: &[&str]) -> Result<(), Failure> {
-    // As wide as ours.
+    // As wide as ostler's table.
     let row = |id: usize| {
         let cells =
             "│ default     │ N/A     │ fork    │ 123456   │ 10m    │ 0    │ online    │ 0%       │ 1.8mb    │ root     │ disabled │";
@@ -245,7 +257,7 @@ fn list(socket: &str, what: [u8; 4]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The date is made once a second, as everybody may.
+/// Copies stdin with dates; the date is formatted once per second.
 fn date() -> Result<(), Failure> {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let mut block = vec![0; 256 * 1024];

@@ -1,15 +1,26 @@
-//! The app of the benchmarks: does one small thing, so that the manager is measured and not Node.
+//! The app of the benchmarks: does one small task, so that the measurement shows the manager and
+//! not Node.
 //!
 //! ```text
-//! tiny pause                     waits for a signal
-//! tiny stamp FILE                appends the time of its first instruction to FILE, then waits
-//! tiny pid FILE                  appends its pid and the time of its first instruction to FILE, then waits
-//! tiny crash FILE MS             appends `S time`, waits, appends `E time`, exits with 1
-//! tiny flood BYTES FILE          writes lines of 100 bytes, appends the times before and after to FILE, then waits
-//! tiny pour BYTES MB FILE        the same, so many MB a second; appends how late it was: median, 99.9 %, longest
-//! tiny swell FILE MS            holds 50 MB and appends `S time`; the first one passes 100 MiB after so long, appends `O time` of that instant
-//! tiny answer PORT               answers HTTP
-//! tiny serve PORT                answers HTTP and writes numbered lines without end, 1,000 a second
+//! tiny pause
+//!     waits for a signal
+//! tiny stamp FILE
+//!     appends the time of its first instruction to FILE, then waits
+//! tiny pid FILE
+//!     appends its pid and the time of its first instruction to FILE, then waits
+//! tiny crash FILE MS
+//!     appends `S time`, waits, appends `E time`, exits with 1
+//! tiny flood BYTES FILE
+//!     writes lines of 100 bytes, appends the times before and after to FILE, then waits
+//! tiny pour BYTES MB FILE
+//!     the same, at this many MB a second; appends the delay: median, 99.9 %, longest
+//! tiny swell FILE MS
+//!     holds 50 MB and appends `S time`; the first process exceeds 100 MiB after this time and
+//!     appends `O time` of that instant
+//! tiny answer PORT
+//!     answers HTTP
+//! tiny serve PORT
+//!     answers HTTP and writes numbered lines without end, 1,000 a second
 //! ```
 //! Times are CLOCK_MONOTONIC in nanoseconds.
 
@@ -54,7 +65,7 @@ fn now() -> i64 {
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// One write: several processes share the file.
+/// Appends in one write, because several processes share the file.
 fn append(file: &str, text: &str) -> std::io::Result<()> {
     OpenOptions::new().append(true).create(true).open(file)?.write_all(text.as_bytes())
 }
@@ -66,19 +77,20 @@ fn crash(file: &str, ms: u64, begin: i64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Pages that were written to, so that they count as memory in use.
+/// Returns pages that were written, so that they count as memory in use.
 fn touched(bytes: usize) -> Vec<u8> {
     std::hint::black_box(vec![1; bytes])
 }
 
-/// Passes the limit once: whoever takes its place stays below it.
+/// Exceeds the limit once: the next process stays below it.
 fn swell(file: &str, ms: u64, begin: i64) -> ExitCode {
     let was_over = std::fs::read_to_string(file).is_ok_and(|text| text.contains('O'));
     let mut held = vec![touched(50_000_000)];
     let mut done = append(file, &format!("S {begin}\n"));
     if !was_over && done.is_ok() {
         std::thread::sleep(Duration::from_millis(ms));
-        // Together with what any program needs it is over the limit at this instant at the latest, and then well over it.
+        // Together with the memory of any program, it is over the limit at this instant at the
+        // latest, and then well over it.
         held.push(touched((100 << 20) - 50_000_000));
         let over = now();
         held.push(touched(30_000_000));
@@ -93,17 +105,19 @@ fn swell(file: &str, ms: u64, begin: i64) -> ExitCode {
     }
 }
 
-/// Numbered lines of 100 bytes, 640 in one write.
+/// Writes numbered lines of 100 bytes, 640 in one write.
 fn flood(bytes: u64) -> std::io::Result<()> {
     let mut out = std::io::stdout();
     blocks(bytes, |block| out.write_all(block))?;
     out.flush()
 }
 
-/// So many megabytes of them a second. How late it was, in nanoseconds: median, 99.9 % and longest.
+/// Writes such lines at this many megabytes a second. Returns the delay in nanoseconds: median,
+/// 99.9 % and longest.
 ///
-/// Late is a block by the time from when it could be written (it was due, and the one before was done) until it was. That counts also what no
-/// write has seen: whoever is stopped for a moment is mostly asleep between two writes.
+/// The delay of a block is the time from when it could be written (it was due, and the previous
+/// block was done) until it was written. This includes pauses between writes: a process that is
+/// stopped for a moment is mostly asleep between two writes.
 fn pour(bytes: u64, speed: u64) -> std::io::Result<[i64; 3]> {
     let mut out = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?);
     let (begin, mut written) = (now(), 0_i64);
@@ -160,7 +174,7 @@ fn answer(port: u16) -> std::io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     for stream in listener.incoming() {
         let mut stream = stream?;
-        // One read is the whole request of our own client.
+        // The benchmark's own client sends the whole request in one read.
         let mut request = [0; 1024];
         if stream.read(&mut request).is_ok() {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");

@@ -1,4 +1,4 @@
-//! Check of every key and value of an app against the table, all problems at once.
+//! Checks every key and value of an app against the table and reports all problems at once.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::load::Positions;
 use crate::load::positions::{Segment, join};
 use crate::problem::{Kind, Position, Problem};
 
-/// Longest text; longer ones are refused.
+/// Longest text; a longer one is rejected.
 const MAX_TEXT: usize = 1 << 20;
 
 /// Origin of an app, so that each problem can name it.
@@ -30,7 +30,8 @@ pub(crate) struct Where {
     pub positions: Rc<Positions>,
 }
 
-/// A checked app: known attributes under their main names in canonical form (times in milliseconds, sizes in bytes, lists as lists).
+/// A checked app: known attributes under their main names in canonical form (times in milliseconds,
+/// sizes in bytes, lists as lists).
 #[derive(Clone, Debug)]
 pub struct RawApp {
     pub(crate) at: Where,
@@ -38,7 +39,7 @@ pub struct RawApp {
     pub(crate) file: Option<String>,
     /// Attributes by main name, without `env` and profiles.
     pub(crate) attributes: Map<String, Value>,
-    /// The key as the user wrote it, by main name.
+    /// Key as the user wrote it, by main name.
     written: IndexMap<String, String>,
     /// `env`.
     pub(crate) env: EnvMap,
@@ -53,7 +54,7 @@ pub struct RawApp {
 }
 
 impl RawApp {
-    /// The name as given, else the one that follows from the script; before any suffix.
+    /// Returns the name as given, or the name derived from the script; before any suffix.
     pub fn name(&self) -> String {
         let text = |key: &str| self.attributes.get(key).and_then(Value::as_str).unwrap_or_default();
         match text("name") {
@@ -62,23 +63,24 @@ impl RawApp {
         }
     }
 
-    /// The namespace as given, else `default`.
+    /// Returns the namespace as given, or `default`.
     pub fn namespace(&self) -> String {
         self.attributes.get("namespace").and_then(Value::as_str).filter(|name| !name.is_empty()).unwrap_or("default").to_owned()
     }
 
-    /// Path of the app in its file, such as `apps[1]`.
+    /// Returns the path of the app in its file, such as `apps[1]`.
     pub fn path(&self) -> &str {
         &self.at.path
     }
 
-    /// Attributes by main name, in canonical form, without `env` and profiles.
+    /// Returns the attributes by main name, in canonical form, without `env` and profiles.
     pub fn attributes(&self) -> &Map<String, Value> {
         &self.attributes
     }
 
-    /// Makes it an app of a project: the project is its namespace and goes in front of its name, also where others of the project depend on it, so that two
-    /// projects may have apps of the same name.
+    /// Makes it an app of a project. The project is its namespace and the prefix of its name, also
+    /// in the dependencies of the project's other apps. Two projects can therefore have apps of the
+    /// same name.
     pub fn put_in_project(&mut self, project: &str, names: &[String]) {
         let name = self.name();
         let mut changed = Map::new();
@@ -101,7 +103,7 @@ impl RawApp {
         self.replace(changed);
     }
 
-    /// Notes its variables that are `undefined` in the file, by their paths.
+    /// Records its variables that are `undefined` in the file, by their paths.
     pub(crate) fn with_undefined(mut self, paths: &[String]) -> Self {
         let prefix = if self.at.path.is_empty() { String::new() } else { format!("{}.", self.at.path) };
         for (key, name) in paths.iter().filter_map(|path| path.strip_prefix(&prefix)?.split_once('.')) {
@@ -110,17 +112,18 @@ impl RawApp {
         self
     }
 
-    /// Lays these attributes over its own, by main name, in canonical form.
+    /// Overrides its attributes with these, by main name, in canonical form.
     pub fn lay_over(&mut self, attributes: Map<String, Value>) {
         self.replace(attributes);
     }
 
-    /// Names of its profiles (`env_<name>`).
+    /// Returns the names of its profiles (`env_<name>`).
     pub fn profiles(&self) -> impl Iterator<Item = &str> {
         self.profiles.keys().map(String::as_str)
     }
 
-    /// Variables that are a number or a boolean in the file, by its key: `env`, `env_<name>`.
+    /// Returns the variables that are a number or a boolean in the file, by its key: `env`,
+    /// `env_<name>`.
     pub(crate) fn bare_variables(&self) -> IndexMap<String, Vec<String>> {
         let is_bare = |(_, value): &(&String, &Value)| value.is_number() || value.is_boolean();
         let table = self.at.value.as_object().into_iter().flatten();
@@ -131,12 +134,12 @@ impl RawApp {
         bare.filter(|(_, names)| !names.is_empty()).collect()
     }
 
-    /// The value as the file has it, unless an option replaced it.
+    /// Returns the value as the file has it, unless an option replaced it.
     pub(crate) fn as_written(&self, key: &str) -> Option<&Value> {
         self.at.value.get(self.written.get(key)?)
     }
 
-    /// Lays options over the attributes.
+    /// Overrides the attributes with options.
     pub(crate) fn replace(&mut self, attributes: Map<String, Value>) {
         for (key, value) in attributes {
             self.written.shift_remove(&key);
@@ -144,7 +147,7 @@ impl RawApp {
         }
     }
 
-    /// Lays options of the command line over the attributes, and notes them.
+    /// Overrides the attributes with options of the command line, and records them.
     pub(crate) fn replace_by_options(&mut self, attributes: Map<String, Value>) {
         for key in attributes.keys().filter(|key| *key != "name") {
             let replaces = self.attributes.contains_key(key);
@@ -157,7 +160,7 @@ impl RawApp {
         self.at.positions.of(&self.at.path, &self.at.value, &[])
     }
 
-    /// An error about a key of this app.
+    /// Returns an error about a key of this app.
     pub(crate) fn problem(&self, kind: Kind, key: &str, message: impl Into<String>) -> Problem {
         let written = self.written.get(key).map_or(key, String::as_str);
         self.at.problem(kind, &[written.into()], message)
@@ -177,7 +180,8 @@ impl Where {
     }
 }
 
-/// The name that follows from a script or command line: last path part, without its last extension.
+/// Returns the name derived from a script or command line: last path part, without its last
+/// extension.
 pub(crate) fn default_name(script: &str) -> String {
     let last = script.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     match last.rfind('.') {
@@ -186,7 +190,7 @@ pub(crate) fn default_name(script: &str) -> String {
     }
 }
 
-/// Checks one app. `None` when it cannot be used at all.
+/// Checks one app. Returns `None` if the app is unusable.
 pub(crate) fn app(at: Where, file: Option<String>, deploy: &Option<Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
     let value = Rc::clone(&at.value);
     let Some(table) = value.as_object() else {
@@ -229,7 +233,7 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
         problems.push(app.at.warning(Kind::UnknownKey, &[segment], unknown(given)));
         return;
     };
-    // A null is an absent key: that is how programs leave something out.
+    // A null is an absent key, because programs leave keys out that way.
     if value.is_null() {
         return;
     }
@@ -254,7 +258,7 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
                 }
                 KeyState::NoEffect(_) | KeyState::Needless(_) => {}
             }
-            // The main name wins over its aliases, whatever their order.
+            // The main name takes precedence over its aliases, in any order.
             if given == main || !app.attributes.contains_key(main) {
                 app.attributes.insert(main.to_owned(), value);
                 app.written.insert(main.to_owned(), given.to_owned());
@@ -267,7 +271,7 @@ fn attribute(app: &mut RawApp, given: &str, value: &Value, problems: &mut Vec<Pr
     }
 }
 
-/// False for `watch: false`, which has no effect later either: nothing to warn about.
+/// Returns false for `watch: false`, which has no effect later either, so it needs no warning.
 fn matters(value: &Value) -> bool {
     !matches!(value, Value::Bool(false)) && value != &Value::from(0)
 }
@@ -284,7 +288,7 @@ fn unknown(given: &str) -> String {
     }
 }
 
-/// Refuses what nobody means: NUL bytes, giant texts, keys that are traps in JavaScript.
+/// Rejects input that no user intends: NUL bytes, giant texts, keys that are special in JavaScript.
 fn hostile(at: &Where, segments: &mut Vec<Segment>, value: &Value, depth: usize) -> Result<(), Problem> {
     if let Some(Segment::Key(key)) = segments.last()
         && (key == "__proto__" || key.contains('\0') || key.is_empty() || key.len() > 1024)
@@ -315,7 +319,7 @@ fn inner<'a>(
     Ok(())
 }
 
-/// The variables of `env` or a profile. An error names the variable when it is about one.
+/// Returns the variables of `env` or a profile. An error names its variable, if any.
 pub(crate) fn environment(value: &Value) -> Result<EnvMap, (Option<String>, String)> {
     match value {
         Value::Null => Ok(EnvMap::new()),
@@ -330,7 +334,7 @@ pub(crate) fn environment(value: &Value) -> Result<EnvMap, (Option<String>, Stri
     }
 }
 
-/// A value as the process sees it: tables and lists as JSON, the rest as text.
+/// Returns a value as the process gets it: tables and lists as JSON, the rest as text.
 pub(crate) fn text_of(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -338,7 +342,7 @@ pub(crate) fn text_of(value: &Value) -> String {
     }
 }
 
-/// `deploy.<name>.env`; whatever is not a table of variables is none.
+/// Returns `deploy.<name>.env`; anything but a table of variables counts as none.
 fn deploy_env(deploy: &Option<Value>) -> IndexMap<String, EnvMap> {
     let targets = deploy.as_ref().and_then(Value::as_object).into_iter().flatten();
     targets.filter_map(|(name, target)| Some((name.clone(), environment(target.get("env")?).ok()?))).collect()
@@ -346,10 +350,10 @@ fn deploy_env(deploy: &Option<Value>) -> IndexMap<String, EnvMap> {
 
 type Canonical = (Value, Option<String>);
 
-/// The value in canonical form, and a warning perhaps.
+/// Returns the value in canonical form, with an optional warning.
 ///
 /// # Errors
-/// "expected …, found …".
+/// Returns "expected …, found …".
 pub(crate) fn canonical(key: &Key, value: &Value) -> Result<Canonical, String> {
     if let Some(canonical) = flag_in_quotes(key, value) {
         return Ok(canonical);
@@ -366,7 +370,7 @@ pub(crate) fn canonical(key: &Key, value: &Value) -> Result<Canonical, String> {
     Err(format!("expected {expected}, found {}{}", found(value), hint.unwrap_or_default()))
 }
 
-/// Refuses `watch: "false"`, which would watch a path called `false`: nobody means that.
+/// Rejects `watch: "false"`, which would watch a path called `false`. No user intends that.
 fn flag_in_quotes(key: &Key, value: &Value) -> Option<Canonical> {
     let flag = match value.as_str()? {
         "true" => true,
@@ -425,7 +429,7 @@ fn is_percent(text: &str) -> bool {
     units::percent(text).is_some_and(|percent| percent > 0.0 && percent <= 100.0)
 }
 
-/// A value in words that follow "found".
+/// Describes a value in words that follow "found".
 pub(crate) fn found(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),
@@ -441,7 +445,7 @@ pub(crate) mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A fresh directory for one test.
+    /// Returns a fresh directory for one test.
     pub(crate) fn scratch(name: &str) -> std::path::PathBuf {
         let dir = std::env::temp_dir().join(format!("ostler-config-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);

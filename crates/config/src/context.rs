@@ -1,4 +1,4 @@
-//! Surroundings in which files and options are understood.
+//! Context in which files and options are interpreted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::problem::Problem;
 /// Engine that evaluates JavaScript files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// The embedded engine while it suffices, else the runtime on `PATH`.
+    /// The embedded engine if it suffices, otherwise the runtime on `PATH`.
     #[default]
     Auto,
     /// Only the embedded engine (`OSTLER_JS=embedded`).
@@ -21,7 +21,7 @@ pub enum Engine {
     Runtime,
 }
 
-/// Facts that the client knows about its surroundings. Nothing else of the process is consulted but the file system.
+/// Facts about the client's environment. Apart from these, only the file system is read.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Absolute working directory of the caller.
@@ -32,33 +32,36 @@ pub struct Context {
     pub user_home: PathBuf,
     /// CPUs that this process may use, for `instances: max`.
     pub cpus: u32,
-    /// Command line of the caller, as JavaScript files see it in `process.argv`.
+    /// Command line of the caller, as JavaScript files get it in `process.argv`.
     pub argv: Vec<String>,
     /// Engine that evaluates JavaScript.
     pub engine: Engine,
-    /// Whether it was called by PM2's name: then PM2's defaults hold, where ours are others.
+    /// Whether the command was called by PM2's name: PM2's defaults then apply if ostler's differ.
     pub as_pm2: bool,
     /// Whether warnings are errors.
     pub strict: bool,
-    /// The lowest `nice` that the caller may set.
+    /// Lowest `nice` that the caller may set.
     pub lowest_nice: i32,
-    /// Program and argument that are our own server of files, for `script: "serve"`; none where there is no such server.
+    /// Program and argument of ostler's own file server, for `script: "serve"`; none without such a
+    /// server.
     pub file_server: Option<(String, String)>,
-    /// User who runs the command, which decides whose files are obeyed.
+    /// User who runs the command; it decides which users' files are trusted.
     pub caller: Caller,
-    /// Returns the number of the user that a `uid` of an app means.
+    /// Returns the numeric id of an app's `uid`.
     pub user_id: fn(&str) -> Option<u32>,
-    /// Checks that the `uid` and the `gid` of an app exist; an error names the one that does not.
+    /// Checks that the `uid` and the `gid` of an app exist; an error names the missing one.
     pub check_account: fn(Option<&str>, Option<&str>) -> Result<(), String>,
-    /// Whether the apps run elsewhere (they are exported): what is missing here may be there, or be built first.
+    /// Whether the apps run on another machine (they are exported): files that are missing here may
+    /// exist there, or be built first.
     pub elsewhere: bool,
 }
 
 impl Context {
-    /// A context for this directory and environment. `HOME` and `OSTLER_JS` are taken from `env`.
+    /// Returns a context for this directory and environment. `HOME` and `OSTLER_JS` are taken from
+    /// `env`.
     ///
     /// # Errors
-    /// A text for the user when `OSTLER_JS` holds an unknown word.
+    /// Returns a message for the user if `OSTLER_JS` holds an unknown word.
     pub fn new(cwd: PathBuf, env: EnvMap, cpus: u32) -> Result<Self, String> {
         let engine = match env.get("OSTLER_JS").map(String::as_str) {
             None | Some("" | "auto") => Engine::Auto,
@@ -86,8 +89,9 @@ impl Context {
         })
     }
 
-    /// Applies what a JavaScript file did to `process.env` (`require('dotenv').config()`): PM2 evaluates the file in its own process,
-    /// so its apps see these changes, and files rely on it.
+    /// Applies the changes that a JavaScript file made to `process.env`
+    /// (`require('dotenv').config()`). PM2 evaluates the file in its own process, so its apps get
+    /// these changes, and files rely on it.
     pub fn apply_env_changes(&mut self, changes: &[(String, Option<String>)]) {
         let env = Arc::make_mut(&mut self.env);
         for (name, value) in changes {
@@ -98,17 +102,18 @@ impl Context {
         }
     }
 
-    /// Opens a file that the command is about to obey. Returns the file, and a warning if others can
-    /// change it. A relative path starts at the caller's directory.
+    /// Opens a file that the command will use. Returns the file, and a warning if others can change
+    /// it. A relative path starts at the caller's directory.
     ///
     /// # Errors
-    /// It cannot be opened, or another user can change it and the caller has not allowed that.
+    /// Returns an error if the file cannot be opened, or if another user can change it and the
+    /// caller has not allowed that.
     pub fn open(&self, path: &Path, origin: Origin) -> Result<(std::fs::File, Option<String>), Problem> {
         guard::open(&self.cwd.join(path), &self.caller, origin)
     }
 
-    /// Absolute form of a path as the user wrote it: `~` is the user's home, relative paths start at `base`, `.` and `..` are
-    /// resolved by text (symbolic links stay).
+    /// Returns the absolute form of a path as the user wrote it: `~` is the user's home, relative
+    /// paths start at `base`, `.` and `..` are resolved by text (symbolic links stay).
     pub(crate) fn absolute(&self, path: &str, base: &Path) -> PathBuf {
         let expanded = match path.strip_prefix('~') {
             Some("") => self.user_home.clone(),
@@ -118,7 +123,7 @@ impl Context {
         tidy(&expanded)
     }
 
-    /// Absolute form of a path against the caller's directory.
+    /// Returns the absolute form of a path against the caller's directory.
     pub(crate) fn in_cwd(&self, path: &str) -> PathBuf {
         self.absolute(path, &self.cwd)
     }
@@ -138,7 +143,8 @@ pub(crate) fn tidy(path: &Path) -> PathBuf {
     out
 }
 
-/// The program of this name on a `PATH`: a regular file that may be executed. Empty and relative entries are ignored.
+/// Returns the program of this name on a `PATH`: a regular file that may be executed. Empty and
+/// relative entries are ignored.
 pub(crate) fn find_program(name: &str, path: Option<&str>) -> Option<PathBuf> {
     if name.is_empty() || name.contains('/') || name.contains('\0') {
         return None;
@@ -147,19 +153,20 @@ pub(crate) fn find_program(name: &str, path: Option<&str>) -> Option<PathBuf> {
     path.split(':').filter(|dir| dir.starts_with('/')).map(|dir| Path::new(dir).join(name)).find(|file| is_executable(file))
 }
 
-/// True for a regular file that this process may execute.
+/// Returns true for a regular file that this process may execute.
 pub(crate) fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// The lowest `nice`: -20 with the right to lower it, else what `RLIMIT_NICE` allows, and never more than 0, which is how everything begins.
+/// Returns the lowest `nice`: -20 with the right to lower it, otherwise the limit of `RLIMIT_NICE`.
+/// It is never above 0, the initial value of every process.
 fn lowest_nice() -> i32 {
     const CAP_SYS_NICE: u64 = 23;
     let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap_or_default();
     let status = read("status");
     let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let capabilities = capabilities.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    // Where nothing is known nothing is forbidden: the start itself reports what is wrong.
+    // If the capabilities are unknown, nothing is forbidden: the start itself reports the error.
     if capabilities.is_none_or(|capabilities| capabilities & (1 << CAP_SYS_NICE) != 0) {
         return -20;
     }

@@ -1,4 +1,4 @@
-//! From a file to checked apps.
+//! Turns a file into checked apps.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,58 +20,61 @@ pub struct Loaded {
     pub file: Option<String>,
     /// Its apps, in order.
     pub apps: Vec<RawApp>,
-    /// The `deploy` part, as it stands.
+    /// The `deploy` part, unchanged.
     pub deploy: Option<Value>,
-    /// `name` beside `apps`: that of the project.
+    /// Name of the project: `name` beside `apps`.
     pub project: Option<String>,
-    /// Warnings; nothing prevents going on.
+    /// Warnings; none of them is fatal.
     pub warnings: Vec<Problem>,
     /// Changes that the file made to `process.env`: see [`Context::apply_env_changes`].
     pub env_changes: Vec<(String, Option<String>)>,
 }
 
-/// Reads, evaluates and checks a config file. `shown` is how the user named it, for messages.
+/// Reads, evaluates and checks a config file. `shown` is the name that the user gave, for messages.
 ///
 /// # Errors
-/// All problems of the file at once. [`Problems::kind`] tells a missing file, a malformed one, and a JavaScript file that holds no
-/// apps ([`Kind::NotApps`]: it may be a script) apart.
+/// Returns all problems of the file at once. [`Problems::kind`] distinguishes a missing file, a
+/// malformed one, and a JavaScript file without apps ([`Kind::NotApps`]: it may be a script).
 pub fn load(path: &Path, shown: &str, context: &Context) -> Result<Loaded, Problems> {
     let path = context.in_cwd(&path.to_string_lossy());
     let document = load::file(&path, context).map_err(|problem| name_file(problem, shown))?;
     checked(document, Some(path.to_string_lossy().into_owned()), shown, context)
 }
 
-/// The values of a file of YAML, JSON or TOML, whatever they are for. `shown` is its name in messages. Nothing is evaluated.
+/// Returns the values of a YAML, JSON or TOML file of any purpose. `shown` is its name in messages.
+/// No code is evaluated.
 ///
 /// # Errors
-/// The file cannot be read or parsed.
+/// Returns an error if the file cannot be read or parsed.
 pub fn values(path: &Path, shown: &str) -> Result<Value, Problem> {
     load::plain(path).map_err(|problem| name_file(problem, shown))
 }
 
-/// [`load()`] of a text from standard input.
+/// Same as [`load()`] for a text from standard input.
 ///
 /// # Errors
-/// As [`load()`].
+/// Same as [`load()`].
 pub fn load_stdin(text: &[u8], context: &Context) -> Result<Loaded, Problems> {
     let shown = "stdin";
     let document = load::stdin(text, context).map_err(|problem| name_file(problem, shown))?;
     checked(document, None, shown, context)
 }
 
-/// [`load()`] of values that were made of another kind of file at this path: apps of a compose file.
+/// Same as [`load()`] for values that were made from another kind of file at this path: apps of a
+/// compose file.
 ///
 /// # Errors
-/// As [`load()`].
+/// Same as [`load()`].
 pub fn load_made(value: Value, path: &Path, shown: &str, context: &Context) -> Result<Loaded, Problems> {
     let document = Document { value, ..Document::default() };
     checked(document, Some(path.to_string_lossy().into_owned()), shown, context)
 }
 
-/// The apps of these names (`--only a,b` or `"a b"`), before any suffix. Empty when none matches.
+/// Returns the apps of these names (`--only a,b` or `"a b"`), before any suffix; empty if none
+/// matches.
 pub fn select(apps: &[RawApp], only: &str) -> Vec<RawApp> {
     let wanted: Vec<&str> = only.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty()).collect();
-    // A name may itself hold a blank or comma.
+    // A name may itself contain a blank or comma.
     apps.iter().filter(|app| app.name() == only.trim() || wanted.contains(&app.name().as_str())).cloned().collect()
 }
 
@@ -94,7 +97,7 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
         let at = Where { shown: shown.to_owned(), path, value: Rc::new(value), positions: Rc::clone(&positions) };
         apps.extend(check::app(at, file.clone(), &deploy, &mut problems).map(|app| app.with_undefined(&undefined_variables)));
     }
-    // PM2 takes them, and files for it have them.
+    // PM2 accepts them, and files for it contain them.
     if !context.as_pm2 || context.strict {
         report_same_names(&apps, &mut problems);
     }
@@ -102,8 +105,8 @@ fn checked(document: Document, file: Option<String>, shown: &str, context: &Cont
     Ok(Loaded { file, apps, deploy, project, warnings, env_changes })
 }
 
-/// Adds what is wrong with the apps apart from their keys and values, so that one look at the file
-/// finds all mistakes.
+/// Adds the problems of the apps beyond their keys and values, so that one run reports all
+/// mistakes.
 fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes: &[(String, Option<String>)]) -> Problems {
     let mut context = context.clone();
     context.apply_env_changes(env_changes);
@@ -112,8 +115,8 @@ fn complete(problems: Problems, apps: &[RawApp], context: &Context, env_changes:
         let Err(Problems(more)) = normalize(app, &context, &Overlay::default()) else { continue };
         let is_refused = |key: &str| all.iter().any(|known| known.key == app.problem(Kind::Other, key, "").key);
         let lacks_folder = is_refused("cwd");
-        // A value that was refused is missing, and a script is not found without its folder: these are
-        // no further mistakes.
+        // A rejected value is missing, and a script is not found without its folder: these are no
+        // additional mistakes.
         let is_known =
             |problem: &Problem| lacks_folder && problem.kind == Kind::ScriptNotFound || all.iter().any(|known| known.key == problem.key);
         let more: Vec<Problem> = more.into_iter().filter(|problem| problem.is_error() && !is_known(problem)).collect();
@@ -130,7 +133,8 @@ struct Parts {
     project: Option<String>,
 }
 
-/// Takes the top level apart: `{apps}`, `{pm2}`, a list, one bare app; package.json has `apps` or `pm2` beside other things.
+/// Splits the top level: `{apps}`, `{pm2}`, a list, one bare app; package.json has `apps` or `pm2`
+/// among other keys.
 fn parts(value: Value) -> Result<Parts, Problem> {
     match value {
         Value::Array(items) => Ok(Parts { tables: tables("", items)?, deploy: None, statics: None, project: None }),
@@ -178,13 +182,14 @@ fn tables(path: &str, items: Vec<Value>) -> Result<Vec<(String, Value)>, Problem
         .collect()
 }
 
-/// True for an app: a bare app has a script, or is made of known keys only (a fragment). A package.json or compose file has neither.
+/// Returns true for an app: a bare app has a script, or consists of known keys only (a fragment). A
+/// package.json or compose file has neither.
 fn is_app(top: &Map<String, Value>) -> bool {
     let known = |key: &String| keys::find(key).is_some() || key.starts_with("env_");
     is_one_app(top) || !top.is_empty() && top.keys().filter(|key| !known(key)).count() * 2 < top.len() && !top.contains_key("version")
 }
 
-/// True if it names what to run.
+/// Returns true if it names a program to run.
 fn is_one_app(top: &Map<String, Value>) -> bool {
     ["script", "exec", "cmd", "command"].iter().any(|name| top.get(*name).is_some_and(Value::is_string))
 }
@@ -199,7 +204,7 @@ fn no_apps(top: &Map<String, Value>) -> Problem {
     Problem::error(Kind::NotApps, format!("holds no apps: expected a key `apps` with a list{hint}"))
 }
 
-/// Reports two apps of one name in one namespace: they would be mixed up by every later command.
+/// Reports two apps of the same name in one namespace: later commands could not distinguish them.
 fn report_same_names(apps: &[RawApp], problems: &mut Vec<Problem>) {
     let mut seen: HashMap<(String, String), &RawApp> = HashMap::new();
     for app in apps {

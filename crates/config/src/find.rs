@@ -1,10 +1,10 @@
-//! Search for config files: is an argument one, and which one is the default?
+//! Search for config files: recognizes config file arguments and finds the default file.
 
 use std::path::{Path, PathBuf};
 
 use crate::context::Context;
 
-/// Names that are looked for, in this order, when no target is given. PM2 knows the first only.
+/// Default names, tried in this order if the command has no target. PM2 knows only the first.
 pub const DEFAULT_NAMES: &[&str] = &[
     "ecosystem.config.js",
     "ecosystem.config.cjs",
@@ -21,23 +21,23 @@ pub const DEFAULT_NAMES: &[&str] = &[
     "ecosystem.toml",
 ];
 
-/// Kind of an argument of `start` and its like.
+/// Kind of an argument of `start` and similar commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A config file, absolute; it need not exist.
     Config(PathBuf),
-    /// `-`: a config on standard input.
+    /// `-`: a config file on standard input.
     Stdin,
-    /// A script, command, name, id: anything else.
+    /// Anything else: a script, command, name or id.
     Other,
 }
 
-/// Says what an argument is.
+/// Classifies an argument.
 ///
-/// PM2 takes any name with `.json`, `.yml`, `.yaml`, `.config.js`, `.config.cjs` or `.config.mjs` anywhere in it for a config file and
-/// runs it inside the client.
-/// PM2 differs: only the file name counts, not its folders; and a JavaScript file like `server.config.js` that never mentions apps is
-/// the script it seems to be.
+/// PM2 treats any name with `.json`, `.yml`, `.yaml`, `.config.js`, `.config.cjs` or `.config.mjs`
+/// anywhere in it as a config file and runs it inside the client. PM2 differs: only the file name
+/// counts, not its folders; and a JavaScript file like `server.config.js` that never mentions apps
+/// is treated as a script.
 pub fn classify(argument: &str, context: &Context) -> Target {
     if argument == "-" {
         return Target::Stdin;
@@ -52,12 +52,12 @@ pub fn classify(argument: &str, context: &Context) -> Target {
     Target::Config(path)
 }
 
-/// The first default config file in the caller's directory.
+/// Returns the first default config file in the caller's directory.
 pub fn default_file(context: &Context) -> Option<PathBuf> {
     DEFAULT_NAMES.iter().map(|name| context.cwd.join(name)).find(|path| path.is_file())
 }
 
-/// True if the name looks like that of a config file.
+/// Returns true if the name looks like that of a config file.
 pub fn is_config_name(argument: &str) -> bool {
     let name = file_name(argument);
     const ANYWHERE: &[&str] = &[".json", ".yml", ".yaml", ".config.js", ".config.cjs", ".config.mjs"];
@@ -79,11 +79,13 @@ fn is_ecosystem(argument: &str) -> bool {
     name.starts_with("ecosystem.") || name.starts_with("pm2.") || name.starts_with("ostler.")
 }
 
-/// True if a file has one of the words that declare apps. One that cannot be read is left to the loader to complain about.
+/// Returns true if a file has one of the words that declare apps. The loader reports an unreadable
+/// file.
 fn mentions_apps(path: &Path) -> bool {
     match std::fs::read(path) {
         Ok(bytes) => [&b"apps"[..], b"pm2", b"script", b"require", b"import"].iter().any(|word| {
-            // `require` and `import` count only together with an export: the apps may come from another file.
+            // `require` and `import` count only together with an export: the apps may come from
+            // another file.
             let needs_export = *word == b"require" || *word == b"import";
             contains(&bytes, word) && (!needs_export || contains(&bytes, b"module.exports") || contains(&bytes, b"export default"))
         }),
@@ -119,7 +121,8 @@ mod tests {
         std::fs::write(dir.join("other.config.js"), "module.exports = require('./list')").unwrap();
         let context = Context::new(dir.clone(), EnvMap::new(), 1).unwrap();
         assert_eq!(classify("server.config.js", &context), Target::Other);
-        // PM2 goes by the name alone; a file that throws before it exports anything is a broken one there.
+        // PM2 uses only the name; it treats a file that throws before it exports anything as
+        // broken.
         let as_pm2 = Context { as_pm2: true, ..context.clone() };
         assert_eq!(classify("server.config.js", &as_pm2), Target::Config(dir.join("server.config.js")));
         assert_eq!(classify("my.config.js", &context), Target::Config(dir.join("my.config.js")));

@@ -1,4 +1,4 @@
-//! Files that another user can change: they are checked after they are opened, and refused unless
+//! Files that another user can change: they are checked after they are opened, and rejected unless
 //! [`ostler_core::home::trust`] accepts them.
 
 use std::collections::VecDeque;
@@ -12,10 +12,10 @@ use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, Verdict, Writer,
 
 use crate::problem::{Kind, Problem};
 
-/// Most links on a path, as in the kernel.
+/// Largest number of links on a path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// The calling process, with the user that called it by `sudo`.
+/// Returns the calling process, with the user that called it by `sudo`.
 pub(crate) fn caller(variable: impl Fn(&str) -> Option<u32>) -> Caller {
     Caller {
         uid: rustix::process::geteuid().as_raw(),
@@ -25,24 +25,24 @@ pub(crate) fn caller(variable: impl Fn(&str) -> Option<u32>) -> Caller {
     }
 }
 
-/// Opens a file that a command is about to obey. Returns the file, and a warning if others can change it.
+/// Opens a file that a command will use. Returns the file, and a warning if others can change it.
 ///
 /// # Errors
-/// It cannot be opened, or it is not to be trusted.
+/// Returns an error if the file cannot be opened or is not trusted.
 pub(crate) fn open(path: &Path, caller: &Caller, origin: Origin) -> Result<(File, Option<String>), Problem> {
     let file = File::open(path).map_err(|error| cannot(&error))?;
     let warning = check(&file, path, caller, origin, None)?;
     Ok((file, warning))
 }
 
-/// Checks a file that is open. `app_user` is the user of the app that the file belongs to: it may
-/// change the file.
+/// Checks an open file. `app_user` is the user of the app that the file belongs to: it may change
+/// the file.
 ///
 /// # Errors
-/// The file is not to be trusted.
+/// Returns an error if the file is not trusted.
 pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, app_user: Option<u32>) -> Result<Option<String>, Problem> {
     let meta = file.metadata().map_err(|error| cannot(&error))?;
-    // A pipe or device has no content that waits to be changed: `<(…)`, /dev/stdin.
+    // A pipe or device has no content that others could have changed: `<(…)`, /dev/stdin.
     if !meta.is_file() {
         return Ok(None);
     }
@@ -50,7 +50,7 @@ pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, a
     if walked.is_descriptor {
         return Ok(None);
     }
-    // If the path leads to another file now, another process has changed it.
+    // If the path now leads to another file, another process has changed it.
     let is_same = walked.id == (meta.dev(), meta.ino());
     let by = if is_same { writer(caller, &walked.steps) } else { Writer::Anybody };
     if app_user.is_some_and(|user| by == Writer::User(user)) {
@@ -86,7 +86,7 @@ fn name(writer: Writer) -> String {
     }
 }
 
-/// Returns the problem that a file cannot be read.
+/// Returns the problem for an unreadable file.
 pub(crate) fn cannot(error: &io::Error) -> Problem {
     match error.kind() {
         io::ErrorKind::NotFound => Problem::error(Kind::NotFound, "file not found"),
@@ -94,10 +94,10 @@ pub(crate) fn cannot(error: &io::Error) -> Problem {
     }
 }
 
-/// An absolute path, followed through its links.
+/// An absolute path, resolved through its links.
 #[derive(Debug)]
 pub struct Walked {
-    /// Each step, with those to and from links.
+    /// All steps, including those to and from links.
     pub steps: Vec<PathStep>,
     /// The file at the end; none if a part of the path does not exist.
     pub end: Option<Inode>,
@@ -108,16 +108,16 @@ pub struct Walked {
 }
 
 impl Walked {
-    /// Every folder on the path, without the end.
+    /// Returns every folder on the path, without the end.
     pub fn folders(&self) -> impl Iterator<Item = Inode> {
         self.steps.iter().map(|step| step.folder)
     }
 }
 
-/// Follows an absolute path through its links, as far as it exists.
+/// Resolves an absolute path through its links, as far as it exists.
 ///
 /// # Errors
-/// A folder cannot be entered, or there are too many links.
+/// Returns an error if a folder cannot be entered, or if there are too many links.
 pub fn walk(path: &Path) -> io::Result<Walked> {
     let mut rest = parts(path);
     let mut at = PathBuf::from("/");
@@ -135,7 +135,7 @@ pub fn walk(path: &Path) -> io::Result<Walked> {
             Ok(entry) if !is_descriptor => entry,
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {
-                // The folder that would hold it counts, too.
+                // The folder that would contain it counts, too.
                 let folder = inode(&end);
                 steps.push(PathStep { folder, entry: Inode { is_link: false, ..folder } });
                 return Ok(Walked { steps, end: None, id: (0, 0), is_descriptor });
@@ -209,7 +209,7 @@ mod tests {
             }
             set(&dir.join(folder), before);
         }
-        // A descriptor of the caller's own.
+        // A descriptor that the caller opened.
         let open_file = File::open(&file).unwrap();
         let by_number = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open_file));
         assert!(!refuses(Path::new(&by_number), Origin::Named));

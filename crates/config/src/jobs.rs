@@ -1,7 +1,8 @@
-//! `jobs: […]`, beside the apps of a file or in an app: each is an app of its own with a `job`.
+//! `jobs: […]`, beside the apps of a file or in an app. Each job is a separate app with a `job`.
 //!
 //! ```text
-//! {apps: [{name: 'shop', script: 'shop.js', env: {DB: 'x'}, jobs: [{name: 'clean', cron: '0 3 * * *', command: 'npm run clean'}]}],
+//! {apps: [{name: 'shop', script: 'shop.js', env: {DB: 'x'},
+//!          jobs: [{name: 'clean', cron: '0 3 * * *', command: 'npm run clean'}]}],
 //!  jobs: {report: {schedule: '@weekly', script: 'report.py', retries: 2}}}
 //! ```
 //!
@@ -17,7 +18,7 @@ use crate::problem::{Kind, Problem};
 const SCHEDULE: &[&str] = &["schedule", "cron", "cron_restart"];
 /// Keys of the table `job` of an app.
 const OF_JOB: &[&str] = &["retries", "retry_delay", "timeout", "history"];
-/// Attributes that a job has from its app unless it says otherwise.
+/// Attributes that a job inherits from its app unless it sets them.
 const INHERITED: &[&str] = &[
     "namespace",
     "cwd",
@@ -34,7 +35,7 @@ const INHERITED: &[&str] = &[
     "cron_timezone",
 ];
 
-/// Each app, followed by its jobs.
+/// Returns each app, followed by its jobs.
 pub(crate) fn of_apps(apps: Vec<(String, Value)>) -> Result<Vec<(String, Value)>, Problem> {
     let mut all = Vec::with_capacity(apps.len());
     for (path, mut app) in apps {
@@ -47,7 +48,7 @@ pub(crate) fn of_apps(apps: Vec<(String, Value)>) -> Result<Vec<(String, Value)>
     Ok(all)
 }
 
-/// The jobs of a list, a table by names, or a single one.
+/// Returns the jobs of a list, a table by names, or a single job.
 pub(crate) fn of_value(path: &str, value: Value, app: Option<&Map<String, Value>>) -> Result<Vec<(String, Value)>, Problem> {
     let entries: Vec<(String, Option<String>, Value)> = match value {
         Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (format!("{path}[{index}]"), None, item)).collect(),
@@ -66,7 +67,7 @@ fn expected(what: &str, path: &str, value: &Value) -> Problem {
     Problem::error(Kind::Value, format!("expected {what}, found {}", found(value))).at(path)
 }
 
-/// True for one job; a table of jobs by their names has tables in it only.
+/// Returns true for one job; a table of jobs by their names contains only tables.
 fn is_job(table: &Map<String, Value>) -> bool {
     table.values().any(|value| !value.is_object() && !value.is_null())
 }
@@ -96,7 +97,7 @@ fn as_app(mut job: Map<String, Value>, name: Option<String>, app: Option<&Map<St
             let own = job.shift_remove("env");
             let mut env = value.as_object().cloned().unwrap_or_default();
             env.extend(own.as_ref().and_then(Value::as_object).cloned().unwrap_or_default());
-            // What is no table is reported where it stands.
+            // A value that is not a table is reported at its own position.
             job.insert("env".into(), own.filter(|own| !own.is_object()).unwrap_or(Value::Object(env)));
         }
     }

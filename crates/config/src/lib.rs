@@ -1,11 +1,15 @@
-//! From files and options to [`ostler_core::app::AppSpec`]. Only the client uses this crate; the daemon never reads a configuration.
+//! Turns files and options into [`ostler_core::app::AppSpec`]. Only the client uses this crate; the
+//! daemon never reads a configuration.
 //!
 //! Three steps, each usable alone:
 //!
-//! 1. **load** ([`load()`], [`load_stdin()`]): find the format, parse or evaluate ([`find`] tells whether an argument is a config file).
-//! 2. **check**: every app against the one table of attributes ([`keys`]); all problems at once, each with its position in the file.
-//!    The result is a [`RawApp`]: attributes under their main names, in canonical form.
-//! 3. **normalize** ([`normalize()`], [`from_options()`], [`merge()`]): paths, script, interpreter, environment, defaults.
+//! 1. **load** ([`load()`], [`load_stdin()`]): find the format, parse or evaluate ([`find`]
+//!    recognizes config file arguments).
+//! 2. **check**: every app against the one table of attributes ([`keys`]); all problems at once,
+//!    each with its position in the file. The result is a [`RawApp`]: attributes under their main
+//!    names, in canonical form.
+//! 3. **normalize** ([`normalize()`], [`from_options()`], [`merge()`]): paths, script, interpreter,
+//!    environment, defaults.
 #![forbid(unsafe_code)]
 
 mod check;

@@ -1,4 +1,4 @@
-//! Problems of a file, a key or a value, and where they are.
+//! Problems of a file, a key or a value, with their positions.
 
 use std::fmt;
 
@@ -16,14 +16,14 @@ pub struct Position {
 pub enum Severity {
     /// It prevents the action.
     Error,
-    /// It is reported, then the action is done all the same; an error in strict mode.
+    /// It is reported and the action continues; an error in strict mode.
     Warning,
 }
 
-/// Kind of a problem, for callers that print PM2's own words.
+/// Kind of a problem, for callers that print PM2's own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// The file is not there.
+    /// The file does not exist.
     NotFound,
     /// The file cannot be read (permission, not a file, too large, not UTF-8).
     Unreadable,
@@ -31,19 +31,21 @@ pub enum Kind {
     Malformed,
     /// Another user can change the file.
     Foreign,
-    /// The file was evaluated, but holds no apps (perhaps it is a script that is only called like a config file).
+    /// The file was evaluated, but holds no apps (perhaps it is a script that is only called like a
+    /// config file).
     NotApps,
-    /// A key that nothing knows.
+    /// An unknown key.
     UnknownKey,
-    /// A value of a wrong type or out of range.
+    /// The file was evaluated but contains no apps (it may be a script with the name of a config
+    /// file).
     Value,
-    /// A key that is known and accepted, but has no effect in this version.
+    /// A known and accepted key without effect in this version.
     NoEffect,
-    /// The script is not there.
+    /// The script does not exist.
     ScriptNotFound,
-    /// The interpreter is not there.
+    /// The interpreter does not exist.
     InterpreterNotFound,
-    /// The working directory is not there.
+    /// The working directory does not exist.
     DirectoryNotFound,
     /// `--env NAME` names a profile that the app does not define.
     UnknownProfile,
@@ -62,35 +64,35 @@ pub struct Problem {
     pub severity: Severity,
     /// Its kind.
     pub kind: Kind,
-    /// File, as the user named it.
+    /// File as the user named it.
     pub file: Option<String>,
-    /// Position in the file; absent rather than guessed.
+    /// Position in the file; absent if uncertain.
     pub position: Option<Position>,
-    /// Path of the key, such as `apps[1].max_restarts`; empty when it is about the whole.
+    /// Path of the key, such as `apps[1].max_restarts`; empty if the problem concerns the whole.
     pub key: String,
     /// The message, without position and key.
     pub message: String,
 }
 
 impl Problem {
-    /// An error about the whole file or command.
+    /// Returns an error about the whole file or command.
     pub fn error(kind: Kind, message: impl Into<String>) -> Self {
         Self { severity: Severity::Error, kind, file: None, position: None, key: String::new(), message: message.into() }
     }
 
-    /// A warning about the whole file or command.
+    /// Returns a warning about the whole file or command.
     pub fn warning(kind: Kind, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(kind, message) }
     }
 
-    /// The same problem about this key.
+    /// Returns the same problem about this key.
     #[must_use]
     pub fn at(mut self, key: impl Into<String>) -> Self {
         self.key = key.into();
         self
     }
 
-    /// The same problem in this file and at this position of it.
+    /// Returns the same problem in this file and at this position.
     #[must_use]
     pub fn in_file(mut self, file: Option<&str>, position: Option<Position>) -> Self {
         self.file = file.map(str::to_owned);
@@ -98,7 +100,7 @@ impl Problem {
         self
     }
 
-    /// True for an error.
+    /// Returns true for an error.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
     }
@@ -124,15 +126,17 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// The kind of the first error, if there is one.
+    /// Returns the kind of the first error, if any.
     pub fn kind(&self) -> Option<Kind> {
         self.0.iter().find(|problem| problem.is_error()).map(|problem| problem.kind)
     }
 
-    /// Splits a list: the warnings when nothing is an error, everything as errors otherwise. `strict` turns warnings into errors.
+    /// Splits a list: returns the warnings if there is no error, otherwise everything as errors.
+    /// `strict` turns warnings into errors.
     ///
     /// # Errors
-    /// All problems, when at least one is an error: do nothing and print them.
+    /// Returns all problems if at least one is an error. The caller then prints them
+    /// and stops.
     pub(crate) fn check(mut problems: Vec<Problem>, strict: bool) -> Result<Vec<Problem>, Self> {
         if strict {
             for problem in &mut problems {

@@ -1,4 +1,5 @@
-//! `static: […]`, beside the apps of a file: folders that are served, each as an app with `script: "serve"`.
+//! `static: […]`, beside the apps of a file: folders to serve, each as an app with
+//! `script: "serve"`.
 //!
 //! ```text
 //! {static: [{path: 'dist', port: 8080, spa: true, basic_auth: {username: 'u', password: 'p'}}]}
@@ -21,7 +22,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("monitor", "PM2_SERVE_MONITOR"),
 ];
 
-/// The apps of a list, or of a single entry. Keys that are none of the server's are those of any app.
+/// Returns the apps of a list, or of a single entry. Keys that are not the server's are those of
+/// any app.
 pub(crate) fn apps(value: Value) -> Result<Vec<(String, Value)>, Problem> {
     let entries = match value {
         Value::Array(items) => items.into_iter().enumerate().map(|(index, item)| (format!("static[{index}]"), item)).collect(),
@@ -52,7 +54,7 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
         None | Some(Value::Null) => {}
         Some(Value::Object(login)) => {
             let text = |key: &str| login.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
-            // Half of it would let everybody in.
+            // A name without a password, or a password alone, would let every visitor in.
             let (Some(name), Some(password)) = (text("username"), text("password")) else {
                 let message = "expected `username` and `password`, both as texts";
                 return Err(Problem::error(Kind::Value, message.to_owned()).at(format!("{path}.basic_auth")));

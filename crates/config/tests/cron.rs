@@ -113,7 +113,7 @@ fn jobs_beside_apps_and_in_them() {
     );
     assert_eq!(report.cron.as_deref(), Some(&CronSpec { zone: Some("UTC".into()), ..job("@weekly") }));
     assert!(!report.cwd.ends_with("/sub"));
-    // Nothing but jobs; a single one; one app with jobs.
+    // Only jobs; a single job; one app with jobs.
     assert_eq!(file(&project, r#"{"jobs": [{"name": "a", "cron": "@daily", "script": "app.js"}]}"#).unwrap().len(), 1);
     assert_eq!(file(&project, r#"{"jobs": {"name": "a", "cron": "@daily", "script": "app.js"}}"#).unwrap()[0].name, "a");
     let alone = file(&project, r#"{"script": "app.js", "jobs": [{"name": "a", "cron": "@daily", "command": "bash -c true"}]}"#).unwrap();

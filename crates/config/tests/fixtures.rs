@@ -1,4 +1,4 @@
-//! Every file under `tests/fixtures/config`, good and bad, through the public functions.
+//! Tests every file under `tests/fixtures/config`, good and bad, through the public functions.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ fn files(folder: &str) -> Vec<String> {
     names
 }
 
-/// Directories that each hold one runtime of this machine, to be used as `PATH` together with the system's programs.
+/// Returns directories that each hold one runtime of this machine, to use as `PATH` together with
+/// the system's programs.
 fn runtimes() -> Vec<(&'static str, PathBuf)> {
     let found = |name: &'static str| {
         let program = std::env::var("PATH").unwrap().split(':').map(|dir| Path::new(dir).join(name)).find(|file| file.is_file())?;
@@ -209,7 +210,7 @@ fn engines_agree(folder: &str) {
     let dir = fixtures().join(folder);
     for (runtime, path) in runtimes() {
         let mut context = context(&dir);
-        // `PATH` itself is a variable that fixtures may show: the same for both.
+        // Fixtures may show `PATH` itself, so it is the same for both.
         std::sync::Arc::make_mut(&mut context.env).insert("PATH".into(), path.to_string_lossy().into_owned());
         for name in files(folder).iter().filter(|name| name.contains(".config.") || name.as_str() == "expression.json" || folder == "seeds")
         {

@@ -22,7 +22,7 @@ fn scripts_are_files_programs_or_command_lines() {
     let spec = project.start("app.js", json!({}));
     assert_eq!((spec.script, spec.name, spec.interpreter.as_deref()), (app.clone(), "app".into(), Some("node")));
     assert!(!spec.shell && spec.logs.merge_logs && spec.mode == ExecMode::Fork);
-    // A path with a blank is a file, when it is one.
+    // A path with a blank is a file if that file exists.
     let spec = project.start("./my app.js", json!({}));
     assert_eq!((spec.script, spec.shell), (blank, false));
     // `npm -- start`
@@ -36,10 +36,10 @@ fn scripts_are_files_programs_or_command_lines() {
     // With arguments after `--`.
     let spec = project.try_start("echo hello", json!({}), &["a b", "$HOME"]).unwrap().spec;
     assert_eq!(spec.args, ["-c", "echo hello \"$@\"", "sh", "a b", "$HOME"]);
-    // A program wins over a folder of its name; a folder alone is Node's business.
+    // A program takes precedence over a folder of its name; a folder alone is left to Node.
     fs::create_dir(project.dir.join("npm")).unwrap();
     assert!(project.start("npm", json!({})).script.ends_with("/bin/npm"));
-    // A file of one's own wins over a program.
+    // A user's own file takes precedence over a program.
     let own = project.file("perl", "");
     assert_eq!(project.start("perl", json!({})).script, own);
     fs::create_dir(project.dir.join("service")).unwrap();
@@ -263,11 +263,11 @@ fn environment_is_built_in_layers() {
     let production = Overlay { profile: Some("production".into()), ..Overlay::default() };
     let spec = project.app(app.clone(), &production).spec;
     assert_eq!((spec.env.merged()["A"].as_str(), spec.name.as_str()), ("production", "api-production"));
-    // Variables of the command line win over the profile.
+    // Variables of the command line take precedence over the profile.
     let EnvOption::Vars(vars) = EnvOption::parse("A=cli,X=1,2") else { panic!("variables") };
     let spec = project.app(app.clone(), &Overlay { vars, ..production }).spec;
     assert_eq!((spec.env.merged()["A"].as_str(), spec.env.merged()["X"].as_str()), ("cli", "1,2"));
-    // A profile that is not there.
+    // A profile that does not exist.
     let unknown = project.app(app, &Overlay { profile: Some("staging".into()), ..Overlay::default() });
     assert_eq!(unknown.warnings[0].kind, Kind::UnknownProfile);
     assert_eq!(unknown.warnings[0].message, "Environment [staging] is not defined in process file");
@@ -299,7 +299,7 @@ fn variables_of_the_caller_that_stand_for_options() {
     project.context.as_pm2 = true;
     assert_eq!(files(project.start("app.js", json!({"name": "订单"}))), (format!("{spool}/---out.log"), "/run/p/--.pid".into()));
     project.context.as_pm2 = false;
-    // What the app says wins.
+    // The app's own settings take precedence.
     let own = json!({"out_file": "/x.log", "time": false, "exec_mode": "cluster", "pid_file": "/x.pid", "log_file": "/y.log"});
     let spec = project.start("app.js", own);
     assert_eq!((spec.logs.out_file.as_deref(), spec.pid_file.as_deref(), spec.logs.date_format), (Some("/x.log"), Some("/x.pid"), None));
@@ -331,7 +331,7 @@ fn the_callers_environment_can_be_filtered() {
     assert_eq!(names(json!({"script": "app.js", "filter_env": ["AWS"]})), ["PATH", "HOME", "CALLER", "KEY", "LC_ALL"]);
     assert_eq!(names(json!({"script": "app.js", "filter_env": "KEY"})), ["PATH", "HOME", "CALLER", "AWS_KEY", "AWS_SECRET", "LC_ALL"]);
     assert_eq!(names(json!({"script": "app.js", "env_policy": "clean"})), ["PATH", "HOME", "LC_ALL"]);
-    // An app without a PATH of the caller is still found by its absolute path.
+    // An app without a `PATH` of the caller is still found by its absolute path.
     let told = project.app(json!({"script": "app.js", "filter_env": true}), &Overlay::default());
     assert!(told.warnings[0].message.contains("no effect"));
 }
@@ -350,13 +350,13 @@ fn references_are_resolved_where_that_is_wanted() {
         app.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         project.app(app, &Overlay::default())
     };
-    // As PM2: nothing happens to values, but it is told once.
+    // As in PM2, values stay unchanged, but one warning reports it.
     let plain = app(json!({}));
     assert_eq!(plain.spec.env.vars["LOG"], "${BASE}/log");
     assert_eq!(plain.warnings.len(), 1);
     assert!(plain.warnings[0].message.contains("env_expand"), "{:?}", plain.warnings);
     assert_eq!(app(json!({"env_expand": false})).warnings, []);
-    // Also with a clean environment: a variable can be let through by name.
+    // This also works with a clean environment: a variable can be passed by name.
     let resolved = app(json!({"env_expand": true, "env_policy": "clean"}));
     assert_eq!(resolved.warnings, []);
     let env = &resolved.spec.env;
@@ -393,7 +393,7 @@ fn directories_are_the_callers_else_the_files() {
     assert!(specs[2].cwd.ends_with("/home/x"));
     let folders: Vec<Option<&String>> = specs.iter().map(|spec| spec.env.base.get("PWD")).collect();
     assert_eq!(folders, [None, Some(&specs[1].cwd), Some(&specs[2].cwd)], "`PWD` is the folder of an app that has `cwd`");
-    // What the caller's directory has goes first, as in PM2.
+    // A file in the caller's directory takes precedence, as in PM2.
     let mine = project.file("app.js", "");
     assert_eq!(normalize(&loaded.apps[0], &project.context, &Overlay::default()).unwrap().spec.script, mine);
 }
@@ -461,7 +461,7 @@ fn merge_changes_what_is_named_and_nothing_else() {
     assert_eq!(new, expected);
     assert_eq!(change(json!({}), Some(&["x y".into()])).unwrap().spec.args, ["x y"]);
     assert_eq!(change(json!({"kill_timeout": "3x"}), None).unwrap_err().to_string().split(':').next(), Some("--kill-timeout"));
-    // A command line keeps its text, other arguments replace the old ones.
+    // A command line keeps its text; other arguments replace the old ones.
     let shell = project.try_start("echo a", json!({}), &["1"]).unwrap().spec;
     let new = merge(&shell, &Map::new(), Some(&["2".into()]), &project.context).unwrap().spec;
     assert_eq!(new.args, ["-c", "echo a \"$@\"", "sh", "2"]);
@@ -514,7 +514,8 @@ fn any_key() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever an app holds: an answer, never a panic; and a spec that was made has sound values.
+    /// For an app with any content, the result is an answer and never a panic, and a created spec
+    /// has valid values.
     #[test]
     fn any_app_is_answered(entries in prop::collection::vec((any_key(), any_value()), 0..12)) {
         let mut app: Map<String, Value> = entries.into_iter().collect();
@@ -533,7 +534,7 @@ proptest! {
         }
     }
 
-    /// Whatever a file holds.
+    /// The same for a file with any content.
     #[test]
     fn any_text_is_answered(text in "[\\[\\]{}:,a-z0-9 \n'\"#=-]{0,80}") {
         let context = Context::new("/".into(), EnvMap::new(), 2).unwrap();

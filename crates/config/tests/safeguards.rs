@@ -88,7 +88,7 @@ fn phases_in_the_general_form() {
     let command = Ask::Command(["sh", "-c", "pg_isready -q"].map(String::from).to_vec());
     assert_eq!(health.liveness, Some(Check { timeout_ms: 1000, delay_ms: 10_000, ..check(command) }));
     assert_eq!((health.grace_ms, health.action), (Some(0), Action::None));
-    // A phase stands beside what `http` says.
+    // A phase is added to the checks of `http`.
     let both =
         safeguards(&project, json!({"http": {"port": 80}, "health": {"readiness": false, "startup": {"exec": ["/bin/true"]}}})).health;
     assert_eq!((both.readiness, both.liveness), (None, Some(check(Ask::Http(probe(80, "/"))))));

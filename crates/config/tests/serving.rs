@@ -1,4 +1,4 @@
-//! Sockets, who gets which connection, readiness: attributes to specs.
+//! Sockets, distribution of connections, readiness: attributes to specs.
 #![allow(clippy::unwrap_used)]
 
 mod project;
@@ -13,14 +13,14 @@ fn tcp(address: Option<&str>, port: u16) -> ListenAt {
     ListenAt::Tcp { address: address.map(|text| text.parse().unwrap()), port }
 }
 
-/// An app that is no Node app, with these attributes.
+/// Returns an app that is no Node app, with these attributes.
 fn app(project: &Project, attributes: Value) -> AppSpec {
     let mut all = json!({"script": "server.py", "name": "api"});
     all.as_object_mut().unwrap().extend(attributes.as_object().unwrap().clone());
     project.app(all, &Overlay::default()).spec
 }
 
-/// The one line about it.
+/// Returns the single line of its error.
 fn refusal(project: &Project, script: &str, attributes: Value) -> String {
     let error = project.error(script, attributes);
     assert_eq!(error.lines().count(), 1, "{error}");
@@ -101,7 +101,7 @@ fn wrong_sockets_are_one_line_each() {
     }
     let error = refusal(&project, "server.py", json!({"listen": 80, "args": ["--fd={fd:web}"]}));
     assert!(error.contains("{fd:web}: no socket of `listen` has this name"), "{error}");
-    // Without sockets the words are nobody's.
+    // Without sockets, the words have no special meaning.
     assert_eq!(app(&project, json!({"args": ["{fd:web}"]})).args, ["{fd:web}"]);
 }
 
@@ -205,19 +205,19 @@ fn signs_of_readiness() {
     }
     let listening = project.start("app.js", json!({"instances": 1, "ready": "listening"}));
     assert_eq!(listening.ready.by.as_deref(), Some(&ReadyBy::Listening));
-    // The app's own health check, with the rhythm of a start.
+    // The app's own health check, with the interval of a start.
     for ready in [json!("http"), json!({"http": true})] {
         let own = json!({"ready": ready, "http": {"port": 3000, "path": "/health", "interval": 30_000, "retries": 3}});
         assert_eq!(app(&project, own.clone()).ready.by.as_deref(), Some(&ReadyBy::Http(probe.clone())));
     }
-    // The port is the first of `listen`, else the variable.
+    // The port is the first of `listen`, or else the variable.
     let port = |attributes: Value| match app(&project, attributes).ready.by.as_deref() {
         Some(ReadyBy::Http(probe)) => probe.port,
         other => panic!("{other:?}"),
     };
     assert_eq!(port(json!({"ready": {"http": {}}, "listen": ["/x", 0, 90], "port": 80})), 90);
     assert_eq!(port(json!({"ready": {"http": {}}, "port": 80})), 80);
-    // Without `ready` the health check says nothing about a start, and `wait_ready` stays what it is.
+    // Without `ready`, the health check does not affect a start, and `wait_ready` stays unchanged.
     let waits = app(&project, json!({"wait_ready": true, "http": {"path": "/", "port": 1}})).ready;
     assert_eq!((waits.wait_ready, waits.by), (true, None));
 }

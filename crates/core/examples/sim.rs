@@ -1,4 +1,5 @@
-//! Runs the simulation: `sim [--seed N] [--steps M] [--episode N]`. Exit code 1 and a trace when a promise breaks.
+//! Runs the simulation: `sim [--seed N] [--steps M] [--episode N]`. Exit code 1 and a trace when a
+//! promise breaks.
 #![expect(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "a program, not the core")]
 
 use std::process::ExitCode;

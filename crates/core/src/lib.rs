@@ -1,7 +1,8 @@
-//! Pure decisions: no I/O, no clock, no threads, no randomness of its own.
+//! Pure decisions: no I/O, no clock, no threads, no own randomness.
 //!
-//! Everything that ostler *decides* lives here as total functions over plain data, so that it can be tested by table, by property
-//! and in the simulation. Whoever performs the effects (the daemon) feeds results back as events.
+//! Every *decision* of ostler is here, as total functions over plain data. Tables, property tests
+//! and the simulation can therefore test it. The daemon performs the effects and returns the
+//! results as events.
 #![forbid(unsafe_code)]
 
 pub mod app;

@@ -1,25 +1,25 @@
-//! Time as the caller passes it.
+//! Time, passed in by the caller.
 
 use serde::{Deserialize, Serialize};
 
 /// One reading of both clocks. The core never reads a clock itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Now {
-    /// `CLOCK_BOOTTIME` in milliseconds: all deadlines and durations. It never jumps and is the same for every process of one boot,
-    /// so a deadline survives the daemon that set it.
+    /// `CLOCK_BOOTTIME` in milliseconds: all deadlines and durations. It never jumps and is the
+    /// same for every process of one boot, so a deadline survives the daemon that set it.
     pub mono_ms: u64,
-    /// Wall clock, milliseconds since the epoch: only ever shown to people, never compared.
+    /// Wall clock, milliseconds since the epoch: only shown to users, never compared.
     pub wall_ms: u64,
 }
 
 impl Now {
-    /// Both clocks at the same number; handy in tests and the simulation.
+    /// Returns both clocks at the same number, for tests and the simulation.
     pub const fn at(ms: u64) -> Self {
         Self { mono_ms: ms, wall_ms: ms }
     }
 
-    /// The same instant as the wall clock of `now` would have shown it. What was set on that clock since then is taken out in whole
-    /// seconds, so that the number stays the same from one question to the next. Only for instants of the same boot.
+    /// Returns the same instant by the wall clock of `now`. Clock changes since then are removed in
+    /// whole seconds, so repeated calls return the same number. Only for instants of the same boot.
     #[must_use]
     pub fn seen_from(self, now: Self) -> Self {
         let age_ms = now.mono_ms.saturating_sub(self.mono_ms);
@@ -39,7 +39,7 @@ mod tests {
         let then = Now { mono_ms: 1_000, wall_ms: 500_000 };
         for (mono_ms, wall_ms, seen) in [
             (3_000, 502_000, 500_000),
-            // Slow corrections and rounding do not show.
+            // Slow corrections and rounding have no effect.
             (3_000, 502_499, 500_000),
             (3_000, 501_501, 500_000),
             // An hour forward, five minutes back, and before the epoch.

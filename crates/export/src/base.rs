@@ -1,13 +1,13 @@
-//! What an app needs to run: the language, its package manager, or a server that has an official image.
+//! Base of an app: the language, its package manager, or a server with an official image.
 
 use ostler_core::app::AppSpec;
 
 use crate::project::{Folder, Project};
 
-/// Node where nothing names a version.
+/// Default version of Node.
 const NODE: u32 = 24;
 
-/// The ground of an image.
+/// Base of an image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Base {
     /// Node of this major version, with the package manager.
@@ -19,15 +19,15 @@ pub(crate) enum Base {
     Ruby,
     Perl,
     Java,
-    /// A program that is built of Go in the project.
+    /// A Go program that is built in the project.
     Go,
-    /// A program that is built of Rust in the project.
+    /// A Rust program that is built in the project.
     Rust,
     /// A script of a shell.
     Shell,
-    /// A program that is there.
+    /// An existing program.
     Binary,
-    /// Our own server of files.
+    /// ostler's own file server.
     Files,
     /// A server with an official image.
     Official(&'static Official),
@@ -46,7 +46,7 @@ pub(crate) enum Packages {
     None,
 }
 
-/// Form in which a Python app names its packages.
+/// How a Python app lists its packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Requirements {
     Pip,
@@ -57,18 +57,18 @@ pub(crate) enum Requirements {
     None,
 }
 
-/// A server that people run from its official image.
+/// A server that is usually run from its official image.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Official {
-    /// The program by which an ecosystem file starts it.
+    /// Program by which an ecosystem file starts it.
     pub program: &'static str,
     pub image: &'static str,
     pub port: u16,
-    /// Where it keeps what must survive.
+    /// Folder of its persistent data.
     pub data: Option<&'static str>,
-    /// A command that is 0 when it serves.
+    /// Command that exits with 0 if the server is healthy.
     pub health: Option<&'static str>,
-    /// The variable without which the image does not start.
+    /// Variable that the image needs to start.
     pub password: Option<&'static str>,
 }
 
@@ -105,7 +105,7 @@ pub(crate) static OFFICIAL: &[Official] = &[
 ];
 
 impl Base {
-    /// Its word in names of images.
+    /// Returns its word in names of images.
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::Node(..) => "node",
@@ -125,7 +125,7 @@ impl Base {
         }
     }
 
-    /// The port of a server that has always the same.
+    /// Returns the port of a server with a fixed port.
     pub(crate) fn port(&self) -> Option<u16> {
         match self {
             Self::Official(official) => Some(official.port),
@@ -133,7 +133,8 @@ impl Base {
         }
     }
 
-    /// Files that say where its packages are named: the folder that has one is where they are installed.
+    /// Returns the files that list its packages: the packages are installed in the folder with one
+    /// of them.
     pub(crate) fn manifests(&self) -> &'static [&'static str] {
         match self {
             Self::Node(..) | Self::Bun => {
@@ -150,7 +151,7 @@ impl Base {
     }
 }
 
-/// The ground of an app in this folder of the project.
+/// Returns the base of an app in this folder of the project.
 pub(crate) fn of(spec: &AppSpec, project: &Project, folder: &str) -> Base {
     if spec.given.open().get("script").and_then(|script| script.as_str()) == Some("serve") && project.inside(&spec.script).is_none() {
         return Base::Files;
@@ -184,7 +185,7 @@ pub(crate) fn of(spec: &AppSpec, project: &Project, folder: &str) -> Base {
     }
 }
 
-/// The version in `interpreter: 'node@20'`.
+/// Returns the version in `interpreter: 'node@20'`.
 fn named_version(spec: &AppSpec) -> Option<u32> {
     let given = spec.given.open();
     let version = given.get("exec_interpreter")?.as_str()?.strip_prefix("node@")?;
@@ -195,7 +196,7 @@ fn last_part(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// The language of a program's name.
+/// Returns the language of a program's name.
 fn language(program: &str, project: &Project, folder: &str) -> Option<Base> {
     let bare = program.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     Some(match bare {
@@ -249,7 +250,7 @@ fn node(project: &Project, folder: &str) -> Base {
     Base::Node(found.and_then(|(_, folder)| node_version(folder)).unwrap_or(NODE), packages)
 }
 
-/// Major version in `.nvmrc`, else the first number of `engines.node`.
+/// Returns the major version in `.nvmrc`, or else the first number of `engines.node`.
 fn node_version(folder: &Folder) -> Option<u32> {
     let first = |text: &String| text.split(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?.parse().ok();
     let named = folder.node_version.as_ref().and_then(first).or_else(|| folder.package.as_ref()?.node.as_ref().and_then(first));

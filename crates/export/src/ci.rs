@@ -1,6 +1,7 @@
-//! Pipelines: build and test, image, deployment, and the way back.
+//! Pipelines: build and test, image, deployment, and rollback.
 //!
-//! Nothing of the ecosystem file but labels gets into a script; what differs from place to place is a variable of the pipeline.
+//! Of the ecosystem file, only labels get into a script. Values that differ between installations
+//! are variables of the pipeline.
 
 use crate::Plan;
 use crate::base::{Base, Packages, Requirements};
@@ -10,10 +11,10 @@ use crate::yaml::{Dialect, Map, Yaml};
 
 type Out = (Vec<(String, String)>, Vec<String>);
 
-/// `.github/workflows/deploy.yml`.
+/// Returns `.github/workflows/deploy.yml`.
 pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
     let mut map = Map::new().with("name", "deploy");
-    // A plain `on` is true for some readers of YAML; in quotes it is the key that is meant.
+    // Some readers of YAML treat a plain `on` as true; in quotes, it is the intended key.
     let mut inputs = Map::new();
     inputs.put("rollback", Map::new().with("description", "Go back to the release before").with("type", "boolean").with("default", false));
     let on = Map::new()
@@ -63,7 +64,8 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
     (vec![(".github/workflows/deploy.yml".into(), map.text(Dialect::Plain))], next)
 }
 
-/// The registry of images that name one, and the expression for the path before their last part; else that of the host of the repository.
+/// Returns the registry of images that name one, and the expression for the path before their last
+/// part; otherwise those of the host of the repository.
 fn places(plan: &Plan<'_>) -> (String, String) {
     let named = plan.options.image.as_ref().and_then(|image| image.rsplit_once('/')).map(|(path, _)| path);
     let registry =
@@ -81,7 +83,7 @@ fn uses(action: &str, with: Map) -> Yaml {
     step.into()
 }
 
-/// The step that installs the language.
+/// Returns the step that installs the language.
 fn github_setup(image: &Image) -> Vec<Yaml> {
     let lock_in = |with: Map| if image.folder.is_empty() { with } else { with.with("cache-dependency-path", &image.folder) };
     match &image.base {
@@ -113,7 +115,7 @@ fn github_setup(image: &Image) -> Vec<Yaml> {
     }
 }
 
-/// Commands that install, build and test what is in the folder of an image.
+/// Returns the commands that install, build and test the folder of an image.
 fn commands(plan: &Plan<'_>, image: &Image) -> Vec<String> {
     let package = plan.project.folders.get(&image.folder).and_then(|folder| folder.package.as_ref());
     let scripts = |run: &str| -> Vec<String> {
@@ -157,7 +159,7 @@ fn commands(plan: &Plan<'_>, image: &Image) -> Vec<String> {
     }
 }
 
-/// The command that brings ostler into the context, where no image has it.
+/// Returns the command that puts ostler into the context if no image contains it.
 fn fetch_ostler() -> &'static str {
     "curl -fsSL \"$OSTLER_URL\" -o ostler && chmod +x ostler"
 }
@@ -194,7 +196,8 @@ fn github_image(plan: &Plan<'_>) -> Map {
     job
 }
 
-/// Services whose image is changed by a deployment, with their objects: kind and name, and the image.
+/// Returns the services whose image a deployment changes, with their objects: kind and name, and
+/// the image.
 fn rollouts<'a>(plan: &'a Plan<'_>) -> Vec<(String, &'a str, &'a Image)> {
     let one = |service: &'a crate::service::Service<'_>| {
         let image = plan.image_of(service)?;
@@ -208,7 +211,8 @@ fn rollouts<'a>(plan: &'a Plan<'_>) -> Vec<(String, &'a str, &'a Image)> {
     plan.services.iter().filter_map(one).collect()
 }
 
-/// Lines of a script that deploys. `version` is the expression for the commit in its shell.
+/// Returns the lines of a script that deploys. `version` is the expression for the commit in its
+/// shell.
 fn deploy_script(plan: &Plan<'_>, version: &str) -> String {
     let all = rollouts(plan);
     let (servers, others): (Vec<_>, Vec<_>) = all.iter().partition(|(object, _, _)| object.starts_with("deployment/"));
@@ -271,7 +275,7 @@ fn github_rollback(plan: &Plan<'_>) -> Map {
     job
 }
 
-/// `.gitlab-ci.yml`.
+/// Returns `.gitlab-ci.yml`.
 pub(crate) fn gitlab(plan: &mut Plan<'_>) -> Out {
     let mut map = Map::new();
     map.put("stages", Yaml::words(["test", "image", "deploy"]));

@@ -1,8 +1,9 @@
 //! Compose: one service per app, complete for `docker stack deploy` in the form for a swarm.
 //!
-//! A port of a host belongs to one container. So an app whose instances share a port (a cluster, `listen`) has them in one container, where ostler shares it
-//! among them; any other gets as many containers, with a port of the host each. In a swarm, whose network spreads
-//! connections, it is always one process in a container, and as many of those.
+//! A port of a host belongs to one container. If the instances of an app share a port (a cluster,
+//! `listen`), they therefore run in one container, where ostler shares the port among them. Any
+//! other app gets one container per instance, each with a separate port of the host. In a swarm,
+//! whose network spreads connections, each container runs one process.
 
 use std::collections::BTreeSet;
 
@@ -17,10 +18,10 @@ use crate::service::{Kind, Replicas, Service};
 use crate::yaml::{Dialect, Map, Yaml};
 use crate::{Plan, container, dockerfile};
 
-/// Time between two health checks where the app names none.
+/// Default time between two health checks.
 const INTERVAL_MS: u64 = 10_000;
 
-/// The files of `export compose`, and what to do with them.
+/// Returns the files of `export compose`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>) {
     let swarm = plan.options.swarm;
     let with_secrets: Vec<&Service<'_>> = plan.services.iter().filter(|service| mounts_secrets(service, swarm)).collect();
@@ -107,7 +108,8 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     (files, next)
 }
 
-/// Secret variables that are files: in a swarm all, else those that the app has as secrets.
+/// Returns the secret variables that are files: in a swarm all, otherwise those that the app
+/// declares as secrets.
 fn mounted<'a>(service: &'a Service<'_>, swarm: bool) -> Vec<&'a String> {
     service.secrets.iter().filter(|name| swarm || service.spec.secrets.contains_key(*name)).collect()
 }
@@ -116,12 +118,12 @@ fn mounts_secrets(service: &Service<'_>, swarm: bool) -> bool {
     !service.is_backing() && !mounted(service, swarm).is_empty()
 }
 
-/// True if it needs the file of apps that Compose puts over that of the image.
+/// Returns true if it needs the file of apps that Compose mounts over that of the image.
 fn has_override(service: &Service<'_>, swarm: bool) -> bool {
     mounts_secrets(service, swarm) || (!service.is_backing() && range_inside(service, swarm).is_some())
 }
 
-/// A name that Compose and Swarm take.
+/// Returns a name that Compose and Swarm accept.
 fn secret_name(variable: &str) -> String {
     variable.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' }).collect()
 }
@@ -204,7 +206,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
 fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
     if service.is_backing() {
         let words = service.command(plan.project);
-        // Its own command, where nothing else is said.
+        // Without other words, the image's own command runs.
         if words.len() > 1 {
             map.put("command", Yaml::words(words));
         }
@@ -229,12 +231,13 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
     map.put("command", Yaml::words(words));
 }
 
-/// True if its instances can share the ports of one container, as they do without one.
+/// Returns true if its instances can share the ports of one container, as they do outside a
+/// container.
 fn shares_a_container(service: &Service<'_>) -> bool {
     service.port.is_some() && service.spec.shares_its_ports()
 }
 
-/// Instances that run in one container: `-i` of `runtime`.
+/// Returns the instances that run in one container: `-i` of `runtime`.
 fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
     if swarm || !shares_a_container(service) {
         return None;
@@ -246,7 +249,7 @@ fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
     }
 }
 
-/// Range of instances that ostler keeps in one container, by their load.
+/// Returns the range of instances that ostler keeps in one container, by their load.
 fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a Autoscale> {
     match &service.replicas {
         Replicas::Range(range) if !swarm && shares_a_container(service) => Some(range),
@@ -298,7 +301,7 @@ fn environment(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: boo
     let mut env = Map::new();
     for (name, value) in &service.env {
         let value = container::in_image(plan.project, value);
-        // A swarm reads values as templates of Go.
+        // A swarm reads values as Go templates.
         env.put(name, if swarm { value.replace("{{", "{{\"{{\"}}") } else { value });
     }
     for name in service.secrets.iter().filter(|name| service.is_backing() || !mounted(service, swarm).contains(name)) {
@@ -315,11 +318,11 @@ fn environment(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: boo
     map.put_filled("environment", env);
 }
 
-/// A variable of the caller, without which nothing is started.
+/// Returns a reference to a variable of the caller that is required for the start.
 fn reference(name: &str) -> Yaml {
     let is_name =
         !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.starts_with(|c: char| c.is_ascii_digit());
-    // Compose reads no other names.
+    // Compose accepts no other names.
     let own: String =
         if is_name { name.to_owned() } else { name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect() };
     Yaml::Reference(format!("${{{own}:?is not set}}"))
@@ -338,7 +341,7 @@ fn depends_on(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool
     for (name, condition) in &service.depends_on {
         let word = match condition {
             Condition::Started => "service_started",
-            // Compose refuses to wait for the health of what has no check.
+            // Compose refuses to wait for the health of a service without a check.
             Condition::Ready | Condition::Healthy if has_health(plan, name) => "service_healthy",
             Condition::Ready | Condition::Healthy => "service_started",
             Condition::Completed => "service_completed_successfully",
@@ -348,7 +351,7 @@ fn depends_on(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool
     map.put("depends_on", all);
 }
 
-/// True if a service of this name has a health check.
+/// Returns true if a service of this name has a health check.
 fn has_health(plan: &Plan<'_>, name: &str) -> bool {
     plan.services.iter().filter(|service| service.name == name).any(|service| match &service.base {
         Base::Official(official) => official.health.is_some(),
@@ -366,7 +369,7 @@ fn health(service: &Service<'_>, map: &mut Map) {
         return;
     }
     if service.kind != Kind::Server {
-        // The image has a check, for what is kept running.
+        // The image has a check, but it applies only to servers.
         map.put("healthcheck", Map::new().with("disable", true));
         return;
     }
@@ -419,7 +422,7 @@ fn logging(service: &Service<'_>, map: &mut Map) {
 fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let spec = service.spec;
     let mut deploy = Map::new();
-    // What is started by hand alone is a profile of Compose, and a number of a swarm.
+    // A service that only a user starts is a profile in Compose, and has the number 0 in a swarm.
     let count = match (swarm, shares_a_container(service)) {
         (true, _) => service.count(),
         (false, true) => 1,
@@ -435,7 +438,7 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
         deploy.put("replicas", if service.is_backing() { 1 } else { count });
     }
     let mut limits = Map::new();
-    // Instances that share a container share its limits.
+    // Instances in one container share its limits.
     let shared = match &service.replicas {
         Replicas::Fixed(count) if !swarm && shares_a_container(service) => u64::from(*count).max(1),
         Replicas::Range(range) if !swarm && shares_a_container(service) => u64::from(range.max).max(1),
@@ -445,7 +448,7 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
         let hundredths = u64::from(percent) * shared;
         limits.put("cpus", format!("{}.{:02}", hundredths / 100, hundredths % 100));
     }
-    // With one instance per CPU, nobody knows how many share it.
+    // With one instance per CPU, the number of instances that share the limit is unknown.
     let memory = service.memory_limit().filter(|_| swarm || service.replicas != Replicas::PerCpu || !shares_a_container(service));
     limits.put_some("memory", memory.map(|bytes| memory_text(bytes.saturating_mul(shared))));
     limits.put_some("pids", spec.hard_limits().and_then(|hard| hard.pids).map(|pids| i64::from(pids) * shared as i64));
@@ -487,7 +490,7 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     deploy
 }
 
-/// Bytes in the largest unit in which they are whole.
+/// Returns bytes in the largest unit with a whole number.
 fn memory_text(bytes: u64) -> String {
     for (unit, size) in [("G", 1_u64 << 30), ("M", 1 << 20), ("K", 1 << 10)] {
         if bytes >= size && bytes.is_multiple_of(size) {

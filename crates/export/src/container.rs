@@ -1,7 +1,8 @@
-//! `ostler.container.yaml`: the apps as they are in an image.
+//! `ostler.container.yaml`: the apps as they run in an image.
 //!
-//! Paths are those of the image, variables are left out (the engine sets them), and so are files of logs (the output is the log) and whatever is the
-//! engine's business: how many there are, when a job runs.
+//! Paths are those of the image. Variables are left out, because the engine sets them. Log files
+//! are left out, because the output is the log. The engine also controls the number of instances
+//! and the times of jobs.
 
 use ostler_core::serving::{Autoscale, ReadyBy};
 use serde_json::Value;
@@ -12,10 +13,11 @@ use crate::yaml::{Map, Yaml};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "ostler.container.yaml";
-/// Folder in which engines that have secrets as files put them. Not `/run/secrets`, below which Kubernetes has files of its own.
+/// Folder of the secrets in engines that mount them as files. It is not `/run/secrets`, because
+/// Kubernetes has its own files below that.
 pub(crate) const SECRETS: &str = "/run/app-secrets";
 
-/// Attributes that hold in a container as they were given.
+/// Attributes that apply unchanged in a container.
 const KEYS: &[&str] = &[
     "args",
     "exec_mode",
@@ -85,7 +87,7 @@ pub(crate) struct Own<'a> {
     pub range: Option<&'a Autoscale>,
 }
 
-/// The file for these services.
+/// Returns the file for these services.
 pub(crate) fn file(project: &Project, services: &[&Service<'_>], own: impl for<'a> Fn(&'a Service<'_>) -> Own<'a>) -> Map {
     let mut map = Map::new();
     map.say("The apps of this image. Variables come from the engine, output goes to it; numbers of instances and limits are its business.");
@@ -139,7 +141,8 @@ fn app(project: &Project, service: &Service<'_>, own: &Own<'_>) -> Map {
     app
 }
 
-/// Sockets at addresses of this machine alone as sockets at all addresses: a container has its own, and others come from outside.
+/// Replaces sockets at local addresses by sockets at all addresses: a container has its own
+/// addresses, and clients connect from outside.
 fn outward(value: &Value) -> Value {
     const OWN: &[&str] = &["127.0.0.1", "localhost", "::1", "[::1]"];
     match value {
@@ -163,7 +166,7 @@ fn text_of(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).map(str::to_owned)
 }
 
-/// A text with the path of the project's folder at its beginning as a path in the image.
+/// Returns a text with the path of the project's folder at its start as a path in the image.
 pub(crate) fn in_image(project: &Project, text: &str) -> String {
     match text.strip_prefix(&project.dir) {
         Some("") => "/app".to_owned(),

@@ -1,4 +1,5 @@
-//! The table of every attribute and what becomes of it in each target. From it come the list of what has no equal, and a table of `docs/export.md`.
+//! Table of every attribute and its meaning in each target. It provides the list of attributes
+//! without an equivalent, and a table of `docs/export.md`.
 
 use ostler_core::app::{AppSpec, ExecMode};
 use serde_json::Value;
@@ -8,13 +9,13 @@ use crate::Target;
 /// Meaning of an attribute in a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
-    /// The target has it, in these words.
+    /// The target has an equivalent, in these words.
     By(&'static str),
     /// ostler does it in the container.
     Inside,
-    /// Nothing is missed without it, for this reason.
+    /// It is not needed, for this reason.
     Moot(&'static str),
-    /// It has no equal, or something else happens: told.
+    /// It has no equivalent, or behaves differently; this is reported.
     Told(&'static str),
 }
 
@@ -202,7 +203,8 @@ pub static ROWS: &[Row] = &[
     ("pmx_module", all(KEPT)),
 ];
 
-/// What becomes of an attribute; none for one that is not in the table, and for targets that describe no app.
+/// Returns the meaning of an attribute; none for an unknown attribute, and for targets that
+/// describe no app.
 pub fn how(key: &str, target: Target) -> Option<How> {
     let column = match target {
         Target::Compose => 0,
@@ -214,7 +216,7 @@ pub fn how(key: &str, target: Target) -> Option<How> {
     ROWS.iter().find(|(name, _)| *name == key).and_then(|(_, columns)| columns.get(column)).copied()
 }
 
-/// The attributes of an app that have no equal in the target, with the reason.
+/// Returns the attributes of an app without an equivalent in the target, with the reason.
 pub(crate) fn without_equal(spec: &AppSpec, target: Target) -> Vec<(String, String)> {
     let given = spec.given.open();
     let told = |(key, value): (&String, &Value)| match how(key, target) {
@@ -224,7 +226,7 @@ pub(crate) fn without_equal(spec: &AppSpec, target: Target) -> Vec<(String, Stri
     given.iter().filter_map(told).collect()
 }
 
-/// True if the value asks for something.
+/// Returns true if the value has an effect.
 fn matters(key: &str, value: &Value, spec: &AppSpec) -> bool {
     let is_off = matches!(value, Value::Null | Value::Bool(false)) || value.as_str().is_some_and(str::is_empty) || value == &Value::from(0);
     let has_several = spec.instances > 1 || spec.autoscale.is_some();
@@ -236,7 +238,7 @@ fn matters(key: &str, value: &Value, spec: &AppSpec) -> bool {
         "ready_timeout_action" => value == "accept",
         "log_type" => value == "json",
         "log_rotate" => !matches!(value, Value::Bool(true) | Value::Null),
-        // The path of standard output is a place in a container, too.
+        // The path of standard output is also valid in a container.
         "out_file" | "error_file" | "log_file" => {
             !is_off && !value.as_str().is_some_and(|path| path.starts_with("/dev/") || path.starts_with("/proc/"))
         }
@@ -246,7 +248,7 @@ fn matters(key: &str, value: &Value, spec: &AppSpec) -> bool {
     }
 }
 
-/// The table for people, in Markdown.
+/// Returns the table in Markdown.
 pub fn reference() -> String {
     let cell = |how: &How| match how {
         How::By(words) => words.replace('|', "\\|"),
@@ -275,7 +277,7 @@ mod tests {
         assert_eq!(rows, keys);
     }
 
-    /// `INSTA_UPDATE=always` writes the table anew.
+    /// `INSTA_UPDATE=always` rewrites the table.
     #[test]
     fn the_table_of_the_documentation_is_this_one() {
         const BEGIN: &str = "| attribute | Compose |";

@@ -1,9 +1,10 @@
-//! Schedules in the words of other schedulers.
+//! Schedules in the syntax of other schedulers.
 //!
-//! Ours ([`ostler_core::cron`]) knows seconds, `L`, `W`, `#`, and wants both day fields to match. Others know less, or mean something else by the same
-//! text; what would mean something else is not written.
+//! ostler's syntax ([`ostler_core::cron`]) has seconds, `L`, `W`, `#`, and requires both day fields
+//! to match. Other schedulers support less, or give the same text another meaning; such a text is
+//! not written.
 
-/// A pattern as the values of its fields; none of the special words for days.
+/// Pattern as the values of its fields, without the special words for days.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fields {
     second: Vec<u32>,
@@ -21,10 +22,10 @@ const DAYS: &[&str] = &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 pub(crate) type Reason = &'static str;
 
 impl Fields {
-    /// Reads a pattern that is known to be one.
+    /// Reads a pattern that is known to be valid.
     ///
     /// # Errors
-    /// It has a word that only we know.
+    /// Returns an error if it has a word that only ostler supports.
     pub(crate) fn parse(pattern: &str) -> Result<Self, Reason> {
         let pattern = match pattern.trim().to_ascii_lowercase().as_str() {
             "@hourly" => "0 * * * *".to_owned(),
@@ -56,10 +57,11 @@ impl Fields {
         })
     }
 
-    /// Five fields, as Kubernetes and Nomad have them.
+    /// Returns five fields, as in Kubernetes and Nomad.
     ///
     /// # Errors
-    /// It has seconds, or both day fields, of which classic cron wants only one.
+    /// Returns an error if it has seconds, or both day fields, of which classic cron needs only one
+    /// to match.
     pub(crate) fn five(&self) -> Result<String, Reason> {
         if self.second != [0] {
             return Err("it knows no seconds");
@@ -78,7 +80,7 @@ impl Fields {
         ))
     }
 
-    /// `OnCalendar` of systemd, where both day fields count, too.
+    /// Returns `OnCalendar` of systemd, where both day fields count, too.
     pub(crate) fn calendar(&self, zone: Option<&str>) -> String {
         let number = |values: &[u32], first: u32, last: u32| {
             let two = |value: u32| format!("{value:02}");
@@ -103,10 +105,10 @@ impl Fields {
     }
 }
 
-/// The values of a field.
+/// Returns the values of a field.
 fn field(text: &str, first: u32, last: u32, names: &[&str], base: u32) -> Result<Vec<u32>, Reason> {
     const SPECIAL: Reason = "it knows no `L`, `W` and `#`";
-    // Sunday as 7 is a value, but not one more day.
+    // Sunday as 7 is a valid value, but not an additional day.
     let end = if last == 7 { 6 } else { last };
     let value = |word: &str| -> Result<u32, Reason> {
         let named = names.iter().position(|name| name.eq_ignore_ascii_case(word)).and_then(|at| u32::try_from(at).ok());
@@ -130,7 +132,7 @@ fn field(text: &str, first: u32, last: u32, names: &[&str], base: u32) -> Result
     if all.is_empty() { Err(SPECIAL) } else { Ok(all) }
 }
 
-/// Values in few words: all of them, steps from the first, ranges.
+/// Writes values in short form: all of them, steps from the first, ranges.
 fn listed(values: &[u32], first: u32, last: u32, all: &str, comma: &str, dash: &str) -> String {
     if values.len() as u32 == last - first + 1 {
         return all.to_owned();
@@ -196,7 +198,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is written is read as the same times.
+        /// The written text means the same times when it is read.
         #[test]
         fn the_text_means_the_same(minute in "(\\*|[0-5][0-9]?|\\*/[1-9]|[1-9]-[1-5][0-9])(,[0-5]?[0-9])?", hour in "(\\*|1?[0-9](-2[0-3])?)", weekday in "(\\*|[0-7])") {
             let pattern = format!("{minute} {hour} * * {weekday}");

@@ -13,10 +13,10 @@ use crate::{Plan, container, quote};
 
 type Files = Vec<(String, String)>;
 
-/// User and group of what runs in an image.
+/// User and group of the processes in an image.
 pub(crate) const USER: u32 = 1001;
 
-/// The files of `export dockerfile`, and what to do with them.
+/// Returns the files of `export dockerfile`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     tell_of_officials(plan);
     let files = of_images(plan);
@@ -28,13 +28,13 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     (files, next)
 }
 
-/// The step that brings ostler into the context, where no image has it.
+/// Returns the step that puts ostler into the context if no image contains it.
 pub(crate) fn ostler_in_context(plan: &Plan<'_>) -> Option<String> {
     let is_needed = plan.options.ostler_image.is_none() && !plan.images.is_empty();
     is_needed.then(|| format!("cp <the static program of ostler> {}/ostler", plan.options.context().trim_end_matches('/')))
 }
 
-/// Says of servers with an image of their own that nothing is built for them.
+/// Reports that servers with an official image need no build.
 fn tell_of_officials(plan: &mut Plan<'_>) {
     let officials: Vec<(String, &str)> = plan
         .services
@@ -49,7 +49,7 @@ fn tell_of_officials(plan: &mut Plan<'_>) {
     }
 }
 
-/// All files that the images need.
+/// Returns all files that the images need.
 pub(crate) fn of_images(plan: &Plan<'_>) -> Files {
     if plan.images.is_empty() {
         return Vec::new();
@@ -90,13 +90,13 @@ impl Text {
     }
 }
 
-/// Steps of the first stage, and the ground of the second.
+/// Steps of the first stage, and the base of the second.
 struct Recipe {
     build: String,
     run: String,
-    /// True for the family of Alpine, whose commands for users are others.
+    /// Whether it belongs to the Alpine family, which has other commands for users.
     alpine: bool,
-    /// Paths that the second stage takes, where that is not all of `/app`.
+    /// Paths that the second stage copies, if it does not copy all of `/app`.
     takes: Vec<String>,
     env: Vec<(&'static str, &'static str)>,
 }
@@ -266,12 +266,13 @@ fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text)
     }
 }
 
-/// Folders into which builds of Node apps write.
+/// Output folders of builds of Node apps.
 const OUTPUTS: &[&str] = &["dist", "build", "lib", "out", ".output"];
-/// Folders of files that apps read while they run.
+/// Folders with files that apps read while they run.
 const READ: &[&str] = &["public", "static", "assets", "views", "templates", "locales", "config", "prisma", "drizzle", "migrations"];
 
-/// Paths that the second stage takes of a Node app whose scripts are all built; none = everything.
+/// Returns the paths that the second stage copies for a Node app whose scripts are all built; none
+/// = everything.
 fn built_paths(plan: &Plan<'_>, image: &Image) -> Vec<String> {
     let Some(folder) = plan.project.folders.get(&image.folder) else { return Vec::new() };
     let is_plain = matches!(image.base, Base::Node(_, Packages::Npm | Packages::Pnpm | Packages::Yarn | Packages::Unlocked));
@@ -294,13 +295,13 @@ fn built_paths(plan: &Plan<'_>, image: &Image) -> Vec<String> {
     all.map(|name| crate::project::below_app(&joined(&image.folder, name))).collect()
 }
 
-/// Mirrors for an image: those of its first app that names any.
+/// Returns the mirrors for an image: those of its first app that sets any.
 fn mirrors(plan: &Plan<'_>, image: &Image) -> Mirrors {
     let mut own = plan.services.iter().filter(|service| image.services.contains(&service.name)).map(|service| &service.settings.mirrors);
     own.find(|mirrors| **mirrors != Mirrors::default()).cloned().unwrap_or_default()
 }
 
-/// Has the package manager of the system use a mirror.
+/// Makes the package manager of the system use a mirror.
 fn system_mirror(mirrors: &Mirrors, image: &str, out: &mut Text) {
     if image.contains("alpine") {
         if let Some(host) = &mirrors.alpine {
@@ -313,7 +314,7 @@ fn system_mirror(mirrors: &Mirrors, image: &str, out: &mut Text) {
     }
 }
 
-/// Has the package managers of the language use a mirror.
+/// Makes the package managers of the language use a mirror.
 fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Text) {
     match base {
         Base::Node(..) | Base::Bun => {
@@ -336,7 +337,7 @@ fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Text) {
     }
 }
 
-/// Time for a start before bad answers count.
+/// Returns the time for a start before bad answers count.
 fn start_seconds(plan: &Plan<'_>, image: &Image) -> u64 {
     let of = |service: &Service<'_>| {
         let grace = service.spec.health().and_then(|health| health.grace_ms);
@@ -367,7 +368,7 @@ fn recipe(base: &Base, scripts: &[String]) -> Recipe {
             ..one("python:3.13-slim")
         },
         Base::Php => one("php:8.4-cli-alpine"),
-        // Gems with parts in C need a compiler, which the small image has not.
+        // Gems with C extensions need a compiler, which the small image lacks.
         Base::Ruby => Recipe {
             env: vec![("RACK_ENV", "production"), ("RAILS_ENV", "production"), ("BUNDLE_PATH", "/app/vendor/bundle")],
             ..two("ruby:3.4", "ruby:3.4-slim")
@@ -462,7 +463,8 @@ fn python(out: &mut Text, requirements: Requirements, existing: &dyn Fn(&[&str])
     }
 }
 
-/// What an image never gets: it is made there, it is secret, or it is another image's.
+/// Returns the files that an image never gets: they are built there, are secret, or belong to
+/// another image.
 fn ignored(plan: &Plan<'_>) -> String {
     let mut lines = vec![
         "# Version control, editors",

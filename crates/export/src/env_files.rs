@@ -1,7 +1,8 @@
-//! Env files as other programs read them: the lines that mean something else there than in ostler.
+//! Env files as other programs read them: finds the lines that have another meaning there than in
+//! ostler.
 //!
-//! The files themselves are handed on as they are, because their values are in no file that
-//! [`export`](crate::export) writes. No value is shown here either.
+//! The files themselves are passed on unchanged, because no file that [`export`](crate::export)
+//! writes contains their values. Values are not shown here either.
 
 use std::collections::BTreeMap;
 
@@ -15,13 +16,13 @@ use crate::{Options, Target};
 pub struct EnvFile {
     /// Its text.
     pub text: String,
-    /// Its variables as ostler reads them, in the format that the app gives.
+    /// Its variables as ostler reads them, in the app's format.
     pub variables: EnvMap,
-    /// Its variables as `EnvironmentFile=` of systemd.
+    /// Its variables as systemd's `EnvironmentFile=` reads them.
     pub systemd: EnvMap,
 }
 
-/// Most lines of a file that are named.
+/// Largest number of lines of a file that are named.
 const MOST: usize = 10;
 
 /// Program that reads the file.
@@ -29,7 +30,7 @@ const MOST: usize = 10;
 enum Reader {
     /// `kubectl create … --from-env-file`.
     Kubectl,
-    /// `docker stack deploy`: as `docker run --env-file`.
+    /// `docker stack deploy`, which reads as `docker run --env-file` does.
     Stack,
     Compose,
     Systemd,
@@ -55,7 +56,7 @@ impl Reader {
         }
     }
 
-    /// The change of a line that makes all readers agree.
+    /// Returns the change of a line that makes all readers agree.
     fn advice(self) -> &'static str {
         match self {
             Self::Kubectl => "write NAME=value without quotes, or give the variable with --from-literal",
@@ -66,10 +67,11 @@ impl Reader {
     }
 }
 
-/// Reading of a file by a program: each variable with its value, or the reason why there is none.
+/// Result of reading a file with a program: each variable with its value, or the reason why it has
+/// none.
 type Reading = BTreeMap<String, Result<String, &'static str>>;
 
-/// Returns one line about each part of a file that the target reads otherwise than ostler.
+/// Returns one line about each part of a file that the target reads differently than ostler.
 pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &Options) -> Vec<String> {
     let Some(reader) = Reader::of(target, options) else { return Vec::new() };
     let (by, advice) = (reader.word(), reader.advice());
@@ -78,7 +80,7 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
         Reader::Systemd => (file.systemd.iter().map(|(name, value)| (name.clone(), Ok(value.clone()))).collect(), Vec::new()),
         Reader::Compose => match dotenv::parse(&file.text, &|_| None) {
             Ok(variables) => (variables.into_iter().map(|(name, value)| (name, Ok(value))).collect(), Vec::new()),
-            // The rest of the reason may have a part of a value.
+            // The rest of the reason may contain a part of a value.
             Err(why) => return vec![format!("{path}: {by} refuses {}", why.split(':').next().unwrap_or("it"))],
         },
     };
@@ -101,7 +103,7 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
     }
 }
 
-/// Describes how a value that was read differs from ours, without either.
+/// Describes how the value that was read differs from ostler's, without showing either.
 fn otherwise(ours: &str, read: &str) -> &'static str {
     let inner = |quote: char| read.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     match () {
@@ -115,8 +117,8 @@ fn otherwise(ours: &str, read: &str) -> &'static str {
     }
 }
 
-/// Reads `NAME=value` lines in which nothing but the first `=` means anything. Lines that are refused
-/// come beside the variables.
+/// Reads `NAME=value` lines in which only the first `=` is special. Rejected lines are returned
+/// beside the variables.
 fn plain_lines(text: &str, reader: Reader) -> (Reading, Vec<(usize, String)>) {
     let (mut reading, mut refused) = (Reading::new(), Vec::new());
     for (at, line) in text.lines().enumerate() {
@@ -137,7 +139,7 @@ fn plain_lines(text: &str, reader: Reader) -> (Reading, Vec<(usize, String)>) {
     (reading, refused)
 }
 
-/// Returns true for a name that the reader takes.
+/// Returns true for a name that the reader accepts.
 fn is_accepted(name: &str, reader: Reader) -> bool {
     match reader {
         Reader::Kubectl => {
@@ -152,7 +154,7 @@ fn ostler_like(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Returns the number of the last line that gives this variable; 1 if there is none.
+/// Returns the number of the last line that sets this variable, or 1 if no line does.
 fn line_of(text: &str, name: &str) -> usize {
     let gives = |line: &str| {
         let line = line.trim_start();
@@ -183,7 +185,7 @@ mod tests {
         let variables = |text: &str| {
             variables.into_iter().filter(|(name, _)| text.contains(name)).map(|(name, value)| (name.into(), value.into())).collect()
         };
-        // systemd knows no `export` and no comment behind a value.
+        // systemd supports no `export` and no comment after a value.
         let mut systemd: EnvMap = variables(text);
         systemd.shift_remove("EXPORTED");
         systemd.entry("COMMENT".into()).and_modify(|value| *value = "v # why".into());

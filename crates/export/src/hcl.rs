@@ -1,4 +1,4 @@
-//! HCL to write: blocks and attributes, and texts in which nothing is a template.
+//! Writer for HCL: blocks and attributes, and texts without templates.
 
 /// Text of a file, indented by its blocks.
 #[derive(Default)]
@@ -8,7 +8,7 @@ pub(crate) struct Hcl {
 }
 
 impl Hcl {
-    /// Adds a line as it is.
+    /// Adds a line unchanged.
     pub(crate) fn line(&mut self, line: &str) -> &mut Self {
         if line.is_empty() {
             self.out.push('\n');
@@ -28,12 +28,12 @@ impl Hcl {
         self.line(&format!("{key} = {}", text(value)))
     }
 
-    /// Sets an attribute to what stands there: a number, a flag, a list.
+    /// Sets an attribute to an unquoted expression: a number, a flag, a list.
     pub(crate) fn bare(&mut self, key: &str, value: impl std::fmt::Display) -> &mut Self {
         self.line(&format!("{key} = {value}"))
     }
 
-    /// A block with what is in it.
+    /// Adds a block with its content.
     pub(crate) fn block(&mut self, head: &str, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.line(&format!("{head} {{"));
         self.depth += 1;
@@ -42,13 +42,13 @@ impl Hcl {
         self.line("}")
     }
 
-    /// The text.
+    /// Returns the text.
     pub(crate) fn done(self) -> String {
         self.out
     }
 }
 
-/// A text in quotes.
+/// Returns a text in quotes.
 pub(crate) fn text(value: &str) -> String {
     let mut out = String::from("\"");
     let mut chars = value.chars().peekable();
@@ -68,7 +68,7 @@ pub(crate) fn text(value: &str) -> String {
     out
 }
 
-/// A list of texts.
+/// Returns a list of texts.
 pub(crate) fn list<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> String {
     format!("[{}]", words.into_iter().map(|word| text(word.as_ref())).collect::<Vec<_>>().join(", "))
 }

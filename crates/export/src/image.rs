@@ -1,4 +1,4 @@
-//! Images of a project: apps that need the same ground and the same packages share one.
+//! Images of a project: apps with the same base and the same packages share one.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,21 @@ use crate::project::Project;
 use crate::service::{Kind, Service};
 use crate::{Options, names};
 
-/// An image that is built.
+/// An image to build.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
     /// Name without a tag.
     pub name: String,
-    /// Its file in the project.
+    /// Path of its Dockerfile in the project.
     pub dockerfile: String,
     pub base: Base,
-    /// Folder in which its packages are installed, from the project's on.
+    /// Folder in which its packages are installed, relative to the project.
     pub folder: String,
     /// Names of its services.
     pub services: Vec<String>,
 }
 
-/// The images of these services, in the order in which they are needed first.
+/// Returns the images of these services, in the order of first use.
 pub(crate) fn images(project: &Project, options: &Options, services: &[Service<'_>]) -> Vec<Image> {
     let mut all: Vec<Image> = Vec::new();
     for service in services.iter().filter(|service| !service.is_backing()) {
@@ -46,7 +46,7 @@ pub(crate) fn images(project: &Project, options: &Options, services: &[Service<'
             continue;
         }
         let word = if image.folder.is_empty() { image.base.word().to_owned() } else { names::label(&image.folder) };
-        // The same folder may have a server of Node and one of Python.
+        // The same folder may contain a Node server and a Python server.
         let own = if taken.insert(word.clone()) { word } else { format!("{word}-{}", image.base.word()) };
         taken.insert(own.clone());
         image.name = format!("{root}-{own}");
@@ -55,7 +55,7 @@ pub(crate) fn images(project: &Project, options: &Options, services: &[Service<'
     all
 }
 
-/// True if something of it is kept running: only then it has a health.
+/// Returns true if the image contains a server: only then it has a health check.
 pub(crate) fn has_server(image: &Image, services: &[Service<'_>]) -> bool {
     services.iter().any(|service| image.services.contains(&service.name) && service.kind == Kind::Server)
 }

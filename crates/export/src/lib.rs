@@ -1,11 +1,15 @@
-//! From an ecosystem file to what other engines run, and back. Pure: apps and facts about their folders go in, texts come out.
+//! Converts an ecosystem file to files of other engines, and back. Pure: its input is apps and
+//! facts about their folders, its output is texts.
 //!
-//! - [`export()`] makes the files of a [`Target`] and says what has no equal there ([`Told`]): never is anything left out in silence.
-//! - [`decide`] says what a second run does with a file that a person may have edited.
-//! - [`import()`] makes an ecosystem file of a compose file, a unit of systemd, a Procfile, a supervisor's or an OxMgr's file.
+//! - [`export()`] makes the files of a [`Target`] and reports values without an equivalent
+//!   ([`Told`]): it never drops a value silently.
+//! - [`decide`] decides about an existing file that a user may have edited.
+//! - [`import()`] makes an ecosystem file from a compose file, a unit of systemd, a Procfile, a
+//!   supervisor's or an OxMgr's file.
 //!
-//! In an image there is one file more, `ostler.container.yaml`: the apps without their variables, which come from the engine, so that there is one place
-//! for each. Secrets are in no file at all, only references to them.
+//! An image contains an additional file, `ostler.container.yaml`: the apps without their variables.
+//! The variables come from the engine, so each value has one source. Secrets are in no file; the
+//! files only contain references to them.
 #![forbid(unsafe_code)]
 
 mod base;
@@ -42,7 +46,7 @@ pub use stamp::{Step, decide, stamped};
 
 use service::Service;
 
-/// A kind of files.
+/// Kind of output files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Images: `Dockerfile`, `.dockerignore`, `ostler.container.yaml`.
@@ -62,7 +66,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// All of them, by their words on the command line.
+    /// All of them, by their command-line words.
     pub const ALL: [(&'static str, Self); 7] = [
         ("dockerfile", Self::Dockerfile),
         ("compose", Self::Compose),
@@ -73,13 +77,13 @@ impl Target {
         ("gitlab-ci", Self::GitlabCi),
     ];
 
-    /// The target of this word.
+    /// Returns the target of this word.
     pub fn named(word: &str) -> Option<Self> {
         let word = if word == "k8s" { "kubernetes" } else { word };
         Self::ALL.into_iter().find(|(own, _)| *own == word).map(|(_, target)| target)
     }
 
-    /// Its word.
+    /// Returns its word.
     pub fn word(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, target)| *target == self).map_or("", |(word, _)| word)
     }
@@ -100,21 +104,23 @@ pub enum Form {
 /// Choices of the user.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Image, without a tag; the name of the project unless given. Where there are several images, each has its own ending.
+    /// Image, without a tag; the default is the name of the project. If there are several images,
+    /// each has its own suffix.
     pub image: Option<String>,
     /// Tag; `latest` unless given.
     pub tag: Option<String>,
-    /// Image that has ostler as `/ostler`; without it, a file `ostler` in the context is copied.
+    /// Image that contains ostler as `/ostler`; without it, a file `ostler` in the context is
+    /// copied.
     pub ostler_image: Option<String>,
     /// Form of the manifests.
     pub form: Form,
-    /// Whether Compose's file is for a swarm.
+    /// Whether the Compose file is for a swarm.
     pub swarm: bool,
-    /// Name under which it is reached from outside: there is an Ingress then.
+    /// Host name for outside access, which adds an Ingress.
     pub host: Option<String>,
-    /// Whether there is a NetworkPolicy.
+    /// Whether to write a NetworkPolicy.
     pub network_policy: bool,
-    /// Path from where files are put to the project's folder; empty or `.` = the same.
+    /// Path from the output folder to the project's folder; empty or `.` = the same.
     pub context: String,
 }
 
@@ -131,53 +137,53 @@ impl Options {
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Path from the folder that was asked for; never absolute, never with `..`.
+    /// Path relative to the output folder; never absolute, never with `..`.
     pub path: String,
     /// Text, with its first line ([`stamped`]).
     pub text: String,
 }
 
-/// Something that has no equal in the target, or that a person has to know.
+/// Report of a value without an equivalent, or of a fact that the user must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     /// Name of the app.
     pub app: String,
     /// Attribute.
     pub key: String,
-    /// One line.
+    /// Reason, in one line.
     pub why: String,
 }
 
 /// Result of an export.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
-    /// Files, in the order in which people read them.
+    /// Files, in reading order.
     pub files: Vec<File>,
-    /// What was not carried over.
+    /// Reports about values that were not converted.
     pub told: Vec<Told>,
-    /// What is to be done next: command lines.
+    /// Next command lines for the user.
     pub next: Vec<String>,
 }
 
-/// Reason why nothing can be exported.
+/// Reason why an export fails.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExportError {
-    /// There is no app.
+    /// The project has no app.
     #[error("there is no app to export")]
     NoApps,
-    /// A choice that is no name of an image or host.
+    /// An option with an invalid name of an image or host.
     #[error("{what} {value:?} is not valid: {expected}")]
     Value {
         /// The option.
         what: &'static str,
         /// As given.
         value: String,
-        /// What would be right.
+        /// Description of a valid value.
         expected: &'static str,
     },
 }
 
-/// What a target is made of.
+/// Input of a target.
 struct Plan<'a> {
     project: &'a Project,
     options: &'a Options,
@@ -191,12 +197,12 @@ impl Plan<'_> {
         self.told.push(Told { app: app.to_owned(), key: key.to_owned(), why: why.into() });
     }
 
-    /// The image of a service, if it is built here.
+    /// Returns the image of a service, if it is built here.
     fn image_of(&self, service: &Service<'_>) -> Option<&image::Image> {
         self.images.iter().find(|image| image.services.contains(&service.name))
     }
 
-    /// The name of a service's image with its tag.
+    /// Returns the name of a service's image with its tag.
     fn image_name(&self, service: &Service<'_>) -> String {
         match (&service.base, self.image_of(service)) {
             (base::Base::Official(official), _) => official.image.to_owned(),
@@ -209,7 +215,7 @@ impl Plan<'_> {
 /// Makes the files of a target.
 ///
 /// # Errors
-/// Nothing was made; the reason is one line.
+/// Returns an error if no file was made; the reason is one line.
 pub fn export(project: &Project, target: Target, options: &Options) -> Result<Exported, ExportError> {
     check(options)?;
     if project.apps.is_empty() {
@@ -218,7 +224,7 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     let mut told = Vec::new();
     let services = service::services(project, &mut told);
     if matches!(target, Target::Systemd) {
-        // Units run where the file is: nothing is elsewhere there.
+        // Units run on the machine of the file, so these values need no conversion.
         told.retain(|told| !matches!(told.key.as_str(), "cwd" | "env" | "listen"));
     }
     if matches!(target, Target::GithubActions | Target::GitlabCi) {
@@ -248,7 +254,7 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
         Target::GitlabCi => ci::gitlab(&mut plan),
     };
     let what = target.word();
-    // The files of images are the same whoever asks for them.
+    // The files of images are the same for all targets.
     let of_image = |path: &str| path.starts_with("Dockerfile") || path == ".dockerignore" || path == container::FILE;
     let what = |path: &str| if of_image(path) { Target::Dockerfile.word() } else { what };
     let files = files.into_iter().map(|(path, body)| File { text: stamped(what(&path), &body), path }).collect();
@@ -257,7 +263,7 @@ pub fn export(project: &Project, target: Target, options: &Options) -> Result<Ex
     Ok(Exported { files, told, next })
 }
 
-/// Refuses what would end a line or a quote somewhere.
+/// Rejects characters that would end a line or a quote.
 fn check(options: &Options) -> Result<(), ExportError> {
     let is_image = |text: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);

@@ -1,13 +1,14 @@
-//! Names that engines take, made of names that are any text.
+//! Names that engines accept, made from arbitrary texts.
 
 use std::collections::BTreeSet;
 
 /// Longest label of a DNS name.
 const MOST: usize = 63;
-/// Room that is left for endings such as `-restart` and `-secrets`; names of CronJobs have eleven bytes less.
+/// Room for suffixes such as `-restart` and `-secrets`; names of CronJobs have eleven bytes less.
 const MOST_OF_APP: usize = 40;
 
-/// A label as RFC 1123 wants it, which begins with a letter as services of Kubernetes do: small letters, digits, `-`.
+/// Returns a label by RFC 1123 that begins with a letter, as services of Kubernetes require:
+/// lower-case letters, digits, `-`.
 pub(crate) fn label(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -23,13 +24,14 @@ pub(crate) fn label(text: &str) -> String {
     if short.is_empty() { "app".to_owned() } else { short.to_owned() }
 }
 
-/// A value of a label of Kubernetes: at most 63 letters, digits, `-`, `_`, `.`.
+/// Returns a value of a Kubernetes label: at most 63 letters, digits, `-`, `_`, `.`.
 pub(crate) fn label_value(text: &str) -> String {
     let kept: String = text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).take(MOST).collect();
     kept.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
-/// A different label for each name, in their order; the second of two equal ones gets a number.
+/// Returns a unique label for each name, in their order; the second of two equal labels gets a
+/// number.
 pub(crate) fn labels<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut taken = BTreeSet::new();
     let mut unique = |name: &str| {

@@ -1,4 +1,4 @@
-//! Nomad: one job with a group for each app; jobs with a schedule are jobs of their own there.
+//! Nomad: one job with a group for each app. Jobs with a schedule are separate jobs.
 
 use ostler_core::cron::Overlap;
 use ostler_core::health::{Ask, Phase};
@@ -8,7 +8,7 @@ use crate::hcl::{Hcl, list, text};
 use crate::service::{Kind, Service};
 use crate::{Plan, Told, container, names};
 
-/// The files of `export nomad`, and what to do with them.
+/// Returns the files of `export nomad`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>) {
     let project = names::label(&plan.project.name);
     let mut told = Vec::new();
@@ -55,13 +55,13 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     (files, next)
 }
 
-/// Path of the variables of Nomad with the secrets of a service.
+/// Returns the path of the Nomad variables with the secrets of a service.
 fn variables_of(project: &str, service: &Service<'_>) -> String {
     let job = if service.kind == Kind::Server { project.to_owned() } else { format!("{project}-{}", service.name) };
     format!("nomad/jobs/{job}/{}", service.name)
 }
 
-/// The schedule. False: it cannot be written.
+/// Writes the schedule. Returns false if Nomad cannot express it.
 fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool {
     let Some(cron) = service.cron() else { return true };
     match Fields::parse(&cron.pattern).and_then(|fields| fields.five()) {
@@ -268,12 +268,12 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
     });
 }
 
-/// True for a name that can stand in a block and in a file of variables.
+/// Returns true for a name that is valid in a block and in a file of variables.
 fn is_word(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// A time in Nomad's words.
+/// Returns a time in Nomad's form.
 fn time(ms: u64) -> String {
     if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
 }

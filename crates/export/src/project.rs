@@ -1,4 +1,4 @@
-//! Input of an export: apps, and what lies in their folders.
+//! Input of an export: apps, and the contents of their folders.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::env_files::EnvFile;
 
-/// Apps of an ecosystem file, and facts about the folder in which it lies, which is the context of images.
+/// Apps of an ecosystem file, and facts about its folder, which is the context of images.
 #[derive(Clone, Debug, Default)]
 pub struct Project {
     /// Name of the folder, for images and charts.
@@ -17,13 +17,14 @@ pub struct Project {
     pub dir: String,
     /// The apps, in their order, with the chosen profile.
     pub apps: Vec<AppSpec>,
-    /// Folders of apps and all above them within the project, by their paths from there; the project itself is the empty path.
+    /// Folders of apps and all their parents within the project, by their paths relative to the
+    /// project; the project itself is the empty path.
     pub folders: BTreeMap<String, Folder>,
-    /// Env files of the apps that could be read, by their paths from the project's folder.
+    /// Readable env files of the apps, by their paths relative to the project.
     pub env_files: BTreeMap<String, EnvFile>,
 }
 
-/// Content of a folder, as far as it says how something is built.
+/// Content of a folder, as far as it affects the build.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folder {
     /// Names of its files.
@@ -46,7 +47,7 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads it; none for a text that is no JSON table.
+    /// Reads it; none for a text that is not a JSON table.
     pub fn read(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let table = value.as_object()?;
@@ -65,18 +66,20 @@ impl Package {
 }
 
 impl Project {
-    /// The path from the project's folder, where the path leads into it; the folder itself is the empty path.
+    /// Returns the path relative to the project's folder, if the path is inside it; the folder
+    /// itself is the empty path.
     pub fn inside<'a>(&self, path: &'a str) -> Option<&'a str> {
         Path::new(path).strip_prefix(&self.dir).ok()?.to_str()
     }
 
-    /// Returns the env files of the apps that are in the project's folder: the path from there, and
-    /// the format that the app gives.
+    /// Returns the env files of the apps that are in the project's folder: the relative path, and
+    /// the app's format.
     pub fn env_file_paths(&self) -> Vec<(String, Option<String>)> {
         self.apps.iter().flat_map(|spec| env_files(self, spec)).filter_map(|(_, inside, format)| Some((inside?, format))).collect()
     }
 
-    /// Folder from the project's on, which is the first above this one, or it itself, with one of these files.
+    /// Returns the nearest folder with one of these files, starting at this folder and going up;
+    /// relative to the project.
     pub(crate) fn folder_with(&self, from: &str, names: &[&str]) -> Option<(&str, &Folder)> {
         let mut at = Path::new(from);
         loop {
@@ -89,17 +92,17 @@ impl Project {
     }
 }
 
-/// A path in an image.
+/// Returns a path in an image.
 pub(crate) fn below_app(inside: &str) -> String {
     if inside.is_empty() { "/app".to_owned() } else { format!("/app/{inside}") }
 }
 
-/// The path without `..` from one folder of a project to a file below it: `a/b` in `a` is `b`.
+/// Joins the name of a file to a folder of the project.
 pub(crate) fn joined(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// Returns the files of `env_file`: the path as it was given, that in the project's folder, and the
+/// Returns the files of `env_file`: the path as given, the path relative to the project, and the
 /// format.
 pub(crate) fn env_files(project: &Project, spec: &AppSpec) -> Vec<(String, Option<String>, Option<String>)> {
     let one = |value: &Value| {
@@ -114,7 +117,7 @@ pub(crate) fn env_files(project: &Project, spec: &AppSpec) -> Vec<(String, Optio
     }
 }
 
-/// A file of variables: in the app's folder, or, where it is not there, in the project's.
+/// Returns a file of variables: in the app's folder, or else in the project's.
 fn env_file(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
     let has = |inside: &str| {
         let (folder, name) = inside.rsplit_once('/').unwrap_or(("", inside));
@@ -128,7 +131,7 @@ fn env_file(project: &Project, spec: &AppSpec, path: &str) -> Option<String> {
     }
 }
 
-/// A path of the app from the project's folder on: relative ones begin in the app's folder.
+/// Returns a path of the app relative to the project; relative paths start at the app's folder.
 fn inside_of(project: &Project, cwd: &str, path: &str) -> Option<String> {
     let absolute = if path.starts_with('/') { path.to_owned() } else { format!("{cwd}/{path}") };
     let mut parts: Vec<&str> = Vec::new();

@@ -1,12 +1,13 @@
-//! Quotes of the languages that are written: nothing in a text ends them or is expanded.
+//! Quotes for the output languages: no text can end them or is expanded.
 
-/// One word of a shell.
+/// Returns one word of a shell.
 pub(crate) fn sh(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// A value in a unit of systemd, in double quotes: `%` is a specifier, a backslash an escape. `words`: in a command line `$` names a variable, too.
+/// Returns a value in a unit of systemd, in double quotes: `%` is a specifier, a backslash an
+/// escape. `words`: the value is part of a command line, where `$` also names a variable.
 pub(crate) fn systemd(text: &str, words: bool) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
@@ -24,35 +25,37 @@ pub(crate) fn systemd(text: &str, words: bool) -> String {
     quoted
 }
 
-/// A word of a command line of systemd, without quotes where it needs none.
+/// Returns a word of a systemd command line, without quotes if it needs none.
 pub(crate) fn systemd_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { systemd(text, true) }
 }
 
-/// True if systemd would join the next line to one that ends so: a backslash that no other one escapes.
+/// Returns true if systemd would join the next line to this one: it ends in an unescaped backslash.
 fn takes_the_next_line(text: &str) -> bool {
     text.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
 }
 
-/// A path or name in a unit of systemd, where quotes and escapes mean nothing. None if it cannot be written: systemd would trim it, or read the next line as a part of it.
+/// Returns a path or name in a unit of systemd, where quotes and escapes have no meaning. None if
+/// it cannot be written: systemd would trim it, or read the next line as a part of it.
 pub(crate) fn systemd_plain(text: &str) -> Option<String> {
     let is_plain = !text.is_empty() && text.trim() == text && !text.chars().any(char::is_control) && !takes_the_next_line(text);
     is_plain.then(|| text.replace('%', "%%"))
 }
 
-/// The same of a folder, which may end in anything: a slash behind it means nothing.
+/// Same for a folder, which may end in any character, because a trailing slash has no meaning.
 pub(crate) fn systemd_folder(text: &str) -> Option<String> {
     systemd_plain(text).or_else(|| systemd_plain(&format!("{text}/")))
 }
 
-/// A description in a unit of systemd: on one line, which the next one does not become a part of.
+/// Returns a description in a unit of systemd: on one line that does not continue on the next.
 pub(crate) fn systemd_text(text: &str) -> String {
     let text = line(text).trim().replace('%', "%%");
     if takes_the_next_line(&text) { format!("{text}\\") } else { text }
 }
 
-/// A command line of systemd. Of the program systemd replaces no variable, and signs before it mean something: such a one is found by `env`.
+/// Returns a command line of systemd. systemd expands no variable in the program, and gives special
+/// meaning to prefix characters. `env` runs a program with such a name.
 pub(crate) fn systemd_command(argv: &[String]) -> String {
     let is_program = |word: &String| word.starts_with('/') && !word.contains('$');
     let env = match argv.first() {
@@ -63,23 +66,25 @@ pub(crate) fn systemd_command(argv: &[String]) -> String {
     words.map(systemd_word).collect::<Vec<_>>().join(" ")
 }
 
-/// Words in the JSON form of a Dockerfile: no shell reads them.
+/// Returns words in the JSON form of a Dockerfile: no shell reads them.
 pub(crate) fn json(words: &[&str]) -> String {
     let words: Vec<String> = words.iter().map(|word| serde_json::Value::from(*word).to_string()).collect();
     format!("[{}]", words.join(", "))
 }
 
-/// A path in a Dockerfile's COPY; none where it needs the JSON form ([`json`] of [`docker_text`]).
+/// Returns true for a path in a Dockerfile's COPY that does not need the JSON form ([`json`] of
+/// [`docker_text`]).
 pub(crate) fn docker_plain(path: &str) -> bool {
     !path.is_empty() && path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@".contains(c)) && !path.starts_with('-')
 }
 
-/// Escapes a text for a Dockerfile, which would replace `$NAME`. The result is one line: a line break in it would begin a new instruction.
+/// Escapes a text for a Dockerfile, which would replace `$NAME`. The result is one line: a line
+/// break in it would begin a new instruction.
 pub(crate) fn docker_text(text: &str) -> String {
     line(text).chars().flat_map(|c| if matches!(c, '$' | '\\') { vec!['\\', c] } else { vec![c] }).collect()
 }
 
-/// A text on one line, for comments.
+/// Returns a text on one line, for comments.
 pub(crate) fn line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect()
 }

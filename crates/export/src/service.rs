@@ -1,4 +1,4 @@
-//! An app as engines see it: a name they take, a port, variables, what is secret, how many.
+//! An app in the terms of an engine: a valid name, a port, variables, secrets, number.
 
 use std::collections::BTreeMap;
 
@@ -14,47 +14,47 @@ use crate::base::{self, Base};
 use crate::project::Project;
 use crate::{Told, names};
 
-/// Grace period of an app that names none, in milliseconds.
+/// Default grace period of an app, in milliseconds.
 const GRACE_MS: u64 = 1600;
 
-/// Kind of life.
+/// Kind of lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// It is kept running.
     Server,
     /// It runs once (`autorestart: false`).
     Once,
-    /// It runs at its times.
+    /// It runs at scheduled times.
     Job,
 }
 
 /// Number of instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Replicas {
-    /// So many.
+    /// A fixed number.
     Fixed(u32),
-    /// One per CPU: what that is depends on the machine.
+    /// One per CPU of the machine.
     PerCpu,
-    /// As many as the load asks for.
+    /// A number that follows the load.
     Range(Autoscale),
 }
 
-/// An app with what follows from it.
+/// An app with the values derived from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Service<'a> {
     pub spec: &'a AppSpec,
-    /// A DNS label, different from all others.
+    /// Unique DNS label.
     pub name: String,
-    /// What it needs to run.
+    /// Base of its image.
     pub base: Base,
-    /// Its folder in the project; the project's own where it has another.
+    /// Its folder in the project, or the project's own if it is outside.
     pub folder: String,
     pub kind: Kind,
     /// Port at which it serves.
     pub port: Option<u16>,
     /// All its ports.
     pub ports: Vec<u16>,
-    /// Variables that may be read by everybody.
+    /// Variables that are not secret.
     pub env: EnvMap,
     /// Names of variables whose values are secret.
     pub secrets: Vec<String>,
@@ -63,12 +63,13 @@ pub(crate) struct Service<'a> {
     pub replicas: Replicas,
     /// Settings of the app that only exports use.
     pub settings: ExportSettings,
-    /// Labels of the apps that it needs.
+    /// Labels of its dependencies, with their conditions.
     pub depends_on: Vec<(String, Condition)>,
 }
 
 impl Service<'_> {
-    /// Time from the polite signal to the end of everything, in whole seconds: drain, grace period, hooks, and a second for the rest.
+    /// Returns the time from the polite signal to the exit of all processes, in whole seconds:
+    /// drain, grace period, hooks, and one extra second.
     pub(crate) fn grace_seconds(&self) -> u64 {
         let stop = &self.spec.stop;
         let hooks = [&self.spec.hooks.pre_stop, &self.spec.hooks.post_stop];
@@ -77,17 +78,18 @@ impl Service<'_> {
         (all.div_ceil(1000) + 1).min(86_400)
     }
 
-    /// True if it is started with the others. (A job is not running between its times, which is no choice of the user.)
+    /// Returns true if it is started with the others. A job is not running between its times, but
+    /// the user did not choose that.
     pub(crate) fn is_started(&self) -> bool {
         self.spec.given.open().get("autostart") != Some(&Value::Bool(false))
     }
 
-    /// Number of containers, where a machine's CPUs are no measure.
+    /// Returns the number of containers, if the CPUs of one machine do not determine it.
     pub(crate) fn count(&self) -> u32 {
         if self.is_started() { self.wanted() } else { 0 }
     }
 
-    /// Number of containers once it is started.
+    /// Returns the number of containers once it is started.
     pub(crate) fn wanted(&self) -> u32 {
         match &self.replicas {
             Replicas::Fixed(count) => *count,
@@ -96,40 +98,43 @@ impl Service<'_> {
         }
     }
 
-    /// Hard limit of memory in bytes: its own, else a quarter above that at which ostler replaces an instance.
+    /// Returns the hard limit of memory in bytes: its own, or else 25 % above the limit at which
+    /// ostler replaces an instance.
     pub(crate) fn memory_limit(&self) -> Option<u64> {
         self.hard_memory().or_else(|| self.soft_memory().map(|bytes| bytes.saturating_add(bytes / 4)))
     }
 
-    /// `memory_max` in bytes.
+    /// Returns `memory_max` in bytes.
     pub(crate) fn hard_memory(&self) -> Option<u64> {
         fixed(self.spec.hard_limits()?.memory?)
     }
 
-    /// `max_memory_restart` in bytes.
+    /// Returns `max_memory_restart` in bytes.
     pub(crate) fn soft_memory(&self) -> Option<u64> {
         fixed(self.spec.safeguards.as_ref()?.memory?)
     }
 
-    /// `cpu_quota` in percent of one core.
+    /// Returns `cpu_quota` in percent of one core.
     pub(crate) fn cpu_percent(&self) -> Option<u32> {
         self.spec.hard_limits()?.cpu_percent
     }
 
-    /// CPU that an engine reserves, in percent of one core: what `export` says, else `cpu_quota`. Never more than the limit, which engines reject.
+    /// Returns the CPU that an engine reserves, in percent of one core: the value of `export`, or
+    /// else `cpu_quota`. It is never more than the limit, because engines reject that.
     pub(crate) fn cpu_request(&self) -> Option<u32> {
         let limit = self.cpu_percent();
         let asked = self.settings.cpu_request.or(limit)?;
         Some(limit.map_or(asked, |limit| asked.min(limit)))
     }
 
-    /// Memory that an engine reserves, in bytes: what `export` says, else `max_memory_restart`, else `memory_max`. Never more than the limit.
+    /// Returns the memory that an engine reserves, in bytes: the value of `export`, or else
+    /// `max_memory_restart`, or else `memory_max`. It is never more than the limit.
     pub(crate) fn memory_request(&self) -> Option<u64> {
         let asked = self.settings.memory_request.or_else(|| self.soft_memory()).or_else(|| self.hard_memory())?;
         Some(self.memory_limit().map_or(asked, |limit| asked.min(limit)))
     }
 
-    /// The words that run it without ostler, in an image.
+    /// Returns the words that run it without ostler, in an image.
     pub(crate) fn command(&self, project: &Project) -> Vec<String> {
         let spec = self.spec;
         let inside = |path: &str| project.inside(path).map_or_else(|| path.to_owned(), crate::project::below_app);
@@ -140,10 +145,10 @@ impl Service<'_> {
         }
         let program = inside(&spec.script);
         let is_ours = project.inside(&spec.script).is_some();
-        // A program of this machine is another path elsewhere: its name is looked for there.
+        // A program of this machine has another path in an image, so only its name is used there.
         words.push(if is_ours { program } else { program.rsplit('/').next().unwrap_or_default().to_owned() });
         if spec.shell {
-            // Of the shells, every image has this one.
+            // Every image has this shell.
             words.clear();
             words.push("sh".into());
         }
@@ -151,23 +156,23 @@ impl Service<'_> {
         words
     }
 
-    /// The app's folder in an image.
+    /// Returns the app's folder in an image.
     pub(crate) fn workdir(&self, project: &Project) -> String {
         crate::project::below_app(project.inside(&self.spec.cwd).unwrap_or_default())
     }
 
-    /// True if a program is started that an official image has.
+    /// Returns true if it runs a program with an official image.
     pub(crate) fn is_backing(&self) -> bool {
         matches!(self.base, Base::Official(_))
     }
 
-    /// Its schedule in words of others, if it has one.
+    /// Returns its schedule, if any.
     pub(crate) fn cron(&self) -> Option<&ostler_core::cron::CronSpec> {
         self.spec.cron.as_deref()
     }
 }
 
-/// Bytes; a part of a machine is no fixed amount.
+/// Returns bytes; a part of a machine's memory is no fixed amount.
 fn fixed(amount: Amount) -> Option<u64> {
     match amount {
         Amount::Bytes(bytes) => Some(bytes),
@@ -175,7 +180,7 @@ fn fixed(amount: Amount) -> Option<u64> {
     }
 }
 
-/// The apps of a project, and what is to be told about each.
+/// Returns the apps of a project; reports facts about each.
 pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Service<'a>> {
     let names = names::labels(project.apps.iter().map(|app| app.name.as_str()));
     let by_name: BTreeMap<&str, &String> = project.apps.iter().map(|app| app.name.as_str()).zip(&names).collect();
@@ -277,7 +282,7 @@ fn push_new(list: &mut Vec<String>, name: &str) {
     }
 }
 
-/// True for what nobody else should read: by its name, or an address with a password in it.
+/// Returns true for a secret value: by its name, or an address with a password.
 pub(crate) fn is_secret(name: &str, value: &str) -> bool {
     let has_password = || {
         let (_, rest) = value.split_once("://")?;
@@ -288,7 +293,7 @@ pub(crate) fn is_secret(name: &str, value: &str) -> bool {
     looks_secret(name) || has_password().is_some()
 }
 
-/// Ports at which it serves: declared sockets, else `PORT`, else that of a check.
+/// Returns the ports at which it serves: declared sockets, or else `PORT`, or else that of a check.
 fn ports(spec: &AppSpec) -> Vec<u16> {
     let mut all: Vec<u16> = Vec::new();
     for listen in &spec.listen {
@@ -323,7 +328,7 @@ fn ports(spec: &AppSpec) -> Vec<u16> {
     all
 }
 
-/// True for `max`, 0 and numbers below it.
+/// Returns true for `max`, 0 and negative numbers.
 fn is_per_cpu(spec: &AppSpec) -> bool {
     match spec.given.open().get("instances") {
         Some(Value::String(text)) => text == "max" || text.parse::<i64>().is_ok_and(|count| count <= 0),
@@ -332,7 +337,7 @@ fn is_per_cpu(spec: &AppSpec) -> bool {
     }
 }
 
-/// The port in `localhost:port` and the like.
+/// Returns the port in `localhost:port` and similar values.
 fn local_port(value: &str) -> Option<u16> {
     let after = ["localhost:", "127.0.0.1:", "[::1]:"].iter().find_map(|host| value.split_once(host).map(|(_, after)| after))?;
     after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()

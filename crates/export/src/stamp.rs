@@ -1,39 +1,42 @@
-//! The first line of each written file, and what a second run does with a file that is there.
+//! First line of each written file, and the handling of an existing file in a second run.
 //!
-//! The line has a sum of all that follows. As long as it is right, nobody has edited the file, and it may be replaced. Where it is not, somebody has; then
-//! the sum still says what was generated before, and if the same would be generated now, there is nothing to bring in: the edit stays. Else both sides
-//! have changed, and only a person can say what is meant: the new text goes beside it, and the file is left alone.
+//! The line contains a checksum of the rest. If the checksum is right, the file is unedited and may
+//! be replaced. If it is wrong, a user has edited the file. The checksum then identifies the text
+//! that was generated before. If the same text would be generated now, there is no change to apply,
+//! so the edit stays. Otherwise both sides have changed, and only the user can decide: the new text
+//! is written beside the file, which is left alone.
 
 use sha2::{Digest, Sha256};
 
-/// Beginning of the line; a number of the form is not needed as long as it is the only one.
+/// Start of the line. It needs no format version, because there is only one format.
 const MARK: &str = "# Written by `ostler export ";
 const SUM: &str = " (sum ";
 
-/// The text of a file with its first line.
+/// Returns the text of a file with its first line.
 pub fn stamped(what: &str, body: &str) -> String {
     format!("{MARK}{what}`. It may be edited: then it is not overwritten.{SUM}{})\n{body}", sum(body))
 }
 
-/// Step of a second run.
+/// Action of a second run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// There is none yet: it is written.
+    /// The file does not exist: write it.
     Create,
-    /// It is what would be written.
+    /// The file equals the new text.
     Same,
-    /// It was not edited: it is replaced.
+    /// It was not edited: replace it.
     Replace,
-    /// It was edited, and what is generated has not changed since: it stays.
+    /// It was edited, and the generated text is unchanged: keep it.
     Keep,
-    /// It was edited, or is not ours, and something else is generated now: it stays, the new text goes beside it.
+    /// It was edited, or another program wrote it, and the generated text has changed. Keep it and
+    /// write the new text beside it.
     Conflict,
 }
 
-/// Decides about a file: the text that is there, and the new one with its line.
+/// Decides about a file from its present text and the new text with its line.
 pub fn decide(there: Option<&str>, new: &str) -> Step {
     let Some(there) = there else { return Step::Create };
-    // A checkout on another system may have other ends of lines: that is no edit.
+    // A checkout on another system may have other line endings: that is no edit.
     let there = there.replace("\r\n", "\n");
     if there == new {
         return Step::Same;
@@ -45,14 +48,14 @@ pub fn decide(there: Option<&str>, new: &str) -> Step {
     }
 }
 
-/// The sum in the first line, and what follows it.
+/// Returns the checksum in the first line, and the rest of the text.
 fn parts(text: &str) -> Option<(&str, &str)> {
     let (line, body) = text.split_once('\n')?;
     let (_, sum) = line.strip_prefix(MARK)?.rsplit_once(SUM)?;
     Some((sum.strip_suffix(')')?, body))
 }
 
-/// Sixteen digits: enough to notice an edit, short enough to read past.
+/// Returns a checksum of sixteen digits: enough to detect an edit, and short.
 fn sum(body: &str) -> String {
     Sha256::digest(body.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
@@ -83,7 +86,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever somebody types into a file, it is replaced only if nothing was typed.
+        /// A file is replaced only if its text is unedited.
         #[test]
         fn only_what_nobody_touched_is_replaced(body in "[a-c\n]{0,20}", edit in "[a-c#\n]{1,8}", at in 0_usize..20, next in "[a-c\n]{0,20}") {
             let old = stamped("compose", &body);

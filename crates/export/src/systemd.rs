@@ -1,4 +1,5 @@
-//! systemd: a unit for each app, with the same guarantees as far as systemd has them; a timer for each schedule, a socket for each `listen`.
+//! systemd: a unit for each app, with the same guarantees as far as systemd supports them; a timer
+//! for each schedule, a socket for each `listen`.
 
 use ostler_core::app::hooks::{Hook, HookSpec, OnFailure};
 use ostler_core::app::secrets::SecretSource;
@@ -12,10 +13,10 @@ use crate::{Plan, Told, names};
 
 type Files = Vec<(String, String)>;
 
-/// Unstable restarts in a row before systemd gives up, where the app names none.
+/// Default number of unstable restarts in a row before systemd gives up.
 const RESTARTS: u32 = 16;
 
-/// The files of `export systemd`, and what to do with them.
+/// Returns the files of `export systemd`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     let mut files = Files::new();
     let mut told = Vec::new();
@@ -61,7 +62,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
 struct Unit<'a> {
     project: &'a str,
     service: &'a Service<'a>,
-    /// A template with an instance each.
+    /// Whether it is a template with several instances.
     several: bool,
 }
 
@@ -79,7 +80,7 @@ impl Lines {
         self.0.push_str(&format!("{key}={}\n", value.as_ref()));
     }
 
-    /// Sets a key to a path or name. One that cannot be written is left out, and told.
+    /// Sets a key to a path or name. A value that cannot be written is left out and reported.
     fn set_plain(&mut self, key: &str, head: &str, value: &str, of: &str, tell: &mut dyn FnMut(&str, String)) {
         match systemd_plain(value) {
             Some(value) => self.set(key, format!("{head}{value}")),
@@ -101,7 +102,7 @@ impl Unit<'_> {
         if self.several { format!("{}@.service", self.name()) } else { format!("{}.service", self.name()) }
     }
 
-    /// What is enabled.
+    /// Returns the unit to enable.
     fn enabled(&self) -> String {
         let ending = if self.service.kind == Kind::Job {
             "timer"
@@ -113,7 +114,7 @@ impl Unit<'_> {
         format!("{}.{ending}", self.name())
     }
 
-    /// The unit in which others wait for a service.
+    /// Returns the unit that other units wait for.
     fn awaited(&self, plan: &Plan<'_>, name: &str) -> String {
         let several = plan.services.iter().any(|other| other.name == name && other.kind == Kind::Server && other.spec.instances > 1);
         format!("{}-{name}.{}", self.project, if several { "target" } else { "service" })
@@ -155,7 +156,7 @@ impl Unit<'_> {
         out.0
     }
 
-    /// The command, its hooks and its folder.
+    /// Writes the command, its hooks and its folder.
     fn run(&self, out: &mut Lines, tell: &mut dyn FnMut(&str, String)) {
         let spec = self.service.spec;
         match systemd_folder(&spec.cwd) {
@@ -181,7 +182,7 @@ impl Unit<'_> {
             out.set("ExecStart", systemd_command(&argv));
             return;
         }
-        // systemd gives secrets as files; the app wants variables.
+        // systemd passes secrets as files; the app needs variables.
         out.say("Secrets are files that this service alone can read; the app gets them as variables, as before.");
         let mut script = String::new();
         for (name, source) in from_files {
@@ -252,7 +253,7 @@ impl Unit<'_> {
         out.0
     }
 
-    /// The timer of a job, or the two units that restart an app at its times.
+    /// Returns the timer of a job, or the two units that restart an app at scheduled times.
     fn timers(&self, tell: &mut dyn FnMut(&str, String)) -> Files {
         let Some(cron) = self.service.cron() else { return Files::new() };
         let key = if cron.job.is_some() { "job" } else { "cron_restart" };
@@ -291,11 +292,11 @@ impl Unit<'_> {
     }
 }
 
-/// The words of the app.
+/// Returns the words of the app.
 fn argv(spec: &AppSpec) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(interpreter) = &spec.interpreter {
-        // A name is looked for on the service's PATH, as a shell would.
+        // A name is searched on the service's PATH, as a shell would do.
         words.extend(if interpreter.starts_with('/') {
             vec![interpreter.clone()]
         } else {
@@ -308,7 +309,7 @@ fn argv(spec: &AppSpec) -> Vec<String> {
     words
 }
 
-/// A command with its time limit. `-`: its failure is none of the service's.
+/// Returns a command with its time limit. `-`: its failure does not affect the service.
 fn hook_line(hook: Hook, spec: &HookSpec) -> String {
     let is_fatal = match spec.on_failure {
         Some(OnFailure::Abort) => true,
@@ -421,7 +422,7 @@ fn restart(out: &mut Lines, service: &Service<'_>) {
 
 fn stop(out: &mut Lines, spec: &AppSpec) {
     let stop = &spec.stop;
-    // Our default, which PM2's is, too.
+    // ostler's default, which is also PM2's.
     out.set("KillSignal", stop.signal.map_or_else(|| "SIGINT".to_owned(), |number| number.to_string()));
     out.set("TimeoutStopSec", format!("{}ms", stop.kill_timeout_ms.unwrap_or(1600)));
     let mode = match stop.kill_mode() {
@@ -495,12 +496,12 @@ fn output(out: &mut Lines, spec: &AppSpec, several: bool, tell: &mut dyn FnMut(&
     }
 }
 
-/// A name of a credential.
+/// Returns a name of a credential.
 fn credential(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-') { c } else { '_' }).collect()
 }
 
-/// A name of a variable that a shell takes.
+/// Returns a name of a variable that a shell accepts.
 fn variable(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect()
 }

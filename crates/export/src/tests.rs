@@ -1,4 +1,4 @@
-//! Whole exports of files as people write them: golden files, and what is parsed back.
+//! Whole exports of realistic files: golden files, and parsed results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::*;
 
-/// A folder with files, which goes with the test.
+/// A folder with files, removed at the end of the test.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -25,7 +25,7 @@ impl Tree {
     }
 
     fn project(&self, file: &str, profile: Option<&str>) -> Project {
-        // What this machine has says nothing about where the apps run.
+        // The programs of this machine do not matter for the machine of the apps.
         let env = [("PATH".to_owned(), String::new())].into_iter().collect();
         let context = Context { lowest_nice: -20, elsewhere: true, ..Context::new(self.0.clone(), env, 4).unwrap() };
         let loaded = ostler_config::load(&self.0.join(file), file, &context).unwrap_or_else(|problems| panic!("{problems:?}"));
@@ -63,7 +63,7 @@ fn folder(dir: &Path, inside: &str, all: &mut BTreeMap<String, Folder>) {
     all.insert(inside.to_owned(), own);
 }
 
-/// A shop: what most files have, and each thing that only some have.
+/// A shop with common features, and each rare one.
 const SHOP: &str = r#"{
   "apps": [
     {
@@ -97,7 +97,8 @@ const SHOP_FILES: &[(&str, &str)] = &[
     ("bin/redis-server", "#!/bin/sh\n"),
 ];
 
-/// The apps of the shop; the server of the database is one of the machine, wherever the test runs.
+/// Returns the apps of the shop; the database server counts as one of the machine, on any test
+/// machine.
 fn shop(tree: &Tree, profile: Option<&str>) -> Project {
     let text = SHOP.replace("\"redis-server\"", "\"true\"");
     std::fs::write(tree.0.join("ecosystem.json"), text).unwrap();
@@ -107,7 +108,7 @@ fn shop(tree: &Tree, profile: Option<&str>) -> Project {
     project
 }
 
-/// All files as one text, with the folder's place taken out.
+/// Returns all files as one text, without the path of the folder.
 fn shown(tree: &Tree, exported: &Exported) -> String {
     let mut out = String::new();
     for file in &exported.files {
@@ -123,7 +124,7 @@ fn shown(tree: &Tree, exported: &Exported) -> String {
     sum.replace(tree.0.to_str().unwrap(), "/srv/shop")
 }
 
-/// The text without sums, where the place of the folder would change them.
+/// Returns the text without checksums, which depend on the path of the folder.
 fn regexless_sums(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
@@ -149,7 +150,7 @@ fn made(project: &Project, target: Target, options: &Options) -> Exported {
     exported
 }
 
-/// Documents of a file of YAML.
+/// Returns the documents of a YAML file.
 fn documents(text: &str) -> Vec<Value> {
     text.split("\n---\n").map(|text| serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))).collect()
 }
@@ -191,7 +192,7 @@ fn what_compose_reads_is_what_was_meant() {
     let exported = made(&shop(&tree, Some("production")), Target::Compose, &Options::default());
     let compose = &documents(file(&exported, "compose.yaml"))[0];
     let api = &compose["services"]["api"];
-    // Compose makes one dollar of two.
+    // Compose turns two dollar signs into one.
     assert_eq!(api["environment"]["GREETING"].as_str().map(|text| text.replace("$$", "$")).as_deref(), Some("50% of $HOME {{ x }} \"no\""));
     assert_eq!(api["environment"]["DB_PASSWORD"], "${DB_PASSWORD:?is not set}");
     assert_eq!(
@@ -201,7 +202,7 @@ fn what_compose_reads_is_what_was_meant() {
     assert_eq!(compose["services"]["worker"]["environment"]["MODE"], "on");
     assert_eq!(compose["services"]["worker"]["deploy"]["replicas"], 3);
     assert_eq!(compose["services"]["redis"]["image"], "redis:7-alpine");
-    // The apps of the image are an ecosystem file that has no variable and no secret.
+    // The apps of the image are an ecosystem file without variables and secrets.
     let container = &documents(file(&exported, "ostler.container.yaml"))[0];
     assert_eq!(container["apps"][0]["script"], "/app/dist/main.js");
     assert!(container["apps"].as_array().unwrap().iter().all(|app| app.get("env").is_none() && app.get("secrets").is_none()));
@@ -244,7 +245,8 @@ fn hostile_names_and_values_end_no_quotes() {
     }
 }
 
-/// Keys of a unit as systemd reads it: a line that ends in a backslash continues in the next one.
+/// Returns the keys of a unit as systemd reads it: a line that ends in a backslash continues on the
+/// next one.
 fn keys_of(unit: &str) -> Vec<String> {
     let (mut keys, mut goes_on) = (Vec::new(), false);
     for line in unit.lines() {
@@ -265,7 +267,7 @@ fn no_value_takes_the_next_directive_of_a_unit_with_it() {
         let value = |plain: &str| format!("{plain}{hostile}");
         let path = |plain: &str| format!("/srv/{}", value(plain));
         let apps = json!({ "apps": [{
-            // Such a name is refused before.
+            // Such a name is rejected earlier.
             "name": if hostile.contains(char::is_control) { "api".into() } else { value("api") }, "script": path("app"), "interpreter": "none", "args": [value("x"), hostile], "cwd": path("cwd"),
             "env": { "A": value("a") }, "out_file": path("out.log"), "error_file": path("error.log"),
             "secrets": { "KEY": { "file": path("key") } },
@@ -279,7 +281,7 @@ fn no_value_takes_the_next_directive_of_a_unit_with_it() {
         (keys, told)
     };
     let (plain, _) = units("");
-    // A value that cannot be written is reported, and nothing else is missing.
+    // A value that cannot be written is reported, and all other keys are present.
     let of_key = |key: &str| match key {
         "StandardOutput" => Some("out_file"),
         "StandardError" => Some("error_file"),
@@ -350,7 +352,8 @@ fn a_port_of_the_host_is_given_once() {
     let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
     let exported = made(&tree.project("ecosystem.json", None), Target::Compose, &Options::default());
     let services = &documents(file(&exported, "compose.yaml"))[0]["services"];
-    // Two containers with a port each, one that finds its port taken, and four processes that share one.
+    // Two containers with one port each, an app whose port is already taken, and four processes
+    // that share a port.
     assert_eq!((&services["a"]["ports"], &services["a"]["deploy"]["replicas"]), (&json!(["3000-3001:3000"]), &json!(2)));
     assert_eq!((&services["b"]["ports"], &services["b"]["expose"]), (&Value::Null, &json!(["3001"])));
     assert_eq!(services["c"]["ports"], json!(["3002:3002"]));
@@ -358,7 +361,8 @@ fn a_port_of_the_host_is_given_once() {
     assert!(exported.told.iter().any(|told| told.app == "b" && told.key == "port"));
 }
 
-/// An app with a listed socket and a unix socket, all hooks, and the rarer ways to restart, stop and be checked.
+/// An app with a TCP socket and a unix socket, all hooks, and rare settings for restarts, stops and
+/// checks.
 const EDGE: &str = r#"[{
         "name": "edge", "script": "a.js", "args": ["--fd={fd:web}"], "listen": [{ "port": 8443, "host": "127.0.0.1", "name": "web", "backlog": 64 }, "/run/edge.sock"],
         "pre_start": { "command": ["./prepare", "a b"], "timeout": "5s", "on_failure": "continue" }, "post_start": "./announce $NOW", "pre_stop": ["./leave"],
@@ -369,7 +373,7 @@ const EDGE: &str = r#"[{
         "health": { "startup": { "tcp": 8443, "interval": "2s" }, "liveness": { "command": ["./alive"], "interval": "15s" }, "readiness": { "http": { "path": "/r", "port": 9000, "method": "HEAD" } } }
 }]"#;
 
-/// Sockets, hooks, and the many ways to restart, in units and manifests.
+/// Sockets, hooks, and the kinds of restart, in units and manifests.
 #[test]
 fn golden_sockets_and_hooks() {
     let tree = Tree::new(&[("ecosystem.json", EDGE), ("a.js", ""), ("package.json", "{}"), ("yarn.lock", "")]);
@@ -408,7 +412,7 @@ fn folders_with_their_own_packages_have_their_own_images() {
     assert!(exported.told.iter().any(|told| told.app == "outside" && told.key == "cwd"));
 }
 
-/// What Kubernetes would replace in the words of a command, and a swarm in a value, stays text.
+/// Kubernetes expands words of a command, and a swarm expands values; both must stay text.
 #[test]
 fn engines_replace_nothing() {
     let apps = json!([{ "name": "clean", "script": "a.js", "args": ["$(HOME)", "$HOME", "$$(X)"], "job": "0 3 * * *", "env": { "T": "{{.Node.ID}} $X" } }]);
@@ -416,14 +420,14 @@ fn engines_replace_nothing() {
     let project = tree.project("ecosystem.json", None);
     let exported = made(&project, Target::Kubernetes, &Options::default());
     let pod = &documents(file(&exported, "k8s/clean.yaml"))[1]["spec"]["jobTemplate"]["spec"]["template"]["spec"];
-    // Kubernetes makes one dollar of two, and leaves one before a letter as it is.
+    // Kubernetes turns two dollar signs into one, and keeps a single one before a letter.
     assert_eq!(pod["containers"][0]["command"], json!(["node", "/app/a.js", "$$(HOME)", "$HOME", "$$$$(X)"]));
     let exported = made(&project, Target::Compose, &Options { swarm: true, ..Options::default() });
     let env = &documents(file(&exported, "stack.yaml"))[0]["services"]["clean"]["environment"];
     assert_eq!(env["T"], "{{\"{{\"}}.Node.ID}} $$X");
 }
 
-/// Nothing has to be built or installed where it is exported.
+/// The exporting machine needs no build and no installation.
 #[test]
 fn what_is_not_here_may_be_there() {
     let apps = json!([
@@ -447,7 +451,7 @@ fn what_is_not_here_may_be_there() {
     assert_eq!(services["built"]["env_file"], json!(["./later/.env.production"]));
     let container = &documents(file(&exported, "ostler.container.yaml"))[0]["apps"];
     assert_eq!((&container[0]["script"], &container[0]["cwd"]), (&json!("/app/later/dist/main.js"), &json!("/app/later")));
-    // An interpreter of another name is a matter of the image.
+    // The image provides an interpreter of another name.
     assert_eq!(container[1]["interpreter"], "python9");
 }
 
@@ -476,7 +480,8 @@ fn a_hundred_apps_are_exported_in_a_moment() {
     assert_eq!(exported.files.len(), 100);
 }
 
-/// An app as the guides to Kubernetes have it: requests below limits, port 80 for a container's 3000, mirrors of China.
+/// An app as in the guides to Kubernetes: requests below limits, port 80 for a container's 3000,
+/// mirrors in China.
 #[test]
 fn golden_settings_for_exports() {
     let apps = json!([{
@@ -547,7 +552,7 @@ fn the_port_of_a_service() {
     assert_eq!(ports(two), ["http=3000->http", "port-80=80->port-80"]);
 }
 
-/// A folder of which only a part is built, or that has other scripts, is copied as a whole.
+/// A folder that is only partly built, or that has other scripts, is copied as a whole.
 #[test]
 fn images_take_what_was_built() {
     let lines = |script: &str, files: &[(&str, &str)]| {

@@ -1,12 +1,13 @@
-//! YAML to write: values, comments, and three languages that read a text before YAML does.
+//! YAML writer: values, comments, and three languages that read a text before YAML does.
 //!
-//! Plain words stay plain; everything that any version of YAML could take for something else (`no`, `0755`, `1e3`, `12:30`) is in double quotes, so that
-//! what is parsed is the text that was meant. Written by hand because comments belong to it, and no serializer of our tree writes any.
+//! Plain words stay plain. Any text that some version of YAML could read differently (`no`, `0755`,
+//! `1e3`, `12:30`) is in double quotes, so that the parsed value is the intended text. Written by
+//! hand, because the files need comments and no serializer among the dependencies writes comments.
 
-/// Languages that a file passes before it is read as YAML.
+/// Languages that read a file before YAML does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Dialect {
-    /// None.
+    /// No other language.
     #[default]
     Plain,
     /// Compose: `$NAME` in values is replaced.
@@ -18,17 +19,17 @@ pub(crate) enum Dialect {
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Yaml {
-    /// A text, whatever it looks like.
+    /// A text with any content.
     Text(String),
-    /// A text that the dialect is to read: `${NAME:?}` of Compose. In quotes.
+    /// A text that the dialect expands: `${NAME:?}` of Compose. In quotes.
     Reference(String),
-    /// Written as it is: `{{ .Values.x }}`.
+    /// Written unchanged: `{{ .Values.x }}`.
     Verbatim(String),
     /// A whole number.
     Int(i64),
     /// `true` or `false`.
     Flag(bool),
-    /// A list, an item a line.
+    /// A list, one item per line.
     List(Vec<Yaml>),
     /// A list on one line.
     Words(Vec<Yaml>),
@@ -91,7 +92,7 @@ impl From<Vec<Yaml>> for Yaml {
 }
 
 impl Yaml {
-    /// Words on one line: a command.
+    /// Returns words on one line: a command.
     pub(crate) fn words<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> Self {
         Self::Words(words.into_iter().map(|word| Self::from(word.as_ref())).collect())
     }
@@ -114,12 +115,12 @@ enum Line {
     Verbatim(String),
 }
 
-/// A table, in the order in which it is written, with its comments.
+/// A table in output order, with its comments.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Map(Vec<Line>);
 
 impl Map {
-    /// An empty one.
+    /// Returns an empty table.
     pub(crate) fn new() -> Self {
         Self::default()
     }
@@ -158,29 +159,29 @@ impl Map {
         self
     }
 
-    /// The same with an entry more.
+    /// Returns the table with one more entry.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Yaml>) -> Self {
         self.put(key, value);
         self
     }
 
-    /// True if nothing is in it.
+    /// Returns true if it is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Number of lines.
+    /// Returns the number of lines.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The same without an entry.
+    /// Returns the table without an entry.
     pub(crate) fn without(mut self, key: &str) -> Self {
         self.0.retain(|line| !matches!(line, Line::Entry(own, _) if own == key));
         self
     }
 
-    /// Changes the table of this key, if there is one.
+    /// Changes the table of this key, if any.
     pub(crate) fn enter(&mut self, key: &str, change: impl FnOnce(&mut Self)) {
         let found = self.0.iter_mut().find_map(|line| match line {
             Line::Entry(own, Yaml::Map(map)) if own == key => Some(map),
@@ -191,7 +192,7 @@ impl Map {
         }
     }
 
-    /// The text, an entry a line.
+    /// Returns the text, one entry per line.
     pub(crate) fn text(&self, dialect: Dialect) -> String {
         let mut out = String::new();
         map_lines(&mut out, self, 0, dialect);
@@ -199,12 +200,12 @@ impl Map {
     }
 }
 
-/// Several documents in one file.
+/// Returns several documents in one file.
 pub(crate) fn documents(all: &[Map], dialect: Dialect) -> String {
     all.iter().map(|map| map.text(dialect)).collect::<Vec<_>>().join("---\n")
 }
 
-/// A comment on one line.
+/// Returns a comment on one line.
 pub(crate) fn comment(text: &str, dialect: Dialect) -> String {
     let line: String = text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect();
     if dialect == Dialect::Helm { line.replace("{{", "{ {") } else { line }
@@ -226,7 +227,7 @@ fn map_lines(out: &mut String, map: &Map, indent: usize, dialect: Dialect) {
     }
 }
 
-/// What follows a colon.
+/// Writes the value after a colon.
 fn after(out: &mut String, value: &Yaml, indent: usize, dialect: Dialect) {
     match value {
         Yaml::Map(map) if value.is_block() => {
@@ -242,7 +243,7 @@ fn after(out: &mut String, value: &Yaml, indent: usize, dialect: Dialect) {
     }
 }
 
-/// True for lines that people read better one below the other, and that YAML gives back as they are.
+/// Returns true for a text that is more readable as several lines, and that YAML returns unchanged.
 fn is_block_text(text: &str, dialect: Dialect) -> bool {
     let is_odd = |c: char| c != '\n' && is_unprintable(c);
     dialect == Dialect::Plain
@@ -268,7 +269,7 @@ fn list_lines(out: &mut String, list: &[Yaml], indent: usize, dialect: Dialect) 
             Yaml::Map(map) if item.is_block() => {
                 let mut inner = String::new();
                 map_lines(&mut inner, map, indent + 2, dialect);
-                // Comments stand above the item; its first entry stands behind the dash.
+                // Comments are above the item; its first entry follows the dash.
                 let mut lines = inner.lines().peekable();
                 while let Some(line) = lines.next_if(|line| line.trim_start().starts_with('#')) {
                     out.push_str(&format!("{pad}{}\n", line.trim_start()));
@@ -297,7 +298,7 @@ fn as_words(value: &Yaml) -> Yaml {
     }
 }
 
-/// A value on one line.
+/// Returns a value on one line.
 fn flat(value: &Yaml, dialect: Dialect) -> String {
     match value {
         Yaml::Text(text) => scalar(text, dialect),
@@ -306,7 +307,7 @@ fn flat(value: &Yaml, dialect: Dialect) -> String {
         Yaml::Int(number) => number.to_string(),
         Yaml::Flag(flag) => flag.to_string(),
         Yaml::List(list) | Yaml::Words(list) => {
-            // In a list on one line everything is in quotes: it reads as a command then.
+            // In a list on one line, all words are in quotes, so it reads as a command.
             let item = |item: &Yaml| match item {
                 Yaml::Text(text) => quoted(text, dialect),
                 other => flat(&as_words(other), dialect),
@@ -324,12 +325,12 @@ fn flat(value: &Yaml, dialect: Dialect) -> String {
     }
 }
 
-/// A text that is read back as this text.
+/// Returns a text that YAML parses back to the same text.
 pub(crate) fn scalar(text: &str, dialect: Dialect) -> String {
     if is_plain(text) { text.to_owned() } else { quoted(text, dialect) }
 }
 
-/// Words that some version of YAML takes for a flag or for nothing.
+/// Words that some version of YAML treats as a flag or as null.
 const TAKEN: &[&str] = &["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"];
 
 fn is_plain(text: &str) -> bool {
@@ -340,13 +341,13 @@ fn is_plain(text: &str) -> bool {
         _ => false,
     };
     let is_plain_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-' | '@' | '+');
-    // A colon inside a word is one (`a:b`); sexagesimal numbers begin with a digit.
+    // A colon inside a word is part of it (`a:b`); sexagesimal numbers begin with a digit.
     let colons = text.ends_with(':');
     let bare = text.trim_start_matches('.').to_ascii_lowercase();
     begins && !colons && text.chars().all(|c| is_plain_char(c) || c == ':') && !TAKEN.contains(&bare.as_str())
 }
 
-/// A text in double quotes.
+/// Returns a text in double quotes.
 pub(crate) fn quoted(text: &str, dialect: Dialect) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -371,7 +372,8 @@ pub(crate) fn quoted(text: &str, dialect: Dialect) -> String {
     out
 }
 
-/// True for what YAML does not let stand in a text, or breaks lines at, or what nobody sees.
+/// Returns true for characters that YAML does not allow in a text, that break lines, or that are
+/// invisible.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')

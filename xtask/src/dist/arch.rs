@@ -1,25 +1,25 @@
-//! Machines that there are packages for, and what each world calls them.
+//! Architectures with packages, and their names in each packaging system.
 
 use anyhow::{Context, Result};
 
-/// A machine.
+/// Architecture.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Arch {
     /// Rust's target.
     pub(super) triple: &'static str,
-    /// In names of archives, as `uname -m` says.
+    /// Name in archives, as `uname -m` prints it.
     pub(super) uname: &'static str,
-    /// Debian's name; nfpm and Docker have the same.
+    /// Debian's name; also nfpm's and Docker's.
     pub(super) debian: &'static str,
     /// RPM's name.
     pub(super) rpm: &'static str,
     /// Node's `process.arch`.
     pub(super) node: &'static str,
-    /// What `zig cc -target` takes.
+    /// Target of `zig cc -target`.
     pub(super) zig: &'static str,
 }
 
-/// All of them.
+/// All architectures.
 pub(super) const ARCHES: &[Arch] = &[
     Arch { triple: "x86_64-unknown-linux-musl", uname: "x86_64", debian: "amd64", rpm: "x86_64", node: "x64", zig: "x86_64-linux-musl" },
     Arch {
@@ -33,7 +33,7 @@ pub(super) const ARCHES: &[Arch] = &[
 ];
 
 impl Arch {
-    /// The machine that one of its names means.
+    /// Returns the architecture with this name in any system.
     pub(super) fn named(name: &str) -> Result<&'static Self> {
         ARCHES
             .iter()

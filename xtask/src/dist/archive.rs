@@ -1,4 +1,4 @@
-//! `.tar.gz` whose bytes depend on nothing but what is in it.
+//! Writer of `.tar.gz` files whose bytes depend only on their content.
 
 use std::path::Path;
 
@@ -7,24 +7,24 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-/// A file that is packed.
+/// A file to pack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     /// Path in the archive.
     pub(super) path: String,
-    /// Whether it can be executed.
+    /// Whether it is executable.
     pub(super) is_program: bool,
-    /// What is in it.
+    /// Content of the file.
     pub(super) bytes: Vec<u8>,
 }
 
 impl Entry {
-    /// A text.
+    /// Returns a text file.
     pub(super) fn text(path: &str, text: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), is_program: false, bytes: text.into() }
     }
 
-    /// A program.
+    /// Returns a program.
     pub(super) fn program(path: &str, bytes: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), is_program: true, bytes: bytes.into() }
     }
@@ -32,7 +32,7 @@ impl Entry {
 
 /// Packs these files: owner 0, this time (seconds since 1970), in this order.
 pub(super) fn tar_gz(entries: &[Entry], time: u64) -> Result<Vec<u8>> {
-    // The header of gzip has neither name nor time then.
+    // The gzip header then has neither name nor time.
     let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::best()));
     for entry in entries {
         let mut header = tar::Header::new_ustar();
@@ -48,7 +48,7 @@ pub(super) fn tar_gz(entries: &[Entry], time: u64) -> Result<Vec<u8>> {
     Ok(tar.into_inner()?.finish()?)
 }
 
-/// One file, gzipped as Debian wants it: best, without name and time.
+/// Compresses one file as Debian requires it: best level, without name and time.
 pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     use std::io::Write as _;
     let mut out = GzEncoder::new(Vec::new(), Compression::best());
@@ -56,7 +56,7 @@ pub(super) fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(out.finish()?)
 }
 
-/// SHA-256 in hexadecimal digits.
+/// Returns SHA-256 in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

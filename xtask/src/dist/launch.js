@@ -1,5 +1,5 @@
 'use strict';
-// Becomes the program of this machine, under the name that was called.
+// Executes the program of this machine under the called name.
 const { constants } = require('os');
 
 module.exports = function launch(name) {
@@ -12,7 +12,7 @@ module.exports = function launch(name) {
   }
   const words = process.argv.slice(2);
   if (typeof process.execve === 'function') {
-    // Gone where it succeeds.
+    // This does not return if it succeeds.
     try {
       return process.execve(program, [name, ...words], process.env);
     } catch {}

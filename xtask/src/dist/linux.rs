@@ -1,7 +1,8 @@
-//! `.deb` and `.rpm`: what is in them, and the description from which `nfpm` makes both.
+//! `.deb` and `.rpm`: their contents, and the description from which `nfpm` makes both.
 //!
-//! There are no scripts in them: systemd itself reads its units anew after a package was installed, and nothing that runs may end because a package
-//! was put in its place. So a package that was half installed, or is older, changes files and nothing else.
+//! They contain no scripts. systemd itself reloads its units after an installation, and no running
+//! process may stop because a package was installed. A package that is half installed or older
+//! therefore only changes files.
 
 use std::fmt::Write as _;
 
@@ -10,13 +11,13 @@ use super::arch::Arch;
 /// A file of a package.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Placed {
-    /// Name in the folder from which packages are made.
+    /// Name in the staging folder.
     pub(super) from: &'static str,
     /// Path on the machine.
     pub(super) to: &'static str,
-    /// Only in packages of this kind; none: in both.
+    /// Kind of package that contains it; none: both.
     pub(super) only: Option<&'static str>,
-    /// Rights.
+    /// Permissions.
     pub(super) mode: &'static str,
 }
 
@@ -28,7 +29,7 @@ const fn of(kind: &'static str, from: &'static str, to: &'static str) -> Placed 
     Placed { from, to, only: Some(kind), mode: "0644" }
 }
 
-/// Everything that is installed.
+/// All installed files.
 pub(super) const FILES: &[Placed] = &[
     Placed { from: "ostler", to: "/usr/bin/ostler", only: None, mode: "0755" },
     text("ostler.1.gz", "/usr/share/man/man1/ostler.1.gz"),
@@ -44,7 +45,7 @@ pub(super) const FILES: &[Placed] = &[
     of("rpm", "LICENSE-APACHE", "/usr/share/licenses/ostler/LICENSE-APACHE"),
 ];
 
-/// What lintian is right about and is meant so.
+/// Correct findings of lintian that are intended.
 pub(super) const LINTIAN: &str = "\
 # It runs on every Linux, and outlives whatever happens to libraries of the machine. Linked so that it can be loaded anywhere, it is taken for a library.
 ostler: statically-linked-binary [usr/bin/ostler]
@@ -58,7 +59,7 @@ const DESCRIPTION: &str = "ostler starts apps, keeps them running whatever dies,
 replaces them without losing a request. It reads PM2's files and answers to
 PM2's commands.";
 
-/// The description of both packages for nfpm, whose paths are relative to `folder`.
+/// Returns the description of both packages for nfpm, whose paths are relative to `folder`.
 pub(super) fn nfpm(arch: &Arch, version: &str, folder: &str, time: &str) -> String {
     let mut out = format!(
         "name: ostler\narch: {}\nplatform: linux\nversion: {version}\nversion_schema: semver\nsection: admin\npriority: optional\n\
@@ -69,7 +70,7 @@ pub(super) fn nfpm(arch: &Arch, version: &str, folder: &str, time: &str) -> Stri
     for line in DESCRIPTION.lines() {
         let _ = writeln!(out, "  {line}");
     }
-    // Nobody's machine is in what says where a package was built.
+    // The package must not contain the name of the build machine.
     out.push_str("rpm:\n  buildhost: localhost\n  summary: ");
     let _ = writeln!(out, "{SUMMARY}\n  packager: ostler\ndeb:\n  compression: xz\ncontents:");
     for file in FILES {
@@ -85,14 +86,14 @@ pub(super) fn nfpm(arch: &Arch, version: &str, folder: &str, time: &str) -> Stri
     out
 }
 
-/// `changelog` as Debian wants it. `date` as RFC 5322 has it.
+/// Returns `changelog` in Debian's format. `date` is in the format of RFC 5322.
 pub(super) fn changelog(version: &str, date: &str) -> String {
     format!(
         "ostler ({version}) unstable; urgency=medium\n\n  * Release {version}: see CHANGELOG.md of the sources.\n\n -- ostler <ostler@ostler.invalid>  {date}\n"
     )
 }
 
-/// `copyright` as Debian wants it, with both licences. Source: DEP 5.
+/// Returns `copyright` in Debian's format, with both licences. Source: DEP 5.
 pub(super) fn copyright(mit: &str) -> String {
     let mut out = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: ostler\nSource: https://example.invalid/ostler\n\n\
                    Files: *\nCopyright: the ostler authors\nLicense: MIT or Apache-2.0\n\nLicense: Apache-2.0\n On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.\n\n\

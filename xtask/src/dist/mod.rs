@@ -1,7 +1,8 @@
-//! `cargo xtask dist`: everything that is published, from one commit, the same bytes each time.
+//! `cargo xtask dist`: builds all published files from one commit, with the same bytes each time.
 //!
-//! Theory of operation: the program is built for each machine ([`program`]), the man page and completions come from the program itself, and what is packed
-//! is described by data ([`linux`], [`npm`], `packaging/`). All times in packages are that of the commit (`SOURCE_DATE_EPOCH`).
+//! Theory of operation: the program is built for each machine ([`program`]), and it prints the man
+//! page and completions itself. Data describes the packages ([`linux`], [`npm`], `packaging/`). All
+//! times in packages are the time of the commit (`SOURCE_DATE_EPOCH`).
 
 mod arch;
 mod archive;
@@ -22,15 +23,15 @@ use crate::process::{self, cargo, must_run, on_path, option, output, root, targe
 use arch::{ARCHES, Arch};
 use archive::{Entry, gzip, sha256, tar_gz};
 
-/// Recipes with `@VERSION@` and checksums to be filled in, below `packaging`.
+/// Recipes below `packaging` in which `@VERSION@` and checksums are filled in.
 const RECIPES: &[&str] = &["homebrew/ostler.rb", "aur/PKGBUILD", "nix/default.nix"];
 
-/// Profile of the program for containers, and its features: files in YAML are what containers are described by.
+/// Profile of the program for containers, and its features: containers are described by YAML files.
 const SMALL: &str = "dist-small";
 const SMALL_FEATURES: &str = "yaml";
 
-/// `--arch A` (again for more), `--profile P`, `--out DIR`, `--program A=FILE`, `--runtime A=FILE` (take these, do not build them), `--test`,
-/// `--twice`.
+/// Runs the task. Options: `--arch A` (again for more), `--profile P`, `--out DIR`,
+/// `--program A=FILE`, `--runtime A=FILE` (use these, do not build them), `--test`, `--twice`.
 pub(crate) fn run(words: &[String]) -> Result<()> {
     let out = option(words, "--out")?.map_or_else(|| target().join("dist-packages"), |dir| root().join(dir));
     if words.iter().any(|word| word == "--test") {
@@ -78,7 +79,7 @@ pub(crate) fn run(words: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The programs that an option gives: `ARCH=FILE`.
+/// Returns the programs that an option sets: `ARCH=FILE`.
 fn given(words: &[String], option: &str) -> Result<Vec<(&'static Arch, PathBuf)>> {
     let each = |word: &str| {
         let (name, path) = word.split_once('=').with_context(|| format!("{option} needs ARCH=FILE"))?;
@@ -87,12 +88,12 @@ fn given(words: &[String], option: &str) -> Result<Vec<(&'static Arch, PathBuf)>
     values(words, option).map(each).collect()
 }
 
-/// The program for this machine: the given one, else what is built.
+/// Returns the program for this machine: the given one, or else the built one.
 fn path_of(arch: &Arch, given: &[(&Arch, PathBuf)], build: impl FnOnce() -> Result<PathBuf>) -> Result<PathBuf> {
     given.iter().find(|(of, _)| *of == arch).map_or_else(build, |(_, path)| Ok(path.clone()))
 }
 
-/// What all packages have in common.
+/// Common facts of all packages.
 struct Facts {
     version: String,
     /// Time of the commit, seconds since 1970.
@@ -117,7 +118,8 @@ impl Facts {
     }
 }
 
-/// Texts that the program tells of itself, and licences: name and text. Asked is the one that is packed for this machine, if there is one.
+/// Returns the texts that the program prints about itself, and licences: name and text. It runs the
+/// program that is packed for this machine, if any.
 fn texts(facts: &Facts, programs: &[(&Arch, PathBuf)]) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let program = match programs.iter().find(|(arch, _)| arch.uname == std::env::consts::ARCH) {
         Some((_, path)) => path.clone(),
@@ -173,7 +175,8 @@ fn make(arch: &Arch, facts: &Facts, texts: &[(&str, Vec<u8>)], program: &[u8], o
     Ok(archive)
 }
 
-/// `SHA256SUMS` of everything, as `sha256sum --check` reads it and `ostler update --from` does.
+/// Writes `SHA256SUMS` of everything, in the format of `sha256sum --check` and
+/// `ostler update --from`.
 fn write_sums(out: &Path) -> Result<()> {
     let mut names: Vec<String> = Vec::new();
     for entry in fs::read_dir(out)? {
@@ -190,12 +193,12 @@ fn write_sums(out: &Path) -> Result<()> {
     write(out, "SHA256SUMS", sums.as_bytes())
 }
 
-/// All values of an option that may be given again.
+/// Returns all values of a repeatable option.
 fn values<'a>(words: &'a [String], name: &'a str) -> impl Iterator<Item = &'a str> {
     words.windows(2).filter(move |pair| pair[0] == name).map(|pair| pair[1].as_str())
 }
 
-/// A file of the checkout.
+/// Reads a file of the checkout.
 fn read(path: &Path) -> Result<String> {
     let path = root().join(path);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))

@@ -1,4 +1,5 @@
-//! Packages for npm: `ostler`, the program for each machine as an optional dependency, and PM2's names for who wants them.
+//! Packages for npm: `ostler`, the program for each machine as an optional dependency, and a
+//! package with PM2's command names.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -6,13 +7,14 @@ use serde_json::{Value, json};
 use super::arch::{ARCHES, Arch};
 use super::archive::{Entry, tar_gz};
 
-/// Finds the program of this machine and becomes it. No shell, no download, nothing that runs while it is installed.
+/// Finds the program of this machine and executes it. It uses no shell, no download and no install
+/// script.
 const LAUNCHER: &str = include_str!("launch.js");
 
-/// PM2's names.
+/// PM2's command names.
 const PM2_NAMES: &[&str] = &["pm2", "pm2-dev", "pm2-docker", "pm2-runtime"];
 
-/// A package: the name of its file, and the file.
+/// A package: its file name and its bytes.
 pub(super) type Packed = (String, Vec<u8>);
 
 fn described(name: &str, version: &str) -> Value {
@@ -32,24 +34,24 @@ fn with(mut package: Value, more: Value) -> Value {
     package
 }
 
-/// Name of the package with the program of a machine.
+/// Returns the name of the package with the program of a machine.
 fn of_machine(arch: &Arch) -> String {
     format!("@ostler/linux-{}", arch.node)
 }
 
-/// `package.json` of the package with the program of a machine.
+/// Returns `package.json` of the package with the program of a machine.
 fn machine(arch: &Arch, version: &str) -> Value {
     with(described(&of_machine(arch), version), json!({ "os": ["linux"], "cpu": [arch.node], "files": ["ostler"] }))
 }
 
-/// `package.json` of `ostler`.
+/// Returns `package.json` of `ostler`.
 fn main(version: &str) -> Value {
     let machines: serde_json::Map<String, Value> = ARCHES.iter().map(|arch| (of_machine(arch), version.into())).collect();
     let more = json!({ "bin": { "ostler": "ostler.js" }, "files": ["launch.js", "ostler.js"], "engines": { "node": ">=14" }, "optionalDependencies": machines });
     with(described("ostler", version), more)
 }
 
-/// `package.json` of the package with PM2's names.
+/// Returns `package.json` of the package with PM2's names.
 fn pm2_names(version: &str) -> Value {
     let names: serde_json::Map<String, Value> = PM2_NAMES.iter().map(|name| ((*name).to_owned(), format!("{name}.js").into())).collect();
     with(described("ostler-pm2", version), json!({ "bin": names, "dependencies": { "ostler": version } }))
@@ -59,17 +61,17 @@ fn packed(package: &Value, version: &str, files: Vec<Entry>, time: u64) -> Resul
     let text = serde_json::to_string_pretty(package)? + "\n";
     let mut entries = vec![Entry::text("package/package.json", text)];
     entries.extend(files);
-    // As `npm pack` names them.
+    // As `npm pack` does.
     let name = package["name"].as_str().unwrap_or_default().trim_start_matches('@').replace('/', "-");
     Ok((format!("{name}-{version}.tgz"), tar_gz(&entries, time)?))
 }
 
-/// The package with the program of a machine.
+/// Returns the package with the program of a machine.
 pub(super) fn of_program(arch: &Arch, version: &str, program: &[u8], time: u64) -> Result<Packed> {
     packed(&machine(arch, version), version, vec![Entry::program("package/ostler", program)], time)
 }
 
-/// The packages that are the same on all machines.
+/// Returns the packages that are the same on all machines.
 pub(super) fn of_all(version: &str, time: u64) -> Result<Vec<Packed>> {
     let launch = |name: &str, from: &str| {
         Entry::program(&format!("package/{name}.js"), format!("#!/usr/bin/env node\nrequire('{from}')('{name}');\n"))

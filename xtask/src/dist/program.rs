@@ -1,4 +1,5 @@
-//! The static program for a machine: built so that the same sources give the same bytes in whichever folder.
+//! Builds the static program for a machine. The same sources result in the same bytes in any
+//! folder.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,17 +11,20 @@ use anyhow::{Context, Result, ensure};
 use super::arch::Arch;
 use crate::process::{cargo, must_run, on_path, output, root, target};
 
-/// Has the linker leave out what is only there to walk the stack: a panic ends the program (`panic = "abort"`), and nobody does. The compiler's
-/// `force-unwind-tables=no` alone leaves a tenth of the program: tables of the standard library's functions, and of all that were merged with them.
+/// Linker script that drops the tables for stack unwinding: a panic aborts the program
+/// (`panic = "abort"`), so they are never used. The compiler's `force-unwind-tables=no` alone
+/// leaves a tenth of the program: tables of the standard library's functions, and of all functions
+/// that were merged with them.
 const NO_TABLES: &str = "SECTIONS { /DISCARD/ : { *(.eh_frame .eh_frame.* .gcc_except_table .gcc_except_table.*) } } INSERT AFTER .text;\n";
 
-/// Builds it with this profile; `features`: none for all, else those of the crate `ostler`, separated by commas.
+/// Builds it with this profile. `features`: none = all, otherwise those of the crate `ostler`,
+/// separated by commas.
 pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Result<PathBuf> {
     let installed = output(Command::new("rustup").args(["target", "list", "--installed"]))?;
     if !installed.lines().any(|line| line.trim() == arch.triple) {
         must_run(Command::new("rustup").args(["target", "add", arch.triple]))?;
     }
-    // The same profile may be wanted with all features and with some.
+    // The same profile may be built with all features and with some.
     let folder = target().join(if features.is_none() { "packages" } else { "packages/parts" });
     let tools = folder.join("tools").join(arch.uname);
     let variable = |name: &str| format!("{name}_{}", arch.triple.replace('-', "_"));
@@ -38,11 +42,11 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     let script = tools.join("no-tables.ld");
     fs::write(&script, NO_TABLES).with_context(|| format!("cannot write {}", script.display()))?;
     let script = profile.starts_with("dist").then_some(script.as_path());
-    // Only this variable takes paths with a space in them.
+    // Only this variable supports paths with spaces.
     let flags = rust_flags(&root(), &cargo_home, Path::new(sysroot.trim()), script, profile == "dist-small");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     command.env(variable("CC"), c).env(variable("AR"), archiver).env("ZERO_AR_DATE", "1");
-    // Paths of C sources are in assertions.
+    // Assertions contain the paths of C sources.
     command.env("CC_SHELL_ESCAPED_FLAGS", "1").env(
         variable("CFLAGS"),
         format!("'-ffile-prefix-map={}=/cargo' '-ffile-prefix-map={}=/build'", cargo_home.display(), folder.display()),
@@ -54,11 +58,13 @@ pub(super) fn build(arch: &Arch, profile: &str, features: Option<&str>) -> Resul
     Ok(program)
 }
 
-/// Flags for rustc: no library beside the program, no path of this machine in it, and nothing that is not used.
+/// Returns flags for rustc: no shared library, no path of this machine in the program, and no
+/// unused code.
 ///
-/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic ends the program; the sources are told by a `cfg` of this name. `--icf`: equal functions are one.
-/// `relr`: addresses that the program adjusts at its start take two bits instead of 24 bytes. `is_small`: runs of instructions that come again are
-/// made functions.
+/// `no_tables`: [`NO_TABLES`] as a file, for a profile in which a panic aborts the program; the
+/// sources get a `cfg` of this name. `--icf` merges equal functions. `relr`: addresses that the
+/// program adjusts at its start take two bits instead of 24 bytes. `is_small`: repeated runs of
+/// instructions become functions.
 fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<&Path>, is_small: bool) -> Vec<String> {
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Clinker=rust-lld".to_owned()];
     if let Some(script) = no_tables {
@@ -77,7 +83,8 @@ fn rust_flags(root: &Path, cargo_home: &Path, sysroot: &Path, no_tables: Option<
     flags
 }
 
-/// A C compiler with musl's headers for this machine, and an archiver: zig, which is the same everywhere, else musl-gcc for the machine we are on.
+/// Returns a C compiler with musl's headers for this machine, and an archiver. It is zig, which is
+/// the same everywhere, or else musl-gcc for the build machine.
 fn c_compiler(arch: &Arch, tools: &Path) -> Result<(PathBuf, PathBuf)> {
     let zig = ["zig", "python-zig"].into_iter().find(|name| on_path(name));
     let Some(zig) = zig else {
@@ -91,7 +98,8 @@ fn c_compiler(arch: &Arch, tools: &Path) -> Result<(PathBuf, PathBuf)> {
     Ok((script(tools, "cc", &zig_cc(zig, arch.zig))?, script(tools, "ar", &format!("#!/bin/sh\nexec {zig} ar \"$@\"\n"))?))
 }
 
-/// zig as a C compiler. It knows machines by other names than the crate `cc`, which adds its own.
+/// Returns the command for zig as a C compiler. It has other names for machines than the crate
+/// `cc`, which adds its own.
 fn zig_cc(zig: &str, machine: &str) -> String {
     format!(
         "#!/bin/sh\nfor word; do\n  shift\n  case $word in\n    --target=*) ;;\n    *) set -- \"$@\" \"$word\" ;;\n  esac\ndone\n\

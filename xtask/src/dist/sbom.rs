@@ -1,11 +1,13 @@
-//! The list of what is in the program (SBOM), in CycloneDX 1.5. Source: cyclonedx.org, `bom-1.5.schema.json`.
+//! Software bill of materials (SBOM) of the program, in CycloneDX 1.5. Source: cyclonedx.org,
+//! `bom-1.5.schema.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-/// The list, from `cargo metadata` and `Cargo.lock`: `ostler` and whatever is linked into it or builds it, no tests.
+/// Returns the list, from `cargo metadata` and `Cargo.lock`: `ostler` and all crates that are
+/// linked into it or build it, without tests.
 pub(super) fn sbom(metadata: &Value, lock: &str, version: &str) -> Result<Value> {
     let nodes: BTreeMap<&str, &Value> =
         array(&metadata["resolve"]["nodes"]).filter_map(|node| Some((node["id"].as_str()?, node))).collect();
@@ -50,7 +52,7 @@ fn array(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Packages that a package needs to be what it is; tests are not a part of that.
+/// Returns the packages that a package needs, without tests.
 fn needs(node: &Value) -> impl Iterator<Item = &str> {
     array(&node["deps"]).filter(|dep| array(&dep["dep_kinds"]).any(|kind| kind["kind"] != "dev")).filter_map(|dep| dep["pkg"].as_str())
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask dist --twice`: two fresh clones in folders of different names, built one after the other, and each byte of what they made compared.
+//! `cargo xtask dist --twice`: builds two fresh clones in folders of different names, one after the
+//! other, and compares every byte of the results.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,10 +11,12 @@ use anyhow::{Context, Result, bail, ensure};
 use super::archive::sha256;
 use crate::process::{cargo, must_run, root, target};
 
-/// Names of the clones. What must not get into a program differs: length of the path, and a space in it.
+/// Names of the clones. Properties that must not affect the program differ: the length of the path,
+/// and a space in it.
 const CLONES: [&str; 2] = ["one", "another clone"];
 
-/// Makes what `words` ask for in both clones. The first one's packages become those of this checkout, in `out`.
+/// Builds the packages of `words` in both clones. The packages of the first one become those of
+/// this checkout, in `out`.
 pub(super) fn run(words: &[String], out: &Path) -> Result<()> {
     let folder = target().join("packages/twice");
     let _ = fs::remove_dir_all(&folder);
@@ -23,7 +26,7 @@ pub(super) fn run(words: &[String], out: &Path) -> Result<()> {
         let clone = folder.join(name);
         must_run(Command::new("git").args(["clone", "--quiet"]).arg(root()).arg(&clone))?;
         let mut dist = cargo(&["run", "--quiet", "--locked", "--package", "xtask", "--", "dist"]);
-        // The first of two is taken.
+        // The first of two equal options applies.
         dist.args(["--out", "made"]).args(words.iter().filter(|word| *word != "--twice"));
         must_run(dist.current_dir(&clone).env("CARGO_TARGET_DIR", clone.join("target")))?;
         made.push(clone.join("made"));
@@ -44,7 +47,7 @@ pub(super) fn run(words: &[String], out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names below a folder and sums of what is in them.
+/// Returns the names below a folder and the checksums of the files.
 fn files(folder: &Path) -> Result<BTreeMap<PathBuf, String>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -62,7 +65,7 @@ fn files(folder: &Path) -> Result<BTreeMap<PathBuf, String>> {
     Ok(found)
 }
 
-/// What is only in one of them or has other bytes, by name.
+/// Returns the names of files that are in only one of them or have other bytes.
 fn differences(one: &BTreeMap<PathBuf, String>, another: &BTreeMap<PathBuf, String>) -> Vec<String> {
     let names: std::collections::BTreeSet<&PathBuf> = one.keys().chain(another.keys()).collect();
     names.into_iter().filter(|name| one.get(*name) != another.get(*name)).map(|name| name.display().to_string()).collect()

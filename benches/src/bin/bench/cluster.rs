@@ -1,4 +1,4 @@
-//! Several copies of a server behind one port, run by each of those who can.
+//! Several copies of a server behind one port, run by each manager that supports it.
 
 use crate::contender::{App, Contender, Kind, Workers};
 use crate::lab::Lab;
@@ -11,22 +11,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Who runs the copies, and how connections come to them.
+/// Runner of the copies, and distribution of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Pm2,
-    /// Node's own cluster, with a small primary of ours.
+    /// Node's own cluster, with a small primary script.
     Node,
     RoundRobin,
     Reuseport,
     Shared,
-    /// One Node process without any cluster.
+    /// One Node process without a cluster.
     Bare,
 }
 
 impl Way {
     pub(crate) const ALL: [Way; 6] = [Way::Node, Way::Pm2, Way::RoundRobin, Way::Reuseport, Way::Shared, Way::Bare];
-    /// Those that run several copies and can replace them.
+    /// Runners that can run several copies and replace them.
     pub(crate) const CLUSTERS: [Way; 5] = [Way::Node, Way::Pm2, Way::RoundRobin, Way::Reuseport, Way::Shared];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -40,7 +40,7 @@ impl Way {
         }
     }
 
-    /// ostler's word for the spreading; the others have one only.
+    /// Returns ostler's word for the distribution; the others have only one.
     fn scheduling(self) -> &'static str {
         match self {
             Way::Reuseport => "reuseport",
@@ -49,7 +49,7 @@ impl Way {
         }
     }
 
-    /// The manager it needs.
+    /// Returns the manager that it needs.
     pub(crate) fn manager(self) -> Option<Kind> {
         match self {
             Way::Pm2 => Some(Kind::Pm2),
@@ -59,14 +59,14 @@ impl Way {
     }
 }
 
-/// The servers of the benchmarks: those of the tests.
+/// Servers of the benchmarks; the tests use them, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Script {
-    /// No code of its own for signals or messages.
+    /// Without code for signals or messages.
     Naive,
-    /// Says `ready`; SIGINT closes its server.
+    /// Reports `ready`; SIGINT closes its server.
     Graceful,
-    /// What a file says: good, or bad in some way.
+    /// Behaviour that a file names: good, or bad in some way.
     Release,
 }
 
@@ -90,32 +90,32 @@ impl Script {
 
 const PRIMARY: &str = include_str!("../../../node/primary.js");
 
-/// The name of the app.
+/// Name of the app.
 const NAME: &str = "app-0";
 
-/// How long anything may take.
+/// Time limit of every operation.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A reload that says nothing for so long never will.
+/// Time after which a silent reload counts as hung.
 const UNANSWERED: Duration = Duration::from_secs(8);
 
-/// What runs the workers.
+/// Runner of the workers.
 enum Runner {
     Manager(Contender),
-    /// Node's own, with our primary.
+    /// Node's own, with the primary script.
     Primary(Child),
     /// The only process.
     Bare(Child),
 }
 
-/// A cluster that serves. Dropping it ends it.
+/// A running cluster. Dropping it stops it.
 pub(crate) struct Cluster {
     runner: Runner,
     folder: PathBuf,
     pub(crate) port: u16,
 }
 
-/// How a reload ended.
+/// Result of a reload.
 pub(crate) struct Reload {
     /// Exit code of the command; Node's cluster has none.
     pub(crate) code: Option<i32>,
@@ -123,7 +123,7 @@ pub(crate) struct Reload {
 }
 
 impl Cluster {
-    /// Starts so many workers and waits until all are there and one answers.
+    /// Starts this many workers and waits until all run and one answers.
     pub(crate) fn start(lab: &Lab, way: Way, script: Script, count: usize, env: &[(&'static str, String)]) -> Result<Cluster> {
         let folder = lab.fresh()?;
         let file = folder.join(format!("cluster-{}.js", script.name()));
@@ -150,14 +150,14 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Half a second of requests: code is compiled, caches are filled.
+    /// Sends requests for half a second: code gets compiled, caches get filled.
     pub(crate) fn warm(&self) {
         let load = Load::start(LoadSpec { pause_us: 0, ..LoadSpec::to(self.port) });
         std::thread::sleep(Duration::from_millis(500));
         drop(load.stop());
     }
 
-    /// Replaces all workers, and waits until that is over.
+    /// Replaces all workers, and waits until that is complete.
     pub(crate) fn reload(&mut self) -> Result<Reload> {
         let begin = Instant::now();
         let code = match &mut self.runner {
@@ -165,7 +165,7 @@ impl Cluster {
             Runner::Primary(primary) => {
                 let before = said_reloaded(&self.folder);
                 kill(i32::try_from(primary.id())?, Signal::HUP)?;
-                // A primary that waits for a worker that never comes has not failed: it never ends.
+                // A primary that waits for a missing worker has not failed: it never finishes.
                 measure::wait(UNANSWERED, || said_reloaded(&self.folder) > before);
                 None
             }
@@ -174,7 +174,7 @@ impl Cluster {
         Ok(Reload { code, wall: begin.elapsed() })
     }
 
-    /// The workers.
+    /// Returns the workers.
     pub(crate) fn workers(&self) -> Result<Vec<i32>> {
         match &self.runner {
             Runner::Manager(manager) => manager.apps(),
@@ -186,7 +186,7 @@ impl Cluster {
         }
     }
 
-    /// The manager, where it is one.
+    /// Returns the manager, if it is one.
     pub(crate) fn manager(&self) -> Option<&Contender> {
         match &self.runner {
             Runner::Manager(manager) => Some(manager),
@@ -194,7 +194,7 @@ impl Cluster {
         }
     }
 
-    /// What manages them; nothing, where there is one process only.
+    /// Returns the managing processes; empty for a single process.
     pub(crate) fn own(&self) -> Result<Vec<i32>> {
         match &self.runner {
             Runner::Manager(manager) => manager.own(),
@@ -203,7 +203,7 @@ impl Cluster {
         }
     }
 
-    /// The process that takes the decisions: the one to kill.
+    /// Returns the process that decides: the one to kill.
     pub(crate) fn daemon(&self) -> Result<i32> {
         match &self.runner {
             Runner::Manager(manager) => manager.daemon(),
@@ -222,9 +222,10 @@ impl Drop for Cluster {
     }
 }
 
-/// Node with our primary and so many workers, or with the script alone.
+/// Starts Node with the primary script and this many workers, or with the script alone.
 fn node(workers: Option<usize>, folder: &Path, script: &Path, env: &[(&'static str, String)]) -> Result<Child> {
-    // A session of its own, as the managers' daemons have: the kernel shares the CPU by session.
+    // It gets a separate session, like the managers' daemons, because the kernel shares the CPU by
+    // session.
     let mut command = Command::new("setsid");
     command.arg("node");
     if let Some(count) = workers {
@@ -237,7 +238,7 @@ fn node(workers: Option<usize>, folder: &Path, script: &Path, env: &[(&'static s
     command.stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().context("cannot run node")
 }
 
-/// How often the primary has told that a reload is over.
+/// Returns how often the primary has reported a completed reload.
 fn said_reloaded(folder: &Path) -> usize {
     fs::read_to_string(folder.join("out")).unwrap_or_default().lines().filter(|line| *line == "reloaded").count()
 }
@@ -247,7 +248,8 @@ pub(crate) fn kill(pid: i32, signal: Signal) -> Result<()> {
     kill_process(Pid::from_raw(pid).context("no pid")?, signal).with_context(|| format!("cannot signal {pid}"))
 }
 
-/// Clients that ask without pause, half of them with a connection for each request, half with one that they keep.
+/// Clients that send requests without a pause: half of them open a connection for each request,
+/// half keep one.
 pub(crate) struct Clients {
     close: Load,
     keep: Load,
@@ -259,12 +261,13 @@ impl Clients {
         Clients { close: Load::start(spec.clone()), keep: Load::start(LoadSpec { keep_alive: true, ..spec }) }
     }
 
-    /// Requests that were answered so far.
+    /// Returns the number of answered requests so far.
     pub(crate) fn good(&self) -> u64 {
         self.close.good() + self.keep.good()
     }
 
-    /// Failed requests over new connections and over kept ones, and the longest time in ms in which one of the two got no answer.
+    /// Returns the failed requests over new connections and over keep-alive ones, and the longest
+    /// time in ms in which one of the two got no answer.
     pub(crate) fn stop(self) -> [f64; 3] {
         let (close, keep) = (self.close.stop(), self.keep.stop());
         told(&close);
@@ -273,7 +276,7 @@ impl Clients {
     }
 }
 
-/// Tells the first failures in words, when somebody wants to know.
+/// Prints the first failures if `OSTLER_BENCH_ERRORS` is set.
 pub(crate) fn told(report: &LoadReport) {
     if report.failed > 0 && std::env::var_os("OSTLER_BENCH_ERRORS").is_some() {
         eprintln!("{} of {} failed: {:#?}", report.failed, report.requests, report.errors);

@@ -1,4 +1,4 @@
-//! The managers that are compared, and how each is told the same thing.
+//! The compared managers, and the equivalent configuration of each.
 
 mod supervisor;
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Which one.
+/// Kind of manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Pm2,
@@ -32,19 +32,19 @@ impl Kind {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct App {
     pub(crate) name: String,
-    /// Program and arguments, without blanks inside.
+    /// Program and arguments, without blanks in them.
     pub(crate) words: Vec<String>,
-    /// A date in front of each log line.
+    /// Whether each log line starts with a date.
     pub(crate) date: bool,
-    /// Stays down when it ends.
+    /// Whether it stays down after its exit.
     pub(crate) once: bool,
-    /// Its logs are rotated at this size. Peers need a module for that: there it is off.
+    /// Size at which its logs are rotated. Peers need a module for that, so they do not rotate.
     pub(crate) rotate: Option<&'static str>,
-    /// Asked there by HTTP every 5 s.
+    /// Port of an HTTP health check every 5 s.
     pub(crate) health_port: Option<u16>,
-    /// It is replaced when it uses more.
+    /// Memory use above which it is replaced.
     pub(crate) memory_limit: Option<&'static str>,
-    /// Several copies of a Node script behind one port.
+    /// Copies of a Node script behind one port.
     pub(crate) workers: Option<Workers>,
 }
 
@@ -52,9 +52,9 @@ pub(crate) struct App {
 #[derive(Clone, Debug)]
 pub(crate) struct Workers {
     pub(crate) count: usize,
-    /// How connections come to them; one of ostler's words.
+    /// Distribution of connections; one of ostler's words.
     pub(crate) scheduling: &'static str,
-    /// The app says when it is ready.
+    /// Whether the app reports readiness.
     pub(crate) wait_ready: bool,
     pub(crate) env: Vec<(&'static str, String)>,
 }
@@ -65,19 +65,19 @@ impl App {
     }
 }
 
-/// A manager in a home of its own. Dropping it ends it and its apps.
+/// A manager in a separate home. Dropping it stops it and its apps.
 pub(crate) struct Contender {
     pub(crate) kind: Kind,
-    /// The client; supervisor's daemon is another program.
+    /// Client; supervisor's daemon is another program.
     program: PathBuf,
-    /// Marks all its processes: `HOME` of each is this folder.
+    /// Folder that marks all its processes, as the `HOME` of each.
     folder: PathBuf,
 }
 
-/// What a call of the client cost.
+/// Cost of a client call.
 pub(crate) struct Call {
     pub(crate) wall: Duration,
-    /// Of the client process and what it waited for.
+    /// CPU time of the client process and its child processes.
     pub(crate) cpu: Cpu,
 }
 
@@ -89,17 +89,17 @@ impl Contender {
         Ok(contender)
     }
 
-    /// The folder that marks its processes.
+    /// Returns the folder that marks its processes.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The folder with its sockets and logs.
+    /// Returns the folder with its sockets and logs.
     pub(crate) fn home(&self) -> PathBuf {
         self.folder.join("h")
     }
 
-    /// The file that describes the apps.
+    /// Returns the file that describes the apps.
     fn file(&self) -> PathBuf {
         self.folder.join(if self.kind == Kind::Supervisor { "supervisord.conf" } else { "apps.json" })
     }
@@ -115,15 +115,15 @@ impl Contender {
             Kind::Pm2 => {
                 command.env("PM2_HOME", self.home()).env("PM2_DISABLE_VERSION_CHECK", "1").env("PM2_DISCRETE_MODE", "1");
             }
-            // `start` waits for a second to see each app stay up, and the apps of a crash loop do not: it is
-            // the time until all run that is measured.
+            // `start` waits for a second to check that each app stays up, but the apps of a crash
+            // loop do not. The measured time is the time until all run.
             Kind::Ostler => drop(command.env("OSTLER_HOME", self.home()).env("OSTLER_START_WATCH", "0")),
             Kind::Supervisor => drop(command.arg("-c").arg(self.file())),
         }
         command
     }
 
-    /// The client with these words.
+    /// Returns the client with these words.
     pub(crate) fn client(&self, words: &[&str]) -> Command {
         let mut command = self.bare(&self.program);
         command.args(words);
@@ -139,8 +139,9 @@ impl Contender {
         Ok(Call { wall, cpu })
     }
 
-    /// Writes the file that describes the apps, and returns the command that starts them. Supervisor's daemon starts what its file
-    /// names when it comes up; one that runs already is told to look at the file again.
+    /// Writes the file that describes the apps, and returns the command that starts them.
+    /// Supervisor's daemon starts the apps of its file at its own start; a running daemon gets the
+    /// command to read the file again.
     pub(crate) fn prepare(&self, apps: &[App]) -> Result<Command> {
         self.describe(apps, apps.len())?;
         let file = self.file().display().to_string();
@@ -151,7 +152,8 @@ impl Contender {
         })
     }
 
-    /// The command that runs these apps as the first process of a container; none if the manager has no such thing.
+    /// Returns the command that runs these apps as the first process of a container; none if the
+    /// manager does not support that.
     pub(crate) fn front(&self, apps: &[App]) -> Result<Option<Command>> {
         self.describe(apps, apps.len())?;
         Ok(match self.kind {
@@ -178,7 +180,8 @@ impl Contender {
         self.call(self.prepare(apps)?)
     }
 
-    /// Starts apps that stay up, and waits until all are there: not every manager's command does.
+    /// Starts apps that stay up, and waits until all run, because not every manager's command
+    /// waits.
     pub(crate) fn start_all(&self, apps: &[App]) -> Result<()> {
         self.start(apps)?;
         let all = measure::wait(Duration::from_secs(60), || self.apps().is_ok_and(|there| there.len() == apps.len()));
@@ -186,7 +189,8 @@ impl Contender {
         Ok(())
     }
 
-    /// A daemon that runs, with no app. So many will come: supervisor has to know it now, for its limit of descriptors.
+    /// Starts a daemon without apps. Supervisor needs the number of later apps now, for its limit
+    /// of descriptors.
     pub(crate) fn warm(&self, apps_to_come: usize) -> Result<()> {
         if self.kind == Kind::Supervisor {
             self.describe(&[], apps_to_come)?;
@@ -208,7 +212,7 @@ impl Contender {
         self.call(self.client(&["stop", "all"]))
     }
 
-    /// Remembers what runs. Supervisor knows nothing that its file does not say.
+    /// Saves the running apps. Supervisor needs no save, because its file describes them.
     pub(crate) fn save(&self) -> Result<()> {
         if self.kind != Kind::Supervisor {
             self.call(self.client(&["save"]))?;
@@ -216,7 +220,7 @@ impl Contender {
         Ok(())
     }
 
-    /// Brings back what was saved.
+    /// Restores the saved apps.
     pub(crate) fn resurrect(&self) -> Result<Call> {
         self.call(match self.kind {
             Kind::Supervisor => self.bare(&supervisor::daemon(&self.program)),
@@ -224,17 +228,17 @@ impl Contender {
         })
     }
 
-    /// The processes of the manager itself.
+    /// Returns the processes of the manager itself.
     pub(crate) fn own(&self) -> Result<Vec<i32>> {
         Ok(measure::marked(&self.folder)?.into_iter().filter(|process| !self.is_app(process)).map(|process| process.pid).collect())
     }
 
-    /// The processes of apps.
+    /// Returns the processes of apps.
     pub(crate) fn apps(&self) -> Result<Vec<i32>> {
         Ok(measure::marked(&self.folder)?.into_iter().filter(|process| self.is_app(process)).map(|process| process.pid).collect())
     }
 
-    /// The process that takes orders: the one to kill.
+    /// Returns the process that takes orders: the one to kill.
     pub(crate) fn daemon(&self) -> Result<i32> {
         let marked = measure::marked(&self.folder)?;
         let own: Vec<_> = marked.iter().filter(|process| !self.is_app(process)).collect();
@@ -243,13 +247,14 @@ impl Contender {
     }
 
     fn is_app(&self, process: &measure::Marked) -> bool {
-        // Everything that an app file of ours names is a program called tiny, sleep or node with a file of ours.
+        // Every app in a file of the benchmarks is a program called tiny, sleep or node with a
+        // script of the benchmarks.
         let first = process.command.split('\0').next().unwrap_or_default();
         let script = |name: &str| process.command.contains(name);
         first.ends_with("/tiny") || first.ends_with("sleep") || script("/lines.js") || script("/cluster-")
     }
 
-    /// The file that holds an app's stdout.
+    /// Returns the file with an app's stdout.
     pub(crate) fn out_file(&self, app: &str) -> Result<PathBuf> {
         let named = |path: &Path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -274,9 +279,9 @@ impl Drop for Contender {
     fn drop(&mut self) {
         let word = if self.kind == Kind::Supervisor { "shutdown" } else { "kill" };
         let _ = measure::run(&mut self.client(&[word]));
-        // Whatever is left, also what was not told to end.
+        // Kills all remaining processes, even those without a stop request.
         measure::end_marked(&self.folder);
-        // The folder stays until the end: where many files were removed a moment ago, ext4 makes new ones slowly.
+        // The folder stays until the end: ext4 creates files slowly after many files were removed.
     }
 }
 
@@ -303,7 +308,7 @@ fn ecosystem(kind: Kind, apps: &[App]) -> String {
                 value["http"] = json!({ "port": port, "interval": 5000 });
             }
             if let Some(workers) = &app.workers {
-                // The interpreter of a script is Node by itself.
+                // Node is the default interpreter of a script.
                 value.as_object_mut().map(|value| value.remove("interpreter"));
                 value["exec_mode"] = json!("cluster");
                 value["instances"] = json!(workers.count);

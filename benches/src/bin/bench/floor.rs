@@ -14,7 +14,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Its apps carry the folder as their mark, as those of the managers do.
+    /// Starts the floor. Its apps have the folder as their mark, as those of the managers do.
     pub(crate) fn new(program: &Path, folder: PathBuf) -> Result<Floor> {
         let mut command = Command::new(program);
         let mut child = command
@@ -33,12 +33,12 @@ impl Floor {
         i32::try_from(self.child.id()).unwrap_or(0)
     }
 
-    /// The processes it started.
+    /// Returns the processes that it started.
     pub(crate) fn apps(&self) -> Result<Vec<i32>> {
         Ok(measure::marked(&self.folder)?.into_iter().map(|process| process.pid).filter(|pid| *pid != self.pid()).collect())
     }
 
-    /// Gives an order and waits for its end.
+    /// Sends an order and waits until it is done.
     pub(crate) fn order(&mut self, line: &str) -> Result<()> {
         writeln!(self.orders, "{line}")?;
         let mut answer = String::new();

@@ -1,4 +1,4 @@
-//! Where the benchmarks take place: the programs, a folder, and fresh homes.
+//! Environment of the benchmarks: the programs, a folder, and fresh homes.
 
 use crate::cluster::Way;
 use crate::contender::{App, Contender, Kind};
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Who runs the small apps.
+/// Runner of the small apps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Manager(Kind),
@@ -21,19 +21,20 @@ pub(crate) enum Subject {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Column {
     Apps(Subject),
-    /// Who runs several copies behind one port.
+    /// Runner of several copies behind one port.
     Cluster(Way),
 }
 
-/// What one turn of a subject gave.
+/// Result of one turn of a subject.
 pub(crate) enum Turn<const N: usize> {
     /// One value for each row.
     Values([f64; N]),
-    /// It cannot do this, or has nothing of the kind; the table shows these words.
+    /// Not supported; the table shows these words.
     LeftOut(&'static str),
 }
 
-/// A subject that has used so much time for some rows takes no further turn: the whole run is to end before people stop waiting.
+/// Time budget of a subject for some rows. After that it takes no further turn, which bounds the
+/// whole run.
 const ENOUGH: Duration = Duration::from_secs(50);
 
 pub(crate) struct Lab {
@@ -60,12 +61,12 @@ impl Lab {
         Ok(Lab { quick, managers, binaries, folder, number: Counter::new(0) })
     }
 
-    /// `full` rounds, or `quick` ones.
+    /// Returns `full` rounds, or `quick` ones.
     pub(crate) fn rounds(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
     }
 
-    /// A new folder for one measurement.
+    /// Returns a new folder for one measurement.
     pub(crate) fn fresh(&self) -> Result<PathBuf> {
         self.number.set(self.number.get() + 1);
         let folder = self.folder.join(self.number.get().to_string());
@@ -73,13 +74,13 @@ impl Lab {
         Ok(folder)
     }
 
-    /// The program of this manager.
+    /// Returns the program of this manager.
     pub(crate) fn program(&self, kind: Kind) -> Result<&Path> {
         let (_, program) = self.managers.iter().find(|(known, _)| *known == kind).context("this manager is left out")?;
         Ok(program)
     }
 
-    /// A manager in a new home; nothing runs yet.
+    /// Returns a manager in a new home; no process runs yet.
     pub(crate) fn manager(&self, kind: Kind) -> Result<Contender> {
         Contender::new(kind, self.program(kind)?, self.fresh()?)
     }
@@ -92,12 +93,12 @@ impl Lab {
         self.binaries.join("floor")
     }
 
-    /// The app of the benchmarks.
+    /// Returns the app of the benchmarks.
     pub(crate) fn tiny(&self) -> String {
         self.binaries.join("tiny").display().to_string()
     }
 
-    /// So many apps that run `tiny` with these words.
+    /// Returns this many apps that run `tiny` with these words.
     pub(crate) fn apps(&self, count: usize, words: &[&str]) -> Vec<App> {
         let tiny = self.tiny();
         let all: Vec<&str> = [tiny.as_str()].into_iter().chain(words.iter().copied()).collect();
@@ -108,8 +109,8 @@ impl Lab {
         self.managers.iter().map(|(kind, _)| *kind).collect()
     }
 
-    /// Measures everybody in turn, `rounds` times. One that needs long takes part in fewer rounds; a failure becomes a note in the
-    /// table and ends the turns of that one only.
+    /// Measures all subjects in turn, `rounds` times. A slow subject takes part in fewer rounds. A
+    /// failure becomes a note in the table and ends only the turns of that subject.
     pub(crate) fn rows<const N: usize>(
         &self,
         rounds: usize,
@@ -121,7 +122,7 @@ impl Lab {
         rows.into()
     }
 
-    /// The same for those who run clusters, as far as their managers are there.
+    /// Same for the runners of clusters, as far as their managers are available.
     pub(crate) fn cluster_rows<const N: usize>(
         &self,
         ways: &[Way],
@@ -176,7 +177,7 @@ impl Drop for Lab {
     }
 }
 
-/// Times that apps wrote into a file, in order.
+/// Returns the times that apps wrote into a file, in order.
 pub(crate) fn stamps(file: &Path) -> Vec<i64> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()

@@ -1,11 +1,13 @@
-//! ostler beside PM2, supervisor and the bare system calls: same machine, same apps, taking turns, medians.
+//! Compares ostler with PM2, supervisor and the bare system calls: same machine, same apps, in
+//! turns, medians.
 //!
 //! ```text
 //! bench [--quick] [--list] [--out FILE] [NAME…]
 //! ```
-//! The managers come in by `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_SUPERVISOR` (paths of programs; of supervisor,
-//! `supervisord` or the folder that holds it and `supervisorctl`). One that is not set is left out. `cargo xtask bench` sets them.
-//! With `OSTLER_BENCH_ERRORS` the first failed requests are told in words.
+//! `OSTLER_BENCH_OSTLER`, `OSTLER_BENCH_PM2` and `OSTLER_BENCH_SUPERVISOR` hold the paths of the
+//! programs; for supervisor it is `supervisord` or the folder with it and `supervisorctl`. A
+//! manager without its variable is left out. `cargo xtask bench` sets the variables. With
+//! `OSTLER_BENCH_ERRORS` the first failed requests are printed.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to a terminal")]
@@ -27,7 +29,8 @@ use std::time::Instant;
 const RESULTS: &str = "## Results\n";
 
 fn main() -> ExitCode {
-    // A shell starts what it puts into the background with SIGINT ignored, apps inherit that, and then none obeys a stop.
+    // A shell starts background processes with SIGINT ignored. Apps inherit that, and then none
+    // obeys a stop.
     for signal in [Signal::INT, Signal::QUIT] {
         ostler_sys::process::signal::reset(signal.as_raw());
     }
@@ -78,7 +81,7 @@ fn run() -> Result<()> {
     let text = report::markdown(&tables, &report::Machine::here(), quick);
     println!("{text}");
     if let Some(path) = out {
-        // What stands above the results is written by hand.
+        // The text above the results is written by hand.
         let head = std::fs::read_to_string(&path).unwrap_or_default();
         let head = head.split_once(RESULTS).map_or("", |(head, _)| head);
         std::fs::write(&path, format!("{head}{RESULTS}\n{text}")).with_context(|| format!("cannot write {path}"))?;
@@ -86,7 +89,7 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-/// The scenarios of all tables.
+/// Returns the scenarios of all tables.
 fn all() -> impl Iterator<Item = &'static scenario::Scenario> {
     scenario::APPS.iter().chain(scenario::cluster::ALL)
 }

@@ -1,4 +1,4 @@
-//! Reading the kernel's numbers.
+//! Reads the kernel's numbers.
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 /// CPU time.
 pub(crate) type Cpu = Duration;
 
-/// CLOCK_MONOTONIC in nanoseconds, as the apps write it.
+/// Returns CLOCK_MONOTONIC in nanoseconds, as the apps write it.
 pub(crate) fn now() -> i64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec * 1_000_000_000 + time.tv_nsec
 }
 
-/// Runs a program to its end: exit code, and the CPU time of it and of what it waited for.
+/// Runs a program to its end: returns its exit code, and the CPU time of it and its waited-for
+/// children.
 pub(crate) fn run(command: &mut Command) -> Result<(Option<i32>, Cpu)> {
     let child = command.spawn().with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let pid = i32::try_from(child.id())?;
@@ -29,25 +30,25 @@ pub(crate) fn run(command: &mut Command) -> Result<(Option<i32>, Cpu)> {
     Ok((code, Duration::from_micros(reaped.usage.cpu_us)))
 }
 
-/// CPU time of living processes, all their threads included.
+/// Returns the CPU time of live processes, including all their threads.
 pub(crate) fn cpu(pids: &[i32]) -> Cpu {
     pids.iter().filter_map(|pid| ostler_sys::process::sample::cpu_ns(*pid)).map(Duration::from_nanos).sum()
 }
 
-/// A process with our mark.
+/// A process with the mark.
 pub(crate) struct Marked {
     pub(crate) pid: i32,
-    /// Command line, words ended by NUL.
+    /// Command line; each word ends with NUL.
     pub(crate) command: String,
 }
 
-/// All processes whose `HOME` is this folder.
+/// Returns all processes whose `HOME` is this folder.
 pub(crate) fn marked(folder: &Path) -> Result<Vec<Marked>> {
     let mark = format!("HOME={}", folder.display());
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // A process may end between any two of these reads: then it is not there.
+        // A process may exit between any two of these reads; it then does not count.
         let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
         if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -57,7 +58,7 @@ pub(crate) fn marked(folder: &Path) -> Result<Vec<Marked>> {
     Ok(found)
 }
 
-/// Ends all marked processes, parents that start new ones included.
+/// Kills all marked processes, including parents that start new ones.
 pub(crate) fn end_marked(folder: &Path) {
     for _ in 0..100 {
         let left = marked(folder).unwrap_or_default();
@@ -73,14 +74,14 @@ pub(crate) fn end_marked(folder: &Path) {
     }
 }
 
-/// Removes the control groups that this floor has left.
+/// Removes the control groups that this floor left.
 pub(crate) fn remove_groups(floor: u32) {
     if let Some(own) = ostler_sys::cgroup::own() {
         let _ = ostler_sys::cgroup::remove(&own.join(format!("floor-{floor}")));
     }
 }
 
-/// Is it there (and not only waiting to be reaped)?
+/// Returns true if the process exists and is not a zombie.
 pub(crate) fn alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").starts_with(" Z"))
 }
@@ -88,13 +89,13 @@ pub(crate) fn alive(pid: i32) -> bool {
 /// Memory of processes in bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Memory {
-    /// Shared pages counted in proportion.
+    /// Memory with shared pages counted in proportion.
     pub(crate) pss: u64,
-    /// Pages nobody else has.
+    /// Pages that no other process shares.
     pub(crate) private: u64,
 }
 
-/// Memory of all these processes together.
+/// Returns the memory of all these processes together.
 pub(crate) fn memory(pids: &[i32]) -> Memory {
     let mut sum = Memory::default();
     for pid in pids {
@@ -112,12 +113,13 @@ pub(crate) fn memory(pids: &[i32]) -> Memory {
     sum
 }
 
-/// Open descriptors of all these processes together.
+/// Returns the open descriptors of all these processes together.
 pub(crate) fn descriptors(pids: &[i32]) -> usize {
     pids.iter().map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)).sum()
 }
 
-/// How often these processes gave up the CPU by themselves, all threads together: each wake-up at rest shows here.
+/// Returns how often these processes gave up the CPU voluntarily, all threads together. It includes
+/// each wake-up at rest.
 pub(crate) fn sleeps(pids: &[i32]) -> u64 {
     let mut sum = 0;
     for pid in pids {
@@ -130,7 +132,7 @@ pub(crate) fn sleeps(pids: &[i32]) -> u64 {
     sum
 }
 
-/// Waits for a condition, looking every half millisecond; false when the time is over.
+/// Waits for a condition and checks it every half millisecond; returns false at the timeout.
 pub(crate) fn wait(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {

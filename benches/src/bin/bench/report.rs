@@ -5,7 +5,7 @@ use crate::contender::Kind;
 use crate::lab::{Column, Subject};
 use std::fmt::Write;
 
-/// What was measured of one subject.
+/// Measurements of one subject.
 #[derive(Clone, Debug)]
 pub(crate) enum Cell {
     Samples(Vec<f64>),
@@ -19,12 +19,12 @@ pub(crate) struct Row {
     unit: &'static str,
     goal: &'static str,
     cells: Vec<(Column, Cell)>,
-    /// Speeds are better when larger; all else when smaller.
+    /// Whether larger values are better, as for speeds.
     more_is_better: bool,
 }
 
 impl Row {
-    /// A row of times, sizes or counts.
+    /// Returns a row of times, sizes or counts.
     pub(crate) fn new(what: impl Into<String>, unit: &'static str, goal: &'static str) -> Row {
         Row { what: what.into(), unit, goal, cells: Vec::new(), more_is_better: matches!(unit, "MB/s" | "requests/s" | "lines/s") }
     }
@@ -63,10 +63,10 @@ impl Row {
         })
     }
 
-    /// How many times `better` beats `worse`.
+    /// Returns by which factor `better` beats `worse`.
     fn ratio(&self, worse: Column, better: Column) -> String {
         match (self.value(worse), self.value(better)) {
-            // A count of lines or of failures is right or wrong, not so many times better.
+            // A count of lines or of failures is right or wrong, so it has no ratio.
             _ if matches!(self.unit, "" | "lines") => "–".into(),
             (Some(worse), Some(better)) if worse > 0.0 && better > 0.0 && worse.is_finite() && better.is_finite() => {
                 let times = if self.more_is_better { better / worse } else { worse / better };
@@ -77,12 +77,12 @@ impl Row {
     }
 }
 
-/// The middle one.
+/// Returns the middle sample.
 pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     percentile(samples, 50.0)
 }
 
-/// The smallest value that `percent` of the samples do not exceed.
+/// Returns the smallest value that `percent` of the samples do not exceed.
 pub(crate) fn percentile(samples: &[f64], percent: f64) -> Option<f64> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -90,7 +90,7 @@ pub(crate) fn percentile(samples: &[f64], percent: f64) -> Option<f64> {
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
-/// Three digits that mean something.
+/// Formats a number with three significant digits.
 fn number(value: f64) -> String {
     match value {
         v if v.is_nan() => "–".into(),
@@ -103,7 +103,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// On what it was measured.
+/// Machine of the measurement.
 pub(crate) struct Machine {
     cpus: usize,
     model: String,
@@ -130,7 +130,8 @@ impl Machine {
     }
 }
 
-/// `YYYY-MM-DD` of a time in seconds since 1970 (UTC), by the usual arithmetic of the civil calendar.
+/// Returns `YYYY-MM-DD` of a time in seconds since 1970 (UTC), by the usual arithmetic of the civil
+/// calendar.
 fn date(seconds: i64) -> String {
     let days = seconds.div_euclid(86_400) + 719_468;
     let era = days.div_euclid(146_097);
@@ -147,11 +148,11 @@ fn date(seconds: i64) -> String {
 /// A benchmark and its rows.
 pub(crate) type Measured = (&'static str, Vec<Row>);
 
-/// What is compared, and in which order.
+/// Compared subjects and their order.
 pub(crate) struct Table {
     heading: Option<&'static str>,
     columns: &'static [(Column, &'static str)],
-    /// Of whom the reader wants to know how many times better the second is.
+    /// Pairs of columns with a ratio: how many times better the second is.
     ratios: &'static [(usize, usize)],
 }
 
@@ -171,7 +172,7 @@ pub(crate) const APPS: Table = Table {
     ratios: &[(0, 3), (1, 3), (3, 2)],
 };
 
-/// Those who run clusters.
+/// The runners of clusters.
 pub(crate) const CLUSTERS: Table = Table {
     heading: Some("Several copies behind one port"),
     columns: &[
@@ -190,7 +191,8 @@ impl Table {
         self.columns.iter().find(|(known, _)| *known == subject).map_or("", |(_, name)| name)
     }
 
-    /// `start 7 (PM2 4)`: how often the rows of one benchmark were measured, and of whom less often.
+    /// Returns how often the rows of one benchmark were measured, with the exceptions:
+    /// `start 7 (PM2 4)`.
     fn rounds(&self, name: &str, rows: &[Row]) -> String {
         let of = |subject| rows.iter().filter_map(|row| row.rounds(subject)).min();
         let counts: Vec<(usize, &str)> =
@@ -201,7 +203,8 @@ impl Table {
         if fewer.is_empty() { format!("{name} {most}") } else { format!("{name} {most} ({})", fewer.join(", ")) }
     }
 
-    /// The table; the rows come with the name of their benchmark. Empty when nothing was measured.
+    /// Returns the table; the rows come with the name of their benchmark. It is empty without
+    /// measurements.
     fn markdown(&self, benchmarks: &[Measured], picture: &str) -> String {
         let counts: Vec<String> =
             benchmarks.iter().filter(|(_, rows)| !rows.is_empty()).map(|(name, rows)| self.rounds(name, rows)).collect();
@@ -229,7 +232,7 @@ impl Table {
     }
 }
 
-/// All tables, each with its benchmarks.
+/// Returns all tables, each with its benchmarks.
 pub(crate) fn markdown(tables: &[(Table, Vec<Measured>)], machine: &Machine, quick: bool) -> String {
     let Machine { cpus, model, memory_gb, kernel, date } = machine;
     let picture = if quick { " (`--quick`: a rough picture)" } else { "" };

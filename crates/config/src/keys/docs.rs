@@ -1,10 +1,10 @@
-//! The reference page of the attributes.
+//! Generates the reference page of the attributes.
 
 use std::fmt::Write as _;
 
 use super::{Accept, KEYS, Key, KeyState};
 
-/// Text of `docs/reference/ecosystem.md`, generated from the table.
+/// Returns the text of `docs/reference/ecosystem.md`, generated from the table.
 pub fn reference() -> String {
     let mut out = String::from(
         "# Attributes of an app\n\n\

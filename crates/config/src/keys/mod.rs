@@ -1,4 +1,5 @@
-//! The one table of every attribute, and what is made from it: lookup by any name, checks, the JSON schema, the reference page.
+//! Table of all attributes, and its uses: lookup by any name, checks, the JSON schema, the
+//! reference page.
 
 mod docs;
 mod schema;
@@ -13,15 +14,15 @@ pub use table::KEYS;
 /// One attribute of an app.
 #[derive(Clone, Copy, Debug)]
 pub struct Key {
-    /// Main name, under which it travels.
+    /// Main name, used on the wire.
     pub name: &'static str,
     /// Other names. The camelCase form of every name with an underscore is accepted too.
     pub aliases: &'static [&'static str],
-    /// Values that are accepted, the first being the usual one.
+    /// Values that are accepted; the first form is the usual one.
     pub accepts: &'static [Accept],
-    /// Value in effect when absent, in words.
+    /// Effective value if absent, in words.
     pub default: &'static str,
-    /// One line for people.
+    /// One line for users.
     pub doc: &'static str,
     /// Family.
     pub group: Group,
@@ -40,7 +41,7 @@ pub enum Accept {
     Text,
     /// One of these words.
     OneOf(&'static [&'static str]),
-    /// A whole number in this range; a numeric text will do.
+    /// A whole number in this range, also as text.
     Number(i64, i64),
     /// Milliseconds as a number, or a text with a unit: `500ms`, `3s`, `5m`, `1h`.
     Millis,
@@ -48,9 +49,9 @@ pub enum Accept {
     Bytes,
     /// A list of texts, or one text that is split like a command line.
     Words,
-    /// A list of texts, or one text taken whole.
+    /// A list of texts, or one text that is not split.
     Texts,
-    /// A command: a list of words, or a text that is a file, a program, or what a shell reads.
+    /// A command: a list of words, or a text that names a file, a program or a shell command.
     Command,
     /// A list of whole numbers, or one.
     Numbers,
@@ -65,7 +66,7 @@ pub enum Accept {
 /// Family of attributes, as in the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// What to run.
+    /// Program to run.
     Run,
     /// Environment.
     Env,
@@ -75,7 +76,7 @@ pub enum Group {
     Restart,
     /// How to stop.
     Stop,
-    /// Sockets, who gets which connection, reload.
+    /// Sockets, distribution of connections, reload.
     Serving,
     /// Readiness.
     Ready,
@@ -83,13 +84,13 @@ pub enum Group {
     Limits,
     /// Restarts and jobs at given times.
     Cron,
-    /// Restarts on change or by use.
+    /// Restarts on change or by resource use.
     Watch,
     /// Health checks.
     Health,
     /// Node integration.
     Node,
-    /// Only kept for other programs.
+    /// Only stored for other programs.
     Kept,
 }
 
@@ -98,35 +99,36 @@ pub enum Group {
 pub enum KeyState {
     /// It has an effect.
     Works,
-    /// It is checked and kept, and something that people may expect of it does not happen, for this reason: that is warned of.
+    /// It is checked and stored, but an expected effect is missing, for this reason. A warning
+    /// reports that.
     NoEffect(&'static str),
-    /// It is checked and kept, and never needs an effect here, for this reason.
+    /// It is checked and stored, and needs no effect in ostler, for this reason.
     Needless(&'static str),
 }
 
 impl Key {
-    /// True if this key has this name, as its main name or as an alias.
+    /// Returns true if this key has this name, as its main name or as an alias.
     pub fn answers_to(&self, name: &str) -> bool {
         self.names().any(|own| own == name || is_camel_of(name, own))
     }
 
-    /// Main name and aliases.
+    /// Returns the main name and aliases.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 }
 
-/// The key of this name.
+/// Returns the key of this name.
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.answers_to(name))
 }
 
-/// The key that is set by this option (`--max-restarts`, `-i`, `--no-autorestart`).
+/// Returns the key that this option sets (`--max-restarts`, `-i`, `--no-autorestart`).
 pub fn by_option(option: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.options.contains(&option))
 }
 
-/// True for a camel-case form: `maxMemoryRestart` of `max_memory_restart`.
+/// Returns true for a camel-case form: `maxMemoryRestart` of `max_memory_restart`.
 fn is_camel_of(camel: &str, snake: &str) -> bool {
     snake.contains('_') && camel_case(snake) == camel
 }
@@ -148,7 +150,7 @@ pub(crate) fn camel_case(snake: &str) -> String {
 }
 
 impl Group {
-    /// Heading in the reference.
+    /// Returns the heading in the reference.
     pub fn title(self) -> &'static str {
         match self {
             Self::Run => "Program and arguments",
@@ -169,7 +171,7 @@ impl Group {
 }
 
 impl Accept {
-    /// The expected values, in words that follow "expected".
+    /// Describes the expected values, in words that follow "expected".
     pub fn describe(&self) -> String {
         match self {
             Self::Flag => "true or false".into(),

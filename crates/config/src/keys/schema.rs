@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Accept, KEYS, Key, KeyState, camel_case};
 
-/// A JSON schema (draft 2020-12) of ecosystem files. Generated from the table, so it cannot disagree with the checks.
+/// Returns a JSON schema (draft 2020-12) of ecosystem files. It is generated from the table, so it
+/// always agrees with the checks.
 pub fn schema() -> Value {
     let mut properties = Map::new();
     for key in KEYS {

@@ -10,7 +10,7 @@ const fn key(group: Group, name: &'static str, accepts: &'static [Accept], defau
     Key { name, aliases: &[], accepts, default, doc, group, state: KeyState::Works, options: &[] }
 }
 
-/// Why options of probes change nothing.
+/// Reason why options of probes have no effect.
 const NO_PROBES: &str = "ostler does not inject probes; an app that loads @pm2/io chooses its own";
 
 impl Key {

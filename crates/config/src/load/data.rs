@@ -5,10 +5,10 @@ use serde_json::Value;
 use super::{Document, Positions};
 use crate::problem::{Kind, Position, Problem};
 
-/// Deepest nesting; deeper is refused before a recursive parser sees it.
+/// Deepest nesting; a deeper text is rejected before a recursive parser reads it.
 const MAX_NESTING: usize = 100;
 
-/// Parses JSON, else JSON5 (comments, trailing commas, bare keys).
+/// Parses JSON, or else JSON5 (comments, trailing commas, bare keys).
 pub(crate) fn json(text: &str) -> Result<Document, Problem> {
     check_nesting(text)?;
     let value = match serde_json::from_str::<Value>(text) {
@@ -25,7 +25,8 @@ pub(crate) fn json(text: &str) -> Result<Document, Problem> {
     Ok(Document { value, positions: Positions::scan(text), ..Document::default() })
 }
 
-/// The problem of a text that ends too early: at its end, with the bracket that is not closed.
+/// Returns the problem of a text that ends too early: the position of the end, with the unclosed
+/// bracket.
 fn truncated(text: &str) -> Problem {
     let (mut open, mut quote) = (Vec::new(), None);
     let mut characters = text.chars().scan(1_u32, |line, character| {
@@ -58,7 +59,8 @@ fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// Checks the nesting by counting brackets, those in texts too: a rough upper bound is enough to protect the stack.
+/// Checks the nesting by counting brackets, including those in texts: a rough upper bound is enough
+/// to protect the stack.
 fn check_nesting(text: &str) -> Result<(), Problem> {
     let mut depth = 0usize;
     let mut deepest = 0usize;

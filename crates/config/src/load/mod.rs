@@ -1,4 +1,4 @@
-//! Loading of files: read, recognise the format, parse or evaluate.
+//! Loads files: reads them, recognizes the format, then parses or evaluates.
 
 mod data;
 mod js;
@@ -28,7 +28,7 @@ pub(crate) struct Document {
     pub notes: Vec<String>,
     /// Paths of variables that are `undefined`, such as `apps[0].env.TOKEN`.
     pub undefined_variables: Vec<String>,
-    /// Changes that a program made to `process.env`: new value, or none for a variable that was removed.
+    /// Changes that a program made to `process.env`: new value, or none for a removed variable.
     pub env_changes: Vec<(String, Option<String>)>,
 }
 
@@ -46,7 +46,8 @@ pub(crate) enum Origin {
 pub(crate) enum Format {
     /// A JavaScript or TypeScript program.
     Program,
-    /// `.json`: JSON, else JSON5, else a JavaScript expression (PM2 evaluates `.json` as JavaScript).
+    /// `.json`: JSON, or else JSON5, or else a JavaScript expression (PM2 evaluates `.json` as
+    /// JavaScript).
     Json,
     /// YAML.
     Yaml,
@@ -63,7 +64,7 @@ pub(crate) fn file(path: &Path, context: &Context) -> Result<Document, Problem> 
     Ok(document)
 }
 
-/// Reads a file of plain values; a program is none.
+/// Reads a file of plain values; programs are rejected.
 pub(crate) fn plain(path: &Path) -> Result<Value, Problem> {
     let text = source::read(path)?;
     if text.trim().is_empty() {
@@ -78,7 +79,7 @@ pub(crate) fn plain(path: &Path) -> Result<Value, Problem> {
     document.map(|document| document.value)
 }
 
-/// Evaluates a text that came on standard input.
+/// Evaluates a text from standard input.
 pub(crate) fn stdin(text: &[u8], context: &Context) -> Result<Document, Problem> {
     let text = source::decode(text)?;
     document(&text, guess(&text), &Origin::Stdin, context)
@@ -96,7 +97,8 @@ fn document(text: &str, format: Format, origin: &Origin, context: &Context) -> R
     }
 }
 
-/// The better of two problems with a `.json` that is neither: the parser's message has a position, the engine's a limit that was hit.
+/// Returns the better of two problems with a `.json` that is neither: the parser's message has a
+/// position, the engine's may name a limit.
 fn best_of(parser: Problem, engine: Problem) -> Problem {
     if engine.message.contains("limit") { engine } else { parser }
 }
@@ -104,7 +106,8 @@ fn best_of(parser: Problem, engine: Problem) -> Problem {
 fn format_of(path: &Path, text: &str) -> Format {
     let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
-    // PM2 looks for the ending anywhere in the name (`x.json.bak`); the real ending comes first.
+    // PM2 searches the extension anywhere in the name (`x.json.bak`); the real extension takes
+    // precedence.
     if ends(&[".js", ".cjs", ".mjs", ".ts", ".mts", ".cts"]) {
         Format::Program
     } else if ends(&[".toml"]) {
@@ -122,7 +125,7 @@ fn format_of(path: &Path, text: &str) -> Format {
     }
 }
 
-/// The format of a text without a name.
+/// Guesses the format of a text without a name.
 fn guess(text: &str) -> Format {
     let start = text.trim_start();
     if text.contains("module.exports") || text.contains("export default") || text.contains("export const") {

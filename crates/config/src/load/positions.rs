@@ -1,8 +1,10 @@
 //! Positions of the keys of a file.
 //!
-//! YAML and TOML parsers give them. JSON, JSON5 and JavaScript are read by a tolerant scanner that knows brackets, texts and comments and
-//! nothing else. It never evaluates, so for JavaScript it may find nothing, or something that is not what was evaluated; therefore a
-//! position is only given when the text around it agrees with the evaluated value (see [`Positions::trusted`]). No line beats a wrong line.
+//! The YAML and TOML parsers return them. A tolerant scanner reads JSON, JSON5 and JavaScript; it
+//! knows only brackets, texts and comments. It never evaluates, so for JavaScript it may find no
+//! literal, or a literal that differs from the evaluated value. A position is therefore returned
+//! only if the text around it agrees with the evaluated value (see [`Positions::trusted`]). No line
+//! is better than a wrong line.
 
 use std::collections::HashMap;
 
@@ -23,12 +25,13 @@ impl Positions {
         self.exact.insert(path, position);
     }
 
-    /// Positions in a text of the brace family.
+    /// Returns the positions in a JSON, JSON5 or JavaScript text.
     pub(crate) fn scan(text: &str) -> Self {
         Self { exact: HashMap::new(), scanned: Some(Scanned::of(text)) }
     }
 
-    /// Position of an app (no segments) or of a key inside it. `app` is its path in the file, `value` its evaluated table.
+    /// Returns the position of an app (no segments) or of a key inside it. `app` is its path in the
+    /// file, `value` its evaluated table.
     pub(crate) fn of(&self, app: &str, value: &Value, segments: &[Segment]) -> Option<Position> {
         let path = segments.iter().fold(app.to_owned(), |path, segment| join(&path, segment));
         self.exact.get(&path).copied().or_else(|| self.scanned.as_ref()?.trusted(app, value, segments))
@@ -50,7 +53,8 @@ impl From<&str> for Segment {
     }
 }
 
-/// `apps[1]` + `env` → `apps[1].env`; keys that are no identifiers are quoted.
+/// Appends a segment to a path: `apps[1]` + `env` → `apps[1].env`; keys that are no identifiers are
+/// quoted.
 pub(crate) fn join(path: &str, segment: &Segment) -> String {
     match segment {
         Segment::Index(index) => format!("{path}[{index}]"),
@@ -65,7 +69,7 @@ fn is_identifier(text: &str) -> bool {
     chars.next().is_some_and(|c| c.is_alphabetic() || c == '_' || c == '$') && chars.all(|c| c.is_alphanumeric() || c == '_' || c == '$')
 }
 
-/// Line and column of a byte offset.
+/// Returns the line and column of a byte offset.
 pub(crate) fn position_at(text: &str, offset: usize) -> Position {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
@@ -73,13 +77,13 @@ pub(crate) fn position_at(text: &str, offset: usize) -> Position {
     Position { line: u32::try_from(line).unwrap_or(u32::MAX), column: u32::try_from(column).unwrap_or(u32::MAX) }
 }
 
-/// Literals found in a text.
+/// Literals that were found in a text.
 #[derive(Clone, Debug)]
 struct Scanned {
     text: String,
     tables: Vec<Table>,
     lists: Vec<List>,
-    /// The first literal of the file that is exported or stands alone.
+    /// First literal of the file that is exported or is a separate expression.
     root: Option<Node>,
 }
 
@@ -94,13 +98,13 @@ struct Entry {
     key: String,
     at: usize,
     value: Node,
-    /// Whether a spread or computed key follows in the same table: what was written here may not be what counts.
+    /// Whether a spread or computed key follows in the same table and may override the literal.
     overridable: bool,
 }
 
 #[derive(Clone, Debug)]
 struct List {
-    /// Items, when every one of them is a table or list literal and nothing is spread.
+    /// Items, if each of them is a table or list literal and none is spread.
     items: Option<Vec<Node>>,
 }
 
@@ -144,7 +148,8 @@ impl Scanned {
         Some(position_at(&self.text, offset))
     }
 
-    /// The table at `apps[1]` of the literal that is exported, if it agrees with the evaluated one.
+    /// Returns the table at `apps[1]` of the exported literal, if it agrees with the evaluated
+    /// table.
     fn by_path(&self, app: &str, value: &Value) -> Option<usize> {
         let mut node = self.root?;
         for segment in app.split(['.', '[']).filter(|segment| !segment.is_empty()) {
@@ -166,7 +171,7 @@ impl Scanned {
         }
     }
 
-    /// The only table of the file whose `name` is the evaluated name.
+    /// Returns the only table of the file whose `name` is the evaluated name.
     fn by_name(&self, value: &Value) -> Option<usize> {
         let name = value.get("name")?.as_str()?;
         let mut found = self.tables.iter().enumerate().filter(|(_, table)| self.literal(table, "name").as_deref() == Some(name));
@@ -176,7 +181,7 @@ impl Scanned {
         }
     }
 
-    /// True if every text literal of the table is what was evaluated under that key.
+    /// Returns true if every text literal of the table equals the evaluated value of its key.
     fn agrees(&self, table: usize, value: &Value) -> bool {
         let Some(table) = self.tables.get(table) else { return false };
         table.entries.iter().filter(|entry| !entry.overridable).all(|entry| match self.literal(table, &entry.key) {
@@ -193,7 +198,7 @@ impl Scanned {
     }
 }
 
-/// The text of a quoted literal without escapes; with escapes nothing (no need to be clever here).
+/// Returns the text of a quoted literal without escapes, and none for a literal with escapes.
 fn plain_text(rest: &str) -> Option<String> {
     let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let body = rest[1..].split_once(quote)?.0;
@@ -206,7 +211,7 @@ enum Token {
     Text,
     /// Identifier, number or keyword.
     Word,
-    /// Template or regular expression: a value, no more.
+    /// Template or regular expression: any other value.
     Other,
     /// One character.
     Mark(u8),
@@ -219,7 +224,7 @@ struct At {
     end: usize,
 }
 
-/// Cuts a text into tokens; whatever is unknown becomes a mark.
+/// Splits a text into tokens; an unknown character becomes a mark.
 fn tokens(text: &str) -> Vec<At> {
     let bytes = text.as_bytes();
     let mut out: Vec<At> = Vec::new();
@@ -271,7 +276,8 @@ fn end_of_quoted(bytes: &[u8], start: usize, quote: u8) -> usize {
         match bytes[i] {
             b'\\' => i += 1,
             byte if byte == quote => return i + 1,
-            // A quoted text ends with its line, so one stray apostrophe does not swallow the file.
+            // A quoted text ends at the end of its line, so one stray apostrophe does not consume
+            // the file.
             b'\n' if quote != b'`' => return i,
             _ => {}
         }
@@ -450,7 +456,7 @@ impl Parser<'_> {
                 node = Node::Opaque;
             }
         }
-        // Never stand still, whatever the text is.
+        // Always advance, for any text.
         if self.next == start {
             self.next += 1;
         }
@@ -461,7 +467,8 @@ impl Parser<'_> {
         let mut open = 0usize;
         while let Some(at) = self.tokens.get(self.next) {
             match at.token {
-                // Tables inside of calls (`define({…})`, `.map(x => ({…}))`) can still be found by their name.
+                // Tables inside of calls (`define({…})`, `.map(x => ({…}))`) can still be found by
+                // their name.
                 Token::Mark(b'{') if open > 0 && self.depth < MAX_DEPTH => {
                     self.table();
                     continue;
@@ -510,13 +517,13 @@ mod tests {
 
     #[test]
     fn says_nothing_rather_than_something_wrong() {
-        // Computed apps: the literal at the path is not what was evaluated.
+        // Computed apps: the literal at the path differs from the evaluated value.
         let text = "module.exports = {apps: [{name: 'a', bad: 1}]}; module.exports.apps.unshift(other)";
         assert_eq!(line(text, "apps[0]", &json!({"name": "other", "bad": 1}), "bad"), None);
         // A later spread may have replaced the value.
         let text = "module.exports = {apps: [{name: 'a', bad: 1, ...more}]}";
         assert_eq!(line(text, "apps[0]", &json!({"name": "a", "bad": 1}), "bad"), None);
-        // Two apps of one name.
+        // Two apps of the same name.
         let text = "const a = {name: 'a', bad: 1}; const b = {name: 'a', bad: 1}; module.exports = [a, b]";
         assert_eq!(line(text, "[0]", &json!({"name": "a", "bad": 1}), "bad"), None);
     }

@@ -1,4 +1,4 @@
-//! Reader of a file that may be anything.
+//! Reader of a file with any content.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,13 +10,14 @@ use super::positions::position_at;
 use crate::guard::{self, cannot};
 use crate::problem::{Kind, Problem};
 
-/// Largest file; larger ones are refused: nobody writes them, and everything here is held in memory several times.
+/// Largest file; a larger one is rejected. No user writes such files, and the loader holds
+/// everything in memory several times.
 pub(crate) const MAX_BYTES: u64 = 4 << 20;
 
 /// Text of a file, and a warning if other users can change it.
 pub(crate) type Guarded = (String, Option<String>);
 
-/// Reads a text file that a command is about to obey. `app_user` may change it, too.
+/// Reads a text file that a command will use. `app_user` may change it, too.
 pub(crate) fn guarded(path: &Path, caller: &Caller, app_user: Option<u32>) -> Result<Guarded, Problem> {
     let file = open(path)?;
     let warning = guard::check(&file, path, caller, Origin::Named, app_user)?;

@@ -27,7 +27,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn table(&mut self, table: &DeTable<'_>, path: &str) -> Result<Value, Problem> {
         let mut out = Map::new();
-        // The parser sorts by name; people expect the order of their file.
+        // The parser sorts by name; users expect the order of their file.
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
@@ -67,7 +67,7 @@ impl Reader<'_> {
     }
 }
 
-/// A float as JSON has it: an integral one is an integer (`2.0` → 2).
+/// Returns a float as in JSON: an integral float is an integer (`2.0` → 2).
 pub(crate) fn plain_number(number: f64) -> Option<Value> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() <= EXACT {

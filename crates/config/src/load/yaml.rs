@@ -1,4 +1,5 @@
-//! YAML 1.2 as PM2's parser reads it: only `true` and `false` are booleans, `1_000` is a text, duplicate keys are errors.
+//! YAML 1.2 as PM2's parser reads it: only `true` and `false` are booleans, `1_000` is a text,
+//! duplicate keys are errors.
 
 use std::fmt;
 
@@ -28,7 +29,8 @@ pub(crate) fn parse(text: &str) -> Result<Document, Problem> {
     Ok(Document { value, positions, ..Document::default() })
 }
 
-/// A message of the parser without ` at line 3, column 4`, which the problem has already.
+/// Returns a message of the parser without ` at line 3, column 4`, which the problem already
+/// contains.
 fn without_position(message: &str) -> &str {
     let is_position = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b", columnline".contains(&byte));
     match message.rsplit_once(" at line ") {
@@ -154,7 +156,8 @@ fn plain(node: Spanned<Node>, text: &str, path: &str, positions: &mut Positions)
     }
 }
 
-/// The value as YAML 1.2 and PM2 read it: the parser takes `1_000` for a number, they do not.
+/// Returns the value as YAML 1.2 and PM2 read it: the parser reads `1_000` as a number, they do
+/// not.
 fn as_written(value: Value, at: Location, text: &str) -> Value {
     if !value.is_number() {
         return value;

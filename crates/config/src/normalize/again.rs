@@ -1,4 +1,4 @@
-//! Later descriptions: a command with the config file of an app that exists.
+//! Later descriptions: a command with the config file of an existing app.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use crate::context::Context;
 use crate::keys;
 use crate::problem::Problems;
 
-/// New description of an app that exists.
+/// New description of an existing app.
 #[derive(Clone, Debug)]
 pub struct Again {
     /// The description.
     pub app: Normalized,
-    /// Lines for the user: what was kept from earlier commands, and what was dropped.
+    /// Lines for the user: options of earlier commands that were kept or dropped.
     pub notes: Vec<String>,
 }
 
-/// Describes an app that exists by its file.
+/// Describes an existing app by its file.
 ///
-/// The folder of the first start stays, so a command from another folder moves neither `cwd` nor
-/// script nor logs. Options of earlier commands stay if the file says nothing about them. As `pm2`,
-/// variables of the file are laid over those that the app has. Otherwise they replace them, and the
-/// profile of the last start stays chosen.
+/// The folder of the first start stays. A command from another folder therefore changes neither
+/// `cwd` nor script nor logs. Options of earlier commands stay if the file does not set them. Under
+/// the name `pm2`, variables of the file are merged over those of the app. Otherwise they replace
+/// them, and the profile of the last start stays chosen.
 ///
 /// # Errors
-/// As [`normalize()`].
+/// Same as [`normalize()`].
 pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: &AppSpec) -> Result<Again, Problems> {
     let (mut raw, mut notes) = (raw.clone(), Vec::new());
     let mut overlay = overlay_on(overlay, context);
@@ -53,8 +53,8 @@ pub fn normalize_again(raw: &RawApp, context: &Context, overlay: &Overlay, old: 
     Ok(Again { app, notes })
 }
 
-/// The surroundings of the first start: its folder, and the `PATH` that the app has, by which a
-/// program without a path is found.
+/// Returns the context of the first start: its folder, and the app's `PATH`, in which a program
+/// without a path is searched.
 fn in_place(context: &Context, raw: &RawApp, old: &AppSpec) -> Context {
     let mut here = context.clone();
     if is_of_same_folder(raw, old) {
@@ -66,7 +66,8 @@ fn in_place(context: &Context, raw: &RawApp, old: &AppSpec) -> Context {
     here
 }
 
-/// False if the file is in another folder than the one before: a new release, whose paths count.
+/// Returns false if the file is in another folder than before: it is a new release, whose paths
+/// count.
 fn is_of_same_folder(raw: &RawApp, old: &AppSpec) -> bool {
     let folder = |file: &str| Path::new(file).parent().map(Path::to_owned);
     match (&raw.file, &old.config_file) {
@@ -75,7 +76,8 @@ fn is_of_same_folder(raw: &RawApp, old: &AppSpec) -> bool {
     }
 }
 
-/// The options of this command. Their folder is the caller's; as in PM2, `--cwd` is for new apps.
+/// Returns the options of this command. They are relative to the caller's folder; as in PM2,
+/// `--cwd` is for new apps.
 fn overlay_on(overlay: &Overlay, context: &Context) -> Overlay {
     let mut overlay = overlay.clone();
     match overlay.attributes.get_mut("cwd") {
@@ -96,7 +98,7 @@ fn keep_options(raw: &mut RawApp, overlay: &Overlay, old: &AppSpec, context: &Co
     for (key, was_in_file) in options {
         let Some(value) = given.get(key) else { continue };
         match raw.attributes.get(key) {
-            // Whether an app is a job is what its file says.
+            // Only the file decides whether an app is a job.
             None if !was_in_file && key != "job" => _ = kept.insert(key.clone(), value.clone()),
             Some(now) if now == value => {}
             _ => dropped.push(option_of(key)),
@@ -108,7 +110,7 @@ fn keep_options(raw: &mut RawApp, overlay: &Overlay, old: &AppSpec, context: &Co
     raw.replace_by_options(kept);
 }
 
-/// The option as a person types it, else the attribute.
+/// Returns the option as a user types it, or else the attribute.
 fn option_of(key: &str) -> String {
     let option = keys::find(key).and_then(|key| key.options.iter().find(|option| option.starts_with("--")));
     option.map_or_else(|| key.to_owned(), |option| (*option).to_owned())
@@ -125,8 +127,8 @@ fn keep_profile(overlay: &mut Overlay, raw: &RawApp, old: &AppSpec, notes: &mut 
     }
 }
 
-/// Keeps the files of output that neither the former description nor this one names: they follow
-/// from variables of the first caller, or from another name that the app had.
+/// Keeps the output files that neither the former description nor this one names. They come from
+/// variables of the first caller, or from an earlier name of the app.
 fn keep_files(spec: &mut AppSpec, old: &AppSpec) {
     let (now, before) = (spec.given.open().into_owned(), old.given.open());
     let is_open = |key: &str| !now.contains_key(key) && !before.contains_key(key);
@@ -144,9 +146,9 @@ fn keep_files(spec: &mut AppSpec, old: &AppSpec) {
     }
 }
 
-/// Lays the variables of the file over those that the app has: PM2 removes none, nor does it hide
-/// those of the first caller that are `undefined` now. A shell whose variables reach the app,
-/// because the file sets none, wins over those that it has, except for those that are `undefined`.
+/// Merges the variables of the file over those of the app. PM2 removes none, and does not hide
+/// variables of the first caller that are `undefined` now. If the file sets none, the caller's
+/// variables reach the app and take precedence over its own, except for those that are `undefined`.
 fn keep_variables(spec: &mut AppSpec, old: &AppSpec, caller: &EnvMap) {
     let sets: EnvMap = spec.env.layers().skip(2).flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
     let is_hidden = |name: &String| spec.env.undefined.contains(name);

@@ -1,4 +1,5 @@
-//! `alerts`: rules of an app. They are checked here and kept as given; the process that judges reads them from there.
+//! `alerts`: rules of an app. They are checked here and stored as given; the process that evaluates
+//! them reads them from there.
 
 use ostler_alerts::input::Kind;
 use ostler_alerts::rule::{Condition, rule};
@@ -6,10 +7,10 @@ use ostler_core::app::AppSpec;
 use ostler_core::health::HealthSpec;
 use serde_json::Value;
 
-/// Most rules of an app.
+/// Largest number of rules of an app.
 const MOST: usize = 100;
 
-/// Checks the rules. All faults at once.
+/// Checks the rules. Returns all faults at once.
 pub(super) fn check(app: &str, value: &Value) -> Result<(), String> {
     let list = list(value);
     if list.len() > MOST {
@@ -34,7 +35,7 @@ fn list(value: &Value) -> &[Value] {
     }
 }
 
-/// Refuses rules that this app can never make fire. Rules with faults of their own are left to [`check`].
+/// Rejects rules that can never fire for this app. Invalid rules are left to [`check`].
 pub(super) fn finish(spec: &AppSpec) -> Result<(), (&'static str, String)> {
     let given = spec.given.open();
     let Some(value) = given.get("alerts") else { return Ok(()) };
@@ -46,7 +47,7 @@ pub(super) fn finish(spec: &AppSpec) -> Result<(), (&'static str, String)> {
     if faults.is_empty() { Ok(()) } else { Err(("alerts", faults.join("; "))) }
 }
 
-/// Returns why a condition can never hold for this app.
+/// Returns the reason why a condition can never hold for this app.
 fn never(spec: &AppSpec, condition: &Condition) -> Option<&'static str> {
     match condition {
         Condition::Forecast { .. } if spec.safeguards.as_ref().is_none_or(|safeguards| safeguards.memory.is_none()) => {

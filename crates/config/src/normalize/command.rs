@@ -1,4 +1,4 @@
-//! Commands that are run for an app: hooks, probes, jobs.
+//! Commands that the daemon runs for an app: hooks, probes, jobs.
 
 use ostler_core::lifecycle::command::Command;
 use serde_json::Value;
@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::Base;
 use crate::check::found;
 
-/// Reads a command. A list is taken word by word. A text is a file if there is one of that path (as for `script`, blanks or not), a program if it has no
-/// blank, and else what a shell reads.
+/// Reads a command. A list is used word by word. A text is a file if that path exists (as for
+/// `script`, with or without blanks). Otherwise it is a program if it has no blank, or a shell
+/// command.
 pub(super) fn command(value: &Value, base: &Base<'_>) -> Result<Command, String> {
     match value {
         Value::String(text) => from_text(text, base),
@@ -34,7 +35,8 @@ fn from_text(text: &str, base: &Base<'_>) -> Result<Command, String> {
     if text.contains(char::is_whitespace) {
         return Ok(Command::shell(text));
     }
-    // `./later.sh` may be made by a deployment; where it is missing then, the start says so.
+    // A deployment may create `./later.sh` later; if it is still missing at the start, the start
+    // reports it.
     let argv = if text.contains('/') { vec![path] } else { vec![text.to_owned()] };
     Ok(Command { argv })
 }

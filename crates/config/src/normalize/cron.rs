@@ -17,15 +17,15 @@ use super::listen::known_keys;
 use crate::check::{found, whole};
 use crate::keys::closest;
 
-/// Attributes that [`finish`] looks at together.
+/// Attributes that [`finish`] reads together.
 pub(super) const TOGETHER: &[&str] = &["cron_restart", "job", "timezone", "overlap", "catch_up", "run_on"];
 
-/// Most attempts of one run; more are a mistake.
+/// Largest number of attempts of one run; more are treated as a mistake.
 const MOST_RETRIES: u32 = 1000;
 
 type Wrong = (&'static str, String);
 
-/// Reads them, when everything else is known. Returns what is worth a warning.
+/// Reads them after everything else is known. Returns a warning, if any.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     spec.cron = None;
     let zone = spec.given.open().get("timezone").map(zone).transpose().map_err(|message| ("timezone", message))?;
@@ -45,7 +45,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     };
     let schedule = Schedule::parse(&pattern).map_err(|error| (key, format!("{pattern:?} is no schedule: {error}")))?;
     if job.is_some() {
-        // Its first start is its first time.
+        // A job starts first at its first scheduled time.
         spec.autostart = false;
         spec.mode = ExecMode::Fork;
     }
@@ -73,20 +73,21 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
 }
 
-/// The pattern; none where it is off.
+/// Returns the pattern; none if it is off.
 fn pattern_of(value: &Value) -> Option<&str> {
     value.as_str().map(str::trim).filter(|pattern| !pattern.is_empty() && *pattern != "0")
 }
 
-/// The warning about settings of a schedule that is not there.
+/// Returns the warning about settings of a missing schedule.
 fn idle(spec: &AppSpec) -> Option<Wrong> {
-    // `cron_restart: 0` switches it off for now; nobody removes the rest for that.
+    // `cron_restart: 0` turns the schedule off temporarily; users leave the other settings in
+    // place.
     let off = spec.given.open().contains_key("cron_restart") || spec.given.open().contains_key("job");
     let key = ["overlap", "catch_up", "run_on"].into_iter().find(|key| !off && spec.given.open().contains_key(*key))?;
     Some((key, "has no effect without `cron_restart` or `job`".into()))
 }
 
-/// A name of the time zone database.
+/// Reads a name of the time zone database.
 fn zone(value: &Value) -> Result<String, String> {
     let name = value.as_str().unwrap_or_default();
     if TimeZone::get(name).is_ok() {
@@ -137,7 +138,7 @@ fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> 
         .ok_or_else(|| format!("expected `{key}` as milliseconds or a text such as \"10m\", found {}", found(value)))
 }
 
-/// Checks that everything goes together with a job.
+/// Checks that all settings are compatible with a job.
 fn fits(spec: &AppSpec) -> Result<(), String> {
     let cluster = spec.given.open().get("exec_mode").and_then(Value::as_str).is_some_and(|mode| mode.starts_with("cluster"));
     if cluster {

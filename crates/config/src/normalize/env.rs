@@ -21,12 +21,13 @@ use crate::problem::{Kind, Problem, Severity};
 pub enum EnvOption {
     /// `--env production`.
     Profile(String),
-    /// `--env A=1,B=2`. PM2 differs: it takes this for the name of a profile and sets nothing.
+    /// `--env A=1,B=2`. PM2 differs: it treats this as the name of a profile and sets nothing.
     Vars(EnvMap),
 }
 
 impl EnvOption {
-    /// Reads the value of `--env`. A comma belongs to the value unless `NAME=` follows it (`A=1,2,B=3` is A = `1,2` and B = `3`).
+    /// Reads the value of `--env`. A comma belongs to the value unless `NAME=` follows it
+    /// (`A=1,2,B=3` is A = `1,2` and B = `3`).
     pub fn parse(text: &str) -> Self {
         if !text.contains('=') {
             return Self::Profile(text.to_owned());
@@ -80,7 +81,8 @@ pub(super) fn build(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, overlay: 
     set_on_top(spec, &overlay.vars);
 }
 
-/// Variables that `env` or the chosen profile leaves `undefined`, as `process.env.TOKEN` does without that variable.
+/// Returns the variables that `env` or the chosen profile leaves `undefined`, for example through
+/// `process.env.TOKEN` without that variable.
 fn undefined(raw: &RawApp, overlay: &Overlay) -> Vec<String> {
     let profile = overlay.profile.as_ref();
     let of_env = raw.undefined.get("env").into_iter().flatten();
@@ -88,7 +90,8 @@ fn undefined(raw: &RawApp, overlay: &Overlay) -> Vec<String> {
     of_env.chain(of_profile).filter(|name| !overlay.vars.contains_key(*name)).cloned().collect()
 }
 
-/// `env_expand`: references in the values of files. A profile that is not chosen stays as it is when it cannot be resolved.
+/// Resolves references in the values of files (`env_expand`). A profile that is not chosen stays
+/// unchanged if it cannot be resolved.
 fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<Problem>) {
     let env = &mut spec.env;
     match raw.attributes.get("env_expand") {
@@ -124,10 +127,12 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
     }
 }
 
-/// Attributes in which references are resolved, too. Not `script`: a command line there is for the shell.
+/// Attributes in which references are also resolved. `script` is excluded, because the shell
+/// expands a command line.
 const EXPANDED: &[&str] = &["args", "node_args", "cwd", "env_file", "out_file", "error_file", "log_file", "pid_file"];
 
-/// `env_expand`: references in attributes, to `env`, the chosen profile and the caller's variables.
+/// Resolves references in attributes to `env`, the chosen profile and the caller's variables
+/// (`env_expand`).
 pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Overlay, problems: &mut Vec<Problem>) {
     if raw.attributes.get("env_expand") != Some(&Value::Bool(true)) {
         return;
@@ -153,7 +158,7 @@ pub(super) fn expand_attributes(raw: &mut RawApp, caller: &EnvMap, overlay: &Ove
     }
 }
 
-/// Puts the variables of the command line on top: they win over every layer.
+/// Sets the variables of the command line, which take precedence over every layer.
 pub(super) fn set_on_top(spec: &mut AppSpec, vars: &EnvMap) {
     let env = &mut spec.env;
     let chosen = env.profile.as_ref().and_then(|name| env.profiles.get_mut(name));
@@ -162,7 +167,7 @@ pub(super) fn set_on_top(spec: &mut AppSpec, vars: &EnvMap) {
     }
 }
 
-/// Makes Python write at once, so that its lines are in the log when they are written, not when a buffer is full.
+/// Turns off Python's output buffer, so that its lines are in the log immediately.
 pub(super) fn for_interpreter(spec: &mut AppSpec) {
     const NAME: &str = "PYTHONUNBUFFERED";
     let python = spec.interpreter.as_deref().is_some_and(|name| name.contains("python"));
@@ -171,15 +176,17 @@ pub(super) fn for_interpreter(spec: &mut AppSpec) {
     }
 }
 
-/// Decides how much of the caller's environment reaches the app, once it is known as which user it runs.
-/// PM2 differs: an app with a `uid` gets all of root's environment; under its own name so it does here.
+/// Decides which part of the caller's environment the app gets, once the user that it runs as is
+/// known. PM2 differs: an app with a `uid` gets all of root's environment; under PM2's name ostler
+/// does the same.
 pub(super) fn finish_policy(spec: &mut AppSpec, context: &Context) {
     let given = spec.given.open().get("env_policy").and_then(Value::as_str).and_then(EnvPolicy::named);
     let usual = || if spec.uid.is_some() && !context.as_pm2 { EnvPolicy::User } else { EnvPolicy::Inherit };
     spec.env.policy = given.unwrap_or_else(usual);
 }
 
-/// The part of the caller's environment that reaches the app; mostly all of it, and then it is shared by all apps.
+/// Returns the part of the caller's environment that the app gets. It is usually all of it, and
+/// then all apps share it.
 pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str, undefined: &[String]) -> Arc<EnvMap> {
     let folder = moved(raw, caller, cwd);
     let clean = raw.attributes.get("env_policy").and_then(Value::as_str) == Some("clean");
@@ -188,7 +195,7 @@ pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str, undefined
     if !clean && filter.is_empty() && folder.is_none() && !hides_any && !OF_ONE_PROCESS.iter().any(|name| caller.contains_key(*name)) {
         return Arc::clone(caller);
     }
-    // PM2: one text is the whole name of a variable, a list holds parts of names.
+    // PM2: one text is the whole name of a variable; a list contains parts of names.
     let exact = raw.as_written("filter_env").is_some_and(Value::is_string);
     let drops = |word: &str, name: &str| if exact { name == word } else { !word.is_empty() && name.contains(word) };
     let keep = |name: &str| {
@@ -204,13 +211,14 @@ pub(super) fn inherited(raw: &RawApp, caller: &Arc<EnvMap>, cwd: &str, undefined
     Arc::new(kept)
 }
 
-/// Folder of an app that does not run in the folder of its caller: `PWD` has to name it, as if the caller had changed to it.
+/// Returns the folder of an app that does not run in its caller's folder. `PWD` must name it, as if
+/// the caller had changed to it.
 fn moved(raw: &RawApp, caller: &EnvMap, cwd: &str) -> Option<String> {
     let is_given = raw.attributes.get("cwd").and_then(Value::as_str).is_some_and(|cwd| !cwd.is_empty());
     (is_given && caller.get("PWD").is_none_or(|pwd| pwd != cwd)).then(|| cwd.to_owned())
 }
 
-/// The variables of `env_file`, later files winning.
+/// Returns the variables of `env_file`; later files take precedence.
 fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     let mut out = EnvMap::new();
     let listed = match raw.attributes.get("env_file").map(env_file::list) {
@@ -237,20 +245,21 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     out
 }
 
-/// The variables of a dotenv file.
+/// Returns the variables of a dotenv file.
 ///
 /// # Errors
-/// It cannot be read, or a line of it; the reason names the place.
+/// Returns an error if the file or one of its lines cannot be read; the reason names the position.
 pub fn variables_of(file: &Path, context: &Context) -> Result<EnvMap, String> {
     read(file, &context.caller, None, Syntax::Dotenv)
 }
 
-/// Returns the variables of a text in a format of `env_file`; none if the text or the format is wrong.
+/// Returns the variables of a text in a format of `env_file`; none if the text or the format is
+/// invalid.
 pub fn variables_in(text: &str, format: &str) -> Option<EnvMap> {
     env_file::Syntax::named(format)?.read(text).ok()
 }
 
-/// The `uid` of an app as text: a name or a number.
+/// Returns the `uid` of an app as text: a name or a number.
 fn uid_text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|uid| uid.to_string()))
 }

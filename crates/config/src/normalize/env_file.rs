@@ -1,4 +1,4 @@
-//! Forms of `env_file`: a path, or a table of path, syntax and whether the file has to be there.
+//! Forms of `env_file`: a path, or a table of path, syntax and whether the file is required.
 
 use ostler_core::app::EnvMap;
 use serde_json::Value;
@@ -19,9 +19,9 @@ pub(super) struct EnvFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Syntax {
     Dotenv,
-    /// As `EnvironmentFile=` of systemd: no `export`, no comments behind values, escapes of a shell.
+    /// As `EnvironmentFile=` of systemd: no `export`, no comments after values, escapes of a shell.
     Systemd,
-    /// As foreman reads `.env`: no comments behind values, `\n` in double quotes.
+    /// As foreman reads `.env`: no comments after values, `\n` in double quotes.
     Foreman,
 }
 
@@ -76,8 +76,9 @@ impl Syntax {
     }
 }
 
-/// Variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes. `"…"` knows `\n \r \t \\ \" \$` and may span
-/// lines, as may `'…'`, which knows nothing. A `$` is a `$` here.
+/// Returns the variables of a dotenv text: `NAME=value`, `export NAME=value`, comments, quotes.
+/// `"…"` supports `\n \r \t \\ \" \$` and may span lines. `'…'` may also span lines, but supports
+/// no escapes. A `$` stays a `$`.
 fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
     let mut out = EnvMap::new();
     let mut rest = text;
@@ -107,7 +108,7 @@ fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
     Ok(out)
 }
 
-/// The value at the start of a text, and what follows on the next lines.
+/// Returns the value at the start of a text, and the text from the next line on.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let text = text.trim_start_matches([' ', '\t']);
     let end_of_line = |text: &str| text.find('\n').unwrap_or(text.len());
@@ -144,7 +145,7 @@ fn quoted(body: &str, quote: char) -> Option<(String, &str)> {
     None
 }
 
-/// systemd leaves out lines that are no assignment.
+/// Reads a text as systemd does, which ignores lines that are no assignment.
 fn systemd(text: &str) -> EnvMap {
     let mut out = EnvMap::new();
     let mut rest = text;
@@ -165,14 +166,14 @@ fn systemd(text: &str) -> EnvMap {
     out
 }
 
-/// Returns the value at the start of a text, and what follows it.
+/// Returns the value at the start of a text, and the text after it.
 fn systemd_value(text: &str) -> (String, &str) {
     let text = text.trim_start_matches([' ', '\t', '\r']);
     let mut out = String::new();
     let mut quote = None;
     // Quotes count at the beginning of a value, and after the end of a quoted part.
     let mut may_quote = true;
-    // Blanks at the end of an unquoted value are no part of it.
+    // Trailing blanks of an unquoted value are not part of it.
     let mut kept = 0;
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {

@@ -1,4 +1,4 @@
-//! `${NAME}` in values, where `env_expand` is on.
+//! `${NAME}` in values, if `env_expand` is on.
 //!
 //! ```text
 //! ${NAME}             the value; it is an error if there is none
@@ -7,16 +7,18 @@
 //! $$                  a dollar sign
 //! ```
 //!
-//! Any other dollar sign stays: `$NAME` is for the shell, and for apps with words of their own.
+//! Any other dollar sign stays: `$NAME` is for the shell, and for apps with their own syntax.
 
 use std::collections::HashMap;
 
 use ostler_core::app::EnvMap;
 
-/// Longest value; a longer one is a mistake: a few lines that double each other would fill the memory.
+/// Longest value. A longer one is a mistake: a few lines that double each other would fill the
+/// memory.
 const MAX_BYTES: usize = 1 << 20;
 
-/// Layers of variables, the lowest first. The values of the lowest one (the caller's) are taken as they are.
+/// Layers of variables, the lowest first. The values of the lowest layer (the caller's) are not
+/// expanded.
 pub(super) struct Variables<'a> {
     layers: Vec<&'a EnvMap>,
     found: HashMap<(usize, &'a str), String>,
@@ -29,7 +31,7 @@ impl<'a> Variables<'a> {
         Self { layers, found: HashMap::new(), path: Vec::new() }
     }
 
-    /// The layer with all references resolved.
+    /// Returns the layer with all references resolved.
     pub(super) fn layer(&mut self, layer: usize) -> Result<EnvMap, (String, String)> {
         let Some(vars) = self.layers.get(layer).copied() else { return Ok(EnvMap::new()) };
         let mut out = EnvMap::new();
@@ -40,13 +42,13 @@ impl<'a> Variables<'a> {
         Ok(out)
     }
 
-    /// A text of the app with all references resolved.
+    /// Returns a text of the app with all references resolved.
     pub(super) fn text(&mut self, text: &str) -> Result<String, String> {
         let top = self.layers.len();
         self.expand(text, top)
     }
 
-    /// The variable as seen from this layer: of it, else of one below.
+    /// Returns the variable as seen from this layer: from this layer, or else from a lower one.
     fn value(&mut self, layer: usize, name: &str) -> Result<Option<String>, String> {
         for at in (0..=layer).rev() {
             let Some((name, text)) = self.layers.get(at).and_then(|vars| vars.get_key_value(name)) else { continue };
@@ -57,7 +59,7 @@ impl<'a> Variables<'a> {
             if let Some(value) = self.found.get(&key) {
                 return Ok(Some(value.clone()));
             }
-            // `PATH: "${PATH}:/opt/bin"` means the one below.
+            // `PATH: "${PATH}:/opt/bin"` refers to the lower layer.
             if self.path.last() == Some(&key) {
                 continue;
             }
@@ -100,7 +102,7 @@ impl<'a> Variables<'a> {
         Ok(out)
     }
 
-    /// The value of what stands between the braces.
+    /// Resolves the text between the braces.
     fn reference(&mut self, body: &str, layer: usize) -> Result<String, String> {
         let end = body.find(':').unwrap_or(body.len());
         let (name, rest) = body.split_at(end);
@@ -118,7 +120,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// True if it has a reference to a variable, in the form that would be resolved.
+/// Returns true if the text has a reference to a variable, in the form that would be resolved.
 pub(super) fn has_reference(text: &str) -> bool {
     text.match_indices("${").any(|(at, _)| {
         let body = &text[at + 2..];
@@ -159,7 +161,7 @@ mod tests {
             ("${NO:-}", ""),
             ("${HOST:?no}", "db"),
             ("$$ $HOST $ $${HOST} 100$", "$ $HOST $ ${HOST} 100$"),
-            // The caller's values are no templates.
+            // The caller's values are not expanded.
             ("${ODD}", "${HOST}"),
         ] {
             assert_eq!(one(text).as_deref(), Ok(expected), "{text}");

@@ -1,4 +1,4 @@
-//! `script: "serve"`: our own server of files, by `PM2_SERVE_*` variables.
+//! `script: "serve"`: ostler's own file server, configured by `PM2_SERVE_*` variables.
 
 use std::path::PathBuf;
 
@@ -10,26 +10,28 @@ use super::{Base, listen};
 use crate::check::RawApp;
 use crate::problem::{Kind, Problem};
 
-/// Where PM2 serves unless told otherwise.
+/// PM2's default port and address.
 const PORT: &str = "8080";
 const HOST: &str = "0.0.0.0";
 
-/// True if the script is this word. As in PM2 a file of this name is meant only as `./serve`.
+/// Returns true if the script is this word. As in PM2, a file of this name must be given as
+/// `./serve`.
 pub(super) fn is_meant(raw: &RawApp) -> bool {
     raw.attributes.get("script").and_then(Value::as_str) == Some("serve")
 }
 
-/// True for an app that [`resolve`] made.
+/// Returns true for an app that [`resolve`] made.
 pub(super) fn is_one(spec: &AppSpec) -> bool {
     spec.given.open().get("script").and_then(Value::as_str) == Some("serve")
 }
 
-/// Puts the word that makes our program a server before other arguments.
+/// Inserts the word that turns the program into a server before other arguments.
 pub(super) fn keep_word(spec: &mut AppSpec, old: &AppSpec) {
     spec.args.splice(0..0, old.args.first().cloned());
 }
 
-/// Sets program, folder, socket and proof of readiness. The socket is ours, so a reload loses no connection, and instances share it.
+/// Sets program, folder, socket and readiness signal. ostler owns the socket, so a reload loses no
+/// connection, and instances share it.
 pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
     let Some((program, word)) = base.context.file_server.clone() else {
         return Err(raw.problem(Kind::ScriptNotFound, "script", "this program has no server of files"));
@@ -54,12 +56,12 @@ pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Resu
     Ok(())
 }
 
-/// The variable as the process will see it; an empty one is as none.
+/// Returns the variable as the process will get it; an empty one counts as none.
 fn var(spec: &AppSpec, name: &str) -> Option<String> {
     spec.env.layers().filter_map(|layer| layer.get(name)).last().filter(|value| !value.is_empty()).cloned()
 }
 
-/// The folder: against the app's directory when it exists there, else against the file's.
+/// Returns the folder, relative to the app's directory if it exists there, otherwise to the file's.
 fn folder(spec: &AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<String, Problem> {
     let given = var(spec, "PM2_SERVE_PATH").unwrap_or_else(|| ".".into());
     let here = base.context.absolute(&given, &base.cwd);

@@ -10,7 +10,7 @@ use super::command::command;
 use super::listen::known_keys;
 use crate::check::found;
 
-/// Sets the hook of this key, if it is one.
+/// Sets the hook of this key, if the key is a hook.
 pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
     if let Some(hook) = Hook::ALL.into_iter().find(|hook| hook.name() == key) {
         spec.hooks.set(hook, Some(parse(hook, value, base)?));

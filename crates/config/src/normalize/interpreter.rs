@@ -12,7 +12,7 @@ use crate::check::RawApp;
 use crate::context::{find_program, is_executable};
 use crate::problem::{Kind, Problem};
 
-/// Chooses the interpreter and checks that it is there.
+/// Chooses the interpreter and checks that it exists.
 pub(super) fn choose(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, path: Option<&str>, file: &Path) -> Result<(), Problem> {
     let missing = |message: String| raw.problem(Kind::InterpreterNotFound, "exec_interpreter", message);
     let choice = match raw.attributes.get("exec_interpreter").and_then(Value::as_str).filter(|name| !name.is_empty()) {
@@ -52,14 +52,14 @@ impl Choice {
     }
 }
 
-/// The interpreter of this name (as it is) or path (made absolute); it must be there.
+/// Returns the interpreter of this name (unchanged) or path (made absolute); it must exist.
 fn available(name: &str, base: &Base<'_>, path: Option<&str>) -> Result<String, String> {
     if base.context.elsewhere {
         return Ok(if name.contains('/') { base.path(name) } else { name.to_owned() });
     }
     let absent = || format!("Interpreter {name} is NOT AVAILABLE in PATH. (type 'which {name}' to double check.)");
     if name.contains('/') {
-        // As a script is found: in the app's folder, then in that of the config file.
+        // It is searched like a script: in the app's folder, then in that of the config file.
         let in_folder = |folder: &Path| Some(base.context.absolute(name, folder)).filter(|file| is_executable(file));
         let file = in_folder(&base.cwd).or_else(|| in_folder(base.file_dir.as_deref()?)).ok_or_else(absent)?;
         return Ok(file.to_string_lossy().into_owned());
@@ -90,7 +90,7 @@ fn for_file(file: &Path, path: Option<&str>) -> Result<Choice, String> {
     })
 }
 
-/// The interpreter of TypeScript: bun, else a Node that strips types, else deno.
+/// Returns the interpreter of TypeScript: bun, or else a Node that strips types, or else deno.
 fn typescript(extension: &str, path: Option<&str>) -> Result<Choice, String> {
     if find_program("bun", path).is_some() {
         return Ok(Choice::program("bun"));
@@ -112,7 +112,7 @@ fn typescript(extension: &str, path: Option<&str>) -> Result<Choice, String> {
     Err("TypeScript apps require bun, Node.js >= 22.6 or deno in PATH".into())
 }
 
-/// Major and minor version of a Node.
+/// Returns the major and minor version of a Node.
 fn node_version(node: &Path) -> Option<(u32, u32)> {
     let output = Command::new(node).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -120,8 +120,8 @@ fn node_version(node: &Path) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-/// The interpreter of a file without a known extension, by its first line or its bytes.
-/// PM2 differs: it never reads the `#!` line and gives every text to Node.
+/// Returns the interpreter of a file without a known extension, by its first line or its bytes. PM2
+/// differs: it never reads the `#!` line and runs every text in Node.
 fn by_content(file: &Path) -> Choice {
     let mut head = Vec::new();
     let read = std::fs::File::open(file).and_then(|file| file.take(512).read_to_end(&mut head));
@@ -140,8 +140,8 @@ fn is_binary(head: &[u8]) -> bool {
     head.contains(&0) || control * 10 > head.len()
 }
 
-/// Program and arguments of a `#!` line. Through `env` the program is a name for `PATH`. A form of `env` that does more than that gives
-/// nothing: then the kernel does it.
+/// Returns the program and arguments of a `#!` line. With `env`, the program is a name on `PATH`.
+/// For a more complex form of `env`, it returns none, and the kernel runs the file.
 fn shebang(head: &[u8]) -> Option<(String, Vec<String>)> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = std::str::from_utf8(line).ok()?.trim();
@@ -161,8 +161,8 @@ fn shebang(head: &[u8]) -> Option<(String, Vec<String>)> {
     plain.then(|| (name.to_owned(), words.map(str::to_owned).collect()))
 }
 
-/// Path of a Node that nvm installed: `node@20`, `node@20.11.1`.
-/// PM2 differs: nothing is installed at start.
+/// Returns the path of a Node that nvm installed: `node@20`, `node@20.11.1`. PM2 differs: ostler
+/// installs nothing at start.
 fn nvm_node(version: &str, base: &Base<'_>) -> Result<String, String> {
     let wanted = version.trim_start_matches('v');
     let dir = match base.context.env.get("NVM_DIR").filter(|dir| !dir.is_empty()) {

@@ -8,7 +8,7 @@ use crate::check::{RawApp, found, text_of, whole};
 use crate::context::Context;
 use crate::problem::{Kind, Problem, Severity};
 
-/// Names of resources, as ulimit and systemd call them without `Limit`.
+/// Names of resources, as in ulimit and systemd without `Limit`.
 const RESOURCES: &[&str] = &[
     "as",
     "core",
@@ -43,8 +43,8 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
     Ok(())
 }
 
-/// Warns of a priority that the caller may not give, and drops it: a file that is right on a server can be tried by
-/// an ordinary user.
+/// Drops a priority that the caller may not set, with a warning: an ordinary user can then try a
+/// file that is valid on a server.
 pub(super) fn forget_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
     if let Some(nice) = spec.limits.nice.filter(|nice| *nice < context.lowest_nice) {
         spec.limits.nice = None;
@@ -61,7 +61,7 @@ fn account(value: &Value) -> Result<Option<String>, String> {
     Ok(Some(text).filter(|text| !text.is_empty()))
 }
 
-/// The bits of `"027"` or of a number as it is.
+/// Returns the bits of `"027"`, or of a number unchanged.
 pub(super) fn mask(value: &Value) -> Result<u32, String> {
     let bits = match value {
         Value::String(text) => {
@@ -98,7 +98,7 @@ fn resource(name: &str, value: &Value) -> Result<Limit, String> {
     Ok(((*resource).to_owned(), soft, hard))
 }
 
-/// A bound; none is unlimited.
+/// Reads a bound; none is unlimited.
 fn bound(name: &str, value: &Value) -> Result<Option<u64>, String> {
     let bad = || format!("expected a number, a size or \"unlimited\" for \"{name}\", found {}", found(value));
     match value {

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::{Base, limits};
 use crate::check::{found, whole};
 
-/// Most sockets; more are taken for a mistake, each is a descriptor in every process of the app.
+/// Largest number of sockets. More are treated as a mistake, because each is a descriptor in every
+/// process of the app.
 const MAX_SOCKETS: usize = 64;
 
 const FORMS: &str = "a port, \"host:port\", a path, or a table with `port` or `path`";
@@ -27,9 +28,10 @@ pub(super) fn set(spec: &mut AppSpec, value: &Value, base: &Base<'_>) -> Result<
     Ok(())
 }
 
-/// Names the sockets that have no name: that of the app for the first, `<app>-2`, `<app>-3`… for the others.
+/// Names the sockets without a name: the first gets the name of the app, the others get `<app>-2`,
+/// `<app>-3`….
 pub(super) fn name(spec: &mut AppSpec) -> Result<(), String> {
-    // What a name of an app may hold, a name of a socket may not.
+    // A name of an app may contain characters that a name of a socket may not.
     let plain: String = spec.name.chars().map(|c| if c.is_ascii_graphic() && c != ':' { c } else { '-' }).take(240).collect();
     for (index, listen) in spec.listen.iter_mut().enumerate().filter(|(_, listen)| listen.name.is_empty()) {
         listen.name = if index == 0 { plain.clone() } else { format!("{plain}-{}", index + 1) };
@@ -79,7 +81,7 @@ fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<Listen, Stri
     Ok(Listen { at, name: table.get("name").map_or(Ok(String::new()), given_name)?, backlog: backlog.transpose()?, mode })
 }
 
-/// The given name of a socket, without the colon that separates names in `LISTEN_FDNAMES`.
+/// Returns the given name of a socket, without the colon that separates names in `LISTEN_FDNAMES`.
 fn given_name(value: &Value) -> Result<String, String> {
     let name = value.as_str().filter(|name| (1..=255).contains(&name.len()) && name.chars().all(|c| c.is_ascii_graphic() && c != ':'));
     name.map(str::to_owned).ok_or_else(|| format!("expected `name` as a word of printable letters without a colon, found {}", found(value)))
@@ -98,11 +100,11 @@ fn port(value: &Value) -> Result<u16, String> {
     whole(value).and_then(|port| u16::try_from(port).ok()).ok_or_else(|| format!("expected a port from 0 to 65535, found {}", found(value)))
 }
 
-/// `8080`, `:8080`, `host:8080`, `[::1]:8080`, `/path`, `./path`, `unix:path`.
+/// Reads `8080`, `:8080`, `host:8080`, `[::1]:8080`, `/path`, `./path`, `unix:path`.
 fn address(text: &str, base: &Base<'_>) -> Result<ListenAt, String> {
     let text = text.trim();
     if let Some(path) = text.strip_prefix("unix:") {
-        // Also in the form of a URL.
+        // A URL is accepted, too.
         return unix(path.strip_prefix("//").unwrap_or(path), base);
     }
     if text.contains('/') {
@@ -112,14 +114,15 @@ fn address(text: &str, base: &Base<'_>) -> Result<ListenAt, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let port = port.parse().map_err(|_| unreadable())?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    // `::1:8080` could be all address.
+    // In `::1:8080`, the port could be part of the address.
     if bare.is_none() && host.contains(':') {
         return Err(format!("{}: an IPv6 address needs brackets, such as \"[::1]:8080\"", unreadable()));
     }
     Ok(ListenAt::Tcp { address: self::host(bare.unwrap_or(host))?, port })
 }
 
-/// An address as it is; a name is looked up here, in the client, where waiting for it delays nobody else. None = everywhere.
+/// Reads an address. A name is resolved here, in the client, where the wait delays no other
+/// command. None = all addresses.
 fn host(text: &str) -> Result<Option<IpAddr>, String> {
     match text {
         "" | "*" => return Ok(None),
@@ -135,7 +138,7 @@ fn host(text: &str) -> Result<Option<IpAddr>, String> {
         return Err(unknown("is neither an address nor a name"));
     }
     let all: Vec<IpAddr> = (text, 0).to_socket_addrs().map_err(|_| unknown("has no address"))?.map(|found| found.ip()).collect();
-    // Everybody who connects to `localhost` tries 127.0.0.1, not everybody ::1.
+    // Every client that connects to `localhost` tries 127.0.0.1, but not every client tries ::1.
     all.iter().find(|address| address.is_ipv4()).or(all.first()).copied().map(Some).ok_or_else(|| unknown("has no address"))
 }
 
@@ -161,7 +164,7 @@ pub(super) fn known_keys(table: &Map<String, Value>, known: &[&str]) -> Result<(
     }
 }
 
-/// The first TCP port that is known beforehand.
+/// Returns the first TCP port that is known in advance.
 pub(super) fn first_port(spec: &AppSpec) -> Option<u16> {
     spec.listen.iter().find_map(|listen| match listen.at {
         ListenAt::Tcp { port, .. } if port > 0 => Some(port),

@@ -23,7 +23,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
         "merge_logs" => logs.merge_logs = flag,
         "disable_logs" => logs.disable_logs = flag,
         "log_type" => logs.json = text == "json",
-        // `time` wins whatever the order.
+        // `time` takes precedence in any order.
         "log_date_format" if logs.date_format.as_deref() == Some(TIME_FORMAT) && spec.given.is("time", true) => {}
         "log_date_format" => logs.date_format = Some(text.to_owned()).filter(|format| !format.is_empty()),
         "time" if flag => logs.date_format = Some(TIME_FORMAT.to_owned()),
@@ -65,7 +65,7 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
     Ok(rotate)
 }
 
-/// The path of a log; `NULL` is PM2's word for no file.
+/// Returns the path of a log; `NULL` is PM2's word for no file.
 fn log_path(text: &str, base: &Base<'_>) -> String {
     if text == "NULL" { "/dev/null".to_owned() } else { base.path(text) }
 }

@@ -1,4 +1,4 @@
-//! Options over an app that exists: `restart <name> --max-restarts 5`.
+//! Options over an existing app: `restart <name> --max-restarts 5`.
 
 use std::path::PathBuf;
 
@@ -9,11 +9,12 @@ use super::{Base, Normalized, cron, env, file_server, options, safeguards, scrip
 use crate::context::Context;
 use crate::problem::{Kind, Problems};
 
-/// A copy of an app with these attributes changed (by main name, values as typed) and, when given, other arguments. Whatever is not
-/// named stays; nothing is read again but what the change needs.
+/// Returns a copy of an app with these attributes changed (by main name, values as typed) and, if
+/// given, other arguments. Other attributes stay, and only files that the change needs are read
+/// again.
 ///
 /// # Errors
-/// All problems at once.
+/// Returns all problems at once.
 pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[String]>, context: &Context) -> Result<Normalized, Problems> {
     let mut table = attributes.clone();
     if let Some(args) = args {
@@ -25,7 +26,7 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
     raw.attributes.keys().filter(|key| *key != "name").for_each(|key| spec.note_option(key));
     spec.given.open_mut().extend(raw.attributes.clone());
     if attributes.get("node_args").is_some_and(|words| words == "null") {
-        // PM2 removes the attribute, and does not show it any more.
+        // PM2 removes the attribute and does not show it any more.
         spec.given.open_mut().insert("node_args".into(), Value::Null);
     }
     if let Some(cwd) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) {
@@ -35,7 +36,8 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         }
         spec.cwd = dir.to_string_lossy().into_owned();
     }
-    // Paths of an option are typed in the caller's directory, but PM2 resolves those of logs against the app's.
+    // Paths of an option are relative to the caller's directory, but PM2 resolves those of logs
+    // against the app's.
     let base = Base { context, cwd: PathBuf::from(&spec.cwd), file_dir: None };
     let shell_args = spec.shell.then(|| spec.args.clone());
     for (key, value) in &raw.attributes {
@@ -60,7 +62,7 @@ pub fn merge(old: &AppSpec, attributes: &Map<String, Value>, args: Option<&[Stri
         spec.program = super::program::kind(&spec, path.as_deref());
     }
     let touches = |keys: &[&str]| keys.iter().any(|key| raw.attributes.contains_key(*key));
-    // What was decided when the app was started stays, unless this is about it.
+    // Decisions from the start of the app stay, unless this change concerns them.
     if touches(&["kill_mode", "treekill", "exec_interpreter"]) {
         timing::finish_stop(&mut spec, context);
     }

@@ -1,4 +1,4 @@
-//! Normalization of a checked app to an [`AppSpec`]: one file per family of attributes.
+//! Normalizes a checked app to an [`AppSpec`]: one file per family of attributes.
 
 mod again;
 mod alerts;
@@ -54,14 +54,14 @@ pub struct Overlay {
     pub profile: Option<String>,
     /// `--env K=V`: variables on top of everything in the file.
     pub vars: EnvMap,
-    /// `--namespace`: for apps that name none.
+    /// `--namespace`: for apps that set none.
     pub namespace: Option<String>,
-    /// Other options, by main name; they win over the file.
+    /// Other options, by main name; they take precedence over the file.
     pub attributes: Map<String, Value>,
 }
 
 impl Overlay {
-    /// The name that an app of a file gets.
+    /// Returns the name that an app of a file gets.
     pub fn name_of(&self, raw: &RawApp) -> String {
         let given = self.attributes.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
         let name = given.map_or_else(|| raw.name(), str::to_owned);
@@ -84,7 +84,7 @@ pub struct Normalized {
 /// Turns a checked app into a spec.
 ///
 /// # Errors
-/// All problems at once. [`Problems::kind`] tells a missing script or interpreter apart.
+/// Returns all problems at once. [`Problems::kind`] distinguishes a missing script or interpreter.
 pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<Normalized, Problems> {
     let mut raw = raw.clone();
     let mut problems = Vec::new();
@@ -101,7 +101,7 @@ pub fn normalize(raw: &RawApp, context: &Context, overlay: &Overlay) -> Result<N
     Ok(Normalized { spec, warnings })
 }
 
-/// Surroundings of one app.
+/// Context of one app.
 pub(super) struct Base<'a> {
     pub context: &'a Context,
     /// Absolute working directory of the app.
@@ -111,7 +111,7 @@ pub(super) struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Absolute form of a path of the app.
+    /// Returns the absolute form of a path of the app.
     pub(super) fn path(&self, path: &str) -> String {
         self.context.absolute(path, &self.cwd).to_string_lossy().into_owned()
     }
@@ -152,13 +152,14 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     } else {
         script::resolve(&mut spec, raw, &base)
     };
-    // Without its folder an app has no files: these are no mistakes of their own.
+    // Without its folder, an app has no files: these are no separate mistakes.
     let is_own = |problem: &Problem| has_folder || problem.kind != Kind::ScriptNotFound;
     problems.extend(resolved.into_iter().filter(is_own));
     check_account(&spec, raw, context, problems);
     run::finish(&mut spec, raw, &base, problems);
     if serves_files {
-        // PM2 differs: its instances are workers of Node's cluster; ours share the socket in any case.
+        // PM2 differs: its instances are workers of Node's cluster; ostler's instances share the
+        // socket in any case.
         spec.mode = ExecMode::Fork;
     }
     if let Some(message) = run::servers_behind_a_launcher(&spec) {
@@ -173,7 +174,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     let finished = [serving::finish(&mut spec), safeguards::finish(&mut spec), alerts::finish(&spec), watch::finish(&mut spec)];
     for (key, message) in finished.into_iter().filter_map(Result::err) {
         let problem = raw.problem(Kind::Value, key, message);
-        // Two of them look at `http`.
+        // Two of them read `http`.
         if !problems.contains(&problem) {
             problems.push(problem);
         }
@@ -188,7 +189,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     spec
 }
 
-/// Reports a user or group that does not exist. PM2 differs: it finds out at the start.
+/// Reports a user or group that does not exist. PM2 differs: it fails only at the start.
 fn check_account(spec: &AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
     if context.as_pm2 || context.elsewhere {
         return;
@@ -211,7 +212,8 @@ fn lay_out_times(spec: &mut AppSpec, raw: &RawApp, problems: &mut Vec<Problem>) 
     }
 }
 
-/// Applies one attribute that needs nothing but itself. The others (script, interpreter, mode, environment) are done by their files.
+/// Applies one attribute that depends on no other. The other files handle the rest (script,
+/// interpreter, mode, environment).
 pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>) -> Result<(), String> {
     match keys::find(key).map(|key| key.group) {
         Some(Group::Run) => run::set(spec, key, value).and_then(|()| order::set(spec, key, value)),
@@ -240,7 +242,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value, base: &Base<'_>)
     }
 }
 
-/// Warns of values that are accepted, but perhaps not what was meant.
+/// Warns of values that are accepted but may not be intended.
 fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     let mut warn = |key: &str, message: &str| {
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, key, message) });
@@ -260,17 +262,17 @@ fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     }
 }
 
-/// True for `22` from YAML's `022`: the common masks, read in decimal.
+/// Returns true for `22` from YAML's `022`: the common masks, read in decimal.
 fn looks_octal(mask: u64) -> bool {
     matches!(mask, 22 | 27 | 77 | 177 | 277 | 377 | 477)
 }
 
-/// The number of a canonical value.
+/// Returns the number of a canonical value.
 pub(super) fn number(value: &Value) -> Result<u64, String> {
     value.as_u64().ok_or_else(|| format!("expected a number, found {}", crate::check::found(value)))
 }
 
-/// True if Node's cluster module runs the app.
+/// Returns true if Node's cluster module runs the app.
 pub(super) fn is_cluster(spec: &AppSpec) -> bool {
     spec.mode == ExecMode::Cluster
 }

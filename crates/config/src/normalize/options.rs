@@ -11,11 +11,12 @@ use crate::keys;
 use crate::load::Positions;
 use crate::problem::{Kind, Problem, Problems};
 
-/// An app from `start <script> [options] -- [args]`. `options` holds attributes by main name, values as typed; `overlay.profile` has no
-/// meaning here and only gives the warning that it is not defined.
+/// Returns an app from `start <script> [options] -- [args]`. `options` holds attributes by main
+/// name, values as typed. `overlay.profile` has no meaning here and only causes the warning that it
+/// is not defined.
 ///
 /// # Errors
-/// As [`normalize()`]; keys are shown as options (`--max-restarts`).
+/// Same as [`normalize()`]; keys are shown as options (`--max-restarts`).
 pub fn from_options(
     script: &str,
     options: &Map<String, Value>,
@@ -42,7 +43,7 @@ pub fn from_options(
 fn name_options(mut problems: Problems) -> Problems {
     for problem in &mut problems.0 {
         match problem.kind {
-            // PM2's own words, which need no key beside a script that was just typed.
+            // PM2's own messages, which need no key, because the user has just typed the script.
             Kind::ScriptNotFound | Kind::InterpreterNotFound => problem.key.clear(),
             _ => name_option(problem),
         }
@@ -53,7 +54,7 @@ fn name_options(mut problems: Problems) -> Problems {
 /// Checks attributes of the command line.
 pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) -> Option<RawApp> {
     let mut table = table;
-    // As PM2, whose users clear it so.
+    // As in PM2, whose users clear it that way.
     if table.get("node_args").and_then(Value::as_str) == Some("null") {
         table.insert("node_args".into(), Value::Array(Vec::new()));
     }
@@ -67,7 +68,7 @@ pub(super) fn checked(table: Map<String, Value>, problems: &mut Vec<Problem>) ->
     app
 }
 
-/// Shows a key as the option that a person typed: `--max-restarts`, not `max_restarts`.
+/// Shows a key as the option that a user typed: `--max-restarts`, not `max_restarts`.
 pub(super) fn name_option(problem: &mut Problem) {
     if problem.file.is_none()
         && let Some(option) = keys::find(&problem.key).and_then(|key| key.options.iter().find(|option| option.starts_with("--")))
@@ -76,7 +77,7 @@ pub(super) fn name_option(problem: &mut Problem) {
     }
 }
 
-/// Lays options of the command line over an app of a file.
+/// Overrides an app of a file with options of the command line.
 pub(super) fn lay_over(app: &mut RawApp, attributes: &Map<String, Value>, problems: &mut Vec<Problem>) {
     if attributes.is_empty() {
         return;

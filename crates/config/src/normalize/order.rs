@@ -50,12 +50,12 @@ fn add(all: &mut IndexMap<String, Condition>, name: &str, condition: Condition) 
     Ok(())
 }
 
-/// A word, or compose's table `{condition: service_healthy}`.
+/// Reads a word, or Compose's table `{condition: service_healthy}`.
 fn condition(value: &Value) -> Result<Condition, String> {
     let word = match value {
         Value::String(word) => word,
         Value::Object(table) => {
-            // What compose has beside it is always so here (`required`), or never (`restart`).
+            // Compose's other keys always hold here (`required`), or never (`restart`).
             known_keys(table, &["condition", "required", "restart"])?;
             match table.get("condition") {
                 Some(Value::String(word)) => word,
@@ -67,8 +67,9 @@ fn condition(value: &Value) -> Result<Condition, String> {
     Condition::by_name(word).ok_or_else(|| format!("expected {WORDS}, found \"{word}\""))
 }
 
-/// Finishes the dependencies between the apps of one file, and reports what they cannot mean together: a circle, and waiting for the end of what
-/// is started again after each end. Names of others may belong to apps that run already.
+/// Completes the dependencies between the apps of one file, and reports combinations that cannot
+/// work. These are a cycle, and a wait for the completion of an app that restarts after each exit.
+/// Other names may belong to apps that already run.
 pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
     follow_names(apps);
     let mut problems = Vec::new();
@@ -96,7 +97,8 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
     problems
 }
 
-/// Renames dependencies: the file knows its apps by the names in it; with `append_env_to_name` they run under others.
+/// Renames dependencies: the file uses the names in it; with `append_env_to_name` the apps run
+/// under other names.
 fn follow_names(apps: &mut [(&RawApp, &mut AppSpec)]) {
     let renamed: Vec<(String, String)> =
         apps.iter().map(|(raw, spec)| (raw.name(), spec.name.clone())).filter(|(before, after)| before != after).collect();

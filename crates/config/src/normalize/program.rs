@@ -1,4 +1,4 @@
-//! Kind of the program that runs an app, from its file.
+//! Finds the kind of the program that runs an app from its file.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::context::find_program;
 
-/// Bytes of a binary that are searched for Node's symbols: its table of names is near the beginning.
+/// Bytes of a binary that are searched for Node's symbols: its symbol table is near the beginning.
 const BINARY_HEAD: usize = 16 * 1024 * 1024;
 
 /// Returns the kind of the program that the name of the interpreter does not show.
@@ -35,7 +35,8 @@ pub(super) fn kind(spec: &AppSpec, path: Option<&str>) -> Option<ProgramKind> {
     ProgramKind::of_shell_text(&text(Path::new(&spec.script))?)
 }
 
-/// Returns the kind of a program without an interpreter: the options that ostler adds cannot stand before its own.
+/// Returns the kind of a program without an interpreter. ostler's additional options cannot precede
+/// the program's own.
 fn kind_of_own_program(spec: &AppSpec) -> Option<ProgramKind> {
     if spec.shell {
         return ProgramKind::of_shell_text(spec.args.get(1)?);
@@ -45,7 +46,7 @@ fn kind_of_own_program(spec: &AppSpec) -> Option<ProgramKind> {
     matches!(kind, ProgramKind::Node | ProgramKind::StartsNode).then_some(ProgramKind::StartsNode)
 }
 
-/// Returns the kind of a file without links in its path. `name`: the name under which it is run.
+/// Returns the kind of a file without links in its path. `name` is the name under which it runs.
 /// `by_content`: also searches a binary of an unknown name.
 fn of_file(file: &Path, name: &str, by_content: bool) -> Option<ProgramKind> {
     if let Some(text) = text(file) {
@@ -65,7 +66,8 @@ fn has_symbol_of_node(file: &Path) -> bool {
     head(file, BINARY_HEAD).is_some_and(|head| memchr::memmem::find(&head, NODE_SYMBOL).is_some())
 }
 
-/// Reads the beginning of a regular file. Opening another kind of file in its place neither waits nor has an effect.
+/// Reads the start of a regular file. If the path changes to another kind of file, opening it
+/// neither blocks nor has an effect.
 fn head(path: &Path, bytes: usize) -> Option<Vec<u8>> {
     if !path.is_file() {
         return None;

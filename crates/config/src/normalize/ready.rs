@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::listen::{first_port, known_keys};
 use crate::check::{found, whole};
 
-/// Time between two attempts where none is given: a start is not to be noticed late.
+/// Default time between two attempts: a completed start must be noticed soon.
 const READY_INTERVAL_MS: u64 = 250;
 const TIMEOUT_MS: u64 = 5000;
 const FORMS: &str = "\"message\", \"listening\", \"notify\", \"http\", or a table with one of `descriptor`, `tcp`, `http`, `log`, `uptime`";
@@ -31,7 +31,7 @@ const HTTP_KEYS: &[&str] = &[
     "action",
 ];
 
-/// Reads `ready` and `http`, when everything else is known. An error names the key.
+/// Reads `ready` and `http` after everything else is known. An error names the key.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     let own = spec.given.open().get("http").map(|value| http(value, spec)).transpose().map_err(|message| ("http", message))?;
     if let Some(ready) = spec.given.open().get("ready") {
@@ -42,7 +42,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
 }
 
 fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, String> {
-    // How often the health check asks says nothing about a start.
+    // The interval of the health check does not apply to a start.
     let own = own.map(|probe| ReadyBy::Http(HttpProbe { interval_ms: READY_INTERVAL_MS, ..probe })).ok_or("needs the key `http` too");
     let table = match value {
         Value::String(word) => {
@@ -79,7 +79,7 @@ fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, 
     }
 }
 
-/// Refuses now what could never come, or would prove nothing.
+/// Rejects signals that could never come, or would prove nothing.
 fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
     match by {
         ReadyBy::Listening if spec.mode != ExecMode::Cluster => {
@@ -109,14 +109,15 @@ fn listens(spec: &AppSpec, wanted: u16) -> bool {
     spec.listen.iter().any(|listen| matches!(listen.at, ListenAt::Tcp { port, .. } if port == wanted))
 }
 
-/// True if it has output that can be read again. What is no regular file cannot, unless a date or another form makes it pass through ostler.
+/// Returns true if it has output that can be read again. A file that is not regular cannot, unless
+/// a date or another format makes its output pass through ostler.
 fn has_log(spec: &AppSpec) -> bool {
     let logs = &spec.logs;
     let is_file = |path: &Option<String>| path.as_deref().is_none_or(|path| !path.starts_with("/dev/") && !path.starts_with("/proc/"));
     !logs.disable_logs && (is_file(&logs.out_file) || is_file(&logs.error_file))
 }
 
-/// The address in a port, or `host:port`.
+/// Reads the address in a port, or `host:port`.
 pub(super) fn tcp(value: &Value) -> Result<ReadyBy, String> {
     let bad = || format!("expected `tcp` as a port or \"host:port\", found {}", found(value));
     let (host, port) = match value {
@@ -128,7 +129,7 @@ pub(super) fn tcp(value: &Value) -> Result<ReadyBy, String> {
     Ok(ReadyBy::Tcp { host: self::host(host).ok_or_else(bad)?, port })
 }
 
-/// A name or an address without brackets; `localhost` where there is none.
+/// Returns a name or an address without brackets; `localhost` if it is empty.
 fn host(text: &str) -> Option<String> {
     let bare = text.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match bare.unwrap_or(text) {
@@ -141,7 +142,7 @@ fn host(text: &str) -> Option<String> {
     }
 }
 
-/// The probe in the table of `http`.
+/// Reads the probe in the table of `http`.
 pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     let Value::Object(table) = value else { return Err(format!("expected `http` as a table, found {}", found(value))) };
     known_keys(table, HTTP_KEYS)?;
@@ -167,13 +168,13 @@ pub(super) fn http(value: &Value, spec: &AppSpec) -> Result<HttpProbe, String> {
     Ok(HttpProbe { host, port: http_port(table, spec)?, path, expect, interval_ms, timeout_ms, method, headers })
 }
 
-/// A word such as `HEAD`.
+/// Reads a word such as `HEAD`.
 fn method(value: &Value) -> Result<String, String> {
     let word = value.as_str().filter(|word| (1..=32).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_alphabetic()));
     word.map(str::to_ascii_uppercase).ok_or_else(|| format!("expected `method` such as \"HEAD\", found {}", found(value)))
 }
 
-/// `{name: value}`, with nothing in it that would end a line.
+/// Reads `{name: value}` without characters that would end a line.
 fn headers(value: &Value) -> Result<Vec<(String, String)>, String> {
     let Value::Object(table) = value else { return Err(format!("expected `headers` as a table, found {}", found(value))) };
     if table.len() > 64 {
@@ -190,7 +191,8 @@ fn headers(value: &Value) -> Result<Vec<(String, String)>, String> {
     table.iter().map(header).collect()
 }
 
-/// The port of the probe: its own, else the first of `listen`, else the variable `PORT`.
+/// Returns the port of the probe: its own, or else the first of `listen`, or else the variable
+/// `PORT`.
 fn http_port(table: &Map<String, Value>, spec: &AppSpec) -> Result<u16, String> {
     if let Some(value) = table.get("port") {
         let port = whole(value).and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
@@ -203,7 +205,7 @@ fn http_port(table: &Map<String, Value>, spec: &AppSpec) -> Result<u16, String> 
     first_port(spec).or_else(of_env).ok_or_else(|| "needs a `port`".into())
 }
 
-/// A path that can stand in the first line of a request.
+/// Reads a path that is valid in the first line of a request.
 fn request_path(value: &Value) -> Result<String, String> {
     let path = value.as_str().filter(|path| path.len() <= 2048 && path.bytes().all(|byte| byte.is_ascii_graphic()));
     match path {
@@ -213,7 +215,7 @@ fn request_path(value: &Value) -> Result<String, String> {
     }
 }
 
-/// The ranges of a code, `"2xx"`, `"200-299"`, or a list of them.
+/// Reads the ranges of a code, `"2xx"`, `"200-299"`, or a list of them.
 fn statuses(value: &Value) -> Result<Vec<(u16, u16)>, String> {
     let bad = |value: &Value| format!("expected `expect_status` as 200, \"2xx\", \"200-299\" or a list of these, found {}", found(value));
     let one = |value: &Value| status(value).ok_or_else(|| bad(value));

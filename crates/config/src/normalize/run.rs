@@ -14,8 +14,9 @@ use crate::check::RawApp;
 use crate::context::Context;
 use crate::problem::{Kind, Problem};
 
-/// The app's directory: against the caller's when it exists there, else against the file's.
-/// PM2 differs: it only tries the caller's, so a file can be used from its own directory only.
+/// Returns the app's directory, relative to the caller's if it exists there, otherwise to the
+/// file's. PM2 differs: it only tries the caller's, so a file can be used from its own directory
+/// only.
 pub(super) fn working_directory(raw: &RawApp, context: &Context, file_dir: Option<&Path>) -> Result<PathBuf, String> {
     let Some(given) = raw.attributes.get("cwd").and_then(Value::as_str).filter(|cwd| !cwd.is_empty()) else {
         return Ok(context.cwd.clone());
@@ -24,7 +25,7 @@ pub(super) fn working_directory(raw: &RawApp, context: &Context, file_dir: Optio
     let there = file_dir.map(|dir| context.absolute(given, dir));
     match [Some(&here), there.as_ref()].into_iter().flatten().find(|dir| dir.is_dir()) {
         Some(dir) => Ok(dir.clone()),
-        // It is there where the apps run.
+        // It exists on the machine where the apps run.
         None if context.elsewhere => Ok(there.as_ref().unwrap_or(&here).clone()),
         None if here.exists() => Err(format!("{} is not a directory", here.display())),
         None => Err(format!("the directory {} does not exist", here.display())),
@@ -47,12 +48,12 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
     Ok(())
 }
 
-/// The texts of a canonical list.
+/// Returns the texts of a canonical list.
 pub(super) fn texts(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
-/// Sets what depends on the interpreter: mode, instances, shared logs.
+/// Sets the values that depend on the interpreter: mode, instances, shared logs.
 pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) {
     let attributes = &raw.attributes;
     spec.instances_given = attributes.contains_key("instances");
@@ -62,7 +63,8 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems
         Some(Err(message)) => problems.push(raw.problem(Kind::Value, "instances", message)),
     }
     let kind = |spec: &AppSpec| program::kind(spec, script::search_path(spec).as_deref()).filter(|_| !base.context.elsewhere);
-    // PM2 differs: it knows Node by the name alone, so several instances of `nodejs` are processes of their own.
+    // PM2 differs: it recognizes Node only by its name, so several instances of `nodejs` are
+    // separate processes.
     let is_node = runs_in_node(spec) || !base.context.as_pm2 && kind(spec) == Some(ProgramKind::Node);
     let fork = attributes.get("execute_command") == Some(&Value::Bool(true));
     spec.mode = match attributes.get("exec_mode").and_then(Value::as_str) {
@@ -73,8 +75,9 @@ pub(super) fn finish(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>, problems
     };
     spec.program = kind(spec);
     if !attributes.contains_key("merge_logs") {
-        // PM2's instances share their files if there is one per CPU and the mode is not given as cluster; scripts of its users read
-        // them there. PM2 differs: not if the files show which instance is ready.
+        // PM2's instances share their files if `instances` means one per CPU and the mode is not
+        // given as cluster. Scripts of its users read them there. PM2 differs: not if the files
+        // show which instance is ready.
         let per_cpu = attributes.get("instances").is_some_and(is_per_cpu);
         let is_cluster_given = attributes.contains_key("exec_mode") && is_cluster(spec);
         let is_shared_in_pm2 = per_cpu && !is_cluster_given && !attributes.contains_key("ready");
@@ -86,24 +89,25 @@ fn runs_in_node(spec: &AppSpec) -> bool {
     spec.interpreter.as_deref().is_some_and(|name| name.ends_with("node") || name.ends_with("bun"))
 }
 
-/// True for `max` or 0.
+/// Returns true for `max` or 0.
 fn is_per_cpu(instances: &Value) -> bool {
     instances.as_i64() == Some(0) || instances.is_string()
 }
 
-/// The number of instances: `max` and 0 are one per CPU, a negative number that many fewer (at least one), a table starts its `min`.
-/// PM2 differs: any other word is an error, not one instance per CPU.
+/// Returns the number of instances: `max` and 0 are one per CPU, a negative number is that many
+/// fewer (at least one), a table starts its `min`. PM2 differs: any other word is an error in
+/// ostler, not one instance per CPU.
 fn instances(value: &Value, cpus: u32) -> Result<(u32, Option<Autoscale>), String> {
     if let Some(scale) = serving::autoscale(value, cpus)? {
-        // Without room in between the number is fixed.
+        // If both are equal, the number is fixed.
         return Ok((scale.min, Some(scale).filter(|scale| scale.max > scale.min)));
     }
     let wanted = if value.is_string() { 0 } else { value.as_i64().unwrap_or(1) };
     resolve(wanted, cpus).map(|count| (count, None)).map_err(|error| error.to_string())
 }
 
-/// Returns the warning about several instances of a program that runs the app in a child process (`npm start`, `tsx app.ts`): each child opens
-/// the same port by itself, in whatever mode.
+/// Returns the warning about several instances of a program that runs the app in a child process
+/// (`npm start`, `tsx app.ts`): each child opens the same port by itself, in any mode.
 pub(super) fn servers_behind_a_launcher(spec: &AppSpec) -> Option<String> {
     let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some();
     let launcher = launcher(spec).filter(|_| !alone)?;

@@ -14,14 +14,14 @@ use super::listen::known_keys;
 use super::ready::{self, no_time};
 use crate::check::{found, whole};
 
-/// Time between two questions of a check where none is given.
+/// Default time between two checks.
 const INTERVAL_MS: u64 = 30_000;
 const TIMEOUT_MS: u64 = 5000;
 const RETRIES: u32 = 3;
 /// Longest time between two heartbeats of an event loop.
 const HEARTBEAT_MS: u64 = 30_000;
 const HEARTBEAT_MIN_MS: u64 = 1000;
-/// Window of `max_cpu` and `error` where none is given.
+/// Default window of `max_cpu` and `error`.
 const WINDOW_MS: u64 = 60_000;
 const ERRORS: u32 = 50;
 
@@ -39,14 +39,14 @@ pub(super) const KEYS: &[&str] = &[
     "memory_max",
     "pids_max",
     "io_weight",
-    // What the port of a check, and the heartbeat, follow from.
+    // Keys that determine the port of a check, and the heartbeat.
     "pmx",
     "port",
 ];
 
 type Fault = (&'static str, String);
 
-/// Reads all of it, when everything else is known. An error names the key.
+/// Reads all keys after everything else is known. An error names the key.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
     let given = spec.given.open();
     let value = |key: &str| given.get(key).filter(|value| !value.is_null());
@@ -63,7 +63,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
     }
     safeguards.memory = value("max_memory_restart").map(amount).transpose().map_err(at("max_memory_restart"))?.flatten();
     safeguards.cpu = cpu(&given).map_err(at("max_cpu"))?;
-    // A text is the path of the error log, and never gets here.
+    // A text is the path of the error log and never reaches this point.
     safeguards.errors = value("error").and_then(Value::as_object).map(errors).transpose().map_err(at("error"))?;
     safeguards.hard = HardLimits {
         cpu_percent: value("cpu_quota").map(quota).transpose().map_err(at("cpu_quota"))?.flatten(),
@@ -75,7 +75,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), Fault> {
     Ok(())
 }
 
-/// True if our preload sends heartbeats from it.
+/// Returns true if the preload sends heartbeats from it.
 fn sends_heartbeat(spec: &AppSpec) -> bool {
     spec.runs_in_node() && !spec.no_preload
 }
@@ -84,8 +84,8 @@ fn heartbeat_is_off(health: Option<&Value>) -> bool {
     health.and_then(|health| health.get("heartbeat")) == Some(&Value::Bool(false))
 }
 
-/// Reads `http: {…}`: readiness and liveness by the same question: one bad answer and it gets no new connections, `retries` of them and it is
-/// restarted.
+/// Reads `http: {…}`: readiness and liveness by the same request. After one bad answer the instance
+/// gets no new connections; after `retries` of them it is restarted.
 fn http(value: &Value, spec: &AppSpec) -> Result<HealthSpec, String> {
     let Value::Object(table) = value else { return Err(format!("expected a table, found {}", found(value))) };
     let probe = asked(ready::http(value, spec)?)?;
@@ -153,13 +153,13 @@ fn phase_check(value: &Value, spec: &AppSpec) -> Result<Check, String> {
         },
         _ => (Ask::Command(command(asked_for)?), None),
     };
-    // Interval and the like may stand beside the question or in it.
+    // Interval and similar keys may be beside the question or in it.
     let mut merged = inner.cloned().unwrap_or_default();
     merged.extend(table.iter().map(|(key, value)| (key.clone(), value.clone())));
     check(ask, &merged)
 }
 
-/// Keys of a check beside its question.
+/// Keys of a check, without its question.
 const CHECK_KEYS: &[&str] =
     &["interval", "timeout", "retries", "failures", "failure_threshold", "successes", "success_threshold", "delay", "initial_delay"];
 
@@ -186,7 +186,7 @@ fn check(ask: Ask, table: &Map<String, Value>) -> Result<Check, String> {
     })
 }
 
-/// A probe in which nothing but the question counts.
+/// Returns a probe of which only the question counts.
 fn asked(probe: HttpProbe) -> Result<HttpProbe, String> {
     known_address(&probe.host)?;
     Ok(HttpProbe { interval_ms: 0, timeout_ms: 0, ..probe })
@@ -197,7 +197,8 @@ fn known_address(host: &str) -> Result<(), String> {
     known.then_some(()).ok_or_else(|| format!("\"{host}\" would have to be looked up; an address or \"localhost\" is asked"))
 }
 
-/// The words of a command: a list is the arguments; a text with a blank is for the shell, as it is for `script`.
+/// Returns the words of a command: a list is the arguments; a text with a blank is for the shell,
+/// as for `script`.
 fn command(value: &Value) -> Result<Vec<String>, String> {
     let bad = || format!("expected `command` as a text or a list of texts, found {}", found(value));
     let words: Vec<String> = match value {
@@ -223,7 +224,7 @@ fn action(table: &Map<String, Value>) -> Result<Action, String> {
     }
 }
 
-/// An amount in bytes, or a part of what there is; 0 is no limit.
+/// Reads an amount in bytes, or a part of the available amount; 0 is no limit.
 fn amount(value: &Value) -> Result<Option<Amount>, String> {
     let bad = || format!("expected a size such as \"200M\" or \"50%\", found {}", found(value));
     if let Some(percent) = value.as_str().and_then(units::percent) {
@@ -232,7 +233,7 @@ fn amount(value: &Value) -> Result<Option<Amount>, String> {
     Ok(Some(units::bytes_of(value).ok_or_else(bad)?).filter(|bytes| *bytes > 0).map(Amount::Bytes))
 }
 
-/// The hundredths of a percent.
+/// Returns the hundredths of a percent.
 fn share(percent: f64) -> Option<u32> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
     (percent > 0.0 && percent <= 100.0).then(|| ((percent * 100.0).round() as u32).max(1))
@@ -249,7 +250,7 @@ fn cpu(given: &Map<String, Value>) -> Result<Option<CpuLimit>, String> {
     Ok(percent.map(|percent| CpuLimit { percent, of_machine, window_ms }))
 }
 
-/// The percent of a quota: `150` and `"150%"` are one and a half cores.
+/// Returns the percent of a quota: `150` and `"150%"` are 1.5 cores.
 fn quota(value: &Value) -> Result<Option<u32>, String> {
     let number = match value {
         Value::String(text) => units::whole_percent(text),

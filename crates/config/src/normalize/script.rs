@@ -10,7 +10,7 @@ use crate::check::RawApp;
 use crate::context::{find_program, is_executable};
 use crate::problem::{Kind, Problem};
 
-/// Finds script and interpreter; returns what is missing of them.
+/// Finds script and interpreter; returns the problems.
 pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Vec<Problem> {
     let Err(problem) = resolve_script(spec, raw, base) else { return Vec::new() };
     let is_interpreter_given = raw.attributes.get("exec_interpreter").is_some_and(Value::is_string);
@@ -39,7 +39,7 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(
         }
         None if given.contains(char::is_whitespace) => command_line(spec, raw, given, path.as_deref(), base.context.elsewhere),
         None if base.context.elsewhere => {
-            // A word is a program of that place; a path is built there.
+            // A word is a program of the target machine; a path is built there.
             let is_word = !given.contains(['/', '.']);
             let file = if is_word { PathBuf::from("/usr/bin").join(given) } else { base.context.absolute(given, &base.cwd) };
             spec.script = text(&file, raw)?;
@@ -56,20 +56,21 @@ fn resolve_script(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(
     }
 }
 
-/// True for a folder that Node can run.
+/// Returns true for a folder that Node can run.
 fn has_entry(folder: &Path) -> bool {
     ["package.json", "index.js", "index.json", "index.node"].iter().any(|name| folder.join(name).is_file())
 }
 
-/// The app's own `PATH`, else the caller's.
+/// Returns the app's own `PATH`, or else the caller's.
 pub(super) fn search_path(spec: &AppSpec) -> Option<String> {
     let env = &spec.env;
     let profile = env.profile.as_ref().and_then(|name| env.profiles.get(name));
     [profile, Some(&env.vars), Some(&env.file), Some(&*env.base)].into_iter().flatten().find_map(|layer| layer.get("PATH")).cloned()
 }
 
-/// Finds a file against the app's directory, else against the caller's or the config file's; a bare word also on `PATH`.
-/// A folder counts too (Node runs its `index.js`), but not before a program of that name.
+/// Finds a file relative to the app's directory, or else the caller's or the config file's; a bare
+/// word also on `PATH`. A folder counts too (Node runs its `index.js`), but a program of that name
+/// takes precedence.
 fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<PathBuf> {
     let own = base.context.absolute(given, &base.cwd);
     if own.is_file() {
@@ -81,7 +82,7 @@ fn find(given: &str, base: &Base<'_>, path: Option<&str>) -> Option<PathBuf> {
     if own.exists() {
         return Some(own);
     }
-    // PM2 differs: it knows the caller's directory only, so a file works from one place only.
+    // PM2 differs: it knows only the caller's directory, so a file works from one folder only.
     base.file_dir.as_deref().map(|dir| base.context.absolute(given, dir)).filter(|file| file.is_file())
 }
 
@@ -89,7 +90,7 @@ fn text(file: &Path, raw: &RawApp) -> Result<String, Problem> {
     file.to_str().map(str::to_owned).ok_or_else(|| raw.problem(Kind::Value, "script", "the path is not UTF-8"))
 }
 
-/// Makes a command line of anything with a blank that is not a file: a shell runs it.
+/// Turns any text with a blank that is not a file into a command line, which a shell runs.
 fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str>, elsewhere: bool) -> Result<(), Problem> {
     let shell = ["bash", "sh"].into_iter().find_map(|name| find_program(name, path)).or_else(|| {
         let sh = PathBuf::from("/bin/sh");
@@ -106,7 +107,8 @@ fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str
     Ok(())
 }
 
-/// The arguments of a shell with more at the end, as if typed there; the shell gets them as words, so nothing is split or expanded again.
+/// Returns the arguments of a shell with further words at the end, as if typed there. The shell
+/// gets them as words, so they are not split or expanded again.
 fn with_args(command: &str, args: Vec<String>) -> Vec<String> {
     if args.is_empty() {
         return vec!["-c".into(), command.to_owned()];
@@ -119,7 +121,7 @@ fn with_args(command: &str, args: Vec<String>) -> Vec<String> {
 
 const ARGS: &str = " \"$@\"";
 
-/// The arguments of a shell with a command line that exists and other arguments.
+/// Returns the arguments of a shell with an existing command line and other arguments.
 pub(super) fn shell_args(old: &[String], args: Vec<String>) -> Vec<String> {
     let command = old.get(1).map(String::as_str).unwrap_or_default();
     with_args(command.strip_suffix(ARGS).filter(|_| old.len() > 2).unwrap_or(command), args)

@@ -1,4 +1,4 @@
-//! `secrets`: variables whose values are fetched at each start.
+//! `secrets`: variables whose values the daemon fetches at each start.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -65,7 +65,7 @@ fn file(path: &str, base: &Base<'_>) -> Result<SecretSource, String> {
     Ok(SecretSource::File(base.path(path)))
 }
 
-/// Files that every user of the machine can read, with their variables.
+/// Returns the files that every user of the machine can read, with their variables.
 pub(super) fn open_to_all(secrets: &Secrets) -> impl Iterator<Item = (&str, &str)> {
     secrets.iter().filter_map(|(name, source)| {
         let SecretSource::File(path) = source else { return None };

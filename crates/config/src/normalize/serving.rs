@@ -1,4 +1,5 @@
-//! Distribution of connections to the instances, the number of these, and what must fit together in the end.
+//! Distribution of connections to the instances, their number, and the checks of settings that must
+//! fit together.
 
 use ostler_core::app::instances::MAX_INSTANCES;
 use ostler_core::app::{AppSpec, ExecMode};
@@ -54,7 +55,7 @@ fn sticky(value: &Value) -> Result<Option<Sticky>, String> {
     }
 }
 
-/// Reads `instances: {min, max, cpu}`; without room between `min` and `max` the number is fixed.
+/// Reads `instances: {min, max, cpu}`; if `min` and `max` are equal, the number is fixed.
 pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, String> {
     let Value::Object(table) = value else { return Ok(None) };
     known_keys(table, &["min", "max", "cpu"])?;
@@ -77,11 +78,11 @@ pub(super) fn autoscale(value: &Value, cpus: u32) -> Result<Option<Autoscale>, S
     Ok(Some(Autoscale { min, max, cpu }))
 }
 
-/// Attributes that [`finish`] looks at together.
+/// Attributes that [`finish`] reads together.
 pub(super) const TOGETHER: &[&str] =
     &["listen", "scheduling", "sticky", "max_connection_age", "pmx", "automation", "ready", "http", "args", "listen_timeout", "port"];
 
-/// Checks what must fit together. Error: a key, and what is wrong with it.
+/// Checks settings that must fit together. Returns a key and its problem.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     listen::name(spec).map_err(|message| ("listen", message))?;
     node_policy(spec);
@@ -99,7 +100,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     ready::finish(spec)
 }
 
-/// Takes Node's own variable, where the key is absent.
+/// Uses Node's own variable if the key is absent.
 fn node_policy(spec: &mut AppSpec) {
     if !spec.given.open().contains_key("scheduling") {
         let layers: Vec<_> = spec.env.layers().collect();
@@ -111,7 +112,7 @@ fn node_policy(spec: &mut AppSpec) {
     }
 }
 
-/// Checks that `{fd:name}` in the arguments means a socket that is there.
+/// Checks that `{fd:name}` in the arguments names an existing socket.
 fn named_sockets(spec: &AppSpec) -> Result<(), String> {
     if spec.listen.is_empty() {
         return Ok(());

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-/// Linux numbers, the same on every architecture that Rust calls Linux but MIPS and SPARC, which ostler does not run on.
+/// Linux numbers, the same on every architecture of Rust's Linux targets except MIPS and SPARC,
+/// which ostler does not support.
 const NAMES: &[(&str, i32)] = &[
     ("HUP", 1),
     ("INT", 2),
@@ -37,7 +38,7 @@ const NAMES: &[(&str, i32)] = &[
     ("SYS", 31),
 ];
 
-/// The number of `SIGTERM`, `term`, `15`.
+/// Returns the number of `SIGTERM`, `term`, `15`.
 pub(super) fn number(value: &Value) -> Result<i32, String> {
     let text = crate::check::text_of(value);
     let plain = text.trim().to_ascii_uppercase();

@@ -42,8 +42,9 @@ pub(super) fn set_stop(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(
     Ok(())
 }
 
-/// Decides which processes a stop reaches, once it is known what runs.
-/// PM2 differs: it signals the whole tree, also the workers of a program that ends its workers itself; under its own name so do we.
+/// Decides which processes a stop reaches, once the program is known. PM2 differs: it signals the
+/// whole tree, also the workers of a program that stops its workers itself; under PM2's name ostler
+/// does the same.
 pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
     let is_given = |key| spec.given.open().contains_key(key);
     if !is_given("kill_mode") {
@@ -52,9 +53,9 @@ pub(super) fn finish_stop(spec: &mut AppSpec, context: &Context) {
     }
 }
 
-/// Decides the consequence of a start that is not ready within `listen_timeout`.
-/// PM2 counts the app as ready then. Under PM2's name ostler does the same, unless the file has a key
-/// that only ostler knows: an app with `ready` shall prove that it serves.
+/// Decides the consequence of a start that is not ready within `listen_timeout`. PM2 counts the app
+/// as ready then. Under PM2's name ostler does the same, unless the file has a key that only ostler
+/// knows: an app with `ready` must prove that it serves.
 pub(super) fn finish_ready(spec: &mut AppSpec, context: &Context) {
     let is_given = |key| spec.given.open().contains_key(key);
     if !is_given("ready_timeout_action") {

@@ -1,4 +1,4 @@
-//! Variables of the caller that stand for options of every app.
+//! Variables of the caller that set options of every app.
 
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
 use ostler_core::logs::files::{own_stem, stem};
@@ -7,10 +7,10 @@ use super::Base;
 use crate::check::RawApp;
 use crate::context::Context;
 
-/// The option that each switches on, unless the app says something else.
+/// Option that each variable turns on, unless the app sets another value.
 const SWITCHES: [(&str, &str); 2] = [("ASZ_MODE", "time"), ("PM2_DEEP_MONITORING", "deep_monitoring")];
 
-/// Lays options under those of the app.
+/// Adds options below those of the app.
 pub(super) fn lay_under(raw: &mut RawApp, base: &Context) {
     for (variable, option) in SWITCHES {
         if is_set(base, variable).is_some() && !raw.attributes.contains_key(option) {
@@ -19,7 +19,7 @@ pub(super) fn lay_under(raw: &mut RawApp, base: &Context) {
     }
 }
 
-/// Fills in what the app leaves open.
+/// Fills in values that the app does not set.
 pub(super) fn finish(spec: &mut AppSpec, base: &Base<'_>) {
     let folder = |variable: &str| is_set(base.context, variable).map(|path| base.context.in_cwd(path).to_string_lossy().into_owned());
     let stem = if base.context.as_pm2 { stem(&spec.name) } else { own_stem(&spec.name) };
@@ -34,7 +34,7 @@ pub(super) fn finish(spec: &mut AppSpec, base: &Base<'_>) {
     if let Some(folder) = folder("PM2_DEFAULT_PID_PATH") {
         spec.pid_file.get_or_insert_with(|| format!("{folder}/{stem}.pid"));
     }
-    // PM2 differs: its daemon adds them at each start, by the variable that it was started with.
+    // PM2 differs: its daemon adds them at each start, by the variable of the daemon.
     if let Some(words) = is_set(base.context, "PM2_NODE_OPTIONS").filter(|_| spec.mode == ExecMode::Fork && spec.interpreter.is_some()) {
         spec.interpreter_args.splice(0..0, words.split_whitespace().map(str::to_owned));
     }

@@ -3,7 +3,7 @@
 use ostler_core::app::AppSpec;
 use ostler_core::app::package;
 
-/// Version of the nearest `package.json`, or `N/A`.
+/// Returns the version of the nearest `package.json`, or `N/A`.
 pub(super) fn nearest(spec: &AppSpec) -> Option<String> {
     let text = |path: &std::path::Path| {
         let is_small = std::fs::metadata(path).is_ok_and(|file| file.len() <= package::MAX_BYTES);

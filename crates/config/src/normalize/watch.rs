@@ -6,21 +6,21 @@ use ostler_core::watch::{WatchSpec, option_without_effect};
 use crate::check::RawApp;
 use crate::problem::{Kind, Problem, Severity};
 
-/// Attributes that [`finish`] looks at together.
+/// Attributes that [`finish`] reads together.
 pub(super) const TOGETHER: &[&str] = &["watch", "ignore_watch", "watch_delay", "watch_options", "ext", "cwd"];
 
 /// Reads all attributes of the app; its working directory is known.
 pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     let mut watch = WatchSpec::read(&spec.given.open(), &spec.cwd).map_err(|bad| (bad.key, bad.message))?;
     if !watch.on {
-        // Switched on again, it watches what it did.
+        // When turned on again, it watches the earlier paths.
         watch.paths = std::mem::take(&mut spec.watch.paths);
     }
     spec.watch = watch.into();
     Ok(())
 }
 
-/// Warns of options of chokidar that mean nothing here.
+/// Warns of options of chokidar that have no meaning here.
 pub(super) fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     let options = raw.attributes().get("watch_options").and_then(|options| options.as_object());
     let without: Vec<String> = options

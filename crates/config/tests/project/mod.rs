@@ -1,4 +1,4 @@
-//! A project for tests in which options and attributes become specs.
+//! Project for tests that turn options and attributes into specs.
 #![allow(dead_code, reason = "each test program uses what it needs")]
 
 use std::fs;

@@ -1,10 +1,12 @@
-//! Argument strings (`args`, `node_args`) to words.
+//! Splits argument strings (`args`, `node_args`) into words.
 
-/// Splits at blanks. Quotes group and are removed, wherever they stand; a backslash makes a blank, a quote or a backslash ordinary
-/// (within double quotes: a double quote or a backslash; within single quotes: nothing). Any other backslash stays, as does a quote
-/// that is never closed. Nothing is expanded: there is no shell.
+/// Splits at blanks. Quotes group and are removed at any position. A backslash makes a blank, a
+/// quote or a backslash ordinary (within double quotes: a double quote or a backslash; within
+/// single quotes: nothing). Any other backslash stays, and so does an unclosed quote. Nothing is
+/// expanded: there is no shell.
 ///
-/// PM2 differs: it removes quotes only around a whole word (`--opt="x y"` keeps them) and knows no backslash.
+/// PM2 differs: it removes quotes only around a whole word (`--opt="x y"` keeps them) and knows no
+/// backslash.
 ///
 /// ```
 /// use ostler_core::app::args::split;
@@ -43,7 +45,7 @@ pub fn split(text: &str) -> Vec<String> {
     words
 }
 
-/// The text up to the closing quote, and what follows it.
+/// Returns the text up to the closing quote, and the text after it.
 fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
     let mut inner = String::new();
     let mut chars = text.char_indices().peekable();
@@ -75,10 +77,10 @@ mod tests {
             ("   ", &[]),
             ("a", &["a"]),
             ("  a\tb \n c ", &["a", "b", "c"]),
-            // As PM2.
+            // As in PM2.
             (r#"p "q r" 's t'"#, &["p", "q r", "s t"]),
             (r#"--port 3000 --name=x"#, &["--port", "3000", "--name=x"]),
-            // As the user meant it.
+            // As the user intended.
             (r#"--opt="x y""#, &["--opt=x y"]),
             (r#"--opt='x y' z"#, &["--opt=x y", "z"]),
             (r#""a\"b""#, &[r#"a"b"#]),
@@ -87,7 +89,7 @@ mod tests {
             (r"\\ \'", &[r"\", "'"]),
             (r#"a"b"'c'd"#, &["abcd"]),
             (r#""" ''"#, &["", ""]),
-            // Left alone.
+            // Unchanged.
             (r"--re=\d+\.js", &[r"--re=\d+\.js"]),
             (r#""\d""#, &[r"\d"]),
             ("don't stop", &["don't", "stop"]),

@@ -1,5 +1,6 @@
-//! Parts of a description that few apps have. A supervisor of a thousand apps has a thousand descriptions in memory: what is as it is by default
-//! takes the place of a pointer, and reads as the default.
+//! Parts of a description that few apps set. A supervisor of a thousand apps has a thousand
+//! descriptions in memory. A part with its default value takes only a pointer, and reads as the
+//! default.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Type whose default lives as long as the program.
 pub trait StaticDefault: Default + 'static {
-    /// The default.
+    /// Returns the default.
     fn static_default() -> &'static Self;
 }
 
@@ -25,7 +26,8 @@ macro_rules! static_default {
     )+};
 }
 
-/// True for a default value, which is not written: a description is in every journal and every request.
+/// Returns true for a default value. Default values are not written, because a description is in
+/// every journal and every request.
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -41,12 +43,12 @@ impl<T> Default for DefaultBox<T> {
 }
 
 impl<T> DefaultBox<T> {
-    /// Allocates a value, whatever it is.
+    /// Allocates a value, even a default one.
     pub fn own(value: T) -> Self {
         Self(Some(Box::new(value)))
     }
 
-    /// The value if it is allocated; otherwise nothing has to be cleaned up.
+    /// Returns the value if it is allocated. A default value needs no change.
     pub fn own_mut(&mut self) -> Option<&mut T> {
         self.0.as_deref_mut()
     }

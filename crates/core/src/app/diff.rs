@@ -1,4 +1,4 @@
-//! Differences between two descriptions of an app, in the words of its config file.
+//! Differences between two descriptions of an app, by the keys of its config file.
 
 use serde_json::Value;
 
@@ -7,15 +7,15 @@ use crate::app::AppSpec;
 /// One key with another value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Difference {
-    /// Attribute, or variable of the environment.
+    /// Attribute or environment variable.
     pub key: Key,
     /// The former value; none = it is new.
     pub was: Option<Value>,
-    /// The new value; none = it is gone.
+    /// The new value; none = it was removed.
     pub is: Option<Value>,
 }
 
-/// The thing that has another value.
+/// Key that has another value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Key {
     /// An attribute by its main name.
@@ -24,7 +24,8 @@ pub enum Key {
     Variable(String),
 }
 
-/// All declared keys that differ, attributes first. The environment of the caller is no part of that.
+/// Returns all declared keys that differ, attributes first. The environment of the caller is not
+/// compared.
 pub fn differences(was: &AppSpec, is: &AppSpec) -> Vec<Difference> {
     let (before, after) = (attributes(was), attributes(is));
     let mut out: Vec<Difference> = pairs(&before, &after, Key::Attribute);
@@ -36,10 +37,11 @@ pub fn differences(was: &AppSpec, is: &AppSpec) -> Vec<Difference> {
 
 type Values = serde_json::Map<String, Value>;
 
-/// Attributes as given, with what was found out from them: a link that leads elsewhere now is a difference, too.
+/// Returns the attributes as given, with the values derived from them. A link that now has another
+/// target is therefore a difference, too.
 fn attributes(spec: &AppSpec) -> Values {
     let mut values = spec.given.open().into_owned();
-    // How these were written says less than what came of them.
+    // For these keys the derived value matters, not the spelling.
     for key in ["cwd", "exec_interpreter", "env_file"] {
         values.shift_remove(key);
     }
@@ -70,7 +72,7 @@ fn pairs(was: &Values, is: &Values, key: fn(String) -> Key) -> Vec<Difference> {
         .collect()
 }
 
-/// True if a value of this name is likely a secret.
+/// Returns true if a value of this name is likely a secret.
 pub fn looks_secret(name: &str) -> bool {
     const WORDS: &[&str] =
         &["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "PRIVATE", "APIKEY", "API_KEY", "ACCESS_KEY", "AUTH", "DSN"];

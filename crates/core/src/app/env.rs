@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::app::default_box::is_default;
 use crate::app::inherit::{EnvMap, EnvPolicy};
 
-/// Environment of an app, lowest layer first: caller, `env_file`, `env`, the chosen profile. The daemon adds its own on top.
+/// Environment of an app, lowest layer first: caller, `env_file`, `env`, the chosen profile. The
+/// daemon adds its own on top.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EnvSpec {
-    /// Environment of the client that started the app, after `filter_env`. On the wire it may travel once per request instead
-    /// (then it is empty here).
+    /// Environment of the client that started the app, after `filter_env`. On the wire it may
+    /// travel once per request instead (then it is empty here).
     #[serde(skip_serializing_if = "is_default")]
     pub base: Arc<EnvMap>,
     /// Variables of `env_file`.
@@ -34,19 +35,20 @@ pub struct EnvSpec {
     /// Variable increased by one per instance, from its value in `env`.
     #[serde(skip_serializing_if = "is_default")]
     pub increment_var: Option<String>,
-    /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists show them so. A process sees text.
+    /// Variables that the file has as numbers or booleans, by its key (`env`, `env_<name>`): lists
+    /// show them as such. A process gets text.
     #[serde(skip_serializing_if = "is_default")]
     pub bare: IndexMap<String, Vec<String>>,
     /// Part of `base` that reaches the app.
     #[serde(skip_serializing_if = "is_default")]
     pub policy: EnvPolicy,
-    /// Variables that are `undefined` in the file: those of `base` do not reach the app.
+    /// Variables that are `undefined` in the file: the app does not get their values from `base`.
     #[serde(skip_serializing_if = "is_default")]
     pub undefined: Vec<String>,
 }
 
 impl EnvSpec {
-    /// All layers merged: what the app sees before the daemon's own variables.
+    /// Returns all layers merged: the environment of the app without the daemon's own variables.
     pub fn merged(&self) -> EnvMap {
         let mut all = EnvMap::new();
         for layer in self.layers() {
@@ -55,7 +57,7 @@ impl EnvSpec {
         all
     }
 
-    /// Variables of the app's own: of its file, and those that commands set since.
+    /// Returns the app's own variables: those of its file, and those that commands set later.
     pub fn declared(&self) -> EnvMap {
         let mut all = EnvMap::new();
         // The lowest layer is the caller's.
@@ -65,8 +67,8 @@ impl EnvSpec {
         all
     }
 
-    /// Gives the app's own variables the values that a caller has for them (`--update-env`). An app
-    /// that takes only part of its caller's environment keeps its own.
+    /// Sets the app's own variables to the values that a caller has for them (`--update-env`). An
+    /// app that takes only part of its caller's environment keeps its own.
     pub fn update(&mut self, caller: &EnvMap) {
         if self.policy != EnvPolicy::Inherit {
             return;
@@ -87,7 +89,7 @@ impl EnvSpec {
         self.undefined.iter().any(|name| vars.contains_key(name))
     }
 
-    /// The key of the file whose value of this variable counts.
+    /// Returns the key of the file that sets the effective value of this variable.
     pub fn key_of(&self, name: &str) -> String {
         match self.profile.as_ref().filter(|profile| self.profiles.get(*profile).is_some_and(|vars| vars.contains_key(name))) {
             Some(profile) => format!("env_{profile}"),
@@ -95,7 +97,7 @@ impl EnvSpec {
         }
     }
 
-    /// All layers that count, the lowest first.
+    /// Returns all effective layers, the lowest first.
     pub fn layers(&self) -> impl Iterator<Item = &EnvMap> {
         let profile = self.profile.as_ref().and_then(|name| self.profiles.get(name));
         [Some(&*self.base), Some(&self.file), Some(&self.vars), profile].into_iter().flatten()

@@ -1,4 +1,4 @@
-//! `export`: what other engines ask for, and an app needs nowhere else.
+//! `export`: settings that other engines need and ostler itself does not.
 
 use serde_json::{Map, Value};
 
@@ -75,7 +75,7 @@ fn known(table: &Map<String, Value>, prefix: &str, keys: &[&str], faults: &mut V
     }
 }
 
-/// Returns the table of this key; an empty one if there is none.
+/// Returns the table of this key, or an empty table if the key is missing.
 fn inner(table: &Map<String, Value>, key: &str, keys: &[&str], faults: &mut Vec<String>) -> Map<String, Value> {
     match table.get(key) {
         None => Map::new(),
@@ -106,7 +106,8 @@ fn read<T>(
     parsed
 }
 
-/// Percent of a core: `20`, `"20%"`, or thousandths of a core as in Kubernetes, `"200m"`.
+/// Reads a percentage of a core: `20`, `"20%"`, or thousandths of a core as in Kubernetes,
+/// `"200m"`.
 fn percent(value: &Value) -> Option<u32> {
     let number = match value {
         Value::String(text) => {
@@ -129,7 +130,7 @@ fn port(value: &Value) -> Option<u16> {
     u16::try_from(value.as_u64()?).ok().filter(|port| *port > 0)
 }
 
-/// True for an address that needs no quotes in a Dockerfile.
+/// Returns true for an address that needs no quotes in a Dockerfile.
 fn is_address(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| {
@@ -138,7 +139,7 @@ fn is_address(text: &str) -> bool {
     })
 }
 
-/// True for the name of a host, perhaps with a port.
+/// Returns true for a host name with an optional port.
 fn is_host(text: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
     text.len() <= LONGEST && text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(good)

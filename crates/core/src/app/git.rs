@@ -1,20 +1,21 @@
-//! What git's own files say about a working tree: where HEAD is, which commit that is, where it came from. Anybody may have written them.
+//! Reads git's own files of a working tree: HEAD, its commit, and the remote. The files are
+//! untrusted input.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Most folders that are looked at upwards.
+/// Largest number of parent folders that are searched.
 const MAX_FOLDERS: usize = 64;
 
-/// Working tree that a folder is in.
+/// Working tree that contains a folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkingTree {
     /// Folder with `.git` in it.
     pub root: PathBuf,
     /// Commit.
     pub revision: String,
-    /// Branch, if there is one.
+    /// Branch, unless HEAD is detached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
     /// Address of `origin`.
@@ -22,7 +23,7 @@ pub struct WorkingTree {
     pub url: Option<String>,
 }
 
-/// What a path is.
+/// Type of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Folder.
@@ -31,14 +32,14 @@ pub enum Kind {
     Other,
 }
 
-/// The working tree that the folder is in, by a reader of files: `kind` says what a path is (none = nothing is there), `text` what is in a file (none = it
-/// cannot be read).
+/// Returns the working tree that contains the folder. `kind` returns the type of a path (none =
+/// missing); `text` returns the content of a file (none = unreadable).
 pub fn working_tree(folder: &Path, kind: impl Fn(&Path) -> Option<Kind>, text: impl Fn(&Path) -> Option<String>) -> Option<WorkingTree> {
     let (root, at, found) = folder.ancestors().take(MAX_FOLDERS).find_map(|folder| {
         let at = folder.join(".git");
         kind(&at).map(|kind| (folder, at, kind))
     })?;
-    // A worktree or submodule has a file instead, which says where the folder is.
+    // A worktree or submodule has a file instead, with the path of the folder.
     let own = if found == Kind::Folder { at } else { root.join(text(&at)?.strip_prefix("gitdir:")?.trim()) };
     let common = text(&own.join("commondir")).map_or_else(|| own.clone(), |path| own.join(path.trim()));
     let (revision, branch) = match head(&text(&own.join("HEAD"))?)? {
@@ -53,7 +54,7 @@ pub fn working_tree(folder: &Path, kind: impl Fn(&Path) -> Option<Kind>, text: i
     Some(WorkingTree { root: root.to_owned(), revision, branch, url })
 }
 
-/// What HEAD names.
+/// Target of HEAD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
     /// Full name of a branch, `refs/heads/main`.
@@ -76,18 +77,18 @@ pub fn head(text: &str) -> Option<Head> {
     }
 }
 
-/// A commit, if the first line is one.
+/// Returns the commit if the first line is one.
 pub fn commit(text: &str) -> Option<String> {
     let line = text.lines().next()?.trim();
     (matches!(line.len(), 40 | 64) && line.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| line.to_ascii_lowercase())
 }
 
-/// The commit that a ref has in `packed-refs`.
+/// Returns the commit of a ref in `packed-refs`.
 pub fn packed(text: &str, name: &str) -> Option<String> {
     text.lines().filter_map(|line| line.split_once(' ')).find(|(_, of)| of.trim_end() == name).and_then(|(hash, _)| commit(hash))
 }
 
-/// The address of the remote in `config`, without a password.
+/// Returns the address of the remote in `config`, without a password.
 pub fn url(config: &str, remote: &str) -> Option<String> {
     let wanted = format!("[remote \"{remote}\"]");
     let mut is_inside = false;
@@ -105,7 +106,8 @@ pub fn url(config: &str, remote: &str) -> Option<String> {
     found.filter(|url| !url.is_empty() && !url.chars().any(char::is_control))
 }
 
-/// `https://name:token@host/…` without what is secret: all in front of the `@`, as a token stands in either place.
+/// Returns `https://name:token@host/…` without everything before the `@`, because a token can be
+/// the name or the password.
 fn without_password(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
@@ -117,7 +119,7 @@ fn without_password(url: &str) -> String {
     }
 }
 
-/// True for a name below `refs/` that leads nowhere else when it is used as a path.
+/// Returns true for a name below `refs/` that cannot escape when it is used as a path.
 fn is_ref(name: &str) -> bool {
     let is_part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.chars().any(|c| c.is_control() || c == '\\');
     name.len() <= 1024 && name.starts_with("refs/") && name.split('/').all(is_part)
@@ -168,7 +170,7 @@ mod tests {
         let packed = format!("{HASH} refs/heads/main\n");
         let packed = [("/srv/a/.git/HEAD", "ref: refs/heads/main"), ("/srv/a/.git/packed-refs", packed.as_str())];
         assert_eq!(tree(&packed, "/srv/a"), found("/srv/a", Some("main"), None));
-        // A worktree: its HEAD is its own, the rest is the repository's.
+        // A worktree has its own HEAD; everything else belongs to the repository.
         let other = [
             ("/srv/w/.git", "gitdir: /srv/a/.git/worktrees/w"),
             ("/srv/a/.git/worktrees/w/commondir", "../.."),
@@ -176,7 +178,7 @@ mod tests {
             ("/srv/a/.git/worktrees/w/../../config", config.1),
         ];
         assert_eq!(tree(&other, "/srv/w/x"), found("/srv/w", None, Some("https://example.com/a")));
-        // The nearest one counts, also a broken one.
+        // The nearest `.git` counts, even a broken one.
         let broken = [("/srv/a/b/.git/HEAD", "?"), loose[0], loose[1]];
         assert_eq!((tree(&broken, "/srv/a/b"), tree(&broken, "/srv/a").is_some()), (None, true));
     }

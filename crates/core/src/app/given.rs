@@ -1,5 +1,6 @@
-//! Options as the user gave them. A supervisor of a thousand apps holds a thousand of these and reads them only when somebody asks for all that is
-//! known: until then they are one text, a tenth of what the map takes.
+//! Options as the user gave them. A supervisor of a thousand apps holds a thousand of these. It
+//! reads them only for a full description of an app, so they are packed into one text, a tenth of
+//! the size of the map.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,10 +13,10 @@ use serde_json::{Map, Value};
 #[derive(Clone, Default)]
 pub struct Given(Form);
 
-/// What is kept of them.
+/// Stored form of the options.
 #[derive(Clone, Default)]
 enum Form {
-    /// All of it, as JSON, written by [`Given::pack`].
+    /// All options as JSON, written by [`Given::pack`].
     Packed(Box<str>),
     Open(Box<Map<String, Value>>),
     /// Nothing was given.
@@ -30,12 +31,13 @@ impl Given {
         self.0 = match serde_json::to_string(map) {
             _ if map.is_empty() => Form::Nothing,
             Ok(text) => Form::Packed(text.into()),
-            // A map of texts and values cannot fail to be written; if it did, it would stay a map.
+            // Writing a map of texts and values cannot fail. If it did, the map would stay
+            // unpacked.
             Err(_) => return,
         };
     }
 
-    /// The options; what is packed is unpacked for a moment, and nothing of that is kept.
+    /// Returns the options. A packed text is unpacked into a temporary map.
     pub fn open(&self) -> Cow<'_, Map<String, Value>> {
         match &self.0 {
             Form::Packed(text) => Cow::Owned(read(text)),
@@ -44,7 +46,7 @@ impl Given {
         }
     }
 
-    /// The options, to be changed.
+    /// Returns the options for a change.
     pub fn open_mut(&mut self) -> &mut Map<String, Value> {
         if let Form::Packed(text) = &self.0 {
             self.0 = Form::Open(Box::new(read(text)));
@@ -57,8 +59,9 @@ impl Given {
         }
     }
 
-    /// True if this option is given as exactly this truth value. Asked for every row of a list and each start, so what is packed is opened only where
-    /// it names the option.
+    /// Returns true if this option is given as exactly this truth value. Every row of a list and
+    /// each start ask this, so a packed text is unpacked only if it contains the name of the
+    /// option.
     pub fn is(&self, name: &str, value: bool) -> bool {
         let may_have = match &self.0 {
             Form::Packed(text) => text.contains(name),
@@ -69,7 +72,7 @@ impl Given {
     }
 }
 
-/// The map of a text that [`Given::pack`] wrote.
+/// Returns the map of a text that [`Given::pack`] wrote.
 fn read(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
@@ -97,7 +100,7 @@ impl fmt::Debug for Given {
 
 impl Serialize for Given {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        // Journal and wire are JSON: there the text goes as it stands.
+        // Journal and wire are JSON, so they take the text unchanged.
         if let Form::Packed(text) = &self.0
             && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
         {

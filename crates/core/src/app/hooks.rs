@@ -1,4 +1,5 @@
-//! Hooks: commands of an app at fixed points of its life. What they are; [`crate::lifecycle`] says when they run.
+//! Hooks: commands of an app at fixed points of its life. This module describes them;
+//! [`crate::lifecycle`] decides when they run.
 
 use std::fmt;
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::default_box::is_default;
 use crate::lifecycle::command::Command;
 
-/// Time limit of a hook that names none.
+/// Time limit of a hook that sets none.
 pub const TIMEOUT_MS: u64 = 30_000;
 
 /// Points of an instance's life at which a command may run.
@@ -16,13 +17,13 @@ pub const TIMEOUT_MS: u64 = 30_000;
 pub enum Hook {
     /// Before each start of an instance.
     PreStart,
-    /// When a process is ready; it counts as ready after it.
+    /// When a process is ready; it counts as ready after the hook.
     PostStart,
-    /// Before a process that was ready is asked to end.
+    /// Before a process that was ready gets the stop request.
     PreStop,
-    /// When nothing of a process is left, however it ended.
+    /// When no process of the incarnation is left, after any kind of exit.
     PostStop,
-    /// After an exit that nobody asked for, beside whatever comes next.
+    /// After an unrequested exit, in parallel with the next step.
     OnCrash,
 }
 
@@ -41,7 +42,8 @@ impl Hook {
         }
     }
 
-    /// True if it can prevent what comes after it; the others only accompany an end.
+    /// Returns true if the hook can prevent the next step. The others only accompany a stop or
+    /// crash.
     pub fn can_abort(self) -> bool {
         matches!(self, Self::PreStart | Self::PostStart)
     }
@@ -59,7 +61,7 @@ impl fmt::Display for Hook {
 pub enum OnFailure {
     /// The start has failed.
     Abort,
-    /// It is logged, and everything goes on.
+    /// The failure is logged, and the start or stop continues.
     Continue,
 }
 
@@ -77,7 +79,7 @@ pub struct HookSpec {
 }
 
 impl HookSpec {
-    /// The time after which it is killed.
+    /// Returns the time after which it is killed.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(TIMEOUT_MS)
     }
@@ -105,7 +107,7 @@ pub struct Hooks {
 }
 
 impl Hooks {
-    /// The command of this hook.
+    /// Returns the command of this hook.
     pub fn get(&self, hook: Hook) -> Option<&HookSpec> {
         match hook {
             Hook::PreStart => self.pre_start.as_ref(),
@@ -127,7 +129,7 @@ impl Hooks {
         } = spec;
     }
 
-    /// The part that the state machine has to know.
+    /// Returns the part that the state machine needs.
     pub fn policy(&self) -> HookPolicy {
         let meaning = |hook: Hook, default: OnFailure| self.get(hook).map(|spec| spec.on_failure.unwrap_or(default));
         HookPolicy {
@@ -140,16 +142,16 @@ impl Hooks {
     }
 }
 
-/// Hooks that there are, and what their failure means.
+/// Hooks that are set, and the meaning of their failure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HookPolicy {
     /// Before each start.
     pub pre_start: Option<OnFailure>,
     /// When it is ready.
     pub post_start: Option<OnFailure>,
-    /// Before it is asked to end.
+    /// Before the stop request.
     pub pre_stop: bool,
-    /// When nothing of it is left.
+    /// When no process is left.
     pub post_stop: bool,
     /// After a crash.
     pub on_crash: bool,

@@ -1,4 +1,4 @@
-//! Part of its caller's environment that an app inherits.
+//! Part of the caller's environment that an app inherits.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -6,25 +6,27 @@ use serde::{Deserialize, Serialize};
 /// Environment variables in the order in which they were given.
 pub type EnvMap = IndexMap<String, String>;
 
-/// How much of it.
+/// Extent of the inherited environment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EnvPolicy {
     /// Everything, as in PM2.
     #[default]
     Inherit,
-    /// What programs need to run at all.
+    /// Only variables that programs need to run.
     Clean,
-    /// As `Clean` for an app that runs as another user (root's environment is root's business), else everything.
+    /// As `Clean` for an app that runs as another user (it must not get root's environment),
+    /// otherwise everything.
     User,
 }
 
 /// Variables of the user who runs a program.
 const PERSONAL: &[&str] = &["HOME", "USER", "LOGNAME", "SHELL", "TMPDIR"];
-/// Variables that are the same for everybody.
+/// Variables that are the same for all users.
 const COMMON: &[&str] = &["PATH", "LANG", "LANGUAGE", "TZ"];
 
-/// Variables that speak of the process that has them: its role, and descriptors that are closed in what it starts. No app inherits them.
+/// Variables that describe one process: its role, and descriptors that are closed in its child
+/// processes. No app inherits them.
 pub const OF_ONE_PROCESS: &[&str] = &[
     "OSTLER_ROLE",
     "OSTLER_STARTER",
@@ -40,7 +42,7 @@ pub const OF_ONE_PROCESS: &[&str] = &[
 ];
 
 impl EnvPolicy {
-    /// The policy of this name.
+    /// Returns the policy of this name.
     pub fn named(word: &str) -> Option<Self> {
         [Self::Inherit, Self::Clean, Self::User].into_iter().find(|policy| policy.name() == word)
     }
@@ -54,7 +56,8 @@ impl EnvPolicy {
         }
     }
 
-    /// True if a variable of the caller reaches the app. `other`: it runs as another user than the caller.
+    /// Returns true if the app gets a variable of the caller. `other`: the app runs as another user
+    /// than the caller.
     pub fn keeps(self, name: &str, other: bool) -> bool {
         let common = || COMMON.contains(&name) || name.starts_with("LC_");
         match self {
@@ -64,7 +67,7 @@ impl EnvPolicy {
         }
     }
 
-    /// The caller's variables that reach the app; none = all of them.
+    /// Returns the caller's variables that the app gets; none = all of them.
     pub fn narrowed(self, vars: &EnvMap, other: bool) -> Option<EnvMap> {
         if vars.keys().all(|name| self.keeps(name, other)) {
             return None;
@@ -79,7 +82,8 @@ mod tests {
 
     #[test]
     fn what_reaches_whom() {
-        // Variable; kept by inherit, clean, user for the caller's own apps; the same for those of others.
+        // Variable; kept by inherit, clean, user for the caller's own apps; the same for apps of
+        // other users.
         for (name, own, other) in [
             ("PATH", [true, true, true], [true, true, true]),
             ("LC_ALL", [true, true, true], [true, true, true]),

@@ -1,14 +1,14 @@
-//! Port of Node's inspector: each process of an app needs one of its own.
+//! Port of Node's inspector: each process of an app needs a separate port.
 
 /// Port that Node's inspector has without options.
 const NODE_DEFAULT: u16 = 9229;
-/// Lowest port that Node accepts, and the one that follows the highest.
+/// Lowest port that Node accepts, and the successor of the highest.
 const LOWEST: u32 = 1024;
 
-/// What an app's options say of the inspector.
+/// Inspector settings in an app's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InspectorOptions {
-    /// Port of the first instance; 0 = any free one.
+    /// Port of the first instance; 0 = any free port.
     pub base: u16,
     /// True if an option names the inspector. Otherwise Node opens it only on SIGUSR1.
     pub given: bool,
@@ -37,14 +37,14 @@ pub fn options<'a>(words: impl Iterator<Item = &'a str>) -> InspectorOptions {
     options
 }
 
-/// Port in `9230`, `host:9230` or `[::1]:9230`.
+/// Returns the port in `9230`, `host:9230` or `[::1]:9230`.
 fn port(value: &str) -> Option<u16> {
     value.rsplit_once(':').map_or(value, |(_, port)| port).parse().ok()
 }
 
-/// Port of an instance: its number is added to the base. If another process of the app has that
-/// port, as the old worker has during a reload, the first free one above all instances is taken.
-/// `taken`: ports of the app's other processes.
+/// Returns the port of an instance: its number is added to the base. If another process of the app
+/// has that port, as the old worker has during a reload, the first free one above all instances is
+/// taken. `taken`: ports of the app's other processes.
 pub fn port_of(base: u16, index: u32, instances: u32, taken: &[u16]) -> u16 {
     if base == 0 {
         return 0;
@@ -58,7 +58,7 @@ pub fn port_of(base: u16, index: u32, instances: u32, taken: &[u16]) -> u16 {
     spare.into_iter().find(|port| !taken.contains(port)).unwrap_or(own)
 }
 
-/// Port at this distance from the base. After 65535 follows 1024, as in Node's own cluster.
+/// Returns the port at this distance from the base. 1024 follows 65535, as in Node's own cluster.
 fn nth(base: u16, distance: u32) -> u16 {
     let span = u32::from(u16::MAX) - LOWEST + 1;
     let sum = u32::from(base) + distance % span;
@@ -90,7 +90,7 @@ mod tests {
             // The next word is the script.
             (&["--inspect", "9300"], 9229, true),
             (&["--inspect=0"], 0, true),
-            // The last one counts; Node itself rejects what is no port.
+            // The last port counts; Node itself rejects an invalid one.
             (&["--inspect=9300", "--inspect-port=host:9400", "--inspect=99999"], 9400, true),
             (&["--inspect-publish-uid=http", "--inspector", "--no-inspect"], 9229, false),
         ];
@@ -104,15 +104,15 @@ mod tests {
         for (base, index, instances, taken, expected) in [
             (9229, 0, 3, &[][..], 9229),
             (9229, 2, 3, &[9229, 9230], 9231),
-            // A reload: the old workers still have theirs.
+            // A reload: the old workers still hold their ports.
             (9229, 0, 3, &[9229, 9230, 9231], 9232),
             (9229, 1, 3, &[9230, 9231, 9232], 9233),
-            // The reload after that goes back.
+            // The next reload returns to the first ports.
             (9229, 0, 3, &[9232, 9233, 9234], 9229),
             // More instances after a reload.
             (9229, 3, 4, &[9232, 9233, 9234], 9235),
             (9229, 0, 1, &[9229], 9230),
-            // Any free one.
+            // Any free port.
             (0, 5, 9, &[0], 0),
             // As Node's cluster does.
             (65535, 0, 2, &[], 65535),

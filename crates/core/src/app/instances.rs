@@ -1,9 +1,9 @@
-//! Instances of an app: how many, which number each has, which ones go.
+//! Instances of an app: their count, their numbers, and the order of removal.
 
-/// Most instances of one app; more is taken for a mistake.
+/// Largest number of instances of one app; a larger number is treated as a mistake.
 pub const MAX_INSTANCES: u32 = 10_000;
 
-/// Reason why a number of instances is refused.
+/// Reason why a number of instances is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstancesError {
     /// Neither a number nor `max`.
@@ -14,10 +14,10 @@ pub enum InstancesError {
     TooMany(i64),
 }
 
-/// Reads a number of instances: `max` is 0, anything else a whole number.
+/// Reads a number of instances: `max` is 0, anything else must be a whole number.
 ///
 /// # Errors
-/// Anything else. PM2 differs: it takes any other text for `max`.
+/// Returns an error for any other text. PM2 differs: it treats any other text as `max`.
 pub fn parse(text: &str) -> Result<i64, InstancesError> {
     match text.trim() {
         "max" => Ok(0),
@@ -25,10 +25,10 @@ pub fn parse(text: &str) -> Result<i64, InstancesError> {
     }
 }
 
-/// The number of instances: 0 is one per CPU, -n is n less than that, at least one.
+/// Returns the number of instances: 0 is one per CPU, -n is n fewer than that, at least one.
 ///
 /// # Errors
-/// More than [`MAX_INSTANCES`].
+/// Returns an error for more than [`MAX_INSTANCES`].
 pub fn resolve(wish: i64, cpus: u32) -> Result<u32, InstancesError> {
     let cpus = cpus.clamp(1, MAX_INSTANCES);
     if wish <= 0 {
@@ -37,27 +37,29 @@ pub fn resolve(wish: i64, cpus: u32) -> Result<u32, InstancesError> {
     u32::try_from(wish).ok().filter(|count| *count <= MAX_INSTANCES).ok_or(InstancesError::TooMany(wish))
 }
 
-/// The lowest instance number (`NODE_APP_INSTANCE`) that is not in use.
+/// Returns the lowest instance number (`NODE_APP_INSTANCE`) that is not in use.
 pub fn lowest_free(used: &[u32]) -> u32 {
     let mut used = used.to_vec();
     used.sort_unstable();
     used.dedup();
-    // In sorted order the first number that differs from its index leaves a gap there.
+    // In sorted order, the first number that differs from its index marks a gap.
     (0..).zip(&used).find(|(place, number)| place != *number).map_or(used.len() as u32, |(place, _)| place)
 }
 
-/// Order in which the instances of an app go when there are to be fewer.
+/// Order in which the instances of an app are removed when it scales down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leaving {
-    /// Those with the highest numbers. Many apps do in number 0 what is to be done once.
-    /// PM2 differs: the oldest go first; under its name so do they here, because scripts see their ids.
+    /// Highest numbers first, because many apps do one-time work in number 0. PM2 differs: it
+    /// removes the oldest first. Under the name `pm2`, ostler does the same, because scripts see
+    /// the ids.
     #[default]
     Newest,
-    /// Those with the lowest ids.
+    /// Lowest ids first.
     Oldest,
 }
 
-/// The instances, given by id and number, that go when so many are too many, in that order.
+/// Returns the instances to remove, in order. `instances` are pairs of id and number; `too_many` is
+/// the number of instances to remove.
 pub fn leaving(instances: &[(u32, u32)], too_many: usize, first: Leaving) -> Vec<u32> {
     let mut instances = instances.to_vec();
     match first {

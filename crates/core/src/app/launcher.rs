@@ -2,7 +2,8 @@
 
 use crate::app::AppSpec;
 
-/// Programs that run the app in a child process: the first Node process is the program itself, not the app.
+/// Programs that run the app in a child process: the first Node process is the program itself, not
+/// the app.
 const LAUNCHERS: [&str; 11] = ["npm", "npx", "yarn", "pnpm", "bunx", "tsx", "nodemon", "ts-node-dev", "tsnd", "cross-env", "env-cmd"];
 
 /// Returns the name of the program that runs the app in a child process, if the app has one.

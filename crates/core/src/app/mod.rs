@@ -1,7 +1,7 @@
 //! [`AppSpec`]: the normalized description of an app that every layer shares.
 //!
-//! The client builds it from options or an ecosystem file (`ostler-config`); the daemon only ever sees this. Paths are absolute but
-//! *not* symlink-resolved: a `current` link is followed anew at each start.
+//! The client builds it from options or an ecosystem file (`ostler-config`); the daemon gets only
+//! this. Paths are absolute but *not* symlink-resolved: a `current` link is followed at each start.
 
 pub mod args;
 pub mod default_box;
@@ -49,18 +49,22 @@ pub use restart::{RestartBudget, RestartSpec};
 pub struct AppSpec {
     /// Any text without control characters; not unique by itself.
     pub name: String,
-    /// Key of the app if it is not its name, because an app of another namespace had that name first.
+    /// Key of the app if it is not its name, because an app of another namespace had that name
+    /// first.
     #[serde(skip_serializing_if = "is_default")]
     pub qualified: Option<String>,
     /// `default` unless given.
     pub namespace: String,
-    /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell command when `shell` is true.
+    /// Absolute path of the script or program (`pm_exec_path` on the wire), or the text of a shell
+    /// command when `shell` is true.
     pub script: String,
-    /// The target was a command line (it had a blank): `script` is the shell, `args` is `["-c", text]`, `interpreter` is none.
+    /// The target was a command line (it had a blank): `script` is the shell, `args` is
+    /// `["-c", text]`, `interpreter` is none.
     #[serde(skip_serializing_if = "is_default")]
     pub shell: bool,
-    /// Program that runs the script, as given or derived from the extension (`node`, `python3`, `/opt/x/node`); looked up in the
-    /// *app's* `PATH` at each start. `None` = run the script itself (wire `none`).
+    /// Program that runs the script, as given or derived from the extension (`node`, `python3`,
+    /// `/opt/x/node`); looked up in the *app's* `PATH` at each start. `None` = run the script
+    /// itself (wire `none`).
     #[serde(skip_serializing_if = "is_default")]
     pub interpreter: Option<String>,
     /// Kind of the program that runs it, if the name of the interpreter does not show it.
@@ -74,12 +78,13 @@ pub struct AppSpec {
     pub args: Vec<String>,
     /// Absolute working directory.
     pub cwd: String,
-    /// Folder of the first start, against which `cwd` and `script` were resolved; none = `cwd` itself.
+    /// Folder of the first start, against which `cwd` and `script` were resolved; none = `cwd`
+    /// itself.
     #[serde(skip_serializing_if = "is_default")]
     pub folder: Option<String>,
     /// Fork or cluster.
     pub mode: ExecMode,
-    /// Number of instances (already resolved: `max`, 0 and negative numbers are gone).
+    /// Number of instances (`max`, 0 and negative numbers are already resolved).
     pub instances: u32,
     /// `instances` was given explicitly (decides the log file suffix as PM2 does).
     #[serde(skip_serializing_if = "is_default")]
@@ -99,13 +104,13 @@ pub struct AppSpec {
     /// Destinations of the output.
     #[serde(skip_serializing_if = "is_default")]
     pub logs: LogSpec,
-    /// Rotation of the logs (`log_rotate`), as far as the app says something.
+    /// Rotation of the logs (`log_rotate`), as far as the app sets it.
     #[serde(skip_serializing_if = "is_default")]
     pub log_rotate: DefaultBox<RotateSpec>,
     /// Explicit pid file; without it `<home>/pids/<name>-<id>.pid`. The id suffix is always added.
     #[serde(skip_serializing_if = "is_default")]
     pub pid_file: Option<String>,
-    /// Start at once; false = the entry is created as stopped.
+    /// Start immediately; false = the entry is created as stopped.
     pub autostart: bool,
     /// Restart policy: when to restart and when to give up.
     #[serde(skip_serializing_if = "is_default")]
@@ -113,10 +118,10 @@ pub struct AppSpec {
     /// Hooks: commands at fixed points of its life.
     #[serde(skip_serializing_if = "is_default")]
     pub hooks: DefaultBox<Hooks>,
-    /// Dependencies: apps that have to be there first.
+    /// Dependencies: apps that must run first.
     #[serde(skip_serializing_if = "is_default")]
     pub order: DefaultBox<Order>,
-    /// Way of stopping it.
+    /// How it is stopped.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
     /// Readiness: when a start counts as done.
@@ -131,7 +136,8 @@ pub struct AppSpec {
     /// Stickiness: what binds a client to a worker.
     #[serde(skip_serializing_if = "is_default")]
     pub sticky: Option<Sticky>,
-    /// Age from which a connection is closed after its next response, so that its client connects again.
+    /// Age from which a connection is closed after its next response, so that its client connects
+    /// again.
     #[serde(skip_serializing_if = "is_default")]
     pub max_connection_age_ms: Option<u64>,
     /// Replacement of instances by a reload.
@@ -158,60 +164,63 @@ pub struct AppSpec {
     /// Source maps for Node apps are on unless this is true.
     #[serde(skip_serializing_if = "is_default")]
     pub disable_source_map_support: bool,
-    /// Absolute path of the ecosystem file this came from, so that `restart <name> --env production` can read it again.
+    /// Absolute path of the ecosystem file this came from, so that
+    /// `restart <name> --env production` can read it again.
     #[serde(skip_serializing_if = "is_default")]
     pub config_file: Option<String>,
     /// Version of the nearest `package.json`, or `N/A`.
     #[serde(skip_serializing_if = "is_default")]
     pub version: Option<String>,
-    /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of later layers
-    /// (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or `env_*`.
+    /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of
+    /// later layers (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or
+    /// `env_*`.
     pub given: Given,
     /// Attributes that the command line set, and whether each replaced a value of the config file.
-    /// A later command with the file keeps those of which the file says nothing.
+    /// A later command with the file keeps those that the file does not set.
     #[serde(skip_serializing_if = "is_default")]
     pub options: BTreeMap<String, bool>,
 }
 
 impl AppSpec {
-    /// Key by which the daemon knows the app: no two apps of one home share it. It is the name,
-    /// or `namespace/name` if another namespace had the name first.
+    /// Returns the key by which the daemon knows the app: no two apps of one home share it. It is
+    /// the name, or `namespace/name` if another namespace had the name first.
     pub fn key(&self) -> &str {
         self.qualified.as_deref().unwrap_or(&self.name)
     }
 
-    /// True for a job: it runs at its times only, and ends by itself.
+    /// Returns true for a job: it runs only at its scheduled times, and exits by itself.
     pub fn is_job(&self) -> bool {
         self.cron.as_ref().is_some_and(|cron| cron.job.is_some())
     }
 
-    /// Notes that the command line sets this attribute. Call it before `given` has the new value.
+    /// Records that the command line sets this attribute. Call it before `given` has the new value.
     pub fn note_option(&mut self, name: &str) {
         let replaces = !self.options.contains_key(name) && self.given.open().contains_key(name);
         self.options.entry(name.to_owned()).or_insert(replaces);
     }
 
-    /// True for a module of PM2: `all` does not mean it, and a saved list leaves it out.
+    /// Returns true for a module of PM2: `all` does not select it, and a saved list leaves it out.
     pub fn is_module(&self) -> bool {
         self.given.is("pmx_module", true)
     }
 
-    /// True if Node itself runs it.
+    /// Returns true if Node itself runs it.
     pub fn runs_in_node(&self) -> bool {
         self.runs_in("node", ProgramKind::Node)
     }
 
-    /// True if Node runs it, be it behind another program that is expected to start Node.
+    /// Returns true if Node runs it, directly or through another program that is expected to start
+    /// Node.
     pub fn ends_in_node(&self) -> bool {
         self.runs_in_node() || self.program == Some(ProgramKind::StartsNode)
     }
 
-    /// True if its processes run with the preload, unless that cannot be read.
+    /// Returns true if its processes run with the preload, unless the preload is unreadable.
     pub fn has_preload(&self) -> bool {
         self.ends_in_node() && !self.no_preload
     }
 
-    /// True if Deno runs it.
+    /// Returns true if Deno runs it.
     pub fn runs_in_deno(&self) -> bool {
         self.runs_in("deno", ProgramKind::Deno)
     }
@@ -223,39 +232,44 @@ impl AppSpec {
         }
     }
 
-    /// True if its runtime knows Node's cluster protocol, or some of it. Without a script Node would neither use the variable nor remove it.
+    /// Returns true if its runtime supports Node's cluster protocol, at least in part. Without a
+    /// script, Node would neither use the variable nor remove it.
     pub fn speaks_cluster(&self) -> bool {
         !self.script.is_empty() && (self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun))
     }
 
-    /// True if its processes get the variables of cluster workers; no other app's do.
+    /// Returns true if its processes get the variables of cluster workers. No other app's processes
+    /// get them.
     pub fn has_workers(&self) -> bool {
         self.mode == ExecMode::Cluster && self.speaks_cluster()
     }
 
-    /// True for a clustered app whose processes are no workers: its program knows no cluster protocol, so its instances share no port by themselves.
+    /// Returns true for a clustered app whose processes are no workers. Its program has no cluster
+    /// protocol, so its instances cannot share a port by themselves.
     pub fn lacks_workers(&self) -> bool {
         self.mode == ExecMode::Cluster && !self.speaks_cluster() && self.listen.is_empty()
     }
 
-    /// True if each of its processes has a socket of its own for a port. Not where a cluster protocol spreads connections or it wants one socket for
-    /// all, and not for unix sockets, which the kernel cannot group.
+    /// Returns true if each of its processes has a separate socket for a port. This is false if a
+    /// cluster protocol spreads connections, if the app wants one socket for all, and for unix
+    /// sockets, which the kernel cannot group.
     pub fn has_shards(&self) -> bool {
         let is_tcp = |listen: &Listen| matches!(listen.at, ListenAt::Tcp { .. });
         !self.has_workers() && self.scheduling != Scheduling::Shared && self.listen.iter().any(is_tcp)
     }
 
-    /// The health checks, if there are any.
+    /// Returns the health checks, if any.
     pub fn health(&self) -> Option<&HealthSpec> {
         self.safeguards.as_ref().map(|safeguards| &safeguards.health)
     }
 
-    /// The limits that the kernel keeps, if there are any.
+    /// Returns the limits that the kernel enforces, if any.
     pub fn hard_limits(&self) -> Option<&HardLimits> {
         self.safeguards.as_ref().map(|safeguards| &safeguards.hard).filter(|hard| !hard.is_none())
     }
 
-    /// True if a second process can have its ports, too: the sockets are ours, or its workers share their ports by themselves.
+    /// Returns true if a second process can share its ports: ostler holds the sockets, or its
+    /// workers share their ports by themselves.
     pub fn shares_its_ports(&self) -> bool {
         !self.listen.is_empty() || self.has_workers()
     }
@@ -325,7 +339,8 @@ pub enum ExecMode {
     Cluster,
 }
 
-/// Destinations of output. Paths are absolute and without the id suffix (the daemon adds it, see `merge_logs`).
+/// Destinations of output. Paths are absolute and without the id suffix (the daemon adds it, see
+/// `merge_logs`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogSpec {
@@ -354,24 +369,25 @@ pub enum CombinedLog {
     Path(String),
 }
 
-/// Way of stopping an app.
+/// How an app is stopped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StopSpec {
-    /// Signal number of the polite request; `None` = the daemon's default (SIGINT, or `PM2_KILL_SIGNAL`), and SIGTERM instead of SIGINT for
-    /// servers of other languages that get their sockets by `listen`.
+    /// Signal number of the polite request; `None` = the daemon's default (SIGINT, or
+    /// `PM2_KILL_SIGNAL`). For servers in other languages that get their sockets by `listen`,
+    /// SIGTERM replaces SIGINT.
     pub signal: Option<i32>,
     /// Time until SIGKILL; `None` = 1600.
     pub kill_timeout_ms: Option<u64>,
-    /// PM2's word for two of the kill modes: false = only the main process.
+    /// PM2's name for two of the kill modes: false = only the main process.
     pub treekill: bool,
-    /// Processes that a stop reaches; `None` = as `treekill` says.
+    /// Processes that a stop reaches; `None` = as `treekill` sets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kill_mode: Option<KillMode>,
-    /// Send the IPC message `shutdown` instead of a signal where there is a channel.
+    /// Send the IPC message `shutdown` instead of a signal if the process has a channel.
     pub shutdown_with_message: bool,
-    /// Time for the requests under way before the polite request, where an instance is drained; `None` = 30 s, or `kill_timeout_ms` if that
-    /// is more.
+    /// Time for pending requests before the polite request, if an instance is drained; `None` = 30
+    /// s, or `kill_timeout_ms` if that is longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_timeout_ms: Option<u64>,
 }
@@ -383,7 +399,7 @@ impl Default for StopSpec {
 }
 
 impl StopSpec {
-    /// The processes that a stop reaches.
+    /// Returns the processes that a stop reaches.
     pub fn kill_mode(&self) -> KillMode {
         self.kill_mode.unwrap_or(if self.treekill { KillMode::Tree } else { KillMode::Process })
     }
@@ -393,16 +409,17 @@ impl StopSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KillMode {
-    /// The whole tree is asked, the whole tree is killed.
+    /// The whole tree gets the polite request, and the whole tree is killed.
     Tree,
-    /// The main process is asked; what it leaves is killed at once, everything when its time is over.
+    /// The main process gets the polite request. The processes that it leaves are killed
+    /// immediately; after the timeout everything is killed.
     Mixed,
-    /// The main process is asked and killed; what it started lives on.
+    /// Only the main process gets the polite request and SIGKILL; its child processes keep running.
     Process,
 }
 
 impl KillMode {
-    /// The mode of this name.
+    /// Returns the mode of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "tree" | "control-group" => Some(Self::Tree),
@@ -412,7 +429,7 @@ impl KillMode {
         }
     }
 
-    /// The name as it is written in a configuration.
+    /// Returns the name as it is written in a configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tree => "tree",
@@ -421,8 +438,9 @@ impl KillMode {
         }
     }
 
-    /// The default, where nobody says otherwise and PM2's ways are not asked for. A program ends its own children (prefork servers let theirs finish
-    /// what they do); a shell passes no signal on, and so do many scripts that run other programs under Node.
+    /// Returns the default if no option sets a mode and PM2's behaviour is not requested. A program
+    /// stops its own children, and prefork servers let theirs finish their requests. A shell does
+    /// not forward signals, and many scripts that run other programs under Node do not either.
     pub fn usual(spec: &AppSpec) -> Self {
         const PASSES_NOTHING_ON: [&str; 11] = ["node", "bun", "deno", "sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "fish"];
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
@@ -439,9 +457,11 @@ pub struct ReadySpec {
     pub wait_ready: bool,
     /// Longest wait; `None` = 3000.
     pub listen_timeout_ms: Option<u64>,
-    /// `ready_timeout_action: accept`: a timeout counts as ready, as in PM2; otherwise it is a failed start.
+    /// `ready_timeout_action: accept`: a timeout counts as ready, as in PM2; otherwise the start
+    /// has failed.
     pub accept_timeout: bool,
-    /// Signal of readiness; `None` = [`ReadyBy::Message`] with `wait_ready`, else nothing has to be proved at a start.
+    /// Signal of readiness; `None` = [`ReadyBy::Message`] with `wait_ready`; without it, a start
+    /// needs no proof.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<Box<ReadyBy>>,
     /// Longest time between two heartbeats by sd_notify (`WATCHDOG=1`); `None` = none are expected.
@@ -450,7 +470,8 @@ pub struct ReadySpec {
 }
 
 impl ReadySpec {
-    /// Signal of readiness that a start waits for; `None` = it is done when the program is executed.
+    /// Returns the readiness signal that a start waits for; `None` = the start is done when the
+    /// program is executed.
     pub fn proof(&self) -> Option<ReadyBy> {
         self.by.as_deref().cloned().or_else(|| self.wait_ready.then_some(ReadyBy::Message))
     }
@@ -464,7 +485,8 @@ pub struct LimitSpec {
     pub nice: Option<i32>,
     /// File mode creation mask.
     pub umask: Option<u32>,
-    /// Resource limits as (resource, soft, hard); `None` = unlimited. Resource names as in `ulimit`/systemd without `Limit`: `nofile`, `core`, …
+    /// Resource limits as (resource, soft, hard); `None` = unlimited. Resource names as in
+    /// `ulimit`/systemd without `Limit`: `nofile`, `core`, …
     pub rlimits: Vec<(String, Option<u64>, Option<u64>)>,
 }
 

@@ -12,15 +12,16 @@ pub const MAX_BYTES: u64 = 1 << 20;
 /// Version of an app without a `package.json`, as PM2 writes it.
 pub const UNKNOWN: &str = "N/A";
 
-/// Returns the folder from which an app's package is searched upwards: the script's. A program or command line is not part of a package: then the working
-/// directory counts.
+/// Returns the folder from which an app's package is searched upwards: the folder of the script. A
+/// program or command line is not part of a package, so the working directory is used instead.
 pub fn folder(spec: &AppSpec) -> PathBuf {
     let is_script = !spec.shell && spec.interpreter.is_some();
     let own = Path::new(&spec.script).parent().filter(|_| is_script);
     own.unwrap_or(Path::new(&spec.cwd)).to_owned()
 }
 
-/// Returns the version in the first `package.json` at or above a folder, or [`UNKNOWN`]. `text` reads a file.
+/// Returns the version in the first `package.json` at or above a folder, or [`UNKNOWN`]. `text`
+/// reads a file.
 pub fn version(folder: &Path, is_file: impl Fn(&Path) -> bool, text: impl Fn(&Path) -> Option<String>) -> String {
     let nearest = folder.ancestors().map(|folder| folder.join("package.json")).find(|file| is_file(file));
     nearest.and_then(|file| text(&file)).and_then(|text| version_in(&text)).unwrap_or_else(|| UNKNOWN.into())

@@ -18,13 +18,14 @@ pub enum ProgramKind {
     Deno,
     /// Bun, under another name.
     Bun,
-    /// A program that starts Node: a script of Node such as `ts-node`, or a shell script with `exec node`. The options that
-    /// ostler adds travel in `NODE_OPTIONS`.
+    /// A program that starts Node: a script of Node such as `ts-node`, or a shell script with
+    /// `exec node`. The options that ostler adds travel in `NODE_OPTIONS`.
     StartsNode,
 }
 
 impl ProgramKind {
-    /// Returns the kind of a binary by the name of its file: `node`, `nodejs`, `node22`, `node-v20.1`.
+    /// Returns the kind of a binary by the name of its file: `node`, `nodejs`, `node22`,
+    /// `node-v20.1`.
     pub fn of_binary(name: &str) -> Option<Self> {
         match name {
             "deno" => Some(Self::Deno),
@@ -33,7 +34,8 @@ impl ProgramKind {
         }
     }
 
-    /// Returns the kind of a script by its text. Returns none if it starts no Node, or if its `#!` line names another language.
+    /// Returns the kind of a script by its text. Returns none if it starts no Node, or if its `#!`
+    /// line names another language.
     pub fn of_script(text: &str) -> Option<Self> {
         let program = text.strip_prefix("#!").and_then(|rest| shebang_program(rest.lines().next()?));
         let starts_node = match program {
@@ -61,7 +63,8 @@ fn is_node(name: &str) -> bool {
     version.strip_prefix('v').unwrap_or(version).chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Returns the file name of the program in a `#!` line, also behind `env`, its options and variables.
+/// Returns the file name of the program in a `#!` line, also behind `env`, its options and
+/// variables.
 fn shebang_program(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
     let name = |word: &'_ str| word.rsplit('/').next().map(str::len).map(|len| word.len() - len);
@@ -74,7 +77,8 @@ fn shebang_program(line: &str) -> Option<&str> {
     Some(&word[name(word)?..])
 }
 
-/// Returns true if a line of a shell script has the word `node`, alone or at the end of a path. Comments do not count.
+/// Returns true if a line of a shell script contains the word `node`, alone or at the end of a
+/// path. Comments do not count.
 fn runs_node(text: &str) -> bool {
     let ends_word = |c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | ')' | '"' | '\'' | '`' | '{' | '}');
     let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));

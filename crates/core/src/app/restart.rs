@@ -1,4 +1,4 @@
-//! Restart policy of an app, as it declares it.
+//! Restart policy of an app, as the user declares it.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,22 +8,23 @@ use crate::app::default_box::is_default;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RestartSpec {
-    /// Restart after an exit that nobody asked for.
+    /// Restart after an unrequested exit.
     pub autorestart: bool,
-    /// Unstable restarts in a row before `errored`; `None` = 16, or without end where the delay grows.
+    /// Unstable restarts in a row before `errored`; `None` = 16, or no limit if the delay grows.
     pub max_restarts: Option<u32>,
     /// Shortest run that counts as stable; `None` = 1000.
     pub min_uptime_ms: Option<u64>,
-    /// Longest life of a process: it is replaced then.
+    /// Longest life of a process; after that, it is replaced.
     #[serde(skip_serializing_if = "is_default")]
     pub max_lifetime_ms: Option<u64>,
     /// Fixed delay before a restart.
     pub restart_delay_ms: u64,
-    /// First delay of the growing backoff (×1.5, at most 15 s); 0 = off. Wins over `restart_delay_ms`.
+    /// First delay of the growing backoff (×1.5, at most 15 s); 0 = off. Takes precedence over
+    /// `restart_delay_ms`.
     pub exp_backoff_ms: u64,
     /// Exit codes after which the app stays stopped.
     pub stop_exit_codes: Vec<i32>,
-    /// Budget: at most so many restarts within a time, whatever their reason.
+    /// Budget: largest number of restarts within a time, for any reason.
     #[serde(skip_serializing_if = "is_default")]
     pub budget: Option<RestartBudget>,
 }
@@ -43,7 +44,7 @@ impl Default for RestartSpec {
     }
 }
 
-/// Budget of restarts: at most so many within a time (`restart_budget`).
+/// Budget of restarts: largest number within a time (`restart_budget`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartBudget {
     /// Most restarts.

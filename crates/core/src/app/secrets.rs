@@ -1,16 +1,18 @@
-//! Secrets: variables whose values are fetched at each start of a process, and are kept nowhere. What they are; the daemon fetches them.
+//! Secrets: variables whose values the daemon fetches at each start of a process and stores
+//! nowhere. This module describes them.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::command::Command;
 
-/// Time limit of a command that gives a secret, unless it is said.
+/// Default time limit of a command that returns a secret.
 pub const TIMEOUT_MS: u64 = 10_000;
-/// Longest value. A longer one is a mistake, and more than a variable can hold beside others.
+/// Longest value. A longer value is a mistake, and does not fit beside other variables.
 pub const MAX_BYTES: usize = 64 << 10;
 
-/// Link in the home to where the credentials of the service are, while its main process is there.
+/// Link in the home to the folder with the credentials of the service, while its main process uses
+/// that folder.
 pub const CREDENTIALS_LINK: &str = "credentials";
 
 /// Secrets of an app by the names of their variables.
@@ -20,7 +22,7 @@ pub type Secrets = IndexMap<String, SecretSource>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {
-    /// The content of this file, absolute.
+    /// The content of this file (absolute path).
     File(String),
     /// The credential of this name that the service manager gave the daemon.
     Credential(String),
@@ -28,7 +30,7 @@ pub enum SecretSource {
     Command {
         /// Run as the app's user, in its directory and environment.
         command: Command,
-        /// Time after which it is killed, and the start has failed.
+        /// Time after which it is killed and the start has failed.
         timeout_ms: u64,
     },
 }
@@ -43,33 +45,35 @@ impl SecretSource {
         }
     }
 
-    /// True if a command gives it: that takes its time, before a start.
+    /// Returns true if a command returns the value, which takes time before a start.
     pub fn is_command(&self) -> bool {
         matches!(self, Self::Command { .. })
     }
 }
 
-/// Reason why bytes are no value of a variable.
+/// Reason why bytes cannot be the value of a variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     /// Too long.
     #[error("is longer than 64 KiB")]
     TooLong,
-    /// A NUL byte, which ends texts.
+    /// A NUL byte, which would end the value.
     #[error("holds a NUL byte")]
     Nul,
     /// Not UTF-8.
     #[error("is not UTF-8")]
     NotText,
-    /// Nothing but an end of line.
+    /// Only a line ending.
     #[error("is empty")]
     Empty,
 }
 
-/// The value in what a file or command gave: one end of line at its end is not part of it.
+/// Returns the value in the output of a file or command. One trailing line ending is not part of
+/// it.
 ///
 /// # Errors
-/// It cannot be the value of a variable; nothing of it is in the error.
+/// Returns an error if the bytes cannot be the value of a variable. The error contains no part of
+/// them.
 pub fn value(bytes: &[u8]) -> Result<&str, BadSecret> {
     let line = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let bytes = line.unwrap_or(bytes);
@@ -85,7 +89,7 @@ pub fn value(bytes: &[u8]) -> Result<&str, BadSecret> {
     std::str::from_utf8(bytes).map_err(|_| BadSecret::NotText)
 }
 
-/// True for a name of a credential: a file name, nothing that leads elsewhere.
+/// Returns true for a valid credential name: a file name without path parts.
 pub fn is_credential_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\0']) && name != "." && name != ".."
 }

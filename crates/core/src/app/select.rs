@@ -1,10 +1,10 @@
-//! Selection of the instances that a target on the command line means.
+//! Selects the instances that a target on the command line names.
 
 use std::path::{Component, Path, PathBuf};
 
 use regex_lite::Regex;
 
-/// Longest expression; a longer one is refused.
+/// Longest regular expression; a longer one is rejected.
 const REGEX_MAX: usize = 1000;
 
 /// An instance that can be selected.
@@ -18,14 +18,14 @@ pub struct Entry<'a> {
     pub namespace: &'a str,
     /// Absolute script path.
     pub script: &'a str,
-    /// A module of PM2, which `all` does not mean.
+    /// Whether it is a module of PM2, which `all` does not select.
     pub is_module: bool,
 }
 
 /// A target that selects nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
-    /// No name, script, namespace or id is like this.
+    /// No name, script, namespace or id matches.
     #[error("process or namespace {0} not found")]
     NotFound(String),
     /// `all`, or an expression, selects nothing.
@@ -36,9 +36,9 @@ pub enum SelectError {
     BadRegex {
         /// The expression, without the slashes around it.
         pattern: String,
-        /// Number of characters from its beginning that can be read.
+        /// Number of characters from the start that are valid.
         position: usize,
-        /// What is wrong with the rest.
+        /// Problem with the rest.
         reason: String,
     },
 }
@@ -52,7 +52,7 @@ pub enum SelectError {
 ///   `namespace/name`.
 ///
 /// # Errors
-/// Nothing is selected.
+/// Returns an error if the target selects no instance.
 pub fn select(target: &str, entries: &[Entry<'_>], cwd: &str) -> Result<Vec<u32>, SelectError> {
     if target == "all" {
         return some(ids(entries, |entry| !entry.is_module)).ok_or(SelectError::Empty);
@@ -81,9 +81,10 @@ pub struct Namesake<'a> {
     pub instances: u32,
 }
 
-/// Assigns each present instance of a name to one of several apps of that name (its position in `apps`; there is at least one): the one with its
-/// script and namespace, else with its script, else any. Where several fit, each takes as many as it has instances, in their order,
-/// which is the order in which they were started; the last takes what is left.
+/// Assigns each present instance of a name to one of several apps of that name (its position in
+/// `apps`, which is not empty). The best app has its script and namespace; the second choice has
+/// its script; the third is any. If several apps match, each takes as many instances as it
+/// declares, in start order. The last app takes the rest.
 pub fn share_out(apps: &[Namesake<'_>], present: &[Namesake<'_>]) -> Vec<usize> {
     let mut taken = vec![0_u32; apps.len()];
     let mut belongs = Vec::with_capacity(present.len());
@@ -101,7 +102,7 @@ pub fn share_out(apps: &[Namesake<'_>], present: &[Namesake<'_>]) -> Vec<usize> 
     belongs
 }
 
-/// True if the target is `namespace/name` of this instance.
+/// Returns true if the target is `namespace/name` of this instance.
 fn is_qualified(entry: &Entry<'_>, target: &str) -> bool {
     let name = target.strip_prefix(entry.namespace).and_then(|rest| rest.strip_prefix('/'));
     name == Some(entry.name)
@@ -119,7 +120,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Joined and without `.` and `..`, by text alone: links are not followed.
+/// Joins a path to `cwd` and removes `.` and `..`, by text alone: links are not followed.
 fn absolute(path: &str, cwd: &str) -> PathBuf {
     let mut absolute = PathBuf::from("/");
     for part in Path::new(cwd).join(path).components() {
@@ -138,7 +139,7 @@ fn compile(pattern: &str) -> Result<Regex, SelectError> {
         return Err(bad(0, format!("longer than {REGEX_MAX} bytes")));
     }
     Regex::new(pattern).map_err(|error| {
-        // The engine does not say where. The longest beginning that is an expression shows it.
+        // The regex engine does not report the position. The longest valid prefix shows it.
         let is_good = |(count, (end, _)): (usize, (usize, char))| Regex::new(&pattern[..end]).is_ok().then_some(count);
         bad(pattern.char_indices().enumerate().filter_map(is_good).last().unwrap_or(0), error.to_string())
     })
@@ -157,7 +158,7 @@ mod tests {
         for (apps, present, expected) in [
             (vec![of("/a", 1), of("/b", 1)], vec![of("/a", 1), of("/b", 1)], vec![0, 1]),
             (vec![of("/a", 1), of("/b", 1)], vec![of("/b", 1), of("/a", 1), of("/a", 1)], vec![1, 0, 0]),
-            // Nothing tells them apart but their order.
+            // Only their order distinguishes them.
             (vec![of("/a", 2), of("/a", 1)], vec![of("/a", 2), of("/a", 2), of("/a", 1)], vec![0, 0, 1]),
             (vec![of("/a", 1), of("/a", 1)], vec![of("/a", 1); 4], vec![0, 1, 1, 1]),
             // One has moved to another script.
@@ -196,7 +197,7 @@ mod tests {
             ("app.js", "/srv/api", &[0, 1]),
             ("../api/./app.js", "/srv/other", &[0, 1]),
             ("./worker.py", "/srv", &[2]),
-            // The name (and a path) goes before the namespace.
+            // The name (and a path) takes precedence over the namespace.
             ("worker", "/", &[2]),
             ("worker", "/srv", &[2, 455]),
             // A number: name, namespace, id; never a path.

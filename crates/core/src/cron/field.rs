@@ -36,7 +36,7 @@ impl fmt::Display for Field {
 }
 
 impl Field {
-    /// First and last value.
+    /// Returns the first and last value.
     fn range(self) -> (u32, u32) {
         match self {
             Self::Second | Self::Minute => (0, 59),
@@ -47,7 +47,7 @@ impl Field {
         }
     }
 
-    /// Description of what may stand here, for people.
+    /// Describes the accepted values for users.
     fn expects(self) -> String {
         let (first, last) = self.range();
         match self {
@@ -57,7 +57,7 @@ impl Field {
         }
     }
 
-    /// A number or a name.
+    /// Reads a number or a name.
     pub(super) fn value(self, text: &str) -> Result<u32, String> {
         let named = |names: &[&str]| names.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u32::try_from(at).ok());
         let name = match self {
@@ -71,7 +71,7 @@ impl Field {
         number.filter(|value| (first..=last).contains(value)).ok_or_else(|| self.expects())
     }
 
-    /// The bits of one part of a list: `*`, `a`, `a-b`, each with `/n` or without.
+    /// Returns the bits of one part of a list: `*`, `a`, `a-b`, each with or without `/n`.
     pub(super) fn bits(self, part: &str) -> Result<u64, String> {
         let (first, last) = self.range();
         let (range, step) = match part.split_once('/') {
@@ -109,7 +109,7 @@ impl Field {
         usize::try_from(step).map_err(|error| error.to_string())
     }
 
-    /// The bits with Sunday (0 or 7) as one bit.
+    /// Returns the bits with Sunday (0 or 7) as one bit.
     fn folded(self, bits: u64) -> u64 {
         match self {
             Self::Weekday => (bits | bits >> 7) & 0x7f,

@@ -1,23 +1,39 @@
-//! Cron patterns: which seconds of a wall clock they name, and the next such instant in a zone.
+//! Cron patterns: the seconds of a wall clock that they match, and the next such instant in a zone.
 //!
 //! # The dialect
 //!
-//! That of PM2 (npm `croner` 4): five fields (minute, hour, day of month, month, weekday) or six (second first); `*`, `a`, `a-b`,
-//! `*/n`, `a/n` (from `a` to the last), `a-b/n` and lists of them; `JAN`…`DEC`, `SUN`…`SAT` in any case; Sunday is 0 or 7; `L` = the
-//! last day of the month. Both day fields have to match (classic cron: either). On top of it: `LW` and `15W` (the weekday next to that
-//! day), `5#2` (the second Friday), `5L` (the last Friday), `?` for `*` in the day fields and the words `@hourly` … `@yearly`.
+//! That of PM2 (npm `croner` 4):
+//!
+//! - Five fields (minute, hour, day of month, month, weekday) or six (second first).
+//! - Values are `*`, `a`, `a-b`, `*/n`, `a/n` (from `a` to the last), `a-b/n` and lists of them.
+//! - Names are `JAN`…`DEC` and `SUN`…`SAT` in any case; Sunday is 0 or 7.
+//! - `L` is the last day of the month.
+//! - Both day fields have to match (classic cron: either).
+//!
+//! ostler adds:
+//!
+//! - `LW` and `15W`: the last weekday, and the weekday nearest to that day.
+//! - `5#2`: the second Friday. `5L`: the last Friday.
+//! - `?` for `*` in the day fields.
+//! - The words `@hourly` … `@yearly`.
 //!
 //! # When a zone changes its offset
 //!
-//! A pattern with all hours in it follows the time that passes: it goes on through an hour that comes twice, and has nothing to do in one
-//! that is left out. Any other pattern names times of day, and each of them is one run: the first of two equal ones, and where the clock
-//! jumps over it, the instant of the jump.
+//! A pattern that contains all hours follows elapsed time: it keeps running through an hour that
+//! occurs twice, and skips an hour that is left out. Any other pattern names times of day, and each
+//! of them is one run. If a time occurs twice, the first one runs. If the clock jumps over a time,
+//! the run is at the instant of the jump.
 //!
 //! # Why not the crate `croner`
 //!
-//! It is by the author of PM2's library, but of another version: it refuses `2/3` and `*,5` or takes them in a sloppy mode with more, loses
-//! the run of `0 2,14 * * *` where two o'clock is left out, runs it twice where it comes twice, says "Number out of bounds." without a
-//! field, looks to the year 5000 for a date that never comes, and brings a dozen crates of macros for what are a few hundred lines here.
+//! It has the same author as PM2's library, but it is another version:
+//!
+//! - It rejects `2/3` and `*,5`, or accepts them only in a mode that accepts too much.
+//! - It loses the run of `0 2,14 * * *` if two o'clock is left out, and runs it twice if two
+//!   o'clock occurs twice.
+//! - It reports "Number out of bounds." without a field.
+//! - It searches up to the year 5000 for a date that never comes.
+//! - It needs a dozen macro crates for a task that takes a few hundred lines here.
 //!
 //! Nothing here reads a clock or a zone file: the caller passes both.
 
@@ -36,7 +52,7 @@ pub use spec::{
 };
 pub use ticks::{LATE_MS, OnTick, Tick, Ticks};
 
-/// A parsed pattern that matches some date.
+/// A parsed pattern that matches at least one date.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Bit per second, 0 to 59.
@@ -51,26 +67,26 @@ pub struct Schedule {
     weekday: Weekdays,
 }
 
-/// The days of a month, all as bits 1 to 31.
+/// Days of a month; those by number as bits 1 to 31.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Days {
-    /// On these.
+    /// On these days.
     on: u64,
-    /// On the weekday next to these.
+    /// On the weekday nearest to these days.
     weekday_near: u64,
-    /// On the last one.
+    /// On the last day.
     last: bool,
     /// On the last weekday.
     last_weekday: bool,
 }
 
-/// The days of a week.
+/// Days of a week.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weekdays {
     /// Bit per day, Sunday is 0.
     on: u64,
-    /// Per occurrence in the month, the first one at 0: bit per day.
+    /// One entry per occurrence in the month, the first one at 0: bit per day.
     nth: [u8; 5],
-    /// The last one of the month: bit per day.
+    /// The last occurrence of the month: bit per day.
     last: u8,
 }

@@ -1,4 +1,4 @@
-//! The next instant of a [`Schedule`].
+//! Computes the next instant of a [`Schedule`].
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -7,21 +7,21 @@ use jiff::{SignedDuration, Timestamp};
 use super::parse::full;
 use super::{Days, Schedule, Weekdays};
 
-/// Years that are searched. A 29 February on a given weekday comes at least each 40 years.
+/// Years that are searched. A 29 February on a given weekday occurs at least every 40 years.
 const YEARS_AHEAD: i16 = 41;
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 impl Schedule {
-    /// The first instant after this one (both in milliseconds since the epoch), always a whole second. `None` = beyond the years that
-    /// can be counted.
+    /// Returns the first instant after this one (both in milliseconds since the epoch), always a
+    /// whole second. `None` = beyond the supported years.
     pub fn next_after(&self, wall_ms: u64, zone: &TimeZone) -> Option<u64> {
         let after = Timestamp::from_second(i64::try_from(wall_ms / 1000).ok()?).ok()?;
         let next = if self.follows_elapsed_time() { self.next_elapsed(after, zone) } else { self.next_time_of_day(after, zone) };
         u64::try_from(next?.as_millisecond()).ok()
     }
 
-    /// True if any date at all matches.
+    /// Returns true if any date at all matches.
     pub(super) fn comes(&self) -> bool {
         self.next_civil(Date::constant(2000, 1, 1).at(0, 0, 0, 0)).is_some()
     }
@@ -30,7 +30,7 @@ impl Schedule {
         self.hour == full(0, 23)
     }
 
-    /// The next instant, where each time of day is one instant, in the order of the wall clock.
+    /// Returns the next instant if each time of day is one instant, in the order of the wall clock.
     fn next_time_of_day(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut from = zone.to_datetime(after);
         loop {
@@ -43,7 +43,8 @@ impl Schedule {
         }
     }
 
-    /// The next instant by elapsed time. Between two changes of the zone the wall clock and the time run at the same speed: one stretch after the other.
+    /// Returns the next instant by elapsed time. Between two changes of the zone, the wall clock
+    /// and the time run at the same speed, so it searches one interval after another.
     fn next_elapsed(&self, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
         let mut from = after.checked_add(SECOND).ok()?;
         let mut changes = zone.following(after);
@@ -52,7 +53,7 @@ impl Schedule {
             let change = changes.next().map(|change| change.timestamp());
             let instant = self.next_civil(offset.to_datetime(from)).and_then(|wall| offset.to_timestamp(wall).ok());
             match (instant, change) {
-                // A change at this very second begins the next stretch.
+                // A change at this exact second begins the next interval.
                 (Some(instant), Some(change)) if instant >= change => from = change.max(from),
                 (Some(instant), _) => return Some(instant),
                 (None, _) => return None,
@@ -60,7 +61,7 @@ impl Schedule {
         }
     }
 
-    /// The first matching reading of a wall clock at or after this one.
+    /// Returns the first matching wall-clock time at or after this one.
     fn next_civil(&self, from: DateTime) -> Option<DateTime> {
         // Parts of a second are in the past.
         let from =
@@ -75,7 +76,7 @@ impl Schedule {
         self.next_date(today.tomorrow().ok()?).map(|date| date.to_datetime(midnight))
     }
 
-    /// The first matching day at or after this one.
+    /// Returns the first matching day at or after this one.
     fn next_date(&self, from: Date) -> Option<Date> {
         let mut date = from;
         while date.year() - from.year() <= YEARS_AHEAD {
@@ -95,7 +96,7 @@ impl Schedule {
         bit(self.month, date.month()) && self.day.names(date) && self.weekday.names(date)
     }
 
-    /// The first matching time of the day at or after this one.
+    /// Returns the first matching time of the day at or after this one.
     fn next_time(&self, from: Time) -> Option<Time> {
         let (hour, minute, second) = (from.hour(), from.minute(), from.second());
         if bit(self.hour, hour) {
@@ -132,7 +133,7 @@ impl Weekdays {
     }
 }
 
-/// The day from Monday to Friday next to this day, within the month of `date`.
+/// Returns the day from Monday to Friday nearest to this day, within the month of `date`.
 fn weekday_near(date: Date, day: i8) -> i8 {
     let last = date.days_in_month();
     let weekday = date.with().day(day).build().map_or(1, |date| date.weekday().to_sunday_zero_offset());
@@ -145,13 +146,15 @@ fn weekday_near(date: Date, day: i8) -> i8 {
     }
 }
 
-/// The instant at which the wall clock shows this for the first time; where it never does, the instant at which it jumps over it.
+/// Returns the instant at which the wall clock shows this time first. If it never does, returns the
+/// instant at which the clock jumps over it.
 fn first_instant(wall: DateTime, zone: &TimeZone) -> Option<Timestamp> {
     match zone.to_ambiguous_timestamp(wall).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(wall).ok(),
         AmbiguousOffset::Fold { before, .. } => before.to_timestamp(wall).ok(),
         AmbiguousOffset::Gap { before, after } => {
-            // By the offset after the jump this is before the jump: the jump is the first change that follows.
+            // With the offset after the jump, this is before the jump, so the jump is the next
+            // change.
             let early = after.to_timestamp(wall).ok()?;
             let late = before.to_timestamp(wall).ok()?;
             let jump = zone.following(early.checked_sub(SECOND).ok()?).next().map(|change| change.timestamp());
@@ -164,7 +167,7 @@ fn bit(bits: u64, value: i8) -> bool {
     u32::try_from(value).is_ok_and(|value| bits >> value & 1 == 1)
 }
 
-/// The lowest bit from this one on.
+/// Returns the lowest bit at or after this one.
 fn next_bit(bits: u64, from: i8) -> Option<i8> {
     let from = u32::try_from(from).ok()?;
     let rest = bits.checked_shr(from)?;

@@ -1,21 +1,21 @@
-//! Text to [`Schedule`].
+//! Parses text into a [`Schedule`].
 
 use super::{Days, Field, Schedule, Weekdays};
 
-/// Reason why a text is no pattern. One line for people, lowercase.
+/// Reason why a text is not a pattern. One lowercase line for users.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CronError {
     /// The number of fields is neither 5 nor 6.
     #[error("expected 5 fields (minute hour day month weekday) or 6 (second first), found {0}")]
     Fields(usize),
-    /// A field that cannot be read.
+    /// An invalid field.
     #[error("{field} {part:?}: {reason}")]
     Field {
         /// The field.
         field: Field,
-        /// The piece of it that is wrong.
+        /// Invalid part of the field.
         part: String,
-        /// The description of what was expected.
+        /// Description of the expected value.
         reason: String,
     },
     /// `@something`.
@@ -43,7 +43,8 @@ impl Schedule {
     /// Reads a pattern.
     ///
     /// # Errors
-    /// What is wrong with which field; also for dates that never come (`0 0 31 2 *`).
+    /// Returns an error that names the invalid field, or reports that the date never occurs
+    /// (`0 0 31 2 *`).
     pub fn parse(pattern: &str) -> Result<Self, CronError> {
         let pattern = pattern.trim();
         if pattern.starts_with('@') {
@@ -66,7 +67,8 @@ impl Schedule {
         if schedule.comes() { Ok(schedule) } else { Err(CronError::Never) }
     }
 
-    /// True if both day fields restrict: in classic cron either would do, here (as in PM2) both have to match.
+    /// Returns true if both day fields restrict. In classic cron one match is enough; here (as in
+    /// PM2) both have to match.
     pub fn restricts_both_days(&self) -> bool {
         let any_day = Days { on: full(1, 31), ..Days::default() };
         let any_weekday = Weekdays { on: full(0, 6), ..Weekdays::default() };
@@ -82,12 +84,12 @@ fn parse_word(word: &str) -> Result<Schedule, CronError> {
     known.map_or_else(|| Err(CronError::Word(word.to_owned())), |(_, pattern)| Schedule::parse(pattern))
 }
 
-/// Bits from one value to another.
+/// Returns the bits from one value to another.
 pub(super) fn full(from: u32, to: u32) -> u64 {
     (from..=to).fold(0, |bits, value| bits | 1 << value)
 }
 
-/// The pieces of a list. Empty ones are passed over, as in PM2 (`1,2,`).
+/// Returns the parts of a list. Empty parts are skipped, as in PM2 (`1,2,`).
 fn parts(field: Field, text: &str) -> Result<impl Iterator<Item = &str>, CronError> {
     let mut parts = text.split(',').filter(|part| !part.is_empty()).peekable();
     if parts.peek().is_none() {
@@ -145,7 +147,7 @@ fn weekdays(text: &str) -> Result<Weekdays, CronError> {
     Ok(weekdays)
 }
 
-/// The bit of a single day.
+/// Returns the bit of a single day.
 fn one_weekday(day: &str, part: &str) -> Result<u8, CronError> {
     let field = Field::Weekday;
     let value = field.value(day).map_err(|reason| wrong(field, part, format!("{reason} in front")))?;

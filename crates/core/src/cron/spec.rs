@@ -1,59 +1,59 @@
-//! Schedule of an app, as it is declared.
+//! Schedule of an app, as the user declares it.
 
 use serde::{Deserialize, Serialize};
 
-/// Retries of a job when it names none.
+/// Default number of retries of a job.
 pub const DEFAULT_RETRIES: u32 = 0;
 /// First pause before a retry.
 pub const DEFAULT_RETRY_DELAY_MS: u64 = 10_000;
-/// No growing pause between retries is longer than this (or than the first one).
+/// Upper bound of a growing pause between retries (or the first pause, if that is longer).
 pub const RETRY_DELAY_CAP_MS: u64 = 600_000;
 /// Runs of a job that are remembered by default.
 pub const DEFAULT_HISTORY: u32 = 20;
-/// Most runs that can be remembered: they are part of the journal.
+/// Largest number of runs that can be remembered: they are part of the journal.
 pub const MOST_HISTORY: u32 = 100;
 
-/// A schedule, and what happens at its times.
+/// A schedule, and the action at its times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CronSpec {
-    /// A pattern that [`super::Schedule::parse`] took.
+    /// A pattern that [`super::Schedule::parse`] accepts.
     pub pattern: String,
     /// Name of the time zone; `None` = the daemon's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Policy for a tick while the previous run goes on.
+    /// Policy for a tick during the previous run.
     pub overlap: Overlap,
-    /// Whether a run that was missed (no daemon, a machine asleep) is made up for, once.
+    /// Whether a missed run (no daemon, a suspended machine) is started late, once.
     #[serde(default)]
     pub catch_up: bool,
     /// Instances that take part.
     pub run_on: RunOn,
-    /// Job: it runs at these times, and is not kept running between them.
+    /// Job: it runs only at these times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobSpec>,
 }
 
 impl CronSpec {
-    /// Restarts by this pattern, as in PM2.
+    /// Returns the spec for restarts by this pattern, as in PM2.
     pub fn restarts(pattern: String) -> Self {
         Self { pattern, zone: None, overlap: Overlap::Kill, catch_up: false, run_on: RunOn::All, job: None }
     }
 
-    /// A job by this pattern.
+    /// Returns the spec of a job by this pattern.
     pub fn job(pattern: String, job: JobSpec) -> Self {
         Self { overlap: Overlap::Skip, run_on: RunOn::One, job: Some(job), ..Self::restarts(pattern) }
     }
 }
 
-/// Policy for a tick while the previous run is not over.
+/// Policy for a tick during the previous run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
-    /// The new run is left out.
+    /// The new run is skipped.
     Skip,
     /// The old run is stopped, and the new one begins.
     Kill,
-    /// The new run begins when the old one has ended; one, however many were missed.
+    /// The new run begins when the old one has ended. At most one run is queued.
     Queue,
 }
 
@@ -67,13 +67,13 @@ pub enum RunOn {
     One,
 }
 
-/// A command that is run at its times.
+/// A command that runs at scheduled times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
-    /// Retries of a run that fails (any exit code but 0, a signal, its timeout).
+    /// Retries of a failed run (any exit code except 0, a signal, its timeout).
     #[serde(default)]
     pub retries: u32,
-    /// Pause before the first retry; each further one is half as long again.
+    /// Pause before the first retry; each further pause is 1.5 times as long.
     pub retry_delay_ms: u64,
     /// Longest time of one attempt; `None` = no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]

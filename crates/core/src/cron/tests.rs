@@ -15,29 +15,31 @@ fn show(ms: u64) -> String {
     Timestamp::from_millisecond(i64::try_from(ms).unwrap()).unwrap().to_string()
 }
 
-/// The next instants, without the year's century and the seconds where they are 0.
+/// Returns the next instants, without the century, and without the seconds if they are 0.
 fn next(pattern: &str, after: &str, zone: &TimeZone, count: usize) -> Vec<String> {
     let schedule = Schedule::parse(pattern).unwrap_or_else(|error| panic!("{pattern}: {error}"));
     let steps = std::iter::successors(Some(ms(after)), |at| schedule.next_after(*at, zone));
     steps.skip(1).take(count).map(show).collect()
 }
 
-/// Central Europe: an hour left out on 2026-03-29 at 02:00, twice on 2026-10-25 from 02:00.
+/// Returns Central Europe's zone: an hour left out on 2026-03-29 at 02:00, twice on 2026-10-25 from
+/// 02:00.
 fn berlin() -> TimeZone {
     TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()
 }
 
-/// The jump is at midnight: 2026-04-24 begins at 01:00; on 2026-10-29 the hour before midnight comes twice.
+/// Returns a zone with a jump at midnight: 2026-04-24 begins at 01:00; on 2026-10-29 the hour
+/// before midnight occurs twice.
 fn cairo() -> TimeZone {
     TimeZone::posix("EET-2EEST,M4.5.5/0,M10.5.4/24").unwrap()
 }
 
-/// Half an hour.
+/// Its offset changes by half an hour.
 fn lord_howe() -> TimeZone {
     TimeZone::posix("<+1030>-10:30<+11>-11,M10.1.0,M4.1.0").unwrap()
 }
 
-/// What npm `croner` 4.1.97 (the one in PM2 7) answers, after 2026-11-21T12:00:00Z in UTC.
+/// Answers of npm `croner` 4.1.97 (the version in PM2 7), after 2026-11-21T12:00:00Z in UTC.
 #[test]
 fn patterns_as_in_pm2() {
     for (pattern, expected) in [
@@ -92,7 +94,7 @@ fn more_than_pm2_knows() {
         ("0 0 * * fri#L", ["2026-11-27T00:00:00Z", "2026-12-25T00:00:00Z"]),
         ("0 0 * * 5#2", ["2026-12-11T00:00:00Z", "2027-01-08T00:00:00Z"]),
         ("0 0 * * MON#1,7#5", ["2026-11-29T00:00:00Z", "2026-12-07T00:00:00Z"]),
-        // PM2 begins a day (or month) later than it is told.
+        // PM2 starts one day (or month) late here.
         ("0 0 5/10 * *", ["2026-11-25T00:00:00Z", "2026-12-05T00:00:00Z"]),
         ("0 0 1 5/3 *", ["2027-05-01T00:00:00Z", "2027-08-01T00:00:00Z"]),
         ("0-30/15,45 * * * *", ["2026-11-21T12:15:00Z", "2026-11-21T12:30:00Z"]),
@@ -154,14 +156,14 @@ fn who_names_both_days_is_told() {
     }
 }
 
-/// A time of day that is left out runs at the jump; one that comes twice runs the first time.
+/// A time of day that is left out runs at the jump; a time that occurs twice runs the first time.
 #[test]
 fn clock_changes() {
     for (zone, pattern, after, expected) in [
         // Left out: 02:00 to 03:00.
         (berlin(), "30 2 * * *", "2026-03-28T12:00:00Z", vec!["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]),
         (berlin(), "0 2,14 * * *", "2026-03-28T22:00:00Z", vec!["2026-03-29T01:00:00Z", "2026-03-29T12:00:00Z"]),
-        // One run for all that the jump passes over, and for the instant itself.
+        // One run for all times that the jump skips, and for the instant itself.
         (berlin(), "*/20 1-3 * * *", "2026-03-29T00:40:00Z", vec!["2026-03-29T01:00:00Z", "2026-03-29T01:20:00Z"]),
         (berlin(), "30 * * * *", "2026-03-29T00:00:00Z", vec!["2026-03-29T00:30:00Z", "2026-03-29T01:30:00Z"]),
         (cairo(), "@daily", "2026-04-23T12:00:00Z", vec!["2026-04-23T22:00:00Z", "2026-04-24T21:00:00Z"]),
@@ -192,7 +194,7 @@ fn parts_of_a_second_do_not_repeat_a_tick() {
     assert_eq!(Schedule::parse("@yearly").unwrap().next_after(ms("9999-06-01T00:00:00Z"), &TimeZone::UTC), None);
 }
 
-/// A field as a list of numbers, and the numbers.
+/// Returns a field as a list of numbers, and the numbers.
 fn numbers(from: u32, to: u32) -> impl Strategy<Value = (String, BTreeSet<i8>)> {
     let some = proptest::collection::btree_set(from..=to, 1..5);
     let all = Just((from..=to).collect::<BTreeSet<u32>>());
@@ -202,10 +204,11 @@ fn numbers(from: u32, to: u32) -> impl Strategy<Value = (String, BTreeSet<i8>)> 
     })
 }
 
-/// The offsets by which the wall clock of our zones is ever set back.
+/// Possible offsets by which the wall clock of the test zones is set back.
 const BACK_S: [i64; 2] = [1800, 3600];
 
-/// Second by second, with nothing of the algorithm under test: whether the pattern runs at this instant.
+/// Returns true if the pattern runs at this instant, checked second by second, independently of the
+/// algorithm under test.
 fn runs_at(at: i64, zone: &TimeZone, every_hour: bool, named: &dyn Fn(jiff::civil::DateTime) -> bool) -> bool {
     let wall = |at: i64| zone.to_datetime(Timestamp::from_second(at).unwrap());
     let now = wall(at);

@@ -1,4 +1,4 @@
-//! Ticks of a schedule: which one is next, and what to do when it is due (or past).
+//! Ticks of a schedule: the next tick, and the action when it is due (or overdue).
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -6,22 +6,23 @@ use serde::{Deserialize, Serialize};
 use super::{CronSpec, Overlap, Schedule};
 use crate::lifecycle::{Instance, State, Wanted};
 
-/// Latest a tick may come and still be run: a busy machine, a daemon that was replaced, a small correction of the clock.
+/// Largest delay of a tick that still runs. It covers a busy machine, a replaced daemon and a small
+/// clock correction.
 pub const LATE_MS: u64 = 60_000;
 
 /// The ticks of one instance; part of its record in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ticks {
-    /// Whether ticks count. A user's stop ends that, a start begins it.
+    /// Whether ticks count. A stop by a user disarms them; a start arms them.
     pub armed: bool,
-    /// Time of the next tick, by the wall clock; `None` = not known yet, or none will come.
+    /// Time of the next tick, by the wall clock; `None` = not known yet, or no tick will come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_ms: Option<u64>,
     /// Time of the last tick that was due.
     #[serde(skip_serializing_if = "is_zero")]
     pub last_ms: u64,
-    /// Whether a run waits for the end of the present one.
+    /// Whether a run waits for the end of the present run.
     #[serde(skip_serializing_if = "is_false")]
     pub queued: bool,
 }
@@ -31,20 +32,20 @@ pub struct Ticks {
 pub struct Tick {
     /// Its time.
     pub due_ms: u64,
-    /// Whether it is too old, and left out.
+    /// Whether it is too late, so it is skipped.
     pub missed: bool,
 }
 
 /// Action at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnTick {
-    /// Start: nothing runs.
+    /// Start: no process runs.
     Start,
-    /// Restart: end what runs, then begin.
+    /// Restart: stop the running process, then start.
     Restart,
-    /// Queue: begin when what runs has ended.
+    /// Queue: start after the running process has exited.
     Queue,
-    /// Skip: something runs.
+    /// Skip: a process runs.
     Skip,
 }
 
@@ -59,8 +60,8 @@ fn is_false(flag: &bool) -> bool {
 }
 
 impl Ticks {
-    /// Looks at the wall clock: at start, when a tick is due, and whenever the clock was set. Returns the tick that was due, at most one
-    /// however many have passed, and settles the next one.
+    /// Reads the wall clock: at start, when a tick is due, and whenever the clock was set. Returns
+    /// the tick that was due, at most one even if several have passed, and schedules the next one.
     pub fn look(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
         if !self.armed {
             return None;
@@ -70,7 +71,8 @@ impl Ticks {
             self.last_ms = due_ms;
         }
         self.next_ms = schedule.next_after(now_ms, zone);
-        // A clock that was set back a little shows the same second twice. (Who runs all the time goes on.)
+        // A clock that was set back a little shows the same second twice. A pattern that runs all
+        // the time continues.
         if (now_ms..=now_ms.saturating_add(LATE_MS)).contains(&self.last_ms) {
             let after_last = schedule.next_after(self.last_ms, zone);
             if after_last.is_none_or(|next| next - self.last_ms > LATE_MS) {
@@ -80,24 +82,26 @@ impl Ticks {
         due.map(|due_ms| Tick { due_ms, missed: !catch_up && now_ms - due_ms > LATE_MS })
     }
 
-    /// True if there is nothing worth noting: there is no schedule, or it never began.
+    /// Returns true if there is nothing to store: the app has no schedule, or the schedule never
+    /// began.
     pub fn are_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Makes ticks count from now on. False if they did already.
+    /// Arms the ticks. Returns false if they were armed already.
     pub fn arm(&mut self) -> bool {
         !std::mem::replace(&mut self.armed, true)
     }
 
-    /// Makes ticks not count. False if they did not before.
+    /// Disarms the ticks. Returns false if they were not armed.
     pub fn disarm(&mut self) -> bool {
         let was_armed = self.armed;
         *self = Self { last_ms: self.last_ms, ..Self::default() };
         was_armed
     }
 
-    /// The part worth keeping over a reboot: the time of the next tick only where a missed one is made up for.
+    /// Returns the part to keep over a reboot. It includes the time of the next tick only if missed
+    /// runs are started late.
     #[must_use]
     pub fn saved(self, catch_up: bool) -> Self {
         Self { armed: self.armed, next_ms: self.next_ms.filter(|_| catch_up), last_ms: 0, queued: false }
@@ -110,7 +114,7 @@ impl CronSpec {
         let waits = matches!(instance.state, State::Backoff { .. });
         let rests = match instance.state {
             State::Stopped | State::Errored | State::Gone => true,
-            // On its way down, and nothing else is planned.
+            // It is stopping, and no start is planned.
             State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => {
                 instance.wanted != Wanted::Up
             }
@@ -124,7 +128,8 @@ impl CronSpec {
         };
         match self.overlap {
             _ if rests => OnTick::Start,
-            // An app that is kept running waits for its next start: this is it. The retry of a job is part of its run.
+            // An app that is kept running waits for its next start, and this tick is that start.
+            // The retry of a job is part of its run.
             _ if waits && self.job.is_none() => OnTick::Restart,
             Overlap::Kill => OnTick::Restart,
             Overlap::Queue => OnTick::Queue,
@@ -185,14 +190,14 @@ mod tests {
     fn a_clock_that_is_set_back() {
         let mut ticks = armed_at(9 * HOUR + 1);
         assert!(look(&mut ticks, 10 * HOUR + 7).is_some());
-        // A little: the same tick does not come again.
+        // The clock goes back a little: the same tick does not repeat.
         let mut little = ticks;
         assert_eq!(look(&mut little, 10 * HOUR - LATE_MS), None);
         assert_eq!(little.next_ms, Some(11 * HOUR));
-        // A lot: it goes on from there.
+        // The clock goes back a lot: the schedule continues from the new time.
         assert_eq!(look(&mut ticks, 2 * HOUR + 1), None);
         assert_eq!(ticks.next_ms, Some(3 * HOUR));
-        // Each ten seconds: it goes on at once.
+        // Every ten seconds: it continues immediately.
         let often = Schedule::parse("*/10 * * * * *").unwrap();
         let mut ticks = Ticks { armed: true, ..Ticks::default() };
         ticks.look(&often, &TimeZone::UTC, HOUR - 1, false);
@@ -208,7 +213,7 @@ mod tests {
         assert!(ticks.disarm() && !ticks.disarm());
         assert_eq!(look(&mut ticks, 5 * HOUR), None);
         assert_eq!((ticks.next_ms, ticks.queued), (None, false));
-        // What was due while it was stopped is not made up for.
+        // A tick that was due while the ticks were disarmed is not started late.
         ticks.arm();
         assert_eq!(look(&mut ticks, 5 * HOUR), None);
         assert_eq!(ticks.next_ms, Some(6 * HOUR));

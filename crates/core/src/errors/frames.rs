@@ -1,14 +1,14 @@
-//! Frames of stacks, as languages print them.
+//! Frames of stacks, in the form of each language.
 
 use super::{FRAME, FRAMES, Frame, cut};
 use crate::logs::error_lines::{Form, is_cause, is_own};
 
-/// True for a line like `    at main (/srv/app.js:1:2)`.
+/// Returns true for a line like `    at main (/srv/app.js:1:2)`.
 pub(super) fn is_at(line: &str) -> bool {
     line.starts_with([' ', '\t']) && line.trim_start().starts_with("at ")
 }
 
-/// The frames in the lines of one report, the innermost first.
+/// Returns the frames in the lines of one report, the innermost first.
 pub(super) fn of(form: Form, lines: &[&str]) -> Vec<Frame> {
     let lines: Vec<&str> = lines.iter().map(|line| cut(line, 2 * FRAME)).collect();
     let lines = &lines[..];
@@ -51,7 +51,7 @@ fn frame(function: &str, file: &str, line: Option<u32>, text: &str) -> Frame {
     Frame { function: cut(function.trim(), FRAME).to_owned(), file: cut(file.trim(), FRAME).to_owned(), line, own: is_own(text) }
 }
 
-/// `file:12:5` or `file:12` in its parts.
+/// Splits `file:12:5` or `file:12` into its parts.
 fn place(text: &str) -> (&str, Option<u32>) {
     let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok()).flatten();
     let Some((rest, last)) = text.rsplit_once(':') else { return (text, None) };
@@ -62,7 +62,8 @@ fn place(text: &str) -> (&str, Option<u32>) {
     }
 }
 
-/// `at f (/srv/app.js:1:2)`, `at /srv/app.js:1:2`, `at a.b.C.m(C.java:3)`, `at A.B() in /srv/a.cs:line 5`.
+/// Reads `at f (/srv/app.js:1:2)`, `at /srv/app.js:1:2`, `at a.b.C.m(C.java:3)`,
+/// `at A.B() in /srv/a.cs:line 5`.
 fn at(text: &str) -> Frame {
     let call = text.trim().trim_end_matches(" {").strip_prefix("at ").unwrap_or_default();
     let call = call.strip_prefix("async ").unwrap_or(call);
@@ -72,12 +73,13 @@ fn at(text: &str) -> Frame {
         _ => ("", call),
     };
     let (file, line) = place(within);
-    // Node numbers nothing in these names; it only says by which name a method was called.
+    // Node does not number these names; the suffix only shows the name under which a method was
+    // called.
     let function = function.split(" [as ").next().unwrap_or_default();
     frame(function, file, line, text)
 }
 
-/// `File "/srv/app.py", line 3, in f`.
+/// Reads `File "/srv/app.py", line 3, in f`.
 fn python(text: &str) -> Option<Frame> {
     let rest = text.trim_start().strip_prefix("File \"")?;
     let (file, rest) = rest.split_once("\", line ")?;
@@ -85,7 +87,7 @@ fn python(text: &str) -> Option<Frame> {
     Some(frame(function, file, line.trim().parse().ok(), text))
 }
 
-/// `… in /srv/a.php:2`, behind the message.
+/// Reads `… in /srv/a.php:2`, after the message.
 fn php_head(text: &str) -> Option<Frame> {
     let (_, within) = text.rsplit_once(" in ")?;
     let (file, line) = match within.split_once(" on line ") {
@@ -95,7 +97,7 @@ fn php_head(text: &str) -> Option<Frame> {
     file.contains('/').then(|| frame("", file, line, within))
 }
 
-/// `#0 /srv/a.php(3): Db->get()`.
+/// Reads `#0 /srv/a.php(3): Db->get()`.
 fn php(text: &str) -> Option<Frame> {
     let (number, rest) = text.strip_prefix('#')?.split_once(' ')?;
     let _: u32 = number.parse().ok()?;
@@ -104,7 +106,7 @@ fn php(text: &str) -> Option<Frame> {
     Some(frame(function.split('(').next().unwrap_or_default(), file, line.parse().ok(), rest))
 }
 
-/// ``/srv/app.rb:5:in `connect'``.
+/// Reads ``/srv/app.rb:5:in `connect'``.
 fn ruby(text: &str) -> Option<Frame> {
     let (within, function) = text.split_once(":in ").unwrap_or((text, ""));
     let (file, line) = place(within);
@@ -112,7 +114,7 @@ fn ruby(text: &str) -> Option<Frame> {
     Some(frame(function.trim_matches(['`', '\'', ' ', '\n']), file, line, text))
 }
 
-/// A function with its arguments, and its place on the next line.
+/// Reads a function with its arguments, and its location on the next line.
 fn go(lines: &[&str]) -> Vec<Frame> {
     let Some(from) = lines.iter().position(|line| line.starts_with("goroutine ")) else { return Vec::new() };
     let pairs = lines[from + 1..].windows(2).take_while(|pair| !pair[0].starts_with("goroutine "));
@@ -126,14 +128,15 @@ fn go(lines: &[&str]) -> Vec<Frame> {
     frames.filter(|frame| frame.function != "panic").take(FRAMES).collect()
 }
 
-/// `  1: main::connect`, and `at ./src/main.rs:1:23` on the next line; without a backtrace the place of the panic alone.
+/// Reads `  1: main::connect`, and `at ./src/main.rs:1:23` on the next line. Without a backtrace,
+/// only the location of the panic.
 fn rust(lines: &[&str]) -> Vec<Frame> {
     let frames = lines.windows(2).filter_map(|pair| {
         let (number, function) = pair[0].trim_start().split_once(": ")?;
         let _: u32 = number.parse().ok()?;
         let within = pair[1].trim_start().strip_prefix("at ").unwrap_or_default();
         let (file, line) = place(within);
-        // Types of generic parameters and hashes are not the place.
+        // Types of generic parameters and hashes are not part of the location.
         let name = function.split("::<").next().unwrap_or_default();
         let name = name.rsplit_once("::h").filter(|(_, hash)| hash.len() == 16).map_or(name, |(name, _)| name);
         let mut frame = frame(name, file, line, within);
@@ -151,7 +154,7 @@ fn rust(lines: &[&str]) -> Vec<Frame> {
     line.map(|line| frame("", file, Some(line), file)).into_iter().collect()
 }
 
-/// `… called at app.pl line 3`.
+/// Reads `… called at app.pl line 3`.
 fn perl(function: &str, text: &str, before: &str) -> Option<Frame> {
     let (_, within) = text.rsplit_once(before)?;
     let (file, line) = within.split_once(" line ")?;

@@ -1,21 +1,22 @@
-//! Reader of one output: lines in, reports out, as soon as they are complete.
+//! Reader of one output: takes lines and returns reports as soon as they are complete.
 
 use super::{Exception, cut};
 use crate::logs::error_lines::newest;
 
-/// Most lines that wait.
+/// Largest number of waiting lines.
 pub(super) const LINES: usize = 600;
-/// Most bytes of them.
+/// Largest size of waiting lines, in bytes.
 pub(super) const BYTES: usize = 64 << 10;
 /// Longest line.
 pub(super) const LINE: usize = 2000;
 /// Lines before a report that are kept with it.
 const BEFORE: usize = 10;
-/// Longest of these.
+/// Longest of these lines.
 const SHORT: usize = 500;
-/// Lines within which a report may go on: `The above exception was the direct cause of …`, `Emitted 'error' event on …`.
+/// Number of lines within which a report may continue:
+/// `The above exception was the direct cause of …`, `Emitted 'error' event on …`.
 const LINK: usize = 6;
-/// Lines at the end that may be the beginning of a report, while more of them come.
+/// Number of last lines that may be the start of a report while more lines arrive.
 const OPEN: usize = 100;
 
 /// A report in an output.
@@ -32,7 +33,7 @@ pub struct Found {
 pub struct Reader {
     pub(super) lines: Vec<String>,
     pub(super) bytes: usize,
-    /// How many of the lines were looked through: they stand before what comes.
+    /// Number of leading lines that are already searched; they are context for the next report.
     known: usize,
 }
 
@@ -44,25 +45,25 @@ impl Reader {
         self.lines.push(line);
     }
 
-    /// True if nothing waits.
+    /// Returns true if no line waits.
     pub fn is_empty(&self) -> bool {
         self.known == self.lines.len()
     }
 
-    /// True if it has to be looked through before more is taken.
+    /// Returns true if it has to be searched before it takes more.
     pub fn is_full(&self) -> bool {
         self.lines.len() >= LINES || self.bytes >= BYTES
     }
 
-    /// Looks through what waits, and gives the reports, the oldest first. `settled`: nothing comes after it for the moment; else a report at the very end waits
-    /// for the rest of it.
+    /// Searches the waiting lines and returns the reports, the oldest first. `settled`: no further
+    /// line follows for the moment. Otherwise a report at the end waits for the rest of it.
     pub fn take(&mut self, settled: bool) -> Vec<Found> {
         let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
         let mut found = Vec::new();
         let (mut end, mut keep) = (lines.len(), if settled { lines.len() } else { self.open() });
         while let Some((form, report)) = newest(&lines[self.known.min(end)..end]) {
             let (from, until) = (self.known + report.place.start, self.known + report.place.end);
-            // One that fills the whole buffer gets no more of it.
+            // A report that fills the whole buffer cannot grow.
             let waits = !settled && until + LINK > lines.len() && !(from == self.known && self.is_full());
             if waits {
                 keep = keep.min(from);
@@ -90,7 +91,7 @@ impl Reader {
 }
 
 impl Reader {
-    /// The first of the lines at the end that may be the beginning of a report.
+    /// Returns the index of the first of the last lines that may be the start of a report.
     fn open(&self) -> usize {
         let mut bytes = 0;
         let open = self.lines[self.known..].iter().rev().take(OPEN).take_while(|line| {
@@ -101,7 +102,7 @@ impl Reader {
     }
 }
 
-/// A line without escape sequences and without a date before it.
+/// Returns the line without escape sequences and without a date before it.
 fn plain(line: &str) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line.trim_end_matches(['\r', '\n']);
@@ -119,7 +120,8 @@ fn plain(line: &str) -> String {
     out
 }
 
-/// Length of a date before a line: `2026-11-24T08:19:45.123Z `, `2026-11-24 08:19:45: `, `[2026-11-24 08:19:45,1] `.
+/// Returns the length of a date before a line: `2026-11-24T08:19:45.123Z `,
+/// `2026-11-24 08:19:45: `, `[2026-11-24 08:19:45,1] `.
 fn date_length(line: &str) -> usize {
     let inner = line.strip_prefix('[').unwrap_or(line);
     let bytes = inner.as_bytes();
@@ -138,7 +140,7 @@ fn date_length(line: &str) -> usize {
     let after = line.len() - zone.map_or(inner.len() - 16 - time, |rest| rest.len() - 4);
     let rest = line[after..].strip_prefix(']').unwrap_or(&line[after..]);
     let rest = rest.strip_prefix(':').unwrap_or(rest);
-    // One space ends it; more of them are the frame's.
+    // One space ends it; further spaces belong to the frame.
     rest.strip_prefix(' ').map_or(line.len() - rest.len(), |rest| line.len() - rest.len())
 }
 

@@ -1,4 +1,4 @@
-//! What real programs printed (`error_lines/outputs/`), as exceptions.
+//! Outputs of real programs (`error_lines/outputs/`), read as exceptions.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -19,7 +19,7 @@ fn read(text: &str) -> Vec<Found> {
     found
 }
 
-/// `type: message | own frames`.
+/// Formats `type: message | own frames`.
 fn shown(exception: &Exception) -> String {
     let own = exception.frames.iter().filter(|frame| frame.own);
     let frames: Vec<String> = own.map(|frame| format!("{}@{}:{}", frame.function, frame.file, frame.line.map_or(0, |line| line))).collect();
@@ -100,7 +100,7 @@ fn real_outputs() {
     }
 }
 
-/// Whatever pieces an output comes in, the reports are the same: none twice, none in two halves.
+/// If an output arrives in pieces of any size, the reports are the same: none is repeated or split.
 #[test]
 fn pieces_of_a_flood() {
     let reports = [include_str!("../logs/error_lines/outputs/node-busy.txt"), include_str!("../logs/error_lines/outputs/python-exc.txt")];
@@ -230,7 +230,7 @@ fn everything_is_bounded() {
     assert!(is_bounded(&Exception::reported(&data).unwrap()));
 }
 
-/// Lines that look like parts of reports, and any others.
+/// Returns lines that look like parts of reports, and any other lines.
 fn line() -> impl Strategy<Value = String> {
     let parts = [
         "Traceback (most recent call last):",
@@ -305,7 +305,7 @@ fn what_a_stop_signal_prints_is_told_apart_from_a_real_error() {
         ("panic: context canceled\n\ngoroutine 1 [running]:\nmain.main()\n\t/srv/main.go:7 +0x1d".into(), true),
         ("AbortError: The operation was aborted\n    at f (/srv/app.js:3:9)".into(), true),
         ("java.lang.InterruptedException: sleep interrupted\n\tat App.main(App.java:3)".into(), true),
-        // A fault while the app shuts down, whatever led to it.
+        // A fault during the shutdown of the app, with any cause.
         (python("RuntimeError: cannot flush: disk is gone"), false),
         (format!("{}{during}{}", python("KeyboardInterrupt"), python("ValueError: cannot flush")), false),
         ("app.rb:3:in 'flush': closed stream (IOError)\n\tfrom app.rb:3:in '<main>'".into(), false),

@@ -1,14 +1,14 @@
-//! Type and message of an error, and what of a message stays the same each time.
+//! Type and message of an error, and the constant part of a message.
 
 use super::{MESSAGE, cut};
 use crate::logs::error_lines::Form;
 
-/// Longest word with digits that is a name with a number rather than an id.
+/// Longest word with digits that counts as a name with a number rather than an id.
 const NAME: usize = 5;
-/// Shortest word of letters that is hexadecimal.
+/// Shortest word of letters that counts as hexadecimal.
 const HEX: usize = 8;
 
-/// Type and message in the head of a report.
+/// Returns the type and message in the head of a report.
 pub(super) fn of(form: Form, head: &[String]) -> (String, String) {
     let first = head.first().map_or("", |line| line.trim());
     let second = head.get(1).map_or("", |line| line.trim());
@@ -33,7 +33,7 @@ pub(super) fn of(form: Form, head: &[String]) -> (String, String) {
     (kind.to_owned(), message.to_owned())
 }
 
-/// `RuntimeException: no host in /srv/a.php:2`, behind what PHP says before it.
+/// Reads `RuntimeException: no host in /srv/a.php:2`, after PHP's prefix.
 fn php(head: &str) -> (&str, &str) {
     let head = head.strip_prefix("PHP ").unwrap_or(head);
     let (kind, message) = match head.split_once("Uncaught ").map_or(head, |(_, rest)| rest).split_once(": ") {
@@ -43,12 +43,13 @@ fn php(head: &str) -> (&str, &str) {
     (kind, message.rsplit_once(" in ").filter(|(_, place)| place.contains('/')).map_or(message, |(message, _)| message).trim())
 }
 
-/// The type and what follows it, in lines like `TypeError: x`, `Uncaught TypeError [ERR_X]: x`, `failed RangeError: x`, `DatabaseTimeout: x`.
+/// Returns the type and the rest of lines like `TypeError: x`, `Uncaught TypeError [ERR_X]: x`,
+/// `failed RangeError: x`, `DatabaseTimeout: x`.
 fn named(line: &str) -> Option<(&str, &str)> {
     let ends = line.match_indices(": ").map(|(at, _)| at).chain([line.len()]);
     let word_before = |at: usize| {
         let before = line[..at].trim_end_matches(':');
-        // Node has its code between the two.
+        // Node prints its code between the two.
         let before = if before.ends_with(']') { before.rsplit_once(" [").map_or(before, |(before, _)| before) } else { before };
         before.rsplit([' ', '"', '\'']).next().unwrap_or_default()
     };
@@ -58,13 +59,13 @@ fn named(line: &str) -> Option<(&str, &str)> {
     if let Some(at) = ends.clone().take(20).find(|at| names(word_before(*at))) {
         return Some((word_before(at), rest(at)));
     }
-    // A class of another name stands at the beginning.
+    // A class without such a suffix must be the first word.
     let first = ends.into_iter().next().filter(|at| *at < line.len())?;
     let word = &line[..first];
     (is_word(word) && word.starts_with(|c: char| c.is_ascii_uppercase())).then(|| (word, rest(first)))
 }
 
-/// A text without what differs each time: numbers, ids, hexadecimal, UUIDs, quoted values.
+/// Returns a text without its variable parts: numbers, ids, hexadecimal, UUIDs, quoted values.
 pub fn pattern(text: &str) -> String {
     let text = cut(text, MESSAGE);
     let mut out = String::with_capacity(text.len());
@@ -88,7 +89,7 @@ pub fn pattern(text: &str) -> String {
     out
 }
 
-/// True for characters of names, numbers and ids.
+/// Returns true for characters of names, numbers and ids.
 fn is_part(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '-'
 }
@@ -111,9 +112,10 @@ fn push_word(out: &mut String, word: &str) {
     }
 }
 
-/// Length of the quoted value that begins here; none = it is no quote, or one without an end.
+/// Returns the length of the quoted value that begins here; none = it is no quote, or the quote has
+/// no end.
 fn quoted(rest: &str, quote: char, before: char) -> Option<usize> {
-    // `it's` begins nothing.
+    // The quote in `it's` does not begin a value.
     if !matches!(quote, '"' | '\'' | '`') || before.is_alphanumeric() {
         return None;
     }

@@ -1,9 +1,11 @@
-//! Autoscaling: how many instances an app should have by its load, inside its bounds.
+//! Autoscaling: the number of instances of an app by its load, within its bounds.
 //!
-//! Each reading is the CPU use of all its instances together. More instances come quickly: when the mean use of an instance has been over
-//! the target for a short while, as many as bring it back under it, at most twice as many as there are. Fewer come slowly: when the load of a
-//! long while would have fit into fewer with some room, one less at a time. After each change the load has to settle first. So the number
-//! never swings: between "too many" and "too few" there is a gap of [`ROOM_PCT`].
+//! Each reading is the CPU use of all its instances together. Instances are added quickly. If the
+//! mean use of an instance is over the target for a short time, enough instances are added to bring
+//! it below the target. The number at most doubles. Instances are removed slowly. If the load
+//! of a long time would have fit into fewer instances with some room, one instance is removed at a
+//! time. After each change, the load has to settle first. The number does not oscillate, because
+//! there is a gap of [`ROOM_PCT`] between "too many" and "too few".
 
 use std::collections::VecDeque;
 
@@ -11,13 +13,14 @@ use crate::serving::Autoscale;
 
 /// Time between two readings.
 pub const INTERVAL_MS: u64 = 2_000;
-/// Time for which the load has to be over the target before instances are added.
+/// Time that the load has to be over the target before instances are added.
 const UP_AFTER_MS: u64 = 6_000;
-/// Time for which the load has to fit into fewer instances before one is removed.
+/// Time that the load has to fit into fewer instances before one is removed.
 const DOWN_AFTER_MS: u64 = 60_000;
-/// Time after a change whose readings do not count: new instances start up. Nothing from before the change counts either.
+/// Time after a change whose readings are ignored, because new instances start up. Readings from
+/// before the change are ignored, too.
 const SETTLE_MS: u64 = 6_000;
-/// Part of the target that the load may fill after one instance less.
+/// Part of the target that the load may fill after the removal of one instance.
 const ROOM_PCT: u64 = 80;
 
 /// The load of one app over time.
@@ -27,12 +30,13 @@ pub struct Scaler {
     readings: VecDeque<(u64, u64)>,
     /// Start of the readings that count.
     from_ms: u64,
-    /// The number that there should be since the last reading: any other one is a user's.
+    /// Expected number of instances since the last reading; if the actual number differs, a user
+    /// changed it.
     instances: Option<u32>,
 }
 
 impl Scaler {
-    /// Takes a reading of `instances` running instances, and gives the number there should be.
+    /// Takes a reading of `instances` running instances, and returns the number that is needed.
     pub fn decide(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
         let wanted = self.wanted(rules, instances, cpu_pct, now_ms);
         self.instances = Some(wanted);
@@ -42,7 +46,8 @@ impl Scaler {
     fn wanted(&mut self, rules: &Autoscale, instances: u32, cpu_pct: f64, now_ms: u64) -> u32 {
         let (min, max) = (rules.min.max(1), rules.max.max(rules.min).max(1));
         if self.instances.is_some_and(|known| known != instances) {
-            // A user's change counts as one of ours, else it would be undone at once by what was measured before it.
+            // A user's change counts as a change by ostler. Otherwise earlier measurements would
+            // undo it immediately.
             self.changed(now_ms);
         }
         if instances < min || instances > max {
@@ -58,7 +63,8 @@ impl Scaler {
             self.readings.pop_front();
         }
         let aim = u64::from(rules.cpu.max(1));
-        // Over the target all the time, or under it all the time: one reading that says otherwise is enough to stay.
+        // The load must be over the target all the time, or under it all the time: one other
+        // reading is enough to keep the number.
         let wanted = if let Some(least) = self.least(UP_AFTER_MS, now_ms).filter(|least| *least > aim * u64::from(instances)) {
             let needed = u32::try_from(least.div_ceil(aim)).unwrap_or(u32::MAX);
             needed.min(instances.saturating_mul(2)).min(max)
@@ -81,7 +87,7 @@ impl Scaler {
         self.from_ms = now_ms + SETTLE_MS;
     }
 
-    /// The smallest reading of this span, if there are readings of all of it.
+    /// Returns the smallest reading of this span, if the readings cover all of it.
     fn least(&self, span_ms: u64, now_ms: u64) -> Option<u64> {
         self.span(span_ms, now_ms)?.min()
     }
@@ -105,7 +111,7 @@ mod tests {
 
     const RULES: Autoscale = Autoscale { min: 1, max: 8, cpu: 70 };
 
-    /// The load of each reading; gives the number of instances after each.
+    /// Feeds the load of each reading; returns the number of instances after each.
     fn follow(rules: &Autoscale, start: u32, loads: impl IntoIterator<Item = f64>) -> Vec<u32> {
         let mut scaler = Scaler::default();
         let mut instances = start;

@@ -1,7 +1,8 @@
-//! Health of instances: answers to checks go in, a state comes out; the daemon asks.
+//! Health of instances: takes the results of checks and returns a state. The daemon runs the
+//! checks.
 //!
-//! [`Monitor`] judges one process, [`Pace`] says how soon what was replaced may be replaced again, [`Case`] what is done
-//! about one that is not well or uses too much.
+//! [`Monitor`] judges one process. [`Pace`] limits how soon a replaced instance may be replaced
+//! again. [`Case`] decides about a process that is unhealthy or uses too much.
 
 pub mod autoscale;
 pub mod limits;

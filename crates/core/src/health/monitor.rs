@@ -6,16 +6,18 @@
 //!     └─ too many bad answers ──► Unhealthy                  (startup, liveness)
 //! ```
 //!
-//! While a check cannot be asked ([`Verdict::Broken`]) its former verdict does not apply, and the state is Broken unless another check fails.
+//! While a check cannot run ([`Verdict::Broken`]), its former verdict does not apply. The state is
+//! then Broken unless another check fails.
 //!
-//! Bad answers within the grace period count for nothing, and while it lasts a process that has not answered well yet is asked more often:
-//! soon at first, then after twice as long each time. So a fast app is known to be healthy soon, and a slow one is not restarted for being slow.
+//! Bad answers within the grace period do not count. During that period, a process without a good
+//! answer is checked more often: soon at first, then after twice as long each time. A fast app is
+//! therefore soon known as healthy, and a slow app is not restarted.
 
 use serde::{Deserialize, Serialize};
 
 use crate::health::{Check, HealthSpec, Phase, Verdict};
 
-/// Time until a process is asked for the first time.
+/// Time until the first check of a process.
 const FIRST_MS: u64 = 100;
 
 /// Health of a process.
@@ -25,18 +27,18 @@ pub enum State {
     /// Not known yet.
     #[default]
     Starting,
-    /// All is well.
+    /// All checks pass.
     Healthy,
-    /// It lives, but is to get no new connections.
+    /// Alive, but it must get no new connections.
     Unready,
-    /// It has to be restarted.
+    /// It must be restarted.
     Unhealthy,
-    /// A check cannot be asked, so it is not known how the process is. Nothing is done about it.
+    /// A check cannot run, so the health is unknown. No action follows.
     Broken,
 }
 
 impl State {
-    /// The word for people and scripts.
+    /// Returns the word for users and scripts.
     pub fn word(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -55,9 +57,10 @@ struct Answers {
     good: u32,
     /// Bad answers in a row.
     bad: u32,
-    /// Verdict so far.
+    /// Latest verdict.
     passed: Option<bool>,
-    /// Whether the last attempt to ask failed on our side: until the next answer the verdict does not apply.
+    /// Whether the last attempt failed on the daemon's side. Until the next answer, the verdict
+    /// does not apply.
     broken: bool,
 }
 
@@ -78,35 +81,36 @@ impl Answers {
     }
 }
 
-/// Judge of one process from its start to its end.
+/// Judge of one process from its start to its exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Monitor {
     grace_until_ms: u64,
-    /// Begin of the current checks: its start, or the time at which its startup check passed.
+    /// Start of the current checks: the start of the process, or the time at which its startup
+    /// check passed.
     since_ms: u64,
     answers: [Answers; 3],
     heart_stopped: bool,
 }
 
 impl Monitor {
-    /// A monitor for a process that began at `started_ms`.
+    /// Returns a monitor for a process that started at `started_ms`.
     pub fn new(health: &HealthSpec, started_ms: u64) -> Self {
         let usual = || health.startup.as_ref().or(health.liveness.as_ref()).map_or(0, |check| check.interval_ms);
         let grace_until_ms = started_ms.saturating_add(health.grace_ms.unwrap_or_else(usual));
         Self { grace_until_ms, since_ms: started_ms, answers: [Answers::default(); 3], heart_stopped: false }
     }
 
-    /// True if this check is to be asked now.
+    /// Returns true if this check has to run now.
     pub fn asks(&self, health: &HealthSpec, phase: Phase) -> bool {
         let started = health.startup.is_none() || self.of(Phase::Startup).passed == Some(true);
         health.check(phase).is_some() && started != (phase == Phase::Startup)
     }
 
-    /// Time until the next question of this phase: at first twice as long each time.
+    /// Returns the time until the next check of this phase; at first it doubles each time.
     pub fn pause_ms(&self, health: &HealthSpec, phase: Phase, now_ms: u64) -> u64 {
         let (interval_ms, delay_ms) = health.check(phase).map_or((FIRST_MS, 0), |check| (check.interval_ms.max(1), check.delay_ms));
         if self.is_eager(phase, now_ms) {
-            // Waiting for as long as it was asked doubles that time.
+            // A pause as long as the time since the first check doubles that time.
             let asked_for_ms = now_ms.saturating_sub(self.since_ms.saturating_add(delay_ms));
             asked_for_ms.max(FIRST_MS).min(interval_ms)
         } else {
@@ -114,15 +118,15 @@ impl Monitor {
         }
     }
 
-    /// True while nothing is known of it yet and asking more often than usual does it no harm: no bad answer counts, or it has just passed its startup
-    /// check.
+    /// Returns true while the health is unknown and extra checks do no harm: no bad answer counts,
+    /// or the process has just passed its startup check.
     pub fn is_eager(&self, phase: Phase, now_ms: u64) -> bool {
         let Answers { bad, passed, .. } = *self.of(phase);
         let has_just_started = now_ms <= self.since_ms && self.of(Phase::Startup).passed == Some(true);
         passed.is_none() && bad == 0 && (now_ms < self.grace_until_ms || has_just_started)
     }
 
-    /// Takes the verdict on the attempt that is running, if one is. Returns the new state if it changes.
+    /// Takes the verdict on the running attempt, if any. Returns the new state if it changes.
     pub fn answered(&mut self, health: &HealthSpec, phase: Phase, verdict: Verdict, now_ms: u64) -> Option<State> {
         let check = health.check(phase).filter(|_| self.asks(health, phase))?;
         let before = self.state(health);
@@ -139,7 +143,8 @@ impl Monitor {
         self.news(health, before)
     }
 
-    /// Takes a report of the heartbeat: its event loop stands still, or turns again. Returns the new state if it changes.
+    /// Takes a report of the heartbeat: the event loop hangs, or runs again. Returns the new state
+    /// if it changes.
     pub fn heartbeat(&mut self, health: &HealthSpec, beats: bool) -> Option<State> {
         let before = self.state(health);
         self.heart_stopped = !beats;
@@ -151,7 +156,7 @@ impl Monitor {
         (after != before).then_some(after)
     }
 
-    /// The state.
+    /// Returns the state.
     pub fn state(&self, health: &HealthSpec) -> State {
         let failed = |phase| self.of(phase).passed == Some(false) && !self.of(phase).broken;
         if self.heart_stopped || failed(Phase::Startup) || failed(Phase::Liveness) {
@@ -167,7 +172,7 @@ impl Monitor {
         if Phase::ALL.into_iter().all(known) { State::Healthy } else { State::Starting }
     }
 
-    /// Bad answers in a row, of the phase with most of them.
+    /// Returns the bad answers in a row of the phase with the most of them.
     pub fn failures(&self) -> u32 {
         self.answers.iter().map(|answers| answers.bad).max().unwrap_or(0)
     }
@@ -192,12 +197,12 @@ mod tests {
         if good { Verdict::Good } else { Verdict::Bad }
     }
 
-    /// `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
+    /// Returns `http: {interval: 30000}`: readiness after one bad answer, liveness after three.
     fn http() -> HealthSpec {
         HealthSpec { readiness: Some(check(30_000, 1, 1)), liveness: Some(check(30_000, 3, 1)), ..HealthSpec::default() }
     }
 
-    /// Answers at these times, to every question that is asked then.
+    /// Answers every check that runs at these times.
     fn play(health: &HealthSpec, answers: &[(u64, bool)]) -> Vec<State> {
         let mut monitor = Monitor::new(health, 0);
         let mut states = Vec::new();
@@ -232,7 +237,7 @@ mod tests {
         use State::{Healthy, Unhealthy, Unready};
         let answers = [(1, true), (2, false), (3, false), (4, true), (5, false), (6, false), (7, false), (8, true)];
         let states = play(&http(), &answers);
-        // Once it has answered, the grace period is over.
+        // After the first good answer, the grace period is over.
         assert_eq!(states, [Healthy, Unready, Unready, Healthy, Unready, Unready, Unhealthy, Healthy]);
     }
 
@@ -248,7 +253,7 @@ mod tests {
         monitor.answered(&health, Phase::Startup, Verdict::Good, 2);
         assert_eq!(asked(&monitor), [false, true, true]);
         let mut never = Monitor::new(&health, 0);
-        // For as long as an interval it is asked more often, and nothing counts.
+        // For one interval, checks run more often, and their answers do not count.
         assert_eq!(never.answered(&health, Phase::Startup, Verdict::Bad, 999), None);
         let states: Vec<_> = (1000..1003).map(|at| never.answered(&health, Phase::Startup, Verdict::Bad, at)).collect();
         assert_eq!(states, [None, None, Some(State::Unhealthy)]);
@@ -267,17 +272,17 @@ mod tests {
         let mut monitor = Monitor::new(&health, 0);
         monitor.answered(&health, Phase::Liveness, Verdict::Good, 120);
         assert_eq!(monitor.pause_ms(&health, Phase::Liveness, 120), 30_000);
-        // Not more often than the app says, and not before it may be asked.
+        // Checks do not run more often than the app sets, or before their delay.
         let quick = HealthSpec { liveness: Some(check(50, 3, 1)), ..HealthSpec::default() };
         assert_eq!(Monitor::new(&quick, 0).pause_ms(&quick, Phase::Liveness, 10), 50);
         let delayed = Check { delay_ms: 10_000, ..check(5000, 3, 1) };
         let delayed = HealthSpec { liveness: Some(delayed), grace_ms: Some(60_000), ..HealthSpec::default() };
         assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_000), 100);
         assert_eq!(Monitor::new(&delayed, 0).pause_ms(&delayed, Phase::Liveness, 10_400), 400);
-        // Where bad answers count, they count no faster.
+        // If bad answers count, checks run no faster.
         let strict = HealthSpec { grace_ms: Some(0), ..http() };
         assert_eq!(Monitor::new(&strict, 0).pause_ms(&strict, Phase::Readiness, 0), 30_000);
-        // What is asked after the startup check begins anew.
+        // The checks after the startup check start from their first interval.
         let health = HealthSpec { startup: Some(check(1000, 3, 1)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
         assert_eq!(monitor.pause_ms(&health, Phase::Startup, 600), 600);
@@ -292,15 +297,15 @@ mod tests {
         use Verdict::{Bad, Broken, Good};
         let health = HealthSpec { grace_ms: Some(0), ..http() };
         for (verdicts, expected) in [
-            // However often: the process stays, and keeps its connections.
+            // After any number of them, the process stays and keeps its connections.
             (&[Broken, Broken, Broken, Broken][..], State::Broken),
             (&[Good, Broken, Broken, Broken, Broken], State::Broken),
             (&[Broken, Good], State::Healthy),
-            // It is no bad answer, and ends no row of them.
+            // It is no bad answer, and it does not interrupt a series of them.
             (&[Bad, Bad, Broken], State::Broken),
             (&[Bad, Bad, Broken, Bad], State::Unhealthy),
             (&[Bad, Bad, Broken, Good], State::Healthy),
-            // What was found before cannot be verified any more.
+            // The earlier verdict cannot be verified any more.
             (&[Bad, Bad, Bad, Broken], State::Broken),
         ] {
             let mut monitor = Monitor::new(&health, 0);
@@ -311,7 +316,7 @@ mod tests {
             }
             assert_eq!(monitor.state(&health), expected, "{verdicts:?}");
         }
-        // A check that fails counts beside one that is broken.
+        // A failed check counts even if another check is broken.
         let mut monitor = Monitor::new(&health, 0);
         monitor.answered(&health, Phase::Readiness, Broken, 1);
         for at in 1..4 {
@@ -335,7 +340,8 @@ mod tests {
     }
 
     proptest! {
-        /// Unhealthy needs so many bad answers in a row, the last of them after the grace period; one good answer always ends it.
+        /// Unhealthy needs this many bad answers in a row, the last of them after the grace period.
+        /// One good answer always ends it.
         #[test]
         fn verdicts_have_reasons(
             failures in 1..5_u32, successes in 1..4_u32, grace in 0..50_u64,

@@ -1,11 +1,11 @@
-//! Pace of replacements: how soon what was replaced may be replaced again.
+//! Pace of replacements: how soon a replaced instance may be replaced again.
 //!
-//! An app whose limit is below what it always needs, or whose check can never pass, would be replaced for ever. Each replacement that follows
-//! another one soon waits twice as long as the one before.
+//! An app whose limit is below its normal use, or whose check can never pass, would be replaced
+//! without end. Each replacement that soon follows another waits twice as long as the previous one.
 
-/// Time without a replacement after which the pace starts anew.
+/// Time without a replacement after which the pace restarts from the first wait.
 const CALM_MS: u64 = 60_000;
-/// The first wait, and the longest.
+/// First and longest wait.
 const FIRST_MS: u64 = 1000;
 const LONGEST_MS: u64 = 60_000;
 
@@ -17,12 +17,12 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The time (`mono_ms`) before which it must not be replaced.
+    /// Returns the time (`mono_ms`) before which it must not be replaced.
     pub fn not_before_ms(&self) -> u64 {
         self.last_ms.map_or(0, |last| last.saturating_add(self.wait_ms))
     }
 
-    /// Notes that it is replaced now.
+    /// Records that it is replaced now.
     pub fn replaced(&mut self, now_ms: u64) {
         let calm = |last: u64| now_ms.saturating_sub(last) > CALM_MS.saturating_add(self.wait_ms);
         self.wait_ms = match self.last_ms {

@@ -1,14 +1,15 @@
-//! Remedies for a process that is not well or uses too much, and when they are over: decisions only, the daemon acts.
+//! Remedies for a process that is unhealthy or uses too much, and the condition for their end. This
+//! module decides; the daemon acts.
 
 use crate::health::Action;
 use crate::lifecycle::{Instance, PolicyName, State as Life};
 
 use super::State;
 
-/// Reason why something has to be done.
+/// Reason for a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Its checks fail, or its event loop stands still.
+    /// Its checks fail, or its event loop hangs.
     Health,
     /// It uses too much memory.
     Memory,
@@ -19,7 +20,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The word for people and records.
+    /// Returns the word for users and records.
     pub fn word(self) -> &'static str {
         match self {
             Self::Health => "health",
@@ -31,7 +32,7 @@ impl Cause {
 }
 
 impl From<Cause> for PolicyName {
-    /// The policy that acts for this cause.
+    /// Returns the policy that acts for this cause.
     fn from(cause: Cause) -> Self {
         match cause {
             Cause::Health => Self::Health,
@@ -42,42 +43,43 @@ impl From<Cause> for PolicyName {
     }
 }
 
-/// Facts about a process for which something has to be done.
+/// Facts about a process that needs a remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
     /// The reason.
     pub cause: Cause,
-    /// The action that its app declares for a process that is not well.
+    /// Action that its app declares for an unhealthy process.
     pub action: Action,
-    /// Whether its app wants it ended as if it had crashed.
+    /// Whether its app wants it stopped as if it had crashed.
     pub autokill: bool,
-    /// Whether the restart policy has a restart left for it.
+    /// Whether the restart policy allows another restart.
     pub may_restart: bool,
-    /// Whether another process of its app can serve beside it.
+    /// Whether another process of its app can serve at the same time.
     pub overlaps: bool,
-    /// Whether one was started beside it and did not become ready.
+    /// Whether a new process was started beside it and did not become ready.
     pub beside_failed: bool,
-    /// The time (`mono_ms`) before which it may not be replaced, because it was a short time ago ([`super::Pace`]).
+    /// Time (`mono_ms`) before which it may not be replaced, because a recent replacement is too
+    /// close ([`super::Pace`]).
     pub not_before_ms: u64,
 }
 
 /// Remedy for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Nothing before this time.
+    /// No action before this time.
     Wait(u64),
-    /// It ends as if it had crashed, and the restart policy decides.
+    /// It is stopped as if it had crashed, and the restart policy decides.
     Fail,
-    /// A new process is started beside it, and takes its place when it is ready.
+    /// A new process starts beside it, and replaces it when ready.
     Replace,
     /// It is restarted.
     Restart,
-    /// It ends now, and the next process starts at this time.
+    /// It is stopped now, and the next process starts at this time.
     RestartAt(u64),
 }
 
 impl Case {
-    /// Decides what is to be done now.
+    /// Returns the remedy to apply now.
     pub fn remedy(&self, now_ms: u64) -> Remedy {
         let has_to_wait = self.not_before_ms > now_ms;
         let keeps_old = self.cause == Cause::Health && self.action == Action::Reload;
@@ -86,7 +88,7 @@ impl Case {
         } else if self.autokill || !self.may_restart {
             Remedy::Fail
         } else if has_to_wait {
-            // What takes too much memory takes more while it waits for its turn.
+            // A process that uses too much memory would use more while it waits.
             Remedy::RestartAt(self.not_before_ms)
         } else if keeps_old || (self.overlaps && !self.beside_failed) {
             Remedy::Replace
@@ -96,13 +98,14 @@ impl Case {
     }
 }
 
-/// True when nobody has to wait any more for a replacement of this instance: `is_same` while the process that was to be replaced still serves,
-/// `health` where that of the present process is known.
+/// Returns true if other instances need not wait for a replacement of this instance any more.
+/// `is_same` is true while the old process still serves; `health` is set if the health of the
+/// present process is known.
 pub fn is_over(instance: &Instance, is_same: bool, health: Option<State>) -> bool {
     match instance.state {
-        // Its next start waits, nobody else has to.
+        // Its next start waits; other instances need not.
         Life::Stopped | Life::Errored | Life::Gone | Life::Backoff { .. } => true,
-        // The same: it runs on, as nobody came up beside it.
+        // The same process keeps running, because no new process became ready beside it.
         Life::Running { .. } => is_same || health.is_none_or(|health| health != State::Starting),
         Life::Waiting { .. }
         | Life::Preparing { .. }
@@ -137,7 +140,7 @@ mod tests {
             (CASE, Remedy::Replace),
             (Case { overlaps: false, ..CASE }, Remedy::Restart),
             (Case { beside_failed: true, ..CASE }, Remedy::Restart),
-            // A reload leaves the old one, whatever can be beside it.
+            // A reload keeps the old process, even if the two cannot serve at the same time.
             (Case { action: Action::Reload, beside_failed: true, overlaps: false, ..CASE }, Remedy::Replace),
             (Case { action: Action::Reload, beside_failed: true, cause: Cause::Cpu, ..CASE }, Remedy::Restart),
             (Case { autokill: true, ..CASE }, Remedy::Fail),

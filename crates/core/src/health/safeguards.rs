@@ -1,4 +1,4 @@
-//! Safeguards of an app while it runs: its health, and what it may use.
+//! Safeguards of a running app: its health checks and its limits.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,8 @@ use crate::app::default_box::is_default;
 use crate::health::HealthSpec;
 use crate::health::limits::{Amount, CpuLimit, ErrorLimit, HardLimits};
 
-/// Safeguards of an app while it runs. [`crate::app::AppSpec`] has none for an app that asks for nothing: such an app costs nothing.
+/// Safeguards of a running app. [`crate::app::AppSpec`] allocates none for an app that sets none,
+/// so such an app costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Safeguards {
@@ -22,21 +23,22 @@ pub struct Safeguards {
     /// Limit of errors (`error` as a table).
     #[serde(skip_serializing_if = "is_default")]
     pub errors: Option<ErrorLimit>,
-    /// Limits that the kernel keeps.
+    /// Limits that the kernel enforces.
     #[serde(skip_serializing_if = "is_default")]
     pub hard: HardLimits,
-    /// Whether what is not well is ended as if it had crashed: no drain, no new process beside it, and the restart policy decides.
+    /// Whether an unhealthy process is stopped as if it had crashed: no drain, no new process
+    /// beside it, and the restart policy decides.
     #[serde(skip_serializing_if = "is_default")]
     pub autokill: bool,
 }
 
 impl Safeguards {
-    /// True if nothing is asked for.
+    /// Returns true if no safeguard is set.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// True if something has to be measured while it runs.
+    /// Returns true if something has to be measured while it runs.
     pub fn measures(&self) -> bool {
         self.memory.is_some() || self.cpu.is_some() || self.errors.is_some()
     }

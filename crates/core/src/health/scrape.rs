@@ -1,37 +1,39 @@
-//! `scrape`: the page of an app's own figures, in Prometheus' text format, that is read from each of its instances. Pure.
+//! `scrape`: a page with an app's own metrics, in Prometheus' text format, that the daemon reads
+//! from each instance. This module only parses the setting.
 
 use serde_json::Value;
 
 /// Longest path of a page.
 const LONGEST_PATH: usize = 1024;
-/// The path where none is given.
+/// Default path.
 const USUAL_PATH: &str = "/metrics";
 /// Keys of the table.
 const KEYS: &[&str] = &["port", "path", "increment"];
 
-/// Where the page is.
+/// Location of the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scrape {
     /// Port on this machine.
     pub port: u16,
     /// Path of the page, with its query.
     pub path: String,
-    /// Each instance has a port of its own: `port` and its number within the app.
+    /// Whether each instance has a separate port: `port` plus its number within the app.
     pub increment: bool,
 }
 
 impl Scrape {
-    /// The port of the instance of this number within its app; none = there is no such port.
+    /// Returns the port of the instance with this number within its app; none = the port is out of
+    /// range.
     pub fn port_of(&self, index: u32) -> Option<u16> {
         let more = if self.increment { u16::try_from(index).ok()? } else { 0 };
         self.port.checked_add(more)
     }
 }
 
-/// Reads the value of the key: a port, or a table with it; none = nothing is read.
+/// Reads the value of the key: a port, or a table with a port; none = no page is read.
 ///
 /// # Errors
-/// All that is wrong, in words that follow the key.
+/// Returns all faults, in words that follow the key.
 pub fn scrape(value: &Value) -> Result<Option<Scrape>, Vec<String>> {
     let table = match value {
         Value::Null | Value::Bool(false) => return Ok(None),
@@ -80,7 +82,7 @@ fn port_of(value: &Value) -> Option<u16> {
     u16::try_from(number).ok().filter(|port| *port > 0)
 }
 
-/// True if it may stand in the first line of a request.
+/// Returns true if the path is valid in the first line of a request.
 fn is_path(path: &str) -> bool {
     path.starts_with('/') && path.len() <= LONGEST_PATH && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }

@@ -1,30 +1,34 @@
-//! Verdict on one attempt to ask a process how it is.
+//! Verdict on one attempt to check a process.
 
 use crate::lifecycle::command::Outcome;
 
-/// What one attempt to ask says about the process.
+/// Result of one attempt to check a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The process answers as expected.
     Good,
     /// The process does not answer, or not as expected.
     Bad,
-    /// The question never reached the process: the check is broken. This says nothing about the process.
+    /// The request never reached the process, so the check is broken. The health of the process is
+    /// unknown.
     Broken,
 }
 
-/// Exit codes by which shells and programs such as `env`, `nice` and `timeout` report that they cannot run a program.
+/// Exit codes by which shells, and programs such as `env`, `nice` and `timeout`, report that they
+/// cannot run a program.
 const CANNOT_EXECUTE: i32 = 126;
 const NOT_FOUND: i32 = 127;
 
-/// Error numbers of Linux for connections that fail on our side: rights, descriptors, memory, ports, protocol, route.
+/// Linux error numbers for connections that fail on the daemon's side: permissions, descriptors,
+/// memory, ports, protocol, route.
 const OUR_ERRORS: &[i32] = &[1, 11, 12, 13, 23, 24, 97, 98, 99, 101, 105];
 
 impl Verdict {
-    /// Returns the verdict on a check that is a command. None: the command was called off, and is to be run again.
+    /// Returns the verdict on a check that is a command. None: the command was cancelled and has to
+    /// run again.
     ///
-    /// A check that a signal ends was killed by someone else, or crashed: neither is an answer of the app. A check that takes too
-    /// long is one, because it usually waits for the app.
+    /// A check that a signal ends was killed from outside or crashed. Neither is an answer of the
+    /// app. A check that takes too long is an answer, because it usually waits for the app.
     pub fn of_command(outcome: &Outcome) -> Option<Self> {
         match outcome {
             Outcome::Code(0) => Some(Self::Good),

@@ -26,8 +26,8 @@ pub enum ActAs {
     Owner(u32),
 }
 
-/// Decides as whom root uses a home. `keeps_root`: PM2's rule holds for a home that is yet to be made,
-/// which is root's wherever it is.
+/// Decides as whom root uses a home. `keeps_root`: a home that does not exist yet belongs to root
+/// in any folder, as in PM2.
 pub fn act_as(path: HomePath, keeps_root: bool) -> ActAs {
     match path {
         HomePath { link: Some(user), .. } => ActAs::Owner(user),

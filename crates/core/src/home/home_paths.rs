@@ -1,8 +1,9 @@
 //! Paths of a home's files, for client, daemon and dashboard.
 //!
-//! PM2's variables move some of them. A daemon reads the variables once, when it starts, so its
-//! environment says where the files of its home are for as long as it runs. The keeper does not link
-//! this crate and has the names that it needs itself; a test of the binary compares them.
+//! PM2's variables move some of them. A daemon reads the variables once, when it starts. Its
+//! environment therefore determines the paths of its home for its lifetime. The keeper does not
+//! link this crate and has its own copy of the names that it needs; a test of the binary compares
+//! them.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -53,8 +54,8 @@ pub struct HomePaths {
 }
 
 impl HomePaths {
-    /// Returns the paths of a home in an environment. A relative path of a variable is in the home; a
-    /// socket has an absolute path only, because older programs set a port there.
+    /// Returns the paths of a home in an environment. A relative path of a variable is in the home;
+    /// a socket has an absolute path only, because older programs set a port there.
     pub fn new(home: &Path, variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let [log, pid, dump, dump_backup, conf, modules, reload_lock, calls, events] = MOVABLE.map(|(name, usual)| {
             let given = variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,44 +1,47 @@
-//! Rights with which a path of a description is followed.
+//! Rights with which the daemon follows a path of a description.
 //!
-//! The daemon may be root's while an app is another user's. Root's own folders and links can be trusted; from the first folder on that
-//! somebody else may change, a name means whatever that user wants it to mean.
+//! The daemon may run as root while an app runs as another user. Root's own folders and links can
+//! be trusted. From the first folder that another user can change, that user controls the meaning
+//! of the path.
 
-/// A folder on the way, as the kernel describes it.
+/// A folder on the path, as the kernel describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Folder {
-    /// Its user.
+    /// Owner.
     pub uid: u32,
-    /// Its group.
+    /// Group.
     pub gid: u32,
-    /// Its mode.
+    /// Mode.
     pub mode: u32,
-    /// Whether it has an access control list, which may allow more than its mode tells.
+    /// Whether it has an access control list, which may allow more than its mode.
     pub has_acl: bool,
 }
 
-/// Users who may give names in a folder another meaning.
+/// Users who can change the meaning of names in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// Root and the daemon's user only, as far as the app's user is concerned.
+    /// Only root and the daemon's user, as far as the app's user is concerned.
     ByUs,
-    /// Anybody makes names, but none that is there is taken away or renamed by others (`/tmp`): a folder of ours is one that we made. A link
-    /// or file there may have been moved in.
+    /// All users can create names, but other users cannot remove or rename existing ones (`/tmp`).
+    /// A folder of the daemon's user there was created by that user. A link or file there may have
+    /// been moved in.
     BySticky,
-    /// Others.
+    /// Other users.
     ByOthers,
 }
 
-/// Says who may change it, apart from `own`, the daemon's user, and root. `groups` are those of the app's user.
+/// Returns who may change it, apart from root and `own`, the daemon's user. `groups` are those of
+/// the app's user.
 pub fn changed(folder: Folder, own: u32, groups: &[u32]) -> Changed {
     const GROUP_WRITES: u32 = 0o020;
     const OTHERS_WRITE: u32 = 0o002;
     const STICKY: u32 = 0o1000;
     let Folder { uid, gid, mode, has_acl } = folder;
-    // Whoever owns it may change its mode at any time.
+    // The owner may change its mode at any time.
     if uid != 0 && uid != own {
         return Changed::ByOthers;
     }
-    // With a list the bits of the group are the most that anybody on it may do.
+    // With a list, the group bits are the upper bound of the rights of every user on it.
     let by_group = mode & GROUP_WRITES != 0 && (has_acl || groups.contains(&gid));
     match (by_group || mode & OTHERS_WRITE != 0, mode & STICKY != 0) {
         (false, _) => Changed::ByUs,

@@ -1,8 +1,8 @@
-//! Trust in a configuration file: can another user change what the file says, and may a command
-//! still obey it?
+//! Trust in a configuration file: whether another user can change it, and whether a command may
+//! still use it.
 //!
-//! A configuration file names programs, and they run with the rights of the caller. The client reads
-//! the owners and modes on the path; the decisions are here.
+//! A configuration file names programs, and they run with the rights of the caller. The client
+//! reads the owners and modes on the path; this module decides.
 
 /// Owner, group and mode of a folder, link or file on the path of a configuration file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Caller {
     pub is_allowed: bool,
 }
 
-/// The largest set of other users that can change the file or what its path means.
+/// The largest set of other users that can change the file or the meaning of its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Writer {
     /// Only the caller and root.
@@ -54,23 +54,23 @@ pub enum Writer {
     Anybody,
 }
 
-/// Way in which a command came to a file.
+/// How a command found a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The caller named it, or a trusted file did.
     Named,
     /// Nothing was named; it is in the caller's folder.
     CurrentFolder,
-    /// Nothing was named; it is in a folder above the caller's.
+    /// Nothing was named; it is in a parent folder of the caller's.
     FolderAbove,
 }
 
-/// What to do with a file.
+/// Decision about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Use it.
     Accept,
-    /// Use it, and say that others can change it.
+    /// Use it, and warn that others can change it.
     Warn,
     /// Do not use it.
     Refuse,
@@ -81,7 +81,8 @@ impl Caller {
         uid == 0 || uid == self.uid || self.uid == 0 && self.sudo.is_some_and(|(sudo, _)| uid == sudo)
     }
 
-    /// A group with the number of its user is that user's alone, by the convention of all distributions.
+    /// Returns true if a group counts as private: by the convention of all distributions, a group
+    /// with the number of its user belongs to that user alone.
     fn trusts_group(&self, inode: Inode) -> bool {
         let is_of_sudo = self.uid == 0 && self.sudo.is_some_and(|(_, gid)| inode.gid == gid);
         inode.gid == 0 || inode.gid == self.gid || is_of_sudo || inode.gid == inode.uid && self.trusts(inode.uid)
@@ -100,8 +101,8 @@ impl Caller {
         if self.trusts(inode.uid) { Writer::Nobody } else { Writer::User(inode.uid) }
     }
 
-    /// Returns who can replace the entry in its folder. A sticky folder protects the entries of those
-    /// whom the caller trusts.
+    /// Returns who can replace the entry in its folder. A sticky folder protects the entries of
+    /// those whom the caller trusts.
     fn by_folder(&self, step: &PathStep) -> Writer {
         let is_protected = step.folder.mode & 0o1000 != 0 && self.trusts(step.entry.uid);
         let by_mode = if is_protected { Writer::Nobody } else { self.by_mode(step.folder) };
@@ -117,8 +118,8 @@ pub fn writer(caller: &Caller, steps: &[PathStep]) -> Writer {
     of_path.unwrap_or(Writer::Nobody).max(of_file)
 }
 
-/// Returns who can change what the path means, beside the caller and root: who can replace a folder
-/// or a link on it, or the file. The content of the file does not count.
+/// Returns the users, other than the caller and root, who can change the meaning of the path by
+/// replacing a folder, a link or the file. The content of the file does not count.
 pub fn path_writer(caller: &Caller, steps: &[PathStep]) -> Writer {
     let of_step = |step: &PathStep| {
         let of_link = if step.entry.is_link { caller.by_owner(step.entry) } else { Writer::Nobody };

@@ -3,8 +3,9 @@
 /// Longest growing delay (as in PM2).
 pub const CAP_MS: u64 = 15_000;
 
-/// The delay after `previous` (0 = none yet), beginning with `first`: each one and a half times the one before, rounded down, at
-/// most [`CAP_MS`] (or `first`, when that is longer).
+/// Returns the delay after `previous` (0 = none yet). The first delay is `first`. Each further
+/// delay is 1.5 times the previous delay, rounded down, and at most [`CAP_MS`] (or `first` if that
+/// is longer).
 ///
 /// ```
 /// use ostler_core::lifecycle::backoff::next;
@@ -16,12 +17,13 @@ pub fn next(previous: u64, first: u64) -> u64 {
     next_up_to(previous, first, CAP_MS)
 }
 
-/// [`next()`] with another longest delay.
+/// Same as [`next()`] with another upper bound.
 pub fn next_up_to(previous: u64, first: u64, cap: u64) -> u64 {
     if previous == 0 {
         return first;
     }
-    // A change of the setting takes effect at once: never below the new first delay.
+    // A change of the setting takes effect immediately: the delay is never below the new first
+    // delay.
     (previous.saturating_add(previous / 2)).clamp(first, cap.max(first))
 }
 

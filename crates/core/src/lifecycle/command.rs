@@ -1,27 +1,29 @@
-//! Bounded commands that are run for an app (hooks, probes, secrets, jobs): what they are and how they end. The daemon runs them.
+//! Bounded commands that the daemon runs for an app (hooks, probes, secrets, jobs), and their
+//! outcomes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Program and arguments. Never made of input that a shell splits: either the words that the user gave, or the user's own text as one
-/// argument of a shell.
+/// Program and arguments. They are never built from input that a shell would split: they are the
+/// user's own words, or the user's text as one argument of a shell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Command {
-    /// The program first: a path (a relative one is looked for in the app's directory), or a word that is looked for in the app's `PATH`.
+    /// Program, then its arguments. The program is a path (a relative path is resolved in the app's
+    /// directory) or a word that is searched in the app's `PATH`.
     pub argv: Vec<String>,
 }
 
 impl Command {
-    /// A shell command from a text.
+    /// Returns the shell command for a text.
     pub fn shell(text: impl Into<String>) -> Self {
         Self { argv: vec!["sh".into(), "-c".into(), text.into()] }
     }
 }
 
 impl fmt::Display for Command {
-    /// Shows it as the user wrote it.
+    /// Writes the command as the user wrote it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.argv.as_slice() {
             [shell, option, text] if shell == "sh" && option == "-c" => f.write_str(text),
@@ -30,33 +32,33 @@ impl fmt::Display for Command {
     }
 }
 
-/// End of a command. Nothing of what it started is left by then.
+/// Outcome of a command. By then all processes that it started are gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It returned this code.
     Code(i32),
-    /// A signal that was not ours ended it.
+    /// A signal that the daemon did not send ended it.
     Signal(i32),
     /// It was killed after this many milliseconds.
     TimedOut(u64),
     /// It never ran, for this reason.
     CouldNotStart(String),
-    /// It was called off.
+    /// It was cancelled.
     Cancelled,
-    /// Its end is unknown: whoever watched it was killed.
+    /// Its exit status is unknown, because the process that watched it was killed.
     Lost,
 }
 
 impl Outcome {
-    /// True if it succeeded.
+    /// Returns true if it succeeded.
     pub fn is_success(&self) -> bool {
         *self == Self::Code(0)
     }
 }
 
 impl fmt::Display for Outcome {
-    /// Describes it in words that follow the command's name.
+    /// Writes the outcome in words that follow the command's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),

@@ -13,7 +13,8 @@ pub enum Effect {
         /// The new incarnation.
         inc: u32,
     },
-    /// Follow another main process from now on: its end is the end of the incarnation. May be asked for twice.
+    /// Treat another process as the main process from now on: if it exits, the incarnation has
+    /// ended. The state machine may request this twice.
     Follow {
         /// The incarnation.
         inc: u32,
@@ -26,16 +27,17 @@ pub enum Effect {
         inc: u32,
         /// Signal number.
         signal: i32,
-        /// The processes that get it.
+        /// Processes that receive it.
         scope: Scope,
     },
-    /// Drain: no new work for this process, and let it finish what it does. Answer: `Drained`, at once where there is nothing to finish. May be
-    /// asked for twice.
+    /// Drain: send the process no new work and let it finish its requests. Answer with `Drained`,
+    /// immediately if the process has no requests. The state machine may request this twice.
     Drain {
         /// The incarnation.
         inc: u32,
     },
-    /// Send the IPC message `shutdown`; where there is no channel, the polite signal of the policy to the given scope instead.
+    /// Send the IPC message `shutdown`. If the process has no channel, send the polite signal of
+    /// the policy to the given scope instead.
     ShutdownMessage {
         /// The incarnation.
         inc: u32,
@@ -44,9 +46,10 @@ pub enum Effect {
         /// Scope of that signal.
         scope: Scope,
     },
-    /// The main process is gone: look for the rest of its tree. Answer `TreeGone` when nothing is left: at once where there is
-    /// nothing (the common case), else as soon as the last of it has ended. With `kill` the rest gets SIGKILL, and so does whatever
-    /// it still forks; otherwise the polite signal once. A second sweep of the same incarnation replaces the first: one answer.
+    /// The main process has exited: find the rest of its tree. Answer with `TreeGone` as soon as no
+    /// process is left, which is usually immediately. With `kill`, the remaining processes and
+    /// everything they fork get SIGKILL; otherwise they get the polite signal once. A second sweep
+    /// of the same incarnation replaces the first, and both together get one answer.
     Sweep {
         /// The incarnation whose tree it is.
         inc: u32,
@@ -55,22 +58,23 @@ pub enum Effect {
         /// The polite signal.
         signal: i32,
     },
-    /// Run this hook. It is noted in the same journal write as the step that asks for it. Answer, within the hook's own time: `HookDone`
-    /// (none is wanted for [`Hook::OnCrash`]), or `Unprepared` where a start lacks something else.
+    /// Run this hook. The journal write of the step that requests the hook also records it. Answer
+    /// with `HookDone` within the hook's own time ([`Hook::OnCrash`] needs no answer). Answer with
+    /// `Unprepared` if a start lacks something else.
     Hook {
         /// The incarnation.
         inc: u32,
         /// The hook.
         hook: Hook,
     },
-    /// End this hook. Its answer comes all the same.
+    /// Cancel this hook. Its answer still comes.
     CancelHook {
         /// The incarnation.
         inc: u32,
         /// The hook.
         hook: Hook,
     },
-    /// Report a transition to whoever follows.
+    /// Report a transition to the followers.
     Notify(Transition),
 }
 
@@ -79,40 +83,40 @@ pub enum Effect {
 pub enum Scope {
     /// The main process only.
     Leader,
-    /// Everything it started, too.
+    /// The main process and everything that it started.
     Tree,
 }
 
 /// Consequence for a process that is not ready in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
-    /// It is taken as ready.
+    /// It counts as ready.
     Accepted,
-    /// It goes on, and is ready when it says so.
+    /// It keeps running and becomes ready when it reports so.
     GoesOn,
     /// It will be stopped.
     Stopped,
 }
 
-/// A change worth telling (log of the daemon, bus, waiting clients).
+/// A change that the daemon reports to its log, the bus and waiting clients.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transition {
-    /// Spawned, now waiting for ready or online at once.
+    /// Spawned: it waits for readiness or is online immediately.
     Launched,
     /// Ready: wire `online`.
     Online,
-    /// Not ready in time, with this consequence.
+    /// Not ready in time; the field holds the consequence.
     ReadyTimeout(Late),
-    /// A process ended.
+    /// A process exited.
     Exit(ExitRecord),
-    /// A restart by policy is scheduled in so many milliseconds (0 = at once).
+    /// The policy scheduled a restart in this many milliseconds (0 = immediately).
     RestartScheduled {
         /// The delay.
         delay_ms: u64,
     },
-    /// It gets no new work and finishes what it does.
+    /// It gets no new work and finishes its requests.
     Draining,
-    /// Its time for draining is over, and it has not finished.
+    /// Its drain time is over and it has not finished.
     DrainTimeout,
     /// A stop began.
     Stopping,

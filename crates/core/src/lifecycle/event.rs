@@ -8,46 +8,50 @@ use crate::lifecycle::command::Outcome;
 /// Something that happened. Results of effects carry the incarnation they belong to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// Start: the user (or resurrect) wants it up. On a running instance: nothing.
+    /// Start: the user (or resurrect) wants it up. On a running instance, this does nothing.
     Start(Origin),
-    /// Stop: it is wanted down.
+    /// Stop: the user wants it down.
     Stop(Origin),
-    /// Restart: a new process is wanted. On a stopped or errored instance: a start. Every such request ends in a *new* incarnation. A restart by
-    /// [`Origin::Policy`] never brings up what a user wants down; use `Start` where a policy may do that.
+    /// Restart: a new process is wanted. On a stopped or errored instance, this is a start. Every
+    /// such request results in a *new* incarnation. A restart by [`Origin::Policy`] never starts an
+    /// instance that a user wants down; use `Start` if a policy may do that.
     Restart(Origin),
-    /// Restart at a given time: its process ends now, and the next one comes at that time (`mono_ms`). By a policy that must not wait for the end of one and not
-    /// hurry with the start of the other. Only of what runs.
+    /// Restart at a given time: stop the process now and start the next one at that time
+    /// (`mono_ms`). For a policy that must stop a process immediately but delay the next start.
+    /// Applies only to a running instance.
     RestartAt {
         /// The policy.
         origin: Origin,
         /// Time of the next start.
         at_ms: u64,
     },
-    /// Delete: it is wanted gone: stop, then forget. Final: later commands do not bring it back.
+    /// Delete: stop the instance, then forget it. This is final: later commands do not restore it.
     Delete(Origin),
-    /// Gentle stop: it is wanted down once it has finished what it does (`stop --wait-ready`).
+    /// Gentle stop: take it down after it has finished its requests (`stop --wait-ready`).
     StopGently(Origin),
-    /// Retirement: it is wanted gone once it has finished what it does (`scale` to fewer, the old process of a reload). Final, as `Delete`.
+    /// Retirement: delete it after it has finished its requests (`scale` to fewer instances, the
+    /// old process of a reload). This is final, as `Delete` is.
     Retire(Origin),
-    /// It has finished what it did ([`super::Effect::Drain`]).
+    /// It has finished its requests ([`super::Effect::Drain`]).
     Drained {
         /// The incarnation.
         inc: u32,
     },
-    /// The app asks for more time to start, to finish or to stop: until then at least (`mono_ms`).
+    /// The app asks for more time to start, to finish or to stop: at least until this time
+    /// (`mono_ms`).
     Extend {
         /// The incarnation.
         inc: u32,
         /// The new deadline.
         until_ms: u64,
     },
-    /// Hurry: the time of what is to end is over.
+    /// Hurry: cut short the time of a process that is stopping.
     Hurry,
     /// Its dependencies are met (answer to [`super::Transition::Waiting`]).
     Released,
     /// Its dependencies will not be met, or not in time, for this reason.
     Unmet(String),
-    /// A hook has ended, and nothing of it is left.
+    /// A hook has finished, and none of its processes is left.
     HookDone {
         /// The incarnation.
         inc: u32,
@@ -56,17 +60,19 @@ pub enum Event {
         /// Its outcome.
         outcome: Outcome,
     },
-    /// What a process needs before its start could not be had, for this reason. The start has failed, whatever `on_failure` of its hook says.
+    /// Something that a process needs for its start is unavailable, for this reason. The start has
+    /// failed, regardless of `on_failure` of its hook.
     Unprepared {
         /// The incarnation.
         inc: u32,
         /// The reason.
         why: String,
     },
-    /// Failure: it is not well and counts as crashed: it is asked to end, gets SIGKILL when it does not, and the restart policy decides what comes
-    /// then. Only what runs can fail.
+    /// Failure: the process is unhealthy and counts as crashed. It gets the polite signal, then
+    /// SIGKILL if it does not exit, and the restart policy decides what follows. Only a running
+    /// process can fail.
     Fail(Origin),
-    /// Reset: counters to zero.
+    /// Reset: set the counters to zero.
     Reset,
     /// The spawn worked: the program was executed.
     Spawned {
@@ -87,28 +93,31 @@ pub enum Event {
         /// The incarnation.
         inc: u32,
     },
-    /// The app handed over: another process of its tree is the main one now. The daemon has made sure that it is one, and that it lives.
+    /// The app handed over: another process of its tree is the main process now. The daemon has
+    /// checked that the process is in the tree and alive.
     Followed {
         /// The incarnation.
         inc: u32,
         /// Pid of the new main process.
         pid: i32,
     },
-    /// The main process ended. Not for a former main process ([`super::Instance::is_former`]).
+    /// The main process exited. Not sent for a former main process
+    /// ([`super::Instance::is_former`]).
     Exited {
         /// The incarnation.
         inc: u32,
-        /// Its end.
+        /// How it exited.
         exit: ExitReport,
     },
-    /// Nothing of the incarnation's tree is left (answer to [`super::Effect::Sweep`]).
+    /// No process of the incarnation's tree is left (answer to [`super::Effect::Sweep`]).
     TreeGone {
         /// The incarnation.
         inc: u32,
     },
     /// The deadline passed (or may have: an early tick does nothing).
     Tick,
-    /// A fresh daemon (or the old one behind a new keeper) looked at what really runs. Always the first event after a restore.
+    /// A fresh daemon (or the old daemon after a keeper restart) found this in the keeper's
+    /// inventory. This is always the first event after a restore.
     Recovered(Recovered),
 }
 
@@ -122,7 +131,7 @@ pub struct SpawnFailure {
 }
 
 impl SpawnFailure {
-    /// A failed step and its `errno`; 0 = the system was not even asked.
+    /// Returns a failed step and its `errno`; 0 = no system call was made.
     pub fn new(step: impl Into<String>, errno: i32) -> Self {
         Self { step: step.into(), errno }
     }
@@ -147,13 +156,14 @@ pub enum Recovered {
         /// Its pid.
         pid: i32,
     },
-    /// This incarnation has ended; the keeper still waits for the ack (the journal may know of it already).
+    /// This incarnation has exited. The keeper still waits for the ack, although the journal may
+    /// already contain the exit.
     Ended {
         /// The incarnation.
         inc: u32,
         /// Its pid.
         pid: i32,
-        /// Its end.
+        /// How it exited.
         exit: ExitReport,
     },
     /// The keeper knows of no process of this instance.

@@ -1,61 +1,64 @@
-//! Goals of requests: what an instance must come to, and how far it is, read from its state after each of its steps.
+//! Goals of requests: the state that an instance must reach, and its progress, read from its state
+//! after each step.
 
 use crate::lifecycle::{ExitCause, ExitRecord, Instance, Late, State, Transition, Wanted};
 
-/// State that one instance must come to.
+/// State that an instance must reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// A process newer than this one is online.
+    /// A process newer than this number is online.
     Up {
         /// The newest process when the request came.
         after: u32,
     },
-    /// Nothing of it runs.
+    /// None of its processes runs.
     Down,
-    /// It is forgotten.
+    /// The daemon has forgotten it.
     Gone,
 }
 
-/// Progress of an instance to a goal.
+/// Progress of an instance towards a goal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Progress<'a> {
-    /// On its way.
+    /// Not reached yet.
     Waiting,
-    /// There.
+    /// The goal is reached.
     Reached,
-    /// It takes longer than its time and goes on: nobody waits for it any more.
+    /// It takes longer than its time and keeps starting; the caller no longer waits for it.
     Late,
-    /// It will not reach it.
+    /// It cannot reach the goal.
     Failed(Failure<'a>),
 }
 
-/// Reason why a goal will not be reached.
+/// Reason why a goal cannot be reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Failure<'a> {
-    /// It was deleted meanwhile.
+    /// Another command deleted it.
     Deleted,
-    /// It was started again meanwhile.
+    /// Another command started it again.
     StartedAgain,
-    /// It was stopped meanwhile, before there was a process.
+    /// Another command stopped it before it had a process.
     Stopped,
-    /// It was not ready in time, and is stopped for that.
+    /// It was not ready in time and is stopped for that.
     NotReady,
-    /// It ended, or could not be started.
+    /// It exited, or could not be started.
     Ended(&'a ExitRecord),
-    /// It ended before it was ready.
+    /// It exited before it was ready.
     EndedEarly(&'a ExitRecord),
     /// The policy gave up, and no exit is known.
     GaveUp,
 }
 
 impl Goal {
-    /// The goal of a process newer than those of this instance. One that was asked for but does not run yet began before.
+    /// Returns the goal of a process newer than those of this instance. A spawn that is already
+    /// requested does not count as newer.
     pub fn newer_than(instance: &Instance) -> Self {
         let coming = if let State::Spawning { inc, .. } = instance.state { inc } else { 0 };
         Self::Up { after: instance.inc.max(coming) }
     }
 
-    /// Judges the instance (none = it is forgotten) after a step, with the transition of that step, if any.
+    /// Judges the instance (none = forgotten) after a step, with the transition of that step, if
+    /// any.
     pub fn look<'a>(self, instance: Option<&'a Instance>, transition: Option<&'a Transition>) -> Progress<'a> {
         match (self, instance) {
             (Self::Up { .. }, None) => Progress::Failed(Failure::Deleted),
@@ -75,7 +78,8 @@ fn down(instance: &Instance) -> Progress<'_> {
     }
 }
 
-/// The transition says more than the state after it: the next process may be on its way already.
+/// Judges by the transition alone: it can show more than the state, because the next process may
+/// already be starting.
 fn by_transition<'a>(after: u32, instance: &Instance, transition: Option<&'a Transition>) -> Option<Progress<'a>> {
     match transition? {
         Transition::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
@@ -83,7 +87,7 @@ fn by_transition<'a>(after: u32, instance: &Instance, transition: Option<&'a Tra
         Transition::ReadyTimeout(Late::GoesOn) if instance.inc > after => Some(Progress::Late),
         Transition::Exit(record) if record.inc > after => match record.cause {
             ExitCause::NotStarted { .. } => Some(Progress::Failed(Failure::Ended(record))),
-            // That was told when its time was over.
+            // The timeout itself was already reported.
             ExitCause::NotReady => None,
             _ => Some(Progress::Failed(Failure::EndedEarly(record))),
         },
@@ -104,21 +108,22 @@ fn up(after: u32, instance: &Instance) -> Progress<'_> {
     }
 }
 
-/// Longest time for which a new process is watched, however long its `min_uptime` is.
+/// Longest time that a new process is watched, even if its `min_uptime` is longer.
 pub const LONGEST_WATCH_MS: u64 = 10_000;
 
-/// Returns the time until which a process that began at `since_ms` has to run, so that its start counts as proved.
+/// Returns the time until which a process that started at `since_ms` must run before its start
+/// counts as proved.
 pub fn watched_until_ms(since_ms: u64, min_uptime_ms: u64) -> u64 {
     since_ms.saturating_add(min_uptime_ms.min(LONGEST_WATCH_MS))
 }
 
-/// Returns the number of instances of an app that may be restarted at the same time while their new processes are watched: one, until a first
-/// new process has proved that it stays up.
+/// Returns how many instances of an app may restart at the same time while the daemon watches the
+/// new processes. It is one until a first new process has proved that it stays up.
 pub fn at_a_time_watched(instances: usize, proved: usize) -> usize {
     if proved == 0 { 1.min(instances) } else { at_a_time(instances) }
 }
 
-/// Number of instances of an app that are restarted at the same time, so that the others serve meanwhile.
+/// Returns how many instances of an app restart at the same time; the others keep serving.
 pub fn at_a_time(instances: usize) -> usize {
     instances.div_ceil(2)
 }
@@ -151,7 +156,7 @@ mod tests {
         for (state, wanted, exits, expected) in [
             (running(1), Wanted::Up, &[][..], Progress::Waiting),
             (running(2), Wanted::Up, &[], Progress::Reached),
-            // Whoever asks for its end now does so after it was up.
+            // A stop at this point comes after the process was up.
             (running(2), Wanted::Down, &[], Progress::Reached),
             (State::Stopped, Wanted::Up, &[], Progress::Waiting),
             (State::Stopped, Wanted::Down, &[], Progress::Failed(Stopped)),

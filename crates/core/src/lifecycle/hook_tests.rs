@@ -1,4 +1,4 @@
-//! Stories of hooks and of waiting for others.
+//! Stories about hooks and dependencies.
 
 use super::tests::{Story, exit, policy, user};
 use super::*;
@@ -33,7 +33,7 @@ fn cancel(inc: u32, hook: Hook) -> Effect {
     Effect::CancelHook { inc, hook }
 }
 
-/// Online, with all hooks of the start done.
+/// Returns an online instance; all hooks of its start are done.
 fn online(policy: Policy) -> Story {
     let mut story = Story::new(policy);
     story.dispatch(Event::Start(user("start")));
@@ -79,7 +79,7 @@ fn a_failed_pre_start_is_a_failed_start() {
     assert_eq!((story.status(), story.instance.counters.unstable), ("waiting restart", 1));
     let record = story.instance.exits.last().unwrap();
     assert_eq!(record.cause, ExitCause::NotStarted { why: "pre_start exited with code 3".into() });
-    // The policy tries again, with the hook, and gives up at last.
+    // The policy retries, with the hook, and finally gives up.
     for _ in 0..100 {
         story.now = story.instance.deadline_ms().unwrap_or(story.now);
         story.dispatch(Event::Tick);
@@ -87,7 +87,7 @@ fn a_failed_pre_start_is_a_failed_start() {
         story.dispatch(failed(inc, Hook::PreStart));
     }
     assert_eq!((story.status(), story.instance.inc), ("errored", 16));
-    // Where its failure does not matter the process is started.
+    // If the hook's failure does not matter, the process starts.
     let mut story = Story::new(hooked(HookPolicy { pre_start: Some(OnFailure::Continue), ..HookPolicy::default() }));
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(failed(1, Hook::PreStart)), [Effect::Spawn { inc: 1 }]);
@@ -106,7 +106,7 @@ fn what_a_start_lacks_is_a_failed_start_whatever_the_hook_says() {
         let cause = &story.instance.exits.last().unwrap().cause;
         assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: what its command wrote is empty".into() });
         assert_eq!(story.dispatch(lacks(1)), [], "told once");
-        // A stop was faster.
+        // The stop came first.
         let mut story = Story::new(policy());
         story.dispatch(Event::Start(user("start")));
         story.dispatch(Event::Stop(user("stop")));
@@ -136,7 +136,7 @@ fn a_stop_calls_off_what_holds_up_a_start() {
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [cancel(1, Hook::PreStart)]);
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
-    // Also if it was done at that moment.
+    // The same holds if the hook finished at that moment.
     assert_eq!(story.dispatch(done(1, Hook::PreStart)), []);
     assert_eq!(story.status(), "stopped");
 
@@ -145,7 +145,7 @@ fn a_stop_calls_off_what_holds_up_a_start() {
     story.dispatch(done(1, Hook::PreStart));
     story.dispatch(Event::Spawned { inc: 1, pid: 101 });
     assert_eq!(story.dispatch(Event::Delete(user("delete"))), [cancel(1, Hook::PostStart), run(1, Hook::PreStop)]);
-    // What it has to say comes too late.
+    // The hook's answer comes too late.
     assert_eq!(story.dispatch(failed(1, Hook::PostStart)), []);
 }
 
@@ -166,7 +166,7 @@ fn a_stop_waits_for_pre_stop_unless_the_user_insists() {
     assert_eq!(story.dispatch(Event::Delete(user("delete"))), [cancel(1, Hook::PreStop)]);
     let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: Outcome::Cancelled };
     assert!(matches!(story.dispatch(cancelled)[..], [Effect::Signal { signal: 2, .. }]));
-    // A stop during a restart is no insisting: the hook is part of both.
+    // A stop during a restart does not count as insisting: the hook is part of both.
     let mut story = online(hooked(ALL));
     story.dispatch(Event::Restart(user("restart")));
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
@@ -238,20 +238,20 @@ fn a_start_waits_for_others() {
     assert_eq!(story.transitions(Event::Start(user("start"))), [Transition::Waiting]);
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", Some(500)));
     assert_eq!(story.dispatch(Event::Released), [Effect::Spawn { inc: 1 }]);
-    // A crash, and what ostler does by itself, need not wait.
+    // The restart after a crash, and other automatic actions, need not wait.
     story.dispatch(Event::Spawned { inc: 1, pid: 101 });
     story.at(2000).dispatch(Event::Exited { inc: 1, exit: exit(1) });
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
-    // In vain.
+    // The dependency never becomes ready.
     let mut story = Story::new(waits.clone());
     story.dispatch(Event::Start(Origin::Resurrect));
     let told = story.transitions(Event::Unmet("db is stopped".into()));
     assert!(matches!(&told[..], [Transition::CouldNotStart(record)] if record.inc == 1));
     assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
-    // And a new chance: no number is used twice.
+    // The next start has a new number: no number is used twice.
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Released), [Effect::Spawn { inc: 2 }]);
-    // A stop wins, and the time is bounded.
+    // A stop takes precedence, and the wait is bounded.
     let mut story = Story::new(waits.clone());
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.transitions(Event::Stop(user("stop"))), [Transition::Stopped]);
@@ -271,7 +271,7 @@ fn a_new_daemon_leaves_hooks_alone() {
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.dispatch(Event::Recovered(Recovered::Alive { inc: 1, pid: 101 })), []);
     assert_eq!(story.status(), "stopping");
-    // Its process died while nobody looked.
+    // Its process exited while no daemon ran.
     assert_eq!(story.dispatch(Event::Recovered(Recovered::Nothing)), []);
     assert_eq!(story.instance.exits.len(), 1);
 }

@@ -1,7 +1,7 @@
-//! Hooks of an instance, and what it waits for before the first of them.
+//! Hooks of an instance, and the wait for its dependencies before the first hook.
 //!
-//! A hook that holds up a start is called off by a stop; one that holds up a stop is called off by a second stop of a user, who insists.
-//! Its answer comes in any case: whoever runs it bounds its time.
+//! A stop cancels a hook that delays a start. A second stop by a user cancels a hook that delays a
+//! stop. The answer of a hook always comes, because the daemon limits its time.
 
 use super::origin::{Origin, PolicyName};
 use super::process::Ended;
@@ -14,7 +14,8 @@ use crate::lifecycle::stop;
 use crate::time::Now;
 
 impl State {
-    /// The continuation after a stop that is under way, to be changed; time to finish its work is then not given any more.
+    /// Returns the continuation after a stop in progress, to be changed. The process then no longer
+    /// gets time to finish its requests.
     pub(super) fn next_mut(&mut self) -> Option<&mut AfterStop> {
         match self {
             Self::Leaving { next, gently, .. } => {
@@ -28,11 +29,11 @@ impl State {
 }
 
 impl Instance {
-    /// Brings it from rest to up, by this origin: at once, or when its dependencies are met.
+    /// Starts an instance at rest, by this origin: immediately, or when its dependencies are met.
     pub(super) fn go_up(&mut self, origin: &Origin, turn: &mut Turn<'_>) {
         let automatic = !origin.is_user();
         match turn.policy.depends_timeout_ms {
-            // What ostler does by itself was in order before.
+            // Before an automatic restart, the dependencies were already met.
             Some(timeout_ms) if !matches!(origin, Origin::Policy(_)) => {
                 let deadline_ms = turn.now.mono_ms.saturating_add(timeout_ms);
                 self.state = State::Waiting { since: turn.now, deadline_ms, automatic };
@@ -50,14 +51,14 @@ impl Instance {
 
     pub(super) fn on_unmet(&mut self, why: String, turn: &mut Turn<'_>) {
         let State::Waiting { since, .. } = self.state else { return };
-        // Who waits for this start knows it by its number.
+        // The caller identifies this start by its number.
         self.inc = self.inc.saturating_add(1);
         self.not_started(since, why, turn);
         self.wanted = Wanted::Down;
         self.state = State::Errored;
     }
 
-    /// Gives up the start that has the newest number, which did not come to a process.
+    /// Gives up the start with the newest number, which never got a process.
     fn not_started(&mut self, since: Now, why: String, turn: &mut Turn<'_>) -> Ended {
         let ended = Ended { inc: self.inc, pid: 0, since, was_ready: false };
         let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn);
@@ -65,7 +66,7 @@ impl Instance {
         ended
     }
 
-    /// Calls off `pre_start`: something else is wanted.
+    /// Cancels `pre_start`, because the start is no longer wanted.
     pub(super) fn call_off_start(&mut self, origin: Origin, turn: &mut Turn<'_>) {
         if let State::Preparing { inc, superseded: superseded @ None, .. } = &mut self.state {
             *superseded = Some(origin);
@@ -73,7 +74,7 @@ impl Instance {
         }
     }
 
-    /// Makes it ready; it was spawned at `since`.
+    /// Marks it as ready; it was spawned at `since`.
     pub(super) fn became_ready(&mut self, inc: u32, pid: i32, since: Now, turn: &mut Turn<'_>) {
         if turn.policy.hooks.post_start.is_some() {
             self.state = State::Completing { inc, pid, since };
@@ -88,7 +89,7 @@ impl Instance {
         turn.notify(Transition::Online);
     }
 
-    /// Begins to end a live process: `pre_stop` first, where it was ready.
+    /// Begins to stop a live process: runs `pre_stop` first if the process was ready.
     pub(super) fn begin_stop(&mut self, cause: Origin, next: AfterStop, gently: bool, turn: &mut Turn<'_>) {
         let (inc, pid, since) = match self.state {
             State::Completing { inc, pid, since } => {
@@ -109,7 +110,7 @@ impl Instance {
         }
     }
 
-    /// Takes a user's order to go down, whatever it is doing about that already: what holds it up is called off.
+    /// Takes a user's order to go down in any state: a hook that delays it is cancelled.
     pub(super) fn insist(&self, was_wanted: Wanted, origin: &Origin, turn: &mut Turn<'_>) {
         if was_wanted != Wanted::Up
             && origin.is_user()
@@ -124,7 +125,7 @@ impl Instance {
             return;
         }
         let failed = !outcome.is_success() && outcome != Outcome::Cancelled;
-        // A failed start is reported by itself.
+        // A failed start is reported separately.
         let ends_start = hook == Hook::PreStart && turn.policy.hooks.pre_start != Some(OnFailure::Continue);
         if failed && !ends_start {
             turn.notify(Transition::HookFailed { hook, outcome: outcome.clone() });
@@ -145,7 +146,7 @@ impl Instance {
         }
     }
 
-    /// Goes on after the preparation of a start; `Err`: the reason why there is no start.
+    /// Continues after the preparation of a start; `Err` holds the reason why there is no start.
     fn prepared(&mut self, result: Result<(), String>, turn: &mut Turn<'_>) {
         let State::Preparing { inc, since, automatic, ref mut superseded } = self.state else { return };
         if let Some(origin) = superseded.take() {
@@ -172,7 +173,7 @@ impl Instance {
         }
     }
 
-    /// Goes on after `pre_stop`, or after that was called off.
+    /// Continues after `pre_stop` has finished or was cancelled.
     fn may_leave(&mut self, turn: &mut Turn<'_>) {
         let State::Leaving { inc, pid, since, ref cause, next, gently, ended } = self.state else { return };
         let cause = cause.clone();
@@ -186,7 +187,7 @@ impl Instance {
         }
     }
 
-    /// Ends the time of a hook that holds up an end.
+    /// Cancels a hook that delays a stop.
     pub(super) fn cut_hook_short(&mut self, turn: &mut Turn<'_>) {
         if let (Some((inc, hook)), State::Leaving { .. } | State::Clearing { .. }) = (self.hook(), &self.state) {
             turn.effect(Effect::CancelHook { inc, hook });
@@ -196,7 +197,7 @@ impl Instance {
         }
     }
 
-    /// Drains it where that can be asked of it, else ends it.
+    /// Drains the process if it supports that, otherwise stops it.
     fn finish_or_end(&mut self, cause: Origin, turn: &mut Turn<'_>) {
         let (State::Running { inc, pid, since } | State::Completing { inc, pid, since } | State::Leaving { inc, pid, since, .. }) =
             self.state
@@ -214,7 +215,7 @@ impl Instance {
         }
     }
 
-    /// Sends the polite request.
+    /// Sends the polite request to stop.
     pub(super) fn ask_to_end(&mut self, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         let is_told = matches!(self.state, State::Leaving { .. });
         let (inc, pid, since) = match self.state {
@@ -241,7 +242,7 @@ impl Instance {
         turn.effect(stop::ask(turn.policy, inc));
     }
 
-    /// Runs `post_stop` when nothing of a process is left, then what comes next.
+    /// Runs `post_stop` when no process is left, then continues.
     pub(super) fn tree_gone(&mut self, inc: u32, next: AfterStop, turn: &mut Turn<'_>) {
         if turn.policy.hooks.post_stop {
             self.state = State::Clearing { inc, next };
@@ -251,7 +252,8 @@ impl Instance {
         }
     }
 
-    /// Runs `on_crash`: a process ended although nobody asked it to, and not in the way that it was declared to.
+    /// Runs `on_crash` if a process exited without a request, and not in the way that its app
+    /// declares as normal.
     pub(super) fn run_on_crash(inc: u32, ending: Ending, turn: &mut Turn<'_>) {
         let as_declared = match ending {
             Ending::Code(code) => turn.policy.stop_exit_codes.contains(&code) || code == 0 && !turn.policy.autorestart,

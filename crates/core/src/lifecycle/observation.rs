@@ -1,10 +1,10 @@
-//! Observations of an instance that are shown to people, and remembered.
+//! Observations of an instance that the daemon remembers and shows to users.
 
 use serde::{Deserialize, Serialize};
 
 use crate::time::Now;
 
-/// Observation worth reporting that was made while an instance was supervised.
+/// Reportable observation about a supervised instance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// Time of the observation.

@@ -1,4 +1,5 @@
-//! Order of starts: which apps have to be there before which, and in what condition.
+//! Order of starts: the dependencies between apps, and the condition that each dependency must
+//! reach.
 
 use std::collections::BTreeMap;
 
@@ -7,44 +8,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::default_box::is_default;
 
-/// Longest wait of a start for what it depends on, unless the app says so itself.
+/// Longest time that a start waits for its dependencies, unless the app sets another.
 pub const TIMEOUT_MS: u64 = 60_000;
 
 /// Dependencies of an app.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Order {
-    /// Names of other apps, and the condition in which they have to be.
+    /// Names of other apps, and the condition that each must reach.
     #[serde(skip_serializing_if = "is_default")]
     pub depends_on: IndexMap<String, Condition>,
-    /// Longest wait of a start for them; `None` = [`TIMEOUT_MS`].
+    /// Longest time that a start waits for them; `None` = [`TIMEOUT_MS`].
     #[serde(skip_serializing_if = "is_default")]
     pub timeout_ms: Option<u64>,
 }
 
 impl Order {
-    /// The longest wait of a start.
+    /// Returns the longest time that a start waits.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout_ms.unwrap_or(TIMEOUT_MS)
     }
 }
 
-/// Condition in which an app has to be before another one is started.
+/// Condition that an app must reach before another app starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Condition {
     /// Its processes run.
     Started,
-    /// They are online: ready, where they have to prove it.
+    /// They are online: ready, if they have to prove readiness.
     Ready,
     /// They are online and healthy.
     Healthy,
-    /// It has done its work: ended with code 0.
+    /// It has done its work: it exited with code 0.
     Completed,
 }
 
 impl Condition {
-    /// The condition of this name, ours or compose's.
+    /// Returns the condition of this name, in ostler's or Compose's spelling.
     pub fn by_name(word: &str) -> Option<Self> {
         match word {
             "started" | "service_started" => Some(Self::Started),
@@ -55,7 +56,7 @@ impl Condition {
         }
     }
 
-    /// The word that follows "is not".
+    /// Returns the word that follows "is not".
     pub fn word(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -66,14 +67,14 @@ impl Condition {
     }
 }
 
-/// Graph of dependencies. Names that are not in it count for nothing.
+/// Graph of dependencies. Names that are not in it are ignored.
 #[derive(Clone, Debug, Default)]
 pub struct Graph<'a> {
     edges: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
 impl<'a> Graph<'a> {
-    /// The graph of these apps and the names that they depend on.
+    /// Returns the graph of these apps and the names that they depend on.
     pub fn new(apps: impl IntoIterator<Item = (&'a str, &'a Order)>) -> Self {
         let mut edges: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, order) in apps {
@@ -82,11 +83,12 @@ impl<'a> Graph<'a> {
         Self { edges }
     }
 
-    /// The first circle: `a`, `b`, `c`, `a`.
+    /// Returns the first cycle: `a`, `b`, `c`, `a`.
     pub fn cycle(&self) -> Option<Vec<&'a str>> {
         let mut done: Vec<&str> = Vec::new();
         for &start in self.edges.keys() {
-            // The names from the start to here, and how many of their dependencies were looked at. No recursion: the input is a stranger's.
+            // The names from the start to here, and how many of their dependencies were visited. No
+            // recursion: the input is untrusted.
             let mut path = vec![(start, 0)];
             while let Some((name, next)) = path.last_mut() {
                 let Some(&dependency) = self.edges.get(name).and_then(|all| all.get(*next)) else {
@@ -106,8 +108,8 @@ impl<'a> Graph<'a> {
         None
     }
 
-    /// The wave in which each app is started: everything that it depends on is in an earlier one. What is in a circle, or behind
-    /// one, is in the last.
+    /// Returns the wave in which each app starts: all its dependencies are in an earlier wave. Apps
+    /// in a cycle, or behind a cycle, are in the last wave.
     pub fn waves(&self) -> BTreeMap<&'a str, usize> {
         let mut waves: BTreeMap<&str, usize> = BTreeMap::new();
         let mut wave = 0;
@@ -125,7 +127,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// A circle, written for people.
+/// Formats a cycle for users.
 pub fn shown(cycle: &[&str]) -> String {
     cycle.join(" → ")
 }

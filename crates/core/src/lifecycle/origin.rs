@@ -1,4 +1,4 @@
-//! Origins: who asked for a change of an instance, and why.
+//! Origins: the user or feature that requested a change of an instance, and the reason.
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ pub enum Origin {
         uid: u32,
         /// Process id of the client, for the record only.
         pid: i32,
-        /// The person for whom the client asked, as it says: a login of a dashboard, `ssh user@host`. For the record only.
+        /// Person for whom the client sent the command, as the client reports it: a login of a
+        /// dashboard, `ssh user@host`. For the record only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         on_behalf_of: Option<Box<str>>,
     },
@@ -28,17 +29,17 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// A policy that needs no reason: its time has come.
+    /// Returns the origin of a policy that needs no reason: its time has come.
     pub fn policy(name: PolicyName) -> Self {
         Self::Policy(name.into())
     }
 
-    /// A policy, with what it found or measured.
+    /// Returns the origin of a policy with its finding or measurement.
     pub fn found(name: PolicyName, detail: impl Into<String>) -> Self {
         Self::Policy(Finding { name, detail: Some(detail.into()) })
     }
 
-    /// True if a client waits for the outcome.
+    /// Returns true if a client waits for the outcome.
     pub fn is_user(&self) -> bool {
         matches!(self, Self::User { .. })
     }
@@ -50,7 +51,7 @@ impl Origin {
 pub struct Finding {
     /// The feature.
     pub name: PolicyName,
-    /// What it found or measured, in words: `uses 310 MB`, `src/app.js`.
+    /// Finding or measurement in words: `uses 310 MB`, `src/app.js`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -62,7 +63,7 @@ impl From<PolicyName> for Finding {
 }
 
 impl fmt::Display for Finding {
-    /// `watch: src/app.js`.
+    /// Writes `watch: src/app.js`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.detail {
             Some(detail) => write!(f, "{}: {detail}", self.name),
@@ -71,7 +72,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A finding as records have it.
+/// Stored form of a finding.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum AsWritten {
@@ -80,7 +81,7 @@ enum AsWritten {
         #[serde(default)]
         detail: Option<String>,
     },
-    /// The line of versions before this one: `watch: src/app.js`.
+    /// Line as older versions wrote it: `watch: src/app.js`.
     Line(String),
 }
 
@@ -108,7 +109,7 @@ macro_rules! names {
         }
 
         impl PolicyName {
-            /// The word for people and records.
+            /// Returns the word for users and records.
             pub fn word(&self) -> &str {
                 match self {
                     $(Self::$name => $word,)*
@@ -129,7 +130,7 @@ macro_rules! names {
 }
 
 names! {
-    /// An exit that nobody asked for is followed by a start.
+    /// Start after an unrequested exit.
     Autorestart = "autorestart",
     /// `instances` with a range.
     Autoscale = "autoscale",
@@ -139,7 +140,7 @@ names! {
     Cron = "cron",
     /// `error_threshold`.
     Errors = "errors",
-    /// What a process left behind when it ended is killed.
+    /// Kill of the processes that an exited process left behind.
     Exit = "exit",
     /// Health checks, and the heartbeat of the event loop.
     Health = "health",
@@ -151,11 +152,11 @@ names! {
     MaxRestarts = "max_restarts",
     /// `max_memory_restart`.
     Memory = "memory",
-    /// `post_start` failed.
+    /// Rotation: a log is full, or its time has come.
     PostStart = "post_start",
-    /// A daemon has begun and found it so.
+    /// Recovery: a new daemon found this state at its start.
     Recovery = "recovery",
-    /// What is left of a reload.
+    /// Cleanup of an unfinished reload.
     Reload = "reload",
     /// `resurrect`.
     Resurrect = "resurrect",

@@ -1,4 +1,4 @@
-//! Policy of an instance: what its app's description says about its life.
+//! Policy of an instance: the part of its app's description about starts, restarts and stops.
 
 use crate::app::hooks::{HookPolicy, OnFailure};
 use crate::app::secrets::SecretSource;
@@ -6,11 +6,12 @@ use crate::app::{AppSpec, KillMode, RestartBudget};
 use crate::cron::{JobSpec, MOST_HISTORY, RETRY_DELAY_CAP_MS};
 use crate::lifecycle::signal;
 
-/// Longest wait for a process whose user named no time, where that cannot be for ever: by a reload, and by a daemon that cannot know
-/// whether `ready` was sent to the one before.
+/// Longest wait for a process without a time set by the user, if the wait must be bounded. Two
+/// cases are bounded: a reload, and a daemon that cannot know whether the previous daemon read
+/// `ready`.
 pub const PATIENCE_MS: u64 = 60_000;
 
-/// Number of exits that are remembered, unless the app is a job that says otherwise.
+/// Number of exits that an instance remembers, unless the app is a job with its own number.
 pub(super) const EXITS_KEPT: usize = 8;
 
 /// Consequence for a process that is not ready within [`Policy::listen_timeout_ms`].
@@ -18,19 +19,22 @@ pub(super) const EXITS_KEPT: usize = 8;
 pub enum Lateness {
     /// It counts as ready, as in PM2.
     Accept,
-    /// Its start has failed: it is stopped. For a time that the user named.
+    /// Its start has failed, so it is stopped. Used if the user set the time.
     Fail,
-    /// It is reported as late, and it goes on. For a time that nobody named: being slow is no reason to be killed.
+    /// It is reported as late and keeps running. Used if the user set no time: a slow start is no
+    /// reason to kill a process.
     GoOn {
-        /// Time after its start at which it has failed all the same; none = never. For the new process of a reload, beside which the old one serves.
+        /// Time after its start at which it has failed anyway; none = never. Used for the new
+        /// process of a reload, because the old process still serves.
         at_most_ms: Option<u64>,
     },
 }
 
-/// The part of an [`AppSpec`] (and of the daemon's settings) that the state machine looks at, with every default filled in.
+/// The part of an [`AppSpec`] (and of the daemon's settings) that the state machine uses, with
+/// every default filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Restart after an unasked exit.
+    /// Restart after an unrequested exit.
     pub autorestart: bool,
     /// Unstable runs in a row before giving up.
     pub max_restarts: u32,
@@ -42,7 +46,7 @@ pub struct Policy {
     pub exp_backoff_ms: u64,
     /// Longest growing delay.
     pub backoff_cap_ms: u64,
-    /// Uptime after which the growing delay starts anew (PM2: 30 s).
+    /// Uptime after which the growing delay restarts from its first value (PM2: 30 s).
     pub backoff_reset_ms: u64,
     /// Codes that mean "stay stopped".
     pub stop_exit_codes: Vec<i32>,
@@ -54,14 +58,17 @@ pub struct Policy {
     pub kill_mode: KillMode,
     /// IPC message instead of the polite signal.
     pub shutdown_with_message: bool,
-    /// Time for the work under way before a gentle stop; `None` = it cannot be told to finish.
+    /// Time for pending requests before a gentle stop; `None` = the process does not support
+    /// draining.
     pub drain_timeout_ms: Option<u64>,
-    /// Time within which a process that can be told to finish answers so; one that is silent for so long stands still, and is asked to end. An answer gives it
-    /// the rest of its time ([`super::Event::Extend`]). `None` = it does not answer.
+    /// Time within which a process that supports draining must answer the drain request. A process
+    /// that does not answer hangs, so it is stopped. An answer gives it the rest of its time
+    /// ([`super::Event::Extend`]). `None` = the process does not answer drain requests.
     pub drain_answer_ms: Option<u64>,
-    /// Whether it finishes what it does only after the polite signal: the time for that goes on after the signal.
+    /// Whether it finishes its requests only after the polite signal; its drain time then continues
+    /// after the signal.
     pub drains_after_signal: bool,
-    /// Whether it has to prove that it is ready.
+    /// Whether it has to prove its readiness.
     pub wait_ready: bool,
     /// Longest wait for that.
     pub listen_timeout_ms: u64,
@@ -69,16 +76,18 @@ pub struct Policy {
     pub lateness: Lateness,
     /// Its hooks.
     pub hooks: HookPolicy,
-    /// Longest wait of a start by a user for the apps that it depends on; `None` = it depends on none.
+    /// Longest time that a start by a user waits for the apps that it depends on; `None` = it
+    /// depends on none.
     pub depends_timeout_ms: Option<u64>,
-    /// Budget: at most so many restarts within a time.
+    /// Budget: largest number of restarts within a time.
     pub budget: Option<RestartBudget>,
     /// Number of exits that are remembered.
     pub exits_kept: usize,
 }
 
 impl Policy {
-    /// Time after its start at which a process that is not ready has failed; where nothing ends it, how long it is waited for.
+    /// Returns the time after its start at which a process that is not ready has failed. If no time
+    /// ends it, returns how long to wait for it.
     pub fn ready_within_ms(&self) -> u64 {
         match self.lateness {
             Lateness::Accept | Lateness::Fail | Lateness::GoOn { at_most_ms: None } => self.listen_timeout_ms,
@@ -86,7 +95,9 @@ impl Policy {
         }
     }
 
-    /// Fills in PM2's defaults. `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's settings.
+    /// Fills in PM2's defaults.
+    /// `default_signal`/`default_kill_timeout_ms`/`default_listen_timeout_ms` are the daemon's
+    /// settings.
     pub fn from_spec(
         spec: &AppSpec,
         default_signal: i32,
@@ -96,7 +107,7 @@ impl Policy {
     ) -> Self {
         let mut policy = Self {
             autorestart: spec.restart.autorestart,
-            // As PM2: a delay that grows is what protects there.
+            // As in PM2: a growing delay already protects.
             max_restarts: spec.restart.max_restarts.unwrap_or(if spec.restart.exp_backoff_ms > 0 { u32::MAX } else { 16 }),
             min_uptime_ms: spec.restart.min_uptime_ms.unwrap_or(1000),
             restart_delay_ms: spec.restart.restart_delay_ms,
@@ -129,12 +140,13 @@ impl Policy {
         policy
     }
 
-    /// True if whatever its processes started is removed with them.
+    /// Returns true if the processes that its main process started are removed with it.
     pub fn owns_tree(&self) -> bool {
         self.kill_mode != KillMode::Process
     }
 
-    /// Makes it the policy of a job: it ends when it has succeeded, and when its retries are used up; every run that fails counts, however long it was.
+    /// Makes this the policy of a job. A job ends when it has succeeded or used up its retries.
+    /// Every failed run counts, regardless of its length.
     fn run_as_job(&mut self, job: &JobSpec) {
         self.autorestart = true;
         self.stop_exit_codes.push(0);
@@ -147,7 +159,7 @@ impl Policy {
     }
 }
 
-/// The hooks; what commands have to give before a start is part of `pre_start`.
+/// Returns the hooks. Commands that return secrets before a start are part of `pre_start`.
 fn hooks(spec: &AppSpec) -> HookPolicy {
     let mut hooks = spec.hooks.policy();
     if spec.secrets.values().any(SecretSource::is_command) {
@@ -156,8 +168,9 @@ fn hooks(spec: &AppSpec) -> HookPolicy {
     hooks
 }
 
-/// The polite signal. PM2 differs: it knows no sockets of other languages. There SIGTERM is the signal that finishes the requests under way; SIGINT is Ctrl-C,
-/// which gunicorn and others take for "at once".
+/// Returns the polite signal. PM2 differs: it has no sockets for other languages. For apps with
+/// such sockets, SIGTERM finishes pending requests; SIGINT is Ctrl-C, which gunicorn and others
+/// treat as an immediate stop.
 fn polite_signal(spec: &AppSpec, default: i32) -> i32 {
     if default == signal::INT && !spec.listen.is_empty() && !spec.runs_in_node() { signal::TERM } else { default }
 }

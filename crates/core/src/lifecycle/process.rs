@@ -1,4 +1,4 @@
-//! Process of an instance: it runs, becomes ready, ends; and the end of its tree.
+//! Process of an instance: its start, readiness and exit, and the removal of its tree.
 
 use super::origin::{Finding, Origin, PolicyName};
 use super::policy::PATIENCE_MS;
@@ -10,12 +10,12 @@ use crate::lifecycle::restart::{self, History, Run, Verdict};
 use crate::lifecycle::{signal, stop};
 use crate::time::Now;
 
-/// A process that ended, and its circumstances.
+/// A process that exited, and its circumstances.
 pub(super) struct Ended {
     pub(super) inc: u32,
     pub(super) pid: i32,
     pub(super) since: Now,
-    /// Whether it was ready (or needed not say so).
+    /// Whether it was ready (or did not have to report it).
     pub(super) was_ready: bool,
 }
 
@@ -26,7 +26,7 @@ impl Instance {
         }
     }
 
-    /// Takes the answer that the process runs, since `since`.
+    /// Handles the answer that the process runs, since `since`.
     pub(super) fn launched(&mut self, pid: i32, since: Now, adopted: bool, turn: &mut Turn<'_>) {
         let State::Spawning { inc, ready, ref mut superseded, .. } = self.state else { return };
         let superseded = superseded.take();
@@ -62,7 +62,7 @@ impl Instance {
             let next = self.judge(&ended, ending, turn);
             self.after_tree(next, turn);
         } else {
-            // The caller is told, and decides.
+            // The caller gets the error and decides.
             self.wanted = Wanted::Down;
             self.state = State::Errored;
         }
@@ -112,13 +112,14 @@ impl Instance {
         }
     }
 
-    /// Follows another main process. What was asked of the former one is asked of it too: it may not have got it.
+    /// Follows another main process and repeats pending requests to it, because it may not have got
+    /// them.
     pub(super) fn on_followed(&mut self, inc: u32, successor: i32, turn: &mut Turn<'_>) {
         if self.inc != inc {
             return;
         }
         match &mut self.state {
-            // The app was faster than the keeper's word that it runs.
+            // The app's report arrived before the keeper's report that it runs.
             State::Spawning { .. } => {
                 turn.effect(Effect::Follow { inc, pid: successor });
                 self.launched(successor, turn.now, false, turn);
@@ -151,7 +152,8 @@ impl Instance {
         }
     }
 
-    /// Asks once more: whether the main process got the request is not known; without it, it would be killed without having been asked.
+    /// Sends the request once more, because the main process may not have got it. Otherwise the
+    /// daemon would kill the process without asking it first.
     pub(super) fn ask_again(&self, turn: &mut Turn<'_>) {
         match self.state {
             State::Draining { inc, .. } => turn.effect(Effect::Drain { inc }),
@@ -174,11 +176,12 @@ impl Instance {
         }
     }
 
-    /// Takes the end of the main process. `found_pid` is known where the keeper reported it along.
+    /// Handles the exit of the main process. `found_pid` is set if the keeper reported the pid with
+    /// the exit.
     pub(super) fn on_exited(&mut self, inc: u32, found_pid: Option<i32>, exit: &ExitReport, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Spawning { inc: expected, since, superseded, .. } if *expected == inc => {
-                // The answer to the spawn is still on its way, or went to a daemon that has died.
+                // The answer to the spawn is still on its way, or a dead daemon got it.
                 let pid = found_pid.unwrap_or(0);
                 let (since, superseded) = (*since, superseded.take());
                 self.counters.last_start = Some(since);
@@ -204,13 +207,13 @@ impl Instance {
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 self.ended_by_itself(&ended, exit, turn);
             }
-            // It had finished, and went by itself.
+            // It had finished and exited by itself.
             State::Draining { inc: expected, pid, since, cause, .. } if *expected == inc => {
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 let cause = cause.clone();
                 self.ended_as_asked(&ended, exit, cause, AfterStop::default(), turn);
             }
-            // The hook may go on: it is about more than the process.
+            // The hook may continue: it concerns more than the process.
             State::Leaving { inc: expected, pid, since, cause, ended: ended @ false, .. } if *expected == inc => {
                 *ended = true;
                 let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Asked(cause.clone()) };
@@ -236,7 +239,8 @@ impl Instance {
         }
     }
 
-    /// Handles an end that nobody asked for: leftovers of its tree must not meet the next process, so they are killed, then the policy's verdict holds.
+    /// Handles an unrequested exit. The rest of the tree must not meet the next process, so it is
+    /// killed; then the verdict of the policy holds.
     fn ended_by_itself(&mut self, ended: &Ended, exit: &ExitReport, turn: &mut Turn<'_>) {
         let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Itself };
         let record = self.record(ended, exit.ending, cause, turn);
@@ -246,14 +250,15 @@ impl Instance {
         self.sweep_then(ended, true, Origin::policy(PolicyName::Exit), next, turn);
     }
 
-    /// Handles an end for which a stop had been asked before the process was even known to run.
+    /// Handles an exit after a stop that was requested before the process was known to run.
     fn ended_as_asked(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn);
         turn.notify(Transition::Exit(record));
         self.sweep_then(ended, false, origin, next, turn);
     }
 
-    /// Handles the end of a main process that obeyed (or was killed): the rest of its tree gets what remains of the time.
+    /// Handles the exit of a main process that obeyed (or was killed): the rest of its tree gets
+    /// the remaining time.
     fn ended_in_stop(&mut self, exit: &ExitReport, turn: &mut Turn<'_>) {
         let State::Stopping { inc, pid, since, killed, ref mut leader_gone, ref cause, next, .. } = self.state else { return };
         *leader_gone = true;
@@ -274,7 +279,7 @@ impl Instance {
         let record = self.record(&ended, exit.ending, cause, turn);
         turn.notify(Transition::Exit(record));
         let after = match next {
-            // The code answers our signal: it says nothing about what the app wants.
+            // The code is the answer to the daemon's signal. It does not show what the app wants.
             AfterStop::Judge | AfterStop::Failed => self.judge(&ended, Ending::Unknown, turn),
             AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
         };
@@ -291,7 +296,7 @@ impl Instance {
         }
     }
 
-    /// Waits for the rest of the tree, where it is ours to remove.
+    /// Waits for the rest of the tree, if ostler has to remove it.
     pub(super) fn sweep_then(&mut self, ended: &Ended, kill: bool, cause: Origin, next: AfterStop, turn: &mut Turn<'_>) {
         if !turn.policy.owns_tree() {
             return if ended.pid == 0 { self.after_tree(next, turn) } else { self.tree_gone(ended.inc, next, turn) };
@@ -302,7 +307,8 @@ impl Instance {
         self.sweep_rest(inc, turn);
     }
 
-    /// The main process has ended: the rest of its tree is asked to end until the deadline of the stop, or killed at once.
+    /// Handles the rest of the tree after the main process has exited: it gets the polite signal
+    /// until the deadline of the stop, or is killed immediately.
     fn sweep_rest(&mut self, inc: u32, turn: &mut Turn<'_>) {
         let State::Stopping { deadline_ms, killed, .. } = &mut self.state else { return };
         *killed |= stop::sweeps_with_kill(turn.policy);
@@ -317,16 +323,16 @@ impl Instance {
         if let State::Stopping { inc: expected, pid, leader_gone: true, next, .. } = self.state
             && expected == inc
         {
-            // What never ran needs no clearing up.
+            // A process that never ran needs no cleanup.
             if pid == 0 { self.after_tree(next, turn) } else { self.tree_gone(inc, next, turn) }
         }
     }
 
-    /// Goes on when nothing of the process is left.
+    /// Continues when no process is left.
     pub(super) fn after_tree(&mut self, next: AfterStop, turn: &mut Turn<'_>) {
         match next {
             AfterStop::Settle { automatic } => self.settle(automatic, turn),
-            // Only in a damaged journal: judged already when the main process ended.
+            // Only with a damaged journal: this was judged when the main process exited.
             AfterStop::Judge | AfterStop::Failed => self.settle(true, turn),
             AfterStop::Restart { at_ms } => {
                 let delay_ms = at_ms.saturating_sub(turn.now.mono_ms);
@@ -341,7 +347,7 @@ impl Instance {
             AfterStop::GiveUp { unstable } => {
                 self.wanted = Wanted::Down;
                 self.state = State::Errored;
-                // As PM2 leaves them.
+                // As in PM2.
                 self.counters.unstable = 0;
                 self.counters.created = None;
                 turn.notify(Transition::Overlimit { unstable });
@@ -349,7 +355,7 @@ impl Instance {
         }
     }
 
-    /// Asks the restart policy and remembers what it says.
+    /// Asks the restart policy and remembers its verdict.
     pub(super) fn judge(&mut self, ended: &Ended, ending: Ending, turn: &Turn<'_>) -> AfterStop {
         let run = Run { uptime_ms: turn.now.mono_ms.saturating_sub(ended.since.mono_ms), was_ready: ended.was_ready, ending };
         let before = History { unstable: self.counters.unstable, last_delay_ms: self.counters.last_delay_ms };
@@ -370,7 +376,7 @@ impl Instance {
         }
     }
 
-    /// Adds to the history of exits.
+    /// Adds an exit to the history.
     pub(super) fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, turn: &Turn<'_>) -> ExitRecord {
         let Ended { inc, pid, since, .. } = *ended;
         let record = ExitRecord { inc, pid, started: since, ended: turn.now, ending, cause, last_lines: Vec::new() };

@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order.
+//! Random events in random order.
 
 use proptest::prelude::*;
 
@@ -104,8 +104,9 @@ fn any_policy() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    /// Events in any order, also impossible ones, with a policy that changes: no panic, no spawn beside a process that may live, a
-    /// stop has a deadline, what was deleted stays deleted, and the journal gives back what was put in.
+    /// Sends events in any order, also impossible ones, with a changing policy. Nothing panics, no
+    /// spawn happens while a process may live, and a stop has a deadline. A deleted instance stays
+    /// deleted, and the journal returns the written state.
     #[test]
     fn any_sequence_of_events(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
         let mut instance = Instance::new(Now::at(0));
@@ -118,11 +119,11 @@ proptest! {
             prop_assert!(spawns <= 1);
             if spawns == 1 {
                 let is_spawning = matches!(instance.state, State::Spawning { inc, .. } if inc == instance.inc);
-                // A start that is prepared has its number already.
+                // A start in preparation already has its number.
                 let was_prepared = matches!(before.state, State::Preparing { inc, .. } if inc == instance.inc);
                 let has_own_number = was_prepared || instance.inc == before.inc + 1;
                 prop_assert!(is_spawning && has_own_number, "{event:?}: {:?}", instance.state);
-                // The old one is over: rested, or its end is what has just been told.
+                // The old process is gone: it was at rest, or this event reports its exit.
                 let over = !before.may_have_processes()
                     || matches!(event, Event::TreeGone { .. } | Event::SpawnFailed { .. })
                     || (!policy.owns_tree() && matches!(event, Event::Exited { .. } | Event::Recovered(_)));
@@ -141,7 +142,7 @@ proptest! {
         }
     }
 
-    /// After a command to stop, an obedient world brings any instance to rest, wherever it was.
+    /// After a stop command, if processes obey, any instance comes to rest from any state.
     #[test]
     fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
         let mut instance = Instance::new(Now::at(0));

@@ -1,4 +1,4 @@
-//! Stories of getting ready.
+//! Stories about readiness.
 
 use super::tests::{Story, exit, policy, user};
 use super::*;
@@ -11,13 +11,13 @@ fn wait_ready() {
     assert_eq!(story.transitions(Event::Ready { inc: 1 }), [Transition::Online]);
     assert_eq!(story.status(), "online");
 
-    // The app's word may be read before the keeper's.
+    // The daemon may read the app's report before the keeper's.
     let mut story = Story::new(waits.clone());
     story.dispatch(Event::Start(user("start")));
     story.dispatch(Event::Ready { inc: 1 });
     assert_eq!(story.transitions(Event::Spawned { inc: 1, pid: 101 }), [Transition::Launched, Transition::Online]);
 
-    // Too late is a failed start, whatever code it then ends with.
+    // A late start has failed, regardless of its exit code.
     let fails = Policy { lateness: Lateness::Fail, ..waits.clone() };
     let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..fails });
     assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
@@ -50,13 +50,13 @@ fn a_restart_at_a_time_ends_at_once_and_starts_then() {
     assert_eq!(story.at(9000).dispatch(Event::Tick), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 1);
 
-    // A user's command is obeyed at once.
+    // A user's command is obeyed immediately.
     let mut story = Story::running(policy());
     story.at(5000).dispatch(at(900_000));
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.dispatch(Event::Restart(user("restart"))), [Effect::Spawn { inc: 2 }]);
-    // What does not run, or is not wanted, is left alone.
+    // An instance that does not run, or is not wanted, is left alone.
     let mut story = Story::running(policy());
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.dispatch(at(9000)), []);
@@ -68,12 +68,12 @@ fn without_a_named_time_a_late_start_goes_on() {
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
     let mut story = Story::running(waits.clone());
     assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
-    // Told once, and nothing more is due: neither a wake-up nor its end.
+    // Lateness is reported once. No further deadline follows: neither a tick nor a stop.
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
     assert_eq!(story.at(86_400_000).dispatch(Event::Tick), []);
     assert_eq!(story.transitions(Event::Ready { inc: 1 }), [Transition::Online]);
 
-    // One that asks for more time is told later.
+    // If an app asks for more time, its lateness is reported later.
     let mut story = Story::running(waits.clone());
     story.dispatch(Event::Extend { inc: 1, until_ms: 10_000 });
     assert_eq!(story.at(3000).dispatch(Event::Tick), []);
@@ -81,13 +81,13 @@ fn without_a_named_time_a_late_start_goes_on() {
     assert_eq!(story.dispatch(Event::Extend { inc: 1, until_ms: 20_000 }), []);
     assert_eq!(story.instance.deadline_ms(), None);
 
-    // The new process of a reload has its time, too, but not for ever.
+    // The new process of a reload has more time, too, but the time is bounded.
     let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
     assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
     assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
     assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
 
-    // A user's stop ends it as any other.
+    // A user's stop works as for any other process.
     let mut story = Story::running(waits);
     story.at(3000).dispatch(Event::Tick);
     assert_eq!(story.transitions(Event::Stop(user("stop"))), [Transition::Stopping]);
@@ -137,7 +137,7 @@ fn whether_another_process_comes() {
     assert!(!story.instance.is_coming_again());
     story.dispatch(Event::Start(user("start")));
     assert!(story.instance.is_coming_again());
-    // A stop while it is being spawned.
+    // A stop during the spawn.
     story.dispatch(Event::Stop(user("stop")));
     assert!(!story.instance.is_coming_again());
 }

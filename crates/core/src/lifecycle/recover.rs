@@ -1,4 +1,4 @@
-//! Adoption: what a fresh daemon found, against what the journal says.
+//! Adoption: compares what a fresh daemon finds with the journal.
 
 use super::origin::{Origin, PolicyName};
 use super::policy::PATIENCE_MS;
@@ -8,7 +8,7 @@ use super::step::Turn;
 use super::{Effect, ExitReport, Recovered};
 use crate::lifecycle::stop;
 
-/// Exit of a process that vanished unseen.
+/// Exit of a process that vanished without a report.
 const LOST: ExitReport = ExitReport { ending: Ending::Unknown, oom: false };
 
 impl Instance {
@@ -16,12 +16,13 @@ impl Instance {
         match found {
             Recovered::Alive { inc, pid } if inc == self.inc => self.found_alive(pid, turn),
             Recovered::Alive { inc, pid } => {
-                // The protocol does not let this happen; a lost or damaged journal may.
+                // The protocol prevents this, but a lost or damaged journal can cause it.
                 self.inc = self.inc.max(inc);
                 self.adopt_unexpected(inc, pid, turn);
             }
             Recovered::Ended { inc, pid, exit } if inc == self.inc => self.found_ended(pid, &exit, turn),
-            // An older one: known and done with. The newest never reached the keeper, or is lost with it.
+            // An older incarnation that was already handled. The newest never reached the keeper,
+            // or is lost with it.
             Recovered::Ended { .. } => self.found_nothing(turn),
             Recovered::Nothing => self.found_nothing(turn),
         }
@@ -55,7 +56,8 @@ impl Instance {
         }
     }
 
-    /// Bounds the wait for readiness: the daemon before may have read its `ready` and died, or the way on which it comes is lost.
+    /// Bounds the wait for readiness: the previous daemon may have read `ready` and died, or the
+    /// channel may be lost.
     fn doubt_start(&mut self, turn: &Turn<'_>) {
         if let State::Starting { ready_deadline_ms, adopted, .. } = &mut self.state {
             *adopted = true;
@@ -63,7 +65,8 @@ impl Instance {
         }
     }
 
-    /// Follows the main process once more: the app had handed over, and the keeper, which was not told, still speaks of the former one.
+    /// Follows the main process once more: the app had handed over, but the keeper did not get that
+    /// and still reports the former process.
     fn follow_again(&mut self, found_pid: i32, turn: &mut Turn<'_>) -> bool {
         let Some(pid) = self.pid().filter(|_| self.is_former(self.inc, found_pid)) else { return false };
         self.doubt_start(turn);
@@ -71,7 +74,7 @@ impl Instance {
         true
     }
 
-    /// Adopts a process of ours that the journal does not know to be running.
+    /// Adopts a running process of this instance that the journal does not know.
     fn adopt_unexpected(&mut self, inc: u32, pid: i32, turn: &mut Turn<'_>) {
         let since = self.counters.last_start.unwrap_or(turn.now);
         self.state = State::Running { inc, pid, since };
@@ -93,7 +96,8 @@ impl Instance {
             | State::Draining { inc, .. }
             | State::Stopping { inc, leader_gone: false, .. } => self.on_exited(inc, Some(pid), exit, turn),
             State::Stopping { leader_gone: true, .. } => self.sweep_again(turn),
-            // The journal knows of this exit; only the ack was lost. Hooks are recovered by whoever runs them.
+            // The journal knows this exit; only the ack was lost. The daemon recovers hooks
+            // separately.
             State::Stopped
             | State::Waiting { .. }
             | State::Preparing { .. }
@@ -107,9 +111,10 @@ impl Instance {
 
     fn found_nothing(&mut self, turn: &mut Turn<'_>) {
         match &mut self.state {
-            // The request never reached the keeper, or it failed and the answer was lost: once more. With a lost keeper it may even
-            // have run and ended unseen. So what it may have left is swept first, and the next gets a new number: late words of the
-            // one must not be taken for those of the other.
+            // The request never reached the keeper, or it failed and the answer was lost: repeat
+            // it. With a lost keeper the process may even have run and exited unseen. So its
+            // possible leftovers are swept first, and the next process gets a new number. Late
+            // messages of the first process must not be attributed to the second.
             State::Spawning { inc, since, superseded, automatic, .. } => {
                 let automatic = superseded.take().map_or(*automatic, |origin| !origin.is_user());
                 let ended = Ended { inc: *inc, pid: 0, since: *since, was_ready: false };
@@ -136,7 +141,7 @@ impl Instance {
         }
     }
 
-    /// Sweeps once more: whether it was done, and what it found, is lost with the old daemon.
+    /// Sweeps once more: the result of the previous sweep is lost with the old daemon.
     fn sweep_again(&mut self, turn: &mut Turn<'_>) {
         if let State::Stopping { inc, killed, .. } = self.state {
             turn.effect(stop::sweep(turn.policy, inc, killed));

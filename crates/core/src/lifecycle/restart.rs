@@ -1,25 +1,30 @@
-//! The restart policy: a run that nobody ended on purpose, plus history, gives a verdict.
+//! The restart policy: turns an unrequested exit and the history into a verdict.
 //!
-//! A run is *unstable* when it was shorter than `min_uptime` or never became ready. A stable run clears the count; `max_restarts`
-//! unstable runs in a row are the end. With a growing delay and no `max_restarts` there is no end: the delay protects.
+//! A run is *unstable* if it was shorter than `min_uptime` or never became ready. A stable run
+//! clears the count. After `max_restarts` unstable runs in a row the policy gives up. With a
+//! growing delay and no `max_restarts` it never gives up, because the delay protects.
 //!
-//! A run that was ready and ended with code 0 has finished its work, however short it was: it says nothing about stability and
-//! is run again, but not more often than every [`FINISHED_EVERY_MS`].
+//! A run that was ready and exited with code 0 has finished its work, regardless of its length. It
+//! does not change the count. The policy starts it again, but not more often than every
+//! [`FINISHED_EVERY_MS`].
 //!
-//! PM2 differs: there a short run with code 0 is a crash, unless booting alone takes longer than `min_uptime`. It counts only within `min_uptime × max_restarts` of the app's creation, so an app that ran well for 16 s, or one
-//! with a `restart_delay`, may crash for ever; and it takes a death by signal for exit code 0. Here the protection always holds, and
-//! `stop_exit_codes` match codes only.
+//! PM2 differs. It treats a short run with code 0 as a crash, unless booting alone takes longer
+//! than `min_uptime`. It counts only within `min_uptime × max_restarts` of the app's creation. An
+//! app that ran for 16 s without a crash, or an app with a `restart_delay`, may therefore crash
+//! without limit. It also treats a death by signal as exit code 0. In ostler the protection always
+//! holds, and `stop_exit_codes` match codes only.
 
 use crate::lifecycle::backoff;
 use crate::lifecycle::{Ending, Policy};
 
-/// First delay between attempts to execute a program that cannot be executed, unless the policy has a growing delay of its own.
+/// First delay between attempts to execute a program that cannot be executed, unless the policy has
+/// its own growing delay.
 const SPAWN_RETRY_MS: u64 = 100;
 
-/// Time between the starts of a program that ends with code 0 within `min_uptime`.
+/// Time between the starts of a program that exits with code 0 within `min_uptime`.
 pub const FINISHED_EVERY_MS: u64 = 2000;
 
-/// Memory between runs.
+/// History between runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// Unstable runs in a row so far.
@@ -33,27 +38,27 @@ pub struct History {
 pub struct Run {
     /// Its duration.
     pub uptime_ms: u64,
-    /// Whether it was ready (or needed not say so).
+    /// Whether it was ready (or did not have to report it).
     pub was_ready: bool,
-    /// Its end.
+    /// How it ended.
     pub ending: Ending,
 }
 
 /// Verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// A new process after this delay.
+    /// Start a new process after this delay.
     Restart {
-        /// 0 = at once.
+        /// 0 = immediately.
         delay_ms: u64,
     },
-    /// The app is done: stopped.
+    /// Stay stopped: the app is done.
     Stay,
-    /// Errored.
+    /// Give up: errored.
     GiveUp,
 }
 
-/// Decides, and returns the history to remember.
+/// Returns the verdict and the history to remember.
 pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History) {
     let (never_ran, done) = match run.ending {
         Ending::Code(code) => (false, policy.stop_exit_codes.contains(&code)),
@@ -80,7 +85,7 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
         let delay = backoff::next_up_to(previous, policy.exp_backoff_ms, policy.backoff_cap_ms);
         (delay, delay)
     } else if never_ran {
-        // A binary that is just being replaced, or a machine out of processes: give it time.
+        // A binary that is being replaced, or a machine without free processes, needs time.
         let delay = backoff::next(previous, SPAWN_RETRY_MS);
         (delay.max(policy.restart_delay_ms), delay)
     } else {
@@ -103,7 +108,7 @@ mod tests {
         Run { uptime_ms, was_ready: true, ending }
     }
 
-    /// Feeds the same run until the policy gives up; at most `limit` times. Returns the delays.
+    /// Feeds the same run until the policy gives up, at most `limit` times. Returns the delays.
     fn repeat(policy: &Policy, run: Run, limit: usize) -> (Vec<u64>, Option<Verdict>) {
         let mut history = History::default();
         let mut delays = Vec::new();
@@ -174,11 +179,11 @@ mod tests {
             let (seen, end) = repeat(policy, run(uptime_ms, Ending::Code(0)), 1000);
             assert_eq!((seen.len(), &seen[..3], end), (1000, &delays[..], None), "after {uptime_ms} ms");
         }
-        // It is neither a failure nor a proof that the crashes before are over.
+        // It is no failure, and it does not prove that the earlier crashes are over.
         let (_, history) = decide(&policy(), History { unstable: 15, last_delay_ms: 0 }, run(50, Ending::Code(0)));
         assert_eq!(history.unstable, 15);
         assert_eq!(decide(&policy(), history, run(50, Ending::Code(1))).0, Verdict::GiveUp);
-        // What was never ready has not finished anything.
+        // A process that was never ready has not finished anything.
         let (delays, end) = repeat(&policy(), Run { was_ready: false, ..run(50, Ending::Code(0)) }, 100);
         assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
     }
@@ -240,7 +245,7 @@ mod tests {
         assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(Verdict::GiveUp)));
         let slow = Policy { restart_delay_ms: 200, ..policy() };
         assert_eq!(repeat(&slow, failed, 3).0, [200, 200, 225]);
-        // The next real run is not punished for it.
+        // It does not affect the next real run.
         let (verdict, history) = decide(&policy(), History { unstable: 2, last_delay_ms: 225 }, run(5000, Ending::Code(1)));
         assert_eq!((verdict, history), (Verdict::Restart { delay_ms: 0 }, History::default()));
     }

@@ -1,4 +1,5 @@
-//! The main process of a container: what it shows, which signals mean what, when it is over, and with which exit code.
+//! The main process of a container: its output, the meaning of each signal, when it exits, and its
+//! exit code.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,13 +28,13 @@ pub struct RuntimeSpec {
     pub form: Form,
     /// Whether labels have colours.
     pub color: bool,
-    /// Whether it stays although nothing runs any more.
+    /// Whether it keeps running after all apps have exited.
     pub stays: bool,
-    /// Signals that go on to the main processes of all apps.
+    /// Signals that it forwards to the main processes of all apps.
     pub forward: Vec<i32>,
-    /// Signals that stop everything; the second one at once.
+    /// Signals that stop everything; a second signal stops immediately.
     pub stop: Vec<i32>,
-    /// Time after which what still runs is killed.
+    /// Time after which the remaining processes are killed.
     pub stop_timeout_ms: Option<u64>,
 }
 
@@ -46,15 +47,15 @@ pub enum Meaning {
     Forward,
     /// Reopen the logs.
     ReloadLogs,
-    /// Nothing.
+    /// Ignore it.
     Nothing,
 }
 
-/// SIGUSR2, on every platform of ours.
+/// SIGUSR2 on every supported platform.
 const USR2: i32 = 12;
 
 impl RuntimeSpec {
-    /// What this signal means. A signal that stops is never forwarded.
+    /// Returns the meaning of this signal. A signal that stops is never forwarded.
     pub fn meaning(&self, signal: i32) -> Meaning {
         match signal {
             _ if self.stop.contains(&signal) => Meaning::Stop,
@@ -65,18 +66,19 @@ impl RuntimeSpec {
     }
 }
 
-/// State of an instance, for the question whether anything is left to wait for.
+/// State of an instance, to decide whether the runtime still has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It runs, or will.
+    /// It runs, or will run.
     Up,
-    /// It ended for good by itself: its exit code, 128 + n for a signal.
+    /// It ended by itself for the last time: its exit code, or 128 + n for a signal.
     Ended(u8),
-    /// Somebody stopped it, or it was never started.
+    /// A user stopped it, or it was never started.
     Down,
 }
 
-/// The state of an instance. `returns`: something besides its restart policy will start it again (a schedule).
+/// Returns the state of an instance. `returns`: something other than its restart policy (a
+/// schedule) will start it again.
 pub fn life(instance: &Instance, returns: bool) -> Life {
     let rests = matches!(instance.state, State::Stopped | State::Errored | State::Gone);
     if instance.wanted == Wanted::Up && instance.state != State::Errored || !rests {
@@ -86,7 +88,7 @@ pub fn life(instance: &Instance, returns: bool) -> Life {
         Some(exit) if !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_)) => {
             match (exit_code(exit.ending), &instance.state) {
                 (_, State::Stopped) if returns => Life::Up,
-                // It ended again and again, which nobody wanted, whatever its code says.
+                // It failed repeatedly, so the exit code of the last run does not matter.
                 (0, State::Errored) => Life::Ended(1),
                 (code, _) => Life::Ended(code),
             }
@@ -95,7 +97,7 @@ pub fn life(instance: &Instance, returns: bool) -> Life {
     }
 }
 
-/// The exit code of an end, as a shell has it.
+/// Returns the exit code as a shell reports it.
 pub fn exit_code(ending: Ending) -> u8 {
     match ending {
         Ending::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
@@ -105,16 +107,17 @@ pub fn exit_code(ending: Ending) -> u8 {
     }
 }
 
-/// The end of everything.
+/// Result of a runtime whose apps have all exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over {
-    /// The exit code to end with.
+    /// Exit code of the runtime.
     pub code: u8,
-    /// Whether somebody stopped or deleted the last one: perhaps to start another in a moment.
+    /// Whether a user stopped or deleted the last instance, perhaps to start another soon.
     pub by_hand: bool,
 }
 
-/// Says whether everything has ended. One app's code is the code; where they differ it is 1.
+/// Returns the result if everything has ended. The code is the common code of the apps, or 1 if the
+/// codes differ.
 pub fn over(lives: impl IntoIterator<Item = Life>) -> Option<Over> {
     let (mut code, mut by_hand, mut any) = (None, false, false);
     for life in lives {

@@ -1,10 +1,11 @@
-//! Signals that decisions know by name. Linux gives them the same numbers everywhere; names and all others are the system's affair.
+//! Signals that decisions use by name. Linux gives them the same numbers on all architectures. The
+//! system layer handles names and all other signals.
 
-/// `SIGINT`: asks to end, as from a terminal.
+/// `SIGINT`: asks a process to exit, as from a terminal.
 pub const INT: i32 = 2;
 
-/// `SIGKILL`: ends without being asked.
+/// `SIGKILL`: kills a process without asking.
 pub const KILL: i32 = 9;
 
-/// `SIGTERM`: asks to end.
+/// `SIGTERM`: asks a process to exit.
 pub const TERM: i32 = 15;

@@ -6,15 +6,16 @@ use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
 /// State of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// It is as it has to be.
+    /// It has reached the condition.
     Met,
-    /// It may still come.
+    /// It may still reach the condition.
     Pending,
-    /// It will not come by itself, for this reason: words that follow its name.
+    /// It will not reach the condition by itself, for this reason: words that follow its name.
     Hopeless(&'static str),
 }
 
-/// Judges one instance of a dependency. `healthy` is what its health checks say of a process that is online (true where there are none).
+/// Judges one instance of a dependency. `healthy` is the result of the health checks of an online
+/// process (true without checks).
 pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Standing {
     let state = &instance.state;
     let met = match condition {
@@ -30,7 +31,7 @@ pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Sta
     }
     match (instance.wanted, state) {
         (Wanted::Up, _) => Standing::Pending,
-        // Its end is recorded while it is on its way there.
+        // Its exit is already recorded while it is stopping.
         (_, State::Stopping { .. } | State::Clearing { .. }) if condition == Condition::Completed => Standing::Pending,
         (_, State::Errored) => Standing::Hopeless("is errored"),
         (Wanted::Down, _) if condition == Condition::Completed && has_failed(instance) => Standing::Hopeless("has failed"),
@@ -39,14 +40,14 @@ pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Sta
     }
 }
 
-/// True if it is at rest after a run that ended well, by itself.
+/// Returns true if it is at rest after a run that succeeded by itself.
 fn has_completed(instance: &Instance) -> bool {
     let last = instance.exits.last().filter(|exit| exit.inc == instance.inc);
     let well = last.is_some_and(|exit| exit.ending == Ending::Code(0) && exit.cause == ExitCause::Itself);
     well && instance.state == State::Stopped
 }
 
-/// True if it is at rest after a run that did not end well, by itself.
+/// Returns true if it is at rest after a run that failed by itself.
 fn has_failed(instance: &Instance) -> bool {
     instance.exits.last().is_some_and(|exit| exit.inc == instance.inc && !matches!(exit.cause, ExitCause::Asked(_)))
 }

@@ -9,7 +9,8 @@ use crate::app::hooks::Hook;
 use crate::text::units::in_seconds;
 use crate::time::Now;
 
-/// Intent of the user. Only the user changes it (and the policy, when it gives up: then it is `Down` too).
+/// Intent of the user. Only the user changes it, except that the policy sets `Down` when it gives
+/// up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
     /// Keep it running.
@@ -20,14 +21,15 @@ pub enum Wanted {
     Gone,
 }
 
-/// Observed state. A variant holds only what is true in it. All times are [`Now`]; deadlines are `mono_ms`.
+/// Observed state. A variant holds only fields that are valid in that state. All times are [`Now`];
+/// deadlines are `mono_ms`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum State {
-    /// Nothing runs (wire `stopped`).
+    /// No process runs (wire `stopped`).
     Stopped,
-    /// Wanted up, as soon as what it depends on is there (wire `launching`).
+    /// Wanted up; waits for its dependencies (wire `launching`).
     Waiting {
-        /// Begin.
+        /// Start of the wait.
         since: Now,
         /// End of the wait.
         deadline_ms: u64,
@@ -35,36 +37,38 @@ pub enum State {
         #[serde(default)]
         automatic: bool,
     },
-    /// `pre_start` runs, or what a start needs is fetched (wire `launching`).
+    /// `pre_start` runs, or the daemon fetches secrets for the start (wire `launching`).
     Preparing {
-        /// Number of the process to be.
+        /// Number of the next process.
         inc: u32,
-        /// Begin.
+        /// Start of the preparation.
         since: Now,
         /// See `automatic` of [`State::Spawning`].
         #[serde(default)]
         automatic: bool,
-        /// Origin of a later stop, restart or delete: the hook was called off, and nothing is started for it.
+        /// Origin of a later stop, restart or delete: the hook was cancelled, and its process is
+        /// not started.
         #[serde(default)]
         superseded: Option<Origin>,
     },
-    /// A spawn was asked for; the keeper has not answered yet (wire `launching`).
+    /// The daemon requested a spawn; the keeper has not answered yet (wire `launching`).
     Spawning {
-        /// Number of the process to be.
+        /// Number of the next process.
         inc: u32,
         /// Time of the request.
         since: Now,
-        /// Whether nobody waits for it (restart by policy, resurrect): a failure is retried instead of being reported to the caller.
+        /// Whether no caller waits for it (restart by policy, resurrect): a failure is then retried
+        /// instead of being reported.
         #[serde(default)]
         automatic: bool,
-        /// Whether the app reported that it is ready before the keeper's answer was read.
+        /// Whether the app reported readiness before the daemon read the keeper's answer.
         #[serde(default)]
         ready: bool,
-        /// Origin of a later stop, restart or delete: what is being spawned is stopped as soon as it runs.
+        /// Origin of a later stop, restart or delete: the process is stopped as soon as it runs.
         #[serde(default)]
         superseded: Option<Origin>,
     },
-    /// The process runs but has not said it is ready (wire `launching`).
+    /// The process runs but is not ready (wire `launching`).
     Starting {
         /// Its number.
         inc: u32,
@@ -72,13 +76,15 @@ pub enum State {
         pid: i32,
         /// Time of the spawn.
         since: Now,
-        /// End of the wait for `ready`, or time at which it is reported as late; none = it takes as long as it takes.
+        /// End of the wait for `ready`, or time at which it is reported as late; none = no limit.
         #[serde(default)]
         ready_deadline_ms: Option<u64>,
-        /// Whether it takes longer than [`Policy::listen_timeout_ms`], which was reported, and goes on.
+        /// Whether it takes longer than [`Policy::listen_timeout_ms`]; this was reported, and it
+        /// keeps starting.
         #[serde(default, skip_serializing_if = "is_default")]
         late: bool,
-        /// Whether a fresh daemon adopted it: the one before may have read `ready` and died, so a timeout is no proof of a failed start.
+        /// Whether a fresh daemon adopted it. The previous daemon may have read `ready` and died,
+        /// so a timeout is no proof of a failed start.
         #[serde(default)]
         adopted: bool,
     },
@@ -100,7 +106,7 @@ pub enum State {
         /// Time of the spawn.
         since: Now,
     },
-    /// It is to end, and `pre_stop` runs before it is asked to (wire `stopping`).
+    /// It has to stop, and `pre_stop` runs before the polite request (wire `stopping`).
     Leaving {
         /// Its number.
         inc: u32,
@@ -108,19 +114,19 @@ pub enum State {
         pid: i32,
         /// Time of the spawn.
         since: Now,
-        /// Who asked.
+        /// Origin of the stop.
         cause: Origin,
-        /// Continuation when all of it is gone.
+        /// Continuation after its tree is gone.
         #[serde(default)]
         next: AfterStop,
-        /// Whether it may finish what it does, after the hook.
+        /// Whether it may finish its requests after the hook.
         #[serde(default)]
         gently: bool,
-        /// Whether it has ended by itself meanwhile.
+        /// Whether it exited by itself during the hook.
         #[serde(default)]
         ended: bool,
     },
-    /// Runs, gets no new work, and finishes what it has; then it is stopped (wire `stopping`).
+    /// Runs, gets no new work, and finishes its requests; then it is stopped (wire `stopping`).
     Draining {
         /// Its number.
         inc: u32,
@@ -130,30 +136,31 @@ pub enum State {
         since: Now,
         /// Time at which it is stopped in any case.
         deadline_ms: u64,
-        /// Who asked.
+        /// Origin of the drain.
         cause: Origin,
     },
-    /// A stop is on its way, or what is left of an ended process's tree is being removed (wire `stopping`).
+    /// A stop is in progress, or the rest of an exited process's tree is being removed (wire
+    /// `stopping`).
     Stopping {
-        /// Number of the process that is to end.
+        /// Number of the process that has to exit.
         inc: u32,
         /// Its pid.
         pid: i32,
         /// Time of the spawn.
         since: Now,
-        /// Time of the next escalation; there is always one.
+        /// Time of the next escalation; it is always set.
         deadline_ms: u64,
-        /// Whether SIGKILL was sent already (or is all that its leftovers get).
+        /// Whether SIGKILL was already sent (or is the only signal for its leftovers).
         killed: bool,
-        /// Whether the main process has ended; what is left of its tree has not.
+        /// Whether the main process has exited while the rest of its tree has not.
         leader_gone: bool,
-        /// Who asked.
+        /// Origin of the stop.
         cause: Origin,
-        /// Continuation when all of it is gone.
+        /// Continuation after its tree is gone.
         #[serde(default)]
         next: AfterStop,
     },
-    /// Nothing of the process is left, and `post_stop` runs (wire `stopping`).
+    /// No process is left, and `post_stop` runs (wire `stopping`).
     Clearing {
         /// Number of the process.
         inc: u32,
@@ -172,7 +179,7 @@ pub enum State {
 }
 
 impl State {
-    /// Returns true if nothing runs, or what runs is on its way out.
+    /// Returns true if no process runs, or the running process is stopping.
     pub fn is_down(&self) -> bool {
         match self {
             Self::Stopped
@@ -193,17 +200,18 @@ impl State {
     }
 }
 
-/// Continuation after `Stopping`. Every command of a user makes it `Settle`: the latest intent counts.
+/// Continuation after `Stopping`. Every command of a user makes it `Settle`: the latest intent
+/// counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterStop {
-    /// What [`Wanted`] says: a new process, stopped, or gone.
+    /// As [`Wanted`] requires: a new process, stopped, or gone.
     Settle {
         /// See `automatic` of [`State::Spawning`].
         automatic: bool,
     },
-    /// It did not become ready in time: the restart policy decides when it has ended.
+    /// It did not become ready in time: the restart policy decides after its exit.
     Judge,
-    /// It runs but failed: the restart policy decides when it has ended.
+    /// It ran but failed: the restart policy decides after its exit.
     Failed,
     /// The policy has decided: a new process at this time (`mono_ms`).
     Restart {
@@ -223,7 +231,7 @@ impl Default for AfterStop {
     }
 }
 
-/// Counters that are shown.
+/// Counters that users see.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counters {
@@ -237,16 +245,18 @@ pub struct Counters {
     pub created: Option<Now>,
     /// Start of the last process (wire `pm_uptime`).
     pub last_start: Option<Now>,
-    /// Times (`mono_ms`) at which the last restarts by policy were decided, the oldest first; kept where there is a budget for them.
+    /// Times (`mono_ms`) at which the last restarts by policy were decided, the oldest first. Kept
+    /// only with a restart budget.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<u64>,
-    /// Durations of its last starts until it was ready, in milliseconds, the oldest first; of apps that report when they are.
+    /// Durations of its last starts until it was ready, in milliseconds, the oldest first. Kept
+    /// only for apps that report readiness.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub start_ups_ms: Vec<u32>,
 }
 
 impl Counters {
-    /// Number of start-ups that are remembered.
+    /// Number of start durations that are remembered.
     const START_UPS_KEPT: usize = 3;
 
     /// Remembers the duration of a start.
@@ -256,13 +266,14 @@ impl Counters {
         self.start_ups_ms.push(u32::try_from(took_ms).unwrap_or(u32::MAX));
     }
 
-    /// Puts the start-ups of the former process before its own.
+    /// Prepends the start durations of the former process to its own.
     pub fn follow_start_ups(&mut self, former: &Self) {
         let own = std::mem::replace(&mut self.start_ups_ms, former.start_ups_ms.clone());
         own.into_iter().for_each(|took| self.note_start_up(took.into()));
     }
 
-    /// The durations of the last starts, in words that follow "it"; none if nothing is known.
+    /// Returns the durations of the last starts, in words that follow "it"; none if no duration is
+    /// known.
     pub fn start_ups(&self) -> Option<String> {
         let list: Vec<String> = self.start_ups_ms.iter().rev().map(|ms| in_seconds((*ms).into())).collect();
         match list.as_slice() {
@@ -285,7 +296,7 @@ pub enum Ending {
         /// A core was dumped.
         core: bool,
     },
-    /// It ended while nobody was its parent (keeper killed): the code is lost.
+    /// It exited without a parent because the keeper was killed: the code is lost.
     Unknown,
     /// It never ran.
     SpawnFailed {
@@ -299,9 +310,9 @@ pub enum Ending {
 pub enum ExitCause {
     /// It ended by itself or by a signal from outside.
     Itself,
-    /// We stopped it.
+    /// ostler stopped it.
     Asked(Origin),
-    /// It did not obey in time and we killed it.
+    /// It did not obey in time and ostler killed it.
     KilledAfterTimeout(Origin),
     /// The kernel ran out of memory.
     OutOfMemory,
@@ -328,18 +339,19 @@ pub struct ExitRecord {
     pub pid: i32,
     /// When it was spawned.
     pub started: Now,
-    /// Time of the end.
+    /// Time of the exit.
     pub ended: Now,
-    /// The end.
+    /// How it ended.
     pub ending: Ending,
     /// The cause.
     pub cause: ExitCause,
-    /// Last lines of its error output (or output when that is empty), oldest first. Filled by the daemon.
+    /// Last lines of its error output (or output when that is empty), oldest first. Filled by the
+    /// daemon.
     #[serde(default)]
     pub last_lines: Vec<String>,
 }
 
-/// One supervised slot of an app. Plain data: what the journal holds is this.
+/// One supervised slot of an app. Plain data: the journal holds exactly this.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     /// Intent of the user.
@@ -355,7 +367,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// A new slot: stopped, never run.
+    /// Returns a new slot: stopped, never run.
     pub fn new(now: Now) -> Self {
         Self {
             wanted: Wanted::Down,
@@ -366,7 +378,7 @@ impl Instance {
         }
     }
 
-    /// PM2's word for the state.
+    /// Returns PM2's word for the state.
     pub fn status(&self) -> &'static str {
         match self.state {
             State::Stopped | State::Gone => "stopped",
@@ -385,7 +397,7 @@ impl Instance {
         }
     }
 
-    /// Pid of the live main process, if there is one.
+    /// Returns the pid of the live main process, if any.
     pub fn pid(&self) -> Option<i32> {
         match self.state {
             State::Starting { pid, .. } | State::Completing { pid, .. } | State::Running { pid, .. } | State::Draining { pid, .. } => {
@@ -404,7 +416,8 @@ impl Instance {
         }
     }
 
-    /// The incarnation of [`Instance::pid`]: the newest, but for a process that only a damaged journal leaves beside it.
+    /// Returns the incarnation of [`Instance::pid`]. It is the newest, except for an extra process
+    /// that only a damaged journal can leave.
     pub fn inc_of_process(&self) -> Option<u32> {
         match self.state {
             State::Starting { inc, .. }
@@ -424,13 +437,14 @@ impl Instance {
         }
     }
 
-    /// True if this process of incarnation `inc` was its main process and another one is now: the end of this one means nothing.
+    /// Returns true if this process of incarnation `inc` was its main process and another process
+    /// is now. Its exit is then ignored.
     pub fn is_former(&self, inc: u32, pid: i32) -> bool {
         self.inc == inc && self.pid().is_some_and(|main| main != pid)
     }
 
-    /// True if the state is what is wanted: nothing more will happen by itself as long as the process lives. An instance that gave up is
-    /// settled too (`wanted` is then `Down`).
+    /// Returns true if the state is the wanted one: it does not change while the process lives. An
+    /// instance that gave up is settled too (`wanted` is then `Down`).
     pub fn settled(&self) -> bool {
         match self.wanted {
             Wanted::Up => matches!(self.state, State::Running { .. } | State::Starting { ready_deadline_ms: None, .. }),
@@ -439,7 +453,7 @@ impl Instance {
         }
     }
 
-    /// True if a process follows the one that ended, as far as that is decided.
+    /// Returns true if another process follows, as far as that is decided.
     pub fn is_coming_again(&self) -> bool {
         match self.state {
             State::Leaving { next, .. } | State::Stopping { next, .. } | State::Clearing { next, .. } => match next {
@@ -452,7 +466,7 @@ impl Instance {
         }
     }
 
-    /// True if a restart is left in its budget.
+    /// Returns true if its budget allows another restart.
     pub fn may_restart(&self, policy: &Policy, now: Now) -> bool {
         let Some(budget) = policy.budget else { return true };
         let within = |at: &&u64| now.mono_ms.saturating_sub(**at) < budget.window_ms;
@@ -469,7 +483,7 @@ impl Instance {
         recent.drain(..surplus);
     }
 
-    /// True if something of its process tree may be alive.
+    /// Returns true if a process of its tree may be alive.
     pub fn may_have_processes(&self) -> bool {
         match self.state {
             State::Spawning { .. }
@@ -489,7 +503,7 @@ impl Instance {
         }
     }
 
-    /// The one next instant (`mono_ms`) at which [`Event::Tick`](super::Event::Tick) is due.
+    /// Returns the next time (`mono_ms`) at which [`Event::Tick`](super::Event::Tick) is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.state {
             State::Starting { ready_deadline_ms, .. } => ready_deadline_ms,
@@ -497,18 +511,18 @@ impl Instance {
                 Some(deadline_ms)
             }
             State::Backoff { until_ms } => Some(until_ms),
-            // A hook has a time of its own, and is answered for in any case.
+            // A hook has its own time limit, and its answer always comes.
             State::Preparing { .. } | State::Completing { .. } | State::Leaving { .. } | State::Clearing { .. } => None,
             State::Stopped | State::Spawning { .. } | State::Running { .. } | State::Errored | State::Gone => None,
         }
     }
 
-    /// True if a start is being prepared, and is not wanted any more.
+    /// Returns true if a start is being prepared but is no longer wanted.
     pub fn is_called_off(&self) -> bool {
         matches!(self.state, State::Preparing { superseded: Some(_), .. })
     }
 
-    /// The hook whose end it waits for, and for which process.
+    /// Returns the hook that it waits for, and the incarnation that the hook belongs to.
     pub fn hook(&self) -> Option<(u32, Hook)> {
         match self.state {
             State::Preparing { inc, .. } => Some((inc, Hook::PreStart)),

@@ -1,4 +1,4 @@
-//! The step function: commands, and the two things every path ends in, a spawn or a rest.
+//! The step function: commands, and the two results of every path, a spawn or a rest.
 
 use super::origin::Origin;
 use super::state::{AfterStop, Instance, State, Wanted};
@@ -7,7 +7,7 @@ use crate::app::hooks::Hook;
 use crate::lifecycle::stop;
 use crate::time::Now;
 
-/// One call of [`Instance::step`]: its inputs, and what it has decided so far.
+/// One call of [`Instance::step`]: its inputs, and its decisions so far.
 pub(super) struct Turn<'a> {
     pub(super) policy: &'a Policy,
     pub(super) now: Now,
@@ -25,7 +25,8 @@ impl Turn<'_> {
 }
 
 impl Instance {
-    /// Takes one event and says what to do. Total: every state takes every event. Never panics, whatever was restored.
+    /// Handles one event and returns the effects. Total: every state takes every event. Never
+    /// panics, even on restored data.
     pub fn step(&mut self, policy: &Policy, event: Event, now: Now) -> Vec<Effect> {
         let mut turn = Turn { policy, now, effects: Vec::new() };
         match event {
@@ -84,7 +85,7 @@ impl Instance {
                 }
             }
             State::Preparing { .. } | State::Spawning { .. } if was_wanted != Wanted::Up => self.forgive(turn.now),
-            // It was told to finish: a new one comes after it.
+            // It was draining for a stop: stop it now, and a new process follows it.
             State::Draining { .. } => {
                 self.forgive(turn.now);
                 self.ask_to_end(origin.clone(), AfterStop::Settle { automatic }, turn);
@@ -95,7 +96,7 @@ impl Instance {
             | State::Starting { .. }
             | State::Completing { .. }
             | State::Running { .. } => {}
-            // A restored slot can be gone only if it is wanted gone.
+            // A restored slot is gone only if its deletion is wanted.
             State::Gone => self.wanted = Wanted::Gone,
         }
     }
@@ -113,7 +114,7 @@ impl Instance {
         self.end_what_runs(was_wanted, origin, turn);
     }
 
-    /// Ends what runs; the instance is wanted `Down` or `Gone`.
+    /// Stops the running process; the instance is wanted `Down` or `Gone`.
     fn end_what_runs(&mut self, was_wanted: Wanted, origin: Origin, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Stopped if self.wanted == Wanted::Down => {}
@@ -146,7 +147,8 @@ impl Instance {
         self.finish_what_runs(was_wanted, origin, turn);
     }
 
-    /// Ends what runs, which may finish what it does first; the instance is wanted `Down` or `Gone`.
+    /// Stops the running process after it finished its requests; the instance is wanted `Down` or
+    /// `Gone`.
     fn finish_what_runs(&mut self, was_wanted: Wanted, origin: Origin, turn: &mut Turn<'_>) {
         match &mut self.state {
             State::Draining { .. } => {}
@@ -162,7 +164,7 @@ impl Instance {
         }
     }
 
-    /// Ends a drain: it has finished, or had its time.
+    /// Completes a drain: the process has finished, or its time is over.
     fn end_drain(&mut self, turn: &mut Turn<'_>) {
         let State::Draining { cause, deadline_ms: until_ms, .. } = &self.state else { return };
         let (cause, until_ms) = (cause.clone(), *until_ms);
@@ -174,10 +176,11 @@ impl Instance {
         }
     }
 
-    /// Gives more time, where there is a limit that the app may know of: never to what is being killed.
+    /// Gives the process more time, if it is in a state with a limit that the app may know. A
+    /// process that is being killed gets no more time.
     fn on_extend(&mut self, inc: u32, until_ms: u64) {
         match &mut self.state {
-            // Where nothing ends it, it has all the time already.
+            // Without a limit it already has all the time.
             State::Starting { inc: expected, ready_deadline_ms: Some(deadline_ms), .. }
             | State::Draining { inc: expected, deadline_ms, .. }
             | State::Stopping { inc: expected, deadline_ms, killed: false, leader_gone: false, .. }
@@ -189,8 +192,8 @@ impl Instance {
         }
     }
 
-    /// Ends the time of what is to end: its deadline is now, and the hook before it is called off. The tick that follows does the rest, as at
-    /// any deadline.
+    /// Cuts short the time of a process that has to exit: its deadline is now, and a hook before it
+    /// is cancelled. The following tick does the rest, as at any deadline.
     fn on_hurry(&mut self, turn: &mut Turn<'_>) {
         self.end_drain(turn);
         self.cut_hook_short(turn);
@@ -203,7 +206,7 @@ impl Instance {
         let automatic = !origin.is_user();
         let refused = match self.wanted {
             Wanted::Up => false,
-            // What a user wants down stays down.
+            // An instance that a user wants down stays down.
             Wanted::Down => matches!(origin, Origin::Policy(_)),
             Wanted::Gone => true,
         };
@@ -220,7 +223,7 @@ impl Instance {
         match &mut self.state {
             State::Stopped | State::Errored => self.go_up(&origin, turn),
             State::Backoff { .. } => self.spawn(automatic, turn),
-            // It has not even begun.
+            // The start has not begun yet.
             State::Waiting { .. } => {}
             State::Preparing { .. } => self.call_off_start(origin, turn),
             State::Spawning { superseded, .. } => {
@@ -230,7 +233,7 @@ impl Instance {
                 self.begin_stop(origin, AfterStop::Settle { automatic }, false, turn);
             }
             State::Running { .. } => {
-                // PM2 counts a restart by hand only where it hits an online process.
+                // PM2 counts a manual restart only if the process is online.
                 self.count_restart();
                 self.begin_stop(origin, AfterStop::Settle { automatic }, false, turn);
             }
@@ -247,11 +250,11 @@ impl Instance {
         }
         self.forgive(turn.now);
         self.spend_restart(turn.policy, turn.now);
-        // Counted when it comes.
+        // The restart is counted when it happens.
         self.begin_stop(origin, AfterStop::Restart { at_ms }, false, turn);
     }
 
-    /// Ends it as if it had crashed, without `pre_stop`.
+    /// Stops the process as if it had crashed, without `pre_stop`.
     fn on_fail(&mut self, origin: Origin, turn: &mut Turn<'_>) {
         if self.wanted != Wanted::Up {
             return;
@@ -272,7 +275,7 @@ impl Instance {
         self.forgive(now);
     }
 
-    /// Gives the app a new chance: a user commands it.
+    /// Resets the restart history after a user's command.
     fn forgive(&mut self, now: Now) {
         self.counters.unstable = 0;
         self.counters.last_delay_ms = 0;
@@ -311,7 +314,7 @@ impl Instance {
         }
     }
 
-    /// Begins a new process: nothing of the old one is left.
+    /// Begins a new process: no process of the old incarnation is left.
     pub(super) fn spawn(&mut self, automatic: bool, turn: &mut Turn<'_>) {
         // Saturating: a damaged journal must not bring the daemon down.
         self.inc = self.inc.saturating_add(1);
@@ -324,13 +327,13 @@ impl Instance {
         }
     }
 
-    /// Spawns it: everything is prepared.
+    /// Spawns the process: the preparation is complete.
     pub(super) fn spawn_now(&mut self, inc: u32, automatic: bool, turn: &mut Turn<'_>) {
         self.state = State::Spawning { inc, since: turn.now, automatic, ready: false, superseded: None };
         turn.effect(Effect::Spawn { inc });
     }
 
-    /// Does what is wanted: nothing of the old process is left.
+    /// Brings it to the wanted state: no process of the old incarnation is left.
     pub(super) fn settle(&mut self, automatic: bool, turn: &mut Turn<'_>) {
         match self.wanted {
             Wanted::Up => self.spawn(automatic, turn),
@@ -345,7 +348,8 @@ impl Instance {
         }
     }
 
-    /// Sends SIGKILL: the deadline of a stop has passed. Again at the next one; it never gives up.
+    /// Sends SIGKILL: the deadline of a stop has passed. Sends it again at each further deadline,
+    /// without limit.
     fn escalate(&mut self, turn: &mut Turn<'_>) {
         let State::Stopping { inc, ref mut deadline_ms, ref mut killed, leader_gone, .. } = self.state else { return };
         *deadline_ms = stop::rekill_deadline(turn.policy, turn.now.mono_ms);

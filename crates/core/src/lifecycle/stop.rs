@@ -1,4 +1,5 @@
-//! The stop plan: polite request, grace period, SIGKILL, for the main process first and then for the rest of its tree.
+//! The stop plan: polite request, grace period, SIGKILL; first for the main process, then for the
+//! rest of its tree.
 //!
 //! ```text
 //! signal or message ──► main process ends ──► sweep politely ──► nothing left: done
@@ -7,23 +8,26 @@
 //!     SIGKILL to the tree     sweep with SIGKILL, again after each further timeout
 //! ```
 //!
-//! With [`KillMode::Mixed`] only the main process is asked, and the first sweep is the one with SIGKILL: a program ends its own children
-//! as it thinks best, and what it leaves then is not wanted.
+//! With [`KillMode::Mixed`] only the main process gets the polite request, and the first sweep
+//! already uses SIGKILL. A program stops its own children as it needs to, so the processes that it
+//! leaves are unwanted.
 //!
-//! Nothing is polled: the kernel says when the main process ends, the owner says when the tree is gone, and there is always a
-//! deadline at which the next, harder step is due.
+//! The daemon polls nothing. The kernel reports the exit of the main process, the owner reports
+//! that the tree is gone, and there is always a deadline for the next, harder step.
 
 use crate::app::{AppSpec, KillMode};
 use crate::lifecycle::signal;
 use crate::lifecycle::{Effect, Policy, Scope};
 
-/// Grace period of an app that names none, as far as the daemon's environment may name one: more than anybody's default.
+/// Assumed grace period of an app that sets none. The daemon's environment may set a default, so
+/// this value is above the usual defaults.
 const DEFAULT_GRACE_MS: u64 = 5_000;
 
-/// Shortest time between two SIGKILLs: a process that does not even obey that hangs in the kernel.
+/// Shortest time between two SIGKILLs. A process that does not exit after SIGKILL hangs in the
+/// kernel.
 const REKILL_MIN_MS: u64 = 1000;
 
-/// Processes that the polite request reaches.
+/// Returns the processes that get the polite request.
 fn asked(policy: &Policy) -> Scope {
     match policy.kill_mode {
         KillMode::Tree => Scope::Tree,
@@ -31,7 +35,7 @@ fn asked(policy: &Policy) -> Scope {
     }
 }
 
-/// Processes that SIGKILL reaches.
+/// Returns the processes that get SIGKILL.
 fn killed(policy: &Policy) -> Scope {
     match policy.kill_mode {
         KillMode::Tree | KillMode::Mixed => Scope::Tree,
@@ -39,7 +43,7 @@ fn killed(policy: &Policy) -> Scope {
     }
 }
 
-/// The polite request to a running process.
+/// Returns the polite request to a running process.
 pub fn ask(policy: &Policy, inc: u32) -> Effect {
     let (signal, scope) = (policy.kill_signal, asked(policy));
     if policy.shutdown_with_message {
@@ -49,17 +53,18 @@ pub fn ask(policy: &Policy, inc: u32) -> Effect {
     }
 }
 
-/// SIGKILL to a running process.
+/// Returns SIGKILL to a running process.
 pub fn kill(policy: &Policy, inc: u32) -> Effect {
     Effect::Signal { inc, signal: signal::KILL, scope: killed(policy) }
 }
 
-/// True if what the main process left behind gets no polite request, even though the main process itself was asked and obeyed.
+/// Returns true if the processes that the main process left get no polite request, although the
+/// main process was asked and obeyed.
 pub fn sweeps_with_kill(policy: &Policy) -> bool {
     policy.kill_mode == KillMode::Mixed
 }
 
-/// The removal of what the main process left behind.
+/// Returns the sweep of the processes that the main process left.
 pub fn sweep(policy: &Policy, inc: u32, kill: bool) -> Effect {
     Effect::Sweep { inc, kill, signal: policy.kill_signal }
 }
@@ -67,38 +72,41 @@ pub fn sweep(policy: &Policy, inc: u32, kill: bool) -> Effect {
 /// State of a process that a sweep has just found and signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met {
-    /// Its end will be reported.
+    /// The kernel will report its exit.
     Watched,
-    /// It ended between the look at the process table and now: nobody will report that.
+    /// It exited after the process table was read: its exit will not be reported.
     Gone,
-    /// It lives, and cannot be watched.
+    /// It is alive and cannot be watched.
     Unwatched,
 }
 
-/// Time until another look after SIGKILL, because a process may have forked while it was being killed, and at what cannot be watched.
+/// Time until the next scan. A scan after SIGKILL finds processes that were forked during the kill.
+/// Processes that cannot be watched need a scan, too.
 const LOOK_AGAIN_MS: u64 = 20;
 
-/// The time of the next look at a tree in which something was found; `None` = when something of it ends.
+/// Returns the time of the next scan of a tree in which a process was found; `None` = scan when one
+/// of its processes exits.
 pub fn next_look(kill: bool, met: &[Met], now_ms: u64) -> Option<u64> {
     if kill || met.contains(&Met::Unwatched) {
         Some(now_ms + LOOK_AGAIN_MS)
     } else {
-        // That one may have been the last.
+        // The exited process may have been the last.
         met.contains(&Met::Gone).then_some(now_ms)
     }
 }
 
-/// The end of the grace period.
+/// Returns the end of the grace period.
 pub fn grace_deadline(policy: &Policy, now_ms: u64) -> u64 {
     now_ms.saturating_add(policy.kill_timeout_ms)
 }
 
-/// The time of the next SIGKILL.
+/// Returns the time of the next SIGKILL.
 pub fn rekill_deadline(policy: &Policy, now_ms: u64) -> u64 {
     now_ms.saturating_add(policy.kill_timeout_ms.max(REKILL_MIN_MS))
 }
 
-/// The longest time that an app has to end, at most a day: to finish its requests, then after the signal.
+/// Returns the longest time that an app has to exit, at most a day: the time to finish its requests
+/// plus the time after the signal.
 pub fn longest_ms(spec: &AppSpec) -> u64 {
     let grace = spec.stop.kill_timeout_ms.unwrap_or(DEFAULT_GRACE_MS);
     grace.saturating_add(spec.stop.drain_timeout_ms.unwrap_or(0)).min(24 * 60 * 60 * 1000)

@@ -32,7 +32,7 @@ impl Story {
         Self { instance: Instance::new(Now::at(0)), policy, now: 0 }
     }
 
-    /// Started by a user and spawned.
+    /// Returns an instance that a user started and that is spawned.
     pub(super) fn running(policy: Policy) -> Self {
         let mut story = Self::new(policy);
         story.dispatch(Event::Start(user("start")));
@@ -40,7 +40,7 @@ impl Story {
         story
     }
 
-    /// What has to be done, without what has to be told.
+    /// Returns the effects to perform, without the notifications.
     pub(super) fn dispatch(&mut self, event: Event) -> Vec<Effect> {
         let all = self.instance.step(&self.policy, event, Now::at(self.now));
         all.into_iter().filter(|effect| !matches!(effect, Effect::Notify(_))).collect()
@@ -56,7 +56,7 @@ impl Story {
         self
     }
 
-    /// The process ends by itself and leaves nothing.
+    /// Lets the process exit by itself; its tree is empty.
     fn crash(&mut self) -> Vec<Effect> {
         let inc = self.instance.inc;
         let mut effects = self.dispatch(Event::Exited { inc, exit: exit(1) });
@@ -101,7 +101,7 @@ fn what_does_not_obey_is_killed_and_never_forgotten() {
     assert_eq!(story.at(1599).dispatch(Event::Tick), []);
     assert_eq!(story.at(1600).transitions(Event::Tick), [Transition::KillTimeout]);
     assert_eq!(story.instance.deadline_ms(), Some(3200));
-    // It hangs in the kernel: again, but told once.
+    // It hangs in the kernel: SIGKILL is repeated but reported once.
     let again = story.at(3200).instance.step(&policy(), Event::Tick, Now::at(3200));
     assert_eq!(again, [KILL]);
     assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: killed() }), [KILL_SWEEP]);
@@ -136,12 +136,12 @@ fn mixed_asks_the_main_process_and_kills_what_it_leaves() {
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
     assert_eq!(story.at(100).dispatch(Event::Exited { inc: 1, exit: exit(0) }), [KILL_SWEEP]);
     assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
-    // Nobody was late: SIGKILL is repeated, and nothing is told about it.
+    // No process was late: SIGKILL is repeated, and no timeout is reported.
     assert_eq!(story.at(1699).dispatch(Event::Tick), []);
     assert_eq!(story.at(1700).transitions(Event::Tick), []);
     story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.status(), "stopped");
-    // The main process does not obey: everything is killed.
+    // The main process does not obey: the whole tree is killed.
     let mut story = Story::running(mixed);
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.at(1600).dispatch(Event::Tick), [KILL]);
@@ -161,7 +161,7 @@ fn a_crash_is_swept_then_restarted_at_once() {
 #[test]
 fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
     let mut story = Story::running(policy());
-    // It ran well for an hour before; that does not switch the protection off.
+    // It ran for an hour before without a crash; that does not turn the protection off.
     story.at(3_600_000).crash();
     let mut spawned = 1;
     while story.status() == "launching" {
@@ -201,7 +201,7 @@ fn user_intent_wins_over_a_backoff() {
         story
     };
     let mut story = waiting();
-    // No signal to a pid that may be somebody else's by now.
+    // No signal goes to a pid that may belong to another process by now.
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
     assert_eq!(story.status(), "stopped");
     assert_eq!(story.at(700).dispatch(Event::Tick), []);
@@ -296,7 +296,7 @@ fn what_cannot_be_executed() {
     );
     assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
 
-    // Nobody waits for an automatic restart: it is tried again, ever more slowly.
+    // No caller waits for an automatic restart: it is retried with growing delays.
     let mut story = Story::running(policy());
     story.at(5000).crash();
     for (inc, due) in [(2, 5100), (3, 5250), (4, 5475)] {
@@ -319,11 +319,11 @@ fn adoption() {
     assert_eq!(story.dispatch(alive(1)), []);
     assert_eq!(story.instance, before, "a healthy app is none the wiser");
 
-    // The daemon died with the app's `ready` in its hands.
+    // The daemon died after it read the app's `ready`.
     let mut story = Story::running(Policy { lateness: Lateness::Fail, ..waits.clone() });
     story.dispatch(alive(1));
     assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Accepted), Transition::Online]);
-    // Where no time is named it gets more of it, but it is not waited for without end.
+    // Without a set time it gets more time, but the wait is bounded.
     for (found_at, taken_at) in [(100, 60_000), (7000, 67_000), (600_000, 660_000)] {
         let mut story = Story::running(waits.clone());
         if found_at > 3000 {
@@ -345,7 +345,7 @@ fn adoption() {
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.transitions(alive(1)), [Transition::Launched, Transition::Online]);
 
-    // Never reached the keeper: whatever is left of it is swept, then a new number.
+    // The request never reached the keeper: leftovers are swept, then a new number is used.
     let mut story = Story::new(policy());
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(nothing()), [KILL_SWEEP]);
@@ -357,7 +357,7 @@ fn adoption() {
     assert_eq!(story.instance.exits[0].ending, Ending::Unknown);
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 
-    // A stop goes on where it was, with its old deadline.
+    // A stop continues where it was, with its old deadline.
     let mut story = Story::running(policy());
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.at(900).dispatch(alive(1)), [ASK]);
@@ -369,16 +369,16 @@ fn adoption() {
     assert_eq!(story.dispatch(nothing()), [KILL_SWEEP]);
     assert_eq!(story.instance.exits.len(), 1);
 
-    // The journal says down, the world says up.
+    // The journal has `Down`, but the process is alive.
     let mut story = Story::new(policy());
     story.instance.inc = 1;
     assert_eq!(story.dispatch(alive(1)), [ASK]);
-    // It says up, but knows of no process.
+    // The journal has `Up`, but knows no process.
     let mut story = Story::new(policy());
     story.instance = Instance { inc: 1, wanted: Wanted::Up, state: State::Backoff { until_ms: 9 }, ..story.instance };
     assert_eq!(story.dispatch(alive(1)), []);
     assert_eq!(story.status(), "online");
-    // A stray of an older number.
+    // A leftover of an older number.
     let mut story = Story::running(policy());
     story.instance.inc = 5;
     assert_eq!(story.dispatch(alive(1)), [ASK]);
@@ -443,7 +443,8 @@ fn what_finishes_after_its_signal_has_the_same_time() {
     assert!(matches!(story.at(250).dispatch(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
     assert_eq!(story.at(29_999).dispatch(Event::Tick), []);
     assert_eq!(story.at(30_000).dispatch(Event::Tick), [KILL]);
-    // One that was not asked before its time was over has at least what an ordinary stop gives it; an ordinary stop gives no more.
+    // A process that gets its signal only after its drain time has at least the time of an ordinary
+    // stop. An ordinary stop gives no more.
     let mut story = Story::running(policy.clone());
     story.dispatch(Event::Retire(user("reload")));
     story.at(30_000).dispatch(Event::Tick);
@@ -461,7 +462,7 @@ fn a_gentle_stop_waits_for_what_is_under_way() {
     assert_eq!((story.instance.status(), story.instance.deadline_ms()), ("stopping", Some(6000)));
     assert_eq!(story.at(1500).dispatch(Event::StopGently(user("stop"))), []);
     assert!(matches!(story.dispatch(Event::Drained { inc: 1 })[..], [Effect::Signal { signal: 2, .. }]));
-    // What never finishes is stopped all the same, unless it asks for more time.
+    // A process that never finishes is stopped in the end, unless it asks for more time.
     let mut story = Story::running(gentle.clone());
     story.dispatch(Event::Retire(user("scale")));
     story.dispatch(Event::Extend { inc: 1, until_ms: 9000 });
@@ -470,7 +471,7 @@ fn a_gentle_stop_waits_for_what_is_under_way() {
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
     assert_eq!(story.instance.state, State::Gone);
-    // It may also go by itself, and a user who cannot wait wins.
+    // It may also exit by itself, and a user's immediate stop takes precedence.
     let mut story = Story::running(gentle.clone());
     story.dispatch(Event::StopGently(user("stop")));
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
@@ -479,7 +480,7 @@ fn a_gentle_stop_waits_for_what_is_under_way() {
     let mut story = Story::running(gentle);
     story.dispatch(Event::StopGently(user("stop")));
     assert!(matches!(story.dispatch(Event::Stop(user("stop")))[..], [Effect::Signal { .. }]));
-    // Nothing that can be told to finish: an ordinary stop.
+    // The process does not support draining: an ordinary stop.
     let mut story = Story::running(policy());
     assert!(matches!(story.dispatch(Event::StopGently(user("stop")))[..], [Effect::Signal { .. }]));
 }
@@ -497,14 +498,14 @@ fn an_app_hands_over_to_another_process() {
     assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW]);
     assert_eq!((story.instance.pid(), story.instance.inc, story.status(), story.instance.counters.restarts), (Some(150), 1, "online", 0));
     assert!(story.instance.is_former(1, 101) && !story.instance.is_former(1, 150) && !story.instance.is_former(2, 101));
-    // It is asked to end, and its end is the end.
+    // The new main process gets the stop request, and its exit ends the incarnation.
     assert_eq!(story.dispatch(Event::Restart(user("restart"))), [ASK]);
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits.last().map(|exit| exit.pid), Some(150));
     assert!(!story.instance.is_former(1, 101));
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 
-    // While it is stopped: asked too, however far that is.
+    // During a stop, the new main process gets the request too, in each phase.
     let mut story = Story::running(policy());
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW, ASK]);
@@ -516,7 +517,7 @@ fn an_app_hands_over_to_another_process() {
     story.dispatch(Event::StopGently(user("stop")));
     assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW, Effect::Drain { inc: 1 }]);
 
-    // Before we knew that it runs at all; it may still have to be ready.
+    // The handover comes before the spawn is confirmed; the process may still have to become ready.
     let mut story = Story::new(Policy { wait_ready: true, ..policy() });
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(followed(1, 150)), [FOLLOW]);
@@ -525,7 +526,8 @@ fn an_app_hands_over_to_another_process() {
     assert_eq!(story.transitions(Event::Ready { inc: 1 }), [Transition::Online]);
     assert_eq!(story.instance.pid(), Some(150));
 
-    // The daemon died before it could tell the keeper, who speaks of the former one: alive or not, it is told again.
+    // The daemon died before it informed the keeper, which reports the former process: alive or
+    // exited, it gets `Follow` again.
     for found in [Recovered::Alive { inc: 1, pid: 101 }, Recovered::Ended { inc: 1, pid: 101, exit: exit(3) }] {
         let mut story = Story::running(policy());
         story.dispatch(followed(1, 150));
@@ -557,7 +559,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
     let last = story.instance.exits.last().unwrap();
     assert_eq!(last.cause, ExitCause::KilledAfterTimeout(Origin::policy(PolicyName::Health)));
     assert_eq!((story.instance.counters.restarts, story.instance.counters.unstable), (1, 0));
-    // One that fails young is unstable, and at last it is given up.
+    // A process that fails early is unstable, and finally the policy gives up.
     let mut story = Story::running(Policy { max_restarts: 2, ..policy() });
     for inc in 1..=2 {
         story.dispatch(fail());
@@ -566,7 +568,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
         story.dispatch(Event::Spawned { inc: inc + 1, pid: 1 });
     }
     assert_eq!(story.instance.state, State::Errored);
-    // Without automatic restarts it stays down; what does not run cannot fail.
+    // Without automatic restarts it stays down; an instance that does not run cannot fail.
     let mut story = Story::running(Policy { autorestart: false, ..policy() });
     story.dispatch(fail());
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
@@ -595,7 +597,7 @@ fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
     assert!(matches!(story.instance.state, State::Running { inc: 4, .. }));
     crash(story.at(15_500), 4);
     assert_eq!(story.instance.state, State::Errored);
-    // A command of a user gives it a new chance.
+    // A user's command resets the history.
     story.at(15_600).dispatch(Event::Start(user("start")));
     story.dispatch(Event::Spawned { inc: 5, pid: 1 });
     crash(story.at(15_700), 5);

@@ -21,8 +21,9 @@ pub enum Trouble {
 }
 
 impl Instance {
-    /// Returns the trouble of this instance, if its state does not show it. A job is expected to exit: only a failure counts.
-    /// `stop_codes` are the exit codes after which it stays stopped on purpose.
+    /// Returns the trouble of this instance, if its state does not show it. A job is expected to
+    /// exit: only a failure counts. `stop_codes` are the exit codes after which it stays stopped on
+    /// purpose.
     pub fn trouble(&self, stop_codes: &[i32], is_job: bool, now: Now) -> Option<Trouble> {
         match self.state {
             State::Gone | State::Errored => None,
@@ -37,7 +38,8 @@ impl Instance {
     }
 }
 
-/// Returns true if no user asked for the exit: the process exited by itself, or a limit or a health check made the daemon stop it.
+/// Returns true if no user asked for the exit: the process exited by itself, or a limit or a health
+/// check made the daemon stop it.
 fn is_unasked(cause: &ExitCause) -> bool {
     match cause {
         ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {

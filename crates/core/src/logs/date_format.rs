@@ -1,12 +1,13 @@
 //! day.js date formats, for the date before each log line.
 //!
-//! Tokens: `YY YYYY M MM MMM MMMM D DD d dd ddd dddd H HH h hh A a m mm s ss SSS Z ZZ`; text in `[ ]` and everything else is copied.
+//! Tokens: `YY YYYY M MM MMM MMMM D DD d dd ddd dddd H HH h hh A a m mm s ss SSS Z ZZ`; text in
+//! `[ ]` and everything else is copied.
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-/// What `time: true` stands for.
+/// Format of `time: true`.
 pub const DEFAULT: &str = "YYYY-MM-DDTHH:mm:ss";
 
 const MONTHS: [&str; 12] =
@@ -23,9 +24,9 @@ enum Item {
 enum Token {
     Year2,
     Year4,
-    /// Month as a number with so many digits.
+    /// Month as a number with this many digits.
     Month(u8),
-    /// Month by name, cut to so many letters.
+    /// Month by name, cut to this many letters.
     MonthName(usize),
     Day(u8),
     WeekdayNumber,
@@ -79,7 +80,7 @@ pub struct DateFormat {
 }
 
 impl DateFormat {
-    /// Every text is a format.
+    /// Parses a format. Every text is a format.
     pub fn parse(pattern: &str) -> Self {
         let mut items = Vec::new();
         let mut rest = pattern;
@@ -104,7 +105,7 @@ impl DateFormat {
         self.render(wall_ms, zone, out, &mut |_| {});
     }
 
-    /// Appends it as `write` does, and reports where the milliseconds are.
+    /// Appends the date as `write` does, and reports the positions of the milliseconds.
     fn render(&self, wall_ms: u64, zone: &TimeZone, out: &mut Vec<u8>, on_millisecond: &mut dyn FnMut(usize)) {
         let instant = i64::try_from(wall_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
         let date = instant.to_zoned(zone.clone());
@@ -130,7 +131,7 @@ fn push_text(items: &mut Vec<Item>, text: &str) {
 }
 
 fn write_token(token: Token, date: &Zoned, out: &mut Vec<u8>) {
-    // All fields of a date are positive except the year, which is that of a clock after 1970.
+    // All fields of a date are positive except the year, and the year is after 1970.
     let number = |value: i8| u32::from(value.unsigned_abs());
     let year = u32::from(date.year().unsigned_abs());
     let hour12 = match date.hour() % 12 {
@@ -173,7 +174,7 @@ fn day_name(day: Weekday) -> &'static str {
     DAYS[usize::from(day.to_sunday_zero_offset().unsigned_abs())]
 }
 
-/// Decimal digits, with zeros in front up to this width.
+/// Appends decimal digits, padded with zeros to this width.
 fn digits(value: u32, width: u8, out: &mut Vec<u8>) {
     let mut buffer = [b'0'; 10];
     let mut rest = value;
@@ -186,9 +187,9 @@ fn digits(value: u32, width: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&buffer[at..]);
 }
 
-/// Cache of dates for one line after the other: within a second only the milliseconds are written anew.
+/// Cache of dates for successive lines: within a second, only the milliseconds are rewritten.
 ///
-/// A zone's offset changes at whole seconds only, so a second's text is right for all of it.
+/// A zone's offset changes only at whole seconds, so a text is valid for its whole second.
 #[derive(Clone, Debug)]
 pub struct Stamper {
     format: DateFormat,
@@ -200,12 +201,12 @@ pub struct Stamper {
 }
 
 impl Stamper {
-    /// Dates of this format in this zone.
+    /// Returns a cache for dates of this format in this zone.
     pub fn new(format: DateFormat, zone: TimeZone) -> Self {
         Self { format, zone, second: None, text: Vec::new(), milliseconds: Vec::new() }
     }
 
-    /// The text for this instant (milliseconds since the epoch).
+    /// Returns the text for this instant (milliseconds since the epoch).
     pub fn stamp(&mut self, wall_ms: u64) -> &[u8] {
         let second = wall_ms / 1000;
         if self.second == Some(second) {
@@ -272,7 +273,7 @@ mod tests {
             ("SSS", "007", "120"),
             ("Z", "+00:00", "+00:00"),
             ("ZZ", "+0000", "+0000"),
-            // Copied.
+            // Copied unchanged.
             ("[YYYY] YYYY", "YYYY 2026", "YYYY 2026"),
             ("[a]a", "aam", "apm"),
             ("[] [x", "[] [x", "[] [x"),
@@ -280,7 +281,7 @@ mod tests {
             ("S", "S", "S"),
             ("ü - :", "ü - :", "ü - :"),
             ("", "", ""),
-            // Usual ones.
+            // Common formats.
             (DEFAULT, "2026-02-01T00:05:09", "2026-11-20T15:42:30"),
             ("YYYY-MM-DD HH:mm:ss.SSS Z", "2026-02-01 00:05:09.007 +00:00", "2026-11-20 15:42:30.120 +00:00"),
             ("DD/MM/YY hh:mm A", "01/02/26 12:05 AM", "20/11/26 03:42 PM"),
@@ -318,7 +319,8 @@ mod tests {
             text(&pattern, at, &TimeZone::UTC);
         }
 
-        /// The cache never shows: also when the clock goes backwards, and across the hour in which an offset changes.
+        /// The cache does not change the result, even if the clock goes back or the offset changes
+        /// within an hour.
         #[test]
         fn stamps_are_what_the_format_says(start in 0_u64..4_000_000_000_000, steps in proptest::collection::vec(-2_000_i64..2_000, 1..40)) {
             let pattern = "SSS YYYY-MM-DD HH:mm:ss.SSS Z";

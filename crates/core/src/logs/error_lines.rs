@@ -1,27 +1,30 @@
-//! The lines of an output that say why a program failed.
+//! Lines of an output that explain why a program failed.
 //!
-//! A report of an error has a *head* (what went wrong), *causes* (what led to it) and *frames* (where). Languages order them differently: Node
-//! and Java print the head first, Python last, PHP and Python print the causes before it. The newest report at the end of the output is found, and
-//! printed in one order: head, causes, the frames of the app itself, what was printed after it. An output without a report keeps its last lines.
+//! A report of an error has a *head* (the error), *causes* (earlier errors) and *frames* (the
+//! location). Languages order them differently: Node and Java print the head first, Python prints
+//! it last, PHP and Python print the causes before it. The newest report at the end of the output
+//! is printed in one order: head, causes, the app's own frames, and the lines after it. Without a
+//! report, the last lines of the output are kept.
 
 use std::ops::Range;
 
-/// Most lines that are kept.
+/// Largest number of lines that are kept.
 const MOST: usize = 10;
-/// Most bytes that are kept of them all.
+/// Largest total size of the kept lines, in bytes.
 const MOST_BYTES: usize = 4096;
 /// Longest line.
 const LONGEST: usize = 1000;
-/// Most frames that are kept.
+/// Largest number of frames that are kept.
 const FRAMES: usize = 4;
-/// Most causes that are kept.
+/// Largest number of causes that are kept.
 const CAUSES: usize = 3;
-/// Most lines of a message after its first.
+/// Largest number of message lines after the first.
 const MESSAGE: usize = 2;
-/// Most lines after a report that ended the program; with more it is an old one.
+/// Largest number of lines after a report that ended the program; with more lines, the report is
+/// old.
 const AFTER: usize = 5;
 
-/// Form of a report, by those who print it.
+/// Form of a report, by language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Node, Deno, Java, .NET: a head, then lines that begin with `at`.
@@ -34,7 +37,7 @@ pub(crate) enum Form {
     Perl,
 }
 
-/// A finder of the newest report of one form.
+/// Finder of the newest report of one form.
 type Find = fn(&[&str]) -> Option<Report>;
 
 const FINDERS: [(Form, Find); 7] = [
@@ -47,12 +50,12 @@ const FINDERS: [(Form, Find); 7] = [
     (Form::Perl, perl),
 ];
 
-/// The newest report in these lines.
+/// Returns the newest report in these lines.
 pub(crate) fn newest(lines: &[&str]) -> Option<(Form, Report)> {
     FINDERS.iter().filter_map(|(form, find)| Some((*form, find(lines)?))).max_by_key(|(_, report)| report.place.end)
 }
 
-/// A report, in lines that are ready to be shown.
+/// Report with lines that are ready to show.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) head: Vec<String>,
@@ -65,7 +68,7 @@ pub(crate) struct Report {
     pub(crate) place: Range<usize>,
 }
 
-/// The lines that matter of the end of an output, at most ten.
+/// Returns the relevant lines from the end of an output, at most ten.
 pub fn pick(lines: &[&str]) -> Vec<String> {
     let end = lines.iter().rposition(|line| !line.trim().is_empty()).map_or(0, |last| last + 1);
     let lines = &lines[..end];
@@ -78,7 +81,7 @@ pub fn pick(lines: &[&str]) -> Vec<String> {
     within(picked)
 }
 
-/// The port that could not be had because somebody else has it, where the lines say so.
+/// Returns the port that another process already uses, if the lines name it.
 pub fn taken_port(lines: &[String]) -> Option<u16> {
     let says = |line: &&String| {
         let line = line.to_ascii_lowercase();
@@ -87,7 +90,7 @@ pub fn taken_port(lines: &[String]) -> Option<u16> {
     lines.iter().filter(says).find_map(|line| last_port(line))
 }
 
-/// The last number that stands where a port does: `:8080`, `port 8080`, `', 8080)`.
+/// Returns the last number in the position of a port: `:8080`, `port 8080`, `', 8080)`.
 fn last_port(line: &str) -> Option<u16> {
     let starts = [":", "port ", "', ", "\", "];
     let ports = starts.iter().flat_map(|start| line.match_indices(start).map(move |(at, _)| at + start.len()));
@@ -112,14 +115,14 @@ fn lines_of(report: Report, lines: &[&str]) -> Vec<String> {
     all
 }
 
-/// True for lines that say nothing: blank lines, braces, Node's version.
+/// Returns true for lines without information: blank lines, braces, Node's version.
 fn is_empty_talk(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || matches!(line, "}" | "{" | "]" | "};") || line.starts_with("Node.js v") || line.starts_with("exit status ")
 }
 
 fn short(line: &str) -> String {
-    // Node puts the properties of an error behind its last frame.
+    // Node prints the properties of an error after its last frame.
     let line = line.trim_end();
     let line = if line.trim_start().starts_with("at ") { line.trim_end_matches(" {") } else { line };
     let end = (0..=LONGEST.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
@@ -139,7 +142,7 @@ fn caused_by(line: &str) -> String {
     format!("  caused by {}", short(line.trim_start()))
 }
 
-/// True for a frame of the app: not of the language, its packages or its libraries.
+/// Returns true for a frame of the app, not of the language, its packages or its libraries.
 pub(crate) fn is_own(frame: &str) -> bool {
     const FOREIGN: [&str; 30] = [
         "node:",
@@ -176,16 +179,17 @@ pub(crate) fn is_own(frame: &str) -> bool {
     !FOREIGN.iter().any(|part| frame.contains(part))
 }
 
-/// The app's own frames; where there are none, the first of all.
+/// Returns the app's own frames, or the first frame if the app has none.
 fn own_frames<'a>(frames: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
     let own: Vec<String> = frames.clone().filter(|frame| is_own(frame)).map(short).collect();
     if own.is_empty() { frames.filter(|frame| frame.contains('/')).take(1).map(short).collect() } else { own }
 }
 
-/// Node, Deno, Java and relatives: a head, then lines that begin with `at`.
+/// Finds a report of Node, Deno, Java and similar: a head, then lines that begin with `at`.
 fn at_frames(lines: &[&str]) -> Option<Report> {
     let is_frame = |line: &str| line.trim_start().starts_with("at ") && line.starts_with([' ', '\t']);
-    // Frames of causes stand deeper, or after a line of their own; so the block is gone through from its first frame on.
+    // Frames of causes are indented further, or follow a separate line, so the block is read from
+    // its first frame.
     let last = lines.iter().rposition(|line| is_frame(line))?;
     let is_link = |line: &str| is_cause(line) || line.starts_with("Emitted 'error' event");
     let belongs = |line: &str| is_frame(line) || is_link(line) || line.starts_with([' ', '\t']) && !line.trim().is_empty();
@@ -194,7 +198,7 @@ fn at_frames(lines: &[&str]) -> Option<Report> {
         first -= 1;
     }
     let first = (first..=last).find(|at| is_frame(lines[*at]))?;
-    // Several lines may belong to the message; Node leaves a blank line before it.
+    // The message may have several lines; Node prints a blank line before it.
     let mut start = first;
     while start > 0 && first - start < 8 && !lines[start - 1].trim().is_empty() && !names_error(lines[start]) {
         start -= 1;
@@ -216,7 +220,7 @@ fn at_frames(lines: &[&str]) -> Option<Report> {
     let causes = block.iter().filter(|line| is_cause(line));
     let causes: Vec<String> =
         causes.map(|line| caused_by(line.trim_start().trim_start_matches("[cause]: ").trim_start_matches("Caused by: "))).collect();
-    // A system error has its code beside its message, sometimes only there.
+    // A system error has its code beside its message, and sometimes only there.
     let code = block.iter().map(|line| line.trim()).find_map(|line| line.strip_prefix("code: '")?.split('\'').next());
     if let (Some(code), Some(first)) = (code, head.first_mut())
         && !first.contains(code)
@@ -228,7 +232,7 @@ fn at_frames(lines: &[&str]) -> Option<Report> {
     let until_cause = block.iter().position(|line| is_cause(line)).unwrap_or(block.len());
     let frames = block[..until_cause].iter().copied().filter(|line| is_frame(line));
     let mut frames = own_frames(frames);
-    // The excerpt above the message: for an error of syntax nothing else says where.
+    // The source excerpt above the message: for a syntax error, only it names the location.
     let excerpt = lines[..start].iter().rev().take(6).find(|line| is_place(line));
     if let Some(place) = excerpt.filter(|_| !frames.iter().any(|frame| is_own(frame))) {
         frames = vec![format!("    at {}", short(place))];
@@ -236,7 +240,7 @@ fn at_frames(lines: &[&str]) -> Option<Report> {
     Some(Report { head, causes, frames, place: start..end, ..Report::default() })
 }
 
-/// True for a line like `/srv/app.js:12`.
+/// Returns true for a line like `/srv/app.js:12`.
 fn is_place(line: &str) -> bool {
     let place = line.strip_prefix("file://").unwrap_or(line);
     let number = place.rsplit(':').next().unwrap_or_default();
@@ -248,7 +252,8 @@ pub(crate) fn is_cause(line: &str) -> bool {
     line.starts_with("Caused by: ") || line.starts_with("[cause]: ")
 }
 
-/// True for a line like `TypeError: …`, `Uncaught Error`, `Exception in thread "main" …`, `java.io.IOException: …`.
+/// Returns true for a line like `TypeError: …`, `Uncaught Error`, `Exception in thread "main" …`,
+/// `java.io.IOException: …`.
 fn names_error(line: &str) -> bool {
     if line.starts_with([' ', '\t']) {
         return false;
@@ -261,7 +266,7 @@ fn names_error(line: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._$".contains(&byte))
 }
 
-/// Tracebacks, the causes first; the error itself is the line after the frames.
+/// Finds tracebacks, the causes first; the error itself is the line after the frames.
 fn python(lines: &[&str]) -> Option<Report> {
     let is_start = |line: &str| line.trim_end() == "Traceback (most recent call last):";
     let links =
@@ -273,7 +278,7 @@ fn python(lines: &[&str]) -> Option<Report> {
     };
     let (_, body) = block(last);
     let head = lines.get(body.end).filter(|line| !line.trim().is_empty())?;
-    // More lines of the message, if that has any.
+    // Further lines of the message, if any.
     let rest = body.end + 1;
     let more = lines[rest.min(lines.len())..].iter().take(20).take_while(|line| !line.trim().is_empty()).count();
     let end = rest + more;
@@ -294,7 +299,7 @@ fn python(lines: &[&str]) -> Option<Report> {
     Some(Report { head: vec![short(head)], causes, frames: own_frames(frames.into_iter().rev()), more, place: at..end })
 }
 
-/// `PHP Fatal error:  Uncaught …`; the error itself is the last one, after the word `Next`.
+/// Finds `PHP Fatal error:  Uncaught …`; the error itself is the last one, after the word `Next`.
 fn php(lines: &[&str]) -> Option<Report> {
     let is_start = |line: &str| {
         let line = line.trim_start_matches("PHP ");
@@ -315,19 +320,20 @@ fn php(lines: &[&str]) -> Option<Report> {
     Some(Report { head: vec![head], causes, frames: own_frames(frames), place: at..end, ..Report::default() })
 }
 
-/// `panic: …`, then the goroutine that did it: a function, and its place on the next line.
+/// Finds `panic: …`, then the goroutine that panicked: a function, and its location on the next
+/// line.
 fn go(lines: &[&str]) -> Option<Report> {
     let is_start = |at: &usize| {
         let is_head = lines[*at].starts_with("panic: ") || lines[*at].starts_with("fatal error: ");
         is_head && lines[*at..].iter().take(12).any(|line| line.starts_with("goroutine "))
     };
     let last = (0..lines.len()).rev().find(is_start)?;
-    // A panic while another one is handled says both, the first one first.
+    // A panic during another panic prints both, the first one first.
     let first =
         (0..=last).rev().take(6).take_while(|at| *at == last || !lines[*at].trim().is_empty()).filter(is_start).last().unwrap_or(last);
     let goroutine = (last..lines.len()).find(|at| lines[*at].starts_with("goroutine "))?;
     let stack_end = (goroutine + 1..lines.len()).find(|at| !is_go_frame(lines, *at)).unwrap_or(lines.len());
-    // Other goroutines follow it.
+    // Other goroutines follow.
     let mut end = stack_end;
     while let Some(next) = (end..lines.len()).find(|at| !lines[*at].trim().is_empty()).filter(|at| lines[*at].starts_with("goroutine ")) {
         end = (next + 1..lines.len()).find(|at| !is_go_frame(lines, *at)).unwrap_or(lines.len());
@@ -341,7 +347,7 @@ fn is_go_frame(lines: &[&str], at: usize) -> bool {
     lines[at].starts_with('\t') || lines.get(at + 1).is_some_and(|next| next.starts_with("\t/"))
 }
 
-/// `app.rb:5:in 'connect': message (IOError)`, then `from …`; causes follow in the same form.
+/// Finds `app.rb:5:in 'connect': message (IOError)`, then `from …`; causes follow in the same form.
 fn ruby(lines: &[&str]) -> Option<Report> {
     let is_from = |line: &str| line.starts_with("\tfrom ") || line.trim_start().starts_with("from ") && line.starts_with(' ');
     let is_head = |line: &str| {
@@ -350,7 +356,7 @@ fn ruby(lines: &[&str]) -> Option<Report> {
     };
     let last = lines.iter().rposition(|line| is_head(line))?;
     let mut first = last;
-    // An error, its frames, its cause, the frames of that.
+    // An error, its frames, its cause, the frames of the cause.
     while let Some(before) = (0..first).rev().find(|at| !is_from(lines[*at])).filter(|at| is_head(lines[*at])) {
         first = before;
     }
@@ -364,7 +370,8 @@ fn ruby(lines: &[&str]) -> Option<Report> {
     Some(Report { head: vec![short(lines[first])], causes, frames: own, place: first..end, ..Report::default() })
 }
 
-/// `thread 'main' panicked at src/main.rs:2:5:`, the message, then a backtrace where that is switched on.
+/// Finds `thread 'main' panicked at src/main.rs:2:5:`, the message, then a backtrace if it is
+/// enabled.
 fn rust(lines: &[&str]) -> Option<Report> {
     let start = lines.iter().rposition(|line| line.starts_with("thread '") && line.contains(" panicked at "))?;
     let is_in_trace = |line: &&&str| line.starts_with("  ") || line.starts_with("stack backtrace:");
@@ -381,7 +388,7 @@ fn rust(lines: &[&str]) -> Option<Report> {
     Some(Report { head, frames: own_frames(frames), place: start..end, ..Report::default() })
 }
 
-/// `message at app.pl line 5.`, then lines that say what was `called at` where (Carp).
+/// Finds `message at app.pl line 5.`, then lines with the calls, in the form `called at` (Carp).
 fn perl(lines: &[&str]) -> Option<Report> {
     let is_frame = |line: &str| line.starts_with('\t') && line.contains(" called at ");
     let last = lines.iter().rposition(|line| is_frame(line))?;

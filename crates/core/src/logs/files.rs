@@ -3,19 +3,21 @@
 use crate::app::{CombinedLog, LogSpec};
 use crate::text::fnv::fnv_32;
 
-/// Longest part of a file name that comes from an app's name, in bytes. With suffixes it stays below the 255 of file systems.
+/// Longest part of a file name that comes from an app's name, in bytes. With suffixes it stays
+/// below the 255 of file systems.
 const STEM_MAX: usize = 200;
 
-/// Longest part of a new app's file names under `ostler`, in bytes: room for the id, the kind and what rotation appends.
+/// Longest part of a new app's file names under `ostler`, in bytes. It leaves room for the id, the
+/// kind and the suffix of rotation.
 const OWN_STEM_MAX: usize = 150;
 
 /// Stem of a name without a letter or digit.
 const NAMELESS: &str = "app";
 
-/// Checksums that are tried for a stem that is taken.
+/// Number of checksums that are tried for a stem that is already in use.
 const TURNS: u32 = 16;
 
-/// The file for output that nobody wants.
+/// File for discarded output.
 pub const NOWHERE: &str = "/dev/null";
 
 /// Rule for the default file names of a new app.
@@ -27,7 +29,7 @@ pub enum Naming {
     Own,
 }
 
-/// Log files of one instance; `None` = there is none.
+/// Log files of one instance; `None` = no such log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogFiles {
     /// Standard output.
@@ -38,8 +40,9 @@ pub struct LogFiles {
     pub combined: Option<String>,
 }
 
-/// The part of a file name that stands for an app: every char but `A-Z a-z 0-9 . - \` becomes `-`, so no name leaves its folder.
-/// Different names may give the same (`a_b`, `a-b`), as in PM2. A very long name is cut and gets a checksum.
+/// Returns the part of a file name that identifies an app. Every char except `A-Z a-z 0-9 . - \`
+/// becomes `-`, so a name cannot leave its folder. Different names may result in the same stem
+/// (`a_b`, `a-b`), as in PM2. A very long name is cut and gets a checksum.
 pub fn stem(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '\\') { c } else { '-' };
     let mut stem: String = name.chars().map(plain).collect();
@@ -50,7 +53,8 @@ pub fn stem(name: &str) -> String {
     stem
 }
 
-/// Returns the stem that an app gets under `ostler`: as [`stem`], but it keeps letters and digits of any script, and has no leading dash.
+/// Returns the stem that an app gets under `ostler`: as [`stem`], but it keeps letters and digits
+/// of any script, and has no leading dash.
 ///
 /// ```
 /// use ostler_core::logs::files::own_stem;
@@ -69,8 +73,9 @@ pub fn own_stem(name: &str) -> String {
     format!("{}-{:08x}", cut(text), fnv_32(name.as_bytes()))
 }
 
-/// Returns the stem of a new app under `ostler`: [`own_stem`], with a checksum of `key` if another app has that stem already.
-/// `key` identifies the app, so the app gets the same stem if it is deleted and started again.
+/// Returns the stem of a new app under `ostler`: [`own_stem`], with a checksum of `key` if another
+/// app has that stem already. `key` identifies the app, so the app gets the same stem if it is
+/// deleted and started again.
 pub fn free_stem(name: &str, key: &str, mut is_taken: impl FnMut(&str) -> bool) -> String {
     let plain = own_stem(name);
     if !is_taken(&plain) {
@@ -81,7 +86,7 @@ pub fn free_stem(name: &str, key: &str, mut is_taken: impl FnMut(&str) -> bool) 
         0 => format!("{front}-{:08x}", fnv_32(key.as_bytes())),
         _ => format!("{front}-{:08x}", fnv_32(format!("{turn}\n{key}").as_bytes())),
     };
-    // Each turn gives another checksum; the last one is taken as it is.
+    // Each attempt uses another checksum; the last one is used in any case.
     (0..TURNS).map(numbered).find(|stem| !is_taken(stem)).unwrap_or_else(|| numbered(TURNS))
 }
 
@@ -91,8 +96,8 @@ fn cut(stem: &str) -> &str {
     &stem[..end]
 }
 
-/// True if `path` is a default log file of an app with that stem, with or without an id: `<home>/logs/<stem>-out.log`,
-/// `-out-<id>.log`, `-error…` or the combined log.
+/// Returns true if `path` is a default log file of an app with that stem, with or without an id:
+/// `<home>/logs/<stem>-out.log`, `-out-<id>.log`, `-error…` or the combined log.
 pub fn is_default_log(path: &str, stem: &str, home: &str) -> bool {
     let file = path.strip_prefix(home).and_then(|rest| rest.strip_prefix("/logs/")).and_then(|file| file.strip_suffix(".log"));
     let Some(rest) = file.and_then(|file| file.strip_prefix(stem)) else { return false };
@@ -100,7 +105,8 @@ pub fn is_default_log(path: &str, stem: &str, home: &str) -> bool {
     rest.is_empty() || rest.strip_prefix('-').is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The log files of an instance. `home` has no trailing slash; `stem` is [`stem`] or [`free_stem`] of the app's name.
+/// Returns the log files of an instance. `home` has no trailing slash; `stem` is [`stem`] or
+/// [`free_stem`] of the app's name.
 ///
 /// ```
 /// use ostler_core::{app::LogSpec, logs::files::{log_files, stem}};
@@ -129,13 +135,14 @@ pub fn log_files(spec: &LogSpec, stem: &str, id: u32, home: &str) -> LogFiles {
     }
 }
 
-/// The pid file of an instance; the id is always part of it where the name ends in `.pid`.
+/// Returns the pid file of an instance; the id is always part of it if the name ends in `.pid`.
 pub fn pid_file(given: Option<&str>, stem: &str, id: u32, home: &str) -> String {
     let path = given.map_or_else(|| format!("{home}/pids/{stem}.pid"), str::to_owned);
     with_id(&path, ".pid", id)
 }
 
-/// `x.log` and `x-7.log` become `x-<id>.log`; a path with another ending stays, so instances share it.
+/// Turns `x.log` and `x-7.log` into `x-<id>.log`; a path with another ending stays, so instances
+/// share it.
 fn with_id(path: &str, extension: &str, id: u32) -> String {
     let Some(base) = path.strip_suffix(extension) else { return path.to_owned() };
     let base = match base.rsplit_once('-') {
@@ -145,7 +152,8 @@ fn with_id(path: &str, extension: &str, id: u32) -> String {
     format!("{base}-{id}{extension}")
 }
 
-/// The path without the id that [`log_files`] and [`pid_file`] put into it: the same for all instances.
+/// Returns the path without the id that [`log_files`] and [`pid_file`] put into it: the same for
+/// all instances.
 ///
 /// ```
 /// use ostler_core::logs::files::without_id;
@@ -159,8 +167,8 @@ pub fn without_id(path: &str, extension: &str, id: u32) -> String {
     }
 }
 
-/// Descriptor 1 or 2, if a path is the way in which people write "the container's own output". It is another file to each process that
-/// opens it, so only whoever runs the app may do that.
+/// Returns descriptor 1 or 2 if a path is a common spelling of "the container's own output". Each
+/// process that opens such a path gets another file, so only the parent of the app may open it.
 pub fn own_stream(path: &str) -> Option<u8> {
     match path {
         "/dev/stdout" | "/dev/fd/1" | "/proc/1/fd/1" | "/proc/self/fd/1" => Some(1),

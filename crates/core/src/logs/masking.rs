@@ -1,15 +1,16 @@
-//! Masking: secrets taken out of what is shown to others.
+//! Masking: removes secrets from text that others can see.
 
 use serde_json::Value;
 
 use crate::app::diff::looks_secret;
 
-/// Stands for a secret.
+/// Replacement of a secret.
 pub const MASK: &str = "******";
-/// Shorter values are no secrets that could be told from other words.
+/// Shorter values cannot be distinguished from other words, so they are not masked.
 const SHORTEST_SECRET: usize = 4;
 
-/// Values whose names say that they are secrets, the longest first; those of options in command lines among them.
+/// Returns the values whose names mark them as secrets, the longest first, including those of
+/// command-line options.
 pub fn secrets(value: &Value) -> Vec<String> {
     fn collect(name: &str, value: &Value, into: &mut Vec<String>) {
         match value {
@@ -34,12 +35,13 @@ pub fn secrets(value: &Value) -> Vec<String> {
     all
 }
 
-/// Takes every secret out of the values, and the user's part out of addresses. Of environments only the names stay: nobody knows what is in them.
+/// Removes every secret from the values, and the user's part from addresses. Environments keep only
+/// the names, because any value may be a secret.
 pub fn mask(value: &mut Value, secrets: &[String]) {
     match value {
         Value::Object(map) => map.iter_mut().for_each(|(name, value)| if name == "env" { hide(value) } else { mask(value, secrets) }),
         Value::Array(list) => {
-            // Before the rest: what is masked by its value looks like no secret any more.
+            // This comes first: a value that is already masked no longer looks like a secret.
             let mut arguments = Arguments::default();
             for value in list.iter_mut() {
                 if let Value::String(word) = value {
@@ -53,21 +55,21 @@ pub fn mask(value: &mut Value, secrets: &[String]) {
     }
 }
 
-/// Words of a command line, one after the other: `--db-password x`, `--token=x`, `API_KEY=x`.
+/// Words of a command line, in order: `--db-password x`, `--token=x`, `API_KEY=x`.
 #[derive(Debug, Default)]
 struct Arguments {
-    /// Whether the word before was an option whose value is a secret.
+    /// Whether the previous word was an option with a secret value.
     is_value: bool,
 }
 
 impl Arguments {
-    /// The secret in this word.
+    /// Returns the secret in this word.
     fn secret_of<'a>(&mut self, word: &'a str) -> Option<&'a str> {
         let is_option = word.starts_with('-');
         if std::mem::take(&mut self.is_value) && !is_option {
             return Some(word);
         }
-        // Of an address, its own parts may be secrets.
+        // Only parts of an address may be secrets.
         let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
         if name.contains("://") || !looks_secret(&name.trim_start_matches('-').replace('-', "_")) {
             return None;
@@ -76,7 +78,7 @@ impl Arguments {
         value.filter(|value| !value.is_empty())
     }
 
-    /// The word without its secret.
+    /// Returns the word without its secret.
     fn masked(&mut self, word: &str) -> String {
         match self.secret_of(word) {
             Some(secret) => format!("{}{MASK}", &word[..word.len() - secret.len()]),
@@ -85,7 +87,7 @@ impl Arguments {
     }
 }
 
-/// A command line, or any other text, without the secrets of options. Blanks stay as they are.
+/// Returns a command line, or any other text, without the secrets of options. Blanks stay.
 fn masked_line(text: &str) -> String {
     let mut arguments = Arguments::default();
     let masked = |part: &str| {
@@ -103,13 +105,14 @@ fn hide(value: &mut Value) {
     }
 }
 
-/// The text without secrets, and without the user's part of addresses.
+/// Returns the text without secrets, and without the user's part of addresses.
 pub fn masked(text: &str, secrets: &[String]) -> String {
     let text = secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MASK));
     without_query_secrets(&without_users(&text))
 }
 
-/// `http://host/?token=x&page=2` without the values of parameters whose names say that they are secrets.
+/// Returns `http://host/?token=x&page=2` without the values of parameters whose names mark them as
+/// secrets.
 fn without_query_secrets(text: &str) -> String {
     let mut out = String::new();
     for part in text.split_inclusive(['?', '&']) {
@@ -123,7 +126,7 @@ fn without_query_secrets(text: &str) -> String {
     out
 }
 
-/// `scheme://user:password@host` without what is before the `@`.
+/// Returns `scheme://user:password@host` without the part before the `@`.
 fn without_users(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -178,7 +181,7 @@ mod tests {
             mask(&mut value, &secrets(&given));
             assert_eq!(value, expected, "{given}");
         }
-        // A secret that was only given there is masked wherever it is.
+        // A secret that occurs only there is masked everywhere.
         let known = secrets(&json!({"args": ["--db-password", "hunter22"], "script": "run --token=abcdef"}));
         assert_eq!(masked("login with hunter22, then abcdef", &known), "login with ******, then ******");
     }

@@ -1,4 +1,5 @@
-//! Logs: names of files, dates of lines, rotation, masking, and the lines that say why a program failed.
+//! Logs: names of files, dates of lines, rotation, masking, and the lines that explain why a
+//! program failed.
 
 pub mod date_format;
 pub mod error_lines;

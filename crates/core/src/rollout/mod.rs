@@ -1,24 +1,29 @@
-//! Rollout: the replacement of an app's instances by a new release, one batch after the other.
+//! Rollout: the replacement of an app's instances by a new release, batch by batch.
 //!
 //! # Theory of operation
 //!
-//! A [`Rollout`] has one [`Replica`] per instance. In each replica a *candidate* of the new release is launched beside the old process; when
-//! all candidates of the batch have proved that they are ready, they are promoted and the old ones retire. The first batch is one
-//! instance, whatever the batch size: a bad release shows itself there, at the cost of nothing. A batch does not wait for the old processes
-//! of the one before: those finish what they do, and that may last; only the end of the rollout waits for all. With a canary time that first candidate
-//! is watched, beside all the old ones, before anything else happens.
+//! A [`Rollout`] has one [`Replica`] per instance. In each replica a *candidate* of the new release
+//! is launched beside the old process. When all candidates of the batch have proved that they are
+//! ready, they are promoted and the old processes retire. The first batch is one instance,
+//! regardless of the batch size: there a bad release fails without harm. A batch does not wait for
+//! the old processes of the previous batch, which may take long to finish their requests; only the
+//! end of the rollout waits for all. With a canary time, the first candidate is watched beside all
+//! the old processes before the rollout continues.
 //!
-//! Any failure ends it: candidates that are not promoted yet are discarded, and where the releases differ in what is started (and not
-//! only in what the files on disk say) the replicas that are done go back to the old release in the same way. The old release never
-//! stops serving because of a bad new one.
+//! Any failure ends it. Candidates that are not promoted yet are discarded. If the releases have
+//! different descriptions, not only different files on disk, the old release can be started again.
+//! The finished replicas then return to it in the same way. The old release never stops serving
+//! because of a bad new one.
 //!
-//! Some apps cannot have two processes beside each other (they open their ports themselves). Their replicas are *in place*: the process is
-//! restarted, and what was running before the failure is started again.
+//! Some apps cannot have two processes at the same time, because they open their ports themselves.
+//! Their replicas are *in place*: the process is restarted, and a replica that ran before the
+//! failure is started again.
 //!
-//! Commands of a user win: a replica that somebody stops, restarts or deletes meanwhile is left alone ([`Event::Overruled`]).
+//! Commands of a user take precedence: a replica that a user stops, restarts or deletes during the
+//! rollout is left alone ([`Event::Overruled`]).
 //!
-//! The owner performs the effects and dispatches what came of them; the same event may come twice. All of it is plain data, so a
-//! fresh daemon goes on where the old one was killed.
+//! The owner performs the effects and dispatches the results; the same event may come twice. All
+//! state is plain data, so a fresh daemon continues from the state of the previous one.
 
 mod step;
 #[cfg(test)]
@@ -26,17 +31,17 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-/// Rollout under way, or over.
+/// Rollout in progress, or over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rollout {
     /// Replicas, in the order in which they are replaced.
     #[serde(rename = "places")]
     pub replicas: Vec<Replica>,
-    /// Most candidates at the same time, from the second batch on; at least 1.
+    /// Largest number of candidates at the same time, from the second batch on; at least 1.
     pub batch: u32,
     /// Time for which the first candidate is watched; 0 = not at all.
     pub canary_ms: u64,
-    /// True if the old release can be started again: it is not the same as the new one.
+    /// Whether the old release can be started again, because it differs from the new one.
     pub reversible: bool,
     /// Present phase.
     pub phase: Phase,
@@ -45,7 +50,8 @@ pub struct Rollout {
 /// Replica: one instance of the rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
-    /// True if the process is restarted, because two cannot run beside each other (or nothing runs).
+    /// Whether the process is restarted, because two cannot run at the same time (or no process
+    /// runs).
     pub in_place: bool,
     /// Progress of the replica.
     pub state: ReplicaState,
@@ -55,25 +61,26 @@ pub struct Replica {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplicaState {
-    /// Its turn has not come.
+    /// Not started yet.
     Waiting,
     /// The candidate was launched and has to prove itself.
     Starting,
-    /// It has; the others of its batch have not, or it is the canary.
+    /// It has proved itself. The others of its batch have not, or it is the canary.
     Ready,
     /// The new process serves, the old one is being stopped.
     Retiring,
     /// The new release serves here and the old one is gone.
     Done,
-    /// The candidate failed; the old process serves as before (in place: nothing does, unless the restart policy helps).
+    /// The candidate failed; the old process still serves. In place, no process serves until the
+    /// restart policy starts one.
     Failed,
     /// A user's command took it over.
     Left,
-    /// On the way back: to be replaced by the old release.
+    /// Rollback: the old release has to replace it.
     ToRevert,
-    /// On the way back: a process of the old release was launched.
+    /// Rollback: a process of the old release was launched.
     Reverting,
-    /// Back: the old release serves again, the new one is being stopped.
+    /// Rollback: the old release serves again, the new process is being stopped.
     Returning,
     /// The old release serves here again.
     Reverted,
@@ -90,12 +97,12 @@ pub enum Phase {
         /// Time until which it is watched (`mono_ms`).
         until_ms: u64,
     },
-    /// The replicas go back after a failure.
+    /// Rollback after a failure.
     Returning {
-        /// What failed.
+        /// Failure that caused it.
         fault: Fault,
     },
-    /// Nothing more will happen.
+    /// The rollout is complete.
     Over(Outcome),
 }
 
@@ -103,9 +110,9 @@ pub enum Phase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every replica that users left to it has the new release.
+    /// Every replica that no user took over has the new release.
     Done,
-    /// A replica failed; every other one has what it had, or went back to it as far as that was possible.
+    /// A replica failed. All others have the old release, or returned to it as far as possible.
     Failed(Fault),
     /// Users took over every replica.
     Overruled,
@@ -126,9 +133,9 @@ pub struct Fault {
 pub enum Event {
     /// Its candidate (or restarted process) is ready.
     Ready(usize),
-    /// Its candidate failed, or ended after it was ready.
+    /// Its candidate failed, or exited after it was ready.
     Failed(usize, String),
-    /// The process that had to go is gone.
+    /// The process that had to exit is gone.
     Gone(usize),
     /// A user's command took it over.
     Overruled(usize),
@@ -136,28 +143,30 @@ pub enum Event {
     Tick,
 }
 
-/// Effect: one thing to do.
+/// Effect: one action to perform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
-    /// Start a process of the new release there.
+    /// Start a process of the new release in this replica.
     Launch(usize),
-    /// Start a process of the old release there.
+    /// Start a process of the old release in this replica.
     LaunchOld(usize),
-    /// The candidate serves from now on, the process beside it retires. Answer: [`Event::Gone`].
+    /// The candidate serves from now on, and the process beside it retires. Answer:
+    /// [`Event::Gone`].
     Promote(usize),
     /// Remove the candidate.
     Discard(usize),
 }
 
 impl Rollout {
-    /// A rollout over replicas of which these are to be restarted in place. Nothing happens before [`Rollout::begin`].
+    /// Returns a rollout; `in_place` marks the replicas that are restarted in place. It does
+    /// nothing before [`Rollout::begin`].
     pub fn new(in_place: &[bool], batch: u32, canary_ms: u64, reversible: bool) -> Self {
         let replicas = in_place.iter().map(|&in_place| Replica { in_place, state: ReplicaState::Waiting }).collect();
         Self { replicas, batch: batch.max(1), canary_ms, reversible, phase: Phase::Advancing }
     }
 
-    /// Outcome, once it is over.
+    /// Returns the outcome, once it is over.
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {
             Phase::Over(outcome) => Some(outcome),
@@ -165,7 +174,7 @@ impl Rollout {
         }
     }
 
-    /// Time when [`Event::Tick`] is due.
+    /// Returns the time when [`Event::Tick`] is due.
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
             Phase::Watching { until_ms } => Some(until_ms),

@@ -3,14 +3,14 @@
 use super::{Effect, Event, Fault, Outcome, Phase, ReplicaState, Rollout};
 
 impl Rollout {
-    /// Begins: returns the first effects.
+    /// Begins the rollout and returns the first effects.
     pub fn begin(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.go_on(&mut effects);
         effects
     }
 
-    /// Handles an event and returns what to do. Total: an event that is old or repeated changes nothing.
+    /// Handles an event and returns the effects. Total: an old or repeated event changes nothing.
     pub fn step(&mut self, event: Event, now_ms: u64) -> Vec<Effect> {
         let mut effects = Vec::new();
         if self.outcome().is_some() {
@@ -79,7 +79,7 @@ impl Rollout {
 
     fn on_gone(&mut self, replica: usize) {
         match self.state(replica) {
-            // Something failed meanwhile: this replica has to go back, too.
+            // Another replica failed in the meantime, so this replica has to return, too.
             Some(ReplicaState::Retiring) if self.reversible && matches!(self.phase, Phase::Returning { .. }) => {
                 self.set(replica, ReplicaState::ToRevert);
             }
@@ -91,16 +91,17 @@ impl Rollout {
 
     fn on_failed(&mut self, replica: usize, reason: String, effects: &mut Vec<Effect>) {
         match self.state(replica) {
-            // What failed after it had taken over cannot be discarded; the restart policy looks after it.
+            // A replica that failed after its promotion cannot be discarded; the restart policy
+            // handles it.
             Some(ReplicaState::Starting | ReplicaState::Ready | ReplicaState::Retiring | ReplicaState::Done) => {}
             Some(ReplicaState::Reverting) => {
-                // Neither release wants to run here: the one that does is kept.
+                // Neither release runs here, so the present process is kept.
                 self.discard(replica, effects);
                 return self.set(replica, ReplicaState::Done);
             }
             _ => return,
         }
-        // One fault ends it; what fails on the way back changes nothing.
+        // One fault ends the rollout; a failure during the rollback changes nothing.
         if matches!(self.phase, Phase::Returning { .. }) {
             return;
         }
@@ -132,7 +133,7 @@ impl Rollout {
             self.discard(replica, effects);
         }
         self.set(replica, ReplicaState::Left);
-        // The others of its batch may have waited for it alone.
+        // The others of its batch may have waited for this replica only.
         if matches!(self.phase, Phase::Advancing) && !self.any_in(&[ReplicaState::Starting]) {
             self.promote_batch(effects);
         }
@@ -150,12 +151,13 @@ impl Rollout {
         }
     }
 
-    /// Begins the next batch when nothing is under way; ends when nothing is left.
+    /// Begins the next batch if no replica is in progress; ends the rollout if none is left.
     fn go_on(&mut self, effects: &mut Vec<Effect>) {
         if self.any_in(&[ReplicaState::Starting, ReplicaState::Ready, ReplicaState::Reverting]) {
             return;
         }
-        // The next batch does not wait for processes that only finish what they do: they finish all at the same time. The end does.
+        // The next batch does not wait for processes that only finish their requests; they all
+        // finish in parallel. Only the end of the rollout waits.
         let somebody_goes = self.any_in(&[ReplicaState::Retiring, ReplicaState::Returning]);
         match &self.phase {
             Phase::Returning { fault } => {

@@ -1,4 +1,4 @@
-//! Stories, one per rule; and any sequence of events.
+//! Stories, one per rule, and random sequences of events.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn bad(replica: usize) -> Event {
 fn the_first_alone_then_in_batches() {
     let mut rollout = rolling(4, 2);
     assert_eq!(rollout.begin(), [Effect::Launch(0)]);
-    // The old processes finish at the same time, whatever their order.
+    // The old processes finish in parallel and in any order.
     assert_eq!(rollout.step(Event::Ready(0), 1), [Effect::Promote(0), Effect::Launch(1), Effect::Launch(2)]);
     assert_eq!(rollout.step(Event::Ready(2), 3), []);
     assert_eq!(rollout.step(Event::Ready(1), 4), [Effect::Promote(1), Effect::Promote(2), Effect::Launch(3)]);
@@ -82,7 +82,7 @@ fn a_canary_is_watched_beside_all_the_old_ones() {
     assert!(died.outcome().is_some());
     assert_eq!(rollout.step(Event::Tick, 6000), [Effect::Promote(0), Effect::Launch(1)]);
     assert_eq!(rollout.step(Event::Gone(0), 6001), []);
-    // Only the first one is.
+    // Only the first one is watched.
     assert_eq!(rollout.step(Event::Ready(1), 7000), [Effect::Promote(1)]);
 }
 
@@ -119,7 +119,7 @@ fn a_batch_does_not_wait_for_who_left_it() {
     assert_eq!(rollout.step(Event::Overruled(2), 2), [Effect::Discard(2), Effect::Promote(1)]);
 }
 
-/// What runs in a replica according to the effects.
+/// Process that serves in a replica, according to the effects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Serving {
     Old,
@@ -127,10 +127,10 @@ enum Serving {
     Nobody,
 }
 
-/// World that performs the effects, and checks them.
+/// World that performs and checks the effects.
 struct World {
     serving: Vec<Serving>,
-    /// Candidate beside it: whether it is of the new release.
+    /// Candidate beside it: true if it has the new release.
     beside: Vec<Option<bool>>,
     going: Vec<bool>,
 }
@@ -200,12 +200,12 @@ proptest! {
             let event = match news.next() {
                 Some((replica, _)) if replica >= count => Event::Tick,
                 Some((replica, 0..=1)) => {
-                    // The owner reports a fault only of what it launched or promoted.
+                    // The owner reports a fault only of a process that it launched or promoted.
                     if rollout.replicas[replica].in_place && world.beside[replica].is_some() { world.beside[replica] = None; }
                     bad(replica)
                 }
                 Some((replica, 2)) => { left[replica] = true; if in_place[replica] { world.beside[replica] = None; } Event::Overruled(replica) }
-                // Then everything goes well.
+                // From then on nothing fails.
                 _ => {
                     tail += 1;
                     prop_assert!(tail < 400, "never over: {rollout:?}");
@@ -226,7 +226,7 @@ proptest! {
             };
             effects = rollout.step(event, now);
         }
-        // In the end nothing is half done, and the verdict is true.
+        // In the end no replica is unfinished, and the verdict is true.
         for replica in 0..count {
             prop_assert!(in_place[replica] || world.beside[replica].is_none(), "a candidate is left in {replica}: {rollout:?}");
             let state = rollout.replicas[replica].state;

@@ -1,30 +1,32 @@
-//! Round robin: which worker of a cluster gets the next connection.
+//! Round robin: chooses the worker of a cluster that gets the next connection.
 //!
-//! The worker that was given the fewest gets the next one, so any number of connections is spread evenly, within one, in a burst too. What a
-//! worker has not answered yet is bounded by a window; one that does not answer at all gets nothing more, and the others wait for it so
-//! briefly that nobody notices.
+//! The worker with the fewest connections so far gets the next one. Any number of connections is
+//! therefore spread evenly, within one, also in a burst. A window limits the unanswered connections
+//! of a worker. A worker that does not answer at all gets no further connection, and the others
+//! wait for it only for an unnoticeable time.
 
 use std::collections::BTreeMap;
 
-/// Most connections that one worker may have been given and not answered yet.
+/// Largest number of unanswered connections of one worker.
 pub const WINDOW: usize = 16;
 
-/// Time without an answer after which a worker counts as busy: until it answers it gets nothing more, and its turn passes.
+/// Time without an answer after which a worker counts as busy: until it answers, it gets no further
+/// connection and is skipped.
 pub const BUSY_MS: u64 = 10;
 
-/// Longest wait for the turn of a worker whose window is full (in a burst all are): longer than a busy moment, but
-/// nobody notices it when the worker is stopped.
+/// Longest wait for a worker whose window is full (in a burst, all are). It is longer than a busy
+/// moment, but clients do not notice it if the worker is stopped.
 pub const PATIENCE_MS: u64 = 50;
 
-/// Most connections that a worker gets back for turns that passed.
+/// Largest number of connections that a worker gets back for skipped turns.
 const MAX_DEBT: u64 = 64;
 
-/// Connections that a worker has not answered yet.
+/// Unanswered connections of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Their number.
     pub unanswered: usize,
-    /// Time of the oldest of them (any clock in milliseconds); has no meaning without one.
+    /// Time of the oldest of them (any clock in milliseconds); meaningless without any.
     pub since_ms: u64,
 }
 
@@ -35,51 +37,53 @@ impl Load {
     }
 }
 
-/// Answer to: who gets the next connection?
+/// Choice of the worker for the next connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// This worker.
     Worker(u32),
-    /// Nobody yet: the one whose turn it is has no room. Wait for its answer, but not beyond this time.
+    /// No worker yet: the next worker in order has no room. Wait for its answer, but not beyond
+    /// this time.
     NotBefore(u64),
-    /// Nobody, until one answers or another comes.
+    /// No worker, until a worker answers or joins.
     Nobody,
 }
 
-/// The workers of one listening socket, and how much each was given.
+/// Workers of one listening socket, and the number of connections that each got.
 #[derive(Clone, Debug, Default)]
 pub struct Turns {
     given: BTreeMap<u32, u64>,
 }
 
 impl Turns {
-    /// Adds a worker that listens. What the others got before is not made up for.
+    /// Adds a worker that listens. It is not compensated for earlier connections of the others.
     pub fn join(&mut self, worker: u32) {
         let most = self.given.values().copied().max().unwrap_or(0);
         self.given.entry(worker).or_insert(most);
     }
 
-    /// Removes a worker that listens no longer.
+    /// Removes a worker that no longer listens.
     pub fn leave(&mut self, worker: u32) {
         self.given.remove(&worker);
     }
 
-    /// The workers that listen.
+    /// Returns the workers that listen.
     pub fn workers(&self) -> impl Iterator<Item = u32> {
         self.given.keys().copied()
     }
 
-    /// True if this one listens.
+    /// Returns true if this worker listens.
     pub fn has(&self, worker: u32) -> bool {
         self.given.contains_key(&worker)
     }
 
-    /// True if nobody listens.
+    /// Returns true if no worker listens.
     pub fn is_empty(&self) -> bool {
         self.given.is_empty()
     }
 
-    /// Chooses the worker for the next connection. `load` has nothing for a worker that must not get it.
+    /// Chooses the worker for the next connection. `load` returns none for a worker that must not
+    /// get it.
     pub fn next(&self, now_ms: u64, load: impl Fn(u32) -> Option<Load>) -> Choice {
         let able = self.given.iter().filter_map(|(worker, given)| Some((*given, *worker, load(*worker)?)));
         match able.filter(|(.., load)| !load.is_stuck(now_ms)).min_by_key(|(given, worker, _)| (*given, *worker)) {
@@ -89,8 +93,8 @@ impl Turns {
         }
     }
 
-    /// Notes that this worker was given one. Those that could not be asked owe nothing; those whose turn passed because they were
-    /// stuck get it back, within a bound.
+    /// Records that this worker got a connection. Workers that were unavailable get nothing back;
+    /// workers that were skipped because they were stuck get their turns back, within a bound.
     pub fn gave(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
         let Some(given) = self.given.get_mut(&worker) else { return };
         *given += 1;
@@ -102,19 +106,20 @@ impl Turns {
     }
 }
 
-/// The worker for a client that belongs to nobody yet: the one after the worker that got the last of them.
+/// Returns the worker for a client without a worker: the successor of the worker that got the last
+/// such client.
 pub fn after(last: Option<u32>, able: impl Iterator<Item = u32>) -> Option<u32> {
     let has_had = |number: u32| last.is_some_and(|last| number <= last);
     able.min_by_key(|number| (has_had(*number), *number))
 }
 
-/// The worker that a client belongs to: as long as this one listens the client stays with it, whoever else comes or goes (rendezvous
-/// hashing).
+/// Returns the worker that a client belongs to. While this worker listens, the client stays with
+/// it, even if other workers join or leave (rendezvous hashing).
 pub fn home_of(client: &[u8], workers: impl Iterator<Item = u32>) -> Option<u32> {
     workers.max_by_key(|worker| (weight(client, *worker), *worker))
 }
 
-/// FNV-1a, stirred so that every bit of the input changes every bit of the weight.
+/// Returns an FNV-1a hash, mixed so that every bit of the input changes every bit of the weight.
 fn weight(client: &[u8], worker: u32) -> u64 {
     let bytes = client.iter().chain(&[0xff]).copied().chain(worker.to_le_bytes());
     let mut hash = crate::text::fnv::fnv_64(bytes);
@@ -129,7 +134,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Workers of a little world in which connections are given and answered.
+    /// Model of workers that get and answer connections.
     struct World {
         turns: Turns,
         now_ms: u64,
@@ -183,7 +188,7 @@ mod tests {
                 prop_assert!(world.unanswered.values().all(|times| times.len() <= WINDOW));
                 world.answer(who % workers, answers);
                 world.now_ms += 1;
-                // Nobody is stuck: everybody answers the oldest in time.
+                // No worker is stuck: each answers the oldest connection in time.
                 (0..workers).for_each(|worker| if world.unanswered[&worker].first().is_some_and(|at| world.now_ms - at >= BUSY_MS - 1) {
                     world.answer(worker, WINDOW);
                 });

@@ -1,31 +1,34 @@
-//! Budgets of what an app sends on its channel: how much of it is kept, how many messages are handled, how fast it is read.
+//! Budgets for an app's messages on its channel: the amount that is kept, the number that are
+//! handled, and the speed of reading.
 //!
-//! A message is handled, skipped, or makes its channel wait. Skipping costs next to nothing, so an app that sends for others what nobody
-//! here wants goes on unharmed; messages of Node's own are never skipped, because their sender waits for an answer: too many of them
-//! make the whole channel wait, as too many bytes do.
+//! A message is handled, skipped, or makes its channel wait. Skipping costs almost nothing, so an
+//! app that sends messages for other programs is not slowed down. Node's own messages are never
+//! skipped, because their sender waits for an answer: too many of them make the whole channel wait,
+//! as too many bytes do.
 
-/// Most bytes kept of what one instance sent: metrics, actions, options.
+/// Largest number of bytes kept per instance: metrics, actions, options.
 pub const KEPT_BYTES: usize = 64 << 10;
 
-/// The longest message. Longer ones could not be kept, and Node's own are far shorter.
+/// Longest message. A longer one could not be kept, and Node's own are far shorter.
 pub const MESSAGE_BYTES: usize = 64 << 10;
 
-/// Each line costs as much as so many bytes more.
+/// Cost of each line, in additional bytes.
 const LINE_COST: u64 = 512;
 
-/// A rate: so many at once, and so many each second in the long run.
+/// Rate: a burst, and a sustained number per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Most at once.
+    /// Largest burst.
     pub burst: u64,
     /// Number per second.
     pub per_second: u64,
 }
 
-// PM2 differs: it has no limit of any kind, and its daemon grows with what apps send.
-/// Rate of an app's messages, to us or to others.
+// PM2 differs: it has no limit, and its daemon's memory grows with the messages of apps.
+/// Rate of an app's messages, to the daemon or to others.
 pub const MESSAGES: Rate = Rate { burst: 1000, per_second: 200 };
-/// Rate of messages from Node and our preload. A worker that opens a hundred servers sends two hundred.
+/// Rate of messages from Node and the preload. A worker that opens a hundred servers sends two
+/// hundred.
 pub const INTERNAL: Rate = Rate { burst: 4000, per_second: 1000 };
 /// Rate of bytes read.
 pub const BYTES: Rate = Rate { burst: 32 << 20, per_second: 32 << 20 };
@@ -33,7 +36,7 @@ pub const BYTES: Rate = Rate { burst: 32 << 20, per_second: 32 << 20 };
 /// Rate of sd_notify messages. Some apps report each step of their work.
 pub const NOTIFICATIONS: Rate = Rate { burst: 4000, per_second: 2000 };
 
-/// A token bucket that remembers what was spent.
+/// Token bucket that stores the spent tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bucket {
     /// Tokens spent, in thousandths.
@@ -42,7 +45,8 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Spends in any case. `None` when that was within the rate, else the time at which it will have been.
+    /// Spends tokens in any case. Returns `None` if that was within the rate, otherwise the time at
+    /// which it will be.
     pub fn spend(&mut self, rate: Rate, count: u64, now_ms: u64) -> Option<u64> {
         self.settle(rate, now_ms);
         self.spent = self.spent.saturating_add(count.saturating_mul(1000));
@@ -50,7 +54,7 @@ impl Bucket {
         (over > 0).then(|| now_ms.saturating_add(over.div_ceil(rate.per_second)))
     }
 
-    /// Spends one if there is one.
+    /// Spends one token if available.
     pub fn take(&mut self, rate: Rate, now_ms: u64) -> bool {
         self.settle(rate, now_ms);
         let has = self.spent.saturating_add(1000) <= rate.burst.saturating_mul(1000);
@@ -60,7 +64,8 @@ impl Bucket {
         has
     }
 
-    /// Gives back what time has earned: in a millisecond as many thousandths as whole ones in a second.
+    /// Restores tokens for the elapsed time: one millisecond restores as many thousandths as a
+    /// second restores tokens.
     fn settle(&mut self, rate: Rate, now_ms: u64) {
         let back = now_ms.saturating_sub(self.at_ms).saturating_mul(rate.per_second);
         self.spent = self.spent.saturating_sub(back);
@@ -77,7 +82,7 @@ pub enum Admission {
     Skipped,
 }
 
-/// The budget of one channel.
+/// Budget of one channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Channel {
     messages: Bucket,
@@ -87,7 +92,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Spends a message; `internal`: Node's own.
+    /// Spends a message; `internal` marks Node's own.
     pub fn message(&mut self, internal: bool, now_ms: u64) -> Admission {
         if internal {
             let wait = self.internal.spend(INTERNAL, 1, now_ms);
@@ -97,27 +102,28 @@ impl Channel {
         if self.messages.take(MESSAGES, now_ms) { Admission::Taken } else { Admission::Skipped }
     }
 
-    /// Spends what was read.
+    /// Spends the bytes and lines that were read.
     pub fn read(&mut self, bytes: usize, lines: usize, now_ms: u64) {
         let wait = self.bytes.spend(BYTES, bytes as u64 + LINE_COST * lines as u64, now_ms);
         self.waits_until_ms = self.waits_until_ms.max(wait);
     }
 
-    /// Takes the time until which nothing more is read, if there is one.
+    /// Takes the time until which reading pauses, if any.
     pub fn take_wait(&mut self) -> Option<u64> {
         self.waits_until_ms.take()
     }
 }
 
-/// Bytes that are kept of what an instance sent.
+/// Number of bytes that are kept for an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept(usize);
 
 impl Kept {
-    /// Replaces something of one size (0: nothing) by something of another. False when there is no room: the former stays.
+    /// Replaces a value of one size (0: no value) by a value of another size. Returns false if
+    /// there is no room; the former value then stays.
     pub fn replace(&mut self, former: usize, size: usize) -> bool {
         let after = self.0.saturating_sub(former).saturating_add(size);
-        // What shrinks is welcome in any case.
+        // A smaller value is always accepted.
         let fits = after <= KEPT_BYTES || size <= former;
         if fits {
             self.0 = after;
@@ -136,7 +142,7 @@ mod tests {
     #[test]
     fn a_burst_then_the_rate() {
         let mut bucket = Bucket::default();
-        // Time, and whether there is one.
+        // Time, and whether a token is available.
         for (now_ms, has) in [
             (1000, true),
             (1000, true),

@@ -1,4 +1,5 @@
-//! Serving: what an app declares about its clients: sockets, spreading of connections, readiness, replacement.
+//! Serving: an app's declarations for its clients: sockets, distribution of connections, readiness,
+//! replacement.
 
 pub mod balance;
 pub mod budget;
@@ -10,17 +11,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A socket that ostler opens for an app; every instance gets it.
+/// Socket that ostler opens for an app; every instance gets it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     /// Its address.
     pub at: ListenAt,
     /// Name in `LISTEN_FDNAMES`; unique in the app.
     pub name: String,
-    /// Length of the queue; `None` = 511, as Node.
+    /// Length of the queue; `None` = 511, as in Node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u32>,
-    /// Mode of a unix socket's file; `None` = as the umask leaves it.
+    /// Mode of a unix socket's file; `None` = as set by the umask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
 }
@@ -29,11 +30,11 @@ pub struct Listen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenAt {
-    /// TCP; without an address on all of both families.
+    /// TCP; without an address, on all addresses of both families.
     Tcp {
         /// IP address.
         address: Option<std::net::IpAddr>,
-        /// 0 = any free one.
+        /// Port; 0 = any free port.
         port: u16,
     },
     /// A unix stream socket at this absolute path.
@@ -52,7 +53,7 @@ pub enum Scheduling {
     RoundRobin,
     /// One kernel queue per worker (`SO_REUSEPORT`).
     Reuseport,
-    /// One kernel queue for all; whoever is first takes the connection.
+    /// One kernel queue for all; the first worker that accepts gets the connection.
     Shared,
 }
 
@@ -70,7 +71,8 @@ pub enum Sticky {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReadyBy {
-    /// `process.send('ready')`, or `"ready"` on the IPC channel, or `READY=1` where the app speaks sd_notify. `wait_ready: true` is this.
+    /// `process.send('ready')`, or `"ready"` on the IPC channel, or `READY=1` if the app uses
+    /// sd_notify. `wait_ready: true` means this.
     Message,
     /// A cluster worker listens.
     Listening,
@@ -85,7 +87,7 @@ pub enum ReadyBy {
         /// Port.
         port: u16,
     },
-    /// A request that is answered as expected.
+    /// An HTTP request with an accepted answer.
     Http(HttpProbe),
     /// A line of its output with a match of this regular expression.
     Log(String),
@@ -96,7 +98,7 @@ pub enum ReadyBy {
     },
 }
 
-/// One HTTP request and what is a good answer.
+/// One HTTP request and its accepted answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpProbe {
     /// Name or address to connect to, and the `Host` header.
@@ -114,7 +116,7 @@ pub struct HttpProbe {
     /// `GET` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// More lines of the request, by name.
+    /// Further header lines of the request, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, String)>,
 }
@@ -123,10 +125,11 @@ pub struct HttpProbe {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RolloutSpec {
-    /// Instances at the same time; `None` = one, and two where there are more than two.
+    /// Instances at the same time; `None` = one, or two for apps with more than two instances.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<u32>,
-    /// Time for which the first new instance is watched, beside the old ones, before the others follow.
+    /// Time for which the first new instance is watched beside the old ones before the others
+    /// follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canary_ms: Option<u64>,
 }
@@ -136,7 +139,7 @@ pub struct RolloutSpec {
 pub struct Autoscale {
     /// Least number.
     pub min: u32,
-    /// Most.
+    /// Largest number.
     pub max: u32,
     /// Target: mean CPU use of an instance, in percent of one core.
     pub cpu: u32,
@@ -164,7 +167,7 @@ pub struct FdWord<'a> {
     pub name: Option<&'a str>,
 }
 
-/// Every `{fd}` and `{fd:name}` of a text, in order.
+/// Returns every `{fd}` and `{fd:name}` of a text, in order.
 pub fn fd_words(text: &str) -> impl Iterator<Item = FdWord<'_>> {
     let mut from = 0;
     std::iter::from_fn(move || {
@@ -185,11 +188,13 @@ pub fn fd_words(text: &str) -> impl Iterator<Item = FdWord<'_>> {
     })
 }
 
-/// Number of the first declared socket in the app's processes, by the protocol of socket activation.
+/// Number of the first declared socket in the app's processes, by the protocol of socket
+/// activation.
 pub const FIRST_FD: i32 = 3;
 
-/// Declared sockets, each with what tells it apart from the others of its app: its address, so that a new name or place in the list does not
-/// make it another one. Those on a port that the kernel chooses are told apart by their order.
+/// Returns the declared sockets, each with a key that is unique in its app. The key is the address,
+/// so a new name or position in the list keeps the key. Sockets on a port that the kernel chooses
+/// are numbered in their order.
 pub fn keyed(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
     let mut any_port = 0;
     sockets.iter().map(move |listen| {
@@ -204,10 +209,11 @@ pub fn keyed(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
     })
 }
 
-/// A text with the numbers of sockets in place of `{fd}` and `{fd:name}`; the first socket has the number `first`.
+/// Replaces `{fd}` and `{fd:name}` in a text by the numbers of the sockets; the first socket has
+/// the number `first`.
 ///
 /// # Errors
-/// The name that no socket has.
+/// Returns the name that no socket has.
 pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
@@ -228,15 +234,16 @@ pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String
 /// Longest regular expression for a log line.
 const PATTERN_MAX: usize = 1000;
 
-/// The regular expression of [`ReadyBy::Log`]; matching takes time in proportion to the line, whatever it is.
+/// Regular expression of [`ReadyBy::Log`]. Matching takes time in proportion to the line, for any
+/// expression.
 #[derive(Clone, Debug)]
 pub struct LogPattern(regex_lite::Regex);
 
 impl LogPattern {
-    /// Reads it.
+    /// Reads the expression.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the reason why it is invalid.
     pub fn new(pattern: &str) -> Result<Self, String> {
         if pattern.len() > PATTERN_MAX {
             return Err(format!("a regular expression may have {PATTERN_MAX} bytes, this has {}", pattern.len()));
@@ -245,7 +252,7 @@ impl LogPattern {
         built.map(Self).map_err(|error| error.to_string())
     }
 
-    /// True if it matches this line.
+    /// Returns true if it matches this line.
     pub fn is_in(&self, line: &[u8]) -> bool {
         self.0.is_match(&String::from_utf8_lossy(line))
     }

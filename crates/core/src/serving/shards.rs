@@ -1,45 +1,47 @@
-//! Shards of a listener (sockets of one port, one for each process): which get new connections, and when a process has all that is its own.
+//! Shards of a listener (sockets of one port, one for each process): which shards get new
+//! connections, and when a process has read all of its connections.
 
 use crate::lifecycle::{Instance, State, Wanted};
 
-/// Time after which a process that has nothing to prove counts as serving (or `min_uptime` if that is less): by then it accepts.
+/// Time after which a process without a readiness signal counts as serving (or `min_uptime` if that
+/// is less): by then it accepts.
 const WARM_MS: u64 = 1000;
-/// Time for which nothing may wait in a shard before its process is told to end. What was on its way there (a handshake takes a round trip)
-/// has come by then, and what was accepted has been read.
+/// Time for which a shard must be empty before its process gets the stop request. By then, pending
+/// handshakes (one round trip) have completed, and accepted connections have been read.
 const QUIET_MS: u64 = 250;
-/// Time between two looks at that.
+/// Time between two checks of a shard.
 const LOOK_MS: u64 = 50;
 
-/// Standing of a process among those of its port, the best first.
+/// Rank of a process among those of its port, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// It is ready.
     Serves,
-    /// It runs; whether it accepts already is not known.
+    /// It runs, but it may not accept yet.
     Young,
     /// It starts.
     Coming,
-    /// Another process will come in its place.
+    /// Another process will replace it.
     Later,
-    /// It gets nothing: not ready beside one that serves, or on its way out.
+    /// It gets no connections: it is not ready while another process serves, or it is stopping.
     Away,
 }
 
-/// Facts for that, besides the instance.
+/// Further facts for the rank, in addition to the instance.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {
     /// Whether a reload started it beside the process that serves.
     pub candidate: bool,
     /// Whether a reload replaced it.
     pub retiring: bool,
-    /// Whether it had to prove that it is ready.
+    /// Whether it had to prove its readiness.
     pub proves: bool,
     /// Shortest run that counts as stable.
     pub min_uptime_ms: u64,
 }
 
 impl Standing {
-    /// The standing of an instance's process, and until when it is `Young`.
+    /// Returns the rank of an instance's process, and until when it is `Young`.
     pub fn of(instance: &Instance, part: Part, now_ms: u64) -> (Self, Option<u64>) {
         if part.retiring {
             return (Self::Away, None);
@@ -54,7 +56,7 @@ impl Standing {
             }
             _ if part.candidate || instance.wanted != Wanted::Up => Self::Away,
             State::Spawning { superseded: None, .. } | State::Starting { .. } | State::Completing { .. } => Self::Coming,
-            // It still answers, until it is asked to end.
+            // It still answers until it gets the stop request.
             State::Leaving { ended: false, .. } => Self::Coming,
             State::Waiting { .. }
             | State::Preparing { .. }
@@ -69,7 +71,8 @@ impl Standing {
     }
 }
 
-/// The shards that get new connections, sorted: those of the best processes there are. Empty: there is nobody.
+/// Returns the shards that get new connections, sorted: those of the best available processes.
+/// Empty: no process is available.
 pub fn eligible<S: Ord>(shards: impl Iterator<Item = (Standing, S)>) -> Vec<S> {
     let mut best = Standing::Away;
     let mut eligible = Vec::new();
@@ -87,7 +90,7 @@ pub fn eligible<S: Ord>(shards: impl Iterator<Item = (Standing, S)>) -> Vec<S> {
     eligible
 }
 
-/// A shard that gets no new connections any more, and has to become empty.
+/// Shard that gets no new connections and has to become empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emptying {
     quiet_since_ms: u64,
@@ -95,17 +98,18 @@ pub struct Emptying {
 }
 
 impl Emptying {
-    /// Begins to empty a shard.
+    /// Begins to drain a shard.
     pub fn since(now_ms: u64) -> Self {
         Self { quiet_since_ms: now_ms, look_ms: now_ms.saturating_add(LOOK_MS) }
     }
 
-    /// The time of the next look.
+    /// Returns the time of the next check.
     pub fn look_ms(&self) -> u64 {
         self.look_ms
     }
 
-    /// Takes what was seen. True: its process has all that it will get, and has read it.
+    /// Takes the result of a check. Returns true if its process has got all its connections and has
+    /// read them.
     pub fn seen(&mut self, waits: bool, now_ms: u64) -> bool {
         self.look_ms = now_ms.saturating_add(LOOK_MS);
         if waits {
@@ -208,7 +212,7 @@ mod tests {
                 let expected = if young && min_uptime_ms > 0 { (Standing::Young, Some(until)) } else { (Standing::Serves, None) };
                 assert_eq!(Standing::of(&instance(running()), part, now.max(100)), expected, "{min_uptime_ms} at {now}");
             }
-            // It has proved it, by running so long.
+            // It has proved itself by its uptime.
             let candidate = Part { candidate: true, ..part };
             assert_eq!(Standing::of(&instance(running()), candidate, 100), (Standing::Serves, None));
         }

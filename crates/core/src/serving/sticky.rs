@@ -1,8 +1,8 @@
-//! Stickiness: what the beginning of a connection says about its client.
+//! Stickiness: identifies the client from the first bytes of a connection.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Longest head of a request that is looked at.
+/// Longest head of a request that is read.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// Part of a head that is searched for.
@@ -25,15 +25,15 @@ pub enum Found {
     Client(IpAddr),
     /// A request without it.
     Absent,
-    /// No request that can be read here: TLS, HTTP/2, a head that is too long or does not come.
+    /// No readable request: TLS, HTTP/2, a head that is too long or never arrives.
     Nothing,
-    /// The end of the head has not come yet.
+    /// The end of the head has not arrived yet.
     More,
 }
 
-/// Looks in the head of an HTTP/1 request for `Cookie: …; name=<number>; …`, or for the client in
-/// `X-Forwarded-For`, `Forwarded` or `X-Real-IP`. A proxy appends to the first two, so the client is
-/// the first address; a client that makes one up chooses its own worker, and nothing else.
+/// Searches the head of an HTTP/1 request for `Cookie: …; name=<number>; …`, or for the client in
+/// `X-Forwarded-For`, `Forwarded` or `X-Real-IP`. A proxy appends to the first two, so the client
+/// is the first address. A client that invents an address can only choose its own worker.
 pub fn find(bytes: &[u8], sought: &Sought) -> Found {
     // A method begins with a letter; TLS does not.
     if bytes.first().is_some_and(|byte| !byte.is_ascii_alphabetic()) {
@@ -79,14 +79,14 @@ fn cookie(cookies: &str, name: &str) -> Option<Found> {
     }
 }
 
-/// The address in `for=192.0.2.60;proto=http, for=…` (RFC 7239).
+/// Returns the address in `for=192.0.2.60;proto=http, for=…` (RFC 7239).
 fn forwarded(value: &str) -> Option<IpAddr> {
     let mut pairs = value.split(',').next()?.split(';').filter_map(|pair| pair.split_once('='));
     let (_, node) = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case("for"))?;
     address(node.trim().trim_matches('"'))
 }
 
-/// An address with or without port and brackets; IPv4 addresses are the same in their IPv6 form.
+/// Reads an address with or without port and brackets; IPv4 addresses equal their IPv6 form.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -94,7 +94,7 @@ fn address(text: &str) -> Option<IpAddr> {
     ip.map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// True for an address that a proxy in front of this machine's apps may have: of this machine or of a
+/// Returns true for an address that a proxy of local apps may have: one of this machine or of a
 /// private network.
 pub fn may_be_proxy(address: IpAddr) -> bool {
     match address.to_canonical() {

@@ -1,53 +1,57 @@
-//! Requests that a process has not answered, by what the kernel knows of its connections: who is asked to end before that loses them.
+//! Requests that a process has not answered, from the kernel's data about its connections. A stop
+//! before the answer would lose them.
 //!
-//! Of each connection counts what was under way when it was seen first. What a client asks later on a kept connection is the server's affair: under load
-//! that would never end.
+//! On each connection, only the request that was pending at the first check counts. Later requests
+//! on a keep-alive connection are left to the server, because under load they would never end.
 
 use std::collections::BTreeMap;
 
-/// Time for which a client that has only connected is waited for.
+/// Time for which the drain waits for a client that has only connected.
 const SILENT_MS: u64 = 1000;
-/// Time for which a connection is waited for that has had an answer, or a part of it: it may be one that never rests (a WebSocket, a stream of events).
+/// Time for which the drain waits for a connection with a complete or partial answer: it may never
+/// be idle (a WebSocket, a stream of events).
 const KEPT_MS: u64 = 5000;
 
-/// A connection of the process, at one look.
+/// A connection of the process at one check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// Number that no other connection has.
+    /// Unique number of the connection.
     pub id: u64,
     /// Bytes that its client has sent.
     pub asked: u64,
-    /// Pieces of answers that were sent.
+    /// Number of answer segments that were sent.
     pub answers: u32,
-    /// Whether the last word is the client's.
+    /// Whether the client sent the last data.
     pub asks: bool,
-    /// Whether a part of an answer has not arrived yet.
+    /// Whether a part of an answer has not reached the client yet.
     pub unsent: bool,
 }
 
-/// Connections that were seen, and what is still owed on each.
+/// Connections that were found, and the answer that is still owed on each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unanswered {
     known: BTreeMap<u64, Owed>,
 }
 
-/// What is owed on a connection.
+/// Answer that is owed on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owed {
-    /// Nothing, or it is not of this process.
+    /// No answer, or the connection belongs to another process.
     Nothing,
-    /// Its client has connected, and said nothing yet.
+    /// Its client has connected but has sent no data yet.
     Silent { until_ms: u64 },
     /// The answer to its first request.
     First,
-    /// An answer, after so many pieces of others.
+    /// An answer, after this many segments of earlier answers.
     Again { until_ms: u64, answers: u32 },
-    /// The rest of an answer: it is over at a look that shows no more of it, or another request.
+    /// The rest of an answer. It is complete when a check shows no further data, or another
+    /// request.
     Rest { until_ms: u64, asked: u64, answers: u32 },
 }
 
 impl Unanswered {
-    /// Takes a look: all connections that are open, and whose they are (asked for new ones only). The number of requests that are waited for.
+    /// Takes the open connections at one check; `is_own` tests only new connections. Returns the
+    /// number of requests to wait for.
     pub fn seen(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
         let before = std::mem::take(&mut self.known);
         for connection in connections {
@@ -61,7 +65,7 @@ impl Unanswered {
         self.known.values().filter(|owed| owed.is_due(now_ms)).count()
     }
 
-    /// True if this connection was seen at the last look.
+    /// Returns true if this connection was found at the last check.
     pub fn knows(&self, id: u64) -> bool {
         self.known.contains_key(&id)
     }
@@ -102,7 +106,7 @@ impl Owed {
     }
 }
 
-/// Words for requests that are cut, which follow the name of the app.
+/// Returns the message about requests that are cut off, in words that follow the name of the app.
 pub fn still_under_way(requests: u32, drain_ms: u64) -> String {
     let were = if requests == 1 { "request was" } else { "requests were" };
     format!("{requests} {were} still in flight after drain_timeout ({drain_ms} ms)")
@@ -112,7 +116,7 @@ pub fn still_under_way(requests: u32, drain_ms: u64) -> String {
 mod tests {
     use super::*;
 
-    /// A connection by its numbers: bytes asked, pieces answered.
+    /// Returns a connection with these numbers: bytes of requests, segments of answers.
     fn at(asked: u64, answers: u32) -> Connection {
         Connection { id: 1, asked, answers, asks: false, unsent: false }
     }
@@ -128,13 +132,13 @@ mod tests {
     #[test]
     fn what_is_waited_for_and_for_how_long() {
         for (looks, expected) in [
-            // A request, its answer, and a look that shows no more of it.
+            // A request, its answer, and a check without further data.
             (&[(asks(9, 0), 0), (asks(9, 0), 25_000), (at(9, 1), 25_050), (at(9, 1), 25_100)][..], &[1, 1, 1, 0][..]),
-            // One whose body is still coming.
+            // A request whose body is still arriving.
             (&[(asks(9, 0), 0), (asks(900, 0), 50), (at(999, 1), 100), (at(999, 1), 150)], &[1, 1, 1, 0]),
-            // An answer in pieces; the last of it has to arrive.
+            // An answer in several segments; the last one has to arrive.
             (&[(asks(9, 0), 0), (at(9, 1), 50), (at(9, 7), 100), (unsent(9, 7), 150), (at(9, 7), 200)], &[1, 1, 1, 1, 0]),
-            // The next request on the same connection is not waited for.
+            // The drain does not wait for the next request on the same connection.
             (&[(asks(9, 0), 0), (asks(18, 1), 50), (asks(27, 2), 100)], &[1, 1, 0]),
             (&[(at(9, 3), 0), (at(9, 3), 50), (asks(18, 3), 100)], &[1, 0, 0]),
             (&[(asks(9, 3), 0), (asks(9, 3), 4999), (asks(9, 3), 5000)], &[1, 1, 0]),
@@ -142,7 +146,8 @@ mod tests {
             // A stream of events, and a client that reads nothing.
             (&[(at(9, 30), 0), (at(9, 33), 2500), (at(9, 36), 4999), (at(9, 39), 5000)], &[1, 1, 1, 0]),
             (&[(unsent(9, 3), 0), (unsent(9, 3), 4999), (unsent(9, 3), 5000)], &[1, 1, 0]),
-            // Who connected only is waited for a moment; with a request it counts as any.
+            // The drain waits briefly for a client that has only connected; with a request, the
+            // client counts like any other.
             (&[(at(0, 0), 0), (at(0, 0), 999), (at(0, 0), 1000)], &[1, 1, 0]),
             (
                 &[(at(0, 0), 0), (at(0, 0), 1000), (asks(9, 0), 1050), (asks(9, 0), 9000), (at(9, 1), 9050), (at(9, 1), 9100)],

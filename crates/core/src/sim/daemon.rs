@@ -1,4 +1,5 @@
-//! The protocol of `lifecycle`'s documentation, one small operation at a time, so that death can come between any two.
+//! Implements the protocol of `lifecycle`'s documentation in small operations, so that the daemon
+//! can die between any two.
 
 use std::collections::VecDeque;
 
@@ -14,70 +15,72 @@ use crate::time::Now;
 pub(super) enum Cause {
     /// A command.
     Command(Event),
-    /// Anything that happened.
+    /// Any other event.
     Event,
 }
 
-/// One step of an instance, to be journaled.
+/// One step of an instance that has to be journaled.
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) slot: usize,
     pub(super) cause: Cause,
-    /// The instance after it, where another step of it follows in the same write.
+    /// The instance after the step, if another step of it follows in the same write.
     pub(super) after: Option<Instance>,
-    /// Hooks that are noted with it, and hooks that are called off with it.
+    /// Hooks that the step requests, and hooks that it cancels.
     pub(super) hooks: Vec<(u32, Hook)>,
     pub(super) cancels: Vec<(u32, Hook)>,
-    /// The hook whose end made it.
+    /// Hook whose end caused the step.
     pub(super) told: Option<(u32, Hook)>,
 }
 
-/// One indivisible thing the daemon does.
+/// One indivisible operation of the daemon.
 #[derive(Debug)]
 enum Op {
     Journal(Vec<Step>),
     Ack(usize, u32),
-    /// The handover that an app announced is taken from its channel.
+    /// Remove the handover that an app announced from its channel.
     TakeHandover(usize, u32),
     Perform(usize, Effect),
 }
 
-/// Result of one operation, for those who watch.
+/// Result of one operation, for observers.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Nothing was left to do.
+    /// No operation was left.
     Idle,
-    /// Something inside the daemon.
+    /// Internal operation of the daemon.
     Internal,
-    /// All of this is to be written to the journal at once.
+    /// All of these steps have to be journaled in one write.
     Write(Vec<Step>),
 }
 
-/// The daemon's memory. All of it is lost when it dies.
+/// Memory of the daemon. All of it is lost when the daemon dies.
 #[derive(Debug)]
 pub(super) struct Daemon {
     pub(super) instances: Vec<Option<Instance>>,
     ops: VecDeque<Op>,
-    /// Steps that share the next journal write, and what comes after it.
+    /// Steps that share the next journal write, and the acks and effects that follow it.
     batch: Vec<Step>,
     acks: Vec<(usize, u32)>,
     effects: Vec<(usize, Effect)>,
-    /// What a fresh daemon has yet to look at: what was found, and the ended children that only need an ack.
+    /// Findings that a fresh daemon has not handled yet, and the exited children that only need an
+    /// ack.
     findings: VecDeque<(usize, Recovered, Vec<u32>)>,
     /// Sweeps that have not been answered.
     sweeps: Vec<(usize, u32)>,
-    /// Processes that were told to finish what they do, and have not answered that they did.
+    /// Processes that got a drain request and have not answered yet.
     drains: Vec<(usize, u32)>,
-    /// Processes whose handover was read, and is still in their channel: it is not in the journal yet.
+    /// Processes whose handover was read but is still in their channel, because it is not journaled
+    /// yet.
     in_channel: Vec<(usize, u32)>,
-    /// Hooks whose end was seen, and is not in the journal yet.
+    /// Hooks whose end was seen but is not journaled yet.
     told: Vec<(usize, u32, Hook)>,
-    /// The keeper is gone; a new one is started when the current work is done.
+    /// Whether the keeper is lost; the daemon starts a new one after the current work.
     keeper_lost: bool,
 }
 
 impl Daemon {
-    /// A fresh daemon with what the journal holds.
+    /// Boots a fresh daemon from the journal.
     pub(super) fn boot(journal: &[Option<Instance>], world: &mut World, rng: &mut Rng, forgotten: &mut Vec<Forgotten>) -> Self {
         let mut daemon = Self {
             instances: journal.to_vec(),
@@ -92,7 +95,7 @@ impl Daemon {
             told: Vec::new(),
             keeper_lost: false,
         };
-        // The keeper reads the old link to its end before it says what it has.
+        // The keeper reads the old link to its end before it sends its inventory.
         while !world.keeper_is_idle() {
             forgotten.extend(world.keeper_turn(rng));
         }
@@ -105,7 +108,7 @@ impl Daemon {
 
     fn take_inventory(&mut self, world: &mut World) {
         self.findings.clear();
-        // What the inventory says is not reported again.
+        // Exits in the inventory are not reported again.
         world.reports.clear();
         if std::mem::take(&mut world.keeper_is_new) {
             for (slot, instance) in self.instances.iter().enumerate() {
@@ -134,12 +137,12 @@ impl Daemon {
         self.keeper_lost = true;
     }
 
-    /// True when commands are accepted: restored, and nothing half done.
+    /// Returns true if commands are accepted: the state is restored, and no operation is half done.
     pub(super) fn is_open(&self) -> bool {
         self.ops.is_empty() && self.findings.is_empty() && !self.keeper_lost
     }
 
-    /// Does the next thing.
+    /// Performs the next operation.
     pub(super) fn turn(&mut self, policies: &[Policy], world: &mut World, rng: &mut Rng) -> Outcome {
         if let Some(op) = self.ops.pop_front() {
             return self.perform(op, world);
@@ -189,7 +192,7 @@ impl Daemon {
         true
     }
 
-    /// One journal write for all, then the acks, then the effects.
+    /// Closes the batch: one journal write for all steps, then the acks, then the effects.
     fn close_batch(&mut self) {
         if !self.batch.is_empty() {
             self.ops.push_back(Op::Journal(std::mem::take(&mut self.batch)));
@@ -199,9 +202,10 @@ impl Daemon {
         self.ops.extend(self.effects.drain(..).map(|(slot, effect)| Op::Perform(slot, effect)));
     }
 
-    /// Takes the next event. What can be read comes before what the clock says.
+    /// Takes the next event. Messages come before ticks.
     fn next_event(&mut self, world: &mut World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
-        // Links and channels are different descriptors: either may be read first. But no end before what was said until then.
+        // Links and channels are different descriptors, so either may be read first. But all
+        // earlier messages come before an exit.
         let is_end = matches!(world.reports.front(), Some(Report::Exited { .. }));
         if (is_end || rng.percent(50))
             && let Some((slot, event)) = self.next_handover(world, None)
@@ -245,7 +249,8 @@ impl Daemon {
             let (slot, inc) = self.drains.swap_remove(0);
             return Some((slot, Event::Drained { inc }, None));
         }
-        // What a tick makes harder must have been done before: it shares no write with what came before it.
+        // A tick escalates, so the actions before it must be complete: it shares no write with
+        // earlier steps.
         if !self.batch.is_empty() {
             return None;
         }
@@ -257,7 +262,8 @@ impl Daemon {
         self.instances[slot].as_ref().is_some_and(|instance| instance.is_former(inc, pid))
     }
 
-    /// Takes a handover that an app announced. Where that changes something it stays in the channel until it is journaled.
+    /// Takes a handover that an app announced. If it changes the state, it stays in the channel
+    /// until it is journaled.
     fn next_handover(&mut self, world: &mut World, only: Option<usize>) -> Option<(usize, Event)> {
         for (slot, children) in world.children.iter_mut().enumerate().filter(|(slot, _)| only.is_none_or(|only| *slot == only)) {
             let Some(child) = children.last_mut() else { continue };
@@ -285,14 +291,14 @@ impl Daemon {
         self.told.push((run.slot, run.inc, run.hook));
         let inc = run.inc;
         let event = match outcome {
-            // The hook went well, and something else that the start needs could not be had.
+            // The hook succeeded, but something else that the start needs was unavailable.
             HookOutcome::CouldNotStart(why) if run.hook == Hook::PreStart => Event::Unprepared { inc, why },
             outcome => Event::HookDone { inc, hook: run.hook, outcome },
         };
         Some((run.slot, event, None))
     }
 
-    /// Takes the answer that the dependencies of an instance are met, or will not be.
+    /// Takes the answer that the dependencies of an instance are met or will not be.
     fn next_release(&self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         let waits = |instance: &Option<Instance>| matches!(instance, Some(Instance { state: State::Waiting { .. }, .. }));
         let slot = self.instances.iter().position(waits).filter(|_| rng.percent(10))?;
@@ -362,14 +368,14 @@ impl Daemon {
                 Effect::Hook { .. } | Effect::CancelHook { .. } | Effect::Notify(_) => return Outcome::Internal,
             },
         };
-        // What is sent to a dead keeper is lost.
+        // A message to a dead keeper is lost.
         if !self.keeper_lost {
             world.order(order);
         }
         Outcome::Internal
     }
 
-    /// An instance that waits for the end of a tree which nobody looks at.
+    /// Returns an instance that waits for the end of a tree or hook without a sweep or run for it.
     pub(super) fn waits_in_vain(&self, world: &World) -> Option<usize> {
         let nobody_runs = |slot, inc, hook| !world.hook_runs.iter().any(|run| run.is(slot, inc, hook));
         let in_vain = |(slot, instance): (usize, &Option<Instance>)| match instance.as_ref()?.state {
@@ -379,7 +385,7 @@ impl Daemon {
         self.instances.iter().enumerate().find_map(in_vain)
     }
 
-    /// Notes that the end of a hook is in the journal.
+    /// Records that the end of a hook is journaled.
     pub(super) fn hook_is_recorded(&mut self, slot: usize, inc: u32, hook: Hook) {
         self.told.retain(|told| *told != (slot, inc, hook));
     }
@@ -394,7 +400,8 @@ impl Daemon {
 
 fn next_ready(world: &mut World) -> Option<(usize, Event, Option<u32>)> {
     for (slot, children) in world.children.iter_mut().enumerate() {
-        // The channel is read to its end also when the app is gone already; then it is a late event.
+        // The channel is read to its end even if the app is already gone; the message is then a
+        // late event.
         if let Some(child) = children.iter_mut().rev().take(2).find(|child| child.ready_at.is_some() && !child.ready_read) {
             child.ready_read = true;
             return Some((slot, Event::Ready { inc: child.inc }, None));

@@ -1,4 +1,5 @@
-//! One episode: a few instances, some hundred random steps, then silence, in which all must come to rest as wanted.
+//! One episode: a few instances and some hundred random steps. Then no further commands or deaths
+//! happen, and all instances must come to rest as wanted.
 
 use super::daemon::{Daemon, Outcome, Step};
 use super::oracle::Oracle;
@@ -12,16 +13,17 @@ use crate::lifecycle::{Event, Instance, Lateness, Origin, Policy, PolicyName};
 /// Instances in one episode.
 const SLOTS: usize = 3;
 
-/// Turns of everything that must be enough to come to rest.
+/// Number of turns in which everything must come to rest.
 const PATIENCE: usize = 20_000;
 
-/// Maker of the seed of an episode's hooks from the episode's. With it episodes that once broke a promise are as they were.
+/// Constant that derives the seed of an episode's hooks from the seed of the episode. With it,
+/// episodes that once found a bug stay unchanged.
 const HOOKS: u64 = 1768;
 
-/// Counts of what an episode did.
+/// Statistics of an episode.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// Turns of the daemon, the keeper, the apps, the user and the clock in which something was done.
+    /// Turns of the daemon, the keeper, the apps, the user and the clock that did something.
     pub steps: u64,
     /// Calls of the state machine that were journaled.
     pub state_steps: u64,
@@ -33,12 +35,12 @@ pub struct Tally {
     pub keeper_deaths: u64,
     /// Processes started.
     pub spawns: u64,
-    /// Main processes that were followed to another.
+    /// Handovers to another main process.
     pub handovers: u64,
 }
 
 impl Tally {
-    /// Adds another one.
+    /// Adds another tally.
     pub(super) fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         self.state_steps += other.state_steps;
@@ -50,7 +52,7 @@ impl Tally {
     }
 }
 
-/// Everything that takes part.
+/// All participants of an episode.
 struct Stage {
     world: World,
     daemon: Daemon,
@@ -58,15 +60,16 @@ struct Stage {
     policies: Vec<Policy>,
     oracle: Oracle,
     tally: Tally,
-    /// Deaths of the daemon among a thousand steps. In quiet episodes longer stories unfold.
+    /// Deaths of the daemon per thousand steps. Quiet episodes allow longer stories.
     death_permille: usize,
-    /// Commands among a thousand steps.
+    /// Commands per thousand steps.
     command_permille: usize,
     trace: Option<Vec<String>>,
     broken: Option<String>,
 }
 
-/// Runs one episode: `seed` makes the setting, each word one step. The same arguments give the same episode.
+/// Runs one episode: `seed` determines the setting, and each word is one step. The same arguments
+/// result in the same episode.
 pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> Played<Tally> {
     let mut rng = Rng::new(seed);
     let mut stage = Stage::new(&mut rng);
@@ -105,7 +108,7 @@ impl Stage {
         }
     }
 
-    /// Adds hooks and dependencies to half of the episodes. What has none is as it would be without them.
+    /// Adds hooks and dependencies to half of the episodes. The other episodes stay unchanged.
     fn add_hooks(&mut self, rng: &mut Rng) {
         if rng.percent(50) {
             return;
@@ -121,7 +124,7 @@ impl Stage {
 
     fn random_step(&mut self, rng: &mut Rng) {
         if rng.below(1000) < self.death_permille {
-            // The keeper must not die, so it dies more rarely.
+            // The keeper is more robust, so it dies more rarely.
             return if rng.percent(15) { self.keeper_dies() } else { self.daemon_dies(rng) };
         }
         if rng.below(1000) < self.command_permille {
@@ -152,7 +155,7 @@ impl Stage {
         }
     }
 
-    /// Gives the daemon a turn. Returns whether there was anything to do.
+    /// Gives the daemon a turn. Returns whether it had something to do.
     fn daemon_turn(&mut self, rng: &mut Rng) -> bool {
         let outcome = self.daemon.turn(&self.policies, &mut self.world, rng);
         self.tally.steps += u64::from(!matches!(outcome, Outcome::Idle));
@@ -176,7 +179,7 @@ impl Stage {
         true
     }
 
-    /// Judges each step of a write, then they all take effect at once.
+    /// Judges each step of a write; then all steps take effect at the same time.
     fn check_write(&mut self, steps: &[Step]) {
         for (index, Step { slot, cause, after, .. }) in steps.iter().enumerate() {
             let slot = *slot;
@@ -195,7 +198,8 @@ impl Stage {
         }
     }
 
-    /// Checks that hooks are in the journal with the step that asks for them, and out of it with the step that their end makes.
+    /// Checks that the step that requests a hook adds it to the journal, and that the step after
+    /// its end removes it.
     fn note_hooks(&mut self, Step { slot, hooks, cancels, told, .. }: &Step) {
         let slot = *slot;
         if let Some((inc, hook)) = *told {
@@ -221,7 +225,8 @@ impl Stage {
             return;
         }
         match &mut self.journal[slot] {
-            // Most writes change the state only; copying the history as well would be most of the simulation's time.
+            // Most writes change only the state; a copy of the history would take most of the
+            // simulation's time.
             Some(old) if old.exits.last() == new.exits.last() => {
                 let exits = std::mem::take(&mut old.exits);
                 *old = Instance { exits, state: new.state.clone(), counters: new.counters.clone(), wanted: new.wanted, inc: new.inc };
@@ -283,7 +288,8 @@ impl Stage {
         self.daemon.command(slot, &self.policies, event, self.world.now);
     }
 
-    /// Sends a late event: one of an incarnation that is history, or an early tick, must not change anything.
+    /// Sends a late event. An event of an old incarnation, or an early tick, must not change
+    /// anything.
     fn late_event(&mut self, rng: &mut Rng) {
         let slot = rng.below(SLOTS);
         let Some(instance) = &self.daemon.instances[slot] else { return };
@@ -333,15 +339,17 @@ impl Stage {
         self.daemon.keeper_dies();
     }
 
-    /// Goes on without commands and deaths. The programs behave, or (not `calm`) each crashes as soon as it runs.
+    /// Continues without commands and deaths. The programs behave, or (not `calm`) each crashes as
+    /// soon as it runs.
     fn come_to_rest(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
         self.note(|| format!("silence; programs behave: {calm}"));
         for tendency in &mut self.world.tendency {
             *tendency =
                 if calm { Tendency::GOOD } else { Tendency { crashes: 100, obeys: 100, says_ready: 50, hooks_fail: 50, ..Tendency::GOOD } };
         }
-        // A program that can crash for ever without being called unstable never comes to rest; neither does a run without crashes
-        // that began before the silence and will never say that it is ready, but that one is the policy's business.
+        // A program that can crash without limit and never count as unstable never comes to rest. A
+        // run that began before this phase and never becomes ready does not either, but the policy
+        // handles that case.
         for _ in 0..PATIENCE {
             let mut busy = false;
             while self.daemon_turn(rng) {
@@ -378,7 +386,7 @@ impl Stage {
     }
 }
 
-/// One line about an instance that can be read.
+/// Formats an instance as one readable line.
 fn in_short(instance: &Instance) -> String {
     let Instance { wanted, state, counters, exits, .. } = instance;
     let state =

@@ -1,20 +1,26 @@
-//! The deterministic simulation of everything around the state machine.
+//! Deterministic simulation of everything around the state machine.
 //!
-//! A seed makes an *episode*: a few instances with random policies, programs with random tempers (they crash, ignore signals, fork, hand
-//! over to another process, hang, never become ready, cannot be executed), a user who commands at random, a keeper, a journal, and a daemon that follows the
-//! protocol of [`crate::lifecycle`] one operation at a time and dies between any two of them. The keeper may die as well. Then all
-//! falls silent, and everything must come to rest as it was wanted.
+//! A seed makes an *episode*: a few instances with random policies, programs with random behaviour
+//! (they crash, ignore signals, fork, hand over to another process, hang, never become ready,
+//! cannot be executed), a user who sends random commands, a keeper, a journal, and a daemon. The
+//! daemon follows the protocol of [`crate::lifecycle`] one operation at a time and dies between any
+//! two of them. The keeper may die as well. Then commands and deaths stop, and all instances must
+//! come to rest as wanted.
 //!
-//! The oracle knows the truth of the world (which processes live) and what was journaled, and checks at each step:
+//! The oracle knows the truth of the world (which processes live) and the journal, and checks at
+//! each step:
 //!
 //! - at most one live process tree per instance;
-//! - a stop always has a deadline, and a reason; nothing gets SIGKILL that was not asked before;
-//! - no exit is lost, none counts twice, none is invented: an exit that the keeper may forget is in the journal;
-//! - a process that handed over is no crash, whenever it ends, and the keeper watches the one it named;
+//! - a stop always has a deadline and a reason; a process gets SIGKILL only after the polite
+//!   request;
+//! - no exit is lost, counted twice or invented: an exit that the keeper may forget is in the
+//!   journal;
+//! - a handover never counts as a crash, and the keeper watches the process that the app named;
 //! - restarts never exceed the policy; giving up has a reason;
-//! - online only what said so, not-ready only what did not; late events change nothing;
-//! - in the end the latest intent holds: down means nothing runs, up means a process younger than the last restart request runs (or
-//!   the policy let it rest), gone means gone.
+//! - an instance is online only if its process reported so, and not ready only if it did not; late
+//!   events change nothing;
+//! - in the end the latest intent holds: down means that no process runs, up means that a process
+//!   younger than the last restart request runs (or the policy let it rest), gone means gone.
 //!
 //! ```text
 //! cargo run --release -p ostler-core --features sim --example sim -- --seed 7 --steps 100000000
@@ -34,10 +40,10 @@ pub use shrink::{Broken, Failure, Played, play_seed};
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 400;
 
-/// Runs episodes until so many steps are done. The same arguments give the same run.
+/// Runs episodes until this many steps are done. The same arguments result in the same run.
 ///
 /// # Errors
-/// The first broken promise, with the seed of its episode and the shortest trace that was found.
+/// Returns the first broken promise, with the seed of its episode and the shortest trace.
 pub fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
@@ -50,7 +56,7 @@ pub fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
 /// Runs the one episode of this seed.
 ///
 /// # Errors
-/// As [`run`].
+/// Same as [`run`].
 pub fn run_episode(seed: u64) -> Result<Tally, Box<Failure>> {
     play_seed(seed, EPISODE_STEPS, episode::play)
 }
@@ -70,9 +76,14 @@ mod tests {
         }
     }
 
-    /// Episodes that once broke a promise, in the machine or in the protocol: a number used twice for processes of which the first
-    /// had run unseen; its leftovers; a channel that outlived its instance; an exit told twice; SIGKILL journaled before the request;
-    /// a hand-over that the keeper never heard of, that was lost with the daemon that had read it, or came before its spawn was known.
+    /// Episodes that once broke a promise, in the machine or in the protocol:
+    ///
+    /// - a number that two processes used, because the first had run unseen, and its leftovers;
+    /// - a channel that outlived its instance;
+    /// - an exit that was reported twice;
+    /// - SIGKILL that was journaled before the request;
+    /// - a handover that the keeper never got, that was lost with the daemon that had read it, or
+    ///   that came before its spawn was known.
     #[test]
     fn what_broke_once_stays_fixed() {
         for seed in [

@@ -1,4 +1,5 @@
-//! Oracle: what must be true, judged from the truth of the world and from what was journaled, without a look into the machine's rules.
+//! Oracle: checks promises against the truth of the world and the journal, independently of the
+//! machine's rules.
 
 use super::daemon::Cause;
 use super::world::{Forgotten, World};
@@ -17,7 +18,7 @@ macro_rules! ensure {
     };
 }
 
-/// Intent of the user, as far as the daemon ever promised it (journaled).
+/// Intent of the user, as far as the daemon has confirmed (journaled) it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Intent {
     Up,
@@ -29,9 +30,9 @@ pub(super) enum Intent {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) intent: Intent,
-    /// Whether the policy let it rest after the last command to be up.
+    /// Whether the policy stopped restarting it after the last command to be up.
     may_rest: bool,
-    /// Whether a new process was asked for, and has not been spawned yet.
+    /// Whether a new process is requested but not spawned yet.
     owed: bool,
     /// The process must be younger than this.
     fresh_after: u64,
@@ -45,7 +46,7 @@ impl Slot {
     const NEW: Self = Self { intent: Intent::Down, may_rest: true, owed: false, fresh_after: 0, streak: 0, recorded: 0 };
 }
 
-/// Watches all instances.
+/// Oracle for all instances.
 #[derive(Debug)]
 pub(super) struct Oracle {
     pub(super) slots: Vec<Slot>,
@@ -56,7 +57,7 @@ impl Oracle {
         Self { slots: vec![Slot::NEW; slots] }
     }
 
-    /// Checks a write by which the journal goes from `old` to `new`.
+    /// Checks a write that changes the journal from `old` to `new`.
     pub(super) fn on_write(
         &mut self,
         slot: usize,
@@ -114,7 +115,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks a hook that is noted: one at a time, and for what it is there for.
+    /// Checks a requested hook: it runs once at a time, and its process is in the right phase.
     pub(super) fn on_hook(&self, slot: usize, inc: u32, hook: Hook, world: &World) -> Verdict {
         ensure!(!world.hook_runs.iter().any(|run| run.is(slot, inc, hook)), "{hook} of inc {inc} runs twice");
         let child = world.children[slot].iter().rev().find(|child| child.inc == inc);
@@ -128,7 +129,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks at any moment: never two trees of one instance.
+    /// Checks at any moment that an instance has at most one tree.
     pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
         if policy.kill_mode == KillMode::Mixed {
             let disturbed = world.children[slot].iter().find(|child| child.asked_beside);
@@ -146,7 +147,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// Checks the end: all events have ended and the programs behave (`calm`) or crash at once; is everything as wanted?
+    /// Checks the end of an episode. All events are over, and the programs behave (`calm`) or crash
+    /// immediately: the state must be as wanted.
     pub(super) fn at_rest(&self, slot: usize, journal: Option<&Instance>, calm: bool, policy: &Policy, world: &World) -> Verdict {
         let memo = &self.slots[slot];
         let leader = world.children[slot].iter().find(|child| child.leader_alive());
@@ -215,7 +217,7 @@ fn numbers_agree(new: &Instance) -> Verdict {
     Ok(())
 }
 
-/// Checks that the main process is one that the app named.
+/// Checks that the main process is a process that the app named.
 fn follows_whom_it_named(slot: usize, new: &Instance, world: &mut World) -> Verdict {
     if let (Some(pid), Some(child)) = (new.pid(), world.child(slot, new.inc)) {
         ensure!(child.named(pid), "pid {pid} is the main process of inc {}, but nobody said so", new.inc);
@@ -260,7 +262,7 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
         Event::Delete(_) | Event::Retire(_) => memo.intent = Intent::Gone,
         _ => {}
     }
-    // A verdict that was given already stands, also when the counters are reset meanwhile.
+    // An earlier verdict remains valid, even if the counters are reset later.
     let judged = matches!(
         new.state,
         State::Stopping { next: AfterStop::GiveUp { .. }, .. } | State::Clearing { next: AfterStop::GiveUp { .. }, .. }
@@ -278,7 +280,7 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
     Ok(())
 }
 
-/// Checks an exit that enters the history: is it true, and what does it count for?
+/// Checks that an exit in the history is true, and updates the count of unstable runs.
 fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, policy: &Policy, world: &mut World) -> Verdict {
     let never_ran = matches!(record.ending, Ending::SpawnFailed { .. });
     let truth = world.child(slot, record.inc).map(|child| {
@@ -309,10 +311,10 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
             }
             record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms
         }
-        // Another process is wanted anyway: it counts for nothing.
+        // Another process is wanted anyway, so the failure does not count.
         ExitCause::CouldNotStart { .. } if matches!(old.state, State::Spawning { superseded: Some(_), .. }) => return Ok(()),
         ExitCause::OutOfMemory if matches!(old.state, State::Leaving { .. } | State::Stopping { .. }) => return Ok(()),
-        // Nobody is to blame for what another app does.
+        // A failed dependency is not the app's fault.
         ExitCause::NotStarted { .. } if matches!(old.state, State::Waiting { .. }) => return Ok(()),
         ExitCause::Itself | ExitCause::OutOfMemory => {
             let ready = matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready;
@@ -326,16 +328,16 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         && (matches!(old.state, State::Completing { .. } | State::Running { .. }) || !policy.wait_ready);
     memo.streak = match (unstable, finished) {
         (true, false) => memo.streak + 1,
-        // Short, but it had finished.
+        // Short, but it had finished its work.
         (true, true) => memo.streak,
         (false, _) => 0,
     };
     Ok(())
 }
 
-/// Checks a new process: somebody must want it.
+/// Checks that a new process is wanted.
 fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cause, policy: &Policy) -> Verdict {
-    // A number without a process: it waited in vain.
+    // A number without a process: the wait for the dependencies failed.
     if matches!((&old.state, &new.state), (State::Waiting { .. }, State::Errored)) {
         return Ok(());
     }
@@ -346,7 +348,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cau
         ensure!(policy.autorestart, "restarted in spite of autorestart: false");
         ensure!(memo.streak == 0 || memo.streak < policy.max_restarts, "restarted after {} unstable runs", memo.streak);
     } else {
-        // What never ran is tried again after a death.
+        // After a death, a spawn that never ran is repeated.
         let again = match old.state {
             State::Spawning { .. } => true,
             State::Stopping { pid, .. } => pid == 0,
@@ -368,7 +370,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Cau
     Ok(())
 }
 
-/// Checks `wanted`: without a command it may only go from up to down, and only for a reason.
+/// Checks `wanted`: without a command it may only change from up to down, and only for a reason.
 fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &Policy) -> Verdict {
     if new.wanted == old.wanted {
         return Ok(());
@@ -384,7 +386,7 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     let over = memo.streak >= policy.max_restarts.max(1);
     let unmet = matches!((&old.state, &last.cause), (State::Waiting { .. }, ExitCause::NotStarted { .. }));
     let spent = policy.budget.is_some_and(|budget| old.counters.recent.len() >= budget.n as usize);
-    // The verdict stands, also when the counters are reset before it is carried out.
+    // The verdict remains valid, even if the counters are reset before it takes effect.
     let judged = matches!(
         old.state,
         State::Stopping { next: AfterStop::GiveUp { .. }, .. } | State::Clearing { next: AfterStop::GiveUp { .. }, .. }
@@ -397,7 +399,7 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     Ok(())
 }
 
-/// Checks a stop: it begins by a command, because of one, or because the app was not ready in time. And it has a deadline.
+/// Checks a stop: it has a deadline, and it follows a command or a missed readiness deadline.
 fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
     if matches!(new.state, State::Leaving { .. }) && !matches!(old.state, State::Leaving { .. }) {
         ensure!(matches!(cause, Cause::Command(_)), "leaves {:?}, but nobody asked for it", old.state);
@@ -426,7 +428,7 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &Cause, slot: usize,
     }
 }
 
-/// Checks that online means online.
+/// Checks that an online instance is really online.
 fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, world: &mut World) -> Verdict {
     let (State::Completing { inc, .. } | State::Running { inc, .. }) = new.state else { return Ok(()) };
     ensure!(

@@ -1,16 +1,16 @@
 //! Reproducible randomness.
 
-/// SplitMix64: tiny, fast, and good enough to choose what happens next.
+/// SplitMix64: tiny, fast, and good enough to choose the next step.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// The same seed gives the same sequence.
+    /// Returns a generator; the same seed results in the same sequence.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -19,7 +19,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound` (0 if that is 0).
+    /// Returns a number below `bound` (0 if that is 0).
     pub fn below(&mut self, bound: usize) -> usize {
         if bound == 0 {
             return 0;
@@ -27,12 +27,12 @@ impl Rng {
         usize::try_from((self.word() >> 32).wrapping_mul(bound as u64) >> 32).unwrap_or(0)
     }
 
-    /// True with this chance in percent.
+    /// Returns true with this chance in percent.
     pub fn percent(&mut self, chance: u8) -> bool {
         self.below(100) < usize::from(chance)
     }
 
-    /// One of the given.
+    /// Returns one of the given values.
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }

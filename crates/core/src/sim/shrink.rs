@@ -1,4 +1,4 @@
-//! Episodes of a simulation, and how one that fails becomes the shortest one that still does.
+//! Episodes of a simulation, and the reduction of a failing episode to its shortest failing form.
 
 use std::fmt;
 
@@ -6,33 +6,33 @@ use super::rng::Rng;
 
 const LINES_SHOWN: usize = 150;
 
-/// A broken promise, and after how many words.
+/// A broken promise, and the number of words until it broke.
 #[derive(Clone, Debug)]
 pub struct Broken {
     /// Words played until then.
     pub after: usize,
-    /// What is broken.
+    /// Description of the broken promise.
     pub what: String,
 }
 
-/// What an episode came to, and what happened in it where that was to be traced.
+/// Result of an episode, and its trace if one was requested.
 pub type Played<T> = (Result<T, Broken>, Vec<String>);
 
-/// A broken promise, ready to be read.
+/// A broken promise, ready to print.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// Seed of its episode.
     pub seed: u64,
-    /// What is broken.
+    /// Description of the broken promise.
     pub what: String,
-    /// What happened, step by step, after everything that is not needed was left out.
+    /// Trace of the shortened episode, step by step.
     pub trace: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "episode seed {}: {}", self.seed, self.what)?;
-        // What never comes to rest goes on for long: its beginning tells enough.
+        // An episode that never comes to rest has a long trace; its beginning is enough.
         self.trace.iter().take(LINES_SHOWN).try_for_each(|line| writeln!(f, "  {line}"))?;
         match self.trace.len().checked_sub(LINES_SHOWN) {
             None | Some(0) => Ok(()),
@@ -43,11 +43,12 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Plays the episode of this seed: a word is its setting, and each of so many more is a step. The same of both give the same to `play`, which traces
-/// where that is true.
+/// Plays the episode of this seed: one word is its setting, and each of `steps` further words is a
+/// step. For the same seed and words, `play` must return the same; its last argument requests a
+/// trace.
 ///
 /// # Errors
-/// What it broke, with the shortest trace that was found.
+/// Returns the broken promise, with the shortest trace that was found.
 pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Result<T, Box<Failure>> {
     let mut rng = Rng::new(seed);
     let setting = rng.word();
@@ -55,7 +56,7 @@ pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) ->
     play(setting, &words, false).0.map_err(|broken| Box::new(shrink(seed, setting, &words, &broken, play)))
 }
 
-/// The episode of the failure, without what is not needed.
+/// Shortens the episode of the failure.
 fn shrink<T>(seed: u64, setting: u64, words: &[u64], broken: &Broken, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Failure {
     let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
     let (result, trace) = play(setting, &words, true);
@@ -63,7 +64,8 @@ fn shrink<T>(seed: u64, setting: u64, words: &[u64], broken: &Broken, play: impl
     Failure { seed, what, trace }
 }
 
-/// Leaves out ever smaller pieces of a sequence as long as anything breaks without them; `breaks` says after how many words.
+/// Removes smaller and smaller pieces of a sequence while it still breaks a promise; `breaks`
+/// returns the number of words until then.
 fn shortest(words: &[u64], mut breaks: impl FnMut(&[u64]) -> Option<usize>) -> Vec<u64> {
     let mut words = words.to_vec();
     let mut piece = words.len().div_ceil(2);

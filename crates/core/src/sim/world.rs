@@ -1,4 +1,5 @@
-//! The truth: processes, the kernel's part, and the keeper that holds them. It knows nothing of the state machine.
+//! The truth: processes, the kernel's behaviour, and the keeper that holds them. It does not use
+//! the state machine.
 
 use std::collections::VecDeque;
 
@@ -7,7 +8,7 @@ use crate::app::hooks::Hook;
 use crate::lifecycle::command::Outcome;
 use crate::lifecycle::{Ending, Scope};
 
-/// How the programs of one instance tend to behave, in percent.
+/// Behaviour of the programs of one instance, in percent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tendency {
     pub(super) spawn_fails: u8,
@@ -15,13 +16,13 @@ pub(super) struct Tendency {
     pub(super) obeys: u8,
     pub(super) says_ready: u8,
     pub(super) forks: u8,
-    /// Hand over to another process.
+    /// Hands over to another process.
     pub(super) hands_over: u8,
-    /// Take long to die even of SIGKILL.
+    /// Takes long to die even after SIGKILL.
     pub(super) hangs: u8,
-    /// Hooks that fail.
+    /// Hooks fail.
     pub(super) hooks_fail: u8,
-    /// Hooks that take all the time they get.
+    /// Hooks use all their time.
     pub(super) hooks_hang: u8,
     /// Chance that its dependencies are met.
     pub(super) is_met: u8,
@@ -41,7 +42,7 @@ impl Tendency {
         }
     }
 
-    /// The same with hooks and dependencies at random, too.
+    /// Returns the same behaviour with random hooks and dependencies.
     pub(super) fn with_hooks(self, rng: &mut Rng) -> Self {
         Self {
             hooks_fail: rng.pick(&[0, 10, 50, 100]),
@@ -51,7 +52,7 @@ impl Tendency {
         }
     }
 
-    /// A program that behaves.
+    /// A well-behaved program.
     pub(super) const GOOD: Self = Self {
         spawn_fails: 0,
         crashes: 0,
@@ -86,56 +87,56 @@ impl Process {
         self.killed |= signal == 9;
     }
 
-    /// True if it was asked so that it will end, sooner or later.
+    /// Returns true if it got a signal that will end it sooner or later.
     fn is_ending(self) -> bool {
         self.killed || (self.asked && self.obeys)
     }
 }
 
-/// The end of a process.
+/// Exit of a process.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     pid: i32,
     ending: Ending,
-    /// Whether for want of memory.
+    /// Whether the out-of-memory killer did it.
     oom: bool,
-    /// Number of main processes that had been named by then.
+    /// Number of main processes that were named by then.
     said: usize,
 }
 
-/// One incarnation: all its processes.
+/// One incarnation with all its processes.
 #[derive(Clone, Debug)]
 pub(super) struct Child {
     pub(super) inc: u32,
     /// Position in the order of all spawns.
     pub(super) seq: u64,
-    /// The processes that live.
+    /// Live processes.
     processes: Vec<Process>,
     ended: Vec<Ended>,
-    /// Main processes that it named, one after the other; the first is the one that was spawned.
+    /// Main processes that it named, in order; the first is the spawned process.
     said: Vec<i32>,
     /// Number of them that the daemon has taken from the channel.
     pub(super) taken: usize,
-    /// Its main process as the journal knows it; before that, the one that was spawned.
+    /// Its main process according to the journal; before that, the spawned process.
     pub(super) main: i32,
-    /// Its main process as the keeper knows it.
+    /// Its main process according to the keeper.
     pub(super) watched: i32,
-    /// Whether the keeper holds it: alive, or ended and not acked.
+    /// Whether the keeper holds it: alive, or exited and not acked.
     pub(super) held: bool,
-    /// Whether one of its main processes was asked to end.
+    /// Whether one of its main processes got the polite request.
     asked: bool,
-    /// Whether it got SIGKILL without having been asked before.
+    /// Whether it got SIGKILL without an earlier polite request.
     pub(super) killed_unasked: bool,
-    /// Whether a process that is not its main one got a polite signal.
+    /// Whether a process other than its main process got a polite signal.
     pub(super) asked_beside: bool,
-    /// Whether a keeper died in its time, perhaps with the polite request unread.
+    /// Whether a keeper died during its life, perhaps with the polite request unread.
     lost_a_keeper: bool,
-    /// Whether its end is in the journal.
+    /// Whether its exit is in the journal.
     pub(super) recorded: bool,
     will_be_ready: bool,
-    /// Time at which it reported that it is ready.
+    /// Time at which it reported readiness.
     pub(super) ready_at: Option<u64>,
-    /// Whether the daemon of that moment read it.
+    /// Whether the daemon of that moment read the report.
     pub(super) ready_read: bool,
 }
 
@@ -152,45 +153,46 @@ impl Child {
         !self.processes.is_empty()
     }
 
-    /// The process that was spawned.
+    /// Returns the spawned process.
     pub(super) fn spawned(&self) -> i32 {
         self.said[0]
     }
 
-    /// How one of its processes ended.
+    /// Returns how one of its processes ended.
     pub(super) fn ending(&self, pid: i32) -> Option<(Ending, bool)> {
         self.ended.iter().find(|ended| ended.pid == pid).map(|ended| (ended.ending, ended.oom))
     }
 
-    /// How the process ended that the keeper speaks of; a keeper that never saw it alive cannot know.
+    /// Returns how the process ended that the keeper watches. A keeper that never saw it alive
+    /// cannot know.
     pub(super) fn watched_ending(&self) -> Option<(Ending, bool)> {
         self.ending(self.watched)
     }
 
-    /// The newest main process that it named and the daemon has not taken yet.
+    /// Returns the newest main process that it named and the daemon has not taken yet.
     pub(super) fn untaken(&self) -> Option<i32> {
         self.said.get(self.taken).copied()
     }
 
-    /// True if it had named a process that lives when this one ended.
+    /// Returns true if it had named a live process when this one exited.
     pub(super) fn had_handed_over(&self, pid: i32) -> bool {
         let later = self.said.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
         let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.said.len(), |ended| ended.said);
         self.said[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
     }
 
-    /// True if it named this one as its main process.
+    /// Returns true if it named this process as its main process.
     pub(super) fn named(&self, pid: i32) -> bool {
         self.said.contains(&pid)
     }
 
-    /// The process that acts as its main process: the newest that lives.
+    /// Returns the process that acts as its main process: the newest live one.
     fn leader(&self) -> Option<usize> {
         self.said.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
     }
 }
 
-/// A hook that was noted in the journal and has not been answered for. Whoever runs it sees to it that it ends.
+/// A hook that was journaled and has not been answered. Its runner ensures that it ends.
 #[derive(Clone, Debug)]
 pub(super) struct HookRun {
     pub(super) slot: usize,
@@ -227,7 +229,7 @@ pub(super) enum Report {
 pub(super) struct Forgotten {
     pub(super) slot: usize,
     pub(super) inc: u32,
-    /// Whether the journal knows of it.
+    /// Whether the exit is in the journal.
     pub(super) recorded: bool,
 }
 
@@ -235,16 +237,16 @@ pub(super) struct Forgotten {
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) now: u64,
-    /// Counter of spawns and whatever else needs an order.
+    /// Counter of spawns and other ordered events.
     pub(super) seq: u64,
-    /// Every process there ever was, per instance, oldest first.
+    /// All processes of each instance so far, oldest first.
     pub(super) children: Vec<Vec<Child>>,
     pub(super) tendency: Vec<Tendency>,
     orders: VecDeque<Order>,
-    /// Whether a keeper was killed, and what lives is not given to the next one yet.
+    /// Whether a keeper was killed and the live processes are not yet handed to the next one.
     pub(super) keeper_is_new: bool,
     pub(super) reports: VecDeque<Report>,
-    /// Hooks that were noted in the journal: they outlive daemon and keeper.
+    /// Journaled hooks: they outlive daemon and keeper.
     pub(super) hook_runs: Vec<HookRun>,
 }
 
@@ -274,7 +276,8 @@ impl World {
         self.orders.is_empty()
     }
 
-    /// Lets the keeper take one order. Returns the exit that it has forgotten, and whether that was journaled.
+    /// Lets the keeper take one order. Returns the exit that it has forgotten, and whether it was
+    /// journaled.
     pub(super) fn keeper_turn(&mut self, rng: &mut Rng) -> Option<Forgotten> {
         match self.orders.pop_front()? {
             Order::Spawn { slot, inc } => self.spawn(slot, inc, rng),
@@ -282,7 +285,8 @@ impl World {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held) {
                     let is_alive = child.is_alive(child.watched);
                     child.killed_unasked |= is_alive && signal == 9 && !child.asked && !child.lost_a_keeper;
-                    // Also where it has just ended: what it handed over to has had the same time.
+                    // This also holds if it has just exited: the process that it handed over to has
+                    // had the same time.
                     child.asked = true;
                     if !is_alive {
                         return None;
@@ -349,7 +353,8 @@ impl World {
         i32::try_from(self.seq).unwrap_or(i32::MAX)
     }
 
-    /// Kills the keeper: what was under way and the exits it kept are lost, the processes are not.
+    /// Kills the keeper: pending messages and the exits that it kept are lost; the processes are
+    /// not.
     pub(super) fn keeper_dies(&mut self) {
         self.orders.clear();
         self.reports.clear();
@@ -360,7 +365,7 @@ impl World {
         }
     }
 
-    /// Kills the channels with daemon and keeper: what was not read is lost.
+    /// Closes the channels with daemon and keeper: unread messages are lost.
     pub(super) fn channels_are_lost(&mut self) {
         for child in self.children.iter_mut().flatten() {
             let main = child.said.iter().rposition(|&said| said == child.main).unwrap_or(0);
@@ -370,7 +375,7 @@ impl World {
         }
     }
 
-    /// Gives a process to a new keeper to watch, if it lives.
+    /// Hands a live process to a new keeper to watch.
     pub(super) fn adopt(&mut self, slot: usize, inc: u32, pid: Option<i32>) {
         if let Some(child) = self.child(slot, inc) {
             let pid = pid.unwrap_or(child.spawned());
@@ -379,7 +384,8 @@ impl World {
         }
     }
 
-    /// Ends some of what the daemon has just seen alive before the new keeper looks: it has it as ended, and reports so.
+    /// Ends some processes after the daemon saw them alive and before the new keeper checks. The
+    /// keeper then reports them as exited.
     pub(super) fn some_end_while_adopted(&mut self, rng: &mut Rng) {
         for slot in 0..self.children.len() {
             for index in 0..self.children[slot].len() {
@@ -392,14 +398,14 @@ impl World {
         }
     }
 
-    /// The end of a hook, if it ends now.
+    /// Returns the end of a hook, if it ends now.
     pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<Outcome> {
         let tendency = self.tendency[run.slot];
         if run.cancelled {
             return rng.percent(50).then_some(Outcome::Cancelled);
         }
         if rng.percent(tendency.hooks_hang) {
-            // Until its time is over.
+            // It ends only at its timeout.
             return rng.percent(2).then_some(Outcome::TimedOut(1));
         }
         let failure = [Outcome::Code(3), Outcome::Signal(9), Outcome::CouldNotStart(String::new()), Outcome::Lost];
@@ -493,7 +499,8 @@ impl World {
         }
     }
 
-    /// Deletes the instance: its channels are closed, and what an app without `treekill` left is nobody's business.
+    /// Deletes the instance: its channels are closed, and processes that an app without `treekill`
+    /// left are ignored.
     pub(super) fn forget(&mut self, slot: usize) {
         self.hook_runs.retain(|run| run.slot != slot);
         self.children[slot].retain(|child| child.held);

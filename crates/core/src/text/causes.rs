@@ -1,8 +1,9 @@
-//! Errors together with their causes.
+//! Formatting of errors with their causes.
 
 use std::error::Error;
 
-/// An error with everything that caused it, in one line. A cause that the text ends with already is not said twice.
+/// Returns an error with all its causes, in one line. A cause that already ends the text is not
+/// repeated.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,8 +1,9 @@
-//! FNV-1a, a short fingerprint of bytes: for names, and to notice an edit. It is the same in every version, and no defence against anybody.
+//! FNV-1a, a short fingerprint of bytes: for names, and to detect an edit. It is the same in every
+//! version. It does not protect against deliberate collisions.
 
 use std::borrow::Borrow;
 
-/// Fingerprint of 32 bits.
+/// Returns a fingerprint of 32 bits.
 ///
 /// ```
 /// assert_eq!(ostler_core::text::fnv::fnv_32(b"foobar"), 0xbf9c_f968);
@@ -11,7 +12,7 @@ pub fn fnv_32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Fingerprint of 64 bits.
+/// Returns a fingerprint of 64 bits.
 ///
 /// ```
 /// assert_eq!(ostler_core::text::fnv::fnv_64(b"foobar"), 0x8594_4171_f739_67e8);

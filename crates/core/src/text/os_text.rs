@@ -1,7 +1,9 @@
-//! Bytes that are not UTF-8, as text: variables of a process may hold any bytes, and here they are text from the caller to the app.
+//! Bytes that are not UTF-8, encoded as text: variables of a process may hold any bytes, and ostler
+//! carries them as text from the caller to the app.
 //!
-//! Each byte that belongs to no character becomes a character of its own, U+10FF80 to U+10FFFF (private use). Bytes that are such a character already are
-//! written in the same way, so every text has exactly one origin.
+//! Each byte that belongs to no character becomes a separate character, U+10FF80 to U+10FFFF
+//! (private use). Bytes that already form such a character are encoded in the same way, so every
+//! text has exactly one origin.
 
 use std::borrow::Cow;
 

@@ -1,16 +1,17 @@
-//! A bounded ring of numbered entries, for followers that come back.
+//! A bounded ring of numbered entries, for followers that reconnect.
 //!
-//! Numbers have no gap, and the oldest entries go first. A follower names the number and epoch up to which it has everything, and gets the
-//! rest: each entry once, or how many of them are gone.
+//! Numbers have no gap, and the oldest entries are dropped first. A follower names the last number
+//! and epoch that it has, and gets the rest: each entry once, or the number of dropped entries.
 
 use std::collections::VecDeque;
 
-/// Position of a follower. The epoch tells one ring from another: numbers of a ring that was lost mean nothing in the next.
+/// Position of a follower. The epoch identifies the ring: numbers of a lost ring are invalid in the
+/// next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Position {
     /// The ring.
     pub epoch: u64,
-    /// Everything up to this number is known; 0 = nothing yet.
+    /// The follower has everything up to this number; 0 = nothing yet.
     pub seq: u64,
 }
 
@@ -18,26 +19,26 @@ pub struct Position {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
-    /// So many, which had to make room.
+    /// This many were dropped.
     Count(u64),
     /// An unknown number: its ring is gone.
     Unknown,
 }
 
-/// Bounds of a ring: whatever is reached first.
+/// Bounds of a ring; the first one reached applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Most entries.
+    /// Largest number of entries.
     pub entries: usize,
-    /// Most bytes in all of them. The newest one is kept whatever its size.
+    /// Largest total size in bytes. The newest entry is kept regardless of its size.
     pub bytes: usize,
 }
 
-/// Numbered entries, as they travel.
+/// Numbered entries in wire format.
 #[derive(Debug)]
 pub struct Ring {
     epoch: u64,
-    /// Number of the newest entry; 0 = there was none.
+    /// Number of the newest entry; 0 = the ring never had an entry.
     last: u64,
     entries: VecDeque<Box<[u8]>>,
     bytes: usize,
@@ -45,27 +46,27 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// An empty ring that begins after `last`.
+    /// Returns an empty ring that begins after `last`.
     pub fn new(epoch: u64, last: u64, bounds: Bounds) -> Self {
         Self { epoch, last, entries: VecDeque::new(), bytes: 0, bounds }
     }
 
-    /// The epoch.
+    /// Returns the epoch.
     pub fn epoch(&self) -> u64 {
         self.epoch
     }
 
-    /// The position of a follower that has everything.
+    /// Returns the position of a follower that has everything.
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, seq: self.last }
     }
 
-    /// The number that the next entry gets.
+    /// Returns the number of the next entry.
     pub fn next_seq(&self) -> u64 {
         self.last + 1
     }
 
-    /// Adds an entry under [`Ring::next_seq`]; the oldest ones make room.
+    /// Adds an entry under [`Ring::next_seq`]; drops the oldest entries if necessary.
     pub fn push(&mut self, entry: Box<[u8]>) {
         self.last += 1;
         self.bytes += entry.len();
@@ -75,16 +76,17 @@ impl Ring {
         }
     }
 
-    /// All entries with their numbers, the oldest first.
+    /// Returns all entries with their numbers, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         (self.first()..).zip(self.entries.iter().map(Box::as_ref))
     }
 
-    /// What a follower at this position has missed for ever, and the entries that it does not have yet. One without a position gets all.
+    /// Returns the entries that a follower at this position has lost, and the entries that it does
+    /// not have yet. A follower without a position gets all entries.
     pub fn after(&self, position: Option<Position>) -> (Option<Missed>, impl Iterator<Item = (u64, &[u8])>) {
         let (missed, known) = match position {
             None => (None, 0),
-            // A number that was never given out is of another ring, too.
+            // A number that was never assigned belongs to another ring, too.
             Some(Position { epoch, seq }) if epoch != self.epoch || seq > self.last => (Some(Missed::Unknown), 0),
             Some(Position { seq, .. }) => {
                 let gone = self.first().saturating_sub(seq + 1);
@@ -94,7 +96,7 @@ impl Ring {
         (missed, self.iter().filter(move |(seq, _)| *seq > known))
     }
 
-    /// Number of the oldest entry that is kept.
+    /// Returns the number of the oldest kept entry.
     fn first(&self) -> u64 {
         self.last + 1 - self.entries.len() as u64
     }
@@ -123,13 +125,13 @@ mod tests {
             (&[1, 1], at(7, 0), None, vec![1, 2]),
             (&[1, 1], at(7, 1), None, vec![2]),
             (&[1, 1], at(7, 2), None, vec![]),
-            // By number, and by bytes.
+            // Dropped by number, and by bytes.
             (&[1, 1, 1, 1, 1], at(7, 1), Some(Missed::Count(1)), vec![3, 4, 5]),
             (&[1, 1, 1, 1, 1], at(7, 2), None, vec![3, 4, 5]),
             (&[1, 1, 1, 1, 1], None, None, vec![3, 4, 5]),
             (&[4, 4, 4], at(7, 0), Some(Missed::Count(1)), vec![2, 3]),
             (&[4, 40], at(7, 0), Some(Missed::Count(1)), vec![2]),
-            // Of another ring, or of none that ever was.
+            // The position belongs to another ring, or was never assigned.
             (&[1, 1], at(8, 2), Some(Missed::Unknown), vec![1, 2]),
             (&[1, 1], at(7, 3), Some(Missed::Unknown), vec![1, 2]),
             (&[1, 1], at(7, u64::MAX), Some(Missed::Unknown), vec![1, 2]),
@@ -141,7 +143,8 @@ mod tests {
     }
 
     proptest! {
-        /// A follower that comes back now and then learns of each entry once, in order, or how many are gone.
+        /// A follower that reconnects now and then gets each entry once, in order, or the number of
+        /// dropped entries.
         #[test]
         fn each_once_or_counted(steps in proptest::collection::vec((0usize..6, any::<bool>()), 0..80)) {
             let mut ring = Ring::new(1, 0, BOUNDS);

@@ -1,13 +1,14 @@
 //! "Did you mean": the nearest known word.
 
-/// The candidate nearest to `word` by edit distance, when it is near enough to be meant. Case, `-` and `_` count little.
+/// Returns the candidate nearest to `word` by edit distance, if it is close enough. Case, `-` and
+/// `_` count little.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
     let wanted = plain(word);
-    // One slip in three letters is a typo, more is another word.
+    // One edit per three letters is a typo; more is another word.
     let limit = (wanted.chars().count() / 3).clamp(1, 4);
     candidates
         .into_iter()

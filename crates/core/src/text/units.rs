@@ -1,21 +1,21 @@
-//! Sizes and durations as people write them: `300M`, `1.5G`, `5s`, `1h30m`.
+//! Sizes and durations as users write them: `300M`, `1.5G`, `5s`, `1h30m`.
 
 use serde_json::Value;
 
-/// A text that is no size or no duration.
+/// A text that is not a valid size or duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found:?} is no {expected}")]
 pub struct UnitError {
     /// The text as given, shortened.
     pub found: String,
-    /// What would be accepted, with examples.
+    /// Accepted forms, with examples.
     pub expected: &'static str,
 }
 
 const SIZE: &str = "size (accepted: bytes as a number, or with K, M, G or T, for example 300M, 1.5G, 512KB; 1K is 1024)";
 const DURATION: &str = "duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)";
 
-/// Bytes. Units are powers of 1024, in any case, with or without `B` or `iB`.
+/// Reads a size in bytes. Units are powers of 1024, in any case, with or without `B` or `iB`.
 ///
 /// ```
 /// use ostler_core::text::units::bytes;
@@ -24,7 +24,8 @@ const DURATION: &str = "duration (accepted: milliseconds as a number, or with ms
 /// ```
 ///
 /// # Errors
-/// Anything else, also negative and too large numbers. The message names the accepted forms.
+/// Returns an error for anything else, including negative and too large numbers. The message names
+/// the accepted forms.
 pub fn bytes(text: &str) -> Result<u64, UnitError> {
     let error = || error(text, SIZE);
     let (number, unit) = split_number(text.trim()).ok_or_else(error)?;
@@ -39,7 +40,8 @@ pub fn bytes(text: &str) -> Result<u64, UnitError> {
     scale(number, factor).ok_or_else(error)
 }
 
-/// Milliseconds. A bare number is milliseconds; several parts are added (`1h30m`).
+/// Reads a duration in milliseconds. A bare number is milliseconds; several parts are added
+/// (`1h30m`).
 ///
 /// ```
 /// use ostler_core::text::units::millis;
@@ -48,7 +50,7 @@ pub fn bytes(text: &str) -> Result<u64, UnitError> {
 /// ```
 ///
 /// # Errors
-/// As for [`bytes`].
+/// Same as for [`bytes`].
 pub fn millis(text: &str) -> Result<u64, UnitError> {
     let error = || error(text, DURATION);
     let mut rest = text.trim();
@@ -67,7 +69,7 @@ pub fn millis(text: &str) -> Result<u64, UnitError> {
             "d" => 86_400_000,
             _ => return Err(error()),
         };
-        // From large to small, each unit once: 5s5s is a slip of the keyboard.
+        // From large to small, each unit once: `5s5s` is a typo.
         if factor >= last_factor {
             return Err(error());
         }
@@ -80,18 +82,18 @@ pub fn millis(text: &str) -> Result<u64, UnitError> {
     }
 }
 
-/// Percent with its sign, such as `12.5%`. A number without the sign is none.
+/// Reads a percentage with its sign, such as `12.5%`. Returns none for a number without the sign.
 pub fn percent(text: &str) -> Option<f64> {
     text.trim().strip_suffix('%')?.trim().parse().ok().filter(|percent: &f64| percent.is_finite())
 }
 
-/// Whole percent with or without its sign: `150` and `150%` are one and a half.
+/// Reads a whole percentage with or without its sign: `150` and `150%` mean 1.5.
 pub fn whole_percent(text: &str) -> Option<u32> {
     let text = text.trim();
     text.strip_suffix('%').unwrap_or(text).trim_end().parse().ok()
 }
 
-/// Whole number of a configuration value, also as text or as a float without fraction.
+/// Returns the whole number of a configuration value, also from a text or a float without fraction.
 pub fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) => number.as_i64().or_else(|| {
@@ -104,12 +106,12 @@ pub fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// Milliseconds of a configuration value: a whole number, or a text as for [`millis`].
+/// Returns the milliseconds of a configuration value: a whole number, or a text as for [`millis`].
 pub fn millis_of(value: &Value) -> Option<u64> {
     amount(value, millis)
 }
 
-/// Bytes of a configuration value: a whole number, or a text as for [`bytes`].
+/// Returns the bytes of a configuration value: a whole number, or a text as for [`bytes`].
 pub fn bytes_of(value: &Value) -> Option<u64> {
     amount(value, bytes)
 }
@@ -119,11 +121,11 @@ fn amount(value: &Value, read: fn(&str) -> Result<u64, UnitError>) -> Option<u64
         Value::String(text) => read(text).ok()?,
         value => u64::try_from(whole(value)?).ok()?,
     };
-    // Larger ones are nobody's time or size, and JavaScript could not hold them.
+    // Larger values are no real times or sizes, and JavaScript could not hold them.
     (amount <= 9_000_000_000_000_000).then_some(amount)
 }
 
-/// Bytes as one would write them, never rounded.
+/// Formats bytes with the largest exact unit, never rounded.
 ///
 /// ```
 /// use ostler_core::text::units::bytes_text;
@@ -138,7 +140,7 @@ pub fn bytes_text(count: u64) -> String {
     }
 }
 
-/// Milliseconds as one would write them, never rounded.
+/// Formats milliseconds with the largest exact units, never rounded.
 ///
 /// ```
 /// use ostler_core::text::units::millis_text;
@@ -164,7 +166,8 @@ fn error(text: &str, expected: &'static str) -> UnitError {
     UnitError { found: text.chars().take(40).collect(), expected }
 }
 
-/// A decimal number at the beginning, as whole part and digits of the fraction, and the rest.
+/// Splits a decimal number from the start of a text: whole part, digits of the fraction, and the
+/// rest.
 fn split_number(text: &str) -> Option<((&str, &str), &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (whole, rest) = text.split_at(end);
@@ -177,17 +180,17 @@ fn split_number(text: &str) -> Option<((&str, &str), &str)> {
     (!fraction.is_empty()).then_some(((whole, fraction), rest))
 }
 
-/// The number times the factor, rounded down, without going through floats.
+/// Multiplies the number by the factor, rounded down, without floats.
 fn scale((whole, fraction): (&str, &str), factor: u64) -> Option<u64> {
     let whole: u64 = whole.parse().ok()?;
-    // Nine digits are finer than any unit needs.
+    // Nine digits are enough for every unit.
     let digits = &fraction[..fraction.len().min(9)];
     let tenths = 10_u128.pow(u32::try_from(digits.len()).ok()?);
     let part = if digits.is_empty() { 0 } else { u128::from(digits.parse::<u64>().ok()?) * u128::from(factor) / tenths };
     u64::try_from(u128::from(whole) * u128::from(factor) + part).ok()
 }
 
-/// A time for people, in seconds with at most one decimal.
+/// Formats a time for users, in seconds with at most one decimal.
 ///
 /// ```
 /// assert_eq!(ostler_core::text::units::in_seconds(5240), "5.2 s");

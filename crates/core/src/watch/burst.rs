@@ -1,21 +1,21 @@
-//! Bursts of changes, and when they are over.
+//! Bursts of changes, and their end.
 
-/// Time without a change before a restart, where nothing else is said: editors and compilers write several files.
+/// Default time without a change before a restart: editors and compilers write several files.
 const QUIET_MS: u64 = 100;
-/// Longest time until a burst that never ends is acted on.
+/// Longest time until the watch acts on an endless burst.
 const LONGEST_MS: u64 = 5_000;
 
-/// Patience of an app.
+/// Timing of an app's watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     /// Time without a change, before the restart.
     pub quiet_ms: u64,
-    /// Least time from the first change.
+    /// Shortest time from the first change.
     pub delay_ms: u64,
 }
 
 impl Pace {
-    /// The pace that an app declares.
+    /// Returns the timing that an app declares.
     pub fn of(spec: &super::WatchSpec) -> Self {
         Self { quiet_ms: spec.settle_ms.unwrap_or(QUIET_MS), delay_ms: spec.delay_ms }
     }
@@ -24,15 +24,15 @@ impl Pace {
 /// Changes that belong together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Burst {
-    /// Time of the first one.
+    /// Time of the first change.
     pub first_ms: u64,
-    /// Time of the last one.
+    /// Time of the last change.
     pub last_ms: u64,
     /// Path that changed first.
     pub path: String,
     /// Age of the app's newest process at that time.
     pub age_ms: Option<u64>,
-    /// Whether it is over, but has to wait.
+    /// Whether it is over but has to wait.
     pub is_held: bool,
 }
 
@@ -42,7 +42,7 @@ impl Burst {
         Self { first_ms: now_ms, last_ms: now_ms, path, age_ms, is_held: false }
     }
 
-    /// The time at which it is acted on.
+    /// Returns the time of the restart.
     pub fn due_ms(&self, pace: Pace) -> u64 {
         let longest = LONGEST_MS.max(pace.quiet_ms.saturating_mul(2)).max(pace.delay_ms);
         let calm = self.last_ms.saturating_add(pace.quiet_ms).min(self.first_ms.saturating_add(longest));

@@ -1,8 +1,8 @@
-//! `.gitignore` files: what they say about a path.
+//! `.gitignore` files: their verdict on a path.
 
 use super::glob::{Dialect, Glob, parts};
 
-/// Most lines that are read.
+/// Largest number of lines that are read.
 const MAX_LINES: usize = 10_000;
 
 /// One `.gitignore`.
@@ -19,18 +19,18 @@ struct Line {
 }
 
 impl GitIgnore {
-    /// Reads it. A line that makes no sense is left out, as git does.
+    /// Reads a file. An invalid line is ignored, as in git.
     pub fn parse(text: &[u8]) -> Self {
         let text = String::from_utf8_lossy(text);
         Self { lines: text.trim_start_matches('\u{feff}').lines().take(MAX_LINES).filter_map(line).collect() }
     }
 
-    /// True if there is nothing in it.
+    /// Returns true if it has no rules.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// The verdict on this path, relative to the folder of the file. None: it says nothing about it.
+    /// Returns the verdict on this path, relative to the folder of the file. None: no line matches.
     pub fn verdict(&self, path: &[u8], is_folder: bool) -> Option<bool> {
         let parts = parts(path);
         let said = self.lines.iter().rev().find(|line| (is_folder || !line.only_folders) && line.glob.matches_parts(&parts));
@@ -59,7 +59,7 @@ fn line(text: &str) -> Option<Line> {
     Some(Line { glob, negated, only_folders })
 }
 
-/// The text without trailing blanks, unless the last of them is escaped.
+/// Returns the text without trailing blanks, unless the last of them is escaped.
 fn without_trailing_blanks(text: &str) -> &str {
     let text = text.strip_suffix('\r').unwrap_or(text);
     let trimmed = text.trim_end_matches([' ', '\t']);

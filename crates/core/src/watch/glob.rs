@@ -1,8 +1,10 @@
-//! Patterns of paths: `*`, `?`, `[a-z]`, `**`, `{a,b}`, `@(a|b)`, `?(a)`. Names that begin with a dot are names like all others.
+//! Patterns of paths: `*`, `?`, `[a-z]`, `**`, `{a,b}`, `@(a|b)`, `?(a)`. Names with a leading dot
+//! are not special.
 //!
-//! Matching takes time in proportion to pattern times path at most, whatever the pattern: there is no backtracking but to the last star.
+//! Matching takes at most time in proportion to pattern times path, for any pattern: it backtracks
+//! only to the last star.
 
-/// Most alternatives that braces may make.
+/// Largest number of alternatives that braces may expand to.
 const MAX_ALTERNATIVES: usize = 256;
 /// Longest pattern.
 const MAX_BYTES: usize = 1000;
@@ -17,7 +19,7 @@ pub struct Glob {
 enum Segment {
     /// `**`: any number of folders.
     Any,
-    /// `**` at the end, where it does not mean the folder itself.
+    /// `**` at the end, if it excludes the folder itself.
     Inside,
     /// One name.
     Name(Vec<Token>),
@@ -36,11 +38,11 @@ enum Token {
 pub(super) enum Dialect {
     /// As chokidar reads `ignore_watch`.
     Watch,
-    /// As git reads `.gitignore`: no braces; a final `**` is what is inside, not the folder.
+    /// As git reads `.gitignore`: no braces; a final `**` matches the contents, not the folder.
     Git,
 }
 
-/// True if there is anything in it that is not just a path.
+/// Returns true if the text contains more than a plain path.
 pub fn is_glob(text: &str) -> bool {
     let mut previous = ' ';
     text.chars().any(|c| {
@@ -50,7 +52,8 @@ pub fn is_glob(text: &str) -> bool {
     })
 }
 
-/// The folder in front of the first part that is not just a name, and the rest: `src/**/*.js` is `src` and `**/*.js`.
+/// Splits a text into the folder before the first pattern part, and the rest: `src/**/*.js` is
+/// `src` and `**/*.js`.
 pub fn split_base(text: &str) -> (&str, &str) {
     let mut at = 0;
     for part in text.split_inclusive('/') {
@@ -65,10 +68,11 @@ pub fn split_base(text: &str) -> (&str, &str) {
 }
 
 impl Glob {
-    /// A pattern below a folder (an absolute path, taken literally), or anywhere when it begins with a slash.
+    /// Returns a pattern below a folder (an absolute path, taken literally), or below the root if
+    /// the pattern begins with a slash.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the reason why it is invalid.
     pub fn below(folder: &str, pattern: &str) -> Result<Self, String> {
         if pattern.len() > MAX_BYTES {
             return Err(format!("a pattern may have {MAX_BYTES} bytes, this has {}", pattern.len()));
@@ -90,18 +94,18 @@ impl Glob {
         Ok(Self { alternatives })
     }
 
-    /// The same pattern at any depth.
+    /// Returns the same pattern at any depth.
     pub(super) fn anywhere(mut self) -> Self {
         self.alternatives.iter_mut().for_each(|alternative| alternative.insert(0, Segment::Any));
         self
     }
 
-    /// True if it matches the whole of a path.
+    /// Returns true if it matches the whole path.
     pub fn matches(&self, path: &[u8]) -> bool {
         self.matches_parts(&parts(path))
     }
 
-    /// [`Glob::matches`] for a path that is split already.
+    /// Same as [`Glob::matches`] for a path that is already split.
     pub(super) fn matches_parts(&self, parts: &[&[u8]]) -> bool {
         self.alternatives.iter().any(|segments| match_segments(segments, parts))
     }
@@ -117,12 +121,12 @@ impl Segment {
     }
 }
 
-/// The names of a path.
+/// Returns the names of a path.
 pub(super) fn parts(path: &[u8]) -> Vec<&[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect()
 }
 
-/// `.` and `..` mean the same as in a path.
+/// Resolves `.` and `..` as in a path.
 fn resolve_dots(segments: &mut Vec<Segment>) {
     let mut out: Vec<Segment> = Vec::with_capacity(segments.len());
     for segment in segments.drain(..) {
@@ -135,7 +139,7 @@ fn resolve_dots(segments: &mut Vec<Segment>) {
     *segments = out;
 }
 
-/// All texts that the braces and brackets of alternatives stand for.
+/// Expands the braces and brackets of alternatives.
 fn expand(pattern: &str) -> Result<Vec<String>, String> {
     let mut done = Vec::new();
     let mut open = vec![pattern.to_owned()];
@@ -161,7 +165,7 @@ struct Group {
     choices: Vec<String>,
 }
 
-/// The first group of alternatives in a text.
+/// Returns the first group of alternatives in a text.
 fn first_group(text: &str) -> Result<Option<Group>, String> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -214,11 +218,11 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
     Err(format!("\"{}\" without its \"{}\"", text[start..from].escape_debug(), close as char))
 }
 
-/// The position of the `]` of this `[`.
+/// Returns the position of the `]` of this `[`.
 fn end_of_set(bytes: &[u8], open: usize) -> Option<usize> {
     let mut at = open + 1;
     at += usize::from(matches!(bytes.get(at), Some(b'!' | b'^')));
-    // The first one is a member.
+    // A `]` in the first position is a member.
     at += usize::from(bytes.get(at) == Some(&b']'));
     while let Some(&byte) = bytes.get(at) {
         match byte {
@@ -245,7 +249,7 @@ fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, String> {
         .collect()
 }
 
-/// The names between the slashes, but for slashes in sets.
+/// Splits the names at slashes, except slashes in sets.
 fn split_names(text: &str) -> Result<Vec<&str>, String> {
     let bytes = text.as_bytes();
     let (mut at, mut piece) = (0, 0);
@@ -332,7 +336,7 @@ fn match_segments(segments: &[Segment], parts: &[&[u8]]) -> bool {
                 part += 1;
             }
             _ => match &mut star {
-                // The last `**` takes one more.
+                // The last `**` matches one more name.
                 Some((after, taken)) => {
                     *taken += 1;
                     (segment, part) = (*after, *taken);
@@ -379,7 +383,8 @@ fn match_name(tokens: &[Token], name: &[u8]) -> bool {
     tokens.get(token..).unwrap_or_default().iter().all(|rest| *rest == Token::Many)
 }
 
-/// The first character and its length; a byte that belongs to none stands for itself.
+/// Returns the first character and its length; a byte that is not part of a character represents
+/// itself.
 fn char_at(bytes: &[u8]) -> (Option<char>, usize) {
     let head = &bytes[..bytes.len().min(4)];
     let valid = match std::str::from_utf8(head) {

@@ -1,43 +1,47 @@
-//! Guard against loops: an app that writes a watched file whenever it starts would be restarted for ever.
+//! Guard against loops: an app that writes a watched file at each start would be restarted without
+//! end.
 //!
-//! A change that comes soon after a start may be the app's own. Several restarts in a row by such changes come later and later, so that
-//! nothing turns in a circle and nobody's change is lost. If they go on all the same, and by the same path each time, that is a habit of the
-//! app: from then on such a change restarts nothing.
+//! A change soon after a start may come from the app itself. Several restarts in a row by such
+//! changes are delayed more and more, so that there is no tight loop and no user's change is lost.
+//! If they continue by the same path each time, the change is a habit of the app. From then on such
+//! a change causes no restart.
 
-/// Age of a process within which a change may be its own.
+/// Age of a process within which a change may come from the process itself.
 const YOUNG_MS: u64 = 3_000;
-/// Restarts in a row by changes of young processes that come at once.
+/// Number of restarts in a row by changes of young processes that are not delayed.
 const FREE: usize = 3;
-/// Wait of the first one after that; the next one waits twice as long.
+/// Delay of the first restart after that; each further delay is twice as long.
 const FIRST_DELAY_MS: u64 = 500;
-/// Restarts in a row that are a habit: with all those waits between them they are nobody who saves a file.
+/// Number of restarts in a row that count as a habit: with all these delays, they cannot come from
+/// a user who saves a file.
 const HABIT: usize = 8;
-/// Least time for which writes of a start are expected; else it is twice the longest time seen.
+/// Shortest time after a start in which writes are expected; otherwise it is twice the longest time
+/// so far.
 const SHORTEST_WINDOW_MS: u64 = 1_000;
 
-/// Knowledge of an app's own writing.
+/// Knowledge about an app's own writes.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
-    /// Path and age of the process, of the last restarts in a row.
+    /// Path of the change and age of the process, for the last restarts in a row.
     strikes: Vec<(String, u64)>,
     habit: Option<Habit>,
 }
 
-/// A file that an app writes at each start.
+/// File that an app writes at each start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Habit {
-    /// A path, or a folder in which the names are others each time.
+    /// A path, or a folder in which the names differ each time.
     pub path: String,
     /// Whether `path` is a folder.
     pub is_folder: bool,
-    /// Time after a start for which that holds.
+    /// Time after a start in which the writes are expected.
     pub window_ms: u64,
 }
 
 /// Judgement of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
-    /// It is somebody else's.
+    /// It does not come from the app.
     Counts,
     /// The app wrote it while it started.
     Own,
@@ -50,17 +54,18 @@ pub enum Outcome {
     Restart,
     /// A restart after a delay.
     Later {
-        /// The delay.
+        /// Delay.
         delay_ms: u64,
-        /// Whether it is the first one that has to wait.
+        /// Whether it is the first restart that has to wait.
         is_first: bool,
     },
-    /// No restart: the app did it, as each time.
+    /// No restart: the app wrote the file, as at each start.
     Nothing(Habit),
 }
 
 impl Guard {
-    /// Judges a change of this path while the newest process of the app was so old (none = there is none).
+    /// Judges a change of this path, with the age of the app's newest process at that time (none =
+    /// no process).
     pub fn judge(&self, path: &str, age_ms: Option<u64>) -> Judgement {
         let is_own = |habit: &Habit| {
             let covers = if habit.is_folder { folder_of(path) == habit.path } else { path == habit.path };
@@ -75,7 +80,7 @@ impl Guard {
             self.strikes.clear();
             return Outcome::Restart;
         };
-        // Somebody who works on several files saves here and there.
+        // A user who works on several files saves in several places.
         if self.strikes.last().is_some_and(|(last, _)| !is_near(last, path)) {
             self.strikes.clear();
         }
@@ -90,7 +95,7 @@ impl Guard {
                 self.habit = Some(habit.clone());
                 return Outcome::Nothing(habit);
             }
-            // By other paths each time: nothing is known, but it waits.
+            // The paths differ each time: the cause is unknown, but the restart waits.
             self.strikes.remove(0);
         }
         let doublings = u32::try_from(count - FREE - 1).unwrap_or(u32::MAX).min(6);
@@ -98,7 +103,7 @@ impl Guard {
     }
 
     fn habit_of(&self, path: &str) -> Option<Habit> {
-        // The first ones may have been somebody who saved a file.
+        // The first changes may come from a user who saved a file.
         let last = self.strikes.get(FREE..).unwrap_or_default();
         let oldest = last.iter().map(|(_, age)| *age).max().unwrap_or(0);
         let window_ms = (2 * oldest).max(SHORTEST_WINDOW_MS);
@@ -110,7 +115,7 @@ impl Guard {
     }
 }
 
-/// True if both are in the same folder, or in folders side by side.
+/// Returns true if both are in the same folder, or in sibling folders.
 fn is_near(a: &str, b: &str) -> bool {
     folder_of(a) == folder_of(b) || folder_of(folder_of(a)) == folder_of(folder_of(b))
 }
@@ -123,7 +128,8 @@ fn folder_of(path: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// Restarts by an app that writes this after each start; gives the waits before it was found out.
+    /// Simulates an app that writes this path after each start; returns the delays until the habit
+    /// was detected.
     fn loops(path: impl Fn(usize) -> String, age: u64) -> (Vec<u64>, Option<Habit>, Guard) {
         let mut guard = Guard::default();
         let mut waits = Vec::new();
@@ -153,7 +159,7 @@ mod tests {
         let (_, habit, guard) = loops(|turn| format!("/w/tmp/{turn}"), 2000);
         assert_eq!(habit, Some(Habit { path: "/w/tmp".into(), is_folder: true, window_ms: 4000 }));
         assert_eq!(guard.judge("/w/tmp/other", Some(3999)), Judgement::Own);
-        // Nothing in common: it waits as long as it goes on.
+        // The paths have nothing in common: each restart waits.
         let (waits, habit, _) = loops(|turn| format!("/w/{turn}/x"), 10);
         assert_eq!((waits.last(), habit), (Some(&8000), None));
     }

@@ -1,17 +1,19 @@
-//! Changes that a process knows already, because it was started after them.
+//! Changes that a process already includes, because it started after them.
 
-/// Exactness of the times of changes.
+/// Precision of the times of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exactness {
-    /// The time of a file is that of the kernel's last tick: the change was so much later at most.
+    /// Tick of the kernel's file times: the real change is at most this much later.
     pub tick_ms: u64,
-    /// Whether a hook runs right before each start, and writes what is started.
+    /// Whether a hook runs directly before each start, and writes the program that starts.
     pub built_by_hook: bool,
 }
 
 impl Exactness {
-    /// True: the process that was started at `started_ms` need not be started again for what the file says was changed at `changed_ms`. Where
-    /// that cannot be told a restart too many is better than one too few, but for apps that would write again then, and be restarted for ever.
+    /// Returns true if the process that started at `started_ms` already includes the change at
+    /// `changed_ms`, so it needs no restart. In doubt, a needless restart is better than a missing
+    /// one. The exception is an app whose hook writes its program, because such a restart would
+    /// repeat without end.
     pub fn is_known(self, changed_ms: u64, started_ms: u64) -> bool {
         let latest_ms = if self.built_by_hook { changed_ms } else { changed_ms.saturating_add(self.tick_ms) };
         started_ms > latest_ms
@@ -28,7 +30,7 @@ mod tests {
         for (changed, started, by_hook, known) in [
             (1000, 2000, false, true),
             (1000, 1005, false, true),
-            // Perhaps at 1004.
+            // The change may have been at 1004.
             (1000, 1004, false, false),
             (1000, 1001, false, false),
             (1000, 1000, false, false),

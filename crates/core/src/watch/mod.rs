@@ -1,7 +1,9 @@
-//! Restarts when files change: what counts as a change, when a burst of changes is over, and who wrote.
+//! Restarts when files change: which changes count, when a burst of changes is over, and whether
+//! the app itself wrote.
 //!
-//! Nothing here looks at the disk. The daemon walks the folders and is told of changes by the kernel; it asks [`Rules`] about each path (the more often
-//! the earlier a folder can be left out), tells a [`Burst`] the times, and a [`Guard`] what was restarted why.
+//! Nothing here reads the disk. The daemon walks the folders, and the kernel reports changes to it.
+//! It asks [`Rules`] about each path, early enough to skip whole folders. It passes the times to a
+//! [`Burst`], and the reasons of restarts to a [`Guard`].
 
 mod burst;
 mod gitignore;

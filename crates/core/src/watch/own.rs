@@ -1,11 +1,12 @@
-//! Files that the app has only because of us: logs and pid files, also when they are rotated.
+//! Files that ostler writes for an app: logs and pid files, also after rotation.
 
-/// A log or pid file as it is declared; on disk it may have the id of the instance, and the marks of a rotation, in its name.
+/// A log or pid file as declared. On disk, its name may also contain the id of the instance and the
+/// suffixes of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OwnFile {
     folder: Vec<u8>,
     stem: Vec<u8>,
-    /// With its dot; may be empty.
+    /// Extension with its dot; may be empty.
     extension: Vec<u8>,
 }
 
@@ -19,12 +20,12 @@ impl OwnFile {
         (!name.is_empty()).then(|| Self { folder: folder.into(), stem: stem.into(), extension: extension.into() })
     }
 
-    /// True if this path is that file, or an older one of it.
+    /// Returns true if this path is that file, or a rotated version of it.
     pub(super) fn is(&self, folder: &[u8], name: &[u8]) -> bool {
         if folder != self.folder {
             return false;
         }
-        // The copy that a rotation is making: `.out__2026-11-21_00-00-00.log.ostler`.
+        // The temporary copy of a rotation: `.out__2026-11-21_00-00-00.log.ostler`.
         let name = name.strip_prefix(b".").and_then(|name| name.strip_suffix(b".ostler")).unwrap_or(name);
         let Some(rest) = name.strip_prefix(self.stem.as_slice()) else { return false };
         let rest = rest.strip_suffix(b".gz").unwrap_or(rest);
@@ -38,7 +39,7 @@ impl OwnFile {
     }
 }
 
-/// Digits and what stands between them.
+/// Returns true for a text of digits and separators.
 fn is_mark(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_digit() || b"-_.:TZ".contains(byte))
 }

@@ -1,18 +1,19 @@
-//! The settings of a watch from the attributes of an app.
+//! Reads the settings of a watch from the attributes of an app.
 
 use serde_json::{Map, Value};
 
 use super::rules::{Rules, Surroundings};
 use super::spec::{BadWatch, WatchSpec};
 
-/// Longest time that is allowed.
+/// Longest time that is accepted.
 const LONGEST_MS: u64 = 24 * 3600 * 1000;
 
 impl WatchSpec {
-    /// Reads the attributes of an app: `watch`, `ignore_watch`, `watch_delay`, `watch_options`, `ext`.
+    /// Reads the attributes of an app: `watch`, `ignore_watch`, `watch_delay`, `watch_options`,
+    /// `ext`.
     ///
     /// # Errors
-    /// The first key that makes no sense.
+    /// Returns the first key with an invalid value.
     pub fn read(attributes: &Map<String, Value>, cwd: &str) -> Result<Self, BadWatch> {
         let mut spec = Self::default();
         let bad = |key: &'static str| move |message: String| BadWatch { key, message };
@@ -51,7 +52,7 @@ impl WatchSpec {
         let flag = || value.as_bool().ok_or_else(|| "expected true or false".to_owned());
         match name {
             "ignored" => {
-                // Beside the default, not instead of it: only `ignore_watch` replaces it.
+                // In addition to the default: only `ignore_watch` replaces it.
                 let list = texts(value).ok_or("expected paths, patterns or regular expressions")?;
                 let dotted = || ["**/.*".to_owned()].into_iter();
                 let ignore = self.ignore.get_or_insert_with(|| dotted().collect());
@@ -89,7 +90,7 @@ fn millis(value: &Value) -> Result<u64, String> {
         .ok_or_else(|| "expected a number of milliseconds or a time such as \"3s\", a day at most".to_owned())
 }
 
-/// `true`, or `{stabilityThreshold: 2000, pollInterval: 100}`.
+/// Reads `true`, or `{stabilityThreshold: 2000, pollInterval: 100}`.
 fn settle(value: &Value) -> Result<Option<u64>, String> {
     const DEFAULT_MS: u64 = 2000;
     match value {
@@ -99,7 +100,7 @@ fn settle(value: &Value) -> Result<Option<u64>, String> {
     }
 }
 
-/// `js,json`, with or without dots.
+/// Reads `js,json`, with or without dots.
 fn extensions(text: &str) -> Result<Vec<String>, String> {
     let words = text.split([',', ' ']).map(|word| word.trim().trim_start_matches('.')).filter(|word| !word.is_empty());
     let list: Vec<String> = words.map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! Rules of a watch: does a path count?
+//! Rules of a watch: whether a path counts.
 
 use super::glob::{Glob, is_glob, split_base};
 use super::own::OwnFile;
@@ -6,17 +6,19 @@ use super::spec::{BadWatch, WatchSpec};
 use crate::app::{AppSpec, CombinedLog};
 use crate::serving::LogPattern;
 
-/// Folders that nobody edits in: they are never entered.
+/// Folders that users do not edit: the watch never enters them.
 const NEVER: [&[u8]; 4] = [b"node_modules", b".git", b".hg", b".svn"];
-/// Nor are these at the top of the file system, for an app whose working directory is that.
+/// The watch does not enter these either, at the top of the file system, for an app with that
+/// working directory.
 const NEVER_AT_TOP: [&[u8]; 4] = [b"proc", b"sys", b"dev", b"run"];
 /// Prefix of a regular expression.
 const REGEX: &str = "regex:";
 
-/// From PM2's documentation, where it is meant for names that begin with a dot; the last slash was the end of a literal.
+/// Pattern from PM2's documentation for names with a leading dot. Its last slash was the end of a
+/// regex literal.
 const PM2_EXAMPLE: &str = r"[\/\\]\./";
 
-/// Facts for the rules besides what the app says about watching.
+/// Facts for the rules, in addition to the app's watch settings.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings<'a> {
     /// Working directory of the app.
@@ -28,7 +30,7 @@ pub struct Surroundings<'a> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// Those of an app.
+    /// Returns the facts of an app.
     pub fn of(spec: &'a AppSpec, home: &'a str) -> Self {
         let logs = &spec.logs;
         let combined = match &logs.log_file {
@@ -45,7 +47,7 @@ impl<'a> Surroundings<'a> {
 pub struct Root {
     /// Absolute path of a file or folder.
     pub path: String,
-    /// Only files that match count.
+    /// Pattern that restricts the files that count.
     filter: Option<Glob>,
 }
 
@@ -63,10 +65,10 @@ pub struct Rules {
     depth: Option<u32>,
 }
 
-/// A path to be judged.
+/// A path to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// Index of the root that it is below of.
+    /// Index of the root above it.
     pub root: usize,
     /// Absolute path of its folder, without a slash at the end.
     pub folder: &'a [u8],
@@ -81,11 +83,11 @@ pub struct Place<'a> {
 /// Verdict on a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It does not count, and nothing in it.
+    /// Neither it nor its contents count.
     Ignored,
-    /// A folder that does not count by itself: only what is in it may.
+    /// A folder that does not count itself, but its contents may.
     Entered,
-    /// A change of it counts; a folder is entered, too.
+    /// A change of it counts; a folder is also entered.
     Counts,
 }
 
@@ -96,10 +98,10 @@ enum Pattern {
 }
 
 impl Rules {
-    /// The rules that an app declares.
+    /// Returns the rules that an app declares.
     ///
     /// # Errors
-    /// A pattern that cannot be read, with its key.
+    /// Returns an unreadable pattern with its key.
     pub fn new(spec: &WatchSpec, around: &Surroundings<'_>) -> Result<Self, BadWatch> {
         let base = spec.base(around.cwd);
         let mut rules = Self {
@@ -133,17 +135,18 @@ impl Rules {
         Ok(rules)
     }
 
-    /// The watched paths.
+    /// Returns the watched paths.
     pub fn roots(&self) -> &[Root] {
         &self.roots
     }
 
-    /// True for the root itself, and for one of its files that is watched by name: then only what the user says himself counts against it.
+    /// Returns true for the root itself, and for one of its files that is watched by name. Only the
+    /// user's own `ignore_watch` can exclude them.
     pub fn root_counts(&self, folder: &[u8], name: &[u8]) -> bool {
         !self.is_ours(folder, name) && !self.is_named(folder, name, false)
     }
 
-    /// Judges a path whose folder was entered. (`.gitignore` files are not asked here.)
+    /// Judges a path whose folder was entered. `.gitignore` files are not consulted here.
     pub fn judge(&self, place: &Place<'_>) -> Verdict {
         let Place { folder, name, is_folder, .. } = *place;
         if NEVER.contains(&name) || folder == b"/" && NEVER_AT_TOP.contains(&name) || is_scratch(name) || self.is_ours(folder, name) {
@@ -165,14 +168,15 @@ impl Rules {
         if has_ending && filter.is_none_or(|glob| glob.matches(&join(folder, name))) { Verdict::Counts } else { Verdict::Ignored }
     }
 
-    /// True for what an absent `ignore_watch` means: names that begin with a dot (as PM2), and what is a log by its name.
+    /// Returns true for the paths that are ignored without `ignore_watch`: names with a leading dot
+    /// (as in PM2), and files and folders with the name of a log.
     fn is_ignored_by_default(&self, place: &Place<'_>) -> bool {
         let Place { folder, name, is_folder, depth, .. } = *place;
         let at_top = depth == 0 || folder == self.base.as_bytes();
         name.starts_with(b".") || (is_folder && at_top && name == b"logs") || (!is_folder && name.ends_with(b".log"))
     }
 
-    /// True for the home of the daemon, and files that it writes for the app.
+    /// Returns true for the home of the daemon, and for files that it writes for the app.
     fn is_ours(&self, folder: &[u8], name: &[u8]) -> bool {
         (!self.home.is_empty() && self.home.strip_suffix(name).and_then(|rest| rest.strip_suffix(b"/")) == Some(folder))
             || self.own.iter().any(|own| own.is(folder, name))
@@ -209,7 +213,8 @@ impl Pattern {
             return Ok(Self::Regex { pattern, base: base.trim_end_matches('/').to_owned() });
         }
         let glob = Glob::below(base, text)?;
-        // `*.tmp` means all of them; a plain name is the one in the working directory, as in PM2.
+        // `*.tmp` matches at any depth; a plain name matches only in the working directory, as in
+        // PM2.
         let is_name = is_glob(text) && !text.trim_end_matches('/').contains('/');
         Ok(Self::Glob(if is_name { Glob::below("", text)?.anywhere() } else { glob }))
     }
@@ -218,7 +223,8 @@ impl Pattern {
         match self {
             Self::Glob(glob) => glob.matches(path),
             Self::Regex { pattern, base } => {
-                // Relative, with a slash in front and (a folder) at the end, so that both `^src/` and `[/\\]\.` mean what they say.
+                // Relative, with a leading slash and (for a folder) a trailing slash, so that both
+                // `^src/` and `[/\\]\.` match as intended.
                 let relative = path.strip_prefix(base.as_bytes()).filter(|rest| rest.starts_with(b"/")).unwrap_or(path);
                 let mut text = relative.to_vec();
                 text.extend_from_slice(if is_folder { b"/" } else { b"" });
@@ -228,7 +234,8 @@ impl Pattern {
     }
 }
 
-/// The regular expression that a text stands for: by its prefix, or because it is plainly none of the other kinds.
+/// Returns the regular expression in a text: by its prefix, or because the text is neither a path
+/// nor a glob.
 fn regex_of(text: &str) -> Option<&str> {
     if let Some(regex) = text.strip_prefix(REGEX) {
         return Some(regex);
@@ -240,7 +247,7 @@ fn regex_of(text: &str) -> Option<&str> {
     (text.starts_with('^') || text.ends_with('$') || escapes).then_some(text)
 }
 
-/// True for files that editors make and remove while they save.
+/// Returns true for files that editors create and remove while they save.
 fn is_scratch(name: &[u8]) -> bool {
     name.ends_with(b"~")
         || name.ends_with(b".swp")
@@ -258,7 +265,7 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     [folder, b"/", name].concat()
 }
 
-/// An absolute path without `.`, `..` and needless slashes.
+/// Returns an absolute path without `.`, `..` and needless slashes.
 fn absolute(base: &str, path: &str) -> String {
     let whole = if path.starts_with('/') { path.to_owned() } else { format!("{base}/{path}") };
     let mut names: Vec<&str> = Vec::new();
@@ -284,7 +291,7 @@ mod tests {
         Rules::new(&spec, &Surroundings { cwd: "/w/app", home: "/w/app/data/home", own }).unwrap()
     }
 
-    /// Judges every step from the first root down, as a walk does.
+    /// Judges every level from the first root down, as a walk does.
     fn counts(rules: &Rules, path: &str) -> bool {
         let root = rules.roots()[0].path.clone();
         let rest = path.strip_prefix(&root).unwrap_or_else(|| panic!("{path} is not below {root}"));
@@ -306,7 +313,7 @@ mod tests {
     #[test]
     fn what_counts() {
         for (attributes, path, expected) in [
-            // As PM2, and what is never meant.
+            // As in PM2, plus the folders that are never entered.
             (json!({"watch": true}), "src/a.js", true),
             (json!({"watch": true}), ".env", false),
             (json!({"watch": true}), "src/.cache/a", false),
@@ -322,7 +329,7 @@ mod tests {
             (json!({"watch": true}), "data/homes/pm2.txt", true),
             (json!({"watch": true}), "src/a.js~", false),
             (json!({"watch": true}), "src/.a.js.swp", false),
-            // A list of one's own replaces the default, but not what is never meant.
+            // A user's list replaces the default, but not the folders that are never entered.
             (json!({"watch": true, "ignore_watch": ["tmp"]}), ".env", true),
             (json!({"watch": true, "ignore_watch": ["tmp"]}), "logs/a.txt", true),
             (json!({"watch": true, "ignore_watch": ["tmp"]}), "tmp/a", false),
@@ -336,14 +343,14 @@ mod tests {
             (json!({"watch": true, "ignore_watch": ["**/test/**"]}), "src/test/a.js", false),
             (json!({"watch": true, "ignore_watch": ["/w/app/x"]}), "x/a.js", false),
             (json!({"watch": true, "ignore_watch": ["*.tmp", "!keep.tmp"]}), "keep.tmp", true),
-            // Regular expressions, by prefix and by their looks.
+            // Regular expressions, by prefix and by their form.
             (json!({"watch": true, "ignore_watch": ["regex:\\.tmp$"]}), "src/a.tmp", false),
             (json!({"watch": true, "ignore_watch": ["regex:\\.tmp$"]}), "src/a.tmp.js", true),
             (json!({"watch": true, "ignore_watch": ["[\\/\\\\]\\./", "node_modules"]}), ".cache/x", false),
             (json!({"watch": true, "ignore_watch": ["^src/gen"]}), "src/generated.js", false),
             (json!({"watch": true, "ignore_watch": ["^src/gen"]}), "lib/src/generated.js", true),
             (json!({"watch": true, "ignore_watch": ["regex:^/?(public|dist)/"]}), "dist/a.js", false),
-            // Patterns of what is watched, endings, depth.
+            // Patterns of watched paths, extensions, depth.
             (json!({"watch": ["src/**/*.js"]}), "src/x/a.js", true),
             (json!({"watch": ["src/**/*.js"]}), "src/x/a.css", false),
             (json!({"watch": ["!src/gen", "."]}), "src/gen/a", false),

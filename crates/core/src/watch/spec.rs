@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::app::default_box::is_default;
 
-/// What is watched, and how.
+/// Watched paths and settings of a watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WatchSpec {
@@ -14,34 +14,35 @@ pub struct WatchSpec {
     /// Paths and patterns, relative to `cwd` or absolute; none = all of `cwd`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<String>,
-    /// `ignore_watch`; none = what is ignored by default.
+    /// `ignore_watch`; none = the default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore: Option<Vec<String>>,
-    /// `watch_delay`: least time from the first change of a burst to the restart.
+    /// `watch_delay`: shortest time from the first change of a burst to the restart.
     #[serde(skip_serializing_if = "is_default")]
     pub delay_ms: u64,
-    /// `--ext`: only files with these endings count; none = all.
+    /// `--ext`: only files with these extensions count; none = all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ext: Vec<String>,
-    /// Folder that relative paths are below of, where it is not the app's.
+    /// Folder that relative paths are resolved against, if it is not the app's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
     /// Whether links to folders are not followed (`followSymlinks: false`).
     #[serde(skip_serializing_if = "is_default")]
     pub no_follow: bool,
-    /// Whether times and sizes are looked at instead of asking the kernel (`usePolling`); none = where the kernel cannot know.
+    /// Whether to poll times and sizes instead of using kernel events (`usePolling`); none = only
+    /// if the kernel cannot report changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<bool>,
-    /// Time between two looks.
+    /// Time between two polls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval_ms: Option<u64>,
     /// `awaitWriteFinish`: time without a change before the restart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settle_ms: Option<u64>,
-    /// Levels of folders below the watched ones that count.
+    /// Levels of folders that count below the watched folders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,
-    /// Whether watched paths are no patterns (`disableGlobbing`).
+    /// Whether watched paths are taken literally (`disableGlobbing`).
     #[serde(skip_serializing_if = "is_default")]
     pub literal: bool,
     /// Whether `.gitignore` files are not read (`gitignore: false`).
@@ -50,7 +51,7 @@ pub struct WatchSpec {
 }
 
 impl WatchSpec {
-    /// The folder that relative paths are below of.
+    /// Returns the folder that relative paths are resolved against.
     pub fn base(&self, cwd: &str) -> String {
         match self.cwd.as_deref() {
             None => cwd.to_owned(),
@@ -59,7 +60,7 @@ impl WatchSpec {
         }
     }
 
-    /// As an attribute: what `jlist` shows as `watch`.
+    /// Returns the attribute that `jlist` shows as `watch`.
     pub fn attribute(&self) -> Value {
         match (self.on, self.paths.is_empty()) {
             (false, _) => Value::Bool(false),
@@ -69,12 +70,12 @@ impl WatchSpec {
     }
 }
 
-/// A key with a value that makes no sense.
+/// A key with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadWatch {
     /// `watch`, `ignore_watch`, `watch_delay`, `watch_options` or `ext`.
     pub key: &'static str,
-    /// What was expected.
+    /// Description of the expected value.
     pub message: String,
 }
 
@@ -92,7 +93,7 @@ pub const KNOWN_OPTIONS: [&str; 10] = [
     "gitignore",
 ];
 
-/// Names of chokidar that have no effect, and why they need none.
+/// Names of chokidar options without effect, and the reason.
 const NEEDLESS: [(&str, &str); 7] = [
     ("persistent", "watching lasts as long as the app"),
     ("atomic", "a file that is replaced counts once anyway"),
@@ -103,7 +104,7 @@ const NEEDLESS: [(&str, &str); 7] = [
     ("enableBinaryInterval", "all files have the one `interval`"),
 ];
 
-/// Reason why this name in `watch_options` has no effect; none = it has one.
+/// Returns the reason why this name in `watch_options` has no effect; none = it has an effect.
 pub fn option_without_effect(name: &str, value: &Value) -> Option<String> {
     if name == "ignoreInitial" {
         let text = "files that are there at the start are never taken for changes";

@@ -1,4 +1,5 @@
-//! A compose file. Services that have a command become apps; those of an image alone are told.
+//! Reads a compose file. Services with a command become apps; services with only an image are
+//! reported.
 
 use ostler_core::app::args::split;
 use serde_json::{Map, Value};
@@ -9,14 +10,14 @@ use super::keys::{Fate, Key, why_left_out};
 use super::{App, INTERPRETERS, millis, size};
 use crate::Told;
 
-/// Time between the stop signal and SIGKILL, and the length of a run that resets the count of restarts.
+/// Time between the stop signal and SIGKILL, and the length of a run that resets the restart count.
 const GRACE_MS: u64 = 10_000;
 /// First delay before a restart.
 const FIRST_DELAY_MS: u64 = 100;
-/// `interval` and `timeout` of a health check that names none.
+/// Default `interval` and `timeout` of a health check.
 const HEALTH_MS: u64 = 30_000;
 
-/// Names the keys of the file that have no effect.
+/// Reports the keys of the file that have no effect.
 pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
     for key in file.as_object().into_iter().flat_map(Map::keys) {
         if let Some(why) = why_without_effect(TOP_KEYS, key) {
@@ -25,14 +26,15 @@ pub(super) fn tell_of_file(file: &Value, told: &mut Vec<Told>) {
     }
 }
 
-/// Why a key has no effect; none if it has one. Extensions are for other programs.
+/// Returns the reason why a key has no effect; none if it has an effect. Extensions are for other
+/// programs.
 fn why_without_effect(keys: &[Key], name: &str) -> Option<String> {
     let has_effect = keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)));
     let is_extension = name.rsplit('.').next().is_some_and(|last| last.starts_with("x-"));
     (!has_effect && !is_extension).then(|| why_left_out(keys, name))
 }
 
-/// Names the keys of a table that have no effect, and those of the tables in it.
+/// Reports the keys of a table without effect, and those of its inner tables.
 fn tell_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
     for (key, value) in table {
         let name = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
@@ -45,7 +47,7 @@ fn tell_keys(app: &mut App<'_>, parent: &str, table: &Map<String, Value>) {
     }
 }
 
-/// The ecosystem file that a service gives to the program for containers.
+/// Returns the ecosystem file that a service passes to the container runtime program.
 pub(super) fn ecosystem_file(service: &Map<String, Value>) -> Option<String> {
     let words = words(service);
     let (first, rest) = words.split_first()?;
@@ -63,7 +65,7 @@ fn is_app(service: &Map<String, Value>) -> bool {
     !words(service).is_empty()
 }
 
-/// The words of entry point and command.
+/// Returns the words of entry point and command.
 fn words(service: &Map<String, Value>) -> Vec<String> {
     let of = |key: &str| match service.get(key) {
         Some(Value::String(text)) => split(text),
@@ -82,7 +84,7 @@ pub(super) fn app(
 ) -> Option<Map<String, Value>> {
     let mut app = App::new(name, told);
     let mut words = words(service);
-    // A process manager or an init in the container is replaced by ostler itself.
+    // ostler itself replaces a process manager or an init in the container.
     let is_init = |word: &String| matches!(name_of(word), "ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini" | "docker-init");
     if words.first().is_some_and(is_init) {
         let first = words.remove(0);
@@ -90,7 +92,7 @@ pub(super) fn app(
         let options = words.iter().take_while(|word| word.starts_with('-') || *word == "runtime" || *word == "start").count();
         words.drain(..options);
     }
-    // The image has its interpreter in another place than this machine.
+    // The image has its interpreter at another path than this machine.
     if let Some(first) = words.first_mut().filter(|first| first.starts_with("/usr/") && INTERPRETERS.contains(&name_of(first))) {
         *first = name_of(first).to_owned();
     }
@@ -109,7 +111,8 @@ pub(super) fn app(
     }
     if expands {
         app.set("env_expand", true);
-        // The reader has resolved the variables of these keys: a dollar sign in them is a character.
+        // The variables of these keys are already resolved: a dollar sign in them is a plain
+        // character.
         for key in ["script", "args"] {
             if let Some(value) = app.map.get_mut(key) {
                 double_dollars(value);
@@ -127,7 +130,8 @@ fn double_dollars(value: &mut Value) {
     }
 }
 
-/// Sets when the app restarts. Compose restarts nothing by default, and `deploy.restart_policy` wins over `restart`.
+/// Sets when the app restarts. Compose restarts nothing by default, and `deploy.restart_policy`
+/// takes precedence over `restart`.
 fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
     let policy = service.get("deploy").and_then(|deploy| deploy.get("restart_policy")).filter(|policy| policy.is_object());
     let (condition, attempts) = match policy {
@@ -147,12 +151,12 @@ fn restart(app: &mut App<'_>, service: &Map<String, Value>) {
     let time = |name: &str| policy.and_then(|policy| policy.get(name)).map(shown).and_then(|text| millis(&text));
     match time("delay") {
         Some(ms) => app.set("restart_delay", ms),
-        // As the engine does: a delay that grows. Without `max_restarts` it has no end.
+        // As in the engine: a growing delay. Without `max_restarts`, restarts are unlimited.
         None => app.set("exp_backoff_restart_delay", FIRST_DELAY_MS),
     }
     let attempts = attempts.and_then(|text| text.trim().parse::<u32>().ok()).filter(|most| *most > 0);
     match attempts {
-        // `max_restarts` counts runs, so the first start is one of them.
+        // `max_restarts` counts runs, so it includes the first start.
         Some(most) => app.set("max_restarts", most.saturating_add(1)),
         None if app.map.contains_key("restart_delay") => app.set("max_restarts", u32::MAX),
         None => {}
@@ -217,7 +221,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
             }
         }
         "volumes" => {
-            // A bind mount of this folder shows the files that are here anyway.
+            // A bind mount of this folder contains files that are already here.
             let is_here =
                 |mount: &Value| mount.as_str().or_else(|| mount.get("source")?.as_str()).is_some_and(|path| path.starts_with('.'));
             if let Some(mount) = value.as_array().into_iter().flatten().find(|mount| !is_here(mount)) {
@@ -228,12 +232,12 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
     }
 }
 
-/// A number if the text is one; scalars of a compose file are texts.
+/// Returns a number if the text is one; scalars of a compose file are texts.
 fn number(value: &Value) -> Value {
     value.as_str().and_then(|text| text.trim().parse::<u64>().ok()).map_or_else(|| value.clone(), Value::from)
 }
 
-/// True if a flag is set, in any spelling of YAML.
+/// Returns true if a flag is set, in any spelling of YAML.
 pub(super) fn is_true(value: Option<&Value>) -> bool {
     value.and_then(Value::as_str).is_some_and(|text| matches!(text, "true" | "True" | "TRUE"))
 }
@@ -270,7 +274,7 @@ fn environment(app: &mut App<'_>, value: &Value, keeps_references: bool, expands
             // Without expansion `$$` is one dollar sign; with it `$$` means the same in both files.
             Some(Value::String(text)) if keeps_references && !*expands => app.variable(&name, text.replace("$$", "$")),
             Some(value) => app.variable(&name, value),
-            // Whoever starts the app has it: it is inherited.
+            // The app inherits it from its caller.
             None => {}
         }
     }
@@ -357,7 +361,7 @@ fn health(app: &mut App<'_>, value: &Value) {
         }
         _ => return,
     };
-    // It would ask itself.
+    // The check would call ostler itself.
     if command.first().is_none_or(|program| program.rsplit('/').next() == Some("ostler")) {
         return;
     }
@@ -372,7 +376,7 @@ fn health(app: &mut App<'_>, value: &Value) {
     }
     let mut health = Map::new();
     health.insert("liveness".into(), check.into());
-    // The check of Compose reports; it restarts nothing.
+    // Compose's check only reports; it does not restart the service.
     health.insert("action".into(), "none".into());
     time("start_period").into_iter().for_each(|ms| drop(health.insert("grace".into(), ms.into())));
     app.set("health", health);

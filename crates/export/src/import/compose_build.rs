@@ -1,4 +1,4 @@
-//! `build` of a service: what its Dockerfile says about the program.
+//! `build` of a service: reads the program from its Dockerfile.
 
 use serde_json::{Map, Value};
 
@@ -6,11 +6,11 @@ use super::compose_files::{Surroundings, joined};
 use super::dockerfile;
 use crate::Told;
 
-/// Parts of a service that are not its own words.
+/// Parts of a service that are not its words.
 #[derive(Default)]
 pub(super) struct Before {
     pub profiles: Vec<String>,
-    /// Folder, if it is one here.
+    /// Folder, if it exists here.
     pub folder: Option<String>,
     /// Port outside.
     pub published: Option<u64>,
@@ -24,10 +24,10 @@ pub(super) struct Before {
     pub cannot: Option<String>,
 }
 
-/// The stage that a service builds.
+/// Returns the stage that a service builds.
 ///
 /// # Errors
-/// Its Dockerfile cannot be read; the reason is one line.
+/// Returns an error if its Dockerfile cannot be read; the reason is one line.
 pub(super) fn built(build: &Value, context: &str, around: &Surroundings<'_>) -> Result<dockerfile::Stage, String> {
     if context.contains("://") || context.starts_with("git@") {
         return Err(format!("it is built from the repository {context}, which is not fetched"));
@@ -89,7 +89,7 @@ pub(super) fn from_stage(
     service.insert("entrypoint".into(), words(entrypoint));
     service.insert("command".into(), words(command));
     before.exposed = stage.port.map(u64::from);
-    // The search path of an image is of no use here.
+    // The search path of an image has no use here.
     let own = stage.env.iter().filter(|(variable, _)| variable != "PATH" && !before.of_files.contains(variable)).cloned();
     let own: Vec<(String, String)> = own.collect();
     before.env.splice(0..0, own);
@@ -110,7 +110,7 @@ pub(super) fn from_stage(
 }
 
 /// Completes the health check of a service from that of its image. As in Compose, the service may
-/// give a part of it, or switch it off.
+/// set a part of it, or turn it off.
 fn health(service: &mut Map<String, Value>, of_image: &Map<String, Value>) {
     let own = service.entry("healthcheck").or_insert(Value::Null);
     if own.is_null() {

@@ -1,4 +1,5 @@
-//! The files of a compose project as one: `include`, `extends`, and the files that are merged over the first one.
+//! Combines the files of a compose project: `include`, `extends`, and the files that are merged
+//! over the first one.
 
 use serde_json::{Map, Value};
 
@@ -9,41 +10,45 @@ use super::{ImportError, MOST_BYTES, dotenv, yaml};
 /// Facts that the file depends on.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// The value of a variable: of the caller, or of the file `.env`.
+    /// Returns the value of a variable of the caller or of the file `.env`.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether a program is on the `PATH`.
+    /// Returns whether a program is on the `PATH`.
     pub has_program: &'a dyn Fn(&str) -> bool,
-    /// Whether the caller can run an app as this user (`node`, `1000:1000`).
+    /// Returns whether the caller can run an app as this user (`node`, `1000:1000`).
     pub runs_as: &'a dyn Fn(&str) -> bool,
-    /// The text of a file, by its path from the folder of the compose file; none if it does not exist.
+    /// Returns the text of a file, by its path relative to the compose file; none if it does not
+    /// exist.
     pub read: &'a dyn Fn(&str) -> Result<Option<String>, String>,
-    /// True if references in `environment` stay, because an ecosystem file is written.
+    /// Whether references in `environment` stay, because an ecosystem file is written.
     pub keeps_references: bool,
 }
 
 /// Deepest chain of `include` and `extends`.
 const DEEPEST: usize = 20;
-/// Most files that are included or extended, each time counted: two files that include each other twice would be read a million times.
+/// Largest number of files that are included or extended, counted each time: two files that include
+/// each other twice would be read a million times.
 const MOST_FILES: usize = 1000;
 
 /// State of a load.
 #[derive(Default)]
 struct Loading {
-    /// Names of variables that are not set.
+    /// Names of unset variables.
     missing: Vec<String>,
     /// Number of files that were read.
     files: usize,
 }
 
-/// Reads files, merges them in their order and resolves their variables. Returns names of variables that are not set.
+/// Reads files, merges them in their order and resolves their variables. Returns the names of unset
+/// variables.
 ///
 /// # Errors
-/// A file is not a compose file, names a file that cannot be read, or needs a variable that is not set.
+/// Returns an error if a file is not a compose file, names an unreadable file, or needs an unset
+/// variable.
 pub(super) fn load(files: &[(String, String)], around: &Surroundings<'_>) -> Result<(Value, Vec<String>), ImportError> {
     let mut loading = Loading::default();
     let mut all = Value::Object(Map::new());
     for (name, text) in files {
-        // Paths of all files start at the folder of the first one.
+        // Paths of all files are relative to the folder of the first one.
         let read =
             file(name, text, "", around, &mut loading, 0).map_err(|error| if files.len() > 1 { in_file(name, error) } else { error })?;
         all = merge(all, read);
@@ -64,7 +69,7 @@ fn malformed<T>(why: impl Into<String>) -> Result<T, ImportError> {
     Err(ImportError::Malformed(why.into()))
 }
 
-/// Reads one file. `folder`: the folder of its relative paths, from that of the project.
+/// Reads one file. `folder` is the folder of its relative paths, relative to the project.
 fn file(
     name: &str,
     text: &str,
@@ -100,7 +105,8 @@ fn file(
     }
 }
 
-/// The values of a text, with their variables resolved. If references are kept, those in `environment` stay.
+/// Returns the values of a text with their variables resolved. If references are kept, those in
+/// `environment` stay.
 fn parsed(text: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Result<Value, ImportError> {
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
@@ -135,7 +141,7 @@ fn read(path: &str, around: &Surroundings<'_>, loading: &mut Loading) -> Result<
     }
 }
 
-/// A service over the one that it extends.
+/// Merges a service over the service that it extends.
 fn extended(
     value: &Value,
     own: &str,
@@ -176,7 +182,7 @@ fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, loading: &mut
     let first = joined(folder, first);
     let project =
         entry.get("project_directory").and_then(Value::as_str).map_or_else(|| parent(&first).to_owned(), |own| joined(folder, own));
-    // Variables of the included project's own env files are the last that count.
+    // Variables of the included project's own env files have the lowest priority.
     let env_files: Vec<String> = match entry.get("env_file") {
         Some(Value::String(path)) => vec![joined(folder, path)],
         Some(Value::Array(paths)) => paths.iter().filter_map(Value::as_str).map(|path| joined(folder, path)).collect(),
@@ -201,7 +207,7 @@ fn include(entry: &Value, folder: &str, around: &Surroundings<'_>, loading: &mut
     Ok(all)
 }
 
-/// A path from a folder.
+/// Joins a path to a folder.
 pub(super) fn joined(folder: &str, path: &str) -> String {
     let path = path.trim_start_matches("./");
     if path == "." && !folder.is_empty() {

@@ -1,4 +1,5 @@
-//! Merge of compose files, by the chapter "Merge" of the Compose specification: maps merge, lists append, commands replace, variables go by their names.
+//! Merges compose files by the chapter "Merge" of the Compose specification: maps merge, lists
+//! append, commands replace, variables merge by name.
 
 use serde_json::{Map, Value};
 
@@ -15,7 +16,7 @@ const BY_TARGET: &[&str] = &["volumes", "secrets", "configs", "devices"];
 /// Keys that may be one text or a list.
 const LISTS: &[&str] = &["env_file", "dns", "dns_search", "tmpfs", "label_file"];
 
-/// Merges a file over another one. Tags stay where a key is new; [`without_tags`] removes them.
+/// Merges a file over another one. Tags stay on new keys; [`without_tags`] removes them.
 pub(super) fn merge(base: Value, over: Value) -> Value {
     merge_key("", base, over)
 }
@@ -65,7 +66,7 @@ fn lists(key: &str, mut base: Vec<Value>, over: Vec<Value>) -> Vec<Value> {
     base
 }
 
-/// The long form of a value, so that both forms can be merged.
+/// Returns the long form of a value, so that both forms can be merged.
 fn in_one_form(key: &str, value: Value) -> Value {
     match value {
         Value::Array(list) if BY_NAME.contains(&key) => {
@@ -90,7 +91,7 @@ fn is_tag(value: &Value) -> bool {
     value.as_object().is_some_and(|map| map.contains_key(OVERRIDE) || map.contains_key(RESET))
 }
 
-/// The value behind a tag; none if it was reset.
+/// Returns the value under a tag; none if it was reset.
 fn untagged(value: Value) -> Option<Value> {
     match value {
         Value::Object(mut map) if map.contains_key(OVERRIDE) => map.shift_remove(OVERRIDE),
@@ -99,7 +100,7 @@ fn untagged(value: Value) -> Option<Value> {
     }
 }
 
-/// Removes what was reset, and the marks of what was overridden.
+/// Removes reset values and the marks of overridden values.
 pub(super) fn without_tags(value: Value) -> Option<Value> {
     Some(match untagged(value)? {
         Value::Object(map) => {
@@ -110,7 +111,7 @@ pub(super) fn without_tags(value: Value) -> Option<Value> {
     })
 }
 
-/// Makes the relative paths of a service start at another folder.
+/// Makes the relative paths of a service relative to another folder.
 pub(super) fn rebase(service: &mut Value, folder: &str) {
     if folder.is_empty() || folder == "." {
         return;

@@ -1,4 +1,5 @@
-//! A compose file as the apps of a project: what `ostler up` runs and `ostler import compose` writes. Each service says whether it can run here.
+//! A compose file as the apps of a project: `ostler up` runs it and `ostler import compose` writes
+//! it. Each service reports whether it can run here.
 
 use serde_json::{Map, Value};
 
@@ -8,14 +9,14 @@ use super::{ImportError, Imported, compose, dotenv};
 use crate::Told;
 use crate::base::OFFICIAL;
 
-/// A compose file, read.
+/// A parsed compose file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComposeProject {
     /// `name` of the file.
     pub name: Option<String>,
     /// Its services, in their order.
     pub services: Vec<ComposeService>,
-    /// What was not carried over.
+    /// Values that were not converted.
     pub told: Vec<Told>,
 }
 
@@ -24,16 +25,18 @@ pub struct ComposeProject {
 pub struct ComposeService {
     /// Its name.
     pub name: String,
-    /// Profiles of which one has to be chosen; empty: it always runs.
+    /// Profiles, one of which must be chosen; empty: it always runs.
     pub profiles: Vec<String>,
-    /// The app, as an ecosystem file has it; or why it cannot run here and what to do, in one line.
+    /// App as in an ecosystem file, or one line with the reason why it cannot run here and the
+    /// remedy.
     pub app: Result<Map<String, Value>, String>,
 }
 
-/// Variables of a `.env` file of Compose. `variable`: the value of a variable of the caller.
+/// Returns the variables of Compose's `.env` file. `variable` returns the value of a variable of
+/// the caller.
 ///
 /// # Errors
-/// A line is malformed; the reason names it.
+/// Returns an error that names a malformed line.
 pub fn compose_variables(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, String> {
     dotenv::parse(text, variable)
 }
@@ -44,10 +47,10 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
     import_compose(&[("compose.yaml".to_owned(), text.to_owned())], &around)
 }
 
-/// Reads compose files, each with its name, as an ecosystem file.
+/// Converts compose files, each with its name, to an ecosystem file.
 ///
 /// # Errors
-/// As [`compose_project`].
+/// Same as [`compose_project`].
 pub fn import_compose(files: &[(String, String)], around: &Surroundings<'_>) -> Result<Imported, ImportError> {
     let project = compose_project(files, &Surroundings { keeps_references: true, ..*around })?;
     let mut imported = Imported { apps: Vec::new(), told: project.told };
@@ -65,10 +68,11 @@ pub fn import_compose(files: &[(String, String)], around: &Surroundings<'_>) -> 
     Ok(imported)
 }
 
-/// Reads compose files, each with its name, to run them here. The later ones are merged over the first one.
+/// Reads compose files, each with its name, to run them here. Later files are merged over the first
+/// one.
 ///
 /// # Errors
-/// A file is not a compose file, or a variable that is required is not set.
+/// Returns an error if a file is not a compose file, or if a required variable is unset.
 pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) -> Result<ComposeProject, ImportError> {
     let (mut file, missing) = load(files, around)?;
     let mut told: Vec<Told> = missing
@@ -103,7 +107,8 @@ pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) ->
     Ok(ComposeProject { name, services: read, told })
 }
 
-/// Takes out the keys that are read here, and completes the command from the Dockerfile or the name of a server.
+/// Removes the keys that are read here, and completes the command from the Dockerfile or the name
+/// of a server.
 fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_>, told: &mut Vec<Told>) -> Result<Before, ImportError> {
     let texts =
         |value: Value| -> Vec<String> { value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect() };
@@ -151,7 +156,7 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
             service.insert("command".into(), Value::from(vec![script.clone()]));
         }
         (None, Some(image)) if !service.contains_key("build") => match stand_in(image) {
-            // The words after the name of the server are its arguments, as in its image.
+            // The words after the server's name are its arguments, as in its image.
             Some(program) if (around.has_program)(program) => give_program(service, program),
             Some(program) => {
                 before.cannot = Some(format!(
@@ -181,7 +186,8 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
     Ok(before)
 }
 
-/// Reads env files. Files that mean the same to us stay files; if one does not, the variables of all of them become variables of the app.
+/// Reads env files. Files that ostler reads in the same way stay files. If one differs, the
+/// variables of all files become variables of the app.
 fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_>, before: &mut Before) -> Result<(), ImportError> {
     let files = match service.get("env_file") {
         Some(Value::Array(files)) => files.clone(),
@@ -204,7 +210,7 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
                 kept.push(Value::from(path));
             }
             None if file.get("required").is_some_and(is_off) => {}
-            // The error names it when the app is read.
+            // The error appears when the app is read.
             None => kept.push(Value::from(path)),
         }
     }
@@ -220,7 +226,7 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
     Ok(())
 }
 
-/// Puts the program in front of the command, unless that names it or another one already.
+/// Inserts the program before the command, unless the command already names a program.
 fn give_program(service: &mut Map<String, Value>, program: &str) {
     let words = match service.get("command") {
         Some(Value::String(text)) => ostler_core::app::args::split(text),
@@ -234,7 +240,7 @@ fn give_program(service: &mut Map<String, Value>, program: &str) {
     }
 }
 
-/// The program of an image that needs nothing but itself to serve.
+/// Returns the program of an image that serves without further software.
 fn stand_in(image: &str) -> Option<&'static str> {
     let bare = |image: &str| {
         image.split(['@']).next().unwrap_or(image).rsplit('/').next().unwrap_or(image).split(':').next().unwrap_or(image).to_owned()
@@ -247,7 +253,8 @@ fn stand_in(image: &str) -> Option<&'static str> {
         .map(|official| official.program)
 }
 
-/// The folder here of a folder of the container: a relative one, or what a bind mount puts there.
+/// Returns the local folder for a folder of the container: a relative one, or the source of a bind
+/// mount.
 fn here(folder: &str, service: &Map<String, Value>) -> Option<String> {
     if !folder.starts_with('/') {
         return Some(folder.to_owned());
@@ -266,7 +273,7 @@ fn here(folder: &str, service: &Map<String, Value>) -> Option<String> {
     mounts.filter_map(pair).filter(is_path).filter_map(below).max().map(|(_, path)| if path.is_empty() { "/".to_owned() } else { path })
 }
 
-/// The first port outside.
+/// Returns the first published port.
 fn published(ports: &Value) -> Option<u64> {
     ports.as_array()?.iter().find_map(|port| match port {
         Value::String(text) => {
@@ -282,7 +289,7 @@ fn published(ports: &Value) -> Option<u64> {
     })
 }
 
-/// Adds what only matters where it runs here.
+/// Adds values that matter only if the service runs here.
 fn after(
     name: &str,
     mut app: Map<String, Value>,
@@ -297,7 +304,7 @@ fn after(
         app.insert("cwd".into(), folder.as_str().into());
     }
     let is_expanded = app.contains_key("env_expand");
-    // With `env_expand` a dollar sign is two.
+    // With `env_expand`, a dollar sign must be doubled.
     let escaped = |text: &str| if is_expanded { text.replace('$', "$$") } else { text.to_owned() };
     let mut env: Map<String, Value> = before.env.iter().map(|(name, value)| (name.clone(), escaped(value).into())).collect();
     let own = app.shift_remove("env");
@@ -335,7 +342,7 @@ fn after(
             _ => drop(app.insert(key.clone(), value.clone())),
         }
     }
-    // Its script is a whole one: the command was only in its place.
+    // Its `script` is a complete command: the words were only a placeholder.
     if before.own.contains_key("script") {
         for key in ["args", "interpreter"].into_iter().filter(|key| !before.own.contains_key(*key)) {
             app.shift_remove(key);
@@ -345,7 +352,7 @@ fn after(
     app
 }
 
-/// Names of variables without a value.
+/// Returns the names of variables without a value.
 fn passed_on(service: &Map<String, Value>) -> Vec<String> {
     match service.get("environment") {
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).filter(|word| !word.contains('=')).map(str::to_owned).collect(),
@@ -354,7 +361,7 @@ fn passed_on(service: &Map<String, Value>) -> Vec<String> {
     }
 }
 
-/// True if a value is this host, or an address at it.
+/// Returns true if a value is this host, or an address at it.
 fn names_host(value: &str, host: &str) -> bool {
     if value == host {
         return true;
@@ -406,7 +413,7 @@ mod tests {
         project.services[0].app.clone().map_or_else(Value::from, Value::from)
     }
 
-    /// The app without the defaults of Compose, which have a test of their own.
+    /// Returns the app without the defaults of Compose, which have a separate test.
     fn app_without_defaults(text: &str) -> Value {
         let mut app = app(text);
         let defaults = [("kill_signal", json!("SIGTERM")), ("kill_timeout", json!(10_000)), ("exp_backoff_restart_delay", json!(100))];

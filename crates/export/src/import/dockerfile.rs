@@ -1,11 +1,12 @@
-//! A Dockerfile as the description of a program: the command, folder, variables and port of its last stage, or of the one that is built.
+//! A Dockerfile as the description of a program: the command, folder, variables and port of its
+//! last stage, or of the stage that is built.
 
 use ostler_core::app::args::split;
 use serde_json::{Map, Value};
 
 use super::interpolate::Variables;
 
-/// What a stage says about its program.
+/// Description of a stage's program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stage {
     pub entrypoint: Vec<String>,
@@ -15,11 +16,11 @@ pub(super) struct Stage {
     pub port: Option<u16>,
     pub stop_signal: Option<String>,
     pub user: Option<String>,
-    /// `healthcheck` as a service of Compose has it.
+    /// `healthcheck` in the form of a Compose service.
     pub healthcheck: Option<Map<String, Value>>,
-    /// The image at the bottom.
+    /// Base image.
     pub image: String,
-    /// Folders of the image, and the paths of the build context that they hold.
+    /// Folders of the image, and the paths of the build context that were copied there.
     copies: Vec<(String, String)>,
     name: String,
     is_shell_entrypoint: bool,
@@ -27,13 +28,13 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// The path in the build context of a path of the image.
+    /// Returns the path in the build context for a path of the image.
     pub(super) fn here(&self, path: &str) -> Option<String> {
         let above = self.copies.iter().rev().filter_map(|(inside, outside)| Some((inside.len(), join(outside, below(path, inside)?))));
         if let Some((_, found)) = above.max_by_key(|(length, _)| *length) {
             return Some(found);
         }
-        // `/app/dist` is `x/dist` of the context, so `/app` is `x`.
+        // If `/app/dist` is `x/dist` of the context, `/app` is `x`.
         self.copies.iter().find_map(|(inside, outside)| {
             let rest = below(inside, path).filter(|rest| !rest.is_empty())?;
             let folder = outside.strip_suffix(rest)?;
@@ -42,7 +43,7 @@ impl Stage {
     }
 }
 
-/// The rest of a path below a folder.
+/// Returns the rest of a path below a folder.
 fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(folder.trim_end_matches('/'))?;
     if rest.is_empty() { Some("") } else { rest.strip_prefix('/') }
@@ -56,10 +57,10 @@ fn join(folder: &str, rest: &str) -> String {
     }
 }
 
-/// Reads a Dockerfile. `target`: the stage to build; `args`: values of its arguments.
+/// Reads a Dockerfile. `target` is the stage to build; `args` are the values of its arguments.
 ///
 /// # Errors
-/// It has no stage, or not this one.
+/// Returns an error if it has no stage, or not this one.
 pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) -> Result<Stage, String> {
     let mut stages: Vec<Stage> = Vec::new();
     let mut global: Vec<(String, String)> = Vec::new();
@@ -107,7 +108,7 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
             "ENTRYPOINT" => {
                 stage.is_shell_entrypoint = !rest.starts_with('[');
                 stage.entrypoint = words(&rest);
-                // A new entry point resets the command of the image below.
+                // A new entry point resets the command of the base image.
                 if stage.is_command_inherited {
                     stage.command.clear();
                 }
@@ -136,7 +137,7 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
         None => stages.last(),
     };
     let mut stage = found.cloned().ok_or("there is no FROM")?;
-    // An entry point for the shell gets no command.
+    // A shell entry point gets no command.
     if stage.is_shell_entrypoint {
         stage.command.clear();
     }
@@ -148,7 +149,8 @@ fn find<'a>(stages: &'a [Stage], name: &str) -> Option<&'a Stage> {
     by_name.or_else(|| stages.get(name.parse::<usize>().ok()?))
 }
 
-/// Instructions with their lines put together; comments and the bodies of here-documents are left out.
+/// Returns the instructions with their continuation lines joined; comments and the bodies of
+/// here-documents are left out.
 fn instructions(text: &str) -> Vec<(String, String)> {
     let mut out = Vec::new();
     let mut lines = text.lines();
@@ -201,7 +203,7 @@ fn declare(rest: &str, given: &[(String, String)], global: &[(String, String)], 
     }
 }
 
-/// Variables of `ENV A=1 B="x y"`, or of the older `ENV A the rest`.
+/// Returns the variables of `ENV A=1 B="x y"`, or of the older `ENV A the rest`.
 fn pairs(rest: &str) -> Vec<(String, String)> {
     let first = rest.split_whitespace().next().unwrap_or_default();
     if !first.contains('=') {
@@ -210,7 +212,7 @@ fn pairs(rest: &str) -> Vec<(String, String)> {
     split(rest).iter().filter_map(|word| word.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Words of a command. A text is for the shell, unless the shell would only split it.
+/// Returns the words of a command. A text is for the shell, unless the shell would only split it.
 fn words(rest: &str) -> Vec<String> {
     if let Ok(Value::Array(list)) = serde_json::from_str(rest) {
         return list.iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -249,7 +251,7 @@ fn healthcheck(rest: &str) -> Option<Map<String, Value>> {
     Some(check)
 }
 
-/// A path of the image, without `.` and `..`.
+/// Returns a path of the image, without `.` and `..`.
 fn absolute(workdir: &str, path: &str) -> String {
     let whole = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
     let mut parts: Vec<&str> = Vec::new();
@@ -263,7 +265,7 @@ fn absolute(workdir: &str, path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// Folders that a COPY puts into the image, with their places in the build context.
+/// Returns the folders that a COPY puts into the image, with their paths in the build context.
 fn copies(rest: &str, workdir: &str, stages: &[Stage]) -> Vec<(String, String)> {
     let words = match serde_json::from_str(rest) {
         Ok(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
@@ -281,7 +283,7 @@ fn copies(rest: &str, workdir: &str, stages: &[Stage]) -> Vec<(String, String)> 
     let place = |source: &&String| {
         let outside = of_context(source)?;
         let file = outside.rsplit('/').next().unwrap_or(&outside);
-        // A file goes into a folder, a folder becomes it.
+        // A file is copied into a folder; the contents of a folder are copied.
         let is_file = file != "." && file.contains('.') && !source.ends_with('/');
         let is_folder = to.ends_with('/') || to.as_str() == "." || sources.len() > 1;
         Some((if is_file && is_folder { absolute(&target, file) } else { target.clone() }, outside))

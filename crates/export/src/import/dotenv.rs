@@ -1,14 +1,16 @@
-//! Env files as Compose reads them: references to earlier lines and to the caller's variables are resolved, unless the value is in single quotes.
+//! Reads env files as Compose does: references to earlier lines and to the caller's variables are
+//! resolved, unless the value is in single quotes.
 
 use super::interpolate::Variables;
 
-/// A value of a variable by its name.
+/// Lookup of a variable's value by its name.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads `.env` or an `env_file`. A variable without a value is the caller's. Later lines win.
+/// Reads `.env` or an `env_file`. A variable without a value is the caller's. Later lines take
+/// precedence.
 ///
 /// # Errors
-/// A quote has no end, or a reference is malformed; the reason names the line.
+/// Returns an error if a quote has no end, or a reference is malformed; the reason names the line.
 pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String)>, String> {
     let mut out: Vec<(String, String)> = Vec::new();
     let mut lines = text.lines().enumerate();
@@ -64,19 +66,20 @@ pub(super) fn raw(text: &str) -> Vec<(String, String)> {
     lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.trim().to_owned(), value.to_owned())).collect()
 }
 
-/// True if our own reader of env files reads other values from this text than Compose does.
+/// Returns true if ostler's own reader of env files reads other values from this text than Compose
+/// does.
 pub(super) fn differs_from_ours(text: &str) -> bool {
     text.contains(['$', '`']) || text.lines().map(str::trim).any(|line| !line.is_empty() && !line.starts_with('#') && !line.contains('='))
 }
 
 fn resolve(text: &str, earlier: &[(String, String)], lookup: Lookup<'_>) -> Result<String, String> {
     let of_line = |name: &str| earlier.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
-    // The caller's variable wins, as for the compose file itself.
+    // The caller's variable takes precedence, as for the compose file itself.
     let find = |name: &str| lookup(name).or_else(|| of_line(name));
     Variables { lookup: &find, missing: Vec::new(), is_lenient: true }.resolve(text)
 }
 
-/// Position of the quote that closes the text; `\` hides one.
+/// Returns the position of the quote that closes the text; `\` escapes a quote.
 fn closing(text: &str, quote: char) -> Option<usize> {
     let mut is_hidden = false;
     for (at, c) in text.char_indices() {
@@ -94,7 +97,8 @@ fn without_comment(text: &str) -> &str {
     end.map_or(text, |(at, _)| &text[..at]).trim_end()
 }
 
-/// Resolves escapes of a value in double quotes. `\$` becomes `$$`, which is a dollar sign in what is resolved next.
+/// Resolves escapes of a value in double quotes. `\$` becomes `$$`, which the next step resolves to
+/// a dollar sign.
 fn unescaped(text: &str) -> String {
     let mut out = String::new();
     let mut chars = text.chars();

@@ -20,11 +20,13 @@ pub(super) struct Line {
 pub(super) enum Syntax {
     /// A backslash at the end of a line joins the next one.
     Systemd,
-    /// A blank at the beginning of a line continues the value; ` ;` and ` #` begin a comment; `:` is as good as `=`; keys are in lower case.
+    /// A leading blank continues the value; ` ;` and ` #` begin a comment; `:` is equivalent to
+    /// `=`; keys are in lower case.
     Supervisor,
 }
 
-/// Returns all sections. Lines before the first one, and lines that are no assignment, are left out.
+/// Returns all sections. Lines before the first section, and lines that are no assignment, are left
+/// out.
 pub(super) fn sections(text: &str, syntax: Syntax) -> Vec<Section> {
     let mut all: Vec<Section> = Vec::new();
     let mut is_open = false;
@@ -76,7 +78,7 @@ fn assignment(line: &str, syntax: Syntax) -> Option<(String, &str)> {
     Some((if syntax == Syntax::Supervisor { key.to_ascii_lowercase() } else { key.to_owned() }, value.trim()))
 }
 
-/// The line up to a `;` or `#` behind a blank.
+/// Returns the line up to a `;` or `#` after a blank.
 fn without_comment(line: &str) -> &str {
     let begins = |(at, c): (usize, char)| matches!(c, ';' | '#') && line.get(..at).is_some_and(|before| before.ends_with([' ', '\t']));
     let end = line.char_indices().find(|found| begins(*found)).map_or(line.len(), |(at, _)| at);

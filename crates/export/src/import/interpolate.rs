@@ -1,30 +1,33 @@
-//! Variables in a compose file: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME:?message}`, `${NAME:+other}`, the same without the colon, and `$$`.
+//! Variables in a compose file: `$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME:?message}`,
+//! `${NAME:+other}`, the same without the colon, and `$$`.
 //!
-//! Values are looked through, keys are not; a default may hold variables itself. Source: the chapter "Interpolation" of the Compose specification.
+//! Values are searched, keys are not; a default may contain variables itself. Source: the chapter
+//! "Interpolation" of the Compose specification.
 
 use serde_json::Value;
 
 use super::ImportError;
 
-/// Longest value; a longer one is a mistake, or somebody who wants our memory.
+/// Longest value. A longer one is a mistake, or an attempt to exhaust the memory.
 const MOST_BYTES: usize = 1 << 20;
 /// Deepest default within a default.
 const DEEPEST: usize = 16;
 
-/// Variables that a file may name.
+/// Variables that a file can refer to.
 pub(super) struct Variables<'a> {
-    /// The value of a variable.
+    /// Returns the value of a variable.
     pub lookup: &'a dyn Fn(&str) -> Option<String>,
-    /// Names that have none, and no default either: they became empty.
+    /// Names without a value and without a default: they became empty.
     pub missing: Vec<String>,
-    /// True in env files: a `$` that begins no reference stays as it is.
+    /// Whether this is an env file: a `$` that begins no reference then stays unchanged.
     pub is_lenient: bool,
 }
 
-/// Puts values in the place of variables. `path`: where this value stands in the file.
+/// Replaces variables by their values. `path` is the position of this value in the file.
 ///
 /// # Errors
-/// A variable that has to be there is not; a brace that does not end; what comes out is too long.
+/// Returns an error if a required variable is unset, a brace is not closed, or the result is too
+/// long.
 pub(super) fn interpolate(value: &mut Value, path: &str, variables: &mut Variables<'_>) -> Result<(), ImportError> {
     match value {
         Value::String(text) if text.contains('$') => {
@@ -50,7 +53,7 @@ impl Variables<'_> {
     /// Resolves the references of one text.
     ///
     /// # Errors
-    /// As [`interpolate`].
+    /// Same as [`interpolate`].
     pub(super) fn resolve(&mut self, text: &str) -> Result<String, String> {
         self.text(text, 0)
     }
@@ -100,7 +103,7 @@ impl Variables<'_> {
         })
     }
 
-    /// The value of what stands between the braces.
+    /// Resolves the text between the braces.
     fn reference(&mut self, body: &str, depth: usize) -> Result<String, String> {
         let (name, rest) = body.split_at(name_end(body));
         if name.is_empty() {
@@ -133,12 +136,12 @@ impl Variables<'_> {
 pub(super) mod references {
     use super::{end_of, name_end};
 
-    /// A text whose references are in the form of an ecosystem file.
+    /// A text with references in the form of an ecosystem file.
     #[derive(Debug, Default, PartialEq, Eq)]
     pub(in crate::import) struct Kept {
         pub text: String,
         pub has_reference: bool,
-        /// Reason why a reference does not mean quite the same there.
+        /// Reason why a reference does not have exactly the same meaning there.
         pub differs: Option<String>,
     }
 
@@ -208,13 +211,13 @@ pub(super) mod references {
     }
 }
 
-/// Length of the name at the beginning.
+/// Returns the length of the name at the start.
 fn name_end(text: &str) -> usize {
     let is_of_name = |(at, c): &(usize, char)| c.is_ascii_alphabetic() || *c == '_' || *at > 0 && c.is_ascii_digit();
     text.char_indices().take_while(is_of_name).map(|(at, c)| at + c.len_utf8()).last().unwrap_or(0)
 }
 
-/// Position of the brace that ends what begins here.
+/// Returns the position of the matching closing brace.
 fn end_of(body: &str) -> Option<usize> {
     let mut open = 0_usize;
     let mut before = ' ';
@@ -257,7 +260,7 @@ mod tests {
             ("${NONE:-${A}b}${NONE:-${NONE:-}}", "ab"),
             ("${A:+yes}${EMPTY:+yes}${EMPTY+yes}", "yesyes"),
             ("${A:?no}${EMPTY?no}|", "a|"),
-            // A value is a value, whatever it looks like.
+            // A value is never expanded again.
             ("$WILD", "$A ${A}"),
             ("$NONE.", "."),
             ("postgres://${NONE:-localhost}:5432", "postgres://localhost:5432"),

@@ -1,4 +1,5 @@
-//! From the files of others to an ecosystem file. What could not be carried over is told, key by key.
+//! Converts files of other tools to an ecosystem file. Values that cannot be converted are
+//! reported, key by key.
 
 mod compose;
 mod compose_build;
@@ -45,7 +46,7 @@ pub enum From {
 }
 
 impl From {
-    /// All of them, by their words on the command line.
+    /// All of them, by their command-line words.
     pub const ALL: [(&'static str, Self); 5] = [
         ("compose", Self::Compose),
         ("systemd", Self::Systemd),
@@ -54,7 +55,7 @@ impl From {
         ("oxmgr", Self::Oxmgr),
     ];
 
-    /// The kind of this word.
+    /// Returns the kind of this word.
     pub fn named(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(own, _)| *own == word).map(|(_, from)| from)
     }
@@ -63,13 +64,13 @@ impl From {
 /// Reason why a file cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImportError {
-    /// It is not in its language.
+    /// It has a syntax error.
     #[error("{0}")]
     Malformed(String),
-    /// There is nothing in it that could be an app.
+    /// It contains no app.
     #[error("there is no {0} in it")]
     NoApps(&'static str),
-    /// It is larger than any real one.
+    /// It is larger than any real file.
     #[error("it has {0} bytes, at most {MOST_BYTES} are read")]
     TooLarge(usize),
 }
@@ -80,14 +81,15 @@ const MOST_BYTES: usize = 4 << 20;
 /// Result of an import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imported {
-    /// Apps, as an ecosystem file has them.
+    /// Apps in the form of an ecosystem file.
     pub apps: Vec<Map<String, Value>>,
-    /// What was not carried over.
+    /// Values that were not converted.
     pub told: Vec<Told>,
 }
 
 impl Imported {
-    /// The text of an `ecosystem.config.js`; what was not carried over stands above the app as comments.
+    /// Returns the text of an `ecosystem.config.js`; values that were not converted are comments
+    /// above the app.
     pub fn text(&self) -> String {
         let mut out = String::from("module.exports = {\n  apps: [\n");
         for app in &self.apps {
@@ -108,7 +110,7 @@ impl Imported {
     }
 }
 
-/// A value of JavaScript: JSON, but for keys that need no quotes.
+/// Writes a JavaScript value: JSON, except that keys without special characters have no quotes.
 fn value(out: &mut String, what: &Value, indent: usize) {
     let is_word = |key: &str| {
         let begins = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
@@ -141,15 +143,15 @@ fn value(out: &mut String, what: &Value, indent: usize) {
             }
             out.push(']');
         }
-        // Two characters that JSON lets stand in a text and older JavaScript does not.
+        // Two characters that JSON allows in a text and older JavaScript does not.
         other => out.push_str(&other.to_string().replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")),
     }
 }
 
-/// Where a file was found, and the files beside it.
+/// Location of a file, and the files beside it.
 #[derive(Clone, Copy)]
 pub struct Place<'a> {
-    /// Name of the file without its folder; a unit has its own name from it.
+    /// Name of the file without its folder; a unit takes its name from it.
     pub name: &'a str,
     /// Absolute path of its folder; `None` for standard input.
     pub folder: Option<&'a str>,
@@ -157,12 +159,13 @@ pub struct Place<'a> {
     pub host: Option<&'a str>,
     /// Port of the first process of a Procfile.
     pub port: Option<u16>,
-    /// Reads the files that a pattern matches, in the order of their names: path and text. A relative pattern starts at the folder.
+    /// Reads the files that a pattern matches, in the order of their names: path and text. A
+    /// relative pattern starts at the folder.
     pub files: &'a dyn Fn(&str) -> Vec<(String, String)>,
 }
 
 impl<'a> Place<'a> {
-    /// A place of which only the name is known.
+    /// Returns a place of which only the name is known.
     pub fn named(name: &'a str) -> Self {
         Self { name, folder: None, host: None, port: None, files: &|_| Vec::new() }
     }
@@ -171,7 +174,7 @@ impl<'a> Place<'a> {
 /// Reads a file.
 ///
 /// # Errors
-/// Nothing of it can be used; the reason is one line.
+/// Returns an error if no part of the file is usable; the reason is one line.
 pub fn import(from: From, text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
     if text.len() > MOST_BYTES {
         return Err(ImportError::TooLarge(text.len()));
@@ -189,7 +192,7 @@ pub fn import(from: From, text: &str, place: &Place<'_>) -> Result<Imported, Imp
 /// Programs that run a script.
 const INTERPRETERS: &[&str] = &["node", "bun", "python", "python3", "php", "ruby", "perl"];
 
-/// An app that grows, and what is told about it.
+/// An app under construction, and the reports about it.
 struct App<'a> {
     map: Map<String, Value>,
     name: String,
@@ -219,19 +222,20 @@ impl<'a> App<'a> {
         }
     }
 
-    /// Sets script, interpreter and arguments from the words of a command. False: there is no word.
+    /// Sets script, interpreter and arguments from the words of a command. Returns false if there
+    /// are no words.
     fn command(&mut self, words: &[String]) -> bool {
         let Some((program, rest)) = words.split_first() else { return false };
         let name = program.rsplit('/').next().unwrap_or(program);
         match rest.split_first() {
-            // So ostler knows what runs it: cluster mode, drain and metrics come with it.
+            // ostler then knows the interpreter: cluster mode, drain and metrics depend on it.
             Some((script, args)) if INTERPRETERS.contains(&name) && !script.starts_with('-') => {
                 self.set("script", script.as_str());
                 self.set("interpreter", program.as_str());
                 self.args(args);
             }
             _ => {
-                // A word with a blank would be taken for a command line.
+                // A word with a blank would be treated as a command line.
                 if program.contains(char::is_whitespace) {
                     self.set("script", "/usr/bin/env");
                     self.args(words);
@@ -251,7 +255,8 @@ impl<'a> App<'a> {
     }
 }
 
-/// Milliseconds of a time: `1h 2m3.5s`, `500ms`; a bare number is seconds. Words of systemd and Compose.
+/// Reads a time in milliseconds, as in systemd and Compose: `1h 2m3.5s`, `500ms`; a bare number is
+/// seconds.
 fn millis(text: &str) -> Option<u64> {
     let mut all = 0_f64;
     let mut rest = text.trim();
@@ -282,7 +287,7 @@ fn millis(text: &str) -> Option<u64> {
     (all.is_finite() && (0.0..=9e15).contains(&all)).then(|| all.ceil() as u64)
 }
 
-/// A size with its unit as our files have it: `512M`, `1.5g`, `1Gi`, `100kb`.
+/// Returns a size in the form of an ecosystem file: `512M`, `1.5g`, `1Gi`, `100kb`.
 fn size(text: &str) -> Option<String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

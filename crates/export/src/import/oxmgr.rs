@@ -1,6 +1,7 @@
 //! `oxfile.toml` of OxMgr. Source: its documentation of the format (`docs/OXFILE.md`).
 //!
-//! Layers are `[defaults]`, `[[apps]]`, `[apps.profiles.<name>]`; a profile becomes `env_<name>`, which has variables only: what else it changes is told.
+//! Layers are `[defaults]`, `[[apps]]`, `[apps.profiles.<name>]`. A profile becomes `env_<name>`,
+//! which has only variables; its other changes are reported.
 
 use ostler_core::app::args::split;
 use serde_json::{Map, Value};
@@ -14,9 +15,9 @@ const CRASH_LIMIT: u64 = 3;
 const MAX_RESTARTS: u64 = 10;
 const STOP_TIMEOUT_SECS: u64 = 5;
 const READY_TIMEOUT_SECS: u64 = 30;
-/// Window of `crash_restart_limit`.
+/// Default window of `crash_restart_limit`.
 const CRASH_WINDOW: &str = "5m";
-/// What only a shell understands in a command.
+/// Characters that need a shell.
 const OF_SHELLS: &[char] = &['|', '&', ';', '<', '>', '$', '`', '*', '(', '~'];
 
 pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
@@ -41,7 +42,7 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
     if read.is_empty() { Err(ImportError::NoApps("app that is not disabled")) } else { Ok(Imported { apps: read, told }) }
 }
 
-/// An app with the defaults under it.
+/// Returns an app, completed by the defaults.
 fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, told: &mut Vec<Told>) -> Option<Map<String, Value>> {
     let mut all = defaults.clone();
     for (key, value) in own {
@@ -66,7 +67,7 @@ fn app(at: usize, defaults: &Map<String, Value>, own: &Map<String, Value>, told:
     } else {
         app.command(&split(&command));
     }
-    // Its usual policy, which is not ours.
+    // Its default policy, which differs from ostler's.
     match text("restart_policy").as_deref() {
         None | Some("on_failure" | "on-failure") => app.set("stop_exit_codes", vec![0]),
         Some("never") => app.set("autorestart", false),
@@ -100,7 +101,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, is
         "name" | "command" | "disabled" | "restart_policy" | "cgroup_enforce" => {}
         "health_cmd" | "health_interval_secs" | "health_timeout_secs" | "health_max_failures" | "wait_ready" => {}
         "cwd" | "namespace" | "instance_var" | "watch" | "depends_on" | "cron_restart" => app.set(key, value.clone()),
-        // It counts restarts, we count starts.
+        // OxMgr counts restarts, ostler counts starts.
         "max_restarts" => match value.as_u64() {
             Some(most) => app.set(key, most.saturating_add(1).min(1_000_000_000)),
             None => app.tell(key, "it is no number"),
@@ -161,7 +162,7 @@ fn seconds(app: &mut App<'_>, key: &str, own: &str, value: &Value) {
     }
 }
 
-/// Its one command says both whether it is alive and, with `wait_ready`, whether it is ready.
+/// Its single command checks liveness and, with `wait_ready`, also readiness.
 fn health(app: &mut App<'_>, all: &Map<String, Value>) {
     let Some(command) = all.get("health_cmd").and_then(Value::as_str).filter(|command| !command.trim().is_empty()) else {
         return;

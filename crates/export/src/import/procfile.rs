@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::{App, ImportError, Imported, Place};
 use crate::Told;
 
-/// Port of the first process, as foreman gives them; each further one has a hundred more.
+/// Port of the first process, as in foreman; each further process has a port that is 100 higher.
 const FIRST_PORT: u16 = 5000;
 /// foreman's `--timeout`, in milliseconds.
 const TIMEOUT_MS: u64 = 5000;
@@ -33,7 +33,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
         };
         let port = u16::try_from(apps.len()).ok().and_then(|at| at.checked_mul(100)?.checked_add(first));
         let mut app = App::new(name, &mut told);
-        // A shell reads it, as foreman has it; one word needs none.
+        // A shell runs it, as in foreman; one word needs no shell.
         app.set("script", command);
         if name == "release" {
             app.set("autorestart", false);
@@ -68,7 +68,7 @@ fn env_file() -> Map<String, Value> {
         .collect()
 }
 
-/// The assignments of a `.env` by the rules of foreman, values as they are written.
+/// Returns the assignments of a `.env` by the rules of foreman, with unchanged values.
 fn variables(text: &str) -> Vec<(String, String)> {
     let one = |line: &str| {
         let (name, value) = line.split_once('=')?;

@@ -2,7 +2,7 @@
 
 use super::Place;
 
-/// Values that an expression can name.
+/// Values that an expression can refer to.
 pub(super) struct Values<'a> {
     pub place: &'a Place<'a>,
     pub program: &'a str,
@@ -13,11 +13,12 @@ pub(super) struct Values<'a> {
 /// A text without expressions.
 pub(super) struct Formatted {
     pub text: String,
-    /// `${X}` is in it, and each other dollar sign is doubled.
+    /// Whether it contains `${X}`; each other dollar sign is then doubled.
     pub has_variable: bool,
 }
 
-/// Replaces `%(here)s`, `%(process_num)02d` and their like; `%(ENV_X)s` becomes `${X}`, which is resolved when the app starts.
+/// Replaces `%(here)s`, `%(process_num)02d` and similar expressions; `%(ENV_X)s` becomes `${X}`,
+/// which is resolved when the app starts.
 pub(super) fn format(text: &str, values: &Values<'_>, unknown: &mut Vec<String>) -> Formatted {
     let has_variable = text.contains("%(ENV_");
     let literal = |text: &str| if has_variable { text.replace('$', "$$") } else { text.to_owned() };
@@ -59,7 +60,7 @@ pub(super) fn format(text: &str, values: &Values<'_>, unknown: &mut Vec<String>)
     Formatted { text: out, has_variable }
 }
 
-/// Name and width of `(name)02d`, and what follows it.
+/// Returns the name and width of `(name)02d`, and the text after it.
 fn expression(text: &str) -> Option<(&str, &str, &str)> {
     let (name, after) = text.strip_prefix('(')?.split_once(')')?;
     let letter = after.find(|c: char| !c.is_ascii_digit())?;
@@ -67,7 +68,8 @@ fn expression(text: &str) -> Option<(&str, &str, &str)> {
     Some((name, after.get(..letter)?, after.get(letter + 1..)?))
 }
 
-/// Splits as `shlex` does: quotes group, a backslash takes the next character, in double quotes only a quote or a backslash. `None`: a quote is not closed.
+/// Splits as `shlex` does: quotes group, a backslash escapes the next character, in double quotes
+/// only a quote or a backslash. `None`: a quote is not closed.
 pub(super) fn split(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;

@@ -8,9 +8,9 @@ use super::python::{Values, format, split};
 use super::{App, ImportError, Imported, Place, size};
 use crate::Told;
 
-/// Sections of supervisor itself, which say nothing about a program.
+/// Sections about supervisor itself, without information about a program.
 const OF_ITSELF: &[&str] = &["supervisord", "supervisorctl", "unix_http_server", "inet_http_server", "include"];
-/// Most processes of one program.
+/// Largest number of processes of one program.
 const MOST_PROCESSES: u64 = 1000;
 
 pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
@@ -42,7 +42,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
     if apps.is_empty() { Err(ImportError::NoApps("[program:…]")) } else { Ok(Imported { apps, told }) }
 }
 
-/// Returns the patterns of `[include]`, from the folder of the file on.
+/// Returns the patterns of `[include]`, relative to the folder of the file.
 fn included(all: &[Section], place: &Place<'_>, told: &mut Vec<Told>) -> Vec<String> {
     let values = Values { place, program: "", group: "", process: 0 };
     let lines = all.iter().filter(|section| section.name == "include").flat_map(|section| &section.lines);
@@ -58,7 +58,8 @@ fn included(all: &[Section], place: &Place<'_>, told: &mut Vec<Told>) -> Vec<Str
     patterns
 }
 
-/// Why a section is left out; `None`: it is about supervisor itself, or is read elsewhere.
+/// Returns the reason why a section is left out; `None`: it concerns supervisor itself, or is read
+/// elsewhere.
 fn no_program(section: &str) -> Option<&'static str> {
     let kind = section.split(':').next().unwrap_or(section);
     match kind {
@@ -70,7 +71,7 @@ fn no_program(section: &str) -> Option<&'static str> {
     }
 }
 
-/// The group of `[group:x]` that has this program.
+/// Returns the group of `[group:x]` that contains this program.
 fn group_of(program: &str, all: &[Section]) -> Option<String> {
     let has = |section: &&Section| {
         let programs = section.lines.iter().rev().find(|line| line.key == "programs");
@@ -89,12 +90,12 @@ struct Program<'a> {
 }
 
 impl Program<'_> {
-    /// The value of a key as it is written; the last one counts.
+    /// Returns the value of a key as written; the last one counts.
     fn value(&self, key: &str) -> Option<&str> {
         self.section.lines.iter().rev().find(|line| line.key == key).map(|line| line.value.as_str())
     }
 
-    /// One app, or one for each process if the number of the process is in a value.
+    /// Returns one app, or one for each process if a value contains the number of the process.
     fn apps(&self, told: &mut Vec<Told>) -> Result<Vec<Map<String, Value>>, ImportError> {
         let number = |key: &str, usual: u64| self.value(key).map_or(usual, |value| value.parse().unwrap_or(usual));
         let (count, first) = (number("numprocs", 1).min(MOST_PROCESSES), number("numprocs_start", 0));
@@ -111,7 +112,7 @@ impl Program<'_> {
             };
             let before = told.len();
             apps.extend(self.app(&name, &values, if differ { 1 } else { count }, told)?);
-            // The second process says nothing new.
+            // The second process has the same reports.
             if process > first {
                 told.truncate(before);
             }
@@ -122,7 +123,7 @@ impl Program<'_> {
     fn app(&self, name: &str, values: &Values<'_>, count: u64, told: &mut Vec<Told>) -> Result<Option<Map<String, Value>>, ImportError> {
         let mut app = App::new(name, told);
         let mut reader = Reader { expands: false, redirects: false, has_command: false };
-        // The program wins over supervisord.
+        // The program takes precedence over supervisord.
         for line in self.shared.iter().chain(&self.section.lines) {
             if !has_effect(KEYS, &line.key) {
                 app.tell(&line.key, why_left_out(KEYS, &line.key));
@@ -147,7 +148,7 @@ impl Program<'_> {
         Ok(Some(app.map))
     }
 
-    /// Writes the defaults of supervisor that are not ours.
+    /// Writes the defaults of supervisor that differ from ostler's.
     fn finish(&self, app: &mut App<'_>, reader: &Reader) {
         let number = |key: &str, usual: u64| self.value(key).and_then(|value| value.parse::<u64>().ok()).unwrap_or(usual);
         if let Some(group) = self.group {
@@ -162,7 +163,7 @@ impl Program<'_> {
         } else if !is_on(&restart) {
             app.set("autorestart", false);
         }
-        // N retries are N + 1 starts, each retry a second later than the one before.
+        // N retries are N + 1 starts; each retry waits one second longer than the one before.
         app.set("max_restarts", number("startretries", 3).saturating_add(1).min(1_000_000_000));
         app.set("exp_backoff_restart_delay", 1000);
         let signal = self.value("stopsignal").unwrap_or("TERM").to_ascii_uppercase();
@@ -178,7 +179,7 @@ impl Program<'_> {
         self.rotation(app);
         if reader.expands {
             app.set("env_expand", true);
-            // References in `script` stay as they are.
+            // References in `script` stay unchanged.
             if app.map.get("script").and_then(Value::as_str).is_some_and(|script| script.contains('$')) {
                 let mut words: Vec<Value> = vec![app.map.get("script").cloned().unwrap_or_default()];
                 words.splice(0..0, app.map.shift_remove("interpreter"));
@@ -244,7 +245,7 @@ impl Reader {
                 }
             }
             "redirect_stderr" => self.redirects = is_on(value),
-            // A number that is none counts as the default.
+            // An invalid number counts as the default.
             "numprocs" | "numprocs_start" | "startretries" | "stopwaitsecs" | "stdout_logfile_backups" => {
                 if value.parse::<u64>().is_err() {
                     app.tell(key, "it is no number: the default of supervisor is taken");

@@ -13,7 +13,7 @@ use super::{App, ImportError, Imported, Place, millis, size};
 
 /// `DefaultTimeoutStopSec` and `DefaultTimeoutStartSec`.
 const TIMEOUT_MS: u64 = 90_000;
-/// `kill_timeout` of a stop that never ends in SIGKILL there.
+/// `kill_timeout` of a stop that never ends in SIGKILL in systemd.
 const VERY_LONG_MS: u64 = 86_400_000;
 
 pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportError> {
@@ -34,7 +34,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
     Ok(Imported { apps: vec![map], told })
 }
 
-/// Assignments of a key, in their order. An empty value forgets those before it, as systemd does.
+/// Assignments of a key, in their order. An empty value resets the earlier ones, as in systemd.
 type Assignments = Vec<(String, Vec<Line>)>;
 
 fn assignments(all: &[Section], names: &[&str]) -> Option<Assignments> {
@@ -88,7 +88,7 @@ impl Unit<'_> {
                 self.app.tell(key, why_left_out(KEYS, key));
             }
         }
-        // Standard error goes where standard output goes, unless the unit says otherwise.
+        // Standard error goes to the same file as standard output, unless the unit sets another.
         if let Some(file) = self.app.map.get("out_file").cloned()
             && self.last("StandardError").is_none_or(|value| value == "inherit")
         {
@@ -177,7 +177,7 @@ impl Unit<'_> {
             self.app.tell(key, format!("line {}: the prefix {marks:?} has no equal here", line.number));
         }
         let mut words = self.words(key, rest, line.number)?;
-        // With `@` the second word is the name that the process shows.
+        // With `@`, the second word is the displayed name of the process.
         if marks.contains('@') && words.len() > 1 {
             let name = words.remove(1);
             self.app.tell(key, format!("line {}: the process is not shown as {name:?}", line.number));
@@ -185,7 +185,7 @@ impl Unit<'_> {
         if marks.contains(':') {
             return Ok((marks.contains('-'), Resolved::Words(words)));
         }
-        // A file wins over `Environment`, so only the app itself sees the value.
+        // A file takes precedence over `Environment`, so the value is not certain.
         let is_sure = self.lines("EnvironmentFile").is_empty();
         let env = self.app.map.get("env").and_then(Value::as_object);
         let value = |name: &str| env.filter(|_| is_sure)?.get(name)?.as_str().map(str::to_owned);
@@ -231,7 +231,8 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// Milliseconds of a key, or of `TimeoutSec`, whichever comes last. `None`: it is not set, or is no time.
+    /// Returns the milliseconds of the later one of a key and `TimeoutSec`. `None`: it is unset or
+    /// invalid.
     fn timeout(&self, key: &str) -> Option<Option<u64>> {
         let of = |key: &str| self.lines(key).last();
         let line = [of(key), of("TimeoutSec")].into_iter().flatten().max_by_key(|line| line.number)?;
@@ -301,7 +302,8 @@ impl Unit<'_> {
         self.start_limit();
     }
 
-    /// systemd counts starts within a time, whatever their reason; ostler's count of short runs is off.
+    /// Converts the start limit. systemd counts starts within a time, for any reason, so ostler's
+    /// count of short runs is off.
     fn start_limit(&mut self) {
         let interval = self.last("StartLimitIntervalSec").map_or(Some(10_000), millis);
         let burst = self.last("StartLimitBurst").map_or(Some(5), |value| value.parse::<u32>().ok());
@@ -324,7 +326,7 @@ impl Unit<'_> {
 
     fn one(&mut self, key: &str, value: &str, lines: &[Line]) -> Result<(), ImportError> {
         match key {
-            // Read above.
+            // Handled above.
             "ExecStart" | "Environment" | "EnvironmentFile" | "KillSignal" | "TimeoutStopSec" | "SendSIGKILL" | "Restart"
             | "RestartSec" => {}
             "SuccessExitStatus" | "RestartPreventExitStatus" | "RestartForceExitStatus" | "StartLimitIntervalSec" | "StartLimitBurst" => {}
@@ -426,7 +428,7 @@ impl Unit<'_> {
             _ => vec!["/bin/sh".to_owned(), "-c".to_owned(), texts.join(" && ")].into(),
         };
         let mut hook = Map::from_iter([("command".to_owned(), command)]);
-        // Without an end there: the longest here.
+        // systemd has no limit here, so ostler's longest time is used.
         let ms = self.timeout(limit).map_or(TIMEOUT_MS, |ms| ms.unwrap_or(VERY_LONG_MS));
         hook.insert("timeout".into(), ms.into());
         match own {
@@ -452,7 +454,7 @@ impl Unit<'_> {
     }
 }
 
-/// Keys that change nothing about how an app runs.
+/// Keys that do not change how an app runs.
 const HARMLESS: &[&str] = &[
     "Description",
     "Documentation",
@@ -472,7 +474,7 @@ const HARMLESS: &[&str] = &[
     "NotifyAccess",
 ];
 
-/// True for units of the system itself, which are there before any app.
+/// Returns true for units of the system itself, which exist before any app.
 fn is_of_system(unit: &str) -> bool {
     unit.ends_with(".target") || unit.starts_with("systemd-") || unit == "syslog.service"
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// `max_restarts` that is never reached: systemd limits starts within a time only.
+/// `max_restarts` that is never reached: systemd only limits starts within a time.
 pub(super) const NO_LIMIT: u32 = 1_000_000_000;
 
 /// A list of exit statuses.
@@ -52,16 +52,16 @@ impl Statuses {
     }
 }
 
-/// A restart policy here.
+/// An equivalent restart policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
-    /// Exit codes that end it. `None`: it is never restarted.
+    /// Exit codes without a restart. `None`: it is never restarted.
     pub stop_exit_codes: Option<BTreeSet<i32>>,
     /// Difference to the policy of systemd.
     pub differs: Option<&'static str>,
 }
 
-/// Returns the policy of a word of `Restart=`; `None` if there is no such word.
+/// Returns the policy of a word of `Restart=`; `None` for an unknown word.
 pub(super) fn policy(word: &str, success: &BTreeSet<i32>, prevent: &BTreeSet<i32>, force: &BTreeSet<i32>) -> Option<Policy> {
     let is_clean = |code: &i32| *code == 0 || success.contains(code);
     let all = || 0..=255;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Splits a value at blanks as systemd does: quotes group, and escapes of C work in and outside of them. `None`: a quote is not closed.
+/// Splits a value at blanks as systemd does: quotes group, and C escapes work inside and outside of
+/// them. `None`: a quote is not closed.
 pub(super) fn words(text: &str) -> Option<Vec<String>> {
     let mut all = Vec::new();
     let mut word: Option<Vec<u8>> = None;
@@ -28,7 +29,7 @@ fn push(word: &mut Vec<u8>, c: char) {
     word.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// Reads what follows a backslash. An unknown escape stays as it is.
+/// Reads the text after a backslash. An unknown escape stays unchanged.
 fn escape(chars: &mut std::str::Chars<'_>, word: &mut Vec<u8>) {
     let code = |chars: &mut std::str::Chars<'_>, skip: usize, digits: usize, radix: u32| {
         let text = chars.as_str();
@@ -74,7 +75,7 @@ pub(super) struct Specifiers {
 }
 
 impl Specifiers {
-    /// Those of a unit of the system with this file name.
+    /// Returns those of a system unit with this file name.
     pub(super) fn of(unit: &str, folder: Option<&str>, host: Option<&str>) -> Self {
         let stem = unit.strip_suffix(".service").unwrap_or(unit);
         let mut known: BTreeMap<char, String> = BTreeMap::new();
@@ -86,7 +87,7 @@ impl Specifiers {
         set('p', prefix);
         set('P', &unescaped(prefix));
         set('j', prefix.rsplit('-').next().unwrap_or(prefix));
-        // A template has no instance: its name is chosen when it is started.
+        // A template has no instance: its name is chosen at the start.
         if !instance.is_empty() || !stem.contains('@') {
             set('i', instance);
             set('I', &unescaped(instance));
@@ -95,7 +96,7 @@ impl Specifiers {
         for (letter, value) in [('T', "/tmp"), ('V', "/var/tmp")] {
             set(letter, value);
         }
-        // The manager of a user has folders in the home of that user.
+        // A user manager has its folders in the user's home.
         if !folder.is_some_and(|folder| folder.contains("/systemd/user")) {
             let folders = [('t', "/run"), ('S', "/var/lib"), ('C', "/var/cache"), ('L', "/var/log"), ('E', "/etc")];
             let manager = [('u', "root"), ('U', "0"), ('g', "root"), ('G', "0"), ('h', "/root"), ('s', "/bin/sh")];
@@ -114,7 +115,8 @@ impl Specifiers {
         Self { known }
     }
 
-    /// Replaces the specifiers. Those without a known value stay, and `unknown` gets their letters.
+    /// Replaces the specifiers. Those without a known value stay, and their letters are added to
+    /// `unknown`.
     pub(super) fn resolve(&self, text: &str, unknown: &mut Vec<char>) -> String {
         let mut out = String::new();
         let mut chars = text.chars();
@@ -134,7 +136,7 @@ impl Specifiers {
     }
 }
 
-/// The name of a unit without its escapes: `-` is `/`, `\x2d` is `-`.
+/// Returns the name of a unit without its escapes: `-` is `/`, `\x2d` is `-`.
 fn unescaped(name: &str) -> String {
     let mut out = Vec::new();
     let mut chars = name.chars();
@@ -148,16 +150,17 @@ fn unescaped(name: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The words of a command with the variables that are known.
+/// Words of a command with their known variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Resolved {
-    /// All of them are.
+    /// All variables are known.
     Words(Vec<String>),
-    /// Some come from elsewhere: this command line of a shell reads them when the app starts.
+    /// Some are unknown: this shell command line reads them when the app starts.
     Shell(String),
 }
 
-/// Resolves `${X}` in words, and `$X` as a word of its own, which is split at blanks. `$$` is a dollar sign.
+/// Resolves `${X}` in words, and `$X` as a separate word, which is split at blanks. `$$` is a
+/// dollar sign.
 pub(super) fn variables(words: &[String], value: &dyn Fn(&str) -> Option<String>) -> Resolved {
     let mut done = Vec::new();
     let mut shell: Vec<String> = Vec::new();

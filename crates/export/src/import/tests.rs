@@ -1,4 +1,5 @@
-//! What is read, and what is told; every result is an ecosystem file that `ostler-config` takes.
+//! Tests the converted values and the reports; `ostler-config` accepts every result as an ecosystem
+//! file.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ fn read(from: From, text: &str) -> Imported {
     import(from, text, &Place::named("api.service")).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The file is one: what it holds is what was made.
+/// Checks that the result is a valid ecosystem file with the same content.
 fn comes_back(imported: &Imported) {
     let context = ostler_config::Context::new("/".into(), Default::default(), 2).unwrap();
     let text = imported.text();
@@ -174,7 +175,7 @@ fn compose_with_anchors() {
             "name": "a", "script": "sleep", "args": ["9"], "kill_timeout": 5000, "exp_backoff_restart_delay": 100, "kill_signal": "SIGTERM"
         }])
     );
-    // A text of a few bytes that stands for millions of values is refused, not read.
+    // A small text that expands to millions of values is rejected.
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for n in 1..10 {
         bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
@@ -354,7 +355,7 @@ fn what_is_no_file_of_that_kind_is_refused() {
 }
 
 proptest::proptest! {
-    /// Whatever stands in a variable of a compose file stands in the ecosystem file.
+    /// The ecosystem file has the same value as the variable of the compose file.
     #[test]
     fn texts_survive(value in "[^\0]{0,20}", name in "[a-zA-Z_][a-zA-Z0-9_]{0,5}") {
         use crate::yaml::{Dialect, Map};

@@ -1,4 +1,4 @@
-//! Each format keeps its own defaults, and each key of its table does what the table says.
+//! Each format keeps its own defaults, and each key behaves as its table describes.
 
 use super::*;
 use crate::import::keys;
@@ -8,7 +8,7 @@ fn unit(lines: &str) -> Imported {
     read(From::Systemd, &format!("[Service]\nExecStart=/bin/app\n{lines}"))
 }
 
-/// The attributes of the only app with these names.
+/// Returns the attributes with these names of the only app.
 pub(super) fn attributes(imported: &Imported, names: &[&str]) -> Value {
     let app = &imported.apps[0];
     names.iter().filter_map(|name| Some(((*name).to_owned(), app.get(*name)?.clone()))).collect::<Map<_, _>>().into()
@@ -103,7 +103,7 @@ fn systemd_commands() {
     assert_eq!(unclosed, Err(ImportError::Malformed("line 3: a quote is not closed in ExecStart".into())));
 }
 
-/// As `comes_back`, without files that are not on this machine.
+/// Same as `comes_back`, without files that are missing on this machine.
 fn comes_back_but_for_files(imported: &Imported) {
     let mut imported = imported.clone();
     imported.apps.iter_mut().for_each(|app| drop(app.shift_remove("env_file")));
@@ -215,10 +215,11 @@ fn oxmgr_has_its_own_defaults() {
     assert_eq!(attributes(&imported, &["autorestart", "restart_budget", "max_restarts"]), json!({"autorestart": false}));
 }
 
-/// Reads a file that has this key.
+/// Reader of a file with this key.
 type Reader<'a> = &'a dyn Fn(&str) -> Result<Imported, ImportError>;
 
-/// The reader reports each key that its table leaves out, with the reason of the table, and handles every other key.
+/// Checks that the reader reports each key that its table leaves out, with the reason in the table,
+/// and handles every other key.
 #[test]
 fn readers_do_what_their_tables_say() {
     let systemd = |key: &str| {

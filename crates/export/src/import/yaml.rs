@@ -1,6 +1,7 @@
-//! YAML of a compose file. A scalar keeps its spelling: `NO`, `01234` and `1e3` are texts, because Compose passes them on as texts.
+//! YAML of a compose file. A scalar keeps its spelling: `NO`, `01234` and `1e3` are texts, because
+//! Compose passes them on as texts.
 //!
-//! Only `x-ostler` gets numbers and flags, because it holds attributes of an ecosystem file.
+//! Only `x-ostler` has numbers and flags, because it contains attributes of an ecosystem file.
 
 use std::collections::HashMap;
 
@@ -9,22 +10,23 @@ use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 
 use super::ImportError;
 
-/// Most values of a file, aliases included.
+/// Largest number of values of a file, aliases included.
 const MOST_VALUES: usize = 200_000;
 /// Deepest nesting.
 const DEEPEST: usize = 100;
-/// Key of the object that stands for a value with the tag `!override`.
+/// Key of the object that represents a value with the tag `!override`.
 pub(super) const OVERRIDE: &str = "!override";
-/// Key of the object that stands for a value with the tag `!reset`.
+/// Key of the object that represents a value with the tag `!reset`.
 pub(super) const RESET: &str = "!reset";
 
-/// A value, and how many values it holds.
+/// A value, and the number of values in it.
 type Counted = (Value, usize);
 
 /// Reads the first document of a file.
 ///
 /// # Errors
-/// The text is not YAML, a key is defined twice, or aliases expand to too many values.
+/// Returns an error if the text is not YAML, a key is defined twice, or aliases expand to too many
+/// values.
 pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
     let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), count: 0, line: 1 };
     loop {
@@ -36,7 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Value, ImportError> {
     }
 }
 
-/// Position of a scalar: a null has its spelling in a list of words.
+/// Position of a scalar: in a list of words, a null keeps its spelling.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Value,
@@ -137,7 +139,7 @@ impl<'a> Reader<'a> {
                 map.insert(key, value);
             }
         }
-        // The own keys win, then the earlier maps.
+        // The map's own keys take precedence, then the earlier maps.
         for value in merged {
             let Value::Object(other) = value else { return self.error("expected a map after <<") };
             for (key, value) in other {
@@ -158,14 +160,14 @@ fn tagged(tag: Option<&Tag>, (value, count): Counted) -> Counted {
     }
 }
 
-/// Value of a scalar without quotes.
+/// Returns the value of a scalar without quotes.
 fn plain(text: &str, place: Place, is_typed: bool) -> Value {
     match text {
         "" => Value::Null,
         "~" | "null" | "Null" | "NULL" if place == Place::Value || is_typed => Value::Null,
         "true" | "True" | "TRUE" if is_typed => Value::Bool(true),
         "false" | "False" | "FALSE" if is_typed => Value::Bool(false),
-        // A leading zero or a sign says that it is no plain number.
+        // A text with a leading zero or a plus sign is no plain number.
         text if is_typed && text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
             serde_json::from_str(text).ok().filter(Value::is_number).unwrap_or_else(|| text.into())
         }

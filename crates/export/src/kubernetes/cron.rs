@@ -1,4 +1,4 @@
-//! Given times: jobs, and restarts of rollouts.
+//! Schedules: jobs, and restarts of rollouts.
 
 use ostler_core::cron::{CronSpec, Overlap};
 
@@ -11,10 +11,10 @@ use super::{Style, object, pod};
 
 /// Image that restarts a rollout.
 const KUBECTL: &str = "registry.k8s.io/kubectl:v1.33.0";
-/// A run that is later than this is left out, unless missed ones are made up for.
+/// A run that is later than this is skipped, unless missed runs are started late.
 const LATE_SECONDS: u32 = 60;
 
-/// The CronJob of a job.
+/// Returns the CronJob of a job.
 pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> Option<Map> {
     let cron = service.cron()?;
     let mut map = schedule(service, cron, "job", told)?;
@@ -50,7 +50,8 @@ fn schedule(service: &Service<'_>, cron: &CronSpec, key: &str, told: &mut Vec<To
     }
 }
 
-/// `cron_restart`: the rollout is restarted at its times, one pod after the other, by a pod that may do that and nothing else.
+/// Returns the objects for `cron_restart`. A pod with only this permission restarts the rollout at
+/// the scheduled times, one pod after the other.
 pub(super) fn restarts(_: &Plan<'_>, service: &Service<'_>, _: Style, told: &mut Vec<Told>) -> Vec<Map> {
     let Some(cron) = service.cron().filter(|_| !service.spec.is_job()) else { return Vec::new() };
     let Some(mut map) = schedule(service, cron, "cron_restart", told) else { return Vec::new() };

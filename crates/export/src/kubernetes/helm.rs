@@ -1,6 +1,8 @@
-//! A chart: the same objects as templates; image, number, variables, port, limits and host are values.
+//! A chart: the same objects as templates; image, number, variables, port, limits and host are
+//! values.
 //!
-//! Names do not begin with that of the release: apps call each other by the names that they have everywhere. One release in a namespace.
+//! Names have no release prefix, because apps call each other by the same names everywhere. A
+//! namespace can have one release.
 
 use crate::base::Base;
 use crate::service::{Replicas, Service};
@@ -11,7 +13,7 @@ use super::{Style, kustomize, network, pod, text, variables};
 
 type Files = Vec<(String, String)>;
 
-/// The files, and what to do with them.
+/// Returns the files, and the next commands for the user.
 pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String>) {
     let chart = names::label(&plan.project.name);
     let folder = format!("helm/{chart}");

@@ -1,4 +1,4 @@
-//! A base, and an overlay for each profile: what `env_production` changes, and nothing else.
+//! A base, and an overlay for each profile with only the changes of `env_production`.
 
 use ostler_core::app::EnvMap;
 
@@ -10,7 +10,7 @@ use super::{Style, is_key, object, pod, sum_of, text, variables};
 
 type Files = Vec<(String, String)>;
 
-/// The files, and what to do with them.
+/// Returns the files, and the next commands for the user.
 pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String>) {
     let mut files: Files =
         plan.services.iter().map(|service| (format!("k8s/base/{}.yaml", service.name), text(plan, service, Style::Plain, told))).collect();
@@ -49,7 +49,7 @@ fn kustomization() -> Map {
     Map::new().with("apiVersion", "kustomize.config.k8s.io/v1beta1").with("kind", "Kustomization")
 }
 
-/// Names of all profiles, and of their folders.
+/// Returns the names of all profiles, and of their folders.
 pub(super) fn profiles(plan: &Plan<'_>) -> Vec<(String, String)> {
     let mut all: Vec<&String> = plan.services.iter().flat_map(|service| service.spec.env.profiles.keys()).collect();
     all.sort();
@@ -58,7 +58,7 @@ pub(super) fn profiles(plan: &Plan<'_>) -> Vec<(String, String)> {
     all.into_iter().cloned().zip(folders).collect()
 }
 
-/// Variables of a profile that differ from the base, and the names of those that are secret.
+/// Returns the variables of a profile that differ from the base, and the names of the secret ones.
 pub(super) fn changes(plan: &Plan<'_>, service: &Service<'_>, profile: &str) -> (EnvMap, Vec<String>) {
     let (mut plain, mut secrets) = (EnvMap::new(), Vec::new());
     for (name, value) in service.spec.env.profiles.get(profile).into_iter().flatten().filter(|(name, _)| is_key(name)) {
@@ -74,10 +74,10 @@ pub(super) fn changes(plan: &Plan<'_>, service: &Service<'_>, profile: &str) -> 
     (plain, secrets)
 }
 
-/// The port that a profile sets.
+/// Returns the port that a profile sets.
 pub(super) fn port(service: &Service<'_>, changes: &EnvMap) -> Option<u16> {
     let port = changes.get("PORT")?.trim().parse().ok().filter(|port| *port > 0)?;
-    // Declared sockets are opened at their own ports whatever the variable says.
+    // Declared sockets are opened at their own ports, independently of the variable.
     (service.spec.listen.is_empty() && service.port.is_some()).then_some(port)
 }
 

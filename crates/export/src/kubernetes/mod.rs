@@ -1,6 +1,8 @@
-//! Kubernetes: an app is a Deployment of one process per container, a job is a CronJob, what runs once is a Job, a database is a StatefulSet.
+//! Kubernetes: an app is a Deployment with one process per container, a job is a CronJob, an app
+//! that runs once is a Job, a database is a StatefulSet.
 //!
-//! The same objects are written in three forms: plain files, a base with overlays, and templates of a chart, whose changing parts are in its values.
+//! The same objects are written in three forms: plain files, a base with overlays, and templates of
+//! a chart, whose variable parts are in its values.
 
 mod cron;
 mod helm;
@@ -17,7 +19,7 @@ use crate::{Form, Plan, Told, container, names};
 
 type Files = Vec<(String, String)>;
 
-/// The files of `export kubernetes`, and what to do with them.
+/// Returns the files of `export kubernetes`, and the next commands for the user.
 pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     let mut told = Vec::new();
     for service in &plan.services {
@@ -39,10 +41,10 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
     (files, next)
 }
 
-/// The form in which values that a person changes are written.
+/// Form of the values that a user may change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
-    /// As they are.
+    /// As plain values.
     Plain,
     /// From the values of a chart.
     Helm,
@@ -56,7 +58,7 @@ impl Style {
         }
     }
 
-    /// The value, or the expression that stands for it in a chart.
+    /// Returns the value, or the expression for it in a chart.
     fn value(self, plain: impl Into<Yaml>, expression: &str) -> Yaml {
         match self {
             Self::Plain => plain.into(),
@@ -65,12 +67,12 @@ impl Style {
     }
 }
 
-/// All objects of a service as one text.
+/// Returns all objects of a service as one text.
 fn text(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> String {
     documents(&objects(plan, service, style, told), style.dialect())
 }
 
-/// All objects of a service, in the order in which they are needed.
+/// Returns all objects of a service, in the order in which they are needed.
 fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<Told>) -> Vec<Map> {
     let mut all = Vec::new();
     all.extend(config_map(plan, service, style, told));
@@ -95,7 +97,7 @@ fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<
     all
 }
 
-/// Says what Kubernetes has otherwise, and the table cannot know.
+/// Reports differences of Kubernetes that the table does not cover.
 fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
     let mut tell = |key: &str, why: &str| told.push(Told { app: service.spec.name.clone(), key: key.to_owned(), why: why.to_owned() });
     if service.replicas == Replicas::PerCpu && service.kind == Kind::Server {
@@ -124,7 +126,7 @@ fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
     }
 }
 
-/// True for a key of a ConfigMap or Secret that is the name of a variable, too.
+/// Returns true for a key of a ConfigMap or Secret that is also a valid name of a variable.
 pub(super) fn is_key(name: &str) -> bool {
     let good = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
     !name.is_empty()
@@ -134,19 +136,19 @@ pub(super) fn is_key(name: &str) -> bool {
         && !matches!(name, "." | "..")
 }
 
-/// Labels by which an object is found.
+/// Returns the labels by which an object is found.
 fn labels(plan: &Plan<'_>, service: &Service<'_>) -> Map {
     let namespace = &service.spec.namespace;
     let part = if namespace == "default" { names::label(&plan.project.name) } else { names::label_value(namespace) };
     selector(service).with("app.kubernetes.io/part-of", part)
 }
 
-/// Labels of pods by which others find them; they never change.
+/// Returns the labels of pods by which other objects find them; they never change.
 fn selector(service: &Service<'_>) -> Map {
     Map::new().with("app.kubernetes.io/name", &service.name)
 }
 
-/// An object without labels: they are the same for all and are added at the end.
+/// Returns an object without labels: they are the same for all and are added at the end.
 pub(super) fn object(version: &str, kind: &str, name: &str) -> Map {
     Map::new().with("apiVersion", version).with("kind", kind).with("metadata", Map::new().with("name", name))
 }
@@ -157,7 +159,7 @@ fn label(plan: &Plan<'_>, service: &Service<'_>, object: &mut Map) {
     });
 }
 
-/// Variables that everybody may read, as they are in the image.
+/// Returns the variables that are not secret, as they are in the image.
 fn variables(plan: &Plan<'_>, service: &Service<'_>) -> Vec<(String, String)> {
     let in_image = |value: &String| container::in_image(plan.project, value);
     service.env.iter().filter(|(name, _)| is_key(name)).map(|(name, value)| (name.clone(), in_image(value))).collect()
@@ -184,15 +186,15 @@ fn config_map(plan: &Plan<'_>, service: &Service<'_>, style: Style, _: &mut [Tol
     Some(object("v1", "ConfigMap", &service.name).with("data", data))
 }
 
-/// A sum of the variables: it stands in the pods, so that new values make new pods.
+/// Returns a checksum of the variables. It is part of the pods, so new values create new pods.
 pub(super) fn sum_of(variables: &[(String, String)]) -> String {
     let text: String = variables.iter().map(|(name, value)| format!("{}:{name}={}:{value};", name.len(), value.len())).collect();
     let stamped = crate::stamped("sum", &text);
-    // The line has the sum that is wanted.
+    // The line contains the checksum.
     stamped.split_once("(sum ").and_then(|(_, rest)| rest.split_once(')')).map(|(sum, _)| sum.to_owned()).unwrap_or_default()
 }
 
-/// Command lines that make the secrets which the objects name.
+/// Returns the command lines that create the secrets of the objects.
 fn secrets_to_make(plan: &Plan<'_>, service: &Service<'_>) -> Vec<String> {
     let mut all = Vec::new();
     let mut keys: Vec<String> = service.secrets.iter().filter(|name| is_key(name)).map(|name| format!("--from-literal={name}=…")).collect();
@@ -209,7 +211,7 @@ fn secrets_to_make(plan: &Plan<'_>, service: &Service<'_>) -> Vec<String> {
     all
 }
 
-/// True for what keeps data on a disk of its own.
+/// Returns true for a service with data on a separate disk.
 fn has_data(service: &Service<'_>) -> bool {
     matches!(service.base, Base::Official(official) if official.data.is_some())
 }

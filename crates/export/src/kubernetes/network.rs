@@ -1,4 +1,4 @@
-//! How an app is reached: Service, Ingress, and who may.
+//! Network access to an app: Service, Ingress, and NetworkPolicy.
 
 use ostler_core::serving::Sticky;
 
@@ -9,10 +9,11 @@ use crate::yaml::{Map, Yaml};
 
 use super::{Style, labels, object, selector};
 
-/// Port of a Service unless the app names another one.
+/// Default port of a Service.
 const SERVICE_PORT: u16 = 80;
 
-/// A Service, if the app has a port. Servers of the project are at port 80, and also at their own port, so that addresses of a compose file hold.
+/// Returns a Service if the app has a port. Servers of the project are at port 80, and also at
+/// their own port, so that addresses of a compose file stay valid.
 pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
     let all = ports_of(service);
     if all.is_empty() {
@@ -40,7 +41,8 @@ pub(super) fn service(service: &Service<'_>, _: Style) -> Option<Map> {
     Some(object("v1", "Service", &service.name).with("spec", map))
 }
 
-/// Names of services that are reached from outside: those of the project that serve, without databases.
+/// Returns the names of services that are reachable from outside: the servers of the project,
+/// without databases.
 fn reached<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
     let is_reached = |service: &&Service<'_>| {
         let is_web =
@@ -50,7 +52,7 @@ fn reached<'a>(plan: &'a Plan<'_>) -> Vec<&'a str> {
     plan.services.iter().filter(is_reached).map(|service| service.name.as_str()).collect()
 }
 
-/// An Ingress with the host that was asked for. Several apps have a name below it each.
+/// Returns an Ingress with the requested host. If there are several apps, each has a name below it.
 pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Option<Map> {
     let host = plan.options.host.as_ref()?;
     let all = reached(plan);
@@ -70,14 +72,15 @@ pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> O
     Some(object("networking.k8s.io/v1", "Ingress", &service.name).with("spec", map))
 }
 
-/// The host of a service in its Ingress.
+/// Returns the host of a service in its Ingress.
 pub(super) fn host_of(plan: &Plan<'_>, service: &Service<'_>) -> Option<String> {
     let host = plan.options.host.as_ref()?;
     let all = reached(plan);
     all.contains(&service.name.as_str()).then(|| if all.len() == 1 { host.clone() } else { format!("{}.{host}", service.name) })
 }
 
-/// Who may call it: the other apps of the project, and, where there is an Ingress, whoever brings requests from outside.
+/// Returns the policy of allowed callers: the other apps of the project and, with an Ingress, the
+/// controller that forwards outside requests.
 pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option<Map> {
     let ports: Vec<Yaml> = ports_of(service).into_iter().map(|(name, _)| Map::new().with("port", name).into()).collect();
     let mut map = Map::new().with("podSelector", Map::new().with("matchLabels", selector(service)));
@@ -92,7 +95,7 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
         any.say("The controller of the Ingress; narrow it to its namespace.").put("namespaceSelector", Map::new());
         from.push(any.into());
     } else {
-        // The same label that all objects of its part have.
+        // The common label of all objects of its part.
         let part = labels(plan, service).without("app.kubernetes.io/name");
         from.push(Map::new().with("podSelector", Map::new().with("matchLabels", part)).into());
     }
@@ -100,7 +103,7 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
     Some(object("networking.k8s.io/v1", "NetworkPolicy", &service.name).with("spec", map))
 }
 
-/// Names of ports: the first one is `http`, of a database `tcp`.
+/// Returns the names of ports: the first one is `http`, for a database `tcp`.
 pub(super) fn ports_of(service: &Service<'_>) -> Vec<(String, u16)> {
     let all = if service.ports.is_empty() { service.port.into_iter().collect() } else { service.ports.clone() };
     let first = if service.is_backing() { "tcp" } else { "http" };

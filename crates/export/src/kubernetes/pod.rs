@@ -1,4 +1,4 @@
-//! Pods: one container, what it may, what it gets.
+//! Pods: one container with its permissions and settings.
 
 use crate::base::Base;
 use crate::dockerfile::USER;
@@ -10,10 +10,10 @@ use super::network::ports_of;
 use super::probes::seconds;
 use super::{Style, has_data, is_key, labels, probes, selector, sum_of, variables};
 
-/// Seconds for which a pod that is to end goes on serving, until nobody sends it anything new.
+/// Seconds for which a stopping pod still serves, until it gets no new requests.
 const DRAIN_SECONDS: u64 = 5;
 
-/// The template of pods. `command`: the words instead of those of the image.
+/// Returns the template of pods.
 pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     let mut metadata = Map::new().with("labels", labels(plan, service));
     let all = variables(plan, service);
@@ -54,7 +54,8 @@ pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> 
     Map::new().with("metadata", metadata).with("spec", spec)
 }
 
-/// Name of the volume of `/tmp`, cut to a DNS label. With the name of the app in it: podman makes one volume of all that have the same name, in whatever pod.
+/// Returns the name of the volume of `/tmp`, cut to a DNS label. It contains the name of the app,
+/// because podman shares one volume among all pods that use the same name.
 fn own_tmp(service: &Service<'_>) -> String {
     const MOST: usize = 63 - "-tmp".len();
     let name: String = service.name.chars().take(MOST).collect();
@@ -114,12 +115,13 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     map
 }
 
-/// Words of a command in which Kubernetes replaces nothing.
+/// Returns the words of a command in which Kubernetes replaces nothing.
 fn command<T: AsRef<str>>(words: impl IntoIterator<Item = T>) -> Yaml {
     Yaml::words(words.into_iter().map(|word| unexpanded(word.as_ref())))
 }
 
-/// A text that Kubernetes gives back as it was: it replaces `$(NAME)`, and makes one dollar of two.
+/// Escapes a text so that Kubernetes keeps it: Kubernetes replaces `$(NAME)`, and turns two dollar
+/// signs into one.
 fn unexpanded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -143,7 +145,7 @@ fn ports(service: &Service<'_>, style: Style, map: &mut Map) {
     }
 }
 
-/// The variable without which an official image does not start, unless the app has it.
+/// Returns the variable that an official image needs to start, unless the app has it.
 pub(super) fn missing_password(service: &Service<'_>) -> Option<&'static str> {
     match &service.base {
         Base::Official(official) => official.password.filter(|name| !service.secrets.iter().any(|own| own == name)),
@@ -151,7 +153,7 @@ pub(super) fn missing_password(service: &Service<'_>) -> Option<&'static str> {
     }
 }
 
-/// A variable whose value is in the Secret of the app.
+/// Returns a variable whose value is in the Secret of the app.
 pub(super) fn secret(service: &Service<'_>, name: &str) -> Yaml {
     let reference = Map::new().with("name", format!("{}-secrets", service.name)).with("key", name);
     Map::new().with("name", name).with("valueFrom", Map::new().with("secretKeyRef", reference)).into()
@@ -176,7 +178,7 @@ fn environment(service: &Service<'_>, style: Style, map: &mut Map) {
     }
 }
 
-/// Requests and limits, as far as the app has any: figures that nobody gave would be wrong ones.
+/// Returns the requests and limits that the app sets. Invented values would be wrong.
 pub(super) fn resources_of(service: &Service<'_>) -> Map {
     let cores = |percent: u32| format!("{}m", u64::from(percent) * 10);
     let mut requests = Map::new();
@@ -208,7 +210,7 @@ fn resources(service: &Service<'_>, style: Style, map: &mut Map) {
     }
 }
 
-/// Bytes in the largest binary unit in which they are whole.
+/// Returns bytes in the largest binary unit with a whole number.
 fn quantity(bytes: u64) -> String {
     for (unit, size) in [("Gi", 1_u64 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)] {
         if bytes >= size && bytes.is_multiple_of(size) {
@@ -223,7 +225,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Expansion as Kubernetes documents it for `command` and `args`, with every variable set to `!`.
+    /// Expands a text as Kubernetes documents it for `command` and `args`, with every variable set
+    /// to `!`.
     fn expanded(text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;

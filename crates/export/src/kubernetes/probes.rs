@@ -1,4 +1,5 @@
-//! Probes. What Kubernetes can ask as the app says, it asks; everything else it asks ostler, which asks the app.
+//! Probes. Kubernetes runs a check itself if it can do so in the same way. For all other checks it
+//! asks ostler, which checks the app.
 
 use ostler_core::health::{Action, Ask, Check, Phase};
 use ostler_core::serving::{HttpProbe, ReadyBy};
@@ -9,7 +10,7 @@ use crate::yaml::{Map, Yaml};
 
 use super::network::ports_of;
 
-/// Longest start where the app names no time.
+/// Default time limit of a start.
 const START_MS: u64 = 60_000;
 
 /// Adds the three probes.
@@ -58,7 +59,7 @@ fn startup(service: &Service<'_>, check: Option<&Check>) -> Map {
         (Some(check), _) => (asked(service, &check.ask), check.interval_ms.clamp(1000, 10_000)),
         (None, Some(ReadyBy::Http(http))) => (over_http(service, &http), 1000),
         (None, Some(ReadyBy::Tcp { port, .. })) => (Map::new().with("tcpSocket", Map::new().with("port", port_of(service, port))), 1000),
-        // It says itself when it is ready, and says it to ostler.
+        // The app reports its own readiness to ostler.
         (None, _) => (exec(&["ostler", "health"]), 2000),
     };
     probe.put("periodSeconds", seconds(period_ms)).put("timeoutSeconds", 5_u32);
@@ -78,12 +79,12 @@ fn asked(service: &Service<'_>, ask: &Ask) -> Map {
     match ask {
         Ask::Http(http) => over_http(service, http),
         Ask::Tcp { host, port } if is_local(host) => Map::new().with("tcpSocket", Map::new().with("port", port_of(service, *port))),
-        // A command is run with the app's folder and variables: ostler does that.
+        // A command needs the app's folder and variables, so ostler runs it.
         Ask::Tcp { .. } | Ask::Command(_) => exec(&["ostler", "health"]),
     }
 }
 
-/// A request that Kubernetes makes; where it would take another answer for a good one, ostler makes it.
+/// Returns a request by Kubernetes, or by ostler if Kubernetes would accept other answers.
 fn over_http(service: &Service<'_>, http: &HttpProbe) -> Map {
     let is_get = http.method.as_deref().is_none_or(|method| method == "GET");
     let is_good = http.expect.iter().all(|(first, last)| *first >= 200 && *last <= 399);
@@ -102,7 +103,8 @@ fn tcp(service: &Service<'_>) -> Map {
     Map::new().with("tcpSocket", Map::new().with("port", service.port.map_or_else(|| "http".into(), |port| port_of(service, port))))
 }
 
-/// The name of a port that has one, so that an overlay which changes the number changes it everywhere.
+/// Returns the name of a named port, so that an overlay that changes the number changes it
+/// everywhere.
 fn port_of(service: &Service<'_>, port: u16) -> Yaml {
     ports_of(service).into_iter().find(|(_, own)| *own == port).map_or_else(|| port.into(), |(name, _)| name.into())
 }
@@ -115,7 +117,7 @@ fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "0.0.0.0" | "::" | "::1") || host.starts_with("127.")
 }
 
-/// Milliseconds as whole seconds, at least one.
+/// Returns milliseconds as whole seconds, at least one.
 pub(super) fn seconds(ms: u64) -> i64 {
     i64::try_from(ms.div_ceil(1000).max(1)).unwrap_or(i64::from(i32::MAX)).min(i64::from(i32::MAX))
 }

@@ -1,4 +1,4 @@
-//! What runs: Deployments, StatefulSets, Jobs; how many, and how many at least.
+//! Workloads: Deployments, StatefulSets, Jobs; their number, and the minimum.
 
 use crate::Plan;
 use crate::service::{Replicas, Service};
@@ -6,7 +6,7 @@ use crate::yaml::{Map, Yaml};
 
 use super::{Style, has_data, object, pod, probes, selector};
 
-/// A Deployment, or a StatefulSet for what keeps data.
+/// Returns a Deployment, or a StatefulSet for a service with data.
 pub(super) fn server(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     if has_data(service) {
         return stateful(plan, service, style);
@@ -43,7 +43,7 @@ fn stateful(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     object("apps/v1", "StatefulSet", &service.name).with("spec", map)
 }
 
-/// A Job, for what runs once (`autorestart: false`).
+/// Returns a Job for an app that runs once (`autorestart: false`).
 pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     let mut map = Map::new();
     map.say("A Job cannot be changed: it goes an hour after its end, or by `kubectl delete job`.");
@@ -55,7 +55,7 @@ pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     object("batch/v1", "Job", &service.name).with("spec", map)
 }
 
-/// The number of pods after the load.
+/// Returns the autoscaler that sets the number of pods by the load.
 pub(super) fn autoscaler(service: &Service<'_>) -> Option<Map> {
     let Replicas::Range(range) = &service.replicas else { return None };
     let target = Map::new().with("apiVersion", "apps/v1").with("kind", "Deployment").with("name", &service.name);
@@ -79,12 +79,12 @@ pub(super) fn autoscaler(service: &Service<'_>) -> Option<Map> {
     Some(object("autoscaling/v2", "HorizontalPodAutoscaler", &service.name).with("spec", map))
 }
 
-/// Use above which pods are added, in thousandths of a core.
+/// Returns the use above which pods are added, in thousandths of a core.
 pub(super) fn grows_above(request_percent: u32, target_percent: u32) -> u64 {
     u64::from(request_percent) * u64::from(target_percent) / 10
 }
 
-/// The bound for whoever empties nodes, where there is more than one pod.
+/// Returns the limit for draining nodes, if there is more than one pod.
 pub(super) fn disruption_budget(service: &Service<'_>) -> Option<Map> {
     let is_several = service.count() > 1 || matches!(&service.replicas, Replicas::Range(range) if range.max > 1);
     if !is_several || has_data(service) {

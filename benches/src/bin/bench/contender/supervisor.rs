@@ -1,14 +1,14 @@
-//! What is different with supervisor: two programs, and one file for the daemon and its apps.
+//! Differences of supervisor: two programs, and one file for the daemon and its apps.
 
 use super::App;
 use anyhow::{Result, ensure};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// Of each app: a pipe for each of stdin, stdout and stderr, and two log files.
+/// Descriptors of each app: a pipe for each of stdin, stdout and stderr, and two log files.
 const DESCRIPTORS: usize = 5;
 
-/// The client, from the path of the daemon or of the folder that holds both.
+/// Returns the client, from the path of the daemon or of the folder with both.
 pub(super) fn client(given: &Path) -> Result<PathBuf> {
     let folder = if given.is_dir() { given } else { given.parent().unwrap_or(given) };
     let client = folder.join("supervisorctl");
@@ -18,12 +18,12 @@ pub(super) fn client(given: &Path) -> Result<PathBuf> {
     Ok(client)
 }
 
-/// The daemon beside the client.
+/// Returns the daemon beside the client.
 pub(super) fn daemon(client: &Path) -> PathBuf {
     client.with_file_name("supervisord")
 }
 
-/// Does a daemon take orders in this home?
+/// Returns true if a daemon accepts commands in this home.
 pub(super) fn runs(home: &Path) -> bool {
     socket(home).exists()
 }
@@ -32,7 +32,8 @@ fn socket(home: &Path) -> PathBuf {
     home.join("s")
 }
 
-/// The file. Each new process of supervisor closes `minfds` descriptors, so that is not more than `room` apps need.
+/// Returns the file. Each new process of supervisor closes `minfds` descriptors, so `minfds` is
+/// just large enough for `room` apps.
 pub(super) fn file(home: &Path, apps: &[App], room: usize) -> String {
     let (home_text, socket) = (home.display(), socket(home));
     let descriptors = (room * DESCRIPTORS + 100).max(1024);
@@ -44,7 +45,8 @@ pub(super) fn file(home: &Path, apps: &[App], room: usize) -> String {
         socket = socket.display()
     );
     for App { name, words, once, .. } in apps {
-        // The same as the others are told: no limit of restarts, a start is a success at once, SIGINT first, logs without end.
+        // The same settings as for the others: no limit of restarts, a start succeeds immediately,
+        // SIGINT first, unlimited logs.
         let _ = write!(
             text,
             "[program:{name}]\ncommand={}\nautorestart={}\nstartsecs=0\nstartretries=1000000\nstopsignal=INT\n\

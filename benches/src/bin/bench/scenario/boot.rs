@@ -1,4 +1,5 @@
-//! Twenty apps after a reboot, on a machine with a real systemd of its own: from the start of the manager's unit until all run.
+//! Twenty apps after a reboot, on a machine with its own real systemd: from the start of the
+//! manager's unit until all run.
 
 use super::ms;
 use crate::contender::Kind;
@@ -13,12 +14,13 @@ use std::process::Command;
 use std::time::Duration;
 
 const APPS: usize = 20;
-/// On the machine: the program of the apps, its counterpart for Node, where both write the time of their first instruction, and PM2.
+/// Paths on the machine: the program of the apps, its counterpart for Node (both write the time of
+/// their first instruction), and PM2.
 const TINY: &str = "/usr/local/bin/tiny";
 const SCRIPT: &str = "/srv/app.js";
 const STAMPS: &str = "/srv/stamps";
 const PM2: &str = "/opt/pm2/node_modules";
-/// In the cache beside PM2, large, and not its own.
+/// Large packages in PM2's cache folder that are not part of PM2.
 const NOT_PM2: [&str; 4] = ["bun", "@oven", "deno", "@deno"];
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
@@ -33,7 +35,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         if no_machine().is_some() {
             return Ok(Turn::LeftOut("needs the systemd root"));
         }
-        // The machine is made for tests: what goes wrong with it is a panic.
+        // The machine is made for tests, so its errors are panics.
         let turn = catch_unwind(AssertUnwindSafe(|| boot(lab, subject)));
         Ok(Turn::Values(turn.map_err(|_| anyhow!("the machine failed"))??))
     }))
@@ -70,7 +72,7 @@ fn forget(machine: &Machine) -> Result<()> {
     std::fs::remove_file(machine.path(STAMPS)).context("cannot remove the times")
 }
 
-/// What the apps run.
+/// Program of the apps.
 #[derive(Clone, Copy)]
 enum Program {
     Tiny,
@@ -78,7 +80,7 @@ enum Program {
 }
 
 impl Program {
-    /// For a shell.
+    /// Returns the words for a shell.
     fn words(self) -> String {
         match self {
             Program::Tiny => format!("{TINY} stamp {STAMPS}"),
@@ -97,11 +99,11 @@ impl Program {
     }
 }
 
-/// What brings the apps back.
+/// Service that restores the apps.
 enum Service {
-    /// The manager's program, and the unit that its `startup` makes.
+    /// The manager's program, and the unit that its `startup` creates.
     Manager(String, &'static str),
-    /// A unit that has a shell start them.
+    /// A unit whose shell starts them.
     Shell,
 }
 
@@ -129,7 +131,7 @@ impl Service {
         }
     }
 
-    /// Runs the apps, and has a boot do so.
+    /// Runs the apps, and arranges that a boot starts them.
     fn save(&self, machine: &Machine, program: Program) {
         match self {
             Service::Manager(..) => {
@@ -140,7 +142,7 @@ impl Service {
             }
             Service::Shell => {
                 let all = format!("for i in $(seq {APPS}); do {} & done; wait", program.words());
-                // At the same place of the boot as the managers.
+                // At the same point of the boot as the managers.
                 let unit = format!(
                     "[Unit]\nAfter=network.target dbus.service\n\n[Service]\nExecStart=/bin/sh -c '{}'\n\n[Install]\nWantedBy=multi-user.target\n",
                     all.replace('$', "$$")
@@ -160,7 +162,7 @@ impl Service {
     }
 }
 
-/// From the cache, where npm has put it; the machine has no network.
+/// Installs PM2 from the cache where npm has put it; the machine has no network.
 fn install_pm2(lab: &Lab, machine: &Machine) -> Result<String> {
     let script = std::fs::canonicalize(lab.program(Kind::Pm2)?).context("PM2 is not there")?;
     let modules = script.ancestors().find(|folder| folder.ends_with("node_modules")).context("PM2 is in no node_modules")?;

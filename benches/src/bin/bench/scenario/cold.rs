@@ -1,4 +1,4 @@
-//! Nothing runs; `start` is called; the app executes its first instruction.
+//! Cold start: no process runs, `start` is called, and the app executes its first instruction.
 
 use crate::lab::{Lab, Subject, Turn, stamps};
 use crate::measure;
@@ -12,7 +12,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let file = lab.fresh()?.join("stamp");
         let name = file.display().to_string();
         let begin;
-        // Kept until the stamp is there.
+        // Kept until the stamp exists.
         let (mut manager, mut floor) = (None, None);
         match subject {
             Subject::Manager(kind) => {

@@ -1,4 +1,5 @@
-//! The first process of a container: from its call to the first instruction of the app, and what it costs at rest.
+//! The first process of a container: from its call to the first instruction of the app, and its
+//! cost at rest.
 
 use crate::lab::{Lab, Subject, Turn, stamps};
 use crate::measure;
@@ -7,7 +8,7 @@ use anyhow::{Context, Result};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Ends what was called, also after a failure.
+/// Kills the process, even after a failure.
 struct Front(Child);
 
 impl Drop for Front {

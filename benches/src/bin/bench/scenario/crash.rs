@@ -1,4 +1,4 @@
-//! An app that runs for 20 ms and crashes, again and again: how long nobody is there.
+//! An app that runs for 20 ms and crashes, again and again: the time without a process.
 
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// A manager that waits a second before each start shows that after so many, too.
+/// Number of restarts that is enough for a manager that waits a second before each start.
 const ENOUGH: usize = 10;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
@@ -41,7 +41,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Milliseconds from each end to the start that follows.
+/// Returns the milliseconds from each exit to the next start.
 fn gaps(file: &Path) -> Vec<f64> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let times: Vec<(&str, i64)> =

@@ -1,4 +1,5 @@
-//! A command on twenty hosts: each an `sshd` on a port of loopback with a daemon behind it. The floor is twenty `ssh host true` at once.
+//! A command on twenty hosts: each is an `sshd` on a loopback port with a daemon behind it. The
+//! floor is twenty parallel `ssh host true`.
 
 use super::ms;
 use crate::contender::{Contender, Kind};
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const HOSTS: u16 = 20;
 const SSHD: &str = "/usr/sbin/sshd";
-/// Ports from here on.
+/// First port of the hosts.
 const FIRST_PORT: u16 = 18_400;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
@@ -30,7 +31,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 let client = lab.manager(Kind::Ostler)?;
                 hosts.write_file(&client.home().join("hosts.json"))?;
                 let list = || client.call(client.client(&["-H", "all", "list", "--parallel", "20"]));
-                // Known hosts are made, and programs read from disk.
+                // This first call writes the known hosts and reads programs from disk.
                 list()?;
                 list()?.wall
             }
@@ -47,7 +48,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// The servers, until this is dropped.
+/// The servers; dropping this stops them.
 struct Hosts {
     folder: PathBuf,
     servers: Vec<Child>,
@@ -91,7 +92,7 @@ impl Hosts {
         Ok(hosts)
     }
 
-    /// An app on each of them.
+    /// Starts an app on each of them.
     fn begin_all(&self) -> Result<()> {
         self.daemons.iter().try_for_each(|daemon| daemon.call(daemon.client(&["start", "sleep 1000"])).map(drop))
     }

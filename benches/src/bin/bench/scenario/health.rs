@@ -1,4 +1,4 @@
-//! A hundred apps that are asked by HTTP each 5 s whether they are well: what their manager does for that.
+//! A hundred apps with an HTTP health check every 5 s: the cost for their manager.
 
 use super::ms;
 use crate::contender::{App, Kind};
@@ -25,7 +25,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         let manager = lab.manager(Kind::Ostler)?;
         manager.start_all(&apps(lab)?)?;
         let pids = manager.own()?;
-        // Until each has answered and has its place in the five seconds.
+        // Until each has answered, and the checks are spread over the five seconds.
         thread::sleep(Duration::from_secs(8));
         let before = (measure::cpu(&pids), measure::sleeps(&pids));
         thread::sleep(time);
@@ -35,7 +35,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Each on a port of its own.
+/// Returns the apps, each on a separate port.
 fn apps(lab: &Lab) -> Result<Vec<App>> {
     let listeners = (0..APPS).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<std::io::Result<Vec<_>>>()?;
     let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect::<std::io::Result<Vec<u16>>>()?;

@@ -1,4 +1,4 @@
-//! A hundred apps that do nothing: what their manager does meanwhile.
+//! A hundred apps that do nothing: the activity of their manager.
 
 use super::ms;
 use crate::lab::{Lab, Subject, Turn};
@@ -56,7 +56,7 @@ fn system_calls(lab: &Lab, pids: &[i32], time: Duration) -> Result<f64> {
         command.args(["-p", &pid.to_string()]);
     }
     let mut strace = command.spawn().context("cannot run strace")?;
-    // Being attached interrupts the wait of each process; what it does because of that is not its rest.
+    // Attaching interrupts the wait of each process; the resulting calls do not count.
     thread::sleep(Duration::from_secs(3));
     let at_begin = calls(&file);
     thread::sleep(time);
@@ -65,7 +65,7 @@ fn system_calls(lab: &Lab, pids: &[i32], time: Duration) -> Result<f64> {
         kill_process(pid, Signal::INT)?;
     }
     strace.wait()?;
-    // The call in which each process was found waiting is there at the begin already.
+    // At the start, the count already includes the call in which each process waits.
     Ok(at_end.saturating_sub(at_begin) as f64)
 }
 

@@ -50,7 +50,8 @@ fn run(lab: &Lab, manager: &Contender) -> Result<[f64; 5]> {
     let begin = Instant::now();
     let mut back = f64::INFINITY;
     while begin.elapsed() < Duration::from_secs(3) {
-        // Only a daemon that came by itself counts: the first command would start one.
+        // Only an automatic restart of the daemon counts, because the first command would start
+        // one.
         if back.is_infinite() && manager.daemon().is_ok_and(|new| new != daemon) && manager.list().is_ok() {
             back = ms(begin.elapsed());
         }
@@ -61,17 +62,17 @@ fn run(lab: &Lab, manager: &Contender) -> Result<[f64; 5]> {
     let same = measure::alive(pid);
     let lost = lost_lines(manager)?;
     let _ = manager.resurrect();
-    // Not every manager's command waits until the app is there, and a second copy may come behind the first.
+    // Not every manager's command waits until the app runs, and a second copy may follow the first.
     measure::wait(Duration::from_secs(5), || manager.apps().is_ok_and(|apps| !apps.is_empty()));
     thread::sleep(Duration::from_millis(500));
     let copies = manager.apps()?.len();
     Ok([f64::from(u8::from(same)), failed.load(Ordering::Relaxed) as f64, lost as f64, back, copies as f64])
 }
 
-/// One request over a connection of its own.
+/// Sends one request over a new connection.
 fn ask(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_secs(2)) else {
-        // A refused connection is refused at once: no busy loop.
+        // A refused connection fails immediately, so this avoids a busy loop.
         thread::sleep(Duration::from_millis(1));
         return false;
     };
@@ -80,10 +81,10 @@ fn ask(port: u16) -> bool {
     stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").is_ok() && stream.read_to_string(&mut answer).is_ok() && answer.ends_with("ok")
 }
 
-/// Numbers missing between the first and the last line.
+/// Returns how many numbers are missing between the first and the last line.
 fn lost_lines(manager: &Contender) -> Result<u64> {
     let text = std::fs::read_to_string(manager.out_file("app-0")?)?;
     let numbers: Vec<u64> = text.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
-    // A process that was started anew counts from 0 again: every step that is not one further is a loss.
+    // A restarted process counts from 0 again: every step other than one is a loss.
     Ok(numbers.windows(2).map(|pair| pair[1].saturating_sub(pair[0] + 1)).sum())
 }

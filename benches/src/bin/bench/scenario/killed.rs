@@ -1,4 +1,5 @@
-//! Apps that have run for more than a second are killed from outside, one after the other: how long nobody is there.
+//! Apps that have run for more than a second are killed from outside, one after the other: the time
+//! without a process.
 
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
@@ -13,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const APPS: usize = 30;
-/// With so many apps each has run for more than a second when its turn comes again.
+/// Time between two kills. With this many apps, each has run for more than a second before its next
+/// kill.
 const APART: Duration = Duration::from_millis(40);
 const SECOND: Duration = Duration::from_millis(1100);
 
@@ -37,7 +39,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             }
             Subject::Floor => {
                 let [median, worst] = floor(lab, "again")?;
-                // Where there are no control groups of version 2, the manager makes none either.
+                // Without cgroups v2, the manager creates none either.
                 let [born, worst_born] = floor(lab, "born").unwrap_or([f64::NAN; 2]);
                 let [relayed, worst_relayed] = floor(lab, "relay").unwrap_or([f64::NAN; 2]);
                 [median, worst, born, worst_born, relayed, worst_relayed]
@@ -46,14 +48,14 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// File in which each process writes that it runs.
+/// Returns the file in which each process records its start.
 fn starts_in(folder: &Path) -> (PathBuf, String) {
     let file = folder.join("starts");
     let name = file.display().to_string();
     (file, name)
 }
 
-/// Median and 99th percentile.
+/// Returns the median and the 99th percentile.
 fn of(gaps: &[f64]) -> Result<[f64; 2]> {
     Ok([percentile(gaps, 50.0).context("no gap")?, percentile(gaps, 99.0).context("no gap")?])
 }
@@ -78,7 +80,7 @@ fn floor(lab: &Lab, way: &str) -> Result<[f64; 2]> {
     of(&gaps?)
 }
 
-/// Milliseconds from each kill to the first instruction of the process that follows.
+/// Returns the milliseconds from each kill to the first instruction of the next process.
 fn kill_in_turn(lab: &Lab, file: &Path) -> Result<Vec<f64>> {
     ensure!(measure::wait(Duration::from_secs(30), || starts(file).len() >= APPS), "not all apps run");
     thread::sleep(SECOND);
@@ -99,7 +101,7 @@ fn kill_in_turn(lab: &Lab, file: &Path) -> Result<Vec<f64>> {
     Ok(gaps)
 }
 
-/// Pid and time of each start.
+/// Returns the pid and time of each start.
 fn starts(file: &Path) -> Vec<(i32, i64)> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.lines().filter_map(|line| line.split_once(' ')).filter_map(|(pid, at)| Some((pid.parse().ok()?, at.parse().ok()?))).collect()

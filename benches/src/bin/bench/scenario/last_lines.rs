@@ -1,4 +1,4 @@
-//! The lines that matter most: those before the exit.
+//! The most important lines: those before the exit.
 
 use crate::contender::App;
 use crate::lab::{Lab, Subject, Turn};
@@ -48,7 +48,7 @@ fn node() -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|folder| folder.join("node")).find(|path| path.is_file())
 }
 
-/// Nothing was added for two seconds, and something is there.
+/// Waits until the file is not empty and has not grown for two seconds.
 fn settled(file: &Path) {
     let (mut size, mut since) = (0, std::time::Instant::now());
     measure::wait(Duration::from_secs(20), || {

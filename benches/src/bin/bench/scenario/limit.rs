@@ -1,4 +1,5 @@
-//! Apps with a limit of memory that pass it, each at an instant of its own: how long until another process runs in its place.
+//! Apps that exceed a memory limit, each at a different instant: the time until a new process
+//! replaces it.
 
 use super::ms;
 use crate::contender::{App, Kind};
@@ -9,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Between the instants of two apps: whoever looks each second is met in another part of it by each.
+/// Time between the instants of two apps. A manager that checks every second thus gets each app at
+/// another point of its interval.
 const APART_MS: usize = 1370;
-/// Twice as long as the slowest known one needs.
+/// Twice the time of the slowest known manager.
 const WITHIN: Duration = Duration::from_secs(90);
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
@@ -43,7 +45,8 @@ fn app(lab: &Lab, folder: &Path, number: usize) -> (App, PathBuf) {
     (App { memory_limit: Some("100M"), ..App::new(format!("app-{number}"), &words) }, file)
 }
 
-/// From the instant at which it passed the limit to the first instruction of the process that followed.
+/// Returns the time from the instant at which it exceeded the limit to the first instruction of the
+/// next process.
 fn waited(file: &Path) -> Option<Duration> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let time = |line: &str, key: &str| line.strip_prefix(key)?.trim().parse::<u64>().ok();

@@ -1,4 +1,4 @@
-//! One call of `list`, the most frequent command there is, and one of `jlist`, which programs read.
+//! One call of `list`, the most frequent command, and one of `jlist`, which programs read.
 
 use super::ms;
 use crate::contender::Kind;
@@ -52,7 +52,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Manager(_) => list,
         };
         let [json_cpu, json_wall] = match subject {
-            // It has no such command.
+            // Supervisor has no such command.
             Subject::Manager(Kind::Supervisor) => [f64::NAN; 2],
             _ => called(["jlist", "json"]).map(|json| [ms(json.client + json.manager), ms(json.wall)])?,
         };
@@ -64,12 +64,12 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What one call took.
+/// Cost of one call.
 #[derive(Clone, Copy)]
 struct Called {
     /// CPU time of the client.
     client: Duration,
-    /// CPU time that the manager's processes used meanwhile.
+    /// CPU time of the manager's processes during the call.
     manager: Duration,
     wall: Duration,
 }

@@ -1,4 +1,4 @@
-//! A flood of lines of 100 bytes, as they are and with a date in front.
+//! A flood of lines of 100 bytes, unchanged and with a date in front.
 
 use crate::contender::Kind;
 use crate::lab::{Lab, Subject, Turn, stamps};
@@ -50,7 +50,7 @@ fn flood(lab: &Lab, megabytes: u64, date: bool) -> Vec<Row> {
                 out = manager.out_file("app-0")?;
                 last = complete(&out, expected);
                 cpu = measure::cpu(&manager.own()?).saturating_sub(before);
-                // Moved out of the home, which ends with the manager.
+                // Moved out of the home, which is removed with the manager.
                 std::fs::rename(&out, folder.join("out"))?;
             }
             Subject::Floor => {
@@ -97,7 +97,7 @@ impl Drop for Pipe {
     }
 }
 
-/// Waits until the file is complete, or has not grown for three seconds; the time at which it was.
+/// Waits until the file is complete, or has not grown for three seconds; returns that time.
 fn complete(file: &Path, expected: u64) -> i64 {
     let (mut size, mut last, mut grown) = (0, measure::now(), Instant::now());
     loop {
@@ -112,12 +112,12 @@ fn complete(file: &Path, expected: u64) -> i64 {
     }
 }
 
-/// Lines that are not there, and lines that are not where they should be or not what was written.
+/// Returns the number of missing lines, and of lines in the wrong place or with other text.
 fn check(file: &Path, lines: u64) -> Result<(u64, u64)> {
     check_lines(BufReader::with_capacity(1 << 20, File::open(file)?), lines)
 }
 
-/// The same of several files, one after the other.
+/// Same for several files, one after the other.
 pub(super) fn check_lines(text: impl BufRead, lines: u64) -> Result<(u64, u64)> {
     let mut seen = vec![false; usize::try_from(lines)?];
     let (mut mangled, mut next) = (0, 0);

@@ -1,4 +1,4 @@
-//! One file per thing that is measured.
+//! One file per measured feature.
 
 mod boot;
 pub(crate) mod cluster;
@@ -28,10 +28,10 @@ use crate::lab::Lab;
 use crate::report::Row;
 use anyhow::Result;
 
-/// Name, what it measures, and how.
+/// Name, measured feature, and function.
 pub(crate) type Scenario = (&'static str, &'static str, fn(&Lab) -> Result<Vec<Row>>);
 
-/// One manager beside the other, with small apps that do nothing much.
+/// The managers side by side, with small apps that do almost nothing.
 pub(crate) const APPS: &[Scenario] = &[
     ("list", "one `list`, one `jlist` of 100 apps", list::measure),
     ("cold", "no daemon -> first instruction of the app", cold::measure),
@@ -58,13 +58,13 @@ pub(crate) const APPS: &[Scenario] = &[
     ("last", "20,000 lines, then exit(1) (Node)", last_lines::measure),
 ];
 
-/// Milliseconds.
+/// Returns milliseconds.
 pub(crate) fn ms(time: std::time::Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// Until managers rest: what a start leaves behind is cleaned up, the last look at the apps of a new daemon comes after a second, and only
-/// when nothing has happened for some time is memory given back.
+/// Waits until managers are at rest. They clean up after a start, a new daemon checks its apps once
+/// more after a second, and memory is returned only after some idle time.
 pub(crate) fn settle() {
     std::thread::sleep(std::time::Duration::from_secs(4));
 }

@@ -1,4 +1,4 @@
-//! The view of the whole terminal over a hundred apps at rest: what it costs to leave it open.
+//! The full-screen view over a hundred apps at rest: the cost of leaving it open.
 
 use crate::lab::{Lab, Subject, Turn};
 use crate::measure;
@@ -25,7 +25,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         manager.start_all(&lab.apps(100, &["pause"]))?;
         let own = manager.own()?;
         let before: BTreeSet<i32> = measure::marked(manager.folder())?.iter().map(|process| process.pid).collect();
-        // `script` gives it a terminal, and reads what it shows.
+        // `script` provides a terminal, and reads its output.
         let inside = "stty cols 120 rows 40; exec \"$BENCH_PROGRAM\" monit";
         let program = manager.client(&[]).get_program().to_owned();
         let command = manager.client(&[]);
@@ -52,7 +52,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// A terminal, which is closed when this is dropped: the program in it ends with that.
+/// A terminal that is closed on drop; the program in it exits with that.
 struct Open(Child);
 
 impl Drop for Open {

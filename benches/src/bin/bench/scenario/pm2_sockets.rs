@@ -1,4 +1,4 @@
-//! PM2's sockets: lists of 100 apps, calls one after the other, and lines of a log for three subscribers.
+//! PM2's sockets: lists of 100 apps, successive calls, and log lines for three subscribers.
 
 use super::{ms, settle};
 use crate::contender::{Contender, Kind};
@@ -100,7 +100,7 @@ fn lines(lab: &Lab) -> Vec<Row> {
     })
 }
 
-/// The manager, if it has PM2's sockets.
+/// Returns the manager, if it has PM2's sockets.
 fn speaks(subject: Subject) -> Option<Kind> {
     match subject {
         Subject::Manager(kind @ (Kind::Pm2 | Kind::Ostler)) => Some(kind),
@@ -108,8 +108,8 @@ fn speaks(subject: Subject) -> Option<Kind> {
     }
 }
 
-/// Largest memory of the manager's processes together, and their CPU time since `before`, until it is over. A reader that has ended by
-/// then is counted as far as it was seen.
+/// Returns the largest memory of the manager's processes together, and their CPU time since
+/// `before`, until `over` is set. A reader that has exited by then counts as far as it was seen.
 fn largest(manager: &Contender, before: Duration, over: &AtomicBool) -> (u64, Duration) {
     let (mut memory, mut cpu) = (0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {
@@ -128,10 +128,10 @@ struct Wire {
     decoder: Decoder,
 }
 
-/// What a subscriber got.
+/// Data that a subscriber received.
 struct Got {
     lines: u64,
-    /// From the first line to the last one.
+    /// Time from the first line to the last.
     time: Duration,
 }
 
@@ -143,7 +143,7 @@ impl Wire {
         Ok(Wire { stream, decoder: Decoder::with_limit(LIMIT) })
     }
 
-    /// The next frame; none at the end.
+    /// Returns the next frame; none at the end.
     fn next(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -157,7 +157,8 @@ impl Wire {
         }
     }
 
-    /// A call. Returns the time until the whole answer is there; what a client makes of it is not the manager's.
+    /// Makes a call. Returns the time until the whole answer has arrived; the client's processing
+    /// is not part of it.
     fn call(&mut self, method: &str) -> Result<Duration> {
         let begin = Instant::now();
         self.stream.write_all(&rpc::invocation("1:1", method, &[json!({})]))?;
@@ -170,7 +171,7 @@ impl Wire {
         Ok(took)
     }
 
-    /// Reads until so many lines of the app have come, or nothing comes for some time.
+    /// Reads until this many lines of the app have arrived, or none arrives for some time.
     fn lines(mut self, total: u64) -> Got {
         let (mut lines, mut first, mut last) = (0, None, Instant::now());
         while lines < total {

@@ -1,4 +1,5 @@
-//! A file that its app writes itself, at 200 MB a second, rotated at 100 MB. The bare system calls write to one file.
+//! A file that its app writes itself, at 200 MB a second, rotated at 100 MB. The bare system calls
+//! write to one file.
 
 use crate::contender::Kind;
 use crate::lab::{Lab, Subject, Turn, stamps};
@@ -46,8 +47,9 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 measure::wait(within, is_done);
                 cpu = measure::cpu(&manager.own()?).saturating_sub(before);
                 let logs = manager.out_file("app-0")?.parent().context("a log in no folder")?.to_owned();
-                // One that is under way is not cut off by the end of the home.
-                // Nor may the next one begin while we read: a file that is still too large will be rotated.
+                // Waits for a running rotation, so that the end of the home does not interrupt it.
+                // The next one must not begin during the check either: a file that is still too
+                // large will be rotated.
                 let out = manager.out_file("app-0")?;
                 let is_small = || std::fs::metadata(&out).is_ok_and(|meta| meta.len() < LIMIT);
                 measure::wait(Duration::from_secs(10), || is_small() && !names(&logs).iter().any(|name| name.starts_with('.')));
@@ -83,7 +85,7 @@ fn names(folder: &Path) -> Vec<String> {
     std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The files in the order of their first lines, one after the other.
+/// Checks the files in the order of their first lines, one after the other.
 fn check(files: &[PathBuf], lines: u64) -> Result<(u64, u64)> {
     let mut ordered = Vec::new();
     for file in files {

@@ -1,5 +1,6 @@
-//! Files over HTTP, by `serve` and by nginx. All servers are up all the time and take short turns, so that a busy moment of the machine meets
-//! all; each has one core and the clients have another.
+//! Files over HTTP, by `serve` and by nginx. All servers run all the time and take short turns, so
+//! that a busy moment of the machine affects all. Each server has one core, and the clients have
+//! another.
 
 mod clients;
 
@@ -18,20 +19,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Clients, each with one connection that it keeps.
+/// Number of clients, each with one keep-alive connection.
 const CLIENTS: usize = 32;
 
-/// Files: name, words of the table, size, and what is wanted.
+/// Files: name, words of the table, size, and goal.
 const FILES: [(&str, &str, usize, &str); 3] =
     [("1k.bin", "1 KB", 1 << 10, ""), ("10k.bin", "10 KB", 10 << 10, "≥ 5 × PM2, ≥ nginx / 1.5"), ("1m.bin", "1 MB", 1 << 20, "")];
 
-/// What serves.
+/// Runner of a server.
 enum Runner {
     Manager(#[allow(dead_code, reason = "dropping it ends the server")] Contender),
     Nginx(Child),
 }
 
-/// A server that answers. Dropping it ends it.
+/// A running server. Dropping it stops it.
 struct Server {
     runner: Runner,
     pids: Vec<i32>,
@@ -66,7 +67,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                             None => return Ok(Turn::LeftOut("no nginx here")),
                         },
                     };
-                    // Several copies have all cores, as they would.
+                    // Several copies get all cores, as in production.
                     if let (1, Some((ours, _))) = (copies, cores) {
                         server.pin(ours)?;
                     }
@@ -84,7 +85,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 }
 
 impl Server {
-    /// `serve` of a manager: one copy by the command, several by a file.
+    /// Starts `serve` of a manager: one copy by the command, several by a file.
     fn managed(lab: &Lab, kind: Kind, site: &Path, copies: usize) -> Result<Server> {
         let manager = lab.manager(kind)?;
         manager.warm(0)?;
@@ -115,7 +116,7 @@ impl Server {
         let (folder, port) = (lab.fresh()?, free_port());
         let temporary: String =
             ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].iter().map(|name| format!("{name}_temp_path {name};\n")).collect();
-        // Who is not root keeps its user, and nginx says so in its log.
+        // Without root, nginx keeps its user and logs that.
         let text = format!(
             "user root;\nworker_processes {copies};\ndaemon off;\npid pid;\nerror_log error.log;\nevents {{ worker_connections 512; }}\n\
              http {{\nsendfile on;\naccess_log off;\nkeepalive_requests 100000000;\n{temporary}\
@@ -138,7 +139,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Gives all threads of the server this core only.
+    /// Pins all threads of the server to this core.
     fn pin(&self, core: usize) -> Result<()> {
         for pid in &self.pids {
             for task in fs::read_dir(format!("/proc/{pid}/task")).context("the server is gone")?.flatten() {
@@ -149,7 +150,7 @@ impl Server {
         Ok(())
     }
 
-    /// Asks for a file without pause: requests per second, and µs of the server for each.
+    /// Requests a file without a pause: returns requests per second, and µs of the server for each.
     fn ask(&self, file: &str, size: usize, time: Duration, core: Option<usize>) -> Result<[f64; 2]> {
         let before = measure::cpu(&self.pids);
         let seen = on_core(core, || clients::ask(self.port, &format!("/{file}"), size, CLIENTS, time))??;
@@ -170,7 +171,7 @@ impl Drop for Server {
     }
 }
 
-/// Two cores that we may use: the servers', the clients'. None where there is one only.
+/// Returns two available cores: the servers' and the clients'. None if there is only one.
 fn cores() -> Result<Option<(usize, usize)>> {
     let allowed = sched_getaffinity(None).context("cannot read the cores")?;
     let mut cores = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core));
@@ -183,7 +184,7 @@ fn only(core: usize) -> CpuSet {
     set
 }
 
-/// Runs this where its thread has this core only.
+/// Runs a function whose thread has only this core.
 fn on_core<T>(core: Option<usize>, run: impl FnOnce() -> T) -> Result<T> {
     let Some(core) = core else { return Ok(run()) };
     let before = sched_getaffinity(None).context("cannot read the cores")?;
@@ -199,7 +200,7 @@ fn answers(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// nginx, if it is there: on PATH, or where Debian has it.
+/// Returns nginx, if it is installed: on PATH, or in Debian's folder.
 fn nginx() -> Option<&'static Path> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).any(|folder| folder.join("nginx").is_file());

@@ -1,4 +1,4 @@
-//! A hundred apps from one file, with a daemon that runs already.
+//! A hundred apps from one file, with a running daemon.
 
 use super::ms;
 use crate::lab::{Lab, Subject, Turn, stamps};
@@ -23,7 +23,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             Subject::Floor => {
                 let [wall, cpu] = run(lab, subject, "start")?;
                 let with = |order: &str| run(lab, subject, &format!("{order} {}", lab.fresh()?.display())).map(|[wall, _]| wall);
-                // Where there are no control groups of version 2, the manager makes none either.
+                // Without cgroups v2, the manager creates none either.
                 [wall, with("logs")?, with("groups").unwrap_or(f64::NAN), cpu]
             }
         }))
@@ -32,8 +32,9 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
 
 const COUNT: usize = 100;
 
-/// Wall time until the last app runs and the command is done, and CPU time of everybody, both in ms. The apps count too: to whom the
-/// kernel accounts the time between fork and exec depends on how one forks. The floor starts them by this order.
+/// Returns the wall time until the last app runs and the command is done, and the CPU time of all
+/// processes, both in ms. The apps are included, because the way of forking decides which process
+/// gets the time between fork and exec. The floor starts them by this order.
 fn run(lab: &Lab, subject: Subject, order: &str) -> Result<[f64; 2]> {
     let count = COUNT;
     let file = lab.fresh()?.join("stamps");

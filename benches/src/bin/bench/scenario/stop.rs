@@ -1,4 +1,4 @@
-//! Stopping apps that end at the first signal.
+//! Stopping apps that exit at the first signal.
 
 use super::ms;
 use crate::contender::Contender;
@@ -22,7 +22,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             }
             Subject::Floor => {
                 let with = format!("groups {}", lab.fresh()?.display());
-                // Where there are no control groups of version 2, the manager makes none either.
+                // Without cgroups v2, the manager creates none either.
                 [floor(lab, "start", 100)?, floor(lab, &with, 100).unwrap_or(f64::NAN)]
             }
         };
@@ -30,7 +30,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Until the command is done and the last app is gone, in ms.
+/// Returns the time until the command is done and the last app has exited, in ms.
 pub(super) fn stop(manager: &Contender, count: usize) -> Result<f64> {
     let apps = manager.apps()?;
     ensure!(apps.len() == count, "{} of {count} apps run", apps.len());
@@ -40,7 +40,7 @@ pub(super) fn stop(manager: &Contender, count: usize) -> Result<f64> {
     Ok(ms(begin.elapsed()))
 }
 
-/// The floor starts them by this order.
+/// Same for the floor, which starts them by this order.
 pub(super) fn floor(lab: &Lab, order: &str, count: usize) -> Result<f64> {
     let mut floor = lab.floor()?;
     floor.order(&format!("{order} {count} {} pause", lab.tiny()))?;

@@ -1,5 +1,5 @@
 // Evaluates a config file in the real runtime. Arguments: marker, kind, file, JSON of argv. Standard input: the source, unless kind
-// is `file`. The answer goes to standard output between two markers, so the file's own output does not spoil it; that output goes to
+// is `file`. The answer goes to standard output between two markers, apart from the file's own output, which goes to
 // standard error.
 'use strict';
 const fs = require('fs');
@@ -41,7 +41,7 @@ const load = async () => {
   try {
     return require(file);
   } catch (error) {
-    // An ES module by its package, or one with top-level await.
+    // The package makes it an ES module, or it has a top-level await.
     const esm = ['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE', 'ERR_REQUIRE_CYCLE_MODULE'].includes(error && error.code);
     const syntax = error instanceof SyntaxError && /import statement|Unexpected token 'export'|import\.meta|await is only valid/.test(error.message);
     if (!esm && !syntax) throw error;

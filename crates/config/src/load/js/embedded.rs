@@ -1,4 +1,5 @@
-//! The embedded engine, fenced in: time, memory and stack are limited, and it reaches nothing but files to read.
+//! The embedded engine in a sandbox: time, memory and stack are limited, and it can only read
+//! files.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -21,10 +22,11 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 const MEMORY_LIMIT: usize = 128 << 20;
 const STACK_LIMIT: usize = 512 << 10;
 
-/// The first thing that the file wanted and that is not here.
+/// First feature that the file needs and the engine lacks.
 type Wanted = Rc<RefCell<Option<String>>>;
 
-/// Evaluates a file. A failure may come with a value all the same, when the file caught a refusal and went on.
+/// Evaluates a file. A failure may still come with a value, if the file caught a refusal and
+/// continued.
 pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Box<Refusal>> {
     let wanted = Wanted::default();
     let interrupted = Rc::new(Cell::new(false));
@@ -80,7 +82,7 @@ fn call<'js>(ctx: &Ctx<'js>, job: &Job<'_>, context: &Context, wanted: &Wanted) 
     let shared: Value<'js> = ctx.eval_with_options(ENCODE, options("ostler:encode"))?;
     let run: Function<'js> = prelude.call((host(ctx, context, wanted)?, shared))?;
     let kind = match job.kind {
-        // What is an ES module shows in the text when there is no file name to tell.
+        // Without a file name, the text shows whether it is an ES module.
         "stdin" if job.source.contains("export default") || job.source.contains("export const") => {
             wanted.borrow_mut().get_or_insert_with(|| "an ES module on standard input".into());
             "stdin"
@@ -105,7 +107,7 @@ fn options(name: &str) -> EvalOptions {
     options
 }
 
-/// The functions that the prelude builds on.
+/// Returns the functions that the prelude needs.
 fn host<'js>(ctx: &Ctx<'js>, context: &Context, wanted: &Wanted) -> rquickjs::Result<Object<'js>> {
     let host = Object::new(ctx.clone())?;
     let facts = facts(context);
@@ -150,7 +152,8 @@ fn facts(context: &Context) -> String {
     .to_string()
 }
 
-/// What `os.cpus().length` counts: the CPUs of the machine, whatever this process may use of them.
+/// Returns the count of `os.cpus().length`: the CPUs of the machine, including those that this
+/// process may not use.
 fn online_cpus() -> Option<u32> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     let count =
@@ -177,11 +180,12 @@ fn kind(path: &str) -> &'static str {
 
 fn write_stderr(text: &str) {
     use std::io::Write as _;
-    // Nobody is left to read it when standard error is closed.
+    // If standard error is closed, nothing can read it.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// The function around a CommonJS module. It starts on the module's first line, so line numbers stay.
+/// Compiles the function around a CommonJS module. It starts on the module's first line, so line
+/// numbers stay.
 fn compile<'js>(ctx: Ctx<'js>, file: String, source: String) -> rquickjs::Result<Function<'js>> {
     let body = if source.starts_with("#!") { format!("//{source}") } else { source };
     let wrapped = format!("(function (exports, require, module, __filename, __dirname) {{{body}\n}})");
@@ -192,7 +196,8 @@ fn expression<'js>(ctx: Ctx<'js>, file: String, source: String) -> rquickjs::Res
     ctx.eval_with_options(source, options(&file))
 }
 
-/// Resolves and loads ES modules: builtins of the prelude, relative `.js`, `.mjs`, `.cjs` and `.json` files.
+/// Resolves and loads ES modules: builtins of the prelude, relative `.js`, `.mjs`, `.cjs` and
+/// `.json` files.
 struct Modules {
     wanted: Wanted,
 }
@@ -257,7 +262,7 @@ impl Loader for Modules {
     }
 }
 
-/// An ES module around a value of the prelude: the value as default, its keys as names.
+/// Returns an ES module around a value of the prelude: the value as default, its keys as names.
 fn wrap<'js>(ctx: &Ctx<'js>, name: &str, function: &str, argument: &str, value: &Object<'js>) -> rquickjs::Result<Module<'js>> {
     let argument = serde_json::Value::from(argument);
     let mut text = format!("const m = globalThis.{REGISTRY}.{function}({argument}); export default m;\n");

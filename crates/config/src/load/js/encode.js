@@ -1,4 +1,4 @@
-// Shared by both engines, so that both give the same answer: what a config file evaluates to, as JSON.
+// Encodes the value of a config file as JSON. Both engines share it, so their answers are equal.
 // An expression: [settle, encode, fail].
 (() => {
   const MAX_VALUES = 200000;
@@ -11,14 +11,14 @@
       const holdsApps = (v) => v && typeof v === 'object' && (Array.isArray(v) || 'apps' in v || 'pm2' in v || 'script' in v);
       if ('default' in value && (!('apps' in value) || holdsApps(value.default))) value = await value.default;
     }
-    // A class is no function to call: then this is a script and not a config.
+    // A class cannot be called: the file is then a script and not a config.
     if (typeof value === 'function' && !/^class\b/.test(Function.prototype.toString.call(value))) value = await value();
     return value;
   };
 
   const plain = (root) => {
     const notes = [];
-    // Paths of variables without a value: JSON has no word for them.
+    // Paths of variables without a value, which JSON cannot represent.
     const undefinedVariables = [];
     const open = new Set();
     let count = 0;
@@ -33,13 +33,13 @@
           if (depth > 1) notes.push(`${path}: a ${typeof v} is not a setting, it is ignored`);
           return undefined;
         case 'bigint': return String(v);
-        // JSON has no NaN or Infinity: as texts they are found by the checks.
+        // JSON has no NaN or Infinity; the checks reject them as texts.
         case 'number': return Number.isFinite(v) ? v : String(v);
         case 'object': break;
         default: return v;
       }
       if (v === null) return null;
-      // JSON has none; whoever takes one (ignore_watch) knows this form.
+      // JSON has no regular expressions; ignore_watch accepts this form.
       if (Object.prototype.toString.call(v) === '[object RegExp]') return `regex:${v.ignoreCase ? '(?i)' : ''}${v.source}`;
       if (v instanceof String || v instanceof Number || v instanceof Boolean) return v.valueOf();
       if (open.has(v)) throw new TypeError(`${path || 'the export'} refers to itself (cyclic object)`);

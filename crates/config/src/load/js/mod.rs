@@ -1,8 +1,9 @@
 //! JavaScript files. They are programs, evaluated in the client.
 //!
-//! The embedded engine comes first: it starts in a millisecond. Its surroundings (`prelude.js`) hold what config files commonly use and
-//! report it as soon as a file wants anything else; that, and any exception, hands over to the runtime on `PATH`, whose word is final.
-//! Only running into a limit (time, memory) is final at once: the runtime would run into it as well.
+//! The embedded engine comes first, because it starts in a millisecond. Its environment
+//! (`prelude.js`) contains the common needs of config files and reports any other need of a file.
+//! In that case, and on any exception, the runtime on `PATH` evaluates the file, and its result is
+//! final. Only a limit (time, memory) is final immediately: the runtime would reach it as well.
 
 #[cfg(feature = "js")]
 mod embedded;
@@ -23,28 +24,28 @@ use crate::problem::{Kind, Position, Problem};
 /// Shared by both engines.
 const ENCODE: &str = include_str!("encode.js");
 
-/// A file to be evaluated.
+/// A file to evaluate.
 struct Job<'a> {
     kind: &'static str,
-    /// Absolute path of the file, or a made-up one in the caller's directory.
+    /// Absolute path of the file, or an invented one in the caller's directory.
     file: String,
     source: &'a str,
 }
 
-/// Reason why an engine gave no value.
+/// Reason why an engine returned no value.
 #[derive(Debug)]
 enum Failure {
-    /// The file wants something that this engine does not have.
+    /// The file needs a feature that this engine lacks.
     Unsupported(String),
     /// Time or memory ran out.
     Limit(String),
-    /// The file failed: message, and line and column when known.
+    /// The file failed: message, and line and column if known.
     Threw(String, Option<Position>),
-    /// There is no runtime to be found, or it cannot be started.
+    /// No runtime was found, or it cannot be started.
     Unavailable(String),
 }
 
-/// A failure, and the value that the file has all the same when it caught the refusal.
+/// A failure, and the value of a file that caught the refusal.
 type Refusal = (Failure, Option<Answer>);
 
 /// Evaluates a program (`module.exports = …`, `export default …`).
@@ -58,7 +59,7 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
     };
     let outcome = evaluate(&job, context);
     let Origin::File(path) = origin else { return outcome };
-    // The engines disagree: some throw, some give an empty module. None says what to do.
+    // The engines differ: some throw, some return an empty module. None of them suggests a fix.
     let is_empty = match &outcome {
         Ok(document) => document.value.as_object().is_some_and(serde_json::Map::is_empty),
         Err(problem) => problem.message.contains("is not defined"),
@@ -69,7 +70,8 @@ pub(super) fn program(text: &str, origin: &Origin, context: &Context) -> Result<
     }
 }
 
-/// The hint about a file that exports in the way of CommonJS where its package makes it an ES module.
+/// Returns the hint for a file that exports in CommonJS style although its package makes it an ES
+/// module.
 fn as_es_module(path: &Path, text: &str) -> Option<String> {
     let extension = path.extension().and_then(|end| end.to_str()).filter(|end| matches!(*end, "js" | "ts"))?;
     let exports = text.contains("module.exports") || text.contains("exports.");
@@ -83,7 +85,7 @@ fn as_es_module(path: &Path, text: &str) -> Option<String> {
     ))
 }
 
-/// `type` of the nearest package.json, as Node looks for it.
+/// Returns `type` of the nearest package.json, found as Node does.
 fn package_type(file: &Path) -> String {
     for dir in file.ancestors().skip(1) {
         if dir.ends_with("node_modules") {
@@ -103,7 +105,7 @@ pub(super) fn expression(text: &str, origin: &Origin, context: &Context) -> Resu
         Origin::File(path) => path.to_string_lossy().into_owned(),
         Origin::Stdin => stdin_name(context),
     };
-    // The bracket makes `{` an object, and stands on the first line so that lines keep their numbers.
+    // The bracket makes `{` an object. It is on the first line so that lines keep their numbers.
     let source = format!("({}\n)", text.trim_end().trim_end_matches(';'));
     let document = evaluate(&Job { kind: "expression", file, source: &source }, context)?;
     Ok(Document { positions: Positions::scan(text), ..document })
@@ -121,7 +123,8 @@ fn evaluate(job: &Job<'_>, context: &Context) -> Result<Document, Problem> {
             Ok(answer) => Ok(answer),
             Err((Failure::Limit(what), _)) => Err(Failure::Limit(what)),
             Err((first, partial)) => match runtime::run(job, context) {
-                // Without a runtime: a file that caught the refusal (`try { require('dotenv') } catch {}`) still has a value.
+                // Without a runtime, a file that caught the refusal
+                // (`try { require('dotenv') } catch {}`) still has a value.
                 Err(Failure::Unavailable(why)) => partial.ok_or_else(|| first.without_runtime(&why)),
                 outcome => outcome,
             },
@@ -190,13 +193,14 @@ enum Printed {
     Answer(Answer),
 }
 
-/// Reads what an engine printed.
+/// Reads the output of an engine.
 fn read_answer(text: &str, file: &str) -> Result<Answer, Failure> {
     match serde_json::from_str::<Printed>(text) {
         Ok(Printed::Answer(answer)) => Ok(answer),
         Ok(Printed::Thrown { error }) => {
             let position = position_in_stack(&error.stack, file);
-            // Node puts a code frame in front of syntax errors and a require stack behind; one line is enough.
+            // Node prints a code frame before syntax errors and a require stack after them; one
+            // line is enough.
             let message = error.message.lines().next().unwrap_or_default().trim();
             let message = if error.name == "Error" { message.to_owned() } else { format!("{}: {message}", error.name) };
             Err(Failure::Threw(message, position))
@@ -205,7 +209,7 @@ fn read_answer(text: &str, file: &str) -> Result<Answer, Failure> {
     }
 }
 
-/// The first `file:line[:column]` of this file in a stack.
+/// Returns the first `file:line[:column]` of this file in a stack.
 fn position_in_stack(stack: &str, file: &str) -> Option<Position> {
     let rest = stack.split(file).skip(1).find_map(|rest| rest.strip_prefix(':'))?;
     let mut numbers = rest.split(|c: char| !c.is_ascii_digit());

@@ -1,4 +1,4 @@
-// The part of Node's surroundings that config files use. Whatever is not here, or would differ from the real thing, calls
+// The part of Node's environment that config files use. Missing or different parts call
 // host.unsupported(), and the real runtime takes over. An expression: (host, [settle, encode, fail]) => run.
 ((host, shared) => {
   'use strict';
@@ -8,7 +8,7 @@
     host.unsupported(what);
     throw new Error(`${what} needs a JavaScript runtime (node, bun or deno)`);
   };
-  // An object that knows its own keys and hands over on any other.
+  // An object with known keys; any other key hands over to the real runtime.
   const limited = (name, own) =>
     new Proxy(own, {
       get: (target, key) => (typeof key === 'symbol' || key in target || key === '__esModule' || key === 'then' || key === 'toJSON' ? target[key] : unsupported(`${name}.${key}`)),
@@ -123,7 +123,7 @@
       const encoding = typeof options === 'string' ? options : options && options.encoding;
       const content = readText(p, 'open');
       if (encoding && !/^utf-?8$/i.test(encoding)) unsupported(`fs.readFileSync with ${encoding}`);
-      // Without an encoding Node gives bytes; as text is all that most files do with them.
+      // Without an encoding Node returns bytes, which most files only convert to text.
       return encoding ? content : limited('Buffer', { toString: (as) => (as && !/^utf-?8$/i.test(as) ? unsupported(`Buffer.toString(${as})`) : content) });
     },
   };
@@ -177,7 +177,7 @@
   for (const name of absent) {
     Object.defineProperty(globalThis, name, { configurable: true, get: () => unsupported(name), set(value) { Object.defineProperty(globalThis, name, { value, writable: true, configurable: true }); } });
   }
-  // What depends on the engine's own tables of languages.
+  // Functions that depend on the engine's locale tables.
   for (const [type, names] of [[Date, ['toLocaleString', 'toLocaleDateString', 'toLocaleTimeString']], [Number, ['toLocaleString']], [String, ['localeCompare', 'toLocaleUpperCase', 'toLocaleLowerCase']], [Array, ['toLocaleString']]]) {
     for (const name of names) type.prototype[name] = () => unsupported(`${type.name}.prototype.${name}`);
   }
@@ -237,7 +237,7 @@
     for (const name of ['cache', 'extensions']) Object.defineProperty(require, name, { get: () => unsupported(`require.${name}`) });
     return require;
   };
-  // For the loader of ES modules.
+  // Used by the ES module loader.
   host.registry.builtin = builtin;
   host.registry.builtins = builtins;
   host.registry.load = load;

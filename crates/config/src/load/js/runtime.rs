@@ -1,4 +1,4 @@
-//! The real runtime on `PATH`: node, else bun, else deno.
+//! The real runtime on `PATH`: node, or else bun, or else deno.
 
 use std::io::{Read, Write as _};
 use std::path::Path;
@@ -14,10 +14,10 @@ const DRIVER: &str = include_str!("driver.cjs");
 const TIME_LIMIT: Duration = Duration::from_secs(15);
 const MAX_OUTPUT: u64 = 32 << 20;
 
-/// Evaluates a file in the first runtime found.
+/// Evaluates a file in the first runtime that is found.
 pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
     let path = context.env.get("PATH").map(String::as_str);
-    // Types are stripped by every bun and deno, but not by every node.
+    // Every bun and deno strips types, but not every node.
     let names = if is_typed(&job.file) { ["bun", "deno", "node"] } else { ["node", "bun", "deno"] };
     let (name, program) = names
         .into_iter()
@@ -43,10 +43,11 @@ fn is_typed(file: &str) -> bool {
     [".ts", ".mts", ".cts"].iter().any(|end| file.ends_with(end))
 }
 
-/// Text that the file's own output cannot hold by accident.
+/// Returns a text that the file's own output cannot contain by accident.
 fn marker() -> String {
     let mut random = [0u8; 16];
-    // Without randomness the pid is still better than a constant: this separates outputs, it is no secret.
+    // Without randomness, the pid is still better than a constant: the text separates outputs and
+    // is no secret.
     if rustix::rand::getrandom(&mut random[..], rustix::rand::GetRandomFlags::NONBLOCK).is_err() {
         random[..4].copy_from_slice(&std::process::id().to_le_bytes());
     }
@@ -81,7 +82,8 @@ struct Output {
 fn collect(mut child: Child, job: &Job<'_>) -> Result<Output, Failure> {
     if let Some(mut stdin) = child.stdin.take() {
         let source = job.source.to_owned();
-        // On its own thread: a child that does not read must not block us. An error shows in what the child prints.
+        // On a separate thread, because a child that does not read must not block the client. The
+        // child's output shows errors.
         std::thread::spawn(move || drop(stdin.write_all(source.as_bytes())));
     }
     let (sender, receiver) = mpsc::channel();

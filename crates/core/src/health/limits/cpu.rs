@@ -1,4 +1,5 @@
-//! `max_cpu`: more than so much on average over a window. At half of the window it is reported, at the end it is acted on.
+//! `max_cpu`: mean CPU use above a limit over a window. It is reported after half of the window and
+//! acted on after all of it.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ const STEPS: u64 = 12;
 /// Verdict of a reading.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CpuVerdict {
-    /// Too much for half of the window: reported once.
+    /// Too much for half of the window; reported once.
     Warn {
         /// Mean use, percent of one core.
         percent: f64,
@@ -31,21 +32,22 @@ pub struct CpuWatch {
 }
 
 impl CpuWatch {
-    /// Time between two readings that are of use.
+    /// Returns the useful time between two readings.
     pub fn interval_ms(limit: &CpuLimit) -> u64 {
         (limit.window_ms / STEPS).clamp(100, 5000)
     }
 
     /// Takes a reading: CPU time used since the start. `allowed` is in percent of one core.
     pub fn take(&mut self, limit: &CpuLimit, allowed: f64, now_ms: u64, cpu_ns: u64) -> Option<CpuVerdict> {
-        // A process that ended unseen takes its time along: that must not look like idleness for ever.
+        // A process that exits between two readings takes its CPU time along. That must not look
+        // like permanent idleness.
         if self.readings.back().is_some_and(|(_, last)| cpu_ns < *last) {
             self.readings.clear();
         }
         if self.readings.back().is_none_or(|(at, _)| now_ms.saturating_sub(*at) >= Self::interval_ms(limit) / 2) {
             self.readings.push_back((now_ms, cpu_ns));
         }
-        // The newest one that is at least a window old is where the window begins.
+        // The window begins at the newest reading that is at least a window old.
         while self.readings.get(1).is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= limit.window_ms) {
             self.readings.pop_front();
         }
@@ -61,7 +63,7 @@ impl CpuWatch {
         over.filter(|_| news).map(|percent| CpuVerdict::Warn { percent })
     }
 
-    /// Mean use over the last `span_ms`; none while it is not known for so long.
+    /// Returns the mean use over the last `span_ms`; none if the readings do not cover that span.
     fn mean(&self, span_ms: u64, now_ms: u64, cpu_ns: u64) -> Option<f64> {
         let since = |at: u64| now_ms.saturating_sub(at);
         let (at, used) = self.readings.iter().rev().find(|(at, _)| since(*at) >= span_ms.max(1))?;
@@ -76,7 +78,7 @@ mod tests {
 
     const LIMIT: CpuLimit = CpuLimit { percent: 80, of_machine: false, window_ms: 60_000 };
 
-    /// Use in percent for so many seconds each, read every second.
+    /// Plays pairs of a use in percent and a number of seconds, with a reading every second.
     fn play(parts: &[(u64, u64)]) -> Vec<(u64, CpuVerdict)> {
         let mut watch = CpuWatch::default();
         let (mut now, mut used, mut told) = (0, 0, Vec::new());

@@ -10,12 +10,13 @@ const PARTS: u64 = 30;
 /// The errors of one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorWatch {
-    /// Begin and number of each part, the oldest first.
+    /// Start and number of each part, the oldest first.
     parts: VecDeque<(u64, u64)>,
 }
 
 impl ErrorWatch {
-    /// Takes so many errors. Returns how many there are in the window when they are too many; then the count begins anew.
+    /// Takes this many errors. Returns the number in the window if it is above the limit; then the
+    /// count restarts.
     pub fn take(&mut self, limit: &ErrorLimit, errors: u64, now_ms: u64) -> Option<u64> {
         while self.parts.front().is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= limit.window_ms) {
             self.parts.pop_front();
@@ -34,7 +35,7 @@ impl ErrorWatch {
         })
     }
 
-    /// The number in the window of the last call.
+    /// Returns the number in the window of the last call.
     pub fn count(&self) -> u64 {
         self.parts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }

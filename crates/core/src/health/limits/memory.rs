@@ -1,9 +1,10 @@
 //! `max_memory_restart`.
 //!
-//! A process that is just being forked shares its parent's pages and counts twice for a moment. So one measurement above the limit is looked at
-//! again very soon, and only the second one counts.
+//! A process that is just being forked shares its parent's pages, so they count twice for a moment.
+//! The first measurement above the limit is therefore repeated very soon, and only the second
+//! counts.
 
-/// Time between a measurement above the limit and the one that confirms it.
+/// Time between a measurement above the limit and its confirmation.
 const CONFIRM_MS: u64 = 250;
 
 /// Verdict of a measurement.
@@ -16,7 +17,7 @@ pub enum MemoryVerdict {
         /// The time (`mono_ms`).
         at_ms: u64,
     },
-    /// Above it, twice.
+    /// Above it twice.
     Over,
 }
 

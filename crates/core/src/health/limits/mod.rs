@@ -1,4 +1,4 @@
-//! Limits of use: measurements go in, a verdict comes out; the daemon measures.
+//! Limits of use: take measurements and return a verdict. The daemon measures.
 
 mod cpu;
 mod errors;
@@ -10,5 +10,5 @@ pub use errors::ErrorWatch;
 pub use memory::{MemoryVerdict, MemoryWatch};
 pub use spec::{Amount, CpuLimit, ErrorLimit, HardLimits};
 
-/// Time between two measurements where memory is limited.
+/// Time between two measurements if memory is limited.
 pub const INTERVAL_MS: u64 = 1000;

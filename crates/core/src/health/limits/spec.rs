@@ -1,4 +1,4 @@
-//! Limits of an app, as they are declared.
+//! Limits of an app, as the user declares them.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +10,12 @@ use crate::app::default_box::is_default;
 pub enum Amount {
     /// Bytes.
     Bytes(u64),
-    /// Hundredths of a percent of what the machine (or our cgroup) has.
+    /// Hundredths of a percent of the memory of the machine (or of ostler's cgroup).
     Share(u32),
 }
 
 impl Amount {
-    /// The amount in bytes, where there are `total`.
+    /// Returns the amount in bytes, as a part of `total`.
     pub fn bytes(self, total: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -29,15 +29,15 @@ impl Amount {
 pub struct CpuLimit {
     /// Percent.
     pub percent: u32,
-    /// Whether 100 percent are all processors, not one.
+    /// Whether 100 percent means all processors instead of one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub of_machine: bool,
-    /// Window: it has to use more than that on average for so long.
+    /// Window over which the mean use has to exceed that.
     pub window_ms: u64,
 }
 
 impl CpuLimit {
-    /// In percent of one processor.
+    /// Returns the limit in percent of one processor.
     pub fn of_one(&self, cpus: u32) -> f64 {
         f64::from(self.percent) * if self.of_machine { f64::from(cpus.max(1)) } else { 1.0 }
     }
@@ -50,11 +50,11 @@ pub struct ErrorLimit {
     pub threshold: u32,
     /// Window.
     pub window_ms: u64,
-    /// Whether it is restarted then; otherwise it is reported.
+    /// Whether the instance is then restarted; otherwise the excess is only reported.
     pub restart: bool,
 }
 
-/// Limits that the kernel keeps, by cgroup.
+/// Limits that the kernel enforces, by cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HardLimits {
@@ -67,13 +67,13 @@ pub struct HardLimits {
     /// Processes and threads.
     #[serde(skip_serializing_if = "is_default")]
     pub pids: Option<u32>,
-    /// Weight of its input and output, 1 to 10000; 100 is usual.
+    /// Weight of its input and output, 1 to 10000; the default is 100.
     #[serde(skip_serializing_if = "is_default")]
     pub io_weight: Option<u16>,
 }
 
 impl HardLimits {
-    /// True if there is no limit at all.
+    /// Returns true if no limit is set.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }

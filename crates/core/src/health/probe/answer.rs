@@ -1,17 +1,18 @@
-//! Reader of an answer as it comes: its first line, and of a bad one the first line of its body, which often says what is wrong.
+//! Incremental reader of an HTTP response: its first line and, for an error, the first line of its
+//! body, which often names the problem.
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Response, parse_chunk_size};
 
-/// Longest first line of an answer; a server that sends more before it ends the line does not speak HTTP.
+/// Longest first line of a response. A server that sends a longer line does not use HTTP.
 const STATUS_LINE_MAX: usize = 256;
-/// Most bytes of an answer that are looked at.
+/// Largest part of a response that is read, in bytes.
 const SEEN_MAX: usize = 4096;
-/// Most headers of an answer whose body is shown.
+/// Largest number of headers of a response whose body is shown.
 const HEADERS_MAX: usize = 100;
-/// Most characters of the body's line that are shown.
+/// Largest number of characters of the body's line that are shown.
 const SHOWN_MAX: usize = 120;
 
-/// Answer, as far as it has come.
+/// Response, as far as it has arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     seen: Vec<u8>,
@@ -22,20 +23,20 @@ pub struct Answer {
 pub enum Status {
     /// More is needed.
     Unfinished,
-    /// This code.
+    /// This status code.
     Code(u16),
-    /// No HTTP.
+    /// Not HTTP.
     Nonsense,
 }
 
 impl Answer {
-    /// Takes more bytes; those after the first few thousand are of no interest.
+    /// Takes more bytes; it ignores those after the first few thousand.
     pub fn take(&mut self, bytes: &[u8]) {
         let room = SEEN_MAX.saturating_sub(self.seen.len());
         self.seen.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
-    /// The meaning of the first line, as far as it is there.
+    /// Returns the meaning of the first line, as far as it has arrived.
     pub fn status(&self) -> Status {
         let line = self.seen.get(..STATUS_LINE_MAX).unwrap_or(&self.seen);
         if line.first().is_some_and(|byte| *byte != b'H') {
@@ -43,7 +44,8 @@ impl Answer {
         }
         let mut response = Response::new(&mut []);
         let parsed = response.parse(line);
-        // Of the headers nothing is asked yet; with the reason, which may be empty, the line is over.
+        // The headers are not needed yet. Once there is a reason, even an empty one, the line is
+        // complete.
         match (response.reason, response.code) {
             (Some(_), Some(code @ 100..)) => Status::Code(code),
             (None, _) if parsed.is_ok() && line.len() < STATUS_LINE_MAX => Status::Unfinished,
@@ -51,8 +53,8 @@ impl Answer {
         }
     }
 
-    /// The first line of the body that is not blank, made fit for people; empty if there is none. `None`: it may still come, unless
-    /// everything `is_over`.
+    /// Returns the first body line that is not blank, made safe to show; empty if the body has no
+    /// such line. `None`: the line may still come, unless the response `is_over`.
     pub fn says(&self, is_over: bool) -> Option<String> {
         let is_over = is_over || self.seen.len() >= SEEN_MAX;
         let Some((head, rest)) = Head::read(&self.seen) else { return is_over.then(String::new) };
@@ -73,11 +75,11 @@ struct Head {
 }
 
 impl Head {
-    /// The head, with what comes after it; none if it is not complete yet, or makes no sense.
+    /// Returns the head with the bytes after it; none if the head is incomplete or invalid.
     fn read(seen: &[u8]) -> Option<(Self, &[u8])> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
         let mut response = Response::new(&mut headers);
-        // What one server says wrongly is no reason to pass over the rest.
+        // One invalid header is no reason to ignore the rest.
         let mut lenient = ParserConfig::default();
         lenient.ignore_invalid_headers_in_responses(true).allow_spaces_after_header_name_in_responses(true);
         let end = match lenient.parse_response(&mut response, seen) {
@@ -100,7 +102,8 @@ impl Head {
         }
     }
 
-    /// The bytes of the body, and whether that is all of it. One that is compressed, which nobody asked for, is empty here.
+    /// Returns the bytes of the body, and whether they are complete. A compressed body, which the
+    /// check did not request, counts as empty.
     fn body(&self, rest: &[u8]) -> (Vec<u8>, bool) {
         match self.length {
             _ if self.is_packed => (Vec::new(), true),
@@ -111,7 +114,8 @@ impl Head {
     }
 }
 
-/// Content of the chunks so far, and whether the last one is there. What is no chunk ends it.
+/// Returns the content of the chunks so far, and whether the last chunk has arrived. An invalid
+/// chunk ends the content.
 fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     while let Ok(size) = parse_chunk_size(rest) {
@@ -122,21 +126,21 @@ fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
             break;
         }
         body.extend_from_slice(chunk.get(..size).unwrap_or(chunk));
-        // Behind the end of its line.
+        // After the end of its line.
         let Some(more) = chunk.get(size.saturating_add(2)..) else { return (body, false) };
         rest = more;
     }
     (body, true)
 }
 
-/// The line for people: short, and nothing in it moves a cursor or hides what follows.
+/// Returns the line to show. It is short, and nothing in it moves the cursor or hides other text.
 fn shown(line: &[u8]) -> String {
-    // One that is cut within a character, or is no text at all, is shown as far as it makes sense.
+    // A line that is cut within a character, or is not text, is shown as far as possible.
     let text = String::from_utf8_lossy(line);
     let mut shown = String::new();
     let mut chars = text.trim_end().chars();
     for c in chars.by_ref().take(SHOWN_MAX) {
-        // Quotes are as they are; everything that cannot be seen is written out.
+        // Quotes stay; every invisible character is escaped.
         match c {
             '\'' | '"' | '\\' => shown.push(c),
             c => shown.extend(c.escape_debug()),
@@ -172,11 +176,11 @@ mod tests {
             (&["HTTP/1.1 2000\n"], Status::Nonsense),
             (&["HTTP/1.1 +20\n"], Status::Nonsense),
             (&["SSH-2.0-OpenSSH\r\n"], Status::Nonsense),
-            // As soon as nothing else can come of it.
+            // The result is known as soon as the line cannot become valid.
             (&["S"], Status::Nonsense),
             (&["HTTP/1.1 2x"], Status::Nonsense),
             (&["HTTP/1.1 099 No\r\n"], Status::Nonsense),
-            // Whatever its headers are.
+            // The headers do not matter.
             (&["HTTP/1.1 503 No\r\nX Y: \u{1}\r\n\r\n"], Status::Code(503)),
             (&["HTTP/1.1 503 N\u{f6}\r\n"], Status::Code(503)),
         ] {
@@ -190,7 +194,7 @@ mod tests {
         let long = "x".repeat(10_000);
         let cut = format!("{}…", "x".repeat(SHOWN_MAX));
         for (headers, body, now, at_last) in [
-            // Without a length the line counts when it is over.
+            // Without a length, the line counts when it is complete.
             ("", "database is gone\nat x.js:1\n", Some("database is gone"), "database is gone"),
             ("", "database is go", None, "database is go"),
             ("", "\r\n \n  down  \r\nmore", Some("down"), "down"),
@@ -205,7 +209,7 @@ mod tests {
             ("Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\na", None, "a"),
             ("Transfer-Encoding: chunked\r\n", "-4\r\ndown\r\n", Some(""), ""),
             ("Content-Encoding: gzip\r\n", "\u{1f}x\n", Some(""), ""),
-            // Headers of servers that do not know better.
+            // Invalid headers of broken servers.
             ("X Y: z\r\n:\r\nno colon\r\nContent-Length : 2\r\n", "down", Some("do"), "do"),
             ("", "{\"status\":\"down\"}\n", Some("{\"status\":\"down\"}"), "{\"status\":\"down\"}"),
             ("", "a\u{1b}[2J\tb\u{202e}c\n", Some("a\\u{1b}[2J\\tb\\u{202e}c"), "a\\u{1b}[2J\\tb\\u{202e}c"),

@@ -1,9 +1,10 @@
-//! Probes of a server: when to try, what to send, what is a good answer. The daemon has the sockets.
+//! Probes of a server: the times of the attempts, the request, and the accepted answers. The daemon
+//! owns the sockets.
 //!
 //! ```text
-//! Waiting { until } ──Tick──► (Patient { look } ──Tick──►) Trying { deadline } ──Answered(good)──► (done)
-//!        ▲                                                     │
-//!        └──────────── Answered(bad), or the deadline passed: abort ─┘
+//! Waiting { until } ─Tick─► (Patient { look } ─Tick─►) Trying { deadline } ─Answered(good)─► done
+//!        ▲                                                │
+//!        └─ Answered(bad), or the deadline passed: abort ─┘
 //! ```
 
 mod answer;
@@ -17,24 +18,25 @@ pub use schedule::{Schedule, Turn, together};
 use crate::health::{Ask, Check};
 use crate::serving::{HttpProbe, ReadyBy};
 
-/// Question to a server.
+/// Request to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// Name or address.
     pub host: String,
     /// Port.
     pub port: u16,
-    /// The request; none = being connected is the answer.
+    /// HTTP request; none = an accepted connection is the answer.
     pub http: Option<HttpQuestion>,
     /// Time between the end of an attempt and the next.
     pub interval_ms: u64,
     /// Longest time of one attempt.
     pub timeout_ms: u64,
-    /// Time for which nobody looks for an answer: then those that came to many questions of the same time are taken in one go.
+    /// Time in which the answer is not read. Answers to many requests of the same time can then be
+    /// read in one pass.
     pub patience_ms: u64,
 }
 
-/// HTTP request and its good answers.
+/// HTTP request and its accepted answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpQuestion {
     /// The bytes to send.
@@ -43,15 +45,17 @@ pub struct HttpQuestion {
     pub expect: Vec<(u16, u16)>,
 }
 
-/// Time between two attempts to connect, and limit of one.
+/// Time between two attempts to connect, and limit of each.
 const CONNECT_INTERVAL_MS: u64 = 100;
 const CONNECT_TIMEOUT_MS: u64 = 2000;
 
-/// Time for which nobody looks for the answer of a health check: most servers of this machine have answered after that.
+/// Time in which the answer to a health check is not read: most local servers have answered after
+/// that.
 const PATIENCE_MS: u64 = 20;
 
 impl Question {
-    /// The question for this readiness signal; none for signals that come by themselves. `shift` is added to the port.
+    /// Returns the request for this readiness signal; none for signals that the app sends. `shift`
+    /// is added to the port.
     pub fn of(by: &ReadyBy, shift: u16) -> Option<Self> {
         match by {
             ReadyBy::Tcp { host, port } => Some(Self {
@@ -69,7 +73,7 @@ impl Question {
         }
     }
 
-    /// The question of a health check; none for a command. `shift` is added to the port.
+    /// Returns the request of a health check; none for a command. `shift` is added to the port.
     pub fn of_check(check: &Check, shift: u16) -> Option<Self> {
         let (interval_ms, timeout_ms) = (check.interval_ms.max(10), check.timeout_ms.max(1));
         let patience_ms = PATIENCE_MS.min(interval_ms / 100).min(timeout_ms / 10);
@@ -82,14 +86,14 @@ impl Question {
         }
     }
 
-    /// One HTTP request; `shift` is added to its port.
+    /// Returns one HTTP request; `shift` is added to its port.
     pub fn http(probe: &HttpProbe, shift: u16) -> Self {
         let port = probe.port.saturating_add(shift);
         Self {
             host: probe.host.clone(),
             port,
             http: Some(HttpQuestion { request: request(probe, port), expect: probe.expect.clone() }),
-            // Not without pause, whatever a description says.
+            // There is always a pause, even if the description sets none.
             interval_ms: probe.interval_ms.max(10),
             timeout_ms: probe.timeout_ms.max(1),
             patience_ms: 0,
@@ -97,11 +101,12 @@ impl Question {
     }
 }
 
-/// HTTP/1.1 with `Connection: close`: servers that refuse 1.0 are as common as those that keep connections open.
+/// Returns an HTTP/1.1 request with `Connection: close`. Servers that reject HTTP/1.0 are as common
+/// as those that keep connections open.
 fn request(probe: &HttpProbe, port: u16) -> Vec<u8> {
     let HttpProbe { host, path, method, headers, .. } = probe;
     let host = if host.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) { format!("[{host}]") } else { host.clone() };
-    // Nothing that comes from a description ends a line.
+    // Text from a description cannot end a line.
     let clean = |text: &str| text.chars().filter(|c| !c.is_control() && *c != ' ').collect::<String>();
     let given = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
     let mut request = format!("{} {} HTTP/1.1\r\n", clean(method.as_deref().unwrap_or("GET")), clean(path));
@@ -118,7 +123,7 @@ fn request(probe: &HttpProbe, port: u16) -> Vec<u8> {
     request.into_bytes()
 }
 
-/// Addresses of a host that needs no resolver.
+/// Returns the addresses of a host that needs no resolver.
 pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
     use std::net::{Ipv4Addr, Ipv6Addr};
     if host.eq_ignore_ascii_case("localhost") {
@@ -128,7 +133,7 @@ pub fn addresses(host: &str) -> Option<Vec<IpAddr>> {
 }
 
 impl HttpQuestion {
-    /// True if this code is a good answer.
+    /// Returns true if this code is an accepted answer.
     pub fn accepts(&self, code: u16) -> bool {
         self.expect.iter().any(|(first, last)| (*first..=*last).contains(&code))
     }

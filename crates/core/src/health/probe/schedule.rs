@@ -10,40 +10,40 @@ pub enum Schedule {
         /// The time.
         until_ms: u64,
     },
-    /// An attempt is under way, and the answer is looked for at this time.
+    /// An attempt is in progress, and its answer is read at this time.
     Patient {
         /// The time.
         look_ms: u64,
         /// It has failed when this time passes.
         deadline_ms: u64,
     },
-    /// An attempt is under way, and its socket is watched.
+    /// An attempt is in progress, and its socket is watched.
     Trying {
         /// It has failed when this time (`mono_ms`) passes.
         deadline_ms: u64,
     },
 }
 
-/// What to do at a time.
+/// Action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// Nothing yet.
     Nothing,
     /// Begin an attempt.
     Begin,
-    /// Take what came, and watch the socket for the rest.
+    /// Read the bytes that have arrived, and watch the socket for the rest.
     Look,
     /// The attempt took too long: end it.
     Abort,
 }
 
 impl Schedule {
-    /// A schedule whose first attempt is at this time.
+    /// Returns a schedule whose first attempt is at this time.
     pub fn new(first_ms: u64) -> Self {
         Self::Waiting { until_ms: first_ms }
     }
 
-    /// The time at which [`Schedule::tick`] has something to do.
+    /// Returns the time at which [`Schedule::tick`] has something to do.
     pub fn due_ms(&self) -> u64 {
         match *self {
             Self::Waiting { until_ms } => until_ms,
@@ -52,12 +52,12 @@ impl Schedule {
         }
     }
 
-    /// True while the socket need not be watched: the answer is looked for later.
+    /// Returns true while the socket need not be watched, because the answer is read later.
     pub fn is_patient(&self) -> bool {
         matches!(self, Self::Patient { .. })
     }
 
-    /// Says what to do at `now_ms`.
+    /// Returns the action that is due at `now_ms`.
     pub fn tick(&mut self, question: &Question, now_ms: u64) -> Turn {
         match *self {
             _ if now_ms < self.due_ms() => Turn::Nothing,
@@ -68,7 +68,8 @@ impl Schedule {
                 *self = if is_patient { Self::Patient { look_ms, deadline_ms } } else { Self::Trying { deadline_ms } };
                 Turn::Begin
             }
-            // Also when we come so late that its time is over: what came meanwhile came in time.
+            // This also applies if the tick comes after the deadline: an answer that has already
+            // arrived counts as on time.
             Self::Patient { deadline_ms, .. } => {
                 *self = Self::Trying { deadline_ms };
                 Turn::Look
@@ -80,7 +81,7 @@ impl Schedule {
         }
     }
 
-    /// Notes that the attempt failed.
+    /// Records that the attempt failed.
     pub fn failed(&mut self, question: &Question, now_ms: u64) {
         *self = Self::Waiting { until_ms: now_ms.saturating_add(question.interval_ms) };
     }
@@ -91,7 +92,8 @@ const STEPS_MS: [u64; 5] = [1000, 500, 100, 50, 10];
 /// Part of the interval that a step may be; a time may be moved by half a step.
 const STEPS_IN_INTERVAL: u64 = 10;
 
-/// A time near this one that others with such an interval have, too: what is done at the same time wakes us once.
+/// Rounds a time so that checks with a similar interval run at the same time, with one wake-up for
+/// all.
 pub fn together(at_ms: u64, interval_ms: u64) -> u64 {
     let step = STEPS_MS.into_iter().find(|step| step * STEPS_IN_INTERVAL <= interval_ms).unwrap_or(1);
     at_ms.saturating_add(step / 2) / step * step
@@ -133,11 +135,11 @@ mod tests {
         assert!(!schedule.is_patient());
         assert_eq!(schedule.tick(&patient, 1049), Turn::Nothing);
         assert_eq!(schedule.tick(&patient, 1050), Turn::Abort);
-        // We were away.
+        // The daemon was suspended.
         assert_eq!(schedule.tick(&patient, 1150), Turn::Begin);
         assert_eq!(schedule.tick(&patient, 9000), Turn::Look);
         assert_eq!(schedule.tick(&patient, 9000), Turn::Abort);
-        // No longer than an answer may take.
+        // Not longer than an answer may take.
         let mut schedule = Schedule::new(0);
         assert_eq!(schedule.tick(&question(50), 0), Turn::Begin);
         assert_eq!(schedule, Schedule::Trying { deadline_ms: 50 });
@@ -161,7 +163,8 @@ mod tests {
     }
 
     proptest! {
-        /// An answer that takes a moment makes no interval longer, and nobody is asked much too soon or too late.
+        /// A slow answer does not lengthen the interval, and no check runs much too early or too
+        /// late.
         #[test]
         fn intervals_stay_what_they_are(first in 0_u64..1_000_000, interval in 10_u64..100_000, took in 0_u64..3) {
             let mut at = together(first, interval);

@@ -1,4 +1,4 @@
-//! Outputs of real programs (`outputs/`), and what is said of them.
+//! Outputs of real programs (`outputs/`), and the lines picked from them.
 
 use super::{pick, taken_port};
 
@@ -94,7 +94,7 @@ fn real_outputs() {
         ),
     ] {
         assert_eq!(picked(output), expected, "{name}");
-        // What a program says besides does not hide it.
+        // Other output does not hide the report.
         let before = "GET / 200\n".repeat(300);
         assert_eq!(picked(&format!("{before}{output}")), expected, "{name}, after other lines");
         assert_eq!(picked(&format!("{output}bye\n")).last().map(String::as_str), Some("bye"), "{name}, with a last word");
@@ -109,7 +109,7 @@ fn without_a_report_the_last_lines_are_kept() {
     assert_eq!(picked(&numbered(3)), ["line 0", "line 1", "line 2"]);
     assert_eq!(picked(""), Vec::<String>::new());
     assert_eq!(picked("\n\n"), Vec::<String>::new());
-    // One that was survived, long ago, is none.
+    // An old error that the program survived does not count.
     let old = format!("{}{}", include_str!("outputs/node-cause.txt"), numbered(40));
     assert_eq!(picked(&old)[0], "line 30");
     // The newest counts.

@@ -1,11 +1,11 @@
-//! Choice of the rotated files that go.
+//! Choice of the rotated files to delete.
 
 use super::Rule;
 
 /// One rotated file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Old {
-    /// The log that it belongs to.
+    /// Log that it belongs to.
     pub log: usize,
     /// Its name, which distinguishes files of the same time.
     pub name: String,
@@ -15,8 +15,9 @@ pub struct Old {
     pub modified_ms: u64,
 }
 
-/// Indices of the surplus files, the oldest first: per log what is beyond the number to keep, then whatever is too much for the app.
-/// `live_bytes`: what the logs of the app have beside them.
+/// Returns the indices of the surplus files, the oldest first: per log those beyond the number to
+/// keep, then those that exceed the size for the app. `live_bytes` is the size of the app's current
+/// logs.
 pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
     let newest_first = newest_first(files);
     let mut seen = std::collections::BTreeMap::new();
@@ -31,7 +32,7 @@ pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
             }
             *count += 1;
             total = total.saturating_add(file.bytes);
-            // Whatever is older goes too: no holes.
+            // Older files are deleted too, so that the rest has no gaps.
             full |= total > rule.total_size;
             full
         })
@@ -40,7 +41,8 @@ pub fn surplus(files: &[Old], rule: &Rule, live_bytes: u64) -> Vec<usize> {
     gone
 }
 
-/// Indices of the files that go for room on the disk, the oldest first, until so many bytes are gained.
+/// Returns the indices of the files to delete for free disk space, the oldest first, until this
+/// many bytes are gained.
 pub fn for_room(files: &[Old], wanted: u64) -> Vec<usize> {
     let mut gained = 0_u64;
     let oldest_first = newest_first(files).into_iter().rev();
@@ -110,7 +112,7 @@ mod tests {
             prop_assert!(kept.is_empty() || live + kept.iter().map(|file| file.bytes).sum::<u64>() <= total);
             for log in 0..3 {
                 prop_assert!(kept.iter().filter(|file| file.log == log).count() <= retain as usize);
-                // Nothing is kept that is older than something that went.
+                // No kept file is older than a deleted one.
                 let oldest = kept.iter().filter(|file| file.log == log).map(|file| file.modified_ms).min();
                 prop_assert!(gone.iter().all(|index| files[*index].log != log || oldest.is_none_or(|at| files[*index].modified_ms <= at)));
             }

@@ -1,4 +1,4 @@
-//! Log rotation: when, under which name, and which old files go. The daemon performs it.
+//! Log rotation: the time, the new name, and the old files to delete. The daemon performs it.
 
 pub mod keep;
 pub mod name;
@@ -15,26 +15,28 @@ pub use schedule::Schedule;
 pub const MAX_SIZE: u64 = 100 << 20;
 /// Rotated files kept per log by default.
 pub const RETAIN: u32 = 10;
-/// Most bytes of all logs of one app by default; rotated files go for that, the oldest first.
+/// Default bound for all logs of one app, in bytes; the oldest rotated files are deleted to keep
+/// it.
 pub const TOTAL_SIZE: u64 = 1 << 30;
 /// Date in the name of a rotated file, as pm2-logrotate writes it.
 pub const DATE_FORMAT: &str = "YYYY-MM-DD_HH-mm-ss";
-/// "Keep all of them."
+/// Value for "keep all".
 pub const ALL: u32 = u32::MAX;
-/// "No bound."
+/// Value for "no bound".
 pub const NO_BOUND: u64 = u64::MAX;
 
-/// Settings of rotation as given: by an app (`log_rotate`), or by the settings of the home. What is absent follows from the layer below.
+/// Settings of rotation as given: by an app (`log_rotate`), or by the settings of the home. A
+/// missing value comes from the layer below.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RotateSpec {
     /// False turns it off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Size at which a log is rotated; [`NO_BOUND`] = at none.
+    /// Size at which a log is rotated; [`NO_BOUND`] = never by size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
-    /// Times of rotation, whatever the size.
+    /// Times of rotation, regardless of size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Times>,
     /// Rotated files kept per log; [`ALL`] = all.
@@ -49,7 +51,7 @@ pub struct RotateSpec {
     /// Zone of that date and of the schedule, an IANA name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tz: Option<String>,
-    /// Bound of all logs of an app together; [`NO_BOUND`] = none.
+    /// Bound for all logs of an app together; [`NO_BOUND`] = none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_size: Option<u64>,
 }
@@ -64,7 +66,7 @@ pub enum Times {
     At(Schedule),
 }
 
-/// Settings that apply to one log in the end.
+/// Effective settings of one log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// See [`RotateSpec::max_size`].
@@ -84,7 +86,7 @@ pub struct Rule {
 }
 
 impl RotateSpec {
-    /// These settings over those of the layer below.
+    /// Merges these settings over those of the layer below.
     #[must_use]
     pub fn over(&self, below: &Self) -> Self {
         Self {
@@ -99,7 +101,7 @@ impl RotateSpec {
         }
     }
 
-    /// The rule; none = no rotation.
+    /// Returns the rule; none = no rotation.
     pub fn rule(&self) -> Option<Rule> {
         if self.enabled == Some(false) {
             return None;
@@ -119,10 +121,11 @@ impl RotateSpec {
         })
     }
 
-    /// Sets one value by its name, as people write it.
+    /// Sets one value by its name, as users write it.
     ///
     /// # Errors
-    /// "expected …, found …"; `None` = no such name. Nothing is changed then.
+    /// Returns "expected …, found …", or `None` if there is no such name. The settings then stay
+    /// unchanged.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), Option<String>> {
         let text = text.trim();
         match key {
@@ -141,7 +144,7 @@ impl RotateSpec {
     }
 }
 
-/// Names that [`RotateSpec::set`] takes.
+/// Names that [`RotateSpec::set`] accepts.
 pub const KEYS: &[&str] = &["enabled", "max_size", "interval", "cron", "retain", "compress", "date_format", "tz", "total_size"];
 
 pub(crate) fn flag(text: &str) -> Result<bool, String> {

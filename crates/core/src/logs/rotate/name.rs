@@ -1,13 +1,14 @@
-//! Names of rotated files: `app-out.log` becomes `app-out__2026-11-21_00-00-00.log`, compressed `….log.gz`, as pm2-logrotate has it.
+//! Names of rotated files, as in pm2-logrotate: `app-out.log` becomes
+//! `app-out__2026-11-21_00-00-00.log`, compressed `….log.gz`.
 
-/// Longest file name of file systems, in bytes, less what a hidden name of a file in the making adds.
+/// Longest file name of file systems, in bytes, minus the extra length of a hidden temporary name.
 const NAME_MAX: usize = 255 - 20;
 /// Longest date.
 const DATE_MAX: usize = 64;
-/// Longest extension that counts as one.
+/// Longest suffix that counts as an extension.
 const EXTENSION_MAX: usize = 8;
 
-/// Name without extension, and the extension with its dot.
+/// Splits a name into the part before the extension, and the extension with its dot.
 fn split(file: &str) -> (&str, &str) {
     let is_extension = |text: &str| (1..=EXTENSION_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
     match file.rfind('.').filter(|dot| *dot > 0 && is_extension(&file[dot + 1..])) {
@@ -16,7 +17,7 @@ fn split(file: &str) -> (&str, &str) {
     }
 }
 
-/// The beginning of the names of all rotated files of a log.
+/// Returns the common prefix of all rotated files of a log.
 fn front(file: &str) -> String {
     let (stem, extension) = split(file);
     let room = NAME_MAX - DATE_MAX - extension.len() - "__-99.gz".len();
@@ -27,7 +28,7 @@ fn front(file: &str) -> String {
     format!("{}-{:08x}__", &stem[..end], crate::text::fnv::fnv_32(stem.as_bytes()))
 }
 
-/// A date as part of a name: it cannot lead to another folder, and is never empty.
+/// Returns a date as part of a name: it cannot lead to another folder, and is never empty.
 fn clean(date: &str) -> String {
     let mut clean: String = date.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
     while clean.len() > DATE_MAX {
@@ -36,7 +37,7 @@ fn clean(date: &str) -> String {
     if clean.is_empty() { "old".into() } else { clean }
 }
 
-/// The name of a rotated file. `again`: so many files have that name already.
+/// Returns the name of a rotated file. `again` is the number of files that already have that name.
 ///
 /// ```
 /// use ostler_core::logs::rotate::name::rotated;
@@ -48,9 +49,11 @@ pub fn rotated(file: &str, date: &str, again: u32) -> String {
     if again == 0 { format!("{front}{date}{extension}") } else { format!("{front}{date}-{again}{extension}") }
 }
 
-/// True if this is the name of a rotated file of that log. `dates`: how a date looks in the formats that may have been used.
+/// Returns true if this is the name of a rotated file of that log. `dates` are examples of a date
+/// in the formats that may have been used.
 ///
-/// The date must have the form of one of these, so that `a__b.log`, which is somebody's log, is never taken for an old `a.log`.
+/// The date must have the form of one of these. Otherwise `a__b.log`, which may be the log of
+/// another app, would count as an old `a.log`.
 pub fn is_rotated(file: &str, candidate: &str, dates: &[String]) -> bool {
     let candidate = candidate.strip_suffix(".gz").unwrap_or(candidate);
     let middle = candidate.strip_prefix(&front(file)).and_then(|rest| rest.strip_suffix(split(file).1));
@@ -59,14 +62,15 @@ pub fn is_rotated(file: &str, candidate: &str, dates: &[String]) -> bool {
     dates.iter().map(|date| self::form(&clean(date))).any(|known| form == known || form.strip_suffix("-0") == Some(known.as_str()))
 }
 
-/// True if this may be a rotated file of that log, whatever the form of its date. For showing it, not for removing it.
+/// Returns true if this may be a rotated file of that log, with a date of any form. Use it to show
+/// files, not to delete them.
 pub fn may_be_rotated(file: &str, candidate: &str) -> bool {
     let candidate = candidate.strip_suffix(".gz").unwrap_or(candidate);
     let middle = candidate.strip_prefix(&front(file)).and_then(|rest| rest.strip_suffix(split(file).1));
     middle.is_some_and(|middle| middle.bytes().filter(u8::is_ascii_digit).count() >= 4)
 }
 
-/// The form of a text: each digit and letter as its kind.
+/// Returns the form of a text: each digit and letter is replaced by its class.
 fn form(text: &str) -> String {
     let mut form = String::with_capacity(text.len());
     for c in text.chars() {

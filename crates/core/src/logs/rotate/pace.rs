@@ -1,12 +1,13 @@
-//! Pace of the looks at the size of a log.
+//! Pace of the size checks of a log.
 
-/// Shortest time between two looks.
+/// Shortest time between two checks.
 const SHORTEST_MS: u64 = 1000;
-/// Time until the second look: after the first one nothing is known of the speed.
+/// Time until the second check: after the first one, the growth rate is unknown.
 const UNKNOWN_MS: u64 = 2000;
 
-/// Milliseconds until the next look at a log of this size that has grown by so much in so many milliseconds (none = first look): at half the
-/// way to its limit, so that a fast writer does not pass it by far, and a slow one costs nothing.
+/// Returns the milliseconds until the next check of a log of this size. `grown` holds the growth in
+/// bytes and its time in milliseconds (none = first check). The next check is at half the expected
+/// time to the limit, so a fast writer does not exceed it by much, and a slow one costs nothing.
 pub fn next_look_ms(size: u64, limit: u64, grown: Option<(u64, u64)>, longest_ms: u64) -> u64 {
     let longest_ms = longest_ms.max(SHORTEST_MS);
     let Some((bytes, within_ms)) = grown else { return UNKNOWN_MS.min(longest_ms) };

@@ -1,4 +1,4 @@
-//! Times of rotation: cron patterns, and words for the usual ones.
+//! Times of rotation: cron patterns, and words for the common ones.
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -18,19 +18,19 @@ impl Schedule {
     /// Reads a pattern as [`cron::Schedule`] does.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns the reason why it is invalid.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let times = cron::Schedule::parse(&text).map_err(|error| format!("expected a cron pattern, found {text:?}: {error}"))?;
         Ok(Self { text, times })
     }
 
-    /// The pattern as it was given.
+    /// Returns the pattern as it was given.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The first time after this one.
+    /// Returns the first time after this one.
     pub fn next_after_ms(&self, wall_ms: u64, zone: &TimeZone) -> Option<u64> {
         self.times.next_after(wall_ms, zone)
     }
@@ -54,18 +54,19 @@ fn is_never(text: &str) -> bool {
     matches!(text.to_ascii_lowercase().as_str(), "" | "never" | "none" | "false")
 }
 
-/// A cron pattern, or `never`.
+/// Reads a cron pattern, or `never`.
 ///
 /// # Errors
-/// What was expected.
+/// Returns the expected form.
 pub fn cron(text: &str) -> Result<Times, String> {
     if is_never(text) { Ok(Times::Never) } else { Schedule::parse(text).map(Times::At) }
 }
 
-/// `hourly`, `daily`, `weekly`, `monthly`, `never`, or a time that divides an hour, a day or is a week: `15m`, `6h`, `1d`.
+/// Reads `hourly`, `daily`, `weekly`, `monthly`, `never`, or a time that divides an hour or a day,
+/// or is a week: `15m`, `6h`, `1d`.
 ///
 /// # Errors
-/// What was expected.
+/// Returns the expected form.
 pub fn interval(text: &str) -> Result<Times, String> {
     const MINUTE: u64 = 60_000;
     const HOUR: u64 = 60 * MINUTE;

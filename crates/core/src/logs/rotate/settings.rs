@@ -1,13 +1,14 @@
-//! Rotation in the settings of a home (`module_conf.json`): the section `log_rotate`, and that of pm2-logrotate.
+//! Rotation in the settings of a home (`module_conf.json`): the section `log_rotate`, and that of
+//! pm2-logrotate.
 
 use serde_json::{Map, Value};
 
 use super::{RotateSpec, Rule, Times, bound, flag, schedule};
 use crate::app::AppSpec;
 
-/// Our own section.
+/// ostler's own section.
 pub const SECTION: &str = "log_rotate";
-/// The section of the module whose work this is in PM2.
+/// Section of the PM2 module for rotation.
 pub const MODULE: &str = "pm2-logrotate";
 /// Settings that pm2-logrotate writes there when it is installed.
 pub const MODULE_DEFAULTS: &[(&str, &str)] = &[
@@ -19,7 +20,7 @@ pub const MODULE_DEFAULTS: &[(&str, &str)] = &[
     ("workerInterval", "30"),
     ("rotateInterval", "0 0 * * *"),
 ];
-/// Longest time between two looks at the size of a log that is being written.
+/// Longest time between two size checks of an active log.
 const CHECK_MS: u64 = 30_000;
 
 /// Settings of a home about rotation.
@@ -27,9 +28,10 @@ const CHECK_MS: u64 = 30_000;
 pub struct Rotation {
     /// Settings for every app.
     pub rotate: RotateSpec,
-    /// Longest time between two looks at the size of a log that is being written.
+    /// Longest time between two size checks of an active log.
     pub check_ms: u64,
-    /// Least free space of the disk: below it rotated files go; none = the usual bound, 0 = never.
+    /// Least free disk space: below it, rotated files are deleted; none = the default bound, 0 =
+    /// never.
     pub min_free: Option<u64>,
     /// Whether logs of modules are rotated, too (`rotateModule`).
     pub modules: bool,
@@ -42,17 +44,18 @@ impl Default for Rotation {
 }
 
 impl Rotation {
-    /// Reads both sections; ours wins. Values that make no sense are left out and reported: section, key, what was expected.
+    /// Reads both sections; ostler's takes precedence. Values that make no sense are left out and
+    /// reported: section, key, what was expected.
     pub fn read(all: &Map<String, Value>) -> (Self, Vec<String>) {
         let (mut rotation, mut problems) = (Self::default(), Vec::new());
         if is_installed(all, MODULE) {
             for (key, text) in MODULE_DEFAULTS {
                 let _ = rotation.set(MODULE, key, text);
             }
-            // The module keeps what its number of files allows, and no other bound.
+            // The module limits only the number of files.
             rotation.rotate.total_size = Some(super::NO_BOUND);
         }
-        // What the module itself does is not done twice, unless somebody wants it.
+        // The module itself already rotates, so ostler does not, unless the user enables it.
         let is_left = is_npm(all, MODULE);
         if is_left {
             rotation.rotate.enabled = Some(false);
@@ -69,7 +72,7 @@ impl Rotation {
         (rotation, problems)
     }
 
-    /// The rule for the logs of this app; none = they are not rotated.
+    /// Returns the rule for the logs of this app; none = they are not rotated.
     pub fn rule_of(&self, spec: &AppSpec) -> Option<Rule> {
         let rule = spec.log_rotate.over(&self.rotate);
         let is_spared = !self.modules && spec.is_module() && spec.log_rotate.enabled != Some(true);
@@ -79,17 +82,17 @@ impl Rotation {
     /// Sets one value of one of the sections.
     ///
     /// # Errors
-    /// What was expected; `None` = no such setting.
+    /// Returns the expected form; `None` = no such setting.
     pub fn set(&mut self, section: &str, key: &str, text: &str) -> Result<(), Option<String>> {
         let rotate = &mut self.rotate;
         match (section, key) {
             (SECTION, "min_free") => self.min_free = Some(bound(text)?).map(|bytes| if bytes == super::NO_BOUND { 0 } else { bytes }),
             (SECTION, "check_interval") => self.check_ms = seconds(text)?,
             (SECTION, key) => rotate.set(key, text)?,
-            // As the module: an empty text is its default.
+            // As in the module: an empty text is its default.
             (MODULE, "max_size") if text.trim().is_empty() => rotate.max_size = Some(10 << 20),
             (MODULE, "max_size") => rotate.max_size = Some(bound(text)?),
-            // As the module: whatever is no number keeps all.
+            // As in the module: any text that is not a number keeps all.
             (MODULE, "retain") => rotate.retain = Some(text.trim().parse().unwrap_or(super::ALL)),
             (MODULE, "compress") => rotate.compress = Some(flag(text)?),
             (MODULE, "dateFormat") => rotate.set("date_format", text)?,
@@ -103,12 +106,13 @@ impl Rotation {
     }
 }
 
-/// True if the work of this module is to be done here: it is said to be installed, and not with its own program (`install --npm`).
+/// Returns true if ostler does the work of this module. It is installed, but not as its own program
+/// (`install --npm`).
 pub fn is_installed(all: &Map<String, Value>, module: &str) -> bool {
     entry_of(all, module).is_some() && !is_npm(all, module)
 }
 
-/// True if the module itself was installed by npm, although its work is built in.
+/// Returns true if npm installed the module itself, although ostler has its function built in.
 fn is_npm(all: &Map<String, Value>, module: &str) -> bool {
     entry_of(all, module).is_some_and(|entry| entry.get("npm") == Some(&Value::Bool(true)))
 }
@@ -117,7 +121,7 @@ fn entry_of<'a>(all: &'a Map<String, Value>, module: &str) -> Option<&'a Value> 
     all.get("module-db-v2").and_then(|modules| modules.get(module))
 }
 
-/// Names of all settings of a section, for "did you mean".
+/// Returns the names of all settings of a section, for "did you mean".
 pub fn keys(section: &str) -> Vec<&'static str> {
     match section {
         SECTION => super::KEYS.iter().copied().chain(["min_free", "check_interval"]).collect(),
@@ -141,7 +145,7 @@ fn text_of(value: &Value) -> String {
 }
 
 impl Times {
-    /// The pattern, or `never`.
+    /// Returns the pattern, or `never`.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Never => "never",

@@ -1,4 +1,5 @@
-//! Tables of every key of the formats that `import` and `up` read. `docs/reference/import.md` is made from them, and so is the reason why a key is left out.
+//! Tables of every key of the formats that `import` and `up` read. `docs/reference/import.md` and
+//! the reasons for ignored keys come from them.
 
 pub(super) mod compose;
 pub(super) mod oxmgr;
@@ -11,19 +12,19 @@ use ostler_core::text::suggest::closest;
 /// A key of a foreign format.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
-    /// The name, with dots for tables: `deploy.replicas`.
+    /// Name, with dots for tables: `deploy.replicas`.
     pub name: &'static str,
     pub fate: Fate,
 }
 
-/// What `import` makes of a key.
+/// Result of `import` for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It means the same here; the text names our key.
+    /// It has the same meaning in ostler; the text names ostler's key.
     Done(&'static str),
-    /// It has an effect, but not quite the same one; the text says the difference.
+    /// It has an effect that differs slightly; the text names the difference.
     Differs(&'static str),
-    /// It has no effect; the text says why.
+    /// It has no effect; the text is the reason.
     LeftOut(&'static str),
 }
 
@@ -39,17 +40,18 @@ const fn left(name: &'static str, why: &'static str) -> Key {
     Key { name, fate: Fate::LeftOut(why) }
 }
 
-/// A format, with where its keys are defined.
+/// A format and the source of its keys.
 struct Format {
     title: &'static str,
-    /// The version or date of the specification that the table follows.
+    /// Version or date of the specification that the table follows.
     source: &'static str,
     keys: &'static [Key],
 }
 
 const FORMATS: &[Format] = &[compose::TOP_LEVEL, compose::FORMAT, systemd::FORMAT, supervisor::FORMAT, procfile::FORMAT, oxmgr::FORMAT];
 
-/// Why a key that the reader does not handle has no effect: the reason in the table, or that the format has no such key.
+/// Returns the reason why a key that the reader does not handle has no effect. It is the reason in
+/// the table, or that the format has no such key.
 pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {
     let known = keys.iter().find(|key| key.name == name);
     match known.map(|key| key.fate) {
@@ -61,12 +63,13 @@ pub(super) fn why_left_out(keys: &[Key], name: &str) -> String {
     }
 }
 
-/// True if the key has an effect here. A reader asks before it handles a key, so nothing has an effect that the table does not name.
+/// Returns true if the key has an effect here. A reader calls this before it handles a key, so
+/// every key with an effect is in the table.
 pub(super) fn has_effect(keys: &[Key], name: &str) -> bool {
     keys.iter().any(|key| key.name == name && !matches!(key.fate, Fate::LeftOut(_)))
 }
 
-/// The tables as Markdown.
+/// Returns the tables as Markdown.
 pub fn import_reference() -> String {
     let mut out = String::from("# Keys of foreign files\n\nWhat `ostler import` and `ostler up` make of each key.\n");
     for format in FORMATS {

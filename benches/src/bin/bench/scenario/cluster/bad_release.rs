@@ -1,4 +1,5 @@
-//! A reload to a release that does not come up: who keeps serving, and does anybody tell.
+//! A reload to a release that does not start: which manager keeps serving, and which reports the
+//! failure.
 
 use crate::cluster::{Clients, Cluster, Script, Way};
 use crate::lab::{Lab, Turn};
@@ -28,7 +29,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let clients = Clients::start(cluster.port);
             fs::write(&file, release)?;
             let reload = cluster.reload()?;
-            // What goes wrong afterwards counts too.
+            // Failures after the reload count, too.
             thread::sleep(Duration::from_secs(1));
             let left = cluster.workers()?.into_iter().filter(|pid| old.contains(pid)).count();
             let [close, keep, _] = clients.stop();

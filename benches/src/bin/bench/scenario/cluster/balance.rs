@@ -1,4 +1,4 @@
-//! How evenly idle keep-alive connections are spread.
+//! Even distribution of idle keep-alive connections.
 
 use crate::cluster::{Cluster, Script, Way};
 use crate::lab::{Lab, Turn};
@@ -25,7 +25,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Opens all at once; each asks once and stays.
+/// Opens all connections at the same time; each sends one request and stays open.
 fn spread(cluster: &Cluster, connections: usize) -> Result<f64> {
     let load = Load::start(LoadSpec { connections, keep_alive: true, pause_us: 60_000_000, ..LoadSpec::to(cluster.port) });
     let all = measure::wait(Duration::from_secs(20), || load.good() + load.failed() >= connections as u64);

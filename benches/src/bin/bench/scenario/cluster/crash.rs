@@ -1,4 +1,5 @@
-//! SIGKILL of one worker after the other under load. The requests it was working on are lost; others are not.
+//! SIGKILL of one worker after the other under load. The requests in progress on that worker are
+//! lost; others are not.
 
 use crate::cluster::{Clients, Cluster, Script, Way, kill};
 use crate::lab::{Lab, Turn};

@@ -1,4 +1,4 @@
-//! SIGKILL of what manages the workers, under load.
+//! SIGKILL of the manager of the workers, under load.
 
 use crate::cluster::{Clients, Cluster, Script, Way, kill};
 use crate::lab::{Lab, Turn};

@@ -1,4 +1,4 @@
-//! Many connections over one reload: what is left in the manager.
+//! Many connections over one reload: the remaining memory and descriptors of the manager.
 
 use crate::cluster::{Cluster, Script, Way, told};
 use crate::lab::{Lab, Turn};
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const WORKERS: usize = 2;
 
-/// The idle ones ask again after so long: by then the reload is over.
+/// Time after which the idle connections send another request: by then the reload is over.
 const IDLE_US: u64 = 12_000_000;
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
@@ -47,7 +47,7 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         until(&cluster, short)?;
         let short_ones = load.stop();
         told(&short_ones);
-        // Each of the idle ones has asked again.
+        // Each of the idle connections has sent another request.
         let twice = measure::wait(Duration::from_secs(60), || kept.good() + kept.failed() >= 2 * idle as u64);
         let kept = kept.stop();
         told(&kept);
@@ -59,12 +59,13 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// MB.
+/// Returns the memory in MB.
 fn pss(pids: &[i32]) -> f64 {
     measure::memory(pids).pss as f64 / 1e6
 }
 
-/// How many connections this process may have, once it asked for as much as it can get.
+/// Returns the number of connections that this process may have, after it raised its limit as far
+/// as possible.
 fn descriptors_for_clients() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,4 +1,4 @@
-//! Several copies behind one port: what reloads, crashes and connections cost.
+//! Several copies behind one port: the cost of reloads, crashes and connections.
 
 mod bad_release;
 mod balance;

@@ -1,4 +1,4 @@
-//! Three reloads while clients ask without pause.
+//! Three reloads while clients send requests without a pause.
 
 use crate::cluster::{Clients, Cluster, Script, Way};
 use crate::lab::{Lab, Turn};
@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::thread;
 use std::time::Duration;
 
-/// Between two reloads, and before the first and after the last one.
+/// Pause between two reloads, before the first and after the last.
 const PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {

@@ -1,4 +1,5 @@
-//! What one request costs. All clusters are up all the time and take short turns, so that a busy moment of the machine meets all.
+//! Cost of one request. All clusters run all the time and take short turns, so that a busy moment
+//! of the machine affects all.
 
 use crate::cluster::{Cluster, Script, Way};
 use crate::lab::{Lab, Turn};
@@ -11,10 +12,10 @@ use std::time::Duration;
 
 const WORKERS: usize = 2;
 
-/// What a turn gave.
+/// Result of a turn.
 #[derive(Clone, Copy)]
 struct Cost {
-    /// µs of manager and workers for one request.
+    /// µs of manager and workers per request.
     cpu_us: f64,
     /// µs of the manager alone.
     manager_us: f64,

@@ -1,7 +1,7 @@
-//! Clients of a server of files that cost next to nothing: the server is to be what is measured, and not they.
+//! Clients for a file server with a minimal cost, so that the server dominates the measurement.
 //!
-//! One thread, one epoll set. The first answer is read as HTTP; all that follow have to begin like it and be as long, which they are since they
-//! have the same head but for its date.
+//! One thread, one epoll set. The first answer is read as HTTP. All later answers must begin like
+//! it and have the same length, because their heads differ only in the date.
 
 use anyhow::{Context, Result, ensure};
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -11,16 +11,16 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Most bytes that are read at once.
+/// Largest number of bytes in one read.
 const BUFFER: usize = 256 << 10;
 
-/// How a good answer begins.
+/// Start of a good answer.
 const GOOD: &[u8] = b"HTTP/1.1 200 ";
 
-/// An answer takes less, or the server is broken.
+/// Time after which a server without an answer counts as broken.
 const PATIENCE: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
-/// What the clients saw.
+/// Measurements of the clients.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub(super) requests: u64,
@@ -30,14 +30,15 @@ pub(super) struct Seen {
 /// A client with its connection.
 struct Client {
     stream: TcpStream,
-    /// Bytes of the answer that came.
+    /// Bytes of the answer so far.
     came: usize,
 }
 
-/// Asks for a file by so many connections, without pause, for so long.
+/// Requests a file over this many connections, without a pause, for this time.
 ///
 /// # Errors
-/// The server refuses, closes, says something else than before, or nothing.
+/// Returns an error if the server refuses, closes, answers differently than before, or does not
+/// answer.
 pub(super) fn ask(port: u16, path: &str, size: usize, connections: usize, time: Duration) -> Result<Seen> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
     let mut buffer = vec![0; BUFFER];
@@ -83,7 +84,7 @@ impl Client {
         Ok(())
     }
 
-    /// Reads what came; true when the answer is whole.
+    /// Reads the available bytes; returns true when the answer is complete.
     fn is_answered(&mut self, buffer: &mut [u8], length: usize) -> Result<bool> {
         let (count, _) = recv(&self.stream, &mut buffer[..], RecvFlags::empty()).context("an answer that broke off")?;
         ensure!(count > 0, "closed by the server");
@@ -98,7 +99,7 @@ impl Client {
     }
 }
 
-/// Bytes of a whole answer, by one that is read as it should be.
+/// Returns the length of a complete answer, by parsing one as HTTP.
 fn length(port: u16, request: &[u8], size: usize, buffer: &mut [u8]) -> Result<usize> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).context("cannot connect")?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).context("cannot set up a client")?;
@@ -118,7 +119,7 @@ fn length(port: u16, request: &[u8], size: usize, buffer: &mut [u8]) -> Result<u
                 ensure!(told == Ok(size), "a length of {told:?} instead of {size}");
                 body.len() == size
             }
-            // In chunks, as PM2 does it: the files have no such bytes.
+            // In chunks, as PM2 sends it: the files contain no such bytes.
             None => body.len() > size && body.ends_with(b"\r\n0\r\n\r\n"),
         };
         if is_whole {
@@ -133,7 +134,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// Port of a server whose connections each give these answers, one after another, the last one without end.
+    /// Returns the port of a server whose connections each return these answers in order, and
+    /// repeat the last one.
     fn server(answers: &'static [&'static str]) -> u16 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,5 @@
-//! What it costs a Node server to be measured: the same server in two homes, in one of which the dashboard collects.
+//! Cost of metrics for a Node server: the same server in two homes; in one of them, the dashboard
+//! collects metrics.
 
 use super::dashboard::Dashboard;
 use crate::cluster::{Cluster, Script, Way};
@@ -12,8 +13,9 @@ use ostler_testkit::{Load, LoadSpec};
 use std::thread;
 use std::time::Duration;
 
-/// Of fresh servers: two processes of the same program differ by two or three hundredths as long as they live, by what V8 has made of them. One server that
-/// collects by turns is no way out: after a change V8 compiles anew, which no server in use has to do every few seconds.
+/// Pairs of fresh servers. Two processes of the same program differ by 2 or 3 % for their lifetime,
+/// because of V8's optimizations. One server that collects by turns does not help: V8 recompiles
+/// after each change, which a real server does not do every few seconds.
 const PAIRS: usize = 10;
 /// Turns of each server of a pair, one after the other.
 const TURNS: usize = 10;
@@ -38,7 +40,8 @@ pub(crate) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Two fresh servers, of which the first or the second is measured: medians of the ratios of throughput and of CPU for a request, and of requests per second.
+/// Measures two fresh servers; the dashboard collects from the first or the second. Returns the
+/// medians of the ratios of throughput and of CPU per request, and of requests per second.
 fn pair_of_servers(lab: &Lab, is_first: bool) -> Result<[f64; 3]> {
     let start = || Cluster::start(lab, Way::Reuseport, Script::Naive, 1, &[]);
     let (one, two) = (start()?, start()?);
@@ -53,12 +56,13 @@ fn pair_of_servers(lab: &Lab, is_first: bool) -> Result<[f64; 3]> {
             cluster.warm();
         }
     }
-    // What only comes with such a load: the collector's other way, V8's compilation.
+    // Warm-up for effects that only such a load causes: the garbage collector's adaptation and V8's
+    // compilation.
     turn(lab, &measured)?;
     turn(lab, &other)?;
     let mut samples = [Vec::new(), Vec::new(), Vec::new()];
     for number in 0..TURNS {
-        // Who is first takes turns.
+        // The two servers start in turns.
         let (with, without) = if number % 2 == 0 {
             let with = turn(lab, &measured)?;
             (with, turn(lab, &other)?)
@@ -73,7 +77,7 @@ fn pair_of_servers(lab: &Lab, is_first: bool) -> Result<[f64; 3]> {
     Ok(samples.map(|list| median(&list).unwrap_or(f64::NAN)))
 }
 
-/// Requests per second, and CPU of the server for one in microseconds.
+/// Returns requests per second, and the server's CPU time per request in microseconds.
 fn turn(lab: &Lab, cluster: &Cluster) -> Result<[f64; 2]> {
     let workers = cluster.workers()?;
     let before = measure::cpu(&workers);

@@ -1,4 +1,4 @@
-//! The dashboard of a manager: switched on, with a token, and what it answers.
+//! Dashboard of a manager: turns it on with a token, and reads its answers.
 
 use crate::contender::Contender;
 use crate::measure;
@@ -8,17 +8,17 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// How long anything may take.
+/// Time limit of every operation.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A dashboard that serves.
+/// A running dashboard.
 pub(crate) struct Dashboard {
     port: u16,
     token: String,
 }
 
 impl Dashboard {
-    /// Switches it on.
+    /// Turns it on.
     pub(crate) fn on(manager: &Contender) -> Result<Dashboard> {
         let port = free_port();
         manager.call(manager.client(&["web", "enable", "--port", &port.to_string()]))?;
@@ -29,7 +29,7 @@ impl Dashboard {
         Ok(dashboard)
     }
 
-    /// A request on a connection of its own; the answer comes over it.
+    /// Sends a request on a new connection; the answer arrives over it.
     pub(crate) fn ask(&self, path: &str) -> Result<TcpStream> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).context("the dashboard does not listen")?;
         stream.set_read_timeout(Some(LIMIT))?;
@@ -39,13 +39,13 @@ impl Dashboard {
         Ok(stream)
     }
 
-    /// The whole answer, its head in front.
+    /// Returns the whole answer, including its head.
     pub(crate) fn get(&self, path: &str) -> Result<String> {
         whole(self.ask(path)?)
     }
 }
 
-/// What comes until the end of a connection: a good answer.
+/// Reads a connection to its end; the answer must be good.
 pub(crate) fn whole(mut stream: TcpStream) -> Result<String> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
@@ -54,7 +54,7 @@ pub(crate) fn whole(mut stream: TcpStream) -> Result<String> {
     Ok(answer)
 }
 
-/// Its process, and the one that follows standard error for it.
+/// Returns its process, and the process that follows standard error for it.
 pub(crate) fn processes(manager: &Contender) -> Result<(i32, i32)> {
     let mut found = (0, 0);
     measure::wait(Duration::from_secs(20), || {

@@ -1,4 +1,5 @@
-//! Figures over time: bytes for a sample of a played day, and how long a year takes to be read, on a real disk.
+//! Metrics over time: bytes per sample of a simulated day, and the time to read a year, on a real
+//! disk.
 
 use crate::contender::Kind;
 use crate::lab::{Lab, Subject, Turn};
@@ -12,7 +13,7 @@ const STEP_MS: u64 = 10_000;
 const DAY_MS: u64 = 86_400_000;
 /// A day in 2026, at a full hour.
 const BEGIN: u64 = 1_792_800_000_000;
-/// What the dashboard keeps of an app.
+/// Series that the dashboard stores per app.
 const SERIES: [(&str, Scale); 3] = [("cpu", Scale::new(0.1, 5)), ("memory", Scale::new(4096.0, 9)), ("restarts", Scale::new(1.0, 10))];
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
@@ -29,7 +30,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Numbers from 0 to 1 that are always the same.
+/// Reproducible numbers from 0 to 1.
 struct Dice(u64);
 
 impl Dice {
@@ -38,13 +39,13 @@ impl Dice {
         (self.0 >> 40) as f64 / f64::from(1 << 24)
     }
 
-    /// About normal, around 0 with deviation 1.
+    /// Returns an approximately normal value with mean 0 and deviation 1.
     fn noise(&mut self) -> f64 {
         (0..12).map(|_| self.roll()).sum::<f64>() - 6.0
     }
 }
 
-/// A third of the apps is busy, more so by day; the others rest.
+/// Returns a value. A third of the apps is busy, more so by day; the others are idle.
 fn value(dice: &mut Dice, app: usize, series: usize, at: u64) -> f64 {
     let is_busy = app.is_multiple_of(3);
     let hour = (at % DAY_MS) as f64 / 3_600_000.0;

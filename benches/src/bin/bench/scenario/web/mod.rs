@@ -1,4 +1,5 @@
-//! The dashboard: what it costs beside a hundred apps, its figures over time, its page for Prometheus, its search in logs; and what being measured costs a Node app.
+//! The dashboard: its cost beside a hundred apps, its history, its page for Prometheus, its search
+//! in logs, and the cost of metrics for a Node app.
 
 pub(super) mod collected;
 mod dashboard;

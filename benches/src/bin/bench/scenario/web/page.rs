@@ -1,4 +1,5 @@
-//! The page in a headless Chromium over a hundred apps: how soon it can be used, and from an event of the daemon to its line.
+//! The page in a headless Chromium over a hundred apps: the time until it is usable, and from an
+//! event of the daemon to its line.
 
 use super::dashboard::Dashboard;
 use crate::contender::Kind;

@@ -1,4 +1,5 @@
-//! A hundred apps at rest with the dashboard on: its memory and CPU, while nobody looks and while one browser does.
+//! A hundred apps at rest with the dashboard on: its memory and CPU, without a viewer and with one
+//! browser.
 
 use super::dashboard::{Dashboard, processes};
 use crate::contender::Kind;
@@ -13,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
-    // Whole rounds of the ten seconds in which the history takes its figures.
+    // Whole multiples of the ten seconds between two samples of the history.
     let time = Duration::from_secs(if lab.quick { 20 } else { 60 });
     let rows = [
         Row::new("dashboard on, 100 apps at rest: memory of its process, PSS (floor: Netdata)", "MB", "≤ 8"),
@@ -32,7 +33,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let (web, reader) = processes(&manager)?;
             let (both, daemon) = ([web, reader], manager.daemon()?);
             settle();
-            // It takes its first figures, and what a start leaves behind is given back.
+            // It takes its first samples, and memory from the start is returned.
             thread::sleep(Duration::from_secs(if lab.quick { 4 } else { 20 }));
             let before = (measure::cpu(&both), measure::sleeps(&both), measure::sleeps(&[daemon]));
             thread::sleep(time);
@@ -80,7 +81,8 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Debian's Netdata (`netdata-core`) as it comes, but in a folder of ours; it sees the machine, and no apps.
+/// Debian's Netdata (`netdata-core`) with its defaults, except for a private folder; it measures
+/// the machine, and no apps.
 struct Netdata {
     child: Child,
     folder: std::path::PathBuf,
@@ -109,7 +111,7 @@ impl Netdata {
         Ok(Netdata { child, folder })
     }
 
-    /// It and its collectors.
+    /// Returns its pid and those of its collectors.
     fn pids(&self) -> Vec<i32> {
         measure::marked(&self.folder).unwrap_or_default().into_iter().map(|process| process.pid).collect()
     }

@@ -1,5 +1,6 @@
-//! The page for Prometheus over a hundred apps, beside PM2 with the exporter of npm (`OSTLER_BENCH_EXPORTER`: its script); and what it costs that some have pages of
-//! their own, which are read for it.
+//! The page for Prometheus over a hundred apps, beside PM2 with the exporter of npm
+//! (`OSTLER_BENCH_EXPORTER`: its script). Also the additional cost if some apps have their own
+//! pages, which the dashboard reads.
 
 use super::dashboard::{Dashboard, processes, whole};
 use crate::contender::{Contender, Kind};
@@ -14,11 +15,11 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The exporter listens there and nowhere else.
+/// Fixed port of the exporter.
 const EXPORTER_PORT: u16 = 9209;
-/// Longer than a look of the dashboard is good for another scrape.
+/// Longer than the dashboard's cached sample is valid for another scrape.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Apps with a page of their own, and what is on each.
+/// Apps with their own page, and the number of metrics on each.
 const PAGES: usize = 10;
 const FIGURES: usize = 200;
 
@@ -42,7 +43,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
         }
         let manager = lab.manager(kind)?;
         manager.start_all(&lab.apps(100, &["pause"]))?;
-        // Time of one, and CPU of these processes for one.
+        // Time per scrape, and CPU time of these processes per scrape.
         let scrape = |ask: &dyn Fn() -> Result<String>, name: &str, least: usize, pids: &[i32]| -> Result<[f64; 2]> {
             let (mut times, mut before) = (Vec::new(), Duration::ZERO);
             for round in 0..=count {
@@ -51,7 +52,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
                 let text = ask()?;
                 let apps = text.lines().filter(|line| line.starts_with(name)).count();
                 ensure!(apps >= least, "{apps} of {least} are on the page");
-                // The first finds everything cold.
+                // The first one runs with cold caches.
                 match round {
                     0 => before = measure::cpu(pids),
                     _ => times.push(ms(begin.elapsed())),
@@ -73,7 +74,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             let own = scrape(&ask, "own_", PAGES * FIGURES, &[web, daemon])?;
             [plain[0], plain[1], memory.pss as f64 / 1e6, own[0], own[1]]
         } else {
-            // With the variables of the manager's home, as an app of it has them.
+            // With the variables of the manager's home, as one of its apps gets them.
             let mut command = std::process::Command::new("node");
             let client = manager.client(&[]);
             command.envs(client.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -95,7 +96,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     }))
 }
 
-/// Node apps with pages of their own, each at its port.
+/// Starts Node apps with their own pages, each on its port.
 fn start_pages(lab: &Lab, manager: &Contender) -> Result<()> {
     let folder = lab.fresh()?;
     let script = folder.join("page.js");
@@ -114,7 +115,7 @@ fn start_pages(lab: &Lab, manager: &Contender) -> Result<()> {
     Ok(())
 }
 
-/// A process that ends with this.
+/// A process that is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {

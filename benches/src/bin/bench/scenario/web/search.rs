@@ -1,4 +1,5 @@
-//! Search in a large log by the dashboard's API, beside `grep` (the floor): the same file, warm and with nothing of it in memory, taking turns.
+//! Search in a large log by the dashboard's API, beside `grep` (the floor): the same file, in the
+//! page cache and without it, in turns.
 
 use super::dashboard::Dashboard;
 use crate::contender::Kind;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A word that is in each hundred-thousandth line, and one that is nowhere.
+/// A text in every hundred-thousandth line, and a text that never occurs.
 const SOMETIMES: &str = "upstream timed out";
 const NEVER: &str = "no such words";
 
@@ -65,7 +66,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
             warm(&log)?;
             let text = whole("grep", &["-F"], NEVER, &log)?;
             let regex = whole("grep", &["-iE"], "no such [0-9]+ words", &log)?;
-            // What comes first for grep is the oldest.
+            // grep's first match is the oldest.
             let first = |file: &Path| -> Result<f64> { Ok(ms(grep("grep", &["-m1", "-F"], SOMETIMES, file)?.1)) };
             let first_warm = first(&log)?;
             cold(&log)?;
@@ -80,7 +81,7 @@ pub(super) fn measure(lab: &Lab) -> Result<Vec<Row>> {
     Ok(turns)
 }
 
-/// The name of a rotated file of a log.
+/// Returns the name of a rotated file of a log.
 fn rotated(log: &Path, end: &str) -> PathBuf {
     let stem = log.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     log.with_file_name(format!("{stem}__2026-11-21_00-00-00.log{end}"))
@@ -90,7 +91,7 @@ fn words(text: &str) -> String {
     text.replace(' ', "+")
 }
 
-/// Lines of about 100 bytes, no two alike.
+/// Writes distinct lines of about 100 bytes.
 fn write(path: &Path, megabytes: u32) -> Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).context("cannot write the log")?);
     let (mut written, mut number, mut dice) = (0_u64, 0_u64, 1_u64);
@@ -107,18 +108,18 @@ fn write(path: &Path, megabytes: u32) -> Result<()> {
     Ok(())
 }
 
-/// Reads a file, so that it is in memory.
+/// Reads a file to put it into the page cache.
 fn warm(path: &Path) -> Result<()> {
     std::io::copy(&mut File::open(path)?, &mut std::io::sink())?;
     Ok(())
 }
 
-/// Has the kernel forget a file.
+/// Drops a file from the page cache.
 fn cold(path: &Path) -> Result<()> {
     fadvise(File::open(path)?, 0, None, Advice::DontNeed).context("the kernel keeps the file")
 }
 
-/// The time until the first hit, and until the end.
+/// Returns the time until the first match, and until the end.
 fn search(dashboard: &Dashboard, query: &str) -> Result<(Option<Duration>, Duration)> {
     let begin = Instant::now();
     let mut first = None;
@@ -137,11 +138,11 @@ fn search(dashboard: &Dashboard, query: &str) -> Result<(Option<Duration>, Durat
     anyhow::bail!("the search did not end")
 }
 
-/// The same by `grep`: when its output begins, and when it ends.
+/// Same for `grep`: the time until its output begins, and until it ends.
 fn grep(program: &str, options: &[&str], pattern: &str, file: &Path) -> Result<(Option<Duration>, Duration)> {
     let begin = Instant::now();
     let mut command = Command::new(program);
-    // What a comparison of bytes is for us.
+    // Makes grep compare bytes, as the dashboard does.
     command.args(options).arg(pattern).arg(file).env("LC_ALL", "C").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("there is no {program}"))?;
     let mut line = String::new();
