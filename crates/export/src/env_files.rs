@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn each_reader_is_compared_with_ours() {
+    fn differences_are_reported_for_each_reader() {
         let plain = Options::default();
         let refused = "has `export` or a blank before its `=`, which is refused";
         let kubectl = format!(
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_all_read_alike_has_no_line() {
+    fn file_without_differences_is_not_reported() {
         let text = "# c\n\nPLAIN=a value\n";
         for target in [Target::Kubernetes, Target::Compose, Target::Systemd] {
             assert!(differences(".env", &file(text), target, &Options::default()).is_empty(), "{target:?}");
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_ever_shown_and_long_lists_are_cut() {
+    fn values_are_never_shown_and_long_lists_are_truncated() {
         let text: String = (0..30).map(|n| format!("V{n}=\"secret{n}\"\n")).collect();
         let variables: EnvMap = (0..30).map(|n| (format!("V{n}"), format!("secret{n}"))).collect();
         let file = EnvFile { text, variables, systemd: EnvMap::new() };

@@ -70,7 +70,7 @@ impl Engine {
 }
 
 #[test]
-fn a_crash_is_told_once_for_all_instances_and_its_end() {
+fn crash_alerts_once_for_all_instances_and_resolves() {
     let mut engine = Engine::new(config(defaults()));
     (0..4).for_each(|id| engine.step(happened(Kind::Crash, "api", id)));
     assert_eq!(engine.told(), [""; 0], "what has one cause is gathered");
@@ -88,7 +88,7 @@ fn a_crash_is_told_once_for_all_instances_and_its_end() {
 }
 
 #[test]
-fn what_is_given_up_is_told_instead_of_its_crashes_until_it_serves() {
+fn errored_alert_replaces_crash_alerts_until_app_is_online() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::Crash, "api", 0));
     engine.step(happened(Kind::Errored, "api", 0));
@@ -104,7 +104,7 @@ fn what_is_given_up_is_told_instead_of_its_crashes_until_it_serves() {
 }
 
 #[test]
-fn a_reload_does_not_alarm_about_its_own_exits() {
+fn reload_does_not_alert_on_exits_it_causes() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::ReloadBegun, "api", 0));
     engine.step(happened(Kind::Crash, "api", 1));
@@ -124,7 +124,7 @@ fn a_reload_does_not_alarm_about_its_own_exits() {
 }
 
 #[test]
-fn news_have_no_end() {
+fn one_time_event_fires_once_and_is_forgotten() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::HostRebooted, "", 0));
     engine.pass(86_400_000);
@@ -133,7 +133,7 @@ fn news_have_no_end() {
 }
 
 #[test]
-fn thresholds_wait_have_a_clear_value_and_repeat() {
+fn threshold_waits_for_duration_then_repeats_until_clear_value() {
     let mut engine =
         Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90, "clear": 70, "for": "1m", "severity": "critical" }))]));
     let mut run = |value: f64, seconds: u64| {
@@ -153,7 +153,7 @@ fn thresholds_wait_have_a_clear_value_and_repeat() {
 }
 
 #[test]
-fn a_mean_of_a_window() {
+fn windowed_threshold_compares_mean() {
     let mut engine = Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90, "window": "1m" }))]));
     for value in [100.0, 0.0, 100.0, 0.0, 100.0, 0.0, 100.0] {
         engine.step(measured("api", "cpu", value));
@@ -168,7 +168,7 @@ fn a_mean_of_a_window() {
 }
 
 #[test]
-fn an_app_that_is_gone_is_no_alert() {
+fn threshold_alert_resolves_when_app_disappears() {
     let mut engine = Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90 }))]));
     engine.step(measured("api", "cpu", 99.0));
     engine.pass(1000);
@@ -178,7 +178,7 @@ fn an_app_that_is_gone_is_no_alert() {
 }
 
 #[test]
-fn lines_checks_exceptions_and_forecasts() {
+fn log_check_exception_and_forecast_rules_fire() {
     let rules = [
         json!({ "log": "panic|OOM", "count": 2, "window": "1m", "name": "panics" }),
         json!({ "url": "https://example.com/", "certificate_days": 14, "name": "site" }),
@@ -225,7 +225,7 @@ fn lines_checks_exceptions_and_forecasts() {
 }
 
 #[test]
-fn silences_and_quiet_hours() {
+fn silences_and_quiet_hours_delay_alerts() {
     let silence =
         |until_ms| Silence { id: "1".into(), rule: None, app: Some("a*".into()), until_ms, by: "me".into(), reason: String::new() };
     let mut engine = Engine::new(config(defaults()));
@@ -249,7 +249,7 @@ fn silences_and_quiet_hours() {
 }
 
 #[test]
-fn what_comes_and_goes_is_damped() {
+fn flapping_alert_is_damped() {
     let mut engine = Engine::new(config(defaults()));
     for _ in 0..20 {
         engine.step(happened(Kind::Unhealthy, "api", 0));
@@ -264,7 +264,7 @@ fn what_comes_and_goes_is_damped() {
 }
 
 #[test]
-fn a_flood_is_three_messages_a_minute_and_cheap() {
+fn event_flood_sends_three_messages_per_minute_per_channel() {
     let mut engine = Engine::new(config(defaults()));
     engine.config.channels.push(channel("mail"));
     for n in 0..10_000_u32 {
@@ -286,14 +286,14 @@ fn a_flood_is_three_messages_a_minute_and_cheap() {
 }
 
 #[test]
-fn no_room_is_told() {
+fn alerts_beyond_the_limit_are_counted_as_refused() {
     let mut engine = Engine::new(config(defaults()));
     (0..5000).for_each(|n| engine.step(happened(Kind::Errored, &format!("app{n}"), n)));
     assert_eq!((engine.state.alerts.len(), engine.state.refused()), (1000, 4000));
 }
 
 #[test]
-fn a_rule_that_is_gone_ends_its_alerts() {
+fn removing_a_rule_resolves_its_alerts() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::Errored, "api", 0));
     engine.pass(60_000);
@@ -334,7 +334,7 @@ proptest! {
     ///   resolved.
     /// - An engine that is saved and restored between two steps gives the same results.
     #[test]
-    fn always(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_u64..400_000), 1..120)) {
+    fn message_limit_and_resolution_hold_for_any_inputs(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_u64..400_000), 1..120)) {
         let mut engine = Engine::new(any_config());
         let mut other = Engine::new(any_config());
         for (which, app, instance, ms) in steps {
@@ -377,7 +377,7 @@ proptest! {
     /// With a clock that jumps anywhere, nothing panics, and the engine's own time limits the
     /// number of messages.
     #[test]
-    fn clocks_that_jump(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 1..60)) {
+    fn jumping_clock_neither_panics_nor_floods(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 1..60)) {
         let mut engine = Engine::new(any_config());
         for (which, app, at) in steps {
             engine.now = at % (1 << 42);

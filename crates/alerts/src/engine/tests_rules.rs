@@ -68,7 +68,7 @@ fn figure_rules() -> Vec<(Value, &'static str, f64, f64)> {
 const WINDOWS: [u64; 13] = [1, 1000, 5000, 10_000, 20_000, 30_000, 60_000, 90_000, 100_000, 300_000, 620_000, 1_800_000, 3_600_000];
 
 #[test]
-fn every_rule_about_a_figure_fires_while_its_condition_holds_and_not_otherwise() {
+fn every_metric_rule_fires_only_while_its_condition_holds() {
     for (form, metric, beyond, within) in figure_rules() {
         for window_ms in std::iter::once(0).chain(WINDOWS) {
             for for_ms in [None, Some(0), Some(45_000), Some(300_000)] {
@@ -106,7 +106,7 @@ fn window_of(rule: &Rule) -> u64 {
 }
 
 #[test]
-fn every_rule_about_an_event_is_told_of() {
+fn every_event_rule_fires() {
     for kind in Kind::ALARMS {
         let recurs = if kind.ends() == crate::input::Ends::Told { 1 } else { 5 };
         for (for_ms, repeats) in [(0, 1), (240_000, 1), (900_000, recurs)] {
@@ -122,7 +122,7 @@ fn every_rule_about_an_event_is_told_of() {
 }
 
 #[test]
-fn an_event_that_does_not_recur_does_not_hold_for_longer_than_five_minutes() {
+fn single_event_does_not_satisfy_for_beyond_five_minutes() {
     let mut engine = Engine::new(config(vec![own(&json!({ "on": "crash", "for": "10m" }))]));
     engine.step(happened(Kind::Crash, "api", 0));
     engine.pass(3_600_000);
@@ -130,7 +130,7 @@ fn an_event_that_does_not_recur_does_not_hold_for_longer_than_five_minutes() {
 }
 
 #[test]
-fn every_rule_about_lines_exceptions_and_checks_is_told_of() {
+fn every_log_exception_and_check_rule_fires() {
     let line = || Input::Wrote { app: "api".into(), instance: None, line: "boom".into() };
     let threw = |returned| Input::Exception { app: "api".into(), instance: None, title: "E".into(), returned };
     let failed = || Input::Checked { rule: "c".into(), result: Err("no answer".into()) };
@@ -158,7 +158,7 @@ fn every_rule_about_lines_exceptions_and_checks_is_told_of() {
 }
 
 #[test]
-fn rules_that_nothing_can_make_fire_are_refused() {
+fn rules_that_can_never_fire_are_rejected() {
     for (form, key) in [
         (json!({ "error_rate": "100%" }), "error_rate"),
         (json!({ "error_rate": 150 }), "error_rate"),
@@ -180,7 +180,7 @@ fn rules_that_nothing_can_make_fire_are_refused() {
 }
 
 #[test]
-fn a_resolved_alert_says_for_how_long_it_lasted_and_the_present_figure() {
+fn resolved_alert_reports_duration_and_current_value() {
     let mut engine = Engine::new(config(vec![own(&json!({ "metric": "memory", "above": "400M" })), own(&json!("unhealthy"))]));
     engine.step(happened(Kind::Unhealthy, "api", 0));
     assert!(fires(&mut engine, "memory", 450.0 * 1_048_576.0, 100_000, 0));
@@ -219,7 +219,7 @@ fn firing(engine: &Engine) -> usize {
 }
 
 #[test]
-fn every_event_that_opens_an_alert_has_one_that_closes_it() {
+fn every_opening_event_has_a_closing_event() {
     for kind in Kind::ALARMS {
         assert!(PAIRS.iter().any(|(opens, _)| opens == kind), "{kind:?} has no end");
     }
@@ -251,7 +251,7 @@ fn listed(apps: &[(&str, u32, Standing)], at_ms: u64) -> Input {
 
 /// Each event of a rule has its own end. A later crash does not hide that the app is unhealthy.
 #[test]
-fn a_rule_about_several_events_ends_when_each_is_over() {
+fn multi_event_rule_resolves_when_every_event_has_resolved() {
     let rules = || vec![own(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
     for last in [Kind::Crash, Kind::Errored, Kind::Unhealthy] {
         let mut engine = Engine::new(config(rules()));
@@ -279,7 +279,7 @@ fn a_rule_about_several_events_ends_when_each_is_over() {
 }
 
 #[test]
-fn the_list_ends_what_no_event_ended() {
+fn instance_state_resolves_alerts_without_closing_event() {
     for (kind, standing, is_over) in [
         (Kind::Errored, Standing::Online, true),
         (Kind::Errored, Standing::Other, false),
@@ -311,7 +311,7 @@ fn the_list_ends_what_no_event_ended() {
 }
 
 #[test]
-fn an_app_that_is_stopped_deleted_or_renamed_has_no_alerts() {
+fn stop_delete_or_rename_resolves_alerts_of_the_app() {
     let pending = json!({ "metric": "cpu", "above": 90, "for": "1m" });
     let rules = [json!({ "metric": "cpu", "above": 90, "name": "now" }), json!({ "log": "boom" }), json!({ "exception": "new" }), pending];
     for way in ["stop", "delete", "rename"] {
@@ -346,7 +346,7 @@ proptest! {
 
     /// Any window and `for`, with any lateness of the samples.
     #[test]
-    fn a_mean_fires_within_its_window_and_for(window_ms in 0_u64..=3_600_000, for_ms in 0_u64..600_000, jitter in any::<u16>()) {
+    fn mean_rule_fires_within_window_plus_for(window_ms in 0_u64..=3_600_000, for_ms in 0_u64..600_000, jitter in any::<u16>()) {
         let rule = own(&json!({ "metric": "cpu", "above": 90, "window": window_ms, "for": for_ms }));
         let whole_ms = window_ms + for_ms;
         let mut engine = Engine::new(config(vec![rule]));
