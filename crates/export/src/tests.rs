@@ -160,7 +160,7 @@ fn file<'a>(exported: &'a Exported, path: &str) -> &'a str {
 }
 
 #[test]
-fn golden_files() {
+fn exports_match_snapshots() {
     let tree = Tree::new(SHOP_FILES);
     let (plain, production) = (shop(&tree, None), shop(&tree, Some("production")));
     let host = || Options { host: Some("shop.example.com".into()), ..Options::default() };
@@ -186,7 +186,7 @@ fn golden_files() {
 }
 
 #[test]
-fn what_compose_reads_is_what_was_meant() {
+fn compose_file_means_the_same_as_the_apps() {
     let tree = Tree::new(SHOP_FILES);
     let exported = made(&shop(&tree, Some("production")), Target::Compose, &Options::default());
     let compose = &documents(file(&exported, "compose.yaml"))[0];
@@ -208,7 +208,7 @@ fn what_compose_reads_is_what_was_meant() {
 }
 
 #[test]
-fn hostile_names_and_values_end_no_quotes() {
+fn hostile_names_and_values_stay_quoted() {
     let hostile = json!({ "apps": [
         { "name": "a\"; rm -rf / #", "script": "a.js", "args": ["$(touch x)", "{{ fail }}", "%n", "'", "\"", "new\nline", "${X}"],
           "env": { "A": "no", "B": "0755", "C": "1e3", "D": "a\nb\n", "E": "{{ .Values }}", "F": "$$ ${X} $X", "G": "%h", "H": "💥", "I": "'\"\\" } },
@@ -260,7 +260,7 @@ fn keys_of(unit: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_value_takes_the_next_directive_of_a_unit_with_it() {
+fn hostile_value_does_not_swallow_next_unit_directive() {
     let units = |hostile: &str| {
         let value = |plain: &str| format!("{plain}{hostile}");
         let path = |plain: &str| format!("/srv/{}", value(plain));
@@ -319,7 +319,7 @@ fn no_value_takes_the_next_directive_of_a_unit_with_it() {
 }
 
 #[test]
-fn what_has_no_equal_is_told() {
+fn attributes_without_equivalent_are_reported() {
     let tree = Tree::new(SHOP_FILES);
     let project = shop(&tree, Some("production"));
     let keys = |target| {
@@ -341,7 +341,7 @@ fn what_has_no_equal_is_told() {
 }
 
 #[test]
-fn a_port_of_the_host_is_given_once() {
+fn host_port_is_published_once() {
     let apps = json!([
         { "name": "a", "script": "a.js", "env": { "PORT": 3000 }, "instances": 2, "exec_mode": "fork" },
         { "name": "b", "script": "a.js", "env": { "PORT": 3001 } },
@@ -371,7 +371,7 @@ const EDGE: &str = r#"[{
 
 /// Sockets, hooks, and the many ways to restart, in units and manifests.
 #[test]
-fn golden_sockets_and_hooks() {
+fn exports_of_sockets_and_hooks_match_snapshots() {
     let tree = Tree::new(&[("ecosystem.json", EDGE), ("a.js", ""), ("package.json", "{}"), ("yarn.lock", "")]);
     let project = tree.project("ecosystem.json", None);
     for target in [Target::Systemd, Target::Kubernetes, Target::Compose, Target::Nomad] {
@@ -383,7 +383,7 @@ fn golden_sockets_and_hooks() {
 }
 
 #[test]
-fn folders_with_their_own_packages_have_their_own_images() {
+fn directories_with_own_packages_get_own_images() {
     let apps = json!([
         { "name": "users", "script": "main.js", "cwd": "backend/users service" },
         { "name": "orders", "script": "main.js", "cwd": "backend/orders" },
@@ -410,7 +410,7 @@ fn folders_with_their_own_packages_have_their_own_images() {
 
 /// What Kubernetes would replace in the words of a command, and a swarm in a value, stays text.
 #[test]
-fn engines_replace_nothing() {
+fn kubernetes_and_swarm_do_not_expand_values() {
     let apps = json!([{ "name": "clean", "script": "a.js", "args": ["$(HOME)", "$HOME", "$$(X)"], "job": "0 3 * * *", "env": { "T": "{{.Node.ID}} $X" } }]);
     let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
     let project = tree.project("ecosystem.json", None);
@@ -425,7 +425,7 @@ fn engines_replace_nothing() {
 
 /// Nothing has to be built or installed where it is exported.
 #[test]
-fn what_is_not_here_may_be_there() {
+fn export_works_if_files_and_programs_are_missing() {
     let apps = json!([
         { "name": "built", "script": "dist/main.js", "cwd": "later", "env_file": ".env.production" },
         { "name": "python", "script": "app.py", "interpreter": "python9" },
@@ -452,7 +452,7 @@ fn what_is_not_here_may_be_there() {
 }
 
 #[test]
-fn choices_that_are_no_names_are_refused() {
+fn invalid_option_values_are_rejected() {
     let tree = Tree::new(&[("ecosystem.json", r#"{"apps": [{"script": "a.js"}]}"#), ("a.js", "")]);
     let project = tree.project("ecosystem.json", None);
     for options in [
@@ -469,7 +469,7 @@ fn choices_that_are_no_names_are_refused() {
 }
 
 #[test]
-fn a_hundred_apps_are_exported_in_a_moment() {
+fn hundred_apps_are_exported() {
     let apps: Vec<Value> = (0..100).map(|n| json!({"name": format!("app-{n}"), "script": "a.js", "env": {"PORT": 3000 + n}})).collect();
     let tree = Tree::new(&[("ecosystem.json", &json!({ "apps": apps }).to_string()), ("a.js", "")]);
     let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
@@ -478,7 +478,7 @@ fn a_hundred_apps_are_exported_in_a_moment() {
 
 /// An app as the guides to Kubernetes have it: requests below limits, port 80 for a container's 3000, mirrors of China.
 #[test]
-fn golden_settings_for_exports() {
+fn exports_with_export_settings_match_snapshots() {
     let apps = json!([{
         "name": "myapp", "script": "dist/main.js", "instances": { "min": 2, "max": 10, "cpu": 70 }, "exec_mode": "cluster", "env": { "PORT": 3000 },
         "memory_max": "512M", "cpu_quota": 50, "export": {
@@ -503,7 +503,7 @@ fn golden_settings_for_exports() {
 }
 
 #[test]
-fn a_target_that_is_never_reached_is_told() {
+fn unreachable_autoscale_target_is_reported() {
     let told = |quota: Option<u32>, request: Option<&str>, cpu: u32| {
         let mut app = json!({ "name": "api", "script": "a.js", "instances": { "min": 2, "max": 9, "cpu": cpu } });
         quota.iter().for_each(|quota| app["cpu_quota"] = json!(quota));
@@ -526,7 +526,7 @@ fn a_target_that_is_never_reached_is_told() {
 }
 
 #[test]
-fn the_port_of_a_service() {
+fn service_port_follows_app_and_settings() {
     let ports = |app: Value| {
         let tree = Tree::new(&[("ecosystem.json", &json!([app]).to_string()), ("a.js", "")]);
         let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
@@ -549,7 +549,7 @@ fn the_port_of_a_service() {
 
 /// A folder of which only a part is built, or that has other scripts, is copied as a whole.
 #[test]
-fn images_take_what_was_built() {
+fn image_copies_build_output_or_whole_directory() {
     let lines = |script: &str, files: &[(&str, &str)]| {
         let apps = json!([{ "name": "api", "script": script }]).to_string();
         let files = [files, &[("ecosystem.json", apps.as_str())]].concat();

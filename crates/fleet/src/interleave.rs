@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn by_time_between_hosts_and_as_they_came_within_one() {
+    fn lines_interleave_by_time_and_keep_order_within_host() {
         for (lines, expected) in [
             (&[(0, Some(5)), (1, Some(3)), (0, Some(6)), (1, Some(4))][..], &[1, 3, 0, 2][..]),
             // Without times, lines are in the order of arrival, host by host.
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_no_longer_than_it_must_and_holds_no_more_than_it_may() {
+    fn interleave_bounds_delay_and_held_lines() {
         let now = Instant::now();
         let mut order = Interleave::default();
         assert_eq!(order.wait(now), None);

@@ -26,7 +26,7 @@ fn keys(imported: &Imported) -> Vec<(&str, &str)> {
 mod defaults;
 
 #[test]
-fn compose() {
+fn compose_file_becomes_apps() {
     let text = r#"
 services:
   api:
@@ -75,7 +75,7 @@ volumes: {data: {}}
 }
 
 #[test]
-fn compose_references_without_braces_stay_references() {
+fn compose_references_without_braces_are_kept() {
     let text = "services: {a: {command: x, environment: {URL: '$HOST:80/$$x', DASH: '${A-d}', PLUS: '${A:+d}', PLAIN: 5}}}";
     let imported = read(From::Compose, text);
     let expected = json!({"env": {"URL": "${HOST}:80/$$x", "DASH": "${A:-d}", "PLUS": "${A:+d}", "PLAIN": "5"}, "env_expand": true});
@@ -84,7 +84,7 @@ fn compose_references_without_braces_stay_references() {
 }
 
 #[test]
-fn compose_defaults_of_stops_and_restarts() {
+fn compose_stop_and_restart_defaults_are_kept() {
     let usual = json!({"kill_signal": "SIGTERM", "kill_timeout": 10_000});
     for (text, expected) in [
         ("", json!({"autorestart": false})),
@@ -126,7 +126,7 @@ fn compose_defaults_of_stops_and_restarts() {
 }
 
 #[test]
-fn compose_texts_keep_their_spelling() {
+fn compose_scalars_keep_their_spelling() {
     let text = "services:\n  a:\n    command: [echo, NO, 01234, 1e3, ~, true, .inf]\n    environment: {A: NO, B: y, C: 01234, D: 1e3, E: .inf, F: 0x1F, G: 2024-01-01, H: true, I: '~', J: ~}\n    healthcheck: {test: [CMD, test, 010]}\n  b: {command: sleep 007, environment: [A=off, B=1.10]}\n";
     let imported = read(From::Compose, text);
     assert_eq!(imported.apps[0]["args"], json!(["NO", "01234", "1e3", "~", "true", ".inf"]));
@@ -140,7 +140,7 @@ fn compose_texts_keep_their_spelling() {
 }
 
 #[test]
-fn compose_keys_without_effect_say_why() {
+fn compose_keys_without_effect_report_a_reason() {
     let text = "services:\n  a: {command: x, comand: y, healthcheck: {tset: z}, deploy: {replica: 2, placement: {}, resources: {limits: {cpu: 1}}}, container_name: n, tty: true, networks: [n], labels: [l], x-own: 1, build: {context: ., ssh: [a]}}\nsecrets: {}\nservice: {}\nx-own: 1\n";
     let imported = read(From::Compose, text);
     for (app, key, why) in [
@@ -164,7 +164,7 @@ fn compose_keys_without_effect_say_why() {
 }
 
 #[test]
-fn compose_with_anchors() {
+fn compose_anchors_resolve_and_alias_bomb_is_rejected() {
     let text =
         "x-app: &app\n  restart: unless-stopped\n  stop_grace_period: 5s\nservices:\n  a:\n    <<: *app\n    command: [sleep, \"9\"]\n";
     let imported = read(From::Compose, text);
@@ -184,7 +184,7 @@ fn compose_with_anchors() {
 }
 
 #[test]
-fn systemd() {
+fn systemd_unit_becomes_app() {
     let text = r#"
 [Unit]
 Description=API
@@ -229,7 +229,7 @@ WantedBy=multi-user.target
 }
 
 #[test]
-fn procfile() {
+fn procfile_entries_become_apps() {
     let imported = read(From::Procfile, "web: bundle exec puma -p $PORT\n# no\nworker: ./work\nrelease: ./migrate\nbad line\n");
     assert_eq!(
         Value::from(imported.apps.clone()),
@@ -244,7 +244,7 @@ fn procfile() {
 }
 
 #[test]
-fn supervisor() {
+fn supervisor_programs_become_apps() {
     let text = "[supervisord]\nnodaemon=true\n[program:api]\ncommand=python3 app.py --home %(ENV_HOME)s ; the api\ndirectory=/srv\nuser=www\nnumprocs=2\n\
                 environment=A=\"x,y\",B='z',C=1\nautorestart=unexpected\nexitcodes=0,2\nstopsignal=TERM\nstopwaitsecs=15\nstdout_logfile=/var/log/api.log\n\
                 redirect_stderr=true\npriority=10\n[group:all]\nprograms=api\n";
@@ -263,7 +263,7 @@ fn supervisor() {
 }
 
 #[test]
-fn oxmgr() {
+fn oxmgr_file_becomes_apps() {
     let text = r#"
 version = 1
 [defaults]
@@ -335,7 +335,7 @@ host = "h"
 }
 
 #[test]
-fn what_is_no_file_of_that_kind_is_refused() {
+fn files_of_another_kind_are_rejected() {
     for (from, text) in [
         (From::Compose, ": {"),
         (From::Compose, "services: []"),
@@ -356,7 +356,7 @@ fn what_is_no_file_of_that_kind_is_refused() {
 proptest::proptest! {
     /// Whatever stands in a variable of a compose file stands in the ecosystem file.
     #[test]
-    fn texts_survive(value in "[^\0]{0,20}", name in "[a-zA-Z_][a-zA-Z0-9_]{0,5}") {
+    fn compose_variables_survive_import_unchanged(value in "[^\0]{0,20}", name in "[a-zA-Z_][a-zA-Z0-9_]{0,5}") {
         use crate::yaml::{Dialect, Map};
         let service = Map::new().with("command", "/bin/true").with("environment", Map::new().with(&name, value.as_str()));
         let text = Map::new().with("services", Map::new().with("a", service)).text(Dialect::Compose);
@@ -370,7 +370,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn rubbish_is_no_panic(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
+    fn import_never_panics_on_any_text(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
         for (_, from) in From::ALL {
             let _ = import(from, &text, &Place::named("x"));
         }

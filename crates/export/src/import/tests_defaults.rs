@@ -19,7 +19,7 @@ fn whys(imported: &Imported) -> String {
 }
 
 #[test]
-fn systemd_stops_by_its_own_rules() {
+fn systemd_stop_settings_follow_systemd_defaults() {
     const DAY: u64 = 86_400_000;
     for (lines, signal, timeout, mode, told) in [
         ("", "SIGTERM", 90_000, "control-group", ""),
@@ -44,7 +44,7 @@ fn systemd_stops_by_its_own_rules() {
 }
 
 #[test]
-fn systemd_restarts_by_its_own_rules() {
+fn systemd_restart_settings_follow_systemd_defaults() {
     let budget = |n: u32, window: u64| json!({"n": n, "window": window});
     let names = ["autorestart", "stop_exit_codes", "restart_delay", "restart_budget"];
     for (lines, expected) in [
@@ -78,7 +78,7 @@ fn systemd_restarts_by_its_own_rules() {
 }
 
 #[test]
-fn systemd_commands() {
+fn systemd_commands_become_scripts() {
     for (lines, expected) in [
         (
             "ExecStart=/bin/app -p ${P} \"a b\" x\\x20y\nEnvironment=P=1",
@@ -111,7 +111,7 @@ fn comes_back_but_for_files(imported: &Imported) {
 }
 
 #[test]
-fn files_beside_a_file_are_read() {
+fn drop_ins_includes_and_env_files_are_read() {
     let files = |pattern: &str| match pattern {
         "api.service.d/*.conf" => vec![("1".into(), "[Service]\nUser=www\nExecStart=\nExecStart=/bin/other\n".into())],
         "/etc/s/conf.d/*.conf" => vec![("1".into(), "[program:b]\ncommand=/bin/b\n".into())],
@@ -150,7 +150,7 @@ fn files_beside_a_file_are_read() {
 }
 
 #[test]
-fn supervisor_has_its_own_defaults() {
+fn supervisor_defaults_are_kept() {
     let one = |lines: &str| read(From::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{lines}"));
     let names = ["autorestart", "stop_exit_codes", "max_restarts", "kill_signal", "kill_timeout", "kill_mode", "log_rotate"];
     let with = |own: Value| {
@@ -181,7 +181,7 @@ fn supervisor_has_its_own_defaults() {
 }
 
 #[test]
-fn supervisor_expands_and_shares() {
+fn supervisor_expands_expressions_and_inherits_environment() {
     let text = "[supervisord]\nenvironment=A=1,B=2\n[group:g]\nprograms=web,x\n[program:web]\ncommand=%(here)s/run --port=80%(process_num)02d %(group_name)s\n\
                 process_name=%(program_name)s-%(process_num)d\nnumprocs=2\nnumprocs_start=1\nenvironment=B=3\n[program:x]\ncommand=%(ENV_HOME)s/x a$b\n[eventlistener:e]\ncommand=x\n";
     let place = Place { folder: Some("/etc/s"), ..Place::named("x.conf") };
@@ -204,7 +204,7 @@ fn supervisor_expands_and_shares() {
 }
 
 #[test]
-fn oxmgr_has_its_own_defaults() {
+fn oxmgr_defaults_are_kept() {
     let imported = read(From::Oxmgr, "[[apps]]\ncommand = \"x y\"\nwait_ready = true\nhealth_cmd = \"true\"\nmax_restart = 3\n");
     assert_eq!(
         attributes(&imported, &["stop_exit_codes", "kill_signal", "kill_timeout", "max_restarts", "restart_budget", "listen_timeout"]),
@@ -220,7 +220,7 @@ type Reader<'a> = &'a dyn Fn(&str) -> Result<Imported, ImportError>;
 
 /// The reader reports each key that its table leaves out, with the reason of the table, and handles every other key.
 #[test]
-fn readers_do_what_their_tables_say() {
+fn readers_handle_or_report_every_key_of_their_table() {
     let systemd = |key: &str| {
         let section = if key.starts_with("Condition") { "Unit" } else { "Service" };
         import(From::Systemd, &format!("[Service]\nExecStart=/bin/a\n[{section}]\n{key}=1\n"), &Place::named("a.service"))
