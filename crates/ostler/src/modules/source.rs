@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_meant() {
+    fn source_follows_from_word() {
         let npm = |word: &str| Source::Npm(word.to_owned());
         for (word, expected) in [
             (".", Source::Here),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_module_is_called() {
+    fn unsafe_module_words_are_rejected() {
         for word in ["", "--global", "-g", "a b", "a;rm", "a|b", "`a`", "a\nb", "$(x)", "a\u{1b}[2J", &"x".repeat(MAX + 1)] {
             assert!(of(word, false).is_err(), "{word}");
         }
