@@ -118,21 +118,21 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_pm2() {
+    fn defaults_match_pm2() {
         let settings = of(&[("PM2_SERVE_PORT", "")]).unwrap();
         assert_eq!((settings.host.as_str(), settings.port, settings.homepage.as_str()), ("0.0.0.0", 8080, "/index.html"));
         assert_eq!((settings.spa, settings.listing, settings.login, settings.follow_out), (false, false, None, false));
     }
 
     #[test]
-    fn flags_need_the_word_true() {
+    fn flags_require_the_word_true() {
         for (value, expected) in [("true", true), ("1", false), ("false", false), ("TRUE", false)] {
             assert_eq!(of(&[("PM2_SERVE_SPA", value)]).unwrap().spa, expected, "{value}");
         }
     }
 
     #[test]
-    fn half_a_login_lets_nobody_in() {
+    fn incomplete_login_is_rejected() {
         let user = ("PM2_SERVE_BASIC_AUTH_USERNAME", "u");
         assert_eq!(of(&[("PM2_SERVE_BASIC_AUTH", "true"), user]), Err(SettingsError::HalfALogin));
         let whole = of(&[("PM2_SERVE_BASIC_AUTH", "true"), user, ("PM2_SERVE_BASIC_AUTH_PASSWORD", "a:b")]).unwrap();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_told() {
+    fn invalid_values_are_reported() {
         for (name, value) in [
             ("PM2_SERVE_PORT", "http"),
             ("PM2_SERVE_PORT", "65536"),

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_sources_end() {
+    fn parsing_terminates_on_truncated_sources() {
         for source in ["\"open", "r#\"open", "'", "'\\", "//", "/* open", "b", "r#", "\"\\"] {
             let _ = texts(source);
         }

@@ -79,7 +79,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn calls_are_found_in_lines() {
+fn calls_finds_ostler_commands_in_shell_lines() {
     let cases: [(&str, &[&[&str]]); 8] = [
         ("ostler list # all of them", &[&["list"]]),
         ("cd x && NODE_ENV=production ostler start 'a b.js' -- -x > out 2>&1", &[&["start", "a b.js", "--", "-x"]]),

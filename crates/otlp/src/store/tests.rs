@@ -51,7 +51,7 @@ fn used() -> Store {
 }
 
 #[test]
-fn slow_failed_and_a_few() {
+fn slow_failed_and_sampled_traces_are_kept() {
     let mut store = used();
     let now = 20_000;
     store.add(&app("api"), trace(1), span(0, None, 10), now);
@@ -76,7 +76,7 @@ fn slow_failed_and_a_few() {
 }
 
 #[test]
-fn spans_twice_late_and_roots_that_never_come() {
+fn duplicate_late_and_rootless_spans_are_handled() {
     let mut store = used();
     assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), Added::Taken);
     assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), Added::Twice);
@@ -93,7 +93,7 @@ fn spans_twice_late_and_roots_that_never_come() {
 }
 
 #[test]
-fn a_flood_of_one_leaves_the_others() {
+fn flood_of_one_sender_keeps_traces_of_others() {
     let mut store = Store::new(4 * MB);
     store.add(&app("quiet"), trace(1_000_000), failed(span(0, None, 1)), 1000);
     let large: Box<str> = "x".repeat(1000).into();
@@ -124,7 +124,7 @@ fn a_flood_of_one_leaves_the_others() {
 }
 
 #[test]
-fn the_accounting_adds_up() {
+fn byte_accounting_matches_stored_traces() {
     let mut store = Store::new(2 * MB);
     for n in 0..5000 {
         let sender = if n % 3 == 0 { app("a") } else { foreign("b") };
@@ -145,7 +145,7 @@ fn the_accounting_adds_up() {
 }
 
 #[test]
-fn clocks_that_are_wrong() {
+fn wrong_span_times_are_corrected() {
     let mut store = Store::new(MB);
     let now = 1_800_000_000_000;
     let begin = |ms: u64| Span { start_ns: ms.saturating_mul(1_000_000), ..failed(span(0, None, 10)) };
@@ -171,7 +171,7 @@ fn clocks_that_are_wrong() {
 }
 
 #[test]
-fn a_tree_in_order_whatever_the_spans_claim() {
+fn tree_is_ordered_for_circular_and_orphan_spans() {
     let mut store = Store::new(MB);
     for one in [span(3, Some(1), 1), span(2, Some(0), 1), span(1, Some(0), 1), failed(span(0, None, 9)), span(4, Some(99), 1)] {
         store.add(&app("api"), trace(1), one, 1000);
@@ -191,7 +191,7 @@ fn a_tree_in_order_whatever_the_spans_claim() {
 }
 
 #[test]
-fn who_sees_a_part_gets_that_part() {
+fn partial_access_returns_only_visible_spans() {
     let mut store = Store::new(MB);
     store.add(&app("api"), trace(1), failed(span(0, None, 10)), 1000);
     store.add(&app("shop"), trace(1), Span { kind: Kind::Server, ..span(1, Some(0), 5) }, 1000);
@@ -210,7 +210,7 @@ fn who_sees_a_part_gets_that_part() {
 }
 
 #[test]
-fn filters() {
+fn list_filters_by_app_route_and_failure() {
     let mut store = Store::new(MB);
     store.add(&app("api"), trace(1), failed(span(0, None, 10)), 1000);
     store.add(&app("shop"), trace(2), Span { name: "POST /Pay".into(), ..span(0, None, 500) }, 1000);

@@ -71,7 +71,7 @@ fn said(text: &str) -> (u16, String) {
 }
 
 #[test]
-fn what_is_held_is_not_read_again() {
+fn cached_file_is_not_read_again() {
     let tree = Tree::new("held");
     let (first, second) = (tree.ask("/a.js", &[]), tree.ask("/a.js", &[]));
     assert_eq!(content(&first), b"0123456789");
@@ -86,7 +86,7 @@ fn what_is_held_is_not_read_again() {
 }
 
 #[test]
-fn a_part_is_not_held_as_the_whole() {
+fn range_response_is_not_cached_as_whole_file() {
     let tree = Tree::new("part");
     assert_eq!(content(&tree.ask("/a.js", &[(header::RANGE, "bytes=2-4")])), b"234");
     assert_eq!(content(&tree.ask("/a.js", &[(header::RANGE, "bytes=0-2")])), b"012");
@@ -94,7 +94,7 @@ fn a_part_is_not_held_as_the_whole() {
 }
 
 #[test]
-fn large_files_are_not_held() {
+fn large_files_are_not_cached() {
     let tree = Tree::new("large");
     for (size, count) in [(64 << 10, 1), ((64 << 10) + 1, 1), (0, 2)] {
         let name = size.to_string();
@@ -105,7 +105,7 @@ fn large_files_are_not_held() {
 }
 
 #[test]
-fn a_file_that_changes_is_seen_at_once() {
+fn changed_file_is_served_at_once() {
     let tree = Tree::new("changes");
     let file = tree.at("a.js");
     let get = || tree.get("/a.js");
@@ -139,7 +139,7 @@ fn a_file_that_changes_is_seen_at_once() {
 }
 
 #[test]
-fn a_file_that_was_changed_just_now_is_not_held() {
+fn recently_changed_file_is_not_cached() {
     let tree = Tree::strict("young");
     for text in ["aaa", "bbb", "ccc"] {
         fs::write(tree.at("a.js"), text).unwrap();
@@ -152,7 +152,7 @@ fn a_file_that_was_changed_just_now_is_not_held() {
 }
 
 #[test]
-fn links_lead_where_they_lead_now() {
+fn changed_symlink_is_followed_at_once() {
     let tree = Tree::new("links");
     for (name, text) in [("one", "first"), ("two", "other")] {
         fs::write(tree.at(name), text).unwrap();
@@ -174,7 +174,7 @@ fn links_lead_where_they_lead_now() {
 }
 
 #[test]
-fn who_may_not_read_a_file_gets_nothing_that_is_held() {
+fn unreadable_file_is_not_served_from_cache() {
     let tree = Tree::new("rights");
     fs::set_permissions(&tree.dir, fs::Permissions::from_mode(0o755)).unwrap();
     if rustix::process::geteuid().is_root() {
@@ -196,7 +196,7 @@ fn who_may_not_read_a_file_gets_nothing_that_is_held() {
 }
 
 #[test]
-fn encodings_are_held_apart() {
+fn encodings_are_cached_separately() {
     let tree = Tree::new("encodings");
     fs::write(tree.at("a.js.gz"), "packed").unwrap();
     for _ in 0..2 {

@@ -76,7 +76,7 @@ fn fails_with(report: &LoadReport, why: &str) {
 }
 
 #[test]
-fn a_connection_for_each_request() {
+fn default_load_opens_a_connection_per_request() {
     let port = server(|stream, _| {
         if request(&stream) {
             say(&stream, GOOD);
@@ -89,7 +89,7 @@ fn a_connection_for_each_request() {
 }
 
 #[test]
-fn one_connection_for_all_requests() {
+fn kept_connection_serves_all_requests() {
     let port = server(|stream, _| {
         while request(&stream) {
             say(&stream, GOOD);
@@ -101,7 +101,7 @@ fn one_connection_for_all_requests() {
 }
 
 #[test]
-fn a_server_that_says_close_gets_a_new_connection() {
+fn connection_close_header_opens_a_new_connection() {
     let port = server(|stream, _| {
         if request(&stream) {
             say(&stream, LAST);
@@ -113,7 +113,7 @@ fn a_server_that_says_close_gets_a_new_connection() {
 }
 
 #[test]
-fn an_idle_connection_that_the_server_closed_is_replaced() {
+fn idle_connection_closed_by_server_is_replaced() {
     let port = server(|stream, _| {
         if request(&stream) {
             // The answer is held back until the close: answer and end arrive together, so the end
@@ -127,7 +127,7 @@ fn an_idle_connection_that_the_server_closed_is_replaced() {
 }
 
 #[test]
-fn an_idle_connection_that_was_reset_is_replaced() {
+fn idle_connection_reset_by_server_is_replaced() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut client = Client::new(Instant::now());
     client.stream = Some(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
@@ -137,7 +137,7 @@ fn an_idle_connection_that_was_reset_is_replaced() {
 }
 
 #[test]
-fn a_kept_connection_that_ends_after_the_request_is_a_failure() {
+fn kept_connection_closed_after_request_is_a_failure() {
     type Ends = fn(TcpStream);
     let closes: [(Ends, &str); 2] = [
         (drop, "closed by the server on a kept connection, before the answer"),
@@ -159,7 +159,7 @@ fn a_kept_connection_that_ends_after_the_request_is_a_failure() {
 }
 
 #[test]
-fn a_new_connection_that_ends_is_a_failure() {
+fn new_connection_closed_before_response_is_a_failure() {
     let port = server(|stream, _| {
         request(&stream);
     });
@@ -177,7 +177,7 @@ fn a_new_connection_that_ends_is_a_failure() {
 }
 
 #[test]
-fn half_an_answer_is_a_failure() {
+fn incomplete_response_is_a_failure() {
     let port = server(|stream, _| {
         if request(&stream) {
             say(&stream, &GOOD[..GOOD.len() - 1]);
@@ -187,7 +187,7 @@ fn half_an_answer_is_a_failure() {
 }
 
 #[test]
-fn another_status_body_or_length_is_a_failure() {
+fn unexpected_status_body_or_length_is_a_failure() {
     let answers = [
         ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nok", Body::Any, "status 502"),
         (GOOD, Body::Number, "the body \"ok\""),
@@ -208,7 +208,7 @@ fn another_status_body_or_length_is_a_failure() {
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_are_a_failure() {
+fn unrequested_bytes_are_a_failure() {
     let port = server(|stream, _| {
         while request(&stream) {
             say(&stream, GOOD);
@@ -220,7 +220,7 @@ fn bytes_that_nobody_asked_for_are_a_failure() {
 }
 
 #[test]
-fn a_refused_connection_is_a_failure_and_not_a_busy_loop() {
+fn refused_connection_is_a_failure_without_busy_loop() {
     let load = Load::start(LoadSpec { connections: 1, pause_us: 0, ..LoadSpec::to(crate::free_port()) });
     while load.failed() < 5 {
         thread::yield_now();
@@ -232,14 +232,14 @@ fn a_refused_connection_is_a_failure_and_not_a_busy_loop() {
 }
 
 #[test]
-fn no_answer_in_time_is_a_failure() {
+fn response_timeout_is_a_failure() {
     let port = server(|stream, _| while request(&stream) {});
     let report = ask(LoadSpec { timeout_ms: 30, ..keep(port) }, 3);
     fails_with(&report, "no answer in 30 ms on a new connection, before the answer");
 }
 
 #[test]
-fn what_was_asked_is_waited_for_when_the_load_ends() {
+fn stop_waits_for_requests_in_flight() {
     let asked = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&asked);
     let port = server(move |stream, _| {
@@ -260,7 +260,7 @@ fn what_was_asked_is_waited_for_when_the_load_ends() {
 }
 
 #[test]
-fn a_gap_is_seen_over_all_clients() {
+fn longest_gap_covers_all_clients() {
     let begin = Instant::now();
     let port = server(move |stream, _| {
         while request(&stream) {
@@ -282,7 +282,7 @@ fn a_gap_is_seen_over_all_clients() {
 }
 
 #[test]
-fn unix_sockets() {
+fn load_over_unix_sockets_waits_for_busy_server() {
     let path = std::env::temp_dir().join(format!("ostler-load-{}", std::process::id()));
     drop(std::fs::remove_file(&path));
     let listener = UnixListener::bind(&path).unwrap();
@@ -308,7 +308,7 @@ fn unix_sockets() {
 }
 
 #[test]
-fn two_kinds_in_one_report() {
+fn mixed_load_is_summed_in_one_report() {
     let port = server(|stream, _| {
         while request(&stream) {
             say(&stream, GOOD);

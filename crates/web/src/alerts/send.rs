@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_a_program_is_its_answer() {
+    async fn command_exit_code_decides_the_verdict() {
         assert_eq!(of("cat").await, Verdict::Delivered);
         assert_eq!(of("exec <&-").await, Verdict::Delivered, "it need not read");
         assert_eq!(of("head -c 1000000 /dev/zero >&2").await, Verdict::Delivered, "it may say more than is kept");
@@ -139,7 +139,7 @@ mod tests {
     /// Waiting for background processes would repeat the message every 30 s, although it was
     /// delivered.
     #[tokio::test]
-    async fn what_a_program_leaves_behind_is_not_waited_for() {
+    async fn background_processes_of_command_are_not_waited_for() {
         let begin = std::time::Instant::now();
         assert_eq!(of("sleep 25 & exit 0").await, Verdict::Delivered);
         assert!(begin.elapsed() < Duration::from_secs(20), "it waited for the sleep");

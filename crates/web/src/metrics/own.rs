@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn added_up_and_by_worker() {
+    fn counters_are_summed_and_gauges_are_per_worker() {
         let one = "# HELP c_total Things \"done\".\n# TYPE c_total counter\nc_total{m=\"GET\"} 2\n# TYPE g gauge\ng 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n";
         let apps = [
             app("a\"b", &[one, one]),
