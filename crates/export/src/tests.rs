@@ -119,12 +119,12 @@ fn shown(tree: &Tree, exported: &Exported) -> String {
     for next in &exported.next {
         out.push_str(&format!("next: {next}\n"));
     }
-    let sum = regexless_sums(&out);
+    let sum = without_sums(&out);
     sum.replace(tree.0.to_str().unwrap(), "/srv/shop")
 }
 
 /// The text without sums, where the place of the folder would change them.
-fn regexless_sums(text: &str) -> String {
+fn without_sums(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let line = line.split_once(" (sum ").map_or(line, |(line, _)| line);

@@ -104,7 +104,7 @@ impl<T> Interleave<T> {
 mod tests {
     use super::*;
 
-    fn all(lines: &[(usize, Option<u64>)]) -> Vec<usize> {
+    fn interleaved(lines: &[(usize, Option<u64>)]) -> Vec<usize> {
         let now = Instant::now();
         let mut order = Interleave::default();
         for (number, (host, at_ms)) in lines.iter().enumerate() {
@@ -130,7 +130,7 @@ mod tests {
             (&[(0, Some(9)), (0, Some(1)), (1, Some(5))], &[2, 0, 1]),
             (&[], &[]),
         ] {
-            assert_eq!(all(lines), expected, "{lines:?}");
+            assert_eq!(interleaved(lines), expected, "{lines:?}");
         }
     }
 

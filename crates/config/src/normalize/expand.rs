@@ -145,7 +145,7 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn one(text: &str) -> Result<String, String> {
+    fn expand_one(text: &str) -> Result<String, String> {
         let caller = vars(&[("HOST", "db"), ("EMPTY", ""), ("ODD", "${HOST}")]);
         Variables::new(vec![&caller]).text(text)
     }
@@ -162,7 +162,7 @@ mod tests {
             // The caller's values are no templates.
             ("${ODD}", "${HOST}"),
         ] {
-            assert_eq!(one(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(expand_one(text).as_deref(), Ok(expected), "{text}");
         }
         for (text, words) in [
             ("${NO}", "NO is not set"),
@@ -174,7 +174,7 @@ mod tests {
             ("${HOST:+x}", "expected :- or :?"),
             ("${HOST:é}", "expected :- or :?"),
         ] {
-            assert!(one(text).is_err_and(|message| message.contains(words)), "{text}: {:?}", one(text));
+            assert!(expand_one(text).is_err_and(|message| message.contains(words)), "{text}: {:?}", expand_one(text));
         }
     }
 
@@ -216,7 +216,7 @@ mod tests {
 
         #[test]
         fn text_without_dollar_is_unchanged(text in "[^$]{0,40}") {
-            prop_assert_eq!(one(&text), Ok(text));
+            prop_assert_eq!(expand_one(&text), Ok(text));
         }
     }
 }

@@ -9,7 +9,7 @@ fn read(from: From, text: &str) -> Imported {
 }
 
 /// The file is one: what it holds is what was made.
-fn comes_back(imported: &Imported) {
+fn assert_round_trips(imported: &Imported) {
     let context = ostler_config::Context::new("/".into(), Default::default(), 2).unwrap();
     let text = imported.text();
     let loaded = ostler_config::load_stdin(text.as_bytes(), &context).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
@@ -71,7 +71,7 @@ volumes: {data: {}}
         keys(&imported),
         [("api", "deploy.placement"), ("api", "depends_on"), ("api", "ports"), ("api", "volumes"), ("-", "volumes"), ("db", "command")]
     );
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn compose_stop_and_restart_defaults_are_kept() {
         wanted.extend(usual.as_object().unwrap().clone());
         wanted.extend(expected.as_object().unwrap().clone());
         assert_eq!(Value::from(imported.apps[0].clone()), all, "{text}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
 }
 
@@ -136,7 +136,7 @@ fn compose_scalars_keep_their_spelling() {
     );
     assert_eq!(imported.apps[0]["health"]["liveness"]["command"], json!(["test", "010"]));
     assert_eq!((&imported.apps[1]["args"], &imported.apps[1]["env"]), (&json!(["007"]), &json!({"A": "off", "B": "1.10"})));
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
@@ -224,7 +224,7 @@ WantedBy=multi-user.target
         }])
     );
     assert_eq!(keys(&imported), [("api", "EnvironmentFile"), ("api", "ProtectSystem"), ("api", "After")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
     assert_eq!(import(From::Systemd, "[Service]\nUser=x\n", &Place::named("a")), Err(ImportError::NoApps("ExecStart")));
 }
 
@@ -240,7 +240,7 @@ fn procfile_entries_become_apps() {
         ])
     );
     assert_eq!(keys(&imported), [("release", "release"), ("-", "line 5"), ("-", "name")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn supervisor_programs_become_apps() {
         }])
     );
     assert_eq!(keys(&imported), [("api", "priority")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
@@ -331,7 +331,7 @@ host = "h"
         ])
     );
     assert_eq!(keys(&imported), [("api", "profiles.prod.max_restarts"), ("api", "start_order"), ("off", "disabled"), ("-", "deploy")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]

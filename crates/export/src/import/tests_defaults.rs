@@ -39,7 +39,7 @@ fn systemd_stop_settings_follow_systemd_defaults() {
         assert_eq!(attributes(&imported, &["kill_signal", "kill_timeout", "kill_mode"]), expected, "{lines}");
         let whys = whys(&imported);
         assert!(whys.contains(told) && whys.is_empty() == told.is_empty(), "{lines}: {whys}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
 }
 
@@ -66,7 +66,7 @@ fn systemd_restart_settings_follow_systemd_defaults() {
     ] {
         let imported = unit(lines);
         assert_eq!(attributes(&imported, &names), expected, "{lines}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
     let told = whys(&unit("Restart=on-failure\nRestartPreventExitStatus=SIGKILL\nType=forking\nPIDFile=/run/x.pid\nRestrt=no\nX-Own=1"));
     for part in
@@ -97,17 +97,17 @@ fn systemd_commands_become_scripts() {
         };
         let imported = read(From::Systemd, &text);
         assert_eq!(attributes(&imported, &["script", "args", "env"]), expected, "{lines}");
-        comes_back_but_for_files(&imported);
+        assert_round_trips_except_files(&imported);
     }
     let unclosed = import(From::Systemd, "[Service]\nUser=x\nExecStart=/bin/a 'b\n", &Place::named("a"));
     assert_eq!(unclosed, Err(ImportError::Malformed("line 3: a quote is not closed in ExecStart".into())));
 }
 
-/// As `comes_back`, without files that are not on this machine.
-fn comes_back_but_for_files(imported: &Imported) {
+/// As `assert_round_trips`, without files that are not on this machine.
+fn assert_round_trips_except_files(imported: &Imported) {
     let mut imported = imported.clone();
     imported.apps.iter_mut().for_each(|app| drop(app.shift_remove("env_file")));
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn supervisor_defaults_are_kept() {
         let imported = one(lines);
         let app: Value = attributes(&imported, &names);
         assert_eq!(app, with(own), "{lines}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::run;
 use crate::text::ascii;
 
 /// Returns the output of a call that needs neither home nor daemon, with its exit code.
-fn called(program: Program, words: &[&str]) -> String {
+fn run_cli(program: Program, words: &[&str]) -> String {
     let (out, screen) = Screen::of(program);
     let code = run::perform(program, out, cli::parse(words.iter().map(Into::into).collect()));
     format!("$ {} {}\n{}(exit code {code})\n", program.name(), words.join(" "), screen.shown())
@@ -43,7 +43,7 @@ fn usage_errors_match_golden_file() {
         &["help", "lsit"],
     ];
     for program in [Program::Ostler, Program::Pm2] {
-        let text = calls.map(|words| called(program, words)).join("\n");
+        let text = calls.map(|words| run_cli(program, words)).join("\n");
         golden(&format!("errors-usage-{}", program.name()), &text);
     }
 }
@@ -100,7 +100,7 @@ fn config_errors_match_golden_file() {
     let text = files
         .map(|file| {
             let path = format!("{folder}/{file}");
-            called(Program::Ostler, &["validate", &path]).replace(&folder, "/srv").replace(&here, "/here")
+            run_cli(Program::Ostler, &["validate", &path]).replace(&folder, "/srv").replace(&here, "/here")
         })
         .join("\n");
     golden("errors-config", &text);

@@ -29,7 +29,7 @@ fn request(stream: &TcpStream) -> bool {
     }
 }
 
-fn say(mut stream: &TcpStream, text: &str) {
+fn reply(mut stream: &TcpStream, text: &str) {
     // The client may be gone if the test is over.
     let _gone = stream.write_all(text.as_bytes());
 }
@@ -56,7 +56,7 @@ fn server(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> u16 {
 }
 
 /// Runs one client without pause until it has made this many requests.
-fn ask(spec: LoadSpec, requests: u64) -> LoadReport {
+fn run_load(spec: LoadSpec, requests: u64) -> LoadReport {
     let load = Load::start(LoadSpec { connections: 1, pause_us: 0, ..spec });
     let until = Instant::now() + crate::DEADLINE;
     while load.good() + load.failed() < requests {
@@ -66,7 +66,7 @@ fn ask(spec: LoadSpec, requests: u64) -> LoadReport {
     load.stop()
 }
 
-fn keep(port: u16) -> LoadSpec {
+fn keep_alive(port: u16) -> LoadSpec {
     LoadSpec { keep_alive: true, ..LoadSpec::to(port) }
 }
 
@@ -79,10 +79,10 @@ fn fails_with(report: &LoadReport, why: &str) {
 fn default_load_opens_a_connection_per_request() {
     let port = server(|stream, _| {
         if request(&stream) {
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let report = ask(LoadSpec::to(port), 50);
+    let report = run_load(LoadSpec::to(port), 50);
     report.assert_whole();
     assert!(report.connections == report.requests && report.closed_idle == 0, "{report:?}");
     assert_eq!(report.by_body, BTreeMap::from([("ok".to_owned(), report.requests)]));
@@ -92,10 +92,10 @@ fn default_load_opens_a_connection_per_request() {
 fn kept_connection_serves_all_requests() {
     let port = server(|stream, _| {
         while request(&stream) {
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let report = ask(keep(port), 50);
+    let report = run_load(keep_alive(port), 50);
     report.assert_whole();
     assert!(report.connections == 1 && report.closed_idle == 0, "{report:?}");
 }
@@ -104,10 +104,10 @@ fn kept_connection_serves_all_requests() {
 fn connection_close_header_opens_a_new_connection() {
     let port = server(|stream, _| {
         if request(&stream) {
-            say(&stream, LAST);
+            reply(&stream, LAST);
         }
     });
-    let report = ask(keep(port), 50);
+    let report = run_load(keep_alive(port), 50);
     report.assert_whole();
     assert!(report.connections == report.requests && report.closed_idle == 0, "{report:?}");
 }
@@ -121,7 +121,7 @@ fn idle_connection_closed_by_server_is_replaced() {
             net::send(&stream, GOOD.as_bytes(), SendFlags::MORE).unwrap();
         }
     });
-    let report = ask(keep(port), 50);
+    let report = run_load(keep_alive(port), 50);
     report.assert_whole();
     assert_eq!((report.connections, report.closed_idle), (report.requests, report.requests - 1), "{report:?}");
 }
@@ -146,13 +146,13 @@ fn kept_connection_closed_after_request_is_a_failure() {
     for (ends, why) in closes {
         let port = server(move |stream, _| {
             if request(&stream) {
-                say(&stream, GOOD);
+                reply(&stream, GOOD);
                 if request(&stream) {
                     ends(stream);
                 }
             }
         });
-        let report = ask(keep(port), 10);
+        let report = run_load(keep_alive(port), 10);
         fails_with(&report, why);
         assert_eq!(report.failed, report.requests / 2, "every second one: nothing is asked twice\n{report:?}");
     }
@@ -163,16 +163,16 @@ fn new_connection_closed_before_response_is_a_failure() {
     let port = server(|stream, _| {
         request(&stream);
     });
-    fails_with(&ask(LoadSpec::to(port), 1), "closed by the server on a new connection, before the answer");
+    fails_with(&run_load(LoadSpec::to(port), 1), "closed by the server on a new connection, before the answer");
     let port = server(|stream, _| {
         request(&stream);
         reset(stream);
     });
-    fails_with(&ask(keep(port), 1), "connection reset by peer on a new connection, before the answer");
+    fails_with(&run_load(keep_alive(port), 1), "connection reset by peer on a new connection, before the answer");
     // The server closes without reading. The kind of failure depends on timing; the failure itself
     // does not.
     let port = server(|stream, _| reset(stream));
-    let report = ask(keep(port), 20);
+    let report = run_load(keep_alive(port), 20);
     assert_eq!((report.failed, report.good()), (report.requests, 0));
 }
 
@@ -180,10 +180,10 @@ fn new_connection_closed_before_response_is_a_failure() {
 fn incomplete_response_is_a_failure() {
     let port = server(|stream, _| {
         if request(&stream) {
-            say(&stream, &GOOD[..GOOD.len() - 1]);
+            reply(&stream, &GOOD[..GOOD.len() - 1]);
         }
     });
-    fails_with(&ask(LoadSpec::to(port), 1), "closed by the server on a new connection, within the answer, after 39 bytes");
+    fails_with(&run_load(LoadSpec::to(port), 1), "closed by the server on a new connection, within the answer, after 39 bytes");
 }
 
 #[test]
@@ -199,10 +199,10 @@ fn unexpected_status_body_or_length_is_a_failure() {
     for (text, body, why) in answers {
         let port = server(move |stream, _| {
             while request(&stream) {
-                say(&stream, text);
+                reply(&stream, text);
             }
         });
-        let report = ask(LoadSpec { body, ..keep(port) }, 3);
+        let report = run_load(LoadSpec { body, ..keep(port) }, 3);
         assert!(report.failed == report.requests && report.errors[0].contains(why), "{why}: {:#?}", report.errors);
     }
 }
@@ -211,11 +211,11 @@ fn unexpected_status_body_or_length_is_a_failure() {
 fn unrequested_bytes_are_a_failure() {
     let port = server(|stream, _| {
         while request(&stream) {
-            say(&stream, GOOD);
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let report = ask(LoadSpec { pause_us: 5000, ..keep(port) }, 2);
+    let report = run_load(LoadSpec { pause_us: 5000, ..keep(port) }, 2);
     assert!(report.failed > 0 && report.errors[0].contains("bytes"), "{:#?}", report.errors);
 }
 
@@ -234,7 +234,7 @@ fn refused_connection_is_a_failure_without_busy_loop() {
 #[test]
 fn response_timeout_is_a_failure() {
     let port = server(|stream, _| while request(&stream) {});
-    let report = ask(LoadSpec { timeout_ms: 30, ..keep(port) }, 3);
+    let report = run_load(LoadSpec { timeout_ms: 30, ..keep(port) }, 3);
     fails_with(&report, "no answer in 30 ms on a new connection, before the answer");
 }
 
@@ -246,7 +246,7 @@ fn stop_waits_for_requests_in_flight() {
         while request(&stream) {
             seen.fetch_add(1, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(100));
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
     let load = Load::start(LoadSpec { connections: 3, ..keep(port) });
@@ -269,7 +269,7 @@ fn longest_gap_covers_all_clients() {
             if begin.elapsed() > from && begin.elapsed() < to {
                 thread::sleep(to - begin.elapsed());
             }
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
     let load = Load::start(LoadSpec { connections: 4, ..keep(port) });
@@ -311,7 +311,7 @@ fn load_over_unix_sockets_waits_for_busy_server() {
 fn mixed_load_is_summed_in_one_report() {
     let port = server(|stream, _| {
         while request(&stream) {
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
     let load = Load::mixed(port, 5);

@@ -15,7 +15,7 @@ fn login_link_works_once_and_expires() {
 }
 
 #[test]
-fn revoking_a_token_removes_its_sessions() {
+fn token_names_are_checked_and_revoking_removes_sessions() {
     let mut access = Access::default();
     let token = access.add_token("ci", Role::Operator, vec!["prod".into()], 5).unwrap();
     assert_eq!(access.add_token("ci", Role::Viewer, vec![], 5).err(), Some(TokenError::Exists));

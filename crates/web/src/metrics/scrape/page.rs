@@ -366,12 +366,12 @@ pub(crate) fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<String> {
+    fn families_as_text(text: &str) -> Vec<String> {
         let page = page(text);
         page.families.iter().map(|family| format!("{} {:?} {:?} {:?}", family.name, family.kind, family.help, family.series)).collect()
     }
 
-    fn one(text: &str) -> Option<(String, f64)> {
+    fn parse_sample(text: &str) -> Option<(String, f64)> {
         let mut page = page(text);
         let mut family = page.families.pop()?;
         let series = family.series.pop()?;
@@ -402,7 +402,7 @@ mod tests {
             ("# TYPE c counter\nc -1", None),
             ("# TYPE c counter\nc NaN", None),
         ] {
-            assert_eq!(one(text), read.map(|(name, value)| (name.to_owned(), value)), "{text}");
+            assert_eq!(parse_sample(text), read.map(|(name, value)| (name.to_owned(), value)), "{text}");
         }
     }
 
@@ -411,7 +411,7 @@ mod tests {
         let text = "# HELP h Time \\n to answer.\n# TYPE h histogram\nh_bucket{le=\"+Inf\",m=\"GET\"} 3\nh_bucket{le=\"0.5\",m=\"GET\"} 1\nh_sum{m=\"GET\"} 1.5\nh_count{m=\"GET\"} 3\nh 7\n\
                     # TYPE s summary\ns{quantile=\"0.5\"} NaN\ns_sum 1\ns_count 2\n# TYPE c counter\nc_total 4\n# EOF\n";
         assert_eq!(
-            told(text),
+            families_as_text(text),
             [
                 "h Histogram \"Time   to answer.\" [Series { labels: \"m=\\\"GET\\\"\", value: Many(Points { at: [(0.5, \"0.5\", 1.0), (inf, \"+Inf\", 3.0)], sum: Some(1.5), count: Some(3.0) }) }]",
                 "s Summary \"\" [Series { labels: \"\", value: Many(Points { at: [(0.5, \"0.5\", NaN)], sum: Some(1.0), count: Some(2.0) }) }]",
