@@ -202,7 +202,7 @@ fn unexpected_status_body_or_length_is_a_failure() {
                 reply(&stream, text);
             }
         });
-        let report = run_load(LoadSpec { body, ..keep(port) }, 3);
+        let report = run_load(LoadSpec { body, ..keep_alive(port) }, 3);
         assert!(report.failed == report.requests && report.errors[0].contains(why), "{why}: {:#?}", report.errors);
     }
 }
@@ -215,7 +215,7 @@ fn unrequested_bytes_are_a_failure() {
             reply(&stream, GOOD);
         }
     });
-    let report = run_load(LoadSpec { pause_us: 5000, ..keep(port) }, 2);
+    let report = run_load(LoadSpec { pause_us: 5000, ..keep_alive(port) }, 2);
     assert!(report.failed > 0 && report.errors[0].contains("bytes"), "{:#?}", report.errors);
 }
 
@@ -234,7 +234,7 @@ fn refused_connection_is_a_failure_without_busy_loop() {
 #[test]
 fn response_timeout_is_a_failure() {
     let port = server(|stream, _| while request(&stream) {});
-    let report = run_load(LoadSpec { timeout_ms: 30, ..keep(port) }, 3);
+    let report = run_load(LoadSpec { timeout_ms: 30, ..keep_alive(port) }, 3);
     fails_with(&report, "no answer in 30 ms on a new connection, before the answer");
 }
 
@@ -249,7 +249,7 @@ fn stop_waits_for_requests_in_flight() {
             reply(&stream, GOOD);
         }
     });
-    let load = Load::start(LoadSpec { connections: 3, ..keep(port) });
+    let load = Load::start(LoadSpec { connections: 3, ..keep_alive(port) });
     while asked.load(Ordering::SeqCst) < 3 {
         thread::yield_now();
     }
@@ -272,7 +272,7 @@ fn longest_gap_covers_all_clients() {
             reply(&stream, GOOD);
         }
     });
-    let load = Load::start(LoadSpec { connections: 4, ..keep(port) });
+    let load = Load::start(LoadSpec { connections: 4, ..keep_alive(port) });
     while begin.elapsed() < Duration::from_millis(600) {
         thread::sleep(Duration::from_millis(5));
     }
