@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn skipped_tests_are_counted_and_named() {
+    fn skipped_tests_are_counted_and_listed() {
         assert_eq!(skips(""), "0 tests were skipped");
         assert_eq!(
             skips("limits::b: needs root\nbun::a: bun is not installed\n"),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn results_add_up() {
+    fn test_results_are_summed() {
         let mut total = Total::default();
         total.add("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
         total.add("test layers::tests::x ... ok");

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read() {
+    fn responses_are_parsed() {
         let answer = parse("HTTP/1.1 502 Bad Gateway\r\nx: y\r\n\r\n{\"a\":1}").unwrap();
         assert_eq!((answer.status, answer.body.as_str()), (502, "{\"a\":1}"));
         assert!(parse("SSH-2.0").is_none());

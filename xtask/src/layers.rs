@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wanted_arrows_pass() {
+    fn allowed_dependencies_pass() {
         let found = faults(&[
             ("ostler", &["ostler-config", "ostler-daemon", "ostler-keeper", "!ostler-testkit"]),
             ("ostler-config", &["ostler-core", "rquickjs"]),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_arrow_fails() {
+    fn forbidden_dependency_fails() {
         for (from, to) in [
             ("ostler-core", "ostler-sys"),
             ("ostler-sys", "ostler-core"),
@@ -294,19 +294,19 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_far_below_the_keeper_fails_and_shows_the_way() {
+    fn transitive_keeper_dependency_fails_with_its_path() {
         let found = faults(&[("ostler-keeper", &["ostler-sys"]), ("ostler-sys", &["foreign"]), ("foreign", &["serde_json"])]);
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("ostler-keeper -> ostler-sys -> foreign -> serde_json"), "{found:?}");
     }
 
     #[test]
-    fn what_only_tests_use_is_not_linked() {
+    fn dev_dependencies_are_allowed() {
         assert_eq!(faults(&[("ostler-keeper", &["!serde_json", "!ostler-testkit"])]), Vec::<String>::new());
     }
 
     #[test]
-    fn a_crate_nobody_thought_of_fails() {
+    fn unknown_crate_fails() {
         assert_eq!(faults(&[("ostler-extra", &[])]), ["ostler-extra is not in the table of xtask/src/layers.rs"]);
     }
 }

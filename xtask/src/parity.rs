@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_becomes_a_table() {
+    fn parity_table_becomes_markdown() {
         let text = with("['`stop`', 'done', ''], ['`start`', 'different', 'waits']").unwrap();
         assert!(text.contains("| Commands | 1 | 1 | 0 |\n"), "{text}");
         assert!(
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_breaks_a_rule_is_named() {
+    fn invalid_row_is_reported() {
         for (rows, said) in [
             ("['`stop`', 'almost', 'x']", "none of"),
             ("['`stop`', 'different', '']", "without a reason"),

@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_program_counts() {
+    fn paths_ignore_comments_and_tests() {
         let text = "mod own;\nuse std::{own::No, io};\nuse crate::log::Log;\n// use crate::no;\npub use own::Shown;\n\
                     fn f() { crate::reactor::x(); super::y(); own::z(); other::own::no() }\nuse super::super::{b, c::{D, e as E}};\n\
                     #[cfg(test)]\nmod tests {\n use crate::boot;\n}\n";
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_through_what_is_handed_on() {
+    fn cycles_are_found_through_reexports() {
         let files = |c| {
             circle(&[
                 ("lib.rs", "mod a;\nmod c;\nmod d;\npub use a::Name as Short;\n"),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_and_its_children_are_a_circle_only_through_others() {
+    fn parent_and_children_form_a_cycle_only_through_others() {
         let files = |b, c| circle(&[("a/mod.rs", "mod b;\nfn f() { b::y() }\n"), ("a/b.rs", b), ("c.rs", c)]);
         assert!(files("use super::Type;", "use crate::a::Type;").is_empty());
         assert_eq!(files("use crate::c::x;", "use crate::a::Type;"), ["a/mod.rs", "a/b.rs", "c.rs"]);

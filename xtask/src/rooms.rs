@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn arrows_point_down() {
+    fn dependencies_between_rooms_point_down() {
         let rooms = [
             ("log", Kind::Ground),
             ("waker", Kind::Ground),
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_with_rooms_in_it_covers_only_its_own_file() {
+    fn room_with_subrooms_covers_only_its_own_file() {
         let rooms = [("features", Kind::Assembly), ("features::health::checks", Kind::Feature), ("logs", Kind::Ground)];
         for (path, room) in [
             ("features", "features"),
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_still_there_only_gets_less() {
+    fn list_of_known_violations_may_only_shrink() {
         let rooms = [("a", Kind::Feature), ("b", Kind::Feature)];
         let arrows = BTreeMap::from([arrow("a", "b")]);
         assert!(judge("daemon", &arrows, &rooms, &[("a", "b")]).is_empty());

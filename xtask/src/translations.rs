@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_changed_page_makes_its_translation_older() {
+    fn changed_page_marks_translation_as_older() {
         let pages = |pages: &[(&str, &str)]| pages.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<Pages>();
         let english = pages(&[("a.md", "new\n"), ("b.md", "b\n"), ("c.md", "c\n")]);
         let of_a = format!("<!-- translation of a.md, {} -->\n旧\n", sum("old\n"));

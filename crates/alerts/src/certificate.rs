@@ -84,13 +84,13 @@ mod tests {
 
     /// The expected date is the output of another program for the same certificate.
     #[test]
-    fn the_end_of_a_certificate() {
+    fn not_after_reads_expiry_date_of_certificate() {
         assert_eq!(not_after(&der()).unwrap().to_string(), "2126-10-28T09:42:30Z");
     }
 
     proptest! {
         #[test]
-        fn anything_is_read(at in 0_usize..2000, byte in any::<u8>(), cut in 0_usize..2000) {
+        fn days_left_never_panics_on_damaged_certificate(at in 0_usize..2000, byte in any::<u8>(), cut in 0_usize..2000) {
             let mut bytes = der();
             let length = bytes.len();
             bytes[at % length] = byte;

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quiet_hours_in_a_zone_over_midnight() {
+    fn quiet_hours_span_midnight_in_their_time_zone() {
         let at = |text: &str| u64::try_from(text.parse::<jiff::Timestamp>().unwrap().as_millisecond()).unwrap();
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let night = Quiet { from: 22 * 60, to: 7 * 60, zone: zone.clone() };

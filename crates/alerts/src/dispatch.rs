@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_hangs_or_fails_holds_up_no_other() {
+    fn slow_or_failing_channel_does_not_delay_others() {
         let mut dispatch = Dispatch::default();
         let mut all = waiting(3, "slow");
         all.extend(waiting(2, "quick"));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_in_a_minute_than_the_service_takes_and_not_for_ever() {
+    fn dispatch_keeps_rate_limit_and_gives_up_old_messages() {
         let mut dispatch = Dispatch::default();
         let mut all = waiting(50, "ding");
         let mut times = Vec::new();

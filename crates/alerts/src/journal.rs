@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_written_anew() {
+    fn journal_round_trips_and_reports_unknown_version() {
         let (book, fault) = Book::read(&file(&records()));
         assert_eq!((fault, book.waiting.len(), book.sent.len()), (None, 4, 2));
         assert_eq!(book.sent[1].fault.as_deref(), Some("it answers 400"));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn one_channel_that_takes_nothing_drops_its_own_oldest() {
+    fn stuck_channel_drops_only_its_own_oldest_messages() {
         let mut book = Book::default();
         for n in 0..300_u64 {
             let channel = if n < 10 { "mail" } else { "ops" };
@@ -232,7 +232,7 @@ mod tests {
         /// If the file is cut or damaged anywhere, exactly the whole records before that point are
         /// read.
         #[test]
-        fn torn_anywhere(cut in 0_usize..4000, flip in any::<u8>()) {
+        fn damaged_journal_yields_exactly_the_whole_records(cut in 0_usize..4000, flip in any::<u8>()) {
             let whole = file(&records());
             let at = cut % whole.len();
             let (book, fault) = Book::read(&whole[..at]);
@@ -248,7 +248,7 @@ mod tests {
         }
 
         #[test]
-        fn anything_is_read(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn read_never_panics_on_arbitrary_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut file = HEAD.as_bytes().to_vec();
             file.extend(&bytes);
             let _ = (Book::read(&bytes), Book::read(&file));

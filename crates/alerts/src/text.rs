@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_plain_line() {
+    fn plain_strips_control_characters_and_truncates() {
         for (text, most, expected) in [
             ("a\x1b[31mred\x1b[0m\nb", 100, "ared b"),
             ("\x1b]0;title\x07x\u{0}y\u{202e}z", 100, "xyz"),

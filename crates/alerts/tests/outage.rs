@@ -93,7 +93,7 @@ impl Sender {
 }
 
 #[test]
-fn five_hundred_for_an_hour() {
+fn alerts_survive_an_hour_of_500_responses_and_a_kill() {
     let mut sender = Sender::new();
     let crash = |n: u64| {
         let app = format!("app{n}");

@@ -458,7 +458,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn values_in_canonical_form() {
+    fn values_are_converted_to_canonical_form() {
         let cases = [
             ("max_restarts", json!("10"), json!(10)),
             ("max_restarts", json!(0), json!(0)),
@@ -486,7 +486,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn wrong_values_say_what_was_expected() {
+    fn wrong_values_report_the_expected_type() {
         let cases = [
             ("max_restarts", json!("ten"), "expected a number, found \"ten\""),
             ("max_restarts", json!(-1), "expected a number, found -1"),

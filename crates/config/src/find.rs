@@ -103,7 +103,7 @@ mod tests {
     use ostler_core::app::EnvMap;
 
     #[test]
-    fn names_of_config_files() {
+    fn config_files_are_recognized_by_name() {
         for name in ["a.json", "a.json5", "x.json.bak", "p/a.yml", "a.yaml", "ecosystem.config.js", "a.config.mjs", "a.toml", "a.config.ts"]
         {
             assert!(is_config_name(name), "{name}");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_that_is_called_like_a_config_is_a_script() {
+    fn script_with_config_file_name_is_run_as_script() {
         let dir = crate::check::tests::scratch("find");
         std::fs::write(dir.join("server.config.js"), "http.createServer().listen(3000)").unwrap();
         std::fs::write(dir.join("my.config.js"), "module.exports = {apps: []}").unwrap();

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_and_folders_above_count() {
+    fn open_checks_permissions_of_links_and_parent_directories() {
         let dir = crate::check::tests::scratch("guard").canonicalize().unwrap();
         let own = caller(|_| None);
         let set = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -86,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn entries_become_apps() {
+    fn static_entries_become_serve_apps() {
         let entry =
             json!([{ "path": "dist", "port": 81, "spa": true, "instances": 2, "basic_auth": { "username": "u", "password": "p" } }]);
         let env = json!({
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_login_is_an_error() {
+    fn incomplete_basic_auth_is_rejected() {
         for value in [json!([{ "basic_auth": { "username": "u" } }]), json!([{ "basic_auth": true }]), json!([1]), json!("dist")] {
             assert!(apps(value.clone()).is_err(), "{value}");
         }

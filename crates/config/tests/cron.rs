@@ -37,7 +37,7 @@ fn file(project: &Project, text: &str) -> Result<Vec<AppSpec>, String> {
 }
 
 #[test]
-fn restarts_at_given_times() {
+fn cron_restart_parses_schedule_and_options() {
     let project = project("cron-restart");
     for (given, spec) in [
         (json!({"cron_restart": "0 3 * * *"}), Some(restart("0 3 * * *"))),
@@ -63,7 +63,7 @@ fn restarts_at_given_times() {
 }
 
 #[test]
-fn jobs_in_every_form() {
+fn job_parses_in_every_form() {
     let project = project("cron-job");
     let settings = json!({"schedule": "0 3 * * *", "retries": 2, "retry_delay": "30s", "timeout": "10m", "history": 50});
     let full = JobSpec { retries: 2, retry_delay_ms: 30_000, timeout_ms: Some(600_000), history: 50 };
@@ -83,7 +83,7 @@ fn jobs_in_every_form() {
 }
 
 #[test]
-fn jobs_beside_apps_and_in_them() {
+fn jobs_parse_at_top_level_and_inside_apps() {
     let project = project("cron-jobs");
     project.file("sub/app.js", "");
     let shop = r#"
@@ -121,7 +121,7 @@ fn jobs_beside_apps_and_in_them() {
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_key() {
+fn wrong_cron_settings_are_reported_with_their_key() {
     let project = project("cron-wrong");
     for (given, message) in [
         (json!({"cron_restart": "60 * * * *"}), r#""60 * * * *" is no schedule: minute "60": expected 0 to 59"#),
@@ -160,7 +160,7 @@ fn what_is_wrong_is_told_with_its_key() {
 }
 
 #[test]
-fn what_may_not_be_meant_is_a_warning() {
+fn suspicious_cron_settings_cause_warnings() {
     let project = project("cron-warning");
     for (given, warning) in [
         (json!({"cron_restart": "0 0 13 * 5"}), Some("both have to match")),
@@ -175,7 +175,7 @@ fn what_may_not_be_meant_is_a_warning() {
 }
 
 #[test]
-fn options_over_an_app_that_exists() {
+fn merge_applies_cron_options_to_existing_app() {
     let project = project("cron-merge");
     let app = project.start("app.js", json!({"cron_restart": "@daily", "timezone": "UTC"}));
     let merged = |given: Value| merge(&app, given.as_object().unwrap(), None, &project.context).unwrap().spec.cron;

@@ -81,7 +81,7 @@ fn seed(name: &str) -> (Loaded, Vec<AppSpec>) {
 }
 
 #[test]
-fn every_config_block_of_the_seeds_loads() {
+fn every_seed_config_loads() {
     let names = files("seeds");
     assert!(names.len() >= 20, "{names:?}");
     for name in names {
@@ -92,7 +92,7 @@ fn every_config_block_of_the_seeds_loads() {
 }
 
 #[test]
-fn seed_production_template_means_what_it_says() {
+fn seed_production_template_normalizes_as_documented() {
     let (_, specs) = seed("production.config.js");
     let [gateway, users] = specs.as_slice() else { panic!("{specs:?}") };
     assert_eq!((gateway.mode, gateway.instances, gateway.instances_given), (ExecMode::Cluster, 4, true));
@@ -125,7 +125,7 @@ fn seed_extras_are_kept_for_later() {
 }
 
 #[test]
-fn keys_without_an_effect_are_kept_and_told() {
+fn keys_without_effect_are_kept_and_reported() {
     let text = r#"
         v8 = true
         event_loop_inspector = true
@@ -241,7 +241,7 @@ fn both_engines_agree_in_a_module_package() {
 }
 
 #[test]
-fn typescript_is_left_to_the_runtimes_that_know_it() {
+fn typescript_config_is_evaluated_by_bun_or_deno() {
     let dir = fixtures().join("js/typed");
     for (runtime, path) in runtimes().into_iter().filter(|(name, _)| *name != "node") {
         let mut context = context(&dir);
@@ -253,7 +253,7 @@ fn typescript_is_left_to_the_runtimes_that_know_it() {
 }
 
 #[test]
-fn what_the_engine_lacks_is_left_to_the_runtime() {
+fn unsupported_modules_fall_back_to_the_runtime() {
     if !node() {
         return;
     }
@@ -270,7 +270,7 @@ fn what_the_engine_lacks_is_left_to_the_runtime() {
 }
 
 #[test]
-fn without_a_runtime_a_caught_refusal_is_no_failure() {
+fn caught_import_error_is_no_failure_without_a_runtime() {
     let dir = fixtures().join("js/runtime");
     let mut context = context(&dir);
     std::sync::Arc::make_mut(&mut context.env).insert("PATH".into(), "/nonexistent".into());
@@ -283,7 +283,7 @@ fn without_a_runtime_a_caught_refusal_is_no_failure() {
 }
 
 #[test]
-fn changes_of_the_environment_are_reported() {
+fn environment_changes_are_reported() {
     let loaded = read("js", "environment.config.js").unwrap();
     let changes = [("ADDED", Some("7")), ("CHANGED", Some("before!")), ("REMOVED", None)];
     assert_eq!(loaded.env_changes, changes.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))));
@@ -296,7 +296,7 @@ fn changes_of_the_environment_are_reported() {
 // --- bad input ---
 
 #[test]
-fn bad_files_are_refused_in_one_clear_line_each() {
+fn bad_files_are_rejected_with_one_line_each() {
     let cases = [
         ("infinite.config.js", Kind::Malformed, "infinite.config.js: time limit: the file did not finish within 2 s"),
         ("memory.config.js", Kind::Malformed, "memory.config.js: memory limit: the file needs more than 128 MiB"),
@@ -332,7 +332,7 @@ fn bad_files_are_refused_in_one_clear_line_each() {
 }
 
 #[test]
-fn a_file_that_ends_or_waits_for_ever_is_told() {
+fn config_that_exits_or_never_resolves_is_reported() {
     if node() {
         let problems = read("bad", "exit.config.js").unwrap_err();
         assert_eq!(problems.to_string(), "exit.config.js: node ended before the file was evaluated (exit code 3)");
@@ -342,7 +342,7 @@ fn a_file_that_ends_or_waits_for_ever_is_told() {
 }
 
 #[test]
-fn all_mistakes_are_told_at_once_with_their_lines() {
+fn all_mistakes_are_reported_at_once_with_their_lines() {
     let problems = read("bad", "types.config.js").unwrap_err();
     let expected = [
         "types.config.js:7:7: apps[1].script: expected a text, found a list",
@@ -362,7 +362,7 @@ fn all_mistakes_are_told_at_once_with_their_lines() {
 }
 
 #[test]
-fn places_are_exact_in_yaml_and_toml() {
+fn positions_are_exact_in_yaml_and_toml() {
     let yaml = read("bad", "types.yaml").unwrap_err().to_string();
     let expected = [
         "types.yaml:4:5: apps[0].max_restarts: expected a number, found \"ten\"",
@@ -378,7 +378,7 @@ fn places_are_exact_in_yaml_and_toml() {
 }
 
 #[test]
-fn traps_of_javascript_are_refused() {
+fn proto_keys_are_rejected() {
     let text = read("bad", "proto.json").unwrap_err().to_string();
     let expected = [
         "proto.json:5:5: apps[0].__proto__: this key is not allowed",
@@ -389,7 +389,7 @@ fn traps_of_javascript_are_refused() {
 }
 
 #[test]
-fn hostile_texts_are_refused() {
+fn hostile_texts_are_rejected() {
     let dir = std::env::temp_dir().join(format!("ostler-hostile-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("x"), "").unwrap();
@@ -417,7 +417,7 @@ fn hostile_texts_are_refused() {
 }
 
 #[test]
-fn strict_makes_errors_of_warnings() {
+fn strict_turns_warnings_into_errors() {
     let strict = Context { strict: true, ..context(&fixtures()) };
     let problems = load_stdin(br#"[{"script": "app.js", "max_restart": 3}]"#, &strict).unwrap_err();
     assert!(problems.0.iter().all(|problem| problem.is_error()));

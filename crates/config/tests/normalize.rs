@@ -49,7 +49,7 @@ fn scripts_are_files_programs_or_command_lines() {
 }
 
 #[test]
-fn several_servers_behind_a_package_manager_are_warned_of() {
+fn several_instances_behind_a_package_manager_cause_warning() {
     let project = Project::new("several-npm");
     project.file("app.js", "");
     project.program("npm", "#!/usr/bin/env node\nx");
@@ -96,7 +96,7 @@ fn node_is_recognised_by_its_file() {
 }
 
 #[test]
-fn a_relative_interpreter_is_found_as_a_script_is() {
+fn relative_interpreter_resolves_like_a_script() {
     let project = Project::new("relative-interpreter");
     project.file("app/app.js", "");
     project.program("local", "#!/bin/sh\n");
@@ -118,7 +118,7 @@ fn a_relative_interpreter_is_found_as_a_script_is() {
 }
 
 #[test]
-fn missing_things_are_errors_with_a_kind() {
+fn missing_script_or_interpreter_is_an_error_with_its_kind() {
     let project = Project::new("missing");
     project.file("app.js", "");
     project.file("app.rb", "");
@@ -156,7 +156,7 @@ fn missing_things_are_errors_with_a_kind() {
 }
 
 #[test]
-fn interpreters_follow_from_extension_and_first_line() {
+fn interpreter_follows_from_extension_and_shebang() {
     let project = Project::new("interpreters");
     let cases: [(&str, &str, Option<&str>, &[&str]); 11] = [
         ("a.mjs", "", Some("node"), &[]),
@@ -194,7 +194,7 @@ fn interpreters_follow_from_extension_and_first_line() {
 }
 
 #[test]
-fn typescript_takes_what_is_there() {
+fn typescript_uses_an_available_runtime() {
     let project = Project::new("typescript");
     project.file("app.ts", "");
     project.program("node", "#!/bin/sh\necho v20.1.0\n");
@@ -275,7 +275,7 @@ fn environment_is_built_in_layers() {
 }
 
 #[test]
-fn variables_of_the_caller_that_stand_for_options() {
+fn caller_variables_set_options() {
     let mut project = Project::new("variables");
     project.file("app.js", "");
     let vars = [
@@ -320,7 +320,7 @@ fn deploy_variables_fill_gaps_only() {
 }
 
 #[test]
-fn the_callers_environment_can_be_filtered() {
+fn filter_env_removes_variables_of_the_caller() {
     let mut project = Project::new("filter");
     project.file("app.js", "");
     for name in ["AWS_KEY", "AWS_SECRET", "KEY", "NODE_CHANNEL_FD", "LC_ALL"] {
@@ -337,7 +337,7 @@ fn the_callers_environment_can_be_filtered() {
 }
 
 #[test]
-fn references_are_resolved_where_that_is_wanted() {
+fn references_expand_only_if_enabled() {
     let mut project = Project::new("references");
     project.file("app.js", "");
     let dotenv = project.file("x.env", "BASE=/srv\nURL=tcp://${DB_HOST}\n");
@@ -375,7 +375,7 @@ fn references_are_resolved_where_that_is_wanted() {
 }
 
 #[test]
-fn directories_are_the_callers_else_the_files() {
+fn cwd_defaults_to_caller_directory_or_config_directory() {
     let project = Project::new("directories");
     let script = project.file("project/app.js", "");
     project.file("project/sub/app.js", "");
@@ -399,7 +399,7 @@ fn directories_are_the_callers_else_the_files() {
 }
 
 #[test]
-fn log_paths_and_limits() {
+fn log_paths_and_limits_are_normalized() {
     let project = Project::new("logs");
     project.file("app.js", "");
     project.file("package.json", r#"{"version": "3.2.1"}"#);
@@ -424,7 +424,7 @@ fn log_paths_and_limits() {
 }
 
 #[test]
-fn an_overlay_wins_and_a_namespace_fills_in() {
+fn overlay_wins_and_its_namespace_is_a_default() {
     let project = Project::new("overlay");
     project.file("app.js", "");
     let attributes = json!({"max_restarts": "5", "instances": "3"}).as_object().unwrap().clone();
@@ -447,7 +447,7 @@ fn only_selects_by_name() {
 }
 
 #[test]
-fn merge_changes_what_is_named_and_nothing_else() {
+fn merge_changes_named_attributes_only() {
     let project = Project::new("merge");
     project.file("app.js", "");
     let old = project.start("app.js", json!({"max_restarts": 3, "kill_timeout": 9, "merge_logs": false, "args": "a b"}));
@@ -468,7 +468,7 @@ fn merge_changes_what_is_named_and_nothing_else() {
 }
 
 #[test]
-fn stdin_takes_every_form() {
+fn stdin_accepts_every_format() {
     let project = Project::new("stdin");
     let texts = [
         r#"{"apps": [{"name": "x", "script": "a.js"}]}"#,
@@ -517,7 +517,7 @@ proptest! {
     /// For an app with any content, the result is an answer and never a panic, and a created spec
     /// has valid values.
     #[test]
-    fn any_app_is_answered(entries in prop::collection::vec((any_key(), any_value()), 0..12)) {
+    fn normalize_never_panics_and_yields_sound_specs(entries in prop::collection::vec((any_key(), any_value()), 0..12)) {
         let mut app: Map<String, Value> = entries.into_iter().collect();
         app.entry("script").or_insert(json!("/bin/sh"));
         let context = Context::new("/".into(), [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into_iter().collect(), 2).unwrap();
@@ -536,7 +536,7 @@ proptest! {
 
     /// The same for a file with any content.
     #[test]
-    fn any_text_is_answered(text in "[\\[\\]{}:,a-z0-9 \n'\"#=-]{0,80}") {
+    fn load_stdin_never_panics_on_any_text(text in "[\\[\\]{}:,a-z0-9 \n'\"#=-]{0,80}") {
         let context = Context::new("/".into(), EnvMap::new(), 2).unwrap();
         let _ = load_stdin(text.as_bytes(), &context);
     }

@@ -41,7 +41,7 @@ fn check(ask: Ask) -> Check {
 }
 
 #[test]
-fn t1_http_is_readiness_and_liveness_with_its_defaults() {
+fn t1_http_sets_readiness_and_liveness_with_defaults() {
     let project = Project::new("safeguards-http");
     project.file("server.py", "");
     let liveness = check(Ask::Http(probe(3000, "/")));
@@ -68,7 +68,7 @@ fn t1_http_is_readiness_and_liveness_with_its_defaults() {
 }
 
 #[test]
-fn phases_in_the_general_form() {
+fn health_phases_parse_in_general_form() {
     let project = Project::new("safeguards-phases");
     project.file("server.py", "");
     let health = safeguards(
@@ -96,7 +96,7 @@ fn phases_in_the_general_form() {
 }
 
 #[test]
-fn t2_t4_t5_t13_limits_in_every_form() {
+fn t2_t4_t5_t13_limits_parse_in_every_form() {
     let project = Project::new("safeguards-limits");
     project.file("server.py", "");
     project.file("app.js", "");
@@ -129,7 +129,7 @@ fn t2_t4_t5_t13_limits_in_every_form() {
 }
 
 #[test]
-fn t12_a_budget_of_restarts() {
+fn t12_restart_budget_parses() {
     let project = Project::new("safeguards-budget");
     project.file("server.py", "");
     let budget = app(&project, json!({"restart_budget": {"n": 3, "window": "10m"}})).restart.budget;
@@ -137,7 +137,7 @@ fn t12_a_budget_of_restarts() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_in_one_line() {
+fn invalid_safeguards_are_rejected_in_one_line() {
     let project = Project::new("safeguards-bad");
     project.file("server.py", "");
     project.file("app.js", "");
@@ -179,7 +179,7 @@ fn what_makes_no_sense_is_refused_in_one_line() {
 }
 
 #[test]
-fn options_change_what_is_looked_after() {
+fn merge_changes_one_safeguard_and_keeps_the_rest() {
     let project = Project::new("safeguards-merge");
     project.file("server.py", "");
     let old = app(&project, json!({"http": {"port": 1}, "max_memory_restart": "1G"}));

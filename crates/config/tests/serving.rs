@@ -28,7 +28,7 @@ fn refusal(project: &Project, script: &str, attributes: Value) -> String {
 }
 
 #[test]
-fn sockets_in_every_form() {
+fn listen_parses_in_every_form() {
     let project = Project::new("listen");
     project.file("server.py", "");
     let unix = |path: &str| ListenAt::Unix { path: format!("{}/{path}", project.dir.display()) };
@@ -68,7 +68,7 @@ fn sockets_in_every_form() {
 }
 
 #[test]
-fn wrong_sockets_are_one_line_each() {
+fn wrong_sockets_are_reported_in_one_line_each() {
     let project = Project::new("wronglisten");
     project.file("server.py", "");
     let long = format!("/{}", "x".repeat(107));
@@ -106,7 +106,7 @@ fn wrong_sockets_are_one_line_each() {
 }
 
 #[test]
-fn who_gets_which_connection() {
+fn scheduling_parses_words_and_node_variable() {
     let project = Project::new("spread");
     project.file("server.py", "");
     project.file("app.js", "");
@@ -146,7 +146,7 @@ fn who_gets_which_connection() {
 }
 
 #[test]
-fn reload_stop_and_number_of_instances() {
+fn reload_stop_and_instance_settings_parse() {
     let project = Project::new("rollout");
     project.file("app.js", "");
     let attributes = json!({
@@ -164,7 +164,7 @@ fn reload_stop_and_number_of_instances() {
 }
 
 #[test]
-fn signs_of_readiness() {
+fn ready_parses_in_every_form() {
     let project = Project::new("ready");
     project.file("server.py", "");
     project.file("app.js", "");
@@ -223,7 +223,7 @@ fn signs_of_readiness() {
 }
 
 #[test]
-fn signs_that_cannot_come_are_refused() {
+fn impossible_readiness_signals_are_rejected() {
     let project = Project::new("unready");
     project.file("server.py", "");
     for (attributes, expected) in [

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn grounds() {
+    fn base_image_follows_from_interpreter_and_files() {
         let shell = |text: &str| AppSpec { shell: true, args: vec!["-c".into(), text.into()], ..app(None, "/bin/sh") };
         for (spec, files, base) in [
             (app(Some("node"), "/p/a.js"), &["package.json", "pnpm-lock.yaml"][..], Base::Node(NODE, Packages::Pnpm)),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_node() {
+    fn node_version_reads_nvmrc_then_engines() {
         let folder = |nvmrc: Option<&str>, engines: Option<&str>| Folder {
             node_version: nvmrc.map(str::to_owned),
             package: Some(Package { node: engines.map(str::to_owned), ..Package::default() }),

@@ -271,7 +271,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn every_attribute_has_a_row_and_every_row_an_attribute() {
+    fn every_attribute_has_exactly_one_row() {
         let keys: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
         let rows: Vec<&str> = ROWS.iter().map(|(key, _)| *key).collect();
         assert_eq!(rows, keys);
@@ -279,7 +279,7 @@ mod tests {
 
     /// `INSTA_UPDATE=always` rewrites the table.
     #[test]
-    fn the_table_of_the_documentation_is_this_one() {
+    fn documentation_contains_the_generated_table() {
         const BEGIN: &str = "| attribute | Compose |";
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/export.md");
         let text = std::fs::read_to_string(path).unwrap();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_for_nothing_is_not_told() {
+    fn inactive_attributes_are_not_reported() {
         let spec = |given: Value| AppSpec { given: given.as_object().cloned().unwrap().into(), ..AppSpec::default() };
         let told = |given, target| without_equal(&spec(given), target).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
         assert_eq!(told(json!({"watch": false, "increment_var": "PORT", "uid": "www"}), Target::Kubernetes), ["uid"]);

@@ -168,7 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn five_fields() {
+    fn five_converts_patterns_or_explains_refusal() {
         for (pattern, expected) in [
             ("0 3 * * *", Ok("0 3 * * *")),
             ("*/15 * * * *", Ok("*/15 * * * *")),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn calendars() {
+    fn calendar_writes_systemd_expression() {
         for (pattern, expected) in
             [("0 3 * * *", "*-*-* 03:00:00"), ("*/30 * * * *", "*-*-* *:00,30:00"), ("30 0 3 13 * 5", "Fri *-*-13 03:00:30")]
         {
@@ -200,7 +200,7 @@ mod tests {
     proptest! {
         /// The written text means the same times when it is read.
         #[test]
-        fn the_text_means_the_same(minute in "(\\*|[0-5][0-9]?|\\*/[1-9]|[1-9]-[1-5][0-9])(,[0-5]?[0-9])?", hour in "(\\*|1?[0-9](-2[0-3])?)", weekday in "(\\*|[0-7])") {
+        fn exported_pattern_parses_to_same_fields(minute in "(\\*|[0-5][0-9]?|\\*/[1-9]|[1-9]-[1-5][0-9])(,[0-5]?[0-9])?", hour in "(\\*|1?[0-9](-2[0-3])?)", weekday in "(\\*|[0-7])") {
             let pattern = format!("{minute} {hour} * * {weekday}");
             if let Ok(fields) = Fields::parse(&pattern) {
                 let again = Fields::parse(&fields.five().unwrap());
@@ -209,7 +209,7 @@ mod tests {
         }
 
         #[test]
-        fn rubbish_is_no_panic(text in "[0-9*/,?L#W a-z-]{0,30}") {
+        fn parse_never_panics_on_any_text(text in "[0-9*/,?L#W a-z-]{0,30}") {
             let _ = Fields::parse(&text).and_then(|fields| fields.five());
         }
     }

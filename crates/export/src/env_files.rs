@@ -192,12 +192,12 @@ mod tests {
         EnvFile { text: text.into(), variables: variables(text), systemd }
     }
 
-    fn said(target: Target, options: &Options) -> String {
+    fn reported_differences(target: Target, options: &Options) -> String {
         differences(".env", &file(TEXT), target, options).join("\n")
     }
 
     #[test]
-    fn each_reader_is_compared_with_ours() {
+    fn differences_are_reported_for_each_reader() {
         let plain = Options::default();
         let refused = "has `export` or a blank before its `=`, which is refused";
         let kubectl = format!(
@@ -205,25 +205,25 @@ mod tests {
              line 6: HASH keeps its quotes; line 7: LINES has several lines, of which the first is read; line 8: is no NAME=value, which is refused; \
              line 9: REF keeps its quotes; line 11: BLANK {refused}: write NAME=value without quotes, or give the variable with --from-literal"
         );
-        assert_eq!(said(Target::Kubernetes, &plain), kubectl);
-        let stack = said(Target::Compose, &Options { swarm: true, ..Options::default() });
+        assert_eq!(reported_differences(Target::Kubernetes, &plain), kubectl);
+        let stack = reported_differences(Target::Compose, &Options { swarm: true, ..Options::default() });
         assert!(stack.contains("by docker stack: line 3") && stack.contains("line 4: QUOTED keeps"), "{stack}");
         assert_eq!(
-            said(Target::Compose, &plain),
+            reported_differences(Target::Compose, &plain),
             ".env is read otherwise by Compose: line 10: DOLLAR has a $, which is a reference there: put a value with $ into single quotes"
         );
         assert_eq!(
-            said(Target::Systemd, &plain),
+            reported_differences(Target::Systemd, &plain),
             ".env is read otherwise by systemd: line 3: EXPORTED is left out; line 5: COMMENT keeps the comment behind its value: \
              write NAME=value without `export` and without a comment behind the value"
         );
         for target in [Target::Nomad, Target::Dockerfile] {
-            assert_eq!(said(target, &plain), "");
+            assert_eq!(reported_differences(target, &plain), "");
         }
     }
 
     #[test]
-    fn a_file_that_all_read_alike_has_no_line() {
+    fn file_without_differences_is_not_reported() {
         let text = "# c\n\nPLAIN=a value\n";
         for target in [Target::Kubernetes, Target::Compose, Target::Systemd] {
             assert!(differences(".env", &file(text), target, &Options::default()).is_empty(), "{target:?}");
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_is_ever_shown_and_long_lists_are_cut() {
+    fn values_are_never_shown_and_long_lists_are_truncated() {
         let text: String = (0..30).map(|n| format!("V{n}=\"secret{n}\"\n")).collect();
         let variables: EnvMap = (0..30).map(|n| (format!("V{n}"), format!("secret{n}"))).collect();
         let file = EnvFile { text, variables, systemd: EnvMap::new() };

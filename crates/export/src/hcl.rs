@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_text_is_a_template() {
+    fn text_escapes_template_sequences() {
         for (value, expected) in [("a\"b\\", r#""a\"b\\""#), ("${x} %{y} $z", r#""$${x} %%{y} $z""#), ("a\nb\u{1}", "\"a\\nb\\u0001\"")] {
             assert_eq!(text(value), expected);
         }

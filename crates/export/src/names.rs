@@ -53,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn labels_of_names() {
+    fn label_is_derived_from_name() {
         for (name, expected) in [
             ("api", "api"),
             ("API Gateway", "api-gateway"),
@@ -81,7 +81,7 @@ mod tests {
         }
 
         #[test]
-        fn no_two_names_get_one_label(names in prop::collection::vec("[aA .]{0,3}", 0..20)) {
+        fn labels_are_unique(names in prop::collection::vec("[aA .]{0,3}", 0..20)) {
             let all = labels(names.iter().map(String::as_str));
             prop_assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), names.len());
         }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages() {
+    fn package_json_is_read_and_malformed_is_tolerated() {
         let package =
             Package::read(r#"{"scripts": {"build": "x", "test": "y"}, "engines": {"node": ">=20"}, "workspaces": ["a"]}"#).unwrap();
         assert_eq!((package.node.as_deref(), package.workspaces), (Some(">=20"), true));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_within_a_project() {
+    fn inside_returns_path_relative_to_project() {
         let project = Project { dir: "/srv/shop".into(), ..Project::default() };
         assert_eq!(project.inside("/srv/shop/a/b"), Some("a/b"));
         assert_eq!(project.inside("/srv/shop"), Some(""));

@@ -95,7 +95,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words() {
+    fn words_are_quoted_for_each_target() {
         assert_eq!(systemd_word("a b$c%d"), "\"a b$$c%%d\"");
         assert_eq!(systemd("a$b\n", false), "\"a$b\\n\"");
         assert_eq!(systemd_word("/usr/bin/env"), "/usr/bin/env");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn systemd_reads_no_line_as_a_part_of_another() {
+    fn systemd_values_stay_on_one_line() {
         for (text, plain, folder, description) in [
             ("/srv/50%", Some("/srv/50%%"), Some("/srv/50%%"), "/srv/50%%"),
             (r"/srv/a\b", Some(r"/srv/a\b"), Some(r"/srv/a\b"), r"/srv/a\b"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_systemd() {
+    fn systemd_command_quotes_program_and_arguments() {
         for (argv, command) in [
             (&["/srv/a", "-x", ";", "$A"][..], r#"/srv/a -x ";" "$$A""#),
             (&["-x"], "/usr/bin/env -- -x"),
@@ -135,13 +135,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_shell_reads_back_what_was_quoted(text in "[^\0]{0,30}") {
+        fn shell_quoting_round_trips(text in "[^\0]{0,30}") {
             let output = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", sh(&text))]).output().unwrap();
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
         }
 
         #[test]
-        fn one_line_stays_one(text in any::<String>()) {
+        fn quoted_text_stays_on_one_line(text in any::<String>()) {
             prop_assert_eq!(systemd(&text, true).lines().count(), 1);
             prop_assert!(line(&text).lines().count() <= 1);
             prop_assert!(docker_text(&text).lines().count() <= 1);

@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_found_by_name_and_in_addresses() {
+    fn secrets_are_detected_by_name_and_in_urls() {
         for (name, value, secret) in [
             ("DB_PASSWORD", "x", true),
             ("DATABASE_URL", "postgres://u:p@db/x", true),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_this_machine() {
+    fn local_port_reads_port_of_local_address() {
         assert_eq!(local_port("redis://localhost:6379/0"), Some(6379));
         assert_eq!(local_port("127.0.0.1:80"), Some(80));
         assert_eq!(local_port("http://localhost/"), None);

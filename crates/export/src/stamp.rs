@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_edit_is_never_lost() {
+    fn edited_file_is_never_overwritten() {
         let (old, new) = (stamped("compose", "a: 1\n"), stamped("compose", "a: 2\n"));
         let edited = old.replace("a: 1", "a: 1 # mine");
         for (there, new, step) in [
@@ -88,7 +88,7 @@ mod tests {
     proptest! {
         /// A file is replaced only if its text is unedited.
         #[test]
-        fn only_what_nobody_touched_is_replaced(body in "[a-c\n]{0,20}", edit in "[a-c#\n]{1,8}", at in 0_usize..20, next in "[a-c\n]{0,20}") {
+        fn only_unedited_file_is_replaced(body in "[a-c\n]{0,20}", edit in "[a-c#\n]{1,8}", at in 0_usize..20, next in "[a-c\n]{0,20}") {
             let old = stamped("compose", &body);
             let start = old.len() - body.len();
             let at = start + at.min(body.len());

@@ -120,12 +120,12 @@ fn shown(tree: &Tree, exported: &Exported) -> String {
     for next in &exported.next {
         out.push_str(&format!("next: {next}\n"));
     }
-    let sum = regexless_sums(&out);
+    let sum = without_sums(&out);
     sum.replace(tree.0.to_str().unwrap(), "/srv/shop")
 }
 
 /// Returns the text without checksums, which depend on the path of the folder.
-fn regexless_sums(text: &str) -> String {
+fn without_sums(text: &str) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let line = line.split_once(" (sum ").map_or(line, |(line, _)| line);
@@ -161,7 +161,7 @@ fn file<'a>(exported: &'a Exported, path: &str) -> &'a str {
 }
 
 #[test]
-fn golden_files() {
+fn exports_match_snapshots() {
     let tree = Tree::new(SHOP_FILES);
     let (plain, production) = (shop(&tree, None), shop(&tree, Some("production")));
     let host = || Options { host: Some("shop.example.com".into()), ..Options::default() };
@@ -187,7 +187,7 @@ fn golden_files() {
 }
 
 #[test]
-fn what_compose_reads_is_what_was_meant() {
+fn compose_file_means_the_same_as_the_apps() {
     let tree = Tree::new(SHOP_FILES);
     let exported = made(&shop(&tree, Some("production")), Target::Compose, &Options::default());
     let compose = &documents(file(&exported, "compose.yaml"))[0];
@@ -209,7 +209,7 @@ fn what_compose_reads_is_what_was_meant() {
 }
 
 #[test]
-fn hostile_names_and_values_end_no_quotes() {
+fn hostile_names_and_values_stay_quoted() {
     let hostile = json!({ "apps": [
         { "name": "a\"; rm -rf / #", "script": "a.js", "args": ["$(touch x)", "{{ fail }}", "%n", "'", "\"", "new\nline", "${X}"],
           "env": { "A": "no", "B": "0755", "C": "1e3", "D": "a\nb\n", "E": "{{ .Values }}", "F": "$$ ${X} $X", "G": "%h", "H": "💥", "I": "'\"\\" } },
@@ -262,7 +262,7 @@ fn keys_of(unit: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_value_takes_the_next_directive_of_a_unit_with_it() {
+fn hostile_value_does_not_swallow_next_unit_directive() {
     let units = |hostile: &str| {
         let value = |plain: &str| format!("{plain}{hostile}");
         let path = |plain: &str| format!("/srv/{}", value(plain));
@@ -321,7 +321,7 @@ fn no_value_takes_the_next_directive_of_a_unit_with_it() {
 }
 
 #[test]
-fn what_has_no_equal_is_told() {
+fn attributes_without_equivalent_are_reported() {
     let tree = Tree::new(SHOP_FILES);
     let project = shop(&tree, Some("production"));
     let keys = |target| {
@@ -343,7 +343,7 @@ fn what_has_no_equal_is_told() {
 }
 
 #[test]
-fn a_port_of_the_host_is_given_once() {
+fn host_port_is_published_once() {
     let apps = json!([
         { "name": "a", "script": "a.js", "env": { "PORT": 3000 }, "instances": 2, "exec_mode": "fork" },
         { "name": "b", "script": "a.js", "env": { "PORT": 3001 } },
@@ -375,7 +375,7 @@ const EDGE: &str = r#"[{
 
 /// Sockets, hooks, and the kinds of restart, in units and manifests.
 #[test]
-fn golden_sockets_and_hooks() {
+fn exports_of_sockets_and_hooks_match_snapshots() {
     let tree = Tree::new(&[("ecosystem.json", EDGE), ("a.js", ""), ("package.json", "{}"), ("yarn.lock", "")]);
     let project = tree.project("ecosystem.json", None);
     for target in [Target::Systemd, Target::Kubernetes, Target::Compose, Target::Nomad] {
@@ -387,7 +387,7 @@ fn golden_sockets_and_hooks() {
 }
 
 #[test]
-fn folders_with_their_own_packages_have_their_own_images() {
+fn directories_with_own_packages_get_own_images() {
     let apps = json!([
         { "name": "users", "script": "main.js", "cwd": "backend/users service" },
         { "name": "orders", "script": "main.js", "cwd": "backend/orders" },
@@ -414,7 +414,7 @@ fn folders_with_their_own_packages_have_their_own_images() {
 
 /// Kubernetes expands words of a command, and a swarm expands values; both must stay text.
 #[test]
-fn engines_replace_nothing() {
+fn kubernetes_and_swarm_do_not_expand_values() {
     let apps = json!([{ "name": "clean", "script": "a.js", "args": ["$(HOME)", "$HOME", "$$(X)"], "job": "0 3 * * *", "env": { "T": "{{.Node.ID}} $X" } }]);
     let tree = Tree::new(&[("ecosystem.json", &apps.to_string()), ("a.js", "")]);
     let project = tree.project("ecosystem.json", None);
@@ -429,7 +429,7 @@ fn engines_replace_nothing() {
 
 /// The exporting machine needs no build and no installation.
 #[test]
-fn what_is_not_here_may_be_there() {
+fn export_works_if_files_and_programs_are_missing() {
     let apps = json!([
         { "name": "built", "script": "dist/main.js", "cwd": "later", "env_file": ".env.production" },
         { "name": "python", "script": "app.py", "interpreter": "python9" },
@@ -456,7 +456,7 @@ fn what_is_not_here_may_be_there() {
 }
 
 #[test]
-fn choices_that_are_no_names_are_refused() {
+fn invalid_option_values_are_rejected() {
     let tree = Tree::new(&[("ecosystem.json", r#"{"apps": [{"script": "a.js"}]}"#), ("a.js", "")]);
     let project = tree.project("ecosystem.json", None);
     for options in [
@@ -473,7 +473,7 @@ fn choices_that_are_no_names_are_refused() {
 }
 
 #[test]
-fn a_hundred_apps_are_exported_in_a_moment() {
+fn hundred_apps_are_exported() {
     let apps: Vec<Value> = (0..100).map(|n| json!({"name": format!("app-{n}"), "script": "a.js", "env": {"PORT": 3000 + n}})).collect();
     let tree = Tree::new(&[("ecosystem.json", &json!({ "apps": apps }).to_string()), ("a.js", "")]);
     let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
@@ -483,7 +483,7 @@ fn a_hundred_apps_are_exported_in_a_moment() {
 /// An app as in the guides to Kubernetes: requests below limits, port 80 for a container's 3000,
 /// mirrors in China.
 #[test]
-fn golden_settings_for_exports() {
+fn exports_with_export_settings_match_snapshots() {
     let apps = json!([{
         "name": "myapp", "script": "dist/main.js", "instances": { "min": 2, "max": 10, "cpu": 70 }, "exec_mode": "cluster", "env": { "PORT": 3000 },
         "memory_max": "512M", "cpu_quota": 50, "export": {
@@ -508,7 +508,7 @@ fn golden_settings_for_exports() {
 }
 
 #[test]
-fn a_target_that_is_never_reached_is_told() {
+fn unreachable_autoscale_target_is_reported() {
     let told = |quota: Option<u32>, request: Option<&str>, cpu: u32| {
         let mut app = json!({ "name": "api", "script": "a.js", "instances": { "min": 2, "max": 9, "cpu": cpu } });
         quota.iter().for_each(|quota| app["cpu_quota"] = json!(quota));
@@ -531,7 +531,7 @@ fn a_target_that_is_never_reached_is_told() {
 }
 
 #[test]
-fn the_port_of_a_service() {
+fn service_port_follows_app_and_settings() {
     let ports = |app: Value| {
         let tree = Tree::new(&[("ecosystem.json", &json!([app]).to_string()), ("a.js", "")]);
         let exported = made(&tree.project("ecosystem.json", None), Target::Kubernetes, &Options::default());
@@ -554,7 +554,7 @@ fn the_port_of_a_service() {
 
 /// A folder that is only partly built, or that has other scripts, is copied as a whole.
 #[test]
-fn images_take_what_was_built() {
+fn image_copies_build_output_or_whole_directory() {
     let lines = |script: &str, files: &[(&str, &str)]| {
         let apps = json!([{ "name": "api", "script": script }]).to_string();
         let files = [files, &[("ecosystem.json", apps.as_str())]].concat();

@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn what_yaml_misreads_is_in_quotes() {
+    fn ambiguous_scalars_are_quoted() {
         for text in [
             "no",
             "On",
@@ -466,14 +466,14 @@ mod tests {
     }
 
     #[test]
-    fn dialects_keep_what_is_text() {
+    fn text_is_escaped_for_each_dialect() {
         let map = Map::new().with("k", "a $HOME ${X} {{ y }} {{{").with("r", Yaml::Reference("${X:?set it}".into()));
         assert_eq!(map.text(Dialect::Compose), "k: \"a $$HOME $${X} {{ y }} {{{\"\nr: \"${X:?set it}\"\n");
         assert!(map.text(Dialect::Helm).starts_with("k: \"a $HOME ${X} {{ `{{` }} y }} {{ `{{` }}{\"\n"));
     }
 
     #[test]
-    fn tables_and_lists() {
+    fn maps_and_lists_are_written_with_comments() {
         let mut item = Map::new();
         item.say("why").put("name", "a").put("ports", vec![Yaml::from(80_u16)]).put("none", Map::new());
         let mut map = Map::new();
@@ -491,20 +491,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_comes_back(key in "\\PC{1,12}", value in any::<String>()) {
+        fn text_round_trips(key in "\\PC{1,12}", value in any::<String>()) {
             let map = Map::new().with("top", Map::new().with(&key, value.as_str()).with("list", vec![Yaml::from(value.as_str())]));
             prop_assert_eq!(read(&map.text(Dialect::Plain)), json!({ "top": { key: value, "list": [value] } }));
         }
 
         #[test]
-        fn compose_gives_back_dollars(value in "[$a{}\"\n ]{0,12}") {
+        fn compose_dollars_round_trip(value in "[$a{}\"\n ]{0,12}") {
             let text = Map::new().with("k", value.as_str()).text(Dialect::Compose);
             let read = read(&text);
             prop_assert_eq!(read["k"].as_str().map(|text| text.replace("$$", "$")), Some(value));
         }
 
         #[test]
-        fn a_comment_is_one_line(text in any::<String>()) {
+        fn comment_stays_on_one_line(text in any::<String>()) {
             let mut map = Map::new();
             map.say(text).put("k", 1_u32);
             prop_assert_eq!(read(&map.text(Dialect::Plain)), json!({ "k": 1 }));

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_in_order() {
+    fn batches_cover_hosts_in_order() {
         for (hosts, size, batches) in [
             (5, 2, &[(0, 2), (2, 4), (4, 5)][..]),
             (3, 0, &[(0, 3)]),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_where_one_is_not_well() {
+    fn batches_stop_after_failed_batch() {
         let mut plan = Batches::new(5, 2);
         assert_eq!(plan.next(true), Some(0..2));
         assert_eq!((plan.next(false), plan.left()), (None, 2..5));

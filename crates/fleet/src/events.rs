@@ -59,7 +59,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn each_event_once() {
+    fn each_event_is_shown_once_after_reconnect() {
         use Verdict::{After, Known, OtherRing, Show};
         let event = |epoch: u64, seq: u64| json!({"epoch": epoch, "seq": seq});
         let mut place = Place::default();

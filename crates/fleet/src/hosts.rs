@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_a_call() {
+    fn select_resolves_hosts_groups_and_addresses() {
         let file = hosts(&json!({
             "defaults": {"user": "deploy", "home": "/srv/o"},
             "hosts": {"web1": "10.0.0.1", "web2": {"host": "10.0.0.2", "port": "2222", "user": "u"}, "db.example.com": null, "six": "root@[::1]:7"},
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_host_has() {
+    fn host_settings_are_read() {
         let file = hosts(&json!({"hosts": {"a": {
             "host": "h", "key": "~/.ssh/k", "ssh_options": ["A=1", "B=2"], "forward_agent": true, "ostler": "~/o", "home": "/h",
         }, "here": "localhost", "there": {"host": "localhost", "port": 22}}}));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_host_settings_are_reported_with_their_key() {
         for (value, word) in [
             (json!([]), "expected a table"),
             (json!({"hosts": 3}), "hosts"),
@@ -417,7 +417,7 @@ mod tests {
 
     /// Each group occurs twice in the next group: 2^40 paths.
     #[test]
-    fn many_ways_to_a_group_cost_no_time() {
+    fn nested_groups_resolve_without_exponential_time() {
         let mut groups = Map::new();
         groups.insert("g0".into(), json!(["a"]));
         for n in 1..40 {

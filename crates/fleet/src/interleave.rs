@@ -104,7 +104,7 @@ impl<T> Interleave<T> {
 mod tests {
     use super::*;
 
-    fn all(lines: &[(usize, Option<u64>)]) -> Vec<usize> {
+    fn interleaved(lines: &[(usize, Option<u64>)]) -> Vec<usize> {
         let now = Instant::now();
         let mut order = Interleave::default();
         for (number, (host, at_ms)) in lines.iter().enumerate() {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn by_time_between_hosts_and_as_they_came_within_one() {
+    fn lines_interleave_by_time_and_keep_order_within_host() {
         for (lines, expected) in [
             (&[(0, Some(5)), (1, Some(3)), (0, Some(6)), (1, Some(4))][..], &[1, 3, 0, 2][..]),
             // Without times, lines are in the order of arrival, host by host.
@@ -130,12 +130,12 @@ mod tests {
             (&[(0, Some(9)), (0, Some(1)), (1, Some(5))], &[2, 0, 1]),
             (&[], &[]),
         ] {
-            assert_eq!(all(lines), expected, "{lines:?}");
+            assert_eq!(interleaved(lines), expected, "{lines:?}");
         }
     }
 
     #[test]
-    fn it_waits_no_longer_than_it_must_and_holds_no_more_than_it_may() {
+    fn interleave_bounds_delay_and_held_lines() {
         let now = Instant::now();
         let mut order = Interleave::default();
         assert_eq!(order.wait(now), None);

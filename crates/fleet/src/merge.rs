@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_answers() {
+    fn parts_add_the_host_to_each_entry() {
         for (answer, expected) in [
             (json!([{"pm_id": 0}, {"pm_id": 1}]), json!([{"host": "a", "pm_id": 0}, {"host": "a", "pm_id": 1}])),
             (json!({"x": 1, "host": "z"}), json!([{"host": "a", "x": 1}])),

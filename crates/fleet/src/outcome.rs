@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_counts() {
+    fn worst_exit_code_wins() {
         for (codes, expected) in [
             (&[][..], 0),
             (&[0, 0], 0),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_a_host() {
+    fn outcome_has_exit_code_and_text() {
         for (outcome, code, word) in [
             (Outcome::Ended(0), 0, "done"),
             (Outcome::Ended(4), 4, "exit code 4"),

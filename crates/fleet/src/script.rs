@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_ostler_and_becomes_it() {
+    fn script_finds_ostler_and_executes_it() {
         let folder = folder("finds");
         let bin = folder.join("bin");
         let words = words("restart api --json");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_command_decides() {
+    fn exit_code_is_that_of_the_second_command() {
         let folder = folder("then");
         let path = folder.join("bin").display().to_string();
         let (first, second, fails) = (words("reload api"), words("health api"), words("fail"));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn greetings() {
+    fn greeting_parses_version_or_absence() {
         let here = |version: &str| Some(Greeting::Here(version.into()));
         for (line, expected) in [
             ("ostler-fleet 0.1.0", here("0.1.0")),
@@ -164,7 +164,7 @@ mod tests {
         /// For any words, the host's `ostler` gets them unchanged, and no shell executes any part
         /// of them.
         #[test]
-        fn words_stay_words(given in prop::collection::vec("[^\0\u{1}]{0,20}", 1..4)) {
+        fn script_passes_words_unchanged(given in prop::collection::vec("[^\0\u{1}]{0,20}", 1..4)) {
             let folder = folder("words");
             let path = folder.join("bin").display().to_string();
             let mut all = vec!["start".to_owned()];

@@ -18,7 +18,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn words_of_the_shell() {
+    fn sh_quotes_only_if_needed() {
         for (text, word) in [
             ("/usr/bin/pm2", "/usr/bin/pm2"),
             ("", "''"),
@@ -36,7 +36,7 @@ mod tests {
     proptest! {
         /// A shell reads each quoted word back unchanged.
         #[test]
-        fn the_shell_reads_back_what_was_quoted(text in "[^\0]{0,30}") {
+        fn shell_quoting_round_trips(text in "[^\0]{0,30}") {
             let output = std::process::Command::new("sh").args(["-c", &format!("printf %s {}", sh(&text))]).output().unwrap();
             prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), text);
         }

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_lines() {
+    fn ssh_command_line_follows_login() {
         let plain = Login { host: Host { name: "h".into(), user: None, port: None }, ..Login::default() };
         let full = Login {
             host: Host { name: "h".into(), user: Some("u".into()), port: Some(7) },
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_no_options() {
+    fn names_that_look_like_options_are_rejected() {
         for bad in ["", "-oProxyCommand=x", "a b", "a;b", "$(x)", "a\n"] {
             assert!(name("host", bad).is_err(), "{bad:?}");
         }
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn when_to_try_again() {
+    fn retry_delay_doubles_only_after_a_connection() {
         for (was_there, in_vain, seconds) in
             [(false, 0, None), (true, 0, Some(1)), (true, 3, Some(8)), (true, 5, Some(16)), (true, 6, None)]
         {

@@ -139,7 +139,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn zeros_cost_next_to_nothing() {
+    fn zeros_pack_to_few_bytes() {
         let mut bytes = Vec::new();
         pack(&[0; 320], &mut bytes);
         assert_eq!(bytes.len(), 7);
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_and_back(values in prop::collection::vec(prop_oneof![0u64..3, 0u64..100, any::<u64>()], 0..200)) {
+        fn pack_round_trips(values in prop::collection::vec(prop_oneof![0u64..3, 0u64..100, any::<u64>()], 0..200)) {
             let mut bytes = Vec::new();
             pack(&values, &mut bytes);
             bytes.push(7);
@@ -157,7 +157,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, count in 0usize..500) {
+        fn unpack_never_panics_on_arbitrary_bytes(bytes: Vec<u8>, count in 0usize..500) {
             let _ = unpack(&mut &bytes[..], count);
         }
     }

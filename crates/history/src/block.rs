@@ -218,7 +218,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_and_back(lists in prop::collection::vec((1u32..1000, any_points()), 1..6)) {
+        fn encode_round_trips(lists in prop::collection::vec((1u32..1000, any_points()), 1..6)) {
             let mut id = 0;
             let series: Vec<(u32, Vec<Point>)> = lists.into_iter().map(|(step, points)| { id += step; (id, points) }).collect();
             let about = About { number: 4, span: 1200, next_series: 9, source: 3 };
@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(points in any_points(), at: prop::sample::Index, byte: u8, junk: Vec<u8>) {
+        fn decode_rejects_damaged_bytes_without_panic(points in any_points(), at: prop::sample::Index, byte: u8, junk: Vec<u8>) {
             let _ = decode(&junk);
             let mut bytes = encode(About::default(), &[(1, points.clone())]).unwrap();
             let at = at.index(bytes.len());
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_no_block() {
+    fn encode_returns_none_without_series() {
         assert_eq!(encode(About::default(), &[]), None);
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads() {
+    fn check_distinguishes_own_damaged_and_newer_heads() {
         let own = head(2);
         assert_eq!(
             (own.len() as u64, check(&own, 2), check(&own, 3), check(&own[..15], 2)),

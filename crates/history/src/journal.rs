@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_one_block_and_no_unfinished_one() {
+    fn load_returns_whole_entries_of_the_last_block() {
         let (mut disk, mut notices) = (Played::default(), Vec::new());
         let (mut journal, nothing) = load(&mut disk, &mut notices);
         assert!(nothing.is_none());
@@ -199,7 +199,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn parse_never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
             let _ = parse(&bytes);
             let mut all = files::head(KIND);
             all.extend(&bytes);

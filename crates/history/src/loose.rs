@@ -107,7 +107,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_and_back_in_parts(points in any_points(), cut in 0usize..50) {
+        fn points_round_trip_in_parts(points in any_points(), cut in 0usize..50) {
             let (mut whole, mut mark) = (Loose::default(), 0);
             for (at, point) in points.iter().enumerate() {
                 prop_assert!(whole.push(*point));
@@ -122,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn extend_never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
             let mut loose = Loose::default();
             if !loose.extend(&bytes) {
                 prop_assert!(loose.is_empty());
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn time_goes_forth_alone() {
+    fn push_rejects_points_that_are_not_newer() {
         let mut loose = Loose::default();
         let point = |slot| Point { slot, min: 1, avg: 1, max: 1, count: 1 };
         assert!(loose.push(point(7)) && !loose.push(point(7)) && !loose.push(point(6)) && loose.push(point(8)));

@@ -170,7 +170,7 @@ mod tests {
     const SCALE: Scale = Scale::new(0.1, 5);
 
     #[test]
-    fn names_come_back_and_torn_ones_do_not() {
+    fn names_reload_and_torn_entries_are_dropped() {
         let (mut disk, mut notices) = (Played::default(), Vec::new());
         let mut names = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((names.add("a", SCALE), names.add("b", SCALE), names.add(&"x".repeat(513), SCALE)), (Some(1), Some(2), None));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_names_have_a_bound() {
+    fn number_and_bytes_of_names_are_bounded() {
         let mut names = Names { next: 1, ..Names::default() };
         let added = (0..100_000).filter(|n| names.add(&format!("name {n}"), SCALE).is_some()).count();
         assert_eq!(added, MOST);
@@ -199,7 +199,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn entry_never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
             let _ = entry(&bytes);
         }
     }

@@ -114,19 +114,19 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn there_and_back(points in any_points()) {
+        fn pack_round_trips(points in any_points()) {
             let mut bytes = Vec::new();
             pack(&points, 5, &mut bytes);
             prop_assert_eq!(unpack(&bytes, 5), Some(points));
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, base: u64) {
+        fn unpack_never_panics_on_arbitrary_bytes(bytes: Vec<u8>, base: u64) {
             let _ = unpack(&bytes, base);
         }
 
         #[test]
-        fn damaged_bytes_too(points in any_points(), at: prop::sample::Index, byte: u8) {
+        fn unpack_never_panics_on_damaged_bytes(points in any_points(), at: prop::sample::Index, byte: u8) {
             let mut bytes = Vec::new();
             pack(&points, 5, &mut bytes);
             let at = at.index(bytes.len());

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lost() {
+    fn scale_rounds_to_its_precision_and_rejects_non_finite() {
         let percent = Scale::new(0.1, 5);
         for (value, kept) in [(0.0, 0.0), (0.04, 0.0), (0.1, 0.1), (6.3, 6.3), (6.5, 6.4), (99.9, 99.2), (-3.0, -3.0)] {
             let found = percent.value(percent.code(value).unwrap());
@@ -81,7 +81,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn near_ordered_and_stable(one in 0.0..1e12, other in 0.0..1e12, bits in 0u8..=16) {
+        fn codes_are_accurate_ordered_and_stable(one in 0.0..1e12, other in 0.0..1e12, bits in 0u8..=16) {
             let scale = Scale::new(0.5, bits);
             let (a, b) = (scale.code(one).unwrap(), scale.code(other).unwrap());
             proptest::prop_assert!((one <= other) <= (a <= b));
@@ -92,7 +92,7 @@ mod tests {
         }
 
         #[test]
-        fn any_code_is_a_value(code: i64, bits in 0u8..=16) {
+        fn every_code_decodes_to_a_finite_value(code: i64, bits in 0u8..=16) {
             proptest::prop_assert!(Scale::new(0.1, bits).value(code).is_finite());
         }
     }

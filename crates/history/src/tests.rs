@@ -77,7 +77,7 @@ fn busy_day(dice: &mut Dice, at: u64) -> Vec<(&'static str, Scale, f64)> {
 /// Guarantees at most 0.6 bytes of disk for each sample of a day, including coarser tiers, names
 /// and journals.
 #[test]
-fn a_day_is_small() {
+fn day_needs_at_most_0_6_bytes_per_sample() {
     let (mut history, mut dice, mut samples) = (open(Played::default()), Dice(1), 0u32);
     play(&mut history, BEGIN, BEGIN + DAY, |history, at| {
         for (key, scale, value) in busy_day(&mut dice, at) {
@@ -98,7 +98,7 @@ fn a_day_is_small() {
 
 /// Minimum, average and maximum of a year match those of all samples, whatever tiers hold them.
 #[test]
-fn a_year_is_right_and_quickly_read() {
+fn year_query_is_correct_with_bounded_reads() {
     let mut history = open(Played::default());
     let value = |at: u64| f64::from(u32::try_from(at / 10_000 % 50).unwrap());
     play(&mut history, BEGIN, BEGIN + 365 * DAY, |history, at| {
@@ -139,7 +139,7 @@ fn a_year_is_right_and_quickly_read() {
 }
 
 #[test]
-fn seconds_are_kept_while_somebody_watches() {
+fn seconds_are_recorded_while_a_viewer_is_connected() {
     let mut history = open(Played::default());
     play(&mut history, BEGIN, BEGIN + HOUR, |history, _| {
         history.record("a", PERCENT, 2.0);
@@ -165,7 +165,7 @@ fn seconds_are_kept_while_somebody_watches() {
 /// The process is killed at each byte that it writes. Exactly the flushed points are present
 /// afterwards, and the store keeps working.
 #[test]
-fn killed_at_any_byte() {
+fn kill_at_any_byte_keeps_every_flushed_point() {
     let value = |at: u64| f64::from(u32::try_from((at - BEGIN) / 10_000 % 60).unwrap()) / 10.0;
     let run = |disk: Played| {
         let mut history = open(disk);
@@ -202,7 +202,7 @@ fn killed_at_any_byte() {
 
 /// A kill without warning loses less than a minute.
 #[test]
-fn a_kill_loses_less_than_a_minute() {
+fn kill_loses_less_than_a_minute() {
     let end = BEGIN + HOUR + 590_000;
     let mut history = open(Played::default());
     play(&mut history, BEGIN, end, |history, _| {
@@ -257,7 +257,7 @@ fn damaged_and_newer_files_are_set_aside() {
 }
 
 #[test]
-fn junk_is_no_history() {
+fn junk_files_are_set_aside_with_a_bound() {
     let mut disk = Played::default();
     for (name, bytes) in [("1s-00000001.seg", vec![0xff; 5000]), ("10s.journal", vec![0; 700]), ("names", vec![7; 90]), ("x", vec![1])] {
         disk.files.insert(name.into(), bytes);
@@ -274,7 +274,7 @@ fn junk_is_no_history() {
 /// On a full disk, memory is bounded, the problem is reported once, and writing resumes when there
 /// is room.
 #[test]
-fn a_full_disk() {
+fn full_disk_bounds_memory_and_writing_resumes() {
     let mut history = open(Played::default());
     let fill = |history: &mut History<Played>, from: u64, hours: u64| {
         play(history, from, from + hours * HOUR, |history, _| {
@@ -301,7 +301,7 @@ fn a_full_disk() {
 
 /// The limit holds at any time.
 #[test]
-fn all_files_together_have_a_bound() {
+fn total_file_size_stays_within_limit() {
     let most_bytes = 100 << 10;
     let mut history = History::open(Played::default(), Options { most_bytes }).unwrap();
     let mut dice = Dice(2);
@@ -316,7 +316,7 @@ fn all_files_together_have_a_bound() {
 }
 
 #[test]
-fn a_hundred_thousand_names() {
+fn series_limit_holds_for_100_000_names() {
     let mut history = open(Played::default());
     play(&mut history, BEGIN, BEGIN + 100_000, |history, _| {
         for n in 0..10_000 {
@@ -344,7 +344,7 @@ fn a_hundred_thousand_names() {
 
 /// Names without a point in any file make room for others.
 #[test]
-fn old_names_make_room() {
+fn names_without_points_are_replaced() {
     let mut history = History::open(Played::default(), Options { most_bytes: 700 << 10 }).unwrap();
     let mut at = BEGIN;
     for round in 0..32 {
@@ -361,7 +361,7 @@ fn old_names_make_room() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_and_forth() {
+fn samples_follow_a_clock_set_back_and_forward() {
     let mut history = open(Played::default());
     let each = |value: f64| {
         move |history: &mut History<Played>, _: u64| {
@@ -392,7 +392,7 @@ fn a_clock_that_is_set_back_and_forth() {
 
 /// A clock that jumps with each sample neither wears out the files nor displaces old data.
 #[test]
-fn a_clock_gone_mad() {
+fn erratic_clock_neither_fills_disk_nor_displaces_data() {
     let mut history = open(Played::default());
     play(&mut history, BEGIN, BEGIN + 5 * HOUR, |history, _| {
         history.record("a", PERCENT, 1.0);
@@ -412,7 +412,7 @@ fn a_clock_gone_mad() {
 
 /// A reader beside the writer always sees everything that was flushed.
 #[test]
-fn a_reader_beside() {
+fn concurrent_reader_sees_every_flushed_point() {
     let mut history = open(Played::default());
     play(&mut history, BEGIN, BEGIN + 9 * HOUR, |history, at| {
         history.record("a", PERCENT, 1.0);
@@ -434,7 +434,7 @@ proptest::proptest! {
     /// For any clock, values and queries: no panic, ordered results, and values within the range of
     /// the samples.
     #[test]
-    fn any_samples_and_questions(
+    fn queries_are_ordered_and_within_range_for_any_samples(
         moves in proptest::collection::vec((-100_000i64..500_000, -1e6..1e6, proptest::bool::ANY), 1..300),
         from: u64,
         points: u64,

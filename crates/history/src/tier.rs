@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_tier_keeps_what_is_promised() {
+    fn each_tier_covers_its_documented_period() {
         for (tier, kept) in TIERS.iter().zip([HOUR, 2 * DAY, 14 * DAY, 365 * DAY]) {
             assert!(tier.segment * tier.full as u64 >= kept, "{}", tier.name);
         }

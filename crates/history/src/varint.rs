@@ -43,7 +43,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn there_and_back(value: u64, signed: i64) {
+        fn varint_and_zigzag_round_trip(value: u64, signed: i64) {
             let mut bytes = Vec::new();
             put(&mut bytes, value);
             let mut rest = &bytes[..];
@@ -53,7 +53,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        fn take_never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
             let _ = take(&mut &bytes[..]);
         }
     }

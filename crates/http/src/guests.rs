@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_guest_of_an_address_makes_room() {
+    fn oldest_guest_of_an_address_is_closed_if_share_is_full() {
         let guests = Guests::new(Some(2));
         let enter = |address: &str| guests.enter(Some(address.parse().unwrap()));
         let (known, first, second) = (enter("192.0.2.1"), enter("192.0.2.1"), enter("192.0.2.1"));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_share_nobody_is_a_guest() {
+    fn without_a_share_no_connection_is_a_guest() {
         let guests = Guests::new(None);
         let all: Vec<Guest> = (0..100).map(|_| guests.enter(None)).collect();
         assert!(all.iter().all(|guest| guest.standing.is_known() && !is_closed(guest)));

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes() {
+    fn each_error_has_its_exit_code() {
         let not_found = || Failure::NotFound { target: "x".into() };
         for (error, code) in [
             (CliError::Usage(UsageError::NoCommand), 2),

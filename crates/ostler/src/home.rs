@@ -371,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_decides() {
+    fn program_follows_argv0() {
         for (argv0, program) in [
             ("pm2", Program::Pm2),
             ("/usr/bin/pm2", Program::Pm2),
@@ -389,7 +389,7 @@ mod tests {
 
     /// The keeper does not link `core`.
     #[test]
-    fn the_keeper_and_all_others_name_the_same_files() {
+    fn keeper_and_core_use_the_same_file_names() {
         let home = Path::new("/h");
         let paths = paths_of_shell(home);
         assert_eq!((paths.pid, paths.log), (ostler_keeper::pid_file(home), ostler_keeper::log_file(home)));
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_home_is_closed_only_if_it_is_one() {
+    fn permissions_are_tightened_only_for_a_home_directory() {
         let base = std::env::temp_dir().join(format!("ostler-home-{}", std::process::id()));
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         for (name, file, expected) in [("old", Some("pm2.pid"), 0o700), ("system", Some("etc"), 0o755), ("empty", None, 0o700)] {

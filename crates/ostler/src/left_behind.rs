@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happened_and_what_to_do() {
+    fn message_states_the_cause_and_the_next_command() {
         let two = [("api", 2), ("worker", 1)];
         for (text, expected) in [
             (taken_over(&left(&two, false, 1)), "daemon and keeper had been killed: 1 of 3 instances still run, and are supervised again"),
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_cut() {
+    fn long_app_list_is_truncated() {
         let names: Vec<String> = (0..11).map(|n| format!("a{n:02}")).collect();
         let names: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 1)).collect();
         assert_eq!(apps(&left(&names, false, 0)), "a00, a01, a02, a03, a04, a05, a06, a07 and 3 more");

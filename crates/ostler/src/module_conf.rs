@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_in_parts() {
+    fn parts_splits_keys_at_colons_and_dots() {
         for (key, expected) in [
             ("a", &["a"][..]),
             ("pm2-logrotate:max_size", &["pm2-logrotate", "max_size"]),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_and_go() {
+    fn values_are_set_read_and_unset() {
         let mut all = Map::new();
         set(&mut all, &list("app:key"), "1").unwrap();
         set(&mut all, &list("app:other"), "x y").unwrap();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_know_must_make_sense() {
+    fn known_settings_are_validated() {
         let mut all = Map::new();
         for (key, text, problem) in [
             ("pm2-logrotate:max_size", "big", "expected a size"),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn two_writers_lose_nothing() {
+    fn concurrent_writers_lose_no_settings() {
         let folder = std::env::temp_dir().join(format!("ostler-conf-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let file = folder.join("module_conf.json");

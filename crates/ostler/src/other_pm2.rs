@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_began_after_the_socket_did_not_make_it() {
+    fn process_younger_than_the_socket_is_not_its_owner() {
         let path = std::env::temp_dir().join(format!("ostler-other-pm2-{}", std::process::id()));
         let file = fs::File::create(&path).unwrap();
         let own = std::process::id().cast_signed();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_of_pm2s_daemon() {
+    fn title_of_pm2_daemon_is_recognized() {
         for (title, expected) in [
             ("PM2 v7.0.4: God Daemon (/nowhere/.pm2)\0\0", true),
             ("PM2 v5.4.3: God Daemon (/nowhere/.pm2)   ", true),

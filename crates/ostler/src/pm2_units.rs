@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn units_of_a_home() {
+    fn unit_that_starts_the_home_is_recognized() {
         let unit = "[Service]\nType=forking\nUser=www\nEnvironment=PATH=/usr/bin\nEnvironment=PM2_HOME=/home/www/.pm2\nPIDFile=/home/www/.pm2/pm2.pid\n\
                     ExecStart=/usr/lib/node_modules/pm2/bin/pm2 resurrect\nExecStop=/usr/lib/node_modules/pm2/bin/pm2 kill\n";
         assert_eq!(starts(unit, Path::new("/home/www/.pm2")), Some("www".into()));

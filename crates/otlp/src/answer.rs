@@ -71,7 +71,7 @@ mod tests {
     use crate::wire::{Fields, Value as Field};
 
     #[test]
-    fn what_is_not_taken_is_told() {
+    fn rejected_items_are_reported_in_the_response() {
         assert_eq!(taken(Form::Json, Signal::Traces, 0, ""), b"{}");
         assert!(taken(Form::Protobuf, Signal::Traces, 0, "").is_empty());
         let told: Value = serde_json::from_slice(&taken(Form::Json, Signal::Metrics, 7, "no")).unwrap();

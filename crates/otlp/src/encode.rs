@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn figures() {
+    fn metrics_are_encoded_as_otlp_json() {
         let origin = Origin { service: "a\"b".into(), namespace: Some("default".into()), instance: Some("u-1".into()), number: Some(3) };
         let figure = |name: &str, kind, value| Figure { name: name.into(), unit: "By", kind, value, attributes: vec![("k", "v".into())] };
         let list = vec![figure("m", Sum::Gauge, 1.5), figure("t", Sum::Total, 7.0), figure("n", Sum::Gauge, f64::NAN)];
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn records() {
+    fn log_records_are_encoded_as_otlp_json() {
         let record = Record {
             at_ns: Some(7),
             observed_ns: 8,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_name_a_trace() {
+    fn trace_id_is_found_in_log_lines() {
         let id = "0af7651916cd43dd8448eb211c80319c";
         for line in [
             format!("trace_id={id} x"),

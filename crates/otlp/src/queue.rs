@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_answers_mean() {
+    fn judge_maps_status_to_verdict() {
         let later = |after, status| Verdict::Later(after, format!("it answered {status}"));
         for (status, after, expected) in [
             (200, None, Verdict::Taken(None)),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_in_order_and_longer_pauses() {
+    fn queue_sends_in_order_with_growing_pauses() {
         let mut queue = Queue::new(1000);
         assert_eq!(queue.next(0), Next::Nothing);
         queue.push(batch(10, 1));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_make_room_and_are_counted() {
+    fn full_queue_drops_and_counts_oldest_batches() {
         let mut queue = Queue::new(100);
         for n in 1..=5 {
             queue.push(batch(40, n));

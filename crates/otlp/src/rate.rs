@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_fills_with_time_and_each_sender_has_its_own() {
+    fn each_sender_has_a_token_bucket_that_refills() {
         let mut rates = Rates::new(Rate { per_second: 100, burst: 250 });
         assert_eq!(rates.take("a", 250, 0), Ok(()));
         assert_eq!(rates.take("a", 150, 0), Err(2));

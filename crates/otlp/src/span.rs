@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_routes() {
+    fn route_names_replace_ids_and_drop_queries() {
         for (name, kind, attributes, expected) in [
             ("GET", Kind::Server, &[("http.request.method", "GET"), ("http.route", "/users/:id")][..], "GET /users/:id"),
             ("GET", Kind::Server, &[("http.method", "GET"), ("http.target", "/users/731/posts?token=x")], "GET /users/:id/posts"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_and_texts() {
+    fn ids_parse_from_hex_and_texts_are_truncated() {
         assert_eq!(id::<2>("0aFF"), Some([10, 255]));
         for bad in ["", "0a", "0000", "0a0g", "+a0b", "0a0b0c", "ää"] {
             assert_eq!(id::<2>(bad), None, "{bad}");

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_field() {
+    fn fields_decode_each_wire_type() {
         let bytes = [0x08, 0x96, 0x01, 0x12, 0x02, b'h', b'i', 0x19, 1, 0, 0, 0, 0, 0, 0, 0, 0x25, 2, 0, 0, 0];
         let fields: Vec<_> = Fields::of(&bytes).map(Result::unwrap).collect();
         assert_eq!(fields, [(1, Value::Varint(150)), (2, Value::Bytes(b"hi")), (3, Value::Fixed64(1)), (4, Value::Fixed32(2))]);
@@ -103,7 +103,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_bytes_end(bytes: Vec<u8>) {
+        fn decoding_terminates_on_arbitrary_bytes(bytes: Vec<u8>) {
             proptest::prop_assert!(Fields::of(&bytes).count() <= bytes.len());
         }
     }

@@ -42,14 +42,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_of_rfc_4648() {
+    fn base64_matches_rfc_4648_vectors() {
         for (text, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")] {
             assert_eq!(base64(text.as_bytes()), expected.as_bytes(), "{text}");
         }
     }
 
     #[test]
-    fn who_is_let_in() {
+    fn login_accepts_only_matching_credentials() {
         let login = Login::new("u", "a:b");
         for (header, expected) in [
             (Some("Basic dTphOmI="), true),

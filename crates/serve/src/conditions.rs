@@ -78,7 +78,7 @@ mod tests {
     const TAG: &str = "\"3e8.7-a\"";
 
     #[test]
-    fn verdicts() {
+    fn verdict_follows_conditional_headers() {
         let file = Validators::new(10, 1000, 7, "");
         assert_eq!(file.etag, TAG);
         let none = Headers::default();

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_accepted() {
+    fn is_accepted_honours_quality_values() {
         for (header, encoding, expected) in [
             ("gzip, deflate, br", "br", true),
             ("gzip;q=0", "gzip", false),

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leads_out() {
+    fn open_never_leaves_the_root() {
         let tree = Tree::new("beneath");
         let root = Root::new(tree.0.join("root"), false).unwrap();
         for path in ["out", "absolute", "up/secret", "in/../../secret", "/etc/passwd", "absent", "in/a/b"] {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_holds_nobody() {
+    fn open_rejects_a_fifo_without_blocking() {
         let tree = Tree::new("pipe");
         rustix::fs::mknodat(CWD, tree.0.join("root/pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
         let root = Root::new(tree.0.join("root"), false).unwrap();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_made_anew_is_served() {
+    fn recreated_root_directory_is_served() {
         let tree = Tree::new("anew");
         let root = Root::new(tree.0.join("root"), false).unwrap();
         fs::rename(tree.0.join("root"), tree.0.join("old")).unwrap();

@@ -72,7 +72,7 @@ const KINDS: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     #[test]
-    fn kinds() {
+    fn content_type_follows_extension() {
         for (name, expected) in [
             ("index.html", "text/html"),
             ("a/b.JS", "application/javascript"),

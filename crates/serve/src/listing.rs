@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_no_page() {
+    fn listing_escapes_file_names() {
         let entry = Entry { name: b"\"><script>x</script>".to_vec(), is_folder: false, size: 2048, modified: 0 };
         let page = page(b"<b>", &[entry]);
         assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn size_formats_bytes() {
         for (bytes, expected) in [(0, "0B"), (1023, "1023B"), (1024, "1.0K"), (1 << 20, "1.0M"), (u64::MAX, "16384.0P")] {
             assert_eq!(size(bytes), expected);
         }

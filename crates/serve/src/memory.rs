@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_bounded() {
+    fn cache_size_is_bounded() {
         let (memory, found) = (Memory::default(), found());
         let about = Rc::new(About::new(b"a", &found, None));
         let content = Bytes::from(vec![0; 64 << 10]);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_used_for_long() {
+    fn cached_entry_expires() {
         let (memory, found) = (Memory::default(), found());
         let about = Rc::new(About::new(b"a", &found, None));
         memory.hold(b"a", found.state(), &about, &Bytes::from_static(b"x"));

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts() {
+    fn range_header_selects_part() {
         for (header, size, expected) in [
             ("bytes=0-0", 10, Part::Bytes(0, 1)),
             ("bytes=0-99", 10, Part::Bytes(0, 10)),

@@ -113,35 +113,35 @@ impl Settings {
 mod tests {
     use super::*;
 
-    fn of(vars: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    fn settings_from(vars: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         Settings::from_vars(|name| vars.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned()))
     }
 
     #[test]
-    fn defaults_are_those_of_pm2() {
-        let settings = of(&[("PM2_SERVE_PORT", "")]).unwrap();
+    fn defaults_match_pm2() {
+        let settings = settings_from(&[("PM2_SERVE_PORT", "")]).unwrap();
         assert_eq!((settings.host.as_str(), settings.port, settings.homepage.as_str()), ("0.0.0.0", 8080, "/index.html"));
         assert_eq!((settings.spa, settings.listing, settings.login, settings.follow_out), (false, false, None, false));
     }
 
     #[test]
-    fn flags_need_the_word_true() {
+    fn flags_require_the_word_true() {
         for (value, expected) in [("true", true), ("1", false), ("false", false), ("TRUE", false)] {
-            assert_eq!(of(&[("PM2_SERVE_SPA", value)]).unwrap().spa, expected, "{value}");
+            assert_eq!(settings_from(&[("PM2_SERVE_SPA", value)]).unwrap().spa, expected, "{value}");
         }
     }
 
     #[test]
-    fn half_a_login_lets_nobody_in() {
+    fn incomplete_login_is_rejected() {
         let user = ("PM2_SERVE_BASIC_AUTH_USERNAME", "u");
-        assert_eq!(of(&[("PM2_SERVE_BASIC_AUTH", "true"), user]), Err(SettingsError::HalfALogin));
-        let whole = of(&[("PM2_SERVE_BASIC_AUTH", "true"), user, ("PM2_SERVE_BASIC_AUTH_PASSWORD", "a:b")]).unwrap();
+        assert_eq!(settings_from(&[("PM2_SERVE_BASIC_AUTH", "true"), user]), Err(SettingsError::HalfALogin));
+        let whole = settings_from(&[("PM2_SERVE_BASIC_AUTH", "true"), user, ("PM2_SERVE_BASIC_AUTH_PASSWORD", "a:b")]).unwrap();
         assert_eq!(whole.login, Some(("u".into(), "a:b".into())));
-        assert_eq!(of(&[user]).unwrap().login, None);
+        assert_eq!(settings_from(&[user]).unwrap().login, None);
     }
 
     #[test]
-    fn nonsense_is_told() {
+    fn invalid_values_are_reported() {
         for (name, value) in [
             ("PM2_SERVE_PORT", "http"),
             ("PM2_SERVE_PORT", "65536"),
@@ -149,7 +149,7 @@ mod tests {
             ("OSTLER_SERVE_CONNECTIONS", "-1"),
             ("OSTLER_SERVE_SYMLINKS", "yes"),
         ] {
-            assert!(of(&[(name, value)]).is_err_and(|error| error.to_string().contains(value)), "{name}={value}");
+            assert!(settings_from(&[(name, value)]).is_err_and(|error| error.to_string().contains(value)), "{name}={value}");
         }
     }
 }

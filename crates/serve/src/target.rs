@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn path_resolves_below_root_or_is_rejected() {
         let below = |path: &str, is_folder| Target::Below { path: path.as_bytes().to_vec(), is_folder };
         for (path, expected) in [
             ("/", below("", true)),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_way_to_a_folder_names_no_host() {
+    fn directory_redirect_is_relative() {
         for (path, query, expected) in
             [("/a/b", None, "./b/"), ("//evil.example", None, "./evil.example/"), ("/a:b", Some("x=1"), "./a:b/?x=1")]
         {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_is_found() {
+    fn percent_encoding_round_trips() {
         for name in ["a b", "ä", "100%", "x?y#z", "\"><script>"] {
             assert_eq!(decode(encode(name.as_bytes()).as_bytes()).as_deref(), Some(name.as_bytes()), "{name}");
         }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn notices_before_the_json_are_passed_over() {
+    fn notices_before_the_json_are_skipped() {
         let text = "[PM2] Spawning PM2 daemon with pm2_home=/x\n[PM2] PM2 Successfully daemonized\n[{\"pid\":7,\"name\":\"a\",\"pm_id\":3,\"pm2_env\":{\"status\":\"online\",\"restart_time\":2}}]";
         let items = Item::parse_list(text);
         assert_eq!((items[0].id(), items[0].pid(), items[0].status(), items[0].restarts()), (3, 7, "online", 2));

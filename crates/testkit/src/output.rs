@@ -166,13 +166,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_removed_and_nothing_else() {
+    fn plain_removes_only_colours() {
         assert_eq!(plain(b"\x1b[32m[PM2]\x1b[39m ok \x1b[1;36mx\x1b[0m"), "[PM2] ok x");
         assert_eq!(plain("│ ↺ │".as_bytes()), "│ ↺ │");
     }
 
     #[test]
-    fn a_signal_is_a_code_above_128() {
+    fn signal_exit_is_reported_as_code_above_128() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo out; echo err >&2; kill -TERM $$"]);
         let output = run(command, None, "sh".into(), Duration::from_secs(20));
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "keeps its output open")]
-    fn a_child_that_keeps_the_output_open_is_noticed() {
+    fn run_panics_if_child_keeps_output_open() {
         let mut command = Command::new("sh");
         command.args(["-c", "sleep 4 & exit 0"]);
         run(command, None, "sh".into(), Duration::from_secs(1));

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_have_their_marks() {
+    fn blocks_carry_marks_and_typed_lines() {
         let page = page(
             "# T\n<!-- test: ports=3000,3001 needs=node -->\n\n<!-- file: a.js -->\n```js\nx(); // y\n```\n\ntext\n\n    ostler list # all\n    ostler logs\n\n- item\n\n    no block\n\n```console\n$ ostler \\\n  list\nout\n```\n",
         );
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_may_be_translated_and_code_may_not() {
+    fn bare_drops_comments_and_keeps_code() {
         let bare =
             |language: &str, code: &str| CodeBlock { line: 1, language: language.into(), code: code.into(), marks: Vec::new() }.bare();
         assert_eq!(bare("sh", "# all\nostler list # 全部\ncurl x/#a\n"), "ostler list\ncurl x/#a");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn links_and_anchors_are_githubs() {
+    fn links_and_anchors_match_github() {
         let page =
             page("## Who gets a `connection`?\n## Who gets a connection\n[a](b.md#c) `[no](link)` [`code`](d.md)\n\n    [no](link)\n");
         assert_eq!(page.links(), [(3, "b.md#c"), (3, "d.md")]);

@@ -149,7 +149,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn processes_are_found_by_marker_and_ended() {
+    fn processes_are_found_by_marker_and_killed() {
         let root = format!("/tmp/no-such-home-{}", std::process::id());
         let mut child = Command::new("sh").args(["-c", "trap '' INT TERM; sleep 600"]).env(MARKER, &root).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
@@ -164,13 +164,13 @@ mod tests {
     }
 
     #[test]
-    fn own_process_is_read() {
+    fn read_returns_own_process() {
         let me = read(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(me.start_ticks > 0 && !me.cmdline.is_empty());
     }
 
     #[test]
-    fn a_child_is_read_with_its_parent_and_session() {
+    fn read_returns_parent_and_session_of_child() {
         let mut child = Command::new("setsid").args(["sleep", "600"]).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let until = Instant::now() + Duration::from_secs(20);

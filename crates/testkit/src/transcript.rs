@@ -154,7 +154,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn rows_lose_what_changes() {
+    fn changing_cells_of_rows_are_replaced() {
         let mut header = Vec::new();
         assert_eq!(row("│ id │ name  │ pid      │ uptime │ status    │ cpu   │", &mut header), "id │ name │ pid │ uptime │ status │ cpu");
         assert_eq!(
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_read_by_its_header() {
+    fn table_columns_are_normalized_by_header() {
         let home = Home::new(crate::Subject::Ostler("unused".into()));
         let transcript = Transcript::new(&home);
         let table = "┌────┬──┐\n│ id │ pid   │ mem │\n├────┼──┤\n│ 0  │ 28414 │ 3mb │\n│ 1  │ 0     │ 0b  │\n└────┴──┘\n";
@@ -178,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn words_that_change_are_replaced() {
+    fn changing_words_are_replaced() {
         assert_eq!(words("at 2026-11-21T03:58:11: pid 17 '1795227870252',"), "at <time>: pid 17 '<epoch>',");
         assert_eq!(words("unique_id: c049797b-b9cf-4fa3-8385-790f65faabb2"), "unique_id: <uuid>");
     }
 
     #[test]
-    fn shapes_are_sorted_types() {
+    fn shape_lists_keys_with_types_in_order() {
         assert_eq!(shape(&json!({"b": [], "a": true, "c": {"d": 1}})), ["a: bool", "b: array", "c: object"]);
     }
 }

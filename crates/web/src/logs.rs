@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_read_and_cut() {
+    fn lines_are_parsed_and_truncated() {
         let line = |bytes| super::line(bytes, LONGEST);
         let read =
             line(br#"{"message":"<b>\u001b[31mred","timestamp":"2026-11-24T00:00:00.000Z","type":"err","process_id":3,"app_name":"api"}"#);

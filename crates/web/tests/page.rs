@@ -31,7 +31,7 @@ fn words() -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
-fn each_word_is_there_in_both_languages_and_used() {
+fn each_text_is_translated_and_used() {
     let (modules, words) = (modules(), words());
     let keys: BTreeSet<&str> = words.iter().map(|(key, _)| key.as_str()).collect();
     assert!(keys.len() == words.len() && keys.len() > 100, "{}", words.len());
@@ -60,7 +60,7 @@ fn each_word_is_there_in_both_languages_and_used() {
 }
 
 #[test]
-fn no_name_is_there_twice() {
+fn top_level_names_are_unique() {
     let mut seen = BTreeSet::new();
     for (module, text) in modules() {
         for line in text.lines() {
@@ -77,7 +77,7 @@ fn no_name_is_there_twice() {
 
 /// Everything that apps write goes through text nodes.
 #[test]
-fn nothing_becomes_markup() {
+fn page_never_renders_markup_from_text() {
     for (name, text) in modules() {
         for word in [
             "innerHTML",

@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_means_one() {
+    fn each_architecture_name_is_unique() {
         for arch in ARCHES {
             for name in [arch.triple, arch.uname, arch.debian] {
                 assert_eq!(Arch::named(name).unwrap(), arch);

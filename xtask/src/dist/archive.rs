@@ -67,7 +67,7 @@ mod tests {
     use std::io::Read as _;
 
     #[test]
-    fn what_is_packed_comes_out_and_always_the_same() {
+    fn archive_round_trips_and_is_reproducible() {
         let entries = [Entry::program("a/ostler", *b"\x7fELF"), Entry::text("a/README", "read")];
         let packed = tar_gz(&entries, 1_700_000_000).unwrap();
         assert_eq!(packed, tar_gz(&entries, 1_700_000_000).unwrap());

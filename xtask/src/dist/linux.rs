@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_in_the_description_and_no_path_twice() {
+    fn package_description_lists_every_file_once() {
         let text = nfpm(&ARCHES[1], "1.2.3", "/in", "2026-01-01T00:00:00Z");
         assert!(text.starts_with("name: ostler\narch: arm64\nplatform: linux\nversion: 1.2.3\n"));
         for kind in ["deb", "rpm"] {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_lines_of_a_licence_are_dots() {
+    fn empty_licence_lines_become_dots() {
         assert!(copyright("MIT\n\ntext\n").ends_with("License: MIT\n MIT\n .\n text\n"));
     }
 }

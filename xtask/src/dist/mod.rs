@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_that_is_packed_is_made_and_every_recipe_has_its_places() {
+    fn packaged_files_are_built_and_recipes_have_placeholders() {
         let made = [
             "ostler",
             "ostler.1.gz",
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_may_come_again() {
+    fn option_may_be_repeated() {
         let words: Vec<String> = ["--arch", "x86_64", "--arch", "aarch64"].map(Into::into).into();
         assert_eq!(values(&words, "--arch").collect::<Vec<_>>(), ["x86_64", "aarch64"]);
     }

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_machine_is_a_dependency_of_the_same_version() {
+    fn each_platform_is_a_dependency_of_the_same_version() {
         let package = main("1.2.3");
         for arch in ARCHES {
             assert_eq!(package["optionalDependencies"][of_machine(arch)], "1.2.3");

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_path_of_the_machine_gets_in() {
+    fn build_paths_are_remapped() {
         let flags = rust_flags(
             Path::new("/home/me/my ostler"),
             Path::new("/home/me/.cargo"),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_compiler_gets_every_word_but_the_machine() {
+    fn zig_cc_passes_every_argument_except_target() {
         let text = zig_cc("printf '%s|'", "m");
         let out = Command::new("sh").args(["-c", &text, "cc", "--target=x", "-O2", "a b", "-c"]).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&out.stdout), "cc|-target|m|-fno-sanitize=undefined|-O2|a b|-c|");

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_linked_is_listed_and_what_is_for_tests_is_not() {
+    fn sbom_lists_linked_crates_without_dev_dependencies() {
         let dep = |pkg: &str, kind: Value| json!({ "pkg": pkg, "dep_kinds": [{ "kind": kind }] });
         let package = |name: &str| json!({ "id": name, "name": name, "version": "1.0.0", "license": "MIT/Apache-2.0" });
         let packages = ["ostler", "serde", "cc", "insta", "other"].map(package);

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_differs_or_is_missing_is_named() {
+    fn different_or_missing_files_are_listed() {
         let of = |files: &[(&str, &str)]| files.iter().map(|(name, sum)| (PathBuf::from(name), (*sum).to_owned())).collect();
         let one = of(&[("a", "1"), ("b", "1"), ("c", "1")]);
         assert_eq!(differences(&one, &one), [""; 0]);

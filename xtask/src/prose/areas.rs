@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn files_have_an_area() {
+    fn area_is_derived_from_path() {
         for (path, expected) in [
             ("README.md", Some(("README.md", false))),
             ("README.zh-CN.md", None),

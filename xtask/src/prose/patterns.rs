@@ -1,6 +1,6 @@
 //! Patterns of sentences that readers stumble over.
 //!
-//! The patterns are heuristics. On well-read code bases (tokio, hyper, rustls, regex) they match 0.5 to 1 sentence per 1,000 words; a text that matches far more
+//! The patterns are heuristics. On well-read code bases (tokio, hyper, rustls, regex) they match 0.5 to 1 sentence per 1,000 words; a text that matches much more
 //! often is hard to read. A match means "rewrite this sentence for its reader", not "replace this word".
 
 use regex::{Regex, RegexBuilder};

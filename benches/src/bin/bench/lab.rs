@@ -206,12 +206,12 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_or_cannot_do_it_takes_no_further_turn() {
+    fn failing_or_unsupported_subject_gets_no_more_turns() {
         assert_eq!(turns(Duration::MAX)[2..], [Subject::Floor, OSTLER].repeat(3));
     }
 
     #[test]
-    fn who_has_used_its_time_takes_no_further_turn_but_always_one() {
+    fn subject_over_its_time_budget_gets_one_turn_only() {
         assert_eq!(turns(Duration::ZERO)[2..], [Subject::Floor, OSTLER]);
     }
 }

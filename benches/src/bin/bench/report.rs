@@ -249,14 +249,14 @@ mod tests {
     const OSTLER: Column = manager(Kind::Ostler);
 
     #[test]
-    fn percentiles() {
+    fn median_and_percentile_of_samples() {
         let samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         assert_eq!((median(&samples), percentile(&samples, 99.0)), (Some(50.0), Some(99.0)));
         assert_eq!((median(&[7.0]), median(&[])), (Some(7.0), None));
     }
 
     #[test]
-    fn dates() {
+    fn date_formats_unix_seconds() {
         for (seconds, text) in
             [(0, "1970-01-01"), (951_782_400, "2000-02-29"), (1_735_689_599, "2024-12-31"), (1_795_219_200, "2026-11-21")]
         {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_no_number_of_times_slower() {
+    fn infinite_measurement_shows_never_and_no_ratio() {
         let mut row = Row::new("x", "ms", "");
         row.add(PM2, f64::INFINITY);
         row.add(OSTLER, 1.0);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caption_tells_who_was_measured_less_often() {
+    fn caption_names_subjects_with_fewer_rounds() {
         let mut row = Row::new("x", "ms", "");
         for subject in [PM2, OSTLER, OSTLER] {
             row.add(subject, 1.0);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_column_for_each_subject_and_each_ratio() {
+    fn table_has_column_per_subject_and_ratio() {
         let mut row = Row::new("x", "ms", "≤ 1");
         row.add(PM2, 3.0);
         row.add(OSTLER, 1.0);
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_speed_is_better_when_it_is_larger() {
+    fn ratio_treats_higher_throughput_as_better() {
         let (a, b) = (PM2, OSTLER);
         for (unit, expected) in [("MB/s", "4.00×"), ("ms", "0.25×"), ("lines", "–")] {
             let mut row = Row::new("x", unit, "");

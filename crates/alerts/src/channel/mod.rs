@@ -359,7 +359,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn each_service_and_what_it_needs() {
+    fn every_service_parses_from_its_settings() {
         for value in [
             json!({ "type": "webhook", "url": "https://h/x", "secret": "s", "template": "{}" }),
             json!({ "type": "slack", "url": "https://h/x", "name": "ops", "severity": "critical", "resolved": false }),
@@ -375,7 +375,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn faults() {
+    fn invalid_channel_settings_report_key_and_reason() {
         for (value, key, text) in [
             (json!({ "type": "slak" }), "type", "did you mean slack?"),
             (json!({ "type": "slack" }), "url", "is needed"),

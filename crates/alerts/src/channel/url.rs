@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn url_parses_http_addresses_and_rejects_others() {
         for (text, expected) in [
             ("https://example.com", Some("https://example.com /")),
             ("http://127.0.0.1:8080/a?b=c#d", Some("http://127.0.0.1:8080 /a?b=c")),

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_at_once_then_batches_and_something_critical_in_between() {
+    fn pace_sends_first_at_once_then_batches_unless_urgent() {
         let mut pace = Pace::default();
         assert_eq!(pace.next(false, 1000), 1200);
         pace.made(1200);

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_leads_to_the_limit_and_noise_does_not() {
+    fn forecast_follows_linear_growth_and_ignores_noise() {
         let mut line = Series::default();
         for n in 0..60_u32 {
             line.add(u64::from(n) * 10_000, 100.0 + f64::from(n), PAST_MS);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn bounded_whatever_comes() {
+    fn series_stays_bounded_and_survives_clock_set_back() {
         let mut series = Series::default();
         for n in 0..100_000 {
             series.add(n, 1.0, 3_600_000);

@@ -14,7 +14,7 @@ pub(super) fn config(rules: Vec<Rule>) -> Config {
     Config { rules, channels: vec![channel("ops")], silences: vec![], host: "box".into() }
 }
 
-pub(super) fn own(value: &serde_json::Value) -> Rule {
+pub(super) fn custom_rule(value: &serde_json::Value) -> Rule {
     rule(value, None).unwrap()
 }
 
@@ -58,7 +58,7 @@ impl Engine {
     }
 
     /// Returns the items of the messages since the last call: `app rule status`.
-    pub(super) fn told(&mut self) -> Vec<String> {
+    pub(super) fn take_sent(&mut self) -> Vec<String> {
         let words = |status| match status {
             Status::Firing => "firing",
             Status::Repeated => "repeated",
@@ -70,78 +70,78 @@ impl Engine {
 }
 
 #[test]
-fn a_crash_is_told_once_for_all_instances_and_its_end() {
+fn crash_alerts_once_for_all_instances_and_resolves() {
     let mut engine = Engine::new(config(defaults()));
     (0..4).for_each(|id| engine.step(happened(Kind::Crash, "api", id)));
-    assert_eq!(engine.told(), [""; 0], "what has one cause is gathered");
+    assert_eq!(engine.take_sent(), [""; 0], "what has one cause is gathered");
     engine.pass(1000);
     let item = engine.messages[0].items[0].clone();
     assert_eq!((item.instances, item.count, item.severity), (vec![0, 1, 2, 3], 4, Severity::Warning));
-    assert_eq!(engine.told(), ["api crash firing"]);
+    assert_eq!(engine.take_sent(), ["api crash firing"]);
     engine.pass(200_000);
     engine.step(happened(Kind::Crash, "api", 1));
     engine.pass(200_000);
-    assert_eq!(engine.told(), [""; 0], "it goes on: nothing new");
+    assert_eq!(engine.take_sent(), [""; 0], "it goes on: nothing new");
     engine.pass(200_000);
-    assert_eq!(engine.told(), ["api crash resolved"]);
+    assert_eq!(engine.take_sent(), ["api crash resolved"]);
     assert_eq!(engine.changes.iter().map(|change| change.status.as_str()).collect::<Vec<_>>(), ["firing", "resolved"]);
 }
 
 #[test]
-fn what_is_given_up_is_told_instead_of_its_crashes_until_it_serves() {
+fn errored_alert_replaces_crash_alerts_until_app_is_online() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::Crash, "api", 0));
     engine.step(happened(Kind::Errored, "api", 0));
     engine.step(happened(Kind::Errored, "api", 1));
     engine.pass(1000);
-    assert_eq!(engine.told(), ["api errored firing"]);
+    assert_eq!(engine.take_sent(), ["api errored firing"]);
     engine.step(happened(Kind::Online, "api", 0));
     engine.pass(60_000);
-    assert_eq!(engine.told(), [""; 0], "one instance is still given up");
+    assert_eq!(engine.take_sent(), [""; 0], "one instance is still given up");
     engine.step(happened(Kind::Deleted, "api", 1));
     engine.pass(60_000);
-    assert!(engine.told().contains(&"api errored resolved".to_owned()));
+    assert!(engine.take_sent().contains(&"api errored resolved".to_owned()));
 }
 
 #[test]
-fn a_reload_does_not_alarm_about_its_own_exits() {
+fn reload_does_not_alert_on_exits_it_causes() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::ReloadBegun, "api", 0));
     engine.step(happened(Kind::Crash, "api", 1));
     engine.pass(60_000);
-    assert_eq!(engine.told(), [""; 0]);
+    assert_eq!(engine.take_sent(), [""; 0]);
     engine.step(happened(Kind::ReloadRefused, "api", 0));
     engine.pass(60_000);
-    assert_eq!(engine.told(), ["api reload_refused firing"]);
+    assert_eq!(engine.take_sent(), ["api reload_refused firing"]);
     engine.step(happened(Kind::ReloadBegun, "api", 0));
     engine.step(happened(Kind::ReloadEnded, "api", 0));
     engine.step(happened(Kind::Crash, "api", 1));
     engine.pass(60_000);
     assert_eq!(
-        engine.told(),
+        engine.take_sent(),
         ["api reload_refused resolved", "api crash firing"].map(str::to_owned).to_vec().into_iter().rev().collect::<Vec<_>>()
     );
 }
 
 #[test]
-fn news_have_no_end() {
+fn one_time_event_fires_once_and_is_forgotten() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::HostRebooted, "", 0));
     engine.pass(86_400_000);
-    assert_eq!(engine.told(), ["ostler host_rebooted firing"]);
+    assert_eq!(engine.take_sent(), ["ostler host_rebooted firing"]);
     assert!(engine.state.alerts.is_empty(), "and are forgotten");
 }
 
 #[test]
-fn thresholds_wait_have_a_clear_value_and_repeat() {
+fn threshold_waits_for_duration_then_repeats_until_clear_value() {
     let mut engine =
-        Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90, "clear": 70, "for": "1m", "severity": "critical" }))]));
+        Engine::new(config(vec![custom_rule(&json!({ "metric": "cpu", "above": 90, "clear": 70, "for": "1m", "severity": "critical" }))]));
     let mut run = |value: f64, seconds: u64| {
         for _ in 0..seconds / 10 {
             engine.step(measured("api", "cpu", value));
             engine.pass(10_000);
         }
-        engine.told()
+        engine.take_sent()
     };
     assert_eq!(run(95.0, 50), [""; 0]);
     assert_eq!(run(50.0, 10), [""; 0]);
@@ -153,32 +153,32 @@ fn thresholds_wait_have_a_clear_value_and_repeat() {
 }
 
 #[test]
-fn a_mean_of_a_window() {
-    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90, "window": "1m" }))]));
+fn windowed_threshold_compares_mean() {
+    let mut engine = Engine::new(config(vec![custom_rule(&json!({ "metric": "cpu", "above": 90, "window": "1m" }))]));
     for value in [100.0, 0.0, 100.0, 0.0, 100.0, 0.0, 100.0] {
         engine.step(measured("api", "cpu", value));
         engine.pass(10_000);
     }
-    assert_eq!(engine.told(), [""; 0]);
+    assert_eq!(engine.take_sent(), [""; 0]);
     for _ in 0..7 {
         engine.step(measured("api", "cpu", 99.0));
         engine.pass(10_000);
     }
-    assert_eq!(engine.told(), ["api cpu firing"]);
+    assert_eq!(engine.take_sent(), ["api cpu firing"]);
 }
 
 #[test]
-fn an_app_that_is_gone_is_no_alert() {
-    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "cpu", "above": 90 }))]));
+fn threshold_alert_resolves_when_app_disappears() {
+    let mut engine = Engine::new(config(vec![custom_rule(&json!({ "metric": "cpu", "above": 90 }))]));
     engine.step(measured("api", "cpu", 99.0));
     engine.pass(1000);
-    assert_eq!(engine.told(), ["api cpu firing"]);
+    assert_eq!(engine.take_sent(), ["api cpu firing"]);
     engine.pass(200_000);
-    assert_eq!(engine.told(), ["api cpu resolved"]);
+    assert_eq!(engine.take_sent(), ["api cpu resolved"]);
 }
 
 #[test]
-fn lines_checks_exceptions_and_forecasts() {
+fn log_check_exception_and_forecast_rules_fire() {
     let rules = [
         json!({ "log": "panic|OOM", "count": 2, "window": "1m", "name": "panics" }),
         json!({ "url": "https://example.com/", "certificate_days": 14, "name": "site" }),
@@ -186,46 +186,46 @@ fn lines_checks_exceptions_and_forecasts() {
         json!({ "forecast": "memory", "within": "1h" }),
         json!({ "absent": "log", "for": "10m" }),
     ];
-    let mut engine = Engine::new(config(rules.iter().map(own).collect()));
+    let mut engine = Engine::new(config(rules.iter().map(custom_rule).collect()));
     let line = |text: &str| Input::Wrote { app: "api".into(), instance: None, line: text.into() };
     engine.step(line("panic \x1b[31mat once"));
     engine.step(line("fine"));
     engine.pass(1000);
-    assert_eq!(engine.told(), [""; 0]);
+    assert_eq!(engine.take_sent(), [""; 0]);
     engine.step(line("OOM"));
     engine.pass(1000);
-    assert_eq!(engine.told(), ["api panics firing"]);
+    assert_eq!(engine.take_sent(), ["api panics firing"]);
     let checked = |result| Input::Checked { rule: "site".into(), result };
     engine.step(checked(Ok(Checked { certificate_days: Some(60) })));
     engine.pass(60_000);
-    engine.told();
+    engine.take_sent();
     engine.step(checked(Ok(Checked { certificate_days: Some(13) })));
     engine.pass(60_000);
-    assert_eq!(engine.told(), ["ostler site firing"]);
+    assert_eq!(engine.take_sent(), ["ostler site firing"]);
     engine.step(checked(Err("it does not answer".into())));
     engine.step(checked(Ok(Checked { certificate_days: Some(60) })));
     engine.pass(60_000);
-    assert_eq!(engine.told(), ["ostler site resolved"]);
+    assert_eq!(engine.take_sent(), ["ostler site resolved"]);
     let exception = |returned| Input::Exception { app: "api".into(), instance: None, title: "TypeError".into(), returned };
     engine.step(exception(true));
     engine.pass(60_000);
-    assert_eq!(engine.told(), [""; 0]);
+    assert_eq!(engine.take_sent(), [""; 0]);
     engine.step(exception(false));
     engine.pass(60_000);
-    assert!(engine.told().contains(&"api exception firing".to_owned()));
+    assert!(engine.take_sent().contains(&"api exception firing".to_owned()));
     for n in 0..60_u32 {
         let values = vec![(Some(0), f64::from(100 + n) * 1e6)];
         engine.step(Input::Measured(Sample { app: "api".into(), metric: "memory".into(), values, limit: Some(300e6) }));
         engine.pass(10_000);
     }
-    assert!(engine.told().contains(&"api memory_forecast firing".to_owned()));
+    assert!(engine.take_sent().contains(&"api memory_forecast firing".to_owned()));
     engine.step(measured("api", "log_age", 700.0));
     engine.pass(100_000);
-    assert!(engine.told().contains(&"api no_log firing".to_owned()));
+    assert!(engine.take_sent().contains(&"api no_log firing".to_owned()));
 }
 
 #[test]
-fn silences_and_quiet_hours() {
+fn silences_and_quiet_hours_delay_alerts() {
     let silence =
         |until_ms| Silence { id: "1".into(), rule: None, app: Some("a*".into()), until_ms, by: "me".into(), reason: String::new() };
     let mut engine = Engine::new(config(defaults()));
@@ -233,23 +233,23 @@ fn silences_and_quiet_hours() {
     engine.step(happened(Kind::Errored, "api", 0));
     engine.step(happened(Kind::Errored, "web", 0));
     engine.pass(30_000);
-    assert_eq!(engine.told(), ["web errored firing"]);
+    assert_eq!(engine.take_sent(), ["web errored firing"]);
     engine.pass(60_000);
-    assert_eq!(engine.told(), ["api errored firing"], "the silence is over, and it still is so");
+    assert_eq!(engine.take_sent(), ["api errored firing"], "the silence is over, and it still is so");
     // 2023-11-14 22:13 UTC.
     engine.config.silences.clear();
     engine.config.channels[0].quiet = Some(Quiet { from: 22 * 60, to: 7 * 60, zone: jiff::tz::TimeZone::UTC });
     engine.step(happened(Kind::Crash, "db", 0));
     engine.step(happened(Kind::Unhealthy, "db", 0));
     engine.pass(600_000);
-    assert_eq!(engine.told(), ["db unhealthy firing"], "what is critical comes through");
+    assert_eq!(engine.take_sent(), ["db unhealthy firing"], "what is critical comes through");
     engine.pass(9 * 3_600_000);
-    let told = engine.told();
+    let told = engine.take_sent();
     assert!(told.contains(&"db crash resolved".to_owned()), "the rest is told in the morning: {told:?}");
 }
 
 #[test]
-fn what_comes_and_goes_is_damped() {
+fn flapping_alert_is_damped() {
     let mut engine = Engine::new(config(defaults()));
     for _ in 0..20 {
         engine.step(happened(Kind::Unhealthy, "api", 0));
@@ -257,14 +257,14 @@ fn what_comes_and_goes_is_damped() {
         engine.step(happened(Kind::Healthy, "api", 0));
         engine.pass(60_000);
     }
-    let told = engine.told();
+    let told = engine.take_sent();
     assert!(told.len() <= 6, "{told:?}");
     engine.pass(3_600_000);
-    assert_eq!(engine.told(), ["api unhealthy resolved"]);
+    assert_eq!(engine.take_sent(), ["api unhealthy resolved"]);
 }
 
 #[test]
-fn a_flood_is_three_messages_a_minute_and_cheap() {
+fn event_flood_sends_three_messages_per_minute_per_channel() {
     let mut engine = Engine::new(config(defaults()));
     engine.config.channels.push(channel("mail"));
     for n in 0..10_000_u32 {
@@ -286,21 +286,21 @@ fn a_flood_is_three_messages_a_minute_and_cheap() {
 }
 
 #[test]
-fn no_room_is_told() {
+fn alerts_beyond_the_limit_are_counted_as_refused() {
     let mut engine = Engine::new(config(defaults()));
     (0..5000).for_each(|n| engine.step(happened(Kind::Errored, &format!("app{n}"), n)));
     assert_eq!((engine.state.alerts.len(), engine.state.refused()), (1000, 4000));
 }
 
 #[test]
-fn a_rule_that_is_gone_ends_its_alerts() {
+fn removing_a_rule_resolves_its_alerts() {
     let mut engine = Engine::new(config(defaults()));
     engine.step(happened(Kind::Errored, "api", 0));
     engine.pass(60_000);
     engine.config.rules.clear();
     engine.pass(60_000);
     engine.pass(60_000);
-    assert_eq!(engine.told(), ["api errored firing", "api errored resolved"]);
+    assert_eq!(engine.take_sent(), ["api errored firing", "api errored resolved"]);
 }
 
 /// Builds an input from three numbers.
@@ -319,7 +319,7 @@ fn input(which: u8, app: u8, instance: u8) -> Input {
 
 fn any_config() -> Config {
     let mut rules = defaults();
-    rules.push(own(&json!({ "metric": "cpu", "above": 100, "clear": 50, "for": "30s" })));
+    rules.push(custom_rule(&json!({ "metric": "cpu", "above": 100, "clear": 50, "for": "30s" })));
     let mut config = config(rules);
     config.channels.push(Channel { severity: Severity::Critical, ..channel("pager") });
     config
@@ -334,7 +334,7 @@ proptest! {
     ///   resolved.
     /// - An engine that is saved and restored between two steps gives the same results.
     #[test]
-    fn always(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_u64..400_000), 1..120)) {
+    fn message_limit_and_resolution_hold_for_any_inputs(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u8>(), 0_u64..400_000), 1..120)) {
         let mut engine = Engine::new(any_config());
         let mut other = Engine::new(any_config());
         for (which, app, instance, ms) in steps {
@@ -377,7 +377,7 @@ proptest! {
     /// With a clock that jumps anywhere, nothing panics, and the engine's own time limits the
     /// number of messages.
     #[test]
-    fn clocks_that_jump(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 1..60)) {
+    fn jumping_clock_neither_panics_nor_floods(steps in proptest::collection::vec((any::<u8>(), any::<u8>(), any::<u64>()), 1..60)) {
         let mut engine = Engine::new(any_config());
         for (which, app, at) in steps {
             engine.now = at % (1 << 42);

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::tests::{Engine, config, happened, own};
+use super::tests::{Engine, config, custom_rule, happened};
 use crate::input::{Checked, Input, Kind, Occurrence, Sample, Standing};
 use crate::rule::{Rule, SAMPLE_MS};
 
@@ -68,7 +68,7 @@ fn figure_rules() -> Vec<(Value, &'static str, f64, f64)> {
 const WINDOWS: [u64; 13] = [1, 1000, 5000, 10_000, 20_000, 30_000, 60_000, 90_000, 100_000, 300_000, 620_000, 1_800_000, 3_600_000];
 
 #[test]
-fn every_rule_about_a_figure_fires_while_its_condition_holds_and_not_otherwise() {
+fn every_metric_rule_fires_only_while_its_condition_holds() {
     for (form, metric, beyond, within) in figure_rules() {
         for window_ms in std::iter::once(0).chain(WINDOWS) {
             for for_ms in [None, Some(0), Some(45_000), Some(300_000)] {
@@ -79,7 +79,7 @@ fn every_rule_about_a_figure_fires_while_its_condition_holds_and_not_otherwise()
                 if let Some(for_ms) = for_ms.filter(|_| form.get("absent").is_none()) {
                     form["for"] = json!(for_ms);
                 }
-                let rule = own(&form);
+                let rule = custom_rule(&form);
                 let whole_ms = window_of(&rule) + rule.for_ms;
                 let bound_ms = whole_ms + whole_ms / 20 + 4 * SAMPLE_MS;
                 let mut engine = Engine::new(config(vec![rule]));
@@ -106,31 +106,31 @@ fn window_of(rule: &Rule) -> u64 {
 }
 
 #[test]
-fn every_rule_about_an_event_is_told_of() {
+fn every_event_rule_fires() {
     for kind in Kind::ALARMS {
         let recurs = if kind.ends() == crate::input::Ends::Told { 1 } else { 5 };
         for (for_ms, repeats) in [(0, 1), (240_000, 1), (900_000, recurs)] {
-            let mut engine = Engine::new(config(vec![own(&json!({ "on": kind.word(), "for": for_ms }))]));
+            let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": kind.word(), "for": for_ms }))]));
             for _ in 0..repeats {
                 engine.step(happened(*kind, "api", 0));
                 engine.pass(240_000);
             }
             engine.pass(for_ms);
-            assert!(!engine.told().is_empty(), "{} for {for_ms} ms is never told", kind.word());
+            assert!(!engine.take_sent().is_empty(), "{} for {for_ms} ms is never told", kind.word());
         }
     }
 }
 
 #[test]
-fn an_event_that_does_not_recur_does_not_hold_for_longer_than_five_minutes() {
-    let mut engine = Engine::new(config(vec![own(&json!({ "on": "crash", "for": "10m" }))]));
+fn single_event_does_not_satisfy_for_beyond_five_minutes() {
+    let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": "crash", "for": "10m" }))]));
     engine.step(happened(Kind::Crash, "api", 0));
     engine.pass(3_600_000);
-    assert_eq!(engine.told(), [""; 0]);
+    assert_eq!(engine.take_sent(), [""; 0]);
 }
 
 #[test]
-fn every_rule_about_lines_exceptions_and_checks_is_told_of() {
+fn every_log_exception_and_check_rule_fires() {
     let line = || Input::Wrote { app: "api".into(), instance: None, line: "boom".into() };
     let threw = |returned| Input::Exception { app: "api".into(), instance: None, title: "E".into(), returned };
     let failed = || Input::Checked { rule: "c".into(), result: Err("no answer".into()) };
@@ -148,17 +148,17 @@ fn every_rule_about_lines_exceptions_and_checks_is_told_of() {
         (json!({ "url": "https://example.com", "name": "c", "certificate_days": 9 }), &expires),
     ];
     for (form, input) in cases {
-        let mut engine = Engine::new(config(vec![own(&form)]));
+        let mut engine = Engine::new(config(vec![custom_rule(&form)]));
         for _ in 0..form.get("count").and_then(Value::as_u64).unwrap_or(1) {
             engine.step(input());
         }
         engine.pass(310_000);
-        assert!(!engine.told().is_empty(), "never told: {form}");
+        assert!(!engine.take_sent().is_empty(), "never told: {form}");
     }
 }
 
 #[test]
-fn rules_that_nothing_can_make_fire_are_refused() {
+fn rules_that_can_never_fire_are_rejected() {
     for (form, key) in [
         (json!({ "error_rate": "100%" }), "error_rate"),
         (json!({ "error_rate": 150 }), "error_rate"),
@@ -180,8 +180,9 @@ fn rules_that_nothing_can_make_fire_are_refused() {
 }
 
 #[test]
-fn a_resolved_alert_says_for_how_long_it_lasted_and_the_present_figure() {
-    let mut engine = Engine::new(config(vec![own(&json!({ "metric": "memory", "above": "400M" })), own(&json!("unhealthy"))]));
+fn resolved_alert_reports_duration_and_current_value() {
+    let mut engine =
+        Engine::new(config(vec![custom_rule(&json!({ "metric": "memory", "above": "400M" })), custom_rule(&json!("unhealthy"))]));
     engine.step(happened(Kind::Unhealthy, "api", 0));
     assert!(fires(&mut engine, "memory", 450.0 * 1_048_576.0, 100_000, 0));
     engine.step(happened(Kind::Healthy, "api", 0));
@@ -219,17 +220,17 @@ fn firing(engine: &Engine) -> usize {
 }
 
 #[test]
-fn every_event_that_opens_an_alert_has_one_that_closes_it() {
+fn every_opening_event_has_a_closing_event() {
     for kind in Kind::ALARMS {
         assert!(PAIRS.iter().any(|(opens, _)| opens == kind), "{kind:?} has no end");
     }
     for (opens, closes) in PAIRS {
         let is_news = opens.ends() == crate::input::Ends::Told;
-        let mut engine = Engine::new(config(vec![own(&json!({ "on": opens.word(), "name": "rule" }))]));
+        let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": opens.word(), "name": "rule" }))]));
         engine.step(happened(*opens, "api", 0));
         engine.step(happened(*opens, "api", 1));
         engine.pass(1000);
-        assert_eq!(engine.told(), ["api rule firing"], "{opens:?}");
+        assert_eq!(engine.take_sent(), ["api rule firing"], "{opens:?}");
         match closes {
             Some(closes) => (0..2).for_each(|id| engine.step(happened(*closes, "api", id))),
             None => engine.pass(310_000),
@@ -237,7 +238,7 @@ fn every_event_that_opens_an_alert_has_one_that_closes_it() {
         assert_eq!(firing(&engine), 0, "{opens:?} {closes:?}");
         engine.pass(60_000);
         let expected: &[&str] = if is_news { &[] } else { &["api rule resolved"] };
-        assert_eq!(engine.told(), expected, "{opens:?} {closes:?}");
+        assert_eq!(engine.take_sent(), expected, "{opens:?} {closes:?}");
     }
 }
 
@@ -251,21 +252,21 @@ fn listed(apps: &[(&str, u32, Standing)], at_ms: u64) -> Input {
 
 /// Each event of a rule has its own end. A later crash does not hide that the app is unhealthy.
 #[test]
-fn a_rule_about_several_events_ends_when_each_is_over() {
-    let rules = || vec![own(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
+fn multi_event_rule_resolves_when_every_event_has_resolved() {
+    let rules = || vec![custom_rule(&json!({ "on": ["crash", "unhealthy", "errored"], "name": "rule" }))];
     for last in [Kind::Crash, Kind::Errored, Kind::Unhealthy] {
         let mut engine = Engine::new(config(rules()));
         for kind in [Kind::Crash, Kind::Errored, Kind::Unhealthy, last] {
             engine.step(happened(kind, "api", 0));
         }
         engine.pass(600_000);
-        assert_eq!(engine.told(), ["api rule firing"], "{last:?} came last");
+        assert_eq!(engine.take_sent(), ["api rule firing"], "{last:?} came last");
         engine.step(happened(Kind::Online, "api", 0));
         engine.pass(600_000);
         assert_eq!(firing(&engine), 1, "{last:?} came last: it is still unhealthy");
         engine.step(happened(Kind::Healthy, "api", 0));
         engine.pass(60_000);
-        assert_eq!(engine.told(), ["api rule resolved"], "{last:?} came last");
+        assert_eq!(engine.take_sent(), ["api rule resolved"], "{last:?} came last");
     }
     // An alert that holds only crashes ends after five minutes without a crash.
     let mut engine = Engine::new(config(rules()));
@@ -279,7 +280,7 @@ fn a_rule_about_several_events_ends_when_each_is_over() {
 }
 
 #[test]
-fn the_list_ends_what_no_event_ended() {
+fn instance_state_resolves_alerts_without_closing_event() {
     for (kind, standing, is_over) in [
         (Kind::Errored, Standing::Online, true),
         (Kind::Errored, Standing::Other, false),
@@ -292,7 +293,7 @@ fn the_list_ends_what_no_event_ended() {
         (Kind::JobFailed, Standing::Online, false),
         (Kind::Crash, Standing::Stopped, false),
     ] {
-        let mut engine = Engine::new(config(vec![own(&json!({ "on": kind.word() }))]));
+        let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": kind.word() }))]));
         let instance = (kind != Kind::ReloadRefused).then_some(3);
         engine.step(Input::Occurred(Occurrence { kind, app: "api".into(), instance, text: "did it".into() }));
         engine.pass(1000);
@@ -301,7 +302,7 @@ fn the_list_ends_what_no_event_ended() {
         engine.step(listed(&[("api", 3, standing)], engine.now));
         assert_eq!(firing(&engine), usize::from(!is_over), "{kind:?} {standing:?}");
     }
-    let mut engine = Engine::new(config(vec![own(&json!({ "on": "errored" }))]));
+    let mut engine = Engine::new(config(vec![custom_rule(&json!({ "on": "errored" }))]));
     (3..5).for_each(|id| engine.step(happened(Kind::Errored, "api", id)));
     engine.pass(1000);
     engine.step(listed(&[("api", 3, Standing::Online), ("api", 4, Standing::Other)], engine.now));
@@ -311,12 +312,12 @@ fn the_list_ends_what_no_event_ended() {
 }
 
 #[test]
-fn an_app_that_is_stopped_deleted_or_renamed_has_no_alerts() {
+fn stop_delete_or_rename_resolves_alerts_of_the_app() {
     let pending = json!({ "metric": "cpu", "above": 90, "for": "1m" });
     let rules = [json!({ "metric": "cpu", "above": 90, "name": "now" }), json!({ "log": "boom" }), json!({ "exception": "new" }), pending];
     for way in ["stop", "delete", "rename"] {
-        let mut all: Vec<Rule> = rules.iter().map(own).collect();
-        all.extend(PAIRS.iter().map(|(kind, _)| own(&json!({ "on": kind.word() }))).filter(|rule| rule.severity.is_none()));
+        let mut all: Vec<Rule> = rules.iter().map(custom_rule).collect();
+        all.extend(PAIRS.iter().map(|(kind, _)| custom_rule(&json!({ "on": kind.word() }))).filter(|rule| rule.severity.is_none()));
         let mut engine = Engine::new(config(all));
         for (kind, _) in PAIRS.iter().filter(|(kind, _)| kind.ends() != crate::input::Ends::Told) {
             engine.step(happened(*kind, "api", 0));
@@ -346,8 +347,8 @@ proptest! {
 
     /// Any window and `for`, with any lateness of the samples.
     #[test]
-    fn a_mean_fires_within_its_window_and_for(window_ms in 0_u64..=3_600_000, for_ms in 0_u64..600_000, jitter in any::<u16>()) {
-        let rule = own(&json!({ "metric": "cpu", "above": 90, "window": window_ms, "for": for_ms }));
+    fn mean_rule_fires_within_window_plus_for(window_ms in 0_u64..=3_600_000, for_ms in 0_u64..600_000, jitter in any::<u16>()) {
+        let rule = custom_rule(&json!({ "metric": "cpu", "above": 90, "window": window_ms, "for": for_ms }));
         let whole_ms = window_ms + for_ms;
         let mut engine = Engine::new(config(vec![rule]));
         fires(&mut engine, "cpu", 10.0, whole_ms.min(120_000), 0);

@@ -46,7 +46,7 @@ fn body(value: &Value, message: &Message) -> String {
 
 /// 20 alerts with the longest texts fit each service's limit, and the lines of the mail fit theirs.
 #[test]
-fn limits_of_size() {
+fn longest_messages_fit_size_limit_of_each_service() {
     let long = message(&"名".repeat(5000), &"行<&@".repeat(5000), 20);
     for (word, most) in [
         ("wecom", 4096),
@@ -73,7 +73,7 @@ fn limits_of_size() {
 
 /// No service interprets any part of a name or line.
 #[test]
-fn hostile_names_are_text() {
+fn hostile_names_are_escaped_for_every_service() {
     let hostile = message("<!channel> <@U1> @everyone **x**\x1b[31m", "<at user_id=\"all\"></at> <font color=\"red\"> \r\nBcc: x@y", 1);
     let parsed = |word: &str| -> Value {
         let value = services().into_iter().find(|value| value["type"] == word).unwrap();
@@ -97,7 +97,7 @@ fn hostile_names_are_text() {
 
 /// Expected values from other programs.
 #[test]
-fn signatures() {
+fn webhook_signatures_match_reference_values() {
     let post = |value: Value| match render(&made(&value).service, &message("api", "x", 1), 1_700_000_002_345) {
         Outgoing::Post(post) => post,
         other => panic!("{other:?}"),
@@ -119,7 +119,7 @@ fn signatures() {
 }
 
 #[test]
-fn templates() {
+fn template_replaces_known_placeholders() {
     let hostile = message("a\"b\\", "x", 1);
     for (template, expected) in [
         ("", ""),
@@ -132,7 +132,7 @@ fn templates() {
 }
 
 #[test]
-fn answers() {
+fn judge_maps_responses_to_verdicts() {
     let judged = |word: &str, status: u16, retry_after: Option<&str>, body: &str| {
         let value = services().into_iter().find(|value| value["type"] == word).unwrap();
         let answer = Answer { status, retry_after: retry_after.map(str::to_owned), body: body.to_owned() };

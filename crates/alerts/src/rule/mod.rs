@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_patterns() {
+    fn pattern_matches_names_with_wildcards() {
         for (pattern, name, is) in [
             ("api", "api", true),
             ("api", "api2", false),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn beyond_until_the_clear_value() {
+    fn threshold_stays_beyond_until_clear_value() {
         let above = Threshold { metric: "cpu".into(), above: true, limit: 90.0, clear: 70.0, window_ms: 0 };
         assert!(
             !above.is_beyond(90.0, false) && above.is_beyond(91.0, false) && above.is_beyond(71.0, true) && !above.is_beyond(70.0, true)

@@ -249,7 +249,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn rules_of_every_kind() {
+    fn every_kind_of_rule_parses() {
         for value in [
             json!("crash"),
             json!({ "on": ["crash", "errored"], "severity": "critical", "channels": "ops" }),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_say_where_and_what_was_meant() {
+    fn invalid_rules_report_key_and_suggestion() {
         for (value, key, text) in [
             (json!(7), "", "expected a table"),
             (json!({}), "", "names no condition"),

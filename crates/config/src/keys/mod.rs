@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn camel_and_alias_lead_to_the_main_name() {
+    fn find_resolves_camel_case_and_aliases() {
         let cases = [
             ("maxMemoryRestart", "max_memory_restart"),
             ("exec", "script"),

@@ -509,14 +509,14 @@ mod tests {
     }
 
     #[test]
-    fn finds_apps_by_name_where_the_path_leads_nowhere() {
+    fn finds_apps_by_name_if_the_path_does_not_resolve() {
         let text = "const x = {name: 'x',\n nme: 1};\nconst y = {\n  name: 'y', bad: 2};\nmodule.exports = {apps: [x, y]};";
         assert_eq!(line(text, "apps[1]", &json!({"name": "y", "bad": 2}), "bad"), Some(4));
         assert_eq!(line(text, "apps[0]", &json!({"name": "x", "nme": 1}), "nme"), Some(2));
     }
 
     #[test]
-    fn says_nothing_rather_than_something_wrong() {
+    fn returns_no_position_if_the_literal_is_ambiguous() {
         // Computed apps: the literal at the path differs from the evaluated value.
         let text = "module.exports = {apps: [{name: 'a', bad: 1}]}; module.exports.apps.unshift(other)";
         assert_eq!(line(text, "apps[0]", &json!({"name": "other", "bad": 1}), "bad"), None);
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_any_bracket_soup() {
+    fn survives_unbalanced_and_deeply_nested_brackets() {
         for text in ["{", "[[[[", "}}}{{{", "({[", "module.exports = {a: [", "`${", "/", "'", "{:,:,}", "{{{}}}: [}"] {
             assert_eq!(line(text, "apps[0]", &json!({}), "x"), None, "{text}");
         }

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_documents_are_refused_with_a_place() {
+    fn bad_documents_are_rejected_with_a_position() {
         let bomb = "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
         let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
         for text in ["a: 1\na: 2\n", "a: [1\n", "a: .inf\n", bomb, &deep, "a: 1\n---\nb: 2\n---\nc: 3\n"] {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_have_places() {
+    fn keys_have_positions() {
         let document = parse("apps:\n  - name: x\n    env:\n      A: 1\n").unwrap();
         let position = document.positions.of("apps[0]", &Value::Null, &["env".into(), "A".into()]);
         assert_eq!(position, Some(Position { line: 4, column: 7 }));

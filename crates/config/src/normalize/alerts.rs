@@ -77,7 +77,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn rules_that_an_app_can_never_make_fire_are_refused() {
+    fn rules_that_can_never_fire_for_the_app_are_rejected() {
         let spec = |alerts: Value| {
             let given = serde_json::from_value::<std::collections::BTreeMap<String, Value>>(json!({ "alerts": alerts })).unwrap();
             AppSpec { name: "api".into(), given: given.into_iter().collect::<serde_json::Map<_, _>>().into(), ..AppSpec::default() }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_at_once() {
+    fn all_rule_errors_are_reported_at_once() {
         assert_eq!(check("api", &json!(["crash", { "metric": "cpu", "above": 90 }])), Ok(()));
         assert_eq!(check("api", &json!("crash")), Ok(()));
         let faults = check("api", &json!(["crahs", { "on": "crash", "severty": "info" }, "crash", "crash"])).unwrap_err();

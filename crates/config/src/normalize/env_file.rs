@@ -251,7 +251,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn dotenv_texts() {
+    fn dotenv_parses_comments_quotes_and_multiline_values() {
         let text = "# comment\n\nA=1\nexport B = two words # note\nC=\"x\\ny \\\"q\\\" # no\" # yes\nD='$HOME \\n'\nE=\nF=a#b\nG=\"one\ntwo\"\r\nH=`it's`\r\nI.x=$(id)";
         let expected = [
             ("A", "1"),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn syntaxes_differ() {
+    fn dotenv_systemd_and_foreman_syntaxes_differ() {
         for (line, of_dotenv, of_systemd, of_foreman) in [
             ("A=b # c", Some("b"), Some("b # c"), Some("b # c")),
             ("export A=b", Some("b"), None, None),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn forms() {
+    fn env_file_accepts_path_or_table() {
         let file = |path: &str, is_required, syntax| EnvFile { path: path.into(), is_required, syntax };
         assert_eq!(
             list(&json!(["a", {"path": "b", "required": false}])).unwrap(),
@@ -319,7 +319,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_panics(text in r#"[A-B=\\"' \n#;xü]{0,40}"#) {
+        fn read_never_panics_on_any_text(text in r#"[A-B=\\"' \n#;xü]{0,40}"#) {
             for syntax in [Syntax::Dotenv, Syntax::Systemd, Syntax::Foreman] {
                 let _ = syntax.read(&text);
             }

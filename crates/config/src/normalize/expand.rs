@@ -147,13 +147,13 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn one(text: &str) -> Result<String, String> {
+    fn expand_one(text: &str) -> Result<String, String> {
         let caller = vars(&[("HOST", "db"), ("EMPTY", ""), ("ODD", "${HOST}")]);
         Variables::new(vec![&caller]).text(text)
     }
 
     #[test]
-    fn forms() {
+    fn references_expand_in_every_form() {
         for (text, expected) in [
             ("tcp://${HOST}:1", "tcp://db:1"),
             ("${NO:-x:y}", "x:y"),
@@ -164,7 +164,7 @@ mod tests {
             // The caller's values are not expanded.
             ("${ODD}", "${HOST}"),
         ] {
-            assert_eq!(one(text).as_deref(), Ok(expected), "{text}");
+            assert_eq!(expand_one(text).as_deref(), Ok(expected), "{text}");
         }
         for (text, words) in [
             ("${NO}", "NO is not set"),
@@ -176,12 +176,12 @@ mod tests {
             ("${HOST:+x}", "expected :- or :?"),
             ("${HOST:é}", "expected :- or :?"),
         ] {
-            assert!(one(text).is_err_and(|message| message.contains(words)), "{text}: {:?}", one(text));
+            assert!(expand_one(text).is_err_and(|message| message.contains(words)), "{text}: {:?}", expand_one(text));
         }
     }
 
     #[test]
-    fn layers_see_themselves_and_what_is_below() {
+    fn layer_references_resolve_to_same_and_lower_layers() {
         let caller = vars(&[("PATH", "/bin"), ("A", "caller")]);
         let file = vars(&[("A", "file"), ("B", "${A}-b")]);
         let env = vars(&[("A", "env"), ("PATH", "${PATH}:/opt"), ("C", "${B} ${A} ${PATH}")]);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_and_floods_end() {
+    fn circular_and_exploding_references_are_rejected() {
         let (caller, env) = (EnvMap::new(), vars(&[("A", "${B}"), ("B", "${C}"), ("C", "${A}")]));
         let (name, message) = Variables::new(vec![&caller, &env]).layer(1).unwrap_err();
         assert_eq!((name.as_str(), message.as_str()), ("A", "refers to itself: A → B → C → A"));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_reference() {
+    fn has_reference_detects_braced_names_only() {
         for (text, expected) in [("${A}", true), ("x ${A:-1}", true), ("$A", false), ("${a b}", false), ("${", false), ("#{A}", false)] {
             assert_eq!(has_reference(text), expected, "{text}");
         }
@@ -210,15 +210,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_survived(text in ".{0,40}", value in ".{0,10}") {
+        fn expansion_never_panics_on_any_text(text in ".{0,40}", value in ".{0,10}") {
             let (caller, env) = (vars(&[("A", "x")]), vars(&[("B", value.as_str()), ("C", text.as_str())]));
             let _ = Variables::new(vec![&caller, &env]).layer(1);
             let _ = Variables::new(vec![&caller, &env]).text(&text);
         }
 
         #[test]
-        fn without_a_dollar_nothing_changes(text in "[^$]{0,40}") {
-            prop_assert_eq!(one(&text), Ok(text));
+        fn text_without_dollar_is_unchanged(text in "[^$]{0,40}") {
+            prop_assert_eq!(expand_one(&text), Ok(text));
         }
     }
 }

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shebangs() {
+    fn shebang_yields_program_and_arguments() {
         type Expected<'a> = Option<(&'a str, &'a [&'a str])>;
         let cases: [(&str, Expected<'_>); 9] = [
             ("#!/bin/sh\n", Some(("/bin/sh", &[]))),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn binaries_are_told_from_texts() {
+    fn binaries_are_distinguished_from_texts() {
         assert!(is_binary(b"\x7fELF\x02\x01\x01\0\0"));
         assert!(!is_binary("console.log('ä')\n".as_bytes()));
         assert!(!is_binary(b""));

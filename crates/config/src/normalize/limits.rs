@@ -114,7 +114,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn masks_are_octal_texts_or_plain_numbers() {
+    fn umask_accepts_octal_text_or_plain_number() {
         assert_eq!(mask(&json!("022")), Ok(0o22));
         assert_eq!(mask(&json!("0o27")), Ok(0o27));
         assert_eq!(mask(&json!(18)), Ok(0o22));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_in_all_forms() {
+    fn resource_limits_parse_in_every_form() {
         let limit = |name: &str, value| resource(name, &value);
         assert_eq!(limit("nofile", json!(65536)), Ok(("nofile".into(), Some(65536), Some(65536))));
         assert_eq!(limit("LimitCORE", json!("unlimited")), Ok(("core".into(), None, None)));

@@ -253,7 +253,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn status_codes_in_all_forms() {
+    fn status_codes_parse_in_every_form() {
         let cases = [
             (json!(200), vec![(200, 200)]),
             (json!("2xx"), vec![(200, 299)]),

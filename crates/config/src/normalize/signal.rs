@@ -57,7 +57,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn signals_by_name_and_number() {
+    fn signals_parse_by_name_and_number() {
         for value in [json!("SIGTERM"), json!("term"), json!("15"), json!(15)] {
             assert_eq!(number(&value), Ok(15), "{value}");
         }

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn included_and_extended_files_have_paths_and_variables_of_their_own() {
+    fn include_and_extends_resolve_paths_and_variables_per_file() {
         let files = [
             ("compose.yaml", "include: [sub/compose.yaml]\nservices: {web: {extends: {file: base/b.yaml, service: b}, command: mine}}"),
             ("sub/compose.yaml", "services: {db: {command: '$OWN $THEIRS', env_file: db.env, build: .}}"),
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_nowhere_or_in_circles_is_an_error() {
+    fn missing_or_circular_references_are_errors() {
         for (files, why) in [
             (&[("a.yaml", "include: [b.yaml]")] as &[_], "the file b.yaml does not exist"),
             (&[("a.yaml", "include: b.yaml")], "expected a list"),

@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_the_rules_of_compose() {
+    fn merge_follows_compose_rules() {
         for (base, over, expected) in [
             ("command: [a, b]", "command: c", json!({"command": "c"})),
             ("command: [a, b]", "command: [c]", json!({"command": ["c"]})),

@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn services_as_apps() {
+    fn services_become_apps() {
         for (text, expected) in [
             (
                 r#"{command: "node a.js $$x ${N}"}"#,
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn user_and_health_check_of_a_dockerfile() {
+    fn user_and_health_check_come_from_dockerfile() {
         let check = |more: &str| app_without_defaults(&format!("{{build: {{dockerfile: checked}}, restart: always{more}}}"));
         let health = |ms: u64, command: &[&str]| json!({"action": "none", "liveness": {"command": command, "interval": ms, "timeout": 30_000, "failures": 2}});
         let of_image = ["sh", "-c", "curl -f localhost"];
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_run_here_says_what_to_do() {
+    fn service_that_cannot_run_reports_a_remedy() {
         for (text, why) in [
             ("{image: postgres}", "x-ostler"),
             ("{image: valkey/valkey}", "`valkey-server`, which is not on the PATH"),
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told() {
+    fn unsupported_settings_are_reported() {
         let text = "name: shop\nservices:\n  a: {command: [x], profiles: [dev], depends_on: [db], environment: {URL: 'redis://redis:6379/0', DB: db, OTHER: 'http://redis.example', N: $NONE}}\n  redis: {image: redis}\n  db: {image: postgres}\n";
         let project = read(text);
         assert_eq!((project.name.as_deref(), &project.services[0].profiles), (Some("shop"), &vec!["dev".to_owned()]));

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_stage_or_the_target() {
+    fn read_uses_last_stage_or_named_target() {
         let stage = read(SEED, None, &[]).unwrap();
         assert_eq!((text(&stage.command), stage.port, stage.user.as_deref()), ("node|dist/main.js".into(), Some(3000), Some("nodejs")));
         assert_eq!(stage.env, [("NODE_ENV".to_owned(), "production".to_owned())]);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn commands() {
+    fn cmd_and_entrypoint_parse_in_every_form() {
         for (lines, entrypoint, command) in [
             ("CMD node server.js", "", "node|server.js"),
             ("CMD node server.js --port $PORT", "", "sh|-c|node server.js --port $PORT"),
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_variables_and_folders() {
+    fn args_env_and_workdir_are_expanded() {
         let dockerfile = "ARG V=20\nFROM node:${V} AS a\nARG PORT=80\nARG V\nENV A=\"x y\" B=$PORT C=${V}-${NONE:-d}\nENV OLD the rest\nWORKDIR /srv\nWORKDIR web/../api\nEXPOSE $PORT/tcp 90\nCOPY packages/api/dist ./dist\nSTOPSIGNAL SIGQUIT\nHEALTHCHECK CMD x\n";
         let stage = read(dockerfile, None, &[("PORT".into(), "8080".into())]).unwrap();
         let env: Vec<String> = stage.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn health_checks() {
+    fn healthcheck_parses_in_every_form() {
         for (line, expected) in [
             (
                 "HEALTHCHECK CMD curl -f http://localhost:$PORT/ || exit 1",
@@ -373,7 +373,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_is_a_panic(text in "(FROM a AS b\n|CMD \\[\"x\"\\]\n|COPY [-./a ]{0,9}\n|ENV [a=\" $]{0,9}\n|WORKDIR [./a]{0,5}\n|[A-Z\\\\<\n ]{0,9}){0,8}") {
+        fn read_never_panics_on_any_text(text in "(FROM a AS b\n|CMD \\[\"x\"\\]\n|COPY [-./a ]{0,9}\n|ENV [a=\" $]{0,9}\n|WORKDIR [./a]{0,5}\n|[A-Z\\\\<\n ]{0,9}){0,8}") {
             if let Ok(stage) = read(&text, Some("b"), &[]) {
                 let _ = stage.here("/a");
             }

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_as_compose_reads_them() {
+    fn dotenv_values_parse_as_in_compose() {
         let lookup = |name: &str| (name == "SHELL_VAR").then(|| "s".to_owned());
         for (text, expected) in [
             ("V=1\nTAG=app:${V}\nT2=$V-x\n", &[("V", "1"), ("TAG", "app:1"), ("T2", "1-x")] as &[_]),

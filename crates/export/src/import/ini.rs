@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn values_go_on_in_two_ways() {
+    fn continuation_lines_follow_each_syntax() {
         let text = "x=0\n[A]\na = b \\\n# between\n  c\n; no\n# no\nd=\n[B]\ne=f ; g\n";
         let all = sections(text, Syntax::Systemd);
         assert_eq!(pairs(&all[0]), [("a", "b c", 3), ("d", "", 8)]);

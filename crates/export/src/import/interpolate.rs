@@ -191,7 +191,7 @@ pub(super) mod references {
     }
 
     #[test]
-    fn each_form_is_one_of_an_ecosystem_file() {
+    fn compose_references_map_to_ecosystem_references() {
         for (text, expected, has_reference, differs) in [
             ("plain", "plain", false, false),
             ("a$$b", "a$$b", false, false),
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn as_compose_reads_them() {
+    fn interpolation_matches_compose() {
         for (text, expected) in [
             ("x$A-${A}$$A", "xa-a$A"),
             ("${A}_$A_", "a_"),
@@ -285,7 +285,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn nothing_is_a_panic(text in "[$\\{\\}:?+A-C é-]{0,40}") {
+        fn read_never_panics_on_any_text(text in "[$\\{\\}:?+A-C é-]{0,40}") {
             let _ = read(&text);
         }
     }

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions() {
+    fn format_expands_supervisor_expressions() {
         let place = Place { folder: Some("/etc/supervisor"), host: Some("h1"), ..Place::named("x.conf") };
         let values = Values { place: &place, program: "web", group: "shop", process: 7 };
         for (text, expected) in [
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn words() {
+    fn split_follows_shlex_rules() {
         for (text, expected) in
             [(r#"a 'b "c' "d \" \x" e\ f"#, Some(&["a", "b \"c", "d \" \\x", "e f"][..])), ("a 'b", None), ("a\\", None), ("", Some(&[]))]
         {

@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn environment() {
+    fn environment_assignments_parse_with_quotes() {
         let pairs = |text: &str| assignments(text);
         let own = |pairs: &[(&str, &str)]| Some(pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect());
         assert_eq!(pairs(r#"A="x,y",B='z',C=1"#), own(&[("A", "x,y"), ("B", "z"), ("C", "1")]));

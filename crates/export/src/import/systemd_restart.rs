@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_restart() {
+    fn restart_settings_map_to_stop_exit_codes() {
         let set = |codes: &[i32]| codes.iter().copied().collect::<BTreeSet<_>>();
         let none = set(&[]);
         for (word, success, prevent, force, expected, differs) in [

@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_and_escapes() {
+    fn words_split_with_quotes_and_escapes() {
         for (text, expected) in [
             (r#"a "b c" 'd "e' f"#, Some(&["a", "b c", "d \"e", "f"][..])),
             (r#"a\x20b "\t\"" '\'' \101 \u00fc \s \q"#, Some(&["a b", "\t\"", "'", "A", "ü", " ", "\\q"])),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn specifiers_that_can_be_known() {
+    fn known_specifiers_are_resolved() {
         let resolve = |unit: &str, text: &str| {
             let mut unknown = Vec::new();
             let text = Specifiers::of(unit, Some("/etc/systemd/system"), Some("a.example")).resolve(text, &mut unknown);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_of_a_command() {
+    fn command_variables_are_expanded_or_left_to_the_shell() {
         let value = |name: &str| match name {
             "A" => Some("1 2".to_owned()),
             "E" => Some(String::new()),
@@ -297,7 +297,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_panics(text in r#"[a-f0-9xuU\\"'$%{} ü]{0,30}"#) {
+        fn parsing_never_panics_on_any_text(text in r#"[a-f0-9xuU\\"'$%{} ü]{0,30}"#) {
             let mut unknown = Vec::new();
             let text = Specifiers::of(&text, Some(&text), None).resolve(&text, &mut unknown);
             if let Some(words) = words(&text) {

@@ -10,7 +10,7 @@ fn read(from: From, text: &str) -> Imported {
 }
 
 /// Checks that the result is a valid ecosystem file with the same content.
-fn comes_back(imported: &Imported) {
+fn assert_round_trips(imported: &Imported) {
     let context = ostler_config::Context::new("/".into(), Default::default(), 2).unwrap();
     let text = imported.text();
     let loaded = ostler_config::load_stdin(text.as_bytes(), &context).unwrap_or_else(|problems| panic!("{problems:?}\n{text}"));
@@ -27,7 +27,7 @@ fn keys(imported: &Imported) -> Vec<(&str, &str)> {
 mod defaults;
 
 #[test]
-fn compose() {
+fn compose_file_becomes_apps() {
     let text = r#"
 services:
   api:
@@ -72,11 +72,11 @@ volumes: {data: {}}
         keys(&imported),
         [("api", "deploy.placement"), ("api", "depends_on"), ("api", "ports"), ("api", "volumes"), ("-", "volumes"), ("db", "command")]
     );
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
-fn compose_references_without_braces_stay_references() {
+fn compose_references_without_braces_are_kept() {
     let text = "services: {a: {command: x, environment: {URL: '$HOST:80/$$x', DASH: '${A-d}', PLUS: '${A:+d}', PLAIN: 5}}}";
     let imported = read(From::Compose, text);
     let expected = json!({"env": {"URL": "${HOST}:80/$$x", "DASH": "${A:-d}", "PLUS": "${A:+d}", "PLAIN": "5"}, "env_expand": true});
@@ -85,7 +85,7 @@ fn compose_references_without_braces_stay_references() {
 }
 
 #[test]
-fn compose_defaults_of_stops_and_restarts() {
+fn compose_stop_and_restart_defaults_are_kept() {
     let usual = json!({"kill_signal": "SIGTERM", "kill_timeout": 10_000});
     for (text, expected) in [
         ("", json!({"autorestart": false})),
@@ -122,12 +122,12 @@ fn compose_defaults_of_stops_and_restarts() {
         wanted.extend(usual.as_object().unwrap().clone());
         wanted.extend(expected.as_object().unwrap().clone());
         assert_eq!(Value::from(imported.apps[0].clone()), all, "{text}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
 }
 
 #[test]
-fn compose_texts_keep_their_spelling() {
+fn compose_scalars_keep_their_spelling() {
     let text = "services:\n  a:\n    command: [echo, NO, 01234, 1e3, ~, true, .inf]\n    environment: {A: NO, B: y, C: 01234, D: 1e3, E: .inf, F: 0x1F, G: 2024-01-01, H: true, I: '~', J: ~}\n    healthcheck: {test: [CMD, test, 010]}\n  b: {command: sleep 007, environment: [A=off, B=1.10]}\n";
     let imported = read(From::Compose, text);
     assert_eq!(imported.apps[0]["args"], json!(["NO", "01234", "1e3", "~", "true", ".inf"]));
@@ -137,11 +137,11 @@ fn compose_texts_keep_their_spelling() {
     );
     assert_eq!(imported.apps[0]["health"]["liveness"]["command"], json!(["test", "010"]));
     assert_eq!((&imported.apps[1]["args"], &imported.apps[1]["env"]), (&json!(["007"]), &json!({"A": "off", "B": "1.10"})));
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
-fn compose_keys_without_effect_say_why() {
+fn compose_keys_without_effect_report_a_reason() {
     let text = "services:\n  a: {command: x, comand: y, healthcheck: {tset: z}, deploy: {replica: 2, placement: {}, resources: {limits: {cpu: 1}}}, container_name: n, tty: true, networks: [n], labels: [l], x-own: 1, build: {context: ., ssh: [a]}}\nsecrets: {}\nservice: {}\nx-own: 1\n";
     let imported = read(From::Compose, text);
     for (app, key, why) in [
@@ -165,7 +165,7 @@ fn compose_keys_without_effect_say_why() {
 }
 
 #[test]
-fn compose_with_anchors() {
+fn compose_anchors_resolve_and_alias_bomb_is_rejected() {
     let text =
         "x-app: &app\n  restart: unless-stopped\n  stop_grace_period: 5s\nservices:\n  a:\n    <<: *app\n    command: [sleep, \"9\"]\n";
     let imported = read(From::Compose, text);
@@ -185,7 +185,7 @@ fn compose_with_anchors() {
 }
 
 #[test]
-fn systemd() {
+fn systemd_unit_becomes_app() {
     let text = r#"
 [Unit]
 Description=API
@@ -225,12 +225,12 @@ WantedBy=multi-user.target
         }])
     );
     assert_eq!(keys(&imported), [("api", "EnvironmentFile"), ("api", "ProtectSystem"), ("api", "After")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
     assert_eq!(import(From::Systemd, "[Service]\nUser=x\n", &Place::named("a")), Err(ImportError::NoApps("ExecStart")));
 }
 
 #[test]
-fn procfile() {
+fn procfile_entries_become_apps() {
     let imported = read(From::Procfile, "web: bundle exec puma -p $PORT\n# no\nworker: ./work\nrelease: ./migrate\nbad line\n");
     assert_eq!(
         Value::from(imported.apps.clone()),
@@ -241,11 +241,11 @@ fn procfile() {
         ])
     );
     assert_eq!(keys(&imported), [("release", "release"), ("-", "line 5"), ("-", "name")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
-fn supervisor() {
+fn supervisor_programs_become_apps() {
     let text = "[supervisord]\nnodaemon=true\n[program:api]\ncommand=python3 app.py --home %(ENV_HOME)s ; the api\ndirectory=/srv\nuser=www\nnumprocs=2\n\
                 environment=A=\"x,y\",B='z',C=1\nautorestart=unexpected\nexitcodes=0,2\nstopsignal=TERM\nstopwaitsecs=15\nstdout_logfile=/var/log/api.log\n\
                 redirect_stderr=true\npriority=10\n[group:all]\nprograms=api\n";
@@ -260,11 +260,11 @@ fn supervisor() {
         }])
     );
     assert_eq!(keys(&imported), [("api", "priority")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
-fn oxmgr() {
+fn oxmgr_file_becomes_apps() {
     let text = r#"
 version = 1
 [defaults]
@@ -332,11 +332,11 @@ host = "h"
         ])
     );
     assert_eq!(keys(&imported), [("api", "profiles.prod.max_restarts"), ("api", "start_order"), ("off", "disabled"), ("-", "deploy")]);
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
-fn what_is_no_file_of_that_kind_is_refused() {
+fn files_of_another_kind_are_rejected() {
     for (from, text) in [
         (From::Compose, ": {"),
         (From::Compose, "services: []"),
@@ -357,7 +357,7 @@ fn what_is_no_file_of_that_kind_is_refused() {
 proptest::proptest! {
     /// The ecosystem file has the same value as the variable of the compose file.
     #[test]
-    fn texts_survive(value in "[^\0]{0,20}", name in "[a-zA-Z_][a-zA-Z0-9_]{0,5}") {
+    fn compose_variables_survive_import_unchanged(value in "[^\0]{0,20}", name in "[a-zA-Z_][a-zA-Z0-9_]{0,5}") {
         use crate::yaml::{Dialect, Map};
         let service = Map::new().with("command", "/bin/true").with("environment", Map::new().with(&name, value.as_str()));
         let text = Map::new().with("services", Map::new().with("a", service)).text(Dialect::Compose);
@@ -371,7 +371,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn rubbish_is_no_panic(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
+    fn import_never_panics_on_any_text(text in "[\\[\\]a-z%()=:;\"'\\\\ \n#,$-]{0,60}") {
         for (_, from) in From::ALL {
             let _ = import(from, &text, &Place::named("x"));
         }

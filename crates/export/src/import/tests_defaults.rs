@@ -19,7 +19,7 @@ fn whys(imported: &Imported) -> String {
 }
 
 #[test]
-fn systemd_stops_by_its_own_rules() {
+fn systemd_stop_settings_follow_systemd_defaults() {
     const DAY: u64 = 86_400_000;
     for (lines, signal, timeout, mode, told) in [
         ("", "SIGTERM", 90_000, "control-group", ""),
@@ -39,12 +39,12 @@ fn systemd_stops_by_its_own_rules() {
         assert_eq!(attributes(&imported, &["kill_signal", "kill_timeout", "kill_mode"]), expected, "{lines}");
         let whys = whys(&imported);
         assert!(whys.contains(told) && whys.is_empty() == told.is_empty(), "{lines}: {whys}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
 }
 
 #[test]
-fn systemd_restarts_by_its_own_rules() {
+fn systemd_restart_settings_follow_systemd_defaults() {
     let budget = |n: u32, window: u64| json!({"n": n, "window": window});
     let names = ["autorestart", "stop_exit_codes", "restart_delay", "restart_budget"];
     for (lines, expected) in [
@@ -66,7 +66,7 @@ fn systemd_restarts_by_its_own_rules() {
     ] {
         let imported = unit(lines);
         assert_eq!(attributes(&imported, &names), expected, "{lines}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
     let told = whys(&unit("Restart=on-failure\nRestartPreventExitStatus=SIGKILL\nType=forking\nPIDFile=/run/x.pid\nRestrt=no\nX-Own=1"));
     for part in
@@ -78,7 +78,7 @@ fn systemd_restarts_by_its_own_rules() {
 }
 
 #[test]
-fn systemd_commands() {
+fn systemd_commands_become_scripts() {
     for (lines, expected) in [
         (
             "ExecStart=/bin/app -p ${P} \"a b\" x\\x20y\nEnvironment=P=1",
@@ -97,21 +97,21 @@ fn systemd_commands() {
         };
         let imported = read(From::Systemd, &text);
         assert_eq!(attributes(&imported, &["script", "args", "env"]), expected, "{lines}");
-        comes_back_but_for_files(&imported);
+        assert_round_trips_except_files(&imported);
     }
     let unclosed = import(From::Systemd, "[Service]\nUser=x\nExecStart=/bin/a 'b\n", &Place::named("a"));
     assert_eq!(unclosed, Err(ImportError::Malformed("line 3: a quote is not closed in ExecStart".into())));
 }
 
 /// Same as `comes_back`, without files that are missing on this machine.
-fn comes_back_but_for_files(imported: &Imported) {
+fn assert_round_trips_except_files(imported: &Imported) {
     let mut imported = imported.clone();
     imported.apps.iter_mut().for_each(|app| drop(app.shift_remove("env_file")));
-    comes_back(&imported);
+    assert_round_trips(&imported);
 }
 
 #[test]
-fn files_beside_a_file_are_read() {
+fn drop_ins_includes_and_env_files_are_read() {
     let files = |pattern: &str| match pattern {
         "api.service.d/*.conf" => vec![("1".into(), "[Service]\nUser=www\nExecStart=\nExecStart=/bin/other\n".into())],
         "/etc/s/conf.d/*.conf" => vec![("1".into(), "[program:b]\ncommand=/bin/b\n".into())],
@@ -150,7 +150,7 @@ fn files_beside_a_file_are_read() {
 }
 
 #[test]
-fn supervisor_has_its_own_defaults() {
+fn supervisor_defaults_are_kept() {
     let one = |lines: &str| read(From::Supervisor, &format!("[program:a]\ncommand=/bin/a\n{lines}"));
     let names = ["autorestart", "stop_exit_codes", "max_restarts", "kill_signal", "kill_timeout", "kill_mode", "log_rotate"];
     let with = |own: Value| {
@@ -176,12 +176,12 @@ fn supervisor_has_its_own_defaults() {
         let imported = one(lines);
         let app: Value = attributes(&imported, &names);
         assert_eq!(app, with(own), "{lines}");
-        comes_back(&imported);
+        assert_round_trips(&imported);
     }
 }
 
 #[test]
-fn supervisor_expands_and_shares() {
+fn supervisor_expands_expressions_and_inherits_environment() {
     let text = "[supervisord]\nenvironment=A=1,B=2\n[group:g]\nprograms=web,x\n[program:web]\ncommand=%(here)s/run --port=80%(process_num)02d %(group_name)s\n\
                 process_name=%(program_name)s-%(process_num)d\nnumprocs=2\nnumprocs_start=1\nenvironment=B=3\n[program:x]\ncommand=%(ENV_HOME)s/x a$b\n[eventlistener:e]\ncommand=x\n";
     let place = Place { folder: Some("/etc/s"), ..Place::named("x.conf") };
@@ -204,7 +204,7 @@ fn supervisor_expands_and_shares() {
 }
 
 #[test]
-fn oxmgr_has_its_own_defaults() {
+fn oxmgr_defaults_are_kept() {
     let imported = read(From::Oxmgr, "[[apps]]\ncommand = \"x y\"\nwait_ready = true\nhealth_cmd = \"true\"\nmax_restart = 3\n");
     assert_eq!(
         attributes(&imported, &["stop_exit_codes", "kill_signal", "kill_timeout", "max_restarts", "restart_budget", "listen_timeout"]),
@@ -221,7 +221,7 @@ type Reader<'a> = &'a dyn Fn(&str) -> Result<Imported, ImportError>;
 /// Checks that the reader reports each key that its table leaves out, with the reason in the table,
 /// and handles every other key.
 #[test]
-fn readers_do_what_their_tables_say() {
+fn readers_handle_or_report_every_key_of_their_table() {
     let systemd = |key: &str| {
         let section = if key.starts_with("Condition") { "Unit" } else { "Service" };
         import(From::Systemd, &format!("[Service]\nExecStart=/bin/a\n[{section}]\n{key}=1\n"), &Place::named("a.service"))

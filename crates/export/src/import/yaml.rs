@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn anchors_merges_and_tags() {
+    fn anchors_merge_keys_and_tags_resolve() {
         assert_eq!(
             parse("a: &a {x: 1, y: 2}\nb: &b {y: 3, z: 4}\nc: {<<: [*a, *b], x: 5}\nd: {<<: *a}\ne: *b\n"),
             Ok(json!({

@@ -248,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn kubernetes_gives_back_what_was_written(text in "[$()a]{0,12}") {
+        fn kubernetes_expansion_restores_escaped_text(text in "[$()a]{0,12}") {
             prop_assert_eq!(expanded(&unexpanded(&text)), text);
         }
     }

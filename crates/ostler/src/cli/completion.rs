@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits() {
+    fn candidates_match_the_typed_word() {
         let names = ["api".to_owned(), "web".to_owned()];
         for (line, expected) in [
             ("rest", vec!["restart"]),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scripts_parse() {
+    fn completion_scripts_parse() {
         for (shell, program) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
             let text = script("ostler", shell);
             assert!(!text.contains("PROGRAM"));

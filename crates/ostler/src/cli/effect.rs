@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn options_without_an_effect_are_found() {
+    fn options_without_effect_are_detected() {
         for (line, expected) in [
             ("stop all --namespace staging", None),
             ("delete z --name other", Some("name")),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_name_commands_and_options_that_exist() {
+    fn effect_tables_name_existing_commands_and_options() {
         let groups = EFFECTS.iter().flat_map(|(_, commands)| commands.iter().copied()).chain([DESCRIBE]);
         for name in groups.flatten() {
             assert!(find(name).is_some_and(|command| command.name == *name), "{name}");

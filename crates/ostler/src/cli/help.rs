@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_keys_name_as_their_options_exists() {
+    fn options_named_by_config_keys_exist() {
         let text = crate::cli::reference::reference("ostler");
         let known: std::collections::BTreeSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '-')).collect();
         for key in ostler_config::keys::KEYS {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_comes_last() {
+    fn unsupported_commands_are_listed_last() {
         let text = full_help("ostler", None);
         let place = |word: &str| text.find(word).unwrap();
         assert!(place("profile:cpu, ") > place("--max-memory-restart").max(place("--help")), "{text}");

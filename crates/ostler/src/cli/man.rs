@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_in_a_text_is_a_request() {
+    fn text_escapes_roff_requests() {
         for (words, roff) in [
             ("a-b", "a\\-b"),
             (".env is read", "\\&.env is read"),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_and_option_is_in_the_page() {
+    fn man_page_covers_every_command_and_option() {
         let page = man_page("ostler");
         for command in COMMANDS {
             assert!(page.contains(&quoted(&usage(command))), "{}", command.name);

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn options_stand_before_or_after_the_command() {
+    fn options_parse_before_and_after_the_command() {
         for line in [
             "start app.js --name x",
             "--name x start app.js",
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_of_two_commands_is_that_of_the_command() {
+    fn shared_option_takes_the_form_of_its_command() {
         assert_eq!(call("health api --wait=60s").value("wait"), Some("60s"));
         assert_eq!(call("--wait 60s health api").value("wait"), Some("60s"));
         assert!(call("up --wait").has("wait"));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_have_the_names_of_config_files() {
+    fn options_map_to_config_file_keys() {
         for (line, expected) in [
             ("start a.js -i max", json!({"instances": "max"})),
             ("start a.js -i -1", json!({"instances": "-1"})),
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn words_after_two_dashes_belong_to_the_app() {
+    fn words_after_double_dash_are_app_arguments() {
         let two = call("start app.js --name x -- --name y -- z");
         assert_eq!(two.app_args, Some(vec!["--name".into(), "y".into(), "--".into(), "z".into()]));
         assert_eq!((two.value("name"), two.targets.as_slice()), (Some("x"), ["app.js".to_owned()].as_slice()));
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn negative_numbers_are_words() {
+    fn negative_numbers_are_targets() {
         assert_eq!(call("scale app -1").targets, ["app", "-1"]);
         assert_eq!(call("scale app -12").targets, ["app", "-12"]);
         assert_eq!(call("scale app +1").targets, ["app", "+1"]);
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn an_optional_value_never_takes_the_target() {
+    fn optional_value_never_consumes_the_target() {
         let dir = std::env::temp_dir().join(format!("ostler-parse-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("src")).unwrap();
         let script = dir.join("app.js");
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_and_their_other_names() {
+    fn aliases_resolve_to_commands() {
         for (line, name) in [
             ("ls", "list"),
             ("status", "list"),
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_come_first() {
+    fn help_and_version_take_precedence() {
         for line in ["-v", "-V", "--version", "list --version"] {
             assert!(matches!(parse(words(line)), Ok(Parsed::Version)), "{line}");
         }
@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn usage_errors_name_the_mistake() {
         for (line, text) in [
             ("list --nosuch", "unknown option `--nosuch'"),
             ("list --nosuch=3", "unknown option `--nosuch'"),
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_consistent() {
+    fn command_table_has_no_conflicts() {
         let mut names: Vec<&str> = COMMANDS.iter().flat_map(|c| std::iter::once(c.name).chain(c.aliases.iter().copied())).collect();
         let count = names.len();
         names.sort_unstable();
@@ -517,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_of_pm2_is_known() {
+    fn every_pm2_command_is_known() {
         let all = "start trigger deploy startOrRestart startOrReload startOrGracefulReload pid create stop restart scale profile:mem \
                    profile:cpu reload id inspect delete sendSignal ping updatePM2 update install module:update module:generate uninstall \
                    package publish set multiset get conf config unset report link unlink monitor unmonitor open plus login logout dump \

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_part_is_taken_out() {
+    fn uninstall_removes_only_own_section() {
         let ours = script("ostler", Shell::Bash);
         assert_eq!(without(&format!("a\n{ours}b\n"), "ostler"), "a\nb\n");
         assert_eq!(without("a\nb", "ostler"), "a\nb");

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes() {
+    fn deploy_status_follows_outcomes() {
         let failed = || Outcome::Failed(None);
         for (outcomes, status) in [
             (vec![Outcome::Done], Status::Ok),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn names_in_the_repository() {
+    fn config_path_is_relative_to_the_repository() {
         for (shown, name) in [
             ("ecosystem.config.js", "ecosystem.config.js"),
             ("deploy/e.json", "deploy/e.json"),

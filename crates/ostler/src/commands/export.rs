@@ -324,7 +324,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ways_between_folders() {
+    fn way_returns_relative_path() {
         for (from, to, expected) in
             [("/a/b", "/a/b", "."), ("/a/b/k8s", "/a/b", ".."), ("/a", "/a/b/c", "b/c"), ("/x/y", "/a", "../../a"), ("/", "/a", "a")]
         {

@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_a_name() {
+    fn plain_words_may_be_app_names() {
         for (target, expected) in [
             ("api", true),
             ("0", true),
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_travels_once() {
+    fn shared_environment_is_sent_once() {
         let env = |text: &str| Arc::new(text.split_whitespace().map(|word| (word.to_owned(), "1".to_owned())).collect::<EnvMap>());
         let app = |base: &str| AppSpec { env: ostler_core::app::EnvSpec { base: env(base), ..Default::default() }, ..AppSpec::default() };
         for (bases, shared, kept) in

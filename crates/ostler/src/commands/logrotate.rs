@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_user() {
+    fn config_switches_to_the_owner_and_reloads_logs() {
         let text = text(&user("deploy", 1500), "/home/deploy/.pm2");
         let (names, rest) = text.split_once('{').unwrap();
         assert!(names.contains("\"/home/deploy/.pm2/pm2.log\"\n\"/home/deploy/.pm2/logs/*[!0-9].log\"\n"), "{names}");
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn root_needs_no_other_user() {
+    fn config_of_root_does_not_switch_user() {
         assert!(!text(&user("root", 0), "/root/.pm2").contains("su "));
     }
 
     #[test]
-    fn names_that_are_no_word_are_numbers() {
+    fn unsafe_user_names_are_written_as_ids() {
         for (name, owner) in
             [("deploy", "deploy"), ("web-1", "web-1"), ("j.doe", "j.doe"), ("a b", "7"), ("12", "7"), ("-x", "7"), ("", "7")]
         {
@@ -171,7 +171,7 @@ mod tests {
     /// The logs that a glob of this home matches. A shell matches it, without logrotate's own
     /// quotes.
     #[test]
-    fn old_files_are_no_logs() {
+    fn globs_match_logs_but_not_rotated_files() {
         let home = std::env::temp_dir().join(format!("ostler-logrotate-{}", std::process::id()));
         std::fs::create_dir_all(home.join("logs")).unwrap();
         let logs = ["api-out.log", "api-error.log", "api-out-0.log", "api-error-17.log", "v2-out.log", "own.log"];
@@ -199,7 +199,7 @@ mod tests {
     proptest! {
         /// A shell reads the script back as words, and no part of a name ends a line of the file.
         #[test]
-        fn no_name_breaks_out(name in "[^\0-\u{1f}\u{7f}]{1,20}") {
+        fn hostile_names_stay_quoted(name in "[^\0-\u{1f}\u{7f}]{1,20}") {
             let (home, user) = (format!("/home/{name}"), user(&name, 1500));
             let text = text(&user, &home);
             prop_assert_eq!(text.lines().filter(|line| line.trim() == "endscript").count(), 1);

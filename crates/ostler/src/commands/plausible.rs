@@ -46,7 +46,7 @@ mod tests {
     use super::most;
 
     #[test]
-    fn numbers_that_a_machine_can_use() {
+    fn instance_limit_follows_number_of_cpus() {
         assert_eq!([1, 2, 4, 5, 128].map(most), [64, 64, 64, 80, 2048]);
     }
 }

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts() {
+    fn amount_parses_absolute_relative_and_max() {
         for (text, to) in [
             ("4", Some(ScaleTo::Exactly(4))),
             ("0", Some(ScaleTo::Exactly(0))),

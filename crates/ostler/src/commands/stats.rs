@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_csv() {
+    fn csv_fields_are_quoted_and_formulas_escaped() {
         for (text, field) in
             [("cpu", "cpu"), ("a,b", "\"a,b\""), ("say \"x\"", "\"say \"\"x\"\"\""), ("=cmd()", "'=cmd()"), ("a\nb", "\"a\nb\"")]
         {

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stays_well() {
+    fn steady_requires_same_processes_healthy_for_the_period() {
         let seconds = Duration::from_secs;
         let (a, b) = (vec![(0, 10)], vec![(0, 11)]);
         // Checks of one wait of 10 s: time, healthy, lost, processes. The verdict is that of the
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_healthy() {
+    fn health_verdict_follows_instance_states() {
         let row = |name: &str, status: &str, trouble: Option<&str>| HealthRow {
             id: 0,
             name: name.into(),

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words() {
+    fn action_parses_command_words() {
         let of = |line: &str| Action::of(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         for (line, action) in [
             ("", Action::Update(None)),

@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exit_codes() {
+    fn outcome_follows_exit_code() {
         for (is_job, code, expected) in [
             (true, 0, Outcome::Done),
             (false, 0, Outcome::Done),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_their_bytes() {
+    fn read_lines_reports_text_and_byte_length() {
         let mut seen = Vec::new();
         read_lines(&b"a\r\n\nb\xff\nlast"[..], &mut |line, bytes| seen.push((line.to_owned(), bytes)));
         assert_eq!(seen, [("a".into(), 3), (String::new(), 1), ("b\u{fffd}".into(), 3), ("last".into(), 4)]);

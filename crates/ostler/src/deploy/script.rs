@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn which_name_is_meant() {
+    fn job_contains_reference_of_the_action() {
         for (action, reference, remote, back) in [
             (Action::Update(None), "origin/main", "''", "''"),
             (Action::Update(Some("main".into())), "main", "1", "''"),
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_are_scripts() {
+    fn scripts_have_valid_shell_syntax() {
         for action in [Action::Setup, Action::Update(None), Action::Revert(1)] {
             let job = job(&target(), &action, "e.json", &["a b".into()]).unwrap();
             let follow = follow(&target(), &Run { id: "1".into(), received: 0, may_start: true, is_other: false }, &job);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_hook() {
+    fn default_post_deploy_hook_reloads_the_apps() {
         let mut target = target();
         target.name = "it's".into();
         assert!(job(&target, &Action::Update(None), "a b.json", &[]).unwrap().contains("startOrReload"));
@@ -202,7 +202,7 @@ mod tests {
     proptest! {
         /// The shell receives each value of the config unchanged, and executes no part of it.
         #[test]
-        fn values_stay_values(hook in "[^\0\r]{0,30}", value in "[^\0]{0,30}", name in "[a-z$`'\"\\\\ ]{1,20}") {
+        fn script_passes_values_unchanged(hook in "[^\0\r]{0,30}", value in "[^\0]{0,30}", name in "[a-z$`'\"\\\\ ]{1,20}") {
             let mut target = target();
             target.hooks.post_deploy = Some(hook.clone());
             target.env.insert("A".into(), value.clone());

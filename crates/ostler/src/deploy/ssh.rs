@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn command_lines() {
+    fn command_line_follows_target() {
         let ours = "-o ConnectTimeout=20 -o ServerAliveInterval=10 -o ServerAliveCountMax=3";
         for (members, way, words) in [
             (json!({}), Way::Fed, format!("ssh {ours} -T -- h {FED}")),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line() {
+    fn bootstrap_command_prints_hello_first() {
         let output = Command::new("sh").args(["-c", FED]).stdin(std::process::Stdio::null()).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), format!("{HELLO}\n"));
     }

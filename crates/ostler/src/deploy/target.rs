@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_in_every_form() {
+    fn hosts_parse_in_every_form() {
         let host = |name: &str, user: Option<&str>, port| Host { name: name.into(), user: user.map(str::to_owned), port };
         for (members, hosts) in [
             (json!({}), vec![host("h", None, None)]),
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn old_and_new_forms() {
+    fn old_and_new_keys_parse() {
         let target = with(json!({
             "path": "/srv/app/", "ssh_options": "StrictHostKeyChecking=no", "forward-agent": "yes", "needs_tty": true, "fetch": "fast",
             "env": {"node_env": "production", "N": 1, "NO": null}, "post-deploy": ["a", "b"], "pre-setup": "", "health_timeout": "5s",
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn invalid_target_settings_are_reported_with_their_key() {
         for (members, key) in [
             (json!({"host": "-oProxyCommand=x"}), "host"),
             (json!({"host": "a b"}), "host"),

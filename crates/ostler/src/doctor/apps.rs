@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_copies_must_not_use() {
+    fn packages_unsafe_with_several_instances_are_reported() {
         let shown = |names: &[&str], sticky: bool| judge(&set(names), sticky).into_iter().map(|(package, _)| package).collect::<Vec<_>>();
         assert_eq!(shown(&["express", "pg"], false), Vec::<&str>::new());
         assert_eq!(shown(&["express-session"], false), ["express-session"]);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_of_a_source() {
+    fn packages_are_read_from_source_and_manifest() {
         let source = "const a = require('node-cron'); import x from \"ws\";\nimport 'lru-cache'\nrequire(`./own`); require(x); from '";
         assert_eq!(named(source), set(&["node-cron", "ws", "lru-cache"]));
         assert_eq!(dependencies(r#"{"dependencies": {"cron": "1"}, "devDependencies": {"ws": "1"}}"#), set(&["cron"]));

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_full_is_too_full() {
+    fn disk_level_follows_free_space_and_files() {
         let gib = 1 << 30;
         for (free, all, free_files, files, expected) in [
             (50 * gib, 100 * gib, 10, 0, Level::Fine),

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn titles() {
+    fn home_is_read_from_title_of_pm2_daemon() {
         assert_eq!(home_of("PM2 v7.0.4: God Daemon (/root/.pm2)\0\0\0"), Some("/root/.pm2"));
         for other in ["node /app.js", "ostler: keeper (/root/.ostler)", "PM2 v7", "PM2 v7.0.4: God Daemon ()"] {
             assert_eq!(home_of(other), None, "{other}");

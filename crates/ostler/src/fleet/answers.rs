@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_a_host_at_each_end() {
+    fn outcome_follows_output_and_exit_of_ssh() {
         let member = Member { name: "web".into(), ..Member::default() };
         let members = [member];
         let out = |text: &str| Said::Out(text.into());

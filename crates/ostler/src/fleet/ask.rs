@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_a_host() {
+    fn command_is_rewritten_for_hosts() {
         for (line, kind, words, changes) in [
             ("list -H a --sort cpu", Kind::Rows, "list --json", false),
             ("ls --hosts=a,b --parallel 3", Kind::Rows, "ls --json", false),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_on_hosts() {
+    fn interactive_and_local_commands_are_rejected_on_hosts() {
         for (line, hosts, batches) in [
             ("monit -H a", 2, false),
             ("list --watch -H a", 2, false),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_to_be_well() {
+    fn batched_changes_wait_for_healthy_apps() {
         for (line, health) in [
             ("reload api web -H a", Some("health api web --wait=60s")),
             ("reload all -H a", Some("health --wait=60s")),

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_go_on() {
+    fn log_places_advance_across_rotation() {
         let place = |path: &str, ino: u64, end: u64| LogPlace { path: path.into(), dev: 1, ino, end, since_ms: 0 };
         let mut places = Places::default();
         assert_eq!(places.word(), None);

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_list_of_all_answers() {
+    fn answers_are_merged_into_one_list() {
         let member = |name: &str| Member { name: name.into(), ..Member::default() };
         let members = [member("a"), member("b"), member("c")];
         let body = |values: Vec<Value>| Body { values, has_answer: true, ..Body::default() };

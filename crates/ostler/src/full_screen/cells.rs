@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_cut_and_made_harmless() {
+    fn text_is_truncated_and_control_characters_replaced() {
         for (columns, text, used, shown) in [
             (8, "plain", 5, "plain"),
             (8, "much too long", 8, "much to…"),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn without_utf_8_every_cell_is_ascii_and_as_wide() {
+    fn without_utf_8_cells_are_ascii_of_same_width() {
         let mut picture = Picture::blank(20, 3, true);
         picture.frame(Rect { x: 0, y: 0, width: 20, height: 3 }, "日本 é", Tone::Plain);
         picture.put(1, 1, 18, "\u{1b}日本語のとても長い", Tone::Plain);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_is_drawn() {
+    fn drawing_outside_the_picture_is_ignored() {
         let mut picture = Picture::blank(3, 2, false);
         picture.put(9, 0, 5, "x", Tone::Plain);
         picture.put(0, 9, 5, "x", Tone::Plain);

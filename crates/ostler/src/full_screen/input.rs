@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_as_keys() {
+    fn bytes_are_decoded_as_keys() {
         let key = Input::Key;
         for (bytes, expected) in [
             (&b"q"[..], vec![key(Key::Char('q'))]),
@@ -222,7 +222,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn whatever_comes_is_read_and_the_next_key_is_known(bytes in proptest::collection::vec(0u8..=255, 0..80)) {
+        fn next_key_is_recognized_after_any_bytes(bytes in proptest::collection::vec(0u8..=255, 0..80)) {
             let mut reader = Reader::default();
             reader.take(&bytes);
             reader.take(b"\x1b[201~");
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_is_known_when_nothing_follows() {
+    fn lone_escape_is_recognized_after_timeout() {
         let mut reader = Reader::default();
         assert_eq!((reader.take(b"\x1b"), reader.waits()), (vec![], true));
         assert_eq!(reader.give_up(), Some(Input::Key(Key::Escape)));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_bounded() {
+    fn incomplete_sequences_are_bounded() {
         let mut reader = Reader::default();
         reader.take(b"\x1b[");
         for _ in 0..1000 {

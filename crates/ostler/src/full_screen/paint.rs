@@ -126,7 +126,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn the_screen_is_the_picture_whatever_was_on_it(
+        fn painted_screen_equals_picture_after_any_state(
             pictures in proptest::collection::vec(proptest::collection::vec((0usize..12, 0usize..3, 0usize..12, "[a-c日本─█🚀 \\x1b\u{301}]{0,8}"), 0..6), 1..5)
         ) {
             let mut terminal = Played { width: 10, cells: vec!['?'; 30], at: 0 };
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_written() {
+    fn only_changed_cells_are_written() {
         let (one, two) = (picture(&["abc", "def"]), picture(&["abc", "dXf"]));
         assert_eq!(bytes(Some(&one), &one), "");
         assert_eq!(bytes(Some(&one), &two), "\x1b[2;2H\x1b[0mX");
@@ -154,14 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_wide_characters_do_not_stay() {
+    fn overwritten_wide_characters_leave_no_half() {
         let (wide, narrow) = (picture(&["日本"]), picture(&["a 本"]));
         assert_eq!(bytes(Some(&wide), &narrow), "\x1b[1;1H\x1b[0ma ");
         assert_eq!(bytes(Some(&narrow), &wide), "\x1b[1;1H\x1b[0m日");
     }
 
     #[test]
-    fn colours_are_left_out_where_none_are_wanted() {
+    fn colours_are_omitted_if_disabled() {
         let mut picture = Picture::blank(4, 1, false);
         picture.put(0, 0, 1, "a", Tone::Bad);
         picture.put(1, 0, 1, "b", Tone::Good);

@@ -186,7 +186,7 @@ mod tests {
         file
     }
 
-    fn all(content: &[u8], from: u64, until: u64) -> Vec<String> {
+    fn all_lines(content: &[u8], from: u64, until: u64) -> Vec<String> {
         let mut seen = Vec::new();
         let content_of = |piece: &Piece<'_>| content[usize::try_from(piece.start).unwrap()..usize::try_from(piece.end).unwrap()].to_vec();
         let mut each = |piece: Piece<'_>| {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_last_lines() {
+    fn start_of_last_finds_exactly_the_last_lines() {
         let long = "x".repeat(200_000);
         let contents = [
             "a\nb\nc\n".to_owned(),
@@ -230,18 +230,18 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_whole_over_blocks() {
+    fn lines_stay_whole_across_blocks() {
         let content: String = (0..30_000).map(|n| format!("line {n}\n")).collect();
         let expected: Vec<String> = content.lines().map(str::to_owned).collect();
-        assert!(all(content.as_bytes(), 0, u64::MAX) == expected);
-        assert_eq!(all(b"a\nbc\nd", 2, 4), ["bc"], "no further than asked");
-        assert_eq!(all(b"a\n\nb", 0, u64::MAX), ["a", "", "b"]);
+        assert!(all_lines(content.as_bytes(), 0, u64::MAX) == expected);
+        assert_eq!(all_lines(b"a\nbc\nd", 2, 4), ["bc"], "no further than asked");
+        assert_eq!(all_lines(b"a\n\nb", 0, u64::MAX), ["a", "", "b"]);
     }
 
     #[test]
-    fn an_endless_line_comes_in_pieces() {
+    fn overlong_line_is_split_into_pieces() {
         let content = "y".repeat(LONGEST * 2 + 7);
-        let pieces = all(content.as_bytes(), 0, u64::MAX);
+        let pieces = all_lines(content.as_bytes(), 0, u64::MAX);
         assert!(pieces.len() == 3 && pieces.concat() == content);
     }
 

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_several_files_in_their_order() {
+    fn lines_of_rotated_files_are_read_in_order() {
         let folder = std::env::temp_dir().join(format!("ostler-past-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let write = |name: &str, text: &str, age: u64| {

@@ -422,7 +422,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn objects_of_an_app_that_logs_json_are_not_wrapped_again() {
+    fn json_log_objects_are_not_wrapped_again() {
         let ours = br#"{"message":"x","timestamp":"2026-11-21T00:00:00.000Z","type":"out","process_id":0,"app_name":"api"}"#;
         assert!(is_ours(ours));
         for other in [&b"{}"[..], b"plain", b"{\"app_name\":1}", b"{\"message\":\"\\\"app_name\\\"\"", b"[\"app_name\"]"] {
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn the_daemon_is_dated_once() {
+    fn daemon_log_lines_are_dated_once() {
         for (line, expected) in [
             ("2026-11-21T06:53:54: PM2 log: Stopping app:a id:0", "Stopping app:a id:0"),
             ("2026-11-21T06:53:54: PM2 error: no", "2026-11-21T06:53:54: PM2 error: no"),
@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_have_id_and_name() {
+    fn printed_lines_carry_id_and_name() {
         let source = |kind, name: &str| Source {
             path: "/x".into(),
             kind,

@@ -187,7 +187,7 @@ mod tests {
     const FUTURE: u64 = u64::MAX;
 
     #[test]
-    fn nothing_happened_meanwhile() {
+    fn unchanged_log_resumes_at_its_offset() {
         let folder = Folder::new("same");
         let log = folder.write("x.log", "a\nb\nc\n");
         folder.write("x__2020-01-01_00-00-00.log", "of before\n");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_has_another_name_now_is_read_to_its_end() {
+    fn renamed_log_is_read_to_its_end() {
         let folder = Folder::new("renamed");
         let log = folder.write("x.log", "a\nb\n");
         let place = folder.place(&log, 2, FUTURE);
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_were_moved_to_rotated_files_are_read_there() {
+    fn moved_lines_are_read_from_rotated_files() {
         let folder = Folder::new("rotated");
         let log = folder.write("x.log", "next\n");
         folder.write("x__2020-01-01_00-00-00.log", "a\nb\n");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_rotated_file_that_were_read_there_are_not_read_again() {
+    fn lines_read_from_rotated_file_are_not_read_twice() {
         let folder = Folder::new("chain");
         let log = folder.write("x.log", "next\nmore\n");
         let copy = folder.write("x__2020-01-01_00-00-00.log", "a\nb\nc\n");
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_being_rotated_is_read_on() {
+    fn log_in_rotation_resumes() {
         let folder = Folder::new("rotating");
         let log = folder.write("x.log", "a\nb\n");
         let place = folder.place(&log, 2, 0);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_whose_file_has_no_name_yet_come_first() {
+    fn lines_of_unnamed_rotated_file_are_read_first() {
         let folder = Folder::new("unnamed");
         let log = folder.write("x.log", "ha");
         let hidden = folder.write(".x__2020-01-02_00-00-00.log.ostler", "c\nd\n");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_compressed_is_read_on() {
+    fn compressed_log_resumes() {
         let folder = Folder::new("compressed");
         let mut place = folder.place(&folder.write("x.log", ""), 2, 0);
         place.ino = 0;
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_replaced_is_read_from_its_beginning() {
+    fn replaced_log_is_read_from_its_start() {
         let folder = Folder::new("replaced");
         let mut place = folder.place(&folder.write("x.log", "a\nb\n"), 2, FUTURE);
         place.ino = 0;

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_unknown_has_no_rights_of_ours() {
+    fn unknown_user_gets_unprivileged_rights() {
         for (user, uid) in [("54321", 54_321), ("gone", 65_534), ("", 65_534), ("4294967295", 65_534), ("-1", 65_534)] {
             let rights = without_account(user);
             assert_eq!((rights.uid, rights.gid, &rights.groups[..]), (uid, 65_534, &[65_534][..]), "{user:?}");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn which_files_a_target_means() {
+    fn target_selects_log_files() {
         let list = [
             row(0, "api", "web", "/l/api-out.log", "/l/api-error.log"),
             row(1, "api", "web", "/l/api-out.log", "/l/api-error.log"),

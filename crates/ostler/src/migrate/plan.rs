@@ -190,7 +190,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn apps_of_a_list() {
+    fn apps_are_read_from_pm2_list() {
         let found = read(vec![
             json!({"name": "api", "pm_id": 3, "pid": 10, "status": "online", "exec_mode": "cluster_mode", "v8": true}),
             json!({"name": "job", "pm_id": 4, "pid": 0, "status": "errored", "exec_mode": "fork_mode", "exit_code": 1}),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn ways() {
+    fn migration_method_follows_mode_and_ports() {
         let app = |mode: &str, status: &str| {
             read(vec![json!({"name": "a", "pm_id": 0, "pid": 1, "status": status, "exec_mode": mode})]).apps.remove(0)
         };
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_that_differ() {
+    fn differing_lists_names_of_changed_variables() {
         let entry = json!({"name": "own", "env": {"A": "1", "B": 2, "C": "x=y", "PM2_HOME": "/x", "own": "{}", "GONE": ""}});
         assert_eq!(differing(&entry, b"A=1\0B=2\0C=x=y\0PM2_HOME=/y\0"), ["GONE"]);
         assert_eq!(differing(&entry, b""), ["A", "B", "C", "GONE"]);

@@ -263,7 +263,7 @@ mod tests {
     use crate::tests::data::row;
 
     #[test]
-    fn trouble_of_a_new_module() {
+    fn trouble_reports_restarting_or_missing_module() {
         let of = |status: &str, restarts: u32| vec![TableRow { status: status.into(), restarts, module: true, ..row(3, "m") }];
         for (now, allowed, is_end, is_trouble) in [
             (of("online", 4), 0, false, false),

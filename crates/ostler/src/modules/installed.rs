@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_noted_is_found_again() {
+    fn noted_modules_are_found_again() {
         let mut settings = Map::new();
         let modules = [
             Installed { uid: Some("www".into()), gid: Some("33".into()), ..module("a", Kind::Npm) },
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_lead_elsewhere_are_no_modules() {
+    fn module_names_with_path_traversal_are_ignored() {
         let settings = json!({ INSTALLED: {"../x": {}, "/etc": {}, "good": {}}, TARBALLS: {"..": {}, "__proto__": {}} });
         let names: Vec<String> = all(settings.as_object().unwrap()).into_iter().map(|module| module.name).collect();
         assert_eq!(names, ["good"]);

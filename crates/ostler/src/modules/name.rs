@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn check_accepts_package_names_and_rejects_unsafe_ones() {
         for good in ["pm2-logrotate", "@scope/mod", "a.b", "Mod_1", "x"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_module_runs() {
+    fn module_script_follows_apps_bin_or_main() {
         let one = |name: &str, script: &str| vec![(name.to_owned(), script.to_owned())];
         for (value, expected) in [
             (json!({"name": "m"}), one("m", "index.js")),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_module() {
+    fn invalid_packages_are_rejected() {
         for value in [
             json!({}),
             json!([]),

@@ -81,12 +81,12 @@ pub(super) fn plain(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn of(word: &str, is_tarball: bool) -> Result<Source, String> {
+    fn source_of(word: &str, is_tarball: bool) -> Result<Source, String> {
         Source::of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
     }
 
     #[test]
-    fn what_is_meant() {
+    fn source_follows_from_word() {
         let npm = |word: &str| Source::Npm(word.to_owned());
         for (word, expected) in [
             (".", Source::Here),
@@ -102,15 +102,15 @@ mod tests {
             ("mod-v1-0-0.tar.gz", Source::Tarball("/work/mod-v1-0-0.tar.gz".into())),
             ("http://host/mod.tar.gz", Source::TarballAt("http://host/mod.tar.gz".into())),
         ] {
-            assert_eq!(of(word, false).as_ref(), Ok(&expected), "{word}");
+            assert_eq!(source_of(word, false).as_ref(), Ok(&expected), "{word}");
         }
-        assert_eq!(of("mod.bin", true), Ok(Source::Tarball("/work/mod.bin".into())));
+        assert_eq!(source_of("mod.bin", true), Ok(Source::Tarball("/work/mod.bin".into())));
     }
 
     #[test]
-    fn what_no_module_is_called() {
+    fn unsafe_module_words_are_rejected() {
         for word in ["", "--global", "-g", "a b", "a;rm", "a|b", "`a`", "a\nb", "$(x)", "a\u{1b}[2J", &"x".repeat(MAX + 1)] {
-            assert!(of(word, false).is_err(), "{word}");
+            assert!(source_of(word, false).is_err(), "{word}");
         }
     }
 }

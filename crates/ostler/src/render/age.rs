@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_as_pm2_shows_them() {
+    fn ages_are_formatted_as_in_pm2() {
         for (seconds, text) in [
             (0, "0s"),
             (103, "103s"),
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_as_pm2_shows_them() {
+    fn sizes_are_formatted_as_in_pm2() {
         for (count, text) in [
             (0, "0b"),
             (1023, "1023b"),

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_variables_are_not_told_unless_asked_for() {
+    fn variable_values_are_hidden_by_default() {
         let changes = vec![change(Key::Variable("MODE".into()), None, Some("prod"))];
         let app = [app(Standing::Changed, changes)];
         let told = |values| diff(&app, values, Paint(false));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_and_times_as_people_write_them() {
+    fn sizes_and_times_are_human_readable() {
         let of = |key: &str, was: Value, is: Value| Difference { key: Key::Attribute(key.into()), was: Some(was), is: Some(is) };
         let changes = vec![
             of("max_memory_restart", json!(209_715_200), json!(314_572_800)),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_and_control_characters() {
+    fn long_values_are_truncated_and_escaped() {
         assert_eq!(short(&json!("")), "\"\"");
         assert_eq!(short(&json!(["a", 1])), r#"["a",1]"#);
         assert_eq!(short(&json!("x".repeat(100))).chars().count(), WIDTH);

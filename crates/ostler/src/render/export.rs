@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_fits_the_terminal() {
+    fn table_fits_the_terminal() {
         let told = |app: &str, key: &str, why: &str| Told { app: app.into(), key: key.into(), why: why.into() };
         let all = [
             told("api", "watch", "what is deployed does not change under it"),

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_show_where_and_how_much() {
+    fn bars_show_time_and_value() {
         let figures = [at(90, 1.0), at(300, 8.0), at(310, 2.0), at(900, 4.0)];
         assert_eq!(bars(&figures, 100, 1100, 10, false), "▂ █     ▅ ".to_owned());
         assert_eq!(bars(&figures, 100, 1100, 10, true), ". #     = ");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn values_and_lines() {
+    fn values_have_units_and_lines_fit_the_width() {
         for (metric, number, text) in
             [("cpu", 3.44, "3.4%"), ("cpu", 250.4, "250%"), ("memory", 52_428_800.0, "50.0mb"), ("p95", 7.0, "7 ms"), ("own:x", 0.5, "0.5")]
         {

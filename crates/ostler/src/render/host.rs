@@ -62,7 +62,7 @@ mod tests {
     use crate::tests::data;
 
     #[test]
-    fn pieces_that_have_no_room_are_left_out() {
+    fn host_line_omits_parts_that_do_not_fit() {
         let line = |width| host_line(&data::host(), &View::played(data::NOW_MS, width));
         for (width, expected) in [
             (10, ""),

@@ -193,7 +193,7 @@ mod tests {
     const GOLDEN: &str = include_str!("inspect.golden.json");
 
     #[test]
-    fn prints_what_node_prints() {
+    fn inspect_output_matches_node() {
         let cases: Vec<(Value, String)> = serde_json::from_str(GOLDEN).unwrap();
         assert!(cases.len() > 80);
         for (value, expected) in cases {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_in_messages() {
+    fn id_list_is_formatted_as_in_pm2() {
         assert_eq!(id_list(&[0, 1], false), "[ 0, 1 ]");
         assert_eq!(id_list(&[7], true), "[ '7' ]");
         assert_eq!(id_list(&[], false), "[]");

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn on_a_terminal_text_of_others_does_nothing() {
+    fn terminal_output_escapes_control_sequences() {
         let (mut out, screen) = Screen::of(Program::Ostler);
         out.data(b"\x1b[2J\n");
         out.set_safe();

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action() {
+    fn progress_of_an_action_matches_pm2() {
         let steps = vec![
             Progress::Selected { action: "restartProcessId".into(), target: "b".into(), ids: vec![2, 3] },
             done(2),
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_file() {
+    fn progress_of_a_config_file_start_matches_pm2() {
         let steps = vec![
             Progress::NotRunning { names: vec!["a".into(), "b".into()] },
             Progress::WaitingReady { name: "a".into() },
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn scale_reset_and_resurrect_have_their_own_words() {
+    fn scale_reset_and_resurrect_have_distinct_messages() {
         let launched = || Progress::Launched { name: "b".into(), ids: vec![1, 2] };
         assert_eq!(printed(Wording::Scale, vec![launched(), done(1)]), "[PM2] Scaling up application\n".repeat(2));
         let selected = Progress::Selected { action: "resetMetaProcessId".into(), target: "all".into(), ids: vec![0, 1] };

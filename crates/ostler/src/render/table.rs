@@ -312,7 +312,7 @@ mod tests {
     use crate::tests::data::{row, rows, rows_with_health};
 
     #[test]
-    fn the_form_fits_each_terminal_and_every_line_is_equally_wide() {
+    fn table_fits_each_width_with_equally_wide_lines() {
         for rows in [rows(), rows_with_health()] {
             for width in 28..200 {
                 let text = list_table(&rows, &View::played(0, Some(width)));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_in_front_fits_each_terminal() {
+    fn table_with_host_column_fits_each_width() {
         let rows = rows();
         let hosts: Vec<String> = (0..rows.len()).map(|n| format!("web-{n}.example.com")).collect();
         for width in 38..220 {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn orders() {
+    fn order_sorts_rows_by_field() {
         let mut rows = [row(0, "b"), row(1, "a"), row(2, "B")];
         rows[0].monit.memory_bytes = 5;
         rows[2].uptime_ms = Some(99_000);

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_is_told_in_words() {
+    fn every_exit_has_a_description() {
         let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7, on_behalf_of: None };
         let other = Origin::User { command: "stop".into(), uid: 0, pid: 8, on_behalf_of: Some("ali\u{1b}ce".into()) };
         for (ending, why, words) in [
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_who_had_the_number_before_are_of_another() {
+    fn events_of_previous_instance_with_same_id_are_excluded() {
         use ostler_proto::event::{Cause, Lost};
         let detail = crate::tests::data::stopped();
         let recovered = || What::Recovered { lost: Lost::Daemon, running: 0, ended: 0 };

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn forms() {
+    fn form_distinguishes_program_and_archive() {
         assert_eq!(form(&head(2, 1, 2, 62)), Ok(Form::Plain));
         assert_eq!(form(&[0x1f, 0x8b, 8]), Ok(Form::Archive));
         for text in [&b""[..], b"#!/bin/sh\n", b"\x7fEL", b"PK\x03\x04"] {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_this_machine() {
+    fn runs_here_accepts_only_programs_of_this_machine() {
         assert_eq!(runs_here(&head(2, 1, 2, 62), "x86_64"), Ok(()));
         assert_eq!(runs_here(&head(2, 1, 3, 183), "aarch64"), Ok(()));
         for (head, arch, said) in [
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn checksums() {
+    fn checksum_parses_hex_and_listed_files() {
         let digits = "0f".repeat(32);
         assert_eq!(checksum(&digits), Ok([15; 32]));
         for bad in ["", "0f", &digits[1..], &format!("{digits}0"), &"xy".repeat(32), &"é".repeat(32)] {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn versions() {
+    fn versions_compare_by_semver() {
         let order =
             ["0.1.0-alpha", "0.1.0-alpha.1", "0.1.0-alpha.beta", "0.1.0-rc.2", "0.1.0-rc.11", "0.1.0", "0.1.1", "0.2.0", "0.10.0", "1.0.0"];
         for (at, a) in order.iter().enumerate() {

@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_link_follows_the_service_and_spares_what_is_not_ours() {
+    fn credentials_link_is_updated_but_foreign_file_is_kept() {
         let home = std::env::temp_dir().join(format!("ostler-credentials-{}", std::process::id()));
         fs::create_dir_all(&home).unwrap();
         let link = home.join(CREDENTIALS_LINK);

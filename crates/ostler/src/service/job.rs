@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_restart_of_this_unit_counts() {
+    fn only_restart_job_of_this_unit_counts() {
         for (jobs, expected) in [
             ("120 pm2-root.service restart running\n", true),
             ("1 x.service stop running\n120 pm2-root.service restart running\n", true),

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_of_nvm() {
+    fn nvm_default_version_is_resolved() {
         let versions = ["v18.20.4", "v20.9.0", "v20.10.0", "v22.1.0", "system", "v1.x"];
         for (name, aliases, expected) in [
             ("part", &[("default", "20")][..], Some("v20.10.0")),

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watchdog_is_for_whom_it_names() {
+    fn watchdog_applies_only_to_the_named_pid() {
         let second = Some(Duration::from_secs(1));
         for (usec, pid, expected) in [
             (Some("1000000"), None, second),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn address_accepts_paths_and_abstract_sockets() {
         for (name, usable) in [("/run/notify", true), ("@abc", true), ("vsock:2:1234", false), ("", false), ("relative", false)] {
             assert_eq!(address(&name.into()).is_some(), usable, "{name}");
         }

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ours_or_below() {
+    fn cgroup_is_own_or_below() {
         for (own, theirs, within) in [
             ("0::/system.slice/a.service", "0::/system.slice/a.service", true),
             ("0::/system.slice/a.service", "0::/system.slice/a.service/ostler-1-2/0-x", true),

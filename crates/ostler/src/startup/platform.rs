@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_of_pm2() {
+    fn platform_parses_every_pm2_name() {
         for (words, platform) in [
             ("systemd ubuntu centos arch oracle", Platform::Systemd),
             ("upstart ubuntu14 ubuntu12", Platform::Upstart),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_program_that_is_there_decides() {
+    fn platform_follows_first_init_program_found() {
         for (programs, platform) in [
             (&["systemctl", "update-rc.d", "chkconfig"][..], Some(Platform::Systemd)),
             (&["update-rc.d", "chkconfig"], Some(Platform::Upstart)),

@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn names_of_units() {
+    fn name_part_escapes_unit_names() {
         for (text, name) in [
             ("deploy", "deploy"),
             ("web-1.x_y", "web-1.x_y"),
@@ -113,14 +113,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn systemd_quotes_come_back(text in "[^\0]{0,60}") {
+        fn systemd_quoting_round_trips(text in "[^\0]{0,60}") {
             let quoted = systemd(&text);
             prop_assert!(!quoted.contains('\n'));
             prop_assert_eq!(unsystemd(&quoted), Some(text));
         }
 
         #[test]
-        fn rubbish_is_no_panic(text in ".{0,40}") {
+        fn quoting_never_panics_on_any_text(text in ".{0,40}") {
             let _ = unsystemd(&text);
             let _ = xml(&text);
         }

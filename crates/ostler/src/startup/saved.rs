@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_is_not_waited_for() {
+    fn read_rejects_fifo_and_device_without_blocking() {
         let home = std::env::temp_dir().join(format!("ostler-saved-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
         let fifo = std::process::Command::new("mkfifo").arg(path(&home)).status().unwrap();

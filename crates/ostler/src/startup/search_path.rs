@@ -108,7 +108,7 @@ mod tests {
     const REST: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
     #[test]
-    fn what_belongs_to_one_version_or_session_is_left_out() {
+    fn version_and_session_directories_are_omitted() {
         for (shell, expected, nvm) in [
             ("", REST.to_owned(), None),
             ("/usr/bin:/bin", "/usr/bin:/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/sbin".into(), None),

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_undone_when_a_step_fails() {
+    fn failed_step_rolls_back_earlier_steps() {
         let place = folder("undo");
         let (old, new, mark) = (place.join("old"), place.join("a/b/new"), place.join("mark"));
         fs::write(&old, "before").unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_as_once() {
+    fn performing_steps_twice_is_idempotent() {
         let place = folder("twice");
         let file = place.join("unit");
         let write = [Step::Write { path: file.clone(), text: "x".into(), mode: 0o644 }];
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_masked_service_is_left_alone() {
+    fn masked_service_is_rejected_and_kept() {
         let place = folder("masked");
         let file = place.join("unit");
         std::os::unix::fs::symlink("/dev/null", &file).unwrap();

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs() {
+    fn program_is_read_from_exec_line() {
         for (line, expected) in [
             ("/usr/bin/pm2 resurrect", Some("/usr/bin/pm2")),
             (r#""/opt/a b/pm2" service run %n"#, Some("/opt/a b/pm2")),

@@ -15,10 +15,10 @@ const BEFORE: [&str; 7] = ["sudo", "exec", "time", "nohup", "env", "command", "!
 /// This is not a whole shell. It handles quotes, comments, `;`, `|`, `&`, redirections, brackets of
 /// a subshell, and leading variables, which is all that the documentation uses.
 fn calls(line: &str) -> Vec<Vec<String>> {
-    commands(line).into_iter().filter_map(|words| called(&words)).collect()
+    commands(line).into_iter().filter_map(|words| ostler_arguments(&words)).collect()
 }
 
-fn called(words: &[String]) -> Option<Vec<String>> {
+fn ostler_arguments(words: &[String]) -> Option<Vec<String>> {
     let is_ours = |word: &String| matches!(word.as_str(), "ostler" | "pm2" | "target/release/ostler");
     let is_in_front = |word: &String| word.contains('=') || word.starts_with('-') || BEFORE.contains(&word.as_str());
     let at = words.iter().position(|word| !is_in_front(word))?;
@@ -79,7 +79,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn calls_are_found_in_lines() {
+fn calls_finds_ostler_commands_in_shell_lines() {
     let cases: [(&str, &[&[&str]]); 8] = [
         ("ostler list # all of them", &[&["list"]]),
         ("cd x && NODE_ENV=production ostler start 'a b.js' -- -x > out 2>&1", &[&["start", "a b.js", "--", "-x"]]),

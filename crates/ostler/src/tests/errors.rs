@@ -13,7 +13,7 @@ use crate::run;
 use crate::text::ascii;
 
 /// Returns the output of a call that needs neither home nor daemon, with its exit code.
-fn called(program: Program, words: &[&str]) -> String {
+fn run_cli(program: Program, words: &[&str]) -> String {
     let (out, screen) = Screen::of(program);
     let code = run::perform(program, out, cli::parse(words.iter().map(Into::into).collect()));
     format!("$ {} {}\n{}(exit code {code})\n", program.name(), words.join(" "), screen.shown())
@@ -30,7 +30,7 @@ fn printed(program: Program, words: &[&str], error: &CliError) -> String {
 }
 
 #[test]
-fn words_that_make_no_sense() {
+fn usage_errors_match_golden_file() {
     let calls: [&[&str]; 9] = [
         &[],
         &["lsit"],
@@ -43,13 +43,13 @@ fn words_that_make_no_sense() {
         &["help", "lsit"],
     ];
     for program in [Program::Ostler, Program::Pm2] {
-        let text = calls.map(|words| called(program, words)).join("\n");
+        let text = calls.map(|words| run_cli(program, words)).join("\n");
         golden(&format!("errors-usage-{}", program.name()), &text);
     }
 }
 
 #[test]
-fn what_a_daemon_answers_or_does_not() {
+fn daemon_errors_match_golden_file() {
     let home = || "/nowhere/.ostler".to_owned();
     let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
     let answers: Vec<(&[&str], CliError)> = vec![
@@ -82,7 +82,7 @@ fn what_a_daemon_answers_or_does_not() {
 }
 
 #[test]
-fn without_utf_8_it_is_ascii() {
+fn messages_are_ascii_without_utf_8() {
     let (mut out, screen) = Screen::of(Program::Ostler);
     out.set_ascii();
     out.info("[web](0) ✓");
@@ -93,14 +93,14 @@ fn without_utf_8_it_is_ascii() {
 /// Real files, through the real command. (The JavaScript engine words the exceptions of a
 /// JavaScript file.)
 #[test]
-fn bad_ecosystem_files() {
+fn config_errors_match_golden_file() {
     let folder = ostler_testkit::fixture_path("config/bad");
     let files = ["did-you-mean.config.js", "types.yaml", "types.toml", "syntax.json", "syntax.toml", "docker-compose.yml", "nosuch.json"];
     let here = std::env::current_dir().unwrap().to_string_lossy().into_owned();
     let text = files
         .map(|file| {
             let path = format!("{folder}/{file}");
-            called(Program::Ostler, &["validate", &path]).replace(&folder, "/srv").replace(&here, "/here")
+            run_cli(Program::Ostler, &["validate", &path]).replace(&folder, "/srv").replace(&here, "/here")
         })
         .join("\n");
     golden("errors-config", &text);

@@ -7,7 +7,7 @@ use super::{data, golden_in_colours_and_ascii};
 use crate::render::{View, event_line};
 
 #[test]
-fn one_line_each() {
+fn each_event_is_printed_on_one_line() {
     let user = || Cause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) };
     let status = |before: &str, after: &str| Some((before.to_owned(), after.to_owned()));
     let happened = [

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::cli::{self, Parsed};
 
 #[test]
-fn commands_in_examples_are_understood() {
+fn commands_in_examples_parse() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let mut seen = 0;
     for entry in fs::read_dir(folder).unwrap().flatten() {

@@ -25,7 +25,7 @@ fn group(id: &str, app: &str, kind: &str, message: &str, extra: &serde_json::Val
 }
 
 #[test]
-fn groups_and_one_of_them() {
+fn exception_list_and_detail_match_golden_files() {
     let long = format!("no row {}", "日本語 x ".repeat(30));
     let returned = json!({ "returned": { "at": data::NOW_MS, "release": 3, "version": "1.4.0" } });
     let groups = [

@@ -4,7 +4,7 @@ use super::{WIDTHS, assert_fits, golden};
 use crate::cli;
 
 #[test]
-fn all_of_it() {
+fn full_help_fits_and_matches_golden_files() {
     for program in ["ostler", "pm2"] {
         assert!(cli::full_help(program, None).is_ascii());
     }
@@ -17,7 +17,7 @@ fn all_of_it() {
 }
 
 #[test]
-fn of_commands() {
+fn command_help_fits_and_matches_golden_files() {
     for name in ["start", "list", "ping", "serve"] {
         let command = cli::find(name).unwrap();
         for width in WIDTHS {
@@ -40,7 +40,7 @@ fn help_of_each_command_fits_and_is_ascii() {
 }
 
 #[test]
-fn the_short_one() {
+fn short_help_fits_and_matches_golden_file() {
     let text = cli::short_help("ostler");
     assert_fits(&text, 80);
     golden("help-short", &text);

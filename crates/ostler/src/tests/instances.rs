@@ -9,27 +9,27 @@ use crate::render::{
 };
 
 #[test]
-fn list() {
+fn list_matches_golden_files() {
     golden_at_each_width("list", |view| list_table(&data::rows(), view) + &host_line(&data::host(), view));
 }
 
 #[test]
-fn list_with_health() {
+fn list_with_health_matches_golden_files() {
     golden_at_each_width("list-health", |view| list_table(&data::rows_with_health(), view));
 }
 
 #[test]
-fn list_of_nothing() {
+fn empty_list_matches_golden_files() {
     golden_at_each_width("list-empty", |view| list_table(&[], view));
 }
 
 #[test]
-fn describe_what_never_ran() {
+fn description_of_stopped_instance_matches_golden_files() {
     golden_at_each_width("describe", |view| described(&data::stopped(), view));
 }
 
 #[test]
-fn describe_with_a_past() {
+fn description_of_troubled_instance_matches_golden_files() {
     golden_at_each_width("describe-troubled", |view| described(&data::troubled(), view));
 }
 
@@ -39,14 +39,14 @@ fn described(detail: &Detail, view: &View) -> String {
 }
 
 #[test]
-fn list_of_jobs() {
+fn list_of_jobs_matches_golden_files() {
     golden_at_each_width("jobs", |view| jobs(&data::jobs(), view));
 }
 
 // Sentences are not wrapped: terminals do that, and users can search and copy them as a whole.
 
 #[test]
-fn why_each_ended() {
+fn reasons_of_last_exits_match_golden_files() {
     let by = |command: &str| Cause::User { command: command.into(), uid: 1000, pid: 81, on_behalf_of: None };
     // For this instance no event is known; only its record has a cause.
     let stopped = Detail { cause: Some(by("stop")), ..data::stopped() };
@@ -58,19 +58,19 @@ fn why_each_ended() {
 }
 
 #[test]
-fn one_job() {
+fn job_description_matches_golden_file() {
     golden("job", &job(&data::jobs()[0], &View::played(data::NOW_MS, None)));
 }
 
 #[test]
-fn releases() {
+fn rollouts_match_golden_files() {
     golden_in_colours_and_ascii("rollout", &View::played(data::NOW_MS, None), |view| {
         format!("{}\n{}", rollout(&data::rollouts()[1], view), history(&data::rollouts(), view))
     });
 }
 
 #[test]
-fn differences() {
+fn config_differences_match_golden_files() {
     use ostler_core::app::diff::{Difference, Key};
     let change = |key, was: Option<&str>, is: Option<&str>| Difference { key, was: was.map(Into::into), is: is.map(Into::into) };
     let changes = vec![

@@ -68,7 +68,7 @@ fn without_colours(text: &str) -> String {
 }
 
 #[test]
-fn a_table_that_is_too_wide_fails() {
+fn assert_fits_rejects_too_wide_table() {
     assert!(std::panic::catch_unwind(|| assert_fits("│ twelve    │", 12)).is_err());
     assert_fits("│ twelve   │", 12);
 }

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_variable_that_is_set_decides() {
+    fn first_set_locale_variable_decides() {
         for (set, wanted) in [
             (&[][..], false),
             (&[("LANG", "")], false),
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_characters_keep_their_columns() {
+    fn wide_characters_keep_their_width_in_ascii() {
         assert_eq!(ascii("│ 日本 ↺ é…│ [web](0) ✓ a → b"), "| ???? # ?~| [web](0) ok a -> b");
     }
 }

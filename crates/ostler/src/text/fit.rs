@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn broken_text_is_whole_and_fits() {
+    fn wrapped_text_is_complete_and_fits() {
         for (text, columns, lines) in
             [("", 10, &[""][..]), ("abc", 3, &["abc"]), ("abcdefg", 3, &["abc", "def", "g"]), ("日本語", 5, &["日本", "語"])]
         {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_text_says_so() {
+    fn truncated_text_has_an_ellipsis() {
         assert_eq!(fit("abc", 5), "abc  ");
         assert_eq!(fit("abcdef", 5), "abcd…");
         assert_eq!(fit("日本語", 5), "日本…");

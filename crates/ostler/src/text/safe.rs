@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_alone_have_an_effect() {
+    fn safe_keeps_colours_and_escapes_other_controls() {
         for (bytes, expected) in [
             (&b"plain\tline\n"[..], "plain\tline\n"),
             (b"", ""),
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn no_escape_but_colours_is_left() {
+    fn safe_leaves_only_colour_sequences() {
         const PARTS: &[u8] = b"\x1b[]P2J;31mn\x07\x9b\xc2\x90\\ \x00";
         let mut state = 7_u32;
         for _ in 0..2000 {

@@ -106,7 +106,7 @@ fn both() -> [(Form, Vec<u8>); 2] {
 }
 
 #[test]
-fn both_forms_say_the_same() {
+fn json_and_protobuf_decode_to_the_same() {
     for (form, body) in both() {
         let (told, all) = read(form, &body);
         assert_eq!(told.unwrap(), Read { taken: 1, refused: 0 }, "{form:?}");
@@ -123,7 +123,7 @@ fn both_forms_say_the_same() {
 }
 
 #[test]
-fn hostile_spans_are_cut_or_refused() {
+fn hostile_spans_are_truncated_or_rejected() {
     let good = message().bytes(1, &[1; 16]).bytes(2, &[1; 8]);
     let long = "ü".repeat(1 << 19);
     let many = (0..100_000).fold(good.clone(), |span, n| {
@@ -150,7 +150,7 @@ fn hostile_spans_are_cut_or_refused() {
 }
 
 #[test]
-fn deep_lists_end() {
+fn deeply_nested_lists_are_cut_off() {
     let deep = (0..2000).fold(words("x"), |value, _| message().with(5, &message().with(1, &value)));
     let span = message().bytes(1, &[1; 16]).bytes(2, &[1; 8]).with(9, &pair("deep", &deep));
     assert_eq!(read(Form::Protobuf, &request(&[span])).1[0].2.attribute("deep"), Some("[[[[…]]]]"));
@@ -168,7 +168,7 @@ fn deep_lists_end() {
 }
 
 #[test]
-fn bodies_that_make_no_sense() {
+fn malformed_bodies_are_rejected() {
     for body in
         ["", "[]", "null", "{\"resourceSpans\":7}", "{\"resourceSpans\":[{\"scopeSpans\":[7]}]}", "{\"resourceSpans\":[", "\u{feff}{}"]
     {
@@ -193,7 +193,7 @@ fn bodies_that_make_no_sense() {
 }
 
 #[test]
-fn what_is_not_taken_is_counted() {
+fn unsupported_items_are_counted() {
     let metric = |kind, points: usize| {
         message().bytes(1, b"m").with(kind, &(0..points).fold(message(), |data, _| data.with(1, &message().fixed64(3, 1))))
     };
@@ -212,7 +212,7 @@ fn what_is_not_taken_is_counted() {
 
 proptest::proptest! {
     #[test]
-    fn any_bytes_are_read_or_refused(bytes: Vec<u8>, at in 0_usize..2000, with: u8) {
+    fn decoding_never_panics_on_arbitrary_bytes(bytes: Vec<u8>, at in 0_usize..2000, with: u8) {
         for form in [Form::Protobuf, Form::Json] {
             let _ = read(form, &bytes);
             let _ = count(form, Signal::Metrics, &bytes);

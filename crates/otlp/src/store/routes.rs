@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_is_by_the_clock_or_by_what_is_usual() {
+    fn slow_is_judged_by_limit_or_by_usual_duration() {
         let mut routes = Routes::default();
         let judged: Vec<_> = (0..30).map(|_| routes.judge(&entry("GET /", 10), 1000)).collect();
         assert_eq!(judged.iter().filter(|why| **why == Some(Why::Sample)).count(), 3, "{judged:?}");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_are_one_route() {
+    fn number_of_routes_is_bounded() {
         let mut routes = Routes::default();
         let kept = (0..100_000).filter(|n| routes.judge(&entry(&format!("GET /{n}"), 1), 1000).is_some()).count();
         assert!(kept <= MOST + 3 && routes.known.len() == MOST && routes.bytes() < 100_000, "{kept} {}", routes.bytes());

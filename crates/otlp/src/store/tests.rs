@@ -35,12 +35,12 @@ fn failed(span: Span) -> Span {
     Span { failed: true, message: "it broke".into(), ..span }
 }
 
-fn all(store: &Store) -> Vec<Summary> {
+fn summaries(store: &Store) -> Vec<Summary> {
     store.list(&Filter { limit: 1000, ..Filter::default() }, &|_| true).0
 }
 
 /// Returns a store in which "GET /" needs no more samples and 10 ms is usual.
-fn used() -> Store {
+fn warmed_up_store() -> Store {
     let mut store = Store::new(64 * MB);
     for n in 0..30 {
         store.add(&app("api"), trace(1000 + n), span(0, None, 10), 1000);
@@ -51,15 +51,15 @@ fn used() -> Store {
 }
 
 #[test]
-fn slow_failed_and_a_few() {
-    let mut store = used();
+fn slow_failed_and_sampled_traces_are_kept() {
+    let mut store = warmed_up_store();
     let now = 20_000;
     store.add(&app("api"), trace(1), span(0, None, 10), now);
     store.add(&app("api"), trace(2), span(0, None, 2000), now);
     store.add(&app("api"), trace(3), span(1, Some(0), 1), now);
     store.add(&app("api"), trace(3), failed(span(2, Some(0), 1)), now);
     store.add(&app("api"), trace(3), span(0, None, 10), now);
-    let list = all(&store);
+    let list = summaries(&store);
     let why = |n: u64| list.iter().find(|one| one.id == crate::span::hex(&trace(n))).map(|one| (one.kept, one.spans, one.failed));
     assert_eq!(why(1), None, "nothing speaks for it yet");
     assert_eq!((why(2), why(3)), (Some((Some(Why::Slow), 1, false)), Some((Some(Why::Failed), 3, true))));
@@ -76,24 +76,24 @@ fn slow_failed_and_a_few() {
 }
 
 #[test]
-fn spans_twice_late_and_roots_that_never_come() {
-    let mut store = used();
+fn duplicate_late_and_rootless_spans_are_handled() {
+    let mut store = warmed_up_store();
     assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), Added::Taken);
     assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), Added::Twice);
-    assert!(all(&store).iter().all(|one| one.took_ms < 5000.0), "a part is no entry");
+    assert!(summaries(&store).iter().all(|one| one.took_ms < 5000.0), "a part is no entry");
     store.settle(20_000 + QUIET_MS);
-    let list = all(&store);
+    let list = summaries(&store);
     assert_eq!((list[0].took_ms, list[0].kept), (5000.0, Some(Why::Slow)), "without a root what is there is judged");
     store.add(&app("api"), trace(1), span(0, None, 7000), 90_000);
-    assert_eq!(all(&store)[0].took_ms, 7000.0, "a root that is late is the entry");
+    assert_eq!(summaries(&store)[0].took_ms, 7000.0, "a root that is late is the entry");
     // A request whose root is in another service.
     let server = Span { kind: Kind::Server, ..span(1, Some(77), 3000) };
     store.add(&app("api"), trace(2), server, 90_000);
-    assert_eq!(all(&store)[0].kept, Some(Why::Slow));
+    assert_eq!(summaries(&store)[0].kept, Some(Why::Slow));
 }
 
 #[test]
-fn a_flood_of_one_leaves_the_others() {
+fn flood_of_one_sender_keeps_traces_of_others() {
     let mut store = Store::new(4 * MB);
     store.add(&app("quiet"), trace(1_000_000), failed(span(0, None, 1)), 1000);
     let large: Box<str> = "x".repeat(1000).into();
@@ -107,7 +107,7 @@ fn a_flood_of_one_leaves_the_others() {
         );
         assert!(store.bytes() <= 4 * MB, "{}", store.bytes());
     }
-    let list = all(&store);
+    let list = summaries(&store);
     assert!(list.len() > 500 && list[0].id == crate::span::hex(&trace(19_999)), "the newest are there");
     assert!(store.list(&Filter { app: Some("quiet".into()), limit: 1, ..Filter::default() }, &|_| true).0.len() == 1);
     assert!(store.counts().evicted > 15_000 && store.waiting.len() <= 2 * store.len() + 1024);
@@ -124,7 +124,7 @@ fn a_flood_of_one_leaves_the_others() {
 }
 
 #[test]
-fn the_accounting_adds_up() {
+fn byte_accounting_matches_stored_traces() {
     let mut store = Store::new(2 * MB);
     for n in 0..5000 {
         let sender = if n % 3 == 0 { app("a") } else { foreign("b") };
@@ -145,7 +145,7 @@ fn the_accounting_adds_up() {
 }
 
 #[test]
-fn clocks_that_are_wrong() {
+fn wrong_span_times_are_corrected() {
     let mut store = Store::new(MB);
     let now = 1_800_000_000_000;
     let begin = |ms: u64| Span { start_ns: ms.saturating_mul(1_000_000), ..failed(span(0, None, 10)) };
@@ -164,14 +164,14 @@ fn clocks_that_are_wrong() {
     let times: Vec<_> = tree.iter().map(|span| (span.at_ms, span.skewed)).collect();
     assert_eq!(times, [(0.0, false), (0.0, true), (-2.0, false)]);
     // If the clock is set back, no trace waits without end.
-    let mut store = used();
+    let mut store = warmed_up_store();
     store.add(&app("api"), trace(5), span(0, None, 1), 30_000);
     store.settle(1000);
     assert_eq!(store.len(), 3);
 }
 
 #[test]
-fn a_tree_in_order_whatever_the_spans_claim() {
+fn tree_is_ordered_for_circular_and_orphan_spans() {
     let mut store = Store::new(MB);
     for one in [span(3, Some(1), 1), span(2, Some(0), 1), span(1, Some(0), 1), failed(span(0, None, 9)), span(4, Some(99), 1)] {
         store.add(&app("api"), trace(1), one, 1000);
@@ -191,7 +191,7 @@ fn a_tree_in_order_whatever_the_spans_claim() {
 }
 
 #[test]
-fn who_sees_a_part_gets_that_part() {
+fn partial_access_returns_only_visible_spans() {
     let mut store = Store::new(MB);
     store.add(&app("api"), trace(1), failed(span(0, None, 10)), 1000);
     store.add(&app("shop"), trace(1), Span { kind: Kind::Server, ..span(1, Some(0), 5) }, 1000);
@@ -204,13 +204,13 @@ fn who_sees_a_part_gets_that_part() {
         store.get(&trace(1), &only("cron")).is_none() && store.list(&Filter { limit: 9, ..Filter::default() }, &only("cron")).0.is_empty()
     );
     assert_eq!(
-        all(&store)[0].from.iter().map(|shown| (shown.app.as_deref(), shown.service.as_str())).collect::<Vec<_>>(),
+        summaries(&store)[0].from.iter().map(|shown| (shown.app.as_deref(), shown.service.as_str())).collect::<Vec<_>>(),
         [(Some("api"), "api"), (Some("shop"), "shop"), (None, "x")]
     );
 }
 
 #[test]
-fn filters() {
+fn list_filters_by_app_route_and_failure() {
     let mut store = Store::new(MB);
     store.add(&app("api"), trace(1), failed(span(0, None, 10)), 1000);
     store.add(&app("shop"), trace(2), Span { name: "POST /Pay".into(), ..span(0, None, 500) }, 1000);

@@ -66,12 +66,12 @@ fn header(answer: &Response<Content>, name: HeaderName) -> &str {
     answer.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-fn said(text: &str) -> (u16, String) {
+fn ok_response(text: &str) -> (u16, String) {
     (200, text.to_owned())
 }
 
 #[test]
-fn what_is_held_is_not_read_again() {
+fn cached_file_is_not_read_again() {
     let tree = Tree::new("held");
     let (first, second) = (tree.ask("/a.js", &[]), tree.ask("/a.js", &[]));
     assert_eq!(content(&first), b"0123456789");
@@ -86,15 +86,15 @@ fn what_is_held_is_not_read_again() {
 }
 
 #[test]
-fn a_part_is_not_held_as_the_whole() {
+fn range_response_is_not_cached_as_whole_file() {
     let tree = Tree::new("part");
     assert_eq!(content(&tree.ask("/a.js", &[(header::RANGE, "bytes=2-4")])), b"234");
     assert_eq!(content(&tree.ask("/a.js", &[(header::RANGE, "bytes=0-2")])), b"012");
-    assert_eq!(tree.get("/a.js"), said("0123456789"));
+    assert_eq!(tree.get("/a.js"), ok_response("0123456789"));
 }
 
 #[test]
-fn large_files_are_not_held() {
+fn large_files_are_not_cached() {
     let tree = Tree::new("large");
     for (size, count) in [(64 << 10, 1), ((64 << 10) + 1, 1), (0, 2)] {
         let name = size.to_string();
@@ -105,11 +105,11 @@ fn large_files_are_not_held() {
 }
 
 #[test]
-fn a_file_that_changes_is_seen_at_once() {
+fn changed_file_is_served_at_once() {
     let tree = Tree::new("changes");
     let file = tree.at("a.js");
     let get = || tree.get("/a.js");
-    assert_eq!(get(), said("0123456789"));
+    assert_eq!(get(), ok_response("0123456789"));
     // Replaced by a file of the same size and time.
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     let dated =
@@ -118,7 +118,7 @@ fn a_file_that_changes_is_seen_at_once() {
     fs::write(&other, "abcdefghij").unwrap();
     dated(&other);
     fs::rename(&other, &file).unwrap();
-    assert_eq!(get(), said("abcdefghij"));
+    assert_eq!(get(), ok_response("abcdefghij"));
     // Rewritten with the same size and modification time. At most one tick later, the kernel sets a
     // different change time, which no program can set.
     let changed = |path: &PathBuf| fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec())).unwrap();
@@ -127,23 +127,23 @@ fn a_file_that_changes_is_seen_at_once() {
         fs::write(&file, "ABCDEFGHIJ").unwrap();
         dated(&file);
     }
-    assert_eq!(get(), said("ABCDEFGHIJ"));
+    assert_eq!(get(), ok_response("ABCDEFGHIJ"));
     File::options().append(true).open(&file).and_then(|mut file| std::io::Write::write_all(&mut file, b"KL")).unwrap();
     dated(&file);
-    assert_eq!(get(), said("ABCDEFGHIJKL"));
+    assert_eq!(get(), ok_response("ABCDEFGHIJKL"));
     File::options().write(true).open(&file).unwrap().set_len(3).unwrap();
     dated(&file);
-    assert_eq!(get(), said("ABC"));
+    assert_eq!(get(), ok_response("ABC"));
     fs::remove_file(&file).unwrap();
     assert_eq!(get().0, 404);
 }
 
 #[test]
-fn a_file_that_was_changed_just_now_is_not_held() {
+fn recently_changed_file_is_not_cached() {
     let tree = Tree::strict("young");
     for text in ["aaa", "bbb", "ccc"] {
         fs::write(tree.at("a.js"), text).unwrap();
-        assert_eq!(tree.get("/a.js"), said(text));
+        assert_eq!(tree.get("/a.js"), ok_response(text));
         assert_eq!(tree.site.memory.count(), 0);
     }
     // A file that was not changed recently is at rest: this checkout is older than its build.
@@ -152,14 +152,17 @@ fn a_file_that_was_changed_just_now_is_not_held() {
 }
 
 #[test]
-fn links_lead_where_they_lead_now() {
+fn changed_symlink_is_followed_at_once() {
     let tree = Tree::new("links");
     for (name, text) in [("one", "first"), ("two", "other")] {
         fs::write(tree.at(name), text).unwrap();
     }
-    for (target, expected) in
-        [("one", said("first")), ("two", said("other")), ("../secret", (404, "404 Not Found".into())), ("one", said("first"))]
-    {
+    for (target, expected) in [
+        ("one", ok_response("first")),
+        ("two", ok_response("other")),
+        ("../secret", (404, "404 Not Found".into())),
+        ("one", ok_response("first")),
+    ] {
         let _ = fs::remove_file(tree.at("link"));
         symlink(target, tree.at("link")).unwrap();
         assert_eq!(tree.get("/link"), expected, "{target}");
@@ -170,11 +173,11 @@ fn links_lead_where_they_lead_now() {
     fs::create_dir(tree.dir.join("root")).unwrap();
     assert_eq!(tree.get("/one").0, 404);
     fs::write(tree.at("one"), "third").unwrap();
-    assert_eq!(tree.get("/one"), said("third"));
+    assert_eq!(tree.get("/one"), ok_response("third"));
 }
 
 #[test]
-fn who_may_not_read_a_file_gets_nothing_that_is_held() {
+fn unreadable_file_is_not_served_from_cache() {
     let tree = Tree::new("rights");
     fs::set_permissions(&tree.dir, fs::Permissions::from_mode(0o755)).unwrap();
     if rustix::process::geteuid().is_root() {
@@ -183,20 +186,20 @@ fn who_may_not_read_a_file_gets_nothing_that_is_held() {
         let other = rustix::process::Uid::from_raw(1);
         rustix::thread::set_thread_res_uid(rustix::process::Uid::ROOT, other, rustix::process::Uid::ROOT).unwrap();
     }
-    assert_eq!(tree.get("/a.js"), said("0123456789"));
+    assert_eq!(tree.get("/a.js"), ok_response("0123456789"));
     assert_eq!(tree.site.memory.count(), 1);
     let file = tree.at("a.js");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     assert_eq!(tree.get("/a.js").0, 403);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(tree.get("/a.js"), said("0123456789"));
+    assert_eq!(tree.get("/a.js"), ok_response("0123456789"));
     if rustix::process::getuid().is_root() {
         rustix::thread::set_thread_res_uid(rustix::process::Uid::ROOT, rustix::process::Uid::ROOT, rustix::process::Uid::ROOT).unwrap();
     }
 }
 
 #[test]
-fn encodings_are_held_apart() {
+fn encodings_are_cached_separately() {
     let tree = Tree::new("encodings");
     fs::write(tree.at("a.js.gz"), "packed").unwrap();
     for _ in 0..2 {

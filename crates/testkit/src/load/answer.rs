@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_answers_in_pieces_of_any_size() {
+    fn complete_response_parses_in_pieces_of_any_size() {
         let good = [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false, "ok", false),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", false, "", false),
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_good_answer_is_told() {
+    fn incomplete_or_bad_response_is_reported() {
         let bad = [
             ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", "status 503"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", "closed by the server"),
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_body_is_counted_and_its_begin_kept() {
+    fn long_body_is_read_and_truncated() {
         let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", BODY_KEPT + 5, "y".repeat(BODY_KEPT + 5));
         assert_eq!(read(&text, 1000, false).map(|(body, _)| body.len()), Ok(BODY_KEPT));
     }

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_requests_are_counted_and_its_report_is_read() {
+    fn requests_are_counted_and_report_is_read() {
         let json = r#"{"requests":7,"failed":1,"errors":["ECONNRESET"],"by_body":{"12":6},"longest_gap_ms":3.5}"#;
         let load = ScriptLoad::start(["sh", "-c", &format!("printf ... >&2; cat >/dev/null; echo '{json}'")]);
         while load.requests() < 3 {
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "the clients ended with exit status: 3 and told \"\"")]
-    fn one_that_has_no_report_is_told() {
+    fn load_without_report_panics() {
         let _never = ScriptLoad::start(["sh", "-c", "exit 3"]).stop();
     }
 }

@@ -29,7 +29,7 @@ fn request(stream: &TcpStream) -> bool {
     }
 }
 
-fn say(mut stream: &TcpStream, text: &str) {
+fn reply(mut stream: &TcpStream, text: &str) {
     // The client may be gone if the test is over.
     let _gone = stream.write_all(text.as_bytes());
 }
@@ -56,7 +56,7 @@ fn server(each: impl Fn(TcpStream, usize) + Send + Sync + 'static) -> u16 {
 }
 
 /// Runs one client without pause until it has made this many requests.
-fn ask(spec: LoadSpec, requests: u64) -> LoadReport {
+fn run_load(spec: LoadSpec, requests: u64) -> LoadReport {
     let load = Load::start(LoadSpec { connections: 1, pause_us: 0, ..spec });
     let until = Instant::now() + crate::DEADLINE;
     while load.good() + load.failed() < requests {
@@ -66,7 +66,7 @@ fn ask(spec: LoadSpec, requests: u64) -> LoadReport {
     load.stop()
 }
 
-fn keep(port: u16) -> LoadSpec {
+fn keep_alive(port: u16) -> LoadSpec {
     LoadSpec { keep_alive: true, ..LoadSpec::to(port) }
 }
 
@@ -76,44 +76,44 @@ fn fails_with(report: &LoadReport, why: &str) {
 }
 
 #[test]
-fn a_connection_for_each_request() {
+fn default_load_opens_a_connection_per_request() {
     let port = server(|stream, _| {
         if request(&stream) {
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let report = ask(LoadSpec::to(port), 50);
+    let report = run_load(LoadSpec::to(port), 50);
     report.assert_whole();
     assert!(report.connections == report.requests && report.closed_idle == 0, "{report:?}");
     assert_eq!(report.by_body, BTreeMap::from([("ok".to_owned(), report.requests)]));
 }
 
 #[test]
-fn one_connection_for_all_requests() {
+fn kept_connection_serves_all_requests() {
     let port = server(|stream, _| {
         while request(&stream) {
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let report = ask(keep(port), 50);
+    let report = run_load(keep_alive(port), 50);
     report.assert_whole();
     assert!(report.connections == 1 && report.closed_idle == 0, "{report:?}");
 }
 
 #[test]
-fn a_server_that_says_close_gets_a_new_connection() {
+fn connection_close_header_opens_a_new_connection() {
     let port = server(|stream, _| {
         if request(&stream) {
-            say(&stream, LAST);
+            reply(&stream, LAST);
         }
     });
-    let report = ask(keep(port), 50);
+    let report = run_load(keep_alive(port), 50);
     report.assert_whole();
     assert!(report.connections == report.requests && report.closed_idle == 0, "{report:?}");
 }
 
 #[test]
-fn an_idle_connection_that_the_server_closed_is_replaced() {
+fn idle_connection_closed_by_server_is_replaced() {
     let port = server(|stream, _| {
         if request(&stream) {
             // The answer is held back until the close: answer and end arrive together, so the end
@@ -121,13 +121,13 @@ fn an_idle_connection_that_the_server_closed_is_replaced() {
             net::send(&stream, GOOD.as_bytes(), SendFlags::MORE).unwrap();
         }
     });
-    let report = ask(keep(port), 50);
+    let report = run_load(keep_alive(port), 50);
     report.assert_whole();
     assert_eq!((report.connections, report.closed_idle), (report.requests, report.requests - 1), "{report:?}");
 }
 
 #[test]
-fn an_idle_connection_that_was_reset_is_replaced() {
+fn idle_connection_reset_by_server_is_replaced() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut client = Client::new(Instant::now());
     client.stream = Some(TcpStream::connect(listener.local_addr().unwrap()).unwrap().into());
@@ -137,7 +137,7 @@ fn an_idle_connection_that_was_reset_is_replaced() {
 }
 
 #[test]
-fn a_kept_connection_that_ends_after_the_request_is_a_failure() {
+fn kept_connection_closed_after_request_is_a_failure() {
     type Ends = fn(TcpStream);
     let closes: [(Ends, &str); 2] = [
         (drop, "closed by the server on a kept connection, before the answer"),
@@ -146,48 +146,48 @@ fn a_kept_connection_that_ends_after_the_request_is_a_failure() {
     for (ends, why) in closes {
         let port = server(move |stream, _| {
             if request(&stream) {
-                say(&stream, GOOD);
+                reply(&stream, GOOD);
                 if request(&stream) {
                     ends(stream);
                 }
             }
         });
-        let report = ask(keep(port), 10);
+        let report = run_load(keep_alive(port), 10);
         fails_with(&report, why);
         assert_eq!(report.failed, report.requests / 2, "every second one: nothing is asked twice\n{report:?}");
     }
 }
 
 #[test]
-fn a_new_connection_that_ends_is_a_failure() {
+fn new_connection_closed_before_response_is_a_failure() {
     let port = server(|stream, _| {
         request(&stream);
     });
-    fails_with(&ask(LoadSpec::to(port), 1), "closed by the server on a new connection, before the answer");
+    fails_with(&run_load(LoadSpec::to(port), 1), "closed by the server on a new connection, before the answer");
     let port = server(|stream, _| {
         request(&stream);
         reset(stream);
     });
-    fails_with(&ask(keep(port), 1), "connection reset by peer on a new connection, before the answer");
+    fails_with(&run_load(keep_alive(port), 1), "connection reset by peer on a new connection, before the answer");
     // The server closes without reading. The kind of failure depends on timing; the failure itself
     // does not.
     let port = server(|stream, _| reset(stream));
-    let report = ask(keep(port), 20);
+    let report = run_load(keep_alive(port), 20);
     assert_eq!((report.failed, report.good()), (report.requests, 0));
 }
 
 #[test]
-fn half_an_answer_is_a_failure() {
+fn incomplete_response_is_a_failure() {
     let port = server(|stream, _| {
         if request(&stream) {
-            say(&stream, &GOOD[..GOOD.len() - 1]);
+            reply(&stream, &GOOD[..GOOD.len() - 1]);
         }
     });
-    fails_with(&ask(LoadSpec::to(port), 1), "closed by the server on a new connection, within the answer, after 39 bytes");
+    fails_with(&run_load(LoadSpec::to(port), 1), "closed by the server on a new connection, within the answer, after 39 bytes");
 }
 
 #[test]
-fn another_status_body_or_length_is_a_failure() {
+fn unexpected_status_body_or_length_is_a_failure() {
     let answers = [
         ("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\nok", Body::Any, "status 502"),
         (GOOD, Body::Number, "the body \"ok\""),
@@ -199,28 +199,28 @@ fn another_status_body_or_length_is_a_failure() {
     for (text, body, why) in answers {
         let port = server(move |stream, _| {
             while request(&stream) {
-                say(&stream, text);
+                reply(&stream, text);
             }
         });
-        let report = ask(LoadSpec { body, ..keep(port) }, 3);
+        let report = run_load(LoadSpec { body, ..keep_alive(port) }, 3);
         assert!(report.failed == report.requests && report.errors[0].contains(why), "{why}: {:#?}", report.errors);
     }
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_are_a_failure() {
+fn unrequested_bytes_are_a_failure() {
     let port = server(|stream, _| {
         while request(&stream) {
-            say(&stream, GOOD);
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let report = ask(LoadSpec { pause_us: 5000, ..keep(port) }, 2);
+    let report = run_load(LoadSpec { pause_us: 5000, ..keep_alive(port) }, 2);
     assert!(report.failed > 0 && report.errors[0].contains("bytes"), "{:#?}", report.errors);
 }
 
 #[test]
-fn a_refused_connection_is_a_failure_and_not_a_busy_loop() {
+fn refused_connection_is_a_failure_without_busy_loop() {
     let load = Load::start(LoadSpec { connections: 1, pause_us: 0, ..LoadSpec::to(crate::free_port()) });
     while load.failed() < 5 {
         thread::yield_now();
@@ -232,24 +232,24 @@ fn a_refused_connection_is_a_failure_and_not_a_busy_loop() {
 }
 
 #[test]
-fn no_answer_in_time_is_a_failure() {
+fn response_timeout_is_a_failure() {
     let port = server(|stream, _| while request(&stream) {});
-    let report = ask(LoadSpec { timeout_ms: 30, ..keep(port) }, 3);
+    let report = run_load(LoadSpec { timeout_ms: 30, ..keep_alive(port) }, 3);
     fails_with(&report, "no answer in 30 ms on a new connection, before the answer");
 }
 
 #[test]
-fn what_was_asked_is_waited_for_when_the_load_ends() {
+fn stop_waits_for_requests_in_flight() {
     let asked = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&asked);
     let port = server(move |stream, _| {
         while request(&stream) {
             seen.fetch_add(1, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(100));
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let load = Load::start(LoadSpec { connections: 3, ..keep(port) });
+    let load = Load::start(LoadSpec { connections: 3, ..keep_alive(port) });
     while asked.load(Ordering::SeqCst) < 3 {
         thread::yield_now();
     }
@@ -260,7 +260,7 @@ fn what_was_asked_is_waited_for_when_the_load_ends() {
 }
 
 #[test]
-fn a_gap_is_seen_over_all_clients() {
+fn longest_gap_covers_all_clients() {
     let begin = Instant::now();
     let port = server(move |stream, _| {
         while request(&stream) {
@@ -269,10 +269,10 @@ fn a_gap_is_seen_over_all_clients() {
             if begin.elapsed() > from && begin.elapsed() < to {
                 thread::sleep(to - begin.elapsed());
             }
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
-    let load = Load::start(LoadSpec { connections: 4, ..keep(port) });
+    let load = Load::start(LoadSpec { connections: 4, ..keep_alive(port) });
     while begin.elapsed() < Duration::from_millis(600) {
         thread::sleep(Duration::from_millis(5));
     }
@@ -282,7 +282,7 @@ fn a_gap_is_seen_over_all_clients() {
 }
 
 #[test]
-fn unix_sockets() {
+fn load_over_unix_sockets_waits_for_busy_server() {
     let path = std::env::temp_dir().join(format!("ostler-load-{}", std::process::id()));
     drop(std::fs::remove_file(&path));
     let listener = UnixListener::bind(&path).unwrap();
@@ -308,10 +308,10 @@ fn unix_sockets() {
 }
 
 #[test]
-fn two_kinds_in_one_report() {
+fn mixed_load_is_summed_in_one_report() {
     let port = server(|stream, _| {
         while request(&stream) {
-            say(&stream, GOOD);
+            reply(&stream, GOOD);
         }
     });
     let load = Load::mixed(port, 5);

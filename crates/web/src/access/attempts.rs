@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn five_in_a_minute_then_longer_each_time() {
+    fn lockout_grows_after_five_attempts_per_minute() {
         let (mut attempts, who, begin) = (Attempts::default(), address("192.0.2.1"), Instant::now());
         for _ in 0..5 {
             assert_eq!(attempts.begin(who, false, begin), Ok(Duration::ZERO));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_several_clients_is_slowed_down_and_not_locked() {
+    fn shared_address_is_delayed_but_never_locked_out() {
         let (mut attempts, who, mut now) = (Attempts::default(), address("127.0.0.1"), Instant::now());
         let mut waits = Vec::new();
         for _ in 0..50 {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_gain_nothing() {
+    fn concurrent_attempts_are_limited() {
         let (mut attempts, who, now) = (Attempts::default(), None, Instant::now());
         let taken = (0..1000).filter(|_| attempts.begin(who, true, now).is_ok()).count();
         assert!(taken < 15, "{taken}");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_version_6_is_one() {
+    fn ipv6_network_counts_as_one_address() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         for host in 1..=5 {
             attempts.begin(address(&format!("2001:db8:0:1::{host}")), false, now).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn number_of_tracked_addresses_is_bounded() {
         let (mut attempts, begin) = (Attempts::default(), Instant::now());
         for host in 0..5000_u32 {
             attempts.begin(Some(IpAddr::from(host.to_be_bytes())), false, begin + Duration::from_micros(host.into())).unwrap();

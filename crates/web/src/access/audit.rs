@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_back_the_newest_first_and_the_file_is_bounded() {
+    fn last_returns_newest_first_and_file_is_bounded() {
         let home = std::env::temp_dir().join(format!("ostler-audit-{}", std::process::id()));
         std::fs::create_dir_all(home.join("web")).unwrap();
         let audit = Audit::of(&home);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_do_not_flood_it() {
+    fn refused_logins_do_not_flood_the_audit_log() {
         let home = std::env::temp_dir().join(format!("ostler-audit-refusals-{}", std::process::id()));
         std::fs::create_dir_all(home.join("web")).unwrap();
         let audit = Audit::of(&home);

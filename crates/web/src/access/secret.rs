@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords() {
+    fn password_hash_verifies_only_its_password() {
         let hash = password_hash("correct horse").unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert!(password_fits("correct horse", &hash) && !password_fits("correct hors", &hash));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_differ() {
+    fn secrets_are_unique_and_not_printed() {
         let (one, other) = (Secret::new(), Secret::new());
         assert!(one.text().len() == 64 && one.text() != other.text() && one.hash() != one.text());
         assert_eq!(format!("{one:?}"), "Secret");

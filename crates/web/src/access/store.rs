@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_of_others_are_seen_and_none_is_lost() {
+    fn concurrent_changes_are_seen_and_none_is_lost() {
         let home = home("two");
         std::thread::scope(|scope| {
             for thread in 0..4 {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_lets_nobody_in_and_stays() {
+    fn malformed_access_file_denies_access_and_is_kept() {
         let home = home("broken");
         std::fs::create_dir(home.join("web")).unwrap();
         std::fs::write(home.join("web/access.json"), "{\"tokens\":[{").unwrap();

@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_link_is_good_once_and_not_for_ever() {
+fn login_link_works_once_and_expires() {
     let mut access = Access::default();
     let (first, second) = (access.add_link(Role::Admin, 1000), access.add_link(Role::Viewer, 1000));
     assert_eq!(access.take_link(first.text(), 2000).map(|who| who.role), Some(Role::Admin));
@@ -15,7 +15,7 @@ fn a_link_is_good_once_and_not_for_ever() {
 }
 
 #[test]
-fn tokens_have_names_and_go_with_their_logins() {
+fn token_names_are_checked_and_revoking_removes_sessions() {
     let mut access = Access::default();
     let token = access.add_token("ci", Role::Operator, vec!["prod".into()], 5).unwrap();
     assert_eq!(access.add_token("ci", Role::Viewer, vec![], 5).err(), Some(TokenError::Exists));
@@ -32,7 +32,7 @@ fn tokens_have_names_and_go_with_their_logins() {
 }
 
 #[test]
-fn logins_end() {
+fn sessions_expire_and_are_bounded_per_user() {
     let mut access = Access::default();
     let who = Identity { user: "link".into(), role: Role::Admin, namespaces: vec![], share: String::new() };
     let cookies: Vec<Secret> = (0..MOST_SESSIONS_OF_USER + 1).map(|_| access.add_session(&who, 0)).collect();
@@ -49,7 +49,7 @@ fn logins_end() {
 }
 
 #[test]
-fn nothing_in_the_file_opens_anything() {
+fn access_file_contains_no_usable_secret() {
     let mut access = Access::default();
     let who = Identity { user: "link".into(), role: Role::Admin, namespaces: vec![], share: String::new() };
     let secrets = [access.add_link(Role::Admin, 0), access.add_token("t", Role::Admin, vec![], 0).unwrap(), access.add_session(&who, 0)];

@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds() {
+    fn events_map_to_alert_kinds() {
         let exit = |code| What::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
         let user = || Cause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         for (what, cause, is_job, kind) in [
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_told() {
+    fn secrets_are_masked_in_alert_text() {
         let what = What::ReloadFailed { release: 2, why: "no t0k3n at https://u:p@h".into() };
         let event =
             Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: None, what, cause: Cause::App, before: None, after: None };

@@ -48,7 +48,7 @@ mod tests {
     use crate::view::tests_row;
 
     #[test]
-    fn what_runs_is_measured() {
+    fn samples_cover_running_apps_and_host() {
         let rows = vec![
             tests_row(0, "api", "default", "online"),
             tests_row(1, "api", "default", "online"),

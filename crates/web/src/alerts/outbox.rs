@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_there_again_and_the_file_stays_small() {
+    fn reopened_outbox_has_same_messages_and_bounded_file() {
         let home = home("small");
         let mut outbox = Outbox::open(&home);
         for n in 0..5000 {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_end_is_set_aside_and_another_version_too() {
+    fn torn_end_and_unknown_version_are_set_aside() {
         let home = home("torn");
         let mut outbox = Outbox::open(&home);
         outbox.append(step(1), true);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_takes_nothing_is_told_of_and_stops_nothing() {
+    fn write_failure_is_reported_and_outbox_keeps_working() {
         let home = home("full");
         std::fs::write(home.join("web/alerts"), "no folder").unwrap();
         let mut outbox = Outbox::open(&home);

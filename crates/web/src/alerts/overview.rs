@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_shown_but_secrets() {
+    fn overview_omits_secrets() {
         let all = Overview::sample();
         assert!(all.alerts[0].silenced && all.alerts[0].status == "firing" && all.channels[0].waiting == 1);
         assert!(all.problems[0].contains("3 messages were dropped"));

@@ -122,27 +122,30 @@ async fn listen(errors: Option<ChildStderr>, said: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    async fn of(script: &str) -> Verdict {
+    async fn run_script(script: &str) -> Verdict {
         run(&["/bin/sh".into(), "-c".into(), script.into()], "{}\n", "1-1").await
     }
 
     #[tokio::test]
-    async fn the_end_of_a_program_is_its_answer() {
-        assert_eq!(of("cat").await, Verdict::Delivered);
-        assert_eq!(of("exec <&-").await, Verdict::Delivered, "it need not read");
-        assert_eq!(of("head -c 1000000 /dev/zero >&2").await, Verdict::Delivered, "it may say more than is kept");
-        let Verdict::Refused(why) = of("echo no such room >&2; exit 3").await else { panic!("refused") };
+    async fn command_exit_code_decides_the_verdict() {
+        assert_eq!(run_script("cat").await, Verdict::Delivered);
+        assert_eq!(run_script("exec <&-").await, Verdict::Delivered, "it need not read");
+        assert_eq!(run_script("head -c 1000000 /dev/zero >&2").await, Verdict::Delivered, "it may say more than is kept");
+        let Verdict::Refused(why) = run_script("echo no such room >&2; exit 3").await else { panic!("refused") };
         assert!(why.contains("no such room"), "{why}");
-        assert!(matches!(of("exit 75").await, Verdict::Later { .. }));
+        assert!(matches!(run_script("exit 75").await, Verdict::Later { .. }));
     }
 
     /// Waiting for background processes would repeat the message every 30 s, although it was
     /// delivered.
     #[tokio::test]
-    async fn what_a_program_leaves_behind_is_not_waited_for() {
+    async fn background_processes_of_command_are_not_waited_for() {
         let begin = std::time::Instant::now();
-        assert_eq!(of("sleep 25 & exit 0").await, Verdict::Delivered);
+        assert_eq!(run_script("sleep 25 & exit 0").await, Verdict::Delivered);
         assert!(begin.elapsed() < Duration::from_secs(20), "it waited for the sleep");
-        assert_eq!(of("cat > /dev/null; sleep 25 & echo bad >&2; exit 1").await, Verdict::Refused("/bin/sh: exit status: 1 bad".into()));
+        assert_eq!(
+            run_script("cat > /dev/null; sleep 25 & echo bad >&2; exit 1").await,
+            Verdict::Refused("/bin/sh: exit status: 1 bad".into())
+        );
     }
 }

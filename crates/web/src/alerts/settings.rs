@@ -295,7 +295,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn one_that_is_wrong_takes_nothing_else_down() {
+    fn invalid_entry_leaves_other_entries_working() {
         let file = SettingsFile {
             channels: vec![
                 json!({ "type": "slack", "url": "https://h/x" }),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_of_a_rule_exists() {
+    fn rule_with_unknown_channel_is_reported() {
         let rules = vec![json!({ "on": "crash", "channels": ["slack"] }), json!({ "on": "limit", "channels": ["slakc", "other"] })];
         let channels = vec![json!({ "type": "slack", "url": "https://h/x" })];
         let settings = understood(&SettingsFile { channels, rules, defaults: true, silences: vec![] });
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_kept_and_nobody_else_reads_them() {
+    fn changes_are_saved_with_owner_only_permissions() {
         let home = std::env::temp_dir().join(format!("ostler-alert-settings-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
         let settings = Settings::of(&home);

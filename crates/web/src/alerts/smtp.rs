@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_recipient_keeps_the_letter_from_nobody_else() {
+    async fn unknown_recipient_does_not_block_other_recipients() {
         let (verdict, told) = letter(&["bob@box", "ann@box"]).await;
         assert_eq!(verdict, Verdict::Delivered);
         assert!(told.contains(&"it crashed".to_owned()), "{told:?}");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_stop_alone_ends_nothing() {
+    fn line_with_single_dot_is_stuffed() {
         assert_eq!(stuffed("a\r\n.\r\n..b\r\n"), "a\r\n..\r\n...b\r\n");
     }
 }

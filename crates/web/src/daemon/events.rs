@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn each_once_or_told_that_some_are_gone() {
+    fn reader_gets_each_event_once_or_a_gap_notice() {
         let mut known = Known::default();
         let at = |epoch, seq| Some(Position { epoch, seq });
         assert_eq!(seqs(&known.after(at(1, 5))), Some(vec![]), "nothing is known yet: the first connection tells");

@@ -243,7 +243,7 @@ mod tests {
     use crate::view::tests_row as row;
 
     #[test]
-    fn what_is_told_of_a_name_in_two_namespaces() {
+    fn visibility_of_name_in_two_namespaces_follows_instance() {
         let rows = vec![row(1, "api", "prod", "online"), row(2, "api", "dev", "online"), row(3, "lab", "dev", "online")];
         let snapshot = Snapshot { rows, ..Snapshot::default() };
         let sees_dev = |app: &str, instance| snapshot.sees(app, instance, |namespace| namespace == "dev");

@@ -295,7 +295,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn counted_by_group_and_release_without_secrets() {
+    fn exceptions_count_by_group_and_release_without_secrets() {
         let (mut book, none) = (Book::default(), Resolved::default());
         for n in 0..10_000 {
             add(&mut book, &none, 100 + n, if n < 4000 { 1 } else { 2 }, &exception("E", "f"));
@@ -315,7 +315,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_resolved_comes_back() {
+    fn resolved_exception_returns_as_regression() {
         let (mut book, mut resolved) = (Book::default(), Resolved::default());
         let error = exception("E", "f");
         assert_eq!([100, 110].map(|at| add(&mut book, &resolved, at, 1, &error)), [Some(false), None], "once");
@@ -339,7 +339,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn bounded_whatever_comes() {
+    fn groups_releases_and_texts_are_bounded() {
         let (mut book, none) = (Book::default(), Resolved::default());
         for n in 0..2000_u32 {
             add(&mut book, &none, n.into(), n, &exception(&format!("E{n}"), "f"));

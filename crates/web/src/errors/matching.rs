@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_once() {
+    fn printed_and_reported_exception_counts_once() {
         let mut matching = Matching::default();
         for (key, way, at, expected) in [
             (1, Reported, 0, true),

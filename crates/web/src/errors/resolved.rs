@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_marks_go() {
+    fn oldest_marks_are_dropped_beyond_the_limit() {
         let mut many = Resolved::default();
         (0..5000_u64).for_each(|n| many.mark(&n.to_string(), n, &"y".repeat(5000)));
         assert!(many.marks.len() == MARKS && many.at("0").is_none() && many.mark_of("4999").unwrap().by.len() == WHO);

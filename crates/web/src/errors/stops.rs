@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_between_our_signal_and_a_moment_after_the_exit_are_of_the_stop() {
+    fn stop_period_spans_signal_to_shortly_after_exit() {
         let exit = || What::Exit { pid: 9, ending: Ending::Code(130), uptime_ms: 5 };
         let mut stops = Stops::default();
         // An exit without a stop request starts no such period.

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_taken_up_and_nonsense_is_set_aside() {
+    fn saved_book_is_loaded_and_malformed_is_set_aside() {
         let home = home("book");
         assert_eq!((read_book(&home).unwrap(), take_up(&home)), (None, Book::empty()));
         keep(&home, &Book::empty()).unwrap();
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_several_writers_are_all_there() {
+    fn concurrent_writers_lose_no_marks() {
         let home = home("marks");
         std::thread::scope(|scope| {
             for n in 0..8 {

@@ -86,20 +86,20 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn there_and_back(namespace: String, name: String, metric: String, instance: Option<u32>) {
+        fn key_round_trips(namespace: String, name: String, metric: String, instance: Option<u32>) {
             for key in [Key::app(&namespace, &name, instance, &metric), Key::host(&metric)] {
                 proptest::prop_assert_eq!(Key::parse(&key.text()), Some(key));
             }
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text: String) {
+        fn parse_never_panics_on_any_text(text: String) {
             let _ = Key::parse(&text);
         }
     }
 
     #[test]
-    fn no_app_is_another_or_the_machine() {
+    fn keys_of_apps_and_host_never_collide() {
         let keys = [
             Key::host("cpu"),
             Key::app("a", "b", None, "cpu"),

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn each_once_over_restarts_torn_lines_and_a_full_disk() {
+    fn marks_are_unique_after_restart_torn_line_or_full_disk() {
         let home = home("once");
         let path = folder_of(&home).join("marks.log");
         let marks = Marks::of(&home);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn alerts_are_marks_of_their_app_or_of_the_machine() {
+    fn alerts_become_marks_of_app_or_host() {
         let home = home("alerts");
         let change = |app: &str, status: &str| Change {
             at: 5,
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_leaves_releases_and_others() {
+    fn flood_of_marks_keeps_releases_and_other_apps() {
         // A week of an app that crashes every ten seconds, with one release and one exit of another
         // app per day.
         let mut list = Vec::new();
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut() {
+    fn long_text_is_truncated() {
         let mut long = exit(1, 1);
         long.what = What::ReloadFailed { release: 2, why: "é".repeat(5000) };
         assert_eq!(Mark::of(&long).unwrap().text.chars().count(), LONGEST);

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_instances_and_what_they_report() {
+    fn samples_cover_apps_instances_and_reported_metrics() {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Snapshot { rows, peer, ..Snapshot::default() };

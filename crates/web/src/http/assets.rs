@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_page_and_no_others() {
+    fn assets_serve_only_files_of_the_page() {
         let page = get("", &[("accept-encoding", "gzip, br")]).unwrap();
         assert_eq!((page.status().as_u16(), page.headers()[CONTENT_ENCODING].to_str().unwrap()), (200, "gzip"));
         let tag = page.headers()[ETAG].to_str().unwrap().to_owned();
@@ -87,7 +87,7 @@ mod tests {
     /// Checks the transfer size of the whole page, with charts, against the limit of the
     /// specification.
     #[test]
-    fn the_page_is_light_and_names_no_other_host() {
+    fn page_is_small_and_references_no_other_host() {
         let total: usize = ASSETS.iter().map(|asset| asset.gzip.len()).sum();
         println!("{total} bytes in {} files", ASSETS.len());
         assert!(total <= 60 << 10, "{total} bytes");

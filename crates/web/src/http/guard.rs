@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_not_ours() {
+    fn foreign_host_header_is_rejected() {
         let guard = Guard::new(&settings());
         for (host, expected) in [
             ("localhost", 200),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_others_change_nothing() {
+    fn cross_site_request_is_rejected() {
         let guard = Guard::new(&settings());
         let json = ("content-type", "application/json; charset=utf-8");
         let host = ("host", "localhost:9616");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_may_have_another_port() {
+    fn origin_port_may_differ_behind_proxy() {
         let json = ("content-type", "application/json");
         let headers = [("host", "ops.example.com"), json, ("origin", "https://ops.example.com:8443"), ("sec-fetch-site", "same-origin")];
         let proxied = Guard::new(&Settings { behind_proxy: true, ..settings() });

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_queries() {
+    fn query_values_are_decoded() {
         let query = Some("app=a%26b&lines=20&x&app=other&plus=a+b");
         assert_eq!(value(query, "app").as_deref(), Some("a&b"));
         assert_eq!(value(query, "x").as_deref(), Some(""));
@@ -46,7 +46,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in ".{0,40}") {
+        fn decoded_never_panics_on_any_text(text in ".{0,40}") {
             let _ = decoded(&text);
         }
     }

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn one_identity_leaves_room_for_others() {
+    fn one_identity_cannot_use_all_request_slots() {
         let shares = Shares::default();
         let (viewer, admin) = (identity("viewer", Role::Viewer), identity("admin", Role::Admin));
         let mut taken: Vec<Seat> = (0..300).filter_map(|_| shares.request(&viewer)).collect();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_of_others_leave_some_to_admins() {
+    fn viewers_leave_reader_slots_for_admins() {
         let shares = Shares::default();
         let viewers: Vec<Identity> = (0..4).map(|number| identity(&format!("viewer {number}"), Role::Viewer)).collect();
         let taken: Vec<Seat> = viewers.iter().flat_map(|viewer| (0..20).filter_map(|_| shares.reader(viewer))).collect();

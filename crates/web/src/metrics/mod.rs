@@ -91,7 +91,7 @@ mod tests {
     use crate::view::tests_row as row;
 
     #[test]
-    fn both_formats() {
+    fn metrics_follow_text_and_openmetrics_formats() {
         let rows = vec![row(0, "a\"b\\c\nd", "default", "online"), row(1, "x", "default", "errored")];
         let snapshot = Snapshot { rows, ..Snapshot::default() };
         let plain = text(&snapshot, &[], true, Format::Text);

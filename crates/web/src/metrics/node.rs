@@ -124,7 +124,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn by_worker_and_route() {
+    fn node_metrics_are_labelled_by_worker_and_route() {
         let mut out = Exposition::new(Format::OpenMetrics);
         add(&mut out, &measured());
         let text = out.end();

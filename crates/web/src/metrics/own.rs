@@ -133,20 +133,20 @@ mod tests {
         crate::metrics::scrape::tests_figures(name, pages)
     }
 
-    fn told(apps: &[AppFigures], format: Format) -> String {
+    fn exposition_of(apps: &[AppFigures], format: Format) -> String {
         let mut out = Exposition::new(format);
         add(&mut out, &apps.iter().collect::<Vec<_>>());
         out.end()
     }
 
     #[test]
-    fn added_up_and_by_worker() {
+    fn counters_are_summed_and_gauges_are_per_worker() {
         let one = "# HELP c_total Things \"done\".\n# TYPE c_total counter\nc_total{m=\"GET\"} 2\n# TYPE g gauge\ng 1\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n";
         let apps = [
             app("a\"b", &[one, one]),
             app("other", &["# TYPE g gauge\ng +Inf\n# TYPE c_total gauge\nc_total 9\n# TYPE h_count counter\nh_count 1\nostler_up 7\n"]),
         ];
-        let text = told(&apps, Format::Text);
+        let text = exposition_of(&apps, Format::Text);
         for line in [
             "# HELP c_total Things \"done\".",
             "# TYPE c_total counter",
@@ -161,8 +161,8 @@ mod tests {
             assert!(text.lines().any(|has| has == line), "{line}\n{text}");
         }
         assert!(!text.contains("c_total{app=\"other\"") && !text.contains("ostler_up"), "{text}");
-        let open = told(&apps, Format::OpenMetrics);
+        let open = exposition_of(&apps, Format::OpenMetrics);
         assert!(open.contains("# TYPE c counter\n") && open.contains("\nc_total{app=") && open.ends_with("# EOF\n"), "{open}");
-        assert_eq!(told(&[], Format::Text), "");
+        assert_eq!(exposition_of(&[], Format::Text), "");
     }
 }

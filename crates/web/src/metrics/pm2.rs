@@ -35,7 +35,7 @@ mod tests {
     use crate::view::tests_row as row;
 
     #[test]
-    fn names_and_labels_of_the_exporter() {
+    fn names_and_labels_match_pm2_exporter() {
         let rows = vec![row(4, "api", "default", "online"), row(5, "api", "default", "stopped")];
         let text = text(&Snapshot { rows, ..Snapshot::default() }, Format::Text);
         for line in [

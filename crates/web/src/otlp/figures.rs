@@ -82,7 +82,7 @@ mod tests {
     use crate::view::tests_row as row;
 
     #[test]
-    fn of_each_instance_once() {
+    fn metrics_appear_once_per_instance() {
         let rows = vec![row(0, "api", "default", "online"), row(1, "api", "default", "online"), row(2, "cron", "jobs", "stopped")];
         let peer = Some(ostler_client::Peer { version: String::new(), pid: 1, keeper_pid: 2 });
         let snapshot = Arc::new(Snapshot { rows, peer, ..Snapshot::default() });

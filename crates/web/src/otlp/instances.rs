@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_nowhere() {
+    fn secrets_are_masked_in_attributes() {
         let secrets = vec!["hunter22".to_owned()];
         for (key, text, expected) in [
             (Some("http.request.header.authorization"), "Bearer x", Some(MASK)),

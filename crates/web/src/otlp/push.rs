@@ -321,7 +321,7 @@ mod tests {
     use super::explained;
 
     #[test]
-    fn the_port_of_grpc_is_told_of() {
+    fn failure_on_grpc_port_suggests_http_port() {
         assert!(explained("it broke off".into(), 4317).contains("over HTTP, which we speak, it is 4318"));
         assert_eq!(explained("it broke off".into(), 4318), "it broke off");
     }

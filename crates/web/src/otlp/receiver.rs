@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn doors() {
+    fn receiver_accepts_only_otlp_posts() {
         let json = ("content-type", "application/json; charset=utf-8");
         for (head, expected) in [
             (head("POST", "/v1/traces", &[json]), 200),
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_not_unpacked() {
+    fn decompression_bomb_is_rejected() {
         use std::io::Write as _;
         let gzip = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
         let pack = |bytes: usize| {

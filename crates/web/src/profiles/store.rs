@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go() {
+    fn surplus_counts_oldest_profiles_beyond_limits() {
         assert_eq!((surplus(&[], 5, 1), surplus(&[1; 39], 5, 1), surplus(&[1; 40], 5, 1), surplus(&[1; 45], 0, 0)), (0, 0, 1, 5));
         assert_eq!(surplus(&[MOST_BYTES / 2; 2], 1, 1), 1);
         assert_eq!(surplus(&[MOST_BYTES, 1], MOST_BYTES, 1), 2);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_there_again_and_nothing_else() {
+    fn reopened_store_lists_only_its_own_profiles() {
         let folder = folder("kept");
         let mut store = Store::open(folder.clone());
         assert_eq!(store.newest(), []);

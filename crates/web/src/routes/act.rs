@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn instances_by_their_ids() {
+    fn actions_target_instances_by_id() {
         let all = Wish::default();
         assert_eq!(targets("api", Verb::Stop, &all), ["3", "4"]);
         assert_eq!(targets("api", Verb::Start, &all), ["4"], "what runs is left alone");
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn another_namespace_with_that_name_is_left_alone() {
+    fn actions_spare_same_name_in_another_namespace() {
         let wish = Wish { instances: Some(2), ..Wish::default() };
         assert!(requests(&app("api"), true, Verb::Scale, &wish).is_ok() && requests(&app("api"), false, Verb::Scale, &wish).is_err());
         let reload = requests(&app("api"), false, Verb::Reload, &wish).unwrap().remove(0);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_refused() {
+    fn missing_or_invalid_arguments_are_rejected() {
         for (verb, wish) in [
             (Verb::Scale, Wish::default()),
             (Verb::Scale, Wish { instances: Some(0), ..Wish::default() }),

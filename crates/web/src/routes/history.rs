@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions() {
+    fn query_parses_with_defaults_and_limits() {
         let wanted = Wanted::parse(Some("metric=cpu&app=a%2Fb&instance=3&from=5&to=9&points=99999"), 100).unwrap();
         assert_eq!((wanted.app.as_deref(), wanted.instance, wanted.from, wanted.to, wanted.points), (Some("a/b"), Some(3), 5, 9, MOST));
         let usual = Wanted::parse(Some("metric=cpu"), 2 * HOUR_MS).unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_namespace_is_that_of_a_series_that_is_seen() {
+    fn namespace_defaults_to_that_of_a_visible_series() {
         let wanted = Wanted::parse(Some("metric=cpu&app=api"), 100).unwrap();
         let known = || [Key::host("cpu"), Key::app("b", "api", None, "cpu"), Key::app("c", "other", None, "cpu")].into_iter();
         assert_eq!(wanted.key(known()), Some(Key::app("b", "api", None, "cpu")));

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_and_pieces() {
+    fn event_ids_parse_and_pieces_are_formatted() {
         assert_eq!(position("81-12"), Some(Position { epoch: 81, seq: 12 }));
         assert!(["", "81", "81-", "-1", "a-b", "1-2-3", "99999999999999999999-1"].iter().all(|id| position(id).is_none()));
         let text = piece("event", position("1-2"), &serde_json::json!({ "text": "a\nb" }));

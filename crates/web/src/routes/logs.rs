@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_of_a_line_are_one_line_of_a_download() {
+    fn partial_lines_are_joined_in_downloads() {
         let piece = |app: &str, text: &str, partial| Line {
             at: None,
             app: Some(app.into()),

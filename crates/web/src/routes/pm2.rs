@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_have_names_and_no_values() {
+    fn variable_values_are_masked() {
         let list = masked(json!([{ "name": "api", "pm2_env": {
             "env": { "DB": "postgres://x", "TOKEN": "abcdef", "PORT": "80" }, "DB": "postgres://x", "TOKEN": "abcdef", "PORT": "80",
             "args": ["--token=abcdef"], "status": "online", "restart_time": 2 } }]));

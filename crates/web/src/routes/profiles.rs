@@ -190,7 +190,7 @@ mod tests {
     use crate::view::{apps, tests_row as row};
 
     #[test]
-    fn what_runs_and_for_how_long() {
+    fn profile_targets_running_instances_for_valid_duration() {
         let mut rows = vec![row(3, "api", "default", "online"), row(4, "api", "default", "online"), row(5, "api", "default", "stopped")];
         (rows[0].pid, rows[1].pid, rows[2].pid) = (30, 40, 0);
         let app = apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps.remove(0);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_files() {
+    fn profile_file_name_is_sanitized() {
         let mut subject = crate::profiles::tests_subject();
         subject.app = "a\"b\r\n/ü".into();
         assert_eq!(file_name(&Kept { id: "1".into(), subject, bytes: 1 }), "a_b____-3.cpuprofile");

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions() {
+    fn query_parses_with_defaults_and_limits() {
         let question = |query: &str| Question::of(Some(query), false);
         let usual = Question { limit: USUAL, context: CONTEXT, within_ms: WITHIN_MS, ..Question::default() };
         assert_eq!(question("").unwrap(), usual);
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn hits_as_text() {
+    fn hits_are_formatted_as_text() {
         let hit = br#"{"hit":{"at":"2026-11-24T00:00:00.000Z","app":"api","instance":3,"stream":"err","text":"a|b"}}"#;
         assert_eq!(as_text(hit), "3|api|err 2026-11-24T00:00:00.000Z a|b\n");
         assert_eq!(as_text(br#"{"progress":{"looked":1}}"#) + &as_text(b"nonsense"), "");

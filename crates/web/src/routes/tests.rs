@@ -8,7 +8,7 @@ use super::{errors, openapi};
 use crate::access::Role;
 
 #[test]
-fn paths() {
+fn paths_resolve_to_routes() {
     for (path, expected) in [
         ("/api/apps", Some(("/api/apps", ""))),
         ("/api/apps/a%20b%2Fc", Some(("/api/apps/{name}", "a b/c"))),
@@ -40,7 +40,7 @@ fn paths() {
 
 /// A path matches the rows of one path in the table, with one row for each method.
 #[test]
-fn no_row_hides_another() {
+fn no_route_hides_another() {
     for route in ROUTES {
         let path = route.path.replace("{name}", "x").replace("{id}", "x");
         let found = find(ROUTES, &path).unwrap();
@@ -51,7 +51,7 @@ fn no_row_hides_another() {
 }
 
 #[test]
-fn methods_of_paths() {
+fn allowed_methods_of_paths_are_listed() {
     for (path, methods) in [
         ("/api/session", "GET, HEAD, POST, DELETE"),
         ("/api/profiles/7", "GET, HEAD, DELETE"),
@@ -65,7 +65,7 @@ fn methods_of_paths() {
 
 /// Roles of all routes.
 #[test]
-fn roles() {
+fn each_route_requires_its_role() {
     let role = |method: &Method, path: &str| find(ROUTES, path).unwrap().route(method).map(|route| route.role);
     for (method, path, needs) in [
         (Method::GET, "/api/apps", Some(Role::Viewer)),
@@ -111,7 +111,7 @@ fn roles() {
 
 /// Each shape that the document names exists.
 #[test]
-fn shapes_that_are_named_are_there() {
+fn referenced_schemas_exist() {
     let document = openapi::document(ROUTES);
     let text = document.to_string();
     let named: Vec<&str> =
@@ -137,7 +137,7 @@ fn routes_are_documented() {
 
 /// Responses have exactly the properties of the document.
 #[test]
-fn shapes_are_those_of_the_document() {
+fn responses_have_the_documented_properties() {
     let document = openapi::document(ROUTES);
     let rows = vec![crate::view::tests_row(0, "api", "default", "online")];
     let all = crate::view::apps(&crate::snapshot::Snapshot { rows, ..Default::default() }, |_| true);

@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_reach_has_to_be_encrypted() {
+    fn remote_address_requires_tls_or_proxy() {
         for (listen, proxy, works) in [
             ("127.0.0.1", false, true),
             ("127.3.3.3", false, true),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_and_addresses() {
+    fn sockets_and_url_follow_settings() {
         let with = |listen: &str, pm2_port| Settings { pm2_port, ..at(listen, true) };
         assert_eq!(with("127.0.0.1", None).sockets(), ["127.0.0.1:9616"]);
         assert_eq!(with("0.0.0.0", Some(9615)).sockets(), ["0.0.0.0:9616", "127.0.0.1:9615"]);

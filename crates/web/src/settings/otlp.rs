@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used() {
+    fn unusable_settings_are_rejected() {
         for (settings, expected) in [
             (Otlp::default(), Ok(())),
             (push("http://127.0.0.1:4318", &[]), Ok(())),

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_read_anew_and_bad_ones_are_not_taken() {
+    fn certificates_reload_and_bad_files_are_rejected() {
         let folder = std::env::temp_dir().join(format!("ostler-web-tls-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let files = Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };

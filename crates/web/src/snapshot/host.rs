@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_of_time() {
+    fn share_is_computed_from_counter_differences() {
         assert_eq!(share((200, 150), (100, 100)), Some(0.5));
         assert_eq!(share((100, 100), (100, 100)), None);
         assert_eq!(share((50, 10), (100, 100)), None, "another machine's counters");

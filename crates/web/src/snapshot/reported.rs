@@ -60,7 +60,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn numbers_and_texts_that_are_numbers() {
+    fn metric_values_are_read_from_numbers_and_texts() {
         for (metric, found) in [
             (json!({ "value": 7 }), Some(7.0)),
             (json!({ "value": "9.48", "unit": "MiB" }), Some(9.48)),

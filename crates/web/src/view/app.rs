@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_of_instances_are_added_up() {
+    fn routes_of_instances_are_summed() {
         let of = |route: &str, rate, failed_share, p95| RouteFigures {
             route: route.into(),
             rate: Some(rate),

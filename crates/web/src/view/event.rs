@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_is_no_stop() {
+    fn severity_distinguishes_crash_from_stop() {
         let exit = |code| What::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
         let user = Cause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         assert_eq!(severity_of(exit(1), Cause::App), ("warning", "exit".into()));

@@ -242,7 +242,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn instances_are_one_app_and_the_worst_state_shows() {
+    fn instances_merge_into_one_app_with_the_worst_state() {
         let rows = vec![
             row(0, "api", "default", "online"),
             row(1, "api", "default", "errored"),
@@ -263,7 +263,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_crash_and_restarts_without_end_need_attention() {
+    fn crashed_and_restarting_apps_need_attention() {
         let of = |status: &str, trouble| TableRow { trouble, ..row(0, "api", "default", status) };
         let attention = |rows: Vec<TableRow>| apps(&Snapshot { rows, ..Snapshot::default() }, |_| true).apps[0].attention.clone();
         assert_eq!(attention(vec![of("stopped", Some(Trouble::Crashed))]), ["crashed"]);
@@ -274,7 +274,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn figures_of_instances_are_added_up() {
+    fn metrics_of_instances_are_summed() {
         let of = |id, rate, p95, failed_share, loop_use| InstanceFigures {
             id,
             figures: Figures { rate, p95, failed_share, loop_use, ..Figures::default() },

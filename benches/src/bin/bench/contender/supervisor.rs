@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_has_a_section_per_app_and_descriptors_for_all() {
+    fn config_has_section_per_app_and_enough_descriptors() {
         let mut once = App::new("app-0", &["/bin/tiny", "pause"]);
         once.once = true;
         let home = Path::new("/home/h");

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_something_is_asked_for_first() {
+    fn disruptive_keys_ask_for_confirmation() {
         let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
         let chosen = |target: &str, words: &str| Chosen { target: target.into(), words: words.into() };
         let (one, all) = (|| chosen("0", "api (0)"), || chosen("/^api$/", "all 2 instances of api"));
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_nothing_is_not() {
+    fn harmless_keys_act_without_confirmation() {
         let chosen = |target: &str, words: &str| Chosen { target: target.into(), words: words.into() };
         for (keys, expected) in [
             ("l", AppOrder::Reload(chosen("0", "api (0)"))),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_is_called_like_the_id_of_another_is_not_hit() {
+    fn app_named_like_another_id_is_not_stopped() {
         let mut state = state();
         let mut rows = state.rows.clone();
         rows[2].name = "0".into();
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_goes_back_step_by_step() {
+    fn escape_closes_one_level_at_a_time() {
         let mut state = state();
         press(&mut state, "/jo\nz");
         state.apply(News::Answer { text: "done".into(), is_good: true });
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn the_filter_is_typed_and_taken_back() {
+    fn filter_is_typed_and_escape_clears_it() {
         let mut state = state();
         press(&mut state, "/ap");
         on_input(&mut state, Input::Paste("i\u{1b}[2J".into()));
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn panes_take_the_keys_in_turn() {
+    fn focus_moves_through_panes_in_order() {
         let mut state = state();
         let mut seen = Vec::new();
         for _ in 0..5 {
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn sorting_goes_through_the_fields() {
+    fn sort_key_cycles_through_fields() {
         let mut state = state();
         let mut seen = Vec::new();
         for _ in 0..7 {
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mouse_chooses_and_scrolls() {
+    fn mouse_selects_and_scrolls() {
         let mut state = state();
         on_input(&mut state, Input::Click(5, 5));
         assert_eq!(state.selected, Some(2), "the third row: header, border and heading are above");
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_at_every_size_is_survived() {
+    fn no_key_panics_at_any_size() {
         let mut state = state();
         for width in [0, 1, 2, 5, 39, 40, 80, 200] {
             for height in [0, 1, 2, 3, 4, 5, 12, 24, 50] {

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_are_seen() {
+    fn number_of_panes_follows_terminal_size() {
         let seen = |size, focus| layout(size, focus, false).panes.into_iter().map(|(pane, _)| pane).collect::<Vec<_>>();
         assert_eq!(seen((40, 12), Pane::List), [Pane::List]);
         assert_eq!(seen((40, 12), Pane::Why), [Pane::Why]);

@@ -278,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_as_requests() {
+    fn orders_become_requests() {
         let scale = |to: &str| AppOrder::Scale { app: "api".into(), to: to.into() };
         for (order, wanted) in [
             (scale("+1"), Some(ScaleTo::By(1))),

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_without_sequences_of_the_terminal() {
+    fn escape_sequences_are_stripped_from_lines() {
         for (line, shown) in [
             (&b"plain"[..], "plain"),
             (b"\x1b[31mred\x1b[0m and \x1b[1;32mgreen\x1b[m\r", "red and green"),

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_selection_stays_with_its_instance() {
+    fn selection_follows_its_instance() {
         let mut state = state();
         assert_eq!((names(&state), state.selected), ("bac".into(), Some(0)));
         state.select_at(1);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn another_selection_forgets_what_belongs_to_the_former() {
+    fn changing_selection_clears_logs_and_details() {
         let mut state = state();
         state.apply(News::Line(LogLine::new(b"x", false)));
         state.apply(News::Detail(Box::new(data::stopped())));
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reads_further_up_is_left_there() {
+    fn scroll_position_stays_while_lines_arrive() {
         let mut state = state();
         let logs = Pane::Logs.index();
         for n in 0..2000 {
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_of_metrics() {
+    fn metric_values_are_read_from_numbers_and_texts() {
         for (metric, number) in [
             (json!({ "value": 59.94, "unit": "%" }), Some(59.94)),
             (json!({ "value": "12.5ms" }), Some(12.5)),
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_send_is_bounded() {
+    fn metrics_and_events_are_bounded() {
         let mut state = state();
         let mut detail = data::stopped();
         detail.learned.axm_monitor = (0..1000).map(|n| (n.to_string(), json!(n))).collect();

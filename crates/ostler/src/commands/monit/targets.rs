@@ -24,7 +24,7 @@ mod tests {
     use crate::tests::data;
 
     #[test]
-    fn nobody_else_is_meant() {
+    fn target_never_matches_another_app() {
         let names = ["api", "api", "1", "all", "a.*", "nsB", "/x/", "0", "a\n$b"];
         let mut rows: Vec<TableRow> = names.into_iter().zip(0..).map(|(name, id)| data::row(id, name)).collect();
         rows[5].namespace = "4".into();

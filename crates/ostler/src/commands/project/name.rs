@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_names_a_project() {
+    fn project_name_comes_from_option_variable_file_or_directory() {
         for (option, variable, of_file, folder, name) in [
             (Some("a"), Some("b"), Some("c"), "d", Some("a")),
             (None, Some("b"), Some("c"), "d", Some("b")),

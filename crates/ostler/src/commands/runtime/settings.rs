@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_on_does_not_stop() {
+    fn forwarded_signals_are_removed_from_stop_signals() {
         for (given, forward, stops) in [
             ("none", vec![], vec![15, 2, 3]),
             ("HUP", vec![1], vec![15, 2, 3]),

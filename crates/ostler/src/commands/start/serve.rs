@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_folder_and_port() {
+    fn serve_arguments_are_directory_and_port() {
         let some = |word: &str| Some(word.to_owned());
         for (given, expected) in [
             (&[][..], (None, None)),

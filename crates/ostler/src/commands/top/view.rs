@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_size_nothing_is_wider_and_no_control_gets_out() {
+    fn view_fits_any_size_without_control_characters() {
         for size in [(1, 1), (20, 5), (40, 10), (60, 24), (80, 24), (200, 50)] {
             for has_past in [true, false] {
                 let text = draw(&state(size, has_past)).text();

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_exit_gives_the_code_unless_an_app_is_named() {
+    fn exit_code_is_that_of_first_exit_or_named_app() {
         let stopped = || ExitCause::Asked(Origin::Resurrect);
         let term = Ending::Signal { signal: 15, core: false };
         let members = [

@@ -74,7 +74,7 @@ impl Drop for Scene {
 }
 
 #[test]
-fn what_is_added_is_shown_once() {
+fn appended_lines_are_shown_once() {
     let mut scene = Scene::new("grow", "a\nb\nc\n");
     assert_eq!(scene.tail(2), ["b", "c"]);
     scene.append("x.log", "d\npart");
@@ -84,7 +84,7 @@ fn what_is_added_is_shown_once() {
 }
 
 #[test]
-fn no_lines_of_the_past_when_none_are_wanted() {
+fn tail_zero_shows_only_new_lines() {
     let mut scene = Scene::new("zero", "a\nb\n");
     assert!(scene.tail(0).is_empty());
     scene.append("x.log", "c\n");
@@ -92,7 +92,7 @@ fn no_lines_of_the_past_when_none_are_wanted() {
 }
 
 #[test]
-fn a_truncated_file_is_read_from_its_beginning() {
+fn truncated_file_is_read_from_its_start() {
     let mut scene = Scene::new("truncate", "a long line of the past\n");
     scene.tail(1);
     File::options().write(true).open(scene.path("x.log")).unwrap().set_len(0).unwrap();
@@ -102,7 +102,7 @@ fn a_truncated_file_is_read_from_its_beginning() {
 }
 
 #[test]
-fn after_a_rotation_the_old_file_comes_first_and_is_not_forgotten() {
+fn rotated_file_is_read_first_and_still_followed() {
     let mut scene = Scene::new("rotate", "a\n");
     scene.tail(1);
     scene.append("x.log", "b\n");
@@ -118,7 +118,7 @@ fn after_a_rotation_the_old_file_comes_first_and_is_not_forgotten() {
 }
 
 #[test]
-fn a_file_that_comes_later_is_shown_from_its_beginning() {
+fn file_created_later_is_read_from_its_start() {
     let mut scene = Scene::new("later", "");
     assert!(scene.tail(9).is_empty());
     scene.append("x.log", "first\n");
@@ -126,7 +126,7 @@ fn a_file_that_comes_later_is_shown_from_its_beginning() {
 }
 
 #[test]
-fn a_file_that_comes_back_is_read_where_it_goes_on() {
+fn file_renamed_back_resumes_at_its_offset() {
     // Whether the follower advances after each step, or only once at the end.
     for (name, looks_between) in [("back", true), ("back-late", false)] {
         let mut scene = Scene::new(name, "a\n");
@@ -164,7 +164,7 @@ fn a_file_that_comes_back_is_read_where_it_goes_on() {
 }
 
 #[test]
-fn a_folder_that_comes_later_is_watched_too() {
+fn directory_created_later_is_watched() {
     let mut scene = Scene::new("folder", "");
     let logs = scene.path("logs");
     let source = Source {
@@ -197,7 +197,7 @@ fn a_folder_that_comes_later_is_watched_too() {
 }
 
 #[test]
-fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
+fn lines_punched_out_by_rotation_are_read_from_the_copy() {
     let mut scene = Scene::new("hole", "a\n");
     scene.tail(1);
     let text: String = (0..20_000).map(|number| format!("line {number:06}\n")).collect();
@@ -224,7 +224,7 @@ fn what_is_taken_from_a_file_that_is_rotated_is_read_elsewhere() {
 }
 
 #[test]
-fn a_hole_that_stays_is_passed() {
+fn permanent_hole_is_skipped() {
     let mut scene = Scene::new("sparse", "");
     scene.append("x.log", "");
     assert!(scene.advance().is_empty());
@@ -242,7 +242,7 @@ fn a_hole_that_stays_is_passed() {
 }
 
 #[test]
-fn whoever_is_slow_sees_two_returns_at_once() {
+fn slow_reader_sees_every_line_after_two_rename_backs() {
     let mut scene = Scene::new("slow", "a\n");
     scene.tail(1);
     for (number, line) in [(1, "b\n"), (2, "c\n")] {
@@ -270,7 +270,7 @@ fn compress(path: &Path) {
 }
 
 #[test]
-fn whoever_is_slow_sees_what_was_renamed_twice() {
+fn slow_reader_sees_every_line_after_repeated_rotation() {
     for compressed in [&[][..], &[1], &[2], &[1, 2, 3]] {
         let mut scene = Scene::new("renamed", "a\n");
         scene.append("x__2020-01-01_00-00-00.log", "of the past\n");
@@ -298,7 +298,7 @@ fn whoever_is_slow_sees_what_was_renamed_twice() {
 }
 
 #[test]
-fn an_app_that_was_started_and_rotated_before_the_first_look_is_shown_whole() {
+fn rotations_before_first_read_are_shown_completely() {
     let mut scene = Scene::new("started", "");
     let began = SystemTime::now();
     scene.append("x__2020-01-01_00-00-00.log", "of the past\n");
@@ -318,7 +318,7 @@ fn an_app_that_was_started_and_rotated_before_the_first_look_is_shown_whole() {
 }
 
 #[test]
-fn a_slow_disk_is_waited_for() {
+fn follower_waits_for_rotated_file_on_slow_disk() {
     let mut scene = Scene::new("slow-disk", "a\n");
     scene.tail(1);
     scene.append("x.log", "b\n");
@@ -340,7 +340,7 @@ fn a_slow_disk_is_waited_for() {
 }
 
 #[test]
-fn whoever_is_slow_sees_lines_that_were_compressed_after_the_return() {
+fn slow_reader_sees_lines_from_compressed_rotation() {
     let mut scene = Scene::new("compressed", "a\n");
     scene.tail(1);
     scene.append("x.log", "b\n");
@@ -356,7 +356,7 @@ fn whoever_is_slow_sees_lines_that_were_compressed_after_the_return() {
 }
 
 #[test]
-fn a_line_without_its_end_is_shown_when_it_is_due() {
+fn partial_line_is_shown_after_a_delay() {
     let mut scene = Scene::new("due", "a\nprompt> ");
     assert_eq!(scene.tail(1), Vec::<String>::new());
     assert!(scene.follower.due().is_some());

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn which_lines_match() {
+    fn pattern_matches_within_one_line() {
         let text = "GET /a 200\nget /b 500\n\nPOST /a\u{e4} 500\nüber GET\n";
         for (pattern, is_regex, ignores_case, expected) in [
             ("GET", false, false, vec!["GET /a 200", "über GET"]),
@@ -134,7 +134,7 @@ mod tests {
 
     /// However a text is split, each line is found in the part in which its match begins.
     #[test]
-    fn parts_find_what_the_whole_does() {
+    fn search_in_parts_finds_the_same_lines() {
         let text: String = (0..50).map(|n| format!("line {n} {}\n", if n % 7 == 0 { "ERROR" } else { "fine" })).collect();
         for pattern in [Pattern::new("ERROR", false, false).unwrap(), Pattern::new("e\\w+r$", true, true).unwrap()] {
             let whole = found(&pattern, &text, 0..text.len());
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_searched_says_why() {
+    fn invalid_patterns_report_the_reason() {
         for (pattern, is_regex, why) in [
             ("(", true, "unclosed group"),
             ("a{1000}{1000}{1000}", true, "too large"),

@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_a_time_can_be_left_out_and_are_counted() {
+    fn lines_without_time_are_skipped_and_counted() {
         let (utc, pattern) = (TimeZone::UTC, Pattern::ALL);
         let only_timed = || Wanted { only_timed: true, since_ms: Some(0), ..wanted(&pattern, &utc) };
         for is_compressed in [false, true] {
@@ -377,7 +377,7 @@ mod tests {
     /// Each line is found once, the last first, with its neighbours, independent of the block size
     /// and of how often the search continues.
     #[test]
-    fn each_line_is_found_once() {
+    fn each_line_is_found_once_with_any_block_size() {
         let utc = TimeZone::UTC;
         let lines: Vec<String> =
             (0..6000).map(|n| format!("line {n} of many, some of which are longer than others {}", "x".repeat(n % 90))).collect();
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn times_bound_it() {
+    fn search_respects_since_and_until() {
         let utc = TimeZone::UTC;
         let second = 1_795_514_400_000_u64;
         let stamp = |n: u64| jiff::Timestamp::from_millisecond((second + n * 1000).cast_signed()).unwrap();
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_content_is_no_trouble() {
+    fn search_handles_empty_binary_and_truncated_content() {
         let utc = TimeZone::UTC;
         let all = Pattern::ALL;
         let long = "y".repeat(200_000);

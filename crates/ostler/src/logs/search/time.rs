@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn times_of_lines() {
+    fn of_line_reads_common_timestamp_formats() {
         assert_eq!("2026-11-24T10:00:00Z".parse::<Timestamp>().unwrap().as_millisecond(), AT.cast_signed());
         for (line, expected) in [
             ("2026-11-24T11:00:00: started", Some(AT)),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn moments() {
+    fn moment_parses_durations_times_and_dates() {
         let now = Timestamp::from_millisecond(AT.cast_signed()).unwrap().to_zoned(zone());
         for (text, expected) in [
             ("10m", Some(AT - 600_000)),
@@ -179,12 +179,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_line_has_a_time_or_none(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+        fn of_line_never_panics_on_arbitrary_bytes(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             let _ = of_line(&bytes, &zone());
         }
 
         #[test]
-        fn any_text_is_a_moment_or_none(text in "[0-9T:+ .,{}\"Z-]{0,40}|.{0,20}") {
+        fn moment_never_panics_on_any_text(text in "[0-9T:+ .,{}\"Z-]{0,40}|.{0,20}") {
             let now = Timestamp::from_millisecond(AT.cast_signed()).unwrap().to_zoned(zone());
             let _ = (moment(&text, &now), of_line(text.as_bytes(), &zone()));
         }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn by_owner_group_and_others() {
+    fn access_follows_owner_group_and_other_bits() {
         let place = std::env::temp_dir().join(format!("ostler-access-{}", std::process::id()));
         let file = place.join("in/file");
         fs::create_dir_all(place.join("in")).unwrap();

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn each_difference_has_its_name() {
+    fn drift_names_each_difference() {
         let a = || entry("a", "/a", false);
         for (saved, present, words) in [
             (vec![a()], vec![a()], ""),

@@ -51,7 +51,7 @@ fn label(facts: &Facts) -> String {
 }
 
 #[test]
-fn golden_scripts() {
+fn plans_match_golden_files() {
     for facts in every("deploy").into_iter().chain(every(ODD)) {
         let (plan, back) = (plan(&facts), unplan(&facts));
         let commands = |plan: &Plan| plan.commands().iter().map(|command| format!("$ {command}\n")).collect::<String>();
@@ -67,7 +67,7 @@ fn golden_scripts() {
 
 /// Every shell script is valid shell.
 #[test]
-fn the_shell_takes_each_script() {
+fn shell_accepts_each_script() {
     for facts in every("deploy").into_iter().chain(every(ODD)) {
         let text = plan(&facts).text;
         if text.starts_with("#!") {
@@ -82,7 +82,7 @@ fn the_shell_takes_each_script() {
 
 /// Every XML file is valid XML, and has the intended content.
 #[test]
-fn a_parser_takes_each_xml_file() {
+fn xml_parser_accepts_each_file() {
     if Command::new("python3").arg("--version").output().is_err() {
         return;
     }
@@ -106,7 +106,7 @@ fn a_parser_takes_each_xml_file() {
 /// The commands of a script run the program with its words and variables, for any characters in its
 /// path.
 #[test]
-fn a_script_runs_what_it_says() {
+fn script_runs_program_with_its_words_and_variables() {
     let place = std::env::temp_dir().join(format!("ostler-run-{}", std::process::id()));
     let folder = place.join(ODD.replace('/', "_"));
     std::fs::create_dir_all(&folder).unwrap();
@@ -135,7 +135,7 @@ fn a_script_runs_what_it_says() {
 
 /// If systemd is available, it verifies the units itself.
 #[test]
-fn systemd_takes_each_unit() {
+fn systemd_accepts_each_unit() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
         return;
     }
@@ -159,7 +159,7 @@ fn systemd_takes_each_unit() {
 }
 
 #[test]
-fn a_unit_is_read_back() {
+fn written_unit_parses_back() {
     for facts in every("deploy").into_iter().chain(every(ODD)).filter(|facts| facts.platform == Platform::Systemd) {
         let installed = Installed::parse(&plan(&facts).text);
         let user = (facts.scope == Scope::System).then(|| if facts.user.name == ODD { "1000".to_owned() } else { facts.user.name.clone() });

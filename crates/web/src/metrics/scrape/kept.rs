@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_comes_back_as_it_was() {
+    fn page_round_trips() {
         let before = page(PAGE);
         assert!(before.left_out == 0 && before.families.len() == 3, "{before:?}");
         assert_eq!(page(&text(&before.families)), before);
     }
 
     #[test]
-    fn sums_go_on_over_a_restart() {
+    fn sums_continue_after_restart() {
         let home = home("sums");
         let counter = |value: u32| Some(page(&format!("# TYPE c counter\nc {value}\n")));
         let total = |sums: &mut Sums, read| match sums.take(read).summed[0].series[0].value {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_put_beside() {
+    fn malformed_file_is_set_aside() {
         let home = home("broken");
         assert!(take_up(&home).1.is_none());
         for text in ["", "[1", "{\"version\": 1}", "{\"version\": 9, \"apps\": []}"] {

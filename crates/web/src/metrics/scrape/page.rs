@@ -366,12 +366,12 @@ pub(crate) fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Vec<String> {
+    fn families_as_text(text: &str) -> Vec<String> {
         let page = page(text);
         page.families.iter().map(|family| format!("{} {:?} {:?} {:?}", family.name, family.kind, family.help, family.series)).collect()
     }
 
-    fn one(text: &str) -> Option<(String, f64)> {
+    fn parse_sample(text: &str) -> Option<(String, f64)> {
         let mut page = page(text);
         let mut family = page.families.pop()?;
         let series = family.series.pop()?;
@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn samples() {
+    fn samples_parse_and_malformed_lines_are_skipped() {
         for (text, read) in [
             ("a 1", Some(("a{}", 1.0))),
             ("a{} 1.5e3 1764000000000", Some(("a{}", 1500.0))),
@@ -402,16 +402,16 @@ mod tests {
             ("# TYPE c counter\nc -1", None),
             ("# TYPE c counter\nc NaN", None),
         ] {
-            assert_eq!(one(text), read.map(|(name, value)| (name.to_owned(), value)), "{text}");
+            assert_eq!(parse_sample(text), read.map(|(name, value)| (name.to_owned(), value)), "{text}");
         }
     }
 
     #[test]
-    fn families_of_each_kind() {
+    fn families_of_each_kind_parse() {
         let text = "# HELP h Time \\n to answer.\n# TYPE h histogram\nh_bucket{le=\"+Inf\",m=\"GET\"} 3\nh_bucket{le=\"0.5\",m=\"GET\"} 1\nh_sum{m=\"GET\"} 1.5\nh_count{m=\"GET\"} 3\nh 7\n\
                     # TYPE s summary\ns{quantile=\"0.5\"} NaN\ns_sum 1\ns_count 2\n# TYPE c counter\nc_total 4\n# EOF\n";
         assert_eq!(
-            told(text),
+            families_as_text(text),
             [
                 "h Histogram \"Time   to answer.\" [Series { labels: \"m=\\\"GET\\\"\", value: Many(Points { at: [(0.5, \"0.5\", 1.0), (inf, \"+Inf\", 3.0)], sum: Some(1.5), count: Some(3.0) }) }]",
                 "s Summary \"\" [Series { labels: \"\", value: Many(Points { at: [(0.5, \"0.5\", NaN)], sum: Some(1.0), count: Some(2.0) }) }]",
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_counted() {
+    fn items_beyond_limits_are_counted() {
         let many: String = (0..100_000).map(|n| format!("# TYPE name_{n} gauge\nname_{n} 1\n")).collect();
         let read = page(&many);
         assert_eq!((read.families.len(), read.size(), read.left_out), (MOST_FAMILIES, MOST_FAMILIES, 99_000));
@@ -438,7 +438,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_read_or_left_out(text in "(# (TYPE|HELP) [a-z_]{1,3} ?(counter|histogram|summary|x)?\n|[a-z_]{1,3}(\\{(le|app|[a-z]{1,2})=\"[^\n]{0,5}\",?\\})? [0-9.eINf+-]{0,5}\n|[^\n]{0,20}\n){0,20}") {
+        fn page_never_panics_on_any_text(text in "(# (TYPE|HELP) [a-z_]{1,3} ?(counter|histogram|summary|x)?\n|[a-z_]{1,3}(\\{(le|app|[a-z]{1,2})=\"[^\n]{0,5}\",?\\})? [0-9.eINf+-]{0,5}\n|[^\n]{0,20}\n){0,20}") {
             let _ = page(&text);
         }
     }

@@ -85,7 +85,7 @@ mod tests {
     use crate::metrics::scrape::sum::Sums;
 
     #[test]
-    fn rates_and_gauges_a_few_of_each() {
+    fn history_takes_a_limited_number_of_rates_and_gauges() {
         let text = |count: u32| {
             let many: String = (0..100).map(|n| format!("g{{n=\"{n}\"}} {n}\n")).collect();
             format!("# TYPE process_x gauge\nprocess_x 1\n# TYPE c counter\nc{{m=\"GET\"}} {count}\n# TYPE g gauge\ng NaN\n{many}")

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_read_in_which_way() {
+    fn scrape_jobs_follow_mode_and_increment() {
         let mut rows = [
             row(0, "web", "default", "online"),
             row(1, "py", "default", "online"),
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptions() {
+    fn target_is_read_from_app_description() {
         assert_eq!(
             target(&spec("{\"port\": 9100}", "python3"), 2, 1).map(|target| (target.scrape.port, target.index, target.rights.is_some())),
             Some((9100, 2, false))

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_does_not_fall() {
+    fn sum_never_decreases() {
         let mut sums = Sums::default();
         let mut take = |read: Vec<Read>| {
             let figures = sums.take(read);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn histograms_with_other_bounds() {
+    fn histograms_with_different_bounds_are_summed() {
         let of = |bounds: &[(&str, u32)]| {
             let lines: String = bounds.iter().map(|(bound, count)| format!("h_bucket{{le=\"{bound}\"}} {count}\n")).collect();
             Some(page(&format!("# TYPE h histogram\n{lines}h_sum 1.5\nh_count {}\n", bounds.last().unwrap().1)))
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn series_that_come_and_go_are_bounded() {
+    fn short_lived_series_are_bounded() {
         let mut sums = Sums::default();
         for round in 0..5 {
             let text: String = (0..4000).map(|n| format!("c{{id=\"{round}-{n}\"}} 1\n")).collect();

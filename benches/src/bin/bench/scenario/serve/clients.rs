@@ -155,21 +155,21 @@ mod tests {
         port
     }
 
-    fn asked(answers: &'static [&'static str]) -> Result<Seen> {
+    fn measure(answers: &'static [&'static str]) -> Result<Seen> {
         ask(server(answers), "/", 4, 1, Duration::from_millis(1))
     }
 
     const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nxxxx";
 
     #[test]
-    fn whole_answers_are_counted() {
+    fn complete_responses_are_counted() {
         for answer in [PLAIN, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nxxxx\r\n0\r\n\r\n"] {
-            assert!(asked(Box::leak(Box::new([answer]))).unwrap().requests > 0, "{answer}");
+            assert!(measure(Box::leak(Box::new([answer]))).unwrap().requests > 0, "{answer}");
         }
     }
 
     #[test]
-    fn anything_else_ends_the_measurement() {
+    fn unexpected_response_aborts_measurement() {
         for (answers, expected) in [
             (&["HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nxxxx"][..], "404"),
             (&["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nxxxxx"], "instead of 4"),
@@ -177,7 +177,7 @@ mod tests {
             (&[PLAIN, "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\nxxxxxxxxxxxxxx"], "longer than the first"),
             (&[PLAIN, ""], "closed by the server"),
         ] {
-            let error = asked(answers).unwrap_err();
+            let error = measure(answers).unwrap_err();
             assert!(format!("{error:#}").contains(expected), "{error:#}");
         }
     }

@@ -67,7 +67,7 @@ fn press(state: &mut State, keys: &str) {
 }
 
 #[test]
-fn at_each_size() {
+fn view_matches_golden_files_at_each_size() {
     for (width, height) in SIZES {
         golden(&format!("{width}x{height}"), &draw(&state((width, height), false)));
         let ascii = draw(&state((width, height), true));
@@ -77,7 +77,7 @@ fn at_each_size() {
 }
 
 #[test]
-fn each_pane_alone() {
+fn single_panes_match_golden_files() {
     for (key, name) in [("2", "logs"), ("3", "metrics"), ("4", "info"), ("5", "why"), ("6", "events")] {
         let mut state = state((40, 12), false);
         press(&mut state, key);
@@ -91,7 +91,7 @@ fn each_pane_alone() {
 }
 
 #[test]
-fn questions_and_answers() {
+fn dialogs_and_messages_match_golden_files() {
     for (keys, name) in [("?", "help"), ("s", "stop"), ("/rock", "filter"), ("/nothing", "no-match"), ("c12", "scale")] {
         for (width, height) in [(40, 12), (80, 24)] {
             let mut state = state((width, height), false);
@@ -109,7 +109,7 @@ fn questions_and_answers() {
 }
 
 #[test]
-fn colours_change_nothing_but_colours() {
+fn colours_are_omitted_if_unsupported() {
     let picture = draw(&state((80, 24), false));
     let bytes = |has_colors| {
         let mut out = Vec::new();
@@ -124,7 +124,7 @@ fn colours_change_nothing_but_colours() {
 }
 
 #[test]
-fn nothing_of_an_app_reaches_the_terminal_but_visible_characters() {
+fn app_text_reaches_the_terminal_without_control_characters() {
     for (width, height) in SIZES {
         for keys in ["", "5", "6", "4z", "s"] {
             let mut state = state((width, height), false);
@@ -141,7 +141,7 @@ fn nothing_of_an_app_reaches_the_terminal_but_visible_characters() {
 }
 
 #[test]
-fn any_size_is_drawn() {
+fn view_draws_at_any_size() {
     for width in (0..20).chain([39, 40, 41, 69, 70, 71, 149, 150, 300]) {
         for height in (0..16).chain([24, 30, 31, 50, 100]) {
             for keys in ["", "?", "s", "z", "2", "3", "4", "5", "6", "/a", "c1"] {
