@@ -54,7 +54,7 @@ fn a_request_longer_than_kill_timeout_is_finished() {
         home.wait_until("they are there", || asked(&home) == before + 4);
         let output = home.ok(command);
         assert!(requests.into_iter().all(|request| request.join().unwrap()), "{command}\n{output}");
-        assert!(!output.all().contains("still under way"), "{output}");
+        assert!(!output.all().contains("still in flight"), "{output}");
     }
 }
 
@@ -79,14 +79,14 @@ fn what_had_to_be_cut_is_told() {
     };
     let requests = under_way(4);
     let output = home.ok("reload app");
-    assert_eq!(output.all().matches("2 requests were still under way after drain_timeout (700 ms)").count(), 2, "{output}");
+    assert_eq!(output.all().matches("2 requests were still in flight after drain_timeout (700 ms)").count(), 2, "{output}");
     home.ok("rollout status app").says("4 requests were not finished in time");
     assert!(home.ok("rollout status app --json").stdout.contains("\"cut\":4"));
     assert!(requests.into_iter().all(|request| !request.join().unwrap()));
     for command in ["scale app 1", "stop app --drain"] {
         let requests = under_way(2);
         let output = home.ok(command);
-        assert!(output.all().contains("still under way after drain_timeout (700 ms)"), "{command}\n{output}");
+        assert!(output.all().contains("still in flight after drain_timeout (700 ms)"), "{command}\n{output}");
         drop(requests);
     }
 }
@@ -136,7 +136,7 @@ fn websockets_and_streams_of_events_do_not_hold_up_a_reload() {
         assert!(rest.contains("bye"), "{rest:?}");
     }
     assert!(get(port, "/").is_ok());
-    assert!(!output.all().contains("still under way"), "{output}");
+    assert!(!output.all().contains("still in flight"), "{output}");
 }
 
 #[test]

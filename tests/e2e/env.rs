@@ -185,7 +185,7 @@ fn a_profile_that_nobody_has_is_told_with_those_that_there_are() {
     for command in
         ["restart e", "reload e", "start e", &format!("start {path}"), &format!("restart {path}"), &format!("startOrReload {path}")]
     {
-        let said = home.run(format!("{command} --env prodution")).code(2).says("there is production, staging; did you mean production?");
+        let said = home.run(format!("{command} --env prodution")).code(2).says("only production, staging; did you mean production?");
         assert!(!said.all().contains("Applying"), "{said}");
     }
     assert_eq!((home.app("e").pid(), home.app("e").restarts()), (pid, 0), "nothing was restarted");

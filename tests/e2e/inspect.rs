@@ -28,7 +28,7 @@ fn the_debugger_of_node_listens() {
 fn what_is_not_needed_here_says_what_is_there_instead() {
     let home = home();
     for (words, what) in
-        [("link a b", "sends nothing"), ("plus", "web enable"), ("deepUpdate", "ostler update"), ("autoinstall", "install")]
+        [("link a b", "no monitoring service"), ("plus", "web enable"), ("deepUpdate", "ostler update"), ("autoinstall", "install")]
     {
         let output = home.run(words);
         assert!(output.code == 1 && output.stderr.contains(what) && output.stdout.is_empty(), "{output}");

@@ -58,7 +58,7 @@ fn a_late_start_goes_on_and_the_command_too() {
     let home = home();
     for (mode, port) in [("", free_port()), ("-i 2", free_port())] {
         let started = start(&home, &format!("--wait-ready {mode}"), port).ok();
-        started.says("[x](0) is still starting after ").says("it goes on");
+        started.says("[x](0) is still starting after ").says("the start continues in the background");
         let before = home.jlist();
         assert!(before.iter().all(|app| app.status() == "launching" && app.pid() > 0), "{}", home.report());
         home.write("go", "");

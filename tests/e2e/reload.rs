@@ -145,7 +145,7 @@ fn users_win_over_a_reload_under_way() {
         home.cmd("reload app").command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     home.wait_until("the candidate runs", || workers(&home) == 3);
     let busy = home.cmd("reload app").run();
-    assert!(busy.code == 1 && busy.stderr.contains("under way"), "{busy:?}");
+    assert!(busy.code == 1 && busy.stderr.contains("already being reloaded"), "{busy:?}");
     home.ok("stop app");
     assert_eq!(reload.wait().unwrap().code(), Some(1));
     assert!(home.app_processes().is_empty(), "{}", home.report());

@@ -107,7 +107,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
         let answers: Vec<String> = clients.into_iter().map(answer_of).collect();
         assert!(answers.iter().all(|text| text.starts_with("HTTP/1.1 200")), "{answers:?}");
         let told = reload.join().unwrap();
-        assert!(!told.stdout.contains("still under way") && !told.stderr.contains("still under way"), "{told}");
+        assert!(!told.stdout.contains("still in flight") && !told.stderr.contains("still in flight"), "{told}");
     });
     assert!(before.is_disjoint(&home.pid_set()));
 }
@@ -119,7 +119,7 @@ fn what_is_cut_after_its_time_is_told() {
     start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "1s""#);
     let clients = long_requests(port, &home.work().join("never"));
     let told = home.ok("reload api");
-    let cut = (told.stdout + &told.stderr).matches("still under way after drain_timeout (1000 ms)").count();
+    let cut = (told.stdout + &told.stderr).matches("still in flight after drain_timeout (1000 ms)").count();
     assert_eq!(cut, 2, "one for each process\n{}", home.report());
     drop(clients);
 }
