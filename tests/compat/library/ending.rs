@@ -43,16 +43,16 @@ fn ends_as_with_pm2(pm2: Option<PathBuf>) {
 }
 
 #[test]
-fn version_5() {
+fn version_5_kill_and_update_match_pm2() {
     ends_as_with_pm2(installed_pm2_of("5.4.3"));
 }
 
 #[test]
-fn version_6() {
+fn version_6_kill_and_update_match_pm2() {
     ends_as_with_pm2(installed_pm2_of("6.0.14"));
 }
 
 #[test]
-fn version_7() {
+fn version_7_kill_and_update_match_pm2() {
     ends_as_with_pm2(installed_pm2());
 }

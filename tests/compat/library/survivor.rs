@@ -72,16 +72,16 @@ fn comes_back(pm2: Option<PathBuf>) {
 }
 
 #[test]
-fn version_5() {
+fn version_5_reconnects_after_daemon_death() {
     comes_back(installed_pm2_of("5.4.3"));
 }
 
 #[test]
-fn version_6() {
+fn version_6_reconnects_after_daemon_death() {
     comes_back(installed_pm2_of("6.0.14"));
 }
 
 #[test]
-fn version_7() {
+fn version_7_reconnects_after_daemon_death() {
     comes_back(installed_pm2());
 }
