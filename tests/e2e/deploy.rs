@@ -178,7 +178,7 @@ fn sh(dir: &Path, text: &str) -> String {
 }
 
 #[test]
-fn setup_update_revert() {
+fn setup_update_and_revert_work() {
     let home = home();
     let host = host!(&home);
     let app = host.path("app");
@@ -234,7 +234,7 @@ fn setup_update_revert() {
 }
 
 #[test]
-fn what_is_not_committed_or_pushed_is_not_deployed() {
+fn uncommitted_or_unpushed_changes_are_rejected() {
     let home = home();
     let host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "true"}));
@@ -253,7 +253,7 @@ fn what_is_not_committed_or_pushed_is_not_deployed() {
 }
 
 #[test]
-fn a_host_that_wants_a_terminal_gets_one() {
+fn needs_tty_allocates_a_terminal() {
     let home = home();
     let host = host!(&home);
     let hook = "if test -t 1; then echo A-TERMINAL $(cat release); else echo NO-TERMINAL; fi";
@@ -267,7 +267,7 @@ fn a_host_that_wants_a_terminal_gets_one() {
 }
 
 #[test]
-fn nobody_answers() {
+fn unreachable_host_fails_with_a_reason() {
     let home = home();
     let mut host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "true"}));
@@ -317,22 +317,22 @@ fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
 }
 
 #[test]
-fn the_former_release_comes_back_by_the_usual_hook() {
+fn default_hook_failure_rolls_back() {
     goes_back(None, true, "");
 }
 
 #[test]
-fn the_former_release_comes_back_when_apps_do_not_get_well() {
+fn unhealthy_apps_roll_back() {
     goes_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
 }
 
 #[test]
-fn the_former_release_comes_back_when_the_hook_fails() {
+fn failed_hook_rolls_back() {
     goes_back(Some("[ ! -e bad ]"), false, "post-deploy hook failed");
 }
 
 #[test]
-fn nothing_to_go_back_to() {
+fn failed_first_deploy_has_no_release_to_roll_back_to() {
     let home = home();
     let host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "exit 7"}));
@@ -348,7 +348,7 @@ fn nothing_to_go_back_to() {
 }
 
 #[test]
-fn several_hosts_at_once() {
+fn several_hosts_are_deployed_in_parallel() {
     let home = home();
     let host = host!(&home);
     // Each of the two hosts waits for the other, so they must be deployed at the same time. The
@@ -403,7 +403,7 @@ fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
 }
 
 #[test]
-fn a_connection_that_breaks_takes_nothing_with_it() {
+fn lost_connection_does_not_interrupt_deployment() {
     let home = home();
     let mut host = host!(&home);
     let (go, child) = one_that_waits(&host);
@@ -421,7 +421,7 @@ fn a_connection_that_breaks_takes_nothing_with_it() {
 }
 
 #[test]
-fn the_same_command_follows_what_is_under_way() {
+fn same_command_follows_running_deployment() {
     let home = home();
     let host = host!(&home);
     let (go, mut child) = one_that_waits(&host);
@@ -447,7 +447,7 @@ fn the_same_command_follows_what_is_under_way() {
 }
 
 #[test]
-fn one_that_is_killed_half_way_is_begun_anew() {
+fn killed_deployment_can_be_repeated() {
     let home = home();
     let host = host!(&home);
     let (go, child) = one_that_waits(&host);
