@@ -84,7 +84,7 @@ fn len(home: &Home, name: &str) -> u64 {
 }
 
 #[test]
-fn no_line_is_lost() {
+fn logrotate_loses_no_line() {
     needs_root!();
     let home = home();
     let etc = etc!(&home, None);
@@ -130,7 +130,7 @@ fn every_number(text: &str, upto: u32) {
 }
 
 #[test]
-fn nor_together_with_our_own_rotation() {
+fn logrotate_and_own_rotation_lose_no_line() {
     needs_root!();
     let home = home();
     let etc = etc!(&home, None);
@@ -160,12 +160,12 @@ fn nor_together_with_our_own_rotation() {
 }
 
 #[test]
-fn logs_of_a_user() {
+fn logrotate_rotates_logs_of_a_user() {
     logs_of("j.doe-1", "ostler-j.doe-1");
 }
 
 #[test]
-fn logs_of_a_user_with_an_odd_name() {
+fn logrotate_handles_odd_user_name() {
     logs_of(r#"o'dd $u{er} "q"\*"#, r"ostler-o\x27dd\x20\x24u\x7ber\x7d\x20\x22q\x22\x5c\x2a");
 }
 
@@ -201,7 +201,7 @@ fn logs_of(user: &str, file: &str) {
 }
 
 #[test]
-fn without_root_it_says_what_root_has_to_type() {
+fn without_root_it_prints_the_sudo_command() {
     needs_root!();
     let base = home();
     let home = for_stranger(&base, 54_321);
