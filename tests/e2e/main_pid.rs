@@ -172,7 +172,7 @@ fn a_crash_is_a_restart(home: &Home, restarts: u64) {
 }
 
 #[test]
-fn a_parent_that_forks_twice_and_ends() {
+fn double_forking_parent_hands_over_main_pid() {
     needs_program!("python3");
     let home = home();
     start(&home, "daemon", "");
@@ -188,7 +188,7 @@ fn a_parent_that_forks_twice_and_ends() {
 }
 
 #[test]
-fn a_server_that_executes_itself_anew() {
+fn reexecuting_server_hands_over_main_pid() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -211,7 +211,7 @@ fn a_server_that_executes_itself_anew() {
 }
 
 #[test]
-fn old_and_new_are_stopped_restarted_and_reloaded_together() {
+fn old_and_new_process_are_stopped_together() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -231,7 +231,7 @@ fn old_and_new_are_stopped_restarted_and_reloaded_together() {
 }
 
 #[test]
-fn its_crash_takes_the_old_one_along() {
+fn crash_of_new_process_also_stops_the_old_one() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -243,7 +243,7 @@ fn its_crash_takes_the_old_one_along() {
 }
 
 #[test]
-fn the_daemon_is_killed_while_it_hands_over() {
+fn handover_survives_killed_daemon() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -271,7 +271,7 @@ fn the_daemon_is_killed_while_it_hands_over() {
 }
 
 #[test]
-fn it_hands_over_and_ends_while_there_is_no_daemon() {
+fn handover_without_a_daemon_is_noticed_by_the_next() {
     needs_program!("python3");
     let home = home();
     let file = app(&home, "daemon go", "");
@@ -295,7 +295,7 @@ fn it_hands_over_and_ends_while_there_is_no_daemon() {
 }
 
 #[test]
-fn keeper_killed_both_killed_updated() {
+fn handover_survives_keeper_death_and_update() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -326,7 +326,7 @@ fn keeper_killed_both_killed_updated() {
 }
 
 #[test]
-fn what_is_none_of_its_own_is_not_followed() {
+fn foreign_main_pid_is_ignored() {
     needs_program!("python3");
     let home = home();
     crate::setup::start_fixture(&home, "other", "", "hold");
@@ -346,7 +346,7 @@ fn what_is_none_of_its_own_is_not_followed() {
 }
 
 #[test]
-fn it_changes_its_mind_thousands_of_times() {
+fn thousands_of_main_pid_changes_are_bounded() {
     needs_program!("python3");
     let home = home();
     start(&home, "says flip", "");

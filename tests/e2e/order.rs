@@ -57,7 +57,7 @@ fn told_are(home: &Home, lines: &[&str]) {
 }
 
 #[test]
-fn started_in_order_and_stopped_in_the_other() {
+fn apps_start_in_order_and_stop_in_reverse() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
@@ -80,7 +80,7 @@ fn started_in_order_and_stopped_in_the_other() {
 }
 
 #[test]
-fn the_end_of_everything_is_in_order() {
+fn kill_and_sigterm_stop_apps_in_order() {
     for by_signal in [false, true] {
         let home = home();
         home.ok(format!("start {}", shop(&home)));
@@ -98,7 +98,7 @@ fn the_end_of_everything_is_in_order() {
 }
 
 #[test]
-fn restoring_the_saved_list_is_in_order() {
+fn resurrect_starts_apps_in_order() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.ok("save");
@@ -118,7 +118,7 @@ fn restoring_the_saved_list_is_in_order() {
 }
 
 #[test]
-fn a_dependency_that_is_never_ready() {
+fn dependency_that_is_never_ready_fails_the_start() {
     needs_program!("node");
     let home = home();
     let slow = format!(r#"{{"name": "slow", "script": "{}", "wait_ready": true, "listen_timeout": 600000}}"#, fixture_app("hold.js"));
@@ -134,7 +134,7 @@ fn a_dependency_that_is_never_ready() {
 }
 
 #[test]
-fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
+fn errored_dependency_fails_dependents_immediately() {
     let home = home();
     home.write("no-db", "");
     let apps = [
@@ -151,7 +151,7 @@ fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
 }
 
 #[test]
-fn a_job_that_has_to_be_done_first() {
+fn app_waits_for_a_completed_job() {
     let home = home();
     let migrate = |code: u32| {
         let members = r#""script": "while [ ! -e go ]; do sleep 0.01; done; echo migrated >> log; exit CODE", "autorestart": false"#;
@@ -172,7 +172,7 @@ fn a_job_that_has_to_be_done_first() {
 }
 
 #[test]
-fn a_daemon_that_dies_in_the_middle_leaves_the_rest_to_the_next() {
+fn next_daemon_resumes_waiting_starts() {
     let home = home();
     home.write("no-db", "");
     let apps = [
@@ -193,7 +193,7 @@ fn a_daemon_that_dies_in_the_middle_leaves_the_rest_to_the_next() {
 }
 
 #[test]
-fn a_stop_ends_the_waiting() {
+fn stop_cancels_a_waiting_start() {
     let home = home();
     home.write("no-db", "");
     let apps = [app(&home, "web", r#", "depends_on": ["db"]"#), app(&home, "db", r#", "max_restarts": 100000"#)];
@@ -208,7 +208,7 @@ fn a_stop_ends_the_waiting() {
 }
 
 #[test]
-fn a_restart_of_what_others_depend_on_leaves_them_alone() {
+fn restart_of_a_dependency_leaves_dependents_alone() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     let web = home.app("web").pid();
@@ -226,7 +226,7 @@ fn a_restart_of_what_others_depend_on_leaves_them_alone() {
 }
 
 #[test]
-fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
+fn reload_is_in_order_and_stops_at_first_failure() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.wait_until("all told", || home.lines("log").len() == 4);
@@ -248,7 +248,7 @@ fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
 }
 
 #[test]
-fn circles_strangers_and_oneself_are_refused() {
+fn cycles_and_unknown_dependencies_are_rejected() {
     let home = home();
     let one = |name: &str, on: &str| app(&home, name, &format!(r#", "depends_on": ["{on}"]"#));
     let circle = file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
@@ -270,7 +270,7 @@ fn circles_strangers_and_oneself_are_refused() {
 }
 
 #[test]
-fn instances_of_one_wave_start_together() {
+fn independent_apps_start_in_parallel() {
     let home = home();
     let both = [
         app(&home, "one", r#", "pre_start": "touch one; while [ ! -e two ]; do sleep 0.01; done""#),
@@ -283,7 +283,7 @@ fn instances_of_one_wave_start_together() {
 }
 
 #[test]
-fn what_has_yet_to_be_started_by_the_same_command_is_waited_for() {
+fn dependency_started_by_same_command_is_waited_for() {
     let home = home();
     let db = app(&home, "db", r#", "instances": 4"#);
     let path = file(&home, std::slice::from_ref(&db));
@@ -315,7 +315,7 @@ fn services(text: &str) -> Vec<(String, Vec<String>)> {
 /// `depends_on` of the compose file in document 004, with its three replicas of `app`, works with
 /// the same names and words.
 #[test]
-fn compose_depends_on_natively() {
+fn compose_depends_on_works_natively() {
     let home = home();
     let text = std::fs::read_to_string(ostler_testkit::fixture_path("config/bad/docker-compose.yml")).unwrap();
     let services = services(&text);
