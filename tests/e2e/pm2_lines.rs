@@ -152,7 +152,7 @@ fn numbers(lines: &[String]) -> Vec<u32> {
 }
 
 #[test]
-fn each_line_comes_once_over_rotation_restart_and_new_apps() {
+fn lines_arrive_once_across_rotation_restart_and_new_apps() {
     let home = home();
     let script = home.write(
         "say.sh",
@@ -216,7 +216,7 @@ fn each_line_comes_once_over_rotation_restart_and_new_apps() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever_and_no_line_is_lost() {
+fn subscriber_that_does_not_read_blocks_no_other() {
     let home = home();
     start_fixture(&home, "flood", "--no-autostart", "count 60000 60000");
     let mut reads = Bus::connect(&home);
@@ -269,27 +269,27 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
 }
 
 #[test]
-fn each_line_comes_once_to_who_comes_back_when_the_daemon_is_killed() {
+fn lines_arrive_once_after_daemon_death() {
     kill_while_it_counts(6, (60_000, 20), "", |home| kill(home.daemon_pid(), Signal::KILL));
 }
 
 #[test]
-fn each_line_comes_once_to_who_comes_back_when_both_are_killed() {
+fn lines_arrive_once_after_daemon_and_keeper_death() {
     kill_while_it_counts(4, (60_000, 20), "", Home::kill_both);
 }
 
 #[test]
-fn each_line_comes_once_at_full_speed_when_the_daemon_is_killed() {
+fn lines_arrive_once_at_full_speed_after_daemon_death() {
     kill_while_it_counts(6, (120_000, 300), "", |home| kill(home.daemon_pid(), Signal::KILL));
 }
 
 #[test]
-fn each_line_comes_once_to_who_comes_back_after_an_update() {
+fn lines_arrive_once_after_an_update() {
     kill_while_it_counts(3, (60_000, 20), "", |home| drop(home.ok("update")));
 }
 
 #[test]
-fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
+fn lines_arrive_once_across_rotation_and_daemon_death() {
     for rounds in [0, 5] {
         eprintln!("killed {rounds} times");
         let home = home();
@@ -324,7 +324,7 @@ fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
 }
 
 #[test]
-fn each_line_comes_once_over_reloads() {
+fn lines_arrive_once_across_reloads() {
     let home = home();
     start_fixture(&home, "fork", "--no-autostart", "count 4000000 40");
     let script = home.write(
@@ -354,7 +354,7 @@ fn each_line_comes_once_over_reloads() {
 }
 
 #[test]
-fn forms_of_lines_are_those_of_the_files() {
+fn bus_lines_have_the_format_of_the_log_files() {
     let home = home();
     let fixture = ostler_testkit::fixture();
     let file = ecosystem(
@@ -386,7 +386,7 @@ fn forms_of_lines_are_those_of_the_files() {
 }
 
 #[test]
-fn a_link_of_an_apps_user_leads_no_further_than_that_user_gets() {
+fn user_link_to_root_file_is_not_followed() {
     needs_root!();
     let home = home();
     let folder = home.work().join("theirs");
@@ -423,7 +423,7 @@ fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
 
 /// Lines that a file had before an app began to write to it are not events, wherever the file is.
 #[test]
-fn old_lines_of_a_file_that_is_met_later_do_not_come() {
+fn old_lines_of_a_log_file_are_not_published() {
     let home = home();
     let old = (0..500).map(|number| format!("old {number}\n")).collect::<String>();
     start_fixture(&home, "first", "", "hold");
@@ -461,7 +461,7 @@ fn old_lines_of_a_file_that_is_met_later_do_not_come() {
 }
 
 #[test]
-fn old_lines_do_not_come_after_resurrect_or_a_killed_daemon() {
+fn old_lines_are_not_published_after_resurrect() {
     let home = home();
     let script = home.write("say.sh", SAYS_30);
     home.ok(format!("start {script} --name app"));

@@ -64,7 +64,7 @@ fn shown(home: &Home) -> String {
 }
 
 #[test]
-fn long_commands_obey_signals() {
+fn long_running_commands_obey_signals() {
     needs_root!();
     if !permitted() {
         skip!("namespaces are not permitted here");

@@ -24,7 +24,7 @@ fn ended(home: &Home, name: &str) {
 }
 
 #[test]
-fn node_says_twenty_thousand_lines_and_exits() {
+fn node_app_that_exits_loses_no_line() {
     needs_program!("node");
     let home = home();
     for round in 0..3 {
@@ -38,7 +38,7 @@ fn node_says_twenty_thousand_lines_and_exits() {
 }
 
 #[test]
-fn a_binary_in_direct_mode() {
+fn direct_log_of_a_binary_loses_no_line() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart", "lines 200000 1");
     ended(&home, "app");
@@ -46,7 +46,7 @@ fn a_binary_in_direct_mode() {
 }
 
 #[test]
-fn with_a_date_on_each_line() {
+fn dated_log_loses_no_line() {
     needs_program!("node");
     let home = home();
     // As many as the pipe holds: at `process.exit` Node itself drops data that does not fit the
@@ -64,7 +64,7 @@ fn with_a_date_on_each_line() {
 
 /// Loggers with their own thread write to the pipe directly, and wait when it is full.
 #[test]
-fn the_pipe_of_a_node_app_is_as_node_makes_it() {
+fn stdout_of_node_app_is_a_nonblocking_pipe() {
     needs_program!("node");
     let home = home();
     let script = home.write(
@@ -82,7 +82,7 @@ fn the_pipe_of_a_node_app_is_as_node_makes_it() {
 }
 
 #[test]
-fn as_json() {
+fn json_log_loses_no_line() {
     let home = home();
     let file = ecosystem(
         &home,
@@ -94,7 +94,7 @@ fn as_json() {
 }
 
 #[test]
-fn while_the_daemon_is_killed_with_dates() {
+fn dated_log_loses_no_line_when_daemon_is_killed() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart --time", "count 40000 20");
     home.wait_log("app-out.log", "00000001");
@@ -110,7 +110,7 @@ fn while_the_daemon_is_killed_with_dates() {
 }
 
 #[test]
-fn what_a_deleted_app_said_last_outlives_the_daemon() {
+fn last_lines_of_deleted_app_survive_the_daemon() {
     needs_root!();
     let home = home();
     // A full disk keeps the lines in the pipe.
@@ -131,7 +131,7 @@ fn what_a_deleted_app_said_last_outlives_the_daemon() {
 }
 
 #[test]
-fn restarts_append() {
+fn restarts_append_to_the_log() {
     let home = home();
     start_fixture(&home, "app", "--max-restarts 4", "lines 1000 1");
     home.wait_status("app", "errored");
@@ -143,7 +143,7 @@ fn restarts_append() {
 }
 
 #[test]
-fn a_line_without_an_end_and_bytes_that_are_no_text() {
+fn unterminated_line_and_binary_bytes_are_kept() {
     let home = home();
     let script = home.write("odd.sh", "#!/bin/sh\nprintf 'a\\377\\000b\\nno end'\n");
     home.ok(format!("start {script} --name direct --no-autorestart"));
