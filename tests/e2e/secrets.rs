@@ -87,7 +87,7 @@ fn nobody_knows(home: &Home) {
 }
 
 #[test]
-fn a_secret_from_a_file_reaches_the_app_and_nothing_else() {
+fn secret_from_file_reaches_only_the_app() {
     let home = home();
     let path = secret_file(&home, "db password", &format!("{VALUE}\n"));
     start(&home, &format!(r#""DB_PASSWORD": "{path}", "SAME": {{"file": "{path}"}}"#));
@@ -116,7 +116,7 @@ fn a_secret_from_a_file_reaches_the_app_and_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_failed_start_that_names_it() {
+fn unreadable_secret_fails_the_start_and_is_named() {
     let home = home();
     let folder = home.work();
     let fifo = folder.join("fifo");
@@ -143,7 +143,7 @@ fn what_cannot_be_read_is_a_failed_start_that_names_it() {
 }
 
 #[test]
-fn a_secret_that_is_away_for_a_while_is_waited_for() {
+fn missing_secret_is_retried() {
     let home = home();
     let path = secret_file(&home, "late", "before");
     let text = format!(
@@ -159,7 +159,7 @@ fn a_secret_that_is_away_for_a_while_is_waited_for() {
 }
 
 #[test]
-fn credentials_of_systemd() {
+fn systemd_credentials_are_passed() {
     let home = home();
     let folder = home.work().join("credentials");
     fs::create_dir(&folder).unwrap();
@@ -175,7 +175,7 @@ fn credentials_of_systemd() {
 }
 
 #[test]
-fn bad_sources_are_told_before_anything_starts() {
+fn invalid_sources_are_rejected_before_start() {
     let home = home();
     for (secrets, words) in [
         (r#""TOKEN": 5"#, "expected a path"),
@@ -226,7 +226,7 @@ fn runs(home: &Home, words: &str) -> bool {
 /// From document 004: the saved list and all output have references to secrets, whatever their
 /// source.
 #[test]
-fn secrets_kept_out_of_files() {
+fn secrets_are_never_saved_or_printed() {
     let home = home();
     let path = secret_file(&home, "db password", &format!("{VALUE}\n"));
     let shell = json("echo 'opened the safe' >&2; cat 'db password'");
@@ -262,7 +262,7 @@ fn secrets_kept_out_of_files() {
 }
 
 #[test]
-fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
+fn command_without_a_value_fails_the_start_and_is_named() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let cases = [
@@ -298,7 +298,7 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
 }
 
 #[test]
-fn a_command_that_fails_for_a_while_is_asked_again() {
+fn failing_secret_command_is_retried() {
     let home = home();
     let text = r#"{"apps": [{"name": "api", "script": "sleep", "args": "1000", "restart_delay": 50, "max_restarts": 1000,
         "secrets": {"TOKEN": {"command": "[ -e kept ] || echo 'not yet' >&2; cat kept"}}}]}"#;
@@ -309,7 +309,7 @@ fn a_command_that_fails_for_a_while_is_asked_again() {
 }
 
 #[test]
-fn the_daemon_dies_while_a_command_runs() {
+fn secret_command_survives_daemon_death() {
     let home = home();
     let slow = slow_command(&home);
     // The first command is done and the second is running; the hook before them has finished.
@@ -339,7 +339,7 @@ fn the_daemon_dies_while_a_command_runs() {
 }
 
 #[test]
-fn the_keeper_dies_while_a_command_runs() {
+fn secret_command_survives_keeper_death() {
     let home = home();
     let slow = slow_command(&home);
     let file = ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}"#));
@@ -368,7 +368,7 @@ fn the_keeper_dies_while_a_command_runs() {
 }
 
 #[test]
-fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
+fn app_never_starts_without_its_secret_across_daemon_deaths() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let app = json(r#"[ -n "$TOKEN" ] || echo missing >> log; exec sleep 1000"#);
@@ -396,7 +396,7 @@ fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
 }
 
 #[test]
-fn a_stop_wins_over_a_command_that_holds_up_the_start() {
+fn stop_interrupts_a_secret_command() {
     let home = home();
     let slow = slow_command(&home);
     let file =
@@ -429,7 +429,7 @@ fn a_stop_wins_over_a_command_that_holds_up_the_start() {
 }
 
 #[test]
-fn a_command_that_daemonises_leaves_nothing() {
+fn daemonizing_secret_command_leaves_no_process() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let command = json("setsid sh -c 'sleep 7654' & setsid sleep 7654 & cat kept");
@@ -439,7 +439,7 @@ fn a_command_that_daemonises_leaves_nothing() {
 }
 
 #[test]
-fn commands_run_side_by_side_with_the_other_secrets_of_the_app() {
+fn secret_commands_run_in_parallel_and_see_only_file_secrets() {
     let home = home();
     let path = secret_file(&home, "kept", VALUE);
     let waits_for = |mine: &str, other: &str| {
@@ -468,7 +468,7 @@ fn commands_run_side_by_side_with_the_other_secrets_of_the_app() {
 }
 
 #[test]
-fn a_release_whose_command_fails_changes_nothing() {
+fn failed_secret_command_rejects_the_new_release() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let port = free_port();
@@ -489,7 +489,7 @@ fn a_release_whose_command_fails_changes_nothing() {
 }
 
 #[test]
-fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
+fn failed_secret_fails_start_although_hook_may_fail() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let app = |secret: &str| {
@@ -508,7 +508,7 @@ fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
 }
 
 #[test]
-fn a_command_runs_as_the_user_of_the_app() {
+fn secret_command_runs_as_the_app_user() {
     needs_root!();
     let home = home();
     // The user must not own this folder: otherwise the file could be a link to anything

@@ -83,7 +83,7 @@ fn only_the_app_has_them(home: &Home, what: &str) {
 }
 
 #[test]
-fn nothing_of_a_secret_is_left_in_memory() {
+fn secrets_leave_no_trace_in_memory() {
     needs_root!();
     let home = home();
     start(&home, "");
@@ -97,7 +97,7 @@ fn nothing_of_a_secret_is_left_in_memory() {
 
 /// A message that does not fit into a packet is sent in another way.
 #[test]
-fn nor_of_a_large_environment() {
+fn large_environment_leaves_no_secret_in_memory() {
     needs_root!();
     let home = home();
     start(&home, &"x".repeat(60_000));
@@ -106,7 +106,7 @@ fn nor_of_a_large_environment() {
 
 /// A failed start leaves no values in memory, either.
 #[test]
-fn nor_where_the_start_fails() {
+fn failed_start_leaves_no_secret_in_memory() {
     needs_root!();
     let home = home();
     start(&home, "");

@@ -496,13 +496,13 @@ fn run(cases: &[Case], begin: fn(&Place, &str)) {
 }
 
 #[test]
-fn lines_that_start() {
+fn lines_that_start_apps_work() {
     needs_program!("node");
     run(STARTS, |_, _| {});
 }
 
 #[test]
-fn lines_of_an_app() {
+fn lines_for_an_app_work() {
     needs_program!("node");
     needs_program!("setsid");
     run(OF_AN_APP, |place, _| {
@@ -512,7 +512,7 @@ fn lines_of_an_app() {
 }
 
 #[test]
-fn lines_of_a_cluster() {
+fn lines_for_a_cluster_work() {
     needs_program!("node");
     run(OF_A_CLUSTER, |place, line| {
         let name = line.split_whitespace().nth(2).unwrap();
@@ -521,7 +521,7 @@ fn lines_of_a_cluster() {
 }
 
 #[test]
-fn lines_of_services() {
+fn lines_for_services_work() {
     needs_program!("node");
     run(OF_SERVICES, |place, _| drop(place.ok("pm2 start ecosystem.config.js")));
 }

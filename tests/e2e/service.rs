@@ -64,7 +64,7 @@ fn saved(home: &Home) {
 }
 
 #[test]
-fn it_is_ready_when_the_apps_are_and_stops_them_when_told() {
+fn service_is_ready_with_its_apps_and_stops_them() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
@@ -80,7 +80,7 @@ fn it_is_ready_when_the_apps_are_and_stops_them_when_told() {
 }
 
 #[test]
-fn whoever_it_watches_may_die_and_it_may_itself() {
+fn service_survives_deaths_of_itself_daemon_and_keeper() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
@@ -109,7 +109,7 @@ fn whoever_it_watches_may_die_and_it_may_itself() {
 }
 
 #[test]
-fn it_follows_an_update_under_its_pid() {
+fn service_keeps_its_pid_across_update() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
@@ -128,7 +128,7 @@ fn it_follows_an_update_under_its_pid() {
 
 /// The watchdog gets signs of life while daemon and keeper live. Both are replaced when they hang.
 #[test]
-fn the_watchdog_hears_of_daemon_and_keeper() {
+fn watchdog_detects_hanging_daemon_and_keeper() {
     let home = home();
     saved(&home);
     let service = Service::start(&home, "service run", Some(Duration::from_secs(6)));
@@ -148,7 +148,7 @@ fn the_watchdog_hears_of_daemon_and_keeper() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_service_commands_are_rejected() {
     let home = home();
     home.run("service").code(2);
     home.run("service stop").code(2).says("stop");

@@ -53,7 +53,7 @@ fn finishing(home: &Home) -> usize {
 }
 
 #[test]
-fn a_reload_loses_nothing_of_a_server_without_shutdown_code() {
+fn reload_without_shutdown_code_loses_no_request() {
     for how in ["blocking", "nonblocking"] {
         let home = home();
         let (port, second) = (free_port(), free_port());
@@ -87,7 +87,7 @@ fn answer_of(mut client: TcpStream) -> String {
 
 /// The stop signal kills the server immediately, so it must not be sent during a request.
 #[test]
-fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
+fn long_request_is_answered_before_the_stop_signal() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -113,7 +113,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
 }
 
 #[test]
-fn what_is_cut_after_its_time_is_told() {
+fn requests_cut_after_drain_timeout_are_reported() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "1s""#);
@@ -125,7 +125,7 @@ fn what_is_cut_after_its_time_is_told() {
 }
 
 #[test]
-fn fewer_and_more_instances_lose_nothing() {
+fn scaling_loses_no_request() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -140,7 +140,7 @@ fn fewer_and_more_instances_lose_nothing() {
 }
 
 #[test]
-fn one_that_is_stopped_beside_others_loses_nothing() {
+fn stop_of_one_instance_loses_no_request() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -155,7 +155,7 @@ fn one_that_is_stopped_beside_others_loses_nothing() {
 }
 
 #[test]
-fn one_that_waits_for_its_restart_gets_no_connections() {
+fn instance_waiting_for_restart_gets_no_connections() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "restart_delay": 1000000"#);
@@ -177,7 +177,7 @@ fn one_that_waits_for_its_restart_gets_no_connections() {
 }
 
 #[test]
-fn it_goes_on_whoever_is_killed() {
+fn reload_survives_killed_daemon_and_keeper() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "kill_timeout": "10s""#);
@@ -196,7 +196,7 @@ fn it_goes_on_whoever_is_killed() {
 }
 
 #[test]
-fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
+fn queued_connection_is_answered_by_its_process_after_kills() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "100s""#);
@@ -220,7 +220,7 @@ fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
 }
 
 #[test]
-fn a_reload_after_both_were_killed_loses_nothing() {
+fn reload_after_loss_of_all_managers_loses_no_request() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -241,7 +241,7 @@ fn a_reload_after_both_were_killed_loses_nothing() {
 }
 
 #[test]
-fn one_socket_for_all_where_that_is_wanted() {
+fn shared_scheduling_uses_one_socket() {
     for (more, sockets) in [("", 2), (r#", "scheduling": "shared""#, 1)] {
         let home = home();
         let port = free_port();
@@ -257,7 +257,7 @@ fn one_socket_for_all_where_that_is_wanted() {
 }
 
 #[test]
-fn shards_are_used_again() {
+fn shards_are_reused() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
