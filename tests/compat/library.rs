@@ -1,7 +1,7 @@
 //! npm's unmodified `pm2` as a client, in the versions that are in use. Each session
 //! (`tests/fixtures/library/session.cjs`) covers the library in CommonJS programs and ES modules,
-//! and the command line. `version_…_differs_only_as_listed` runs it on npm's own daemon and on ostler's
-//! daemon, and compares the results key by key.
+//! and the command line. `version_…_differs_only_as_listed` runs it on npm's own daemon and on
+//! ostler's daemon, and compares the results key by key.
 
 mod differences;
 mod ending;

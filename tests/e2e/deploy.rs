@@ -288,7 +288,7 @@ fn app(what: &str) -> Value {
 
 /// Deploys a good release, a bad release, and a good release again. `starts`: the hook starts the
 /// app.
-fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
+fn rolls_back(hook: Option<&str>, starts: bool, why: &str) {
     let home = home();
     let host = host!(&home);
     let members = hook.map_or(json!({}), |hook| json!({"post-deploy": hook}));
@@ -318,17 +318,17 @@ fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
 
 #[test]
 fn default_hook_failure_rolls_back() {
-    goes_back(None, true, "");
+    rolls_back(None, true, "");
 }
 
 #[test]
 fn unhealthy_apps_roll_back() {
-    goes_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
+    rolls_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
 }
 
 #[test]
 fn failed_hook_rolls_back() {
-    goes_back(Some("[ ! -e bad ]"), false, "post-deploy hook failed");
+    rolls_back(Some("[ ! -e bad ]"), false, "post-deploy hook failed");
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn several_hosts_are_deployed_in_parallel() {
 
 /// Deploys with a post-deploy hook that prints `before`, waits for `go` and prints `after`. The
 /// deploy command runs in the background.
-fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
+fn start_waiting_deployment(host: &Host<'_>) -> (PathBuf, Child) {
     let root = host.home.root();
     let (here, go) = (root.join("here"), root.join("go"));
     let hook = format!("echo before; touch {}; until [ -e {} ]; do sleep 0.05; done; echo after", here.display(), go.display());
@@ -406,7 +406,7 @@ fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
 fn lost_connection_does_not_interrupt_deployment() {
     let home = home();
     let mut host = host!(&home);
-    let (go, child) = one_that_waits(&host);
+    let (go, child) = start_waiting_deployment(&host);
     host.cut();
     fs::write(go, "").unwrap();
     home.wait_until("it is done without us", || host.deploys("app").len() == 1);
@@ -424,7 +424,7 @@ fn lost_connection_does_not_interrupt_deployment() {
 fn same_command_follows_running_deployment() {
     let home = home();
     let host = host!(&home);
-    let (go, mut child) = one_that_waits(&host);
+    let (go, mut child) = start_waiting_deployment(&host);
     child.kill().unwrap();
     child.wait().unwrap();
     let mut same = host.deploy("").command();
@@ -450,7 +450,7 @@ fn same_command_follows_running_deployment() {
 fn killed_deployment_can_be_repeated() {
     let home = home();
     let host = host!(&home);
-    let (go, child) = one_that_waits(&host);
+    let (go, child) = start_waiting_deployment(&host);
     let runs = home.root().join("far/.ostler-deploy");
     let pid = sh(&runs, "cat */*/pid").parse().unwrap();
     kill(pid, Signal::KILL);

@@ -157,7 +157,7 @@ fn follower_gets_each_event_once_across_daemon_death() {
         home.wait_app("app", "started again", |item| item.pid() != pid && item.status() == "online");
     }
     home.ok("stop app");
-    whole(&home, &follower, 6);
+    assert_complete(&home, &follower, 6);
 }
 
 #[test]
@@ -175,12 +175,12 @@ fn follower_gets_each_event_once_across_daemon_and_keeper_death() {
         kill_daemon(&home);
     }
     home.ok("stop app");
-    whole(&home, &follower, 3);
+    assert_complete(&home, &follower, 3);
 }
 
 /// Checks that the follower saw every known event, and this many crashes, each once.
 #[track_caller]
-fn whole(home: &Home, follower: &Follower, crashes: usize) {
+fn assert_complete(home: &Home, follower: &Follower, crashes: usize) {
     home.wait_until("it knows of the end", || words(&follower.events(), "app").last().is_some_and(|word| word == "stopped"));
     let (seen, known) = (follower.events(), events(home, ""));
     each_once(&seen);

@@ -42,7 +42,7 @@ fn late_starts(home: &Home) -> usize {
 
 /// Runs the command and waits for one more log line about a late start. On a busy machine earlier
 /// lines may exist.
-fn is_told_once_more<'scope>(
+fn spawn_until_reported_late<'scope>(
     home: &'scope Home,
     words: &'static str,
     scope: &'scope thread::Scope<'scope, '_>,
@@ -226,7 +226,7 @@ fn a_reload_waits_while_the_old_process_serves() {
         let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
         home.write("gate", "later");
         let reloaded = thread::scope(|scope| {
-            let reload = is_told_once_more(&home, "reload x", scope);
+            let reload = spawn_until_reported_late(&home, "reload x", scope);
             assert!(!reload.is_finished());
             assert!(before.iter().all(|pid| alive(*pid)));
             assert!(before.contains(&ostler_testkit::get(port, "/").unwrap().parse().unwrap()));
@@ -247,7 +247,7 @@ fn in_place_reload_waits_for_the_new_process() {
     home.wait_status("x", "online");
     home.write("gate", "later");
     thread::scope(|scope| {
-        let reload = is_told_once_more(&home, "reload x", scope);
+        let reload = spawn_until_reported_late(&home, "reload x", scope);
         let pid = home.wait_status("x", "launching").pid();
         home.write("later", "");
         reload.join().unwrap().ok().says("waiting up to 60 s");

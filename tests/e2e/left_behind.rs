@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use crate::setup::{home, home_as_pm2, start_fixture};
 
 /// Changes the boot id in the state file, as after a power cut.
-fn of_another_boot(home: &Home) {
+fn simulate_reboot(home: &Home) {
     let path = home.dir().join("ostler.state");
     let mut bytes = std::fs::read(&path).unwrap();
     // The first record has the boot id: length, checksum (here FNV-1a, as in builds before the
@@ -127,7 +127,7 @@ fn list_names_former_apps_after_power_cut() {
     two_apps(&home);
     written(&home);
     home.kill_everything();
-    of_another_boot(&home);
+    simulate_reboot(&home);
     let list = home.run("list").code(3);
     list.says(
         "this machine was started again. Before that it had api, worker (2); nothing was saved: start them again, then `ostler save`",

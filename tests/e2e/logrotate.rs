@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use ostler_testkit::{Home, fixture, needs_program, needs_root, skip};
 
 use crate::promise_6_closed::for_stranger;
-use crate::reload_logs::all_there;
+use crate::reload_logs::assert_all_lines;
 use crate::rotation::{text_of, try_text};
 use crate::setup::{ecosystem, home, start_fixture};
 
@@ -102,7 +102,7 @@ fn logrotate_loses_no_line() {
     // An empty file is not rotated.
     let names = ["f-out.log.3.gz", "f-out.log.2.gz", "f-out.log.1", "f-out.log"].into_iter();
     let texts: Vec<String> = names.filter(|name| len(&home, name) > 0).map(|name| text_of(&home, name)).collect();
-    all_there(&texts, 3, 600_000);
+    assert_all_lines(&texts, 3, 600_000);
     assert!(texts.len() > 1);
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
     assert_eq!(fs::metadata(home.dir().join("logs/f-out.log")).unwrap().permissions().mode() & 0o777, 0o600);

@@ -206,7 +206,7 @@ fn disabled_logs_create_no_file() {
 }
 
 /// Checks that the daemon's own log has both lines of the app, each once.
-fn says_once(home: &Home, name: &str) {
+fn has_lines_once(home: &Home, name: &str) {
     for stream in ["out", "err"] {
         let line = format!("{stream} of {name}");
         let log = || home.daemon_log();
@@ -225,7 +225,7 @@ fn dev_stdout_of_background_daemon_is_its_log() {
         for (kind, option) in [("direct", ""), ("piped", "--time")] {
             let name = format!("{kind}{number}");
             home.ok(format!("start {script} -f --name {name} {option} -o {out} -e {error} -- {name}"));
-            says_once(&home, &name);
+            has_lines_once(&home, &name);
         }
     }
     // The follower's own output is a file: it must not follow itself.
@@ -254,7 +254,7 @@ fn dev_stdout_of_daemon_started_from_terminal_is_its_log() {
     terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(home.work());
     // The terminal closes with the command.
     assert!(terminal.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
-    says_once(&home, "t");
+    has_lines_once(&home, "t");
     home.ok("restart t");
     home.wait_status("t", "online");
 }

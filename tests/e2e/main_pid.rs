@@ -136,7 +136,7 @@ fn log_of_daemon(home: &Home) -> String {
 }
 
 #[track_caller]
-fn ends(home: &Home, pid: i32) {
+fn wait_for_exit(home: &Home, pid: i32) {
     home.wait_until("it has ended", || !alive(pid));
 }
 
@@ -162,7 +162,7 @@ fn nothing_is_left(home: &Home) {
 /// Kills the main process. The exit is noticed, and one new process replaces it and all its
 /// children.
 #[track_caller]
-fn a_crash_is_a_restart(home: &Home, restarts: u64) {
+fn crash_restarts_the_app(home: &Home, restarts: u64) {
     // At least the main process exists, even if it is in an exec and its environment cannot be
     // read.
     let (main, before) = (followed(home).pid(), home.app_processes().len().max(1));
@@ -178,7 +178,7 @@ fn double_forking_parent_hands_over_main_pid() {
     start(&home, "daemon", "");
     let pid = is_followed(&home, 0).pid();
     assert_eq!(std::fs::read_to_string(home.dir().join("pids/x-0.pid")).unwrap(), pid.to_string());
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     is_followed(&home, 1);
     stops(&home);
     home.ok("start x");
@@ -197,16 +197,16 @@ fn reexecuting_server_hands_over_main_pid() {
     // The old process may exit in any way: that is not a crash.
     assert!(alive(old));
     home.write("go", "");
-    ends(&home, old);
+    wait_for_exit(&home, old);
     for _ in 0..3 {
         let (old, _) = replace(&home);
-        ends(&home, old);
+        wait_for_exit(&home, old);
         is_followed(&home, 0);
     }
-    ends(&home, new);
+    wait_for_exit(&home, new);
     home.ok("ping");
     assert!(!home.ok("why x").stdout.contains("code 3"));
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     stops(&home);
 }
 
@@ -237,7 +237,7 @@ fn crash_of_new_process_also_stops_the_old_one() {
     start(&home, "server", "");
     let (old, _) = replace(&home);
     is_followed(&home, 0);
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     assert!(!alive(old));
     stops(&home);
 }
@@ -260,12 +260,12 @@ fn handover_survives_killed_daemon() {
             }
             replaced
         });
-        ends(&home, old);
+        wait_for_exit(&home, old);
         is_followed(&home, 0);
     }
     kill_daemon(&home);
     is_followed(&home, 0);
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     kill_daemon(&home);
     stops(&home);
 }
@@ -315,13 +315,13 @@ fn handover_survives_keeper_death_and_update() {
     ];
     for (what, step) in steps {
         let (old, new) = replace(&home);
-        ends(&home, old);
+        wait_for_exit(&home, old);
         is_followed(&home, 0);
         step();
         assert_eq!(home.app("x").pid(), new, "{what}");
         is_followed(&home, 0);
     }
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     stops(&home);
 }
 
@@ -356,6 +356,6 @@ fn thousands_of_main_pid_changes_are_bounded() {
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
     let told = log_of_daemon(&home).matches("main process is").count();
     assert!(told < 100, "{told} lines");
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     stops(&home);
 }

@@ -46,12 +46,12 @@ fn chain(home: &Home) -> Vec<String> {
 }
 
 #[track_caller]
-fn begins_anew(home: &Home) {
+fn clear_log(home: &Home) {
     home.write("log", "");
 }
 
 #[track_caller]
-fn told_are(home: &Home, lines: &[&str]) {
+fn assert_log(home: &Home, lines: &[&str]) {
     home.wait_until(&format!("the apps told {lines:?}"), || chain(home).len() >= lines.len());
     assert_eq!(chain(home), lines, "{}", home.report());
 }
@@ -62,21 +62,21 @@ fn apps_start_in_order_and_stop_in_reverse() {
     home.ok(format!("start {}", shop(&home)));
     assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
     home.wait_until("all told", || home.lines("log").len() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("restart all");
     let restarted = chain(&home);
     let stops: Vec<&String> = restarted.iter().filter(|line| line.starts_with('-')).collect();
     assert_eq!(stops, ["-db", "-api", "-web"], "what others depend on is restarted first");
     home.wait_until("all told", || home.lines("log").iter().filter(|line| line.starts_with('+')).count() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("stop all");
-    told_are(&home, &["-web", "-api", "-db"]);
-    begins_anew(&home);
+    assert_log(&home, &["-web", "-api", "-db"]);
+    clear_log(&home);
     home.ok("restart all");
     home.wait_until("all told", || home.lines("log").len() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("delete all");
-    told_are(&home, &["-web", "-api", "-db"]);
+    assert_log(&home, &["-web", "-api", "-db"]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn kill_and_sigterm_stop_apps_in_order() {
         let home = home();
         home.ok(format!("start {}", shop(&home)));
         home.wait_until("all told", || home.lines("log").len() == 4);
-        begins_anew(&home);
+        clear_log(&home);
         if by_signal {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::TERM);
@@ -93,7 +93,7 @@ fn kill_and_sigterm_stop_apps_in_order() {
         } else {
             home.ok("kill");
         }
-        told_are(&home, &["-web", "-api", "-db"]);
+        assert_log(&home, &["-web", "-api", "-db"]);
     }
 }
 
@@ -104,7 +104,7 @@ fn resurrect_starts_apps_in_order() {
     home.ok("save");
     home.wait_until("all told", || home.lines("log").len() == 4);
     home.ok("kill");
-    begins_anew(&home);
+    clear_log(&home);
     home.write("no-db", "");
     let mut resurrect = aside(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
@@ -114,7 +114,7 @@ fn resurrect_starts_apps_in_order() {
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     resurrect.wait().unwrap();
     home.wait_status("web", "online");
-    told_are(&home, &["+db", "+api", "+web"]);
+    assert_log(&home, &["+db", "+api", "+web"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn errored_dependency_fails_dependents_immediately() {
     // The cause is removed: the same command starts all apps.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     home.ok("start apps.json");
-    told_are(&home, &["+db", "+api", "+web"]);
+    assert_log(&home, &["+db", "+api", "+web"]);
 }
 
 #[test]
@@ -164,9 +164,9 @@ fn app_waits_for_a_completed_job() {
     assert_eq!(home.app("web").status(), "launching");
     home.write("go", "");
     assert!(start.wait().unwrap().success(), "{}", home.report());
-    told_are(&home, &["migrated", "+web"]);
+    assert_log(&home, &["migrated", "+web"]);
     home.ok("delete all");
-    begins_anew(&home);
+    clear_log(&home);
     home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
     assert_eq!(chain(&home), ["migrated"]);
 }
@@ -189,7 +189,7 @@ fn next_daemon_resumes_waiting_starts() {
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     home.wait_status("web", "online");
     start.wait().unwrap();
-    told_are(&home, &["+db", "+api", "+web"]);
+    assert_log(&home, &["+db", "+api", "+web"]);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn reload_is_in_order_and_stops_at_first_failure() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.wait_until("all told", || home.lines("log").len() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("reload all");
     let reloaded = chain(&home);
     let stops: Vec<&String> = reloaded.iter().filter(|line| line.starts_with('-')).collect();
@@ -333,7 +333,7 @@ fn compose_depends_on_works_natively() {
     let mut started = home.lines("log");
     started[..2].sort();
     assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("stop all");
     let mut stopped = home.lines("log");
     stopped[4..].sort();

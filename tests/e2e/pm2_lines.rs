@@ -57,7 +57,7 @@ impl Bus {
     /// Reads until this app's last line, over as many connections as needed.
     #[track_caller]
     fn read_to_end(&mut self, home: &Home, app: &str) {
-        self.read_until(home, app, has_ended);
+        self.read_until(home, app, has_last_line);
     }
 
     /// Reads until the condition holds for the app's lines, over as many connections as needed. A
@@ -138,7 +138,7 @@ impl Bus {
 }
 
 /// Returns true if the last line is the last line of the fixture's `count`.
-fn has_ended(lines: &[String]) -> bool {
+fn has_last_line(lines: &[String]) -> bool {
     lines.last().is_some_and(|line| line.ends_with("end"))
 }
 
@@ -256,7 +256,7 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
     for round in 1..=rounds {
         // At a random position among the received lines.
         let heard = upto as usize * round / (rounds + 2) + dice.below(1000) as usize;
-        while bus.of("log:out", "c").len() < heard && !has_ended(bus.of("log:out", "c")) {
+        while bus.of("log:out", "c").len() < heard && !has_last_line(bus.of("log:out", "c")) {
             bus.take_or_return(&home);
         }
         kill(&home);
@@ -306,7 +306,7 @@ fn lines_arrive_once_across_rotation_and_daemon_death() {
         let mut dice = Dice(u64::from(std::process::id()) | 1);
         for round in 1..=rounds {
             let heard = upto as usize * round / (rounds + 2) + dice.below(3000) as usize;
-            while bus.of("log:out", "c").len() < heard && !has_ended(bus.of("log:out", "c")) {
+            while bus.of("log:out", "c").len() < heard && !has_last_line(bus.of("log:out", "c")) {
                 bus.take_or_return(&home);
             }
             kill(home.daemon_pid(), Signal::KILL);
@@ -415,7 +415,7 @@ const SAYS_30: &str = "i=0; while [ $i -lt 30 ]; do echo \"new $i\"; i=$((i+1));
 
 /// Checks that subscribers received this app's thirty lines this many times, and no other lines.
 #[track_caller]
-fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
+fn received_only_new_lines(home: &Home, bus: &mut Bus, app: &str, times: usize) {
     bus.read_until(home, app, |lines| lines.iter().filter(|line| *line == "new 29").count() >= times);
     let expected: Vec<String> = (0..times).flat_map(|_| (0..30).map(|number| format!("new {number}"))).collect();
     assert!(bus.of("log:out", app) == expected, "{app}: {:?}", bus.of("log:out", app).iter().take(40).collect::<Vec<_>>());
@@ -440,18 +440,18 @@ fn old_lines_of_a_log_file_are_not_published() {
     home.ok(format!("start {script} --name new"));
     home.ok(format!("start {script} --name far-new --output {}", home.work().join("fresh.log").display()));
     for app in ["app", "far", "new", "far-new"] {
-        got_only_new(&home, &mut bus, app, 1);
+        received_only_new_lines(&home, &mut bus, app, 1);
     }
     home.ok("restart app");
-    got_only_new(&home, &mut bus, "app", 2);
+    received_only_new_lines(&home, &mut bus, "app", 2);
     home.ok("delete app far");
     home.ok(format!("start {script} --name app"));
-    got_only_new(&home, &mut bus, "app", 3);
+    received_only_new_lines(&home, &mut bus, "app", 3);
     // A file of a renamed app, and a file of an instance that is added later.
     home.ok(format!("start {script} --name renamed"));
     home.ok(format!("start {script} --name pair -i 1"));
     home.ok("scale pair 2");
-    got_only_new(&home, &mut bus, "renamed", 1);
+    received_only_new_lines(&home, &mut bus, "renamed", 1);
     bus.read_until(&home, "pair", |lines| lines.iter().filter(|line| *line == "new 29").count() >= 2);
     assert!(bus.of("log:out", "pair").iter().all(|line| line.starts_with("new ")), "{:?}", bus.of("log:out", "pair"));
     // Lines that pass through the daemon.
@@ -473,12 +473,12 @@ fn old_lines_are_not_published_after_resurrect() {
         let mut bus = Bus::connect(&home);
         home.wait_until("logs are read", || readers(&home) > 0);
         home.ok("resurrect");
-        got_only_new(&home, &mut bus, "app", 1);
+        received_only_new_lines(&home, &mut bus, "app", 1);
         home.ok("delete app");
         let started = home.cmd(format!("start {script} --name app")).run();
         kill(home.daemon_pid(), Signal::KILL);
         started.ok();
-        got_only_new(&home, &mut bus, "app", 2);
+        received_only_new_lines(&home, &mut bus, "app", 2);
         assert!(bus.connections <= 2, "round {round}");
     }
 }

@@ -19,7 +19,7 @@ fn first_word(line: &str) -> Option<u32> {
     line.split(' ').next()?.parse().ok()
 }
 
-fn ended(home: &Home, name: &str) {
+fn wait_for_exit(home: &Home, name: &str) {
     home.wait_status(name, "stopped");
 }
 
@@ -31,7 +31,7 @@ fn node_app_that_exits_loses_no_line() {
         let name = format!("n{round}");
         // The app fails within the second for which `start` watches it, or a little later.
         let _ = home.run(format!("start {} -f --name {name} --no-autorestart", fixture_app("last_words.js")));
-        ended(&home, &name);
+        wait_for_exit(&home, &name);
         whole(&home.log(&format!("{name}-out.log")), 20_000, first_word);
         assert_eq!(home.log(&format!("{name}-error.log")), "last words\n");
     }
@@ -41,7 +41,7 @@ fn node_app_that_exits_loses_no_line() {
 fn direct_log_of_a_binary_loses_no_line() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart", "lines 200000 1");
-    ended(&home, "app");
+    wait_for_exit(&home, "app");
     whole(&home.log("app-out.log"), 200_000, first_word);
 }
 
@@ -53,7 +53,7 @@ fn dated_log_loses_no_line() {
     // pipe (`node … | (sleep 1; wc -l)`). With more lines, the result would depend on the reader's
     // speed.
     let _ = home.run(format!("start {} --name dated --no-autorestart --time -- 9000", fixture_app("last_words.js")));
-    ended(&home, "dated");
+    wait_for_exit(&home, "dated");
     home.wait_log("dated-error.log", "last words");
     home.wait_until("the last line is there", || home.log("dated-out.log").contains("00009000 "));
     whole(&home.log("dated-out.log"), 9_000, |line| {
@@ -117,7 +117,7 @@ fn last_lines_of_deleted_app_survive_the_daemon() {
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 64) else { skip!("this machine does not permit mount") };
     let path = disk.path().join("out.log");
     start_fixture(&home, "app", &format!("--no-autorestart --time -o {}", path.display()), "lines 4000 1");
-    ended(&home, "app");
+    wait_for_exit(&home, "app");
     home.wait_until("the disk is full", || disk.is_full());
     home.ok("delete app");
     kill_daemon(&home);
@@ -148,8 +148,8 @@ fn unterminated_line_and_binary_bytes_are_kept() {
     let script = home.write("odd.sh", "#!/bin/sh\nprintf 'a\\377\\000b\\nno end'\n");
     home.ok(format!("start {script} --name direct --no-autorestart"));
     home.ok(format!("start {script} -f --name dated --no-autorestart --time"));
-    ended(&home, "direct");
-    ended(&home, "dated");
+    wait_for_exit(&home, "direct");
+    wait_for_exit(&home, "dated");
     assert_eq!(std::fs::read(home.dir().join("logs/direct-out.log")).unwrap(), b"a\xff\0b\nno end");
     home.wait_log("dated-out.log", ": no end\n");
     let dated = std::fs::read(home.dir().join("logs/dated-out.log")).unwrap();

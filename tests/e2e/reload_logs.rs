@@ -25,7 +25,7 @@ fn reload(home: &Home) -> Vec<Value> {
 /// Checks that every line of several writers, which count from 1, occurs exactly once, complete,
 /// and in each writer's order. Lines look like `<writer> <number> x…x`.
 #[track_caller]
-pub fn all_there(texts: &[String], writers: u32, n: u32) {
+pub fn assert_all_lines(texts: &[String], writers: u32, n: u32) {
     let mut next = vec![1; writers as usize];
     for (file, text) in texts.iter().enumerate() {
         assert!(text.is_empty() || text.ends_with('\n'), "file {file} ends within a line");
@@ -117,7 +117,7 @@ fn several_fast_writers_lose_no_line() {
         eprintln!("round {round}: {told:?}");
     }
     wait_for_ends(&home, 3);
-    all_there(&texts(&home, 3), 3, 400_000);
+    assert_all_lines(&texts(&home, 3), 3, 400_000);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn reload_logs_survives_killed_daemon() {
         assert!(home.log_path("f-out.log").exists(), "round {round}: no new file\n{}", home.report());
     }
     wait_for_ends(&home, 1);
-    all_there(&texts(&home, last), 1, n);
+    assert_all_lines(&texts(&home, last), 1, n);
     let files = fs::read_dir(home.dir().join("logs")).unwrap().count();
     assert_eq!(files, 2 + last as usize, "something was left over");
 }
@@ -404,5 +404,5 @@ fn a_follower_sees_each_line_once() {
     drop(follower.wait());
     let text = home.read("seen");
     let lines: String = text.lines().filter(|line| line.ends_with("x.")).flat_map(|line| [line, "\n"]).collect();
-    all_there(&[lines], 1, n);
+    assert_all_lines(&[lines], 1, n);
 }

@@ -93,7 +93,7 @@ fn count_at(home: &Home, (n, per_ms): (u32, u32), rotate: &str, more: &str) {
 }
 
 #[track_caller]
-fn ended(home: &Home) {
+fn wait_for_last_line(home: &Home) {
     home.wait_until("it has said everything", || all_text(home).lines().any(|line| line.ends_with("end")));
 }
 
@@ -118,7 +118,7 @@ fn log_written_by_the_app_is_rotated() {
     let date = name.strip_prefix("c-out__").unwrap().strip_suffix(".log").unwrap();
     assert!(date.len() >= 19 && date.as_bytes()[10] == b'_', "{name}");
     assert_eq!(home.app("c").pid(), pid);
-    ended(&home);
+    wait_for_last_line(&home);
     whole(&home, "c-out.log", 600_000);
 }
 
@@ -129,7 +129,7 @@ fn log_written_by_ostler_is_rotated() {
     count(&home, 200_000, r#"{"max_size": "200K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
     // A second time only if the writer is slower than the checks.
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     whole(&home, "c-out.log", 200_000);
 }
 
@@ -189,7 +189,7 @@ fn kill_one_or_both(home: &Home, both: bool) {
 
 /// Checks the lines after the app has written everything.
 fn nothing_is_lost(home: &Home, upto: u32) {
-    ended(home);
+    wait_for_last_line(home);
     home.wait_until("nothing is half done", || {
         fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
     });
@@ -242,7 +242,7 @@ fn rotation_by_log_writer_survives_killed_daemon() {
         std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));
         kill_daemon(&home);
     }
-    ended(&home);
+    wait_for_last_line(&home);
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
     whole(&home, "c-out.log", 900_000);
 }
@@ -253,7 +253,7 @@ fn old_files_are_compressed_and_deleted() {
     home.ok("set log_rotate:check_interval 1");
     count(&home, 900_000, r#"{"max_size": "100K", "retain": 2, "compress": true}"#, "");
     home.wait_until("more than that was rotated", || home.daemon_log().matches("has been deleted").count() >= 2);
-    ended(&home);
+    wait_for_last_line(&home);
     home.wait_until("two are left, and compressed", || {
         let names = rotated(&home, "c-out");
         // During a rotation the file is absent for an instant.
@@ -286,7 +286,7 @@ fn cron_rotates_at_given_times() {
     let home = home();
     count(&home, 100, r#"{"cron": "* * * * * *", "retain": "all"}"#, r#", "kill_timeout": 100"#);
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     home.wait_until("what is left too", || home.log("c-out.log").is_empty());
     whole(&home, "c-out.log", 100);
     // An empty file is not rotated.
@@ -319,7 +319,7 @@ fn rotate_module_false_excludes_modules() {
     count(&home, 300_000, "{}", r#", "pmx_module": true"#);
     start_fixture(&home, "other", "--no-autorestart", "count 300000 200");
     home.wait_until("the other one was rotated", || !rotated(&home, "other-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     assert_eq!(rotated(&home, "c-out"), [""; 0]);
     // From now on they rotate like all others.
     home.ok("set pm2-logrotate:rotateModule true");
@@ -332,7 +332,7 @@ fn max_log_size_option_enables_rotation() {
     home.ok("set log_rotate:check_interval 1");
     start_fixture(&home, "c", "--no-autorestart --max-log-size 100K", "count 200000 200");
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     whole(&home, "c-out.log", 200_000);
     let bad = home.run(format!("start {} --name d --max-log-size plenty", fixture()));
     assert!(bad.code != 0 && bad.stderr.contains("--max-log-size"), "{}", bad.stderr);
@@ -344,7 +344,7 @@ fn logs_read_past_lines_from_rotated_files() {
     home.ok("set log_rotate:check_interval 1");
     count(&home, 30_000, r#"{"max_size": "100K", "compress": true}"#, "");
     home.wait_until("it was rotated and compressed", || rotated(&home, "c-out").iter().any(|name| name.ends_with(".gz")));
-    ended(&home);
+    wait_for_last_line(&home);
     let said = home.ok("logs c --out --lines 20000 --nostream --raw").stdout;
     let numbers: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
     assert_eq!(numbers.len(), 19_999, "and `end`");
@@ -376,7 +376,7 @@ fn slow_follower_sees_every_line_once() {
         sees_every_line_once(&home, 160_000, |watcher| {
             kill(watcher, Signal::STOP);
             home.wait_until("it was rotated some times", || rotated(&home, "c-out").len() > 2);
-            ended(&home);
+            wait_for_last_line(&home);
             kill(watcher, Signal::CONT);
         });
     };

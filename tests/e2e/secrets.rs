@@ -62,7 +62,7 @@ fn files(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
 /// Checks that the value appears nowhere: not in the output of any command, in any file, in the
 /// journal, or in the manager's own environment.
 #[track_caller]
-fn nobody_knows(home: &Home) {
+fn assert_secret_is_hidden(home: &Home) {
     home.ok("save");
     for command in
         ["jlist", "prettylist", "describe api", "env 0", "list --json", "describe api --json", "why api", "logs --nostream", "report"]
@@ -95,7 +95,7 @@ fn secret_from_file_reaches_only_the_app() {
         let pid = home.app("api").pid();
         assert_eq!(variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
         assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
-        nobody_knows(home);
+        assert_secret_is_hidden(home);
         pid
     };
     let pid = has_it(&home);
@@ -167,7 +167,7 @@ fn systemd_credentials_are_passed() {
     let file = ecosystem(&home, r#""TOKEN": {"credential": "token"}"#);
     home.cmd(format!("start {file}")).env("CREDENTIALS_DIRECTORY", &folder).run().ok();
     assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
     // The next daemon finds them, too.
     kill_daemon(&home);
     home.ok("restart api");
@@ -213,7 +213,7 @@ fn count(home: &Home, line: &str) -> usize {
 
 /// Waits until the app is online, and checks that it has the value.
 #[track_caller]
-fn has_its_token(home: &Home) -> i32 {
+fn assert_app_has_token(home: &Home) -> i32 {
     let pid = home.wait_status("api", "online").pid();
     assert_eq!(variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
     pid
@@ -235,10 +235,10 @@ fn secrets_are_never_saved_or_printed() {
         &format!(r#""TOKEN": {{"command": ["cat", "{path}"]}}, "SAME": {{"command": {shell}, "timeout": "1m"}}, "FILE": "{path}""#),
     );
     let has_all = |home: &Home| {
-        let pid = has_its_token(home);
+        let pid = assert_app_has_token(home);
         assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
         assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
-        nobody_knows(home);
+        assert_secret_is_hidden(home);
         pid
     };
     let pid = has_all(&home);
@@ -289,7 +289,7 @@ fn command_without_a_value_fails_the_start_and_is_named() {
         // The restart policy continues until it gives up. No process was ever started without its
         // secret.
         home.wait_status("api", "errored");
-        nobody_knows(&home);
+        assert_secret_is_hidden(&home);
         assert!(home.app_processes().is_empty(), "{}", home.report());
         home.ok("delete api");
     }
@@ -305,7 +305,7 @@ fn failing_secret_command_is_retried() {
     home.run(format!("start {}", home.write("ecosystem.json", text))).code(1).says("secret TOKEN: its command exited with code 1");
     home.run("why api").says("not yet");
     secret_file(&home, "kept", VALUE);
-    has_its_token(&home);
+    assert_app_has_token(&home);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn secret_command_survives_daemon_death() {
         home.wait_until("the commands are asked", || count(&home, "asked") >= round && count(&home, "first") >= round);
         home.wait_until("the first has answered", || !runs(&home, "echo first"));
         assert_eq!(home.app("api").status(), "launching");
-        nobody_knows(&home);
+        assert_secret_is_hidden(&home);
         if round < 3 {
             kill_daemon(&home);
         } else {
@@ -331,10 +331,10 @@ fn secret_command_survives_daemon_death() {
     }
     home.write("go", "");
     start.wait().unwrap();
-    let pid = has_its_token(&home);
+    let pid = assert_app_has_token(&home);
     assert_eq!(variable(pid, "FIRST").as_deref(), Some(VALUE));
     assert_eq!((count(&home, "hook"), home.app("api").restarts()), (1, 0), "{}", home.report());
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
     home.wait_until("nothing of the commands is left", || home.app_processes().len() == 1);
 }
 
@@ -349,9 +349,9 @@ fn secret_command_survives_keeper_death() {
     kill(keeper, Signal::KILL);
     home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
     home.write("go", "");
-    has_its_token(&home);
+    assert_app_has_token(&home);
     start.wait().unwrap();
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
     // Daemon and keeper together.
     fs::remove_file(home.work().join("go")).unwrap();
     let asked = count(&home, "asked");
@@ -363,8 +363,8 @@ fn secret_command_survives_keeper_death() {
     restart.wait().unwrap();
     home.write("go", "");
     home.run("resurrect");
-    has_its_token(&home);
-    nobody_knows(&home);
+    assert_app_has_token(&home);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn app_never_starts_without_its_secret_across_daemon_deaths() {
         assert_eq!(variable(item.pid(), "MORE").as_deref(), Some(VALUE));
     }
     assert_eq!(count(&home, "missing"), 0);
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn stop_interrupts_a_secret_command() {
     home.write("go", "");
     start.wait().unwrap();
     restart.wait().unwrap();
-    has_its_token(&home);
+    assert_app_has_token(&home);
     // Also if the daemon dies.
     fs::remove_file(home.work().join("go")).unwrap();
     let mut restart = aside(&home, "restart api");
@@ -434,7 +434,7 @@ fn daemonizing_secret_command_leaves_no_process() {
     secret_file(&home, "kept", VALUE);
     let command = json("setsid sh -c 'sleep 7654' & setsid sleep 7654 & cat kept");
     start(&home, &format!(r#""TOKEN": {{"command": {command}}}"#));
-    has_its_token(&home);
+    assert_app_has_token(&home);
     assert!(!runs(&home, "7654"), "{}", home.report());
 }
 
@@ -464,7 +464,7 @@ fn secret_commands_run_in_parallel_and_see_only_file_secrets() {
     for number in 0..20 {
         assert_eq!(variable(pid, &format!("S{number}")), Some(number.to_string()));
     }
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
@@ -480,12 +480,12 @@ fn failed_secret_command_rejects_the_new_release() {
         setup::ecosystem(&home, &members)
     };
     home.ok(format!("start {}", release("cat kept")));
-    let pid = has_its_token(&home);
+    let pid = assert_app_has_token(&home);
     home.run(format!("reload {}", release("exit 4"))).code(1).says("secret TOKEN: its command exited with code 4");
-    assert_eq!(has_its_token(&home), pid);
+    assert_eq!(assert_app_has_token(&home), pid);
     home.ok(format!("reload {}", release("cat ./kept")));
-    assert_ne!(has_its_token(&home), pid);
-    nobody_knows(&home);
+    assert_ne!(assert_app_has_token(&home), pid);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
@@ -500,7 +500,7 @@ fn failed_secret_fails_start_although_hook_may_fail() {
         home.write("ecosystem.json", text)
     };
     home.ok(format!("start {}", app("cat kept")));
-    has_its_token(&home);
+    assert_app_has_token(&home);
     let told = home.daemon_log();
     assert!(told.contains("pre_start exited with code 7"), "{told}");
     home.ok("delete api");
@@ -525,5 +525,5 @@ fn secret_command_runs_as_the_app_user() {
     assert_eq!(variable(pid, "MAY").as_deref(), Some("no"));
     // As with LoadCredential=: a file that only the manager can read.
     assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
 }

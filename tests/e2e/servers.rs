@@ -42,7 +42,7 @@ fn serves(home: &Home, port: u16, members: &str) {
     );
     home.ok(format!("start {}", home.write("web.json", text)));
     home.wait_until("it answers", || get(port, "/").is_ok());
-    everybody_answers(home, port);
+    every_instance_answers(home, port);
     // Without keep-alive: each server treats idle connections differently when it exits.
     let load = Load::start(LoadSpec { keep_alive: false, connections: 4, ..LoadSpec::to(port) });
     let served = |count: u64| {
@@ -62,7 +62,7 @@ fn serves(home: &Home, port: u16, members: &str) {
     let victim = *pids(home).first().unwrap();
     kill(victim, Signal::KILL);
     home.wait_until("another one is there", || pids(home).len() == 2 && !pids(home).contains(&victim));
-    everybody_answers(home, port);
+    every_instance_answers(home, port);
     home.ok("delete web");
     assert!(home.app_processes().is_empty());
 }
@@ -72,7 +72,7 @@ fn pids(home: &Home) -> BTreeSet<i32> {
 }
 
 #[track_caller]
-fn everybody_answers(home: &Home, port: u16) {
+fn every_instance_answers(home: &Home, port: u16) {
     // A server that forks (gunicorn) answers with the pid of a child.
     let trees = |pid: i32| {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();

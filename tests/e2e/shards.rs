@@ -42,7 +42,7 @@ fn served(home: &Home, load: &Load) {
     home.wait_until("requests are answered", || load.good() > good + 100);
 }
 
-fn who(port: u16) -> i32 {
+fn answering_pid(port: u16) -> i32 {
     let body = get(port, "/").unwrap();
     body.split_once(' ').unwrap().0.parse().unwrap()
 }
@@ -96,7 +96,7 @@ fn long_request_is_answered_before_the_stop_signal() {
     let before = home.pid_set();
     thread::scope(|scope| {
         let reload = scope.spawn(|| home.ok("reload api"));
-        home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&who(port)));
+        home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&answering_pid(port)));
         // Longer than a shard must be empty: other instances serve new requests.
         let load = load(port);
         for _ in 0..10 {
@@ -165,11 +165,11 @@ fn instance_waiting_for_restart_gets_no_connections() {
     kill(victim, Signal::KILL);
     home.wait_until("it waits for its restart", || home.jlist()[0].status() == "waiting restart");
     let other = home.jlist()[1].pid();
-    assert!((0..50).all(|_| who(port) == other));
+    assert!((0..50).all(|_| answering_pid(port) == other));
     // Without a running instance, connections wait.
     kill(other, Signal::KILL);
     home.wait_until("both wait", || home.jlist().iter().all(|item| item.status() == "waiting restart"));
-    let waiting = std::thread::spawn(move || who(port));
+    let waiting = std::thread::spawn(move || answering_pid(port));
     home.ok("restart api");
     assert!(home.pid_set().contains(&waiting.join().unwrap()));
     let report = load.stop();
@@ -209,7 +209,7 @@ fn queued_connection_is_answered_by_its_process_after_kills() {
     kill_daemon(&home);
     kill_keeper(&home);
     // The new process serves other requests.
-    assert_ne!(who(port), old);
+    assert_ne!(answering_pid(port), old);
     kill(old, Signal::CONT);
     waiting.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -250,7 +250,7 @@ fn shared_scheduling_uses_one_socket() {
         let before = home.pid_set();
         assert_eq!(before.iter().map(|pid| own(*pid)).collect::<BTreeSet<_>>().len(), sockets);
         home.ok("reload api");
-        assert!(before.is_disjoint(&home.pid_set()) && home.pid_set().contains(&who(port)));
+        assert!(before.is_disjoint(&home.pid_set()) && home.pid_set().contains(&answering_pid(port)));
         home.ok("delete api");
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     }

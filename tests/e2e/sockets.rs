@@ -27,7 +27,7 @@ fn start(home: &Home, name: &str, listen: &str, more: &str) {
 }
 
 /// Returns the pid that answers, and the name of its socket.
-fn who(port: u16) -> Result<(i32, String), String> {
+fn answering_pid_and_socket(port: u16) -> Result<(i32, String), String> {
     let body = get(port, "/")?;
     let (pid, name) = body.split_once(' ').ok_or("no answer of ours")?;
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
@@ -38,7 +38,7 @@ fn who(port: u16) -> Result<(i32, String), String> {
 fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
     let mut seen = BTreeSet::new();
     home.wait_until("every instance answers", || {
-        seen.insert(who(port).unwrap().0);
+        seen.insert(answering_pid_and_socket(port).unwrap().0);
         seen.is_superset(pids)
     });
 }
@@ -50,10 +50,10 @@ fn every_instance_answers_on_every_socket() {
         let (web, admin) = (free_port(), free_port());
         let listen = format!(r#"[{web}, {{"port": {admin}, "host": "127.0.0.1", "name": "admin"}}]"#);
         home.ok(format!("start {}", file(&home, "api", how, &listen, r#", "instances": 3"#)));
-        home.wait_until("it answers", || who(web).is_ok());
+        home.wait_until("it answers", || answering_pid_and_socket(web).is_ok());
         all_answer(&home, web, &home.pid_set());
-        assert_eq!(who(web).unwrap().1, "api");
-        assert_eq!(who(admin).unwrap().1, "admin");
+        assert_eq!(answering_pid_and_socket(web).unwrap().1, "api");
+        assert_eq!(answering_pid_and_socket(admin).unwrap().1, "admin");
         // Both address families on the socket without an address.
         assert!(TcpStream::connect(("::1", web)).is_ok());
         assert!(TcpStream::connect(("::1", admin)).is_err());
@@ -100,7 +100,7 @@ fn kernel_chosen_port_is_shared_and_shown() {
     let address = |detail: &serde_json::Value| find_key(detail, "sockets").unwrap()[0]["address"].as_str().unwrap().to_owned();
     let port: u16 = address(&detail).strip_prefix("port ").unwrap().parse().unwrap();
     assert_ne!(port, 0);
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     all_answer(&home, port, &home.pid_set());
     home.ok("describe 1").says(&format!("port {port} (api)"));
     // A restart keeps it.
@@ -122,7 +122,7 @@ fn no_connection_is_refused_while_instances_restart() {
     let home = home();
     let port = free_port();
     start(&home, "api", &port.to_string(), r#", "instances": 2"#);
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     let load = Load::mixed(port, 4);
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 20);
@@ -150,7 +150,7 @@ fn sockets_survive_daemon_and_keeper() {
     let path = home.work().join("s.sock");
     let listen = format!(r#"[{port}, {{"path": "{}", "name": "local"}}]"#, path.display());
     start(&home, "api", &listen, "");
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     let load = Load::mixed(port, 2);
     let ask = |count: u64| {
         let good = load.good();
@@ -182,7 +182,7 @@ fn sockets_survive_loss_of_all_managers() {
     let port = free_port();
     let path = home.work().join("s.sock");
     start(&home, "api", &format!(r#"[{port}, "{}", 0]"#, path.display()), r#", "instances": 2"#);
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     let before = home.pid_set();
     home.kill_all_three();
     home.ok("start sleep --name other -- 1000");
@@ -308,9 +308,9 @@ fn sockets_removed_from_config_are_closed() {
     let home = home();
     let (old, new) = (free_port(), free_port());
     start(&home, "api", &old.to_string(), "");
-    home.wait_until("it answers", || who(old).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(old).is_ok());
     start(&home, "api", &new.to_string(), "");
-    home.wait_until("it answers at the new port", || who(new).is_ok());
+    home.wait_until("it answers at the new port", || answering_pid_and_socket(new).is_ok());
     let addr: SocketAddr = ([127, 0, 0, 1], old).into();
     home.wait_until("the old port is closed", || TcpStream::connect(addr).is_err());
 }
@@ -320,9 +320,9 @@ fn a_renamed_app_keeps_its_sockets() {
     let home = home();
     let port = free_port();
     start(&home, "api", &port.to_string(), "");
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     home.ok("restart api --name other");
-    home.wait_until("it answers again", || who(port).is_ok());
+    home.wait_until("it answers again", || answering_pid_and_socket(port).is_ok());
     home.ok("stop other");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
@@ -336,7 +336,7 @@ fn resurrected_app_gets_its_sockets() {
     home.ok("kill");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     home.ok("resurrect");
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
 }
 
 #[test]

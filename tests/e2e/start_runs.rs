@@ -16,7 +16,7 @@ const HANDLER: &str = "process.on('SIGUSR2', () => fs.writeFileSync('heard', '')
 /// Sends the signal as soon as `start` has returned. If a busy machine makes the start use all its
 /// time, the attempt proves nothing and is repeated.
 #[track_caller]
-fn hears_a_signal_after_its_start(home: &Home, script: &str, options: &str) {
+fn handles_signal_after_start(home: &Home, script: &str, options: &str) {
     let was_in_time = (0..20).any(|_| {
         let began = Instant::now();
         home.ok(format!("start {script} --name app {options}"));
@@ -41,7 +41,7 @@ fn signal_after_start_reaches_the_handler() {
         let module = home.write("module.mjs", format!("import fs from 'fs'; import './part.mjs'; {HANDLER}"));
         for script in [common, module] {
             for mode in ["", "-i 1"] {
-                hears_a_signal_after_its_start(&home, &script, mode);
+                handles_signal_after_start(&home, &script, mode);
             }
         }
     }
