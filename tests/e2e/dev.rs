@@ -117,7 +117,7 @@ fn patient(home: &Home) {
 }
 
 #[test]
-fn the_first_ctrl_c_waits_for_the_apps_and_the_second_kills_them() {
+fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
     let home = home();
     patient(&home);
     for words in ["dev slow.json", "start slow.json --no-daemon"] {

@@ -311,7 +311,7 @@ fn with_shell(home: &Home, line: &str, value: &str) {
 }
 
 #[test]
-fn undefined_variable_of_the_file_hides_that_of_the_shell() {
+fn undefined_variable_in_file_hides_shell_variable() {
     for home in [home(), home_as_pm2()] {
         let (_, seen) = undefined_in_file(&home, "");
         assert_eq!((seen("UNSET"), seen("MODE")), (None, Some("file".into())));
@@ -328,7 +328,7 @@ fn undefined_variable_of_the_file_hides_that_of_the_shell() {
 }
 
 #[test]
-fn undefined_variable_of_a_profile_hides_that_of_env_and_the_shell() {
+fn undefined_variable_in_profile_hides_env_and_shell() {
     for home in [home(), home_as_pm2()] {
         let (_, seen) = undefined_in_file(&home, "--env production");
         assert_eq!((seen("UNSET"), seen("MODE")), (None, None));
