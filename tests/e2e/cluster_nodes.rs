@@ -200,7 +200,7 @@ fn workers_agree_on_kernel_chosen_ports() {
 }
 
 #[test]
-fn exclusive_server_gets_eaddrinuse_in_second_worker() {
+fn exclusive_servers_conflict_and_reuseport_servers_share() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-exclusive.js", r#""autorestart": false"#, "", "");
         cluster.home.wait_until("one has it and the other was told", || {

@@ -55,7 +55,7 @@ fn health_check_block_restarts_the_app() {
 
 /// Document 002, "immediately": the fragment, merged into an app.
 #[test]
-fn health_check_fragment_restarts_the_app() {
+fn health_check_fragment_reports_healthy() {
     needs_program!("node");
     let _ports = DocumentPorts::take(&[30_001]);
     let home = home_as_pm2();
