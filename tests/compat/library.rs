@@ -1,7 +1,7 @@
 //! npm's unmodified `pm2` as a client, in the versions that are in use. Each session
 //! (`tests/fixtures/library/session.cjs`) covers the library in CommonJS programs and ES modules,
-//! and the command line. `differs_as_listed_…` runs the session on npm's own daemon and on ostler's
-//! daemon, and compares the results key by key.
+//! and the command line. `version_…_differs_only_as_listed` runs it on npm's own daemon and on
+//! ostler's daemon, and compares the results key by key.
 
 mod differences;
 mod ending;
@@ -139,32 +139,32 @@ fn works(pm2: Option<PathBuf>, form: &str) {
 }
 
 #[test]
-fn version_5() {
+fn version_5_works() {
     works(installed_pm2_of("5.4.3"), "cjs");
 }
 
 #[test]
-fn version_5_as_module() {
+fn version_5_works_as_module() {
     works(installed_pm2_of("5.4.3"), "mjs");
 }
 
 #[test]
-fn version_6() {
+fn version_6_works() {
     works(installed_pm2_of("6.0.14"), "cjs");
 }
 
 #[test]
-fn version_6_as_module() {
+fn version_6_works_as_module() {
     works(installed_pm2_of("6.0.14"), "mjs");
 }
 
 #[test]
-fn version_7() {
+fn version_7_works() {
     works(installed_pm2(), "cjs");
 }
 
 #[test]
-fn version_7_as_module() {
+fn version_7_works_as_module() {
     works(installed_pm2(), "mjs");
 }
 
@@ -190,24 +190,24 @@ fn joins(pm2: Option<PathBuf>) {
 }
 
 #[test]
-fn version_5_without_daemon_joins_ours() {
+fn version_5_without_daemon_joins_ostler() {
     joins(installed_pm2_of("5.4.3"));
 }
 
 #[test]
-fn version_6_without_daemon_joins_ours() {
+fn version_6_without_daemon_joins_ostler() {
     joins(installed_pm2_of("6.0.14"));
 }
 
 #[test]
-fn version_7_without_daemon_joins_ours() {
+fn version_7_without_daemon_joins_ostler() {
     joins(installed_pm2());
 }
 
 /// A program that was the daemon itself leaves its sockets, its pid file and its apps behind, as it
 /// also does with npm's `pm2` alone.
 #[test]
-fn what_a_program_without_daemon_left_is_taken_over() {
+fn daemon_adopts_apps_of_a_client_without_daemon() {
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
     let home = Home::new(ostler());
     assert_eq!(without_daemon(&home, &pm2), "; other online");
@@ -230,22 +230,22 @@ fn differs_as_listed(pm2: Option<PathBuf>, form: &str, version: &str) {
 }
 
 #[test]
-fn differs_as_listed_5() {
+fn version_5_differs_only_as_listed() {
     differs_as_listed(installed_pm2_of("5.4.3"), "cjs", "5.4.3");
 }
 
 #[test]
-fn differs_as_listed_6() {
+fn version_6_differs_only_as_listed() {
     differs_as_listed(installed_pm2_of("6.0.14"), "cjs", "6.0.14");
 }
 
 #[test]
-fn differs_as_listed_7() {
+fn version_7_differs_only_as_listed() {
     differs_as_listed(installed_pm2(), "cjs", "7.0.4");
 }
 
 #[test]
-fn differs_as_listed_7_as_module() {
+fn version_7_differs_only_as_listed_as_module() {
     differs_as_listed(installed_pm2(), "mjs", "7.0.4");
 }
 
@@ -267,7 +267,7 @@ fn calls_of_npm(pm2: &Path) -> Session {
 /// Compares the first and second calls, with valid and invalid arguments, on npm's daemon and on
 /// ostler's, key by key.
 #[test]
-fn calls_differ_as_listed() {
+fn calls_differ_from_npm_only_as_listed() {
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
     let compared = || {
         let found = keys::differences(&calls_of_npm(&pm2), &session_of(ostler(), &pm2, "calls.cjs", None).1);

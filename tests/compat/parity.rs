@@ -55,7 +55,7 @@ fn words<'a>(rows: &'a [Row], sections: &[&str]) -> BTreeSet<&'a str> {
 }
 
 #[test]
-fn each_row_has_a_state_and_what_is_not_done_a_reason() {
+fn every_row_has_a_state_and_gaps_have_a_reason() {
     for row in rows() {
         assert!(["done", "different", "missing"].contains(&row.state.as_str()), "{:?}: {:?}", row.names, row.state);
         assert!(row.state == "done" || !row.notes.is_empty(), "{:?} is {} without a reason", row.names, row.state);
@@ -63,7 +63,7 @@ fn each_row_has_a_state_and_what_is_not_done_a_reason() {
 }
 
 #[test]
-fn each_command_has_a_row_and_each_row_a_command() {
+fn commands_and_rows_match_both_ways() {
     let rows = rows();
     let known = words(&rows, &["Commands", OURS]);
     let reference = document("reference/cli.md");
@@ -128,7 +128,7 @@ fn named(help: &str) -> Named {
 }
 
 #[test]
-fn everything_in_the_help_of_pm2_has_a_row() {
+fn every_entry_of_pm2_help_has_a_row() {
     let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("PM2 is not there") };
     let home = Home::new(pm2);
     let rows = rows();
@@ -207,7 +207,7 @@ fn variables_in_the_sources() -> BTreeSet<String> {
 }
 
 #[test]
-fn each_variable_of_pm2_that_is_read_or_set_has_a_row() {
+fn every_pm2_variable_read_or_set_has_a_row() {
     let rows = rows();
     let known = words(&rows, &["Environment variables", "Variables given to apps", "Keys of `jlist`"]);
     let found = variables_in_the_sources();

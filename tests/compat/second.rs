@@ -125,7 +125,7 @@ macro_rules! words {
 }
 
 #[test]
-fn the_folder_of_the_first_start_stays() {
+fn second_command_keeps_folder_of_first_start() {
     let logs = "out_file: 'o.log', error_file: './e.log', log_file: 'c.log', pid_file: 'p.pid'";
     same(&[
         &[File(""), Run(words!("start"), "a", &[]), Run(words!("restart"), "b", &[])],
@@ -146,7 +146,7 @@ fn the_folder_of_the_first_start_stays() {
 }
 
 #[test]
-fn the_folder_of_the_first_start_stays_however_it_was_started() {
+fn folder_of_first_start_is_kept_for_every_start_form() {
     let piped = r#"[{"name": "app", "script": "app.js", "out_file": "o.log"}]"#;
     same(&[
         &[Piped("start -", "a", piped), Piped("restart -", "b", piped)],
@@ -157,7 +157,7 @@ fn the_folder_of_the_first_start_stays_however_it_was_started() {
 }
 
 #[test]
-fn the_path_of_the_first_start_stays() {
+fn second_command_keeps_path_of_first_start() {
     const PIPED: &str = r#"[{"name": "app", "script": "tool", "interpreter": "none"}]"#;
     let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
     let left = |subject: Subject| {
@@ -178,7 +178,7 @@ const W0: &[(&str, &str)] = &[("W", "w0"), ("TOKEN", "t")];
 const W1: &[(&str, &str)] = &[("W", "w1"), ("X", "shell"), ("N", "7"), ("Z", "shell")];
 
 #[test]
-fn update_env_brings_the_variables_of_the_shell() {
+fn update_env_applies_shell_variables() {
     same(&[
         &[File(ENVS), Run(words!("start"), "a", W0), Run("restart app --update-env", "a", W1)],
         &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run("reload all --update-env", "b", W1)],
@@ -190,7 +190,7 @@ fn update_env_brings_the_variables_of_the_shell() {
 }
 
 #[test]
-fn variables_of_a_file_are_laid_over_those_of_the_app() {
+fn second_command_merges_file_variables_into_app() {
     same(&[
         &[File(ENVS), Run(words!("start"), "a", W0), Run(words!("reload"), "a", W1)],
         &[File(ENVS), Run(words!("start"), "a", W0), File(EDITED), Run(words!("restart"), "a", W1)],
@@ -200,7 +200,7 @@ fn variables_of_a_file_are_laid_over_those_of_the_app() {
 }
 
 #[test]
-fn the_variables_of_a_profile_stay() {
+fn second_command_keeps_profile_variables() {
     same(&[
         &[File(ENVS), Run(concat!(words!("start"), " --env production"), "a", W0), Run(words!("reload"), "a", W1)],
         &[
@@ -227,7 +227,7 @@ fn the_variables_of_a_profile_stay() {
 }
 
 #[test]
-fn one_instance_per_cpu_has_files_as_in_pm2() {
+fn instances_max_creates_same_files_as_pm2() {
     same(&[
         &[File("exec_mode: 'cluster', instances: 'max'"), Run(words!("start"), "a", &[])],
         &[File("exec_mode: 'cluster', instances: 0"), Run(words!("start"), "a", &[])],
@@ -237,7 +237,7 @@ fn one_instance_per_cpu_has_files_as_in_pm2() {
 }
 
 #[test]
-fn without_autostart_only_its_name_starts_an_app() {
+fn autostart_false_starts_app_only_by_name() {
     const OFF: &str = "autostart: false";
     same(&[
         &[File(OFF), Run(words!("start"), "a", &[]), Run(words!("start"), "a", &[]), Run(words!("startOrReload"), "a", &[])],
@@ -254,7 +254,7 @@ fn without_autostart_only_its_name_starts_an_app() {
 }
 
 #[test]
-fn options_stay_if_the_file_says_nothing_about_them() {
+fn options_absent_from_file_are_kept() {
     same(&[
         &[
             File(""),
@@ -280,7 +280,7 @@ fn options_stay_if_the_file_says_nothing_about_them() {
 }
 
 #[test]
-fn stop_ends_the_watching() {
+fn stop_disables_watch() {
     same(&[
         &[File("watch: true"), Run(words!("start"), "a", &[]), Run("stop app", "a", &[]), Run("start app", "a", &[])],
         &[
@@ -308,7 +308,7 @@ fn stop_ends_the_watching() {
 const STOPPED: Step = Run("stop app", "a", &[]);
 
 #[test]
-fn a_stopped_app_that_is_started_by_its_script_stays_as_it_was() {
+fn start_by_script_keeps_config_of_stopped_app() {
     let full = "exec_mode: 'cluster', kill_timeout: 777, out_file: 'o.log', env: { X: 'file', PO: 'one' }, args: 'p q'";
     same(&[
         &[File(full), Run(words!("start"), "a", W0), STOPPED, Run("start app.js --name app", "a", W1)],
@@ -327,7 +327,7 @@ fn a_stopped_app_that_is_started_by_its_script_stays_as_it_was() {
 }
 
 #[test]
-fn an_app_that_exits_before_it_is_ready_was_started() {
+fn start_succeeds_when_app_exits_before_ready() {
     let crash = |home: &Home| fs::write(home.root().join("a/crash.js"), "throw new Error('at once');\n").unwrap();
     let Some(pm2) = Subject::pm2() else { ostler_testkit::skip!("there is no real PM2 to compare with") };
     let codes = |subject: Subject| {

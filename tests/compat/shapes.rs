@@ -38,7 +38,7 @@ fn with_node_version(home: &Home) -> Item {
 }
 
 #[test]
-fn node_versions_are_equal() {
+fn node_version_matches_pm2() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let version = |subject: Subject| {
         let home = Home::new(subject);
@@ -51,7 +51,7 @@ fn node_versions_are_equal() {
 }
 
 #[test]
-fn fork_app() {
+fn fork_app_matches_pm2() {
     compare("fork app", |home| {
         home.ok(format!("start {} --name app --namespace ns -- one --two", fixture_app("hold.js")));
         with_node_version(home)
@@ -59,7 +59,7 @@ fn fork_app() {
 }
 
 #[test]
-fn other_program() {
+fn other_program_matches_pm2() {
     compare("other program", |home| {
         home.ok("start sleep --name app -- 1000");
         home.app("app")
@@ -67,7 +67,7 @@ fn other_program() {
 }
 
 #[test]
-fn stopped_app() {
+fn stopped_app_matches_pm2() {
     compare("stopped app", |home| {
         home.ok("start sleep --name app -- 1000");
         home.ok("stop app");
@@ -79,7 +79,7 @@ fn stopped_app() {
 }
 
 #[test]
-fn config_app_with_options() {
+fn config_app_with_options_matches_pm2() {
     compare("config app", |home| {
         let script = fixture_app("hold.js");
         let file = home.write(
@@ -96,7 +96,7 @@ fn config_app_with_options() {
 }
 
 #[test]
-fn values() {
+fn values_match_pm2() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let values = |subject: Subject| {
         let home = Home::new(subject);
@@ -153,7 +153,7 @@ fn values() {
 /// Scripts expect numbers: in values of a file, in values that `set` keeps, and in values that PM2
 /// fills in.
 #[test]
-fn values_of_a_file_have_its_types() {
+fn file_values_keep_their_types() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let values = |subject: Subject| {
         let home = Home::new(subject);
@@ -192,7 +192,7 @@ fn values_of_a_file_have_its_types() {
 
 /// The list shows the user as a number, even if a name was given, and the user's group as well.
 #[test]
-fn users_are_numbers() {
+fn uid_and_gid_are_listed_as_numbers() {
     ostler_testkit::needs_root!();
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let values = |subject: Subject| {

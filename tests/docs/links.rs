@@ -19,7 +19,7 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 #[test]
-fn links_lead_to_files_and_headings() {
+fn links_point_to_existing_files_and_headings() {
     let pages = pages();
     let anchors: BTreeMap<&str, Vec<String>> = pages.iter().map(|page| (page.path.as_str(), page.anchors())).collect();
     let mut dead = Vec::new();
@@ -45,7 +45,7 @@ fn links_lead_to_files_and_headings() {
 
 /// `site/pages.json` must list each page once: the site does not show a page that is missing there.
 #[test]
-fn each_page_has_its_place_on_the_site() {
+fn site_lists_every_page_once() {
     let text = std::fs::read_to_string(checkout().join("site/pages.json")).unwrap();
     let places: serde_json::Value = serde_json::from_str(&text).unwrap();
     let mut listed: Vec<String> = Vec::new();

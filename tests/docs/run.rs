@@ -20,7 +20,7 @@ fn is_example(page: &Page) -> bool {
 
 /// Each block of commands either runs or states why not.
 #[test]
-fn every_block_of_commands_is_run_or_says_why_not() {
+fn every_command_block_runs_or_gives_a_reason() {
     let mut silent = Vec::new();
     for page in pages().iter().filter(|page| is_ours(page)) {
         let runs = page.test().unwrap().is_some();

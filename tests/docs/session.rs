@@ -200,7 +200,7 @@ fn is_in(line: &str, text: &str) -> bool {
 }
 
 #[test]
-fn an_output_is_found_whatever_stands_for_anything() {
+fn ellipsis_matches_any_output() {
     let text = "[ostler] Applying action reload\n│ 0  │ api │ online │ 41.2mb │\n";
     assert!(is_in("│ 0 │ api │ online │ … │", text));
     assert!(is_in("", text));

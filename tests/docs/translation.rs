@@ -26,7 +26,7 @@ fn code(page: &Page) -> Vec<CodeBlock> {
 }
 
 #[test]
-fn both_languages_have_the_same_code() {
+fn translations_have_the_same_code() {
     let pairs = pairs();
     assert!(pairs.len() > 5, "{} translations", pairs.len());
     for (english, chinese) in pairs {

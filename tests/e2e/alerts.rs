@@ -45,7 +45,7 @@ pub fn has(receiver: &Receiver, words: &str) -> bool {
 }
 
 #[test]
-fn a_crash_is_signed_and_sent_and_a_silence_holds() {
+fn crash_alert_is_signed_and_silence_suppresses_it() {
     let home = home();
     let receiver = Receiver::new(Behaviour::Webhook("key".into()));
     home.ok("alerts").says("no channel is configured");
@@ -83,7 +83,7 @@ fn a_crash_is_signed_and_sent_and_a_silence_holds() {
 
 /// An exception alerts once per group, and again if it recurs after it was resolved.
 #[test]
-fn an_exception_is_told_when_it_is_new_and_when_it_is_back() {
+fn exception_alerts_when_new_and_on_regression() {
     needs_program!("node");
     let home = home();
     let receiver = Receiver::new(Behaviour::Takes);
@@ -107,7 +107,7 @@ fn an_exception_is_told_when_it_is_new_and_when_it_is_back() {
 }
 
 #[test]
-fn wrong_words_say_what_was_meant() {
+fn wrong_usage_suggests_the_correct_word() {
     let home = home();
     for (words, code, text) in [
         ("alerts lst", 2, "expected list, test"),
@@ -127,7 +127,7 @@ fn wrong_words_say_what_was_meant() {
 }
 
 #[test]
-fn a_receiver_that_hangs_fails_or_leads_elsewhere_holds_up_no_other() {
+fn failing_receiver_does_not_block_other_channels() {
     let home = home();
     let (hangs, fails, good, elsewhere) = (
         Receiver::new(Behaviour::Hangs),
@@ -156,7 +156,7 @@ fn a_receiver_that_hangs_fails_or_leads_elsewhere_holds_up_no_other() {
 }
 
 #[test]
-fn services_get_what_they_check() {
+fn services_receive_valid_signatures_and_bodies() {
     let home = home();
     let (ding, feishu, wecom, mail) = (
         Receiver::new(Behaviour::DingTalk("SECkey".into(), 20)),
@@ -186,7 +186,7 @@ fn services_get_what_they_check() {
 }
 
 #[test]
-fn rules_of_an_app_are_checked_and_judged() {
+fn app_rules_are_validated_and_evaluated() {
     let home = home();
     let receiver = Receiver::new(Behaviour::Takes);
     on(&home);
@@ -209,7 +209,7 @@ fn rules_of_an_app_are_checked_and_judged() {
 /// An app reports health by a file. The alert resolves when the app's next process is healthy. An
 /// alert of a broken check resolves when the check answers.
 #[test]
-fn a_health_failure_is_over_when_the_next_process_is_healthy() {
+fn health_alert_resolves_when_next_process_is_healthy() {
     let home = home();
     let receiver = Receiver::new(Behaviour::Takes);
     on(&home);
@@ -242,7 +242,7 @@ fn a_health_failure_is_over_when_the_next_process_is_healthy() {
 /// TLS with the system's root certificates: with `SSL_CERT_FILE` the client trusts the test's
 /// server, without it the client does not.
 #[test]
-fn a_certificate_has_to_be_good() {
+fn untrusted_certificate_is_rejected() {
     needs_program!("node");
     let home = home();
     let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tls");

@@ -40,7 +40,7 @@ fn of_role(home: &Home, role: &str) -> Vec<i32> {
 }
 
 #[test]
-fn each_alert_is_sent_once_or_again_with_its_id() {
+fn alerts_survive_kills_and_resends_keep_their_id() {
     // A message names at most 20 alerts.
     let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(16).min(18);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();

@@ -24,7 +24,7 @@ fn wait_a_minute(home: &Home, what: &str, condition: impl Fn() -> bool) {
 /// Alertmanager accepts the alerts, groups them as one alert, and notifies its own receiver when
 /// the alert fires and when it resolves.
 #[test]
-fn alertmanager() {
+fn alertmanager_accepts_and_resolves_alerts() {
     needs_program!("prometheus-alertmanager");
     let home = home();
     let receiver = Receiver::new(Behaviour::Takes);
@@ -96,7 +96,7 @@ fn add(home: &Home, channel: &Value) {
 }
 
 #[test]
-fn mail() {
+fn mail_is_sent_with_and_without_tls() {
     let Some(python) = python_program("python") else { skip!("there is no Python environment of .ci/run") };
     if !Command::new(&python).args(["-c", "import aiosmtpd"]).status().is_ok_and(|status| status.success()) {
         assert!(!ostler_testkit::on_ci(), "aiosmtpd is not installed, and on CI it has to be");

@@ -29,7 +29,7 @@ fn keys(value: &Value) -> Vec<String> {
 }
 
 #[test]
-fn the_native_socket() {
+fn native_socket_answers_documented_requests() {
     let home = home();
     start_fixture(&home, "api", "", "hold");
     let mut socket = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
@@ -57,7 +57,7 @@ fn the_native_socket() {
 }
 
 #[test]
-fn what_json_prints() {
+fn json_output_has_documented_keys() {
     let home = started();
     let text = document();
     let rows = text.lines().skip_while(|line| !line.starts_with("| command | prints")).skip(2).take_while(|line| line.starts_with('|'));

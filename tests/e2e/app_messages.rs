@@ -24,7 +24,7 @@ setInterval(() => {}, 1000);
 ";
 
 #[test]
-fn names_are_names_like_others_and_nobody_is_renamed() {
+fn special_names_are_kept_and_app_is_not_renamed() {
     needs_program!("node");
     let home = home();
     let script = home.write("hostile.js", HOSTILE);
@@ -74,7 +74,7 @@ fn names_are_names_like_others_and_nobody_is_renamed() {
 }
 
 #[test]
-fn an_action_that_is_never_answered_has_a_time_limit() {
+fn unanswered_action_times_out() {
     needs_program!("node");
     let home = home();
     let script = home.write("hostile.js", HOSTILE);

@@ -89,7 +89,7 @@ fn allow_descriptors(wanted: u64) {
 }
 
 #[test]
-fn before_hello_little_is_taken() {
+fn bytes_before_hello_are_bounded() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let before = peak(&home);
@@ -106,7 +106,7 @@ fn before_hello_little_is_taken() {
 }
 
 #[test]
-fn who_does_not_say_hello_in_time_is_closed_however_slowly_it_talks() {
+fn connection_without_hello_in_time_is_closed() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut silent = connect(&home);
@@ -138,7 +138,7 @@ fn who_does_not_say_hello_in_time_is_closed_however_slowly_it_talks() {
 }
 
 #[test]
-fn a_frame_without_end_is_refused_by_its_head() {
+fn oversized_frame_is_rejected_by_its_header() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let before = peak(&home);
@@ -154,7 +154,7 @@ fn a_frame_without_end_is_refused_by_its_head() {
 }
 
 #[test]
-fn what_all_together_have_begun_is_bounded() {
+fn partial_frames_are_bounded_in_total() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let before = peak(&home);
@@ -171,7 +171,7 @@ fn what_all_together_have_begun_is_bounded() {
 }
 
 #[test]
-fn connections_that_only_sit_there_lock_nobody_out() {
+fn idle_connections_do_not_block_clients() {
     allow_descriptors(4096);
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -187,7 +187,7 @@ fn connections_that_only_sit_there_lock_nobody_out() {
 }
 
 #[test]
-fn who_does_not_read_is_cut_off() {
+fn client_that_does_not_read_is_disconnected() {
     let home = home();
     let large = "x".repeat(100_000);
     home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture())).env("LARGE", &large).run().ok();

@@ -36,7 +36,7 @@ fn has_preload(pid: i32) -> bool {
 }
 
 #[test]
-fn the_preload_is_there_for_a_user_on_a_fresh_run() {
+fn preload_is_readable_by_app_user_on_fresh_run_dir() {
     needs_root!();
     if !can_unshare() {
         ostler_testkit::skip!("no mount namespaces here");
@@ -59,7 +59,7 @@ fn the_preload_is_there_for_a_user_on_a_fresh_run() {
 }
 
 #[test]
-fn a_preload_that_a_user_cannot_read_is_left_out() {
+fn preload_is_skipped_if_user_cannot_read_it() {
     needs_root!();
     if !can_unshare() {
         ostler_testkit::skip!("no mount namespaces here");
@@ -89,7 +89,7 @@ fn wants(address: &str, port: i32, kind: i32) -> String {
 }
 
 #[test]
-fn a_fork_mode_app_gets_no_sockets_of_the_cluster() {
+fn fork_mode_app_gets_no_cluster_sockets() {
     needs_root!();
     let home = home();
     let (closed, port) = (home.root().join("closed"), free_port());
@@ -134,7 +134,7 @@ fn status_kib(pid: i32, field: &str) -> u64 {
 }
 
 #[test]
-fn what_an_app_says_of_itself_has_a_budget() {
+fn app_metadata_is_bounded() {
     let home = home();
     let script = home.write("greedy.js", GREEDY);
     home.ok("start sleep --name other -- 1000");
@@ -168,7 +168,7 @@ fn held_journal(home: &Home) -> Vec<u8> {
 }
 
 #[test]
-fn a_flood_of_small_messages_is_read_no_faster_than_its_rate() {
+fn message_flood_is_rate_limited() {
     let home = home();
     let script = home.write("flood.sh", "#!/bin/sh\nexec yes 1 >&3\n");
     let since = std::time::Instant::now();
@@ -194,7 +194,7 @@ require('http').createServer((request, response) => { process.send({noise: 1}); 
 "#;
 
 #[test]
-fn a_noisy_worker_serves() {
+fn noisy_worker_keeps_serving() {
     let home = home();
     let (script, port) = (home.write("noisy.js", NOISY_WORKER), free_port());
     home.cmd(format!("start {script} --name x -i 2")).env("PORT", port.to_string()).run().ok();
@@ -222,7 +222,7 @@ fn speaks(home: &Home, words: &str) -> String {
 }
 
 #[test]
-fn the_notify_socket_is_in_a_folder_of_its_user() {
+fn notify_socket_is_in_a_folder_of_the_app_user() {
     needs_root!();
     let home = home();
     home.ok(format!("start {} --allow-foreign-file", speaks(&home, "READY=1 wait:go STATUS=warm wait:again STATUS=hot")));
@@ -267,7 +267,7 @@ fn the_notify_socket_is_in_a_folder_of_its_user() {
 }
 
 #[test]
-fn the_notify_socket_of_our_own_apps_is_in_the_home() {
+fn notify_socket_of_own_apps_is_in_the_home() {
     let home = home();
     let file = ecosystem(
         &home,
@@ -281,7 +281,7 @@ fn the_notify_socket_of_our_own_apps_is_in_the_home() {
 }
 
 #[test]
-fn a_flood_by_sd_notify_is_heard_no_faster_than_its_rate() {
+fn sd_notify_flood_is_rate_limited() {
     let home = home();
     let count: u32 = 12_000;
     let args = format!("notify READY=1 flood:{count} print:done");
@@ -304,7 +304,7 @@ fn variables(pid: i32) -> std::collections::BTreeMap<String, String> {
 }
 
 #[test]
-fn an_app_of_another_user_does_not_get_the_environment_of_root() {
+fn app_of_other_user_does_not_inherit_root_environment() {
     needs_root!();
     let home = home();
     let vars = r#"{"DECLARED": "yes", "TZ": "Europe/Berlin"}"#;
@@ -346,7 +346,7 @@ fn an_app_of_another_user_does_not_get_the_environment_of_root() {
 }
 
 #[test]
-fn under_the_name_of_pm2_all_is_inherited() {
+fn pm2_name_inherits_whole_environment() {
     needs_root!();
     let home = crate::setup::home_as_pm2();
     home.cmd("start sleep --name x --uid nobody -- 1000").env("SECRET_OF_ROOT", "hunter2").run().ok();

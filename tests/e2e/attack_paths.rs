@@ -93,7 +93,7 @@ fn json(path: &Path) -> String {
 }
 
 #[test]
-fn a_planted_link_for_a_log_or_a_pid_file() {
+fn planted_link_for_log_or_pid_file_is_not_followed() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
         for target in ["made-by-a-link", "secret"] {
@@ -109,7 +109,7 @@ fn a_planted_link_for_a_log_or_a_pid_file() {
 }
 
 #[test]
-fn a_planted_link_for_a_folder() {
+fn planted_link_for_folder_is_not_followed() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
         let scene = Scene::new();
@@ -124,7 +124,7 @@ fn a_planted_link_for_a_folder() {
 }
 
 #[test]
-fn a_link_to_what_the_daemon_has_open() {
+fn link_to_daemon_descriptor_is_not_followed() {
     needs_root!();
     let scene = Scene::new();
     scene.home.ok("start sleep --name other -- 1000");
@@ -146,7 +146,7 @@ fn a_link_to_what_the_daemon_has_open() {
 }
 
 #[test]
-fn a_link_that_comes_while_the_app_runs() {
+fn link_planted_while_app_runs_is_not_followed() {
     needs_root!();
     // Direct log files, and the log writer's pipes.
     for more in ["", r#", "log_date_format": "YYYY", "log_file": "LOG""#] {
@@ -169,7 +169,7 @@ fn a_link_that_comes_while_the_app_runs() {
 }
 
 #[test]
-fn a_folder_that_is_swapped_while_the_app_runs() {
+fn folder_swapped_while_app_runs_is_not_followed() {
     needs_root!();
     for piped in [false, true] {
         let scene = Scene::new();
@@ -211,7 +211,7 @@ fn rotated_in(folder: &Path, end: &str) -> usize {
 }
 
 #[test]
-fn rotation_in_the_users_folder_is_done_with_the_users_rights() {
+fn rotation_in_user_folder_runs_with_user_rights() {
     needs_root!();
     for more in ["", r#", "log_date_format": "YYYY""#] {
         let scene = Scene::new();
@@ -229,7 +229,7 @@ fn rotation_in_the_users_folder_is_done_with_the_users_rights() {
 }
 
 #[test]
-fn a_link_that_comes_before_a_rotation() {
+fn link_planted_before_rotation_is_not_followed() {
     needs_root!();
     for more in ["", r#", "log_date_format": "YYYY""#] {
         let scene = Scene::new();
@@ -275,7 +275,7 @@ fn listing(folder: &Path) -> Vec<(String, u64, u32, u32)> {
 }
 
 #[test]
-fn hard_links_to_what_only_root_may_write() {
+fn hard_links_to_root_files_are_not_written() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
         let scene = Scene::new();
@@ -291,7 +291,7 @@ fn hard_links_to_what_only_root_may_write() {
 }
 
 #[test]
-fn fifos_hold_up_nobody() {
+fn fifos_do_not_block_the_daemon() {
     needs_root!();
     for key in ["out_file", "error_file", "log_file", "pid_file"] {
         let scene = Scene::new();
@@ -310,7 +310,7 @@ fn fifos_hold_up_nobody() {
 }
 
 #[test]
-fn a_secret_is_not_read_through_the_users_link() {
+fn secret_is_not_read_through_user_link() {
     needs_root!();
     let scene = Scene::new();
     let link = scene.plant("token", &scene.roots.join("secret"));
@@ -327,7 +327,7 @@ fn a_secret_is_not_read_through_the_users_link() {
 }
 
 #[test]
-fn roots_own_links_go_on_working() {
+fn links_owned_by_root_are_followed() {
     needs_root!();
     let scene = Scene::new();
     let root = scene.home.root().to_owned();
@@ -363,7 +363,7 @@ fn roots_own_links_go_on_working() {
 }
 
 #[test]
-fn a_log_that_root_made_in_the_users_folder_is_kept_beside() {
+fn log_made_by_root_in_user_folder_is_renamed() {
     needs_root!();
     for (more, line) in [("", "from-the-app\n"), (r#", "log_date_format": "[D]""#, "D: from-the-app\n")] {
         let scene = Scene::new();
@@ -384,7 +384,7 @@ fn a_log_that_root_made_in_the_users_folder_is_kept_beside() {
 }
 
 #[test]
-fn a_folder_that_is_not_for_the_user_is_told_with_what_to_do() {
+fn start_suggests_chown_for_unwritable_log_folder() {
     needs_root!();
     let scene = Scene::new();
     let logs = scene.theirs.join("logs");
@@ -405,7 +405,7 @@ fn socket_description(scene: &Scene, path: &Path) -> String {
 }
 
 #[test]
-fn a_socket_is_not_made_through_the_users_link() {
+fn socket_is_not_created_through_user_link() {
     needs_root!();
     let scene = Scene::new();
     let folder = scene.plant("run", &scene.roots);
@@ -427,7 +427,7 @@ fn a_socket_is_not_made_through_the_users_link() {
 }
 
 #[test]
-fn a_socket_in_a_folder_of_roots_is_the_users() {
+fn socket_in_root_folder_is_owned_by_app_user() {
     needs_root!();
     let scene = Scene::new();
     let path = scene.home.root().join("bin/a.sock");
@@ -472,7 +472,7 @@ fn race(scene: &Scene, socket: &Path, mut turn: impl FnMut()) {
 }
 
 #[test]
-fn a_file_that_is_swapped_for_a_declared_socket_stays_roots() {
+fn file_swapped_for_declared_socket_stays_owned_by_root() {
     needs_root!();
     let scene = Scene::new();
     let socket = scene.theirs.join("a.sock");
@@ -484,7 +484,7 @@ fn a_file_that_is_swapped_for_a_declared_socket_stays_roots() {
 }
 
 #[test]
-fn a_file_that_is_swapped_for_a_workers_socket_stays_roots() {
+fn file_swapped_for_worker_socket_stays_owned_by_root() {
     needs_root!();
     needs_program!("node");
     let scene = Scene::new();
@@ -517,7 +517,7 @@ fn worker(scene: &Scene, asks: &str, members: &str) -> String {
 }
 
 #[test]
-fn a_worker_gets_what_its_user_may_have() {
+fn worker_listens_only_where_its_user_may() {
     needs_root!();
     needs_program!("node");
     let scene = Scene::new();
@@ -540,7 +540,7 @@ fn a_worker_gets_what_its_user_may_have() {
 }
 
 #[test]
-fn a_worker_gets_a_port_of_roots_only_if_it_was_declared() {
+fn worker_gets_privileged_port_only_if_declared() {
     needs_root!();
     needs_program!("node");
     let limit = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap_or_default();
@@ -567,7 +567,7 @@ fn a_worker_gets_a_port_of_roots_only_if_it_was_declared() {
 }
 
 #[test]
-fn the_command_line_shows_nothing_through_the_users_link() {
+fn logs_command_does_not_follow_user_link() {
     needs_root!();
     let scene = Scene::new();
     let logs = |name: &str| scene.theirs.join(name).display().to_string();
@@ -590,7 +590,7 @@ fn the_command_line_shows_nothing_through_the_users_link() {
 }
 
 #[test]
-fn the_command_line_shows_a_users_log_in_a_folder_of_roots() {
+fn logs_command_shows_user_log_in_root_folder() {
     needs_root!();
     let scene = Scene::new();
     let log = scene.roots.join("secret-out.log").display().to_string();

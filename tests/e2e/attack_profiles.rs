@@ -70,7 +70,7 @@ fn are_untouched(files: &[PathBuf]) {
 }
 
 #[test]
-fn the_dashboard_takes_no_file_of_roots() {
+fn dashboard_serves_no_root_file_as_profile() {
     needs_root!();
     needs_program!("node");
     let home = home();
@@ -92,7 +92,7 @@ fn the_dashboard_takes_no_file_of_roots() {
 }
 
 #[test]
-fn the_command_line_takes_no_file_of_roots() {
+fn profile_command_copies_no_root_file() {
     needs_root!();
     needs_program!("node");
     let home = home();
@@ -110,7 +110,7 @@ fn the_command_line_takes_no_file_of_roots() {
 }
 
 #[test]
-fn a_profile_of_another_user_is_still_taken() {
+fn profile_of_app_of_other_user_is_taken() {
     needs_root!();
     needs_program!("node");
     let home = home();
@@ -125,7 +125,7 @@ fn a_profile_of_another_user_is_still_taken() {
 }
 
 #[test]
-fn the_dashboard_connects_to_no_socket_of_roots() {
+fn dashboard_does_not_connect_to_root_socket() {
     needs_root!();
     needs_program!("node");
     let home = home();

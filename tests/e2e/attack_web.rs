@@ -43,7 +43,7 @@ fn link_of(home: &Home) -> String {
 }
 
 #[test]
-fn connections_that_finish_nothing_lock_nobody_out() {
+fn unfinished_connections_do_not_block_clients() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     let head = format!("POST /api/session HTTP/1.1\r\n{}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{", host(&web));
@@ -74,7 +74,7 @@ fn streams_of_one_viewer_leave_room_for_others() {
 }
 
 #[test]
-fn wrong_passwords_lock_nobody_out() {
+fn wrong_passwords_do_not_lock_out_users() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     assert_eq!(home.cmd("web passwd").stdin("correct horse\n").run().code, 0);
@@ -104,7 +104,7 @@ fn audited(web: &Web<'_>) -> Vec<[String; 4]> {
 }
 
 #[test]
-fn modules_need_an_admin_of_everything() {
+fn modules_require_an_admin_of_all_namespaces() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     let operator = web.with("web token hands --role operator");
@@ -125,7 +125,7 @@ fn modules_need_an_admin_of_everything() {
 }
 
 #[test]
-fn what_is_refused_is_in_the_audit_log() {
+fn refused_requests_are_in_the_audit_log() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     home.ok(format!("start {} --name api -- hold", fixture()));
@@ -164,7 +164,7 @@ fn what_is_refused_is_in_the_audit_log() {
 }
 
 #[test]
-fn an_admin_of_a_part_sees_the_access_of_that_part() {
+fn namespace_admin_sees_only_access_to_that_namespace() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     home.ok(format!("start {} --name api -- hold", fixture()));
@@ -189,7 +189,7 @@ fn an_admin_of_a_part_sees_the_access_of_that_part() {
 }
 
 #[test]
-fn the_dashboard_is_never_given_up() {
+fn dashboard_is_restarted_without_limit() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     for _ in 0..5 {

@@ -39,7 +39,7 @@ fn each_change_is_saved() {
 }
 
 #[test]
-fn what_changed_just_before_a_kill_is_saved_and_the_kill_is_not() {
+fn kill_saves_last_change_but_not_its_own_stops() {
     let home = home_with_autosave();
     start_fixture(&home, "one", "", "hold");
     home.ok("kill");
@@ -54,7 +54,7 @@ fn what_changed_just_before_a_kill_is_saved_and_the_kill_is_not() {
 }
 
 #[test]
-fn everything_killed_at_once_is_back() {
+fn list_is_restored_after_everything_was_killed() {
     let home = home_with_autosave();
     start_fixture(&home, "one", "", "hold");
     start_fixture(&home, "two", "-f", "hold");
@@ -68,7 +68,7 @@ fn everything_killed_at_once_is_back() {
 }
 
 #[test]
-fn the_first_list_of_a_daemon_leaves_the_one_before_as_backup() {
+fn first_save_of_a_daemon_backs_up_previous_list() {
     let home = home_with_autosave();
     start_fixture(&home, "old", "", "hold");
     home.ok("kill");
@@ -79,7 +79,7 @@ fn the_first_list_of_a_daemon_leaves_the_one_before_as_backup() {
 
 /// `OSTLER_AUTOSAVE` overrides the home's setting. Without either, nothing is saved.
 #[test]
-fn the_variable_decides_first() {
+fn variable_overrides_the_setting() {
     let home = home();
     home.cmd(format!("start {} --name app -- hold", ostler_testkit::fixture())).env("OSTLER_AUTOSAVE", "on").run().ok();
     home.wait_until("it is saved", || names(&home) == ["app"]);
@@ -92,7 +92,7 @@ fn the_variable_decides_first() {
 
 /// A running daemon applies the setting immediately.
 #[test]
-fn it_is_switched_by_set_and_unset() {
+fn set_and_unset_apply_to_running_daemon() {
     let home = home();
     start_fixture(&home, "one", "", "hold");
     home.ok("set autosave true");

@@ -3,7 +3,7 @@
 use crate::setup::{ecosystem, home};
 
 #[test]
-fn a_busy_app_gets_more_instances_inside_its_bounds() {
+fn busy_app_is_scaled_up_within_bounds() {
     let home = home();
     let script = home.write("busy.js", "setInterval(() => { const end = Date.now() + 90; while (Date.now() < end); }, 100);");
     let file = ecosystem(

@@ -25,7 +25,7 @@ fn answer(home: &Home, what: &str, port: u16, pids: &BTreeSet<i32>) {
 }
 
 #[test]
-fn bun_shares_a_port_and_is_reloaded() {
+fn bun_workers_share_port_and_reload() {
     needs_program!("bun");
     for (what, text) in SERVERS {
         let home = home();
@@ -49,7 +49,7 @@ fn bun_shares_a_port_and_is_reloaded() {
 }
 
 #[test]
-fn a_bad_release_of_bun_leaves_the_good_one() {
+fn failed_bun_release_keeps_old_processes() {
     needs_program!("bun");
     let home = home();
     let port = free_port();

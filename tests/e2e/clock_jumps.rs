@@ -60,7 +60,7 @@ impl Shifted {
 const SOON_MS: i64 = 600_000;
 
 #[test]
-fn the_shim_shifts_the_manager_and_nobody_else() {
+fn clock_shim_shifts_only_the_daemon() {
     needs_program!("cc");
     let it = Shifted::new();
     it.jump_to(YEAR_S);
@@ -76,7 +76,7 @@ fn the_shim_shifts_the_manager_and_nobody_else() {
 }
 
 #[test]
-fn uptime_is_what_it_was() {
+fn uptime_ignores_clock_jumps() {
     needs_program!("cc");
     let it = Shifted::new();
     it.ok(format!("start {} --name app -- hold", fixture()));
@@ -106,7 +106,7 @@ fn uptime_is_what_it_was() {
 }
 
 #[test]
-fn delays_are_neither_cut_nor_stuck() {
+fn restart_delay_ignores_clock_jumps() {
     needs_program!("cc");
     const DELAY_MS: i64 = 400;
     let it = Shifted::new();
@@ -126,7 +126,7 @@ fn delays_are_neither_cut_nor_stuck() {
 }
 
 #[test]
-fn growing_delays_go_on() {
+fn backoff_delay_grows_across_clock_jumps() {
     needs_program!("cc");
     let it = Shifted::new();
     let script = it.home.write("crash.sh", "#!/bin/sh\ndate +%s%N >>stamps\nexit 1\n");
@@ -145,7 +145,7 @@ fn growing_delays_go_on() {
 }
 
 #[test]
-fn a_short_run_is_not_stable_because_of_the_clock() {
+fn short_run_stays_unstable_across_clock_jumps() {
     needs_program!("cc");
     let it = Shifted::new();
     it.ok(format!("start {} --name app --min-uptime 3600000 --max-restarts 1000 -- hold", fixture()));
@@ -159,7 +159,7 @@ fn a_short_run_is_not_stable_because_of_the_clock() {
 }
 
 #[test]
-fn a_long_run_is_not_unstable_because_of_the_clock() {
+fn long_run_stays_stable_across_clock_jumps() {
     needs_program!("cc");
     let it = Shifted::new();
     let script = it.home.write("runs.sh", "#!/bin/sh\necho run >>runs\nsleep 0.4\nexit 1\n");
@@ -173,7 +173,7 @@ fn a_long_run_is_not_unstable_because_of_the_clock() {
 }
 
 #[test]
-fn a_stop_ends_in_time() {
+fn stop_timeout_ignores_clock_jumps() {
     needs_program!("cc");
     let it = Shifted::new();
     let script = it.home.write("deaf.sh", "#!/bin/sh\ntrap '' INT TERM\necho deaf\nwhile :; do sleep 0.05; done\n");

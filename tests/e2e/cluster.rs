@@ -67,7 +67,7 @@ fn is_even(counts: &BTreeMap<String, usize>, workers: usize) {
 }
 
 #[test]
-fn every_kind_of_server_is_shared() {
+fn workers_share_every_kind_of_server() {
     needs_program!("node");
     let home = home();
     let (http, tcp, udp) = (free_port(), free_port(), free_port());
@@ -109,7 +109,7 @@ fn a_burst_beyond_the_window_is_spread_evenly() {
 }
 
 #[test]
-fn a_killed_daemon_costs_no_request() {
+fn killed_daemon_loses_no_request() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -127,7 +127,7 @@ fn a_killed_daemon_costs_no_request() {
 }
 
 #[test]
-fn connections_of_a_killed_worker_go_to_another() {
+fn connections_of_killed_worker_move_to_another() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -153,7 +153,7 @@ fn connections_of_a_killed_worker_go_to_another() {
 }
 
 #[test]
-fn no_connection_is_refused_while_all_workers_crash() {
+fn connections_wait_while_all_workers_crash() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -170,7 +170,7 @@ fn no_connection_is_refused_while_all_workers_crash() {
 }
 
 #[test]
-fn when_all_workers_are_full_connections_wait_for_a_place() {
+fn connections_wait_while_all_workers_are_full() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -187,7 +187,7 @@ fn when_all_workers_are_full_connections_wait_for_a_place() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_to_the_app() {
+fn app_gets_eaddrinuse_for_a_taken_port() {
     needs_program!("node");
     let home = home();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -197,7 +197,7 @@ fn a_port_that_is_taken_is_told_to_the_app() {
 }
 
 #[test]
-fn an_address_of_another_machine_is_told_to_the_app() {
+fn app_gets_eaddrnotavail_for_a_foreign_address() {
     needs_program!("node");
     let home = home();
     // An address reserved for documentation: no machine has it.
@@ -208,7 +208,7 @@ fn an_address_of_another_machine_is_told_to_the_app() {
 }
 
 #[test]
-fn a_privileged_port_is_told_to_the_app() {
+fn app_gets_eacces_for_a_privileged_port() {
     use std::os::unix::fs::PermissionsExt;
     needs_program!("node");
     ostler_testkit::needs_root!();
@@ -229,7 +229,7 @@ fn a_privileged_port_is_told_to_the_app() {
 }
 
 #[test]
-fn a_stale_file_is_replaced_and_a_long_path_works() {
+fn stale_socket_file_is_replaced_and_long_path_works() {
     needs_program!("node");
     let home = home();
     let folder = home.work().join("x".repeat(120));
@@ -252,7 +252,7 @@ fn a_stale_file_is_replaced_and_a_long_path_works() {
 }
 
 #[test]
-fn a_closed_server_closes_the_port_and_a_dead_one_does_not() {
+fn closed_server_closes_port_but_dead_worker_does_not() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -275,7 +275,7 @@ fn is_refused(port: u16) -> bool {
 }
 
 #[test]
-fn a_port_that_a_new_release_does_not_use_is_closed() {
+fn restart_closes_port_unused_by_new_release() {
     needs_program!("node");
     let home = home();
     let (old, new) = (free_port(), free_port());
@@ -289,7 +289,7 @@ fn a_port_that_a_new_release_does_not_use_is_closed() {
 
 /// In a reload the new process listens before the old process closes its port.
 #[test]
-fn a_port_that_a_reloaded_release_does_not_use_is_closed() {
+fn reload_closes_port_unused_by_new_release() {
     needs_program!("node");
     let home = home();
     let (old, new) = (free_port(), free_port());
@@ -300,7 +300,7 @@ fn a_port_that_a_reloaded_release_does_not_use_is_closed() {
 }
 
 #[test]
-fn a_worker_looks_like_one_of_node() {
+fn worker_looks_like_a_node_worker() {
     needs_program!("node");
     let home = home();
     home.write(
@@ -394,7 +394,7 @@ fn wait_colors(home: &Home, port: u16, expected: &[&str]) {
 }
 
 #[test]
-fn two_apps_share_a_port_and_either_may_go() {
+fn two_apps_share_a_port_and_either_can_be_deleted() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -464,7 +464,7 @@ fn apps_of_different_users_do_not_share_a_port() {
 }
 
 #[test]
-fn each_way_of_sharing_survives_the_daemon_and_a_dead_worker() {
+fn every_scheduling_survives_killed_daemon_and_worker() {
     needs_program!("node");
     for scheduling in ["round_robin", "reuseport", "shared"] {
         let home = home();
@@ -488,7 +488,7 @@ fn each_way_of_sharing_survives_the_daemon_and_a_dead_worker() {
 }
 
 #[test]
-fn each_way_of_sharing_survives_an_update_and_the_keeper() {
+fn every_scheduling_survives_update_and_killed_keeper() {
     needs_program!("node");
     for scheduling in ["round_robin", "reuseport", "shared"] {
         let home = home();
@@ -509,7 +509,7 @@ fn each_way_of_sharing_survives_an_update_and_the_keeper() {
 }
 
 #[test]
-fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
+fn queue_of_stopped_worker_loses_no_connection() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -538,7 +538,7 @@ fn a_queue_that_nobody_empties_gets_nothing_and_loses_nothing() {
 }
 
 #[test]
-fn a_port_of_somebody_else_is_not_joined() {
+fn foreign_reuseport_port_is_not_joined() {
     needs_program!("node");
     let home = home();
     let taken = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
@@ -575,7 +575,7 @@ fn ask(from: [u8; 4], port: u16, cookie: &str) -> String {
 }
 
 #[test]
-fn a_client_stays_with_the_worker_of_its_address() {
+fn sticky_client_stays_with_worker_by_address() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -625,7 +625,7 @@ fn polled(mut stream: impl Read + Write, sid: &str, header: &str) -> (String, St
 
 /// All clients come from one address, that of the proxy. The proxy names the client in a header.
 #[test]
-fn clients_of_a_proxy_poll_and_are_spread() {
+fn sticky_clients_behind_a_proxy_are_spread() {
     needs_program!("node");
     for sticky in ["true", "\"cookie\""] {
         let home = home();
@@ -671,7 +671,7 @@ fn clients_of_a_proxy_poll_and_are_spread() {
 }
 
 #[test]
-fn a_client_stays_with_the_worker_of_its_cookie() {
+fn sticky_client_stays_with_worker_by_cookie() {
     needs_program!("node");
     let home = home();
     let port = free_port();

@@ -43,7 +43,7 @@ fn line(stream: &mut TcpStream, limit_ms: u64) -> String {
 }
 
 #[test]
-fn forged_and_malformed_messages_harm_nobody() {
+fn malformed_messages_affect_no_other_worker() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -80,7 +80,7 @@ fn forged_and_malformed_messages_harm_nobody() {
 }
 
 #[test]
-fn an_endless_line_costs_only_itself() {
+fn endless_line_affects_only_its_worker() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -97,7 +97,7 @@ fn an_endless_line_costs_only_itself() {
 }
 
 #[test]
-fn huge_lines_and_one_that_never_reads_cost_only_themselves() {
+fn huge_lines_and_unread_answers_affect_only_their_worker() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -118,7 +118,7 @@ fn huge_lines_and_one_that_never_reads_cost_only_themselves() {
 }
 
 #[test]
-fn handles_that_apps_send_are_acknowledged_and_closed() {
+fn handles_sent_by_apps_are_acknowledged_and_closed() {
     needs_program!("node");
     let home = home();
     home.write(
@@ -136,7 +136,7 @@ fn handles_that_apps_send_are_acknowledged_and_closed() {
 }
 
 #[test]
-fn a_daemon_without_descriptors_goes_on() {
+fn daemon_without_free_descriptors_keeps_working() {
     needs_program!("node");
     let home = home();
     let port = free_port();

@@ -85,7 +85,7 @@ fn read_line(stream: impl Read) -> String {
 }
 
 #[test]
-fn http_in_every_way_and_after_a_crash() {
+fn http_works_with_every_scheduling_and_after_crash() {
     for node in nodes() {
         for scheduling in ["round_robin", "reuseport", "shared"] {
             let cluster = Cluster::start(&node, "cluster-naive.js", &format!(r#""scheduling": "{scheduling}""#), "", LISTENING);
@@ -106,7 +106,7 @@ fn http_in_every_way_and_after_a_crash() {
 }
 
 #[test]
-fn es_modules() {
+fn es_modules_are_workers() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-esm.mjs", "", "", LISTENING);
         cluster.both_answer(|| get(cluster.port, "/").unwrap());
@@ -115,7 +115,7 @@ fn es_modules() {
 }
 
 #[test]
-fn https_and_http2() {
+fn https_and_http2_are_shared() {
     ostler_testkit::needs_program!("node");
     for node in nodes() {
         for (app, env, protocol) in
@@ -129,7 +129,7 @@ fn https_and_http2() {
 }
 
 #[test]
-fn tcp_upgrades_and_datagrams() {
+fn tcp_upgrades_and_datagrams_are_shared() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-tcp.js", "", "", LISTENING);
         cluster.both_answer(|| read_line(TcpStream::connect(("127.0.0.1", cluster.port)).unwrap()));
@@ -157,7 +157,7 @@ fn tcp_upgrades_and_datagrams() {
 }
 
 #[test]
-fn unix_sockets_and_several_servers() {
+fn unix_sockets_and_several_servers_are_shared() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-unix.js", "", r#""SOCKET": "relative.sock""#, LISTENING);
         let ask = |path: &std::path::Path| {
@@ -185,7 +185,7 @@ fn unix_sockets_and_several_servers() {
 }
 
 #[test]
-fn ports_that_the_system_chooses() {
+fn workers_agree_on_kernel_chosen_ports() {
     for node in nodes() {
         for scheduling in ["round_robin", "reuseport", "shared"] {
             let cluster = Cluster::start(&node, "cluster-any-port.js", &format!(r#""scheduling": "{scheduling}""#), "", "ports");
@@ -200,7 +200,7 @@ fn ports_that_the_system_chooses() {
 }
 
 #[test]
-fn servers_that_do_not_share() {
+fn exclusive_servers_conflict_and_reuseport_servers_share() {
     for node in nodes() {
         let cluster = Cluster::start(&node, "cluster-exclusive.js", r#""autorestart": false"#, "", "");
         cluster.home.wait_until("one has it and the other was told", || {
@@ -212,7 +212,7 @@ fn servers_that_do_not_share() {
 }
 
 #[test]
-fn a_socket_of_the_app_by_its_number() {
+fn worker_listens_on_app_socket_by_number() {
     for node in nodes() {
         let home = home();
         let script = home.write("fd.js", "require('http').createServer((q, r) => r.end(String(process.pid))).on('error', e => console.log(e.code)).listen({fd: 3}, () => console.log('listening'));");
@@ -232,7 +232,7 @@ fn a_socket_of_the_app_by_its_number() {
 }
 
 #[test]
-fn deno_takes_turns() {
+fn deno_workers_share_a_port_with_every_scheduling() {
     let bin = cache_dir().unwrap_or_default().join("node_modules/.bin");
     let Some(deno) = program("deno").or_else(|| Some(bin.join("deno")).filter(|path| path.exists())) else { return };
     // The worker would take a socket and never accept from it.

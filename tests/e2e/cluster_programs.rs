@@ -100,7 +100,7 @@ fn children_of_a_worker_inherit_no_preload() {
 }
 
 #[test]
-fn a_program_that_is_no_worker_is_named() {
+fn start_warns_if_program_is_not_a_worker() {
     let home = home();
     let app = home.write("app.sh", "exec sleep 1000\n");
     let file = ecosystem(&home, &format!(r#""name": "c", "exec_mode": "cluster", "script": "{app}""#));
@@ -110,7 +110,7 @@ fn a_program_that_is_no_worker_is_named() {
 }
 
 #[test]
-fn a_worker_whose_child_has_the_port_is_restarted_in_place() {
+fn worker_whose_child_holds_port_is_restarted_in_place() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let server = home.write("server.js", "require('http').createServer((q, r) => r.end(`${process.pid}`)).listen(process.env.PORT);");

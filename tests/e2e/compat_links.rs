@@ -31,7 +31,7 @@ fn links_are_made_and_removed() {
 }
 
 #[test]
-fn what_is_not_ours_is_left_alone() {
+fn foreign_files_are_left_alone() {
     let home = home();
     let dir = home.work().join("bin");
     std::fs::create_dir(&dir).unwrap();
@@ -53,7 +53,7 @@ fn what_is_not_ours_is_left_alone() {
 }
 
 #[test]
-fn what_comes_first_on_path_is_told() {
+fn install_reports_which_pm2_is_first_on_path() {
     let home = home();
     let (first, second) = (home.work().join("first"), home.work().join("second"));
     for dir in [&first, &second] {

@@ -49,7 +49,7 @@ fn the_version_is_a_number() {
 }
 
 #[test]
-fn wrong_usage_is_two() {
+fn wrong_usage_exits_with_code_2() {
     let home = home();
     for line in ["nonsense", "start x.js --no-such-option", "stop", "scale app", "list --no-such-option"] {
         home.run(line).code(2);

@@ -6,7 +6,7 @@ use crate::setup::{home, home_as_pm2};
 
 /// The same two apps in every format that ostler reads.
 #[test]
-fn the_same_apps_in_every_format() {
+fn every_format_starts_the_same_apps() {
     let script = fixture_app("hello.sh");
     let files = [
         (
@@ -60,7 +60,7 @@ fn the_same_apps_in_every_format() {
 }
 
 #[test]
-fn from_standard_input() {
+fn file_is_read_from_standard_input() {
     let home = home();
     let text = format!(r#"{{"apps": [{{"name": "piped", "script": "{}"}}]}}"#, fixture_app("hello.sh"));
     home.cmd("start -").stdin(&text).run().ok();
@@ -70,7 +70,7 @@ fn from_standard_input() {
 }
 
 #[test]
-fn a_large_file_on_standard_input_is_read_whole() {
+fn large_file_on_standard_input_is_read_completely() {
     // PM2 differs: it reads the first chunk only.
     let home = home();
     let filler = "x".repeat(300_000);
@@ -83,7 +83,7 @@ fn a_large_file_on_standard_input_is_read_whole() {
 }
 
 #[test]
-fn a_file_with_a_runtime_only_feature_goes_to_the_runtime() {
+fn file_that_needs_node_is_evaluated_by_node() {
     needs_program!("node");
     let home = home();
     let script = fixture_app("hello.sh");
@@ -97,7 +97,7 @@ fn a_file_with_a_runtime_only_feature_goes_to_the_runtime() {
 }
 
 #[test]
-fn only_some_and_all_of_them_by_file() {
+fn only_selects_apps_and_file_selects_all_of_them() {
     let home = home();
     let app = |name: &str| format!(r#"{{"name": "{name}", "script": "sleep", "args": "1000"}}"#);
     let file = home.write("abc.json", format!("[{}, {}, {}]", app("a"), app("b"), app("c")));
@@ -115,7 +115,7 @@ fn only_some_and_all_of_them_by_file() {
 }
 
 #[test]
-fn one_bad_app_is_told_and_the_file_changes_nothing() {
+fn one_invalid_app_rejects_the_whole_file() {
     let home = home();
     let file = home.write(
         "bad.json",
@@ -126,7 +126,7 @@ fn one_bad_app_is_told_and_the_file_changes_nothing() {
 }
 
 #[test]
-fn unknown_keys_warn_with_the_closest_known() {
+fn unknown_key_suggests_closest_known_key() {
     let home = home();
     let file = home.write("typo.json", r#"[{"name": "t", "script": "sleep", "args": "1000", "autorestrat": false}]"#);
     home.ok(format!("start {file}")).says("autorestrat").says("autorestart");
@@ -134,7 +134,7 @@ fn unknown_keys_warn_with_the_closest_known() {
 }
 
 #[test]
-fn apps_of_one_name_keep_their_own_descriptions() {
+fn apps_with_the_same_name_keep_their_own_config() {
     let home = home_as_pm2();
     let file = home.write(
         "eco.json",
@@ -157,7 +157,7 @@ fn apps_of_one_name_keep_their_own_descriptions() {
 
 /// As `ostler`, the program applies a file completely or not at all.
 #[test]
-fn an_app_that_is_not_there_keeps_the_others_from_starting() {
+fn missing_script_of_one_app_rejects_the_whole_file() {
     let home = home();
     let file =
         home.write("bad.json", r#"[{"name": "good", "script": "sleep", "args": "1000"}, {"name": "bad", "script": "/nowhere/app"}]"#);
@@ -167,7 +167,7 @@ fn an_app_that_is_not_there_keeps_the_others_from_starting() {
 
 /// Each JavaScript engine words this error differently, and none of them names the fix.
 #[test]
-fn common_js_in_an_es_module_project_says_what_to_do() {
+fn commonjs_in_es_module_project_suggests_cjs() {
     let home = home_as_pm2();
     home.write("project/package.json", r#"{"type": "module"}"#);
     let file = home.write("project/ecosystem.config.js", "module.exports = {apps: [{name: 'x', script: 'sleep', args: '1000'}]};");

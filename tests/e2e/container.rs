@@ -102,7 +102,7 @@ impl<'a> Image<'a> {
 }
 
 #[test]
-fn t16_process_1_reaps_and_ends_with_the_apps_code() {
+fn process_1_reaps_orphans_and_exits_with_app_code() {
     if !permitted() {
         skip!("namespaces are not permitted here");
     }
@@ -124,7 +124,7 @@ fn t16_process_1_reaps_and_ends_with_the_apps_code() {
 }
 
 #[test]
-fn commands_inside_find_the_daemon_of_process_1() {
+fn commands_inside_container_find_daemon_of_process_1() {
     if !permitted() {
         skip!("namespaces are not permitted here");
     }
@@ -158,7 +158,7 @@ fn commands_inside_find_the_daemon_of_process_1() {
 
 /// As OpenShift does it: an unknown user, no `HOME`, everything read-only except `/tmp`.
 #[test]
-fn a_read_only_root_and_an_unknown_user() {
+fn runtime_works_with_read_only_root_and_unknown_user() {
     if !permitted() {
         skip!("namespaces are not permitted here");
     }
@@ -174,7 +174,7 @@ fn a_read_only_root_and_an_unknown_user() {
 }
 
 #[test]
-fn a_second_start_of_the_same_container_begins_anew() {
+fn restarted_container_starts_apps_again() {
     if !permitted() {
         skip!("namespaces are not permitted here");
     }
@@ -193,7 +193,7 @@ fn a_second_start_of_the_same_container_begins_anew() {
 }
 
 #[test]
-fn t16_node_as_the_app_of_process_1() {
+fn node_runs_as_app_of_process_1() {
     if !permitted() {
         skip!("namespaces are not permitted here");
     }

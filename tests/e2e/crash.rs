@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::setup::{home, start_fixture};
 
 #[test]
-fn a_crash_brings_a_new_process() {
+fn crashed_app_is_restarted() {
     let home = home();
     home.ok("start sleep --name app -- 1000");
     let before = home.app("app").pid();
@@ -18,7 +18,7 @@ fn a_crash_brings_a_new_process() {
 }
 
 #[test]
-fn a_crash_loop_ends() {
+fn crash_loop_stops_at_the_limit() {
     let home = home();
     start_fixture(&home, "app", "", "exit 3");
     let item = home.wait_status("app", "errored");
@@ -26,7 +26,7 @@ fn a_crash_loop_ends() {
 }
 
 #[test]
-fn a_growing_delay_without_a_limit_goes_on() {
+fn backoff_restarts_without_limit() {
     let home = home();
     start_fixture(&home, "app", "--exp-backoff-restart-delay 1", "exit 3");
     let item = home.wait_app("app", "restarted more often than the limit", |item| item.restarts() > 20);
@@ -37,7 +37,7 @@ fn a_growing_delay_without_a_limit_goes_on() {
 }
 
 #[test]
-fn what_ends_with_code_0_is_run_again_but_not_at_once() {
+fn exit_code_0_restarts_after_a_delay() {
     let home = home();
     let script = home.write("done.js", "require('fs').appendFileSync('runs', Date.now() + '\\n'); process.exit(0);");
     for options in ["", "-i 1"] {
@@ -55,7 +55,7 @@ fn what_ends_with_code_0_is_run_again_but_not_at_once() {
 }
 
 #[test]
-fn a_crash_loop_of_an_old_app_ends_too() {
+fn crash_loop_of_an_old_app_stops_at_the_limit() {
     // PM2 differs: its protection expires when the app is older than min_uptime × max_restarts.
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\n[ -e broken ] && exit 1\necho up\nexec sleep 1000\n");
@@ -71,7 +71,7 @@ fn a_crash_loop_of_an_old_app_ends_too() {
 }
 
 #[test]
-fn a_delay_does_not_switch_the_limit_off() {
+fn restart_delay_does_not_disable_the_limit() {
     // PM2 differs: there a delay near min_uptime disables the limit, and the status stays `waiting
     // restart` permanently.
     let home = home();
@@ -81,7 +81,7 @@ fn a_delay_does_not_switch_the_limit_off() {
 }
 
 #[test]
-fn an_app_that_is_not_to_restart_is_stopped_even_with_a_delay() {
+fn delay_does_not_restart_app_without_autorestart() {
     let home = home();
     start_fixture(&home, "app", "--restart-delay 250 --no-autorestart", "exit 1");
     home.wait_status("app", "stopped");
@@ -90,7 +90,7 @@ fn an_app_that_is_not_to_restart_is_stopped_even_with_a_delay() {
 }
 
 #[test]
-fn a_signal_is_not_an_exit_code() {
+fn death_by_signal_does_not_match_stop_exit_codes() {
     // PM2 differs: there a death by signal counts as code 0, so that stop_exit_codes 0 matches
     // SIGKILL.
     let home = home();
@@ -101,7 +101,7 @@ fn a_signal_is_not_an_exit_code() {
 }
 
 #[test]
-fn a_delay_is_kept() {
+fn restart_delay_is_respected() {
     let home = home();
     let file = home.work().join("starts");
     start_fixture(&home, "app", "--restart-delay 3600000", &format!("append {}", file.display()));
@@ -114,7 +114,7 @@ fn a_delay_is_kept() {
 }
 
 #[test]
-fn a_vanished_program_is_reported_and_tried_again() {
+fn missing_program_is_reported_and_retried() {
     let home = home();
     let copy = home.work().join("app-binary");
     std::fs::copy(fixture(), &copy).unwrap();

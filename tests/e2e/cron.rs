@@ -39,7 +39,7 @@ fn runner(home: &Home, name: &str, rest: &str) -> String {
 }
 
 #[test]
-fn restarts_each_second_and_says_so_in_pm2s_words() {
+fn cron_restarts_every_second_with_pm2_messages() {
     let home = home();
     Clock::new(&home).wait_ticks(3);
     let app = home.app("clock");
@@ -57,7 +57,7 @@ fn restarts_each_second_and_says_so_in_pm2s_words() {
 
 /// T11: PM2's next tick starts a stopped app again.
 #[test]
-fn t11_stop_means_stop_until_start() {
+fn stopped_app_ignores_ticks_until_start() {
     let home = home();
     let clock = Clock::new(&home);
     home.cmd(["start", &fixture(), "-f", "--name", "app", "--cron-restart", EACH_SECOND, "--", "hold"]).run().ok();
@@ -82,7 +82,7 @@ fn t11_stop_means_stop_until_start() {
 
 /// T11: "do not start it right away".
 #[test]
-fn t11_without_autostart_the_first_run_is_at_the_tick() {
+fn autostart_false_delays_first_run_until_tick() {
     let home = home();
     let clock = Clock::new(&home);
     let far = ecosystem(
@@ -104,7 +104,7 @@ fn t11_without_autostart_the_first_run_is_at_the_tick() {
 
 /// T11: `autorestart: false`: one run at the start, then one at each tick.
 #[test]
-fn t11_without_autorestart_it_runs_at_its_ticks() {
+fn autorestart_false_runs_at_start_and_ticks_only() {
     let home = home();
     let clock = Clock::new(&home);
     let script = runner(&home, "once", "");
@@ -117,7 +117,7 @@ fn t11_without_autorestart_it_runs_at_its_ticks() {
 }
 
 #[test]
-fn zero_switches_it_off_and_another_pattern_replaces_it() {
+fn zero_disables_schedule_and_new_pattern_replaces_it() {
     let home = home();
     let clock = Clock::new(&home);
     home.cmd(["start", &fixture(), "-f", "--name", "app", "-c", EACH_SECOND, "--", "hold"]).run().ok();
@@ -136,7 +136,7 @@ fn zero_switches_it_off_and_another_pattern_replaces_it() {
 }
 
 #[test]
-fn what_is_wrong_starts_nothing() {
+fn invalid_schedule_starts_nothing() {
     let home = home();
     for (words, message) in [
         (vec!["--cron-restart", "bad"], "expected 5 fields"),
@@ -164,7 +164,7 @@ fn what_is_wrong_starts_nothing() {
 
 /// Everything survives the daemon's death: the pattern and the pids. No tick happens twice.
 #[test]
-fn it_goes_on_behind_another_daemon() {
+fn schedule_survives_killed_daemon() {
     let home = home();
     let clock = Clock::new(&home);
     for _ in 0..5 {
@@ -185,7 +185,7 @@ fn it_goes_on_behind_another_daemon() {
 }
 
 #[test]
-fn a_cluster_is_reloaded_one_after_the_other() {
+fn cluster_app_is_reloaded_one_worker_at_a_time() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -209,7 +209,7 @@ fn a_cluster_is_reloaded_one_after_the_other() {
 }
 
 #[test]
-fn only_one_instance_where_one_is_wanted() {
+fn run_on_one_restarts_a_single_instance() {
     let home = home();
     let clock = Clock::new(&home);
     let file = ecosystem(
@@ -226,7 +226,7 @@ fn only_one_instance_where_one_is_wanted() {
 }
 
 #[test]
-fn overlap_skip_lets_it_run() {
+fn overlap_skip_leaves_running_app_alone() {
     let home = home();
     let clock = Clock::new(&home);
     let file = ecosystem(
@@ -259,7 +259,7 @@ fn seconds_until(second_of_day: i64) -> i64 {
 
 /// After a clock jump, the pattern continues from the new time; skipped runs are left out.
 #[test]
-fn ticks_follow_a_clock_that_is_set() {
+fn ticks_follow_a_changed_clock() {
     needs_program!("cc");
     let it = Shifted::new();
     let file = ecosystem(
@@ -283,7 +283,7 @@ fn ticks_follow_a_clock_that_is_set() {
 
 /// The nightly run happens when the clock shows its time, not a number of hours later.
 #[test]
-fn at_three_in_the_night() {
+fn nightly_run_follows_the_wall_clock() {
     needs_program!("cc");
     let it = Shifted::new();
     let file = ecosystem(
@@ -303,7 +303,7 @@ fn at_three_in_the_night() {
 
 /// The machine was off or suspended at that time.
 #[test]
-fn a_missed_run_is_made_up_for_where_that_is_wanted() {
+fn missed_run_is_caught_up_only_if_configured() {
     needs_program!("cc");
     let it = Shifted::new();
     let app = |name: &str, more: &str| {
@@ -322,7 +322,7 @@ fn a_missed_run_is_made_up_for_where_that_is_wanted() {
 
 /// Between ticks the daemon does not wake up.
 #[test]
-fn between_ticks_nobody_wakes_up() {
+fn daemon_stays_idle_between_ticks() {
     let home = home();
     home.cmd(["start", &fixture(), "--name", "app", "--cron-restart", "@yearly", "--", "hold"]).run().ok();
     let daemon = home.daemon_pid();
@@ -342,7 +342,7 @@ fn between_ticks_nobody_wakes_up() {
 
 /// Prints PM2's lines at the places where scripts expect them; copied from real PM2.
 #[test]
-fn a_schedule_is_told_when_it_is_set() {
+fn schedule_prints_pm2_lines() {
     let home = home_as_pm2();
     let told = |words: &str| -> Vec<String> {
         let said = home.ok(words).stdout;

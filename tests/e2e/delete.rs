@@ -5,7 +5,7 @@ use ostler_testkit::alive;
 use crate::setup::{home, start_fixture};
 
 #[test]
-fn nothing_but_the_logs_is_left() {
+fn deleted_app_leaves_only_its_logs() {
     let home = home();
     start_fixture(&home, "app", "", "report");
     home.wait_log("app-out.log", "\n");
@@ -16,7 +16,7 @@ fn nothing_but_the_logs_is_left() {
 }
 
 #[test]
-fn a_crash_loop_does_not_come_back() {
+fn deleted_crash_loop_does_not_restart() {
     // PM2 differs: there a scheduled restart may restore the entry.
     let home = home();
     for round in 0..10 {
@@ -29,7 +29,7 @@ fn a_crash_loop_does_not_come_back() {
 }
 
 #[test]
-fn during_start() {
+fn delete_during_start_removes_the_app() {
     let home = home();
     let script = ostler_testkit::fixture_app("ready.js");
     ostler_testkit::needs_program!("node");
@@ -43,7 +43,7 @@ fn during_start() {
 }
 
 #[test]
-fn ids_are_not_used_again_while_others_live() {
+fn ids_are_not_reused_while_other_apps_exist() {
     let home = home();
     start_fixture(&home, "a", "", "hold");
     start_fixture(&home, "b", "-f", "hold");

@@ -178,7 +178,7 @@ fn sh(dir: &Path, text: &str) -> String {
 }
 
 #[test]
-fn setup_update_revert() {
+fn setup_update_and_revert_work() {
     let home = home();
     let host = host!(&home);
     let app = host.path("app");
@@ -234,7 +234,7 @@ fn setup_update_revert() {
 }
 
 #[test]
-fn what_is_not_committed_or_pushed_is_not_deployed() {
+fn uncommitted_or_unpushed_changes_are_rejected() {
     let home = home();
     let host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "true"}));
@@ -253,7 +253,7 @@ fn what_is_not_committed_or_pushed_is_not_deployed() {
 }
 
 #[test]
-fn a_host_that_wants_a_terminal_gets_one() {
+fn needs_tty_allocates_a_terminal() {
     let home = home();
     let host = host!(&home);
     let hook = "if test -t 1; then echo A-TERMINAL $(cat release); else echo NO-TERMINAL; fi";
@@ -267,7 +267,7 @@ fn a_host_that_wants_a_terminal_gets_one() {
 }
 
 #[test]
-fn nobody_answers() {
+fn unreachable_host_fails_with_a_reason() {
     let home = home();
     let mut host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "true"}));
@@ -288,7 +288,7 @@ fn app(what: &str) -> Value {
 
 /// Deploys a good release, a bad release, and a good release again. `starts`: the hook starts the
 /// app.
-fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
+fn rolls_back(hook: Option<&str>, starts: bool, why: &str) {
     let home = home();
     let host = host!(&home);
     let members = hook.map_or(json!({}), |hook| json!({"post-deploy": hook}));
@@ -317,22 +317,22 @@ fn goes_back(hook: Option<&str>, starts: bool, why: &str) {
 }
 
 #[test]
-fn the_former_release_comes_back_by_the_usual_hook() {
-    goes_back(None, true, "");
+fn default_hook_failure_rolls_back() {
+    rolls_back(None, true, "");
 }
 
 #[test]
-fn the_former_release_comes_back_when_apps_do_not_get_well() {
-    goes_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
+fn unhealthy_apps_roll_back() {
+    rolls_back(Some("ostler startOrRestart ecosystem.json || true"), true, "the new release is not well");
 }
 
 #[test]
-fn the_former_release_comes_back_when_the_hook_fails() {
-    goes_back(Some("[ ! -e bad ]"), false, "post-deploy hook failed");
+fn failed_hook_rolls_back() {
+    rolls_back(Some("[ ! -e bad ]"), false, "post-deploy hook failed");
 }
 
 #[test]
-fn nothing_to_go_back_to() {
+fn failed_first_deploy_has_no_release_to_roll_back_to() {
     let home = home();
     let host = host!(&home);
     host.project(json!([]), json!({"post-deploy": "exit 7"}));
@@ -348,7 +348,7 @@ fn nothing_to_go_back_to() {
 }
 
 #[test]
-fn several_hosts_at_once() {
+fn several_hosts_are_deployed_in_parallel() {
     let home = home();
     let host = host!(&home);
     // Each of the two hosts waits for the other, so they must be deployed at the same time. The
@@ -390,7 +390,7 @@ fn several_hosts_at_once() {
 
 /// Deploys with a post-deploy hook that prints `before`, waits for `go` and prints `after`. The
 /// deploy command runs in the background.
-fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
+fn start_waiting_deployment(host: &Host<'_>) -> (PathBuf, Child) {
     let root = host.home.root();
     let (here, go) = (root.join("here"), root.join("go"));
     let hook = format!("echo before; touch {}; until [ -e {} ]; do sleep 0.05; done; echo after", here.display(), go.display());
@@ -403,10 +403,10 @@ fn one_that_waits(host: &Host<'_>) -> (PathBuf, Child) {
 }
 
 #[test]
-fn a_connection_that_breaks_takes_nothing_with_it() {
+fn lost_connection_does_not_interrupt_deployment() {
     let home = home();
     let mut host = host!(&home);
-    let (go, child) = one_that_waits(&host);
+    let (go, child) = start_waiting_deployment(&host);
     host.cut();
     fs::write(go, "").unwrap();
     home.wait_until("it is done without us", || host.deploys("app").len() == 1);
@@ -421,10 +421,10 @@ fn a_connection_that_breaks_takes_nothing_with_it() {
 }
 
 #[test]
-fn the_same_command_follows_what_is_under_way() {
+fn same_command_follows_running_deployment() {
     let home = home();
     let host = host!(&home);
-    let (go, mut child) = one_that_waits(&host);
+    let (go, mut child) = start_waiting_deployment(&host);
     child.kill().unwrap();
     child.wait().unwrap();
     let mut same = host.deploy("").command();
@@ -447,10 +447,10 @@ fn the_same_command_follows_what_is_under_way() {
 }
 
 #[test]
-fn one_that_is_killed_half_way_is_begun_anew() {
+fn killed_deployment_can_be_repeated() {
     let home = home();
     let host = host!(&home);
-    let (go, child) = one_that_waits(&host);
+    let (go, child) = start_waiting_deployment(&host);
     let runs = home.root().join("far/.ostler-deploy");
     let pid = sh(&runs, "cat */*/pid").parse().unwrap();
     kill(pid, Signal::KILL);

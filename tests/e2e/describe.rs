@@ -3,7 +3,7 @@
 use crate::setup::{home, start_fixture};
 
 #[test]
-fn everything_about_one_app() {
+fn describe_shows_all_properties_of_an_app() {
     let home = home();
     start_fixture(&home, "app", "--namespace ns --kill-timeout 2345", "hold");
     let output = home.ok("describe app");
@@ -15,7 +15,7 @@ fn everything_about_one_app() {
 }
 
 #[test]
-fn env_of_an_instance_by_id() {
+fn env_shows_variables_by_instance_id() {
     let home = home();
     home.cmd("start sleep --name app -- 1000").env("MINE", "yes and no").run().ok();
     home.ok("env 0").says("MINE: yes and no");

@@ -55,7 +55,7 @@ fn restarted(front: &Foreground, name: &str) {
 }
 
 #[test]
-fn a_session_as_pm2_shows_it() {
+fn session_output_matches_pm2() {
     let home = home();
     app(&home, "api");
     let mut front = Foreground::open(pm2_dev(&home, "start api.sh"));
@@ -85,7 +85,7 @@ fn a_session_as_pm2_shows_it() {
 }
 
 #[test]
-fn sessions_do_not_know_each_other() {
+fn sessions_are_independent() {
     let home = home();
     app(&home, "one");
     app(&home, "two");
@@ -117,7 +117,7 @@ fn patient(home: &Home) {
 }
 
 #[test]
-fn the_first_ctrl_c_waits_for_the_apps_and_the_second_kills_them() {
+fn first_ctrl_c_waits_for_apps_and_second_kills_them() {
     let home = home();
     patient(&home);
     for words in ["dev slow.json", "start slow.json --no-daemon"] {
@@ -141,7 +141,7 @@ fn the_first_ctrl_c_waits_for_the_apps_and_the_second_kills_them() {
 }
 
 #[test]
-fn a_command_runs_after_each_restart() {
+fn post_exec_runs_after_each_restart() {
     let home = home();
     app(&home, "api");
     let mut command = home.cmd("dev api.sh --ignore tmp,post --post-exec").command();
@@ -162,7 +162,7 @@ fn a_command_runs_after_each_restart() {
 }
 
 #[test]
-fn what_crashes_is_started_again_when_it_is_fixed() {
+fn crashed_app_restarts_after_a_fix() {
     let home = home();
     home.write("api.sh", "#!/bin/sh\necho broken\nexit 3\n");
     let mut front = Foreground::open(home.cmd("dev api.sh").command());
@@ -176,7 +176,7 @@ fn what_crashes_is_started_again_when_it_is_fixed() {
 }
 
 #[test]
-fn with_auto_exit_it_ends_when_nothing_runs() {
+fn auto_exit_stops_session_when_no_app_runs() {
     let home = home();
     home.write("api.sh", "#!/bin/sh\nexit 0\n");
     let file = home.write("app.json", r#"{"apps": [{"name": "api", "script": "./api.sh", "stop_exit_codes": [0]}]}"#);
@@ -187,7 +187,7 @@ fn with_auto_exit_it_ends_when_nothing_runs() {
 }
 
 #[test]
-fn a_file_says_what_is_watched() {
+fn config_file_sets_watched_paths() {
     let home = home();
     app(&home, "one");
     app(&home, "two");
@@ -212,7 +212,7 @@ fn a_file_says_what_is_watched() {
 }
 
 #[test]
-fn a_mistake_starts_nothing() {
+fn invalid_arguments_start_nothing() {
     let home = home();
     for words in ["dev nosuch.js", "dev nosuch.config.js", "dev"] {
         home.cmd(words).run().fails();

@@ -41,7 +41,7 @@ const AFTER: &str = r#"{"name": "api", "script": "sleep", "args": "1000", "max_r
     "env": {"MODE": "two", "NEW": "y", "API_TOKEN": "t1p"}, "env_production": {"MODE": "prod"}}"#;
 
 #[test]
-fn a_file_before_during_and_after() {
+fn diff_matches_changes_made_by_start() {
     let home = home();
     let path = file(&home, BEFORE);
     assert_eq!(first(&home, &path)[..2], ["api", "new"]);
@@ -75,7 +75,7 @@ fn a_file_before_during_and_after() {
 }
 
 #[test]
-fn sizes_and_times_as_they_stand_in_files() {
+fn sizes_and_times_are_shown_as_in_files() {
     let home = home();
     let path = file(&home, r#"{"name": "api", "script": "sleep", "args": "1000", "max_memory_restart": "200M", "kill_timeout": 2000}"#);
     home.ok(format!("start {path}"));
@@ -90,7 +90,7 @@ fn sizes_and_times_as_they_stand_in_files() {
 }
 
 #[test]
-fn keys_that_left_the_file_are_gone_after_a_reload_too() {
+fn reload_removes_keys_that_left_the_file() {
     let home = home();
     let path = file(&home, BEFORE);
     home.ok(format!("start {path}"));
@@ -101,7 +101,7 @@ fn keys_that_left_the_file_are_gone_after_a_reload_too() {
 }
 
 #[test]
-fn a_profile_is_a_difference() {
+fn profile_counts_as_a_difference() {
     let home = home();
     let path = file(&home, BEFORE);
     home.ok(format!("start {path}"));
@@ -112,7 +112,7 @@ fn a_profile_is_a_difference() {
 }
 
 #[test]
-fn apps_that_left_the_file_and_other_numbers_of_instances() {
+fn removed_apps_and_scaled_instances_are_shown() {
     let home = home();
     let path = file(&home, &format!(r#"{BEFORE}, {{"name": "old", "script": "sleep", "args": "1000", "instances": 2}}"#));
     home.ok(format!("start {path}"));
@@ -128,7 +128,7 @@ fn apps_that_left_the_file_and_other_numbers_of_instances() {
 }
 
 #[test]
-fn a_bad_file_is_told_as_by_start() {
+fn invalid_file_fails_as_with_start() {
     let home = home();
     let path = file(&home, r#"{"name": "api", "script": "sleep", "max_restarts": "many"}"#);
     home.run(format!("diff {path}")).fails().says("max_restarts");

@@ -23,7 +23,7 @@ fn found_by(command: Cmd<'_>, name: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn nothing_is_started_and_trouble_of_the_home_is_told() {
+fn doctor_starts_nothing_and_reports_home_problems() {
     let home = home();
     let first = home.run("doctor");
     assert!(first.code == 0 && first.stdout.contains("daemon: none runs"), "{first}");
@@ -41,7 +41,7 @@ fn nothing_is_started_and_trouble_of_the_home_is_told() {
 }
 
 #[test]
-fn what_copies_of_an_app_must_not_use() {
+fn doctor_warns_about_modules_unsafe_with_copies() {
     needs_program!("node");
     let home = home();
     home.write("package.json", r#"{"dependencies": {"express-session": "1", "pg": "1"}}"#);
@@ -57,7 +57,7 @@ fn what_copies_of_an_app_must_not_use() {
 }
 
 #[test]
-fn files_of_an_app_of_another_user_neither_hold_it_up_nor_lead_it_on() {
+fn doctor_is_not_misled_by_files_of_another_user() {
     needs_root!();
     needs_program!("node");
     let home = home();
@@ -75,7 +75,7 @@ fn files_of_an_app_of_another_user_neither_hold_it_up_nor_lead_it_on() {
 }
 
 #[test]
-fn a_pm2_that_runs() {
+fn doctor_reports_a_running_pm2() {
     needs_program!("node");
     let Some(subject) = Subject::pm2() else { return };
     let (old, home) = (Home::new(subject), home());
@@ -93,7 +93,7 @@ fn found_without(home: &Home, calls: &str, name: &str) -> Vec<(String, String)> 
 }
 
 #[test]
-fn too_few_open_files() {
+fn doctor_reports_low_open_file_limit() {
     let home = home();
     home.cmd(format!("start {} --name a -i 2 -- hold", fixture())).after("ulimit -n 1030").run().ok();
     let told = found(&home, "open files");
@@ -104,7 +104,7 @@ fn too_few_open_files() {
 }
 
 #[test]
-fn too_few_watches_where_something_is_watched() {
+fn doctor_reports_low_watch_limit_if_an_app_is_watched() {
     needs_root!();
     needs_program!("unshare");
     let home = home();
@@ -123,7 +123,7 @@ fn too_few_watches_where_something_is_watched() {
 }
 
 #[test]
-fn refused_calls_and_a_clock_that_is_not_told() {
+fn doctor_reports_refused_system_calls_and_unknown_clock() {
     needs_program!("python3");
     let home = home();
     assert_eq!(found(&home, "system calls"), [("fine".to_owned(), "all system calls that ostler needs are allowed".to_owned())]);
@@ -141,7 +141,7 @@ fn refused_calls_and_a_clock_that_is_not_told() {
 }
 
 #[test]
-fn instances_without_cgroups() {
+fn doctor_reports_instances_without_cgroups() {
     let home = home();
     home.cmd(format!("start {} --name a -- hold", fixture())).env("OSTLER_CGROUP", "off").run().ok();
     let told = found(&home, "cgroups");
@@ -154,7 +154,7 @@ fn instances_without_cgroups() {
 }
 
 #[test]
-fn instances_with_cgroups() {
+fn doctor_reports_instances_with_cgroups() {
     ostler_testkit::needs_cgroup!();
     let home = home();
     home.ok(format!("start {} --name a -- hold", fixture()));
@@ -162,7 +162,7 @@ fn instances_with_cgroups() {
 }
 
 #[test]
-fn a_unit_that_starts_pm2_at_boot() {
+fn doctor_reports_pm2_boot_unit() {
     needs_root!();
     needs_program!("unshare");
     let home = home();

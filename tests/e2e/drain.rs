@@ -59,7 +59,7 @@ fn a_request_longer_than_kill_timeout_is_finished() {
 }
 
 #[test]
-fn what_had_to_be_cut_is_told() {
+fn cut_requests_are_reported() {
     let home = home();
     let file = home.write(
         "app.json",
@@ -111,7 +111,7 @@ fn lasting(port: u16, head: &str, first: &str) -> std::thread::JoinHandle<String
 }
 
 #[test]
-fn websockets_and_streams_of_events_do_not_hold_up_a_reload() {
+fn websockets_and_event_streams_do_not_delay_reload() {
     let home = home();
     // Long on purpose: the test fails if the reload waits for it.
     let port = start(&home, &fixture_app("cluster-lasting.js"), 4, 0, "--kill-timeout 100000");
@@ -140,7 +140,7 @@ fn websockets_and_streams_of_events_do_not_hold_up_a_reload() {
 }
 
 #[test]
-fn old_processes_finish_at_the_same_time() {
+fn old_processes_drain_in_parallel() {
     let home = home();
     let port = start(&home, &slow_app(&home), 4, 4000, "");
     let requests: Vec<_> = (0..16).map(|_| ask(port)).collect();
@@ -155,7 +155,7 @@ fn old_processes_finish_at_the_same_time() {
 
 /// A server in another language gets the same time after its stop signal.
 #[test]
-fn servers_in_other_languages_have_the_same_time() {
+fn non_node_servers_get_the_drain_timeout() {
     needs_program!("python3");
     let home = home();
     let port = free_port();
@@ -200,7 +200,7 @@ while True:
 /// A worker closes a keep-alive connection when it is old, not earlier, and never without a
 /// response.
 #[test]
-fn an_old_connection_is_closed_by_its_worker() {
+fn worker_closes_connection_at_max_age() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let script =

@@ -18,7 +18,7 @@ fn env_of(home: &Home, members: &str, options: &str, caller: &[(&str, &str)]) ->
 }
 
 #[test]
-fn caller_then_env_then_profile() {
+fn profile_overrides_env_and_env_overrides_caller() {
     let home = home();
     let members = r#""env": {"A": "file", "B": "file", "N": 7, "T": true, "O": {"k": [1]}}, "env_production": {"B": "profile"}"#;
     let env = env_of(&home, members, "--env production", &[("A", "caller"), ("C", "caller")]);
@@ -27,7 +27,7 @@ fn caller_then_env_then_profile() {
 }
 
 #[test]
-fn a_profile_by_its_name_later() {
+fn profile_is_applied_by_app_name() {
     // PM2 differs: it refuses `restart <name> --env <profile>`.
     let home = home();
     let env = env_of(&home, r#""env": {"B": "base"}, "env_production": {"B": "profile"}"#, "", &[]);
@@ -38,7 +38,7 @@ fn a_profile_by_its_name_later() {
 }
 
 #[test]
-fn variables_on_the_command_line() {
+fn env_option_accepts_variables() {
     // PM2 differs: it takes the text as the name of a profile.
     let home = home();
     let report = home.work().join("r.json");
@@ -48,7 +48,7 @@ fn variables_on_the_command_line() {
 }
 
 #[test]
-fn filtered_variables_do_not_arrive() {
+fn filtered_variables_are_not_passed() {
     let home = home();
     let env = env_of(&home, r#""filter_env": ["SECRET", "AWS"]"#, "", &[("MY_SECRET_KEY", "x"), ("AWS_REGION", "y"), ("KEPT", "z")]);
     assert_eq!((env.get("MY_SECRET_KEY"), env.get("AWS_REGION"), &env["KEPT"]), (None, None, &"z".into()));
@@ -57,7 +57,7 @@ fn filtered_variables_do_not_arrive() {
 }
 
 #[test]
-fn an_env_file_is_read_and_never_evaluated() {
+fn env_file_is_parsed_and_not_evaluated() {
     let home = home();
     home.write("settings.env", "# comment\nexport A=plain\nB=\"quoted # text\"\nC='single $HOME'\nD=$(touch evaluated)\n\nE=\n");
     let env = env_of(&home, r#""env_file": "settings.env", "env": {"A": "wins"}"#, "", &[]);
@@ -67,7 +67,7 @@ fn an_env_file_is_read_and_never_evaluated() {
 }
 
 #[test]
-fn instance_and_increment_variables() {
+fn instance_and_increment_variables_are_numbered() {
     let home = home();
     let script = home.write("p.sh", "#!/bin/sh\necho port $PORT number $NUMBER\nexec sleep 1000\n");
     let file = ecosystem(
@@ -83,14 +83,14 @@ fn instance_and_increment_variables() {
 }
 
 #[test]
-fn the_profile_can_be_part_of_the_name() {
+fn append_env_to_name_adds_profile_to_name() {
     let home = home();
     env_of(&home, r#""append_env_to_name": true, "env_staging": {"A": "1"}"#, "--env staging", &[]);
     assert_eq!(home.jlist()[0].name(), "e-staging");
 }
 
 #[test]
-fn update_env_brings_the_callers_variables() {
+fn update_env_applies_caller_variables() {
     let home = home();
     let report = home.work().join("r.json");
     home.cmd(format!("start {} --name e -- report {}", fixture(), report.display())).env("V", "1").run().ok();
@@ -104,7 +104,7 @@ fn update_env_brings_the_callers_variables() {
 
 /// The caller is a service or a worker itself; its app is neither.
 #[test]
-fn what_speaks_of_the_caller_itself_reaches_no_app() {
+fn variables_about_the_caller_are_not_passed() {
     let home = home();
     let report = home.work().join("r.json");
     let names = ["NODE_UNIQUE_ID", "NODE_CHANNEL_SERIALIZATION_MODE", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC"];
@@ -121,7 +121,7 @@ fn what_speaks_of_the_caller_itself_reaches_no_app() {
 }
 
 #[test]
-fn a_variable_named_like_an_attribute_changes_no_attribute() {
+fn env_key_named_like_an_attribute_changes_no_attribute() {
     // PM2 differs: there the variable overwrites the attribute.
     let home = home();
     let env = env_of(&home, r#""env": {"name": "evil", "status": "evil", "pm_id": "99", "exec_mode": "evil"}"#, "", &[]);
@@ -131,7 +131,7 @@ fn a_variable_named_like_an_attribute_changes_no_attribute() {
 }
 
 #[test]
-fn what_pm2_injects_is_there() {
+fn pm2_variables_are_injected() {
     let home = home();
     let env = env_of(&home, r#""namespace": "ns""#, "", &[]);
     for (name, value) in [
@@ -161,7 +161,7 @@ fn what_pm2_injects_is_there() {
 }
 
 #[test]
-fn nothing_of_the_daemon_leaks_into_apps() {
+fn daemon_variables_do_not_leak_into_apps() {
     let home = home();
     home.cmd("start sleep --name first -- 1000").env("LEAK_OF_FIRST_CALLER", "x").run().ok();
     let env = env_of(&home, r#""namespace": "ns""#, "", &[]);
@@ -169,7 +169,7 @@ fn nothing_of_the_daemon_leaks_into_apps() {
 }
 
 #[test]
-fn a_profile_that_nobody_has_is_told_with_those_that_there_are() {
+fn unknown_profile_error_lists_known_profiles() {
     let home = home();
     let file = |more: &str| {
         ecosystem(
@@ -201,7 +201,7 @@ fn a_profile_that_nobody_has_is_told_with_those_that_there_are() {
 }
 
 #[test]
-fn as_pm2_an_unknown_profile_is_a_warning_and_by_name_a_misspelt_one_an_error() {
+fn pm2_name_warns_about_unknown_profile_and_rejects_typos() {
     let home = home_as_pm2();
     let path = ecosystem(&home, r#""name": "e", "script": "sleep", "args": "1000", "env_production": {"A": "1"}"#);
     home.ok(format!("start {path} --env prodution")).says("[PM2][WARN] Environment [prodution] is not defined in process file");
@@ -216,7 +216,7 @@ fn as_pm2_an_unknown_profile_is_a_warning_and_by_name_a_misspelt_one_an_error() 
 }
 
 #[test]
-fn a_node_app_has_the_title_that_it_is_given() {
+fn node_app_gets_process_title() {
     ostler_testkit::needs_program!("node");
     let home = home();
     home.write("app.js", "console.log('I am ' + process.title); setInterval(() => {}, 1000)");
@@ -227,7 +227,7 @@ fn a_node_app_has_the_title_that_it_is_given() {
 
 /// In PM2 these variables overwrite the settings that are named like them.
 #[test]
-fn a_variable_named_like_an_attribute_is_no_setting() {
+fn shell_variable_named_like_an_attribute_is_not_a_setting() {
     let names =
         ["cron_restart", "uid", "kill_timeout", "watch", "name", "instances", "status", "exec_mode", "max_memory_restart", "wait_ready"];
     for home in [home(), home_as_pm2()] {
@@ -268,7 +268,7 @@ fn raw_variable(pid: i32, name: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn variables_that_are_not_utf8_reach_the_app() {
+fn non_utf8_variables_reach_the_app() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let values: [(&str, &[u8]); 4] =
@@ -311,7 +311,7 @@ fn with_shell(home: &Home, line: &str, value: &str) {
 }
 
 #[test]
-fn undefined_variable_of_the_file_hides_that_of_the_shell() {
+fn undefined_variable_in_file_hides_shell_variable() {
     for home in [home(), home_as_pm2()] {
         let (_, seen) = undefined_in_file(&home, "");
         assert_eq!((seen("UNSET"), seen("MODE")), (None, Some("file".into())));
@@ -328,7 +328,7 @@ fn undefined_variable_of_the_file_hides_that_of_the_shell() {
 }
 
 #[test]
-fn undefined_variable_of_a_profile_hides_that_of_env_and_the_shell() {
+fn undefined_variable_in_profile_hides_env_and_shell() {
     for home in [home(), home_as_pm2()] {
         let (_, seen) = undefined_in_file(&home, "--env production");
         assert_eq!((seen("UNSET"), seen("MODE")), (None, None));
@@ -336,7 +336,7 @@ fn undefined_variable_of_a_profile_hides_that_of_env_and_the_shell() {
 }
 
 #[test]
-fn undefined_variable_counts_in_a_later_command_with_the_file() {
+fn undefined_variable_applies_in_later_commands_with_file() {
     // PM2 differs: it never removes a variable.
     for verb in ["restart", "reload", "start"] {
         let home = home();
@@ -356,7 +356,7 @@ fn undefined_variable_counts_in_a_later_command_with_the_file() {
 
 /// PM2 keeps the value that the file once had, even if a later shell has another value.
 #[test]
-fn undefined_variable_keeps_its_former_value_as_pm2() {
+fn pm2_name_keeps_former_value_of_undefined_variable() {
     let home = home_as_pm2();
     let text = format!(
         "module.exports = {{ apps: [{{ name: 'app', script: {:?}, args: 'hold', env: {{ MODE: process.env.TOKEN }} }}] }}",
@@ -375,7 +375,7 @@ fn undefined_variable_keeps_its_former_value_as_pm2() {
 
 /// A variable that one app of the file hides still reaches the other apps.
 #[test]
-fn undefined_variable_of_one_app_reaches_the_others() {
+fn undefined_variable_of_one_app_reaches_other_apps() {
     for home in [home(), home_as_pm2()] {
         let app = |name: &str, more: &str| format!("{{ name: '{name}', script: {:?}, args: 'hold'{more} }}", fixture());
         let apps = [app("hides", ", env: { MODE: process.env.ABSENT }"), app("takes", "")].join(", ");
@@ -391,7 +391,7 @@ fn undefined_variable_of_one_app_reaches_the_others() {
 }
 
 #[test]
-fn app_that_never_ran_gets_the_variables_of_each_command_with_the_file() {
+fn app_that_never_ran_gets_variables_of_each_command() {
     let home = home_as_pm2();
     let app = |name: &str, env: &str| format!(r#"{{"name": "{name}", "script": "{}", "autostart": false{env}}}"#, fixture());
     let file = home.write("eco.json", format!(r#"{{"apps": [{}, {}]}}"#, app("plain", ""), app("own", r#", "env": {"A": "1"}"#)));

@@ -72,7 +72,7 @@ fn errors_with_random_ids_are_one_group_without_secrets() {
 }
 
 #[test]
-fn other_languages() {
+fn python_exceptions_are_grouped() {
     needs_program!("python3");
     let home = home();
     let web = Web::on(&home, "");
@@ -96,7 +96,7 @@ fn other_languages() {
 }
 
 #[test]
-fn a_crash_is_counted_once_and_heard_also_where_nothing_is_printed() {
+fn crash_counts_once_even_without_output() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -123,7 +123,7 @@ fn a_crash_is_counted_once_and_heard_also_where_nothing_is_printed() {
 }
 
 #[test]
-fn what_was_resolved_comes_back_in_a_release_and_survives_a_kill() {
+fn resolved_error_reopens_and_survives_a_kill() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -161,7 +161,7 @@ fn what_was_resolved_comes_back_in_a_release_and_survives_a_kill() {
 }
 
 #[test]
-fn without_the_dashboard_the_log_files_are_looked_through() {
+fn errors_reads_log_files_without_dashboard() {
     needs_program!("node");
     let home = home();
     assert!(home.run("errors --resolve 12345678").stderr.contains("web enable"));
@@ -175,7 +175,7 @@ fn without_the_dashboard_the_log_files_are_looked_through() {
 }
 
 #[test]
-fn hostile_lines_and_other_namespaces() {
+fn hostile_lines_are_bounded_and_namespaces_separate() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -246,7 +246,7 @@ fn a_truncated_file_is_reported_at_its_end() {
 }
 
 #[test]
-fn a_folder_without_an_entry_is_not_started() {
+fn folder_without_an_entry_is_rejected() {
     let home = home();
     std::fs::create_dir(home.work().join("empty")).unwrap();
     home.run("start empty").code(4).says("has neither a package.json nor an index.js");

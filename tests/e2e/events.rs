@@ -77,7 +77,7 @@ impl Follower {
 }
 
 #[test]
-fn by_whom_and_why() {
+fn events_name_user_and_cause() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
@@ -109,7 +109,7 @@ fn by_whom_and_why() {
 }
 
 #[test]
-fn a_reload_and_a_program_that_is_not_there() {
+fn reload_and_missing_program_are_logged() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("reload app");
@@ -125,7 +125,7 @@ fn a_reload_and_a_program_that_is_not_there() {
 }
 
 #[test]
-fn of_one_app_and_since_a_time() {
+fn events_are_filtered_by_app_and_time() {
     let home = home();
     start_fixture(&home, "one", "", "hold");
     start_fixture(&home, "two", "", "hold");
@@ -137,7 +137,7 @@ fn of_one_app_and_since_a_time() {
 }
 
 #[test]
-fn a_follower_learns_of_each_once_over_the_death_of_the_daemon() {
+fn follower_gets_each_event_once_across_daemon_death() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let follower = Follower::of(&home);
@@ -157,11 +157,11 @@ fn a_follower_learns_of_each_once_over_the_death_of_the_daemon() {
         home.wait_app("app", "started again", |item| item.pid() != pid && item.status() == "online");
     }
     home.ok("stop app");
-    whole(&home, &follower, 6);
+    assert_complete(&home, &follower, 6);
 }
 
 #[test]
-fn a_follower_learns_of_each_once_over_the_death_of_daemon_and_keeper() {
+fn follower_gets_each_event_once_across_daemon_and_keeper_death() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let follower = Follower::of(&home);
@@ -175,12 +175,12 @@ fn a_follower_learns_of_each_once_over_the_death_of_daemon_and_keeper() {
         kill_daemon(&home);
     }
     home.ok("stop app");
-    whole(&home, &follower, 3);
+    assert_complete(&home, &follower, 3);
 }
 
 /// Checks that the follower saw every known event, and this many crashes, each once.
 #[track_caller]
-fn whole(home: &Home, follower: &Follower, crashes: usize) {
+fn assert_complete(home: &Home, follower: &Follower, crashes: usize) {
     home.wait_until("it knows of the end", || words(&follower.events(), "app").last().is_some_and(|word| word == "stopped"));
     let (seen, known) = (follower.events(), events(home, ""));
     each_once(&seen);
@@ -191,7 +191,7 @@ fn whole(home: &Home, follower: &Follower, crashes: usize) {
 }
 
 #[test]
-fn a_new_keeper_and_an_update_go_on_with_the_numbers() {
+fn event_numbers_continue_after_keeper_death_and_update() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let keeper = home.keeper_pid();
@@ -207,7 +207,7 @@ fn a_new_keeper_and_an_update_go_on_with_the_numbers() {
 }
 
 #[test]
-fn what_became_of_the_apps_is_told_after_each_death_of_the_manager() {
+fn next_daemon_reports_running_and_exited_apps() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "other", "--no-autorestart", "hold");
@@ -244,7 +244,7 @@ fn what_became_of_the_apps_is_told_after_each_death_of_the_manager() {
 }
 
 #[test]
-fn an_update_a_saved_list_and_another_number_of_instances_have_their_causes() {
+fn update_resurrect_and_scale_have_causes() {
     needs_program!("sleep");
     let home = home();
     home.ok("start sleep --name app -i 2 -- 1000");
@@ -271,7 +271,7 @@ fn an_update_a_saved_list_and_another_number_of_instances_have_their_causes() {
 }
 
 #[test]
-fn what_had_to_make_room_is_counted() {
+fn dropped_events_are_counted() {
     needs_program!("sleep");
     let home = home();
     home.ok("start sleep --name app -i 20 -- 1000");
@@ -300,7 +300,7 @@ fn what_had_to_make_room_is_counted() {
 }
 
 #[test]
-fn who_does_not_read_is_told_so_and_dropped() {
+fn slow_subscriber_is_notified_and_dropped() {
     needs_program!("sleep");
     let home = home();
     home.ok("start sleep --name app -i 20 -- 1000");
@@ -366,7 +366,7 @@ impl Frames {
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it() {
+fn closed_reader_stops_events_follow() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut child = home.cmd("events --follow").command().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

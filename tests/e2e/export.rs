@@ -20,7 +20,7 @@ fn steps(answer: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn an_edit_is_never_lost() {
+fn user_edits_are_never_lost() {
     let home = home();
     let file = home.write("ecosystem.json", APPS);
     let words = format!("compose {file} --env production");
@@ -58,7 +58,7 @@ fn an_edit_is_never_lost() {
 }
 
 #[test]
-fn lines_of_env_files_that_the_target_reads_otherwise_are_named() {
+fn env_file_lines_with_other_meaning_are_reported() {
     let home = home();
     home.write("api.env", "PLAIN=1\nQUOTED=\"hunter 2\"\nexport EXPORTED=3\nREF=a$HOME\n");
     let file = home.write("eco.json", r#"{"apps": [{"name": "api", "script": "dist/main.js", "env_file": "api.env"}]}"#);
@@ -75,7 +75,7 @@ fn lines_of_env_files_that_the_target_reads_otherwise_are_named() {
 }
 
 #[test]
-fn what_is_written_by_hand_is_left_alone() {
+fn handwritten_files_are_left_alone() {
     let home = home();
     let file = home.write("ecosystem.json", APPS);
     home.write("Dockerfile", "FROM scratch\n");
@@ -89,7 +89,7 @@ fn what_is_written_by_hand_is_left_alone() {
 }
 
 #[test]
-fn slips_are_named() {
+fn typos_get_suggestions() {
     let home = home();
     let file = home.write("ecosystem.json", APPS);
     home.run(format!("export kubernets {file}")).code(2).says("did you mean kubernetes?");
@@ -102,7 +102,7 @@ fn slips_are_named() {
 
 /// Imports a Procfile as an ecosystem file, and starts it.
 #[test]
-fn what_is_imported_runs() {
+fn imported_procfile_runs() {
     let home = home();
     home.write("Procfile", "web: sleep 1000 && echo $PORT\nworker: sleep 2000\n");
     home.ok("import procfile");
@@ -116,7 +116,7 @@ fn what_is_imported_runs() {
 
 /// Files included by a supervisor file are read. An optional file of variables may be missing.
 #[test]
-fn files_beside_an_imported_file_are_read() {
+fn import_reads_included_files() {
     let home = home();
     home.run("import compose - --port 80").code(2).says("only a Procfile has ports to count");
     std::fs::create_dir_all(home.work().join("conf.d")).unwrap();
@@ -144,7 +144,7 @@ fn files_beside_an_imported_file_are_read() {
 
 /// Compose's own parser reads the exported file with the intended values.
 #[test]
-fn compose_reads_what_was_meant() {
+fn compose_parses_exported_values() {
     let Some(compose) = python_program("docker-compose") else { skip!("docker-compose is not installed") };
     let home = home();
     let value = "50% of $HOME ${X} {{ y }} \"q\" 'a' no: on # c\nline";
@@ -181,7 +181,7 @@ const SHOP: &str = r#"{"apps": [
 
 /// The schemas of four versions of Kubernetes accept every object and know every field.
 #[test]
-fn kubernetes_takes_the_manifests() {
+fn kubernetes_schemas_accept_manifests() {
     let Some(validate) = python_program("kubernetes-validate") else { skip!("kubernetes-validate is not installed") };
     let home = home();
     let file = home.write("ecosystem.json", SHOP);
@@ -198,7 +198,7 @@ fn kubernetes_takes_the_manifests() {
 
 /// kustomize builds the base and the overlay; only the overlay has the profile's values.
 #[test]
-fn kustomize_lays_the_profile_over_the_base() {
+fn kustomize_overlay_applies_the_profile() {
     // Debian does not package kubectl, so the test runs only on machines that have it.
     let Some(kubectl) = program("kubectl") else { skip!("kubectl is not installed") };
     let home = home();
@@ -262,7 +262,7 @@ fn helm_renders_the_chart() {
 
 /// `examples/export` contains exactly the files that `export` writes.
 #[test]
-fn the_example_is_what_is_written() {
+fn export_example_is_up_to_date() {
     let home = home();
     // Names derive from the folder, so the copy keeps the folder's name.
     let copied = Command::new("cp").args(["-r", &fixture_path("../../examples/export")]).arg(home.work()).status().unwrap();

@@ -22,7 +22,7 @@ fn refused(home: &Home, words: &[&str], says: &[&str]) {
 }
 
 #[test]
-fn a_missing_script() {
+fn missing_script_is_rejected() {
     let home = home();
     refused(&home, &["start", "nothing.js"], &["nothing.js"]);
     refused(&home, &["start", "no-such-program"], &["no-such-program"]);
@@ -30,14 +30,14 @@ fn a_missing_script() {
 }
 
 #[test]
-fn a_script_that_is_not_executable() {
+fn non_executable_script_is_rejected() {
     let home = home();
     let script = home.write("plain.bin", b"\x7fELF\x02\x01\x01\0\0\0\0\0");
     refused(&home, &["start", &script], &["plain.bin", "permission denied"]);
 }
 
 #[test]
-fn a_file_that_is_no_program() {
+fn file_that_is_not_a_program_is_rejected() {
     let home = home();
     let script = home.write("broken", b"\x7fELF\x02\x01\x01\0 this is not a program");
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -45,14 +45,14 @@ fn a_file_that_is_no_program() {
 }
 
 #[test]
-fn a_folder_instead_of_a_script() {
+fn folder_as_script_is_rejected() {
     let home = home();
     std::fs::create_dir(home.work().join("folder.js")).unwrap();
     refused(&home, &["start", "./folder.js", "--interpreter", "none"], &["folder.js"]);
 }
 
 #[test]
-fn a_bad_interpreter() {
+fn unknown_interpreter_is_rejected() {
     let home = home();
     let script = home.write("app.js", "");
     refused(&home, &["start", &script, "--interpreter", "no-such-interpreter"], &["no-such-interpreter"]);
@@ -61,14 +61,14 @@ fn a_bad_interpreter() {
 }
 
 #[test]
-fn a_bad_working_directory() {
+fn missing_working_directory_is_rejected() {
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
     refused(&home, &["start", &script, "--cwd", "/no/such/folder"], &["/no/such/folder"]);
 }
 
 #[test]
-fn an_unknown_user_or_group() {
+fn unknown_user_or_group_is_rejected() {
     needs_root!();
     let home = home();
     refused(&home, &["start", "sleep", "--uid", "no-such-user", "--", "1"], &["no-such-user"]);
@@ -76,7 +76,7 @@ fn an_unknown_user_or_group() {
 }
 
 #[test]
-fn a_name_that_is_taken() {
+fn duplicate_name_is_rejected() {
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
     home.ok(["start", &script, "--name", "app"]);
@@ -86,7 +86,7 @@ fn a_name_that_is_taken() {
 }
 
 #[test]
-fn malformed_files_in_each_format() {
+fn malformed_files_are_rejected_in_every_format() {
     let home = home();
     let files = [
         ("a.json", "{\"apps\": [{\"name\": \"x\", "),
@@ -108,7 +108,7 @@ fn malformed_files_in_each_format() {
 }
 
 #[test]
-fn files_of_the_wrong_shape() {
+fn files_of_wrong_shape_are_rejected() {
     let home = home();
     for text in [
         "null",
@@ -129,7 +129,7 @@ fn files_of_the_wrong_shape() {
 }
 
 #[test]
-fn wrong_types_name_file_key_and_expectation() {
+fn wrong_type_error_names_file_key_and_expectation() {
     let home = home();
     for (member, words) in [
         (r#""instances": {}"#, "instances"),
@@ -148,7 +148,7 @@ fn wrong_types_name_file_key_and_expectation() {
 }
 
 #[test]
-fn a_file_that_requires_itself_or_never_ends() {
+fn recursive_or_endless_config_is_handled() {
     let home = home();
     home.write("a.config.js", "module.exports = require('./b.config.js')");
     let file = home.write("b.config.js", "module.exports = require('./a.config.js')");
@@ -171,7 +171,7 @@ fn a_file_that_requires_itself_or_never_ends() {
 }
 
 #[test]
-fn a_home_that_cannot_be_written() {
+fn unwritable_home_is_rejected() {
     let mut home = home();
     let file = home.write("a-file", "");
     home.set_dir(format!("{file}/home"));
@@ -185,7 +185,7 @@ fn a_home_that_cannot_be_written() {
 }
 
 #[test]
-fn a_home_whose_path_is_too_long_for_a_socket() {
+fn home_path_too_long_for_a_socket_works_or_fails_clearly() {
     let mut home = home();
     let long = home.work().join("d".repeat(60)).join("e".repeat(60));
     home.set_dir(&long);
@@ -208,7 +208,7 @@ fn a_relative_home_is_made_absolute() {
 }
 
 #[test]
-fn stale_sockets_locks_and_pids() {
+fn stale_sockets_locks_and_pids_do_not_mislead() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (keeper, daemon, anchor) = (home.keeper_pid(), home.daemon_pid(), home.anchor_pid());
@@ -226,7 +226,7 @@ fn stale_sockets_locks_and_pids() {
 }
 
 #[test]
-fn a_socket_that_is_a_file() {
+fn file_at_socket_path_is_handled() {
     let home = home();
     std::fs::create_dir_all(home.dir()).unwrap();
     std::fs::set_permissions(home.dir(), std::fs::Permissions::from_mode(0o700)).unwrap();
@@ -236,7 +236,7 @@ fn a_socket_that_is_a_file() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened() {
+fn unopenable_log_file_is_rejected() {
     let home = home();
     std::fs::create_dir_all(home.work().join("folder.log")).unwrap();
     let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");

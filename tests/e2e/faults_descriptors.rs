@@ -33,7 +33,7 @@ fn survives_its_keeper(home: &Home) {
 }
 
 #[test]
-fn a_hundred_apps_in_three_hundred_descriptors_survive_their_keeper() {
+fn hundred_apps_with_300_descriptors_survive_keeper_death() {
     let home = home();
     // Two apps log through pipes, which need more descriptors everywhere.
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n < 2 });
@@ -46,7 +46,7 @@ fn a_hundred_apps_in_three_hundred_descriptors_survive_their_keeper() {
 }
 
 #[test]
-fn what_finds_no_room_is_refused_and_the_rest_survives_its_keeper() {
+fn start_without_free_descriptors_is_rejected() {
     let home = home();
     let app = |n: usize| json!({ "name": format!("a{n}"), "script": "sleep", "args": "1000", "time": n == 0 });
     let file = ecosystem(&home, (0..150).map(app));

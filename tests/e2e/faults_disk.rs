@@ -75,7 +75,7 @@ fn locked_kib(pid: i32) -> u64 {
 }
 
 #[test]
-fn the_keeper_outlives_the_disk_of_its_binary() {
+fn keeper_survives_failed_disk_of_its_binary() {
     outlives(|home, a, daemon| {
         kill(a, Signal::KILL);
         home.wait_until("its end is noticed", || !alive(a));
@@ -84,7 +84,7 @@ fn the_keeper_outlives_the_disk_of_its_binary() {
 }
 
 #[test]
-fn what_it_never_did_before_works_without_the_disk() {
+fn first_recovery_works_without_the_disk() {
     outlives(|home, a, daemon| {
         let anchor = home.anchor_pid();
         kill(anchor, Signal::KILL);

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::setup::{ecosystem, home, read_report, start_fixture};
 
 #[test]
-fn values_that_are_not_utf8() {
+fn non_utf8_values_do_not_crash() {
     let home = home();
     let bad = OsString::from_vec(b"bad\xff\xfevalue".to_vec());
     let command = home.cmd("start sleep --name app -- 1000").env("BAD", &bad).env(OsString::from_vec(b"N\xffAME".to_vec()), "x");
@@ -31,7 +31,7 @@ fn values_that_are_not_utf8() {
 }
 
 #[test]
-fn a_huge_environment_arrives_whole() {
+fn huge_environment_is_passed_completely() {
     let home = home();
     let report = home.work().join("r.json");
     let big = "x".repeat(120_000);
@@ -47,7 +47,7 @@ fn a_huge_environment_arrives_whole() {
 }
 
 #[test]
-fn a_value_that_no_kernel_takes_is_an_error() {
+fn value_rejected_by_kernel_is_an_error() {
     let home = home();
     let file = ecosystem(&home, &format!(r#""name": "x", "script": "sleep", "args": ["{}"]"#, "y".repeat(300_000)));
     let output = home.run(["start", &file]).fails();
@@ -61,7 +61,7 @@ fn a_value_that_no_kernel_takes_is_an_error() {
 }
 
 #[test]
-fn names_that_try_to_leave_the_home() {
+fn names_cannot_escape_the_home() {
     let home = home();
     for name in ["../../evil", "/etc/evil", "..", ".", "a\nb", "a\u{1b}[31mb", "", &"n".repeat(5000)] {
         let output = home.run(["start", "sleep", "-f", &format!("--name={name}"), "--", "1000"]);
@@ -87,7 +87,7 @@ fn connect(home: &Home) -> UnixStream {
 }
 
 #[test]
-fn a_peer_that_talks_nonsense_loses_only_its_connection() {
+fn malformed_client_loses_only_its_connection() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
@@ -115,7 +115,7 @@ fn a_peer_that_talks_nonsense_loses_only_its_connection() {
 }
 
 #[test]
-fn peers_that_say_nothing_hinder_nobody() {
+fn silent_clients_do_not_block_others() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut silent: Vec<UnixStream> = (0..60).map(|_| connect(&home)).collect();
@@ -126,7 +126,7 @@ fn peers_that_say_nothing_hinder_nobody() {
 }
 
 #[test]
-fn a_reader_that_never_reads_hinders_nobody() {
+fn client_that_never_reads_does_not_block_others() {
     let home = home();
     home.cmd(format!("start {} --name app -- hold", fixture())).env("BIG", "x".repeat(100_000)).run().ok();
     let mut lazy = connect(&home);

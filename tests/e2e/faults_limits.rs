@@ -22,7 +22,7 @@ fn home_of(uid: u32) -> (Home, Home) {
 }
 
 #[test]
-fn few_descriptors_at_the_first_start() {
+fn first_start_with_few_descriptors_is_rejected() {
     for hard in [8, 12, 16, 20, 32, 64, 100, 120] {
         let home = home();
         let output = home.cmd("start sleep --name x -- 1000").after(&format!("ulimit -n {hard}")).run().code(3);
@@ -34,7 +34,7 @@ fn few_descriptors_at_the_first_start() {
 }
 
 #[test]
-fn a_small_soft_limit_is_raised_but_not_for_apps() {
+fn low_soft_limit_is_raised_but_not_for_apps() {
     for soft in [8, 20, 60, 120] {
         let home = home();
         let report = home.work().join("report.json");
@@ -51,7 +51,7 @@ fn a_small_soft_limit_is_raised_but_not_for_apps() {
 }
 
 #[test]
-fn few_processes_at_the_first_start() {
+fn first_start_with_few_processes_is_rejected() {
     needs_root!();
     const UID: u32 = 54_323;
     let (_copy, home) = home_of(UID);
@@ -72,7 +72,7 @@ fn few_processes_at_the_first_start() {
 }
 
 #[test]
-fn no_descriptors_left() {
+fn exhausted_descriptors_leave_running_apps_alone() {
     let home = home();
     home.cmd(format!("start {} --name first -- hold", fixture())).after("ulimit -n 128").run().ok();
     let pid = home.app("first").pid();
@@ -90,7 +90,7 @@ fn no_descriptors_left() {
 }
 
 #[test]
-fn no_pids_left() {
+fn exhausted_processes_leave_running_apps_alone() {
     needs_root!();
     const UID: u32 = 54_322;
     let (_copy, home) = home_of(UID);

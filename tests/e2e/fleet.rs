@@ -80,7 +80,7 @@ impl<'a> Fleet<'a> {
 }
 
 #[test]
-fn one_table_of_all() {
+fn hosts_share_one_table() {
     let home = home();
     let fleet = fleet!(&home, 3, json!({}));
     let output = fleet.run(&format!("-H web start {} --name api -- hold", fixture())).ok();
@@ -123,7 +123,7 @@ fn one_table_of_all() {
 }
 
 #[test]
-fn each_host_that_is_not_well_has_one_line() {
+fn every_failed_host_has_one_line() {
     let home = home();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let other = home.write("other/ostler", "#!/bin/sh\n[ \"$1\" = --version ] && { echo 0.0.1; exit; }\necho 'what is --json?'\n");
@@ -170,7 +170,7 @@ fn start_everywhere(fleet: &Fleet<'_>, script: &str, options: &str) {
 }
 
 #[test]
-fn a_rolling_change_stops_at_the_first_that_does_not_get_well() {
+fn rolling_change_stops_at_first_unhealthy_host() {
     let home = home();
     let fleet = fleet!(&home, 3, json!({"down": {"port": free_port()}}));
     start_everywhere(&fleet, "exec sleep 1000", "--max-restarts 1 --min-uptime 60s --restart-delay 1");
@@ -216,7 +216,7 @@ fn numbers(said: &str, host: &str) -> Vec<u64> {
 }
 
 #[test]
-fn lines_of_all_and_none_lost_or_doubled_over_a_broken_connection() {
+fn followed_logs_resume_after_a_lost_connection() {
     let home = home();
     let mut fleet = fleet!(&home, 2, json!({"down": {"port": free_port()}}));
     start_everywhere(&fleet, "n=0; while :; do echo n$n; n=$((n+1)); sleep 0.01; done", "");
@@ -250,7 +250,7 @@ fn lines_of_all_and_none_lost_or_doubled_over_a_broken_connection() {
 }
 
 #[test]
-fn events_of_all_and_each_once_over_a_broken_connection() {
+fn followed_events_resume_after_a_lost_connection() {
     let home = home();
     let mut fleet = fleet!(&home, 2, json!({}));
     start_everywhere(&fleet, "exec sleep 1000", "");

@@ -32,7 +32,7 @@ fn three(home: &Home, more: &str) -> Vec<String> {
 }
 
 #[test]
-fn to_and_fro() {
+fn pull_forward_and_backward_move_between_commits() {
     needs_program!("git");
     let home = home();
     let commits = three(&home, r#", "post_update": ["cat number >> ../seen"]"#);
@@ -64,7 +64,7 @@ fn to_and_fro() {
 }
 
 #[test]
-fn back_when_it_fails() {
+fn failed_post_update_rolls_back() {
     needs_program!("git");
     let home = home();
     let commits = three(&home, r#", "post_update": ["grep -q 1 number"]"#);
@@ -73,7 +73,7 @@ fn back_when_it_fails() {
 }
 
 #[test]
-fn a_command_that_takes_too_long_is_ended() {
+fn exec_timeout_kills_slow_command() {
     needs_program!("git");
     let home = home();
     let commits = three(&home, r#", "exec_timeout": 400, "post_update": ["test $(cat number) = 1 || sleep 4711"]"#);
@@ -84,7 +84,7 @@ fn a_command_that_takes_too_long_is_ended() {
 }
 
 #[test]
-fn without_a_repository() {
+fn git_commands_report_missing_repository() {
     needs_program!("git");
     for (home, code) in [(home(), 1), (home_as_pm2(), 0)] {
         home.ok(format!("start {} --name api -- hold", fixture()));
@@ -96,7 +96,7 @@ fn without_a_repository() {
 }
 
 #[test]
-fn as_the_user_of_the_app() {
+fn git_runs_as_the_app_user() {
     needs_program!("git");
     needs_root!();
     let home = home();
@@ -114,7 +114,7 @@ fn as_the_user_of_the_app() {
 }
 
 #[test]
-fn describe_tells_the_commit() {
+fn describe_shows_the_commit() {
     needs_program!("git");
     let home = home();
     let commits = three(&home, "");
@@ -144,7 +144,7 @@ fn describe_tells_the_commit() {
 /// PM2's list and bus show the commit that the app was started from, not the folder's current
 /// commit.
 #[test]
-fn the_list_has_the_commit_that_runs() {
+fn list_shows_commit_the_app_was_started_from() {
     needs_program!("git");
     let home = home();
     let commits = three(&home, "");

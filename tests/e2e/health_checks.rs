@@ -50,7 +50,7 @@ fn quick(port: u16) -> Value {
 /// With a long interval, an instance that responds is still known as healthy soon after its start,
 /// in each phase.
 #[test]
-fn the_first_checks_come_soon() {
+fn first_checks_run_soon_despite_long_interval() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let rarely = json!({"http": {"port": port, "path": "/health"}, "interval": "600s"});
@@ -59,7 +59,7 @@ fn the_first_checks_come_soon() {
 }
 
 #[test]
-fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
+fn failed_check_restarts_app_and_is_visible_everywhere() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     serve(&home, port, &json!({"http": {"port": port, "path": "/health", "interval": 100, "timeout": 2000}}));
@@ -80,7 +80,7 @@ fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
 }
 
 #[test]
-fn t1_action_none_only_tells() {
+fn action_none_only_reports() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let mut check = quick(port);
@@ -102,7 +102,7 @@ fn t1_action_none_only_tells() {
 /// Each cluster worker is checked separately, although all share one port. The other workers keep
 /// running, and no request fails.
 #[test]
-fn t1_only_the_ill_worker_of_a_cluster_is_replaced() {
+fn only_unhealthy_cluster_worker_is_replaced() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let mut check = quick(port);
@@ -151,7 +151,7 @@ fn a_worker_that_is_not_ready_gets_no_connections() {
 /// All workers are unhealthy at once: they are replaced one after the other, so that one worker
 /// always serves.
 #[test]
-fn t1_restarts_are_staggered_over_instances() {
+fn health_restarts_are_staggered_over_instances() {
     needs_program!("node");
     let (home, port) = (home(), free_ports(3));
     home.write("server.js", SERVER);
@@ -180,7 +180,7 @@ fn t1_restarts_are_staggered_over_instances() {
 
 /// Servers that never answer, answer endlessly or redirect endlessly do not block any other check.
 #[test]
-fn probes_of_hostile_servers_end() {
+fn probes_of_hostile_servers_time_out() {
     needs_program!("node");
     let home = home();
     let server = |answer: &str| {
@@ -219,7 +219,7 @@ fn probes_of_hostile_servers_end() {
 
 /// The body of a failed response often contains the reason.
 #[test]
-fn a_bad_answer_is_told_in_its_own_words() {
+fn failed_check_reports_response_body() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     home.write(
@@ -247,7 +247,7 @@ fn a_bad_answer_is_told_in_its_own_words() {
 
 /// The daemon waits for all responses together, and a late response still counts.
 #[test]
-fn many_are_asked_together_and_each_has_its_own_answer() {
+fn parallel_checks_keep_their_own_responses() {
     needs_program!("node");
     let home = home();
     home.write(
@@ -277,7 +277,7 @@ fn many_are_asked_together_and_each_has_its_own_answer() {
 }
 
 #[test]
-fn a_port_that_accepts_is_enough_for_tcp() {
+fn tcp_check_passes_when_port_accepts() {
     let (home, port) = (home(), free_port());
     let file = config(
         &home,
@@ -292,7 +292,7 @@ fn a_port_that_accepts_is_enough_for_tcp() {
 /// The command runs with the app's folder and environment. A hanging command is killed with all
 /// processes that it started.
 #[test]
-fn commands_are_checks() {
+fn command_checks_run_in_app_context_and_are_killed() {
     let home = home();
     home.write("well", "");
     let apps = json!([
@@ -317,7 +317,7 @@ fn commands_are_checks() {
 /// The event loop is blocked. Only this check notices, because the kernel still accepts
 /// connections.
 #[test]
-fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
+fn autokill_kills_process_with_blocked_event_loop() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     serve(&home, port, &json!({"autokill": true, "kill_timeout": 300, "health": {"heartbeat": "1s"}}));
@@ -333,7 +333,7 @@ fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
 
 /// Results survive the daemon, and the next daemon continues the checks.
 #[test]
-fn the_next_daemon_goes_on_asking() {
+fn next_daemon_continues_checks() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     serve(&home, port, &quick(port));
@@ -351,7 +351,7 @@ fn the_next_daemon_goes_on_asking() {
 /// If a replacement does not start, the old process stays. A reload by a user does not wait for the
 /// replacement.
 #[test]
-fn a_reload_comes_before_a_replacement() {
+fn reload_does_not_wait_for_failing_replacement() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     let say = "if (!require('fs').existsSync('mute')) process.send('ready');";
@@ -377,7 +377,7 @@ fn a_reload_comes_before_a_replacement() {
 
 /// `depends_on: {db: "healthy"}` waits for the checks, not only for the process.
 #[test]
-fn what_depends_on_a_healthy_app_waits_for_its_checks() {
+fn dependent_app_waits_for_healthy_checks() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     home.write("server.js", SERVER);

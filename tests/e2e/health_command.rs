@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::setup::{home, home_as_pm2, start_fixture};
 
 #[test]
-fn one_line_and_0_or_1() {
+fn health_prints_one_line_and_exits_0_or_1() {
     for home in [home(), home_as_pm2()] {
         let says = |words: &str, code: i32, text: &str| {
             let output = home.run(words).code(code);
@@ -42,7 +42,7 @@ fn one_line_and_0_or_1() {
 }
 
 #[test]
-fn not_ready_is_not_healthy() {
+fn app_that_is_not_ready_is_unhealthy() {
     let home = home();
     home.ok(format!("start {} --name slow --no-autostart --wait-ready --listen-timeout 600000 -- hold", fixture()));
     let mut start = home.cmd("restart slow").command();
@@ -66,7 +66,7 @@ process.on('SIGINT', () => process.exit(0));
 /// Failed readiness checks during a start do not outlive the start: by port, by request, and with
 /// two instances.
 #[test]
-fn an_app_that_listens_late_is_healthy_once_it_listens() {
+fn late_listener_is_healthy_once_it_listens() {
     needs_program!("node");
     for kind in ["tcp", "http"] {
         let (home, port) = (home(), free_port());
@@ -90,7 +90,7 @@ fn an_app_that_listens_late_is_healthy_once_it_listens() {
 }
 
 #[test]
-fn a_daemon_that_is_just_replaced_is_waited_for() {
+fn health_waits_for_a_daemon_being_replaced() {
     let home = home();
     start_fixture(&home, "api", "", "hold");
     kill(home.daemon_pid(), Signal::KILL);

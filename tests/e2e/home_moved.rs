@@ -17,7 +17,7 @@ fn is_the_same(home: &Home, pid: i32, keeper: i32) {
 }
 
 #[test]
-fn a_removed_socket_comes_back() {
+fn removed_socket_is_recreated() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, keeper, socket) = (home.app("app").pid(), home.keeper_pid(), home.dir().join("ostler.sock"));
@@ -45,7 +45,7 @@ fn a_removed_socket_comes_back() {
 }
 
 #[test]
-fn a_removed_home_comes_back() {
+fn removed_home_is_recreated() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, keeper) = (home.app("app").pid(), home.keeper_pid());

@@ -12,7 +12,7 @@ fn moved<'a>(home: &'a Home, words: &'a str) -> Cmd<'a> {
 }
 
 #[test]
-fn every_command_uses_the_files_that_variables_move() {
+fn commands_use_file_paths_set_by_variables() {
     for home in [home(), home_as_pm2()] {
         let list = home.work().join("elsewhere/list");
         let shown = list.display().to_string();
@@ -36,7 +36,7 @@ fn every_command_uses_the_files_that_variables_move() {
 }
 
 #[test]
-fn ostler_uses_the_files_of_the_running_daemon() {
+fn ostler_uses_file_paths_of_running_daemon() {
     let home = home();
     let (list, conf) = (home.work().join("elsewhere/list"), home.work().join("elsewhere/conf"));
     let shown = list.display().to_string();
@@ -60,7 +60,7 @@ fn ostler_uses_the_files_of_the_running_daemon() {
 }
 
 #[test]
-fn pm2_uses_the_files_of_its_own_shell() {
+fn pm2_name_uses_file_paths_of_its_shell() {
     let home = home_as_pm2();
     let elsewhere = home.work().join("elsewhere");
     let (list, log) = (elsewhere.join("list"), elsewhere.join("daemon.log"));
@@ -107,7 +107,7 @@ fn in_removed<'a>(home: &'a Home, words: &'a str) -> Cmd<'a> {
 }
 
 #[test]
-fn only_relative_paths_need_the_current_folder() {
+fn removed_current_folder_affects_only_relative_paths() {
     for home in [home(), home_as_pm2()] {
         home.ok("start sleep --name app -x --interpreter none -- 1000");
         let file = home

@@ -27,7 +27,7 @@ fn of_home(home: &Home, name: &str) -> String {
 }
 
 #[test]
-fn each_runs_at_its_turn_and_knows_where_it_is() {
+fn hooks_run_in_order_with_their_context() {
     let home = home();
     let tell = script(
         &home,
@@ -63,7 +63,7 @@ fn each_runs_at_its_turn_and_knows_where_it_is() {
 }
 
 #[test]
-fn a_failed_pre_start_is_a_failed_start_that_is_tried_again() {
+fn failed_pre_start_fails_start_and_is_retried() {
     let home = home();
     let check = script(&home, "check.sh", "[ -e database ] || { echo 'no database' >&2; exit 3; }");
     let file = app(&home, &format!(r#""pre_start": "{check}", "max_restarts": 1000"#));
@@ -75,7 +75,7 @@ fn a_failed_pre_start_is_a_failed_start_that_is_tried_again() {
 }
 
 #[test]
-fn a_pre_start_that_never_succeeds_ends_as_errored() {
+fn pre_start_that_never_succeeds_becomes_errored() {
     let home = home();
     let file = app(&home, r#""pre_start": ["false"], "max_restarts": 3"#);
     home.run(format!("start {file}")).code(1);
@@ -85,7 +85,7 @@ fn a_pre_start_that_never_succeeds_ends_as_errored() {
 }
 
 #[test]
-fn a_failure_that_does_not_matter() {
+fn hook_failure_is_ignored_with_on_failure_continue() {
     let home = home();
     let hooks = r#""pre_start": {"command": "exit 7", "on_failure": "continue"}, "post_start": "exit 8", "pre_stop": "exit 9", "post_stop": ["/no/such/program"]"#;
     home.ok(format!("start {}", app(&home, hooks)));
@@ -101,7 +101,7 @@ fn a_failure_that_does_not_matter() {
 }
 
 #[test]
-fn a_post_start_that_has_to_succeed() {
+fn failed_post_start_aborts_start_with_on_failure_abort() {
     let home = home();
     let file = app(&home, r#""post_start": {"command": "exit 4", "on_failure": "abort"}, "max_restarts": 2"#);
     home.run(format!("start {file}")).code(1).says("post_start exited with code 4");
@@ -110,7 +110,7 @@ fn a_post_start_that_has_to_succeed() {
 }
 
 #[test]
-fn hooks_that_hang_are_killed_with_all_they_started() {
+fn hanging_hooks_are_killed_with_their_process_tree() {
     let home = home();
     let hang = script(&home, "hang.sh", "sleep 1000 & setsid sleep 1001 & (setsid sleep 1002 &) ; sleep 1003");
     let hook = format!(r#"{{"command": "{hang}", "timeout": "300ms"}}"#);
@@ -126,7 +126,7 @@ fn hooks_that_hang_are_killed_with_all_they_started() {
 }
 
 #[test]
-fn a_hook_that_daemonises_leaves_nothing() {
+fn daemonizing_hook_leaves_no_process() {
     let home = home();
     let daemonises = script(&home, "daemonises.sh", "(setsid sleep 1000 >/dev/null 2>&1 &)\nexit 0");
     home.ok(format!("start {}", app(&home, &format!(r#""pre_start": "{daemonises}""#))));
@@ -135,7 +135,7 @@ fn a_hook_that_daemonises_leaves_nothing() {
 }
 
 #[test]
-fn a_stop_wins_over_a_hook_that_holds_up_the_start() {
+fn stop_interrupts_pre_start() {
     let home = home();
     let file = app(&home, r#""pre_start": "exec sleep 1000""#);
     let mut start = aside(&home, &format!("start {file}"));
@@ -160,7 +160,7 @@ fn a_second_stop_does_not_wait_for_pre_stop() {
 }
 
 #[test]
-fn a_stop_ends_what_on_crash_still_does() {
+fn stop_kills_running_on_crash_hook() {
     let home = home();
     home.ok(format!("start {}", app(&home, r#""on_crash": "exec sleep 1000""#)));
     kill(home.app("app").pid(), Signal::KILL);
@@ -171,7 +171,7 @@ fn a_stop_ends_what_on_crash_still_does() {
 }
 
 #[test]
-fn a_path_with_blanks_is_a_file_and_a_list_is_taken_word_by_word() {
+fn hook_path_may_contain_blanks_and_list_is_not_split() {
     let home = home();
     let path = script(&home, "my hook.sh", r#"echo "ran $#" >> log"#);
     home.ok(format!("start {}", app(&home, &format!(r#""pre_start": "{path}""#))));
@@ -180,7 +180,7 @@ fn a_path_with_blanks_is_a_file_and_a_list_is_taken_word_by_word() {
 }
 
 #[test]
-fn output_goes_to_the_logs_of_the_app() {
+fn hook_output_is_written_to_app_logs() {
     let home = home();
     home.ok(format!("start {}", app(&home, r#""pre_start": "echo out; echo err >&2""#)));
     home.wait_log("app-out.log", "out");
@@ -193,7 +193,7 @@ fn output_goes_to_the_logs_of_the_app() {
 }
 
 #[test]
-fn each_instance_and_each_restart_has_its_own_turn() {
+fn hooks_run_per_instance_and_per_restart() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo $OSTLER_INSTANCE >> log", "instances": 2"#);
     home.ok(format!("start {file}"));
@@ -208,7 +208,7 @@ fn each_instance_and_each_restart_has_its_own_turn() {
 }
 
 #[test]
-fn a_bad_release_does_not_pass_its_pre_start() {
+fn failed_pre_start_rejects_new_release() {
     let home = home();
     let port = ostler_testkit::free_port();
     let release = |pre_start: &str| {
@@ -223,7 +223,7 @@ fn a_bad_release_does_not_pass_its_pre_start() {
 }
 
 #[test]
-fn hooks_outlive_the_daemon_and_are_told_once() {
+fn hooks_survive_daemon_and_report_once() {
     let home = home();
     let slow = script(&home, "slow.sh", "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done; echo end >> log");
     let file = app(&home, &format!(r#""pre_start": "{slow}", "pre_stop": "{slow}""#));
@@ -252,7 +252,7 @@ fn hooks_outlive_the_daemon_and_are_told_once() {
 }
 
 #[test]
-fn hooks_outlive_the_keeper() {
+fn hooks_survive_the_keeper() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
     let mut start = aside(&home, &format!("start {file}"));
@@ -269,7 +269,7 @@ fn hooks_outlive_the_keeper() {
 }
 
 #[test]
-fn both_killed_during_a_hook() {
+fn hook_recovers_after_daemon_and_keeper_are_killed() {
     let home = home();
     let file = app(&home, r#""pre_start": "echo begin >> log; while [ ! -e go ]; do sleep 0.01; done""#);
     let mut start = aside(&home, &format!("start {file}"));
@@ -286,7 +286,7 @@ fn both_killed_during_a_hook() {
 }
 
 #[test]
-fn as_the_user_of_the_app() {
+fn hooks_run_as_the_app_user() {
     needs_root!();
     let home = home();
     std::fs::set_permissions(home.work(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
@@ -297,7 +297,7 @@ fn as_the_user_of_the_app() {
 }
 
 #[test]
-fn bad_hooks_are_refused_before_anything_starts() {
+fn invalid_hooks_are_rejected_before_start() {
     let home = home();
     for (hook, message) in [
         (r#""pre_start": 5"#, "expected a command"),
@@ -316,7 +316,7 @@ fn bad_hooks_are_refused_before_anything_starts() {
 }
 
 #[test]
-fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
+fn stubborn_app_keeps_kill_timeout_after_slow_hook() {
     let home = home();
     let file = ecosystem(
         &home,
@@ -334,7 +334,7 @@ fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
 }
 
 #[test]
-fn no_hook_runs_twice_however_often_the_daemon_dies() {
+fn hooks_run_once_across_daemon_deaths() {
     let home = home();
     let each = r#""echo $OSTLER_HOOK:$OSTLER_INCARNATION >> log""#;
     let hooks: Vec<String> =

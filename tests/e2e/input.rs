@@ -14,7 +14,7 @@ fn reader(home: &Home) -> String {
 }
 
 #[test]
-fn lines_come_whole_and_deaths_are_no_end() {
+fn lines_arrive_whole_and_stdin_survives_daemon_death() {
     let home = home();
     home.ok(format!("start {} --name reader", reader(&home)));
     home.wait_log("reader-out.log", "begin");
@@ -34,7 +34,7 @@ fn lines_come_whole_and_deaths_are_no_end() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_told() {
+fn undeliverable_line_is_reported() {
     needs_program!("node");
     let home = home();
     home.write("server.js", "process.stdin.on('data', () => {}).on('end', () => console.log('empty')); setInterval(() => {}, 1000)");
@@ -58,7 +58,7 @@ fn what_cannot_be_sent_is_told() {
 }
 
 #[test]
-fn attached_one_types_and_reads() {
+fn attach_forwards_input_and_output() {
     let home = home();
     home.ok(format!("start {} --name reader", reader(&home)));
     home.wait_log("reader-out.log", "begin");

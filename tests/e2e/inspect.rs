@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::setup::{ecosystem, home};
 
 #[test]
-fn the_debugger_of_node_listens() {
+fn inspect_opens_node_debugger() {
     needs_program!("node");
     let home = home();
     let app = home.write("app.js", "setInterval(() => {}, 1000)");
@@ -25,7 +25,7 @@ fn the_debugger_of_node_listens() {
 }
 
 #[test]
-fn what_is_not_needed_here_says_what_is_there_instead() {
+fn unsupported_commands_name_an_alternative() {
     let home = home();
     for (words, what) in
         [("link a b", "no monitoring service"), ("plus", "web enable"), ("deepUpdate", "ostler update"), ("autoinstall", "install")]
@@ -59,7 +59,7 @@ fn port_of(home: &Home, pid: i32) -> Option<u16> {
 }
 
 #[test]
-fn each_worker_has_an_inspector() {
+fn every_worker_has_its_own_inspector() {
     for node in nodes() {
         for by_environment in [false, true] {
             let (home, base) = (home(), free_ports(6));
@@ -94,7 +94,7 @@ fn each_worker_has_an_inspector() {
 }
 
 #[test]
-fn the_signal_opens_one_inspector_for_each_worker() {
+fn signal_opens_one_inspector_per_worker() {
     needs_program!("node");
     let (home, base) = (home(), free_ports(2));
     let app = home.write(

@@ -62,7 +62,7 @@ fn wait_runs(home: &Home, name: &str, count: usize) {
 }
 
 #[test]
-fn it_runs_at_its_times_only() {
+fn job_runs_only_at_its_times() {
     let home = home();
     start_job(&home, "far", "", r#""cron": "@yearly""#);
     start_job(&home, "near", "echo done", &format!(r#""cron": "{EACH_SECOND}""#));
@@ -85,7 +85,7 @@ fn it_runs_at_its_times_only() {
 }
 
 #[test]
-fn a_run_by_hand() {
+fn job_can_be_run_manually() {
     let home = home();
     start_job(&home, "backup", "echo saved", r#""cron": "@yearly""#);
     home.ok("jobs run backup");
@@ -139,7 +139,7 @@ fn a_deployment_runs_no_job() {
 }
 
 #[test]
-fn stop_means_stop() {
+fn stopped_job_does_not_run() {
     let home = home();
     start_job(&home, "clock", "", &format!(r#""cron": "{EACH_SECOND}""#));
     start_job(&home, "job", "", &format!(r#""cron": "{EACH_SECOND}""#));
@@ -165,7 +165,7 @@ fn stop_means_stop() {
 }
 
 #[test]
-fn it_is_tried_again_and_then_it_has_failed() {
+fn failed_job_is_retried_up_to_the_limit() {
     let home = home();
     start_job(&home, "flaky", "test -e good || exit 3", r#""cron": "@yearly", "retries": 2, "retry_delay": 100"#);
     home.ok("jobs run flaky");
@@ -191,7 +191,7 @@ fn it_is_tried_again_and_then_it_has_failed() {
 }
 
 #[test]
-fn too_long_is_a_failure() {
+fn run_over_timeout_fails() {
     let home = home();
     start_job(&home, "slow", "sleep 1000 & wait", r#""cron": "@yearly", "timeout": "300ms", "retries": 1, "retry_delay": 10"#);
     home.ok("jobs run slow");
@@ -204,7 +204,7 @@ fn too_long_is_a_failure() {
 
 /// The time limit also applies after the daemon was replaced.
 #[test]
-fn too_long_behind_another_daemon() {
+fn timeout_applies_after_daemon_restart() {
     let home = home();
     start_job(&home, "slow", "exec sleep 1000", r#""cron": "@yearly", "timeout": "3s""#);
     home.ok("jobs run slow");
@@ -216,7 +216,7 @@ fn too_long_behind_another_daemon() {
 }
 
 #[test]
-fn overlap() {
+fn overlap_skip_queue_and_kill_are_respected() {
     let home = home();
     let until_told = "until test -e go; do sleep 0.05; done";
     for overlap in ["skip", "queue", "kill"] {
@@ -247,7 +247,7 @@ fn overlap() {
 
 /// The next daemon adopts a running job and counts its exit once.
 #[test]
-fn it_survives_the_daemon() {
+fn running_job_survives_daemon_death() {
     let home = home();
     start_job(&home, "long", "until test -e go; do sleep 0.05; done; exit 7", r#""cron": "@yearly""#);
     home.ok("jobs run long");
@@ -266,7 +266,7 @@ fn it_survives_the_daemon() {
 
 /// The daemon is killed right after the start of each run: no run repeats, none is lost.
 #[test]
-fn each_run_is_once_whenever_the_daemon_dies() {
+fn every_run_happens_once_across_daemon_deaths() {
     let home = home();
     start_job(&home, "job", "", &format!(r#""cron": "{EACH_SECOND}", "history": 100"#));
     for _ in 0..8 {
@@ -281,7 +281,7 @@ fn each_run_is_once_whenever_the_daemon_dies() {
 }
 
 #[test]
-fn one_of_several_instances() {
+fn run_on_selects_one_or_all_instances() {
     let home = home();
     for (name, run_on) in [("single", "one"), ("every", "all")] {
         let script = home.write(&format!("{name}.sh"), format!("#!/bin/sh\necho $NODE_APP_INSTANCE >>{name}.runs\n"));
@@ -301,7 +301,7 @@ fn one_of_several_instances() {
 }
 
 #[test]
-fn jobs_of_an_app_have_its_place_and_variables() {
+fn app_jobs_inherit_cwd_and_variables() {
     let home = home();
     home.write("sub/keep", "");
     let app = format!(
@@ -319,7 +319,7 @@ fn jobs_of_an_app_have_its_place_and_variables() {
 
 /// A service that becomes a job is no longer restarted.
 #[test]
-fn a_service_becomes_a_job_and_back() {
+fn service_can_become_a_job_and_back() {
     let home = home();
     home.ok(format!("start {} --name app -- hold", fixture()));
     home.cmd(["restart", "app", "--job", "@yearly"]).run().ok();
@@ -333,7 +333,7 @@ fn a_service_becomes_a_job_and_back() {
 
 /// The machine was off at that time; the list was saved before.
 #[test]
-fn a_run_missed_over_a_reboot_is_made_up_for_where_that_is_wanted() {
+fn run_missed_during_reboot_is_caught_up_only_if_configured() {
     needs_program!("cc");
     const DAY_S: i64 = 24 * 3600;
     let it = Shifted::new();

@@ -13,7 +13,7 @@ fn nothing_is_left(home: &Home) {
 }
 
 #[test]
-fn nothing_of_the_manager_or_the_apps_is_left() {
+fn kill_leaves_no_process() {
     let home = home();
     start_fixture(&home, "one", "", "family 1 2");
     start_fixture(&home, "two", "-f", "hold");
@@ -22,7 +22,7 @@ fn nothing_of_the_manager_or_the_apps_is_left() {
 }
 
 #[test]
-fn when_the_command_returns_it_is_over() {
+fn kill_returns_only_after_all_processes_exited() {
     let home = home();
     for _ in 0..5 {
         start_fixture(&home, "app", "", "hold");
@@ -32,14 +32,14 @@ fn when_the_command_returns_it_is_over() {
 }
 
 #[test]
-fn without_a_daemon_there_is_nothing_to_do() {
+fn kill_without_a_daemon_does_nothing() {
     let home = home();
     home.run("kill");
     assert!(home.processes().is_empty());
 }
 
 #[test]
-fn a_polite_signal_to_the_keeper_ends_all_and_saves_the_list() {
+fn sigterm_to_keeper_stops_all_and_saves_the_list() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     kill(home.keeper_pid(), Signal::TERM);

@@ -42,7 +42,7 @@ fn late_starts(home: &Home) -> usize {
 
 /// Runs the command and waits for one more log line about a late start. On a busy machine earlier
 /// lines may exist.
-fn is_told_once_more<'scope>(
+fn spawn_until_reported_late<'scope>(
     home: &'scope Home,
     words: &'static str,
     scope: &'scope thread::Scope<'scope, '_>,
@@ -54,7 +54,7 @@ fn is_told_once_more<'scope>(
 }
 
 #[test]
-fn a_late_start_goes_on_and_the_command_too() {
+fn slow_start_continues_after_command_returns() {
     let home = home();
     for (mode, port) in [("", free_port()), ("-i 2", free_port())] {
         let started = start(&home, &format!("--wait-ready {mode}"), port).ok();
@@ -85,7 +85,7 @@ fn all_online(home: &Home, restarts: u64, what: &str) {
 
 /// `app.js` never sends `ready`; in cluster mode it does not listen, either.
 #[test]
-fn called_as_pm2_a_late_app_counts_as_ready() {
+fn pm2_name_counts_late_app_as_ready() {
     for options in ["--wait-ready", "--wait-ready --listen-timeout 400", "--listen-timeout 400"] {
         for mode in ["", "-i 2"] {
             let what = format!("{options} {mode}");
@@ -102,7 +102,7 @@ fn called_as_pm2_a_late_app_counts_as_ready() {
 }
 
 #[test]
-fn a_file_read_as_pm2_has_pm2s_meaning_unless_it_asks_for_more() {
+fn file_started_as_pm2_keeps_pm2_meaning() {
     let home = home_as_pm2();
     let script = home.write("slow.js", SLOW);
     let start = |members: &str| {
@@ -126,7 +126,7 @@ fn a_file_read_as_pm2_has_pm2s_meaning_unless_it_asks_for_more() {
 /// restart by the daemon, by a new daemon, by `resurrect`, and by `ostler` with the app's name.
 /// `ostler` with the file replaces it.
 #[test]
-fn the_meaning_is_that_of_the_name_that_started_the_app() {
+fn readiness_meaning_follows_the_starting_name() {
     let home = home_as_pm2();
     start(&home, "--wait-ready --listen-timeout 400", free_port()).ok();
     let pid = home.app("x").pid();
@@ -155,7 +155,7 @@ fn ostler(home: &Home, words: &str) {
 }
 
 #[test]
-fn npms_client_gets_pm2s_meaning() {
+fn npm_client_gets_pm2_meaning() {
     needs_program!("node");
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };
     for mode in ["", " -i 2"] {
@@ -177,7 +177,7 @@ fn npms_client_gets_pm2s_meaning() {
 
 /// PM2 replaces the good process even if the new process has crashed; ostler does not.
 #[test]
-fn called_as_pm2_a_release_that_dies_does_not_replace_the_good_one() {
+fn pm2_name_keeps_good_process_if_release_crashes() {
     for release in ["throws", "exits"] {
         let home = home_as_pm2();
         home.write("release", "good");
@@ -197,7 +197,7 @@ fn called_as_pm2_a_release_that_dies_does_not_replace_the_good_one() {
 
 /// The default is PM2's 3 s. A process that becomes ready a little later is never touched.
 #[test]
-fn three_seconds_are_no_limit() {
+fn default_listen_timeout_does_not_kill_the_app() {
     let home = home();
     let script = home.write("late.js", "setTimeout(() => process.send('ready'), 3500); setInterval(() => {}, 1 << 30);");
     home.ok(format!("start {script} --name x --wait-ready")).says("[x](0) is still starting after 3");
@@ -207,7 +207,7 @@ fn three_seconds_are_no_limit() {
 }
 
 #[test]
-fn a_time_that_is_named_is_obeyed() {
+fn explicit_listen_timeout_stops_the_app() {
     let home = home();
     let failed = start(&home, "--wait-ready --listen-timeout 200 --no-autorestart", free_port());
     assert_eq!(failed.code, 1, "{failed:?}");
@@ -226,7 +226,7 @@ fn a_reload_waits_while_the_old_process_serves() {
         let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
         home.write("gate", "later");
         let reloaded = thread::scope(|scope| {
-            let reload = is_told_once_more(&home, "reload x", scope);
+            let reload = spawn_until_reported_late(&home, "reload x", scope);
             assert!(!reload.is_finished());
             assert!(before.iter().all(|pid| alive(*pid)));
             assert!(before.contains(&ostler_testkit::get(port, "/").unwrap().parse().unwrap()));
@@ -240,14 +240,14 @@ fn a_reload_waits_while_the_old_process_serves() {
 
 /// A reload restarts a fork app. It also waits for the new process instead of stopping it.
 #[test]
-fn a_reload_in_place_waits_too() {
+fn in_place_reload_waits_for_the_new_process() {
     let home = home();
     home.write("go", "");
     start(&home, "--wait-ready", free_port()).ok();
     home.wait_status("x", "online");
     home.write("gate", "later");
     thread::scope(|scope| {
-        let reload = is_told_once_more(&home, "reload x", scope);
+        let reload = spawn_until_reported_late(&home, "reload x", scope);
         let pid = home.wait_status("x", "launching").pid();
         home.write("later", "");
         reload.join().unwrap().ok().says("waiting up to 60 s");
@@ -258,7 +258,7 @@ fn a_reload_in_place_waits_too() {
 /// ostler cannot know whether a young worker without a server will listen. The worker gets the full
 /// time, and so does its successor.
 #[test]
-fn a_worker_that_never_listens_is_reloaded_at_any_age() {
+fn worker_that_never_listens_can_be_reloaded_early() {
     let home = home();
     let script = home.write("queue.js", "setInterval(() => {}, 1 << 30);");
     home.ok(format!("start {script} --name app -i 2 --listen-timeout 1000 --min-uptime 100"));
@@ -270,7 +270,7 @@ fn a_worker_that_never_listens_is_reloaded_at_any_age() {
 /// The young process that is replaced listens a moment later. From then on its successor must
 /// listen, too.
 #[test]
-fn a_worker_that_listens_late_has_a_successor_that_must_listen() {
+fn successor_of_late_listener_must_listen() {
     let home = home();
     let port = free_port();
     let script = home.write("slow.js", SLOW);

@@ -14,7 +14,7 @@ fn home() -> Option<Home> {
 const LEFT_OUT: i32 = 7;
 
 #[test]
-fn apps_run_and_their_daemon_comes_back() {
+fn apps_run_and_daemon_is_restarted() {
     let Some(home) = home() else { skip!("OSTLER_LEAST names no program: `cargo xtask static --test` builds it") };
     home.ok(format!("start {} --name lines -i 2", fixture_app("hello.sh")));
     home.wait_log("lines-out-0.log", "");
@@ -33,7 +33,7 @@ fn apps_run_and_their_daemon_comes_back() {
 }
 
 #[test]
-fn what_is_left_out_says_so() {
+fn missing_features_are_named() {
     let Some(home) = home() else { skip!("OSTLER_LEAST names no program: `cargo xtask static --test` builds it") };
     for (words, command, feature) in [
         ("web enable", "web", "web"),

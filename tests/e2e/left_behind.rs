@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use crate::setup::{home, home_as_pm2, start_fixture};
 
 /// Changes the boot id in the state file, as after a power cut.
-fn of_another_boot(home: &Home) {
+fn simulate_reboot(home: &Home) {
     let path = home.dir().join("ostler.state");
     let mut bytes = std::fs::read(&path).unwrap();
     // The first record has the boot id: length, checksum (here FNV-1a, as in builds before the
@@ -39,7 +39,7 @@ fn written(home: &Home) {
 }
 
 #[test]
-fn what_still_runs_is_taken_over_by_the_next_command_whatever_it_is() {
+fn next_command_adopts_running_apps() {
     for command in ["list", "jlist", "pid api", "describe api"] {
         let home = home();
         let api = two_apps(&home);
@@ -56,7 +56,7 @@ fn what_still_runs_is_taken_over_by_the_next_command_whatever_it_is() {
 /// A thread of a killed daemon may hold the socket for an instant. The kernel then accepts a
 /// connection, but no response follows.
 #[test]
-fn a_socket_that_a_dead_daemon_still_holds_is_no_daemon() {
+fn socket_of_dying_daemon_does_not_count_as_daemon() {
     for command in ["list", "describe api", "kill"] {
         let home = home();
         let api = two_apps(&home);
@@ -85,7 +85,7 @@ fn a_socket_that_a_dead_daemon_still_holds_is_no_daemon() {
 }
 
 #[test]
-fn as_pm2_too() {
+fn pm2_name_adopts_running_apps() {
     let home = home_as_pm2();
     let api = two_apps(&home);
     written(&home);
@@ -94,7 +94,7 @@ fn as_pm2_too() {
 }
 
 #[test]
-fn kill_ends_what_still_runs() {
+fn kill_stops_apps_of_a_dead_daemon() {
     let home = home();
     let api = two_apps(&home);
     written(&home);
@@ -107,7 +107,7 @@ fn kill_ends_what_still_runs() {
 }
 
 #[test]
-fn with_all_apps_gone_it_says_what_brings_them_back() {
+fn list_suggests_resurrect_after_everything_was_killed() {
     let home = home();
     let api = two_apps(&home);
     written(&home);
@@ -122,12 +122,12 @@ fn with_all_apps_gone_it_says_what_brings_them_back() {
 }
 
 #[test]
-fn after_a_power_cut_it_says_what_ran() {
+fn list_names_former_apps_after_power_cut() {
     let home = home();
     two_apps(&home);
     written(&home);
     home.kill_everything();
-    of_another_boot(&home);
+    simulate_reboot(&home);
     let list = home.run("list").code(3);
     list.says(
         "this machine was started again. Before that it had api, worker (2); nothing was saved: start them again, then `ostler save`",
@@ -137,7 +137,7 @@ fn after_a_power_cut_it_says_what_ran() {
 }
 
 #[test]
-fn one_that_was_stopped_left_nothing() {
+fn stopped_daemon_leaves_nothing_to_report() {
     let home = home();
     two_apps(&home);
     home.ok("kill");

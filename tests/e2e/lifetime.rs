@@ -3,7 +3,7 @@
 use crate::setup::{ecosystem, home};
 
 #[test]
-fn an_instance_that_has_run_long_enough_is_replaced_and_says_why() {
+fn instance_over_max_lifetime_is_replaced_with_reason() {
     let home = home();
     let script = home.write("app.js", "require('http').createServer((_, answer) => answer.end()).listen(0);");
     let file = ecosystem(&home, &format!(r#""name": "app", "script": "{script}", "exec_mode": "cluster", "max_lifetime": "1s""#));

@@ -21,7 +21,7 @@ if (process.env.PORT) require('http').createServer((q, r) => r.end(String(proces
 ";
 
 #[test]
-fn t13_a_memory_limit_is_acted_on_and_told_in_pm2s_words() {
+fn memory_limit_restarts_app_with_pm2_messages() {
     needs_program!("node");
     let home = home();
     home.write("eater.js", EATER);
@@ -40,7 +40,7 @@ fn t13_a_memory_limit_is_acted_on_and_told_in_pm2s_words() {
 
 /// The limit includes child processes: the shell itself needs almost no memory.
 #[test]
-fn t13_the_whole_tree_is_measured() {
+fn memory_limit_counts_the_whole_tree() {
     needs_program!("node");
     let home = home();
     home.write("eater.js", EATER);
@@ -51,7 +51,7 @@ fn t13_the_whole_tree_is_measured() {
 }
 
 #[test]
-fn t13_a_share_of_the_machine_is_a_limit() {
+fn memory_limit_accepts_a_share_of_the_machine() {
     let home = home();
     home.ok(format!("start {} --name small --max-memory-restart 99% -- hold", fixture()));
     home.ok(format!("start {} --name large --max-memory-restart 0.01% -- hold", fixture()));
@@ -65,7 +65,7 @@ fn t13_a_share_of_the_machine_is_a_limit() {
 
 /// A cluster always has a worker: the worker over its limit is replaced, and no request fails.
 #[test]
-fn t13_a_worker_over_its_limit_is_reloaded() {
+fn worker_over_memory_limit_is_reloaded() {
     needs_program!("node");
     let (home, port) = (home(), free_port());
     home.write("eater.js", EATER);
@@ -87,7 +87,7 @@ fn t13_a_worker_over_its_limit_is_reloaded() {
 /// A limit below the app's minimum: each process is stopped immediately, and the pause before the
 /// next start doubles.
 #[test]
-fn a_limit_that_cannot_be_kept_ends_each_process_at_once_and_starts_the_next_later_and_later() {
+fn impossible_limit_stops_each_process_and_backs_off() {
     let home = home();
     start(&home, &json!({"name": "large", "script": fixture(), "args": "hold", "max_memory_restart": "1K"}));
     home.wait_app("large", "ended, and its next start waits", |app| app.status() == "waiting restart" && app.pid() == 0);
@@ -115,7 +115,7 @@ fn launches(home: &Home, app: &str) -> Vec<u64> {
 
 /// A process tree that forks constantly: its memory is known, and measuring it costs little.
 #[test]
-fn a_limit_on_a_tree_that_forks_constantly() {
+fn memory_limit_applies_to_constantly_forking_tree() {
     let home = home();
     start(&home, &json!({"name": "storm", "script": fixture(), "args": "fork-storm", "max_memory_restart": "1K", "kill_timeout": 200}));
     let before = home.wait_status("storm", "online");
@@ -125,7 +125,7 @@ fn a_limit_on_a_tree_that_forks_constantly() {
 }
 
 #[test]
-fn t2_a_busy_app_is_told_and_then_replaced() {
+fn busy_app_is_reported_and_then_replaced() {
     let home = home();
     start(&home, &json!({"name": "busy", "script": fixture(), "args": "busy", "max_cpu": 20, "max_cpu_window": 2000}));
     start(&home, &json!({"name": "calm", "script": fixture(), "args": "hold", "max_cpu": 20, "max_cpu_window": 2000}));
@@ -139,7 +139,7 @@ fn t2_a_busy_app_is_told_and_then_replaced() {
 }
 
 #[test]
-fn t5_lines_on_standard_error_are_counted() {
+fn lines_on_stderr_count_as_errors() {
     let home = home();
     home.write("err.sh", "#!/bin/sh\necho started\nwhile :; do [ -e \"$1\" ] && { for i in 1 2 3 4 5 6 7 8 9 10; do echo \"error $i\" >&2; done; rm \"$1\"; }; sleep 0.05; done\n");
     let error = |restart: bool| json!({"error_threshold": 10, "restart_on_error": restart});
@@ -158,7 +158,7 @@ fn t5_lines_on_standard_error_are_counted() {
 }
 
 #[test]
-fn t5_reported_exceptions_are_counted() {
+fn reported_exceptions_count_as_errors() {
     needs_program!("node");
     let home = home();
     let code = "require('fs').writeFileSync('runs', 'x', {flag: 'a'});\n\
@@ -172,7 +172,7 @@ fn t5_reported_exceptions_are_counted() {
 }
 
 #[test]
-fn t12_a_budget_of_restarts_ends_a_crash_loop_of_any_speed() {
+fn restart_budget_stops_crash_loop_at_any_speed() {
     let home = home();
     let budget = json!({"n": 3, "window": "10m"});
     start(&home, &json!({"name": "slow", "script": fixture(), "args": "exit 1 150", "min_uptime": 100, "restart_budget": budget}));
@@ -185,7 +185,7 @@ fn t12_a_budget_of_restarts_ends_a_crash_loop_of_any_speed() {
 }
 
 #[test]
-fn t3_nice_20_is_19_and_negative_is_possible_with_the_right() {
+fn nice_20_becomes_19_and_negative_works_with_privilege() {
     needs_root!();
     let home = home();
     let nice = |app: &str| {
@@ -202,7 +202,7 @@ fn t3_nice_20_is_19_and_negative_is_possible_with_the_right() {
 /// If the user may not raise the priority, ostler reports it and runs the app without. With
 /// `--strict`, nothing starts.
 #[test]
-fn t3_negative_nice_without_the_right() {
+fn negative_nice_without_privilege_is_reported() {
     needs_root!();
     let home = home();
     std::os::unix::fs::chown(home.root(), Some(4242), Some(4242)).unwrap();
@@ -222,7 +222,7 @@ fn t3_negative_nice_without_the_right() {
 /// Kernel limits apply if this machine has their controllers. Without a controller, ostler prints a
 /// line for each limit, and the app runs.
 #[test]
-fn limits_of_the_kernel_are_kept_or_told() {
+fn kernel_limits_are_applied_or_reported() {
     let home = home();
     let limits = json!({"cpu_quota": 50, "memory_max": "1G", "pids_max": 100, "io_weight": 50});
     let mut app = json!({"name": "web", "script": fixture(), "args": "hold"});

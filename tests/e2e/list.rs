@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::setup::{home, home_as_pm2, start_fixture};
 
 #[test]
-fn looking_starts_no_daemon() {
+fn read_only_commands_start_no_daemon() {
     let home = home();
     for command in
         ["list", "ls", "status", "jlist", "prettylist", "id x", "pid x", "describe x", "logs --nostream", "env 0", "why x", "--version"]
@@ -21,7 +21,7 @@ fn looking_starts_no_daemon() {
 }
 
 #[test]
-fn ping_as_pm2_starts_one() {
+fn ping_as_pm2_starts_a_daemon() {
     let home = home_as_pm2();
     home.ok("ping").says("{ msg: 'pong' }");
     let keeper = home.keeper_pid();
@@ -30,7 +30,7 @@ fn ping_as_pm2_starts_one() {
 }
 
 #[test]
-fn cpu_is_right_at_the_first_call_and_at_each() {
+fn cpu_is_correct_from_the_first_call() {
     // PM2 differs: a busy loop is shown as 0, 100, 0 %.
     let home = home();
     start_fixture(&home, "busy", "", "busy");
@@ -44,7 +44,7 @@ fn cpu_is_right_at_the_first_call_and_at_each() {
 }
 
 #[test]
-fn memory_is_that_of_the_whole_tree() {
+fn memory_covers_the_whole_tree() {
     let home = home();
     start_fixture(&home, "one", "", "hold");
     start_fixture(&home, "seven", "-f", "family 2 2");
@@ -54,7 +54,7 @@ fn memory_is_that_of_the_whole_tree() {
 }
 
 #[test]
-fn json_is_only_json() {
+fn json_output_is_valid_json() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for command in ["list --json", "jlist", "describe app --json", "id app --json", "pid app --json", "ping --json"] {
@@ -65,7 +65,7 @@ fn json_is_only_json() {
 }
 
 #[test]
-fn pretty_list_is_a_program_text() {
+fn prettylist_is_valid_javascript() {
     needs_program!("node");
     let home = home();
     home.cmd("start sleep --name app -- 1000").env("ODD", "it's \"quoted\" \\ \n new").run().ok();
@@ -78,7 +78,7 @@ fn pretty_list_is_a_program_text() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn closed_reader_is_not_an_error() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for words in ["list", "jlist", "prettylist", "describe app"] {
@@ -102,7 +102,7 @@ fn odd_names_are_shown_and_found() {
 }
 
 #[test]
-fn the_table_fits_the_words_that_scripts_look_for() {
+fn table_is_aligned_and_has_the_usual_columns() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let output = home.ok("list");
@@ -123,7 +123,7 @@ fn reads(pid: i32) -> u64 {
 /// An unknown child of the keeper may be an orphan of any app, so ostler would read all cgroups.
 /// The anchor is a known child.
 #[test]
-fn a_list_reads_one_file_of_each_process() {
+fn list_reads_one_file_per_process() {
     needs_cgroup!();
     const APPS: u64 = 40;
     let home = home();

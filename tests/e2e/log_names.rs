@@ -20,7 +20,7 @@ fn log(home: &Home, name: &str) -> String {
 }
 
 #[test]
-fn each_app_has_its_own_files() {
+fn similar_names_get_separate_log_files() {
     let home = home();
     let names = ["订单", "支付", "api v1", "api-v1", "api_v1"];
     names.iter().for_each(|name| start(&home, name));
@@ -46,7 +46,7 @@ fn each_app_has_its_own_files() {
 }
 
 #[test]
-fn as_pm2_a_shared_file_is_reported() {
+fn pm2_name_reports_a_shared_log_file() {
     let home = home_as_pm2();
     start(&home, "订单");
     let script = home.work().join("say.sh").display().to_string();
@@ -56,7 +56,7 @@ fn as_pm2_a_shared_file_is_reported() {
 }
 
 #[test]
-fn an_app_with_a_past_keeps_its_files() {
+fn existing_app_keeps_its_log_files() {
     let as_pm2 = home_as_pm2();
     start(&as_pm2, "订单");
     let mut ours = Home::new(Subject::Ostler(binary()));

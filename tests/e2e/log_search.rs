@@ -44,7 +44,7 @@ fn numbers(text: &str) -> Vec<u32> {
 }
 
 #[test]
-fn in_the_terminal() {
+fn terminal_search_covers_rotated_files() {
     let home = home();
     app_with_past(&home, "api");
     let shown = |words: &str| numbers(&home.ok(format!("logs api --nostream {words}")).stdout);
@@ -72,7 +72,7 @@ fn in_the_terminal() {
 
 /// New lines are filtered, too. Between past and new lines, nothing is repeated or lost.
 #[test]
-fn what_comes_is_filtered() {
+fn followed_lines_are_filtered() {
     let home = home();
     let script = home.write(
         "w.sh",
@@ -105,7 +105,7 @@ fn hit_numbers(records: &[Value]) -> Vec<u32> {
 }
 
 #[test]
-fn by_the_api() {
+fn api_search_pages_through_rotated_files() {
     let home = home();
     app_with_past(&home, "api");
     app_with_past(&home, "secret");
@@ -176,7 +176,7 @@ fn a_planted_link_is_not_followed() {
 
 /// A search that would take minutes stops with the browser, and blocks nothing.
 #[test]
-fn it_ends_with_whoever_asked() {
+fn search_stops_when_the_browser_disconnects() {
     let home = home();
     home.ok(format!("start {} --name api -- hold", fixture()));
     let web = Web::on(&home, "");

@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use ostler_testkit::{Home, fixture, needs_program, needs_root, skip};
 
 use crate::promise_6_closed::for_stranger;
-use crate::reload_logs::all_there;
+use crate::reload_logs::assert_all_lines;
 use crate::rotation::{text_of, try_text};
 use crate::setup::{ecosystem, home, start_fixture};
 
@@ -84,7 +84,7 @@ fn len(home: &Home, name: &str) -> u64 {
 }
 
 #[test]
-fn no_line_is_lost() {
+fn logrotate_loses_no_line() {
     needs_root!();
     let home = home();
     let etc = etc!(&home, None);
@@ -102,7 +102,7 @@ fn no_line_is_lost() {
     // An empty file is not rotated.
     let names = ["f-out.log.3.gz", "f-out.log.2.gz", "f-out.log.1", "f-out.log"].into_iter();
     let texts: Vec<String> = names.filter(|name| len(&home, name) > 0).map(|name| text_of(&home, name)).collect();
-    all_there(&texts, 3, 600_000);
+    assert_all_lines(&texts, 3, 600_000);
     assert!(texts.len() > 1);
     assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), pids);
     assert_eq!(fs::metadata(home.dir().join("logs/f-out.log")).unwrap().permissions().mode() & 0o777, 0o600);
@@ -130,7 +130,7 @@ fn every_number(text: &str, upto: u32) {
 }
 
 #[test]
-fn nor_together_with_our_own_rotation() {
+fn logrotate_and_own_rotation_lose_no_line() {
     needs_root!();
     let home = home();
     let etc = etc!(&home, None);
@@ -160,12 +160,12 @@ fn nor_together_with_our_own_rotation() {
 }
 
 #[test]
-fn logs_of_a_user() {
+fn logrotate_rotates_logs_of_a_user() {
     logs_of("j.doe-1", "ostler-j.doe-1");
 }
 
 #[test]
-fn logs_of_a_user_with_an_odd_name() {
+fn logrotate_handles_odd_user_name() {
     logs_of(r#"o'dd $u{er} "q"\*"#, r"ostler-o\x27dd\x20\x24u\x7ber\x7d\x20\x22q\x22\x5c\x2a");
 }
 
@@ -201,7 +201,7 @@ fn logs_of(user: &str, file: &str) {
 }
 
 #[test]
-fn without_root_it_says_what_root_has_to_type() {
+fn without_root_it_prints_the_sudo_command() {
     needs_root!();
     let base = home();
     let home = for_stranger(&base, 54_321);

@@ -25,7 +25,7 @@ fn tell(home: &Home, name: &str, line: &str) {
 }
 
 #[test]
-fn the_tail_and_then_what_comes() {
+fn logs_print_tail_and_then_new_lines() {
     let home = home();
     parrot(&home, "p", "");
     (1..=30).for_each(|i| tell(&home, "p", &format!("old {i}")));
@@ -55,7 +55,7 @@ fn followers_see_new_apps_truncation_and_rotation() {
 }
 
 #[test]
-fn logs_of_an_app_that_does_not_exist_yet_are_waited_for() {
+fn logs_wait_for_an_app_that_does_not_exist_yet() {
     let home = home();
     parrot(&home, "p", "");
     let follower = Foreground::open(home.cmd("logs p late --raw").command());
@@ -68,7 +68,7 @@ fn logs_of_an_app_that_does_not_exist_yet_are_waited_for() {
 }
 
 #[test]
-fn nostream_ends_and_knows_namespaces() {
+fn nostream_exits_and_accepts_namespaces() {
     let home = home();
     parrot(&home, "p", "--namespace red");
     tell(&home, "p", "in red");
@@ -80,7 +80,7 @@ fn nostream_ends_and_knows_namespaces() {
 }
 
 #[test]
-fn json_of_the_stream() {
+fn followed_lines_are_valid_json() {
     let home = home();
     parrot(&home, "p", "");
     let follower = Foreground::open(home.cmd("logs p --json").command());
@@ -99,7 +99,7 @@ fn json_of_the_stream() {
 }
 
 #[test]
-fn a_date_before_each_line() {
+fn log_date_format_prefixes_every_line() {
     let home = home();
     let file = ecosystem(
         &home,
@@ -120,7 +120,7 @@ fn a_date_before_each_line() {
 }
 
 #[test]
-fn one_object_per_line() {
+fn log_type_json_writes_one_object_per_line() {
     let home = home();
     let file = ecosystem(
         &home,
@@ -151,7 +151,7 @@ fn joined<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
 }
 
 #[test]
-fn a_line_of_three_megabytes_stays_one_line() {
+fn three_megabyte_line_stays_one_line() {
     let home = home();
     let script = home.write("long.sh", "#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' '\"'\necho\necho next\nexec sleep 1000\n");
     let expected = ["\"".repeat(3_000_000), "next".to_owned()];
@@ -175,7 +175,7 @@ fn a_line_of_three_megabytes_stays_one_line() {
 }
 
 #[test]
-fn combined_merged_and_chosen_files() {
+fn combined_merged_and_custom_log_files_are_written() {
     let home = home();
     let script = home.write("both.sh", "#!/bin/sh\necho to out $NODE_APP_INSTANCE\necho to err >&2\nexec sleep 1000\n");
     let dir = home.work().join("new/logs/here").to_string_lossy().into_owned();
@@ -194,7 +194,7 @@ fn combined_merged_and_chosen_files() {
 }
 
 #[test]
-fn no_file_where_none_is_wanted() {
+fn disabled_logs_create_no_file() {
     let home = home();
     start_fixture(&home, "null", "-o /dev/null -e /dev/null", "report");
     start_fixture(&home, "off", "-f --disable-logs", "hold");
@@ -206,7 +206,7 @@ fn no_file_where_none_is_wanted() {
 }
 
 /// Checks that the daemon's own log has both lines of the app, each once.
-fn says_once(home: &Home, name: &str) {
+fn has_lines_once(home: &Home, name: &str) {
     for stream in ["out", "err"] {
         let line = format!("{stream} of {name}");
         let log = || home.daemon_log();
@@ -216,7 +216,7 @@ fn says_once(home: &Home, name: &str) {
 }
 
 #[test]
-fn dev_stdout_of_a_daemon_in_the_background_is_its_log() {
+fn dev_stdout_of_background_daemon_is_its_log() {
     let home = home();
     let script = home.write("both.sh", "#!/bin/sh\necho out of $1\necho err of $1 >&2\nexec sleep 1000\n");
     let paths = [("/dev/stdout", "/dev/stderr"), ("/proc/self/fd/1", "/proc/self/fd/2"), ("/dev/fd/1", "/dev/stdout")];
@@ -225,7 +225,7 @@ fn dev_stdout_of_a_daemon_in_the_background_is_its_log() {
         for (kind, option) in [("direct", ""), ("piped", "--time")] {
             let name = format!("{kind}{number}");
             home.ok(format!("start {script} -f --name {name} {option} -o {out} -e {error} -- {name}"));
-            says_once(&home, &name);
+            has_lines_once(&home, &name);
         }
     }
     // The follower's own output is a file: it must not follow itself.
@@ -242,7 +242,7 @@ fn dev_stdout_of_a_daemon_in_the_background_is_its_log() {
 }
 
 #[test]
-fn dev_stdout_when_the_daemon_was_started_from_a_terminal() {
+fn dev_stdout_of_daemon_started_from_terminal_is_its_log() {
     needs_program!("script");
     let home = home();
     let app = home.write("both.sh", "#!/bin/sh\necho out of $1\necho err of $1 >&2\nexec sleep 1000\n");
@@ -254,13 +254,13 @@ fn dev_stdout_when_the_daemon_was_started_from_a_terminal() {
     terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(home.work());
     // The terminal closes with the command.
     assert!(terminal.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap().success());
-    says_once(&home, "t");
+    has_lines_once(&home, "t");
     home.ok("restart t");
     home.wait_status("t", "online");
 }
 
 #[test]
-fn the_output_of_process_1() {
+fn logs_can_go_to_the_output_of_process_1() {
     needs_root!();
     let home = home();
     let app = home.write("both.sh", "#!/bin/sh\necho out of $1\necho err of $1 >&2\nexec sleep 1000\n");
@@ -298,7 +298,7 @@ fn the_output_of_process_1() {
 }
 
 #[test]
-fn reload_logs_opens_a_renamed_file_anew() {
+fn reload_logs_reopens_a_renamed_file() {
     let home = home();
     parrot(&home, "p", "--time");
     tell(&home, "p", "first");

@@ -75,7 +75,7 @@ fn start_sleeper(home: &Home, name: &str, seconds: u32) -> String {
 }
 
 #[test]
-fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
+fn commands_on_a_full_disk_survive_loss_of_all_managers() {
     needs_root!();
     let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
@@ -110,7 +110,7 @@ fn orders_on_a_full_disk_outlive_daemon_keeper_and_standby() {
 }
 
 #[test]
-fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
+fn commands_without_free_inodes_survive_loss_of_all_managers() {
     // Appending needs no inode: commands reach the disk until the file must be replaced.
     needs_root!();
     let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
@@ -128,7 +128,7 @@ fn orders_without_a_free_inode_outlive_daemon_keeper_and_standby() {
 }
 
 #[test]
-fn every_order_works_in_a_read_only_home() {
+fn every_command_works_in_a_read_only_home() {
     needs_root!();
     let Some(disk) = Disk::new() else { ostler_testkit::skip!("nothing can be mounted here") };
     let home = &disk.home;
@@ -161,7 +161,7 @@ fn copies(home: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn whatever_the_state_file_says_what_lives_is_adopted() {
+fn running_apps_are_adopted_despite_damaged_state_file() {
     needs_root!();
     let home = home();
     start_sleeper(&home, "app", 1001);
@@ -211,7 +211,7 @@ fn without_any_copy_a_newer_process_of_a_known_app_is_adopted() {
 }
 
 #[test]
-fn processes_of_which_nothing_is_known_are_named_and_ended_by_kill() {
+fn unknown_processes_are_named_and_stopped_by_kill() {
     needs_root!();
     let home = home();
     start_sleeper(&home, "app", 1001);
@@ -227,7 +227,7 @@ fn processes_of_which_nothing_is_known_are_named_and_ended_by_kill() {
 }
 
 #[test]
-fn the_folder_in_memory_goes_with_kill_and_with_its_home() {
+fn copy_in_memory_is_removed_by_kill_and_with_its_home() {
     needs_root!();
     let home = home();
     start_sleeper(&home, "app", 1001);

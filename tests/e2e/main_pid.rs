@@ -136,7 +136,7 @@ fn log_of_daemon(home: &Home) -> String {
 }
 
 #[track_caller]
-fn ends(home: &Home, pid: i32) {
+fn wait_for_exit(home: &Home, pid: i32) {
     home.wait_until("it has ended", || !alive(pid));
 }
 
@@ -162,7 +162,7 @@ fn nothing_is_left(home: &Home) {
 /// Kills the main process. The exit is noticed, and one new process replaces it and all its
 /// children.
 #[track_caller]
-fn a_crash_is_a_restart(home: &Home, restarts: u64) {
+fn crash_restarts_the_app(home: &Home, restarts: u64) {
     // At least the main process exists, even if it is in an exec and its environment cannot be
     // read.
     let (main, before) = (followed(home).pid(), home.app_processes().len().max(1));
@@ -172,13 +172,13 @@ fn a_crash_is_a_restart(home: &Home, restarts: u64) {
 }
 
 #[test]
-fn a_parent_that_forks_twice_and_ends() {
+fn double_forking_parent_hands_over_main_pid() {
     needs_program!("python3");
     let home = home();
     start(&home, "daemon", "");
     let pid = is_followed(&home, 0).pid();
     assert_eq!(std::fs::read_to_string(home.dir().join("pids/x-0.pid")).unwrap(), pid.to_string());
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     is_followed(&home, 1);
     stops(&home);
     home.ok("start x");
@@ -188,7 +188,7 @@ fn a_parent_that_forks_twice_and_ends() {
 }
 
 #[test]
-fn a_server_that_executes_itself_anew() {
+fn reexecuting_server_hands_over_main_pid() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -197,21 +197,21 @@ fn a_server_that_executes_itself_anew() {
     // The old process may exit in any way: that is not a crash.
     assert!(alive(old));
     home.write("go", "");
-    ends(&home, old);
+    wait_for_exit(&home, old);
     for _ in 0..3 {
         let (old, _) = replace(&home);
-        ends(&home, old);
+        wait_for_exit(&home, old);
         is_followed(&home, 0);
     }
-    ends(&home, new);
+    wait_for_exit(&home, new);
     home.ok("ping");
     assert!(!home.ok("why x").stdout.contains("code 3"));
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     stops(&home);
 }
 
 #[test]
-fn old_and_new_are_stopped_restarted_and_reloaded_together() {
+fn old_and_new_process_are_stopped_together() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -231,19 +231,19 @@ fn old_and_new_are_stopped_restarted_and_reloaded_together() {
 }
 
 #[test]
-fn its_crash_takes_the_old_one_along() {
+fn crash_of_new_process_also_stops_the_old_one() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
     let (old, _) = replace(&home);
     is_followed(&home, 0);
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     assert!(!alive(old));
     stops(&home);
 }
 
 #[test]
-fn the_daemon_is_killed_while_it_hands_over() {
+fn handover_survives_killed_daemon() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -260,18 +260,18 @@ fn the_daemon_is_killed_while_it_hands_over() {
             }
             replaced
         });
-        ends(&home, old);
+        wait_for_exit(&home, old);
         is_followed(&home, 0);
     }
     kill_daemon(&home);
     is_followed(&home, 0);
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     kill_daemon(&home);
     stops(&home);
 }
 
 #[test]
-fn it_hands_over_and_ends_while_there_is_no_daemon() {
+fn handover_without_a_daemon_is_noticed_by_the_next() {
     needs_program!("python3");
     let home = home();
     let file = app(&home, "daemon go", "");
@@ -295,7 +295,7 @@ fn it_hands_over_and_ends_while_there_is_no_daemon() {
 }
 
 #[test]
-fn keeper_killed_both_killed_updated() {
+fn handover_survives_keeper_death_and_update() {
     needs_program!("python3");
     let home = home();
     start(&home, "server", "");
@@ -315,18 +315,18 @@ fn keeper_killed_both_killed_updated() {
     ];
     for (what, step) in steps {
         let (old, new) = replace(&home);
-        ends(&home, old);
+        wait_for_exit(&home, old);
         is_followed(&home, 0);
         step();
         assert_eq!(home.app("x").pid(), new, "{what}");
         is_followed(&home, 0);
     }
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     stops(&home);
 }
 
 #[test]
-fn what_is_none_of_its_own_is_not_followed() {
+fn foreign_main_pid_is_ignored() {
     needs_program!("python3");
     let home = home();
     crate::setup::start_fixture(&home, "other", "", "hold");
@@ -346,7 +346,7 @@ fn what_is_none_of_its_own_is_not_followed() {
 }
 
 #[test]
-fn it_changes_its_mind_thousands_of_times() {
+fn thousands_of_main_pid_changes_are_bounded() {
     needs_program!("python3");
     let home = home();
     start(&home, "says flip", "");
@@ -356,6 +356,6 @@ fn it_changes_its_mind_thousands_of_times() {
     assert_eq!((home.app("x").pid(), home.app("x").restarts(), home.app("x").status()), (before, 0, "online"));
     let told = log_of_daemon(&home).matches("main process is").count();
     assert!(told < 100, "{told} lines");
-    a_crash_is_a_restart(&home, 1);
+    crash_restarts_the_app(&home, 1);
     stops(&home);
 }

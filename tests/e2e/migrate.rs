@@ -31,7 +31,7 @@ fn ways(told: &Value) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn everything_comes_over_and_goes_back() {
+fn migration_and_rollback_move_every_app() {
     needs_program!("node");
     let (port, shared) = (free_port(), free_port());
     let members = format!(
@@ -97,7 +97,7 @@ fn everything_comes_over_and_goes_back() {
 }
 
 #[test]
-fn an_app_that_does_not_get_well_stays_with_pm2() {
+fn unhealthy_app_stays_with_pm2() {
     needs_program!("node");
     let port = free_port();
     let first = format!(r#"{{"name": "first", "script": "{}", "interpreter": "none", "args": "hold"}}"#, fixture());
@@ -123,7 +123,7 @@ fn an_app_that_does_not_get_well_stays_with_pm2() {
 }
 
 #[test]
-fn into_the_folder_of_pm2_itself() {
+fn migration_into_the_pm2_folder_works() {
     needs_program!("node");
     let port = free_port();
     let Some(old) = pm2(&format!(r#"{{"name": "web", "script": "server.js", "env": {{"AT": {port}}}}}"#)) else { return };
@@ -151,7 +151,7 @@ fn into_the_folder_of_pm2_itself() {
 }
 
 #[test]
-fn where_there_is_no_pm2() {
+fn migration_without_pm2_is_rejected() {
     let (old, new) = (home(), home());
     let none = new.run(format!("migrate {}", old.dir().display()));
     assert!(none.code == 4 && none.stderr.contains("no PM2 runs in"), "{none}");

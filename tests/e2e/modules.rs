@@ -55,7 +55,7 @@ fn walk(folder: &Path, files: &mut Vec<String>) {
 }
 
 #[test]
-fn a_module_is_not_one_of_all() {
+fn module_is_not_part_of_all() {
     let home = home();
     start_fixture(&home, "api", "", "hold");
     let file = tarball(&home, "mod", "mod", "1.0.2", "hold");
@@ -79,7 +79,7 @@ fn a_module_is_not_one_of_all() {
 }
 
 #[test]
-fn modules_are_there_with_the_next_daemon() {
+fn next_daemon_starts_modules() {
     let home = home();
     start_fixture(&home, "api", "", "hold");
     let file = tarball(&home, "mod", "mod", "1.0.0", "hold");
@@ -130,7 +130,7 @@ fn settings_reach_the_module() {
 }
 
 #[test]
-fn several_apps_of_one_module() {
+fn module_can_have_several_apps() {
     let home = home();
     let path = module(&home, "two", "two", "1.0.0", "hold");
     let app = |name: &str| json!({ "name": name, "script": fixture(), "args": format!("report {}/{name}.json", home.work().display()) });
@@ -161,7 +161,7 @@ fn several_apps_of_one_module() {
 }
 
 #[test]
-fn what_cannot_be_installed_changes_nothing() {
+fn failed_installation_changes_nothing() {
     let home = home_as_pm2();
     start_fixture(&home, "api", "", "hold");
     let good = tarball(&home, "mod", "mod", "1.0.0", "hold");
@@ -246,7 +246,7 @@ fn safe_watches_for_longer() {
 }
 
 #[test]
-fn what_a_killed_installation_left_is_in_nobodys_way() {
+fn leftovers_of_killed_installation_are_removed() {
     let home = home();
     let file = tarball(&home, "mod", "mod", "1.0.0", "hold");
     fs::create_dir_all(home.dir().join("modules/.fresh/node_modules/half")).unwrap();
@@ -284,7 +284,7 @@ fn npm_fetches_from_a_folder() {
 }
 
 #[test]
-fn a_module_is_developed_in_its_folder() {
+fn module_in_development_is_installed_from_its_folder() {
     let home = home();
     home.ok("module:generate sample");
     for file in ["package.json", "index.js", "README.md"] {
@@ -303,7 +303,7 @@ fn a_module_is_developed_in_its_folder() {
 }
 
 #[test]
-fn publish_asks_npm() {
+fn publish_runs_npm() {
     needs_program!("npm");
     let home = home();
     module(&home, "mod", "ostler-test-module", "1.0.0", "hold");
@@ -313,7 +313,7 @@ fn publish_asks_npm() {
 }
 
 #[test]
-fn a_container_does_not_wait_for_its_modules() {
+fn runtime_does_not_wait_for_modules() {
     let home = home();
     let report = home.work().join("report.json");
     let file = tarball(&home, "mod", "mod", "1.0.0", &format!("report {}", report.display()));

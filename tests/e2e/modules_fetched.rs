@@ -31,7 +31,7 @@ fn state(home: &Home) -> (String, Option<String>) {
 }
 
 #[test]
-fn from_a_git_repository() {
+fn module_is_installed_from_a_git_repository() {
     needs_program!("npm");
     needs_program!("git");
     let home = home();
@@ -75,7 +75,7 @@ fn serve(files: Vec<(String, Vec<u8>)>) -> u16 {
 }
 
 #[test]
-fn from_a_web_server() {
+fn module_is_installed_from_a_web_server() {
     needs_program!("curl");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -107,7 +107,7 @@ fn from_a_web_server() {
 }
 
 #[test]
-fn one_that_pulls_with_git() {
+fn module_can_pull_itself_with_git() {
     needs_program!("node");
     needs_program!("git");
     let Some(pm2) = installed_pm2() else { ostler_testkit::skip!("npm's pm2 is not installed") };

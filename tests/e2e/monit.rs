@@ -23,7 +23,7 @@ fn quit(mut terminal: Terminal) {
 }
 
 #[test]
-fn what_runs_is_seen_with_its_logs_and_how_it_ends() {
+fn monit_shows_apps_logs_and_exits() {
     needs_program!("setsid");
     let home = home();
     let script = home.write("talk.sh", "#!/bin/sh\necho first line\nprintf 'evil \\033[2J\\033]0;title\\007 line\\n'\nexec sleep 1000\n");
@@ -50,7 +50,7 @@ fn what_runs_is_seen_with_its_logs_and_how_it_ends() {
 }
 
 #[test]
-fn keys_stop_start_scale_and_reload_after_a_yes() {
+fn keys_stop_start_scale_and_reload_after_confirmation() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -103,7 +103,7 @@ fn keys_stop_start_scale_and_reload_after_a_yes() {
 }
 
 #[test]
-fn it_fits_the_terminal_whatever_becomes_of_that() {
+fn monit_follows_the_terminal_size() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -123,7 +123,7 @@ fn it_fits_the_terminal_whatever_becomes_of_that() {
 }
 
 #[test]
-fn without_a_terminal_it_says_so() {
+fn monit_without_a_terminal_fails_clearly() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.run("monit").code(1).says("monit needs a terminal");
@@ -140,7 +140,7 @@ fn without_a_terminal_it_says_so() {
 }
 
 #[test]
-fn the_terminal_is_as_before_on_every_way_out() {
+fn terminal_is_restored_on_every_exit() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -173,7 +173,7 @@ fn the_terminal_is_as_before_on_every_way_out() {
 }
 
 #[test]
-fn a_daemon_that_dies_is_waited_for() {
+fn monit_reconnects_after_daemon_death() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -205,7 +205,7 @@ fn ticks(pid: i32) -> u64 {
 }
 
 #[test]
-fn at_rest_it_asks_seldom_and_writes_nothing() {
+fn idle_monit_polls_rarely_and_writes_nothing() {
     needs_program!("setsid");
     let home = home();
     home.ok(format!("start {} --name app -i 20 -f -- hold", fixture()));
@@ -225,7 +225,7 @@ fn at_rest_it_asks_seldom_and_writes_nothing() {
 }
 
 #[test]
-fn a_shell_gets_the_terminal_back_for_a_while() {
+fn suspended_monit_returns_the_terminal_to_the_shell() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -249,7 +249,7 @@ fn a_shell_gets_the_terminal_back_for_a_while() {
 }
 
 #[test]
-fn a_flood_of_lines_holds_up_nothing() {
+fn flood_of_lines_does_not_block_keys() {
     needs_program!("setsid");
     let home = home();
     let script = home.write("flood.sh", "#!/bin/sh\nexec yes \"$(printf 'line\\033[2J%0200d' 7)\"\n");
@@ -268,7 +268,7 @@ fn a_flood_of_lines_holds_up_nothing() {
 }
 
 #[test]
-fn a_daemon_that_stands_still_is_said() {
+fn monit_reports_a_stopped_daemon() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -292,7 +292,7 @@ fn a_daemon_that_stands_still_is_said() {
 }
 
 #[test]
-fn a_terminal_that_takes_nothing_holds_up_nothing() {
+fn paused_terminal_does_not_block_monit() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -322,7 +322,7 @@ fn a_terminal_that_takes_nothing_holds_up_nothing() {
 }
 
 #[test]
-fn what_an_app_reports_about_itself_is_seen_and_imonit_has_bars() {
+fn monit_shows_custom_metrics_and_imonit_draws_bars() {
     needs_program!("setsid");
     needs_program!("node");
     let home = home();

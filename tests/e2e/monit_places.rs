@@ -52,7 +52,7 @@ fn has_colours(screen: &str) -> bool {
 }
 
 #[test]
-fn in_tmux() {
+fn monit_works_in_tmux() {
     needs_program!("tmux");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -79,7 +79,7 @@ fn in_tmux() {
 }
 
 #[test]
-fn without_colours() {
+fn no_color_disables_colours() {
     needs_program!("tmux");
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -90,7 +90,7 @@ fn without_colours() {
 }
 
 #[test]
-fn without_utf_8() {
+fn monit_works_without_utf_8() {
     needs_program!("setsid");
     let home = home();
     let script = home.write("talk.sh", "#!/bin/sh\necho 'gr\\303\\274\\303\\237e'\nexec sleep 1000\n");
@@ -107,7 +107,7 @@ fn without_utf_8() {
 }
 
 #[test]
-fn over_ssh() {
+fn monit_works_over_ssh() {
     needs_program!("setsid");
     let home = home();
     let host = host!(&home);
@@ -132,7 +132,7 @@ fn over_ssh() {
 
 /// A broken connection leaves no process behind.
 #[test]
-fn over_an_ssh_that_breaks() {
+fn broken_ssh_connection_leaves_no_process() {
     needs_program!("setsid");
     let home = home();
     let host = host!(&home);

@@ -5,7 +5,7 @@ use ostler_testkit::{Home, Subject, fixture};
 use crate::setup::{binary, home};
 
 #[test]
-fn over_home_wins_over_pm2_home() {
+fn over_home_takes_precedence_over_pm2_home() {
     let home = Home::new(Subject::OstlerAsPm2(binary()));
     let other = home.root().join("over");
     home.cmd("ping").env("OVER_HOME", &other).run().ok();
@@ -14,7 +14,7 @@ fn over_home_wins_over_pm2_home() {
 }
 
 #[test]
-fn concurrent_actions_by_variable() {
+fn variable_sets_concurrent_actions() {
     let home = home();
     home.ok(format!("start {} --name app -i 4 -x -- hold", fixture()));
     let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
@@ -31,7 +31,7 @@ fn concurrent_actions_by_variable() {
 
 /// As everywhere: 0 and false switch colours off.
 #[test]
-fn colours_are_on_when_they_are_asked_for() {
+fn colours_are_on_only_if_requested() {
     let home = home();
     home.ok("start sleep --name app -- 1000");
     for (variables, is_coloured) in [

@@ -25,7 +25,7 @@ fn pids(home: &Home, namespace: &str) -> Vec<i32> {
 }
 
 #[test]
-fn a_start_leaves_the_app_of_another_namespace_alone() {
+fn start_leaves_app_of_other_namespace_alone() {
     let home = home();
     let (production, staging) = (config(&home, "default", ""), config(&home, "staging", "instances: 2,"));
     home.ok(["start", &production]);
@@ -47,7 +47,7 @@ fn a_start_leaves_the_app_of_another_namespace_alone() {
 }
 
 #[test]
-fn an_app_is_addressed_with_its_namespace() {
+fn target_can_name_the_namespace() {
     let home = home();
     let (production, staging) = (config(&home, "default", ""), config(&home, "staging", ""));
     home.ok(["start", &production]);
@@ -67,7 +67,7 @@ fn an_app_is_addressed_with_its_namespace() {
 }
 
 #[test]
-fn both_survive_a_kill_of_the_daemon_and_a_resurrect() {
+fn namesakes_survive_killed_daemon_and_resurrect() {
     let home = home();
     let (production, staging) = (config(&home, "default", ""), config(&home, "staging", ""));
     home.ok(["start", &production]);
@@ -89,7 +89,7 @@ fn both_survive_a_kill_of_the_daemon_and_a_resurrect() {
 
 /// Neither app gets the other's connections, also after the daemon was replaced.
 #[test]
-fn each_has_sockets_of_its_own() {
+fn namesakes_have_their_own_sockets() {
     let home = home();
     let ports = [("default", free_port()), ("staging", free_port())];
     for (namespace, port) in ports {

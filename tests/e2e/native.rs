@@ -35,7 +35,7 @@ fn is_refused<S: ostler_client::Stream>(client: &mut Client<S>, request: &Reques
 }
 
 #[test]
-fn a_connection_that_only_reads_changes_nothing() {
+fn read_only_connection_changes_nothing() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
@@ -78,7 +78,7 @@ fn a_connection_that_only_reads_changes_nothing() {
 }
 
 #[test]
-fn what_was_promised_with_hello_is_not_taken_back() {
+fn second_hello_does_not_lift_read_only() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut stream = UnixStream::connect(home.dir().join("ostler.sock")).unwrap();
@@ -94,7 +94,7 @@ fn what_was_promised_with_hello_is_not_taken_back() {
 /// When the daemon is killed, a read-only client connects to the next daemon, and stays read-only
 /// there.
 #[test]
-fn a_reader_stays_one_when_the_daemon_is_killed() {
+fn client_stays_read_only_after_daemon_death() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut reader = client(&home).read_only();
@@ -109,7 +109,7 @@ fn a_reader_stays_one_when_the_daemon_is_killed() {
 
 /// The requesting user is still known after the daemon was killed. A very long name is cut.
 #[test]
-fn for_whom_a_program_asks_is_told_beside_who_it_is() {
+fn requester_is_recorded_beside_the_calling_user() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let name = format!("alice@dashboard {}", "x".repeat(1_000_000));

@@ -14,7 +14,7 @@ fn talker(home: &Home) -> String {
 }
 
 #[test]
-fn a_signal_stops_the_apps_in_order_and_then_everything() {
+fn signal_stops_the_apps_in_order() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT] {
         let home = home();
         let mut front = Foreground::open(home.cmd(format!("start {} --no-daemon", talker(&home))).command());
@@ -31,7 +31,7 @@ fn a_signal_stops_the_apps_in_order_and_then_everything() {
 }
 
 #[test]
-fn what_was_written_before_is_not_shown_again() {
+fn earlier_log_lines_are_not_repeated() {
     let home = home();
     for _ in 0..2 {
         let mut front = Foreground::open(home.cmd(format!("start {} --no-daemon", talker(&home))).command());
@@ -43,7 +43,7 @@ fn what_was_written_before_is_not_shown_again() {
 }
 
 #[test]
-fn a_daemon_that_was_there_is_left_running() {
+fn existing_daemon_is_left_running() {
     let home = home();
     start_fixture(&home, "old", "", "hold");
     let pid = home.app("old").pid();
@@ -60,7 +60,7 @@ fn a_daemon_that_was_there_is_left_running() {
 }
 
 #[test]
-fn a_kill_from_elsewhere_ends_it() {
+fn kill_from_another_shell_stops_the_command() {
     let home = home();
     let mut front = Foreground::open(home.cmd(format!("start {} --no-daemon", talker(&home))).command());
     front.until("first words");
@@ -70,7 +70,7 @@ fn a_kill_from_elsewhere_ends_it() {
 }
 
 #[test]
-fn a_start_that_fails_leaves_nothing() {
+fn failed_start_leaves_no_process() {
     let home = home();
     let script = talker(&home);
     let file =
@@ -82,7 +82,7 @@ fn a_start_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn a_signal_in_the_middle_of_a_start_stops_it() {
+fn signal_during_start_stops_it() {
     let home = home();
     let script = home.write("slow.sh", "#!/bin/sh\necho began\nexec sleep 600\n");
     let mut front = Foreground::open(home.cmd(format!("start {script} --wait-ready --listen-timeout 600000 --no-daemon")).command());
@@ -93,7 +93,7 @@ fn a_signal_in_the_middle_of_a_start_stops_it() {
 }
 
 #[test]
-fn deaths_of_daemon_and_keeper_are_survived() {
+fn command_survives_daemon_and_keeper_death() {
     let home = home();
     let mut front = Foreground::open(home.cmd(format!("start {} --no-daemon", talker(&home))).command());
     front.until("first words");
@@ -116,7 +116,7 @@ fn deaths_of_daemon_and_keeper_are_survived() {
 }
 
 #[test]
-fn a_reader_that_goes_does_not_stop_the_apps() {
+fn closed_reader_does_not_stop_the_apps() {
     let home = home();
     let mut command = home.cmd(format!("start {} --no-daemon", talker(&home))).command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -131,7 +131,7 @@ fn a_reader_that_goes_does_not_stop_the_apps() {
 }
 
 #[test]
-fn resurrect_stays_too() {
+fn resurrect_stays_in_the_foreground() {
     let home = home();
     home.ok(format!("start {}", talker(&home)));
     home.ok("save");
@@ -145,7 +145,7 @@ fn resurrect_stays_too() {
 
 /// As a container's first process, it becomes the parent of every orphan.
 #[test]
-fn as_process_1_it_reaps_and_leaves_nothing() {
+fn process_1_reaps_orphans_and_leaves_no_process() {
     if program("unshare").is_none() {
         skip!("unshare is not installed");
     }

@@ -59,7 +59,7 @@ fn poison(home: &Home, name: &str, change: impl Fn(&mut Value)) {
 }
 
 #[test]
-fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() {
+fn record_that_crashes_the_daemon_is_set_aside() {
     // ostler never writes such a record. Only a build with overflow checks crashes on its sum.
     if !cfg!(debug_assertions) {
         return;
@@ -93,7 +93,7 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
 }
 
 #[test]
-fn the_reason_is_told_and_the_keeper_takes_its_time() {
+fn failed_daemon_start_is_reported_and_backs_off() {
     needs_program!("python3");
     let home = home();
     let refused = format!("exec python3 '{}' EPERM ioctl \"$0\" \"$@\"", fixture_path("refused.py"));

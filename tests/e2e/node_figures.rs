@@ -20,7 +20,7 @@ fn ask(port: u16, path: &str) {
 }
 
 #[test]
-fn of_every_worker_for_prometheus_and_in_the_lists() {
+fn metrics_of_every_worker_reach_prometheus_and_lists() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -99,7 +99,7 @@ const busy = setInterval(() => {
 ";
 
 #[test]
-fn many_requests_are_counted_and_some_of_them_followed() {
+fn requests_are_counted_and_sampled() {
     let home = home();
     let script = home.write("many.js", MANY);
     let collector = concat!(env!("CARGO_MANIFEST_DIR"), "/../daemon/preload/collector.cjs");

@@ -7,7 +7,7 @@ use ostler_testkit::{alive, fixture};
 use crate::setup::home;
 
 #[test]
-fn twenty_callers_race() {
+fn twenty_concurrent_callers_share_one_daemon() {
     let home = home();
     let start = |i: u32| {
         let mut command = home.cmd(format!("start {} --name a{i} -- hold", fixture())).command();
@@ -26,7 +26,7 @@ fn twenty_callers_race() {
 }
 
 #[test]
-fn start_and_kill_race() {
+fn concurrent_start_and_kill_leave_at_most_one_daemon() {
     let home = home();
     for _ in 0..8 {
         let quiet = |words: &str| home.cmd(words).command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -41,7 +41,7 @@ fn start_and_kill_race() {
 }
 
 #[test]
-fn homes_do_not_know_each_other() {
+fn homes_are_independent() {
     let (one, two) = (home(), home());
     one.ok("start sleep --name only-one -- 1000");
     two.ok("start sleep --name only-two -- 1000");

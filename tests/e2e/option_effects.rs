@@ -20,7 +20,7 @@ fn pid_of(home: &Home, name: &str) -> i32 {
 }
 
 #[test]
-fn a_namespace_limits_what_a_command_acts_on() {
+fn namespace_limits_the_targets_of_a_command() {
     let home = home();
     start_apps(&home);
     let before = ["web", "api", "lab"].map(|name| pid_of(&home, name));
@@ -54,7 +54,7 @@ fn a_namespace_limits_what_a_command_acts_on() {
 }
 
 #[test]
-fn an_option_without_an_effect_changes_nothing() {
+fn option_without_effect_is_rejected() {
     let home = home();
     start_apps(&home);
     let before = home.jlist().iter().map(|item| item.pid()).collect::<Vec<_>>();
@@ -74,7 +74,7 @@ fn an_option_without_an_effect_changes_nothing() {
 }
 
 #[test]
-fn called_as_pm2_such_an_option_is_a_warning() {
+fn pm2_name_warns_about_option_without_effect() {
     let home = home_as_pm2();
     start_apps(&home);
     let output = home.ok("stop all --name other");

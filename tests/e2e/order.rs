@@ -46,46 +46,46 @@ fn chain(home: &Home) -> Vec<String> {
 }
 
 #[track_caller]
-fn begins_anew(home: &Home) {
+fn clear_log(home: &Home) {
     home.write("log", "");
 }
 
 #[track_caller]
-fn told_are(home: &Home, lines: &[&str]) {
+fn assert_log(home: &Home, lines: &[&str]) {
     home.wait_until(&format!("the apps told {lines:?}"), || chain(home).len() >= lines.len());
     assert_eq!(chain(home), lines, "{}", home.report());
 }
 
 #[test]
-fn started_in_order_and_stopped_in_the_other() {
+fn apps_start_in_order_and_stop_in_reverse() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     assert_eq!(home.jlist().iter().map(|item| item.status().to_owned()).collect::<Vec<_>>(), ["online"; 4]);
     home.wait_until("all told", || home.lines("log").len() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("restart all");
     let restarted = chain(&home);
     let stops: Vec<&String> = restarted.iter().filter(|line| line.starts_with('-')).collect();
     assert_eq!(stops, ["-db", "-api", "-web"], "what others depend on is restarted first");
     home.wait_until("all told", || home.lines("log").iter().filter(|line| line.starts_with('+')).count() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("stop all");
-    told_are(&home, &["-web", "-api", "-db"]);
-    begins_anew(&home);
+    assert_log(&home, &["-web", "-api", "-db"]);
+    clear_log(&home);
     home.ok("restart all");
     home.wait_until("all told", || home.lines("log").len() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("delete all");
-    told_are(&home, &["-web", "-api", "-db"]);
+    assert_log(&home, &["-web", "-api", "-db"]);
 }
 
 #[test]
-fn the_end_of_everything_is_in_order() {
+fn kill_and_sigterm_stop_apps_in_order() {
     for by_signal in [false, true] {
         let home = home();
         home.ok(format!("start {}", shop(&home)));
         home.wait_until("all told", || home.lines("log").len() == 4);
-        begins_anew(&home);
+        clear_log(&home);
         if by_signal {
             let keeper = home.keeper_pid();
             kill(keeper, Signal::TERM);
@@ -93,18 +93,18 @@ fn the_end_of_everything_is_in_order() {
         } else {
             home.ok("kill");
         }
-        told_are(&home, &["-web", "-api", "-db"]);
+        assert_log(&home, &["-web", "-api", "-db"]);
     }
 }
 
 #[test]
-fn restoring_the_saved_list_is_in_order() {
+fn resurrect_starts_apps_in_order() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.ok("save");
     home.wait_until("all told", || home.lines("log").len() == 4);
     home.ok("kill");
-    begins_anew(&home);
+    clear_log(&home);
     home.write("no-db", "");
     let mut resurrect = aside(&home, "resurrect");
     home.wait_app("web", "waiting", |item| item.status() == "launching");
@@ -114,11 +114,11 @@ fn restoring_the_saved_list_is_in_order() {
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     resurrect.wait().unwrap();
     home.wait_status("web", "online");
-    told_are(&home, &["+db", "+api", "+web"]);
+    assert_log(&home, &["+db", "+api", "+web"]);
 }
 
 #[test]
-fn a_dependency_that_is_never_ready() {
+fn dependency_that_is_never_ready_fails_the_start() {
     needs_program!("node");
     let home = home();
     let slow = format!(r#"{{"name": "slow", "script": "{}", "wait_ready": true, "listen_timeout": 600000}}"#, fixture_app("hold.js"));
@@ -134,7 +134,7 @@ fn a_dependency_that_is_never_ready() {
 }
 
 #[test]
-fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
+fn errored_dependency_fails_dependents_immediately() {
     let home = home();
     home.write("no-db", "");
     let apps = [
@@ -147,11 +147,11 @@ fn a_dependency_that_gave_up_ends_the_waiting_at_once() {
     // The cause is removed: the same command starts all apps.
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     home.ok("start apps.json");
-    told_are(&home, &["+db", "+api", "+web"]);
+    assert_log(&home, &["+db", "+api", "+web"]);
 }
 
 #[test]
-fn a_job_that_has_to_be_done_first() {
+fn app_waits_for_a_completed_job() {
     let home = home();
     let migrate = |code: u32| {
         let members = r#""script": "while [ ! -e go ]; do sleep 0.01; done; echo migrated >> log; exit CODE", "autorestart": false"#;
@@ -164,15 +164,15 @@ fn a_job_that_has_to_be_done_first() {
     assert_eq!(home.app("web").status(), "launching");
     home.write("go", "");
     assert!(start.wait().unwrap().success(), "{}", home.report());
-    told_are(&home, &["migrated", "+web"]);
+    assert_log(&home, &["migrated", "+web"]);
     home.ok("delete all");
-    begins_anew(&home);
+    clear_log(&home);
     home.run(format!("start {}", file(&home, &[web, migrate(3)]))).code(1).says("migrate, which has failed");
     assert_eq!(chain(&home), ["migrated"]);
 }
 
 #[test]
-fn a_daemon_that_dies_in_the_middle_leaves_the_rest_to_the_next() {
+fn next_daemon_resumes_waiting_starts() {
     let home = home();
     home.write("no-db", "");
     let apps = [
@@ -189,11 +189,11 @@ fn a_daemon_that_dies_in_the_middle_leaves_the_rest_to_the_next() {
     std::fs::remove_file(home.work().join("no-db")).unwrap();
     home.wait_status("web", "online");
     start.wait().unwrap();
-    told_are(&home, &["+db", "+api", "+web"]);
+    assert_log(&home, &["+db", "+api", "+web"]);
 }
 
 #[test]
-fn a_stop_ends_the_waiting() {
+fn stop_cancels_a_waiting_start() {
     let home = home();
     home.write("no-db", "");
     let apps = [app(&home, "web", r#", "depends_on": ["db"]"#), app(&home, "db", r#", "max_restarts": 100000"#)];
@@ -208,7 +208,7 @@ fn a_stop_ends_the_waiting() {
 }
 
 #[test]
-fn a_restart_of_what_others_depend_on_leaves_them_alone() {
+fn restart_of_a_dependency_leaves_dependents_alone() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     let web = home.app("web").pid();
@@ -226,11 +226,11 @@ fn a_restart_of_what_others_depend_on_leaves_them_alone() {
 }
 
 #[test]
-fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
+fn reload_is_in_order_and_stops_at_first_failure() {
     let home = home();
     home.ok(format!("start {}", shop(&home)));
     home.wait_until("all told", || home.lines("log").len() == 4);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("reload all");
     let reloaded = chain(&home);
     let stops: Vec<&String> = reloaded.iter().filter(|line| line.starts_with('-')).collect();
@@ -248,7 +248,7 @@ fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
 }
 
 #[test]
-fn circles_strangers_and_oneself_are_refused() {
+fn cycles_and_unknown_dependencies_are_rejected() {
     let home = home();
     let one = |name: &str, on: &str| app(&home, name, &format!(r#", "depends_on": ["{on}"]"#));
     let circle = file(&home, &[one("a", "b"), one("b", "c"), one("c", "a")]);
@@ -270,7 +270,7 @@ fn circles_strangers_and_oneself_are_refused() {
 }
 
 #[test]
-fn instances_of_one_wave_start_together() {
+fn independent_apps_start_in_parallel() {
     let home = home();
     let both = [
         app(&home, "one", r#", "pre_start": "touch one; while [ ! -e two ]; do sleep 0.01; done""#),
@@ -283,7 +283,7 @@ fn instances_of_one_wave_start_together() {
 }
 
 #[test]
-fn what_has_yet_to_be_started_by_the_same_command_is_waited_for() {
+fn dependency_started_by_same_command_is_waited_for() {
     let home = home();
     let db = app(&home, "db", r#", "instances": 4"#);
     let path = file(&home, std::slice::from_ref(&db));
@@ -315,7 +315,7 @@ fn services(text: &str) -> Vec<(String, Vec<String>)> {
 /// `depends_on` of the compose file in document 004, with its three replicas of `app`, works with
 /// the same names and words.
 #[test]
-fn compose_depends_on_natively() {
+fn compose_depends_on_works_natively() {
     let home = home();
     let text = std::fs::read_to_string(ostler_testkit::fixture_path("config/bad/docker-compose.yml")).unwrap();
     let services = services(&text);
@@ -333,7 +333,7 @@ fn compose_depends_on_natively() {
     let mut started = home.lines("log");
     started[..2].sort();
     assert_eq!(started, ["+db", "+redis", "+app", "+app", "+app", "+nginx"]);
-    begins_anew(&home);
+    clear_log(&home);
     home.ok("stop all");
     let mut stopped = home.lines("log");
     stopped[4..].sort();

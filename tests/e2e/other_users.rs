@@ -33,7 +33,7 @@ fn sticky(home: &Home, name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn a_file_of_another_user_above_is_refused_by_each_command() {
+fn file_of_another_user_in_parent_folder_is_rejected() {
     needs_root!();
     for (name, text) in [("compose.yaml", COMPOSE), ("ecosystem.config.yaml", ECOSYSTEM)] {
         let home = home();
@@ -51,7 +51,7 @@ fn a_file_of_another_user_above_is_refused_by_each_command() {
 }
 
 #[test]
-fn links_and_folders_of_another_user_count_as_the_file() {
+fn links_and_folders_of_another_user_are_rejected() {
     needs_root!();
     let home = home();
     home.write("own/compose.yaml", COMPOSE);
@@ -80,7 +80,7 @@ fn links_and_folders_of_another_user_count_as_the_file() {
 }
 
 #[test]
-fn each_command_that_reads_a_file_refuses_what_others_can_change() {
+fn commands_reject_files_that_others_can_change() {
     needs_root!();
     let home = home();
     let folder = sticky(&home, "ecosystem.config.yaml", ECOSYSTEM);
@@ -124,7 +124,7 @@ fn each_command_that_reads_a_file_refuses_what_others_can_change() {
 
 /// `sudo pm2 start /home/alice/ecosystem.config.js` is everyday use of PM2.
 #[test]
-fn as_pm2_a_named_file_of_another_user_is_used() {
+fn pm2_name_accepts_named_file_of_another_user() {
     needs_root!();
     let home = home_as_pm2();
     let folder = home.work().join("alice");
@@ -144,7 +144,7 @@ fn as_pm2_a_named_file_of_another_user_is_used() {
 }
 
 #[test]
-fn an_own_file_and_that_of_who_called_sudo_are_used() {
+fn own_file_and_file_of_sudo_user_are_accepted() {
     needs_root!();
     let home = home();
     let other = user_home(&home, Subject::Ostler(copy(&home)));
@@ -231,7 +231,7 @@ fn root_uses_the_daemon_of_a_users_home() {
 
 /// `sudo -E`, `su` without `-`, `runuser`: the variable HOME belongs to another user.
 #[test]
-fn a_home_that_root_makes_in_a_users_folder_is_not_left_there_silently() {
+fn home_created_by_root_in_user_folder_is_reported() {
     needs_root!();
     let home = home();
     let start = "start sleep --name app -x --interpreter none -- 1000";
@@ -256,7 +256,7 @@ fn a_home_that_root_makes_in_a_users_folder_is_not_left_there_silently() {
 }
 
 #[test]
-fn a_users_link_does_not_lead_root() {
+fn root_does_not_follow_user_link_to_a_home() {
     needs_root!();
     let home = home();
     home.ok("start sleep --name roots -- 1000");
@@ -291,7 +291,7 @@ fn a_runtime_runs_as_the_owner_of_a_mounted_home() {
 /// OpenShift runs images as a user without an entry, with root's group. The folders belong to the
 /// group or are writable for everybody.
 #[test]
-fn a_user_without_an_entry_has_a_home_in_a_shared_folder() {
+fn user_without_entry_gets_a_home_in_a_shared_folder() {
     needs_root!();
     let home = home();
     for (subject, mode) in subjects(&home).into_iter().zip([0o1777, 0o777]) {
@@ -312,7 +312,7 @@ fn a_user_without_an_entry_has_a_home_in_a_shared_folder() {
 }
 
 #[test]
-fn a_home_that_was_given_away_is_told_in_one_line() {
+fn home_given_to_another_user_is_reported_in_one_line() {
     needs_root!();
     let home = home();
     for subject in subjects(&home) {

@@ -48,7 +48,7 @@ impl Collector {
 }
 
 #[test]
-fn a_collector_takes_what_we_push() {
+fn collector_accepts_pushed_data() {
     let home = home();
     let Some(collector) = Collector::new(&home, "takes", &["--exporter", "blackhole"]) else {
         ostler_testkit::skip!("rotel is not installed")
@@ -73,7 +73,7 @@ fn a_collector_takes_what_we_push() {
 
 /// A sender's JSON passes the collector and reaches ostler as compressed protobuf.
 #[test]
-fn a_collector_sends_us_its_traces() {
+fn collector_forwards_traces_to_ostler() {
     let home = home();
     let port = free_port();
     let web = Web::on(&home, &format!("--otlp-port {port}"));
@@ -94,7 +94,7 @@ fn a_collector_sends_us_its_traces() {
 }
 
 #[test]
-fn a_push_over_tls_goes_to_whom_the_roots_vouch_for() {
+fn tls_push_requires_a_trusted_certificate() {
     needs_program!("node");
     let home = home();
     let (port, tls) = (free_port(), fixture_path("tls"));

@@ -16,7 +16,7 @@ fn value(answer: &Value) -> &Value {
 }
 
 #[test]
-fn an_answer_overtakes_a_call_that_takes_its_time() {
+fn fast_call_is_answered_before_a_slow_one() {
     let home = home();
     home.ok(format!("start {} --name app --kill-timeout 3000", fixture_app("stubborn.sh")));
     home.wait_log("app-out.log", "stubborn");
@@ -29,7 +29,7 @@ fn an_answer_overtakes_a_call_that_takes_its_time() {
 }
 
 #[test]
-fn stop_watch_ends_the_watching() {
+fn stop_watch_disables_watch() {
     needs_program!("node");
     let home = home();
     let script = home.write("app.js", "setInterval(() => {}, 1000);");
@@ -56,7 +56,7 @@ fn stop_watch_ends_the_watching() {
 }
 
 #[test]
-fn what_the_vendors_service_would_show_is_marked() {
+fn monitor_calls_set_and_clear_the_mark() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mark = |home: &Home| home.app("app").env("_km_monitored").clone();
@@ -71,7 +71,7 @@ fn what_the_vendors_service_would_show_is_marked() {
 }
 
 #[test]
-fn a_client_tells_what_it_did() {
+fn client_notifications_are_published() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut events = Wire::connect(&home, "pub.sock");
@@ -102,7 +102,7 @@ fn a_client_tells_what_it_did() {
 
 /// PM2's clients announce a restart themselves, so the daemon must not announce it as well.
 #[test]
-fn a_restart_is_told_once_by_its_client() {
+fn restart_event_is_published_once() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut events = Wire::connect(&home, "pub.sock");
@@ -127,7 +127,7 @@ fn a_restart_is_told_once_by_its_client() {
 }
 
 #[test]
-fn nothing_is_restarted_while_somebody_is_about_to_end_the_daemon() {
+fn announced_kill_suspends_restarts() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let daemon = home.daemon_pid();
@@ -148,7 +148,7 @@ fn nothing_is_restarted_while_somebody_is_about_to_end_the_daemon() {
 }
 
 #[test]
-fn the_end_says_who_wanted_it() {
+fn kill_event_names_its_cause() {
     for (by_signal, msg) in [(false, "pm2 has been killed via CLI"), (true, "pm2 has been killed by SIGNAL")] {
         let home = home();
         start_fixture(&home, "app", "", "hold");
@@ -170,7 +170,7 @@ fn the_end_says_who_wanted_it() {
 }
 
 #[test]
-fn a_soft_reload_and_the_figures_of_daemon_and_host() {
+fn soft_reload_report_and_system_data_match_pm2() {
     needs_program!("node");
     let home = home();
     home.ok(format!("start {} --name app -i 2", fixture_app("cluster.js")));
@@ -211,7 +211,7 @@ fn a_soft_reload_and_the_figures_of_daemon_and_host() {
 }
 
 #[test]
-fn the_sockets_are_where_the_environment_says() {
+fn variables_set_the_socket_paths() {
     let home = home();
     let folder = home.root().join("elsewhere");
     std::fs::create_dir(&folder).unwrap();
@@ -244,7 +244,7 @@ fn app_to_prepare(home: &Home, more: &Value) -> Value {
 }
 
 #[test]
-fn the_version_is_that_of_the_package_at_each_start() {
+fn version_is_read_from_package_at_every_start() {
     needs_program!("node");
     let home = home();
     home.write("package.json", r#"{"version": "1.2.3"}"#);

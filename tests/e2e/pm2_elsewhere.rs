@@ -6,7 +6,7 @@ use ostler_testkit::{Home, Subject, fixture, needs_program};
 use crate::setup::{home, home_as_pm2};
 
 #[test]
-fn one_line_says_what_is_here() {
+fn unsupported_command_names_its_replacement() {
     const SERVICE: &str = "has no monitoring service; its own dashboard shows";
     // Called as `ostler`, these commands open the dashboard, which is off here.
     const DASHBOARD: &str = " web enable`";
@@ -65,7 +65,7 @@ fn in_the_home_of(old: &Home) -> [Home; 2] {
 }
 
 #[test]
-fn beside_pm2s_own_daemon_nothing_starts_and_nothing_is_overwritten() {
+fn running_pm2_daemon_is_not_replaced_or_overwritten() {
     needs_program!("node");
     let Some(old) = npms_own() else { return };
     let pid = old.app("app").pid();
@@ -115,7 +115,7 @@ fn beside_pm2s_own_daemon_nothing_starts_and_nothing_is_overwritten() {
 
 /// The protection also holds during a migration, while both have apps.
 #[test]
-fn the_list_of_a_pm2_that_still_runs_is_not_replaced_by_a_save() {
+fn save_does_not_replace_list_of_running_pm2() {
     needs_program!("node");
     let Some(old) = npms_own() else { return };
     let [own, _] = in_the_home_of(&old);
@@ -133,7 +133,7 @@ fn the_list_of_a_pm2_that_still_runs_is_not_replaced_by_a_save() {
 }
 
 #[test]
-fn what_pm2_left_behind_is_no_daemon() {
+fn stale_pm2_files_do_not_count_as_a_daemon() {
     needs_program!("node");
     let Some(old) = npms_own() else { return };
     old.ok("kill");

@@ -57,7 +57,7 @@ impl Bus {
     /// Reads until this app's last line, over as many connections as needed.
     #[track_caller]
     fn read_to_end(&mut self, home: &Home, app: &str) {
-        self.read_until(home, app, has_ended);
+        self.read_until(home, app, has_last_line);
     }
 
     /// Reads until the condition holds for the app's lines, over as many connections as needed. A
@@ -138,7 +138,7 @@ impl Bus {
 }
 
 /// Returns true if the last line is the last line of the fixture's `count`.
-fn has_ended(lines: &[String]) -> bool {
+fn has_last_line(lines: &[String]) -> bool {
     lines.last().is_some_and(|line| line.ends_with("end"))
 }
 
@@ -152,7 +152,7 @@ fn numbers(lines: &[String]) -> Vec<u32> {
 }
 
 #[test]
-fn each_line_comes_once_over_rotation_restart_and_new_apps() {
+fn lines_arrive_once_across_rotation_restart_and_new_apps() {
     let home = home();
     let script = home.write(
         "say.sh",
@@ -216,7 +216,7 @@ fn each_line_comes_once_over_rotation_restart_and_new_apps() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_holds_nobody_up_for_ever_and_no_line_is_lost() {
+fn subscriber_that_does_not_read_blocks_no_other() {
     let home = home();
     start_fixture(&home, "flood", "--no-autostart", "count 60000 60000");
     let mut reads = Bus::connect(&home);
@@ -256,7 +256,7 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
     for round in 1..=rounds {
         // At a random position among the received lines.
         let heard = upto as usize * round / (rounds + 2) + dice.below(1000) as usize;
-        while bus.of("log:out", "c").len() < heard && !has_ended(bus.of("log:out", "c")) {
+        while bus.of("log:out", "c").len() < heard && !has_last_line(bus.of("log:out", "c")) {
             bus.take_or_return(&home);
         }
         kill(&home);
@@ -269,27 +269,27 @@ fn kill_while_it_counts(rounds: usize, (upto, per_ms): (u32, u32), options: &str
 }
 
 #[test]
-fn each_line_comes_once_to_who_comes_back_when_the_daemon_is_killed() {
+fn lines_arrive_once_after_daemon_death() {
     kill_while_it_counts(6, (60_000, 20), "", |home| kill(home.daemon_pid(), Signal::KILL));
 }
 
 #[test]
-fn each_line_comes_once_to_who_comes_back_when_both_are_killed() {
+fn lines_arrive_once_after_daemon_and_keeper_death() {
     kill_while_it_counts(4, (60_000, 20), "", Home::kill_both);
 }
 
 #[test]
-fn each_line_comes_once_at_full_speed_when_the_daemon_is_killed() {
+fn lines_arrive_once_at_full_speed_after_daemon_death() {
     kill_while_it_counts(6, (120_000, 300), "", |home| kill(home.daemon_pid(), Signal::KILL));
 }
 
 #[test]
-fn each_line_comes_once_to_who_comes_back_after_an_update() {
+fn lines_arrive_once_after_an_update() {
     kill_while_it_counts(3, (60_000, 20), "", |home| drop(home.ok("update")));
 }
 
 #[test]
-fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
+fn lines_arrive_once_across_rotation_and_daemon_death() {
     for rounds in [0, 5] {
         eprintln!("killed {rounds} times");
         let home = home();
@@ -306,7 +306,7 @@ fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
         let mut dice = Dice(u64::from(std::process::id()) | 1);
         for round in 1..=rounds {
             let heard = upto as usize * round / (rounds + 2) + dice.below(3000) as usize;
-            while bus.of("log:out", "c").len() < heard && !has_ended(bus.of("log:out", "c")) {
+            while bus.of("log:out", "c").len() < heard && !has_last_line(bus.of("log:out", "c")) {
                 bus.take_or_return(&home);
             }
             kill(home.daemon_pid(), Signal::KILL);
@@ -324,7 +324,7 @@ fn each_line_comes_once_while_logs_are_rotated_and_the_daemon_is_killed() {
 }
 
 #[test]
-fn each_line_comes_once_over_reloads() {
+fn lines_arrive_once_across_reloads() {
     let home = home();
     start_fixture(&home, "fork", "--no-autostart", "count 4000000 40");
     let script = home.write(
@@ -354,7 +354,7 @@ fn each_line_comes_once_over_reloads() {
 }
 
 #[test]
-fn forms_of_lines_are_those_of_the_files() {
+fn bus_lines_have_the_format_of_the_log_files() {
     let home = home();
     let fixture = ostler_testkit::fixture();
     let file = ecosystem(
@@ -386,7 +386,7 @@ fn forms_of_lines_are_those_of_the_files() {
 }
 
 #[test]
-fn a_link_of_an_apps_user_leads_no_further_than_that_user_gets() {
+fn user_link_to_root_file_is_not_followed() {
     needs_root!();
     let home = home();
     let folder = home.work().join("theirs");
@@ -415,7 +415,7 @@ const SAYS_30: &str = "i=0; while [ $i -lt 30 ]; do echo \"new $i\"; i=$((i+1));
 
 /// Checks that subscribers received this app's thirty lines this many times, and no other lines.
 #[track_caller]
-fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
+fn received_only_new_lines(home: &Home, bus: &mut Bus, app: &str, times: usize) {
     bus.read_until(home, app, |lines| lines.iter().filter(|line| *line == "new 29").count() >= times);
     let expected: Vec<String> = (0..times).flat_map(|_| (0..30).map(|number| format!("new {number}"))).collect();
     assert!(bus.of("log:out", app) == expected, "{app}: {:?}", bus.of("log:out", app).iter().take(40).collect::<Vec<_>>());
@@ -423,7 +423,7 @@ fn got_only_new(home: &Home, bus: &mut Bus, app: &str, times: usize) {
 
 /// Lines that a file had before an app began to write to it are not events, wherever the file is.
 #[test]
-fn old_lines_of_a_file_that_is_met_later_do_not_come() {
+fn old_lines_of_a_log_file_are_not_published() {
     let home = home();
     let old = (0..500).map(|number| format!("old {number}\n")).collect::<String>();
     start_fixture(&home, "first", "", "hold");
@@ -440,18 +440,18 @@ fn old_lines_of_a_file_that_is_met_later_do_not_come() {
     home.ok(format!("start {script} --name new"));
     home.ok(format!("start {script} --name far-new --output {}", home.work().join("fresh.log").display()));
     for app in ["app", "far", "new", "far-new"] {
-        got_only_new(&home, &mut bus, app, 1);
+        received_only_new_lines(&home, &mut bus, app, 1);
     }
     home.ok("restart app");
-    got_only_new(&home, &mut bus, "app", 2);
+    received_only_new_lines(&home, &mut bus, "app", 2);
     home.ok("delete app far");
     home.ok(format!("start {script} --name app"));
-    got_only_new(&home, &mut bus, "app", 3);
+    received_only_new_lines(&home, &mut bus, "app", 3);
     // A file of a renamed app, and a file of an instance that is added later.
     home.ok(format!("start {script} --name renamed"));
     home.ok(format!("start {script} --name pair -i 1"));
     home.ok("scale pair 2");
-    got_only_new(&home, &mut bus, "renamed", 1);
+    received_only_new_lines(&home, &mut bus, "renamed", 1);
     bus.read_until(&home, "pair", |lines| lines.iter().filter(|line| *line == "new 29").count() >= 2);
     assert!(bus.of("log:out", "pair").iter().all(|line| line.starts_with("new ")), "{:?}", bus.of("log:out", "pair"));
     // Lines that pass through the daemon.
@@ -461,7 +461,7 @@ fn old_lines_of_a_file_that_is_met_later_do_not_come() {
 }
 
 #[test]
-fn old_lines_do_not_come_after_resurrect_or_a_killed_daemon() {
+fn old_lines_are_not_published_after_resurrect() {
     let home = home();
     let script = home.write("say.sh", SAYS_30);
     home.ok(format!("start {script} --name app"));
@@ -473,12 +473,12 @@ fn old_lines_do_not_come_after_resurrect_or_a_killed_daemon() {
         let mut bus = Bus::connect(&home);
         home.wait_until("logs are read", || readers(&home) > 0);
         home.ok("resurrect");
-        got_only_new(&home, &mut bus, "app", 1);
+        received_only_new_lines(&home, &mut bus, "app", 1);
         home.ok("delete app");
         let started = home.cmd(format!("start {script} --name app")).run();
         kill(home.daemon_pid(), Signal::KILL);
         started.ok();
-        got_only_new(&home, &mut bus, "app", 2);
+        received_only_new_lines(&home, &mut bus, "app", 2);
         assert!(bus.connections <= 2, "round {round}");
     }
 }

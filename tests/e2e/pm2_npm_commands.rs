@@ -36,7 +36,7 @@ fn parrot(home: &Home) {
 }
 
 #[test]
-fn logs_send_and_signals() {
+fn npm_logs_send_and_signals_work() {
     needs_program!("node");
     let pm2 = npms_pm2!();
     let home = home();
@@ -66,7 +66,7 @@ fn logs_send_and_signals() {
 }
 
 #[test]
-fn attach_speaks_with_the_app() {
+fn npm_attach_forwards_input_and_output() {
     needs_program!("node");
     let pm2 = npms_pm2!();
     let home = home();
@@ -89,7 +89,7 @@ fn attach_speaks_with_the_app() {
 }
 
 #[test]
-fn files_lists_and_dumps() {
+fn npm_files_lists_and_dumps_work() {
     needs_program!("node");
     let pm2 = npms_pm2!();
     let home = home();
@@ -127,7 +127,7 @@ fn files_lists_and_dumps() {
 
 /// The update would kill ostler with all apps, and start npm's daemon.
 #[test]
-fn an_update_by_npms_command_line_changes_nothing() {
+fn npm_update_changes_nothing() {
     needs_program!("node");
     for version in ["5.4.3", "6.0.14", "7.0.4"] {
         let Some(pm2) = (if version == "7.0.4" { installed_pm2() } else { installed_pm2_of(version) }) else {
@@ -152,7 +152,7 @@ fn an_update_by_npms_command_line_changes_nothing() {
 /// Programs parse the output of npm's command line, so it must not contain a banner or a hint about
 /// versions.
 #[test]
-fn json_of_npms_command_line_is_json_alone() {
+fn npm_jlist_prints_only_json() {
     needs_program!("node");
     for pm2 in [Some(npms_pm2!()), installed_pm2_of("6.0.14"), installed_pm2_of("5.4.3")].into_iter().flatten() {
         let home = home();
@@ -172,7 +172,7 @@ fn json_of_npms_command_line_is_json_alone() {
 
 /// A setting that names a version applies to every client.
 #[test]
-fn a_version_that_was_set_is_answered_to_everybody() {
+fn configured_pm2_version_is_sent_to_every_client() {
     needs_program!("node");
     let Some(pm2) = installed_pm2_of("5.4.3") else { return };
     let home = home();
@@ -181,7 +181,7 @@ fn a_version_that_was_set_is_answered_to_everybody() {
 }
 
 #[test]
-fn a_home_has_all_that_npms_client_looks_for() {
+fn home_has_every_file_of_a_pm2_home() {
     needs_program!("node");
     let Some(subject) = ostler_testkit::Subject::pm2() else { return };
     let (real, own) = (Home::new(subject), home());

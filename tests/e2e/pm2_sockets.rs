@@ -126,7 +126,7 @@ fn names_and_states(home: &Home) -> Vec<(String, String)> {
 }
 
 #[test]
-fn npms_command_line_works_on_our_daemon() {
+fn npm_command_line_works_with_ostler_daemon() {
     needs_program!("node");
     let pm2 = needs_npms_pm2!();
     let home = home();
@@ -161,7 +161,7 @@ fn npms_command_line_works_on_our_daemon() {
 }
 
 #[test]
-fn watching_is_switched_without_a_restart() {
+fn watch_is_toggled_without_a_restart() {
     needs_program!("node");
     let pm2 = needs_npms_pm2!();
     let home = home();
@@ -202,7 +202,7 @@ fn library(pm2: &Path, home: &Home, code: &str) -> String {
 }
 
 #[test]
-fn npms_library_works_on_our_daemon() {
+fn npm_library_works_with_ostler_daemon() {
     needs_program!("node");
     let pm2 = needs_npms_pm2!();
     let home = home();
@@ -258,7 +258,7 @@ fn npms_library_works_on_our_daemon() {
 }
 
 #[test]
-fn data_and_actions_reach_the_app_and_its_answer_comes_back() {
+fn data_and_actions_reach_the_app_and_return_its_answer() {
     needs_program!("node");
     let pm2 = needs_npms_pm2!();
     let home = home();
@@ -309,7 +309,7 @@ fn data_and_actions_reach_the_app_and_its_answer_comes_back() {
 }
 
 #[test]
-fn answers_and_errors_in_pm2s_words() {
+fn responses_and_errors_match_pm2() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let mut wire = Wire::connect(&home, "rpc.sock");
@@ -352,7 +352,7 @@ fn answers_and_errors_in_pm2s_words() {
 }
 
 #[test]
-fn what_makes_no_sense_ends_that_connection_only() {
+fn malformed_request_closes_only_its_connection() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (daemon, pid) = (home.daemon_pid(), home.app("app").pid());
@@ -411,7 +411,7 @@ fn vanish(home: &Home) {
 }
 
 #[test]
-fn clients_that_vanish_leave_nothing_behind() {
+fn disconnected_clients_leak_no_descriptors() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let daemon = home.daemon_pid();
@@ -446,7 +446,7 @@ fn is_survived(home: &Home, kill: impl FnOnce(&Home)) {
 }
 
 #[test]
-fn the_sockets_outlive_daemon_and_keeper() {
+fn sockets_survive_daemon_and_keeper() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for name in ["rpc.sock", "pub.sock"] {
@@ -481,7 +481,7 @@ fn called_as(home: &Home, uid: u32) -> Result<bool, std::io::ErrorKind> {
 }
 
 #[test]
-fn another_user_is_turned_away() {
+fn other_users_are_rejected() {
     needs_root!();
     const STRANGER: u32 = 12_345;
     let home = home();
@@ -498,7 +498,7 @@ fn another_user_is_turned_away() {
 }
 
 #[test]
-fn others_are_let_in_where_the_sockets_are_given_to_them() {
+fn socket_owner_variables_admit_other_users() {
     needs_root!();
     const NOBODY: u32 = 65_534;
     let home = home();
@@ -537,7 +537,7 @@ fn connect_as(home: &Home, name: &str, uid: u32) -> Result<UnixStream, std::io::
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_is_dropped_and_costs_little() {
+fn slow_subscriber_is_dropped_and_bounded() {
     needs_program!("node");
     let home = home();
     start_fixture(&home, "app", "", "hold");

@@ -41,7 +41,7 @@ impl Init {
 
     /// Sends a signal, and returns the exit code.
     #[track_caller]
-    fn ends_by(mut self, home: &Home, signal: Signal, what: &str) -> Option<i32> {
+    fn exit_code_after(mut self, home: &Home, signal: Signal, what: &str) -> Option<i32> {
         kill(self.first, signal);
         home.wait_until(&format!("{what} obeys {signal:?}"), || self.unshare.try_wait().unwrap().is_some());
         self.unshare.wait().unwrap().code()
@@ -64,7 +64,7 @@ fn shown(home: &Home) -> String {
 }
 
 #[test]
-fn long_commands_obey_signals() {
+fn long_running_commands_obey_signals() {
     needs_root!();
     if !permitted() {
         skip!("namespaces are not permitted here");
@@ -84,7 +84,7 @@ fn long_commands_obey_signals() {
         home.ok(format!("start {script} --name app"));
         let init = Init::start(&home, &command.replace("SCRIPT", &script));
         home.wait_until(&format!("{command} shows something"), || shown(&home).contains(sign));
-        assert_eq!(init.ends_by(&home, signal, command), Some(code), "{command}: {}", shown(&home));
+        assert_eq!(init.exit_code_after(&home, signal, command), Some(code), "{command}: {}", shown(&home));
         // The command must leave a daemon outside its container alone.
         assert_eq!(home.app("app").status(), "online", "{command}");
     }
@@ -100,7 +100,7 @@ fn apps_that_process_1_has_started_are_stopped_in_order() {
         let script = home.write("app.sh", "trap 'echo asked > asked; exit' INT TERM; echo says; while :; do sleep 0.02; done");
         let init = Init::start(&home, &format!("start {script} --name app --attach"));
         home.wait_until("its lines are shown", || shown(&home).contains("says"));
-        assert_eq!(init.ends_by(&home, Signal::TERM, "start --attach"), Some(143));
+        assert_eq!(init.exit_code_after(&home, Signal::TERM, "start --attach"), Some(143));
         assert_eq!(home.read("asked"), "asked\n");
         assert!(home.processes().is_empty(), "{}", home.report());
     }

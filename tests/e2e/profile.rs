@@ -13,7 +13,7 @@ setInterval(busyWork, 1);
 ";
 
 #[test]
-fn profiles_of_each_kind() {
+fn every_kind_of_profile_is_taken() {
     needs_program!("node");
     let home = home();
     let app = home.write("app.js", APP);
@@ -48,7 +48,7 @@ fn profiles_of_each_kind() {
 }
 
 #[test]
-fn one_at_a_time_and_none_of_the_dead() {
+fn one_profile_at_a_time_and_none_of_dead_apps() {
     needs_program!("node");
     let home = home();
     let app = home.write("app.js", APP);

@@ -14,64 +14,64 @@ fn runs(script: &str, options: &str, says: &str) {
 }
 
 #[test]
-fn javascript() {
+fn javascript_runs() {
     needs_program!("node");
     runs("hello.js", "", "javascript");
 }
 
 #[test]
-fn javascript_modules() {
+fn javascript_modules_run() {
     needs_program!("node");
     runs("hello.mjs", "", "a module");
     runs("hello.cjs", "", "commonjs");
 }
 
 #[test]
-fn bun() {
+fn bun_runs() {
     needs_program!("bun");
     runs("hello.js", "--interpreter bun", "javascript");
     runs("hello.ts", "", "typescript");
 }
 
 #[test]
-fn deno() {
+fn deno_runs() {
     needs_program!("deno");
     runs("hello.ts", "--interpreter deno --interpreter-args run", "typescript");
 }
 
 #[test]
-fn python() {
+fn python_runs() {
     needs_program!("python3");
     runs("hello.py", "", "python");
     runs("hello.py", "--interpreter python3", "python");
 }
 
 #[test]
-fn ruby() {
+fn ruby_runs() {
     needs_program!("ruby");
     runs("hello.rb", "", "ruby");
 }
 
 #[test]
-fn php() {
+fn php_runs() {
     needs_program!("php");
     runs("hello.php", "", "php");
 }
 
 #[test]
-fn perl() {
+fn perl_runs() {
     needs_program!("perl");
     runs("hello.pl", "", "perl");
 }
 
 #[test]
-fn shell() {
+fn shell_runs() {
     runs("hello.sh", "", "shell");
     runs("hello.sh", "--interpreter sh", "shell");
 }
 
 #[test]
-fn a_script_without_extension_runs_by_its_first_line() {
+fn script_without_extension_runs_by_its_shebang() {
     // PM2 differs: it passes such a file to node.
     let home = home();
     let script = home.write("tool", "#!/bin/sh\necho my shell is $0\nexec sleep 1000\n");
@@ -89,7 +89,7 @@ fn interpreter_none_runs_the_file() {
 }
 
 #[test]
-fn interpreter_arguments_come_before_the_script() {
+fn interpreter_arguments_precede_the_script() {
     needs_program!("node");
     let home = home();
     let script = home.write("heap.js", "console.log('flags', process.execArgv.join(',')); setInterval(() => {}, 1 << 30);");
@@ -110,7 +110,7 @@ fn node_apps_see_their_own_command_line() {
 }
 
 #[test]
-fn messages_from_hostile_apps_do_no_harm() {
+fn messages_of_hostile_apps_are_harmless() {
     needs_program!("node");
     let home = home();
     home.ok(format!("start {} --name hostile", fixture_app("hostile.js")));
@@ -121,7 +121,7 @@ fn messages_from_hostile_apps_do_no_harm() {
 }
 
 #[test]
-fn shutdown_by_message() {
+fn shutdown_by_message_replaces_the_signal() {
     needs_program!("node");
     let home = home();
     home.ok(format!("start {} --name m --shutdown-with-message", fixture_app("message.js")));

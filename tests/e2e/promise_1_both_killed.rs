@@ -93,7 +93,7 @@ fn policy(pid: i32) -> i32 {
 }
 
 #[test]
-fn only_the_anchor_is_a_batch_job() {
+fn only_the_anchor_has_batch_scheduling() {
     const NORMAL: i32 = 0;
     const BATCH: i32 = 3;
     let home = home();
@@ -110,7 +110,7 @@ fn only_the_anchor_is_a_batch_job() {
 }
 
 #[test]
-fn cluster_workers_go_on_and_no_request_fails() {
+fn cluster_workers_survive_and_no_request_fails() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -156,7 +156,7 @@ fn cluster_workers_go_on_and_no_request_fails() {
 }
 
 #[test]
-fn apps_with_pipes_go_on_and_no_line_is_lost() {
+fn apps_with_piped_logs_survive_and_lose_no_line() {
     let home = home();
     start_fixture(&home, "direct", "-f", "count 30000 10");
     start_fixture(&home, "dated", "-f --time", "count 30000 10");
@@ -191,7 +191,7 @@ fn apps_with_pipes_go_on_and_no_line_is_lost() {
 }
 
 #[test]
-fn what_ended_meanwhile_is_counted_once() {
+fn exit_without_managers_is_counted_once() {
     let home = home();
     let file = home.work().join("starts");
     start_fixture(&home, "app", "", &format!("append {}", file.display()));
@@ -215,7 +215,7 @@ fn what_ended_meanwhile_is_counted_once() {
 }
 
 #[test]
-fn an_anchor_that_is_killed_first_has_a_successor() {
+fn killed_anchor_is_replaced_before_the_next_kill() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -247,7 +247,7 @@ fn an_anchor_that_is_killed_first_has_a_successor() {
 
 /// The moment when both are replaced is as good for a kill as any other.
 #[test]
-fn again_before_anything_has_settled() {
+fn repeated_kills_before_recovery_are_survived() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -274,7 +274,7 @@ fn again_before_anything_has_settled() {
 }
 
 #[test]
-fn the_next_command_waits_and_has_everything() {
+fn next_command_waits_and_sees_every_app() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
@@ -292,7 +292,7 @@ fn the_next_command_waits_and_has_everything() {
 }
 
 #[test]
-fn an_update_takes_the_anchor_along() {
+fn update_also_replaces_the_anchor() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, anchor) = (home.app("app").pid(), home.anchor_pid());

@@ -27,7 +27,7 @@ pub fn numbers_are_whole(text: &str, n: u32) {
 }
 
 #[test]
-fn under_load_and_a_flood_of_lines() {
+fn load_and_log_flood_survive_killed_daemon() {
     let home = home();
     let port = free_port();
     start_fixture(&home, "web", "", &format!("http {port}"));
@@ -60,7 +60,7 @@ fn under_load_and_a_flood_of_lines() {
 }
 
 #[test]
-fn the_next_daemon_does_all_the_old_one_did() {
+fn next_daemon_supervises_like_the_former() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     kill_daemon(&home);
@@ -80,7 +80,7 @@ fn the_next_daemon_does_all_the_old_one_did() {
 }
 
 #[test]
-fn an_app_that_dies_without_a_daemon_comes_back_once() {
+fn app_that_dies_without_a_daemon_restarts_once() {
     let home = home();
     let file = home.work().join("starts");
     start_fixture(&home, "app", "", &format!("append {}", file.display()));
@@ -97,7 +97,7 @@ fn an_app_that_dies_without_a_daemon_comes_back_once() {
 }
 
 #[test]
-fn delays_limits_and_counters_go_on() {
+fn delays_limits_and_counters_survive_the_daemon() {
     let home = home();
     start_fixture(&home, "waits", "--restart-delay 3600000", "exit 1");
     start_fixture(&home, "errored", "-f --max-restarts 2", "exit 1");
@@ -112,7 +112,7 @@ fn delays_limits_and_counters_go_on() {
 }
 
 #[test]
-fn a_stop_that_was_under_way_is_finished() {
+fn interrupted_stop_is_completed() {
     let home = home();
     home.ok(format!("start {} --name app --kill-timeout 1500", ostler_testkit::fixture_app("stubborn.sh")));
     home.wait_log("app-out.log", "stubborn");
@@ -126,7 +126,7 @@ fn a_stop_that_was_under_way_is_finished() {
 }
 
 #[test]
-fn callers_wait_instead_of_failing() {
+fn clients_wait_for_the_next_daemon() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for _ in 0..15 {
@@ -136,7 +136,7 @@ fn callers_wait_instead_of_failing() {
 }
 
 #[test]
-fn the_node_channel_survives() {
+fn node_channel_survives_the_daemon() {
     ostler_testkit::needs_program!("node");
     let home = home();
     home.ok(format!("start {} --name m --shutdown-with-message --kill-timeout 20000", ostler_testkit::fixture_app("message.js")));

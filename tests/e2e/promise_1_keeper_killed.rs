@@ -14,7 +14,7 @@ pub fn kill_keeper(home: &Home) {
 }
 
 #[test]
-fn a_killed_keeper_changes_nothing_for_the_apps() {
+fn killed_keeper_does_not_affect_apps() {
     let home = home();
     let port = free_port();
     start_fixture(&home, "web", "", &format!("http {port}"));
@@ -55,7 +55,7 @@ fn adopted_apps_are_still_supervised() {
 }
 
 #[test]
-fn both_killed_and_the_next_start_adopts_what_runs() {
+fn next_start_adopts_running_apps_after_both_are_killed() {
     let home = home();
     let port = free_port();
     start_fixture(&home, "web", "", &format!("http {port}"));
@@ -78,7 +78,7 @@ fn both_killed_and_the_next_start_adopts_what_runs() {
 }
 
 #[test]
-fn both_killed_and_resurrect_starts_no_second_copy() {
+fn resurrect_after_both_are_killed_starts_no_second_copy() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("save");

@@ -45,7 +45,7 @@ fn messages(log: &str) -> String {
 }
 
 #[test]
-fn all_three_killed_and_no_line_is_lost() {
+fn apps_with_piped_logs_lose_no_line() {
     let home = home();
     let app = |name: &str| json!({ "name": name, "script": fixture(), "args": "count 20000 8", "time": true });
     numbers_are_whole(&kill_until_the_end(&home, &app("dated"), "out"), 20_000);
@@ -56,7 +56,7 @@ fn all_three_killed_and_no_line_is_lost() {
 /// Writes numbered lines through shell redirection, so that standard error is the stream that
 /// carries them.
 #[test]
-fn standard_error_loses_nothing() {
+fn stderr_loses_no_line() {
     let home = home();
     let script = home.write("complain.sh", format!("exec {} count 20000 8 >&2\n", fixture()));
     let app = json!({ "name": "complains", "script": "/bin/sh", "args": [script], "interpreter": "none", "time": true });
@@ -72,7 +72,7 @@ time.sleep(1000)
 ";
 
 #[test]
-fn python_loses_nothing() {
+fn python_loses_no_line() {
     needs_program!("python3");
     let home = home();
     let app = json!({ "name": "python", "script": "python3", "args": ["-u", home.write("lines.py", PYTHON)],
@@ -91,7 +91,7 @@ const timer = setInterval(() => {
 ";
 
 #[test]
-fn node_loses_nothing() {
+fn node_loses_no_line() {
     needs_program!("node");
     let home = home();
     let app = json!({ "name": "node", "script": home.write("lines.js", NODE), "time": true });
@@ -99,7 +99,7 @@ fn node_loses_nothing() {
 }
 
 #[test]
-fn an_app_of_another_user_loses_nothing() {
+fn app_of_another_user_loses_no_line() {
     needs_root!();
     let home = home();
     let app = json!({ "name": "other", "script": fixture(), "args": "count 20000 8", "time": true, "uid": OTHER, "gid": OTHER });
@@ -123,7 +123,7 @@ fn an_app_with_a_full_pipe_waits_and_continues() {
 
 /// The pipe is no longer standard output of the main process: only a child has it.
 #[test]
-fn a_pipe_that_only_a_child_has_is_found() {
+fn pipe_held_only_by_a_child_is_found() {
     let home = home();
     let script = home.write("child.sh", format!("{} count 20000 8 &\nexec >/dev/null 2>&1\nwait\n", fixture()));
     let app = json!({ "name": "parent", "script": "/bin/sh", "args": [script], "interpreter": "none", "time": true });
@@ -133,7 +133,7 @@ fn a_pipe_that_only_a_child_has_is_found() {
 /// The log writer of the adopted app notices its exit, and the next process writes into the same
 /// log.
 #[test]
-fn an_adopted_app_restarts_and_is_deleted_as_any_other() {
+fn adopted_app_restarts_and_is_deleted_normally() {
     let home = home();
     let script = home.write("speak.sh", "echo begins\ntrap 'printf ends; exit 0' TERM INT\nwhile :; do sleep 0.01; done\n");
     let app = json!({ "name": "speaks", "script": "/bin/sh", "args": [script], "interpreter": "none", "time": true });

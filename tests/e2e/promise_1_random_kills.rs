@@ -58,7 +58,7 @@ fn settled(home: &Home, pid_of_steady: i32) {
 }
 
 #[test]
-fn a_fleet_in_motion() {
+fn fleet_survives_random_kills_during_commands() {
     let rounds = setting("OSTLER_KILL_ROUNDS").unwrap_or(40);
     let fleets = setting("OSTLER_KILL_FLEETS").unwrap_or(1).max(1);
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();

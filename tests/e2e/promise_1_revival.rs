@@ -28,7 +28,7 @@ fn start_many(home: &Home) -> usize {
 }
 
 #[test]
-fn exits_during_a_revival_are_not_lost() {
+fn exits_during_keeper_replacement_are_not_lost() {
     let home = home();
     let resting = start_many(&home);
     let before: HashMap<String, i32> = home.jlist().iter().map(|item| (item.name().to_owned(), item.pid())).collect();

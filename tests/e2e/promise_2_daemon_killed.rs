@@ -13,7 +13,7 @@ use crate::setup::{Dice, home};
 const ROUNDS: u64 = 12;
 
 #[test]
-fn the_next_daemon_goes_on_with_the_reload() {
+fn next_daemon_continues_the_reload() {
     let seed = std::env::var("OSTLER_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x2b5a_11d7);
     let mut dice = Dice(seed);
     let home = home();

@@ -51,29 +51,29 @@ const NAIVE: Series<'_> =
 const GRACEFUL: Series<'_> = Series { app: "cluster-graceful.js", options: "--wait-ready --kill-timeout 10000", ..NAIVE };
 
 #[test]
-fn an_app_that_knows_nothing_of_it() {
+fn naive_app_reloads_without_failed_requests() {
     NAIVE.run();
 }
 
 #[test]
-fn an_app_with_its_own_shutdown() {
+fn app_with_graceful_shutdown_reloads_without_failures() {
     GRACEFUL.run();
 }
 
 #[test]
-fn four_workers() {
+fn four_workers_reload_without_failed_requests() {
     Series { workers: 4, reloads: 2, ..NAIVE }.run();
     Series { workers: 4, reloads: 1, ..GRACEFUL }.run();
 }
 
 #[test]
-fn slow_answers() {
+fn slow_responses_survive_a_reload() {
     Series { delay_ms: 30, ..NAIVE }.run();
     Series { delay_ms: 30, reloads: 1, ..GRACEFUL }.run();
 }
 
 #[test]
-fn on_each_version_of_node() {
+fn every_node_version_reloads_without_failed_requests() {
     for node in nodes() {
         let path = node.path.to_string_lossy();
         Series { node: &path, reloads: 1, ..NAIVE }.run();

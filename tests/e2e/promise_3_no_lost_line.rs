@@ -19,41 +19,41 @@ fn first_word(line: &str) -> Option<u32> {
     line.split(' ').next()?.parse().ok()
 }
 
-fn ended(home: &Home, name: &str) {
+fn wait_for_exit(home: &Home, name: &str) {
     home.wait_status(name, "stopped");
 }
 
 #[test]
-fn node_says_twenty_thousand_lines_and_exits() {
+fn node_app_that_exits_loses_no_line() {
     needs_program!("node");
     let home = home();
     for round in 0..3 {
         let name = format!("n{round}");
         // The app fails within the second for which `start` watches it, or a little later.
         let _ = home.run(format!("start {} -f --name {name} --no-autorestart", fixture_app("last_words.js")));
-        ended(&home, &name);
+        wait_for_exit(&home, &name);
         whole(&home.log(&format!("{name}-out.log")), 20_000, first_word);
         assert_eq!(home.log(&format!("{name}-error.log")), "last words\n");
     }
 }
 
 #[test]
-fn a_binary_in_direct_mode() {
+fn direct_log_of_a_binary_loses_no_line() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart", "lines 200000 1");
-    ended(&home, "app");
+    wait_for_exit(&home, "app");
     whole(&home.log("app-out.log"), 200_000, first_word);
 }
 
 #[test]
-fn with_a_date_on_each_line() {
+fn dated_log_loses_no_line() {
     needs_program!("node");
     let home = home();
     // As many as the pipe holds: at `process.exit` Node itself drops data that does not fit the
     // pipe (`node … | (sleep 1; wc -l)`). With more lines, the result would depend on the reader's
     // speed.
     let _ = home.run(format!("start {} --name dated --no-autorestart --time -- 9000", fixture_app("last_words.js")));
-    ended(&home, "dated");
+    wait_for_exit(&home, "dated");
     home.wait_log("dated-error.log", "last words");
     home.wait_until("the last line is there", || home.log("dated-out.log").contains("00009000 "));
     whole(&home.log("dated-out.log"), 9_000, |line| {
@@ -64,7 +64,7 @@ fn with_a_date_on_each_line() {
 
 /// Loggers with their own thread write to the pipe directly, and wait when it is full.
 #[test]
-fn the_pipe_of_a_node_app_is_as_node_makes_it() {
+fn stdout_of_node_app_is_a_nonblocking_pipe() {
     needs_program!("node");
     let home = home();
     let script = home.write(
@@ -82,7 +82,7 @@ fn the_pipe_of_a_node_app_is_as_node_makes_it() {
 }
 
 #[test]
-fn as_json() {
+fn json_log_loses_no_line() {
     let home = home();
     let file = ecosystem(
         &home,
@@ -94,7 +94,7 @@ fn as_json() {
 }
 
 #[test]
-fn while_the_daemon_is_killed_with_dates() {
+fn dated_log_loses_no_line_when_daemon_is_killed() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart --time", "count 40000 20");
     home.wait_log("app-out.log", "00000001");
@@ -110,14 +110,14 @@ fn while_the_daemon_is_killed_with_dates() {
 }
 
 #[test]
-fn what_a_deleted_app_said_last_outlives_the_daemon() {
+fn last_lines_of_deleted_app_survive_the_daemon() {
     needs_root!();
     let home = home();
     // A full disk keeps the lines in the pipe.
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 64) else { skip!("this machine does not permit mount") };
     let path = disk.path().join("out.log");
     start_fixture(&home, "app", &format!("--no-autorestart --time -o {}", path.display()), "lines 4000 1");
-    ended(&home, "app");
+    wait_for_exit(&home, "app");
     home.wait_until("the disk is full", || disk.is_full());
     home.ok("delete app");
     kill_daemon(&home);
@@ -131,7 +131,7 @@ fn what_a_deleted_app_said_last_outlives_the_daemon() {
 }
 
 #[test]
-fn restarts_append() {
+fn restarts_append_to_the_log() {
     let home = home();
     start_fixture(&home, "app", "--max-restarts 4", "lines 1000 1");
     home.wait_status("app", "errored");
@@ -143,13 +143,13 @@ fn restarts_append() {
 }
 
 #[test]
-fn a_line_without_an_end_and_bytes_that_are_no_text() {
+fn unterminated_line_and_binary_bytes_are_kept() {
     let home = home();
     let script = home.write("odd.sh", "#!/bin/sh\nprintf 'a\\377\\000b\\nno end'\n");
     home.ok(format!("start {script} --name direct --no-autorestart"));
     home.ok(format!("start {script} -f --name dated --no-autorestart --time"));
-    ended(&home, "direct");
-    ended(&home, "dated");
+    wait_for_exit(&home, "direct");
+    wait_for_exit(&home, "dated");
     assert_eq!(std::fs::read(home.dir().join("logs/direct-out.log")).unwrap(), b"a\xff\0b\nno end");
     home.wait_log("dated-out.log", ": no end\n");
     let dated = std::fs::read(home.dir().join("logs/dated-out.log")).unwrap();

@@ -50,7 +50,7 @@ fn nothing_left(home: &Home) {
 }
 
 #[test]
-fn it_is_gone_after_stop_restart_and_delete_and_so_is_the_group() {
+fn escaped_process_and_cgroup_are_gone_after_stop() {
     needs_cgroup!();
     let home = home();
     let first = start_escaping(&home);
@@ -71,7 +71,7 @@ fn it_is_gone_after_stop_restart_and_delete_and_so_is_the_group() {
 }
 
 #[test]
-fn kill_ends_it() {
+fn kill_stops_escaped_process() {
     needs_cgroup!();
     let home = home();
     start_escaping(&home);
@@ -82,7 +82,7 @@ fn kill_ends_it() {
 }
 
 #[test]
-fn after_a_crash_it_is_gone_before_the_next_process_starts() {
+fn escaped_process_exits_before_the_next_start() {
     needs_cgroup!();
     let home = home();
     let work = home.work();
@@ -102,7 +102,7 @@ fn after_a_crash_it_is_gone_before_the_next_process_starts() {
 }
 
 #[test]
-fn a_killed_daemon_does_not_forget_it() {
+fn killed_daemon_does_not_lose_escaped_process() {
     needs_cgroup!();
     let home = home();
     start_escaping(&home);
@@ -123,7 +123,7 @@ fn a_killed_daemon_does_not_forget_it() {
 }
 
 #[test]
-fn a_killed_keeper_does_not_forget_it() {
+fn killed_keeper_does_not_lose_escaped_process() {
     needs_cgroup!();
     let home = home();
     start_escaping(&home);
@@ -140,7 +140,7 @@ fn a_killed_keeper_does_not_forget_it() {
 }
 
 #[test]
-fn both_killed_and_the_next_home_knows_it() {
+fn escaped_process_is_known_after_both_are_killed() {
     needs_cgroup!();
     let home = home();
     let pid = start_escaping(&home);
@@ -151,7 +151,7 @@ fn both_killed_and_the_next_home_knows_it() {
 }
 
 #[test]
-fn the_list_counts_its_memory() {
+fn list_includes_memory_of_escaped_process() {
     needs_cgroup!();
     let home = home();
     let work = home.work();
@@ -168,7 +168,7 @@ fn the_list_counts_its_memory() {
 }
 
 #[test]
-fn an_app_of_another_user_is_in_its_group_too() {
+fn app_of_another_user_has_its_cgroup() {
     needs_root!();
     needs_cgroup!();
     let home = home();
@@ -181,7 +181,7 @@ fn an_app_of_another_user_is_in_its_group_too() {
 }
 
 #[test]
-fn a_manager_started_by_an_app_is_no_part_of_it() {
+fn daemon_started_by_an_app_is_not_part_of_the_app() {
     let home = home();
     let inner = home.root().join("inner");
     let start = format!("OSTLER_HOME={} {} start {} --name inner -- hold", inner.display(), binary().display(), fixture());
@@ -197,7 +197,7 @@ fn a_manager_started_by_an_app_is_no_part_of_it() {
 }
 
 #[test]
-fn switched_off_nothing_is_made_and_everything_else_works() {
+fn cgroup_off_creates_no_cgroups_and_works() {
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\nexec sleep 1000\n");
     home.cmd(format!("start {script} --name app")).env("OSTLER_CGROUP", "off").run().ok();

@@ -16,7 +16,7 @@ fn nothing_left(home: &Home) {
 }
 
 #[test]
-fn a_family() {
+fn stop_kills_a_process_tree() {
     let home = home();
     start_fixture(&home, "family", "", "family 3 2");
     count_at_least(&home, 15);
@@ -25,7 +25,7 @@ fn a_family() {
 }
 
 #[test]
-fn a_double_fork_in_its_own_session() {
+fn stop_kills_daemonized_grandchild() {
     let home = home();
     start_fixture(&home, "double", "", "double-fork");
     count_at_least(&home, 2);
@@ -47,7 +47,7 @@ fn double_fork_without_cgroups(home: &Home) {
 
 /// Without cgroups, the process is found as an unknown child of the keeper.
 #[test]
-fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
+fn stop_kills_daemonized_grandchild_without_cgroups() {
     let home = home();
     double_fork_without_cgroups(&home);
     home.ok("stop double");
@@ -56,7 +56,7 @@ fn a_double_fork_in_its_own_session_where_there_are_no_cgroups() {
 
 /// The next process starts before the search for leftover processes, which follows a moment later.
 #[test]
-fn what_a_crashed_process_left_in_another_session_ends_where_there_are_no_cgroups() {
+fn restart_kills_daemonized_leftovers_without_cgroups() {
     let home = home();
     double_fork_without_cgroups(&home);
     let pids = || home.app_processes().into_iter().map(|process| process.pid).collect::<Vec<_>>();
@@ -69,7 +69,7 @@ fn what_a_crashed_process_left_in_another_session_ends_where_there_are_no_cgroup
 }
 
 #[test]
-fn children_that_ignore_signals() {
+fn stop_kills_children_that_ignore_signals() {
     let home = home();
     start_fixture(&home, "stubborn", "--kill-timeout 400", "stubborn 3");
     count_at_least(&home, 4);
@@ -78,7 +78,7 @@ fn children_that_ignore_signals() {
 }
 
 #[test]
-fn a_storm_of_forks() {
+fn stop_kills_a_fork_storm() {
     let home = home();
     start_fixture(&home, "storm", "--kill-timeout 2000", "fork-storm");
     count_at_least(&home, 40);
@@ -87,7 +87,7 @@ fn a_storm_of_forks() {
 }
 
 #[test]
-fn a_restart_leaves_nothing_of_the_old_run() {
+fn restart_leaves_no_process_of_the_old_run() {
     let home = home();
     start_fixture(&home, "double", "", "double-fork");
     home.wait_log("double-out.log", "forked");
@@ -98,7 +98,7 @@ fn a_restart_leaves_nothing_of_the_old_run() {
 }
 
 #[test]
-fn other_apps_are_not_touched() {
+fn delete_does_not_touch_other_apps() {
     let home = home();
     start_fixture(&home, "one", "", "double-fork");
     start_fixture(&home, "two", "-f", "double-fork");
@@ -111,7 +111,7 @@ fn other_apps_are_not_touched() {
 }
 
 #[test]
-fn after_the_daemon_was_killed_too() {
+fn delete_kills_daemonized_grandchild_after_daemon_death() {
     let home = home();
     start_fixture(&home, "double", "", "double-fork");
     home.wait_log("double-out.log", "forked");
@@ -121,7 +121,7 @@ fn after_the_daemon_was_killed_too() {
 }
 
 #[test]
-fn no_zombies() {
+fn keeper_reaps_every_child() {
     let home = home();
     start_fixture(&home, "crashes", "--max-restarts 100000", "exit 1 1");
     start_fixture(&home, "orphans", "-f", "hold");

@@ -52,7 +52,7 @@ impl Drop for Init {
 }
 
 #[test]
-fn no_zombie_no_orphan() {
+fn process_1_leaves_no_zombie_or_orphan() {
     let home = home();
     let Some(mut init) = Init::start(&home) else { skip!("pid namespaces are not permitted here") };
     start_fixture(&home, "double", "", "double-fork");
@@ -74,7 +74,7 @@ fn no_zombie_no_orphan() {
 }
 
 #[test]
-fn process_1_that_is_stopped_from_outside_is_continued() {
+fn stopped_process_1_is_continued() {
     let home = home();
     let Some(init) = Init::start(&home) else { skip!("pid namespaces are not permitted here") };
     start_fixture(&home, "app", "", "hold");

@@ -17,7 +17,7 @@ fn dump(home: &Home) -> Vec<Value> {
 }
 
 #[test]
-fn a_kill_during_save_leaves_a_whole_file() {
+fn kill_during_save_leaves_a_complete_file() {
     let home = home();
     for i in 0..20 {
         start_fixture(&home, &format!("a{i}"), "-f --no-autostart", "hold");
@@ -54,7 +54,7 @@ fn fill(disk: &Tmpfs) {
 }
 
 #[test]
-fn a_full_disk_while_saving() {
+fn full_disk_during_save_keeps_the_old_dump() {
     needs_root!();
     let Some((home, disk)) = small_home(2048) else { skip!("mounting is not permitted") };
     start_fixture(&home, "first", "", "hold");
@@ -77,7 +77,7 @@ fn a_full_disk_while_saving() {
 }
 
 #[test]
-fn a_full_disk_while_logging() {
+fn full_disk_delays_log_lines_but_loses_none() {
     needs_root!();
     let Some((home, disk)) = small_home(1024) else { skip!("mounting is not permitted") };
     start_fixture(&home, "quiet", "", "hold");
@@ -96,7 +96,7 @@ fn a_full_disk_while_logging() {
 }
 
 #[test]
-fn damaged_files_of_the_manager_do_not_stop_it() {
+fn damaged_home_files_do_not_prevent_start() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("save");

@@ -25,7 +25,7 @@ pub fn for_stranger(home: &Home, uid: u32) -> Home {
 }
 
 #[test]
-fn files_and_folders_are_private_whatever_the_umask() {
+fn files_and_folders_are_private_with_any_umask() {
     let home = home();
     home.cmd("start sleep --name app --time -- 1000").after("umask 000").run().ok();
     start_fixture(&home, "more", "-f", "report");
@@ -41,7 +41,7 @@ fn files_and_folders_are_private_whatever_the_umask() {
 }
 
 #[test]
-fn a_stranger_can_neither_look_nor_act() {
+fn other_user_can_neither_read_nor_control() {
     needs_root!();
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -62,7 +62,7 @@ fn a_stranger_can_neither_look_nor_act() {
 }
 
 #[test]
-fn a_home_of_somebody_else_is_refused() {
+fn home_of_another_user_is_rejected() {
     needs_root!();
     let home = home();
     std::fs::create_dir_all(home.dir()).unwrap();
@@ -73,7 +73,7 @@ fn a_home_of_somebody_else_is_refused() {
 }
 
 #[test]
-fn a_stranger_has_his_own() {
+fn other_user_has_a_separate_home() {
     needs_root!();
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -87,7 +87,7 @@ fn a_stranger_has_his_own() {
 }
 
 #[test]
-fn nothing_listens_on_the_network() {
+fn no_process_listens_on_the_network() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let inodes = |path: &str| -> HashSet<String> {
@@ -105,7 +105,7 @@ fn nothing_listens_on_the_network() {
 }
 
 #[test]
-fn no_shell_reads_names_or_arguments() {
+fn names_and_arguments_are_not_passed_to_a_shell() {
     let home = home();
     let mark = home.work().join("owned");
     let evil = format!("$(touch {0});`touch {0}`;touch {0}", mark.display());

@@ -18,7 +18,7 @@ fn switches(pid: i32) -> u64 {
 }
 
 #[test]
-fn at_rest_nobody_wakes_up() {
+fn idle_processes_do_not_wake_up() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "dated", "-f --time", "hold");

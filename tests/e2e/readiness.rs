@@ -46,14 +46,14 @@ const PATIENT: &str = r#", "listen_timeout": "100s""#;
 const HASTY: &str = r#", "listen_timeout": 400, "autorestart": false"#;
 
 #[test]
-fn a_newline_on_a_descriptor() {
+fn newline_on_descriptor_means_ready() {
     let home = home();
     let script = home.write("s6.sh", GATE.replace("exec \"$@\"", "printf 'almost' >&4; echo >&4; exec 4>&-; exec sleep 1000"));
     waits_for_the_gate(&home, &app(&home, &script, "", r#"{"descriptor": 4}"#, PATIENT));
 }
 
 #[test]
-fn a_descriptor_that_is_closed_without_a_newline() {
+fn descriptor_closed_without_newline_is_a_failure() {
     let home = home();
     let script = home.write("s6.sh", "#!/bin/sh\nexec 3>&-\nexec sleep 1000\n");
     let file = app(&home, &script, "", r#"{"fd": 3}"#, HASTY);
@@ -61,7 +61,7 @@ fn a_descriptor_that_is_closed_without_a_newline() {
 }
 
 #[test]
-fn a_port_that_accepts() {
+fn accepting_port_means_ready() {
     let home = home();
     let (gate, port) = (home.write("gate.sh", GATE), free_port());
     waits_for_the_gate(&home, &app(&home, &gate, &format!("{} http {port}", fixture()), &format!(r#"{{"tcp": {port}}}"#), PATIENT));
@@ -72,7 +72,7 @@ fn a_port_that_accepts() {
 }
 
 #[test]
-fn a_request_that_is_answered_as_expected() {
+fn expected_http_response_means_ready() {
     let home = home();
     let port = free_port();
     let http = format!(r#"{{"http": {{"port": {port}, "path": "/if/go", "interval": 20}}}}"#);
@@ -88,7 +88,7 @@ fn a_request_that_is_answered_as_expected() {
 }
 
 #[test]
-fn each_instance_is_asked_at_its_own_port() {
+fn every_instance_is_probed_at_its_own_port() {
     let home = home();
     let port = free_ports(2);
     let script = home.write("own.sh", format!("#!/bin/sh\nexec {} http $PORT\n", fixture()));
@@ -98,7 +98,7 @@ fn each_instance_is_asked_at_its_own_port() {
 }
 
 #[test]
-fn a_line_of_its_log() {
+fn log_line_means_ready() {
     for more in [r#""#, r#", "time": true"#] {
         let home = home();
         let script = home.write("talks.sh", GATE.replace("exec \"$@\"", "echo listening on 80; exec sleep 1000"));
@@ -112,7 +112,7 @@ fn a_line_of_its_log() {
 }
 
 #[test]
-fn some_time() {
+fn uptime_means_ready() {
     let home = home();
     let script = home.write("stays.sh", "#!/bin/sh\nexec sleep 1000\n");
     // A time longer than the default of `listen_timeout` would also be allowed.
@@ -125,7 +125,7 @@ fn some_time() {
 }
 
 #[test]
-fn a_timeout_is_accepted_where_that_is_wanted() {
+fn ready_timeout_action_accepts_a_timeout() {
     let home = home();
     let script = home.write("silent.sh", "#!/bin/sh\nexec sleep 1000\n");
     let file = app(&home, &script, "", r#""notify""#, r#", "listen_timeout": 200, "ready_timeout_action": "accept""#);
@@ -134,7 +134,7 @@ fn a_timeout_is_accepted_where_that_is_wanted() {
 }
 
 #[test]
-fn sd_notify_in_the_forms_of_ready() {
+fn sd_notify_works_with_every_form_of_ready() {
     for ready in [r#""notify""#, r#""message""#, r#"null, "wait_ready": true"#] {
         let home = home();
         waits_for_the_gate(&home, &app(&home, &fixture(), "notify wait:go 'STATUS=warm|READY=1'", ready, PATIENT));
@@ -143,7 +143,7 @@ fn sd_notify_in_the_forms_of_ready() {
 }
 
 #[test]
-fn nobody_gets_a_socket_who_did_not_ask_for_one() {
+fn notify_variables_are_set_only_if_configured() {
     let home = home();
     let report = crate::setup::report_with(&home, "");
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
@@ -152,7 +152,7 @@ fn nobody_gets_a_socket_who_did_not_ask_for_one() {
 }
 
 #[test]
-fn hostile_datagrams_say_nothing() {
+fn malformed_datagrams_are_ignored() {
     let home = home();
     let words = "huge READY READY=0 =READY=1 MAINPID=-1 flood:3000 WATCHDOG_USEC=1 EXTEND_TIMEOUT_USEC=99999999999999999999 barrier";
     let args = format!("notify {words} wait:go flood:500 READY=1");
@@ -161,7 +161,7 @@ fn hostile_datagrams_say_nothing() {
 }
 
 #[test]
-fn others_cannot_speak_for_it() {
+fn datagrams_of_other_users_are_ignored() {
     needs_root!();
     assert!(is_root());
     let home = home();
@@ -201,7 +201,7 @@ fn others_cannot_speak_for_it() {
 }
 
 #[test]
-fn what_is_said_while_there_is_no_daemon_is_heard() {
+fn readiness_sent_without_a_daemon_is_kept() {
     for (script, ready) in [("fixture", r#""notify""#), ("s6", r#"{"descriptor": 3}"#)] {
         let home = home();
         let s6 = home.write("s6.sh", GATE.replace("exec \"$@\"", "echo >&3; echo said; exec sleep 1000"));
@@ -227,7 +227,7 @@ fn what_is_said_while_there_is_no_daemon_is_heard() {
 }
 
 #[test]
-fn a_start_can_be_extended() {
+fn start_timeout_can_be_extended() {
     let home = home();
     let args = "notify EXTEND_TIMEOUT_USEC=100000000 wait:go READY=1";
     let file = app(&home, &fixture(), args, r#""notify""#, r#", "listen_timeout": 300, "autorestart": false"#);
@@ -246,7 +246,7 @@ fn age_ms(item: &ostler_testkit::Item) -> u64 {
 }
 
 #[test]
-fn what_went_silent_is_restarted() {
+fn silent_app_is_restarted_by_watchdog() {
     let home = home();
     home.write("alive", "");
     let args = "notify READY=1 while:alive:WATCHDOG=1";
@@ -268,7 +268,7 @@ fn what_went_silent_is_restarted() {
 }
 
 #[test]
-fn a_watchdog_can_be_triggered() {
+fn app_can_trigger_its_watchdog() {
     let home = home();
     let file = app(&home, &fixture(), "notify READY=1 wait:go WATCHDOG=trigger", r#""notify""#, r#", "watchdog": "100s""#);
     home.ok(format!("start {file}"));
@@ -279,7 +279,7 @@ fn a_watchdog_can_be_triggered() {
 }
 
 #[test]
-fn a_stopped_app_is_not_brought_back_by_its_watchdog() {
+fn watchdog_does_not_restart_a_stopped_app() {
     let home = home();
     let file = app(&home, &fixture(), "notify READY=1", r#""notify""#, r#", "watchdog": 300"#);
     home.ok(format!("start {file}"));

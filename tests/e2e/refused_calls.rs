@@ -91,19 +91,19 @@ fn everything_works(errno: &str) {
 }
 
 #[test]
-fn refused_by_eperm_as_old_docker_does() {
+fn everything_works_if_calls_fail_with_eperm() {
     needs_program!("python3");
     everything_works("EPERM");
 }
 
 #[test]
-fn refused_by_enosys_as_old_kernels_do() {
+fn everything_works_if_calls_fail_with_enosys() {
     needs_program!("python3");
     everything_works("ENOSYS");
 }
 
 #[test]
-fn a_cluster_is_reloaded_without_them() {
+fn cluster_reloads_without_the_newer_calls() {
     needs_program!("python3");
     // If clone3 fails with EPERM and the C library is newer than the container runtime, Node itself
     // cannot create threads.

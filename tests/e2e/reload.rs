@@ -31,7 +31,7 @@ fn report(home: &Home) -> Value {
 }
 
 #[test]
-fn every_process_is_new_and_every_instance_the_same() {
+fn reload_replaces_processes_and_keeps_instances() {
     let home = home();
     cluster(&home, "");
     let before = home.jlist();
@@ -54,7 +54,7 @@ fn every_process_is_new_and_every_instance_the_same() {
 }
 
 #[test]
-fn what_cannot_overlap_is_said_to_be_restarted() {
+fn reload_warns_if_app_restarts_with_a_gap() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("reload app").says("restarts with a short gap");
@@ -65,7 +65,7 @@ fn what_cannot_overlap_is_said_to_be_restarted() {
 }
 
 #[test]
-fn a_bad_release_leaves_the_good_one_alone() {
+fn failed_release_leaves_old_processes_serving() {
     for release in ["throws", "exits", "silent"] {
         let home = home();
         let port = cluster(&home, "--listen-timeout 4000");
@@ -93,7 +93,7 @@ fn a_bad_release_leaves_the_good_one_alone() {
 }
 
 #[test]
-fn not_ready_in_time_is_a_failure_unless_leniency_is_asked_for() {
+fn release_that_is_not_ready_in_time_fails() {
     let home = home();
     cluster(&home, "--wait-ready --listen-timeout 700");
     let before = pids(&home);
@@ -104,7 +104,7 @@ fn not_ready_in_time_is_a_failure_unless_leniency_is_asked_for() {
 }
 
 #[test]
-fn a_new_release_that_crashes_after_it_was_ready_does_not_take_the_others_with_it() {
+fn release_that_crashes_after_ready_stops_the_reload() {
     let home = home();
     cluster(&home, "--no-autorestart");
     let before = pids(&home);
@@ -115,7 +115,7 @@ fn a_new_release_that_crashes_after_it_was_ready_does_not_take_the_others_with_i
 }
 
 #[test]
-fn a_canary_is_watched_beside_the_old_ones() {
+fn crashed_canary_leaves_old_processes_serving() {
     let home = home();
     let port = cluster(&home, "");
     let before = pids(&home);
@@ -137,7 +137,7 @@ fn workers(home: &Home) -> usize {
 }
 
 #[test]
-fn users_win_over_a_reload_under_way() {
+fn user_commands_take_precedence_over_a_reload() {
     let home = home();
     cluster(&home, "--listen-timeout 60000");
     home.write("release", "silent");
@@ -153,7 +153,7 @@ fn users_win_over_a_reload_under_way() {
 }
 
 #[test]
-fn a_reload_goes_on_when_the_daemon_is_killed() {
+fn reload_continues_after_killed_daemon() {
     let home = home();
     let port = cluster(&home, "");
     let before = pids(&home);
@@ -175,7 +175,7 @@ fn a_reload_goes_on_when_the_daemon_is_killed() {
 }
 
 #[test]
-fn a_changed_file_is_taken_as_a_whole_or_not_at_all() {
+fn changed_file_is_applied_completely_or_not_at_all() {
     let home = home();
     let port = free_port();
     let app = |release: &str, more: &str| {
@@ -203,7 +203,7 @@ fn a_changed_file_is_taken_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn undo_finds_the_release_behind_a_moved_link() {
+fn undo_restores_the_release_behind_a_moved_link() {
     let home = home();
     let port = free_port();
     for version in ["1", "2"] {
@@ -226,7 +226,7 @@ fn undo_finds_the_release_behind_a_moved_link() {
 }
 
 #[test]
-fn without_shared_sockets_it_is_a_restart_one_after_the_other() {
+fn reload_without_shared_sockets_restarts_the_app() {
     let home = home();
     home.ok(format!("start {} --name app -- hold", ostler_testkit::fixture()));
     let before = home.app("app");
@@ -237,7 +237,7 @@ fn without_shared_sockets_it_is_a_restart_one_after_the_other() {
 }
 
 #[test]
-fn a_stop_that_waits_finishes_the_requests() {
+fn draining_stop_finishes_requests() {
     let home = home();
     let port = free_port();
     home.cmd(format!("start {} --name app -i 2 --kill-timeout 20000", fixture_app("cluster-naive.js")))
@@ -271,7 +271,7 @@ fn established(port: u16) -> usize {
 }
 
 #[test]
-fn fewer_instances_without_a_lost_request() {
+fn scale_down_loses_no_request() {
     let home = home();
     let port = free_port();
     home.cmd(format!("start {} --name app -i 4", fixture_app("cluster-naive.js")))
@@ -289,7 +289,7 @@ fn fewer_instances_without_a_lost_request() {
 }
 
 #[test]
-fn a_client_that_never_goes_holds_the_old_process_no_longer_than_its_bounds() {
+fn client_that_stays_is_cut_at_drain_timeout() {
     use std::io::Write;
     let home = home();
     let port = free_port();
@@ -314,7 +314,7 @@ fn a_client_that_never_goes_holds_the_old_process_no_longer_than_its_bounds() {
 }
 
 #[test]
-fn a_process_that_stands_still_is_replaced_all_the_same() {
+fn stopped_process_is_replaced() {
     let home = home();
     let port = cluster(&home, "--kill-timeout 300");
     let before = pids(&home);
@@ -325,7 +325,7 @@ fn a_process_that_stands_still_is_replaced_all_the_same() {
 }
 
 #[test]
-fn a_worker_that_never_listens_has_proved_itself_by_running() {
+fn worker_that_never_listens_is_ready_after_listen_timeout() {
     let home = home();
     let script = home.write("queue.js", "setInterval(() => {}, 1 << 30);");
     home.ok(format!("start {script} --name app -i 2 --listen-timeout 300 --min-uptime 100"));
@@ -337,7 +337,7 @@ fn a_worker_that_never_listens_has_proved_itself_by_running() {
 }
 
 #[test]
-fn what_happened_before_is_no_fault_of_the_new_release() {
+fn earlier_crashes_do_not_count_against_new_release() {
     let home = home();
     cluster(&home, "");
     // Both have crashed before the reload.
@@ -351,7 +351,7 @@ fn what_happened_before_is_no_fault_of_the_new_release() {
 }
 
 #[test]
-fn a_crash_of_the_new_release_while_old_processes_finish_ends_the_reload() {
+fn crash_of_new_release_during_drain_stops_the_reload() {
     use std::io::Write;
     let home = home();
     let port = free_port();
@@ -400,7 +400,7 @@ fn undo_refuses_a_release_whose_files_were_overwritten() {
 }
 
 #[test]
-fn undo_brings_back_the_environment_too() {
+fn undo_restores_the_environment() {
     let home = home();
     let script = home.write("app.js", "require('http').createServer((q, r) => r.end()).listen(0);");
     home.cmd(format!("start {script} --name app -i 2")).env("COLOUR", "red").run().ok();
@@ -411,7 +411,7 @@ fn undo_brings_back_the_environment_too() {
 }
 
 #[test]
-fn the_file_says_how_many_at_once_and_how_long_the_canary_is_watched() {
+fn file_sets_batch_size_and_canary_time() {
     let home = home();
     let port = free_port();
     let start = |release: &str, more: &str| {
@@ -436,7 +436,7 @@ fn the_file_says_how_many_at_once_and_how_long_the_canary_is_watched() {
 }
 
 #[test]
-fn several_that_cannot_run_twice_are_restarted_one_after_the_other() {
+fn instances_of_exclusive_app_restart_one_by_one() {
     let home = home();
     home.ok(format!("start {} --name app -i 3 -x -- hold", ostler_testkit::fixture()));
     let before = pids(&home);
@@ -446,7 +446,7 @@ fn several_that_cannot_run_twice_are_restarted_one_after_the_other() {
 }
 
 #[test]
-fn a_stopped_instance_is_started_beside_the_replaced_ones() {
+fn reload_also_starts_a_stopped_instance() {
     let home = home();
     cluster(&home, "");
     home.ok("stop 0");

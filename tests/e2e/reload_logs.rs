@@ -25,7 +25,7 @@ fn reload(home: &Home) -> Vec<Value> {
 /// Checks that every line of several writers, which count from 1, occurs exactly once, complete,
 /// and in each writer's order. Lines look like `<writer> <number> x…x`.
 #[track_caller]
-pub fn all_there(texts: &[String], writers: u32, n: u32) {
+pub fn assert_all_lines(texts: &[String], writers: u32, n: u32) {
     let mut next = vec![1; writers as usize];
     for (file, text) in texts.iter().enumerate() {
         assert!(text.is_empty() || text.ends_with('\n'), "file {file} ends within a line");
@@ -63,7 +63,7 @@ fn texts(home: &Home, last: u32) -> Vec<String> {
 }
 
 #[test]
-fn a_renamed_file_goes_back_to_its_path() {
+fn renamed_file_is_reopened_at_its_path() {
     let home = home();
     start_fixture(&home, "app", "", "count 100000 1");
     home.wait_log("app-out.log", "00000100");
@@ -90,7 +90,7 @@ fn a_renamed_file_goes_back_to_its_path() {
 }
 
 #[test]
-fn a_file_made_by_logrotate_gives_its_mode() {
+fn file_created_by_logrotate_keeps_its_mode() {
     let home = home();
     start_fixture(&home, "app", "", "count 100000 1");
     home.wait_log("app-out.log", "00000100");
@@ -104,7 +104,7 @@ fn a_file_made_by_logrotate_gives_its_mode() {
 }
 
 #[test]
-fn several_writers_at_full_speed() {
+fn several_fast_writers_lose_no_line() {
     let home = home();
     flood(&home, 400_000, 3, "");
     for round in 1..=3 {
@@ -117,11 +117,11 @@ fn several_writers_at_full_speed() {
         eprintln!("round {round}: {told:?}");
     }
     wait_for_ends(&home, 3);
-    all_there(&texts(&home, 3), 3, 400_000);
+    assert_all_lines(&texts(&home, 3), 3, 400_000);
 }
 
 #[test]
-fn sigusr2_does_the_same() {
+fn sigusr2_reloads_logs() {
     let home = home();
     start_fixture(&home, "app", "", "count 100000 1");
     home.wait_log("app-out.log", "00000100");
@@ -149,7 +149,7 @@ fn state(pid: i32) -> Option<char> {
 }
 
 #[test]
-fn the_daemon_is_killed_at_any_instant() {
+fn reload_logs_survives_killed_daemon() {
     let home = home();
     let mut dice = dice();
     let rounds = rounds();
@@ -181,7 +181,7 @@ fn the_daemon_is_killed_at_any_instant() {
         assert!(home.log_path("f-out.log").exists(), "round {round}: no new file\n{}", home.report());
     }
     wait_for_ends(&home, 1);
-    all_there(&texts(&home, last), 1, n);
+    assert_all_lines(&texts(&home, last), 1, n);
     let files = fs::read_dir(home.dir().join("logs")).unwrap().count();
     assert_eq!(files, 2 + last as usize, "something was left over");
 }
@@ -202,7 +202,7 @@ fn tell(home: &Home, name: &str, line: &str) {
 }
 
 #[test]
-fn what_cannot_be_done_is_said() {
+fn failed_reload_is_reported_per_file() {
     let home = home();
     type Case = (&'static str, fn(&Home), &'static str);
     let cases: [Case; 3] = [
@@ -245,7 +245,7 @@ fn what_cannot_be_done_is_said() {
 }
 
 #[test]
-fn what_is_no_file_has_nothing_to_go_back_to() {
+fn non_regular_files_are_skipped() {
     let home = home();
     start_fixture(&home, "null", "-o /dev/null -e /dev/null", "hold");
     start_fixture(&home, "stdout", "-f -o /dev/stdout -e /dev/stderr", "hold");
@@ -257,7 +257,7 @@ fn what_is_no_file_has_nothing_to_go_back_to() {
 }
 
 #[test]
-fn two_instances_in_two_files_are_left_alone() {
+fn new_file_used_by_another_instance_is_left_alone() {
     let home = home();
     flood(&home, 1000, 2, "");
     wait_for_ends(&home, 2);
@@ -271,7 +271,7 @@ fn two_instances_in_two_files_are_left_alone() {
 }
 
 #[test]
-fn links_in_the_path() {
+fn links_in_the_path_are_followed() {
     let home = home();
     let (link, real) = (home.work().join("link.log"), home.work().join("real.log"));
     std::os::unix::fs::symlink("real.log", &link).unwrap();
@@ -292,7 +292,7 @@ fn links_in_the_path() {
 }
 
 #[test]
-fn a_hard_link_made_instead_of_a_rename() {
+fn hard_link_instead_of_rename_is_handled() {
     let home = home();
     parrot(&home, "p", "");
     home.wait_log("p-out.log", "listening");
@@ -306,7 +306,7 @@ fn a_hard_link_made_instead_of_a_rename() {
 }
 
 #[test]
-fn who_was_stopped_by_its_user_stays_stopped() {
+fn app_stopped_by_its_user_stays_stopped() {
     let home = home();
     let pid = parrot(&home, "p", "");
     home.wait_log("p-out.log", "listening");
@@ -321,7 +321,7 @@ fn who_was_stopped_by_its_user_stays_stopped() {
 }
 
 #[test]
-fn errors_of_the_disk_change_nothing() {
+fn disk_errors_change_nothing() {
     needs_root!();
     let home = home();
     // The disk has room for the log, but not for a copy.
@@ -345,7 +345,7 @@ fn errors_of_the_disk_change_nothing() {
 }
 
 #[test]
-fn files_of_an_app_of_another_user_stay_its_own() {
+fn files_of_another_user_keep_their_owner() {
     needs_root!();
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\necho listening\nexec sleep 1000\n");
@@ -361,7 +361,7 @@ fn files_of_an_app_of_another_user_stay_its_own() {
 }
 
 #[test]
-fn an_app_that_is_deleted_meanwhile() {
+fn app_deleted_during_the_call_is_handled() {
     let home = home();
     let mut dice = dice();
     for round in 0..10 {
@@ -404,5 +404,5 @@ fn a_follower_sees_each_line_once() {
     drop(follower.wait());
     let text = home.read("seen");
     let lines: String = text.lines().filter(|line| line.ends_with("x.")).flat_map(|line| [line, "\n"]).collect();
-    all_there(&[lines], 1, n);
+    assert_all_lines(&[lines], 1, n);
 }

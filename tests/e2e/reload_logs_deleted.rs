@@ -36,7 +36,7 @@ fn wait_for_lines(home: &Home, name: &str, more: usize) {
 }
 
 #[test]
-fn the_files_come_back_with_what_is_written() {
+fn deleted_files_are_recreated_with_new_lines() {
     let home = home();
     start_fixture(&home, "a", "", "count 100000000 20");
     home.wait_log("a-out.log", "00000100");
@@ -71,7 +71,7 @@ fn the_files_come_back_with_what_is_written() {
 }
 
 #[test]
-fn lines_before_the_end_of_the_app_are_there() {
+fn lines_before_app_exit_are_written() {
     let home = home();
     let script = home.write("app.sh", "#!/bin/sh\necho first\nread -r line <\"$1\"\necho last\nprintf 'no end'\nexit 3\n");
     let fifo = home.work().join("fifo");
@@ -88,7 +88,7 @@ fn lines_before_the_end_of_the_app_are_there() {
 }
 
 #[test]
-fn killed_in_the_midst_of_it() {
+fn lines_survive_kills_after_deletion() {
     let home = home();
     start_fixture(&home, "a", "", "count 100000000 20");
     home.wait_log("a-out.log", "00000100");
@@ -126,7 +126,7 @@ fn wait_for_lines_at_least_once(home: &Home, more: u32) {
 }
 
 #[test]
-fn several_writers_of_one_file_and_rotation() {
+fn several_writers_and_rotation_work_after_deletion() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     let members = r#""name": "c", "args": "count 100000000 20", "instances": 2, "exec_mode": "fork", "merge_logs": true"#;

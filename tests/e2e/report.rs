@@ -6,7 +6,7 @@ use crate::setup::{ecosystem, home};
 use ostler_testkit::fixture;
 
 #[test]
-fn it_tells_what_there_is_and_no_secret() {
+fn report_has_all_sections_and_no_secret() {
     let home = home();
     let nothing = home.ok("report");
     assert!(nothing.stdout.contains("--- Daemon ") && nothing.stdout.contains("not running"), "{nothing}");
@@ -30,7 +30,7 @@ fn it_tells_what_there_is_and_no_secret() {
 
 /// Secrets that occur only in a command line.
 #[test]
-fn it_masks_secrets_of_arguments() {
+fn report_masks_secrets_in_arguments() {
     let home = home();
     let fixture = fixture();
     let line = ["start", &fixture, "--name", "api", "--", "hold", "--db-password", "hunter22", "--token=abcd", "redis://me:pa55w@h/0"];

@@ -5,7 +5,7 @@ use ostler_testkit::alive;
 use crate::setup::{ecosystem, home, read_report, start_fixture};
 
 #[test]
-fn another_process_the_same_instance() {
+fn restart_replaces_the_process_and_keeps_the_instance() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let before = home.app("app");
@@ -16,7 +16,7 @@ fn another_process_the_same_instance() {
 }
 
 #[test]
-fn new_arguments_and_a_new_name() {
+fn restart_changes_arguments_and_name() {
     let home = home();
     let report = home.work().join("r.json");
     start_fixture(&home, "app", "", "hold");
@@ -26,7 +26,7 @@ fn new_arguments_and_a_new_name() {
 }
 
 #[test]
-fn the_file_changed() {
+fn restart_applies_the_changed_file() {
     let home = home();
     let (one, two) = (home.work().join("one.json"), home.work().join("two.json"));
     let app = |report: &std::path::Path, more: &str| {
@@ -47,7 +47,7 @@ fn the_file_changed() {
 }
 
 #[test]
-fn many_at_once_are_one_after_the_other_for_each() {
+fn concurrent_restarts_run_one_after_the_other() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let callers: Vec<_> = (0..12).map(|_| home.cmd("restart app").command().stdout(std::process::Stdio::null()).spawn().unwrap()).collect();

@@ -93,7 +93,7 @@ fn count_at(home: &Home, (n, per_ms): (u32, u32), rotate: &str, more: &str) {
 }
 
 #[track_caller]
-fn ended(home: &Home) {
+fn wait_for_last_line(home: &Home) {
     home.wait_until("it has said everything", || all_text(home).lines().any(|line| line.ends_with("end")));
 }
 
@@ -105,7 +105,7 @@ fn all_text(home: &Home) -> String {
 }
 
 #[test]
-fn a_file_that_the_app_writes_itself() {
+fn log_written_by_the_app_is_rotated() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 600_000, r#"{"max_size": "200K", "retain": "all"}"#, "");
@@ -118,23 +118,23 @@ fn a_file_that_the_app_writes_itself() {
     let date = name.strip_prefix("c-out__").unwrap().strip_suffix(".log").unwrap();
     assert!(date.len() >= 19 && date.as_bytes()[10] == b'_', "{name}");
     assert_eq!(home.app("c").pid(), pid);
-    ended(&home);
+    wait_for_last_line(&home);
     whole(&home, "c-out.log", 600_000);
 }
 
 #[test]
-fn a_file_that_we_write() {
+fn log_written_by_ostler_is_rotated() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 200_000, r#"{"max_size": "200K", "retain": "all"}"#, r#", "log_date_format": "YYYY""#);
     // A second time only if the writer is slower than the checks.
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     whole(&home, "c-out.log", 200_000);
 }
 
 #[test]
-fn instances_that_share_one_file() {
+fn file_shared_by_instances_is_rotated() {
     for more in ["", r#", "log_type": "json""#] {
         let home = home();
         home.ok("set log_rotate:check_interval 1");
@@ -159,7 +159,7 @@ fn instances_that_share_one_file() {
 }
 
 #[test]
-fn daemon_and_keeper_are_killed_while_it_rotates() {
+fn rotation_survives_killed_daemon_and_keeper() {
     const NUMBERS: u32 = 1_500_000;
     let home = home();
     home.ok("set log_rotate:check_interval 1");
@@ -189,7 +189,7 @@ fn kill_one_or_both(home: &Home, both: bool) {
 
 /// Checks the lines after the app has written everything.
 fn nothing_is_lost(home: &Home, upto: u32) {
-    ended(home);
+    wait_for_last_line(home);
     home.wait_until("nothing is half done", || {
         fs::read_dir(home.dir().join("logs")).unwrap().flatten().all(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
     });
@@ -199,7 +199,7 @@ fn nothing_is_lost(home: &Home, upto: u32) {
 /// A large file is emptied before its writers are stopped: the lines read by then exist only in the
 /// copy.
 #[test]
-fn daemon_and_keeper_are_killed_while_a_large_file_is_emptied() {
+fn rotation_of_large_file_survives_killed_daemon_and_keeper() {
     const NUMBERS: u32 = 6_000_000;
     let home = home();
     home.ok("set log_rotate:check_interval 1");
@@ -233,7 +233,7 @@ fn daemon_and_keeper_are_killed_while_a_large_file_is_emptied() {
 }
 
 #[test]
-fn the_daemon_is_killed_while_it_rotates_what_it_writes() {
+fn rotation_by_log_writer_survives_killed_daemon() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     let mut dice = Dice(0xd1ce);
@@ -242,18 +242,18 @@ fn the_daemon_is_killed_while_it_rotates_what_it_writes() {
         std::thread::sleep(std::time::Duration::from_millis(dice.below(500)));
         kill_daemon(&home);
     }
-    ended(&home);
+    wait_for_last_line(&home);
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
     whole(&home, "c-out.log", 900_000);
 }
 
 #[test]
-fn old_files_are_compressed_and_go_in_the_end() {
+fn old_files_are_compressed_and_deleted() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 900_000, r#"{"max_size": "100K", "retain": 2, "compress": true}"#, "");
     home.wait_until("more than that was rotated", || home.daemon_log().matches("has been deleted").count() >= 2);
-    ended(&home);
+    wait_for_last_line(&home);
     home.wait_until("two are left, and compressed", || {
         let names = rotated(&home, "c-out");
         // During a rotation the file is absent for an instant.
@@ -270,7 +270,7 @@ fn old_files_are_compressed_and_go_in_the_end() {
 }
 
 #[test]
-fn all_logs_of_an_app_together_have_a_bound() {
+fn total_size_bounds_all_logs_of_an_app() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 700_000, r#"{"max_size": "300K", "retain": "all", "total_size": "1M"}"#, "");
@@ -282,11 +282,11 @@ fn all_logs_of_an_app_together_have_a_bound() {
 }
 
 #[test]
-fn at_given_times() {
+fn cron_rotates_at_given_times() {
     let home = home();
     count(&home, 100, r#"{"cron": "* * * * * *", "retain": "all"}"#, r#", "kill_timeout": 100"#);
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     home.wait_until("what is left too", || home.log("c-out.log").is_empty());
     whole(&home, "c-out.log", 100);
     // An empty file is not rotated.
@@ -297,7 +297,7 @@ fn at_given_times() {
 }
 
 #[test]
-fn who_does_not_want_it() {
+fn log_rotate_false_disables_rotation() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     home.ok("set log_rotate:max_size 50K");
@@ -310,7 +310,7 @@ fn who_does_not_want_it() {
 }
 
 #[test]
-fn logs_of_modules_are_spared_where_that_is_set() {
+fn rotate_module_false_excludes_modules() {
     let home = home();
     for setting in ["log_rotate:check_interval 1", "log_rotate:max_size 50K", "pm2-logrotate:rotateModule false"] {
         home.ok(format!("set {setting}"));
@@ -319,7 +319,7 @@ fn logs_of_modules_are_spared_where_that_is_set() {
     count(&home, 300_000, "{}", r#", "pmx_module": true"#);
     start_fixture(&home, "other", "--no-autorestart", "count 300000 200");
     home.wait_until("the other one was rotated", || !rotated(&home, "other-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     assert_eq!(rotated(&home, "c-out"), [""; 0]);
     // From now on they rotate like all others.
     home.ok("set pm2-logrotate:rotateModule true");
@@ -327,24 +327,24 @@ fn logs_of_modules_are_spared_where_that_is_set() {
 }
 
 #[test]
-fn by_an_option() {
+fn max_log_size_option_enables_rotation() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     start_fixture(&home, "c", "--no-autorestart --max-log-size 100K", "count 200000 200");
     home.wait_until("it was rotated", || !rotated(&home, "c-out").is_empty());
-    ended(&home);
+    wait_for_last_line(&home);
     whole(&home, "c-out.log", 200_000);
     let bad = home.run(format!("start {} --name d --max-log-size plenty", fixture()));
     assert!(bad.code != 0 && bad.stderr.contains("--max-log-size"), "{}", bad.stderr);
 }
 
 #[test]
-fn lines_of_the_past_are_shown_from_rotated_files() {
+fn logs_read_past_lines_from_rotated_files() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     count(&home, 30_000, r#"{"max_size": "100K", "compress": true}"#, "");
     home.wait_until("it was rotated and compressed", || rotated(&home, "c-out").iter().any(|name| name.ends_with(".gz")));
-    ended(&home);
+    wait_for_last_line(&home);
     let said = home.ok("logs c --out --lines 20000 --nostream --raw").stdout;
     let numbers: Vec<u32> = said.lines().filter_map(|line| line.parse().ok()).collect();
     assert_eq!(numbers.len(), 19_999, "and `end`");
@@ -356,7 +356,7 @@ fn lines_of_the_past_are_shown_from_rotated_files() {
 }
 
 #[test]
-fn who_follows_sees_every_line_once() {
+fn follower_sees_every_line_once() {
     for more in ["", r#", "time": true"#] {
         let home = home();
         home.ok("set log_rotate:check_interval 1");
@@ -367,7 +367,7 @@ fn who_follows_sees_every_line_once() {
 }
 
 #[test]
-fn who_follows_slowly_sees_every_line_once() {
+fn slow_follower_sees_every_line_once() {
     let follow = |compress: bool, more: &str| {
         let home = home();
         home.ok("set log_rotate:check_interval 1");
@@ -376,7 +376,7 @@ fn who_follows_slowly_sees_every_line_once() {
         sees_every_line_once(&home, 160_000, |watcher| {
             kill(watcher, Signal::STOP);
             home.wait_until("it was rotated some times", || rotated(&home, "c-out").len() > 2);
-            ended(&home);
+            wait_for_last_line(&home);
             kill(watcher, Signal::CONT);
         });
     };
@@ -417,7 +417,7 @@ fn sees_every_line_once(home: &Home, count: u32, meanwhile: impl FnOnce(i32)) {
 }
 
 #[test]
-fn a_full_disk_costs_old_logs_and_nothing_else() {
+fn full_disk_deletes_only_old_logs() {
     needs_root!();
     let home = home();
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 8 << 10) else { skip!("no file system can be mounted") };
@@ -454,7 +454,7 @@ fn a_full_disk_costs_old_logs_and_nothing_else() {
 }
 
 #[test]
-fn without_room_for_a_copy_everything_stays_as_it_is() {
+fn rotation_without_room_for_a_copy_changes_nothing() {
     needs_root!();
     let home = home();
     let Some(disk) = Tmpfs::mount(&home.work().join("disk"), 4 << 10) else { skip!("no file system can be mounted") };
@@ -475,7 +475,7 @@ fn without_room_for_a_copy_everything_stays_as_it_is() {
 }
 
 #[test]
-fn a_log_folder_that_is_removed_is_made_again() {
+fn removed_log_folder_is_recreated() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     start_fixture(&home, "direct", "", "count 100000000 1");
@@ -492,7 +492,7 @@ fn a_log_folder_that_is_removed_is_made_again() {
 }
 
 #[test]
-fn what_is_no_file_of_the_app_is_left_alone() {
+fn files_that_are_not_regular_logs_are_left_alone() {
     let home = home();
     home.ok("set log_rotate:check_interval 1");
     home.ok(["set", "log_rotate:cron", "* * * * * *"].as_slice());
@@ -532,7 +532,7 @@ fn a_link_of_another_user_is_not_followed() {
 }
 
 #[test]
-fn the_daemons_own_log_too() {
+fn daemon_log_is_rotated() {
     let home = home();
     home.ok("set log_rotate:max_size 4K");
     home.ok("set log_rotate:retain 1");

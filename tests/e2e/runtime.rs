@@ -24,7 +24,7 @@ fn stubborn(home: &Home) -> String {
 }
 
 #[test]
-fn t16_it_ends_with_the_apps_code() {
+fn runtime_exits_with_the_app_code() {
     let home = home();
     let apps = |members: &[&str]| {
         let apps: Vec<_> = members.iter().map(|members| format!("{{\"script\": \"{}\", {members}}}", fixture())).collect();
@@ -50,7 +50,7 @@ fn t16_it_ends_with_the_apps_code() {
 }
 
 #[test]
-fn t16_term_and_int_stop_in_order() {
+fn term_and_int_stop_apps_in_order() {
     let home = home();
     for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let front = Front::run(&home, &listener(&home, "app.sh"));
@@ -64,7 +64,7 @@ fn t16_term_and_int_stop_in_order() {
 }
 
 #[test]
-fn t16_other_signals_go_on_to_all_apps() {
+fn other_signals_are_forwarded_to_all_apps() {
     let home = home();
     let file = home.write(
         "two.json",
@@ -86,7 +86,7 @@ fn t16_other_signals_go_on_to_all_apps() {
 }
 
 #[test]
-fn t16_which_signals_go_on_is_an_option() {
+fn forward_signals_selects_the_signals() {
     let home = home();
     let app = listener(&home, "app.sh");
     let front = Front::run(&home, &format!("{app} --forward-signals QUIT,USR1 -o app.log"));
@@ -110,7 +110,7 @@ fn t16_which_signals_go_on_is_an_option() {
 }
 
 #[test]
-fn a_second_signal_and_a_deadline_end_what_does_not_end() {
+fn second_signal_or_deadline_kills_stubborn_app() {
     let home = home();
     let words = format!("{} --kill-timeout 600000", stubborn(&home));
     let front = Front::run(&home, &words);
@@ -132,7 +132,7 @@ fn a_second_signal_and_a_deadline_end_what_does_not_end() {
 
 /// A slow hook must not delay the second signal.
 #[test]
-fn a_second_signal_calls_off_hooks() {
+fn second_signal_cancels_hooks() {
     let home = home();
     let file = home.write(
         "apps.json",
@@ -152,7 +152,7 @@ fn a_second_signal_calls_off_hooks() {
 }
 
 #[test]
-fn a_start_that_fails_says_why_and_ends() {
+fn failed_start_names_the_reason_and_exits() {
     let home = home();
     let good = format!("\"script\": \"{}\", \"args\": \"hold\"", fixture());
     let file = home.write("good.json", format!("{{\"apps\": [{{{good}}}]}}"));
@@ -179,7 +179,7 @@ fn a_start_that_fails_says_why_and_ends() {
 }
 
 #[test]
-fn what_it_runs_may_come_from_standard_input_or_be_a_command_line() {
+fn app_may_be_standard_input_or_a_command_line() {
     let home = home();
     let config = format!("{{\"apps\": [{{\"script\": \"{}\", \"args\": \"exit 8\", \"autorestart\": false}}]}}", fixture());
     home.cmd("runtime -").stdin(config).run().code(8);
@@ -206,7 +206,7 @@ fn watched_files_restart_the_app() {
 }
 
 #[test]
-fn other_commands_work_while_it_runs() {
+fn other_commands_work_during_runtime() {
     let home = home();
     let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -229,7 +229,7 @@ fn other_commands_work_while_it_runs() {
 }
 
 #[test]
-fn it_ends_after_a_while_when_the_last_app_was_stopped_by_hand() {
+fn runtime_exits_some_time_after_last_app_is_deleted() {
     let home = home();
     let front = Front::run(&home, &format!("{} --name one -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -239,7 +239,7 @@ fn it_ends_after_a_while_when_the_last_app_was_stopped_by_hand() {
 }
 
 #[test]
-fn it_stays_when_told_to() {
+fn no_auto_exit_keeps_running() {
     let home = home();
     let front = Front::run(&home, &format!("{} --name one --no-autorestart --no-auto-exit -- exit 3", fixture()));
     front.err_until("exited with code [3]");
@@ -250,7 +250,7 @@ fn it_stays_when_told_to() {
 }
 
 #[test]
-fn deaths_of_the_daemon_are_survived() {
+fn runtime_survives_daemon_death() {
     let home = home();
     let front = Front::run(&home, &format!("{} --delay 1", listener(&home, "app.sh")));
     // One kill during the start …
@@ -272,7 +272,7 @@ fn deaths_of_the_daemon_are_survived() {
 
 /// The caller of the process assumes that everything has exited, and may run it again.
 #[test]
-fn nothing_outlives_the_process_that_was_called() {
+fn all_processes_exit_with_the_killed_first_process() {
     let home = home();
     for _ in 0..2 {
         let front = Front::run(&home, &listener(&home, "app.sh"));
@@ -284,7 +284,7 @@ fn nothing_outlives_the_process_that_was_called() {
 }
 
 #[test]
-fn a_signal_before_the_start_is_done_stops_it() {
+fn signal_during_start_stops_the_start() {
     let home = home();
     let front = Front::run(&home, &format!("{} --delay 600", listener(&home, "app.sh")));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());
@@ -303,7 +303,7 @@ fn a_signal_before_the_start_is_done_stops_it() {
 
 /// An app that is not ready in time is handled by its restart policy; the start does not fail.
 #[test]
-fn an_app_that_is_not_ready_in_time_is_tried_again() {
+fn app_not_ready_in_time_is_restarted() {
     let home = home();
     let script = home.write("late.sh", "#!/bin/sh\nif [ -e once ]; then echo up; exec sleep 600; fi\ntouch once\nexit 1\n");
     let front = Front::run(&home, &format!("{script} --wait-ready --listen-timeout 600000"));
@@ -313,7 +313,7 @@ fn an_app_that_is_not_ready_in_time_is_tried_again() {
 }
 
 #[test]
-fn an_exit_that_nobody_saw_is_the_code_all_the_same() {
+fn exit_code_is_known_after_daemon_death() {
     let home = home();
     let go = home.work().join("go");
     let script = home.write("app.sh", format!("#!/bin/sh\necho up\nwhile ! [ -e {} ]; do sleep 0.01; done\nexit 9\n", go.display()));
@@ -327,7 +327,7 @@ fn an_exit_that_nobody_saw_is_the_code_all_the_same() {
 }
 
 #[test]
-fn an_update_changes_nothing() {
+fn update_does_not_interrupt_apps() {
     let home = home();
     let front = Front::run(&home, &listener(&home, "app.sh"));
     front.out_until("is up");
@@ -341,7 +341,7 @@ fn an_update_changes_nothing() {
 }
 
 #[test]
-fn as_pm2_runtime_and_pm2_docker() {
+fn pm2_runtime_and_pm2_docker_names_work() {
     let place = home();
     for name in ["pm2-runtime", "pm2-docker"] {
         let link = place.root().join("bin").join(name);
@@ -365,7 +365,7 @@ fn as_pm2_runtime_and_pm2_docker() {
 
 /// A user without a home, and a file system on which only the temporary folder is writable.
 #[test]
-fn without_a_home_it_uses_the_folder_for_temporary_files() {
+fn user_without_home_gets_a_temporary_home() {
     if !geteuid().is_root() {
         ostler_testkit::skip!("only root can be somebody else");
     }

@@ -26,7 +26,7 @@ fn of_apps(lines: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn forms_of_lines_as_pm2_has_them() {
+fn line_formats_match_pm2() {
     let home = home();
     let words = format!("{} --no-autorestart", speaker(&home));
     for form in ["", " --raw"] {
@@ -61,7 +61,7 @@ fn forms_of_lines_as_pm2_has_them() {
 /// Raw lines equal those of the log files: with their date, or as JSON, if the app is configured
 /// for it.
 #[test]
-fn raw_lines_are_those_of_the_files() {
+fn raw_lines_equal_the_log_files() {
     let home = home();
     let script = speaker(&home);
     let file = apps(
@@ -83,7 +83,7 @@ fn raw_lines_are_those_of_the_files() {
 }
 
 #[test]
-fn t17_a_log_file_that_is_the_containers_output_is_written_once() {
+fn log_file_that_is_container_output_is_written_once() {
     let home = home();
     for (out, error) in [("/proc/1/fd/1", "/proc/1/fd/2"), ("/dev/stdout", "/dev/stderr"), ("/proc/self/fd/1", "/proc/self/fd/2")] {
         for more in ["", ", \"instances\": 2", ", \"log_date_format\": \"[D]\"", ", \"log_file\": \"/dev/stdout\""] {
@@ -108,7 +108,7 @@ fn t17_a_log_file_that_is_the_containers_output_is_written_once() {
 
 /// Swapped streams, and together with other formats.
 #[test]
-fn t17_each_stream_where_it_is_wanted() {
+fn streams_can_be_swapped_with_any_format() {
     let home = home();
     let script = speaker(&home);
     let members =
@@ -120,7 +120,7 @@ fn t17_each_stream_where_it_is_wanted() {
 }
 
 #[test]
-fn no_line_is_lost_at_the_end() {
+fn no_line_is_lost_at_exit() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"args\": \"lines 20000 1\", \"autorestart\": false", fixture());
     let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
@@ -149,7 +149,7 @@ fn is_full(output: &std::process::ChildStdout) -> bool {
 /// A reader that does not read only makes the app wait. When everything stops, ostler does not wait
 /// for the reader.
 #[test]
-fn a_slow_reader_pushes_back() {
+fn slow_reader_blocks_only_the_app() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"autorestart\": false", fixture());
     let file =
@@ -184,7 +184,7 @@ fn a_slow_reader_pushes_back() {
 }
 
 #[test]
-fn a_reader_that_never_reads_does_not_hold_up_the_end() {
+fn reader_that_never_reads_does_not_delay_exit() {
     let home = home();
     let app = format!("\"script\": \"{}\", \"args\": \"flood 3000000\"", fixture());
     let file = apps(&home, &format!("{{\"name\": \"a\", {app}}}, {{\"name\": \"b\", {app}}}"));
@@ -200,7 +200,7 @@ fn a_reader_that_never_reads_does_not_hold_up_the_end() {
 /// Both apps share the output. The second app holds the lock of the output while it waits for room,
 /// and the first app waits for the lock. The daemon waits for the first app first.
 #[test]
-fn an_output_that_is_full_of_the_other_app_does_not_hold_up_the_end() {
+fn full_shared_output_does_not_delay_exit() {
     let home = home();
     let go = home.work().join("go");
     let said = home.work().join("said");
@@ -233,7 +233,7 @@ fn an_output_that_is_full_of_the_other_app_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn a_closed_output_does_not_end_the_apps() {
+fn closed_output_does_not_stop_the_apps() {
     let home = home();
     let script = home.write("chatty.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
     let file = apps(&home, &format!("{{\"name\": \"a\", \"script\": \"{script}\"}}, {{\"name\": \"b\", \"script\": \"{script}\"}}"));
@@ -255,7 +255,7 @@ fn a_closed_output_does_not_end_the_apps() {
 /// In a container any process may open `/proc/1/fd/1` and similar paths, so they must be the
 /// container's output in process 1 itself.
 #[test]
-fn the_first_process_keeps_the_output_as_it_came() {
+fn process_1_keeps_its_original_output() {
     let home = home();
     let front = Front::run(&home, &format!("{} --name a -- hold", fixture()));
     home.wait_until("it listens", || home.dir().join("ostler.sock").exists());

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::setup::{binary, home, home_as_pm2, start_fixture};
 
 #[test]
-fn what_ran_runs_and_what_was_stopped_is_stopped() {
+fn resurrect_restores_running_and_stopped_apps() {
     let home = home();
     home.cmd(format!("start {} --name up --namespace ns --kill-timeout 2222 -- a b", fixture_app("hello.sh")))
         .env("MINE", "kept")
@@ -28,7 +28,7 @@ fn what_ran_runs_and_what_was_stopped_is_stopped() {
 }
 
 #[test]
-fn the_file_is_private_and_the_old_one_is_kept() {
+fn dump_is_private_and_previous_one_is_kept() {
     let home = home();
     start_fixture(&home, "first", "", "hold");
     home.ok("save");
@@ -41,7 +41,7 @@ fn the_file_is_private_and_the_old_one_is_kept() {
 }
 
 #[test]
-fn an_empty_list_does_not_overwrite() {
+fn empty_list_does_not_overwrite_the_dump() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("save");
@@ -54,7 +54,7 @@ fn an_empty_list_does_not_overwrite() {
 }
 
 #[test]
-fn a_dump_is_data_not_a_program() {
+fn dump_is_not_evaluated() {
     let home = home();
     let mark = home.work().join("evaluated");
     std::fs::create_dir_all(home.dir()).unwrap();
@@ -69,7 +69,7 @@ fn a_dump_is_data_not_a_program() {
 }
 
 #[test]
-fn a_broken_dump_falls_back_to_the_one_before() {
+fn broken_dump_falls_back_to_previous_one() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("save");
@@ -81,7 +81,7 @@ fn a_broken_dump_falls_back_to_the_one_before() {
 }
 
 #[test]
-fn the_dump_of_real_pm2_is_understood() {
+fn dump_of_real_pm2_is_restored() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to save a dump") };
     let old = Home::new(pm2);
     old.cmd(format!("start {} --name web --namespace ns --max-restarts 9 -- one two", fixture_app("hello.js")))
@@ -112,7 +112,7 @@ fn the_dump_of_real_pm2_is_understood() {
 }
 
 #[test]
-fn the_dump_can_be_read_by_real_pm2() {
+fn dump_is_readable_by_real_pm2() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to go back to") };
     let ours = Home::new(Subject::OstlerAsPm2(binary()));
     ours.ok(format!("start {} --name web -- one", fixture_app("hello.js")));
@@ -126,7 +126,7 @@ fn the_dump_can_be_read_by_real_pm2() {
 }
 
 #[test]
-fn resurrect_completes_what_runs_already() {
+fn resurrect_adds_missing_apps_to_running_ones() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     start_fixture(&home, "more", "-f", "hold");
@@ -143,7 +143,7 @@ fn resurrect_completes_what_runs_already() {
 /// If the newest list is broken and the next is empty, ostler restores an older list that is not
 /// empty.
 #[test]
-fn a_broken_list_is_told_and_the_newest_that_has_something_is_restored() {
+fn broken_list_is_reported_and_newest_usable_is_restored() {
     let home = home();
     home.ok("start sleep --name first -- 1000");
     home.ok("save");
@@ -217,7 +217,7 @@ fn saved_with_one_bad(home: &Home, gone: Gone) {
 /// At boot, one bad app must not make `ExecStart=pm2 resurrect` fail. `ostler` names the missing
 /// part and exits with 1.
 #[test]
-fn one_app_that_cannot_be_restored() {
+fn app_that_cannot_be_restored_does_not_block_others() {
     for gone in [Gone::Folder, Gone::Program, Gone::LogFolder, Gone::User, Gone::Entry] {
         for (home, code) in [(home_as_pm2(), 0), (home(), 1)] {
             saved_with_one_bad(&home, gone);

@@ -3,7 +3,7 @@
 use crate::setup::{home, home_as_pm2, start_fixture};
 
 #[test]
-fn the_newest_go_first_and_as_pm2_the_oldest() {
+fn scale_down_removes_newest_and_as_pm2_oldest() {
     for (home, left) in [(home(), [0, 1]), (home_as_pm2(), [2, 3])] {
         start_fixture(&home, "app", "-i 4", "hold");
         home.ok("scale app 2");
@@ -22,7 +22,7 @@ fn the_newest_go_first_and_as_pm2_the_oldest() {
 }
 
 #[test]
-fn up_and_down_and_negative() {
+fn scale_accepts_absolute_and_relative_numbers() {
     let home = home();
     start_fixture(&home, "app", "-i 2", "hold");
     let counts = |home: &ostler_testkit::Home| home.jlist().iter().filter(|item| item.status() == "online").count();
@@ -47,7 +47,7 @@ fn up_and_down_and_negative() {
 }
 
 #[test]
-fn new_instances_take_the_free_numbers_and_own_logs() {
+fn new_instances_get_free_numbers_and_own_logs() {
     let home = home();
     let script = home.write("n.sh", "#!/bin/sh\necho number $NODE_APP_INSTANCE\nexec sleep 1000\n");
     home.ok(format!("start {script} --name app -i 2"));

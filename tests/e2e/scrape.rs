@@ -80,7 +80,7 @@ fn checked(text: &str) -> (bool, String) {
 }
 
 #[test]
-fn each_worker_of_a_node_cluster() {
+fn every_node_cluster_worker_is_scraped() {
     needs_program!("promtool");
     let Some(package) = prom_client() else { return };
     for (at, node) in nodes().into_iter().enumerate() {
@@ -150,7 +150,7 @@ fn each_worker_of_a_node_cluster() {
 }
 
 #[test]
-fn one_of_another_language_and_several_with_ports_of_their_own() {
+fn python_instances_with_own_ports_are_scraped() {
     needs_program!("promtool");
     let Some(python) = python_program("python3") else { return };
     let home = home();
@@ -211,7 +211,7 @@ http.createServer((q, r) => pages[process.env.PAGE](r)).listen(process.env.PORT,
 ";
 
 #[test]
-fn whatever_an_app_writes() {
+fn hostile_pages_are_bounded() {
     needs_program!("node");
     needs_program!("promtool");
     let home = home();
@@ -254,7 +254,7 @@ fn whatever_an_app_writes() {
 
 /// The dashboard does not trust a worker that names the socket of another process.
 #[test]
-fn a_worker_that_lies_about_its_way() {
+fn worker_that_names_a_foreign_socket_is_not_trusted() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -280,7 +280,7 @@ fn a_worker_that_lies_about_its_way() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told() {
+fn unreadable_targets_are_reported() {
     needs_program!("python3");
     let home = home();
     for (scrape, words) in [

@@ -37,7 +37,7 @@ fn is_in(item: &Item, folder: &str) -> bool {
 }
 
 #[test]
-fn variables_that_the_file_no_longer_sets_go_and_are_named() {
+fn removed_variables_are_unset_and_named() {
     let home = home();
     let (a, _) = folders(&home, r#""env": {"DB": "x", "KEPT": "1"}"#);
     ok(&home, &a, "start eco.json").never_says("no longer sets");
@@ -51,7 +51,7 @@ fn variables_that_the_file_no_longer_sets_go_and_are_named() {
 const PROFILES: &str = r#""env": {"MODE": "dev"}, "env_production": {"MODE": "prod", "KEY": "p"}, "env_staging": {"MODE": "stage"}"#;
 
 #[test]
-fn the_profile_of_the_last_start_stays_and_is_named() {
+fn last_profile_is_kept_and_named() {
     let home = home();
     let (a, b) = folders(&home, PROFILES);
     ok(&home, &a, "start eco.json --env production");
@@ -69,7 +69,7 @@ fn the_profile_of_the_last_start_stays_and_is_named() {
 }
 
 #[test]
-fn a_profile_by_name_moves_nothing() {
+fn profile_by_app_name_keeps_the_folder() {
     let home = home();
     let (a, b) = folders(&home, PROFILES);
     ok(&home, &a, "start eco.json");
@@ -90,7 +90,7 @@ fn a_project_keeps_its_profile() {
 }
 
 #[test]
-fn what_the_file_changes_counts_from_its_own_folder() {
+fn changed_paths_are_relative_to_the_files_folder() {
     let home = home();
     let (a, b) = folders(&home, r#""out_file": "o.log", "env_file": "vars""#);
     for folder in ["a", "b", "a/sub"] {
@@ -111,7 +111,7 @@ fn what_the_file_changes_counts_from_its_own_folder() {
 }
 
 #[test]
-fn a_file_in_another_folder_is_another_release() {
+fn same_file_in_another_folder_is_another_release() {
     for home in [home(), home_as_pm2()] {
         let (a, b) = folders(&home, r#""kill_timeout": 900"#);
         ok(&home, &a, "start eco.json");
@@ -132,7 +132,7 @@ fn apps_of_a_killed_daemon_keep_their_folder() {
 }
 
 #[test]
-fn the_usual_logs_do_not_move_with_a_variable() {
+fn default_log_paths_do_not_change_with_a_variable() {
     let home = home_as_pm2();
     let (a, _) = folders(&home, r#""kill_timeout": 900"#);
     home.cmd("start eco.json").cwd(&a).env("PM2_DEFAULT_LOG_PATH", home.work().join("logs")).run().ok();
@@ -142,7 +142,7 @@ fn the_usual_logs_do_not_move_with_a_variable() {
 }
 
 #[test]
-fn options_stay_or_are_named() {
+fn options_are_kept_or_their_reset_is_named() {
     let home = home();
     let (a, _) = folders(&home, r#""kill_timeout": 700"#);
     ok(&home, &a, "start eco.json");
@@ -159,7 +159,7 @@ fn options_stay_or_are_named() {
 }
 
 #[test]
-fn without_autostart_a_command_that_names_the_app_starts_it() {
+fn autostart_false_starts_only_if_app_is_named() {
     let home = home_as_pm2();
     let (a, _) = folders(&home, r#""autostart": false"#);
     let all = |status: &str| home.jlist().iter().all(|item| item.status() == status);
@@ -176,7 +176,7 @@ fn without_autostart_a_command_that_names_the_app_starts_it() {
 }
 
 #[test]
-fn without_autostart_all_starts_an_app_under_ostlers_name() {
+fn all_starts_app_with_autostart_false_as_ostler() {
     let home = home();
     let (a, _) = folders(&home, r#""autostart": false"#);
     ok(&home, &a, "start eco.json");
@@ -186,7 +186,7 @@ fn without_autostart_all_starts_an_app_under_ostlers_name() {
 }
 
 #[test]
-fn the_shell_wins_over_the_file_with_update_env() {
+fn update_env_prefers_the_shell_over_the_file() {
     for home in [home(), home_as_pm2()] {
         let (a, _) = folders(&home, PROFILES);
         ok(&home, &a, "start eco.json --env production");
@@ -201,7 +201,7 @@ fn the_shell_wins_over_the_file_with_update_env() {
 }
 
 #[test]
-fn a_stop_ends_watching_as_pm2_only() {
+fn stop_disables_watch_only_as_pm2() {
     for (home, watched) in [(home(), true), (home_as_pm2(), false)] {
         let (a, _) = folders(&home, r#""watch": ["sub"]"#);
         ok(&home, &a, "start eco.json");

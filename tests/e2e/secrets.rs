@@ -62,7 +62,7 @@ fn files(folder: &Path, out: &mut Vec<std::path::PathBuf>) {
 /// Checks that the value appears nowhere: not in the output of any command, in any file, in the
 /// journal, or in the manager's own environment.
 #[track_caller]
-fn nobody_knows(home: &Home) {
+fn assert_secret_is_hidden(home: &Home) {
     home.ok("save");
     for command in
         ["jlist", "prettylist", "describe api", "env 0", "list --json", "describe api --json", "why api", "logs --nostream", "report"]
@@ -87,7 +87,7 @@ fn nobody_knows(home: &Home) {
 }
 
 #[test]
-fn a_secret_from_a_file_reaches_the_app_and_nothing_else() {
+fn secret_from_file_reaches_only_the_app() {
     let home = home();
     let path = secret_file(&home, "db password", &format!("{VALUE}\n"));
     start(&home, &format!(r#""DB_PASSWORD": "{path}", "SAME": {{"file": "{path}"}}"#));
@@ -95,7 +95,7 @@ fn a_secret_from_a_file_reaches_the_app_and_nothing_else() {
         let pid = home.app("api").pid();
         assert_eq!(variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
         assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
-        nobody_knows(home);
+        assert_secret_is_hidden(home);
         pid
     };
     let pid = has_it(&home);
@@ -116,7 +116,7 @@ fn a_secret_from_a_file_reaches_the_app_and_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_read_is_a_failed_start_that_names_it() {
+fn unreadable_secret_fails_the_start_and_is_named() {
     let home = home();
     let folder = home.work();
     let fifo = folder.join("fifo");
@@ -143,7 +143,7 @@ fn what_cannot_be_read_is_a_failed_start_that_names_it() {
 }
 
 #[test]
-fn a_secret_that_is_away_for_a_while_is_waited_for() {
+fn missing_secret_is_retried() {
     let home = home();
     let path = secret_file(&home, "late", "before");
     let text = format!(
@@ -159,7 +159,7 @@ fn a_secret_that_is_away_for_a_while_is_waited_for() {
 }
 
 #[test]
-fn credentials_of_systemd() {
+fn systemd_credentials_are_passed() {
     let home = home();
     let folder = home.work().join("credentials");
     fs::create_dir(&folder).unwrap();
@@ -167,7 +167,7 @@ fn credentials_of_systemd() {
     let file = ecosystem(&home, r#""TOKEN": {"credential": "token"}"#);
     home.cmd(format!("start {file}")).env("CREDENTIALS_DIRECTORY", &folder).run().ok();
     assert_eq!(variable(home.app("api").pid(), "TOKEN").as_deref(), Some(VALUE));
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
     // The next daemon finds them, too.
     kill_daemon(&home);
     home.ok("restart api");
@@ -175,7 +175,7 @@ fn credentials_of_systemd() {
 }
 
 #[test]
-fn bad_sources_are_told_before_anything_starts() {
+fn invalid_sources_are_rejected_before_start() {
     let home = home();
     for (secrets, words) in [
         (r#""TOKEN": 5"#, "expected a path"),
@@ -213,7 +213,7 @@ fn count(home: &Home, line: &str) -> usize {
 
 /// Waits until the app is online, and checks that it has the value.
 #[track_caller]
-fn has_its_token(home: &Home) -> i32 {
+fn assert_app_has_token(home: &Home) -> i32 {
     let pid = home.wait_status("api", "online").pid();
     assert_eq!(variable(pid, "TOKEN").as_deref(), Some(VALUE), "{}", home.report());
     pid
@@ -226,7 +226,7 @@ fn runs(home: &Home, words: &str) -> bool {
 /// From document 004: the saved list and all output have references to secrets, whatever their
 /// source.
 #[test]
-fn secrets_kept_out_of_files() {
+fn secrets_are_never_saved_or_printed() {
     let home = home();
     let path = secret_file(&home, "db password", &format!("{VALUE}\n"));
     let shell = json("echo 'opened the safe' >&2; cat 'db password'");
@@ -235,10 +235,10 @@ fn secrets_kept_out_of_files() {
         &format!(r#""TOKEN": {{"command": ["cat", "{path}"]}}, "SAME": {{"command": {shell}, "timeout": "1m"}}, "FILE": "{path}""#),
     );
     let has_all = |home: &Home| {
-        let pid = has_its_token(home);
+        let pid = assert_app_has_token(home);
         assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
         assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
-        nobody_knows(home);
+        assert_secret_is_hidden(home);
         pid
     };
     let pid = has_all(&home);
@@ -262,7 +262,7 @@ fn secrets_kept_out_of_files() {
 }
 
 #[test]
-fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
+fn command_without_a_value_fails_the_start_and_is_named() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let cases = [
@@ -289,7 +289,7 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
         // The restart policy continues until it gives up. No process was ever started without its
         // secret.
         home.wait_status("api", "errored");
-        nobody_knows(&home);
+        assert_secret_is_hidden(&home);
         assert!(home.app_processes().is_empty(), "{}", home.report());
         home.ok("delete api");
     }
@@ -298,18 +298,18 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
 }
 
 #[test]
-fn a_command_that_fails_for_a_while_is_asked_again() {
+fn failing_secret_command_is_retried() {
     let home = home();
     let text = r#"{"apps": [{"name": "api", "script": "sleep", "args": "1000", "restart_delay": 50, "max_restarts": 1000,
         "secrets": {"TOKEN": {"command": "[ -e kept ] || echo 'not yet' >&2; cat kept"}}}]}"#;
     home.run(format!("start {}", home.write("ecosystem.json", text))).code(1).says("secret TOKEN: its command exited with code 1");
     home.run("why api").says("not yet");
     secret_file(&home, "kept", VALUE);
-    has_its_token(&home);
+    assert_app_has_token(&home);
 }
 
 #[test]
-fn the_daemon_dies_while_a_command_runs() {
+fn secret_command_survives_daemon_death() {
     let home = home();
     let slow = slow_command(&home);
     // The first command is done and the second is running; the hook before them has finished.
@@ -322,7 +322,7 @@ fn the_daemon_dies_while_a_command_runs() {
         home.wait_until("the commands are asked", || count(&home, "asked") >= round && count(&home, "first") >= round);
         home.wait_until("the first has answered", || !runs(&home, "echo first"));
         assert_eq!(home.app("api").status(), "launching");
-        nobody_knows(&home);
+        assert_secret_is_hidden(&home);
         if round < 3 {
             kill_daemon(&home);
         } else {
@@ -331,15 +331,15 @@ fn the_daemon_dies_while_a_command_runs() {
     }
     home.write("go", "");
     start.wait().unwrap();
-    let pid = has_its_token(&home);
+    let pid = assert_app_has_token(&home);
     assert_eq!(variable(pid, "FIRST").as_deref(), Some(VALUE));
     assert_eq!((count(&home, "hook"), home.app("api").restarts()), (1, 0), "{}", home.report());
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
     home.wait_until("nothing of the commands is left", || home.app_processes().len() == 1);
 }
 
 #[test]
-fn the_keeper_dies_while_a_command_runs() {
+fn secret_command_survives_keeper_death() {
     let home = home();
     let slow = slow_command(&home);
     let file = ecosystem(&home, &format!(r#""TOKEN": {{"command": {slow}, "timeout": "5m"}}"#));
@@ -349,9 +349,9 @@ fn the_keeper_dies_while_a_command_runs() {
     kill(keeper, Signal::KILL);
     home.wait_until("another keeper runs", || home.keeper_pid() != keeper);
     home.write("go", "");
-    has_its_token(&home);
+    assert_app_has_token(&home);
     start.wait().unwrap();
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
     // Daemon and keeper together.
     fs::remove_file(home.work().join("go")).unwrap();
     let asked = count(&home, "asked");
@@ -363,12 +363,12 @@ fn the_keeper_dies_while_a_command_runs() {
     restart.wait().unwrap();
     home.write("go", "");
     home.run("resurrect");
-    has_its_token(&home);
-    nobody_knows(&home);
+    assert_app_has_token(&home);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
-fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
+fn app_never_starts_without_its_secret_across_daemon_deaths() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let app = json(r#"[ -n "$TOKEN" ] || echo missing >> log; exec sleep 1000"#);
@@ -392,11 +392,11 @@ fn never_a_process_without_its_secret_however_often_the_daemon_dies() {
         assert_eq!(variable(item.pid(), "MORE").as_deref(), Some(VALUE));
     }
     assert_eq!(count(&home, "missing"), 0);
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
-fn a_stop_wins_over_a_command_that_holds_up_the_start() {
+fn stop_interrupts_a_secret_command() {
     let home = home();
     let slow = slow_command(&home);
     let file =
@@ -415,7 +415,7 @@ fn a_stop_wins_over_a_command_that_holds_up_the_start() {
     home.write("go", "");
     start.wait().unwrap();
     restart.wait().unwrap();
-    has_its_token(&home);
+    assert_app_has_token(&home);
     // Also if the daemon dies.
     fs::remove_file(home.work().join("go")).unwrap();
     let mut restart = aside(&home, "restart api");
@@ -429,17 +429,17 @@ fn a_stop_wins_over_a_command_that_holds_up_the_start() {
 }
 
 #[test]
-fn a_command_that_daemonises_leaves_nothing() {
+fn daemonizing_secret_command_leaves_no_process() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let command = json("setsid sh -c 'sleep 7654' & setsid sleep 7654 & cat kept");
     start(&home, &format!(r#""TOKEN": {{"command": {command}}}"#));
-    has_its_token(&home);
+    assert_app_has_token(&home);
     assert!(!runs(&home, "7654"), "{}", home.report());
 }
 
 #[test]
-fn commands_run_side_by_side_with_the_other_secrets_of_the_app() {
+fn secret_commands_run_in_parallel_and_see_only_file_secrets() {
     let home = home();
     let path = secret_file(&home, "kept", VALUE);
     let waits_for = |mine: &str, other: &str| {
@@ -464,11 +464,11 @@ fn commands_run_side_by_side_with_the_other_secrets_of_the_app() {
     for number in 0..20 {
         assert_eq!(variable(pid, &format!("S{number}")), Some(number.to_string()));
     }
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
-fn a_release_whose_command_fails_changes_nothing() {
+fn failed_secret_command_rejects_the_new_release() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let port = free_port();
@@ -480,16 +480,16 @@ fn a_release_whose_command_fails_changes_nothing() {
         setup::ecosystem(&home, &members)
     };
     home.ok(format!("start {}", release("cat kept")));
-    let pid = has_its_token(&home);
+    let pid = assert_app_has_token(&home);
     home.run(format!("reload {}", release("exit 4"))).code(1).says("secret TOKEN: its command exited with code 4");
-    assert_eq!(has_its_token(&home), pid);
+    assert_eq!(assert_app_has_token(&home), pid);
     home.ok(format!("reload {}", release("cat ./kept")));
-    assert_ne!(has_its_token(&home), pid);
-    nobody_knows(&home);
+    assert_ne!(assert_app_has_token(&home), pid);
+    assert_secret_is_hidden(&home);
 }
 
 #[test]
-fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
+fn failed_secret_fails_start_although_hook_may_fail() {
     let home = home();
     secret_file(&home, "kept", VALUE);
     let app = |secret: &str| {
@@ -500,7 +500,7 @@ fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
         home.write("ecosystem.json", text)
     };
     home.ok(format!("start {}", app("cat kept")));
-    has_its_token(&home);
+    assert_app_has_token(&home);
     let told = home.daemon_log();
     assert!(told.contains("pre_start exited with code 7"), "{told}");
     home.ok("delete api");
@@ -508,7 +508,7 @@ fn a_hook_that_may_fail_is_no_excuse_for_a_secret() {
 }
 
 #[test]
-fn a_command_runs_as_the_user_of_the_app() {
+fn secret_command_runs_as_the_app_user() {
     needs_root!();
     let home = home();
     // The user must not own this folder: otherwise the file could be a link to anything
@@ -525,5 +525,5 @@ fn a_command_runs_as_the_user_of_the_app() {
     assert_eq!(variable(pid, "MAY").as_deref(), Some("no"));
     // As with LoadCredential=: a file that only the manager can read.
     assert_eq!(variable(pid, "FILE").as_deref(), Some(VALUE));
-    nobody_knows(&home);
+    assert_secret_is_hidden(&home);
 }

@@ -43,7 +43,7 @@ fn places(pid: i32, wanted: &[u8]) -> Vec<String> {
 
 /// Waits until the keeper has finished. The keeper works sequentially, so it reports an exit only
 /// after all earlier work. The message is short and does not overwrite memory.
-fn let_the_keeper_finish(home: &Home) {
+fn wait_for_keeper(home: &Home) {
     let others = home.jlist();
     let other = others.iter().find(|item| item.name().starts_with("other") && item.status() == "online").expect("one that still runs");
     home.ok(format!("stop {}", other.name()));
@@ -69,8 +69,8 @@ fn start(home: &Home, more: &str) {
 }
 
 #[track_caller]
-fn only_the_app_has_them(home: &Home, what: &str) {
-    let_the_keeper_finish(home);
+fn assert_only_app_has_secrets(home: &Home, what: &str) {
+    wait_for_keeper(home);
     let environ = fs::read(format!("/proc/{}/environ", home.app("api").pid())).unwrap();
     for n in 0..3 {
         let variable = format!("S{n}={}", value(n));
@@ -83,30 +83,30 @@ fn only_the_app_has_them(home: &Home, what: &str) {
 }
 
 #[test]
-fn nothing_of_a_secret_is_left_in_memory() {
+fn secrets_leave_no_trace_in_memory() {
     needs_root!();
     let home = home();
     start(&home, "");
-    only_the_app_has_them(&home, "after the start");
+    assert_only_app_has_secrets(&home, "after the start");
     home.ok("restart api");
     home.ok("reload api");
-    only_the_app_has_them(&home, "after restart and reload");
+    assert_only_app_has_secrets(&home, "after restart and reload");
     // Proves that the search works.
     assert!(!places(home.daemon_pid(), b"OSTLER_HOME").is_empty());
 }
 
 /// A message that does not fit into a packet is sent in another way.
 #[test]
-fn nor_of_a_large_environment() {
+fn large_environment_leaves_no_secret_in_memory() {
     needs_root!();
     let home = home();
     start(&home, &"x".repeat(60_000));
-    only_the_app_has_them(&home, "after the start");
+    assert_only_app_has_secrets(&home, "after the start");
 }
 
 /// A failed start leaves no values in memory, either.
 #[test]
-fn nor_where_the_start_fails() {
+fn failed_start_leaves_no_secret_in_memory() {
     needs_root!();
     let home = home();
     start(&home, "");

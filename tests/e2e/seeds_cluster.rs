@@ -31,7 +31,7 @@ fn reload_under_load(home: &Home, port: u16, command: &str) {
 
 /// Document 002: the complete configuration.
 #[test]
-fn the_complete_configuration() {
+fn complete_configuration_runs_and_reloads() {
     let _ports = DocumentPorts::take(&[30_000, 30_001]);
     let home = home_as_pm2();
     for service in ["api-gateway", "user-service"] {
@@ -52,7 +52,7 @@ fn the_complete_configuration() {
 /// Document 002: which service is a cluster and which is not, and the block of the graceful
 /// restart.
 #[test]
-fn services_side_by_side() {
+fn clustered_and_single_services_run_side_by_side() {
     let home = home_as_pm2();
     home.write("server.js", SERVER);
     block(&home, "five-services.config.js", "block.config.js");
@@ -76,7 +76,7 @@ fn services_side_by_side() {
 /// Documents 000 and 003: `instances: "max"` in a container, `-i max`, `-i 0`, `-i 4`; `reload` by
 /// script path and by `all`.
 #[test]
-fn every_way_to_ask_for_a_cluster() {
+fn every_form_of_instances_starts_a_cluster() {
     let port = free_port();
     let cpus = std::thread::available_parallelism().unwrap().get();
     let file = |home: &Home| block(home, "docker-cluster.config.js", "ecosystem.config.js");
@@ -93,7 +93,7 @@ fn every_way_to_ask_for_a_cluster() {
 
 /// Document 002: `process.env.NODE_ENV === 'production' ? 4 : 1`.
 #[test]
-fn a_number_of_instances_that_depends_on_the_environment() {
+fn instances_can_depend_on_the_environment() {
     for (variable, count, mode) in [("production", 4, "cluster_mode"), ("development", 1, "fork_mode")] {
         let home = home_as_pm2();
         home.write("app.js", SERVER);
@@ -110,7 +110,7 @@ fn a_number_of_instances_that_depends_on_the_environment() {
 
 /// Document 004: the ecosystem file of its comparison, started and reloaded.
 #[test]
-fn the_file_of_the_comparison() {
+fn file_of_the_comparison_starts_and_reloads() {
     let _ports = DocumentPorts::take(&[3000, 8080]);
     let home = home_as_pm2();
     home.write("app.js", SERVER);

@@ -84,7 +84,7 @@ impl Place {
 
     /// Checks that the line replaces each process of this app, and leaves the other apps alone.
     #[track_caller]
-    fn renews(&self, line: &str, name: &str) {
+    fn replaces_processes(&self, line: &str, name: &str) {
         let before = self.home.jlist();
         self.ok(line);
         let after = self.home.jlist();
@@ -174,7 +174,7 @@ impl Place {
     /// Checks that a user other than root gets the command to run as root, and that nothing is
     /// written.
     #[track_caller]
-    fn tells_what_root_runs(&self, line: &str, command: &str) {
+    fn prints_command_for_root(&self, line: &str, command: &str) {
         let shell = self.shell(line);
         let output = if is_root() { shell.uid(65_534) } else { shell }.run();
         assert_eq!(output.code, 1, "{output}");
@@ -184,7 +184,7 @@ impl Place {
 
     /// Checks that the line prints one line that names ostler's replacement.
     #[track_caller]
-    fn is_told_what_is_here(&self, line: &str, text: &str) {
+    fn names_replacement(&self, line: &str, text: &str) {
         let before = self.pids();
         let output = self.shell(line).run();
         assert_eq!((output.code, output.all().trim().lines().count()), (1, 1), "{output}");
@@ -331,13 +331,13 @@ const OF_AN_APP: &[Case] = &[
     ("pm2 stop app.js", |place, line| place.stops(line, "app")),
     ("pm2 stop 0", |place, line| place.stops(line, "app")),
     ("pm2 stop all", |place, line| place.stops(line, "all")),
-    ("pm2 restart app.js", |place, line| place.renews(line, "app")),
-    ("pm2 restart all", |place, line| place.renews(line, "all")),
+    ("pm2 restart app.js", |place, line| place.replaces_processes(line, "app")),
+    ("pm2 restart all", |place, line| place.replaces_processes(line, "all")),
     ("pm2 delete app.js", |place, line| place.deletes(line, "app")),
     ("pm2 delete 0", |place, line| place.deletes(line, "app")),
     ("pm2 delete all", |place, line| place.deletes(line, "all")),
-    ("pm2 reload app.js", |place, line| place.renews(line, "app")),
-    ("pm2 reload all", |place, line| place.renews(line, "all")),
+    ("pm2 reload app.js", |place, line| place.replaces_processes(line, "app")),
+    ("pm2 reload all", |place, line| place.replaces_processes(line, "all")),
     ("pm2 list", lists),
     ("pm2 list                            # 查看所有进程", lists),
     ("pm2 status", lists),
@@ -375,10 +375,10 @@ const OF_AN_APP: &[Case] = &[
         assert_eq!(place.pids(), pids, "no app is restarted by it");
         assert_ne!(place.home.daemon_pid(), daemon);
     }),
-    ("pm2 startup", |place, line| place.tells_what_root_runs(line, "startup")),
-    ("pm2 startup systemd", |place, line| place.tells_what_root_runs(line, "startup")),
-    ("pm2 startup                         # 生成启动脚本", |place, line| place.tells_what_root_runs(line, "startup")),
-    ("pm2 unstartup", |place, line| place.tells_what_root_runs(line, "unstartup")),
+    ("pm2 startup", |place, line| place.prints_command_for_root(line, "startup")),
+    ("pm2 startup systemd", |place, line| place.prints_command_for_root(line, "startup")),
+    ("pm2 startup                         # 生成启动脚本", |place, line| place.prints_command_for_root(line, "startup")),
+    ("pm2 unstartup", |place, line| place.prints_command_for_root(line, "unstartup")),
     ("pm2 ecosystem", |place, line| {
         fs::remove_file(place.home.work().join("ecosystem.config.js")).unwrap();
         place.ok(line).says("ecosystem.config.js generated");
@@ -386,9 +386,9 @@ const OF_AN_APP: &[Case] = &[
         place.ok("pm2 validate ecosystem.config.js");
         place.home.write("ecosystem.config.js", ECOSYSTEM);
     }),
-    ("pm2 plus", |place, line| place.is_told_what_is_here(line, "`pm2 web enable`, then `pm2 web open`")),
-    ("pm2 plus                            # Web 监控（付费）", |place, line| place.is_told_what_is_here(line, "sends nothing")),
-    ("pm2 link xxx xxx", |place, line| place.is_told_what_is_here(line, "sends nothing")),
+    ("pm2 plus", |place, line| place.names_replacement(line, "`pm2 web enable`, then `pm2 web open`")),
+    ("pm2 plus                            # Web 监控（付费）", |place, line| place.names_replacement(line, "sends nothing")),
+    ("pm2 link xxx xxx", |place, line| place.names_replacement(line, "sends nothing")),
     ("pm2 web", |place, line| {
         let _ports = DocumentPorts::take(&[9615, 9616]);
         place.ok(line);
@@ -440,25 +440,25 @@ const OF_A_CLUSTER: &[Case] = &[
     ("pm2 flush 进程名", flushes),
     ("pm2 show myapp                      # 查看详情", |place, line| drop(place.ok(line).says("name myapp"))),
     ("pm2 stop myapp                      # 停止", |place, line| place.stops(line, "myapp")),
-    ("pm2 restart myapp                   # 重启", |place, line| place.renews(line, "myapp")),
-    ("pm2 restart myapp", |place, line| place.renews(line, "myapp")),
-    ("pm2 reload myapp                    # 零停机重启 🔥", |place, line| place.renews(line, "myapp")),
-    ("pm2 reload myapp", |place, line| place.renews(line, "myapp")),
+    ("pm2 restart myapp                   # 重启", |place, line| place.replaces_processes(line, "myapp")),
+    ("pm2 restart myapp", |place, line| place.replaces_processes(line, "myapp")),
+    ("pm2 reload myapp                    # 零停机重启 🔥", |place, line| place.replaces_processes(line, "myapp")),
+    ("pm2 reload myapp", |place, line| place.replaces_processes(line, "myapp")),
     ("pm2 delete myapp                    # 删除", |place, line| place.deletes(line, "myapp")),
     ("pm2 logs myapp                      # 查看指定应用", |place, line| place.follows_the_last_15(line)),
 ];
 
 /// Lines about the services of [`ECOSYSTEM`].
 const OF_SERVICES: &[Case] = &[
-    ("pm2 restart api-gateway", |place, line| place.renews(line, "api-gateway")),
-    ("pm2 reload api-gateway", |place, line| place.renews(line, "api-gateway")),
-    ("pm2 reload api-gateway  # 零停机重启（集群模式）", |place, line| place.renews(line, "api-gateway")),
+    ("pm2 restart api-gateway", |place, line| place.replaces_processes(line, "api-gateway")),
+    ("pm2 reload api-gateway", |place, line| place.replaces_processes(line, "api-gateway")),
+    ("pm2 reload api-gateway  # 零停机重启（集群模式）", |place, line| place.replaces_processes(line, "api-gateway")),
     ("pm2 stop api-gateway", |place, line| place.stops(line, "api-gateway")),
     ("pm2 stop api-gateway --wait-ready", |place, line| place.stops(line, "api-gateway")),
     ("pm2 delete api-gateway", |place, line| place.deletes(line, "api-gateway")),
     ("pm2 restart api-gateway --env production", |place, line| {
         assert_eq!(env_of(place, "api-gateway"), "development");
-        place.renews(line, "api-gateway");
+        place.replaces_processes(line, "api-gateway");
         assert_eq!(env_of(place, "api-gateway"), "production");
     }),
     ("pm2 scale api-gateway 4", |place, line| drop(place.starts(line, "api-gateway cluster_mode 4, user-service fork_mode 1"))),
@@ -496,13 +496,13 @@ fn run(cases: &[Case], begin: fn(&Place, &str)) {
 }
 
 #[test]
-fn lines_that_start() {
+fn lines_that_start_apps_work() {
     needs_program!("node");
     run(STARTS, |_, _| {});
 }
 
 #[test]
-fn lines_of_an_app() {
+fn lines_for_an_app_work() {
     needs_program!("node");
     needs_program!("setsid");
     run(OF_AN_APP, |place, _| {
@@ -512,7 +512,7 @@ fn lines_of_an_app() {
 }
 
 #[test]
-fn lines_of_a_cluster() {
+fn lines_for_a_cluster_work() {
     needs_program!("node");
     run(OF_A_CLUSTER, |place, line| {
         let name = line.split_whitespace().nth(2).unwrap();
@@ -521,7 +521,7 @@ fn lines_of_a_cluster() {
 }
 
 #[test]
-fn lines_of_services() {
+fn lines_for_services_work() {
     needs_program!("node");
     run(OF_SERVICES, |place, _| drop(place.ok("pm2 start ecosystem.config.js")));
 }

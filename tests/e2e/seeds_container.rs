@@ -25,7 +25,7 @@ fn block(home: &Home, name: &str) -> String {
 /// CPU. Their `HEALTHCHECK … curl -f http://localhost:3000/health` becomes `ostler health` in an
 /// image without curl.
 #[test]
-fn a_cluster_in_a_container() {
+fn cluster_runs_in_a_container() {
     let (home, _place) = runtime_home();
     let port = free_port();
     home.write(
@@ -50,7 +50,7 @@ fn a_cluster_in_a_container() {
 
 /// Document 000: `error_file: "/proc/1/fd/2"`, `out_file: "/proc/1/fd/1"`.
 #[test]
-fn t17_logs_of_a_container() {
+fn container_logs_go_to_process_1() {
     let (home, _place) = runtime_home();
     home.write("app.js", "console.log('to out'); console.error('to err'); setTimeout(() => process.exit(4), 50);\n");
     block(&home, "docker-logs.config.js");
@@ -63,7 +63,7 @@ fn t17_logs_of_a_container() {
 /// Document 003 replaces `CMD ["node", "/app/main.js"]` by `pm2-runtime /app/main.js`, and uses
 /// `pm2` in the running container.
 #[test]
-fn a_server_that_crashes_is_started_again() {
+fn crashed_server_is_restarted() {
     let (home, _place) = runtime_home();
     let port = free_port();
     let script = home.write(
@@ -88,7 +88,7 @@ fn a_server_that_crashes_is_started_again() {
 
 /// The image content of `examples/container/node` works unchanged.
 #[test]
-fn the_example_of_a_node_image() {
+fn node_image_example_works() {
     let (home, _place) = runtime_home();
     let example = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/container/node");
     for file in ["app.js", "ecosystem.config.js", "package.json"] {

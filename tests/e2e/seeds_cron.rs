@@ -9,7 +9,7 @@ use crate::setup::home_as_pm2;
 
 /// Document 003: every 3 s from second 2.
 #[test]
-fn from_second_two_each_three_seconds() {
+fn seconds_pattern_runs_every_three_seconds() {
     let home = home_as_pm2();
     home.write("xxx", "#!/bin/sh\necho $(date +%s) >>starts\nexec sleep 1000\n");
     home.cmd(["start", "xxx", "--cron-restart", "2/3 * * * * *"]).run().ok();
@@ -23,7 +23,7 @@ fn from_second_two_each_three_seconds() {
 /// Document 002: a restart at 3 at night. `autorestart: false` means here "not immediately, only at
 /// 3".
 #[test]
-fn billing_service_at_three_in_the_night() {
+fn billing_service_runs_at_three_at_night() {
     needs_program!("cc");
     needs_program!("node");
     let it = Shifted::new();
@@ -45,7 +45,7 @@ fn billing_service_at_three_in_the_night() {
 
 /// Document 002: usual expressions.
 #[test]
-fn usual_expressions() {
+fn usual_expressions_are_accepted() {
     let home = home_as_pm2();
     for (name, pattern) in [("daily", "0 3 * * *"), ("six-hours", "0 */6 * * *"), ("sunday", "0 0 * * 0")] {
         let script = home.write(&format!("{name}.sh"), "#!/bin/sh\nexec sleep 1000\n");

@@ -31,7 +31,7 @@ fn texts(values: &[&str]) -> Vec<Option<String>> {
 /// Document 001: variables at the start. Real PM2 interprets the list as the name of an
 /// environment, and sets nothing.
 #[test]
-fn t8_env_sets_several_variables() {
+fn env_sets_several_variables() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("app.js", APP);
@@ -49,7 +49,7 @@ fn t8_env_sets_several_variables() {
 /// Document 002: the block of profiles and both commands. Real PM2 rejects the second command,
 /// because it does not remember the file.
 #[test]
-fn t9_a_profile_by_the_name_of_the_app() {
+fn profile_is_applied_by_app_name() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("dist/main.js", APP);

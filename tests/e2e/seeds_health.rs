@@ -35,7 +35,7 @@ require('http').createServer((request, response) => {
 /// Document 002, health check: unchanged (every 30 s), and with an interval that is short enough
 /// for a test.
 #[test]
-fn t1_the_health_check() {
+fn health_check_block_restarts_the_app() {
     needs_program!("node");
     let _ports = DocumentPorts::take(&[30_001]);
     let home = home_as_pm2();
@@ -55,7 +55,7 @@ fn t1_the_health_check() {
 
 /// Document 002, "immediately": the fragment, merged into an app.
 #[test]
-fn t1_the_fragment() {
+fn health_check_fragment_reports_healthy() {
     needs_program!("node");
     let _ports = DocumentPorts::take(&[30_001]);
     let home = home_as_pm2();
@@ -71,7 +71,7 @@ fn t1_the_fragment() {
 
 /// Document 002, limits: every key of the block works.
 #[test]
-fn t2_t3_t4_t13_the_limits() {
+fn limits_block_works() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("dist/main.js", "const food = process.env.EAT ? Buffer.alloc(300 << 20, 1) : 0; setInterval(() => food, 1000);");
@@ -100,7 +100,7 @@ fn t2_t3_t4_t13_the_limits() {
 
 /// Document 002, metrics: the block that prevents PM2 from starting the app.
 #[test]
-fn t5_the_error_threshold() {
+fn error_threshold_block_restarts_the_app() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write(
@@ -121,7 +121,7 @@ fn t5_the_error_threshold() {
 /// Document 002, the template for production: health checks of a cluster and of a single process,
 /// side by side.
 #[test]
-fn t1_the_template_for_production() {
+fn production_template_checks_cluster_and_single_process() {
     needs_program!("node");
     let _ports = DocumentPorts::take(&[30_000, 30_001]);
     let home = home_as_pm2();

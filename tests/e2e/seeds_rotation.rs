@@ -6,7 +6,7 @@ use crate::setup::{home_as_pm2, start_fixture};
 
 /// Document 002: the commands unchanged, with the effects that the document promises.
 #[test]
-fn pm2_logrotate_as_in_document_002() {
+fn pm2_logrotate_commands_work() {
     let home = home_as_pm2();
     start_fixture(&home, "c", "--no-autorestart", "count 100 1");
     for command in [

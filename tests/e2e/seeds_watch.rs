@@ -15,7 +15,7 @@ fn armed(home: &Home, name: &str) {
 
 /// Documents 000, 001 and 004.
 #[test]
-fn start_app_js_with_watch() {
+fn start_with_watch_restarts_on_change() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("app.js", APP);
@@ -33,7 +33,7 @@ fn start_app_js_with_watch() {
 
 /// Document 003, in a Nest project: git ignores the running build.
 #[test]
-fn start_xxx_with_watch_where_the_build_is_ignored() {
+fn start_with_watch_restarts_after_a_gitignored_build() {
     needs_program!("node");
     let home = home_as_pm2();
     home.write("dist/main.js", APP);
@@ -50,7 +50,7 @@ fn start_xxx_with_watch_where_the_build_is_ignored() {
 
 /// Documents 001 and 004: `watch: false`, `ignore_watch: ['node_modules', 'logs']`.
 #[test]
-fn watch_false_and_ignore_watch_of_the_full_block() {
+fn full_block_with_watch_false_keeps_ignore_watch() {
     needs_program!("node");
     let home = home_as_pm2();
     let block = fs::read_to_string(fixture_path("config/seeds/full.config.js")).unwrap();
@@ -78,7 +78,7 @@ fn watch_false_and_ignore_watch_of_the_full_block() {
 
 /// Document 001: two apps, `watch: false`.
 #[test]
-fn watch_false_of_the_two_apps() {
+fn two_apps_with_watch_false_are_not_watched() {
     needs_program!("node");
     let home = home_as_pm2();
     let block = fs::read_to_string(fixture_path("config/seeds/two-apps.config.js")).unwrap();

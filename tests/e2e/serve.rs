@@ -64,7 +64,7 @@ fn assert_answer(answer: &str, status: u16, words: &[&str]) {
 }
 
 #[test]
-fn a_folder_is_an_app() {
+fn served_folder_is_an_app() {
     let home = home_as_pm2();
     site(&home);
     let port = free_port();
@@ -89,7 +89,7 @@ fn a_folder_is_an_app() {
 }
 
 #[test]
-fn files_and_what_clients_have_already() {
+fn files_are_served_with_ranges_and_cache_validation() {
     let home = home();
     site(&home);
     home.write("site/404.html", "lost page");
@@ -131,7 +131,7 @@ fn files_and_what_clients_have_already() {
 }
 
 #[test]
-fn nobody_gets_what_is_hidden_or_elsewhere() {
+fn hidden_and_outside_files_are_not_served() {
     let home = home();
     site(&home);
     let port = served(&home, "--spa");
@@ -159,7 +159,7 @@ fn nobody_gets_what_is_hidden_or_elsewhere() {
 }
 
 #[test]
-fn only_one_user_is_let_in_and_folders_are_listed() {
+fn basic_auth_admits_one_user_and_ftp_lists_folders() {
     let home = home();
     site(&home);
     let failed = home.run(format!("serve site {} --basic-auth-username u", free_port()));
@@ -178,7 +178,7 @@ fn only_one_user_is_let_in_and_folders_are_listed() {
 }
 
 #[test]
-fn clients_that_mean_harm_harm_nobody_else() {
+fn hostile_clients_do_not_affect_others() {
     let home = home();
     site(&home);
     std::fs::write(home.work().join("site/large"), vec![b'x'; 32 << 20]).unwrap();
@@ -233,7 +233,7 @@ fn a_reload_loses_no_request() {
 }
 
 #[test]
-fn what_is_under_way_is_finished() {
+fn stop_finishes_running_downloads() {
     let home = home();
     site(&home);
     std::fs::write(home.work().join("site/large"), vec![b'x'; 32 << 20]).unwrap();
@@ -257,7 +257,7 @@ fn what_is_under_way_is_finished() {
 }
 
 #[test]
-fn files_of_apps_have_servers() {
+fn config_file_can_define_served_folders() {
     let home = home();
     site(&home);
     let (first, second) = (free_port(), free_port());
@@ -289,7 +289,7 @@ fn files_of_apps_have_servers() {
 }
 
 #[test]
-fn entries_of_static_are_stopped_and_deleted_by_their_file() {
+fn static_entries_are_stopped_and_deleted_by_file() {
     let home = home();
     site(&home);
     let (port, other) = (free_port(), free_port());
@@ -321,7 +321,7 @@ fn entries_of_static_are_stopped_and_deleted_by_their_file() {
 }
 
 #[test]
-fn the_smallest_form_that_a_client_takes() {
+fn smallest_accepted_encoding_is_served() {
     let home = home();
     site(&home);
     for (name, text) in [("site/app.js.br", "brotli script"), ("site/app.js.zst", "zstd script"), ("site/a.txt.br", "stale")] {
@@ -349,7 +349,7 @@ fn the_smallest_form_that_a_client_takes() {
 }
 
 #[test]
-fn host_and_home_page_of_the_environment() {
+fn variables_set_host_and_home_page() {
     let home = home();
     site(&home);
     let port = free_port();

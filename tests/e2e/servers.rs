@@ -42,7 +42,7 @@ fn serves(home: &Home, port: u16, members: &str) {
     );
     home.ok(format!("start {}", home.write("web.json", text)));
     home.wait_until("it answers", || get(port, "/").is_ok());
-    everybody_answers(home, port);
+    every_instance_answers(home, port);
     // Without keep-alive: each server treats idle connections differently when it exits.
     let load = Load::start(LoadSpec { keep_alive: false, connections: 4, ..LoadSpec::to(port) });
     let served = |count: u64| {
@@ -62,7 +62,7 @@ fn serves(home: &Home, port: u16, members: &str) {
     let victim = *pids(home).first().unwrap();
     kill(victim, Signal::KILL);
     home.wait_until("another one is there", || pids(home).len() == 2 && !pids(home).contains(&victim));
-    everybody_answers(home, port);
+    every_instance_answers(home, port);
     home.ok("delete web");
     assert!(home.app_processes().is_empty());
 }
@@ -72,7 +72,7 @@ fn pids(home: &Home) -> BTreeSet<i32> {
 }
 
 #[track_caller]
-fn everybody_answers(home: &Home, port: u16) {
+fn every_instance_answers(home: &Home, port: u16) {
     // A server that forks (gunicorn) answers with the pid of a child.
     let trees = |pid: i32| {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -97,22 +97,22 @@ fn python(program: &str, args: &str, ready: &str) {
 
 // If gunicorn also gets the number (`--bind fd://3`), it takes the socket twice and fails.
 #[test]
-fn gunicorn_finds_its_sockets_by_itself() {
+fn gunicorn_finds_its_sockets() {
     python("gunicorn", "--workers 1 app:wsgi", r#""notify""#);
 }
 
 #[test]
-fn uvicorn() {
+fn uvicorn_serves_on_given_sockets() {
     python("uvicorn", "--fd {fd} app:asgi", r#"{"log": "startup complete"}"#);
 }
 
 #[test]
-fn hypercorn() {
+fn hypercorn_serves_on_given_sockets() {
     python("hypercorn", "--bind fd://{fd:web} app:asgi", r#"{"log": "Running on"}"#);
 }
 
 #[test]
-fn a_server_in_the_way_of_go_and_of_rust() {
+fn go_and_rust_style_servers_use_given_sockets() {
     for how in ["blocking", "nonblocking"] {
         let home = home();
         let port = free_port();
@@ -130,7 +130,7 @@ fn a_server_in_the_way_of_go_and_of_rust() {
 }
 
 #[test]
-fn a_release_that_does_not_get_ready_changes_nothing() {
+fn release_that_is_not_ready_changes_nothing() {
     let home = home();
     let port = free_port();
     let script = home.write("release.sh", format!("#!/bin/sh\n[ -e bad ] && exec sleep 1000\nexec {} activated blocking\n", fixture()));
@@ -150,7 +150,7 @@ fn a_release_that_does_not_get_ready_changes_nothing() {
 }
 
 #[test]
-fn node_without_cluster() {
+fn fork_mode_node_serves_on_given_socket() {
     needs_program!("node");
     let home = home();
     let script = home.write("app.js", NODE);
@@ -171,7 +171,7 @@ fn a_cluster_worker_listens_on_a_socket_of_the_app() {
 }
 
 #[test]
-fn a_cluster_worker_that_asks_for_a_socket_that_is_not_there_is_told() {
+fn cluster_worker_gets_ebadf_for_missing_socket() {
     needs_program!("node");
     let home = home();
     let script = home.write(

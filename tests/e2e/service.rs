@@ -34,7 +34,7 @@ impl Service {
 
     /// Waits for the next message with this text.
     #[track_caller]
-    fn hear(&self, text: &str) -> String {
+    fn wait_for_message(&self, text: &str) -> String {
         let mut buffer = [0; 4096];
         loop {
             let len = self.socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {text:?}: {error}"));
@@ -46,7 +46,7 @@ impl Service {
     }
 
     #[track_caller]
-    fn ends(&mut self, home: &Home) -> i32 {
+    fn wait_for_exit(&mut self, home: &Home) -> i32 {
         let mut status = None;
         home.wait_until("the service ends", || {
             status = self.child.try_wait().unwrap();
@@ -64,82 +64,82 @@ fn saved(home: &Home) {
 }
 
 #[test]
-fn it_is_ready_when_the_apps_are_and_stops_them_when_told() {
+fn service_is_ready_with_its_apps_and_stops_them() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
-    assert_eq!(service.hear("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=2 of 2 instances online when it became ready");
+    assert_eq!(service.wait_for_message("READY=1"), "READY=1\nWATCHDOG=1\nSTATUS=2 of 2 instances online when it became ready");
     let pids: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
     kill(service.pid(), Signal::TERM);
-    service.hear("STOPPING=1");
-    let extended = service.hear("EXTEND_TIMEOUT_USEC=");
+    service.wait_for_message("STOPPING=1");
+    let extended = service.wait_for_message("EXTEND_TIMEOUT_USEC=");
     assert!(extended.trim_start_matches("EXTEND_TIMEOUT_USEC=").parse::<u64>().unwrap() > 5_000_000, "{extended}");
-    assert_eq!(service.ends(&home), 0);
+    assert_eq!(service.wait_for_exit(&home), 0);
     assert!(!pids.iter().any(|pid| alive(*pid)));
     assert!(home.processes().is_empty());
 }
 
 #[test]
-fn whoever_it_watches_may_die_and_it_may_itself() {
+fn service_survives_deaths_of_itself_daemon_and_keeper() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
-    service.hear("READY=1");
+    service.wait_for_message("READY=1");
     let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
     let before = pids();
     kill(home.daemon_pid(), Signal::KILL);
     home.wait_until("a daemon answers", || home.run("ping").code == 0);
     assert_eq!(pids(), before);
     home.kill_all_three();
-    service.hear("STATUS=2 of 2");
+    service.wait_for_message("STATUS=2 of 2");
     assert_eq!(pids(), before, "after both were killed");
     kill(service.pid(), Signal::KILL);
-    service.ends(&home);
+    service.wait_for_exit(&home);
     let mut service = Service::start(&home, "service run", None);
-    service.hear("READY=1");
+    service.wait_for_message("READY=1");
     assert_eq!(pids(), before, "with another main process");
     // The process exits, and the processes that it watched stay.
     kill(service.pid(), Signal::USR1);
-    assert_eq!(service.ends(&home), 0);
+    assert_eq!(service.wait_for_exit(&home), 0);
     assert_eq!(pids(), before);
     let mut service = Service::start(&home, "service run", None);
-    service.hear("READY=1");
+    service.wait_for_message("READY=1");
     home.ok("kill");
-    assert_eq!(service.ends(&home), 0);
+    assert_eq!(service.wait_for_exit(&home), 0);
 }
 
 #[test]
-fn it_follows_an_update_under_its_pid() {
+fn service_keeps_its_pid_across_update() {
     let home = home();
     saved(&home);
     let mut service = Service::start(&home, "service run", None);
-    service.hear("READY=1");
+    service.wait_for_message("READY=1");
     let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
     let (before, daemon, pid) = (pids(), home.daemon_pid(), service.pid());
     home.cmd("service reload").env("MAINPID", pid.to_string()).run().ok();
-    service.hear("READY=1");
+    service.wait_for_message("READY=1");
     assert!(pids() == before && home.daemon_pid() != daemon && alive(pid));
     let words = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
     assert!(words.ends_with("service\0run\0again\0"), "{words:?}");
     kill(pid, Signal::TERM);
-    assert_eq!(service.ends(&home), 0);
+    assert_eq!(service.wait_for_exit(&home), 0);
     assert!(home.processes().is_empty());
 }
 
 /// The watchdog gets signs of life while daemon and keeper live. Both are replaced when they hang.
 #[test]
-fn the_watchdog_hears_of_daemon_and_keeper() {
+fn watchdog_detects_hanging_daemon_and_keeper() {
     let home = home();
     saved(&home);
     let service = Service::start(&home, "service run", Some(Duration::from_secs(6)));
-    service.hear("READY=1");
+    service.wait_for_message("READY=1");
     let pids = || home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>();
     let before = pids();
-    service.hear("WATCHDOG=1");
+    service.wait_for_message("WATCHDOG=1");
     for stopped in [home.daemon_pid(), home.keeper_pid()] {
         kill(stopped, Signal::STOP);
         home.wait_until("who stands still is replaced", || !alive(stopped));
-        service.hear("WATCHDOG=1");
+        service.wait_for_message("WATCHDOG=1");
         home.wait_until("a daemon answers", || home.run("ping").code == 0);
         assert_eq!(pids(), before);
     }
@@ -148,7 +148,7 @@ fn the_watchdog_hears_of_daemon_and_keeper() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_service_commands_are_rejected() {
     let home = home();
     home.run("service").code(2);
     home.run("service stop").code(2).says("stop");

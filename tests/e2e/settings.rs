@@ -13,7 +13,7 @@ fn file(home: &Home) -> Value {
 }
 
 #[test]
-fn settings_come_and_go() {
+fn settings_are_set_read_and_removed() {
     let home = home_as_pm2();
     let said = home.ok("set foo:bar 1");
     assert!(said.stdout.contains("Setting changed") && said.stdout.ends_with("Module: foo\n$ pm2 set foo:bar 1\n"), "{}", said.stdout);
@@ -38,7 +38,7 @@ fn settings_come_and_go() {
 }
 
 #[test]
-fn nonsense_changes_nothing() {
+fn invalid_settings_change_nothing() {
     let home = home();
     home.ok("set log_rotate:max_size 10M");
     let before = file(&home);
@@ -88,7 +88,7 @@ fn an_app_gets_its_settings_as_variables() {
 }
 
 #[test]
-fn a_running_daemon_knows_at_once_and_the_next_one_too() {
+fn settings_apply_to_running_and_next_daemon() {
     let home = home();
     start_fixture(&home, "c", "--no-autorestart", "count 3000000 50");
     home.wait_log("c-out.log", "00010000");
@@ -127,7 +127,7 @@ fn two_modules_of_pm2_are_built_in() {
 }
 
 #[test]
-fn figures_of_the_machine() {
+fn slist_shows_machine_figures() {
     let home = home_as_pm2();
     start_fixture(&home, "app", "", "hold");
     for word in ["slist", "sysinfos"] {
@@ -146,7 +146,7 @@ fn figures_of_the_machine() {
 }
 
 #[test]
-fn what_is_kept_for_an_app_is_shown_among_its_variables() {
+fn settings_of_an_app_are_shown_as_variables() {
     let home = home();
     home.ok("start sleep --name app -- 1000");
     home.ok("set app:color blue");

@@ -42,7 +42,7 @@ fn served(home: &Home, load: &Load) {
     home.wait_until("requests are answered", || load.good() > good + 100);
 }
 
-fn who(port: u16) -> i32 {
+fn answering_pid(port: u16) -> i32 {
     let body = get(port, "/").unwrap();
     body.split_once(' ').unwrap().0.parse().unwrap()
 }
@@ -53,7 +53,7 @@ fn finishing(home: &Home) -> usize {
 }
 
 #[test]
-fn a_reload_loses_nothing_of_a_server_without_shutdown_code() {
+fn reload_without_shutdown_code_loses_no_request() {
     for how in ["blocking", "nonblocking"] {
         let home = home();
         let (port, second) = (free_port(), free_port());
@@ -87,7 +87,7 @@ fn answer_of(mut client: TcpStream) -> String {
 
 /// The stop signal kills the server immediately, so it must not be sent during a request.
 #[test]
-fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
+fn long_request_is_answered_before_the_stop_signal() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -96,7 +96,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
     let before = home.pid_set();
     thread::scope(|scope| {
         let reload = scope.spawn(|| home.ok("reload api"));
-        home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&who(port)));
+        home.wait_until("the old processes finish", || finishing(&home) > 0 && !before.contains(&answering_pid(port)));
         // Longer than a shard must be empty: other instances serve new requests.
         let load = load(port);
         for _ in 0..10 {
@@ -113,7 +113,7 @@ fn a_request_that_takes_long_is_answered_by_a_server_without_shutdown_code() {
 }
 
 #[test]
-fn what_is_cut_after_its_time_is_told() {
+fn requests_cut_after_drain_timeout_are_reported() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "1s""#);
@@ -125,7 +125,7 @@ fn what_is_cut_after_its_time_is_told() {
 }
 
 #[test]
-fn fewer_and_more_instances_lose_nothing() {
+fn scaling_loses_no_request() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -140,7 +140,7 @@ fn fewer_and_more_instances_lose_nothing() {
 }
 
 #[test]
-fn one_that_is_stopped_beside_others_loses_nothing() {
+fn stop_of_one_instance_loses_no_request() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -155,7 +155,7 @@ fn one_that_is_stopped_beside_others_loses_nothing() {
 }
 
 #[test]
-fn one_that_waits_for_its_restart_gets_no_connections() {
+fn instance_waiting_for_restart_gets_no_connections() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "restart_delay": 1000000"#);
@@ -165,11 +165,11 @@ fn one_that_waits_for_its_restart_gets_no_connections() {
     kill(victim, Signal::KILL);
     home.wait_until("it waits for its restart", || home.jlist()[0].status() == "waiting restart");
     let other = home.jlist()[1].pid();
-    assert!((0..50).all(|_| who(port) == other));
+    assert!((0..50).all(|_| answering_pid(port) == other));
     // Without a running instance, connections wait.
     kill(other, Signal::KILL);
     home.wait_until("both wait", || home.jlist().iter().all(|item| item.status() == "waiting restart"));
-    let waiting = std::thread::spawn(move || who(port));
+    let waiting = std::thread::spawn(move || answering_pid(port));
     home.ok("restart api");
     assert!(home.pid_set().contains(&waiting.join().unwrap()));
     let report = load.stop();
@@ -177,7 +177,7 @@ fn one_that_waits_for_its_restart_gets_no_connections() {
 }
 
 #[test]
-fn it_goes_on_whoever_is_killed() {
+fn reload_survives_killed_daemon_and_keeper() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "kill_timeout": "10s""#);
@@ -196,7 +196,7 @@ fn it_goes_on_whoever_is_killed() {
 }
 
 #[test]
-fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
+fn queued_connection_is_answered_by_its_process_after_kills() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), r#", "drain_timeout": "100s""#);
@@ -209,7 +209,7 @@ fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
     kill_daemon(&home);
     kill_keeper(&home);
     // The new process serves other requests.
-    assert_ne!(who(port), old);
+    assert_ne!(answering_pid(port), old);
     kill(old, Signal::CONT);
     waiting.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -220,7 +220,7 @@ fn what_waits_for_a_process_is_answered_by_it_whoever_is_killed() {
 }
 
 #[test]
-fn a_reload_after_both_were_killed_loses_nothing() {
+fn reload_after_loss_of_all_managers_loses_no_request() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");
@@ -241,7 +241,7 @@ fn a_reload_after_both_were_killed_loses_nothing() {
 }
 
 #[test]
-fn one_socket_for_all_where_that_is_wanted() {
+fn shared_scheduling_uses_one_socket() {
     for (more, sockets) in [("", 2), (r#", "scheduling": "shared""#, 1)] {
         let home = home();
         let port = free_port();
@@ -250,14 +250,14 @@ fn one_socket_for_all_where_that_is_wanted() {
         let before = home.pid_set();
         assert_eq!(before.iter().map(|pid| own(*pid)).collect::<BTreeSet<_>>().len(), sockets);
         home.ok("reload api");
-        assert!(before.is_disjoint(&home.pid_set()) && home.pid_set().contains(&who(port)));
+        assert!(before.is_disjoint(&home.pid_set()) && home.pid_set().contains(&answering_pid(port)));
         home.ok("delete api");
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     }
 }
 
 #[test]
-fn shards_are_used_again() {
+fn shards_are_reused() {
     let home = home();
     let port = free_port();
     start(&home, "blocking", &port.to_string(), "");

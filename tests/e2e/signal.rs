@@ -16,7 +16,7 @@ fn a_signal_reaches_the_main_process() {
 }
 
 #[test]
-fn a_wrong_signal_is_an_error() {
+fn unknown_signal_is_an_error() {
     // PM2 differs: it reports success.
     let home = home();
     start_fixture(&home, "app", "", "hold");
@@ -25,7 +25,7 @@ fn a_wrong_signal_is_an_error() {
 }
 
 #[test]
-fn counters_go_to_zero() {
+fn reset_clears_the_counters() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("restart app");

@@ -27,7 +27,7 @@ fn start(home: &Home, name: &str, listen: &str, more: &str) {
 }
 
 /// Returns the pid that answers, and the name of its socket.
-fn who(port: u16) -> Result<(i32, String), String> {
+fn answering_pid_and_socket(port: u16) -> Result<(i32, String), String> {
     let body = get(port, "/")?;
     let (pid, name) = body.split_once(' ').ok_or("no answer of ours")?;
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
@@ -38,7 +38,7 @@ fn who(port: u16) -> Result<(i32, String), String> {
 fn all_answer(home: &Home, port: u16, pids: &BTreeSet<i32>) {
     let mut seen = BTreeSet::new();
     home.wait_until("every instance answers", || {
-        seen.insert(who(port).unwrap().0);
+        seen.insert(answering_pid_and_socket(port).unwrap().0);
         seen.is_superset(pids)
     });
 }
@@ -50,10 +50,10 @@ fn every_instance_answers_on_every_socket() {
         let (web, admin) = (free_port(), free_port());
         let listen = format!(r#"[{web}, {{"port": {admin}, "host": "127.0.0.1", "name": "admin"}}]"#);
         home.ok(format!("start {}", file(&home, "api", how, &listen, r#", "instances": 3"#)));
-        home.wait_until("it answers", || who(web).is_ok());
+        home.wait_until("it answers", || answering_pid_and_socket(web).is_ok());
         all_answer(&home, web, &home.pid_set());
-        assert_eq!(who(web).unwrap().1, "api");
-        assert_eq!(who(admin).unwrap().1, "admin");
+        assert_eq!(answering_pid_and_socket(web).unwrap().1, "api");
+        assert_eq!(answering_pid_and_socket(admin).unwrap().1, "admin");
         // Both address families on the socket without an address.
         assert!(TcpStream::connect(("::1", web)).is_ok());
         assert!(TcpStream::connect(("::1", admin)).is_err());
@@ -63,7 +63,7 @@ fn every_instance_answers_on_every_socket() {
 }
 
 #[test]
-fn the_numbers_go_into_arguments_and_variables() {
+fn descriptor_numbers_are_inserted_into_args_and_env() {
     let home = home();
     let report = home.work().join("r.json");
     let members = format!(
@@ -92,7 +92,7 @@ fn the_numbers_go_into_arguments_and_variables() {
 }
 
 #[test]
-fn a_port_that_the_kernel_chooses_is_one_for_all_and_shown() {
+fn kernel_chosen_port_is_shared_and_shown() {
     let home = home();
     start(&home, "api", "0", r#", "instances": 2"#);
     let detail = home.ok("describe 0 --json");
@@ -100,7 +100,7 @@ fn a_port_that_the_kernel_chooses_is_one_for_all_and_shown() {
     let address = |detail: &serde_json::Value| find_key(detail, "sockets").unwrap()[0]["address"].as_str().unwrap().to_owned();
     let port: u16 = address(&detail).strip_prefix("port ").unwrap().parse().unwrap();
     assert_ne!(port, 0);
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     all_answer(&home, port, &home.pid_set());
     home.ok("describe 1").says(&format!("port {port} (api)"));
     // A restart keeps it.
@@ -118,11 +118,11 @@ fn find_key<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_jso
 }
 
 #[test]
-fn no_connection_is_refused_while_instances_die_and_restart() {
+fn no_connection_is_refused_while_instances_restart() {
     let home = home();
     let port = free_port();
     start(&home, "api", &port.to_string(), r#", "instances": 2"#);
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     let load = Load::mixed(port, 4);
     let good = load.good();
     home.wait_until("requests are answered", || load.good() > good + 20);
@@ -144,13 +144,13 @@ fn no_connection_is_refused_while_instances_die_and_restart() {
 }
 
 #[test]
-fn sockets_outlive_daemon_and_keeper() {
+fn sockets_survive_daemon_and_keeper() {
     let home = home();
     let port = free_port();
     let path = home.work().join("s.sock");
     let listen = format!(r#"[{port}, {{"path": "{}", "name": "local"}}]"#, path.display());
     start(&home, "api", &listen, "");
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     let load = Load::mixed(port, 2);
     let ask = |count: u64| {
         let good = load.good();
@@ -177,12 +177,12 @@ fn sockets_outlive_daemon_and_keeper() {
 }
 
 #[test]
-fn sockets_outlive_daemon_and_keeper_together() {
+fn sockets_survive_loss_of_all_managers() {
     let home = home();
     let port = free_port();
     let path = home.work().join("s.sock");
     start(&home, "api", &format!(r#"[{port}, "{}", 0]"#, path.display()), r#", "instances": 2"#);
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     let before = home.pid_set();
     home.kill_all_three();
     home.ok("start sleep --name other -- 1000");
@@ -199,7 +199,7 @@ fn sockets_outlive_daemon_and_keeper_together() {
 }
 
 #[test]
-fn nothing_is_left_open_by_restarts() {
+fn restarts_leak_no_descriptors() {
     let home = home();
     let path = home.work().join("s.sock");
     let more = r#", "ready": {"log": "is 3"}, "watchdog": "100s", "wait_ready": true"#;
@@ -221,7 +221,7 @@ fn nothing_is_left_open_by_restarts() {
 }
 
 #[test]
-fn a_unix_socket_has_its_mode_and_leaves_no_file() {
+fn unix_socket_has_its_mode_and_is_removed() {
     let home = home();
     let (open, closed) = (home.work().join("open.sock"), home.work().join("closed.sock"));
     let listen = r#"["./open.sock", {"path": "closed.sock", "mode": "600"}]"#;
@@ -243,7 +243,7 @@ fn a_unix_socket_has_its_mode_and_leaves_no_file() {
 }
 
 #[test]
-fn a_stale_file_is_replaced_and_a_live_one_is_not() {
+fn stale_socket_file_is_replaced_but_live_one_is_not() {
     let home = home();
     let path = home.work().join("s.sock");
     let listen = format!(r#""{}""#, path.display());
@@ -268,7 +268,7 @@ fn refused(home: &Home, listen: &str, says: &[&str]) {
 }
 
 #[test]
-fn what_cannot_be_opened_is_one_line_and_nothing_is_started() {
+fn unopenable_socket_fails_in_one_line_and_starts_nothing() {
     let home = home();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
@@ -288,7 +288,7 @@ fn what_cannot_be_opened_is_one_line_and_nothing_is_started() {
 }
 
 #[test]
-fn privileged_ports_are_refused_in_one_line() {
+fn privileged_port_is_rejected_in_one_line() {
     needs_root!();
     let home = home();
     std::fs::set_permissions(home.root(), std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -304,13 +304,13 @@ fn privileged_ports_are_refused_in_one_line() {
 }
 
 #[test]
-fn sockets_that_no_description_names_any_more_are_closed() {
+fn sockets_removed_from_config_are_closed() {
     let home = home();
     let (old, new) = (free_port(), free_port());
     start(&home, "api", &old.to_string(), "");
-    home.wait_until("it answers", || who(old).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(old).is_ok());
     start(&home, "api", &new.to_string(), "");
-    home.wait_until("it answers at the new port", || who(new).is_ok());
+    home.wait_until("it answers at the new port", || answering_pid_and_socket(new).is_ok());
     let addr: SocketAddr = ([127, 0, 0, 1], old).into();
     home.wait_until("the old port is closed", || TcpStream::connect(addr).is_err());
 }
@@ -320,15 +320,15 @@ fn a_renamed_app_keeps_its_sockets() {
     let home = home();
     let port = free_port();
     start(&home, "api", &port.to_string(), "");
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
     home.ok("restart api --name other");
-    home.wait_until("it answers again", || who(port).is_ok());
+    home.wait_until("it answers again", || answering_pid_and_socket(port).is_ok());
     home.ok("stop other");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
 #[test]
-fn a_saved_app_comes_back_with_its_sockets() {
+fn resurrected_app_gets_its_sockets() {
     let home = home();
     let port = free_port();
     start(&home, "api", &port.to_string(), r#", "ready_timeout_action": "accept""#);
@@ -336,11 +336,11 @@ fn a_saved_app_comes_back_with_its_sockets() {
     home.ok("kill");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
     home.ok("resurrect");
-    home.wait_until("it answers", || who(port).is_ok());
+    home.wait_until("it answers", || answering_pid_and_socket(port).is_ok());
 }
 
 #[test]
-fn a_server_that_is_not_node_gets_the_signal_that_finishes_requests() {
+fn non_node_server_is_stopped_with_sigterm() {
     let home = home();
     let port = free_port();
     start(&home, "api", &port.to_string(), "");

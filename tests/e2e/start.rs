@@ -5,7 +5,7 @@ use ostler_testkit::{Home, alive, fixture, fixture_app, needs_program, needs_roo
 use crate::setup::{ecosystem, home, read_report, report_with, start_fixture};
 
 #[test]
-fn the_app_runs_and_its_output_is_in_the_log() {
+fn app_runs_and_its_output_is_logged() {
     let home = home();
     home.ok(format!("start {} --name app -- a b", fixture_app("hello.sh"))).says("app").says("online");
     let item = home.app("app");
@@ -16,7 +16,7 @@ fn the_app_runs_and_its_output_is_in_the_log() {
 }
 
 #[test]
-fn stdout_is_the_log_file_itself_and_nothing_else_is_inherited() {
+fn stdout_is_the_log_file_and_no_descriptor_leaks() {
     let home = home();
     let report = report_with(&home, "");
     let fds = report["fds"].as_object().unwrap();
@@ -38,7 +38,7 @@ fn the_app_leads_its_own_session() {
 }
 
 #[test]
-fn arguments_arrive_as_they_are() {
+fn arguments_are_passed_unchanged() {
     let home = home();
     let file = home.work().join("r.json").to_string_lossy().into_owned();
     let odd = ["", "two words", "quo\"te", "it's", "$HOME", "*", "back\\slash", "tab\there", "é漢", "--name", "-n"];
@@ -65,7 +65,7 @@ fn arguments_in_a_file_are_a_list_or_a_line() {
 }
 
 #[test]
-fn a_path_with_blanks_and_quotes_is_a_path() {
+fn script_path_may_contain_blanks_and_quotes() {
     let home = home();
     let script = home.write("dir with 'quotes' \"and\" blanks/my app.sh", "#!/bin/sh\necho it runs\nexec sleep 1000\n");
     home.ok(["start", &script, "--name", "odd path"]);
@@ -102,7 +102,7 @@ fn a_link_to_the_current_release_is_followed_at_each_start() {
 }
 
 #[test]
-fn instances_of_a_fork_app_know_their_number() {
+fn fork_instances_get_their_number() {
     let home = home();
     let script = home.write("n.sh", "#!/bin/sh\necho number $NODE_APP_INSTANCE\nexec sleep 1000\n");
     home.ok(format!("start {script} --name many -i 3"));
@@ -118,7 +118,7 @@ fn instances_of_a_fork_app_know_their_number() {
 }
 
 #[test]
-fn an_app_that_is_not_to_start_is_listed_as_stopped() {
+fn app_without_autostart_is_listed_as_stopped() {
     let home = home();
     start_fixture(&home, "idle", "--no-autostart", "hold");
     assert_eq!((home.app("idle").status(), home.app("idle").pid()), ("stopped", 0));
@@ -127,7 +127,7 @@ fn an_app_that_is_not_to_start_is_listed_as_stopped() {
 }
 
 #[test]
-fn user_and_group_with_home_and_name() {
+fn uid_sets_user_groups_home_and_name() {
     needs_root!();
     let home = home();
     std::fs::set_permissions(home.work(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
@@ -145,7 +145,7 @@ fn user_and_group_with_home_and_name() {
 }
 
 #[test]
-fn niceness_umask_and_limits() {
+fn nice_umask_and_rlimits_are_applied() {
     let home = home();
     let report = home.work().join("r.json").to_string_lossy().into_owned();
     let file = ecosystem(
@@ -165,7 +165,7 @@ fn niceness_umask_and_limits() {
 }
 
 #[test]
-fn the_limits_of_the_caller_are_not_those_of_the_daemon() {
+fn app_gets_limits_of_the_caller() {
     // The daemon raises its own soft limit of descriptors; apps must not inherit it.
     let home = home();
     let file = home.work().join("report.json");
@@ -183,7 +183,7 @@ fn ready(home: &Home, options: &str, ready_ms: Option<u32>) -> ostler_testkit::O
 }
 
 #[test]
-fn start_waits_until_the_app_says_ready() {
+fn start_waits_for_the_ready_message() {
     needs_program!("node");
     let home = home();
     ready(&home, "--listen-timeout 20000", Some(300)).ok();
@@ -191,14 +191,14 @@ fn start_waits_until_the_app_says_ready() {
 }
 
 #[test]
-fn an_app_that_never_says_ready_is_a_failed_start() {
+fn missing_ready_message_fails_the_start() {
     needs_program!("node");
     let home = home();
     ready(&home, "--listen-timeout 300 --no-autorestart", None).fails().says("ready");
 }
 
 #[test]
-fn the_channel_works_for_a_program_that_is_not_node() {
+fn ready_message_works_for_non_node_programs() {
     let home = home();
     home.ok(format!("start {} --name fd3 --wait-ready --listen-timeout 20000", fixture_app("echo_fd3.sh")));
     assert_eq!(home.app("fd3").status(), "online");

@@ -44,7 +44,7 @@ fn fails_with_the_error(output: Output) {
 }
 
 #[test]
-fn an_app_that_dies_within_its_min_uptime_fails_every_command_that_starts_it() {
+fn app_that_dies_within_min_uptime_fails_every_start() {
     needs_program!("node");
     for mode in ["fork", "cluster"] {
         for words in
@@ -64,7 +64,7 @@ fn an_app_that_dies_within_its_min_uptime_fails_every_command_that_starts_it() {
 }
 
 #[test]
-fn more_instances_are_watched_too() {
+fn scale_up_watches_new_instances() {
     needs_program!("node");
     let (home, _) = about_to_fail("fork", 1);
     fails_with_the_error(watched(&home, "scale app 3"));
@@ -88,7 +88,7 @@ fn a_restart_of_several_instances_stops_at_the_first_failure() {
 }
 
 #[test]
-fn an_app_that_stays_is_started_and_no_wait_and_pm2_do_not_watch() {
+fn no_wait_and_pm2_name_skip_the_check() {
     needs_program!("node");
     let good = home();
     good.write("app.js", APP);
@@ -105,7 +105,7 @@ fn an_app_that_stays_is_started_and_no_wait_and_pm2_do_not_watch() {
 }
 
 #[test]
-fn a_number_of_instances_that_is_no_plausible_one_is_refused() {
+fn implausible_number_of_instances_is_rejected() {
     let home = home();
     home.ok(format!("start {} --name ok -- hold", ostler_testkit::fixture()));
     let app = json!({"name": "many", "script": ostler_testkit::fixture(), "args": ["hold"], "instances": 9_999});
@@ -166,7 +166,7 @@ setInterval(() => {{}}, 1 << 30);"
 }
 
 #[test]
-fn a_restart_is_proved_when_the_new_process_listens_where_the_old_one_did() {
+fn restart_waits_until_new_process_listens_on_old_port() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -183,7 +183,7 @@ fn a_restart_is_proved_when_the_new_process_listens_where_the_old_one_did() {
 }
 
 #[test]
-fn a_restart_warns_about_a_port_on_which_the_new_process_does_not_listen() {
+fn restart_warns_about_a_port_without_listener() {
     needs_program!("node");
     let home = home();
     let port = free_port();

@@ -16,7 +16,7 @@ const HANDLER: &str = "process.on('SIGUSR2', () => fs.writeFileSync('heard', '')
 /// Sends the signal as soon as `start` has returned. If a busy machine makes the start use all its
 /// time, the attempt proves nothing and is repeated.
 #[track_caller]
-fn hears_a_signal_after_its_start(home: &Home, script: &str, options: &str) {
+fn handles_signal_after_start(home: &Home, script: &str, options: &str) {
     let was_in_time = (0..20).any(|_| {
         let began = Instant::now();
         home.ok(format!("start {script} --name app {options}"));
@@ -34,14 +34,14 @@ fn hears_a_signal_after_its_start(home: &Home, script: &str, options: &str) {
 }
 
 #[test]
-fn a_signal_right_after_the_start_is_heard() {
+fn signal_after_start_reaches_the_handler() {
     for home in [home(), home_as_pm2()] {
         let common = home.write("common.js", format!("const fs = require('fs'); {HANDLER}"));
         home.write("part.mjs", "export const late = await new Promise((done) => setTimeout(done, 5, true));");
         let module = home.write("module.mjs", format!("import fs from 'fs'; import './part.mjs'; {HANDLER}"));
         for script in [common, module] {
             for mode in ["", "-i 1"] {
-                hears_a_signal_after_its_start(&home, &script, mode);
+                handles_signal_after_start(&home, &script, mode);
             }
         }
     }
@@ -62,7 +62,7 @@ fn fails(home: &Home, words: &str) -> Output {
 }
 
 #[test]
-fn a_script_that_fails_at_once_is_told_with_its_cause() {
+fn failing_script_is_reported_with_its_cause() {
     needs_program!("python3");
     let scripts = [
         ("bad.js", "function (", "SyntaxError"),
@@ -90,7 +90,7 @@ fn a_script_that_fails_at_once_is_told_with_its_cause() {
 }
 
 #[test]
-fn as_pm2_a_script_that_fails_is_no_failure_of_start() {
+fn pm2_name_does_not_fail_for_a_failing_script() {
     let home = home_as_pm2();
     let script = home.write("bad.js", "function (");
     home.ok(format!("start {script} --name app --restart-delay 60000")).says("Done.");
@@ -98,7 +98,7 @@ fn as_pm2_a_script_that_fails_is_no_failure_of_start() {
 }
 
 #[test]
-fn what_has_finished_was_started() {
+fn finished_script_counts_as_started() {
     let home = home();
     let script = home.write("done.js", "process.exit(0)");
     home.ok(format!("start {script} --name app --no-autorestart"));

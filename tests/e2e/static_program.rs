@@ -20,7 +20,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
 }
 
 #[test]
-fn no_newer_c_library_is_needed_than_there_is_on_old_systems() {
+fn binary_needs_no_newer_glibc_than_promised() {
     needs_program!("objdump");
     let here = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok().and_then(|output| {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -40,7 +40,7 @@ fn no_newer_c_library_is_needed_than_there_is_on_old_systems() {
 
 /// The complete life of an app, run by the program without any library.
 #[test]
-fn the_static_program_does_what_the_other_does() {
+fn static_program_runs_a_complete_app_life() {
     let Some(program) = std::env::var_os("OSTLER_STATIC").map(PathBuf::from) else {
         skip!("there is no static program: `cargo xtask static --test` builds it");
     };

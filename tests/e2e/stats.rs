@@ -77,7 +77,7 @@ fn the_api_has_figures_by_app_instance_and_namespace() {
 /// Each event is marked once, even if processes are killed, and the mark is still there after a new
 /// daemon's ring.
 #[test]
-fn marks_are_kept_once_over_kills() {
+fn event_marks_are_kept_once_across_kills() {
     let (home, port) = recorded();
     let token = home.ok("web token root --role admin").stdout.trim().to_owned();
     let path = "/api/history?app=other&metric=memory&from=1";
@@ -115,7 +115,7 @@ fn marks_are_kept_once_over_kills() {
 /// When the dashboard exits, the files contain all records, and the command reads them without the
 /// dashboard.
 #[test]
-fn figures_in_the_terminal_after_the_dashboard() {
+fn terminal_shows_figures_after_dashboard_is_off() {
     let (home, port) = recorded();
     let token = home.ok("web token root --role admin").stdout.trim().to_owned();
     // A step is written when it is complete: the first sample of the next step completes it.
@@ -147,7 +147,7 @@ fn figures_in_the_terminal_after_the_dashboard() {
 }
 
 #[test]
-fn without_a_dashboard_it_says_what_to_do() {
+fn stats_without_dashboard_suggest_web_enable() {
     let home = home();
     for words in ["stats api", "top"] {
         let told = home.run(words).fails();

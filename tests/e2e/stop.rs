@@ -5,7 +5,7 @@ use ostler_testkit::{alive, fixture_app, needs_program};
 use crate::setup::{ecosystem, home, home_as_pm2, start_fixture};
 
 #[test]
-fn an_app_that_obeys_is_not_killed() {
+fn app_that_exits_in_time_is_not_killed() {
     let home = home();
     start_fixture(&home, "app", "--kill-timeout 60000", "hold");
     let pid = home.app("app").pid();
@@ -17,7 +17,7 @@ fn an_app_that_obeys_is_not_killed() {
 }
 
 #[test]
-fn the_signal_is_int_unless_another_is_chosen() {
+fn stop_signal_is_sigint_by_default() {
     let home = home();
     let script = fixture_app("traps.sh");
     for (name, more) in [("usual", ""), ("term", r#", "kill_signal": "SIGTERM""#), ("quit", r#", "kill_signal": "QUIT""#)] {
@@ -32,7 +32,7 @@ fn the_signal_is_int_unless_another_is_chosen() {
 }
 
 #[test]
-fn an_app_that_does_not_obey_is_killed_after_its_time() {
+fn app_that_ignores_the_signal_is_killed_after_timeout() {
     let home = home();
     home.ok(format!("start {} --name app --kill-timeout 400", fixture_app("stubborn.sh")));
     home.wait_log("app-out.log", "stubborn");
@@ -43,7 +43,7 @@ fn an_app_that_does_not_obey_is_killed_after_its_time() {
 }
 
 #[test]
-fn stop_wins_over_a_restart_that_waits() {
+fn stop_cancels_a_waiting_restart() {
     let home = home();
     start_fixture(&home, "app", "--restart-delay 3600000", "exit 1");
     home.wait_status("app", "waiting restart");
@@ -52,7 +52,7 @@ fn stop_wins_over_a_restart_that_waits() {
 }
 
 #[test]
-fn stop_wins_over_a_crash_loop() {
+fn stop_cancels_a_crash_loop() {
     let home = home();
     start_fixture(&home, "app", "--max-restarts 100000", "exit 1 5");
     home.wait_app("app", "restarted a few times", |item| item.restarts() > 3);
@@ -64,7 +64,7 @@ fn stop_wins_over_a_crash_loop() {
 }
 
 #[test]
-fn a_restart_during_a_slow_stop_ends_with_one_running() {
+fn restart_during_a_slow_stop_leaves_one_process() {
     let home = home();
     let script = home.write("slow.sh", "#!/bin/sh\ntrap 'sleep 0.5; exit 0' INT\necho up\nwhile :; do sleep 0.05; done\n");
     home.ok(format!("start {script} --name slow --kill-timeout 20000"));
@@ -84,7 +84,7 @@ fn a_restart_during_a_slow_stop_ends_with_one_running() {
 }
 
 #[test]
-fn a_stop_of_the_stopped_is_fine() {
+fn stop_of_a_stopped_app_succeeds() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("stop app");
@@ -94,7 +94,7 @@ fn a_stop_of_the_stopped_is_fine() {
 }
 
 #[test]
-fn without_treekill_children_live_on() {
+fn treekill_off_leaves_children_running() {
     let home = home();
     start_fixture(&home, "family", "--no-treekill", "family 1 2");
     home.wait_until("three processes run", || home.app_processes().len() == 3);
@@ -114,7 +114,7 @@ fn stopped_prefork(home: &ostler_testkit::Home, options: &str) -> String {
 }
 
 #[test]
-fn a_main_process_ends_its_own_workers() {
+fn main_process_can_stop_its_own_workers() {
     needs_program!("python3");
     let home = home();
     let log = stopped_prefork(&home, "");
@@ -123,7 +123,7 @@ fn a_main_process_ends_its_own_workers() {
 }
 
 #[test]
-fn kill_mode_and_treekill_are_obeyed_by_both_names() {
+fn kill_mode_and_treekill_work_under_both_names() {
     needs_program!("python3");
     for (home, options, finished) in
         [(home_as_pm2(), "", 0), (home_as_pm2(), "--kill-mode mixed", 3), (home(), "--treekill", 0), (home(), "--kill-mode tree", 0)]
@@ -153,7 +153,7 @@ fn kill_mode_is_saved() {
 }
 
 #[test]
-fn many_apps_stop_together() {
+fn many_apps_stop_in_parallel() {
     let home = home();
     let apps: Vec<String> = (0..40).map(|i| format!(r#"{{"name": "a{i}", "script": "sleep", "args": ["1000"]}}"#)).collect();
     let file = home.write("many.json", format!("[{}]", apps.join(",")));
@@ -164,7 +164,7 @@ fn many_apps_stop_together() {
 }
 
 #[test]
-fn unknown_targets_have_their_own_exit_code() {
+fn unknown_target_exits_with_code_4() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for command in ["stop nothing", "restart nothing", "delete 77", "stop /nothing/", "describe nothing"] {

@@ -13,7 +13,7 @@ fn on_terminal(home: &Home, words: &str, columns: usize, locale: &str) -> Vec<St
 }
 
 #[test]
-fn tables_fit_and_are_drawn_in_characters_that_it_knows() {
+fn tables_fit_the_width_and_charset_of_the_terminal() {
     needs_program!("script");
     let home = home();
     start_fixture(&home, "a-name-of-more-than-sixteen-letters", "", "sleep");
@@ -40,7 +40,7 @@ const HOSTILE: &str = r"\033]0;title\007\033]52;c;cm0=\033\\\033[2J\033[6n\033P+
 const VISIBLE: &str = "^[]0;title^G^[]52;c;cm0=^[\\^[[2J^[[6n^[P+q^[\\red<82>";
 
 #[test]
-fn what_apps_and_files_say_does_nothing_to_a_terminal() {
+fn control_characters_of_apps_are_escaped_on_a_terminal() {
     needs_program!("script");
     for home in [home(), home_as_pm2()] {
         let app = home.write("app.sh", format!("#!/bin/sh\nprintf '{HOSTILE}\\n'\nprintf '{HOSTILE}\\n' >&2\nexec sleep 1000\n"));

@@ -23,7 +23,7 @@ fn names(screen: &str) -> Vec<String> {
 }
 
 #[test]
-fn live_without_the_dashboard() {
+fn live_top_works_without_the_dashboard() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app-idle", "", "hold");
@@ -51,7 +51,7 @@ fn live_without_the_dashboard() {
 }
 
 #[test]
-fn every_way_out_leaves_the_terminal_as_it_was() {
+fn terminal_is_restored_on_every_exit() {
     needs_program!("setsid");
     let home = home();
     start_fixture(&home, "app-idle", "", "hold");
@@ -72,7 +72,7 @@ fn every_way_out_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn once_where_there_is_no_terminal_and_with_the_past() {
+fn without_a_terminal_top_prints_once() {
     needs_program!("setsid");
     let home = home();
     // Neither current nor past figures.

@@ -58,7 +58,7 @@ fn on<'a>(home: &'a Home, port: u16, more: &str) -> Web<'a> {
 }
 
 #[test]
-fn a_real_sdk_sends_here_without_settings() {
+fn otel_sdk_sends_traces_without_settings() {
     needs_program!("node");
     let packages = cache_dir().unwrap_or_default().join("otel");
     if !packages.join("node_modules/@opentelemetry/auto-instrumentations-node").is_dir() {
@@ -130,7 +130,7 @@ fn a_real_sdk_sends_here_without_settings() {
 }
 
 #[test]
-fn names_are_no_proof_and_hostile_senders_are_bounded() {
+fn hostile_trace_senders_are_bounded_and_not_trusted() {
     let home = home();
     let port = free_port();
     let web = on(&home, port, "--traces-mb 1");
@@ -202,7 +202,7 @@ fn names_are_no_proof_and_hostile_senders_are_bounded() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_and_the_rest_works() {
+fn taken_port_is_reported_and_the_rest_works() {
     let home = home();
     let port = free_port();
     home.ok(format!("web enable --port {} --otlp-port {port}", free_port()));
@@ -315,7 +315,7 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
 }
 
 #[test]
-fn a_receiver_that_redirects_or_says_no_is_told_and_holds_up_nothing() {
+fn failing_receiver_is_reported_and_blocks_nothing() {
     let home = home();
     let elsewhere = Receiver::new(Behaviour::Takes);
     let wrong = TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -21,7 +21,7 @@ fn with_npm(home: &Home, words: &str, npm: &str) -> Output {
 }
 
 #[test]
-fn apps_that_want_it_load_it() {
+fn only_apps_with_trace_load_opentelemetry() {
     needs_program!("node");
     let home = home();
     home.write("app.js", "setInterval(() => {}, 1000)");

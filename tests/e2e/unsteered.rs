@@ -36,7 +36,7 @@ fn refusals(home: &Home) -> usize {
 }
 
 #[test]
-fn sockets_of_an_app_are_one_socket_then() {
+fn app_sockets_fall_back_to_one_shared_socket() {
     needs_program!("python3");
     let home = home();
     let port = free_port();
@@ -57,7 +57,7 @@ fn sockets_of_an_app_are_one_socket_then() {
 }
 
 #[test]
-fn the_kernel_spreads_by_itself_over_cluster_workers_then() {
+fn kernel_spreads_connections_over_cluster_workers() {
     needs_program!("python3");
     needs_program!("node");
     let home = home();

@@ -68,7 +68,7 @@ fn app_lines(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_compose_file_in_its_order_and_only_what_changed_again() {
+fn compose_file_starts_in_order_and_only_changes_restart() {
     let home = home();
     let folder = shop(&home, "shop");
     let answer = up(&home, &folder, "");
@@ -113,7 +113,7 @@ fn a_compose_file_in_its_order_and_only_what_changed_again() {
 }
 
 #[test]
-fn two_folders_and_what_was_there_do_not_meet() {
+fn projects_of_two_folders_are_separate() {
     let home = home();
     let (one, two) = (shop(&home, "one/shop"), shop(&home, "two/shop"));
     another(&home, "web");
@@ -155,7 +155,7 @@ fn two_folders_and_what_was_there_do_not_meet() {
 }
 
 #[test]
-fn in_front_until_told_to_stop() {
+fn foreground_up_runs_until_ctrl_c() {
     let home = home();
     let folder = shop(&home, "shop");
     another(&home, "mine");
@@ -196,7 +196,7 @@ fn in_front_until_told_to_stop() {
 }
 
 #[test]
-fn an_ecosystem_file_and_hostile_names() {
+fn ecosystem_file_with_hostile_names_is_handled() {
     let home = home();
     let folder = home.work().join("My Shop");
     let app = |name: &str, more: &str| format!(r#"{{"name": {name:?}, "script": "sh", "args": ["-c", "echo $NAME; sleep 1000"] {more}}}"#);

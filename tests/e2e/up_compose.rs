@@ -27,7 +27,7 @@ const WRITES: &str = "const fs = require('fs'); const to = process.argv[2] + '.j
     setInterval(() => {}, 1000);\n";
 
 #[test]
-fn files_env_files_and_spelling() {
+fn files_env_files_and_spelling_match_compose() {
     let home = home();
     let folder = project(
         &home,
@@ -67,7 +67,7 @@ fn files_env_files_and_spelling() {
 }
 
 #[test]
-fn a_restart_policy_counts_as_in_compose() {
+fn restart_policy_matches_compose() {
     let home = home();
     let folder = project(
         &home,
@@ -88,7 +88,7 @@ fn a_restart_policy_counts_as_in_compose() {
 }
 
 #[test]
-fn a_command_of_a_dockerfile_and_nothing_to_do() {
+fn dockerfile_supplies_command_and_image_only_project_fails() {
     let home = home();
     let folder = project(
         &home,

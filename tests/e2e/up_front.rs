@@ -26,7 +26,7 @@ fn lasting(name: &str, code: u8) -> String {
 }
 
 #[test]
-fn a_project_that_does_not_start_says_why_and_what_runs_on() {
+fn failed_project_names_the_reason_and_running_apps() {
     let home = home();
     let folder = folder(
         &home,
@@ -50,7 +50,7 @@ fn a_project_that_does_not_start_says_why_and_what_runs_on() {
 }
 
 #[test]
-fn an_exit_has_a_line_after_the_last_words_of_its_app() {
+fn exit_line_follows_last_output_of_the_app() {
     let home = home();
     let failing = "failing: {command: [sh, -c, 'until [ -e go ]; do sleep 0.02; done; echo last words; exit 3']}";
     let folder = folder(&home, &format!("services:\n  {}\n  {failing}\n  killed: {{command: sleep 1000}}\n", lasting("web", 0)));
@@ -68,7 +68,7 @@ fn an_exit_has_a_line_after_the_last_words_of_its_app() {
 }
 
 #[test]
-fn an_exit_stops_all_and_gives_its_code_if_that_is_asked_for() {
+fn abort_on_exit_stops_all_and_returns_the_code() {
     let home = home();
     let test = "test: {command: [sh, -c, 'until [ -e go ]; do sleep 0.02; done; exit 7']}";
     let seed = "seed: {command: 'true'}";
@@ -151,7 +151,7 @@ fn stopped_by_levels(folder: &Path, what: &str) {
 }
 
 #[test]
-fn a_project_stops_level_by_level_and_each_level_at_once() {
+fn project_stops_level_by_level() {
     let home = home();
     let folder = tree(&home);
     begin(&home, &folder, || drop(home.cmd("up -d").cwd(&folder).run().ok()));
@@ -179,7 +179,7 @@ fn a_project_stops_level_by_level_and_each_level_at_once() {
 }
 
 #[test]
-fn a_wrong_target_stops_those_before_it() {
+fn unknown_target_stops_only_targets_before_it() {
     let home = home();
     home.write("app.sh", "while :; do sleep 0.1; done\n");
     home.ok("start app.sh --name a");
@@ -194,7 +194,7 @@ fn a_wrong_target_stops_those_before_it() {
 }
 
 #[test]
-fn a_second_ctrl_c_also_kills_apps_whose_turn_has_not_come() {
+fn second_ctrl_c_also_kills_apps_that_were_not_stopped_yet() {
     let home = home();
     let stubborn = "[sh, -c, \"trap '' INT TERM; echo $$0 runs; while :; do sleep 0.02; done\", ";
     let app =

@@ -15,7 +15,7 @@ fn copy_of_binary(home: &Home) -> std::path::PathBuf {
 }
 
 #[test]
-fn nothing_restarts_and_nothing_is_refused() {
+fn update_restarts_no_app_and_refuses_no_connection() {
     let home = home();
     let port = free_port();
     start_fixture(&home, "web", "", &format!("http {port}"));
@@ -48,7 +48,7 @@ fn nothing_restarts_and_nothing_is_refused() {
 }
 
 #[test]
-fn again_and_again() {
+fn repeated_updates_keep_the_app() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
@@ -74,7 +74,7 @@ fn a_crash_after_an_update_is_still_noticed() {
 /// A client of a later version may send an update request, whatever else has changed between the
 /// versions.
 #[test]
-fn a_client_of_another_protocol_may_update_and_nothing_else() {
+fn client_of_another_protocol_can_only_update() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let (pid, daemon) = (home.app("app").pid(), home.daemon_pid());
@@ -109,7 +109,7 @@ fn a_client_of_another_protocol_may_update_and_nothing_else() {
 /// The first daemon determined Node's version at the app's start. The next daemon did not start the
 /// app, but still knows it.
 #[test]
-fn the_version_of_node_stays_known() {
+fn update_keeps_the_node_version() {
     let home = home();
     home.ok(format!("start {} --name known", fixture_app("hold.js")));
     let has_version = |item: &ostler_testkit::Item| !item.text("node_version").is_empty();

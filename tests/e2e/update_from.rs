@@ -88,7 +88,7 @@ fn runs_from(pid: i32, program: &Path, inode: u64) {
 }
 
 #[test]
-fn the_new_program_takes_over_and_no_app_notices() {
+fn new_program_takes_over_and_keeps_apps() {
     let it = Installed::new();
     start_fixture(&it.home, "app", "", "hold");
     let (pid, daemon, before) = (it.home.app("app").pid(), it.home.daemon_pid(), it.inode());
@@ -129,7 +129,7 @@ fn the_new_program_takes_over_and_no_app_notices() {
 }
 
 #[test]
-fn what_is_not_right_changes_nothing() {
+fn invalid_program_changes_nothing() {
     needs_program!("cc");
     let it = Installed::new();
     // Each rejected file is rejected before it runs: its first bytes are enough.
@@ -168,7 +168,7 @@ fn what_is_not_right_changes_nothing() {
 }
 
 #[test]
-fn the_former_program_comes_back() {
+fn failed_program_is_rolled_back() {
     needs_program!("cc");
     let it = Installed::new();
     start_fixture(&it.home, "app", "", "hold");
@@ -184,7 +184,7 @@ fn the_former_program_comes_back() {
 }
 
 #[test]
-fn an_older_one_on_request_and_where_no_daemon_runs() {
+fn downgrade_works_on_request_without_a_daemon() {
     needs_program!("cc");
     let it = Installed::new();
     let old = it.answering("old", "0.0.1");

@@ -5,7 +5,7 @@ use ostler_testkit::fixture_app;
 use crate::setup::{ecosystem, home};
 
 #[test]
-fn a_good_file_is_good() {
+fn valid_file_passes() {
     let home = home();
     let file = ecosystem(&home, &format!(r#""name": "a", "script": "{}""#, fixture_app("hold.js")));
     home.ok(format!("validate {file}"));
@@ -13,7 +13,7 @@ fn a_good_file_is_good() {
 }
 
 #[test]
-fn a_misspelt_key_is_told_and_under_strict_an_error() {
+fn misspelt_key_warns_and_fails_with_strict() {
     let home = home();
     let file = ecosystem(&home, &format!(r#""name": "a", "script": "{}", "max_restart": 3"#, fixture_app("hold.js")));
     home.ok(format!("validate {file}")).says("max_restart").says("max_restarts");
@@ -21,7 +21,7 @@ fn a_misspelt_key_is_told_and_under_strict_an_error() {
 }
 
 #[test]
-fn every_problem_with_file_line_and_key() {
+fn every_problem_names_file_line_and_key() {
     let home = home();
     let text = "apps:\n  - name: a\n    script: app.js\n    kill_timeout: soon\n    autorestart: perhaps\n";
     let file = home.write("bad.yml", text);
@@ -69,7 +69,7 @@ fn one_pass_finds_all_mistakes() {
 
 /// Rejected values are not reported again as missing.
 #[test]
-fn a_refused_value_is_one_mistake() {
+fn rejected_value_is_reported_once() {
     let home = home();
     let text = r#"{"apps": [{"name": "a", "exec": 42}, {"name": "b", "script": "app.js", "cwd": 7}]}"#;
     let output = home.run(["validate", &home.write("bad.json", text)]).fails();

@@ -172,7 +172,7 @@ fn start(home: &Home, name: &str, more: &str) {
 }
 
 #[test]
-fn off_means_nothing_and_on_comes_back() {
+fn dashboard_is_off_by_default_and_survives_restart() {
     let home = home();
     home.ok("web status").says("dashboard is off");
     for words in ["web open", "plus", "register", "open"] {
@@ -205,7 +205,7 @@ fn off_means_nothing_and_on_comes_back() {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_a_proxy_and_one_that_is_taken_changes_nothing() {
+fn public_address_requires_a_proxy_and_taken_port_fails() {
     let home = home();
     let output = home.run("web enable --listen 0.0.0.0");
     assert!(output.code == 1 && output.stderr.contains("--behind-proxy"), "{output}");
@@ -224,7 +224,7 @@ fn an_address_that_others_reach_needs_a_proxy_and_one_that_is_taken_changes_noth
 /// A command that fails changes nothing: the same process keeps serving. The output names the
 /// process that has the port, and the address that still serves.
 #[test]
-fn a_port_that_is_taken_leaves_the_dashboard_as_it_is() {
+fn taken_port_leaves_the_dashboard_unchanged() {
     let home = home();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let busy = taken.local_addr().unwrap().port();
@@ -253,7 +253,7 @@ fn a_port_that_is_taken_leaves_the_dashboard_as_it_is() {
 }
 
 #[test]
-fn doors() {
+fn host_origin_and_token_are_checked() {
     let home = home();
     let web = Web::on(&home, "--allow-host ops.example.com --trust-origin https://portal.example.com");
     start(&home, "api", "");
@@ -299,7 +299,7 @@ fn doors() {
 }
 
 #[test]
-fn a_link_is_good_once_and_its_cookie_until_the_logout() {
+fn link_works_once_and_cookie_until_logout() {
     let home = home();
     let web = Web::on(&home, "");
     assert!(home.ok("plus").stdout.contains("#link="));
@@ -327,7 +327,7 @@ fn a_link_is_good_once_and_its_cookie_until_the_logout() {
 }
 
 #[test]
-fn passwords_and_how_often_one_may_try() {
+fn password_attempts_are_limited() {
     let home = home();
     let web = Web::on(&home, "");
     let login = |password: &str| {
@@ -348,7 +348,7 @@ fn passwords_and_how_often_one_may_try() {
 }
 
 #[test]
-fn orders_carry_the_name_of_whoever_gave_them() {
+fn commands_are_recorded_with_the_token_name() {
     let home = home();
     let web = Web::on(&home, "");
     start(&home, "api", "-i 2");
@@ -376,7 +376,7 @@ fn orders_carry_the_name_of_whoever_gave_them() {
 }
 
 #[test]
-fn a_part_of_the_namespaces_is_all_that_is_seen() {
+fn namespace_token_sees_only_its_namespaces() {
     let home = home();
     let web = Web::on(&home, "");
     start(&home, "shop", "--namespace prod");
@@ -397,7 +397,7 @@ fn a_part_of_the_namespaces_is_all_that_is_seen() {
 }
 
 #[test]
-fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
+fn live_stream_resumes_after_daemon_and_server_death() {
     let home = home();
     let web = Web::on(&home, "");
     start(&home, "api", "");
@@ -451,7 +451,7 @@ fn news_resume_over_the_death_of_the_daemon_and_of_the_server() {
 }
 
 #[test]
-fn lines_of_the_past_and_those_that_come() {
+fn past_and_new_log_lines_are_streamed() {
     let home = home();
     let web = Web::on(&home, "");
     let app = home.write(
@@ -497,7 +497,7 @@ fn lines_of_the_past_and_those_that_come() {
 }
 
 #[test]
-fn figures_in_both_formats_and_pm2s_page() {
+fn metrics_have_both_formats_and_pm2_page_works() {
     let home = home_as_pm2();
     let page = free_port();
     let web = Web::on(&home, &format!("--pm2-port {page}"));
@@ -524,7 +524,7 @@ fn figures_in_both_formats_and_pm2s_page() {
 }
 
 #[test]
-fn a_unix_socket_is_another_place() {
+fn dashboard_listens_on_a_unix_socket() {
     let home = home();
     let path = home.root().join("w.sock");
     home.ok(format!("web enable --listen {}", path.display()));
@@ -541,7 +541,7 @@ fn a_unix_socket_is_another_place() {
 /// Rights about alerts by role: viewing, silencing, setting up channels. Some settings are never
 /// available over the network.
 #[test]
-fn alerts_by_roles() {
+fn alert_rights_depend_on_the_role() {
     let home = home();
     let web = Web::on(&home, "");
     let (viewer, operator) = (web.with("web token looker"), web.with("web token hand --role operator"));
@@ -577,7 +577,7 @@ fn alerts_by_roles() {
 
 /// TLS without a proxy: certificate and key are files, which may be replaced.
 #[test]
-fn it_encrypts_by_itself() {
+fn dashboard_serves_tls() {
     needs_program!("curl");
     let home = home();
     let (port, fixtures) = (free_port(), concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/tls"));

@@ -10,7 +10,7 @@ use crate::web::Web;
 use crate::web_page::browser;
 
 #[test]
-fn memory_two_browsers_and_one_that_nobody_sees() {
+fn page_works_for_hours_with_two_browsers_and_in_background() {
     let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {} --no-otlp", free_port()));
@@ -32,7 +32,7 @@ fn memory_two_browsers_and_one_that_nobody_sees() {
 }
 
 #[test]
-fn a_thousand_apps() {
+fn dashboard_handles_a_thousand_apps() {
     const APPS: usize = 1000;
     let home = home();
     let web = Web::on(&home, "--no-otlp");
@@ -60,7 +60,7 @@ fn a_thousand_apps() {
 /// Memory used at the start and by requests is returned. The first pages to leave are unused code
 /// and constants of the program.
 #[test]
-fn memory_is_given_back() {
+fn dashboard_returns_unused_memory() {
     let home = home();
     let web = Web::on(&home, "--no-otlp");
     home.ok(format!("start {} --name api -- hold", fixture()));
@@ -83,7 +83,7 @@ fn memory_is_given_back() {
 
 /// Instances exit one after the other, even between two reads for the same response.
 #[test]
-fn an_app_is_there_while_it_is_scaled_down() {
+fn app_stays_listed_while_it_is_scaled_down() {
     const MOST: usize = 20;
     let home = home();
     let web = Web::on(&home, "--no-otlp");
@@ -108,7 +108,7 @@ fn an_app_is_there_while_it_is_scaled_down() {
 /// As in the documentation's nginx example: the proxy removes a path prefix, and all URLs of the
 /// page are relative.
 #[test]
-fn below_a_path_of_a_proxy() {
+fn page_works_below_a_proxy_path() {
     let Some(browser) = browser() else { return };
     let home = home();
     let (port, front) = (free_port(), free_port());

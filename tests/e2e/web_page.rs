@@ -44,20 +44,20 @@ pub(crate) fn table(script: &str, module: &str) {
 }
 
 #[test]
-fn a_page_that_slept_knows_which_events_it_missed() {
+fn suspended_page_knows_which_events_it_missed() {
     needs_program!("node");
     table("eventlist_table.mjs", "eventlist.js");
 }
 
 /// The list and the stream, in each possible order of arrival.
 #[test]
-fn what_a_page_knows_of_events() {
+fn page_merges_list_and_stream_in_any_order() {
     needs_program!("node");
     table("store_table.mjs", "");
 }
 
 #[test]
-fn from_the_link_to_the_logout() {
+fn page_works_from_link_to_logout() {
     let Some(browser) = browser() else { return };
     let home = home();
     let traces = free_port();
@@ -85,7 +85,7 @@ fn from_the_link_to_the_logout() {
 }
 
 #[test]
-fn what_the_page_says_is_true() {
+fn page_shows_the_actual_state() {
     let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {} --no-otlp", free_port()));
@@ -115,7 +115,7 @@ fn what_the_page_says_is_true() {
 /// The page is asleep, or cut off from a dying server, for longer and for shorter than events are
 /// kept. It shows the current state, and reports a gap exactly if events are missing.
 #[test]
-fn a_page_that_misses_events_says_so() {
+fn page_reports_missed_events() {
     let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {} --no-otlp", free_port()));

@@ -37,7 +37,7 @@ fn settled(home: &Home, web: &Web<'_>) -> Value {
 }
 
 #[test]
-fn taken_kept_fetched_and_removed() {
+fn profiles_are_taken_kept_downloaded_and_removed() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -114,7 +114,7 @@ fn taken_kept_fetched_and_removed() {
 }
 
 #[test]
-fn one_at_a_time_and_what_goes_wrong_is_told() {
+fn one_profile_at_a_time_and_errors_are_reported() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -132,7 +132,7 @@ fn one_at_a_time_and_what_goes_wrong_is_told() {
 
 /// An app names files of its user, but the dashboard serves none of them.
 #[test]
-fn an_app_that_lies_about_its_file() {
+fn dashboard_serves_no_file_named_by_an_app() {
     needs_program!("node");
     let home = home();
     let web = Web::on(&home, "");
@@ -151,13 +151,13 @@ fn an_app_that_lies_about_its_file() {
 }
 
 #[test]
-fn the_page_reads_whatever_an_app_answers() {
+fn page_reads_any_profile_of_an_app() {
     needs_program!("node");
     table("profile_table.mjs", "profile.js");
 }
 
 #[test]
-fn a_flame_graph_in_the_browser() {
+fn flame_graph_is_drawn_in_the_browser() {
     let Some(browser) = browser() else { return };
     let home = home();
     home.ok(format!("web enable --port {}", free_port()));

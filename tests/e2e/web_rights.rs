@@ -20,7 +20,7 @@ fn put(path: &Path, text: &str, owner: u32) {
 }
 
 #[test]
-fn links_of_an_apps_user_show_no_more_than_that_user_may_read() {
+fn user_links_expose_only_files_readable_by_the_user() {
     needs_root!();
     let home = home();
     let web = Web::on(&home, "--no-otlp");

@@ -41,7 +41,7 @@ fn sleepers(home: &Home, seconds: u32) -> Vec<i32> {
 }
 
 #[test]
-fn who_asks_a_stopped_daemon_is_told_and_answered_by_the_next() {
+fn command_to_stopped_daemon_is_answered_by_the_next() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();
@@ -58,7 +58,7 @@ fn who_asks_a_stopped_daemon_is_told_and_answered_by_the_next() {
 }
 
 #[test]
-fn a_crash_while_the_daemon_stands_still_is_noticed_by_the_keeper() {
+fn keeper_notices_crash_while_daemon_is_stopped() {
     let home = home();
     start_sleeper(&home, "steady", 1001);
     start_sleeper(&home, "crashes", 1002);
@@ -76,7 +76,7 @@ fn a_crash_while_the_daemon_stands_still_is_noticed_by_the_keeper() {
 }
 
 #[test]
-fn an_order_to_a_stopped_daemon_is_carried_out_once() {
+fn command_to_stopped_daemon_is_executed_once() {
     let home = home();
     start_sleeper(&home, "first", 1001);
     let daemon = stop_daemon(&home);
@@ -88,7 +88,7 @@ fn an_order_to_a_stopped_daemon_is_carried_out_once() {
 }
 
 #[test]
-fn a_daemon_stopped_in_the_middle_of_an_order_ends_the_order_and_not_the_app() {
+fn daemon_stopped_during_start_fails_command_not_app() {
     let home = home();
     start_fixture(&home, "anchor", "", "hold");
     let script = home.write("slow.sh", "#!/bin/sh\nexec sleep 1000\n");
@@ -107,7 +107,7 @@ fn a_daemon_stopped_in_the_middle_of_an_order_ends_the_order_and_not_the_app() {
 }
 
 #[test]
-fn a_daemon_that_is_only_busy_with_a_slow_start_is_not_accused() {
+fn daemon_busy_with_slow_start_is_not_reported() {
     let home = home();
     start_fixture(&home, "first", "", "hold");
     let daemon = home.daemon_pid();
@@ -118,7 +118,7 @@ fn a_daemon_that_is_only_busy_with_a_slow_start_is_not_accused() {
 }
 
 #[test]
-fn a_stopped_keeper_is_named_by_whoever_waits_for_it() {
+fn waiting_command_names_the_stopped_keeper() {
     let home = home();
     start_fixture(&home, "first", "", "hold");
     let keeper = home.keeper_pid();

@@ -50,7 +50,7 @@ fn start_sleeper(home: &Home, name: &str, seconds: u32) {
 }
 
 #[test]
-fn an_app_that_is_killed_behind_a_stopped_keeper_is_restarted() {
+fn app_killed_while_keeper_is_stopped_is_restarted() {
     let home = home();
     start_sleeper(&home, "steady", 1001);
     start_sleeper(&home, "crashes", 1002);
@@ -73,7 +73,7 @@ fn an_app_that_is_killed_behind_a_stopped_keeper_is_restarted() {
 }
 
 #[test]
-fn the_exit_code_of_an_app_that_ended_behind_a_stopped_keeper_is_known() {
+fn exit_code_is_known_while_keeper_is_stopped() {
     let home = home();
     let script = home.write("ends.sh", "#!/bin/sh\nwhile [ ! -e go ]; do sleep 0.05; done\nexit 7\n");
     home.ok(format!("start {script} --name ends --stop-exit-codes 7"));
@@ -84,7 +84,7 @@ fn the_exit_code_of_an_app_that_ended_behind_a_stopped_keeper_is_known() {
 }
 
 #[test]
-fn each_command_ends_although_the_keeper_was_stopped() {
+fn every_command_returns_with_a_stopped_keeper() {
     let home = home();
     start_sleeper(&home, "app", 1001);
     for words in ["restart app", "stop app", "start app", "reload app", "scale app 2", "delete app"] {
@@ -102,7 +102,7 @@ fn each_command_ends_although_the_keeper_was_stopped() {
 }
 
 #[test]
-fn kill_ends_a_stopped_keeper_that_has_nothing_to_do() {
+fn kill_stops_an_idle_stopped_keeper() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("delete app");
@@ -115,7 +115,7 @@ fn kill_ends_a_stopped_keeper_that_has_nothing_to_do() {
 }
 
 #[test]
-fn health_doctor_and_list_name_a_stopped_keeper_and_have_it_replaced() {
+fn health_doctor_and_list_report_stopped_keeper() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     for (words, code) in [("health", 1), ("doctor", 1), ("list", 0)] {
@@ -131,7 +131,7 @@ fn health_doctor_and_list_name_a_stopped_keeper_and_have_it_replaced() {
 }
 
 #[test]
-fn daemon_and_keeper_both_stopped_end_a_command_with_a_hint_and_go_on_when_continued() {
+fn stopped_daemon_and_keeper_fail_commands_until_continued() {
     let home = home();
     start_sleeper(&home, "app", 1001);
     let pid = home.app("app").pid();
@@ -156,7 +156,7 @@ fn daemon_and_keeper_both_stopped_end_a_command_with_a_hint_and_go_on_when_conti
 }
 
 #[test]
-fn everything_stopped_and_continued_doubles_nothing() {
+fn stopping_and_continuing_everything_duplicates_nothing() {
     let home = home();
     start_sleeper(&home, "one", 1001);
     start_sleeper(&home, "two", 1002);

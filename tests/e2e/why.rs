@@ -7,7 +7,7 @@ use crate::promise_1_daemon_killed::kill_daemon;
 use crate::setup::{home, start_fixture};
 
 #[test]
-fn an_exit_code_with_the_last_words() {
+fn why_shows_exit_code_and_last_output() {
     let home = home();
     start_fixture(&home, "app", "--no-autorestart", "lines 3 42");
     home.wait_status("app", "stopped");
@@ -15,7 +15,7 @@ fn an_exit_code_with_the_last_words() {
 }
 
 #[test]
-fn a_signal_by_its_name() {
+fn why_names_the_signal() {
     let home = home();
     home.ok("start sleep --name app -- 1000");
     let pid = home.app("app").pid();
@@ -25,7 +25,7 @@ fn a_signal_by_its_name() {
 }
 
 #[test]
-fn a_user_and_the_command() {
+fn why_names_the_user_command() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.ok("stop app");
@@ -36,7 +36,7 @@ fn a_user_and_the_command() {
 }
 
 #[test]
-fn a_kill_after_the_time_allowed() {
+fn why_reports_sigkill_after_kill_timeout() {
     let home = home();
     home.ok(format!("start {} --name app --kill-timeout 300", fixture_app("stubborn.sh")));
     home.wait_log("app-out.log", "stubborn");
@@ -45,14 +45,14 @@ fn a_kill_after_the_time_allowed() {
 }
 
 #[test]
-fn an_unknown_app() {
+fn why_fails_for_an_unknown_app() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     home.run("why nothing").code(4);
 }
 
 #[test]
-fn the_error_and_its_cause_come_first_however_long_the_report_is() {
+fn error_and_cause_precede_a_long_stack_trace() {
     needs_program!("node");
     let home = home();
     // Node prints the cause before the stack, which is longer than the text that ostler keeps.
@@ -67,7 +67,7 @@ fn the_error_and_its_cause_come_first_however_long_the_report_is() {
 }
 
 #[test]
-fn who_holds_a_port_is_named() {
+fn process_that_holds_a_port_is_named() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -100,7 +100,7 @@ fn who_holds_a_port_is_named() {
 }
 
 #[test]
-fn a_failed_reload_is_told_too() {
+fn failed_reload_is_explained() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -121,7 +121,7 @@ fn a_failed_reload_is_told_too() {
 }
 
 #[test]
-fn what_led_to_how_it_is_with_who_caused_it() {
+fn history_names_each_event_and_its_cause() {
     let home = home();
     start_fixture(&home, "app", "", "hold");
     let pid = home.app("app").pid();

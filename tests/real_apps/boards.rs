@@ -61,7 +61,7 @@ fn values_of(text: &str, key: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_rule_fires_when_it_should() {
+fn every_alert_rule_fires_in_its_test() {
     needs_program!("promtool");
     promtool(&["check", "rules", "ostler.rules.yml"]);
     promtool(&["test", "rules", "ostler.rules.test.yml"]);
@@ -73,7 +73,7 @@ fn each_rule_fires_when_it_should() {
 /// The board as Grafana's own library reads it: the library would drop fields that it does not
 /// know.
 #[test]
-fn the_board_is_what_grafana_knows() {
+fn board_has_only_fields_known_to_grafana() {
     let board = board();
     let panels = board["panels"].as_array().unwrap();
     let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();

@@ -239,7 +239,7 @@ fn bun() {
 }
 
 #[test]
-fn each_file_is_valid_and_each_readme_is_short() {
+fn files_are_valid_and_readmes_are_short() {
     let home = Home::new(subject());
     for example in &ALL {
         let name = example.name;

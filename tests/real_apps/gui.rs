@@ -27,7 +27,7 @@ fn ask(port: u16, method: &str, path: &str, cookie: &str, body: &Value) -> (Stri
 }
 
 #[test]
-fn pm2_dashboard() {
+fn pm2_dashboard_works() {
     let packages = needs_packages!();
     let home = Home::new(Subject::Ostler(env!("CARGO_BIN_EXE_ostler").into()));
     home.ok(format!("start {} --name app -- hold", fixture()));

@@ -31,7 +31,7 @@ fn metrics(home: &Home, module: &str) -> Value {
 }
 
 #[test]
-fn pm2_logrotate() {
+fn pm2_logrotate_works() {
     let (packages, home) = (needs_packages!(), home());
     install(&home, &packages, "pm2-logrotate@3.0.0 --npm");
     home.ok(["multiset", "pm2-logrotate:max_size 10K pm2-logrotate:workerInterval 1 pm2-logrotate:retain 2"].as_slice());
@@ -53,7 +53,7 @@ fn pm2_logrotate() {
 }
 
 #[test]
-fn pm2_server_monit() {
+fn pm2_server_monit_works() {
     let (packages, home) = (needs_packages!(), home());
     install(&home, &packages, "pm2-server-monit@3.0.0 --npm");
     home.wait_until("its metrics are known", || {
@@ -65,7 +65,7 @@ fn pm2_server_monit() {
 }
 
 #[test]
-fn pm2_metrics_for_prometheus() {
+fn pm2_metrics_for_prometheus_works() {
     let (packages, home) = (needs_packages!(), home());
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     home.ok(["multiset", &format!("pm2-metrics:port {port} pm2-metrics:host 127.0.0.1")].as_slice());
@@ -84,7 +84,7 @@ fn pm2_metrics_for_prometheus() {
 
 /// The module's client is npm's library of 2017 (2.4), which ostler's daemon also supports.
 #[test]
-fn pm2_prometheus_exporter() {
+fn pm2_prometheus_exporter_works() {
     let (packages, home) = (needs_packages!(), home());
     install(&home, &packages, "pm2-prometheus-exporter@0.1.1");
     // The module has a fixed port, so only one such test may run at a time, and there is only one.

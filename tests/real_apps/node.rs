@@ -18,7 +18,7 @@ fn reloads(app: &RealApp) {
 }
 
 #[test]
-fn express() {
+fn express_reloads_without_failures() {
     let packages = needs_packages!();
     for node in nodes() {
         let mut members = cluster("express.js");
@@ -28,7 +28,7 @@ fn express() {
 }
 
 #[test]
-fn http2() {
+fn http2_reloads_without_failures() {
     let packages = needs_packages!();
     let app = RealApp::start(&packages, cluster("http2.js"));
     let report = app.reloads_under_clients(["node", &fixture_app("cluster-client.js"), "http2", &app.port().to_string()]);
@@ -36,7 +36,7 @@ fn http2() {
 }
 
 #[test]
-fn ws() {
+fn ws_reloads_without_failures() {
     let packages = needs_packages!();
     let app = RealApp::start(&packages, cluster("ws.js")).at("/");
     let report = app.reloads_under_clients(["node", &app.file("ws-client.js"), &app.port().to_string(), "8"]);
@@ -44,7 +44,7 @@ fn ws() {
 }
 
 #[test]
-fn socket_io_bound_by_address() {
+fn socket_io_works_with_sticky_address() {
     let packages = needs_packages!();
     let mut members = cluster("socket.io.js");
     members["sticky"] = json!("address");
@@ -53,7 +53,7 @@ fn socket_io_bound_by_address() {
 }
 
 #[test]
-fn socket_io_bound_by_cookie() {
+fn socket_io_works_with_sticky_cookie() {
     let packages = needs_packages!();
     let mut members = cluster("socket.io.js");
     members["sticky"] = json!("cookie");

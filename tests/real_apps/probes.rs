@@ -80,21 +80,21 @@ fn monit_shows_the_metrics_of_pm2_io() {
 }
 
 #[test]
-fn pm2_io_6() {
+fn pm2_io_6_works() {
     speaks(&needs_packages!(), "@pm2/io", true);
 }
 
 #[test]
-fn pm2_io_5() {
+fn pm2_io_5_works() {
     speaks(&needs_packages!(), "pm2-io-5", true);
 }
 
 #[test]
-fn pmx() {
+fn pmx_works() {
     speaks(&needs_packages!(), "pmx", true);
 }
 
 #[test]
-fn tx2() {
+fn tx2_works() {
     speaks(&needs_packages!(), "tx2", false);
 }

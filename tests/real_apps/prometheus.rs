@@ -33,7 +33,7 @@ pub fn query(port: u16, query: &str) -> Vec<Value> {
 }
 
 #[test]
-fn scrapes_what_we_and_a_module_show() {
+fn prometheus_scrapes_dashboard_and_module() {
     let packages = needs_packages!();
     needs_program!("prometheus");
     needs_program!("promtool");

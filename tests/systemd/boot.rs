@@ -5,7 +5,7 @@ use ostler_testkit::needs_machine;
 use crate::setup::{machine, pids};
 
 #[test]
-fn restarts_after_reboot() {
+fn apps_restart_after_reboot() {
     needs_machine!();
     let mut machine = machine();
     machine.ok("pm2 start /srv/app.js --name api -i 2");
@@ -22,7 +22,7 @@ fn restarts_after_reboot() {
 
 /// `HOME` moves the home. The unit uses the home in which the list was saved.
 #[test]
-fn a_home_that_the_shell_moved_is_that_of_the_unit() {
+fn unit_uses_the_home_set_by_the_shell() {
     needs_machine!();
     let mut machine = machine();
     machine.ok("mkdir -p /srv/moved");
@@ -38,7 +38,7 @@ fn a_home_that_the_shell_moved_is_that_of_the_unit() {
 /// A version manager has removed the Node version with which the apps were saved, and has installed
 /// another.
 #[test]
-fn survives_a_new_node() {
+fn apps_start_after_node_was_replaced() {
     needs_machine!();
     let mut machine = machine();
     let node = |version: &str| format!("/root/.nvm/versions/node/v{version}/bin");
@@ -68,7 +68,7 @@ fn survives_a_new_node() {
 
 /// Prints the figure of the design, and checks only that all apps run.
 #[test]
-fn twenty_apps_are_back() {
+fn twenty_apps_restart_after_reboot() {
     needs_machine!();
     let mut machine = machine();
     machine.ok("ostler start /srv/app.js --name app -i 20 -x");
@@ -86,7 +86,7 @@ fn twenty_apps_are_back() {
 
 /// The check finds and names each obstacle to a boot, and prints the command that fixes it.
 #[test]
-fn a_check_finds_what_stands_in_the_way() {
+fn startup_check_names_every_obstacle() {
     needs_machine!();
     let machine = machine();
     let check = |wrong: &[&str]| {
@@ -131,7 +131,7 @@ fn a_check_finds_what_stands_in_the_way() {
 /// Without a saved list, the unit still runs. With an unreadable list it fails, and leaves the list
 /// unchanged.
 #[test]
-fn a_unit_without_a_list_runs_and_with_a_broken_one_fails() {
+fn unit_runs_without_a_list_and_fails_with_a_broken_one() {
     needs_machine!();
     let machine = machine();
     let unit = "ostler-root.service";
@@ -153,7 +153,7 @@ fn a_unit_without_a_list_runs_and_with_a_broken_one_fails() {
 
 /// A failed step leaves nothing behind.
 #[test]
-fn a_startup_that_fails_is_undone() {
+fn failed_startup_is_rolled_back() {
     needs_machine!();
     let machine = machine();
     let before = machine.ok("find /etc /root").stdout;
@@ -165,7 +165,7 @@ fn a_startup_that_fails_is_undone() {
 /// The SysV scripts, on a Debian that still has the tools: their actions, and the links that are
 /// made and removed.
 #[test]
-fn the_script_of_another_init_system() {
+fn sysv_script_starts_and_stops_the_apps() {
     needs_machine!();
     let machine = machine();
     machine.ok("ostler start /srv/app.js --name api");
@@ -191,7 +191,7 @@ fn the_script_of_another_init_system() {
 
 /// Modules are not in the saved list, but run again after a boot.
 #[test]
-fn modules_are_back() {
+fn modules_restart_after_reboot() {
     needs_machine!();
     let mut machine = machine();
     machine.ok("mkdir -p /srv/mod");

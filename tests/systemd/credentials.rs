@@ -92,7 +92,7 @@ fn credentials_reach_the_app_at_each_start() {
 
 /// systemd removes the credentials when the main process dies, and provides them again to the next.
 #[test]
-fn an_app_that_is_started_while_the_service_is_not_there_has_them_all_the_same() {
+fn credentials_stay_available_while_the_service_is_down() {
     needs_machine!();
     let machine = with_credentials();
     // During this test, it never restarts.
@@ -110,7 +110,7 @@ fn an_app_that_is_started_while_the_service_is_not_there_has_them_all_the_same()
 
 /// The daemon is older than the service, or than the current content of its unit.
 #[test]
-fn a_daemon_that_was_there_before_learns_of_them() {
+fn older_daemon_receives_new_credentials() {
     needs_machine!();
     let machine = machine();
     machine.write("/etc/token", "one\n");
@@ -143,7 +143,7 @@ fn a_daemon_that_was_there_before_learns_of_them() {
 
 /// The credentials belong to the service's user.
 #[test]
-fn credentials_of_the_unit_of_another_user() {
+fn unit_of_another_user_has_credentials() {
     needs_machine!();
     let machine = machine();
     add_user(&machine, "deploy", 1500, "/home/deploy");
@@ -163,7 +163,7 @@ fn credentials_of_the_unit_of_another_user() {
 
 /// A user's own systemd stores them in a folder of that user.
 #[test]
-fn credentials_of_a_users_own_unit() {
+fn user_unit_has_credentials() {
     needs_machine!();
     let machine = machine();
     add_user(&machine, "alice", 1502, "/home/alice");
@@ -186,7 +186,7 @@ fn credentials_of_a_users_own_unit() {
 /// A unit's file system settings apply to each start of its main process, but not to processes that
 /// outlive it.
 #[test]
-fn a_service_with_files_of_its_own_tells_what_a_restart_does_not_change() {
+fn service_with_private_files_reports_unchanged_settings() {
     needs_machine!();
     let machine = machine();
     machine.write("/etc/token", "one\n");

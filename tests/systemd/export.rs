@@ -20,7 +20,7 @@ setInterval(() => {}, 1000);
 "#;
 
 #[test]
-fn a_unit_runs_the_app_as_its_file_says() {
+fn exported_unit_runs_the_app_as_described() {
     needs_machine!();
     let machine = machine();
     let mut env: serde_json::Map<String, Value> = HOSTILE.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect();

@@ -38,7 +38,7 @@ pub fn settled(machine: &Machine) -> Vec<(String, i32)> {
 }
 
 #[test]
-fn a_restart_of_the_unit_keeps_every_process() {
+fn unit_restart_keeps_every_process() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     let (before, main_process, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
@@ -51,7 +51,7 @@ fn a_restart_of_the_unit_keeps_every_process() {
 }
 
 #[test]
-fn a_stop_ends_the_apps_and_everything_else() {
+fn unit_stop_stops_apps_and_all_managers() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     let before = pids(&machine);
@@ -69,7 +69,7 @@ fn a_stop_ends_the_apps_and_everything_else() {
 }
 
 #[test]
-fn a_shutdown_ends_the_apps_politely_and_they_are_back_after_the_boot() {
+fn shutdown_stops_apps_gracefully_and_boot_restarts_them() {
     needs_machine!();
     let mut machine = with_unit(&["a", "b"]);
     machine.shut_down_and_boot();
@@ -80,7 +80,7 @@ fn a_shutdown_ends_the_apps_politely_and_they_are_back_after_the_boot() {
 }
 
 #[test]
-fn a_reload_brings_the_installed_program_and_keeps_every_process() {
+fn unit_reload_runs_new_program_and_keeps_processes() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     let (before, main_process, (keeper, daemon)) = (pids(&machine), main_pid(&machine), supervisors(&machine));
@@ -100,7 +100,7 @@ fn a_reload_brings_the_installed_program_and_keeps_every_process() {
 }
 
 #[test]
-fn whoever_is_killed_the_apps_go_on() {
+fn apps_survive_killed_service_daemon_and_keeper() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     let before = pids(&machine);
@@ -128,7 +128,7 @@ fn whoever_is_killed_the_apps_go_on() {
 }
 
 #[test]
-fn kill_by_hand_ends_the_service() {
+fn manual_kill_stops_the_service() {
     needs_machine!();
     let machine = with_unit(&["a"]);
     machine.ok("ostler kill");
@@ -138,7 +138,7 @@ fn kill_by_hand_ends_the_service() {
 
 /// The watchdog of a service: a hanging process is replaced, and apps keep running.
 #[test]
-fn who_stands_still_is_replaced() {
+fn watchdog_replaces_hanging_processes() {
     needs_machine!();
     let machine = with_unit(&["a", "b"]);
     machine.write(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), "[Service]\nWatchdogSec=2\n");
@@ -160,7 +160,7 @@ fn who_stands_still_is_replaced() {
 
 /// A hanging daemon does not prevent its apps from being stopped.
 #[test]
-fn a_stop_gets_past_a_daemon_that_hangs() {
+fn unit_stop_works_with_a_hanging_daemon() {
     needs_machine!();
     let machine = with_unit(&["a"]);
     signal(&machine, supervisors(&machine).1, Signal::STOP);
@@ -172,7 +172,7 @@ fn a_stop_gets_past_a_daemon_that_hangs() {
 
 /// ostler extends systemd's time limit to the time that the apps need.
 #[test]
-fn an_app_has_its_time_to_end() {
+fn unit_stop_waits_for_kill_timeout_of_apps() {
     needs_machine!();
     let machine = with_unit(&["quick"]);
     machine.write(&format!("/etc/systemd/system/{UNIT}.d/test.conf"), "[Service]\nTimeoutStopSec=3\n");
@@ -187,7 +187,7 @@ fn an_app_has_its_time_to_end() {
 /// Apps that were started from a shell before the service keep running, and belong to the service
 /// from then on.
 #[test]
-fn what_runs_already_is_taken_over() {
+fn unit_adopts_running_apps() {
     needs_machine!();
     let machine = crate::setup::machine();
     // As from a login: in a cgroup outside the service.
@@ -209,7 +209,7 @@ fn what_runs_already_is_taken_over() {
 
 /// A stop of the service respects dependencies: dependent apps stop first.
 #[test]
-fn a_stop_is_in_order() {
+fn unit_stop_respects_dependencies() {
     needs_machine!();
     let machine = crate::setup::machine();
     machine.write(

@@ -33,7 +33,7 @@ fn is_enabled(machine: &Machine, unit: &str) -> bool {
 }
 
 #[test]
-fn the_boot_unit_of_pm2_is_taken_over_and_given_back() {
+fn migrate_takes_over_pm2_boot_unit_and_returns_it() {
     needs_machine!();
     let mut machine = machine();
     if with_pm2(&machine).is_none() {

@@ -37,7 +37,7 @@ fn online(machine: &Machine, uid: u32) -> Vec<i32> {
 }
 
 #[test]
-fn the_unit_of_another_user() {
+fn unit_of_another_user_starts_its_apps() {
     needs_machine!();
     let mut machine = machine();
     add_user(&machine, "deploy", 1500, "/home/deploy");
@@ -70,7 +70,7 @@ fn the_unit_of_another_user() {
 
 /// The unit that the packages install (`packaging/systemd`): one file for all users.
 #[test]
-fn the_unit_of_the_packages() {
+fn packaged_unit_starts_the_apps() {
     needs_machine!();
     let mut machine = machine();
     let unit = "ostler@deploy.service";
@@ -102,7 +102,7 @@ fn the_unit_of_the_packages() {
 }
 
 #[test]
-fn a_user_with_an_odd_name() {
+fn unit_of_user_with_odd_name_starts_the_apps() {
     needs_machine!();
     let mut machine = machine();
     let (name, home) = (r#"o'dd u$er%n "q"\ü"#, r#"/home/o'dd $HOME%n "q"\ü"#);
@@ -119,7 +119,7 @@ fn a_user_with_an_odd_name() {
 }
 
 #[test]
-fn a_user_that_does_not_exist_changes_nothing() {
+fn unknown_user_changes_nothing() {
     needs_machine!();
     let machine = machine();
     let before = machine.ok("ls -R /etc/systemd").stdout;
@@ -135,7 +135,7 @@ fn a_user_that_does_not_exist_changes_nothing() {
 }
 
 #[test]
-fn a_unit_of_the_users_own_systemd() {
+fn user_unit_starts_the_apps() {
     needs_machine!();
     let mut machine = machine();
     add_user(&machine, "alice", 1502, "/home/alice");
@@ -165,7 +165,7 @@ fn a_unit_of_the_users_own_systemd() {
 /// Apps that a user started from a login belong to that user's service once it starts: systemd lets
 /// users move their own processes.
 #[test]
-fn apps_of_a_login_are_taken_over() {
+fn user_service_adopts_apps_of_a_login() {
     needs_machine!();
     let machine = machine();
     add_user(&machine, "deploy", 1500, "/home/deploy");

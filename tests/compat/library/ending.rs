@@ -32,7 +32,7 @@ fn answers(subject: Subject, pm2: &Path, calls: &[&str], has_app: bool) -> (Stri
 }
 
 #[track_caller]
-fn ends_as_with_pm2(pm2: Option<PathBuf>) {
+fn matches_pm2(pm2: Option<PathBuf>) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
     for (calls, has_app) in CASES {
         let (theirs, _) = answers(Subject::Pm2(pm2.clone()), &pm2, calls, has_app);
@@ -43,16 +43,16 @@ fn ends_as_with_pm2(pm2: Option<PathBuf>) {
 }
 
 #[test]
-fn version_5() {
-    ends_as_with_pm2(installed_pm2_of("5.4.3"));
+fn version_5_kill_and_update_match_pm2() {
+    matches_pm2(installed_pm2_of("5.4.3"));
 }
 
 #[test]
-fn version_6() {
-    ends_as_with_pm2(installed_pm2_of("6.0.14"));
+fn version_6_kill_and_update_match_pm2() {
+    matches_pm2(installed_pm2_of("6.0.14"));
 }
 
 #[test]
-fn version_7() {
-    ends_as_with_pm2(installed_pm2());
+fn version_7_kill_and_update_match_pm2() {
+    matches_pm2(installed_pm2());
 }

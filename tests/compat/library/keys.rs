@@ -105,7 +105,7 @@ fn flatten(value: &Value, key: String, put: &mut impl FnMut(String, String)) {
 }
 
 #[test]
-fn each_key_is_compared_and_each_line_of_the_list_is_needed() {
+fn comparison_covers_every_key_and_rejects_unused_list_entries() {
     let session = |value: Value| vec![("list".to_owned(), value)];
     let pm2 = session(serde_json::json!([{"pid": 1, "env": {"A": "x", "B": {}}}, {"pid": 2}]));
     let ostler = session(serde_json::json!([{"pid": 1, "env": {"A": "y"}, "more": []}, {"pid": 2}]));

@@ -50,7 +50,7 @@ impl Drop for Survivor {
 }
 
 #[track_caller]
-fn comes_back(pm2: Option<PathBuf>) {
+fn client_reconnects(pm2: Option<PathBuf>) {
     let Some(pm2) = pm2 else { ostler_testkit::skip!("npm's pm2 is not installed") };
     let home = Home::new(ostler());
     home.ok(format!("start {} --name app", fixture_path("library/app.js")));
@@ -72,16 +72,16 @@ fn comes_back(pm2: Option<PathBuf>) {
 }
 
 #[test]
-fn version_5() {
-    comes_back(installed_pm2_of("5.4.3"));
+fn version_5_reconnects_after_daemon_death() {
+    client_reconnects(installed_pm2_of("5.4.3"));
 }
 
 #[test]
-fn version_6() {
-    comes_back(installed_pm2_of("6.0.14"));
+fn version_6_reconnects_after_daemon_death() {
+    client_reconnects(installed_pm2_of("6.0.14"));
 }
 
 #[test]
-fn version_7() {
-    comes_back(installed_pm2());
+fn version_7_reconnects_after_daemon_death() {
+    client_reconnects(installed_pm2());
 }

@@ -291,7 +291,7 @@ fn each_listed_difference_has_a_row() {
 }
 
 #[test]
-fn patterns_take_any_text_between_their_parts() {
+fn pattern_wildcards_match_any_text() {
     let cases = [
         ("[0] sees A", "[*] sees *", true),
         ("[0] A", "[*] sees *", false),

@@ -128,7 +128,7 @@ fn with_update_env() -> Sequence {
 }
 
 #[test]
-fn a_fault_of_a_program_is_found() {
+fn sequence_detects_a_faulty_program() {
     let home = Home::new(crate::compare::ostler());
     let mut sequence = with_update_env();
     sequence.steps.retain(|step| matches!(step, Step::Run(call) if call.verb != "save"));
@@ -138,7 +138,7 @@ fn a_fault_of_a_program_is_found() {
 }
 
 #[test]
-fn a_failing_sequence_becomes_small() {
+fn failing_sequence_is_shrunk() {
     let fails = |sequence: &Sequence| {
         let words: Vec<String> = sequence.steps.iter().map(model::line).collect();
         words.iter().any(|words| words.contains("start eco"))
@@ -154,7 +154,7 @@ fn a_failing_sequence_becomes_small() {
 }
 
 #[test]
-fn generated_sequences_agree() {
+fn generated_sequences_match_pm2() {
     let Some(pm2) = Subject::pm2() else { skip!("there is no real PM2 to compare with") };
     let subjects = [pm2, crate::compare::ostler()];
     let (first, count) = (setting("OSTLER_SEED", 1), setting("OSTLER_SEQUENCES", COUNT));

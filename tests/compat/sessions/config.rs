@@ -56,7 +56,7 @@ session!(
 
 session!(
     /// Unusable files.
-    config_wrong, [], |t: &mut Transcript<'_>| {
+    config_unusable, [], |t: &mut Transcript<'_>| {
         let script = fixture_app("hold.js");
         t.home().ok("ping");
         t.run("restart missing.json");
@@ -102,7 +102,7 @@ session!(
 session!(
     /// One app of a file cannot be started: the others start, and the exit code reports the
     /// failure.
-    config_one_bad, [
+    config_one_app_fails, [
         Difference {
             pm2: "  [PM2][WARN] Applications bad, good not running, starting...",
             ostler: "  [PM2][WARN] Applications good not running, starting...",

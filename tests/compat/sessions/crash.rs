@@ -30,7 +30,7 @@ session!(
 
 session!(
     /// Intentional exits.
-    meant_exits, [], |t: &mut Transcript<'_>| {
+    intentional_exits, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         let script = home.write("exit.sh", "#!/bin/sh\nexit $1\n");
         home.ok(format!("start {script} --name once --no-autorestart -- 4"));
@@ -58,7 +58,7 @@ session!(
 
 session!(
     /// An app that is killed from outside restarts.
-    killed_outside, [], |t: &mut Transcript<'_>| {
+    killed_from_outside, [], |t: &mut Transcript<'_>| {
         let home = t.home();
         home.ok(format!("start {} --name app", fixture_app("hold.js")));
         let before = home.app("app").pid();

@@ -117,7 +117,7 @@ session!(
 
 session!(
     /// Past log lines have one form, whatever form the options request.
-    logs_past_forms, [], |t: &mut Transcript<'_>| {
+    past_log_formats, [], |t: &mut Transcript<'_>| {
         let script = t.home().write("two.js", "console.log('to out'); console.error('to err'); setInterval(() => {}, 1 << 30);");
         t.home().ok(format!("start {script} --name two"));
         t.home().wait_log("two-error.log", "to err");

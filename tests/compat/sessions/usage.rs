@@ -45,7 +45,7 @@ session!(
 
 session!(
     /// Messages if there is nothing to act on, and their stream.
-    nothing_to_act_on, [
+    messages_without_apps, [
         Difference {
             pm2: "$ kill  [exit 0]\n  [PM2] Spawning PM2 daemon with pm2_home=<home>\n  [PM2] PM2 Successfully daemonized\n  [PM2] [v] All Applications Stopped",
             ostler: "$ kill  [exit 0]\n  [PM2] [v] All Applications Stopped",
@@ -66,7 +66,7 @@ session!(
 
 session!(
     /// The starter file that `ecosystem` writes, under each of the command's names.
-    ecosystem_words, [], |t: &mut Transcript<'_>| {
+    ecosystem_starter_file, [], |t: &mut Transcript<'_>| {
         t.home().ok("ping");
         for words in ["init", "init echo", "ecosystem simple"] {
             t.run(words);

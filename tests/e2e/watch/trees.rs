@@ -11,7 +11,7 @@ use super::{WAITS, armed, kernel_watches, only_the_last_counts, restarted_by, re
 use crate::setup::{ecosystem, home};
 
 #[test]
-fn folders_come_move_and_go() {
+fn folders_are_watched_when_created_moved_or_removed() {
     let home = home();
     watched(&home, "app", r#""watch": true"#);
     let at = |path: &str| home.work().join("app").join(path);
@@ -54,7 +54,7 @@ fn folders_come_move_and_go() {
 }
 
 #[test]
-fn the_watched_folder_itself_may_be_replaced() {
+fn replaced_watched_folder_is_watched() {
     let home = home();
     home.write("app/src/x.js", "1");
     watched(&home, "app", r#""watch": ["src"]"#);
@@ -81,7 +81,7 @@ fn the_watched_folder_itself_may_be_replaced() {
 }
 
 #[test]
-fn a_link_to_a_release_is_followed_when_it_is_set_anew() {
+fn changed_link_to_a_release_is_followed() {
     let home = home();
     for release in 1..3 {
         home.write(&format!("releases/{release}/app.sh"), WAITS);
@@ -104,7 +104,7 @@ fn a_link_to_a_release_is_followed_when_it_is_set_anew() {
 }
 
 #[test]
-fn links_to_files_count_when_the_file_does() {
+fn links_to_files_are_watched_with_their_target() {
     let home = home();
     home.write("outside/a.json", "1");
     fs::create_dir_all(home.work().join("app/etc")).unwrap();
@@ -128,7 +128,7 @@ fn links_to_files_count_when_the_file_does() {
 }
 
 #[test]
-fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
+fn links_are_followed_unless_disabled_and_without_loops() {
     let home = home();
     home.write("outside/x.js", "1");
     for name in ["app", "shy"] {
@@ -173,7 +173,7 @@ fn links_are_followed_unless_told_otherwise_and_never_in_circles() {
 }
 
 #[test]
-fn where_the_kernel_does_not_tell_one_looks() {
+fn polling_detects_changes() {
     let home = home();
     // Each folder leads to all others, so paths never end.
     for (from, to) in (0..5).flat_map(|from| (0..5).map(move |to| (from, to))).filter(|(from, to)| from != to) {
@@ -193,7 +193,7 @@ fn where_the_kernel_does_not_tell_one_looks() {
 }
 
 #[test]
-fn an_unreadable_folder_is_told_and_left_out() {
+fn unreadable_folder_is_reported_and_skipped() {
     // Root can read everything, and only root can switch to another user.
     ostler_testkit::needs_root!();
     const UID: u32 = 65_534;
@@ -215,7 +215,7 @@ fn an_unreadable_folder_is_told_and_left_out() {
 }
 
 #[test]
-fn no_watch_is_spent_on_what_is_ignored() {
+fn ignored_folders_use_no_watches() {
     let home = home();
     for package in 0..500 {
         let folder = home.work().join(format!("app/node_modules/p{package}/lib"));
@@ -231,7 +231,7 @@ fn no_watch_is_spent_on_what_is_ignored() {
 }
 
 #[test]
-fn a_lost_count_is_one_restart_and_everything_is_found_again() {
+fn queue_overflow_restarts_once_and_rescans() {
     let home = home();
     home.write("app/src/a", "1");
     watched(&home, "app", r#""watch": true"#);
@@ -255,7 +255,7 @@ fn a_lost_count_is_one_restart_and_everything_is_found_again() {
 
 /// Sets the limits in a user namespace of its own.
 #[test]
-fn without_watches_one_looks_and_says_so() {
+fn without_watches_it_polls_and_reports_it() {
     for (limit, told) in
         [("max_inotify_watches", "fs.inotify.max_user_watches"), ("max_inotify_instances", "fs.inotify.max_user_instances")]
     {
@@ -288,7 +288,7 @@ fn without_watches_one_looks_and_says_so() {
 }
 
 #[test]
-fn ten_thousand_events_a_second_are_one_restart() {
+fn ten_thousand_events_cause_one_restart() {
     let home = home();
     let script = home.write("app/app.sh", WAITS);
     let cwd = home.work().join("app");

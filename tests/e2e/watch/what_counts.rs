@@ -8,7 +8,7 @@ use super::{WAITS, armed, only_the_last_counts, restarted_by, restarts, watched}
 use crate::setup::{ecosystem, home};
 
 #[test]
-fn what_is_ignored_by_default_restarts_nothing() {
+fn default_ignores_cause_no_restart() {
     let home = home();
     for folder in ["node_modules/m", ".git", ".cache", "logs", "sub/node_modules"] {
         fs::create_dir_all(home.work().join("app").join(folder)).unwrap();
@@ -34,7 +34,7 @@ fn what_is_ignored_by_default_restarts_nothing() {
 }
 
 #[test]
-fn an_app_never_restarts_by_its_own_logs() {
+fn own_logs_never_restart_the_app() {
     let home = home();
     let script = home.write("app/app.sh", "#!/bin/sh\nwhile :; do echo line; echo line >&2; sleep 0.01; done\n");
     let cwd = home.work().join("app");
@@ -62,7 +62,7 @@ fn an_app_never_restarts_by_its_own_logs() {
 }
 
 #[test]
-fn ignore_watch_takes_folders_patterns_and_regular_expressions() {
+fn ignore_watch_accepts_folders_patterns_and_regexes() {
     let home = home();
     for folder in ["tmp", "client/img", "src/gen"] {
         fs::create_dir_all(home.work().join("app").join(folder)).unwrap();
@@ -81,7 +81,7 @@ fn ignore_watch_takes_folders_patterns_and_regular_expressions() {
 }
 
 #[test]
-fn a_config_file_of_javascript_may_have_a_real_regular_expression() {
+fn javascript_config_accepts_regexp_literals() {
     for engine in ["embedded", "runtime"] {
         let home = home();
         if engine == "runtime" {
@@ -104,7 +104,7 @@ fn a_config_file_of_javascript_may_have_a_real_regular_expression() {
 }
 
 #[test]
-fn gitignore_is_heeded_but_not_for_what_runs() {
+fn gitignore_applies_except_to_the_running_code() {
     let home = home();
     home.write("app/.gitignore", "build/\n*.tmp\n!keep.tmp\n/only-here\n");
     home.write("app/sub/.gitignore", "*.js\n");
@@ -177,7 +177,7 @@ fn paths_patterns_and_files_can_be_watched() {
 }
 
 #[test]
-fn only_files_with_these_endings_count() {
+fn ext_limits_the_watched_extensions() {
     let home = home();
     home.write("src/a.js", "1");
     let script = home.write("app.sh", WAITS);
@@ -191,7 +191,7 @@ fn only_files_with_these_endings_count() {
 }
 
 #[test]
-fn bad_patterns_are_refused_before_anything_starts() {
+fn invalid_patterns_are_rejected_before_start() {
     let home = home();
     let script = home.write("app.sh", WAITS);
     for (members, key, message) in [
@@ -213,7 +213,7 @@ fn bad_patterns_are_refused_before_anything_starts() {
 }
 
 #[test]
-fn options_of_chokidar_without_a_meaning_are_told_once() {
+fn unsupported_chokidar_options_are_reported_once() {
     let home = home();
     let script = home.write("app.sh", WAITS);
     let file = ecosystem(

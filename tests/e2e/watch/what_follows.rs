@@ -41,7 +41,7 @@ fn a_burst_restarts_once() {
 }
 
 #[test]
-fn stop_means_stop_and_what_ended_by_itself_is_started_again() {
+fn stopped_app_ignores_changes_and_exited_app_restarts() {
     let home = home();
     watched(&home, "app", r#""watch": true"#);
     home.ok("stop app");
@@ -65,7 +65,7 @@ fn stop_means_stop_and_what_ended_by_itself_is_started_again() {
 }
 
 #[test]
-fn a_clustered_app_is_reloaded_and_a_bad_change_takes_nothing_down() {
+fn clustered_app_reloads_and_bad_change_keeps_old_workers() {
     needs_program!("node");
     let home = home();
     let port = free_port();
@@ -98,7 +98,7 @@ fn a_clustered_app_is_reloaded_and_a_bad_change_takes_nothing_down() {
 }
 
 #[test]
-fn a_saved_list_brings_watching_back() {
+fn resurrect_restores_watching() {
     let home = home();
     watched(&home, "app", r#""watch": true, "ignore_watch": ["tmp"]"#);
     watched(&home, "down", r#""watch": true"#);
@@ -114,7 +114,7 @@ fn a_saved_list_brings_watching_back() {
 }
 
 #[test]
-fn watching_is_switched_by_options() {
+fn options_enable_and_disable_watch() {
     let home = home_as_pm2();
     home.write("src/x.js", "1");
     let script = home.write("app.sh", WAITS);
@@ -147,7 +147,7 @@ fn watching_is_switched_by_options() {
 }
 
 #[test]
-fn a_process_that_writes_at_its_start_is_found_out() {
+fn app_that_writes_at_start_is_detected() {
     let home = home();
     let script = home.write("app/app.sh", "#!/bin/sh\nsleep 0.1\necho $$ > db.json\nexec sleep 1000\n");
     let cwd = home.work().join("app");
@@ -171,7 +171,7 @@ fn a_process_that_writes_at_its_start_is_found_out() {
 }
 
 #[test]
-fn what_changes_while_there_is_no_daemon_is_not_lost() {
+fn change_without_a_daemon_is_not_lost() {
     let home = home();
     home.write("app/src/x.js", "1");
     watched(&home, "app", r#""watch": true"#);
@@ -193,7 +193,7 @@ fn what_changes_while_there_is_no_daemon_is_not_lost() {
 }
 
 #[test]
-fn what_waits_for_its_delay_survives_the_daemon() {
+fn pending_restart_survives_the_daemon() {
     let home = home();
     watched(&home, "app", r#""watch": true, "watch_delay": 3000"#);
     watched(&home, "down", r#""watch": true"#);
@@ -213,7 +213,7 @@ fn what_waits_for_its_delay_survives_the_daemon() {
 }
 
 #[test]
-fn what_a_hook_builds_before_the_start_is_known_to_it() {
+fn files_built_by_pre_start_hook_cause_no_restart() {
     let home = home();
     let build = home.write("build.sh", "#!/bin/sh\necho 1 > built.js\nsleep 0.4\necho 2 > built.js\nsleep 0.4\n");
     watched(&home, "app", &format!(r#""watch": true, "pre_start": "{build}""#));
