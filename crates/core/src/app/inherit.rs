@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reaches_whom() {
+    fn env_policy_decides_which_variables_an_app_inherits() {
         // Variable; kept by inherit, clean, user for the caller's own apps; the same for those of others.
         for (name, own, other) in [
             ("PATH", [true, true, true], [true, true, true]),
