@@ -107,7 +107,7 @@ proptest! {
     /// Events in any order, also impossible ones, with a policy that changes: no panic, no spawn beside a process that may live, a
     /// stop has a deadline, what was deleted stays deleted, and the journal gives back what was put in.
     #[test]
-    fn any_sequence_of_events(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
+    fn any_sequence_of_events_keeps_the_invariants(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
         let mut instance = Instance::new(Now::at(0));
         let mut now = 0;
         for (event, policy, later) in turns {
@@ -143,7 +143,7 @@ proptest! {
 
     /// After a command to stop, an obedient world brings any instance to rest, wherever it was.
     #[test]
-    fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
+    fn stop_brings_any_instance_to_rest(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
         let mut instance = Instance::new(Now::at(0));
         let mut now = 0;
         for (event, later) in turns {
