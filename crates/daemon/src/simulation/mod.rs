@@ -114,7 +114,7 @@ fn nothing_breaks_in_other_orders() {
 /// - The releases of an app broke when it was deleted during a reload.
 /// - The last episode found two processes of one instance when a waiting start outlived its keeper.
 #[test]
-fn what_broke_once_stays_fixed() {
+fn past_failures_stay_fixed() {
     for seed in [
         13_757_245_211_066_428_519,
         9_147_370_558_249_537_485,
