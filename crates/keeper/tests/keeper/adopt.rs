@@ -8,7 +8,7 @@ use ostler_sys::{Ending, ProcRef};
 use crate::home::{Home, ended, label, labelled, wait_for};
 
 #[test]
-fn a_keeper_that_was_killed_is_revived_with_everything() {
+fn killed_keeper_is_revived_with_children_and_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
@@ -92,7 +92,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
 }
 
 #[test]
-fn the_end_of_a_process_that_is_not_found_is_told_again() {
+fn verify_repeats_the_exit_of_a_missing_process() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exit 3"));
@@ -159,7 +159,7 @@ fn any_process_can_be_adopted() {
 }
 
 #[test]
-fn an_app_hands_over_to_another_of_its_processes() {
+fn app_hands_over_to_another_of_its_processes() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     // Two children that exit with the code they read. They become the keeper's when their parent is

@@ -25,7 +25,7 @@ fn kill_both(keeper: ProcRef, daemon: Daemon) {
 }
 
 #[test]
-fn the_next_keeper_has_everything_that_was_held() {
+fn next_keeper_gets_all_held_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let hold = |daemon: &mut Daemon, name: &str, text: &str| {
@@ -61,7 +61,7 @@ fn the_next_keeper_has_everything_that_was_held() {
 }
 
 #[test]
-fn many_descriptors_are_held_by_all() {
+fn anchor_holds_hundreds_of_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
@@ -81,7 +81,7 @@ fn many_descriptors_are_held_by_all() {
 }
 
 #[test]
-fn one_that_is_killed_alone_is_replaced_and_has_everything_too() {
+fn killed_anchor_is_replaced_with_all_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     daemon.send(&ToKeeper::Hold { name: "x".into() }, &[labelled("x").as_fd()]);
@@ -95,7 +95,7 @@ fn one_that_is_killed_alone_is_replaced_and_has_everything_too() {
 }
 
 #[test]
-fn one_that_stands_still_is_replaced() {
+fn stopped_anchor_is_replaced() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let first = daemon.anchor(None);
@@ -111,7 +111,7 @@ fn one_that_stands_still_is_replaced() {
 }
 
 #[test]
-fn an_end_on_purpose_is_its_end() {
+fn deliberate_exit_stops_the_anchor_too() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
@@ -126,7 +126,7 @@ fn an_end_on_purpose_is_its_end() {
 }
 
 #[test]
-fn a_signal_to_all_is_left_to_the_daemon() {
+fn anchor_ignores_signals_meant_for_the_daemon() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
@@ -142,7 +142,7 @@ fn a_signal_to_all_is_left_to_the_daemon() {
 }
 
 #[test]
-fn without_its_home_nothing_is_started_again() {
+fn anchor_exits_if_the_home_is_gone() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);

@@ -9,7 +9,7 @@ use ostler_sys::Ending;
 use crate::home::{Home, command_line, ended, fixture, label, labelled, wait_for};
 
 #[test]
-fn it_keeps_pid_children_and_descriptors() {
+fn upgrade_keeps_pid_children_and_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
@@ -52,7 +52,7 @@ fn it_keeps_pid_children_and_descriptors() {
 }
 
 #[test]
-fn a_daemon_that_does_not_retire_is_killed() {
+fn daemon_that_does_not_retire_is_killed() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     daemon.send(&ToKeeper::Upgrade { exe: PathBuf::from(fixture()) }, &[]);
@@ -62,7 +62,7 @@ fn a_daemon_that_does_not_retire_is_killed() {
 }
 
 #[test]
-fn a_bad_binary_changes_nothing() {
+fn upgrade_to_a_bad_binary_changes_nothing() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));
