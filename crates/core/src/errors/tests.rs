@@ -266,7 +266,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn reading_any_lines_is_bounded_and_never_panics(lines in proptest::collection::vec(line(), 0..60), every in 1_usize..9, settled: bool) {
+    fn any_lines_are_read_within_bounds(lines in proptest::collection::vec(line(), 0..60), every in 1_usize..9, settled: bool) {
         let mut reader = Reader::default();
         for (at, line) in lines.iter().enumerate() {
             reader.push(line);

@@ -60,7 +60,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fewer_errors_than_the_threshold_never_exceed_the_limit(steps in prop::collection::vec((0..90_000_u64, 0..3_u64), 0..60), threshold in 200..300_u32) {
+        fn errors_below_threshold_never_trip(steps in prop::collection::vec((0..90_000_u64, 0..3_u64), 0..60), threshold in 200..300_u32) {
             let limit = ErrorLimit { threshold, ..LIMIT };
             let mut watch = ErrorWatch::default();
             let mut now = 0;
