@@ -76,7 +76,7 @@ fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
 }
 
 #[test]
-fn one_after_the_other() {
+fn instances_of_an_app_are_remedied_one_at_a_time() {
     let (mut played, mut remediation, ids) = running(&[app(with_check()), app(with_check())]);
     let [first, second] = ids[..] else { panic!("{ids:?}") };
     assert!(ask(&mut played, &mut remediation, second, Cause::Cpu) && ask(&mut played, &mut remediation, first, Cause::Errors));
@@ -95,7 +95,7 @@ fn one_after_the_other() {
 }
 
 #[test]
-fn apps_do_not_wait_for_each_other() {
+fn apps_are_remedied_independently() {
     let other = AppSpec { name: "other".into(), ..app(Safeguards::default()) };
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default()), other]);
     for id in ids {
@@ -105,7 +105,7 @@ fn apps_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
+fn replacement_is_tried_before_a_restart() {
     let (mut played, mut remediation, ids) = running(&[cluster(with_check())]);
     let id = ids[0];
     health_is(&mut played, id, Health::Unhealthy);
@@ -126,7 +126,7 @@ fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
 }
 
 #[test]
-fn a_reload_under_way_comes_first() {
+fn remedy_waits_for_a_running_reload() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     played.ctx.state.slots.begin_replacing("api");
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
@@ -136,7 +136,7 @@ fn a_reload_under_way_comes_first() {
 }
 
 #[test]
-fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
+fn repeated_remedies_back_off_except_for_memory() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     let id = ids[0];
     for _ in 0..2 {
@@ -160,7 +160,7 @@ fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
 }
 
 #[test]
-fn who_has_waited_has_its_turn() {
+fn delayed_remedy_runs_after_its_backoff() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     let pace = remediation.paces.entry(0).or_default();
     pace.replaced(played.ctx.now.mono_ms);
@@ -174,7 +174,7 @@ fn who_has_waited_has_its_turn() {
 }
 
 #[test]
-fn autokill_ends_it_as_if_it_had_crashed() {
+fn autokill_fails_the_instance_like_a_crash() {
     let (mut played, mut remediation, ids) = running(&[cluster(Safeguards { autokill: true, ..Safeguards::default() })]);
     ask(&mut played, &mut remediation, ids[0], Cause::Health);
     let queued = done(&mut played, &mut remediation);
@@ -182,7 +182,7 @@ fn autokill_ends_it_as_if_it_had_crashed() {
 }
 
 #[test]
-fn nothing_is_done_about_what_is_well_again_or_has_ended() {
+fn recovered_or_exited_instance_gets_no_remedy() {
     let (mut played, mut remediation, ids) = running(&[app(with_check())]);
     let id = ids[0];
     health_is(&mut played, id, Health::Unhealthy);
@@ -199,7 +199,7 @@ fn nothing_is_done_about_what_is_well_again_or_has_ended() {
 }
 
 #[test]
-fn an_app_that_wants_to_be_left_alone_is() {
+fn health_action_none_suppresses_the_health_remedy() {
     let mut safeguards = with_check();
     safeguards.health.action = Action::None;
     let (mut played, mut remediation, ids) = running(&[app(safeguards)]);
@@ -208,7 +208,7 @@ fn an_app_that_wants_to_be_left_alone_is() {
 }
 
 #[test]
-fn a_new_app_with_an_old_number_has_its_own_pace() {
+fn reused_id_gets_a_fresh_backoff() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
     done(&mut played, &mut remediation);
