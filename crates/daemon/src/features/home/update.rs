@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn each_who_asks_for_a_pulse_is_told_once() {
+    fn each_pulse_request_is_answered_once() {
         let (mut played, mut update) = (Played::new(&[]), Update::default());
         ask(&mut played, &mut update, 1, Request::Pulse);
         ask(&mut played, &mut update, 2, Request::Pulse);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_is_answered_by_what_the_keeper_says() {
+    fn update_is_answered_with_the_result_of_the_keeper() {
         let (mut played, mut update) = (Played::new(&[]), Update::default());
         ask(&mut played, &mut update, 1, Request::Update { exe: "/new".into() });
         assert!(told(&mut played).is_empty());

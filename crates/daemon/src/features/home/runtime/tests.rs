@@ -53,7 +53,7 @@ fn end_asked(rest: &[Input]) -> Option<bool> {
 }
 
 #[test]
-fn in_the_background_a_signal_saves_and_stops() {
+fn background_daemon_saves_and_stops_on_a_signal() {
     let (mut played, mut runtime) = (Played::new(&[]), Runtime::default());
     runtime.on_boot(&mut played.ctx);
     assert!(runtime.on_signal(&mut played.ctx, TERM));
@@ -71,7 +71,7 @@ fn in_the_background_a_signal_saves_and_stops() {
 }
 
 #[test]
-fn in_front_it_stops_without_saving_and_kills_after_its_time() {
+fn foreground_daemon_stops_without_saving_and_kills_at_timeout() {
     let (mut played, mut runtime) = in_front(spec(), None);
     assert!(runtime.on_signal(&mut played.ctx, TERM));
     assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
@@ -86,7 +86,7 @@ fn in_front_it_stops_without_saving_and_kills_after_its_time() {
 }
 
 #[test]
-fn a_second_signal_kills_at_once() {
+fn second_signal_kills_immediately() {
     let (mut played, mut runtime) = in_front(spec(), None);
     runtime.on_signal(&mut played.ctx, TERM);
     played.settle(&mut runtime);
@@ -98,7 +98,7 @@ fn a_second_signal_kills_at_once() {
 }
 
 #[test]
-fn a_signal_that_nobody_named_means_nothing_and_is_nobody_elses() {
+fn unconfigured_signal_is_consumed_without_effect() {
     let (mut played, mut runtime) = in_front(spec(), None);
     for signal in [HUP, INT, WINCH] {
         assert!(runtime.on_signal(&mut played.ctx, signal));
@@ -107,7 +107,7 @@ fn a_signal_that_nobody_named_means_nothing_and_is_nobody_elses() {
 }
 
 #[test]
-fn the_container_ends_with_the_code_of_its_app() {
+fn container_exits_with_the_code_of_its_app() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.state.requests_under_way = 1;
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
@@ -118,7 +118,7 @@ fn the_container_ends_with_the_code_of_its_app() {
 }
 
 #[test]
-fn what_was_stopped_by_hand_may_be_started_again_for_a_while() {
+fn manually_stopped_app_can_be_started_again_before_the_exit() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.event(0, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 0)), None);
@@ -137,7 +137,7 @@ fn what_was_stopped_by_hand_may_be_started_again_for_a_while() {
 }
 
 #[test]
-fn where_it_stays_nothing_ends_it_but_a_signal() {
+fn staying_runtime_exits_only_on_a_signal() {
     let (mut played, mut runtime) = in_front(RuntimeSpec { stays: true, ..spec() }, None);
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
 }
@@ -147,7 +147,7 @@ fn acks(played: &mut Played) -> usize {
 }
 
 #[test]
-fn as_long_as_the_starter_runs_nothing_is_over() {
+fn container_does_not_exit_while_the_starter_runs() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
     assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
     assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
@@ -156,7 +156,7 @@ fn as_long_as_the_starter_runs_nothing_is_over() {
 }
 
 #[test]
-fn a_start_that_failed_ends_the_container_with_its_code() {
+fn failed_start_exits_the_container_with_its_code() {
     for (is_unstartable, ending, code) in [
         (true, ostler_sys::Ending::Code(2), Some(2)),
         (true, ostler_sys::Ending::Signal { signal: 9, core: false }, Some(137)),
@@ -177,14 +177,14 @@ fn a_start_that_failed_ends_the_container_with_its_code() {
 }
 
 #[test]
-fn a_starter_that_ended_while_there_was_no_daemon_is_known() {
+fn starter_exit_during_daemon_absence_is_recovered() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
     assert_eq!(acks(&mut played), 1);
     assert_eq!((end_asked(&ends(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
 }
 
 #[test]
-fn nothing_outlives_the_first_process() {
+fn new_keeper_in_a_container_stops_everything() {
     let (mut played, mut runtime) = in_front(spec(), None);
     runtime.on_new_keeper(&mut played.ctx, &[]);
     assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
