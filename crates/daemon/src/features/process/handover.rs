@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_process_of_its_own_tree_is_followed() {
+    fn handover_accepts_only_a_process_of_the_same_tree() {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_former_one_is_remembered_and_its_end_is_not_the_end() {
+    fn exit_of_the_former_process_keeps_the_instance_running() {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let successor = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
