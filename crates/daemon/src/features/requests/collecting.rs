@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn apps_measure_while_somebody_asks_and_not_else() {
+    fn apps_measure_only_while_a_client_asks() {
         let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
         let (id, mut app) = node(&mut played, &mut collecting, 10);
         says(&mut played, &mut collecting, id, &json!({"requests": 1}));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_of_the_app_itself_stay() {
+    fn custom_metrics_are_not_overwritten() {
         let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
         let (id, _app) = node(&mut played, &mut collecting, 10);
         played.ctx.state.slots.get_mut(id).unwrap().live.axm.monitor.insert("Handles".into(), json!({"value": "own"}));

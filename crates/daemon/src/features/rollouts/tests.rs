@@ -105,7 +105,7 @@ fn version(played: &Played, id: u32) -> String {
 }
 
 #[test]
-fn the_new_process_serves_before_the_old_one_retires() {
+fn new_process_serves_before_the_old_one_retires() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let restarts = |played: &Played, id: u32| played.ctx.state.slots.get(id).unwrap().durable.instance.counters.restarts;
     played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
@@ -130,7 +130,7 @@ fn the_new_process_serves_before_the_old_one_retires() {
 }
 
 #[test]
-fn one_that_was_still_starting_when_it_began_is_replaced_beside_if_it_serves_by_its_turn() {
+fn instance_starting_at_the_reload_is_replaced_without_a_gap() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let late = played.instance(app("1"));
     played.dispatch(&mut rollouts, late, Event::Start(user()));
@@ -150,7 +150,7 @@ fn one_that_was_still_starting_when_it_began_is_replaced_beside_if_it_serves_by_
 }
 
 #[test]
-fn a_release_that_does_not_come_up_changes_nothing() {
+fn release_that_does_not_start_changes_nothing() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 2);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
@@ -172,7 +172,7 @@ fn a_release_that_does_not_come_up_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_run_twice_is_restarted_with_its_new_description() {
+fn fork_mode_app_restarts_in_place_with_its_new_spec() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 1);
     let news = reload(&mut played, &mut rollouts, &ids, &single("2"));
     assert_eq!((played.ctx.state.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
@@ -184,7 +184,7 @@ fn what_cannot_run_twice_is_restarted_with_its_new_description() {
 
 /// An event that was decided but not handled must not look like its absence.
 #[test]
-fn what_is_down_is_started_by_a_reload() {
+fn reload_starts_a_stopped_instance() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     played.dispatch(&mut rollouts, ids[0], Event::Stop(user()));
     ends(&mut played, &mut rollouts, ids[0], 0);
@@ -195,7 +195,7 @@ fn what_is_down_is_started_by_a_reload() {
 }
 
 #[test]
-fn a_canary_is_watched_for_its_time() {
+fn canary_is_watched_for_canary_time() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let request = RolloutRequest { canary_ms: Some(5000), ..wanted(&mut played, &ids, &app("2")) };
     played.ctx.request(Request::Rollout(Box::new(request)));
@@ -213,7 +213,7 @@ fn a_canary_is_watched_for_its_time() {
 }
 
 #[test]
-fn one_at_a_time_and_users_come_first() {
+fn users_reload_overrides_the_reload_of_a_policy() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 3);
     let origin = Origin::policy(PolicyName::Cron);
     let replace = |played: &mut Played| {
@@ -242,7 +242,7 @@ fn one_at_a_time_and_users_come_first() {
 }
 
 #[test]
-fn what_somebody_takes_over_is_left_alone() {
+fn reload_leaves_a_manually_stopped_instance_alone() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
@@ -258,7 +258,7 @@ fn what_somebody_takes_over_is_left_alone() {
 /// Programs that open their ports themselves are restarted one after the other. If all are stopped,
 /// the stop of one must not restart the next.
 #[test]
-fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
+fn reload_does_not_restart_an_app_stopped_during_it() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 2);
     reload(&mut played, &mut rollouts, &ids, &single("2"));
     ids.iter().for_each(|&id| played.ctx.event(id, Event::Stop(user())));
@@ -272,7 +272,7 @@ fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
 }
 
 #[test]
-fn the_next_daemon_goes_on() {
+fn next_daemon_continues_the_rollout() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
@@ -301,7 +301,7 @@ fn the_next_daemon_goes_on() {
 }
 
 #[test]
-fn with_its_last_instance_the_releases_of_an_app_are_forgotten() {
+fn releases_are_forgotten_with_the_last_instance() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 2);
     reload(&mut played, &mut rollouts, &ids[..1], &single("2"));
     ends(&mut played, &mut rollouts, ids[0], 0);
@@ -315,7 +315,7 @@ fn with_its_last_instance_the_releases_of_an_app_are_forgotten() {
 }
 
 #[test]
-fn requests_that_were_cut_are_counted() {
+fn cut_requests_are_counted() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);

@@ -128,7 +128,7 @@ fn ends(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> 
 }
 
 #[test]
-fn a_start_is_done_when_all_are_online() {
+fn start_is_done_when_all_instances_are_online() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![AppSpec { instances: 2, ..app("api") }], PLAIN));
     assert_eq!(told(&mut played), ["launched api [0, 1]"]);
@@ -143,7 +143,7 @@ fn a_start_is_done_when_all_are_online() {
 }
 
 #[test]
-fn two_starts_of_one_connection_are_not_the_same_twice() {
+fn second_start_of_the_same_app_is_refused() {
     let (mut played, mut jobs) = empty();
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for id in 1..3 {
@@ -159,7 +159,7 @@ fn two_starts_of_one_connection_are_not_the_same_twice() {
 }
 
 #[test]
-fn what_cannot_be_executed_goes_again() {
+fn failed_first_start_removes_the_instance() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
     told(&mut played);
@@ -173,7 +173,7 @@ fn what_cannot_be_executed_goes_again() {
 }
 
 #[test]
-fn as_many_at_a_time_as_was_asked_for() {
+fn parallel_limits_the_instances_stopped_at_a_time() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("b"), app("c")]);
     let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, confirm, .. } = act(Action::Stop, &["all"]) else {
         panic!()
@@ -206,7 +206,7 @@ fn as_many_at_a_time_as_was_asked_for() {
 }
 
 #[test]
-fn a_restart_leaves_half_of_each_app_serving() {
+fn restart_leaves_half_of_each_app_serving() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("a"), app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
     let stopping: Vec<bool> = ids.iter().map(|id| is_stopping(&played, *id)).collect();
@@ -222,7 +222,7 @@ fn a_restart_leaves_half_of_each_app_serving() {
 }
 
 #[test]
-fn a_restart_puts_what_runs_at_its_times_on_its_schedule() {
+fn restart_of_a_job_only_schedules_it() {
     let (mut played, mut jobs) = empty();
     let cron = CronSpec { job: Some(JobSpec::default()), ..CronSpec::restarts("* * * * *".into()) };
     let spec = AppSpec { cron: Some(Box::new(cron)), ..app("nightly") };
@@ -235,7 +235,7 @@ fn a_restart_puts_what_runs_at_its_times_on_its_schedule() {
 }
 
 #[test]
-fn targets_come_one_after_the_other_until_one_fails() {
+fn targets_are_processed_in_order_until_one_fails() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["a", "nobody", "b"]));
     assert!(!is_stopping(&played, 1));
@@ -248,7 +248,7 @@ fn targets_come_one_after_the_other_until_one_fails() {
 
 /// The second request sees the instance as the first request left it.
 #[test]
-fn a_stop_that_comes_with_a_restart_is_not_told_that_it_was_started_again() {
+fn stop_queued_behind_a_restart_succeeds() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for (id, action) in [(1, Action::Restart), (2, Action::Stop)] {
@@ -263,7 +263,7 @@ fn a_stop_that_comes_with_a_restart_is_not_told_that_it_was_started_again() {
 }
 
 #[test]
-fn a_stop_waits_for_the_hooks_of_an_instance() {
+fn stop_waits_for_the_hooks_of_an_instance() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let owner = Owner::Hook { slot: 0, inc: 1, hook: ostler_core::app::hooks::Hook::PostStop };
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
@@ -281,7 +281,7 @@ fn a_stop_waits_for_the_hooks_of_an_instance() {
 }
 
 #[test]
-fn what_others_need_is_stopped_last_and_restarted_first() {
+fn dependencies_stop_last_and_restart_first() {
     let (mut played, mut jobs, _) = running(&[app("db"), needs("api", "db")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["all"]));
     assert_eq!((is_stopping(&played, 0), is_stopping(&played, 1)), (false, true));
@@ -306,7 +306,7 @@ fn what_others_need_is_stopped_last_and_restarted_first() {
 }
 
 #[test]
-fn of_whom_it_will_start_it_says_where_somebody_waits_for_others() {
+fn coming_starts_are_announced_only_while_an_app_waits() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     let restart = |played: &mut Played, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
     restart(&mut played, &mut jobs);
@@ -317,7 +317,7 @@ fn of_whom_it_will_start_it_says_where_somebody_waits_for_others() {
 }
 
 #[test]
-fn what_depends_on_nobody_or_on_itself_is_not_started() {
+fn missing_or_circular_dependency_fails_the_start() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
@@ -327,7 +327,7 @@ fn what_depends_on_nobody_or_on_itself_is_not_started() {
 }
 
 #[test]
-fn counters_are_reset_at_once() {
+fn counters_are_reset_immediately() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     played.ctx.state.slots.get_mut(0).unwrap().durable.instance.counters.restarts = 5;
     ask(&mut played, &mut jobs, act(Action::Reset, &["a"]));
@@ -340,7 +340,7 @@ fn scale(to: ScaleTo) -> proto::Request {
 }
 
 #[test]
-fn fewer_are_told_in_their_order_and_more_are_started() {
+fn scale_reports_in_order_and_starts_missing_instances() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
     assert_eq!(told(&mut played), ["Failed(NothingToDo)"]);
@@ -362,7 +362,7 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
 }
 
 #[test]
-fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
+fn each_scale_is_an_event_with_its_cause() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
     played.events();
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
@@ -416,7 +416,7 @@ fn rollouts(rest: &[Input]) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn apps_are_reloaded_at_the_same_time() {
+fn apps_are_reloaded_concurrently() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b"), app("a")]);
     let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
     let [(first, a), (second, b)] = &rollouts(&rest)[..] else { panic!("{rest:?}") };
@@ -431,7 +431,7 @@ fn apps_are_reloaded_at_the_same_time() {
 /// If processes run beside the old ones, only some apps are reloaded at the same time. Apps that
 /// depend on others are reloaded one by one.
 #[test]
-fn not_too_many_apps_are_reloaded_at_the_same_time() {
+fn concurrent_reloads_are_bounded() {
     let cluster =
         |name: String| AppSpec { mode: ostler_core::app::ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(&name) };
     let apps: Vec<AppSpec> = (0..9).map(|number| cluster(format!("app-{number}"))).collect();
@@ -444,7 +444,7 @@ fn not_too_many_apps_are_reloaded_at_the_same_time() {
 }
 
 #[test]
-fn a_release_that_is_returned_to_is_one_for_all_instances() {
+fn rollback_release_is_shared_by_all_instances() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
     let old = AppSpec { version: Some("1".into()), ..app("a") };
     let origin = Origin::User { command: "undo".into(), uid: 0, pid: 1, on_behalf_of: None };
@@ -458,7 +458,7 @@ fn a_release_that_is_returned_to_is_one_for_all_instances() {
 }
 
 #[test]
-fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
+fn start_waits_until_the_deletion_is_complete() {
     for existing in [PLAIN, Existing::PlainScript { force: true }] {
         let (mut played, mut jobs, _) = running(&[app("a")]);
         ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
@@ -475,7 +475,7 @@ fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
 }
 
 #[test]
-fn a_start_takes_what_stays_and_not_what_a_scale_takes_away() {
+fn start_ignores_instances_removed_by_a_scale() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
     played.ctx.event(1, Event::Delete(Origin::policy(PolicyName::Autoscale)));
     played.settle(&mut jobs);
@@ -496,7 +496,7 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
 }
 
 #[test]
-fn a_node_app_is_started_when_its_script_runs() {
+fn node_app_is_confirmed_when_its_script_runs() {
     let (mut played, mut jobs) = confirmed(true);
     let message = ostler_proto::node::classify(serde_json::json!({"cmd": "NODE_OSTLER", "act": "runs"}));
     played.ctx.outbox.queue.push_back(Input::Message(0, 1, message));
@@ -506,7 +506,7 @@ fn a_node_app_is_started_when_its_script_runs() {
 }
 
 #[test]
-fn nobody_waits_longer_for_a_confirmation_than_was_said() {
+fn confirmation_wait_times_out() {
     let (mut played, mut jobs) = confirmed(true);
     played.pass(&mut jobs, 499);
     played.settle(&mut jobs);
@@ -517,7 +517,7 @@ fn nobody_waits_longer_for_a_confirmation_than_was_said() {
 }
 
 #[test]
-fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
+fn crash_before_the_confirmation_fails_the_start() {
     for (fails, word) in [(true, "failed 0: exited with code 1 within"), (false, "done 0")] {
         let (mut played, mut jobs) = confirmed(fails);
         ends(&mut played, &mut jobs, 0, 1);
@@ -561,7 +561,7 @@ fn restarts(played: &mut Played, jobs: &mut Jobs, id: u32) {
 }
 
 #[test]
-fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
+fn watched_restart_is_done_after_min_uptime() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     ask(&mut played, &mut jobs, watched(&["a"]));
     restarts(&mut played, &mut jobs, 0);
@@ -576,7 +576,7 @@ fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
 }
 
 #[test]
-fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
+fn watched_restart_stops_at_the_first_failed_instance() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b"), app("a")]);
     ask(&mut played, &mut jobs, watched(&["all"]));
     // The restart touches one instance of each app.
@@ -599,7 +599,7 @@ fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
 }
 
 #[test]
-fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
+fn watched_restart_continues_with_half_of_the_app() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a"), app("a")]);
     ask(&mut played, &mut jobs, watched(&["a"]));
     restarts(&mut played, &mut jobs, 0);
@@ -609,7 +609,7 @@ fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
 }
 
 #[test]
-fn everything_ends_with_what_users_do_not_see() {
+fn kill_stops_hidden_candidates_too() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let slot = played.ctx.state.slots.get(0).unwrap();
     let (same, base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
@@ -630,7 +630,7 @@ fn everything_ends_with_what_users_do_not_see() {
 }
 
 #[test]
-fn the_list_is_saved_by_whoever_asks_for_that_only() {
+fn shutdown_saves_the_list_only_if_requested() {
     for saves_list in [true, false] {
         let (mut played, mut jobs, _) = running(&[app("a")]);
         let end = || Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
@@ -644,7 +644,7 @@ fn the_list_is_saved_by_whoever_asks_for_that_only() {
 }
 
 #[test]
-fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
+fn saved_schedule_is_restored_before_the_start() {
     let (mut played, mut jobs) = empty();
     let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
     std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
@@ -662,7 +662,7 @@ fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
 }
 
 #[test]
-fn what_is_brought_in_has_the_ids_of_the_list() {
+fn restored_apps_get_ids_in_the_order_of_the_list() {
     let entry = |name: &str, status: &str| serde_json::json!({"name": name, "pm_exec_path": "/bin/true", "pm_cwd": "/", "status": status});
     let restore = |entries: Vec<serde_json::Value>| proto::Request::Restore { entries, sockets_of: None };
     let (mut played, mut jobs, _) = running(&[app("gone")]);
@@ -682,7 +682,7 @@ fn what_is_brought_in_has_the_ids_of_the_list() {
 }
 
 #[test]
-fn whoever_waits_for_a_process_learns_what_it_left_undone() {
+fn client_gets_the_cut_warning_of_its_instance() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
     told(&mut played);
@@ -694,7 +694,7 @@ fn whoever_waits_for_a_process_learns_what_it_left_undone() {
 }
 
 #[test]
-fn a_policy_is_told_nothing_and_no_client_is() {
+fn action_of_a_policy_sends_no_replies() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
     played.settle(&mut jobs);

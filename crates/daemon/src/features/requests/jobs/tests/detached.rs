@@ -5,7 +5,7 @@ use super::*;
 const DETACHED: Confirm = Confirm { within_ms: 0, early_exit_fails: false, watches: false, detached: true };
 
 #[test]
-fn a_client_is_answered_before_the_new_process_is_online_and_the_order_goes_on() {
+fn detached_restart_is_answered_first_and_continues() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b")]);
     ask(&mut played, &mut jobs, restart_by(DETACHED, &["a", "b"]));
     assert_eq!(told(&mut played), ["restartProcessId [0, 1]", "restartProcessId [2]", "all done [0, 1, 2]"]);
@@ -21,7 +21,7 @@ fn a_client_is_answered_before_the_new_process_is_online_and_the_order_goes_on()
 }
 
 #[test]
-fn a_wrong_target_fails_and_those_before_it_are_restarted() {
+fn wrong_target_fails_after_earlier_targets_restart() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     ask(&mut played, &mut jobs, restart_by(DETACHED, &["a", "nothing"]));
     let answers = told(&mut played);
@@ -31,7 +31,7 @@ fn a_wrong_target_fails_and_those_before_it_are_restarted() {
 }
 
 #[test]
-fn a_start_is_answered_before_there_is_a_process() {
+fn detached_start_is_answered_before_the_spawn() {
     let (mut played, mut jobs) = empty();
     let proto::Request::Start { apps, base_env, existing, command, .. } = start(vec![app("api")], PLAIN) else { panic!() };
     let confirm = Some(DETACHED);

@@ -14,7 +14,7 @@ fn stopping(played: &Played, ids: &[u32]) -> Vec<bool> {
 }
 
 #[test]
-fn targets_stop_level_by_level_and_each_level_at_once() {
+fn targets_stop_by_dependency_level() {
     for action in [Action::Stop, Action::Delete] {
         let (mut played, mut jobs, ids) = running(&[app("db"), needs("api", "db"), needs("worker", "db"), app("alone")]);
         // The order of the targets is that of a file: dependencies first.
@@ -31,7 +31,7 @@ fn targets_stop_level_by_level_and_each_level_at_once() {
 }
 
 #[test]
-fn targets_one_after_the_other_for_pm2() {
+fn targets_of_a_pm2_stop_run_one_at_a_time() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["a", "b"]));
     assert_eq!(stopping(&played, &ids), [true, false]);
@@ -40,7 +40,7 @@ fn targets_one_after_the_other_for_pm2() {
 }
 
 #[test]
-fn a_wrong_target_fails_when_those_before_it_are_down() {
+fn wrong_target_fails_after_earlier_targets_stop() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("b"), app("c")]);
     ask(&mut played, &mut jobs, together(Action::Stop, &["a", "b", "a", "nothing", "c"]));
     assert_eq!(stopping(&played, &ids), [true, true, false]);
