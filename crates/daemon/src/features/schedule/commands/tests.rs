@@ -79,7 +79,7 @@ fn next_daemon(bytes: &[u8], children: &[Child]) -> (Played, Commands) {
 }
 
 #[test]
-fn it_is_known_until_its_owner_was_told() {
+fn command_is_journaled_until_its_owner_gets_the_result() {
     let (mut played, mut commands, id, mut bytes) = running(Output::Logs, NOBODY);
     assert!(played.ctx.state.commands.any_hook_of(id) && played.ctx.state.commands.has(&owner(id)));
     assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
@@ -95,14 +95,14 @@ fn it_is_known_until_its_owner_was_told() {
 }
 
 #[test]
-fn an_instances_process_is_none_of_its() {
+fn exit_of_an_instance_process_is_ignored() {
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     assert!(!commands.on_child(&mut played.ctx, u64::from(id) << 32 | 1, ChildEvent::Exited(Ending::Code(0))));
     assert!(played.queued().is_empty());
 }
 
 #[test]
-fn an_owner_has_one_at_a_time() {
+fn owner_runs_one_command_at_a_time() {
     let (mut played, mut commands, id, _) = asked(Output::Logs);
     commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
     assert_eq!(commands.all.len(), 1);
@@ -111,7 +111,7 @@ fn an_owner_has_one_at_a_time() {
 }
 
 #[test]
-fn one_that_is_called_off_in_time_never_begins() {
+fn command_cancelled_before_its_spawn_never_runs() {
     let (mut played, mut commands, id) = played();
     commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
@@ -124,7 +124,7 @@ fn one_that_is_called_off_in_time_never_begins() {
 }
 
 #[test]
-fn one_that_takes_too_long_is_killed_and_told_when_nothing_is_left() {
+fn command_that_times_out_is_killed_with_its_tree() {
     let mut child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
     let pid = child.id().cast_signed();
     let (mut played, mut commands, id, _) = asked(Output::Logs);
@@ -146,7 +146,7 @@ fn one_that_takes_too_long_is_killed_and_told_when_nothing_is_left() {
 }
 
 #[test]
-fn of_a_check_what_is_left_is_looked_for_later() {
+fn leftovers_of_a_check_are_removed_later() {
     let (mut played, mut commands, id, _) = running(Output::Nowhere, NOBODY);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
     let mut queued = played.queued();
@@ -156,7 +156,7 @@ fn of_a_check_what_is_left_is_looked_for_later() {
 }
 
 #[test]
-fn what_nobody_wants_to_read_ends_it() {
+fn too_much_captured_output_fails_the_command() {
     let (mut played, mut commands, _, _) = asked(Output::Captured);
     let writer = played.ctx.outbox.children.pop().unwrap().out.expect("its output is wanted");
     let writing = std::thread::spawn(move || rustix::io::write(&writer, &[b'x'; capture::MOST_BYTES]).map(drop));
@@ -166,7 +166,7 @@ fn what_nobody_wants_to_read_ends_it() {
 }
 
 #[test]
-fn a_slot_that_is_gone_is_told_nothing() {
+fn command_of_a_deleted_instance_reports_to_no_owner() {
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_forgotten(&mut played.ctx, id);
     assert!(!played.ctx.state.commands.any_hook_of(id));
@@ -175,7 +175,7 @@ fn a_slot_that_is_gone_is_told_nothing() {
 }
 
 #[test]
-fn the_next_daemon_begins_what_the_keeper_does_not_know() {
+fn next_daemon_starts_commands_unknown_to_the_keeper() {
     let (_, _, _, bytes) = asked(Output::Logs);
     let (mut played, mut commands) = next_daemon(&bytes, &[]);
     perform(&mut played, &mut commands);
@@ -184,7 +184,7 @@ fn the_next_daemon_begins_what_the_keeper_does_not_know() {
 }
 
 #[test]
-fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
+fn next_daemon_adopts_running_and_reports_exited_commands() {
     let (_, _, _, bytes) = running(Output::Logs, NOBODY);
     let child = |ended| Child { key: key(1), pid: NOBODY, start_ticks: 7, ended };
     let (mut played, mut commands) = next_daemon(&bytes, &[child(None)]);
@@ -200,7 +200,7 @@ fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
 }
 
 #[test]
-fn what_a_former_daemon_read_half_is_lost() {
+fn partly_captured_output_of_a_former_daemon_is_lost() {
     let (_, _, _, bytes) = running(Output::Captured, NOBODY);
     let (mut played, mut commands) = next_daemon(&bytes, &[Child { key: key(1), pid: NOBODY, start_ticks: 7, ended: None }]);
     assert!(played.queued().is_empty() && played.ctx.state.commands.iter().all(|command| command.is_called_off));
@@ -210,7 +210,7 @@ fn what_a_former_daemon_read_half_is_lost() {
 }
 
 #[test]
-fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
+fn new_keeper_is_asked_for_unstarted_commands() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();
@@ -225,7 +225,7 @@ fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
 }
 
 #[test]
-fn another_keeper_has_what_it_was_just_asked_for() {
+fn command_adopted_by_a_new_keeper_is_not_started_again() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();

@@ -81,7 +81,7 @@ fn state(played: &Played, id: u32) -> &State {
 }
 
 #[test]
-fn a_start_waits_for_its_hook() {
+fn start_waits_for_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::PreStart };
@@ -92,7 +92,7 @@ fn a_start_waits_for_its_hook() {
 }
 
 #[test]
-fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
+fn start_prevented_by_a_hook_shows_the_hook_output() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
@@ -104,7 +104,7 @@ fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
 }
 
 #[test]
-fn a_start_that_is_called_off_calls_off_its_hook() {
+fn cancelled_start_cancels_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
@@ -116,7 +116,7 @@ fn a_start_that_is_called_off_calls_off_its_hook() {
 }
 
 #[test]
-fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
+fn on_crash_hook_runs_once_at_a_time_and_stops_with_the_app() {
     let (mut played, mut hooks, id) = played(with(Hook::OnCrash));
     let crash = |played: &mut Played, hooks: &mut Hooks| {
         let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
@@ -139,7 +139,7 @@ fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
 }
 
 #[test]
-fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
+fn secrets_are_fetched_in_batches_and_delivered_once() {
     let (mut played, mut hooks, id) = played(with_secrets(10));
     played.dispatch(&mut hooks, id, start());
     let mut run = asked(&mut played).run;
@@ -171,7 +171,7 @@ fn hooks_values(hooks: &Hooks) -> usize {
 }
 
 #[test]
-fn one_secret_that_cannot_be_had_ends_the_start() {
+fn failed_secret_fails_the_start() {
     let (mut played, mut hooks, id) = played(with_secrets(3));
     played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
@@ -187,7 +187,7 @@ fn one_secret_that_cannot_be_had_ends_the_start() {
 }
 
 #[test]
-fn values_for_a_start_that_is_called_off_are_forgotten() {
+fn secrets_of_a_cancelled_start_are_dropped() {
     let (mut played, mut hooks, id) = played(with_secrets(2));
     played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
@@ -202,7 +202,7 @@ fn values_for_a_start_that_is_called_off_are_forgotten() {
 }
 
 #[test]
-fn secrets_come_after_the_hook() {
+fn secrets_are_fetched_after_the_hook() {
     let hooked = AppSpec { hooks: with(Hook::PreStart).hooks, ..with_secrets(1) };
     let (mut played, mut hooks, id) = played(hooked);
     played.dispatch(&mut hooks, id, start());
@@ -216,7 +216,7 @@ fn secrets_come_after_the_hook() {
 }
 
 #[test]
-fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
+fn new_daemon_does_not_wait_for_a_missing_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     asked(&mut played);
@@ -227,7 +227,7 @@ fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
 }
 
 #[test]
-fn after_a_restart_what_runs_is_waited_for() {
+fn new_daemon_waits_for_running_commands() {
     let (mut played, mut hooks, id) = played(with_secrets(9));
     played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;

@@ -173,7 +173,7 @@ impl Process {
 }
 
 #[test]
-fn connections_go_to_the_workers_in_turn() {
+fn connections_are_distributed_round_robin() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let queued = rig.played.queued();
     assert!(matches!(queued[..], [Input::Listens(_), Input::Listens(_)]), "{queued:?}");
@@ -190,7 +190,7 @@ fn connections_go_to_the_workers_in_turn() {
 /// The new process of a reload that has not proved itself gets connections only if there is no
 /// other process. An unhealthy process is better.
 #[test]
-fn a_newcomer_comes_after_one_that_is_not_well() {
+fn unready_worker_is_preferred_to_a_starting_candidate() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let slots = &mut rig.played.ctx.state.slots;
     slots.get_mut(workers[0].id).unwrap().live.unready = true;
@@ -209,7 +209,7 @@ fn a_newcomer_comes_after_one_that_is_not_well() {
 }
 
 #[test]
-fn nothing_is_accepted_that_nobody_can_take() {
+fn connections_stay_in_the_kernel_queue_without_workers() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     rig.played.dispatch(&mut rig.cluster, workers[0].id, Event::Stop(user()));
     rig.settle();
@@ -224,7 +224,7 @@ fn nothing_is_accepted_that_nobody_can_take() {
 }
 
 #[test]
-fn what_one_refuses_another_gets_and_what_all_refuse_is_offered_again() {
+fn refused_connection_goes_to_another_worker_or_is_retried() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
@@ -243,7 +243,7 @@ fn what_one_refuses_another_gets_and_what_all_refuse_is_offered_again() {
 }
 
 #[test]
-fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
+fn unanswered_connections_of_a_dead_worker_go_to_the_next() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
@@ -259,7 +259,7 @@ fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
 }
 
 #[test]
-fn the_next_daemon_goes_on_with_the_same_port() {
+fn next_daemon_continues_with_the_same_port() {
     let mut spec = app(Scheduling::RoundRobin);
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
     rig.says(
@@ -300,7 +300,7 @@ fn the_next_daemon_goes_on_with_the_same_port() {
 }
 
 #[test]
-fn a_client_that_says_nothing_goes_by_its_address() {
+fn silent_client_is_assigned_by_its_address() {
     let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
     let mut named = TcpStream::connect(address).unwrap();
@@ -320,7 +320,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
 
 /// A session begins with several requests, and only the process that began it knows it.
 #[test]
-fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
+fn draining_worker_keeps_its_sticky_clients_briefly() {
     let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
     let slot = rig.played.ctx.state.slots.get_mut(workers[1].id).unwrap();
@@ -352,7 +352,7 @@ fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
 }
 
 #[test]
-fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
+fn port_unused_by_the_new_release_is_closed_later() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let id = workers[0].id;
     rig.cluster.on_process_gone(&mut rig.played.ctx, id, 1);
@@ -388,7 +388,7 @@ fn stopped() -> (Rig, u32) {
 }
 
 #[test]
-fn a_stopped_app_has_no_sockets() {
+fn stopped_app_has_no_sockets() {
     let (mut rig, id) = stopped();
     rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
     assert_eq!(rig.listeners(), 0);
@@ -404,7 +404,7 @@ fn a_stopped_app_has_no_sockets() {
 }
 
 #[test]
-fn a_question_that_a_daemon_died_over_is_answered_by_the_next() {
+fn query_interrupted_by_a_daemon_death_is_answered_again() {
     let mut rig = Rig::new();
     let worker = rig.worker(&app(Scheduling::RoundRobin));
     rig.says(worker.id, any_port());
@@ -421,7 +421,7 @@ fn a_question_that_a_daemon_died_over_is_answered_by_the_next() {
 }
 
 #[test]
-fn the_number_of_a_worker_is_journaled_before_it_is_started() {
+fn worker_id_is_journaled_before_the_spawn() {
     let mut rig = Rig::new();
     let id = rig.played.instance(app(Scheduling::RoundRobin));
     rig.played.dispatch(&mut rig.cluster, id, Event::Start(user()));
@@ -431,7 +431,7 @@ fn the_number_of_a_worker_is_journaled_before_it_is_started() {
 }
 
 #[test]
-fn who_is_no_worker_gets_nothing() {
+fn fork_mode_process_gets_no_cluster_socket() {
     let mut rig = Rig::new();
     let process = rig.worker(&AppSpec { mode: ExecMode::Fork, ..app(Scheduling::RoundRobin) });
     rig.says(process.id, any_port());
@@ -441,7 +441,7 @@ fn who_is_no_worker_gets_nothing() {
 }
 
 #[test]
-fn whose_a_socket_is_is_known_to_others() {
+fn listening_sockets_are_mapped_to_their_app() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let inode = ostler_sys::net::listening::inode(rig.cluster.held(&rig.played.ctx)[0].1).unwrap();
     assert_eq!(rig.played.ctx.state.listening.app_of(inode), Some("api"));

@@ -82,7 +82,7 @@ impl App {
 }
 
 #[test]
-fn a_process_with_the_preload_says_when_it_has_finished() {
+fn preloaded_process_reports_when_it_is_drained() {
     let mut app = App::node();
     let told = app.finish().unwrap();
     assert_eq!((&told["act"], &told["stop_listening"], &told["signal"]), (&json!("drain"), &json!(true), &json!("SIGINT")));
@@ -100,7 +100,7 @@ fn a_process_with_the_preload_says_when_it_has_finished() {
 }
 
 #[test]
-fn only_our_preload_is_believed_and_only_about_what_is_under_way() {
+fn drain_messages_count_only_from_the_preload_during_a_drain() {
     let mut app = App::node();
     app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "it was not asked yet");
@@ -113,7 +113,7 @@ fn only_our_preload_is_believed_and_only_about_what_is_under_way() {
 }
 
 #[test]
-fn a_worker_without_the_preload_disconnects_and_others_have_nothing_to_finish() {
+fn worker_without_preload_disconnects_and_other_apps_stop() {
     let node = AppSpec { interpreter: Some("node".into()), mode: ExecMode::Cluster, ..AppSpec::default() };
     let mut app = App::new(node, false);
     assert_eq!(app.finish(), Some(json!({"cmd": "NODE_CLUSTER", "act": "disconnect"})));
@@ -127,7 +127,7 @@ fn a_worker_without_the_preload_disconnects_and_others_have_nothing_to_finish() 
 }
 
 #[test]
-fn what_is_cut_is_told() {
+fn cut_requests_are_reported() {
     for (said, cut) in [
         (None, Some((0, "[api](0) the old process does not answer, it is ended"))),
         (Some(0), None),
