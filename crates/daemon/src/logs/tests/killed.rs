@@ -165,12 +165,12 @@ fn kill_again_and_again(rigs: &mut [Rig], shared: bool, rounds: u64, seed: u64) 
 }
 
 #[test]
-fn a_killed_daemon_loses_and_doubles_nothing() {
+fn killed_daemon_loses_and_duplicates_no_line() {
     kill_again_and_again(&mut [Rig::new("killed")], false, rounds(150), 0x9e37_79b9_7f4a_7c15);
 }
 
 #[test]
-fn nor_where_instances_share_a_file() {
+fn killed_daemon_keeps_shared_files_complete() {
     let first = Rig::new("killed-shared");
     let (second, third) = (first.sibling(1), first.sibling(2));
     kill_again_and_again(&mut [first, second, third], true, rounds(100), 0x1234_5678_9abc_def1);

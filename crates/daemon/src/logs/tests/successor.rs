@@ -37,7 +37,7 @@ fn outcome(mut rig: Rig, format: Format) -> String {
 }
 
 #[test]
-fn wherever_the_daemon_died_each_line_is_there_once() {
+fn each_line_is_written_once_wherever_the_daemon_died() {
     let expected = "before\nD: one\nD: two\nD: three\n";
     for held in 0..=BATCH {
         assert_eq!(outcome(dead(Phase::Moving, held, 0), dated("D")), expected, "moving, {held} held");
@@ -60,7 +60,7 @@ fn outcome_without_holding_pipe(mut rig: Rig) -> String {
 }
 
 #[test]
-fn a_lost_holding_pipe_loses_and_doubles_no_line() {
+fn lost_holding_pipe_loses_and_duplicates_no_line() {
     let expected = "before\nD: one\nD: two\nD: three\n";
     for written in 0..=WRITTEN.len() {
         assert_eq!(outcome_without_holding_pipe(dead(Phase::Moving, 0, written)), expected, "{written} written");
@@ -72,7 +72,7 @@ fn a_lost_holding_pipe_loses_and_doubles_no_line() {
 }
 
 #[test]
-fn in_doubt_a_line_is_there_twice_but_never_missing() {
+fn uncertain_line_is_duplicated_rather_than_lost() {
     // A user renamed the file after it was written.
     let rig = dead(Phase::Moving, BATCH, WRITTEN.len());
     std::fs::rename(rig.path("out.log"), rig.path("old.log")).unwrap();
@@ -99,7 +99,7 @@ fn in_doubt_a_line_is_there_twice_but_never_missing() {
 }
 
 #[test]
-fn a_slot_of_somebody_else_does_no_harm() {
+fn foreign_slot_is_ignored() {
     let mut checkpoint = Checkpoint { phase: Phase::Moving, count: 500, stream: 1, ..Checkpoint::default() };
     checkpoint.open = [true, true];
     let rig = |checkpoint: &Checkpoint| {
@@ -118,7 +118,7 @@ fn a_slot_of_somebody_else_does_no_harm() {
 }
 
 #[test]
-fn an_open_line_is_continued_by_the_successor() {
+fn successor_continues_an_open_line() {
     let mut rig = Rig::new("open-line");
     let first = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("name? ");
