@@ -79,24 +79,24 @@ fn nothing_breaks(seed: u64) {
 // Three tests, so that they run in parallel.
 
 #[test]
-fn nothing_breaks_in_many_steps() {
+fn invariants_hold_with_seed_1() {
     nothing_breaks(1);
 }
 
 #[test]
-fn nothing_breaks_in_many_more() {
+fn invariants_hold_with_seed_2() {
     nothing_breaks(2);
 }
 
 #[test]
-fn nothing_breaks_in_as_many_again() {
+fn invariants_hold_with_seed_3() {
     nothing_breaks(3);
 }
 
 /// Runs each row of the table of reactions in orders that no feature expects. Rows that need one
 /// order have an edge.
 #[test]
-fn nothing_breaks_in_other_orders() {
+fn invariants_hold_in_other_reaction_orders() {
     let tally = run(4, 70_000, |own| own.with(Extra::Orders)).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
@@ -173,7 +173,7 @@ fn the_same_seed_gives_the_same_run() {
 /// Runs for hours with a seed and a number of steps from variables. `OSTLER_SIM_REACH=autoscale`
 /// gives each episode exactly that extra.
 #[test]
-fn as_many_steps_as_are_wanted() {
+fn runs_the_requested_steps() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let Some(steps) = number("OSTLER_SIM_STEPS") else { return };
     let reach = std::env::var("OSTLER_SIM_REACH").ok().map(|text| Reach::parse(&text).unwrap_or_else(|| panic!("unknown: {text}")));
@@ -184,7 +184,7 @@ fn as_many_steps_as_are_wanted() {
 
 /// Runs one episode with its trace: `7`, or with extras `7+autoscale`.
 #[test]
-fn one_episode() {
+fn runs_the_requested_episode() {
     let Ok(text) = std::env::var("OSTLER_SIM_EPISODE") else { return };
     let (seed, reach) = text.split_once('+').unwrap_or((&text, ""));
     let (Ok(seed), Some(reach)) = (seed.parse(), Reach::parse(reach)) else { panic!("no episode: {text}") };
