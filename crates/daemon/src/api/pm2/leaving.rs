@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn restarts_are_refused_after_an_announced_update() {
+    fn calls_of_an_announced_update_are_refused() {
         let kill =
             [(1, "getVersion"), (1, "notifyKillPM2"), (1, "getMonitorData"), (1, "stopWatch"), (1, "deleteProcessId"), (1, "killMe")];
         assert_eq!(refused(&kill), []);

@@ -662,7 +662,7 @@ fn saved_schedule_is_restored_before_the_start() {
 }
 
 #[test]
-fn restored_apps_get_ids_in_the_order_of_the_list() {
+fn restore_reports_entries_by_their_list_index() {
     let entry = |name: &str, status: &str| serde_json::json!({"name": name, "pm_exec_path": "/bin/true", "pm_cwd": "/", "status": status});
     let restore = |entries: Vec<serde_json::Value>| proto::Request::Restore { entries, sockets_of: None };
     let (mut played, mut jobs, _) = running(&[app("gone")]);

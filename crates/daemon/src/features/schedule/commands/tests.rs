@@ -156,7 +156,7 @@ fn leftovers_of_a_check_are_removed_later() {
 }
 
 #[test]
-fn too_much_captured_output_fails_the_command() {
+fn too_much_captured_output_cancels_the_command() {
     let (mut played, mut commands, _, _) = asked(Output::Captured);
     let writer = played.ctx.outbox.children.pop().unwrap().out.expect("its output is wanted");
     let writing = std::thread::spawn(move || rustix::io::write(&writer, &[b'x'; capture::MOST_BYTES]).map(drop));
