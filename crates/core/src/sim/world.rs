@@ -380,7 +380,7 @@ impl World {
     }
 
     /// Ends some of what the daemon has just seen alive before the new keeper looks: it has it as ended, and reports so.
-    pub(super) fn some_end_while_adopted(&mut self, rng: &mut Rng) {
+    pub(super) fn some_exit_during_adoption(&mut self, rng: &mut Rng) {
         for slot in 0..self.children.len() {
             for index in 0..self.children[slot].len() {
                 let child = &self.children[slot][index];

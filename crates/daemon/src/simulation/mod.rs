@@ -71,7 +71,7 @@ fn run_episode(seed: u64, reach: Reach) -> Result<Tally, Box<Failure>> {
     })
 }
 
-fn nothing_breaks(seed: u64) {
+fn check_invariants(seed: u64) {
     let tally = run(seed, 70_000, |own| own).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
@@ -80,17 +80,17 @@ fn nothing_breaks(seed: u64) {
 
 #[test]
 fn invariants_hold_with_seed_1() {
-    nothing_breaks(1);
+    check_invariants(1);
 }
 
 #[test]
 fn invariants_hold_with_seed_2() {
-    nothing_breaks(2);
+    check_invariants(2);
 }
 
 #[test]
 fn invariants_hold_with_seed_3() {
-    nothing_breaks(3);
+    check_invariants(3);
 }
 
 /// Runs each row of the table of reactions in orders that no feature expects. Rows that need one

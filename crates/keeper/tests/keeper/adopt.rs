@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper, anchor_of};
 use ostler_sys::{Ending, ProcRef};
 
-use crate::home::{Home, ended, label, labelled, wait_for};
+use crate::home::{Home, has_exited, label, labelled, wait_for};
 
 #[test]
 fn killed_keeper_is_revived_with_children_and_descriptors() {
@@ -29,7 +29,7 @@ fn killed_keeper_is_revived_with_children_and_descriptors() {
     assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
     // This process exits while there is no keeper.
     gone.signal(9).unwrap();
-    wait_for("its end", || ended(gone).then_some(()));
+    wait_for("its end", || has_exited(gone).then_some(()));
 
     let child = |key, process: ProcRef| Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
     let held: Vec<(&str, BorrowedFd<'_>)> = inventory.held.iter().map(String::as_str).zip(fds.iter().map(AsFd::as_fd)).collect();
@@ -66,7 +66,7 @@ fn killed_keeper_is_revived_with_children_and_descriptors() {
     // The new keeper has its own anchor, and the former anchor has left.
     let former_anchor = former_anchor.and_then(|(name, _)| anchor_of(&name));
     daemon.anchor(former_anchor);
-    wait_for("the former anchor has left", || former_anchor.is_none_or(ended).then_some(()));
+    wait_for("the former anchor has left", || former_anchor.is_none_or(has_exited).then_some(()));
     let former = daemon.process;
     daemon.kill();
 

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use ostler_keeper::ToKeeper;
 use ostler_sys::ProcRef;
 
-use crate::home::{Daemon, Home, command_line, ended, label, labelled, wait_for};
+use crate::home::{Daemon, Home, command_line, has_exited, label, labelled, wait_for};
 
 /// Waits until the anchor sleeps again: then it has read the last message.
 fn settled(daemon: &mut Daemon, anchor: ProcRef) {
@@ -21,7 +21,7 @@ fn kill_both(keeper: ProcRef, daemon: Daemon) {
     let process = daemon.process;
     keeper.signal(9).unwrap();
     daemon.kill();
-    wait_for("both are gone", || (ended(keeper) && ended(process)).then_some(()));
+    wait_for("both are gone", || (has_exited(keeper) && has_exited(process)).then_some(()));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn next_keeper_gets_all_held_descriptors() {
     assert_eq!(inventory.held, ["a", "b", "early", "journal", "lock", "socket"]);
     assert_eq!((label(&fds[0]), label(&fds[1])), ("a".into(), "another".into()));
     assert_eq!(inventory.children, [], "whose children they were is gone");
-    assert!(!ended(app));
+    assert!(!has_exited(app));
     // The new keeper also has an anchor of its own, for the next time.
     let next = daemon.anchor(None);
     assert!(next != anchor);
@@ -107,7 +107,7 @@ fn stopped_anchor_is_replaced() {
     }
     daemon.link.flush_blocking().unwrap();
     daemon.anchor(Some(first));
-    wait_for("the first is gone", || ended(first).then_some(()));
+    wait_for("the first is gone", || has_exited(first).then_some(()));
 }
 
 #[test]
@@ -116,9 +116,9 @@ fn deliberate_exit_stops_the_anchor_too() {
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
     daemon.send(&ToKeeper::Exit, &[]);
-    wait_for("the anchor has left", || ended(anchor).then_some(()));
+    wait_for("the anchor has left", || has_exited(anchor).then_some(()));
     daemon.kill();
-    wait_for("the keeper has left", || ended(keeper).then_some(()));
+    wait_for("the keeper has left", || has_exited(keeper).then_some(()));
     assert_eq!(home.processes(), []);
     // No process holds the home any more.
     let (_, daemon) = home.start();
@@ -149,6 +149,6 @@ fn anchor_exits_if_the_home_is_gone() {
     std::fs::remove_file(home.path.join("ostler.lock")).unwrap();
     std::fs::write(home.path.join("ostler.lock"), "another one's").unwrap();
     kill_both(keeper, daemon);
-    wait_for("the anchor has left", || ended(anchor).then_some(()));
+    wait_for("the anchor has left", || has_exited(anchor).then_some(()));
     assert_eq!(home.processes(), []);
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::Ending;
 
-use crate::home::{Home, command_line, ended, fixture, label, labelled, wait_for};
+use crate::home::{Home, command_line, fixture, has_exited, label, labelled, wait_for};
 
 #[test]
 fn upgrade_keeps_pid_children_and_descriptors() {
@@ -37,7 +37,7 @@ fn upgrade_keeps_pid_children_and_descriptors() {
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", daemon.process.pid)).unwrap(), new);
     let next = daemon.anchor(Some(anchor));
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", next.pid)).unwrap(), new);
-    wait_for("the former anchor has left", || ended(anchor).then_some(()));
+    wait_for("the former anchor has left", || has_exited(anchor).then_some(()));
     assert_eq!(inventory.keeper_pid, keeper.pid);
     assert_eq!(inventory.held, ["journal", "lock", "log", "socket"]);
     assert_eq!(label(&fds[2]), "log");

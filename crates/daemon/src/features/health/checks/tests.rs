@@ -68,7 +68,7 @@ fn next_command(played: &mut Played, checks: &mut HealthChecks) -> Owner {
     panic!("nothing is asked")
 }
 
-fn ends(played: &mut Played, checks: &mut HealthChecks, owner: Owner, outcome: Outcome) -> Vec<Input> {
+fn command_exits(played: &mut Played, checks: &mut HealthChecks, owner: Owner, outcome: Outcome) -> Vec<Input> {
     let report = Report { outcome, output: Wiped::from(&b""[..]), last_lines: Vec::new() };
     let end = CommandEnd { number: None, slot: None, owner, report };
     checks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
@@ -91,15 +91,15 @@ fn failures_make_unhealthy_and_one_success_heals() {
     assert_eq!(state(&played, id), Some(Health::Starting));
     let bad = Outcome::Code(1);
     let owner = next_command(&mut played, &mut checks);
-    assert!(ends(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
+    assert!(command_exits(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
     let owner = next_command(&mut played, &mut checks);
-    let told = ends(&mut played, &mut checks, owner, bad.clone());
+    let told = command_exits(&mut played, &mut checks, owner, bad.clone());
     let words = format!("command `alive` {bad}");
     assert!(matches!(&told[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{told:?}");
     assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
     assert!(played.ctx.state.slots.get(id).unwrap().live.unready);
     let owner = next_command(&mut played, &mut checks);
-    let told = ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    let told = command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
     assert_eq!(state(&played, id), Some(Health::Healthy));
     assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
@@ -119,7 +119,7 @@ fn broken_check_is_reported_without_a_remedy() {
             let (mut played, mut checks, id) = running(health);
             for _ in 0..5 {
                 let owner = next_command(&mut played, &mut checks);
-                let told = ends(&mut played, &mut checks, owner, broken.clone());
+                let told = command_exits(&mut played, &mut checks, owner, broken.clone());
                 assert!(told.is_empty(), "{told:?}");
             }
             let slot = played.ctx.state.slots.get(id).unwrap();
@@ -131,7 +131,7 @@ fn broken_check_is_reported_without_a_remedy() {
             assert_eq!(notes(&played, id), [words], "once");
             // The check is repaired.
             let owner = next_command(&mut played, &mut checks);
-            ends(&mut played, &mut checks, owner, Outcome::Code(0));
+            command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
             assert_eq!(state(&played, id), Some(Health::Healthy));
             assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
         }
@@ -153,7 +153,7 @@ fn unready_instance_gets_no_connections_and_no_remedy() {
     let (mut played, mut checks, id) = running(HealthSpec { readiness: Some(command("ready")), ..strict() });
     for outcome in [Outcome::Code(0), Outcome::Code(7), Outcome::Code(7)] {
         let owner = next_command(&mut played, &mut checks);
-        let told = ends(&mut played, &mut checks, owner, outcome);
+        let told = command_exits(&mut played, &mut checks, owner, outcome);
         assert!(told.iter().all(|input| matches!(input, Input::Capacity(_))), "{told:?}");
     }
     assert_eq!(state(&played, id), Some(Health::Unready));
@@ -169,10 +169,10 @@ fn liveness_check_follows_the_startup_check() {
     let word = |checks: &HealthChecks| checks.questions.values().flat_map(|question| question.phases.clone()).collect::<Vec<_>>();
     assert_eq!(word(&checks), [Phase::Startup]);
     let owner = next_command(&mut played, &mut checks);
-    ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert_eq!(word(&checks), [Phase::Liveness]);
     let owner = next_command(&mut played, &mut checks);
-    ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
@@ -188,7 +188,7 @@ fn command_that_did_not_run_changes_nothing() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     for outcome in [Outcome::Lost, Outcome::Cancelled, Outcome::Lost] {
         let owner = next_command(&mut played, &mut checks);
-        assert!(ends(&mut played, &mut checks, owner, outcome).is_empty());
+        assert!(command_exits(&mut played, &mut checks, owner, outcome).is_empty());
         assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
     }
     assert_eq!(state(&played, id), Some(Health::Starting));
@@ -202,7 +202,7 @@ fn running_check_is_cancelled_with_its_process() {
     let queued = played.queued();
     assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
     assert_eq!((played.ctx.outbox.timers.next_ms(), state(&played, id)), (None, None));
-    assert!(ends(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn answer_for_another_process_is_ignored() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let Owner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
     // A former daemon may have given the same number to a probe.
-    assert!(ends(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
     assert_eq!(state(&played, id), Some(Health::Starting));
-    ends(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
@@ -259,7 +259,7 @@ fn with_preload() -> (Played, HealthChecks, u32) {
     (played, checks, id)
 }
 
-fn beats(played: &mut Played, checks: &mut HealthChecks, id: u32) {
+fn heartbeat(played: &mut Played, checks: &mut HealthChecks, id: u32) {
     let Some(message) = json!({"cmd": "NODE_OSTLER", "act": "turns"}).as_object().cloned() else { return };
     checks.on_message(&mut played.ctx, id, 1, &Message::Internal(message));
 }
@@ -269,7 +269,7 @@ fn blocked_event_loop_makes_the_app_unhealthy() {
     let (mut played, mut checks, id) = with_preload();
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "it has not said anything yet");
     for _ in 0..5 {
-        beats(&mut played, &mut checks, id);
+        heartbeat(&mut played, &mut checks, id);
         played.pass(&mut checks, 999);
     }
     assert!(played.queued().is_empty());
@@ -277,14 +277,14 @@ fn blocked_event_loop_makes_the_app_unhealthy() {
     let queued = played.queued();
     let words = "its event loop has not turned for 1000 ms";
     assert!(matches!(&queued[..], [Input::Capacity(_), remedy] if is_remedy(remedy, words)), "{queued:?}");
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
 #[test]
 fn silence_during_a_daemon_pause_is_ignored() {
     let (mut played, mut checks, id) = with_preload();
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     played.ctx.now.mono_ms += 10_000;
     played.pass(&mut checks, 0);
     assert_eq!(state(&played, id), Some(Health::Healthy));
@@ -295,19 +295,19 @@ fn silence_during_a_daemon_pause_is_ignored() {
 #[test]
 fn closed_channel_disables_the_heartbeat_check() {
     let (mut played, mut checks, id) = with_preload();
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     checks.on_channel_ended(&mut played.ctx, id);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     // The heartbeats do not come from our preload.
     played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = false;
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
 fn next_process_starts_with_fresh_health() {
     let (mut played, mut checks, id) = with_preload();
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
     // An instance that takes the place of another has made no step.
@@ -329,8 +329,8 @@ fn process_is_reported_healthy_at_its_first_heartbeat() {
         let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, What::Health { state: Shown::Healthy });
         played.events().iter().filter(|event| is_healthy(event)).count()
     };
-    beats(&mut played, &mut checks, id);
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(healthy(&mut played), 1);
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
@@ -340,7 +340,7 @@ fn process_is_reported_healthy_at_its_first_heartbeat() {
         checks.on_serving(&mut played.ctx, id);
     }
     assert_eq!(healthy(&mut played), 0, "nothing is known of it yet");
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(healthy(&mut played), 1);
 }
 

@@ -38,7 +38,7 @@ fn starter(ended: Option<ostler_sys::Ending>) -> Child {
     }
 }
 
-fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
+fn app_exits(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(0).unwrap().durable.instance.inc;
     played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(0, Event::TreeGone { inc });
@@ -47,7 +47,7 @@ fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
 
 /// Returns whether the list is saved before the requested shutdown; `None`: no shutdown was
 /// requested.
-fn end_asked(rest: &[Input]) -> Option<bool> {
+fn shutdown_request(rest: &[Input]) -> Option<bool> {
     let end = |input: &Input| if let Input::Request(Request::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None };
     rest.iter().find_map(end)
 }
@@ -59,7 +59,7 @@ fn background_daemon_saves_and_stops_on_a_signal() {
     assert!(runtime.on_signal(&mut played.ctx, TERM));
     let rest = played.settle(&mut runtime);
     assert!(matches!(rest[0], Input::Request(Request::SaveList)), "{rest:?}");
-    assert_eq!((end_asked(&rest), played.ctx.outbox.shutdown.exit_code), (Some(true), None));
+    assert_eq!((shutdown_request(&rest), played.ctx.outbox.shutdown.exit_code), (Some(true), None));
     played.ctx.outbox.shutdown.is_closing = true;
     runtime.on_signal(&mut played.ctx, INT);
     assert!(played.settle(&mut runtime).is_empty(), "it ends already");
@@ -74,7 +74,7 @@ fn background_daemon_saves_and_stops_on_a_signal() {
 fn foreground_daemon_stops_without_saving_and_kills_at_timeout() {
     let (mut played, mut runtime) = in_front(spec(), None);
     assert!(runtime.on_signal(&mut played.ctx, TERM));
-    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     played.pass(&mut runtime, 4999);
     assert!(!played.ctx.outbox.shutdown.is_hasty);
     played.pass(&mut runtime, 1);
@@ -110,9 +110,9 @@ fn unconfigured_signal_is_consumed_without_effect() {
 fn container_exits_with_the_code_of_its_app() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.state.requests_under_way = 1;
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
     played.ctx.state.requests_under_way = 0;
-    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(3));
     assert!(played.settle(&mut runtime).is_empty(), "once is enough");
 }
@@ -121,25 +121,25 @@ fn container_exits_with_the_code_of_its_app() {
 fn manually_stopped_app_can_be_started_again_before_the_exit() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.event(0, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 0)), None);
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 0)), None);
     let at_ms = played.ctx.outbox.timers.next_ms().unwrap();
     assert_eq!(at_ms, played.ctx.now.mono_ms + 6000);
     played.pass(&mut runtime, 3000);
-    assert_eq!(end_asked(&played.settle(&mut runtime)), None);
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), None);
     assert_eq!(played.ctx.outbox.timers.next_ms(), Some(at_ms), "the wait does not begin anew");
     played.start(&mut runtime, 0, 4712);
     played.settle(&mut runtime);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     played.ctx.event(0, Event::Stop(Origin::Resurrect));
-    ends(&mut played, &mut runtime, 0);
+    app_exits(&mut played, &mut runtime, 0);
     played.pass(&mut runtime, 6000);
-    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(0)));
+    assert_eq!((shutdown_request(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(0)));
 }
 
 #[test]
 fn staying_runtime_exits_only_on_a_signal() {
     let (mut played, mut runtime) = in_front(RuntimeSpec { stays: true, ..spec() }, None);
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
 }
 
 fn acks(played: &mut Played) -> usize {
@@ -149,10 +149,10 @@ fn acks(played: &mut Played) -> usize {
 #[test]
 fn container_does_not_exit_while_the_starter_runs() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
     assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
     assert_eq!(acks(&mut played), 1);
-    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
+    assert_eq!((shutdown_request(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn failed_start_exits_the_container_with_its_code() {
             played.settle(&mut runtime);
         }
         runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ending));
-        let asked = end_asked(&played.settle(&mut runtime));
+        let asked = shutdown_request(&played.settle(&mut runtime));
         assert_eq!(asked.is_some(), code.is_some(), "{ending:?}");
         assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
         assert_eq!(acks(&mut played), usize::from(code.is_none()), "the next daemon has to know of a failure");
@@ -180,14 +180,14 @@ fn failed_start_exits_the_container_with_its_code() {
 fn starter_exit_during_daemon_absence_is_recovered() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
     assert_eq!(acks(&mut played), 1);
-    assert_eq!((end_asked(&ends(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
+    assert_eq!((shutdown_request(&app_exits(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
 }
 
 #[test]
 fn new_keeper_in_a_container_stops_everything() {
     let (mut played, mut runtime) = in_front(spec(), None);
     runtime.on_new_keeper(&mut played.ctx, &[]);
-    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "each app has its own time");
 }
 

@@ -124,7 +124,7 @@ mod tests {
         id
     }
 
-    fn ends(played: &mut Played, id: u32) -> Vec<String> {
+    fn lines_after_exit(played: &mut Played, id: u32) -> Vec<String> {
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.dispatch(&mut LastLines::default(), id, Event::Exited { inc: 1, exit });
         played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
@@ -134,10 +134,10 @@ mod tests {
     fn last_lines_are_kept_only_for_unrequested_exits() {
         let mut played = Played::new(&[]);
         let id = running(&mut played, "Error: it is broken\n");
-        assert_eq!(ends(&mut played, id), ["Error: it is broken"]);
+        assert_eq!(lines_after_exit(&mut played, id), ["Error: it is broken"]);
         let id = running(&mut played, "Error: it is broken\n");
         played.dispatch(&mut LastLines::default(), id, Event::Stop(Origin::Shutdown));
-        assert!(ends(&mut played, id).is_empty());
+        assert!(lines_after_exit(&mut played, id).is_empty());
     }
 
     #[test]

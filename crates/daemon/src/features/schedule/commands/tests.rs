@@ -62,7 +62,7 @@ fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
 }
 
 /// Returns the end of the only command, as its owner gets it.
-fn told(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
+fn result(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
     let mut queued = played.queued();
     let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
     commands.on_answer(&mut played.ctx, &answer);
@@ -88,7 +88,7 @@ fn command_is_journaled_until_its_owner_gets_the_result() {
     // If the daemon is killed now, the next one reports.
     assert_eq!(Snapshot::read(&bytes).0.commands.len(), 1);
     assert!(matches!(work[..], [Work::Ack(acked)] if acked == key(1)), "{work:?}");
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
     bytes.extend(played.written().1);
     assert!(Snapshot::read(&bytes).0.commands.is_empty() && played.ctx.state.commands.is_empty());
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
@@ -117,10 +117,10 @@ fn command_cancelled_before_its_spawn_never_runs() {
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
     perform(&mut played, &mut commands);
     assert!(played.ctx.outbox.children.is_empty());
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
     // The command is gone already; the requester gets a report all the same.
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn command_that_times_out_is_killed_with_its_tree() {
     let status = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::TimedOut(1000)));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::TimedOut(1000)));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn leftovers_of_a_check_are_removed_later() {
     let mut queued = played.queued();
     assert!(matches!(&queued[0], Input::Request(Request::EndLeftovers { leader, .. }) if leader.pid == NOBODY), "{queued:?}");
     played.ctx.outbox.queue.extend(queued.drain(1..));
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn command_of_a_deleted_instance_reports_to_no_owner() {
     commands.on_forgotten(&mut played.ctx, id);
     assert!(!played.ctx.state.commands.any_hook_of(id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
-    assert_eq!(told(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
 }
 
 #[test]
@@ -192,11 +192,11 @@ fn next_daemon_adopts_running_and_reports_exited_commands() {
     assert!(perform(&mut played, &mut commands).is_empty() && played.ctx.outbox.children.is_empty());
     let ended = Ended { ending: Ending::Code(5), usage: ostler_sys::Usage::default(), at_boot_ms: 1, at_wall_ms: 1 };
     let (mut played, mut commands) = next_daemon(&bytes, &[child(Some(ended))]);
-    let (_, outcome) = told(&mut played, &mut commands);
+    let (_, outcome) = result(&mut played, &mut commands);
     assert_eq!(outcome, Outcome::Code(5));
     // Both were killed, and the command is gone.
     let (mut played, mut commands) = next_daemon(&bytes, &[]);
-    assert_eq!(told(&mut played, &mut commands).1, Outcome::Lost);
+    assert_eq!(result(&mut played, &mut commands).1, Outcome::Lost);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn new_keeper_is_asked_for_unstarted_commands() {
     // The command ran and is gone, so its exit is unknown.
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_new_keeper(&mut played.ctx, &[]);
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Lost));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Lost));
 }
 
 #[test]

@@ -64,8 +64,8 @@ impl Rig {
         let workers: Vec<Process> = (0..count).map(|_| rig.worker(spec)).collect();
         let mut address = None;
         for worker in &workers {
-            rig.says(worker.id, any_port());
-            let (lines, _) = worker.got();
+            rig.send_message(worker.id, any_port());
+            let (lines, _) = worker.received();
             let name = &lines[0]["sockname"];
             address = name["port"].as_u64().map(|port| SocketAddr::from(([127, 0, 0, 1], port as u16)));
         }
@@ -88,7 +88,7 @@ impl Rig {
         theirs
     }
 
-    fn says(&mut self, id: u32, message: Value) {
+    fn send_message(&mut self, id: u32, message: Value) {
         let Value::Object(message) = message else { panic!("{message}") };
         self.cluster.on_message(&mut self.played.ctx, id, 1, &Message::Internal(message));
     }
@@ -150,7 +150,7 @@ impl Rig {
 }
 
 impl Process {
-    fn got(&self) -> Got {
+    fn received(&self) -> Got {
         let (mut text, mut fds) = (Vec::new(), Vec::new());
         let mut buffer = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -180,7 +180,7 @@ fn connections_are_distributed_round_robin() {
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     for worker in &workers {
-        let (lines, fds) = worker.got();
+        let (lines, fds) = worker.received();
         assert_eq!(fds.len(), 2);
         assert!(lines.iter().all(|line| line["msg"]["act"] == "newconn"), "{lines:?}");
     }
@@ -218,7 +218,7 @@ fn connections_stay_in_the_kernel_queue_without_workers() {
     assert_eq!(rig.handed(&workers), [0], "it waits in the kernel's queue");
     assert!(rig.played.ctx.io.reactor.wait(Some(Duration::ZERO)).unwrap().is_empty(), "and nobody is woken for it again");
     let fresh = rig.worker(&app(Scheduling::RoundRobin));
-    rig.says(fresh.id, any_port());
+    rig.send_message(fresh.id, any_port());
     rig.turn();
     assert_eq!(rig.handed(&[fresh]), [1], "until somebody takes it");
 }
@@ -262,21 +262,21 @@ fn unanswered_connections_of_a_dead_worker_go_to_the_next() {
 fn next_daemon_continues_with_the_same_port() {
     let mut spec = app(Scheduling::RoundRobin);
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
-    rig.says(
+    rig.send_message(
         workers[0].id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 2, "port": 0, "address": "127.0.0.1", "addressType": 4, "index": 1, "data": "keys"}),
     );
-    workers[0].got();
+    workers[0].received();
     rig.next_daemon();
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 1);
     // Later workers get the data of the first worker.
-    rig.says(
+    rig.send_message(
         workers[1].id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 2, "port": 0, "address": "127.0.0.1", "addressType": 4, "index": 1}),
     );
-    let (lines, _) = workers[1].got();
+    let (lines, _) = workers[1].received();
     assert!(lines.iter().any(|line| line["data"] == "keys"), "{lines:?}");
     // The same holds for the shards of a port.
     spec = AppSpec { name: "other".into(), scheduling: Scheduling::Reuseport, ..spec };
@@ -287,8 +287,8 @@ fn next_daemon_continues_with_the_same_port() {
             let slot = rig.played.ctx.state.slots.get_mut(worker.id).unwrap();
             slot.durable.listening.clear();
             slot.live.worker = DefaultBox::default();
-            rig.says(worker.id, any_port());
-            let (_, fds) = worker.got();
+            rig.send_message(worker.id, any_port());
+            let (_, fds) = worker.received();
             ostler_sys::net::listening::inode(std::os::fd::AsFd::as_fd(&fds[0])).unwrap()
         };
         workers.iter().map(inode).collect()
@@ -356,11 +356,11 @@ fn port_unused_by_the_new_release_is_closed_later() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let id = workers[0].id;
     rig.cluster.on_process_gone(&mut rig.played.ctx, id, 1);
-    rig.says(
+    rig.send_message(
         id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "address": "127.0.0.1", "port": 0, "addressType": 4, "index": 5}),
     );
-    rig.says(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
+    rig.send_message(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
     if !matches!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
         let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
         rig.played.dispatch(&mut rig.cluster, id, Event::Ready { inc });
@@ -407,17 +407,17 @@ fn stopped_app_has_no_sockets() {
 fn query_interrupted_by_a_daemon_death_is_answered_again() {
     let mut rig = Rig::new();
     let worker = rig.worker(&app(Scheduling::RoundRobin));
-    rig.says(worker.id, any_port());
-    let (lines, _) = worker.got();
+    rig.send_message(worker.id, any_port());
+    let (lines, _) = worker.received();
     let key = lines[0]["key"].as_str().unwrap().to_owned();
     // The journal has the answer, but the keeper does not have the socket.
     rig.cluster = Cluster::default();
-    rig.says(worker.id, any_port());
-    let (lines, _) = worker.got();
+    rig.send_message(worker.id, any_port());
+    let (lines, _) = worker.received();
     assert_eq!((lines[0]["errno"].is_null(), rig.listeners()), (true, 1), "{lines:?}");
     assert_eq!(rig.played.ctx.state.slots.get(worker.id).unwrap().durable.served, [key]);
-    rig.says(worker.id, any_port());
-    assert!(worker.got().0[0]["errno"].as_i64().is_some_and(|errno| errno < 0), "the same a second time is a mistake of the worker");
+    rig.send_message(worker.id, any_port());
+    assert!(worker.received().0[0]["errno"].as_i64().is_some_and(|errno| errno < 0), "the same a second time is a mistake of the worker");
 }
 
 #[test]
@@ -434,8 +434,8 @@ fn worker_id_is_journaled_before_the_spawn() {
 fn fork_mode_process_gets_no_cluster_socket() {
     let mut rig = Rig::new();
     let process = rig.worker(&AppSpec { mode: ExecMode::Fork, ..app(Scheduling::RoundRobin) });
-    rig.says(process.id, any_port());
-    assert!(process.got().0.is_empty());
+    rig.send_message(process.id, any_port());
+    assert!(process.received().0.is_empty());
     assert_eq!(rig.listeners(), 0);
     assert!(rig.played.log().contains("asks for sockets as a cluster worker, which it is not"));
 }
@@ -449,7 +449,7 @@ fn listening_sockets_are_mapped_to_their_app() {
     rig.next_daemon();
     assert_eq!(rig.played.ctx.state.listening.app_of(inode), Some("api"));
     let key = rig.played.ctx.state.slots.get(workers[0].id).unwrap().durable.served[0].clone();
-    rig.says(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
+    rig.send_message(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
     assert_eq!(rig.played.ctx.state.listening.app_of(inode), None);
     assert_eq!(rig.listeners(), 0, "the app means it");
 }

@@ -39,7 +39,7 @@ fn state(played: &Played, id: u32) -> State {
 }
 
 /// Returns the decisions, handled as the daemon does.
-fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
+fn dispatch_queue(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
     let mut rest = Vec::new();
     for input in played.queued() {
         match input {
@@ -63,7 +63,7 @@ fn send(beside: &Beside, text: &str) {
 
 fn receive(played: &mut Played, readiness: &mut Readiness, id: u32) -> Vec<Input> {
     readiness.on_notify(&mut played.ctx, id);
-    let rest = deal(played, readiness);
+    let rest = dispatch_queue(played, readiness);
     write_journal(played);
     rest
 }
@@ -84,7 +84,7 @@ fn ready_message_counts_once() {
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
     assert_eq!(played.ctx.outbox.queue.len(), 1);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.proved.is_empty());
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.instance.counters.start_ups_ms.len(), 1);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
@@ -107,7 +107,7 @@ fn notification_stays_in_the_socket_until_journaled() {
     let queued = played.ctx.outbox.queue.len();
     next.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.outbox.queue.len(), queued + 1);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     readiness.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status, None, "what comes after it has to wait, too");
     write_journal(&mut played);
@@ -121,7 +121,7 @@ impl Readiness {
     fn receive_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
         let mut asked = Vec::new();
         while self.on_end(&mut played.ctx, id) {
-            asked.extend(deal(played, self));
+            asked.extend(dispatch_queue(played, self));
             write_journal(played);
         }
         asked
@@ -152,7 +152,7 @@ fn newline_on_the_descriptor_means_ready_and_early_close_is_noted() {
     assert_eq!(number, 7);
     std::fs::File::from(fd).write_all(b"soon\n").unwrap();
     played.wait(&mut readiness, |_, ctx| !ctx.outbox.queue.is_empty());
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.newlines.is_empty());
 
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Descriptor(7)));
@@ -187,7 +187,7 @@ fn readiness_trouble_is_cleared_when_the_app_is_ready() {
         played.pass(&mut readiness, 10);
         std::thread::yield_now();
     }
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(trouble(&played, id), None);
     assert_eq!(played.ctx.state.slots.get(id).unwrap().live.trouble, None, "it does not come back with the next crash either");
@@ -225,7 +225,7 @@ fn answering_port_means_ready() {
     if played.ctx.outbox.queue.is_empty() {
         played.wait(&mut readiness, |_, ctx| !ctx.outbox.queue.is_empty());
     }
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nobody asks any more");
 }
@@ -238,7 +238,7 @@ fn matching_log_line_means_ready() {
     let path = played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap();
     std::fs::write(path, "up\n").unwrap();
     played.pass(&mut readiness, 100);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
@@ -249,7 +249,7 @@ fn uptime_means_ready_while_the_process_lives() {
     played.pass(&mut readiness, 299);
     assert!(played.ctx.outbox.queue.is_empty());
     played.pass(&mut readiness, 1);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
 
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
