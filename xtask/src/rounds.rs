@@ -18,7 +18,7 @@ pub(crate) fn sim(words: &[String]) -> Result<()> {
 /// program contains its hooks.
 fn sim_of_daemon(words: &[String]) -> Result<()> {
     let mut command = cargo(&["test", "--quiet", "--locked", "--profile", "release", "--package", "ostler-daemon", "--lib"]);
-    command.args(["simulation::as_many", "--", "--nocapture"]);
+    command.args(["simulation::runs_the_requested_steps", "--", "--nocapture"]);
     command.env("OSTLER_SIM_STEPS", number(words, "--steps")?.unwrap_or(10_000_000).to_string());
     command.env("OSTLER_SIM_SEED", number(words, "--seed")?.unwrap_or(1).to_string());
     must_run(&mut command)

@@ -119,7 +119,7 @@ mod tests {
     const USER: u32 = 54_321;
 
     #[test]
-    fn only_names_of_the_preload() {
+    fn only_profile_names_of_the_preload_are_accepted() {
         for (named, kind, works) in [
             ("/tmp/ostler-12-1764000000000.cpuprofile", Profile::Cpu, true),
             ("/tmp/a b/ostler-1-2.heapprofile", Profile::Memory, true),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_plain_file_stays() {
+    fn profile_that_is_not_a_regular_file_is_left_in_place() {
         let scene = Scene::new("plain");
         let (from, secret) = (&scene.from, scene.folder.join("secret"));
         let take = || scene.take(from, &AppRights::default());
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_root_stay_where_they_are() {
+    fn files_of_root_are_not_taken_for_an_app_user() {
         if !rustix::process::geteuid().is_root() {
             return;
         }

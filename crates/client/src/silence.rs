@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_daemon_is_looked_at_less_and_less_often_and_never_given_up() {
+    fn busy_daemon_is_probed_ever_less_often_without_giving_up() {
         let start = Instant::now();
         let mut silence = Silence::begin(start);
         let mut at = start;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_nobody_is_given_up_after_a_time_that_depends_on_help() {
+    fn unresponsive_daemon_is_given_up_later_if_the_keeper_helps() {
         for (helps, last) in [(true, 61), (false, 6)] {
             let start = Instant::now();
             let mut silence = Silence::begin(start);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_again_has_its_time_anew() {
+    fn answering_again_resets_the_silence() {
         let start = Instant::now();
         let mut silence = Silence::begin(start);
         assert_eq!(silence.unanswered(start + seconds(1)), Unanswered::Call);

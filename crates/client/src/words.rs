@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_for_people() {
+    fn spans_are_formatted_with_fitting_units() {
         for (ms, text) in [(850, "850 ms"), (12_345, "12.3 s"), (240_000, "4 min"), (12_000_000, "3 h 20 min"), (432_000_000, "5 days")] {
             assert_eq!(span(ms), text);
         }

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn above_all_homes_is_where_the_outermost_keeper_is() {
+    fn above_homes_finds_the_group_above_the_outermost_home() {
         for (own, above) in [
             ("/sys/fs/cgroup", None),
             ("/sys/fs/cgroup/system.slice/ostler-web.service", None),
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn each_home_has_a_name_that_is_known_again() {
+    fn home_group_names_are_distinct_and_recognized() {
         let (one, other) = (home_group(Path::new("/")).unwrap(), home_group(Path::new("/proc")).unwrap());
         assert!(one != other && is_home_group(&one) && is_home_group(&other), "{one} {other}");
         assert!(home_group(Path::new("/no/such/home")).is_err());

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_of_the_first_shell_are_not_kept() {
+    fn only_safe_variables_of_the_first_shell_are_kept() {
         for (name, kept) in [
             ("PATH", true),
             ("PM2_HOME", true),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_gets_no_role_of_its_parent() {
+    fn role_variables_of_the_parent_are_not_inherited() {
         let env = for_role(Path::new("/h"), true, &[(ROLE_VAR, "daemon")], |_| true);
         // The test run may have variables of its own that start like ours.
         let is_ours = |v: &[u8]| OURS.iter().any(|name| v.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"=")));

@@ -269,7 +269,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn a_lock_names_whoever_lives() {
+    fn lock_names_only_a_living_keeper() {
         let path = std::env::temp_dir().join(format!("ostler-mark-{}", std::process::id()));
         let mut file = std::fs::File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
         file.write_all(&[b'x'; 100]).unwrap();
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_does_not_name_its_keeper_yet_is_waited_for() {
+    fn unmarked_lock_is_waited_for() {
         let home = std::env::temp_dir().join(format!("ostler-behind-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
         let lock = ostler_sys::fs::lock::try_lock(&home.join(LOCK_FILE)).unwrap().unwrap();

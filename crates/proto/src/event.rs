@@ -351,7 +351,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_of_pm2() {
+    fn events_map_to_pm2_event_names() {
         let exit = What::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 };
         for (what, word) in [
             (What::Waiting, None),
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_as_causes() {
+    fn origins_map_to_causes() {
         let user = Origin::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) };
         for (origin, cause) in [
             (user, Cause::User { command: "stop".into(), uid: 7, pid: 9, on_behalf_of: Some("alice".into()) }),

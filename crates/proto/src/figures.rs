@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_of_the_last_seconds_and_not_since_it_measures() {
+    fn rates_cover_only_the_last_seconds() {
         let mut window = Window::default();
         let mut filled = |mut figures: Figures| {
             window.fill(&mut figures);
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_left_out_and_the_rest_is_bounded() {
+    fn invalid_figures_are_dropped_and_the_rest_is_bounded() {
         for value in [json!(null), json!(7), json!({"requests": -1}), json!({"rate": "x"}), json!({"routes": {}}), json!({"p95": []})] {
             assert_eq!(Figures::of(&value), None, "{value}");
         }

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_length_is_refused_before_anything_is_allocated() {
+    fn huge_length_is_rejected_before_allocating() {
         let mut decoder = Decoder::default();
         decoder.push(&u32::MAX.to_le_bytes());
         assert!(matches!(decoder.take::<String>(), Err(FrameError::TooLong(_))));

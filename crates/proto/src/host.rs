@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_the_shape_of_pm2() {
+    fn host_metrics_have_the_names_and_units_of_pm2() {
         let report = HostReport {
             cpu_pct: 100.0,
             memory_total_bytes: 1000,

@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn everything_that_is_understood() {
+    fn known_notification_fields_are_parsed() {
         let text = "READY=1\nSTATUS=Up = fine\nMAINPID=42\nWATCHDOG=1\nWATCHDOG_USEC=1500001\nEXTEND_TIMEOUT_USEC=2000000\nX_OWN=1\n";
         let expected = Notification {
             ready: true,
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_says_nothing() {
+    fn malformed_notification_is_ignored() {
         for text in [
             "",
             "\n\n",
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_short_line() {
+    fn status_is_shortened_to_one_line() {
         let said = parse(format!("STATUS=a\x1b[31m\tb\u{e9}{}", "y".repeat(1000)).as_bytes());
         let status = said.status.unwrap();
         assert!(status.starts_with("a[31mb\u{e9}y") && status.chars().count() == STATUS_MAX);
@@ -128,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_datagram_is_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn parsing_any_datagram_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&bytes);
         }
     }

@@ -26,7 +26,7 @@ fn of_json(bytes: &[u8]) {
 }
 
 #[test]
-fn all_of_the_corpora() {
+fn corpora_are_handled_without_panic() {
     for (name, bytes) in corpus("pm2_stream") {
         println!("{name}");
         checks::stream(&bytes);
@@ -47,32 +47,32 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn changed_streams(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+    fn mutated_streams_are_handled_without_panic(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
         checks::stream(&changed(&corpus("pm2_stream"), &file, &changes));
     }
 
     #[test]
-    fn changed_apps(file in any::<Index>(), changes in prop::collection::vec(change(), 1..4)) {
+    fn mutated_apps_are_handled_without_panic(file in any::<Index>(), changes in prop::collection::vec(change(), 1..4)) {
         of_json(&changed(&corpus("pm2_app"), &file, &changes));
     }
 
     #[test]
-    fn changed_messages_of_apps(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+    fn mutated_app_messages_are_handled_without_panic(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
         checks::ipc(&changed(&corpus("app_ipc"), &file, &changes));
     }
 
     #[test]
-    fn changed_notifications(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+    fn mutated_notifications_are_handled_without_panic(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
         checks::notify(&changed(&corpus("sd_notify"), &file, &changes));
     }
 
     #[test]
-    fn changed_native_frames(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
+    fn mutated_native_frames_are_handled_without_panic(file in any::<Index>(), changes in prop::collection::vec(change(), 1..6)) {
         checks::native(&changed(&corpus("native_frames"), &file, &changes));
     }
 
     #[test]
-    fn changed_saved_lists(file in any::<Index>(), changes in prop::collection::vec(change(), 1..4)) {
+    fn mutated_saved_lists_are_handled_without_panic(file in any::<Index>(), changes in prop::collection::vec(change(), 1..4)) {
         checks::dump(&changed(&corpus("dump_file"), &file, &changes));
     }
 }

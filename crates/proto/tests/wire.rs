@@ -133,7 +133,7 @@ fn variant(text: &str) -> Option<String> {
 /// Every new request belongs to one of the two lists: whether clients may send it on a read-only
 /// connection, and repeat it if the answer was lost.
 #[test]
-fn what_each_request_may_do() {
+fn every_request_is_listed_as_read_or_change() {
     const READ: &[&str] = &[
         "hello",
         "ping",
@@ -180,7 +180,7 @@ fn what_each_request_may_do() {
 }
 
 #[test]
-fn a_change_of_the_wire_raises_the_protocol() {
+fn wire_change_requires_a_new_protocol_version() {
     let mut text = std::fs::read_to_string(file()).unwrap_or_else(|error| panic!("{}: {error}", file().display()));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         let lines = text.lines().map(|line| line.split_once(' ').unwrap());

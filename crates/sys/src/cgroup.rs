@@ -289,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_path_is_that_of_version_2() {
+    fn path_is_that_of_cgroup_v2() {
         assert_eq!(path_of("0::/\n"), Some("/"));
         assert_eq!(path_of("4:memory:/x\n1:name=systemd:/y\n0::/user.slice/a b.scope\n"), Some("/user.slice/a b.scope"));
         for none in ["", "4:memory:/x\n", "0::/gone (deleted)\n"] {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_below_the_mount_that_shows_it() {
+    fn folder_is_below_the_mount_that_contains_it() {
         let unified = "31 23 0:28 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
         let hybrid = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                       41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_texts_in_files() {
+    fn limits_are_written_to_the_group_files() {
         let group = std::env::temp_dir().join(format!("ostler-limits-{}", std::process::id()));
         fs::create_dir_all(&group).unwrap();
         let file = |name: &str, text: &str| fs::write(group.join(name), text).unwrap();
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn no_group_is_no_trouble() {
+    fn missing_group_is_treated_as_empty() {
         let none = Path::new("/no/such/group");
         assert!(!is_populated(none) && members(none).is_empty() && names(none).is_empty());
         assert_eq!((remove(none), kill(none), open(none).map(drop)), (Ok(()), Err(Errno::NOENT), Err(Errno::NOENT)));

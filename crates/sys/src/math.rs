@@ -48,7 +48,7 @@ mod tests {
     use super::hypot;
 
     #[test]
-    fn as_the_standard_says() {
+    fn hypot_matches_the_standard() {
         let (inf, nan, tiny) = (f64::INFINITY, f64::NAN, f64::MIN_POSITIVE * f64::EPSILON);
         for (x, y, expected) in [
             (3.0, 4.0, 5.0),

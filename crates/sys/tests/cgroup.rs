@@ -56,7 +56,7 @@ fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
-fn what_is_started_in_a_group_is_in_it_from_the_first_instruction() {
+fn process_is_in_its_group_from_the_first_instruction() {
     let Some(group) = Group::new("born") else { return };
     assert!(!cgroup::is_populated(&group.0));
     let child = spawn_in(&group.0, "exec sleep 1000");
@@ -70,7 +70,7 @@ fn what_is_started_in_a_group_is_in_it_from_the_first_instruction() {
 }
 
 #[test]
-fn kill_reaches_who_left_everything_else_behind() {
+fn kill_reaches_daemonized_processes_in_the_group() {
     let Some(group) = Group::new("kill") else { return };
     let deep = group.0.join("below/deeper");
     let leader = spawn_in(&group.0, "env -i setsid sh -c 'sleep 1000 & sleep 1000 & exit' & wait");
@@ -86,7 +86,7 @@ fn kill_reaches_who_left_everything_else_behind() {
 }
 
 #[test]
-fn a_group_that_vanished_does_not_hinder_a_start() {
+fn start_succeeds_if_the_group_has_vanished() {
     let Some(group) = Group::new("gone") else { return };
     let folder = cgroup::open(&group.0).unwrap();
     cgroup::remove(&group.0).unwrap();
@@ -98,7 +98,7 @@ fn a_group_that_vanished_does_not_hinder_a_start() {
 }
 
 #[test]
-fn a_group_that_was_killed_is_as_good_as_new_when_made_anew() {
+fn recreated_group_works_after_a_kill() {
     let Some(group) = Group::new("again") else { return };
     assert_eq!(cgroup::try_birth(cgroup::open(&group.0).unwrap().as_fd()), Ok(()));
     cgroup::kill(&group.0).unwrap();

@@ -55,7 +55,7 @@ fn is_root() -> bool {
 }
 
 #[test]
-fn a_program_finds_its_own_pid_where_a_place_is_kept_for_it() {
+fn program_finds_its_own_pid_in_its_environment() {
     let mut spec = shell("echo $LISTEN_PID $WATCHDOG_PID $$ $OTHER");
     for name in ["LISTEN_PID", "WATCHDOG_PID"] {
         spec.envp.push(&[name.as_bytes(), b"=", ostler_sys::process::cstrings::OWN_PID.as_bytes()]).unwrap();
@@ -69,7 +69,7 @@ fn a_program_finds_its_own_pid_where_a_place_is_kept_for_it() {
 }
 
 #[test]
-fn descriptors_arrive_however_they_overlap() {
+fn descriptors_arrive_even_if_their_numbers_overlap() {
     let files: Vec<OwnedFd> = (0..6).map(|n| memfd::with("test", format!("f{n} ").as_bytes()).unwrap()).collect();
     let numbers: Vec<i32> = files.iter().map(AsRawFd::as_raw_fd).collect();
     let low = *numbers.iter().min().unwrap();
@@ -97,7 +97,7 @@ fn descriptors_arrive_however_they_overlap() {
 }
 
 #[test]
-fn nothing_else_is_open() {
+fn no_other_descriptor_is_inherited() {
     let leaky = memfd::with("leak", b"").unwrap();
     rustix::io::fcntl_setfd(&leaky, rustix::io::FdFlags::empty()).unwrap();
     let extra = memfd::with("extra", b"").unwrap();
@@ -108,7 +108,7 @@ fn nothing_else_is_open() {
 }
 
 #[test]
-fn failures_tell_the_step_and_leave_nothing() {
+fn failed_spawn_reports_the_step_and_leaves_nothing() {
     let dir = temporary("steps");
     let file = |name: &str, content: &str, mode: u32| {
         let path = dir.join(name);
@@ -191,7 +191,7 @@ fn settings_reach_the_program() {
 }
 
 #[test]
-fn it_leads_its_own_session_and_has_no_signal_of_ours() {
+fn child_leads_its_session_with_default_signals() {
     signal::ignore(2);
     let _blocked = signal::SignalFd::new(&[15, 10, 17]).unwrap();
     let text = output(&shell("grep -E '^Sig(Blk|Ign)' /proc/self/status"));
@@ -228,11 +228,11 @@ fn forbid_clone3() {
 }
 
 #[test]
-fn the_same_without_clone3() {
+fn spawn_works_without_clone3() {
     std::thread::spawn(move || {
         forbid_clone3();
-        it_leads_its_own_session_and_has_no_signal_of_ours();
-        failures_tell_the_step_and_leave_nothing();
+        child_leads_its_session_with_default_signals();
+        failed_spawn_reports_the_step_and_leaves_nothing();
         let cgroup = std::fs::File::open("/").unwrap();
         let placement = Placement { cgroup: Some(cgroup.as_fd()), ..Placement::default() };
         let child = spawn_at(&shell("exit 4"), &[], placement).unwrap();
@@ -243,7 +243,7 @@ fn the_same_without_clone3() {
 }
 
 #[test]
-fn another_user_gets_all_his_groups_and_only_his_rights() {
+fn child_of_another_user_has_only_his_groups_and_rights() {
     if !is_root() {
         return;
     }
@@ -265,7 +265,7 @@ fn another_user_gets_all_his_groups_and_only_his_rights() {
 }
 
 #[test]
-fn many_threads_may_start_programs_at_once() {
+fn many_threads_spawn_concurrently() {
     let null = std::fs::File::open("/dev/null").unwrap();
     std::thread::scope(|scope| {
         for n in 0..6 {
@@ -283,7 +283,7 @@ fn many_threads_may_start_programs_at_once() {
 }
 
 #[test]
-fn a_pidfd_is_of_one_process_and_tells_its_end() {
+fn pidfd_identifies_one_process_and_reports_its_exit() {
     let child = spawn(&shell("exit 3"), &[]).unwrap();
     let pidfd = child.open().unwrap();
     assert_eq!(ostler_sys::process::pid_of_fd(pidfd.as_fd()), Some(child.pid));
@@ -304,7 +304,7 @@ fn a_pidfd_is_of_one_process_and_tells_its_end() {
 /// `cargo nextest run … --run-ignored all --no-capture`.
 #[test]
 #[ignore = "a measurement"]
-fn cost_beside_posix_spawn() {
+fn spawn_cost_compared_with_posix_spawn() {
     let time = |run: &mut dyn FnMut()| {
         let mut times: Vec<_> = (0..500)
             .map(|_| {

@@ -71,7 +71,7 @@ fn serve(listener: &UnixListener, count: usize, answers: &[(u64, Response)]) -> 
 }
 
 #[test]
-fn nobody_listens() {
+fn connect_reports_a_missing_daemon() {
     let (home, listener) = Home::new();
     drop(listener);
     assert!(matches!(Client::connect(home.socket()), Err(ClientError::NotRunning { .. })), "a stale socket");
@@ -79,7 +79,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn hello_comes_first_and_progress_comes_as_it_is_made() {
+fn client_sends_hello_first_and_receives_progress() {
     let (home, listener) = Home::new();
     let server = thread::spawn(move || {
         let step = |id| Response::Progress(Progress::InstanceDone { id, name: "a".into() });
@@ -99,7 +99,7 @@ fn hello_comes_first_and_progress_comes_as_it_is_made() {
 }
 
 #[test]
-fn a_lost_question_is_asked_again_but_a_lost_order_is_not() {
+fn client_retries_a_lost_query_but_not_a_lost_command() {
     let (home, listener) = Home::new();
     let server = thread::spawn(move || {
         serve(&listener, 2, &[]);
@@ -117,7 +117,7 @@ fn a_lost_question_is_asked_again_but_a_lost_order_is_not() {
 }
 
 #[test]
-fn another_version_is_named() {
+fn version_mismatch_names_the_daemon_version() {
     for answer in [
         (0, Response::Failed(Failure::Protocol { daemon_version: "9.9.9".into() })),
         (0, Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1, read_only: false }),
@@ -132,7 +132,7 @@ fn another_version_is_named() {
 }
 
 #[test]
-fn a_daemon_of_another_version_can_be_replaced() {
+fn any_protocol_client_works_with_another_version() {
     let (home, listener) = Home::new();
     let foreign = Response::Hello { protocol: PROTOCOL + 1, version: "9.9.9".into(), pid: 1, keeper_pid: 1, read_only: false };
     let server = thread::spawn(move || serve(&listener, 2, &[(0, foreign), (1, Response::Pong)]));
@@ -143,7 +143,7 @@ fn a_daemon_of_another_version_can_be_replaced() {
 }
 
 #[test]
-fn a_connection_that_only_reads_says_so_each_time_and_wants_it_confirmed() {
+fn read_only_client_requires_confirmation_by_the_daemon() {
     let (home, listener) = Home::new();
     let confirmed = || Response::Hello { protocol: PROTOCOL, version: "9.9.9".into(), pid: 7, keeper_pid: 6, read_only: true };
     let server = thread::spawn(move || {
@@ -164,7 +164,7 @@ fn a_connection_that_only_reads_says_so_each_time_and_wants_it_confirmed() {
 }
 
 #[test]
-fn nonsense_is_an_error() {
+fn invalid_frame_is_an_error() {
     let (home, listener) = Home::new();
     let server = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -177,7 +177,7 @@ fn nonsense_is_an_error() {
 }
 
 #[test]
-fn any_stream_will_do_and_is_not_made_anew() {
+fn client_over_a_given_stream_does_not_reconnect() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let server = thread::spawn(move || {
         let mut conn = Conn(theirs, Decoder::default());
@@ -193,7 +193,7 @@ fn any_stream_will_do_and_is_not_made_anew() {
 }
 
 #[test]
-fn a_no_is_the_answer_and_the_connection_goes_on() {
+fn refused_request_keeps_the_connection_open() {
     let (home, listener) = Home::new();
     let no = || Failure::NotFound { target: "x".into() };
     let server = thread::spawn(move || {
@@ -209,7 +209,7 @@ fn a_no_is_the_answer_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_follower_gets_what_happens() {
+fn subscriber_receives_events() {
     let (home, listener) = Home::new();
     let event = |seq| Event {
         epoch: 7,
@@ -234,7 +234,7 @@ fn a_follower_gets_what_happens() {
 }
 
 #[test]
-fn a_limit_ends_the_wait_for_who_says_nothing() {
+fn request_times_out_at_the_limit_if_the_daemon_is_silent() {
     let (home, _listener) = Home::new();
     let mut client = Client::connect(home.socket()).unwrap();
     client.limit(Duration::from_millis(1));
@@ -264,7 +264,7 @@ impl OnSilence for Looker {
 }
 
 #[test]
-fn who_is_silent_is_looked_into_and_an_answer_ends_it() {
+fn silence_handler_runs_until_the_daemon_answers() {
     let (home, listener) = Home::new();
     let (tell, told) = mpsc::channel();
     let server = thread::spawn(move || {
@@ -312,7 +312,7 @@ impl AsFd for Counted {
 }
 
 #[test]
-fn a_question_travels_with_hello_and_an_order_waits_for_its_answer() {
+fn query_is_sent_with_hello_and_command_waits_for_the_reply() {
     for (request, answer, together) in [(Request::Ping, (1, Response::Pong), true), (Request::Resurrect, (2, Response::Pong), false)] {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (tell, told) = mpsc::channel();

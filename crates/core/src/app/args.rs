@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words() {
+    fn argument_text_is_split_into_words() {
         for (text, expected) in [
             ("", &[][..]),
             ("   ", &[]),
@@ -104,13 +104,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics_and_loses_no_letter(text in any::<String>()) {
+        fn split_never_panics_or_drops_letters(text in any::<String>()) {
             let letters = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
             prop_assert_eq!(letters(&split(&text).concat()), letters(&text));
         }
 
         #[test]
-        fn single_quotes_keep_anything(words in proptest::collection::vec("[^']*", 0..5)) {
+        fn single_quotes_keep_text_unchanged(words in proptest::collection::vec("[^']*", 0..5)) {
             let text = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
             prop_assert_eq!(split(&text), words);
         }

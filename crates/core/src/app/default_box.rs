@@ -104,7 +104,7 @@ mod tests {
     use crate::lifecycle::order::Order;
 
     #[test]
-    fn a_default_takes_no_place_and_reads_as_one() {
+    fn default_value_allocates_nothing_and_derefs_to_default() {
         assert_eq!(size_of::<DefaultBox<Order>>(), size_of::<usize>());
         let order = DefaultBox::<Order>::default();
         assert!(order.0.is_none() && *order == Order::default());
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_its_own() {
+    fn changing_one_box_leaves_other_defaults_unchanged() {
         let (plain, mut changed) = (DefaultBox::<Order>::default(), DefaultBox::<Order>::default());
         changed.timeout_ms = Some(5);
         assert_eq!((plain.timeout_ms, changed.timeout_ms), (None, Some(5)));

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_new_and_gone_keys() {
+    fn differences_list_changed_added_and_removed_keys() {
         let was = spec(json!({"max_restarts": 3, "watch": true, "cwd": "x"}), &[("A", "1"), ("B", "2")]);
         let mut is = spec(json!({"max_restarts": 4, "kill_timeout": 100, "cwd": "./x"}), &[("A", "1"), ("C", "3")]);
         is.env.base = std::sync::Arc::new([("HOME".to_owned(), "/".to_owned())].into_iter().collect());
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn another_profile_changes_its_variables() {
+    fn changing_the_profile_changes_its_variables() {
         let mut was = spec(json!({}), &[("MODE", "dev")]);
         was.env.profiles.insert("production".into(), [("MODE".to_owned(), "prod".to_owned())].into_iter().collect());
         let mut is = was.clone();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_hide_something() {
+    fn secret_names_are_recognized() {
         for (name, secret) in
             [("DB_PASSWORD", true), ("github_token", true), ("STRIPE_KEY", true), ("PORT", false), ("KEYBOARD", false), ("COMPASS", false)]
         {
@@ -137,7 +137,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_differs_from_itself_and_both_ways_are_mirrored(
+        fn differences_are_empty_for_equal_specs_and_symmetric(
             a in proptest::collection::btree_map("[a-c]{1,2}", 0..3_i64, 0..4),
             b in proptest::collection::btree_map("[a-c]{1,2}", 0..3_i64, 0..4),
         ) {

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_of_a_caller_win() {
+    fn caller_values_override_declared_variables() {
         for (policy, expected) in [(EnvPolicy::Inherit, "F=new V=new P=new K=1"), (EnvPolicy::Clean, "F=1 V=1 P=1 K=1")] {
             let profiles = [("prod".to_owned(), vars("P=1")), ("other".to_owned(), vars("X=1"))].into_iter().collect();
             let (file, own, profile) = (vars("F=1"), vars("V=1 K=1"), Some("prod".to_owned()));

@@ -151,7 +151,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn tables() {
+    fn export_settings_are_read_from_tables() {
         let all = json!({
             "requests": {"cpu": "200m", "memory": "256M"}, "service_port": 80,
             "mirrors": {"npm": "https://registry.npmmirror.com", "pip": "https://mirrors.aliyun.com/pypi/simple/", "debian": "mirrors.aliyun.com", "alpine": "mirrors.aliyun.com"}
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_named() {
+    fn export_setting_errors_name_the_key() {
         for (value, fault) in [
             (json!(3), "expected a table"),
             (json!({"request": {}}), "request: is not known; expected one of requests"),

@@ -132,7 +132,7 @@ mod tests {
     const HASH: &str = "8bd0f60ef66bd0c9f0d63c4c0d3a3d3c1e2f4a5b";
 
     #[test]
-    fn heads() {
+    fn git_head_is_parsed() {
         let at = |name: &str| Some(Head::Ref(name.to_owned()));
         for (text, expected) in [
             ("ref: refs/heads/main\n", at("refs/heads/main")),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn trees() {
+    fn working_tree_is_found_from_a_folder() {
         let tree = |files: &[(&str, &str)], folder: &str| {
             let text = |path: &Path| files.iter().find(|(name, _)| Path::new(name) == path).map(|(_, text)| (*text).to_owned());
             let kind = |path: &Path| {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_refs() {
+    fn commit_is_found_in_packed_refs() {
         let text = format!(
             "# pack-refs with: peeled fully-peeled sorted\n{HASH} refs/heads/main\n{HASH} refs/tags/v1\n^{HASH}\nx refs/heads/bad\n"
         );
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
+    fn remote_url_is_read_without_credentials() {
         let config = |url: &str| {
             format!(
                 "[core]\n\turl = no\n[remote \"other\"]\n\turl = no\n[remote \"origin\"]\n\tfetch = x\n\turl = {url}\n[branch \"main\"]\n\turl = no\n"

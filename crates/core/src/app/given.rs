@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_it_is_the_same() {
+    fn packed_form_equals_the_open_form() {
         let (open, mut packed) = (given(), given());
         packed.pack();
         assert!(matches!(packed.0, Form::Packed(_)));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_changed_is_told_of_the_change() {
+    fn changes_are_visible_after_packing() {
         for is_packed in [false, true] {
             let mut changed = given();
             if is_packed {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_takes_no_place() {
+    fn empty_attributes_allocate_nothing() {
         let mut nothing = Given::default();
         nothing.pack();
         assert!(nothing.open().is_empty() && nothing == Given::from(Map::new()));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truth_value_is_exactly_that() {
+    fn only_booleans_match_a_truth_value() {
         let mut given: Given = json!({ "trace": true, "vizion": false, "text": "true" }).as_object().cloned().unwrap_or_default().into();
         for _ in ["open", "packed"] {
             assert!(given.is("trace", true) && given.is("vizion", false));

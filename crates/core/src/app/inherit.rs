@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_reaches_whom() {
+    fn env_policy_decides_which_variables_an_app_inherits() {
         // Variable; kept by inherit, clean, user for the caller's own apps; the same for apps of
         // other users.
         for (name, own, other) in [

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_of_node() {
+    fn inspector_port_is_read_from_node_options() {
         let cases: [(&[&str], u16, bool); 19] = [
             (&[], 9229, false),
             (&["--require", "x.js", "--max-old-space-size=100"], 9229, false),

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes() {
+    fn instance_count_is_parsed_and_resolved() {
         for (text, cpus, expected) in [
             ("1", 8, 1),
             ("max", 8, 8),
@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn free_numbers() {
+    fn lowest_free_number_is_chosen() {
         for (used, expected) in [(&[][..], 0), (&[0], 1), (&[1, 2], 0), (&[2, 0], 1), (&[0, 1, 2], 3), (&[0, 0, 5], 1), (&[u32::MAX], 0)] {
             assert_eq!(lowest_free(used), expected, "{used:?}");
         }
     }
 
     #[test]
-    fn who_goes_first() {
+    fn scale_down_removes_newest_or_oldest_first() {
         let instances = [(4, 1), (7, 0), (2, 2)];
         for (too_many, newest, oldest) in [(0, &[][..], &[][..]), (1, &[2], &[2]), (2, &[2, 4], &[2, 4]), (9, &[2, 4, 7], &[2, 4, 7])] {
             assert_eq!(leaving(&instances, too_many, Leaving::Newest), newest);

@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_launcher_is_found_in_front_of_the_app_and_as_the_app() {
+    fn launcher_is_recognized_as_interpreter_and_as_script() {
         let spec = |interpreter: Option<&str>, script: &str| AppSpec {
             interpreter: interpreter.map(str::to_owned),
             script: script.into(),

@@ -495,7 +495,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_option_is_noted_with_what_it_replaces() {
+    fn option_records_whether_it_replaces_a_file_value() {
         let mut spec = AppSpec::default();
         for (name, in_file, expected) in [("a", false, false), ("b", true, true), ("a", true, false), ("b", true, true)] {
             if in_file {

@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_package_counts() {
+    fn version_comes_from_the_nearest_package_json() {
         let files =
             [("/srv/package.json", r#"{"version":"1.0.0"}"#), ("/srv/app/bad/package.json", "{"), ("/srv/app/none/package.json", "{}")];
         let text = |path: &Path| files.iter().find(|(file, _)| Path::new(file) == path).map(|(_, text)| (*text).to_owned());
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_belongs_to_a_package_and_a_program_to_its_folder() {
+    fn package_folder_is_the_script_folder_or_the_cwd() {
         let spec = |interpreter: Option<&str>, shell| AppSpec {
             script: "/srv/app/index.js".into(),
             cwd: "/work".into(),

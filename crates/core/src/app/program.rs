@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_binary_is_node_by_its_name() {
+    fn node_binary_is_recognized_by_name() {
         for name in ["node", "nodejs", "node22", "node-22", "node-v20.11.1", "nodejs18"] {
             assert_eq!(ProgramKind::of_binary(name), Some(ProgramKind::Node), "{name}");
         }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_starts_node_by_its_text() {
+    fn script_that_starts_node_is_recognized_by_its_text() {
         let starts = [
             "#!/usr/bin/env node\nrequire('x')",
             "#!/usr/bin/env -S node --no-warnings\n",

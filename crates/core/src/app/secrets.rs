@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_end_of_line_is_no_part_of_the_value() {
+    fn one_trailing_newline_is_removed_from_a_secret() {
         for (bytes, expected) in [
             (&b"abc"[..], Ok("abc")),
             (b"abc\n", Ok("abc")),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_are_file_names() {
+    fn credential_name_must_be_a_plain_file_name() {
         for (name, good) in [("db.password", true), ("", false), ("..", false), ("a/b", false), ("/etc/shadow", false)] {
             assert_eq!(is_credential_name(name), good, "{name}");
         }

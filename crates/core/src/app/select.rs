@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_instance_belongs_to_one_of_its_namesakes() {
+    fn instances_are_assigned_among_apps_of_the_same_name() {
         let of = |script, instances| Namesake { namespace: "default", script, instances };
         let red = |script, instances| Namesake { namespace: "red", script, instances };
         for (apps, present, expected) in [
@@ -182,7 +182,7 @@ mod tests {
     ];
 
     #[test]
-    fn targets() {
+    fn targets_select_by_name_path_namespace_and_id() {
         let found = |target, cwd| select(target, LIST, cwd).map_err(|error| error.to_string());
         for (target, cwd, ids) in [
             ("all", "/", &[0, 1, 2, 3, 4, 7, 455, 456][..]),
@@ -237,7 +237,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panics(target in any::<String>(), cwd in any::<String>()) {
+        fn select_never_panics(target in any::<String>(), cwd in any::<String>()) {
             let _ = (select(&target, LIST, &cwd), select(&format!("/{target}/"), LIST, &cwd));
         }
     }

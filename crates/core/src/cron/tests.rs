@@ -41,7 +41,7 @@ fn lord_howe() -> TimeZone {
 
 /// Answers of npm `croner` 4.1.97 (the version in PM2 7), after 2026-11-21T12:00:00Z in UTC.
 #[test]
-fn patterns_as_in_pm2() {
+fn pm2_patterns_give_the_same_times() {
     for (pattern, expected) in [
         ("* * * * *", ["2026-11-21T12:01:00Z", "2026-11-21T12:02:00Z"]),
         ("2/3 * * * * *", ["2026-11-21T12:00:02Z", "2026-11-21T12:00:05Z"]),
@@ -76,7 +76,7 @@ fn patterns_as_in_pm2() {
 }
 
 #[test]
-fn more_than_pm2_knows() {
+fn pattern_extensions_give_the_expected_times() {
     for (pattern, expected) in [
         ("@hourly", ["2026-11-21T13:00:00Z", "2026-11-21T14:00:00Z"]),
         ("@Daily", ["2026-11-22T00:00:00Z", "2026-11-23T00:00:00Z"]),
@@ -104,7 +104,7 @@ fn more_than_pm2_knows() {
 }
 
 #[test]
-fn what_is_no_pattern() {
+fn invalid_pattern_is_an_error() {
     for (pattern, message) in [
         ("", "expected 5 fields (minute hour day month weekday) or 6 (second first), found 0"),
         ("* * * *", "expected 5 fields (minute hour day month weekday) or 6 (second first), found 4"),
@@ -149,7 +149,7 @@ fn what_is_no_pattern() {
 }
 
 #[test]
-fn who_names_both_days_is_told() {
+fn pattern_with_both_day_fields_is_detected() {
     for (pattern, both) in [("0 0 13 * 5", true), ("0 0 L * 5L", true), ("0 0 1-31 * 5", false), ("0 0 1 * ?", false), ("@daily", false)] {
         let schedule = Schedule::parse(pattern);
         assert_eq!(schedule.is_ok_and(|schedule| schedule.restricts_both_days()), both, "{pattern}");
@@ -158,7 +158,7 @@ fn who_names_both_days_is_told() {
 
 /// A time of day that is left out runs at the jump; a time that occurs twice runs the first time.
 #[test]
-fn clock_changes() {
+fn daylight_saving_changes_skip_and_repeat_no_run() {
     for (zone, pattern, after, expected) in [
         // Left out: 02:00 to 03:00.
         (berlin(), "30 2 * * *", "2026-03-28T12:00:00Z", vec!["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]),
@@ -185,7 +185,7 @@ fn clock_changes() {
 }
 
 #[test]
-fn parts_of_a_second_do_not_repeat_a_tick() {
+fn fractions_of_a_second_do_not_repeat_a_tick() {
     let schedule = Schedule::parse("* * * * * *").unwrap();
     for after in [1_000, 1_001, 1_999] {
         assert_eq!(schedule.next_after(after, &TimeZone::UTC), Some(2_000));
@@ -225,7 +225,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
-    fn times_as_by_counting_seconds(
+    fn next_time_matches_counting_seconds(
         (second, seconds) in numbers(0, 59),
         (minute, minutes) in numbers(0, 59),
         (hour, hours) in numbers(0, 23),
@@ -252,7 +252,7 @@ proptest! {
     }
 
     #[test]
-    fn days_as_by_counting_days(
+    fn next_day_matches_counting_days(
         (day, days) in numbers(1, 31),
         (month, months) in numbers(1, 12),
         (weekday, weekdays) in numbers(0, 6),
@@ -303,7 +303,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn any_text_is_a_pattern_or_an_error(text in "[-0-9*/,?LW#@ A-Z]{0,30}|.{0,30}", at in any::<u64>()) {
+    fn parsing_any_text_never_panics(text in "[-0-9*/,?LW#@ A-Z]{0,30}|.{0,30}", at in any::<u64>()) {
         if let Ok(schedule) = Schedule::parse(&text) && let Some(next) = schedule.next_after(at, &berlin()) {
             prop_assert!(next > at || next / 1000 == at / 1000 + 1);
         }

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_after_the_other() {
+    fn ticks_follow_the_schedule() {
         let mut ticks = armed_at(1);
         for hour in 1..5 {
             assert_eq!(ticks.next_ms, Some(hour * HOUR));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn late_is_run_very_late_is_missed_and_many_are_one() {
+    fn late_tick_runs_very_late_tick_is_missed_and_ticks_merge() {
         for (now_ms, missed) in [(HOUR + LATE_MS, false), (HOUR + LATE_MS + 1, true), (1000 * HOUR + 5, true)] {
             let mut ticks = armed_at(1);
             let mut patient = ticks;
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back() {
+    fn clock_set_back_does_not_repeat_recent_ticks() {
         let mut ticks = armed_at(9 * HOUR + 1);
         assert!(look(&mut ticks, 10 * HOUR + 7).is_some());
         // The clock goes back a little: the same tick does not repeat.
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_ends_it() {
+    fn disarm_cancels_due_and_queued_ticks() {
         let mut ticks = armed_at(1);
         ticks.queued = true;
         assert!(ticks.disarm() && !ticks.disarm());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_tick_does() {
+    fn overlap_policy_decides_the_action_of_a_tick() {
         let now = Now::at(1);
         let spec = |overlap, job| CronSpec { pattern: "* * * * *".into(), zone: None, overlap, catch_up: false, run_on: RunOn::All, job };
         let in_state = |state, wanted| Instance { state, wanted, ..Instance::new(now) };

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_and_colours_are_no_part_of_a_line() {
+    fn dates_and_colours_are_removed_from_a_line() {
         for (line, expected) in [
             ("2026-11-24T08:19:45.123Z     at f (/a.js:1:1)", "    at f (/a.js:1:1)"),
             ("2026-11-24 08:19:45:   File \"/a.py\", line 3, in f", "  File \"/a.py\", line 3, in f"),

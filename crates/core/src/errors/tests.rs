@@ -27,7 +27,7 @@ fn shown(exception: &Exception) -> String {
 }
 
 #[test]
-fn real_outputs() {
+fn exceptions_are_read_from_real_outputs() {
     for (output, expected) in [
         (
             include_str!("../logs/error_lines/outputs/node-cause.txt"),
@@ -102,7 +102,7 @@ fn real_outputs() {
 
 /// If an output arrives in pieces of any size, the reports are the same: none is repeated or split.
 #[test]
-fn pieces_of_a_flood() {
+fn split_output_gives_the_same_exceptions() {
     let reports = [include_str!("../logs/error_lines/outputs/node-busy.txt"), include_str!("../logs/error_lines/outputs/python-exc.txt")];
     let text: String = (0..40).map(|n| format!("line {n}\n{}\nline\n\n{}\n", reports[0], reports[1])).collect();
     let whole: Vec<String> = read(&text).iter().map(|found| shown(&found.exception)).collect();
@@ -153,7 +153,7 @@ fn ten_thousand_errors_with_random_ids_are_one_group() {
 }
 
 #[test]
-fn patterns() {
+fn message_pattern_masks_numbers_ids_and_quotes() {
     for (text, expected) in [
         ("no row 7", "no row #"),
         ("it's `a b` and 'c d' or \"e\"", "it's <text> and <text> or <text>"),
@@ -171,7 +171,7 @@ fn patterns() {
 }
 
 #[test]
-fn what_an_app_reports_is_the_same_as_what_it_prints() {
+fn reported_and_printed_exceptions_share_a_fingerprint() {
     let stack = "TypeError: no database\n    at main (file:///srv/app/reject.mjs:1:59)\n    at file:///srv/app/reject.mjs:2:7\n    at node:internal/x:1:1";
     let reported = Exception::reported(&json!({"name": "TypeError", "message": "no database", "stack": stack})).unwrap();
     let printed = &read(include_str!("../logs/error_lines/outputs/node-reject.txt"))[0].exception;
@@ -198,7 +198,7 @@ fn is_bounded(exception: &Exception) -> bool {
 }
 
 #[test]
-fn everything_is_bounded() {
+fn reader_memory_is_bounded() {
     let long = "x".repeat(1 << 20);
     let (frame, error) = (format!("    at f (/srv/{long}.js:1:1)\n"), format!("{long}Error: {long}\n"));
     for text in [
@@ -266,7 +266,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn any_lines_are_read(lines in proptest::collection::vec(line(), 0..60), every in 1_usize..9, settled: bool) {
+    fn any_lines_are_read_within_bounds(lines in proptest::collection::vec(line(), 0..60), every in 1_usize..9, settled: bool) {
         let mut reader = Reader::default();
         for (at, line) in lines.iter().enumerate() {
             reader.push(line);
@@ -282,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn any_report_is_read(name in ".{0,30}", message in ".{0,50}", stack in ".{0,200}") {
+    fn reading_any_report_is_bounded_and_never_panics(name in ".{0,30}", message in ".{0,50}", stack in ".{0,200}") {
         let _ = Exception::reported(&json!({"name": name, "message": message, "stack": stack})).map(|exception| exception.fingerprint());
         let once = pattern(&message);
         prop_assert!(once.len() <= 8 * message.len() + 8);
@@ -290,7 +290,7 @@ proptest! {
 }
 
 #[test]
-fn what_a_stop_signal_prints_is_told_apart_from_a_real_error() {
+fn stop_signal_output_is_distinguished_from_errors() {
     let python =
         |head: &str| format!("Traceback (most recent call last):\n  File \"/srv/app.py\", line 3, in <module>\n    work()\n{head}");
     let during = "\n\nDuring handling of the above exception, another exception occurred:\n\n";

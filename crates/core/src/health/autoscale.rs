@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn more_come_quickly_and_go_slowly() {
+    fn autoscale_grows_quickly_and_shrinks_slowly() {
         let numbers = follow(&RULES, 1, std::iter::repeat_n(350.0, 30).chain(std::iter::repeat_n(20.0, 300)));
         let peak = *numbers.iter().max().unwrap();
         assert_eq!(peak, 5, "{numbers:?}");
@@ -138,19 +138,19 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_is_no_load() {
+    fn autoscale_ignores_short_peaks() {
         let numbers = follow(&RULES, 2, (0..100).map(|turn| if turn % 3 == 0 { 200.0 } else { 75.0 }));
         assert!(numbers.iter().all(|number| *number == 2), "{numbers:?}");
     }
 
     #[test]
-    fn the_bounds_hold_at_once() {
+    fn autoscale_enforces_bounds_immediately() {
         assert_eq!(follow(&Autoscale { min: 3, ..RULES }, 1, [0.0]), [3]);
         assert_eq!(follow(&Autoscale { max: 2, ..RULES }, 4, [400.0]), [2]);
     }
 
     #[test]
-    fn what_was_measured_before_a_users_change_does_not_undo_it() {
+    fn autoscale_ignores_readings_from_before_a_manual_change() {
         let mut scaler = Scaler::default();
         let mut decide = |instances, at_s: u64| scaler.decide(&RULES, instances, 10.0, at_s * 1000);
         for at_s in (0..58).step_by(2) {
@@ -164,7 +164,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_steady_load_comes_to_rest(load in 0.0..1000.0_f64, start in 1..9_u32, cpu in 10..100_u32) {
+        fn autoscale_settles_under_steady_load(load in 0.0..1000.0_f64, start in 1..9_u32, cpu in 10..100_u32) {
             let numbers = follow(&Autoscale { cpu, ..RULES }, start, std::iter::repeat_n(load, 600));
             let end = *numbers.last().unwrap();
             prop_assert!(numbers.iter().rev().take(100).all(|number| *number == end), "it swings: {numbers:?}");

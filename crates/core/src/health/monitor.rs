@@ -216,12 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_answers_is_healthy_at_once() {
+    fn answering_app_is_healthy_immediately() {
         assert_eq!(play(&http(), &[(100, true), (30_100, true)]), [State::Healthy; 2]);
     }
 
     #[test]
-    fn nothing_counts_within_the_grace_period() {
+    fn failures_within_the_grace_period_are_ignored() {
         use State::{Healthy, Starting, Unhealthy, Unready};
         assert_eq!(play(&http(), &[(0, false), (1000, false), (29_999, false), (29_999, true)]), [Starting, Starting, Starting, Healthy]);
         assert_eq!(
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn one_good_answer_begins_the_count_anew() {
+    fn one_success_resets_the_failure_count() {
         use State::{Healthy, Unhealthy, Unready};
         let answers = [(1, true), (2, false), (3, false), (4, true), (5, false), (6, false), (7, false), (8, true)];
         let states = play(&http(), &answers);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn until_the_startup_check_is_good_nothing_else_is_asked() {
+    fn other_checks_wait_for_the_startup_check() {
         let health = HealthSpec { startup: Some(check(1000, 3, 2)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
         let asked = |monitor: &Monitor| Phase::ALL.map(|phase| monitor.asks(&health, phase));
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_young_process_is_asked_soon_and_then_ever_more_rarely() {
+    fn young_process_is_checked_with_growing_intervals() {
         let health = http();
         let monitor = Monitor::new(&health, 5000);
         let (mut at, mut asked) = (5000, Vec::new());
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_check_says_nothing() {
+    fn broken_check_never_makes_an_app_unhealthy() {
         use Verdict::{Bad, Broken, Good};
         let health = HealthSpec { grace_ms: Some(0), ..http() };
         for (verdicts, expected) in [
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heart_that_stands_still_is_enough() {
+    fn missed_heartbeat_makes_an_app_unhealthy() {
         let health = HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() };
         let mut monitor = Monitor::new(&health, 0);
         assert_eq!(monitor.state(&health), State::Healthy);
@@ -343,7 +343,7 @@ mod tests {
         /// Unhealthy needs this many bad answers in a row, the last of them after the grace period.
         /// One good answer always ends it.
         #[test]
-        fn verdicts_have_reasons(
+        fn unhealthy_needs_enough_consecutive_failures(
             failures in 1..5_u32, successes in 1..4_u32, grace in 0..50_u64,
             answers in prop::collection::vec(any::<bool>(), 1..80),
         ) {

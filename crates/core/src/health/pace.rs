@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_needs_it_again_and_again_waits_longer_and_longer() {
+    fn repeated_replacements_back_off() {
         let mut pace = Pace::default();
         let (mut now, mut waits) = (5_000, Vec::new());
         for _ in 0..10 {

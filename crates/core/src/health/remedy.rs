@@ -134,7 +134,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_done() {
+    fn remedy_depends_on_action_cause_and_pace() {
         let late = 2000;
         for (case, remedy) in [
             (CASE, Remedy::Replace),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn when_a_replacement_is_over() {
+    fn replacement_is_over_when_the_new_process_has_a_verdict() {
         let mut instance = Instance::new(crate::time::Now::at(0));
         assert!(is_over(&instance, false, None), "nothing runs, and nothing is to");
         instance.state = Life::Running { inc: 2, pid: 5, since: crate::time::Now::at(0) };

@@ -93,7 +93,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn ports_and_tables() {
+    fn scrape_is_read_from_a_port_or_a_table() {
         let is = |port, path: &str, increment| Ok(Some(Scrape { port, path: path.into(), increment }));
         for (value, read) in [
             (json!(9100), is(9100, "/metrics", false)),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_instances() {
+    fn scrape_port_increments_per_instance() {
         let of = |port, increment, index| Scrape { port, path: String::new(), increment }.port_of(index);
         assert_eq!((of(9100, true, 2), of(9100, false, 2), of(65535, true, 1), of(1, true, 70000)), (Some(9102), Some(9100), None, None));
     }

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_that_cannot_run_is_no_answer_of_the_app() {
+    fn check_that_cannot_run_is_broken() {
         use Verdict::{Bad, Broken, Good};
         for (outcome, expected) in [
             (Outcome::Code(0), Some(Good)),
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_our_side_are_no_answer_of_the_app() {
+    fn local_connection_errors_are_broken_not_bad() {
         let errno = |kind: std::io::ErrorKind| (1..200).find(|number| std::io::Error::from_raw_os_error(*number).kind() == kind).unwrap();
         use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, OutOfMemory};
         for (kind, expected) in [

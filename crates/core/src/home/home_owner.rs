@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_whom_root_uses_a_home() {
+    fn root_acts_as_the_owner_of_a_home() {
         let (alice, bob) = (1000, 1001);
         let path = |home, folder, link| HomePath { home, folder, link };
         // Path; as ostler; as pm2.

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_move_files() {
+    fn environment_variables_move_files_of_a_home() {
         let home = Path::new("/home/me/.pm2");
         let paths = |name: &'static str, value: &'static str| HomePaths::new(home, move |asked| (asked == name).then(|| value.into()));
         let usual = paths("", "");

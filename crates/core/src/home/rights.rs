@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_change_a_folder() {
+    fn folder_writers_depend_on_owner_mode_and_acl() {
         let (root, daemon, user, staff, adm) = (0, 990, 1000, 50, 4);
         let folder = |uid, gid, mode| Folder { uid, gid, mode, has_acl: false };
         let cases = [

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_change_a_file() {
+    fn file_writer_depends_on_file_and_folder_modes() {
         let root = Caller::default();
         let sudo = Caller { sudo: Some((ALICE, ALICE)), ..root };
         let alice = Caller { uid: ALICE, gid: ALICE, ..root };
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_change_what_a_path_means() {
+    fn path_writer_depends_on_links_and_folders() {
         let root = Caller::default();
         let cases: &[(&[Inode], Writer)] = &[
             (&[ROOT_DIR, inode(ALICE, ALICE, 0o666)], Writer::Nobody),
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn which_files_are_obeyed() {
+    fn config_file_of_an_untrusted_writer_is_refused() {
         use Verdict::{Accept as A, Refuse as R, Warn as W};
         let root = Caller::default();
         let root_pm2 = Caller { as_pm2: true, ..root };

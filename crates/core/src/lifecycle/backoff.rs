@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sequence_is_the_one_measured_on_pm2() {
+    fn backoff_sequence_matches_pm2() {
         let mut delay = 0;
         let seen: Vec<u64> = (0..14)
             .map(|_| {
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn edges() {
+    fn backoff_is_clamped_at_its_bounds() {
         for (previous, first, expected) in
             [(0, 1, 1), (1, 1, 1), (2, 1, 3), (0, 20_000, 20_000), (20_000, 20_000, 20_000), (5, 100, 100), (u64::MAX, 1, CAP_MS)]
         {

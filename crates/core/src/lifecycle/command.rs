@@ -76,13 +76,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_shown_as_it_was_written() {
+    fn command_displays_as_written() {
         assert_eq!(Command::shell("a && b").to_string(), "a && b");
         assert_eq!(Command { argv: vec!["curl".into(), "-f".into()] }.to_string(), "curl -f");
     }
 
     #[test]
-    fn only_code_0_is_a_success() {
+    fn only_exit_code_0_is_a_success() {
         let failures = [
             Outcome::Code(1),
             Outcome::Signal(9),

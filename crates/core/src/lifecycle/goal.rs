@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn up_is_a_newer_process_than_there_was() {
+    fn up_is_reached_by_a_newer_process() {
         use Failure::{Deleted, Ended, GaveUp, Stopped};
         let crashed = exit(2, ExitCause::Itself);
         let before = exit(1, ExitCause::Itself);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_step_counts_before_the_state_after_it() {
+    fn transition_takes_precedence_over_the_state_after_it() {
         use Failure::{Ended, EndedEarly, NotReady};
         let of = |inc, cause| Transition::Exit(exit(inc, cause));
         let not_started = || ExitCause::NotStarted { why: "post_start".into() };
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn down_is_at_rest_and_gone_is_forgotten() {
+    fn down_is_reached_at_rest_and_gone_after_removal() {
         for (state, wanted, expected) in [
             (State::Stopped, Wanted::Down, Progress::Reached),
             (State::Errored, Wanted::Gone, Progress::Reached),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_already_is_not_new() {
+    fn goal_is_newer_than_a_start_already_requested() {
         let mut coming = instance(State::Stopped, Wanted::Up, &[exit(3, ExitCause::Asked(Origin::Resurrect))]);
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 3 });
         coming.state = State::Spawning { inc: 4, since: Now::at(1), automatic: false, ready: false, superseded: None };
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_watched_for_its_min_uptime() {
+    fn process_is_watched_for_its_min_uptime() {
         for (since_ms, min_uptime_ms, until_ms) in [(500, 1000, 1500), (500, 0, 500), (500, 3_600_000, 10_500), (u64::MAX, 1000, u64::MAX)]
         {
             assert_eq!(watched_until_ms(since_ms, min_uptime_ms), until_ms);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn half_of_an_app_serves_meanwhile() {
+    fn at_most_half_of_an_app_restarts_at_a_time() {
         assert_eq!([0, 1, 2, 3, 4].map(at_a_time), [0, 1, 1, 2, 2]);
     }
 }

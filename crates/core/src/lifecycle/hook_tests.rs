@@ -45,7 +45,7 @@ fn online(policy: Policy) -> Story {
 }
 
 #[test]
-fn a_whole_life() {
+fn hooks_run_around_start_and_stop() {
     let mut story = Story::new(hooked(ALL));
     assert_eq!(story.dispatch(Event::Start(user("start"))), [run(1, Hook::PreStart)]);
     assert_eq!(story.status(), "launching");
@@ -64,14 +64,14 @@ fn a_whole_life() {
 }
 
 #[test]
-fn without_hooks_nothing_is_different() {
+fn start_without_hooks_spawns_immediately() {
     let mut story = Story::new(policy());
     assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
     assert_eq!(story.transitions(Event::Spawned { inc: 1, pid: 101 }), [Transition::Launched, Transition::Online]);
 }
 
 #[test]
-fn a_failed_pre_start_is_a_failed_start() {
+fn failed_pre_start_fails_the_start() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
     let told = story.transitions(failed(1, Hook::PreStart));
@@ -94,7 +94,7 @@ fn a_failed_pre_start_is_a_failed_start() {
 }
 
 #[test]
-fn what_a_start_lacks_is_a_failed_start_whatever_the_hook_says() {
+fn missing_secret_fails_the_start_regardless_of_the_hook() {
     for meaning in [OnFailure::Abort, OnFailure::Continue] {
         let policy = || hooked(HookPolicy { pre_start: Some(meaning), ..HookPolicy::default() });
         let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: what its command wrote is empty".into() };
@@ -116,7 +116,7 @@ fn what_a_start_lacks_is_a_failed_start_whatever_the_hook_says() {
 }
 
 #[test]
-fn a_secret_by_command_is_waited_for() {
+fn start_waits_for_a_secret_from_a_command() {
     use crate::app::secrets::SecretSource;
     let mut spec = crate::app::AppSpec::default();
     let policy = |spec: &crate::app::AppSpec| Policy::from_spec(spec, 2, 1600, 3000, 30_000).hooks.pre_start;
@@ -131,7 +131,7 @@ fn a_secret_by_command_is_waited_for() {
 }
 
 #[test]
-fn a_stop_calls_off_what_holds_up_a_start() {
+fn stop_cancels_the_hook_that_delays_a_start() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [cancel(1, Hook::PreStart)]);
@@ -150,7 +150,7 @@ fn a_stop_calls_off_what_holds_up_a_start() {
 }
 
 #[test]
-fn a_restart_during_pre_start_begins_anew() {
+fn restart_during_pre_start_runs_the_hook_again() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Restart(user("restart"))), [cancel(1, Hook::PreStart)]);
@@ -159,7 +159,7 @@ fn a_restart_during_pre_start_begins_anew() {
 }
 
 #[test]
-fn a_stop_waits_for_pre_stop_unless_the_user_insists() {
+fn stop_waits_for_pre_stop_unless_the_user_repeats_it() {
     let mut story = online(hooked(ALL));
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.dispatch(Event::Stop(Origin::Shutdown)), []);
@@ -178,7 +178,7 @@ fn a_stop_waits_for_pre_stop_unless_the_user_insists() {
 }
 
 #[test]
-fn a_process_that_goes_during_pre_stop_is_recorded_at_once() {
+fn exit_during_pre_stop_is_recorded_immediately() {
     let mut story = online(hooked(ALL));
     story.dispatch(Event::Restart(user("restart")));
     assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(5) }), []);
@@ -190,7 +190,7 @@ fn a_process_that_goes_during_pre_stop_is_recorded_at_once() {
 }
 
 #[test]
-fn a_crash_is_told_beside_the_restart() {
+fn on_crash_hook_runs_beside_the_restart() {
     let only = HookPolicy { on_crash: true, ..HookPolicy::default() };
     for (ending, code_0_is_done, told) in [
         (Ending::Code(1), false, true),
@@ -210,7 +210,7 @@ fn a_crash_is_told_beside_the_restart() {
 }
 
 #[test]
-fn a_post_start_that_must_succeed() {
+fn failed_post_start_with_abort_stops_the_process() {
     let must = HookPolicy { post_start: Some(OnFailure::Abort), ..ALL };
     let mut story = Story::new(hooked(must));
     story.dispatch(Event::Start(user("start")));
@@ -224,7 +224,7 @@ fn a_post_start_that_must_succeed() {
 }
 
 #[test]
-fn a_gentle_stop_drains_after_pre_stop() {
+fn graceful_stop_drains_after_pre_stop() {
     let mut story = online(Policy { drain_timeout_ms: Some(5000), ..hooked(ALL) });
     assert_eq!(story.dispatch(Event::StopGently(user("stop"))), [run(1, Hook::PreStop)]);
     assert_eq!(story.dispatch(done(1, Hook::PreStop)), [Effect::Drain { inc: 1 }]);
@@ -232,7 +232,7 @@ fn a_gentle_stop_drains_after_pre_stop() {
 }
 
 #[test]
-fn a_start_waits_for_others() {
+fn start_waits_for_its_dependencies() {
     let waits = Policy { depends_timeout_ms: Some(500), ..policy() };
     let mut story = Story::new(waits.clone());
     assert_eq!(story.transitions(Event::Start(user("start"))), [Transition::Waiting]);
@@ -262,7 +262,7 @@ fn a_start_waits_for_others() {
 }
 
 #[test]
-fn a_new_daemon_leaves_hooks_alone() {
+fn new_daemon_keeps_running_hooks() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Recovered(Recovered::Nothing)), []);
@@ -277,7 +277,7 @@ fn a_new_daemon_leaves_hooks_alone() {
 }
 
 #[test]
-fn one_that_failed_waits_for_no_pre_stop() {
+fn failed_instance_skips_pre_stop() {
     let mut story = online(hooked(HookPolicy { pre_stop: true, on_crash: true, ..HookPolicy::default() }));
     assert!(matches!(story.dispatch(Event::Fail(Origin::policy(PolicyName::Health)))[..], [Effect::Signal { signal: 2, .. }]));
     assert!(story.dispatch(Event::Exited { inc: 1, exit: exit(1) }).contains(&run(1, Hook::OnCrash)));
@@ -286,7 +286,7 @@ fn one_that_failed_waits_for_no_pre_stop() {
 }
 
 #[test]
-fn in_a_hurry_no_hook_is_waited_for() {
+fn hurry_cancels_hooks() {
     let mut story = online(hooked(ALL));
     story.dispatch(Event::Stop(user("stop")));
     let effects = story.dispatch(Event::Hurry);

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_told_with_their_path() {
+    fn dependency_cycle_is_reported_with_its_path() {
         for (text, circle) in [
             ("a:b, b:c, c:a", Some("a → b → c → a")),
             ("a:a", Some("a → a")),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn waves_are_as_wide_as_they_can_be() {
+    fn waves_start_apps_as_early_as_possible() {
         let orders = orders("web:api worker, worker:db, api:db cache, db, cache, alone:elsewhere");
         let waves = graph(&orders).waves();
         let of = |wave| waves.iter().filter(|(_, own)| **own == wave).map(|(name, _)| *name).collect::<Vec<_>>();
@@ -176,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_app_has_a_wave_after_what_it_depends_on(edges in prop::collection::vec((0_u8..12, 0_u8..12), 0..40)) {
+        fn app_starts_in_a_wave_after_its_dependencies(edges in prop::collection::vec((0_u8..12, 0_u8..12), 0..40)) {
             let names: Vec<String> = (0..12).map(|n| format!("n{n}")).collect();
             let mut all: Vec<(String, Order)> = names.iter().map(|name| (name.clone(), Order::default())).collect();
             for (from, to) in edges {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_compose_are_understood() {
+    fn compose_conditions_are_accepted() {
         for (word, condition) in [
             ("service_started", Some(Condition::Started)),
             ("service_healthy", Some(Condition::Healthy)),

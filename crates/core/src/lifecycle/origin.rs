@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn findings_in_records() {
+    fn findings_round_trip_through_json() {
         for (finding, json) in [
             (Finding::from(PolicyName::Cron), r#"{"name":"cron"}"#),
             (Finding { name: PolicyName::Watch, detail: Some("src/a: b.js".into()) }, r#"{"name":"watch","detail":"src/a: b.js"}"#),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_versions_wrote_is_understood() {
+    fn origins_of_earlier_versions_are_readable() {
         for (line, name, detail) in [
             ("cron", PolicyName::Cron, None),
             ("wait_ready", PolicyName::WaitReady, None),

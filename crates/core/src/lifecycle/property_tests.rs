@@ -108,7 +108,7 @@ proptest! {
     /// spawn happens while a process may live, and a stop has a deadline. A deleted instance stays
     /// deleted, and the journal returns the written state.
     #[test]
-    fn any_sequence_of_events(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
+    fn any_sequence_of_events_keeps_the_invariants(turns in prop::collection::vec((any_event(), any_policy(), 0..2_000_u64), 1..60)) {
         let mut instance = Instance::new(Now::at(0));
         let mut now = 0;
         for (event, policy, later) in turns {
@@ -144,7 +144,7 @@ proptest! {
 
     /// After a stop command, if processes obey, any instance comes to rest from any state.
     #[test]
-    fn down_is_reached(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
+    fn stop_brings_any_instance_to_rest(turns in prop::collection::vec((any_event(), 0..2_000_u64), 0..40), policy in any_policy(), gone in any::<bool>(), gently in any::<bool>()) {
         let mut instance = Instance::new(Now::at(0));
         let mut now = 0;
         for (event, later) in turns {

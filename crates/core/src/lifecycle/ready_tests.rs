@@ -4,7 +4,7 @@ use super::tests::{Story, exit, policy, user};
 use super::*;
 
 #[test]
-fn wait_ready() {
+fn wait_ready_delays_online_until_ready() {
     let waits = Policy { wait_ready: true, ..policy() };
     let mut story = Story::running(waits.clone());
     assert_eq!((story.status(), story.instance.deadline_ms(), story.instance.settled()), ("launching", Some(3000), false));
@@ -35,7 +35,7 @@ fn wait_ready() {
 }
 
 #[test]
-fn a_restart_at_a_time_ends_at_once_and_starts_then() {
+fn timed_restart_stops_immediately_and_starts_at_the_time() {
     let memory = || Origin::policy(PolicyName::Memory);
     let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
     let mut story = Story::running(policy());
@@ -63,7 +63,7 @@ fn a_restart_at_a_time_ends_at_once_and_starts_then() {
 }
 
 #[test]
-fn without_a_named_time_a_late_start_goes_on() {
+fn late_start_continues_unless_a_timeout_is_set() {
     let waits = Policy { wait_ready: true, ..policy() };
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
     let mut story = Story::running(waits.clone());
@@ -94,7 +94,7 @@ fn without_a_named_time_a_late_start_goes_on() {
 }
 
 #[test]
-fn the_last_start_ups_are_known() {
+fn last_start_up_times_are_recorded() {
     let mut counters = Counters::default();
     assert_eq!(counters.start_ups(), None);
     for (took, words) in [
@@ -109,7 +109,7 @@ fn the_last_start_ups_are_known() {
 }
 
 #[test]
-fn whether_another_process_comes() {
+fn is_coming_again_reports_a_pending_restart() {
     let crashes = |policy: Policy| {
         let mut story = Story::running(policy);
         story.dispatch(Event::Exited { inc: 1, exit: exit(1) });

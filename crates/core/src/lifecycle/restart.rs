@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_crashes_in_a_row_are_fifteen_restarts() {
+    fn sixteenth_crash_in_a_row_gives_up() {
         let (delays, end) = repeat(&policy(), run(50, Ending::Code(1)), 100);
         assert_eq!((delays, end), (vec![0; 15], Some(Verdict::GiveUp)));
     }
 
     #[test]
-    fn limits() {
+    fn max_restarts_bounds_the_restarts() {
         let crash = run(0, Ending::Code(1));
         for (max, restarts) in [(0, 0), (1, 0), (2, 1), (5, 4)] {
             let (delays, end) = repeat(&Policy { max_restarts: max, ..policy() }, crash, 100);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_does_not_switch_the_protection_off() {
+    fn restart_delay_keeps_the_crash_loop_protection() {
         let slow = Policy { restart_delay_ms: 700, ..policy() };
         let (delays, end) = repeat(&slow, run(50, Ending::Code(1)), 100);
         assert_eq!((delays, end), (vec![700; 15], Some(Verdict::GiveUp)));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_growing_delay_gives_up_only_where_a_number_is_named() {
+    fn backoff_gives_up_only_if_max_restarts_is_set() {
         let spec = |max_restarts| AppSpec {
             restart: RestartSpec { exp_backoff_ms: 100, max_restarts, ..RestartSpec::default() },
             ..AppSpec::default()
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_with_code_0_is_run_again_with_a_pause() {
+    fn exit_with_code_0_restarts_after_a_pause() {
         let slow = Policy { restart_delay_ms: 5000, ..policy() };
         let growing = Policy { exp_backoff_ms: 1500, ..policy() };
         let patient = Policy { min_uptime_ms: 60_000, ..policy() };
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stable_run_clears_the_count_but_does_not_switch_the_protection_off() {
+    fn stable_run_resets_the_count_but_keeps_the_protection() {
         let policy = policy();
         let (verdict, history) = decide(&policy, History { unstable: 15, last_delay_ms: 0 }, run(1000, Ending::Code(1)));
         assert_eq!((verdict, history.unstable), (Verdict::Restart { delay_ms: 0 }, 0));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_growing_delay_starts_anew_after_a_long_run() {
+    fn backoff_resets_after_a_long_run() {
         let policy = Policy { exp_backoff_ms: 100, ..policy() };
         let at = |last_delay_ms| History { unstable: 3, last_delay_ms };
         for (uptime, last, delay) in [(10, 0, 100), (10, 337, 505), (29_999, 337, 505), (30_000, 337, 100), (10, 15_000, 15_000)] {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn exits_that_mean_stop() {
+    fn stop_exit_codes_and_autorestart_false_prevent_a_restart() {
         let zero = Policy { stop_exit_codes: vec![0, 7], ..policy() };
         let never = Policy { autorestart: false, ..policy() };
         let sigkill = Ending::Signal { signal: 9, core: false };
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn not_ready_is_unstable_however_long_it_took() {
+    fn never_ready_run_is_unstable_regardless_of_uptime() {
         let late = Run { uptime_ms: 60_000, was_ready: false, ending: Ending::Signal { signal: 2, core: false } };
         let (delays, end) = repeat(&Policy { exp_backoff_ms: 10, ..policy() }, late, 100);
         assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_cannot_be_executed_is_retried_ever_more_slowly() {
+    fn spawn_failure_is_retried_with_backoff() {
         let failed = run(0, Ending::SpawnFailed { errno: 11 });
         let (delays, end) = repeat(&policy(), failed, 100);
         assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(Verdict::GiveUp)));

@@ -138,7 +138,7 @@ mod tests {
     use crate::time::Now;
 
     #[test]
-    fn one_code_or_1() {
+    fn exit_code_is_the_common_code_of_the_apps_or_1() {
         use Life::{Down, Ended, Up};
         type Case<'a> = (&'a [Life], Option<(u8, bool)>);
         let cases: [Case<'_>; 10] = [
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn codes() {
+    fn exit_code_of_an_ending_follows_the_shell() {
         for (ending, code) in [
             (Ending::Code(0), 0),
             (Ending::Code(255), 255),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lives() {
+    fn life_of_an_instance_depends_on_state_and_cause() {
         let now = Now { mono_ms: 1, wall_ms: 1 };
         let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         let instance = |wanted, state, cause: Option<ExitCause>| {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_signal_means() {
+    fn signal_is_mapped_to_stop_forward_or_reload_logs() {
         let spec = RuntimeSpec { forward: vec![1, 15, 12], stop: vec![15, 2], ..RuntimeSpec::default() };
         for (signal, meaning) in [(15, Meaning::Stop), (1, Meaning::Forward), (12, Meaning::Forward), (10, Meaning::Nothing)] {
             assert_eq!(spec.meaning(signal), meaning);

@@ -59,7 +59,7 @@ mod tests {
     use crate::time::Now;
 
     #[test]
-    fn conditions() {
+    fn dependency_condition_is_judged_by_instance_state() {
         let now = Now::at(5);
         let (inc, pid, since) = (1, 7, now);
         let exit = |ending, cause| vec![ExitRecord { inc, pid, started: now, ended: now, ending, cause, last_lines: vec![] }];

@@ -118,7 +118,7 @@ mod tests {
     use crate::app::AppSpec;
 
     #[test]
-    fn a_tree_is_looked_at_again_unless_its_end_will_be_told() {
+    fn tree_is_polled_again_unless_its_exit_is_watched() {
         for (kill, met, next) in [
             (false, &[Met::Watched, Met::Watched][..], None),
             (false, &[Met::Gone], Some(1_000)),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn plans() {
+    fn stop_effect_depends_on_kill_mode_and_message() {
         let base = Policy::from_spec(&AppSpec::default(), 15, 1600, 3000, 30_000);
         let leader = Policy { kill_mode: KillMode::Process, ..base.clone() };
         let mixed = Policy { kill_mode: KillMode::Mixed, ..base.clone() };
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_modes() {
+    fn default_kill_mode_depends_on_the_program() {
         let of = |interpreter: Option<&str>, script: &str| {
             KillMode::usual(&AppSpec { interpreter: interpreter.map(str::to_owned), script: script.into(), ..AppSpec::default() })
         };

@@ -75,7 +75,7 @@ const POLITE_SWEEP: Effect = Effect::Sweep { inc: 1, kill: false, signal: 2 };
 const KILL_SWEEP: Effect = Effect::Sweep { inc: 1, kill: true, signal: 2 };
 
 #[test]
-fn start_stop_start() {
+fn instance_starts_stops_and_starts_again() {
     let mut story = Story::new(policy());
     assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 1 }]);
     assert_eq!(story.status(), "launching");
@@ -95,7 +95,7 @@ fn start_stop_start() {
 }
 
 #[test]
-fn what_does_not_obey_is_killed_and_never_forgotten() {
+fn unresponsive_process_is_killed_repeatedly_after_the_timeout() {
     let mut story = Story::running(policy());
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.at(1599).dispatch(Event::Tick), []);
@@ -112,7 +112,7 @@ fn what_does_not_obey_is_killed_and_never_forgotten() {
 }
 
 #[test]
-fn the_rest_of_the_tree_has_the_rest_of_the_time() {
+fn remaining_tree_gets_the_remaining_kill_timeout() {
     let mut story = Story::running(policy());
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.at(1000).dispatch(Event::Exited { inc: 1, exit: exit(0) }), [POLITE_SWEEP]);
@@ -122,7 +122,7 @@ fn the_rest_of_the_tree_has_the_rest_of_the_time() {
 }
 
 #[test]
-fn without_treekill_only_the_main_process_counts() {
+fn process_mode_stops_only_the_main_process() {
     let mut story = Story::running(Policy { kill_mode: KillMode::Process, ..policy() });
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
     assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(0) }), []);
@@ -130,7 +130,7 @@ fn without_treekill_only_the_main_process_counts() {
 }
 
 #[test]
-fn mixed_asks_the_main_process_and_kills_what_it_leaves() {
+fn mixed_mode_signals_the_main_process_and_kills_the_rest() {
     let mixed = Policy { kill_mode: KillMode::Mixed, ..policy() };
     let mut story = Story::running(mixed.clone());
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
@@ -148,7 +148,7 @@ fn mixed_asks_the_main_process_and_kills_what_it_leaves() {
 }
 
 #[test]
-fn a_crash_is_swept_then_restarted_at_once() {
+fn crash_is_swept_then_restarted_immediately() {
     let mut story = Story::running(policy());
     assert_eq!(story.at(5000).dispatch(Event::Exited { inc: 1, exit: exit(1) }), [KILL_SWEEP]);
     assert_eq!((story.status(), story.instance.pid()), ("waiting restart", None));
@@ -159,7 +159,7 @@ fn a_crash_is_swept_then_restarted_at_once() {
 }
 
 #[test]
-fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
+fn sixteen_crashes_give_up_and_a_start_resets_the_count() {
     let mut story = Story::running(policy());
     // It ran for an hour before without a crash; that does not turn the protection off.
     story.at(3_600_000).crash();
@@ -178,7 +178,7 @@ fn sixteen_crashes_are_the_end_and_a_start_begins_anew() {
 }
 
 #[test]
-fn a_fresh_app_that_crashes_at_once_ends_as_on_pm2() {
+fn crash_loop_of_a_fresh_app_gives_up_as_pm2_does() {
     let mut story = Story::running(policy());
     for _ in 0..15 {
         story.crash();
@@ -221,7 +221,7 @@ fn user_intent_wins_over_a_backoff() {
 }
 
 #[test]
-fn the_latest_command_during_a_stop_counts() {
+fn latest_command_during_a_stop_wins() {
     let ended = |events: Vec<Event>| {
         let mut story = Story::running(policy());
         for event in events {
@@ -253,7 +253,7 @@ fn the_latest_command_during_a_stop_counts() {
 }
 
 #[test]
-fn commands_during_a_spawn() {
+fn commands_during_a_spawn_apply_after_it() {
     for (event, after) in
         [(Event::Stop(user("stop")), "stopped"), (Event::Restart(user("restart")), "launching"), (Event::Delete(user("delete")), "stopped")]
     {
@@ -268,7 +268,7 @@ fn commands_during_a_spawn() {
 }
 
 #[test]
-fn a_restart_counts_when_it_hits_a_running_process() {
+fn restart_is_counted_only_for_a_running_process() {
     let mut story = Story::running(policy());
     assert_eq!(story.dispatch(Event::Restart(user("restart"))), [ASK]);
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
@@ -285,7 +285,7 @@ fn a_restart_counts_when_it_hits_a_running_process() {
 }
 
 #[test]
-fn what_cannot_be_executed() {
+fn spawn_failure_fails_a_start_and_retries_a_restart() {
     let failed = |inc| Event::SpawnFailed { inc, failure: SpawnFailure { step: "exec".into(), errno: 13 } };
     let mut story = Story::new(policy());
     story.dispatch(Event::Start(user("start")));
@@ -309,7 +309,7 @@ fn what_cannot_be_executed() {
 }
 
 #[test]
-fn adoption() {
+fn new_daemon_adopts_running_instances() {
     let alive = |inc| Event::Recovered(Recovered::Alive { inc, pid: 101 });
     let nothing = || Event::Recovered(Recovered::Nothing);
     let waits = Policy { wait_ready: true, ..policy() };
@@ -387,14 +387,14 @@ fn adoption() {
 }
 
 #[test]
-fn out_of_memory_is_told() {
+fn out_of_memory_kill_is_recorded_as_the_cause() {
     let mut story = Story::running(policy());
     story.dispatch(Event::Exited { inc: 1, exit: ExitReport { oom: true, ..killed() } });
     assert_eq!(story.instance.exits[0].cause, ExitCause::OutOfMemory);
 }
 
 #[test]
-fn the_journal_of_an_older_version_can_be_read() {
+fn journal_of_an_older_version_is_readable() {
     let since = r#"{"mono_ms":5,"wall_ms":5}"#;
     for (text, state) in [
         (
@@ -411,7 +411,7 @@ fn the_journal_of_an_older_version_can_be_read() {
 }
 
 #[test]
-fn in_a_hurry_the_grace_period_is_over() {
+fn hurry_cuts_drain_and_grace_period_short() {
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
     assert_eq!(story.dispatch(Event::Hurry), [], "what is wanted up goes on");
     story.dispatch(Event::StopGently(user("stop")));
@@ -424,7 +424,7 @@ fn in_a_hurry_the_grace_period_is_over() {
 }
 
 #[test]
-fn what_does_not_answer_a_drain_stands_still() {
+fn unanswered_drain_request_times_out_early() {
     let policy = Policy { drain_timeout_ms: Some(30_000), drain_answer_ms: Some(5000), ..policy() };
     let mut story = Story::running(policy.clone());
     story.dispatch(Event::Retire(user("reload")));
@@ -436,7 +436,7 @@ fn what_does_not_answer_a_drain_stands_still() {
 }
 
 #[test]
-fn what_finishes_after_its_signal_has_the_same_time() {
+fn process_that_drains_after_the_signal_keeps_its_drain_timeout() {
     let policy = Policy { drain_timeout_ms: Some(30_000), drains_after_signal: true, ..policy() };
     let mut story = Story::running(policy.clone());
     story.dispatch(Event::Retire(user("reload")));
@@ -455,7 +455,7 @@ fn what_finishes_after_its_signal_has_the_same_time() {
 }
 
 #[test]
-fn a_gentle_stop_waits_for_what_is_under_way() {
+fn graceful_stop_waits_for_requests_in_flight() {
     let gentle = Policy { drain_timeout_ms: Some(5000), ..policy() };
     let mut story = Story::running(gentle.clone());
     assert_eq!(story.at(1000).dispatch(Event::StopGently(user("stop"))), [Effect::Drain { inc: 1 }]);
@@ -486,7 +486,7 @@ fn a_gentle_stop_waits_for_what_is_under_way() {
 }
 
 #[test]
-fn an_app_hands_over_to_another_process() {
+fn handover_continues_the_instance_with_another_pid() {
     let followed = |inc, pid| Event::Followed { inc, pid };
     const FOLLOW: Effect = Effect::Follow { inc: 1, pid: 150 };
     let mut story = Story::running(policy());
@@ -539,7 +539,7 @@ fn an_app_hands_over_to_another_process() {
 }
 
 #[test]
-fn a_start_during_the_drain_gives_a_new_process() {
+fn start_during_a_drain_spawns_a_new_process() {
     let mut story = Story::running(Policy { drain_timeout_ms: Some(5000), ..policy() });
     story.dispatch(Event::StopGently(user("stop")));
     assert!(matches!(story.dispatch(Event::Start(user("start")))[..], [Effect::Signal { .. }]));
@@ -548,7 +548,7 @@ fn a_start_during_the_drain_gives_a_new_process() {
 }
 
 #[test]
-fn what_failed_is_ended_and_goes_to_the_restart_policy() {
+fn failed_instance_is_stopped_and_restarted_by_policy() {
     let fail = || Event::Fail(Origin::policy(PolicyName::Health));
     let mut story = Story::running(policy());
     assert_eq!(story.at(5000).dispatch(fail()), [crate::lifecycle::stop::ask(&story.policy, 1)]);
@@ -578,7 +578,7 @@ fn what_failed_is_ended_and_goes_to_the_restart_policy() {
 }
 
 #[test]
-fn t12_a_budget_of_restarts_is_kept_whatever_their_reason() {
+fn restart_budget_counts_restarts_of_any_cause() {
     let budget = crate::app::RestartBudget { n: 2, window_ms: 10_000 };
     let mut story = Story::running(Policy { budget: Some(budget), ..policy() });
     let crash = |story: &mut Story, inc: u32| {

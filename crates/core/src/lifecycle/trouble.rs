@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_without_a_restart_is_a_crash() {
+    fn failed_exit_without_a_restart_is_a_crash() {
         let by = |name| ExitCause::Asked(Origin::policy(name));
         let signal = Ending::Signal { signal: 11, core: false };
         for (ending, cause, crashed) in [
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn three_exits_in_five_minutes_are_too_many() {
+    fn three_exits_in_five_minutes_keep_restarting() {
         let ends = |agos: &[u64]| agos.iter().map(|ago| exit(*ago, Ending::Code(0), ExitCause::Itself)).collect::<Vec<_>>();
         assert_eq!(trouble(online(), false, ends(&[299_000, 9, 1])), Some(Trouble::KeepsRestarting));
         assert_eq!(trouble(online(), false, ends(&[300_000, 9, 1])), None);

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn every_token() {
+    fn every_date_token_is_formatted() {
         for (pattern, early, late) in [
             ("YY", "26", "26"),
             ("YYYY", "2026", "2026"),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn zones() {
+    fn dates_are_formatted_in_their_zone() {
         let zone = |minutes: i32| TimeZone::fixed(Offset::from_seconds(minutes * 60).unwrap());
         for (minutes, expected) in [
             (330, "2026-11-20 21:12 +05:30 +0530"),
@@ -308,21 +308,21 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_out_of_range_does_no_harm() {
+    fn clock_out_of_range_is_clamped() {
         assert_eq!(text("YYYY", u64::MAX, &TimeZone::UTC), "9999");
         assert_eq!(text(DEFAULT, 0, &TimeZone::UTC), "1970-01-01T00:00:00");
     }
 
     proptest! {
         #[test]
-        fn any_text_is_a_format(pattern in any::<String>(), at in any::<u64>()) {
+        fn formatting_any_pattern_never_panics(pattern in any::<String>(), at in any::<u64>()) {
             text(&pattern, at, &TimeZone::UTC);
         }
 
         /// The cache does not change the result, even if the clock goes back or the offset changes
         /// within an hour.
         #[test]
-        fn stamps_are_what_the_format_says(start in 0_u64..4_000_000_000_000, steps in proptest::collection::vec(-2_000_i64..2_000, 1..40)) {
+        fn cached_stamp_equals_the_formatted_time(start in 0_u64..4_000_000_000_000, steps in proptest::collection::vec(-2_000_i64..2_000, 1..40)) {
             let pattern = "SSS YYYY-MM-DD HH:mm:ss.SSS Z";
             let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
             let mut stamper = Stamper::new(DateFormat::parse(pattern), zone.clone());

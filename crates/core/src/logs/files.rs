@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stems() {
+    fn stem_is_a_safe_file_name() {
         for (name, expected) in [
             ("api", "api"),
             ("my_app", "my-app"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn own_stems() {
+    fn own_stem_keeps_unicode_letters() {
         for (name, expected) in [
             ("api", "api"),
             ("my_app", "my-app"),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stem_that_is_taken_gets_a_checksum_of_the_key() {
+    fn taken_stem_gets_a_checksum_of_the_key() {
         assert_eq!(free_stem("api v1", "api v1", |_| false), "api-v1");
         let other = free_stem("api v1", "api v1", |stem| stem == "api-v1");
         assert_eq!(other, format!("api-v1-{:08x}", fnv_32(b"api v1")));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn default_logs_of_a_stem() {
+    fn default_logs_of_a_stem_are_recognized() {
         for (path, expected) in [
             ("/h/logs/订单-out.log", true),
             ("/h/logs/订单-error-12.log", true),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn logs() {
+    fn log_files_follow_the_log_settings() {
         let base = LogSpec::default();
         let out = |spec: &LogSpec, name: &str, id: u32| log_files(spec, name, id, "/h").out;
         let given = |path: &str| LogSpec { out_file: Some(path.into()), ..base.clone() };
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn pids() {
+    fn pid_file_contains_the_instance_id() {
         for (given, name, id, expected) in [
             (None, "api", 0, "/h/pids/api-0.pid"),
             (None, "w-1", 2, "/h/pids/w-2.pid"),
@@ -292,14 +292,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_name_stays_in_its_folder(name in any::<String>(), id in any::<u32>()) {
+        fn log_file_of_any_name_stays_in_its_folder(name in any::<String>(), id in any::<u32>()) {
             let out = log_files(&LogSpec::default(), &stem(&name), id, "/h").out.unwrap();
             let file = out.strip_prefix("/h/logs/").unwrap();
             prop_assert!(!file.contains('/') && !file.contains('\0') && file.len() <= 255 && file != ".." && file != ".");
         }
 
         #[test]
-        fn any_own_name_stays_in_its_folder(name in any::<String>(), id in any::<u32>(), taken in any::<bool>()) {
+        fn log_file_of_any_own_stem_stays_in_its_folder(name in any::<String>(), id in any::<u32>(), taken in any::<bool>()) {
             let stem = free_stem(&name, &name, |stem| taken && stem == own_stem(&name));
             let out = log_files(&LogSpec::default(), &stem, id, "/h").out.unwrap();
             let file = out.strip_prefix("/h/logs/").unwrap();

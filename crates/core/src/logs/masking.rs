@@ -150,7 +150,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn secrets_are_nowhere() {
+    fn secrets_of_the_environment_are_masked_everywhere() {
         let mut value = json!([{
             "env": { "API_TOKEN": "t0k3n-1", "NAME": "api", "DB": "postgres://me:pa55@db:5432/x", "PIN_KEY": "1" },
             "args": ["--token", "t0k3n-1", "x"],
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_command_lines_are_nowhere() {
+    fn secrets_of_command_lines_are_masked() {
         for (given, expected) in [
             (json!(["--db-password", "x", "--verbose"]), json!(["--db-password", MASK, "--verbose"])),
             (json!(["--token=x", "--level=3", "rest"]), json!(["--token=******", "--level=3", "rest"])),
@@ -188,14 +188,14 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_text_is_too_odd(words in proptest::collection::vec(".*", 0..6)) {
+        fn masking_any_text_never_panics(words in proptest::collection::vec(".*", 0..6)) {
             let given = json!([words, { "args": words.join(" ") }]);
             let mut value = given.clone();
             mask(&mut value, &secrets(&given));
         }
 
         #[test]
-        fn a_secret_argument_never_stays(secret in "[a-z0-9]{12}", before in "[a-z -]{0,9}", form in 0..3) {
+        fn secret_argument_is_always_masked(secret in "[a-z0-9]{12}", before in "[a-z -]{0,9}", form in 0..3) {
             let words = [before, "--my-token".to_owned(), secret.clone()];
             let mut value = match form {
                 0 => json!(words),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_without_users_stay() {
+    fn address_without_user_is_unchanged() {
         for text in ["", "a://b", "mail me@x.y", "http://h/p@q", "://", "x://@h"] {
             let expected = if text == "x://@h" { "x://******@h" } else { text };
             assert_eq!(without_users(text), expected);

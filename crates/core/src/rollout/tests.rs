@@ -17,7 +17,7 @@ fn bad(replica: usize) -> Event {
 }
 
 #[test]
-fn the_first_alone_then_in_batches() {
+fn rollout_starts_the_first_alone_then_in_batches() {
     let mut rollout = rolling(4, 2);
     assert_eq!(rollout.begin(), [Effect::Launch(0)]);
     // The old processes finish in parallel and in any order.
@@ -35,7 +35,7 @@ fn the_first_alone_then_in_batches() {
 }
 
 #[test]
-fn a_bad_release_changes_nothing() {
+fn failed_first_replica_discards_the_release() {
     let mut rollout = rolling(3, 2);
     assert_eq!(rollout.begin(), [Effect::Launch(0)]);
     assert_eq!(rollout.step(bad(0), 1), [Effect::Discard(0)]);
@@ -44,7 +44,7 @@ fn a_bad_release_changes_nothing() {
 }
 
 #[test]
-fn a_late_fault_takes_the_others_back_where_there_is_a_way_back() {
+fn late_fault_rolls_back_if_the_rollout_is_reversible() {
     for reversible in [true, false] {
         let mut rollout = Rollout { reversible, ..rolling(3, 2) };
         for (event, effects) in [
@@ -71,7 +71,7 @@ fn a_late_fault_takes_the_others_back_where_there_is_a_way_back() {
 }
 
 #[test]
-fn a_canary_is_watched_beside_all_the_old_ones() {
+fn canary_is_watched_beside_all_old_processes() {
     let mut rollout = Rollout { canary_ms: 5000, ..rolling(2, 1) };
     let _ = rollout.begin();
     assert_eq!(rollout.step(Event::Ready(0), 1000), []);
@@ -87,7 +87,7 @@ fn a_canary_is_watched_beside_all_the_old_ones() {
 }
 
 #[test]
-fn what_cannot_run_twice_is_restarted_and_started_again_after_a_fault() {
+fn in_place_replicas_restart_and_roll_back_after_a_fault() {
     let mut rollout = Rollout::new(&[true, true], 2, 0, true);
     assert_eq!(rollout.begin(), [Effect::Launch(0)]);
     assert_eq!(rollout.step(Event::Ready(0), 1), [Effect::Launch(1)]);
@@ -99,7 +99,7 @@ fn what_cannot_run_twice_is_restarted_and_started_again_after_a_fault() {
 }
 
 #[test]
-fn users_win() {
+fn rollout_skips_replicas_overruled_by_the_user() {
     let mut rollout = rolling(3, 2);
     let _ = rollout.begin();
     assert_eq!(rollout.step(Event::Overruled(0), 1), [Effect::Discard(0), Effect::Launch(1)]);
@@ -110,7 +110,7 @@ fn users_win() {
 }
 
 #[test]
-fn a_batch_does_not_wait_for_who_left_it() {
+fn batch_does_not_wait_for_overruled_replicas() {
     let mut rollout = rolling(3, 2);
     let _ = rollout.begin();
     let _ = rollout.step(Event::Ready(0), 1);
@@ -164,7 +164,7 @@ impl World {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_old_release_serves_until_the_new_one_is_ready(
+    fn old_release_serves_until_the_new_release_is_ready(
         in_place in prop::collection::vec(prop::bool::weighted(0.2), 0..6),
         batch in 0..4_u32,
         canary_ms in prop::sample::select(vec![0, 0, 1000]),

@@ -178,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn workers_that_answer_get_the_same(workers in 1_u32..6, steps in prop::collection::vec((0_u32..6, 1_usize..40, 0_usize..40), 1..60)) {
+        fn answering_workers_get_equal_shares(workers in 1_u32..6, steps in prop::collection::vec((0_u32..6, 1_usize..40, 0_usize..40), 1..60)) {
             let mut world = World::new(workers);
             for (who, burst, answers) in steps {
                 for _ in 0..burst {
@@ -196,7 +196,7 @@ mod tests {
         }
 
         #[test]
-        fn a_stuck_worker_costs_nobody_and_gets_no_flood_later(connections in 20_u64..2000) {
+        fn stuck_worker_delays_no_client_and_is_not_flooded_later(connections in 20_u64..2000) {
             let mut world = World::new(3);
             let mut waited = 0;
             while world.got[&1] + world.got[&2] < connections {
@@ -224,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn clients_of_the_others_stay_when_one_leaves(client in any::<[u8; 4]>(), workers in prop::collection::btree_set(0_u32..1000, 2..10)) {
+        fn clients_keep_their_worker_when_another_leaves(client in any::<[u8; 4]>(), workers in prop::collection::btree_set(0_u32..1000, 2..10)) {
             let home = home_of(&client, workers.iter().copied()).unwrap();
             for gone in workers.iter().filter(|worker| **worker != home) {
                 prop_assert_eq!(home_of(&client, workers.iter().copied().filter(|worker| worker != gone)), Some(home));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_is_not_flooded() {
+    fn new_worker_is_not_flooded() {
         let mut world = World::new(2);
         for _ in 0..100 {
             world.offer();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_are_spread_over_their_homes() {
+    fn clients_are_spread_evenly_over_workers() {
         let mut homes = [0_u32; 4];
         for client in 0..4000_u32 {
             homes[home_of(&client.to_be_bytes(), 0..4).unwrap() as usize] += 1;
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn new_clients_go_round() {
+    fn new_clients_are_assigned_round_robin() {
         for (last, able, next) in [
             (None, &[0, 1, 2][..], Some(0)),
             (Some(0), &[0, 1, 2], Some(1)),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn who_must_not_get_it_does_not() {
+    fn connection_is_offered_only_to_available_workers() {
         let mut turns = Turns::default();
         assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Nobody);
         turns.join(3);

@@ -140,7 +140,7 @@ mod tests {
     const RATE: Rate = Rate { burst: 3, per_second: 2 };
 
     #[test]
-    fn a_burst_then_the_rate() {
+    fn bucket_allows_a_burst_then_the_rate() {
         let mut bucket = Bucket::default();
         // Time, and whether a token is available.
         for (now_ms, has) in [
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_beyond_the_burst_is_waited_for() {
+    fn spending_beyond_the_burst_waits() {
         let mut bucket = Bucket::default();
         assert_eq!(bucket.spend(RATE, 3, 1000), None);
         assert_eq!(bucket.spend(RATE, 1, 1000), Some(1500));
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_own_messages_are_never_passed_over_and_others_never_make_them_wait() {
+    fn app_messages_are_dropped_and_internal_messages_are_kept() {
         let mut channel = Channel::default();
         let heard = (0..10_000).filter(|_| channel.message(false, 5) == Admission::Taken).count();
         assert_eq!((heard as u64, channel.take_wait()), (MESSAGES.burst, None));
@@ -194,7 +194,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_more_is_kept_than_the_budget(sizes in prop::collection::vec((0_usize..8, 0_usize..40_000), 0..60)) {
+        fn kept_values_never_exceed_the_budget(sizes in prop::collection::vec((0_usize..8, 0_usize..40_000), 0..60)) {
             let (mut kept, mut places) = (Kept::default(), [0_usize; 8]);
             for (place, size) in sizes {
                 if kept.replace(places[place], size) {

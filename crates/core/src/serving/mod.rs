@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_told_apart_by_address() {
+    fn sockets_are_keyed_by_address() {
         let listen = |address: Option<&str>, port| Listen {
             at: ListenAt::Tcp { address: address.map(|text| text.parse().unwrap()), port },
             name: String::new(),
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn words_become_numbers() {
+    fn fd_placeholders_become_descriptor_numbers() {
         let cases = [
             ("--fd={fd}", "--fd=3"),
             ("fd://{fd:admin},fd://{fd:web}", "fd://4,fd://3"),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_bounded() {
+    fn log_pattern_size_is_bounded() {
         assert!(LogPattern::new("listening on .*:\\d+").is_ok_and(|pattern| pattern.is_in(b"\xff listening on :80")));
         assert!(LogPattern::new("(").is_err());
         assert!(LogPattern::new(&"a".repeat(1001)).is_err());

@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_shards() {
+    fn shards_are_used_only_for_suitable_apps() {
         let listen = |at| vec![Listen { at, name: "a".into(), backlog: None, mode: None }];
         let port = || listen(ListenAt::Tcp { address: None, port: 80 });
         let node = || Some("node".to_owned());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn who_serves_gets_connections() {
+    fn serving_instances_get_connections() {
         let starting = State::Starting { inc: 1, pid: 9, since: Now::at(100), ready_deadline_ms: Some(900), late: false, adopted: false };
         for (state, standing, candidate) in [
             (running(), Standing::Serves, Standing::Serves),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn who_proves_nothing_is_young_for_a_while() {
+    fn instance_without_readiness_is_young_for_its_min_uptime() {
         for (min_uptime_ms, until) in [(0, 100), (300, 400), (3_600_000, 1100)] {
             let part = Part { proves: false, min_uptime_ms, ..part() };
             for (now, young) in [(until - 1, true), (until, false)] {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_there_are_get_all() {
+    fn best_available_instances_get_all_connections() {
         use Standing::{Away, Coming, Later, Serves, Young};
         for (processes, expected) in [
             (&[(Serves, 3), (Young, 1), (Serves, 0), (Serves, 3)][..], &[0, 3][..]),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_is_empty_when_it_was_so_for_a_while() {
+    fn shard_counts_as_empty_after_a_quiet_period() {
         let mut shard = Emptying::since(1000);
         assert_eq!(shard.look_ms(), 1000 + LOOK_MS);
         assert!(!shard.seen(false, 1050));

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_of_proxies() {
+    fn client_address_is_read_from_proxy_headers() {
         let client = |text: &str| Found::Client(text.parse().unwrap());
         for (lines, found) in [
             ("X-Forwarded-For: 203.0.113.7, 10.0.0.1", client("203.0.113.7")),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn cookies() {
+    fn instance_is_read_from_the_sticky_cookie() {
         for (head, found) in [
             ("GET / HTTP/1.1\r\nHost: x\r\nCookie: a=1; who=3; b=2\r\n\r\n", Found::Instance(3)),
             ("GET / HTTP/1.1\r\ncOOkie:who=\"12\"\r\n", Found::Instance(12)),
@@ -174,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn more_bytes_change_nothing_that_was_found(bytes in prop::collection::vec(any::<u8>(), 0..200), more in prop::collection::vec(any::<u8>(), 0..50)) {
+        fn more_bytes_do_not_change_a_found_result(bytes in prop::collection::vec(any::<u8>(), 0..200), more in prop::collection::vec(any::<u8>(), 0..50)) {
             for sought in &[who(), Sought::Forwarded] {
             let before = find(&bytes, sought);
             let all: Vec<u8> = bytes.iter().chain(&more).copied().collect();

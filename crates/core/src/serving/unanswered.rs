@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_waited_for_and_for_how_long() {
+    fn requests_are_waited_for_until_answered_or_timed_out() {
         for (looks, expected) in [
             // A request, its answer, and a check without further data.
             (&[(asks(9, 0), 0), (asks(9, 0), 25_000), (at(9, 1), 25_050), (at(9, 1), 25_100)][..], &[1, 1, 1, 0][..]),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_own_and_only_those_that_are_open() {
+    fn only_open_connections_of_the_process_count() {
         let mut unanswered = Unanswered::default();
         let two = [asks(9, 0), Connection { id: 2, ..asks(9, 0) }];
         assert_eq!(unanswered.seen(&two, |id| id == 1, 0), 1);

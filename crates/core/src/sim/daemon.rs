@@ -163,7 +163,7 @@ impl Daemon {
         }
         if std::mem::take(&mut self.keeper_lost) {
             self.take_inventory(world);
-            world.some_end_while_adopted(rng);
+            world.some_exit_during_adoption(rng);
             while self.take_finding(policies, world.now) {}
             return Outcome::Internal;
         }
@@ -376,7 +376,7 @@ impl Daemon {
     }
 
     /// Returns an instance that waits for the end of a tree or hook without a sweep or run for it.
-    pub(super) fn waits_in_vain(&self, world: &World) -> Option<usize> {
+    pub(super) fn stuck_slot(&self, world: &World) -> Option<usize> {
         let nobody_runs = |slot, inc, hook| !world.hook_runs.iter().any(|run| run.is(slot, inc, hook));
         let in_vain = |(slot, instance): (usize, &Option<Instance>)| match instance.as_ref()?.state {
             State::Stopping { inc, leader_gone: true, .. } if !self.sweeps.contains(&(slot, inc)) => Some(slot),

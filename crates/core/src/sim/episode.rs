@@ -161,7 +161,7 @@ impl Stage {
         self.tally.steps += u64::from(!matches!(outcome, Outcome::Idle));
         match outcome {
             Outcome::Idle => {
-                if let Some(slot) = self.daemon.waits_in_vain(&self.world) {
+                if let Some(slot) = self.daemon.stuck_slot(&self.world) {
                     self.fail(slot, Err("waits for the end of a tree that nobody sweeps, or of a hook that nobody runs".into()));
                 }
                 return false;

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_breaks_in_three_million_steps() {
+    fn invariants_hold_for_three_million_steps() {
         for seed in 1..=3 {
             let tally = run(seed, 1_000_000).unwrap_or_else(|failure| panic!("seed {seed}\n{failure}"));
             assert!(
@@ -85,7 +85,7 @@ mod tests {
     /// - a handover that the keeper never got, that was lost with the daemon that had read it, or
     ///   that came before its spawn was known.
     #[test]
-    fn what_broke_once_stays_fixed() {
+    fn past_failures_stay_fixed() {
         for seed in [
             6_984_204_511_285_020_834,
             17_513_357_133_589_586_360,

@@ -75,7 +75,7 @@ impl Oracle {
         let memo = &mut self.slots[slot];
         ensure!(new.inc == old.inc || new.inc == old.inc + 1, "inc went from {} to {}", old.inc, new.inc);
         numbers_agree(new)?;
-        follows_whom_it_named(slot, new, world)?;
+        follows_the_named_process(slot, new, world)?;
         if let Cause::Command(command) = cause {
             take_command(memo, old, new, command, world)?;
         }
@@ -218,7 +218,7 @@ fn numbers_agree(new: &Instance) -> Verdict {
 }
 
 /// Checks that the main process is a process that the app named.
-fn follows_whom_it_named(slot: usize, new: &Instance, world: &mut World) -> Verdict {
+fn follows_the_named_process(slot: usize, new: &Instance, world: &mut World) -> Verdict {
     if let (Some(pid), Some(child)) = (new.pid(), world.child(slot, new.inc)) {
         ensure!(child.named(pid), "pid {pid} is the main process of inc {}, but nobody said so", new.inc);
         child.main = pid;

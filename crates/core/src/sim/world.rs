@@ -386,7 +386,7 @@ impl World {
 
     /// Ends some processes after the daemon saw them alive and before the new keeper checks. The
     /// keeper then reports them as exited.
-    pub(super) fn some_end_while_adopted(&mut self, rng: &mut Rng) {
+    pub(super) fn some_exit_during_adoption(&mut self, rng: &mut Rng) {
         for slot in 0..self.children.len() {
             for index in 0..self.children[slot].len() {
                 let child = &self.children[slot][index];

@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_once() {
+    fn each_cause_is_printed_once() {
         let kernel = Failed { text: "no space left", cause: None };
         let write = Failed { text: "cannot write: no space left", cause: Some(Box::new(kernel)) };
         let save = Failed { text: "cannot save", cause: Some(Box::new(write)) };

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_follower_gets() {
+    fn follower_gets_entries_after_its_position() {
         let at = |epoch, seq| Some(Position { epoch, seq });
         for (sizes, position, missed, seqs) in [
             (&[][..], None, None, vec![]),
@@ -146,7 +146,7 @@ mod tests {
         /// A follower that reconnects now and then gets each entry once, in order, or the number of
         /// dropped entries.
         #[test]
-        fn each_once_or_counted(steps in proptest::collection::vec((0usize..6, any::<bool>()), 0..80)) {
+        fn follower_gets_each_entry_once_or_a_missed_count(steps in proptest::collection::vec((0usize..6, any::<bool>()), 0..80)) {
             let mut ring = Ring::new(1, 0, BOUNDS);
             let mut position = ring.position();
             for (size, comes_back) in steps {

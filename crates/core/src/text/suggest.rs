@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn typos_find_their_word_and_other_words_find_nothing() {
+    fn typo_suggests_the_closest_word_only() {
         let names = ["max_restarts", "restart_delay", "script", "instances", "watch"];
         let cases = [
             ("max_restart", Some("max_restarts")),

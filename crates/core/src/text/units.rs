@@ -210,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes() {
+    fn byte_sizes_are_parsed() {
         for (text, expected) in [
             ("0", 0),
             ("1048576", 1 << 20),
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_are_parsed() {
         for (text, expected) in [
             ("0", 0),
             ("1500", 1500),
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn percents() {
+    fn percents_are_parsed() {
         for (text, exact, rounded) in [
             ("12.5%", Some(12.5), None),
             (" 90 % ", Some(90.0), Some(90)),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_configuration() {
+    fn config_values_are_read_as_numbers_sizes_or_durations() {
         for (value, ms, size, number) in [
             (json!(1500), Some(1500), Some(1500), Some(1500)),
             (json!(2.0), Some(2), Some(2), Some(2)),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn texts() {
+    fn sizes_and_durations_are_formatted() {
         for (count, text) in [(0, "0"), (1, "1"), (1024, "1K"), (1536, "1536"), (200 << 20, "200M"), (3 << 29, "1536M"), (1 << 40, "1T")] {
             assert_eq!(bytes_text(count), text);
         }
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_name_the_accepted_forms() {
+    fn error_messages_name_the_accepted_forms() {
         assert_eq!(
             millis("ten").unwrap_err().to_string(),
             "\"ten\" is no duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)"
@@ -309,12 +309,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_panic(text in any::<String>()) {
+        fn parsing_any_text_never_panics(text in any::<String>()) {
             let _ = (bytes(&text), millis(&text));
         }
 
         #[test]
-        fn what_is_written_is_read_back(n in any::<u64>(), shift in 0_u32..64) {
+        fn formatted_values_are_parsed_back(n in any::<u64>(), shift in 0_u32..64) {
             for n in [n >> shift, (n >> shift) << (shift / 2), (n >> 32) * 1000] {
                 prop_assert_eq!(bytes(&bytes_text(n)), Ok(n));
                 prop_assert_eq!(millis(&millis_text(n)), Ok(n));
@@ -322,7 +322,7 @@ mod tests {
         }
 
         #[test]
-        fn whole_numbers_are_themselves(n in any::<u64>()) {
+        fn whole_numbers_parse_unchanged(n in any::<u64>()) {
             prop_assert_eq!(bytes(&n.to_string()), Ok(n));
             prop_assert_eq!(millis(&n.to_string()), Ok(n));
         }

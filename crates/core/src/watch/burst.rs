@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_is_over_when_it_is_quiet_but_never_too_late() {
+    fn burst_is_over_after_quiet_or_at_its_latest_time() {
         let pace = |quiet_ms, delay_ms| Pace { quiet_ms, delay_ms };
         for (pace, last, expected) in [
             (pace(100, 0), 1000, 1100),

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_as_git_reads_them() {
+    fn gitignore_lines_match_as_in_git() {
         let file = "# comment\n\n\\#real\n*.tmp\n!keep.tmp\n/dist\nbuild/\na/b\n**/gen/**\nspace\\ \ntrail   \r\n[\n*.js\n!src/*.js\ndeep/**\n!deep/a\n";
         let git = GitIgnore::parse(file.as_bytes());
         for (path, is_folder, expected) in [

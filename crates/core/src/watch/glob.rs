@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns() {
+    fn glob_patterns_match_paths() {
         for (pattern, path, expected) in [
             ("logs", "/w/logs", true),
             ("logs", "/w/a/logs", false),
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_ones_say_what_is_wrong() {
+    fn invalid_pattern_error_names_the_problem() {
         for (pattern, expected) in [
             ("[a", "\"[\" without its \"]\""),
             ("{a,b", "\"{\" without its \"}\""),
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn bases() {
+    fn glob_is_split_into_base_and_pattern() {
         for (text, expected) in [
             ("src/**/*.js", ("src", "**/*.js")),
             ("*.js", ("", "*.js")),
@@ -482,7 +482,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_and_no_path_is_too_much(pattern in "[a/*?\\[\\]{},!()@.\\\\-]{0,40}", path in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn matching_any_pattern_and_path_never_panics(pattern in "[a/*?\\[\\]{},!()@.\\\\-]{0,40}", path in proptest::collection::vec(any::<u8>(), 0..60)) {
             if let Ok(glob) = Glob::below("/w", &pattern) {
                 let _ = glob.matches(&path);
             }

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_that_writes_at_its_start_is_found_out() {
+    fn restart_loop_by_own_writes_is_detected() {
         let (waits, habit, guard) = loops(|_| "/w/db.json".into(), 400);
         assert_eq!(waits, [0, 0, 0, 500, 1000, 2000, 4000]);
         assert_eq!(habit, Some(Habit { path: "/w/db.json".into(), is_folder: false, window_ms: 1000 }));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_saves_now_and_then_is_not_taken_for_the_app() {
+    fn occasional_saves_are_not_attributed_to_the_app() {
         assert!(loops(|turn| ["/w/app.js", "/w/a/b/c.js"][turn % 2].into(), 10).0.iter().all(|wait| *wait == 0));
         assert!(loops(|_| "/w/app.js".into(), 3000).0.iter().all(|wait| *wait == 0));
         let mut guard = Guard::default();

@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_in_the_tick_of_a_start_counts() {
+    fn change_in_the_clock_tick_of_a_start_counts() {
         let exactness = |built_by_hook| Exactness { tick_ms: 4, built_by_hook };
         for (changed, started, by_hook, known) in [
             (1000, 2000, false, true),

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variants_of_a_log() {
+    fn log_variants_are_recognized_as_own_files() {
         let own = OwnFile::new("/w/logs/api-out.log").unwrap();
         for (name, expected) in [
             ("api-out.log", true),

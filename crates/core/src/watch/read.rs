@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form() {
+    fn every_form_of_the_watch_setting_is_read() {
         let on = WatchSpec { on: true, ..WatchSpec::default() };
         for (attributes, expected) in [
             (json!({}), WatchSpec::default()),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_name_their_key() {
+    fn errors_name_the_key_of_a_bad_value() {
         for (attributes, key, message) in [
             (json!({"watch": 1}), "watch", "expected true, a path or a list of paths"),
             (json!({"watch": ["src/[a"]}), "watch", "\"src/[a\": \"[\" without its \"]\""),

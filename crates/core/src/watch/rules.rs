@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_counts() {
+    fn changed_paths_count_or_are_ignored_by_the_rules() {
         for (attributes, path, expected) in [
             // As in PM2, plus the folders that are never entered.
             (json!({"watch": true}), "src/a.js", true),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn the_top_of_the_file_system_may_be_watched() {
+    fn root_folder_can_be_watched() {
         let spec = WatchSpec { on: true, ..WatchSpec::default() };
         let rules = Rules::new(&spec, &Surroundings { cwd: "/", ..Surroundings::default() }).unwrap();
         assert_eq!(rules.roots()[0].path, "/");
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched() {
+    fn watched_roots_are_derived_from_the_settings() {
         for (attributes, expected) in [
             (json!({"watch": true}), vec!["/w/app"]),
             (
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_by_name_counts_whatever_its_name() {
+    fn explicitly_watched_file_counts_even_if_hidden() {
         let rules = rules(json!({"watch": [".env", "out.txt"]}));
         assert!(rules.root_counts(b"/w/app", b".env"));
         assert!(!rules.root_counts(b"/w/app", b"out.txt"));

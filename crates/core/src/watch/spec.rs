@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_without_effect_are_told() {
+    fn options_without_effect_are_reported() {
         assert_eq!(option_without_effect("depth", &json!(1)), None);
         assert_eq!(option_without_effect("ignoreInitial", &json!(true)), None);
         assert!(option_without_effect("ignoreInitial", &json!(false)).is_some());

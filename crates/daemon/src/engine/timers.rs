@@ -84,7 +84,7 @@ mod tests {
     const B: Key = ("b", 1);
 
     #[test]
-    fn due_in_order_and_once() {
+    fn timers_expire_in_order_and_once() {
         let mut timers = Timers::default();
         timers.set(B, Some(20));
         timers.set(A, Some(30));
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_one_deadline() {
+    fn each_key_has_one_deadline() {
         let mut timers = Timers::default();
         timers.set(A, Some(10));
         timers.set(A, Some(20));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dealt_with_may_call_off_or_set_others() {
+    fn expired_timer_can_cancel_and_set_others() {
         let mut timers = Timers::default();
         timers.set(A, Some(10));
         timers.set(B, Some(20));
@@ -137,7 +137,7 @@ mod tests {
     proptest! {
         /// Both orders agree after any sequence of calls, and the next deadline is the earliest.
         #[test]
-        fn both_orders_agree(steps in proptest::collection::vec((0u64..5, proptest::option::of(0u64..50), any::<bool>()), 0..60)) {
+        fn both_timer_orders_agree(steps in proptest::collection::vec((0u64..5, proptest::option::of(0u64..50), any::<bool>()), 0..60)) {
             let mut timers = Timers::default();
             for (key, at_ms, take) in steps {
                 if take {

@@ -65,7 +65,7 @@ fn edges() -> &'static [(&'static str, &'static str)] {
 }
 
 #[test]
-fn edges_have_no_circle_and_name_features() {
+fn edges_are_acyclic_and_name_known_features() {
     for (before, after, _) in EDGES {
         assert!(Features::FIELDS.contains(before) && Features::FIELDS.contains(after), "{before}, {after}");
         assert!(!is_before(after, before), "{before}, {after}");
@@ -73,7 +73,7 @@ fn edges_have_no_circle_and_name_features() {
 }
 
 #[test]
-fn the_table_is_in_an_allowed_order() {
+fn table_order_respects_the_edges() {
     for (name, row) in ROWS {
         for (at, after) in row.iter().enumerate() {
             let late = row[at..].iter().find(|before| is_before(before, after));
@@ -83,6 +83,6 @@ fn the_table_is_in_an_allowed_order() {
 }
 
 #[test]
-fn each_field_has_the_name_of_its_feature() {
+fn field_names_equal_feature_names() {
     assert_eq!(Features::FIELDS, Features::NAMES);
 }

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn each_line_has_its_date() {
+    fn each_line_gets_its_date() {
         let format = dated_format();
         let cases: [(&str, bool, Lead, &str); 8] = [
             ("a\nb\n", false, Lead::Fresh, "42: a\n42: b\n"),
@@ -296,14 +296,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_stay_as_they_are() {
+    fn non_utf8_bytes_are_unchanged() {
         let mut output = Formatted::default();
         dated_format().format(b"\xff\x00\xc3\n\xc3\xa9\n", 0, false, 1, &mut output);
         assert_eq!(output.for_lead(Lead::Fresh), b"1: \xff\x00\xc3\n1: \xc3\xa9\n");
     }
 
     #[test]
-    fn json_is_one_object_per_line() {
+    fn json_format_writes_one_object_per_line() {
         let format = Format::Json { stamp: None, process_id: 3, app_name: "a\"b".into() };
         let lines = text(&format, b"he said \"hi\"\\\t\x01\xff\xc3\xa9\n\nlast", true, Lead::Fresh);
         let values: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_piece_without_the_end_of_its_line_is_partial() {
+    fn only_an_unfinished_line_is_partial() {
         let format = Format::Json { stamp: None, process_id: 0, app_name: "x".into() };
         let partial = |input: &str, close| -> Vec<bool> {
             let lines = text(&format, input.as_bytes(), close, Lead::Fresh);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_can_be_taken_off_again() {
+    fn removing_dates_restores_the_input() {
         for input in samples() {
             let mut output = Formatted::default();
             dated_format().format(&input, 0, false, 42, &mut output);

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_and_files_are_made_for_the_owner() {
+    fn folders_and_files_are_created_private_to_the_owner() {
         let folder = Folder::new("open");
         let home = folder.path().join("home");
         std::fs::create_dir(&home).unwrap();
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_without_a_reader_does_not_block() {
+    fn fifo_without_a_reader_does_not_block() {
         let folder = Folder::new("open-fifo");
         let path = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtimes_own_streams_are_used_when_they_were_kept() {
+    fn kept_runtime_streams_are_used_for_stdout_paths() {
         let folder = Folder::new("open-stdout");
         let kept = File::create(folder.path().join("stdout")).unwrap();
         let places = Places { home: Path::new("/nowhere"), rights: &OURS, stdout: Some(std::os::fd::AsFd::as_fd(&kept)), stderr: None };
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn when_lines_must_be_looked_at() {
+    fn pipe_is_needed_only_if_lines_are_processed() {
         let plain = LogSpec::default();
         let json = LogSpec { json: true, ..plain.clone() };
         let null = Some("/dev/null".to_owned());

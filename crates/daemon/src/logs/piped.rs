@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_ends() {
+    fn pipe_end_names_round_trip() {
         assert_eq!(ends_of_name(&end_name(7, 3, 4)), Some((7, 3, 4)));
         for name in ["log:7:3", "log:7:x:1", "log-notes", "ipc:7"] {
             assert_eq!(ends_of_name(name), None, "{name}");

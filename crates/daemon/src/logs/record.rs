@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_keeps_every_field() {
+    fn checkpoint_round_trips_and_detects_damage() {
         let checkpoint = Checkpoint {
             phase: Phase::Moving,
             stream: 1,
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_do_not_touch_each_other() {
+    fn slots_are_independent() {
         let memory: File = rustix::fs::memfd_create("record", rustix::fs::MemfdFlags::CLOEXEC).unwrap().into();
         let (a, b) = (Slot::new(memory.try_clone().unwrap(), 0), Slot::new(memory, 3));
         b.store(&Checkpoint { count: 5, ..Checkpoint::default() }).unwrap();

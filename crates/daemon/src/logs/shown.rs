@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn which_stream_gets_a_line() {
+    fn stream_of_a_line_depends_on_form_and_paths() {
         let files = |out: &str, error: &str| Files { out: Some(out.into()), error: Some(error.into()), ..Files::default() };
         let cases = [
             (Form::Raw, files("/l/o.log", "/l/e.log"), [1, 2]),

@@ -72,7 +72,7 @@ mod tests {
     use crate::platform::rights::OURS;
 
     #[test]
-    fn the_last_lines_of_this_process() {
+    fn last_lines_are_those_of_this_process() {
         let folder = Folder::new("tail");
         let path = folder.path().join("x.log");
         type Case = (&'static [u8], u64, usize, usize, &'static [&'static str]);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ordinary_file_has_no_lines() {
+    fn only_regular_files_have_lines() {
         let folder = Folder::new("tail-fifo");
         let fifo = folder.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn part_of_the_limit_is_not_for_apps() {
+    fn part_of_the_descriptor_limit_is_reserved() {
         for (limit, share) in [(20, 16), (256, 32), (1024, 128), (1 << 20, 128)] {
             let budget = FdBudget { limit, aside: Vec::new() };
             assert_eq!((budget.free_share(), budget.may_wait()), (share, usize::try_from(share / 2).unwrap()), "{limit}");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_which_limit_was_met_and_only_once() {
+    fn refusal_names_the_limit_once() {
         let budget = FdBudget { limit: 256, aside: Vec::new() };
         let refusal = budget.refusal();
         assert!(refusal.step.contains("the limit of open files is 256") && refusal.errno == TOO_MANY, "{}", refusal.step);
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_new_keeper_needs_is_there_although_others_have_the_rest() {
+    fn descriptors_for_a_new_keeper_are_set_aside() {
         let mut budget = FdBudget::new();
         assert_eq!(budget.aside.len(), SET_ASIDE);
         budget.give_back();

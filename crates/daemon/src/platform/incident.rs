@@ -107,7 +107,7 @@ mod tests {
 
     /// The keeper has no JSON and no protocol, but its one answer must be readable.
     #[test]
-    fn the_refusal_of_the_keeper_is_an_answer_of_the_protocol() {
+    fn keeper_refusal_decodes_as_a_protocol_answer() {
         for text in ["", "plain", "a \"quoted\" \\ path\nand a line \u{1b}[31m\u{7f}", "\u{fc}ml\u{e4}ut \u{1f600}"] {
             let mut decoder = Decoder::default();
             decoder.push(&ostler_keeper::refusal(text));

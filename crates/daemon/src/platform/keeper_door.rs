@@ -238,7 +238,7 @@ mod tests {
     use ostler_keeper::SpawnRequest;
 
     #[test]
-    fn nobody_who_waits_for_a_start_waits_for_a_cleanup() {
+    fn spawns_are_sent_before_cleanups() {
         let hold = |name: &str| ToKeeper::Hold { name: name.into() };
         let drop = |name: &str| ToKeeper::Drop { name: name.into() };
         let spawn = |key: u64| ToKeeper::Spawn(Box::new(SpawnRequest { key, ..SpawnRequest::default() }));

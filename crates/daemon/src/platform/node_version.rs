@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_version_is_one() {
+    fn only_a_version_line_is_parsed() {
         for (text, expected) in [
             ("v20.20.2\n", Some("20.20.2")),
             ("v22.0.0-nightly20240101abc\n", Some("22.0.0-nightly20240101abc")),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn each_file_is_asked_once_and_a_changed_one_again() {
+    fn each_binary_is_queried_once_and_again_after_a_change() {
         let folder = std::env::temp_dir().join(format!("ostler-node-version-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let node = folder.join("node");

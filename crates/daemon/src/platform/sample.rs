@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_loop_is_100_percent_at_every_call() {
+    fn busy_loop_is_100_percent_at_every_call() {
         let mut history = CpuHistory::default();
         let start = Some(Now::at(1_000));
         for at in [1_100, 1_101, 1_300, 2_000, 2_001, 2_002, 9_000, 60_000, 60_030] {
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_long_ago_does_not_count() {
+    fn cpu_time_of_long_ago_does_not_count() {
         let mut history = CpuHistory::default();
         let start = Some(Now::at(0));
         assert!(!history.take(process(7), start, Now::at(100_000), |_| reading(50_000)), "nothing to compare with");
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn another_process_starts_anew() {
+    fn another_process_resets_the_cpu_history() {
         let mut history = CpuHistory::default();
         history.take(process(7), Some(Now::at(0)), Now::at(1_000), |_| reading(1_000));
         assert!(history.take(process(8), Some(Now::at(2_000)), Now::at(2_100), |_| reading(0)));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sleeps_alone_is_read_without_the_table_until_it_runs() {
+    fn sleeping_process_is_sampled_without_a_process_scan() {
         let words = ["-c", "read line; sleep 100 & read line; kill $!; read line"];
         let mut shell = std::process::Command::new("sh").args(words).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let process = ProcRef::of(i32::try_from(shell.id()).unwrap()).unwrap();

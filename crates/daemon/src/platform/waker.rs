@@ -63,7 +63,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn it_is_made_once_and_wakes_once_however_often_it_is_woken() {
+    fn waker_is_created_once_and_coalesces_wakeups() {
         let source = Source::Feature("threads", 0);
         let mut reactor = Reactor::of_features(&["threads"]).unwrap();
         let mut known = None;

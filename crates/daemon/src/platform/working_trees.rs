@@ -148,7 +148,7 @@ mod tests {
     const HASH: &str = "8bd0f60ef66bd0c9f0d63c4c0d3a3d3c1e2f4a5b";
 
     #[test]
-    fn each_question_has_an_answer_and_a_later_one_sees_what_is_there_then() {
+    fn each_query_is_answered_with_the_current_working_tree() {
         let folder = std::env::temp_dir().join(format!("ostler-working-trees-{}", std::process::id()));
         std::fs::create_dir_all(folder.join(".git")).unwrap();
         std::fs::create_dir_all(folder.join("src")).unwrap();

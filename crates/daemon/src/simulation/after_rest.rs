@@ -31,7 +31,7 @@ impl Episode {
             self.one_file_changes(rng)?;
         }
         if self.reach.has(Extra::Probes) {
-            self.one_falls_ill(rng)?;
+            self.make_one_unhealthy(rng)?;
         }
         Ok(())
     }
@@ -78,7 +78,7 @@ impl Episode {
 
     /// Makes one process ill. It must be replaced if its app requests that, and no other process
     /// may be.
-    fn one_falls_ill(&mut self, rng: &mut Rng) -> Verdict {
+    fn make_one_unhealthy(&mut self, rng: &mut Rng) -> Verdict {
         let Some(control) = &self.daemon else { return Ok(()) };
         let is_chosen = |slot: &&Slot| {
             let spec = slot.spec();
@@ -92,7 +92,7 @@ impl Episode {
         let Some((id, pid, health)) = chosen.get(rng.below(chosen.len())).cloned() else { return Ok(()) };
         let is_http = health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.ask, Ask::Http(_)));
         let mood = if is_http { rng.pick(&[Mood::Ill, Mood::Silent]) } else { Mood::Ill };
-        self.is_to_be(pid, mood);
+        self.set_mood(pid, mood);
         let mut before = self.mains();
         if rng.percent(50) {
             self.machine.state.borrow_mut().dies_after = Some(rng.below(60) as u32);
@@ -107,7 +107,7 @@ impl Episode {
             return Ok(());
         }
         let mut left = ROUNDS;
-        while !self.is_known_ill(id) {
+        while !self.is_known_unhealthy(id) {
             ensure!(left > 0, "{pid} is ill, and nobody finds that out");
             left -= 1;
             self.pass(rng)?;
@@ -123,22 +123,22 @@ impl Episode {
         }
         self.calm(rng)?;
         ensure!(self.mains() == before, "{pid} is ill and to be left alone, and {:?} run instead of {before:?}", self.mains());
-        self.is_to_be(pid, Mood::Well);
+        self.set_mood(pid, Mood::Well);
         self.until(rng, "a recovery", |_| true)?;
         ensure!(self.mains() == before, "{pid} is well again, and {:?} run instead of {before:?}", self.mains());
         Ok(())
     }
 
-    fn is_known_ill(&self, id: u32) -> bool {
+    fn is_known_unhealthy(&self, id: u32) -> bool {
         let slot = self.daemon.as_ref().and_then(|control| control.ctx.state.slots.get(id));
         slot.and_then(|slot| slot.live.health.as_ref()).is_some_and(|report| matches!(report.state, Health::Unready | Health::Unhealthy))
     }
 
-    fn is_to_be(&mut self, pid: i32, mood: Mood) {
+    fn set_mood(&mut self, pid: i32, mood: Mood) {
         self.trace_line(Some(format!("{pid} is {mood:?} from now on")));
         let mut state = self.machine.state.borrow_mut();
         if let Some(server) = state.processes.get_mut(&pid).and_then(|process| process.server.as_mut()) {
-            server.is_to_be(mood);
+            server.set_mood(mood);
         }
     }
 

@@ -71,7 +71,7 @@ fn run_episode(seed: u64, reach: Reach) -> Result<Tally, Box<Failure>> {
     })
 }
 
-fn nothing_breaks(seed: u64) {
+fn check_invariants(seed: u64) {
     let tally = run(seed, 70_000, |own| own).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
@@ -79,24 +79,24 @@ fn nothing_breaks(seed: u64) {
 // Three tests, so that they run in parallel.
 
 #[test]
-fn nothing_breaks_in_many_steps() {
-    nothing_breaks(1);
+fn invariants_hold_with_seed_1() {
+    check_invariants(1);
 }
 
 #[test]
-fn nothing_breaks_in_many_more() {
-    nothing_breaks(2);
+fn invariants_hold_with_seed_2() {
+    check_invariants(2);
 }
 
 #[test]
-fn nothing_breaks_in_as_many_again() {
-    nothing_breaks(3);
+fn invariants_hold_with_seed_3() {
+    check_invariants(3);
 }
 
 /// Runs each row of the table of reactions in orders that no feature expects. Rows that need one
 /// order have an edge.
 #[test]
-fn nothing_breaks_in_other_orders() {
+fn invariants_hold_in_other_reaction_orders() {
     let tally = run(4, 70_000, |own| own.with(Extra::Orders)).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.deaths > 300 && tally.keeper_deaths > 300 && tally.spawns > 500, "too tame: {tally:?}");
 }
@@ -114,7 +114,7 @@ fn nothing_breaks_in_other_orders() {
 /// - The releases of an app broke when it was deleted during a reload.
 /// - The last episode found two processes of one instance when a waiting start outlived its keeper.
 #[test]
-fn what_broke_once_stays_fixed() {
+fn past_failures_stay_fixed() {
     for seed in [
         13_757_245_211_066_428_519,
         9_147_370_558_249_537_485,
@@ -173,7 +173,7 @@ fn the_same_seed_gives_the_same_run() {
 /// Runs for hours with a seed and a number of steps from variables. `OSTLER_SIM_REACH=autoscale`
 /// gives each episode exactly that extra.
 #[test]
-fn as_many_steps_as_are_wanted() {
+fn runs_the_requested_steps() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let Some(steps) = number("OSTLER_SIM_STEPS") else { return };
     let reach = std::env::var("OSTLER_SIM_REACH").ok().map(|text| Reach::parse(&text).unwrap_or_else(|| panic!("unknown: {text}")));
@@ -184,7 +184,7 @@ fn as_many_steps_as_are_wanted() {
 
 /// Runs one episode with its trace: `7`, or with extras `7+autoscale`.
 #[test]
-fn one_episode() {
+fn runs_the_requested_episode() {
     let Ok(text) = std::env::var("OSTLER_SIM_EPISODE") else { return };
     let (seed, reach) = text.split_once('+').unwrap_or((&text, ""));
     let (Ok(seed), Some(reach)) = (seed.parse(), Reach::parse(reach)) else { panic!("no episode: {text}") };

@@ -340,7 +340,7 @@ pub(super) struct Server {
 
 impl Server {
     /// Sets the mood until the process ends.
-    pub(super) fn is_to_be(&mut self, mood: Mood) {
+    pub(super) fn set_mood(&mut self, mood: Mood) {
         (self.mood, self.is_doomed) = (mood, mood != Mood::Well);
     }
 

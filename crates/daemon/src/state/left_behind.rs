@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lives_is_counted_although_no_list_has_it() {
+    fn living_processes_without_a_record_are_counted() {
         let stray = |unique_id: &str, is_owned| Marked {
             unique_id: unique_id.into(),
             inc: 1,

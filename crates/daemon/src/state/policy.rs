@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_candidate_has_to_prove_and_how_long_it_may_take() {
+    fn candidate_proof_and_timeout_depend_on_the_spec() {
         let settings = Settings::from_env(std::path::PathBuf::from("/nowhere"));
         let named = ReadySpec { listen_timeout_ms: Some(700), ..ReadySpec::default() };
         let lenient = ReadySpec { accept_timeout: true, ..ReadySpec::default() };

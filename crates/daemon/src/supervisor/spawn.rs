@@ -311,7 +311,7 @@ mod tests {
     use ostler_core::serving::{Listen, ListenAt};
 
     #[test]
-    fn arguments_for_node_travel_in_the_environment_behind_another_program() {
+    fn node_arguments_pass_through_node_options_behind_a_script() {
         use ostler_core::app::program::ProgramKind;
         let spec = AppSpec { program: Some(ProgramKind::StartsNode), script: "/run.sh".into(), ..AppSpec::default() };
         let mut env = Vars::new();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn words_mean_something_only_with_sockets() {
+    fn fd_placeholders_apply_only_with_sockets() {
         let spec = |sockets: usize| {
             let at = |index: usize| ListenAt::Unix { path: format!("/{index}") };
             let listen = |index: usize| Listen { at: at(index), name: format!("s{index}"), backlog: None, mode: None };

@@ -98,7 +98,7 @@ scenarios! {
 /// Apps that run on older Node versions under PM2 must start under ostler, too. A preload that does
 /// not parse would stop the app.
 #[test]
-fn the_syntax_is_that_of_node_12() {
+fn preload_uses_only_node_12_syntax() {
     for newer in ["?.", "??", "||=", "&&=", "this.#", "static {", "await "] {
         assert!(!code::CODE.contains(newer), "{newer:?} is newer than Node 12");
     }

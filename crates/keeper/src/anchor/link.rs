@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_true_in_the_end_is_told_once() {
+    fn link_sends_only_the_final_state_of_each_name() {
         let (ours, theirs) = packet_pair().unwrap();
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
         let mut held = Held::default();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_read_costs_no_copies_and_hears_it_later() {
+    fn slow_anchor_receives_the_final_state_later() {
         let (ours, theirs) = packet_pair().unwrap();
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
         let mut held = Held::default();

@@ -37,7 +37,7 @@ mod tests {
     use crate::link::codec::{decode, encode};
 
     #[test]
-    fn every_message_survives_the_way() {
+    fn every_message_round_trips() {
         let names = || vec!["ipc:1".to_owned(), String::new()];
         for message in [ToAnchor::Arm, ToAnchor::Hold { names: names() }, ToAnchor::Release { names: names() }, ToAnchor::Leave] {
             assert_eq!(decode::<ToAnchor>(&encode(&message)), Ok(message));

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_says_whose_it_is() {
+    fn link_name_identifies_its_anchor() {
         let anchor = ProcRef { pid: 12, start_ticks: 345 };
         assert_eq!(anchor_of(&name_of(anchor)), Some(anchor));
         for other in ["anchor", "anchor:", "anchor:1", "anchor:x:1", "lock", "ipc:anchor:1:2"] {

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_kept_until_acknowledged_and_the_pid_is_free_at_once() {
+    fn exit_is_kept_until_acknowledged_and_frees_the_pid() {
         let mut children = Children::default();
         children.add(1, process(100), Watch::Reap);
         children.acknowledge(1);

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_failure_waits_longer_than_the_one_before() {
+    fn delay_grows_with_each_failure() {
         let mut failures = Failures::default();
         let delays: Vec<u64> = (0..14).map(|_| failures.failed(None, String::new(), false, 0)).collect();
         assert_eq!(delays, [0, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240, 20480, 30000, 30000]);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_fatal_again_and_again_is_poison() {
+    fn only_a_repeatedly_fatal_record_is_poison() {
         let mut failures = Failures::default();
         for (record, poison) in [(7, None), (7, None), (8, None), (7, None), (7, None), (7, Some(7))] {
             failures.failed(Some(record), String::new(), true, 0);

@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deaths_are_handed_on() {
+    fn deaths_round_trip_through_text() {
         let mut respawn = Respawn::default();
         (0..4).for_each(|_| assert!(respawn.died(1_000_000) < 40));
         assert_eq!(Respawn::from_text(&respawn.to_text()).died(1_000_000), 40);
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn at_once_then_doubling_then_at_once_again() {
+    fn respawn_delay_doubles_and_resets_after_a_quiet_period() {
         let mut respawn = Respawn::default();
         let mut now = 1_000_000;
         let mut delays = Vec::new();
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn rare_deaths_never_wait() {
+    fn rare_deaths_respawn_immediately() {
         let mut respawn = Respawn::default();
         assert!((1..100).all(|n| respawn.died(n * 1300) == 0));
     }

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_turn_is_told_from_who_may_not_run() {
+    fn hung_daemon_is_distinguished_from_a_starved_one() {
         for (states, cpu, expected) in [
             (&b"T"[..], 0, Some((Hang::Stopped, 2_000))),
             (b"S", 0, Some((Hang::Still, 10_000))),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_looked_proves_nothing() {
+    fn suspended_time_is_not_a_hang() {
         let mut watchdog = Watchdog::default();
         watchdog.doubt(0, Activity { state: b'S', cpu_ms: 0 });
         // A laptop was suspended.
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_due_while_nothing_is_owed() {
+    fn deadline_exists_only_while_an_answer_is_expected() {
         let mut watchdog = Watchdog::default();
         assert_eq!(watchdog.deadline_ms(), None);
         watchdog.expect(10);

@@ -308,7 +308,7 @@ mod tests {
     use proptest::sample::Index;
 
     #[test]
-    fn all_of_the_corpus() {
+    fn corpus_messages_decode_without_panic() {
         for (name, bytes) in changes::corpus("keeper_messages") {
             println!("{name}");
             check(&bytes);
@@ -319,7 +319,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn changed_messages(file in any::<Index>(), changes in prop::collection::vec(changes::change(), 1..6)) {
+        fn mutated_messages_decode_without_panic(file in any::<Index>(), changes in prop::collection::vec(changes::change(), 1..6)) {
             check(&changes::changed(&changes::corpus("keeper_messages"), &file, &changes));
         }
     }
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_survives_the_way() {
+    fn every_request_round_trips() {
         let messages = [
             ToKeeper::Spawn(Box::new(SpawnRequest { key: u64::MAX, spec: spec(), targets: vec![0, 1, 2, 3] })),
             ToKeeper::Kill { key: 1, signal: 9, group: true },
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_survives_the_way() {
+    fn every_answer_round_trips() {
         let ended = |ending| Ended { ending, usage: Usage { cpu_us: 1, max_rss_bytes: 2 }, at_boot_ms: 3, at_wall_ms: 4 };
         let child = |key, ended| Child { key, pid: 10, start_ticks: 11, ended };
         let inventory = Inventory {
@@ -404,14 +404,14 @@ mod tests {
     /// If you change the bytes, change the version: during an upgrade, a daemon of an older binary
     /// talks to a newer keeper.
     #[test]
-    fn golden_bytes() {
+    fn encoded_bytes_are_stable() {
         assert_eq!(encode(&ToKeeper::Kill { key: 0x0102, signal: 9, group: true }), [2, 2, 1, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1]);
         assert_eq!(encode(&FromKeeper::Retire), [10]);
         assert_eq!(encode(&ToKeeper::Hold { name: "ab".into() }), [4, 2, 0, 0, 0, b'a', b'b']);
     }
 
     #[test]
-    fn a_length_is_not_believed() {
+    fn length_beyond_the_message_is_an_error() {
         assert_eq!(decode::<ToKeeper>(&[4, 255, 255, 255, 255, 1]), Err(Malformed("too short")));
         assert_eq!(decode::<Vec<u64>>(&[255, 255, 255, 127]), Err(Malformed("list longer than the message")));
         assert_eq!(decode::<ToKeeper>(&[9, 0]), Err(Malformed("bytes left over")));
@@ -421,7 +421,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
+        fn decoding_any_bytes_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
             let mut bytes = bytes;
             if let Some(first) = bytes.first_mut() {
                 *first = kind;
@@ -433,7 +433,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cut_request_is_an_error(cut in 0usize..400) {
+        fn truncated_request_is_an_error(cut in 0usize..400) {
             let whole = encode(&ToKeeper::Spawn(Box::new(SpawnRequest { key: 7, spec: spec(), targets: vec![0, 1, 2] })));
             if let Some(part) = whole.get(..cut).filter(|part| part.len() < whole.len()) {
                 prop_assert!(decode::<ToKeeper>(part).is_err());

@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn large_payloads_come_whole_with_their_descriptors() {
+    fn large_payloads_arrive_whole_with_their_descriptors() {
         let (mut a, mut b) = pair();
         let null = std::fs::File::open("/dev/null").unwrap();
         for len in [0, 1, INLINE_MAX, INLINE_MAX + 1, 3 << 20] {
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_socket_loses_nothing_and_keeps_the_order() {
+    fn full_socket_keeps_all_messages_in_order() {
         let (mut a, mut b) = pair();
         let null = std::fs::File::open("/dev/null").unwrap();
         let fd = null.as_fd();
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_after_what_was_sent() {
+    fn end_of_file_comes_after_all_sent_messages() {
         let (mut a, mut b) = pair();
         a.send(b"last words", &[]).unwrap();
         drop(a);
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_before_the_end_is_read() {
+    fn messages_before_a_reset_are_received() {
         let (mut a, mut b) = pair();
         b.send(b"unread", &[]).unwrap();
         a.send(b"last words", &[]).unwrap();
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_packets_are_refused() {
+    fn malformed_packets_are_rejected() {
         for packet in [&[][..], &[1], &[2, 0, 9], &[1, 7], &[1, 1], &[1, 1, 0]] {
             let (mut a, b) = pair();
             fdpass::send(&b.socket, &[IoSlice::new(packet)], &[]).unwrap();

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn headroom_is_kept_but_a_name_can_always_be_replaced() {
+    fn hold_keeps_headroom_but_always_replaces_a_held_name() {
         let mut held = Held::default();
         let limit = 800;
         let room = usize::try_from(limit - headroom(limit) / 2).unwrap();

@@ -133,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn it_survives_the_way() {
+    fn state_round_trips_through_a_memfd() {
         assert_eq!(State::from_memfd(state().to_memfd().unwrap().as_fd()).unwrap(), state());
     }
 
     #[test]
-    fn another_version_or_rubbish_is_refused() {
+    fn state_of_another_version_or_malformed_is_rejected() {
         let refused = |bytes: &[u8]| State::from_memfd(memfd::with("test", bytes).unwrap().as_fd()).unwrap_err();
         assert!(matches!(refused(&[2, 0, 0, 0, 1, 2, 3]), StateError::Version(2)));
         assert!(matches!(refused(&[1, 0, 0]), StateError::Malformed(_)));
@@ -147,7 +147,7 @@ mod tests {
 
     /// Version 1 must stay readable: these are the bytes that an older binary writes.
     #[test]
-    fn golden_bytes_of_version_1() {
+    fn state_of_version_1_is_readable() {
         let mut bytes = encode(&1u32).to_vec();
         bytes.extend_from_slice(&encode(&PathBuf::from("/h")));
         bytes.push(0); // as_pm2

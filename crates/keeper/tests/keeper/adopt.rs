@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use ostler_keeper::{Child, FromKeeper, Revival, ToKeeper, anchor_of};
 use ostler_sys::{Ending, ProcRef};
 
-use crate::home::{Home, ended, label, labelled, wait_for};
+use crate::home::{Home, has_exited, label, labelled, wait_for};
 
 #[test]
-fn a_keeper_that_was_killed_is_revived_with_everything() {
+fn killed_keeper_is_revived_with_children_and_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     daemon.send(&ToKeeper::Hold { name: "log".into() }, &[labelled("log").as_fd()]);
@@ -29,7 +29,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     assert_eq!(end.kind(), std::io::ErrorKind::UnexpectedEof);
     // This process exits while there is no keeper.
     gone.signal(9).unwrap();
-    wait_for("its end", || ended(gone).then_some(()));
+    wait_for("its end", || has_exited(gone).then_some(()));
 
     let child = |key, process: ProcRef| Child { key, pid: process.pid, start_ticks: process.start_ticks, ended: None };
     let held: Vec<(&str, BorrowedFd<'_>)> = inventory.held.iter().map(String::as_str).zip(fds.iter().map(AsFd::as_fd)).collect();
@@ -66,7 +66,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
     // The new keeper has its own anchor, and the former anchor has left.
     let former_anchor = former_anchor.and_then(|(name, _)| anchor_of(&name));
     daemon.anchor(former_anchor);
-    wait_for("the former anchor has left", || former_anchor.is_none_or(ended).then_some(()));
+    wait_for("the former anchor has left", || former_anchor.is_none_or(has_exited).then_some(()));
     let former = daemon.process;
     daemon.kill();
 
@@ -92,7 +92,7 @@ fn a_keeper_that_was_killed_is_revived_with_everything() {
 }
 
 #[test]
-fn the_end_of_a_process_that_is_not_found_is_told_again() {
+fn verify_repeats_the_exit_of_a_missing_process() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exit 3"));
@@ -159,7 +159,7 @@ fn any_process_can_be_adopted() {
 }
 
 #[test]
-fn an_app_hands_over_to_another_of_its_processes() {
+fn app_hands_over_to_another_of_its_processes() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     // Two children that exit with the code they read. They become the keeper's when their parent is

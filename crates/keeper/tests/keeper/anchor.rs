@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use ostler_keeper::ToKeeper;
 use ostler_sys::ProcRef;
 
-use crate::home::{Daemon, Home, command_line, ended, label, labelled, wait_for};
+use crate::home::{Daemon, Home, command_line, has_exited, label, labelled, wait_for};
 
 /// Waits until the anchor sleeps again: then it has read the last message.
 fn settled(daemon: &mut Daemon, anchor: ProcRef) {
@@ -21,11 +21,11 @@ fn kill_both(keeper: ProcRef, daemon: Daemon) {
     let process = daemon.process;
     keeper.signal(9).unwrap();
     daemon.kill();
-    wait_for("both are gone", || (ended(keeper) && ended(process)).then_some(()));
+    wait_for("both are gone", || (has_exited(keeper) && has_exited(process)).then_some(()));
 }
 
 #[test]
-fn the_next_keeper_has_everything_that_was_held() {
+fn next_keeper_gets_all_held_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let hold = |daemon: &mut Daemon, name: &str, text: &str| {
@@ -51,7 +51,7 @@ fn the_next_keeper_has_everything_that_was_held() {
     assert_eq!(inventory.held, ["a", "b", "early", "journal", "lock", "socket"]);
     assert_eq!((label(&fds[0]), label(&fds[1])), ("a".into(), "another".into()));
     assert_eq!(inventory.children, [], "whose children they were is gone");
-    assert!(!ended(app));
+    assert!(!has_exited(app));
     // The new keeper also has an anchor of its own, for the next time.
     let next = daemon.anchor(None);
     assert!(next != anchor);
@@ -61,7 +61,7 @@ fn the_next_keeper_has_everything_that_was_held() {
 }
 
 #[test]
-fn many_descriptors_are_held_by_all() {
+fn anchor_holds_hundreds_of_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
@@ -81,7 +81,7 @@ fn many_descriptors_are_held_by_all() {
 }
 
 #[test]
-fn one_that_is_killed_alone_is_replaced_and_has_everything_too() {
+fn killed_anchor_is_replaced_with_all_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     daemon.send(&ToKeeper::Hold { name: "x".into() }, &[labelled("x").as_fd()]);
@@ -95,7 +95,7 @@ fn one_that_is_killed_alone_is_replaced_and_has_everything_too() {
 }
 
 #[test]
-fn one_that_stands_still_is_replaced() {
+fn stopped_anchor_is_replaced() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let first = daemon.anchor(None);
@@ -107,18 +107,18 @@ fn one_that_stands_still_is_replaced() {
     }
     daemon.link.flush_blocking().unwrap();
     daemon.anchor(Some(first));
-    wait_for("the first is gone", || ended(first).then_some(()));
+    wait_for("the first is gone", || has_exited(first).then_some(()));
 }
 
 #[test]
-fn an_end_on_purpose_is_its_end() {
+fn deliberate_exit_stops_the_anchor_too() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
     daemon.send(&ToKeeper::Exit, &[]);
-    wait_for("the anchor has left", || ended(anchor).then_some(()));
+    wait_for("the anchor has left", || has_exited(anchor).then_some(()));
     daemon.kill();
-    wait_for("the keeper has left", || ended(keeper).then_some(()));
+    wait_for("the keeper has left", || has_exited(keeper).then_some(()));
     assert_eq!(home.processes(), []);
     // No process holds the home any more.
     let (_, daemon) = home.start();
@@ -126,7 +126,7 @@ fn an_end_on_purpose_is_its_end() {
 }
 
 #[test]
-fn a_signal_to_all_is_left_to_the_daemon() {
+fn anchor_ignores_signals_meant_for_the_daemon() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
@@ -142,13 +142,13 @@ fn a_signal_to_all_is_left_to_the_daemon() {
 }
 
 #[test]
-fn without_its_home_nothing_is_started_again() {
+fn anchor_exits_if_the_home_is_gone() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let anchor = daemon.anchor(None);
     std::fs::remove_file(home.path.join("ostler.lock")).unwrap();
     std::fs::write(home.path.join("ostler.lock"), "another one's").unwrap();
     kill_both(keeper, daemon);
-    wait_for("the anchor has left", || ended(anchor).then_some(()));
+    wait_for("the anchor has left", || has_exited(anchor).then_some(()));
     assert_eq!(home.processes(), []);
 }

@@ -9,7 +9,7 @@ use ostler_sys::{Ending, ProcTable, net::socket};
 use crate::home::{Home, command_line, fixture, label, labelled, mode, wait_for};
 
 #[test]
-fn a_launch_takes_the_home() {
+fn launch_takes_the_home() {
     let home = Home::new();
     let (keeper, daemon) = home.start();
     let path = home.path.display();
@@ -24,7 +24,7 @@ fn a_launch_takes_the_home() {
 }
 
 #[test]
-fn as_pm2_it_has_the_title_that_scripts_look_for() {
+fn keeper_as_pm2_has_the_title_of_the_god_daemon() {
     let home = Home::new();
     let exe = std::ffi::CString::new(fixture()).unwrap();
     let Launched::New(pid) = ostler_keeper::Launcher::new(&home.path, true).exe(exe).launch().unwrap() else { panic!() };
@@ -33,7 +33,7 @@ fn as_pm2_it_has_the_title_that_scripts_look_for() {
 }
 
 #[test]
-fn a_lock_that_a_killed_keeper_leaves_for_a_moment_is_waited_for() {
+fn launch_waits_for_the_lock_of_a_killed_keeper() {
     let home = Home::new();
     std::fs::create_dir_all(&home.path).unwrap();
     let lock = ostler_sys::fs::lock::try_lock(&home.path.join("ostler.lock")).unwrap().unwrap();
@@ -49,7 +49,7 @@ fn a_lock_that_a_killed_keeper_leaves_for_a_moment_is_waited_for() {
 }
 
 #[test]
-fn of_twenty_launches_at_once_one_wins_and_all_succeed() {
+fn concurrent_launches_start_one_keeper_and_all_succeed() {
     let home = Home::new();
     let clients: Vec<_> = (0..20).map(|_| Command::new(fixture()).arg("launch").arg(&home.path).spawn().unwrap()).collect();
     let codes: Vec<_> = clients.into_iter().map(|mut client| client.wait().unwrap().code()).collect();
@@ -61,7 +61,7 @@ fn of_twenty_launches_at_once_one_wins_and_all_succeed() {
 }
 
 #[test]
-fn a_home_that_cannot_be_used_is_an_error() {
+fn unusable_home_is_an_error() {
     let home = Home::new();
     std::fs::write(home.path.join("file"), "").unwrap();
     let error = ostler_keeper::Launcher::new(&home.path.join("file"), false).launch().unwrap_err();
@@ -74,7 +74,7 @@ fn a_home_that_cannot_be_used_is_an_error() {
 }
 
 #[test]
-fn a_missing_home_is_made_for_nobody_else() {
+fn missing_home_is_created_private_to_its_user() {
     let home = Home::new();
     let deep = home.path.join("a/b");
     let exe = std::ffi::CString::new(fixture()).unwrap();
@@ -87,7 +87,7 @@ fn a_missing_home_is_made_for_nobody_else() {
 }
 
 #[test]
-fn the_next_daemon_gets_everything() {
+fn next_daemon_gets_children_and_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let alive = daemon.spawn(home.shell(1, "exec sleep 1000"));
@@ -121,7 +121,7 @@ fn the_next_daemon_gets_everything() {
 }
 
 #[test]
-fn the_last_words_of_a_dead_daemon_count() {
+fn last_messages_of_a_dead_daemon_are_processed() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     // The keeper notices neither before both are gone.
@@ -139,7 +139,7 @@ fn the_last_words_of_a_dead_daemon_count() {
 }
 
 #[test]
-fn ends_without_a_daemon_are_kept() {
+fn exits_without_a_daemon_are_kept() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
@@ -185,7 +185,7 @@ fn three_thousand_descriptors_are_held_and_handed_over() {
 }
 
 #[test]
-fn a_daemon_that_talks_nonsense_is_replaced() {
+fn daemon_that_sends_malformed_messages_is_replaced() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));
@@ -201,7 +201,7 @@ fn a_daemon_that_talks_nonsense_is_replaced() {
 }
 
 #[test]
-fn signals_to_the_keeper_are_left_to_the_daemon() {
+fn keeper_forwards_its_signals_to_the_daemon() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     for signal in [15, 2, 3, 12, 1] {
@@ -213,7 +213,7 @@ fn signals_to_the_keeper_are_left_to_the_daemon() {
 }
 
 #[test]
-fn exit_leaves_the_apps_and_nothing_else() {
+fn exit_keeps_only_the_apps_running() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));

@@ -190,7 +190,7 @@ pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T 
 
 /// Returns true if the process no longer runs. Its zombie may stay: if PID 1 is not an init, the
 /// orphans of a killed keeper may stay unreaped.
-pub(crate) fn ended(process: ProcRef) -> bool {
+pub(crate) fn has_exited(process: ProcRef) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
     !process.exists() || stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z'))
 }

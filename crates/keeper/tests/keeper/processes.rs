@@ -8,7 +8,7 @@ use ostler_sys::{Ending, ProcTable};
 use crate::home::{Home, wait_for};
 
 #[test]
-fn codes_and_signals_are_reported() {
+fn exit_codes_and_signals_are_reported() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     for (key, script, expected) in [
@@ -30,7 +30,7 @@ fn codes_and_signals_are_reported() {
 }
 
 #[test]
-fn a_failed_start_tells_step_and_errno_and_frees_the_key() {
+fn failed_start_reports_step_and_errno_and_frees_the_key() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     let plain = home.path.join("plain");
@@ -85,7 +85,7 @@ fn descriptors_and_a_large_environment_arrive() {
 }
 
 #[test]
-fn orphans_come_to_the_keeper_and_leave_no_zombie() {
+fn keeper_reaps_orphans() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     // A double fork: the middle process exits, the grandchild waits for a line.
@@ -112,7 +112,7 @@ fn orphans_come_to_the_keeper_and_leave_no_zombie() {
 }
 
 #[test]
-fn signals_go_to_one_or_to_the_group_and_never_to_an_ended_one() {
+fn signals_reach_the_process_or_group_but_never_an_exited_one() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     daemon.spawn(home.shell(1, "exec sleep 1000"));

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use ostler_keeper::{FromKeeper, ToKeeper};
 use ostler_sys::Ending;
 
-use crate::home::{Home, command_line, ended, fixture, label, labelled, wait_for};
+use crate::home::{Home, command_line, fixture, has_exited, label, labelled, wait_for};
 
 #[test]
-fn it_keeps_pid_children_and_descriptors() {
+fn upgrade_keeps_pid_children_and_descriptors() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let (read, write) = ostler_sys::fd::pipe::pipe().unwrap();
@@ -37,7 +37,7 @@ fn it_keeps_pid_children_and_descriptors() {
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", daemon.process.pid)).unwrap(), new);
     let next = daemon.anchor(Some(anchor));
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", next.pid)).unwrap(), new);
-    wait_for("the former anchor has left", || ended(anchor).then_some(()));
+    wait_for("the former anchor has left", || has_exited(anchor).then_some(()));
     assert_eq!(inventory.keeper_pid, keeper.pid);
     assert_eq!(inventory.held, ["journal", "lock", "log", "socket"]);
     assert_eq!(label(&fds[2]), "log");
@@ -52,7 +52,7 @@ fn it_keeps_pid_children_and_descriptors() {
 }
 
 #[test]
-fn a_daemon_that_does_not_retire_is_killed() {
+fn daemon_that_does_not_retire_is_killed() {
     let home = Home::new();
     let (_, mut daemon) = home.start();
     daemon.send(&ToKeeper::Upgrade { exe: PathBuf::from(fixture()) }, &[]);
@@ -62,7 +62,7 @@ fn a_daemon_that_does_not_retire_is_killed() {
 }
 
 #[test]
-fn a_bad_binary_changes_nothing() {
+fn upgrade_to_a_bad_binary_changes_nothing() {
     let home = Home::new();
     let (keeper, mut daemon) = home.start();
     let app = daemon.spawn(home.shell(1, "exec sleep 1000"));

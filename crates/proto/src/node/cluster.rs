@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers() {
+    fn answers_of_workers_are_recognized() {
         for (line, seen) in [
             (r#"{"cmd":"NODE_HANDLE_ACK"}"#, Some(Answer::Received)),
             (r#"{"cmd":"NODE_HANDLE_NACK"}"#, Some(Answer::NotReceived)),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_one_json_line() {
+    fn connection_message_is_one_json_line() {
         let mut line = begin_connection("a\"b:\u{e9}\n");
         finish_connection(&mut line, 12);
         assert_eq!(line.pop(), Some(b'\n'));

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_messages_mean() {
+    fn messages_are_classified_by_content() {
         let cases = [
             (json!("ready"), Message::Ready),
             (json!("Ready"), Message::Raw(json!("Ready"))),
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_cost_only_themselves() {
+    fn bad_line_does_not_affect_other_lines() {
         let mut decoder = Decoder::with_limit(1000);
         let deep = "[".repeat(500);
         decoder.push(format!("nonsense\n\n  \r\n{deep}\n\"ready\"\n{}\n1\n{}", "x".repeat(1001), "y".repeat(1001)).as_bytes());
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_takes_no_memory() {
+    fn endless_line_uses_bounded_memory() {
         let mut decoder = Decoder::with_limit(10_000);
         for _ in 0..1000 {
             decoder.push(&[b'x'; 4096]);
@@ -257,7 +257,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_split_gives_the_same(texts in prop::collection::vec(".{0,40}", 0..20), step in 1_usize..50) {
+        fn any_split_gives_the_same_messages(texts in prop::collection::vec(".{0,40}", 0..20), step in 1_usize..50) {
             let bytes: Vec<u8> = texts.iter().flat_map(|text| encode(&json!({"text": text}))).collect();
             let mut decoder = Decoder::default();
             let mut seen = Vec::new();
@@ -270,7 +270,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_panics(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20), limit in 0_usize..40) {
+        fn any_bytes_never_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..20), limit in 0_usize..40) {
             let mut decoder = Decoder::with_limit(limit);
             for chunk in chunks {
                 decoder.push(&chunk);

@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_own_messages_mean_something() {
+    fn only_preload_messages_are_recognized() {
         for (message, said) in [
             (json!({"cmd": "NODE_OSTLER", "act": "runs"}), Some(FromPreload::Runs)),
             (json!({"cmd": "NODE_OSTLER", "act": "turns"}), Some(FromPreload::Turns)),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_has_a_signal_where_the_app_is_told_by_one() {
+    fn drain_message_has_a_signal_only_if_one_is_set() {
         let drain = Drain { stop_listening: true, idle_ms: 500, lasting_ms: 1600, signal: Some("SIGINT".into()) };
         let message = json!({
             "cmd": "NODE_OSTLER", "act": "drain", "stop_listening": true, "idle_ms": 500, "lasting_ms": 1600, "signal": "SIGINT",

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_captured() {
+    fn captured_frames_encode_and_decode() {
         let call = json!({"type": "call", "method": "getVersion", "args": [{}]});
         assert_eq!(encode(&[&super::json(&call), &text("12183:0")]), CALL);
         assert_eq!(encode(&[&super::json(&json!({"args": ["7.0.4"]})), &text("12183:0")]), ANSWER);
@@ -191,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn another_version_is_read_and_an_empty_argument_too() {
+    fn other_versions_and_empty_arguments_are_readable() {
         assert_eq!(all(b"\x21\0\0\0\x02hi").unwrap(), [[b"hi".to_vec()]]);
         assert_eq!(all(b"\x12\0\0\0\0\0\0\0\x01x").unwrap(), [[b"".to_vec(), b"x".to_vec()]]);
     }
 
     #[test]
-    fn what_cannot_be_read_is_an_error_at_once() {
+    fn malformed_or_long_frame_is_an_error_immediately() {
         assert_eq!(all(b"\x10"), Err(FrameError::Empty));
         assert_eq!(all(b"GET / HTTP/1.1\r\n"), Err(FrameError::TooLong(0x4554_202f)));
         assert_eq!(all(b"\x12\0\0\x03\xe8"), Ok(vec![]), "as long as the limit");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_frames_at_the_beginning() {
+    fn frames_length_counts_only_whole_frames() {
         let (one, two) = (encode(&[b"s:a", b"j:{}"]), encode(&[b"s:b"]));
         let all = [one.as_slice(), &two, &one].concat();
         for cut in 0..=all.len() {
@@ -221,7 +221,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_come_out_as_they_went_in_wherever_they_are_cut(
+        fn frames_round_trip_through_any_split(
             frames in prop::collection::vec(prop::collection::vec(prop::collection::vec(any::<u8>(), 1..20), 1..16), 0..6),
             cuts in prop::collection::vec(1..40_usize, 1..40),
         ) {
@@ -241,7 +241,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_breaks_it(bytes in prop::collection::vec(any::<u8>(), 0..200), limit in 0..300_usize) {
+        fn decoding_any_bytes_is_bounded_and_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), limit in 0..300_usize) {
             let mut decoder = Decoder::with_limit(limit);
             for byte in bytes {
                 decoder.push(&[byte]);

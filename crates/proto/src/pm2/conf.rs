@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_or_blank_file_has_no_settings() {
+    fn missing_or_blank_file_has_no_settings() {
         let path = std::env::temp_dir().join(format!("ostler-read-conf-{}", std::process::id()));
         assert_eq!(read_conf(&path).unwrap(), Map::new());
         for (text, expected) in [(" \n", Some(0)), (r#"{"a": {"b": 1}}"#, Some(1)), ("[]", None), ("{", None), ("1", None)] {

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reader_gets_the_first_places_and_each_later_one_once() {
+    fn reader_gets_first_places_and_each_later_place_once() {
         let path = std::env::temp_dir().join(format!("ostler-reader-input-{}", std::process::id()));
         let open = || std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
         let (mut daemon, mut reader) = (ReaderInput::of(open()), ReaderInput::of(open()));
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_come_out_as_they_went_in_wherever_they_are_cut() {
+    fn packets_round_trip_and_need_all_their_bytes() {
         let packets = [
             Packet::File { file: 3, place: place("/l/a.log", 9, 1 << 40) },
             Packet::Begun { at_ms: 12 },
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_an_error() {
+    fn malformed_packet_is_an_error() {
         let packet = |kind: u8, content: &[u8]| {
             let mut bytes = Vec::new();
             put(&mut bytes, kind, 0, 0, &[content]);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_delivered_counts() {
+    fn only_delivered_packets_count() {
         let (mut account, mut copy) = (LogAccount::default(), Vec::new());
         let line = |file, end| Packet::Line { file, end, frame: b"not kept" };
         for (position, packet) in [
@@ -434,13 +434,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_breaks_it(bytes in prop::collection::vec(any::<u8>(), 0..200), delivered in any::<u64>()) {
+        fn decoding_any_bytes_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200), delivered in any::<u64>()) {
             let _ = Packet::decode(&bytes);
             let _ = LogPlaces::delivered(&bytes, delivered);
         }
 
         #[test]
-        fn a_torn_copy_is_that_of_an_earlier_moment(
+        fn torn_copy_equals_an_earlier_state(
             facts in prop::collection::vec((0..4_u32, 0..1000_u64, any::<bool>()), 0..30), cut in 0..2000_usize, settled in 0..400_u64,
         ) {
             let mut account = LogAccount::default();

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_as_pm2_sends_it() {
+    fn app_sent_by_pm2_is_read() {
         let Prepared { spec, vars } = prepared(&app(json!({})), "/home", 4).unwrap();
         assert_eq!((spec.name.as_str(), spec.script.as_str(), spec.mode, spec.instances), ("my app", "/srv/app.js", ExecMode::Fork, 1));
         assert_eq!((spec.logs.out_file, spec.logs.error_file.as_deref(), spec.pid_file), (None, Some("/elsewhere/err.log"), None));
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn how_many_instances() {
+    fn instances_setting_gives_the_instance_count() {
         let count = |given: Value| prepared(&app(json!({ "instances": given })), "/home", 4).map(|app| app.spec.instances);
         for (given, expected) in
             [(json!(3), 3), (json!("2"), 2), (json!(0), 4), (json!("max"), 4), (json!(-1), 3), (json!(-9), 1), (json!(null), 1)]
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_null_removes_an_attribute() {
+    fn null_text_removes_an_attribute() {
         let env = app(json!({ "node_args": ["--inspect"], "max_memory_restart": 100, "autorestart": false, "kill_timeout": 5 }));
         let was = entry::to_spec(&env).unwrap();
         for word in [json!("null"), json!(["null"])] {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_named_like_an_attribute_is_a_variable() {
+    fn variable_named_like_an_attribute_stays_a_variable() {
         let env =
             json!({ "PATH": "/usr/bin", "kill_timeout": "77", "uid": "bin", "args": "x", "cron_restart": "* * * * *", "watch": "true" });
         let Prepared { spec, vars } = prepared(&app(json!({ "env": env, "kill_timeout": 900, "args": ["a"] })), "/home", 4).unwrap();
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_with_a_restart() {
+    fn restart_applies_only_attributes_set_by_the_user() {
         let plain = json!({
             "filter_env": [], "env": {}, "merge_logs": true, "instance_var": "NODE_APP_INSTANCE", "username": "me", "windowsHide": true,
             "kill_retry_time": 100, "km_link": false

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_and_what_is_none() {
+    fn invalid_call_is_refused_with_the_error_of_pm2() {
         let method = |name: &str, args: Vec<Value>| Call::Method { name: name.into(), args };
         assert_eq!(of(r#"{"type":"call","method":"ping","args":[{}]}"#), method("ping", vec![json!({})]));
         assert_eq!(of(r#"{"method":"ping","args":[]}"#), method("ping", vec![]), "the kind does not matter");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_ends_the_connection() {
+    fn malformed_request_is_an_error() {
         let bytes = |args: &[&str]| request(args.iter().map(|arg| arg.as_bytes().to_vec()).collect());
         for args in
             [&["j:{}"][..], &["j:{}", "s:1", "s:2"], &["s:{}", "s:1"], &["{}", "s:1"], &["j:{", "s:1"], &["j:{}", ""], &["j:", "s:1"]]
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_and_its_answers() {
+    fn call_and_answers_round_trip() {
         let args = |frame: &[u8]| {
             let mut decoder = amp::Decoder::with_limit(1 << 20);
             decoder.push(frame);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_as_captured() {
+    fn answers_equal_the_captured_bytes() {
         assert_eq!(success(b"s:12183:0", &["\"7.0.4\""]), b"\x12\0\0\0\x14j:{\"args\":[\"7.0.4\"]}\0\0\0\x09s:12183:0");
         assert_eq!(success(b"s:1:1", &[]), b"\x12\0\0\0\x0dj:{\"args\":[]}\0\0\0\x05s:1:1");
         let refused = b"\x12\0\0\0\x1ej:{\"error\":\".method required\"}\0\0\0\x051:1";

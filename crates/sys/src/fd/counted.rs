@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_socket_took_is_in_the_memory() {
+    fn sent_bytes_are_counted_in_shared_memory() {
         let mut sends = CountedSends::create("test").unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (first, second) = (sends.open(1000).unwrap(), sends.open(7).unwrap());
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_is_refused_it_is_counted_afterwards() {
+    fn bytes_are_counted_after_the_send_without_sendmmsg() {
         let mut sends = CountedSends::create("test").unwrap();
         sends.is_refused = true;
         let (ours, _theirs) = UnixStream::pair().unwrap();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_none_has_no_counts() {
+    fn invalid_head_has_no_counts() {
         assert_eq!((counts_of(&[]), word_of(&[], 3)), (vec![], 0));
         assert_eq!(counts_of(&vec![0xff; HEAD_BYTES]), []);
         assert_eq!(counts_of(&vec![1; HEAD_BYTES]), []);

@@ -104,7 +104,7 @@ mod tests {
     use std::os::fd::AsRawFd;
 
     #[test]
-    fn a_full_message_of_descriptors_arrives_closed_on_exec() {
+    fn received_descriptors_are_close_on_exec() {
         let (a, b) = packet_pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         let borrowed = vec![null.as_fd(); MAX_FDS];
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_told() {
+    fn lost_descriptors_are_reported() {
         let (a, b) = packet_pair().unwrap();
         let null = std::fs::File::open("/dev/null").unwrap();
         send(&a, &[IoSlice::new(b"0123456789")], &[null.as_fd(); 8]).unwrap();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_zero_bytes_or_a_broken_pipe() {
+    fn closed_peer_gives_zero_bytes_or_a_broken_pipe() {
         let (a, b) = packet_pair().unwrap();
         drop(a);
         assert_eq!(recv(&b, &mut [0; 4], &mut Vec::new()).unwrap().len, 0);

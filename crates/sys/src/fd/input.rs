@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_arrive_and_there_is_no_end() {
+    fn written_lines_arrive_without_end_of_file() {
         let mut child = cat(pipe().unwrap().into(), "exec cat");
         let process = ProcRef::of(child.id().cast_signed()).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_read_gets_no_half_lines_and_holds_nobody_up() {
+    fn full_input_rejects_whole_lines_without_blocking() {
         let mut child = cat(pipe().unwrap().into(), "exec sleep 1000");
         let process = ProcRef::of(child.id().cast_signed()).unwrap();
         let line = [b'x'; 3000];
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_else_is_there_is_left_alone() {
+    fn input_that_is_no_anonymous_pipe_is_not_written() {
         let file = std::env::temp_dir().join(format!("ostler-input-{}", std::process::id()));
         std::fs::write(&file, "mine").unwrap();
         let fifo = file.with_extension("fifo");

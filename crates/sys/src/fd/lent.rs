@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_accepts_what_the_other_would() {
+    fn copied_listener_accepts_connections() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let me = ProcRef::me();

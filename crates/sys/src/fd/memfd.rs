@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_comes_back_and_the_limit_holds() {
+    fn content_round_trips_within_the_limit() {
         let content: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
         let fd = with("test", &content).unwrap();
         assert_eq!(read(&fd, 1 << 20).unwrap(), content);

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pipe_is_found_and_its_content_is_read_by_another_descriptor() {
+    fn pipe_of_a_process_is_found_and_read_by_a_new_descriptor() {
         let me = crate::ProcRef::me().pid;
         let (read, write) = pipe().unwrap();
         let both = reopen(&write, Ends::Both).unwrap();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn size_is_at_least_asked_or_less_honestly() {
+    fn pipe_size_is_the_requested_one_or_reported_smaller() {
         let ((_read, write), size) = with_size(1 << 20).unwrap();
         assert_eq!(rustix::pipe::fcntl_getpipe_size(&write).unwrap(), size);
         let (_, size) = with_size(usize::MAX >> 1).unwrap();

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_folder_above_counts() {
+    fn access_depends_on_every_parent_folder() {
         if !rustix::process::geteuid().is_root() {
             return;
         }

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_names_in_a_folder() {
+    fn events_of_names_in_a_folder_are_read() {
         let folder = folder("names");
         let inotify = Inotify::new().unwrap();
         let flags = rustix::io::fcntl_getfd(&inotify).unwrap();
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_file_is_watched_whatever_it_is_called() {
+    fn open_file_is_watched_regardless_of_its_name() {
         let folder = folder("open");
         let inotify = Inotify::new().unwrap();
         let file = fs::File::create(folder.join("a")).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_at_once() {
+    fn read_once_returns_a_bounded_number_of_events() {
         let folder = folder("much");
         let inotify = Inotify::new().unwrap();
         inotify.watch(&folder, WatchFlags::CREATE).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn it_may_be_of_a_former_process() {
+    fn watch_queue_continues_from_a_duplicate() {
         let folder = folder("former");
         let inotify = Inotify::new().unwrap();
         let watch = inotify.watch(&folder, WatchFlags::CREATE).unwrap();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_events_are_told() {
+    fn lost_events_are_reported() {
         let folder = folder("lost");
         let inotify = Inotify::new().unwrap();
         inotify.watch(&folder, WatchFlags::ATTRIB).unwrap();

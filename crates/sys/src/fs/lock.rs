@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_and_duplicates_count() {
+    fn lock_has_one_holder_including_its_duplicates() {
         let dir = std::env::temp_dir().join(format!("ostler-lock-{}", std::process::id()));
         assert!(!is_held(&dir), "there is no file");
         let first = try_lock(&dir).unwrap().expect("free");

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_old_link_or_the_new_one() {
+    fn link_is_replaced_atomically() {
         let folder = std::env::temp_dir().join(format!("ostler-replace-link-{}", std::process::id()));
         fs::create_dir_all(folder.join("folder")).unwrap();
         let path = folder.join("link");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_old_file_or_the_new_one() {
+    fn file_is_replaced_atomically() {
         let folder = std::env::temp_dir().join(format!("ostler-replace-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("file");

@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_small_file_is_nothing() {
+    fn only_small_regular_files_are_read() {
         let folder = std::env::temp_dir().join(format!("ostler-text-file-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let (file, fifo) = (folder.join("file"), folder.join("fifo"));

@@ -115,7 +115,7 @@ mod tests {
                       32 29 0:30 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
 
     #[test]
-    fn quotas_of_both_versions() {
+    fn cpu_quota_is_read_from_both_cgroup_versions() {
         let v1 = "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n";
         let (amount, period) = ("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us");
         type Files<'a> = &'a [(&'a str, &'a str)];
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_one_at_least() {
+    fn at_least_one_cpu_is_available() {
         assert!((1..=4096).contains(&available()));
     }
 }

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_writes() {
+    fn host_figures_are_parsed_from_proc() {
         assert_eq!(cpu("cpu  100 1 50 800 49 0 0 0 7 7\ncpu0 1 1 1 1\n"), (1000, 151));
         assert_eq!(memory("MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:  400 kB\n"), (1_024_000, 409_600));
         assert_eq!(memory("MemTotal:  1000 kB\nMemFree: 100 kB\nCached: 200 kB\n"), (1_024_000, 307_200));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_nothing() {
+    fn malformed_proc_text_never_panics() {
         for text in ["", "cpu", "cpu \n", ":\n:\n:", "\u{0}\\04", "MemTotal: x kB"] {
             let _ = (cpu(text), memory(text), interfaces(text), disks(text, |_| true), mounts(text), unescape(text));
         }
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine() {
+    fn sample_of_this_machine_is_plausible() {
         let sample = HostSample::take();
         assert!(sample.memory_bytes.0 > sample.memory_bytes.1 && sample.memory_bytes.1 > 0);
         assert!(sample.cpu_ticks.0 >= sample.cpu_ticks.1 && sample.cpu_ticks.1 > 0);

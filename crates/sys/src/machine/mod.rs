@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_some_memory() {
+    fn memory_size_is_plausible() {
         let bytes = memory_bytes();
         assert!(bytes > 16 << 20 && bytes < 1 << 60, "{bytes}");
         assert_eq!(total_of("MemTotal:       16 kB\nMemFree: 1 kB"), Some(16 << 10));

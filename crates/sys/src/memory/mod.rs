@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_never_written_is_dropped() {
+    fn only_clean_pages_are_dropped() {
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let mut mapping = (0..0, "", "");
         let mut found = Vec::new();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn tracking_changes_nothing_but_what_is_present() {
+    fn tracking_changes_only_residency() {
         let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
         let before = mappings();
         track_use();
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::single_range_in_vec_init, reason = "that is what is expected")]
-    fn runs_of_pages() {
+    fn adjacent_pages_form_runs() {
         assert_eq!(runs(&[], 0), []);
         assert_eq!(runs(&[false, false], 9), []);
         assert_eq!(runs(&[true, true, false, true], 0), [0..2, 3..4]);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_is_locked() {
+    fn used_pages_are_locked() {
         let locked = rest_locked();
         let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
         let kib = |line: &str| line.strip_prefix("Locked:")?.trim().strip_suffix(" kB")?.parse::<usize>().ok();
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_works_on_after_a_rest() {
+    fn program_continues_after_a_rest() {
         let before: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
         rest();
         assert!(before.iter().enumerate().all(|(n, text)| text.parse() == Ok(n)));

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_read_is_bounded() {
+    fn reading_is_bounded() {
         let (reader, writer) = crate::fd::pipe::pipe().unwrap();
         rustix::io::write(&writer, &[7; 5000]).unwrap();
         drop(writer);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_fails_changes_nothing() {
+    fn failed_read_changes_nothing() {
         let (reader, _writer) = crate::fd::pipe::pipe().unwrap();
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
         let mut bytes = Wiped::from(&b"abc"[..]);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn it_grows_as_a_list() {
+    fn wiped_bytes_grow_and_truncate_like_a_vec() {
         let (mut bytes, mut plain) = (Wiped::default(), Vec::new());
         for n in 0..200_u8 {
             let part = vec![n; usize::from(n) % 71];

@@ -102,7 +102,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn what_was_asked_and_answered() {
+    fn byte_counts_follow_requests_and_answers() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
             let at = listener.local_addr().unwrap();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_nothing() {
+    fn malformed_message_gives_no_connection() {
         assert_eq!(connection(&[0; 72]), None);
         assert_eq!(connection(&[vec![0; 72], vec![2, 0, 2, 0]].concat()), None);
         assert_eq!(connection(&[vec![0; 72], vec![0, 0, 9, 0]].concat()), None);

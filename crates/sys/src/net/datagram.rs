@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_come_with_their_sender() {
+    fn datagrams_arrive_with_their_sender() {
         let (receiver, sender) = pair("sender");
         let mut buffer = [0; 16];
         assert_eq!(recv(&receiver, &mut buffer), Ok(None));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptors_that_come_along_are_closed() {
+    fn descriptors_received_with_a_datagram_are_closed() {
         for count in [1, 40, 250] {
             let (receiver, sender) = pair(&format!("fds-{count}"));
             let (read, write) = crate::fd::pipe::pipe().unwrap();

@@ -173,7 +173,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn the_kernel_and_proc_name_the_same_listener_and_its_process() {
+    fn sock_diag_and_proc_find_the_same_listener() {
         let us = std::process::id().cast_signed();
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_names_sockets_of_one_state() {
+    fn proc_table_is_filtered_by_socket_state() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
                      0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1\n\
                      1: 0100007F:1F90 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 4712 1\n\

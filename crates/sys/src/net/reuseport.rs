@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn new_connections_go_where_they_are_steered_and_nowhere_else() {
+    fn new_connections_go_only_to_active_sockets() {
         let (sockets, address) = group(4);
         for active in [&[0_u32, 1, 2, 3][..], &[1, 3], &[2], &[0, 1, 2, 3]] {
             steer(&sockets[0], active).unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_counted() {
+    fn waiting_connections_are_counted() {
         let (sockets, address) = group(2);
         steer(&sockets[0], &[1]).unwrap();
         let clients: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_steering_is_rejected() {
         let (sockets, _) = group(1);
         assert_eq!(steer(&sockets[0], &[]), Err(Errno::INVAL));
         assert_eq!(steer(&sockets[0], &[0; MAX_ACTIVE + 1]), Err(Errno::INVAL));

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_message_is_dropped() {
+    fn torn_message_is_dropped() {
         assert_eq!(message(&[0; 3]), None);
         assert_eq!(message(&[200, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), None);
         assert_eq!(owner(&[0; 70]), None);

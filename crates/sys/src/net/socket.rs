@@ -212,7 +212,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_copy_tells_that_it_listens_no_more() {
+    fn duplicate_reports_that_listening_has_stopped() {
         let path = std::env::temp_dir().join(format!("ostler-stopped-{}", std::process::id()));
         let unix = listen_at(&path).unwrap();
         let tcp = OwnedFd::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    fn stale_socket_is_replaced_and_a_live_one_is_kept() {
         let path = std::env::temp_dir().join(format!("ostler-sock-{}", std::process::id()));
         let first = listen_at(&path).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_does_not_count() {
+    fn unread_counts_only_unread_bytes() {
         let (a, b) = stream_pair().unwrap();
         assert_eq!(unread(&a), Ok(0));
         rustix::io::write(&a, &[7; 3000]).unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_is_an_error() {
+    fn long_socket_path_is_an_error() {
         assert_eq!(listen_at(Path::new(&format!("/tmp/{}", "x".repeat(110)))).unwrap_err(), Errno::NAMETOOLONG);
     }
 }

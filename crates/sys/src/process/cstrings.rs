@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_come_back() {
+    fn strings_round_trip_through_bytes() {
         let mut list = CStrings::default();
         list.push(&[b"A", b"=", b"b c"]).unwrap();
         list.push(&[]).unwrap();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_is_put_where_it_belongs() {
+    fn pid_fills_its_placeholders() {
         let mut list = CStrings::default();
         list.push(&[b"A=", OWN_PID.as_bytes()]).unwrap();
         list.push(&[b"B=x", OWN_PID.as_bytes()]).unwrap();
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_bytes_are_whole_texts_or_nothing() {
+    fn unterminated_bytes_are_rejected() {
         assert_eq!(CStrings::from_bytes(b""), Some(CStrings::default()));
         assert_eq!(CStrings::from_bytes(b"a\0b"), None);
         assert_eq!(CStrings::from_bytes(b"\0").map(|list| list.len()), Some(1));

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_descriptors_are_seen_as_they_are() {
+    fn own_descriptors_are_described_correctly() {
         let path = std::env::temp_dir().join(format!("ostler-descriptors-{}", std::process::id()));
         let me = ProcRef::me().pid;
         let look = |file: &File| descriptor(me, file.as_raw_fd().cast_unsigned()).unwrap();
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_gone_writes_nothing_and_stands_still() {
+    fn gone_process_counts_as_stopped_without_open_files() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         let pid = child.id().cast_signed();

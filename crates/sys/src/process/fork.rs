@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_with_threads_is_not_copied() {
+    fn fork_fails_in_a_process_with_threads() {
         // The test harness runs this in a thread.
         assert_eq!(fork(), Err(Errno::BUSY));
     }

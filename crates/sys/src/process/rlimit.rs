@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_sorted_and_known() {
+    fn limit_names_are_sorted_and_found() {
         assert!(names().is_sorted());
         assert_eq!(by_name("nofile"), Some(nofile().resource));
         assert_eq!(by_name("NOFILE"), None);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn raising_tells_the_old_limit() {
+    fn raise_nofile_returns_the_old_limit() {
         let before = nofile();
         assert_eq!(raise_nofile(), before);
         assert_eq!(nofile().soft, before.hard);

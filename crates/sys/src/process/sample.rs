@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_work_and_memory_are_seen() {
+    fn own_cpu_time_and_memory_are_measured() {
         let me = std::process::id() as i32;
         let (before, start) = (memory(me).unwrap(), cpu_ns(me).unwrap());
         let mut ballast = vec![1u8; 32 << 20];
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_an_error() {
+    fn missing_process_is_an_error() {
         for pid in [0, -1, i32::MAX] {
             assert!(memory(pid).is_err(), "{pid}");
             assert_eq!(cpu_ns(pid), None, "{pid}");

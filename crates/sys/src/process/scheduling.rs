@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_and_back_but_only_from_the_usual_one() {
+    fn batch_scheduling_can_be_set_and_reset() {
         // The policy belongs to the thread, so other tests are not affected.
         assert_eq!(policy(), Ok(libc::SCHED_OTHER));
         set_batch(false).unwrap();

@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_numbers() {
+    fn signal_names_map_to_numbers() {
         for (text, number) in [
             ("SIGINT", Some(2)),
             ("INT", Some(2)),
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_survives_the_way_back() {
+    fn every_signal_number_round_trips() {
         for number in (1..=31).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
             assert_eq!(by_name(&name(number)), Some(number), "{}", name(number));
         }

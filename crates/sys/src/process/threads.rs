@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn code_of_the_library_is_found_and_nothing_else() {
+    fn only_libc_code_is_recognized_in_maps() {
         for (line, expected) in [
             ("7f10-7f20 r-xp 00028000 08:01 123   /usr/lib/x86_64-linux-gnu/libc.so.6", Some(true)),
             ("7f10-7f20 r-xp 00028000 08:01 123   /lib/libc-2.31.so", Some(true)),

@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_found_behind_any_name() {
+    fn argument_addresses_are_parsed_after_any_name() {
         let numbers: Vec<String> = (4..48).map(|n| n.to_string()).collect();
         let line = format!("7 (a) b (c) S {} 1000 2000 2000 3000 0\n", numbers.join(" "));
         assert_eq!(Areas::parse(line.as_bytes()), Some(Areas { args: (1000, 2000), environment: (2000, 3000) }));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_are_readable() {
+    fn own_argument_area_is_readable() {
         let Areas { args, environment } = Areas::of_self().unwrap();
         let shown = std::fs::read("/proc/self/cmdline").unwrap();
         assert_eq!(args.1 - args.0, shown.len());

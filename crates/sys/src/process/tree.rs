@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_tree_is_found_by_chain_session_and_group() {
+    fn live_tree_is_found_by_parents_session_and_group() {
         let leader = ProcRef { pid: 20, start_ticks: 100 };
         let table = ProcTable::from_entries(sample());
         assert_eq!(pids(&table.live_tree(leader)), [20, 21, 23, 22]);
@@ -348,21 +348,21 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_leader_leaves_its_session() {
+    fn session_of_a_dead_leader_is_found() {
         let entries: Vec<_> = sample().into_iter().filter(|e| e.pid != 20).collect();
         let table = ProcTable::from_entries(entries);
         assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [21, 23, 22]);
     }
 
     #[test]
-    fn a_recycled_number_is_not_ours() {
+    fn recycled_pid_is_not_in_the_tree() {
         let table = ProcTable::from_entries(sample());
         assert!(table.live_tree(ProcRef { pid: 20, start_ticks: 50 }).is_empty());
         assert!(table.live_tree(ProcRef::default()).is_empty());
     }
 
     #[test]
-    fn zombies_are_passed_through_but_not_told() {
+    fn children_of_zombies_are_found_but_zombies_are_not() {
         let entries = sample().into_iter().map(|e| if e.pid == 21 { Entry { state: b'Z', ..e } } else { e });
         let table = ProcTable::from_entries(entries.collect());
         assert_eq!(pids(&table.live_tree(ProcRef { pid: 20, start_ticks: 100 })), [20, 23, 22]);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_in_the_trees_of_its_ancestors_alone() {
+    fn process_is_only_in_the_trees_of_its_ancestors() {
         let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let mut inner = std::process::Command::new("sh")
             .args(["-c", "sleep 1000 & echo $!; wait"])
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_is_not_read_and_what_is_gone_is_not_believed() {
+    fn scan_skips_known_processes_and_drops_gone_ones() {
         let me = std::process::id() as i32;
         let known = |pid| (pid, Entry { pid, ppid: 77, ..Entry::default() });
         let table = ProcTable::scan_but(&HashMap::from([known(me), known(i32::MAX)]));
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_do_not_confuse_the_line() {
+    fn hostile_process_names_are_parsed_correctly() {
         for name in ["a b", "x) R 1 1 1", "((", "))", "", "new\nline"] {
             let line = format!("77 ({name}) S 5 6 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 12345 8 9 18446744073709551615\n");
             let stat = Stat::parse(line.as_bytes()).unwrap_or_else(|| panic!("{name:?}"));
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn children_are_those_that_the_kernel_lists_while_some_end() {
+    fn children_are_complete_while_others_exit() {
         let own = std::process::id();
         if !std::path::Path::new(&format!("/proc/{own}/task/{own}/children")).exists() {
             return;

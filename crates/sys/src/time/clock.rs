@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_start_is_in_the_past() {
+    fn own_start_time_is_in_the_past() {
         let started = ticks_to_ms(crate::ProcRef::me().start_ticks);
         let now = now();
         assert!(started > 0 && started <= now.boot_ms, "{started} {now:?}");

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_in_time() {
+    fn wall_timer_expires_at_its_time() {
         let timer = WallTimer::new().unwrap();
         assert!(!readable(&timer, 0));
         let now_ms = crate::now().wall_ms;

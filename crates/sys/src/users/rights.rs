@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_that_users_and_everything_is_as_before() {
+    fn file_rights_of_a_user_are_applied_and_restored() {
         if !rustix::process::geteuid().is_root() {
             assert_eq!(with_file_rights_of(&stranger(), || ()), Err(Errno::PERM));
             assert_eq!(as_user(&stranger(), || ()), Err(Errno::PERM));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn other_threads_keep_theirs() {
+    fn rights_of_other_threads_are_unchanged() {
         if !rustix::process::geteuid().is_root() {
             return;
         }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_of_root_is_not_for_that_user() {
+    fn privileged_port_is_denied_to_the_user() {
         let first: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap().trim().parse().unwrap();
         if !rustix::process::geteuid().is_root() || first < 100 {
             return;

@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_by_name_and_number() {
+    fn root_is_found_by_name_and_number() {
         for text in ["root", "0"] {
             let identity = identity(Some(text), None).unwrap().unwrap();
             assert_eq!((identity.credentials.uid, identity.credentials.gid), (0, 0), "{text}");
@@ -219,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn names_of_groups() {
+    fn group_name_is_found_by_id() {
         assert_eq!((group_by_id(0).unwrap().as_deref(), group_by_id(3_999_999_999).unwrap()), (Some("root"), None));
     }
 
     #[test]
-    fn unknown_ones_are_errors() {
+    fn unknown_users_and_groups_are_errors() {
         let nobody = "no-such-user-here";
         assert_eq!(identity(Some(nobody), None), Err(UserError::NoUser(nobody.into())));
         assert_eq!(identity(Some("root"), Some(nobody)), Err(UserError::NoGroup(nobody.into())));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_without_entry_needs_a_group() {
+    fn user_id_without_an_entry_needs_a_group() {
         let identity = identity(Some("3999999999"), Some("3999999998")).unwrap().unwrap();
         let groups = vec![3_999_999_998];
         assert_eq!(identity.credentials, Credentials { uid: 3_999_999_999, gid: 3_999_999_998, groups });

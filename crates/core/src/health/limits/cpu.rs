@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_app_is_told_at_half_time_and_replaced_at_the_end() {
+    fn busy_app_is_warned_at_half_window_and_over_at_full_window() {
         let told = play(&[(62, 100)]);
         assert_eq!(told.len(), 3, "{told:?}");
         assert_eq!(told[0], (30, CpuVerdict::Warn { percent: 100.0 }));
@@ -101,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_is_no_fault() {
+    fn short_cpu_peak_is_ignored() {
         assert_eq!(play(&[(100, 10), (10, 200), (200, 10)]), []);
         assert_eq!(play(&[(300, 79)]), []);
     }
 
     #[test]
-    fn each_long_peak_is_told_once() {
+    fn each_long_peak_warns_once() {
         let told = play(&[(60, 0), (44, 90), (90, 0), (44, 90), (90, 0)]);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told.iter().all(|(_, verdict)| matches!(verdict, CpuVerdict::Warn { .. })));

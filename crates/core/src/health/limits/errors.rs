@@ -49,7 +49,7 @@ mod tests {
     const LIMIT: ErrorLimit = ErrorLimit { threshold: 50, window_ms: 60_000, restart: true };
 
     #[test]
-    fn fifty_in_a_minute_are_too_many() {
+    fn fifty_errors_in_a_minute_exceed_the_limit() {
         let mut watch = ErrorWatch::default();
         assert_eq!(watch.take(&LIMIT, 49, 0), None);
         assert_eq!(watch.take(&LIMIT, 0, 30_000), None);
@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn few_errors_are_never_too_many(steps in prop::collection::vec((0..90_000_u64, 0..3_u64), 0..60), threshold in 200..300_u32) {
+        fn errors_below_threshold_never_trip(steps in prop::collection::vec((0..90_000_u64, 0..3_u64), 0..60), threshold in 200..300_u32) {
             let limit = ErrorLimit { threshold, ..LIMIT };
             let mut watch = ErrorWatch::default();
             let mut now = 0;

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_second_look_counts() {
+    fn memory_over_limit_needs_a_confirming_reading() {
         use MemoryVerdict::{Confirm, Over, Within};
         let mut watch = MemoryWatch::default();
         for (at, bytes, expected) in [

@@ -84,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_in_bytes() {
+    fn amount_is_converted_to_bytes() {
         assert_eq!(Amount::Bytes(7).bytes(100), 7);
         assert_eq!(Amount::Share(5_000).bytes(1 << 30), 1 << 29);
         assert_eq!(Amount::Share(1).bytes(u64::MAX), u64::MAX / 10_000);
     }
 
     #[test]
-    fn shares_of_a_machine() {
+    fn cpu_limit_of_the_machine_scales_with_cpus() {
         let limit = CpuLimit { percent: 50, of_machine: false, window_ms: 1 };
         assert!((limit.of_one(8) - 50.0).abs() < 1e-9);
         assert!((CpuLimit { of_machine: true, ..limit }.of_one(8) - 400.0).abs() < 1e-9);

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_decides() {
+    fn status_is_read_from_the_first_line() {
         for (pieces, expected) in [
             (&["HTTP/1.1 200 OK\r\n"][..], Status::Code(200)),
             (&["HTT", "P/1.0 4", "04 \n", "more"], Status::Code(404)),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_of_the_body_says_more() {
+    fn first_body_line_is_the_detail() {
         let long = "x".repeat(10_000);
         let cut = format!("{}…", "x".repeat(SHOWN_MAX));
         for (headers, body, now, at_last) in [
@@ -227,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_read(
+        fn reading_any_answer_is_bounded_and_never_panics(
             http in any::<bool>(), chunked in any::<bool>(),
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..8),
         ) {

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_request_is_one_request() {
+    fn probe_request_cannot_be_split_by_injected_lines() {
         let text = |probe: &HttpProbe| String::from_utf8(Question::http(probe, 0).http.unwrap().request).unwrap();
         let expected = "GET /health?x=1 HTTP/1.1\r\nHost: localhost:3000\r\nUser-Agent: ostler\r\nAccept: */*\r\nConnection: close\r\n\r\n";
         assert_eq!(text(&probe()), expected);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_are_accepted_in_ranges() {
+    fn status_code_ranges_are_accepted() {
         let http = Question::http(&probe(), 0).http.unwrap();
         for (code, good) in [(199, false), (200, true), (299, true), (300, false), (404, true), (405, false)] {
             assert_eq!(http.accepts(code), good, "{code}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_known_needs_no_looking_up() {
+    fn only_ip_addresses_and_localhost_resolve_without_dns() {
         assert_eq!(addresses("127.0.0.1").unwrap().len(), 1);
         assert_eq!(addresses("LocalHost").unwrap().len(), 2);
         assert_eq!(addresses("example.org"), None);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_follow_each_other() {
+    fn attempts_time_out_and_repeat_at_the_interval() {
         let question = question(0);
         let mut schedule = Schedule::new(1000);
         assert_eq!(schedule.tick(&question, 999), Turn::Nothing);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_patient_look_once_before_they_are_told() {
+    fn patient_probe_polls_once_before_its_timeout() {
         let patient = question(10);
         let mut schedule = Schedule::new(1000);
         assert_eq!(schedule.tick(&patient, 1000), Turn::Begin);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn those_with_like_intervals_are_asked_together() {
+    fn probes_with_similar_intervals_are_aligned() {
         for (at, interval, expected) in [
             (12_345, 5000, 12_500),
             (12_249, 5000, 12_000),
@@ -166,7 +166,7 @@ mod tests {
         /// A slow answer does not lengthen the interval, and no check runs much too early or too
         /// late.
         #[test]
-        fn intervals_stay_what_they_are(first in 0_u64..1_000_000, interval in 10_u64..100_000, took in 0_u64..3) {
+        fn alignment_keeps_the_interval(first in 0_u64..1_000_000, interval in 10_u64..100_000, took in 0_u64..3) {
             let mut at = together(first, interval);
             for _ in 0..20 {
                 let next = together(at + took + interval, interval);

@@ -7,7 +7,7 @@ fn picked(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn real_outputs() {
+fn error_lines_are_picked_from_real_outputs() {
     for (name, output, expected) in [
         (
             "node: a module that is not there",
@@ -102,7 +102,7 @@ fn real_outputs() {
 }
 
 #[test]
-fn without_a_report_the_last_lines_are_kept() {
+fn last_lines_are_kept_if_there_is_no_error_report() {
     let numbered = |count: usize| (0..count).map(|n| format!("line {n}\n")).collect::<String>();
     assert_eq!(picked(&numbered(30)).len(), 10);
     assert_eq!(picked(&numbered(30))[9], "line 29");
@@ -118,7 +118,7 @@ fn without_a_report_the_last_lines_are_kept() {
 }
 
 #[test]
-fn what_is_kept_is_bounded_whatever_comes() {
+fn kept_lines_are_bounded_for_any_output() {
     let long = "x".repeat(100_000);
     for text in [
         long.clone(),
@@ -138,7 +138,7 @@ fn what_is_kept_is_bounded_whatever_comes() {
 }
 
 #[test]
-fn ports_in_use() {
+fn port_in_use_is_found_in_the_error_line() {
     for (line, port) in [
         ("Error: listen EADDRINUSE: address already in use :::18081", Some(18081)),
         ("Error: listen EADDRINUSE: address already in use 127.0.0.1:3000", Some(3000)),

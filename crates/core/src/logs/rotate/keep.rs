@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_of_each_log() {
+    fn retain_bounds_the_files_of_each_log() {
         let files = [old(0, 1, 5), old(0, 3, 5), old(1, 2, 5), old(0, 2, 5)];
         assert_eq!(surplus(&files, &rule(2, NO_BOUND), 0), [0]);
         assert_eq!(surplus(&files, &rule(1, NO_BOUND), 0), [0, 3]);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_bytes_of_the_app_the_oldest_go_first() {
+    fn total_size_removes_the_oldest_files_of_the_app_first() {
         let files = [old(0, 1, 5), old(0, 3, 5), old(1, 2, 50), old(0, 2, 5)];
         assert_eq!(surplus(&files, &rule(9, 100), 36), [0]);
         assert_eq!(surplus(&files, &rule(9, 59), 0), [0, 3]);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn room_on_the_disk() {
+    fn oldest_files_are_removed_to_free_disk_space() {
         let files = [old(0, 3, 5), old(1, 1, 5), old(0, 2, 5)];
         assert_eq!(for_room(&files, 6), [1, 2]);
         assert_eq!(for_room(&files, 0), [0; 0]);
@@ -103,7 +103,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_stays_is_within_the_bounds(
+        fn kept_files_stay_within_the_bounds(
             files in prop::collection::vec((0_usize..3, 0_u64..50, 0_u64..1000), 0..40), retain in 0_u32..6, total in 0_u64..5000, live in 0_u64..5000
         ) {
             let files: Vec<Old> = files.into_iter().map(|(log, at, bytes)| old(log, at, bytes)).collect();

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_on_with_a_bound_unless_somebody_says_no() {
+    fn rotation_is_on_with_bounds_by_default() {
         let rule = RotateSpec::default().rule().unwrap();
         assert_eq!(
             (rule.max_size, rule.retain, rule.total_size, rule.compress, rule.schedule),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn layers() {
+    fn app_settings_override_home_settings() {
         let home = spec(&[("max_size", "10M"), ("compress", "true"), ("interval", "daily"), ("retain", "all")]);
         let app = spec(&[("max_size", "1K"), ("interval", "never")]);
         let rule = app.over(&home).rule().unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn values_as_people_write_them() {
+    fn setting_values_are_parsed_or_rejected() {
         for (key, text) in [
             ("max_size", "banana"),
             ("max_size", "-1"),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn it_travels() {
+    fn spec_round_trips_through_json() {
         let full = spec(&[("max_size", "10M"), ("interval", "6h"), ("retain", "all"), ("tz", "Asia/Tokyo"), ("date_format", "YYYY")]);
         let text = serde_json::to_string(&full).unwrap();
         assert_eq!(serde_json::from_str::<RotateSpec>(&text).unwrap(), full);

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_pm2_logrotate() {
+    fn rotated_names_match_pm2_logrotate() {
         for (file, expected) in [
             ("pm2.log", "pm2__2026-11-21_02-06-01.log"),
             ("api-out-0.log", "api-out-0__2026-11-21_02-06-01.log"),
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_its_own_old_files_are_taken_for_that() {
+    fn only_rotated_files_of_the_same_log_are_recognized() {
         for name in [
             "app.log",
             "my-app__2026-11-21_02-06-01.log",
@@ -135,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn a_date_does_not_leave_the_folder() {
+    fn date_in_a_rotated_name_cannot_leave_the_folder() {
         assert_eq!(rotated("a.log", "2026/11/21\n", 0), "a__2026-11-21-.log");
         assert_eq!(rotated("a.log", "", 0), "a__old.log");
     }
 
     proptest! {
         #[test]
-        fn any_name_fits_and_is_found_again(file in "[^/\0]{1,80}", date in any::<String>(), again in 0_u32..100) {
+        fn any_rotated_name_fits_and_is_recognized(file in "[^/\0]{1,80}", date in any::<String>(), again in 0_u32..100) {
             let name = rotated(&file, &date, again);
             prop_assert!(name.len() + ".gz".len() <= NAME_MAX && !name.contains('/'), "{} {name}", name.len());
             prop_assert!(is_rotated(&file, &name, &[date]));

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_faster_the_earlier() {
+    fn faster_growing_log_is_checked_earlier() {
         let m = 1 << 20;
         for (size, grown, expected) in [
             (0, None, 2000),

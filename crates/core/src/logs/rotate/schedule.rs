@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn next_times() {
+    fn rotation_pattern_gives_the_next_time() {
         for (pattern, after, next) in [
             ("0 0 * * *", "2026-11-21T12:00:00", "2026-11-22T00:00:00"),
             ("0 0 * * *", "2026-11-21T00:00:00", "2026-11-22T00:00:00"),
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn in_a_zone() {
+    fn rotation_time_respects_the_zone() {
         let tokyo = TimeZone::fixed(jiff::tz::offset(9));
         let midnight = Schedule::parse("0 0 * * *").unwrap();
         assert_eq!(midnight.next_after_ms(ms("2026-11-21T12:00:00"), &tokyo), Some(ms("2026-11-21T15:00:00")));
     }
 
     #[test]
-    fn words_and_bad_patterns() {
+    fn interval_words_are_parsed_and_bad_patterns_rejected() {
         for (text, pattern) in
             [("daily", "0 0 * * *"), ("1d", "0 0 * * *"), ("6h", "0 */6 * * *"), ("15m", "*/15 * * * *"), ("Hourly", "0 * * * *")]
         {
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_a_panic_and_always_later(text in "[0-9*/, -]{0,20}", at in 0_u64..4_000_000_000_000) {
+        fn next_time_never_panics_and_is_always_later(text in "[0-9*/, -]{0,20}", at in 0_u64..4_000_000_000_000) {
             if let Ok(schedule) = Schedule::parse(&text) {
                 prop_assert!(schedule.next_after_ms(at, &TimeZone::UTC).is_none_or(|next| next > at));
             }

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_can_be_spared() {
+    fn rotate_module_false_excludes_modules() {
         let app = |given: Value| AppSpec { given: given.as_object().unwrap().clone().into(), ..AppSpec::default() };
         let (plain, module) = (app(json!({})), app(json!({ "pmx_module": true })));
         let own = AppSpec { log_rotate: RotateSpec { enabled: Some(true), ..RotateSpec::default() }.into(), ..module.clone() };
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn pm2_logrotate_as_it_is_installed_and_set() {
+    fn pm2_logrotate_settings_are_read() {
         let installed = json!({ "module-db-v2": { "pm2-logrotate": {} } });
         let (rotation, problems) = read(installed);
         let rule = rotation.rotate.rule().unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_module_itself_does_is_not_done_twice() {
+    fn rotation_is_off_if_the_pm2_module_itself_rotates() {
         let by_npm = json!({ "module-db-v2": { "pm2-logrotate": { "npm": true } }, "pm2-logrotate": { "max_size": "7K", "x": 1 } });
         let (rotation, problems) = read(by_npm.clone());
         assert_eq!((rotation.rule_of(&AppSpec::default()), problems.len()), (None, 0));
@@ -209,13 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn without_the_module_what_is_set_counts_all_the_same() {
+    fn pm2_logrotate_settings_apply_without_the_module() {
         let rule = read(json!({ "pm2-logrotate": { "max_size": "7K" } })).0.rotate.rule().unwrap();
         assert_eq!((rule.max_size, rule.retain, rule.schedule), (7 << 10, super::super::RETAIN, None));
     }
 
     #[test]
-    fn ours_wins_and_nonsense_is_told() {
+    fn log_rotate_overrides_pm2_logrotate_and_reports_problems() {
         let (rotation, problems) = read(json!({
             "pm2-logrotate": { "max_size": "7K", "compress": "perhaps" },
             "log_rotate": { "max_size": "8K", "nonsense": 1, "min_free": "1G" },

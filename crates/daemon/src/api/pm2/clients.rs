@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn command_lines_of_npms_pm2() {
+    fn script_of_a_pm2_client_is_found_in_its_command_line() {
         for (cmdline, expected) in [
             ("node\0/usr/bin/pm2\0jlist\0", Some("/usr/bin/pm2")),
             ("/opt/node/bin/node\0--no-warnings\0/usr/bin/pm2\0update\0", Some("/usr/bin/pm2")),
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_short_version_of_that_package_is_taken() {
+    fn only_a_short_version_of_the_pm2_package_is_accepted() {
         let folder = std::env::temp_dir().join(format!("ostler-client-version-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("package.json");

@@ -114,7 +114,7 @@ mod tests {
     use ostler_core::lifecycle::{Ending, PolicyName};
 
     #[test]
-    fn words_of_pm2() {
+    fn events_use_the_names_of_pm2() {
         let user = |command: &str| Cause::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None };
         let policy = || Cause::policy(PolicyName::Autorestart, None);
         let exit = What::Exit { pid: 7, ending: Ending::Code(1), uptime_ms: 5 };
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_speaks_for_the_manager() {
+    fn apps_cannot_publish_reserved_topics() {
         for topic in ["process:event", "pm2:kill", "log:PM2", "log:out", "log:err"] {
             assert!(is_reserved(topic), "{topic}");
         }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_what() {
+    fn calls_of_an_announced_update_are_refused() {
         let kill =
             [(1, "getVersion"), (1, "notifyKillPM2"), (1, "getMonitorData"), (1, "stopWatch"), (1, "deleteProcessId"), (1, "killMe")];
         assert_eq!(refused(&kill), []);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn command_lines_of_npms_update() {
+    fn npm_pm2_update_is_recognized_by_its_command_line() {
         let is_update = |line: &str| is_npms_update(line.replace(' ', "\0").as_bytes());
         for line in
             ["node /usr/bin/pm2 update", "/usr/bin/pm2 update ", "node --no-warnings /x/pm2/bin/pm2 update", "node pm2 -s updatePM2"]

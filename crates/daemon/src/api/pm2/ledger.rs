@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_daemon_finds_what_everybody_has_got() {
+    fn next_daemon_finds_the_position_of_each_subscriber() {
         let mut ledger = ledger();
         assert!(left(&ledger).is_none(), "nobody is there");
         let (first, second) = (ledger.sends.open(0).unwrap(), ledger.sends.open(0).unwrap());
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ledger_is_nothing() {
+    fn invalid_ledger_is_ignored() {
         for content in [&b""[..], &[0; HEAD_BYTES], &[0xff; HEAD_BYTES], &[1; HEAD_BYTES]] {
             assert!(Left::read(ostler_sys::fd::memfd::with("test", content).unwrap()).is_none());
         }

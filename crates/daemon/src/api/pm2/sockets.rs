@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_connect() {
+    fn only_admitted_users_may_connect() {
         let own = rustix::process::geteuid().as_raw();
         let nobody_else = Admitted::default();
         assert!(nobody_else.has(own) && nobody_else.has(0) && !nobody_else.has(own + 4711));

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_scales_itself_is_measured_at_intervals() {
+    fn autoscaled_app_is_measured_at_intervals() {
         let (mut played, mut autoscale, id) = running(1);
         for _ in 0..3 {
             played.pass(&mut autoscale, INTERVAL_MS);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_become_enough_unless_a_reload_is_under_way() {
+    fn autoscale_starts_missing_instances_unless_reloading() {
         let (mut played, mut autoscale, id) = running(2);
         let mut decided = |played: &mut Played, is_complete| {
             autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: "somebody else", is_complete });

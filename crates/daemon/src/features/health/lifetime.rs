@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_restarted_when_its_time_is_over() {
+    fn instance_restarts_at_its_max_lifetime() {
         let (mut played, mut lifetime, [first, second]) = two(ExecMode::Fork);
         played.pass(&mut lifetime, 49_999);
         assert!(played.queued().is_empty());
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_are_replaced_together_without_a_gap() {
+    fn workers_at_max_lifetime_are_replaced_in_one_rollout() {
         let (mut played, mut lifetime, ids) = two(ExecMode::Cluster);
         played.ctx.state.slots.begin_replacing("app");
         // A user's reload is in progress, so the replacement comes later.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_run_or_has_no_limit_has_no_deadline() {
+    fn stopped_or_unlimited_instance_has_no_deadline() {
         let (mut played, mut lifetime, [first, second]) = two(ExecMode::Fork);
         played.dispatch(&mut lifetime, first, Event::Stop(Origin::policy(PolicyName::Recovery)));
         let mut spec = played.ctx.state.slots.get(second).unwrap().spec().clone();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_daemon_goes_on_counting() {
+    fn new_daemon_keeps_the_lifetime_deadline() {
         let (mut played, _, [first, _]) = two(ExecMode::Fork);
         played.ctx.outbox.timers = crate::engine::Timers::default();
         let mut fresh = Lifetime;

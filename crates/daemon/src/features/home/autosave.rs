@@ -162,7 +162,7 @@ mod tests {
     use crate::engine::{Played, reacts};
 
     #[test]
-    fn what_counts_as_yes() {
+    fn autosave_setting_accepts_only_true_values() {
         for (text, on) in [
             (r#"{"autosave": "true"}"#, true),
             (r#"{"autosave": true}"#, true),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_are_where_everybody_has_them() {
+    fn autosave_is_read_from_the_settings_file() {
         let mut played = Played::new(&[]);
         let elsewhere = played.ctx.io.settings.home.join("settings-elsewhere.json");
         played.ctx.io.settings.conf = crate::platform::conf::Conf::new(elsewhere.clone());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_saved_once_a_moment_after_it_began() {
+    fn burst_of_changes_is_saved_once() {
         let (mut played, mut autosave) = with_an_app();
         played.pass(&mut autosave, COLLECT_MS - 1);
         autosave.on_journaled(&mut played.ctx, &[]);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_user_saves_is_told_and_what_is_saved_by_itself_is_not() {
+    fn only_a_save_by_a_user_is_an_event() {
         let (mut played, mut autosave) = with_an_app();
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!((lists(&played), played.events().len()), (1, 0));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_wakes_what_is_off() {
+    fn disabled_autosave_sets_no_timer() {
         let mut played = Played::new(&[]);
         let mut autosave = Autosave::default();
         autosave.on_boot(&mut played.ctx);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_boot_or_the_end_makes_of_the_list_is_not_saved() {
+    fn autosave_skips_changes_of_boot_and_shutdown() {
         let (mut played, mut autosave) = with_an_app();
         played.ctx.outbox.shutdown.is_closing = true;
         played.pass(&mut autosave, COLLECT_MS);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_saved_is_tried_again() {
+    fn failed_autosave_is_retried() {
         let (mut played, mut autosave) = with_an_app();
         // The path is occupied by a folder.
         std::fs::create_dir_all(played.ctx.io.settings.paths.dump.join("x")).unwrap();

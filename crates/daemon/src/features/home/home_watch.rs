@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_the_matter() {
+    fn finding_depends_on_the_state_of_the_home() {
         let table = [
             ((true, true, true), Finding::Fine),
             ((true, true, false), Finding::Moved),

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_between_two_looks() {
+    fn rates_are_computed_between_two_samples() {
         let net = |name: &str, bytes| Interface { name: name.into(), bytes, errors: (bytes.0 / (1 << 20), 0), ..Interface::default() };
         let before = HostSample { cpu_ticks: (1000, 100), disk_bytes: (0, 5), interfaces: vec![net("a", (0, 0))], ..HostSample::default() };
         let now = HostSample {

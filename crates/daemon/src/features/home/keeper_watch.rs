@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_timer_only_while_the_keeper_owes_an_answer() {
+    fn timer_is_set_only_while_the_keeper_owes_an_answer() {
         let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), None, "at rest");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_keeper_that_cannot_be_seen_is_not_judged() {
+    fn keeper_that_is_not_visible_is_not_judged() {
         let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
         let link = ostler_keeper::Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
         played.ctx.io.keeper.replace(link, i32::MAX);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_after_the_question_is_asked_for_again() {
+    fn request_after_a_ping_needs_another_ping() {
         let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
         played.ctx.io.keeper.kill(1, 15, false);
         watch.on_settled(&mut played.ctx);

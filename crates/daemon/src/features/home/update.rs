@@ -95,36 +95,36 @@ mod tests {
         assert!(update.on_ask(&mut played.ctx, Ask { client: 1, id, caller, request }).is_none());
     }
 
-    fn told(played: &mut Played) -> Vec<(u64, Response)> {
+    fn replies(played: &mut Played) -> Vec<(u64, Response)> {
         std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, id, response)| (id, response)).collect()
     }
 
     #[test]
-    fn each_who_asks_for_a_pulse_is_told_once() {
+    fn each_pulse_request_is_answered_once() {
         let (mut played, mut update) = (Played::new(&[]), Update::default());
         ask(&mut played, &mut update, 1, Request::Pulse);
         ask(&mut played, &mut update, 2, Request::Pulse);
-        assert!(told(&mut played).is_empty(), "the keeper has not said anything");
+        assert!(replies(&mut played).is_empty(), "the keeper has not said anything");
         update.on_keeper(&mut played.ctx, &FromKeeper::Pong);
-        assert!(matches!(&*told(&mut played), [(1, Response::Pong), (2, Response::Pong)]));
+        assert!(matches!(&*replies(&mut played), [(1, Response::Pong), (2, Response::Pong)]));
         update.on_keeper(&mut played.ctx, &FromKeeper::Pong);
-        assert!(told(&mut played).is_empty());
+        assert!(replies(&mut played).is_empty());
     }
 
     #[test]
-    fn an_update_is_answered_by_what_the_keeper_says() {
+    fn update_is_answered_with_the_result_of_the_keeper() {
         let (mut played, mut update) = (Played::new(&[]), Update::default());
         ask(&mut played, &mut update, 1, Request::Update { exe: "/new".into() });
-        assert!(told(&mut played).is_empty());
+        assert!(replies(&mut played).is_empty());
         update.on_keeper(&mut played.ctx, &FromKeeper::UpgradeFailed { step: "exec".into(), errno: 8 });
-        let answers = told(&mut played);
+        let answers = replies(&mut played);
         assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
         let events: Vec<What> = played.events().into_iter().map(|event| event.what).collect();
         assert!(matches!(&*events, [What::UpdateBegun, What::UpdateFailed { why }] if why.contains("exec")), "{events:?}");
         assert_eq!(played.ctx.state.events.update_under_way(), None);
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
-        assert!(matches!(&*told(&mut played), [(2, Response::Done { .. })]));
+        assert!(matches!(&*replies(&mut played), [(2, Response::Done { .. })]));
         // The next daemon reports the user who requested it.
         played.events();
         let by = Cause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };

@@ -116,7 +116,7 @@ mod tests {
     use ostler_core::app::RestartBudget;
 
     #[test]
-    fn each_notice_in_the_words_that_scripts_look_for() {
+    fn log_lines_use_the_words_that_scripts_search_for() {
         for (transition, line) in [
             (Transition::Launched, "App [api:0] starting in -cluster mode-"),
             (Transition::Online, "App [api:0] online"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_restarts_in_a_time_of_the_users_choice() {
+    fn restart_budget_is_named_in_the_log() {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
         played.ctx.state.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });

@@ -52,7 +52,7 @@ mod tests {
     use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin, State};
 
     #[test]
-    fn a_group_is_kept_over_restarts_and_removed_at_rest() {
+    fn cgroup_is_kept_over_restarts_and_removed_at_rest() {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         played.start(&mut Cgroups, id, 4711);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn without_groups_a_process_is_started_all_the_same() {
+    fn process_starts_without_cgroups() {
         let mut played = Played::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
         let mut beside = Beside::default();

@@ -148,13 +148,13 @@ mod tests {
         (id, main)
     }
 
-    fn says(played: &mut Played, id: u32, pid: i32) -> Option<i32> {
+    fn follow_request(played: &mut Played, id: u32, pid: i32) -> Option<i32> {
         played.ctx.request(Request::Follow { id, inc: 1, pid, is_rare: true });
         assert!(played.settle(&mut Handover).is_empty());
         played.ctx.state.slots.get(id).unwrap().durable.instance.pid()
     }
 
-    fn end(children: impl IntoIterator<Item = Child>) {
+    fn kill_all(children: impl IntoIterator<Item = Child>) {
         for mut child in children {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_process_of_its_own_tree_is_followed() {
+    fn handover_accepts_only_a_process_of_the_same_tree() {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let (other, of_other) = running(&mut played);
@@ -173,15 +173,15 @@ mod tests {
         played.start(&mut Handover, third, of(&taken).pid);
         let stranger = process("somebody");
         for pid in [of(&stranger).pid, of(&of_other).pid, of(&taken).pid, std::process::id().cast_signed(), 0, -1, 1 << 22] {
-            assert_eq!(says(&mut played, id, pid), Some(of(&main).pid), "{pid}");
+            assert_eq!(follow_request(&mut played, id, pid), Some(of(&main).pid), "{pid}");
         }
         assert!(played.log().contains("which is not in its process tree"), "{}", played.log());
         assert!(played.ctx.state.slots.iter().all(|slot| slot.durable.former_leaders.is_empty()) && other != id);
-        end([main, of_other, taken, stranger]);
+        kill_all([main, of_other, taken, stranger]);
     }
 
     #[test]
-    fn the_former_one_is_remembered_and_its_end_is_not_the_end() {
+    fn exit_of_the_former_process_keeps_the_instance_running() {
         let mut played = playing();
         let (id, main) = running(&mut played);
         let successor = process(&played.ctx.state.slots.get(id).unwrap().durable.unique_id);
@@ -200,7 +200,7 @@ mod tests {
             (of(&successor).start_ticks, &[(of(&main).pid, of(&main).start_ticks)][..])
         );
         assert!(slot.durable.instance.is_former(1, of(&main).pid));
-        end([main, successor]);
+        kill_all([main, successor]);
     }
 
     reacts!(Handover: on_request);

@@ -70,7 +70,7 @@ mod tests {
     use ostler_core::app::AppSpec;
 
     #[test]
-    fn who_has_an_input() {
+    fn only_fork_mode_processes_have_stdin() {
         let (mut played, mut input) = (Played::new(&[]), Input);
         let app = |name: &str, mode| AppSpec { name: name.into(), script: "/srv/app".into(), mode, ..AppSpec::default() };
         for (mode, has) in [(ExecMode::Fork, true), (ExecMode::Cluster, false)] {

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_process_has_the_next_port() {
+    fn second_process_gets_the_next_inspector_port() {
         let with_env = |value: &str, mut spec: AppSpec| {
             spec.env.vars.insert("NODE_OPTIONS".into(), value.into());
             spec

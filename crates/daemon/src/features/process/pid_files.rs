@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn there_while_it_runs_or_comes_again_at_once() {
+    fn pid_file_exists_while_running_or_restarting_immediately() {
         let mut played = Played::new(&[]);
         let (id, path) = instance(&mut played);
         played.start(&mut PidFiles, id, 4711);
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_two_of_a_reload_only_the_one_that_serves() {
+    fn only_the_serving_process_of_a_reload_has_the_pid_file() {
         let mut played = Played::new(&[]);
         let (id, path) = instance(&mut played);
         played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Candidate;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_written_is_said_and_no_reason_not_to_run() {
+    fn unwritable_pid_file_is_logged_and_the_app_runs() {
         let mut played = Played::new(&[]);
         let (id, path) = instance(&mut played);
         std::fs::create_dir(&path).unwrap();

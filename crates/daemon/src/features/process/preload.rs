@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_of_node_is_started_with_it_and_told_what_it_has_to_do() {
+    fn node_app_starts_with_the_preload_and_its_settings() {
         let mut spec = node();
         spec.sticky = Some(Sticky::Cookie("seat".into()));
         spec.max_connection_age_ms = Some(60_000);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn others_run_without_it() {
+    fn apps_that_cannot_use_the_preload_run_without_it() {
         let locked = AppSpec { interpreter_args: vec!["--experimental-permission".into()], ..node() };
         let python = AppSpec { interpreter: Some("python3".into()), ..node() };
         for spec in [AppSpec { no_preload: true, ..node() }, locked, python, AppSpec { interpreter: None, ..node() }] {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn its_file_is_made_anew_where_somebody_removed_it() {
+    fn removed_preload_file_is_recreated() {
         let (mut played, mut preload) = (Played::new(&[]), Preload::default());
         let id = played.instance(node());
         let mut path = || {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_a_former_daemon_is_recognised_by_its_command() {
+    fn preloaded_process_of_a_former_daemon_is_recognised() {
         let (mut played, mut preload) = (Played::new(&[]), Preload::default());
         let id = played.instance(node());
         let file = format!("/tmp/{FILE_PREFIX}x.cjs");

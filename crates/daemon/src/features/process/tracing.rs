@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_traced() {
+    fn only_apps_with_trace_are_traced() {
         let (args, vars) = prepared(true, json!({"trace": true}), AppSpec::default());
         assert!(args[0] == "--require" && args[1].ends_with(REGISTER), "{args:?}");
         assert_eq!(vars, [SERVICE, ATTRIBUTES]);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn where_to() {
+    fn traces_go_to_the_local_collector_unless_configured() {
         let all = vec![SERVICE, ATTRIBUTES, ENDPOINT, PROTOCOL, METRICS, LOGS];
         let on = || json!({"trace": true});
         assert_eq!(prepared_with(Some("4318\n"), true, on(), AppSpec::default()).1, all);

@@ -49,7 +49,7 @@ mod tests {
     use crate::engine::{Played, reacts};
 
     #[test]
-    fn all_are_looked_at_once_after_each_start_of_a_daemon_and_each_new_keeper() {
+    fn processes_are_verified_once_after_boot_and_each_new_keeper() {
         let mut played = Played::new(&[]);
         let mut vanished = Vanished;
         vanished.on_boot(&mut played.ctx);

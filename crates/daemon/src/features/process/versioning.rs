@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_commit_of_a_start_is_that_of_the_time_of_the_start() {
+    fn instance_keeps_the_commit_of_its_start() {
         let mut played = Played::new(&[Versioning::NAME]);
         let mut versioning = Versioning::default();
         let cwd = played.home().join("app");

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn profiles_are_told_apart() {
+    fn profiles_are_matched_by_their_call() {
         let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
         let (id, _app) = offering(&mut played, &mut actions, 10);
         let mut profile = |played: &mut Played, request: u64| {
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn each_call_gets_its_answer() {
+    fn each_action_call_gets_its_answer() {
         let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
         let (id, _theirs) = offering(&mut played, &mut actions, 7);
         trigger(&mut played, &mut actions, 1, "gc");
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn who_never_answers_is_not_waited_for_for_ever() {
+    fn action_without_an_answer_times_out() {
         let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
         let (id, _theirs) = offering(&mut played, &mut actions, 7);
         let failed = |reason: &str| Response::Progress(Progress::InstanceFailed { id: 0, name: "app".into(), reason: reason.into() });
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_offered_is_told_with_what_is() {
+    fn unknown_action_error_lists_the_offered_ones() {
         let (mut played, mut actions) = (Played::new(&[Actions::NAME]), Actions::default());
         trigger(&mut played, &mut actions, 1, "gc");
         let (_, _theirs) = offering(&mut played, &mut actions, 7);

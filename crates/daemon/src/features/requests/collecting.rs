@@ -205,13 +205,13 @@ mod tests {
         }
     }
 
-    fn heard(app: &mut UnixStream) -> String {
+    fn received(app: &mut UnixStream) -> String {
         let mut text = vec![0; 1 << 16];
         let count = app.read(&mut text).unwrap_or(0);
         String::from_utf8(text[..count].to_vec()).unwrap()
     }
 
-    fn says(played: &mut Played, collecting: &mut Collecting, id: u32, figures: &Value) {
+    fn report_figures(played: &mut Played, collecting: &mut Collecting, id: u32, figures: &Value) {
         let message = ostler_proto::node::classify(json!({"cmd": "NODE_OSTLER", "act": "figures", "figures": figures}));
         collecting.on_message(&mut played.ctx, id, 1, &message);
     }
@@ -221,24 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn apps_measure_while_somebody_asks_and_not_else() {
+    fn apps_measure_only_while_a_client_asks() {
         let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
         let (id, mut app) = node(&mut played, &mut collecting, 10);
-        says(&mut played, &mut collecting, id, &json!({"requests": 1}));
+        report_figures(&mut played, &mut collecting, id, &json!({"requests": 1}));
         assert!(monitor(&played, id).is_empty(), "nobody asked");
         assert_eq!(ask(&mut played, &mut collecting, 20_000), []);
-        assert!(heard(&mut app).contains("\"act\":\"collect\",\"for_ms\":20000"));
+        assert!(received(&mut app).contains("\"act\":\"collect\",\"for_ms\":20000"));
         ask(&mut played, &mut collecting, 20_000);
-        assert_eq!(heard(&mut app), "", "it knows that already");
+        assert_eq!(received(&mut app), "", "it knows that already");
         played.pass(&mut collecting, 11_000);
         ask(&mut played, &mut collecting, 20_000);
-        assert!(heard(&mut app).contains("collect"));
+        assert!(received(&mut app).contains("collect"));
         // This process starts during the collection.
         let (late, mut late_app) = node(&mut played, &mut collecting, 11);
         let runs = ostler_proto::node::classify(json!({"cmd": "NODE_OSTLER", "act": "runs"}));
         collecting.on_message(&mut played.ctx, late, 1, &runs);
-        assert!(heard(&mut late_app).contains("\"for_ms\":20000"));
-        says(
+        assert!(received(&mut late_app).contains("\"for_ms\":20000"));
+        report_figures(
             &mut played,
             &mut collecting,
             id,
@@ -250,17 +250,17 @@ mod tests {
         played.pass(&mut collecting, 23_001);
         assert!(monitor(&played, id).is_empty() && played.ctx.outbox.timers.next_ms().is_none(), "nothing is left");
         collecting.on_message(&mut played.ctx, late, 1, &runs);
-        assert_eq!(heard(&mut late_app), "");
+        assert_eq!(received(&mut late_app), "");
     }
 
     #[test]
-    fn metrics_of_the_app_itself_stay() {
+    fn custom_metrics_are_not_overwritten() {
         let (mut played, mut collecting) = (Played::new(&[Collecting::NAME]), Collecting::default());
         let (id, _app) = node(&mut played, &mut collecting, 10);
         played.ctx.state.slots.get_mut(id).unwrap().live.axm.monitor.insert("Handles".into(), json!({"value": "own"}));
         ask(&mut played, &mut collecting, 1000);
-        says(&mut played, &mut collecting, id, &json!({"handles": 7, "heap_used": 1_048_576}));
-        says(&mut played, &mut collecting, id, &json!({"handles": 8, "heap_used": 2_097_152}));
+        report_figures(&mut played, &mut collecting, id, &json!({"handles": 7, "heap_used": 1_048_576}));
+        report_figures(&mut played, &mut collecting, id, &json!({"handles": 8, "heap_used": 2_097_152}));
         assert_eq!((&monitor(&played, id)["Handles"]["value"], &monitor(&played, id)["Heap used"]["value"]), (&json!("own"), &json!(2.0)));
         collecting.on_process_gone(&mut played.ctx, id, 1);
         assert_eq!(monitor(&played, id).keys().collect::<Vec<_>>(), ["Handles"]);

@@ -68,7 +68,7 @@ fn candidate(played: &Played) -> u32 {
 }
 
 /// Spawns a process, and lets it prove itself.
-fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
+fn becomes_ready(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input> {
     played.spawned(rollouts, id, 5000);
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     if matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Starting { .. }) {
@@ -77,14 +77,14 @@ fn comes_up(played: &mut Played, rollouts: &mut Rollouts, id: u32) -> Vec<Input>
     played.settle(rollouts)
 }
 
-fn ends(played: &mut Played, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
+fn process_exits(played: &mut Played, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(rollouts)
 }
 
-fn told(inputs: &[Input]) -> Vec<&RolloutNews> {
+fn news_in(inputs: &[Input]) -> Vec<&RolloutNews> {
     let news = |input| match input {
         &Input::Answer(Answer::Rollout { ticket: TICKET, ref news }) => Some(news),
         _ => None,
@@ -92,8 +92,8 @@ fn told(inputs: &[Input]) -> Vec<&RolloutNews> {
     inputs.iter().filter_map(news).collect()
 }
 
-fn ended(inputs: &[Input]) -> Option<&RolloutReport> {
-    told(inputs).into_iter().find_map(|news| if let RolloutNews::Ended(report) = news { Some(&**report) } else { None })
+fn final_report(inputs: &[Input]) -> Option<&RolloutReport> {
+    news_in(inputs).into_iter().find_map(|news| if let RolloutNews::Ended(report) = news { Some(&**report) } else { None })
 }
 
 fn role(played: &Played, id: u32) -> Option<Role> {
@@ -105,23 +105,23 @@ fn version(played: &Played, id: u32) -> String {
 }
 
 #[test]
-fn the_new_process_serves_before_the_old_one_retires() {
+fn new_process_serves_before_the_old_one_retires() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let restarts = |played: &Played, id: u32| played.ctx.state.slots.get(id).unwrap().durable.instance.counters.restarts;
     played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 2;
     let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
-    assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Rollout { .. })]), "{news:?}");
+    assert!(matches!(news_in(&news)[..], [RolloutNews::Progress(Progress::Rollout { .. })]), "{news:?}");
     let new = candidate(&played);
     assert_eq!(restarts(&played, new), 3, "the process sees its own restart");
     assert!(played.ctx.state.slots.is_being_replaced("api"));
     assert_eq!((role(&played, ids[0]), version(&played, new)), (Some(Role::Serving), "2".to_owned()));
     played.ctx.state.slots.get_mut(ids[0]).unwrap().durable.instance.counters.restarts = 3;
-    let news = comes_up(&mut played, &mut rollouts, new);
+    let news = becomes_ready(&mut played, &mut rollouts, new);
     assert_eq!((role(&played, ids[0]), role(&played, new)), (Some(Role::Retiring), Some(Role::Serving)));
     assert_eq!(restarts(&played, new), 4, "the history goes on");
-    assert!(ended(&news).is_none(), "the old one has not finished");
-    let news = ends(&mut played, &mut rollouts, ids[0], 0);
-    let report = ended(&news).unwrap();
+    assert!(final_report(&news).is_none(), "the old one has not finished");
+    let news = process_exits(&mut played, &mut rollouts, ids[0], 0);
+    let report = final_report(&news).unwrap();
     assert_eq!((report.state, report.release, report.replicas[0].state.as_str()), (RolloutState::Done, 2, "new"));
     assert!(!played.ctx.state.slots.is_being_replaced("api"));
     assert!(rollouts.running.is_empty());
@@ -130,37 +130,37 @@ fn the_new_process_serves_before_the_old_one_retires() {
 }
 
 #[test]
-fn one_that_was_still_starting_when_it_began_is_replaced_beside_if_it_serves_by_its_turn() {
+fn instance_starting_at_the_reload_is_replaced_without_a_gap() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let late = played.instance(app("1"));
     played.dispatch(&mut rollouts, late, Event::Start(user()));
     reload(&mut played, &mut rollouts, &[ids[0], late], &app("2"));
     let first = candidate(&played);
-    comes_up(&mut played, &mut rollouts, late);
-    comes_up(&mut played, &mut rollouts, first);
-    ends(&mut played, &mut rollouts, ids[0], 0);
+    becomes_ready(&mut played, &mut rollouts, late);
+    becomes_ready(&mut played, &mut rollouts, first);
+    process_exits(&mut played, &mut rollouts, ids[0], 0);
     let second = candidate(&played);
     assert_ne!(second, first);
     let state = &played.ctx.state.slots.get(late).unwrap().durable.instance.state;
     assert!(matches!(state, State::Running { .. }), "it serves until the new one does: {state:?}");
-    comes_up(&mut played, &mut rollouts, second);
+    becomes_ready(&mut played, &mut rollouts, second);
     assert_eq!(role(&played, late), Some(Role::Retiring));
-    let news = ends(&mut played, &mut rollouts, late, 0);
-    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+    let news = process_exits(&mut played, &mut rollouts, late, 0);
+    assert_eq!(final_report(&news).unwrap().state, RolloutState::Done);
 }
 
 #[test]
-fn a_release_that_does_not_come_up_changes_nothing() {
+fn release_that_does_not_start_changes_nothing() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 2);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     played.spawned(&mut rollouts, new, 5000);
-    let rest = ends(&mut played, &mut rollouts, new, 1);
+    let rest = process_exits(&mut played, &mut rollouts, new, 1);
     let asked = rest.iter().any(|input| matches!(input, Input::Request(Request::LastLines { id }) if *id == new));
-    assert!(asked && ended(&rest).is_none(), "its last lines are waited for: {rest:?}");
+    assert!(asked && final_report(&rest).is_none(), "its last lines are waited for: {rest:?}");
     played.ctx.answer(Answer::LastLines { id: new, lines: vec!["no such module".into()] });
     let rest = played.settle(&mut rollouts);
-    let report = ended(&rest).unwrap();
+    let report = final_report(&rest).unwrap();
     let fault = report.fault.as_ref().unwrap();
     assert_eq!((report.state, fault.reason.as_str()), (RolloutState::Failed, "exited with code 1 before it was ready"));
     assert_eq!(fault.last_lines, ["no such module"]);
@@ -172,48 +172,48 @@ fn a_release_that_does_not_come_up_changes_nothing() {
 }
 
 #[test]
-fn what_cannot_run_twice_is_restarted_with_its_new_description() {
+fn fork_mode_app_restarts_in_place_with_its_new_spec() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 1);
     let news = reload(&mut played, &mut rollouts, &ids, &single("2"));
     assert_eq!((played.ctx.state.slots.iter().count(), version(&played, ids[0])), (1, "2".to_owned()));
     assert!(matches!(played.ctx.state.slots.get(ids[0]).unwrap().durable.instance.state, State::Stopping { .. }), "{news:?}");
-    ends(&mut played, &mut rollouts, ids[0], 0);
-    let news = comes_up(&mut played, &mut rollouts, ids[0]);
-    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+    process_exits(&mut played, &mut rollouts, ids[0], 0);
+    let news = becomes_ready(&mut played, &mut rollouts, ids[0]);
+    assert_eq!(final_report(&news).unwrap().state, RolloutState::Done);
 }
 
 /// An event that was decided but not handled must not look like its absence.
 #[test]
-fn what_is_down_is_started_by_a_reload() {
+fn reload_starts_a_stopped_instance() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     played.dispatch(&mut rollouts, ids[0], Event::Stop(user()));
-    ends(&mut played, &mut rollouts, ids[0], 0);
+    process_exits(&mut played, &mut rollouts, ids[0], 0);
     let news = reload(&mut played, &mut rollouts, &ids, &app("2"));
-    assert!(ended(&news).is_none(), "{news:?}");
-    let news = comes_up(&mut played, &mut rollouts, ids[0]);
-    assert_eq!(ended(&news).unwrap().state, RolloutState::Done);
+    assert!(final_report(&news).is_none(), "{news:?}");
+    let news = becomes_ready(&mut played, &mut rollouts, ids[0]);
+    assert_eq!(final_report(&news).unwrap().state, RolloutState::Done);
 }
 
 #[test]
-fn a_canary_is_watched_for_its_time() {
+fn canary_is_watched_for_canary_time() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     let request = RolloutRequest { canary_ms: Some(5000), ..wanted(&mut played, &ids, &app("2")) };
     played.ctx.request(Request::Rollout(Box::new(request)));
     played.settle(&mut rollouts);
     let new = candidate(&played);
-    comes_up(&mut played, &mut rollouts, new);
+    becomes_ready(&mut played, &mut rollouts, new);
     played.pass(&mut rollouts, 4999);
     played.settle(&mut rollouts);
     assert_eq!(role(&played, new), Some(Role::Candidate));
     played.pass(&mut rollouts, 1);
     played.settle(&mut rollouts);
     assert_eq!(role(&played, new), Some(Role::Serving));
-    ends(&mut played, &mut rollouts, ids[0], 0);
+    process_exits(&mut played, &mut rollouts, ids[0], 0);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
-fn one_at_a_time_and_users_come_first() {
+fn users_reload_overrides_the_reload_of_a_policy() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 3);
     let origin = Origin::policy(PolicyName::Cron);
     let replace = |played: &mut Played| {
@@ -223,7 +223,7 @@ fn one_at_a_time_and_users_come_first() {
     replace(&mut played);
     played.settle(&mut rollouts);
     let by_policy = candidate(&played);
-    comes_up(&mut played, &mut rollouts, by_policy);
+    becomes_ready(&mut played, &mut rollouts, by_policy);
     replace(&mut played);
     played.settle(&mut rollouts);
     assert!(played.log().contains("cron restart is left out: api is already being reloaded"), "{}", played.log());
@@ -231,10 +231,10 @@ fn one_at_a_time_and_users_come_first() {
     // precedence.
     let now: Vec<u32> = [by_policy].into_iter().chain(ids[1..].iter().copied()).collect();
     let news = reload(&mut played, &mut rollouts, &now, &app("2"));
-    assert!(!told(&news).iter().any(|news| matches!(news, RolloutNews::Refused { .. })), "{news:?}");
+    assert!(!news_in(&news).iter().any(|news| matches!(news, RolloutNews::Refused { .. })), "{news:?}");
     assert_eq!(version(&played, candidate(&played)), "2");
     let news = reload(&mut played, &mut rollouts, &now, &app("3"));
-    let refused = told(&news);
+    let refused = news_in(&news);
     assert!(
         matches!(&refused[..], [RolloutNews::Refused { ids, reason, .. }] if ids.len() == 3 && reason.contains("is already being reloaded")),
         "{refused:?}"
@@ -242,14 +242,14 @@ fn one_at_a_time_and_users_come_first() {
 }
 
 #[test]
-fn what_somebody_takes_over_is_left_alone() {
+fn reload_leaves_a_manually_stopped_instance_alone() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
     played.ctx.event(ids[0], Event::Stop(user()));
     played.ctx.request(Request::TakenOver { ids: vec![ids[0]] });
     let news = played.settle(&mut rollouts);
-    assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
+    assert_eq!(final_report(&news).unwrap().state, RolloutState::Overruled);
     let gone = |slot: &crate::state::slots::Slot| slot.durable.instance.wanted == ostler_core::lifecycle::Wanted::Gone;
     assert!(played.ctx.state.slots.get(new).is_none_or(gone), "the candidate goes");
     assert_eq!(version(&played, ids[0]), "1");
@@ -258,13 +258,13 @@ fn what_somebody_takes_over_is_left_alone() {
 /// Programs that open their ports themselves are restarted one after the other. If all are stopped,
 /// the stop of one must not restart the next.
 #[test]
-fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
+fn reload_does_not_restart_an_app_stopped_during_it() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 2);
     reload(&mut played, &mut rollouts, &ids, &single("2"));
     ids.iter().for_each(|&id| played.ctx.event(id, Event::Stop(user())));
     played.ctx.request(Request::TakenOver { ids: ids.clone() });
     let news = played.settle(&mut rollouts);
-    assert_eq!(ended(&news).unwrap().state, RolloutState::Overruled);
+    assert_eq!(final_report(&news).unwrap().state, RolloutState::Overruled);
     for id in ids {
         let instance = &played.ctx.state.slots.get(id).unwrap().durable.instance;
         assert_eq!(instance.wanted, ostler_core::lifecycle::Wanted::Down, "{:?}", instance.state);
@@ -272,7 +272,7 @@ fn what_is_stopped_as_a_whole_is_not_restarted_by_its_reload() {
 }
 
 #[test]
-fn the_next_daemon_goes_on() {
+fn next_daemon_continues_the_rollout() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
@@ -295,36 +295,36 @@ fn the_next_daemon_goes_on() {
     next.on_boot(&mut played.ctx);
     played.settle(&mut next);
     assert!(played.ctx.state.slots.is_being_replaced("api") && played.ctx.state.slots.get(lost).is_none());
-    comes_up(&mut played, &mut next, new);
-    ends(&mut played, &mut next, ids[0], 0);
+    becomes_ready(&mut played, &mut next, new);
+    process_exits(&mut played, &mut next, ids[0], 0);
     assert_eq!((role(&played, new), next.releases["api"].len()), (Some(Role::Serving), 2));
 }
 
 #[test]
-fn with_its_last_instance_the_releases_of_an_app_are_forgotten() {
+fn releases_are_forgotten_with_the_last_instance() {
     let (mut played, mut rollouts, ids) = running(&single("1"), 2);
     reload(&mut played, &mut rollouts, &ids[..1], &single("2"));
-    ends(&mut played, &mut rollouts, ids[0], 0);
-    comes_up(&mut played, &mut rollouts, ids[0]);
+    process_exits(&mut played, &mut rollouts, ids[0], 0);
+    becomes_ready(&mut played, &mut rollouts, ids[0]);
     for (id, left) in [(ids[0], true), (ids[1], false)] {
         played.ctx.event(id, Event::Delete(user()));
         played.settle(&mut rollouts);
-        ends(&mut played, &mut rollouts, id, 0);
+        process_exits(&mut played, &mut rollouts, id, 0);
         assert_eq!(rollouts.releases.contains_key("api"), left);
     }
 }
 
 #[test]
-fn requests_that_were_cut_are_counted() {
+fn cut_requests_are_counted() {
     let (mut played, mut rollouts, ids) = running(&app("1"), 1);
     reload(&mut played, &mut rollouts, &ids, &app("2"));
     let new = candidate(&played);
-    comes_up(&mut played, &mut rollouts, new);
+    becomes_ready(&mut played, &mut rollouts, new);
     played.ctx.answer(Answer::Cut { id: ids[0], requests: 2, warning: "2 requests".into() });
     let news = played.settle(&mut rollouts);
-    assert!(matches!(told(&news)[..], [RolloutNews::Progress(Progress::Warning(text))] if text == "2 requests"), "{news:?}");
-    let news = ends(&mut played, &mut rollouts, ids[0], 0);
-    assert_eq!(ended(&news).unwrap().cut, 2);
+    assert!(matches!(news_in(&news)[..], [RolloutNews::Progress(Progress::Warning(text))] if text == "2 requests"), "{news:?}");
+    let news = process_exits(&mut played, &mut rollouts, ids[0], 0);
+    assert_eq!(final_report(&news).unwrap().cut, 2);
 }
 
 reacts!(Rollouts: on_timer, on_transition, on_idle, on_request, on_ask, on_answer);

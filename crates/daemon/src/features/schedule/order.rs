@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn released_as_soon_as_what_it_needs_is_there() {
+    fn start_is_released_when_its_dependency_is_ready() {
         let (mut played, mut order, db, api) = waiting();
         played.dispatch(&mut order, db, Event::Start(user()));
         assert_eq!(decided(&mut played, &mut order), []);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_never_be_there_is_not_waited_for() {
+    fn dependency_that_will_not_start_fails_the_start() {
         let (mut played, mut order, db, api) = waiting();
         // A request will start it later.
         played.ctx.state.coming.insert(db);
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_has_an_end() {
+    fn waiting_for_dependencies_times_out() {
         let (mut played, mut order, db, api) = waiting();
         played.dispatch(&mut order, db, Event::Start(user()));
         assert!(!order.on_due(&mut played.ctx, api));

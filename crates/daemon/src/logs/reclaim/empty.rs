@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_call_takes_long() {
+    fn slice_size_adapts_to_the_duration_of_a_call() {
         let ms = Duration::from_millis;
         for (slice, took, expected) in [
             (1 << 20, ms(5), 512 << 10),

@@ -54,7 +54,7 @@ fn finish(scene: &mut Scene, mut copied: Copied, note: &mut dyn FnMut(&ReclaimRe
 }
 
 #[test]
-fn what_is_done_while_they_stand_still_does_not_depend_on_the_size() {
+fn work_while_writers_are_stopped_is_independent_of_size() {
     for megabytes in [12, 48] {
         let content = text(megabytes * MB);
         let mut scene = at_its_path("large", &(content.clone() + "open"));
@@ -73,7 +73,7 @@ fn what_is_done_while_they_stand_still_does_not_depend_on_the_size() {
 }
 
 #[test]
-fn what_comes_while_it_is_emptied_is_copied_too() {
+fn lines_written_while_emptying_are_copied() {
     let content = text(12 * MB);
     let mut scene = at_its_path("large-grows", &content);
     let mut parrot = writer_at_its_path(&scene);
@@ -84,7 +84,7 @@ fn what_comes_while_it_is_emptied_is_copied_too() {
 }
 
 #[test]
-fn killed_while_a_file_is_emptied_or_put_back() {
+fn kill_while_emptying_or_restoring_loses_nothing() {
     let content = text(12 * MB);
     let mut scene = at_its_path("large-killed", &content);
     let mut parrot = writer_at_its_path(&scene);
@@ -105,7 +105,7 @@ fn killed_while_a_file_is_emptied_or_put_back() {
 }
 
 #[test]
-fn a_large_rotation_killed_before_any_note_and_after_each() {
+fn large_rotation_survives_a_kill_at_any_note() {
     let content = text(9 * MB);
     for after in 0..4 {
         let mut scene = at_its_path("large-notes", &(content.clone() + "b"));
@@ -127,7 +127,7 @@ fn a_large_rotation_killed_before_any_note_and_after_each() {
 }
 
 #[test]
-fn what_was_taken_is_put_back_when_it_cannot_be_done() {
+fn failed_rotation_restores_the_emptied_content() {
     let content = text(9 * MB);
     let mut scene = at_its_path("large-moved", &content);
     let copied = emptied(&mut scene);
@@ -139,7 +139,7 @@ fn what_was_taken_is_put_back_when_it_cannot_be_done() {
 }
 
 #[test]
-fn who_does_not_stop_is_asked_again_but_not_for_ever() {
+fn stopping_the_writer_is_retried_a_bounded_number_of_times() {
     let mut scene = at_its_path("large-later", &text(9 * MB));
     let mut copied = emptied(&mut scene);
     let tries = std::iter::repeat_with(|| copied.may_try_again()).take(100).take_while(|again| *again).count();
@@ -151,7 +151,7 @@ fn who_does_not_stop_is_asked_again_but_not_for_ever() {
 }
 
 #[test]
-fn what_somebody_empties_meanwhile_stays_empty() {
+fn file_truncated_by_the_user_stays_truncated() {
     let mut scene = at_its_path("large-flush", &text(9 * MB));
     let mut parrot = writer_at_its_path(&scene);
     drop(emptied(&mut scene));
@@ -162,7 +162,7 @@ fn what_somebody_empties_meanwhile_stays_empty() {
 }
 
 #[test]
-fn nothing_is_taken_when_the_daemon_ends() {
+fn nothing_is_emptied_while_the_daemon_exits() {
     let scene = at_its_path("large-ends", &text(9 * MB));
     let copied = copy(&scene.order(), &Default::default()).unwrap();
     let failure = empty(copied, &Arc::new(Mutex::new(true))).unwrap_err();
@@ -171,7 +171,7 @@ fn nothing_is_taken_when_the_daemon_ends() {
 }
 
 #[test]
-fn without_room_to_put_it_back_the_old_lines_have_their_name() {
+fn rotated_file_is_kept_if_a_full_disk_prevents_restoring() {
     needs_root!();
     let content = text(9 * MB);
     let mut scene = at_its_path("large-full", "");
@@ -194,7 +194,7 @@ fn without_room_to_put_it_back_the_old_lines_have_their_name() {
 }
 
 #[test]
-fn a_copy_of_a_lost_journal_is_not_removed() {
+fn leftover_copy_of_a_lost_journal_is_kept() {
     let mut scene = at_its_path("large-lost", "a\n");
     fs::write(&scene.record.copy, "before the power cut\n").unwrap();
     let copied = copy(&scene.order(), &Default::default()).unwrap();

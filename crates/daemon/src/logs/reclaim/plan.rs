@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_becomes_of_a_log() {
+    fn verdict_depends_on_the_log_and_its_path() {
         use There::{Content, Empty, Itself, NoFile, Nothing};
         let seen = |has_name, is_written, there, is_there_written| Seen { has_name, is_written, there, is_there_written };
         let cases = [
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cut_is_behind_the_last_whole_line() {
+    fn cut_is_after_the_last_whole_line() {
         let long = vec![b'x'; LONGEST_LINE];
         let cases: [(u64, &[u8], u64); 7] = [
             (0, b"", 0),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_daemon_left() {
+    fn recovery_step_depends_on_the_copy_length() {
         assert_eq!(rest(12, Some(12)), Rest::Shorten);
         assert_eq!(rest(12, Some(10)), Rest::Name, "the copy has lost the open line: the file has it");
         assert_eq!(rest(12, None), Rest::Nothing);

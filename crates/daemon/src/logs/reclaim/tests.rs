@@ -126,7 +126,7 @@ pub(super) fn wait(mut condition: impl FnMut() -> bool) {
 }
 
 #[test]
-fn the_writer_goes_on_at_the_path_and_an_open_line_stays_whole() {
+fn reclaim_keeps_the_writer_at_the_path_and_lines_whole() {
     for (content, old, open) in [("a\nb\n", "a\nb\n", ""), ("a\nb", "a\n", "b"), ("b", "", "b"), ("", "", "")] {
         let mut scene = Scene::new("handback", content);
         let mut parrot = scene.writer();
@@ -139,7 +139,7 @@ fn the_writer_goes_on_at_the_path_and_an_open_line_stays_whole() {
 }
 
 #[test]
-fn killed_before_any_note_and_after_each() {
+fn reclaim_survives_a_kill_at_any_note() {
     let mut after = 0;
     loop {
         let mut scene = Scene::new("killed", "a\nb");
@@ -189,7 +189,7 @@ pub(super) fn writer_at_its_path(scene: &Scene) -> Parrot {
 }
 
 #[test]
-fn rotation_takes_the_whole_lines_and_the_writer_goes_on() {
+fn rotation_takes_whole_lines_and_the_writer_continues() {
     for (content, old, open) in [("a\nb\n", "a\nb\n", ""), ("a\nb", "a\n", "b"), ("b", "", "b")] {
         let mut scene = at_its_path("rotate", content);
         let mut parrot = writer_at_its_path(&scene);
@@ -224,7 +224,7 @@ pub(super) fn noted_until_killed(
 }
 
 #[test]
-fn rotation_killed_before_any_note_and_after_each() {
+fn rotation_survives_a_kill_at_any_note() {
     for after in 0..4 {
         let mut scene = at_its_path("rotate-killed", "a\nb");
         let mut parrot = writer_at_its_path(&scene);
@@ -242,7 +242,7 @@ fn rotation_killed_before_any_note_and_after_each() {
 }
 
 #[test]
-fn rotation_killed_between_any_two_steps_of_the_cut() {
+fn rotation_survives_a_kill_between_any_steps_of_the_cut() {
     type Step = fn(&Scene, &Copied);
     let steps: [Step; 6] = [
         |scene, _| fs::rename(&scene.record.target, &scene.record.rotated).unwrap(),
@@ -265,7 +265,7 @@ fn rotation_killed_between_any_two_steps_of_the_cut() {
 }
 
 #[test]
-fn a_name_that_is_taken_meanwhile_becomes_another_one() {
+fn rotation_picks_another_name_if_its_name_gets_taken() {
     let mut scene = at_its_path("rotate-taken", "a\n");
     let mut copied = copy(&scene.order(), &Default::default()).unwrap();
     fs::write(scene.path("out.log.1"), "other").unwrap();
@@ -277,7 +277,7 @@ fn a_name_that_is_taken_meanwhile_becomes_another_one() {
 }
 
 #[test]
-fn a_log_that_somebody_moves_meanwhile_stays_as_it_is() {
+fn log_moved_during_the_rotation_is_left_unchanged() {
     let mut scene = at_its_path("rotate-moved", "a\n");
     let mut copied = copy(&scene.order(), &Default::default()).unwrap();
     fs::rename(scene.path("out.log"), scene.path("elsewhere")).unwrap();
@@ -289,7 +289,7 @@ fn a_log_that_somebody_moves_meanwhile_stays_as_it_is() {
 }
 
 #[test]
-fn a_folder_that_becomes_a_link_is_not_followed() {
+fn folder_replaced_by_a_link_is_not_followed() {
     let folder = Folder::new("rotate-folder");
     let (logs, other) = (folder.path().join("logs"), folder.path().join("other"));
     fs::create_dir(&logs).unwrap();
@@ -309,7 +309,7 @@ fn a_folder_that_becomes_a_link_is_not_followed() {
 }
 
 #[test]
-fn killed_between_any_two_steps_of_the_cut() {
+fn reclaim_survives_a_kill_between_any_steps_of_the_cut() {
     let begin = || {
         let mut scene = Scene::new("steps", "a\nb");
         let copied = copy(&scene.order(), &Default::default()).unwrap();
@@ -336,7 +336,7 @@ fn killed_between_any_two_steps_of_the_cut() {
 }
 
 #[test]
-fn what_was_written_after_the_cut_without_a_daemon_is_not_lost() {
+fn lines_written_after_the_cut_without_a_daemon_are_kept() {
     let mut scene = Scene::new("woken", "a\nb");
     copy(&scene.order(), &Default::default()).unwrap();
     scene.record.stage = Stage::Cutting { stopped: Vec::new(), cut: 2, end: 3, like: None };
@@ -348,7 +348,7 @@ fn what_was_written_after_the_cut_without_a_daemon_is_not_lost() {
 }
 
 #[test]
-fn who_was_stopped_by_its_user_stays_so() {
+fn writer_stopped_by_its_user_stays_stopped() {
     let mut scene = Scene::new("stopped", "a\n");
     let parrot = scene.writer();
     let process = ProcRef::of(parrot.pid()).unwrap();
@@ -383,7 +383,7 @@ fn kept_awake<T>(process: ProcRef, done: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn who_does_not_stop_in_this_moment_is_asked_again() {
+fn reclaim_is_retried_if_the_writer_does_not_stop() {
     let none = |_: &ProcTable| Vec::<Entry>::new();
     let writers = Writers { trees: &none, never: [ProcRef::me().pid, 0] };
     // If two calls see it stopped, the reclaim succeeds at once.
@@ -405,7 +405,7 @@ fn who_does_not_stop_in_this_moment_is_asked_again() {
 }
 
 #[test]
-fn nothing_changes_where_it_cannot_be_done() {
+fn impossible_reclaim_changes_nothing() {
     type Case = (&'static str, fn(&Scene), &'static str);
     let cases: [Case; 4] = [
         ("content", |scene| fs::write(scene.path("out.log"), "x\n").unwrap(), "other content"),
@@ -426,7 +426,7 @@ fn nothing_changes_where_it_cannot_be_done() {
 }
 
 #[test]
-fn a_file_that_somebody_else_writes_to_is_not_replaced() {
+fn file_with_another_writer_is_not_replaced() {
     let mut scene = Scene::new("rival", "a\n");
     let parrot = scene.writer();
     let rival = fs::OpenOptions::new().append(true).create(true).open(scene.path("out.log")).unwrap();
@@ -439,7 +439,7 @@ fn a_file_that_somebody_else_writes_to_is_not_replaced() {
 }
 
 #[test]
-fn nobody_writes_any_more() {
+fn log_without_a_writer_is_not_reclaimed() {
     let mut scene = Scene::new("nobody", "a\n");
     let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err();
     assert!(matches!(failure, Failure::NotWritten), "{failure}");
@@ -447,7 +447,7 @@ fn nobody_writes_any_more() {
 }
 
 #[test]
-fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
+fn taken_rotated_name_loses_no_lines() {
     let mut scene = Scene::new("taken", "a\nb");
     let _parrot = scene.writer();
     let taken = scene.path("out.log.1");
@@ -468,7 +468,7 @@ fn an_old_name_that_is_taken_meanwhile_costs_nothing() {
 }
 
 #[test]
-fn a_large_file_is_copied_while_it_grows() {
+fn large_file_is_copied_while_it_grows() {
     let scene = Scene::new("grows", &"0123456789abcde\n".repeat(200_000));
     let order = scene.order();
     let mut copied = copy(&order, &Default::default()).unwrap();
@@ -479,14 +479,14 @@ fn a_large_file_is_copied_while_it_grows() {
 }
 
 #[test]
-fn no_copy_is_begun_when_the_daemon_ends() {
+fn no_copy_starts_while_the_daemon_exits() {
     let scene = Scene::new("ends", "a\n");
     assert!(copy(&scene.order(), &Arc::new(Mutex::new(true))).is_err());
     assert_eq!(scene.names(), ["out.log.1"]);
 }
 
 #[test]
-fn links_are_followed_also_to_what_is_not_there() {
+fn links_to_missing_files_are_followed() {
     let folder = Folder::new("links");
     let path = |name: &str| folder.path().join(name);
     std::os::unix::fs::symlink("b", path("a")).unwrap();
@@ -497,7 +497,7 @@ fn links_are_followed_also_to_what_is_not_there() {
 }
 
 #[test]
-fn a_copy_that_does_not_fit_leaves_room_to_the_writers() {
+fn failed_copy_leaves_disk_space_for_the_writers() {
     ostler_testkit::needs_root!();
     let folder = Folder::new("room");
     let Some(disk) = ostler_testkit::Tmpfs::mount(folder.path(), 4 << 10) else { ostler_testkit::skip!("no file system can be mounted") };

@@ -125,7 +125,7 @@ fn rounds(normal: u64) -> u64 {
     std::env::var("OSTLER_KILL_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(normal)
 }
 
-fn kill_again_and_again(rigs: &mut [Rig], shared: bool, rounds: u64, seed: u64) {
+fn kill_repeatedly(rigs: &mut [Rig], shared: bool, rounds: u64, seed: u64) {
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut writers = Vec::new();
     let mut labels = Vec::new();
@@ -165,13 +165,13 @@ fn kill_again_and_again(rigs: &mut [Rig], shared: bool, rounds: u64, seed: u64) 
 }
 
 #[test]
-fn a_killed_daemon_loses_and_doubles_nothing() {
-    kill_again_and_again(&mut [Rig::new("killed")], false, rounds(150), 0x9e37_79b9_7f4a_7c15);
+fn killed_daemon_loses_and_duplicates_no_line() {
+    kill_repeatedly(&mut [Rig::new("killed")], false, rounds(150), 0x9e37_79b9_7f4a_7c15);
 }
 
 #[test]
-fn nor_where_instances_share_a_file() {
+fn killed_daemon_keeps_shared_files_complete() {
     let first = Rig::new("killed-shared");
     let (second, third) = (first.sibling(1), first.sibling(2));
-    kill_again_and_again(&mut [first, second, third], true, rounds(100), 0x1234_5678_9abc_def1);
+    kill_repeatedly(&mut [first, second, third], true, rounds(100), 0x1234_5678_9abc_def1);
 }

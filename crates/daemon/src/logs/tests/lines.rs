@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn lines_get_their_date_and_stay_in_order() {
+fn lines_get_their_date_and_keep_their_order() {
     let mut rig = Rig::new("dates");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("one\ntwo\n");
@@ -17,7 +17,7 @@ fn lines_get_their_date_and_stay_in_order() {
 }
 
 #[test]
-fn twenty_thousand_lines_before_the_end_are_all_there() {
+fn all_lines_before_the_exit_are_written() {
     let mut rig = Rig::new("flood");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
@@ -29,7 +29,7 @@ fn twenty_thousand_lines_before_the_end_are_all_there() {
 }
 
 #[test]
-fn a_prompt_shows_up_and_its_line_goes_on() {
+fn prompt_is_written_and_its_line_continues() {
     let mut rig = Rig::new("prompt");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("name? ");
@@ -44,7 +44,7 @@ fn a_prompt_shows_up_and_its_line_goes_on() {
 }
 
 #[test]
-fn lines_written_in_pieces_are_put_together() {
+fn lines_written_in_pieces_are_joined() {
     let mut rig = Rig::new("pieces");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     for piece in ["a", "b", "c\nd", "e\n", "\n", "f"] {
@@ -57,7 +57,7 @@ fn lines_written_in_pieces_are_put_together() {
 }
 
 #[test]
-fn a_line_longer_than_the_pipe_has_one_date_and_all_its_bytes() {
+fn line_longer_than_the_pipe_is_whole_with_one_date() {
     for size in [100_000, 700_000, 5_000_000] {
         let mut rig = Rig::new("long");
         let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
@@ -72,7 +72,7 @@ fn a_line_longer_than_the_pipe_has_one_date_and_all_its_bytes() {
 }
 
 #[test]
-fn writes_that_fill_pages_badly_do_not_stall() {
+fn writes_that_waste_pipe_pages_do_not_stall() {
     let mut rig = Rig::new("pages");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     let piece = "x".repeat(2049);
@@ -111,7 +111,7 @@ fn json_lines_are_whole_objects_cut_between_characters() {
 }
 
 #[test]
-fn the_combined_file_has_whole_lines_of_both() {
+fn combined_file_has_whole_lines_of_both_streams() {
     let mut rig = Rig::new("combined");
     let config = Config { combined: Some(rig.path("all.log")), out: None, ..rig.config(dated("D")) };
     let handle = Pipeline::spawn(config).unwrap();
@@ -128,7 +128,7 @@ fn the_combined_file_has_whole_lines_of_both() {
 }
 
 #[test]
-fn one_path_for_everything_has_each_line_once() {
+fn one_path_for_all_streams_has_each_line_once() {
     let mut rig = Rig::new("same");
     let path = rig.path("one.log");
     let config = Config { out: Some(path.clone()), error: Some(path.clone()), combined: Some(path), ..rig.config(Format::Plain) };
@@ -181,7 +181,7 @@ fn instances_that_share_a_file_do_not_mix_their_lines() {
 }
 
 #[test]
-fn an_old_line_without_end_is_not_continued_by_another_process() {
+fn new_process_does_not_continue_an_old_open_line() {
     let mut rig = Rig::new("old");
     std::fs::write(rig.path("out.log"), "left over").unwrap();
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();

@@ -9,7 +9,7 @@ const WRITTEN: &str = "D: one\nD: two\n";
 
 /// Returns the state after the batch of the first two lines was recorded. `held` bytes of it are in
 /// the holding pipe, and `written` bytes in the file.
-fn dead(phase: Phase, held: usize, written: usize) -> Rig {
+fn killed_at(phase: Phase, held: usize, written: usize) -> Rig {
     let mut rig = Rig::new("dead");
     rig.write(INPUT);
     let mut file = File::create(rig.path("out.log")).unwrap();
@@ -37,15 +37,15 @@ fn outcome(mut rig: Rig, format: Format) -> String {
 }
 
 #[test]
-fn wherever_the_daemon_died_each_line_is_there_once() {
+fn each_line_is_written_once_wherever_the_daemon_died() {
     let expected = "before\nD: one\nD: two\nD: three\n";
     for held in 0..=BATCH {
-        assert_eq!(outcome(dead(Phase::Moving, held, 0), dated("D")), expected, "moving, {held} held");
-        assert_eq!(outcome(dead(Phase::Written, held, WRITTEN.len()), dated("D")), expected, "emptying, {held} held");
-        assert_eq!(outcome(dead(Phase::Copied, held, WRITTEN.len()), dated("D")), expected, "copied, {held} held");
+        assert_eq!(outcome(killed_at(Phase::Moving, held, 0), dated("D")), expected, "moving, {held} held");
+        assert_eq!(outcome(killed_at(Phase::Written, held, WRITTEN.len()), dated("D")), expected, "emptying, {held} held");
+        assert_eq!(outcome(killed_at(Phase::Copied, held, WRITTEN.len()), dated("D")), expected, "copied, {held} held");
     }
     for written in 0..=WRITTEN.len() {
-        assert_eq!(outcome(dead(Phase::Moving, BATCH, written), dated("D")), expected, "{written} written");
+        assert_eq!(outcome(killed_at(Phase::Moving, BATCH, written), dated("D")), expected, "{written} written");
     }
 }
 
@@ -60,46 +60,46 @@ fn outcome_without_holding_pipe(mut rig: Rig) -> String {
 }
 
 #[test]
-fn a_lost_holding_pipe_loses_and_doubles_no_line() {
+fn lost_holding_pipe_loses_and_duplicates_no_line() {
     let expected = "before\nD: one\nD: two\nD: three\n";
     for written in 0..=WRITTEN.len() {
-        assert_eq!(outcome_without_holding_pipe(dead(Phase::Moving, 0, written)), expected, "{written} written");
+        assert_eq!(outcome_without_holding_pipe(killed_at(Phase::Moving, 0, written)), expected, "{written} written");
     }
     let all = WRITTEN.len();
-    assert_eq!(outcome_without_holding_pipe(dead(Phase::Copied, 0, all)), expected, "still in the app's pipe");
-    assert_eq!(outcome_without_holding_pipe(dead(Phase::Copied, BATCH, all)), expected, "in the lost pipe");
-    assert_eq!(outcome_without_holding_pipe(dead(Phase::Written, BATCH, all)), expected, "being emptied");
+    assert_eq!(outcome_without_holding_pipe(killed_at(Phase::Copied, 0, all)), expected, "still in the app's pipe");
+    assert_eq!(outcome_without_holding_pipe(killed_at(Phase::Copied, BATCH, all)), expected, "in the lost pipe");
+    assert_eq!(outcome_without_holding_pipe(killed_at(Phase::Written, BATCH, all)), expected, "being emptied");
 }
 
 #[test]
-fn in_doubt_a_line_is_there_twice_but_never_missing() {
+fn uncertain_line_is_duplicated_rather_than_lost() {
     // A user renamed the file after it was written.
-    let rig = dead(Phase::Moving, BATCH, WRITTEN.len());
+    let rig = killed_at(Phase::Moving, BATCH, WRITTEN.len());
     std::fs::rename(rig.path("out.log"), rig.path("old.log")).unwrap();
     assert_eq!(outcome(rig, dated("D")), "D: one\nD: two\nD: three\n");
 
     // Another program wrote at the place of our lines.
-    let rig = dead(Phase::Moving, BATCH, 0);
+    let rig = killed_at(Phase::Moving, BATCH, 0);
     File::options().append(true).open(rig.path("out.log")).unwrap().write_all(b"something else, and longer\n").unwrap();
     assert_eq!(outcome(rig, dated("D")), "before\nsomething else, and longer\nD: one\nD: two\nD: three\n");
 
     // The new daemon has another format.
-    let rig = dead(Phase::Moving, BATCH, 5);
+    let rig = killed_at(Phase::Moving, BATCH, 5);
     assert_eq!(outcome(rig, dated("longer")), "before\nD: on\nlonger: one\nlonger: two\nlonger: three\n");
 
     // The file was truncated.
-    let rig = dead(Phase::Moving, BATCH, WRITTEN.len());
+    let rig = killed_at(Phase::Moving, BATCH, WRITTEN.len());
     File::options().write(true).open(rig.path("out.log")).unwrap().set_len(0).unwrap();
     assert_eq!(outcome(rig, dated("D")), "D: one\nD: two\nD: three\n");
 
     // The record was lost while the holding pipe had content.
-    let rig = dead(Phase::Moving, BATCH, 0);
+    let rig = killed_at(Phase::Moving, BATCH, 0);
     Slot::new(File::from(rig.record.try_clone().unwrap()), rig.slot).store(&Checkpoint::default()).unwrap();
     assert_eq!(outcome(rig, dated("D")), "before\nD: one\nD: two\nD: three\n");
 }
 
 #[test]
-fn a_slot_of_somebody_else_does_no_harm() {
+fn foreign_slot_is_ignored() {
     let mut checkpoint = Checkpoint { phase: Phase::Moving, count: 500, stream: 1, ..Checkpoint::default() };
     checkpoint.open = [true, true];
     let rig = |checkpoint: &Checkpoint| {
@@ -118,7 +118,7 @@ fn a_slot_of_somebody_else_does_no_harm() {
 }
 
 #[test]
-fn an_open_line_is_continued_by_the_successor() {
+fn successor_continues_an_open_line() {
     let mut rig = Rig::new("open-line");
     let first = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("name? ");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn reopening_goes_on_in_a_new_file() {
+fn reopening_continues_in_a_new_file() {
     let mut rig = Rig::new("reopen");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("old\n");
@@ -18,7 +18,7 @@ fn reopening_goes_on_in_a_new_file() {
 }
 
 #[test]
-fn what_cannot_be_reopened_stays_open() {
+fn log_that_cannot_be_reopened_stays_open() {
     let mut rig = Rig::new("reopen-fails");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     std::fs::rename(rig.path("out.log"), rig.path("moved")).unwrap();
@@ -33,7 +33,7 @@ fn what_cannot_be_reopened_stays_open() {
 }
 
 #[test]
-fn a_truncated_file_goes_on_from_its_beginning() {
+fn truncated_file_continues_from_its_start() {
     let mut rig = Rig::new("flush");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("old\nopen");
@@ -46,7 +46,7 @@ fn a_truncated_file_goes_on_from_its_beginning() {
 }
 
 #[test]
-fn a_orphan_does_not_hold_up_the_end() {
+fn orphan_does_not_delay_the_finish() {
     let mut rig = Rig::new("orphan");
     let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
     rig.write("a\nb");
@@ -62,7 +62,7 @@ fn a_orphan_does_not_hold_up_the_end() {
 }
 
 #[test]
-fn the_next_process_does_not_go_on_with_the_line_of_the_last() {
+fn next_process_does_not_continue_the_last_line() {
     for shown in [false, true] {
         let mut rig = Rig::new("next");
         let handle = Pipeline::spawn(rig.config(dated("D"))).unwrap();
@@ -80,7 +80,7 @@ fn the_next_process_does_not_go_on_with_the_line_of_the_last() {
 }
 
 #[test]
-fn a_missing_folder_is_made_and_a_bad_path_is_an_error() {
+fn missing_folder_is_created_and_bad_path_is_an_error() {
     let rig = Rig::new("paths");
     let config = Config { out: Some(rig.path("deep/er/out.log")), ..rig.config(Format::Plain) };
     assert!(Pipeline::prepare(config).is_ok() && rig.path("deep/er/out.log").exists());
@@ -89,7 +89,7 @@ fn a_missing_folder_is_made_and_a_bad_path_is_an_error() {
 }
 
 #[test]
-fn nowhere_swallows() {
+fn null_paths_discard_output() {
     let mut rig = Rig::new("nowhere");
     let config = Config { out: Some("/dev/null".into()), error: Some("NULL".into()), ..rig.config(dated("D")) };
     let handle = Pipeline::spawn(config).unwrap();
@@ -99,7 +99,7 @@ fn nowhere_swallows() {
 }
 
 #[test]
-fn a_reader_that_is_gone_does_not_stop_the_app() {
+fn gone_reader_does_not_block_the_app() {
     let mut rig = Rig::new("gone");
     let (read, write) = rustix::pipe::pipe().unwrap();
     let runtime = RuntimeStreams { stdout: Some(Arc::new(write)), ..rig.config(Format::Plain).runtime };
@@ -130,7 +130,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_full_disk_loses_nothing() {
+fn full_disk_loses_no_lines() {
     let mut rig = Rig::new("full");
     let Some(disk) = SmallDisk::mount(rig.path("disk")) else { return eprintln!("skipped: mounting is not permitted") };
     let filler = disk.0.join("filler");
@@ -162,7 +162,7 @@ fn a_full_disk_loses_nothing() {
 }
 
 #[test]
-fn room_on_the_disk_is_noticed() {
+fn writing_resumes_when_the_disk_has_room() {
     let mut rig = Rig::new("room");
     let Some(disk) = SmallDisk::mount(rig.path("disk")) else { return eprintln!("skipped: mounting is not permitted") };
     let filler = disk.0.join("filler");
@@ -188,7 +188,7 @@ fn shown_to(rig: &Rig, write: OwnedFd) -> Config {
 }
 
 #[test]
-fn a_runtimes_output_has_a_form_of_its_own() {
+fn runtime_output_uses_the_labelled_form() {
     let mut rig = Rig::new("shown");
     let (read, write) = rustix::pipe::pipe().unwrap();
     let handle = Pipeline::spawn(shown_to(&rig, write)).unwrap();
@@ -205,7 +205,7 @@ fn a_runtimes_output_has_a_form_of_its_own() {
 }
 
 #[test]
-fn a_reader_that_does_not_read_is_waited_for_but_not_for_ever() {
+fn wait_for_a_slow_reader_is_bounded() {
     let rig = Rig::new("unread");
     let (read, write) = rustix::pipe::pipe().unwrap();
     let handle = Pipeline::spawn(shown_to(&rig, write)).unwrap();

@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_judged() {
+    fn probe_result_depends_on_the_answer() {
         let bad = |text: &str| Progress::Failed(Failure { words: text.into(), is_ours: false });
         let endless: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
         let endless: &'static [&'static str] = Box::leak(vec![endless].into_boxed_slice());
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_enough_where_nothing_is_asked() {
+    fn tcp_probe_succeeds_on_connection() {
         assert_eq!(ask(&tcp(server(&[]))), Progress::Good);
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // This also holds without IPv6: of the addresses of `localhost`, the one with an answer
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_either_family() {
+    fn localhost_probe_tries_ipv4_and_ipv6() {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
         let port = listener.local_addr().unwrap().port();
         let question = Question::of(&ReadyBy::Tcp { host: "localhost".into(), port }, 0).unwrap();

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_looked_for_together_and_late_ones_are_heard_of() {
+    fn patient_probes_are_polled_together_and_late_answers_count() {
         let mut reactor = Reactor::of_features(&["probes"]).unwrap();
         let mut probes = Probes::new(|id| Source::Feature("probes", id.into()));
         let mut servers = Vec::new();

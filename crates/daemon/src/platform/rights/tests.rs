@@ -55,7 +55,7 @@ impl Scene {
 }
 
 #[test]
-fn with_whose_rights_a_path_is_followed() {
+fn path_owner_decides_the_rights_used() {
     let Some(scene) = scene("whose") else { return };
     fs::create_dir(scene.root.join("sticky/ours")).unwrap();
     fs::create_dir(scene.root.join("theirs/made")).unwrap();
@@ -105,7 +105,7 @@ fn with_whose_rights_a_path_is_followed() {
 }
 
 #[test]
-fn nobody_follows_the_links_to_our_descriptors() {
+fn links_to_daemon_descriptors_are_not_followed() {
     let Some(scene) = scene("magic") else { return };
     let memory = ostler_sys::fd::memfd::create("ostler-test").unwrap();
     let fd = std::os::fd::AsRawFd::as_raw_fd(&memory);
@@ -118,7 +118,7 @@ fn nobody_follows_the_links_to_our_descriptors() {
 }
 
 #[test]
-fn folders_and_files_belong_to_whose_rights_made_them() {
+fn created_files_belong_to_the_user_of_the_rights() {
     let Some(scene) = scene("made") else { return };
     for (folder, owner) in [("ours", 0), ("theirs", USER), ("private/theirs", USER), ("sticky", 0)] {
         let path = scene.root.join(folder).join("a/b/x.pid");
@@ -137,7 +137,7 @@ fn folders_and_files_belong_to_whose_rights_made_them() {
 }
 
 #[test]
-fn what_is_no_file_is_neither_written_nor_emptied_nor_waited_for() {
+fn fifos_and_folders_are_not_written_truncated_or_waited_for() {
     let home = std::env::temp_dir().join(format!("ostler-rights-fifo-{}", std::process::id()));
     fs::create_dir_all(&home).unwrap();
     let fifo = home.join("fifo");
@@ -158,7 +158,7 @@ fn what_is_no_file_is_neither_written_nor_emptied_nor_waited_for() {
 }
 
 #[test]
-fn the_journal_keeps_them() {
+fn rights_round_trip_through_json() {
     let rights = Rights::from(Some((1, 2, vec![3, 4])));
     let text = serde_json::to_string(&rights).unwrap();
     assert_eq!(serde_json::from_str::<Rights>(&text).unwrap(), rights);

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_away_for_a_while_is_read_as_it_was_until_it_is_back() {
+    fn unmounted_credentials_folder_is_read_until_it_returns() {
         let home = std::env::temp_dir().join(format!("ostler-credentials-of-{}", std::process::id()));
         let (service, former) = (home.join("service"), home.join("former"));
         folder(&service, "one");

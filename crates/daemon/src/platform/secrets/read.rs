@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_with_a_value() {
+    fn only_regular_files_with_a_value_are_read() {
         let dir = std::env::temp_dir().join(format!("ostler-secret-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("s");

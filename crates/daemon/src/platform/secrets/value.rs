@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_not_shown() {
+    fn debug_output_hides_secret_values() {
         let mut values = Values::default();
         values.insert("TOKEN", "v4lue".into());
         assert_eq!(format!("{values:?}"), r#"{"TOKEN"}"#);

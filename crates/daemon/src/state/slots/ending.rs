@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_that_may_not_change_is_told_what_to_do() {
+    fn failed_user_change_hint_names_root() {
         for (step, errno, is_told) in
             [("setgroups", 1, true), ("setuid", 1, true), ("setgid", 1, true), ("exec", 1, false), ("setgroups", 22, false)]
         {

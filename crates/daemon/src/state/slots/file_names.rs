@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn each_new_app_has_its_own_stem() {
+    fn each_new_app_gets_its_own_stem() {
         let mut played = Played::new(&[]);
         let mut named = |name: &str| add(&mut played, app(name), Naming::Own);
         assert_eq!([named("订单"), named("支付"), named("api-v1"), named("--x")], ["订单", "支付", "api-v1", "x"]);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_app_keeps_the_names_it_has() {
+    fn app_keeps_its_file_names() {
         let mut played = Played::new(&[]);
         assert_eq!(add(&mut played, app("订单"), Naming::Pm2), "--");
         assert_eq!(add(&mut played, app("订单"), Naming::Own), "--", "a new instance of an app with a past");
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_saved_app_keeps_the_stem_of_the_files_that_it_names() {
+    fn saved_app_keeps_the_stem_of_its_files() {
         let mut played = Played::new(&[]);
         let home = played.ctx.io.settings.home.display().to_string();
         for (name, stem) in [("支付", "--"), ("订单", "订单"), ("api v1", &*free_stem("api v1", "api v1", |stem| stem == "api-v1"))] {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn the_combined_log_of_one_app_and_the_output_of_another_are_two_files() {
+    fn combined_log_never_shares_a_file_with_another_app() {
         let mut played = Played::new(&[]);
         let mut combined = app("api-out");
         combined.logs.log_file = Some(CombinedLog::Default);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn with_the_names_of_pm2_a_shared_file_is_reported() {
+    fn shared_file_by_pm2_naming_is_reported() {
         let mut played = Played::new(&[]);
         for (name, shares) in [("订单", false), ("支付", true), ("api", false), ("api v1", false), ("api-v1", true)] {
             add(&mut played, app(name), Naming::Pm2);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_two_apps_name_is_no_mistake() {
+    fn explicitly_shared_file_is_not_reported() {
         let mut played = Played::new(&[]);
         for name in ["a", "b"] {
             let mut spec = app(name);

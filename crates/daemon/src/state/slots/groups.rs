@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_group_of_a_service_is_left_to_its_main_process() {
+    fn daemon_stays_in_the_cgroup_of_its_service() {
         for (own, in_front, leaves) in [
             ("/sys/fs/cgroup/system.slice/ostler-root.service", false, false),
             ("/sys/fs/cgroup/system.slice/api.service", true, true),

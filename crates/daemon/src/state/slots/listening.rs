@@ -53,7 +53,7 @@ mod tests {
     use ostler_core::serving::{Listen, ListenAt};
 
     #[test]
-    fn a_socket_is_found_by_its_number_and_by_its_inode() {
+    fn socket_is_found_by_descriptor_number_and_inode() {
         let at = ListenAt::Tcp { address: None, port: 80 };
         let listen = vec![Listen { at, name: "web".into(), backlog: None, mode: None }];
         let spec = AppSpec { name: "api".into(), listen, ..AppSpec::default() };

@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn every_durable_field_comes_back() {
+    fn every_durable_field_survives_a_daemon_restart() {
         let slots = with(every_field());
         let slot = slots.get(ID).unwrap();
         let fields = |record: &SlotRecord| serde_json::to_value(record).unwrap().as_object().unwrap().clone();
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_live_comes_back() {
+    fn live_fields_are_reset_by_a_daemon_restart() {
         let mut slots = with(every_field());
         let Live { trouble, script_runs, worker, group_ooms, axm, unready, health, spawned_ms, drain_began_ms, due_ms, .. } =
             &mut slots.get_mut(ID).unwrap().live;
@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn another_description_and_its_number_are_taken_together() {
+    fn new_spec_and_environment_are_journaled_together() {
         let mut slots = with(every_field());
         let (app, _) = slots.app(AppSpec { name: "other".into(), ..AppSpec::default() });
         let (base, _) = slots.base(std::borrow::Cow::Owned(EnvMap::from_iter([("X".to_owned(), "1".to_owned())])));

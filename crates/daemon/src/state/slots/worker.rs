@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_found_by_their_number() {
+    fn handed_connection_is_found_by_its_sequence_number() {
         let mut worker = worker(&[(1, 0), (2, 0), (3, 0)]);
         assert_eq!(worker.load(), Load { unanswered: 3, since_ms: 0 });
         assert_eq!(worker.take_handed(2).map(|handed| handed.seq), Some(2));
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_does_not_fill_the_window_for_ever() {
+    fn lost_connections_leave_the_window() {
         let mut worker = worker(&[(1, 0), (2, 10), (3, LOST_MS + 5), (4, LOST_MS + 5)]);
         worker.take_handed(3);
         assert_eq!(left(&worker), [2, 4]);
     }
 
     #[test]
-    fn a_message_without_its_descriptor_gives_the_right_connection_back() {
+    fn rejected_handle_returns_the_right_connection() {
         let mut worker = worker(&[(1, 0), (2, 0)]);
         worker.on_their_way.push_front(Sending::Listener);
         // The listening socket did not arrive, but that is not a connection.

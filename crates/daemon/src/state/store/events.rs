@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn told_once_over_a_death() {
+    fn events_are_published_once_across_daemon_deaths() {
         let mut journal = journal();
         let mut events = Events::restore(&mut Snapshot::default(), &mut journal);
         events.push(5, draft("a"));
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_journal_has_the_ring() {
+    fn compacted_journal_keeps_the_event_ring() {
         let mut journal = journal();
         let mut events = Events::restore(&mut Snapshot::default(), &mut journal);
         (0..EVENT_BOUNDS.entries + 44).for_each(|_| events.push(5, draft("a")));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_without_an_event_is_the_same_ring() {
+    fn empty_event_ring_keeps_its_position() {
         let mut journal = journal();
         let events = Events::restore(&mut Snapshot::default(), &mut journal);
         journal.flush().1.unwrap();

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_journal_that_was_written_anew_is_not_what_a_fresh_daemon_finds_until_the_keeper_has_it() {
+    fn compacted_journal_counts_only_once_the_keeper_holds_it() {
         let memfd = || memfd::create("test").unwrap();
         let mut journal = Journal::open(memfd()).unwrap().0;
         assert!(journal.is_held());

@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_of_a_slot_that_is_gone_is_not_given_again() {
+    fn id_of_a_removed_slot_is_not_reused() {
         let mut bytes = Vec::new();
         for record in [slot(0), slot(1), slot(1 << 31), Record::Gone { id: 1 }, Record::Gone { id: 1 << 31 }] {
             encode(&record, &mut bytes);
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_cut_anywhere_is_as_if_it_was_never_written() {
+    fn truncated_record_is_ignored() {
         let mut bytes = Vec::new();
         encode(&slot(1), &mut bytes);
         let first = bytes.len();
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_cut_anywhere_is_as_if_it_was_never_made() {
+    fn truncated_write_is_ignored_as_a_whole() {
         let mut group = Vec::new();
         encode(&slot(2), &mut group);
         encode(&slot(3), &mut group);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_a_bit_of_it_changed_ends_what_is_good() {
+    fn flipped_bit_invalidates_the_record_and_the_rest() {
         let mut bytes = Vec::new();
         encode(&Record::Gone { id: 7 }, &mut bytes);
         let first = bytes.len();
@@ -381,7 +381,7 @@ mod tests {
 
     /// Records in the format of such a build, followed by records of this one.
     #[test]
-    fn records_of_builds_before_the_first_release_count() {
+    fn records_of_pre_release_builds_are_readable() {
         const FORMER: &[u8] = b"\x1a\0\0\0\x47\x2a\x2b\x94{\"boot\":{\"boot_id\":\"abc\"}}";
         let mut bytes = FORMER.to_vec();
         encode(&slot(1), &mut bytes);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_a_newer_version_is_passed_over() {
+    fn record_of_a_newer_version_is_skipped() {
         let mut bytes = Vec::new();
         encode(&slot(1), &mut bytes);
         let from = bytes.len();
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_ends_the_journal() {
+    fn damaged_record_stops_reading_the_journal() {
         let mut bytes = Vec::new();
         encode(&slot(1), &mut bytes);
         let first = bytes.len();
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn gone_removes() {
+    fn gone_record_removes_the_slot() {
         let mut bytes = Vec::new();
         encode(&slot(1), &mut bytes);
         encode(&Record::Gone { id: 1 }, &mut bytes);

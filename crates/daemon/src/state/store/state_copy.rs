@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_home_that_was_made_anew_is_another_one() {
+    fn recreated_home_gets_another_name() {
         let home = std::env::temp_dir().join(format!("ostler-copy-{}", std::process::id()));
         fs::create_dir_all(&home).unwrap();
         let first = name(&home).unwrap();

@@ -43,7 +43,7 @@ fn only(text: &str) -> DumpEntry {
 }
 
 #[test]
-fn a_list_written_by_pm2_is_understood() {
+fn list_written_by_pm2_is_readable() {
     let dump = parse_dump(REAL).expect("valid");
     assert_eq!(dump.rejected, []);
     let names: Vec<_> = dump.entries.iter().map(|entry| (entry.spec.name.as_str(), entry.index, entry.stopped)).collect();
@@ -105,7 +105,7 @@ fn a_list_written_by_pm2_is_understood() {
 }
 
 #[test]
-fn nothing_is_evaluated() {
+fn javascript_in_a_list_is_rejected() {
     for text in ["[{name: 'a'}]", "(function(){ return [] })()", "[1+1]", "", "[", "{\"a\":1}", "null", "\"x\"", &"[".repeat(100_000)] {
         assert!(parse_dump(text).is_err(), "{}", &text[..text.len().min(20)]);
     }
@@ -113,7 +113,7 @@ fn nothing_is_evaluated() {
 }
 
 #[test]
-fn a_bad_entry_costs_only_itself() {
+fn bad_entry_does_not_affect_other_entries() {
     let good = json!({"name": "ok", "pm_exec_path": "/a", "pm_cwd": "/"});
     let cases = [
         (json!(1), "expected an object"),
@@ -134,7 +134,7 @@ fn a_bad_entry_costs_only_itself() {
 }
 
 #[test]
-fn overwritten_attributes_are_not_believed() {
+fn attributes_overwritten_by_variables_are_ignored() {
     let entry = json!([{"name": "a", "pm_exec_path": "/a.js", "pm_cwd": "/", "args": "-x", "watch": "1", "max_restarts": "3", "env": {"args": "-x", "watch": "1", "max_restarts": "3"}}]);
     let spec = only(&entry.to_string()).spec;
     assert!(spec.args.is_empty() && spec.restart.max_restarts.is_none() && !spec.given.open().contains_key("watch"));
@@ -149,7 +149,7 @@ fn names_default_to_the_script() {
 }
 
 #[test]
-fn what_was_edited_by_hand_wins() {
+fn manual_edits_of_the_list_win() {
     let mut spec = AppSpec { name: "a".into(), script: "/a.js".into(), ..AppSpec::default() };
     spec.env.vars.insert("PORT".into(), "1".into());
     spec.limits.nice = Some(3);
@@ -163,7 +163,7 @@ fn what_was_edited_by_hand_wins() {
 }
 
 #[test]
-fn intent_is_saved_not_the_moment() {
+fn list_saves_the_wanted_state() {
     let at = Now::at(1);
     let busy = State::Running { inc: 1, pid: 2, since: at };
     let cases = [
@@ -184,7 +184,7 @@ fn intent_is_saved_not_the_moment() {
 }
 
 #[test]
-fn pm2_can_read_what_is_written() {
+fn written_list_has_the_keys_that_pm2_needs() {
     let spec = AppSpec { name: "a".into(), script: "/a.js".into(), interpreter: Some("node".into()), ..AppSpec::default() };
     let list: Value = serde_json::from_str(&to_dump(&[detail(spec)])).expect("JSON");
     let entry = list[0].as_object().expect("object");
@@ -254,7 +254,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn nothing_is_lost(spec in any_spec()) {
+    fn app_spec_round_trips_through_the_list(spec in any_spec()) {
         let entry = only(&to_dump(&[detail(spec.clone())]));
         let ticks = spec.cron.as_ref().map(|_| ostler_core::cron::Ticks::default());
         prop_assert_eq!(entry, DumpEntry { ticks, spec, index: Some(1), stopped: false, created_ms: Some(1000) });
@@ -263,7 +263,7 @@ proptest! {
     /// Without our own key (after PM2 has written the list), the process still sees the same
     /// environment.
     #[test]
-    fn pm2s_part_alone_gives_the_same_process(spec in any_spec()) {
+    fn list_without_the_ostler_key_gives_the_same_process(spec in any_spec()) {
         let mut list: Value = serde_json::from_str(&to_dump(&[detail(spec.clone())])).expect("JSON");
         list[0].as_object_mut().expect("object").shift_remove(OWN_KEY);
         let back = only(&list.to_string()).spec;
@@ -282,7 +282,7 @@ proptest! {
     }
 
     #[test]
-    fn no_json_panics(text in "[\\[\\]{}:,\"a-z0-9/]{0,60}") {
+    fn parsing_any_json_never_panics(text in "[\\[\\]{}:,\"a-z0-9/]{0,60}") {
         drop(parse_dump(&text));
         drop(parse_dump(&format!("[{{\"name\":\"a\",\"pm_exec_path\":\"/a\",\"pm_cwd\":\"/\",\"env\":{text}}}]")));
     }

@@ -94,7 +94,7 @@ fn tiny() -> AppSpec {
 /// The item has the keys of the example of PM2 7.0.4, in its order. `PM2_INTERACTOR_PROCESSING` and
 /// the empty variable named after the app are noise.
 #[test]
-fn an_item_has_the_keys_of_pm2_in_its_order() {
+fn item_has_the_keys_of_pm2_in_its_order() {
     let item = process_object(&detail(tiny()));
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&item), ["pid", "name", "pm2_env", "pm_id", "monit"]);
@@ -119,7 +119,7 @@ fn whole_numbers_have_no_fraction() {
 }
 
 #[test]
-fn a_variable_named_like_an_attribute_does_not_replace_it() {
+fn variable_named_like_an_attribute_does_not_replace_it() {
     let mut spec = tiny();
     spec.env.base = env(&[("name", "evil"), ("status", "stopped"), ("args", "x"), ("PORT", "80"), ("km_link", "true")]).into();
     let item = process_object(&detail(spec));
@@ -156,7 +156,7 @@ fn options_appear_in_pm2s_units() {
 }
 
 #[test]
-fn an_app_finds_the_scalars_in_its_environment() {
+fn app_environment_contains_the_scalar_attributes() {
     let mut spec = tiny();
     spec.env = EnvSpec {
         base: env(&[("name", "of the shell"), ("pm_id", "77")]).into(),
@@ -195,7 +195,7 @@ fn an_app_finds_the_scalars_in_its_environment() {
 /// The direct text of an item equals that of its object, even if a variable has the name of an
 /// attribute.
 #[test]
-fn an_item_is_written_as_its_object_is() {
+fn written_text_of_an_item_equals_its_object() {
     let odd = [
         ("A", "1"),
         ("status", "x"),

@@ -52,7 +52,7 @@ fn refusal(played: &Played, method: &str, arg: Value) -> String {
 }
 
 #[test]
-fn what_each_call_asks_for() {
+fn each_call_maps_to_its_requests() {
     let played = scene();
     for (method, arg, wanted) in [
         ("stopProcessId", json!(0), vec!["Stop 0 as stopProcessId, 0 specs, variables []", "Look Some(0)"]),
@@ -90,7 +90,7 @@ fn what_each_call_asks_for() {
 }
 
 #[test]
-fn reloads_of_an_app_take_turns_and_restarts_do_not() {
+fn reloads_of_an_app_run_one_at_a_time_but_restarts_do_not() {
     let played = scene();
     let alone = |method| plan(&played.ctx, method, vec![json!({"id": 0})]).unwrap().alone;
     assert_eq!(alone("reloadProcessId").as_deref(), Some("api"));
@@ -99,7 +99,7 @@ fn reloads_of_an_app_take_turns_and_restarts_do_not() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_and_asks_for_nothing() {
+fn invalid_call_is_refused_without_a_request() {
     let played = scene();
     for (method, arg, why) in [
         ("startProcessId", json!(0), "process already online"),
@@ -124,7 +124,7 @@ fn what_makes_no_sense_is_refused_and_asks_for_nothing() {
 }
 
 #[test]
-fn no_argument_breaks_any_method() {
+fn no_argument_makes_a_method_panic() {
     let played = scene();
     let odd = [json!(null), json!(true), json!(-1), json!(1e308), json!(""), json!("\0"), json!([]), json!([[{}]]), json!({})];
     let keys =

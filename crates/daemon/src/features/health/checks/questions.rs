@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_spread_over_the_interval() {
+    fn checks_are_spread_over_the_interval() {
         let mut at: Vec<u64> = (0..100).map(|id| spread(id, 5000)).collect();
         assert!(at.iter().all(|at| *at < 5000));
         at.sort_unstable();

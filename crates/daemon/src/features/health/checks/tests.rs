@@ -68,7 +68,7 @@ fn next_command(played: &mut Played, checks: &mut HealthChecks) -> Owner {
     panic!("nothing is asked")
 }
 
-fn ends(played: &mut Played, checks: &mut HealthChecks, owner: Owner, outcome: Outcome) -> Vec<Input> {
+fn command_exits(played: &mut Played, checks: &mut HealthChecks, owner: Owner, outcome: Outcome) -> Vec<Input> {
     let report = Report { outcome, output: Wiped::from(&b""[..]), last_lines: Vec::new() };
     let end = CommandEnd { number: None, slot: None, owner, report };
     checks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
@@ -80,26 +80,26 @@ fn is_remedy(input: &Input, words: &str) -> bool {
 }
 
 #[test]
-fn who_asks_for_nothing_is_not_watched() {
+fn app_without_checks_is_not_watched() {
     let (played, checks, id) = running(HealthSpec::default());
     assert_eq!((played.ctx.outbox.timers.next_ms(), checks.watched.len(), state(&played, id)), (None, 0, None));
 }
 
 #[test]
-fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
+fn failures_make_unhealthy_and_one_success_heals() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     assert_eq!(state(&played, id), Some(Health::Starting));
     let bad = Outcome::Code(1);
     let owner = next_command(&mut played, &mut checks);
-    assert!(ends(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
+    assert!(command_exits(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
     let owner = next_command(&mut played, &mut checks);
-    let told = ends(&mut played, &mut checks, owner, bad.clone());
+    let told = command_exits(&mut played, &mut checks, owner, bad.clone());
     let words = format!("command `alive` {bad}");
     assert!(matches!(&told[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{told:?}");
     assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
     assert!(played.ctx.state.slots.get(id).unwrap().live.unready);
     let owner = next_command(&mut played, &mut checks);
-    let told = ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    let told = command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
     assert_eq!(state(&played, id), Some(Health::Healthy));
     assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
@@ -108,7 +108,7 @@ fn so_many_bad_answers_are_too_many_and_a_good_one_ends_that() {
 /// The program of the check is missing, cannot be started, or is killed. The app has then not
 /// answered, regardless of the number of times.
 #[test]
-fn a_broken_check_is_reported_and_nothing_is_done() {
+fn broken_check_is_reported_without_a_remedy() {
     let missing = Outcome::CouldNotStart("exec pg_isready: No such file or directory (os error 2)".into());
     for broken in [Outcome::Code(127), Outcome::Code(126), Outcome::Signal(9), missing] {
         for health in [
@@ -119,7 +119,7 @@ fn a_broken_check_is_reported_and_nothing_is_done() {
             let (mut played, mut checks, id) = running(health);
             for _ in 0..5 {
                 let owner = next_command(&mut played, &mut checks);
-                let told = ends(&mut played, &mut checks, owner, broken.clone());
+                let told = command_exits(&mut played, &mut checks, owner, broken.clone());
                 assert!(told.is_empty(), "{told:?}");
             }
             let slot = played.ctx.state.slots.get(id).unwrap();
@@ -131,7 +131,7 @@ fn a_broken_check_is_reported_and_nothing_is_done() {
             assert_eq!(notes(&played, id), [words], "once");
             // The check is repaired.
             let owner = next_command(&mut played, &mut checks);
-            ends(&mut played, &mut checks, owner, Outcome::Code(0));
+            command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
             assert_eq!(state(&played, id), Some(Health::Healthy));
             assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
         }
@@ -140,7 +140,7 @@ fn a_broken_check_is_reported_and_nothing_is_done() {
 
 /// The daemon does not resolve this host. The description did not come from our own configuration.
 #[test]
-fn a_host_that_is_not_resolved_is_a_broken_check() {
+fn unresolved_host_is_a_broken_check() {
     let ask = Ask::Tcp { host: "db.example".into(), port: 5432 };
     let (mut played, _checks, id) = running(HealthSpec { liveness: Some(check(ask)), ..strict() });
     assert_eq!(state(&played, id), Some(Health::Broken));
@@ -149,11 +149,11 @@ fn a_host_that_is_not_resolved_is_a_broken_check() {
 }
 
 #[test]
-fn who_is_not_ready_gets_nothing_new_and_nothing_is_done_about_it() {
+fn unready_instance_gets_no_connections_and_no_remedy() {
     let (mut played, mut checks, id) = running(HealthSpec { readiness: Some(command("ready")), ..strict() });
     for outcome in [Outcome::Code(0), Outcome::Code(7), Outcome::Code(7)] {
         let owner = next_command(&mut played, &mut checks);
-        let told = ends(&mut played, &mut checks, owner, outcome);
+        let told = command_exits(&mut played, &mut checks, owner, outcome);
         assert!(told.iter().all(|input| matches!(input, Input::Capacity(_))), "{told:?}");
     }
     assert_eq!(state(&played, id), Some(Health::Unready));
@@ -163,68 +163,68 @@ fn who_is_not_ready_gets_nothing_new_and_nothing_is_done_about_it() {
 }
 
 #[test]
-fn after_its_start_other_things_are_asked() {
+fn liveness_check_follows_the_startup_check() {
     let health = HealthSpec { startup: Some(command("up")), liveness: Some(command("alive")), ..strict() };
     let (mut played, mut checks, id) = running(health);
     let word = |checks: &HealthChecks| checks.questions.values().flat_map(|question| question.phases.clone()).collect::<Vec<_>>();
     assert_eq!(word(&checks), [Phase::Startup]);
     let owner = next_command(&mut played, &mut checks);
-    ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert_eq!(word(&checks), [Phase::Liveness]);
     let owner = next_command(&mut played, &mut checks);
-    ends(&mut played, &mut checks, owner, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
 #[test]
-fn the_same_question_is_asked_once() {
+fn identical_checks_share_one_probe() {
     let health = HealthSpec { readiness: Some(command("alive")), liveness: Some(command("alive")), ..strict() };
     let (_, checks, _) = running(health);
     assert_eq!(checks.questions.len(), 1);
 }
 
 #[test]
-fn a_command_that_was_not_run_says_nothing() {
+fn command_that_did_not_run_changes_nothing() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     for outcome in [Outcome::Lost, Outcome::Cancelled, Outcome::Lost] {
         let owner = next_command(&mut played, &mut checks);
-        assert!(ends(&mut played, &mut checks, owner, outcome).is_empty());
+        assert!(command_exits(&mut played, &mut checks, owner, outcome).is_empty());
         assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
     }
     assert_eq!(state(&played, id), Some(Health::Starting));
 }
 
 #[test]
-fn what_is_asked_of_a_process_ends_with_it() {
+fn running_check_is_cancelled_with_its_process() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let owner = next_command(&mut played, &mut checks);
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     let queued = played.queued();
     assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
     assert_eq!((played.ctx.outbox.timers.next_ms(), state(&played, id)), (None, None));
-    assert!(ends(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
 }
 
 #[test]
-fn what_was_to_be_asked_of_a_process_is_not() {
+fn scheduled_check_is_cancelled_with_its_process() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.outbox.timers.next_ms(), played.queued().len()), (None, 0));
 }
 
 #[test]
-fn an_answer_for_another_process_is_none() {
+fn answer_for_another_process_is_ignored() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let Owner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
     // A former daemon may have given the same number to a probe.
-    assert!(ends(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
     assert_eq!(state(&played, id), Some(Health::Starting));
-    ends(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
 #[test]
-fn a_port_is_asked() {
+fn tcp_check_connects_to_the_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(listener.local_addr().unwrap().port())), ..strict() });
     for _ in 0..200 {
@@ -243,7 +243,7 @@ fn a_port_is_asked() {
 }
 
 #[test]
-fn a_port_where_nobody_is_is_a_bad_answer() {
+fn closed_port_is_a_failed_check() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(port)), ..strict() });
     played.pass(&mut checks, 3500);
@@ -259,17 +259,17 @@ fn with_preload() -> (Played, HealthChecks, u32) {
     (played, checks, id)
 }
 
-fn beats(played: &mut Played, checks: &mut HealthChecks, id: u32) {
+fn heartbeat(played: &mut Played, checks: &mut HealthChecks, id: u32) {
     let Some(message) = json!({"cmd": "NODE_OSTLER", "act": "turns"}).as_object().cloned() else { return };
     checks.on_message(&mut played.ctx, id, 1, &Message::Internal(message));
 }
 
 #[test]
-fn an_event_loop_that_stands_still_is_noticed() {
+fn blocked_event_loop_makes_the_app_unhealthy() {
     let (mut played, mut checks, id) = with_preload();
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "it has not said anything yet");
     for _ in 0..5 {
-        beats(&mut played, &mut checks, id);
+        heartbeat(&mut played, &mut checks, id);
         played.pass(&mut checks, 999);
     }
     assert!(played.queued().is_empty());
@@ -277,14 +277,14 @@ fn an_event_loop_that_stands_still_is_noticed() {
     let queued = played.queued();
     let words = "its event loop has not turned for 1000 ms";
     assert!(matches!(&queued[..], [Input::Capacity(_), remedy] if is_remedy(remedy, words)), "{queued:?}");
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
 #[test]
-fn a_silence_that_is_noticed_late_is_our_own() {
+fn silence_during_a_daemon_pause_is_ignored() {
     let (mut played, mut checks, id) = with_preload();
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     played.ctx.now.mono_ms += 10_000;
     played.pass(&mut checks, 0);
     assert_eq!(state(&played, id), Some(Health::Healthy));
@@ -293,21 +293,21 @@ fn a_silence_that_is_noticed_late_is_our_own() {
 }
 
 #[test]
-fn who_has_closed_its_channel_cannot_say_anything() {
+fn closed_channel_disables_the_heartbeat_check() {
     let (mut played, mut checks, id) = with_preload();
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     checks.on_channel_ended(&mut played.ctx, id);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     // The heartbeats do not come from our preload.
     played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = false;
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
-fn the_next_process_is_watched_anew() {
+fn next_process_starts_with_fresh_health() {
     let (mut played, mut checks, id) = with_preload();
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
     // An instance that takes the place of another has made no step.
@@ -323,14 +323,14 @@ fn the_next_process_is_watched_anew() {
 /// An app with only a heartbeat is healthy from the start. No change of its state reports that the
 /// next process is healthy.
 #[test]
-fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
+fn process_is_reported_healthy_at_its_first_heartbeat() {
     let (mut played, mut checks, id) = with_preload();
     let healthy = |played: &mut Played| {
         let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, What::Health { state: Shown::Healthy });
         played.events().iter().filter(|event| is_healthy(event)).count()
     };
-    beats(&mut played, &mut checks, id);
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(healthy(&mut played), 1);
     played.pass(&mut checks, 1000);
     assert_eq!(state(&played, id), Some(Health::Unhealthy));
@@ -340,7 +340,7 @@ fn each_process_is_reported_as_healthy_at_its_first_heartbeat() {
         checks.on_serving(&mut played.ctx, id);
     }
     assert_eq!(healthy(&mut played), 0, "nothing is known of it yet");
-    beats(&mut played, &mut checks, id);
+    heartbeat(&mut played, &mut checks, id);
     assert_eq!(healthy(&mut played), 1);
 }
 

@@ -175,7 +175,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn only_what_is_new_counts() {
+    fn only_new_error_lines_are_counted() {
         let path = std::env::temp_dir().join(format!("ostler-errors-{}", std::process::id()));
         let append =
             |text: &str| std::fs::OpenOptions::new().append(true).create(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap();

@@ -43,14 +43,14 @@ fn notes(played: &Played, id: u32) -> Vec<String> {
 }
 
 #[test]
-fn who_has_no_limits_is_not_measured() {
+fn app_without_limits_is_not_measured() {
     let hard = HardLimits { pids: Some(5), ..HardLimits::default() };
     let (played, limits, _) = running(Safeguards { hard, ..Safeguards::default() });
     assert_eq!((played.ctx.outbox.timers.next_ms(), limits.watched.len()), (None, 0));
 }
 
 #[test]
-fn too_much_memory_is_measured_twice_and_told_when_something_is_done() {
+fn memory_excess_is_confirmed_and_reported_with_the_remedy() {
     let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     pass(&mut played, &mut limits);
     assert!(asked(&mut played).is_empty());
@@ -67,7 +67,7 @@ fn too_much_memory_is_measured_twice_and_told_when_something_is_done() {
 }
 
 #[test]
-fn what_is_within_its_limit_again_needs_no_remedy() {
+fn remedy_is_withdrawn_if_memory_is_within_the_limit_again() {
     let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     pass(&mut played, &mut limits);
     pass(&mut played, &mut limits);
@@ -82,7 +82,7 @@ fn what_is_within_its_limit_again_needs_no_remedy() {
 }
 
 #[test]
-fn nobody_is_measured_any_more_when_all_have_ended() {
+fn measuring_stops_with_the_last_instance() {
     let (mut played, mut limits, id) = running(Safeguards { memory: Some(Amount::Bytes(1)), ..Safeguards::default() });
     assert!(played.ctx.outbox.timers.next_ms().is_some());
     played.dispatch(&mut limits, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
@@ -90,7 +90,7 @@ fn nobody_is_measured_any_more_when_all_have_ended() {
 }
 
 #[test]
-fn cpu_alone_is_measured_more_rarely() {
+fn cpu_limit_alone_is_measured_less_often() {
     let cpu = CpuLimit { percent: 50, of_machine: false, window_ms: 60_000 };
     let (mut played, mut limits, id) = running(Safeguards { cpu: Some(cpu), ..Safeguards::default() });
     let began_ms = played.ctx.now.mono_ms;
@@ -107,7 +107,7 @@ fn cpu_alone_is_measured_more_rarely() {
 }
 
 #[test]
-fn so_many_exceptions_are_too_many() {
+fn exceptions_above_the_threshold_trigger_the_limit() {
     for restart in [true, false] {
         let errors = ErrorLimit { threshold: 3, window_ms: 60_000, restart };
         let (mut played, mut limits, id) = running(Safeguards { errors: Some(errors), ..Safeguards::default() });
@@ -131,7 +131,7 @@ fn so_many_exceptions_are_too_many() {
 }
 
 #[test]
-fn lines_of_its_error_log_count_from_its_start_on() {
+fn error_log_lines_count_from_the_start_of_the_process() {
     let errors = ErrorLimit { threshold: 3, window_ms: 600_000, restart: true };
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
     let id = played.instance(app(Safeguards { errors: Some(errors), ..Safeguards::default() }));
@@ -156,7 +156,7 @@ fn lines_of_its_error_log_count_from_its_start_on() {
 }
 
 #[test]
-fn a_hard_limit_that_cannot_be_had_is_told_once() {
+fn unavailable_hard_limit_is_reported_once() {
     let hard = HardLimits { pids: Some(5), ..HardLimits::default() };
     let (mut played, mut limits) = (Played::new(&[]), Limits::default());
     let id = played.instance(app(Safeguards { hard, ..Safeguards::default() }));

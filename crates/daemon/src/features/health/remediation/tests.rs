@@ -39,7 +39,7 @@ fn inc_of(played: &Played, id: u32) -> u32 {
     played.ctx.state.slots.get(id).unwrap().durable.instance.inc
 }
 
-fn health_is(played: &mut Played, id: u32, state: Health) {
+fn set_health(played: &mut Played, id: u32, state: Health) {
     let last = LastAnswer { at: played.ctx.now, good: state == Health::Healthy, words: WHY.into() };
     let report = HealthReport { state, since: played.ctx.now, failures: 1, last: Some(last) };
     played.ctx.state.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
@@ -58,7 +58,7 @@ fn ask(played: &mut Played, remediation: &mut Remediation, id: u32, cause: Cause
 }
 
 /// Returns the remedies that start when no work is left.
-fn done(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
+fn run_remedies(played: &mut Played, remediation: &mut Remediation) -> Vec<Input> {
     remediation.on_idle(&mut played.ctx);
     played.queued()
 }
@@ -68,7 +68,7 @@ fn is_policy(origin: &Origin, word: &str) -> bool {
 }
 
 /// Completes the stop of a process, and starts the next one.
-fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
+fn restarts(played: &mut Played, remediation: &mut Remediation, id: u32) {
     let inc = inc_of(played, id);
     played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });
     played.dispatch(remediation, id, Event::TreeGone { inc });
@@ -76,130 +76,130 @@ fn comes_again(played: &mut Played, remediation: &mut Remediation, id: u32) {
 }
 
 #[test]
-fn one_after_the_other() {
+fn instances_of_an_app_are_remedied_one_at_a_time() {
     let (mut played, mut remediation, ids) = running(&[app(with_check()), app(with_check())]);
     let [first, second] = ids[..] else { panic!("{ids:?}") };
     assert!(ask(&mut played, &mut remediation, second, Cause::Cpu) && ask(&mut played, &mut remediation, first, Cause::Errors));
-    let queued = done(&mut played, &mut remediation);
+    let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
     assert!(*id == first && is_policy(origin, "errors"), "{queued:?}");
     played.dispatch(&mut remediation, first, Event::Restart(origin.clone()));
-    assert!(done(&mut played, &mut remediation).is_empty(), "it is on its way");
-    comes_again(&mut played, &mut remediation, first);
-    health_is(&mut played, first, Health::Starting);
-    assert!(done(&mut played, &mut remediation).is_empty(), "nobody knows whether it is well");
-    health_is(&mut played, first, Health::Healthy);
-    let queued = done(&mut played, &mut remediation);
+    assert!(run_remedies(&mut played, &mut remediation).is_empty(), "it is on its way");
+    restarts(&mut played, &mut remediation, first);
+    set_health(&mut played, first, Health::Starting);
+    assert!(run_remedies(&mut played, &mut remediation).is_empty(), "nobody knows whether it is well");
+    set_health(&mut played, first, Health::Healthy);
+    let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
     assert!(*id == second && is_policy(origin, "cpu"), "{queued:?}");
 }
 
 #[test]
-fn apps_do_not_wait_for_each_other() {
+fn apps_are_remedied_independently() {
     let other = AppSpec { name: "other".into(), ..app(Safeguards::default()) };
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default()), other]);
     for id in ids {
         ask(&mut played, &mut remediation, id, Cause::Errors);
     }
-    assert_eq!(done(&mut played, &mut remediation).len(), 2);
+    assert_eq!(run_remedies(&mut played, &mut remediation).len(), 2);
 }
 
 #[test]
-fn where_two_can_serve_it_is_replaced_and_restarted_only_if_that_fails() {
+fn replacement_is_tried_before_a_restart() {
     let (mut played, mut remediation, ids) = running(&[cluster(with_check())]);
     let id = ids[0];
-    health_is(&mut played, id, Health::Unhealthy);
+    set_health(&mut played, id, Health::Unhealthy);
     ask(&mut played, &mut remediation, id, Cause::Health);
-    let queued = done(&mut played, &mut remediation);
+    let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Request(Request::Replace { ids, canary_ms: Some(0), origin, what: "health", .. })] = &queued[..] else {
         panic!("{queued:?}")
     };
     assert!(*ids == [id] && is_policy(origin, "health"), "{queued:?}");
     assert!(!ask(&mut played, &mut remediation, id, Cause::Memory), "it is being replaced");
     played.ctx.state.slots.begin_replacing("api");
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     // The new process failed.
     played.ctx.state.slots.end_replacing("api");
-    let queued = done(&mut played, &mut remediation);
+    let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Answer(Answer::Remedy { .. }), Input::Event(of, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
     assert!(*of == id && is_policy(origin, "health"), "{queued:?}");
 }
 
 #[test]
-fn a_reload_under_way_comes_first() {
+fn remedy_waits_for_a_running_reload() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     played.ctx.state.slots.begin_replacing("api");
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     played.ctx.state.slots.end_replacing("api");
-    assert_eq!(done(&mut played, &mut remediation).len(), 1);
+    assert_eq!(run_remedies(&mut played, &mut remediation).len(), 1);
 }
 
 #[test]
-fn what_is_replaced_again_and_again_waits_unless_it_takes_too_much_memory() {
+fn repeated_remedies_back_off_except_for_memory() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     let id = ids[0];
     for _ in 0..2 {
         ask(&mut played, &mut remediation, id, Cause::Errors);
-        let queued = done(&mut played, &mut remediation);
+        let queued = run_remedies(&mut played, &mut remediation);
         let [Input::Event(_, event)] = &queued[..] else { panic!("{queued:?}") };
         played.dispatch(&mut remediation, id, event.clone());
-        comes_again(&mut played, &mut remediation, id);
-        assert!(done(&mut played, &mut remediation).is_empty());
+        restarts(&mut played, &mut remediation, id);
+        assert!(run_remedies(&mut played, &mut remediation).is_empty());
     }
     ask(&mut played, &mut remediation, id, Cause::Errors);
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     let not_before_ms = played.ctx.now.mono_ms + 1000;
     assert_eq!(played.ctx.outbox.timers.next_ms(), Some(not_before_ms));
     remediation.on_request(&mut played.ctx, Request::NoRemedy { id, cause: Cause::Errors });
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     ask(&mut played, &mut remediation, id, Cause::Memory);
-    let queued = done(&mut played, &mut remediation);
+    let queued = run_remedies(&mut played, &mut remediation);
     assert!(matches!(&queued[..], [Input::Event(_, Event::RestartAt { at_ms, .. })] if *at_ms == not_before_ms), "{queued:?}");
 }
 
 #[test]
-fn who_has_waited_has_its_turn() {
+fn delayed_remedy_runs_after_its_backoff() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     let pace = remediation.paces.entry(0).or_default();
     pace.replaced(played.ctx.now.mono_ms);
     pace.replaced(played.ctx.now.mono_ms);
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     played.pass(&mut remediation, 999);
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     played.pass(&mut remediation, 1);
-    assert_eq!(done(&mut played, &mut remediation).len(), 1);
+    assert_eq!(run_remedies(&mut played, &mut remediation).len(), 1);
 }
 
 #[test]
-fn autokill_ends_it_as_if_it_had_crashed() {
+fn autokill_fails_the_instance_like_a_crash() {
     let (mut played, mut remediation, ids) = running(&[cluster(Safeguards { autokill: true, ..Safeguards::default() })]);
     ask(&mut played, &mut remediation, ids[0], Cause::Health);
-    let queued = done(&mut played, &mut remediation);
+    let queued = run_remedies(&mut played, &mut remediation);
     assert!(matches!(&queued[..], [Input::Event(_, Event::Fail(origin))] if is_policy(origin, "health")), "{queued:?}");
 }
 
 #[test]
-fn nothing_is_done_about_what_is_well_again_or_has_ended() {
+fn recovered_or_exited_instance_gets_no_remedy() {
     let (mut played, mut remediation, ids) = running(&[app(with_check())]);
     let id = ids[0];
-    health_is(&mut played, id, Health::Unhealthy);
+    set_health(&mut played, id, Health::Unhealthy);
     ask(&mut played, &mut remediation, id, Cause::Health);
-    health_is(&mut played, id, Health::Healthy);
-    assert!(done(&mut played, &mut remediation).is_empty());
+    set_health(&mut played, id, Health::Healthy);
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     assert!(ask(&mut played, &mut remediation, id, Cause::Memory), "that it is healthy says nothing of its memory");
     remediation.on_request(&mut played.ctx, Request::NoRemedy { id, cause: Cause::Health });
     assert!(!ask(&mut played, &mut remediation, id, Cause::Cpu), "one reason at a time");
     let inc = inc_of(&played, id);
     played.dispatch(&mut remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(1), oom: false } });
-    assert!(done(&mut played, &mut remediation).is_empty());
+    assert!(run_remedies(&mut played, &mut remediation).is_empty());
     assert!(remediation.wanted.is_empty());
 }
 
 #[test]
-fn an_app_that_wants_to_be_left_alone_is() {
+fn health_action_none_suppresses_the_health_remedy() {
     let mut safeguards = with_check();
     safeguards.health.action = Action::None;
     let (mut played, mut remediation, ids) = running(&[app(safeguards)]);
@@ -208,10 +208,10 @@ fn an_app_that_wants_to_be_left_alone_is() {
 }
 
 #[test]
-fn a_new_app_with_an_old_number_has_its_own_pace() {
+fn reused_id_gets_a_fresh_backoff() {
     let (mut played, mut remediation, ids) = running(&[app(Safeguards::default())]);
     ask(&mut played, &mut remediation, ids[0], Cause::Cpu);
-    done(&mut played, &mut remediation);
+    run_remedies(&mut played, &mut remediation);
     assert_eq!(remediation.paces.len(), 1);
     remediation.on_transition(&mut played.ctx, ids[0], &Transition::Deleted);
     assert!(remediation.paces.is_empty());

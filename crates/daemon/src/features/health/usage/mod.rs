@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_again_gets_the_same_and_what_has_changed() {
+    fn repeated_list_reflects_only_changes() {
         let (mut played, mut usage) = (Played::new(&[]), Usage::default());
         let id = played.instance(app("down"));
         let mut list = |played: &mut Played| match ask(played, &mut usage, Asked::Processes).pop() {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_where_nothing_runs() {
+    fn list_without_processes_is_answered_immediately() {
         let (mut played, mut usage) = (Played::new(&[]), Usage::default());
         played.instance(app("down"));
         let replies = ask(&mut played, &mut usage, Asked::List);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_list_waits_for_a_second_reading_once() {
+    fn first_list_waits_once_for_a_second_reading() {
         let (mut played, mut usage) = (Played::new(&[]), Usage::default());
         running(&mut played, &mut usage);
         // A process that just started is measured from its start.
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_is_called_is_said() {
+    fn unknown_target_is_reported() {
         let (mut played, mut usage) = (Played::new(&[]), Usage::default());
         played.instance(app("down"));
         for request in [

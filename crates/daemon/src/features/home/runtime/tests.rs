@@ -38,7 +38,7 @@ fn starter(ended: Option<ostler_sys::Ending>) -> Child {
     }
 }
 
-fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
+fn app_exits(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(0).unwrap().durable.instance.inc;
     played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(0, Event::TreeGone { inc });
@@ -47,19 +47,19 @@ fn ends(played: &mut Played, runtime: &mut Runtime, code: i32) -> Vec<Input> {
 
 /// Returns whether the list is saved before the requested shutdown; `None`: no shutdown was
 /// requested.
-fn end_asked(rest: &[Input]) -> Option<bool> {
+fn shutdown_request(rest: &[Input]) -> Option<bool> {
     let end = |input: &Input| if let Input::Request(Request::End { saves_list, client: 0, .. }) = input { Some(*saves_list) } else { None };
     rest.iter().find_map(end)
 }
 
 #[test]
-fn in_the_background_a_signal_saves_and_stops() {
+fn background_daemon_saves_and_stops_on_a_signal() {
     let (mut played, mut runtime) = (Played::new(&[]), Runtime::default());
     runtime.on_boot(&mut played.ctx);
     assert!(runtime.on_signal(&mut played.ctx, TERM));
     let rest = played.settle(&mut runtime);
     assert!(matches!(rest[0], Input::Request(Request::SaveList)), "{rest:?}");
-    assert_eq!((end_asked(&rest), played.ctx.outbox.shutdown.exit_code), (Some(true), None));
+    assert_eq!((shutdown_request(&rest), played.ctx.outbox.shutdown.exit_code), (Some(true), None));
     played.ctx.outbox.shutdown.is_closing = true;
     runtime.on_signal(&mut played.ctx, INT);
     assert!(played.settle(&mut runtime).is_empty(), "it ends already");
@@ -71,10 +71,10 @@ fn in_the_background_a_signal_saves_and_stops() {
 }
 
 #[test]
-fn in_front_it_stops_without_saving_and_kills_after_its_time() {
+fn foreground_daemon_stops_without_saving_and_kills_at_timeout() {
     let (mut played, mut runtime) = in_front(spec(), None);
     assert!(runtime.on_signal(&mut played.ctx, TERM));
-    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     played.pass(&mut runtime, 4999);
     assert!(!played.ctx.outbox.shutdown.is_hasty);
     played.pass(&mut runtime, 1);
@@ -86,7 +86,7 @@ fn in_front_it_stops_without_saving_and_kills_after_its_time() {
 }
 
 #[test]
-fn a_second_signal_kills_at_once() {
+fn second_signal_kills_immediately() {
     let (mut played, mut runtime) = in_front(spec(), None);
     runtime.on_signal(&mut played.ctx, TERM);
     played.settle(&mut runtime);
@@ -98,7 +98,7 @@ fn a_second_signal_kills_at_once() {
 }
 
 #[test]
-fn a_signal_that_nobody_named_means_nothing_and_is_nobody_elses() {
+fn unconfigured_signal_is_consumed_without_effect() {
     let (mut played, mut runtime) = in_front(spec(), None);
     for signal in [HUP, INT, WINCH] {
         assert!(runtime.on_signal(&mut played.ctx, signal));
@@ -107,39 +107,39 @@ fn a_signal_that_nobody_named_means_nothing_and_is_nobody_elses() {
 }
 
 #[test]
-fn the_container_ends_with_the_code_of_its_app() {
+fn container_exits_with_the_code_of_its_app() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.state.requests_under_way = 1;
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None, "somebody may be about to start another");
     played.ctx.state.requests_under_way = 0;
-    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(3));
     assert!(played.settle(&mut runtime).is_empty(), "once is enough");
 }
 
 #[test]
-fn what_was_stopped_by_hand_may_be_started_again_for_a_while() {
+fn manually_stopped_app_can_be_started_again_before_the_exit() {
     let (mut played, mut runtime) = in_front(spec(), None);
     played.ctx.event(0, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 0)), None);
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 0)), None);
     let at_ms = played.ctx.outbox.timers.next_ms().unwrap();
     assert_eq!(at_ms, played.ctx.now.mono_ms + 6000);
     played.pass(&mut runtime, 3000);
-    assert_eq!(end_asked(&played.settle(&mut runtime)), None);
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), None);
     assert_eq!(played.ctx.outbox.timers.next_ms(), Some(at_ms), "the wait does not begin anew");
     played.start(&mut runtime, 0, 4712);
     played.settle(&mut runtime);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     played.ctx.event(0, Event::Stop(Origin::Resurrect));
-    ends(&mut played, &mut runtime, 0);
+    app_exits(&mut played, &mut runtime, 0);
     played.pass(&mut runtime, 6000);
-    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(0)));
+    assert_eq!((shutdown_request(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(0)));
 }
 
 #[test]
-fn where_it_stays_nothing_ends_it_but_a_signal() {
+fn staying_runtime_exits_only_on_a_signal() {
     let (mut played, mut runtime) = in_front(RuntimeSpec { stays: true, ..spec() }, None);
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
 }
 
 fn acks(played: &mut Played) -> usize {
@@ -147,16 +147,16 @@ fn acks(played: &mut Played) -> usize {
 }
 
 #[test]
-fn as_long_as_the_starter_runs_nothing_is_over() {
+fn container_does_not_exit_while_the_starter_runs() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
-    assert_eq!(end_asked(&ends(&mut played, &mut runtime, 3)), None);
+    assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
     assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
     assert_eq!(acks(&mut played), 1);
-    assert_eq!((end_asked(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
+    assert_eq!((shutdown_request(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
 }
 
 #[test]
-fn a_start_that_failed_ends_the_container_with_its_code() {
+fn failed_start_exits_the_container_with_its_code() {
     for (is_unstartable, ending, code) in [
         (true, ostler_sys::Ending::Code(2), Some(2)),
         (true, ostler_sys::Ending::Signal { signal: 9, core: false }, Some(137)),
@@ -169,7 +169,7 @@ fn a_start_that_failed_ends_the_container_with_its_code() {
             played.settle(&mut runtime);
         }
         runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ending));
-        let asked = end_asked(&played.settle(&mut runtime));
+        let asked = shutdown_request(&played.settle(&mut runtime));
         assert_eq!(asked.is_some(), code.is_some(), "{ending:?}");
         assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
         assert_eq!(acks(&mut played), usize::from(code.is_none()), "the next daemon has to know of a failure");
@@ -177,17 +177,17 @@ fn a_start_that_failed_ends_the_container_with_its_code() {
 }
 
 #[test]
-fn a_starter_that_ended_while_there_was_no_daemon_is_known() {
+fn starter_exit_during_daemon_absence_is_recovered() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
     assert_eq!(acks(&mut played), 1);
-    assert_eq!((end_asked(&ends(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
+    assert_eq!((shutdown_request(&app_exits(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
 }
 
 #[test]
-fn nothing_outlives_the_first_process() {
+fn new_keeper_in_a_container_stops_everything() {
     let (mut played, mut runtime) = in_front(spec(), None);
     runtime.on_new_keeper(&mut played.ctx, &[]);
-    assert_eq!(end_asked(&played.settle(&mut runtime)), Some(false));
+    assert_eq!(shutdown_request(&played.settle(&mut runtime)), Some(false));
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "each app has its own time");
 }
 

@@ -124,24 +124,24 @@ mod tests {
         id
     }
 
-    fn ends(played: &mut Played, id: u32) -> Vec<String> {
+    fn lines_after_exit(played: &mut Played, id: u32) -> Vec<String> {
         let exit = ExitReport { ending: Ending::Code(1), oom: false };
         played.dispatch(&mut LastLines::default(), id, Event::Exited { inc: 1, exit });
         played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
     }
 
     #[test]
-    fn what_it_wrote_is_kept_with_its_exit_unless_somebody_asked_for_that() {
+    fn last_lines_are_kept_only_for_unrequested_exits() {
         let mut played = Played::new(&[]);
         let id = running(&mut played, "Error: it is broken\n");
-        assert_eq!(ends(&mut played, id), ["Error: it is broken"]);
+        assert_eq!(lines_after_exit(&mut played, id), ["Error: it is broken"]);
         let id = running(&mut played, "Error: it is broken\n");
         played.dispatch(&mut LastLines::default(), id, Event::Stop(Origin::Shutdown));
-        assert!(ends(&mut played, id).is_empty());
+        assert!(lines_after_exit(&mut played, id).is_empty());
     }
 
     #[test]
-    fn whoever_asks_is_answered_also_where_there_is_nothing() {
+    fn last_lines_request_is_always_answered() {
         let mut played = Played::new(&[]);
         let id = running(&mut played, "Error: it is broken\n");
         for (id, expected) in [(id, vec!["Error: it is broken".to_owned()]), (77, Vec::new())] {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_of_a_port_is_added_to_the_exit_later() {
+    fn port_holder_is_added_to_the_exit_later() {
         let mut played = Played::new(&[LastLines::NAME]);
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();

@@ -38,7 +38,7 @@ fn journal(played: &mut Played) -> Snapshot {
 }
 
 #[test]
-fn who_needs_no_writer_gets_the_file_itself() {
+fn app_without_a_log_writer_gets_the_file_itself() {
     let (mut played, id, out) = instance(false);
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
@@ -52,7 +52,7 @@ fn who_needs_no_writer_gets_the_file_itself() {
 }
 
 #[test]
-fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
+fn log_writer_outlives_the_process_and_completes_its_last_line() {
     let (mut played, id, out) = instance(true);
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
@@ -74,7 +74,7 @@ fn a_writer_outlives_the_process_and_its_last_line_comes_before_its_end() {
 /// The keeper died with the process. The end is therefore discovered in another way, or only before
 /// the next start.
 #[test]
-fn what_a_process_left_open_is_a_line_whoever_tells_of_its_end() {
+fn open_line_is_completed_however_the_exit_is_found() {
     let (mut played, id, out) = instance(true);
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
@@ -88,7 +88,7 @@ fn what_a_process_left_open_is_a_line_whoever_tells_of_its_end() {
 }
 
 #[test]
-fn a_new_keeper_gets_the_pipes_and_the_notes() {
+fn new_keeper_gets_the_pipes_and_the_notes() {
     let (mut played, id, _) = instance(true);
     let mut writers = LogWriters::default();
     drop(prepared(&mut played, &mut writers, id));
@@ -99,7 +99,7 @@ fn a_new_keeper_gets_the_pipes_and_the_notes() {
 }
 
 #[test]
-fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
+fn remaining_pipe_data_is_journaled_with_the_deletion() {
     let (mut played, id, out) = instance(true);
     let mut writers = LogWriters::default();
     let outputs = prepared(&mut played, &mut writers, id);
@@ -119,7 +119,7 @@ fn what_is_left_in_the_pipes_is_noted_with_the_end_of_its_instance() {
 }
 
 #[test]
-fn what_a_former_daemon_left_and_the_keeper_does_not_hold_is_over() {
+fn log_tail_without_held_pipes_is_dropped() {
     let (mut played, id, _) = instance(true);
     let mut former = LogWriters::default();
     drop(prepared(&mut played, &mut former, id));

@@ -88,7 +88,7 @@ fn journal(played: &mut Played) -> Snapshot {
 }
 
 #[test]
-fn a_renamed_log_goes_back_and_who_asked_is_told() {
+fn renamed_log_is_reclaimed_and_the_client_is_answered() {
     let (mut played, mut reclaim) = playing();
     let mut writer = Writer::start(&mut played, &mut reclaim);
     writer.write("a\nb", &writer.out.clone());
@@ -115,7 +115,7 @@ fn a_renamed_log_goes_back_and_who_asked_is_told() {
 }
 
 #[test]
-fn who_stands_still_since_a_daemon_was_killed_is_woken_first() {
+fn process_stopped_by_a_killed_daemon_is_resumed_first() {
     let (mut played, mut reclaim) = playing();
     let mut writer = Writer::start(&mut played, &mut reclaim);
     let process = ProcRef::of(writer.child.id().cast_signed()).unwrap();
@@ -149,7 +149,7 @@ fn who_stands_still_since_a_daemon_was_killed_is_woken_first() {
 }
 
 #[test]
-fn a_rotation_is_answered_and_one_at_a_time() {
+fn rotations_run_one_at_a_time_and_are_answered() {
     let (mut played, mut reclaim) = playing();
     let mut writer = Writer::start(&mut played, &mut reclaim);
     writer.write("a\n", &writer.out.clone());

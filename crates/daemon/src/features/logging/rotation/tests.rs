@@ -61,7 +61,7 @@ fn requests(played: &mut Played) -> Vec<Rotating> {
 }
 
 #[test]
-fn a_write_is_looked_at_and_what_is_too_large_is_asked_for() {
+fn oversized_log_is_rotated_after_a_write() {
     let (mut played, mut rotation, out) = writing(false);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "who does not write costs nothing");
     write(&mut played, &mut rotation, &out, MAX_BYTES - 1);
@@ -77,7 +77,7 @@ fn a_write_is_looked_at_and_what_is_too_large_is_asked_for() {
 }
 
 #[test]
-fn what_was_written_before_the_folder_was_watched_is_seen() {
+fn log_oversized_before_the_watch_is_rotated() {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     let id = played.instance(spec(false));
     let slot = played.ctx.state.slots.get_mut(id).unwrap();
@@ -91,7 +91,7 @@ fn what_was_written_before_the_folder_was_watched_is_seen() {
 }
 
 #[test]
-fn what_is_under_way_is_not_asked_for_again() {
+fn running_rotation_is_not_requested_again() {
     let (mut played, mut rotation, out) = writing(false);
     played.ctx.state.log_files.moving.insert(key(&out));
     write(&mut played, &mut rotation, &out, MAX_BYTES);
@@ -100,7 +100,7 @@ fn what_is_under_way_is_not_asked_for_again() {
 }
 
 #[test]
-fn a_failure_is_told_once() {
+fn rotation_failure_is_reported_once() {
     let (mut played, mut rotation, out) = writing(false);
     let path = out.to_str().unwrap().to_owned();
     for _ in 0..2 {
@@ -113,7 +113,7 @@ fn a_failure_is_told_once() {
 /// The compressing thread wakes the daemon through its own descriptor, and exits when it has no
 /// work.
 #[test]
-fn what_was_rotated_is_compressed_behind_our_back() {
+fn rotated_file_is_compressed_in_a_thread() {
     let (mut played, mut rotation, out) = writing(false);
     write(&mut played, &mut rotation, &out, MAX_BYTES);
     played.pass(&mut rotation, SOON_MS);
@@ -131,7 +131,7 @@ fn what_was_rotated_is_compressed_behind_our_back() {
 }
 
 #[test]
-fn what_our_writers_write_is_renamed_at_once() {
+fn log_of_a_log_writer_is_renamed_immediately() {
     let (mut played, mut rotation, out) = writing(true);
     write(&mut played, &mut rotation, &out, 2 * MAX_BYTES);
     played.pass(&mut rotation, SOON_MS);
@@ -141,7 +141,7 @@ fn what_our_writers_write_is_renamed_at_once() {
 }
 
 #[test]
-fn what_a_killed_daemon_had_begun_is_done_at_once() {
+fn rotation_of_a_killed_daemon_is_repeated_immediately() {
     let (mut played, _, out) = writing(false);
     fs::write(&out, "x".repeat(MAX_BYTES as usize)).unwrap();
     let mut rotation = Rotation::default();
@@ -153,7 +153,7 @@ fn what_a_killed_daemon_had_begun_is_done_at_once() {
 
 /// Lines of this turn count, too, and go to the old file.
 #[test]
-fn the_daemons_own_log_is_rotated_by_the_settings_of_the_home() {
+fn daemon_log_is_rotated_by_the_home_settings() {
     let (mut played, mut rotation) = (Played::new(&[Rotation::NAME]), Rotation::default());
     fs::write(played.ctx.io.settings.conf.path(), format!(r#"{{"log_rotate": {{"max_size": "{MAX_BYTES}"}}}}"#)).unwrap();
     rotation.on_settings(&mut played.ctx);

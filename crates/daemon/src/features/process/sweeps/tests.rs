@@ -40,7 +40,7 @@ fn gone(played: &mut Played) -> Vec<u32> {
 }
 
 #[test]
-fn who_is_left_is_asked_watched_and_then_it_is_over() {
+fn remaining_process_is_signalled_and_watched_until_it_exits() {
     let (mut played, mut sweeps) = playing();
     let (id, mut child) = running(&mut played, &mut sweeps);
     played.dispatch(&mut sweeps, id, Event::Stop(Origin::Shutdown));
@@ -57,7 +57,7 @@ fn who_is_left_is_asked_watched_and_then_it_is_over() {
 }
 
 #[test]
-fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
+fn crash_with_an_empty_group_needs_no_scan() {
     let (mut played, mut sweeps) = playing();
     let (id, mut child) = running(&mut played, &mut sweeps);
     child.kill().unwrap();
@@ -75,7 +75,7 @@ fn a_crash_that_left_nothing_in_its_group_does_not_wait_for_a_look() {
 }
 
 #[test]
-fn what_many_left_is_looked_for_together_and_nobody_looks_for_who_is_forgotten() {
+fn sweeps_share_a_scan_and_drop_forgotten_instances() {
     let (mut played, mut sweeps) = playing();
     let stopped = |played: &mut Played, sweeps: &mut Sweeps| {
         let id = played.instance(AppSpec { name: "app".into(), script: "/bin/app".into(), ..AppSpec::default() });

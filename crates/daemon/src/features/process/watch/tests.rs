@@ -52,7 +52,7 @@ fn stop() -> Event {
 }
 
 #[test]
-fn a_burst_is_marked_at_once_and_acted_on_when_it_is_over() {
+fn burst_is_marked_immediately_and_restarts_after_quiet() {
     let (mut played, mut watches, id) = running();
     assert!(change(&mut played, &mut watches, "a.js"));
     assert!(played.ctx.state.slots.get(id).unwrap().durable.watch.changed, "a daemon that dies now leaves a mark");
@@ -67,7 +67,7 @@ fn a_burst_is_marked_at_once_and_acted_on_when_it_is_over() {
 }
 
 #[test]
-fn a_reload_under_way_is_waited_for() {
+fn watch_restart_waits_for_a_running_reload() {
     let (mut played, mut watches, id) = running();
     played.ctx.state.slots.begin_replacing("app");
     change(&mut played, &mut watches, "a.js");
@@ -80,7 +80,7 @@ fn a_reload_under_way_is_waited_for() {
 }
 
 #[test]
-fn what_a_process_was_started_after_is_known_to_it() {
+fn change_before_the_start_is_ignored() {
     let (mut played, mut watches, id) = running();
     let wall_ms = played.ctx.now.wall_ms - 20_000;
     let path = played.home().join("app/a.js").to_str().unwrap().to_owned();
@@ -90,7 +90,7 @@ fn what_a_process_was_started_after_is_known_to_it() {
 }
 
 #[test]
-fn what_nobody_wants_any_more_is_not_watched() {
+fn stopped_app_is_not_watched() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
     played.ctx.state.slots.get_mut(id).unwrap().durable.watch.stopped = true;
@@ -104,7 +104,7 @@ fn what_nobody_wants_any_more_is_not_watched() {
 /// The instance is stopped before its process is there. The daemon's later request for the process
 /// changes nothing.
 #[test]
-fn who_is_stopped_while_it_starts_is_not_watched() {
+fn app_stopped_while_starting_is_not_watched() {
     let (mut played, mut watches) = (Played::new(&[Watches::NAME]), Watches::default());
     let spec = spec(&played);
     let id = played.instance(spec);
@@ -122,7 +122,7 @@ fn who_is_stopped_while_it_starts_is_not_watched() {
 /// The mark was set between the step and the spawn. The process has read the change, and the
 /// journal drops the mark.
 #[test]
-fn what_changed_before_the_spawn_is_forgotten_in_the_journal_too() {
+fn spawn_clears_the_change_mark_in_the_journal() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
     while played.ctx.state.slots.next_changed().is_some() {}
@@ -132,7 +132,7 @@ fn what_changed_before_the_spawn_is_forgotten_in_the_journal_too() {
 }
 
 #[test]
-fn an_instance_that_ended_by_itself_is_started() {
+fn change_starts_an_instance_that_has_exited() {
     let (mut played, mut watches, id) = running();
     played.dispatch(&mut watches, id, stop());
     let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
@@ -146,7 +146,7 @@ fn an_instance_that_ended_by_itself_is_started() {
 
 /// The marks come from a daemon that was killed before the burst was over.
 #[test]
-fn the_next_daemon_acts_on_what_is_marked() {
+fn next_daemon_restarts_marked_instances() {
     let (mut played, mut watches, id) = running();
     change(&mut played, &mut watches, "a.js");
     drop(watches);
@@ -160,7 +160,7 @@ fn the_next_daemon_acts_on_what_is_marked() {
 }
 
 #[test]
-fn the_thread_reports_and_ends_with_the_last_app() {
+fn watch_thread_reports_and_exits_with_the_last_app() {
     let (mut played, mut watches, id) = running();
     watches.on_boot(&mut played.ctx);
     assert_eq!(watches.held(&played.ctx).len(), 1, "a new keeper gets the queue of changes");

@@ -134,7 +134,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn links_and_missing_parts_are_steps() {
+    fn links_and_missing_parts_are_watched_steps() {
         let base = std::env::temp_dir().canonicalize().unwrap().join(format!("ostler-way-{}", std::process::id()));
         let _ = fs::remove_dir_all(&base);
         fs::create_dir_all(base.join("releases/1/src")).unwrap();

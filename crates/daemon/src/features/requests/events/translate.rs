@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn notices_as_events() {
+    fn transitions_map_to_events() {
         let user = Origin::User { command: "stop".into(), uid: 7, pid: 8, on_behalf_of: None };
         let asked = Cause::from(&user);
         let crashed = exit(Ending::Code(3), ExitCause::Itself);

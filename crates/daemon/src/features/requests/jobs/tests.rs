@@ -88,7 +88,7 @@ fn start(apps: Vec<AppSpec>, existing: Existing) -> proto::Request {
 const PLAIN: Existing = Existing::PlainScript { force: false };
 
 /// Returns the messages to the client since the last call, in short form.
-fn told(played: &mut Played) -> Vec<String> {
+fn replies(played: &mut Played) -> Vec<String> {
     std::mem::take(&mut played.ctx.outbox.replies).into_iter().map(|(_, _, response)| short(response)).collect()
 }
 
@@ -120,7 +120,7 @@ fn spawned(played: &mut Played, jobs: &mut Jobs, id: u32) -> Vec<Input> {
     played.settle(jobs)
 }
 
-fn ends(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
+fn process_exits(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
     played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
@@ -128,22 +128,22 @@ fn ends(played: &mut Played, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> 
 }
 
 #[test]
-fn a_start_is_done_when_all_are_online() {
+fn start_is_done_when_all_instances_are_online() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![AppSpec { instances: 2, ..app("api") }], PLAIN));
-    assert_eq!(told(&mut played), ["launched api [0, 1]"]);
+    assert_eq!(replies(&mut played), ["launched api [0, 1]"]);
     spawned(&mut played, &mut jobs, 1);
-    assert_eq!(told(&mut played), ["done 1"]);
+    assert_eq!(replies(&mut played), ["done 1"]);
     assert_eq!(played.ctx.state.requests_under_way, 1);
     spawned(&mut played, &mut jobs, 0);
-    assert_eq!(told(&mut played), ["done 0", "all done [0, 1]"]);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0, 1]"]);
     assert_eq!(played.ctx.state.requests_under_way, 0);
     ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
-    assert_eq!(told(&mut played), ["Failed(AlreadyLaunched)"]);
+    assert_eq!(replies(&mut played), ["Failed(AlreadyLaunched)"]);
 }
 
 #[test]
-fn two_starts_of_one_connection_are_not_the_same_twice() {
+fn second_start_of_the_same_app_is_refused() {
     let (mut played, mut jobs) = empty();
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for id in 1..3 {
@@ -155,25 +155,25 @@ fn two_starts_of_one_connection_are_not_the_same_twice() {
         played.ctx.outbox.queue.append(&mut later);
         played.settle(&mut jobs);
     }
-    assert_eq!(told(&mut played), ["launched api [0]", "Failed(AlreadyLaunched)"]);
+    assert_eq!(replies(&mut played), ["launched api [0]", "Failed(AlreadyLaunched)"]);
 }
 
 #[test]
-fn what_cannot_be_executed_goes_again() {
+fn failed_first_start_removes_the_instance() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
-    told(&mut played);
+    replies(&mut played);
     let failure = SpawnFailure { step: "exec /bin/app".into(), errno: 2 };
     played.ctx.event(0, Event::SpawnFailed { inc: 1, failure });
     let rest = played.settle(&mut jobs);
     assert!(rest.iter().any(|input| matches!(input, Input::Answer(Answer::Unstartable))), "{rest:?}");
-    let said = told(&mut played);
+    let said = replies(&mut played);
     assert!(said[0].starts_with("failed 0: cannot be started: exec /bin/app") && said[1] == "1 of 1 failed", "{said:?}");
     assert!(played.ctx.state.slots.get(0).is_none());
 }
 
 #[test]
-fn as_many_at_a_time_as_was_asked_for() {
+fn parallel_limits_the_instances_stopped_at_a_time() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("b"), app("c")]);
     let proto::Request::Act { action, targets, cwd, change, gentle, canary_ms, command, confirm, .. } = act(Action::Stop, &["all"]) else {
         panic!()
@@ -198,31 +198,31 @@ fn as_many_at_a_time_as_was_asked_for() {
     );
     let stopping = |played: &Played| ids.iter().map(|id| is_stopping(played, *id)).collect::<Vec<bool>>();
     assert_eq!(stopping(&played), [true, true, false]);
-    ends(&mut played, &mut jobs, ids[0], 0);
+    process_exits(&mut played, &mut jobs, ids[0], 0);
     assert_eq!(stopping(&played), [false, true, true]);
-    ends(&mut played, &mut jobs, ids[1], 0);
-    ends(&mut played, &mut jobs, ids[2], 0);
-    assert_eq!(told(&mut played), ["stopProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
+    process_exits(&mut played, &mut jobs, ids[1], 0);
+    process_exits(&mut played, &mut jobs, ids[2], 0);
+    assert_eq!(replies(&mut played), ["stopProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
 }
 
 #[test]
-fn a_restart_leaves_half_of_each_app_serving() {
+fn restart_leaves_half_of_each_app_serving() {
     let (mut played, mut jobs, ids) = running(&[app("a"), app("a"), app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
     let stopping: Vec<bool> = ids.iter().map(|id| is_stopping(&played, *id)).collect();
     assert_eq!(stopping, [true, true, false, true]);
-    ends(&mut played, &mut jobs, 3, 0);
+    process_exits(&mut played, &mut jobs, 3, 0);
     spawned(&mut played, &mut jobs, 3);
     assert!(!is_stopping(&played, 2), "another app's is not its own");
     for id in [0, 1, 2] {
-        ends(&mut played, &mut jobs, id, 0);
+        process_exits(&mut played, &mut jobs, id, 0);
         spawned(&mut played, &mut jobs, id);
     }
-    assert_eq!(told(&mut played).last().unwrap(), "all done [0, 1, 2, 3]");
+    assert_eq!(replies(&mut played).last().unwrap(), "all done [0, 1, 2, 3]");
 }
 
 #[test]
-fn a_restart_puts_what_runs_at_its_times_on_its_schedule() {
+fn restart_of_a_job_only_schedules_it() {
     let (mut played, mut jobs) = empty();
     let cron = CronSpec { job: Some(JobSpec::default()), ..CronSpec::restarts("* * * * *".into()) };
     let spec = AppSpec { cron: Some(Box::new(cron)), ..app("nightly") };
@@ -230,17 +230,17 @@ fn a_restart_puts_what_runs_at_its_times_on_its_schedule() {
     let rest = ask(&mut played, &mut jobs, act(Action::Restart, &["nightly"]));
     let scheduled = rest.iter().filter(|input| matches!(input, Input::Request(Request::Schedule { saved: None, .. }))).count();
     assert_eq!(scheduled, 3, "{rest:?}");
-    assert_eq!(told(&mut played), ["restartProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
+    assert_eq!(replies(&mut played), ["restartProcessId [0, 1, 2]", "done 0", "done 1", "done 2", "all done [0, 1, 2]"]);
     assert!((0..3).all(|id| *state(&played, id) == State::Stopped), "they are not run now");
 }
 
 #[test]
-fn targets_come_one_after_the_other_until_one_fails() {
+fn targets_are_processed_in_order_until_one_fails() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["a", "nobody", "b"]));
     assert!(!is_stopping(&played, 1));
-    ends(&mut played, &mut jobs, 0, 0);
-    let said = told(&mut played);
+    process_exits(&mut played, &mut jobs, 0, 0);
+    let said = replies(&mut played);
     assert_eq!(said[..2], ["stopProcessId [0]", "done 0"]);
     assert!(said[2].contains("NotFound") && said.len() == 3, "{said:?}");
     assert!(!is_stopping(&played, 1));
@@ -248,65 +248,65 @@ fn targets_come_one_after_the_other_until_one_fails() {
 
 /// The second request sees the instance as the first request left it.
 #[test]
-fn a_stop_that_comes_with_a_restart_is_not_told_that_it_was_started_again() {
+fn stop_queued_behind_a_restart_succeeds() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for (id, action) in [(1, Action::Restart), (2, Action::Stop)] {
         played.ctx.ask(Ask { client: CLIENT, id, caller: caller(), request: act(action, &["a"]) });
     }
     played.settle(&mut jobs);
-    ends(&mut played, &mut jobs, 0, 0);
-    let said = told(&mut played);
+    process_exits(&mut played, &mut jobs, 0, 0);
+    let said = replies(&mut played);
     assert!(said.contains(&"failed 0: was stopped during the operation".to_owned()), "the restart: {said:?}");
     assert!(said.contains(&"all done [0]".to_owned()), "the stop: {said:?}");
     assert_eq!(*state(&played, 0), State::Stopped);
 }
 
 #[test]
-fn a_stop_waits_for_the_hooks_of_an_instance() {
+fn stop_waits_for_the_hooks_of_an_instance() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let owner = Owner::Hook { slot: 0, inc: 1, hook: ostler_core::app::hooks::Hook::PostStop };
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
     let command = ostler_core::lifecycle::command::Command::shell("true");
     let spec = CommandSpec { slot: 0, command, vars: Default::default(), timeout_ms: 1000, output: Output::Nowhere };
     played.ctx.state.commands.add(3, owner.clone(), &spec, "mark");
-    ends(&mut played, &mut jobs, 0, 0);
-    assert_eq!(told(&mut played), ["stopProcessId [0]"]);
+    process_exits(&mut played, &mut jobs, 0, 0);
+    assert_eq!(replies(&mut played), ["stopProcessId [0]"]);
     played.ctx.state.commands.remove(3);
     let report =
         Report { outcome: ostler_core::lifecycle::command::Outcome::Code(0), output: ostler_sys::Wiped::default(), last_lines: Vec::new() };
     played.ctx.answer(Answer::CommandEnded(Box::new(CommandEnd { number: Some(3), slot: Some(0), owner, report })));
     played.settle(&mut jobs);
-    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
 }
 
 #[test]
-fn what_others_need_is_stopped_last_and_restarted_first() {
+fn dependencies_stop_last_and_restart_first() {
     let (mut played, mut jobs, _) = running(&[app("db"), needs("api", "db")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["all"]));
     assert_eq!((is_stopping(&played, 0), is_stopping(&played, 1)), (false, true));
-    ends(&mut played, &mut jobs, 1, 0);
+    process_exits(&mut played, &mut jobs, 1, 0);
     assert!(is_stopping(&played, 0));
-    ends(&mut played, &mut jobs, 0, 0);
-    told(&mut played);
+    process_exits(&mut played, &mut jobs, 0, 0);
+    replies(&mut played);
 
     let (mut played, mut jobs, _) = running(&[needs("api", "db"), app("db")]);
     ask(&mut played, &mut jobs, act(Action::Restart, &["all"]));
     assert_eq!((is_stopping(&played, 0), is_stopping(&played, 1)), (false, true));
-    ends(&mut played, &mut jobs, 1, 0);
+    process_exits(&mut played, &mut jobs, 1, 0);
     // It fails to start, so its dependants are left unchanged.
     let failure = SpawnFailure { step: "exec".into(), errno: 2 };
     let State::Spawning { inc, .. } = *state(&played, 1) else { panic!() };
     played.ctx.event(1, Event::SpawnFailed { inc, failure });
     played.settle(&mut jobs);
-    let said = told(&mut played);
+    let said = replies(&mut played);
     assert!(said.contains(&"failed 0: was left as it is, because it depends on db".to_owned()), "{said:?}");
     assert_eq!(said.last().unwrap(), "2 of 2 failed");
     assert!(matches!(state(&played, 0), State::Running { .. }));
 }
 
 #[test]
-fn of_whom_it_will_start_it_says_where_somebody_waits_for_others() {
+fn coming_starts_are_announced_only_while_an_app_waits() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     let restart = |played: &mut Played, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
     restart(&mut played, &mut jobs);
@@ -317,21 +317,21 @@ fn of_whom_it_will_start_it_says_where_somebody_waits_for_others() {
 }
 
 #[test]
-fn what_depends_on_nobody_or_on_itself_is_not_started() {
+fn missing_or_circular_dependency_fails_the_start() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
-    let said = told(&mut played);
+    let said = replies(&mut played);
     assert!(said[0].contains("neither started with it nor there already") && said[1].contains("in a circle"), "{said:?}");
     assert!(played.ctx.state.slots.nothing_to_save());
 }
 
 #[test]
-fn counters_are_reset_at_once() {
+fn counters_are_reset_immediately() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     played.ctx.state.slots.get_mut(0).unwrap().durable.instance.counters.restarts = 5;
     ask(&mut played, &mut jobs, act(Action::Reset, &["a"]));
-    assert_eq!(told(&mut played), ["resetMetaProcessId [0]", "done 0", "all done [0]"]);
+    assert_eq!(replies(&mut played), ["resetMetaProcessId [0]", "done 0", "all done [0]"]);
     assert_eq!(played.ctx.state.slots.get(0).unwrap().durable.instance.counters.restarts, 0);
 }
 
@@ -340,18 +340,18 @@ fn scale(to: ScaleTo) -> proto::Request {
 }
 
 #[test]
-fn fewer_are_told_in_their_order_and_more_are_started() {
+fn scale_reports_in_order_and_starts_missing_instances() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
-    assert_eq!(told(&mut played), ["Failed(NothingToDo)"]);
+    assert_eq!(replies(&mut played), ["Failed(NothingToDo)"]);
     ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
-    ends(&mut played, &mut jobs, 1, 0);
-    assert!(told(&mut played).is_empty(), "the first one has not gone");
-    ends(&mut played, &mut jobs, 0, 0);
-    assert_eq!(told(&mut played), ["done 0", "done 1", "all done [0, 1]"]);
+    process_exits(&mut played, &mut jobs, 1, 0);
+    assert!(replies(&mut played).is_empty(), "the first one has not gone");
+    process_exits(&mut played, &mut jobs, 0, 0);
+    assert_eq!(replies(&mut played), ["done 0", "done 1", "all done [0, 1]"]);
     ask(&mut played, &mut jobs, scale(ScaleTo::By(1)));
     spawned(&mut played, &mut jobs, 3);
-    assert_eq!(told(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
+    assert_eq!(replies(&mut played), ["launched a [3]", "done 3", "all done [3]"]);
     played.ctx.request(Request::Scale { ids: vec![2, 3], to: 1, origin: Origin::policy(PolicyName::Autoscale) });
     played.settle(&mut jobs);
     assert_eq!(
@@ -362,7 +362,7 @@ fn fewer_are_told_in_their_order_and_more_are_started() {
 }
 
 #[test]
-fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
+fn each_scale_is_an_event_with_its_cause() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
     played.events();
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
@@ -374,7 +374,7 @@ fn each_change_of_the_number_is_an_event_of_the_app_with_its_cause() {
         panic!("not told")
     };
     assert_eq!((&**app, &**command), ("a", "scale"));
-    ends(&mut played, &mut jobs, 0, 0);
+    process_exits(&mut played, &mut jobs, 0, 0);
     let measured = "uses 90 % of a core with 1 instance";
     played.ctx.request(Request::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
     played.settle(&mut jobs);
@@ -416,7 +416,7 @@ fn rollouts(rest: &[Input]) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn apps_are_reloaded_at_the_same_time() {
+fn apps_are_reloaded_concurrently() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b"), app("a")]);
     let rest = ask(&mut played, &mut jobs, act(Action::Reload, &["all"]));
     let [(first, a), (second, b)] = &rollouts(&rest)[..] else { panic!("{rest:?}") };
@@ -425,13 +425,13 @@ fn apps_are_reloaded_at_the_same_time() {
     news(&mut played, &mut jobs, *second, refused);
     assert!(news(&mut played, &mut jobs, second + 1, report("a", RolloutState::Done)).len() == 1, "it is somebody else's");
     news(&mut played, &mut jobs, *first, report("a", RolloutState::Done));
-    assert_eq!(told(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
+    assert_eq!(replies(&mut played), ["reloadProcessId [0, 1, 2]", "failed 1: a reload is under way", "1 of 3 failed"]);
 }
 
 /// If processes run beside the old ones, only some apps are reloaded at the same time. Apps that
 /// depend on others are reloaded one by one.
 #[test]
-fn not_too_many_apps_are_reloaded_at_the_same_time() {
+fn concurrent_reloads_are_bounded() {
     let cluster =
         |name: String| AppSpec { mode: ostler_core::app::ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(&name) };
     let apps: Vec<AppSpec> = (0..9).map(|number| cluster(format!("app-{number}"))).collect();
@@ -444,7 +444,7 @@ fn not_too_many_apps_are_reloaded_at_the_same_time() {
 }
 
 #[test]
-fn a_release_that_is_returned_to_is_one_for_all_instances() {
+fn rollback_release_is_shared_by_all_instances() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
     let old = AppSpec { version: Some("1".into()), ..app("a") };
     let origin = Origin::User { command: "undo".into(), uid: 0, pid: 1, on_behalf_of: None };
@@ -458,29 +458,29 @@ fn a_release_that_is_returned_to_is_one_for_all_instances() {
 }
 
 #[test]
-fn a_start_of_what_is_being_deleted_begins_when_that_is_gone() {
+fn start_waits_until_the_deletion_is_complete() {
     for existing in [PLAIN, Existing::PlainScript { force: true }] {
         let (mut played, mut jobs, _) = running(&[app("a")]);
         ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
         ask(&mut played, &mut jobs, start(vec![app("a")], existing.clone()));
-        assert_eq!(told(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
+        assert_eq!(replies(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
         assert_eq!(played.ctx.state.requests_under_way, 2);
-        ends(&mut played, &mut jobs, 0, 0);
-        assert_eq!(told(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
+        process_exits(&mut played, &mut jobs, 0, 0);
+        assert_eq!(replies(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
         assert!(played.ctx.state.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
         spawned(&mut played, &mut jobs, 1);
-        assert_eq!(told(&mut played), ["done 0", "all done [0]"], "{existing:?}");
+        assert_eq!(replies(&mut played), ["done 0", "all done [0]"], "{existing:?}");
         assert_eq!(played.ctx.state.requests_under_way, 0);
     }
 }
 
 #[test]
-fn a_start_takes_what_stays_and_not_what_a_scale_takes_away() {
+fn start_ignores_instances_removed_by_a_scale() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a")]);
     played.ctx.event(1, Event::Delete(Origin::policy(PolicyName::Autoscale)));
     played.settle(&mut jobs);
     ask(&mut played, &mut jobs, start(vec![app("a")], Existing::Restart));
-    assert_eq!(told(&mut played), ["restartProcessId [0]"]);
+    assert_eq!(replies(&mut played), ["restartProcessId [0]"]);
 }
 
 fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
@@ -491,37 +491,37 @@ fn confirmed(early_exit_fails: bool) -> (Played, Jobs) {
     ask(&mut played, &mut jobs, proto::Request::Start { apps, base_env, existing, command, confirm, named_only: false, as_pm2: false });
     played.ctx.state.slots.get_mut(0).unwrap().durable.preloaded = true;
     spawned(&mut played, &mut jobs, 0);
-    assert_eq!(told(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");
+    assert_eq!(replies(&mut played), ["launched api [0]"], "nobody knows whether it runs its script");
     (played, jobs)
 }
 
 #[test]
-fn a_node_app_is_started_when_its_script_runs() {
+fn node_app_is_confirmed_when_its_script_runs() {
     let (mut played, mut jobs) = confirmed(true);
     let message = ostler_proto::node::classify(serde_json::json!({"cmd": "NODE_OSTLER", "act": "runs"}));
     played.ctx.outbox.queue.push_back(Input::Message(0, 1, message));
     played.settle(&mut jobs);
-    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing is waited for any more");
 }
 
 #[test]
-fn nobody_waits_longer_for_a_confirmation_than_was_said() {
+fn confirmation_wait_times_out() {
     let (mut played, mut jobs) = confirmed(true);
     played.pass(&mut jobs, 499);
     played.settle(&mut jobs);
-    assert!(told(&mut played).is_empty());
+    assert!(replies(&mut played).is_empty());
     played.pass(&mut jobs, 1);
     played.settle(&mut jobs);
-    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
 }
 
 #[test]
-fn a_process_that_fails_before_it_is_confirmed_was_not_started() {
+fn crash_before_the_confirmation_fails_the_start() {
     for (fails, word) in [(true, "failed 0: exited with code 1 within"), (false, "done 0")] {
         let (mut played, mut jobs) = confirmed(fails);
-        ends(&mut played, &mut jobs, 0, 1);
-        let said = told(&mut played);
+        process_exits(&mut played, &mut jobs, 0, 1);
+        let said = replies(&mut played);
         assert!(said[0].starts_with(word), "{said:?}");
     }
 }
@@ -556,27 +556,27 @@ fn restart_by(confirm: Confirm, targets: &[&str]) -> proto::Request {
 
 /// Exits the old process of an instance, and spawns the new one.
 fn restarts(played: &mut Played, jobs: &mut Jobs, id: u32) {
-    ends(played, jobs, id, 0);
+    process_exits(played, jobs, id, 0);
     spawned(played, jobs, id);
 }
 
 #[test]
-fn a_restart_is_done_when_the_new_process_has_run_for_its_min_uptime() {
+fn watched_restart_is_done_after_min_uptime() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     ask(&mut played, &mut jobs, watched(&["a"]));
     restarts(&mut played, &mut jobs, 0);
-    assert_eq!(told(&mut played), ["restartProcessId [0]"]);
+    assert_eq!(replies(&mut played), ["restartProcessId [0]"]);
     played.pass(&mut jobs, 999);
     played.settle(&mut jobs);
-    assert!(told(&mut played).is_empty());
+    assert!(replies(&mut played).is_empty());
     played.pass(&mut jobs, 1);
     played.settle(&mut jobs);
-    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nothing is waited for any more");
 }
 
 #[test]
-fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
+fn watched_restart_stops_at_the_first_failed_instance() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("b"), app("a")]);
     ask(&mut played, &mut jobs, watched(&["all"]));
     // The restart touches one instance of each app.
@@ -584,8 +584,8 @@ fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
     restarts(&mut played, &mut jobs, 0);
     restarts(&mut played, &mut jobs, 2);
     played.pass(&mut jobs, 150);
-    ends(&mut played, &mut jobs, 0, 1);
-    let said = told(&mut played);
+    process_exits(&mut played, &mut jobs, 0, 1);
+    let said = replies(&mut played);
     assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
     assert!(
         said[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
@@ -594,12 +594,12 @@ fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
     assert_eq!(said.len(), 4, "{said:?}");
     played.pass(&mut jobs, 1000);
     played.settle(&mut jobs);
-    assert_eq!(told(&mut played), ["done 2", "3 of 4 failed"]);
+    assert_eq!(replies(&mut played), ["done 2", "3 of 4 failed"]);
     assert!(!is_stopping(&played, 1) && !is_stopping(&played, 3));
 }
 
 #[test]
-fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
+fn watched_restart_continues_with_half_of_the_app() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a"), app("a")]);
     ask(&mut played, &mut jobs, watched(&["a"]));
     restarts(&mut played, &mut jobs, 0);
@@ -609,7 +609,7 @@ fn after_the_first_instance_half_of_an_app_is_restarted_at_a_time() {
 }
 
 #[test]
-fn everything_ends_with_what_users_do_not_see() {
+fn kill_stops_hidden_candidates_too() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let slot = played.ctx.state.slots.get(0).unwrap();
     let (same, base) = (Rc::clone(slot.app()), Rc::clone(slot.base()));
@@ -621,16 +621,16 @@ fn everything_ends_with_what_users_do_not_see() {
     assert!(matches!(&rest[..], [Input::Request(Request::SaveList)]), "{rest:?}");
     assert!(is_stopping(&played, 0) && is_stopping(&played, hidden));
     ask_as(&mut played, &mut jobs, 2, start(vec![app("late")], PLAIN));
-    assert!(told(&mut played).last().unwrap().contains("is shutting down"));
-    ends(&mut played, &mut jobs, 0, 0);
+    assert!(replies(&mut played).last().unwrap().contains("is shutting down"));
+    process_exits(&mut played, &mut jobs, 0, 0);
     assert_eq!(played.ctx.outbox.shutdown.ending, None);
-    ends(&mut played, &mut jobs, hidden, 0);
-    assert_eq!(told(&mut played), ["done 0", "all done [0]"]);
+    process_exits(&mut played, &mut jobs, hidden, 0);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0]"]);
     assert_eq!(played.ctx.outbox.shutdown.ending, Some(crate::engine::Ending::Everything));
 }
 
 #[test]
-fn the_list_is_saved_by_whoever_asks_for_that_only() {
+fn shutdown_saves_the_list_only_if_requested() {
     for saves_list in [true, false] {
         let (mut played, mut jobs, _) = running(&[app("a")]);
         let end = || Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list };
@@ -644,7 +644,7 @@ fn the_list_is_saved_by_whoever_asks_for_that_only() {
 }
 
 #[test]
-fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
+fn saved_schedule_is_restored_before_the_start() {
     let (mut played, mut jobs) = empty();
     let list = serde_json::json!([{"name": "a", "pm_exec_path": "/bin/true", "pm_cwd": "/", "cron_restart": "* * * * *", "pm_id": 0}]);
     std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
@@ -662,39 +662,39 @@ fn a_saved_schedule_is_known_before_the_start_that_switches_it_on() {
 }
 
 #[test]
-fn what_is_brought_in_has_the_ids_of_the_list() {
+fn restore_reports_entries_by_their_list_index() {
     let entry = |name: &str, status: &str| serde_json::json!({"name": name, "pm_exec_path": "/bin/true", "pm_cwd": "/", "status": status});
     let restore = |entries: Vec<serde_json::Value>| proto::Request::Restore { entries, sockets_of: None };
     let (mut played, mut jobs, _) = running(&[app("gone")]);
     ask(&mut played, &mut jobs, act(Action::Delete, &["gone"]));
-    ends(&mut played, &mut jobs, 0, 0);
-    told(&mut played);
+    process_exits(&mut played, &mut jobs, 0, 0);
+    replies(&mut played);
     ask(&mut played, &mut jobs, restore(vec![entry("a", "online"), entry("b", "stopped")]));
-    assert_eq!(told(&mut played), ["launched /bin/true [0]", "launched /bin/true [1]"]);
+    assert_eq!(replies(&mut played), ["launched /bin/true [0]", "launched /bin/true [1]"]);
     spawned(&mut played, &mut jobs, 1);
-    assert_eq!(told(&mut played), ["done 0", "all done [0, 1]"]);
+    assert_eq!(replies(&mut played), ["done 0", "all done [0, 1]"]);
     assert_eq!(state(&played, 2), &State::Stopped);
     ask(&mut played, &mut jobs, restore(vec![entry("b", "online"), entry("c", "stopped")]));
-    assert_eq!(told(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
+    assert_eq!(replies(&mut played), ["launched /bin/true [2]", "all done [2]"], "a name that is there is left alone");
     ask(&mut played, &mut jobs, restore(vec![entry("d", "online"), serde_json::json!({"name": "e"})]));
-    assert_eq!(told(&mut played), ["entry 1 of the saved list (e): pm_exec_path: missing"], "all or nothing");
+    assert_eq!(replies(&mut played), ["entry 1 of the saved list (e): pm_exec_path: missing"], "all or nothing");
     assert_eq!(played.ctx.state.slots.iter().count(), 3);
 }
 
 #[test]
-fn whoever_waits_for_a_process_learns_what_it_left_undone() {
+fn client_gets_the_cut_warning_of_its_instance() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("b")]);
     ask(&mut played, &mut jobs, act(Action::Stop, &["a"]));
-    told(&mut played);
+    replies(&mut played);
     for (id, is_told) in [(1, false), (0, true)] {
         played.ctx.answer(Answer::Cut { id, requests: 2, warning: "2 requests were cut".into() });
         played.settle(&mut jobs);
-        assert_eq!(told(&mut played), if is_told { vec!["2 requests were cut"] } else { Vec::new() });
+        assert_eq!(replies(&mut played), if is_told { vec!["2 requests were cut"] } else { Vec::new() });
     }
 }
 
 #[test]
-fn a_policy_is_told_nothing_and_no_client_is() {
+fn action_of_a_policy_sends_no_replies() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     played.ctx.request(Request::Act { action: Action::Restart, ids: vec![0], origin: Origin::policy(PolicyName::Watch) });
     played.settle(&mut jobs);

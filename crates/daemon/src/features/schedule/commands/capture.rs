@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_beginning_is_kept_and_the_writer_never_waits() {
+    fn capture_keeps_the_first_bytes_and_never_blocks_the_writer() {
         let reactor = Reactor::new().unwrap();
         let (mut capture, writer) = Capture::open(1, &reactor).unwrap();
         let writing = std::thread::spawn(move || {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_before_the_end_is_there() {
+    fn finish_returns_all_written_bytes() {
         let reactor = Reactor::new().unwrap();
         let (capture, writer) = Capture::open(1, &reactor).unwrap();
         rustix::io::write(&writer, b"secret").unwrap();

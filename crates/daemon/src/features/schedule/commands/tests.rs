@@ -62,7 +62,7 @@ fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
 }
 
 /// Returns the end of the only command, as its owner gets it.
-fn told(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
+fn result(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
     let mut queued = played.queued();
     let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
     commands.on_answer(&mut played.ctx, &answer);
@@ -79,7 +79,7 @@ fn next_daemon(bytes: &[u8], children: &[Child]) -> (Played, Commands) {
 }
 
 #[test]
-fn it_is_known_until_its_owner_was_told() {
+fn command_is_journaled_until_its_owner_gets_the_result() {
     let (mut played, mut commands, id, mut bytes) = running(Output::Logs, NOBODY);
     assert!(played.ctx.state.commands.any_hook_of(id) && played.ctx.state.commands.has(&owner(id)));
     assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
@@ -88,21 +88,21 @@ fn it_is_known_until_its_owner_was_told() {
     // If the daemon is killed now, the next one reports.
     assert_eq!(Snapshot::read(&bytes).0.commands.len(), 1);
     assert!(matches!(work[..], [Work::Ack(acked)] if acked == key(1)), "{work:?}");
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Code(3)));
     bytes.extend(played.written().1);
     assert!(Snapshot::read(&bytes).0.commands.is_empty() && played.ctx.state.commands.is_empty());
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
-fn an_instances_process_is_none_of_its() {
+fn exit_of_an_instance_process_is_ignored() {
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     assert!(!commands.on_child(&mut played.ctx, u64::from(id) << 32 | 1, ChildEvent::Exited(Ending::Code(0))));
     assert!(played.queued().is_empty());
 }
 
 #[test]
-fn an_owner_has_one_at_a_time() {
+fn owner_runs_one_command_at_a_time() {
     let (mut played, mut commands, id, _) = asked(Output::Logs);
     commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
     assert_eq!(commands.all.len(), 1);
@@ -111,20 +111,20 @@ fn an_owner_has_one_at_a_time() {
 }
 
 #[test]
-fn one_that_is_called_off_in_time_never_begins() {
+fn command_cancelled_before_its_spawn_never_runs() {
     let (mut played, mut commands, id) = played();
     commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
     perform(&mut played, &mut commands);
     assert!(played.ctx.outbox.children.is_empty());
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
     // The command is gone already; the requester gets a report all the same.
     commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
 }
 
 #[test]
-fn one_that_takes_too_long_is_killed_and_told_when_nothing_is_left() {
+fn command_that_times_out_is_killed_with_its_tree() {
     let mut child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
     let pid = child.id().cast_signed();
     let (mut played, mut commands, id, _) = asked(Output::Logs);
@@ -142,21 +142,21 @@ fn one_that_takes_too_long_is_killed_and_told_when_nothing_is_left() {
     let status = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::TimedOut(1000)));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::TimedOut(1000)));
 }
 
 #[test]
-fn of_a_check_what_is_left_is_looked_for_later() {
+fn leftovers_of_a_check_are_removed_later() {
     let (mut played, mut commands, id, _) = running(Output::Nowhere, NOBODY);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
     let mut queued = played.queued();
     assert!(matches!(&queued[0], Input::Request(Request::EndLeftovers { leader, .. }) if leader.pid == NOBODY), "{queued:?}");
     played.ctx.outbox.queue.extend(queued.drain(1..));
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
 }
 
 #[test]
-fn what_nobody_wants_to_read_ends_it() {
+fn too_much_captured_output_cancels_the_command() {
     let (mut played, mut commands, _, _) = asked(Output::Captured);
     let writer = played.ctx.outbox.children.pop().unwrap().out.expect("its output is wanted");
     let writing = std::thread::spawn(move || rustix::io::write(&writer, &[b'x'; capture::MOST_BYTES]).map(drop));
@@ -166,16 +166,16 @@ fn what_nobody_wants_to_read_ends_it() {
 }
 
 #[test]
-fn a_slot_that_is_gone_is_told_nothing() {
+fn command_of_a_deleted_instance_reports_to_no_owner() {
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_forgotten(&mut played.ctx, id);
     assert!(!played.ctx.state.commands.any_hook_of(id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
-    assert_eq!(told(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
 }
 
 #[test]
-fn the_next_daemon_begins_what_the_keeper_does_not_know() {
+fn next_daemon_starts_commands_unknown_to_the_keeper() {
     let (_, _, _, bytes) = asked(Output::Logs);
     let (mut played, mut commands) = next_daemon(&bytes, &[]);
     perform(&mut played, &mut commands);
@@ -184,7 +184,7 @@ fn the_next_daemon_begins_what_the_keeper_does_not_know() {
 }
 
 #[test]
-fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
+fn next_daemon_adopts_running_and_reports_exited_commands() {
     let (_, _, _, bytes) = running(Output::Logs, NOBODY);
     let child = |ended| Child { key: key(1), pid: NOBODY, start_ticks: 7, ended };
     let (mut played, mut commands) = next_daemon(&bytes, &[child(None)]);
@@ -192,15 +192,15 @@ fn the_next_daemon_goes_on_with_what_runs_and_tells_what_ended() {
     assert!(perform(&mut played, &mut commands).is_empty() && played.ctx.outbox.children.is_empty());
     let ended = Ended { ending: Ending::Code(5), usage: ostler_sys::Usage::default(), at_boot_ms: 1, at_wall_ms: 1 };
     let (mut played, mut commands) = next_daemon(&bytes, &[child(Some(ended))]);
-    let (_, outcome) = told(&mut played, &mut commands);
+    let (_, outcome) = result(&mut played, &mut commands);
     assert_eq!(outcome, Outcome::Code(5));
     // Both were killed, and the command is gone.
     let (mut played, mut commands) = next_daemon(&bytes, &[]);
-    assert_eq!(told(&mut played, &mut commands).1, Outcome::Lost);
+    assert_eq!(result(&mut played, &mut commands).1, Outcome::Lost);
 }
 
 #[test]
-fn what_a_former_daemon_read_half_is_lost() {
+fn partly_captured_output_of_a_former_daemon_is_lost() {
     let (_, _, _, bytes) = running(Output::Captured, NOBODY);
     let (mut played, mut commands) = next_daemon(&bytes, &[Child { key: key(1), pid: NOBODY, start_ticks: 7, ended: None }]);
     assert!(played.queued().is_empty() && played.ctx.state.commands.iter().all(|command| command.is_called_off));
@@ -210,7 +210,7 @@ fn what_a_former_daemon_read_half_is_lost() {
 }
 
 #[test]
-fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
+fn new_keeper_is_asked_for_unstarted_commands() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();
@@ -221,11 +221,11 @@ fn another_keeper_is_asked_for_what_the_former_one_did_not_do() {
     // The command ran and is gone, so its exit is unknown.
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_new_keeper(&mut played.ctx, &[]);
-    assert_eq!(told(&mut played, &mut commands), (owner(id), Outcome::Lost));
+    assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Lost));
 }
 
 #[test]
-fn another_keeper_has_what_it_was_just_asked_for() {
+fn command_adopted_by_a_new_keeper_is_not_started_again() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();

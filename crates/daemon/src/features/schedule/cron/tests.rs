@@ -41,7 +41,7 @@ fn is_cron(origin: &Origin) -> bool {
 }
 
 #[test]
-fn a_tick_restarts_once() {
+fn cron_tick_restarts_once() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
     assert!(tick(&mut played, &mut cron, MINUTE_MS - 1).is_empty());
     let asked = tick(&mut played, &mut cron, 1);
@@ -51,7 +51,7 @@ fn a_tick_restarts_once() {
 }
 
 #[test]
-fn where_two_can_have_its_ports_it_is_replaced() {
+fn cron_restart_replaces_cluster_workers() {
     let spec =
         AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(CronSpec::restarts("* * * * *".into())) };
     let (mut played, mut cron, id) = running(spec);
@@ -61,7 +61,7 @@ fn where_two_can_have_its_ports_it_is_replaced() {
 }
 
 #[test]
-fn a_run_is_on_disk_before_it_begins() {
+fn run_is_on_disk_before_it_starts() {
     let (mut played, mut cron, _) = running(app(CronSpec::restarts("* * * * *".into())));
     cron.on_journaled(&mut played.ctx, &[]);
     assert_ne!(played.ctx.state.state_file.deadline_ms(), Some(0));
@@ -72,7 +72,7 @@ fn a_run_is_on_disk_before_it_begins() {
 }
 
 #[test]
-fn a_missed_run_is_an_event_and_no_run() {
+fn missed_run_is_only_an_event() {
     let (mut played, mut cron, _) = running(app(CronSpec::job("0 * * * *".into(), JobSpec::default())));
     let due_ms = played.ctx.state.slots.iter().next().unwrap().durable.ticks.next_ms.unwrap();
     played.events();
@@ -84,7 +84,7 @@ fn a_missed_run_is_an_event_and_no_run() {
 }
 
 #[test]
-fn a_users_stop_ends_it() {
+fn manual_stop_disables_the_schedule() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
     played.dispatch(&mut cron, id, Event::Stop(Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None }));
     cron.on_settled(&mut played.ctx);
@@ -93,7 +93,7 @@ fn a_users_stop_ends_it() {
 }
 
 #[test]
-fn a_clock_that_was_set_settles_every_tick_anew() {
+fn clock_change_recomputes_the_next_tick() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("0 3 * * *".into())));
     let next = played.ctx.state.slots.get(id).unwrap().durable.ticks.next_ms.unwrap();
     // The clock is set to just before the tick. Without a check, the tick would come a day late.
@@ -104,7 +104,7 @@ fn a_clock_that_was_set_settles_every_tick_anew() {
 }
 
 #[test]
-fn an_attempt_of_a_job_has_its_time() {
+fn job_attempt_fails_at_its_timeout() {
     let job = JobSpec { timeout_ms: Some(500), ..JobSpec::default() };
     let (mut played, mut cron, id) = running(app(CronSpec::job("* * * * *".into(), job)));
     played.pass(&mut cron, 499);
@@ -121,7 +121,7 @@ fn an_attempt_of_a_job_has_its_time() {
 }
 
 #[test]
-fn a_run_that_waits_begins_when_the_present_one_has_ended() {
+fn queued_run_starts_when_the_current_one_exits() {
     let spec = CronSpec { overlap: Overlap::Queue, ..CronSpec::job("* * * * *".into(), JobSpec::default()) };
     let (mut played, mut cron, id) = running(app(spec));
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());

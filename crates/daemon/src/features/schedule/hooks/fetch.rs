@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_command_that_did_well_gives_a_value() {
+    fn only_a_successful_command_gives_a_secret() {
         let words = |outcome: Outcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
         assert_eq!(words(Outcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
         assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);

@@ -62,7 +62,7 @@ fn asked(played: &mut Played) -> Asked {
 }
 
 /// Completes a command; its owner gets the report.
-fn ends(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome, output: &[u8]) {
+fn command_exits(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome, output: &[u8]) {
     let report = Report { outcome, output: Wiped::from(output), last_lines: vec!["why".into()] };
     let end = CommandEnd { number: None, slot: None, owner: owner.clone(), report };
     hooks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
@@ -81,22 +81,22 @@ fn state(played: &Played, id: u32) -> &State {
 }
 
 #[test]
-fn a_start_waits_for_its_hook() {
+fn start_waits_for_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::PreStart };
     assert_eq!(asked(&mut played).run, std::slice::from_ref(&owner));
-    ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
+    command_exits(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
     dispatch_one(&mut played, &mut hooks, id);
     assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
 }
 
 #[test]
-fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
+fn start_prevented_by_a_hook_shows_the_hook_output() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
-    ends(&mut played, &mut hooks, &owner, Outcome::Code(1), b"");
+    command_exits(&mut played, &mut hooks, &owner, Outcome::Code(1), b"");
     dispatch_one(&mut played, &mut hooks, id);
     let exits = &played.ctx.state.slots.get(id).unwrap().durable.instance.exits;
     assert_eq!(exits.last().unwrap().last_lines, ["why"]);
@@ -104,19 +104,19 @@ fn a_start_that_its_hook_prevented_shows_what_it_wrote() {
 }
 
 #[test]
-fn a_start_that_is_called_off_calls_off_its_hook() {
+fn cancelled_start_cancels_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
-    ends(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
+    command_exits(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
     dispatch_one(&mut played, &mut hooks, id);
     assert!(matches!(state(&played, id), State::Stopped));
 }
 
 #[test]
-fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
+fn on_crash_hook_runs_once_at_a_time_and_stops_with_the_app() {
     let (mut played, mut hooks, id) = played(with(Hook::OnCrash));
     let crash = |played: &mut Played, hooks: &mut Hooks| {
         let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
@@ -134,23 +134,23 @@ fn a_hook_of_a_crash_runs_alone_and_ends_with_the_app() {
     assert!(played.log().contains("on_crash of the crash before still runs: not run again"), "{}", played.log());
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
-    ends(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
+    command_exits(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
     assert!(asked(&mut played).events.is_empty() && hooks.crashed.is_empty());
 }
 
 #[test]
-fn secrets_are_asked_for_some_at_a_time_and_reach_the_process_once() {
+fn secrets_are_fetched_in_batches_and_delivered_once() {
     let (mut played, mut hooks, id) = played(with_secrets(10));
     played.dispatch(&mut hooks, id, start());
     let mut run = asked(&mut played).run;
     assert_eq!(run.len(), 8);
     while !run.is_empty() {
         let owner = run.remove(0);
-        ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"v4lue\n");
+        command_exits(&mut played, &mut hooks, &owner, Outcome::Code(0), b"v4lue\n");
         if run.len() == 7 && hooks_values(&hooks) == 1 {
             // The result of this command is unknown, so it runs again.
             let lost = run.remove(0);
-            ends(&mut played, &mut hooks, &lost, Outcome::Lost, b"v4l");
+            command_exits(&mut played, &mut hooks, &lost, Outcome::Lost, b"v4l");
         }
         if let [Input::Event(..)] = played.ctx.outbox.queue.make_contiguous() {
             break;
@@ -171,14 +171,14 @@ fn hooks_values(hooks: &Hooks) -> usize {
 }
 
 #[test]
-fn one_secret_that_cannot_be_had_ends_the_start() {
+fn failed_secret_fails_the_start() {
     let (mut played, mut hooks, id) = played(with_secrets(3));
     played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
-    ends(&mut played, &mut hooks, &run[1], Outcome::Code(4), b"");
+    command_exits(&mut played, &mut hooks, &run[1], Outcome::Code(4), b"");
     assert_eq!(asked(&mut played).called_off, [run[0].clone(), run[2].clone()]);
-    ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
-    ends(&mut played, &mut hooks, &run[2], Outcome::Cancelled, b"");
+    command_exits(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
+    command_exits(&mut played, &mut hooks, &run[2], Outcome::Cancelled, b"");
     let event = dispatch_one(&mut played, &mut hooks, id);
     let why = "secret S01: its command exited with code 4";
     assert!(matches!(&event, Event::Unprepared { inc: 1, why: told } if told == why), "{event:?}");
@@ -187,12 +187,12 @@ fn one_secret_that_cannot_be_had_ends_the_start() {
 }
 
 #[test]
-fn values_for_a_start_that_is_called_off_are_forgotten() {
+fn secrets_of_a_cancelled_start_are_dropped() {
     let (mut played, mut hooks, id) = played(with_secrets(2));
     played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
-    ends(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
-    ends(&mut played, &mut hooks, &run[1], Outcome::Code(0), b"v4lue");
+    command_exits(&mut played, &mut hooks, &run[0], Outcome::Code(0), b"v4lue");
+    command_exits(&mut played, &mut hooks, &run[1], Outcome::Code(0), b"v4lue");
     let mut events = asked(&mut played).events;
     // The stop came first.
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
@@ -202,13 +202,13 @@ fn values_for_a_start_that_is_called_off_are_forgotten() {
 }
 
 #[test]
-fn secrets_come_after_the_hook() {
+fn secrets_are_fetched_after_the_hook() {
     let hooked = AppSpec { hooks: with(Hook::PreStart).hooks, ..with_secrets(1) };
     let (mut played, mut hooks, id) = played(hooked);
     played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
     assert!(matches!(owner, Owner::Hook { .. }), "{owner:?}");
-    ends(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
+    command_exits(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
     let then = asked(&mut played);
     assert!(matches!(&then.run[..], [Owner::Secret { name, .. }] if name == "S00"), "{then:?}");
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
@@ -216,7 +216,7 @@ fn secrets_come_after_the_hook() {
 }
 
 #[test]
-fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
+fn new_daemon_does_not_wait_for_a_missing_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
     asked(&mut played);
@@ -227,7 +227,7 @@ fn after_a_restart_nobody_waits_for_a_hook_that_is_not_there() {
 }
 
 #[test]
-fn after_a_restart_what_runs_is_waited_for() {
+fn new_daemon_waits_for_running_commands() {
     let (mut played, mut hooks, id) = played(with_secrets(9));
     played.dispatch(&mut hooks, id, start());
     let run = asked(&mut played).run;
@@ -239,7 +239,7 @@ fn after_a_restart_what_runs_is_waited_for() {
     next.on_boot(&mut played.ctx);
     // The last command has no room, because the others are still running.
     assert!(played.queued().is_empty());
-    ends(&mut played, &mut next, &run[0], Outcome::Lost, b"");
+    command_exits(&mut played, &mut next, &run[0], Outcome::Lost, b"");
     assert_eq!(asked(&mut played).run, run[..1]);
 }
 

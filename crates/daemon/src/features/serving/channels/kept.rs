@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_left_out_and_what_is_there_stays() {
+    fn metrics_beyond_the_budget_are_dropped() {
         let (mut known, mut kept) = (Map::new(), Kept::default());
         assert!(merge(&mut known, &map(json!({"a": {"value": 1}, "b": "x".repeat(60_000)})), &mut kept));
         assert!(!merge(&mut known, &map(json!({"c": "y".repeat(6000), "a": {"value": 2}})), &mut kept));
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn many_small_values_count_more_than_their_text() {
+    fn small_values_cost_more_than_their_text() {
         let (mut known, mut kept) = (Map::new(), Kept::default());
         assert!(!merge(&mut known, &map(json!({"zeros": vec![0; KEPT_BYTES / 4]})), &mut kept));
         let many: Map<String, Value> = (0..2 * MAX_ENTRIES).map(|n| (n.to_string(), json!(n))).collect();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_is_kept_once() {
+    fn repeated_action_is_kept_once() {
         let (mut known, mut kept) = (Vec::new(), Kept::default());
         for _ in 0..3 {
             assert!(add(&mut known, &map(json!({"action_name": "gc", "arity": 0})), &mut kept));

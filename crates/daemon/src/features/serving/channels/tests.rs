@@ -61,7 +61,7 @@ impl App {
 }
 
 #[test]
-fn each_line_is_a_message_and_nonsense_is_none() {
+fn each_valid_line_is_a_message() {
     let mut app = App::new();
     app.write("\"ready\"\n{\"a\":\nnull\n\u{2}{\"cmd\":\"NODE_X\"}\n{\"node_ver");
     let said = app.messages();
@@ -71,7 +71,7 @@ fn each_line_is_a_message_and_nonsense_is_none() {
 }
 
 #[test]
-fn what_is_to_be_journaled_stays_in_the_socket_until_the_next_look() {
+fn journaled_messages_stay_in_the_socket_until_the_next_read() {
     let mut app = App::new();
     app.write("\"ready\"\n");
     assert_eq!(app.messages(), [Message::Ready]);
@@ -81,7 +81,7 @@ fn what_is_to_be_journaled_stays_in_the_socket_until_the_next_look() {
 }
 
 #[test]
-fn answers_go_to_the_slot_and_are_told_once_per_look() {
+fn worker_answers_are_stored_and_announced_once_per_read() {
     let mut app = App::new();
     for seq in [7, 8] {
         let connection = Connection::from(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
@@ -105,7 +105,7 @@ fn answers_go_to_the_slot_and_are_told_once_per_look() {
 }
 
 #[test]
-fn who_says_too_much_waits() {
+fn flooding_app_is_throttled() {
     let mut app = App::new();
     let line = "{\"cmd\":\"NODE_X\"}\n";
     let key = Channels::unmuting(app.id);
@@ -129,7 +129,7 @@ fn who_says_too_much_waits() {
 }
 
 #[test]
-fn the_last_words_come_before_the_end() {
+fn last_messages_are_read_before_the_exit() {
     let mut app = App::new();
     let lines = 3000;
     app.write(&"[1]\n".repeat(lines));
@@ -149,7 +149,7 @@ fn the_last_words_come_before_the_end() {
 }
 
 #[test]
-fn a_child_that_goes_on_writing_does_not_keep_us() {
+fn reading_at_exit_is_bounded_while_a_child_writes() {
     let mut app = App::new();
     let mut looks = 0;
     app.write("[1]\n");
@@ -164,7 +164,7 @@ fn a_child_that_goes_on_writing_does_not_keep_us() {
 }
 
 #[test]
-fn what_an_app_says_of_itself_goes_with_its_process() {
+fn app_metrics_are_dropped_with_the_process() {
     let mut app = App::new();
     app.write("{\"type\":\"axm:monitor\",\"data\":{\"rps\":{\"value\":7}}}\n{\"type\":\"axm:action\",\"data\":{\"action_name\":\"gc\"}}\n");
     for message in app.messages() {
@@ -177,7 +177,7 @@ fn what_an_app_says_of_itself_goes_with_its_process() {
 }
 
 #[test]
-fn a_handle_that_nobody_wants_is_acknowledged() {
+fn unwanted_handle_is_acknowledged() {
     let mut app = App::new();
     app.write("{\"cmd\":\"NODE_HANDLE\",\"type\":\"net.Socket\"}\n");
     for message in app.messages() {
@@ -189,7 +189,7 @@ fn a_handle_that_nobody_wants_is_acknowledged() {
 }
 
 #[test]
-fn the_channel_is_behind_what_others_need() {
+fn channel_descriptor_follows_sockets_and_readiness() {
     let spec = |sockets: usize| {
         let at = |index: usize| ostler_core::serving::ListenAt::Unix { path: format!("/{index}") };
         let listen = |index: usize| ostler_core::serving::Listen { at: at(index), name: format!("s{index}"), backlog: None, mode: None };
@@ -203,7 +203,7 @@ fn the_channel_is_behind_what_others_need() {
 }
 
 #[test]
-fn a_process_gets_its_end_and_the_next_one_another() {
+fn each_process_gets_a_new_channel() {
     let mut app = App::new();
     let (id, channels) = (app.id, &mut app.channels);
     let key = |played: &Played| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
@@ -220,7 +220,7 @@ fn a_process_gets_its_end_and_the_next_one_another() {
 }
 
 #[test]
-fn a_new_keeper_gets_the_channels_there_are() {
+fn new_keeper_gets_the_open_channels() {
     let mut app = App::new();
     let key = app.played.ctx.state.slots.get(app.id).unwrap().key(INC);
     let names = |app: &App| app.channels.held(&app.played.ctx).into_iter().map(|(name, _)| name).collect::<Vec<String>>();
@@ -230,7 +230,7 @@ fn a_new_keeper_gets_the_channels_there_are() {
 }
 
 #[test]
-fn what_the_keeper_held_is_read_again_if_its_process_is_the_newest() {
+fn held_channel_is_restored_only_for_the_newest_process() {
     let mut app = App::new();
     let (id, held) = (app.id, |key: u64| (held_name(key), UnixStream::pair().unwrap().0.into()));
     let slot = app.played.ctx.state.slots.get_mut(id).unwrap();

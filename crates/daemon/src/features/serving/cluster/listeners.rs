@@ -451,7 +451,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_whose_socket_it_is() {
+    fn held_names_round_trip() {
         for (app, key) in [("a", "b:c"), ("a:b", "c"), ("", ""), ("ä", "/run/ü:0")] {
             assert_eq!(split_name(&held_name(app, key)), Some((app, key)));
         }
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_never_begin_again() {
+    fn sequence_numbers_grow_across_daemons() {
         let mut first = Listeners::default();
         let used: Vec<u64> = (0..2000).map(|_| first.next_seq(5)).collect();
         assert!(used.windows(2).all(|pair| pair[0] < pair[1]));

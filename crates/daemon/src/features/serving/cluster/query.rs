@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn listeners_are_told_apart_by_address_and_port_but_not_by_worker() {
+    fn listener_key_depends_on_address_and_port_not_on_worker() {
         let plain = key(json!({"port": 3000, "address": null, "addressType": 4, "index": 0}));
         assert_eq!(plain, key(json!({"port": 3000, "address": null, "addressType": 4, "index": 3})));
         assert_ne!(plain, key(json!({"port": 3001, "address": null, "addressType": 4})));
@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_listen_0_of_each_worker_shares_a_port_the_second_another() {
+    fn nth_listen_on_port_0_of_each_worker_shares_a_port() {
         let first = key(json!({"port": 0, "addressType": 4, "index": 0}));
         assert_eq!(first, key(json!({"port": 0, "addressType": 4, "index": 0})));
         assert_ne!(first, key(json!({"port": 0, "addressType": 4, "index": 1})));
     }
 
     #[test]
-    fn the_key_of_a_unix_socket_has_its_path() {
+    fn unix_socket_key_contains_its_path() {
         for (path, known) in [("/run/a.sock", "/run/a.sock"), ("/app/\0name", "\0name"), ("/x:0:Unix:-1", "/x:0:Unix:-1")] {
             assert_eq!(path_of(&key(json!({"port": -1, "addressType": -1, "address": path}))), Some(known));
         }
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_means_the_same_to_all_is_shared() {
+    fn only_unambiguous_addresses_are_shared() {
         for (query, shared) in [
             (json!({"port": 80, "addressType": 4, "address": null}), true),
             (json!({"port": 80, "addressType": 6, "address": "2001:db8:0:1::1"}), true),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_a_query_too() {
+    fn malformed_query_is_parsed() {
         assert_eq!(
             Query::parse(json!({"port": 1e30, "backlog": false, "fd": -1, "addressType": [], "address": 5}).as_object().unwrap()).port,
             0

@@ -64,8 +64,8 @@ impl Rig {
         let workers: Vec<Process> = (0..count).map(|_| rig.worker(spec)).collect();
         let mut address = None;
         for worker in &workers {
-            rig.says(worker.id, any_port());
-            let (lines, _) = worker.got();
+            rig.send_message(worker.id, any_port());
+            let (lines, _) = worker.received();
             let name = &lines[0]["sockname"];
             address = name["port"].as_u64().map(|port| SocketAddr::from(([127, 0, 0, 1], port as u16)));
         }
@@ -88,7 +88,7 @@ impl Rig {
         theirs
     }
 
-    fn says(&mut self, id: u32, message: Value) {
+    fn send_message(&mut self, id: u32, message: Value) {
         let Value::Object(message) = message else { panic!("{message}") };
         self.cluster.on_message(&mut self.played.ctx, id, 1, &Message::Internal(message));
     }
@@ -150,7 +150,7 @@ impl Rig {
 }
 
 impl Process {
-    fn got(&self) -> Got {
+    fn received(&self) -> Got {
         let (mut text, mut fds) = (Vec::new(), Vec::new());
         let mut buffer = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -173,14 +173,14 @@ impl Process {
 }
 
 #[test]
-fn connections_go_to_the_workers_in_turn() {
+fn connections_are_distributed_round_robin() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let queued = rig.played.queued();
     assert!(matches!(queued[..], [Input::Listens(_), Input::Listens(_)]), "{queued:?}");
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
     for worker in &workers {
-        let (lines, fds) = worker.got();
+        let (lines, fds) = worker.received();
         assert_eq!(fds.len(), 2);
         assert!(lines.iter().all(|line| line["msg"]["act"] == "newconn"), "{lines:?}");
     }
@@ -190,7 +190,7 @@ fn connections_go_to_the_workers_in_turn() {
 /// The new process of a reload that has not proved itself gets connections only if there is no
 /// other process. An unhealthy process is better.
 #[test]
-fn a_newcomer_comes_after_one_that_is_not_well() {
+fn unready_worker_is_preferred_to_a_starting_candidate() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let slots = &mut rig.played.ctx.state.slots;
     slots.get_mut(workers[0].id).unwrap().live.unready = true;
@@ -209,7 +209,7 @@ fn a_newcomer_comes_after_one_that_is_not_well() {
 }
 
 #[test]
-fn nothing_is_accepted_that_nobody_can_take() {
+fn connections_stay_in_the_kernel_queue_without_workers() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     rig.played.dispatch(&mut rig.cluster, workers[0].id, Event::Stop(user()));
     rig.settle();
@@ -218,13 +218,13 @@ fn nothing_is_accepted_that_nobody_can_take() {
     assert_eq!(rig.handed(&workers), [0], "it waits in the kernel's queue");
     assert!(rig.played.ctx.io.reactor.wait(Some(Duration::ZERO)).unwrap().is_empty(), "and nobody is woken for it again");
     let fresh = rig.worker(&app(Scheduling::RoundRobin));
-    rig.says(fresh.id, any_port());
+    rig.send_message(fresh.id, any_port());
     rig.turn();
     assert_eq!(rig.handed(&[fresh]), [1], "until somebody takes it");
 }
 
 #[test]
-fn what_one_refuses_another_gets_and_what_all_refuse_is_offered_again() {
+fn refused_connection_goes_to_another_worker_or_is_retried() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
@@ -243,7 +243,7 @@ fn what_one_refuses_another_gets_and_what_all_refuse_is_offered_again() {
 }
 
 #[test]
-fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
+fn unanswered_connections_of_a_dead_worker_go_to_the_next() {
     let (mut rig, workers, address) = Rig::with_workers(&app(Scheduling::RoundRobin), 2);
     let _clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
     rig.turn();
@@ -259,24 +259,24 @@ fn what_a_dead_worker_has_not_answered_goes_to_the_next() {
 }
 
 #[test]
-fn the_next_daemon_goes_on_with_the_same_port() {
+fn next_daemon_continues_with_the_same_port() {
     let mut spec = app(Scheduling::RoundRobin);
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
-    rig.says(
+    rig.send_message(
         workers[0].id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 2, "port": 0, "address": "127.0.0.1", "addressType": 4, "index": 1, "data": "keys"}),
     );
-    workers[0].got();
+    workers[0].received();
     rig.next_daemon();
     let _client = TcpStream::connect(address).unwrap();
     rig.turn();
     assert_eq!(rig.handed(&workers).iter().sum::<usize>(), 1);
     // Later workers get the data of the first worker.
-    rig.says(
+    rig.send_message(
         workers[1].id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 2, "port": 0, "address": "127.0.0.1", "addressType": 4, "index": 1}),
     );
-    let (lines, _) = workers[1].got();
+    let (lines, _) = workers[1].received();
     assert!(lines.iter().any(|line| line["data"] == "keys"), "{lines:?}");
     // The same holds for the shards of a port.
     spec = AppSpec { name: "other".into(), scheduling: Scheduling::Reuseport, ..spec };
@@ -287,8 +287,8 @@ fn the_next_daemon_goes_on_with_the_same_port() {
             let slot = rig.played.ctx.state.slots.get_mut(worker.id).unwrap();
             slot.durable.listening.clear();
             slot.live.worker = DefaultBox::default();
-            rig.says(worker.id, any_port());
-            let (_, fds) = worker.got();
+            rig.send_message(worker.id, any_port());
+            let (_, fds) = worker.received();
             ostler_sys::net::listening::inode(std::os::fd::AsFd::as_fd(&fds[0])).unwrap()
         };
         workers.iter().map(inode).collect()
@@ -300,7 +300,7 @@ fn the_next_daemon_goes_on_with_the_same_port() {
 }
 
 #[test]
-fn a_client_that_says_nothing_goes_by_its_address() {
+fn silent_client_is_assigned_by_its_address() {
     let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
     let mut named = TcpStream::connect(address).unwrap();
@@ -320,7 +320,7 @@ fn a_client_that_says_nothing_goes_by_its_address() {
 
 /// A session begins with several requests, and only the process that began it knows it.
 #[test]
-fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
+fn draining_worker_keeps_its_sticky_clients_briefly() {
     let spec = AppSpec { sticky: Some(Sticky::Cookie("who".into())), ..app(Scheduling::RoundRobin) };
     let (mut rig, workers, address) = Rig::with_workers(&spec, 2);
     let slot = rig.played.ctx.state.slots.get_mut(workers[1].id).unwrap();
@@ -352,15 +352,15 @@ fn a_process_that_finishes_keeps_its_clients_for_a_moment() {
 }
 
 #[test]
-fn what_a_new_release_does_not_listen_at_is_closed_after_a_while() {
+fn port_unused_by_the_new_release_is_closed_later() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let id = workers[0].id;
     rig.cluster.on_process_gone(&mut rig.played.ctx, id, 1);
-    rig.says(
+    rig.send_message(
         id,
         json!({"cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 1, "address": "127.0.0.1", "port": 0, "addressType": 4, "index": 5}),
     );
-    rig.says(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
+    rig.send_message(id, json!({"cmd": "NODE_CLUSTER", "act": "listening"}));
     if !matches!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, State::Running { .. }) {
         let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
         rig.played.dispatch(&mut rig.cluster, id, Event::Ready { inc });
@@ -388,7 +388,7 @@ fn stopped() -> (Rig, u32) {
 }
 
 #[test]
-fn a_stopped_app_has_no_sockets() {
+fn stopped_app_has_no_sockets() {
     let (mut rig, id) = stopped();
     rig.cluster.on_transition(&mut rig.played.ctx, id, &Transition::Stopped);
     assert_eq!(rig.listeners(), 0);
@@ -404,24 +404,24 @@ fn a_stopped_app_has_no_sockets() {
 }
 
 #[test]
-fn a_question_that_a_daemon_died_over_is_answered_by_the_next() {
+fn query_interrupted_by_a_daemon_death_is_answered_again() {
     let mut rig = Rig::new();
     let worker = rig.worker(&app(Scheduling::RoundRobin));
-    rig.says(worker.id, any_port());
-    let (lines, _) = worker.got();
+    rig.send_message(worker.id, any_port());
+    let (lines, _) = worker.received();
     let key = lines[0]["key"].as_str().unwrap().to_owned();
     // The journal has the answer, but the keeper does not have the socket.
     rig.cluster = Cluster::default();
-    rig.says(worker.id, any_port());
-    let (lines, _) = worker.got();
+    rig.send_message(worker.id, any_port());
+    let (lines, _) = worker.received();
     assert_eq!((lines[0]["errno"].is_null(), rig.listeners()), (true, 1), "{lines:?}");
     assert_eq!(rig.played.ctx.state.slots.get(worker.id).unwrap().durable.served, [key]);
-    rig.says(worker.id, any_port());
-    assert!(worker.got().0[0]["errno"].as_i64().is_some_and(|errno| errno < 0), "the same a second time is a mistake of the worker");
+    rig.send_message(worker.id, any_port());
+    assert!(worker.received().0[0]["errno"].as_i64().is_some_and(|errno| errno < 0), "the same a second time is a mistake of the worker");
 }
 
 #[test]
-fn the_number_of_a_worker_is_journaled_before_it_is_started() {
+fn worker_id_is_journaled_before_the_spawn() {
     let mut rig = Rig::new();
     let id = rig.played.instance(app(Scheduling::RoundRobin));
     rig.played.dispatch(&mut rig.cluster, id, Event::Start(user()));
@@ -431,17 +431,17 @@ fn the_number_of_a_worker_is_journaled_before_it_is_started() {
 }
 
 #[test]
-fn who_is_no_worker_gets_nothing() {
+fn fork_mode_process_gets_no_cluster_socket() {
     let mut rig = Rig::new();
     let process = rig.worker(&AppSpec { mode: ExecMode::Fork, ..app(Scheduling::RoundRobin) });
-    rig.says(process.id, any_port());
-    assert!(process.got().0.is_empty());
+    rig.send_message(process.id, any_port());
+    assert!(process.received().0.is_empty());
     assert_eq!(rig.listeners(), 0);
     assert!(rig.played.log().contains("asks for sockets as a cluster worker, which it is not"));
 }
 
 #[test]
-fn whose_a_socket_is_is_known_to_others() {
+fn listening_sockets_are_mapped_to_their_app() {
     let (mut rig, workers, _) = Rig::with_workers(&app(Scheduling::RoundRobin), 1);
     let inode = ostler_sys::net::listening::inode(rig.cluster.held(&rig.played.ctx)[0].1).unwrap();
     assert_eq!(rig.played.ctx.state.listening.app_of(inode), Some("api"));
@@ -449,7 +449,7 @@ fn whose_a_socket_is_is_known_to_others() {
     rig.next_daemon();
     assert_eq!(rig.played.ctx.state.listening.app_of(inode), Some("api"));
     let key = rig.played.ctx.state.slots.get(workers[0].id).unwrap().durable.served[0].clone();
-    rig.says(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
+    rig.send_message(workers[0].id, json!({"cmd": "NODE_CLUSTER", "act": "close", "key": key}));
     assert_eq!(rig.played.ctx.state.listening.app_of(inode), None);
     assert_eq!(rig.listeners(), 0, "the app means it");
 }

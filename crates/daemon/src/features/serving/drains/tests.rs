@@ -57,7 +57,7 @@ impl App {
         (read > 0).then(|| serde_json::from_str(&line).unwrap())
     }
 
-    fn says(&mut self, message: Value) {
+    fn app_sends(&mut self, message: Value) {
         let Value::Object(message) = message else { panic!() };
         self.drains.on_message(&mut self.played.ctx, self.id, 1, &Message::Internal(message));
         assert!(self.played.settle(&mut self.drains).is_empty());
@@ -70,7 +70,7 @@ impl App {
     }
 
     /// Lets its time run out. Returns the number of cut requests, and the words about them.
-    fn runs_out(&mut self, transition: &Transition) -> Option<(u32, String)> {
+    fn cut_report(&mut self, transition: &Transition) -> Option<(u32, String)> {
         self.drains.on_transition(&mut self.played.ctx, self.id, transition);
         let mut queued = self.played.queued();
         assert!(queued.len() <= 1 && self.drains.0.is_empty(), "{queued:?}");
@@ -82,38 +82,38 @@ impl App {
 }
 
 #[test]
-fn a_process_with_the_preload_says_when_it_has_finished() {
+fn preloaded_process_reports_when_it_is_drained() {
     let mut app = App::node();
     let told = app.finish().unwrap();
     assert_eq!((&told["act"], &told["stop_listening"], &told["signal"]), (&json!("drain"), &json!(true), &json!("SIGINT")));
     app.played.pass(&mut app.drains, 2000);
-    app.says(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 3}));
+    app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 3}));
     assert_eq!(app.until_ms(), DRAIN_MS, "it has answered: its time begins");
     app.played.pass(&mut app.drains, 1000);
-    app.says(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 1}));
+    app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 1}));
     assert_eq!(app.until_ms(), DRAIN_MS - 1000, "only the first answer gives it more");
-    app.says(json!({"cmd": "NODE_OSTLER", "act": "turns"}));
+    app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "turns"}));
     assert!(matches!(app.state(), State::Draining { .. }));
-    app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
+    app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Stopping { .. }), "{:?}", app.state());
     assert!(app.drains.0.is_empty());
 }
 
 #[test]
-fn only_our_preload_is_believed_and_only_about_what_is_under_way() {
+fn drain_messages_count_only_from_the_preload_during_a_drain() {
     let mut app = App::node();
-    app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
+    app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "it was not asked yet");
     app.finish().unwrap();
     app.played.ctx.state.slots.get_mut(app.id).unwrap().durable.preloaded = false;
-    app.says(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
+    app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "drained"}));
     assert!(matches!(app.state(), State::Draining { .. }), "any program can write that");
     app.drains.on_forgotten(&mut app.played.ctx, app.id);
     assert!(app.drains.0.is_empty());
 }
 
 #[test]
-fn a_worker_without_the_preload_disconnects_and_others_have_nothing_to_finish() {
+fn worker_without_preload_disconnects_and_other_apps_stop() {
     let node = AppSpec { interpreter: Some("node".into()), mode: ExecMode::Cluster, ..AppSpec::default() };
     let mut app = App::new(node, false);
     assert_eq!(app.finish(), Some(json!({"cmd": "NODE_CLUSTER", "act": "disconnect"})));
@@ -123,11 +123,11 @@ fn a_worker_without_the_preload_disconnects_and_others_have_nothing_to_finish() 
     let mut app = App::new(AppSpec::default(), false);
     assert_eq!(app.finish(), None);
     assert!(matches!(app.state(), State::Stopping { .. }), "{:?}", app.state());
-    assert_eq!(app.runs_out(&Transition::DrainTimeout), None);
+    assert_eq!(app.cut_report(&Transition::DrainTimeout), None);
 }
 
 #[test]
-fn what_is_cut_is_told() {
+fn cut_requests_are_reported() {
     for (said, cut) in [
         (None, Some((0, "[api](0) the old process does not answer, it is ended"))),
         (Some(0), None),
@@ -137,16 +137,16 @@ fn what_is_cut_is_told() {
         let mut app = App::node();
         app.finish().unwrap();
         if let Some(requests) = said {
-            app.says(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": requests}));
+            app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": requests}));
         }
-        let told = app.runs_out(&Transition::DrainTimeout);
+        let told = app.cut_report(&Transition::DrainTimeout);
         assert_eq!(told.as_ref().map(|(requests, words)| (*requests, words.as_str())), cut, "{said:?}");
         assert_eq!(app.played.log().contains("App [api:0]"), cut.is_some());
     }
     let mut app = App::node();
-    assert_eq!(app.runs_out(&Transition::KillTimeout), None, "it was told that by signal");
+    assert_eq!(app.cut_report(&Transition::KillTimeout), None, "it was told that by signal");
     app.played.ctx.state.slots.get_mut(app.id).unwrap().live.policy.drains_after_signal = true;
-    let (requests, words) = app.runs_out(&Transition::KillTimeout).unwrap();
+    let (requests, words) = app.cut_report(&Transition::KillTimeout).unwrap();
     assert_eq!(requests, 1);
     assert!(words.ends_with("the old process did not finish within drain_timeout (5000 ms) and was killed"), "{words}");
 }

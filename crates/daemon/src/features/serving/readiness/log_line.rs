@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_counts_when_it_is_whole_and_of_this_start() {
+    fn only_a_whole_line_of_this_start_matches() {
         let reactor = Reactor::new().unwrap();
         let path = file("whole", "listening on 1\n");
         let mut lines = LogLines::default();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn floods_and_emptied_files_are_survived() {
+    fn matching_handles_floods_and_truncated_files() {
         let reactor = Reactor::new().unwrap();
         let path = file("flood", "");
         let mut lines = LogLines::default();

@@ -195,7 +195,7 @@ mod tests {
     use ostler_proto::sd_notify::parse;
 
     #[test]
-    fn its_own_words_are_shown_else_what_it_does() {
+    fn status_shows_the_app_text_or_its_phase() {
         let mut shown = None;
         for (said, expected) in [
             ("READY=1", None),

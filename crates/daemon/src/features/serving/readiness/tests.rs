@@ -39,7 +39,7 @@ fn state(played: &Played, id: u32) -> State {
 }
 
 /// Returns the decisions, handled as the daemon does.
-fn deal(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
+fn dispatch_queue(played: &mut Played, readiness: &mut Readiness) -> Vec<Input> {
     let mut rest = Vec::new();
     for input in played.queued() {
         match input {
@@ -63,7 +63,7 @@ fn send(beside: &Beside, text: &str) {
 
 fn receive(played: &mut Played, readiness: &mut Readiness, id: u32) -> Vec<Input> {
     readiness.on_notify(&mut played.ctx, id);
-    let rest = deal(played, readiness);
+    let rest = dispatch_queue(played, readiness);
     write_journal(played);
     rest
 }
@@ -73,7 +73,7 @@ fn is_running(played: &Played, id: u32) -> bool {
 }
 
 #[test]
-fn one_message_is_enough_and_counts_once() {
+fn ready_message_counts_once() {
     let (mut played, mut readiness, id, _) = starting(ReadySpec { wait_ready: true, ..ReadySpec::default() });
     let listening = Message::Internal(json!({"cmd": "NODE_CLUSTER", "act": "listening"}).as_object().unwrap().clone());
     for message in [listening, Message::Raw(json!("ready!"))] {
@@ -84,7 +84,7 @@ fn one_message_is_enough_and_counts_once() {
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
     assert_eq!(played.ctx.outbox.queue.len(), 1);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.proved.is_empty());
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.instance.counters.start_ups_ms.len(), 1);
     readiness.on_message(&mut played.ctx, id, 1, &Message::Ready);
@@ -92,7 +92,7 @@ fn one_message_is_enough_and_counts_once() {
 }
 
 #[test]
-fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
+fn notification_stays_in_the_socket_until_journaled() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
     send(&beside, "READY=1");
     send(&beside, "STATUS=warm");
@@ -107,7 +107,7 @@ fn what_was_said_stays_in_its_socket_until_the_journal_has_it() {
     let queued = played.ctx.outbox.queue.len();
     next.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.outbox.queue.len(), queued + 1);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     readiness.on_notify(&mut played.ctx, id);
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status, None, "what comes after it has to wait, too");
     write_journal(&mut played);
@@ -121,7 +121,7 @@ impl Readiness {
     fn receive_out(&mut self, played: &mut Played, id: u32) -> Vec<Input> {
         let mut asked = Vec::new();
         while self.on_end(&mut played.ctx, id) {
-            asked.extend(deal(played, self));
+            asked.extend(dispatch_queue(played, self));
             write_journal(played);
         }
         asked
@@ -129,7 +129,7 @@ impl Readiness {
 }
 
 #[test]
-fn all_that_a_process_said_counts_before_its_end() {
+fn notifications_are_processed_before_the_exit() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
     for said in ["STATUS=a", "MAINPID=4712\nREADY=1", "MAINPID=4713", "MAINPID=4711", "STATUS=b"] {
         send(&beside, said);
@@ -146,13 +146,13 @@ fn all_that_a_process_said_counts_before_its_end() {
 }
 
 #[test]
-fn a_newline_proves_it_and_an_end_without_one_is_noted() {
+fn newline_on_the_descriptor_means_ready_and_early_close_is_noted() {
     let (mut played, mut readiness, id, mut beside) = starting(by(ReadyBy::Descriptor(7)));
     let (fd, number) = beside.fds.pop().unwrap();
     assert_eq!(number, 7);
     std::fs::File::from(fd).write_all(b"soon\n").unwrap();
     played.wait(&mut readiness, |_, ctx| !ctx.outbox.queue.is_empty());
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id) && readiness.newlines.is_empty());
 
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Descriptor(7)));
@@ -179,7 +179,7 @@ fn trouble(played: &Played, id: u32) -> Option<String> {
 }
 
 #[test]
-fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_ready() {
+fn readiness_trouble_is_cleared_when_the_app_is_ready() {
     let (mut played, mut readiness, id, port) = refused();
     assert_eq!(trouble(&played, id), Some(format!("connection to 127.0.0.1:{port}: Connection refused")));
     let _listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -187,14 +187,14 @@ fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_ready() {
         played.pass(&mut readiness, 10);
         std::thread::yield_now();
     }
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(trouble(&played, id), None);
     assert_eq!(played.ctx.state.slots.get(id).unwrap().live.trouble, None, "it does not come back with the next crash either");
 }
 
 #[test]
-fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_stopped() {
+fn readiness_trouble_is_cleared_when_the_app_is_stopped() {
     let (mut played, mut readiness, id, _) = refused();
     played.dispatch(&mut readiness, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert!(trouble(&played, id).is_some(), "it is still being stopped");
@@ -206,7 +206,7 @@ fn a_reason_not_to_be_ready_is_withdrawn_when_the_app_is_stopped() {
 }
 
 #[test]
-fn the_status_text_of_a_process_ends_with_it() {
+fn status_text_is_cleared_with_its_process() {
     let (mut played, mut readiness, id, beside) = starting(by(ReadyBy::Notify));
     send(&beside, "STATUS=warm");
     receive(&mut played, &mut readiness, id);
@@ -217,7 +217,7 @@ fn the_status_text_of_a_process_ends_with_it() {
 }
 
 #[test]
-fn a_port_that_answers_proves_it() {
+fn answering_port_means_ready() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Tcp { host: "127.0.0.1".into(), port }));
@@ -225,31 +225,31 @@ fn a_port_that_answers_proves_it() {
     if played.ctx.outbox.queue.is_empty() {
         played.wait(&mut readiness, |_, ctx| !ctx.outbox.queue.is_empty());
     }
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "nobody asks any more");
 }
 
 #[test]
-fn a_line_of_its_log_proves_it() {
+fn matching_log_line_means_ready() {
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Log("^up$".into())));
     played.pass(&mut readiness, 500);
     assert!(played.ctx.outbox.queue.is_empty());
     let path = played.ctx.state.slots.get(id).unwrap().live.files.out.clone().unwrap();
     std::fs::write(path, "up\n").unwrap();
     played.pass(&mut readiness, 100);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
 
 #[test]
-fn time_proves_it_to_a_process_that_is_there_still() {
+fn uptime_means_ready_while_the_process_lives() {
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
     played.pass(&mut readiness, 299);
     assert!(played.ctx.outbox.queue.is_empty());
     played.pass(&mut readiness, 1);
-    deal(&mut played, &mut readiness);
+    dispatch_queue(&mut played, &mut readiness);
     assert!(is_running(&played, id));
 
     let (mut played, mut readiness, id, _) = starting(by(ReadyBy::Uptime { ms: 300 }));
@@ -258,7 +258,7 @@ fn time_proves_it_to_a_process_that_is_there_still() {
 }
 
 #[test]
-fn a_watchdog_that_is_not_fed_restarts() {
+fn missed_watchdog_notification_restarts() {
     let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
     assert!(beside.vars.contains(&("WATCHDOG_USEC", "200000".into())));
     played.pass(&mut readiness, 1000);
@@ -280,7 +280,7 @@ fn a_watchdog_that_is_not_fed_restarts() {
 }
 
 #[test]
-fn nobody_barks_for_our_own_absence_or_at_who_leaves() {
+fn watchdog_ignores_suspend_and_stopping_apps() {
     let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
     send(&beside, "READY=1");
     receive(&mut played, &mut readiness, id);
@@ -294,7 +294,7 @@ fn nobody_barks_for_our_own_absence_or_at_who_leaves() {
 }
 
 #[test]
-fn nothing_is_left_of_a_process_that_is_gone() {
+fn readiness_state_is_removed_with_the_process() {
     let (mut played, mut readiness, id, beside) = starting(ReadySpec { watchdog_ms: Some(200), ..by(ReadyBy::Notify) });
     let path = beside.vars[0].1.clone();
     assert!(std::fs::exists(&path).unwrap());

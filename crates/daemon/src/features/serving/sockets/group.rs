@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_become_positions() {
+    fn shard_numbers_map_to_positions() {
         let group = group(&[(4, Some(0)), (0, Some(2)), (1, Some(1))]);
         assert_eq!(group.positions(&[Some(0), Some(4)]), [0, 2]);
         // A process without a shard, or whose shard is missing, accepts from the first socket.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_unknown_order_all_or_none_get_connections() {
+    fn shards_of_unknown_position_are_steered_all_or_none() {
         let mut group = group(&[(0, None), (2, None)]);
         assert_eq!(group.positions(&[Some(2)]), [0, 1]);
         assert_eq!(group.next_position(), 2);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_that_could_not_be_held_keeps_its_position() {
+    fn missing_shard_keeps_its_position() {
         assert_eq!(group(&[(0, Some(0)), (2, Some(2))]).next_position(), 3);
     }
 }

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_come_back() {
+    fn owner_names_round_trip() {
         let shard = |number, position| SocketRole::Shard { number, position };
         for (owner, role) in [
             (Owner { app: "a:b".into(), key: "port 80".into(), file: None }, SocketRole::Alone),

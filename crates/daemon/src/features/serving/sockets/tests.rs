@@ -87,7 +87,7 @@ fn same(a: &OwnedFd, b: &OwnedFd) -> bool {
 
 /// A failed start of a user is not repeated, so clients would wait for nothing.
 #[test]
-fn an_app_that_cannot_be_started_has_no_open_port() {
+fn failed_start_closes_the_port() {
     let (mut played, mut sockets) = played();
     let id = played.instance(app(vec![port()]));
     played.dispatch(&mut sockets, id, Event::Start(user()));
@@ -103,7 +103,7 @@ fn an_app_that_cannot_be_started_has_no_open_port() {
 }
 
 #[test]
-fn all_of_an_app_get_copies_of_one_socket_where_it_wants_that() {
+fn shared_scheduling_gives_all_instances_the_same_socket() {
     let (mut played, mut sockets) = played();
     let path = played.home().join("a.sock").to_str().unwrap().to_owned();
     let spec = AppSpec { scheduling: Scheduling::Shared, ..app(vec![port(), socket(ListenAt::Unix { path: path.clone() })]) };
@@ -118,7 +118,7 @@ fn all_of_an_app_get_copies_of_one_socket_where_it_wants_that() {
 }
 
 #[test]
-fn all_sockets_or_none() {
+fn failed_listen_opens_no_sockets() {
     let (mut played, mut sockets) = played();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let at = |port| ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port };
@@ -131,7 +131,7 @@ fn all_sockets_or_none() {
 }
 
 #[test]
-fn what_a_former_daemon_opened_is_given_on() {
+fn next_daemon_hands_on_the_held_socket() {
     let (mut played, mut sockets) = played();
     let spec = app(vec![port()]);
     let (_, of_first) = running(&mut played, &mut sockets, &spec);
@@ -149,7 +149,7 @@ fn what_a_former_daemon_opened_is_given_on() {
 }
 
 #[test]
-fn new_connections_go_to_who_serves() {
+fn new_connections_go_to_serving_instances() {
     let (mut played, mut sockets) = played();
     let spec = app(vec![port()]);
     let (first, of_first) = running(&mut played, &mut sockets, &spec);
@@ -177,7 +177,7 @@ fn new_connections_go_to_who_serves() {
 }
 
 #[test]
-fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
+fn draining_process_gets_no_new_connections_and_keeps_its_queue() {
     let (mut played, mut sockets) = played();
     let spec = app(vec![port()]);
     let (first, of_first) = running(&mut played, &mut sockets, &spec);
@@ -202,7 +202,7 @@ fn a_process_that_is_to_finish_gets_nothing_new_and_takes_what_it_has() {
 }
 
 #[test]
-fn closed_when_nobody_of_the_app_is_wanted_up() {
+fn sockets_close_when_no_instance_is_wanted_up() {
     let (mut played, mut sockets) = played();
     let path = played.home().join("a.sock");
     let spec = app(vec![socket(ListenAt::Unix { path: path.to_str().unwrap().into() })]);
@@ -216,7 +216,7 @@ fn closed_when_nobody_of_the_app_is_wanted_up() {
 }
 
 #[test]
-fn a_file_that_somebody_else_made_there_stays() {
+fn foreign_socket_file_is_kept() {
     let (mut played, mut sockets) = played();
     let path = played.home().join("a.sock");
     let (id, _) = running(&mut played, &mut sockets, &app(vec![socket(ListenAt::Unix { path: path.to_str().unwrap().into() })]));
@@ -227,7 +227,7 @@ fn a_file_that_somebody_else_made_there_stays() {
 }
 
 #[test]
-fn what_no_description_names_any_more_is_closed() {
+fn socket_removed_from_the_spec_is_closed() {
     let (mut played, mut sockets) = played();
     let (id, _) = running(&mut played, &mut sockets, &app(vec![port(), port()]));
     assert_eq!(sockets.by_app.len(), 2);
@@ -239,7 +239,7 @@ fn what_no_description_names_any_more_is_closed() {
 }
 
 #[test]
-fn a_process_that_was_adopted_gives_its_socket_back() {
+fn adopted_process_hands_back_its_socket() {
     let (mut played, mut sockets) = played();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let id = played.instance(app(vec![socket(ListenAt::Tcp { address: Some([127, 0, 0, 1].into()), port: 0 })]));
