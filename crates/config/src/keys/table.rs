@@ -342,7 +342,7 @@ pub static KEYS: &[Key] = &[
         "scrape",
         &[Number(1, 65_535), Table],
         "none",
-        "Port of the app's Prometheus metrics, or `{port, path, increment}`: read from each instance and added up in the dashboard's `/metrics` ([how](../metrics.md#figures-of-apps-own)).",
+        "Port of the app's Prometheus metrics, or `{port, path, increment}`: read from each instance and added up in the dashboard's `/metrics` ([how](../metrics.md#custom-metrics)).",
     ),
     key(
         Health,
