@@ -194,11 +194,12 @@ const scenarios = {
       return { told: app.figures.gc_seconds, at: app.figures.seconds, seconds, count, heard };
     };
     const before = await seconds();
-    const after = await seconds();
+    // A busy machine collects less often: wait for many collections, however many reports that takes.
+    let [after, reports] = [before, 1];
+    for (; after.count - before.count < 200; reports += 1) after = await seconds();
     const [told, real] = [after.told - before.told, after.seconds - before.seconds];
-    assert.ok((after.count - before.count) / (after.at - before.at) > 50, 'not much garbage');
     // Some twenty between two reports, from the first one on: a load that comes in bursts has quiet reports between loud ones.
-    assert.ok(after.heard > 0 && after.heard < 100, `${after.heard} heard of ${after.count}`);
+    assert.ok(after.heard > 0 && after.heard < 50 * reports && after.heard < after.count / 2, `${after.heard} heard of ${after.count} in ${reports} reports`);
     assert.ok(real > 0 && told > real / 3 && told < real * 3, `${told} of ${real}`);
     await app.stop();
   },

@@ -65,8 +65,11 @@ impl Update {
                 }
             }
             FromKeeper::UpgradeFailed { step, errno } => {
-                let why = std::io::Error::from_raw_os_error(*errno);
-                self.failed(ctx, &format!("{step}: {why}"));
+                let why = match (step.as_str(), *errno) {
+                    ("check", 0) => "it does not accept the state of the running program".to_owned(),
+                    (step, errno) => format!("{step}: {}", std::io::Error::from_raw_os_error(errno)),
+                };
+                self.failed(ctx, &why);
             }
             FromKeeper::Retire => {
                 if let Some((client, id, _)) = self.updater.take() {
