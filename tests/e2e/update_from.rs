@@ -174,7 +174,11 @@ fn failed_program_is_rolled_back() {
     start_fixture(&it.home, "app", "", "hold");
     let (pid, daemon, before) = (it.home.app("app").pid(), it.home.daemon_pid(), it.inode());
     let broken = it.answering("broken", "9.9.9");
-    it.home.run(format!("update --from {}", broken.display())).code(1).says("does not accept the state").says("the previous program was restored");
+    it.home
+        .run(format!("update --from {}", broken.display()))
+        .code(1)
+        .says("does not accept the state")
+        .says("the previous program was restored");
     assert_eq!(it.inode(), before);
     it.assert_tidy();
     it.home.wait_until("a daemon runs", || it.home.daemons().first().is_some_and(|pid| *pid != daemon));
