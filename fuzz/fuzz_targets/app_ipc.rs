@@ -1,4 +1,4 @@
-//! What an app writes into its channel.
+//! Messages that an app writes into its channel.
 #![no_main]
 
 #[allow(dead_code, reason = "each target asks a part of it")]

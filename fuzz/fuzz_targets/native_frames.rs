@@ -1,4 +1,4 @@
-//! What a client sends to `ostler.sock`, and what a daemon answers.
+//! Frames on `ostler.sock`: requests of a client and answers of a daemon.
 #![no_main]
 
 #[allow(dead_code, reason = "each target asks a part of it")]

@@ -1,4 +1,4 @@
-//! What a client sends to `rpc.sock`: frames, requests, and the apps in them.
+//! Bytes that a client sends to `rpc.sock`: frames, requests, and the apps in them.
 #![no_main]
 
 #[allow(dead_code, reason = "each target asks a part of it")]

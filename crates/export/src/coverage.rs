@@ -176,7 +176,7 @@ pub static ROWS: &[Row] = &[
     ("alerts", all(Told("alerts are the dashboard's; it has to run beside the apps"))),
     ("scrape", all(Told("add the app's metrics page to the Prometheus configuration"))),
     ("error", inside(Told("errors are not counted"))),
-    ("autokill", inside(Told("nobody measures"))),
+    ("autokill", inside(Told("not measured"))),
     ("disable_source_map_support", inside(Moot("not available without ostler"))),
     ("source_map_support", inside(Moot("it has no effect here either"))),
     ("pmx", inside(Moot("there is no preload"))),

@@ -53,11 +53,11 @@ const TABLE: &[(&str, &str, bool)] = &[
 
 /// Phrases that contain a pattern and are plain English.
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| {
-    compile(r"(?i)\b(what if|(go|goes|went|going) on to [a-z]+|sees? to it that|do not|does not|did not|must not|can not)\b")
+    compile(r"(?i)\b(what if|what happens|what X does|(go|goes|went|going) on to [a-z]+|sees? to it that|do not|does not|did not|must not|can not)\b")
 });
 
-/// Code, targets of links and quotations: words that the sentence shows without using them.
-static SHOWN: LazyLock<Regex> = LazyLock::new(|| compile(r#"``[^`]*``|`[^`]*`|"[^"]*"|“[^”]*”|\]\([^)]*\)"#));
+/// Code, placeholders, targets of links and quotations: words that the sentence shows without using them.
+static SHOWN: LazyLock<Regex> = LazyLock::new(|| compile(r#"``[^`]*``|`[^`]*`|\{[^{}]*\}|"[^"]*"|“[^”]*”|\]\([^)]*\)"#));
 
 /// Every pattern, compiled once.
 pub(super) static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
@@ -147,6 +147,8 @@ mod tests {
         "If a worker is replaced at that moment, the new worker inherits its sockets.",
         "Use `nobody` as the user, and `goes on` as the text.",
         "What if the daemon dies?",
+        "What happens if a start is late: `accept` or `fail`",
+        "{host} rejects the mail: {said}",
         "Who may use it?",
         "The client waits until the daemon answers or 5 s have passed.",
         "Does the app handle SIGTERM?",

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! An [`Instance`] is one supervised slot of an app. It knows what the user wants ([`Wanted`]) and
-//! what is observed ([`State`]); [`Instance::step`] reconciles the two. The daemon performs the
+//! An [`Instance`] is one supervised slot of an app. It holds the intent of the user ([`Wanted`]) and
+//! the observed state ([`State`]); [`Instance::step`] reconciles the two. The daemon performs the
 //! returned [`Effect`]s *in order* and feeds results back as [`Event`]s. Each OS process of an
 //! instance has an incarnation number; an event of an older incarnation is ignored.
 //!

@@ -71,7 +71,7 @@ pub(super) fn has_effect(keys: &[Key], name: &str) -> bool {
 
 /// Returns the tables as Markdown.
 pub fn import_reference() -> String {
-    let mut out = String::from("# Keys of foreign files\n\nWhat `ostler import` and `ostler up` make of each key.\n");
+    let mut out = String::from("# Keys of foreign files\n\nHow `ostler import` and `ostler up` handle each key.\n");
     for format in FORMATS {
         out.push_str(&format!("\n## {}\n\nSource: {}\n\n| key | here | note |\n|---|---|---|\n", format.title, format.source));
         for key in format.keys {
