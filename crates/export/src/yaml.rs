@@ -1,8 +1,9 @@
 //! YAML writer: values, comments, and three languages that read a text before YAML does.
 //!
 //! Plain words stay plain. Any text that some version of YAML could read differently (`no`, `0755`,
-//! `1e3`, `12:30`) is in double quotes, so that the parsed value is the intended text. Written by
-//! hand, because the files need comments and no serializer among the dependencies writes comments.
+//! `1e3`, `12:30`) is in double quotes, so that the parsed value is the intended text. Not written
+//! by a serializer such as serde-saphyr: the control lines of a Helm template, between the keys of a
+//! table, are not YAML.
 
 /// Languages that read a file before YAML does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
