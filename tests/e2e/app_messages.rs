@@ -70,7 +70,7 @@ fn names_are_names_like_others_and_nobody_is_renamed() {
         assert_eq!((topic.as_str(), &payload["data"]), ("short", &json!("after")));
     }
     let log = home.daemon_log();
-    assert_eq!(log.matches("App [app:0] sent a message longer than 64 KiB: those are ignored").count(), 1, "{log}");
+    assert_eq!(log.matches("App [app:0] sent a message longer than 64 KiB: such messages are ignored").count(), 1, "{log}");
 }
 
 #[test]

@@ -189,10 +189,10 @@ fn probes_of_hostile_servers_end() {
         )
     };
     let apps: Vec<Value> = [
-        ("hangs", server(""), "nothing within 300 ms"),
+        ("hangs", server(""), "no answer within 300 ms"),
         ("gigabyte", server("const go = () => { while (s.write(Buffer.alloc(65536, 120))); }; s.on('drain', go); s.write('HTTP/1.1 200 OK\\r\\nContent-Length: 1073741824\\r\\n\\r\\n'); go();"), ""),
         ("headers", server("const go = () => { while (s.write('X-Y: z\\r\\n')); }; s.on('drain', go); s.write('HTTP/1.1 500 No\\r\\n'); go();"), ": 500"),
-        ("endless", server("const go = () => { while (s.write('x'.repeat(65536))); }; s.on('drain', go); go();"), "what is no HTTP"),
+        ("endless", server("const go = () => { while (s.write('x'.repeat(65536))); }; s.on('drain', go); go();"), "not an HTTP response"),
         ("redirects", server("s.end('HTTP/1.1 302 Found\\r\\nLocation: /\\r\\nContent-Length: 0\\r\\n\\r\\n');"), ": 302"),
         ("closes", server("s.destroy();"), ""),
         ("stalls", server("s.write('HTTP/1.1 503 No\\r\\n\\r\\nno data');"), ": 503 `no data`"),
@@ -327,7 +327,7 @@ fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
     let after = home.wait_app("web", "another process", |app| app.pid() > 0 && app.pid() != before.pid());
     assert_eq!(after.env("restart_time"), &json!(1));
     let why = home.ok("why web").stdout;
-    assert!(why.contains("its event loop has not turned for 1000 ms"), "{why}");
+    assert!(why.contains("its event loop has been blocked for 1000 ms"), "{why}");
     assert!(why.contains("was ended by SIGKILL, killed because it did not obey in time, asked for by the policy `health`"), "{why}");
 }
 

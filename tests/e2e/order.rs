@@ -240,7 +240,7 @@ fn a_reload_is_in_order_and_ends_with_the_first_bad_release() {
         home.wait_until("all are online", || home.all_online());
         let before = pids(&home);
         home.write("no-db", "");
-        home.run(command).code(1).says("was left as it is, because it depends on db");
+        home.run(command).code(1).says("was left unchanged, because it depends on db");
         assert_eq!(pids(&home), before, "{command}");
         std::fs::remove_file(home.work().join("no-db")).unwrap();
         home.ok("restart db");

@@ -49,7 +49,7 @@ impl Outbox {
         let mut outbox = Self { path, file: None, length: 0, full: FULL, book: Book::default(), trouble: None };
         if let Some(folder) = outbox.path.parent() {
             let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
-            outbox.note(made, "make the folder of");
+            outbox.note(made, "create the folder of");
         }
         let bytes = match bytes(&outbox.path) {
             Ok(bytes) => bytes,

@@ -62,7 +62,7 @@ impl Autoscale {
             if want != have {
                 let instances = if have == 1 { "instance" } else { "instances" };
                 let measured = format!("uses {load:.0} % of a core with {have} {instances}");
-                ctx.io.log.line(format_args!("App [{name}] {measured}: {want} from now on"));
+                ctx.io.log.line(format_args!("App [{name}] {measured}: scaling to {want}"));
                 ctx.request(Request::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
             }
         }

@@ -34,7 +34,7 @@ fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure
     let failure = |what: &str, errno: i32| SpawnFailure::new(format!("read secret {name} from {}{what}", shown.display()), errno);
     let io = |error: std::io::Error| failure("", error.raw_os_error().unwrap_or(0));
     if !file.metadata().map_err(io)?.is_file() {
-        return Err(failure(": it is no file", 0));
+        return Err(failure(": it is not a regular file", 0));
     }
     let mut bytes = Wiped::default();
     // One byte more than the maximum, and an end of line.

@@ -251,7 +251,7 @@ impl LogWriters {
         match report {
             Report::Stuck { path, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines wait", path.display()));
+                log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines are buffered", path.display()));
             }
             Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
             Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] no process reads \"{}\" any more", path.display())),

@@ -300,7 +300,7 @@ fn what_others_need_is_stopped_last_and_restarted_first() {
     played.ctx.event(1, Event::SpawnFailed { inc, failure });
     played.settle(&mut jobs);
     let said = told(&mut played);
-    assert!(said.contains(&"failed 0: was left as it is, because it depends on db".to_owned()), "{said:?}");
+    assert!(said.contains(&"failed 0: was left unchanged, because it depends on db".to_owned()), "{said:?}");
     assert_eq!(said.last().unwrap(), "2 of 2 failed");
     assert!(matches!(state(&played, 0), State::Running { .. }));
 }
@@ -588,7 +588,7 @@ fn a_watched_restart_stops_at_the_first_instance_that_does_not_stay_up() {
     let said = told(&mut played);
     assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
     assert!(
-        said[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
+        said[2..].iter().all(|line| line.ends_with("was left unchanged, because the new process of another instance failed")),
         "{said:?}"
     );
     assert_eq!(said.len(), 4, "{said:?}");
