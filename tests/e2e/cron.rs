@@ -48,7 +48,7 @@ fn restarts_each_second_and_says_so_in_pm2s_words() {
     assert!(log.contains("[PM2][WORKER] Registering a cron job on: 0"), "{log}");
     let shown = home.ok("describe clock").stdout;
     assert!(shown.contains("cron restart") && shown.contains(EACH_SECOND) && shown.contains("next run"), "{shown}");
-    assert!(home.ok("why clock").stdout.contains("asked for by the policy `cron`"));
+    assert!(home.ok("why clock").stdout.contains("requested by the policy `cron`"));
     home.ok("stop clock");
     let log = home.daemon_log();
     assert!(log.contains("[PM2] Deregistering a cron job on: 0"), "{log}");

@@ -199,7 +199,7 @@ fn a_change_is_not_sent_twice() {
     let mut fleet = fleet!(&home, 1, json!({}));
     start_everywhere(&fleet, "trap '' INT TERM\nwhile :; do sleep 0.1; done", "--kill-timeout 3000");
     let child = fleet.aside("-H web1 stop api");
-    home.wait_until("it is asked to stop", || fleet.run("-H web1 list").stdout.contains("stopping"));
+    home.wait_until("it is being stopped", || fleet.run("-H web1 list").stdout.contains("stopping"));
     fleet.sshd.cut();
     let mut child = child;
     assert_eq!(child.wait().unwrap().code(), Some(3));

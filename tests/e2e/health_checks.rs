@@ -74,7 +74,7 @@ fn t1_a_bad_answer_restarts_the_app_and_everybody_can_see_why() {
     let why = home.ok("why web").stdout;
     let answer = format!("HTTP request to localhost:{port}: 503 `{}`", before.pid());
     assert!(why.contains(&format!("it is unhealthy: {answer} (3 times in a row)")), "{why}");
-    assert!(why.contains("asked for by the policy `health`"), "{why}");
+    assert!(why.contains("requested by the policy `health`"), "{why}");
     assert!(home.ok("describe web").stdout.contains("it has been healthy for"));
     assert!(home.daemon_log().contains(&format!("App [web:0] is unhealthy: {answer}")));
 }
@@ -309,7 +309,7 @@ fn commands_are_checks() {
     home.wait_app("web", "another process", |app| app.pid() > 0 && app.pid() != before);
     let why = home.ok("why web").stdout;
     assert!(why.contains("it is unhealthy: command `test -e \"$FILE\"` exited with code 1 (3 times in a row)"), "{why}");
-    assert!(home.ok("why slow").stdout.contains("was killed after its 200 ms"));
+    assert!(home.ok("why slow").stdout.contains("timed out after 200 ms and was killed"));
     home.ok("delete all");
     home.wait_until("nothing is left of the commands", || home.app_processes().is_empty());
 }
@@ -328,7 +328,7 @@ fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
     assert_eq!(after.env("restart_time"), &json!(1));
     let why = home.ok("why web").stdout;
     assert!(why.contains("its event loop has been blocked for 1000 ms"), "{why}");
-    assert!(why.contains("was ended by SIGKILL, killed because it did not obey in time, asked for by the policy `health`"), "{why}");
+    assert!(why.contains("was killed by SIGKILL, killed because it did not obey in time, requested by the policy `health`"), "{why}");
 }
 
 /// Results survive the daemon, and the next daemon continues the checks.

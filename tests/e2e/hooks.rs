@@ -115,7 +115,7 @@ fn hooks_that_hang_are_killed_with_all_they_started() {
     let hang = script(&home, "hang.sh", "sleep 1000 & setsid sleep 1001 & (setsid sleep 1002 &) ; sleep 1003");
     let hook = format!(r#"{{"command": "{hang}", "timeout": "300ms"}}"#);
     let file = app(&home, &format!(r#""pre_start": {hook}, "max_restarts": 1"#));
-    home.run(format!("start {file}")).code(1).says("pre_start was killed after its 300 ms");
+    home.run(format!("start {file}")).code(1).says("pre_start timed out after 300 ms and was killed");
     home.wait_until("nothing is left", || home.app_processes().is_empty());
     home.ok("delete all");
     let file = app(&home, &format!(r#""post_start": {hook}, "pre_stop": {hook}, "post_stop": {hook}"#));

@@ -83,7 +83,7 @@ fn an_app_over_whose_record_the_daemon_dies_is_set_aside_and_the_others_go_on() 
     home.ok("list").says("set aside").says("bad");
     let log = home.daemon_log();
     assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
-    home.ok("events bad").says("is out of the list, its record is in ").says("overflow");
+    home.ok("events bad").says("was removed from the list; its record is in ").says("overflow");
     // The next daemon sets nothing aside, and the app that was set aside can be started again.
     kill(home.daemon_pid(), Signal::KILL);
     assert_eq!(home.jlist().len(), 2);

@@ -36,7 +36,7 @@ fn profiles_of_each_kind() {
     assert!(home.work().join("api-0-1.cpuprofile").is_file());
     assert_eq!(home.pids(), before);
     for (words, code, problem) in [
-        ("profile other", 1, "no Node app named other runs with ostler's preload"),
+        ("profile other", 1, "no running Node app has ostler's preload"),
         ("profile nobody", 4, "no app"),
         ("profile api --for long", 2, "--for"),
         ("profile api --heap --memory", 2, "one of"),

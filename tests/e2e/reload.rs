@@ -76,7 +76,7 @@ fn a_bad_release_leaves_the_good_one_alone() {
         let seen = load.stop();
         seen.assert_whole();
         assert_eq!(failed.code, 1, "{release}: {failed:?}");
-        assert!(failed.stderr.contains("the old release serves as before"), "{release}: {}", failed.stderr);
+        assert!(failed.stderr.contains("the old release still serves"), "{release}: {}", failed.stderr);
         if release == "throws" {
             assert!(failed.stderr.contains("bad release: it throws at start"), "{}", failed.stderr);
         }
@@ -122,7 +122,7 @@ fn a_canary_is_watched_beside_the_old_ones() {
     home.write("release", "crashes");
     let load = Load::start(LoadSpec::to(port));
     let failed = home.cmd("reload app --canary 20s").run();
-    assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{failed:?}");
+    assert!(failed.code == 1 && failed.stderr.contains("the old release still serves"), "{failed:?}");
     assert_eq!(pids(&home), before);
     drop(load.stop());
     home.write("release", "good");
@@ -431,7 +431,7 @@ fn the_file_says_how_many_at_once_and_how_long_the_canary_is_watched() {
     assert_eq!(begun, [true, false, true, true, true, false, false, false], "{told}");
     let before = pids(&home);
     let failed = home.cmd(format!("reload {}", start("crashes", r#", "canary": "60s""#))).run();
-    assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{failed:?}");
+    assert!(failed.code == 1 && failed.stderr.contains("the old release still serves"), "{failed:?}");
     assert_eq!(pids(&home), before);
 }
 

@@ -267,13 +267,13 @@ fn a_command_that_gives_no_value_is_a_failed_start_that_names_it() {
     secret_file(&home, "kept", VALUE);
     let cases = [
         ("cat kept; echo 'vault is sealed' >&2; exit 3", "10s", "secret TOKEN: its command exited with code 3"),
-        ("cat kept; sleep 1000", "300ms", "secret TOKEN: its command was killed after its 300 ms"),
-        ("kill -9 $$; :", "10s", "secret TOKEN: its command was ended by signal 9"),
+        ("cat kept; sleep 1000", "300ms", "secret TOKEN: its command timed out after 300 ms and was killed"),
+        ("kill -9 $$; :", "10s", "secret TOKEN: its command was killed by signal 9"),
         // The daemon stops reading after 64 KiB, and does not wait for the rest.
         ("while cat kept; do :; done", "10m", "secret TOKEN: the output of its command is longer than 64 KiB"),
         ("head -c 1000000000 /dev/zero", "10m", "secret TOKEN: the output of its command is longer than 64 KiB"),
         ("true ;", "10s", "secret TOKEN: the output of its command is empty"),
-        ("printf 'v4lue\\0'", "10s", "secret TOKEN: the output of its command holds a NUL byte"),
+        ("printf 'v4lue\\0'", "10s", "secret TOKEN: the output of its command contains a NUL byte"),
         ("/no/such/program", "10s", "secret TOKEN: its command cannot be started: exec /no/such/program"),
     ];
     for (command, timeout, words) in cases {

@@ -297,7 +297,7 @@ fn hostile(at: &Where, segments: &mut Vec<Segment>, value: &Value, depth: usize)
     }
     match value {
         Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, segments, "the text is longer than 1 MiB")),
-        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, segments, "the text holds a NUL byte")),
+        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, segments, "the text contains a NUL byte")),
         Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(Kind::Value, segments, "nested deeper than 64 levels")),
         Value::Array(items) => inner(at, segments, items.iter().enumerate().map(|(index, item)| (Segment::Index(index), item)), depth),
         Value::Object(table) => inner(at, segments, table.iter().map(|(key, item)| (Segment::Key(key.clone()), item)), depth),

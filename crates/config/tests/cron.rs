@@ -126,7 +126,7 @@ fn wrong_cron_settings_are_reported_with_their_key() {
     for (given, message) in [
         (json!({"cron_restart": "60 * * * *"}), r#""60 * * * *" is no schedule: minute "60": expected 0 to 59"#),
         (json!({"cron_restart": "bad"}), "expected 5 fields (minute hour day month weekday) or 6 (second first), found 1"),
-        (json!({"cron_restart": "0 0 31 2 *"}), "there is no such date, it would never run"),
+        (json!({"cron_restart": "0 0 31 2 *"}), "no such date exists, it would never run"),
         (json!({"job": "@noon"}), "unknown word \"@noon\""),
         (json!({"job": "@daily", "timezone": "Europe/Berlni"}), "unknown time zone \"Europe/Berlni\", did you mean \"Europe/Berlin\"?"),
         (json!({"cron_restart": 0, "timezone": "../../etc/passwd"}), "unknown time zone"),

@@ -398,8 +398,8 @@ fn hostile_texts_are_rejected() {
     let deep = format!("{{\"script\": {}{}}}", "[".repeat(20_000), "]".repeat(20_000));
     let cases: [(&str, &[u8], &str); 8] = [
         ("latin1.json", b"{\n\"name\": \"caf\xe9\"}", "latin1.json: line 2: the file is not UTF-8 (byte 0xe9)"),
-        ("nul.yaml", b"script: x\nname: a\0b", "nul.yaml: line 2: the file holds a NUL byte"),
-        ("nul.json", b"{\"script\": \"a\\u0000b\"}", "nul.json:1:2: script: the text holds a NUL byte"),
+        ("nul.yaml", b"script: x\nname: a\0b", "nul.yaml: line 2: the file contains a NUL byte"),
+        ("nul.json", b"{\"script\": \"a\\u0000b\"}", "nul.json:1:2: script: the text contains a NUL byte"),
         ("huge.json", huge.as_bytes(), "huge.json:1:17: name: the text is longer than 1 MiB"),
         ("larger.json", larger.as_bytes(), "larger.json: the file is larger than 4 MiB"),
         ("deep.json", deep.as_bytes(), "deep.json: nested deeper than 100 levels"),

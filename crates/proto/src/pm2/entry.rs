@@ -315,11 +315,11 @@ fn no_nul(spec: &AppSpec) -> Result<(), String> {
     };
     let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file].into_iter().flatten().chain(log_file);
     if texts.chain(files).any(|text| has_nul(text)) {
-        return Err("a path or argument holds a NUL character".into());
+        return Err("a path or argument contains a NUL character".into());
     }
     let vars = [&*spec.env.base].into_iter().chain(spec.env.profiles.values());
     match vars.flatten().find(|(_, value)| has_nul(value)) {
-        Some((key, _)) => Err(format!("variable {key} holds a NUL character")),
+        Some((key, _)) => Err(format!("variable {key} contains a NUL character")),
         None => Ok(()),
     }
 }

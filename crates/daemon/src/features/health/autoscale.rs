@@ -123,7 +123,7 @@ mod tests {
         let (mut played, mut autoscale, id) = running(2);
         let mut decided = |played: &mut Played, is_complete| {
             autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: "somebody else", is_complete });
-            assert!(played.queued().is_empty(), "not asked for by us, perhaps of others");
+            assert!(played.queued().is_empty(), "not requested by us, perhaps of others");
             autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: Autoscale::NAME, is_complete });
             played.queued()
         };

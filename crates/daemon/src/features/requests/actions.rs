@@ -171,9 +171,9 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     offered.sort_unstable();
     offered.dedup();
     Err(Failure::Other(if offered.is_empty() {
-        format!("no running app named {target} offers actions")
+        format!("{target}: no running app offers actions")
     } else {
-        format!("{target} offers no action {action}, but {}", offered.join(", "))
+        format!("{target} offers no action {action}; available: {}", offered.join(", "))
     }))
 }
 
@@ -183,7 +183,7 @@ fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
     let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
     let told: Vec<u32> = slots.filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
     if told.is_empty() {
-        return Err(Failure::Other(format!("no Node app named {target} runs with ostler's preload")));
+        return Err(Failure::Other(format!("{target}: no running Node app has ostler's preload")));
     }
     Ok(told)
 }

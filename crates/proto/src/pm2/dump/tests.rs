@@ -122,7 +122,7 @@ fn a_bad_entry_costs_only_itself() {
         (json!({"pm_exec_path": ["/a"], "pm_cwd": "/"}), "expected text"),
         (json!({"pm_exec_path": "/a", "pm_cwd": "/", "args": [{}]}), "args: expected a list of texts"),
         (json!({"name": "n", "pm_exec_path": "/a\u{0}b", "pm_cwd": "/"}), "NUL"),
-        (json!({"pm_exec_path": "/a", "pm_cwd": "/", "env": {"A": "\u{0}"}}), "variable A holds a NUL"),
+        (json!({"pm_exec_path": "/a", "pm_cwd": "/", "env": {"A": "\u{0}"}}), "variable A contains a NUL"),
         (json!({"name": "a\nb", "pm_exec_path": "/a", "pm_cwd": "/"}), "control characters"),
         (json!({"pm_exec_path": "/a", "pm_cwd": "/", "stop_exit_codes": ["x"]}), "stop_exit_codes"),
     ];

@@ -206,9 +206,9 @@ mod tests {
         assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);
         for (outcome, output, why) in [
             (Outcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
-            (Outcome::TimedOut(50), b"v4lue", "its command was killed after its 50 ms"),
+            (Outcome::TimedOut(50), b"v4lue", "its command timed out after 50 ms and was killed"),
             (Outcome::Code(0), b"", "the output of its command is empty"),
-            (Outcome::Code(0), b"v4lue\0", "the output of its command holds a NUL byte"),
+            (Outcome::Code(0), b"v4lue\0", "the output of its command contains a NUL byte"),
             (Outcome::Code(0), b"v4lue\xff", "the output of its command is not UTF-8"),
             (Outcome::Cancelled, &[b'v'; MAX_BYTES + 3], "the output of its command is longer than 64 KiB"),
         ] {
