@@ -103,7 +103,7 @@ fn an_exception_is_told_when_it_is_new_and_when_it_is_back() {
     });
     home.ok(format!("errors --resolve {id}"));
     home.ok("send api b");
-    home.wait_until("it is back", || home.ok("alerts list --json").stdout.contains("an exception is back: RangeError"));
+    home.wait_until("it is back", || home.ok("alerts list --json").stdout.contains("an exception recurred: RangeError"));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn wrong_words_say_what_was_meant() {
     for (words, code, text) in [
         ("alerts lst", 2, "expected list, test"),
         ("alerts channel add slak url=https://h/x", 2, "did you mean slack?"),
-        ("alerts channel add slack", 2, "url: is needed"),
+        ("alerts channel add slack", 2, "url: is required"),
         ("alerts channel add slack url=https://h/x secrit=1", 2, "secrit: is not known"),
         ("alerts channel add slack https://h/x", 2, "expected key=value"),
         ("alerts silence api --for soon", 2, "30m or 2h"),

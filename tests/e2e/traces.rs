@@ -310,7 +310,7 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
     assert!(all.iter().all(|request| request["headers"].to_string().contains("s3cret=1")));
     let text = std::fs::read_to_string(&strict.file).unwrap();
     assert!(!text.contains("hunter22"), "secrets are masked");
-    home.wait_log("ostler-web-error.log", "everything is taken again");
+    home.wait_log("ostler-web-error.log", "all data is accepted again");
     assert!(!home.log("ostler-web-error.log").contains("s3cret"));
 }
 

@@ -38,7 +38,7 @@ impl<'a> Fields<'a> {
         let mut fields = Self { map, problems: Vec::new() };
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
             let hint = did_you_mean(key, known);
-            fields.fault(key, format!("is not known{hint}"));
+            fields.fault(key, format!("unknown key{hint}"));
         }
         Ok(fields)
     }
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn end<T>(self, made: Option<T>) -> Result<T, Vec<Problem>> {
         match made {
             Some(made) if self.problems.is_empty() => Ok(made),
-            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: "is not complete".into() }]),
+            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: "is incomplete".into() }]),
             _ => Err(self.problems),
         }
     }

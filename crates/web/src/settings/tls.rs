@@ -36,7 +36,7 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// The file contains no certificate.
-    #[error("there is no certificate in \"{}\"", path.display())]
+    #[error("no certificate in \"{}\"", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
