@@ -151,7 +151,7 @@ fn a_receiver_that_hangs_fails_or_leads_elsewhere_holds_up_no_other() {
     home.wait_until("it comes when the receiver is well again", || has(&fails, "api crash firing"));
     let times = received_alerts(&fails).into_iter().flat_map(|(_, alerts)| alerts).filter(|alert| alert == "api crash firing").count();
     assert_eq!(times, 1, "once");
-    home.ok("alerts history").says("not sent (it leads to another address (307)");
+    home.ok("alerts history").says("not sent (redirects are not followed (307)");
     assert!(elsewhere.received().is_empty(), "a redirect was followed");
 }
 

@@ -105,7 +105,7 @@ fn a_program_that_is_no_worker_is_named() {
     let app = home.write("app.sh", "exec sleep 1000\n");
     let file = ecosystem(&home, &format!(r#""name": "c", "exec_mode": "cluster", "script": "{app}""#));
     let started = home.ok(format!("start {file}"));
-    assert!(started.all().contains("the instances are no cluster workers"), "{}", started.all());
+    assert!(started.all().contains("the instances are not cluster workers"), "{}", started.all());
     assert!(home.ok("describe c").all().contains("cluster worker"));
 }
 

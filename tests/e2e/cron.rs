@@ -205,7 +205,7 @@ fn a_cluster_is_reloaded_one_after_the_other() {
     });
     load.stop().assert_whole();
     home.ok("stop web");
-    assert!(home.daemon_log().contains("App [web] reload begins"));
+    assert!(home.daemon_log().contains("App [web] reload started"));
 }
 
 #[test]

@@ -308,7 +308,7 @@ fn bad_hooks_are_refused_before_anything_starts() {
         (r#""pre_start": {"command": "x", "timeout": "soon"}"#, "expected `timeout`"),
         (r#""pre_start": {"command": "x", "timeout": 0}"#, "expected `timeout`"),
         (r#""pre_start": {"command": "x", "on_failure": "explode"}"#, "\"abort\" or \"continue\""),
-        (r#""pre_stop": {"command": "x", "on_failure": "abort"}"#, "has no meaning for pre_stop"),
+        (r#""pre_stop": {"command": "x", "on_failure": "abort"}"#, "is not allowed for pre_stop"),
     ] {
         home.run(format!("start {}", app(&home, hook))).code(1).says(message);
     }

@@ -260,7 +260,7 @@ fn circles_strangers_and_oneself_are_refused() {
         .code(1)
         .says("\"completed\", found \"happy\"");
     let never = app(&home, "a", r#", "depends_on": {"b": "completed"}"#);
-    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("started again after each end");
+    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("restarts after each exit");
     assert!(home.jlist().is_empty());
     // A dependency may be an app that already exists. A cycle across two files is also a cycle.
     home.ok(format!("start {}", file(&home, &[app(&home, "b", "")])));

@@ -272,7 +272,7 @@ fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
         Some(Value::String(option)) => member.login.options = vec![plain("ssh_options", option)?],
         Some(Value::Array(options)) => {
             let one = |option: &Value| {
-                plain("ssh_options", option.as_str().ok_or_else(|| format!("ssh_options: expected texts, found {option}"))?)
+                plain("ssh_options", option.as_str().ok_or_else(|| format!("ssh_options: expected strings, found {option}"))?)
             };
             member.login.options = options.iter().map(one).collect::<Result<_, _>>()?;
         }
@@ -305,7 +305,7 @@ fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
         Some(Value::String(text)) if text.is_empty() => Err(format!("{key}: is empty")),
         Some(Value::String(text)) => plain(key, text).map(Some),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(format!("{key}: expected a text, found {other}")),
+        Some(other) => Err(format!("{key}: expected a string, found {other}")),
     }
 }
 

@@ -457,7 +457,7 @@ mod tests {
             ("{a,b", "\"{\" without its \"}\""),
             ("@(a|b", "\"@(\" without its \")\""),
             ("!(a)", "\"!(\" is not supported; use a regular expression: \"regex:…\""),
-            ("[z-a]", "\"z-a\" is not in order"),
+            ("[z-a]", "\"z-a\" is out of order"),
             ("{1..5}", "a range in braces is not supported; list its members"),
             ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", "it expands to more than 256 patterns"),
         ] {
