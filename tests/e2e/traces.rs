@@ -213,7 +213,7 @@ fn a_port_that_is_taken_is_told_and_the_rest_works() {
     home.wait_until("it is told", || {
         web.get("/api/traces").json()["receiver"]["problem"].as_str().is_some_and(|text| text.contains("another program"))
     });
-    home.wait_log("ostler-web-error.log", &format!("port {port} of 127.0.0.1: another program has it"));
+    home.wait_log("ostler-web-error.log", &format!("port {port} of 127.0.0.1: another program uses it"));
     assert_eq!(web.get("/api/apps").status, 200);
     home.ok("web enable --no-otlp");
     home.ok("web status").says("traces: not taken");

@@ -36,14 +36,14 @@ impl Wanted {
     fn parse(text: Option<&str>, now: u64) -> Result<Self, &'static str> {
         let given = |key: &str| query::value(text, key).filter(|value| !value.is_empty());
         let time = |key: &str, usual: u64| given(key).map_or(Some(usual), |text| text.parse().ok());
-        let to = time("to", now).ok_or("to is no number of milliseconds since 1970")?;
-        let from = time("from", to.saturating_sub(HOUR_MS)).ok_or("from is no number of milliseconds since 1970")?;
+        let to = time("to", now).ok_or("to: expected milliseconds since 1970")?;
+        let from = time("from", to.saturating_sub(HOUR_MS)).ok_or("from: expected milliseconds since 1970")?;
         if from > to {
             return Err("from is after to");
         }
-        let instance = given("instance").map(|text| text.parse().map_err(|_| "instance is no number")).transpose()?;
+        let instance = given("instance").map(|text| text.parse().map_err(|_| "instance: expected a number")).transpose()?;
         Ok(Self {
-            metric: given("metric").ok_or("metric is missing: api/history/series has those that there are")?,
+            metric: given("metric").ok_or("metric is missing: api/history/series lists the available ones")?,
             app: given("app"),
             namespace: given("namespace"),
             instance,
@@ -159,9 +159,9 @@ mod tests {
             ("", "metric is missing"),
             ("metric=", "metric is missing"),
             ("metric=cpu&from=9&to=5", "from is after to"),
-            ("metric=cpu&from=-1", "from is no number"),
-            ("metric=cpu&to=soon", "to is no number"),
-            ("metric=cpu&instance=x", "instance is no number"),
+            ("metric=cpu&from=-1", "from: expected milliseconds"),
+            ("metric=cpu&to=soon", "to: expected milliseconds"),
+            ("metric=cpu&instance=x", "instance: expected a number"),
         ] {
             let found = Wanted::parse(Some(query), 100).unwrap_err();
             assert!(found.starts_with(reason), "{query}: {found}");

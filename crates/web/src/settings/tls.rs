@@ -102,7 +102,7 @@ impl Certificate {
             known.0 = stamps;
             match self.files.load() {
                 Ok(config) => known.1 = config,
-                Err(error) => tell(&format!("the former certificate serves on: {}", ostler_core::text::causes::with_causes(&error))),
+                Err(error) => tell(&format!("the previous certificate stays in use: {}", ostler_core::text::causes::with_causes(&error))),
             }
         }
         Arc::clone(&known.1)
