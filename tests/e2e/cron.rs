@@ -276,7 +276,7 @@ fn ticks_follow_a_clock_that_is_set() {
         it.home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
     }
     let log = it.home.daemon_log();
-    assert!(log.contains("was missed") && log.contains("is left out"), "{log}");
+    assert!(log.contains("was missed") && log.contains("is skipped"), "{log}");
     let events = it.ok("events app --json");
     assert!(events.contains("run_missed"), "{events}");
 }

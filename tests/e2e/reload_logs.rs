@@ -220,7 +220,7 @@ fn what_cannot_be_done_is_said() {
                 rename(home, "folder-out.log", "x.2");
                 fs::create_dir(home.log_path("folder-out.log")).unwrap();
             },
-            "is no file",
+            "is not a regular file",
         ),
         (
             "fifo",
@@ -229,7 +229,7 @@ fn what_cannot_be_done_is_said() {
                 let path = home.log_path("fifo-out.log");
                 rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
             },
-            "is no file",
+            "is not a regular file",
         ),
     ];
     for (name, change, reason) in cases {

@@ -126,8 +126,8 @@ fn what_cannot_be_read_is_a_failed_start_that_names_it() {
     let empty = secret_file(&home, "empty", "\n");
     let cases = [
         ("/no/such/file".to_owned(), "No such file"),
-        (folder.display().to_string(), "no file"),
-        (fifo.display().to_string(), "no file"),
+        (folder.display().to_string(), "not a regular file"),
+        (fifo.display().to_string(), "not a regular file"),
         (big, "64 KiB"),
         (nul, "NUL"),
         (empty, "is empty"),
@@ -179,7 +179,7 @@ fn bad_sources_are_told_before_anything_starts() {
     let home = home();
     for (secrets, words) in [
         (r#""TOKEN": 5"#, "expected a path"),
-        (r#""A B": "/x""#, "no name of a variable"),
+        (r#""A B": "/x""#, "not a valid variable name"),
         (r#""TOKEN": {"files": "/x"}"#, "did you mean `file`"),
         (r#""TOKEN": {"file": "/x", "credential": "y"}"#, "one of them"),
         (r#""TOKEN": {"credential": "../x"}"#, "name of a credential"),

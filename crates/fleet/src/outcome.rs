@@ -166,7 +166,7 @@ mod tests {
             (Outcome::Ended(0), 0, "done"),
             (Outcome::Ended(4), 4, "exit code 4"),
             (Outcome::NoConnection("refused".into()), 3, "(refused); the command was not run"),
-            (Outcome::NoConnection(String::new()), 3, "no connection; nothing"),
+            (Outcome::NoConnection(String::new()), 3, "no connection; the command"),
             (Outcome::Lost { changes: true }, 3, "not sent again"),
             (Outcome::Lost { changes: false }, 3, "broke"),
             (Outcome::Absent, 3, "ostler was not found there"),

@@ -85,7 +85,7 @@ mod tests {
         for (alerts, why) in [
             (json!({ "forecast": "memory" }), "max_memory_restart"),
             (json!(["crash", "unhealthy"]), "[1]: can never fire: the app has no `health`"),
-            (json!({ "on": ["job_failed", "job_missed"] }), "no job"),
+            (json!({ "on": ["job_failed", "job_missed"] }), "not a job"),
         ] {
             let (key, text) = finish(&spec(alerts.clone())).unwrap_err();
             assert!(key == "alerts" && text.contains(why), "{alerts}: {text}");

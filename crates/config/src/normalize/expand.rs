@@ -170,7 +170,7 @@ mod tests {
             ("${NO}", "NO is not set"),
             ("${NO:?set it in .env}", "NO: set it in .env"),
             ("${EMPTY:?}", "EMPTY: is not set"),
-            ("${HOST", "does not end"),
+            ("${HOST", "is not closed"),
             ("${}", "expected ${NAME}"),
             ("${a b}", "expected ${NAME}"),
             ("${HOST:+x}", "expected :- or :?"),

@@ -63,14 +63,14 @@ mod tests {
         assert_eq!(&*file("S", &linked, &Rights::default()).unwrap(), "v4lue", "Kubernetes' secrets are links");
         std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
         for (path, words) in
-            [(path.as_path(), "64 KiB"), (&dir, "no file"), (Path::new("/dev/zero"), "no file"), (&dir.join("none"), "none")]
+            [(path.as_path(), "64 KiB"), (&dir, "not a regular file"), (Path::new("/dev/zero"), "not a regular file"), (&dir.join("none"), "none")]
         {
             let failure = file("S", path, &Rights::default()).unwrap_err();
             assert!(failure.step.contains("read secret S") && failure.step.contains(words), "{failure:?}");
         }
         let fifo = dir.join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
-        assert!(file("S", &fifo, &Rights::default()).unwrap_err().step.contains("no file"));
+        assert!(file("S", &fifo, &Rights::default()).unwrap_err().step.contains("not a regular file"));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

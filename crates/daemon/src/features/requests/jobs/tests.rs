@@ -322,7 +322,7 @@ fn what_depends_on_nobody_or_on_itself_is_not_started() {
     ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
     let said = told(&mut played);
-    assert!(said[0].contains("neither started with it nor there already") && said[1].contains("in a circle"), "{said:?}");
+    assert!(said[0].contains("not in the list and is not started with it") && said[1].contains("in a circle"), "{said:?}");
     assert!(played.ctx.state.slots.nothing_to_save());
 }
 

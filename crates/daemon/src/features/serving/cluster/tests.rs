@@ -437,7 +437,7 @@ fn who_is_no_worker_gets_nothing() {
     rig.says(process.id, any_port());
     assert!(process.got().0.is_empty());
     assert_eq!(rig.listeners(), 0);
-    assert!(rig.played.log().contains("asks for sockets as a cluster worker, which it is not"));
+    assert!(rig.played.log().contains("requests sockets like a cluster worker, but is not one"));
 }
 
 #[test]
