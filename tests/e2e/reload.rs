@@ -61,7 +61,7 @@ fn what_cannot_overlap_is_said_to_be_restarted() {
     home.ok("stop app");
     // The app did not serve before, so the reload causes no gap.
     let output = home.ok("reload app");
-    assert!(!output.all().contains("answers nobody"), "{output}");
+    assert!(!output.all().contains("restarts with a short gap"), "{output}");
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn a_number_of_instances_that_is_no_plausible_one_is_refused() {
         &format!("start {} --name more -i 9999 -- hold", ostler_testkit::fixture()),
         &format!("start {file}"),
     ] {
-        home.run(words).code(1).says("9999 instances").says("hint: --yes");
+        home.run(words).code(1).says("9999 instances").says("hint: use --yes");
         assert_eq!(home.jlist().len(), 1, "{words}");
     }
     home.ok("scale ok 2");

@@ -174,7 +174,7 @@ fn the_former_program_comes_back() {
     start_fixture(&it.home, "app", "", "hold");
     let (pid, daemon, before) = (it.home.app("app").pid(), it.home.daemon_pid(), it.inode());
     let broken = it.answering("broken", "9.9.9");
-    it.home.run(format!("update --from {}", broken.display())).code(1).says("the former program is back");
+    it.home.run(format!("update --from {}", broken.display())).code(1).says("the previous program was restored");
     assert_eq!(it.inode(), before);
     it.assert_tidy();
     it.home.wait_until("a daemon runs", || it.home.daemons().first().is_some_and(|pid| *pid != daemon));

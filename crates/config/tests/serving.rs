@@ -77,7 +77,7 @@ fn wrong_sockets_are_reported_in_one_line_each() {
         (json!(-1), "found -1"),
         (json!("localhost"), "expected a port, \"host:port\", a path, or a table"),
         (json!("127.0.0.1:99999"), "found \"127.0.0.1:99999\""),
-        (json!("::1:8080"), "an IPv6 address stands in brackets"),
+        (json!("::1:8080"), "an IPv6 address needs brackets"),
         (json!("a b:80"), "the host \"a b\" is neither an address nor a name"),
         (json!("no.such.host.invalid:80"), "the host \"no.such.host.invalid\" has no address"),
         (json!({}), "a table without them"),
@@ -227,7 +227,7 @@ fn impossible_readiness_signals_are_rejected() {
     let project = Project::new("unready");
     project.file("server.py", "");
     for (attributes, expected) in [
-        (json!({"ready": "listening"}), "ready: \"listening\" is said by cluster workers only"),
+        (json!({"ready": "listening"}), "ready: \"listening\" works for cluster workers only"),
         (json!({"ready": "lisening"}), "ready: expected \"message\" or \"listening\""),
         (json!({"ready": {}}), "ready: expected \"message\", \"listening\""),
         (json!({"ready": {"tcp": 1, "log": "x"}}), "found a table with 2 keys"),
