@@ -328,7 +328,7 @@ fn t4_autokill_ends_a_process_whose_event_loop_hangs() {
     assert_eq!(after.env("restart_time"), &json!(1));
     let why = home.ok("why web").stdout;
     assert!(why.contains("its event loop has been blocked for 1000 ms"), "{why}");
-    assert!(why.contains("was killed by SIGKILL, killed because it did not obey in time, requested by the policy `health`"), "{why}");
+    assert!(why.contains("was killed by SIGKILL, killed because it did not stop in time, requested by the policy `health`"), "{why}");
 }
 
 /// Results survive the daemon, and the next daemon continues the checks.

@@ -330,7 +330,7 @@ fn a_stubborn_app_still_has_its_grace_period_after_a_slow_hook() {
     home.ok("stop app");
     assert_eq!(home.lines("log"), ["hook"]);
     // The app received the stop signal first, and was killed only after that.
-    home.ok("why app").says("SIGKILL").says("did not obey in time");
+    home.ok("why app").says("SIGKILL").says("did not stop in time");
 }
 
 #[test]

@@ -150,7 +150,7 @@ pub fn exit_cause(cause: &ExitCause) -> String {
         ExitCause::Itself => "by itself".into(),
         ExitCause::Asked(origin) => format!("requested by {}", origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
-            format!("killed because it did not obey in time, requested by {}", origin_text(origin))
+            format!("killed because it did not stop in time, requested by {}", origin_text(origin))
         }
         ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
         ExitCause::NotReady => "stopped because it was not ready in time".into(),

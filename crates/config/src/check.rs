@@ -380,7 +380,7 @@ fn flag_in_quotes(key: &Key, value: &Value) -> Option<Canonical> {
     key.accepts
         .contains(&Accept::Flag)
         .then(|| key.accepts.iter().any(|accept| matches!(accept, Accept::Text | Accept::Texts)))?
-        .then(|| (Value::Bool(flag), Some(format!("taken as {flag}, remove the quotes"))))
+        .then(|| (Value::Bool(flag), Some(format!("read as {flag}; remove the quotes"))))
 }
 
 fn convert(accept: &Accept, value: &Value) -> Option<Value> {

@@ -355,7 +355,7 @@ fn all_mistakes_are_reported_at_once_with_their_lines() {
         "types.config.js:14:7: apps[1].kill_signal: expected a signal, found \"SIGTREM\" (did you mean \"SIGTERM\"?)",
         "types.config.js:15:7: apps[1].rlimits: unknown resource \"nofiles\", did you mean \"nofile\"?",
         "types.config.js:16:7: apps[1].max_restart: unknown key, did you mean `max_restarts`?",
-        "types.config.js:17:7: apps[1].watch: taken as false, remove the quotes",
+        "types.config.js:17:7: apps[1].watch: read as false; remove the quotes",
         "types.config.js:18:7: apps[1].instances: expected a number from -10000 to 10000 or \"max\" or a table, found 1.5",
     ];
     assert_eq!(problems.to_string().lines().collect::<Vec<_>>(), expected);

@@ -26,7 +26,7 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
         .with("workflow_dispatch", Map::new().with("inputs", inputs));
     map.put("on", on);
     map.put("permissions", Map::new().with("contents", "read").with("packages", "write"));
-    map.say("One deployment after the other; a newer push ends the tests of an older one.");
+    map.say("One deployment at a time; a newer push cancels the tests of an older one.");
     let is_deploying = Yaml::Reference("${{ github.ref != 'refs/heads/main' }}".into());
     map.put(
         "concurrency",

@@ -249,7 +249,7 @@ fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     };
     let attribute = |key: &str| raw.attributes.get(key);
     if attribute("nice").and_then(Value::as_i64) == Some(20) {
-        warn("nice", "the highest value is 19, which is taken");
+        warn("nice", "the highest value is 19, which is used");
     }
     if attribute("log_type").and_then(Value::as_str).is_some_and(|kind| kind != "json" && kind != "raw") {
         warn("log_type", "only \"json\" has an effect");

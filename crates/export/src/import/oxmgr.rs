@@ -31,7 +31,7 @@ pub(super) fn read(text: &str) -> Result<Imported, ImportError> {
     let mut told = Vec::new();
     let mut read = Vec::new();
     for (at, own) in apps.iter().enumerate() {
-        let Some(own) = own.as_object() else { return Err(ImportError::Malformed(format!("apps[{at}] is no table"))) };
+        let Some(own) = own.as_object() else { return Err(ImportError::Malformed(format!("apps[{at}] is not a table"))) };
         read.extend(app(at, &defaults, own, &mut told));
     }
     let known = |key: &&String| matches!(key.as_str(), "version" | "defaults" | "apps");

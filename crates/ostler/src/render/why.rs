@@ -207,7 +207,7 @@ mod tests {
                 ExitCause::Asked(user.clone()),
                 "was killed by SIGINT, requested by `restart` of uid 1000",
             ),
-            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not obey in time"),
+            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not stop in time"),
             (
                 Ending::SpawnFailed { errno: 13 },
                 ExitCause::CouldNotStart { step: "chdir".into() },

@@ -43,7 +43,7 @@ pub(super) async fn deliver(mail: &Mail, text: &str) -> Verdict {
         Ok(()) => Verdict::Delivered,
         Err(Failure::Broken(why)) => Verdict::Later { after_ms: None, why },
         Err(Failure::Said(reply)) => {
-            let why = format!("{} answers {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
+            let why = format!("{} answered {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
             if (400..500).contains(&reply.code) { Verdict::Later { after_ms: None, why } } else { Verdict::Refused(why) }
         }
     }
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(verdict, Verdict::Delivered);
         assert!(told.contains(&"it crashed".to_owned()), "{told:?}");
         let (verdict, told) = letter(&["bob@box"]).await;
-        assert_eq!(verdict, Verdict::Refused("127.0.0.1 answers 550 no such user".into()));
+        assert_eq!(verdict, Verdict::Refused("127.0.0.1 answered 550 no such user".into()));
         assert!(!told.contains(&"DATA".to_owned()), "{told:?}");
     }
 

@@ -120,7 +120,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     Key { name: "env_file", fate: Done("`env_file`; variables in `env` if only Compose reads the file so") },
     Key { name: "env_file.path", fate: Done("the file") },
     Key { name: "env_file.required", fate: Done("a missing file is left out") },
-    Key { name: "env_file.format", fate: Done("`raw` takes values as they are") },
+    Key { name: "env_file.format", fate: Done("`raw` uses values unchanged") },
     Key { name: "environment", fate: Done("`env`; the app inherits the environment of its caller as well") },
     Key { name: "expose", fate: Differs("every program of the machine can reach the port") },
     Key { name: "extends", fate: Done("read and merged") },

@@ -17,7 +17,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     differs("process_name", "the name, if `numprocs` is 1 or a value contains the process number"),
     done("numprocs", "instances; an app for each process if a value names `process_num`"),
     done("numprocs_start", "the first `process_num`"),
-    left("priority", "order comes from depends_on"),
+    left("priority", "the order follows from depends_on"),
     done("autostart", "autostart"),
     done("startsecs", "min_uptime"),
     differs(

@@ -267,7 +267,8 @@ fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
     ctx.io.log.error(format_args!(
-        "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
+        "App [{name}:{pm_id}] \"{}\" belongs to root and the app's user cannot write to it: it was renamed to \"{}\", and a new file was \
+         started",
         path.display(),
         aside.display()
     ));

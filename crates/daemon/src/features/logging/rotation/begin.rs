@@ -55,7 +55,7 @@ impl Rotation {
         let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let date = self.date(&live.rule, ctx.now.wall_ms);
         let is_there = |name: &str| std::fs::symlink_metadata(folder.inside(name)).is_ok();
-        let rotated = free_name(file, &date, is_there).ok_or("too many files of that name")?;
+        let rotated = free_name(file, &date, is_there).ok_or("too many files with that name")?;
         if live.direct {
             let (path, target, rights) = (live.path.clone(), live.target.clone(), live.rights.clone());
             ctx.request(Request::Rotate(Box::new(Rotating { path, target, file: live.file, rotated, rights, folder })));
