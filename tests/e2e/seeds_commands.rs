@@ -387,7 +387,9 @@ const OF_AN_APP: &[Case] = &[
         place.home.write("ecosystem.config.js", ECOSYSTEM);
     }),
     ("pm2 plus", |place, line| place.is_told_what_is_here(line, "`pm2 web enable`, then `pm2 web open`")),
-    ("pm2 plus                            # Web 监控（付费）", |place, line| place.is_told_what_is_here(line, "has no monitoring service")),
+    ("pm2 plus                            # Web 监控（付费）", |place, line| {
+        place.is_told_what_is_here(line, "has no monitoring service")
+    }),
     ("pm2 link xxx xxx", |place, line| place.is_told_what_is_here(line, "has no monitoring service")),
     ("pm2 web", |place, line| {
         let _ports = DocumentPorts::take(&[9615, 9616]);

@@ -163,7 +163,7 @@ fn wrong_cron_settings_are_reported_with_their_key() {
 fn suspicious_cron_settings_cause_warnings() {
     let project = project("cron-warning");
     for (given, warning) in [
-        (json!({"cron_restart": "0 0 13 * 5"}), Some("both have to match")),
+        (json!({"cron_restart": "0 0 13 * 5"}), Some("both must match")),
         (json!({"overlap": "kill"}), Some("has no effect without `cron_restart` or `job`")),
         (json!({"overlap": "kill", "cron_restart": 0}), None),
         (json!({"cron_restart": "0 0 13 * *"}), None),

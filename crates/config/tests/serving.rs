@@ -236,7 +236,7 @@ fn impossible_readiness_signals_are_rejected() {
         (json!({"ready": {"tcp": "x y:1"}}), "ready: expected `tcp` as a port"),
         (json!({"ready": {"tcp": 80}, "listen": 80}), "always succeeds"),
         (json!({"ready": {"descriptor": 2}}), "a number from 3 to 255"),
-        (json!({"ready": {"descriptor": 4}, "listen": [1, 2]}), "descriptor 4 is a socket of `listen`; take 5 or more"),
+        (json!({"ready": {"descriptor": 4}, "listen": [1, 2]}), "descriptor 4 is a socket of `listen`; use 5 or more"),
         (json!({"ready": {"log": "("}}), "ready: `log`: "),
         (json!({"ready": {"log": "x"}, "disable_logs": true}), "ready: `log` needs a log file"),
         (json!({"ready": {"log": "x"}, "out_file": "/dev/null", "error_file": "NULL"}), "ready: `log` needs a log file"),

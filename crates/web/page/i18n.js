@@ -42,7 +42,7 @@ const WORDS = {
   modules: ["Modules", "模块"],
   online: ["online", "运行中"],
   stopped: ["stopped", "已停止"],
-  errored: ["errored", "重启失败"],
+  errored: ["errored", "已放弃重启"],
   launching: ["launching", "启动中"],
   stopping: ["stopping", "停止中"],
   waitingRestart: ["waiting restart", "等待重启"],

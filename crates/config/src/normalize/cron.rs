@@ -69,7 +69,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     cron.zone = zone;
     cron.catch_up = spec.given.is("catch_up", true);
     spec.cron = Some(Box::new(cron));
-    let both = "names both a day of the month and a weekday: as in PM2 both have to match (cron itself takes either)";
+    let both = "names both a day of the month and a weekday: as in PM2, both must match (in cron, one is enough)";
     Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
 }
 

@@ -86,7 +86,7 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
             Err("\"listening\" works for cluster workers only; use {tcp: port} for other apps".into())
         }
         ReadyBy::Descriptor(fd) if usize::try_from(*fd).is_ok_and(|fd| fd < 3 + spec.listen.len()) => {
-            Err(format!("descriptor {fd} is a socket of `listen`; take {} or more", 3 + spec.listen.len()))
+            Err(format!("descriptor {fd} is a socket of `listen`; use {} or more", 3 + spec.listen.len()))
         }
         ReadyBy::Tcp { host, .. } | ReadyBy::Http(HttpProbe { host, .. }) if addresses(host).is_none() => {
             Err(format!("\"{host}\" would need a DNS lookup; use an address or \"localhost\""))

@@ -86,7 +86,7 @@ pub enum AlertsError {
     #[error(transparent)]
     Folder(#[from] SettingsError),
     /// Another process holds the lock for too long.
-    #[error("another process holds \"{}\"", .0.display())]
+    #[error("another process has locked \"{}\"", .0.display())]
     Locked(PathBuf),
     /// There are too many channels, rules or silences.
     #[error("there are {MOST} already")]

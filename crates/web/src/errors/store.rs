@@ -50,7 +50,7 @@ pub enum ErrorsFileError {
     #[error(transparent)]
     Folder(#[from] SettingsError),
     /// Another process holds the lock for too long.
-    #[error("another process holds \"{}\"", .0.display())]
+    #[error("another process has locked \"{}\"", .0.display())]
     Locked(PathBuf),
 }
 

@@ -99,7 +99,7 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
     match answer {
         Some(Some(answer)) => reply(&shown(&wanted, &answer, &marks)),
         Some(None) => error(StatusCode::NOT_FOUND, "there is no such series"),
-        None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
+        None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is still loading"),
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn series(site: &Site, identity: &Identity) -> Response<Body> {
     });
     match asked.await {
         Ok(Some((keys, left_out))) => reply(&json!({ "series": keys.iter().map(named).collect::<Vec<_>>(), "left_out": left_out })),
-        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
+        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the history is still loading"),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost"),
     }
 }

@@ -15,7 +15,7 @@ const NO_GROUP: &str = "no such group, or not visible to you";
 const NO_PROFILE: &str = "no such profile, or not visible to you";
 const NO_CHANNEL: &str = "no such channel";
 const NO_DAEMON: &str = "the daemon does not answer";
-const NO_HISTORY: &str = "the history is not open yet";
+const NO_HISTORY: &str = "the history is still loading";
 const INVALID: &str = "the reason";
 
 const APP: Parameter = Parameter("app", "string", "only of this app");

@@ -246,7 +246,7 @@ impl HomeWatch {
         let folder = self.folder.as_ref().ok_or_else(|| "the folder is missing".to_owned())?;
         if id_in(folder, LOCK_FILE) != id_of(&ctx.io.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
-            ctx.io.lock = lock.ok_or_else(|| format!("another process holds {LOCK_FILE}"))?;
+            ctx.io.lock = lock.ok_or_else(|| format!("another process has locked {LOCK_FILE}"))?;
             // This comes first, because clients that search for the daemon read it.
             let keeper = ProcRef::of(ctx.io.keeper.pid());
             let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.io.lock.as_fd(), keeper));

@@ -62,9 +62,12 @@ mod tests {
         std::os::unix::fs::symlink(&path, &linked).unwrap();
         assert_eq!(&*file("S", &linked, &Rights::default()).unwrap(), "v4lue", "Kubernetes' secrets are links");
         std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
-        for (path, words) in
-            [(path.as_path(), "64 KiB"), (&dir, "not a regular file"), (Path::new("/dev/zero"), "not a regular file"), (&dir.join("none"), "none")]
-        {
+        for (path, words) in [
+            (path.as_path(), "64 KiB"),
+            (&dir, "not a regular file"),
+            (Path::new("/dev/zero"), "not a regular file"),
+            (&dir.join("none"), "none"),
+        ] {
             let failure = file("S", path, &Rights::default()).unwrap_err();
             assert!(failure.step.contains("read secret S") && failure.step.contains(words), "{failure:?}");
         }
