@@ -222,7 +222,8 @@ pub static KEYS: &[Key] = &[
         "ready_timeout_action",
         &[OneOf(&["fail", "accept"])],
         "`fail`; as `pm2` `accept`",
-        "What happens if a start is not ready in time: `accept` treats it as ready after `listen_timeout` (or 3 s), as PM2 does; `fail`: see `listen_timeout`.",
+        "Action if a start is not ready in time: `accept` treats it as ready after `listen_timeout` (or 3 s), as PM2 does; `fail`: see \
+         `listen_timeout`.",
     ),
     key(Limits, "uid", &[Text, COUNT], "user of the caller", "User to run as, by name or number; needs root.")
         .alias(&["user"])

@@ -69,7 +69,7 @@ pub enum OtlpError {
     )]
     Address,
     /// A header is invalid. Its content is not shown, because it may be a secret.
-    #[error("header {0} is invalid: expected Name=value, in ASCII, at most {HEADERS} headers, and none that HTTP itself uses")]
+    #[error("header {0} is invalid: expected Name=value, in ASCII, at most {HEADERS} headers, and no header that HTTP itself uses")]
     Header(usize),
     /// Too many megabytes.
     #[error("expected 1 to {MOST_MB} megabytes")]
