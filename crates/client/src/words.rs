@@ -108,7 +108,7 @@ fn lost_in_words(lost: Lost) -> &'static str {
     }
 }
 
-/// Returns the instances found: `3 instances run on, 1 had ended`.
+/// Returns the instances found: `3 instances keep running, 1 had exited`.
 fn found(running: u32, ended: u32) -> String {
     let running = format!("{} {}", count(running), if running == 1 { "keeps running" } else { "keep running" });
     if ended == 0 { running } else { format!("{running}, {ended} had exited") }
