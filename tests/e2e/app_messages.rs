@@ -70,7 +70,7 @@ fn special_names_are_kept_and_app_is_not_renamed() {
         assert_eq!((topic.as_str(), &payload["data"]), ("short", &json!("after")));
     }
     let log = home.daemon_log();
-    assert_eq!(log.matches("App [app:0] sent a message longer than 64 KiB: those are ignored").count(), 1, "{log}");
+    assert_eq!(log.matches("App [app:0] sent a message longer than 64 KiB: such messages are ignored").count(), 1, "{log}");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn start_warns_if_program_is_not_a_worker() {
     let app = home.write("app.sh", "exec sleep 1000\n");
     let file = ecosystem(&home, &format!(r#""name": "c", "exec_mode": "cluster", "script": "{app}""#));
     let started = home.ok(format!("start {file}"));
-    assert!(started.all().contains("the instances are no cluster workers"), "{}", started.all());
+    assert!(started.all().contains("the instances are not cluster workers"), "{}", started.all());
     assert!(home.ok("describe c").all().contains("cluster worker"));
 }
 

@@ -48,7 +48,7 @@ fn cron_restarts_every_second_with_pm2_messages() {
     assert!(log.contains("[PM2][WORKER] Registering a cron job on: 0"), "{log}");
     let shown = home.ok("describe clock").stdout;
     assert!(shown.contains("cron restart") && shown.contains(EACH_SECOND) && shown.contains("next run"), "{shown}");
-    assert!(home.ok("why clock").stdout.contains("asked for by the policy `cron`"));
+    assert!(home.ok("why clock").stdout.contains("requested by the policy `cron`"));
     home.ok("stop clock");
     let log = home.daemon_log();
     assert!(log.contains("[PM2] Deregistering a cron job on: 0"), "{log}");
@@ -205,7 +205,7 @@ fn cluster_app_is_reloaded_one_worker_at_a_time() {
     });
     load.stop().assert_whole();
     home.ok("stop web");
-    assert!(home.daemon_log().contains("App [web] reload begins"));
+    assert!(home.daemon_log().contains("App [web] reload started"));
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn ticks_follow_a_changed_clock() {
         it.home.wait_app("app", "restarted twice", |app| app.restarts() >= restarts + 2);
     }
     let log = it.home.daemon_log();
-    assert!(log.contains("was missed") && log.contains("is left out"), "{log}");
+    assert!(log.contains("was missed") && log.contains("is skipped"), "{log}");
     let events = it.ok("events app --json");
     assert!(events.contains("run_missed"), "{events}");
 }

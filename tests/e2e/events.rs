@@ -102,10 +102,10 @@ fn events_name_user_and_cause() {
     assert_eq!((crash["before"].as_str(), crash["after"].as_str()), (Some("online"), Some("waiting restart")), "{crash}");
     for event in &list[3..6] {
         assert_eq!(event["cause"]["policy"]["name"], "autorestart", "{event}");
-        assert_eq!(event["cause"]["policy"]["detail"], "ended by SIGKILL", "{event}");
+        assert_eq!(event["cause"]["policy"]["detail"], "killed by SIGKILL", "{event}");
     }
     assert!(list[6..].iter().all(|event| by("stop", event)), "{list:#?}");
-    home.ok("events").says("was ended by SIGKILL").says("by itself").says("by the policy `autorestart`").says("by `stop` of uid");
+    home.ok("events").says("was killed by SIGKILL").says("by itself").says("by the policy `autorestart`").says("by `stop` of uid");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn next_daemon_reports_running_and_exited_apps() {
     kill(daemon, Signal::KILL);
     newest(json!({ "recovered": { "lost": "daemon", "running": 1, "ended": 1 } }));
     assert_eq!(find(&events(&home, ""), "other", "exit")["cause"], "app");
-    home.ok("events").says("ostler  the daemon restarted: 1 instance runs on, 1 had ended, by the policy `recovery`");
+    home.ok("events").says("ostler  the daemon restarted: 1 instance keeps running, 1 had exited, by the policy `recovery`");
     assert!(of_the_manager(&events(&home, "app")).is_empty(), "it was asked for one app");
     home.kill_all_three();
     home.wait_until("a daemon answers", || home.run("list").all().contains("app"));

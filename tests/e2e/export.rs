@@ -63,10 +63,10 @@ fn env_file_lines_with_other_meaning_are_reported() {
     home.write("api.env", "PLAIN=1\nQUOTED=\"hunter 2\"\nexport EXPORTED=3\nREF=a$HOME\n");
     let file = home.write("eco.json", r#"{"apps": [{"name": "api", "script": "dist/main.js", "env_file": "api.env"}]}"#);
     for (target, expected) in [
-        ("kubernetes", "read otherwise by kubectl: line 2: QUOTED keeps its quotes; line 3: EXPORTED has `export`"),
-        ("compose --swarm", "read otherwise by docker stack: line 2: QUOTED"),
-        ("compose", "read otherwise by Compose: line 4: REF has a $"),
-        ("systemd", "read otherwise by systemd: line 3: EXPORTED is left out"),
+        ("kubernetes", "differently: line 2: QUOTED keeps its quotes; line 3: EXPORTED has `export`"),
+        ("compose --swarm", "differently: line 2: QUOTED"),
+        ("compose", "differently: line 4: REF has a $"),
+        ("systemd", "differently: line 3: EXPORTED is not read"),
     ] {
         let answer = export(&home, &format!("{target} {file} --out {}", target.replace(' ', "")), 0);
         let text = answer["not_carried"].to_string();

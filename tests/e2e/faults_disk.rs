@@ -123,7 +123,7 @@ fn program_outlives(disk: &Disk, happens: impl Fn(&Home, i32, i32)) {
     home.wait_until("another could not be started", || {
         assert!(alive(keeper), "the keeper died with the disk");
         let log = home.daemon_log();
-        log.contains("cannot start the daemon") || log.contains("the daemon ended")
+        log.contains("cannot start the daemon") || log.contains("the daemon exited")
     });
     assert!(alive(keeper) && alive(b));
     disk.recover();

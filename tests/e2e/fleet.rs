@@ -114,7 +114,7 @@ fn hosts_share_one_table() {
     // Commands that make no sense on several hosts, and invalid host names.
     fleet.run("-H web monit").code(2).says("name one host");
     fleet.run("-H web deploy production").code(2);
-    fleet.run("-H nosuch,-oProxyCommand=x list").code(2).says("no name that ssh could be given");
+    fleet.run("-H nosuch,-oProxyCommand=x list").code(2).says("cannot be passed to ssh");
     fs::write(home.dir().join("hosts.yaml"), "hosts: []").unwrap();
     fleet.run("-H web list").code(1).says("two hosts files");
     fs::remove_file(home.dir().join("hosts.json")).unwrap();
@@ -144,8 +144,8 @@ fn every_failed_host_has_one_line() {
     for (host, words) in [
         ("down", "no connection (ssh: connect to host 127.0.0.1"),
         ("silent", "no connection ("),
-        ("bare", "no ostler there"),
-        ("other", "the answer of ostler 0.0.1 there makes no sense here"),
+        ("bare", "ostler was not found there"),
+        ("other", "cannot read the answer of ostler 0.0.1"),
         ("unknown", "no connection ("),
     ] {
         let lines: Vec<&str> = output.stderr.lines().filter(|line| line.contains(&format!("error: {host}: "))).collect();
@@ -199,7 +199,7 @@ fn a_change_is_not_sent_twice() {
     let mut fleet = fleet!(&home, 1, json!({}));
     start_everywhere(&fleet, "trap '' INT TERM\nwhile :; do sleep 0.1; done", "--kill-timeout 3000");
     let child = fleet.aside("-H web1 stop api");
-    home.wait_until("it is asked to stop", || fleet.run("-H web1 list").stdout.contains("stopping"));
+    home.wait_until("it is being stopped", || fleet.run("-H web1 list").stdout.contains("stopping"));
     fleet.sshd.cut();
     let mut child = child;
     assert_eq!(child.wait().unwrap().code(), Some(3));

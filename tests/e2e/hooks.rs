@@ -115,7 +115,7 @@ fn hanging_hooks_are_killed_with_their_process_tree() {
     let hang = script(&home, "hang.sh", "sleep 1000 & setsid sleep 1001 & (setsid sleep 1002 &) ; sleep 1003");
     let hook = format!(r#"{{"command": "{hang}", "timeout": "300ms"}}"#);
     let file = app(&home, &format!(r#""pre_start": {hook}, "max_restarts": 1"#));
-    home.run(format!("start {file}")).code(1).says("pre_start was killed after its 300 ms");
+    home.run(format!("start {file}")).code(1).says("pre_start timed out after 300 ms and was killed");
     home.wait_until("nothing is left", || home.app_processes().is_empty());
     home.ok("delete all");
     let file = app(&home, &format!(r#""post_start": {hook}, "pre_stop": {hook}, "post_stop": {hook}"#));
@@ -308,7 +308,7 @@ fn invalid_hooks_are_rejected_before_start() {
         (r#""pre_start": {"command": "x", "timeout": "soon"}"#, "expected `timeout`"),
         (r#""pre_start": {"command": "x", "timeout": 0}"#, "expected `timeout`"),
         (r#""pre_start": {"command": "x", "on_failure": "explode"}"#, "\"abort\" or \"continue\""),
-        (r#""pre_stop": {"command": "x", "on_failure": "abort"}"#, "has no meaning for pre_stop"),
+        (r#""pre_stop": {"command": "x", "on_failure": "abort"}"#, "is not allowed for pre_stop"),
     ] {
         home.run(format!("start {}", app(&home, hook))).code(1).says(message);
     }
@@ -330,7 +330,7 @@ fn stubborn_app_keeps_kill_timeout_after_slow_hook() {
     home.ok("stop app");
     assert_eq!(home.lines("log"), ["hook"]);
     // The app received the stop signal first, and was killed only after that.
-    home.ok("why app").says("SIGKILL").says("did not obey in time");
+    home.ok("why app").says("SIGKILL").says("did not stop in time");
 }
 
 #[test]

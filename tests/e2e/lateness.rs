@@ -190,7 +190,7 @@ fn pm2_name_keeps_good_process_if_release_crashes() {
         let before: Vec<i32> = home.jlist().iter().map(ostler_testkit::Item::pid).collect();
         home.write("release", release);
         let failed = home.run("reload x");
-        assert!(failed.code == 1 && failed.stderr.contains("the old release serves as before"), "{release}: {failed:?}");
+        assert!(failed.code == 1 && failed.stderr.contains("the old release still serves"), "{release}: {failed:?}");
         assert_eq!(home.jlist().iter().map(ostler_testkit::Item::pid).collect::<Vec<_>>(), before, "{release}");
     }
 }

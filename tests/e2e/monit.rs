@@ -40,10 +40,10 @@ fn monit_shows_apps_logs_and_exits() {
     terminal.wait_until("the other's lines are gone", |screen| !screen.contains("first line"));
     kill(home.app("talker").pid(), Signal::KILL);
     terminal.press("e");
-    terminal.wait_for("was ended by SIGKILL");
+    terminal.wait_for("was killed by SIGKILL");
     terminal.press("1kw");
     terminal.wait_for("talker (0) is online");
-    terminal.wait_for("was ended by SIGKILL");
+    terminal.wait_for("was killed by SIGKILL");
     home.ok("delete holder");
     terminal.wait_for("1 instance | 1 online");
     quit(terminal);

@@ -83,7 +83,7 @@ fn record_that_crashes_the_daemon_is_set_aside() {
     home.ok("list").says("set aside").says("bad");
     let log = home.daemon_log();
     assert!(log.contains("set aside") && log.contains("overflow"), "{log}");
-    home.ok("events bad").says("is out of the list, its record is in ").says("overflow");
+    home.ok("events bad").says("was removed from the list; its record is in ").says("overflow");
     // The next daemon sets nothing aside, and the app that was set aside can be started again.
     kill(home.daemon_pid(), Signal::KILL);
     assert_eq!(home.jlist().len(), 2);

@@ -240,7 +240,7 @@ fn reload_is_in_order_and_stops_at_first_failure() {
         home.wait_until("all are online", || home.all_online());
         let before = pids(&home);
         home.write("no-db", "");
-        home.run(command).code(1).says("was left as it is, because it depends on db");
+        home.run(command).code(1).says("was left unchanged, because it depends on db");
         assert_eq!(pids(&home), before, "{command}");
         std::fs::remove_file(home.work().join("no-db")).unwrap();
         home.ok("restart db");
@@ -260,7 +260,7 @@ fn cycles_and_unknown_dependencies_are_rejected() {
         .code(1)
         .says("\"completed\", found \"happy\"");
     let never = app(&home, "a", r#", "depends_on": {"b": "completed"}"#);
-    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("started again after each end");
+    home.run(format!("start {}", file(&home, &[never, app(&home, "b", "")]))).code(1).says("restarts after each exit");
     assert!(home.jlist().is_empty());
     // A dependency may be an app that already exists. A cycle across two files is also a cycle.
     home.ok(format!("start {}", file(&home, &[app(&home, "b", "")])));

@@ -111,7 +111,7 @@ fn tls_push_requires_a_trusted_certificate() {
     home.wait_until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     // The root certificates do not include the server's: nothing is sent, and the error is logged.
     home.ok(format!("web enable --port {} --no-otlp --otlp-to https://localhost:{port}/", free_port()));
-    home.wait_log("ostler-web-error.log", "cannot speak TLS with localhost");
+    home.wait_log("ostler-web-error.log", "TLS handshake with localhost failed");
     assert_eq!(home.log("receiver-out.log"), "");
     home.ok("web disable");
     home.cmd("web enable").env("SSL_CERT_FILE", format!("{tls}/ca.pem")).run().ok();

@@ -139,7 +139,7 @@ fn npm_update_changes_nothing() {
         let (keeper, daemon, pid) = (home.keeper_pid(), home.daemon_pid(), home.app("app").pid());
         let out = npms(&pm2, &home, "update").output().unwrap();
         let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
-        assert!(!out.status.success() && said.contains("`ostler update` does, and restarts no app"), "{version}: {said}");
+        assert!(!out.status.success() && said.contains("Run `ostler update`: it restarts no app"), "{version}: {said}");
         assert!(!said.contains("TypeError") && !said.contains("Spawning PM2 daemon"), "{version}: {said}");
         assert_eq!((home.keeper_pid(), home.daemon_pid(), home.app("app").pid(), home.app("app").restarts()), (keeper, daemon, pid, 0));
         // Restarts work, and `kill` stops everything.

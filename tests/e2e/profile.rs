@@ -36,7 +36,7 @@ fn every_kind_of_profile_is_taken() {
     assert!(home.work().join("api-0-1.cpuprofile").is_file());
     assert_eq!(home.pids(), before);
     for (words, code, problem) in [
-        ("profile other", 1, "is a Node app that runs with ostler's preload"),
+        ("profile other", 1, "no running Node app has ostler's preload"),
         ("profile nobody", 4, "no app"),
         ("profile api --for long", 2, "--for"),
         ("profile api --heap --memory", 2, "one of"),
@@ -67,6 +67,6 @@ fn one_profile_at_a_time_and_none_of_dead_apps() {
         home.wait_until("the second is refused", || home.run("profile api --for 1ms").stderr.contains("is being profiled already"));
         home.ok("restart api");
         let first = first.join().unwrap();
-        assert!(first.code == 1 && first.stderr.contains("ended before it answered"), "{first}");
+        assert!(first.code == 1 && first.stderr.contains("exited before it answered"), "{first}");
     });
 }

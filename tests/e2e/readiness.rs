@@ -264,7 +264,7 @@ fn silent_app_is_restarted_by_watchdog() {
     std::fs::remove_file(home.work().join("alive")).unwrap();
     home.wait_app("x", "another process", |item| item.restarts() > 0 && item.pid() != first.pid());
     home.ok("why x").says("watchdog");
-    assert!(home.daemon_log().contains("no sign of life for 400 ms"));
+    assert!(home.daemon_log().contains("no watchdog message for 400 ms"));
 }
 
 #[test]

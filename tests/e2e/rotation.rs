@@ -425,7 +425,9 @@ fn full_disk_deletes_only_old_logs() {
     let log = disk.path().join("c.log");
     let rotate = r#"{"max_size": "1M", "retain": "all"}"#;
     count(&home, 1_200_000, rotate, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
-    home.wait_until("old logs go", || home.daemon_log().contains("rotated logs go") && home.daemon_log().contains("has been deleted"));
+    home.wait_until("old logs go", || {
+        home.daemon_log().contains("deleting rotated logs") && home.daemon_log().contains("has been deleted")
+    });
     home.wait_until("it has said everything", || {
         // For a moment the log has the name of the rotated file.
         fs::read_to_string(&log).unwrap_or_default().ends_with("end\n") || {
@@ -485,7 +487,7 @@ fn removed_log_folder_is_recreated() {
     home.wait_log("dated-out.log", ": 0");
     let said = || home.daemon_log();
     home.wait_until("it is told", || {
-        said().contains("was removed, and is there again; direct:0 write to their removed files until their restart")
+        said().contains("was removed and is recreated; direct:0 write to their removed files until their restart")
     });
     home.ok("restart direct");
     home.wait_log("direct-out.log", "00000100");
@@ -527,7 +529,7 @@ fn a_link_of_another_user_is_not_followed() {
     std::os::unix::fs::lchown(&log, Some(12_345), Some(12_345)).unwrap();
     std::os::unix::fs::chown(&folder, Some(12_345), Some(12_345)).unwrap();
     count(&home, 100, r#"{"max_size": "10K"}"#, &format!(r#", "out_file": "{}", "merge_logs": true"#, log.display()));
-    home.wait_until("it is told", || home.daemon_log().contains("its path is a link of another user"));
+    home.wait_until("it is told", || home.daemon_log().contains("its path is a symlink of another user"));
     assert!(fs::read_to_string(&victim).unwrap().starts_with("precious"));
 }
 

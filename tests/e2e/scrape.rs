@@ -243,10 +243,10 @@ fn hostile_pages_are_bounded() {
     assert!(checked(&text).0, "{}", checked(&text).1);
     let told = home.log("ostler-web-error.log");
     for words in [
-        "redirect (3) answers 302",
+        "redirect (3) answered 302",
         "endless (2) has a page of more than 4 MiB",
-        "slow (4) does not answer within 3 s",
-        "error (5) answers 500",
+        "slow (4) did not answer within 3 s",
+        "error (5) answered 500",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -274,7 +274,7 @@ fn worker_that_names_a_foreign_socket_is_not_trusted() {
     let mut text = String::new();
     home.wait_until("it is found out", || {
         text = web.get("/metrics").body;
-        home.log("ostler-web-error.log").contains("names a socket of another process")
+        home.log("ostler-web-error.log").contains("reported a socket of another process")
     });
     assert!(!text.contains("stolen"), "{text}");
 }
@@ -302,7 +302,7 @@ fn unreadable_targets_are_reported() {
     let mut text = String::new();
     home.wait_until("it is told", || {
         text = web.get("/metrics").body;
-        home.log("ostler-web-error.log").contains("say `increment: true`")
+        home.log("ostler-web-error.log").contains("set `increment: true`")
     });
     assert_eq!(lines(&text, "ostler_app_scrape_up").iter().filter(|line| line.ends_with(" 0")).count(), 2, "{text}");
 }

@@ -56,7 +56,7 @@ fn last_profile_is_kept_and_named() {
     let (a, b) = folders(&home, PROFILES);
     ok(&home, &a, "start eco.json --env production");
     for (folder, words) in [(&a, "start eco.json"), (&b, "restart ../a/eco.json"), (&b, "reload ../a/eco.json")] {
-        ok(&home, folder, words).says("api: profile production of the last start stays");
+        ok(&home, folder, words).says("api: profile production of the last start is kept");
         let item = home.app("api");
         assert_eq!((variable(&item, "MODE").as_deref(), variable(&item, "KEY").as_deref()), (Some("prod"), Some("p")), "{words}");
     }
@@ -64,7 +64,7 @@ fn last_profile_is_kept_and_named() {
     ok(&home, &a, "restart eco.json --env staging").says("api: the file no longer sets KEY");
     assert_eq!(variable(&home.app("api"), "MODE").as_deref(), Some("stage"));
     file(&home, r#""env": {"MODE": "dev"}"#);
-    ok(&home, &a, "restart eco.json").says("the file has no profile staging any more");
+    ok(&home, &a, "restart eco.json").says("the file no longer has profile staging");
     assert_eq!(variable(&home.app("api"), "MODE").as_deref(), Some("dev"));
 }
 
@@ -84,7 +84,7 @@ fn a_project_keeps_its_profile() {
     let (a, b) = folders(&home, PROFILES);
     let from = format!("-f {}", a.join("eco.json").display());
     ok(&home, &b, &format!("up {from} -d --env production"));
-    ok(&home, &b, &format!("up {from} -d")).says("profile production of the last start stays");
+    ok(&home, &b, &format!("up {from} -d")).says("profile production of the last start is kept");
     let item = home.jlist().remove(0);
     assert!(is_in(&item, "a") && variable(&item, "MODE").as_deref() == Some("prod") && item.restarts() == 0, "{}", home.report());
 }
@@ -147,7 +147,7 @@ fn options_are_kept_or_their_reset_is_named() {
     let (a, _) = folders(&home, r#""kill_timeout": 700"#);
     ok(&home, &a, "start eco.json");
     home.ok("restart api --max-memory-restart 500M --kill-timeout 900 --max-restarts 7");
-    ok(&home, &a, "restart eco.json").says("the file sets these options of an earlier command back: --kill-timeout");
+    ok(&home, &a, "restart eco.json").says("the file resets these options of an earlier command: --kill-timeout");
     let item = home.app("api");
     assert_eq!((item.number("max_memory_restart"), item.number("kill_timeout"), item.number("max_restarts")), (500 << 20, 700, 7));
     // The file no longer has the key: the restart removes the option's value, and does not restore

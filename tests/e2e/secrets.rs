@@ -126,8 +126,8 @@ fn unreadable_secret_fails_the_start_and_is_named() {
     let empty = secret_file(&home, "empty", "\n");
     let cases = [
         ("/no/such/file".to_owned(), "No such file"),
-        (folder.display().to_string(), "no file"),
-        (fifo.display().to_string(), "no file"),
+        (folder.display().to_string(), "not a regular file"),
+        (fifo.display().to_string(), "not a regular file"),
         (big, "64 KiB"),
         (nul, "NUL"),
         (empty, "is empty"),
@@ -179,7 +179,7 @@ fn invalid_sources_are_rejected_before_start() {
     let home = home();
     for (secrets, words) in [
         (r#""TOKEN": 5"#, "expected a path"),
-        (r#""A B": "/x""#, "no name of a variable"),
+        (r#""A B": "/x""#, "not a valid variable name"),
         (r#""TOKEN": {"files": "/x"}"#, "did you mean `file`"),
         (r#""TOKEN": {"file": "/x", "credential": "y"}"#, "one of them"),
         (r#""TOKEN": {"credential": "../x"}"#, "name of a credential"),
@@ -267,13 +267,13 @@ fn command_without_a_value_fails_the_start_and_is_named() {
     secret_file(&home, "kept", VALUE);
     let cases = [
         ("cat kept; echo 'vault is sealed' >&2; exit 3", "10s", "secret TOKEN: its command exited with code 3"),
-        ("cat kept; sleep 1000", "300ms", "secret TOKEN: its command was killed after its 300 ms"),
-        ("kill -9 $$; :", "10s", "secret TOKEN: its command was ended by signal 9"),
+        ("cat kept; sleep 1000", "300ms", "secret TOKEN: its command timed out after 300 ms and was killed"),
+        ("kill -9 $$; :", "10s", "secret TOKEN: its command was killed by signal 9"),
         // The daemon stops reading after 64 KiB, and does not wait for the rest.
-        ("while cat kept; do :; done", "10m", "secret TOKEN: what its command wrote is longer than 64 KiB"),
-        ("head -c 1000000000 /dev/zero", "10m", "secret TOKEN: what its command wrote is longer than 64 KiB"),
-        ("true ;", "10s", "secret TOKEN: what its command wrote is empty"),
-        ("printf 'v4lue\\0'", "10s", "secret TOKEN: what its command wrote holds a NUL byte"),
+        ("while cat kept; do :; done", "10m", "secret TOKEN: the output of its command is longer than 64 KiB"),
+        ("head -c 1000000000 /dev/zero", "10m", "secret TOKEN: the output of its command is longer than 64 KiB"),
+        ("true ;", "10s", "secret TOKEN: the output of its command is empty"),
+        ("printf 'v4lue\\0'", "10s", "secret TOKEN: the output of its command contains a NUL byte"),
         ("/no/such/program", "10s", "secret TOKEN: its command cannot be started: exec /no/such/program"),
     ];
     for (command, timeout, words) in cases {

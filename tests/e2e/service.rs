@@ -144,7 +144,7 @@ fn watchdog_detects_hanging_daemon_and_keeper() {
         assert_eq!(pids(), before);
     }
     // Each was replaced only once.
-    assert_eq!(home.daemon_log().matches("starting another one").count(), 1);
+    assert_eq!(home.daemon_log().matches("starting a new one").count(), 1);
 }
 
 #[test]

@@ -75,11 +75,11 @@ fn failing_script_is_reported_with_its_cause() {
         let failed = fails(&home, &format!("start {script} --name app --restart-delay 60000"));
         assert_eq!(failed.code, 1, "{failed:?}");
         assert!(failed.stderr.contains(cause) && failed.stderr.contains("exited with code 1"), "{failed:?}");
-        failed.says("it is started again");
+        failed.says("it is restarted");
         // The app stays in the list, for `why` and `logs`.
         home.wait_status("app", "waiting restart");
         home.ok("delete app");
-        fails(&home, &format!("start {script} --name app --no-autorestart")).fails().says("it stays down").says(cause);
+        fails(&home, &format!("start {script} --name app --no-autorestart")).fails().says("it stays stopped").says(cause);
         home.wait_status("app", "stopped");
         home.ok("delete app");
         // The same with a file.

@@ -213,7 +213,7 @@ fn taken_port_is_reported_and_the_rest_works() {
     home.wait_until("it is told", || {
         web.get("/api/traces").json()["receiver"]["problem"].as_str().is_some_and(|text| text.contains("another program"))
     });
-    home.wait_log("ostler-web-error.log", &format!("port {port} of 127.0.0.1: another program has it"));
+    home.wait_log("ostler-web-error.log", &format!("port {port} of 127.0.0.1: another program uses it"));
     assert_eq!(web.get("/api/apps").status, 200);
     home.ok("web enable --no-otlp");
     home.ok("web status").says("traces: not taken");
@@ -310,7 +310,7 @@ fn figures_events_and_lines_reach_a_strict_receiver() {
     assert!(all.iter().all(|request| request["headers"].to_string().contains("s3cret=1")));
     let text = std::fs::read_to_string(&strict.file).unwrap();
     assert!(!text.contains("hunter22"), "secrets are masked");
-    home.wait_log("ostler-web-error.log", "everything is taken again");
+    home.wait_log("ostler-web-error.log", "all data is accepted again");
     assert!(!home.log("ostler-web-error.log").contains("s3cret"));
 }
 

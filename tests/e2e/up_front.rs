@@ -60,7 +60,7 @@ fn exit_line_follows_last_output_of_the_app() {
     let lines = front.until("failing exited with code 3");
     assert!(lines.iter().any(|line| line.contains("last words")), "{lines:?}");
     kill(home.app("shop-killed").pid(), Signal::KILL);
-    front.until("killed was ended by SIGKILL");
+    front.until("killed was killed by SIGKILL");
     assert_eq!(home.app("shop-web").status(), "online");
     kill(front.pid(), Signal::INT);
     front.until("stopping 1 app; press Ctrl-C again to kill it");

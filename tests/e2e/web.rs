@@ -210,7 +210,7 @@ fn public_address_requires_a_proxy_and_taken_port_fails() {
     let output = home.run("web enable --listen 0.0.0.0");
     assert!(output.code == 1 && output.stderr.contains("--behind-proxy"), "{output}");
     let output = home.run("web enable --listen example.com --behind-proxy");
-    assert!(output.code == 1 && output.stderr.contains("is no address"), "{output}");
+    assert!(output.code == 1 && output.stderr.contains("is not an address"), "{output}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let output = home.run(format!("web enable --port {port}"));
@@ -618,7 +618,7 @@ fn dashboard_serves_tls() {
     assert_eq!(status(&page), "200");
     put("server.pem", &cert);
     assert_eq!(status(&page), "200");
-    enable("--no-tls").fails().says("can be reached from other machines");
+    enable("--no-tls").fails().says("is reachable from other machines");
     enable("--no-tls --listen 127.0.0.1").code(0).says(&format!("http://127.0.0.1:{port}/"));
     assert_eq!(status(&format!("http://127.0.0.1:{port}/")), "200");
     // A port that is taken changes nothing.

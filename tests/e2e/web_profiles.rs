@@ -127,7 +127,7 @@ fn one_profile_at_a_time_and_errors_are_reported() {
     home.ok("restart api");
     let all = settled(&home, &web);
     let reason = all["failed"][0]["reason"].as_str().unwrap_or_default();
-    assert!(reason.contains("ended before it answered") && all["profiles"] == json!([]), "{all}");
+    assert!(reason.contains("exited before it answered") && all["profiles"] == json!([]), "{all}");
 }
 
 /// An app names files of its user, but the dashboard serves none of them.

@@ -127,10 +127,10 @@ fn history_names_each_event_and_its_cause() {
     let pid = home.app("app").pid();
     kill(pid, Signal::KILL);
     home.wait_app("app", "another process", |item| item.pid() != pid && item.status() == "online");
-    home.ok("why app").says("what happened:").says("by the policy `autorestart` (ended by SIGKILL)").says("is online (pid");
+    home.ok("why app").says("what happened:").says("by the policy `autorestart` (killed by SIGKILL)").says("is online (pid");
     kill_daemon(&home);
     home.wait_until("the next daemon tells of it", || {
-        home.run("why app").all().contains("ostler: the daemon restarted: 1 instance runs on")
+        home.run("why app").all().contains("ostler: the daemon restarted: 1 instance keeps running")
     });
     home.ok("stop app");
     let uid = rustix::process::getuid().as_raw();

@@ -53,7 +53,7 @@ impl Dispatch {
         for message in waiting {
             let id = message.id.clone();
             let Some(most) = per_minute(&message.channel) else {
-                orders.push(Order::GiveUp { id, why: "there is no such channel any more".into() });
+                orders.push(Order::GiveUp { id, why: "the channel no longer exists".into() });
                 continue;
             };
             let lane = self.lanes.entry(message.channel.clone()).or_default();
@@ -61,7 +61,7 @@ impl Dispatch {
                 continue;
             }
             if now.saturating_sub(message.at_ms) > GIVEN_UP_MS {
-                orders.push(Order::GiveUp { id, why: "it could not be sent for a day".into() });
+                orders.push(Order::GiveUp { id, why: "it could not be delivered within a day".into() });
                 continue;
             }
             let at = lane.free_at(most, now);

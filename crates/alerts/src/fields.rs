@@ -38,7 +38,7 @@ impl<'a> Fields<'a> {
         let mut fields = Self { map, problems: Vec::new() };
         for key in map.keys().filter(|key| !known.contains(&key.as_str())) {
             let hint = did_you_mean(key, known);
-            fields.fault(key, format!("is not known{hint}"));
+            fields.fault(key, format!("unknown key{hint}"));
         }
         Ok(fields)
     }
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn text(&mut self, key: &str) -> Option<String> {
         let read = |value: &Value| value.as_str().filter(|text| !text.is_empty() && text.len() <= 4096).map(str::to_owned);
-        self.read(key, read, "a text")
+        self.read(key, read, "a string")
     }
 
     pub(crate) fn flag(&mut self, key: &str) -> Option<bool> {
@@ -77,7 +77,7 @@ impl<'a> Fields<'a> {
 
     /// Reads a text or a list of texts.
     pub(crate) fn texts(&mut self, key: &str) -> Vec<String> {
-        self.read(key, texts, "a text or a list of texts").unwrap_or_default()
+        self.read(key, texts, "a string or a list of strings").unwrap_or_default()
     }
 
     pub(crate) fn number(&mut self, key: &str, from: f64, to: f64) -> Option<f64> {
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn end<T>(self, made: Option<T>) -> Result<T, Vec<Problem>> {
         match made {
             Some(made) if self.problems.is_empty() => Ok(made),
-            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: "is not complete".into() }]),
+            _ if self.problems.is_empty() => Err(vec![Problem { key: None, text: "is incomplete".into() }]),
             _ => Err(self.problems),
         }
     }

@@ -195,7 +195,7 @@ mod tests {
         let message = |n: u64| Message::test("ops", "box", format!("1-{n}"), n);
         let step = |n: u64| Record::Step { state: Box::new(State::new(n)), messages: vec![message(n), message(n + 100)], changes: vec![] };
         let done = |n: u64, fault: Option<&str>| Record::Done { id: format!("1-{n}"), fault: fault.map(str::to_owned), at: n };
-        vec![step(1), done(1, None), step(2), done(101, Some("it answers 400")), step(3)]
+        vec![step(1), done(1, None), step(2), done(101, Some("it answered 400")), step(3)]
     }
 
     fn file(records: &[Record]) -> Vec<u8> {
@@ -209,7 +209,7 @@ mod tests {
     fn journal_round_trips_and_reports_unknown_version() {
         let (book, fault) = Book::read(&file(&records()));
         assert_eq!((fault, book.waiting.len(), book.sent.len()), (None, 4, 2));
-        assert_eq!(book.sent[1].fault.as_deref(), Some("it answers 400"));
+        assert_eq!(book.sent[1].fault.as_deref(), Some("it answered 400"));
         assert_eq!(Book::read(&book.write()), (book, None));
         assert_eq!(Book::read(b""), (Book::default(), None));
         assert_eq!(Book::read(b"ostler-alerts 2\n...").1, Some(Fault::Unknown));

@@ -44,7 +44,7 @@ pub enum ClientError {
     Down(String),
     /// The time limit of [`crate::Client::limit`] has passed. The daemon may still execute the
     /// request.
-    #[error("the daemon has not answered within {} ms", .0.as_millis())]
+    #[error("the daemon did not answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
     /// The descriptor of [`crate::Client::heed`] became readable. The daemon may still execute the
     /// request.
@@ -55,13 +55,13 @@ pub enum ClientError {
     #[error("the connection to the daemon was lost before it answered")]
     Lost(#[source] io::Error),
     /// The daemon sent invalid data.
-    #[error("the daemon sent an answer that makes no sense")]
+    #[error("the daemon sent an invalid answer")]
     Frame(#[from] FrameError),
     /// The daemon sent the answer to another kind of request.
-    #[error("the daemon gave an answer that does not fit the question")]
+    #[error("the daemon sent an unexpected answer")]
     Unexpected,
     /// The daemon speaks another version of the protocol: replace it (`update`).
-    #[error("the running daemon (version {daemon}) and this program (version {VERSION}) do not understand each other")]
+    #[error("the running daemon (version {daemon}) and this program (version {VERSION}) use different protocols")]
     Version {
         /// Version of the daemon.
         daemon: String,

@@ -20,10 +20,10 @@ use crate::app_rights::AppRights;
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileFileError {
     /// The preload does not choose such names.
-    #[error("the app names \"{}\", which is no profile", .0.display())]
+    #[error("the app reported \"{}\", which is not a profile", .0.display())]
     Name(PathBuf),
     /// The file is missing, or the app's user may not read it.
-    #[error("cannot take over \"{}\": {source}", path.display())]
+    #[error("cannot move \"{}\": {source}", path.display())]
     Read {
         /// Its path.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum ProfileFileError {
     #[error("\"{}\" is not a regular file of the app's user", .0.display())]
     Foreign(PathBuf),
     /// The file is too large, and stays in the app's folder.
-    #[error("\"{}\" has more than {most_mib} MiB, and stays there", path.display())]
+    #[error("\"{}\" is larger than {most_mib} MiB and is not moved", path.display())]
     TooLarge {
         /// Its path.
         path: PathBuf,

@@ -58,43 +58,43 @@ pub fn what(what: &What) -> String {
         What::NotReady { stopped: true } => "was not ready in time and is stopped".into(),
         What::NotReady { stopped: false } => "was not ready in time".into(),
         What::Draining => "finishes its requests".into(),
-        What::Stopping => "is asked to stop".into(),
+        What::Stopping => "is being stopped".into(),
         What::KillTimeout => "did not stop in time and is killed".into(),
         What::Exit { pid, ending, uptime_ms } => format!("{} after {} (pid {pid})", how(*ending), span(*uptime_ms)),
         What::CouldNotStart { why, errno: 0 } => format!("could not be started: {}", shown(why)),
         What::CouldNotStart { why, errno } => {
             format!("could not be started: {}: {}", shown(why), std::io::Error::from_raw_os_error(*errno))
         }
-        What::Restarting { delay_ms: 0 } => "is started again".into(),
-        What::Restarting { delay_ms } => format!("is started again in {}", span(*delay_ms)),
+        What::Restarting { delay_ms: 0 } => "restarts".into(),
+        What::Restarting { delay_ms } => format!("restarts in {}", span(*delay_ms)),
         What::Stopped => "is stopped".into(),
-        What::Errored { .. } => "is given up".into(),
+        What::Errored { .. } => "failed too often; restarts stopped".into(),
         What::HookFailed { why } => shown(why),
         What::Deleted => "is deleted".into(),
-        What::ReloadBegun { release, instances: 1 } => format!("reload begins: 1 instance, release {release}"),
-        What::ReloadBegun { release, instances } => format!("reload begins: {instances} instances, release {release}"),
+        What::ReloadBegun { release, instances: 1 } => format!("reload started: 1 instance, release {release}"),
+        What::ReloadBegun { release, instances } => format!("reload started: {instances} instances, release {release}"),
         What::Replaced { pid } => format!("is served by a new process (pid {pid})"),
-        What::ReloadDone { release } => format!("reload is done: release {release} serves"),
+        What::ReloadDone { release } => format!("reload succeeded: release {release} serves"),
         What::ReloadFailed { release, why } => format!("reload to release {release} failed: {}", shown(why)),
-        What::ReloadOverruled { release } => format!("reload to release {release} was given up for another command"),
+        What::ReloadOverruled { release } => format!("reload to release {release} was cancelled by another command"),
         What::Health { state: Health::Healthy } => "is healthy".into(),
-        What::Health { state: Health::Unready } => "gets no new connections while others can have them".into(),
+        What::Health { state: Health::Unready } => "receives no new connections while other instances can take them".into(),
         What::Health { state: Health::Unhealthy } => "is unhealthy".into(),
-        What::Health { state: Health::Broken } => "has a broken health check; nothing is done about it".into(),
+        What::Health { state: Health::Broken } => "has a broken health check; no action is taken".into(),
         What::LimitExceeded { limit, .. } => match limit {
             Limit::Memory => "uses too much memory".into(),
             Limit::Cpu => "uses too much CPU".into(),
             Limit::Errors => "reports too many errors".into(),
         },
-        What::RunMissed { .. } => "missed a run of its schedule, which is left out".into(),
+        What::RunMissed { .. } => "missed a scheduled run, which is skipped".into(),
         What::LogRotated { file } => format!("log was rotated to {}", shown(file)),
         What::Scaled { from, to } => format!("is scaled from {from} to {}", count(*to)),
-        What::SetAside { file: Some(file) } => format!("is out of the list, its record is in {}", shown(file)),
-        What::SetAside { file: None } => "is out of the list, its record is lost".into(),
+        What::SetAside { file: Some(file) } => format!("was removed from the list; its record is in {}", shown(file)),
+        What::SetAside { file: None } => "was removed from the list; its record is lost".into(),
         What::Recovered { lost, running, ended } => format!("{}: {}", lost_in_words(*lost), found(*running, *ended)),
-        What::UpdateBegun => "update begins".into(),
+        What::UpdateBegun => "update started".into(),
         What::UpdateFailed { why } => format!("update failed, nothing was changed: {}", shown(why)),
-        What::Updated { version, running, ended } => format!("update to {} is done: {}", shown(version), found(*running, *ended)),
+        What::Updated { version, running, ended } => format!("updated to {}: {}", shown(version), found(*running, *ended)),
         What::ListSaved { instances } => format!("list is saved: {}", count(*instances)),
     }
 }
@@ -108,10 +108,10 @@ fn lost_in_words(lost: Lost) -> &'static str {
     }
 }
 
-/// Returns the instances found: `3 instances run on, 1 had ended`.
+/// Returns the instances found: `3 instances keep running, 1 had exited`.
 fn found(running: u32, ended: u32) -> String {
-    let running = format!("{} {}", count(running), if running == 1 { "runs on" } else { "run on" });
-    if ended == 0 { running } else { format!("{running}, {ended} had ended") }
+    let running = format!("{} {}", count(running), if running == 1 { "keeps running" } else { "keep running" });
+    if ended == 0 { running } else { format!("{running}, {ended} had exited") }
 }
 
 fn count(instances: u32) -> String {
@@ -123,9 +123,9 @@ pub fn how(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
         Ending::Signal { signal, core } => {
-            format!("was ended by {}{}", ostler_sys::process::signal::name(signal), if core { " (core dumped)" } else { "" })
+            format!("was killed by {}{}", ostler_sys::process::signal::name(signal), if core { " (core dumped)" } else { "" })
         }
-        Ending::Unknown | Ending::SpawnFailed { .. } => "ended, how is not known".into(),
+        Ending::Unknown | Ending::SpawnFailed { .. } => "exited, how is unknown".into(),
     }
 }
 
@@ -148,9 +148,9 @@ pub fn cause(cause: &Cause) -> String {
 pub fn exit_cause(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Itself => "by itself".into(),
-        ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
+        ExitCause::Asked(origin) => format!("requested by {}", origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
-            format!("killed because it did not obey in time, asked for by {}", origin_text(origin))
+            format!("killed because it did not stop in time, requested by {}", origin_text(origin))
         }
         ExitCause::OutOfMemory => "killed by the kernel: out of memory".into(),
         ExitCause::NotReady => "stopped because it was not ready in time".into(),

@@ -296,8 +296,8 @@ fn hostile(at: &Where, segments: &mut Vec<Segment>, value: &Value, depth: usize)
         return Err(at.problem(Kind::Value, segments, "this key is not allowed"));
     }
     match value {
-        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, segments, "the text is longer than 1 MiB")),
-        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, segments, "the text holds a NUL byte")),
+        Value::String(text) if text.len() > MAX_TEXT => Err(at.problem(Kind::Value, segments, "the string is longer than 1 MiB")),
+        Value::String(text) if text.contains('\0') => Err(at.problem(Kind::Value, segments, "the string contains a NUL byte")),
         Value::Array(_) | Value::Object(_) if depth > 64 => Err(at.problem(Kind::Value, segments, "nested deeper than 64 levels")),
         Value::Array(items) => inner(at, segments, items.iter().enumerate().map(|(index, item)| (Segment::Index(index), item)), depth),
         Value::Object(table) => inner(at, segments, table.iter().map(|(key, item)| (Segment::Key(key.clone()), item)), depth),
@@ -326,7 +326,7 @@ pub(crate) fn environment(value: &Value) -> Result<EnvMap, (Option<String>, Stri
         Value::Object(table) => table
             .iter()
             .map(|(name, value)| match name {
-                name if name.contains('=') => Err((Some(name.clone()), "the name of a variable cannot hold \"=\"".to_owned())),
+                name if name.contains('=') => Err((Some(name.clone()), "the name of a variable cannot contain \"=\"".to_owned())),
                 name => Ok((name.clone(), text_of(value))),
             })
             .collect(),
@@ -380,7 +380,7 @@ fn flag_in_quotes(key: &Key, value: &Value) -> Option<Canonical> {
     key.accepts
         .contains(&Accept::Flag)
         .then(|| key.accepts.iter().any(|accept| matches!(accept, Accept::Text | Accept::Texts)))?
-        .then(|| (Value::Bool(flag), Some(format!("taken as {flag}, remove the quotes"))))
+        .then(|| (Value::Bool(flag), Some(format!("read as {flag}; remove the quotes"))))
 }
 
 fn convert(accept: &Accept, value: &Value) -> Option<Value> {
@@ -492,7 +492,7 @@ pub(crate) mod tests {
             ("max_restarts", json!(-1), "expected a number, found -1"),
             ("max_restarts", json!(1.5), "expected a number, found 1.5"),
             ("autorestart", json!("false"), "expected true or false, found \"false\""),
-            ("script", json!(["a"]), "expected a text, found a list"),
+            ("script", json!(["a"]), "expected a string, found a list"),
             ("min_uptime", json!("3x"), "expected a number of milliseconds or a time such as \"3s\", found \"3x\""),
             ("nice", json!(40), "expected a number from -20 to 20, found 40"),
             ("instances", json!("foo"), "expected a number from -10000 to 10000 or \"max\" or a table, found \"foo\""),

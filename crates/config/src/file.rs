@@ -201,7 +201,7 @@ fn no_apps(top: &Map<String, Value>) -> Problem {
     }
     let near = top.keys().find_map(|key| keys::closest(key, ["apps"]).map(|_| key));
     let hint = near.map_or_else(String::new, |key| format!(" (did you mean `apps` instead of `{key}`?)"));
-    Problem::error(Kind::NotApps, format!("holds no apps: expected a key `apps` with a list{hint}"))
+    Problem::error(Kind::NotApps, format!("contains no apps: expected a key `apps` with a list{hint}"))
 }
 
 /// Reports two apps of the same name in one namespace: later commands could not distinguish them.
@@ -217,7 +217,11 @@ fn report_same_names(apps: &[RawApp], problems: &mut Vec<Problem>) {
                 let first = first
                     .position()
                     .map_or_else(|| first.path().to_owned(), |position| format!("{} (line {})", first.path(), position.line));
-                problems.push(app.problem(Kind::Value, "name", format!("the name \"{name}\" is taken by {first}: give each app its own")));
+                problems.push(app.problem(
+                    Kind::Value,
+                    "name",
+                    format!("the name \"{name}\" is already used by {first}: give each app its own"),
+                ));
             }
             None => drop(seen.insert((name, app.namespace()), app)),
         }

@@ -56,7 +56,7 @@ fn app(mut table: Map<String, Value>, path: &str) -> Result<Map<String, Value>, 
             let text = |key: &str| login.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned);
             // A name without a password, or a password alone, would let every visitor in.
             let (Some(name), Some(password)) = (text("username"), text("password")) else {
-                let message = "expected `username` and `password`, both as texts";
+                let message = "expected `username` and `password`, both as strings";
                 return Err(Problem::error(Kind::Value, message.to_owned()).at(format!("{path}.basic_auth")));
             };
             env.insert("PM2_SERVE_BASIC_AUTH".into(), "true".into());

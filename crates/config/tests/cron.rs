@@ -124,22 +124,22 @@ fn jobs_parse_at_top_level_and_inside_apps() {
 fn wrong_cron_settings_are_reported_with_their_key() {
     let project = project("cron-wrong");
     for (given, message) in [
-        (json!({"cron_restart": "60 * * * *"}), r#""60 * * * *" is no schedule: minute "60": expected 0 to 59"#),
+        (json!({"cron_restart": "60 * * * *"}), r#""60 * * * *" is not a schedule: minute "60": expected 0 to 59"#),
         (json!({"cron_restart": "bad"}), "expected 5 fields (minute hour day month weekday) or 6 (second first), found 1"),
-        (json!({"cron_restart": "0 0 31 2 *"}), "there is no such date, it would never run"),
+        (json!({"cron_restart": "0 0 31 2 *"}), "no such date exists, it would never run"),
         (json!({"job": "@noon"}), "unknown word \"@noon\""),
         (json!({"job": "@daily", "timezone": "Europe/Berlni"}), "unknown time zone \"Europe/Berlni\", did you mean \"Europe/Berlin\"?"),
         (json!({"cron_restart": 0, "timezone": "../../etc/passwd"}), "unknown time zone"),
         (json!({"job": "@daily", "overlap": "kil"}), "did you mean \"kill\"?"),
         (json!({"job": {"schedul": "@daily"}}), "unknown key `schedul`, did you mean `schedule`?"),
         (json!({"job": {"retries": 1}}), "expected `schedule`: the times at which it runs"),
-        (json!({"job": {"schedule": 5}}), "expected `schedule` as a text such as"),
+        (json!({"job": {"schedule": 5}}), "expected `schedule` as a string such as"),
         (json!({"job": {"schedule": "@daily", "retries": -1}}), "expected `retries` as a number from 0 to 1000, found -1"),
         (json!({"job": {"schedule": "@daily", "history": 0}}), "expected `history` as a number from 1 to 100, found 0"),
-        (json!({"job": {"schedule": "@daily", "timeout": "soon"}}), "expected `timeout` as milliseconds or a text such as \"10m\""),
-        (json!({"job": "@daily", "cron_restart": "@daily"}), "excludes `cron_restart`"),
+        (json!({"job": {"schedule": "@daily", "timeout": "soon"}}), "expected `timeout` as milliseconds or a string such as \"10m\""),
+        (json!({"job": "@daily", "cron_restart": "@daily"}), "cannot be combined with `cron_restart`"),
         (json!({"job": "@daily", "exec_mode": "cluster"}), "cannot be in cluster mode"),
-        (json!({"job": "@daily", "instances": {"min": 1, "max": 2}}), "cannot follow the load"),
+        (json!({"job": "@daily", "instances": {"min": 1, "max": 2}}), "cannot scale with the load"),
     ] {
         let error = refusal(&project, given.clone());
         assert!(error.contains(message), "{given}: {error}");
@@ -163,7 +163,7 @@ fn wrong_cron_settings_are_reported_with_their_key() {
 fn suspicious_cron_settings_cause_warnings() {
     let project = project("cron-warning");
     for (given, warning) in [
-        (json!({"cron_restart": "0 0 13 * 5"}), Some("both have to match")),
+        (json!({"cron_restart": "0 0 13 * 5"}), Some("both must match")),
         (json!({"overlap": "kill"}), Some("has no effect without `cron_restart` or `job`")),
         (json!({"overlap": "kill", "cron_restart": 0}), None),
         (json!({"cron_restart": "0 0 13 * *"}), None),

@@ -306,7 +306,7 @@ fn bad_files_are_rejected_with_one_line_each() {
         (
             "did-you-mean.config.js",
             Kind::NotApps,
-            "did-you-mean.config.js: holds no apps: expected a key `apps` with a list (did you mean `apps` instead of `app`?)",
+            "did-you-mean.config.js: contains no apps: expected a key `apps` with a list (did you mean `apps` instead of `app`?)",
         ),
         (
             "docker-compose.yml",
@@ -335,7 +335,7 @@ fn bad_files_are_rejected_with_one_line_each() {
 fn config_that_exits_or_never_resolves_is_reported() {
     if node() {
         let problems = read("bad", "exit.config.js").unwrap_err();
-        assert_eq!(problems.to_string(), "exit.config.js: node ended before the file was evaluated (exit code 3)");
+        assert_eq!(problems.to_string(), "exit.config.js: node exited before the file was evaluated (exit code 3)");
         let problems = read("bad", "never.config.mjs").unwrap_err();
         assert!(problems.to_string().starts_with("never.config.mjs: node ended before"), "{problems}");
     }
@@ -345,17 +345,17 @@ fn config_that_exits_or_never_resolves_is_reported() {
 fn all_mistakes_are_reported_at_once_with_their_lines() {
     let problems = read("bad", "types.config.js").unwrap_err();
     let expected = [
-        "types.config.js:7:7: apps[1].script: expected a text, found a list",
+        "types.config.js:7:7: apps[1].script: expected a string, found a list",
         "types.config.js:8:7: apps[1].max_restarts: expected a number, found \"ten\"",
         "types.config.js:9:7: apps[1].autorestart: expected true or false, found \"false\"",
         "types.config.js:10:7: apps[1].min_uptime: expected a number of milliseconds or a time such as \"3s\", found \"3 weeks\"",
         "types.config.js:11:7: apps[1].exec_mode: expected \"fork\" or \"cluster\" or \"fork_mode\" or \"cluster_mode\", found \"clustr\" (did you mean \"cluster\"?)",
         "types.config.js:12:7: apps[1].env: expected a table of variables, found \"NODE_ENV=production\"",
-        "types.config.js:13:25: apps[1].env_production[\"A=B\"]: the name of a variable cannot hold \"=\"",
+        "types.config.js:13:25: apps[1].env_production[\"A=B\"]: the name of a variable cannot contain \"=\"",
         "types.config.js:14:7: apps[1].kill_signal: expected a signal, found \"SIGTREM\" (did you mean \"SIGTERM\"?)",
         "types.config.js:15:7: apps[1].rlimits: unknown resource \"nofiles\", did you mean \"nofile\"?",
         "types.config.js:16:7: apps[1].max_restart: unknown key, did you mean `max_restarts`?",
-        "types.config.js:17:7: apps[1].watch: taken as false, remove the quotes",
+        "types.config.js:17:7: apps[1].watch: read as false; remove the quotes",
         "types.config.js:18:7: apps[1].instances: expected a number from -10000 to 10000 or \"max\" or a table, found 1.5",
     ];
     assert_eq!(problems.to_string().lines().collect::<Vec<_>>(), expected);
@@ -366,7 +366,7 @@ fn positions_are_exact_in_yaml_and_toml() {
     let yaml = read("bad", "types.yaml").unwrap_err().to_string();
     let expected = [
         "types.yaml:4:5: apps[0].max_restarts: expected a number, found \"ten\"",
-        "types.yaml:5:5: apps[1].name: the name \"a\" is taken by apps[0] (line 2): give each app its own",
+        "types.yaml:5:5: apps[1].name: the name \"a\" is already used by apps[0] (line 2): give each app its own",
     ];
     assert_eq!(yaml.lines().collect::<Vec<_>>(), expected);
     let toml = read("bad", "types.toml").unwrap_err().to_string();
@@ -398,9 +398,9 @@ fn hostile_texts_are_rejected() {
     let deep = format!("{{\"script\": {}{}}}", "[".repeat(20_000), "]".repeat(20_000));
     let cases: [(&str, &[u8], &str); 8] = [
         ("latin1.json", b"{\n\"name\": \"caf\xe9\"}", "latin1.json: line 2: the file is not UTF-8 (byte 0xe9)"),
-        ("nul.yaml", b"script: x\nname: a\0b", "nul.yaml: line 2: the file holds a NUL byte"),
-        ("nul.json", b"{\"script\": \"a\\u0000b\"}", "nul.json:1:2: script: the text holds a NUL byte"),
-        ("huge.json", huge.as_bytes(), "huge.json:1:17: name: the text is longer than 1 MiB"),
+        ("nul.yaml", b"script: x\nname: a\0b", "nul.yaml: line 2: the file contains a NUL byte"),
+        ("nul.json", b"{\"script\": \"a\\u0000b\"}", "nul.json:1:2: script: the string contains a NUL byte"),
+        ("huge.json", huge.as_bytes(), "huge.json:1:17: name: the string is longer than 1 MiB"),
         ("larger.json", larger.as_bytes(), "larger.json: the file is larger than 4 MiB"),
         ("deep.json", deep.as_bytes(), "deep.json: nested deeper than 100 levels"),
         ("deep.json5", deep.as_bytes(), "deep.json5: nested deeper than 100 levels"),

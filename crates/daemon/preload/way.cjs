@@ -48,7 +48,7 @@ function give(socket, port, keys) {
 /** Opens a way to the server on a port, for one connection: `done(error, path)`. */
 module.exports = function reach(port, keys, done) {
   if (!serverOn(port) && keys(port) === undefined) return done(new Error(`has no server on port ${port}`));
-  if (open >= WAYS) return done(new Error('has too many ways already'));
+  if (open >= WAYS) return done(new Error('has too many metrics connections already'));
   // Its folder is its user's alone.
   const folder = fs.mkdtempSync(join(tmpdir(), 'ostler-way-'));
   const path = join(folder, 'socket');

@@ -52,9 +52,9 @@ const SIGNALS: [i32; 5] = [2, 3, 10, 12, 15];
 pub(crate) enum BootError {
     #[error("not started by a keeper: {0} is not set")]
     NoHome(&'static str),
-    #[error("cannot talk with the keeper")]
+    #[error("cannot communicate with the keeper")]
     Link(#[source] io::Error),
-    #[error("the keeper did not begin with its inventory")]
+    #[error("the keeper did not send its inventory first")]
     NoInventory,
     #[error("the keeper does not hold \"{0}\"")]
     Missing(&'static str),
@@ -87,8 +87,7 @@ pub(crate) fn boot() -> Result<Control, BootError> {
     if inventory.failures > 0 {
         crate::platform::incident::be_careful();
     }
-    let runtime =
-        Runtime::from_env(&inventory).map_err(|error| system("understand the settings of the runtime")(io::Error::from(error)))?;
+    let runtime = Runtime::from_env(&inventory).map_err(|error| system("read the settings of the runtime")(io::Error::from(error)))?;
     let starter = inventory.children.iter().find(|child| child.key == STARTER_KEY);
     let groups = Groups::find(&settings.home, runtime.spec().is_some(), starter.map(|child| child.pid));
     let control = begin(Beginning { settings, link, inventory, fds, signals, groups, runtime, threads })?;
@@ -142,9 +141,7 @@ pub(crate) fn begin(beginning: Beginning) -> Result<Control, BootError> {
         log.error(format_args!("{refused}"));
     }
     if let Err(error) = threads {
-        log.error(format_args!(
-            "no thread can be made here ({error}): logs with --time, rotation and watch do not work; apps that need none do"
-        ));
+        log.error(format_args!("cannot create threads ({error}): logs with --time, rotation and watch do not work; all other features do"));
     }
     if snapshot.foreign > 0 {
         log.error(format_args!("{} records of the journal have a newer version and are ignored", snapshot.foreign));
@@ -342,7 +339,7 @@ impl Control {
         self.ctx
             .io
             .log
-            .line(format_args!("daemon and keeper had been killed: {} instances known, {alive} still run and are adopted", ids.len()));
+            .line(format_args!("daemon and keeper were killed: {} instances known; {alive} still run and are adopted", ids.len()));
         found.emit(&mut self.ctx, Lost::All, None);
     }
 
@@ -399,7 +396,7 @@ impl Control {
     /// Replaces a keeper that was killed. The new one gets everything that the old one held, and
     /// watches every process that still runs.
     pub(crate) fn lost_keeper(&mut self, error: &io::Error) {
-        self.ctx.io.log.error(format_args!("the keeper is gone ({error}), starting another one"));
+        self.ctx.io.log.error(format_args!("the keeper exited ({error}); starting a new one"));
         let fault = self.ctx.io.keeper.fault.take();
         let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         // No exits will be reported, so their last messages are read now.
@@ -495,7 +492,7 @@ impl Found {
     fn log(&self, log: &mut DaemonLog) {
         let Self { adopted, lost, .. } = self;
         if adopted + lost > 0 {
-            log.line(format_args!("daemon and keeper had been killed: {adopted} instances still run and are adopted, {lost} had ended"));
+            log.line(format_args!("daemon and keeper were killed: {adopted} instances still run and are adopted; {lost} have exited"));
         }
     }
 

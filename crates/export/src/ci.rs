@@ -16,20 +16,23 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
     let mut map = Map::new().with("name", "deploy");
     // Some readers of YAML treat a plain `on` as true; in quotes, it is the intended key.
     let mut inputs = Map::new();
-    inputs.put("rollback", Map::new().with("description", "Go back to the release before").with("type", "boolean").with("default", false));
+    inputs.put(
+        "rollback",
+        Map::new().with("description", "Roll back to the previous release").with("type", "boolean").with("default", false),
+    );
     let on = Map::new()
         .with("push", Map::new().with("branches", Yaml::words(["main"])))
         .with("pull_request", Map::new())
         .with("workflow_dispatch", Map::new().with("inputs", inputs));
     map.put("on", on);
     map.put("permissions", Map::new().with("contents", "read").with("packages", "write"));
-    map.say("One deployment after the other; a newer push ends the tests of an older one.");
+    map.say("One deployment at a time; a newer push cancels the tests of an older one.");
     let is_deploying = Yaml::Reference("${{ github.ref != 'refs/heads/main' }}".into());
     map.put(
         "concurrency",
         Map::new().with("group", Yaml::Reference("deploy-${{ github.ref }}".into())).with("cancel-in-progress", is_deploying),
     );
-    map.say("Registry to log in to, and the path in front of the image names. Variables of the repository may say otherwise.");
+    map.say("Registry to log in to, and the path in front of the image names. Variables of the repository override both.");
     let mut env = Map::new();
     let (registry, path) = places(plan);
     env.put("REGISTRY", Yaml::Reference(format!("${{{{ vars.REGISTRY || '{registry}' }}}}")));
@@ -59,7 +62,7 @@ pub(crate) fn github(plan: &mut Plan<'_>) -> Out {
     map.put("jobs", jobs);
     let next = vec![
         "gh secret set KUBE_CONFIG < kubeconfig".to_owned(),
-        "gh variable set OSTLER_URL --body <where the static program of ostler is>".to_owned(),
+        "gh variable set OSTLER_URL --body <address of the static ostler binary>".to_owned(),
     ];
     (vec![(".github/workflows/deploy.yml".into(), map.text(Dialect::Plain))], next)
 }
@@ -173,7 +176,7 @@ fn github_image(plan: &Plan<'_>) -> Map {
     job.put("needs", "test").put("if", "${{ github.ref == 'refs/heads/main' && !inputs.rollback }}").put("runs-on", "ubuntu-latest");
     let mut steps = vec![uses("actions/checkout@v4", Map::new())];
     if plan.options.ostler_image.is_none() {
-        let mut step = Map::new().with("name", "The static program of ostler, which the Dockerfile copies");
+        let mut step = Map::new().with("name", "The static ostler binary, which the Dockerfile copies");
         step.put("env", Map::new().with("OSTLER_URL", Yaml::Reference("${{ vars.OSTLER_URL }}".into()))).put("run", fetch_ostler());
         steps.push(step.into());
     }
@@ -186,7 +189,7 @@ fn github_image(plan: &Plan<'_>) -> Map {
     for image in &plan.images {
         let tag = |tag: &str| format!("${{{{ env.IMAGES }}}}/{}:{tag}", name_of(image));
         let mut with = Map::new().with("context", ".").with("file", &image.dockerfile).with("push", true);
-        with.say("The commit is the version: it never names anything else.");
+        with.say("The commit is the version: the tag never changes.");
         with.put("tags", Yaml::Reference(format!("{},{}", tag("${{ github.sha }}"), tag("latest"))));
         with.put("cache-from", format!("type=gha,scope={}", name_of(image)))
             .put("cache-to", format!("type=gha,mode=max,scope={}", name_of(image)));
@@ -221,7 +224,7 @@ fn deploy_script(plan: &Plan<'_>, version: &str) -> String {
     };
     let mut lines = vec!["set -eu".to_owned()];
     if !servers.is_empty() {
-        lines.push("# One after the other. If one is not ready in time, all that were changed go back, and the pipeline fails.".into());
+        lines.push("# One after the other. If one is not ready in time, all changed ones are rolled back, and the pipeline fails.".into());
         lines.push("changed=''".into());
         lines.push("back() { for object in $changed; do kubectl rollout undo \"$object\" || true; done; exit 1; }".into());
     }
@@ -234,7 +237,7 @@ fn deploy_script(plan: &Plan<'_>, version: &str) -> String {
     lines.extend(others.iter().map(|other| set(other)));
     let once: Vec<&str> = plan.services.iter().filter(|service| service.kind == Kind::Once).map(|service| service.name.as_str()).collect();
     if !once.is_empty() {
-        lines.push(format!("# Jobs that run once are recreated by hand, or here: {}.", once.join(", ")));
+        lines.push(format!("# Recreate jobs that run once by hand, or here: {}.", once.join(", ")));
     }
     lines.join("\n")
 }
@@ -267,7 +270,7 @@ fn github_deploy(plan: &Plan<'_>) -> Map {
 
 fn github_rollback(plan: &Plan<'_>) -> Map {
     let mut job = Map::new();
-    job.say("By hand: Actions, deploy, Run workflow, with the box ticked.");
+    job.say("Run manually: Actions, deploy, Run workflow, with the box ticked.");
     job.put("if", "${{ inputs.rollback }}").put("runs-on", "ubuntu-latest").put("environment", "production");
     let mut step = Map::new().with("name", "Go back");
     step.put("run", rollback_script(plan));
@@ -318,12 +321,12 @@ pub(crate) fn gitlab(plan: &mut Plan<'_>) -> Out {
     map.put("deploy", deploy);
     let mut back = Map::new().with("stage", "deploy").with("image", kubectl());
     back.put("environment", Map::new().with("name", "production")).put("resource_group", "production");
-    back.say("By hand, when a release is bad that looked well.");
+    back.say("Run manually if a release turns out to be bad.");
     let rule = Map::new().with("if", "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH").with("when", "manual").with("allow_failure", true);
     back.put("rules", vec![Yaml::from(rule)]);
     back.put("script", vec![Yaml::from(rollback_script(plan))]);
     map.put("rollback", back);
-    let next = vec!["Settings, CI/CD, Variables: KUBECONFIG (type file), OSTLER_URL (where the static program of ostler is)".to_owned()];
+    let next = vec!["Settings, CI/CD, Variables: KUBECONFIG (type file), OSTLER_URL (address of the static ostler binary)".to_owned()];
     (vec![(".gitlab-ci.yml".into(), map.text(Dialect::Plain))], next)
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     let mut told = Vec::new();
     let mut map = Map::new();
     if swarm {
-        map.say("The version is what `docker stack deploy` asks for; Compose itself needs none.").put("version", "3.8");
+        map.say("`docker stack deploy` requires the version; Compose itself does not.").put("version", "3.8");
     } else {
         map.put("name", crate::names::label(&plan.project.name));
     }
@@ -79,7 +79,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
     }
     map.put_filled("secrets", secrets);
     if override_text.is_some() {
-        map.say("The apps once more, with the places of their secrets and ranges of instances: it stands over the file of the image.");
+        map.say("The apps with the paths of their secrets and their ranges of instances: mounted over the file of the image.");
         map.put("configs", Map::new().with("ostler", Map::new().with("file", format!("./{config}"))));
     }
     plan.told.append(&mut told);
@@ -196,7 +196,7 @@ fn of(plan: &Plan<'_>, service: &Service<'_>, taken: &mut BTreeSet<u16>, told: &
         match service.kind {
             Kind::Once => map.put("restart", "no"),
             _ if service.is_backing() => map.put("restart", "unless-stopped"),
-            _ => map.say("ostler restarts the app; this restarts the container when ostler has given up.").put("restart", "unless-stopped"),
+            _ => map.say("ostler restarts the app; this restarts the container if ostler gives up.").put("restart", "unless-stopped"),
         };
     }
     map.put_filled("deploy", deploy(service, swarm));
@@ -218,9 +218,11 @@ fn command(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool) {
         words.extend(["-i".into(), count]);
     } else if let Some(range) = range_inside(service, swarm) {
         let (min, max) = (range.min, range.max);
-        map.say(format!("All instances in one container: they share the port. ostler keeps {min} to {max} of them, by their load."));
+        map.say(format!(
+            "All instances in one container: they share the port. ostler runs {min} to {max} of them, depending on their load."
+        ));
     } else if service.wanted() > 1 && !swarm {
-        map.say("One process in a container, and several of those.");
+        map.say("One process per container, and several containers.");
     }
     if let Some(cron) = service.cron().filter(|_| service.kind != Kind::Job) {
         words.extend(["--cron-restart".into(), cron.pattern.clone()]);
@@ -260,7 +262,7 @@ fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a Autosca
 fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet<u16>, told: &mut Vec<crate::Told>) {
     if service.is_backing() && !matches!(service.base, Base::Official(official) if matches!(official.program, "nginx" | "caddy")) {
         if let Some(port) = service.port {
-            map.say("Reached by the other services only.").put("expose", vec![Yaml::from(port.to_string())]);
+            map.say("Reachable only by the other services.").put("expose", vec![Yaml::from(port.to_string())]);
         }
         return;
     }
@@ -272,9 +274,9 @@ fn ports(service: &Service<'_>, map: &mut Map, swarm: bool, taken: &mut BTreeSet
     let last =
         |port: u16| if several { port.saturating_add(u16::try_from(service.wanted().saturating_sub(1)).unwrap_or(u16::MAX)) } else { port };
     if let Some(port) = all.iter().find(|port| (**port..=last(**port)).any(|port| taken.contains(&port))) {
-        map.say(format!("Port {port} of the host is another service's: this one is reached by the others only."));
+        map.say(format!("Port {port} of the host is used by another service: this one is reachable only by other services."));
         map.put("expose", all.iter().map(|port| Yaml::from(port.to_string())).collect::<Vec<_>>());
-        let why = format!("port {port} of the host is another app's: it is not published");
+        let why = format!("port {port} of the host is used by another app: it is not published");
         return told.push(crate::Told { app: service.spec.name.clone(), key: "port".into(), why });
     }
     all.iter().for_each(|port| taken.extend(*port..=last(*port)));
@@ -312,7 +314,7 @@ fn environment(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: boo
         && let Some(name) = official.password
         && !service.secrets.iter().any(|own| own == name)
     {
-        env.say("The image does not start without it. From the environment, or from a file .env beside this one.");
+        env.say("The image does not start without it. From the environment, or from a .env file beside this file.");
         env.put(name, reference(name));
     }
     map.put_filled("environment", env);
@@ -333,7 +335,7 @@ fn depends_on(plan: &Plan<'_>, service: &Service<'_>, map: &mut Map, swarm: bool
         return;
     }
     if swarm {
-        map.say("A swarm starts all services at once: the app has to wait for its dependencies.");
+        map.say("A swarm starts all services at once: the app must wait for its dependencies.");
         map.put("depends_on", service.depends_on.iter().map(|(name, _)| Yaml::from(name)).collect::<Vec<_>>());
         return;
     }
@@ -429,10 +431,10 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
         (false, false) => service.wanted(),
     };
     if swarm && matches!(service.replicas, Replicas::Range(_)) {
-        deploy.say("A swarm does not follow the load: `docker service scale` does it by hand.");
+        deploy.say("A swarm does not scale with the load: use `docker service scale`.");
     }
     if swarm && service.replicas == Replicas::PerCpu {
-        deploy.say("One per CPU is a matter of one machine: choose the number for all of them.");
+        deploy.say("One per CPU depends on the machine: choose a number that fits all machines.");
     }
     if swarm || count != 1 {
         deploy.put("replicas", if service.is_backing() { 1 } else { count });
@@ -481,7 +483,10 @@ fn deploy(service: &Service<'_>, swarm: bool) -> Map {
     let order = if service.is_backing() { "stop-first" } else { "start-first" };
     let mut update = Map::new();
     if order == "start-first" {
-        update.say("The new one first, the old one when that is healthy: no moment without it. Swarm rolls back a release that does not become healthy.");
+        update.say(
+            "Starts the new one, and stops the old one when the new one is healthy: no gap. Swarm rolls back a release that does not \
+             become healthy.",
+        );
     }
     update.put("order", order).put("parallelism", rollout.batch.unwrap_or(1)).put("failure_action", "rollback");
     update.put("monitor", seconds(rollout.canary_ms.unwrap_or(15_000)));

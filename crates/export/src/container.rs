@@ -90,7 +90,7 @@ pub(crate) struct Own<'a> {
 /// Returns the file for these services.
 pub(crate) fn file(project: &Project, services: &[&Service<'_>], own: impl for<'a> Fn(&'a Service<'_>) -> Own<'a>) -> Map {
     let mut map = Map::new();
-    map.say("The apps of this image. Variables come from the engine, output goes to it; numbers of instances and limits are its business.");
+    map.say("The apps of this image. The engine sets variables, the number of instances and limits, and receives the output.");
     map.put("apps", services.iter().map(|service| app(project, service, &own(service)).into()).collect::<Vec<Yaml>>());
     map
 }

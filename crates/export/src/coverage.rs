@@ -24,15 +24,15 @@ pub type Row = (&'static str, [How; 4]);
 
 use How::{By, Inside, Moot, Told};
 
-const NO_CALLER: How = Moot("there is no caller whose variables it could have");
+const NO_CALLER: How = Moot("there is no caller with variables");
 const ONE_PROCESS: How = Moot("one process in a container");
 const FIRST: How = Told("each container has instance 0");
-const OUTPUT: How = Told("lines go to the output of the container");
-const NO_CHANGE: How = Told("what is deployed does not change under it");
-const WAITS: How = Told("everything is started at once: the app has to wait for it by itself");
+const OUTPUT: How = Told("log lines go to the output of the container");
+const NO_CHANGE: How = Told("deployed files do not change");
+const WAITS: How = Told("everything starts at once: the app itself must wait for its dependencies");
 const USER: How = Told("images run as 1001");
-const NO_METRICS: How = Moot("it has no effect here either");
-const KEPT: How = Moot("it is only kept");
+const NO_METRICS: How = Moot("without effect in ostler, too");
+const KEPT: How = Moot("stored only");
 const NO_IPC: How = Told("systemd has no IPC channel to Node");
 
 const fn inside(systemd: How) -> [How; 4] {
@@ -59,38 +59,41 @@ pub static ROWS: &[Row] = &[
     ("exec_mode", inside(Told("workers of a cluster share ports through ostler; each instance opens its own"))),
     ("execute_command", inside(Moot("there is no cluster mode"))),
     ("instances", [By("-i, or replicas with --swarm"), By("replicas, HorizontalPodAutoscaler"), By("count"), By("template unit, target")]),
-    ("force", all(Moot("there is nothing that runs already"))),
+    ("force", all(Moot("no app is running before the deployment"))),
     ("depends_on", [By("depends_on"), WAITS, WAITS, By("After, Wants")]),
-    ("depends_timeout", [Told("Compose waits without an end"), WAITS, WAITS, Moot("systemd waits for TimeoutStartSec of the other")]),
+    (
+        "depends_timeout",
+        [Told("Compose waits without a time limit"), WAITS, WAITS, Moot("systemd waits for TimeoutStartSec of the other unit")],
+    ),
     ("env", [By("environment"), By("ConfigMap"), By("env"), By("Environment")]),
     (
         "env_file",
         [
             By("env_file"),
             By("Secret, envFrom"),
-            Told("it is not read: put its variables into the job or into variables of Nomad"),
+            Told("the file is not read: put its variables into the job or into Nomad variables"),
             By("EnvironmentFile"),
         ],
     ),
     ("env_policy", all(NO_CALLER)),
-    ("env_expand", all(Told("references were resolved when it was exported"))),
+    ("env_expand", all(Told("references are resolved at the export"))),
     ("secrets", [By("secrets"), By("secretKeyRef"), By("template of variables"), By("LoadCredential")]),
     ("filter_env", all(NO_CALLER)),
     ("append_env_to_name", all(By("name"))),
     ("instance_var", containers(FIRST, By("%i"))),
-    ("increment_var", containers(FIRST, Told("systemd does not count"))),
+    ("increment_var", containers(FIRST, Told("systemd does not number instances in variables"))),
     ("port", [By("ports, PORT"), By("Service, PORT"), By("network, PORT"), By("PORT")]),
     ("out_file", containers(OUTPUT, By("StandardOutput"))),
     ("error_file", containers(OUTPUT, By("StandardError"))),
-    ("log_file", containers(OUTPUT, Told("lines go to the journal"))),
+    ("log_file", containers(OUTPUT, Told("log lines go to the journal"))),
     ("merge_logs", all(Moot("each instance has its output"))),
     (
         "disable_logs",
         [By("logging: none"), Told("the engine keeps the output"), Told("the engine keeps the output"), By("StandardOutput=null")],
     ),
-    ("log_type", inside(Told("lines are as the app writes them"))),
-    ("log_date_format", inside(Moot("the journal has the time of each line"))),
-    ("time", inside(Moot("the journal has the time of each line"))),
+    ("log_type", inside(Told("log lines stay as the app writes them"))),
+    ("log_date_format", inside(Moot("the journal records the time of each line"))),
+    ("time", inside(Moot("the journal records the time of each line"))),
     (
         "log_rotate",
         [By("logging options"), Told("the kubelet rotates by its own settings"), By("logs"), Told("journald rotates by its own settings")],
@@ -99,7 +102,7 @@ pub static ROWS: &[Row] = &[
         "max_log_size",
         [By("logging options"), Told("the kubelet rotates by its own settings"), By("logs"), Told("journald rotates by its own settings")],
     ),
-    ("pid_file", all(Told("there is no pid file"))),
+    ("pid_file", all(Told("no pid file is written"))),
     ("autostart", [By("profile manual"), By("replicas: 0"), By("count = 0"), By("no WantedBy")]),
     ("autorestart", [By("restart"), By("Job"), By("restart, type batch"), By("Restart")]),
     ("stop_exit_codes", containers(Told("the engine starts the container again"), By("RestartPreventExitStatus"))),
@@ -111,21 +114,21 @@ pub static ROWS: &[Row] = &[
     ("restart_budget", inside(By("StartLimitBurst"))),
     ("pre_start", inside(By("ExecStartPre"))),
     ("post_start", inside(By("ExecStartPost"))),
-    ("on_crash", inside(Told("ExecStopPost is the nearest, and is called at every end"))),
+    ("on_crash", inside(Told("ExecStopPost is the closest, but it runs at every exit"))),
     ("pre_stop", inside(By("ExecStop"))),
     ("post_stop", inside(By("ExecStopPost"))),
     ("kill_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), By("TimeoutStopSec")]),
     ("kill_signal", inside(By("KillSignal"))),
-    ("kill_retry_time", all(Moot("nothing is polled"))),
+    ("kill_retry_time", all(Moot("the engine does not poll"))),
     ("kill_mode", inside(By("KillMode"))),
     ("treekill", inside(By("KillMode"))),
     ("shutdown_with_message", inside(NO_IPC)),
-    ("drain_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), Told("nothing is drained")]),
+    ("drain_timeout", [By("stop_grace_period"), By("terminationGracePeriodSeconds"), By("kill_timeout"), Told("requests are not drained")]),
     ("listen", [By("ports"), By("Service"), By("network"), By("socket unit")]),
     ("scheduling", [Inside, ONE_PROCESS, ONE_PROCESS, Told("each instance opens its own ports")]),
     (
         "sticky",
-        [Inside, By("sessionAffinity: ClientIP"), Told("its services have no stickiness"), Told("each instance opens its own ports")],
+        [Inside, By("sessionAffinity: ClientIP"), Told("its services have no sticky sessions"), Told("each instance opens its own ports")],
     ),
     ("max_connection_age", inside(Moot("one process serves all connections"))),
     ("reload_batch", [By("update_config.parallelism"), By("maxSurge"), By("max_parallel"), Told("a restart is not rolling")]),
@@ -134,7 +137,7 @@ pub static ROWS: &[Row] = &[
     ("watchdog", inside(By("WatchdogSec"))),
     ("wait_ready", inside(NO_IPC)),
     ("listen_timeout", [By("start_period"), By("startupProbe"), By("healthy_deadline"), By("TimeoutStartSec")]),
-    ("ready_timeout_action", inside(Told("what is late has failed"))),
+    ("ready_timeout_action", inside(Told("a late start always fails"))),
     ("uid", containers(USER, By("User"))),
     ("gid", containers(USER, By("Group"))),
     ("nice", inside(By("Nice"))),
@@ -148,41 +151,46 @@ pub static ROWS: &[Row] = &[
     ("pids_max", [By("limits.pids"), Told("the kubelet has one limit for all (podPidsLimit)"), By("pids_limit"), By("TasksMax")]),
     (
         "io_weight",
-        [Told("it is not the same weight as blkio_config"), Told("there is no weight"), Told("there is no weight"), By("IOWeight")],
+        [
+            Told("the weight differs from that of blkio_config"),
+            Told("there is no I/O weight"),
+            Told("there is no I/O weight"),
+            By("IOWeight"),
+        ],
     ),
     ("cron_restart", [Inside, By("CronJob that restarts the rollout"), Inside, By("timer")]),
     ("job", [Inside, By("CronJob"), By("periodic"), By("timer")]),
     ("jobs", [Inside, By("CronJob"), By("periodic"), By("timer")]),
     ("timezone", [Inside, By("timeZone"), By("time_zone"), By("OnCalendar")]),
     ("overlap", [Inside, By("concurrencyPolicy"), By("prohibit_overlap"), Told("a run is skipped while the previous run is active")]),
-    ("catch_up", [Inside, By("startingDeadlineSeconds"), Told("missed runs are left out"), By("Persistent")]),
+    ("catch_up", [Inside, By("startingDeadlineSeconds"), Told("missed runs are skipped"), By("Persistent")]),
     ("run_on", [Inside, ONE_PROCESS, ONE_PROCESS, Moot("a timer starts one")]),
     (
         "max_memory_restart",
         [
             Inside,
-            By("limits.memory a quarter above; ostler restarts before"),
+            By("limits.memory is a quarter higher; ostler restarts the app first"),
             Inside,
-            Told("MemoryMax kills at that limit, instead of a replacement"),
+            Told("MemoryMax kills at that limit; there is no graceful replacement"),
         ],
     ),
     ("watch", all(NO_CHANGE)),
-    ("ignore_watch", all(Moot("nothing is watched"))),
-    ("watch_delay", all(Moot("nothing is watched"))),
-    ("watch_options", all(Moot("nothing is watched"))),
-    ("ext", all(Moot("nothing is watched"))),
+    ("ignore_watch", all(Moot("files are not watched"))),
+    ("watch_delay", all(Moot("files are not watched"))),
+    ("watch_options", all(Moot("files are not watched"))),
+    ("ext", all(Moot("files are not watched"))),
     ("http", [By("healthcheck"), By("readinessProbe, livenessProbe"), By("check"), Told("systemd does not probe services; see watchdog")]),
     ("health", [By("healthcheck"), By("probes"), By("check"), Told("systemd does not probe services; see watchdog")]),
-    ("alerts", all(Told("alerts are the dashboard's; it has to run beside the apps"))),
+    ("alerts", all(Told("alerts come from the dashboard, which must run beside the apps"))),
     ("scrape", all(Told("add the app's metrics page to the Prometheus configuration"))),
     ("error", inside(Told("errors are not counted"))),
-    ("autokill", inside(Told("not measured"))),
+    ("autokill", inside(Told("CPU is not measured"))),
     ("disable_source_map_support", inside(Moot("not available without ostler"))),
-    ("source_map_support", inside(Moot("it has no effect here either"))),
+    ("source_map_support", inside(Moot("without effect in ostler, too"))),
     ("pmx", inside(Moot("there is no preload"))),
     ("automation", inside(Moot("there is no preload"))),
     ("vizion", all(Moot("images have versions"))),
-    ("trace", all(Told("OpenTelemetry's packages have to be dependencies of the app"))),
+    ("trace", all(Told("the OpenTelemetry packages must be dependencies of the app"))),
     ("disable_trace", all(NO_METRICS)),
     ("v8", all(NO_METRICS)),
     ("event_loop_inspector", all(NO_METRICS)),
@@ -190,9 +198,14 @@ pub static ROWS: &[Row] = &[
     ("io", all(NO_METRICS)),
     (
         "export",
-        [By("mirrors; reservations with --swarm"), By("requests, Service, mirrors"), By("resources, mirrors"), Moot("a unit is no image")],
+        [
+            By("mirrors; reservations with --swarm"),
+            By("requests, Service, mirrors"),
+            By("resources, mirrors"),
+            Moot("a unit is not an image"),
+        ],
     ),
-    ("post_update", containers(Told("images are replaced, nothing is pulled in them"), Told("nothing is pulled"))),
+    ("post_update", containers(Told("images are replaced; nothing is pulled inside a container"), Told("nothing is pulled"))),
     ("exec_timeout", all(Moot("see post_update"))),
     ("write", all(KEPT)),
     ("username", all(KEPT)),

@@ -39,7 +39,7 @@ impl Fields {
         if words.len() == 5 {
             words.insert(0, "0");
         }
-        let [second, minute, hour, day, month, weekday] = words[..] else { return Err("the pattern has another number of fields") };
+        let [second, minute, hour, day, month, weekday] = words[..] else { return Err("the pattern must have five fields") };
         let mut weekday = field(weekday, 0, 7, DAYS, 0)?;
         if weekday.contains(&7) {
             weekday.retain(|day| *day != 7);
@@ -64,10 +64,10 @@ impl Fields {
     /// to match.
     pub(crate) fn five(&self) -> Result<String, Reason> {
         if self.second != [0] {
-            return Err("it knows no seconds");
+            return Err("seconds are not supported");
         }
         if self.day.len() < 31 && self.weekday.len() < 7 {
-            return Err("it runs on either of day of month and weekday, not on days that are both");
+            return Err("it runs if day of month or weekday matches, not only if both match");
         }
         let text = |values: &[u32], first, last| listed(values, first, last, "*", ",", "-");
         Ok(format!(
@@ -107,7 +107,7 @@ impl Fields {
 
 /// Returns the values of a field.
 fn field(text: &str, first: u32, last: u32, names: &[&str], base: u32) -> Result<Vec<u32>, Reason> {
-    const SPECIAL: Reason = "it knows no `L`, `W` and `#`";
+    const SPECIAL: Reason = "`L`, `W` and `#` are not supported";
     // Sunday as 7 is a valid value, but not an additional day.
     let end = if last == 7 { 6 } else { last };
     let value = |word: &str| -> Result<u32, Reason> {
@@ -178,10 +178,10 @@ mod tests {
             ("0 0 * * 5-7", Ok("0 0 * * 0,5,6")),
             ("@weekly", Ok("0 0 * * 0")),
             ("@YEARLY", Ok("0 0 1 1 *")),
-            ("30 0 3 * * *", Err("it knows no seconds")),
-            ("0 0 L * *", Err("it knows no `L`, `W` and `#`")),
-            ("0 0 * * 5#2", Err("it knows no `L`, `W` and `#`")),
-            ("0 0 13 * 5", Err("it runs on either of day of month and weekday, not on days that are both")),
+            ("30 0 3 * * *", Err("seconds are not supported")),
+            ("0 0 L * *", Err("`L`, `W` and `#` are not supported")),
+            ("0 0 * * 5#2", Err("`L`, `W` and `#` are not supported")),
+            ("0 0 13 * 5", Err("it runs if day of month or weekday matches, not only if both match")),
         ] {
             assert_eq!(Fields::parse(pattern).and_then(|fields| fields.five()).as_deref(), expected.as_deref(), "{pattern}");
         }

@@ -31,7 +31,7 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
 /// Returns the step that puts ostler into the context if no image contains it.
 pub(crate) fn ostler_in_context(plan: &Plan<'_>) -> Option<String> {
     let is_needed = plan.options.ostler_image.is_none() && !plan.images.is_empty();
-    is_needed.then(|| format!("cp <the static program of ostler> {}/ostler", plan.options.context().trim_end_matches('/')))
+    is_needed.then(|| format!("cp <the static ostler binary> {}/ostler", plan.options.context().trim_end_matches('/')))
 }
 
 /// Reports that servers with an official image need no build.
@@ -45,7 +45,7 @@ fn tell_of_officials(plan: &mut Plan<'_>) {
         })
         .collect();
     for (app, image) in officials {
-        plan.tell(&app, "script", format!("nothing is built for it: there is {image}"));
+        plan.tell(&app, "script", format!("no image is built: it uses {image}"));
     }
 }
 
@@ -131,12 +131,12 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
                 folder.and_then(|folder| folder.package.as_ref()).is_some_and(|package| package.workspaces) || has("pnpm-workspace.yaml");
             node(&mut out, *packages, is_workspace, &existing, script("build"));
             if !recipe.takes.is_empty() {
-                out.line("# The second stage copies node_modules, also if the app has no packages.");
+                out.line("# The second stage copies node_modules, even if the app has no packages.");
                 out.line("RUN mkdir -p node_modules");
             }
         }
         Base::Bun => {
-            out.line("# The lock file first: packages stay in the cache as long as it does not change.");
+            out.line("# The lock file first: packages stay in the cache until it changes.");
             out.copy("", &existing(&["package.json", "bun.lock", "bun.lockb"]), "./");
             out.line("RUN bun install --frozen-lockfile");
             out.line("COPY . /app/");
@@ -158,7 +158,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
             out.line("COPY --from=composer:2 /usr/bin/composer /usr/local/bin/composer");
             let manifests = existing(&["composer.json", "composer.lock"]);
             if !manifests.is_empty() {
-                out.line("# The lock file first: packages stay in the cache as long as it does not change.");
+                out.line("# The lock file first: packages stay in the cache until it changes.");
                 out.copy("", &manifests, "./");
                 out.line("RUN composer install --no-dev --no-scripts --no-autoloader --no-interaction --prefer-dist");
             }
@@ -170,7 +170,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
         Base::Ruby => {
             let manifests = existing(&["Gemfile", "Gemfile.lock"]);
             if !manifests.is_empty() {
-                out.line("# The lock file first: gems stay in the cache as long as it does not change.");
+                out.line("# The lock file first: gems stay in the cache until it changes.");
                 out.copy("", &manifests, "./");
                 let deployment = if has("Gemfile.lock") { "bundle config set --local deployment true && " } else { "" };
                 out.line(format!(
@@ -180,7 +180,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
             out.line("COPY . /app/");
         }
         Base::Go => {
-            out.line("# The list of modules first: they stay in the cache as long as it does not change.");
+            out.line("# The list of modules first: they stay cached until it changes.");
             out.copy("", &existing(&["go.mod", "go.sum"]), "./");
             out.line("RUN go mod download");
             out.line("COPY . /app/");
@@ -199,7 +199,7 @@ fn dockerfile(plan: &Plan<'_>, image: &Image) -> String {
         }
     }
     if plan.options.ostler_image.is_none() && recipe.takes.is_empty() {
-        out.line("# It has its place in the second stage.");
+        out.line("# It belongs only in the second stage.");
         out.line("RUN rm -f /app/ostler");
     }
     second_stage(plan, image, &recipe, &mut out);
@@ -256,7 +256,7 @@ fn second_stage(plan: &Plan<'_>, image: &Image, recipe: &Recipe, out: &mut Text)
         let start = start_seconds(plan, image);
         out.line(format!("HEALTHCHECK --interval=30s --timeout=5s --start-period={start}s --retries=3 CMD [\"ostler\", \"health\"]"));
     }
-    out.line("# Process 1: passes signals on with the app's own grace period, reaps orphans, ends with its exit code.");
+    out.line("# Process 1: forwards signals with the app's own grace period, reaps orphans, exits with the app's exit code.");
     let command = ["ostler", "runtime", container::FILE];
     if plan.images.len() == 1 {
         out.line(format!("CMD {}", quote::json(&command)));
@@ -319,7 +319,7 @@ fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Text) {
     match base {
         Base::Node(..) | Base::Bun => {
             if let Some(registry) = &mirrors.npm {
-                out.line("# For npm, pnpm, Yarn, Bun and corepack. `--build-arg NPM_REGISTRY=…` names another one.");
+                out.line("# For npm, pnpm, Yarn, Bun and corepack. Override it with `--build-arg NPM_REGISTRY=…`.");
                 out.line(format!("ARG NPM_REGISTRY={registry}"));
                 out.line(
                     "ENV npm_config_registry=$NPM_REGISTRY YARN_REGISTRY=$NPM_REGISTRY YARN_NPM_REGISTRY_SERVER=$NPM_REGISTRY COREPACK_NPM_REGISTRY=$NPM_REGISTRY",
@@ -328,7 +328,7 @@ fn package_mirror(mirrors: &Mirrors, base: &Base, out: &mut Text) {
         }
         Base::Python(_) => {
             if let Some(index) = &mirrors.pip {
-                out.line("# For pip and uv. `--build-arg PIP_INDEX=…` names another one.");
+                out.line("# For pip and uv. Override it with `--build-arg PIP_INDEX=…`.");
                 out.line(format!("ARG PIP_INDEX={index}"));
                 out.line("ENV PIP_INDEX_URL=$PIP_INDEX UV_DEFAULT_INDEX=$PIP_INDEX");
             }
@@ -398,10 +398,10 @@ fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn F
         ".yarnrc.yml",
     ];
     if is_workspace {
-        out.line("# Workspaces have a package.json each, so everything has to be there before the packages are installed.");
+        out.line("# Each workspace has its own package.json, so everything must be copied before the packages are installed.");
         out.line("COPY . /app/");
     } else {
-        out.line("# The lock file first: packages stay in the cache as long as it does not change.");
+        out.line("# The lock file first: packages stay in the cache until it changes.");
         out.copy("", &existing(&lock), "./");
     }
     let (install, run, prune) = match packages {
@@ -416,7 +416,7 @@ fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn F
         Packages::Unlocked | Packages::None => ("npm install --no-audit --no-fund", "npm run build", "npm prune --omit=dev"),
     };
     if packages == Packages::Unlocked {
-        out.line("# There is no lock file: each build may get other packages.");
+        out.line("# There is no lock file: each build may install other versions.");
     }
     out.line(format!("RUN {install}"));
     if !is_workspace {
@@ -426,7 +426,7 @@ fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn F
         out.line(format!("RUN {run}"));
     }
     if prune.is_empty() {
-        out.line("# Packages of the build stay in; `yarn workspaces focus --production` (its plugin) takes them out.");
+        out.line("# Build-only packages stay; `yarn workspaces focus --production` (a plugin) removes them.");
     } else {
         out.line("# Build-only dependencies are left out.");
         out.line(format!("RUN {prune}"));
@@ -434,7 +434,7 @@ fn node(out: &mut Text, packages: Packages, is_workspace: bool, existing: &dyn F
 }
 
 fn python(out: &mut Text, requirements: Requirements, existing: &dyn Fn(&[&str]) -> Vec<String>) {
-    out.line("# Packages go into a folder of their own, which the second stage takes as a whole.");
+    out.line("# Packages go into their own folder, which the second stage copies as a whole.");
     out.line("RUN python -m venv /venv");
     out.line("ENV PATH=/venv/bin:$PATH VIRTUAL_ENV=/venv");
     let (names, install): (&[&str], &str) = match requirements {
@@ -453,7 +453,7 @@ fn python(out: &mut Text, requirements: Requirements, existing: &dyn Fn(&[&str])
         Requirements::Project | Requirements::None => (&[], ""),
     };
     if !names.is_empty() {
-        out.line("# The list of packages first: they stay in the cache as long as it does not change.");
+        out.line("# The list of packages first: they stay cached until it changes.");
         out.copy("", &existing(names), "./");
         out.line(format!("RUN {install}"));
     }
@@ -474,7 +474,7 @@ fn ignored(plan: &Plan<'_>) -> String {
         ".gitlab-ci.yml",
         ".idea",
         ".vscode",
-        "# Secrets: they come from the engine, never from an image",
+        "# Secrets come from the engine, never from an image",
         ".env",
         ".env.*",
         "**/.env",
@@ -488,7 +488,7 @@ fn ignored(plan: &Plan<'_>) -> String {
         "**/logs",
         "**/*.log",
         "**/*.pid",
-        "# Deployment itself",
+        "# Deployment files",
         "Dockerfile*",
         "**/Dockerfile*",
         "compose*.y*ml",

@@ -62,7 +62,7 @@ impl Reader {
             Self::Kubectl => "write NAME=value without quotes, or give the variable with --from-literal",
             Self::Stack => "write NAME=value without quotes",
             Self::Compose => "put a value with $ into single quotes",
-            Self::Systemd => "write NAME=value without `export` and without a comment behind the value",
+            Self::Systemd => "write NAME=value without `export` and without a comment after the value",
         }
     }
 }
@@ -81,7 +81,7 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
         Reader::Compose => match dotenv::parse(&file.text, &|_| None) {
             Ok(variables) => (variables.into_iter().map(|(name, value)| (name, Ok(value))).collect(), Vec::new()),
             // The rest of the reason may contain a part of a value.
-            Err(why) => return vec![format!("{path}: {by} refuses {}", why.split(':').next().unwrap_or("it"))],
+            Err(why) => return vec![format!("{path}: {by} rejects {}", why.split(':').next().unwrap_or("it"))],
         },
     };
     for (name, value) in &file.variables {
@@ -89,7 +89,7 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
             Some(Ok(read)) if read == value => continue,
             Some(Ok(read)) => otherwise(value, read),
             Some(Err(why)) => why,
-            None => "is left out",
+            None => "is not read",
         };
         lines.push((line_of(&file.text, name), format!("{name} {difference}")));
     }
@@ -98,8 +98,8 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
     let shown = lines.iter().take(MOST).map(|(line, what)| format!("line {line}: {what}")).collect::<Vec<_>>().join("; ");
     match more {
         _ if lines.is_empty() => Vec::new(),
-        0 => vec![format!("{path} is read otherwise by {by}: {shown}: {advice}")],
-        more => vec![format!("{path} is read otherwise by {by}: {shown}; and {more} more: {advice}")],
+        0 => vec![format!("{by} reads {path} differently: {shown}: {advice}")],
+        more => vec![format!("{by} reads {path} differently: {shown}; and {more} more: {advice}")],
     }
 }
 
@@ -107,12 +107,12 @@ pub(crate) fn differences(path: &str, file: &EnvFile, target: Target, options: &
 fn otherwise(ours: &str, read: &str) -> &'static str {
     let inner = |quote: char| read.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
     match () {
-        () if ours.contains('\n') => "has several lines, of which the first is read",
+        () if ours.contains('\n') => "has several lines, of which only the first is read",
         () if read.starts_with(['"', '\'', '`']) && ['"', '\'', '`'].into_iter().any(|quote| inner(quote).is_some()) => "keeps its quotes",
-        () if read.starts_with(ours) && read[ours.len()..].trim_start().starts_with('#') => "keeps the comment behind its value",
-        () if read.trim() == ours => "keeps the blanks around its value",
+        () if read.starts_with(ours) && read[ours.len()..].trim_start().starts_with('#') => "keeps the comment after its value",
+        () if read.trim() == ours => "keeps the spaces around its value",
         () if read.starts_with(['"', '\'', '`']) => "keeps its quotes and the text after them",
-        () if ours.contains('$') && !read.contains(ours) => "has a $, which is a reference there",
+        () if ours.contains('$') && !read.contains(ours) => "has a $, which starts a reference there",
         () => "has another value",
     }
 }
@@ -129,11 +129,11 @@ fn plain_lines(text: &str, reader: Reader) -> (Reading, Vec<(usize, String)>) {
         let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| (name, Some(value)));
         let bare = name.trim().strip_prefix("export ").map_or(name.trim(), str::trim);
         if is_accepted(name, reader) {
-            reading.insert(name.to_owned(), value.map(str::to_owned).ok_or("has no value, so that of the caller is taken"));
+            reading.insert(name.to_owned(), value.map(str::to_owned).ok_or("has no value, so the caller's value is used"));
         } else if ostler_like(bare) {
-            reading.insert(bare.to_owned(), Err("has `export` or a blank before its `=`, which is refused"));
+            reading.insert(bare.to_owned(), Err("has `export` or a space before its `=`, which is rejected"));
         } else {
-            refused.push((at + 1, "is no NAME=value, which is refused".to_owned()));
+            refused.push((at + 1, "is not NAME=value, which is rejected".to_owned()));
         }
     }
     (reading, refused)
@@ -199,23 +199,25 @@ mod tests {
     #[test]
     fn differences_are_reported_for_each_reader() {
         let plain = Options::default();
-        let refused = "has `export` or a blank before its `=`, which is refused";
+        let refused = "has `export` or a space before its `=`, which is rejected";
         let kubectl = format!(
-            ".env is read otherwise by kubectl: line 3: EXPORTED {refused}; line 4: QUOTED keeps its quotes; line 5: COMMENT keeps the comment behind its value; \
-             line 6: HASH keeps its quotes; line 7: LINES has several lines, of which the first is read; line 8: is no NAME=value, which is refused; \
-             line 9: REF keeps its quotes; line 11: BLANK {refused}: write NAME=value without quotes, or give the variable with --from-literal"
+            "kubectl reads .env differently: line 3: EXPORTED {refused}; line 4: QUOTED keeps its quotes; line 5: COMMENT keeps the \
+             comment after its value; line 6: HASH keeps its quotes; line 7: LINES has several lines, of which only the first is read; \
+             line 8: is not NAME=value, which is rejected; line 9: REF keeps its quotes; line 11: BLANK {refused}: write NAME=value \
+             without quotes, or give the variable with --from-literal"
         );
         assert_eq!(reported_differences(Target::Kubernetes, &plain), kubectl);
         let stack = reported_differences(Target::Compose, &Options { swarm: true, ..Options::default() });
-        assert!(stack.contains("by docker stack: line 3") && stack.contains("line 4: QUOTED keeps"), "{stack}");
+        assert!(stack.contains("docker stack reads .env differently: line 3") && stack.contains("line 4: QUOTED keeps"), "{stack}");
         assert_eq!(
             reported_differences(Target::Compose, &plain),
-            ".env is read otherwise by Compose: line 10: DOLLAR has a $, which is a reference there: put a value with $ into single quotes"
+            "Compose reads .env differently: line 10: DOLLAR has a $, which starts a reference there: put a value with $ into single \
+             quotes"
         );
         assert_eq!(
             reported_differences(Target::Systemd, &plain),
-            ".env is read otherwise by systemd: line 3: EXPORTED is left out; line 5: COMMENT keeps the comment behind its value: \
-             write NAME=value without `export` and without a comment behind the value"
+            "systemd reads .env differently: line 3: EXPORTED is not read; line 5: COMMENT keeps the comment after its value: \
+             write NAME=value without `export` and without a comment after the value"
         );
         for target in [Target::Nomad, Target::Dockerfile] {
             assert_eq!(reported_differences(target, &plain), "");

@@ -19,7 +19,9 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Vec<(String, String)>, Vec<String>)
         out.block(&format!("job {}", text(&project)), |out| {
             out.text("type", "service");
             out.line("");
-            out.say("A new allocation has to be healthy before an old one ends; what does not get healthy is taken back.");
+            out.say(
+                "A new allocation must be healthy before an old one is stopped; a deployment that does not become healthy is rolled back.",
+            );
             out.block("update", |out| {
                 out.bare("max_parallel", 1).text("health_check", "checks").text("min_healthy_time", "10s").text("healthy_deadline", "5m");
                 out.bare("auto_revert", true);
@@ -77,7 +79,7 @@ fn periodic(service: &Service<'_>, out: &mut Hcl, told: &mut Vec<Told>) -> bool 
                 told.push(Told {
                     app: service.spec.name.clone(),
                     key: "overlap".into(),
-                    why: "Nomad ends no run for the next one: both run".into(),
+                    why: "Nomad does not stop a run for the next one: both run".into(),
                 });
             }
             true
@@ -124,7 +126,7 @@ fn group(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<T
         let job = service.cron().and_then(|cron| cron.job.as_ref());
         out.block("restart", |out| match (service.kind, job) {
             (Kind::Server, _) => {
-                out.say("ostler restarts the app; this restarts the container when ostler has given up.");
+                out.say("ostler restarts the app; this restarts the container if ostler gives up.");
                 out.bare("attempts", 3).text("interval", "5m").text("delay", "15s").text("mode", "delay");
             }
             (_, Some(job)) => {
@@ -179,7 +181,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
     out.block(&format!("task {}", text(&service.name)), |out| {
         out.text("driver", "docker");
         out.text("kill_signal", "SIGTERM");
-        out.say("Nomad has a limit for it: max_kill_timeout of the client, 30s unless raised.");
+        out.say("Nomad limits it: max_kill_timeout of the client, default 30s.");
         out.text("kill_timeout", &format!("{}s", service.grace_seconds()));
         out.block("config", |out| {
             out.text("image", &plan.image_name(service));
@@ -228,7 +230,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
             out.block("env", |out| {
                 for (name, value) in &env {
                     if value.contains("${") {
-                        let why = format!("Nomad replaces ${{…}} in {name} where it knows the name");
+                        let why = format!("Nomad replaces ${{…}} in {name} if it knows the name");
                         told.push(Told { app: spec.name.clone(), key: "env".into(), why });
                     }
                     if is_word(name) {
@@ -237,14 +239,14 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
                         told.push(Told {
                             app: spec.name.clone(),
                             key: "env".into(),
-                            why: format!("{name:?} is no name that Nomad takes: it is left out"),
+                            why: format!("{name:?} is not a valid name in Nomad: it is skipped"),
                         });
                     }
                 }
             });
         }
         if !service.secrets.is_empty() {
-            out.say("Secrets: in variables of Nomad, which this job alone may read.");
+            out.say("Secrets: in Nomad variables that only this job may read.");
             out.block("template", |out| {
                 out.text("destination", "secrets/app.env").bare("env", true);
                 out.line("data = <<-EOF");
@@ -256,7 +258,7 @@ fn task(plan: &Plan<'_>, service: &Service<'_>, out: &mut Hcl, told: &mut Vec<To
                         told.push(Told {
                             app: spec.name.clone(),
                             key: "env".into(),
-                            why: format!("{name:?} is no name that Nomad takes: it is left out"),
+                            why: format!("{name:?} is not a valid name in Nomad: it is skipped"),
                         });
                     }
                 }
@@ -281,13 +283,16 @@ fn time(ms: u64) -> String {
 fn resources(service: &Service<'_>, out: &mut Hcl) {
     let (request, limit) = (service.memory_request(), service.memory_limit());
     if request.is_none() && service.cpu_request().is_none() {
-        out.say("No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests; Nomad takes 100 MHz and 300 MB.");
+        out.say(
+            "No resources: the ecosystem file has no memory_max, max_memory_restart, cpu_quota or export.requests; Nomad uses 100 MHz \
+             and 300 MB.",
+        );
         return;
     }
     let megabytes = |bytes: u64| bytes.div_ceil(1 << 20).max(1);
     out.block("resources", |out| {
         if let Some(percent) = service.cpu_request() {
-            out.say("Of a core of 2 GHz: Nomad counts in MHz.");
+            out.say("For a core of 2 GHz: Nomad counts in MHz.");
             out.bare("cpu", u64::from(percent) * 20);
         }
         if let Some(memory) = request {

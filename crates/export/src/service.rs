@@ -188,11 +188,11 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
     for (spec, name) in project.apps.iter().zip(&names) {
         let mut tell = |key: &str, why: String| told.push(Told { app: spec.name.clone(), key: key.to_owned(), why });
         if *name != spec.name {
-            tell("name", format!("engines take DNS labels only: it is called {name}"));
+            tell("name", format!("engines accept DNS labels only: it is renamed to {name}"));
         }
         let folder = project.inside(&spec.cwd).map(str::to_owned);
         if folder.is_none() {
-            tell("cwd", format!("{} is outside {}, which is all that an image gets", spec.cwd, project.dir));
+            tell("cwd", format!("{} is outside {}; an image contains only that folder", spec.cwd, project.dir));
         }
         let folder = folder.unwrap_or_default();
         let base = base::of(spec, project, &folder);
@@ -224,14 +224,14 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
         }
         let is_own = |listen: &&ostler_core::serving::Listen| matches!(&listen.at, ListenAt::Tcp { address: Some(address), .. } if address.is_loopback());
         if let Some(listen) = spec.listen.iter().find(is_own) {
-            tell("listen", format!("{} is the container itself: in it, all addresses are listened at", listen.at));
+            tell("listen", format!("{} is the container itself: the app must listen on all addresses in it", listen.at));
         }
         let ports = ports(spec);
         for (variable, value) in &env {
             if let Some(port) = local_port(value)
                 && !ports.contains(&port)
             {
-                tell("env", format!("{variable} names this machine (port {port}): in a container that is the container itself"));
+                tell("env", format!("{variable} names this machine (port {port}): inside a container that is the container itself"));
             }
         }
         let mut env_files = Vec::new();
@@ -251,7 +251,7 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
             ("max_memory_restart", spec.safeguards.as_ref().and_then(|safeguards| safeguards.memory)),
         ] {
             if matches!(amount, Some(Amount::Share(_))) {
-                tell(key, "a part of the machine's memory is no limit elsewhere: write bytes".into());
+                tell(key, "a percentage of the machine's memory cannot be a limit elsewhere: write bytes".into());
             }
         }
         let kind = if spec.is_job() {
@@ -266,10 +266,10 @@ pub(crate) fn services<'a>(project: &'a Project, told: &mut Vec<Told>) -> Vec<Se
         let service =
             Service { spec, name: name.clone(), base, folder, kind, port, ports, env, secrets, env_files, replicas, settings, depends_on };
         if service.settings.cpu_request.is_some_and(|asked| service.cpu_percent().is_some_and(|limit| asked > limit)) {
-            tell("export", "requests.cpu is above cpu_quota: the limit is written as the request".into());
+            tell("export", "requests.cpu is above cpu_quota: the request is set to the limit".into());
         }
         if service.settings.memory_request.is_some_and(|asked| service.memory_limit().is_some_and(|limit| asked > limit)) {
-            tell("export", "requests.memory is above the limit of memory: the limit is written as the request".into());
+            tell("export", "requests.memory is above the memory limit: the request is set to the limit".into());
         }
         all.push(service);
     }

@@ -29,13 +29,10 @@ pub(crate) fn files(plan: &mut Plan<'_>) -> (Files, Vec<String>) {
             tell("instances", "each instance opens the same port: only one of them can, unless the app sets SO_REUSEPORT".into());
         }
         if unit.several && !service.spec.listen.is_empty() {
-            tell(
-                "listen",
-                "several instances cannot share a socket unit: no socket unit is written, and descriptors are not passed".into(),
-            );
+            tell("listen", "several instances cannot share a socket unit: no socket unit is written, and no descriptors are passed".into());
         }
         if service.spec.listen.len() > 1 {
-            tell("listen", "all sockets of a unit have one name in LISTEN_FDNAMES; their order is that of the file".into());
+            tell("listen", "all sockets of a unit have one name in LISTEN_FDNAMES, in the order of the file".into());
         }
         files.push((format!("systemd/{}", unit.file()), unit.text(plan, &mut tell)));
         files.extend(unit.sockets(&mut tell).map(|text| (format!("systemd/{}.socket", unit.name()), text)));
@@ -125,7 +122,7 @@ impl Unit<'_> {
         let mut out = Lines::default();
         out.section("Unit");
         out.set("Description", systemd_text(&spec.name));
-        out.say("Addresses and names have to be there; what it needs of other apps is started before it.");
+        out.say("Waits for network and name resolution; its dependencies start before it.");
         out.set("Wants", "network-online.target");
         let others: Vec<String> = service.depends_on.iter().map(|(name, _)| self.awaited(plan, name)).collect();
         out.set("After", [&["network-online.target".to_owned()][..], &others].concat().join(" "));
@@ -183,7 +180,7 @@ impl Unit<'_> {
             return;
         }
         // systemd passes secrets as files; the app needs variables.
-        out.say("Secrets are files that this service alone can read; the app gets them as variables, as before.");
+        out.say("Secrets are files that only this service can read; the app still gets them as variables.");
         let mut script = String::new();
         for (name, source) in from_files {
             match source {
@@ -198,7 +195,7 @@ impl Unit<'_> {
             }
             script.push_str(&format!("{}=$(cat \"$CREDENTIALS_DIRECTORY/{}\") && export {0} && ", variable(name), credential(name)));
             if variable(name) != *name {
-                tell("secrets", format!("{name} is no name of a shell's variable: it is called {}", variable(name)));
+                tell("secrets", format!("{name} is not a valid shell variable name: it is renamed to {}", variable(name)));
             }
         }
         script.push_str("exec \"$@\"");
@@ -334,16 +331,16 @@ fn kind(service: &Service<'_>) -> &'static str {
 fn start_limit(out: &mut Lines, spec: &AppSpec) {
     let restart = &spec.restart;
     if let Some(budget) = restart.budget {
-        out.say("restart_budget: then it stays down.");
+        out.say("restart_budget: after that, it stays stopped.");
         out.set("StartLimitBurst", budget.n.to_string());
         out.set("StartLimitIntervalSec", format!("{}ms", budget.window_ms));
     } else if restart.exp_backoff_ms > 0 && restart.max_restarts.is_none() {
-        out.say("The delay grows instead of an end.");
+        out.say("The delay grows; there is no final stop.");
         out.set("StartLimitIntervalSec", "0");
     } else {
         let most = restart.max_restarts.unwrap_or(RESTARTS);
         let each = restart.min_uptime_ms.unwrap_or(1000).saturating_add(restart.restart_delay_ms.max(100));
-        out.say("max_restarts of runs shorter than min_uptime, one after the other: then it stays down.");
+        out.say("max_restarts of runs shorter than min_uptime in a row: after that, it stays stopped.");
         out.set("StartLimitBurst", most.saturating_add(1).to_string());
         out.set("StartLimitIntervalSec", format!("{}ms", each.saturating_mul(u64::from(most) + 1)));
     }
@@ -369,7 +366,10 @@ fn environment(unit: &Unit<'_>, plan: &Plan<'_>, out: &mut Lines, tell: &mut dyn
     if !hidden.is_empty() {
         let list: Vec<&str> = hidden.iter().map(|name| name.as_str()).collect();
         let file = format!("/etc/{}/{}.env", unit.project, unit.service.name);
-        out.say(&format!("Secrets are in no unit, which everybody can read. A file of root's alone (mode 0600) with: {}", list.join(", ")));
+        out.say(&format!(
+            "Every user can read units, so secrets are not in them. Create a file that only root can read (mode 0600) with: {}",
+            list.join(", ")
+        ));
         out.set("EnvironmentFile", &file);
         tell("env", format!("put {} into {file}, mode 0600", list.join(", ")));
     }
@@ -384,7 +384,7 @@ fn restart(out: &mut Lines, service: &Service<'_>) {
             }
             if job.retries > 0 {
                 out.say(&format!(
-                    "At most {} retries, which StartLimitBurst would count over all runs: systemd tries again without an end.",
+                    "At most {} retries, which StartLimitBurst would count over all runs: systemd retries without a limit.",
                     job.retries
                 ));
                 out.set("Restart", "on-failure");
@@ -396,7 +396,7 @@ fn restart(out: &mut Lines, service: &Service<'_>) {
     out.set("Restart", "always");
     if restart.exp_backoff_ms > 0 {
         out.set("RestartSec", format!("{}ms", restart.exp_backoff_ms));
-        out.say("From systemd 254 on; older ones take the first delay each time.");
+        out.say("From systemd 254 on; older versions always use the first delay.");
         out.set("RestartSteps", "10");
         out.set("RestartMaxDelaySec", "15s");
     } else if restart.restart_delay_ms > 0 {
@@ -436,9 +436,9 @@ fn stop(out: &mut Lines, spec: &AppSpec) {
 fn rights_and_limits(out: &mut Lines, spec: &AppSpec, tell: &mut dyn FnMut(&str, String)) {
     match (&spec.uid, &spec.gid) {
         (None, None) => {
-            out.say("As root, unless a user is named: `uid` in the ecosystem file, or here.");
+            out.say("Runs as root unless a user is set: `uid` in the ecosystem file, or here.");
             out.say("User=app");
-            tell("uid", "no user is named: the unit runs as root".into());
+            tell("uid", "no user is set: the unit runs as root".into());
         }
         (uid, gid) => {
             uid.iter().for_each(|uid| out.set_plain("User", "", uid, "uid", tell));

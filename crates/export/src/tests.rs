@@ -526,7 +526,7 @@ fn unreachable_autoscale_target_is_reported() {
         (None, Some("200m"), 1000, false),
         (None, None, 400, false),
     ] {
-        assert_eq!(told(quota, request, cpu).contains("never grows"), never, "{quota:?} {request:?} {cpu}");
+        assert_eq!(told(quota, request, cpu).contains("never scales up"), never, "{quota:?} {request:?} {cpu}");
     }
 }
 

@@ -116,12 +116,12 @@ impl Hosts {
     fn check(&self) -> Result<(), String> {
         for (at, host) in self.hosts.iter().enumerate() {
             if self.hosts.iter().take(at).any(|other| other.name == host.name) {
-                return Err(format!("hosts: {:?} is there twice", host.name));
+                return Err(format!("hosts: {:?} is listed twice", host.name));
             }
         }
         for (name, members) in &self.groups {
             if name == ALL || self.hosts.iter().any(|host| host.name == *name) {
-                return Err(format!("groups.{name}: the name is that of {}", if name == ALL { "all hosts" } else { "a host" }));
+                return Err(format!("groups.{name}: the name is already used by {}", if name == ALL { "all hosts" } else { "a host" }));
             }
             for member in members {
                 if member != ALL && !self.groups.contains_key(member) && !self.hosts.iter().any(|host| host.name == *member) {
@@ -160,7 +160,7 @@ impl Hosts {
             }
         }
         match found.len() {
-            0 => Err("no host is named".into()),
+            0 => Err("no host is given".into()),
             1..=MAX_HOSTS => Ok(found),
             many => Err(format!("{many} hosts are too many, at most {MAX_HOSTS}")),
         }
@@ -172,7 +172,7 @@ impl Hosts {
             return Ok(());
         }
         if walk.above.iter().any(|name| name == group) {
-            return Err(format!("groups.{group}: it is a part of itself ({})", walk.above.join(" → ")));
+            return Err(format!("groups.{group}: it contains itself ({})", walk.above.join(" → ")));
         }
         // A group may be reachable on a huge number of paths, so each group is visited once.
         if !walk.seen.insert(group.to_owned()) {
@@ -192,7 +192,7 @@ impl Hosts {
 
     fn named(&self, name: &str, value: &Value) -> Result<(Member, Vec<String>), String> {
         if name == ALL || name.contains([',', '@']) || name.trim() != name || name.is_empty() || name.chars().any(char::is_control) {
-            return Err("this cannot be the name of a host".into());
+            return Err("not a valid host name".into());
         }
         let mut member = Member { name: name.to_owned(), ..self.defaults.clone() };
         match value {
@@ -230,12 +230,12 @@ impl Hosts {
 
 /// Parses `host:port` and `[address]:port`. An address with more colons is an IPv6 address.
 fn with_port(text: &str) -> Result<(&str, Option<u16>), String> {
-    let number = |port: &str| ssh::port(&Value::String(port.to_owned())).map(Some).map_err(|_| format!("{text:?} has no port that is one"));
+    let number = |port: &str| ssh::port(&Value::String(port.to_owned())).map(Some).map_err(|_| format!("{text:?} has an invalid port"));
     if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return match rest.strip_prefix(':') {
             Some(port) => Ok((address, number(port)?)),
             None if rest.is_empty() => Ok((address, None)),
-            None => Err(format!("{text:?} is no address")),
+            None => Err(format!("{text:?} is not an address")),
         };
     }
     match text.split_once(':') {
@@ -272,7 +272,7 @@ fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
         Some(Value::String(option)) => member.login.options = vec![plain("ssh_options", option)?],
         Some(Value::Array(options)) => {
             let one = |option: &Value| {
-                plain("ssh_options", option.as_str().ok_or_else(|| format!("ssh_options: expected texts, found {option}"))?)
+                plain("ssh_options", option.as_str().ok_or_else(|| format!("ssh_options: expected strings, found {option}"))?)
             };
             member.login.options = options.iter().map(one).collect::<Result<_, _>>()?;
         }
@@ -286,7 +286,7 @@ fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
     for (key, place) in [("ostler", &mut member.program), ("home", &mut member.home)] {
         if let Some(path) = text(map, key)? {
             if path.starts_with('-') {
-                return Err(format!("{key}: {path:?} is no path"));
+                return Err(format!("{key}: {path:?} is not a path"));
             }
             *place = Some(path);
         }
@@ -305,12 +305,12 @@ fn text(map: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
         Some(Value::String(text)) if text.is_empty() => Err(format!("{key}: is empty")),
         Some(Value::String(text)) => plain(key, text).map(Some),
         Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(format!("{key}: expected a text, found {other}")),
+        Some(other) => Err(format!("{key}: expected a string, found {other}")),
     }
 }
 
 fn plain(key: &str, text: &str) -> Result<String, String> {
-    if text.contains(['\0', '\n', '\r']) { Err(format!("{key}: has a zero byte or a line end")) } else { Ok(text.to_owned()) }
+    if text.contains(['\0', '\n', '\r']) { Err(format!("{key}: contains a NUL byte or a line break")) } else { Ok(text.to_owned()) }
 }
 
 fn strangers(map: &Map<String, Value>, known: &[&str], at: &str) -> Vec<String> {
@@ -405,7 +405,7 @@ mod tests {
             (json!({"groups": {"g": ["a"]}}), "neither a host nor a group"),
             (json!({"hosts": ["a"], "groups": {"a": []}}), "groups.a"),
             (json!({"groups": {"all": []}}), "groups.all"),
-            (json!({"groups": {"a": ["b"], "b": ["a"]}}), "part of itself"),
+            (json!({"groups": {"a": ["b"], "b": ["a"]}}), "contains itself"),
             (json!({"hosts": vec!["x"; MAX_HOSTS + 1]}), "too many"),
         ] {
             let error = Hosts::of(&value).unwrap_err();

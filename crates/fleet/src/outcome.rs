@@ -120,17 +120,20 @@ impl fmt::Display for Outcome {
         match self {
             Self::Ended(0) => f.write_str("done"),
             Self::Ended(code) => write!(f, "failed with exit code {code}"),
-            Self::NoConnection(why) if why.is_empty() => f.write_str("no connection; nothing was done there"),
-            Self::NoConnection(why) => write!(f, "no connection ({why}); nothing was done there"),
+            Self::NoConnection(why) if why.is_empty() => f.write_str("no connection; the command was not run"),
+            Self::NoConnection(why) => write!(f, "no connection ({why}); the command was not run"),
             Self::Lost { changes: true } => f.write_str(
-                "the connection broke after the command had started: it continues on that host and is not sent again; `list` shows how far it came",
+                "the connection broke after the command had started: it continues on that host and is not sent again; check its progress \
+                 with `list`",
             ),
             Self::Lost { changes: false } => f.write_str("the connection broke before the answer was complete"),
-            Self::Absent => f.write_str("no ostler there: install it, or name its path in the hosts file (`ostler: /path`)"),
-            Self::Unreadable(version) => write!(f, "the answer of ostler {version} there makes no sense here: use the same version on both"),
-            Self::TooLong(most) => write!(f, "the answer is longer than {} MiB, or all together are too long, and was left out", most >> 20),
+            Self::Absent => f.write_str("ostler was not found there: install it, or set its path in the hosts file (`ostler: /path`)"),
+            Self::Unreadable(version) => write!(f, "cannot read the answer of ostler {version}: use the same version on both hosts"),
+            Self::TooLong(most) => {
+                write!(f, "the answer was dropped: it is longer than {} MiB, or all answers together are too long", most >> 20)
+            }
             Self::NotStarted(why) => write!(f, "cannot run ssh: {why}"),
-            Self::NotBegun => f.write_str("not begun"),
+            Self::NotBegun => f.write_str("not started"),
         }
     }
 }
@@ -162,15 +165,15 @@ mod tests {
         for (outcome, code, word) in [
             (Outcome::Ended(0), 0, "done"),
             (Outcome::Ended(4), 4, "exit code 4"),
-            (Outcome::NoConnection("refused".into()), 3, "(refused); nothing was done"),
-            (Outcome::NoConnection(String::new()), 3, "no connection; nothing"),
+            (Outcome::NoConnection("refused".into()), 3, "(refused); the command was not run"),
+            (Outcome::NoConnection(String::new()), 3, "no connection; the command"),
             (Outcome::Lost { changes: true }, 3, "not sent again"),
             (Outcome::Lost { changes: false }, 3, "broke"),
-            (Outcome::Absent, 3, "no ostler there"),
+            (Outcome::Absent, 3, "ostler was not found there"),
             (Outcome::Unreadable("0.0.1".into()), 1, "ostler 0.0.1"),
             (Outcome::TooLong(16 << 20), 1, "16 MiB"),
             (Outcome::NotStarted("x".into()), 1, "cannot run ssh: x"),
-            (Outcome::NotBegun, 1, "not begun"),
+            (Outcome::NotBegun, 1, "not started"),
         ] {
             assert!(outcome.to_string().contains(word), "{outcome}");
             assert_eq!((outcome.code().number(), outcome.is_well()), (code, code == 0), "{outcome}");

@@ -46,7 +46,7 @@ pub fn script(ask: &Ask<'_>) -> String {
              [ -n \"$P\" ] || P=$(command -v ostler) || for F in \"$HOME/.local/bin\" \"$HOME/.cargo/bin\" /usr/local/bin /opt/ostler/bin; do \
              [ -x \"$F/ostler\" ] && { P=$F/ostler; break; }; done; ";
     if ask.has_terminal {
-        text += "command -v \"$P\" >/dev/null 2>&1 || { echo 'no ostler there' >&2; exit 127; }; ";
+        text += "command -v \"$P\" >/dev/null 2>&1 || { echo 'ostler was not found there' >&2; exit 127; }; ";
     } else {
         // Begins with a line break, because a login shell may have printed an unfinished line.
         text += &format!(

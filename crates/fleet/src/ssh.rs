@@ -86,7 +86,7 @@ pub fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
 pub fn name(key: &str, text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_alphanumeric() || "._-:[]%\\+".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-        return Err(format!("{key}: {text:?} is no name that ssh could be given"));
+        return Err(format!("{key}: {text:?} cannot be passed to ssh"));
     }
     Ok(text.to_owned())
 }

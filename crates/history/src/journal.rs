@@ -60,7 +60,7 @@ impl Journal {
             Head::Ours if parse(&bytes).is_some() => None,
             // The head is incomplete, so the journal was still empty.
             _ if bytes.len() as u64 <= WHOLE => return Ok((journal, None)),
-            _ => Some("has a damaged begin"),
+            _ => Some("has a damaged header"),
         };
         if let Some(why) = why {
             if is_writer {

@@ -45,7 +45,7 @@ impl Names {
         let why = match files::check(&bytes, KIND) {
             Head::Ours => None,
             Head::Newer => Some("was written by a newer version"),
-            Head::Damaged => Some("has a damaged begin"),
+            Head::Damaged => Some("has a damaged header"),
         };
         if let Some(why) = why {
             if is_writer {

@@ -44,12 +44,12 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SetAside { file, aside: Some(aside), why } => write!(f, "history: {file} {why}; it is kept as {aside}"),
-            Self::SetAside { file, aside: None, why } => write!(f, "history: {file} {why}, and cannot be renamed; it is left out"),
-            Self::Damaged { file } => write!(f, "history: a part of {file} is damaged, and left out"),
-            Self::CannotWrite { why } => write!(f, "history: {why}; new figures wait in memory"),
-            Self::WritesAgain => write!(f, "history: it can be written again"),
-            Self::Dropped { points } => write!(f, "history: {points} figures waited too long to be written, and are lost"),
-            Self::TooMany => write!(f, "history: there are more names of figures than are kept; the rest is left out"),
+            Self::SetAside { file, aside: None, why } => write!(f, "history: {file} {why}, and cannot be renamed; it is ignored"),
+            Self::Damaged { file } => write!(f, "history: a part of {file} is damaged and is skipped"),
+            Self::CannotWrite { why } => write!(f, "history: {why}; new values are buffered in memory"),
+            Self::WritesAgain => write!(f, "history: writing works again"),
+            Self::Dropped { points } => write!(f, "history: {points} values could not be written in time and are lost"),
+            Self::TooMany => write!(f, "history: too many metric names; further names are ignored"),
             Self::ClockBack { seconds } => write!(f, "history: the clock was set back by {seconds} s"),
         }
     }

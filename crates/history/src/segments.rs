@@ -63,7 +63,7 @@ impl Segments {
         let why = match files::check(&head, self.kind()) {
             Head::Ours => None,
             Head::Newer => Some("was written by a newer version"),
-            Head::Damaged => Some("has a damaged begin"),
+            Head::Damaged => Some("has a damaged header"),
         };
         if let Some(why) = why {
             if is_writer {

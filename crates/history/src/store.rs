@@ -365,7 +365,7 @@ impl<D: Disk> History<D> {
             let open = &self.open[number];
             let span = u32::try_from(open.span).unwrap_or(u32::MAX);
             let about = About { number: open.number, span, next_series: self.names.next, source: 0 };
-            let bytes = block.finish(about).ok_or_else(|| io::Error::other("there are too many points for one block"))?;
+            let bytes = block.finish(about).ok_or_else(|| io::Error::other("too many points for one block"))?;
             self.make_room(bytes.len())?;
             self.tiers[number].append(&mut self.disk, &bytes)?;
         }
@@ -382,7 +382,7 @@ impl<D: Disk> History<D> {
             }
             let largest = self.tiers.iter_mut().filter(|tier| tier.list.len() > 1).max_by_key(|tier| tier.bytes());
             if !largest.is_some_and(|tier| tier.drop_oldest(&mut self.disk)) {
-                return Err(io::Error::new(io::ErrorKind::StorageFull, "the files have as many bytes as they may"));
+                return Err(io::Error::new(io::ErrorKind::StorageFull, "the size limit of the files is reached"));
             }
         }
     }

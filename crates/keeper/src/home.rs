@@ -217,7 +217,7 @@ impl Other {
                 let theirs = marker(keeper.pid, HOME_VAR).unwrap_or_default();
                 let theirs = String::from_utf8_lossy(&theirs);
                 format!(
-                    "would be a second one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{theirs}\"; end that one \
+                    "would conflict with a running one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{theirs}\"; stop that keeper \
                      (OSTLER_HOME={theirs} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",
                     home.display(),
                     keeper.pid,
@@ -227,7 +227,8 @@ impl Other {
                 let place = place_of(*keeper).map_or_else(|| "elsewhere".to_owned(), |place| format!("to \"{}\"", place.display()));
                 let at = place_of(*keeper).map_or_else(String::new, |place| format!(" (OSTLER_HOME={} ostler kill)", place.display()));
                 format!(
-                    "would be a second one: \"{}\" was removed or moved {place} while its keeper (pid {}) runs; move it back, or end that one{at}",
+                    "would conflict with a running one: \"{}\" was removed or moved {place} while its keeper (pid {}) runs; move it back, \
+                     or stop that keeper{at}",
                     home.display(),
                     keeper.pid,
                 )

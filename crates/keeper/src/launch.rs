@@ -91,7 +91,7 @@ pub enum LaunchError {
     #[error("the keeper {0}")]
     Failed(String),
     /// The keeper exited without a reason.
-    #[error("the keeper ended before it was ready ({0:?}); see its log (pm2.log in the home, or PM2_LOG_FILE_PATH)")]
+    #[error("the keeper exited before it was ready ({0:?}); see its log (pm2.log in the home, or PM2_LOG_FILE_PATH)")]
     Ended(Ending),
     /// The keeper was not ready in time.
     #[error("the keeper was not ready within {} s", READY_MS / 1000)]
@@ -283,7 +283,7 @@ impl Launcher {
         let path = self.home.join(LOG_FILE);
         match open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_home(&self.home).map_err(failed("make the home", &self.home))?;
+                make_home(&self.home).map_err(failed("create the home", &self.home))?;
                 open(&path)
             }
             opened => opened,

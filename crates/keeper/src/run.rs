@@ -130,9 +130,9 @@ impl Keeper {
         let step = |what: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("cannot {what}: {error}"));
         let journal = memfd::create("ostler-journal").map_err(|errno| step("create the journal")(errno.into()))?;
         let mut keeper =
-            Self::assemble(State { home: home.clone(), as_pm2, originals, ..State::default() }).map_err(step("prepare its loop"))?;
+            Self::assemble(State { home: home.clone(), as_pm2, originals, ..State::default() }).map_err(step("set up its event loop"))?;
         for (name, fd) in [(HELD_LOCK, lock), (HELD_SOCKET, listener), (HELD_JOURNAL, journal)] {
-            keeper.hold(name.to_owned(), fd).map_err(|errno| step("hold its descriptors")(errno.into()))?;
+            keeper.hold(name.to_owned(), fd).map_err(|errno| step("store its descriptors")(errno.into()))?;
         }
         keeper.mark_lock();
         match keeper.write_pid_file() {
@@ -179,7 +179,7 @@ impl Keeper {
             }
             match fdpass::inherited(number) {
                 Ok(fd) => keeper.held.take_over(name, fd),
-                Err(errno) => complain(&format!("the descriptor \"{name}\" did not come along: {errno}")),
+                Err(errno) => complain(&format!("the descriptor \"{name}\" was not inherited: {errno}")),
             }
         }
         for (child, pidfd) in children {

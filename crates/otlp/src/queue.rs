@@ -58,8 +58,8 @@ pub fn judge(status: u16, retry_after: Option<&str>, body: &[u8]) -> Verdict {
             let after = retry_after.and_then(|text| text.trim().parse::<u64>().ok()).map(|seconds| seconds.saturating_mul(1000));
             Verdict::Later(after, format!("it answered {status}"))
         }
-        300..=399 => Verdict::Refused(format!("it answered {status}: redirects are not followed, name the last address")),
-        401 | 403 => Verdict::Refused(format!("it answered {status}: the header that lets us in is missing or wrong")),
+        300..=399 => Verdict::Refused(format!("it answered {status}: redirects are not followed; use the final address")),
+        401 | 403 => Verdict::Refused(format!("it answered {status}: the authentication header is missing or wrong")),
         _ => Verdict::Refused(format!("it answered {status}")),
     }
 }
@@ -141,7 +141,7 @@ impl Queue {
                 let refused = partial.as_ref().map_or(0, |(refused, _)| (*refused).min(batch.items));
                 self.counts.sent += batch.items - refused;
                 self.counts.refused += refused;
-                self.counts.problem = partial.map(|(refused, why)| format!("it refused {refused} of them: {why}")).unwrap_or_default();
+                self.counts.problem = partial.map(|(refused, why)| format!("it rejected {refused} of them: {why}")).unwrap_or_default();
             }
             Verdict::Refused(why) => {
                 self.counts.refused += batch.items;
@@ -157,7 +157,7 @@ impl Queue {
             }
         }
         let after = &self.counts.problem;
-        (before != *after).then(|| if after.is_empty() { "everything is taken again".to_owned() } else { after.clone() })
+        (before != *after).then(|| if after.is_empty() { "all data is accepted again".to_owned() } else { after.clone() })
     }
 }
 
@@ -208,9 +208,9 @@ mod tests {
         assert_eq!(queue.done(judge(503, Some("30"), b""), 1100, 1.0), None, "told once");
         assert_eq!(queue.next(1100), Next::At(31_100));
         assert_eq!(queue.next(31_100), Next::Send(batch(10, 1)));
-        assert_eq!(queue.done(Verdict::Taken(Some((5, "x".into()))), 0, 0.0).as_deref(), Some("it refused 5 of them: x"));
+        assert_eq!(queue.done(Verdict::Taken(Some((5, "x".into()))), 0, 0.0).as_deref(), Some("it rejected 5 of them: x"));
         assert_eq!(queue.next(31_100), Next::Send(batch(20, 2)));
-        assert_eq!(queue.done(Verdict::Taken(None), 0, 0.0).as_deref(), Some("everything is taken again"));
+        assert_eq!(queue.done(Verdict::Taken(None), 0, 0.0).as_deref(), Some("all data is accepted again"));
         let Counts { sent, refused, dropped, .. } = queue.counts();
         assert_eq!((*sent, *refused, *dropped), (2, 1, 0), "no more is refused than was sent");
         for (failures, least, most) in [(1, 500, 1000), (3, 2000, 4000), (50, 30_000, 60_000)] {

@@ -5,7 +5,7 @@ use prost::encoding::{WireType, decode_key, decode_varint};
 
 /// Invalid message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no valid protobuf: {0}")]
+#[error("not valid protobuf: {0}")]
 pub struct Malformed(String);
 
 /// Value of a field.

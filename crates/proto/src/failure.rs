@@ -41,14 +41,14 @@ pub enum Failure {
     #[error("{}", crate::rollout::failure(.0))]
     Rollout(Vec<RolloutReport>),
     /// The client speaks another version.
-    #[error("daemon {daemon_version} does not understand this client")]
+    #[error("daemon {daemon_version} does not support this client")]
     Protocol {
         /// Version of the daemon.
         daemon_version: String,
     },
     /// The client requested a change on a read-only connection
     /// ([`crate::control::Request::Hello`]).
-    #[error("this connection only reads, so nothing was changed")]
+    #[error("this connection is read-only; nothing was changed")]
     ReadOnly,
     /// Any other reason, worded for the user.
     #[error("{0}")]

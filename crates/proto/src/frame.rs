@@ -20,7 +20,7 @@ pub enum FrameError {
     #[error("frame of {0} bytes is too long")]
     TooLong(usize),
     /// Not the expected JSON.
-    #[error("frame is not what was expected")]
+    #[error("unexpected frame")]
     Malformed(#[source] serde_json::Error),
 }
 

@@ -91,12 +91,12 @@ pub(crate) fn failure(reports: &[RolloutReport]) -> String {
         let why = report.fault.as_ref().map(|fault| format!(": instance {} {}", fault.id, fault.reason)).unwrap_or_default();
         let (old, new) = report.serving();
         let serves = match (old, new) {
-            (0, 0) => "nothing serves".to_owned(),
-            (_, 0) => "the old release serves as before".to_owned(),
+            (0, 0) => "no process serves".to_owned(),
+            (_, 0) => "the old release still serves".to_owned(),
             _ => format!("{old} with the old release, {new} with the new one"),
         };
         match report.state {
-            RolloutState::Overruled => format!("reload of {} was ended by other commands", report.app),
+            RolloutState::Overruled => format!("reload of {} was interrupted by other commands", report.app),
             _ => format!("reload of {} failed{why}; {serves}", report.app),
         }
     };

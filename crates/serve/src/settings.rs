@@ -105,7 +105,7 @@ impl Settings {
 
     /// Returns warnings about settings that are accepted without effect.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = &'static str> {
-        self.has_monitor.then_some("warning: PM2_SERVE_MONITOR has no effect: no script of a vendor is put into pages").into_iter()
+        self.has_monitor.then_some("warning: PM2_SERVE_MONITOR has no effect: ostler adds no third-party script to pages").into_iter()
     }
 }
 

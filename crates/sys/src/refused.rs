@@ -19,7 +19,11 @@ pub struct Refused {
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { call, errno, cost } = self;
-        write!(f, "the system call {call} is refused here ({}), as by an old container runtime: {cost}", std::io::Error::from(*errno))
+        write!(
+            f,
+            "the system call {call} is not permitted here ({}), for example by an old container runtime: {cost}",
+            std::io::Error::from(*errno)
+        )
     }
 }
 
@@ -42,7 +46,7 @@ pub fn refused() -> Vec<Refused> {
         Err(_) => {}
     }
     if let Some(errno) = clone3_refused() {
-        found.push(Refused { call: "clone3", errno, cost: "a program enters its cgroup a moment after its birth" });
+        found.push(Refused { call: "clone3", errno, cost: "a program enters its cgroup a moment after its start" });
     }
     found
 }

@@ -41,7 +41,7 @@ pub use settings::names::{APP, FOR_OTHERS, ROLE, SEARCH_ROLE, folder};
 
 /// Serves the dashboard of this home until it is asked to stop.
 pub fn main(home: Option<&OsStr>) -> ExitCode {
-    let Some(home) = home else { return failed(&"the home is missing on the command line") };
+    let Some(home) = home else { return failed(&"no home is given on the command line") };
     ostler_sys::memory::one_heap();
     match server::run(Path::new(home)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -163,7 +163,7 @@ fn app_that_writes_at_start_is_detected() {
         home.daemon_log().contains("App app writes \"")
     });
     let line = home.daemon_log().lines().find(|line| line.contains("App app writes")).unwrap().to_owned();
-    assert!(line.contains("app/db.json\" itself each time it is started") && line.contains("ignore_watch"), "{line}");
+    assert!(line.contains("app/db.json\" itself at each start") && line.contains("ignore_watch"), "{line}");
     let before = restarted_by(&home, "app").len();
     home.write("app/x.js", "2");
     home.wait_until("others still count", || restarted_by(&home, "app").len() > before);

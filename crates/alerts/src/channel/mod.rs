@@ -209,7 +209,7 @@ pub fn channel(value: &Value, zone: impl Fn(&str) -> Option<TimeZone>) -> Result
     let service = service(&mut fields, word);
     let name = fields.text("name").unwrap_or_else(|| word.to_owned());
     if name.len() > 60 || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        fields.fault("name", "expected at most 60 characters and no blanks");
+        fields.fault("name", "expected at most 60 characters and no spaces");
     }
     let severity = fields.word("severity", Severity::WORDS).unwrap_or(Severity::Info);
     let resolved = fields.flag("resolved").unwrap_or(true);
@@ -253,7 +253,7 @@ fn service(fields: &mut Fields<'_>, word: &str) -> Option<Service> {
 fn needed(fields: &mut Fields<'_>, key: &str) -> Option<String> {
     let value = fields.text(key);
     if value.is_none() && !fields.has(key) {
-        fields.fault(key, "is needed");
+        fields.fault(key, "is required");
     }
     value
 }
@@ -265,7 +265,7 @@ fn address(fields: &mut Fields<'_>, key: &str, usual: Option<&str>) -> Option<Ur
         None => match usual {
             Some(usual) => usual.to_owned(),
             None => {
-                fields.fault(key, "is needed");
+                fields.fault(key, "is required");
                 return None;
             }
         },
@@ -273,7 +273,7 @@ fn address(fields: &mut Fields<'_>, key: &str, usual: Option<&str>) -> Option<Ur
     let url = Url::parse(&text);
     if url.is_none() {
         // Without the text, because it may be a secret.
-        fields.fault(key, "expected an address that begins with http:// or https://");
+        fields.fault(key, "expected an address that starts with http:// or https://");
     }
     url
 }
@@ -291,18 +291,18 @@ fn mail(fields: &mut Fields<'_>) -> Option<Mail> {
     let (host, from, to) = (needed(fields, "host"), needed(fields, "from"), fields.texts("to"));
     let addresses = from.iter().chain(&to).filter(|text| !is_mail_address(text)).count();
     if to.is_empty() || addresses > 0 {
-        fields.fault("to", "expected addresses such as ops@example.com, in `from`, too");
+        fields.fault("to", "expected addresses such as ops@example.com, also in `from`");
     }
     let login = match (fields.text("user"), fields.text("password")) {
         (Some(user), Some(password)) => Some((user, password)),
         (None, None) => None,
         _ => {
-            fields.fault("password", "is needed together with `user`");
+            fields.fault("password", "is required together with `user`");
             None
         }
     };
     if login.is_some() && tls == MailTls::None {
-        fields.fault("tls", "a password is not sent readable");
+        fields.fault("tls", "a password is not sent without TLS");
     }
     Some(Mail { host: host?, port, tls, login, from: from?, to })
 }
@@ -378,7 +378,7 @@ pub(crate) mod tests {
     fn invalid_channel_settings_report_key_and_reason() {
         for (value, key, text) in [
             (json!({ "type": "slak" }), "type", "did you mean slack?"),
-            (json!({ "type": "slack" }), "url", "is needed"),
+            (json!({ "type": "slack" }), "url", "is required"),
             (json!({ "type": "slack", "url": "h" }), "url", "http"),
             (json!({ "type": "slack", "url": "https://h", "secrt": 1 }), "secrt", "not known"),
             (json!({ "type": "slack", "url": "https://h", "name": "a b" }), "name", "no blanks"),

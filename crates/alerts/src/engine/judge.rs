@@ -25,7 +25,7 @@ pub(super) fn judge(state: &mut State, config: &Config, input: Input, now: u64, 
         Input::Measured(sample) => measured(state, config, &sample, now, changes),
         Input::Wrote { app, instance, line } => wrote(state, config, &app, instance, &line, now, changes),
         Input::Exception { app, instance, title, returned } => {
-            let text = if returned { "an exception is back: " } else { "a new exception: " };
+            let text = if returned { "an exception recurred: " } else { "a new exception: " };
             let verdict = |severity| Verdict { instance, kind: Some(Kind::Limit), severity, text: plain(&format!("{text}{title}"), TEXT) };
             let mut changed = false;
             for rule in config.rules.iter().filter(|rule| rule.covers(&app)) {
@@ -189,7 +189,7 @@ fn verdict_of(rule: &Rule, threshold: &Threshold, instance: Option<u32>, value: 
     let figure = |value: f64| crate::message::figure(&threshold.metric, value);
     let text = match metric.as_str() {
         "log_age" => format!("wrote no log line for {}", figure(value)),
-        "requests" if threshold.limit <= f64::MIN_POSITIVE => "gets no requests".to_owned(),
+        "requests" if threshold.limit <= f64::MIN_POSITIVE => "receives no requests".to_owned(),
         _ => format!("{metric} is {}, {side} {}", figure(value), figure(threshold.limit)),
     };
     Verdict { instance, kind: None, severity: rule.severity.unwrap_or_default(), text }
@@ -242,8 +242,8 @@ fn check_fault(check: &Check, result: &Result<Checked, String>) -> Option<String
     match result {
         Err(why) => Some(plain(why, TEXT)),
         Ok(checked) => match (check.certificate_days, checked.certificate_days) {
-            (Some(least), Some(days)) if days < i64::from(least) => Some(format!("the certificate is valid for {days} days only")),
-            (Some(_), None) => Some("there is no certificate".to_owned()),
+            (Some(least), Some(days)) if days < i64::from(least) => Some(format!("the certificate expires in {days} days")),
+            (Some(_), None) => Some("no certificate".to_owned()),
             _ => None,
         },
     }

@@ -47,19 +47,19 @@ pub fn judge(service: &Service, answer: &Answer, now_ms: u64) -> Verdict {
             // Telegram and Discord put the delay into the body, in seconds.
             let in_body = value["parameters"]["retry_after"].as_f64().or_else(|| value["retry_after"].as_f64()).map(seconds);
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).or(in_body);
-            Verdict::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "it gets too many messages (429)".into() }
+            Verdict::Later { after_ms: Some(after_ms.unwrap_or(60_000).min(MOST_WAIT_MS)), why: "too many messages (429)".into() }
         }
-        300..=399 => Verdict::Refused(format!("it leads to another address ({status}), which is not followed")),
+        300..=399 => Verdict::Refused(format!("redirects are not followed ({status})")),
         408 | 425 | 500..=599 => {
             let after_ms = answer.retry_after.as_deref().and_then(|text| retry_after(text, now_ms)).map(|ms| ms.min(MOST_WAIT_MS));
-            Verdict::Later { after_ms, why: format!("it answers {status} {}", said()) }
+            Verdict::Later { after_ms, why: format!("it answered {status} {}", said()) }
         }
-        _ => Verdict::Refused(format!("it answers {status} {}", said())),
+        _ => Verdict::Refused(format!("it answered {status} {}", said())),
     }
 }
 
 fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
-    let fault = |code: i64, key: &str| format!("it answers {code}: {}", plain(value[key].as_str().unwrap_or_default(), 200));
+    let fault = |code: i64, key: &str| format!("it answered {code}: {}", plain(value[key].as_str().unwrap_or_default(), 200));
     let later = |why: String| Verdict::Later { after_ms: Some(60_000), why };
     match service {
         Service::DingTalk { .. } | Service::WeCom { .. } => match value["errcode"].as_i64() {
@@ -67,13 +67,13 @@ fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
             // Codes for rate limits and for a busy service.
             Some(code @ (130_101 | 130_102 | 410_100 | 45_009 | 45_033 | -1)) => later(fault(code, "errmsg")),
             Some(code) => Verdict::Refused(fault(code, "errmsg")),
-            None => Verdict::Refused(format!("its answer makes no sense: {}", plain(&answer.body, 200))),
+            None => Verdict::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
         },
         Service::Feishu { .. } => match value["code"].as_i64().or_else(|| value["StatusCode"].as_i64()) {
             Some(0) => Verdict::Delivered,
             Some(code @ (9499 | 11_232 | 11_233 | 99_991_400)) => later(fault(code, "msg")),
             Some(code) => Verdict::Refused(fault(code, "msg")),
-            None => Verdict::Refused(format!("its answer makes no sense: {}", plain(&answer.body, 200))),
+            None => Verdict::Refused(format!("invalid answer: {}", plain(&answer.body, 200))),
         },
         Service::Telegram { .. } if value["ok"] == Value::Bool(false) => {
             Verdict::Refused(fault(value["error_code"].as_i64().unwrap_or(0), "description"))
@@ -81,8 +81,8 @@ fn in_body(service: &Service, answer: &Answer, value: &Value) -> Verdict {
         // A Slack webhook answers `ok` in plain text. The Web API and compatible services answer
         // with `ok: false` on failure.
         Service::Slack { .. } if value["ok"] == Value::Bool(false) => match value["error"].as_str() {
-            Some("ratelimited" | "rate_limited") => later("it gets too many messages".into()),
-            other => Verdict::Refused(format!("it answers {}", plain(other.unwrap_or_default(), 200))),
+            Some("ratelimited" | "rate_limited") => later("too many messages".into()),
+            other => Verdict::Refused(format!("it answered {}", plain(other.unwrap_or_default(), 200))),
         },
         _ => Verdict::Delivered,
     }

@@ -58,7 +58,7 @@ pub fn rule(value: &Value, app: Option<&str>) -> Result<Rule, Vec<Problem>> {
     let mut apps = fields.texts("apps");
     if let Some(app) = app {
         if fields.has("apps") {
-            fields.fault("apps", "belongs to rules of alerts.json; here a rule is about its own app");
+            fields.fault("apps", "is allowed only in rules of alerts.json; a rule here applies to its own app");
         }
         apps = vec![app.to_owned()];
     }
@@ -87,7 +87,7 @@ fn condition(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         ["metric"] => {
             let metric = fields.text("metric")?;
             if metric.strip_prefix("host.").is_some_and(|name| !HOST.contains(&name)) {
-                fields.fault("metric", format!("is no figure of the machine: expected host.{}", HOST.join(", host.")));
+                fields.fault("metric", format!("is not a metric of the machine: expected host.{}", HOST.join(", host.")));
             }
             Some((threshold(fields, &metric, None)?, metric, 0))
         }
@@ -164,7 +164,7 @@ fn threshold(fields: &mut Fields<'_>, metric: &str, given: Option<(bool, f64)>) 
     }
     let clear = fields.amount("clear").unwrap_or(limit);
     if (above && clear > limit) || (!above && clear < limit) {
-        fields.fault("clear", "is on the wrong side of the limit: it would be over before it begins");
+        fields.fault("clear", "is on the wrong side of the limit: the alert would resolve before it fires");
     }
     let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(0);
     Some(Condition::Threshold(Threshold { metric: metric.to_owned(), above, limit, clear, window_ms }))
@@ -198,14 +198,14 @@ fn log(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let pattern = match Pattern::parse(&text) {
         Ok(pattern) => pattern,
         Err(why) => {
-            fields.fault("log", format!("is no regular expression: {}", crate::text::plain(&why, 200)));
+            fields.fault("log", format!("is not a valid regular expression: {}", crate::text::plain(&why, 200)));
             return None;
         }
     };
     let count = fields.number("count", 1.0, 1000.0).unwrap_or(1.0) as usize;
     let window_ms = fields.time("window", MOST_WINDOW_MS).unwrap_or(60_000);
     if count > 1 && window_ms == 0 {
-        fields.fault("window", "can never be true: no two lines come within no time");
+        fields.fault("window", "must be more than 0 if `count` is more than 1");
     }
     Some((Condition::Log { pattern, count, window_ms }, format!("log {}", crate::text::plain(&text, 40)), 0))
 }
@@ -218,7 +218,7 @@ fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
     let (target, name) = if fields.has("url") {
         let url = fields.text("url")?;
         if crate::channel::Url::parse(&url).is_none() {
-            fields.fault("url", "expected an address that begins with http:// or https://");
+            fields.fault("url", "expected an address that starts with http:// or https://");
             return None;
         }
         (Target::Http { url: url.clone(), status }, url)
@@ -231,7 +231,7 @@ fn check(fields: &mut Fields<'_>) -> Option<(Condition, String, u64)> {
         (Target::Tcp(address.clone()), address)
     };
     if days.is_some() && !matches!(&target, Target::Http { url, .. } if url.starts_with("https:")) {
-        fields.fault("certificate_days", "belongs to an address that begins with https://");
+        fields.fault("certificate_days", "needs an address that starts with https://");
     }
     let check = Check {
         target,
@@ -284,7 +284,7 @@ mod tests {
             (json!({ "metric": "cpu" }), "above", "either"),
             (json!({ "metric": "cpu", "above": 90, "clear": 95 }), "clear", "wrong side"),
             (json!({ "metric": "cpu", "above": 90, "for": "soon" }), "for", "expected a time"),
-            (json!({ "log": "(" }), "log", "no regular expression"),
+            (json!({ "log": "(" }), "log", "not a valid regular expression"),
             (json!({ "url": "ftp://x" }), "url", "http://"),
             (json!({ "tcp": "db" }), "tcp", "host:port"),
             (json!({ "on": "crash", "apps": "x" }), "apps", "alerts.json"),

@@ -9,8 +9,8 @@ pub fn reference() -> String {
     let mut out = String::from(
         "# Attributes of an app\n\n\
          Generated from the table in `crates/config/src/keys/table.rs`; do not edit. Every name with an underscore may also be written in\n\
-         camelCase. Where a number is expected a numeric text will do. Times are milliseconds or a text with a unit (`500ms`, `3s`, `5m`,\n\
-         `1h`), sizes are bytes or a text with a unit (`200M`, `1G`, 1024-based). `env_<name>` holds the variables of the profile that\n\
+         camelCase. A number may also be written as a string. Times are milliseconds or a string with a unit (`500ms`, `3s`, `5m`,\n\
+         `1h`), sizes are bytes or a string with a unit (`200M`, `1G`, 1024-based). `env_<name>` holds the variables of the profile that\n\
          `--env <name>` chooses.\n",
     );
     let mut last = None;

@@ -175,7 +175,7 @@ impl Accept {
     pub fn describe(&self) -> String {
         match self {
             Self::Flag => "true or false".into(),
-            Self::Text => "a text".into(),
+            Self::Text => "a string".into(),
             Self::OneOf(words) => words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or "),
             Self::Number(min, max) => match (*min, *max) {
                 (i64::MIN, i64::MAX) => "a number".into(),
@@ -184,8 +184,8 @@ impl Accept {
             },
             Self::Millis => "a number of milliseconds or a time such as \"3s\"".into(),
             Self::Bytes => "a number of bytes or a size such as \"200M\"".into(),
-            Self::Words | Self::Texts => "a text or a list of texts".into(),
-            Self::Command => "a command (a text, or a list of words)".into(),
+            Self::Words | Self::Texts => "a string or a list of strings".into(),
+            Self::Command => "a command (a string, or a list of words)".into(),
             Self::Numbers => "a number or a list of numbers".into(),
             Self::Table => "a table".into(),
             Self::Tables => "a list of tables".into(),

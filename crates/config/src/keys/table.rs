@@ -65,19 +65,20 @@ pub static KEYS: &[Key] = &[
         "instances",
         &[Number(-10_000, 10_000), OneOf(&["max"]), Table],
         "1",
-        "How many; `max` or 0 is one per CPU, a negative number that many fewer; a table `{min, max, cpu}` starts `min` and follows the load.",
+        "Number of instances; `max` or 0: one per CPU; a negative number: that many fewer; a table `{min, max, cpu}`: starts `min` and \
+         scales with the load.",
     )
     .option(&["-i", "--instances"]),
-    key(Run, "force", &[Flag], "false", "Start although it runs already.").option(&["-f", "--force"]),
+    key(Run, "force", &[Flag], "false", "Start even if the app is already running.").option(&["-f", "--force"]),
     key(
         Run,
         "depends_on",
         &[Texts, Table],
         "none",
-        "Apps that have to be there first: names, or a table of names and conditions (`started`, `ready`, `healthy`, `completed`) \
+        "Apps that have to start first: names, or a table of names and conditions (`started`, `ready`, `healthy`, `completed`) \
          ([how](../order-and-hooks.md)).",
     ),
-    key(Run, "depends_timeout", &[Millis], "60000", "How long a start waits for them."),
+    key(Run, "depends_timeout", &[Millis], "60000", "Time for which a start waits for them."),
     key(Env, "env", &[Table], "none", "Environment variables."),
     key(
         Env,
@@ -101,7 +102,7 @@ pub static KEYS: &[Key] = &[
         .option(&["--filter-env"]),
     key(Env, "append_env_to_name", &[Flag], "false", "With `--env x`, the name becomes `<name>-x`."),
     key(Env, "instance_var", &[Text], "`NODE_APP_INSTANCE`", "Variable that holds the number of the instance."),
-    key(Env, "increment_var", &[Text], "none", "Variable that grows by one from instance to instance."),
+    key(Env, "increment_var", &[Text], "none", "Variable that increases by one from instance to instance."),
     key(Env, "port", &[Number(0, 65_535)], "none", "Sets the variable `PORT`.").option(&["--port"]),
     key(Logs, "out_file", &[Text], "`<home>/logs/<name>-out.log`", "File for standard output.")
         .alias(&["out", "output", "out_log"])
@@ -115,7 +116,7 @@ pub static KEYS: &[Key] = &[
     key(Logs, "merge_logs", &[Flag], "true for one fork instance", "All instances share the files.")
         .alias(&["combine_logs"])
         .option(&["--merge-logs"]),
-    key(Logs, "disable_logs", &[Flag], "false", "Neither files nor followers.").option(&["--disable-logs"]),
+    key(Logs, "disable_logs", &[Flag], "false", "No log files and no live output.").option(&["--disable-logs"]),
     key(Logs, "log_type", &[Text], "none", "`json` writes one JSON object per line.").option(&["--log-type"]),
     key(Logs, "log_date_format", &[Text], "none", "Date before each line, in day.js tokens.").option(&["--log-date-format"]),
     key(Logs, "time", &[Flag], "false", "Date before each line as `YYYY-MM-DDTHH:mm:ss`.").option(&["--time"]),
@@ -221,14 +222,15 @@ pub static KEYS: &[Key] = &[
         "ready_timeout_action",
         &[OneOf(&["fail", "accept"])],
         "`fail`; as `pm2` `accept`",
-        "What happens if a start is not ready in time: `accept` treats it as ready after `listen_timeout` (or 3 s), as PM2 does; `fail`: see `listen_timeout`.",
+        "Action if a start is not ready in time: `accept` treats it as ready after `listen_timeout` (or 3 s), as PM2 does; `fail`: see \
+         `listen_timeout`.",
     ),
     key(Limits, "uid", &[Text, COUNT], "user of the caller", "User to run as, by name or number; needs root.")
         .alias(&["user"])
         .option(&["--uid", "-u", "--user"]),
     key(Limits, "gid", &[Text, COUNT], "group of `uid`", "Group to run as, by name or number; needs root.").option(&["--gid"]),
     key(Limits, "nice", &[Number(-20, 20)], "0", "Scheduling priority, -20 (first) to 19; 20 counts as 19.").option(&["--nice"]),
-    key(Limits, "umask", &[Text, Number(0, 0o777)], "of the daemon", "File mode mask; a text is octal (`\"027\"`).").option(&["--umask"]),
+    key(Limits, "umask", &[Text, Number(0, 0o777)], "of the daemon", "File mode mask; a string is octal (`\"027\"`).").option(&["--umask"]),
     key(
         Limits,
         "rlimits",
@@ -349,7 +351,7 @@ pub static KEYS: &[Key] = &[
         "error",
         &[Text, Table],
         "none",
-        "Too many errors: `{error_threshold, restart_on_error, window}`; a text is `error_file`.",
+        "Too many errors: `{error_threshold, restart_on_error, window}`; a string is `error_file`.",
     ),
     key(
         Health,
@@ -361,7 +363,7 @@ pub static KEYS: &[Key] = &[
     key(Node, "disable_source_map_support", &[Flag], "false", "No source maps in stack traces of Node apps.")
         .option(&["--disable-source-map-support"]),
     key(Node, "source_map_support", &[Flag], "true", "Source maps are on unless disabled.")
-        .needless("it has none in PM2 7 either")
+        .needless("also without effect in PM2 7")
         .option(&["--source-map-support"]),
     key(Node, "pmx", &[Flag, Text], "true", "Load ostler's preload into Node apps; it drains their connections.").option(&["--no-pmx"]),
     key(Node, "automation", &[Flag], "true", "False turns `pmx` off.").option(&["--no-automation"]),
@@ -385,9 +387,9 @@ pub static KEYS: &[Key] = &[
         .needless("it is an option of the command line")
         .option(&["-w", "--write"]),
     key(Kept, "username", &[Text], "current user", "Shown only.").needless("the real user is shown"),
-    key(Kept, "windowsHide", &[Flag], "true", "Windows only.").needless("it concerns Windows only"),
-    key(Kept, "install_url", &[Text], "none", "Source of a module.").needless("it concerns modules only"),
-    key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").needless("it concerns modules only"),
-    key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").needless("it concerns modules only"),
+    key(Kept, "windowsHide", &[Flag], "true", "Windows only.").needless("it applies to Windows only"),
+    key(Kept, "install_url", &[Text], "none", "Source of a module.").needless("it applies to modules only"),
+    key(Kept, "name_prefix", &[Text], "none", "Prefix of module names.").needless("it applies to modules only"),
+    key(Kept, "started_as_module", &[Flag], "false", "Internal to modules.").needless("it applies to modules only"),
     key(Kept, "pmx_module", &[Flag], "false", "Marks a module of PM2: `pm2-logrotate:rotateModule false` spares its logs."),
 ];

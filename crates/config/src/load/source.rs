@@ -55,7 +55,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<String, Problem> {
                 None => Ok(text.to_owned()),
                 Some(offset) => {
                     let position = position_at(text, offset);
-                    Err(Problem::error(Kind::Malformed, format!("line {}: the file holds a NUL byte", position.line)))
+                    Err(Problem::error(Kind::Malformed, format!("line {}: the file contains a NUL byte", position.line)))
                 }
             }
         }

@@ -5,6 +5,6 @@ use crate::problem::{Kind, Problem};
 
 /// Rejects every text.
 pub(super) fn parse(_: &str) -> Result<Document, Problem> {
-    let message = "YAML cannot be read by this program, which was built without the feature `yaml`: use the complete one, JSON or TOML";
+    let message = "this program was built without the feature `yaml` and cannot read YAML: use a complete build, JSON or TOML";
     Err(Problem::error(Kind::Malformed, message))
 }

@@ -105,7 +105,7 @@ fn keep_options(raw: &mut RawApp, overlay: &Overlay, old: &AppSpec, context: &Co
         }
     }
     if !dropped.is_empty() {
-        notes.push(format!("{}: the file sets these options of an earlier command back: {}", old.name, dropped.join(", ")));
+        notes.push(format!("{}: the file resets these options of an earlier command: {}", old.name, dropped.join(", ")));
     }
     raw.replace_by_options(kept);
 }
@@ -120,10 +120,10 @@ fn option_of(key: &str) -> String {
 fn keep_profile(overlay: &mut Overlay, raw: &RawApp, old: &AppSpec, notes: &mut Vec<String>) {
     let Some(profile) = old.env.profile.as_ref().filter(|_| overlay.profile.is_none()) else { return };
     if raw.profiles.contains_key(profile) {
-        notes.push(format!("{}: profile {profile} of the last start stays; --env NAME chooses another", old.name));
+        notes.push(format!("{}: profile {profile} of the last start is kept; --env NAME chooses another", old.name));
         overlay.profile = Some(profile.clone());
     } else {
-        notes.push(format!("{}: the file has no profile {profile} any more, which the last start used", old.name));
+        notes.push(format!("{}: the file no longer has profile {profile}, which the last start used", old.name));
     }
 }
 

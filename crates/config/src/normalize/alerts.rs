@@ -20,7 +20,7 @@ pub(super) fn check(app: &str, value: &Value) -> Result<(), String> {
     let mut names: Vec<String> = Vec::new();
     for (at, value) in list.iter().enumerate() {
         match rule(value, Some(app)) {
-            Ok(rule) if names.contains(&rule.name) => faults.push(format!("[{at}]: another rule has this name; give it one by `name`")),
+            Ok(rule) if names.contains(&rule.name) => faults.push(format!("[{at}]: another rule has this name; set another `name`")),
             Ok(rule) => names.push(rule.name),
             Err(problems) => faults.extend(problems.iter().map(|problem| format!("[{at}]: {problem}"))),
         }
@@ -65,7 +65,7 @@ fn never(spec: &AppSpec, condition: &Condition) -> Option<&'static str> {
 fn never_happens(spec: &AppSpec, kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Crash | Kind::Errored if spec.is_job() => Some("the app is a job, which reports `job_failed`"),
-        Kind::JobFailed | Kind::JobMissed if !spec.is_job() => Some("the app is no job"),
+        Kind::JobFailed | Kind::JobMissed if !spec.is_job() => Some("the app is not a job"),
         Kind::Unhealthy | Kind::CheckBroken if !spec.health().is_some_and(HealthSpec::is_watched) => Some("the app has no `health`"),
         _ => None,
     }
@@ -85,7 +85,7 @@ mod tests {
         for (alerts, why) in [
             (json!({ "forecast": "memory" }), "max_memory_restart"),
             (json!(["crash", "unhealthy"]), "[1]: can never fire: the app has no `health`"),
-            (json!({ "on": ["job_failed", "job_missed"] }), "no job"),
+            (json!({ "on": ["job_failed", "job_missed"] }), "not a job"),
         ] {
             let (key, text) = finish(&spec(alerts.clone())).unwrap_err();
             assert!(key == "alerts" && text.contains(why), "{alerts}: {text}");

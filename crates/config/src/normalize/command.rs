@@ -17,10 +17,10 @@ pub(super) fn command(value: &Value, base: &Base<'_>) -> Result<Command, String>
             match argv {
                 Some(argv) if argv.first().is_some_and(|program| !program.trim().is_empty()) => Ok(Command { argv }),
                 Some(_) => Err("the command is empty".into()),
-                None => Err("expected a list of texts as the command".into()),
+                None => Err("expected a list of strings as the command".into()),
             }
         }
-        other => Err(format!("expected a text or a list of texts as the command, found {}", found(other))),
+        other => Err(format!("expected a string or a list of strings as the command, found {}", found(other))),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     let job = spec.given.open().get("job").filter(|job| **job != Value::Bool(false)).cloned();
     let (key, pattern, job) = match (restart, job) {
         (Some(_), Some(_)) => {
-            return Err(("job", "excludes `cron_restart`: a job is run at its times, and is not running between them".into()));
+            return Err(("job", "cannot be combined with `cron_restart`: a job runs only at its scheduled times".into()));
         }
         (Some(pattern), None) => ("cron_restart", pattern, None),
         (None, Some(value)) => {
@@ -43,7 +43,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
         }
         (None, None) => return Ok(idle(spec)),
     };
-    let schedule = Schedule::parse(&pattern).map_err(|error| (key, format!("{pattern:?} is no schedule: {error}")))?;
+    let schedule = Schedule::parse(&pattern).map_err(|error| (key, format!("{pattern:?} is not a schedule: {error}")))?;
     if job.is_some() {
         // A job starts first at its first scheduled time.
         spec.autostart = false;
@@ -69,7 +69,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<Option<Wrong>, Wrong> {
     cron.zone = zone;
     cron.catch_up = spec.given.is("catch_up", true);
     spec.cron = Some(Box::new(cron));
-    let both = "names both a day of the month and a weekday: as in PM2 both have to match (cron itself takes either)";
+    let both = "names both a day of the month and a weekday: as in PM2, both must match (in cron, one is enough)";
     Ok(schedule.restricts_both_days().then(|| (key, both.to_owned())))
 }
 
@@ -95,9 +95,7 @@ fn zone(value: &Value) -> Result<String, String> {
     }
     let known: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).collect();
     if known.is_empty() {
-        return Err(format!(
-            "unknown time zone {name:?}: this machine has no time zone database (/usr/share/zoneinfo); UTC is always there"
-        ));
+        return Err(format!("unknown time zone {name:?}: this machine has no time zone database (/usr/share/zoneinfo); UTC always works"));
     }
     let near = closest(name, known.iter().map(String::as_str)).map(|near| format!(", did you mean \"{near}\"?"));
     Err(format!("unknown time zone {name:?}{}", near.unwrap_or_else(|| "; expected a name such as \"Europe/Berlin\" or \"UTC\"".into())))
@@ -112,7 +110,7 @@ fn job_of(value: &Value) -> Result<(String, JobSpec), String> {
     known_keys(table, &["schedule", "retries", "retry_delay", "timeout", "history"])?;
     let pattern = match table.get("schedule") {
         Some(Value::String(pattern)) => pattern.clone(),
-        Some(other) => return Err(format!("expected `schedule` as a text such as \"0 3 * * *\", found {}", found(other))),
+        Some(other) => return Err(format!("expected `schedule` as a string such as \"0 3 * * *\", found {}", found(other))),
         None => return Err("expected `schedule`: the times at which it runs, such as \"0 3 * * *\"".into()),
     };
     let default = JobSpec::default();
@@ -135,7 +133,7 @@ fn millis(table: &Map<String, Value>, key: &str) -> Result<Option<u64>, String> 
     let Some(value) = table.get(key) else { return Ok(None) };
     units::millis_of(value)
         .map(Some)
-        .ok_or_else(|| format!("expected `{key}` as milliseconds or a text such as \"10m\", found {}", found(value)))
+        .ok_or_else(|| format!("expected `{key}` as milliseconds or a string such as \"10m\", found {}", found(value)))
 }
 
 /// Checks that all settings are compatible with a job.
@@ -145,7 +143,7 @@ fn fits(spec: &AppSpec) -> Result<(), String> {
         return Err("cannot be in cluster mode: remove `exec_mode`".into());
     }
     if spec.autoscale.is_some() {
-        return Err("cannot follow the load: give a number of `instances`".into());
+        return Err("cannot scale with the load: set `instances` to a number".into());
     }
     Ok(())
 }

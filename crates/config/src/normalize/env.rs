@@ -101,7 +101,8 @@ fn expand(spec: &mut AppSpec, raw: &RawApp, caller: &EnvMap, problems: &mut Vec<
             let chosen = env.profile.as_ref().and_then(|name| env.profiles.get(name));
             let text = |(name, value): (&String, &String)| super::expand::has_reference(value).then(|| name.clone());
             if let Some(name) = [&env.file, &env.vars].into_iter().chain(chosen).flat_map(|layer| layer.iter()).find_map(text) {
-                let message = format!("the reference in {name} stays as it is; `env_expand: true` resolves it, `false` silences this");
+                let message =
+                    format!("the reference in {name} is not resolved; `env_expand: true` resolves it, `false` hides this message");
                 problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "env", message) });
             }
             return;

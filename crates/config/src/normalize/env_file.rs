@@ -99,7 +99,7 @@ fn dotenv(text: &str) -> Result<EnvMap, (usize, String)> {
             .split_once('=')
             .filter(|(name, _)| !name.contains('\n') && is_name(name.trim_end()))
             .ok_or_else(|| (line, format!("expected NAME=value, found {:?}", start[..end].chars().take(40).collect::<String>())))?;
-        let (value, after) = value_of(value).ok_or_else(|| (line, format!("the quote after {} does not end", name.trim_end())))?;
+        let (value, after) = value_of(value).ok_or_else(|| (line, format!("the quote after {} is not closed", name.trim_end())))?;
         let used = rest.len() - after.len();
         line += rest[..used].matches('\n').count();
         out.insert(name.trim_end().to_owned(), value);

@@ -87,7 +87,7 @@ impl<'a> Variables<'a> {
                 out.push('$');
                 rest = after;
             } else if let Some(body) = rest.strip_prefix("${") {
-                let (body, after) = body.split_once('}').ok_or_else(|| format!("the {{ of {:?} does not end", start_of(rest)))?;
+                let (body, after) = body.split_once('}').ok_or_else(|| format!("the {{ of {:?} is not closed", start_of(rest)))?;
                 out.push_str(&self.reference(body, layer)?);
                 rest = after;
             } else {
@@ -170,7 +170,7 @@ mod tests {
             ("${NO}", "NO is not set"),
             ("${NO:?set it in .env}", "NO: set it in .env"),
             ("${EMPTY:?}", "EMPTY: is not set"),
-            ("${HOST", "does not end"),
+            ("${HOST", "is not closed"),
             ("${}", "expected ${NAME}"),
             ("${a b}", "expected ${NAME}"),
             ("${HOST:+x}", "expected :- or :?"),

@@ -34,7 +34,7 @@ pub(super) fn keep_word(spec: &mut AppSpec, old: &AppSpec) {
 /// connection, and instances share it.
 pub(super) fn resolve(spec: &mut AppSpec, raw: &RawApp, base: &Base<'_>) -> Result<(), Problem> {
     let Some((program, word)) = base.context.file_server.clone() else {
-        return Err(raw.problem(Kind::ScriptNotFound, "script", "this program has no server of files"));
+        return Err(raw.problem(Kind::ScriptNotFound, "script", "this program was built without the file server"));
     };
     spec.script = program;
     spec.args.insert(0, word);

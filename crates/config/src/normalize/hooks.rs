@@ -33,7 +33,7 @@ fn parse(hook: Hook, value: &Value, base: &Base<'_>) -> Result<HookSpec, String>
         None => None,
         Some((_, Some("abort"))) if hook.can_abort() => Some(OnFailure::Abort),
         Some((_, Some("abort"))) => {
-            return Err(format!("on_failure: \"abort\" has no meaning for {hook}, which accompanies an end that comes anyway"));
+            return Err(format!("on_failure: \"abort\" is not allowed for {hook}: it cannot prevent the exit"));
         }
         Some((_, Some("continue"))) => Some(OnFailure::Continue),
         Some((other, _)) => return Err(format!("on_failure: expected \"abort\" or \"continue\", found {}", found(other))),

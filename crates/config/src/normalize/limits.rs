@@ -48,7 +48,7 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
 pub(super) fn forget_forbidden_nice(spec: &mut AppSpec, raw: &RawApp, context: &Context, problems: &mut Vec<Problem>) {
     if let Some(nice) = spec.limits.nice.filter(|nice| *nice < context.lowest_nice) {
         spec.limits.nice = None;
-        let message = format!("{nice} needs root or CAP_SYS_NICE; it runs with the usual priority");
+        let message = format!("{nice} needs root or CAP_SYS_NICE; it runs with the default priority");
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "nice", message) });
     }
 }

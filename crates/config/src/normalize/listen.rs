@@ -42,7 +42,7 @@ pub(super) fn name(spec: &mut AppSpec) -> Result<(), String> {
             return Err(format!("two sockets have the name \"{}\"", listen.name));
         }
         if before.iter().any(|other| other.at == listen.at) && !matches!(listen.at, ListenAt::Tcp { port: 0, .. }) {
-            return Err(format!("{} is there twice", listen.at));
+            return Err(format!("{} is listed twice", listen.at));
         }
     }
     Ok(())
@@ -60,15 +60,15 @@ fn one(value: &Value, base: &Base<'_>) -> Result<Listen, String> {
 fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<Listen, String> {
     known_keys(table, KEYS)?;
     let at = match (table.get("path"), table.get("port")) {
-        (Some(_), Some(_)) => return Err("`path` and `port` exclude each other".into()),
+        (Some(_), Some(_)) => return Err("`path` and `port` cannot be combined".into()),
         (Some(Value::String(path)), None) => unix(path, base)?,
-        (Some(other), None) => return Err(format!("expected `path` as a text, found {}", found(other))),
+        (Some(other), None) => return Err(format!("expected `path` as a string, found {}", found(other))),
         (None, Some(port)) => ListenAt::Tcp { address: host_of(table)?, port: self::port(port)? },
         (None, None) => return Err(format!("expected {FORMS}, found a table without them")),
     };
     let is_unix = matches!(at, ListenAt::Unix { .. });
     if is_unix && (table.contains_key("address") || table.contains_key("host")) {
-        return Err("`path` and `host` exclude each other".into());
+        return Err("`path` and `host` cannot be combined".into());
     }
     let mode = table.get("mode").map(limits::mask).transpose()?;
     if mode.is_some() && !is_unix {
@@ -92,7 +92,7 @@ fn host_of(table: &Map<String, Value>) -> Result<Option<IpAddr>, String> {
         (Some(_), Some(_)) => Err("`host` and `address` are the same".into()),
         (None, None) => Ok(None),
         (Some(Value::String(host)), None) | (None, Some(Value::String(host))) => self::host(host),
-        (Some(other), None) | (None, Some(other)) => Err(format!("expected `host` as a text, found {}", found(other))),
+        (Some(other), None) | (None, Some(other)) => Err(format!("expected `host` as a string, found {}", found(other))),
     }
 }
 

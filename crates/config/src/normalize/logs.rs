@@ -52,12 +52,12 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
             Value::Null => continue,
-            other => return Err(format!("{key}: expected a text or a number, found {}", found(other))),
+            other => return Err(format!("{key}: expected a string or a number, found {}", found(other))),
         };
         rotate.set(key, &text).map_err(|problem| format!("{key}: {}", problem.unwrap_or_else(|| "no such setting".into())))?;
     }
     if table.contains_key("interval") && table.contains_key("cron") {
-        return Err("`interval` and `cron` are two ways to say the same: only one can be given".into());
+        return Err("`interval` and `cron` cannot be combined".into());
     }
     if let Some(tz) = &rotate.tz {
         jiff::tz::TimeZone::get(tz).map_err(|_| format!("tz: expected a time zone such as \"Europe/Berlin\", found {tz:?}"))?;

@@ -182,7 +182,7 @@ fn build(raw: &RawApp, context: &Context, overlay: &Overlay, problems: &mut Vec<
     lay_out_times(&mut spec, raw, problems);
     env::for_interpreter(&mut spec);
     for (name, path) in secrets::open_to_all(&spec.secrets) {
-        let message = format!("{name}: every user of this machine can read {path}; `chmod o-r` closes it");
+        let message = format!("{name}: every user of this machine can read {path}; fix it with `chmod o-r`");
         problems.push(Problem { severity: Severity::Warning, ..raw.problem(Kind::Value, "secrets", message) });
     }
     spec.version = version::nearest(&spec);
@@ -249,7 +249,7 @@ fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
     };
     let attribute = |key: &str| raw.attributes.get(key);
     if attribute("nice").and_then(Value::as_i64) == Some(20) {
-        warn("nice", "the highest value is 19, which is taken");
+        warn("nice", "the highest value is 19, which is used");
     }
     if attribute("log_type").and_then(Value::as_str).is_some_and(|kind| kind != "json" && kind != "raw") {
         warn("log_type", "only \"json\" has an effect");
@@ -258,7 +258,7 @@ fn warn_of_oddities(raw: &RawApp, problems: &mut Vec<Problem>) {
         warn("filter_env", "true has no effect, as in PM2; use env_policy: \"clean\" to start without the caller's variables");
     }
     if attribute("umask").is_some_and(|mask| mask.is_number() && mask.as_u64().is_some_and(looks_octal)) {
-        warn("umask", "a number is taken as it is; write an octal mask as a text, such as \"022\"");
+        warn("umask", "a number is used as is; write an octal mask as a string, such as \"022\"");
     }
 }
 

@@ -88,7 +88,8 @@ pub fn finish_order(apps: &mut [(&RawApp, &mut AppSpec)]) -> Vec<Problem> {
                 |other: &&AppSpec| other.name == *name && other.restart.autorestart && !other.restart.stop_exit_codes.contains(&0);
             if specs().find(never_ends).is_some() {
                 let message = format!(
-                    "{name} is never \"completed\", because it is started again after each end: give it `autorestart: false` or `stop_exit_codes: [0]`"
+                    "{name} is never \"completed\", because it restarts after each exit: give it `autorestart: false` or \
+                     `stop_exit_codes: [0]`"
                 );
                 problems.push(raw.problem(Kind::Value, "depends_on", message));
             }

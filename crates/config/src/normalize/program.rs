@@ -91,7 +91,7 @@ pub(super) fn warning(spec: &AppSpec) -> Option<String> {
     (spec.lacks_workers() && !spec.script.is_empty() && spec.env.increment_var.is_none()).then(|| {
         let program = spec.interpreter.as_deref().unwrap_or(&spec.script);
         format!(
-            "{program} is not Node, Deno or Bun: the instances are no cluster workers and share no port; give each a port of its own \
+            "{program} is not Node, Deno or Bun: the instances are not cluster workers and do not share a port; give each its own port \
              (increment_var: \"PORT\") or a socket (`listen`)"
         )
     })

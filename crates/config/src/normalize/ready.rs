@@ -43,7 +43,7 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
 
 fn by(value: &Value, spec: &AppSpec, own: Option<HttpProbe>) -> Result<ReadyBy, String> {
     // The interval of the health check does not apply to a start.
-    let own = own.map(|probe| ReadyBy::Http(HttpProbe { interval_ms: READY_INTERVAL_MS, ..probe })).ok_or("needs the key `http` too");
+    let own = own.map(|probe| ReadyBy::Http(HttpProbe { interval_ms: READY_INTERVAL_MS, ..probe })).ok_or("also needs the key `http`");
     let table = match value {
         Value::String(word) => {
             return match word.as_str() {
@@ -86,20 +86,21 @@ fn fits(by: &ReadyBy, spec: &AppSpec) -> Result<(), String> {
             Err("\"listening\" works for cluster workers only; use {tcp: port} for other apps".into())
         }
         ReadyBy::Descriptor(fd) if usize::try_from(*fd).is_ok_and(|fd| fd < 3 + spec.listen.len()) => {
-            Err(format!("descriptor {fd} is a socket of `listen`; take {} or more", 3 + spec.listen.len()))
+            Err(format!("descriptor {fd} is a socket of `listen`; use {} or more", 3 + spec.listen.len()))
         }
         ReadyBy::Tcp { host, .. } | ReadyBy::Http(HttpProbe { host, .. }) if addresses(host).is_none() => {
-            Err(format!("\"{host}\" would have to be looked up; an address or \"localhost\" is asked"))
+            Err(format!("\"{host}\" would need a DNS lookup; use an address or \"localhost\""))
         }
         ReadyBy::Tcp { port, .. } if listens(spec, *port) => Err(format!(
-            "port {port} is a socket of `listen`: it is open before the app starts and proves nothing; use {{http: …}} or \"notify\""
+            "port {port} is a socket of `listen`: it is open before the app starts, so the check always succeeds; use {{http: …}} or \
+             \"notify\""
         )),
         ReadyBy::Log(_) if !has_log(spec) => Err("`log` needs a log file, and the app has no log file".into()),
         ReadyBy::Log(_) if spec.logs.merge_logs && spec.instances > 1 => {
             Err("`log` cannot distinguish whose line it is when instances share a file; remove `merge_logs`".into())
         }
         ReadyBy::Uptime { ms } if spec.ready.listen_timeout_ms.is_some_and(|timeout| timeout <= *ms) => {
-            Err("`uptime` is not shorter than `listen_timeout`: it would never be reached".into())
+            Err("`uptime` must be shorter than `listen_timeout`, or it is never reached".into())
         }
         _ => Ok(()),
     }

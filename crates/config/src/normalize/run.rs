@@ -36,11 +36,13 @@ pub(super) fn set(spec: &mut AppSpec, key: &str, value: &Value) -> Result<(), St
     match (key, value) {
         ("args", value) => spec.args = texts(value),
         ("node_args", value) => spec.interpreter_args = texts(value),
-        ("name", Value::String(name)) if name.chars().any(char::is_control) => return Err("a name cannot hold control characters".into()),
+        ("name", Value::String(name)) if name.chars().any(char::is_control) => {
+            return Err("a name cannot contain control characters".into());
+        }
         ("name" | "namespace", Value::String(name)) if name.len() > 255 => return Err("a name cannot be longer than 255 bytes".into()),
         ("name", Value::String(name)) if !name.is_empty() => spec.name.clone_from(name),
         ("namespace", Value::String(name)) if name.chars().any(char::is_control) => {
-            return Err("a name cannot hold control characters".into());
+            return Err("a name cannot contain control characters".into());
         }
         ("namespace", Value::String(name)) if !name.is_empty() => spec.namespace.clone_from(name),
         _ => {}
@@ -112,8 +114,8 @@ pub(super) fn servers_behind_a_launcher(spec: &AppSpec) -> Option<String> {
     let alone = spec.instances < 2 || !spec.listen.is_empty() || spec.env.increment_var.is_some();
     let launcher = launcher(spec).filter(|_| !alone)?;
     Some(format!(
-        "{launcher} starts a server of its own for each of {} instances: on one port all but the first fail. Start the server's file itself \
-         (exec_mode: \"cluster\"), or give each a port of its own (increment_var: \"PORT\")",
+        "{launcher} starts its own server for each of {} instances: on one port, all but the first fail. Start the server's file itself \
+         (exec_mode: \"cluster\"), or give each its own port (increment_var: \"PORT\")",
         spec.instances
     ))
 }

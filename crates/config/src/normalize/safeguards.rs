@@ -194,13 +194,13 @@ fn asked(probe: HttpProbe) -> Result<HttpProbe, String> {
 
 fn known_address(host: &str) -> Result<(), String> {
     let known = addresses(host).is_some();
-    known.then_some(()).ok_or_else(|| format!("\"{host}\" would have to be looked up; an address or \"localhost\" is asked"))
+    known.then_some(()).ok_or_else(|| format!("\"{host}\" would need a DNS lookup; use an address or \"localhost\""))
 }
 
 /// Returns the words of a command: a list is the arguments; a text with a blank is for the shell,
 /// as for `script`.
 fn command(value: &Value) -> Result<Vec<String>, String> {
-    let bad = || format!("expected `command` as a text or a list of texts, found {}", found(value));
+    let bad = || format!("expected `command` as a string or a list of strings, found {}", found(value));
     let words: Vec<String> = match value {
         Value::String(text) if text.trim().contains(char::is_whitespace) => vec!["sh".into(), "-c".into(), text.clone()],
         Value::String(text) => vec![text.trim().to_owned()],

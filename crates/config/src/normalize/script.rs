@@ -97,8 +97,7 @@ fn command_line(spec: &mut AppSpec, raw: &RawApp, given: &str, path: Option<&str
         is_executable(&sh).then_some(sh)
     });
     let shell = shell.or_else(|| Some(PathBuf::from("/bin/sh")).filter(|_| elsewhere));
-    let shell =
-        shell.ok_or_else(|| raw.problem(Kind::InterpreterNotFound, "script", "neither bash nor sh is there to run the command line"))?;
+    let shell = shell.ok_or_else(|| raw.problem(Kind::InterpreterNotFound, "script", "no bash or sh was found to run the command line"))?;
     spec.shell = true;
     spec.interpreter = None;
     spec.interpreter_args.clear();

@@ -20,7 +20,7 @@ pub(super) fn parse(value: &Value, base: &Base<'_>) -> Result<Secrets, String> {
     let mut secrets = Secrets::new();
     for (name, source) in table {
         if !is_name(name) {
-            return Err(format!("{:?} is no name of a variable", name));
+            return Err(format!("{:?} is not a valid variable name", name));
         }
         let source = one(source, base).map_err(|message| format!("{name}: {message}"))?;
         secrets.insert(name.clone(), source);
@@ -39,7 +39,7 @@ fn one(value: &Value, base: &Base<'_>) -> Result<SecretSource, String> {
 fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<SecretSource, String> {
     known_keys(table, &["file", "command", "credential", "timeout"])?;
     if table.contains_key("timeout") && !table.contains_key("command") {
-        return Err("`timeout` belongs to `command`".into());
+        return Err("`timeout` is allowed only with `command`".into());
     }
     match (table.get("file"), table.get("command"), table.get("credential")) {
         (Some(Value::String(path)), None, None) => file(path, base),
@@ -60,7 +60,7 @@ fn described(table: &Map<String, Value>, base: &Base<'_>) -> Result<SecretSource
 
 fn file(path: &str, base: &Base<'_>) -> Result<SecretSource, String> {
     if path.is_empty() {
-        return Err("expected a path, found an empty text".into());
+        return Err("expected a path, found an empty string".into());
     }
     Ok(SecretSource::File(base.path(path)))
 }

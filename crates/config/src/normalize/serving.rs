@@ -87,10 +87,10 @@ pub(super) fn finish(spec: &mut AppSpec) -> Result<(), (&'static str, String)> {
     listen::name(spec).map_err(|message| ("listen", message))?;
     node_policy(spec);
     if spec.sticky.is_some() && spec.mode != ExecMode::Cluster {
-        return Err(("sticky", "needs exec_mode \"cluster\": only there ostler hands out the connections".into()));
+        return Err(("sticky", "needs exec_mode \"cluster\": only in this mode ostler distributes the connections".into()));
     }
     if spec.sticky.is_some() && spec.scheduling != Scheduling::RoundRobin {
-        return Err(("sticky", "needs scheduling \"round_robin\": in the others the kernel hands out the connections".into()));
+        return Err(("sticky", "needs scheduling \"round_robin\": in the others the kernel distributes the connections".into()));
     }
     if spec.max_connection_age_ms.is_some() && !spec.has_preload() {
         let message = "is for Node apps with the preload; for others the proxy limits it (nginx: `keepalive_time`)";

@@ -71,7 +71,7 @@ pub fn export_settings(value: &Value) -> Result<ExportSettings, Vec<String>> {
 
 fn known(table: &Map<String, Value>, prefix: &str, keys: &[&str], faults: &mut Vec<String>) {
     for key in table.keys().filter(|key| !keys.contains(&key.as_str())) {
-        faults.push(format!("{prefix}{}: is not known; expected one of {}", key.escape_debug(), keys.join(", ")));
+        faults.push(format!("{prefix}{}: unknown key; expected one of {}", key.escape_debug(), keys.join(", ")));
     }
 }
 
@@ -181,7 +181,7 @@ mod tests {
     fn export_setting_errors_name_the_key() {
         for (value, fault) in [
             (json!(3), "expected a table"),
-            (json!({"request": {}}), "request: is not known; expected one of requests"),
+            (json!({"request": {}}), "request: unknown key; expected one of requests"),
             (json!({"requests": 3}), "requests: expected a table"),
             (json!({"requests": {"disk": 1}}), "requests.disk: is not known"),
             (json!({"requests": {"memory": "much"}}), "requests.memory: expected an amount"),

@@ -7,7 +7,7 @@ pub const MAX_INSTANCES: u32 = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstancesError {
     /// Neither a number nor `max`.
-    #[error("{0:?} is no number of instances (accepted: a number, \"max\" or 0 for one per CPU, -1 for one less)")]
+    #[error("{0:?} is not a valid number of instances (accepted: a number, \"max\" or 0 for one per CPU, -1 for one less)")]
     NotANumber(String),
     /// More than [`MAX_INSTANCES`].
     #[error("{0} instances are too many (at most {MAX_INSTANCES})")]

@@ -58,7 +58,7 @@ pub enum BadSecret {
     #[error("is longer than 64 KiB")]
     TooLong,
     /// A NUL byte, which would end the value.
-    #[error("holds a NUL byte")]
+    #[error("contains a NUL byte")]
     Nul,
     /// Not UTF-8.
     #[error("is not UTF-8")]

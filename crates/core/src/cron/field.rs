@@ -91,7 +91,7 @@ impl Field {
         };
         if from > to {
             return Err(format!(
-                "the range ends before it begins; write {range_from}-{last},{first}-{range_to}",
+                "the range ends before it starts; write {range_from}-{last},{first}-{range_to}",
                 range_from = from,
                 range_to = to
             ));

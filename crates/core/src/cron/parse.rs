@@ -22,10 +22,10 @@ pub enum CronError {
     #[error("unknown word {0:?}; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually")]
     Word(String),
     /// `@reboot`, which has no time.
-    #[error("@reboot is no time; apps that were saved start at a boot by themselves")]
+    #[error("@reboot is not supported: saved apps start at boot without it")]
     Reboot,
     /// A date that does not exist.
-    #[error("there is no such date, it would never run")]
+    #[error("no such date exists, it would never run")]
     Never,
 }
 

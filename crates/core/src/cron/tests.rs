@@ -132,17 +132,17 @@ fn invalid_pattern_is_an_error() {
         ("*/1.5 * * * *", "minute \"*/1.5\": expected a step from 1 to 60 after the /"),
         ("5/ * * * *", "minute \"5/\": expected a step from 1 to 60 after the /"),
         ("/5 * * * *", "minute \"/5\": expected something before the /, as in */5"),
-        ("0 22-2 * * *", "hour \"22-2\": the range ends before it begins; write 22-23,0-2"),
+        ("0 22-2 * * *", "hour \"22-2\": the range ends before it starts; write 22-23,0-2"),
         ("0 0 30-L * *", "day of month \"30-L\": expected 1 to 31"),
         ("0 0 32W * *", "day of month \"32W\": expected 1 to 31 before the W"),
         ("0 0 * * L", "weekday \"L\": expected 0 to 7 or SUN to SAT in front"),
         ("0 0 * * 5#6", "weekday \"5#6\": expected 1 to 5 or L after the #"),
-        ("@reboot", "@reboot is no time; apps that were saved start at a boot by themselves"),
+        ("@reboot", "@reboot is not supported: saved apps start at boot without it"),
         ("@noon", "unknown word \"@noon\"; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly and @annually"),
-        ("0 0 31 2 *", "there is no such date, it would never run"),
-        ("0 0 31 4,6,9,11 *", "there is no such date, it would never run"),
-        ("0 0 30W 2 *", "there is no such date, it would never run"),
-        ("0 0 1 * 1#2", "there is no such date, it would never run"),
+        ("0 0 31 2 *", "no such date exists, it would never run"),
+        ("0 0 31 4,6,9,11 *", "no such date exists, it would never run"),
+        ("0 0 30W 2 *", "no such date exists, it would never run"),
+        ("0 0 1 * 1#2", "no such date exists, it would never run"),
     ] {
         assert_eq!(Schedule::parse(pattern).unwrap_err().to_string(), message, "{pattern}");
     }

@@ -45,7 +45,7 @@ pub fn scrape(value: &Value) -> Result<Option<Scrape>, Vec<String>> {
     };
     let mut faults: Vec<String> = Vec::new();
     for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-        faults.push(format!("{key}: is not known; expected one of {}", KEYS.join(", ")));
+        faults.push(format!("{key}: unknown key; expected one of {}", KEYS.join(", ")));
     }
     let port = table.get("port").and_then(port_of);
     if port.is_none() {

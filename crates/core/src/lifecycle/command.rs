@@ -62,10 +62,10 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(signal) => write!(f, "was ended by signal {signal}"),
-            Self::TimedOut(ms) => write!(f, "was killed after its {ms} ms"),
+            Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
+            Self::TimedOut(ms) => write!(f, "timed out after {ms} ms and was killed"),
             Self::CouldNotStart(why) => write!(f, "cannot be started: {why}"),
-            Self::Cancelled => f.write_str("was called off"),
+            Self::Cancelled => f.write_str("was cancelled"),
             Self::Lost => f.write_str("exited unobserved"),
         }
     }

@@ -97,14 +97,14 @@ fn failed_pre_start_fails_the_start() {
 fn missing_secret_fails_the_start_regardless_of_the_hook() {
     for meaning in [OnFailure::Abort, OnFailure::Continue] {
         let policy = || hooked(HookPolicy { pre_start: Some(meaning), ..HookPolicy::default() });
-        let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: what its command wrote is empty".into() };
+        let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: the output of its command is empty".into() };
         let mut story = Story::new(policy());
         story.dispatch(Event::Start(user("start")));
         assert_eq!(story.dispatch(lacks(7)), [], "of another process");
         let told = story.transitions(lacks(1));
         assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]), "{told:?}");
         let cause = &story.instance.exits.last().unwrap().cause;
-        assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: what its command wrote is empty".into() });
+        assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: the output of its command is empty".into() });
         assert_eq!(story.dispatch(lacks(1)), [], "told once");
         // The stop came first.
         let mut story = Story::new(policy());

@@ -291,7 +291,7 @@ impl Instance {
             return;
         }
         match self.state {
-            State::Waiting { .. } => self.on_unmet("what it depends on was not there in time".into(), turn),
+            State::Waiting { .. } => self.on_unmet("its dependencies were not ready in time".into(), turn),
             State::Starting { .. } => self.on_ready_timeout(turn),
             State::Draining { .. } => {
                 turn.notify(Transition::DrainTimeout);

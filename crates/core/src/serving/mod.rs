@@ -246,7 +246,7 @@ impl LogPattern {
     /// Returns the reason why it is invalid.
     pub fn new(pattern: &str) -> Result<Self, String> {
         if pattern.len() > PATTERN_MAX {
-            return Err(format!("a regular expression may have {PATTERN_MAX} bytes, this has {}", pattern.len()));
+            return Err(format!("a regular expression is limited to {PATTERN_MAX} bytes, this has {}", pattern.len()));
         }
         let built = regex_lite::RegexBuilder::new(pattern).size_limit(1 << 20).build();
         built.map(Self).map_err(|error| error.to_string())

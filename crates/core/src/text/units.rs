@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// A text that is not a valid size or duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is no {expected}")]
+#[error("{found:?} is not a valid {expected}")]
 pub struct UnitError {
     /// The text as given, shortened.
     pub found: String,

@@ -75,7 +75,7 @@ impl Glob {
     /// Returns the reason why it is invalid.
     pub fn below(folder: &str, pattern: &str) -> Result<Self, String> {
         if pattern.len() > MAX_BYTES {
-            return Err(format!("a pattern may have {MAX_BYTES} bytes, this has {}", pattern.len()));
+            return Err(format!("a pattern is limited to {MAX_BYTES} bytes, this has {}", pattern.len()));
         }
         let mut glob = Self::parse(pattern, Dialect::Watch)?;
         if !pattern.starts_with('/') {
@@ -145,7 +145,7 @@ fn expand(pattern: &str) -> Result<Vec<String>, String> {
     let mut open = vec![pattern.to_owned()];
     while let Some(text) = open.pop() {
         if done.len() + open.len() > MAX_ALTERNATIVES {
-            return Err(format!("it stands for more than {MAX_ALTERNATIVES} patterns"));
+            return Err(format!("it expands to more than {MAX_ALTERNATIVES} patterns"));
         }
         match first_group(&text)? {
             None => done.push(text),
@@ -181,7 +181,7 @@ fn first_group(text: &str) -> Result<Option<Group>, String> {
                 return Ok(Some(found));
             }
             (kind @ (b'!' | b'+' | b'*'), Some(b'(')) => {
-                return Err(format!("\"{}(\" is not supported; a regular expression can say it: \"regex:…\"", kind as char));
+                return Err(format!("\"{}(\" is not supported; use a regular expression: \"regex:…\"", kind as char));
             }
             _ => {}
         }
@@ -204,7 +204,7 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
                 piece = at + 1;
                 if byte == close {
                     if close == b'}' && choices.len() == 1 && choices[0].contains("..") {
-                        return Err("a range in braces is not supported; write its members".into());
+                        return Err("a range in braces is not supported; list its members".into());
                     }
                     return Ok(Group { start, end: at + 1, choices });
                 }
@@ -314,7 +314,7 @@ fn set(inner: &str) -> Result<Token, String> {
             _ => from,
         };
         if to < from {
-            return Err(format!("\"{from}-{to}\" is not in order"));
+            return Err(format!("\"{from}-{to}\" is out of order"));
         }
         ranges.push((from, to));
     }
@@ -456,10 +456,10 @@ mod tests {
             ("[a", "\"[\" without its \"]\""),
             ("{a,b", "\"{\" without its \"}\""),
             ("@(a|b", "\"@(\" without its \")\""),
-            ("!(a)", "\"!(\" is not supported; a regular expression can say it: \"regex:…\""),
-            ("[z-a]", "\"z-a\" is not in order"),
-            ("{1..5}", "a range in braces is not supported; write its members"),
-            ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", "it stands for more than 256 patterns"),
+            ("!(a)", "\"!(\" is not supported; use a regular expression: \"regex:…\""),
+            ("[z-a]", "\"z-a\" is out of order"),
+            ("{1..5}", "a range in braces is not supported; list its members"),
+            ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", "it expands to more than 256 patterns"),
         ] {
             assert_eq!(Glob::below("/w", pattern), Err(expected.into()), "{pattern}");
         }

@@ -96,18 +96,18 @@ pub const KNOWN_OPTIONS: [&str; 10] = [
 /// Names of chokidar options without effect, and the reason.
 const NEEDLESS: [(&str, &str); 7] = [
     ("persistent", "watching lasts as long as the app"),
-    ("atomic", "a file that is replaced counts once anyway"),
+    ("atomic", "a replaced file always counts as one change"),
     ("alwaysStat", "the result is not shown"),
-    ("ignorePermissionErrors", "what cannot be read is left out anyway"),
-    ("useFsEvents", "it concerns macOS only"),
-    ("binaryInterval", "all files have the one `interval`"),
-    ("enableBinaryInterval", "all files have the one `interval`"),
+    ("ignorePermissionErrors", "unreadable files are always skipped"),
+    ("useFsEvents", "it applies to macOS only"),
+    ("binaryInterval", "all files are polled at `interval`"),
+    ("enableBinaryInterval", "all files are polled at `interval`"),
 ];
 
 /// Returns the reason why this name in `watch_options` has no effect; none = it has an effect.
 pub fn option_without_effect(name: &str, value: &Value) -> Option<String> {
     if name == "ignoreInitial" {
-        let text = "files that are there at the start are never taken for changes";
+        let text = "files that exist at the start never count as changes";
         return (value == &Value::Bool(false)).then(|| text.to_owned());
     }
     if KNOWN_OPTIONS.contains(&name) {
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(option_without_effect("depth", &json!(1)), None);
         assert_eq!(option_without_effect("ignoreInitial", &json!(true)), None);
         assert!(option_without_effect("ignoreInitial", &json!(false)).is_some());
-        assert_eq!(option_without_effect("atomic", &json!(true)).as_deref(), Some("a file that is replaced counts once anyway"));
+        assert_eq!(option_without_effect("atomic", &json!(true)).as_deref(), Some("a replaced file always counts as one change"));
         assert_eq!(option_without_effect("nosuch", &json!(true)).as_deref(), Some("unknown"));
     }
 }

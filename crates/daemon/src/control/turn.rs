@@ -327,7 +327,7 @@ impl Control {
     /// have exited by now. Their state was lost together with daemon, keeper and standby.
     fn end_strays(&mut self) {
         for stray in marked(&self.ctx.io.settings.home).iter().filter(|stray| stray.is_owned) {
-            self.ctx.io.log.line(format_args!("process {} of an app that is in no list is killed", stray.process.pid));
+            self.ctx.io.log.line(format_args!("killing process {}: its app is not in the list", stray.process.pid));
             // The process may have exited by itself.
             let _ = stray.process.signal(KILL);
         }

@@ -116,7 +116,7 @@ impl Places<'_> {
         }
         let opened = match open_without_waiting(path, private) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.make_folder(path, private).map_err(fail("make the folder of"))?;
+                self.make_folder(path, private).map_err(fail("create the folder of"))?;
                 open_without_waiting(path, private)
             }
             other => other,
@@ -138,7 +138,9 @@ impl Places<'_> {
         opened.map_err(|source| {
             let user = self.rights.user().map_or(0, |user| user.uid);
             let hint = match source.kind() {
-                io::ErrorKind::PermissionDenied => format!(" with the rights of uid {user}: give that user file and folder (chown {user})"),
+                io::ErrorKind::PermissionDenied => {
+                    format!(" as uid {user}: make that user the owner of the file and its folder (chown {user})")
+                }
                 _ => String::new(),
             };
             OpenError { path: path.to_owned(), step: "open", hint, source }
@@ -287,7 +289,7 @@ mod tests {
         let cases = [
             (folder.path().to_owned(), "open", rustix::io::Errno::ISDIR),
             (file.join("below/x.log"), "open", rustix::io::Errno::NOTDIR),
-            (PathBuf::from("/proc/no/such.log"), "make the folder of", rustix::io::Errno::NOENT),
+            (PathBuf::from("/proc/no/such.log"), "create the folder of", rustix::io::Errno::NOENT),
         ];
         for (path, step, errno) in cases {
             let error = places(Path::new("/nowhere")).open(&path).unwrap_err();

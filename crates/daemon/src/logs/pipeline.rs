@@ -40,7 +40,7 @@ impl Pipeline {
     }
 
     fn new(config: Config) -> Result<Self, PipelineError> {
-        let waker = Waker::new().map_err(|source| PipelineError::System { step: "make the wake-up", source })?;
+        let waker = Waker::new().map_err(|source| PipelineError::System { step: "create the wake-up descriptor", source })?;
         let control = Arc::new(Control { requests: Mutex::default(), done: Condvar::new(), waker });
         let (name, report) = (config.name.clone(), Arc::clone(&config.report));
         let worker = Worker::new(config, Arc::clone(&control))?;

@@ -85,7 +85,7 @@ impl OpenFiles {
     fn open_once(&self, path: &Path, places: &Places<'_>) -> Result<Sink, OpenError> {
         let Opened { file, aside } = places.open(path)?;
         let (file, full) = if runtime_stream(path).is_some() { unwaiting(file) } else { (file, Full::Waits) };
-        let fail = |source| OpenError { path: path.to_owned(), step: "look at", hint: String::new(), source };
+        let fail = |source| OpenError { path: path.to_owned(), step: "inspect", hint: String::new(), source };
         let (key, regular) = identity(&file).map_err(fail)?;
         // Opened by the descriptor, because the path may name another file by now.
         let reader = if regular { File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file))).ok() } else { None };

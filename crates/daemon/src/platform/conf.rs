@@ -52,7 +52,7 @@ impl Conf {
             self.stamp = stamp;
             match read_conf(&self.path) {
                 Ok(all) => (self.all, self.version) = (all, self.version + 1),
-                Err(error) => log.error(format_args!("{error}; the settings stay as they were")),
+                Err(error) => log.error(format_args!("{error}; the settings are unchanged")),
             }
         }
         self.version

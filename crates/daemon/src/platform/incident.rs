@@ -37,7 +37,7 @@ pub(crate) fn begin(link: &Link) {
             let place = info.location().map(|place| format!(" at {place}")).unwrap_or_default();
             let payload = info.payload();
             let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-            let text = format!("it panicked{place}: {}", text.unwrap_or("for a reason that is no text"));
+            let text = format!("it panicked{place}: {}", text.unwrap_or("unknown reason"));
             // The loop's current record has nothing to do with a panic in another thread.
             report_death(record().filter(|_| is_loop), &text);
         }

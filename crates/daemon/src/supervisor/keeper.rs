@@ -85,7 +85,7 @@ impl Control {
             }
             FromKeeper::HoldFailed { name, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                self.ctx.io.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; it would be lost with the daemon"));
+                self.ctx.io.log.error_once("hold", format_args!("the keeper cannot hold {name}: {why}; if the daemon exits, it is lost"));
             }
             FromKeeper::Ping => self.ctx.io.keeper.send(ToKeeper::Pong),
             FromKeeper::Pong

@@ -250,14 +250,14 @@ fn rlimits(spec: &AppSpec) -> Result<Vec<Rlimit>, SpawnFailure> {
         .rlimits
         .iter()
         .map(|(name, soft, hard)| {
-            let resource = rlimit::by_name(name).ok_or_else(|| failure(&format!("no limit is called {name}"), 0))?;
+            let resource = rlimit::by_name(name).ok_or_else(|| failure(&format!("unknown limit {name}"), 0))?;
             Ok(Rlimit { resource, soft: soft.unwrap_or(u64::MAX), hard: hard.unwrap_or(u64::MAX) })
         })
         .collect()
 }
 
 fn c_string(text: &str, step: &str) -> Result<CString, SpawnFailure> {
-    CString::new(text).map_err(|_| failure(&format!("{step}: a NUL byte in it"), 0))
+    CString::new(text).map_err(|_| failure(&format!("{step}: it contains a NUL byte"), 0))
 }
 
 fn variables(env: &Vars<'_>) -> Result<CStrings, SpawnFailure> {

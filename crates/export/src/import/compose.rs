@@ -88,7 +88,7 @@ pub(super) fn app(
     let is_init = |word: &String| matches!(name_of(word), "ostler" | "pm2-runtime" | "pm2-docker" | "dumb-init" | "tini" | "docker-init");
     if words.first().is_some_and(is_init) {
         let first = words.remove(0);
-        app.tell("command", format!("{first} is what ostler is: the command begins behind it"));
+        app.tell("command", format!("{first} is an init process, which ostler replaces: the command starts after it"));
         let options = words.iter().take_while(|word| word.starts_with('-') || *word == "runtime" || *word == "start").count();
         words.drain(..options);
     }
@@ -97,7 +97,7 @@ pub(super) fn app(
         *first = name_of(first).to_owned();
     }
     if !app.command(&words) {
-        app.tell("command", "nothing is left of it");
+        app.tell("command", "the command is empty without it");
         return None;
     }
     let mut expands = false;
@@ -176,7 +176,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 app.set("cwd", context);
             }
         }
-        "working_dir" => app.tell(key, format!("{} is a folder of the container", shown(value))),
+        "working_dir" => app.tell(key, format!("{} is a folder inside the container", shown(value))),
         "environment" => environment(app, value, keeps_references, expands),
         "env_file" => {
             let paths: Vec<Value> = match value {
@@ -192,7 +192,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
         "restart" => {}
         "stop_grace_period" => match value.as_str().and_then(millis) {
             Some(ms) => app.set("kill_timeout", ms),
-            None => app.tell(key, "it is no time"),
+            None => app.tell(key, "not a valid time"),
         },
         "stop_signal" => app.set("kill_signal", value.clone()),
         "user" => {
@@ -217,7 +217,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
                 matches!((parts.next(), parts.next()), (Some(inside), Some(outside)) if inside != outside)
             });
             if let Some(port) = odd {
-                app.tell(key, format!("{port}: the app opens its own port, there is no other one in front of it"));
+                app.tell(key, format!("{port}: the app opens its port itself; no other port is mapped to it"));
             }
         }
         "volumes" => {
@@ -225,7 +225,7 @@ fn one(app: &mut App<'_>, key: &str, value: &Value, all: &Map<String, Value>, ke
             let is_here =
                 |mount: &Value| mount.as_str().or_else(|| mount.get("source")?.as_str()).is_some_and(|path| path.starts_with('.'));
             if let Some(mount) = value.as_array().into_iter().flatten().find(|mount| !is_here(mount)) {
-                app.tell(key, format!("nothing is mounted: the app uses the folders of this machine, not {}", shown(mount)));
+                app.tell(key, format!("nothing is mounted: the app uses the folders of this machine instead of {}", shown(mount)));
             }
         }
         _ => {}
@@ -295,7 +295,7 @@ fn depends_on(app: &mut App<'_>, value: &Value, all: &Map<String, Value>) {
                 condition.as_str().unwrap_or("started").replace("service_completed_successfully", "completed").replace("service_", "");
             table.insert(name, word.into());
         } else {
-            app.tell("depends_on", format!("{name} is no app of this file"));
+            app.tell("depends_on", format!("{name} is not an app of this file"));
         }
     }
     if !table.is_empty() {
@@ -308,14 +308,14 @@ fn quota(app: &mut App<'_>, value: &Value) {
         value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).filter(|cpus| cpus.is_finite() && *cpus > 0.0 && *cpus < 10_000.0);
     match cpus {
         Some(cpus) => app.set("cpu_quota", (cpus * 100.0).round() as u64),
-        None => app.tell("cpus", "it is no number"),
+        None => app.tell("cpus", "not a number"),
     }
 }
 
 fn memory(app: &mut App<'_>, key: &str, value: &Value) {
     match value.as_str().and_then(size) {
         Some(size) => app.set("memory_max", size),
-        None => app.tell(key, "it is no size"),
+        None => app.tell(key, "not a valid size"),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Before {
 /// Returns an error if its Dockerfile cannot be read; the reason is one line.
 pub(super) fn built(build: &Value, context: &str, around: &Surroundings<'_>) -> Result<dockerfile::Stage, String> {
     if context.contains("://") || context.starts_with("git@") {
-        return Err(format!("it is built from the repository {context}, which is not fetched"));
+        return Err(format!("it is built from the repository {context}, which is not cloned"));
     }
     let text_of = |key: &str| build.get(key).and_then(Value::as_str);
     let path = joined(context, text_of("dockerfile").unwrap_or("Dockerfile"));
@@ -100,7 +100,7 @@ pub(super) fn from_stage(
         if runs_as(user) {
             service.insert("user".into(), user.as_str().into());
         } else {
-            let why = format!("USER {user} is a user of the image: the app runs as the caller, or as `user` of the service");
+            let why = format!("USER {user} exists only in the image: the app runs as the caller, or as `user` of the service");
             told.push(Told { app: name.to_owned(), key: "build".into(), why });
         }
     }

@@ -98,7 +98,7 @@ pub fn compose_project(files: &[(String, String)], around: &Surroundings<'_>) ->
         let app = match &before.cannot {
             Some(why) => Err(why.clone()),
             None => compose::app(name, &service, &services, around.keeps_references, &mut told)
-                .ok_or_else(|| "its command names nothing that could run: give it a `command`, or `x-ostler: {script: …}`".to_owned()),
+                .ok_or_else(|| "its command names no program: set `command`, or `x-ostler: {script: …}`".to_owned()),
         };
         let app = app.map(|app| after(name, app, &service, &before, &names, around, &mut told));
         read.push(ComposeService { name: name.clone(), profiles: before.profiles, app });
@@ -131,7 +131,7 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
         match built(build, &context, around) {
             Ok(found) => {
                 why_no_command = Some(format!(
-                    "the Dockerfile of {context} has no CMD, and that of the image {} is not read",
+                    "the Dockerfile of {context} has no CMD, and the CMD of the image {} is not read",
                     crate::quote::line(&found.image)
                 ));
                 stage = Some((found, context));
@@ -160,12 +160,13 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
             Some(program) if (around.has_program)(program) => give_program(service, program),
             Some(program) => {
                 before.cannot = Some(format!(
-                    "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image by an engine, or add `x-ostler: {{script: …}}`"
+                    "the image {image} would run here as `{program}`, which is not on the PATH: install it, run the image with a \
+                     container engine, or add `x-ostler: {{script: …}}`"
                 ))
             }
             None if !has_command(service) => {
                 before.cannot = Some(format!(
-                    "its command is in the image {image}: run that by an engine, or add `x-ostler: {{script: …}}` to the service"
+                    "its command is in the image {image}: run it with a container engine, or add `x-ostler: {{script: …}}` to the service"
                 ));
             }
             None => {}
@@ -177,7 +178,7 @@ fn before(name: &str, service: &mut Map<String, Value>, around: &Surroundings<'_
         _ => {}
     }
     if let Some(file) = compose::ecosystem_file(service) {
-        before.cannot = Some(format!("it runs the ecosystem file {file}: start that by `ostler start {file}`"));
+        before.cannot = Some(format!("it runs the ecosystem file {file}: start it with `ostler start {file}`"));
     }
     if before.cannot.is_some() {
         service.shift_remove("entrypoint");
@@ -329,7 +330,10 @@ fn after(
         for (variable, value) in env.iter() {
             let host = value.as_str().and_then(|value| names.iter().find(|other| names_host(value, other)));
             if let Some(host) = host.filter(|host| *host != name) {
-                tell("environment", format!("{variable} names the host {host}, which is none here: apps reach each other at localhost"));
+                tell(
+                    "environment",
+                    format!("{variable} names the host {host}, which does not exist here: apps reach each other at localhost"),
+                );
             }
         }
         if env.is_empty() {
@@ -519,9 +523,9 @@ mod tests {
             ("{image: postgres}", "x-ostler"),
             ("{image: valkey/valkey}", "`valkey-server`, which is not on the PATH"),
             ("{build: other}", "its Dockerfile other/Dockerfile does not exist"),
-            ("{build: 'https://example.org/x.git'}", "not fetched"),
+            ("{build: 'https://example.org/x.git'}", "not cloned"),
             ("{build: {context: sub, dockerfile: other.docker}}", "no CMD"),
-            ("{build: {context: sub, dockerfile: other.docker, target: two}}", "no stage"),
+            ("{build: {context: sub, dockerfile: other.docker, target: two}}", "no build stage"),
             ("{command: [pm2-runtime, ecosystem.config.js]}", "ostler start ecosystem.config.js"),
             ("{}", "neither a command nor an image"),
         ] {

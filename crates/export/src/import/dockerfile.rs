@@ -133,10 +133,10 @@ pub(super) fn read(text: &str, target: Option<&str>, args: &[(String, String)]) 
         }
     }
     let found = match target.filter(|target| !target.is_empty()) {
-        Some(target) => Some(find(&stages, target).ok_or_else(|| format!("there is no stage {target:?}"))?),
+        Some(target) => Some(find(&stages, target).ok_or_else(|| format!("there is no build stage {target:?}"))?),
         None => stages.last(),
     };
-    let mut stage = found.cloned().ok_or("there is no FROM")?;
+    let mut stage = found.cloned().ok_or("FROM is missing")?;
     // A shell entry point gets no command.
     if stage.is_shell_entrypoint {
         stage.command.clear();

@@ -39,7 +39,7 @@ pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, Strin
                             if let Some(end) = closing(&body, quote) {
                                 break &body[..end];
                             }
-                            let Some((_, more)) = lines.next() else { return Err(failed(format!("the quote after {name} has no end"))) };
+                            let Some((_, more)) = lines.next() else { return Err(failed(format!("the quote after {name} is not closed"))) };
                             body.push('\n');
                             body.push_str(more);
                         };

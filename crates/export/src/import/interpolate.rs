@@ -71,7 +71,7 @@ impl Variables<'_> {
                 out.push('$');
                 rest = after;
             } else if let Some(body) = rest.strip_prefix('{') {
-                let end = end_of(body).ok_or_else(|| format!("the brace of \"${}\" does not end", start_of(rest)))?;
+                let end = end_of(body).ok_or_else(|| format!("the brace of \"${}\" is not closed", start_of(rest)))?;
                 out.push_str(&self.reference(&body[..end], depth)?);
                 rest = &body[end + 1..];
             } else {
@@ -114,7 +114,7 @@ impl Variables<'_> {
         }
         let (empty_is_none, rest) = rest.strip_prefix(':').map_or((false, rest), |rest| (true, rest));
         let value = (self.lookup)(name).filter(|value| !(empty_is_none && value.is_empty()));
-        let Some(word) = rest.get(1..) else { return Err(format!("expected -, ? or + behind {name}")) };
+        let Some(word) = rest.get(1..) else { return Err(format!("expected -, ? or + after {name}")) };
         match (&rest[..1], value) {
             ("-", Some(value)) | ("?", Some(value)) => Ok(value),
             ("-", None) | ("+", Some(_)) => self.text(word, depth + 1),
@@ -122,12 +122,12 @@ impl Variables<'_> {
             ("?", None) => {
                 let why = self.text(word, depth + 1)?;
                 Err(if why.is_empty() {
-                    format!("the variable {name} has to be set")
+                    format!("the variable {name} must be set")
                 } else {
-                    format!("the variable {name} has to be set: {why}")
+                    format!("the variable {name} must be set: {why}")
                 })
             }
-            _ => Err(format!("expected -, ? or + behind {name}, found {:?}", start_of(rest))),
+            _ => Err(format!("expected -, ? or + after {name}, found {:?}", start_of(rest))),
         }
     }
 }
@@ -178,13 +178,13 @@ pub(super) mod references {
             let (name, rest) = body.split_at(name_end(body));
             let colon = match rest.chars().next() {
                 Some(sign @ ('-' | '?')) => {
-                    self.differs = Some(format!("${{{name}{sign}…}} becomes ${{{name}:{sign}…}}, for which an empty {name} is none"));
+                    self.differs = Some(format!("${{{name}{sign}…}} becomes ${{{name}:{sign}…}}, which treats an empty {name} as unset"));
                     ":"
                 }
                 _ => "",
             };
             if rest.starts_with([':', '+']) && (rest.contains('$') || rest.trim_start_matches(':').starts_with('+')) {
-                self.differs = Some(format!("${{{body}}} has no equal in an ecosystem file: write the value"));
+                self.differs = Some(format!("${{{body}}} has no equivalent in an ecosystem file: write the value"));
             }
             self.text.extend(["${", name, colon, rest, "}"]);
         }
@@ -268,14 +268,14 @@ mod tests {
             assert_eq!(read(text).as_deref(), Ok(expected), "{text}");
         }
         for (text, why) in [
-            ("${A", "does not end"),
+            ("${A", "is not closed"),
             ("$", "write `$$`"),
             ("$ 5", "write `$$`"),
             ("${}", "names no variable"),
             ("${A!}", "expected -, ? or +"),
             ("${A:}", "expected -, ? or +"),
             ("${NONE:?give it}", "give it"),
-            ("${EMPTY:?}", "has to be set"),
+            ("${EMPTY:?}", "must be set"),
         ] {
             assert!(read(text).unwrap_err().contains(why), "{text}: {:?}", read(text));
         }

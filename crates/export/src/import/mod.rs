@@ -68,7 +68,7 @@ pub enum ImportError {
     #[error("{0}")]
     Malformed(String),
     /// It contains no app.
-    #[error("there is no {0} in it")]
+    #[error("it contains no {0}")]
     NoApps(&'static str),
     /// It is larger than any real file.
     #[error("it has {0} bytes, at most {MOST_BYTES} are read")]

@@ -27,7 +27,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
             told.push(Told {
                 app: "-".into(),
                 key: format!("line {}", number + 1),
-                why: format!("line {} is no `name: command`", number + 1),
+                why: format!("line {} is not `name: command`", number + 1),
             });
             continue;
         };
@@ -37,11 +37,11 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
         app.set("script", command);
         if name == "release" {
             app.set("autorestart", false);
-            app.tell("release", "it runs once at each start of the file: name it in the others' depends_on as completed");
+            app.tell("release", "it runs once at each start of the file: add it to depends_on of the others with the condition completed");
         }
         match port {
             Some(port) => app.variable("PORT", port),
-            None => app.tell("PORT", "there is no port for so many processes: set PORT in `env`"),
+            None => app.tell("PORT", "there are not enough ports for so many processes: set PORT in `env`"),
         }
         if variables.is_some() {
             app.set("env_file", vec![Value::Object(env_file())]);
@@ -55,7 +55,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
         return Err(ImportError::NoApps("`name: command`"));
     }
     if apps.len() > 1 {
-        let why = "foreman stops every process when one ends; here each one is restarted by itself";
+        let why = "foreman stops every process if one exits; here each process is restarted on its own";
         told.push(Told { app: "-".into(), key: "name".into(), why: why.into() });
     }
     Ok(Imported { apps, told })

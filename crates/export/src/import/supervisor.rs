@@ -19,7 +19,7 @@ pub(super) fn read(text: &str, place: &Place<'_>) -> Result<Imported, ImportErro
     for pattern in included(&all, place, &mut told) {
         let files = (place.files)(&pattern);
         if files.is_empty() {
-            told.push(Told { app: "-".into(), key: "include".into(), why: format!("{pattern}: no file can be read") });
+            told.push(Told { app: "-".into(), key: "include".into(), why: format!("{pattern}: no readable file matches") });
         }
         for (_, text) in files {
             all.extend(sections(&text, Syntax::Supervisor));
@@ -51,7 +51,7 @@ fn included(all: &[Section], place: &Place<'_>, told: &mut Vec<Told>) -> Vec<Str
         let mut unknown = Vec::new();
         let text = format(&line.value, &values, &mut unknown).text;
         for word in unknown {
-            told.push(Told { app: "-".into(), key: "include".into(), why: format!("%({word}) is not known here") });
+            told.push(Told { app: "-".into(), key: "include".into(), why: format!("%({word}) is not supported") });
         }
         patterns.extend(text.split_whitespace().map(str::to_owned));
     }
@@ -132,7 +132,7 @@ impl Program<'_> {
             let mut unknown = Vec::new();
             let value = format(&line.value, values, &mut unknown);
             for word in unknown {
-                app.tell(&line.key, format!("%({word}) is not known here: write what it stands for"));
+                app.tell(&line.key, format!("%({word}) is not supported: write its value"));
             }
             reader.expands |= value.has_variable;
             reader.one(&mut app, line, &value.text)?;
@@ -173,7 +173,7 @@ impl Program<'_> {
         if reader.redirects {
             match app.map.get("out_file").cloned() {
                 Some(file) => app.set("error_file", file),
-                None => app.tell("redirect_stderr", "name the same file as out_file and error_file"),
+                None => app.tell("redirect_stderr", "set out_file and error_file to the same file"),
             }
         }
         self.rotation(app);
@@ -198,7 +198,7 @@ impl Program<'_> {
                 let retain = self.value("stdout_logfile_backups").and_then(|count| count.parse::<u64>().ok()).unwrap_or(10);
                 app.set("log_rotate", Map::from_iter([("max_size".to_owned(), Value::from(max)), ("retain".to_owned(), retain.into())]));
             }
-            None => app.tell("stdout_logfile_maxbytes", "it is no size"),
+            None => app.tell("stdout_logfile_maxbytes", "not a valid size"),
         }
     }
 }
@@ -234,7 +234,7 @@ impl Reader {
             "autostart" => app.set("autostart", is_on(value)),
             "startsecs" => match value.parse::<u64>() {
                 Ok(seconds) => app.set("min_uptime", seconds.saturating_mul(1000)),
-                Err(_) => app.tell(key, "it is no number of seconds"),
+                Err(_) => app.tell(key, "not a number of seconds"),
             },
             "stdout_logfile" | "stderr_logfile" => {
                 let own = if key == "stdout_logfile" { "out_file" } else { "error_file" };
@@ -248,7 +248,7 @@ impl Reader {
             // An invalid number counts as the default.
             "numprocs" | "numprocs_start" | "startretries" | "stopwaitsecs" | "stdout_logfile_backups" => {
                 if value.parse::<u64>().is_err() {
-                    app.tell(key, "it is no number: the default of supervisor is taken");
+                    app.tell(key, "not a number: the default of supervisor is used");
                 }
             }
             "process_name" | "autorestart" | "exitcodes" | "stopsignal" | "stopasgroup" | "killasgroup" | "stdout_logfile_maxbytes" => {}

@@ -114,7 +114,7 @@ impl Unit<'_> {
         let mut unknown = Vec::new();
         let text = self.specifiers.resolve(text, &mut unknown);
         for letter in unknown {
-            self.app.tell(key, format!("%{letter} is a specifier whose value is not known here: write the value"));
+            self.app.tell(key, format!("%{letter} is a specifier without a value here: write the value"));
         }
         text
     }
@@ -174,7 +174,7 @@ impl Unit<'_> {
     fn command_line(&mut self, key: &str, line: &Line) -> Result<(bool, Resolved), ImportError> {
         let (marks, rest) = line.value.split_at(line.value.find(|c: char| !"-@:+!|".contains(c)).unwrap_or(line.value.len()));
         if marks.contains(['+', '!', '|']) {
-            self.app.tell(key, format!("line {}: the prefix {marks:?} has no equal here", line.number));
+            self.app.tell(key, format!("line {}: the prefix {marks:?} has no equivalent here", line.number));
         }
         let mut words = self.words(key, rest, line.number)?;
         // With `@`, the second word is the displayed name of the process.
@@ -199,7 +199,7 @@ impl Unit<'_> {
         }
         let is_oneshot = self.last("Type") == Some("oneshot");
         if lines.len() > 1 && !is_oneshot {
-            self.app.tell("ExecStart", "only Type=oneshot may have several commands: the last one is taken");
+            self.app.tell("ExecStart", "only Type=oneshot may have several commands: the last one is used");
             lines.drain(..lines.len() - 1);
         }
         let mut commands = Vec::new();
@@ -226,7 +226,7 @@ impl Unit<'_> {
             }
         }
         if let [(true, _)] = commands[..] {
-            self.app.tell("ExecStart", "the prefix \"-\" takes a failure for a success; here the exit code counts");
+            self.app.tell("ExecStart", "the prefix \"-\" ignores failures; here the exit code counts");
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ impl Unit<'_> {
         self.app.set("kill_timeout", limit.unwrap_or(VERY_LONG_MS));
         if limit.is_none() {
             let key = if is_killed { "TimeoutStopSec" } else { "SendSIGKILL" };
-            self.app.tell(key, "there a stop waits without an end, here for a day; then comes SIGKILL");
+            self.app.tell(key, "in systemd a stop waits without a limit, here for one day; then SIGKILL follows");
         }
         let signal = self.last("KillSignal").unwrap_or("SIGTERM").to_owned();
         self.app.set("kill_signal", signal);
@@ -276,7 +276,7 @@ impl Unit<'_> {
             ["SuccessExitStatus", "RestartPreventExitStatus", "RestartForceExitStatus"].map(|key| (key, statuses(key)));
         for (key, statuses) in [&success, &prevent, &force] {
             if !statuses.unknown.is_empty() {
-                self.app.tell(key, format!("{}: no exit status of this name", statuses.unknown.join(" ")));
+                self.app.tell(key, format!("{}: no exit status with this name", statuses.unknown.join(" ")));
             }
             if !statuses.signals.is_empty() {
                 self.app.tell(key, format!("{}: after a signal the app is restarted if `autorestart` is on", statuses.signals.join(" ")));
@@ -284,7 +284,7 @@ impl Unit<'_> {
         }
         let word = self.last("Restart").unwrap_or("no").to_owned();
         let Some(policy) = systemd_restart::policy(&word, &success.1.codes, &prevent.1.codes, &force.1.codes) else {
-            self.app.tell("Restart", format!("{word}: there is no such policy"));
+            self.app.tell("Restart", format!("{word}: unknown policy"));
             return self.app.set("autorestart", false);
         };
         if let Some(why) = policy.differs {
@@ -297,7 +297,7 @@ impl Unit<'_> {
         let delay = self.last("RestartSec").map_or(Some(100), millis);
         self.app.set("restart_delay", delay.unwrap_or(100));
         if delay.is_none() {
-            self.app.tell("RestartSec", "it is no time");
+            self.app.tell("RestartSec", "not a valid time");
         }
         self.start_limit();
     }
@@ -319,8 +319,8 @@ impl Unit<'_> {
                 self.app.set("max_restarts", burst);
                 self.app.tell("StartLimitIntervalSec", "infinity: here only short runs in a row count");
             }
-            (None, _) => self.app.tell("StartLimitIntervalSec", "it is no time"),
-            (_, None) => self.app.tell("StartLimitBurst", "it is no number"),
+            (None, _) => self.app.tell("StartLimitIntervalSec", "not a valid time"),
+            (_, None) => self.app.tell("StartLimitBurst", "not a number"),
         }
     }
 
@@ -339,7 +339,7 @@ impl Unit<'_> {
             "WorkingDirectory" => {
                 let path = self.plain(key, value.trim_start_matches('-'));
                 if path == "~" && self.last("User").is_some() {
-                    self.app.tell(key, "~ is the home of User there and of the caller here: write the path");
+                    self.app.tell(key, "~ is the home of User in systemd and of the caller here: write the path");
                 }
                 self.app.set("cwd", path);
             }
@@ -350,38 +350,40 @@ impl Unit<'_> {
             "Type" => match value {
                 "simple" | "exec" | "idle" | "oneshot" => {}
                 "notify" | "notify-reload" => self.app.set("ready", "notify"),
-                "forking" => self.app.tell(key, "forking: let the program stay in the foreground; its parent's exit is an exit here"),
-                other => self.app.tell(key, format!("{other}: there is simple, exec, idle, oneshot and notify; simple is taken")),
+                "forking" => {
+                    self.app.tell(key, "forking: keep the program in the foreground; the exit of its parent counts as an exit here")
+                }
+                other => self.app.tell(key, format!("{other}: expected simple, exec, idle, oneshot or notify; simple is used")),
             },
             "TimeoutStartSec" | "TimeoutSec" => match self.timeout("TimeoutStartSec") {
                 Some(Some(ms)) if self.is_notify() => self.app.set("listen_timeout", ms),
                 Some(None) if self.is_notify() => self.app.set("listen_timeout", VERY_LONG_MS),
                 Some(_) => {}
-                None => self.app.tell(key, "it is no time"),
+                None => self.app.tell(key, "not a valid time"),
             },
             "WatchdogSec" | "RuntimeMaxSec" => match millis(value) {
                 Some(ms) => self.app.set(if key == "WatchdogSec" { "watchdog" } else { "max_lifetime" }, ms),
                 None if value == "infinity" => {}
-                None => self.app.tell(key, "it is no time"),
+                None => self.app.tell(key, "not a valid time"),
             },
             "Nice" | "IOWeight" => match value.parse::<i32>() {
                 Ok(number) => self.app.set(if key == "Nice" { "nice" } else { "io_weight" }, number),
-                Err(_) => self.app.tell(key, "it is no number"),
+                Err(_) => self.app.tell(key, "not a number"),
             },
             "UMask" => self.app.set("umask", value),
             "TasksMax" => match value.parse::<u32>() {
                 Ok(most) => self.app.set("pids_max", most),
                 Err(_) if value == "infinity" => {}
-                Err(_) => self.app.tell(key, "only a number has an equal"),
+                Err(_) => self.app.tell(key, "only a number has an equivalent"),
             },
             "MemoryMax" => match size(value).or_else(|| value.ends_with('%').then(|| value.to_owned())) {
                 Some(size) => self.app.set("memory_max", size),
                 None if value == "infinity" => {}
-                None => self.app.tell(key, "it is no size"),
+                None => self.app.tell(key, "not a valid size"),
             },
             "CPUQuota" => match units::whole_percent(value) {
                 Some(percent) => self.app.set("cpu_quota", percent),
-                None => self.app.tell(key, "it is no number"),
+                None => self.app.tell(key, "not a number"),
             },
             "StandardOutput" | "StandardError" => self.output(key, value),
             "Slice" => self.app.set("namespace", value.trim_end_matches(".slice")),
@@ -449,7 +451,7 @@ impl Unit<'_> {
             }
             _ if value == "null" => self.app.set(own, "/dev/null"),
             _ if matches!(value, "journal" | "inherit" | "kmsg" | "journal+console" | "syslog") => {}
-            _ => self.app.tell(key, format!("{value} has no equal")),
+            _ => self.app.tell(key, format!("{value} has no equivalent")),
         }
     }
 }
@@ -489,7 +491,7 @@ fn limit(app: &mut App<'_>, key: &str, value: &str) {
         None => bound(value),
     };
     let name = key.trim_start_matches("Limit").to_ascii_lowercase();
-    let Some(bounds) = bounds else { return app.tell(key, "it is no number") };
+    let Some(bounds) = bounds else { return app.tell(key, "not a number") };
     let limits = app.map.entry("rlimits").or_insert_with(|| Value::Object(Map::new()));
     if let Some(limits) = limits.as_object_mut() {
         limits.insert(name, bounds);

@@ -70,7 +70,7 @@ fn systemd_restart_settings_follow_systemd_defaults() {
     }
     let told = whys(&unit("Restart=on-failure\nRestartPreventExitStatus=SIGKILL\nType=forking\nPIDFile=/run/x.pid\nRestrt=no\nX-Own=1"));
     for part in
-        ["SIGKILL: after a signal", "forking: let the program", "PIDFile: the program has", "Restrt: unknown key, did you mean `Restart`?"]
+        ["SIGKILL: after a signal", "forking: keep the program", "PIDFile: the program has", "Restrt: unknown key, did you mean `Restart`?"]
     {
         assert!(told.contains(part), "{part}: {told}");
     }

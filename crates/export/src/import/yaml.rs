@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
             if key == "<<" {
                 merged.extend(if let Value::Array(list) = value { list } else { vec![value] });
             } else if map.contains_key(&key) {
-                return self.error(format!("the key {key} is there twice"));
+                return self.error(format!("the key {key} is defined twice"));
             } else {
                 map.insert(key, value);
             }
@@ -237,7 +237,7 @@ mod tests {
             Ok(json!({"a": {RESET: null}, "b": {OVERRIDE: ["1"]}, "c": {RESET: null}, "d": "5"}))
         );
         for (text, why) in [
-            ("a: 1\na: 2\n", "line 2: the key a is there twice"),
+            ("a: 1\na: 2\n", "line 2: the key a is defined twice"),
             ("a: &a [*a]", "alias"),
             ("a: *none", "line 1"),
             ("a: {<<: 5}", "expected a map after <<"),

@@ -21,7 +21,7 @@ pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &m
     let job = cron.job.clone().unwrap_or_default();
     map.put("concurrencyPolicy", if cron.overlap == Overlap::Kill { "Replace" } else { "Forbid" });
     if cron.catch_up {
-        map.say("catch_up: without a deadline, a run that was missed is made up for.");
+        map.say("catch_up: without a deadline, missed runs are started later.");
     } else {
         map.put("startingDeadlineSeconds", LATE_SECONDS);
     }

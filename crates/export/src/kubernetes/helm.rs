@@ -19,7 +19,7 @@ pub(super) fn files(plan: &Plan<'_>, told: &mut Vec<Told>) -> (Files, Vec<String
     let folder = format!("helm/{chart}");
     let mut about = Map::new().with("apiVersion", "v2").with("name", &chart).with("type", "application");
     about.put("description", format!("{} apps of an ecosystem file", plan.services.len()));
-    about.say("Of the chart; raise it with each change of its templates.").put("version", "0.1.0");
+    about.say("Version of the chart; raise it with each change of its templates.").put("version", "0.1.0");
     about.put("appVersion", plan.options.tag());
     let mut values = Map::new();
     for service in &plan.services {

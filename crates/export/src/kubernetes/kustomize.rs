@@ -88,7 +88,7 @@ fn patch(plan: &Plan<'_>, service: &Service<'_>, profile: &str, told: &mut Vec<T
     let base = variables(plan, service);
     if !plain.is_empty() {
         if base.is_empty() {
-            let why = format!("env_{profile} has variables and env has none: give env one, so that there is a ConfigMap to change");
+            let why = format!("env_{profile} has variables and env has none: add one to env, so that there is a ConfigMap to change");
             told.push(Told { app: service.spec.name.clone(), key: "env".into(), why });
             return all;
         }

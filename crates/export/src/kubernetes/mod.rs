@@ -101,14 +101,15 @@ fn objects(plan: &Plan<'_>, service: &Service<'_>, style: Style, told: &mut Vec<
 fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
     let mut tell = |key: &str, why: &str| told.push(Told { app: service.spec.name.clone(), key: key.to_owned(), why: why.to_owned() });
     if service.replicas == Replicas::PerCpu && service.kind == Kind::Server {
-        tell("instances", "one per CPU is a matter of one machine: there are 2, change it");
+        tell("instances", "one per CPU depends on the machine: 2 are set, change the number");
     }
     if let (Replicas::Range(range), Some(limit)) = (&service.replicas, service.cpu_percent())
         && let grows_above = workload::grows_above(service.cpu_request().unwrap_or(100), range.cpu)
         && grows_above >= u64::from(limit) * 10
     {
         let why = format!(
-            "it never grows: cpu_quota holds each pod at {}m of CPU, and it grows above {grows_above}m; lower `cpu` or export.requests.cpu",
+            "it never scales up: cpu_quota limits each pod to {}m of CPU, and it scales up above {grows_above}m; lower `cpu` or \
+             export.requests.cpu",
             u64::from(limit) * 10
         );
         tell("instances", &why);
@@ -122,7 +123,7 @@ fn tell(service: &Service<'_>, told: &mut Vec<Told>) {
         }
     }
     for name in service.env.keys().chain(&service.secrets).filter(|name| !is_key(name)) {
-        tell("env", &format!("{name:?} is no name that Kubernetes takes: it is left out"));
+        tell("env", &format!("{name:?} is not a valid name in Kubernetes: it is skipped"));
     }
 }
 

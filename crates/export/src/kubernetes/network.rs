@@ -67,7 +67,7 @@ pub(super) fn ingress(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> O
     rule.put("host", style.value(own, "{{ $app.host | toJson }}"));
     rule.put("http", Map::new().with("paths", vec![Yaml::from(path)]));
     let mut map = Map::new();
-    map.say("Add ingressClassName and tls as the cluster has them.");
+    map.say("Add ingressClassName and tls for your cluster.");
     map.put("rules", vec![rule.into()]);
     Some(object("networking.k8s.io/v1", "Ingress", &service.name).with("spec", map))
 }
@@ -92,7 +92,7 @@ pub(super) fn policy(plan: &Plan<'_>, service: &Service<'_>, _: Style) -> Option
     let mut from = Vec::new();
     if host_of(plan, service).is_some() {
         let mut any = Map::new();
-        any.say("The controller of the Ingress; narrow it to its namespace.").put("namespaceSelector", Map::new());
+        any.say("The Ingress controller; narrow this to its namespace.").put("namespaceSelector", Map::new());
         from.push(any.into());
     } else {
         // The common label of all objects of its part.

@@ -19,19 +19,19 @@ pub(super) fn template(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> 
     let all = variables(plan, service);
     if style == Style::Helm || !all.is_empty() {
         let mut annotations = Map::new();
-        annotations.say("Other variables make new pods.");
+        annotations.say("Changed variables create new pods.");
         annotations.put("checksum/config", style.value(sum_of(&all), "{{ $app.env | toJson | sha256sum | toJson }}"));
         metadata.put("annotations", annotations);
     }
     let mut spec = Map::new();
     if let Some(timeout) = service.cron().and_then(|cron| cron.job.as_ref()?.timeout_ms) {
-        spec.say("Of each attempt.").put("activeDeadlineSeconds", seconds(timeout));
+        spec.say("Time limit of each attempt.").put("activeDeadlineSeconds", seconds(timeout));
     }
     if service.kind != Kind::Server {
         spec.put("restartPolicy", "Never");
     }
     if !service.is_backing() {
-        spec.say("No app needs the API of the cluster.").put("automountServiceAccountToken", false);
+        spec.say("No app needs the cluster API.").put("automountServiceAccountToken", false);
         let profile = Map::new().with("type", "RuntimeDefault");
         let mut security = Map::new().with("runAsNonRoot", true).with("runAsUser", USER).with("runAsGroup", USER).with("fsGroup", USER);
         security.put("seccompProfile", profile);
@@ -99,7 +99,7 @@ fn of_container(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
         }
         let mut security = Map::new().with("allowPrivilegeEscalation", false);
         security.put("capabilities", Map::new().with("drop", Yaml::words(["ALL"])));
-        security.say("Add `readOnlyRootFilesystem: true` where the app writes to /tmp only.");
+        security.say("Add `readOnlyRootFilesystem: true` if the app writes only to /tmp.");
         map.put("securityContext", security);
     }
     let mut mounts = Vec::new();

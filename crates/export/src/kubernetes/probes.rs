@@ -43,11 +43,11 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
         Some(check) => {
             let mut probe = asked(service, &check.ask);
             pace(&mut probe, check, check.failures.saturating_mul(2));
-            map.say("After twice as many bad answers as ostler needs: it restarts the app first, the container comes after.");
+            map.say("Needs twice as many failures as ostler: ostler restarts the app first, then Kubernetes the container.");
             map.put("livenessProbe", probe);
         }
         None => {
-            map.say("No livenessProbe: ostler restarts the app when it ends, and the container ends when ostler gives up.");
+            map.say("No livenessProbe: ostler restarts the app if it exits, and the container exits if ostler gives up.");
         }
     }
 }

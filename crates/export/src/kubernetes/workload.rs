@@ -14,17 +14,17 @@ pub(super) fn server(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Ma
     let spec = service.spec;
     let mut map = Map::new();
     if matches!(service.replicas, Replicas::Range(_)) {
-        map.say("No replicas: the HorizontalPodAutoscaler has them, and each apply would set them back.");
+        map.say("No replicas: the HorizontalPodAutoscaler sets them, and each apply would reset them.");
     } else {
         map.put("replicas", style.value(service.count(), "{{ $app.replicas }}"));
     }
     map.put("selector", Map::new().with("matchLabels", selector(service)));
     let mut rolling = Map::new();
-    rolling.say("Never fewer than there are to be: a new pod has to be ready before an old one ends.");
+    rolling.say("Never fewer than replicas: a new pod must be ready before an old one is stopped.");
     rolling.put("maxUnavailable", 0_u32).put("maxSurge", spec.rollout.batch.unwrap_or(1));
     map.put("strategy", Map::new().with("type", "RollingUpdate").with("rollingUpdate", rolling));
     if let Some(canary) = spec.rollout.canary_ms {
-        map.say("canary: a new pod is watched for so long before the next one follows.");
+        map.say("canary: a new pod must be ready for this long before the next one follows.");
         map.put("minReadySeconds", probes::seconds(canary));
     }
     map.put("template", pod::template(plan, service, style));
@@ -46,7 +46,7 @@ fn stateful(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
 /// Returns a Job for an app that runs once (`autorestart: false`).
 pub(super) fn job(plan: &Plan<'_>, service: &Service<'_>, style: Style) -> Map {
     let mut map = Map::new();
-    map.say("A Job cannot be changed: it goes an hour after its end, or by `kubectl delete job`.");
+    map.say("A Job cannot be changed: it is deleted one hour after it ends, or with `kubectl delete job`.");
     map.put("ttlSecondsAfterFinished", 3600_u32).put("backoffLimit", 0_u32);
     if !service.is_started() {
         map.put("suspend", true);
@@ -63,12 +63,12 @@ pub(super) fn autoscaler(service: &Service<'_>) -> Option<Map> {
     let mut cpu = Map::new();
     match service.cpu_request() {
         Some(request) => {
-            cpu.say(format!("Percent of the request: more pods when they use more than {}m each.", grows_above(request, range.cpu)));
+            cpu.say(format!("Percent of the request: adds pods if they use more than {}m each.", grows_above(request, range.cpu)));
             cpu.put("type", "Utilization").put("averageUtilization", range.cpu);
         }
         None => {
             cpu.say(format!(
-                "{} percent of one core: without a request (export.requests.cpu, cpu_quota) there is no share of it.",
+                "{} percent of one core: without a request (export.requests.cpu, cpu_quota), a percentage has no base.",
                 range.cpu
             ));
             cpu.put("type", "AverageValue").put("averageValue", format!("{}m", u64::from(range.cpu) * 10));

@@ -152,7 +152,7 @@ impl Anchor {
     /// there is nothing to do.
     fn become_keeper(&mut self) -> Role {
         if !self.home_is_ours() {
-            complain("daemon and keeper are gone, and so is their home: nothing is started again");
+            complain("the daemon, the keeper and their home are gone: nothing is restarted");
             return Role::Keeper;
         }
         if self.has_keeper() {

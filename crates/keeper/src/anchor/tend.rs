@@ -35,7 +35,7 @@ impl Keeper {
                 self.anchors.link = Some(link);
             }
             Err(errno) => {
-                complain(&format!("the link to the anchor did not come along: {errno}"));
+                complain(&format!("the link to the anchor was not inherited: {errno}"));
                 // Otherwise this anchor would take the end of the daemon's copy for the death of
                 // both.
                 let _ = process.signal(KILL);
@@ -65,7 +65,7 @@ impl Keeper {
         if let Some(link) = &self.anchors.link
             && link.stuck_since_ms.is_some_and(|since| since + STUCK_MS <= now_ms)
         {
-            complain("the anchor stands still, starting another one");
+            complain("the anchor does not respond, starting a new one");
             link.kill();
             self.lost_anchor(now_ms);
         }

@@ -117,9 +117,9 @@ impl Life {
             return reason.clone();
         }
         match self.ending {
-            Some(Ending::Code(code)) => format!("it ended with code {code} and without a word; see pm2.log"),
-            Some(Ending::Signal { signal, .. }) => format!("it was ended by {}", ostler_sys::process::signal::name(signal)),
-            Some(Ending::Unknown) | None => "it ended without a word; see pm2.log".to_owned(),
+            Some(Ending::Code(code)) => format!("it exited with code {code} and reported no reason; see pm2.log"),
+            Some(Ending::Signal { signal, .. }) => format!("it was killed by {}", ostler_sys::process::signal::name(signal)),
+            Some(Ending::Unknown) | None => "it exited and reported no reason; see pm2.log".to_owned(),
         }
     }
 }

@@ -311,9 +311,9 @@ impl Keeper {
         self.undead.push(pid);
         let several = self.undead.len();
         complain(&format!(
-            "the daemon (pid {pid}) is blocked in the kernel, where not even SIGKILL ends it (a disk or a network file system does not \
-             answer): another one is started beside it{}",
-            if several >= UNDEAD_MAX { ", later: others are in the same state" } else { "" }
+            "the daemon (pid {pid}) is blocked in the kernel, where even SIGKILL has no effect (a disk or a network file system does not \
+             answer): starting another one beside it{}",
+            if several >= UNDEAD_MAX { ", later: other daemons are in the same state" } else { "" }
         ));
         self.daemon_ended();
         if several >= UNDEAD_MAX
@@ -351,7 +351,8 @@ impl Keeper {
         if self.failures.count() >= REFUSED_FROM {
             let later = if delay >= 1000 { format!("in {} s", delay / 1000) } else { "at once".to_owned() };
             complain(&format!(
-                "the daemon ended {} times, before it was ready or soon after: {}; next try {later}, or at the next command; apps keep running",
+                "the daemon exited {} times, before it was ready or soon after: {}; next try {later}, or at the next command; apps keep \
+                 running",
                 self.failures.count(),
                 self.failures.reason()
             ));

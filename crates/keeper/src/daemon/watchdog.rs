@@ -53,7 +53,7 @@ impl Hang {
         match self {
             Self::Stopped => "it was stopped by a signal",
             Self::Busy => "its event loop has used 10 s of CPU time without returning",
-            Self::Still => "it has waited for 10 s in a system call or for a thread of its own",
+            Self::Still => "it has waited for 10 s in a system call or for one of its threads",
             Self::Blocked => "it has been blocked in the kernel for 30 s: a disk or a network file system does not answer",
         }
     }

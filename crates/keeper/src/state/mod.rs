@@ -102,11 +102,11 @@ impl State {
 /// Reason why a state cannot be taken over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StateError {
-    #[error("cannot read the state of the former keeper")]
+    #[error("cannot read the state of the previous keeper")]
     Read(#[source] Errno),
-    #[error("the state of the former keeper has version {0}, which this binary does not know")]
+    #[error("the state of the previous keeper has version {0}, which this binary does not support")]
     Version(u32),
-    #[error("the state of the former keeper makes no sense")]
+    #[error("the state of the previous keeper is invalid")]
     Malformed(#[from] Malformed),
 }
 

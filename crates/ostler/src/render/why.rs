@@ -191,33 +191,33 @@ mod tests {
         let other = Origin::User { command: "stop".into(), uid: 0, pid: 8, on_behalf_of: Some("ali\u{1b}ce".into()) };
         for (ending, why, words) in [
             (Ending::Code(1), ExitCause::Itself, "exited with code 1, by itself, after 850 ms (pid 4711)"),
-            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), by itself"),
+            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was killed by SIGSEGV (core dumped), by itself"),
             (
                 Ending::Signal { signal: 9, core: false },
                 ExitCause::OutOfMemory,
-                "was ended by SIGKILL, killed by the kernel: out of memory",
+                "was killed by SIGKILL, killed by the kernel: out of memory",
             ),
             (
                 Ending::Code(0),
                 ExitCause::Asked(other),
-                "exited with code 0, asked for by `stop` of uid 0 (pid 8) on behalf of ali\u{fffd}ce, after 850 ms",
+                "exited with code 0, requested by `stop` of uid 0 (pid 8) on behalf of ali\u{fffd}ce, after 850 ms",
             ),
             (
                 Ending::Signal { signal: 2, core: false },
                 ExitCause::Asked(user.clone()),
-                "was ended by SIGINT, asked for by `restart` of uid 1000",
+                "was killed by SIGINT, requested by `restart` of uid 1000",
             ),
-            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not obey in time"),
+            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not stop in time"),
             (
                 Ending::SpawnFailed { errno: 13 },
                 ExitCause::CouldNotStart { step: "chdir".into() },
                 "could not be started: chdir: Permission denied",
             ),
-            (Ending::Unknown, ExitCause::Asked(Origin::Resurrect), "how is not known"),
+            (Ending::Unknown, ExitCause::Asked(Origin::Resurrect), "how is unknown"),
             (
                 Ending::Signal { signal: 15, core: false },
                 ExitCause::NotReady,
-                "was ended by SIGTERM, stopped because it was not ready in time",
+                "was killed by SIGTERM, stopped because it was not ready in time",
             ),
         ] {
             let text = headline(&exit(ending, why), &View::played(4_850, None));

@@ -140,7 +140,7 @@ impl<'a> Visitor<'a> for Items<'a, '_> {
         while let Some(item) = list.next_element::<&'a RawValue>()? {
             if let Err(failure) = (self.take)(item.get()) {
                 *self.failure = Some(failure);
-                return Err(serde::de::Error::custom("an item makes no sense"));
+                return Err(serde::de::Error::custom("an item is invalid"));
             }
         }
         Ok(())

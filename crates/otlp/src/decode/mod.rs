@@ -36,7 +36,7 @@ pub enum DecodeError {
     #[error(transparent)]
     Protobuf(#[from] Malformed),
     /// Invalid JSON, or JSON of another shape.
-    #[error("this is no request of OTLP in JSON: {0}")]
+    #[error("not a valid OTLP request in JSON: {0}")]
     Json(String),
 }
 

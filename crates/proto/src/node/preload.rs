@@ -74,7 +74,7 @@ impl FromPreload {
             "drained" => Some(Self::Drained),
             "figures" => Figures::of(message.get("figures")?).map(|figures| Self::Figures(Box::new(figures))),
             act @ ("profiled" | "reached") => {
-                let why = || text("error").unwrap_or("says nothing").to_owned();
+                let why = || text("error").unwrap_or("gave no reason").to_owned();
                 let call = message.get("call").and_then(Value::as_u64)?;
                 let answer = |name| text(name).map(str::to_owned).ok_or_else(why);
                 Some(match act {
@@ -156,7 +156,7 @@ mod tests {
             ),
             (
                 json!({"cmd": "NODE_OSTLER", "act": "reached", "call": 8, "path": 7}),
-                Some(FromPreload::Reached { call: 8, path: Err("says nothing".into()) }),
+                Some(FromPreload::Reached { call: 8, path: Err("gave no reason".into()) }),
             ),
             (json!({"cmd": "NODE_OSTLER", "act": "flies"}), None),
             (json!({"cmd": "NODE_OSTLER", "act": 1}), None),

@@ -21,7 +21,7 @@ pub enum ConfError {
         cause: io::Error,
     },
     /// The file does not contain a JSON object.
-    #[error("the settings in \"{}\" are broken ({cause}); correct the file, or remove it", .path.display())]
+    #[error("the settings in \"{}\" are invalid ({cause}); correct or remove the file", .path.display())]
     Broken {
         /// The file.
         path: PathBuf,

@@ -110,10 +110,10 @@ impl<'a> Entry<'a> {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => {
                 let words: Option<Vec<String>> = list.iter().map(to_text).collect();
-                words.ok_or_else(|| format!("{key}: expected a list of texts"))
+                words.ok_or_else(|| format!("{key}: expected a list of strings"))
             }
             Some(Value::String(text)) => Ok(ostler_core::app::args::split(text)),
-            Some(_) => Err(format!("{key}: expected a list or text")),
+            Some(_) => Err(format!("{key}: expected a list or a string")),
         }
     }
 }
@@ -300,7 +300,7 @@ fn path(map: &Map<String, Value>, key: &str) -> Result<String, String> {
     match map.get(key) {
         Some(Value::String(text)) if text.starts_with('/') => Ok(text.clone()),
         Some(Value::String(text)) => Err(format!("{key}: expected an absolute path, found {text:?}")),
-        Some(_) => Err(format!("{key}: expected text")),
+        Some(_) => Err(format!("{key}: expected a string")),
         None => Err(format!("{key}: missing")),
     }
 }
@@ -315,11 +315,11 @@ fn no_nul(spec: &AppSpec) -> Result<(), String> {
     };
     let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file].into_iter().flatten().chain(log_file);
     if texts.chain(files).any(|text| has_nul(text)) {
-        return Err("a path or argument holds a NUL character".into());
+        return Err("a path or argument contains a NUL character".into());
     }
     let vars = [&*spec.env.base].into_iter().chain(spec.env.profiles.values());
     match vars.flatten().find(|(_, value)| has_nul(value)) {
-        Some((key, _)) => Err(format!("variable {key} holds a NUL character")),
+        Some((key, _)) => Err(format!("variable {key} contains a NUL character")),
         None => Ok(()),
     }
 }

@@ -90,7 +90,7 @@ pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> 
     let vars: EnvMap =
         env.iter().filter(|(name, _)| is_name(name)).filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
     match vars.iter().find(|(_, value)| value.contains('\0')) {
-        Some((name, _)) => Err(format!("variable {name} holds a NUL character")),
+        Some((name, _)) => Err(format!("variable {name} contains a NUL character")),
         None => Ok((!vars.is_empty()).then_some(vars)),
     }
 }

@@ -82,7 +82,7 @@ pub enum Call {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// The frame does not have two arguments.
-    #[error("{0} arguments instead of a request and its number")]
+    #[error("expected a request and its number, found {0} arguments")]
     Arguments(usize),
     /// The first argument is not JSON, or is nested deeper than 128 levels.
     #[error("the request is not JSON")]

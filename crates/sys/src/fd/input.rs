@@ -18,16 +18,16 @@ const PIPEFS: u64 = 0x5049_5045;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InputError {
     /// The process is gone.
-    #[error("it does not run")]
+    #[error("it is not running")]
     Gone,
     /// Its standard input is no longer the pipe that it was given.
-    #[error("its standard input is no pipe")]
+    #[error("its standard input is not a pipe")]
     NoPipe,
     /// The process does not read; nothing was written.
     #[error("it does not read its standard input")]
     Full,
     /// The kernel refuses.
-    #[error("its standard input cannot be written to: {0}")]
+    #[error("cannot write to its standard input: {0}")]
     Refused(Errno),
 }
 

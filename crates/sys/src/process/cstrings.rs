@@ -47,7 +47,7 @@ impl PidTexts {
 
 /// Error: a text contains a NUL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a NUL byte in it")]
+#[error("it contains a NUL byte")]
 pub struct Nul;
 
 impl CStrings {

@@ -56,7 +56,7 @@ pub fn explain(program: &Path, errno: i32) -> Option<String> {
     match Errno::from_raw_os_error(errno) {
         Errno::NOENT => match shebang(program) {
             Some(interpreter) => Some(format!("its first line names {}, which does not exist", lossy(&interpreter))),
-            None if program.exists() => Some("the dynamic loader it asks for does not exist".into()),
+            None if program.exists() => Some("its dynamic loader does not exist".into()),
             None => None,
         },
         Errno::NOEXEC => Some("it is neither a binary for this machine nor a script that starts with #!".into()),

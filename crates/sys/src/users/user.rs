@@ -47,7 +47,7 @@ pub enum UserError {
     #[error("no such user \"{0}\"")]
     NoUser(String),
     /// The number has no entry, so its group is unknown.
-    #[error("user {0} has no entry in the user database: give a gid, too")]
+    #[error("user {0} has no entry in the user database: also give a gid")]
     NoGroupOf(u32),
     /// No such group.
     #[error("no such group \"{0}\"")]

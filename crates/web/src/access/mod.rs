@@ -132,13 +132,13 @@ struct Session {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The name is taken.
-    #[error("there is a token of that name already; --revoke takes it away")]
+    #[error("a token with that name exists already; --revoke removes it")]
     Exists,
     /// The name is empty, too long, or contains forbidden characters.
     #[error("the name of a token has 1 to 64 letters, digits, - _ . or @")]
     Name,
     /// The maximum number is reached.
-    #[error("there are 256 tokens already; --revoke takes one away")]
+    #[error("there are 256 tokens already; --revoke removes one")]
     TooMany,
 }
 

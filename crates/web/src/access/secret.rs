@@ -43,7 +43,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
         match rustix::rand::getrandom(&mut bytes[done..], rustix::rand::GetRandomFlags::empty()) {
             Ok(count) => done += count,
             Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => panic!("the kernel has no random numbers: {errno}"),
+            Err(errno) => panic!("cannot read random numbers from the kernel: {errno}"),
         }
     }
     bytes

@@ -29,7 +29,7 @@ pub enum AccessError {
         source: io::Error,
     },
     /// The file is invalid.
-    #[error("\"{}\" makes no sense; remove it, then `ostler web open` makes a new link", path.display())]
+    #[error("\"{}\" is invalid; remove it, then create a new link with `ostler web open`", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -43,7 +43,7 @@ pub enum AccessError {
     #[error(transparent)]
     Folder(#[from] SettingsError),
     /// Another process holds the lock for too long.
-    #[error("another process holds \"{}\"", .0.display())]
+    #[error("another process has locked \"{}\"", .0.display())]
     Locked(PathBuf),
 }
 

@@ -19,25 +19,25 @@ pub(super) async fn check(check: &Check) -> Result<Checked, String> {
     let limit = Duration::from_millis(check.timeout_ms);
     match timeout(limit, ask(check)).await {
         Ok(result) => result,
-        Err(_) => Err(format!("does not answer within {} ms", check.timeout_ms)),
+        Err(_) => Err(format!("did not answer within {} ms", check.timeout_ms)),
     }
 }
 
 async fn ask(check: &Check) -> Result<Checked, String> {
     match &check.target {
         Target::Http { url, status } => {
-            let url = Url::parse(url).ok_or("has no address that can be asked")?;
+            let url = Url::parse(url).ok_or("has no valid address")?;
             let got = exchange(Method::GET, &url, &[] as &[(&str, String)], String::new()).await?;
             let is = got.answer.status;
             match status {
-                Some(expected) if *expected != is => Err(format!("{} answers {is} instead of {expected}", url.origin())),
-                None if is >= 400 => Err(format!("{} answers {is}", url.origin())),
+                Some(expected) if *expected != is => Err(format!("{} answered {is} instead of {expected}", url.origin())),
+                None if is >= 400 => Err(format!("{} answered {is}", url.origin())),
                 _ => Ok(Checked { certificate_days: got.certificate_days }),
             }
         }
         Target::Tcp(address) => {
-            let (host, port) = address.rsplit_once(':').ok_or("has no address that can be asked")?;
-            let port = port.parse().map_err(|_| "has no port that can be asked".to_owned())?;
+            let (host, port) = address.rsplit_once(':').ok_or("has no valid address")?;
+            let port = port.parse().map_err(|_| "has no valid port".to_owned())?;
             tls::connect(host.trim_matches(['[', ']']), port).await.map(|_| Checked::default())
         }
     }

@@ -82,7 +82,7 @@ fn own_rules(app: &str, given: Option<&Value>, all: &mut Described) {
     for (at, value) in list.iter().enumerate().take(100) {
         match rule(value, Some(app)) {
             Ok(made) if all.rules.len() < MOST_RULES && all.rules.iter().all(|other| other.name != made.name) => all.rules.push(made),
-            Ok(made) => all.problems.push(format!("{app}: alerts[{at}]: there is another rule {:?}; give it a name", made.name)),
+            Ok(made) => all.problems.push(format!("{app}: alerts[{at}]: another rule is named {:?}; set another `name`", made.name)),
             Err(problems) => all.problems.extend(problems.iter().map(|problem| format!("{app}: alerts[{at}].{problem}"))),
         }
     }

@@ -37,7 +37,7 @@ struct Read {
 pub(super) async fn follow(home: &Path, patterns: &[Pattern], told: &mpsc::Sender<Report>) {
     loop {
         if let Err(error) = read(home, patterns, told).await {
-            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: the logs cannot be followed: {error}\n"));
+            let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: cannot follow the logs: {error}\n"));
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -49,7 +49,7 @@ impl Outbox {
         let mut outbox = Self { path, file: None, length: 0, full: FULL, book: Book::default(), trouble: None };
         if let Some(folder) = outbox.path.parent() {
             let made = DirBuilder::new().mode(0o700).recursive(true).create(folder);
-            outbox.note(made, "make the folder of");
+            outbox.note(made, "create the folder of");
         }
         let bytes = match bytes(&outbox.path) {
             Ok(bytes) => bytes,
@@ -65,14 +65,14 @@ impl Outbox {
             None => outbox.length = bytes.len() as u64,
             Some(Fault::Unknown) => {
                 let aside = outbox.path.with_extension(format!("set-aside-{}", crate::clock::now_ms()));
-                tell(&format!("\"{}\" makes no sense, and is now \"{}\"", outbox.path.display(), aside.display()));
+                tell(&format!("\"{}\" is invalid and was renamed to \"{}\"", outbox.path.display(), aside.display()));
                 let moved = std::fs::rename(&outbox.path, aside);
                 outbox.note(moved, "set aside");
             }
             Some(Fault::Torn { good }) => {
                 let kept = replace(&outbox.path.with_extension("torn"), &bytes[good..], Durability::Process, Writers::One);
-                tell(&format!("the end of \"{}\" was torn, and is now beside it", outbox.path.display()));
-                outbox.note(kept.map_err(|error| error.source), "keep the torn end of");
+                tell(&format!("the end of \"{}\" was incomplete and was moved to a file beside it", outbox.path.display()));
+                outbox.note(kept.map_err(|error| error.source), "save the incomplete end of");
                 outbox.compact();
             }
         }

@@ -92,7 +92,7 @@ pub fn overview(book: &Book, state: Option<&State>, settings: &AlertSettings, no
     };
     let mut problems = settings.problems.clone();
     if book.dropped > 0 {
-        problems.push(format!("{} messages were dropped, because too many waited", book.dropped));
+        problems.push(format!("{} messages were dropped because the queue was full", book.dropped));
     }
     Overview {
         at: now,

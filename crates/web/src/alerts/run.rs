@@ -328,7 +328,7 @@ impl Runner {
         let boot = ostler_sys::time::clock::boot_id().unwrap_or_default();
         let before = std::mem::replace(&mut self.live.borrow_mut().state.boot, boot.clone());
         if !before.is_empty() && before != boot {
-            let text = "was started again: the machine booted".to_owned();
+            let text = "restarted: the machine rebooted".to_owned();
             self.step(Input::Occurred(Occurrence { kind: Kind::HostRebooted, app: String::new(), instance: None, text }));
         }
     }
@@ -566,7 +566,7 @@ impl Runner {
         };
         // Only the first of several failures is logged.
         if let Some(why) = fault.as_ref().filter(|_| is_done || self.dispatch.failures(channel) == 1) {
-            let what = if is_done { "was not sent" } else { "is sent again later" };
+            let what = if is_done { "was not sent" } else { "will be retried" };
             let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("alerts: message {id} to {channel} {what}: {why}\n"));
         }
         if let (true, Some(outbox)) = (is_done, &mut self.live.borrow_mut().outbox) {

@@ -53,7 +53,7 @@ pub(super) async fn send(service: &Service, message: &Message) -> Verdict {
 /// Runs a program in its own process group. From the environment it gets only the variables that
 /// are needed to find programs.
 async fn run(argv: &[String], stdin: &str, id: &str) -> Verdict {
-    let Some((program, arguments)) = argv.split_first() else { return Verdict::Refused("no program is given".into()) };
+    let Some((program, arguments)) = argv.split_first() else { return Verdict::Refused("no program is set".into()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().env("OSTLER_ALERT_ID", id).current_dir("/").process_group(0).kill_on_drop(true);
     for name in ["PATH", "HOME", "LANG", "USER", "TZ"] {
@@ -98,7 +98,7 @@ async fn run(argv: &[String], stdin: &str, id: &str) -> Verdict {
             if status.code() == Some(TRY_AGAIN) { Verdict::Later { after_ms: None, why } } else { Verdict::Refused(why) }
         }
         Ok(Err(error)) => Verdict::Refused(error.to_string()),
-        Err(_) => Verdict::Later { after_ms: None, why: format!("{} did not end within {} s", plain(program, 100), PROGRAM.as_secs()) },
+        Err(_) => Verdict::Later { after_ms: None, why: format!("{} did not exit within {} s", plain(program, 100), PROGRAM.as_secs()) },
     }
 }
 

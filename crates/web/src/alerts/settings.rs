@@ -72,7 +72,7 @@ pub enum AlertsError {
         source: io::Error,
     },
     /// The file is invalid.
-    #[error("\"{}\" makes no sense; correct or remove it", path.display())]
+    #[error("\"{}\" is invalid; correct or remove it", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum AlertsError {
     #[error(transparent)]
     Folder(#[from] SettingsError),
     /// Another process holds the lock for too long.
-    #[error("another process holds \"{}\"", .0.display())]
+    #[error("another process has locked \"{}\"", .0.display())]
     Locked(PathBuf),
     /// There are too many channels, rules or silences.
     #[error("there are {MOST} already")]
@@ -252,7 +252,7 @@ fn understood(file: &SettingsFile) -> AlertSettings {
     for (at, value) in file.channels.iter().take(MOST).enumerate() {
         match read_channel(value) {
             Ok(made) if settings.channels.iter().any(|other| other.told.name == made.told.name) => {
-                settings.problems.push(format!("channels[{at}]: there is another channel {}", made.told.name));
+                settings.problems.push(format!("channels[{at}]: another channel has the name {}", made.told.name));
             }
             Ok(made) => settings.channels.push(made),
             Err(problems) => settings.problems.extend(problems.iter().map(|problem| format!("channels[{at}].{problem}"))),
@@ -262,7 +262,7 @@ fn understood(file: &SettingsFile) -> AlertSettings {
     for (at, value) in file.rules.iter().take(MOST).enumerate() {
         match rule(value, None) {
             Ok(made) if settings.rules.iter().any(|other| other.name == made.name) => {
-                settings.problems.push(format!("rules[{at}]: there is another rule {:?}; give it a name", made.name));
+                settings.problems.push(format!("rules[{at}]: another rule is named {:?}; set another `name`", made.name));
             }
             Ok(made) => settings.rules.push(made),
             Err(problems) => settings.problems.extend(problems.iter().map(|problem| format!("rules[{at}].{problem}"))),
@@ -283,7 +283,7 @@ impl AlertSettings {
         let unknown = named.filter(|(_, channel)| !known().any(|name| name == *channel));
         let words = |(rule, channel): (&Rule, &String)| {
             let near = closest(channel, known()).map(|near| format!(", did you mean {near:?}?")).unwrap_or_default();
-            format!("rule {:?}: there is no channel {channel:?}{near}", rule.name)
+            format!("rule {:?}: unknown channel {channel:?}{near}", rule.name)
         };
         unknown.map(words).collect()
     }
@@ -317,8 +317,7 @@ mod tests {
         let rules = vec![json!({ "on": "crash", "channels": ["slack"] }), json!({ "on": "limit", "channels": ["slakc", "other"] })];
         let channels = vec![json!({ "type": "slack", "url": "https://h/x" })];
         let settings = understood(&SettingsFile { channels, rules, defaults: true, silences: vec![] });
-        let words =
-            ["rule \"limit\": there is no channel \"slakc\", did you mean \"slack\"?", "rule \"limit\": there is no channel \"other\""];
+        let words = ["rule \"limit\": unknown channel \"slakc\", did you mean \"slack\"?", "rule \"limit\": unknown channel \"other\""];
         assert_eq!(settings.problems, words);
     }
 

@@ -43,7 +43,7 @@ pub(super) async fn deliver(mail: &Mail, text: &str) -> Verdict {
         Ok(()) => Verdict::Delivered,
         Err(Failure::Broken(why)) => Verdict::Later { after_ms: None, why },
         Err(Failure::Said(reply)) => {
-            let why = format!("{} answers {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
+            let why = format!("{} answered {} {}", mail.host, reply.code, plain(&reply.lines.join(" "), 200));
             if (400..500).contains(&reply.code) { Verdict::Later { after_ms: None, why } } else { Verdict::Refused(why) }
         }
     }
@@ -60,7 +60,7 @@ async fn deliver_all(mail: &Mail, text: &str) -> Result<(), Failure> {
     let mut offers = talk.ask(&hello, 250).await?;
     if mail.tls == MailTls::StartTls {
         if !offers.has("STARTTLS") {
-            return Err(Failure::Broken(format!("{} offers no STARTTLS, without which nothing is sent", mail.host)));
+            return Err(Failure::Broken(format!("{} does not offer STARTTLS, so nothing is sent", mail.host)));
         }
         talk.ask("STARTTLS", 220).await?;
         // Data that the server sent before the encryption started is not trusted.
@@ -119,7 +119,7 @@ struct Talk(BufReader<Box<dyn Io>>);
 
 impl Talk {
     async fn say(&mut self, line: &str) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| Failure::Broken(format!("the mail server is gone: {error}"));
+        let failed = |error: std::io::Error| Failure::Broken(format!("the connection to the mail server was lost: {error}"));
         self.0.get_mut().write_all(format!("{line}\r\n").as_bytes()).await.map_err(failed)?;
         self.0.get_mut().flush().await.map_err(failed)
     }
@@ -141,10 +141,10 @@ impl Talk {
         while lines.len() < MOST_LINES {
             let mut bytes = Vec::new();
             let read = (&mut self.0).take(LONGEST).read_until(b'\n', &mut bytes).await;
-            read.map_err(|_| broken("is gone"))?;
+            read.map_err(|_| broken("closed the connection"))?;
             let line = String::from_utf8_lossy(&bytes);
-            let line = line.strip_suffix('\n').ok_or_else(|| broken("broke off"))?.trim_end_matches('\r');
-            let code = line.get(..3).and_then(|digits| digits.parse().ok()).ok_or_else(|| broken("makes no sense"))?;
+            let line = line.strip_suffix('\n').ok_or_else(|| broken("ended its answer too early"))?.trim_end_matches('\r');
+            let code = line.get(..3).and_then(|digits| digits.parse().ok()).ok_or_else(|| broken("sent an invalid answer"))?;
             lines.push(line.get(4..).unwrap_or_default().to_owned());
             if line.as_bytes().get(3) != Some(&b'-') {
                 return Ok(Reply { code, lines });
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(verdict, Verdict::Delivered);
         assert!(told.contains(&"it crashed".to_owned()), "{told:?}");
         let (verdict, told) = letter(&["bob@box"]).await;
-        assert_eq!(verdict, Verdict::Refused("127.0.0.1 answers 550 no such user".into()));
+        assert_eq!(verdict, Verdict::Refused("127.0.0.1 answered 550 no such user".into()));
         assert!(!told.contains(&"DATA".to_owned()), "{told:?}");
     }
 

@@ -369,7 +369,7 @@ impl Collector {
             Err(error) => {
                 self.dirty_since = Some(Instant::now());
                 if !std::mem::replace(&mut self.is_told, true) {
-                    tell(format_args!("exceptions are not kept: {}", ostler_core::text::causes::with_causes(&error)));
+                    tell(format_args!("exceptions cannot be saved: {}", ostler_core::text::causes::with_causes(&error)));
                 }
             }
         }

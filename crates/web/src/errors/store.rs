@@ -28,7 +28,7 @@ pub enum ErrorsFileError {
         source: io::Error,
     },
     /// The file is invalid.
-    #[error("\"{}\" makes no sense", path.display())]
+    #[error("\"{}\" is invalid", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -36,7 +36,7 @@ pub enum ErrorsFileError {
         source: serde_json::Error,
     },
     /// A later version of this program wrote it.
-    #[error("\"{}\" is of a later version ({version})", path.display())]
+    #[error("\"{}\" was written by a newer version ({version})", path.display())]
     Later {
         /// The file.
         path: PathBuf,
@@ -50,7 +50,7 @@ pub enum ErrorsFileError {
     #[error(transparent)]
     Folder(#[from] SettingsError),
     /// Another process holds the lock for too long.
-    #[error("another process holds \"{}\"", .0.display())]
+    #[error("another process has locked \"{}\"", .0.display())]
     Locked(PathBuf),
 }
 
@@ -126,7 +126,7 @@ pub(super) fn take_up(home: &Path) -> Book {
     let path = book_path(home);
     let aside = path.with_extension("json.aside");
     let _ = std::fs::rename(&path, &aside);
-    tell(format_args!("{}; it is \"{}\" now", ostler_core::text::causes::with_causes(&problem), aside.display()));
+    tell(format_args!("{}; it was renamed to \"{}\"", ostler_core::text::causes::with_causes(&problem), aside.display()));
     Book::empty()
 }
 

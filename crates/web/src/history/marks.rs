@@ -201,7 +201,7 @@ impl State {
         if let Err(error) = written
             && !std::mem::replace(&mut self.told, true)
         {
-            let _ = writeln!(io::stderr(), "history: marks cannot be kept in \"{}\": {error}", self.path.display());
+            let _ = writeln!(io::stderr(), "history: cannot save marks in \"{}\": {error}", self.path.display());
         }
     }
 

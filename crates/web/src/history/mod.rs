@@ -149,7 +149,7 @@ impl State {
             self.tried = Some(Instant::now());
             match self.open() {
                 Ok(store) => self.store = store,
-                Err(error) => self.say(format!("history: cannot be kept in \"{}\": {error}", self.folder.display())),
+                Err(error) => self.say(format!("history: cannot save values in \"{}\": {error}", self.folder.display())),
             }
             self.notices();
         }

@@ -19,9 +19,9 @@ pub(crate) async fn json<T: DeserializeOwned>(body: Incoming) -> Result<T, Respo
     let collected = tokio::time::timeout(WITHIN, Limited::new(body, MAX).collect()).await;
     let bytes = match collected {
         Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(_)) => return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the body broke off, or has more than 64 KiB")),
+        Ok(Err(_)) => return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the body ended early, or has more than 64 KiB")),
         Err(_) => return Err(error(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     };
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(bytes).map_err(|problem| error(StatusCode::BAD_REQUEST, &format!("the body makes no sense: {problem}")))
+    serde_json::from_slice(bytes).map_err(|problem| error(StatusCode::BAD_REQUEST, &format!("invalid body: {problem}")))
 }

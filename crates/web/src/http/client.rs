@@ -39,13 +39,13 @@ pub(crate) async fn exchange(
         (stream, certificate_days) = tls::encrypt(&url.host, stream).await?;
     }
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| failed("cannot speak with", &error))?;
+    let (mut sender, connection) = handshake.map_err(|error| failed("cannot communicate with", &error))?;
     let _driver = Driver(tokio::spawn(async move { drop(connection.await) }));
     let mut request = Request::builder().method(method).uri(&url.path).header(HOST, url.authority()).header(USER_AGENT, "ostler");
     for (name, value) in headers {
         request = request.header(name.as_ref(), value);
     }
-    let request = request.body(Full::<Bytes>::from(body.into())).map_err(|error| failed("cannot ask", &error))?;
+    let request = request.body(Full::<Bytes>::from(body.into())).map_err(|error| failed("cannot send a request to", &error))?;
     let response = sender.send_request(request).await.map_err(|error| failed("no answer from", &error))?;
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();

@@ -31,9 +31,9 @@ pub(crate) async fn connect(host: &str, port: u16) -> Result<Box<dyn Io>, String
 /// # Errors
 /// Returns a message if the certificate is not valid.
 pub(crate) async fn encrypt(host: &str, stream: Box<dyn Io>) -> Result<(Box<dyn Io>, Option<i64>), String> {
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is no name for which there are certificates"))?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| format!("{host} is not a name that a certificate can have"))?;
     let stream = TlsConnector::from(config()?).connect(name, stream).await;
-    let stream = stream.map_err(|error| format!("cannot speak TLS with {host}: {error}"))?;
+    let stream = stream.map_err(|error| format!("TLS handshake with {host} failed: {error}"))?;
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let days = certificate.and_then(|certificate| days_left(certificate, crate::clock::now_ms()));
     Ok((Box::new(stream), days))

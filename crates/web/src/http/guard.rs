@@ -39,13 +39,16 @@ impl Guard {
     /// Checks a request from TCP or from a unix socket, which browsers cannot use.
     pub(crate) fn check(&self, head: &Parts, by_tcp: bool) -> Result<(), Refusal> {
         if by_tcp && !self.knows_host(head) {
-            return Err((StatusCode::MISDIRECTED_REQUEST, "this name is not known here; `ostler web enable --allow-host NAME` allows it"));
+            return Err((StatusCode::MISDIRECTED_REQUEST, "unknown host name; allow it with `ostler web enable --allow-host NAME`"));
         }
         if head.method.is_safe() {
             return Ok(());
         }
         if !self.comes_from_us(head) {
-            return Err((StatusCode::FORBIDDEN, "another site's page sent this; `ostler web enable --trust-origin ORIGIN` trusts one"));
+            return Err((
+                StatusCode::FORBIDDEN,
+                "request from a page of another site; trust that site with `ostler web enable --trust-origin ORIGIN`",
+            ));
         }
         let kind = text(&head.headers, &CONTENT_TYPE).unwrap_or_default();
         if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {

@@ -47,7 +47,7 @@ pub(crate) fn json(value: &impl Serialize) -> Response<Body> {
 pub(crate) fn with_status(status: StatusCode, value: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(value) {
         Ok(bytes) => full(status, JSON, bytes),
-        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer cannot be written"),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the answer"),
     }
 }
 

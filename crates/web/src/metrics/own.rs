@@ -8,14 +8,14 @@ use crate::metrics::scrape::{self, AppFigures, Family, Points, Series, Value};
 /// Prefix of ostler's own names; metrics of apps with this prefix are left out.
 const RESERVED: &str = "ostler_";
 /// Help text for metrics whose app provides none.
-const NO_HELP: &str = "A figure of the app.";
+const NO_HELP: &str = "Custom metric of the app.";
 
 /// Adds the metrics of these apps, and the status of reading them.
 pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
     if apps.is_empty() {
         return;
     }
-    out.family("ostler_app_scrape_up", Kind::Gauge, None, "Whether the instance's own page could be read.");
+    out.family("ostler_app_scrape_up", Kind::Gauge, None, "Whether the metrics page of the instance could be read.");
     for app in apps {
         for (worker, up) in &app.workers {
             let labels = [("app", app.app.as_str()), ("namespace", app.namespace.as_str()), ("worker", &worker.to_string())];
@@ -55,7 +55,7 @@ pub(super) fn add(out: &mut Exposition, apps: &[&AppFigures]) {
         "ostler_app_scrape_left_out_samples",
         Kind::Gauge,
         None,
-        "Samples of the page that make no sense, have the name of others, or are too many.",
+        "Samples of the page that were skipped: invalid, with a reserved name, or too many.",
     );
     for (app, count) in apps.iter().zip(left_out) {
         #[expect(clippy::cast_precision_loss, reason = "the format knows floats alone")]
@@ -153,7 +153,7 @@ mod tests {
             "c_total{app=\"a\\\"b\",namespace=\"default\",m=\"GET\"} 4",
             "g{app=\"a\\\"b\",namespace=\"default\",worker=\"1\"} 1",
             "g{app=\"other\",namespace=\"default\",worker=\"0\"} +Inf",
-            "# HELP g A figure of the app.",
+            "# HELP g Custom metric of the app.",
             "h_bucket{app=\"a\\\"b\",namespace=\"default\",le=\"+Inf\"} 4",
             "h_sum{app=\"a\\\"b\",namespace=\"default\"} 6",
             "ostler_app_scrape_left_out_samples{app=\"other\",namespace=\"default\"} 3",

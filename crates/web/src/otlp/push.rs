@@ -309,7 +309,7 @@ impl Lines {
 /// Returns why a request failed, with a hint if its port is the gRPC port.
 fn explained(why: String, port: u16) -> String {
     const GRPC: u16 = 4317;
-    if port == GRPC { format!("{why}; {GRPC} is the port of OTLP over gRPC: over HTTP, which we speak, it is 4318 as a rule") } else { why }
+    if port == GRPC { format!("{why}; {GRPC} is the port of OTLP over gRPC: ostler uses OTLP over HTTP, usually port 4318") } else { why }
 }
 
 fn now_ns() -> u64 {
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn failure_on_grpc_port_suggests_http_port() {
-        assert!(explained("it broke off".into(), 4317).contains("over HTTP, which we speak, it is 4318"));
+        assert!(explained("it broke off".into(), 4317).contains("OTLP over HTTP, usually port 4318"));
         assert_eq!(explained("it broke off".into(), 4318), "it broke off");
     }
 }

@@ -53,7 +53,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 const TOLD: Duration = Duration::from_secs(1);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(30);
 /// Response text for signals that are not kept.
-const NOT_KEPT: &str = "only traces are kept here: figures and lines of apps are collected without OTLP";
+const NOT_KEPT: &str = "only traces are accepted here: metrics and logs of apps are collected without OTLP";
 
 struct Receiver {
     otlp: Rc<Otlp>,
@@ -82,7 +82,7 @@ pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut
     });
     let served = beside(listener, LIMITS, ending, move |peer, request| answer(Rc::clone(&receiver), peer, request)).await;
     if let Err(error) = served {
-        problem(&otlp, format!("cannot listen at port {port}: {error}"));
+        problem(&otlp, format!("cannot listen on port {port}: {error}"));
     }
 }
 
@@ -95,16 +95,17 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
         match bound {
             Ok(listener) => {
                 if otlp.traces.state.borrow_mut().problem.take().is_some() {
-                    tell(format_args!("traces are taken at port {port} now"));
+                    tell(format_args!("traces are accepted at port {port} again"));
                 }
                 return Some(listener);
             }
             Err(error) if pause >= TOLD => {
-                let why = if error.kind() == io::ErrorKind::AddrInUse { "another program has it".to_owned() } else { error.to_string() };
+                let why = if error.kind() == io::ErrorKind::AddrInUse { "another program uses it".to_owned() } else { error.to_string() };
                 problem(
                     otlp,
                     format!(
-                        "traces are not taken: port {port} of 127.0.0.1: {why}; `ostler web enable --otlp-port N` takes another, --no-otlp none"
+                        "cannot receive traces: port {port} of 127.0.0.1: {why}; choose another port with `ostler web enable --otlp-port \
+                         N`, or turn it off with --no-otlp"
                     ),
                 );
             }
@@ -185,21 +186,21 @@ fn asked(head: &Parts, form: Option<Form>) -> Result<(Signal, Form), Refusal> {
     // A name that resolves to this machine (DNS rebinding) or a page in a browser is not an app.
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     if !is_loopback(host) {
-        return Err(refusal(StatusCode::MISDIRECTED_REQUEST, "apps of this machine send here, by 127.0.0.1 or localhost"));
+        return Err(refusal(StatusCode::MISDIRECTED_REQUEST, "only apps of this machine may send here, to 127.0.0.1 or localhost"));
     }
     if head.headers.contains_key(ORIGIN) {
-        return Err(refusal(StatusCode::FORBIDDEN, "pages in browsers send nothing here"));
+        return Err(refusal(StatusCode::FORBIDDEN, "pages in browsers may not send here"));
     }
     let signal = match head.uri.path() {
         "/v1/traces" => Signal::Traces,
         "/v1/metrics" => Signal::Metrics,
         "/v1/logs" => Signal::Logs,
-        _ => return Err(refusal(StatusCode::NOT_FOUND, "there is nothing here but /v1/traces")),
+        _ => return Err(refusal(StatusCode::NOT_FOUND, "not found: the only path is /v1/traces")),
     };
     if head.method != Method::POST {
-        return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "POST is needed"));
+        return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "expected POST"));
     }
-    let no_form = || refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "application/x-protobuf or application/json is needed");
+    let no_form = || refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/x-protobuf or application/json");
     Ok((signal, form.ok_or_else(no_form)?))
 }
 
@@ -251,21 +252,21 @@ impl Receiver {
             let sender = instance.map_or_else(foreign, |instance| instance.sender.clone());
             store.add(&sender, trace, span, now);
         })?;
-        let why = if read.refused > 0 { "spans without valid ids, or too many in one request" } else { "" };
+        let why = if read.refused > 0 { "spans without valid ids, or too many spans in one request" } else { "" };
         Ok(taken(form, Signal::Traces, read.refused, why))
     }
 
     /// Takes bytes from a bucket.
     fn paid(&self, rates: &RefCell<Rates>, sender: &str, bytes: usize) -> Result<(), Refusal> {
         let paid = rates.borrow_mut().take(sender, bytes as u64, self.clock_ms());
-        paid.map_err(|after| Refusal { after: Some(after), ..refusal(StatusCode::TOO_MANY_REQUESTS, "that is more than one may send") })
+        paid.map_err(|after| Refusal { after: Some(after), ..refusal(StatusCode::TOO_MANY_REQUESTS, "rate limit exceeded") })
     }
 
     /// Reads the body and reserves room only for bytes that have arrived. A client that announces
     /// much and sends nothing therefore blocks no other client.
     async fn read(&self, mut body: Incoming) -> Result<(Vec<u8>, SemaphorePermit<'_>), Refusal> {
-        let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a request may have 4 MiB; send smaller batches");
-        let busy = || Refusal { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too much is on its way here") };
+        let too_large = || refusal(StatusCode::PAYLOAD_TOO_LARGE, "a request is limited to 4 MiB; send smaller batches");
+        let busy = || Refusal { after: Some(1), ..refusal(StatusCode::SERVICE_UNAVAILABLE, "too many requests in flight") };
         if body.size_hint().lower() > MOST as u64 {
             return Err(too_large());
         }
@@ -276,7 +277,7 @@ impl Receiver {
             let frame =
                 timeout_at(until, body.frame()).await.map_err(|_| refusal(StatusCode::REQUEST_TIMEOUT, "the body took too long"))?;
             let Some(frame) = frame else { return Ok((bytes, room)) };
-            let frame = frame.map_err(|_| refusal(StatusCode::BAD_REQUEST, "the body broke off"))?;
+            let frame = frame.map_err(|_| refusal(StatusCode::BAD_REQUEST, "the body ended early"))?;
             let Some(data) = frame.data_ref() else { continue };
             if bytes.len() + data.len() > MOST {
                 return Err(too_large());
@@ -295,13 +296,13 @@ fn unpacked(headers: &HeaderMap, bytes: Vec<u8>) -> Result<Vec<u8>, Refusal> {
         Some(b"gzip") => {
             let mut out = Vec::new();
             let read = GzDecoder::new(bytes.as_slice()).take(MOST_UNPACKED + 1).read_to_end(&mut out);
-            read.map_err(|_| refusal(StatusCode::BAD_REQUEST, "this is no valid gzip"))?;
+            read.map_err(|_| refusal(StatusCode::BAD_REQUEST, "not valid gzip"))?;
             if out.len() as u64 > MOST_UNPACKED {
-                return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "a request may unpack to 16 MiB; send smaller batches"));
+                return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "an unpacked request is limited to 16 MiB; send smaller batches"));
             }
             Ok(out)
         }
-        Some(_) => Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "gzip, or nothing, is needed as Content-Encoding")),
+        Some(_) => Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected gzip or nothing as Content-Encoding")),
     }
 }
 

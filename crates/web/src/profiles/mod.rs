@@ -94,7 +94,7 @@ struct State {
 pub(crate) enum ProfileError {
     #[error("instance {0} is being profiled already")]
     Busy(u32),
-    #[error("{UNDER_WAY_OF_ONE} instances at a time can be profiled, {UNDER_WAY} by all users: name one")]
+    #[error("at most {UNDER_WAY_OF_ONE} instances can be profiled at a time, {UNDER_WAY} by all users: choose one")]
     TooMany,
 }
 
@@ -144,7 +144,7 @@ impl Profiles {
         let told = told.ok_or("the app reported no file")?;
         let (kind, part) = (subject.kind, self.state.borrow_mut().store.part().map_err(|problem| problem.to_string())?);
         let copied = tokio::task::spawn_blocking(move || copy(&told, kind, &rights, &part).map(|bytes| (part, bytes)));
-        let (part, bytes) = copied.await.map_err(|_| "the copy was given up".to_owned())?.map_err(|problem| problem.to_string())?;
+        let (part, bytes) = copied.await.map_err(|_| "the copy was aborted".to_owned())?.map_err(|problem| problem.to_string())?;
         let kept = self.state.borrow_mut().store.keep(subject, &part, bytes);
         kept.map_err(|problem| problem.to_string())
     }

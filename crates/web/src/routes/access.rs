@@ -76,7 +76,7 @@ pub(super) async fn token(site: &Site, asked: Asked, identity: &Identity, name: 
                 audit("revoke token", &name, "done");
                 reply::json(&json!({ "done": true }))
             }
-            Ok(false) => error(StatusCode::NOT_FOUND, "there is no token of that name"),
+            Ok(false) => error(StatusCode::NOT_FOUND, "there is no token with that name"),
             Err(problem) => super::problems::broken(&problem),
         };
     }

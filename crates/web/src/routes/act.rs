@@ -148,7 +148,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
     // Returns the app's name if the daemon takes it as nothing but this name.
     let plain_name = || {
         let is_plain = is_alone && app.name != "all" && !app.name.starts_with('/') && app.name.parse::<u64>().is_err();
-        is_plain.then(|| app.name.clone()).ok_or("an app of this name has to be named on the command line")
+        is_plain.then(|| app.name.clone()).ok_or("an app with this name can only be selected on the command line")
     };
     Ok(match verb {
         Verb::Start => {
@@ -157,7 +157,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
             };
             let ids: Vec<u32> = ids.into_iter().filter(down).collect();
             if ids.is_empty() {
-                return Err("all of its instances run");
+                return Err("all of its instances are running already");
             }
             vec![act(Action::Restart, ids)]
         }
@@ -175,7 +175,7 @@ fn requests(app: &App, is_alone: bool, verb: Verb, wish: &Wish) -> Result<Vec<Re
         }
         Verb::Flush => ids.into_iter().map(|id| Request::Flush { target: Some(id.to_string()), own: None }).collect(),
         Verb::Scale => {
-            let to = wish.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` has to be 1 to 1000")?;
+            let to = wish.instances.filter(|to| (1..=MOST_INSTANCES).contains(to)).ok_or("`instances` must be 1 to 1000")?;
             vec![Request::Scale { name: plain_name()?, cwd: "/".into(), to: ScaleTo::Exactly(to), oldest_first: false, confirm: None }]
         }
         Verb::Undo => vec![Request::Undo { app: plain_name()?, to: wish.release, command: "undo".into() }],

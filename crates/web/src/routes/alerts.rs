@@ -74,7 +74,7 @@ pub(super) async fn silence(site: &Site, asked: Asked, identity: &Identity) -> R
         let look = site.daemon.look();
         let sees = wish.app.as_deref().is_some_and(|app| !app.contains('*') && look.sees(app, None, |namespace| identity.sees(namespace)));
         if !sees {
-            return error(StatusCode::FORBIDDEN, "you see only some namespaces, and silence only apps that are in them, by name");
+            return error(StatusCode::FORBIDDEN, "your account is limited to some namespaces and can only silence their apps, by name");
         }
     }
     let for_ms = match wish.lasts.as_deref().map(units::millis) {
@@ -125,7 +125,7 @@ pub(super) async fn add_channel(site: &Site, asked: Asked, identity: &Identity) 
     if value["type"] == "command" {
         return error(
             StatusCode::FORBIDDEN,
-            "a channel that runs a program is set up on the machine: `ostler alerts channel add command …`",
+            "a channel that runs a program can only be added on the machine: `ostler alerts channel add command …`",
         );
     }
     let channel = match read_channel(&value) {
@@ -153,7 +153,7 @@ pub(super) fn remove_channel(site: &Site, asked: &Asked, identity: &Identity, na
             audit(site, identity, asked.from, &format!("remove alert channel {name}"), None);
             reply::json(&json!({ "done": true }))
         }
-        Ok(false) => error(StatusCode::NOT_FOUND, "there is no channel of that name"),
+        Ok(false) => error(StatusCode::NOT_FOUND, "there is no channel with that name"),
         Err(problem) => broken(&problem),
     }
 }
@@ -183,7 +183,8 @@ pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Resp
 
 /// Refuses users who see only some namespaces: they may not send messages.
 fn needs_all(identity: &Identity) -> Option<Response<Body>> {
-    (!identity.sees_all()).then(|| error(StatusCode::FORBIDDEN, "you see only some namespaces, and channels tell of all"))
+    (!identity.sees_all())
+        .then(|| error(StatusCode::FORBIDDEN, "your account is limited to some namespaces, and channels receive alerts of all"))
 }
 
 fn audit(site: &Site, identity: &Identity, from: Option<std::net::IpAddr>, what: &str, app: Option<String>) {

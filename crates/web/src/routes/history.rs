@@ -36,14 +36,14 @@ impl Wanted {
     fn parse(text: Option<&str>, now: u64) -> Result<Self, &'static str> {
         let given = |key: &str| query::value(text, key).filter(|value| !value.is_empty());
         let time = |key: &str, usual: u64| given(key).map_or(Some(usual), |text| text.parse().ok());
-        let to = time("to", now).ok_or("to is no number of milliseconds since 1970")?;
-        let from = time("from", to.saturating_sub(HOUR_MS)).ok_or("from is no number of milliseconds since 1970")?;
+        let to = time("to", now).ok_or("to: expected milliseconds since 1970")?;
+        let from = time("from", to.saturating_sub(HOUR_MS)).ok_or("from: expected milliseconds since 1970")?;
         if from > to {
             return Err("from is after to");
         }
-        let instance = given("instance").map(|text| text.parse().map_err(|_| "instance is no number")).transpose()?;
+        let instance = given("instance").map(|text| text.parse().map_err(|_| "instance: expected a number")).transpose()?;
         Ok(Self {
-            metric: given("metric").ok_or("metric is missing: api/history/series has those that there are")?,
+            metric: given("metric").ok_or("metric is missing: api/history/series lists the available ones")?,
             app: given("app"),
             namespace: given("namespace"),
             instance,
@@ -99,7 +99,7 @@ pub(super) async fn figures(site: &Site, asked: &Asked, identity: &Identity) -> 
     match answer {
         Some(Some(answer)) => reply(&shown(&wanted, &answer, &marks)),
         Some(None) => error(StatusCode::NOT_FOUND, "there is no such series"),
-        None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
+        None => error(StatusCode::SERVICE_UNAVAILABLE, "the history is still loading"),
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn series(site: &Site, identity: &Identity) -> Response<Body> {
     });
     match asked.await {
         Ok(Some((keys, left_out))) => reply(&json!({ "series": keys.iter().map(named).collect::<Vec<_>>(), "left_out": left_out })),
-        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the history is not open yet"),
+        Ok(None) => error(StatusCode::SERVICE_UNAVAILABLE, "the history is still loading"),
         Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the answer was lost"),
     }
 }
@@ -159,9 +159,9 @@ mod tests {
             ("", "metric is missing"),
             ("metric=", "metric is missing"),
             ("metric=cpu&from=9&to=5", "from is after to"),
-            ("metric=cpu&from=-1", "from is no number"),
-            ("metric=cpu&to=soon", "to is no number"),
-            ("metric=cpu&instance=x", "instance is no number"),
+            ("metric=cpu&from=-1", "from: expected milliseconds"),
+            ("metric=cpu&to=soon", "to: expected milliseconds"),
+            ("metric=cpu&instance=x", "instance: expected a number"),
         ] {
             let found = Wanted::parse(Some(query), 100).unwrap_err();
             assert!(found.starts_with(reason), "{query}: {found}");

@@ -54,7 +54,7 @@ pub(super) async fn past(site: &Rc<Site>, asked: &Asked, identity: &Identity) ->
     };
     match tokio::time::timeout(WITHIN, read).await {
         Ok(lines) => json(&serde_json::json!({ "lines": lines })),
-        Err(_) => error(StatusCode::GATEWAY_TIMEOUT, "the log files could not be read in time"),
+        Err(_) => error(StatusCode::GATEWAY_TIMEOUT, "the log files were not read in time"),
     }
 }
 
@@ -161,7 +161,7 @@ impl Reader {
         let mut words = vec!["--lines".to_owned(), count.to_string()];
         words.extend(targets);
         words.extend((!follows).then(|| "--nostream".to_owned()));
-        let failed = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be read: no process could be started");
+        let failed = |_| error(StatusCode::SERVICE_UNAVAILABLE, "cannot read the logs: no process could be started");
         let lines = LogProcess::start(&site.home, &words).map_err(failed)?;
         Ok(Self { lines, _seat: seat })
     }
@@ -177,7 +177,7 @@ impl Reader {
 
 /// Returns the reply for too many readers, in total or of this identity.
 pub(super) fn too_many_readers() -> Response<Body> {
-    error(StatusCode::SERVICE_UNAVAILABLE, "there are 16 readers of logs, or 8 of yours, already; close one")
+    error(StatusCode::SERVICE_UNAVAILABLE, "too many log readers (16, or 8 of yours); close one")
 }
 
 /// Returns the arguments that select the logs: ids, because a name may select other apps, too.
@@ -189,7 +189,7 @@ pub(super) async fn targets(site: &Site, identity: &Identity, app: Option<&str>)
         }
         let snapshot = site.daemon.fresh().await;
         let ids: Vec<String> = snapshot.rows.iter().filter(|row| identity.sees(&row.namespace)).map(|row| row.id.to_string()).collect();
-        return if ids.is_empty() { Err(error(StatusCode::NOT_FOUND, "there is no app")) } else { Ok(ids) };
+        return if ids.is_empty() { Err(error(StatusCode::NOT_FOUND, "app not found")) } else { Ok(ids) };
     };
     match apps::find(site, identity, name).await {
         Some((app, _)) => Ok(app.instances.iter().map(|instance| instance.id.to_string()).collect()),

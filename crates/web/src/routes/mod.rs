@@ -48,10 +48,10 @@ pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
     let Some(found) = route::find(ROUTES, path) else {
         let is_read = matches!(asked.head.method, Method::GET | Method::HEAD);
         let page = path.strip_prefix('/').filter(|_| is_read).and_then(|path| assets::answer(path, &asked.head));
-        return page.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "there is nothing here"));
+        return page.unwrap_or_else(|| error(StatusCode::NOT_FOUND, "not found"));
     };
     let Some(route) = found.route(&asked.head.method) else {
-        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "another method is needed");
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
         response.headers_mut().insert(ALLOW, found.allow());
         return response;
     };
@@ -68,7 +68,10 @@ pub(crate) async fn answer(site: Rc<Site>, asked: Asked) -> Response<Body> {
     let Some(seat) = site.shares.request(&identity) else { return problems::too_many() };
     let refusal = Refusal::new(route, &found.name, &asked, &identity);
     let response = if identity.role < route.role {
-        error(StatusCode::FORBIDDEN, &format!("this needs the role {}, and you are {}", route.role.word(), identity.role.word()))
+        error(
+            StatusCode::FORBIDDEN,
+            &format!("this requires the role {}, and you have the role {}", route.role.word(), identity.role.word()),
+        )
     } else {
         run(Call { site: Rc::clone(&site), asked, identity, name: found.name }).await
     };

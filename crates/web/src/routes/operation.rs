@@ -25,7 +25,7 @@ pub(super) enum Answer {
 
 /// Errors of every route.
 const OF_EACH: &[(u16, &str)] =
-    &[(401, "not signed in"), (403, "the role is too low, or another site's page sent it"), (421, "this name is not known here")];
+    &[(401, "not signed in"), (403, "the role is too low, or the request comes from a page of another site"), (421, "unknown host name")];
 
 /// Shape of a value.
 pub(super) enum Schema {

@@ -14,7 +14,7 @@ use crate::site::Site;
 
 pub(crate) async fn page(site: &Site, head: &Parts) -> Response<Body> {
     if !matches!(head.method, Method::GET | Method::HEAD) || head.uri.path() != "/" {
-        return error(StatusCode::NOT_FOUND, "there is nothing here but /");
+        return error(StatusCode::NOT_FOUND, "not found: the only path is /");
     }
     let asked = site.daemon.ask(|client| client.processes());
     let (snapshot, processes) = tokio::join!(async { site.daemon.fresh().await }, asked);

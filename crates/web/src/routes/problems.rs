@@ -11,7 +11,7 @@ use crate::view::App;
 
 /// Returns the reply for an identity with too many simultaneous requests.
 pub(super) fn too_many() -> Response<Body> {
-    let mut response = error(StatusCode::TOO_MANY_REQUESTS, "you have too many requests and streams at a time: close some");
+    let mut response = error(StatusCode::TOO_MANY_REQUESTS, "too many concurrent requests and streams: close some");
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
@@ -20,13 +20,13 @@ pub(super) fn too_many() -> Response<Body> {
 /// Only an admin of all namespaces controls them.
 pub(super) fn guards_module(app: &App, identity: &Identity) -> Option<Response<Body>> {
     let is_allowed = app.kind != "module" || identity.role >= Role::Admin && identity.sees_all();
-    (!is_allowed).then(|| error(StatusCode::FORBIDDEN, "modules belong to the machine: this needs the role admin, of all namespaces"))
+    (!is_allowed).then(|| error(StatusCode::FORBIDDEN, "modules belong to the machine: this requires the role admin for all namespaces"))
 }
 
 /// Returns the reply for an unknown client.
 pub(super) fn unknown(site: &Site) -> Response<Body> {
     let password = site.store.borrow_mut().get().is_ok_and(|access| access.password.is_some());
-    let value = serde_json::json!({ "error": "log in first: `ostler web open` makes a link", "logins": { "password": password } });
+    let value = serde_json::json!({ "error": "not signed in: create a link with `ostler web open`", "logins": { "password": password } });
     let mut response = with_status(StatusCode::UNAUTHORIZED, &value);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response

@@ -30,7 +30,7 @@ const LONGEST_MS: u64 = 300_000;
 const PIECE: usize = 64 << 10;
 const ROOM: usize = 4;
 /// Reason why heap snapshots need the admin role.
-const HEAP_ROLE: &str = "a heap has everything that the app has in memory, also its secrets: this needs the role admin";
+const HEAP_ROLE: &str = "a heap snapshot contains the app's memory, including secrets: this requires the role admin";
 
 /// Request for a profile.
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,8 @@ pub(super) async fn take(site: &Site, asked: Asked, identity: &Identity, name: &
     if !details.iter().all(|detail| crate::view::is_profiled(&detail.spec)) {
         return error(
             StatusCode::CONFLICT,
-            "only a Node app that runs with ostler's preload can be profiled; for other programs use `perf record -p <pid>` or `py-spy record -p <pid>`",
+            "only Node apps with ostler's preload can be profiled; for other programs use `perf record -p <pid>` or `py-spy record -p \
+             <pid>`",
         );
     }
     let instances = match targets_of(&details, &instances) {
@@ -103,12 +104,12 @@ fn chosen(app: &App, wish: &Wish) -> Result<(u64, Instances), &'static str> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is out of bounds is refused below")]
     let ms = (seconds * 1000.0) as u64;
     if !(1..=LONGEST_MS).contains(&ms) {
-        return Err("`seconds` has to be a time up to 300");
+        return Err("`seconds` must be a number up to 300");
     }
     let is_wanted = |id: u32| wish.instance.is_none_or(|only| only == id);
     let wanted = app.instances.iter().filter(|one| is_wanted(one.id) && one.pid > 0);
     let instances: Instances = wanted.map(|one| (one.id, one.pid)).collect();
-    if instances.is_empty() { Err("no such instance of the app runs") } else { Ok((ms, instances)) }
+    if instances.is_empty() { Err("no such instance is running") } else { Ok((ms, instances)) }
 }
 
 pub(super) fn list(site: &Site, identity: &Identity) -> Response<Body> {
@@ -135,7 +136,7 @@ pub(super) fn one(site: &Rc<Site>, identity: &Identity, id: &str) -> Response<Bo
     }
     let mut file = match site.profiles.open(&kept) {
         Ok(file) => file.take(kept.bytes),
-        Err(problem) => return error(StatusCode::NOT_FOUND, &format!("the file of this profile cannot be read: {problem}")),
+        Err(problem) => return error(StatusCode::NOT_FOUND, &format!("cannot read the file of this profile: {problem}")),
     };
     let (writer, mut response) = streamed(reply::JSON, ROOM);
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file_name(&kept))) {
@@ -174,7 +175,7 @@ pub(super) fn remove(site: &Site, asked: &Asked, identity: &Identity, id: &str) 
             site.audit.write(&entry(identity, from, what, &kept.subject.app, &kept.subject.namespace, "done"));
             reply::json(&json!({ "done": true }))
         }
-        Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("the profile cannot be removed: {problem}")),
+        Err(problem) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("cannot remove the profile: {problem}")),
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn session_body() -> Value {
 pub(super) fn one_instance() -> Value {
     json!({
         "type": "object",
-        "properties": { "instance": { "type": "integer", "description": "only this one" } },
+        "properties": { "instance": { "type": "integer", "description": "only this instance" } },
         "required": [],
     })
 }
@@ -36,7 +36,7 @@ pub(super) fn scale() -> Value {
 pub(super) fn undo() -> Value {
     json!({
         "type": "object",
-        "properties": { "release": { "type": "integer", "description": "none = the one before" } },
+        "properties": { "release": { "type": "integer", "description": "omitted: the previous release" } },
         "required": [],
     })
 }
@@ -47,7 +47,7 @@ pub(super) fn trigger() -> Value {
         "properties": {
             "action": { "type": "string" },
             "param": { "type": "string" },
-            "instance": { "type": "integer", "description": "only this one" },
+            "instance": { "type": "integer", "description": "only this instance" },
         },
         "required": ["action"],
     })
@@ -58,7 +58,7 @@ pub(super) fn send() -> Value {
         "type": "object",
         "properties": {
             "text": { "type": "string", "description": "a line for standard input" },
-            "instance": { "type": "integer", "description": "only this one" },
+            "instance": { "type": "integer", "description": "only this instance" },
         },
         "required": ["text"],
     })
@@ -72,7 +72,7 @@ pub(super) fn events() -> Value {
             "more": { "type": "boolean" },
             "begins": {
                 "type": ["object", "null"],
-                "description": "the oldest that is known: from there on nothing is missing; null = none is known",
+                "description": "oldest known event: nothing is missing after it; null: no event is known",
                 "properties": {
                     "epoch": { "type": "integer" },
                     "sequence": { "type": "integer" },
@@ -118,7 +118,7 @@ pub(super) fn access() -> Value {
             "audit": { "type": "array", "items": { "type": "object" } },
             "otlp": {
                 "type": "object",
-                "description": "receiver: as of traces; push: {to, sent, dropped, refused, problem}, null = nothing is sent",
+                "description": "receiver: as in traces; push: {to, sent, dropped, refused, problem}, null: nothing is sent",
             },
         },
         "required": ["tokens", "settings", "audit", "otlp"],
@@ -191,7 +191,7 @@ pub(super) fn alerts_silences_body() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "app": { "type": "string", "description": "name, or pattern with *; none = all" },
+            "app": { "type": "string", "description": "name, or pattern with *; omitted: all" },
             "rule": { "type": "string" },
             "for": { "type": "string", "description": "30m, 2h; default 1h" },
             "reason": { "type": "string" },
@@ -212,7 +212,7 @@ pub(super) fn history() -> Value {
                 "type": "array",
                 "items": {
                     "type": "array",
-                    "description": "begin of the step in ms, minimum, average, maximum",
+                    "description": "start of the step in ms, minimum, average, maximum",
                     "items": { "type": "number" },
                     "minItems": 4,
                     "maxItems": 4,
@@ -254,7 +254,7 @@ pub(super) fn history_series() -> Value {
             },
             "left_out": {
                 "type": "integer",
-                "description": "figures that were left out because there are too many names",
+                "description": "values that were dropped because there are too many names",
             },
         },
         "required": ["series", "left_out"],
@@ -270,7 +270,7 @@ pub(super) fn traces() -> Value {
             "receiver": { "$ref": "#/components/schemas/TraceReceiver" },
             "counts": {
                 "anyOf": [{ "type": "object" }, { "type": "null" }],
-                "description": "spans that came, twice, left_out; traces dropped, evicted; null for accounts limited to some namespaces",
+                "description": "counts of received, duplicate and skipped spans, and of dropped and evicted traces; null for accounts limited to some namespaces",
             },
             "bytes": {
                 "anyOf": [{ "type": "integer" }, { "type": "null" }],
@@ -295,7 +295,7 @@ pub(super) fn apps_profile_body() -> Value {
         "properties": {
             "kind": { "type": "string", "enum": ["cpu", "memory", "heap"] },
             "seconds": { "type": "number", "description": "up to 300, default 10; ignored for a heap" },
-            "instance": { "type": "integer", "description": "only this one" },
+            "instance": { "type": "integer", "description": "only this instance" },
         },
         "required": ["kind"],
     })

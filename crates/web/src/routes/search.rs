@@ -63,7 +63,7 @@ impl Question {
             return Err("stream: expected out or err");
         }
         if asked.is_some_and(|asked| asked.split('&').any(|pair| pair.starts_with("q="))) && query::value(asked, "q").is_none() {
-            return Err("q: it is no text, or has more than 4096 bytes");
+            return Err("q: not text, or more than 4096 bytes");
         }
         let limit =
             query::number(asked, "limit", if as_file { MOST_AS_FILE } else { USUAL }, if as_file { MOST_AS_FILE } else { MOST }).max(1);
@@ -101,13 +101,13 @@ pub(super) async fn answer(site: &Rc<Site>, asked: &Asked, identity: &Identity) 
     let Some(seat) = site.shares.reader(identity) else { return too_many_readers() };
     let question = Question { targets, ..question };
     let Ok(mut searching) = Searching::start(site, &question, seat).await else {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be searched: no process could be started");
+        return error(StatusCode::SERVICE_UNAVAILABLE, "cannot search the logs: no process could be started");
     };
     // An error in the query is reported before the response starts.
     match searching.next().await.map(|record| Record::of(&record)) {
         Some(Record::Other) => {}
         Some(Record::Error(text)) => return error(StatusCode::BAD_REQUEST, &text),
-        _ => return error(StatusCode::SERVICE_UNAVAILABLE, "the logs cannot be searched: the process ended"),
+        _ => return error(StatusCode::SERVICE_UNAVAILABLE, "cannot search the logs: the process exited"),
     }
     let (writer, mut response) = streamed(if as_file { "text/plain; charset=utf-8" } else { "application/x-ndjson" }, ROOM);
     if as_file {

@@ -55,7 +55,7 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
     let place = site.logins.enter(from);
     let login = tokio::select! {
         login = body::json::<Login>(body) => login,
-        () = place.standing.closed() => Err(too_often(1, "too many logins at a time")),
+        () = place.standing.closed() => Err(too_often(1, "too many concurrent logins")),
     };
     drop(place);
     let login = match login {
@@ -95,9 +95,9 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
         Ok(None) => {
             site.audit.refused(&entry(way, "refused"));
             let text = match way {
-                "link" => "this link was used, or is too old: `ostler web open` makes another",
-                "token" => "this token is not known",
-                _ => "this password is wrong",
+                "link" => "this link was used or has expired: create another with `ostler web open`",
+                "token" => "unknown token",
+                _ => "wrong password",
             };
             return error(StatusCode::UNAUTHORIZED, text);
         }
@@ -105,7 +105,7 @@ pub(super) async fn login(site: &Site, asked: Asked) -> Response<Body> {
     };
     let cookie = match change(site, |access| access.add_session(&identity, now_ms())) {
         Ok(Some(cookie)) => cookie,
-        Ok(None) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the login was not kept"),
+        Ok(None) => return error(StatusCode::INTERNAL_SERVER_ERROR, "the session could not be saved"),
         Err(problem) => return super::problems::broken(&problem),
     };
     if way == "password" {
@@ -136,7 +136,7 @@ async fn by_password(site: &Site, password: String) -> Result<Option<Identity>, 
 }
 
 fn too_often(seconds: u64, what: &str) -> Response<Body> {
-    let text = format!("{what}: wait {seconds} s, or use a link of `ostler web open`, which needs no wait");
+    let text = format!("{what}: wait {seconds} s, or use a link of `ostler web open`, which has no limit");
     let value = json!({ "error": text, "retry_after": seconds });
     let mut response = reply::with_status(StatusCode::TOO_MANY_REQUESTS, &value);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));

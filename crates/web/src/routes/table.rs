@@ -10,17 +10,17 @@ use super::route::{Handler, Route, delete, get, open, post, run};
 use super::{access, alerts, apps, errors, events, history, live, logs, metrics, openapi, profiles, schemas, search, session, traces};
 use crate::access::Role::{Admin, Operator, Viewer};
 
-const NO_APP: &str = "no such app that is seen";
-const NO_GROUP: &str = "no such group that is seen";
-const NO_PROFILE: &str = "no such profile that is seen";
+const NO_APP: &str = "no such app, or not visible to you";
+const NO_GROUP: &str = "no such group, or not visible to you";
+const NO_PROFILE: &str = "no such profile, or not visible to you";
 const NO_CHANNEL: &str = "no such channel";
 const NO_DAEMON: &str = "the daemon does not answer";
-const NO_HISTORY: &str = "the history is not open yet";
-const INVALID: &str = "what is wrong with it";
+const NO_HISTORY: &str = "the history is still loading";
+const INVALID: &str = "the reason";
 
-const APP: Parameter = Parameter("app", "string", "only of this one");
-const LINES: Parameter = Parameter("lines", "integer", "at most 5000; 200");
-const GROUP: Parameter = Parameter("id", "string", "its name, or how that begins");
+const APP: Parameter = Parameter("app", "string", "only of this app");
+const LINES: Parameter = Parameter("lines", "integer", "at most 5000; default 200");
+const GROUP: Parameter = Parameter("id", "string", "its id, or the start of it");
 
 /// Defines a row for a command on an app: word, role, verb, body.
 macro_rules! order {
@@ -29,7 +29,7 @@ macro_rules! order {
             concat!("/api/apps/{name}/", $word),
             $role,
             run!(|call| act::answer(&call.site, call.asked, &call.identity, &call.name, $verb).await),
-            about(concat!("Orders: ", $word, "; answered when it is done"), Json(Named("Done"))).body($body).errors(&[
+            about(concat!("Command: ", $word, "; answered when it is done"), Json(Named("Done"))).body($body).errors(&[
                 (404, NO_APP),
                 (503, NO_DAEMON),
                 (409, "it failed; see lines"),
@@ -49,17 +49,17 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/session",
         Viewer,
         open!(|site, asked| session::login(&site, asked).await),
-        about("Logs in; the answer sets the cookie", Json(Named("Session")))
+        about("Signs in; the answer sets the cookie", Json(Named("Session")))
             .body(Inline(schemas::session_body))
             .errors(&[(429, "too many attempts; retry_after is the number of seconds to wait")]),
     ),
-    delete("/api/session", Viewer, open!(|site, asked| session::logout(&site, &asked)), about("Logs out", Json(Named("Done")))),
+    delete("/api/session", Viewer, open!(|site, asked| session::logout(&site, &asked)), about("Signs out", Json(Named("Done")))),
     get("/api/apps", Viewer, run!(|call| apps::list(&call.site, &call.identity).await), about("All apps", Json(Named("Apps")))),
     get(
         "/api/apps/{name}",
         Viewer,
         run!(|call| apps::one(&call.site, &call.identity, &call.name).await),
-        about("One app in full", Json(Named("AppDetail"))).errors(&[(404, NO_APP), (503, NO_DAEMON)]),
+        about("Details of one app", Json(Named("AppDetail"))).errors(&[(404, NO_APP), (503, NO_DAEMON)]),
     ),
     order!("start", Operator, Verb::Start, Inline(schemas::one_instance)),
     order!("stop", Operator, Verb::Stop, Inline(schemas::one_instance)),
@@ -77,7 +77,7 @@ pub(super) static ROUTES: &[Route] = &[
         Viewer,
         run!(|call| live::answer(&call.site, &call.asked, call.identity)),
         about(
-            "Table and events as they come: `table`, `event`, `gone`; the id of each is for Last-Event-ID",
+            "Stream of the table and of events: `table`, `event`, `gone`; send the id as Last-Event-ID to resume",
             Other(&[("text/event-stream", Inline(schemas::text))]),
         )
         .described("server-sent events"),
@@ -86,14 +86,10 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/events",
         Viewer,
         run!(|call| events::answer(&call.site, &call.asked, &call.identity)),
-        about("Events that are known, the newest first", Json(Inline(schemas::events))).parameters(&[
+        about("Known events, newest first", Json(Inline(schemas::events))).parameters(&[
             APP,
-            Parameter(
-                "before",
-                "string",
-                "only before this event, `epoch-sequence`; a number alone: below this sequence of whatever epoch",
-            ),
-            Parameter("limit", "integer", "at most 1000; 100"),
+            Parameter("before", "string", "only before this event, `epoch-sequence`; a number alone: below this sequence in any epoch"),
+            Parameter("limit", "integer", "at most 1000; default 100"),
         ]),
     ),
     get(
@@ -106,7 +102,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/errors/{id}",
         Viewer,
         run!(|call| errors::one(&call.site, &call.identity, &call.name).await),
-        about("One group in full", Json(Named("ErrorDetail"))).parameters(&[GROUP]).errors(&[(404, NO_GROUP)]),
+        about("Details of one group", Json(Named("ErrorDetail"))).parameters(&[GROUP]).errors(&[(404, NO_GROUP)]),
     ),
     post(
         "/api/errors/{id}/resolve",
@@ -121,7 +117,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/logs",
         Viewer,
         run!(|call| logs::past(&call.site, &call.asked, &call.identity).await),
-        about("Lines of the past", Json(Inline(schemas::logs)))
+        about("Recent log lines", Json(Inline(schemas::logs)))
             .parameters(&[
                 APP,
                 LINES,
@@ -133,7 +129,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/logs/live",
         Viewer,
         run!(|call| logs::live(&call.site, &call.asked, &call.identity).await),
-        about("Lines of the past, then those that come: `line`", Other(&[("text/event-stream", Inline(schemas::text))]))
+        about("Recent log lines, then new ones as a stream: `line`", Other(&[("text/event-stream", Inline(schemas::text))]))
             .described("server-sent events")
             .parameters(&[APP, LINES])
             .errors(&[(404, NO_APP)]),
@@ -142,40 +138,41 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/logs/download",
         Viewer,
         run!(|call| logs::download(&call.site, &call.asked, &call.identity).await),
-        about("The present files", Other(&[("text/plain", Inline(schemas::text))])).parameters(&[APP]).errors(&[(404, NO_APP)]),
+        about("Downloads the current log files", Other(&[("text/plain", Inline(schemas::text))]))
+            .parameters(&[APP])
+            .errors(&[(404, NO_APP)]),
     ),
     get(
         "/api/logs/search",
         Viewer,
         run!(|call| search::answer(&call.site, &call.asked, &call.identity).await),
         about(
-            "Searches lines by their text, also in rotated and compressed files, newest first. The search stops when the \
+            "Searches log lines by their text, also in rotated and compressed files, newest first. The search stops when the \
              client disconnects, or after one minute with a cursor to continue from",
             Other(&[("application/x-ndjson", Named("LogRecord")), ("text/plain", Inline(schemas::text))]),
         )
         .described(
-            "a JSON object a line: `begin`, then `hit` and `progress`, at last `end` (or `error`); with \
-             format=text lines alone",
+            "one JSON object per line: `begin`, then `hit` and `progress`, finally `end` (or `error`); with format=text only the log lines",
         )
         .parameters(&[
             APP,
-            Parameter("q", "string", "the text; without it each line"),
+            Parameter("q", "string", "the text; omitted: every line"),
             Parameter("regex", "integer", "1: the text is a regular expression"),
-            Parameter("ignore_case", "integer", "1: in capitals or not"),
-            Parameter("timed", "integer", "1: lines that carry no time are left out, and counted as `untimed`"),
+            Parameter("ignore_case", "integer", "1: case-insensitive"),
+            Parameter("timed", "integer", "1: lines without a timestamp are skipped and counted as `untimed`"),
             Parameter("from", "integer", "ms since 1970"),
             Parameter("to", "integer", "ms since 1970"),
-            Parameter("stream", "string", "out or err; both without it"),
-            Parameter("before", "string", "a place: lines before it only"),
-            Parameter("at", "string", "a cursor: that line only, with its context"),
-            Parameter("limit", "integer", "most lines, 100 unless given, 1,000 at most; as text 100,000"),
-            Parameter("context", "integer", "lines before and after each, 2 unless given, 100 at most"),
+            Parameter("stream", "string", "out or err; omitted: both"),
+            Parameter("before", "string", "a cursor: only lines before it"),
+            Parameter("at", "string", "a cursor: only that line, with its context"),
+            Parameter("limit", "integer", "maximum number of lines, default 100, at most 1,000; as text at most 100,000"),
+            Parameter("context", "integer", "lines before and after each hit, default 2, at most 100"),
             Parameter("format", "string", "text: a file to download"),
         ])
         .errors(&[
             (404, NO_APP),
-            (400, "a pattern, a time or a place that makes no sense"),
-            (503, "the daemon does not answer, or 16 readers are there already"),
+            (400, "an invalid pattern, time or cursor"),
+            (503, "the daemon does not answer, or 16 readers are active already"),
         ]),
     ),
     get(
@@ -183,10 +180,10 @@ pub(super) static ROUTES: &[Route] = &[
         Viewer,
         run!(|call| metrics::answer(&call.site, &call.asked, &call.identity).await),
         about(
-            "Figures for Prometheus, or in OpenMetrics by Accept",
+            "Metrics for Prometheus, or in OpenMetrics format by Accept",
             Other(&[("text/plain", Inline(schemas::text)), ("application/openmetrics-text", Inline(schemas::text))]),
         )
-        .parameters(&[Parameter("format", "string", "`pm2`: the names of PM2's exporter")]),
+        .parameters(&[Parameter("format", "string", "`pm2`: metric names of PM2's exporter")]),
     ),
     get(
         "/api/access",
@@ -198,13 +195,14 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/access/token",
         Admin,
         run!(|call| access::token(&call.site, call.asked, &call.identity, None).await),
-        about("Makes a token; it is shown this once", Json(Inline(schemas::access_token_answer))).body(Inline(schemas::access_token_body)),
+        about("Creates a token; it is shown only once", Json(Inline(schemas::access_token_answer)))
+            .body(Inline(schemas::access_token_body)),
     ),
     delete(
         "/api/access/token/{name}",
         Admin,
         run!(|call| access::token(&call.site, call.asked, &call.identity, Some(call.name)).await),
-        about("Takes a token away", Json(Named("Done"))).errors(&[(404, NO_APP)]),
+        about("Revokes a token", Json(Named("Done"))).errors(&[(404, NO_APP)]),
     ),
     get(
         "/api/openapi.json",
@@ -230,7 +228,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/alerts/channels",
         Admin,
         run!(|call| alerts::add_channel(&call.site, call.asked, &call.identity).await),
-        about("Sets up a channel, in the place of another of its name", Json(Inline(schemas::alerts_channels_answer)))
+        about("Adds a channel, or replaces the channel with that name", Json(Inline(schemas::alerts_channels_answer)))
             .body(Inline(schemas::alerts_channels_body))
             .errors(&[(400, INVALID)]),
     ),
@@ -238,7 +236,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/alerts/channels/{name}",
         Admin,
         run!(|call| alerts::remove_channel(&call.site, &call.asked, &call.identity, &call.name)),
-        about("Takes a channel away", Json(Named("Done"))).errors(&[(404, NO_CHANNEL)]),
+        about("Removes a channel", Json(Named("Done"))).errors(&[(404, NO_CHANNEL)]),
     ),
     post(
         "/api/alerts/silences",
@@ -261,49 +259,49 @@ pub(super) static ROUTES: &[Route] = &[
                 Parameter(
                     "metric",
                     "string",
-                    "cpu, memory, restarts, requests, p95, errors, loop, loop-p95, loop-use, heap, own:<name>; of the \
-             machine cpu, memory, load, disk",
+                    "cpu, memory, restarts, requests, p95, errors, loop, loop-p95, loop-use, heap, own:<name>; for the machine cpu, \
+                     memory, load, disk",
                 ),
-                Parameter("app", "string", "none = the machine"),
-                Parameter("namespace", "string", "that of the app"),
-                Parameter("instance", "integer", "none = all of the app"),
-                Parameter("from", "integer", "ms since 1970; an hour before to"),
-                Parameter("to", "integer", "ms since 1970; now"),
-                Parameter("points", "integer", "at most about so many figures; 300, at most 2000"),
+                Parameter("app", "string", "omitted: the machine"),
+                Parameter("namespace", "string", "namespace of the app"),
+                Parameter("instance", "integer", "omitted: all instances"),
+                Parameter("from", "integer", "ms since 1970; default: one hour before `to`"),
+                Parameter("to", "integer", "ms since 1970; default: now"),
+                Parameter("points", "integer", "approximate maximum number of values; default 300, at most 2000"),
             ])
-            .errors(&[(400, "a value makes no sense"), (404, "there is no such series"), (503, NO_HISTORY)]),
+            .errors(&[(400, "an invalid value"), (404, "there is no such series"), (503, NO_HISTORY)]),
     ),
     get(
         "/api/history/series",
         Viewer,
         run!(|call| history::series(&call.site, &call.identity).await),
-        about("The series that there are", Json(Inline(schemas::history_series))).errors(&[(503, NO_HISTORY)]),
+        about("Available series", Json(Inline(schemas::history_series))).errors(&[(503, NO_HISTORY)]),
     ),
     get(
         "/api/traces",
         Viewer,
         run!(|call| traces::list(&call.site, &call.asked, &call.identity)),
-        about("Traces that are kept, the newest first", Json(Inline(schemas::traces))).parameters(&[
-            Parameter("app", "string", "of this app; what is foreign is of none"),
-            Parameter("min_ms", "number", "at least so long"),
-            Parameter("failed", "boolean", "true: only those"),
-            Parameter("route", "string", "text in the route"),
-            Parameter("limit", "integer", "at most so many: 100 unless given, 1000 at most"),
+        about("Kept traces, newest first", Json(Inline(schemas::traces))).parameters(&[
+            Parameter("app", "string", "only of this app; foreign traces belong to no app"),
+            Parameter("min_ms", "number", "minimum duration"),
+            Parameter("failed", "boolean", "true: only failed traces"),
+            Parameter("route", "string", "text that the route contains"),
+            Parameter("limit", "integer", "maximum number, default 100, at most 1000"),
         ]),
     ),
     get(
         "/api/traces/{id}",
         Viewer,
         run!(|call| traces::one(&call.site, &call.identity, &call.name)),
-        about("One trace with the spans that you see", Json(Named("TraceDetail"))).errors(&[(404, NO_GROUP)]),
+        about("One trace, with the spans visible to you", Json(Named("TraceDetail"))).errors(&[(404, NO_GROUP)]),
     ),
     post(
         "/api/apps/{name}/profile",
         Operator,
         run!(|call| profiles::take(&call.site, call.asked, &call.identity, &call.name).await),
         about(
-            "Starts to profile instances of a Node app and returns at once; heap snapshots need the role admin, because \
-             they contain the app's secrets",
+            "Starts profiling instances of a Node app and returns at once; heap snapshots require the role admin, because they contain \
+             the app's secrets",
             Json(Inline(schemas::apps_profile_answer)),
         )
         .status(202)
@@ -320,7 +318,7 @@ pub(super) static ROUTES: &[Route] = &[
         "/api/profiles/{id}",
         Viewer,
         run!(|call| profiles::one(&call.site, &call.identity, &call.name)),
-        about("The file: what V8 has written (.cpuprofile, .heapprofile; .heapsnapshot for admins)", Json(Inline(schemas::anything)))
+        about("The file as written by V8 (.cpuprofile, .heapprofile; .heapsnapshot for admins)", Json(Inline(schemas::anything)))
             .errors(&[(404, NO_PROFILE)]),
     ),
     delete(

@@ -40,7 +40,10 @@ pub(super) fn one(site: &Site, identity: &Identity, id: &str) -> Response<Body> 
     let found = span::id::<16>(id).and_then(|id| store.get(&id, &|sender| sees(identity, sender)));
     match found {
         Some(trace) => reply(&trace),
-        None => error(StatusCode::NOT_FOUND, &format!("there is no trace {}: it was not kept, or made room for others", shown(id))),
+        None => error(
+            StatusCode::NOT_FOUND,
+            &format!("there is no trace {}: it was not kept, or it was removed to make room for others", shown(id)),
+        ),
     }
 }
 

@@ -83,7 +83,7 @@ pub enum SettingsError {
         source: io::Error,
     },
     /// The file is invalid.
-    #[error("\"{}\" makes no sense; correct it, or remove it and run `ostler web enable`", path.display())]
+    #[error("\"{}\" is invalid; correct it, or remove it and run `ostler web enable`", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
@@ -94,7 +94,7 @@ pub enum SettingsError {
     #[error(transparent)]
     Write(#[from] ReplaceError),
     /// The folder cannot be created.
-    #[error("cannot make the folder \"{}\"", path.display())]
+    #[error("cannot create the folder \"{}\"", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -103,8 +103,8 @@ pub enum SettingsError {
     },
     /// The address is reachable from other machines, without encryption.
     #[error(
-        "{0} can be reached from other machines, and nothing is encrypted: passwords would be readable on the way; listen on 127.0.0.1 behind a proxy \
-         with TLS, say that there is one with --behind-proxy, or give --tls-cert and --tls-key"
+        "{0} is reachable from other machines without encryption, so passwords could be read on the network; listen on 127.0.0.1 behind a \
+         proxy with TLS, confirm such a proxy with --behind-proxy, or set --tls-cert and --tls-key"
     )]
     Public(String),
     /// Certificate or key cannot be used.
@@ -122,7 +122,7 @@ pub enum SettingsError {
         source: io::Error,
     },
     /// The value is neither an address nor a path.
-    #[error("{0:?} is no address to listen at: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
+    #[error("{0:?} is not an address to listen on: expected 127.0.0.1, ::1, another address of this machine, or the path of a socket")]
     Address(String),
 }
 

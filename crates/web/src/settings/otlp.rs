@@ -63,10 +63,13 @@ impl fmt::Debug for Push {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OtlpError {
     /// The address is invalid.
-    #[error("expected the address of a receiver of OTLP over HTTP, as https://otel.example.com:4318, without a user: a header lets us in")]
+    #[error(
+        "expected the address of an OTLP over HTTP receiver, such as https://otel.example.com:4318, without user and password: use a \
+         header to authenticate"
+    )]
     Address,
     /// A header is invalid. Its content is not shown, because it may be a secret.
-    #[error("header {0} makes no sense: expected Name=value, in ASCII, at most {HEADERS} of them, and none of HTTP's own")]
+    #[error("header {0} is invalid: expected Name=value, in ASCII, at most {HEADERS} headers, and no header that HTTP itself uses")]
     Header(usize),
     /// Too many megabytes.
     #[error("expected 1 to {MOST_MB} megabytes")]

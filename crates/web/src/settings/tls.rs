@@ -36,7 +36,7 @@ pub enum TlsError {
         source: pem::Error,
     },
     /// The file contains no certificate.
-    #[error("there is no certificate in \"{}\"", path.display())]
+    #[error("no certificate in \"{}\"", path.display())]
     NoCertificate {
         /// The file.
         path: PathBuf,
@@ -102,7 +102,7 @@ impl Certificate {
             known.0 = stamps;
             match self.files.load() {
                 Ok(config) => known.1 = config,
-                Err(error) => tell(&format!("the former certificate serves on: {}", ostler_core::text::causes::with_causes(&error))),
+                Err(error) => tell(&format!("the previous certificate stays in use: {}", ostler_core::text::causes::with_causes(&error))),
             }
         }
         Arc::clone(&known.1)

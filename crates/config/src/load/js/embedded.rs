@@ -94,7 +94,7 @@ fn call<'js>(ctx: &Ctx<'js>, job: &Job<'_>, context: &Context, wanted: &Wanted) 
     match promise.result::<String>() {
         Some(result) => result,
         None => {
-            wanted.borrow_mut().get_or_insert_with(|| "waiting for something".into());
+            wanted.borrow_mut().get_or_insert_with(|| "waiting for a promise".into());
             Err(rquickjs::Error::Unknown)
         }
     }

@@ -110,7 +110,7 @@
     type: () => 'Linux',
     arch: () => facts.arch,
   };
-  const local = (p) => (typeof p === 'string' ? path.resolve(p) : p instanceof FileUrl ? fileURLToPath(p) : unsupported('a path that is no text'));
+  const local = (p) => (typeof p === 'string' ? path.resolve(p) : p instanceof FileUrl ? fileURLToPath(p) : unsupported('a path that is not a string'));
   const readText = (p, syscall) => {
     const answer = JSON.parse(host.read(local(p)));
     if (answer.unsupported) unsupported(answer.unsupported);
@@ -133,7 +133,7 @@
   }
   const fileURLToPath = (url) => {
     const href = String(url);
-    return href.startsWith('file:///') ? decodeURIComponent(href.slice(7)) : unsupported('a URL that is no file');
+    return href.startsWith('file:///') ? decodeURIComponent(href.slice(7)) : unsupported('a URL that is not a file');
   };
   const url = { fileURLToPath, pathToFileURL: (p) => limited('URL', new FileUrl(path.resolve(p))) };
   const moduleModule = { createRequire: (from) => requireFrom(String(from).startsWith('file:') ? fileURLToPath(from) : String(from)) };
@@ -199,7 +199,7 @@
   const isModule = (file) => file.endsWith('.mjs') || (file.endsWith('.js') && host.packageType(file) === 'module');
   const isTyped = (file) => /\.[mc]?tsx?$/.test(file);
   const resolve = (name, file) => {
-    if (typeof name !== 'string') unsupported('require of something that is no text');
+    if (typeof name !== 'string') unsupported('require of a value that is not a string');
     if (!/^(\.{0,2}\/|\.{1,2}$)/.test(name)) unsupported(`the module "${name}"`);
     const found = locate(path.resolve(path.dirname(file), name));
     if (found === undefined) throw Object.assign(new Error(`Cannot find module '${name}'\nRequire stack:\n- ${file}`), { code: 'MODULE_NOT_FOUND' });

@@ -35,7 +35,7 @@ pub(super) fn run(job: &Job<'_>, context: &Context) -> Result<Answer, Failure> {
             failure => failure,
         }),
         None if output.timed_out => Err(Failure::Limit(format!("time limit: {name} did not finish within {} s", TIME_LIMIT.as_secs()))),
-        None => Err(Failure::Threw(format!("{name} ended before the file was evaluated{}", output.status), None)),
+        None => Err(Failure::Threw(format!("{name} exited before the file was evaluated{}", output.status), None)),
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<Plan, 
             let then = arg.get("pid").and_then(id_number).and_then(|pid| i32::try_from(pid).ok()).map(Then::Quit);
             Ok(Plan { then, ..Plan::of([Step::Ask(Request::Kill)], Outcome::Silence) })
         }
-        name => Err(format!("{name} is not there yet")),
+        name => Err(format!("{name} is not supported")),
     }
 }
 

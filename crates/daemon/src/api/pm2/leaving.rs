@@ -19,7 +19,7 @@
 const BEING_KILLED: &str = "[RestartProcessId] PM2 is being killed, stopping restart procedure...";
 /// Error for `pm2 update` of npm's command line.
 pub(super) const NOT_BY_NPM: &str =
-    "this daemon is ostler's, which npm's `pm2 update` cannot update: `ostler update` does, and restarts no app. Nothing was changed";
+    "npm's `pm2 update` cannot update the ostler daemon; nothing was changed. Run `ostler update`: it restarts no app";
 
 /// Calls that a client has made since it announced the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

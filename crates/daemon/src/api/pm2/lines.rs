@@ -196,7 +196,7 @@ impl LogLines {
             }
             let place = place(path, ctx.now.wall_ms).unwrap_or_else(|absent| absent);
             if let Err(error) = running.input.push(&place) {
-                ctx.io.log.error_once("log-reader-input", format_args!("PM2's clients may get old lines of logs once more: {error}"));
+                ctx.io.log.error_once("log-reader-input", format_args!("PM2 clients may receive old log lines again: {error}"));
             }
             self.met.push(place);
         }
@@ -257,7 +257,7 @@ impl LogLines {
             noted = noted.and(ledger.note(rest, peers.delivered()));
         }
         if let Err(error) = noted {
-            ctx.io.log.error_once("pm2-lines", format_args!("PM2's clients may miss lines of logs if the daemon is killed: {error}"));
+            ctx.io.log.error_once("pm2-lines", format_args!("PM2 clients may miss log lines if the daemon is killed: {error}"));
             self.ledger = None;
             ctx.io.keeper.drop_held(HELD);
         }

@@ -137,7 +137,7 @@ impl Pm2Sockets {
                 self.log_dropped(ctx, dropped);
             }
             Err(errno) => {
-                ctx.io.log.error_once("log-reader", format_args!("the reader of logs for PM2's clients has ended: {errno}"));
+                ctx.io.log.error_once("log-reader", format_args!("the log reader for PM2 clients stopped: {errno}"));
                 self.lines.stop(&ctx.io.reactor);
                 self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
             }
@@ -156,7 +156,7 @@ impl Pm2Sockets {
                     && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
             {
                 if let Err(error) = self.lines.start(ctx, source) {
-                    ctx.io.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
+                    ctx.io.log.error_once("log-reader", format_args!("PM2 clients receive no log lines: {error}"));
                     self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
                 }
             }
@@ -192,7 +192,7 @@ impl Pm2Sockets {
 
     fn log_dropped(&self, ctx: &mut Ctx, pids: Vec<i32>) {
         for pid in pids {
-            ctx.io.log.line(format_args!("process {pid} does not read the events of pub.sock: it is dropped, and may connect again"));
+            ctx.io.log.line(format_args!("process {pid} does not read the events of pub.sock: its connection is closed; it may reconnect"));
         }
     }
 
@@ -218,7 +218,7 @@ impl Pm2Sockets {
                     if let Some(socket) = self.sockets.get(kind) {
                         ctx.io.keeper.hold(held_name(kind), std::os::fd::AsFd::as_fd(&socket.fd));
                     }
-                    ctx.io.log.line(format_args!("PM2's clients can connect at \"{}\"", path.display()));
+                    ctx.io.log.line(format_args!("PM2 clients can connect at \"{}\"", path.display()));
                 }
                 // Another process listens there. When it exits, inotify reports the removal of its
                 // file.
@@ -246,10 +246,10 @@ impl Pm2Sockets {
 
     fn log_failure(&self, ctx: &mut Ctx, path: &std::path::Path, errno: Errno) {
         let why = match errno {
-            Errno::ADDRINUSE => "another manager listens there (PM2?)".to_owned(),
+            Errno::ADDRINUSE => "another process manager listens there (PM2?)".to_owned(),
             errno => std::io::Error::from(errno).to_string(),
         };
-        ctx.io.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
+        ctx.io.log.error(format_args!("PM2 clients cannot connect: \"{}\": {why}", path.display()));
     }
 
     fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
@@ -280,7 +280,7 @@ impl Pm2Sockets {
         }
         let plan = match refusal {
             Some(why) => Err(why.to_owned()),
-            None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
+            None if self.calls.len() >= MAX_CALLS => Err("too many concurrent calls".into()),
             None if name == "getVersion" => Ok(Plan::value(self.version_for(ctx, peer).into())),
             None => calls::plan(ctx, name, args),
         };

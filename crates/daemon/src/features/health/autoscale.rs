@@ -62,7 +62,7 @@ impl Autoscale {
             if want != have {
                 let instances = if have == 1 { "instance" } else { "instances" };
                 let measured = format!("uses {load:.0} % of a core with {have} {instances}");
-                ctx.io.log.line(format_args!("App [{name}] {measured}: {want} from now on"));
+                ctx.io.log.line(format_args!("App [{name}] {measured}: scaling to {want}"));
                 ctx.request(Request::Scale { ids, to: want, origin: Origin::found(PolicyName::Autoscale, measured) });
             }
         }
@@ -123,7 +123,7 @@ mod tests {
         let (mut played, mut autoscale, id) = running(2);
         let mut decided = |played: &mut Played, is_complete| {
             autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: "somebody else", is_complete });
-            assert!(played.queued().is_empty(), "not asked for by us, perhaps of others");
+            assert!(played.queued().is_empty(), "not requested by us, perhaps of others");
             autoscale.on_answer(&mut played.ctx, &Answer::Measured { by: Autoscale::NAME, is_complete });
             played.queued()
         };

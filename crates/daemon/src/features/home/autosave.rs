@@ -190,7 +190,7 @@ mod tests {
         autosave.on_settings(&mut played.ctx);
         autosave.on_settings(&mut played.ctx);
         assert!(autosave.is_on);
-        assert_eq!(played.log().matches("are broken").count(), 1, "{}", played.log());
+        assert_eq!(played.log().matches("are invalid").count(), 1, "{}", played.log());
         std::fs::remove_file(&elsewhere).unwrap();
         autosave.on_settings(&mut played.ctx);
         assert!(!autosave.is_on);

@@ -194,7 +194,7 @@ impl HomeWatch {
                 self.open(&ctx.io.settings.home);
                 match made {
                     Ok(()) => self.complete(ctx),
-                    Err(error) => self.try_again(ctx, format_args!("make the folder: {error}")),
+                    Err(error) => self.try_again(ctx, format_args!("create the folder: {error}")),
                 }
             }
         }
@@ -209,7 +209,7 @@ impl HomeWatch {
             let (home, place) = (ctx.io.settings.home.display(), place.display());
             ctx.io.log.error(format_args!(
                 "the home was moved from \"{home}\" to \"{place}\" while apps run. They keep running, but their logs and the daemon's state use the old \
-                 place; move it back, or end them with OSTLER_HOME={place} ostler kill and start them there"
+                 place; move it back, or stop them with OSTLER_HOME={place} ostler kill and start them there"
             ));
         }
         self.reported = place;
@@ -219,7 +219,7 @@ impl HomeWatch {
     fn complete(&mut self, ctx: &mut Ctx) {
         match self.restore(ctx) {
             Ok(()) => {
-                ctx.io.log.line(format_args!("what was removed from the home is back: it can be reached again"));
+                ctx.io.log.line(format_args!("the home is repaired: clients can connect again"));
                 self.follow(&ctx.io.reactor);
                 match self.find(&ctx.io.settings.home, &ctx.io.lock) {
                     Finding::Fine => {}
@@ -237,16 +237,16 @@ impl HomeWatch {
         if self.tries < TRIES {
             ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));
         } else {
-            ctx.io.log.error(format_args!("the home \"{}\" cannot be put in order: {why}", ctx.io.settings.home.display()));
+            ctx.io.log.error(format_args!("cannot repair the home \"{}\": {why}", ctx.io.settings.home.display()));
         }
     }
 
     fn restore(&mut self, ctx: &mut Ctx) -> Result<(), String> {
-        let within = |name| self.within(name).ok_or_else(|| "there is no folder".to_owned());
-        let folder = self.folder.as_ref().ok_or_else(|| "there is no folder".to_owned())?;
+        let within = |name| self.within(name).ok_or_else(|| "the folder is missing".to_owned());
+        let folder = self.folder.as_ref().ok_or_else(|| "the folder is missing".to_owned())?;
         if id_in(folder, LOCK_FILE) != id_of(&ctx.io.lock) {
             let lock = lock::try_lock(&within(LOCK_FILE)?).map_err(|errno| format!("lock {LOCK_FILE}: {}", std::io::Error::from(errno)))?;
-            ctx.io.lock = lock.ok_or_else(|| format!("another process holds {LOCK_FILE}"))?;
+            ctx.io.lock = lock.ok_or_else(|| format!("another process has locked {LOCK_FILE}"))?;
             // This comes first, because clients that search for the daemon read it.
             let keeper = ProcRef::of(ctx.io.keeper.pid());
             let marked = keeper.map_or(Ok(()), |keeper| ostler_keeper::mark_lock(ctx.io.lock.as_fd(), keeper));

@@ -169,7 +169,7 @@ impl KeeperWatch {
         let (pid, why) = (keeper.pid, hang.describe());
         let (signal, what) = match (is_replaceable(pid), hang) {
             (true, _) => (KILL, "replacing it; apps keep running"),
-            (false, Hang::Stopped) => (CONT, "it cannot be replaced and gets SIGCONT"),
+            (false, Hang::Stopped) => (CONT, "it cannot be replaced; sending SIGCONT"),
             (false, _) => {
                 let what = "it cannot be replaced here; no app is started or restarted until it runs again";
                 return ctx.io.log.error_once("keeper", format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));

@@ -34,10 +34,10 @@ impl Update {
 
     /// Handles a failed update.
     fn failed(&mut self, ctx: &mut Ctx, why: &str) {
-        ctx.io.log.error(format_args!("cannot become the new program: {why}; the current program keeps running"));
+        ctx.io.log.error(format_args!("cannot switch to the new program: {why}; the current program keeps running"));
         if let Some((client, id, cause)) = self.updater.take() {
             ctx.emit_for_manager(What::UpdateFailed { why: why.to_owned() }, cause);
-            let reason = format!("cannot become the new program: {why}; nothing was changed");
+            let reason = format!("cannot switch to the new program: {why}; nothing was changed");
             ctx.reply(client, id, Response::Failed(Failure::Other(reason)));
         }
     }

@@ -59,7 +59,7 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
             log.line(format_args!("App [{name}:{pm_id}] starting in -{mode} mode-"));
         }
         Transition::Online => log.line(format_args!("App [{name}:{pm_id}] online")),
-        Transition::ReadyTimeout(Late::Accepted) => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
+        Transition::ReadyTimeout(Late::Accepted) => log.error(format_args!("App [{name}:{pm_id}] {}, treated as ready", slot.not_ready())),
         Transition::ReadyTimeout(Late::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
         Transition::ReadyTimeout(Late::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
         Transition::Exit(record) => match record.ending {
@@ -122,7 +122,7 @@ mod tests {
             (Transition::Online, "App [api:0] online"),
             (
                 Transition::ReadyTimeout(Late::Accepted),
-                "App [api:0] was not ready within 3000 ms; `listen_timeout` sets that time, taken as ready",
+                "App [api:0] was not ready within 3000 ms; `listen_timeout` sets that time, treated as ready",
             ),
             (Transition::RestartScheduled { delay_ms: 100 }, "App [api:0] will restart in 100ms"),
             (Transition::RestartScheduled { delay_ms: 0 }, ""),

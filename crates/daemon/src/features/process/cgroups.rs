@@ -26,7 +26,7 @@ impl Cgroups {
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let folder = ctx.state.groups.prepare(slot).unwrap_or_else(|why| {
-            ctx.io.log.line(format_args!("no cgroups here ({why}): processes are assigned to their apps by other evidence"));
+            ctx.io.log.line(format_args!("cgroups are not available ({why}): processes are matched to their apps by other means"));
             None
         });
         beside.fds.extend(folder.map(|folder| (folder, CGROUP_TARGET)));

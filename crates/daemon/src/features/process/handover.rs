@@ -59,7 +59,7 @@ fn follow(ctx: &mut Ctx, id: u32, inc: u32, pid: i32, is_rare: bool) {
         return;
     };
     if is_rare {
-        ctx.io.log.line(format_args!("App [{name}:{pm_id}] main process is {pid} now"));
+        ctx.io.log.line(format_args!("App [{name}:{pm_id}] main process is now {pid}"));
         // If keeper and daemon are killed now, only the file on disk shows that the process that
         // exits soon is no longer the app.
         ctx.state.state_file.write_with_next();

@@ -32,7 +32,9 @@ impl Input {
         match input::pipe() {
             Ok(pipe) => beside.fds.push((pipe, STDIN)),
             // The app runs without standard input.
-            Err(errno) => ctx.io.log.error_once("input", format_args!("an app has no standard input: {}", std::io::Error::from(errno))),
+            Err(errno) => {
+                ctx.io.log.error_once("input", format_args!("cannot create the standard input of an app: {}", std::io::Error::from(errno)))
+            }
         }
         Ok(())
     }
@@ -57,7 +59,7 @@ fn write(ctx: &Ctx, pm_id: u32, text: &str) -> Result<(), String> {
         return Err("Cannot send line to processes in cluster mode".into());
     }
     if text.len() > MAX_BYTES {
-        return Err(format!("{} bytes are too many for one line, {MAX_BYTES} is the most", text.len()));
+        return Err(format!("a line of {} bytes is too long, the maximum is {MAX_BYTES}", text.len()));
     }
     let (_, process) = slot.process().ok_or_else(|| format!("Process with ID <{pm_id}> offline."))?;
     input::write(process, text.as_bytes()).map_err(|error| format!("[{}]({pm_id}) {error}", slot.spec().name))

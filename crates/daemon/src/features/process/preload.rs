@@ -92,7 +92,8 @@ impl Preload {
         let readable = path.filter(|path| ostler_sys::fs::access::can_read(path, user).unwrap_or(false));
         if readable.is_none() && self.reported.insert(user.uid) {
             log.error(format_args!(
-                "App [{}:{}] runs without the Node preload (a reload cuts what is open at drain_timeout): user {} cannot read it in {SHARED_FOLDER}",
+                "App [{}:{}] runs without the Node preload (a reload closes connections that are still open at drain_timeout): user {} \
+                 cannot read it in {SHARED_FOLDER}",
                 spec.name, slot.durable.pm_id, user.uid
             ));
         }

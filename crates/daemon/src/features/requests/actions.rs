@@ -154,7 +154,7 @@ impl Actions {
     fn is_gone(&mut self, ctx: &mut Ctx, id: u32) {
         let of_it: Vec<u64> = self.calls.iter().filter(|(_, calling)| calling.waiting.contains(&id)).map(|(ticket, _)| *ticket).collect();
         for ticket in of_it {
-            self.is_answered(ctx, ticket, id, Err("ended before it answered".into()));
+            self.is_answered(ctx, ticket, id, Err("exited before it answered".into()));
         }
     }
 }
@@ -171,9 +171,9 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     offered.sort_unstable();
     offered.dedup();
     Err(Failure::Other(if offered.is_empty() {
-        format!("nothing that is called {target} runs and offers actions")
+        format!("{target}: no running app offers actions")
     } else {
-        format!("{target} offers no action {action}, but {}", offered.join(", "))
+        format!("{target} offers no action {action}; available: {}", offered.join(", "))
     }))
 }
 
@@ -183,7 +183,7 @@ fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
     let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
     let told: Vec<u32> = slots.filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
     if told.is_empty() {
-        return Err(Failure::Other(format!("nothing that is called {target} is a Node app that runs with ostler's preload")));
+        return Err(Failure::Other(format!("{target}: no running Node app has ostler's preload")));
     }
     Ok(told)
 }
@@ -350,7 +350,7 @@ mod tests {
         trigger(&mut played, &mut actions, 2, "gc");
         replies(&mut played);
         actions.on_process_gone(&mut played.ctx, id, 1);
-        assert_eq!(replies(&mut played), [(2, failed("ended before it answered")), (2, some())]);
+        assert_eq!(replies(&mut played), [(2, failed("exited before it answered")), (2, some())]);
         assert!(actions.calls.is_empty());
     }
 

@@ -95,7 +95,7 @@ impl Rollouts {
     fn note_fault(&mut self, ctx: &mut Ctx, number: u32, index: usize, reason: &str) {
         let Some(running) = self.get_mut(number) else { return };
         let Some(replica) = running.replicas.get(index) else { return };
-        ctx.io.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
+        ctx.io.log.error(format_args!("App [{}:{}] reload failed: {reason}", running.app, replica.pm_id));
         let slot = replica.beside.and_then(|id| ctx.state.slots.get(id)).or_else(|| ctx.state.slots.get(replica.serving));
         let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
         let lines = slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty());
@@ -125,7 +125,7 @@ impl Rollouts {
         ctx.state.slots.end_replacing(&running.app);
         let report = running.report();
         let (end, fault) = end_of(&running);
-        ctx.io.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
+        ctx.io.log.line(format_args!("App [{}] reload finished: release {} {end:?}", running.app, running.release));
         let release = running.release;
         let what = match (&end, &fault) {
             (End::Done, _) => What::ReloadDone { release },
@@ -237,7 +237,7 @@ fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event>
         // It is being stopped for any reason. When it is down, its last lines are known.
         State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
         State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
-            let late = if is_ready { " while the others of its batch started" } else { "" };
+            let late = if is_ready { " while the rest of its batch started" } else { "" };
             Some(Event::Failed(index, format!("{}{late}", why_not(slot))))
         }
     }

@@ -50,7 +50,7 @@ impl Rollouts {
             slots.map(|slot| Replacement { id: slot.durable.id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }).collect();
         let app = wanted.app.clone();
         if let Err(reason) = self.begin(ctx, wanted, same) {
-            ctx.io.log.line(format_args!("App [{app}] {what} is left out: {reason}"));
+            ctx.io.log.line(format_args!("App [{app}] {what} is skipped: {reason}"));
         }
     }
 
@@ -64,7 +64,7 @@ impl Rollouts {
         }
         let replicas: Vec<Replica> =
             replacements.into_iter().filter_map(|replacement| replica(&mut ctx.state.slots, replacement)).collect();
-        let Some(first) = replicas.first() else { return Err("is not there any more".into()) };
+        let Some(first) = replicas.first() else { return Err("no longer exists".into()) };
         let rules = &first.new.app.spec.rollout;
         let batch = match (parallel, rules.batch) {
             (0, Some(batch)) => batch,
@@ -81,7 +81,7 @@ impl Rollouts {
         }
         let release = self.next_release(&app).saturating_sub(u32::from(by_policy)).max(1);
         let instances = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
-        ctx.io.log.line(format_args!("App [{app}] reload begins: {instances} instances, release {release}"));
+        ctx.io.log.line(format_args!("App [{app}] reload started: {instances} instances, release {release}"));
         ctx.state.slots.begin_replacing(&app);
         ctx.emit_for_app(&app, What::ReloadBegun { release, instances }, Cause::from(&origin));
         let parts = replicas.iter().flat_map(|replica| [&replica.old, &replica.new]);

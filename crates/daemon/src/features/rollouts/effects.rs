@@ -76,7 +76,7 @@ impl Running {
         replica.after = slot.durable.instance.inc;
         let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
         ctx.serves(new);
-        ctx.io.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is asked to finish"));
+        ctx.io.log.line(format_args!("App [{name}:{pm_id}] the new process serves; the old process finishes its requests"));
         ctx.emit(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
         ctx.event(old, lifecycle::Event::Retire(origin));
         self.send_step(ctx, index, "is ready; the old process finishes its requests");

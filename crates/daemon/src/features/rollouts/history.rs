@@ -144,8 +144,8 @@ impl Rollouts {
             return Ok(());
         }
         Err(format!(
-            "the earlier release of {app} differs from the present one by its files alone, and these were overwritten in {}; \
-             nothing was changed. Give each release a folder of its own, to which a link leads (`current -> releases/42`)",
+            "the earlier release of {app} differs from the current one only in its files, which were overwritten in {}; nothing was \
+             changed. Give each release its own folder, with a symlink to the current one (`current -> releases/42`)",
             earlier.app.spec.cwd
         ))
     }

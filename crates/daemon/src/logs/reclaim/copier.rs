@@ -175,10 +175,10 @@ fn keep(copy: &Path) -> io::Result<()> {
 
 fn fill(source: &File, copy: &File, order: &Order) -> Result<(u64, Found), Failure> {
     let fail = |step| Failure::system(step, &order.copy);
-    let meta = source.metadata().map_err(Failure::system("look at", &order.source))?;
-    let own = copy.metadata().map_err(fail("look at"))?;
+    let meta = source.metadata().map_err(Failure::system("inspect", &order.source))?;
+    let own = copy.metadata().map_err(fail("inspect"))?;
     if (meta.uid(), meta.gid()) != (own.uid(), own.gid()) {
-        std::os::unix::fs::fchown(copy, Some(meta.uid()), Some(meta.gid())).map_err(fail("give its owner to"))?;
+        std::os::unix::fs::fchown(copy, Some(meta.uid()), Some(meta.gid())).map_err(fail("set the owner of"))?;
     }
     rustix::fs::fchmod(copy, Mode::from_raw_mode(meta.mode() & 0o777)).map_err(Failure::system("set the mode of", &order.copy))?;
     let mut length = 0;

@@ -124,7 +124,7 @@ fn in_the_cold(
     let last = last_bytes(&copied.copy, end).map_err(Failure::system("read", &record.copy))?;
     let cut = cut(end, &last);
     // A process may have resumed a writer; its new bytes would be lost.
-    let length = copied.source.metadata().map_err(Failure::system("look at", record.source()))?.len();
+    let length = copied.source.metadata().map_err(Failure::system("inspect", record.source()))?.len();
     if length != end {
         return Err(Failure::NotStopped(frozen.stopped.first().map_or(0, |process| process.pid)));
     }

@@ -36,7 +36,7 @@ impl Folder {
         let folder = Self { fd, path: parent.to_owned(), rights: rights.clone() };
         let name = file.file_name().ok_or(io::ErrorKind::NotFound)?;
         let stat = statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if (stat.st_dev, stat.st_ino) == key { Ok(folder) } else { Err(io::Error::other("it is another file by now")) }
+        if (stat.st_dev, stat.st_ino) == key { Ok(folder) } else { Err(io::Error::other("it was replaced by another file")) }
     }
 
     /// Returns the path of an entry, valid while the folder is open.

@@ -175,7 +175,7 @@ pub(crate) enum Failure {
         source: std::io::Error,
     },
     /// New lines arrive at the path, but the copy could not be renamed.
-    #[error("the old lines are in \"{copy}\", it cannot be renamed to \"{rotated}\": {source}")]
+    #[error("the old lines are in \"{copy}\", which cannot be renamed to \"{rotated}\": {source}")]
     NotNamed {
         /// Path of the old lines.
         copy: String,
@@ -185,7 +185,7 @@ pub(crate) enum Failure {
         source: std::io::Error,
     },
     /// The reclaim was not done, and the disk had no room to put removed bytes back.
-    #[error("its beginning is in \"{rotated}\" by now and cannot be put back: {source}")]
+    #[error("its first part is already in \"{rotated}\" and cannot be moved back: {source}")]
     NotPutBack {
         /// Path of the removed bytes.
         rotated: String,
@@ -202,13 +202,13 @@ pub(crate) enum Failure {
     #[error("another process moved it")]
     Moved,
     /// A log writer thread waits for the disk with the file's lock.
-    #[error("its lines wait for the disk")]
+    #[error("its log writer waits for the disk")]
     Busy,
     /// A process does not stop.
     #[error("process {0} cannot be paused; its app keeps the old file until its restart")]
     NotStopped(i32),
     /// A process does not stop at the moment.
-    #[error("a process does not pause now")]
+    #[error("a process cannot be paused at the moment")]
     Later,
     /// The system has no more threads.
     #[error("cannot start a thread: {0}")]

@@ -152,7 +152,7 @@ impl Attempt {
         {
             return describe(code, answer);
         }
-        format!("nothing within {} ms", question.timeout_ms)
+        format!("no answer within {} ms", question.timeout_ms)
     }
 
     /// Watches the socket for the events that are needed.
@@ -241,7 +241,7 @@ fn read(socket: &OwnedFd, answer: &mut Answer, http: &HttpQuestion) -> Step {
             (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(describe(code, answer)),
             (Status::Unfinished, Some(failure)) => return Step::Done(Progress::Failed(failure)),
             (Status::Code(_) | Status::Unfinished, _) => {}
-            (Status::Nonsense, _) => return bad("what is no HTTP"),
+            (Status::Nonsense, _) => return bad("not an HTTP response"),
         }
     }
 }
@@ -336,8 +336,8 @@ mod tests {
             (&["HTTP/1.1 503 No\r\n", "\r\n", "no data", "base\n"], bad("503 `no database`")),
             (&["HTTP/1.1"], bad("nothing")),
             (&[], bad("nothing")),
-            (&["220 smtp ready\r\n"], bad("what is no HTTP")),
-            (endless, bad("what is no HTTP")),
+            (&["220 smtp ready\r\n"], bad("not an HTTP response")),
+            (endless, bad("not an HTTP response")),
         ] {
             let answer = ask(&http(server(pieces)));
             // A server that closes with unread input resets the connection instead of closing it

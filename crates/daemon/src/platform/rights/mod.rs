@@ -241,7 +241,7 @@ impl Rights {
         let mut file = opened?;
         let meta = file.metadata()?;
         if !meta.is_file() {
-            return Err(io::Error::other("it is no file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         // Truncated only if a rest would remain. ext4 allocates a truncated file's blocks as soon
         // as it is closed. That takes longer than everything else here, and makes removing the file

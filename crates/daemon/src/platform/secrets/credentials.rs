@@ -50,10 +50,13 @@ impl Credentials {
     /// Returns the value of a credential for this variable.
     pub(super) fn read(&self, name: &str, credential: &str) -> Result<Value, SpawnFailure> {
         let folder = self.folder().ok_or_else(|| {
-            SpawnFailure::new(format!("read secret {name}: no credentials: the daemon belongs to no service of systemd that has any"), 0)
+            SpawnFailure::new(
+                format!("read secret {name}: no credentials: the daemon does not run in a systemd service with credentials"),
+                0,
+            )
         })?;
         if !is_credential_name(credential) {
-            return Err(SpawnFailure::new(format!("read secret {name}: {credential:?} is no name of a credential"), 0));
+            return Err(SpawnFailure::new(format!("read secret {name}: {credential:?} is not a valid credential name"), 0));
         }
         let shown = folder.join(credential);
         let present = open(&folder).map_err(|errno| read::failed(name, &shown, errno.raw_os_error()));
@@ -113,7 +116,7 @@ mod tests {
         fs::remove_file(home.join(CREDENTIALS_LINK)).unwrap();
         assert_eq!(&*credentials.read("TOKEN", "token").unwrap(), "two");
         assert!(Credentials::new(&home, None).read("TOKEN", "token").unwrap_err().step.contains("systemd"));
-        assert!(credentials.read("TOKEN", "../former/token").unwrap_err().step.contains("no name of a credential"));
+        assert!(credentials.read("TOKEN", "../former/token").unwrap_err().step.contains("not a valid credential name"));
         fs::remove_dir_all(&home).unwrap();
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn read(spec: &AppSpec, given: Option<Values>, credentials: &Credenti
             // The description has changed in between, or the daemon died: the next attempt requests
             // the value.
             SecretSource::Command { .. } => {
-                given.take(name).ok_or_else(|| SpawnFailure::new(format!("read secret {name}: it was not fetched yet"), 0))?
+                given.take(name).ok_or_else(|| SpawnFailure::new(format!("read secret {name}: it has not been fetched yet"), 0))?
             }
         };
         values.insert(name, value);

@@ -34,7 +34,7 @@ fn value_in(name: &str, file: &File, shown: &Path) -> Result<Value, SpawnFailure
     let failure = |what: &str, errno: i32| SpawnFailure::new(format!("read secret {name} from {}{what}", shown.display()), errno);
     let io = |error: std::io::Error| failure("", error.raw_os_error().unwrap_or(0));
     if !file.metadata().map_err(io)?.is_file() {
-        return Err(failure(": it is no file", 0));
+        return Err(failure(": it is not a regular file", 0));
     }
     let mut bytes = Wiped::default();
     // One byte more than the maximum, and an end of line.
@@ -62,15 +62,18 @@ mod tests {
         std::os::unix::fs::symlink(&path, &linked).unwrap();
         assert_eq!(&*file("S", &linked, &Rights::default()).unwrap(), "v4lue", "Kubernetes' secrets are links");
         std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
-        for (path, words) in
-            [(path.as_path(), "64 KiB"), (&dir, "no file"), (Path::new("/dev/zero"), "no file"), (&dir.join("none"), "none")]
-        {
+        for (path, words) in [
+            (path.as_path(), "64 KiB"),
+            (&dir, "not a regular file"),
+            (Path::new("/dev/zero"), "not a regular file"),
+            (&dir.join("none"), "none"),
+        ] {
             let failure = file("S", path, &Rights::default()).unwrap_err();
             assert!(failure.step.contains("read secret S") && failure.step.contains(words), "{failure:?}");
         }
         let fifo = dir.join("fifo");
         rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
-        assert!(file("S", &fifo, &Rights::default()).unwrap_err().step.contains("no file"));
+        assert!(file("S", &fifo, &Rights::default()).unwrap_err().step.contains("not a regular file"));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn why(record: &ExitRecord) -> String {
         Ending::Code(code) => format!("exited with code {code}"),
         Ending::Signal { signal, core } => {
             let name = ostler_sys::process::signal::name(signal);
-            format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
+            format!("was killed by {name}{}", if core { " (core dumped)" } else { "" })
         }
         Ending::Unknown => "exited unobserved".into(),
         Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),

@@ -71,7 +71,7 @@ impl Groups {
     ///
     /// Returns the reason as a text.
     pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), String> {
-        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("there are no cgroups of version 2 here".into()) };
+        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("cgroups v2 is not available".into()) };
         let enabled = match cgroup::enable(own, controller) {
             // The kernel does not allow processes in a group whose children have limits.
             Err(Errno::BUSY) if self.free => self.step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
@@ -81,9 +81,7 @@ impl Groups {
         match enabled.and_then(|()| cgroup::make(base)).and_then(|()| cgroup::enable(base, controller)) {
             Ok(()) => Ok(()),
             Err(Errno::NODEV) => Err(format!("the cgroup controller \"{controller}\" is not available in {place}")),
-            Err(Errno::BUSY) => {
-                Err(format!("there are other processes in {place} itself; run ostler as a service of systemd 254 or newer"))
-            }
+            Err(Errno::BUSY) => Err(format!("other processes run in {place} itself; run ostler as a service of systemd 254 or newer")),
             Err(errno) => Err(format!("{place}: {errno}")),
         }
     }

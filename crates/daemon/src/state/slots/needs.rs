@@ -37,7 +37,7 @@ impl<'a> Apps<'a> {
             Standing::Hopeless(_) if self.coming.contains(&slot.durable.id) => Standing::Pending,
             standing => standing,
         });
-        standings.max().unwrap_or(Standing::Hopeless("is not there"))
+        standings.max().unwrap_or(Standing::Hopeless("does not exist"))
     }
 
     /// Returns the unmet dependencies of an instance, and the state of each as a text that follows

@@ -51,7 +51,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
         replace(&path, &bytes, Durability::Power, Writers::One).map_err(std::io::Error::other)
     });
     log.error(format_args!(
-        "instance {id} of {name} is set aside, because {} daemons in a row died over its record ({}); its processes {pids:?} run without \
+        "instance {id} of {name} is set aside, because {} daemons in a row crashed on its record ({}); its processes {pids:?} run without \
          supervision; the other apps are not affected; start it again after these processes have exited",
         inventory.failures, inventory.last_failure
     ));

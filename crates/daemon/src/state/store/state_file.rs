@@ -155,10 +155,10 @@ impl StateFile {
     pub(crate) fn trouble(&self) -> Option<String> {
         let beside = self.beside.as_ref().filter(|(copy, _)| !copy.torn);
         let rest = match beside {
-            Some((copy, _)) => format!("it is kept in memory and in \"{}\", and a reboot forgets it", copy.path.display()),
-            None => "it is kept in memory only, and forgotten if daemon, keeper and standby end together".to_owned(),
+            Some((copy, _)) => format!("it is kept in memory and in \"{}\", and is lost at a reboot", copy.path.display()),
+            None => "it is kept in memory only, and is lost if daemon, keeper and standby exit together".to_owned(),
         };
-        self.trouble.as_ref().map(|why| format!("this is done, but not on disk: {why}; {rest}"))
+        self.trouble.as_ref().map(|why| format!("the change is active, but not on disk: {why}; {rest}"))
     }
 
     /// Writes collected bytes.

@@ -10,14 +10,14 @@ pub(super) const FORMAT: Format = Format {
 };
 
 const EVENTS: &str = "ostler has no event listeners: see `ostler events`";
-const SYSLOG: &str = "ostler writes files; send them on by the tool that reads them";
+const SYSLOG: &str = "ostler writes files; forward them with a tool that reads them";
 
 pub(in crate::import) const KEYS: &[Key] = &[
     done("command", "script, args"),
     differs("process_name", "the name, if `numprocs` is 1 or a value contains the process number"),
     done("numprocs", "instances; an app for each process if a value names `process_num`"),
     done("numprocs_start", "the first `process_num`"),
-    left("priority", "order comes from depends_on"),
+    left("priority", "the order follows from depends_on"),
     done("autostart", "autostart"),
     done("startsecs", "min_uptime"),
     differs(
@@ -29,7 +29,7 @@ pub(in crate::import) const KEYS: &[Key] = &[
     done("stopsignal", "kill_signal; TERM without it"),
     done("stopwaitsecs", "kill_timeout; 10 s without it"),
     done("stopasgroup", "kill_mode: tree"),
-    differs("killasgroup", "processes that the program leaves are always killed here"),
+    differs("killasgroup", "processes that the program leaves behind are always killed here"),
     done("user", "uid"),
     differs("redirect_stderr", "error_file is out_file, if that is named"),
     done("stdout_logfile", "out_file"),
@@ -47,5 +47,5 @@ pub(in crate::import) const KEYS: &[Key] = &[
     done("environment", "env"),
     done("directory", "cwd"),
     done("umask", "umask"),
-    left("serverurl", "there is no server of supervisor to call"),
+    left("serverurl", "there is no supervisor server to call"),
 ];

@@ -119,10 +119,10 @@ fn bad_entry_does_not_affect_other_entries() {
         (json!(1), "expected an object"),
         (json!({"name": "x"}), "pm_exec_path: missing"),
         (json!({"pm_exec_path": "a.js", "pm_cwd": "/"}), "expected an absolute path"),
-        (json!({"pm_exec_path": ["/a"], "pm_cwd": "/"}), "expected text"),
-        (json!({"pm_exec_path": "/a", "pm_cwd": "/", "args": [{}]}), "args: expected a list of texts"),
+        (json!({"pm_exec_path": ["/a"], "pm_cwd": "/"}), "expected a string"),
+        (json!({"pm_exec_path": "/a", "pm_cwd": "/", "args": [{}]}), "args: expected a list of strings"),
         (json!({"name": "n", "pm_exec_path": "/a\u{0}b", "pm_cwd": "/"}), "NUL"),
-        (json!({"pm_exec_path": "/a", "pm_cwd": "/", "env": {"A": "\u{0}"}}), "variable A holds a NUL"),
+        (json!({"pm_exec_path": "/a", "pm_cwd": "/", "env": {"A": "\u{0}"}}), "variable A contains a NUL"),
         (json!({"name": "a\nb", "pm_exec_path": "/a", "pm_cwd": "/"}), "control characters"),
         (json!({"pm_exec_path": "/a", "pm_cwd": "/", "stop_exit_codes": ["x"]}), "stop_exit_codes"),
     ];

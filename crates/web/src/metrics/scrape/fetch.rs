@@ -35,7 +35,7 @@ pub(super) enum Address {
 pub(super) async fn fetch(address: &Address, port: u16, path: &str) -> Result<String, String> {
     match tokio::time::timeout(WITHIN, read(address, port, path)).await {
         Ok(read) => read,
-        Err(_) => Err(format!("does not answer within {} s", WITHIN.as_secs())),
+        Err(_) => Err(format!("did not answer within {} s", WITHIN.as_secs())),
     }
 }
 
@@ -59,7 +59,7 @@ async fn read(address: &Address, port: u16, path: &str) -> Result<String, String
             // The app names the socket. It is used only if the process itself listens on it.
             let is_own = stream.peer_cred().is_ok_and(|peer| peer.pid() == Some(*pid));
             if !is_own {
-                return Err("names a socket of another process".into());
+                return Err("reported a socket of another process".into());
             }
             ask(stream, port, path).await
         }
@@ -68,7 +68,7 @@ async fn read(address: &Address, port: u16, path: &str) -> Result<String, String
 
 async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, port: u16, path: &str) -> Result<String, String> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| format!("cannot be spoken with: {error}"))?;
+    let (mut sender, connection) = handshake.map_err(|error| format!("cannot communicate: {error}"))?;
     let driver = tokio::spawn(async move { drop(connection.await) });
     let answer = async {
         let request = Request::builder()
@@ -78,21 +78,21 @@ async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, port:
             .header(ACCEPT, KINDS)
             .header(CONNECTION, "close");
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| format!("cannot request {path}: {error}"))?;
-        let response = sender.send_request(request).await.map_err(|error| format!("does not answer: {error}"))?;
+        let response = sender.send_request(request).await.map_err(|error| format!("did not answer: {error}"))?;
         if response.status() != hyper::StatusCode::OK {
-            return Err(format!("answers {} to GET {path}", response.status().as_u16()));
+            return Err(format!("answered {} to GET {path}", response.status().as_u16()));
         }
         let mut body = response.into_body();
         let mut bytes: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| format!("breaks off: {error}"))?;
+            let frame = frame.map_err(|error| format!("ended its answer too early: {error}"))?;
             let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
             if bytes.len() + data.len() > MOST_BYTES {
                 return Err(format!("has a page of more than {} MiB", MOST_BYTES >> 20));
             }
             bytes.extend_from_slice(data);
         }
-        String::from_utf8(bytes).map_err(|_| "has a page that is no text".to_owned())
+        String::from_utf8(bytes).map_err(|_| "has a page that is not text".to_owned())
     };
     let answer = answer.await;
     driver.abort();

@@ -72,7 +72,7 @@ pub(super) fn take_up(home: &Path) -> (Vec<Named>, Option<String>) {
     };
     let aside = path.with_extension("json.aside");
     let _ = std::fs::rename(&path, &aside);
-    (Vec::new(), Some(format!("\"{}\" {problem}; it is \"{}\" now", path.display(), aside.display())))
+    (Vec::new(), Some(format!("\"{}\" {problem}; it was renamed to \"{}\"", path.display(), aside.display())))
 }
 
 fn read(path: &Path) -> Result<Vec<Named>, String> {
@@ -83,9 +83,9 @@ fn read(path: &Path) -> Result<Vec<Named>, String> {
     };
     let mut bytes = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(|error| format!("cannot be read: {error}"))?;
-    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| format!("makes no sense: {error}"))?;
+    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| format!("is invalid: {error}"))?;
     if kept.version > VERSION {
-        return Err(format!("is of a later version ({})", kept.version));
+        return Err(format!("was written by a newer version ({})", kept.version));
     }
     let of = |app: App| {
         let last = app.last.into_iter().map(|last| (last.id, (last.pid, page(&last.page)))).collect();

@@ -264,7 +264,7 @@ impl State {
         }
         self.kept = Some(Instant::now());
         if let Err(problem) = kept::keep(home, self.apps.iter().map(|(app, of)| (app, &of.sums))) {
-            self.tell(format!("scrape: sums are not kept: {problem}"));
+            self.tell(format!("scrape: cannot save sums: {problem}"));
         }
     }
 
@@ -290,7 +290,7 @@ async fn read(daemon: &Daemon, job: Job) -> Outcome {
     let text = if !job.shares {
         match scrape.port_of(index) {
             Some(port) => fetch(&Address::Port(port), port, &scrape.path).await,
-            None => Err(format!("has no port: {} and its number are more than 65535", scrape.port)),
+            None => Err(format!("has no port: {} plus the instance number exceeds 65535", scrape.port)),
         }
     } else if let Some(rights) = rights {
         // Each socket is for one connection.
@@ -299,11 +299,11 @@ async fn read(daemon: &Daemon, job: Job) -> Outcome {
             Err(problem) => Err(problem),
         }
     } else {
-        Err(format!("shares port {} with other instances: give each its own, and say `increment: true`", scrape.port))
+        Err(format!("shares port {} with other instances: give each instance its own port and set `increment: true`", scrape.port))
     };
     let page = match text {
         // A large page is parsed on another thread, so that it does not delay others.
-        Ok(text) => tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| "has a page that cannot be read".to_owned()),
+        Ok(text) => tokio::task::spawn_blocking(move || page(&text)).await.map_err(|_| "has a page that cannot be parsed".to_owned()),
         Err(problem) => Err(problem),
     };
     Outcome { job, page }

@@ -36,7 +36,7 @@ impl HealthChecks {
         let (Some(due_ms), Some(period_ms)) = (due_ms, period_of(ctx, id)) else { return };
         self.expect_beat(ctx, id, Some(now_ms.saturating_add(period_ms)));
         if now_ms.saturating_sub(due_ms) <= NOTICED_LATE_MS {
-            self.take_beat(ctx, id, false, format!("its event loop has not turned for {period_ms} ms"));
+            self.take_beat(ctx, id, false, format!("its event loop has been blocked for {period_ms} ms"));
         }
     }
 

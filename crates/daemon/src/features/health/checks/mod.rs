@@ -202,11 +202,11 @@ impl HealthChecks {
                 emit_health(ctx, id, Shown::Healthy, None);
             }
             Health::Broken => {
-                ctx.note(id, format!("has a broken health check, and nothing is done about that: {why}"));
+                ctx.note(id, format!("has a broken health check; no action is taken: {why}"));
                 emit_health(ctx, id, Shown::Broken, Some(why));
             }
             Health::Unready => {
-                ctx.note(id, format!("gets no new connections while others can have them: {why}"));
+                ctx.note(id, format!("receives no new connections while other instances can take them: {why}"));
                 emit_health(ctx, id, Shown::Unready, Some(why));
             }
             Health::Unhealthy => {

@@ -127,7 +127,7 @@ fn broken_check_is_reported_without_a_remedy() {
             assert!(!slot.live.unready);
             let report = slot.live.health.as_ref().unwrap();
             assert_eq!(report.trouble(), Some(format!("health check broken: command `alive` {broken}")));
-            let words = format!("has a broken health check, and nothing is done about that: command `alive` {broken}");
+            let words = format!("has a broken health check; no action is taken: command `alive` {broken}");
             assert_eq!(notes(&played, id), [words], "once");
             // The check is repaired.
             let owner = next_command(&mut played, &mut checks);
@@ -275,7 +275,7 @@ fn blocked_event_loop_makes_the_app_unhealthy() {
     assert!(played.queued().is_empty());
     played.pass(&mut checks, 1);
     let queued = played.queued();
-    let words = "its event loop has not turned for 1000 ms";
+    let words = "its event loop has been blocked for 1000 ms";
     assert!(matches!(&queued[..], [Input::Capacity(_), remedy] if is_remedy(remedy, words)), "{queued:?}");
     heartbeat(&mut played, &mut checks, id);
     assert_eq!(state(&played, id), Some(Health::Healthy));

@@ -163,7 +163,7 @@ fn unavailable_hard_limit_is_reported_once() {
     for _ in 0..2 {
         limits.on_birth(&mut played.ctx, id);
     }
-    assert_eq!(notes(&played, id), ["runs without pids_max: there are no cgroups of version 2 here"]);
+    assert_eq!(notes(&played, id), ["runs without pids_max: cgroups v2 is not available"]);
     let free = played.instance(app(Safeguards::default()));
     limits.on_birth(&mut played.ctx, free);
     assert!(notes(&played, free).is_empty());

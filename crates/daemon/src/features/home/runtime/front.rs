@@ -71,7 +71,7 @@ impl Front {
         let name = ostler_sys::process::signal::name(signal);
         match self.spec.meaning(signal) {
             Meaning::Stop if self.stopping != Stopping::No => {
-                ctx.io.log.line(format_args!("received {name} again, killing what still runs"));
+                ctx.io.log.line(format_args!("received {name} again, killing the remaining processes"));
                 self.kill_all(ctx);
             }
             Meaning::Stop => {
@@ -156,7 +156,7 @@ impl Front {
         self.over_at_ms = waits.then_some(over_at_ms);
         ctx.outbox.timers.set(Runtime::OVER, self.over_at_ms);
         let Some(end) = end.filter(|_| !waits) else { return };
-        ctx.io.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
+        ctx.io.log.line(format_args!("no process is left; exiting with code [{}]", end.code));
         ctx.outbox.shutdown.exit_code = Some(end.code);
         self.stop_all(ctx, None);
     }

@@ -90,7 +90,7 @@ impl Runtime {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         if let Some(front) = self.front.as_mut().filter(|_| (Self::NAME, key) == Self::KILL) {
-            ctx.io.log.error(format_args!("the time to stop is over, killing what still runs"));
+            ctx.io.log.error(format_args!("the time limit for stopping has passed; killing the remaining processes"));
             front.kill_all(ctx);
         }
     }

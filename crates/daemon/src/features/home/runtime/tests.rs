@@ -82,7 +82,7 @@ fn foreground_daemon_stops_without_saving_and_kills_at_timeout() {
     let events = played.queued();
     assert!(matches!(events[..], [Input::Event(0, Event::Delete(Origin::Shutdown)), Input::Event(0, Event::Hurry)]), "{events:?}");
     assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(137));
-    assert!(played.log().contains("the time to stop is over"), "{}", played.log());
+    assert!(played.log().contains("the time limit for stopping has passed"), "{}", played.log());
 }
 
 #[test]

@@ -251,7 +251,7 @@ impl LogWriters {
         match report {
             Report::Stuck { path, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);
-                log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines wait", path.display()));
+                log.error(format_args!("App [{name}:{id}] cannot write \"{}\": {why}; its lines are buffered", path.display()));
             }
             Report::Resumed { path } => log.line(format_args!("App [{name}:{id}] \"{}\" is written again", path.display())),
             Report::Nobody { path } => log.error(format_args!("App [{name}:{id}] no process reads \"{}\" any more", path.display())),
@@ -267,7 +267,8 @@ fn log_set_aside(ctx: &mut Ctx, id: u32, path: &Path, aside: &Path) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
     ctx.io.log.error(format_args!(
-        "App [{name}:{pm_id}] \"{}\" belongs to root, and the user of the app may not write it: it is called \"{}\" now, a new one was begun",
+        "App [{name}:{pm_id}] \"{}\" belongs to root and the app's user cannot write to it: it was renamed to \"{}\", and a new file was \
+         started",
         path.display(),
         aside.display()
     ));

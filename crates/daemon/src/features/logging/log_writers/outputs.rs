@@ -29,7 +29,7 @@ impl LogWriters {
         if let Some(outputs) = direct {
             self.end_writer(ctx, id);
             outputs.aside.iter().for_each(|(path, aside)| log_set_aside(ctx, id, path.as_ref(), aside));
-            outputs.lost.iter().for_each(|why| ctx.note(id, format!("runs without this log until it is started again: {why}")));
+            outputs.lost.iter().for_each(|why| ctx.note(id, format!("runs without this log until it is restarted: {why}")));
             return Ok(Some(outputs));
         }
         let alive = slot.live.piped.as_ref().is_some_and(|piped| piped.handle.is_alive() && piped.made_for == wanted);
@@ -63,10 +63,10 @@ impl LogWriters {
 
     fn begin_writer(&mut self, ctx: &mut Ctx, id: u32, made_for: Destination) -> Result<(), SpawnFailure> {
         let system = |step: &'static str| move |source: std::io::Error| failure(&PipelineError::System { step, source });
-        self.open_notes(ctx).map_err(system("make the notes"))?;
-        let (out, out_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
-        let (error, error_writer) = logs::log_pipe().map_err(system("make the pipe"))?;
-        let holding = logs::holding_pipe().map_err(system("make the pipe"))?;
+        self.open_notes(ctx).map_err(system("create the notes"))?;
+        let (out, out_writer) = logs::log_pipe().map_err(system("create the pipe"))?;
+        let (error, error_writer) = logs::log_pipe().map_err(system("create the pipe"))?;
+        let holding = logs::holding_pipe().map_err(system("create the pipe"))?;
         let ends = [out, error, out_writer, error_writer, holding];
         let place = self.free_place();
         let config = self.config(ctx, (id, place), &made_for, reading(&ends)).map_err(system("copy a descriptor"))?;

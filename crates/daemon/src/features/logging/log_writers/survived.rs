@@ -45,7 +45,7 @@ impl LogWriters {
                     self.found.insert(key, ends.into_iter().enumerate().collect());
                     self.survived.insert(key);
                 }
-                Err(error) => ctx.note(id, format!("its output is not logged until it is started again: cannot find its pipe: {error}")),
+                Err(error) => ctx.note(id, format!("its output is not logged until it is restarted: cannot find its pipe: {error}")),
             }
         }
     }

@@ -87,7 +87,7 @@ impl Reclaim {
             Verdict::Impossible(why) => return Err(why.to_string()),
             Verdict::Reclaim => {}
         }
-        let no_text = || "the name of a file is no UTF-8 text".to_owned();
+        let no_text = || "the name of a file is not UTF-8".to_owned();
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
         let beside = Path::new(&rotated);
         // The file may be in another user's folder by now.
@@ -115,7 +115,7 @@ impl Reclaim {
     }
 
     fn begin_rotation(&mut self, ctx: &mut Ctx, log: Rotating) -> Result<(), String> {
-        let no_text = || "the name of a file is no UTF-8 text".to_owned();
+        let no_text = || "the name of a file is not UTF-8".to_owned();
         let target = log.target.to_str().ok_or_else(no_text)?.to_owned();
         let rotated = log.target.with_file_name(&log.rotated);
         let copy = copy_name(&rotated).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;

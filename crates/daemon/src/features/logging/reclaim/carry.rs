@@ -99,7 +99,7 @@ impl Reclaim {
             let reopened = self.carries.carrier.as_ref().map_or(Ok(()), |(carrier, _)| carrier.reopen(file, OPENED_WITHIN));
             return reopened.map_err(|error| error.to_string());
         }
-        let source = open(file, writer).ok_or("its file was deleted, and cannot be reached")?;
+        let source = open(file, writer).ok_or("its file was deleted and cannot be opened")?;
         let from = end_of_lines(&source).map_err(|error| error.to_string())?;
         let carried = Carried { file, path: path.to_owned(), from, rights: rights.clone() };
         self.begin_carrying(ctx, carried, source).map_err(|error| crate::platform::log::chain(&error))?;
@@ -113,12 +113,12 @@ impl Reclaim {
         }
         ctx.io
             .log
-            .line(format_args!("\"{path}\" was deleted and is there again; what its app writes is carried over until its next start"));
+            .line(format_args!("\"{path}\" was deleted and is recreated; the output of its app is copied to it until its next start"));
         Ok(())
     }
 
     fn begin_carrying(&mut self, ctx: &mut Ctx, carried: Carried, source: File) -> Result<(), OpenError> {
-        let system = |source| OpenError { path: carried.path.clone().into(), step: "carry over to", hint: String::new(), source };
+        let system = |source| OpenError { path: carried.path.clone().into(), step: "copy output to", hint: String::new(), source };
         if self.carries.carrier.is_none() {
             let (sender, said) = mpsc::channel();
             let waker = self.waker(ctx).map_err(system)?;

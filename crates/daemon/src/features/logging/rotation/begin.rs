@@ -52,10 +52,10 @@ impl Rotation {
     fn try_rotate(&mut self, ctx: &mut Ctx, live: &Live) -> Result<(), String> {
         let folder = Folder::with(&live.target, live.file, &live.rights).map_err(|error| error.to_string())?;
         may_rotate(live, &folder)?;
-        let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
+        let file = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
         let date = self.date(&live.rule, ctx.now.wall_ms);
         let is_there = |name: &str| std::fs::symlink_metadata(folder.inside(name)).is_ok();
-        let rotated = free_name(file, &date, is_there).ok_or("too many files of that name")?;
+        let rotated = free_name(file, &date, is_there).ok_or("too many files with that name")?;
         if live.direct {
             let (path, target, rights) = (live.path.clone(), live.target.clone(), live.rights.clone());
             ctx.request(Request::Rotate(Box::new(Rotating { path, target, file: live.file, rotated, rights, folder })));
@@ -105,19 +105,19 @@ fn may_rotate(live: &Live, folder: &Folder) -> Result<(), String> {
     let fail = |error: std::io::Error| error.to_string();
     let own = rustix::process::geteuid().as_raw();
     let is_ours = |uid: u32| uid == own || live.uid == Some(uid);
-    let name = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is no UTF-8 text")?;
+    let name = live.target.file_name().and_then(|name| name.to_str()).ok_or("its name is not UTF-8")?;
     let meta = std::fs::symlink_metadata(folder.inside(name)).map_err(fail)?;
     if !is_ours(meta.uid()) {
         return Err(format!("it belongs to another user ({})", meta.uid()));
     }
     let of_folder = std::fs::metadata(folder.inside(".")).map_err(fail)?;
     if meta.nlink() > 1 && of_folder.uid() != own {
-        return Err("it has a second name".into());
+        return Err("it has more than one hard link".into());
     }
     // A link of another user may lead to any file.
     let link = std::fs::symlink_metadata(&live.path).map_err(fail)?;
     if link.is_symlink() && link.uid() != own && link.uid() != 0 {
-        return Err("its path is a link of another user".into());
+        return Err("its path is a symlink of another user".into());
     }
     Ok(())
 }

@@ -278,7 +278,7 @@ impl Rotation {
         }
         if self.full.insert(folder.to_owned()) {
             ctx.io.log.error(format_args!(
-                "the disk of \"{}\" has {} MB left: rotated logs go, the oldest first, until {} MB are free",
+                "the disk of \"{}\" has {} MB left: deleting rotated logs, the oldest first, until {} MB are free",
                 folder.display(),
                 free >> 20,
                 wanted >> 20
@@ -304,10 +304,10 @@ impl Rotation {
             }
         }
         let text = match (made, unwritten.is_empty()) {
-            (Err(error), _) => format!("was removed and cannot be made again: {error}"),
-            (Ok(()), true) => "was removed, and is there again".to_owned(),
+            (Err(error), _) => format!("was removed and cannot be recreated: {error}"),
+            (Ok(()), true) => "was removed and is recreated".to_owned(),
             (Ok(()), false) => {
-                format!("was removed, and is there again; {} write to their removed files until their restart", unwritten.join(", "))
+                format!("was removed and is recreated; {} write to their removed files until their restart", unwritten.join(", "))
             }
         };
         if self.is_news(&path.to_string_lossy(), &text) {

@@ -309,7 +309,7 @@ fn write_compressed(folder: &Folder, name: &str, hidden: &str) -> io::Result<u64
     let mut source = OpenOptions::new().read(true).custom_flags(flags).open(folder.inside(name))?;
     let meta = source.metadata()?;
     if !meta.is_file() || meta.nlink() != 1 {
-        return Err(io::Error::other("it is no file of its own"));
+        return Err(io::Error::other("it is not a regular file with a single hard link"));
     }
     let target = OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(folder.inside(hidden))?;
     let mut encoder = GzEncoder::new(target, Compression::default());

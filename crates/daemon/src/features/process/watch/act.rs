@@ -39,7 +39,8 @@ impl Watches {
                     ctx.io.log.line(format_args!("Watching {folders} folders for app {name}"));
                     if folders >= MANY_FOLDERS {
                         ctx.io.log.error(format_args!(
-                            "App [{name}] watches {folders} folders: name those that matter in watch, or others in ignore_watch"
+                            "App [{name}] watches {folders} folders: list the folders that matter in watch, or exclude others in \
+                             ignore_watch"
                         ));
                     }
                 }
@@ -147,8 +148,8 @@ impl Watches {
                 group.burst = Some(Burst { is_held: true, ..burst });
                 if is_first {
                     ctx.io.log.error(format_args!(
-                        "App {name} is restarted again and again by \"{path}\", which perhaps it writes itself: this comes later and later \
-                         now; name it in ignore_watch"
+                        "App {name} is restarted again and again by \"{path}\", which it may write itself: restarts are now delayed more \
+                         and more; add it to ignore_watch"
                     ));
                 }
                 return;
@@ -169,8 +170,8 @@ fn log_habit(ctx: &mut Ctx, name: &str, habit: &Habit) {
     let blank = if *is_folder { " " } else { "" };
     let seconds = *window_ms as f64 / 1000.0;
     ctx.io.log.error(format_args!(
-        "App {name} writes {what}{blank}\"{}\" itself each time it is started: in its first {seconds:.1} s that restarts it no longer; \
-         name it in ignore_watch",
+        "App {name} writes {what}{blank}\"{}\" itself at each start: in its first {seconds:.1} s, this no longer restarts it; add it to \
+         ignore_watch",
         path.escape_debug()
     ));
 }

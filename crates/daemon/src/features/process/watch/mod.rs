@@ -252,7 +252,8 @@ impl Watches {
                 Ok(())
             }
             Err(errno) => Err(format!(
-                "the kernel gives no inotify instance ({}; raise `sysctl fs.inotify.max_user_instances`): files are polled, at most every second",
+                "no inotify instance is available ({}; raise `sysctl fs.inotify.max_user_instances`): files are polled, at most every \
+                 second",
                 std::io::Error::from(errno)
             )),
         }

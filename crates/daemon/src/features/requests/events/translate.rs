@@ -70,7 +70,7 @@ fn of_exit(record: &ExitRecord) -> Cause {
 fn in_words(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, .. } => format!("ended by {}", ostler_sys::process::signal::name(signal)),
+        Ending::Signal { signal, .. } => format!("killed by {}", ostler_sys::process::signal::name(signal)),
         Ending::Unknown => "exited while it had no supervising parent".into(),
         Ending::SpawnFailed { errno } => format!("not started: {}", std::io::Error::from_raw_os_error(errno)),
     }

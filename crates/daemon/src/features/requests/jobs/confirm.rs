@@ -55,7 +55,7 @@ impl Confirming {
             return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-        let then = if slot.durable.instance.is_coming_again() { "it is started again" } else { "it stays down" };
+        let then = if slot.durable.instance.is_coming_again() { "it is restarted" } else { "it stays stopped" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
         Some(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
     }

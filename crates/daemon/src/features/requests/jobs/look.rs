@@ -107,7 +107,7 @@ impl Job {
         self.pending = pending.into();
         for id in ctx.state.slots.pm_ids(&left) {
             self.failed += 1;
-            let reason = "was left as it is, because the new process of another instance failed".into();
+            let reason = "was left unchanged, because the new process of another instance failed".into();
             self.asker.send(ctx, Progress::InstanceFailed { id, name: name.to_owned(), reason });
         }
     }
@@ -116,7 +116,7 @@ impl Job {
     pub(super) fn leave_dependants(&mut self, ctx: &mut Ctx, failed: &str) {
         for id in self.give_up_dependants(&ctx.state.slots, failed) {
             let Some(slot) = ctx.state.slots.get(id) else { continue };
-            let reason = format!("was left as it is, because it depends on {failed}");
+            let reason = format!("was left unchanged, because it depends on {failed}");
             let progress = Progress::InstanceFailed { id: slot.durable.pm_id, name: slot.spec().name.clone(), reason };
             self.failed += 1;
             self.asker.send(ctx, progress);

@@ -70,13 +70,13 @@ fn runs_of(slots: &Slots, target: &str) -> Result<Vec<(u32, OnTick)>, Failure> {
         let Some(slot) = slots.get(id) else { continue };
         let name = &slot.spec().name;
         let Some(cron) = slot.spec().cron.as_ref().filter(|cron| cron.job.is_some()) else {
-            return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its description")));
+            return Err(Failure::Other(format!("{name} is not a job: it has no `job` in its configuration")));
         };
         if cron.run_on == RunOn::One && slots.of_app(slot.spec().key()).first() != Some(&id) {
             continue;
         }
         match cron.on_tick(&slot.durable.instance) {
-            OnTick::Skip => return Err(Failure::Other(format!("{name} runs already, and `overlap` is \"skip\""))),
+            OnTick::Skip => return Err(Failure::Other(format!("{name} is already running, and `overlap` is \"skip\""))),
             on_tick => runs.push((id, on_tick)),
         }
     }

@@ -300,7 +300,7 @@ fn dependencies_stop_last_and_restart_first() {
     played.ctx.event(1, Event::SpawnFailed { inc, failure });
     played.settle(&mut jobs);
     let said = replies(&mut played);
-    assert!(said.contains(&"failed 0: was left as it is, because it depends on db".to_owned()), "{said:?}");
+    assert!(said.contains(&"failed 0: was left unchanged, because it depends on db".to_owned()), "{said:?}");
     assert_eq!(said.last().unwrap(), "2 of 2 failed");
     assert!(matches!(state(&played, 0), State::Running { .. }));
 }
@@ -322,7 +322,7 @@ fn missing_or_circular_dependency_fails_the_start() {
     ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
     let said = replies(&mut played);
-    assert!(said[0].contains("neither started with it nor there already") && said[1].contains("in a circle"), "{said:?}");
+    assert!(said[0].contains("not in the list and is not started with it") && said[1].contains("in a circle"), "{said:?}");
     assert!(played.ctx.state.slots.nothing_to_save());
 }
 
@@ -588,7 +588,7 @@ fn watched_restart_stops_at_the_first_failed_instance() {
     let said = replies(&mut played);
     assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
     assert!(
-        said[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
+        said[2..].iter().all(|line| line.ends_with("was left unchanged, because the new process of another instance failed")),
         "{said:?}"
     );
     assert_eq!(said.len(), 4, "{said:?}");

@@ -73,7 +73,7 @@ pub(super) fn check(slots: &Slots, apps: &[AppSpec]) -> Result<(), Failure> {
             if !comes(name) && !present.contains_key(name.as_str()) {
                 let app = &spec.name;
                 return Err(Failure::Other(format!(
-                    "{app} depends on {name}, which is neither started with it nor there already; nothing was started"
+                    "{app} depends on {name}, which is not in the list and is not started with it; nothing was started"
                 )));
             }
         }

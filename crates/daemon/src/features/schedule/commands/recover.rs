@@ -34,7 +34,7 @@ impl Commands {
                 match child.ended {
                     Some(_) => ctx.outbox.effects.push(Work::Ack(child.key)),
                     // The journal may be wrong, so a running process is never killed for that.
-                    None => ctx.io.log.error(format_args!("process {} is of an unknown command and is left alone", child.pid)),
+                    None => ctx.io.log.error(format_args!("process {} belongs to an unknown command and is left alone", child.pid)),
                 }
             }
         }

@@ -43,7 +43,7 @@ impl Commands {
         if command.spec.output == Output::Captured {
             match Capture::open(number, &ctx.io.reactor) {
                 Ok((capture, writer)) => (command.capture, out) = (Some(capture), Some(writer)),
-                Err(errno) => return self.not_spawned(ctx, number, "make a pipe", errno.raw_os_error()),
+                Err(errno) => return self.not_spawned(ctx, number, "create a pipe", errno.raw_os_error()),
             }
         }
         let child = ChildRequest { key: key(number), spec: command.spec.clone(), mark: command.mark.clone(), out };

@@ -32,7 +32,7 @@ impl Cron {
             let pattern = &cron.pattern;
             if tick.missed {
                 let late_s = ctx.now.wall_ms.saturating_sub(tick.due_ms) / 1000;
-                ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is left out"));
+                ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) was missed {late_s} s ago and is skipped"));
                 ctx.emit(id, What::RunMissed { due_ms: tick.due_ms }, Cause::policy(PolicyName::Cron, None));
                 continue;
             }
@@ -46,11 +46,11 @@ impl Cron {
                     restarts.entry(slot.spec().key().to_owned()).or_default().push(id);
                 }
                 OnTick::Queue => {
-                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) begins when the present run has ended"));
+                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) starts when the current run ends"));
                     ctx.state.slots.queue_run(id);
                 }
                 OnTick::Skip => {
-                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) is left out, the last run is not over"));
+                    ctx.io.log.line(format_args!("App [{name}:{pm_id}] {what} ({pattern}) is skipped: the previous run is still active"));
                 }
             }
         }

@@ -168,7 +168,7 @@ impl Hooks {
 
 /// Returns the value, or the reason for its lack, which never contains the value. `None` = unknown.
 fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
-    let bad = |bad: BadSecret| format!("what its command wrote {bad}");
+    let bad = |bad: BadSecret| format!("the output of its command {bad}");
     match outcome {
         Outcome::Lost => None,
         // The command was killed for that.
@@ -206,11 +206,11 @@ mod tests {
         assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);
         for (outcome, output, why) in [
             (Outcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
-            (Outcome::TimedOut(50), b"v4lue", "its command was killed after its 50 ms"),
-            (Outcome::Code(0), b"", "what its command wrote is empty"),
-            (Outcome::Code(0), b"v4lue\0", "what its command wrote holds a NUL byte"),
-            (Outcome::Code(0), b"v4lue\xff", "what its command wrote is not UTF-8"),
-            (Outcome::Cancelled, &[b'v'; MAX_BYTES + 3], "what its command wrote is longer than 64 KiB"),
+            (Outcome::TimedOut(50), b"v4lue", "its command timed out after 50 ms and was killed"),
+            (Outcome::Code(0), b"", "the output of its command is empty"),
+            (Outcome::Code(0), b"v4lue\0", "the output of its command contains a NUL byte"),
+            (Outcome::Code(0), b"v4lue\xff", "the output of its command is not UTF-8"),
+            (Outcome::Cancelled, &[b'v'; MAX_BYTES + 3], "the output of its command is longer than 64 KiB"),
         ] {
             assert_eq!(words(outcome, output), Some(Err(why.into())));
         }

@@ -110,7 +110,10 @@ impl Hooks {
         if hook == Hook::OnCrash {
             if self.crashed.contains_key(&id) {
                 let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
-                return ctx.io.log.error(format_args!("App [{name}:{pm_id}] {hook} of the crash before still runs: not run again"));
+                return ctx
+                    .io
+                    .log
+                    .error(format_args!("App [{name}:{pm_id}] {hook} of the previous crash is still running: not started again"));
             }
             self.crashed.insert(id, inc);
         }

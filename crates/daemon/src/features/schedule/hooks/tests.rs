@@ -131,7 +131,7 @@ fn on_crash_hook_runs_once_at_a_time_and_stops_with_the_app() {
     played.spawned(&mut hooks, id, 4712);
     crash(&mut played, &mut hooks);
     assert!(asked(&mut played).run.is_empty());
-    assert!(played.log().contains("on_crash of the crash before still runs: not run again"), "{}", played.log());
+    assert!(played.log().contains("on_crash of the previous crash is still running: not started again"), "{}", played.log());
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
     command_exits(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");

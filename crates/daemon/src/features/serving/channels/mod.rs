@@ -94,7 +94,11 @@ impl Channels {
         }
         reading.settle(ctx);
         if received.overlong {
-            ctx.complain(id, Topic::Length, format_args!("sent a message longer than {} KiB: those are ignored", MESSAGE_BYTES >> 10));
+            ctx.complain(
+                id,
+                Topic::Length,
+                format_args!("sent a message longer than {} KiB: such messages are ignored", MESSAGE_BYTES >> 10),
+            );
         }
         if received.ended {
             end(ctx, id);
@@ -124,7 +128,7 @@ impl Reading {
         let Some(ipc) = slot.live.ipc.as_mut() else { return };
         if ipc.budget.message(internal, self.now_ms) == Admission::Skipped {
             let Rate { per_second, .. } = MESSAGES;
-            return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are taken ({per_second} each second)"));
+            return ctx.complain(self.id, Topic::Rate, format_args!("sends more messages than are accepted ({per_second} per second)"));
         }
         self.remembers = true;
         // Bun prefixes Node's own messages with this byte.
@@ -146,7 +150,7 @@ impl Reading {
         if let Some(until_ms) = ipc.budget.take_wait() {
             ipc.mute(&ctx.io.reactor, until_ms);
             ctx.outbox.timers.set(Channels::unmuting(id), Some(until_ms));
-            ctx.complain(id, Topic::Rate, format_args!("sends more than is read of its channel: what it sends has to wait"));
+            ctx.complain(id, Topic::Rate, format_args!("sends more than ostler reads from its channel: its messages are delayed"));
         }
     }
 }

@@ -117,7 +117,7 @@ fn flooding_app_is_throttled() {
         assert!(looks < 20);
     }
     assert_eq!(said as u64, INTERNAL.burst + 500, "what was read is heard, whoever waits for an answer gets it");
-    assert!(app.played.log().contains("sends more than is read of its channel"));
+    assert!(app.played.log().contains("sends more than ostler reads from its channel"));
     app.write(line);
     assert!(app.played.ctx.io.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
     let Played { ctx, .. } = &app.played;

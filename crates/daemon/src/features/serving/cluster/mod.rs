@@ -298,7 +298,7 @@ impl Cluster {
         } else {
             // Node never does this, because its variables show that it is no worker. The socket
             // would be opened with our rights.
-            ctx.complain(id, Topic::Cluster, format_args!("asks for sockets as a cluster worker, which it is not: ignored"));
+            ctx.complain(id, Topic::Cluster, format_args!("requests sockets like a cluster worker, but is not one: ignored"));
         }
     }
 

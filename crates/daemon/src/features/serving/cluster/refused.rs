@@ -48,7 +48,7 @@ impl Cluster {
         let (name, pm_id) = (&slot.spec().name, slot.durable.pm_id);
         let user = crate::platform::users::name_of(slot.spec().uid.as_deref().unwrap_or_default());
         let what = match (query.kind, &query.address) {
-            (Kind::Unix, Some(path)) => format!("make the socket \"{path}\""),
+            (Kind::Unix, Some(path)) => format!("create the socket \"{path}\""),
             _ => format!("listen on port {}", query.port),
         };
         ctx.io.log.error(format_args!(

@@ -77,9 +77,7 @@ impl Cluster {
         if !active.is_empty()
             && let Err(errno) = ostler_sys::net::reuseport::steer(&*listener.fd, &active)
         {
-            ctx.io
-                .log
-                .error_once("steer", format_args!("the kernel does not let connections be steered ({errno}): it spreads them by itself"));
+            ctx.io.log.error_once("steer", format_args!("cannot steer connections ({errno}): the kernel distributes them itself"));
         }
     }
 }

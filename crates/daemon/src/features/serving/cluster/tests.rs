@@ -437,7 +437,7 @@ fn fork_mode_process_gets_no_cluster_socket() {
     rig.send_message(process.id, any_port());
     assert!(process.received().0.is_empty());
     assert_eq!(rig.listeners(), 0);
-    assert!(rig.played.log().contains("asks for sockets as a cluster worker, which it is not"));
+    assert!(rig.played.log().contains("requests sockets like a cluster worker, but is not one"));
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) 
             Some((requests, still_under_way(requests, drain_ms)))
         }
         (Transition::DrainTimeout, Some(Draining { requests: None, .. })) => {
-            Some((0, "the old process does not answer, it is ended".to_owned()))
+            Some((0, "the old process does not answer and is stopped".to_owned()))
         }
         (Transition::KillTimeout, _) if gently && slot.live.policy.drains_after_signal => {
             let ms = drain_ms.max(kill_ms);

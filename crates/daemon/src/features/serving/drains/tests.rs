@@ -129,7 +129,7 @@ fn worker_without_preload_disconnects_and_other_apps_stop() {
 #[test]
 fn cut_requests_are_reported() {
     for (said, cut) in [
-        (None, Some((0, "[api](0) the old process does not answer, it is ended"))),
+        (None, Some((0, "[api](0) the old process does not answer and is stopped"))),
         (Some(0), None),
         (Some(1), Some((1, "[api](0) 1 request was still in flight after drain_timeout (5000 ms)"))),
         (Some(7), Some((7, "[api](0) 7 requests were still in flight after drain_timeout (5000 ms)"))),

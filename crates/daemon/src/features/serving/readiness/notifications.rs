@@ -144,7 +144,7 @@ impl Readiness {
             return;
         }
         if said.trigger {
-            return bark(ctx, id, "it asked for it");
+            return bark(ctx, id, "requested by the app");
         }
         // A process that is being stopped need not send any more. The time for stopping applies
         // instead.
@@ -162,7 +162,7 @@ impl Readiness {
             return set_watchdog_timer(ctx, id, watchdog);
         }
         let period = watchdog.period_ms;
-        bark(ctx, id, &format!("no sign of life for {period} ms"));
+        bark(ctx, id, &format!("no watchdog message for {period} ms"));
     }
 }
 

@@ -276,7 +276,7 @@ fn missed_watchdog_notification_restarts() {
         matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && *origin == Origin::policy(PolicyName::Watchdog)),
         "{asked:?}"
     );
-    assert!(played.log().contains("watchdog: no sign of life for 200 ms"), "{}", played.log());
+    assert!(played.log().contains("watchdog: no watchdog message for 200 ms"), "{}", played.log());
 }
 
 #[test]

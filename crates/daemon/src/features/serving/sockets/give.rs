@@ -183,10 +183,7 @@ fn open_first_shard(ctx: &mut Ctx, listen: &Listen, shard: u32, rights: &FileRig
         Ok(()) => Ok(Socket { fd: fd.into(), role: SocketRole::Shard { number: shard_number(shard), position: Some(0) } }),
         Err(errno) => {
             let at = &listen.at;
-            ctx.io.log.error_once(
-                "steer",
-                format_args!("the kernel does not let the connections at {at} be steered ({errno}): a reload may cut some"),
-            );
+            ctx.io.log.error_once("steer", format_args!("cannot steer the connections at {at} ({errno}): a reload may drop some"));
             drop(fd);
             Ok(Socket { fd: open::open(listen, rights, Sharing::Alone)?.fd.into(), role: SocketRole::Alone })
         }

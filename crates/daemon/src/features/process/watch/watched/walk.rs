@@ -119,7 +119,8 @@ impl Watched {
             }
             Err(NotAdded::Errno(errno)) => {
                 if errno == Errno::ACCESS && !std::mem::replace(&mut self.told_unreadable, true) {
-                    self.news.push(News::Trouble(format!("cannot watch \"{}\": permission denied; nor others perhaps", shown(path))));
+                    self.news
+                        .push(News::Trouble(format!("cannot watch \"{}\": permission denied; other folders may be affected", shown(path))));
                 }
                 return None;
             }
