@@ -53,7 +53,9 @@ const TABLE: &[(&str, &str, bool)] = &[
 
 /// Phrases that contain a pattern and are plain English.
 static PLAIN: LazyLock<Regex> = LazyLock::new(|| {
-    compile(r"(?i)\b(what if|what happens|what X does|(go|goes|went|going) on to [a-z]+|sees? to it that|do not|does not|did not|must not|can not)\b")
+    compile(
+        r"(?i)\b(what if|what happens|what X does|(go|goes|went|going) on to [a-z]+|sees? to it that|do not|does not|did not|must not|can not)\b",
+    )
 });
 
 /// Code, placeholders, targets of links and quotations: words that the sentence shows without using them.
