@@ -161,4 +161,6 @@ impl fmt::Display for Problems {
     }
 }
 
+impl std::error::Error for Problem {}
+
 impl std::error::Error for Problems {}

@@ -76,14 +76,36 @@ pub fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
     (was_there && in_vain < MOST_RETRIES).then(|| Duration::from_secs(1 << in_vain.min(4)))
 }
 
+/// Reason why a host cannot be given to `ssh`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// User or host with other characters, or one that `ssh` would take for an option.
+    #[error("{key}: {text:?} is no name that ssh could be given")]
+    Name {
+        /// `user` or `host`.
+        key: String,
+        /// As it was written.
+        text: String,
+    },
+    /// Value that is no port.
+    #[error("port: expected a number up to 65535, found {0}")]
+    Port(Value),
+    /// `host:port` whose end is no port.
+    #[error("{0:?} has no port that is one")]
+    PortOf(String),
+    /// Address in brackets with something behind it.
+    #[error("{0:?} is no address")]
+    Address(String),
+}
+
 /// A user or host: a word of ssh's command line, and nothing that it takes for an option.
 ///
 /// # Errors
-/// The key and the text, for the user.
-pub fn name(key: &str, text: &str) -> Result<String, String> {
+/// Returns an error that names the key and the text.
+pub fn name(key: &str, text: &str) -> Result<String, AddressError> {
     let plain = |c: char| c.is_alphanumeric() || "._-:[]%\\+".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-        return Err(format!("{key}: {text:?} is no name that ssh could be given"));
+        return Err(AddressError::Name { key: key.to_owned(), text: text.to_owned() });
     }
     Ok(text.to_owned())
 }
@@ -91,13 +113,13 @@ pub fn name(key: &str, text: &str) -> Result<String, String> {
 /// A port: a number, or a text with one.
 ///
 /// # Errors
-/// What was found instead, for the user.
-pub fn port(value: &Value) -> Result<u16, String> {
+/// Returns an error with the value if it is no port.
+pub fn port(value: &Value) -> Result<u16, AddressError> {
     let number = match value {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_u64().and_then(|number| u16::try_from(number).ok()),
     };
-    number.filter(|port| *port > 0).ok_or_else(|| format!("port: expected a number up to 65535, found {value}"))
+    number.filter(|port| *port > 0).ok_or_else(|| AddressError::Port(value.clone()))
 }
 
 #[cfg(test)]

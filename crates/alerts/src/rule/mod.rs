@@ -130,6 +130,11 @@ pub enum Target {
     Tcp(String),
 }
 
+/// Reason why a text is no [`Pattern`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct PatternError(#[from] regex_lite::Error);
+
 /// A regular expression.
 #[derive(Clone, Debug)]
 pub struct Pattern(regex_lite::Regex);
@@ -138,9 +143,9 @@ impl Pattern {
     /// Reads one.
     ///
     /// # Errors
-    /// What is wrong with it, in words.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        regex_lite::RegexBuilder::new(text).size_limit(256 << 10).build().map(Self).map_err(|error| error.to_string())
+    /// Returns an error if the text is no regular expression, or if it needs too much memory.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Ok(Self(regex_lite::RegexBuilder::new(text).size_limit(256 << 10).build()?))
     }
 
     /// True if it is somewhere in the line.

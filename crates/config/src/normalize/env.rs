@@ -237,14 +237,6 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     out
 }
 
-/// The variables of a dotenv file.
-///
-/// # Errors
-/// It cannot be read, or a line of it; the reason names the place.
-pub fn variables_of(file: &Path, context: &Context) -> Result<EnvMap, String> {
-    read(file, &context.caller, None, Syntax::Dotenv)
-}
-
 /// Returns the variables of a text in a format of `env_file`; none if the text or the format is wrong.
 pub fn variables_in(text: &str, format: &str) -> Option<EnvMap> {
     env_file::Syntax::named(format)?.read(text).ok()

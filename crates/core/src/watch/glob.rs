@@ -7,6 +7,40 @@ const MAX_ALTERNATIVES: usize = 256;
 /// Longest pattern.
 const MAX_BYTES: usize = 1000;
 
+/// Reason why a text is no pattern of paths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    /// Text that is too long; its length in bytes.
+    #[error("a pattern may have {MAX_BYTES} bytes, this has {0}")]
+    TooLong(usize),
+    /// Braces with too many combinations.
+    #[error("it stands for more than {MAX_ALTERNATIVES} patterns")]
+    TooMany,
+    /// Bracket, brace or parenthesis that is not closed.
+    #[error("\"{open}\" without its \"{close}\"")]
+    Unclosed {
+        /// Opening characters.
+        open: String,
+        /// Missing character.
+        close: char,
+    },
+    /// Group that begins with this character and a parenthesis, such as `!(a)`.
+    #[error("\"{0}(\" is not supported; a regular expression can say it: \"regex:…\"")]
+    Unsupported(char),
+    /// Range in braces, such as `{1..5}`.
+    #[error("a range in braces is not supported; write its members")]
+    BraceRange,
+    /// Range in brackets whose end comes before its start.
+    #[error("\"{0}-{1}\" is not in order")]
+    Unordered(char, char),
+}
+
+impl GlobError {
+    fn unclosed_set() -> Self {
+        Self::Unclosed { open: "[".into(), close: ']' }
+    }
+}
+
 /// A pattern of whole paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
@@ -68,10 +102,10 @@ impl Glob {
     /// A pattern below a folder (an absolute path, taken literally), or anywhere when it begins with a slash.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn below(folder: &str, pattern: &str) -> Result<Self, String> {
+    /// Returns an error if the pattern cannot be read.
+    pub fn below(folder: &str, pattern: &str) -> Result<Self, GlobError> {
         if pattern.len() > MAX_BYTES {
-            return Err(format!("a pattern may have {MAX_BYTES} bytes, this has {}", pattern.len()));
+            return Err(GlobError::TooLong(pattern.len()));
         }
         let mut glob = Self::parse(pattern, Dialect::Watch)?;
         if !pattern.starts_with('/') {
@@ -84,7 +118,7 @@ impl Glob {
         Ok(glob)
     }
 
-    pub(super) fn parse(pattern: &str, dialect: Dialect) -> Result<Self, String> {
+    pub(super) fn parse(pattern: &str, dialect: Dialect) -> Result<Self, GlobError> {
         let texts = if dialect == Dialect::Watch { expand(pattern)? } else { vec![pattern.to_owned()] };
         let alternatives = texts.iter().map(|text| segments(text, dialect)).collect::<Result<_, _>>()?;
         Ok(Self { alternatives })
@@ -136,12 +170,12 @@ fn resolve_dots(segments: &mut Vec<Segment>) {
 }
 
 /// All texts that the braces and brackets of alternatives stand for.
-fn expand(pattern: &str) -> Result<Vec<String>, String> {
+fn expand(pattern: &str) -> Result<Vec<String>, GlobError> {
     let mut done = Vec::new();
     let mut open = vec![pattern.to_owned()];
     while let Some(text) = open.pop() {
         if done.len() + open.len() > MAX_ALTERNATIVES {
-            return Err(format!("it stands for more than {MAX_ALTERNATIVES} patterns"));
+            return Err(GlobError::TooMany);
         }
         match first_group(&text)? {
             None => done.push(text),
@@ -162,13 +196,13 @@ struct Group {
 }
 
 /// The first group of alternatives in a text.
-fn first_group(text: &str) -> Result<Option<Group>, String> {
+fn first_group(text: &str) -> Result<Option<Group>, GlobError> {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
         match (bytes[at], bytes.get(at + 1)) {
             (b'\\', _) => at += 1,
-            (b'[', _) => at = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?,
+            (b'[', _) => at = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?,
             (b'{', _) => return group(text, at, at + 1, b',', b'}').map(Some),
             (b'@', Some(b'(')) => return group(text, at, at + 2, b'|', b')').map(Some),
             (b'?', Some(b'(')) => {
@@ -177,7 +211,7 @@ fn first_group(text: &str) -> Result<Option<Group>, String> {
                 return Ok(Some(found));
             }
             (kind @ (b'!' | b'+' | b'*'), Some(b'(')) => {
-                return Err(format!("\"{}(\" is not supported; a regular expression can say it: \"regex:…\"", kind as char));
+                return Err(GlobError::Unsupported(kind as char));
             }
             _ => {}
         }
@@ -186,7 +220,7 @@ fn first_group(text: &str) -> Result<Option<Group>, String> {
     Ok(None)
 }
 
-fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<Group, String> {
+fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<Group, GlobError> {
     let bytes = text.as_bytes();
     let (mut at, mut depth, mut piece) = (from, 0_u32, from);
     let mut choices = Vec::new();
@@ -194,13 +228,13 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
         let byte = bytes[at];
         match byte {
             b'\\' => at += 1,
-            b'[' => at = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?,
+            b'[' => at = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?,
             _ if depth == 0 && (byte == comma || byte == close) => {
                 choices.push(text[piece..at].to_owned());
                 piece = at + 1;
                 if byte == close {
                     if close == b'}' && choices.len() == 1 && choices[0].contains("..") {
-                        return Err("a range in braces is not supported; write its members".into());
+                        return Err(GlobError::BraceRange);
                     }
                     return Ok(Group { start, end: at + 1, choices });
                 }
@@ -211,7 +245,7 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
         }
         at += 1;
     }
-    Err(format!("\"{}\" without its \"{}\"", text[start..from].escape_debug(), close as char))
+    Err(GlobError::Unclosed { open: text[start..from].escape_debug().to_string(), close: close as char })
 }
 
 /// The position of the `]` of this `[`.
@@ -230,7 +264,7 @@ fn end_of_set(bytes: &[u8], open: usize) -> Option<usize> {
     None
 }
 
-fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, String> {
+fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, GlobError> {
     let mut names = split_names(text)?;
     names.retain(|name| !name.is_empty());
     let last = names.len().saturating_sub(1);
@@ -246,14 +280,14 @@ fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, String> {
 }
 
 /// The names between the slashes, but for slashes in sets.
-fn split_names(text: &str) -> Result<Vec<&str>, String> {
+fn split_names(text: &str) -> Result<Vec<&str>, GlobError> {
     let bytes = text.as_bytes();
     let (mut at, mut piece) = (0, 0);
     let mut names = Vec::new();
     while at < bytes.len() {
         match bytes[at] {
             b'\\' => at += 1,
-            b'[' => at = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?,
+            b'[' => at = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?,
             b'/' => {
                 names.push(&text[piece..at]);
                 piece = at + 1;
@@ -266,7 +300,7 @@ fn split_names(text: &str) -> Result<Vec<&str>, String> {
     Ok(names)
 }
 
-fn tokens(name: &str) -> Result<Vec<Token>, String> {
+fn tokens(name: &str) -> Result<Vec<Token>, GlobError> {
     let bytes = name.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -276,7 +310,7 @@ fn tokens(name: &str) -> Result<Vec<Token>, String> {
             b'*' => tokens.push(Token::Many),
             b'?' => tokens.push(Token::One),
             b'[' => {
-                let end = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?;
+                let end = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?;
                 tokens.push(set(&name[at + 1..end])?);
                 at = end;
             }
@@ -291,7 +325,7 @@ fn tokens(name: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-fn set(inner: &str) -> Result<Token, String> {
+fn set(inner: &str) -> Result<Token, GlobError> {
     let (negated, members) = match inner.strip_prefix(['!', '^']) {
         Some(rest) => (true, rest),
         None => (false, inner),
@@ -310,7 +344,7 @@ fn set(inner: &str) -> Result<Token, String> {
             _ => from,
         };
         if to < from {
-            return Err(format!("\"{from}-{to}\" is not in order"));
+            return Err(GlobError::Unordered(from, to));
         }
         ranges.push((from, to));
     }
@@ -456,7 +490,7 @@ mod tests {
             ("{1..5}", "a range in braces is not supported; write its members"),
             ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", "it stands for more than 256 patterns"),
         ] {
-            assert_eq!(Glob::below("/w", pattern), Err(expected.into()), "{pattern}");
+            assert_eq!(Glob::below("/w", pattern).unwrap_err().to_string(), expected, "{pattern}");
         }
         assert!(Glob::below("/", &"a".repeat(1001)).is_err());
     }

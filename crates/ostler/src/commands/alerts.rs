@@ -126,7 +126,7 @@ fn test(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let mut results = Vec::new();
     for channel in channels {
-        let (name, result) = (&channel.told.name, test_blocking(channel));
+        let (name, result) = (&channel.told.name, test_blocking(channel).map_err(|error| error.to_string()));
         if !call.has("json") {
             match &result {
                 Ok(()) => cx.out.info(format_args!("{name}: sent")),

@@ -37,17 +37,28 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Reason why a test message did not arrive. Its text has no secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum TestError {
+    /// The service refused the message, or cannot be reached now; in its words.
+    #[error("{0}")]
+    NotDelivered(String),
+    /// No runtime could be started.
+    #[error(transparent)]
+    Runtime(#[from] std::io::Error),
+}
+
 /// Sends a message that says that it is a test, at once, and says what became of it.
 ///
 /// # Errors
-/// Why it did not arrive, in words; none of that is a secret.
-pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
+/// Returns an error if the service did not take the message.
+pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), TestError> {
     let now = crate::clock::now_ms();
     let id = format!("test-{:016x}", u64::from_ne_bytes(crate::access::random::<8>()));
     let message = Message::test(&channel.told.name, &host_name(), id, now);
     match send::send(&channel.service, &message).await {
         Verdict::Delivered => Ok(()),
-        Verdict::Later { why, .. } | Verdict::Refused(why) => Err(why),
+        Verdict::Later { why, .. } | Verdict::Refused(why) => Err(TestError::NotDelivered(why)),
     }
 }
 
@@ -55,8 +66,8 @@ pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), Strin
 ///
 /// # Errors
 /// As for [`test`].
-pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), TestError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(test(channel))
 }
 

@@ -9,7 +9,7 @@ pub mod settings;
 use serde::{Deserialize, Serialize};
 
 use crate::text::units;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleError};
 
 /// Size at which a log is rotated by default.
 pub const MAX_SIZE: u64 = 100 << 20;
@@ -129,8 +129,8 @@ impl RotateSpec {
             "enabled" => self.enabled = Some(flag(text)?),
             "max_size" => self.max_size = Some(bound(text)?),
             "total_size" => self.total_size = Some(bound(text)?),
-            "interval" => self.schedule = Some(schedule::interval(text).map_err(Some)?),
-            "cron" => self.schedule = Some(schedule::cron(text).map_err(Some)?),
+            "interval" => self.schedule = Some(schedule::interval(text).map_err(|error| Some(error.to_string()))?),
+            "cron" => self.schedule = Some(schedule::cron(text).map_err(|error| Some(error.to_string()))?),
             "retain" => self.retain = Some(retain(text)?),
             "compress" => self.compress = Some(flag(text)?),
             "date_format" => self.date_format = Some(text.to_owned()).filter(|text| !text.is_empty()),

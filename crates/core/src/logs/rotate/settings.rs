@@ -95,7 +95,7 @@ impl Rotation {
             (MODULE, "dateFormat") => rotate.set("date_format", text)?,
             (MODULE, "TZ") => rotate.set("tz", text)?,
             (MODULE, "workerInterval") => self.check_ms = seconds(text)?,
-            (MODULE, "rotateInterval") => rotate.schedule = Some(schedule::cron(text)?),
+            (MODULE, "rotateInterval") => rotate.schedule = Some(schedule::cron(text).map_err(|error| Some(error.to_string()))?),
             (MODULE, "rotateModule") => self.modules = flag(text)?,
             _ => return Err(None),
         }
