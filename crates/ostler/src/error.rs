@@ -1,11 +1,48 @@
 //! Ends of a command.
 
+mod command;
+#[cfg(feature = "web")]
+mod dashboard;
+mod deploy;
+#[cfg(feature = "fleet")]
+mod fleet;
+mod migrate;
+mod module;
+#[cfg(feature = "export")]
+mod project;
+mod search;
+mod setting;
+mod startup;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use ostler_config::{Problem, UnknownEngine};
+use ostler_core::app::select::SelectError;
+use ostler_keeper::LaunchError;
 use ostler_proto::control::Failure;
+use ostler_sys::users::user::UserError;
 
 use crate::home::HomeError;
 #[cfg(feature = "machine")]
-use crate::replacement::ReplaceError;
+use crate::replacement::{ReplaceError, UpdateError};
 use ostler_client::ClientError;
+
+pub(crate) use command::CommandError;
+#[cfg(feature = "web")]
+pub(crate) use dashboard::DashboardError;
+pub(crate) use deploy::{DeployError, GitError, PullError};
+#[cfg(feature = "fleet")]
+pub(crate) use fleet::FleetError;
+pub(crate) use migrate::MigrateError;
+pub(crate) use module::ModuleError;
+#[cfg(feature = "export")]
+pub(crate) use project::{NameError, ProjectError};
+pub(crate) use search::SearchError;
+pub(crate) use setting::SettingError;
+pub(crate) use startup::{StartupError, StepError};
 
 /// End of a command; the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +165,19 @@ pub(crate) enum UsageError {
     },
 }
 
+impl UsageError {
+    /// Returns the word that was probably meant, or the command that lists the words; `program` is the name of this program.
+    pub(crate) fn hint(&self, program: &str) -> Option<String> {
+        match self {
+            Self::UnknownCommand { closest: Some(closest), .. } => Some(format!("did you mean `{program} {closest}`?")),
+            Self::UnknownCommand { closest: None, .. } => Some(format!("`{program} --help` lists the commands")),
+            Self::UnknownOption { closest, .. } => closest.as_ref().map(|closest| format!("did you mean `{closest}`?")),
+            Self::NoEffect { command, .. } => Some(format!("`{program} {command} --help` lists its options")),
+            _ => None,
+        }
+    }
+}
+
 /// Reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -171,9 +221,133 @@ pub(crate) enum CliError {
         /// The feature of the crate `ostler`.
         feature: &'static str,
     },
-    /// Anything else, worded for the user.
-    #[error("{0}")]
-    Failed(String),
+    /// A system call failed, or a program cannot be run.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// The step.
+        what: Cow<'static, str>,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Path that is not UTF-8.
+    #[error("{what} {path:?} is not valid UTF-8")]
+    NotText {
+        /// Meaning of the path.
+        what: &'static str,
+        /// The path.
+        path: OsString,
+    },
+    /// Content that is not UTF-8.
+    #[error("{0} is not UTF-8")]
+    NotUtf8(String),
+    /// File that the command was about to obey, and that it cannot open or trust.
+    #[error("{file}: {source}")]
+    Opened {
+        /// As the user named it.
+        file: String,
+        /// The fault.
+        source: Problem,
+    },
+    /// File that makes no sense. The problem names it.
+    #[error(transparent)]
+    Config(#[from] Problem),
+    /// The variable that chooses the engine for config files.
+    #[error(transparent)]
+    Engine(#[from] UnknownEngine),
+    /// User or group that does not exist.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// Target that is no regular expression.
+    #[error(transparent)]
+    Target(SelectError),
+    /// Program file that was replaced or removed while it ran.
+    #[error("this program is not at {} any more, run the new one", .0.display())]
+    ProgramGone(PathBuf),
+    /// Call that has no connection to the daemon.
+    #[error("no connection")]
+    NoConnection,
+    /// Old daemon that did not become the new one within this number of seconds.
+    #[error("the old daemon is still there after {0} s")]
+    OldDaemon(u64),
+    /// PM2's own daemon runs in the home.
+    #[error(
+        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, npm's `pm2` controls it until then",
+        .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), folder = .home.display()
+    )]
+    BesidePm2 {
+        /// The step that is refused.
+        what: String,
+        /// Pid of PM2's daemon, if it is known.
+        pid: Option<i32>,
+        /// The home.
+        home: PathBuf,
+    },
+    /// The rights of the home's owner cannot be taken.
+    #[error("cannot act as {user}, the owner of {}: {reason}", .home.display())]
+    Owner {
+        /// The owner.
+        user: String,
+        /// The home.
+        home: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+    /// The starter of a runtime cannot be started.
+    #[error("cannot start: {0}")]
+    Starter(#[source] ostler_sys::SpawnError),
+    /// The process of a runtime cannot become the keeper.
+    #[error("cannot become the keeper")]
+    Keeper(#[source] LaunchError),
+    /// The daemon could not become the new program.
+    #[cfg(feature = "machine")]
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// See [`CommandError`].
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// See [`DashboardError`].
+    #[cfg(feature = "web")]
+    #[error(transparent)]
+    Dashboard(#[from] DashboardError),
+    /// See [`DeployError`].
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// See [`PullError`].
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// See [`FleetError`].
+    #[cfg(feature = "fleet")]
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// See [`MigrateError`].
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// See [`ModuleError`].
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// See [`ProjectError`].
+    #[cfg(feature = "export")]
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// Export that cannot begin.
+    #[cfg(feature = "export")]
+    #[error(transparent)]
+    Export(#[from] ostler_export::ExportError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// See [`SettingError`].
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// See [`StartupError`].
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    /// See [`StepError`].
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// Error of a command that has undone everything before it.
+    #[error("{0}; nothing was changed")]
+    Unchanged(Box<Self>),
     /// Everything was reported already; only the exit code is left.
     #[error("failed")]
     Reported(Status),
@@ -189,6 +363,40 @@ impl From<ClientError> for CliError {
 }
 
 impl CliError {
+    /// Returns a function for `map_err` that makes the error of a step that the system refused.
+    pub(crate) fn system<E: Into<io::Error>>(what: impl Into<Cow<'static, str>>) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        |error| Self::System { what, source: error.into() }
+    }
+
+    /// Returns this error with the words that nothing was changed.
+    pub(crate) fn unchanged(error: impl Into<Self>) -> Self {
+        Self::Unchanged(Box::new(error.into()))
+    }
+
+    /// Returns the next step for the user, if there is one. `program` is the name by which this program was called.
+    pub(crate) fn hint(&self, program: &str) -> Option<String> {
+        match self {
+            Self::Usage(error) => error.hint(program),
+            Self::Home(error) => error.hint(),
+            Self::Client(ClientError::Version { .. }) => Some(format!("run `{program} update` to replace the running daemon; apps go on")),
+            Self::Client(ClientError::Lost(_)) => Some(format!("`{program} list` shows how far it came; see also pm2.log in the home")),
+            Self::Command(error) => error.hint(),
+            Self::Unchanged(error) => error.hint(program),
+            _ => None,
+        }
+    }
+
+    /// True if a relative path may be why the command failed.
+    pub(crate) fn may_be_of_paths(&self) -> bool {
+        match self {
+            Self::Usage(_) | Self::Home(_) | Self::Client(_) | Self::Launch(_) | Self::Daemon(_) | Self::LeftOut { .. } => false,
+            #[cfg(feature = "machine")]
+            Self::Replace(_) => false,
+            _ => true,
+        }
+    }
+
     /// The exit code.
     pub(crate) fn status(&self) -> Status {
         match self {
@@ -198,9 +406,7 @@ impl CliError {
             Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
             Self::Reported(status) => *status,
             Self::LeftOut { .. } => Status::LeftOut,
-            #[cfg(feature = "machine")]
-            Self::Replace(_) => Status::Failed,
-            Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
+            _ => Status::Failed,
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, SettingError};
 
 /// Longest wait for another writer. None needs more than a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
 /// # Errors
 /// The file cannot be read, or has no JSON object.
 pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
-    read_conf(path).map_err(|error| CliError::Failed(error.to_string()))
+    Ok(read_conf(path).map_err(SettingError::File)?)
 }
 
 /// Changes the file: nothing of it, or all. Two at the same time do not lose each other's change.
@@ -76,7 +76,7 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     name.push(".lock");
     let file = path.with_file_name(name);
     match lock_within(&file, LOCK_WITHIN) {
-        Ok(lock) => lock.ok_or_else(|| CliError::Failed(format!("another command holds \"{}\"", file.display()))),
+        Ok(lock) => lock.ok_or_else(|| SettingError::Locked(file).into()),
         Err(errno) => Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
     }
 }
@@ -117,7 +117,7 @@ pub(crate) fn parts(key: &str) -> Result<Vec<String>, CliError> {
     parts.push(&key[from..]);
     let parts: Vec<String> = parts.into_iter().map(|part| part.chars().filter(|c| !matches!(c, '"' | '\'')).collect()).collect();
     match parts.iter().find(|part| part.is_empty() || TRAPS.contains(&part.as_str()) || part.contains('\0')) {
-        Some(part) => Err(CliError::Failed(format!("\"{}\" is no name of a setting: {part:?} is not allowed", key.escape_debug()))),
+        Some(part) => Err(SettingError::Key { key: key.escape_debug().to_string(), part: part.clone() }.into()),
         None => Ok(parts),
     }
 }
@@ -161,21 +161,21 @@ fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     if ![MODULE, SECTION].contains(&section.as_str()) {
         return Ok(());
     }
+    let wrong = |reason| CliError::from(SettingError::Value { section: section.clone(), key: key.clone(), reason });
     // What is there already is read as the module reads it: whatever is no number keeps all. Nobody means that by a slip.
     if key == "retain" && text.trim() != "all" && text.trim().parse::<u32>().is_err() {
-        return Err(CliError::Failed(format!("{section}:{key}: expected a number of files or \"all\", found {text:?}")));
+        return Err(wrong(format!("expected a number of files or \"all\", found {text:?}")));
     }
     match Rotation::default().set(section, key, text) {
         Ok(()) if matches!(key.as_str(), "tz" | "TZ") && !text.is_empty() && jiff::tz::TimeZone::get(text).is_err() => {
-            Err(CliError::Failed(format!("{section}:{key}: expected a time zone such as \"Europe/Berlin\", found {text:?}")))
+            Err(wrong(format!("expected a time zone such as \"Europe/Berlin\", found {text:?}")))
         }
         Ok(()) => Ok(()),
-        Err(Some(problem)) => Err(CliError::Failed(format!("{section}:{key}: {problem}"))),
+        Err(Some(problem)) => Err(wrong(problem)),
         Err(None) => {
             let known = keys(section);
             let near = ostler_config::keys::closest(key, known.iter().copied());
-            let hint = near.map_or_else(|| format!("; there are {}", known.join(", ")), |near| format!(", did you mean {near}?"));
-            Err(CliError::Failed(format!("{section} has no setting {key:?}{hint}")))
+            Err(SettingError::Unknown { section: section.to_owned(), key: key.to_owned(), near, known }.into())
         }
     }
 }

@@ -200,7 +200,8 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
                 differs |= is_raw || dotenv::differs_from_ours(&text);
                 let of_earlier = |name: &str| variables.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone());
                 let lookup = |name: &str| of_earlier(name).or_else(|| (around.variable)(name));
-                let found = if is_raw { dotenv::raw(&text) } else { dotenv::parse(&text, &lookup).map_err(|error| failed(error.to_string()))? };
+                let found =
+                    if is_raw { dotenv::raw(&text) } else { dotenv::parse(&text, &lookup).map_err(|error| failed(error.to_string()))? };
                 variables.extend(found);
                 kept.push(Value::from(path));
             }

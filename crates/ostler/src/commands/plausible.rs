@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandError};
 
 /// Number of instances that is plausible on any machine, and for each processor.
 const ON_ANY_MACHINE: u32 = 64;
@@ -36,9 +36,7 @@ pub(super) fn check(cx: &mut Cx, call: &Call, app: &str, instances: u32) -> Resu
             return Ok(());
         }
     }
-    Err(CliError::Failed(format!(
-        "{instances} instances of {app} are refused: this machine has {processors}; nothing was changed\nhint: --yes, if that number is meant"
-    )))
+    Err(CommandError::TooManyInstances { instances, app, processors }.into())
 }
 
 #[cfg(test)]

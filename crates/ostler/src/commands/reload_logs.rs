@@ -5,7 +5,7 @@ use ostler_proto::control::{LogOutcome, Request, Response};
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 use crate::render::json;
 
 /// Reopens them after a rotation by others. Returns when it is done, so that what comes next (compression, say) finds whole files.
@@ -36,5 +36,5 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         return Ok(Status::Ok);
     }
-    Err(CliError::Failed(format!("not every log could be opened anew: {}", failed.join("; "))))
+    Err(CommandError::LogsNotReopened(failed).into())
 }

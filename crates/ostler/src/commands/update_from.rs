@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::client::VERSION;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::replacement::{Replaced, Wanted, replace};
+use crate::replacement::{Replaced, UpdateError, Wanted, replace};
 
 /// Puts the file in the place of this program, and has the daemon become that. Where that fails, the former program is back, and so is its daemon.
 pub(super) fn from_file(cx: &mut Cx, call: &Call, from: &Path) -> Result<Option<String>, CliError> {
@@ -29,15 +29,11 @@ fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> Cl
     let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();
     if let Err(also) = replaced.undo() {
-        return CliError::Failed(format!("{why}; the former program could not be put back at {}: {also}", path.display()));
+        return UpdateError::NotPutBack { why, path, source: also }.into();
     }
     cx.disconnect();
     match cx.replace_daemon_by(exe) {
-        Ok(_) => CliError::Failed(format!("{why}; the former program is back at {}, and all apps go on", path.display())),
-        Err(also) => CliError::Failed(format!(
-            "{why}; the former program is back at {}, but its daemon does not answer: {}",
-            path.display(),
-            ostler_core::text::causes::with_causes(&also)
-        )),
+        Ok(_) => UpdateError::PutBack { why, path }.into(),
+        Err(also) => UpdateError::NoDaemon { why, path, also: ostler_core::text::causes::with_causes(&also) }.into(),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::cx::Cx;
+use crate::error::ModuleError;
 
 /// Programs that install packages, the first that is there is taken, and what they need besides the package.
 const PROGRAMS: &[(&str, &[&str])] = &[
@@ -16,7 +17,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
 ///
 /// # Errors
 /// It failed, or there is no such program; what it said itself was shown.
-pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(), String> {
+pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(), ModuleError> {
     add(cx, folder, Some(package))
 }
 
@@ -24,11 +25,11 @@ pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(),
 ///
 /// # Errors
 /// As [`install`].
-pub(super) fn install_needs(cx: &mut Cx, folder: &Path) -> Result<(), String> {
+pub(super) fn install_needs(cx: &mut Cx, folder: &Path) -> Result<(), ModuleError> {
     add(cx, folder, None)
 }
 
-fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), String> {
+fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), ModuleError> {
     for (program, words) in PROGRAMS {
         let mut command = Command::new(program);
         command.args(*words);
@@ -40,25 +41,25 @@ fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), String
         }
         match run_in(cx, command, folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("cannot run {program}: {error}")),
+            Err(source) => return Err(ModuleError::Run { program, source }),
             Ok(None) => return Ok(()),
-            Ok(Some(status)) => return Err(format!("{program} has failed ({status})")),
+            Ok(Some(status)) => return Err(ModuleError::Failed { program, status }),
         }
     }
-    Err("neither npm nor bun is there, which fetch modules; install Node's npm".into())
+    Err(ModuleError::NoNpm)
 }
 
 /// Runs npm in a folder, with these words.
 ///
 /// # Errors
 /// It failed, or is not there.
-pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), String> {
+pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), ModuleError> {
     let mut command = Command::new("npm");
     command.args(words);
     match run_in(cx, command, folder) {
-        Err(error) => Err(format!("cannot run npm: {error}")),
+        Err(source) => Err(ModuleError::Run { program: "npm", source }),
         Ok(None) => Ok(()),
-        Ok(Some(status)) => Err(format!("npm has failed ({status})")),
+        Ok(Some(status)) => Err(ModuleError::Failed { program: "npm", status }),
     }
 }
 

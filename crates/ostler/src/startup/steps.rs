@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::quote::sh;
+use crate::error::StepError;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// One step.
@@ -40,17 +41,6 @@ pub(crate) enum Progress<'a> {
     /// It failed, and that is no matter.
     Passed(&'a str),
     Undoing,
-}
-
-/// Reason why it was not done; nothing is left of it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StepError {
-    /// A file.
-    #[error("cannot {what} {}: {source}", .path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
-    /// A command.
-    #[error("{command} failed: {reason}")]
-    Command { command: String, reason: String },
 }
 
 /// Undoes one step.

@@ -83,7 +83,8 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
 fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
     let map = env.as_object().ok_or("prepare: expected an object")?;
     let home = ctx.io.settings.home.to_string_lossy();
-    let Prepared { mut spec, vars } = pm2::prepared(map, &home, ostler_sys::machine::cpus::available()).map_err(|error| error.to_string())?;
+    let Prepared { mut spec, vars } =
+        pm2::prepared(map, &home, ostler_sys::machine::cpus::available()).map_err(|error| error.to_string())?;
     spec.version = Some(version_of(&spec, Rights::look_up(&spec).user()));
     let start = Request::Start {
         apps: vec![spec],

@@ -39,7 +39,7 @@ impl Sample {
     /// Why there is nothing to show; none = there is something.
     pub(super) fn nothing(&self) -> Option<String> {
         match &self.now {
-            Err(problem) if !self.has_past => Some(format!("there is nothing to show: {problem}")),
+            Err(problem) if !self.has_past => Some(problem.clone()),
             _ => None,
         }
     }

@@ -29,6 +29,7 @@ use ostler_core::text::fnv::fnv_64;
 use super::follow::modified_ms;
 use super::past::rotated;
 use super::source::Source;
+use crate::error::SearchError;
 use scan::Wanted;
 
 pub(crate) use pattern::Pattern;
@@ -170,11 +171,11 @@ fn entries(sources: &[Source]) -> Vec<Entry> {
 }
 
 /// What is to be searched of which file.
-fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u64>)>, String> {
+fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u64>)>, SearchError> {
     let place = search.at.or(search.before);
     if let Some(place) = place {
         let at = entries.iter().position(|entry| entry.number() == place.file);
-        let at = at.ok_or("the file with this place is there no more: search again from the end")?;
+        let at = at.ok_or(SearchError::NoFile)?;
         entries.drain(..at);
     }
     if search.at.is_some() {
@@ -196,7 +197,7 @@ fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u6
 ///
 /// # Errors
 /// The place to go on from is not there any more.
-pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, String> {
+pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, SearchError> {
     let planned = plan(entries(sources), search)?;
     let zone = TimeZone::system();
     let wanted = Wanted {
