@@ -69,7 +69,7 @@ fn a_folder_is_an_app() {
     let port = free_port();
     home.ok(format!("serve site {port}")).says(&format!("Serving {} on port {port}", home.work().join("site").display()));
     let name = format!("static-page-server-{port}");
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     let app = home.app(&name);
     assert_eq!((app.status(), app.text("exec_mode"), app.text("PM2_SERVE_PORT")), ("online", "fork_mode", port.to_string().as_str()));
     assert_eq!(app.text("pm_cwd"), home.work().join("site").to_string_lossy());
@@ -77,7 +77,7 @@ fn a_folder_is_an_app() {
     // Another one is another app, and the same one is there already.
     let other = free_port();
     home.ok(format!("expose site --port {other}"));
-    assert_eq!(get(other, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(other, "/").unwrap(), "home page");
     assert_eq!(home.run(format!("serve site {port}")).code, 1);
     home.ok(format!("restart {name}"));
     home.wait_until("it serves again", || get(port, "/").is_ok());
@@ -194,7 +194,7 @@ fn clients_that_mean_harm_harm_nobody_else() {
     lazy.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     silent[0].write_all(b"GET / HTT").unwrap();
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     // Each of them is closed in the end.
     for stream in &mut silent {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -271,7 +271,7 @@ fn files_of_apps_have_servers() {
     );
     home.ok("start ecosystem.config.js");
     assert_eq!(home.jlist().len(), 3);
-    assert_eq!(get(first, "/no/such").as_deref(), Ok("home page"));
+    assert_eq!(get(first, "/no/such").unwrap(), "home page");
     assert_answer(&ask(second, "GET /", ""), 401, &[]);
     assert_answer(&ask(second, "GET /", "Authorization: Basic dTpw\r\n"), 200, &["home page"]);
     assert_eq!(home.app(&format!("static-page-server-{second}")).status(), "online");
@@ -283,7 +283,7 @@ fn files_of_apps_have_servers() {
     std::fs::remove_dir_all(home.work().join("site")).unwrap();
     std::fs::create_dir(home.work().join("site")).unwrap();
     home.write("site/index.html", "next page");
-    assert_eq!(get(first, "/").as_deref(), Ok("next page"));
+    assert_eq!(get(first, "/").unwrap(), "next page");
 }
 
 #[test]
@@ -307,12 +307,12 @@ fn entries_of_static_are_stopped_and_deleted_by_their_file() {
     home.ok("stop ecosystem.config.js --only named");
     assert_eq!(statuses(), ["online", "stopped"]);
     assert!(get(other, "/").is_err());
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     home.ok("stop ecosystem.config.js");
     assert_eq!(statuses(), ["stopped", "stopped"]);
     assert!(get(port, "/").is_err());
     home.ok("start ecosystem.config.js");
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     home.ok("delete ecosystem.config.js");
     assert!(home.jlist().is_empty());
     assert!(get(port, "/").is_err() && get(other, "/").is_err());

@@ -433,4 +433,137 @@ mod tests {
             assert_eq!(error.status().code(), code, "{error}");
         }
     }
+
+    /// Words of errors, with their causes and hints. All of them exit with 1.
+    #[test]
+    fn words() {
+        let io = |kind: io::ErrorKind| io::Error::new(kind, "no luck");
+        let denied = || io(io::ErrorKind::PermissionDenied);
+        let status = || <std::process::ExitStatus as std::os::unix::process::ExitStatusExt>::from_raw(256);
+        let errors: Vec<(CliError, &str)> = vec![
+            (CliError::system("wait")(denied()), "cannot wait: no luck"),
+            (CliError::NotText { what: "the home", path: "/h".into() }, "the home \"/h\" is not valid UTF-8"),
+            (CliError::NotUtf8("compose.yaml".into()), "compose.yaml is not UTF-8"),
+            (
+                CliError::Opened { file: "a.yaml".into(), source: Problem::error(ostler_config::Kind::NotFound, "file not found") },
+                "a.yaml: file not found",
+            ),
+            (UnknownEngine("v9".into()).into(), "OSTLER_JS: expected embedded, runtime or auto, found \"v9\""),
+            (UserError::NoUser("x".into()).into(), "no such user \"x\""),
+            (
+                CliError::BesidePm2 { what: "start".into(), pid: Some(7), home: "/p".into() },
+                "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler, npm's `pm2` controls it until then",
+            ),
+            (
+                CliError::Keeper(LaunchError::Home { what: "make", path: "/h".into(), source: denied() }),
+                "cannot become the keeper: cannot make \"/h\": no luck",
+            ),
+            (
+                CliError::unchanged(StepError::File { what: "write", path: "/etc/x".into(), source: denied() }),
+                "cannot write /etc/x: no luck; nothing was changed",
+            ),
+            (
+                CliError::unchanged(ModuleError::Fetch { shown: "mod".into(), source: Box::new(ModuleError::NoNpm) }),
+                "mod: neither npm nor bun is there, which fetch modules; install Node's npm; nothing was changed",
+            ),
+            (
+                ModuleError::Package { path: "/m/package.json".into(), source: Box::new(ModuleError::Name("../x".into())) }.into(),
+                "\"/m/package.json\": \"../x\" is no name of a module",
+            ),
+            (ModuleError::Failed { program: "npm", status: status() }.into(), "npm has failed (exit status: 1)"),
+            (ModuleError::from(denied()).into(), "cannot unpack: no luck"),
+            (
+                DeployError::Unknown { name: "stage".into(), file: "a.json".into(), known: vec!["prod".into()] }.into(),
+                "stage environment is not defined in a.json file (there is prod)",
+            ),
+            (DeployError::Ref("-x".into()).into(), "\"-x\" is no name of a branch, tag or commit"),
+            (
+                PullError::Stays { app: "api".into(), commit: "abc".into(), source: GitError::Run(denied()) }.into(),
+                "api stays at abc: cannot run git: no luck",
+            ),
+            (PullError::HookNotRun { command: "make".into(), cause: denied() }.into(), "post_update cannot be run (no luck): make"),
+            (StartupError::UserUnit("openrc").into(), "--user-unit is for systemd, this is openrc"),
+            (
+                MigrateError::Unwell { state: "api is stopped".into(), missing: vec!["port 80".into()] }.into(),
+                "api is stopped, and nothing listens at port 80",
+            ),
+            (
+                SettingError::Unknown { section: "log_rotate".into(), key: "retan".into(), near: Some("retain"), known: vec![] }.into(),
+                "log_rotate has no setting \"retan\", did you mean retain?",
+            ),
+            (SearchError::TooLong(9).into(), "it has more than 9 bytes"),
+            (
+                CommandError::SeveralInstances { target: "api".into(), ids: vec!["0".into(), "1".into()] }.into(),
+                "api has several instances, say which one: 0, 1",
+            ),
+            (
+                CommandError::TooManyInstances { instances: 900, app: "api".into(), processors: "2 processors".into() }.into(),
+                "900 instances of api are refused: this machine has 2 processors; nothing was changed (hint: --yes, if that number is meant)",
+            ),
+        ];
+        for (error, words) in errors {
+            let hint = error.hint("ostler").map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+            assert_eq!(ostler_core::text::causes::with_causes(&error) + &hint, words);
+            assert_eq!(error.status(), Status::Failed, "{words}");
+        }
+    }
+
+    #[test]
+    fn hints() {
+        let unknown = |closest| UsageError::UnknownCommand { word: "lsit".into(), closest };
+        let lost = || ClientError::Lost(io::ErrorKind::ConnectionReset.into());
+        for (error, hint) in [
+            (unknown(Some("list")).into(), Some("did you mean `pm2 list`?")),
+            (unknown(None).into(), Some("`pm2 --help` lists the commands")),
+            (UsageError::NoEffect { option: "force", command: "list" }.into(), Some("`pm2 list --help` lists its options")),
+            (UsageError::NoCommand.into(), None),
+            (lost().into(), Some("`pm2 list` shows how far it came; see also pm2.log in the home")),
+            (ClientError::Version { daemon: "1".into() }.into(), Some("run `pm2 update` to replace the running daemon; apps go on")),
+            (CliError::NotFound("x".into()), None),
+        ] {
+            assert_eq!(error.hint("pm2").as_deref(), hint, "{error}");
+        }
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn words_of_the_dashboard() {
+        for (error, words) in [
+            (
+                DashboardError::NoFigures { app: "api".into(), known: vec!["web".into()] },
+                "there are no figures of api; there are some of web",
+            ),
+            (DashboardError::NoFigures { app: "api".into(), known: vec![] }, "there are no figures of api; there are none yet"),
+            (DashboardError::Kept { reason: "no port".into(), state: "it is off".into() }, "no port; it is off"),
+            (DashboardError::Off { program: "pm2" }, "the dashboard is off; `pm2 web enable` switches it on"),
+        ] {
+            assert_eq!(ostler_core::text::causes::with_causes(&CliError::from(error)), words);
+        }
+    }
+
+    #[cfg(feature = "export")]
+    #[test]
+    fn words_of_projects() {
+        let env = ostler_export::EnvFileError { line: 3, reason: "no quote".into() };
+        for (error, words) in [
+            (ProjectError::EnvFile { file: "/p/.env".into(), source: env }, "/p/.env: line 3: no quote"),
+            (
+                ProjectError::Taken { name: "p-api".into(), of: None },
+                "p-api exists already and is not of this project: name this project with --project-name, or delete it",
+            ),
+            (
+                ProjectError::Name { from: "COMPOSE_PROJECT_NAME", source: NameError("A".into()) },
+                "COMPOSE_PROJECT_NAME: expected small letters, digits, `-` and `_`, a letter or digit first, found \"A\"",
+            ),
+        ] {
+            assert_eq!(ostler_core::text::causes::with_causes(&CliError::from(error)), words);
+        }
+    }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn words_of_the_fleet() {
+        let error = FleetError::Hosts { file: "hosts.yaml".into(), source: ostler_fleet::HostsError::Empty("web".into()) };
+        assert_eq!(CliError::from(error).to_string(), "hosts.yaml: web has no hosts");
+    }
 }

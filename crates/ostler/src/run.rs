@@ -123,7 +123,10 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     let status = result.unwrap_or_else(|error| {
         let status = error.status();
         if call.has("json") && !matches!(error, CliError::Reported(_)) {
-            json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status.code() }));
+            // The hint of a usage error or of the connection is for people.
+            let hint = error.hint(program.name()).filter(|_| error.may_be_of_paths() || matches!(error, CliError::Home(_)));
+            let text = hint.map_or_else(|| with_causes(&error), |hint| format!("{}\nhint: {hint}", with_causes(&error)));
+            json(&mut cx.out, &serde_json::json!({ "error": text, "exit_code": status.code() }));
         }
         print_error(&mut cx, call, &error);
         if error.may_be_of_paths() {

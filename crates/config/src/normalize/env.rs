@@ -248,7 +248,7 @@ fn uid_text(value: &Value) -> Option<String> {
 }
 
 fn read(file: &Path, caller: &Caller, app_user: Option<u32>, syntax: Syntax) -> Result<EnvMap, String> {
-    let (text, _) = crate::load::read_text(file, caller, app_user).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
+    let (text, _) = crate::load::read_text(file, caller, app_user).map_err(|problem| format!("{}: {}", file.display(), problem.text()))?;
     syntax.read(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
 }
 
