@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ostler_core::home::home_paths;
+use ostler_core::logs::rotate::RotateError;
 use ostler_core::logs::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use ostler_proto::control::{Request, TableRow};
 use ostler_proto::pm2::read_conf;
@@ -171,12 +172,12 @@ fn check(parts: &[String], text: &str) -> Result<(), CliError> {
             Err(wrong(format!("expected a time zone such as \"Europe/Berlin\", found {text:?}")))
         }
         Ok(()) => Ok(()),
-        Err(Some(problem)) => Err(wrong(problem)),
-        Err(None) => {
+        Err(RotateError::Unknown) => {
             let known = keys(section);
             let near = ostler_config::keys::closest(key, known.iter().copied());
             Err(SettingError::Unknown { section: section.to_owned(), key: key.to_owned(), near, known }.into())
         }
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 
