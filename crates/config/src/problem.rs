@@ -84,7 +84,7 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::error(kind, message) }
     }
 
-    /// Returns the next step for the user, if there is one.
+    /// Returns the next step for the user, or none.
     pub fn hint(&self) -> Option<&'static str> {
         (self.kind == Kind::Foreign).then_some("read it, then change its owner and mode, or allow it with --allow-foreign-file")
     }

@@ -79,7 +79,7 @@ pub fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
 /// Reason why a host cannot be given to `ssh`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// User or host with other characters, or one that `ssh` would take for an option.
+    /// User or host with characters that `ssh` cannot be given, or one that it would take for an option.
     #[error("{key}: {text:?} is no name that ssh could be given")]
     Name {
         /// `user` or `host`.

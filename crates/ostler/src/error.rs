@@ -374,7 +374,7 @@ impl CliError {
         Self::Unchanged(Box::new(error.into()))
     }
 
-    /// Returns the next step for the user, if there is one. `program` is the name by which this program was called.
+    /// Returns the next step for the user, or none. `program` is the name by which this program was called.
     pub(crate) fn hint(&self, program: &str) -> Option<String> {
         match self {
             Self::Usage(error) => error.hint(program),

@@ -59,7 +59,7 @@ pub enum GetError {
 /// One GET; the body.
 ///
 /// # Errors
-/// Returns an error that says which step failed.
+/// Returns an error that names the failed step.
 pub fn get(addr: impl Into<Address>, path: &str) -> Result<String, GetError> {
     let connect = |source| GetError::Io { step: "connect", source };
     match addr.into() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-/// Reason why a command refuses what it was asked for. It has no other cause.
+/// Reason why a command refuses its arguments, or cannot run here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CommandError {
     /// Word of PM2's command line whose work another command does; the text names it.
@@ -22,7 +22,7 @@ pub(crate) enum CommandError {
         option: &'static str,
         /// Name of this program.
         program: &'static str,
-        /// What to do instead.
+        /// Advice.
         instead: &'static str,
     },
     /// Number of instances that is probably a typing error.
@@ -101,12 +101,12 @@ pub(crate) enum CommandError {
         /// Its end.
         status: ExitStatus,
     },
-    /// Command for a terminal without one.
+    /// Command that needs a terminal.
     #[error("{command} needs a terminal; {instead}")]
     NoTerminal {
         /// The command.
         command: &'static str,
-        /// What to do instead.
+        /// Advice.
         instead: &'static str,
     },
     /// Terminal that cannot move its cursor.
@@ -115,7 +115,7 @@ pub(crate) enum CommandError {
 }
 
 impl CommandError {
-    /// Returns the next step, if there is one.
+    /// Returns the next step, or none.
     pub(super) fn hint(&self) -> Option<String> {
         matches!(self, Self::TooManyInstances { .. }).then(|| "--yes, if that number is meant".to_owned())
     }

@@ -1,4 +1,4 @@
-//! Errors of the dashboard and of what it keeps.
+//! Errors of the dashboard and of its files.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use ostler_web::alerts::settings::AlertsError;
 use ostler_web::errors::ErrorsFileError;
 use ostler_web::settings::SettingsError;
 
-/// Reason why the dashboard, or a command that reads its files, cannot do what it was asked for.
+/// Reason why the dashboard cannot be changed or shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DashboardError {
     /// The file of its settings.

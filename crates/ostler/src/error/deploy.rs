@@ -51,7 +51,7 @@ fn listed(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!(" (there is {})", known.join(", ")) }
 }
 
-/// Reason why git did not do what it was asked for.
+/// Reason why a command of git failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {
     /// git cannot be run.

@@ -81,7 +81,7 @@ pub(crate) enum ModuleError {
     PartOfPm2 {
         /// As typed.
         word: String,
-        /// What does the work in ostler.
+        /// Name of the part of ostler with the same purpose.
         instead: &'static str,
     },
     /// Word that is no source of a module.
@@ -175,10 +175,10 @@ pub(crate) enum ModuleError {
     /// Process of a new module that exited.
     #[error("{0} has crashed")]
     Crashed(String),
-    /// New module that was deleted meanwhile.
+    /// New module that was deleted after its start.
     #[error("it is not in the list any more")]
     Gone,
-    /// Module that did not get well. The former state is restored, and the reason was printed.
+    /// Module that failed after its start. The former state is restored, and the reason was printed.
     #[error("{0} was not installed; everything is as before")]
     Undone(String),
 }

@@ -55,7 +55,7 @@ pub(crate) enum ProjectError {
     Service {
         /// Its name.
         service: String,
-        /// The fault, and what to do.
+        /// The fault and its remedy.
         reason: String,
     },
     /// Project without an app that can run.

@@ -54,7 +54,7 @@ pub(crate) enum StepError {
     /// A file.
     #[error("cannot {what} {}: {source}", .path.display())]
     File {
-        /// What was tried.
+        /// The step.
         what: &'static str,
         /// The path of the file.
         path: PathBuf,
