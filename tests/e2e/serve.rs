@@ -70,7 +70,7 @@ fn served_folder_is_an_app() {
     let port = free_port();
     home.ok(format!("serve site {port}")).says(&format!("Serving {} on port {port}", home.work().join("site").display()));
     let name = format!("static-page-server-{port}");
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     let app = home.app(&name);
     assert_eq!((app.status(), app.text("exec_mode"), app.text("PM2_SERVE_PORT")), ("online", "fork_mode", port.to_string().as_str()));
     assert_eq!(app.text("pm_cwd"), home.work().join("site").to_string_lossy());
@@ -78,7 +78,7 @@ fn served_folder_is_an_app() {
     // Another port is another app; the same port is already served.
     let other = free_port();
     home.ok(format!("expose site --port {other}"));
-    assert_eq!(get(other, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(other, "/").unwrap(), "home page");
     assert_eq!(home.run(format!("serve site {port}")).code, 1);
     home.ok(format!("restart {name}"));
     home.wait_until("it serves again", || get(port, "/").is_ok());
@@ -196,7 +196,7 @@ fn hostile_clients_do_not_affect_others() {
     lazy.write_all(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut silent: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     silent[0].write_all(b"GET / HTT").unwrap();
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     // The server closes each of them at some point.
     for stream in &mut silent {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -273,7 +273,7 @@ fn config_file_can_define_served_folders() {
     );
     home.ok("start ecosystem.config.js");
     assert_eq!(home.jlist().len(), 3);
-    assert_eq!(get(first, "/no/such").as_deref(), Ok("home page"));
+    assert_eq!(get(first, "/no/such").unwrap(), "home page");
     assert_answer(&ask(second, "GET /", ""), 401, &[]);
     assert_answer(&ask(second, "GET /", "Authorization: Basic dTpw\r\n"), 200, &["home page"]);
     assert_eq!(home.app(&format!("static-page-server-{second}")).status(), "online");
@@ -285,7 +285,7 @@ fn config_file_can_define_served_folders() {
     std::fs::remove_dir_all(home.work().join("site")).unwrap();
     std::fs::create_dir(home.work().join("site")).unwrap();
     home.write("site/index.html", "next page");
-    assert_eq!(get(first, "/").as_deref(), Ok("next page"));
+    assert_eq!(get(first, "/").unwrap(), "next page");
 }
 
 #[test]
@@ -309,12 +309,12 @@ fn static_entries_are_stopped_and_deleted_by_file() {
     home.ok("stop ecosystem.config.js --only named");
     assert_eq!(statuses(), ["online", "stopped"]);
     assert!(get(other, "/").is_err());
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     home.ok("stop ecosystem.config.js");
     assert_eq!(statuses(), ["stopped", "stopped"]);
     assert!(get(port, "/").is_err());
     home.ok("start ecosystem.config.js");
-    assert_eq!(get(port, "/").as_deref(), Ok("home page"));
+    assert_eq!(get(port, "/").unwrap(), "home page");
     home.ok("delete ecosystem.config.js");
     assert!(home.jlist().is_empty());
     assert!(get(port, "/").is_err() && get(other, "/").is_err());

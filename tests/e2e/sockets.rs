@@ -28,7 +28,7 @@ fn start(home: &Home, name: &str, listen: &str, more: &str) {
 
 /// Returns the pid that answers, and the name of its socket.
 fn answering_pid_and_socket(port: u16) -> Result<(i32, String), String> {
-    let body = get(port, "/")?;
+    let body = get(port, "/").map_err(|error| error.to_string())?;
     let (pid, name) = body.split_once(' ').ok_or("no answer of ours")?;
     Ok((pid.parse().map_err(|_| "no pid")?, name.to_owned()))
 }

@@ -143,7 +143,7 @@ fn terminal_shows_figures_after_dashboard_is_off() {
     let top: Value = serde_json::from_str(&home.ok("top --json").stdout).unwrap();
     assert_eq!(top.as_array().unwrap().len(), 3, "the dashboard itself, too: {top}");
     let unknown = home.run("stats nobody").fails();
-    assert!(unknown.stderr.contains("there are no figures of nobody"), "{unknown:?}");
+    assert!(unknown.stderr.contains("no metrics of nobody yet"), "{unknown:?}");
 }
 
 #[test]

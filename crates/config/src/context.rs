@@ -56,18 +56,23 @@ pub struct Context {
     pub elsewhere: bool,
 }
 
+/// Word in `OSTLER_JS` that names no [`Engine`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("OSTLER_JS: expected embedded, runtime or auto, found \"{0}\"")]
+pub struct UnknownEngine(pub String);
+
 impl Context {
     /// Returns a context for this directory and environment. `HOME` and `OSTLER_JS` are taken from
     /// `env`.
     ///
     /// # Errors
     /// Returns a message for the user if `OSTLER_JS` holds an unknown word.
-    pub fn new(cwd: PathBuf, env: EnvMap, cpus: u32) -> Result<Self, String> {
+    pub fn new(cwd: PathBuf, env: EnvMap, cpus: u32) -> Result<Self, UnknownEngine> {
         let engine = match env.get("OSTLER_JS").map(String::as_str) {
             None | Some("" | "auto") => Engine::Auto,
             Some("embedded") => Engine::Embedded,
             Some("runtime") => Engine::Runtime,
-            Some(other) => return Err(format!("OSTLER_JS: expected embedded, runtime or auto, found \"{other}\"")),
+            Some(other) => return Err(UnknownEngine(other.to_owned())),
         };
         let user_home = env.get("HOME").filter(|home| home.starts_with('/')).map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let caller = guard::caller(|name| env.get(name)?.parse().ok());

@@ -69,11 +69,7 @@ fn refusal(by: Writer, origin: Origin) -> Problem {
         Origin::CurrentFolder => ", and no file was named",
         Origin::FolderAbove => ", and it is in a folder above this one",
     };
-    let message = format!(
-        "the file is refused: {} can change it or a folder on its path{found}\n\
-         hint: read it, then change its owner and mode, or allow it with --allow-foreign-file",
-        name(by)
-    );
+    let message = format!("the file is refused: {} can change it or a folder on its path{found}", name(by));
     Problem::error(Kind::Foreign, message)
 }
 

@@ -25,11 +25,9 @@ mod problem;
 mod statics;
 
 pub use check::RawApp;
-pub use context::{Context, Engine};
+pub use context::{Context, Engine, UnknownEngine};
 pub use file::{Loaded, load, load_made, load_stdin, select, values};
 pub use guard::{Walked, walk};
-pub use normalize::{
-    Again, EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize, normalize_again, variables_in, variables_of,
-};
+pub use normalize::{Again, EnvOption, Normalized, Overlay, finish_order, from_options, merge, normalize, normalize_again, variables_in};
 pub use ostler_core::home::trust::Origin;
 pub use problem::{Kind, Position, Problem, Problems, Severity};

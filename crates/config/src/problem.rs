@@ -1,5 +1,6 @@
 //! Problems of a file, a key or a value, with their positions.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A position in a file; line and column start at 1.
@@ -85,6 +86,16 @@ impl Problem {
         Self { severity: Severity::Warning, ..Self::error(kind, message) }
     }
 
+    /// Returns the next step for the user, or none.
+    pub fn hint(&self) -> Option<&'static str> {
+        (self.kind == Kind::Foreign).then_some("read it, then change its owner and mode, or allow it with --allow-foreign-file")
+    }
+
+    /// Returns the message with the hint on a line of its own.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.hint().map_or(Cow::Borrowed(&*self.message), |hint| format!("{}\nhint: {hint}", self.message).into())
+    }
+
     /// Returns the same problem about this key.
     #[must_use]
     pub fn at(mut self, key: impl Into<String>) -> Self {
@@ -117,7 +128,7 @@ impl fmt::Display for Problem {
         if !self.key.is_empty() {
             write!(f, "{}: ", self.key)?;
         }
-        f.write_str(&self.message)
+        f.write_str(&self.text())
     }
 }
 
@@ -164,5 +175,7 @@ impl fmt::Display for Problems {
         Ok(())
     }
 }
+
+impl std::error::Error for Problem {}
 
 impl std::error::Error for Problems {}

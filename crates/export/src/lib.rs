@@ -38,8 +38,8 @@ mod yaml;
 pub use coverage::{How, ROWS, Row, how, reference};
 pub use env_files::EnvFile;
 pub use import::{
-    ComposeProject, ComposeService, From, ImportError, Imported, Place, Surroundings, compose_project, compose_variables, import,
-    import_compose, import_reference,
+    ComposeProject, ComposeService, EnvFileError, From, ImportError, Imported, Place, Surroundings, compose_project, compose_variables,
+    import, import_compose, import_reference,
 };
 pub use project::{Folder, Package, Project};
 pub use stamp::{Step, decide, stamped};

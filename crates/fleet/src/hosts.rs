@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::ssh::{self, Host, Login};
+use crate::ssh::{self, AddressError, Host, Login};
 
 /// Maximum number of hosts in a file, and in a command.
 const MAX_HOSTS: usize = 1024;
@@ -36,6 +36,26 @@ impl Member {
     pub fn is_local(&self) -> bool {
         self.login.host.is_local() && self.login.host.user.is_none() && self.login.host.port.is_none()
     }
+}
+
+/// Reason why a hosts file, or a choice of hosts, is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HostsError {
+    /// File that makes no sense; the text begins with the key.
+    #[error("{0}")]
+    File(String),
+    /// Group without hosts.
+    #[error("{0} has no hosts")]
+    Empty(String),
+    /// Choice without a host.
+    #[error("no host is named")]
+    NoHost,
+    /// Choice of so many hosts.
+    #[error("{0} hosts are too many, at most {MAX_HOSTS}")]
+    TooMany(usize),
+    /// Host that `ssh` cannot be given.
+    #[error(transparent)]
+    Address(#[from] AddressError),
 }
 
 /// The hosts file.
@@ -70,7 +90,11 @@ impl Hosts {
     /// let (hosts, _) = ostler_fleet::Hosts::of(&file).unwrap();
     /// assert_eq!(hosts.select(&["web"]).unwrap().len(), 2);
     /// ```
-    pub fn of(value: &Value) -> Result<(Self, Vec<String>), String> {
+    pub fn of(value: &Value) -> Result<(Self, Vec<String>), HostsError> {
+        Self::read(value).map_err(HostsError::File)
+    }
+
+    fn read(value: &Value) -> Result<(Self, Vec<String>), String> {
         let map = value.as_object().ok_or("expected a table with `hosts` and `groups`")?;
         let mut unknown = strangers(map, KEYS, "");
         let mut defaults = Member::default();
@@ -138,14 +162,14 @@ impl Hosts {
     ///
     /// # Errors
     /// Returns an error if a word selects no host.
-    pub fn select<T: AsRef<str>>(&self, words: &[T]) -> Result<Vec<Member>, String> {
+    pub fn select<T: AsRef<str>>(&self, words: &[T]) -> Result<Vec<Member>, HostsError> {
         let mut found: Vec<Member> = Vec::new();
         for word in words.iter().flat_map(|word| word.as_ref().split(',')).map(str::trim).filter(|word| !word.is_empty()) {
             let mut members = Vec::new();
             if word == ALL || self.groups.contains_key(word) {
-                self.expand(word, &mut Walk::default(), &mut members)?;
+                self.expand(word, &mut Walk::default(), &mut members).map_err(HostsError::File)?;
                 if members.is_empty() {
-                    return Err(format!("{word} has no hosts"));
+                    return Err(HostsError::Empty(word.to_owned()));
                 }
             } else {
                 members.push(match self.hosts.iter().find(|host| host.name == word) {
@@ -160,9 +184,9 @@ impl Hosts {
             }
         }
         match found.len() {
-            0 => Err("no host is given".into()),
+            0 => Err(HostsError::NoHost),
             1..=MAX_HOSTS => Ok(found),
-            many => Err(format!("{many} hosts are too many, at most {MAX_HOSTS}")),
+            many => Err(HostsError::TooMany(many)),
         }
     }
 
@@ -198,24 +222,24 @@ impl Hosts {
         match value {
             Value::Null => name.clone_into(&mut member.login.host.name),
             Value::String(text) => {
-                let typed = self.typed(text)?;
+                let typed = self.typed(text).map_err(words)?;
                 member.login = typed.login;
             }
             Value::Object(table) => {
                 self::member(&mut member, table)?;
                 if member.login.host.name.is_empty() {
-                    member.login.host.name = ssh::name("host", name)?;
+                    member.login.host.name = ssh::name("host", name).map_err(words)?;
                 }
                 return Ok((member, strangers(table, HOST_KEYS, &format!("hosts.{name}."))));
             }
             other => return Err(format!("expected an address or a table, found {other}")),
         }
-        member.login.host.name = ssh::name("host", &member.login.host.name)?;
+        member.login.host.name = ssh::name("host", &member.login.host.name).map_err(words)?;
         Ok((member, Vec::new()))
     }
 
     /// Returns the host for an address that `ssh` accepts.
-    fn typed(&self, text: &str) -> Result<Member, String> {
+    fn typed(&self, text: &str) -> Result<Member, AddressError> {
         let (user, rest) = text.rsplit_once('@').map_or((None, text), |(user, rest)| (Some(user), rest));
         let (host, port) = with_port(rest)?;
         let mut member = Member { name: text.to_owned(), ..self.defaults.clone() };
@@ -229,13 +253,13 @@ impl Hosts {
 }
 
 /// Parses `host:port` and `[address]:port`. An address with more colons is an IPv6 address.
-fn with_port(text: &str) -> Result<(&str, Option<u16>), String> {
-    let number = |port: &str| ssh::port(&Value::String(port.to_owned())).map(Some).map_err(|_| format!("{text:?} has an invalid port"));
+fn with_port(text: &str) -> Result<(&str, Option<u16>), AddressError> {
+    let number = |port: &str| ssh::port(&Value::String(port.to_owned())).map(Some).map_err(|_| AddressError::PortOf(text.to_owned()));
     if let Some((address, rest)) = text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         return match rest.strip_prefix(':') {
             Some(port) => Ok((address, number(port)?)),
             None if rest.is_empty() => Ok((address, None)),
-            None => Err(format!("{text:?} is not an address")),
+            None => Err(AddressError::Address(text.to_owned())),
         };
     }
     match text.split_once(':') {
@@ -253,16 +277,21 @@ fn group(name: &str, members: &Value) -> Result<Vec<String>, String> {
     list.iter().map(|member| member.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn words(error: AddressError) -> String {
+    error.to_string()
+}
+
 /// Applies the settings of a table.
 fn member(member: &mut Member, map: &Map<String, Value>) -> Result<(), String> {
     if let Some(host) = text(map, "host")? {
-        member.login.host.name = ssh::name("host", &host)?;
+        member.login.host.name = ssh::name("host", &host).map_err(words)?;
     }
     if let Some(user) = text(map, "user")? {
-        member.login.host.user = Some(ssh::name("user", &user)?);
+        member.login.host.user = Some(ssh::name("user", &user).map_err(words)?);
     }
     if let Some(port) = present(map, "port") {
-        member.login.host.port = Some(ssh::port(port)?);
+        member.login.host.port = Some(ssh::port(port).map_err(words)?);
     }
     if let Some(key) = text(map, "key")? {
         member.login.key = Some(key);
@@ -358,7 +387,7 @@ mod tests {
         for wrong in ["", " , ", "-oProxyCommand=x", "a b", "u@-x", "-l@x", "x:0", "x:70000", "x:y", "[::1]x", "$(x)"] {
             assert!(file.select(&[wrong]).is_err(), "{wrong:?}");
         }
-        assert!(Hosts::default().select(&["all"]).unwrap_err().contains("no hosts"));
+        assert!(Hosts::default().select(&["all"]).unwrap_err().to_string().contains("no hosts"));
     }
 
     #[test]
@@ -408,7 +437,7 @@ mod tests {
             (json!({"groups": {"a": ["b"], "b": ["a"]}}), "contains itself"),
             (json!({"hosts": vec!["x"; MAX_HOSTS + 1]}), "too many"),
         ] {
-            let error = Hosts::of(&value).unwrap_err();
+            let error = Hosts::of(&value).unwrap_err().to_string();
             assert!(error.contains(word), "{error} ({word})");
         }
         let (_, unknown) = Hosts::of(&json!({"host": 1, "defaults": {"usr": 1}, "hosts": {"a": {"Port": 1}}})).unwrap();

@@ -28,7 +28,7 @@ mod shell;
 pub mod ssh;
 
 pub use batches::Batches;
-pub use hosts::{Hosts, Member};
+pub use hosts::{Hosts, HostsError, Member};
 pub use interleave::{Interleave, Stamped};
 pub use outcome::{Code, Outcome, worst};
 pub use shell::{always_sh, sh};

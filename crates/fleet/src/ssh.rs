@@ -79,14 +79,36 @@ pub fn retry(was_there: bool, in_vain: u32) -> Option<Duration> {
     (was_there && in_vain < MOST_RETRIES).then(|| Duration::from_secs(1 << in_vain.min(4)))
 }
 
+/// Reason why a host cannot be passed to `ssh`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// User or host name that `ssh` would misread.
+    #[error("{key}: {text:?} cannot be passed to ssh")]
+    Name {
+        /// `user` or `host`.
+        key: String,
+        /// As it was written.
+        text: String,
+    },
+    /// Value that is not a port.
+    #[error("port: expected a number up to 65535, found {0}")]
+    Port(Value),
+    /// `host:port` with an invalid port.
+    #[error("{0:?} has an invalid port")]
+    PortOf(String),
+    /// Address in brackets with text after it.
+    #[error("{0:?} is not an address")]
+    Address(String),
+}
+
 /// Checks a user or host name: a single word that `ssh` cannot take for an option.
 ///
 /// # Errors
-/// Returns a message with the key and the text if the name is invalid.
-pub fn name(key: &str, text: &str) -> Result<String, String> {
+/// Returns an error that names the key and the text.
+pub fn name(key: &str, text: &str) -> Result<String, AddressError> {
     let plain = |c: char| c.is_alphanumeric() || "._-:[]%\\+".contains(c);
     if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
-        return Err(format!("{key}: {text:?} cannot be passed to ssh"));
+        return Err(AddressError::Name { key: key.to_owned(), text: text.to_owned() });
     }
     Ok(text.to_owned())
 }
@@ -95,12 +117,12 @@ pub fn name(key: &str, text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Returns a message with the value that was found if it is not a port.
-pub fn port(value: &Value) -> Result<u16, String> {
+pub fn port(value: &Value) -> Result<u16, AddressError> {
     let number = match value {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_u64().and_then(|number| u16::try_from(number).ok()),
     };
-    number.filter(|port| *port > 0).ok_or_else(|| format!("port: expected a number up to 65535, found {value}"))
+    number.filter(|port| *port > 0).ok_or_else(|| AddressError::Port(value.clone()))
 }
 
 #[cfg(test)]

@@ -1,11 +1,48 @@
 //! Results of a command.
 
+mod command;
+#[cfg(feature = "web")]
+mod dashboard;
+mod deploy;
+#[cfg(feature = "fleet")]
+mod fleet;
+mod migrate;
+mod module;
+#[cfg(feature = "export")]
+mod project;
+mod search;
+mod setting;
+mod startup;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use ostler_config::{Problem, UnknownEngine};
+use ostler_core::app::select::SelectError;
+use ostler_keeper::LaunchError;
 use ostler_proto::control::Failure;
+use ostler_sys::users::user::UserError;
 
 use crate::home::HomeError;
 #[cfg(feature = "machine")]
-use crate::replacement::ReplaceError;
+use crate::replacement::{ReplaceError, UpdateError};
 use ostler_client::ClientError;
+
+pub(crate) use command::CommandError;
+#[cfg(feature = "web")]
+pub(crate) use dashboard::DashboardError;
+pub(crate) use deploy::{DeployError, GitError, PullError};
+#[cfg(feature = "fleet")]
+pub(crate) use fleet::FleetError;
+pub(crate) use migrate::MigrateError;
+pub(crate) use module::ModuleError;
+#[cfg(feature = "export")]
+pub(crate) use project::{NameError, ProjectError};
+pub(crate) use search::SearchError;
+pub(crate) use setting::SettingError;
+pub(crate) use startup::{StartupError, StepError};
 
 /// Result of a command, as its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +165,19 @@ pub(crate) enum UsageError {
     },
 }
 
+impl UsageError {
+    /// Returns the word that was probably meant, or the command that lists the words; `program` is the name of this program.
+    pub(crate) fn hint(&self, program: &str) -> Option<String> {
+        match self {
+            Self::UnknownCommand { closest: Some(closest), .. } => Some(format!("did you mean `{program} {closest}`?")),
+            Self::UnknownCommand { closest: None, .. } => Some(format!("`{program} --help` lists the commands")),
+            Self::UnknownOption { closest, .. } => closest.as_ref().map(|closest| format!("did you mean `{closest}`?")),
+            Self::NoEffect { command, .. } => Some(format!("`{program} {command} --help` lists its options")),
+            _ => None,
+        }
+    }
+}
+
 /// Reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
@@ -171,9 +221,133 @@ pub(crate) enum CliError {
         /// Cargo feature of the crate `ostler`.
         feature: &'static str,
     },
-    /// Any other failure. The text is for the user.
-    #[error("{0}")]
-    Failed(String),
+    /// A system call failed, or a program cannot be run.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// The step.
+        what: Cow<'static, str>,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Path that is not UTF-8.
+    #[error("{what} {path:?} is not valid UTF-8")]
+    NotText {
+        /// Meaning of the path.
+        what: &'static str,
+        /// The path.
+        path: OsString,
+    },
+    /// Content that is not UTF-8.
+    #[error("{0} is not UTF-8")]
+    NotUtf8(String),
+    /// File that the command was about to obey, and that it cannot open or trust.
+    #[error("{file}: {source}")]
+    Opened {
+        /// As the user named it.
+        file: String,
+        /// The fault.
+        source: Problem,
+    },
+    /// File that makes no sense. The problem names it.
+    #[error(transparent)]
+    Config(#[from] Problem),
+    /// The variable that chooses the engine for config files.
+    #[error(transparent)]
+    Engine(#[from] UnknownEngine),
+    /// User or group that does not exist.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// Target that is no regular expression.
+    #[error(transparent)]
+    Target(SelectError),
+    /// Program file that was replaced or removed while it ran.
+    #[error("this program is not at {} any more, run the new one", .0.display())]
+    ProgramGone(PathBuf),
+    /// Call that has no connection to the daemon.
+    #[error("no connection")]
+    NoConnection,
+    /// Old daemon that did not become the new one within this number of seconds.
+    #[error("the old daemon is still there after {0} s")]
+    OldDaemon(u64),
+    /// PM2's own daemon runs in the home.
+    #[error(
+        "cannot {what}: PM2's own daemon{} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, npm's `pm2` controls it until then",
+        .pid.map_or_else(String::new, |pid| format!(" (pid {pid})")), folder = .home.display()
+    )]
+    BesidePm2 {
+        /// The step that is refused.
+        what: String,
+        /// Pid of PM2's daemon, if it is known.
+        pid: Option<i32>,
+        /// The home.
+        home: PathBuf,
+    },
+    /// The rights of the home's owner cannot be taken.
+    #[error("cannot act as {user}, the owner of {}: {reason}", .home.display())]
+    Owner {
+        /// The owner.
+        user: String,
+        /// The home.
+        home: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+    /// The starter of a runtime cannot be started.
+    #[error("cannot start: {0}")]
+    Starter(#[source] ostler_sys::SpawnError),
+    /// The process of a runtime cannot become the keeper.
+    #[error("cannot become the keeper")]
+    Keeper(#[source] LaunchError),
+    /// The daemon could not become the new program.
+    #[cfg(feature = "machine")]
+    #[error(transparent)]
+    Update(#[from] UpdateError),
+    /// See [`CommandError`].
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// See [`DashboardError`].
+    #[cfg(feature = "web")]
+    #[error(transparent)]
+    Dashboard(#[from] DashboardError),
+    /// See [`DeployError`].
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// See [`PullError`].
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    /// See [`FleetError`].
+    #[cfg(feature = "fleet")]
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// See [`MigrateError`].
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// See [`ModuleError`].
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+    /// See [`ProjectError`].
+    #[cfg(feature = "export")]
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// Export that cannot begin.
+    #[cfg(feature = "export")]
+    #[error(transparent)]
+    Export(#[from] ostler_export::ExportError),
+    /// See [`SearchError`].
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// See [`SettingError`].
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// See [`StartupError`].
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    /// See [`StepError`].
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// Error of a command that has undone everything before it.
+    #[error("{0}; nothing was changed")]
+    Unchanged(Box<Self>),
     /// The failure was already reported; only the exit code remains.
     #[error("failed")]
     Reported(Status),
@@ -189,6 +363,42 @@ impl From<ClientError> for CliError {
 }
 
 impl CliError {
+    /// Returns a function for `map_err` that makes the error of a step that the system refused.
+    pub(crate) fn system<E: Into<io::Error>>(what: impl Into<Cow<'static, str>>) -> impl FnOnce(E) -> Self {
+        let what = what.into();
+        |error| Self::System { what, source: error.into() }
+    }
+
+    /// Returns this error with the words that nothing was changed.
+    pub(crate) fn unchanged(error: impl Into<Self>) -> Self {
+        Self::Unchanged(Box::new(error.into()))
+    }
+
+    /// Returns the next step for the user, or none. `program` is the name by which this program was called.
+    pub(crate) fn hint(&self, program: &str) -> Option<String> {
+        match self {
+            Self::Usage(error) => error.hint(program),
+            Self::Home(error) => error.hint(),
+            Self::Client(ClientError::Version { .. }) => {
+                Some(format!("run `{program} update` to replace the running daemon; apps keep running"))
+            }
+            Self::Client(ClientError::Lost(_)) => Some(format!("`{program} list` shows how far it came; see also pm2.log in the home")),
+            Self::Command(error) => error.hint(),
+            Self::Unchanged(error) => error.hint(program),
+            _ => None,
+        }
+    }
+
+    /// True if a relative path may be why the command failed.
+    pub(crate) fn may_be_of_paths(&self) -> bool {
+        match self {
+            Self::Usage(_) | Self::Home(_) | Self::Client(_) | Self::Launch(_) | Self::Daemon(_) | Self::LeftOut { .. } => false,
+            #[cfg(feature = "machine")]
+            Self::Replace(_) => false,
+            _ => true,
+        }
+    }
+
     /// Returns the exit code.
     pub(crate) fn status(&self) -> Status {
         match self {
@@ -198,9 +408,7 @@ impl CliError {
             Self::Daemon(Failure::NotFound { .. } | Failure::Empty) | Self::NotFound(_) => Status::NotFound,
             Self::Reported(status) => *status,
             Self::LeftOut { .. } => Status::LeftOut,
-            #[cfg(feature = "machine")]
-            Self::Replace(_) => Status::Failed,
-            Self::Home(_) | Self::Client(_) | Self::Daemon(_) | Self::File { .. } | Self::Failed(_) => Status::Failed,
+            _ => Status::Failed,
         }
     }
 }
@@ -226,5 +434,135 @@ mod tests {
         ] {
             assert_eq!(error.status().code(), code, "{error}");
         }
+    }
+
+    /// Words of errors, with their causes and hints. All of them exit with 1.
+    #[test]
+    fn words() {
+        let io = |kind: io::ErrorKind| io::Error::new(kind, "no luck");
+        let denied = || io(io::ErrorKind::PermissionDenied);
+        let status = || <std::process::ExitStatus as std::os::unix::process::ExitStatusExt>::from_raw(256);
+        let errors: Vec<(CliError, &str)> = vec![
+            (CliError::system("wait")(denied()), "cannot wait: no luck"),
+            (CliError::NotText { what: "the home", path: "/h".into() }, "the home \"/h\" is not valid UTF-8"),
+            (CliError::NotUtf8("compose.yaml".into()), "compose.yaml is not UTF-8"),
+            (
+                CliError::Opened { file: "a.yaml".into(), source: Problem::error(ostler_config::Kind::NotFound, "file not found") },
+                "a.yaml: file not found",
+            ),
+            (UnknownEngine("v9".into()).into(), "OSTLER_JS: expected embedded, runtime or auto, found \"v9\""),
+            (UserError::NoUser("x".into()).into(), "no such user \"x\""),
+            (
+                CliError::BesidePm2 { what: "start".into(), pid: Some(7), home: "/p".into() },
+                "cannot start: PM2's own daemon (pid 7) runs in /p; `ostler migrate --in-place /p` moves its apps to ostler, npm's `pm2` controls it until then",
+            ),
+            (
+                CliError::Keeper(LaunchError::Home { what: "make", path: "/h".into(), source: denied() }),
+                "cannot become the keeper: cannot make \"/h\": no luck",
+            ),
+            (
+                CliError::unchanged(StepError::File { what: "write", path: "/etc/x".into(), source: denied() }),
+                "cannot write /etc/x: no luck; nothing was changed",
+            ),
+            (
+                CliError::unchanged(ModuleError::Fetch { shown: "mod".into(), source: Box::new(ModuleError::NoNpm) }),
+                "mod: neither npm nor bun is there, which fetch modules; install Node's npm; nothing was changed",
+            ),
+            (
+                ModuleError::Package { path: "/m/package.json".into(), source: Box::new(ModuleError::Name("../x".into())) }.into(),
+                "\"/m/package.json\": \"../x\" is no name of a module",
+            ),
+            (ModuleError::Failed { program: "npm", status: status() }.into(), "npm has failed (exit status: 1)"),
+            (ModuleError::from(denied()).into(), "cannot unpack: no luck"),
+            (
+                DeployError::Unknown { name: "stage".into(), file: "a.json".into(), known: vec!["prod".into()] }.into(),
+                "stage environment is not defined in a.json file (there is prod)",
+            ),
+            (DeployError::Ref("-x".into()).into(), "\"-x\" is no name of a branch, tag or commit"),
+            (
+                PullError::Stays { app: "api".into(), commit: "abc".into(), source: GitError::Run(denied()) }.into(),
+                "api stays at abc: cannot run git: no luck",
+            ),
+            (PullError::HookNotRun { command: "make".into(), cause: denied() }.into(), "post_update cannot be run (no luck): make"),
+            (StartupError::UserUnit("openrc").into(), "--user-unit is for systemd, this is openrc"),
+            (
+                MigrateError::Unwell { state: "api is stopped".into(), missing: vec!["port 80".into()] }.into(),
+                "api is stopped, and nothing listens at port 80",
+            ),
+            (
+                SettingError::Unknown { section: "log_rotate".into(), key: "retan".into(), near: Some("retain"), known: vec![] }.into(),
+                "log_rotate has no setting \"retan\", did you mean retain?",
+            ),
+            (SearchError::TooLong(9).into(), "it has more than 9 bytes"),
+            (
+                CommandError::SeveralInstances { target: "api".into(), ids: vec!["0".into(), "1".into()] }.into(),
+                "api has several instances, say which one: 0, 1",
+            ),
+            (
+                CommandError::TooManyInstances { instances: 900, app: "api".into(), processors: "2 processors".into() }.into(),
+                "900 instances of api are too many for this machine, which has 2 processors; nothing was changed (hint: use --yes to start them all the same)",
+            ),
+        ];
+        for (error, words) in errors {
+            let hint = error.hint("ostler").map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+            assert_eq!(ostler_core::text::causes::with_causes(&error) + &hint, words);
+            assert_eq!(error.status(), Status::Failed, "{words}");
+        }
+    }
+
+    #[test]
+    fn hints() {
+        let unknown = |closest| UsageError::UnknownCommand { word: "lsit".into(), closest };
+        let lost = || ClientError::Lost(io::ErrorKind::ConnectionReset.into());
+        for (error, hint) in [
+            (unknown(Some("list")).into(), Some("did you mean `pm2 list`?")),
+            (unknown(None).into(), Some("`pm2 --help` lists the commands")),
+            (UsageError::NoEffect { option: "force", command: "list" }.into(), Some("`pm2 list --help` lists its options")),
+            (UsageError::NoCommand.into(), None),
+            (lost().into(), Some("`pm2 list` shows how far it came; see also pm2.log in the home")),
+            (ClientError::Version { daemon: "1".into() }.into(), Some("run `pm2 update` to replace the running daemon; apps keep running")),
+            (CliError::NotFound("x".into()), None),
+        ] {
+            assert_eq!(error.hint("pm2").as_deref(), hint, "{error}");
+        }
+    }
+
+    #[cfg(feature = "web")]
+    #[test]
+    fn words_of_the_dashboard() {
+        for (error, words) in [
+            (DashboardError::NoFigures { app: "api".into(), known: vec!["web".into()] }, "no metrics of api yet; there are metrics of web"),
+            (DashboardError::NoFigures { app: "api".into(), known: vec![] }, "no metrics of api yet"),
+            (DashboardError::Kept { reason: "no port".into(), state: "it is off".into() }, "no port; it is off"),
+            (DashboardError::Off { program: "pm2" }, "the dashboard is off; `pm2 web enable` switches it on"),
+        ] {
+            assert_eq!(ostler_core::text::causes::with_causes(&CliError::from(error)), words);
+        }
+    }
+
+    #[cfg(feature = "export")]
+    #[test]
+    fn words_of_projects() {
+        let env = ostler_export::EnvFileError { line: 3, reason: "no quote".into() };
+        for (error, words) in [
+            (ProjectError::EnvFile { file: "/p/.env".into(), source: env }, "/p/.env: line 3: no quote"),
+            (
+                ProjectError::Taken { name: "p-api".into(), of: None },
+                "p-api exists already and is not of this project: name this project with --project-name, or delete it",
+            ),
+            (
+                ProjectError::Name { from: "COMPOSE_PROJECT_NAME", source: NameError("A".into()) },
+                "COMPOSE_PROJECT_NAME: expected small letters, digits, `-` and `_`, a letter or digit first, found \"A\"",
+            ),
+        ] {
+            assert_eq!(ostler_core::text::causes::with_causes(&CliError::from(error)), words);
+        }
+    }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn words_of_the_fleet() {
+        let error = FleetError::Hosts { file: "hosts.yaml".into(), source: ostler_fleet::HostsError::Empty("web".into()) };
+        assert_eq!(CliError::from(error).to_string(), "hosts.yaml: web has no hosts");
     }
 }

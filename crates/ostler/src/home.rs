@@ -102,7 +102,7 @@ pub(crate) enum HomeError {
         variable: &'static str,
     },
     /// The home cannot be created, read or written.
-    #[error("cannot {what} the home {path}: {source}{hint}")]
+    #[error("cannot {what} the home {path}: {source}")]
     Unusable {
         /// The step that failed.
         what: &'static str,
@@ -110,8 +110,6 @@ pub(crate) enum HomeError {
         path: String,
         /// The cause.
         source: io::Error,
-        /// Hint about the next step, on its own line; or empty.
-        hint: String,
     },
     /// No place is usable: neither the usual one nor the folder for temporary files.
     #[error("{first}; {second}; mount something writable there, or set {variable} to a folder of your own")]
@@ -127,11 +125,12 @@ pub(crate) enum HomeError {
 
 impl HomeError {
     /// Removes the hint, for an error that becomes a part of another one.
-    fn without_hint(mut self) -> Self {
-        if let Self::Unusable { hint, .. } = &mut self {
-            hint.clear();
-        }
-        self
+    pub(crate) fn hint(&self) -> Option<String> {
+        let Self::Unusable { path, source, .. } = self else { return None };
+        let is_of_another = source.kind() == io::ErrorKind::PermissionDenied && !is_given();
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| is_of_another && Path::new(path).starts_with(home));
+        let home = home.filter(|home| home != Path::new("/"))?;
+        Some(format!("HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display()))
     }
 }
 
@@ -191,14 +190,14 @@ pub(crate) fn for_runtime(program: Program) -> Result<(PathBuf, Option<HomeError
     }
     let first = match of_user(program).and_then(ready) {
         Ok(home) => return Ok((home, None)),
-        Err(error) => error.without_hint(),
+        Err(error) => error,
     };
     let name = if program.is_pm2() { ".pm2" } else { ".ostler" };
     let temporary = std::env::temp_dir().join(format!("{name}-{}", rustix::process::geteuid().as_raw()));
     match fitting(temporary).and_then(|home| not_a_link(&home, program).map(|()| home)).and_then(ready) {
         Ok(home) => Ok((home, Some(first))),
         Err(second) => {
-            let (first, second) = (Box::new(first), Box::new(second.without_hint()));
+            let (first, second) = (Box::new(first), Box::new(second));
             Err(HomeError::Nowhere { first, second, variable: variable(program) })
         }
     }
@@ -353,17 +352,7 @@ pub(crate) fn moved(home: &Path) -> Vec<(&'static str, String)> {
 }
 
 fn unusable(what: &'static str, path: &Path, source: io::Error) -> HomeError {
-    let is_of_another = source.kind() == io::ErrorKind::PermissionDenied && !is_given();
-    let hint = if is_of_another { hint_of_home(path) } else { String::new() };
-    HomeError::Unusable { what, path: path.display().to_string(), source, hint }
-}
-
-/// Returns a hint about `HOME` if the path is below it: `sudo -E`, `runuser` and `su` without `-`
-/// keep the `HOME` of another user.
-fn hint_of_home(path: &Path) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| path.starts_with(home) && home != Path::new("/"));
-    let hint = |home: PathBuf| format!("\nhint: HOME is {}: use `sudo -H` or `su -`, or set OSTLER_HOME or PM2_HOME", home.display());
-    home.map(hint).unwrap_or_default()
+    HomeError::Unusable { what, path: path.display().to_string(), source }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ostler_core::home::home_paths;
+use ostler_core::logs::rotate::RotateError;
 use ostler_core::logs::rotate::settings::{MODULE, Rotation, SECTION, keys};
 use ostler_proto::control::{Request, TableRow};
 use ostler_proto::pm2::read_conf;
@@ -15,7 +16,7 @@ use serde_json::{Map, Value};
 
 use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, SettingError};
 
 /// Longest wait for another writer. A writer needs only a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(5);
@@ -47,7 +48,7 @@ pub(crate) fn writable(cx: &mut Cx) -> Result<PathBuf, CliError> {
 /// # Errors
 /// Returns an error if the file cannot be read, or if it has no JSON object.
 pub(crate) fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
-    read_conf(path).map_err(|error| CliError::Failed(error.to_string()))
+    Ok(read_conf(path).map_err(SettingError::File)?)
 }
 
 /// Changes the file completely or not at all. Two writers at the same time do not lose each other's
@@ -79,7 +80,7 @@ fn lock(path: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     name.push(".lock");
     let file = path.with_file_name(name);
     match lock_within(&file, LOCK_WITHIN) {
-        Ok(lock) => lock.ok_or_else(|| CliError::Failed(format!("another command holds \"{}\"", file.display()))),
+        Ok(lock) => lock.ok_or_else(|| SettingError::Locked(file).into()),
         Err(errno) => Err(CliError::File { what: "lock", path: file.display().to_string(), source: errno.into() }),
     }
 }
@@ -120,7 +121,7 @@ pub(crate) fn parts(key: &str) -> Result<Vec<String>, CliError> {
     parts.push(&key[from..]);
     let parts: Vec<String> = parts.into_iter().map(|part| part.chars().filter(|c| !matches!(c, '"' | '\'')).collect()).collect();
     match parts.iter().find(|part| part.is_empty() || TRAPS.contains(&part.as_str()) || part.contains('\0')) {
-        Some(part) => Err(CliError::Failed(format!("\"{}\" is no name of a setting: {part:?} is not allowed", key.escape_debug()))),
+        Some(part) => Err(SettingError::Key { key: key.escape_debug().to_string(), part: part.clone() }.into()),
         None => Ok(parts),
     }
 }
@@ -165,23 +166,23 @@ fn check(parts: &[String], text: &str) -> Result<(), CliError> {
     if ![MODULE, SECTION].contains(&section.as_str()) {
         return Ok(());
     }
+    let wrong = |reason| CliError::from(SettingError::Value { section: section.clone(), key: key.clone(), reason });
     // Existing files are read as the module reads them: any text that is no number keeps all logs.
     // A new value must say so explicitly, because such a text is probably a typing error.
     if key == "retain" && text.trim() != "all" && text.trim().parse::<u32>().is_err() {
-        return Err(CliError::Failed(format!("{section}:{key}: expected a number of files or \"all\", found {text:?}")));
+        return Err(wrong(format!("expected a number of files or \"all\", found {text:?}")));
     }
     match Rotation::default().set(section, key, text) {
         Ok(()) if matches!(key.as_str(), "tz" | "TZ") && !text.is_empty() && jiff::tz::TimeZone::get(text).is_err() => {
-            Err(CliError::Failed(format!("{section}:{key}: expected a time zone such as \"Europe/Berlin\", found {text:?}")))
+            Err(wrong(format!("expected a time zone such as \"Europe/Berlin\", found {text:?}")))
         }
         Ok(()) => Ok(()),
-        Err(Some(problem)) => Err(CliError::Failed(format!("{section}:{key}: {problem}"))),
-        Err(None) => {
+        Err(RotateError::Unknown) => {
             let known = keys(section);
             let near = ostler_config::keys::closest(key, known.iter().copied());
-            let hint = near.map_or_else(|| format!("; there are {}", known.join(", ")), |near| format!(", did you mean {near}?"));
-            Err(CliError::Failed(format!("{section} has no setting {key:?}{hint}")))
+            Err(SettingError::Unknown { section: section.to_owned(), key: key.to_owned(), near, known }.into())
         }
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 

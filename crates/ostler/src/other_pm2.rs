@@ -29,10 +29,7 @@ const CLOCK_TICK_MS: u128 = 20;
 /// Returns an error if PM2 runs. The text names the next step.
 pub(crate) fn refuse(home: &Path, what: &str) -> Result<(), CliError> {
     let Some(manager) = in_home(home) else { return Ok(()) };
-    let (folder, who) = (home.display(), manager.map_or_else(String::new, |pid| format!(" (pid {pid})")));
-    Err(CliError::Failed(format!(
-        "cannot {what}: PM2's own daemon{who} runs in {folder}; `ostler migrate --in-place {folder}` moves its apps to ostler, npm's `pm2` controls it until then"
-    )))
+    Err(CliError::BesidePm2 { what: what.to_owned(), pid: manager, home: home.to_owned() })
 }
 
 /// Returns the daemon of PM2 in this home, with its pid if that is visible from here.

@@ -80,7 +80,7 @@ fn root_in_folder(home: &Path, user: u32, program: Program) -> String {
 }
 
 fn cannot(home: &Path, user: u32, why: &str) -> CliError {
-    CliError::Failed(format!("cannot act as {}, the owner of {}: {why}", shown(user), home.display()))
+    CliError::Owner { user: shown(user), home: home.to_owned(), reason: why.to_owned() }
 }
 
 /// Reads the owners along the path of the home.

@@ -37,7 +37,7 @@ pub(crate) fn needs_child(call: &Call) -> bool {
 /// # Errors
 /// Returns an error if the child cannot be started.
 pub(crate) fn run(cx: &mut Cx) -> Result<u8, CliError> {
-    let failed = |what: &str, error: std::io::Error| CliError::Failed(format!("cannot {what}: {error}"));
+    let failed = |what, source: std::io::Error| CliError::system(what)(source);
     let mut words = std::env::args_os();
     let mut command = Command::new(exec::OWN_EXE.to_string_lossy().as_ref());
     words.next().into_iter().for_each(|name| _ = command.arg0(name));

@@ -10,7 +10,7 @@ use crate::cli::{self, Call, Daemon, Parsed, State};
 use crate::client::{ClientError, VERSION};
 use crate::commands;
 use crate::cx::{self, Cx};
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, Status, UsageError};
 #[cfg(feature = "fleet")]
 use crate::fleet;
 use crate::home::{self, Program};
@@ -112,7 +112,9 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
         (Some(Ok(code)), _) => code(&mut cx, call),
         (Some(Err(feature)), _) => Err(CliError::LeftOut { command: call.word.clone(), feature }),
         // The text must name the program as it was called, because that name determines the home.
-        (None, State::Elsewhere(what)) => Err(CliError::Failed(what.replace("`ostler web ", &format!("`{} web ", program.name())))),
+        (None, State::Elsewhere(what)) => {
+            Err(CommandError::Elsewhere(what.replace("`ostler web ", &format!("`{} web ", program.name()))).into())
+        }
         (None, State::Works) => unreachable!("commands/mod.rs does not compile without a handler"),
     };
     if matches!(result, Ok(Status::NotFound)) {
@@ -121,10 +123,13 @@ fn run(program: Program, mut out: Out, call: &Call) -> u8 {
     let status = result.unwrap_or_else(|error| {
         let status = error.status();
         if call.has("json") && !matches!(error, CliError::Reported(_)) {
-            json(&mut cx.out, &serde_json::json!({ "error": with_causes(&error), "exit_code": status.code() }));
+            // The hint of a usage error or of the connection is for people.
+            let hint = error.hint(program.name()).filter(|_| error.may_be_of_paths() || matches!(error, CliError::Home(_)));
+            let text = hint.map_or_else(|| with_causes(&error), |hint| format!("{}\nhint: {hint}", with_causes(&error)));
+            json(&mut cx.out, &serde_json::json!({ "error": text, "exit_code": status.code() }));
         }
         print_error(&mut cx, call, &error);
-        if matches!(error, CliError::Reported(_) | CliError::File { .. } | CliError::NotFound(_) | CliError::Failed(_)) {
+        if error.may_be_of_paths() {
             hint_of_removed_folder(&mut cx);
         }
         status
@@ -186,29 +191,18 @@ fn usage(program: Program, out: &mut Out, error: &UsageError) -> Status {
 fn own_usage(name: &str, out: &mut Out, error: &UsageError) -> Status {
     match error {
         UsageError::NoCommand => out.line(cli::short_help(name).trim_end()),
-        UsageError::UnknownCommand { word, closest } => {
-            out.error(format_args!("unknown command `{word}`"));
-            match closest {
-                Some(closest) => out.hint(format_args!("did you mean `{name} {closest}`?")),
-                None => out.hint(format_args!("`{name} --help` lists the commands")),
-            }
-        }
-        UsageError::UnknownOption { word, closest } => {
-            out.error(format_args!("unknown option `{word}`"));
-            if let Some(closest) = closest {
-                out.hint(format_args!("did you mean `{closest}`?"));
-            }
-        }
+        UsageError::UnknownCommand { word, .. } => out.error(format_args!("unknown command `{word}`")),
+        UsageError::UnknownOption { word, .. } => out.error(format_args!("unknown option `{word}`")),
         UsageError::MissingValue { option } => out.error(format_args!("option `{option}` needs a value")),
         UsageError::MissingArgument { name } => out.error(format_args!("missing argument `{name}`")),
         UsageError::UnwantedValue { option } => out.error(format_args!("option `{option}` takes no value")),
-        UsageError::NoEffect { option, command } => {
-            out.error(format_args!("option `--{option}` has no effect with `{command}`"));
-            out.hint(format_args!("`{name} {command} --help` lists its options"));
-        }
+        UsageError::NoEffect { option, command } => out.error(format_args!("option `--{option}` has no effect with `{command}`")),
         UsageError::BadValue { option, reason } => out.error(format_args!("option `{option}`: {reason}")),
         UsageError::UnknownArgument { word } => out.error(format_args!("unexpected argument `{word}`")),
         UsageError::NotText { .. } => out.error(error),
+    }
+    if let Some(hint) = error.hint(name) {
+        out.hint(hint);
     }
     Status::Usage
 }
@@ -229,17 +223,22 @@ pub(crate) fn print_error(cx: &mut Cx, call: &Call, error: &CliError) {
         CliError::Client(ClientError::Permission { home }) => {
             cx.out.error(format_args!("Permission denied, to give access to current user: the home {home} belongs to another user"));
         }
-        CliError::Client(ClientError::Version { .. }) => {
-            cx.out.error(with_causes(error));
-            cx.out.err_line(format_args!("run `{name} update` to replace the running daemon; apps keep running"));
-        }
-        CliError::Client(ClientError::Lost(_)) => {
-            cx.out.error(with_causes(error));
-            cx.out.err_line(format_args!("`{name} list` shows how far it came; see also {}", "pm2.log in the home"));
-        }
         CliError::Daemon(Failure::NotFound { target }) if !cx.program.is_pm2() => print_not_found(cx, target),
         CliError::Daemon(failure) => print_failure(cx, failure),
-        _ => cx.out.error(with_causes(error)),
+        _ => {
+            cx.out.error(with_causes(error));
+            print_hint(cx, error);
+        }
+    }
+}
+
+fn print_hint(cx: &mut Cx, error: &CliError) {
+    let Some(hint) = error.hint(cx.program.name()) else { return };
+    match error {
+        // Lines of their own, also as `pm2`.
+        CliError::Client(_) => cx.out.err_line(hint),
+        CliError::Home(_) if cx.program.is_pm2() => cx.out.err_line(format_args!("hint: {hint}")),
+        _ => cx.out.hint(hint),
     }
 }
 

@@ -37,7 +37,7 @@ impl Signals {
     /// # Errors
     /// Returns an error if the kernel rejects the descriptors.
     pub(crate) fn take() -> Result<Self, CliError> {
-        let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
+        let failed = |errno: rustix::io::Errno| CliError::system("receive signals")(errno);
         let signals = Self {
             stop: SignalFd::new(&STOPPING).map_err(failed)?,
             children: SignalFd::new(&[CHLD]).map_err(failed)?,

@@ -10,7 +10,7 @@ use ostler_web::{APP, ROLE};
 use serde_json::json;
 
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, DashboardError};
 use crate::render::Wording;
 
 /// First delay before a restart. The delay grows: an outage of the dashboard is also an outage of
@@ -117,7 +117,7 @@ fn is_it(row: &TableRow) -> bool {
 }
 
 fn described(cx: &Cx, home: &Path, settings: &Settings) -> Result<AppSpec, CliError> {
-    let failed = |problem: &dyn std::fmt::Display| CliError::Failed(format!("the dashboard cannot be described: {problem}"));
+    let failed = |problem: &dyn std::fmt::Display| CliError::from(DashboardError::App(problem.to_string()));
     let exe = std::env::current_exe().map_err(|error| failed(&error))?;
     let (Some(exe), Some(home)) = (exe.to_str(), home.to_str()) else { return Err(failed(&"a path is not valid UTF-8")) };
     let context = Context::new(home.into(), cx.env(), ostler_sys::machine::cpus::available()).map_err(|error| failed(&error))?;

@@ -42,12 +42,28 @@ fn next_ports(count: u16) -> u16 {
     next
 }
 
+/// Reason why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// The connection failed.
+    #[error("{step}: {source}")]
+    Io {
+        /// `connect`, `write` or `read`.
+        step: &'static str,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The answer is not HTTP, or incomplete.
+    #[error("{0}")]
+    Answer(String),
+}
+
 /// Performs one GET and returns the body.
 ///
 /// # Errors
-/// Returns the failure in words.
-pub fn get(addr: impl Into<Address>, path: &str) -> Result<String, String> {
-    let connect = |error: std::io::Error| format!("connect: {error}");
+/// Returns an error that names the failed step.
+pub fn get(addr: impl Into<Address>, path: &str) -> Result<String, GetError> {
+    let connect = |source| GetError::Io { step: "connect", source };
     match addr.into() {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).map_err(connect)?;
@@ -62,15 +78,15 @@ pub fn get(addr: impl Into<Address>, path: &str) -> Result<String, String> {
     }
 }
 
-fn ask(mut stream: impl Read + Write, path: &str) -> Result<String, String> {
+fn ask(mut stream: impl Read + Write, path: &str) -> Result<String, GetError> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).map_err(|error| format!("write: {error}"))?;
+    stream.write_all(request.as_bytes()).map_err(|source| GetError::Io { step: "write", source })?;
     let (mut answer, mut buffer) = (Answer::new(), vec![0; 16 << 10]);
     loop {
         let done = match stream.read(&mut buffer) {
-            Ok(0) => answer.end().map(|()| true)?,
-            Ok(n) => answer.feed(&buffer[..n])?,
-            Err(error) => return Err(format!("read: {error}")),
+            Ok(0) => answer.end().map(|()| true).map_err(GetError::Answer)?,
+            Ok(n) => answer.feed(&buffer[..n]).map_err(GetError::Answer)?,
+            Err(source) => return Err(GetError::Io { step: "read", source }),
         };
         if done {
             return Ok(String::from_utf8_lossy(answer.body()).into_owned());

@@ -40,6 +40,17 @@ pub struct CodeBlock {
     pub marks: Vec<String>,
 }
 
+/// Word in the mark `test:` of a page that makes no sense; begins with the path of the page.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MarkError {
+    /// Word without `=`.
+    #[error("{0}: `{1}` is no key=values")]
+    NoPair(String, String),
+    /// Unknown key.
+    #[error("{0}: a test knows ports, needs, files and links, not `{1}`")]
+    Key(String, String),
+}
+
 /// Settings for a page's test run: `<!-- test: … -->`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PageTest {
@@ -131,18 +142,18 @@ impl Page {
     ///
     /// # Errors
     /// Returns an unknown word of the comment.
-    pub fn test(&self) -> Result<Option<PageTest>, String> {
+    pub fn test(&self) -> Result<Option<PageTest>, MarkError> {
         let Some(words) = self.said("test:") else { return Ok(None) };
         let mut test = PageTest::default();
         for word in words.split_whitespace() {
-            let (key, values) = word.split_once('=').ok_or_else(|| format!("{}: `{word}` is no key=values", self.path))?;
+            let (key, values) = word.split_once('=').ok_or_else(|| MarkError::NoPair(self.path.clone(), word.to_owned()))?;
             let values = values.split(',').map(str::to_owned).collect();
             match key {
                 "ports" => test.ports = values,
                 "needs" => test.needs = values,
                 "files" => test.files = values,
                 "links" => test.links = values,
-                _ => return Err(format!("{}: a test knows ports, needs, files and links, not `{key}`", self.path)),
+                _ => return Err(MarkError::Key(self.path.clone(), key.to_owned())),
             }
         }
         Ok(Some(test))

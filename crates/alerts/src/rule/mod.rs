@@ -132,6 +132,11 @@ pub enum Target {
     Tcp(String),
 }
 
+/// Reason why a text is no [`Pattern`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct PatternError(#[from] regex_lite::Error);
+
 /// Regular expression.
 #[derive(Clone, Debug)]
 pub struct Pattern(regex_lite::Regex);
@@ -141,8 +146,8 @@ impl Pattern {
     ///
     /// # Errors
     /// Returns a description of the error if the expression is invalid.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        regex_lite::RegexBuilder::new(text).size_limit(256 << 10).build().map(Self).map_err(|error| error.to_string())
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Ok(Self(regex_lite::RegexBuilder::new(text).size_limit(256 << 10).build()?))
     }
 
     /// Returns true if the pattern matches anywhere in the line.

@@ -246,14 +246,6 @@ fn files(raw: &RawApp, base: &Base<'_>, problems: &mut Vec<Problem>) -> EnvMap {
     out
 }
 
-/// Returns the variables of a dotenv file.
-///
-/// # Errors
-/// Returns an error if the file or one of its lines cannot be read; the reason names the position.
-pub fn variables_of(file: &Path, context: &Context) -> Result<EnvMap, String> {
-    read(file, &context.caller, None, Syntax::Dotenv)
-}
-
 /// Returns the variables of a text in a format of `env_file`; none if the text or the format is
 /// invalid.
 pub fn variables_in(text: &str, format: &str) -> Option<EnvMap> {
@@ -266,7 +258,7 @@ fn uid_text(value: &Value) -> Option<String> {
 }
 
 fn read(file: &Path, caller: &Caller, app_user: Option<u32>, syntax: Syntax) -> Result<EnvMap, String> {
-    let (text, _) = crate::load::read_text(file, caller, app_user).map_err(|problem| format!("{}: {}", file.display(), problem.message))?;
+    let (text, _) = crate::load::read_text(file, caller, app_user).map_err(|problem| format!("{}: {}", file.display(), problem.text()))?;
     syntax.read(&text).map_err(|(line, message)| format!("{}:{line}: {message}", file.display()))
 }
 

@@ -54,7 +54,7 @@ fn rotation(value: &Value) -> Result<RotateSpec, String> {
             Value::Null => continue,
             other => return Err(format!("{key}: expected a string or a number, found {}", found(other))),
         };
-        rotate.set(key, &text).map_err(|problem| format!("{key}: {}", problem.unwrap_or_else(|| "no such setting".into())))?;
+        rotate.set(key, &text).map_err(|error| format!("{key}: {error}"))?;
     }
     if table.contains_key("interval") && table.contains_key("cron") {
         return Err("`interval` and `cron` cannot be combined".into());

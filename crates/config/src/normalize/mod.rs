@@ -42,7 +42,7 @@ use crate::keys::{self, Group};
 use crate::problem::{Kind, Problem, Problems, Severity};
 
 pub use again::{Again, normalize_again};
-pub use env::{EnvOption, variables_in, variables_of};
+pub use env::{EnvOption, variables_in};
 pub use merge::merge;
 pub use options::from_options;
 pub use order::finish_order;

@@ -209,12 +209,17 @@ pub fn keyed(sockets: &[Listen]) -> impl Iterator<Item = (&Listen, String)> {
     })
 }
 
+/// Name in `{fd:name}` that no socket has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{{fd:{0}}}: no socket of `listen` has this name")]
+pub struct UnknownSocket(pub String);
+
 /// Replaces `{fd}` and `{fd:name}` in a text by the numbers of the sockets; the first socket has
 /// the number `first`.
 ///
 /// # Errors
-/// Returns the name that no socket has.
-pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String, String> {
+/// Returns an error if no socket has one of the names.
+pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String, UnknownSocket> {
     let mut out = String::with_capacity(text.len());
     let mut done = 0;
     for word in fd_words(text) {
@@ -222,13 +227,24 @@ pub fn with_numbers(text: &str, sockets: &[Listen], first: i32) -> Result<String
             None => Some(0),
             Some(name) => sockets.iter().position(|listen| listen.name == name),
         };
-        let index = index.ok_or_else(|| word.name.unwrap_or_default().to_owned())?;
+        let index = index.ok_or_else(|| UnknownSocket(word.name.unwrap_or_default().to_owned()))?;
         out.push_str(text.get(done..word.range.0).unwrap_or_default());
         out.push_str(&first.saturating_add(i32::try_from(index).unwrap_or(0)).to_string());
         done = word.range.1;
     }
     out.push_str(text.get(done..).unwrap_or_default());
     Ok(out)
+}
+
+/// Reason why a text is no regular expression.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PatternError {
+    /// Text that is too long; its length in bytes.
+    #[error("a regular expression may have {PATTERN_MAX} bytes, this has {0}")]
+    TooLong(usize),
+    /// Text with a wrong syntax, or one that needs too much memory.
+    #[error(transparent)]
+    Syntax(#[from] regex_lite::Error),
 }
 
 /// Longest regular expression for a log line.
@@ -244,12 +260,11 @@ impl LogPattern {
     ///
     /// # Errors
     /// Returns the reason why it is invalid.
-    pub fn new(pattern: &str) -> Result<Self, String> {
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
         if pattern.len() > PATTERN_MAX {
-            return Err(format!("a regular expression is limited to {PATTERN_MAX} bytes, this has {}", pattern.len()));
+            return Err(PatternError::TooLong(pattern.len()));
         }
-        let built = regex_lite::RegexBuilder::new(pattern).size_limit(1 << 20).build();
-        built.map(Self).map_err(|error| error.to_string())
+        Ok(Self(regex_lite::RegexBuilder::new(pattern).size_limit(1 << 20).build()?))
     }
 
     /// Returns true if it matches this line.
@@ -294,8 +309,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(with_numbers(text, &sockets(), 3).as_deref(), Ok(expected), "{text}");
         }
-        assert_eq!(with_numbers("{fd:other}", &sockets(), 3), Err("other".into()));
-        assert_eq!(with_numbers("{fd:}", &sockets(), 3), Err(String::new()));
+        assert_eq!(with_numbers("{fd:other}", &sockets(), 3), Err(UnknownSocket("other".into())));
+        assert_eq!(with_numbers("{fd:}", &sockets(), 3), Err(UnknownSocket(String::new())));
     }
 
     #[test]

@@ -9,6 +9,40 @@ const MAX_ALTERNATIVES: usize = 256;
 /// Longest pattern.
 const MAX_BYTES: usize = 1000;
 
+/// Reason why a text is no pattern of paths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GlobError {
+    /// Text that is too long; its length in bytes.
+    #[error("a pattern may have {MAX_BYTES} bytes, this has {0}")]
+    TooLong(usize),
+    /// Braces with too many combinations.
+    #[error("it stands for more than {MAX_ALTERNATIVES} patterns")]
+    TooMany,
+    /// Bracket, brace or parenthesis that is not closed.
+    #[error("\"{open}\" without its \"{close}\"")]
+    Unclosed {
+        /// Opening characters.
+        open: String,
+        /// Missing character.
+        close: char,
+    },
+    /// Group that begins with this character and a parenthesis, such as `!(a)`.
+    #[error("\"{0}(\" is not supported; a regular expression can say it: \"regex:…\"")]
+    Unsupported(char),
+    /// Range in braces, such as `{1..5}`.
+    #[error("a range in braces is not supported; write its members")]
+    BraceRange,
+    /// Range in brackets whose end comes before its start.
+    #[error("\"{0}-{1}\" is not in order")]
+    Unordered(char, char),
+}
+
+impl GlobError {
+    fn unclosed_set() -> Self {
+        Self::Unclosed { open: "[".into(), close: ']' }
+    }
+}
+
 /// A pattern of whole paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
@@ -73,9 +107,9 @@ impl Glob {
     ///
     /// # Errors
     /// Returns the reason why it is invalid.
-    pub fn below(folder: &str, pattern: &str) -> Result<Self, String> {
+    pub fn below(folder: &str, pattern: &str) -> Result<Self, GlobError> {
         if pattern.len() > MAX_BYTES {
-            return Err(format!("a pattern is limited to {MAX_BYTES} bytes, this has {}", pattern.len()));
+            return Err(GlobError::TooLong(pattern.len()));
         }
         let mut glob = Self::parse(pattern, Dialect::Watch)?;
         if !pattern.starts_with('/') {
@@ -88,7 +122,7 @@ impl Glob {
         Ok(glob)
     }
 
-    pub(super) fn parse(pattern: &str, dialect: Dialect) -> Result<Self, String> {
+    pub(super) fn parse(pattern: &str, dialect: Dialect) -> Result<Self, GlobError> {
         let texts = if dialect == Dialect::Watch { expand(pattern)? } else { vec![pattern.to_owned()] };
         let alternatives = texts.iter().map(|text| segments(text, dialect)).collect::<Result<_, _>>()?;
         Ok(Self { alternatives })
@@ -140,12 +174,12 @@ fn resolve_dots(segments: &mut Vec<Segment>) {
 }
 
 /// Expands the braces and brackets of alternatives.
-fn expand(pattern: &str) -> Result<Vec<String>, String> {
+fn expand(pattern: &str) -> Result<Vec<String>, GlobError> {
     let mut done = Vec::new();
     let mut open = vec![pattern.to_owned()];
     while let Some(text) = open.pop() {
         if done.len() + open.len() > MAX_ALTERNATIVES {
-            return Err(format!("it expands to more than {MAX_ALTERNATIVES} patterns"));
+            return Err(GlobError::TooMany);
         }
         match first_group(&text)? {
             None => done.push(text),
@@ -166,13 +200,13 @@ struct Group {
 }
 
 /// Returns the first group of alternatives in a text.
-fn first_group(text: &str) -> Result<Option<Group>, String> {
+fn first_group(text: &str) -> Result<Option<Group>, GlobError> {
     let bytes = text.as_bytes();
     let mut at = 0;
     while at < bytes.len() {
         match (bytes[at], bytes.get(at + 1)) {
             (b'\\', _) => at += 1,
-            (b'[', _) => at = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?,
+            (b'[', _) => at = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?,
             (b'{', _) => return group(text, at, at + 1, b',', b'}').map(Some),
             (b'@', Some(b'(')) => return group(text, at, at + 2, b'|', b')').map(Some),
             (b'?', Some(b'(')) => {
@@ -181,7 +215,7 @@ fn first_group(text: &str) -> Result<Option<Group>, String> {
                 return Ok(Some(found));
             }
             (kind @ (b'!' | b'+' | b'*'), Some(b'(')) => {
-                return Err(format!("\"{}(\" is not supported; use a regular expression: \"regex:…\"", kind as char));
+                return Err(GlobError::Unsupported(kind as char));
             }
             _ => {}
         }
@@ -190,7 +224,7 @@ fn first_group(text: &str) -> Result<Option<Group>, String> {
     Ok(None)
 }
 
-fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<Group, String> {
+fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<Group, GlobError> {
     let bytes = text.as_bytes();
     let (mut at, mut depth, mut piece) = (from, 0_u32, from);
     let mut choices = Vec::new();
@@ -198,13 +232,13 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
         let byte = bytes[at];
         match byte {
             b'\\' => at += 1,
-            b'[' => at = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?,
+            b'[' => at = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?,
             _ if depth == 0 && (byte == comma || byte == close) => {
                 choices.push(text[piece..at].to_owned());
                 piece = at + 1;
                 if byte == close {
                     if close == b'}' && choices.len() == 1 && choices[0].contains("..") {
-                        return Err("a range in braces is not supported; list its members".into());
+                        return Err(GlobError::BraceRange);
                     }
                     return Ok(Group { start, end: at + 1, choices });
                 }
@@ -215,7 +249,7 @@ fn group(text: &str, start: usize, from: usize, comma: u8, close: u8) -> Result<
         }
         at += 1;
     }
-    Err(format!("\"{}\" without its \"{}\"", text[start..from].escape_debug(), close as char))
+    Err(GlobError::Unclosed { open: text[start..from].escape_debug().to_string(), close: close as char })
 }
 
 /// Returns the position of the `]` of this `[`.
@@ -234,7 +268,7 @@ fn end_of_set(bytes: &[u8], open: usize) -> Option<usize> {
     None
 }
 
-fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, String> {
+fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, GlobError> {
     let mut names = split_names(text)?;
     names.retain(|name| !name.is_empty());
     let last = names.len().saturating_sub(1);
@@ -250,14 +284,14 @@ fn segments(text: &str, dialect: Dialect) -> Result<Vec<Segment>, String> {
 }
 
 /// Splits the names at slashes, except slashes in sets.
-fn split_names(text: &str) -> Result<Vec<&str>, String> {
+fn split_names(text: &str) -> Result<Vec<&str>, GlobError> {
     let bytes = text.as_bytes();
     let (mut at, mut piece) = (0, 0);
     let mut names = Vec::new();
     while at < bytes.len() {
         match bytes[at] {
             b'\\' => at += 1,
-            b'[' => at = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?,
+            b'[' => at = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?,
             b'/' => {
                 names.push(&text[piece..at]);
                 piece = at + 1;
@@ -270,7 +304,7 @@ fn split_names(text: &str) -> Result<Vec<&str>, String> {
     Ok(names)
 }
 
-fn tokens(name: &str) -> Result<Vec<Token>, String> {
+fn tokens(name: &str) -> Result<Vec<Token>, GlobError> {
     let bytes = name.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -280,7 +314,7 @@ fn tokens(name: &str) -> Result<Vec<Token>, String> {
             b'*' => tokens.push(Token::Many),
             b'?' => tokens.push(Token::One),
             b'[' => {
-                let end = end_of_set(bytes, at).ok_or("\"[\" without its \"]\"")?;
+                let end = end_of_set(bytes, at).ok_or_else(GlobError::unclosed_set)?;
                 tokens.push(set(&name[at + 1..end])?);
                 at = end;
             }
@@ -295,7 +329,7 @@ fn tokens(name: &str) -> Result<Vec<Token>, String> {
     Ok(tokens)
 }
 
-fn set(inner: &str) -> Result<Token, String> {
+fn set(inner: &str) -> Result<Token, GlobError> {
     let (negated, members) = match inner.strip_prefix(['!', '^']) {
         Some(rest) => (true, rest),
         None => (false, inner),
@@ -314,7 +348,7 @@ fn set(inner: &str) -> Result<Token, String> {
             _ => from,
         };
         if to < from {
-            return Err(format!("\"{from}-{to}\" is out of order"));
+            return Err(GlobError::Unordered(from, to));
         }
         ranges.push((from, to));
     }
@@ -461,7 +495,7 @@ mod tests {
             ("{1..5}", "a range in braces is not supported; list its members"),
             ("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", "it expands to more than 256 patterns"),
         ] {
-            assert_eq!(Glob::below("/w", pattern), Err(expected.into()), "{pattern}");
+            assert_eq!(Glob::below("/w", pattern).unwrap_err().to_string(), expected, "{pattern}");
         }
         assert!(Glob::below("/", &"a".repeat(1001)).is_err());
     }

@@ -17,7 +17,7 @@ mod spec;
 
 pub use burst::{Burst, Pace};
 pub use gitignore::GitIgnore;
-pub use glob::{Glob, is_glob, split_base};
+pub use glob::{Glob, GlobError, is_glob, split_base};
 pub use guard::{Guard, Habit, Judgement, Outcome};
 pub use known::Exactness;
 pub use rules::{Place, Root, Rules, Surroundings, Verdict};

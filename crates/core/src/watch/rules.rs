@@ -1,10 +1,10 @@
 //! Rules of a watch: whether a path counts.
 
-use super::glob::{Glob, is_glob, split_base};
+use super::glob::{Glob, GlobError, is_glob, split_base};
 use super::own::OwnFile;
 use super::spec::{BadWatch, WatchSpec};
 use crate::app::{AppSpec, CombinedLog};
-use crate::serving::LogPattern;
+use crate::serving::{LogPattern, PatternError};
 
 /// Folders that users do not edit: the watch never enters them.
 const NEVER: [&[u8]; 4] = [b"node_modules", b".git", b".hg", b".svn"];
@@ -91,6 +91,17 @@ pub enum Verdict {
     Counts,
 }
 
+/// Reason why a watched path or an exception is refused.
+#[derive(Debug, thiserror::Error)]
+enum PathError {
+    #[error("expected a path")]
+    Empty,
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    #[error(transparent)]
+    Regex(#[from] PatternError),
+}
+
 #[derive(Clone, Debug)]
 enum Pattern {
     Glob(Glob),
@@ -116,7 +127,7 @@ impl Rules {
             base,
         };
         for text in &spec.paths {
-            let bad = |message: String| BadWatch { key: "watch", message: format!("{text:?}: {message}") };
+            let bad = |error: PathError| BadWatch { key: "watch", message: format!("{text:?}: {error}") };
             match text.strip_prefix('!') {
                 Some(rest) => rules.ignore.push(Pattern::new(rest, &rules.base).map_err(bad)?),
                 None => rules.roots.push(Root::new(text, &rules.base, spec.literal).map_err(bad)?),
@@ -126,7 +137,7 @@ impl Rules {
             rules.roots.push(Root { path: absolute(&rules.base, ""), filter: None });
         }
         for text in spec.ignore.iter().flatten() {
-            let bad = |message: String| BadWatch { key: "ignore_watch", message: format!("{text:?}: {message}") };
+            let bad = |error: PathError| BadWatch { key: "ignore_watch", message: format!("{text:?}: {error}") };
             match text.strip_prefix('!') {
                 Some(rest) => rules.except.push(Pattern::new(rest, &rules.base).map_err(bad)?),
                 None => rules.ignore.push(Pattern::new(text, &rules.base).map_err(bad)?),
@@ -193,9 +204,9 @@ impl Rules {
 }
 
 impl Root {
-    fn new(text: &str, base: &str, literal: bool) -> Result<Self, String> {
+    fn new(text: &str, base: &str, literal: bool) -> Result<Self, PathError> {
         if text.is_empty() {
-            return Err("expected a path".into());
+            return Err(PathError::Empty);
         }
         if literal || !is_glob(text) {
             return Ok(Self { path: absolute(base, text), filter: None });
@@ -206,7 +217,7 @@ impl Root {
 }
 
 impl Pattern {
-    fn new(text: &str, base: &str) -> Result<Self, String> {
+    fn new(text: &str, base: &str) -> Result<Self, PathError> {
         if let Some(regex) = regex_of(text) {
             // JavaScript escapes its slashes.
             let pattern = LogPattern::new(&regex.replace("\\/", "/"))?;

@@ -301,8 +301,7 @@ fn numbered<'a>(spec: &AppSpec, text: &'a str) -> Result<Cow<'a, str>, SpawnFail
     if spec.listen.is_empty() || !text.contains("{fd") {
         return Ok(text.into());
     }
-    let missing = |name: String| failure(&format!("{{fd:{name}}}: no socket of `listen` has this name"), 0);
-    with_numbers(text, &spec.listen, FIRST_FD).map(Cow::from).map_err(missing)
+    with_numbers(text, &spec.listen, FIRST_FD).map(Cow::from).map_err(|error| failure(&error.to_string(), 0))
 }
 
 #[cfg(test)]

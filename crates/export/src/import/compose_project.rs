@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::compose_build::{Before, built, from_stage};
 use super::compose_files::{Surroundings, joined, load};
+use super::dotenv::EnvFileError;
 use super::{ImportError, Imported, compose, dotenv};
 use crate::Told;
 use crate::base::OFFICIAL;
@@ -37,7 +38,7 @@ pub struct ComposeService {
 ///
 /// # Errors
 /// Returns an error that names a malformed line.
-pub fn compose_variables(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, String> {
+pub fn compose_variables(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<(String, String)>, EnvFileError> {
     dotenv::parse(text, variable)
 }
 
@@ -206,7 +207,8 @@ fn env_files(name: &str, service: &mut Map<String, Value>, around: &Surroundings
                 differs |= is_raw || dotenv::differs_from_ours(&text);
                 let of_earlier = |name: &str| variables.iter().rev().find(|(own, _)| own == name).map(|(_, value)| value.clone());
                 let lookup = |name: &str| of_earlier(name).or_else(|| (around.variable)(name));
-                let found = if is_raw { dotenv::raw(&text) } else { dotenv::parse(&text, &lookup).map_err(failed)? };
+                let found =
+                    if is_raw { dotenv::raw(&text) } else { dotenv::parse(&text, &lookup).map_err(|error| failed(error.to_string()))? };
                 variables.extend(found);
                 kept.push(Value::from(path));
             }

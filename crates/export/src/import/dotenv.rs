@@ -6,16 +6,26 @@ use super::interpolate::Variables;
 /// Lookup of a variable's value by its name.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// Line of an env file that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct EnvFileError {
+    /// Number of the line, from 1.
+    pub line: usize,
+    /// The description of the fault.
+    pub reason: String,
+}
+
 /// Reads `.env` or an `env_file`. A variable without a value is the caller's. Later lines take
 /// precedence.
 ///
 /// # Errors
 /// Returns an error if a quote has no end, or a reference is malformed; the reason names the line.
-pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn parse(text: &str, lookup: Lookup<'_>) -> Result<Vec<(String, String)>, EnvFileError> {
     let mut out: Vec<(String, String)> = Vec::new();
     let mut lines = text.lines().enumerate();
     while let Some((at, line)) = lines.next() {
-        let failed = |why: String| format!("line {}: {why}", at + 1);
+        let failed = |reason: String| EnvFileError { line: at + 1, reason };
         let line = line.trim();
         let line = line.strip_prefix("export ").map_or(line, str::trim_start);
         if line.is_empty() || line.starts_with('#') {
@@ -137,7 +147,7 @@ mod tests {
             assert_eq!(parse(text, &lookup), Ok(expected), "{text}");
         }
         for (text, why) in [("A=1\nB=\"x\n", "line 2"), ("A B\n", "line 1"), ("A=${X:?no}\n", "no")] {
-            assert!(parse(text, &lookup).is_err_and(|error| error.contains(why)), "{text}");
+            assert!(parse(text, &lookup).is_err_and(|error| error.to_string().contains(why)), "{text}");
         }
         assert_eq!(raw("A=\"x $Y\" # z\n# c\n"), [("A".to_owned(), "\"x $Y\" # z".to_owned())]);
     }

@@ -28,6 +28,7 @@ use crate::Told;
 
 pub use compose_files::Surroundings;
 pub use compose_project::{ComposeProject, ComposeService, compose_project, compose_variables, import_compose};
+pub use dotenv::EnvFileError;
 pub use keys::import_reference;
 
 /// A kind of file that is read.

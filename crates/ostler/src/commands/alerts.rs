@@ -5,15 +5,14 @@ use std::io::Read as _;
 
 use ostler_alerts::channel::SERVICES;
 use ostler_client::words::{shown, span};
-use ostler_core::text::causes::with_causes;
 use ostler_core::text::units;
-use ostler_web::alerts::settings::{AlertsError, read_channel};
+use ostler_web::alerts::settings::read_channel;
 use ostler_web::alerts::{Overview, Settings, look, test_blocking};
 use serde_json::{Map, Value, json};
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, DashboardError, Status, UsageError};
 use crate::render;
 
 /// Default length of a silence, ms.
@@ -128,7 +127,7 @@ fn test(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let mut results = Vec::new();
     for channel in channels {
-        let (name, result) = (&channel.told.name, test_blocking(channel));
+        let (name, result) = (&channel.told.name, test_blocking(channel).map_err(|error| error.to_string()));
         if !call.has("json") {
             match &result {
                 Ok(()) => cx.out.info(format_args!("{name}: sent")),
@@ -156,7 +155,7 @@ fn silence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (app, rule) = (pattern(call.targets.get(1).map(String::as_str)), pattern(call.value("rule")));
     let by = format!("uid {}", rustix::process::getuid().as_raw());
     let reason = call.value("reason").unwrap_or_default();
-    let made = Settings::of(cx.home()?).silence(rule, app, for_ms, &by, reason).map_err(failed)?;
+    let made = Settings::of(cx.home()?).silence(rule, app, for_ms, &by, reason).map_err(DashboardError::from)?;
     if call.has("json") {
         render::json(&mut cx.out, &serde_json::to_value(&made).unwrap_or_default());
     } else {
@@ -170,7 +169,7 @@ fn unsilence(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let Some(id) = call.targets.get(1) else {
         return Err(UsageError::BadValue { option: "unsilence".into(), reason: "expected the id of a silence, or all".into() }.into());
     };
-    let ended = Settings::of(cx.home()?).unsilence(id).map_err(failed)?;
+    let ended = Settings::of(cx.home()?).unsilence(id).map_err(DashboardError::from)?;
     if ended == 0 && id != "all" {
         return Err(CliError::NotFound(format!("there is no silence {id:?}")));
     }
@@ -183,7 +182,7 @@ fn channel(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     match words[..] {
         ["add", ..] => add(cx, call, &words[1..]),
         ["remove", name] => {
-            let removed = Settings::of(cx.home()?).remove_channel(name).map_err(failed)?;
+            let removed = Settings::of(cx.home()?).remove_channel(name).map_err(DashboardError::from)?;
             if !removed {
                 return Err(CliError::NotFound(format!("there is no channel {name:?}")));
             }
@@ -224,7 +223,7 @@ fn add(cx: &mut Cx, call: &Call, words: &[&str]) -> Result<Status, CliError> {
         bad(all.join("; "))
     })?;
     let name = channel.told.name;
-    let replaced = Settings::of(cx.home()?).add_channel(&name, value).map_err(failed)?;
+    let replaced = Settings::of(cx.home()?).add_channel(&name, value).map_err(DashboardError::from)?;
     let program = cx.program.name();
     cx.out.info(format_args!("Channel {name} is {}; `{program} alerts test {name}` tries it", if replaced { "changed" } else { "there" }));
     if crate::web::row(cx)?.is_none() {
@@ -278,9 +277,4 @@ fn quiet(text: &str) -> Value {
 
 fn bad(reason: String) -> CliError {
     UsageError::BadValue { option: "alerts channel add".into(), reason }.into()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: AlertsError) -> CliError {
-    CliError::Failed(with_causes(&error))
 }

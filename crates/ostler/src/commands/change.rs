@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::{files, request};
 use crate::cli::Call;
 use crate::cx::{self, Cx};
-use crate::error::{CliError, UsageError};
+use crate::error::{CliError, CommandError, UsageError};
 use crate::text::shown;
 
 /// `--env`: a profile, or variables.
@@ -193,10 +193,7 @@ fn with_profile(cx: &mut Cx, old: &AppSpec, profile: &str, context: &Context) ->
             let message = format!("Environment [{profile}] is not known of {}", old.name);
             return Ok(Normalized { spec, warnings: vec![Problem::warning(Kind::UnknownProfile, message)] });
         }
-        return Err(CliError::Failed(format!(
-            "Using --env {profile} without passing the ecosystem.config.js does not work: {} knows no such profile",
-            old.name
-        )));
+        return Err(CommandError::NoProfile { profile: profile.to_owned(), app: old.name.clone() }.into());
     }
     spec.env.profile = Some(profile.to_owned());
     Ok(Normalized { spec, warnings: Vec::new() })

@@ -9,7 +9,7 @@ use ostler_sys::fs::replace::replace_link;
 
 use crate::cli::Call;
 use crate::cx::{Cx, same_file};
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, Status, UsageError};
 
 /// The names that PM2 installs.
 const NAMES: [&str; 4] = ["pm2", "pm2-runtime", "pm2-docker", "pm2-dev"];
@@ -52,9 +52,8 @@ fn install(cx: &mut Cx, program: &Path, folder: &Path, force: bool) -> Result<St
     let found = NAMES.map(|name| look(&folder.join(name), program));
     for (name, found) in NAMES.iter().zip(&found) {
         match found {
-            Found::Foreign(what) if !force => {
-                let (link, what) = (folder.join(name), what.display());
-                return Err(CliError::Failed(format!("{} is something else ({what}); add --force to replace it", link.display())));
+            Found::Foreign(found) if !force => {
+                return Err(CommandError::Foreign { link: folder.join(name), found: found.clone() }.into());
             }
             _ => {}
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{Call, Shell, begin_mark, candidates, end_mark, script};
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, Status, UsageError};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// Prints, installs or removes the script; answers the script's questions.
@@ -84,7 +84,7 @@ fn write(file: &Path, content: &str) -> std::io::Result<()> {
 
 fn start_file(shell: Shell, program: &str) -> Result<PathBuf, CliError> {
     let home = std::env::home_dir().filter(|home| home.is_absolute());
-    let home = home.ok_or_else(|| CliError::Failed("no home directory known for this user, set HOME".into()))?;
+    let home = home.ok_or(CommandError::NoUserHome)?;
     Ok(match shell {
         Shell::Bash => home.join(".bashrc"),
         Shell::Zsh => home.join(".zshrc"),

@@ -11,7 +11,7 @@ use super::files::{self, Source};
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::deploy::{self, Action, Outcome, Target};
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, DeployError, Status, UsageError};
 
 /// Runs `deploy [file] <environment> [command]`.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
@@ -30,7 +30,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return Ok(Status::Ok);
     }
     let environment = words.remove(0);
-    let action = Action::of(&words).map_err(|word| UsageError::BadValue { option: "deploy".into(), reason: word })?;
+    let action = Action::of(&words).map_err(|error| UsageError::BadValue { option: "deploy".into(), reason: error.to_string() })?;
     let (target, apps) = read(cx, call, &source, &environment, &mut context)?;
     let file = in_repository(source.shown());
 
@@ -41,7 +41,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         cx.out.line(format_args!("--> on host{} {}", if several { "s" } else { "" }, names.join(", ")));
     }
     if action.brings_local_work() && !call.has("force") {
-        check_local_tree(&context).map_err(|why| failed(cx, &why))?;
+        check_local_tree(&context).map_err(|why| failed(cx, why))?;
     }
     if let Some(hook) = deploy::hooks_local(&target).filter(|_| action.deploys()) {
         cx.out.line("  ○ executing pre-deploy-local");
@@ -119,11 +119,11 @@ fn read(cx: &mut Cx, call: &Call, source: &Source, name: &str, context: &mut Con
     let loaded = load(path, shown, context).map_err(|problems| files::report(cx, Some(source), &problems))?;
     let section = loaded.deploy.as_ref().and_then(Value::as_object);
     let Some(value) = section.and_then(|section| section.get(name)) else {
-        let known: Vec<&str> = section.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-        let hint = if known.is_empty() { String::new() } else { format!(" (there is {})", known.join(", ")) };
-        return Err(CliError::Failed(format!("{name} environment is not defined in {shown} file{hint}")));
+        let known = section.into_iter().flatten().map(|(name, _)| name.clone()).collect();
+        return Err(DeployError::Unknown { name: name.to_owned(), file: shown.clone(), known }.into());
     };
-    let (target, unknown) = Target::of(name, value).map_err(|why| CliError::Failed(format!("{shown}: deploy.{name}.{why}")))?;
+    let (target, unknown) =
+        Target::of(name, value).map_err(|reason| DeployError::Environment { file: shown.clone(), name: name.to_owned(), reason })?;
     for key in unknown {
         cx.out.warn(format_args!("deploy.{name}.{key}: no such key"));
     }
@@ -146,7 +146,7 @@ fn in_repository(shown: &str) -> String {
 
 /// Returns an error that lists commits or changes that are not committed or pushed, because they
 /// would not be deployed. Outside of a repository there is nothing to compare.
-fn check_local_tree(context: &Context) -> Result<(), String> {
+fn check_local_tree(context: &Context) -> Result<(), &'static str> {
     let git =
         |words: &[&str]| Command::new("git").args(words).current_dir(&context.cwd).stdin(Stdio::null()).stderr(Stdio::null()).output();
     if !git(&["rev-parse", "--is-inside-work-tree"]).is_ok_and(|output| output.status.success()) {
@@ -154,11 +154,11 @@ fn check_local_tree(context: &Context) -> Result<(), String> {
     }
     let says_something = |words: &[&str]| git(words).is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
     if says_something(&["status", "--porcelain", "--untracked-files=no"]) {
-        return Err("commit or stash your changes before deploying (or --force)".into());
+        return Err("commit or stash your changes before deploying (or --force)");
     }
     // Without an upstream, no commit can be ahead.
     if says_something(&["rev-list", "-n", "1", "@{upstream}..HEAD"]) {
-        return Err("push your changes before deploying (or --force)".into());
+        return Err("push your changes before deploying (or --force)");
     }
     Ok(())
 }

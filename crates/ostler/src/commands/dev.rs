@@ -19,7 +19,7 @@ use super::launch;
 use crate::cli::{self, Call};
 use crate::client::{self, ClientError};
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 use crate::home::{self, Program};
 use crate::logs::{self, Form, Observer, Past, Show};
 use crate::render::Out;
@@ -74,7 +74,7 @@ fn choose_home(cx: &mut Cx) -> Result<(), CliError> {
             return cx.use_home(path);
         }
     }
-    Err(CliError::Failed(format!("{MAX_SESSIONS} development sessions are running already")))
+    Err(CommandError::TooManySessions(MAX_SESSIONS).into())
 }
 
 /// Describes the apps as they run in a session.

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 
 use crate::cli::Call;
 use crate::cx::{self, Cx};
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, Status, UsageError};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 const SIMPLE: &str = r#"module.exports = {
@@ -82,7 +82,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| file.write_all(text.as_bytes()))
     };
     written.map_err(|source| match source.kind() {
-        ErrorKind::AlreadyExists => CliError::Failed(format!("{} exists already, add -f to overwrite it", path.display())),
+        ErrorKind::AlreadyExists => CommandError::Exists { path: path.clone(), instead: "add -f to overwrite it" }.into(),
         _ => CliError::File { what: "write", path: path.display().to_string(), source },
     })?;
     cx.out.line(format_args!("File {} generated", path.display()));

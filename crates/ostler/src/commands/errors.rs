@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ostler_core::errors::Reader;
-use ostler_core::text::causes::with_causes;
-use ostler_web::errors::{Book, ErrorsFileError, Group, Resolved, State, read_book, read_resolved, resolve};
+use ostler_web::errors::{Book, Group, Resolved, State, read_book, read_resolved, resolve};
 use ostler_web::settings::Settings;
 use serde_json::{Value, json};
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, DashboardError, Status, UsageError};
 use crate::render::{self, error, errors};
 
 /// Lines of each log file that are searched if the dashboard is off.
@@ -27,8 +26,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         return mark(cx, &home, id);
     }
     let is_on = Settings::read(&home).is_ok_and(|settings| settings.enabled);
-    let book = if is_on { read_book(&home).map_err(failed)?.unwrap_or_else(Book::empty) } else { in_logs(cx)? };
-    let resolved = read_resolved(&home).map_err(failed)?;
+    let book = if is_on { read_book(&home).map_err(DashboardError::from)?.unwrap_or_else(Book::empty) } else { in_logs(cx)? };
+    let resolved = read_resolved(&home).map_err(DashboardError::from)?;
     let shown = match call.target() {
         None => book.newest(|_| true),
         Some(word) => match named(&book, word) {
@@ -102,13 +101,12 @@ fn mark(cx: &mut Cx, home: &Path, id: &str) -> Result<Status, CliError> {
         }
         .into());
     }
-    let Some(book) = read_book(home).map_err(failed)? else {
-        let name = cx.program.name();
-        return Err(CliError::Failed(format!("nothing is collected yet, so nothing can be marked; `{name} web enable` collects")));
+    let Some(book) = read_book(home).map_err(DashboardError::from)? else {
+        return Err(DashboardError::NothingCollected { program: cx.program.name() }.into());
     };
     let Some(group) = book.find(id) else { return Err(CliError::NotFound(format!("there is no error {id:?}, or several begin so"))) };
     let uid = rustix::process::geteuid().as_raw();
-    resolve(home, &group.id, &format!("uid {uid}")).map_err(failed)?;
+    resolve(home, &group.id, &format!("uid {uid}")).map_err(DashboardError::from)?;
     cx.out.info(format_args!("{} is resolved; a recurrence alerts as a regression", group.id));
     Ok(Status::Ok)
 }
@@ -128,9 +126,4 @@ fn in_logs(cx: &mut Cx) -> Result<Book, CliError> {
         reader.take(true).iter().for_each(|found| book.note(&app, id, found));
     }
     Ok(book)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: ErrorsFileError) -> CliError {
-    CliError::Failed(with_causes(&error))
 }

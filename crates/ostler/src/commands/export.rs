@@ -61,7 +61,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     };
     let project = project(&dir, apps)?;
     let options = options(call, &out, &dir)?;
-    let exported = export(&project, target, &options).map_err(|error| CliError::Failed(error.to_string()))?;
+    let exported = export(&project, target, &options)?;
     let steps = exported.files.iter().map(|file| Ok((file, step(&out, file)?))).collect::<Result<Vec<_>, CliError>>()?;
     let is_check = call.has("check");
     if !is_check {
@@ -84,7 +84,7 @@ fn folder_of(source: &Source, context: &ostler_config::Context) -> Result<PathBu
         Source::File(path, _) => tidy(&context.cwd.join(path)).parent().map(Path::to_owned).unwrap_or_else(|| context.cwd.clone()),
     };
     if dir.to_str().is_none() {
-        return Err(CliError::Failed(format!("the path of {} is not UTF-8", dir.display())));
+        return Err(CliError::NotUtf8(format!("the path of {}", dir.display())));
     }
     Ok(dir)
 }

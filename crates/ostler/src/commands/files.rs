@@ -13,7 +13,7 @@ use ostler_core::app::AppSpec;
 
 use crate::cli::Call;
 use crate::cx::{self, Cx};
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, Status, UsageError};
 use crate::text::shown;
 
 /// Most bytes on standard input; more is no config file.
@@ -63,7 +63,7 @@ impl Source {
     /// Returns an error if other users can change the file.
     pub(super) fn in_folder(path: PathBuf, context: &Context) -> Result<Self, CliError> {
         let shown = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
-        context.open(&path, Origin::CurrentFolder).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
+        context.open(&path, Origin::CurrentFolder).map_err(|source| CliError::Opened { file: shown.clone(), source })?;
         Ok(Self::File(path, shown))
     }
 }
@@ -72,7 +72,7 @@ impl Source {
 pub(super) fn context(cx: &Cx, call: &Call) -> Result<Context, CliError> {
     static CPUS: OnceLock<u32> = OnceLock::new();
     let cpus = *CPUS.get_or_init(ostler_sys::machine::cpus::available);
-    let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus).map_err(CliError::Failed)?;
+    let mut context = Context::new(PathBuf::from(cx::cwd()?), cx.env(), cpus)?;
     context.argv = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     context.strict = call.has("strict");
     context.as_pm2 = cx.program.is_pm2();
@@ -231,7 +231,7 @@ pub(super) fn stdin() -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().take(MAX_STDIN_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_STDIN_BYTES {
-        return Err(CliError::Failed("standard input is too long for a config file".into()));
+        return Err(CommandError::LongInput.into());
     }
     Ok(bytes)
 }

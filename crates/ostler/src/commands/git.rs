@@ -17,7 +17,7 @@ use super::request::request;
 use crate::cli::Call;
 use crate::cx::Cx;
 use crate::deploy::git_ref;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, GitError, PullError, Status};
 use crate::render::Wording;
 use crate::text::shown;
 
@@ -36,7 +36,7 @@ enum Wanted {
 
 /// Runs `pull <name> [commit]`.
 pub(crate) fn pull(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let commit = call.targets.get(1).map(|text| git_ref(text)).transpose().map_err(CliError::Failed)?;
+    let commit = call.targets.get(1).map(|text| git_ref(text)).transpose()?;
     each(cx, call, &Wanted::Pull(commit))
 }
 
@@ -70,28 +70,29 @@ fn in_folder(cx: &mut Cx, call: &Call, spec: &AppSpec, names: Vec<String>, wante
     let folder = Folder::of(spec)?;
     let name = shown(&spec.name);
     let Ok(former) = folder.git(&["rev-parse", "--verify", "HEAD^{commit}"]) else {
-        // PM2's words; in PM2 this is no failure.
-        let words = format!("No versioning system found for process {name}");
+        // PM2's words; there it is no failure.
         if cx.program.is_pm2() {
-            cx.out.info(words);
+            cx.out.info(format_args!("No versioning system found for process {name}"));
             return Ok(());
         }
-        return Err(CliError::Failed(format!("{words}: {} is in no git repository with a commit", shown(&spec.cwd))));
+        return Err(PullError::NoRepository { app: name, folder: shown(&spec.cwd) }.into());
     };
-    let Some(new) = folder.commit(wanted).map_err(|why| CliError::Failed(format!("{name}: {why}")))?.filter(|new| *new != former) else {
+    let Some(new) = folder.commit(wanted).map_err(|source| PullError::Commit { app: name.clone(), source })?.filter(|new| *new != former)
+    else {
         cx.out.info(format_args!("{name} is at {} already: nothing to do", short(&former)));
         return Ok(());
     };
     // `--keep` fails if a local change would be lost. A file that was only touched is not changed,
     // so the index is refreshed first. The exit code of the refresh carries no more information.
     let _ = folder.git(&["update-index", "-q", "--refresh"]);
-    folder.git(&["reset", "--keep", &new]).map_err(|why| CliError::Failed(format!("{name} stays at {}: {why}", short(&former))))?;
+    let stays = |source| PullError::Stays { app: name.clone(), commit: short(&former).to_owned(), source };
+    folder.git(&["reset", "--keep", &new]).map_err(stays)?;
     cx.out.info(format_args!("{name}: {} -> {}", short(&former), short(&new)));
     cx.out.flush();
     let done = after(cx, &folder, spec).and_then(|()| reload(cx, call, names.clone()));
     let Err(error) = done else { return Ok(()) };
     cx.out.error(format_args!("{}; going back to {}", with_causes(&error), short(&former)));
-    folder.git(&["reset", "--keep", &former]).map_err(|why| CliError::Failed(format!("{name} cannot go back: {why}")))?;
+    folder.git(&["reset", "--keep", &former]).map_err(|source| PullError::NoWayBack { app: name.clone(), source })?;
     after(cx, &folder, spec).and_then(|()| reload(cx, call, names))?;
     cx.out.info(format_args!("{name} is at {} again", short(&former)));
     Err(CliError::Reported(Status::Failed))
@@ -113,12 +114,11 @@ fn after(cx: &mut Cx, folder: &Folder<'_>, spec: &AppSpec) -> Result<(), CliErro
     for text in commands(spec.given.open().get("post_update")) {
         cx.out.info(format_args!("post_update: {}", shown(&text)));
         cx.out.flush();
-        let failed = |why: &str| CliError::Failed(format!("post_update {why}: {text}"));
         match run_within(folder.command("sh").args(["-c", &text]), limit) {
             Ok(Some(status)) if status.success() => {}
-            Ok(Some(_)) => return Err(failed("failed")),
-            Ok(None) => return Err(failed("took longer than exec_timeout and was ended")),
-            Err(error) => return Err(failed(&format!("cannot be run ({error})"))),
+            Ok(Some(_)) => return Err(PullError::HookFailed(text).into()),
+            Ok(None) => return Err(PullError::HookTimedOut(text).into()),
+            Err(cause) => return Err(PullError::HookNotRun { command: text, cause }.into()),
         }
     }
     Ok(())
@@ -165,7 +165,7 @@ impl<'a> Folder<'a> {
     fn of(spec: &'a AppSpec) -> Result<Self, CliError> {
         let is_root = rustix::process::geteuid().is_root();
         let user = if is_root { identity(spec.uid.as_deref(), spec.gid.as_deref()) } else { Ok(None) };
-        Ok(Self { path: Path::new(&spec.cwd), user: user.map_err(|error| CliError::Failed(with_causes(&error)))? })
+        Ok(Self { path: Path::new(&spec.cwd), user: user? })
     }
 
     /// Prepares a command in the folder.
@@ -188,25 +188,27 @@ impl<'a> Folder<'a> {
     }
 
     /// Returns git's output. On failure, the error joins the first lines of its error output.
-    fn git(&self, words: &[&str]) -> Result<String, String> {
-        let output =
-            self.command("git").env("GIT_TERMINAL_PROMPT", "0").args(words).output().map_err(|error| format!("cannot run git: {error}"))?;
+    fn git(&self, words: &[&str]) -> Result<String, GitError> {
+        let output = self.command("git").env("GIT_TERMINAL_PROMPT", "0").args(words).output().map_err(GitError::Run)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() {
             return Ok(text(&output.stdout));
         }
         let said = text(&output.stderr);
-        Err(format!("git {}: {}", words[0], shown(&said.lines().take(3).collect::<Vec<_>>().join("; "))))
+        Err(GitError::Failed {
+            command: words.first().copied().unwrap_or_default().to_owned(),
+            words: shown(&said.lines().take(3).collect::<Vec<_>>().join("; ")),
+        })
     }
 
     /// Returns the requested commit, or none if it does not exist.
-    fn commit(&self, wanted: &Wanted) -> Result<Option<String>, String> {
+    fn commit(&self, wanted: &Wanted) -> Result<Option<String>, GitError> {
         match wanted {
             Wanted::Pull(None) => {
                 self.git(&["fetch", "--quiet"])?;
                 let ahead = self.git(&["rev-list", "-n", "1", "@{upstream}..HEAD"])?;
                 if !ahead.is_empty() {
-                    return Err("there are commits here that the remote branch has not; name the commit to go to".into());
+                    return Err(GitError::Ahead);
                 }
                 self.git(&["rev-parse", "--verify", "@{upstream}^{commit}"]).map(Some)
             }

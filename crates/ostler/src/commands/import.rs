@@ -14,7 +14,7 @@ use super::files;
 use super::project::{ComposeFiles, override_of};
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, ProjectError, Status, UsageError};
 use crate::render;
 
 /// Longest file that is read; `ostler-export` also rejects longer files.
@@ -72,12 +72,12 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         };
         (import(from, &text, &place), shown)
     };
-    let imported = imported.map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let imported = imported.map_err(|source| ProjectError::Import { file: shown.clone(), source })?;
     // A file without apps would have no effect, and the user would get no message.
     if imported.apps.is_empty() {
         let text = render::not_carried(&imported.told, cx.out.width(), cx.out.paint_err());
         cx.out.err_line(text.trim_end());
-        return Err(CliError::Failed(format!("nothing of {shown} can run here as an app; no file is written")));
+        return Err(ProjectError::NothingToImport(shown).into());
     }
     let out = call.value("out").unwrap_or("ecosystem.config.js");
     if out != "-" {
@@ -143,9 +143,9 @@ fn read(context: &Context, shown: &str, origin: Origin) -> Result<String, CliErr
     let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
     let mut bytes = Vec::new();
     let path = Path::new(shown);
-    let (file, _) = context.open(path, origin).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
+    let (file, _) = context.open(path, origin).map_err(|source| CliError::Opened { file: shown.to_owned(), source })?;
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{shown} is not UTF-8")))
+    String::from_utf8(bytes).map_err(|_| CliError::NotUtf8(shown.to_owned()))
 }
 
 fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
@@ -156,7 +156,7 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), CliError> {
     let made = fs::OpenOptions::new().write(true).create_new(true).open(path);
     match made.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes())) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(CliError::Failed(format!("{} exists already, add -f to overwrite it, or --out to name another", path.display())))
+            Err(CommandError::Exists { path: path.to_owned(), instead: "add -f to overwrite it, or --out to name another" }.into())
         }
         other => other.map_err(failed),
     }

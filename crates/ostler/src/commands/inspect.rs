@@ -10,7 +10,7 @@ use ostler_proto::control::{Detail, Request};
 use crate::app_files::with_rights_of;
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 use crate::render::Wording;
 use crate::text::shown;
 
@@ -29,7 +29,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let of_node: Vec<&Detail> =
         details.iter().filter(|detail| detail.learned.node_version.is_some() && detail.instance.pid().is_some()).collect();
     if of_node.is_empty() {
-        return Err(CliError::Failed(format!("{target} is no Node app that runs")));
+        return Err(CommandError::NoNodeApp(target.to_owned()).into());
     }
     let mut status = Status::Ok;
     for detail in of_node {

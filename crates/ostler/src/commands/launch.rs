@@ -18,7 +18,7 @@ use super::{plausible, ports, write};
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::{self, Cx};
-use crate::error::CliError;
+use crate::error::{CliError, CommandError};
 use crate::render::{ProgressPrinter, Wording};
 use crate::text::shown;
 
@@ -33,7 +33,7 @@ pub(super) fn in_front(cx: &mut Cx, call: &Call) -> Result<bool, CliError> {
     match source {
         Some(source) => {
             if from_file(cx, call, &source, Existing::Restart)?.is_empty() {
-                return Err(CliError::Failed(format!("nothing to start: no app of {} is chosen", source.shown())));
+                return Err(CommandError::NothingToStart(format!("no app of {} is chosen", source.shown())).into());
             }
         }
         None if target.is_empty() => return Ok(false),

@@ -25,13 +25,13 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let (user, home) = startup::whose(cx, call)?;
     let exe = startup::own_program(cx.program)?;
     let path = PathBuf::from("/etc/logrotate.d").join(format!("{}-{}", cx.program.name(), startup::name_part(&user.name)));
-    let group = group_by_id(user.gid).map_err(|error| CliError::Failed(ostler_core::text::causes::with_causes(&error)))?;
+    let group = group_by_id(user.gid)?;
     let log = crate::home::paths(Path::new(&home)).log;
     let text =
         rules(&Rules { program: cx.program, exe: &exe, user: &user, group: group.as_deref(), home: &home, log: &log.to_string_lossy() });
     let installed = path.parent().is_some_and(Path::is_dir);
     let write = Step::Write { path: path.clone(), text, mode: 0o644 };
-    steps::perform(&[write], &mut |_| {}).map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))?;
+    steps::perform(&[write], &mut |_| {}).map_err(CliError::unchanged)?;
     cx.out.info(format_args!("Logs in {home} are rotated by logrotate: {}", path.display()));
     if !installed {
         cx.out.warn("logrotate does not seem to be installed on this machine: nothing will happen until it is");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::table;
 use crate::cli::Call;
 use crate::cx::{self, Cx};
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, ModuleError, Status, UsageError};
 use crate::module_conf::{self, notify_daemon};
 use crate::modules::{self, BuiltIn, INSTALLED, Installed, Kind, Source, Wish, built_in};
 
@@ -36,7 +36,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut is_shown = false;
     for word in &call.targets {
         if let Some((_, instead)) = FOR_PM2.iter().find(|(name, _)| name == word) {
-            return Err(CliError::Failed(format!("{word} is a part of PM2 itself, nothing to install: {instead}")));
+            return Err(ModuleError::PartOfPm2 { word: word.clone(), instead }.into());
         }
         match built_in(word).filter(|_| !call.has("npm") && !call.has("tarball")) {
             Some(module) => done.push(take_built_in(cx, module)?),
@@ -57,7 +57,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Returns the source that a word means for the caller.
 fn source(cx: &Cx, call: &Call, word: &str) -> Result<Source, CliError> {
     let home = cx.env().get("HOME").cloned().unwrap_or_default();
-    Source::of(word, call.has("tarball"), Path::new(&cx::cwd()?), Path::new(&home)).map_err(CliError::Failed)
+    Ok(Source::of(word, call.has("tarball"), Path::new(&cx::cwd()?), Path::new(&home))?)
 }
 
 fn take(cx: &mut Cx, call: &Call, source: &Source) -> Result<Value, CliError> {
@@ -126,7 +126,7 @@ pub(crate) fn uninstall(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         let name = built_in(word).map_or(word.as_str(), |module| module.name);
         let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, name).into_iter().collect() };
         if found.is_empty() && word != "all" && !stop_developed(cx, name)? {
-            return Err(CliError::Failed(format!("Unknown module: {word} is not installed")));
+            return Err(ModuleError::Unknown(word.to_owned()).into());
         }
         for module in found {
             modules::uninstall(cx, &module)?;
@@ -157,14 +157,14 @@ pub(crate) fn update(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     for word in &call.targets {
         let found = if word == "all" { modules::all(&settings) } else { modules::find(&settings, word).into_iter().collect() };
         if found.is_empty() && word != "all" {
-            return Err(CliError::Failed(format!("Unknown module: {word} is not installed")));
+            return Err(ModuleError::Unknown(word.to_owned()).into());
         }
         for module in found {
             if module.kind == Kind::BuiltIn {
                 cx.out.info(format_args!("Module {} is built in: it is as new as {}", module.name, cx.program.name()));
                 continue;
             }
-            let source = modules::newest(cx, &module).map_err(CliError::Failed)?;
+            let source = modules::newest(cx, &module)?;
             take(cx, call, &source)?;
         }
     }
@@ -202,7 +202,7 @@ pub(crate) fn list(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Runs `module:generate [name]`.
 pub(crate) fn generate(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.target().unwrap_or("sample-module").to_owned();
-    let folder = modules::generate(&name, Path::new(&cx::cwd()?)).map_err(CliError::Failed)?;
+    let folder = modules::generate(&name, Path::new(&cx::cwd()?))?;
     let program = cx.program.name();
     cx.out.info(format_args!("Module sample created in folder: {}", folder.display()));
     for line in [
@@ -222,7 +222,7 @@ pub(crate) fn generate(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Runs `package [folder]`.
 pub(crate) fn package(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let folder = folder(call)?;
-    let file = modules::pack(&folder, Path::new(&cx::cwd()?)).map_err(CliError::Failed)?;
+    let file = modules::pack(&folder, Path::new(&cx::cwd()?))?;
     if call.has("json") {
         crate::render::json(&mut cx.out, &json!({ "file": file }));
     } else {
@@ -235,13 +235,13 @@ pub(crate) fn package(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 pub(crate) fn publish(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let folder = folder(call)?;
     // A folder that is no valid module is not published.
-    modules::check(&folder).map_err(CliError::Failed)?;
+    modules::check(&folder)?;
     let mut words = vec!["publish"];
     if call.has("dry-run") {
         words.push("--dry-run");
     }
     words.extend(call.app_args.iter().flatten().map(String::as_str));
-    modules::run_npm(cx, &folder, &words).map_err(CliError::Failed)?;
+    modules::run_npm(cx, &folder, &words)?;
     cx.out.info(if call.has("dry-run") { "Nothing was published: --dry-run" } else { "Module published" });
     Ok(Status::Ok)
 }

@@ -26,7 +26,7 @@ pub(crate) fn install(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     words.extend(PACKAGES);
     if let Err(why) = crate::modules::npm::run(cx, &fresh, &words) {
         remove(&fresh)?;
-        return Err(CliError::Failed(format!("{why}; nothing was changed")));
+        return Err(CliError::unchanged(why));
     }
     remove(&place)?;
     fs::rename(&fresh, &place).map_err(|source| failed("rename", &fresh, source))?;

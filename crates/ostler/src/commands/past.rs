@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, UsageError};
+use crate::error::{CliError, DashboardError, UsageError};
 use crate::render::figures;
 
 /// Points of a series in output for programs.
@@ -44,13 +44,9 @@ impl Past {
         let points = if is_data { POINTS } else { figures::room(cx.out.width(), text) as u64 };
         let to = cx.out.view().now_ms;
         let past = Self::read(&home, since, to, points).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound if is_enabled => {
-                CliError::Failed("no history is kept yet: the dashboard has not recorded anything".into())
-            }
-            io::ErrorKind::NotFound => {
-                CliError::Failed(format!("no history is kept: `{name} web enable` switches it on, with the dashboard"))
-            }
-            _ => CliError::Failed(format!("cannot read the history in \"{}\": {error}", history::folder(&home).display())),
+            io::ErrorKind::NotFound if is_enabled => DashboardError::NoHistory,
+            io::ErrorKind::NotFound => DashboardError::HistoryOff { program: name },
+            _ => DashboardError::History { folder: history::folder(&home), source: error },
         })?;
         if !is_enabled {
             cx.out.warn_err(format_args!("the dashboard is off, so no new metrics are recorded: `{name} web enable` turns it on"));

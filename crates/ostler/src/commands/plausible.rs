@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _};
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandError};
 
 /// Plausible number of instances on any machine, and per CPU.
 const ON_ANY_MACHINE: u32 = 64;
@@ -36,9 +36,7 @@ pub(super) fn check(cx: &mut Cx, call: &Call, app: &str, instances: u32) -> Resu
             return Ok(());
         }
     }
-    Err(CliError::Failed(format!(
-        "{instances} instances of {app} are too many for this machine, which has {processors}; nothing was changed\nhint: use --yes to start them all the same"
-    )))
+    Err(CommandError::TooManyInstances { instances, app, processors }.into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use ostler_proto::control::{LogOutcome, Request, Response};
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 use crate::render::json;
 
 /// Reopens the log files after another program rotated them. Returns when it is done, so that the
@@ -37,5 +37,5 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         }
         return Ok(Status::Ok);
     }
-    Err(CliError::Failed(format!("not every log could be reopened: {}", failed.join("; "))))
+    Err(CommandError::LogsNotReopened(failed).into())
 }

@@ -8,7 +8,7 @@ use super::table;
 use crate::cli::Call;
 use crate::client;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 use crate::logs::Past;
 
 /// Runs `send <id|name> <line>`.
@@ -48,7 +48,7 @@ pub(crate) fn attach(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 /// Sends each typed line. Stops at the end of the input, or if the app does not accept a line.
 fn type_lines(home: &std::path::Path, id: u32, separator: &str) -> Result<(), CliError> {
     for line in stdin().lock().lines() {
-        let line = line.map_err(|error| CliError::Failed(format!("cannot read what is typed: {error}")))?;
+        let line = line.map_err(CliError::system("read what is typed"))?;
         let text = format!("{line}{separator}");
         client::connect(home)?.request(&Request::Input { id, text }, &mut |_| {})?;
     }
@@ -66,9 +66,6 @@ fn instance(cx: &mut Cx, target: &str) -> Result<u32, CliError> {
     match ids[..] {
         [id] => Ok(id),
         [] => Err(ostler_proto::control::Failure::NotFound { target: target.into() }.into()),
-        _ => {
-            let all: Vec<String> = ids.iter().map(u32::to_string).collect();
-            Err(CliError::Failed(format!("{target} has several instances, say which one: {}", all.join(", "))))
-        }
+        _ => Err(CommandError::SeveralInstances { target: target.to_owned(), ids: ids.iter().map(u32::to_string).collect() }.into()),
     }
 }

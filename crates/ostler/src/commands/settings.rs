@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::request::request;
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, Status, UsageError};
 use crate::module_conf::{self, parts, shown};
 use crate::render::{Wording, json};
 
@@ -182,16 +182,16 @@ fn edit(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let path = module_conf::writable(cx)?;
     let editor = ["VISUAL", "EDITOR"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()));
     let words = args::split(editor.as_deref().unwrap_or("vi"));
-    let Some((program, arguments)) = words.split_first() else { return Err(CliError::Failed("$EDITOR is empty".into())) };
+    let Some((program, arguments)) = words.split_first() else { return Err(CommandError::NoEditor.into()) };
     module_conf::change(&path, |_| Ok(()))?;
     cx.out.flush();
     let status = std::process::Command::new(program)
         .args(arguments)
         .arg(&path)
         .status()
-        .map_err(|error| CliError::Failed(format!("cannot start the editor {program:?} ($VISUAL, $EDITOR): {error}")))?;
+        .map_err(CliError::system(format!("start the editor {program:?} ($VISUAL, $EDITOR)")))?;
     if !status.success() {
-        return Err(CliError::Failed(format!("the editor {program:?} failed ({status})")));
+        return Err(CommandError::Editor { program: program.clone(), status }.into());
     }
     module_conf::read(&path)?;
     module_conf::notify_daemon(cx)?;

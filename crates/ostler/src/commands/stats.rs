@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::past::{App, Past, rounded, rows};
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, DashboardError, Status};
 use crate::render::{figures, json};
 
 /// Default time span, ms.
@@ -23,9 +23,8 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.target().unwrap_or_default();
     let apps: Vec<App> = past.apps().into_iter().filter(|(_, app)| app == name).collect();
     if apps.is_empty() {
-        let known: Vec<String> = past.apps().into_iter().take(10).map(|(_, app)| ostler_client::words::shown(&app)).collect();
-        let hint = if known.is_empty() { "none yet".to_owned() } else { format!("there are some of {}", known.join(", ")) };
-        return Err(CliError::Failed(format!("there are no figures of {}; {hint}", ostler_client::words::shown(name))));
+        let known = past.apps().into_iter().take(10).map(|(_, app)| ostler_client::words::shown(&app)).collect();
+        return Err(DashboardError::NoFigures { app: ostler_client::words::shown(name), known }.into());
     }
     if call.has("json") {
         let all: Vec<Value> = apps.iter().map(|app| past.app_json(app)).collect();

@@ -22,7 +22,7 @@ use super::steady::steady;
 use crate::cli::Call;
 use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, CommandError, ProjectError, Status, UsageError};
 use crate::logs::{self, Form, Past, Show};
 use crate::render::{self, Wording};
 use crate::signals::Signals;
@@ -33,10 +33,8 @@ const WAIT: Duration = Duration::from_secs(300);
 /// Starts the project.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if call.has("build") {
-        return Err(CliError::Failed(format!(
-            "--build: {} builds no images; write the command that builds as `pre_start`, or export the project: `ostler export compose`",
-            cx.program.name()
-        )));
+        let instead = "write the command that builds as `pre_start`, or export the project: `ostler export compose`";
+        return Err(CommandError::NoImages { option: "build", program: cx.program.name(), instead }.into());
     }
     let context = super::files::context(cx, call)?;
     let limit = wait_limit(call)?;
@@ -57,11 +55,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     tell(cx, call, &project);
     if project.wanted.is_empty() && project.none_of.is_empty() {
-        return Err(CliError::Failed(format!("nothing of {} can run here, or its profiles are not chosen", project.file.display())));
+        return Err(ProjectError::NothingToRun(project.file).into());
     }
     let running = cx.client()?.inspect(&[])?;
-    if let Some(reason) = foreign(&project.wanted, &project.name, &project.file, &running) {
-        return Err(CliError::Failed(reason));
+    if let Some(error) = foreign(&project.wanted, &project.name, &project.file, &running) {
+        return Err(error.into());
     }
     let members: Vec<Detail> = running.into_iter().filter(|detail| is_member(detail, Some(&project.file), Some(&project.name))).collect();
     let plan = plan(&project.wanted, &project.all, &members);

@@ -6,7 +6,7 @@ use crate::cli::Call;
 use crate::client::VERSION;
 use crate::cx::{self, Cx};
 use crate::error::CliError;
-use crate::replacement::{Replaced, Wanted, replace};
+use crate::replacement::{Replaced, UpdateError, Wanted, replace};
 
 /// Installs the file at the path of this program, and has the daemon become the new program. If
 /// that fails, the former program and its daemon are restored.
@@ -30,15 +30,11 @@ fn go_back(cx: &mut Cx, replaced: Replaced, exe: String, error: &CliError) -> Cl
     let why = ostler_core::text::causes::with_causes(error);
     let path = replaced.path.clone();
     if let Err(also) = replaced.undo() {
-        return CliError::Failed(format!("{why}; the former program could not be put back at {}: {also}", path.display()));
+        return UpdateError::NotPutBack { why, path, source: also }.into();
     }
     cx.disconnect();
     match cx.replace_daemon_by(exe) {
-        Ok(_) => CliError::Failed(format!("{why}; the previous program was restored at {}; all apps keep running", path.display())),
-        Err(also) => CliError::Failed(format!(
-            "{why}; the former program is back at {}, but its daemon does not answer: {}",
-            path.display(),
-            ostler_core::text::causes::with_causes(&also)
-        )),
+        Ok(_) => UpdateError::PutBack { why, path }.into(),
+        Err(also) => UpdateError::NoDaemon { why, path, also: ostler_core::text::causes::with_causes(&also) }.into(),
     }
 }

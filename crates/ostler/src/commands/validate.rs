@@ -103,6 +103,6 @@ fn problem_json(problem: &Problem) -> Value {
         "line": problem.position.map(|position| position.line),
         "column": problem.position.map(|position| position.column),
         "key": problem.key,
-        "message": problem.message,
+        "message": problem.text(),
     })
 }

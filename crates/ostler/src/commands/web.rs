@@ -8,13 +8,13 @@ use ostler_sys::net::listening;
 use ostler_web::access::{self, Role, Store};
 use ostler_web::settings::otlp::{Otlp, OtlpError, Push};
 use ostler_web::settings::tls::Tls;
-use ostler_web::settings::{PM2_PORT, Settings, SettingsError};
+use ostler_web::settings::{PM2_PORT, Settings};
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde_json::json;
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, DashboardError, Status, UsageError};
 use crate::{render, web};
 
 /// Runs `web [enable|disable|open|status|passwd|token|port]`.
@@ -40,7 +40,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, CliError> {
     cx.client()?;
     let home = cx.home()?.to_owned();
-    let before = Settings::read(&home).map_err(settings_error)?;
+    let before = Settings::read(&home).map_err(DashboardError::from)?;
     let mut settings = Settings { enabled: true, ..before.clone() };
     settings.pm2_port = pm2_port.or(number(call, "pm2-port")?).or(settings.pm2_port);
     settings.port = number(call, "port")?.unwrap_or(settings.port);
@@ -57,10 +57,10 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     settings.tls = tls(call, settings.tls)?;
     add(&mut settings.hosts, call.values("allow-host"));
     add(&mut settings.trusted_origins, call.values("trust-origin"));
-    settings.check().map_err(|error| CliError::Failed(format!("{}; {}", without_errno(&with_causes(&error)), still_serves(&before))))?;
-    free_ports(&before, &settings, call.has("otlp-port"))
-        .map_err(|problem| CliError::Failed(format!("{problem}; {}", still_serves(&before))))?;
-    settings.write(&home).map_err(settings_error)?;
+    let kept = |reason| DashboardError::Kept { reason, state: still_serves(&before) };
+    settings.check().map_err(|error| kept(without_errno(&with_causes(&error))))?;
+    free_ports(&before, &settings, call.has("otlp-port")).map_err(kept)?;
+    settings.write(&home).map_err(DashboardError::from)?;
     // The previous sockets would conflict with another address on the same port.
     if before.enabled && before.sockets() != settings.sockets() {
         web::stop(cx)?;
@@ -68,7 +68,7 @@ fn enable(cx: &mut Cx, call: &Call, pm2_port: Option<u16>) -> Result<Status, Cli
     if let Err(error) = web::start(cx, &settings) {
         // A dashboard that does not start is not enabled: the next daemon would fail to start it
         // again.
-        before.write(&home).map_err(settings_error)?;
+        before.write(&home).map_err(DashboardError::from)?;
         web::stop(cx)?;
         if before.enabled {
             web::start(cx, &before)?;
@@ -211,10 +211,10 @@ fn number(call: &Call, option: &str) -> Result<Option<u16>, UsageError> {
 
 fn disable(cx: &mut Cx) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    let settings = Settings::read(&home).map_err(settings_error)?;
+    let settings = Settings::read(&home).map_err(DashboardError::from)?;
     let was = settings.enabled;
     if was {
-        Settings { enabled: false, ..settings }.write(&home).map_err(settings_error)?;
+        Settings { enabled: false, ..settings }.write(&home).map_err(DashboardError::from)?;
     }
     web::stop(cx)?;
     cx.out.info(if was { "Dashboard is off; its settings and tokens stay" } else { "Dashboard was off already" });
@@ -223,10 +223,10 @@ fn disable(cx: &mut Cx) -> Result<Status, CliError> {
 
 fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    let settings = Settings::read(&home).map_err(settings_error)?;
+    let settings = Settings::read(&home).map_err(DashboardError::from)?;
     let row = web::row(cx)?;
     let mut store = Store::of(&home);
-    let access = store.get().map_err(|error| CliError::Failed(with_causes(&error)))?;
+    let access = store.get().map_err(DashboardError::from)?;
     if call.has("json") {
         let tokens: Vec<_> = access
             .tokens
@@ -275,22 +275,17 @@ fn status(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
 
 fn open(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let home = cx.home()?.to_owned();
-    let settings = Settings::read(&home).map_err(settings_error)?;
-    let name = cx.program.name();
+    let settings = Settings::read(&home).map_err(DashboardError::from)?;
+    let program = cx.program.name();
     let role = role(call)?.unwrap_or(Role::Admin);
     if !settings.enabled {
-        return Err(CliError::Failed(format!("the dashboard is off; `{name} web enable` switches it on")));
+        return Err(DashboardError::Off { program }.into());
     }
     if web::row(cx)?.is_none_or(|row| row.status != "online") {
-        return Err(CliError::Failed(format!(
-            "the dashboard does not run; `{name} web enable` starts it again, `{name} logs ostler-web` shows its log"
-        )));
+        return Err(DashboardError::Down { program }.into());
     }
     let Some(url) = settings.url() else {
-        return Err(CliError::Failed(format!(
-            "the dashboard listens at the socket {}, which no browser opens; a proxy can",
-            settings.listen
-        )));
+        return Err(DashboardError::Socket(settings.listen).into());
     };
     let secret = change(&home, |access| access.add_link(role, now_ms()))?;
     let link = format!("{url}#link={}", secret.text());
@@ -324,7 +319,7 @@ fn token(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let name = call.targets.get(1).map_or(role.word(), String::as_str);
     let namespaces: Vec<String> = call.values("namespace").map(str::to_owned).collect();
     let made = change(&home, |access| access.add_token(name, role, namespaces, now_ms()))?;
-    let secret = made.map_err(|error| CliError::Failed(with_causes(&error)))?;
+    let secret = made.map_err(DashboardError::from)?;
     if call.has("json") {
         render::json(&mut cx.out, &json!({ "name": name, "role": role, "token": secret.text() }));
     } else {
@@ -342,7 +337,7 @@ fn passwd(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
         None
     } else {
         let password = read_password(cx)?;
-        Some(access::password_hash(&password).map_err(|error| CliError::Failed(with_causes(&error)))?)
+        Some(access::password_hash(&password).map_err(DashboardError::from)?)
     };
     let is_set = hash.is_some();
     change(&home, |access| access.set_password(hash))?;
@@ -368,7 +363,7 @@ fn read_password(cx: &mut Cx) -> Result<String, CliError> {
         stdin.read_line(&mut line).map(|_| line.trim_end_matches(['\r', '\n']).to_owned()).map_err(failed)
     };
     let (first, second) = (ask("New password:")?, ask("Once more:")?);
-    if first == second { Ok(first) } else { Err(CliError::Failed("the two are not the same; nothing was changed".into())) }
+    if first == second { Ok(first) } else { Err(DashboardError::Passwords.into()) }
 }
 
 /// Terminal that does not echo what the user types, until this value is dropped.
@@ -394,12 +389,7 @@ impl Drop for Hidden {
 }
 
 fn change<T>(home: &std::path::Path, change: impl FnOnce(&mut access::Access) -> T) -> Result<T, CliError> {
-    Store::of(home).change(change).map_err(|error| CliError::Failed(with_causes(&error)))
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn settings_error(error: SettingsError) -> CliError {
-    CliError::Failed(with_causes(&error))
+    Ok(Store::of(home).change(change).map_err(DashboardError::from)?)
 }
 
 fn now_ms() -> u64 {

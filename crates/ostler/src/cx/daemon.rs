@@ -59,7 +59,7 @@ impl Cx {
 pub(crate) fn own_path() -> Result<PathBuf, CliError> {
     let exe = std::env::current_exe().map_err(|source| CliError::File { what: "find", path: "this program".into(), source })?;
     if !exe.is_file() {
-        return Err(CliError::Failed(format!("this program is not at {} any more, run the new one", exe.display())));
+        return Err(CliError::ProgramGone(exe));
     }
     Ok(exe)
 }
@@ -69,7 +69,7 @@ pub(crate) fn own_path() -> Result<PathBuf, CliError> {
 /// # Errors
 /// Returns an error if the path is not UTF-8.
 pub(crate) fn text(exe: PathBuf) -> Result<String, CliError> {
-    exe.into_os_string().into_string().map_err(|exe| CliError::Failed(format!("the path of this program {exe:?} is not valid UTF-8")))
+    exe.into_os_string().into_string().map_err(|path| CliError::NotText { what: "the path of this program", path })
 }
 
 /// Waits for the successor. The keeper holds the socket, so a connection waits until a daemon
@@ -79,7 +79,7 @@ fn wait_for_successor(home: &std::path::Path, old: Option<i32>) -> Result<String
     loop {
         let last = match client::connect(home).map_err(CliError::from).and_then(ping) {
             Ok((pid, version)) if Some(pid) != old => return Ok(version),
-            Ok(_) => CliError::Failed(format!("the old daemon is still there after {} s", READY_WITHIN.as_secs())),
+            Ok(_) => CliError::OldDaemon(READY_WITHIN.as_secs()),
             Err(error) => error,
         };
         if Instant::now() >= deadline {

@@ -15,7 +15,7 @@ use ostler_proto::control::{Detail, Failure, Request, Response};
 
 use crate::cli::Daemon;
 use crate::client::{self, Client, ClientError, RETRIES};
-use crate::error::CliError;
+use crate::error::{CliError, CommandError};
 use crate::home::{self, Program};
 use crate::left_behind;
 use crate::other_pm2;
@@ -217,7 +217,7 @@ impl Cx {
                 }
             };
         }
-        self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))
+        self.client.as_mut().ok_or(CliError::NoConnection)
     }
 
     /// Returns the connection if a daemon is running. Never starts a daemon.
@@ -270,7 +270,7 @@ impl Cx {
     /// Returns the errors of [`Cx::client`].
     pub(crate) fn parts(&mut self) -> Result<(&mut Out, &mut Client), CliError> {
         self.client()?;
-        let client = self.client.as_mut().ok_or_else(|| CliError::Failed("no connection".into()))?;
+        let client = self.client.as_mut().ok_or(CliError::NoConnection)?;
         Ok((&mut self.out, client))
     }
 
@@ -312,7 +312,7 @@ impl Cx {
     /// # Errors
     /// Returns an error if no descriptor is left.
     pub(crate) fn heed(&mut self, alarm: BorrowedFd<'_>) -> Result<(), CliError> {
-        self.alarm = Some(alarm.try_clone_to_owned().map_err(|error| CliError::Failed(format!("cannot receive signals: {error}")))?);
+        self.alarm = Some(alarm.try_clone_to_owned().map_err(CliError::system("receive signals"))?);
         Ok(())
     }
 
@@ -403,7 +403,7 @@ pub(crate) fn check_working_directory(spec: &AppSpec) -> Result<(), CliError> {
     if !Path::new(&spec.cwd).starts_with(REMOVED_FOLDER) {
         return Ok(());
     }
-    Err(CliError::Failed(format!("{} has no working directory: name one with --cwd or in its file", crate::text::shown(&spec.name))))
+    Err(CommandError::NoWorkingDirectory(crate::text::shown(&spec.name)).into())
 }
 
 /// Returns true if the current directory was removed.
@@ -427,7 +427,7 @@ pub(crate) fn cwd() -> Result<String, CliError> {
         .unwrap_or(real)
         .into_os_string()
         .into_string()
-        .map_err(|path| CliError::Failed(format!("the path of the current directory {path:?} is not valid UTF-8")))
+        .map_err(|path| CliError::NotText { what: "the path of the current directory", path })
 }
 
 /// Returns true if a daemon listens in this home although the home is not writable: most requests

@@ -1,5 +1,7 @@
 //! Commands of `deploy`.
 
+use crate::error::DeployError;
+
 /// Command for every host of a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -24,7 +26,7 @@ impl Action {
     ///
     /// # Errors
     /// Returns the problem with the words, for the user.
-    pub(crate) fn of(words: &[String]) -> Result<Self, String> {
+    pub(crate) fn of(words: &[String]) -> Result<Self, DeployError> {
         let (name, rest) = words.split_first().map_or(("update", &[][..]), |(name, rest)| (name.as_str(), rest));
         let action = match name {
             "setup" => Self::Setup,
@@ -34,17 +36,13 @@ impl Action {
             "curr" | "current" => Self::Current,
             "prev" | "previous" => Self::Previous,
             "list" => Self::List,
-            "exec" | "run" if rest.is_empty() => return Err(format!("{name} of what? Give it a command")),
+            "exec" | "run" if rest.is_empty() => return Err(DeployError::NoCommand(name.to_owned())),
             "exec" | "run" => return Ok(Self::Exec(rest.join(" "))),
-            other => {
-                return Err(format!(
-                    "unknown command {other:?}: there is setup, update, revert [n], curr, prev, exec <command>, list and ref [ref]"
-                ));
-            }
+            other => return Err(DeployError::UnknownCommand(other.to_owned())),
         };
         let takes_one = matches!(name, "ref" | "revert");
         match rest.get(usize::from(takes_one)) {
-            Some(word) => Err(format!("{name} does not take {word:?}")),
+            Some(word) => Err(DeployError::Unwanted { command: name.to_owned(), word: word.clone() }),
             None => Ok(action),
         }
     }
@@ -65,18 +63,15 @@ impl Action {
     }
 }
 
-fn number(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|n| (1..10_000).contains(n))
-        .ok_or_else(|| format!("revert by how many deployments? Expected a number from 1, found {text:?}"))
+fn number(text: &str) -> Result<usize, DeployError> {
+    text.parse().ok().filter(|n| (1..10_000).contains(n)).ok_or_else(|| DeployError::Count(text.to_owned()))
 }
 
 /// Checks a commit name, which becomes a word of git's command line on the host. A name that git
 /// would read as an option is rejected.
-pub(crate) fn git_ref(text: &str) -> Result<String, String> {
+pub(crate) fn git_ref(text: &str) -> Result<String, DeployError> {
     if text.is_empty() || text.starts_with('-') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-        return Err(format!("{text:?} is no name of a branch, tag or commit"));
+        return Err(DeployError::Ref(text.to_owned()));
     }
     Ok(text.to_owned())
 }

@@ -93,8 +93,8 @@ impl Target {
     /// Returns an error that names the key and the problem.
     pub(crate) fn of(name: &str, value: &Value) -> Result<(Self, Vec<String>), String> {
         let map = value.as_object().ok_or("expected a table with host, repo, path and ref")?;
-        let user = text(map, "user")?.map(|user| ssh::name("user", &user)).transpose()?;
-        let port = map.get("port").filter(|port| !port.is_null()).map(ssh::port).transpose()?;
+        let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?;
+        let port = map.get("port").filter(|port| !port.is_null()).map(ssh_port).transpose()?;
         let hosts = hosts(map.get("host"), user.as_ref(), port)?;
         let path = needed(map, "path")?;
         if path.contains('\0') || path.trim_matches('/').is_empty() || path.starts_with('-') {
@@ -130,20 +130,28 @@ impl Target {
     }
 }
 
+fn ssh_name(key: &str, text: &str) -> Result<String, String> {
+    ssh::name(key, text).map_err(|error| error.to_string())
+}
+
+fn ssh_port(value: &Value) -> Result<u16, String> {
+    ssh::port(value).map_err(|error| error.to_string())
+}
+
 fn hosts(value: Option<&Value>, user: Option<&String>, port: Option<u16>) -> Result<Vec<Host>, String> {
     let one = |value: &Value| -> Result<Host, String> {
         let default = Host { name: String::new(), user: user.cloned(), port };
         match value {
             Value::String(text) => {
                 let (of, name) = text.rsplit_once('@').map_or((None, text.as_str()), |(of, name)| (Some(of), name));
-                let user = of.map(|of| ssh::name("host", of)).transpose()?.or(default.user);
-                Ok(Host { name: ssh::name("host", name)?, user, port })
+                let user = of.map(|of| ssh_name("host", of)).transpose()?.or(default.user);
+                Ok(Host { name: ssh_name("host", name)?, user, port })
             }
             Value::Object(map) => {
                 let name = text(map, "host")?.ok_or("host: each of the list needs a `host`")?;
-                let user = text(map, "user")?.map(|user| ssh::name("user", &user)).transpose()?.or(default.user);
-                let port = map.get("port").map(ssh::port).transpose()?.or(port);
-                Ok(Host { name: ssh::name("host", &name)?, user, port })
+                let user = text(map, "user")?.map(|user| ssh_name("user", &user)).transpose()?.or(default.user);
+                let port = map.get("port").map(ssh_port).transpose()?.or(port);
+                Ok(Host { name: ssh_name("host", &name)?, user, port })
             }
             other => Err(format!("host: expected a name, found {other}")),
         }

@@ -6,7 +6,7 @@ use ostler_fleet::{Hosts, Member};
 
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, UsageError};
+use crate::error::{CliError, FleetError, UsageError};
 
 /// Names of the file.
 const NAMES: [&str; 4] = ["hosts.yaml", "hosts.yml", "hosts.json", "hosts.toml"];
@@ -29,12 +29,12 @@ fn read(cx: &mut Cx, home: &Path) -> Result<Hosts, CliError> {
         [] => return Ok(Hosts::default()),
         [path] => path,
         [one, other, ..] => {
-            return Err(CliError::Failed(format!("there are two hosts files, {} and {}: remove one", one.display(), other.display())));
+            return Err(FleetError::TwoFiles(one.clone(), other.clone()).into());
         }
     };
     let shown = path.display().to_string();
-    let value = ostler_config::values(path, &shown).map_err(|problem| CliError::Failed(problem.to_string()))?;
-    let (hosts, unknown) = Hosts::of(&value).map_err(|why| CliError::Failed(format!("{shown}: {why}")))?;
+    let value = ostler_config::values(path, &shown)?;
+    let (hosts, unknown) = Hosts::of(&value).map_err(|source| FleetError::Hosts { file: shown.clone(), source })?;
     for key in unknown {
         cx.out.warn_err(format_args!("{shown}: {}: no such key", crate::text::shown(&key)));
     }

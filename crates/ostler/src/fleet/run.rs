@@ -13,7 +13,7 @@ use super::text::Text;
 use super::{events, file, logs};
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, FleetError, Status, UsageError};
 use crate::render::{Order, Out, fleet_table, json};
 
 /// Default number of hosts at the same time.
@@ -152,7 +152,7 @@ fn screen(out: &mut Out, members: &[Member], asked: &Asked, at_terminal: bool) -
     let script = script_for(member, &asked.words, None, true);
     let status = connect::process(member, &script, at_terminal, at_terminal)
         .status()
-        .map_err(|error| CliError::Failed(Outcome::NotStarted(error.to_string()).to_string()))?;
+        .map_err(|error| FleetError::Host(Outcome::NotStarted(error.to_string())))?;
     Ok(match status.code() {
         Some(ostler_fleet::ssh::LOST) | None => Status::Unreachable,
         Some(127) => Status::Unreachable,

@@ -12,7 +12,7 @@ use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetatt
 
 use super::input::{Input, Reader};
 use super::paint::{BEGIN, END};
-use crate::error::CliError;
+use crate::error::{CliError, CommandError};
 
 /// Settings to restore; none = they are already restored.
 static FORMER: Mutex<Option<Termios>> = Mutex::new(None);
@@ -49,7 +49,7 @@ impl Terminal {
     /// # Errors
     /// Returns an error if no terminal is available.
     pub(crate) fn take() -> Result<Self, CliError> {
-        let failed = |what: &str, error: io::Error| CliError::Failed(format!("cannot {what}: {error}"));
+        let failed = |what, source: io::Error| CliError::system(what)(source);
         let signals = SignalFd::new(&[HUP, INT, QUIT, TERM, TSTP, CONT, WINCH]).map_err(|errno| failed("receive signals", errno.into()))?;
         restore_when_it_panics();
         let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
@@ -159,7 +159,7 @@ impl Terminal {
         self.pending.clear();
         restore();
         stop_self();
-        self.begin().map_err(|error| CliError::Failed(format!("cannot set the terminal up again: {error}")))
+        self.begin().map_err(CliError::system("set the terminal up again"))
     }
 }
 
@@ -174,12 +174,12 @@ impl Drop for Terminal {
 ///
 /// # Errors
 /// Returns an error if no such terminal is available.
-pub(crate) fn check(command: &str, instead: &str) -> Result<(), CliError> {
+pub(crate) fn check(command: &'static str, instead: &'static str) -> Result<(), CommandError> {
     if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
-        return Err(CliError::Failed(format!("{command} needs a terminal; {instead}")));
+        return Err(CommandError::NoTerminal { command, instead });
     }
     if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
-        return Err(CliError::Failed(format!("{command} needs a terminal whose cursor can be moved, and TERM is dumb")));
+        return Err(CommandError::DumbTerminal(command));
     }
     Ok(())
 }

@@ -53,7 +53,7 @@ impl Terms {
             ));
         }
         let pattern = Pattern::new(call.value("grep").unwrap_or_default(), call.has("regex"), call.has("ignore-case"));
-        Ok(Some(Self { pattern: pattern.map_err(|reason| bad("--grep", reason))?, since_ms, until_ms }))
+        Ok(Some(Self { pattern: pattern.map_err(|error| bad("--grep", error.to_string()))?, since_ms, until_ms }))
     }
 
     /// Shows the last `count` matching lines, in the order of each file. A log is searched up to
@@ -86,7 +86,7 @@ impl Terms {
             ends_at: ends_at.clone(),
         };
         let mut kept = Kept { lines: Vec::new(), bytes: 0 };
-        let end = search(sources, &wanted, &mut kept).map_err(CliError::Failed)?;
+        let end = search(sources, &wanted, &mut kept)?;
         for (path, found) in kept.lines.iter().rev() {
             let Some(source) = sources.iter().find(|source| source.path == *path) else { continue };
             printer.found(out, source, &found.text, found.at_ms);

@@ -224,7 +224,7 @@ fn not_found(error: SelectError) -> CliError {
     match error {
         SelectError::NotFound(target) => Failure::NotFound { target }.into(),
         SelectError::Empty => CliError::NotFound("no process found".into()),
-        SelectError::BadRegex { .. } => CliError::Failed(error.to_string()),
+        SelectError::BadRegex { .. } => CliError::Target(error),
     }
 }
 

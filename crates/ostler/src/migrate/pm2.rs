@@ -11,7 +11,7 @@ use ostler_proto::pm2::rpc::{answer, invocation};
 use ostler_sys::ProcRef;
 use serde_json::{Value, json};
 
-use crate::error::CliError;
+use crate::error::{CliError, MigrateError};
 
 /// Longest answer: a list of some thousand apps with their environments.
 const MAX_ANSWER_BYTES: usize = 256 << 20;
@@ -44,18 +44,14 @@ impl Pm2 {
         let peer = ostler_sys::net::socket::peer(&stream).ok().filter(|peer| peer.pid > 0);
         let process = peer.as_ref().and_then(|peer| ProcRef::of(peer.pid).ok());
         let (Some(peer), Some(process)) = (peer, process) else {
-            return Err(CliError::Failed(format!(
-                "who listens at \"{}\" cannot be seen from here; call ostler where PM2 runs",
-                path.display()
-            )));
+            return Err(MigrateError::Unseen(path).into());
         };
         let own = rustix::process::geteuid().as_raw();
         if peer.uid != own {
-            let (folder, uid) = (home.display(), peer.uid);
-            return Err(CliError::Failed(format!("PM2 in \"{folder}\" runs as user {uid}, this is user {own}: migrate as that user")));
+            return Err(MigrateError::OtherUser { folder: home.to_owned(), uid: peer.uid, own }.into());
         }
         if ostler_sys::process::tree::marker(peer.pid, ROLE_VAR).is_some() {
-            return Err(CliError::Failed(format!("ostler itself answers in \"{}\": there is nothing to move", home.display())));
+            return Err(MigrateError::Ostler(home.to_owned()).into());
         }
         let limits = stream.set_read_timeout(Some(ANSWERS_WITHIN)).and_then(|()| stream.set_write_timeout(Some(ANSWERS_WITHIN)));
         limits.map_err(|source| CliError::File { what: "use", path: path.display().to_string(), source })?;
@@ -115,7 +111,7 @@ impl Pm2 {
         loop {
             while let Some(frame) = self.decoder.take().map_err(|error| lost(&error.to_string()))? {
                 let Some(answer) = answer(frame).filter(|answer| answer.id == id) else { continue };
-                let values = answer.result.map_err(|error| CliError::Failed(format!("PM2 refuses {method}: {error}")))?;
+                let values = answer.result.map_err(|reason| MigrateError::Refused { method: method.to_owned(), reason })?;
                 return Ok(values.into_iter().next().unwrap_or_default());
             }
             match self.stream.read(&mut buffer) {
@@ -132,5 +128,5 @@ impl Pm2 {
 }
 
 fn lost(why: &str) -> CliError {
-    CliError::Failed(format!("PM2's daemon does not answer as it should: {why}"))
+    MigrateError::Answer(why.to_owned()).into()
 }

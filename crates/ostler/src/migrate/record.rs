@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde::{Deserialize, Serialize};
 
-use crate::error::CliError;
+use crate::error::{CliError, MigrateError};
 
 /// The file `migration.json` of a home.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,9 +42,7 @@ impl Record {
     pub(crate) fn read(home: &Path) -> Result<Option<Self>, CliError> {
         let path = Self::path(home);
         match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-                CliError::Failed(format!("\"{}\" is broken ({error}); it records the apps moved from PM2", path.display()))
-            }),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|cause| MigrateError::Record { path, cause }.into()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(CliError::File { what: "read", path: path.display().to_string(), source }),
         }

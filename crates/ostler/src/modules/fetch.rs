@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::source::Source;
 use super::{name, npm};
 use crate::cx::Cx;
+use crate::error::ModuleError;
 
 /// Most bytes and files of a tar file, unpacked.
 const MAX_BYTES: u64 = 2 << 30;
@@ -20,14 +21,14 @@ const MAX_FILES: usize = 200_000;
 ///
 /// # Errors
 /// Returns one line for the user. The caller must then remove the content of the folder.
-pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs: bool) -> Result<PathBuf, String> {
+pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs: bool) -> Result<PathBuf, ModuleError> {
     match source {
-        Source::Here => Err("the present folder is not fetched".into()),
+        Source::Here => Err(ModuleError::Here),
         Source::Npm(word) => by_npm(cx, word.as_ref(), folder),
         Source::Local(path) if path.exists() => by_npm(cx, path.as_os_str(), folder),
-        Source::Local(path) => Err(format!("\"{}\" is not there", path.display())),
+        Source::Local(path) => Err(ModuleError::Missing(path.clone())),
         Source::Tarball(path) => {
-            let file = File::open(path).map_err(|error| format!("cannot read \"{}\": {error}", path.display()))?;
+            let file = File::open(path).map_err(|source| ModuleError::File { what: "read", path: path.clone(), source })?;
             by_tar(cx, file, folder, installs_needs)
         }
         Source::TarballAt(address) => {
@@ -37,15 +38,15 @@ pub(super) fn fetch(cx: &mut Cx, source: &Source, folder: &Path, installs_needs:
     }
 }
 
-fn by_npm(cx: &mut Cx, package: &std::ffi::OsStr, folder: &Path) -> Result<PathBuf, String> {
+fn by_npm(cx: &mut Cx, package: &std::ffi::OsStr, folder: &Path) -> Result<PathBuf, ModuleError> {
     // Without a package.json in this folder, npm would search the parent folders for one.
-    fs::write(folder.join("package.json"), "{\"private\": true}\n").map_err(|error| format!("cannot write there: {error}"))?;
+    fs::write(folder.join("package.json"), "{\"private\": true}\n").map_err(ModuleError::Write)?;
     npm::install(cx, folder, package)?;
     let name = only_dependency(folder)?;
     name::check(&name)?;
     let package = folder.join("node_modules").join(&name);
     if !package.join("package.json").is_file() {
-        return Err(format!("npm has left no package in \"{}\"", package.display()));
+        return Err(ModuleError::NoPackage(package));
     }
     Ok(package)
 }
@@ -59,36 +60,35 @@ pub(super) fn dependencies(folder: &Path) -> Vec<(String, String)> {
     wanted.filter_map(|(name, wanted)| Some((name.clone(), wanted.as_str()?.to_owned()))).collect()
 }
 
-fn only_dependency(folder: &Path) -> Result<String, String> {
+fn only_dependency(folder: &Path) -> Result<String, ModuleError> {
     match &dependencies(folder)[..] {
         [(name, _)] => Ok(name.clone()),
-        other => Err(format!("npm has installed {} packages instead of one", other.len())),
+        other => Err(ModuleError::PackageCount(other.len())),
     }
 }
 
 /// Unpacks `<top>/…` of a tar file. The library rejects paths that lead outside.
-fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Result<PathBuf, String> {
-    let failed = |error: io::Error| format!("cannot unpack: {error}");
+fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Result<PathBuf, ModuleError> {
     let parts = folder.join(".unpacked");
-    fs::create_dir(&parts).map_err(failed)?;
+    fs::create_dir(&parts)?;
     let mut archive = tar::Archive::new(GzDecoder::new(file).take(MAX_BYTES));
     let mut count = 0;
-    for entry in archive.entries().map_err(failed)? {
-        let mut entry = entry.map_err(failed)?;
+    for entry in archive.entries()? {
+        let mut entry = entry?;
         count += 1;
         if count > MAX_FILES {
-            return Err(format!("cannot unpack: there are more than {MAX_FILES} files in it"));
+            return Err(io::Error::other(format!("there are more than {MAX_FILES} files in it")).into());
         }
-        if !entry.unpack_in(&parts).map_err(failed)? {
-            return Err("cannot unpack: it names files outside of its folder".into());
+        if !entry.unpack_in(&parts)? {
+            return Err(io::Error::other("it names files outside of its folder").into());
         }
     }
-    let tops: Vec<PathBuf> = fs::read_dir(&parts).map_err(failed)?.flatten().map(|entry| entry.path()).collect();
-    let [top] = &tops[..] else { return Err(format!("this is no module: there is not one folder in it, but {}", tops.len())) };
-    for entry in fs::read_dir(top).map_err(failed)?.flatten() {
-        fs::rename(entry.path(), folder.join(entry.file_name())).map_err(failed)?;
+    let tops: Vec<PathBuf> = fs::read_dir(&parts)?.flatten().map(|entry| entry.path()).collect();
+    let [top] = &tops[..] else { return Err(ModuleError::FolderCount(tops.len())) };
+    for entry in fs::read_dir(top)?.flatten() {
+        fs::rename(entry.path(), folder.join(entry.file_name()))?;
     }
-    fs::remove_dir_all(&parts).map_err(failed)?;
+    fs::remove_dir_all(&parts)?;
     if installs_needs {
         npm::install_needs(cx, folder)?;
     }
@@ -96,7 +96,7 @@ fn by_tar(cx: &mut Cx, file: File, folder: &Path, installs_needs: bool) -> Resul
 }
 
 /// Downloads with `curl`, or with `wget` if `curl` is missing.
-fn download(cx: &mut Cx, address: &str, folder: &Path) -> Result<File, String> {
+fn download(cx: &mut Cx, address: &str, folder: &Path) -> Result<File, ModuleError> {
     let path = folder.join(".downloaded");
     cx.out.flush();
     let mut curl = Command::new("curl");
@@ -106,16 +106,16 @@ fn download(cx: &mut Cx, address: &str, folder: &Path) -> Result<File, String> {
     for (program, mut command) in [("curl", curl), ("wget", wget)] {
         match command.stdin(Stdio::null()).stdout(Stdio::null()).status() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("cannot run {program}: {error}")),
+            Err(source) => return Err(ModuleError::Run { program, source }),
             Ok(status) if status.success() => {
-                let file = File::open(&path).map_err(|error| format!("cannot read what {program} has downloaded: {error}"))?;
+                let file = File::open(&path).map_err(|source| ModuleError::Downloaded { program, source })?;
                 // The open file is enough; its name would only be in the way in the module's
                 // folder.
                 let _ = fs::remove_file(&path);
                 return Ok(file);
             }
-            Ok(status) => return Err(format!("{program} cannot download it ({status})")),
+            Ok(status) => return Err(ModuleError::Download { program, status }),
         }
     }
-    Err("neither curl nor wget is there, which download modules".into())
+    Err(ModuleError::NoDownloader)
 }

@@ -15,7 +15,7 @@ use super::package::Package;
 use super::source::Source;
 use super::start;
 use crate::cx::{self, Cx};
-use crate::error::CliError;
+use crate::error::{CliError, ModuleError};
 use crate::module_conf;
 
 /// Time for which a new module is watched, and the number of restarts that are allowed within it.
@@ -68,7 +68,7 @@ pub(crate) fn install(cx: &mut Cx, wish: &Wish) -> Result<Package, CliError> {
 /// Starts the present folder for development. The next daemon does not start it again.
 fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
     let folder = PathBuf::from(cx::cwd()?);
-    let package = Package::read(&folder).map_err(CliError::Failed)?;
+    let package = Package::read(&folder)?;
     refuse_app(cx, &package.name)?;
     let before = module_conf::read(conf)?;
     add_defaults(conf, &package)?;
@@ -85,7 +85,7 @@ fn here(cx: &mut Cx, wish: &Wish, conf: &Path) -> Result<Package, CliError> {
 const CONFIRM: Confirm = Confirm { within_ms: 1000, early_exit_fails: true, watches: false, detached: false };
 
 fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path) -> Result<Package, CliError> {
-    let failed = |why: String| CliError::Failed(format!("{}: {why}; nothing was changed", wish.source.shown()));
+    let failed = |source: ModuleError| CliError::unchanged(ModuleError::Fetch { shown: wish.source.shown(), source: Box::new(source) });
     let place = fetch(cx, &wish.source, fresh, wish.installs_needs).map_err(failed)?;
     let package = Package::read(&place).map_err(failed)?;
     let address = match &wish.source {
@@ -135,11 +135,11 @@ fn exchange(cx: &mut Cx, wish: &Wish, conf: &Path, modules: &Path, fresh: &Path)
     deleted?;
     if let Some(former) = former {
         let folder = former.package(modules);
-        let package = Package::read(&folder).map_err(CliError::Failed)?;
+        let package = Package::read(&folder)?;
         start::start(cx, &former, &package, &folder, None)?;
         cx.out.info(format_args!("module {} is back at {}", former.name, package.version.as_deref().unwrap_or("its former version")));
     }
-    Err(CliError::Failed(format!("{} was not installed; everything is as before", wish.source.shown())))
+    Err(ModuleError::Undone(wish.source.shown()).into())
 }
 
 /// Moves a folder to a path, and exchanges it with an existing folder there. Returns false if no
@@ -165,7 +165,7 @@ fn swap(from: &Path, to: &Path) -> Result<bool, CliError> {
 fn refuse_app(cx: &mut Cx, module: &str) -> Result<(), CliError> {
     let rows = cx.client()?.table()?;
     match rows.iter().find(|row| row.name == module && !row.module) {
-        Some(_) => Err(CliError::Failed(format!("there is an app called {module} already; nothing was changed"))),
+        Some(_) => Err(ModuleError::IsApp(module.to_owned()).into()),
         None => Ok(()),
     }
 }
@@ -193,7 +193,7 @@ fn watch(cx: &mut Cx, module: &str, wish: &Wish) -> Result<(), CliError> {
     loop {
         let now = rows(cx, module)?;
         if let Some(why) = trouble(&first, &now, restarts, begin.elapsed() >= time) {
-            return Err(CliError::Failed(why));
+            return Err(why.into());
         }
         if begin.elapsed() >= time {
             return Ok(());
@@ -208,19 +208,19 @@ fn rows(cx: &mut Cx, module: &str) -> Result<Vec<TableRow>, CliError> {
 
 /// Returns the problem with the processes of a module, if they have one. At the end of the time,
 /// all must run.
-fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) -> Option<String> {
+fn trouble(first: &[TableRow], now: &[TableRow], restarts: u32, is_end: bool) -> Option<ModuleError> {
     for row in now {
         let before = first.iter().find(|first| first.id == row.id).map_or(0, |first| first.restarts);
         let count = row.restarts.saturating_sub(before);
         if row.status == "errored" || count > restarts {
-            return Some(format!("{} was restarted {count} times and is {}", row.name, row.status));
+            return Some(ModuleError::Restarted { name: row.name.clone(), count, status: row.status.clone() });
         }
         // The status `stopped` is no problem: the app exited, and its settings do not restart it.
         if row.status == "waiting restart" && (is_end || restarts == 0) {
-            return Some(format!("{} has crashed", row.name));
+            return Some(ModuleError::Crashed(row.name.clone()));
         }
     }
-    now.is_empty().then(|| "it is not in the list any more".to_owned())
+    now.is_empty().then_some(ModuleError::Gone)
 }
 
 /// Removes a module that did not exist before.

@@ -13,7 +13,7 @@ use super::name;
 use super::package::Package;
 use super::source::{Source, plain};
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, ModuleError};
 use crate::module_conf::{self, is_of};
 use crate::render::Wording;
 
@@ -135,12 +135,12 @@ pub(crate) fn version(home: &Path, module: &Installed) -> Option<String> {
 ///
 /// # Errors
 /// Returns an error if the module came from a file.
-pub(crate) fn newest(cx: &mut Cx, module: &Installed) -> Result<Source, String> {
-    let modules = modules_of(cx.home().map_err(|error| error.to_string())?);
+pub(crate) fn newest(cx: &mut Cx, module: &Installed) -> Result<Source, CliError> {
+    let modules = modules_of(cx.home()?);
     match (module.kind, &module.address) {
         (Kind::Tarball, Some(address)) => return Ok(Source::TarballAt(address.clone())),
         (Kind::Tarball | Kind::BuiltIn, _) => {
-            return Err(format!("{} came from a tar file: `install` the new one", module.name));
+            return Err(ModuleError::FromTar(module.name.clone()).into());
         }
         (Kind::Npm, _) => {}
     }
@@ -229,7 +229,7 @@ pub(super) fn lock(modules: &Path) -> Result<std::os::fd::OwnedFd, CliError> {
     fs::create_dir_all(modules).map_err(|source| failed("make", source))?;
     match ostler_sys::fs::lock::try_lock(&modules.join(".lock")) {
         Ok(Some(lock)) => Ok(lock),
-        Ok(None) => Err(CliError::Failed(format!("another command is changing the modules in \"{}\"; try again", modules.display()))),
+        Ok(None) => Err(ModuleError::Locked(modules.to_owned()).into()),
         Err(errno) => Err(failed("lock", errno.into())),
     }
 }

@@ -1,6 +1,7 @@
 //! Names of modules. They follow npm's rules, so that a name is one folder and one section of the
 //! settings.
 
+use crate::error::ModuleError;
 use crate::module_conf::{INTERNAL, TRAPS};
 
 /// Longest name that npm accepts.
@@ -12,7 +13,7 @@ const TAKEN: &[&str] = &["pm2", "log_rotate", "node_modules", "all"];
 ///
 /// # Errors
 /// Returns an error if the name is invalid.
-pub(super) fn check(name: &str) -> Result<(), String> {
+pub(super) fn check(name: &str) -> Result<(), ModuleError> {
     let bare = match name.strip_prefix('@') {
         Some(rest) => match rest.split_once('/') {
             Some((scope, bare)) if is_word(scope) => bare,
@@ -33,8 +34,8 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(['.', '-', '_']) && text.chars().all(is_plain)
 }
 
-fn refused(name: &str) -> String {
-    format!("{:?} is no name of a module", name.chars().take(MAX).collect::<String>())
+fn refused(name: &str) -> ModuleError {
+    ModuleError::Name(name.chars().take(MAX).collect())
 }
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ mod tests {
     #[test]
     fn check_accepts_package_names_and_rejects_unsafe_ones() {
         for good in ["pm2-logrotate", "@scope/mod", "a.b", "Mod_1", "x"] {
-            assert_eq!(check(good), Ok(()), "{good}");
+            assert!(check(good).is_ok(), "{good}");
         }
         let long = "x".repeat(MAX + 1);
         for bad in [

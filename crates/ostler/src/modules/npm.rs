@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::cx::Cx;
+use crate::error::ModuleError;
 
 /// Programs that install packages, with their arguments apart from the package. The first available
 /// program is used.
@@ -17,7 +18,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
 ///
 /// # Errors
 /// Returns an error if it failed, or if no such program exists; the program's own output was shown.
-pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(), String> {
+pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(), ModuleError> {
     add(cx, folder, Some(package))
 }
 
@@ -25,11 +26,11 @@ pub(super) fn install(cx: &mut Cx, folder: &Path, package: &OsStr) -> Result<(),
 ///
 /// # Errors
 /// Returns the errors of [`install`].
-pub(super) fn install_needs(cx: &mut Cx, folder: &Path) -> Result<(), String> {
+pub(super) fn install_needs(cx: &mut Cx, folder: &Path) -> Result<(), ModuleError> {
     add(cx, folder, None)
 }
 
-fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), String> {
+fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), ModuleError> {
     for (program, words) in PROGRAMS {
         let mut command = Command::new(program);
         command.args(*words);
@@ -41,25 +42,25 @@ fn add(cx: &mut Cx, folder: &Path, package: Option<&OsStr>) -> Result<(), String
         }
         match run_in(cx, command, folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("cannot run {program}: {error}")),
+            Err(source) => return Err(ModuleError::Run { program, source }),
             Ok(None) => return Ok(()),
-            Ok(Some(status)) => return Err(format!("{program} has failed ({status})")),
+            Ok(Some(status)) => return Err(ModuleError::Failed { program, status }),
         }
     }
-    Err("neither npm nor bun is there, which fetch modules; install Node's npm".into())
+    Err(ModuleError::NoNpm)
 }
 
 /// Runs npm in a folder, with these words.
 ///
 /// # Errors
 /// Returns an error if npm fails or is missing.
-pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), String> {
+pub(crate) fn run(cx: &mut Cx, folder: &Path, words: &[&str]) -> Result<(), ModuleError> {
     let mut command = Command::new("npm");
     command.args(words);
     match run_in(cx, command, folder) {
-        Err(error) => Err(format!("cannot run npm: {error}")),
+        Err(source) => Err(ModuleError::Run { program: "npm", source }),
         Ok(None) => Ok(()),
-        Ok(Some(status)) => Err(format!("npm has failed ({status})")),
+        Ok(Some(status)) => Err(ModuleError::Failed { program: "npm", status }),
     }
 }
 

@@ -7,6 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::package::Package;
+use crate::error::ModuleError;
 
 /// Folders that are left out of a package.
 const LEFT_OUT: &[&str] = &[".git", ".svn", ".hg"];
@@ -17,21 +18,23 @@ const LEFT_OUT: &[&str] = &[".git", ".svn", ".hg"];
 /// # Errors
 /// Returns an error if the folder is no module, or if a file cannot be read or written; then no new
 /// file exists.
-pub(crate) fn pack(folder: &Path, into: &Path) -> Result<PathBuf, String> {
+pub(crate) fn pack(folder: &Path, into: &Path) -> Result<PathBuf, ModuleError> {
     let package = Package::read(folder)?;
-    let version = package.version.ok_or_else(|| format!("\"{}\": there is no version in it", folder.join("package.json").display()))?;
+    let version = package
+        .version
+        .ok_or_else(|| ModuleError::Package { path: folder.join("package.json"), source: Box::new(ModuleError::NoVersion) })?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
     if !version.chars().all(is_plain) {
-        return Err(format!("{version:?} is no version"));
+        return Err(ModuleError::Version(version));
     }
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let target = into.join(format!("{name}-v{}.tar.gz", version.replace('.', "-")));
     let fresh = target.with_extension("gz.new");
     let written = write(folder, &fresh, &[&target, &fresh]);
     let done = written.and_then(|()| std::fs::rename(&fresh, &target));
-    done.map_err(|error| {
+    done.map_err(|source| {
         let _ = std::fs::remove_file(&fresh);
-        format!("cannot pack \"{}\": {error}", folder.display())
+        ModuleError::File { what: "pack", path: folder.to_owned(), source }
     })?;
     Ok(target)
 }

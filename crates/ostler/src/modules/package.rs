@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::name;
+use crate::error::ModuleError;
 
 /// Most bytes of a `package.json`.
 const MAX_BYTES: u64 = 4 << 20;
@@ -30,14 +31,15 @@ impl Package {
     ///
     /// # Errors
     /// Returns an error if the folder has no package, or if the package cannot be a module.
-    pub(crate) fn read(folder: &Path) -> Result<Self, String> {
+    pub(crate) fn read(folder: &Path) -> Result<Self, ModuleError> {
         let path = folder.join("package.json");
-        let shown = path.display();
         let mut text = String::new();
-        let file = File::open(&path).map_err(|error| format!("cannot read \"{shown}\": {error}"))?;
-        file.take(MAX_BYTES).read_to_string(&mut text).map_err(|error| format!("cannot read \"{shown}\": {error}"))?;
-        let value = serde_json::from_str(&text).map_err(|error| format!("\"{shown}\" is no JSON: {error}"))?;
-        Self::of(&value).map_err(|why| format!("\"{shown}\": {why}"))
+        let read = File::open(&path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+        match read.map(|_| serde_json::from_str(&text)) {
+            Err(source) => Err(ModuleError::File { what: "read", path, source }),
+            Ok(Err(source)) => Err(ModuleError::Json { path, source }),
+            Ok(Ok(value)) => Self::of(&value).map_err(|source| ModuleError::Package { path, source: Box::new(source) }),
+        }
     }
 
     /// Returns the names of its processes.
@@ -45,14 +47,14 @@ impl Package {
         self.apps.iter().filter_map(|app| app.get("name").and_then(Value::as_str)).collect()
     }
 
-    fn of(value: &Value) -> Result<Self, String> {
-        let name = value["name"].as_str().ok_or("there is no name in it")?;
+    fn of(value: &Value) -> Result<Self, ModuleError> {
+        let name = value["name"].as_str().ok_or(ModuleError::NoName)?;
         name::check(name)?;
         let version = value["version"].as_str().map(str::to_owned);
         let defaults = value["config"].as_object().cloned().unwrap_or_default();
         let apps = apps(value)?;
         if apps.is_empty() || apps.len() > MAX_APPS {
-            return Err(format!("a module has 1 to {MAX_APPS} apps, this one has {}", apps.len()));
+            return Err(ModuleError::AppCount { most: MAX_APPS, count: apps.len() });
         }
         Ok(Self { name: name.to_owned(), version, defaults, apps: named(apps, name) })
     }
@@ -62,12 +64,12 @@ impl Package {
 ///
 /// # Errors
 /// Returns an error if it is not.
-pub(crate) fn check(folder: &Path) -> Result<(), String> {
+pub(crate) fn check(folder: &Path) -> Result<(), ModuleError> {
     Package::read(folder).map(drop)
 }
 
 /// Returns the apps that it names, else its main program.
-fn apps(value: &Value) -> Result<Vec<Map<String, Value>>, String> {
+fn apps(value: &Value) -> Result<Vec<Map<String, Value>>, ModuleError> {
     for key in ["apps", "pm2"] {
         let given = match &value[key] {
             Value::Null => continue,
@@ -75,10 +77,7 @@ fn apps(value: &Value) -> Result<Vec<Map<String, Value>>, String> {
             given => given,
         };
         let apps = given.as_array().map_or_else(|| vec![given], |list| list.iter().collect());
-        return apps
-            .into_iter()
-            .map(|app| app.as_object().cloned().ok_or_else(|| format!("`{key}` is no app and no list of apps")))
-            .collect();
+        return apps.into_iter().map(|app| app.as_object().cloned().ok_or(ModuleError::NoApps(key))).collect();
     }
     let program = match &value["bin"] {
         Value::String(path) => Some(path.as_str()),

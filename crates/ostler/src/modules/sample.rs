@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::name;
+use crate::error::ModuleError;
 
 const SCRIPT: &str = r#"// A module: it runs beside the apps, and speaks with the process manager through @pm2/io.
 const io = require('@pm2/io');
@@ -31,10 +32,10 @@ io.initModule({}, (error, conf) => {
 ///
 /// # Errors
 /// The name is none, or there is something of that name.
-pub(crate) fn generate(name: &str, into: &Path) -> Result<PathBuf, String> {
+pub(crate) fn generate(name: &str, into: &Path) -> Result<PathBuf, ModuleError> {
     name::check(name)?;
     let folder = into.join(name.rsplit('/').next().unwrap_or(name));
-    let failed = |error: std::io::Error| format!("cannot make \"{}\": {error}", folder.display());
+    let failed = |source| ModuleError::File { what: "make", path: folder.clone(), source };
     fs::create_dir(&folder).map_err(failed)?;
     let package = serde_json::json!({
         "name": name,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::installed::{self, Installed, Kind};
 use super::package::Package;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, ModuleError};
 use crate::module_conf;
 use crate::render::Wording;
 
@@ -35,7 +35,7 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     for module in modules.into_iter().filter(|module| !rows.iter().any(|row| module_conf::is_of(row, &module.name))) {
         let started = Package::read(&module.package(&folder))
             .and_then(|package| check_name(&module, &package))
-            .map_err(CliError::Failed)
+            .map_err(CliError::from)
             .and_then(|package| start(cx, &module, &package, &module.package(&folder), None));
         match started {
             Ok(_) => cx.out.info(format_args!("Started module {}", module.name)),
@@ -47,8 +47,8 @@ pub(crate) fn start_all(cx: &mut Cx) -> Result<(), CliError> {
     Ok(())
 }
 
-fn check_name(module: &Installed, package: &Package) -> Result<Package, String> {
-    if package.name == module.name { Ok(package.clone()) } else { Err(format!("its package is called {}", package.name)) }
+fn check_name(module: &Installed, package: &Package) -> Result<Package, ModuleError> {
+    if package.name == module.name { Ok(package.clone()) } else { Err(ModuleError::OtherName(package.name.clone())) }
 }
 
 /// Starts the apps of a module; running apps get the new description.
@@ -82,13 +82,14 @@ pub(super) fn start_watched(cx: &mut Cx, package: &Package, folder: &Path, confi
 }
 
 fn described(cx: &Cx, package: &Package, folder: &Path, more: &Map<String, Value>) -> Result<Vec<AppSpec>, CliError> {
-    let failed = |problems: &dyn std::fmt::Display| CliError::Failed(format!("module {}: {problems}", package.name));
-    let context = Context::new(folder.to_owned(), cx.env(), ostler_sys::machine::cpus::available()).map_err(|error| failed(&error))?;
+    let failed = |reason: String| CliError::from(ModuleError::App { module: package.name.clone(), reason });
+    let context =
+        Context::new(folder.to_owned(), cx.env(), ostler_sys::machine::cpus::available()).map_err(|error| failed(error.to_string()))?;
     let apps: Vec<Value> = package.apps.iter().map(|app| as_module(app.clone(), folder, more)).collect();
     let text = json!({ "apps": apps }).to_string();
     let first = |problems: ostler_config::Problems| match problems.0.iter().find(|problem| problem.is_error()) {
-        Some(problem) => failed(&problem.message),
-        None => failed(&"its package.json makes no sense"),
+        Some(problem) => failed(problem.message.clone()),
+        None => failed("its package.json makes no sense".into()),
     };
     let loaded = load_stdin(text.as_bytes(), &context).map_err(first)?;
     let specs = loaded.apps.iter().map(|app| normalize(app, &context, &Overlay::default()).map(|app| app.spec).map_err(first));

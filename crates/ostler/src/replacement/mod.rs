@@ -70,6 +70,39 @@ pub(crate) enum ReplaceError {
     },
 }
 
+/// Reason why an update was undone: the daemon did not become the new program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UpdateError {
+    /// The former program is back, and its daemon runs.
+    #[error("{why}; the previous program was restored at {}; all apps keep running", path.display())]
+    PutBack {
+        /// The fault of the new program.
+        why: String,
+        /// The program.
+        path: PathBuf,
+    },
+    /// The former program is back, but its daemon does not answer.
+    #[error("{why}; the former program is back at {}, but its daemon does not answer: {also}", path.display())]
+    NoDaemon {
+        /// The fault of the new program.
+        why: String,
+        /// The program.
+        path: PathBuf,
+        /// The fault of the former one.
+        also: String,
+    },
+    /// The former program could not be put back.
+    #[error("{why}; the former program could not be put back at {}: {source}", path.display())]
+    NotPutBack {
+        /// The fault of the new program.
+        why: String,
+        /// The program.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
 /// A replaced program, which can be restored.
 #[derive(Debug)]
 pub(crate) struct Replaced {

@@ -45,7 +45,7 @@ enum Next {
 /// # Errors
 /// Returns an error if the start or stop failed; running apps keep running.
 pub(crate) fn run(cx: &mut Cx, unit: Option<&str>, of_user: bool, taking: Taking) -> Result<Status, CliError> {
-    let failed = |errno: rustix::io::Errno| CliError::Failed(format!("cannot receive signals: {}", std::io::Error::from(errno)));
+    let failed = |errno: rustix::io::Errno| CliError::system("receive signals")(errno);
     node_versions::enter_present();
     let unit = unit.map(|name| Unit { name: name.to_owned(), of_user });
     let notify = Notify::from_env();
@@ -156,7 +156,7 @@ impl MainProcess<'_> {
                 Ok(_) if !fds[0].revents().is_empty() => {}
                 Ok(_) if !fds[1].revents().is_empty() => return Ok(Some(Next::KeeperEnded)),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
+                Err(errno) => return Err(CliError::system("wait")(errno)),
             }
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn alarm(after: Duration) -> Result<OwnedFd, CliError> {
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value: value })?;
         Ok(timer)
     };
-    set().map_err(|errno: rustix::io::Errno| CliError::Failed(format!("cannot set a timer: {}", std::io::Error::from(errno))))
+    set().map_err(CliError::system::<rustix::io::Errno>("set a timer"))
 }
 
 /// Checks once; takes at most twice this time.

@@ -9,7 +9,7 @@ use super::quote::sh;
 use super::steps;
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, StartupError};
 use crate::home;
 
 /// Returns the init system and its scope; none if the command line for root was printed instead.
@@ -18,7 +18,7 @@ pub(crate) fn begin(cx: &mut Cx, call: &Call, command: &str) -> Result<Option<(P
     if call.has("user-unit") {
         return match platform {
             Platform::Systemd => Ok(Some((platform, Scope::User))),
-            _ => Err(CliError::Failed(format!("--user-unit is for systemd, this is {}", platform.name()))),
+            _ => Err(StartupError::UserUnit(platform.name()).into()),
         };
     }
     // An agent of launchd belongs to the user, but PM2 requires root there, too.
@@ -39,10 +39,9 @@ fn platform(cx: &mut Cx, call: &Call) -> Result<Platform, CliError> {
         cx.out.info(format_args!("Init System found: {}", here.name()));
     }
     let Some(word) = call.target() else {
-        return here.ok_or_else(|| CliError::Failed(format!("Init system not found; name one: {}", names())));
+        return here.ok_or_else(|| StartupError::NoInit(names()).into());
     };
-    let given = Platform::parse(word)
-        .ok_or_else(|| CliError::Failed(format!("Unknown platform / init system name: {word}; it is one of {}", names())))?;
+    let given = Platform::parse(word).ok_or_else(|| StartupError::UnknownPlatform { word: word.to_owned(), names: names() })?;
     if let Some(here) = here.filter(|here| *here != given) {
         let (label, name, line) = (cx.program.label(), cx.program.name(), "-".repeat(59));
         cx.out.line(format_args!("{line}\n {label} detected {} but you precised {}", here.name(), given.name()));
@@ -106,5 +105,5 @@ pub(crate) fn perform(cx: &mut Cx, plan: &Plan) -> Result<(), CliError> {
         steps::Progress::Passed(reason) => out.info(format_args!("[v] Nothing to do ({reason}).")),
         steps::Progress::Undoing => out.warn("taking back what was done"),
     })
-    .map_err(|error| CliError::Failed(format!("{error}; nothing was changed")))
+    .map_err(CliError::unchanged)
 }

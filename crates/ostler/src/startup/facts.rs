@@ -9,7 +9,7 @@ use super::search_path::{SearchPath, lasting};
 use super::{quote, saved};
 use crate::cli::Call;
 use crate::cx::{Cx, same_file};
-use crate::error::{CliError, UsageError};
+use crate::error::{CliError, StartupError, UsageError};
 use crate::home::{self, Program};
 
 /// Owner of the service manager.
@@ -95,10 +95,7 @@ pub(crate) fn whose(cx: &Cx, call: &Call) -> Result<(User, String), CliError> {
 fn found(cx: &Cx, call: &Call, scope: Scope) -> Result<(User, String), CliError> {
     let user = user(call, scope)?;
     if let Some(bad) = user.name.chars().chain(user.home.chars()).find(|c| c.is_control()) {
-        return Err(CliError::Failed(format!(
-            "the user {:?} has the character {bad:?} in its name or home, which no script can hold",
-            user.name
-        )));
+        return Err(StartupError::UserCharacter { name: user.name, character: bad }.into());
     }
     let home = manager_home(cx, call, &user)?;
     Ok((user, home))
@@ -116,22 +113,21 @@ fn stop_seconds(home: &Path) -> u64 {
 
 /// Returns the user of `-u`, else, as in PM2, of `USER` and `LOGNAME`, else the current user.
 fn user(call: &Call, scope: Scope) -> Result<User, CliError> {
-    let failed = |error: ostler_sys::users::user::UserError| CliError::Failed(ostler_core::text::causes::with_causes(&error));
-    let own = || user_by_id(rustix::process::geteuid().as_raw()).map_err(failed);
+    let own = || user_by_id(rustix::process::geteuid().as_raw());
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let given = call.value("user");
     let found = match (given, scope) {
         (None, Scope::User) => own()?,
         (None, Scope::System) => match variable("USER").or_else(|| variable("LOGNAME")) {
-            Some(name) => user_by_name(&name).map_err(failed)?,
+            Some(name) => user_by_name(&name)?,
             None => own()?,
         },
         (Some(name), _) => {
             let by_number = || name.parse().ok().map_or(Ok(None), user_by_id);
-            let found = user_by_name(name).and_then(|found| found.map_or_else(by_number, |found| Ok(Some(found)))).map_err(failed)?;
+            let found = user_by_name(name).and_then(|found| found.map_or_else(by_number, |found| Ok(Some(found))))?;
             let stranger = scope == Scope::User && found.as_ref().is_some_and(|user| user.uid != rustix::process::geteuid().as_raw());
             if stranger {
-                return Err(CliError::Failed(format!("a unit of the user {name} can be made by {name} only: leave out --user-unit")));
+                return Err(StartupError::OtherUser(name.to_owned()).into());
             }
             found
         }
@@ -156,14 +152,11 @@ fn manager_home(cx: &Cx, call: &Call, user: &User) -> Result<String, CliError> {
         // The caller's own home, which HOME may move: `save` wrote there.
         None if home::is_given() || user.uid == rustix::process::geteuid().as_raw() => home::locate(cx.program)?,
         None if user.home.starts_with('/') => below(Path::new(&user.home)),
-        None => return Err(CliError::Failed(format!("the user {:?} has no home folder, name one with --hp", user.name))),
+        None => return Err(StartupError::NoHome(user.name.clone()).into()),
     };
-    let text = home::fitting(home)?
-        .into_os_string()
-        .into_string()
-        .map_err(|home| CliError::Failed(format!("the home {home:?} is not valid UTF-8")))?;
+    let text = home::fitting(home)?.into_os_string().into_string().map_err(|home| CliError::NotText { what: "the home", path: home })?;
     if text.chars().any(char::is_control) {
-        return Err(CliError::Failed(format!("the home {text:?} has a control character in it, which no script can hold")));
+        return Err(StartupError::HomeCharacter(text).into());
     }
     Ok(text)
 }
@@ -189,7 +182,7 @@ fn name(call: &Call, program: Program, platform: Platform, user: &User) -> Resul
         },
     };
     if name.len() > LONGEST_NAME {
-        return Err(CliError::Failed(format!("the service name {name} is too long, choose one with --service-name")));
+        return Err(StartupError::LongName(name).into());
     }
     Ok(name)
 }
@@ -208,12 +201,9 @@ pub(crate) fn own_program(program: Program) -> Result<String, CliError> {
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let on_path = || std::env::split_paths(&folders).map(|folder| folder.join(program.name())).find(|path| same(path));
     let path = by_word.filter(|path| same(path)).or_else(on_path).unwrap_or(own);
-    let text = path
-        .into_os_string()
-        .into_string()
-        .map_err(|path| CliError::Failed(format!("the path of this program {path:?} is not valid UTF-8")))?;
+    let text = path.into_os_string().into_string().map_err(|path| CliError::NotText { what: "the path of this program", path })?;
     if text.chars().any(char::is_control) {
-        return Err(CliError::Failed(format!("the path of this program {text:?} has a control character in it")));
+        return Err(StartupError::ProgramCharacter(text).into());
     }
     Ok(text)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::quote::sh;
+use crate::error::StepError;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 
 /// One step.
@@ -40,17 +41,6 @@ pub(crate) enum Progress<'a> {
     /// A command failed, but was not needed.
     Passed(&'a str),
     Undoing,
-}
-
-/// Reason why the plan failed; all completed steps were undone.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StepError {
-    /// A file could not be changed.
-    #[error("cannot {what} {}: {source}", .path.display())]
-    File { what: &'static str, path: PathBuf, source: std::io::Error },
-    /// A command failed.
-    #[error("{command} failed: {reason}")]
-    Command { command: String, reason: String },
 }
 
 /// Undoes one step.

@@ -176,7 +176,7 @@ fn from_entry(value: Value) -> Result<DumpEntry, (Option<String>, String)> {
     let name = map.get("name").and_then(Value::as_str).map(str::to_owned);
     let (spec, ticks) = match own.and_then(|own| own_spec(own, &map)) {
         Some(own) => own,
-        None => (entry::to_spec(&map).map_err(|reason| (name, reason))?, None),
+        None => (entry::to_spec(&map).map_err(|error| (name, error.to_string()))?, None),
     };
     Ok(DumpEntry {
         index: entry::index(&map),

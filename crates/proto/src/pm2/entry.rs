@@ -8,6 +8,31 @@ use ostler_core::health::safeguards::Safeguards;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+/// Attribute that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AttributeError {
+    /// Attribute that is missing or has a wrong value.
+    #[error("{key}: {reason}")]
+    Value {
+        /// Its name.
+        key: String,
+        /// The description of the fault.
+        reason: String,
+    },
+    /// Variable with a NUL character, which no process can have.
+    #[error("variable {0} holds a NUL character")]
+    NulInVariable(String),
+    /// Path or argument with a NUL character.
+    #[error("a path or argument holds a NUL character")]
+    Nul,
+}
+
+impl AttributeError {
+    pub(super) fn value(key: &str, reason: impl Into<String>) -> Self {
+        Self::Value { key: key.to_owned(), reason: reason.into() }
+    }
+}
+
 /// Leftovers of the runtime and internals that never belong to a description.
 const NOT_OPTIONS: [&str; 51] = [
     "health_status",
@@ -105,15 +130,15 @@ impl<'a> Entry<'a> {
         to_number(self.get(key)?)
     }
 
-    fn list(&self, key: &str) -> Result<Vec<String>, String> {
+    fn list(&self, key: &str) -> Result<Vec<String>, AttributeError> {
         match self.get(key) {
             None => Ok(Vec::new()),
             Some(Value::Array(list)) => {
                 let words: Option<Vec<String>> = list.iter().map(to_text).collect();
-                words.ok_or_else(|| format!("{key}: expected a list of strings"))
+                words.ok_or_else(|| AttributeError::value(key, "expected a list of texts"))
             }
             Some(Value::String(text)) => Ok(ostler_core::app::args::split(text)),
-            Some(_) => Err(format!("{key}: expected a list or a string")),
+            Some(_) => Err(AttributeError::value(key, "expected a list or text")),
         }
     }
 }
@@ -122,7 +147,7 @@ impl<'a> Entry<'a> {
 ///
 /// # Errors
 /// Returns one line that names the invalid attribute and the problem.
-pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
+pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, AttributeError> {
     read(&Entry { map, env: map.get("env").and_then(Value::as_object), is_flattened: true })
 }
 
@@ -131,16 +156,16 @@ pub(super) fn to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
 ///
 /// # Errors
 /// Returns the errors of [`to_spec`].
-pub(super) fn attributes_to_spec(map: &Map<String, Value>) -> Result<AppSpec, String> {
+pub(super) fn attributes_to_spec(map: &Map<String, Value>) -> Result<AppSpec, AttributeError> {
     read(&Entry { map, env: map.get("env").and_then(Value::as_object), is_flattened: false })
 }
 
-fn read(entry: &Entry<'_>) -> Result<AppSpec, String> {
+fn read(entry: &Entry<'_>) -> Result<AppSpec, AttributeError> {
     let map = entry.map;
     let script = path(map, "pm_exec_path")?;
     let name = map.get("name").and_then(to_text).filter(|name| !name.is_empty()).unwrap_or_else(|| stem(&script));
     if name.chars().any(char::is_control) {
-        return Err("name: has control characters".into());
+        return Err(AttributeError::value("name", "has control characters"));
     }
     let interpreter = entry.text("exec_interpreter").filter(|name| name != "none" && !name.is_empty());
     let args = entry.list("args")?;
@@ -199,7 +224,7 @@ pub(super) fn index(map: &Map<String, Value>) -> Option<u32> {
     u32::try_from(to_number(map.get(key)?)?).ok()
 }
 
-fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
+fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), AttributeError> {
     spec.restart.autorestart = entry.flag("autorestart").unwrap_or(true);
     spec.restart.max_restarts = entry.number("max_restarts").and_then(|n| u32::try_from(n).ok());
     spec.restart.min_uptime_ms = entry.number("min_uptime");
@@ -222,13 +247,13 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     Ok(())
 }
 
-fn exit_codes(entry: &Entry<'_>) -> Result<Vec<i32>, String> {
+fn exit_codes(entry: &Entry<'_>) -> Result<Vec<i32>, AttributeError> {
     let code = |value: &Value| to_number(value).and_then(|n| i32::try_from(n).ok());
     match entry.get("stop_exit_codes") {
         None => Ok(Vec::new()),
         Some(Value::Array(list)) => {
             let codes: Option<Vec<i32>> = list.iter().map(code).collect();
-            codes.ok_or_else(|| "stop_exit_codes: expected a list of numbers".into())
+            codes.ok_or_else(|| AttributeError::value("stop_exit_codes", "expected a list of numbers"))
         }
         Some(single) => Ok(code(single).into_iter().collect()),
     }
@@ -296,17 +321,17 @@ fn options(entry: &Entry<'_>) -> Map<String, Value> {
 }
 
 /// Returns an absolute path.
-fn path(map: &Map<String, Value>, key: &str) -> Result<String, String> {
+fn path(map: &Map<String, Value>, key: &str) -> Result<String, AttributeError> {
     match map.get(key) {
         Some(Value::String(text)) if text.starts_with('/') => Ok(text.clone()),
-        Some(Value::String(text)) => Err(format!("{key}: expected an absolute path, found {text:?}")),
-        Some(_) => Err(format!("{key}: expected a string")),
-        None => Err(format!("{key}: missing")),
+        Some(Value::String(text)) => Err(AttributeError::value(key, format!("expected an absolute path, found {text:?}"))),
+        Some(_) => Err(AttributeError::value(key, "expected text")),
+        None => Err(AttributeError::value(key, "missing")),
     }
 }
 
 /// Checks that no value contains a NUL, because the values reach system calls.
-fn no_nul(spec: &AppSpec) -> Result<(), String> {
+fn no_nul(spec: &AppSpec) -> Result<(), AttributeError> {
     let has_nul = |text: &str| text.contains('\0');
     let texts = [&spec.script, &spec.cwd].into_iter().chain(&spec.args).chain(&spec.interpreter_args).chain(&spec.interpreter);
     let log_file = match &spec.logs.log_file {
@@ -315,11 +340,11 @@ fn no_nul(spec: &AppSpec) -> Result<(), String> {
     };
     let files = [&spec.logs.out_file, &spec.logs.error_file, &spec.pid_file].into_iter().flatten().chain(log_file);
     if texts.chain(files).any(|text| has_nul(text)) {
-        return Err("a path or argument contains a NUL character".into());
+        return Err(AttributeError::Nul);
     }
     let vars = [&*spec.env.base].into_iter().chain(spec.env.profiles.values());
     match vars.flatten().find(|(_, value)| has_nul(value)) {
-        Some((key, _)) => Err(format!("variable {key} contains a NUL character")),
+        Some((key, _)) => Err(AttributeError::NulInVariable(key.clone())),
         None => Ok(()),
     }
 }

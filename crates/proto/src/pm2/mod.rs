@@ -14,6 +14,7 @@ mod process;
 
 pub use conf::{ConfError, read_conf};
 pub use dump::{Dump, DumpEntry, DumpError, EntryError, of_entries, parse_dump, to_dump};
+pub use entry::AttributeError;
 pub use log_places::{LogAccount, LogPlace, LogPlaces, Packet, PacketError, ReaderInput};
 pub use pm2_env::{PM2_VERSION, View, pm2_env, scalar_env, versioning};
 pub use prepare::{Prepared, prepared, reconfigured, restart_vars};

@@ -5,7 +5,7 @@ use ostler_core::app::{AppSpec, CombinedLog, EnvMap};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-use super::entry;
+use super::entry::{self, AttributeError};
 
 /// Maximum number of instances of one call; a larger number is a mistake.
 const MAX_INSTANCES: i64 = 10_000;
@@ -40,7 +40,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// Returns one line that names the invalid attribute and the problem.
-pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepared, String> {
+pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepared, AttributeError> {
     let mut spec = entry::attributes_to_spec(map)?;
     let part = entry::file_part(&spec.name);
     let usual = |file: &str, folder: &str, ending: &str| file == format!("{home}/{folder}/{part}{ending}");
@@ -60,17 +60,18 @@ pub fn prepared(map: &Map<String, Value>, home: &str, cpus: u32) -> Result<Prepa
 }
 
 /// Returns the number of instances: as given, or based on the number of CPUs.
-fn instances(given: Option<&Value>, cpus: u32) -> Result<u32, String> {
+fn instances(given: Option<&Value>, cpus: u32) -> Result<u32, AttributeError> {
+    let wrong = |reason: String| AttributeError::value("instances", reason);
     let number = match given {
         None | Some(Value::Null) => 1,
-        Some(Value::Number(number)) => number.as_i64().ok_or("instances: expected a whole number")?,
+        Some(Value::Number(number)) => number.as_i64().ok_or_else(|| wrong("expected a whole number".into()))?,
         Some(Value::String(text)) if text == "max" => 0,
-        Some(Value::String(text)) => text.trim().parse().map_err(|_| format!("instances: expected a number, found {text:?}"))?,
-        Some(_) => return Err("instances: expected a number".into()),
+        Some(Value::String(text)) => text.trim().parse().map_err(|_| wrong(format!("expected a number, found {text:?}")))?,
+        Some(_) => return Err(wrong("expected a number".into())),
     };
     let cpus = i64::from(cpus);
     let number = if number > 0 { number } else { (cpus + number).max(1) };
-    u32::try_from(number).ok().filter(|_| number <= MAX_INSTANCES).ok_or_else(|| format!("instances: {number} are too many"))
+    u32::try_from(number).ok().filter(|_| number <= MAX_INSTANCES).ok_or_else(|| wrong(format!("{number} are too many")))
 }
 
 /// Returns the environment that comes with a restart, variables only. `current_conf` is not a
@@ -79,7 +80,7 @@ fn instances(given: Option<&Value>, cpus: u32) -> Result<u32, String> {
 /// # Errors
 /// Returns one line that names a variable which no process can receive. Running processes must not
 /// be stopped for it.
-pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> {
+pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, AttributeError> {
     let text = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
@@ -90,7 +91,7 @@ pub fn restart_vars(env: &Map<String, Value>) -> Result<Option<EnvMap>, String> 
     let vars: EnvMap =
         env.iter().filter(|(name, _)| is_name(name)).filter_map(|(name, value)| Some((name.clone(), text(value)?))).collect();
     match vars.iter().find(|(_, value)| value.contains('\0')) {
-        Some((name, _)) => Err(format!("variable {name} contains a NUL character")),
+        Some((name, _)) => Err(AttributeError::NulInVariable(name.clone())),
         None => Ok((!vars.is_empty()).then_some(vars)),
     }
 }
@@ -127,7 +128,7 @@ fn removes(value: &Value) -> bool {
 ///
 /// # Errors
 /// Returns one line that names the invalid attribute and the problem.
-pub fn reconfigured(spec: &AppSpec, pm2_env: &Map<String, Value>, conf: &Map<String, Value>) -> Result<Option<AppSpec>, String> {
+pub fn reconfigured(spec: &AppSpec, pm2_env: &Map<String, Value>, conf: &Map<String, Value>) -> Result<Option<AppSpec>, AttributeError> {
     let changes = |key: &str, value: &Value| key != "env" && !is_filled_in(key, value) && pm2_env.get(key) != Some(value);
     let changed: Vec<_> = conf.iter().filter(|(key, value)| changes(key, value)).collect();
     if changed.is_empty() {

@@ -42,17 +42,28 @@ fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Reason why a test message was not delivered. The text contains no secrets.
+#[derive(Debug, thiserror::Error)]
+pub enum TestError {
+    /// The service refused the message, or cannot be reached now; in its words.
+    #[error("{0}")]
+    NotDelivered(String),
+    /// No runtime could be started.
+    #[error(transparent)]
+    Runtime(#[from] std::io::Error),
+}
+
 /// Sends a test message immediately.
 ///
 /// # Errors
-/// Returns the reason if it was not delivered; the text contains no secrets.
-pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
+/// Returns an error if the service did not take the message.
+pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), TestError> {
     let now = crate::clock::now_ms();
     let id = format!("test-{:016x}", u64::from_ne_bytes(crate::access::random::<8>()));
     let message = Message::test(&channel.told.name, &host_name(), id, now);
     match send::send(&channel.service, &message).await {
         Verdict::Delivered => Ok(()),
-        Verdict::Later { why, .. } | Verdict::Refused(why) => Err(why),
+        Verdict::Later { why, .. } | Verdict::Refused(why) => Err(TestError::NotDelivered(why)),
     }
 }
 
@@ -60,8 +71,8 @@ pub async fn test(channel: &ostler_alerts::channel::Channel) -> Result<(), Strin
 ///
 /// # Errors
 /// Returns an error in the same cases as [`test`].
-pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+pub fn test_blocking(channel: &ostler_alerts::channel::Channel) -> Result<(), TestError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(test(channel))
 }
 

@@ -171,7 +171,7 @@ pub(super) async fn test(site: &Site, asked: Asked, identity: &Identity) -> Resp
     let wanted = |name: &str| wish.channel.as_deref().is_none_or(|wanted| wanted == name);
     let mut results = Vec::new();
     for channel in channels.iter().filter(|channel| wanted(&channel.told.name)) {
-        let result = try_channel(channel).await;
+        let result = try_channel(channel).await.map_err(|error| error.to_string());
         results.push(json!({ "channel": channel.told.name, "sent": result.is_ok(), "error": result.err() }));
     }
     if results.is_empty() {

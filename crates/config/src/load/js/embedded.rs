@@ -165,7 +165,7 @@ fn read(path: &str) -> String {
     match source::read(Path::new(path)) {
         Ok(text) => json!({ "text": text }),
         Err(problem) if problem.kind == Kind::NotFound => json!({ "code": "ENOENT", "text": "no such file or directory" }),
-        Err(problem) => json!({ "unsupported": format!("{path}: {}", problem.message) }),
+        Err(problem) => json!({ "unsupported": format!("{path}: {}", problem.text()) }),
     }
     .to_string()
 }

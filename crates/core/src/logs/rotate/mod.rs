@@ -9,7 +9,7 @@ pub mod settings;
 use serde::{Deserialize, Serialize};
 
 use crate::text::units;
-pub use schedule::Schedule;
+pub use schedule::{Schedule, ScheduleError};
 
 /// Size at which a log is rotated by default.
 pub const MAX_SIZE: u64 = 100 << 20;
@@ -126,21 +126,41 @@ impl RotateSpec {
     /// # Errors
     /// Returns "expected …, found …", or `None` if there is no such name. The settings then stay
     /// unchanged.
-    pub fn set(&mut self, key: &str, text: &str) -> Result<(), Option<String>> {
+    pub fn set(&mut self, key: &str, text: &str) -> Result<(), RotateError> {
         let text = text.trim();
         match key {
             "enabled" => self.enabled = Some(flag(text)?),
             "max_size" => self.max_size = Some(bound(text)?),
             "total_size" => self.total_size = Some(bound(text)?),
-            "interval" => self.schedule = Some(schedule::interval(text).map_err(Some)?),
-            "cron" => self.schedule = Some(schedule::cron(text).map_err(Some)?),
+            "interval" => self.schedule = Some(schedule::interval(text)?),
+            "cron" => self.schedule = Some(schedule::cron(text)?),
             "retain" => self.retain = Some(retain(text)?),
             "compress" => self.compress = Some(flag(text)?),
             "date_format" => self.date_format = Some(text.to_owned()).filter(|text| !text.is_empty()),
             "tz" => self.tz = Some(text.to_owned()).filter(|text| !text.is_empty()),
-            _ => return Err(None),
+            _ => return Err(RotateError::Unknown),
         }
         Ok(())
+    }
+}
+
+/// Reason why a setting of rotation is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotateError {
+    /// Name that is none.
+    #[error("no such setting")]
+    Unknown,
+    /// Time that is none.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// Any other value that makes no sense: `expected …, found …`.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl From<String> for RotateError {
+    fn from(text: String) -> Self {
+        Self::Value(text)
     }
 }
 
@@ -214,10 +234,10 @@ mod tests {
             ("interval", "now and then"),
             ("cron", "61 * * * *"),
         ] {
-            let problem = RotateSpec::default().set(key, text).unwrap_err().unwrap();
+            let problem = RotateSpec::default().set(key, text).unwrap_err().to_string();
             assert!(problem.starts_with("expected") && problem.contains(text), "{problem}");
         }
-        assert_eq!(RotateSpec::default().set("max_sise", "1"), Err(None));
+        assert_eq!(RotateSpec::default().set("max_sise", "1"), Err(RotateError::Unknown));
         for (text, bytes) in [("10M", 10 << 20), ("1g", 1 << 30), ("2K", 2048), ("77", 77), ("none", NO_BOUND), ("0", NO_BOUND)] {
             assert_eq!(spec(&[("max_size", text)]).max_size, Some(bytes));
         }

@@ -4,7 +4,26 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::Times;
-use crate::{cron, text::units};
+use crate::cron::{self, CronError};
+use crate::text::units;
+
+/// Reason why a text is no time of rotation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// Text that is no cron pattern.
+    #[error("expected a cron pattern, found {text:?}: {source}")]
+    Cron {
+        /// The text.
+        text: String,
+        /// Reason why it cannot be read.
+        source: CronError,
+    },
+    /// Text that is neither a word nor a time that divides an hour, a day or a week.
+    #[error(
+        "expected hourly, daily, weekly, monthly, never, or minutes that divide an hour, hours that divide a day (\"15m\", \"6h\"), found {0:?}"
+    )]
+    Interval(String),
+}
 
 /// A cron pattern as it was given, and its times.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,10 +38,12 @@ impl Schedule {
     ///
     /// # Errors
     /// Returns the reason why it is invalid.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let times = cron::Schedule::parse(&text).map_err(|error| format!("expected a cron pattern, found {text:?}: {error}"))?;
-        Ok(Self { text, times })
+        match cron::Schedule::parse(&text) {
+            Ok(times) => Ok(Self { text, times }),
+            Err(source) => Err(ScheduleError::Cron { text, source }),
+        }
     }
 
     /// Returns the pattern as it was given.
@@ -37,9 +58,9 @@ impl Schedule {
 }
 
 impl TryFrom<String> for Schedule {
-    type Error = String;
+    type Error = ScheduleError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, ScheduleError> {
         Self::parse(&text)
     }
 }
@@ -58,7 +79,7 @@ fn is_never(text: &str) -> bool {
 ///
 /// # Errors
 /// Returns the expected form.
-pub fn cron(text: &str) -> Result<Times, String> {
+pub fn cron(text: &str) -> Result<Times, ScheduleError> {
     if is_never(text) { Ok(Times::Never) } else { Schedule::parse(text).map(Times::At) }
 }
 
@@ -67,7 +88,7 @@ pub fn cron(text: &str) -> Result<Times, String> {
 ///
 /// # Errors
 /// Returns the expected form.
-pub fn interval(text: &str) -> Result<Times, String> {
+pub fn interval(text: &str) -> Result<Times, ScheduleError> {
     const MINUTE: u64 = 60_000;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
@@ -84,11 +105,7 @@ pub fn interval(text: &str) -> Result<Times, String> {
             Ok(ms) if (MINUTE..HOUR).contains(&ms) && HOUR.is_multiple_of(ms) && ms.is_multiple_of(MINUTE) => {
                 format!("*/{} * * * *", ms / MINUTE)
             }
-            _ => {
-                return Err(format!(
-                    "expected hourly, daily, weekly, monthly, never, or minutes that divide an hour, hours that divide a day (\"15m\", \"6h\"), found {text:?}"
-                ));
-            }
+            _ => return Err(ScheduleError::Interval(text.to_owned())),
         },
     };
     Schedule::parse(&pattern).map(Times::At)

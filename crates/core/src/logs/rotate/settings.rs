@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{RotateSpec, Rule, Times, bound, flag, schedule};
+use super::{RotateError, RotateSpec, Rule, Times, bound, flag, schedule};
 use crate::app::AppSpec;
 
 /// ostler's own section.
@@ -62,10 +62,8 @@ impl Rotation {
         }
         for section in [MODULE, SECTION].into_iter().filter(|section| !is_left || *section == SECTION) {
             for (key, value) in all.get(section).and_then(Value::as_object).into_iter().flatten() {
-                match rotation.set(section, key, &text_of(value)) {
-                    Err(Some(problem)) => problems.push(format!("{section}:{key}: {problem}")),
-                    Err(None) => problems.push(format!("{section}:{key}: no such setting")),
-                    Ok(()) => {}
+                if let Err(error) = rotation.set(section, key, &text_of(value)) {
+                    problems.push(format!("{section}:{key}: {error}"));
                 }
             }
         }
@@ -83,7 +81,7 @@ impl Rotation {
     ///
     /// # Errors
     /// Returns the expected form; `None` = no such setting.
-    pub fn set(&mut self, section: &str, key: &str, text: &str) -> Result<(), Option<String>> {
+    pub fn set(&mut self, section: &str, key: &str, text: &str) -> Result<(), RotateError> {
         let rotate = &mut self.rotate;
         match (section, key) {
             (SECTION, "min_free") => self.min_free = Some(bound(text)?).map(|bytes| if bytes == super::NO_BOUND { 0 } else { bytes }),
@@ -100,7 +98,7 @@ impl Rotation {
             (MODULE, "workerInterval") => self.check_ms = seconds(text)?,
             (MODULE, "rotateInterval") => rotate.schedule = Some(schedule::cron(text)?),
             (MODULE, "rotateModule") => self.modules = flag(text)?,
-            _ => return Err(None),
+            _ => return Err(RotateError::Unknown),
         }
         Ok(())
     }

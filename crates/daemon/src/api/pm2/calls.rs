@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use ostler_core::app::EnvMap;
 use ostler_core::lifecycle::State;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
-use ostler_proto::pm2::{self, Prepared};
+use ostler_proto::pm2::{self, AttributeError, Prepared};
 use serde_json::{Map, Value, json};
 
 use super::messages;
@@ -84,7 +84,8 @@ fn act(action: Action, id: u32, command: &str, change: Option<Change>) -> Step {
 fn prepare(ctx: &Ctx, env: &Value) -> Result<Plan, String> {
     let map = env.as_object().ok_or("prepare: expected an object")?;
     let home = ctx.io.settings.home.to_string_lossy();
-    let Prepared { mut spec, vars } = pm2::prepared(map, &home, ostler_sys::machine::cpus::available())?;
+    let Prepared { mut spec, vars } =
+        pm2::prepared(map, &home, ostler_sys::machine::cpus::available()).map_err(|error| error.to_string())?;
     spec.version = Some(version_of(&spec, Rights::look_up(&spec).user()));
     let start = Request::Start {
         apps: vec![spec],
@@ -154,12 +155,13 @@ fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Cha
     let none = Map::new();
     let conf = env.get("current_conf").and_then(Value::as_object).unwrap_or(&none);
     let present = super::results::pm2_env(&slot.detail(&ctx.io.settings));
-    let mut specs: Vec<_> = pm2::reconfigured(slot.spec(), &present, conf)?.into_iter().collect();
+    let text = |error: AttributeError| error.to_string();
+    let mut specs: Vec<_> = pm2::reconfigured(slot.spec(), &present, conf).map_err(text)?.into_iter().collect();
     // The old spec has the version of the last start.
     specs.iter_mut().for_each(|spec| spec.version = Some(version_of(spec, Rights::of(spec).user())));
     // As in PM2, variables of a config file replace the caller's.
     let own = conf.get("env").and_then(Value::as_object).filter(|own| !own.is_empty());
-    let vars: EnvMap = pm2::restart_vars(own.unwrap_or(env))?.unwrap_or_default();
+    let vars: EnvMap = pm2::restart_vars(own.unwrap_or(env)).map_err(text)?.unwrap_or_default();
     if specs.is_empty() && vars.is_empty() {
         return Ok(None);
     }

@@ -119,7 +119,7 @@ fn save(ctx: &Ctx, force: bool, files: Option<&SavedFiles>) -> Response {
     let (path, backup) = files.map_or((&*paths.dump, &*paths.dump_backup), |files| (files.list.as_ref(), files.backup.as_ref()));
     match saved::write(&ctx.state.slots, &ctx.io.settings, path, Some(backup)) {
         Ok(()) => Response::Paths(vec![path.to_string_lossy().into_owned()]),
-        Err(error) => Response::Failed(Failure::Other(error)),
+        Err(error) => Response::Failed(Failure::Other(error.to_string())),
     }
 }
 

@@ -26,6 +26,36 @@ fn is_anchor(pid: i32) -> bool {
     has_role && home.is_some() && marker(pid, HOME_VAR).map(OsString::from_vec) == home
 }
 
+/// Reason why there is no group, or why it has no limits.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GroupError {
+    /// Machine without cgroups that can be used.
+    #[error("there are no cgroups of version 2 here")]
+    None,
+    /// Instance that was started without a group.
+    #[error("the instance has no cgroup")]
+    NoGroup,
+    /// Controller that the kernel or the parent group does not offer.
+    #[error("the cgroup controller \"{controller}\" is not available in {}", .place.display())]
+    NoController {
+        /// Its name.
+        controller: String,
+        /// The group.
+        place: PathBuf,
+    },
+    /// Group with processes of others, which cannot have limited groups in it.
+    #[error("there are other processes in {} itself; run ostler as a service of systemd 254 or newer", .0.display())]
+    Busy(PathBuf),
+    /// The kernel refused.
+    #[error("{}: {source}", .place.display())]
+    System {
+        /// The group or its file.
+        place: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
 /// Groups of the home.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
@@ -70,19 +100,18 @@ impl Groups {
     /// # Errors
     ///
     /// Returns the reason as a text.
-    pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), String> {
-        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err("cgroups v2 is not available".into()) };
+    pub(crate) fn enable(&self, controller: &str, keeper: i32) -> Result<(), GroupError> {
+        let (Some(own), Some(base)) = (&self.own, &self.base) else { return Err(GroupError::None) };
         let enabled = match cgroup::enable(own, controller) {
             // The kernel does not allow processes in a group whose children have limits.
             Err(Errno::BUSY) if self.free => self.step_aside(own, keeper).and_then(|()| cgroup::enable(own, controller)),
             enabled => enabled,
         };
-        let place = own.display();
         match enabled.and_then(|()| cgroup::make(base)).and_then(|()| cgroup::enable(base, controller)) {
             Ok(()) => Ok(()),
-            Err(Errno::NODEV) => Err(format!("the cgroup controller \"{controller}\" is not available in {place}")),
-            Err(Errno::BUSY) => Err(format!("other processes run in {place} itself; run ostler as a service of systemd 254 or newer")),
-            Err(errno) => Err(format!("{place}: {errno}")),
+            Err(Errno::NODEV) => Err(GroupError::NoController { controller: controller.to_owned(), place: own.clone() }),
+            Err(Errno::BUSY) => Err(GroupError::Busy(own.clone())),
+            Err(errno) => Err(GroupError::System { place: own.clone(), source: errno.into() }),
         }
     }
 
@@ -168,15 +197,15 @@ impl Groups {
     /// # Errors
     ///
     /// Returns the reason why no groups are available; reported once.
-    pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, String> {
+    pub(crate) fn prepare(&mut self, slot: &mut Slot) -> Result<Option<OwnedFd>, GroupError> {
         let next = self.next_of(slot);
         let former = slot.durable.group.take().map(|former| PathBuf::from(&*former)).filter(|former| next.as_ref() != Some(former));
         // The process was adopted from another login or service. The new process belongs to the
         // daemon's present group.
         former.into_iter().for_each(|former| self.remove(former));
         let Some(next) = next else { return Ok(None) };
-        let folder =
-            self.open(&next, slot.live.group_fresh).map_err(|errno| format!("{}: {}", next.display(), std::io::Error::from(errno)))?;
+        let failed = |errno: Errno| GroupError::System { place: next.clone(), source: errno.into() };
+        let folder = self.open(&next, slot.live.group_fresh).map_err(failed)?;
         slot.durable.group = folder.is_some().then(|| next.to_string_lossy().into());
         slot.live.group_fresh = folder.is_some();
         Ok(folder)

@@ -11,7 +11,7 @@ use ostler_core::health::limits::HardLimits;
 use ostler_sys::cgroup;
 
 use super::Slot;
-use super::groups::Groups;
+use super::groups::{GroupError, Groups};
 
 /// Period of `cpu.max`, in microseconds.
 const PERIOD_US: u64 = 100_000;
@@ -57,8 +57,9 @@ impl Groups {
         let mut trouble = None;
         for Setting { key, controller, file, value } in settings(slot.spec().hard_limits()?, total_bytes) {
             let done = self.enable(controller, keeper).and_then(|()| {
-                let group = slot.durable.group.as_deref().ok_or("the instance has no cgroup")?;
-                cgroup::limit(Path::new(group), file, &value).map_err(|errno| format!("{group}/{file}: {errno}"))
+                let group = slot.durable.group.as_deref().ok_or(GroupError::NoGroup)?;
+                cgroup::limit(Path::new(group), file, &value)
+                    .map_err(|errno| GroupError::System { place: Path::new(group).join(file), source: errno.into() })
             });
             if let Err(why) = done {
                 trouble = trouble.or(Some(format!("runs without {key}: {why}")));

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{GONE_WITHIN, LOOK_EVERY, numbers};
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, MigrateError, Status};
 use crate::migrate::{self, Pm2, Record};
 
 /// Returns the moved apps to PM2, the last one first.
@@ -18,10 +18,7 @@ pub(super) fn back(cx: &mut Cx, limit: Duration) -> Result<Status, CliError> {
         return Err(CliError::NotFound("nothing was moved from PM2 to here".into()));
     };
     let Some(mut pm2) = Pm2::connect(&record.from)? else {
-        let (from, home) = (record.from.display(), home.display());
-        return Err(CliError::Failed(format!(
-            "PM2 in \"{from}\" does not run any more. Start it with its saved list after the apps here are stopped: `ostler delete all && PM2_HOME={from} pm2 resurrect`; what was moved is in \"{home}/migration.json\""
-        )));
+        return Err(MigrateError::Stopped { from: record.from, home }.into());
     };
     while let Some(moved) = record.apps.last().cloned() {
         cx.out.info(format_args!("{}: back to PM2", crate::text::shown(&moved.name)));
@@ -64,13 +61,13 @@ pub(super) fn end_pm2(cx: &mut Cx, mut pm2: Pm2) -> Result<(), CliError> {
     let found = migrate::read(pm2.list()?);
     let left: Vec<&str> = found.apps.iter().filter(|app| !app.running_ids().is_empty()).map(|app| app.name.as_str()).collect();
     if !left.is_empty() {
-        return Err(CliError::Failed(format!("PM2 still runs {}: it is not ended", crate::text::shown(&left.join(", ")))));
+        return Err(MigrateError::HasApps(crate::text::shown(&left.join(", "))).into());
     }
     let process = pm2.end()?;
     let until = Instant::now() + GONE_WITHIN;
     while process.runs() {
         if Instant::now() > until {
-            return Err(CliError::Failed(format!("PM2's daemon (pid {}) does not end", process.pid)));
+            return Err(MigrateError::DoesNotEnd(process.pid).into());
         }
         std::thread::sleep(LOOK_EVERY);
     }
@@ -121,7 +118,7 @@ pub(super) fn start_in(pm2: &mut Pm2, ids: &[u32], limit: Duration) -> Result<()
             return Ok(());
         }
         if Instant::now() > until {
-            return Err(CliError::Failed(format!("PM2 does not get its id {} online again", numbers(ids))));
+            return Err(MigrateError::NotOnline(numbers(ids)).into());
         }
         std::thread::sleep(LOOK_EVERY);
     }

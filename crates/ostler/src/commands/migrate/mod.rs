@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use self::moving::Migration;
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status, UsageError};
+use crate::error::{CliError, MigrateError, Status, UsageError};
 use crate::migrate::{self, App, Found, Pm2, Way};
 
 /// Time within which an app has to be healthy in ostler, without `--timeout`.
@@ -42,8 +42,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     cx.takes_over_pm2 = true;
     let from = match call.target() {
         Some(folder) => std::path::absolute(folder).map_err(|source| CliError::File { what: "find", path: folder.to_owned(), source })?,
-        None => crate::home::of_pm2()
-            .ok_or_else(|| CliError::Failed("this user has no home; name PM2's folder: ostler migrate <folder>".into()))?,
+        None => crate::home::of_pm2().ok_or(MigrateError::NoHome)?,
     };
     let from = std::fs::canonicalize(&from).unwrap_or(from);
     let limit = match call.value("timeout") {
@@ -66,10 +65,7 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     }
     let is_same = std::fs::canonicalize(cx.home()?).is_ok_and(|home| home == from);
     if is_same && !call.has("in-place") && !call.has("dry-run") {
-        let folder = from.display();
-        return Err(CliError::Failed(format!(
-            "\"{folder}\" is this program's home, too: add --in-place, and PM2 is ended when its apps have moved"
-        )));
+        return Err(MigrateError::SameHome(from).into());
     }
     let mut pm2 = Pm2::connect(&from)?;
     let list = match &mut pm2 {
@@ -151,7 +147,7 @@ fn saved(from: &Path) -> Result<Vec<Value>, CliError> {
     };
     match serde_json::from_str(&text) {
         Ok(Value::Array(list)) => Ok(list),
-        _ => Err(CliError::Failed(format!("the saved list \"{}\" is no JSON list", path.display()))),
+        _ => Err(MigrateError::SavedList(path).into()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::ending::{delete, start_in};
 use super::{GONE_WITHIN, LOOK_EVERY, Step, listens, numbers};
 use crate::client::ClientError;
 use crate::cx::Cx;
-use crate::error::CliError;
+use crate::error::{CliError, MigrateError};
 use crate::migrate::{self, App, Moved, Pm2, Record, Way, differing};
 use crate::{module_conf, pm2_units};
 
@@ -139,8 +139,7 @@ impl Migration {
         };
         let (well, line) = steady(cx, &targets, self.limit, &mut also)?;
         if !well {
-            let silent = if missing.is_empty() { String::new() } else { format!(", and nothing listens at {}", missing.join(", ")) };
-            return Err(CliError::Failed(format!("{line}{silent}")));
+            return Err(MigrateError::Unwell { state: line, missing }.into());
         }
         let table = cx.client()?.table()?;
         let pid = ids.first().and_then(|id| table.iter().find(|row| row.id == *id)).map(|row| row.pid);
@@ -168,7 +167,7 @@ impl Migration {
         while old.iter().any(ProcRef::runs) {
             if Instant::now() > until {
                 let pids: Vec<String> = old.iter().filter(|process| process.runs()).map(|process| process.pid.to_string()).collect();
-                return Err(CliError::Failed(format!("PM2 reported it as stopped, but pid {} still runs", pids.join(", "))));
+                return Err(MigrateError::StillRuns(pids.join(", ")).into());
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -188,7 +187,7 @@ impl Migration {
             record.write(cx.home()?)?;
         }
         let end = started.map_or_else(|error| format!("and PM2 does not run it either: {error}"), |()| "PM2 has it as before".into());
-        Ok(CliError::Failed(format!("{} does not become healthy here ({why}); {end}", crate::text::shown(&app.name))))
+        Ok(MigrateError::GivenBack { app: crate::text::shown(&app.name), reason: why.to_string(), end }.into())
     }
 
     /// Copies those settings of PM2 that ostler does not have yet.
@@ -237,7 +236,7 @@ impl Migration {
             }
             // ostler's unit is enabled first: a boot in between then starts the apps twice instead
             // of never.
-            let program = std::env::current_exe().map_err(|error| CliError::Failed(format!("cannot find this program: {error}")))?;
+            let program = std::env::current_exe().map_err(CliError::system("find this program"))?;
             migrate::carry_out(Command::new(program).args(on).env("OSTLER_HOME", &home))?;
             let mut record = Record::read(&home)?.unwrap_or_default();
             record.from.clone_from(&self.from);

@@ -180,7 +180,7 @@ impl<'a> Session<'a> {
         let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
+            Err(errno) => return Err(CliError::system("wait")(errno)),
         }
         let is_ready = |at: Option<usize>| at.and_then(|at| fds.get(at)).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Wake { typed: is_ready(Some(0)), told: is_ready(Some(1)), answered: is_ready(link_at), logged: is_ready(feed_at) })

@@ -7,7 +7,7 @@ use ostler_config::{Context, Origin};
 use ostler_core::app::EnvMap;
 use ostler_export::{Surroundings, compose_variables};
 
-use crate::error::CliError;
+use crate::error::{CliError, ProjectError};
 
 /// Longest compose file.
 const MOST_BYTES: u64 = 4 << 20;
@@ -41,7 +41,7 @@ pub(super) fn env_of(dir: &Path, context: &Context) -> Result<EnvMap, CliError> 
     }
     let text = text_of(&path, ".env", context)?;
     let pairs = compose_variables(&text, &|name| context.env.get(name).cloned());
-    Ok(pairs.map_err(|why| CliError::Failed(format!("{}: {why}", path.display())))?.into_iter().collect())
+    Ok(pairs.map_err(|source| ProjectError::EnvFile { file: path, source })?.into_iter().collect())
 }
 
 /// Compose files with their texts.
@@ -105,10 +105,10 @@ impl ComposeFiles {
 pub(super) fn text_of(file: &Path, shown: &str, context: &Context) -> Result<String, CliError> {
     let failed = |source| CliError::File { what: "read", path: shown.to_owned(), source };
     let mut bytes = Vec::new();
-    let (opened, _) = context.open(file, Origin::Named).map_err(|problem| CliError::Failed(format!("{shown}: {problem}")))?;
+    let (opened, _) = context.open(file, Origin::Named).map_err(|source| CliError::Opened { file: shown.to_owned(), source })?;
     opened.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MOST_BYTES {
-        return Err(CliError::Failed(format!("{shown} has more than {MOST_BYTES} bytes")));
+        return Err(ProjectError::TooLong { file: shown.to_owned(), most: MOST_BYTES }.into());
     }
-    String::from_utf8(bytes).map_err(|_| CliError::Failed(format!("{shown} is not UTF-8")))
+    String::from_utf8(bytes).map_err(|_| CliError::NotUtf8(shown.to_owned()))
 }

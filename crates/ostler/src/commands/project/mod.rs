@@ -75,7 +75,7 @@ fn found(context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let found = context.cwd.ancestors().map(in_dir).find(|files| !files.is_empty()).unwrap_or_default();
     if let Some(first) = found.first() {
         let origin = if first.parent() == Some(&context.cwd) { Origin::CurrentFolder } else { Origin::FolderAbove };
-        context.open(first, origin).map_err(|problem| CliError::Failed(format!("{}: {problem}", first.display())))?;
+        context.open(first, origin).map_err(|source| CliError::Opened { file: first.display().to_string(), source })?;
     }
     Ok(found.iter().filter_map(|file| file.canonicalize().ok()).collect())
 }
@@ -121,7 +121,9 @@ pub(super) fn looked_at(cx: &mut Cx, call: &Call) -> Result<Option<Vec<Detail>>,
         Some(_) if call.value("file").is_none() => Vec::new(),
         _ => match files(call, &context) {
             // Without a project, the command shows the lines of all apps.
-            Err(CliError::Failed(_)) if call.command.name == "logs" && !is_asked_for => Vec::new(),
+            Err(CliError::Opened { .. } | CliError::NotUtf8(_) | CliError::Project(_)) if call.command.name == "logs" && !is_asked_for => {
+                Vec::new()
+            }
             found => found?,
         },
     };

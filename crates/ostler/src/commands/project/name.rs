@@ -1,6 +1,6 @@
 //! The name of a project.
 
-use crate::error::{CliError, UsageError};
+use crate::error::{CliError, NameError, ProjectError, UsageError};
 
 /// Chooses the name as Compose does: `--project-name`, `COMPOSE_PROJECT_NAME`, `name` of the file,
 /// the folder. A given name must be valid; the name of the folder is converted to a valid name.
@@ -9,28 +9,28 @@ use crate::error::{CliError, UsageError};
 /// Returns an error if the name is invalid.
 pub(super) fn choose(option: Option<&str>, variable: Option<&str>, of_file: Option<&str>, folder: &str) -> Result<String, CliError> {
     if let Some(name) = option {
-        let reason = |why| UsageError::BadValue { option: "--project-name".into(), reason: why };
-        return valid(name).map_err(|why| reason(why).into());
+        let bad = |error: NameError| UsageError::BadValue { option: "--project-name".into(), reason: error.to_string() };
+        return valid(name).map_err(|error| bad(error).into());
     }
     for (from, name) in [("COMPOSE_PROJECT_NAME", variable), ("name of the file", of_file)] {
         if let Some(name) = name.filter(|name| !name.is_empty()) {
-            return valid(name).map_err(|why| CliError::Failed(format!("{from}: {why}")));
+            return valid(name).map_err(|source| ProjectError::Name { from, source }.into());
         }
     }
     let made: String = folder.to_lowercase().chars().filter(|c| is_of_name(*c)).collect();
     let made = made.trim_start_matches(['-', '_']);
     if made.is_empty() {
-        return Err(CliError::Failed(format!("the folder {folder:?} gives no name for a project: name it with --project-name")));
+        return Err(ProjectError::Folder(folder.to_owned()).into());
     }
     Ok(made.to_owned())
 }
 
-fn valid(name: &str) -> Result<String, String> {
+fn valid(name: &str) -> Result<String, NameError> {
     let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     if begins && name.len() <= 200 && name.chars().all(is_of_name) {
         return Ok(name.to_owned());
     }
-    Err(format!("expected small letters, digits, `-` and `_`, a letter or digit first, found {name:?}"))
+    Err(NameError(name.to_owned()))
 }
 
 fn is_of_name(c: char) -> bool {

@@ -7,6 +7,7 @@ use ostler_core::app::diff::{Key, differences};
 use ostler_proto::control::Detail;
 
 use super::{is_member, service};
+use crate::error::ProjectError;
 
 /// Step for an app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,22 +72,19 @@ pub(crate) fn plan(wanted: &[AppSpec], all: &[String], members: &[Detail]) -> Pl
 
 /// Returns the first conflict: an existing app that does not belong to this project. The text is
 /// one line, with a hint.
-pub(crate) fn foreign(wanted: &[AppSpec], project: &str, file: &Path, running: &[Detail]) -> Option<String> {
-    let name_another = "name this project with --project-name";
+pub(crate) fn foreign(wanted: &[AppSpec], project: &str, file: &Path, running: &[Detail]) -> Option<ProjectError> {
     running.iter().find_map(|detail| {
         let (spec, own) = (&detail.spec, detail.spec.config_file.as_deref());
         if is_member(detail, Some(file), Some(project)) {
             return None;
         }
         if wanted.iter().any(|wanted| wanted.name == spec.name) {
-            let of =
-                own.filter(|_| spec.namespace == project).map_or_else(|| "is not of this project".to_owned(), |own| format!("is of {own}"));
-            return Some(format!("{} exists already and {of}: {name_another}, or delete it", spec.name));
+            let of = own.filter(|_| spec.namespace == project).map(str::to_owned);
+            return Some(ProjectError::Taken { name: spec.name.clone(), of });
         }
         // If `start` used the same file, its apps would run twice and compete for the same ports.
         let is_same = own.is_some_and(|own| Path::new(own) == file) && service(&spec.name, &spec.namespace).is_none();
         let is_wanted = wanted.iter().any(|wanted| service(&wanted.name, project) == Some(&spec.name));
-        (is_same && is_wanted)
-            .then(|| format!("{} of this file was started with `start`: delete it first, or keep using `start`", spec.name))
+        (is_same && is_wanted).then(|| ProjectError::Started(spec.name.clone()))
     })
 }

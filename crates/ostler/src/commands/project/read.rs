@@ -16,7 +16,7 @@ use super::compose::{ComposeFiles, text_of};
 use super::name::choose;
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, UsageError};
+use crate::error::{CliError, ProjectError, UsageError};
 use crate::text::shown;
 
 /// Most instances of `--scale`; a larger number is probably a mistake.
@@ -78,7 +78,7 @@ pub(crate) fn read(cx: &mut Cx, call: &Call, files: &[PathBuf]) -> Result<Projec
     for own in asked {
         let service = content.services.iter().find(|service| service.name == *own);
         if let Some(why) = service.and_then(|service| service.app.as_ref().err()) {
-            return Err(CliError::Failed(format!("{own} cannot run here: {why}")));
+            return Err(ProjectError::Service { service: own.clone(), reason: why.clone() }.into());
         }
     }
     let chosen = chosen(call, &content, &context, &all, &scales)?;
@@ -130,7 +130,7 @@ fn ecosystem(cx: &mut Cx, call: &Call, source: &Source, context: &mut Context) -
 
 fn compose(cx: &mut Cx, files: &[PathBuf], shown: &str, context: &Context) -> Result<Content, CliError> {
     let read = ComposeFiles::read(files, context)?;
-    let project = read.with(context, compose_project).map_err(|error| CliError::Failed(format!("{shown}: {error}")))?;
+    let project = read.with(context, compose_project).map_err(|source| ProjectError::Import { file: shown.to_owned(), source })?;
     let variables = read.variables;
     let file = files.first().map_or(Path::new("/"), PathBuf::as_path);
     let apps: Vec<Value> = project.services.iter().filter_map(|service| service.app.as_ref().ok()).cloned().map(Value::from).collect();

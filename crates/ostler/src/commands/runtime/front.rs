@@ -17,22 +17,19 @@ use rustix::io::Errno;
 use super::{settings, starter};
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 use crate::home;
-use ostler_core::text::causes::with_causes;
 
 /// Becomes the keeper. Returns only if that fails.
 pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
-    let failed = |what: &str, errno: Errno| CliError::Failed(format!("cannot {what}: {}", std::io::Error::from(errno)));
+    let failed = |what, errno: Errno| CliError::system(what)(errno);
     // From here on, these signals stay pending for the keeper. Otherwise process 1 would lose them.
     let _blocked = SignalFd::new(&runtime_signals().collect::<Vec<_>>()).map_err(|errno| failed("receive signals", errno))?;
     let spec = settings::spec(cx, call)?;
-    let spec = serde_json::to_string(&spec).map_err(|error| CliError::Failed(error.to_string()))?;
+    let spec = serde_json::to_string(&spec).map_err(CliError::system("describe the runtime"))?;
     let home = find_home(cx)?;
     if cx.running_client()?.is_some() {
-        let name = cx.program.name();
-        let home = home.display();
-        return Err(CliError::Failed(format!("a daemon is running in {home} already: `{name} start` starts apps there")));
+        return Err(CommandError::Running { home, program: cx.program.name() }.into());
     }
     cx.refuse_beside_pm2(&home, "start a daemon")?;
     let (ready, tells) = pipe::pipe().map_err(|errno| failed("make a pipe", errno))?;
@@ -45,11 +42,11 @@ pub(super) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
             (std::os::fd::AsFd::as_fd(&ready), starter::READY_FD),
         ],
     )
-    .map_err(|error| CliError::Failed(format!("cannot start: {error}")))?;
+    .map_err(CliError::Starter)?;
     cx.out.flush();
     let error = Launcher::new(&home, cx.program.is_pm2()).become_keeper(&spec, starter, &tells);
     give_up(starter);
-    Err(CliError::Failed(format!("cannot become the keeper: {}", with_causes(&error))))
+    Err(CliError::Keeper(error))
 }
 
 /// Finds a usable path for the home, and prints it if it is not the usual path.

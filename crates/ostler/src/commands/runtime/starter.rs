@@ -11,7 +11,7 @@ use super::settings;
 use crate::cli::{self, Call};
 use crate::commands::launch;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 
 /// Role of the starter in our environment.
 const ROLE: &str = "starter";
@@ -53,5 +53,5 @@ pub(super) fn run(cx: &mut Cx, call: &Call, context: StarterContext) -> Result<S
     if cx.program.is_pm2() {
         cx.out.err_line(cli::command_help(cx.program.name(), call.command, None).trim_end());
     }
-    Err(CliError::Failed("nothing to start: name a script, a command or a config file".into()))
+    Err(CommandError::NothingToStart("name a script, a command or a config file".into()).into())
 }

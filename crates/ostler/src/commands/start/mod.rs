@@ -11,7 +11,7 @@ use super::request::reload_of;
 use super::{attach, launch, table};
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, CommandError, Status};
 
 #[cfg(feature = "serve")]
 pub(crate) use serve::run as serve;
@@ -22,10 +22,8 @@ const IMAGES: &[&str] = &["container", "dist", "dockerdaemon"];
 /// Starts each target in turn; without a target, the config file of this folder.
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     if let Some(option) = IMAGES.iter().find(|option| call.has(option)) {
-        let name = cx.program.name();
-        return Err(CliError::Failed(format!(
-            "--{option}: {name} builds no images; `ostler runtime <app or file>` is the command of a container, see `ostler help runtime`"
-        )));
+        let instead = "`ostler runtime <app or file>` is the command of a container, see `ostler help runtime`";
+        return Err(CommandError::NoImages { option, program: cx.program.name(), instead }.into());
     }
     let context = files::context(cx, call)?;
     let mut touched = Vec::new();

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::past::{App, Past, rows, since};
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, DashboardError, Status};
 use crate::full_screen::terminal;
 use crate::render::{figures, json};
 use session::Session;
@@ -39,11 +39,11 @@ pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let mut reader = Reader::new(home, since_ms);
     let first = reader.look();
     if let Some(problem) = first.nothing() {
-        return Err(CliError::Failed(problem));
+        return Err(DashboardError::Nothing(problem).into());
     }
     cx.out.flush();
     let screen = terminal::Terminal::take()?;
-    let mut source = Source::start(reader).map_err(|error| CliError::Failed(format!("cannot look again and again: {error}")))?;
+    let mut source = Source::start(reader).map_err(CliError::system("look again and again"))?;
     let mut state = State::new(cx.out.is_ascii(), since_ms, screen.size());
     state.take(first);
     Session::new(state, screen, cx.out.paint().0).run(&mut source)?;

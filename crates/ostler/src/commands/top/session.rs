@@ -95,7 +95,7 @@ impl Session {
         let left = due.and_then(|due| Timespec::try_from(due.saturating_duration_since(now)).ok());
         match poll(&mut fds, left.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(CliError::Failed(format!("cannot wait: {}", std::io::Error::from(errno)))),
+            Err(errno) => return Err(CliError::system("wait")(errno)),
         }
         let is_ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(Wake { typed: is_ready(0), told: is_ready(1), came: is_ready(2) })

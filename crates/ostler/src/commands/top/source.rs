@@ -40,7 +40,7 @@ impl Sample {
     /// Returns the reason why there is nothing to show; none = there is something to show.
     pub(super) fn nothing(&self) -> Option<String> {
         match &self.now {
-            Err(problem) if !self.has_past => Some(format!("there is nothing to show: {problem}")),
+            Err(problem) if !self.has_past => Some(problem.clone()),
             _ => None,
         }
     }

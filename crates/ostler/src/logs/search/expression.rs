@@ -2,6 +2,8 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
+use crate::error::SearchError;
+
 /// Most memory of a compiled expression, bytes; also the limit of its cache while it searches.
 const COMPILED: usize = 1 << 20;
 const KEPT: usize = 4 << 20;
@@ -15,16 +17,18 @@ impl Expression {
     ///
     /// # Errors
     /// Returns the problem, in one line.
-    pub(super) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, String> {
+    pub(super) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, SearchError> {
         let text = if is_regex { text.to_owned() } else { regex::escape(text) };
         let mut builder = RegexBuilder::new(&text);
         builder.case_insensitive(ignores_case).multi_line(true).crlf(true).size_limit(COMPILED).dfa_size_limit(KEPT);
         match builder.build() {
             Ok(regex) => Ok(Self(regex)),
-            Err(regex::Error::CompiledTooBig(_)) => Err("it is too large".into()),
+            Err(regex::Error::CompiledTooBig(_)) => Err(SearchError::TooLarge),
             // The parser's message marks the position of the fault over several lines. Only its
             // last line describes the fault.
-            Err(error) => Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()),
+            Err(error) => {
+                Err(SearchError::Syntax(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()))
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Expressions in a program that was built without the feature `search`: none can be created.
 
+use crate::error::SearchError;
+
 /// An expression.
 #[derive(Clone, Debug)]
 pub(super) enum Expression {}
@@ -10,8 +12,8 @@ impl Expression {
     ///
     /// # Errors
     /// Always returns an error.
-    pub(super) fn new(_: &str, _: bool, _: bool) -> Result<Self, String> {
-        Err("this program was built without the feature `search`".into())
+    pub(super) fn new(_: &str, _: bool, _: bool) -> Result<Self, SearchError> {
+        Err(SearchError::LeftOut)
     }
 
     pub(super) fn is_match(&self, _: &[u8]) -> bool {

@@ -33,6 +33,7 @@ use ostler_core::text::fnv::fnv_64;
 use super::follow::modified_ms;
 use super::past::rotated;
 use super::source::Source;
+use crate::error::SearchError;
 use scan::Wanted;
 
 pub(crate) use pattern::Pattern;
@@ -175,11 +176,11 @@ fn entries(sources: &[Source]) -> Vec<Entry> {
 }
 
 /// Returns the range of each file that must be searched.
-fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u64>)>, String> {
+fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u64>)>, SearchError> {
     let place = search.at.or(search.before);
     if let Some(place) = place {
         let at = entries.iter().position(|entry| entry.number() == place.file);
-        let at = at.ok_or("the file with this place is there no more: search again from the end")?;
+        let at = at.ok_or(SearchError::NoFile)?;
         entries.drain(..at);
     }
     if search.at.is_some() {
@@ -201,7 +202,7 @@ fn plan(mut entries: Vec<Entry>, search: &Search) -> Result<Vec<(Entry, Range<u6
 ///
 /// # Errors
 /// Returns an error if the file of the start position does not exist any more.
-pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, String> {
+pub(crate) fn search(sources: &[Source], search: &Search, receiver: &mut dyn Receiver) -> Result<End, SearchError> {
     let planned = plan(entries(sources), search)?;
     let zone = TimeZone::system();
     let wanted = Wanted {

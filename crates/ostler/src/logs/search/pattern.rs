@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 
 use super::expression::Expression;
+use crate::error::SearchError;
 
 /// Longest pattern, bytes.
 const LONGEST: usize = 4096;
@@ -32,15 +33,15 @@ impl Pattern {
     ///
     /// # Errors
     /// Returns the problem, in one line.
-    pub(crate) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, String> {
+    pub(crate) fn new(text: &str, is_regex: bool, ignores_case: bool) -> Result<Self, SearchError> {
         if text.is_empty() {
             return Ok(Self::ALL);
         }
         if text.len() > LONGEST {
-            return Err(format!("it has more than {LONGEST} bytes"));
+            return Err(SearchError::TooLong(LONGEST));
         }
         if !is_regex && text.contains('\n') {
-            return Err("it has two lines, and lines are searched one by one".into());
+            return Err(SearchError::SeveralLines);
         }
         if !is_regex && !ignores_case {
             return Ok(Self(Kind::Text(Box::new(Finder::new(text).into_owned()))));
@@ -155,7 +156,7 @@ mod tests {
             ("a\nb", false, "two lines"),
             (&"x".repeat(5000), false, "more than 4096"),
         ] {
-            let error = Pattern::new(pattern, is_regex, false).unwrap_err();
+            let error = Pattern::new(pattern, is_regex, false).unwrap_err().to_string();
             assert!(error.contains(why) && !error.contains('\n'), "{error}");
         }
     }

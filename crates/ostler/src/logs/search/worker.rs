@@ -121,7 +121,8 @@ fn answer(cx: &mut Cx, asked: &Asked) -> Result<(), String> {
     put(&mut cx.out, &json!({ "begin": true }));
     cx.out.flush();
     let mut told = Told { out: &mut cx.out, sent: Instant::now() };
-    let End { looked, of, hits, untimed, more, is_late, trouble } = search(&sources, &wanted, &mut told)?;
+    let End { looked, of, hits, untimed, more, is_late, trouble } =
+        search(&sources, &wanted, &mut told).map_err(|error| error.to_string())?;
     let more = more.map(|cursor| cursor.to_string());
     let end = json!({ "looked": looked, "of": of, "hits": hits, "untimed": untimed, "more": more, "late": is_late, "trouble": trouble });
     put(&mut cx.out, &json!({ "end": end }));

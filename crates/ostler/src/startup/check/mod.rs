@@ -18,7 +18,7 @@ use super::platform::Platform;
 use super::quote::sh;
 use crate::cli::Call;
 use crate::cx::Cx;
-use crate::error::{CliError, Status};
+use crate::error::{CliError, StartupError, Status};
 use crate::render::{self, styles};
 use crate::text::shown;
 
@@ -68,7 +68,7 @@ fn findings(facts: &Facts) -> Vec<Finding> {
 pub(crate) fn run(cx: &mut Cx, call: &Call) -> Result<Status, CliError> {
     let here = Platform::here();
     let platform = call.target().and_then(Platform::parse).or(here);
-    let Some(platform) = platform else { return Err(CliError::Failed("Init system not found: nothing starts at boot here".into())) };
+    let Some(platform) = platform else { return Err(StartupError::NothingToCheck.into()) };
     let facts = facts(cx, call, platform)?;
     let findings = findings(&facts);
     let ok = findings.iter().all(|finding| finding.ok);

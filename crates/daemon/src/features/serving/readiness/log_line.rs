@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use ostler_core::serving::LogPattern;
+use ostler_core::serving::{LogPattern, PatternError};
 use ostler_sys::fs::inotify::{Inotify, WatchFlags};
 
 use super::Watched;
@@ -63,7 +63,7 @@ impl LogLines {
         rights: Rights,
         files: Vec<(PathBuf, u64)>,
         reactor: &Reactor,
-    ) -> Result<(), String> {
+    ) -> Result<(), PatternError> {
         let pattern = LogPattern::new(pattern)?;
         if self.inotify.is_none() {
             let made = Inotify::new().ok();

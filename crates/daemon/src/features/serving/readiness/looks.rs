@@ -29,7 +29,7 @@ impl Readiness {
                 let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.io.reactor);
                 // The line may be there already.
                 ctx.outbox.timers.set(Timer::Log.of(id), Some(0));
-                begun
+                begun.map_err(|error| error.to_string())
             }
             Some(by) => match Question::of(by, port_shift(slot, by)) {
                 Some(question) => self.probes.begin(id, id, question, ctx.now.mono_ms),

@@ -1,0 +1,99 @@
+//! Errors of the dashboard and of its files.
+
+use std::io;
+use std::path::PathBuf;
+
+use ostler_web::access::{AccessError, PasswordError, TokenError};
+use ostler_web::alerts::settings::AlertsError;
+use ostler_web::errors::ErrorsFileError;
+use ostler_web::settings::SettingsError;
+
+/// Reason why the dashboard cannot be changed or shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DashboardError {
+    /// The file of its settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The file of passwords and tokens.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// Token that cannot be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Password that cannot be set.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The file of the alerts' settings.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
+    /// The file of the collected errors.
+    #[error(transparent)]
+    Errors(#[from] ErrorsFileError),
+    /// Two passwords that differ.
+    #[error("the two are not the same; nothing was changed")]
+    Passwords,
+    /// New settings that cannot be used. The former ones stay.
+    #[error("{reason}; {state}")]
+    Kept {
+        /// The fault.
+        reason: String,
+        /// State of the dashboard.
+        state: String,
+    },
+    /// App of the dashboard that cannot be described.
+    #[error("the dashboard cannot be described: {0}")]
+    App(String),
+    /// Dashboard that is switched off.
+    #[error("the dashboard is off; `{program} web enable` switches it on")]
+    Off {
+        /// Name of this program.
+        program: &'static str,
+    },
+    /// Dashboard that is switched on and does not run.
+    #[error("the dashboard does not run; `{program} web enable` starts it again, `{program} logs ostler-web` shows its log")]
+    Down {
+        /// Name of this program.
+        program: &'static str,
+    },
+    /// Dashboard without an address.
+    #[error("the dashboard listens at the socket {0}, which no browser opens; a proxy can")]
+    Socket(String),
+    /// Dashboard that has not collected errors.
+    #[error("nothing is collected yet, so nothing can be marked; `{program} web enable` collects")]
+    NothingCollected {
+        /// Name of this program.
+        program: &'static str,
+    },
+    /// Dashboard that is switched on and has recorded nothing.
+    #[error("no history is kept yet: the dashboard has not recorded anything")]
+    NoHistory,
+    /// Dashboard that is switched off and has recorded nothing.
+    #[error("no history is kept: `{program} web enable` switches it on, with the dashboard")]
+    HistoryOff {
+        /// Name of this program.
+        program: &'static str,
+    },
+    /// History that cannot be read.
+    #[error("cannot read the history in \"{}\": {source}", .folder.display())]
+    History {
+        /// Its folder.
+        folder: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// App without figures.
+    #[error("no metrics of {app} yet{}", listed(known))]
+    NoFigures {
+        /// As typed.
+        app: String,
+        /// Some apps with figures.
+        known: Vec<String>,
+    },
+    /// Neither the daemon nor the history can be shown; the reason why the daemon is not.
+    #[error("there is nothing to show: {0}")]
+    Nothing(String),
+}
+
+fn listed(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!("; there are metrics of {}", known.join(", ")) }
+}

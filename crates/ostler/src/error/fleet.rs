@@ -1,0 +1,24 @@
+//! Errors of commands on several hosts.
+
+use std::path::PathBuf;
+
+use ostler_fleet::{HostsError, Outcome};
+
+/// Reason why a command cannot be sent to hosts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FleetError {
+    /// Home with two hosts files.
+    #[error("there are two hosts files, {} and {}: remove one", .0.display(), .1.display())]
+    TwoFiles(PathBuf, PathBuf),
+    /// Hosts file that makes no sense.
+    #[error("{file}: {source}")]
+    Hosts {
+        /// Its path.
+        file: String,
+        /// The fault.
+        source: HostsError,
+    },
+    /// Command that did not run on its host.
+    #[error("{0}")]
+    Host(Outcome),
+}

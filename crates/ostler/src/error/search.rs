@@ -1,0 +1,25 @@
+//! Errors of a search in logs.
+
+/// Reason why logs cannot be searched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SearchError {
+    /// Pattern that is too long; the largest length in bytes.
+    #[error("it has more than {0} bytes")]
+    TooLong(usize),
+    /// Text of several lines.
+    #[error("it has two lines, and lines are searched one by one")]
+    SeveralLines,
+    /// Expression that needs too much memory.
+    #[error("it is too large")]
+    TooLarge,
+    /// Text that is no regular expression; in the words of the parser.
+    #[error("{0}")]
+    Syntax(String),
+    /// Program without regular expressions.
+    #[cfg(not(feature = "search"))]
+    #[error("this program was built without the feature `search`")]
+    LeftOut,
+    /// Place in a file that was removed.
+    #[error("the file with this place is there no more: search again from the end")]
+    NoFile,
+}
