@@ -151,7 +151,7 @@ fn wrong_cron_settings_are_reported_with_their_key() {
         (r#"{"apps": [{"script": "app.js", "jobs": [{"name": "a", "script": "app.js"}]}]}"#, "apps[0].jobs[0].job"),
         (
             r#"{"apps": [{"script": "app.js", "jobs": [{"name": "app", "script": "app.js", "cron": "@daily"}]}]}"#,
-            "the name \"app\" is taken by apps[0]",
+            "the name \"app\" is already used by apps[0]",
         ),
     ] {
         let error = file(&project, text).unwrap_err();

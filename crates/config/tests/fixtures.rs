@@ -337,7 +337,7 @@ fn config_that_exits_or_never_resolves_is_reported() {
         let problems = read("bad", "exit.config.js").unwrap_err();
         assert_eq!(problems.to_string(), "exit.config.js: node exited before the file was evaluated (exit code 3)");
         let problems = read("bad", "never.config.mjs").unwrap_err();
-        assert!(problems.to_string().starts_with("never.config.mjs: node ended before"), "{problems}");
+        assert!(problems.to_string().starts_with("never.config.mjs: node exited before"), "{problems}");
     }
 }
 

@@ -380,7 +380,7 @@ pub(crate) mod tests {
             (json!({ "type": "slak" }), "type", "did you mean slack?"),
             (json!({ "type": "slack" }), "url", "is required"),
             (json!({ "type": "slack", "url": "h" }), "url", "http"),
-            (json!({ "type": "slack", "url": "https://h", "secrt": 1 }), "secrt", "not known"),
+            (json!({ "type": "slack", "url": "https://h", "secrt": 1 }), "secrt", "unknown key"),
             (json!({ "type": "slack", "url": "https://h", "name": "a b" }), "name", "no blanks"),
             (json!({ "type": "ntfy", "topic": "t", "quiet": { "from": "25:00", "to": "1:00" } }), "quiet.from", "22:00"),
             (json!({ "type": "command", "argv": [] }), "argv", "program"),

@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(check("api", &json!("crash")), Ok(()));
         let faults = check("api", &json!(["crahs", { "on": "crash", "severty": "info" }, "crash", "crash"])).unwrap_err();
         for text in
-            ["[0]: on: expected one of", "did you mean crash?", "[1]: severty: is not known; did you mean severity?", "[3]: another rule"]
+            ["[0]: on: expected one of", "did you mean crash?", "[1]: severty: unknown key; did you mean severity?", "[3]: another rule"]
         {
             assert!(faults.contains(text), "{faults}");
         }

@@ -183,7 +183,7 @@ mod tests {
             (json!(3), "expected a table"),
             (json!({"request": {}}), "request: unknown key; expected one of requests"),
             (json!({"requests": 3}), "requests: expected a table"),
-            (json!({"requests": {"disk": 1}}), "requests.disk: is not known"),
+            (json!({"requests": {"disk": 1}}), "requests.disk: unknown key"),
             (json!({"requests": {"memory": "much"}}), "requests.memory: expected an amount"),
             (json!({"service_port": 0}), "service_port: expected a port"),
             (json!({"mirrors": {"npm": "registry.npmmirror.com"}}), "mirrors.npm: expected an address"),

@@ -111,7 +111,7 @@ mod tests {
             (json!(true), "expected a port"),
             (json!("http://169.254.169.254/"), "expected a port"),
             (json!({}), "port: expected"),
-            (json!({"port": 1, "host": "10.0.0.1"}), "host: is not known"),
+            (json!({"port": 1, "host": "10.0.0.1"}), "host: unknown key"),
             (json!({"port": 1, "path": "metrics"}), "path: expected"),
             (json!({"port": 1, "path": "/x HTTP/1.1\r\nHost: evil"}), "path: expected"),
             (json!({"port": 1, "path": "x".repeat(5000)}), "path: expected"),

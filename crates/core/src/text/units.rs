@@ -302,7 +302,7 @@ mod tests {
     fn error_messages_name_the_accepted_forms() {
         assert_eq!(
             millis("ten").unwrap_err().to_string(),
-            "\"ten\" is no duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)"
+            "\"ten\" is not a valid duration (accepted: milliseconds as a number, or with ms, s, m, h or d, for example 250ms, 5s, 1h30m)"
         );
         assert!(bytes(&"9".repeat(10_000)).unwrap_err().to_string().len() < 250);
     }

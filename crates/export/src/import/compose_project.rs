@@ -516,7 +516,7 @@ mod tests {
         }
         let project = read("services: {a: {build: {dockerfile: stranger}}}");
         assert!(project.services[0].app.as_ref().is_ok_and(|app| !app.contains_key("uid")));
-        assert!(project.told.iter().any(|told| told.why.contains("USER node is a user of the image")), "{:?}", project.told);
+        assert!(project.told.iter().any(|told| told.why.contains("USER node exists only in the image")), "{:?}", project.told);
     }
 
     #[test]

@@ -367,7 +367,7 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect();
-        assert_eq!(words, ["process or namespace app not found", "app offers no action nope, but gc"]);
+        assert_eq!(words, ["process or namespace app not found", "app offers no action nope; available: gc"]);
     }
 
     reacts!(Actions: on_ask, on_message, on_channel_ended, on_forgotten, on_timer);

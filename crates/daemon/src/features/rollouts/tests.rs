@@ -168,7 +168,7 @@ fn release_that_does_not_start_changes_nothing() {
         assert_eq!((role(&played, id), version(&played, id)), (Some(Role::Serving), "1".to_owned()));
     }
     assert!(rollouts.release_to_undo("api", None).is_err(), "what was refused is no earlier release");
-    assert!(played.log().contains("reload fails: exited with code 1"), "{}", played.log());
+    assert!(played.log().contains("reload failed: exited with code 1"), "{}", played.log());
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn users_reload_overrides_the_reload_of_a_policy() {
     becomes_ready(&mut played, &mut rollouts, by_policy);
     replace(&mut played);
     played.settle(&mut rollouts);
-    assert!(played.log().contains("cron restart is left out: api is already being reloaded"), "{}", played.log());
+    assert!(played.log().contains("cron restart is skipped: api is already being reloaded"), "{}", played.log());
     // Two more candidates are starting. They are removed, because a user's command takes
     // precedence.
     let now: Vec<u32> = [by_policy].into_iter().chain(ids[1..].iter().copied()).collect();
