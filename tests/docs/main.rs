@@ -1,4 +1,5 @@
-//! The documentation: its commands run, its links resolve, its translation has the same code.
+//! The documentation: its commands run, its links resolve, its translation has the same code, and
+//! its pages solve the tasks of users.
 //!
 //! [`ostler_testkit::Page`] documents how a page marks the commands to run. A test in the program
 //! itself (`documented`) checks that its parser accepts every command of every page, also those
@@ -8,4 +9,5 @@
 mod links;
 mod run;
 mod session;
+mod tasks;
 mod translation;
