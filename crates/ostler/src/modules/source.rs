@@ -28,7 +28,7 @@ impl Source {
     ///
     /// # Errors
     /// Returns an error if no module can have this source.
-    pub(crate) fn of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, ModuleError> {
+    pub(crate) fn source_of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, ModuleError> {
         let refused = |reason| Err(ModuleError::Source { word: word.chars().take(80).collect(), reason });
         if word.is_empty() || word.len() > MAX {
             return refused("a name, a folder, a file or an address is expected");
@@ -83,8 +83,8 @@ pub(super) fn plain(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    fn of(word: &str, is_tarball: bool) -> Result<Source, ModuleError> {
-        Source::of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
+    fn source_of(word: &str, is_tarball: bool) -> Result<Source, ModuleError> {
+        Source::source_of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
     }
 
     #[test]
@@ -104,9 +104,9 @@ mod tests {
             ("mod-v1-0-0.tar.gz", Source::Tarball("/work/mod-v1-0-0.tar.gz".into())),
             ("http://host/mod.tar.gz", Source::TarballAt("http://host/mod.tar.gz".into())),
         ] {
-            assert_eq!(of(word, false).unwrap(), expected, "{word}");
+            assert_eq!(source_of(word, false).unwrap(), expected, "{word}");
         }
-        assert_eq!(of("mod.bin", true).unwrap(), Source::Tarball("/work/mod.bin".into()));
+        assert_eq!(source_of("mod.bin", true).unwrap(), Source::Tarball("/work/mod.bin".into()));
     }
 
     #[test]
