@@ -28,7 +28,7 @@ impl Source {
     ///
     /// # Errors
     /// Returns an error if no module can have this source.
-    pub(crate) fn source_of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, ModuleError> {
+    pub(crate) fn of(word: &str, is_tarball: bool, cwd: &Path, home: &Path) -> Result<Self, ModuleError> {
         let refused = |reason| Err(ModuleError::Source { word: word.chars().take(80).collect(), reason });
         if word.is_empty() || word.len() > MAX {
             return refused("a name, a folder, a file or an address is expected");
