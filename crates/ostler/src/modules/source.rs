@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn source_of(word: &str, is_tarball: bool) -> Result<Source, ModuleError> {
-        Source::source_of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
+        Source::of(word, is_tarball, Path::new("/work"), Path::new("/home/me"))
     }
 
     #[test]
