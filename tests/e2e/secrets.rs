@@ -93,6 +93,8 @@ fn secret_from_file_reaches_only_the_app() {
     start(&home, &format!(r#""DB_PASSWORD": "{path}", "SAME": {{"file": "{path}"}}"#));
     let has_it = |home: &Home| {
         let pid = home.app("api").pid();
+        // The kernel lets the parent continue an instant before it publishes the new environment.
+        home.wait_until("the process has its environment", || variable(pid, "PATH").is_some());
         assert_eq!(variable(pid, "DB_PASSWORD").as_deref(), Some(VALUE));
         assert_eq!(variable(pid, "SAME").as_deref(), Some(VALUE));
         assert_secret_is_hidden(home);
