@@ -113,7 +113,7 @@ fn wrong_usage_suggests_the_correct_word() {
         ("alerts lst", 2, "expected list, test"),
         ("alerts channel add slak url=https://h/x", 2, "did you mean slack?"),
         ("alerts channel add slack", 2, "url: is required"),
-        ("alerts channel add slack url=https://h/x secrit=1", 2, "secrit: is not known"),
+        ("alerts channel add slack url=https://h/x secrit=1", 2, "secrit: unknown key"),
         ("alerts channel add slack https://h/x", 2, "expected key=value"),
         ("alerts silence api --for soon", 2, "30m or 2h"),
         ("alerts unsilence", 2, "id of a silence"),

@@ -109,7 +109,7 @@ fn fork_mode_app_gets_no_cluster_sockets() {
         home.ok("restart x");
     }
     let log = home.daemon_log();
-    assert_eq!(log.matches("[x:0] asks for sockets as a cluster worker").count(), 1, "{log}");
+    assert_eq!(log.matches("[x:0] requests sockets like a cluster worker").count(), 1, "{log}");
 }
 
 /// Sends far too much of every kind of message, then a sign of life.
