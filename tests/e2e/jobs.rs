@@ -230,7 +230,7 @@ fn overlap_skip_queue_and_kill_are_respected() {
     wait_runs(&home, "kill", 3);
     assert_eq!((runs(&home, "skip"), runs(&home, "queue")), (1, 1));
     let busy = home.run("jobs run skip");
-    assert!(busy.code == 1 && busy.stderr.contains("skip runs already"), "{}", busy.stderr);
+    assert!(busy.code == 1 && busy.stderr.contains("skip is already running"), "{}", busy.stderr);
     home.ok("jobs run queue");
     // From here on no tick occurs; several queued runs become one run.
     for (name, schedule) in [("skip", "@yearly"), ("queue", "@yearly"), ("kill", "@yearly")] {
