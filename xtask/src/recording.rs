@@ -26,7 +26,8 @@ const SESSION: &[&str] = &[
     "ostler list",
 ];
 
-const SERVER: &str = "require('http').createServer((request, response) => response.end(`hello from process ${process.pid}\\n`)).listen(process.env.PORT);\n";
+const SERVER: &str =
+    "require('http').createServer((request, response) => response.end(`hello from process ${process.pid}\\n`)).listen(process.env.PORT);\n";
 
 /// Runs the session in a temporary home and writes the picture.
 pub(crate) fn run() -> Result<()> {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, Verdict, Writer, verdict, writer};
+use ostler_core::home::trust::{Caller, Inode, Origin, PathStep, TrustVerdict, Writer, verdict, writer};
 
 use crate::problem::{Kind, Problem};
 
@@ -57,9 +57,9 @@ pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, a
         return Ok(None);
     }
     match verdict(caller, meta.uid(), by, origin) {
-        Verdict::Accept => Ok(None),
-        Verdict::Warn => Ok(Some(format!("{} can change this file or a folder on its path", name(by)))),
-        Verdict::Refuse => Err(refusal(by, origin)),
+        TrustVerdict::Accept => Ok(None),
+        TrustVerdict::Warn => Ok(Some(format!("{} can change this file or a folder on its path", name(by)))),
+        TrustVerdict::Refuse => Err(refusal(by, origin)),
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use ostler_core::app::RestartBudget;
-use ostler_core::health::Phase;
+use ostler_core::health::CheckPhase;
 use ostler_core::lifecycle::order::Condition;
 use ostler_core::serving::Autoscale;
 use serde_json::Value;
@@ -373,7 +373,8 @@ fn health(service: &Service<'_>, map: &mut Map) {
         map.put("healthcheck", Map::new().with("disable", true));
         return;
     }
-    let check = spec.health().and_then(|health| [Phase::Liveness, Phase::Readiness].into_iter().find_map(|phase| health.check(phase)));
+    let check =
+        spec.health().and_then(|health| [CheckPhase::Liveness, CheckPhase::Readiness].into_iter().find_map(|phase| health.check(phase)));
     let mut health = Map::new();
     health.say("ostler runs the health check of the ecosystem file.");
     health.put("test", Yaml::words(["CMD", "ostler", "health"]));

@@ -54,6 +54,6 @@ mod tests;
 pub use disk::{Disk, Folder};
 pub use names::LONGEST_KEY;
 pub use notice::Notice;
-pub use query::{Answer, Figure, Reads};
+pub use query::{Figure, QueryResult, Reads};
 pub use scale::Scale;
-pub use store::{Every, FLUSH, History, MOST_SERIES, Options};
+pub use store::{FLUSH, History, MOST_SERIES, Options, SampleInterval};

@@ -6,12 +6,12 @@ use crate::varint::{put, take, unzigzag, zigzag};
 
 /// Growing list of points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Loose {
+pub(crate) struct GrowingPoints {
     bytes: Vec<u8>,
     last: Option<Point>,
 }
 
-impl Loose {
+impl GrowingPoints {
     pub(crate) fn is_empty(&self) -> bool {
         self.last.is_none()
     }
@@ -108,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn points_round_trip_in_parts(points in any_points(), cut in 0usize..50) {
-            let (mut whole, mut mark) = (Loose::default(), 0);
+            let (mut whole, mut mark) = (GrowingPoints::default(), 0);
             for (at, point) in points.iter().enumerate() {
                 prop_assert!(whole.push(*point));
                 if at == cut {
@@ -116,14 +116,14 @@ mod tests {
                 }
             }
             prop_assert_eq!(whole.points(), points);
-            let mut parts = Loose::default();
+            let mut parts = GrowingPoints::default();
             prop_assert!(parts.extend(&whole.bytes()[..mark]) && parts.extend(&whole.bytes()[mark..]));
             prop_assert_eq!(parts, whole);
         }
 
         #[test]
         fn extend_never_panics_on_arbitrary_bytes(bytes: Vec<u8>) {
-            let mut loose = Loose::default();
+            let mut loose = GrowingPoints::default();
             if !loose.extend(&bytes) {
                 prop_assert!(loose.is_empty());
             }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn push_rejects_points_that_are_not_newer() {
-        let mut loose = Loose::default();
+        let mut loose = GrowingPoints::default();
         let point = |slot| Point { slot, min: 1, avg: 1, max: 1, count: 1 };
         assert!(loose.push(point(7)) && !loose.push(point(7)) && !loose.push(point(6)) && loose.push(point(8)));
         assert_eq!(loose.points().len(), 2);

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 
 use crate::disk::Disk;
-use crate::files::{self, HEAD, Head};
+use crate::files::{self, HEAD, HeadCheck};
 use crate::notice::Notice;
 use crate::scale::Scale;
 
@@ -43,9 +43,9 @@ impl Names {
             bytes => bytes?,
         };
         let why = match files::check(&bytes, KIND) {
-            Head::Ours => None,
-            Head::Newer => Some("was written by a newer version"),
-            Head::Damaged => Some("has a damaged begin"),
+            HeadCheck::Ours => None,
+            HeadCheck::Newer => Some("was written by a newer version"),
+            HeadCheck::Damaged => Some("has a damaged begin"),
         };
         if let Some(why) = why {
             if is_writer {
@@ -165,13 +165,13 @@ fn entry(bytes: &[u8]) -> Option<(u32, Scale, &str, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::played::Played;
+    use crate::played::FakeDisk;
 
     const SCALE: Scale = Scale::new(0.1, 5);
 
     #[test]
     fn names_reload_and_torn_entries_are_dropped() {
-        let (mut disk, mut notices) = (Played::default(), Vec::new());
+        let (mut disk, mut notices) = (FakeDisk::default(), Vec::new());
         let mut names = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((names.add("a", SCALE), names.add("b", SCALE), names.add(&"x".repeat(513), SCALE)), (Some(1), Some(2), None));
         names.write(&mut disk).unwrap();

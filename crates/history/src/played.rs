@@ -7,7 +7,7 @@ use crate::disk::Disk;
 
 /// Simulated disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Played {
+pub(crate) struct FakeDisk {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// Maximum size of all files in bytes; none = unlimited.
     pub(crate) room: Option<usize>,
@@ -15,7 +15,7 @@ pub(crate) struct Played {
     pub(crate) until_stop: Option<usize>,
 }
 
-impl Played {
+impl FakeDisk {
     pub(crate) fn length(&self, name: &str) -> u64 {
         self.files.get(name).map_or(0, |bytes| bytes.len() as u64)
     }
@@ -33,7 +33,7 @@ impl Played {
     }
 }
 
-impl Disk for Played {
+impl Disk for FakeDisk {
     fn list(&self) -> io::Result<Vec<(String, u64)>> {
         Ok(self.files.iter().map(|(name, bytes)| (name.clone(), bytes.len() as u64)).collect())
     }

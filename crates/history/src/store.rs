@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use crate::block::{About, Builder};
+use crate::block::{BlockInfo, Builder};
 use crate::disk::Disk;
 use crate::files;
-use crate::journal::{Journal, Told};
-use crate::loose::Loose;
+use crate::journal::{Journal, JournalContents};
+use crate::loose::GrowingPoints;
 use crate::names::Names;
 use crate::notice::Notice;
-use crate::point::{Point, Sum};
+use crate::point::{Aggregate, Point};
 use crate::scale::Scale;
 use crate::segments::Segments;
 use crate::tier::{self, FINE, TIERS, USUAL};
@@ -48,7 +48,7 @@ impl Default for Options {
 
 /// Present sampling interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Every {
+pub enum SampleInterval {
     /// Every second; the samples also go to the finest tier.
     Second,
     /// Every ten seconds.
@@ -62,7 +62,7 @@ pub struct History<D> {
     options: Options,
     pub(crate) tiers: [Segments; TIERS.len()],
     pub(crate) names: Names,
-    pub(crate) live: BTreeMap<u32, Live>,
+    pub(crate) live: BTreeMap<u32, LiveSeries>,
     open: [Open; 2],
     clock: Clock,
     notices: Vec<Notice>,
@@ -74,14 +74,14 @@ pub struct History<D> {
 
 /// New points of a series.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct LiveSeries {
     pub(crate) scale: Scale,
     /// Points for the tiers `1s` and `10s`.
-    pub(crate) loose: [Loose; 2],
+    pub(crate) loose: [GrowingPoints; 2],
     /// Bytes of them that are in the journals already.
     written: [usize; 2],
     /// Aggregate of the current ten seconds.
-    pub(crate) sum: Sum,
+    pub(crate) sum: Aggregate,
 }
 
 /// Block that a tier's new points will become.
@@ -97,7 +97,7 @@ struct Open {
 #[derive(Debug, Default)]
 struct Clock {
     second: Option<u64>,
-    every: Option<Every>,
+    every: Option<SampleInterval>,
     /// True if samples are left out at present.
     is_left_out: bool,
     since_jump: u32,
@@ -173,7 +173,7 @@ impl<D: Disk> History<D> {
     }
 
     /// Sets the moment of the next samples (wall clock, ms since 1970).
-    pub fn moment(&mut self, at_ms: u64, every: Every) {
+    pub fn moment(&mut self, at_ms: u64, every: SampleInterval) {
         self.since_search = self.since_search.saturating_add(1);
         self.clock.since_jump = self.clock.since_jump.saturating_add(1);
         let second = at_ms / 1000;
@@ -187,7 +187,7 @@ impl<D: Disk> History<D> {
         if last.is_some_and(|last| last / step != second / step) {
             self.sum_up(last.unwrap_or(0) / step);
         }
-        if every == Every::Second && last != Some(second) {
+        if every == SampleInterval::Second && last != Some(second) {
             self.open[FINE].span += 1;
         }
         (self.clock.second, self.clock.every) = (Some(second), Some(every));
@@ -221,10 +221,10 @@ impl<D: Disk> History<D> {
             self.left_out += 1;
             return false;
         };
-        let live = self.live.entry(id).or_insert_with(|| Live::new(scale));
-        live.sum.add(&Sum::of(value));
-        if self.clock.every == Some(Every::Second)
-            && let Some(point) = Sum::of(value).point(second, scale)
+        let live = self.live.entry(id).or_insert_with(|| LiveSeries::new(scale));
+        live.sum.add(&Aggregate::of(value));
+        if self.clock.every == Some(SampleInterval::Second)
+            && let Some(point) = Aggregate::of(value).point(second, scale)
         {
             live.loose[FINE].push(point);
         }
@@ -278,7 +278,7 @@ impl<D: Disk> History<D> {
     /// Finishes the current ten seconds.
     fn sum_up(&mut self, slot: u64) {
         for live in self.live.values_mut() {
-            let sum = std::mem::replace(&mut live.sum, Sum::NONE);
+            let sum = std::mem::replace(&mut live.sum, Aggregate::NONE);
             if let Some(point) = sum.point(slot, live.scale) {
                 live.loose[USUAL].push(point);
             }
@@ -302,7 +302,7 @@ impl<D: Disk> History<D> {
     /// Starts a new block of this tier.
     fn begin_block(&mut self, number: usize) {
         for live in self.live.values_mut() {
-            (live.loose[number], live.written[number]) = (Loose::default(), 0);
+            (live.loose[number], live.written[number]) = (GrowingPoints::default(), 0);
         }
         self.live.retain(|_, live| live.sum.count > 0 || live.loose.iter().any(|loose| !loose.is_empty()));
         (self.open[number].number, self.open[number].span) = (self.open[number].number + 1, 0);
@@ -337,13 +337,13 @@ impl<D: Disk> History<D> {
 
     /// Appends new points to the journal.
     fn append(&mut self, number: usize) -> io::Result<()> {
-        let is_new = |live: &Live| live.loose[number].bytes().len() > live.written[number];
+        let is_new = |live: &LiveSeries| live.loose[number].bytes().len() > live.written[number];
         if !self.live.values().any(is_new) {
             return Ok(());
         }
         self.make_room(self.live.values().map(|live| live.loose[number].bytes().len() - live.written[number] + 8).sum())?;
         let open = &mut self.open[number];
-        let told = Told { block: open.number, span: open.span, next_series: self.names.next, parts: Vec::new() };
+        let told = JournalContents { block: open.number, span: open.span, next_series: self.names.next, parts: Vec::new() };
         let parts = self.live.iter().filter(|(_, live)| is_new(live));
         let parts = parts.map(|(id, live)| (*id, live.loose[number].bytes().get(live.written[number]..).unwrap_or_default()));
         open.journal.append(&mut self.disk, &told, parts)?;
@@ -364,7 +364,7 @@ impl<D: Disk> History<D> {
             }
             let open = &self.open[number];
             let span = u32::try_from(open.span).unwrap_or(u32::MAX);
-            let about = About { number: open.number, span, next_series: self.names.next, source: 0 };
+            let about = BlockInfo { number: open.number, span, next_series: self.names.next, source: 0 };
             let bytes = block.finish(about).ok_or_else(|| io::Error::other("there are too many points for one block"))?;
             self.make_room(bytes.len())?;
             self.tiers[number].append(&mut self.disk, &bytes)?;
@@ -388,9 +388,9 @@ impl<D: Disk> History<D> {
     }
 }
 
-impl Live {
+impl LiveSeries {
     fn new(scale: Scale) -> Self {
-        Self { scale, loose: [Loose::default(), Loose::default()], written: [0; 2], sum: Sum::NONE }
+        Self { scale, loose: [GrowingPoints::default(), GrowingPoints::default()], written: [0; 2], sum: Aggregate::NONE }
     }
 }
 
@@ -399,17 +399,17 @@ impl Open {
     /// result is an empty next block.
     fn of(
         number: usize,
-        (journal, told): (Journal, Option<Told>),
+        (journal, told): (Journal, Option<JournalContents>),
         tiers: &[Segments; TIERS.len()],
         scales: &BTreeMap<u32, Scale>,
-        live: &mut BTreeMap<u32, Live>,
+        live: &mut BTreeMap<u32, LiveSeries>,
     ) -> Self {
         let next = tiers[number].next_block();
         let Some(told) = told.filter(|told| told.block >= next) else { return Self { journal, number: next, span: 0 } };
         for (id, bytes) in told.parts {
             // A series without a name cannot be queried.
             let Some(scale) = scales.get(&id) else { continue };
-            let one = live.entry(id).or_insert_with(|| Live::new(*scale));
+            let one = live.entry(id).or_insert_with(|| LiveSeries::new(*scale));
             if one.loose[number].extend(&bytes) {
                 one.written[number] += bytes.len();
             }

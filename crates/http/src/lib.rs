@@ -20,7 +20,7 @@ mod patient;
 mod server;
 mod sockets;
 
-pub use encryption::{Agreeing, Clear, Encryption};
-pub use guests::{Guest, Guests, Standing, network};
+pub use encryption::{Encryption, Handshake, PlainStream};
+pub use guests::{Guest, GuestStatus, Guests, network};
 pub use server::{Ending, Limits, Peer, ServerError, beside, run};
 pub use sockets::Address;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 /// Stream with a limit on the time that a write may make no progress.
 #[derive(Debug)]
-pub(crate) struct Patient<S> {
+pub(crate) struct StallTimeout<S> {
     stream: S,
     patience: Duration,
     /// Timer that runs while a write waits.
@@ -20,7 +20,7 @@ pub(crate) struct Patient<S> {
     waits: bool,
 }
 
-impl<S> Patient<S> {
+impl<S> StallTimeout<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, deadline: Box::pin(sleep(patience)), waits: false }
     }
@@ -38,13 +38,13 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(cx, poll)

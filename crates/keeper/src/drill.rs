@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use ostler_sys::process::Target;
-use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::fork::{ForkSide, fork};
 use ostler_sys::process::signal::{KILL, STOP};
 use ostler_sys::{Ending, ProcRef, memory, net::socket, process::child, time::clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,7 +27,7 @@ use crate::keeper::{Keeper, adopted_token, complain};
 use crate::link::Channel;
 use crate::link::codec::encode;
 use crate::link::message::{HELD_SOCKET, ToKeeper};
-use crate::state::State;
+use crate::state::KeeperState;
 
 /// Maximum wait for the copy. Without its report, the keeper locks only the pages that it has used
 /// itself.
@@ -45,27 +45,27 @@ const LOOKS: u32 = 1000;
 /// Time, in milliseconds, after which every delay has passed.
 const LATER_MS: u64 = 3_600_000;
 
-/// Uses the pages that the drill needs. Returns [`Side::Child`] in the processes that it starts for
+/// Uses the pages that the drill needs. Returns [`ForkSide::Child`] in the processes that it starts for
 /// that; these must exit.
-pub(crate) fn drill(keeper: &Keeper) -> Side {
-    let Ok((ours, theirs)) = socket::packet_pair() else { return Side::Parent(0) };
+pub(crate) fn drill(keeper: &Keeper) -> ForkSide {
+    let Ok((ours, theirs)) = socket::packet_pair() else { return ForkSide::Parent(0) };
     match fork() {
-        Err(_) => Side::Parent(0),
-        Ok(Side::Child) => {
+        Err(_) => ForkSide::Parent(0),
+        Ok(ForkSide::Child) => {
             drop(ours);
             end_with_parent();
             // If this fails, the pages used so far still count. Other code does not depend on it.
             let _ = rehearse(keeper.home.clone(), keeper.as_pm2);
             let _ = report(&theirs);
-            Side::Child
+            ForkSide::Child
         }
-        Ok(Side::Parent(pid)) => {
+        Ok(ForkSide::Parent(pid)) => {
             drop(theirs);
             receive(&ours).into_iter().for_each(memory::use_pages);
             // It has exited, or is late.
             let _ = child::signal(pid, KILL, Target::Process);
             child::reap(pid);
-            Side::Parent(pid)
+            ForkSide::Parent(pid)
         }
     }
 }
@@ -74,13 +74,13 @@ pub(crate) fn drill(keeper: &Keeper) -> Side {
 /// the pages used so far count.
 fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     silence()?;
-    let mut keeper = Keeper::assemble(State { home, as_pm2, ..State::default() })?;
+    let mut keeper = Keeper::assemble(KeeperState { home, as_pm2, ..KeeperState::default() })?;
     // The start below fails immediately, because the program is missing. The strings of a real
     // start are elsewhere.
     black_box(keeper.daemon_spec());
     keeper.daemon_program = NO_PROGRAM;
     keeper.hold(HELD_SOCKET.to_owned(), listener()?)?;
-    let mut played = Played(Vec::new());
+    let mut played = DrillProcesses(Vec::new());
     let app = played.process()?;
     keeper.children.add(1, app, Watch::Reap);
     let adopted = played.process()?;
@@ -157,17 +157,17 @@ fn send(link: &OwnedFd, message: &[u8]) -> io::Result<()> {
 }
 
 /// Processes of the drill. They are killed when this value is dropped.
-struct Played(Vec<i32>);
+struct DrillProcesses(Vec<i32>);
 
-impl Played {
+impl DrillProcesses {
     /// Starts a process that does nothing.
     fn process(&mut self) -> io::Result<ProcRef> {
         match fork()? {
-            Side::Parent(pid) => {
+            ForkSide::Parent(pid) => {
                 self.0.push(pid);
                 Ok(ProcRef::of(pid)?)
             }
-            Side::Child => {
+            ForkSide::Child => {
                 end_with_parent();
                 loop {
                     let _ = poll(&mut [], None);
@@ -223,7 +223,7 @@ fn ask(keeper: &Keeper) -> io::Result<()> {
     Ok(())
 }
 
-impl Drop for Played {
+impl Drop for DrillProcesses {
     fn drop(&mut self) {
         for pid in &self.0 {
             let _ = child::signal(*pid, KILL, Target::Process);

@@ -25,7 +25,7 @@ use crate::environment::{READY_FD_VAR, ROLE_VAR, RUNTIME_VAR, STARTER_VAR, STATE
 use crate::home;
 use crate::link::Link;
 use crate::link::message::{Child, Originals};
-use crate::state::{DaemonState, LOG_FILE, SOCKET_FILE, State, log_file};
+use crate::state::{DaemonState, KeeperState, LOG_FILE, SOCKET_FILE, log_file};
 use crate::title::keeper_title;
 
 /// Exit code of a keeper that finds another keeper in the home.
@@ -54,7 +54,7 @@ const READY_FD: i32 = 3;
 
 /// Result of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Launched {
+pub enum LaunchResult {
     /// A new keeper, with this pid.
     New(i32),
     /// The home already had a keeper, and it listens.
@@ -104,7 +104,7 @@ pub enum LaunchError {
 ///
 /// # Errors
 /// Returns an error if the home cannot be created or written, or if the keeper cannot start.
-pub fn launch(home: &Path, as_pm2: bool) -> Result<Launched, LaunchError> {
+pub fn launch(home: &Path, as_pm2: bool) -> Result<LaunchResult, LaunchError> {
     Launcher::new(home, as_pm2).launch()
 }
 
@@ -145,7 +145,7 @@ impl Launcher {
     ///
     /// # Errors
     /// Returns the errors of [`launch`].
-    pub fn launch(&self) -> Result<Launched, LaunchError> {
+    pub fn launch(&self) -> Result<LaunchResult, LaunchError> {
         let deadline = clock::boot_ms() + READY_MS;
         // The soft limit may be too small even for the steps below. The keeper gets the old limit
         // and passes it on to apps.
@@ -158,7 +158,7 @@ impl Launcher {
                 return Ok(launched);
             }
             if self.wait_for_the_other(deadline.min(clock::boot_ms() + TAKEN_MS))? {
-                return Ok(Launched::Already);
+                return Ok(LaunchResult::Already);
             }
             // The socket of that keeper may have been removed.
             if let Some(keeper) = home::keeper_by_lock(&self.home) {
@@ -171,7 +171,7 @@ impl Launcher {
     }
 
     /// Tries once. `None` means that another keeper has the home.
-    fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<Launched>, LaunchError> {
+    fn try_once(&self, limit: Rlimit, deadline: u64) -> Result<Option<LaunchResult>, LaunchError> {
         let log = self.open_log()?;
         let (read, write) = pipe::pipe().map_err(|errno| LaunchError::Prepare(errno.into()))?;
         let envp = for_role(&self.home, self.as_pm2, &[(ROLE_VAR, "keeper"), (READY_FD_VAR, &READY_FD.to_string())], is_kept);
@@ -180,7 +180,7 @@ impl Launcher {
         drop(write);
         let answer = read_answer(&read, deadline)?;
         match answer.split_first() {
-            Some((&READY_LISTENING, _)) => Ok(Some(Launched::New(keeper.pid))),
+            Some((&READY_LISTENING, _)) => Ok(Some(LaunchResult::New(keeper.pid))),
             Some((&READY_TAKEN, _)) => {
                 child::reap(keeper.pid);
                 Ok(None)
@@ -237,13 +237,13 @@ impl Launcher {
     pub fn revive_for(&self, daemon: ProcRef, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
         let prepare = |errno: Errno| LaunchError::Prepare(errno.into());
         let (ours, theirs) = socket::packet_pair().map_err(prepare)?;
-        let mut passed = Passed::default();
+        let mut passed = PassedFds::default();
         let link = passed.add(theirs.as_fd());
         let mut held = Vec::new();
         for (name, fd) in revival.held {
             held.push(((*name).to_owned(), passed.add_one_more(*fd).map_err(prepare)?));
         }
-        let state = State {
+        let state = KeeperState {
             home: self.home.clone(),
             as_pm2: self.as_pm2,
             originals: revival.originals,
@@ -313,13 +313,13 @@ impl Launcher {
 /// Descriptors for a revived keeper. They keep their numbers: to renumber several hundred of them
 /// would take twice as many descriptors, which may exceed the limit.
 #[derive(Default)]
-struct Passed<'a> {
+struct PassedFds<'a> {
     ours: BTreeMap<RawFd, BorrowedFd<'a>>,
     /// Duplicates: a descriptor with two names needs two numbers.
     copies: Vec<OwnedFd>,
 }
 
-impl<'a> Passed<'a> {
+impl<'a> PassedFds<'a> {
     fn add(&mut self, fd: BorrowedFd<'a>) -> RawFd {
         self.ours.insert(fd.as_raw_fd(), fd);
         fd.as_raw_fd()

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Said {
+pub struct AppMessage {
     /// Time, in ms of the wall clock.
     pub at_ms: u64,
     /// Name of the app.

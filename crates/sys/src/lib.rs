@@ -19,12 +19,12 @@ pub mod refused;
 pub mod time;
 pub mod users;
 
-pub use memory::wiped::Wiped;
+pub use memory::wiped::SecretBytes;
 pub use process::ProcRef;
 pub use process::child::{Ending, Usage};
 pub use process::cstrings::CStrings;
 pub use process::rlimit::Rlimit;
-pub use process::spawn::{SpawnError, SpawnSpec, Spawned, Step, spawn};
+pub use process::spawn::{SpawnError, SpawnSpec, SpawnStep, Spawned, spawn};
 pub use process::tree::ProcTable;
 pub use time::Clocks;
 pub use time::clock::now;

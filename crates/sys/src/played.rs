@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, getsockname};
 
-use crate::process::{Entry, ProcRef, Target};
+use crate::process::{ProcRef, ProcessEntry, Target};
 use crate::time::Clocks;
 
 /// Simulated kernel.
@@ -20,10 +20,10 @@ pub trait Kernel {
     fn clocks(&self) -> Clocks;
 
     /// Returns all processes, zombies included.
-    fn entries(&self) -> Vec<Entry>;
+    fn entries(&self) -> Vec<ProcessEntry>;
 
     /// Returns the process with this pid.
-    fn entry(&self, pid: i32) -> Option<Entry>;
+    fn entry(&self, pid: i32) -> Option<ProcessEntry>;
 
     /// Returns a variable of the environment that a process was started with.
     fn variable(&self, pid: i32, name: &str) -> Option<Vec<u8>>;

@@ -7,7 +7,7 @@ use crate::process::{ProcRef, is_refusal, last_errno};
 
 /// A call that is refused here, and its replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedCall {
     /// Name of the call.
     pub call: &'static str,
     /// The kernel's errno.
@@ -16,7 +16,7 @@ pub struct Refused {
     pub cost: &'static str,
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for RefusedCall {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { call, errno, cost } = self;
         write!(f, "the system call {call} is refused here ({}), as by an old container runtime: {cost}", std::io::Error::from(*errno))
@@ -24,11 +24,11 @@ impl std::fmt::Display for Refused {
 }
 
 /// Tries each call in a way that has no effect.
-pub fn refused() -> Vec<Refused> {
+pub fn refused() -> Vec<RefusedCall> {
     let mut found = Vec::new();
     let me = ProcRef::me();
     match me.open() {
-        Err(errno) if is_refusal(errno) => found.push(Refused {
+        Err(errno) if is_refusal(errno) => found.push(RefusedCall {
             call: "pidfd_open",
             errno,
             cost: "signals are sent by pid after a check, adopted processes are polled twice a second, and their sockets cannot be rescued",
@@ -36,13 +36,13 @@ pub fn refused() -> Vec<Refused> {
         Ok(pidfd) => {
             // Signalling by number works in any case, so test only the call itself.
             if let Err(errno) = try_pidfd_send_signal(&pidfd) {
-                found.push(Refused { call: "pidfd_send_signal", errno, cost: "signals are sent by pid after a check" });
+                found.push(RefusedCall { call: "pidfd_send_signal", errno, cost: "signals are sent by pid after a check" });
             }
         }
         Err(_) => {}
     }
     if let Some(errno) = clone3_refused() {
-        found.push(Refused { call: "clone3", errno, cost: "a program enters its cgroup a moment after its birth" });
+        found.push(RefusedCall { call: "clone3", errno, cost: "a program enters its cgroup a moment after its birth" });
     }
     found
 }

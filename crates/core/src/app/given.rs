@@ -11,12 +11,12 @@ use serde_json::{Map, Value};
 
 /// Options by their names, in the order in which they were given.
 #[derive(Clone, Default)]
-pub struct Given(Form);
+pub struct GivenOptions(OptionsForm);
 
 /// Stored form of the options.
 #[derive(Clone, Default)]
-enum Form {
-    /// All options as JSON, written by [`Given::pack`].
+enum OptionsForm {
+    /// All options as JSON, written by [`GivenOptions::pack`].
     Packed(Box<str>),
     Open(Box<Map<String, Value>>),
     /// Nothing was given.
@@ -24,13 +24,13 @@ enum Form {
     Nothing,
 }
 
-impl Given {
+impl GivenOptions {
     /// Packs the map into one text.
     pub fn pack(&mut self) {
-        let Form::Open(map) = &self.0 else { return };
+        let OptionsForm::Open(map) = &self.0 else { return };
         self.0 = match serde_json::to_string(map) {
-            _ if map.is_empty() => Form::Nothing,
-            Ok(text) => Form::Packed(text.into()),
+            _ if map.is_empty() => OptionsForm::Nothing,
+            Ok(text) => OptionsForm::Packed(text.into()),
             // Writing a map of texts and values cannot fail. If it did, the map would stay
             // unpacked.
             Err(_) => return,
@@ -40,22 +40,22 @@ impl Given {
     /// Returns the options. A packed text is unpacked into a temporary map.
     pub fn open(&self) -> Cow<'_, Map<String, Value>> {
         match &self.0 {
-            Form::Packed(text) => Cow::Owned(read(text)),
-            Form::Open(map) => Cow::Borrowed(map),
-            Form::Nothing => Cow::Owned(Map::new()),
+            OptionsForm::Packed(text) => Cow::Owned(read(text)),
+            OptionsForm::Open(map) => Cow::Borrowed(map),
+            OptionsForm::Nothing => Cow::Owned(Map::new()),
         }
     }
 
     /// Returns the options for a change.
     pub fn open_mut(&mut self) -> &mut Map<String, Value> {
-        if let Form::Packed(text) = &self.0 {
-            self.0 = Form::Open(Box::new(read(text)));
-        } else if let Form::Nothing = &self.0 {
-            self.0 = Form::Open(Box::default());
+        if let OptionsForm::Packed(text) = &self.0 {
+            self.0 = OptionsForm::Open(Box::new(read(text)));
+        } else if let OptionsForm::Nothing = &self.0 {
+            self.0 = OptionsForm::Open(Box::default());
         }
         match &mut self.0 {
-            Form::Open(map) => map,
-            Form::Packed(_) | Form::Nothing => unreachable!("it was opened above"),
+            OptionsForm::Open(map) => map,
+            OptionsForm::Packed(_) | OptionsForm::Nothing => unreachable!("it was opened above"),
         }
     }
 
@@ -64,44 +64,44 @@ impl Given {
     /// option.
     pub fn is(&self, name: &str, value: bool) -> bool {
         let may_have = match &self.0 {
-            Form::Packed(text) => text.contains(name),
-            Form::Open(_) => true,
-            Form::Nothing => false,
+            OptionsForm::Packed(text) => text.contains(name),
+            OptionsForm::Open(_) => true,
+            OptionsForm::Nothing => false,
         };
         may_have && self.open().get(name) == Some(&Value::Bool(value))
     }
 }
 
-/// Returns the map of a text that [`Given::pack`] wrote.
+/// Returns the map of a text that [`GivenOptions::pack`] wrote.
 fn read(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-impl From<Map<String, Value>> for Given {
+impl From<Map<String, Value>> for GivenOptions {
     fn from(map: Map<String, Value>) -> Self {
-        Self(if map.is_empty() { Form::Nothing } else { Form::Open(Box::new(map)) })
+        Self(if map.is_empty() { OptionsForm::Nothing } else { OptionsForm::Open(Box::new(map)) })
     }
 }
 
-impl PartialEq for Given {
+impl PartialEq for GivenOptions {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Form::Packed(text), Form::Packed(other)) if text == other => true,
+            (OptionsForm::Packed(text), OptionsForm::Packed(other)) if text == other => true,
             _ => self.open() == other.open(),
         }
     }
 }
 
-impl fmt::Debug for Given {
+impl fmt::Debug for GivenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.open().fmt(f)
     }
 }
 
-impl Serialize for Given {
+impl Serialize for GivenOptions {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         // Journal and wire are JSON, so they take the text unchanged.
-        if let Form::Packed(text) = &self.0
+        if let OptionsForm::Packed(text) = &self.0
             && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
         {
             return raw.serialize(to);
@@ -110,7 +110,7 @@ impl Serialize for Given {
     }
 }
 
-impl<'de> Deserialize<'de> for Given {
+impl<'de> Deserialize<'de> for GivenOptions {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Map::deserialize(from).map(Self::from)
     }
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn given() -> Given {
+    fn given() -> GivenOptions {
         json!({ "name": "api", "args": ["-v", 1.5], "z": null, "a": { "b": "\u{e9}\n" } }).as_object().cloned().unwrap_or_default().into()
     }
 
@@ -129,15 +129,15 @@ mod tests {
     fn packed_form_equals_the_open_form() {
         let (open, mut packed) = (given(), given());
         packed.pack();
-        assert!(matches!(packed.0, Form::Packed(_)));
+        assert!(matches!(packed.0, OptionsForm::Packed(_)));
         assert_eq!(open, packed);
         assert_eq!(format!("{open:?}"), format!("{packed:?}"));
         assert_eq!(serde_json::to_string(&open).unwrap(), serde_json::to_string(&packed).unwrap());
         assert_eq!(serde_json::to_value(&open).unwrap(), serde_json::to_value(&packed).unwrap());
-        assert_eq!(serde_json::from_str::<Given>(&serde_json::to_string(&packed).unwrap()).unwrap(), open);
+        assert_eq!(serde_json::from_str::<GivenOptions>(&serde_json::to_string(&packed).unwrap()).unwrap(), open);
         assert!(packed.open().keys().eq(["name", "args", "z", "a"]), "in the order in which they were given");
         assert_eq!(packed.open()["args"][1], 1.5);
-        assert!(matches!(packed.0, Form::Packed(_)), "nothing of that is kept");
+        assert!(matches!(packed.0, OptionsForm::Packed(_)), "nothing of that is kept");
         packed.pack();
         assert_eq!(packed, open);
     }
@@ -161,18 +161,19 @@ mod tests {
 
     #[test]
     fn empty_attributes_allocate_nothing() {
-        let mut nothing = Given::default();
+        let mut nothing = GivenOptions::default();
         nothing.pack();
-        assert!(nothing.open().is_empty() && nothing == Given::from(Map::new()));
+        assert!(nothing.open().is_empty() && nothing == GivenOptions::from(Map::new()));
         nothing.open_mut().clear();
         nothing.pack();
-        assert!(matches!(nothing.0, Form::Nothing));
-        assert_eq!(serde_json::to_string(&Given::default()).unwrap(), "{}");
+        assert!(matches!(nothing.0, OptionsForm::Nothing));
+        assert_eq!(serde_json::to_string(&GivenOptions::default()).unwrap(), "{}");
     }
 
     #[test]
     fn only_booleans_match_a_truth_value() {
-        let mut given: Given = json!({ "trace": true, "vizion": false, "text": "true" }).as_object().cloned().unwrap_or_default().into();
+        let mut given: GivenOptions =
+            json!({ "trace": true, "vizion": false, "text": "true" }).as_object().cloned().unwrap_or_default().into();
         for _ in ["open", "packed"] {
             assert!(given.is("trace", true) && given.is("vizion", false));
             assert!(!given.is("trace", false) && !given.is("text", true) && !given.is("none", false) && !given.is("none", true));

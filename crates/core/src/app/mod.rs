@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::app::default_box::{DefaultBox, is_default};
-use crate::app::given::Given;
+use crate::app::given::GivenOptions;
 use crate::app::hooks::Hooks;
 use crate::app::program::ProgramKind;
 use crate::app::secrets::Secrets;
@@ -34,7 +34,7 @@ use crate::cron::CronSpec;
 use crate::health::HealthSpec;
 use crate::health::limits::HardLimits;
 use crate::health::safeguards::Safeguards;
-use crate::lifecycle::order::Order;
+use crate::lifecycle::order::Dependencies;
 use crate::logs::rotate::RotateSpec;
 use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
@@ -120,7 +120,7 @@ pub struct AppSpec {
     pub hooks: DefaultBox<Hooks>,
     /// Dependencies: apps that must run first.
     #[serde(skip_serializing_if = "is_default")]
-    pub order: DefaultBox<Order>,
+    pub order: DefaultBox<Dependencies>,
     /// How it is stopped.
     #[serde(skip_serializing_if = "is_default")]
     pub stop: StopSpec,
@@ -174,7 +174,7 @@ pub struct AppSpec {
     /// Every attribute as the user gave it, under its main name, for `pm2_env` and for features of
     /// later layers (`cron_restart`, `watch`, `max_memory_restart`, …). Never holds `env` or
     /// `env_*`.
-    pub given: Given,
+    pub given: GivenOptions,
     /// Attributes that the command line set, and whether each replaced a value of the config file.
     /// A later command with the file keeps those that the file does not set.
     #[serde(skip_serializing_if = "is_default")]
@@ -275,7 +275,7 @@ impl AppSpec {
     }
 }
 
-crate::static_default!(Hooks, Order, RotateSpec, WatchSpec);
+crate::static_default!(Hooks, Dependencies, RotateSpec, WatchSpec);
 
 impl Default for AppSpec {
     fn default() -> Self {
@@ -321,7 +321,7 @@ impl Default for AppSpec {
             disable_source_map_support: false,
             config_file: None,
             version: None,
-            given: Given::default(),
+            given: GivenOptions::default(),
             options: BTreeMap::new(),
         }
     }

@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::{CronSpec, Overlap, Schedule};
-use crate::lifecycle::{Instance, State, Wanted};
+use crate::lifecycle::{DesiredState, Instance, InstanceState};
 
 /// Largest delay of a tick that still runs. It covers a busy machine, a replaced daemon and a small
 /// clock correction.
@@ -111,20 +111,21 @@ impl Ticks {
 impl CronSpec {
     /// Decides the action of a tick on an instance.
     pub fn on_tick(&self, instance: &Instance) -> OnTick {
-        let waits = matches!(instance.state, State::Backoff { .. });
+        let waits = matches!(instance.state, InstanceState::Backoff { .. });
         let rests = match instance.state {
-            State::Stopped | State::Errored | State::Gone => true,
+            InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone => true,
             // It is stopping, and no start is planned.
-            State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => {
-                instance.wanted != Wanted::Up
-            }
-            State::Waiting { .. }
-            | State::Preparing { .. }
-            | State::Spawning { .. }
-            | State::Starting { .. }
-            | State::Completing { .. }
-            | State::Running { .. }
-            | State::Backoff { .. } => false,
+            InstanceState::Leaving { .. }
+            | InstanceState::Draining { .. }
+            | InstanceState::Stopping { .. }
+            | InstanceState::Clearing { .. } => instance.wanted != DesiredState::Up,
+            InstanceState::Waiting { .. }
+            | InstanceState::Preparing { .. }
+            | InstanceState::Spawning { .. }
+            | InstanceState::Starting { .. }
+            | InstanceState::Completing { .. }
+            | InstanceState::Running { .. }
+            | InstanceState::Backoff { .. } => false,
         };
         match self.overlap {
             _ if rests => OnTick::Start,
@@ -224,19 +225,26 @@ mod tests {
         let now = Now::at(1);
         let spec = |overlap, job| CronSpec { pattern: "* * * * *".into(), zone: None, overlap, catch_up: false, run_on: RunOn::All, job };
         let in_state = |state, wanted| Instance { state, wanted, ..Instance::new(now) };
-        let running = in_state(State::Running { inc: 1, pid: 1, since: now }, Wanted::Up);
+        let running = in_state(InstanceState::Running { inc: 1, pid: 1, since: now }, DesiredState::Up);
         let stopping = |wanted| {
             let next = AfterStop::default();
             let (cause, inc, pid) = (crate::lifecycle::Origin::Shutdown, 1, 1);
-            in_state(State::Stopping { inc, pid, since: now, deadline_ms: 5, killed: false, leader_gone: false, cause, next }, wanted)
+            in_state(
+                InstanceState::Stopping { inc, pid, since: now, deadline_ms: 5, killed: false, leader_gone: false, cause, next },
+                wanted,
+            )
         };
-        let retrying = in_state(State::Backoff { until_ms: 5 }, Wanted::Up);
+        let retrying = in_state(InstanceState::Backoff { until_ms: 5 }, DesiredState::Up);
         for (overlap, busy) in [(Overlap::Kill, OnTick::Restart), (Overlap::Queue, OnTick::Queue), (Overlap::Skip, OnTick::Skip)] {
             for job in [None, Some(super::super::JobSpec::default())] {
                 let spec = spec(overlap, job.clone());
                 assert_eq!(spec.on_tick(&running), busy);
-                assert_eq!(spec.on_tick(&stopping(Wanted::Up)), busy);
-                for rests in [in_state(State::Stopped, Wanted::Down), in_state(State::Errored, Wanted::Down), stopping(Wanted::Down)] {
+                assert_eq!(spec.on_tick(&stopping(DesiredState::Up)), busy);
+                for rests in [
+                    in_state(InstanceState::Stopped, DesiredState::Down),
+                    in_state(InstanceState::Errored, DesiredState::Down),
+                    stopping(DesiredState::Down),
+                ] {
                     assert_eq!(spec.on_tick(&rests), OnTick::Start);
                 }
                 assert_eq!(spec.on_tick(&retrying), if job.is_some() { busy } else { OnTick::Restart });

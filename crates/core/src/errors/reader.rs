@@ -21,7 +21,7 @@ const OPEN: usize = 100;
 
 /// A report in an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundReport {
     /// The exception.
     pub exception: Exception,
     /// The lines before it, the oldest first.
@@ -30,14 +30,14 @@ pub struct Found {
 
 /// Reader of one output. It holds at most 64 KiB.
 #[derive(Debug, Default)]
-pub struct Reader {
+pub struct ReportReader {
     pub(super) lines: Vec<String>,
     pub(super) bytes: usize,
     /// Number of leading lines that are already searched; they are context for the next report.
     known: usize,
 }
 
-impl Reader {
+impl ReportReader {
     /// Takes a line, without colours and without a date before it.
     pub fn push(&mut self, line: &str) {
         let line = plain(cut(line, LINE));
@@ -57,7 +57,7 @@ impl Reader {
 
     /// Searches the waiting lines and returns the reports, the oldest first. `settled`: no further
     /// line follows for the moment. Otherwise a report at the end waits for the rest of it.
-    pub fn take(&mut self, settled: bool) -> Vec<Found> {
+    pub fn take(&mut self, settled: bool) -> Vec<FoundReport> {
         let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
         let mut found = Vec::new();
         let (mut end, mut keep) = (lines.len(), if settled { lines.len() } else { self.open() });
@@ -73,7 +73,7 @@ impl Reader {
                 let before = lines[..from].iter().rev().filter(|line| !line.trim().is_empty()).take(BEFORE);
                 let mut before: Vec<String> = before.map(|line| cut(line, SHORT).to_owned()).collect();
                 before.reverse();
-                found.push(Found { exception, before });
+                found.push(FoundReport { exception, before });
             }
             if from >= end {
                 break;
@@ -90,7 +90,7 @@ impl Reader {
     }
 }
 
-impl Reader {
+impl ReportReader {
     /// Returns the index of the first of the last lines that may be the start of a report.
     fn open(&self) -> usize {
         let mut bytes = 0;

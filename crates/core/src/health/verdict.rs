@@ -4,7 +4,7 @@ use crate::lifecycle::command::Outcome;
 
 /// Result of one attempt to check a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ProbeVerdict {
     /// The process answers as expected.
     Good,
     /// The process does not answer, or not as expected.
@@ -23,7 +23,7 @@ const NOT_FOUND: i32 = 127;
 /// memory, ports, protocol, route.
 const OUR_ERRORS: &[i32] = &[1, 11, 12, 13, 23, 24, 97, 98, 99, 101, 105];
 
-impl Verdict {
+impl ProbeVerdict {
     /// Returns the verdict on a check that is a command. None: the command was cancelled and has to
     /// run again.
     ///
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn check_that_cannot_run_is_broken() {
-        use Verdict::{Bad, Broken, Good};
+        use ProbeVerdict::{Bad, Broken, Good};
         for (outcome, expected) in [
             (Outcome::Code(0), Some(Good)),
             (Outcome::Code(1), Some(Bad)),
@@ -64,7 +64,7 @@ mod tests {
             (Outcome::Cancelled, None),
             (Outcome::Lost, None),
         ] {
-            assert_eq!(Verdict::of_command(&outcome), expected, "{outcome:?}");
+            assert_eq!(ProbeVerdict::of_command(&outcome), expected, "{outcome:?}");
         }
     }
 
@@ -73,14 +73,14 @@ mod tests {
         let errno = |kind: std::io::ErrorKind| (1..200).find(|number| std::io::Error::from_raw_os_error(*number).kind() == kind).unwrap();
         use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, OutOfMemory};
         for (kind, expected) in [
-            (ConnectionRefused, Verdict::Bad),
-            (ConnectionReset, Verdict::Bad),
-            (HostUnreachable, Verdict::Bad),
-            (NetworkUnreachable, Verdict::Broken),
-            (AddrNotAvailable, Verdict::Broken),
-            (OutOfMemory, Verdict::Broken),
+            (ConnectionRefused, ProbeVerdict::Bad),
+            (ConnectionReset, ProbeVerdict::Bad),
+            (HostUnreachable, ProbeVerdict::Bad),
+            (NetworkUnreachable, ProbeVerdict::Broken),
+            (AddrNotAvailable, ProbeVerdict::Broken),
+            (OutOfMemory, ProbeVerdict::Broken),
         ] {
-            assert_eq!(Verdict::of_connection(errno(kind)), expected, "{kind:?}");
+            assert_eq!(ProbeVerdict::of_connection(errno(kind)), expected, "{kind:?}");
         }
         for text in ["Too many open files", "Operation not permitted", "Permission denied", "Resource temporarily unavailable"] {
             let known = OUR_ERRORS.iter().any(|number| std::io::Error::from_raw_os_error(*number).to_string().starts_with(text));

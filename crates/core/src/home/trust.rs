@@ -67,7 +67,7 @@ pub enum Origin {
 
 /// Decision about a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum TrustVerdict {
     /// Use it.
     Accept,
     /// Use it, and warn that others can change it.
@@ -129,21 +129,21 @@ pub fn path_writer(caller: &Caller, steps: &[PathStep]) -> Writer {
 }
 
 /// Decides whether a command obeys a file of this owner that these users can change.
-pub fn verdict(caller: &Caller, owner: u32, writer: Writer, origin: Origin) -> Verdict {
+pub fn verdict(caller: &Caller, owner: u32, writer: Writer, origin: Origin) -> TrustVerdict {
     let is_root = caller.uid == 0;
     match (writer, origin) {
-        (Writer::Nobody, _) => Verdict::Accept,
-        _ if caller.is_allowed => Verdict::Accept,
+        (Writer::Nobody, _) => TrustVerdict::Accept,
+        _ if caller.is_allowed => TrustVerdict::Accept,
         // A team's folder is no attack on a member of the team.
-        (Writer::Group(_), _) if !is_root => Verdict::Accept,
-        (_, Origin::FolderAbove) => Verdict::Refuse,
+        (Writer::Group(_), _) if !is_root => TrustVerdict::Accept,
+        (_, Origin::FolderAbove) => TrustVerdict::Refuse,
         // A user's own file, started by that user, always works.
-        (Writer::Anybody, _) if !is_root && owner == caller.uid && !caller.as_pm2 => Verdict::Warn,
-        _ if !is_root && owner == caller.uid => Verdict::Accept,
-        (Writer::Anybody, Origin::Named) if caller.as_pm2 => Verdict::Warn,
-        (Writer::Anybody, _) => Verdict::Refuse,
-        _ if caller.as_pm2 => Verdict::Accept,
-        _ => Verdict::Refuse,
+        (Writer::Anybody, _) if !is_root && owner == caller.uid && !caller.as_pm2 => TrustVerdict::Warn,
+        _ if !is_root && owner == caller.uid => TrustVerdict::Accept,
+        (Writer::Anybody, Origin::Named) if caller.as_pm2 => TrustVerdict::Warn,
+        (Writer::Anybody, _) => TrustVerdict::Refuse,
+        _ if caller.as_pm2 => TrustVerdict::Accept,
+        _ => TrustVerdict::Refuse,
     }
 }
 
@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn config_file_of_an_untrusted_writer_is_refused() {
-        use Verdict::{Accept as A, Refuse as R, Warn as W};
+        use TrustVerdict::{Accept as A, Refuse as R, Warn as W};
         let root = Caller::default();
         let root_pm2 = Caller { as_pm2: true, ..root };
         let alice = Caller { uid: ALICE, gid: ALICE, ..root };

@@ -89,7 +89,7 @@ pub enum Scope {
 
 /// Consequence for a process that is not ready in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Late {
+pub enum LateAction {
     /// It counts as ready.
     Accepted,
     /// It keeps running and becomes ready when it reports so.
@@ -106,7 +106,7 @@ pub enum Transition {
     /// Ready: wire `online`.
     Online,
     /// Not ready in time; the field holds the consequence.
-    ReadyTimeout(Late),
+    ReadyTimeout(LateAction),
     /// A process exited.
     Exit(ExitRecord),
     /// The policy scheduled a restart in this many milliseconds (0 = immediately).

@@ -247,7 +247,7 @@ fn start_waits_for_its_dependencies() {
     story.dispatch(Event::Start(Origin::Resurrect));
     let told = story.transitions(Event::Unmet("db is stopped".into()));
     assert!(matches!(&told[..], [Transition::CouldNotStart(record)] if record.inc == 1));
-    assert_eq!((story.status(), story.instance.wanted), ("errored", Wanted::Down));
+    assert_eq!((story.status(), story.instance.wanted), ("errored", DesiredState::Down));
     // The next start has a new number: no number is used twice.
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Released), [Effect::Spawn { inc: 2 }]);

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! An [`Instance`] is one supervised slot of an app. It knows what the user wants ([`Wanted`]) and
-//! what is observed ([`State`]); [`Instance::step`] reconciles the two. The daemon performs the
+//! An [`Instance`] is one supervised slot of an app. It knows what the user wants ([`DesiredState`]) and
+//! what is observed ([`InstanceState`]); [`Instance::step`] reconciles the two. The daemon performs the
 //! returned [`Effect`]s *in order* and feeds results back as [`Event`]s. Each OS process of an
 //! instance has an incarnation number; an event of an older incarnation is ignored.
 //!
@@ -129,9 +129,9 @@ pub mod stop;
 mod tests;
 mod trouble;
 
-pub use effect::{Effect, Late, Scope, Transition};
+pub use effect::{Effect, LateAction, Scope, Transition};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
-pub use origin::{Finding, Origin, PolicyName};
+pub use origin::{Origin, PolicyFinding, PolicyName};
 pub use policy::{Lateness, PATIENCE_MS, Policy};
-pub use state::{AfterStop, Counters, Ending, ExitCause, ExitRecord, Instance, State, Wanted};
+pub use state::{AfterStop, Counters, DesiredState, Ending, ExitCause, ExitRecord, Instance, InstanceState};
 pub use trouble::Trouble;

@@ -20,7 +20,7 @@ fn wait_ready_delays_online_until_ready() {
     // A late start has failed, regardless of its exit code.
     let fails = Policy { lateness: Lateness::Fail, ..waits.clone() };
     let mut story = Story::running(Policy { stop_exit_codes: vec![0], max_restarts: 2, ..fails });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Stopped), Transition::Stopping]);
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits[0].cause, ExitCause::NotReady);
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
@@ -31,7 +31,7 @@ fn wait_ready_delays_online_until_ready() {
     assert_eq!(story.status(), "errored");
 
     let mut story = Story::running(Policy { lateness: Lateness::Accept, ..waits });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Accepted), Transition::Online]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Accepted), Transition::Online]);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn late_start_continues_unless_a_timeout_is_set() {
     let waits = Policy { wait_ready: true, ..policy() };
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
     let mut story = Story::running(waits.clone());
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
     // Lateness is reported once. No further deadline follows: neither a tick nor a stop.
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
     assert_eq!(story.at(86_400_000).dispatch(Event::Tick), []);
@@ -77,15 +77,15 @@ fn late_start_continues_unless_a_timeout_is_set() {
     let mut story = Story::running(waits.clone());
     story.dispatch(Event::Extend { inc: 1, until_ms: 10_000 });
     assert_eq!(story.at(3000).dispatch(Event::Tick), []);
-    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
     assert_eq!(story.dispatch(Event::Extend { inc: 1, until_ms: 20_000 }), []);
     assert_eq!(story.instance.deadline_ms(), None);
 
     // The new process of a reload has more time, too, but the time is bounded.
     let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
     assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
-    assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(Late::Stopped), Transition::Stopping]);
+    assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Stopped), Transition::Stopping]);
 
     // A user's stop works as for any other process.
     let mut story = Story::running(waits);

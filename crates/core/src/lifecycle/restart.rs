@@ -46,7 +46,7 @@ pub struct Run {
 
 /// Verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RestartDecision {
     /// Start a new process after this delay.
     Restart {
         /// 0 = immediately.
@@ -59,14 +59,14 @@ pub enum Verdict {
 }
 
 /// Returns the verdict and the history to remember.
-pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History) {
+pub fn decide(policy: &Policy, history: History, run: Run) -> (RestartDecision, History) {
     let (never_ran, done) = match run.ending {
         Ending::Code(code) => (false, policy.stop_exit_codes.contains(&code)),
         Ending::Signal { .. } | Ending::Unknown => (false, false),
         Ending::SpawnFailed { .. } => (true, false),
     };
     if done || !policy.autorestart {
-        return (if never_ran { Verdict::GiveUp } else { Verdict::Stay }, history);
+        return (if never_ran { RestartDecision::GiveUp } else { RestartDecision::Stay }, history);
     }
     let is_short = never_ran || !run.was_ready || run.uptime_ms < policy.min_uptime_ms;
     let finished = is_short && run.was_ready && run.ending == Ending::Code(0);
@@ -77,7 +77,7 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
         (false, false) => 0,
     };
     if is_unstable && unstable >= policy.max_restarts {
-        return (Verdict::GiveUp, History { unstable, ..history });
+        return (RestartDecision::GiveUp, History { unstable, ..history });
     }
     let reset = !is_short && run.uptime_ms >= policy.backoff_reset_ms;
     let previous = if reset { 0 } else { history.last_delay_ms };
@@ -92,7 +92,7 @@ pub fn decide(policy: &Policy, history: History, run: Run) -> (Verdict, History)
         (policy.restart_delay_ms, 0)
     };
     let pause_ms = if finished { FINISHED_EVERY_MS.saturating_sub(run.uptime_ms) } else { 0 };
-    (Verdict::Restart { delay_ms: delay_ms.max(pause_ms) }, History { unstable, last_delay_ms })
+    (RestartDecision::Restart { delay_ms: delay_ms.max(pause_ms) }, History { unstable, last_delay_ms })
 }
 
 #[cfg(test)]
@@ -109,15 +109,15 @@ mod tests {
     }
 
     /// Feeds the same run until the policy gives up, at most `limit` times. Returns the delays.
-    fn repeat(policy: &Policy, run: Run, limit: usize) -> (Vec<u64>, Option<Verdict>) {
+    fn repeat(policy: &Policy, run: Run, limit: usize) -> (Vec<u64>, Option<RestartDecision>) {
         let mut history = History::default();
         let mut delays = Vec::new();
         while delays.len() < limit {
             let (verdict, next) = decide(policy, history, run);
             history = next;
             match verdict {
-                Verdict::Restart { delay_ms } => delays.push(delay_ms),
-                Verdict::Stay | Verdict::GiveUp => return (delays, Some(verdict)),
+                RestartDecision::Restart { delay_ms } => delays.push(delay_ms),
+                RestartDecision::Stay | RestartDecision::GiveUp => return (delays, Some(verdict)),
             }
         }
         (delays, None)
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn sixteenth_crash_in_a_row_gives_up() {
         let (delays, end) = repeat(&policy(), run(50, Ending::Code(1)), 100);
-        assert_eq!((delays, end), (vec![0; 15], Some(Verdict::GiveUp)));
+        assert_eq!((delays, end), (vec![0; 15], Some(RestartDecision::GiveUp)));
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         let crash = run(0, Ending::Code(1));
         for (max, restarts) in [(0, 0), (1, 0), (2, 1), (5, 4)] {
             let (delays, end) = repeat(&Policy { max_restarts: max, ..policy() }, crash, 100);
-            assert_eq!((delays.len(), end), (restarts, Some(Verdict::GiveUp)), "max_restarts {max}");
+            assert_eq!((delays.len(), end), (restarts, Some(RestartDecision::GiveUp)), "max_restarts {max}");
         }
     }
 
@@ -142,10 +142,10 @@ mod tests {
     fn restart_delay_keeps_the_crash_loop_protection() {
         let slow = Policy { restart_delay_ms: 700, ..policy() };
         let (delays, end) = repeat(&slow, run(50, Ending::Code(1)), 100);
-        assert_eq!((delays, end), (vec![700; 15], Some(Verdict::GiveUp)));
+        assert_eq!((delays, end), (vec![700; 15], Some(RestartDecision::GiveUp)));
         let growing = Policy { exp_backoff_ms: 100, restart_delay_ms: 9, ..policy() };
         let (delays, end) = repeat(&growing, run(50, Ending::Code(1)), 100);
-        assert_eq!((delays.len(), delays[..4].to_vec(), end), (15, vec![100, 150, 225, 337], Some(Verdict::GiveUp)));
+        assert_eq!((delays.len(), delays[..4].to_vec(), end), (15, vec![100, 150, 225, 337], Some(RestartDecision::GiveUp)));
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let (delays, end) = repeat(&policy(None), run(50, Ending::Code(1)), 1000);
         assert_eq!((delays.len(), delays[999], end), (1000, 15_000, None));
         let (delays, end) = repeat(&policy(Some(5)), run(50, Ending::Code(1)), 1000);
-        assert_eq!((delays.len(), end), (4, Some(Verdict::GiveUp)));
+        assert_eq!((delays.len(), end), (4, Some(RestartDecision::GiveUp)));
     }
 
     #[test]
@@ -182,21 +182,21 @@ mod tests {
         // It is no failure, and it does not prove that the earlier crashes are over.
         let (_, history) = decide(&policy(), History { unstable: 15, last_delay_ms: 0 }, run(50, Ending::Code(0)));
         assert_eq!(history.unstable, 15);
-        assert_eq!(decide(&policy(), history, run(50, Ending::Code(1))).0, Verdict::GiveUp);
+        assert_eq!(decide(&policy(), history, run(50, Ending::Code(1))).0, RestartDecision::GiveUp);
         // A process that was never ready has not finished anything.
         let (delays, end) = repeat(&policy(), Run { was_ready: false, ..run(50, Ending::Code(0)) }, 100);
-        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
+        assert_eq!((delays.len(), end), (15, Some(RestartDecision::GiveUp)));
     }
 
     #[test]
     fn stable_run_resets_the_count_but_keeps_the_protection() {
         let policy = policy();
         let (verdict, history) = decide(&policy, History { unstable: 15, last_delay_ms: 0 }, run(1000, Ending::Code(1)));
-        assert_eq!((verdict, history.unstable), (Verdict::Restart { delay_ms: 0 }, 0));
+        assert_eq!((verdict, history.unstable), (RestartDecision::Restart { delay_ms: 0 }, 0));
         let mut history = decide(&policy, history, run(86_400_000, Ending::Code(1))).1;
         for crash in 1..=16 {
             let (verdict, next) = decide(&policy, history, run(999, Ending::Signal { signal: 11, core: true }));
-            assert_eq!(verdict == Verdict::GiveUp, crash == 16, "crash {crash}");
+            assert_eq!(verdict == RestartDecision::GiveUp, crash == 16, "crash {crash}");
             history = next;
         }
     }
@@ -206,7 +206,11 @@ mod tests {
         let policy = Policy { exp_backoff_ms: 100, ..policy() };
         let at = |last_delay_ms| History { unstable: 3, last_delay_ms };
         for (uptime, last, delay) in [(10, 0, 100), (10, 337, 505), (29_999, 337, 505), (30_000, 337, 100), (10, 15_000, 15_000)] {
-            assert_eq!(decide(&policy, at(last), run(uptime, Ending::Code(1))).0, Verdict::Restart { delay_ms: delay }, "{uptime} {last}");
+            assert_eq!(
+                decide(&policy, at(last), run(uptime, Ending::Code(1))).0,
+                RestartDecision::Restart { delay_ms: delay },
+                "{uptime} {last}"
+            );
         }
     }
 
@@ -215,16 +219,16 @@ mod tests {
         let zero = Policy { stop_exit_codes: vec![0, 7], ..policy() };
         let never = Policy { autorestart: false, ..policy() };
         let sigkill = Ending::Signal { signal: 9, core: false };
-        let again = Verdict::Restart { delay_ms: 0 };
+        let again = RestartDecision::Restart { delay_ms: 0 };
         for (policy, ending, verdict) in [
-            (&zero, Ending::Code(0), Verdict::Stay),
-            (&zero, Ending::Code(7), Verdict::Stay),
+            (&zero, Ending::Code(0), RestartDecision::Stay),
+            (&zero, Ending::Code(7), RestartDecision::Stay),
             (&zero, Ending::Code(1), again),
             (&zero, sigkill, again),
             (&zero, Ending::Unknown, again),
-            (&never, Ending::Code(1), Verdict::Stay),
-            (&never, sigkill, Verdict::Stay),
-            (&never, Ending::SpawnFailed { errno: 2 }, Verdict::GiveUp),
+            (&never, Ending::Code(1), RestartDecision::Stay),
+            (&never, sigkill, RestartDecision::Stay),
+            (&never, Ending::SpawnFailed { errno: 2 }, RestartDecision::GiveUp),
         ] {
             assert_eq!(decide(policy, History::default(), run(5000, ending)).0, verdict, "{ending:?}");
         }
@@ -234,7 +238,7 @@ mod tests {
     fn never_ready_run_is_unstable_regardless_of_uptime() {
         let late = Run { uptime_ms: 60_000, was_ready: false, ending: Ending::Signal { signal: 2, core: false } };
         let (delays, end) = repeat(&Policy { exp_backoff_ms: 10, ..policy() }, late, 100);
-        assert_eq!((delays.len(), end), (15, Some(Verdict::GiveUp)));
+        assert_eq!((delays.len(), end), (15, Some(RestartDecision::GiveUp)));
         assert!(delays.windows(2).all(|pair| pair[0] < pair[1]), "no reset: it was never up");
     }
 
@@ -242,11 +246,11 @@ mod tests {
     fn spawn_failure_is_retried_with_backoff() {
         let failed = run(0, Ending::SpawnFailed { errno: 11 });
         let (delays, end) = repeat(&policy(), failed, 100);
-        assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(Verdict::GiveUp)));
+        assert_eq!((delays[..3].to_vec(), delays.len(), end), (vec![100, 150, 225], 15, Some(RestartDecision::GiveUp)));
         let slow = Policy { restart_delay_ms: 200, ..policy() };
         assert_eq!(repeat(&slow, failed, 3).0, [200, 200, 225]);
         // It does not affect the next real run.
         let (verdict, history) = decide(&policy(), History { unstable: 2, last_delay_ms: 225 }, run(5000, Ending::Code(1)));
-        assert_eq!((verdict, history), (Verdict::Restart { delay_ms: 0 }, History::default()));
+        assert_eq!((verdict, history), (RestartDecision::Restart { delay_ms: 0 }, History::default()));
     }
 }

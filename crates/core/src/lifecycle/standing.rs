@@ -1,11 +1,11 @@
 //! Judgement of a dependency: whether an instance is in the condition that another app waits for.
 
 use crate::lifecycle::order::Condition;
-use crate::lifecycle::{Ending, ExitCause, Instance, State, Wanted};
+use crate::lifecycle::{DesiredState, Ending, ExitCause, Instance, InstanceState};
 
 /// State of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum DependencyState {
     /// It has reached the condition.
     Met,
     /// It may still reach the condition.
@@ -16,27 +16,29 @@ pub enum Standing {
 
 /// Judges one instance of a dependency. `healthy` is the result of the health checks of an online
 /// process (true without checks).
-pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Standing {
+pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> DependencyState {
     let state = &instance.state;
     let met = match condition {
         Condition::Started => {
-            matches!(state, State::Starting { .. } | State::Completing { .. } | State::Running { .. })
+            matches!(state, InstanceState::Starting { .. } | InstanceState::Completing { .. } | InstanceState::Running { .. })
         }
-        Condition::Ready => matches!(state, State::Running { .. }),
-        Condition::Healthy => matches!(state, State::Running { .. }) && healthy,
+        Condition::Ready => matches!(state, InstanceState::Running { .. }),
+        Condition::Healthy => matches!(state, InstanceState::Running { .. }) && healthy,
         Condition::Completed => has_completed(instance),
     };
     if met {
-        return Standing::Met;
+        return DependencyState::Met;
     }
     match (instance.wanted, state) {
-        (Wanted::Up, _) => Standing::Pending,
+        (DesiredState::Up, _) => DependencyState::Pending,
         // Its exit is already recorded while it is stopping.
-        (_, State::Stopping { .. } | State::Clearing { .. }) if condition == Condition::Completed => Standing::Pending,
-        (_, State::Errored) => Standing::Hopeless("is errored"),
-        (Wanted::Down, _) if condition == Condition::Completed && has_failed(instance) => Standing::Hopeless("has failed"),
-        (Wanted::Down, _) => Standing::Hopeless("is stopped"),
-        (Wanted::Gone, _) => Standing::Hopeless("is being deleted"),
+        (_, InstanceState::Stopping { .. } | InstanceState::Clearing { .. }) if condition == Condition::Completed => {
+            DependencyState::Pending
+        }
+        (_, InstanceState::Errored) => DependencyState::Hopeless("is errored"),
+        (DesiredState::Down, _) if condition == Condition::Completed && has_failed(instance) => DependencyState::Hopeless("has failed"),
+        (DesiredState::Down, _) => DependencyState::Hopeless("is stopped"),
+        (DesiredState::Gone, _) => DependencyState::Hopeless("is being deleted"),
     }
 }
 
@@ -44,7 +46,7 @@ pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Sta
 fn has_completed(instance: &Instance) -> bool {
     let last = instance.exits.last().filter(|exit| exit.inc == instance.inc);
     let well = last.is_some_and(|exit| exit.ending == Ending::Code(0) && exit.cause == ExitCause::Itself);
-    well && instance.state == State::Stopped
+    well && instance.state == InstanceState::Stopped
 }
 
 /// Returns true if it is at rest after a run that failed by itself.
@@ -63,16 +65,16 @@ mod tests {
         let now = Now::at(5);
         let (inc, pid, since) = (1, 7, now);
         let exit = |ending, cause| vec![ExitRecord { inc, pid, started: now, ended: now, ending, cause, last_lines: vec![] }];
-        let up = |state| Instance { wanted: Wanted::Up, state, inc, ..Instance::new(now) };
-        let down = |state, exits| Instance { wanted: Wanted::Down, state, inc, exits, ..Instance::new(now) };
-        let starting = up(State::Starting { inc, pid, since, ready_deadline_ms: Some(9), late: false, adopted: false });
-        let running = up(State::Running { inc, pid, since });
-        let done = down(State::Stopped, exit(Ending::Code(0), ExitCause::Itself));
-        let failed = down(State::Stopped, exit(Ending::Code(3), ExitCause::Itself));
-        let stopped = down(State::Stopped, exit(Ending::Code(0), ExitCause::Asked(crate::lifecycle::Origin::Resurrect)));
-        let errored = down(State::Errored, vec![]);
+        let up = |state| Instance { wanted: DesiredState::Up, state, inc, ..Instance::new(now) };
+        let down = |state, exits| Instance { wanted: DesiredState::Down, state, inc, exits, ..Instance::new(now) };
+        let starting = up(InstanceState::Starting { inc, pid, since, ready_deadline_ms: Some(9), late: false, adopted: false });
+        let running = up(InstanceState::Running { inc, pid, since });
+        let done = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Itself));
+        let failed = down(InstanceState::Stopped, exit(Ending::Code(3), ExitCause::Itself));
+        let stopped = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Asked(crate::lifecycle::Origin::Resurrect)));
+        let errored = down(InstanceState::Errored, vec![]);
         use Condition::{Completed, Healthy, Ready, Started};
-        use Standing::{Hopeless, Met, Pending};
+        use DependencyState::{Hopeless, Met, Pending};
         for (condition, instance, healthy, expected) in [
             (Started, &starting, true, Met),
             (Ready, &starting, true, Pending),

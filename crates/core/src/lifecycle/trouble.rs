@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, ExitCause, ExitRecord, Instance, Origin, PolicyName, State};
+use super::{Ending, ExitCause, ExitRecord, Instance, InstanceState, Origin, PolicyName};
 use crate::time::Now;
 
 /// Time in which the exits of an instance are counted.
@@ -26,8 +26,8 @@ impl Instance {
     /// purpose.
     pub fn trouble(&self, stop_codes: &[i32], is_job: bool, now: Now) -> Option<Trouble> {
         match self.state {
-            State::Gone | State::Errored => None,
-            State::Stopped => self.exits.last().is_some_and(|exit| is_crash(exit, stop_codes)).then_some(Trouble::Crashed),
+            InstanceState::Gone | InstanceState::Errored => None,
+            InstanceState::Stopped => self.exits.last().is_some_and(|exit| is_crash(exit, stop_codes)).then_some(Trouble::Crashed),
             _ if is_job => None,
             _ => {
                 let is_recent = |exit: &&ExitRecord| now.mono_ms.saturating_sub(exit.ended.mono_ms) < WITHIN_MS;
@@ -72,14 +72,14 @@ mod tests {
         ExitRecord { inc: 1, pid: 7, started: Now::at(1), ended, ending, cause, last_lines: Vec::new() }
     }
 
-    fn trouble(state: State, is_job: bool, exits: Vec<ExitRecord>) -> Option<Trouble> {
+    fn trouble(state: InstanceState, is_job: bool, exits: Vec<ExitRecord>) -> Option<Trouble> {
         let mut instance = Instance::new(Now::at(1));
         (instance.state, instance.exits) = (state, exits);
         instance.trouble(&[9], is_job, Now::at(NOW_MS))
     }
 
-    fn online() -> State {
-        State::Running { inc: 1, pid: 7, since: Now::at(NOW_MS) }
+    fn online() -> InstanceState {
+        InstanceState::Running { inc: 1, pid: 7, since: Now::at(NOW_MS) }
     }
 
     #[test]
@@ -97,13 +97,13 @@ mod tests {
             (Ending::Code(1), by(PolicyName::Cron), false),
             (Ending::Unknown, ExitCause::Itself, false),
         ] {
-            let found = trouble(State::Stopped, false, vec![exit(1, ending, cause.clone())]);
+            let found = trouble(InstanceState::Stopped, false, vec![exit(1, ending, cause.clone())]);
             assert_eq!(found.is_some(), crashed, "{ending:?} {cause:?}");
         }
-        assert_eq!(trouble(State::Stopped, false, Vec::new()), None);
+        assert_eq!(trouble(InstanceState::Stopped, false, Vec::new()), None);
         let old = exit(900_000, Ending::Code(1), ExitCause::Itself);
-        assert_eq!(trouble(State::Stopped, true, vec![old.clone()]), Some(Trouble::Crashed), "a failed job, too");
-        assert_eq!(trouble(State::Errored, false, vec![old]), None, "its state says that");
+        assert_eq!(trouble(InstanceState::Stopped, true, vec![old.clone()]), Some(Trouble::Crashed), "a failed job, too");
+        assert_eq!(trouble(InstanceState::Errored, false, vec![old]), None, "its state says that");
     }
 
     #[test]

@@ -51,11 +51,11 @@ pub enum Choice {
 
 /// Workers of one listening socket, and the number of connections that each got.
 #[derive(Clone, Debug, Default)]
-pub struct Turns {
+pub struct ConnectionCounts {
     given: BTreeMap<u32, u64>,
 }
 
-impl Turns {
+impl ConnectionCounts {
     /// Adds a worker that listens. It is not compensated for earlier connections of the others.
     pub fn join(&mut self, worker: u32) {
         let most = self.given.values().copied().max().unwrap_or(0);
@@ -136,7 +136,7 @@ mod tests {
 
     /// Model of workers that get and answer connections.
     struct World {
-        turns: Turns,
+        turns: ConnectionCounts,
         now_ms: u64,
         unanswered: BTreeMap<u32, Vec<u64>>,
         got: BTreeMap<u32, u64>,
@@ -144,7 +144,7 @@ mod tests {
 
     impl World {
         fn new(workers: u32) -> Self {
-            let mut turns = Turns::default();
+            let mut turns = ConnectionCounts::default();
             (0..workers).for_each(|worker| turns.join(worker));
             let none = |worker| (worker, Vec::new());
             Self { turns, now_ms: 0, unanswered: (0..workers).map(none).collect(), got: (0..workers).map(|worker| (worker, 0)).collect() }
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn connection_is_offered_only_to_available_workers() {
-        let mut turns = Turns::default();
+        let mut turns = ConnectionCounts::default();
         assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Nobody);
         turns.join(3);
         assert_eq!(turns.next(0, |_| None), Choice::Nobody);

@@ -116,9 +116,9 @@ impl Channel {
 
 /// Number of bytes that are kept for an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept(usize);
+pub struct BufferedBytes(usize);
 
-impl Kept {
+impl BufferedBytes {
     /// Replaces a value of one size (0: no value) by a value of another size. Returns false if
     /// there is no room; the former value then stays.
     pub fn replace(&mut self, former: usize, size: usize) -> bool {
@@ -195,7 +195,7 @@ mod tests {
     proptest! {
         #[test]
         fn kept_values_never_exceed_the_budget(sizes in prop::collection::vec((0_usize..8, 0_usize..40_000), 0..60)) {
-            let (mut kept, mut places) = (Kept::default(), [0_usize; 8]);
+            let (mut kept, mut places) = (BufferedBytes::default(), [0_usize; 8]);
             for (place, size) in sizes {
                 if kept.replace(places[place], size) {
                     places[place] = size;

@@ -30,12 +30,12 @@ pub struct Connection {
 /// Connections that were found, and the answer that is still owed on each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unanswered {
-    known: BTreeMap<u64, Owed>,
+    known: BTreeMap<u64, PendingResponse>,
 }
 
 /// Answer that is owed on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owed {
+enum PendingResponse {
     /// No answer, or the connection belongs to another process.
     Nothing,
     /// Its client has connected but has sent no data yet.
@@ -57,8 +57,8 @@ impl Unanswered {
         for connection in connections {
             let owed = match before.get(&connection.id) {
                 Some(owed) => owed.after(connection, now_ms),
-                None if is_own(connection.id) => Owed::at_first(connection, now_ms),
-                None => Owed::Nothing,
+                None if is_own(connection.id) => PendingResponse::at_first(connection, now_ms),
+                None => PendingResponse::Nothing,
             };
             self.known.insert(connection.id, owed);
         }
@@ -71,7 +71,7 @@ impl Unanswered {
     }
 }
 
-impl Owed {
+impl PendingResponse {
     fn at_first(seen: &Connection, now_ms: u64) -> Self {
         let until_ms = now_ms.saturating_add(KEPT_MS);
         match (seen.asked, seen.answers) {

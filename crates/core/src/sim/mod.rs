@@ -35,7 +35,7 @@ mod world;
 
 pub use episode::Tally;
 pub use rng::Rng;
-pub use shrink::{Broken, Failure, Played, play_seed};
+pub use shrink::{BrokenPromise, EpisodeResult, Failure, play_seed};
 
 /// Random steps in one episode before the silence.
 const EPISODE_STEPS: usize = 400;

@@ -8,7 +8,7 @@ const LINES_SHOWN: usize = 150;
 
 /// A broken promise, and the number of words until it broke.
 #[derive(Clone, Debug)]
-pub struct Broken {
+pub struct BrokenPromise {
     /// Words played until then.
     pub after: usize,
     /// Description of the broken promise.
@@ -16,7 +16,7 @@ pub struct Broken {
 }
 
 /// Result of an episode, and its trace if one was requested.
-pub type Played<T> = (Result<T, Broken>, Vec<String>);
+pub type EpisodeResult<T> = (Result<T, BrokenPromise>, Vec<String>);
 
 /// A broken promise, ready to print.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl std::error::Error for Failure {}
 ///
 /// # Errors
 /// Returns the broken promise, with the shortest trace that was found.
-pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Result<T, Box<Failure>> {
+pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>) -> Result<T, Box<Failure>> {
     let mut rng = Rng::new(seed);
     let setting = rng.word();
     let words: Vec<u64> = (0..steps).map(|_| rng.word()).collect();
@@ -57,7 +57,13 @@ pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) ->
 }
 
 /// Shortens the episode of the failure.
-fn shrink<T>(seed: u64, setting: u64, words: &[u64], broken: &Broken, play: impl Fn(u64, &[u64], bool) -> Played<T>) -> Failure {
+fn shrink<T>(
+    seed: u64,
+    setting: u64,
+    words: &[u64],
+    broken: &BrokenPromise,
+    play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>,
+) -> Failure {
     let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
     let (result, trace) = play(setting, &words, true);
     let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);

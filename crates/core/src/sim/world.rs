@@ -209,7 +209,7 @@ impl HookRun {
 
 /// Daemon to keeper.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Order {
+pub(super) enum KeeperOrder {
     Spawn { slot: usize, inc: u32 },
     Signal { slot: usize, inc: u32, signal: i32, scope: Scope },
     Ack { slot: usize, inc: u32 },
@@ -218,7 +218,7 @@ pub(super) enum Order {
 
 /// Keeper to daemon.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Report {
+pub(super) enum KeeperReport {
     Spawned { slot: usize, inc: u32, pid: i32 },
     SpawnFailed { slot: usize, inc: u32 },
     Exited { slot: usize, inc: u32, pid: i32, ending: Ending, oom: bool },
@@ -226,7 +226,7 @@ pub(super) enum Report {
 
 /// An exit that the keeper has forgotten.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Forgotten {
+pub(super) struct ForgottenExit {
     pub(super) slot: usize,
     pub(super) inc: u32,
     /// Whether the exit is in the journal.
@@ -242,10 +242,10 @@ pub(super) struct World {
     /// All processes of each instance so far, oldest first.
     pub(super) children: Vec<Vec<Child>>,
     pub(super) tendency: Vec<Tendency>,
-    orders: VecDeque<Order>,
+    orders: VecDeque<KeeperOrder>,
     /// Whether a keeper was killed and the live processes are not yet handed to the next one.
     pub(super) keeper_is_new: bool,
-    pub(super) reports: VecDeque<Report>,
+    pub(super) reports: VecDeque<KeeperReport>,
     /// Journaled hooks: they outlive daemon and keeper.
     pub(super) hook_runs: Vec<HookRun>,
 }
@@ -268,7 +268,7 @@ impl World {
         self.children[slot].iter_mut().rev().find(|child| child.inc == inc)
     }
 
-    pub(super) fn order(&mut self, order: Order) {
+    pub(super) fn order(&mut self, order: KeeperOrder) {
         self.orders.push_back(order);
     }
 
@@ -278,10 +278,10 @@ impl World {
 
     /// Lets the keeper take one order. Returns the exit that it has forgotten, and whether it was
     /// journaled.
-    pub(super) fn keeper_turn(&mut self, rng: &mut Rng) -> Option<Forgotten> {
+    pub(super) fn keeper_turn(&mut self, rng: &mut Rng) -> Option<ForgottenExit> {
         match self.orders.pop_front()? {
-            Order::Spawn { slot, inc } => self.spawn(slot, inc, rng),
-            Order::Signal { slot, inc, signal, scope } => {
+            KeeperOrder::Spawn { slot, inc } => self.spawn(slot, inc, rng),
+            KeeperOrder::Signal { slot, inc, signal, scope } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held) {
                     let is_alive = child.is_alive(child.watched);
                     child.killed_unasked |= is_alive && signal == 9 && !child.asked && !child.lost_a_keeper;
@@ -298,17 +298,17 @@ impl World {
                     reached.for_each(|process| process.signal(signal));
                 }
             }
-            Order::Ack { slot, inc } => {
+            KeeperOrder::Ack { slot, inc } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held && !child.is_alive(child.watched)) {
                     child.held = false;
-                    return Some(Forgotten { slot, inc, recorded: child.recorded });
+                    return Some(ForgottenExit { slot, inc, recorded: child.recorded });
                 }
             }
-            Order::Follow { slot, inc, pid } => {
+            KeeperOrder::Follow { slot, inc, pid } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.watched != pid) {
                     (child.watched, child.held) = (pid, true);
                     if let Some((ending, oom)) = child.watched_ending() {
-                        self.reports.push_back(Report::Exited { slot, inc, pid, ending, oom });
+                        self.reports.push_back(KeeperReport::Exited { slot, inc, pid, ending, oom });
                     }
                 }
             }
@@ -322,7 +322,7 @@ impl World {
         }
         let tendency = self.tendency[slot];
         if rng.percent(tendency.spawn_fails) {
-            self.reports.push_back(Report::SpawnFailed { slot, inc });
+            self.reports.push_back(KeeperReport::SpawnFailed { slot, inc });
             return;
         }
         let pid = self.new_pid();
@@ -345,7 +345,7 @@ impl World {
             ready_at: None,
             ready_read: false,
         });
-        self.reports.push_back(Report::Spawned { slot, inc, pid });
+        self.reports.push_back(KeeperReport::Spawned { slot, inc, pid });
     }
 
     fn new_pid(&mut self) -> i32 {
@@ -486,7 +486,7 @@ impl World {
         child.ended.push(Ended { pid, ending, oom, said: child.said.len() });
         let inc = child.inc;
         if child.watched == pid && child.held {
-            self.reports.push_back(Report::Exited { slot, inc, pid, ending, oom });
+            self.reports.push_back(KeeperReport::Exited { slot, inc, pid, ending, oom });
         }
     }
 

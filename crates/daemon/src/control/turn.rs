@@ -6,7 +6,7 @@ use std::time::Duration;
 use ostler_core::lifecycle::{Effect, Event};
 
 use super::Control;
-use crate::engine::{Answer, Ask, Ending, Input, Work, clock};
+use crate::engine::{ClientRequest, FeatureAnswer, Input, ShutdownKind, Work, clock};
 use crate::features::Features;
 use crate::platform::reactor::{Ready, Source};
 use crate::state::marked::marked;
@@ -33,7 +33,7 @@ impl Control {
     /// # Errors
     ///
     /// Returns an error only if waiting itself fails; the keeper then starts another daemon.
-    pub(crate) fn run(mut self) -> io::Result<Ending> {
+    pub(crate) fn run(mut self) -> io::Result<ShutdownKind> {
         self.open();
         loop {
             if let Some(ending) = self.ctx.outbox.shutdown.ending {
@@ -193,7 +193,7 @@ impl Control {
 
     /// Dispatches a request of a client. Inputs that follow from it are handled before those that
     /// were queued already.
-    fn asked(&mut self, ask: Ask) {
+    fn asked(&mut self, ask: ClientRequest) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         let _ = self.features.on_ask(&mut self.ctx, ask);
         self.features.on_replies(&mut self.ctx);
@@ -202,7 +202,7 @@ impl Control {
 
     /// Dispatches an answer. Inputs that follow from it are handled before those that were queued
     /// already.
-    fn answered(&mut self, answer: &Answer) {
+    fn answered(&mut self, answer: &FeatureAnswer) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         self.features.on_answer(&mut self.ctx, answer);
         self.ctx.outbox.queue.append(&mut later);
@@ -334,10 +334,10 @@ impl Control {
         self.ctx.io.log.flush();
     }
 
-    pub(crate) fn leave(&mut self, ending: Ending) {
+    pub(crate) fn leave(&mut self, ending: ShutdownKind) {
         self.write_journal();
         match ending {
-            Ending::Everything => {
+            ShutdownKind::Everything => {
                 self.ctx.state.groups.remove_all();
                 self.ctx.state.state_file.remove();
                 self.ctx.io.keeper.send(match self.ctx.outbox.shutdown.exit_code {
@@ -345,14 +345,14 @@ impl Control {
                     None => ToKeeper::Exit,
                 });
             }
-            Ending::Retire => {
+            ShutdownKind::Retire => {
                 self.write_state_file();
             }
         }
         self.ctx.io.log.flush();
         self.features.on_leave(&mut self.ctx, ending);
         self.ctx.io.keeper.continue_stopped();
-        if ending == Ending::Everything && self.ctx.io.settings.keeps_copy {
+        if ending == ShutdownKind::Everything && self.ctx.io.settings.keeps_copy {
             self.end_strays();
             state_copy::remove_folder(&self.ctx.io.settings.home);
         }

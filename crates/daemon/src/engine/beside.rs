@@ -9,7 +9,7 @@ use crate::platform::secrets::Values;
 
 /// Additions to a process that its description does not contain.
 #[derive(Debug, Default)]
-pub(crate) struct Beside {
+pub(crate) struct SpawnExtras {
     /// User that the process runs as, if the app sets one.
     pub account: Option<Identity>,
     /// Standard output and error; the process is not started without them.

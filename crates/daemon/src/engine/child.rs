@@ -3,9 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use ostler_core::lifecycle::command::Outcome;
-use ostler_sys::Wiped;
+use ostler_sys::SecretBytes;
 
-use crate::state::store::command::{CommandSpec, Owner};
+use crate::state::store::command::{CommandOwner, CommandSpec};
 
 /// Process that a feature runs beside an instance. It has the instance's user, directory and
 /// environment, and a cgroup of its own.
@@ -47,21 +47,21 @@ pub(crate) struct CommandEnd {
     pub number: Option<u32>,
     /// Slot that the command ran for, if any.
     pub slot: Option<u32>,
-    pub owner: Owner,
-    pub report: Report,
+    pub owner: CommandOwner,
+    pub report: CommandReport,
 }
 
 /// Report of a command's end, for its owner.
-pub(crate) struct Report {
+pub(crate) struct CommandReport {
     /// The outcome.
     pub outcome: Outcome,
     /// Captured output, if the command captures it.
-    pub output: Wiped,
+    pub output: SecretBytes,
     /// Last lines that a failed command wrote to the app's logs.
     pub last_lines: Vec<String>,
 }
 
-impl std::fmt::Debug for Report {
+impl std::fmt::Debug for CommandReport {
     /// Leaves out the output, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Report").field("outcome", &self.outcome).field("output_bytes", &self.output.len()).finish_non_exhaustive()

@@ -12,11 +12,11 @@ use ostler_core::lifecycle::observation::Observation;
 use ostler_core::time::Now;
 use ostler_keeper::{Originals, ToKeeper};
 use ostler_proto::control::{Failure, Response};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 use serde_json::Value;
 
 use super::process_view::ProcessView;
-use super::{Answer, Ask, ChildRequest, Effects, Input, Request, Timers};
+use super::{ChildRequest, ClientRequest, Effects, FeatureAnswer, FeatureRequest, Input, Timers};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
 use crate::platform::keeper_door::KeeperDoor;
@@ -32,7 +32,7 @@ use crate::state::slots::groups::Groups;
 use crate::state::slots::listening::Listening;
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Journal;
-use crate::state::store::events::{Draft, Events};
+use crate::state::store::events::{EventDraft, Events};
 use crate::state::store::state_file::StateFile;
 
 /// Number of reply slots whose memory is kept.
@@ -128,14 +128,14 @@ pub(crate) struct Shutdown {
     /// Whether a signal requested it.
     pub is_signalled: bool,
     /// End of the daemon after this turn.
-    pub ending: Option<Ending>,
+    pub ending: Option<ShutdownKind>,
     /// Exit code of the keeper if it is the first process of a container.
     pub exit_code: Option<u8>,
 }
 
 /// Reason why the daemon exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ShutdownKind {
     /// Everything was stopped, so the keeper exits, too.
     Everything,
     /// Another daemon takes over.
@@ -250,29 +250,29 @@ impl Ctx {
     }
 
     /// Queues the answer to a request.
-    pub(crate) fn answer(&mut self, answer: Answer) {
+    pub(crate) fn answer(&mut self, answer: FeatureAnswer) {
         self.outbox.queue.push_back(Input::Answer(answer));
     }
 
     /// Emits an event of an instance that is not one of its steps.
-    pub(crate) fn emit(&mut self, id: u32, what: What, cause: Cause) {
+    pub(crate) fn emit(&mut self, id: u32, what: EventKind, cause: EventCause) {
         let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_seen()) else { return };
         let status = slot.durable.instance.status();
         let draft =
-            Draft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
+            EventDraft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
         self.state.events.push(self.now.wall_ms, draft);
     }
 
     /// Emits an event of a whole app, under its name.
-    pub(crate) fn emit_for_app(&mut self, key: &str, what: What, cause: Cause) {
+    pub(crate) fn emit_for_app(&mut self, key: &str, what: EventKind, cause: EventCause) {
         let slot = self.state.slots.iter().find(|slot| slot.spec().key() == key);
         let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
-        self.state.events.push(self.now.wall_ms, Draft { app: Some(app), id: None, what, cause, status: None });
+        self.state.events.push(self.now.wall_ms, EventDraft { app: Some(app), id: None, what, cause, status: None });
     }
 
     /// Emits an event of the daemon itself.
-    pub(crate) fn emit_for_manager(&mut self, what: What, cause: Cause) {
-        self.state.events.push(self.now.wall_ms, Draft { app: None, id: None, what, cause, status: None });
+    pub(crate) fn emit_for_manager(&mut self, what: EventKind, cause: EventCause) {
+        self.state.events.push(self.now.wall_ms, EventDraft { app: None, id: None, what, cause, status: None });
     }
 
     /// Sends a client the answer or the progress of its request.
@@ -289,12 +289,12 @@ impl Ctx {
     }
 
     /// Queues a client's request.
-    pub(crate) fn ask(&mut self, ask: Ask) {
+    pub(crate) fn ask(&mut self, ask: ClientRequest) {
         self.outbox.queue.push_back(Input::Ask(ask));
     }
 
     /// Queues a request to another feature.
-    pub(crate) fn request(&mut self, request: Request) {
+    pub(crate) fn request(&mut self, request: FeatureRequest) {
         self.outbox.queue.push_back(Input::Request(request));
     }
 }

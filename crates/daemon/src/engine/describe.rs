@@ -12,7 +12,7 @@ use ostler_core::watch::WatchSpec;
 use ostler_proto::control::Change;
 use serde_json::Value;
 
-use super::{Ctx, Input, Request};
+use super::{Ctx, FeatureRequest, Input};
 use crate::state::slots::inherited::inherited;
 use crate::state::slots::{Slot, file_names};
 
@@ -33,7 +33,7 @@ impl Ctx {
         let ids: Vec<u32> = (0..count).map(|_| self.state.slots.add(&app, &base, stem.as_deref(), self.now, &self.io.settings)).collect();
         if !app.spec.autostart {
             // The first start of a job is a tick of its schedule.
-            ids.iter().for_each(|id| self.request(Request::Schedule { id: *id, saved: None }));
+            ids.iter().for_each(|id| self.request(FeatureRequest::Schedule { id: *id, saved: None }));
         }
         (name, ids)
     }

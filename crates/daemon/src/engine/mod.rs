@@ -20,14 +20,16 @@ mod timers;
 mod trees;
 mod work;
 
-pub(crate) use beside::Beside;
-pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, Report};
-pub(crate) use ctx::{Ctx, DaemonState, Ending, Io, Outbox, clock};
+pub(crate) use beside::SpawnExtras;
+pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, CommandReport};
+pub(crate) use ctx::{Ctx, DaemonState, Io, Outbox, ShutdownKind, clock};
 pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
 pub(crate) use per_process::PerProcess;
 #[cfg(test)]
-pub(crate) use played::{Played, Reacts, reacts};
+pub(crate) use played::{Reactions, TestContext, reacts};
 pub(crate) use process_view::ProcessView;
 pub(crate) use step::{InstanceStep, hooks, spawns, transitions};
 pub(crate) use timers::{Key, Timers};
-pub(crate) use work::{Answer, Ask, Caller, Effects, Input, PM2_CLIENT, Replacement, Request, RolloutNews, RolloutRequest, Work};
+pub(crate) use work::{
+    Caller, ClientRequest, Effects, FeatureAnswer, FeatureRequest, Input, PM2_CLIENT, Replacement, RolloutNews, RolloutRequest, Work,
+};

@@ -9,11 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_core::app::{AppSpec, EnvMap};
-use ostler_core::lifecycle::{Event, Origin, PolicyName, State, Transition};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName, Transition};
 use ostler_core::time::Now;
 use ostler_keeper::{Link, Originals};
 
-use super::{Answer, Ask, Ctx, DaemonState, Input, InstanceStep, Io, Outbox, ProcessView, Request, Work, hooks, spawns, transitions};
+use super::{
+    ClientRequest, Ctx, DaemonState, FeatureAnswer, FeatureRequest, Input, InstanceStep, Io, Outbox, ProcessView, Work, hooks, spawns,
+    transitions,
+};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
 use crate::platform::keeper_door::KeeperDoor;
@@ -36,16 +39,16 @@ use crate::state::store::{Journal, Snapshot};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Played context with its own home. Messages to the keeper are dropped.
-pub(crate) struct Played {
+pub(crate) struct TestContext {
     pub ctx: Ctx,
     home: PathBuf,
     /// Keeper's end of the link, which keeps the link open.
     _keeper: OwnedFd,
 }
 
-/// Reactions of one feature, for [`Played`]: the rows of the table (`crate::features`) that a test
+/// Reactions of one feature, for [`TestContext`]: the rows of the table (`crate::features`) that a test
 /// needs. [`reacts`] implements it.
-pub(crate) trait Reacts {
+pub(crate) trait Reactions {
     fn on_step(&mut self, _ctx: &mut Ctx, _step: &InstanceStep<'_>) {}
     fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}
     fn on_message(&mut self, _ctx: &mut Ctx, _id: u32, _inc: u32, _message: &ostler_proto::node::Message) {}
@@ -53,13 +56,13 @@ pub(crate) trait Reacts {
     fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {}
     fn on_capacity(&mut self, _ctx: &mut Ctx, _id: u32) {}
     fn on_settings(&mut self, _ctx: &mut Ctx) {}
-    fn on_ask(&mut self, _ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    fn on_ask(&mut self, _ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         Some(ask)
     }
-    fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+    fn on_request(&mut self, _ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         Some(request)
     }
-    fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &Answer) {}
+    fn on_answer(&mut self, _ctx: &mut Ctx, _answer: &FeatureAnswer) {}
     fn on_idle(&mut self, _ctx: &mut Ctx) {}
     fn on_transition(&mut self, _ctx: &mut Ctx, _id: u32, _transition: &Transition) {}
     fn on_forgotten(&mut self, _ctx: &mut Ctx, _id: u32) {}
@@ -68,10 +71,10 @@ pub(crate) trait Reacts {
     fn on_effect(&mut self, _ctx: &mut Ctx, _key: u64) {}
 }
 
-/// Implements [`Reacts`] for a feature through its methods of these names.
+/// Implements [`Reactions`] for a feature through its methods of these names.
 macro_rules! reacts {
     ($feature:ty: $($name:ident),*) => {
-        impl $crate::engine::Reacts for $feature {
+        impl $crate::engine::Reactions for $feature {
             $($crate::engine::reacts!(@$name);)*
         }
     };
@@ -111,17 +114,17 @@ macro_rules! reacts {
         }
     };
     (@on_ask) => {
-        fn on_ask(&mut self, ctx: &mut $crate::engine::Ctx, ask: $crate::engine::Ask) -> Option<$crate::engine::Ask> {
+        fn on_ask(&mut self, ctx: &mut $crate::engine::Ctx, ask: $crate::engine::ClientRequest) -> Option<$crate::engine::ClientRequest> {
             Self::on_ask(self, ctx, ask)
         }
     };
     (@on_request) => {
-        fn on_request(&mut self, ctx: &mut $crate::engine::Ctx, request: $crate::engine::Request) -> Option<$crate::engine::Request> {
+        fn on_request(&mut self, ctx: &mut $crate::engine::Ctx, request: $crate::engine::FeatureRequest) -> Option<$crate::engine::FeatureRequest> {
             Self::on_request(self, ctx, request)
         }
     };
     (@on_answer) => {
-        fn on_answer(&mut self, ctx: &mut $crate::engine::Ctx, answer: &$crate::engine::Answer) {
+        fn on_answer(&mut self, ctx: &mut $crate::engine::Ctx, answer: &$crate::engine::FeatureAnswer) {
             Self::on_answer(self, ctx, answer);
         }
     };
@@ -158,7 +161,7 @@ macro_rules! reacts {
 }
 pub(crate) use reacts;
 
-impl Played {
+impl TestContext {
     /// Returns a context with descriptors of these features. Its clock starts one second after the
     /// boot.
     pub(crate) fn new(names: &'static [&'static str]) -> Self {
@@ -220,12 +223,12 @@ impl Played {
 
     /// Dispatches an event to an instance, and calls the feature. The resulting effects are not
     /// performed.
-    pub(crate) fn dispatch(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) {
+    pub(crate) fn dispatch(&mut self, feature: &mut dyn Reactions, id: u32, event: Event) {
         self.step(feature, id, event);
     }
 
     /// Makes a step; returns its transitions.
-    fn step(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) -> Vec<Transition> {
+    fn step(&mut self, feature: &mut dyn Reactions, id: u32, event: Event) -> Vec<Transition> {
         let slot = self.ctx.state.slots.get_mut(id).unwrap();
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
@@ -238,7 +241,7 @@ impl Played {
 
     /// Dispatches the queue as a turn does, until it is empty. Returns answers, and requests to
     /// other features. Deleted instances are forgotten.
-    pub(crate) fn settle(&mut self, feature: &mut dyn Reacts) -> Vec<Input> {
+    pub(crate) fn settle(&mut self, feature: &mut dyn Reactions) -> Vec<Input> {
         let mut rest = Vec::new();
         loop {
             while let Some(input) = self.ctx.outbox.queue.pop_front() {
@@ -269,13 +272,13 @@ impl Played {
         }
     }
 
-    fn deal_with(&mut self, feature: &mut dyn Reacts, id: u32, event: Event) {
+    fn deal_with(&mut self, feature: &mut dyn Reactions, id: u32, event: Event) {
         if self.ctx.state.slots.get(id).is_none() {
             return;
         }
         let transitions = self.step(feature, id, event);
         transitions.iter().for_each(|transition| feature.on_transition(&mut self.ctx, id, transition));
-        if self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == State::Gone) {
+        if self.ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.state == InstanceState::Gone) {
             feature.on_transition(&mut self.ctx, id, &Transition::Deleted);
             self.ctx.state.slots.remove(id);
             feature.on_forgotten(&mut self.ctx, id);
@@ -283,7 +286,7 @@ impl Played {
     }
 
     /// Starts the instance: requests its process and spawns it now.
-    pub(crate) fn start(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
+    pub(crate) fn start(&mut self, feature: &mut dyn Reactions, id: u32, pid: i32) {
         self.dispatch(feature, id, Event::Start(Origin::policy(PolicyName::Recovery)));
         let slot = self.ctx.state.slots.get_mut(id).unwrap();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
@@ -291,14 +294,14 @@ impl Played {
     }
 
     /// Reports that the keeper has spawned the requested process.
-    pub(crate) fn spawned(&mut self, feature: &mut dyn Reacts, id: u32, pid: i32) {
+    pub(crate) fn spawned(&mut self, feature: &mut dyn Reactions, id: u32, pid: i32) {
         let state = &self.ctx.state.slots.get(id).unwrap().durable.instance.state;
-        let State::Spawning { inc, .. } = *state else { panic!("{state:?}") };
+        let InstanceState::Spawning { inc, .. } = *state else { panic!("{state:?}") };
         self.dispatch(feature, id, Event::Spawned { inc, pid });
     }
 
     /// Moves the clock forward, and calls each deadline at its time.
-    pub(crate) fn pass(&mut self, feature: &mut dyn Reacts, ms: u64) {
+    pub(crate) fn pass(&mut self, feature: &mut dyn Reactions, ms: u64) {
         let until_ms = self.ctx.now.mono_ms + ms;
         while let Some(at_ms) = self.ctx.outbox.timers.next_ms().filter(|at_ms| *at_ms <= until_ms) {
             self.clock(at_ms.max(self.ctx.now.mono_ms));
@@ -317,7 +320,7 @@ impl Played {
     }
 
     /// Waits for descriptors of the feature until the condition holds.
-    pub(crate) fn wait<F: Reacts>(&mut self, feature: &mut F, is_so: impl Fn(&F, &Ctx) -> bool) {
+    pub(crate) fn wait<F: Reactions>(&mut self, feature: &mut F, is_so: impl Fn(&F, &Ctx) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(feature, &self.ctx) {
             assert!(Instant::now() < deadline, "it does not come to that; the log: {}", self.log());
@@ -331,7 +334,7 @@ impl Played {
     }
 
     /// Writes the journal, also to disk, and lets the feature perform its effects.
-    pub(crate) fn do_work(&mut self, feature: &mut dyn Reacts) {
+    pub(crate) fn do_work(&mut self, feature: &mut dyn Reactions) {
         let (written, bytes) = self.ctx.state.journal.flush();
         self.ctx.state.state_file.append(&bytes.unwrap(), self.ctx.now.mono_ms);
         self.ctx.state.state_file.flush().unwrap();
@@ -375,7 +378,7 @@ impl Played {
     }
 }
 
-impl Drop for Played {
+impl Drop for TestContext {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.home);
     }

@@ -77,7 +77,7 @@ pub(crate) enum CarrierReport {
     Ended(FileKey),
 }
 
-enum Order {
+enum CarryOrder {
     Begin(Box<Carry>),
     /// Reopen the path.
     Reopen(FileKey, SyncSender<io::Result<()>>),
@@ -89,7 +89,7 @@ enum Order {
 
 /// Handle of the thread. If the handle is dropped, the thread exits and carries nothing more.
 pub(crate) struct Carrier {
-    orders: Sender<Order>,
+    orders: Sender<CarryOrder>,
     waker: Arc<Waker>,
 }
 
@@ -117,7 +117,7 @@ impl Carrier {
         let sink = files.open(&deleted.path, &deleted.streams.places())?;
         let carry =
             Carry { at: begin_of_rest(&deleted.source, deleted.from), deleted, files: files.clone(), sink, partial: None, stuck: None };
-        self.order(Order::Begin(Box::new(carry)));
+        self.order(CarryOrder::Begin(Box::new(carry)));
         Ok(())
     }
 
@@ -128,23 +128,23 @@ impl Carrier {
     /// Returns an error if the file cannot be opened.
     pub(crate) fn reopen(&self, key: FileKey, within: Duration) -> io::Result<()> {
         let (told, done) = mpsc::sync_channel(1);
-        self.order(Order::Reopen(key, told));
+        self.order(CarryOrder::Reopen(key, told));
         done.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Carries everything that is there now, and waits at most this long for it.
     pub(crate) fn finish(&self, key: FileKey, within: Duration) {
         let (told, done) = mpsc::sync_channel(1);
-        self.order(Order::Finish(key, told));
+        self.order(CarryOrder::Finish(key, told));
         let _ = done.recv_timeout(within);
     }
 
     /// Stops a carry-over when no process has the file open for writing any more.
     pub(crate) fn end(&self, key: FileKey) {
-        self.order(Order::End(key));
+        self.order(CarryOrder::End(key));
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: CarryOrder) {
         // The thread lives as long as this handle.
         let _ = self.orders.send(order);
         self.waker.wake();
@@ -264,7 +264,7 @@ impl Carry {
 }
 
 struct Thread {
-    received: Receiver<Order>,
+    received: Receiver<CarryOrder>,
     waker: Arc<Waker>,
     changes: Inotify,
     /// Carried files, by the number of their watch.
@@ -293,7 +293,7 @@ impl Thread {
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             };
             match order {
-                Order::Begin(mut carry) => {
+                CarryOrder::Begin(mut carry) => {
                     // The carried part is freed.
                     carry.give_back(0, carry.at);
                     match self.changes.watch_open(&*carry.deleted.source, WatchFlags::MODIFY) {
@@ -304,17 +304,17 @@ impl Thread {
                         }
                     }
                 }
-                Order::Reopen(key, told) => {
+                CarryOrder::Reopen(key, told) => {
                     let reopened = self.find(key).map_or(Ok(()), |(_, carry)| carry.reopen());
                     let _ = told.send(reopened);
                 }
-                Order::Finish(key, told) => {
+                CarryOrder::Finish(key, told) => {
                     if let Some((_, carry)) = self.find(key) {
                         go_on(carry, true, report);
                     }
                     let _ = told.send(());
                 }
-                Order::End(key) => {
+                CarryOrder::End(key) => {
                     if let Some((number, carry)) = self.find(key) {
                         go_on(carry, true, report);
                         self.all.remove(&number);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::format::Formats;
-use super::open::{OpenError, Places};
+use super::open::{LogTargets, OpenError};
 use super::sink::{OpenFiles, Sink, timespec};
 use crate::platform::rights::Rights;
 use crate::platform::threads;
@@ -47,7 +47,7 @@ pub(crate) struct Config {
     /// Home and the runtime's own streams.
     pub runtime: RuntimeStreams,
     /// Receiver of reports; called from the pipeline's thread.
-    pub report: Arc<dyn Fn(Report) + Send + Sync>,
+    pub report: Arc<dyn Fn(WriterReport) + Send + Sync>,
 }
 
 /// Home, and the runtime's own streams as they were at its start.
@@ -65,17 +65,17 @@ pub(crate) struct RuntimeStreams {
 
 impl RuntimeStreams {
     /// Returns the borrowed form, for opening files.
-    pub(crate) fn places(&self) -> Places<'_> {
+    pub(crate) fn places(&self) -> LogTargets<'_> {
         let (stdout, stderr) = (self.stdout.as_ref().map(|fd| fd.as_fd()), self.stderr.as_ref().map(|fd| fd.as_fd()));
-        Places { home: &self.home, rights: &self.rights, stdout, stderr }
+        LogTargets { home: &self.home, rights: &self.rights, stdout, stderr }
     }
 }
 
 /// Report of a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Report {
+pub(crate) enum WriterReport {
     /// Writing failed (disk full, …). The writer retries and the app waits. Reported once until
-    /// [`Report::Resumed`].
+    /// [`WriterReport::Resumed`].
     Stuck {
         /// Path of the file.
         path: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) enum Report {
         path: PathBuf,
     },
     /// The stream has no reader any more (broken pipe), so its lines are discarded.
-    Nobody {
+    NoReader {
         /// Path of the file.
         path: PathBuf,
     },
@@ -115,12 +115,12 @@ pub(crate) enum Report {
         message: String,
     },
     /// The thread has ended.
-    Ended(Ending),
+    Ended(PipelineEnd),
 }
 
 /// Reason why a pipeline has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum PipelineEnd {
     /// Both streams ended and everything is in the files.
     Drained,
     /// The time ran out: all available bytes are in the files, but a process still has the other

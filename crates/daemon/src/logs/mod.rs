@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! *Direct* mode is [`Places::open`] and nothing more: the app's descriptors 1 and 2 are the log
+//! *Direct* mode is [`LogTargets::open`] and nothing more: the app's descriptors 1 and 2 are the log
 //! files. [`needs_pipe`] is true if that is not enough because the daemon must process each line. A
 //! renamed direct file stays the file of its app until the app's next start, or until [`reclaim`]
 //! gives it back to its path. Lines that go to a deleted file are carried over by [`carry`]. In the
@@ -62,11 +62,11 @@ use std::sync::Arc;
 
 use ostler_core::lifecycle::runtime::RuntimeSpec;
 
-pub(crate) use control::{Config, Ending, PipelineError, Report, RuntimeStreams};
-pub(crate) use format::{Format, Formats, Label, Stamp};
-pub(crate) use open::{OpenError, Places, is_nowhere, needs_pipe};
+pub(crate) use control::{Config, PipelineEnd, PipelineError, RuntimeStreams, WriterReport};
+pub(crate) use format::{DateWriter, Format, Formats, Label};
+pub(crate) use open::{LogTargets, OpenError, is_nowhere, needs_pipe};
 pub(crate) use outputs::Outputs;
-pub(crate) use piped::{Destination, Ends, LogPipes, Piped, end_name, ends_of_name};
+pub(crate) use piped::{Destination, LogPipes, RunningWriter, WriterPipes, end_name, ends_of_name};
 pub(crate) use pipeline::{Handle, Pipeline};
 pub(crate) use pipes::{holding_pipe, log_pipe};
 pub(crate) use shown::ShownAs;

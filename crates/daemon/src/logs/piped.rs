@@ -10,7 +10,7 @@ use ostler_sys::fd::pipe::identity;
 use serde::{Deserialize, Serialize};
 
 use super::reclaim::FileKey;
-use super::{Format, Formats, Handle, ShownAs, Stamp};
+use super::{DateWriter, Format, Formats, Handle, ShownAs};
 use crate::platform::rights::Rights;
 
 /// Prefix of the names of pipe ends: `log:<instance>:<place>:<end>`.
@@ -19,7 +19,7 @@ const PREFIX: &str = "log:";
 const LINES_END_WITHIN: Duration = Duration::from_millis(20);
 
 /// Descriptors of one writer: read ends and write ends of output and error, and the holding pipe.
-pub(crate) type Ends = [OwnedFd; 5];
+pub(crate) type WriterPipes = [OwnedFd; 5];
 
 /// Record of an instance's pipes. If the keeper lost them, the app still has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,16 +32,16 @@ pub(crate) struct LogPipes {
 
 impl LogPipes {
     /// Returns the record of these descriptors, or `None` if one of them is not a pipe.
-    pub(crate) fn of(place: u32, ends: &Ends) -> Option<Box<Self>> {
+    pub(crate) fn of(place: u32, ends: &WriterPipes) -> Option<Box<Self>> {
         Some(Box::new(Self { place, pipes: [identity(&ends[0])?, identity(&ends[1])?] }))
     }
 }
 
 /// Running writer.
 #[derive(Debug)]
-pub(crate) struct Piped {
+pub(crate) struct RunningWriter {
     pub handle: Handle,
-    pub ends: Ends,
+    pub ends: WriterPipes,
     /// Index of the writer's record.
     pub place: u32,
     /// Destination of this writer; another destination needs another writer.
@@ -79,7 +79,7 @@ pub(crate) fn ends_of_name(name: &str) -> Option<(u32, u32, usize)> {
     Some((numbers.next()?, numbers.next()?, numbers.next()? as usize))
 }
 
-impl Piped {
+impl RunningWriter {
     /// Returns the descriptors that the keeper holds, by name.
     pub(crate) fn held(&self, id: u32) -> impl Iterator<Item = (String, BorrowedFd<'_>)> {
         self.ends.iter().enumerate().map(move |(end, fd)| (end_name(id, self.place, end), fd.as_fd()))
@@ -130,7 +130,7 @@ impl Destination {
     }
 }
 
-fn stamp(format: &str) -> Stamp {
+fn stamp(format: &str) -> DateWriter {
     let stamper = Mutex::new(Stamper::new(DateFormat::parse(format), TimeZone::system()));
     Box::new(move |wall_ms, out| {
         let mut stamper = stamper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

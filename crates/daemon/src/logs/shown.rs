@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use jiff::tz::TimeZone;
-use ostler_core::lifecycle::runtime::{Form, RuntimeSpec};
+use ostler_core::lifecycle::runtime::{ContainerLogFormat, RuntimeSpec};
 use ostler_core::logs::date_format::{DateFormat, Stamper};
 use ostler_core::logs::files::own_stream;
 use ostler_proto::control::Files;
@@ -21,7 +21,7 @@ const DATE: &str = "YYYY-MM-DD-HH:mm:ssZZ";
 /// Place and form of one instance's lines in the container's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownAs {
-    form: Form,
+    form: ContainerLogFormat,
     color: bool,
     /// Streams of the container for output and error output: 1 or 2.
     streams: [u8; 2],
@@ -31,7 +31,7 @@ impl ShownAs {
     /// Determines the form and the streams. If a log file *is* one of the container's streams, the
     /// lines go there. Other files are written as well.
     pub(crate) fn new(spec: &RuntimeSpec, files: &Files) -> Self {
-        let error = if spec.form == Form::Raw { 2 } else { 1 };
+        let error = if spec.form == ContainerLogFormat::Raw { 2 } else { 1 };
         let given = |file: &Option<String>| file.as_deref().and_then(own_stream);
         Self { form: spec.form, color: spec.color, streams: [given(&files.out).unwrap_or(1), given(&files.error).unwrap_or(error)] }
     }
@@ -43,16 +43,16 @@ impl ShownAs {
 
     /// Returns true if the lines are as the app wrote them, unless its log files change them.
     pub(crate) fn is_raw(&self) -> bool {
-        self.form == Form::Raw
+        self.form == ContainerLogFormat::Raw
     }
 
     /// Returns the form of a line, or `None` if it is the same as in the app's log files.
     pub(crate) fn format(&self, id: u32, name: &str) -> Option<Format> {
         match self.form {
-            Form::Raw => None,
-            Form::Json => Some(Format::Json { stamp: None, process_id: id, app_name: name.to_owned() }),
-            Form::Labelled => Some(Format::Labelled(label(id, name, self.color))),
-            Form::Pairs => Some(Format::Labelled(pairs(id, name))),
+            ContainerLogFormat::Raw => None,
+            ContainerLogFormat::Json => Some(Format::Json { stamp: None, process_id: id, app_name: name.to_owned() }),
+            ContainerLogFormat::Labelled => Some(Format::Labelled(label(id, name, self.color))),
+            ContainerLogFormat::Pairs => Some(Format::Labelled(pairs(id, name))),
         }
     }
 }
@@ -83,12 +83,12 @@ mod tests {
     fn stream_of_a_line_depends_on_form_and_paths() {
         let files = |out: &str, error: &str| Files { out: Some(out.into()), error: Some(error.into()), ..Files::default() };
         let cases = [
-            (Form::Raw, files("/l/o.log", "/l/e.log"), [1, 2]),
-            (Form::Labelled, files("/l/o.log", "/l/e.log"), [1, 1]),
-            (Form::Raw, files("/proc/1/fd/1", "/proc/1/fd/2"), [1, 2]),
-            (Form::Raw, files("/dev/stderr", "/proc/self/fd/1"), [2, 1]),
-            (Form::Json, files("/l/o.log", "/dev/stderr"), [1, 2]),
-            (Form::Raw, Files::default(), [1, 2]),
+            (ContainerLogFormat::Raw, files("/l/o.log", "/l/e.log"), [1, 2]),
+            (ContainerLogFormat::Labelled, files("/l/o.log", "/l/e.log"), [1, 1]),
+            (ContainerLogFormat::Raw, files("/proc/1/fd/1", "/proc/1/fd/2"), [1, 2]),
+            (ContainerLogFormat::Raw, files("/dev/stderr", "/proc/self/fd/1"), [2, 1]),
+            (ContainerLogFormat::Json, files("/l/o.log", "/dev/stderr"), [1, 2]),
+            (ContainerLogFormat::Raw, Files::default(), [1, 2]),
         ];
         for (form, files, streams) in cases {
             let spec = RuntimeSpec { form, ..RuntimeSpec::default() };

@@ -4,7 +4,7 @@ use ostler_core::app::hooks::{Hook, HookSpec};
 use ostler_core::app::{AppSpec, EnvMap, ExecMode};
 use ostler_core::cron::CronSpec;
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Ask, Check, HealthSpec};
+use ostler_core::health::{Check, CheckMethod, HealthSpec};
 use ostler_core::lifecycle::command::Command;
 use ostler_core::lifecycle::order::Condition;
 use ostler_core::serving::{Autoscale, Scheduling};
@@ -99,8 +99,14 @@ fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
         spec.cron = Some(Box::new(CronSpec::restarts("*/1 * * * *".into())));
     }
     if rng.percent(20) {
-        let check =
-            Check { ask: Ask::Command(vec!["true".into()]), interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 };
+        let check = Check {
+            ask: CheckMethod::Command(vec!["true".into()]),
+            interval_ms: 1000,
+            timeout_ms: 500,
+            failures: 2,
+            successes: 1,
+            delay_ms: 0,
+        };
         let health = HealthSpec { liveness: Some(check), ..HealthSpec::default() };
         spec.safeguards = Some(Box::new(Safeguards { health, ..Safeguards::default() }));
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::State;
-use ostler_core::sim::{Broken, Played, Rng};
+use ostler_core::lifecycle::InstanceState;
+use ostler_core::sim::{BrokenPromise, EpisodeResult, Rng};
 use ostler_keeper::{LOCK_FILE, SOCKET_FILE};
 use ostler_sys::process::signal::SignalFd;
 
@@ -25,7 +25,7 @@ use super::user::{Outcome, User};
 use super::verdict::Verdict;
 use super::watched::Files;
 use super::worker::{Clients, path_of};
-use crate::boot::{Beginning, begin};
+use crate::boot::{BootInputs, begin};
 use crate::control::Control;
 use crate::features::edges;
 use crate::features::home::runtime::Runtime;
@@ -95,7 +95,7 @@ pub(super) struct Episode {
 }
 
 /// Plays an episode. The same setting and words give the same result.
-pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> Played<Tally> {
+pub(super) fn play(setting: u64, reach: Reach, words: &[u64], traced: bool) -> EpisodeResult<Tally> {
     edges::shuffle(reach.has(Extra::Orders).then_some(setting));
     let mut episode = Episode::new(&mut Rng::new(setting), reach, traced);
     let result = episode.run(words);
@@ -197,12 +197,12 @@ impl Episode {
         lines.into_iter().for_each(|line| self.log(|| format!("    daemon: {line}")));
     }
 
-    fn run(&mut self, words: &[u64]) -> Result<(), Broken> {
+    fn run(&mut self, words: &[u64]) -> Result<(), BrokenPromise> {
         for (at, word) in words.iter().enumerate() {
             let result = self.step(&mut Rng::new(*word));
-            result.map_err(|what| Broken { what, after: at + 1 })?;
+            result.map_err(|what| BrokenPromise { what, after: at + 1 })?;
         }
-        self.fall_silent(&mut Rng::new(7)).map_err(|what| Broken { what, after: words.len() })
+        self.fall_silent(&mut Rng::new(7)).map_err(|what| BrokenPromise { what, after: words.len() })
     }
 
     fn step(&mut self, rng: &mut Rng) -> Verdict {
@@ -262,7 +262,7 @@ impl Episode {
         let settings = Settings::from_env(self.home.clone());
         let signals = SignalFd::new(&[]).unwrap();
         let beginning =
-            Beginning { settings, link, inventory, fds, signals, groups: Groups::default(), runtime: Runtime::default(), threads: Ok(()) };
+            BootInputs { settings, link, inventory, fds, signals, groups: Groups::default(), runtime: Runtime::default(), threads: Ok(()) };
         let start = move || {
             let mut control = Box::new(begin(beginning).unwrap());
             control.open();
@@ -595,11 +595,16 @@ impl Episode {
     /// Returns true if no work is in progress.
     pub(super) fn is_at_rest(&self) -> bool {
         let Some(control) = &self.daemon else { return false };
-        let rests = |state: &State| matches!(state, State::Running { .. } | State::Stopped | State::Errored);
+        let rests =
+            |state: &InstanceState| matches!(state, InstanceState::Running { .. } | InstanceState::Stopped | InstanceState::Errored);
         let state = self.machine.state.borrow();
         let nothing_beside = !state.has_zombies() && state.processes.values().all(|process| process.mark.is_some());
-        let are_well =
-            control.ctx.state.slots.iter().all(|slot| !matches!(slot.durable.instance.state, State::Running { .. }) || is_well(slot));
+        let are_well = control
+            .ctx
+            .state
+            .slots
+            .iter()
+            .all(|slot| !matches!(slot.durable.instance.state, InstanceState::Running { .. }) || is_well(slot));
         let has_changed = control
             .ctx
             .state

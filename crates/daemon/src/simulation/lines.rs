@@ -22,7 +22,7 @@ const MAX_SIZE: u64 = 3000;
 
 /// App whose lines go through a log writer or directly into its files.
 #[derive(Clone, Copy, Debug)]
-struct Way {
+struct LineStyle {
     json: bool,
     dated: bool,
     /// Whether its processes write halves of lines now and then. No other app writes to their
@@ -36,7 +36,7 @@ type Stream = (i32, usize);
 
 /// Lines that were written to a stream so far.
 #[derive(Default)]
-struct Said {
+struct WrittenLines {
     app: String,
     lines: u32,
     /// End of an incomplete line.
@@ -49,8 +49,8 @@ struct Said {
 /// Lines of all processes of an episode.
 #[derive(Default)]
 pub(super) struct Lines {
-    ways: BTreeMap<String, Way>,
-    said: BTreeMap<Stream, Said>,
+    ways: BTreeMap<String, LineStyle>,
+    said: BTreeMap<Stream, WrittenLines>,
     /// True when no process begins another line.
     pub are_good: bool,
     /// Whether lines may be missing because no process had their pipe any more.
@@ -88,7 +88,7 @@ impl Lines {
         let way = |spec: &AppSpec| {
             let logs = &spec.logs;
             let are_own = logs.log_file.is_none() && !logs.merge_logs && logs.out_file != logs.error_file;
-            let way = Way {
+            let way = LineStyle {
                 json: logs.json,
                 dated: logs.date_format.is_some(),
                 halves: logs.date_format.is_some() && are_own && *spec.log_rotate == RotateSpec::default(),
@@ -116,7 +116,7 @@ impl Lines {
             // A pipe may be full, and no thread empties it while this one waits.
             let flags = fcntl_getfl(fd).unwrap_or(OFlags::empty());
             let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
-            self.said.insert(stream, Said { app: app.to_owned(), ..Said::default() });
+            self.said.insert(stream, WrittenLines { app: app.to_owned(), ..WrittenLines::default() });
         }
     }
 
@@ -161,7 +161,7 @@ impl Lines {
         if self.ways.is_empty() {
             return Ok(());
         }
-        let mut seen = Seen::new();
+        let mut seen = FoundLines::new();
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             ensure!(!name.starts_with('.'), "{name} is left");
@@ -175,7 +175,7 @@ impl Lines {
         self.judge(seen)
     }
 
-    fn judge(&self, mut seen: Seen) -> Verdict {
+    fn judge(&self, mut seen: FoundLines) -> Verdict {
         for (stream, said) in &self.said {
             let way = &self.ways[&said.app];
             for (number, combined) in (1..=said.lines).flat_map(|number| [(number, false), (number, true)]) {
@@ -198,7 +198,7 @@ impl Lines {
 
 /// How often the beginning and the end of a line were found in its files. The key is its stream and
 /// number, and whether the file is the combined one.
-type Seen = BTreeMap<(Stream, u32, bool), [u32; 2]>;
+type FoundLines = BTreeMap<(Stream, u32, bool), [u32; 2]>;
 
 fn text_of(path: &Path, name: &str) -> Result<String, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
@@ -212,7 +212,7 @@ fn text_of(path: &Path, name: &str) -> Result<String, String> {
 
 /// Reads a file: the lines of each stream must be in order, and whole unless its process wrote
 /// halves. Returns the stream of the last line.
-fn take(text: &str, way: &Way, is_combined: bool, seen: &mut Seen) -> Result<Option<Stream>, String> {
+fn take(text: &str, way: &LineStyle, is_combined: bool, seen: &mut FoundLines) -> Result<Option<Stream>, String> {
     let mut last: BTreeMap<Stream, u32> = BTreeMap::new();
     let mut latest = None;
     for line in text.lines() {
@@ -233,7 +233,7 @@ fn take(text: &str, way: &Way, is_combined: bool, seen: &mut Seen) -> Result<Opt
 }
 
 /// Returns a line as its process wrote it.
-fn plain(line: &str, way: &Way) -> Option<String> {
+fn plain(line: &str, way: &LineStyle) -> Option<String> {
     if way.json {
         let object: serde_json::Value = serde_json::from_str(line).ok()?;
         return object["message"].as_str().map(|text| text.trim_end().to_owned());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
-use ostler_sys::process::Entry;
+use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::Target;
 use ostler_sys::{Clocks, Ending, ProcRef};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use super::lines::Lines;
 use super::probes::{Network, Server};
-use super::worker::{Deed, Worker, Workers};
+use super::worker::{Worker, WorkerAction, Workers};
 use crate::platform::threads;
 use crate::state::slots::processes::MARK;
 
@@ -72,7 +72,7 @@ impl Temper {
 
 /// Played process.
 pub(super) struct Process {
-    entry: Entry,
+    entry: ProcessEntry,
     /// App that it belongs to.
     pub app: String,
     /// Mark of its instance and incarnation, or `None` if it is a command.
@@ -131,7 +131,7 @@ fn is_over(connection: &OwnedFd) -> bool {
 }
 
 /// State of everything that is played except the keeper.
-pub(super) struct State {
+pub(super) struct MachineState {
     clocks: Clocks,
     next_pid: i32,
     pub processes: BTreeMap<i32, Process>,
@@ -157,13 +157,13 @@ pub(super) struct State {
 
 /// Played kernel of an episode.
 pub(super) struct Machine {
-    pub state: RefCell<State>,
+    pub state: RefCell<MachineState>,
 }
 
 impl Machine {
     pub(super) fn new() -> Self {
         let clocks = Clocks { boot_ms: BOOT_MS, wall_ms: WALL_MS };
-        let state = State {
+        let state = MachineState {
             clocks,
             next_pid: FIRST_PID,
             processes: BTreeMap::new(),
@@ -211,7 +211,7 @@ impl Machine {
     }
 }
 
-impl State {
+impl MachineState {
     pub(super) fn new_pid(&mut self) -> i32 {
         self.next_pid += 1;
         self.next_pid
@@ -268,7 +268,15 @@ impl State {
         let worker = variable("NODE_UNIQUE_ID").and_then(|number| self.workers.start(&app, number.parse().ok()?));
         let server = if is_command { None } else { self.network.server(&app, variable("PORT").and_then(|port| port.parse().ok())) };
         let process = Process {
-            entry: Entry { pid, ppid: keeper, pgid: pid, sid: pid, start_ticks: self.clocks.boot_ms / 10, state: b'S', ..Entry::default() },
+            entry: ProcessEntry {
+                pid,
+                ppid: keeper,
+                pgid: pid,
+                sid: pid,
+                start_ticks: self.clocks.boot_ms / 10,
+                state: b'S',
+                ..ProcessEntry::default()
+            },
             app,
             mark,
             incarnation: variable(INCARNATION_VAR).unwrap_or_default(),
@@ -462,9 +470,9 @@ impl State {
             self.is_asked(pid, connection);
         }
         match deed {
-            Deed::Nothing => None,
-            Deed::Did(what) => Some(format!("{pid}: {what}")),
-            Deed::Ends => {
+            WorkerAction::Nothing => None,
+            WorkerAction::Did(what) => Some(format!("{pid}: {what}")),
+            WorkerAction::Ends => {
                 self.end(pid, Ending::Code(0));
                 Some(format!("{pid} has disconnected and ends"))
             }
@@ -564,14 +572,14 @@ impl ostler_sys::played::Kernel for Machine {
         self.state.borrow().clocks
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    fn entries(&self) -> Vec<ProcessEntry> {
         self.state.borrow().processes.values().map(|process| process.entry).collect()
     }
 
-    fn entry(&self, pid: i32) -> Option<Entry> {
+    fn entry(&self, pid: i32) -> Option<ProcessEntry> {
         let state = self.state.borrow();
         if Some(pid) == state.keeper {
-            return Some(Entry { pid, ppid: INIT, pgid: pid, sid: pid, start_ticks: 1, state: b'S', ..Entry::default() });
+            return Some(ProcessEntry { pid, ppid: INIT, pgid: pid, sid: pid, start_ticks: 1, state: b'S', ..ProcessEntry::default() });
         }
         state.processes.get(&pid).map(|process| process.entry)
     }

@@ -40,7 +40,7 @@ pub(super) enum Outcome {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownIntent {
     intent: Intent,
     under_way: usize,
     /// Whether several requests were open at once since the state was known.
@@ -51,7 +51,7 @@ struct Known {
 #[derive(Default)]
 pub(super) struct User {
     clients: Vec<Client>,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, KnownIntent>,
 }
 
 impl User {

@@ -10,10 +10,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{PolicyName, State};
+use ostler_core::lifecycle::{InstanceState, PolicyName};
 use ostler_core::sim::Rng;
 use ostler_core::watch::WatchSpec;
-use ostler_proto::event::{Cause, Event, What};
+use ostler_proto::event::{Event, EventCause, EventKind};
 
 use super::machine::Machine;
 use super::verdict::Verdict;
@@ -51,12 +51,12 @@ pub(super) fn watches(spec: &mut AppSpec, home: &str, rng: &mut Rng) {
 pub(super) struct Files {
     /// Folder of all watched files; `None` if no app watches files.
     folder: Option<PathBuf>,
-    apps: BTreeMap<String, Watched>,
+    apps: BTreeMap<String, WatchedApp>,
     /// Watched paths at the death of the daemon whose queue the keeper holds.
     inherited: Vec<PathBuf>,
 }
 
-struct Watched {
+struct WatchedApp {
     folder: PathBuf,
     /// Whether its whole folder counts, and not only the named paths.
     counts_all: bool,
@@ -86,7 +86,7 @@ struct Change {
 impl Files {
     pub(super) fn of(specs: &[AppSpec], home: &str, machine: &Machine) -> Self {
         let watched = specs.iter().filter(|spec| spec.watch.on);
-        let apps: BTreeMap<String, Watched> = watched.map(|spec| (spec.name.clone(), Watched::of(spec, machine))).collect();
+        let apps: BTreeMap<String, WatchedApp> = watched.map(|spec| (spec.name.clone(), WatchedApp::of(spec, machine))).collect();
         if apps.is_empty() {
             return Self::default();
         }
@@ -112,7 +112,7 @@ impl Files {
 
     /// Records that the daemon knows all read changes after its turn.
     pub(super) fn daemon_turned(&mut self) {
-        self.apps.values_mut().for_each(Watched::learn);
+        self.apps.values_mut().for_each(WatchedApp::learn);
     }
 
     /// Handles the death of the daemon. `holds` is true if the keeper has the kernel's queue.
@@ -166,8 +166,8 @@ impl Files {
 
     /// Checks that each instance that restarts because of a change had one since its process was
     /// requested.
-    pub(super) fn judge(&self, caused: Vec<Caused>, offset_ms: u64) -> Verdict {
-        for Caused { event, since_ms } in caused {
+    pub(super) fn judge(&self, caused: Vec<CausedAction>, offset_ms: u64) -> Verdict {
+        for CausedAction { event, since_ms } in caused {
             let Some(app) = event.app.as_ref().and_then(|app| self.apps.get(app)) else {
                 return Err(format!("{:?} watches nothing: {event:?}", event.app));
             };
@@ -183,7 +183,7 @@ impl Files {
         let state = machine.state.borrow();
         for slot in control.ctx.state.slots.iter().filter(|slot| slot.spec().watch.on) {
             let name = &slot.spec().name;
-            let (Some(app), State::Running { pid, .. }) = (self.apps.get(name), &slot.durable.instance.state) else { continue };
+            let (Some(app), InstanceState::Running { pid, .. }) = (self.apps.get(name), &slot.durable.instance.state) else { continue };
             let Some(started_ms) = state.processes.get(pid).map(|process| (process.process().start_ticks + 1) * 10) else { continue };
             let is_new = app.known <= started_ms || has_habit(control, name);
             ensure!(is_new, "{pid} of {name} was started at {started_ms}, and files were changed at {}", app.known);
@@ -207,7 +207,7 @@ impl Drop for Files {
     }
 }
 
-impl Watched {
+impl WatchedApp {
     fn of(spec: &AppSpec, machine: &Machine) -> Self {
         let folder = PathBuf::from(&spec.cwd);
         let mut app = Self {
@@ -338,7 +338,7 @@ impl Watched {
 }
 
 /// Action because of a changed file.
-pub(super) struct Caused {
+pub(super) struct CausedAction {
     event: Event,
     /// Wall-clock time before which the affected process was not requested.
     since_ms: u64,
@@ -349,23 +349,23 @@ pub(super) struct Caused {
 pub(super) struct Watching {
     /// Last event of each instance, and the event before its present process.
     instances: BTreeMap<(String, u32), (u64, u64)>,
-    pub caused: Vec<Caused>,
+    pub caused: Vec<CausedAction>,
 }
 
 impl Watching {
     pub(super) fn take(&mut self, event: &Event) {
-        let is_watch = matches!(&event.cause, Cause::Policy { name: PolicyName::Watch, .. });
+        let is_watch = matches!(&event.cause, EventCause::Policy { name: PolicyName::Watch, .. });
         let (Some(app), Some(id)) = (&event.app, event.id) else { return };
         let (last, since) = self.instances.entry((app.clone(), id)).or_default();
-        if matches!(event.what, What::Launched { .. }) {
+        if matches!(event.what, EventKind::Launched { .. }) {
             *since = *last;
         }
         *last = event.at_ms;
         let since_ms = *since;
         // A process that is not ready in time is stopped by the policy that started it, so only
         // online ones count.
-        if is_watch && matches!(event.what, What::Stopping) && event.before.as_deref() == Some("online") {
-            self.caused.push(Caused { event: event.clone(), since_ms });
+        if is_watch && matches!(event.what, EventKind::Stopping) && event.before.as_deref() == Some("online") {
+            self.caused.push(CausedAction { event: event.clone(), since_ms });
         }
     }
 

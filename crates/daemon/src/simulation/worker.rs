@@ -70,7 +70,7 @@ pub(super) fn path_of(folder: &str, app: &str) -> String {
 pub(super) struct Worker {
     app: String,
     path: String,
-    stage: Stage,
+    stage: WorkerStage,
     /// Whether it asks for a socket, in addition to other work.
     wants: bool,
     unread: Vec<u8>,
@@ -83,7 +83,7 @@ pub(super) struct Worker {
     disconnects: bool,
 }
 
-enum Stage {
+enum WorkerStage {
     Idle,
     Asked,
     /// The worker listens with this key, and with the socket itself if that is shared.
@@ -91,7 +91,7 @@ enum Stage {
 }
 
 /// Action of a worker.
-pub(super) enum Deed {
+pub(super) enum WorkerAction {
     Nothing,
     Did(String),
     /// The worker has disconnected and ends.
@@ -103,7 +103,7 @@ impl Worker {
         Self {
             app: app.into(),
             path: path_of(folder, app),
-            stage: Stage::Idle,
+            stage: WorkerStage::Idle,
             wants: true,
             unread: Vec::new(),
             fds: VecDeque::new(),
@@ -117,49 +117,49 @@ impl Worker {
     /// Returns the key of its server.
     pub(super) fn key(&self) -> Option<&str> {
         match &self.stage {
-            Stage::Listens(key, _) => Some(key),
-            Stage::Idle | Stage::Asked => None,
+            WorkerStage::Listens(key, _) => Some(key),
+            WorkerStage::Idle | WorkerStage::Asked => None,
         }
     }
 
     /// Handles one received message, or does something by itself.
-    pub(super) fn act(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
+    pub(super) fn act(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> WorkerAction {
         self.read(channel);
         if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
-            return Deed::Did(self.hear(&line, channel, all, rng));
+            return WorkerAction::Did(self.hear(&line, channel, all, rng));
         }
         if self.disconnects {
-            return Deed::Ends;
+            return WorkerAction::Ends;
         }
         self.by_itself(channel, all, rng)
     }
 
-    fn by_itself(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> Deed {
+    fn by_itself(&mut self, channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> WorkerAction {
         if all.are_good {
             self.wants = true;
         } else if rng.percent(10) {
             self.wants = !self.wants;
         }
         match &self.stage {
-            Stage::Idle if self.wants => {
+            WorkerStage::Idle if self.wants => {
                 let query = json!({"act": "queryServer", "address": self.path, "port": -1, "addressType": -1, "index": 0});
-                self.stage = Stage::Asked;
-                Deed::Did(self.say(channel, query))
+                self.stage = WorkerStage::Asked;
+                WorkerAction::Did(self.say(channel, query))
             }
-            Stage::Listens(key, _) if !self.wants => {
+            WorkerStage::Listens(key, _) if !self.wants => {
                 let close = json!({"act": "close", "key": key});
-                self.stage = Stage::Idle;
-                Deed::Did(self.say(channel, close))
+                self.stage = WorkerStage::Idle;
+                WorkerAction::Did(self.say(channel, close))
             }
-            Stage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
+            WorkerStage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
                 Ok(connection) => {
                     self.serve(connection, all);
-                    Deed::Did(format!("a worker of {} accepts", self.app))
+                    WorkerAction::Did(format!("a worker of {} accepts", self.app))
                 }
-                Err(_) => Deed::Nothing,
+                Err(_) => WorkerAction::Nothing,
             },
-            Stage::Idle | Stage::Asked | Stage::Listens(..) => Deed::Nothing,
+            WorkerStage::Idle | WorkerStage::Asked | WorkerStage::Listens(..) => WorkerAction::Nothing,
         }
     }
 
@@ -207,10 +207,10 @@ impl Worker {
         match message["act"].as_str() {
             Some("newconn") => return self.take(&message, fd, channel, all, rng),
             Some("disconnect") => self.disconnects = true,
-            _ if message["key"].is_string() && matches!(self.stage, Stage::Asked) => {
+            _ if message["key"].is_string() && matches!(self.stage, WorkerStage::Asked) => {
                 let is_refused = message["errno"].as_i64().is_some_and(|errno| errno != 0);
                 let key = message["key"].as_str().unwrap_or_default().to_owned();
-                self.stage = if is_refused { Stage::Idle } else { Stage::Listens(key, fd) };
+                self.stage = if is_refused { WorkerStage::Idle } else { WorkerStage::Listens(key, fd) };
                 if is_refused {
                     all.breaks(format!("a worker of {} does not get its port: {message}", self.app));
                 } else {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ostler_core::home::home_paths::HomePaths;
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_keeper::LOCK_FILE;
 use ostler_sys::ProcRef;
 
-use crate::state::marked::{Marked, marked};
+use crate::state::marked::{MarkedLeader, marked};
 use crate::state::store::state_file::newest;
 use crate::state::store::{Snapshot, state_copy};
 
@@ -40,17 +40,22 @@ impl LeftBehind {
         Self::from_snapshot(&snapshot, this_boot.as_deref(), &marked, |process| process.runs())
     }
 
-    fn from_snapshot(snapshot: &Snapshot, this_boot: Option<&str>, marked: &[Marked], is_alive: impl Fn(ProcRef) -> bool) -> Option<Self> {
+    fn from_snapshot(
+        snapshot: &Snapshot,
+        this_boot: Option<&str>,
+        marked: &[MarkedLeader],
+        is_alive: impl Fn(ProcRef) -> bool,
+    ) -> Option<Self> {
         let other_boot = snapshot.boot_id.is_some() && snapshot.boot_id.as_deref() != this_boot;
         let mut found = Self { other_boot, ..Self::default() };
-        for slot in snapshot.slots.values().filter(|slot| slot.instance.state != State::Gone) {
+        for slot in snapshot.slots.values().filter(|slot| slot.instance.state != InstanceState::Gone) {
             let Some(spec) = snapshot.specs.get(&slot.app_number) else { continue };
             *found.apps.entry(spec.name.clone()).or_default() += 1;
             let process = slot.instance.pid().map(|pid| ProcRef { pid, start_ticks: slot.start_ticks });
             let is_marked = marked.iter().any(|of| of.unique_id == slot.unique_id && of.inc > slot.instance.inc);
             found.alive += usize::from(!other_boot && (process.is_some_and(&is_alive) || is_marked));
         }
-        let is_known = |of: &Marked| !other_boot && snapshot.slots.values().any(|slot| slot.unique_id == of.unique_id);
+        let is_known = |of: &MarkedLeader| !other_boot && snapshot.slots.values().any(|slot| slot.unique_id == of.unique_id);
         found.strays = marked.iter().filter(|of| of.is_owned && !is_known(of)).map(|of| of.process.pid).collect();
         (!found.apps.is_empty() || !found.strays.is_empty()).then_some(found)
     }
@@ -62,13 +67,13 @@ mod tests {
 
     #[test]
     fn living_processes_without_a_record_are_counted() {
-        let stray = |unique_id: &str, is_owned| Marked {
+        let stray = |unique_id: &str, is_owned| MarkedLeader {
             unique_id: unique_id.into(),
             inc: 1,
             process: ProcRef { pid: 7, start_ticks: 1 },
             is_owned,
         };
-        let left = |marked: &[Marked]| LeftBehind::from_snapshot(&Snapshot::default(), Some("b"), marked, |_| false);
+        let left = |marked: &[MarkedLeader]| LeftBehind::from_snapshot(&Snapshot::default(), Some("b"), marked, |_| false);
         assert_eq!(left(&[]), None);
         assert_eq!(left(&[stray("a", false)]), None, "left behind on purpose");
         let found = left(&[stray("a", true)]).unwrap();

@@ -81,7 +81,7 @@ impl Control {
             }
             FromKeeper::Signal { signal } => self.on_signal(signal),
             FromKeeper::Retire => {
-                self.ctx.outbox.shutdown.ending = Some(crate::engine::Ending::Retire);
+                self.ctx.outbox.shutdown.ending = Some(crate::engine::ShutdownKind::Retire);
             }
             FromKeeper::HoldFailed { name, errno } => {
                 let why = std::io::Error::from_raw_os_error(errno);

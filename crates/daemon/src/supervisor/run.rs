@@ -1,11 +1,11 @@
 //! Dispatch of events, and their effects.
 
-use ostler_core::lifecycle::{Effect, Event, Scope, SpawnFailure, State};
+use ostler_core::lifecycle::{Effect, Event, InstanceState, Scope, SpawnFailure};
 use ostler_keeper::ToKeeper;
 use ostler_sys::process::signal::KILL;
 
 use crate::control::Control;
-use crate::engine::{Beside, InstanceStep, Request, Work, hooks, spawns, transitions};
+use crate::engine::{FeatureRequest, InstanceStep, SpawnExtras, Work, hooks, spawns, transitions};
 use crate::logs::Outputs;
 use crate::platform::users::account;
 use crate::state::slots::Slot;
@@ -19,7 +19,7 @@ impl Control {
         let before = slot.durable.instance.status();
         let effects = slot.durable.instance.step(&slot.live.policy, event.clone(), self.ctx.now);
         let transitions = transitions(&effects);
-        let gone = slot.durable.instance.state == State::Gone;
+        let gone = slot.durable.instance.state == InstanceState::Gone;
         self.ctx.state.slots.changed(id);
         let (hooks, spawns) = (hooks(&effects), spawns(&effects));
         for effect in effects {
@@ -57,7 +57,7 @@ impl Control {
             Effect::Signal { inc, signal, scope } => self.signal(id, inc, signal, scope),
             Effect::Drain { inc } => {
                 if !self.features.on_drain(&mut self.ctx, id, inc) {
-                    self.ctx.request(Request::FinishRequests { id, inc });
+                    self.ctx.request(FeatureRequest::FinishRequests { id, inc });
                 }
             }
             Effect::ShutdownMessage { inc, fallback_signal, scope } => {
@@ -69,7 +69,7 @@ impl Control {
             }
             // Requested together with the step itself.
             Effect::Hook { .. } | Effect::CancelHook { .. } => {}
-            Effect::Sweep { inc, kill, signal } => self.ctx.request(Request::Sweep { id, inc, signal: (!kill).then_some(signal) }),
+            Effect::Sweep { inc, kill, signal } => self.ctx.request(FeatureRequest::Sweep { id, inc, signal: (!kill).then_some(signal) }),
             Effect::Notify(transition) => {
                 self.features.on_transition(&mut self.ctx, id, &transition);
                 if matches!(transition, ostler_core::lifecycle::Transition::Deleted) {
@@ -115,7 +115,7 @@ impl Control {
             return Err(self.ctx.io.fds.refusal());
         }
         let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
-        let mut beside = Beside { account: account(slot.spec())?, ..Beside::default() };
+        let mut beside = SpawnExtras { account: account(slot.spec())?, ..SpawnExtras::default() };
         self.features.on_prepare(&mut self.ctx, id, inc, &mut beside)?;
         let Some(outputs) = beside.outputs.take() else { return Ok(false) };
         let (log_start, log_files) = (outputs.sizes, outputs.files);
@@ -136,7 +136,7 @@ impl Control {
 
     /// Returns standard output and error for a command that runs beside a slot's process.
     pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let mut beside = Beside::default();
+        let mut beside = SpawnExtras::default();
         self.features.on_prepare_command(&mut self.ctx, id, &mut beside)?;
         Ok(beside.outputs)
     }

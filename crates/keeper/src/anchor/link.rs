@@ -13,7 +13,7 @@ use super::name_of;
 use crate::daemon::respawn::Respawn;
 use crate::link::Channel;
 use crate::link::codec::encode;
-use crate::state::hold::Held;
+use crate::state::hold::HeldFds;
 
 /// Maximum number of names, and of descriptors, in one packet. A packet with the longest names
 /// still fits a small socket buffer.
@@ -75,7 +75,7 @@ impl AnchorLink {
     ///
     /// # Errors
     /// Returns an error if the anchor is gone.
-    pub(super) fn send_unsent(&mut self, held: &Held) -> io::Result<()> {
+    pub(super) fn send_unsent(&mut self, held: &HeldFds) -> io::Result<()> {
         while let Some(first) = self.unsent.first() {
             // A packet is either all holds or all releases.
             let is_held = held.get(first).is_some();
@@ -181,7 +181,7 @@ mod tests {
         std::fs::File::open("/dev/null").unwrap().into()
     }
 
-    fn hold(held: &mut Held, name: &str) {
+    fn hold(held: &mut HeldFds, name: &str) {
         held.hold(name.to_owned(), null(), 0, 100_000).unwrap();
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn link_sends_only_the_final_state_of_each_name() {
         let (ours, theirs) = packet_pair().unwrap();
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
-        let mut held = Held::default();
+        let mut held = HeldFds::default();
         for n in 0..100 {
             let name = format!("ipc:{n:03}");
             hold(&mut held, &name);
@@ -217,7 +217,7 @@ mod tests {
     fn slow_anchor_receives_the_final_state_later() {
         let (ours, theirs) = packet_pair().unwrap();
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
-        let mut held = Held::default();
+        let mut held = HeldFds::default();
         hold(&mut held, "same");
         let mut told = 0;
         while !link.has_unsent() {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use ostler_sys::process::fork::{Side, fork};
+use ostler_sys::process::fork::{ForkSide, fork};
 use ostler_sys::process::signal::KILL;
 use ostler_sys::{ProcRef, fd::fdpass, net::socket, process::child, time::clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -93,8 +93,8 @@ impl Keeper {
     fn start_anchor(&mut self) -> Result<Option<OwnedFd>, Errno> {
         let (ours, theirs) = socket::packet_pair()?;
         let pid = match fork()? {
-            Side::Child => return Ok(Some(theirs)),
-            Side::Parent(pid) => pid,
+            ForkSide::Child => return Ok(Some(theirs)),
+            ForkSide::Parent(pid) => pid,
         };
         drop(theirs);
         // If the anchor has already exited, its link shows that.

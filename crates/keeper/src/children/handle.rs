@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
 use ostler_sys::{
-    Ending, ProcRef, Rlimit, Step, Usage,
+    Ending, ProcRef, Rlimit, SpawnStep, Usage,
     process::{child, rlimit},
 };
 use rustix::io::Errno;
@@ -86,11 +86,11 @@ impl Keeper {
             return Err(Malformed("as many descriptors as targets belong to a spawn"));
         }
         if !self.children.is_free(key) {
-            self.spawn_failed(key, Step::Key, Errno::EXIST.raw_os_error());
+            self.spawn_failed(key, SpawnStep::Key, Errno::EXIST.raw_os_error());
             return Ok(());
         }
         if lost_fds || !self.has_room() {
-            self.spawn_failed(key, Step::Receive, Errno::MFILE.raw_os_error());
+            self.spawn_failed(key, SpawnStep::Receive, Errno::MFILE.raw_os_error());
             return Ok(());
         }
         spec.umask.get_or_insert(self.originals.umask);
@@ -114,15 +114,15 @@ impl Keeper {
         Ok(())
     }
 
-    fn spawn_failed(&mut self, key: u64, step: Step, errno: i32) {
+    fn spawn_failed(&mut self, key: u64, step: SpawnStep, errno: i32) {
         self.send(&FromKeeper::SpawnFailed { key, step: step.as_str().to_owned(), errno }, &[]);
     }
 
     fn adopt_or_refuse(&mut self, key: u64, process: ProcRef, pidfd: Option<OwnedFd>) {
         let problem = if !self.children.is_free(key) || self.children.alive(process.pid).is_some() {
-            Some((Step::Key, Errno::EXIST))
+            Some((SpawnStep::Key, Errno::EXIST))
         } else if !self.has_room() {
-            Some((Step::Receive, Errno::MFILE))
+            Some((SpawnStep::Receive, Errno::MFILE))
         } else {
             None
         };

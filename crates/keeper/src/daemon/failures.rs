@@ -84,7 +84,7 @@ pub(crate) fn decode_report(packet: &Packet) -> Option<DaemonReport> {
 
 /// Reports of a daemon about itself, kept in case it dies.
 #[derive(Debug, Default)]
-pub(crate) struct Life {
+pub(crate) struct DaemonReports {
     /// Time at which it reached its loop.
     pub(super) up_ms: Option<u64>,
     /// Record that it is processing.
@@ -94,7 +94,7 @@ pub(crate) struct Life {
     pub(crate) ending: Option<Ending>,
 }
 
-impl Life {
+impl DaemonReports {
     /// Returns the life of a daemon that another keeper started.
     pub(crate) fn taken_over() -> Self {
         Self { up_ms: Some(clock::boot_ms()), ..Self::default() }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use ostler_sys::ProcRef;
 use rustix::event::epoll::EventFlags;
 
-use crate::daemon::failures::Life;
+use crate::daemon::failures::DaemonReports;
 use crate::daemon::watchdog::Watchdog;
 use crate::link::{Channel, Packet};
 use crate::state::DaemonState;
@@ -36,7 +36,7 @@ pub(crate) struct Running {
     /// Whether we asked it to exit: then the exit does not count as a death.
     leaving: bool,
     pub(crate) watchdog: Watchdog,
-    pub(crate) life: Life,
+    pub(crate) life: DaemonReports,
     /// Polling of a daemon that is neither our child nor has a pidfd, after its link has ended.
     poll: Option<Poll>,
 }
@@ -57,7 +57,7 @@ impl Running {
             kill_at_ms: None,
             leaving: false,
             watchdog: Watchdog::default(),
-            life: Life::default(),
+            life: DaemonReports::default(),
             poll: None,
         }
     }

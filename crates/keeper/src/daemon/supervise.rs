@@ -9,8 +9,8 @@ use ostler_sys::process::{Activity, Target, activity, signal_fd};
 use ostler_sys::{CStrings, ProcRef, SpawnSpec, fd::fdpass, net::socket, process::child, spawn, time::clock};
 use rustix::event::epoll::EventFlags;
 
-use super::failures::{DaemonReport, Failures, Life, REFUSED_FROM, decode_report};
-use super::watchdog::{Phase, Watchdog};
+use super::failures::{DaemonReport, DaemonReports, Failures, REFUSED_FROM, decode_report};
+use super::watchdog::{Watchdog, WatchdogPhase};
 use super::{Daemon, Poll, Running};
 use crate::environment::{ROLE_VAR, RUNTIME_VAR, for_role, runtime};
 use crate::keeper::{Keeper, complain};
@@ -185,7 +185,7 @@ impl Keeper {
             kill_at_ms,
             leaving: state.retire,
             watchdog: Watchdog::default(),
-            life: Life::taken_over(),
+            life: DaemonReports::taken_over(),
             poll,
         });
         if gone {
@@ -292,7 +292,7 @@ impl Keeper {
             running.watchdog.killed_ms = Some(now_ms);
             return;
         }
-        if let Phase::Expecting { .. } = running.watchdog.phase {
+        if let WatchdogPhase::Expecting { .. } = running.watchdog.phase {
             running.watchdog.on_answer();
             return self.doubt_daemon();
         }
@@ -339,7 +339,7 @@ impl Keeper {
     }
 
     /// Judges an unintended death of the daemon. Returns how long to wait before the next start.
-    pub(crate) fn delay_after(&mut self, life: &Life, now_ms: u64) -> u64 {
+    pub(crate) fn delay_after(&mut self, life: &DaemonReports, now_ms: u64) -> u64 {
         if life.up_ms.is_some_and(|up| now_ms.saturating_sub(up) > WELL_AFTER_MS) {
             self.failures = Failures::default();
         }

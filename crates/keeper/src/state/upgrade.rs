@@ -25,7 +25,7 @@ use crate::environment::{CHECK_VAR, ROLE_VAR, STATE_FD_VAR};
 use crate::keeper::{Check, Keeper};
 use crate::launch::EXIT_CHECKED;
 use crate::link::message::FromKeeper;
-use crate::state::{State, number};
+use crate::state::{KeeperState, number};
 use crate::title::keeper_title;
 
 /// Time for the new binary to start, read the state and exit.
@@ -110,8 +110,8 @@ impl Keeper {
     }
 
     /// Returns the state for the next keeper, with the descriptor numbers of this process.
-    fn state(&self) -> State {
-        State {
+    fn state(&self) -> KeeperState {
+        KeeperState {
             home: self.home.clone(),
             as_pm2: self.as_pm2,
             originals: self.originals,

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::process::Command;
 
-use ostler_keeper::{FromKeeper, Launched, ToKeeper};
+use ostler_keeper::{FromKeeper, LaunchResult, ToKeeper};
 use ostler_sys::{Ending, ProcTable, net::socket};
 
 use crate::home::{Home, command_line, fixture, label, labelled, mode, wait_for};
@@ -19,7 +19,7 @@ fn launch_takes_the_home() {
     for file in ["pm2.pid", "pm2.log", "ostler.sock", "ostler.lock"] {
         assert_eq!(mode(&home.path.join(file)).unwrap(), 0o600, "{file}");
     }
-    assert_eq!(home.launcher().launch().unwrap(), Launched::Already);
+    assert_eq!(home.launcher().launch().unwrap(), LaunchResult::Already);
     assert!(daemon.process.exists());
 }
 
@@ -27,7 +27,7 @@ fn launch_takes_the_home() {
 fn keeper_as_pm2_has_the_title_of_the_god_daemon() {
     let home = Home::new();
     let exe = std::ffi::CString::new(fixture()).unwrap();
-    let Launched::New(pid) = ostler_keeper::Launcher::new(&home.path, true).exe(exe).launch().unwrap() else { panic!() };
+    let LaunchResult::New(pid) = ostler_keeper::Launcher::new(&home.path, true).exe(exe).launch().unwrap() else { panic!() };
     assert_eq!(command_line(pid), format!("PM2 v7.0.4: God Daemon ({})", home.path.display()));
     home.next_daemon();
 }
@@ -44,7 +44,7 @@ fn launch_waits_for_the_lock_of_a_killed_keeper() {
     wait_for("a try", || std::fs::remove_file(&log).ok());
     wait_for("another one", || log.exists().then_some(()));
     drop(lock);
-    assert!(matches!(launch.join().unwrap(), Ok(Launched::New(_))));
+    assert!(matches!(launch.join().unwrap(), Ok(LaunchResult::New(_))));
     home.next_daemon();
 }
 
@@ -80,7 +80,7 @@ fn missing_home_is_created_private_to_its_user() {
     let exe = std::ffi::CString::new(fixture()).unwrap();
     let launched = ostler_keeper::Launcher::new(&deep, false).exe(exe).launch().unwrap();
     assert_eq!(mode(&deep).unwrap(), 0o700);
-    let Launched::New(pid) = launched else { panic!() };
+    let LaunchResult::New(pid) = launched else { panic!() };
     // Its daemons find no test to report to. They exit, and the keeper restarts them with growing
     // delays.
     ostler_sys::ProcRef::of(pid).unwrap().signal(9).unwrap();

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::Style;
 use ostler_client::words::span;
 use ostler_core::cron::{CronSpec, Overlap, RunOn};
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Origin, PolicyName, State};
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, InstanceState, Origin, PolicyName};
 use ostler_proto::control::Detail;
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr as _;
@@ -173,17 +173,20 @@ fn in_time(next_ms: u64, view: &View) -> String {
 
 fn state(detail: &Detail) -> (&'static str, Style) {
     match detail.instance.state {
-        State::Waiting { .. }
-        | State::Preparing { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Completing { .. }
-        | State::Running { .. } => ("running", styles::GREEN),
-        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => ("ending", styles::YELLOW),
-        State::Backoff { .. } => ("retrying", styles::YELLOW),
+        InstanceState::Waiting { .. }
+        | InstanceState::Preparing { .. }
+        | InstanceState::Spawning { .. }
+        | InstanceState::Starting { .. }
+        | InstanceState::Completing { .. }
+        | InstanceState::Running { .. } => ("running", styles::GREEN),
+        InstanceState::Leaving { .. }
+        | InstanceState::Draining { .. }
+        | InstanceState::Stopping { .. }
+        | InstanceState::Clearing { .. } => ("ending", styles::YELLOW),
+        InstanceState::Backoff { .. } => ("retrying", styles::YELLOW),
         _ if !detail.ticks.armed => ("stopped", styles::RED),
-        State::Errored => ("failed", styles::RED),
-        State::Stopped | State::Gone => ("waiting", Style::new()),
+        InstanceState::Errored => ("failed", styles::RED),
+        InstanceState::Stopped | InstanceState::Gone => ("waiting", Style::new()),
     }
 }
 

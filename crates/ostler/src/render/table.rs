@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use anstyle::Style;
 use ostler_core::app::ExecMode;
-use ostler_core::health::State as Health;
+use ostler_core::health::HealthState as Health;
 use ostler_proto::control::TableRow;
 use unicode_width::UnicodeWidthStr;
 

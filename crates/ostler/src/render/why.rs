@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use ostler_client::words::{cause as event_cause, exit_cause, how, span, what_and_why};
-use ostler_core::health::State as Health;
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, State};
+use ostler_core::health::HealthState as Health;
+use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, InstanceState};
 use ostler_proto::control::{Detail, HealthReport};
-use ostler_proto::event::{Event, What};
+use ostler_proto::event::{Event, EventKind};
 
 use super::style::styles;
 use super::table::status_style;
@@ -84,8 +84,8 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
 pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Event> {
     let is_own = |event: &Event| event.app.as_ref() == Some(&detail.spec.name) && (event.id.is_none() || event.id == Some(detail.id));
     // Another instance had this id before.
-    let is_of_another = |event: &&Event| is_own(event) && matches!(event.what, What::Deleted);
-    let is_of_all = |event: &Event| matches!(event.what, What::Recovered { .. } | What::Updated { .. });
+    let is_of_another = |event: &&Event| is_own(event) && matches!(event.what, EventKind::Deleted);
+    let is_of_all = |event: &Event| matches!(event.what, EventKind::Recovered { .. } | EventKind::Updated { .. });
     let mut known: Vec<&Event> =
         events.iter().rev().take_while(|event| !is_of_another(event)).filter(|event| is_own(event) || is_of_all(event)).collect();
     let first = known.iter().rposition(|event| event.app.is_some()).map_or(0, |first| first + 1);
@@ -98,14 +98,14 @@ pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Eve
 fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
     match &event.what {
-        What::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
-        What::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, Ending::SpawnFailed { .. })),
-        What::Health { .. } | What::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
-        What::ReloadBegun { .. }
-        | What::ReloadDone { .. }
-        | What::ReloadFailed { .. }
-        | What::ReloadOverruled { .. }
-        | What::LogRotated { .. } => true,
+        EventKind::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
+        EventKind::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, Ending::SpawnFailed { .. })),
+        EventKind::Health { .. } | EventKind::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
+        EventKind::ReloadBegun { .. }
+        | EventKind::ReloadDone { .. }
+        | EventKind::ReloadFailed { .. }
+        | EventKind::ReloadOverruled { .. }
+        | EventKind::LogRotated { .. } => true,
         _ => false,
     }
 }
@@ -136,7 +136,7 @@ fn circumstances(detail: &Detail, view: &View) -> String {
     if let Some(pid) = detail.instance.pid() {
         parts.push(format!("pid {pid}"));
     }
-    if let (State::Running { .. } | State::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
+    if let (InstanceState::Running { .. } | InstanceState::Starting { .. }, Some(start)) = (&detail.instance.state, counters.last_start) {
         parts.push(format!("for {}", span(view.since(start.wall_ms))));
     }
     match counters.restarts {
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn events_of_previous_instance_with_same_id_are_excluded() {
-        use ostler_proto::event::{Cause, Lost};
+        use ostler_proto::event::{EventCause, LostProcesses};
         let detail = crate::tests::data::stopped();
-        let recovered = || What::Recovered { lost: Lost::Daemon, running: 0, ended: 0 };
-        let of = |rows: Vec<(Option<&str>, Option<u32>, What)>| -> Vec<What> {
+        let recovered = || EventKind::Recovered { lost: LostProcesses::Daemon, running: 0, ended: 0 };
+        let of = |rows: Vec<(Option<&str>, Option<u32>, EventKind)>| -> Vec<EventKind> {
             let event = |(app, id, what): (Option<&str>, _, _)| Event {
                 epoch: 1,
                 seq: 1,
@@ -238,7 +238,7 @@ mod tests {
                 app: app.map(str::to_owned),
                 id,
                 what,
-                cause: Cause::App,
+                cause: EventCause::App,
                 before: None,
                 after: None,
             };
@@ -247,9 +247,19 @@ mod tests {
         };
         assert!(of(vec![(None, None, recovered())]).is_empty(), "it says nothing without one of its own");
         let own = |what| (Some("web"), Some(0), what);
-        let rows = vec![own(What::Stopped), own(What::Deleted), own(What::Draining), (None, None, recovered()), own(What::Stopping)];
-        assert_eq!(of(rows), [What::Stopping, recovered(), What::Draining]);
-        let rows = vec![own(What::Draining), (Some("web"), Some(1), What::Deleted), (Some("web"), None, What::Scaled { from: 2, to: 1 })];
-        assert_eq!(of(rows), [What::Scaled { from: 2, to: 1 }, What::Draining]);
+        let rows = vec![
+            own(EventKind::Stopped),
+            own(EventKind::Deleted),
+            own(EventKind::Draining),
+            (None, None, recovered()),
+            own(EventKind::Stopping),
+        ];
+        assert_eq!(of(rows), [EventKind::Stopping, recovered(), EventKind::Draining]);
+        let rows = vec![
+            own(EventKind::Draining),
+            (Some("web"), Some(1), EventKind::Deleted),
+            (Some("web"), None, EventKind::Scaled { from: 2, to: 1 }),
+        ];
+        assert_eq!(of(rows), [EventKind::Scaled { from: 2, to: 1 }, EventKind::Draining]);
     }
 }

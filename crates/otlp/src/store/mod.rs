@@ -22,9 +22,9 @@ use serde::Serialize;
 
 use crate::span::{Span, TraceId};
 use routes::Routes;
-use trace::{Entry, Trace};
-pub use trace::{Sender, Why};
-pub use view::{Detail, Filter, Pairs, Shown, SpanShown, Summary};
+use trace::{EntrySpan, Trace};
+pub use trace::{KeepReason, Sender};
+pub use view::{Detail, Filter, Pairs, SenderView, SpanShown, Summary};
 
 /// Time without a new span after which a trace is dropped if there is no reason to keep it, in ms.
 pub const QUIET_MS: u64 = 10_000;
@@ -38,7 +38,7 @@ const PLACES: usize = 192;
 
 /// Result of adding a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Added {
+pub enum AddOutcome {
     /// It was added.
     Taken,
     /// It was a duplicate.
@@ -133,12 +133,12 @@ impl Store {
     }
 
     /// Adds a span. `now_ms` is the wall clock at its arrival.
-    pub fn add(&mut self, sender: &Sender, id: TraceId, span: Span, now_ms: u64) -> Added {
+    pub fn add(&mut self, sender: &Sender, id: TraceId, span: Span, now_ms: u64) -> AddOutcome {
         self.counts.spans += 1;
         let is_known = self.traces.contains_key(&id);
         if !is_known && self.is_dropped.contains(&id) && !span.failed {
             self.counts.left_out += 1;
-            return Added::Late;
+            return AddOutcome::Late;
         }
         let owner = sender.owner();
         if !is_known {
@@ -149,14 +149,14 @@ impl Store {
             self.traces.insert(id, trace);
             self.waiting.push_back((now_ms + QUIET_MS, id));
         }
-        let Some(trace) = self.traces.get_mut(&id) else { return Added::Full };
+        let Some(trace) = self.traces.get_mut(&id) else { return AddOutcome::Full };
         let (owner, before) = (trace.owner.clone(), trace.bytes());
         let added = trace.add(sender, span, now_ms);
-        let (after, news) = (trace.bytes(), trace.news().filter(|_| added == Added::Taken));
+        let (after, news) = (trace.bytes(), trace.news().filter(|_| added == AddOutcome::Taken));
         match added {
-            Added::Taken => {}
-            Added::Twice => self.counts.twice += 1,
-            Added::Full | Added::Late => self.counts.left_out += 1,
+            AddOutcome::Taken => {}
+            AddOutcome::Twice => self.counts.twice += 1,
+            AddOutcome::Full | AddOutcome::Late => self.counts.left_out += 1,
         }
         self.grow(&owner, before, after);
         if let Some(entry) = news {
@@ -196,7 +196,7 @@ impl Store {
         self.bound_accounts();
     }
 
-    fn judge(&mut self, id: &TraceId, owner: &Option<Box<str>>, entry: &Entry, now_ms: u64) {
+    fn judge(&mut self, id: &TraceId, owner: &Option<Box<str>>, entry: &EntrySpan, now_ms: u64) {
         let routes = &mut self.accounts.entry(owner.clone()).or_default().routes;
         let before = routes.bytes();
         let why = routes.judge(entry, now_ms);

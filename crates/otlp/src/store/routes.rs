@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::trace::{Entry, Why};
+use super::trace::{EntrySpan, KeepReason};
 
 /// Maximum number of routes of an app; all further routes share one entry.
 const MOST: usize = 256;
@@ -45,7 +45,7 @@ impl Routes {
     }
 
     /// Decides whether to keep a trace because of its entry span. Returns the reason.
-    pub(super) fn judge(&mut self, entry: &Entry, now_ms: u64) -> Option<Why> {
+    pub(super) fn judge(&mut self, entry: &EntrySpan, now_ms: u64) -> Option<KeepReason> {
         let number = self.numbers.hash_one(&entry.route);
         if self.known.len() < MOST {
             self.known.entry(number).or_default();
@@ -57,23 +57,23 @@ impl Routes {
 
 impl Route {
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    fn judge(&mut self, took_ns: u64, is_counted: bool, now_ms: u64) -> Option<Why> {
+    fn judge(&mut self, took_ns: u64, is_counted: bool, now_ms: u64) -> Option<KeepReason> {
         let unusual = self.seen >= KNOWN && took_ns >= QUICK_NS && took_ns as f64 > self.mean_ns * TIMES;
         let is_slow = took_ns >= SLOW_NS || unusual;
         if is_counted {
-            return is_slow.then_some(Why::Slow);
+            return is_slow.then_some(KeepReason::Slow);
         }
         let took = took_ns as f64;
         self.mean_ns = if self.seen == 0 { took } else { self.mean_ns + (took - self.mean_ns) * WEIGHT };
         self.seen = self.seen.saturating_add(1);
         if is_slow {
-            return Some(Why::Slow);
+            return Some(KeepReason::Slow);
         }
         // If the clock was set back, the trace is a sample.
         let is_sample = self.seen <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
         is_sample.then(|| {
             self.sampled_ms = now_ms;
-            Why::Sample
+            KeepReason::Sample
         })
     }
 }
@@ -82,21 +82,21 @@ impl Route {
 mod tests {
     use super::*;
 
-    fn entry(route: &str, ms: u64) -> Entry {
-        Entry { route: route.into(), took_ns: ms * 1_000_000, is_counted: false }
+    fn entry(route: &str, ms: u64) -> EntrySpan {
+        EntrySpan { route: route.into(), took_ns: ms * 1_000_000, is_counted: false }
     }
 
     #[test]
     fn slow_is_judged_by_limit_or_by_usual_duration() {
         let mut routes = Routes::default();
         let judged: Vec<_> = (0..30).map(|_| routes.judge(&entry("GET /", 10), 1000)).collect();
-        assert_eq!(judged.iter().filter(|why| **why == Some(Why::Sample)).count(), 3, "{judged:?}");
-        for (ms, expected) in [(15, None), (39, None), (60, Some(Why::Slow)), (1000, Some(Why::Slow))] {
+        assert_eq!(judged.iter().filter(|why| **why == Some(KeepReason::Sample)).count(), 3, "{judged:?}");
+        for (ms, expected) in [(15, None), (39, None), (60, Some(KeepReason::Slow)), (1000, Some(KeepReason::Slow))] {
             assert_eq!(routes.judge(&entry("GET /", ms), 1000), expected, "{ms}");
         }
-        assert_eq!(routes.judge(&entry("GET /", 10), 62_000), Some(Why::Sample), "one a minute");
-        assert_eq!(routes.judge(&entry("GET /new", 999), 1000), Some(Why::Sample), "of another route nothing is known");
-        let again = Entry { is_counted: true, ..entry("GET /", 10) };
+        assert_eq!(routes.judge(&entry("GET /", 10), 62_000), Some(KeepReason::Sample), "one a minute");
+        assert_eq!(routes.judge(&entry("GET /new", 999), 1000), Some(KeepReason::Sample), "of another route nothing is known");
+        let again = EntrySpan { is_counted: true, ..entry("GET /", 10) };
         assert_eq!(routes.judge(&again, 1_000_000), None, "a trace is a sample once");
     }
 

@@ -3,7 +3,7 @@
 use ostler_core::app::inherit::EnvPolicy;
 use ostler_core::app::{AppSpec, CombinedLog, EnvMap, ExecMode, KillMode};
 use ostler_core::cron::{CronSpec, JobSpec, Schedule};
-use ostler_core::health::limits::Amount;
+use ostler_core::health::limits::MemoryAmount;
 use ostler_core::health::safeguards::Safeguards;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -212,7 +212,7 @@ fn lifecycle(entry: &Entry<'_>, spec: &mut AppSpec) -> Result<(), String> {
     spec.stop.kill_mode = entry.text("kill_mode").as_deref().and_then(KillMode::named);
     spec.env.policy = entry.text("env_policy").as_deref().and_then(EnvPolicy::named).unwrap_or_default();
     spec.stop.shutdown_with_message = entry.flag("shutdown_with_message").unwrap_or(false);
-    let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(Amount::Bytes);
+    let memory = entry.number("max_memory_restart").filter(|bytes| *bytes > 0).map(MemoryAmount::Bytes);
     spec.safeguards = memory.map(|memory| Box::new(Safeguards { memory: Some(memory), ..Safeguards::default() }));
     spec.ready.wait_ready = entry.flag("wait_ready").unwrap_or(false);
     spec.ready.listen_timeout_ms = entry.number("listen_timeout");

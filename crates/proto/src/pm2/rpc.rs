@@ -162,7 +162,7 @@ pub fn invocation(id: &str, method: &str, args: &[Value]) -> Vec<u8> {
 
 /// Answer of a daemon.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct RpcResponse {
     /// Number of the request, as it is on the wire.
     pub id: Vec<u8>,
     /// The values, or the error in the daemon's words.
@@ -170,7 +170,7 @@ pub struct Answer {
 }
 
 /// Returns the answer in a frame, or `None` if the frame is not an answer.
-pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
+pub fn answer(args: Vec<Vec<u8>>) -> Option<RpcResponse> {
     let [answer, id] = <[Vec<u8>; 2]>::try_from(args).ok()?;
     let mut answer: Value = serde_json::from_slice(answer.strip_prefix(b"j:")?).ok()?;
     let mut take = |key: &str| answer.get_mut(key).map(Value::take).filter(|value| !value.is_null());
@@ -179,7 +179,7 @@ pub fn answer(args: Vec<Vec<u8>>) -> Option<Answer> {
         (None, Some(Value::Array(values))) => Ok(values),
         (None, _) => Ok(Vec::new()),
     };
-    Some(Answer { id, result })
+    Some(RpcResponse { id, result })
 }
 
 /// Returns an event for a subscriber of `pub.sock`.

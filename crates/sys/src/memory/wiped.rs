@@ -16,9 +16,9 @@ const READ_BYTES: usize = 256;
 
 /// Bytes that are overwritten before their memory is freed.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Wiped(Vec<u8>);
+pub struct SecretBytes(Vec<u8>);
 
-impl Wiped {
+impl SecretBytes {
     /// Creates an empty list with room for `count` bytes.
     pub fn with_capacity(count: usize) -> Self {
         Self(Vec::with_capacity(count))
@@ -74,13 +74,13 @@ impl Wiped {
     }
 }
 
-impl Drop for Wiped {
+impl Drop for SecretBytes {
     fn drop(&mut self) {
         self.0.zeroize();
     }
 }
 
-impl Deref for Wiped {
+impl Deref for SecretBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -88,25 +88,25 @@ impl Deref for Wiped {
     }
 }
 
-impl From<Vec<u8>> for Wiped {
+impl From<Vec<u8>> for SecretBytes {
     fn from(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
 }
 
-impl From<&[u8]> for Wiped {
+impl From<&[u8]> for SecretBytes {
     fn from(bytes: &[u8]) -> Self {
         Self(bytes.to_vec())
     }
 }
 
-impl<const N: usize> PartialEq<[u8; N]> for Wiped {
+impl<const N: usize> PartialEq<[u8; N]> for SecretBytes {
     fn eq(&self, other: &[u8; N]) -> bool {
         self.0 == other
     }
 }
 
-impl fmt::Debug for Wiped {
+impl fmt::Debug for SecretBytes {
     /// Never shows the bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.0.len())
@@ -127,7 +127,7 @@ mod tests {
         let (reader, writer) = crate::fd::pipe::pipe().unwrap();
         rustix::io::write(&writer, &[7; 5000]).unwrap();
         drop(writer);
-        let mut bytes = Wiped::default();
+        let mut bytes = SecretBytes::default();
         while bytes.read_from(&reader, 4000).unwrap() > 0 {}
         assert_eq!(*bytes, [7; 4000]);
         assert_eq!(bytes.read_from(&reader, 4000), Ok(0));
@@ -139,7 +139,7 @@ mod tests {
     fn failed_read_changes_nothing() {
         let (reader, _writer) = crate::fd::pipe::pipe().unwrap();
         rustix::io::ioctl_fionbio(&reader, true).unwrap();
-        let mut bytes = Wiped::from(&b"abc"[..]);
+        let mut bytes = SecretBytes::from(&b"abc"[..]);
         assert_eq!(bytes.read_from(&reader, 100), Err(Errno::AGAIN));
         assert_eq!(bytes, *b"abc");
         assert_eq!(format!("{bytes:?}"), "3 bytes");
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn wiped_bytes_grow_and_truncate_like_a_vec() {
-        let (mut bytes, mut plain) = (Wiped::default(), Vec::new());
+        let (mut bytes, mut plain) = (SecretBytes::default(), Vec::new());
         for n in 0..200_u8 {
             let part = vec![n; usize::from(n) % 71];
             bytes.extend_from_slice(&part);
@@ -161,6 +161,6 @@ mod tests {
             plain.truncate(keep);
             assert_eq!(*bytes, *plain);
         }
-        assert_eq!(bytes, Wiped::default());
+        assert_eq!(bytes, SecretBytes::default());
     }
 }

@@ -31,7 +31,7 @@ use rustix::process::{Pid, PidfdFlags};
 use crate::played;
 use crate::process::child::Ending;
 
-pub use entry::{COMM_BYTES, Entry, ProcRef, Target};
+pub use entry::{COMM_BYTES, ProcRef, ProcessEntry, Target};
 pub(crate) use entry::{Stat, number};
 pub(crate) use errno::last_errno;
 

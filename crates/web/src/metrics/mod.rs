@@ -37,7 +37,7 @@ pub(crate) fn text(snapshot: &Snapshot, own: &[&AppFigures], with_host: bool, fo
     apps("ostler_app_up", Kind::Gauge, None, "Whether the instance is online.", &|row| yes(row.status == "online"));
     apps("ostler_app_errored", Kind::Gauge, None, "Whether the instance was given up.", &|row| yes(row.status == "errored"));
     apps("ostler_app_healthy", Kind::Gauge, None, "Whether its checks find it well; absent where nothing is checked.", &|row| {
-        row.health.and_then(|health| yes(health == health::State::Healthy))
+        row.health.and_then(|health| yes(health == health::HealthState::Healthy))
     });
     apps("ostler_app_restarts", Kind::Counter, None, "Restarts since it was added or its counters were reset.", &|row| {
         Some(row.restarts.into())

@@ -14,7 +14,7 @@ const SHOWN_MAX: usize = 120;
 
 /// Response, as far as it has arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProbeResponse {
     seen: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ pub enum Status {
     Nonsense,
 }
 
-impl Answer {
+impl ProbeResponse {
     /// Takes more bytes; it ignores those after the first few thousand.
     pub fn take(&mut self, bytes: &[u8]) {
         let room = SEEN_MAX.saturating_sub(self.seen.len());
@@ -57,7 +57,7 @@ impl Answer {
     /// such line. `None`: the line may still come, unless the response `is_over`.
     pub fn says(&self, is_over: bool) -> Option<String> {
         let is_over = is_over || self.seen.len() >= SEEN_MAX;
-        let Some((head, rest)) = Head::read(&self.seen) else { return is_over.then(String::new) };
+        let Some((head, rest)) = BodyInfo::read(&self.seen) else { return is_over.then(String::new) };
         let (body, is_whole) = head.body(rest);
         let body = body.trim_ascii_start();
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -68,13 +68,13 @@ impl Answer {
 
 /// Facts about a body from the lines before it.
 #[derive(Default)]
-struct Head {
+struct BodyInfo {
     length: Option<usize>,
     is_chunked: bool,
     is_packed: bool,
 }
 
-impl Head {
+impl BodyInfo {
     /// Returns the head with the bytes after it; none if the head is incomplete or invalid.
     fn read(seen: &[u8]) -> Option<(Self, &[u8])> {
         let mut headers = [EMPTY_HEADER; HEADERS_MAX];
@@ -157,8 +157,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn answer(pieces: &[&str]) -> Answer {
-        let mut answer = Answer::default();
+    fn answer(pieces: &[&str]) -> ProbeResponse {
+        let mut answer = ProbeResponse::default();
         pieces.iter().for_each(|piece| answer.take(piece.as_bytes()));
         answer
     }
@@ -231,7 +231,7 @@ mod tests {
             http in any::<bool>(), chunked in any::<bool>(),
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..2000), 0..8),
         ) {
-            let mut answer = Answer::default();
+            let mut answer = ProbeResponse::default();
             if http {
                 answer.take(b"HTTP/1.1 500 x\n");
                 answer.take(if chunked { b"transfer-encoding: chunked\n\n" } else { b"\n" });

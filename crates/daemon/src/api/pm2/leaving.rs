@@ -23,7 +23,7 @@ pub(super) const NOT_BY_NPM: &str =
 
 /// Calls that a client has made since it announced the stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum LeavingStage {
     Announced,
     Kills,
     Updates,
@@ -32,7 +32,7 @@ enum Stage {
 /// Client that is about to stop the daemon.
 #[derive(Debug, Default)]
 pub(super) struct Leaving {
-    by: Option<(u32, Stage)>,
+    by: Option<(u32, LeavingStage)>,
 }
 
 impl Leaving {
@@ -46,16 +46,16 @@ impl Leaving {
     ) -> Option<&'static str> {
         self.by = self.by.filter(|(by, _)| is_connected(*by));
         match (self.by, method) {
-            (Some((by, Stage::Updates)), _) if by == client => return Some(NOT_BY_NPM),
-            (_, "notifyKillPM2") => self.by = Some((client, Stage::Announced)),
-            (Some((by, Stage::Announced)), _) if by == client => {
+            (Some((by, LeavingStage::Updates)), _) if by == client => return Some(NOT_BY_NPM),
+            (_, "notifyKillPM2") => self.by = Some((client, LeavingStage::Announced)),
+            (Some((by, LeavingStage::Announced)), _) if by == client => {
                 let is_refused = method == "getVersion" && is_npms_update(client);
-                self.by = Some((by, if is_refused { Stage::Updates } else { Stage::Kills }));
+                self.by = Some((by, if is_refused { LeavingStage::Updates } else { LeavingStage::Kills }));
             }
             _ => {}
         }
         let is_restart = matches!(method, "restartProcessId" | "reloadProcessId" | "softReloadProcessId");
-        (is_restart && self.by.is_some_and(|(_, stage)| stage != Stage::Updates)).then_some(BEING_KILLED)
+        (is_restart && self.by.is_some_and(|(_, stage)| stage != LeavingStage::Updates)).then_some(BEING_KILLED)
     }
 }
 

@@ -95,7 +95,7 @@ impl AsFd for Ledger {
 
 /// Record that a former daemon left when it was killed or replaced while clients were subscribed.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct FormerRecord {
     /// Memory of the record. The next daemon needs it if this one is killed, too.
     pub memory: OwnedFd,
     /// Places up to which all subscribers have received lines.
@@ -104,7 +104,7 @@ pub(super) struct Left {
     pub subscribers: usize,
 }
 
-impl Left {
+impl FormerRecord {
     /// Reads the record. Returns `None` if there were no subscribers or the format differs.
     pub(super) fn read(memory: OwnedFd) -> Option<Self> {
         let file = std::fs::File::from(memory);
@@ -142,8 +142,8 @@ mod tests {
         Ledger::new(account).unwrap()
     }
 
-    fn left(ledger: &Ledger) -> Option<Left> {
-        Left::read(ledger.as_fd().try_clone_to_owned().unwrap())
+    fn left(ledger: &Ledger) -> Option<FormerRecord> {
+        FormerRecord::read(ledger.as_fd().try_clone_to_owned().unwrap())
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn invalid_ledger_is_ignored() {
         for content in [&b""[..], &[0; HEAD_BYTES], &[0xff; HEAD_BYTES], &[1; HEAD_BYTES]] {
-            assert!(Left::read(ostler_sys::fd::memfd::with("test", content).unwrap()).is_none());
+            assert!(FormerRecord::read(ostler_sys::fd::memfd::with("test", content).unwrap()).is_none());
         }
         let mut torn = ledger();
         torn.sends.open(0).unwrap();

@@ -16,7 +16,7 @@ use ostler_sys::fd::memfd;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
-use super::ledger::{HELD, Ledger, Left};
+use super::ledger::{FormerRecord, HELD, Ledger};
 use super::peers::Peers;
 use crate::engine::Ctx;
 use crate::platform::reactor::{Reactor, Source};
@@ -85,7 +85,7 @@ pub(super) struct LogLines {
     /// Places of files that apps began to write to while a client was subscribed.
     met: Vec<LogPlace>,
     /// Record of a former daemon, and the time at which it expires.
-    left: Option<(Left, u64)>,
+    left: Option<(FormerRecord, u64)>,
     /// Time since when a subscriber is back.
     back_since_ms: Option<u64>,
 }
@@ -102,7 +102,7 @@ impl LogLines {
     /// Takes over the memory that the keeper held. Returns true if subscribers may have missed
     /// lines.
     pub(super) fn take_back(&mut self, fd: OwnedFd, now_ms: u64) -> bool {
-        self.left = Left::read(fd).map(|left| (left, now_ms + RETURN_MS));
+        self.left = FormerRecord::read(fd).map(|left| (left, now_ms + RETURN_MS));
         self.left.is_some()
     }
 

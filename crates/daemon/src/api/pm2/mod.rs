@@ -39,9 +39,9 @@ use self::files::Files;
 use self::leaving::Leaving;
 use self::lines::LogLines;
 use self::peers::Peers;
-use self::plan::{Outcome, Plan, Step, Then};
-use self::sockets::{KINDS, Kind, Sockets, held_name};
-use crate::engine::{Ask, Beside, Caller, Ctx, Ending, Key, PM2_CLIENT};
+use self::plan::{AfterReply, CallPlan, CallResult, CallStep};
+use self::sockets::{KINDS, Pm2Socket, Sockets, held_name};
+use crate::engine::{Caller, ClientRequest, Ctx, Key, PM2_CLIENT, ShutdownKind, SpawnExtras};
 use crate::platform::reactor::Source;
 use crate::platform::rights::Rights;
 use crate::platform::working_trees::version_of;
@@ -66,12 +66,12 @@ const TRIES: u32 = 100;
 
 /// A call in progress.
 #[derive(Debug)]
-struct Calling {
+struct RunningCall {
     peer: u32,
     /// Id of the call, chosen by the client.
     id: Vec<u8>,
     caller: Caller,
-    plan: Plan,
+    plan: CallPlan,
     /// Instances that the last step has changed.
     touched: Vec<u32>,
     /// Details that the `Look` steps have read.
@@ -90,7 +90,7 @@ pub(crate) struct Pm2Sockets {
     sockets: Sockets,
     peers: Peers,
     /// Calls by the number under which their steps are requested.
-    calls: BTreeMap<u64, Calling>,
+    calls: BTreeMap<u64, RunningCall>,
     /// Clients that wait for SIGQUIT when the daemon exits.
     quit: Vec<ProcRef>,
     leaving: Leaving,
@@ -229,7 +229,7 @@ impl Pm2Sockets {
         self.listen(ctx);
         self.follow(ctx);
         // The file was removed again before it was watched.
-        let is_gone = |kind: &Kind| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.paths).exists();
+        let is_gone = |kind: &Pm2Socket| self.sockets.get(*kind).is_some() && !sockets::path_of(*kind, &ctx.io.settings.paths).exists();
         let is_late = failed.is_some() || KINDS.iter().any(is_gone);
         self.tries = if is_late { self.tries + 1 } else { 0 };
         match failed {
@@ -252,7 +252,7 @@ impl Pm2Sockets {
         ctx.io.log.error(format_args!("PM2's clients cannot connect: \"{}\": {why}", path.display()));
     }
 
-    fn accept(&mut self, ctx: &mut Ctx, kind: Kind) {
+    fn accept(&mut self, ctx: &mut Ctx, kind: Pm2Socket) {
         let Some(socket) = self.sockets.get(kind) else { return };
         if let Err(errno) = self.peers.accept(&socket.fd, kind, &self.sockets.admitted, &ctx.io.reactor) {
             // The daemon is probably out of descriptors. Waiting clients are accepted once a
@@ -281,7 +281,7 @@ impl Pm2Sockets {
         let plan = match refusal {
             Some(why) => Err(why.to_owned()),
             None if self.calls.len() >= MAX_CALLS => Err("too many calls at the same time".into()),
-            None if name == "getVersion" => Ok(Plan::value(self.version_for(ctx, peer).into())),
+            None if name == "getVersion" => Ok(CallPlan::value(self.version_for(ctx, peer).into())),
             None => calls::plan(ctx, name, args),
         };
         let plan = match plan {
@@ -297,7 +297,8 @@ impl Pm2Sockets {
             // The client sent this and disconnected.
             None => Caller { uid: rustix::process::geteuid().as_raw(), pid: 0, on_behalf_of: None },
         };
-        let calling = Calling { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
+        let calling =
+            RunningCall { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
         let is_free = self.is_free(calling.plan.alone.as_deref());
         let ticket = ctx.ticket();
         self.calls.insert(ticket, calling);
@@ -335,16 +336,16 @@ impl Pm2Sockets {
         while let Some(calling) = self.calls.get_mut(&ticket) {
             calling.begun = true;
             match calling.plan.steps.pop_front() {
-                Some(Step::Ask(request)) => {
+                Some(CallStep::Ask(request)) => {
                     let caller = calling.caller.clone();
-                    return ctx.ask(Ask { client: PM2_CLIENT, id: ticket, caller, request });
+                    return ctx.ask(ClientRequest { client: PM2_CLIENT, id: ticket, caller, request });
                 }
-                Some(Step::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
-                Some(Step::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
-                Some(Step::Version(slot)) => read_version(ctx, slot),
-                Some(Step::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
-                Some(Step::Tell(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
-                Some(Step::Look(id)) => {
+                Some(CallStep::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
+                Some(CallStep::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
+                Some(CallStep::Version(slot)) => read_version(ctx, slot),
+                Some(CallStep::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
+                Some(CallStep::Publish(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
+                Some(CallStep::ReadDetails(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
                     ctx.learn();
                     let wanted = ctx.state.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
@@ -375,25 +376,25 @@ impl Pm2Sockets {
 
     /// Answers a call, and starts the call that waited for it.
     fn end(&mut self, ctx: &mut Ctx, ticket: u64, why: Option<String>) {
-        let Some(Calling { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
+        let Some(RunningCall { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
         let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
         let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
         let frame = match (why, plan.result) {
-            (Some(why), Outcome::Silence) => {
+            (Some(why), CallResult::Silence) => {
                 ctx.io.log.error(format_args!("a client of PM2's sockets cannot stop the daemon: {why}"));
                 None
             }
-            (None, Outcome::Silence) => None,
+            (None, CallResult::Silence) => None,
             (Some(why), _) => Some(rpc::failure(&id, &why)),
-            (None, Outcome::Nothing) => Some(rpc::success(&id, &[])),
-            (None, Outcome::Value(value)) => Some(success(&value)),
-            (None, Outcome::Each(form)) => Some(success(&each(form).into())),
-            (None, Outcome::One(form)) => match each(form).pop() {
+            (None, CallResult::Nothing) => Some(rpc::success(&id, &[])),
+            (None, CallResult::Value(value)) => Some(success(&value)),
+            (None, CallResult::Each(form)) => Some(success(&each(form).into())),
+            (None, CallResult::One(form)) => match each(form).pop() {
                 Some(value) => Some(success(&value)),
                 // Another client deleted the instance in the meantime.
                 None => Some(rpc::failure(&id, "process id doesnt exists")),
             },
-            (None, Outcome::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
+            (None, CallResult::Passed) => Some(rpc::success(&id, &[passed.as_ref().map_or("null", Json::text)])),
         };
         if let Some(frame) = frame {
             self.peers.answer(peer, frame);
@@ -401,10 +402,10 @@ impl Pm2Sockets {
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.pending = peer.pending.saturating_sub(1);
         }
-        if let Some(Then::Quit(pid)) = plan.then {
+        if let Some(AfterReply::Quit(pid)) = plan.then {
             self.quit.extend(ProcRef::of(pid).ok());
         }
-        let waits = |calling: &Calling| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
+        let waits = |calling: &RunningCall| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
         if let Some(next) = self.calls.iter().find(|(_, calling)| waits(calling)).map(|(ticket, _)| *ticket) {
             self.go_on(ctx, next);
         }
@@ -482,7 +483,7 @@ impl Pm2Sockets {
         self.follow(ctx);
     }
 
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, _beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         self.lines.meet(ctx, id);
         Ok(())
     }
@@ -572,9 +573,9 @@ impl Pm2Sockets {
         self.tend_lines(ctx);
     }
 
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {
         self.take_replies(ctx);
-        if ending == Ending::Everything {
+        if ending == ShutdownKind::Everything {
             let payload = events::of_end(ctx.outbox.shutdown.is_signalled);
             self.publish(ctx, "pm2:kill", &payload);
         }
@@ -583,7 +584,7 @@ impl Pm2Sockets {
         self.lines.stop(&ctx.io.reactor);
         // The reader was killed and exits at once. This is the last chance to reap it.
         self.lines.reap();
-        if ending == Ending::Everything {
+        if ending == ShutdownKind::Everything {
             self.sockets.remove();
             // A process that is gone, or whose pid was reused, gets no signal.
             self.quit.iter().for_each(|client| _ = client.signal(QUIT));

@@ -20,7 +20,7 @@ use ostler_sys::{ProcRef, fs::lock, net::socket};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::engine::{Ask, Ctx, Input, Key};
+use crate::engine::{ClientRequest, Ctx, Input, Key};
 use crate::platform::reactor::{LISTENER, Reactor, Source};
 
 /// Delay of the check, because the removal of a whole folder takes a moment after the first file.
@@ -48,7 +48,7 @@ pub(crate) struct HomeWatch {
 
 /// State of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finding {
+enum HomeState {
     Fine,
     /// It is at another path, and can be reached there.
     Moved,
@@ -58,12 +58,12 @@ enum Finding {
     Gone,
 }
 
-fn judge(exists: bool, is_complete: bool, is_at_its_place: bool) -> Finding {
+fn judge(exists: bool, is_complete: bool, is_at_its_place: bool) -> HomeState {
     match (exists, is_complete, is_at_its_place) {
-        (false, ..) => Finding::Gone,
-        (true, false, _) => Finding::Incomplete,
-        (true, true, false) => Finding::Moved,
-        (true, true, true) => Finding::Fine,
+        (false, ..) => HomeState::Gone,
+        (true, false, _) => HomeState::Incomplete,
+        (true, true, false) => HomeState::Moved,
+        (true, true, true) => HomeState::Fine,
     }
 }
 
@@ -100,7 +100,7 @@ impl HomeWatch {
         Some(PathBuf::from(format!("/proc/self/fd/{}/{name}", self.folder.as_ref()?.as_raw_fd())))
     }
 
-    fn find(&self, home: &Path, lock: &OwnedFd) -> Finding {
+    fn find(&self, home: &Path, lock: &OwnedFd) -> HomeState {
         let place = self.place();
         let has = |name, id: Option<FileId>| id.is_some() && self.folder.as_ref().and_then(|folder| id_in(folder, name)) == id;
         let has_pid = self.has_pid_elsewhere || self.folder.as_ref().is_some_and(|folder| id_in(folder, PID_FILE).is_some());
@@ -149,7 +149,7 @@ impl HomeWatch {
     }
 
     /// Handles a client's report that the settings have changed.
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
         }
@@ -179,14 +179,14 @@ impl HomeWatch {
             return;
         }
         match self.find(&ctx.io.settings.home, &ctx.io.lock) {
-            Finding::Fine => {
+            HomeState::Fine => {
                 if self.reported.take().is_some() {
                     ctx.io.log.line(format_args!("the home is available again"));
                 }
             }
-            Finding::Moved => self.log_move(ctx),
-            Finding::Incomplete => self.complete(ctx),
-            Finding::Gone => {
+            HomeState::Moved => self.log_move(ctx),
+            HomeState::Incomplete => self.complete(ctx),
+            HomeState::Gone => {
                 ctx.io
                     .log
                     .error(format_args!("the home \"{}\" was removed while apps run; creating it again", ctx.io.settings.home.display()));
@@ -222,10 +222,10 @@ impl HomeWatch {
                 ctx.io.log.line(format_args!("what was removed from the home is back: it can be reached again"));
                 self.follow(&ctx.io.reactor);
                 match self.find(&ctx.io.settings.home, &ctx.io.lock) {
-                    Finding::Fine => {}
-                    Finding::Moved => self.log_move(ctx),
+                    HomeState::Fine => {}
+                    HomeState::Moved => self.log_move(ctx),
                     // A part was removed again before it was watched.
-                    Finding::Incomplete | Finding::Gone => self.try_again(ctx, format_args!("the new home was removed again")),
+                    HomeState::Incomplete | HomeState::Gone => self.try_again(ctx, format_args!("the new home was removed again")),
                 }
             }
             Err(why) => self.try_again(ctx, format_args!("{why}")),
@@ -281,12 +281,12 @@ mod tests {
     #[test]
     fn finding_depends_on_the_state_of_the_home() {
         let table = [
-            ((true, true, true), Finding::Fine),
-            ((true, true, false), Finding::Moved),
-            ((true, false, true), Finding::Incomplete),
-            ((true, false, false), Finding::Incomplete),
-            ((false, false, false), Finding::Gone),
-            ((false, true, true), Finding::Gone),
+            ((true, true, true), HomeState::Fine),
+            ((true, true, false), HomeState::Moved),
+            ((true, false, true), HomeState::Incomplete),
+            ((true, false, false), HomeState::Incomplete),
+            ((false, false, false), HomeState::Gone),
+            ((false, true, true), HomeState::Gone),
         ];
         for ((exists, complete, at_its_place), finding) in table {
             assert_eq!(judge(exists, complete, at_its_place), finding, "{exists} {complete} {at_its_place}");

@@ -4,7 +4,7 @@ use ostler_proto::control::{HostReport, InterfaceReport, MountReport, Request, R
 use ostler_proto::host::round;
 use ostler_sys::machine::host::HostSample;
 
-use crate::engine::{Ask, Ctx};
+use crate::engine::{ClientRequest, Ctx};
 
 /// Shortest time over which rates are meaningful.
 const SHORTEST_MS: u64 = 1000;
@@ -18,7 +18,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: Ask) -> Option<Ask> {
+    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if !matches!(ask.request, Request::Host) {
             return Some(ask);
         }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_core::lifecycle::{Event, Recovered};
-use ostler_keeper::{FromKeeper, Hang, RUNTIME_VAR, ToKeeper, Watchdog};
+use ostler_keeper::{FromKeeper, HangKind, RUNTIME_VAR, ToKeeper, Watchdog};
 use ostler_sys::ProcRef;
 use ostler_sys::process::signal::{CONT, KILL};
 use ostler_sys::process::{Activity, activity, ending_by_fd};
@@ -34,12 +34,12 @@ pub(crate) struct KeeperWatch {
     /// Whether a `Ping` is unanswered.
     is_asked: bool,
     /// Main processes by instance.
-    mains: BTreeMap<u32, Main>,
+    mains: BTreeMap<u32, MainProcess>,
 }
 
 /// Main process whose exit the daemon itself can see.
 #[derive(Debug)]
-struct Main {
+struct MainProcess {
     key: u64,
     process: ProcRef,
     pidfd: OwnedFd,
@@ -140,11 +140,11 @@ impl KeeperWatch {
         };
         let Ok(pidfd) = process.open() else { return };
         if ctx.io.reactor.add(&pidfd, Source::Feature(Self::NAME, id.into())).is_ok() {
-            self.mains.insert(id, Main { key, process, pidfd });
+            self.mains.insert(id, MainProcess { key, process, pidfd });
         }
     }
 
-    fn forget_main(&mut self, ctx: &mut Ctx, id: u32) -> Option<Main> {
+    fn forget_main(&mut self, ctx: &mut Ctx, id: u32) -> Option<MainProcess> {
         let main = self.mains.remove(&id)?;
         ctx.io.reactor.remove(&main.pidfd);
         Some(main)
@@ -163,13 +163,13 @@ impl KeeperWatch {
 
     /// Handles a hang. If the kernel blocks the process, that does not help, and the same verdict
     /// comes again.
-    fn end_hang(&mut self, ctx: &mut Ctx, keeper: ProcRef, hang: Hang) {
+    fn end_hang(&mut self, ctx: &mut Ctx, keeper: ProcRef, hang: HangKind) {
         self.watchdog.on_answer();
         self.watchdog.expect(ctx.now.mono_ms);
         let (pid, why) = (keeper.pid, hang.describe());
         let (signal, what) = match (is_replaceable(pid), hang) {
             (true, _) => (KILL, "replacing it; apps keep running"),
-            (false, Hang::Stopped) => (CONT, "it cannot be replaced and gets SIGCONT"),
+            (false, HangKind::Stopped) => (CONT, "it cannot be replaced and gets SIGCONT"),
             (false, _) => {
                 let what = "it cannot be replaced here; no app is started or restarted until it runs again";
                 return ctx.io.log.error_once("keeper", format_args!("the keeper (pid {pid}) does not answer: {why}; {what}"));
@@ -192,18 +192,18 @@ fn is_replaceable(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
 
     const NAMES: &[&str] = &[KeeperWatch::NAME];
     const PONG: FromKeeper = FromKeeper::Pong;
 
-    fn due(played: &Played) -> Option<u64> {
+    fn due(played: &TestContext) -> Option<u64> {
         played.ctx.outbox.timers.get(KeeperWatch::LOOK)
     }
 
     #[test]
     fn timer_is_set_only_while_the_keeper_owes_an_answer() {
-        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let (mut played, mut watch) = (TestContext::new(NAMES), KeeperWatch::default());
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), None, "at rest");
         played.ctx.io.keeper.send(ToKeeper::Pong);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn keeper_that_is_not_visible_is_not_judged() {
-        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let (mut played, mut watch) = (TestContext::new(NAMES), KeeperWatch::default());
         let link = ostler_keeper::Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
         played.ctx.io.keeper.replace(link, i32::MAX);
         played.ctx.io.keeper.kill(1, 15, false);
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn request_after_a_ping_needs_another_ping() {
-        let (mut played, mut watch) = (Played::new(NAMES), KeeperWatch::default());
+        let (mut played, mut watch) = (TestContext::new(NAMES), KeeperWatch::default());
         played.ctx.io.keeper.kill(1, 15, false);
         watch.on_settled(&mut played.ctx);
         played.pass(&mut watch, 1000);

@@ -1,7 +1,7 @@
 //! Usual lines of PM2's log about the events of instances. Scripts search for them.
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Ending, Late, Transition};
+use ostler_core::lifecycle::{Ending, LateAction, Transition};
 use ostler_core::time::Now;
 
 use crate::engine::Ctx;
@@ -59,9 +59,11 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
             log.line(format_args!("App [{name}:{pm_id}] starting in -{mode} mode-"));
         }
         Transition::Online => log.line(format_args!("App [{name}:{pm_id}] online")),
-        Transition::ReadyTimeout(Late::Accepted) => log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready())),
-        Transition::ReadyTimeout(Late::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
-        Transition::ReadyTimeout(Late::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
+        Transition::ReadyTimeout(LateAction::Accepted) => {
+            log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready()))
+        }
+        Transition::ReadyTimeout(LateAction::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
+        Transition::ReadyTimeout(LateAction::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
         Transition::Exit(record) => match record.ending {
             Ending::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
             Ending::Signal { signal, .. } => {
@@ -111,7 +113,7 @@ fn write_overlimit(log: &mut DaemonLog, slot: &Slot, unstable: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
     use ostler_core::app::RestartBudget;
 
@@ -121,7 +123,7 @@ mod tests {
             (Transition::Launched, "App [api:0] starting in -cluster mode-"),
             (Transition::Online, "App [api:0] online"),
             (
-                Transition::ReadyTimeout(Late::Accepted),
+                Transition::ReadyTimeout(LateAction::Accepted),
                 "App [api:0] was not ready within 3000 ms; `listen_timeout` sets that time, taken as ready",
             ),
             (Transition::RestartScheduled { delay_ms: 100 }, "App [api:0] will restart in 100ms"),
@@ -135,7 +137,7 @@ mod tests {
             (Transition::Overlimit { unstable: 16 }, "Script /srv/api.js had too many unstable restarts (16). Stopped. \"errored\""),
             (Transition::Deleted, ""),
         ] {
-            let mut played = Played::new(&[]);
+            let mut played = TestContext::new(&[]);
             let mut spec = AppSpec { name: "api".into(), script: "/srv/api.js".into(), mode: ExecMode::Cluster, ..AppSpec::default() };
             spec.order.depends_on.insert("db".into(), ostler_core::lifecycle::order::Condition::Ready);
             let id = played.instance(spec);
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn restart_budget_is_named_in_the_log() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api.js".into(), ..AppSpec::default() });
         played.ctx.state.slots.get_mut(id).unwrap().live.policy.budget = Some(RestartBudget { n: 3, window_ms: 60_000 });
         Pm2Log.on_transition(&mut played.ctx, id, &Transition::Overlimit { unstable: 3 });

@@ -15,7 +15,7 @@ use ostler_sys::Credentials;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 use serde_json::{Map, json};
 
-use crate::engine::{Beside, Ctx};
+use crate::engine::{Ctx, SpawnExtras};
 use crate::platform::log::DaemonLog;
 use crate::platform::settings::Settings;
 use crate::platform::shared_folder::{SHARED_FOLDER, shared_folder};
@@ -48,7 +48,7 @@ pub(crate) struct Preload {
 }
 
 impl Preload {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let user = beside.account.as_ref().map(|account| &account.credentials);
         let path = self.path_for(slot, user, &ctx.io.settings, &mut ctx.io.log).and_then(|path| path.into_os_string().into_string().ok());
@@ -165,15 +165,15 @@ fn settings(slot: &Slot, inc: u32, debug_port: Option<u16>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
 
     fn node() -> AppSpec {
         AppSpec { name: "api".into(), script: "/srv/api.js".into(), interpreter: Some("/usr/bin/node".into()), ..AppSpec::default() }
     }
 
-    fn prepared(spec: AppSpec) -> (Beside, bool) {
-        let (mut played, mut preload, mut beside) = (Played::new(&[]), Preload::default(), Beside::default());
+    fn prepared(spec: AppSpec) -> (SpawnExtras, bool) {
+        let (mut played, mut preload, mut beside) = (TestContext::new(&[]), Preload::default(), SpawnExtras::default());
         let id = played.instance(spec);
         preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
         (beside, played.ctx.state.slots.get(id).unwrap().durable.preloaded)
@@ -202,10 +202,10 @@ mod tests {
 
     #[test]
     fn removed_preload_file_is_recreated() {
-        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let (mut played, mut preload) = (TestContext::new(&[]), Preload::default());
         let id = played.instance(node());
         let mut path = || {
-            let mut beside = Beside::default();
+            let mut beside = SpawnExtras::default();
             preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
             PathBuf::from(beside.node_args.pop().unwrap())
         };
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn preloaded_process_of_a_former_daemon_is_recognised() {
-        let (mut played, mut preload) = (Played::new(&[]), Preload::default());
+        let (mut played, mut preload) = (TestContext::new(&[]), Preload::default());
         let id = played.instance(node());
         let file = format!("/tmp/{FILE_PREFIX}x.cjs");
         for (words, expected) in [(["--require", &file], true), (["--require", "/srv/own.cjs"], false), (["-e", &file], false)] {

@@ -46,11 +46,11 @@ impl Vanished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Played, reacts};
+    use crate::engine::{TestContext, reacts};
 
     #[test]
     fn processes_are_verified_once_after_boot_and_each_new_keeper() {
-        let mut played = Played::new(&[]);
+        let mut played = TestContext::new(&[]);
         let mut vanished = Vanished;
         vanished.on_boot(&mut played.ctx);
         played.pass(&mut vanished, SETTLE_MS - 1);

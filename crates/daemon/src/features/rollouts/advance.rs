@@ -1,17 +1,17 @@
 //! Progress of a rollout: observations of its processes, and the events made of them.
 
-use ostler_core::lifecycle::{ExitCause, State, Wanted};
-use ostler_core::rollout::{Event, Outcome, Phase, ReplicaState};
+use ostler_core::lifecycle::{DesiredState, ExitCause, InstanceState};
+use ostler_core::rollout::{ReplicaState, RolloutEvent, RolloutOutcome, RolloutPhase};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::{FaultReport, Progress};
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 
 use super::history::Release;
 use super::{Replica, Rollouts, Running};
-use crate::engine::{Answer, Ctx, Request, RolloutNews};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, RolloutNews};
 use crate::state::policy::reload_waits_ms;
 use crate::state::slots::{Slot, Slots, why};
-use crate::state::store::rollouts::End;
+use crate::state::store::rollouts::RolloutEnd;
 use crate::state::store::{Record, Role};
 
 impl Rollouts {
@@ -54,15 +54,15 @@ impl Rollouts {
             taken.map(|index| (running.number, index)).collect::<Vec<_>>()
         };
         let taken: Vec<(u32, usize)> = self.running.iter().flat_map(replicas).collect();
-        taken.into_iter().for_each(|(number, index)| self.take(ctx, number, Event::Overruled(index)));
+        taken.into_iter().for_each(|(number, index)| self.take(ctx, number, RolloutEvent::Overruled(index)));
     }
 
     /// Dispatches an event to the rollout, and performs its decisions.
-    pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: Event) {
+    pub(super) fn take(&mut self, ctx: &mut Ctx, number: u32, event: RolloutEvent) {
         match &event {
-            Event::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
-            Event::Ready(index) => self.note_ready(&ctx.state.slots, number, *index),
-            Event::Gone(_) | Event::Overruled(_) | Event::Tick => {}
+            RolloutEvent::Failed(index, reason) => self.note_fault(ctx, number, *index, reason),
+            RolloutEvent::Ready(index) => self.note_ready(&ctx.state.slots, number, *index),
+            RolloutEvent::Gone(_) | RolloutEvent::Overruled(_) | RolloutEvent::Tick => {}
         }
         let Some(running) = self.get_mut(number) else { return };
         let before: Vec<ReplicaState> = running.rollout.replicas.iter().map(|progress| progress.state).collect();
@@ -103,7 +103,7 @@ impl Rollouts {
         running.lines_of = Some(slot.durable.id).filter(|_| !is_complete);
         match lines {
             Some(lines) => running.fault_lines.clone_from(lines),
-            None => ctx.request(Request::LastLines { id: slot.durable.id }),
+            None => ctx.request(FeatureRequest::LastLines { id: slot.durable.id }),
         }
     }
 
@@ -128,13 +128,13 @@ impl Rollouts {
         ctx.io.log.line(format_args!("App [{}] reload is over: release {} {end:?}", running.app, running.release));
         let release = running.release;
         let what = match (&end, &fault) {
-            (End::Done, _) => What::ReloadDone { release },
-            (End::Overruled, _) => What::ReloadOverruled { release },
-            (End::Failed, fault) => {
-                What::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
+            (RolloutEnd::Done, _) => EventKind::ReloadDone { release },
+            (RolloutEnd::Overruled, _) => EventKind::ReloadOverruled { release },
+            (RolloutEnd::Failed, fault) => {
+                EventKind::ReloadFailed { release, why: fault.as_ref().map_or_else(String::new, |fault| fault.reason.clone()) }
             }
         };
-        ctx.emit_for_app(&running.app, what, Cause::from(&running.origin));
+        ctx.emit_for_app(&running.app, what, EventCause::from(&running.origin));
         // Releases of an app that was deleted during the rollout are not remembered.
         let is_remembered = !running.by_policy && !ctx.state.slots.of_app(&running.app).is_empty();
         if let Some(replica) = running.replicas.first().filter(|_| is_remembered) {
@@ -145,7 +145,7 @@ impl Rollouts {
         }
         ctx.state.journal.push(&Record::RolloutOver { number });
         if let Some(ticket) = running.ticket {
-            ctx.answer(Answer::Rollout { ticket, news: RolloutNews::Ended(Box::new(report)) });
+            ctx.answer(FeatureAnswer::Rollout { ticket, news: RolloutNews::Ended(Box::new(report)) });
         }
     }
 
@@ -163,7 +163,7 @@ impl Rollouts {
         let Some(running) = self.running.iter_mut().find(waits) else { return };
         let waits_ms = reload_waits_ms(&ctx.io.settings);
         let in_place = slot.durable.role == Role::Serving;
-        if in_place && let State::Starting { since, .. } = slot.durable.instance.state {
+        if in_place && let InstanceState::Starting { since, .. } = slot.durable.instance.state {
             let at = since.mono_ms.saturating_add(waits_ms);
             running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
         }
@@ -181,20 +181,20 @@ impl Rollouts {
 }
 
 /// Returns the outcome of a rollout, and its fault.
-fn end_of(running: &Running) -> (End, Option<FaultReport>) {
+fn end_of(running: &Running) -> (RolloutEnd, Option<FaultReport>) {
     match running.rollout.outcome() {
-        Some(Outcome::Failed(fault)) => {
+        Some(RolloutOutcome::Failed(fault)) => {
             let id = running.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id);
-            (End::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
+            (RolloutEnd::Failed, Some(FaultReport { id, reason: fault.reason.clone(), last_lines: running.fault_lines.clone() }))
         }
-        Some(Outcome::Overruled) => (End::Overruled, None),
-        Some(Outcome::Done) | None => (End::Done, None),
+        Some(RolloutOutcome::Overruled) => (RolloutEnd::Overruled, None),
+        Some(RolloutOutcome::Done) | None => (RolloutEnd::Done, None),
     }
 }
 
 /// Returns an event that the rollout has not received yet.
-fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
-    let is_advancing = matches!(running.rollout.phase, Phase::Advancing | Phase::Watching { .. });
+fn news(ctx: &Ctx, running: &Running) -> Option<RolloutEvent> {
+    let is_advancing = matches!(running.rollout.phase, RolloutPhase::Advancing | RolloutPhase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.io.settings));
     running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
         let beside = replica.beside.and_then(|id| ctx.state.slots.get(id));
@@ -207,7 +207,7 @@ fn news(ctx: &Ctx, running: &Running) -> Option<Event> {
             ReplicaState::Retiring | ReplicaState::Returning => {
                 let is_gone = replica.going.is_none_or(|id| ctx.state.slots.get(id).is_none());
                 let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;
-                let gone = is_gone.then_some(Event::Gone(index));
+                let gone = is_gone.then_some(RolloutEvent::Gone(index));
                 gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })
             }
             // One fault is enough: during a rollback, processes are no longer checked for whether
@@ -224,50 +224,55 @@ fn is_watched(running: &Running, slot: Option<&Slot>, now_ms: u64) -> bool {
 }
 
 /// Returns the event of a candidate, the process beside the serving one.
-fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Failed(index, "was removed".into())) };
+fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<RolloutEvent> {
+    let Some(slot) = slot else { return Some(RolloutEvent::Failed(index, "was removed".into())) };
     match slot.durable.instance.state {
-        State::Running { .. } if !is_ready => Some(Event::Ready(index)),
-        State::Waiting { .. }
-        | State::Preparing { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Completing { .. }
-        | State::Running { .. } => None,
+        InstanceState::Running { .. } if !is_ready => Some(RolloutEvent::Ready(index)),
+        InstanceState::Waiting { .. }
+        | InstanceState::Preparing { .. }
+        | InstanceState::Spawning { .. }
+        | InstanceState::Starting { .. }
+        | InstanceState::Completing { .. }
+        | InstanceState::Running { .. } => None,
         // It is being stopped for any reason. When it is down, its last lines are known.
-        State::Leaving { .. } | State::Draining { .. } | State::Stopping { .. } | State::Clearing { .. } => None,
-        State::Stopped | State::Backoff { .. } | State::Errored | State::Gone => {
+        InstanceState::Leaving { .. }
+        | InstanceState::Draining { .. }
+        | InstanceState::Stopping { .. }
+        | InstanceState::Clearing { .. } => None,
+        InstanceState::Stopped | InstanceState::Backoff { .. } | InstanceState::Errored | InstanceState::Gone => {
             let late = if is_ready { " while the others of its batch started" } else { "" };
-            Some(Event::Failed(index, format!("{}{late}", why_not(slot))))
+            Some(RolloutEvent::Failed(index, format!("{}{late}", why_not(slot))))
         }
     }
 }
 
 /// Returns the event of a process that was restarted in place.
-fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
+fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, waits_ms: u64) -> Option<RolloutEvent> {
+    let Some(slot) = slot else { return Some(RolloutEvent::Overruled(index)) };
     match slot.durable.instance.state {
-        State::Running { inc, .. } if inc > replica.after => Some(Event::Ready(index)),
-        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => Some(Event::Failed(index, why_not(slot))),
-        State::Starting { inc, since, ready_deadline_ms: None, .. }
+        InstanceState::Running { inc, .. } if inc > replica.after => Some(RolloutEvent::Ready(index)),
+        _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => {
+            Some(RolloutEvent::Failed(index, why_not(slot)))
+        }
+        InstanceState::Starting { inc, since, ready_deadline_ms: None, .. }
             if inc > replica.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
         {
             let words = format!("was not ready within {waits_ms} ms; `listen_timeout` sets that time");
-            Some(Event::Failed(index, words))
+            Some(RolloutEvent::Failed(index, words))
         }
-        State::Stopped | State::Errored | State::Gone if slot.durable.instance.wanted != Wanted::Up => {
-            Some(Event::Failed(index, why_not(slot)))
+        InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone if slot.durable.instance.wanted != DesiredState::Up => {
+            Some(RolloutEvent::Failed(index, why_not(slot)))
         }
         _ => None,
     }
 }
 
 /// Returns the event of a process that took over and has to stay.
-fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Event> {
-    let Some(slot) = slot else { return Some(Event::Overruled(index)) };
+fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<RolloutEvent> {
+    let Some(slot) = slot else { return Some(RolloutEvent::Overruled(index)) };
     // Any other command that stops the process takes over its instance first.
-    let is_up = matches!(slot.durable.instance.state, State::Running { inc, .. } if inc == replica.after);
-    (!is_up).then(|| Event::Failed(index, format!("{} after it was ready", ended(slot))))
+    let is_up = matches!(slot.durable.instance.state, InstanceState::Running { inc, .. } if inc == replica.after);
+    (!is_up).then(|| RolloutEvent::Failed(index, format!("{} after it was ready", ended(slot))))
 }
 
 /// Returns the reason why it is not ready, in words that follow a name.

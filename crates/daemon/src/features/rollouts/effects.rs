@@ -1,9 +1,9 @@
 //! Effects of a rollout. They are applied to the slots and journaled in one step.
 
-use ostler_core::lifecycle::{self, State};
-use ostler_core::rollout::Effect;
+use ostler_core::lifecycle::{self, InstanceState};
+use ostler_core::rollout::RolloutEffect;
 use ostler_proto::control::Progress;
-use ostler_proto::event::{Cause, What};
+use ostler_proto::event::{EventCause, EventKind};
 
 use super::begin::may_overlap;
 use super::{Rollouts, Running};
@@ -16,14 +16,14 @@ const IN_PLACE: &str = "restarts with a short gap, because the app opens its own
 
 impl Rollouts {
     /// Performs the decisions, and journals all of them.
-    pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<Effect>) {
+    pub(super) fn perform(&mut self, ctx: &mut Ctx, number: u32, effects: Vec<RolloutEffect>) {
         let Some(running) = self.get_mut(number) else { return };
         for effect in effects {
             match effect {
-                Effect::Launch(index) => running.launch(ctx, index, false),
-                Effect::LaunchOld(index) => running.launch(ctx, index, true),
-                Effect::Promote(index) => running.promote(ctx, index),
-                Effect::Discard(index) => running.discard(ctx, index),
+                RolloutEffect::Launch(index) => running.launch(ctx, index, false),
+                RolloutEffect::LaunchOld(index) => running.launch(ctx, index, true),
+                RolloutEffect::Promote(index) => running.promote(ctx, index),
+                RolloutEffect::Discard(index) => running.discard(ctx, index),
             }
         }
         ctx.state.journal.push(&running.record());
@@ -48,7 +48,7 @@ impl Running {
             replica.after = slot.durable.instance.inc;
             slot.rebase(parts.base);
             slot.describe(parts.app, &ctx.io.settings);
-            let runs = matches!(slot.durable.instance.state, State::Running { .. });
+            let runs = matches!(slot.durable.instance.state, InstanceState::Running { .. });
             ctx.state.slots.changed(serving);
             if runs {
                 self.send_step(ctx, index, IN_PLACE);
@@ -77,7 +77,7 @@ impl Running {
         let (pid, pm_id, name) = (slot.durable.instance.pid(), slot.durable.pm_id, slot.spec().name.clone());
         ctx.serves(new);
         ctx.io.log.line(format_args!("App [{name}:{pm_id}] the new process serves, the old one is asked to finish"));
-        ctx.emit(new, What::Replaced { pid: pid.unwrap_or(0) }, Cause::from(&origin));
+        ctx.emit(new, EventKind::Replaced { pid: pid.unwrap_or(0) }, EventCause::from(&origin));
         ctx.event(old, lifecycle::Event::Retire(origin));
         self.send_step(ctx, index, "is ready; the old process finishes its requests");
     }
@@ -86,7 +86,7 @@ impl Running {
         let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
         // If a user has it deleted already, that may be urgent. Otherwise it may finish, because it
         // may have clients.
-        if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::Wanted::Gone) {
+        if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::DesiredState::Gone) {
             ctx.event(id, lifecycle::Event::Retire(self.origin.clone()));
         }
     }

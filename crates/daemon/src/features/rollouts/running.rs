@@ -55,13 +55,13 @@ pub(super) struct Replica {
     /// Process that has to stay: the promoted or restarted process. During a restart, the process
     /// before it.
     pub after: u32,
-    pub old: Parts,
-    pub new: Parts,
+    pub old: ProcessDescription,
+    pub new: ProcessDescription,
 }
 
 /// Description and environment of a process.
 #[derive(Clone, Debug)]
-pub(super) struct Parts {
+pub(super) struct ProcessDescription {
     pub app: Rc<App>,
     pub base: Rc<Base>,
 }
@@ -130,12 +130,12 @@ impl Replica {
 
     fn restore(record: ReplicaRecord, snapshot: &Snapshot) -> Option<Self> {
         let ReplicaRecord { pm_id, serving, beside, going, after, old, new } = record;
-        let (old, new) = (Parts::restore(old, snapshot)?, Parts::restore(new, snapshot)?);
+        let (old, new) = (ProcessDescription::restore(old, snapshot)?, ProcessDescription::restore(new, snapshot)?);
         Some(Self { pm_id, serving, beside, going, after, old, new })
     }
 }
 
-impl Parts {
+impl ProcessDescription {
     fn numbers(&self) -> (u64, u64) {
         (self.app.id, self.base.id)
     }

@@ -4,8 +4,8 @@
 //! a turn has no work left, the waiting instances are checked. Without waiting instances this costs
 //! nothing. Each request itself decides the order in which it touches running apps.
 
-use ostler_core::lifecycle::standing::Standing;
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::standing::DependencyState;
+use ostler_core::lifecycle::{Event, InstanceState};
 
 use crate::engine::{Ctx, InstanceStep};
 use crate::state::slots::needs::{Apps, in_words};
@@ -13,17 +13,17 @@ use crate::state::slots::needs::{Apps, in_words};
 /// Instances that wait for others. Their list is in the context, because requests report which
 /// instances they will start ([`Ctx::coming`]).
 #[derive(Debug, Default)]
-pub(crate) struct Order;
+pub(crate) struct StartOrder;
 
-impl Order {
+impl StartOrder {
     pub(crate) const NAME: &str = "order";
 }
 
-impl Order {
+impl StartOrder {
     /// Stops the wait of an instance at its deadline.
     pub(crate) fn on_due(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id) else { return false };
-        let State::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
+        let InstanceState::Waiting { deadline_ms, .. } = slot.durable.instance.state else { return false };
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
@@ -35,7 +35,7 @@ impl Order {
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         let id = step.id;
-        if ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, State::Waiting { .. })) {
+        if ctx.state.slots.get(id).is_some_and(|slot| matches!(slot.durable.instance.state, InstanceState::Waiting { .. })) {
             ctx.state.waiting.insert(id);
         } else if !ctx.state.waiting.is_empty() {
             ctx.state.waiting.remove(&id);
@@ -59,7 +59,7 @@ impl Order {
                 events.push((slot.durable.id, Event::Released));
                 continue;
             }
-            missing.retain(|(standing, ..)| *standing != Standing::Pending);
+            missing.retain(|(standing, ..)| *standing != DependencyState::Pending);
             if !missing.is_empty() {
                 events.push((slot.durable.id, Event::Unmet(in_words(&missing))));
             }
@@ -72,10 +72,10 @@ impl Order {
 mod tests {
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::Origin;
-    use ostler_core::lifecycle::order::{Condition, Order as Needs};
+    use ostler_core::lifecycle::order::{Condition, Dependencies as Needs};
 
     use super::*;
-    use crate::engine::{Input, Played, reacts};
+    use crate::engine::{Input, TestContext, reacts};
     use crate::state::slots::needs::waits_for;
 
     fn user() -> Origin {
@@ -89,8 +89,8 @@ mod tests {
     }
 
     /// Returns `db`, and `api` that waits for it.
-    fn waiting() -> (Played, Order, u32, u32) {
-        let (mut played, mut order) = (Played::new(&[]), Order);
+    fn waiting() -> (TestContext, StartOrder, u32, u32) {
+        let (mut played, mut order) = (TestContext::new(&[]), StartOrder);
         let db = played.instance(app("db", &[]));
         let api = played.instance(app("api", &[("db", Condition::Ready)]));
         played.dispatch(&mut order, api, Event::Start(user()));
@@ -98,7 +98,7 @@ mod tests {
         (played, order, db, api)
     }
 
-    fn decided(played: &mut Played, order: &mut Order) -> Vec<(u32, Event)> {
+    fn decided(played: &mut TestContext, order: &mut StartOrder) -> Vec<(u32, Event)> {
         order.on_idle(&mut played.ctx);
         let event = |input| match input {
             Input::Event(id, event) => (id, event),
@@ -148,5 +148,5 @@ mod tests {
         assert!(matches!(&played.queued()[..], [Input::Event(id, Event::Unmet(text))] if *id == api && text == why));
     }
 
-    reacts!(Order: on_step, on_forgotten, on_idle);
+    reacts!(StartOrder: on_step, on_forgotten, on_idle);
 }

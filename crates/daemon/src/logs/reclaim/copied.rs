@@ -11,7 +11,7 @@ use ostler_sys::{ProcRef, ProcTable};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::{Failure, FileKey};
+use super::{FileKey, ReclaimFailure};
 use crate::platform::rights::Rights;
 
 /// Bytes that are left to copy while the writers are stopped.
@@ -28,7 +28,7 @@ const LEFT: u64 = 16 << 20;
 
 /// Order to copy a file.
 #[derive(Clone, Debug)]
-pub(crate) struct Order {
+pub(crate) struct CopyOrder {
     /// Number of the reclaim.
     pub id: u32,
     /// Present path of the file.
@@ -64,7 +64,7 @@ pub(crate) struct Copied {
     /// True if a process had that other file open for writing.
     pub is_beside_written: bool,
     /// Order of this copy.
-    pub(super) order: Order,
+    pub(super) order: CopyOrder,
     /// Number of attempts in which a writer did not stop.
     pub(super) tries: u32,
 }
@@ -77,14 +77,14 @@ impl Copied {
         self.tries < TRIES && self.source.metadata().is_ok_and(|meta| meta.len() >= self.length)
     }
 
-    pub(super) fn chase(&mut self) -> Result<(), Failure> {
-        chase(&self.source, &self.copy, &mut self.length).map_err(Failure::system("write", &self.order.copy))
+    pub(super) fn chase(&mut self) -> Result<(), ReclaimFailure> {
+        chase(&self.source, &self.copy, &mut self.length).map_err(ReclaimFailure::system("write", &self.order.copy))
     }
 
     /// Copies new bytes and searches for writers again. Otherwise newer processes would be searched
     /// while all writers are stopped.
-    pub(super) fn catch_up(&mut self) -> Result<(), Failure> {
-        let Found { looked_at, writers, beside, is_beside_written } = look_for_writers(&self.order);
+    pub(super) fn catch_up(&mut self) -> Result<(), ReclaimFailure> {
+        let WriterSearch { looked_at, writers, beside, is_beside_written } = look_for_writers(&self.order);
         (self.looked_at, self.writers, self.beside, self.is_beside_written) = (looked_at, writers, beside, is_beside_written);
         self.chase()
     }
@@ -171,7 +171,7 @@ pub(super) fn move_bytes(from: &File, mut at: u64, into: &File, mut to: u64, mut
 }
 
 /// Result of a search through all processes.
-pub(super) struct Found {
+pub(super) struct WriterSearch {
     pub looked_at: Vec<ProcRef>,
     pub writers: Vec<ProcRef>,
     pub beside: Option<FileKey>,
@@ -180,13 +180,13 @@ pub(super) struct Found {
 
 /// Returns all processes that have the file open for writing. Processes of other users may not be
 /// inspected.
-pub(super) fn look_for_writers(order: &Order) -> Found {
+pub(super) fn look_for_writers(order: &CopyOrder) -> WriterSearch {
     let (_, meta) = super::look(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
     let table = ProcTable::scan();
-    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::Entry::process).collect();
+    let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::ProcessEntry::process).collect();
     let writes = |process: &&ProcRef, key| has_open_for_writing(process.pid, key).unwrap_or(false);
     let writers = looked_at.iter().filter(|process| writes(process, order.file)).copied().collect();
     let is_beside_written = beside.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));
-    Found { looked_at, writers, beside, is_beside_written }
+    WriterSearch { looked_at, writers, beside, is_beside_written }
 }

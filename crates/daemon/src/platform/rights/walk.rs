@@ -26,7 +26,7 @@ const MAX_LINKS: usize = 40;
 
 /// Treatment of a link that is the last name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Last {
+pub(super) enum LinkTreatment {
     /// The link is followed, even if it is dangling.
     Follow,
     /// The link itself is the result.
@@ -79,7 +79,7 @@ impl FolderEntry {
 }
 
 /// Walks a path for an app of this user. If `make` has a mode, missing folders are created with it.
-pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Option<Mode>) -> io::Result<FolderEntry> {
+pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: LinkTreatment, make: Option<Mode>) -> io::Result<FolderEntry> {
     let path = std::path::absolute(path)?;
     let own = rustix::process::geteuid().as_raw();
     let mut walk = Walk {
@@ -108,7 +108,7 @@ pub(super) fn walk(user: &Arc<Credentials>, path: &Path, last: Last, make: Optio
 struct Walk<'a> {
     user: &'a Credentials,
     own: u32,
-    last: Last,
+    last: LinkTreatment,
     make: Option<Mode>,
     /// Folder that the walk is in.
     folder: OwnedFd,
@@ -139,7 +139,7 @@ impl Walk<'_> {
                 None => return Ok(Some(name)),
             };
             match FileType::from_raw_mode(stat.st_mode) {
-                FileType::Symlink if !is_last || self.last == Last::Follow => self.follow(&found)?,
+                FileType::Symlink if !is_last || self.last == LinkTreatment::Follow => self.follow(&found)?,
                 _ if is_last => return Ok(Some(name)),
                 FileType::Directory => {
                     self.folder = found;

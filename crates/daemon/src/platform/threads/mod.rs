@@ -18,7 +18,7 @@ pub(crate) mod played;
 pub(crate) struct Thread<T> {
     handle: JoinHandle<T>,
     #[cfg(test)]
-    part: Option<std::sync::Arc<played::Part>>,
+    part: Option<std::sync::Arc<played::SimulatedThread>>,
 }
 
 /// Starts a thread with a name, of which at most 15 characters are shown, and a stack of this many
@@ -93,7 +93,7 @@ pub(crate) fn now() -> Instant {
 /// killed.
 pub(crate) fn point() {
     #[cfg(test)]
-    played::point(played::At::Step);
+    played::point(played::StopPoint::Step);
 }
 
 /// Returns true on a played thread.
@@ -108,7 +108,7 @@ pub(crate) fn is_played() -> bool {
 /// checks again at once instead of waiting for the system.
 pub(crate) fn waits() -> bool {
     #[cfg(test)]
-    return played::point(played::At::Rest);
+    return played::point(played::StopPoint::Rest);
     #[cfg(not(test))]
     false
 }

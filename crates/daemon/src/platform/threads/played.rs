@@ -17,7 +17,7 @@ struct Killed;
 
 /// Position of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum At {
+pub(crate) enum StopPoint {
     /// Before a step whose effect outlives the daemon.
     Step,
     /// The thread waits for something.
@@ -25,17 +25,17 @@ pub(crate) enum At {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum ThreadState {
     Runs,
-    Stands(At),
+    Paused(StopPoint),
     Dies,
     Over,
 }
 
 /// Thread of a played daemon.
 #[derive(Debug)]
-pub(crate) struct Part {
-    turn: Mutex<Turn>,
+pub(crate) struct SimulatedThread {
+    turn: Mutex<ThreadState>,
     changed: Condvar,
     world: Arc<Mutex<World>>,
 }
@@ -61,16 +61,16 @@ pub(crate) enum Disk {
 }
 
 /// Threads of the daemon that is played here.
-struct Stage {
-    parts: Vec<Arc<Part>>,
+struct ThreadSet {
+    parts: Vec<Arc<SimulatedThread>>,
     world: Arc<Mutex<World>>,
 }
 
 thread_local! {
     /// Set on the thread that plays.
-    static STAGE: RefCell<Option<Stage>> = const { RefCell::new(None) };
+    static STAGE: RefCell<Option<ThreadSet>> = const { RefCell::new(None) };
     /// Set on a played thread.
-    static OWN: RefCell<Option<Arc<Part>>> = const { RefCell::new(None) };
+    static OWN: RefCell<Option<Arc<SimulatedThread>>> = const { RefCell::new(None) };
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,7 +81,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// again.
 pub(crate) fn play(seed: Option<u64>) {
     kill();
-    let stage = |seed| Stage {
+    let stage = |seed| ThreadSet {
         parts: Vec::new(),
         world: Arc::new(Mutex::new(World { now: Instant::now(), disk: Disk::Good, rng: Rng::new(seed) })),
     };
@@ -93,11 +93,11 @@ pub(crate) fn kill() {
     let parts = STAGE.with_borrow_mut(|stage| stage.as_mut().map(|stage| std::mem::take(&mut stage.parts)));
     for part in parts.into_iter().flatten() {
         let mut turn = lock(&part.turn);
-        if matches!(*turn, Turn::Stands(_)) {
-            *turn = Turn::Dies;
+        if matches!(*turn, ThreadState::Paused(_)) {
+            *turn = ThreadState::Dies;
             part.changed.notify_all();
         }
-        drop(part.changed.wait_while(turn, |turn| *turn != Turn::Over));
+        drop(part.changed.wait_while(turn, |turn| *turn != ThreadState::Over));
     }
 }
 
@@ -130,11 +130,11 @@ pub(crate) fn turn(which: usize, points: usize) -> bool {
     part.is_some_and(|part| part.runs_until(points, || false))
 }
 
-pub(super) fn cast() -> Option<Arc<Part>> {
+pub(super) fn cast() -> Option<Arc<SimulatedThread>> {
     STAGE.with_borrow_mut(|stage| {
         let stage = stage.as_mut()?;
-        let turn = Mutex::new(Turn::Stands(At::Step));
-        let part = Arc::new(Part { turn, changed: Condvar::new(), world: Arc::clone(&stage.world) });
+        let turn = Mutex::new(ThreadState::Paused(StopPoint::Step));
+        let part = Arc::new(SimulatedThread { turn, changed: Condvar::new(), world: Arc::clone(&stage.world) });
         stage.parts.push(Arc::clone(&part));
         Some(part)
     })
@@ -146,10 +146,10 @@ pub(super) fn is_here() -> bool {
 }
 
 /// Waits for the next turn and returns true on a played thread.
-pub(super) fn point(at: At) -> bool {
+pub(super) fn point(at: StopPoint) -> bool {
     let Some(part) = OWN.with_borrow(Clone::clone) else {
         // The daemon itself does work of its threads when it begins.
-        if at == At::Step && STAGE.with_borrow(Option::is_some) {
+        if at == StopPoint::Step && STAGE.with_borrow(Option::is_some) {
             ostler_sys::played::step();
         }
         return false;
@@ -191,18 +191,18 @@ pub(super) fn pass_on<T>(result: std::thread::Result<T>) -> std::thread::Result<
     }
 }
 
-impl Part {
+impl SimulatedThread {
     /// Runs the body of the thread.
     pub(super) fn play<T>(self: Arc<Self>, work: impl FnOnce() -> T) -> T {
         /// Marks the thread as over, however it ends.
-        struct Over(Arc<Part>);
-        impl Drop for Over {
+        struct FinishGuard(Arc<SimulatedThread>);
+        impl Drop for FinishGuard {
             fn drop(&mut self) {
-                *lock(&self.0.turn) = Turn::Over;
+                *lock(&self.0.turn) = ThreadState::Over;
                 self.0.changed.notify_all();
             }
         }
-        let over = Over(Arc::clone(&self));
+        let over = FinishGuard(Arc::clone(&self));
         OWN.set(Some(Arc::clone(&self)));
         self.wait();
         let result = work();
@@ -211,23 +211,25 @@ impl Part {
         result
     }
 
-    fn stand(&self, at: At) {
-        *lock(&self.turn) = Turn::Stands(at);
+    fn stand(&self, at: StopPoint) {
+        *lock(&self.turn) = ThreadState::Paused(at);
         self.changed.notify_all();
         self.wait();
     }
 
     fn wait(&self) {
-        let turn =
-            self.changed.wait_while(lock(&self.turn), |turn| matches!(turn, Turn::Stands(_))).unwrap_or_else(PoisonError::into_inner);
-        if *turn == Turn::Dies {
+        let turn = self
+            .changed
+            .wait_while(lock(&self.turn), |turn| matches!(turn, ThreadState::Paused(_)))
+            .unwrap_or_else(PoisonError::into_inner);
+        if *turn == ThreadState::Dies {
             drop(turn);
             std::panic::resume_unwind(Box::new(Killed));
         }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        *lock(&self.turn) == Turn::Over
+        *lock(&self.turn) == ThreadState::Over
     }
 
     /// Lets the thread pass this many points, until `is_done` is true or the thread waits for
@@ -239,14 +241,14 @@ impl Part {
                 break;
             }
             let mut turn = lock(&self.turn);
-            if *turn == Turn::Over {
+            if *turn == ThreadState::Over {
                 break;
             }
-            *turn = Turn::Runs;
+            *turn = ThreadState::Runs;
             self.changed.notify_all();
-            let turn = self.changed.wait_while(turn, |turn| *turn == Turn::Runs).unwrap_or_else(PoisonError::into_inner);
-            did_something |= *turn != Turn::Stands(At::Rest);
-            if *turn == Turn::Stands(At::Rest) {
+            let turn = self.changed.wait_while(turn, |turn| *turn == ThreadState::Runs).unwrap_or_else(PoisonError::into_inner);
+            did_something |= *turn != ThreadState::Paused(StopPoint::Rest);
+            if *turn == ThreadState::Paused(StopPoint::Rest) {
                 break;
             }
         }

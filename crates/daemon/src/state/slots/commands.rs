@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ostler_sys::ProcRef;
 
-use crate::state::store::command::{CommandSpec, Output, Owner};
+use crate::state::store::command::{CommandOwner, CommandSpec, Output};
 
 /// Progress of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(crate) enum Progress {
 /// Running command.
 #[derive(Debug)]
 pub(crate) struct UnderWay {
-    pub owner: Owner,
+    pub owner: CommandOwner,
     slot: u32,
     /// Mark that identifies its processes.
     mark: String,
@@ -41,7 +41,7 @@ pub(crate) struct Commands {
 
 impl Commands {
     /// Adds a command.
-    pub(crate) fn add(&mut self, number: u32, owner: Owner, spec: &CommandSpec, mark: &str) {
+    pub(crate) fn add(&mut self, number: u32, owner: CommandOwner, spec: &CommandSpec, mark: &str) {
         let writes_logs = spec.output != Output::Nowhere;
         let (slot, mark) = (spec.slot, mark.to_owned());
         let under_way = UnderWay { owner, slot, mark, writes_logs, progress: Progress::Asked, is_called_off: false };
@@ -75,11 +75,11 @@ impl Commands {
 
     /// Returns true if a hook of this slot runs.
     pub(crate) fn any_hook_of(&self, id: u32) -> bool {
-        self.iter().any(|command| matches!(command.owner, Owner::Hook { slot, .. } if slot == id))
+        self.iter().any(|command| matches!(command.owner, CommandOwner::Hook { slot, .. } if slot == id))
     }
 
     /// Returns true if a command of this owner is running.
-    pub(crate) fn has(&self, owner: &Owner) -> bool {
+    pub(crate) fn has(&self, owner: &CommandOwner) -> bool {
         self.iter().any(|command| command.owner == *owner)
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ostler_proto::control::{Detail, Learned};
+use ostler_proto::control::{AppFacts, Detail};
 
 use super::{Axm, Slot};
 use crate::platform::settings::Settings;
@@ -36,10 +36,10 @@ impl Slot {
     }
 
     /// Returns facts that the daemon found out about the process, and reports of the app itself.
-    fn learned(&self) -> Learned {
+    fn learned(&self) -> AppFacts {
         let LearnedRecord { node_version, sockets, status, working_tree } = (*self.durable.learned).clone();
         let Axm { actions, monitor, options } = (*self.live.axm).clone();
-        Learned { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
+        AppFacts { node_version, axm_actions: actions, axm_monitor: monitor, axm_options: options, sockets, status, working_tree }
     }
 
     /// Returns the name of the user that the app runs as: `uid` if set, otherwise the daemon's

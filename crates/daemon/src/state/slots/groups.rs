@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_keeper::{HOME_VAR, ROLE_VAR};
 use ostler_sys::cgroup;
 use ostler_sys::process::tree::marker;
@@ -260,8 +260,8 @@ fn may_leave(own: &Path, in_front: bool) -> bool {
 }
 
 /// Returns true if nothing of the instance runs, and nothing will start by itself.
-fn is_at_rest(state: &State) -> bool {
-    matches!(state, State::Stopped | State::Errored | State::Gone)
+fn is_at_rest(state: &InstanceState) -> bool {
+    matches!(state, InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone)
 }
 
 /// Returns the name of a group: it is unique, and begins with the number that users know.

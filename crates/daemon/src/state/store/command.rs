@@ -40,7 +40,7 @@ pub(crate) enum Output {
 /// next daemon can report the result.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Owner {
+pub(crate) enum CommandOwner {
     /// The result is no longer needed.
     Nobody,
     /// Hook of a process of an instance.
@@ -89,7 +89,7 @@ impl Leader {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommandRecord {
     pub number: u32,
-    pub owner: Owner,
+    pub owner: CommandOwner,
     pub spec: CommandSpec,
     /// Value of the variable that identifies its processes.
     pub mark: String,

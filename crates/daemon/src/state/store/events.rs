@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use ostler_core::text::ring::Ring;
-use ostler_proto::event::{Cause, Event, Missed, Position, What};
+use ostler_proto::event::{Event, EventCause, EventKind, MissedEntries, Position};
 
 use super::record::EVENT_BOUNDS;
 use super::{Journal, Record, Snapshot};
@@ -30,15 +30,15 @@ const MOST_TEXT: usize = 300;
 
 /// Event without a number.
 #[derive(Debug)]
-pub(crate) struct Draft {
+pub(crate) struct EventDraft {
     /// App name; `None` for an event of the manager.
     pub app: Option<String>,
     /// `pm_id`.
     pub id: Option<u32>,
     /// Type of the event.
-    pub what: What,
+    pub what: EventKind,
     /// Cause of the event.
-    pub cause: Cause,
+    pub cause: EventCause,
     /// PM2's status words before and after.
     pub status: Option<(&'static str, &'static str)>,
 }
@@ -80,8 +80,8 @@ impl Events {
     }
 
     /// Adds an event at this wall-clock time.
-    pub(crate) fn push(&mut self, at_ms: u64, draft: Draft) {
-        let Draft { app, id, what, cause, status } = draft;
+    pub(crate) fn push(&mut self, at_ms: u64, draft: EventDraft) {
+        let EventDraft { app, id, what, cause, status } = draft;
         let seq = self.ring.next_seq() + self.unwritten.len() as u64;
         let (before, after) = status.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));
         self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
@@ -110,16 +110,16 @@ impl Events {
 
     /// Returns the events that a follower at this position has not received, and those that are
     /// lost.
-    pub(crate) fn after(&self, position: Option<Position>) -> (Option<Missed>, Vec<Event>) {
+    pub(crate) fn after(&self, position: Option<Position>) -> (Option<MissedEntries>, Vec<Event>) {
         let (missed, rest) = self.ring.after(position);
         (missed, rest.filter_map(|(_, entry)| self.read(entry)).collect())
     }
 
     /// Returns the cause of an update that has begun, if no event followed it.
-    pub(crate) fn update_under_way(&self) -> Option<Cause> {
+    pub(crate) fn update_under_way(&self) -> Option<EventCause> {
         let (_, newest) = self.after(None);
         let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
-        matches!(newest.what, What::UpdateBegun).then_some(newest.cause)
+        matches!(newest.what, EventKind::UpdateBegun).then_some(newest.cause)
     }
 
     /// Returns the position of a follower that has received all events.
@@ -145,11 +145,11 @@ fn stored(event: &Event) -> Box<[u8]> {
 }
 
 /// Shortens a cause, because a policy's detail may be as long as a path or the answer of an app.
-fn short(cause: Cause) -> Cause {
+fn short(cause: EventCause) -> EventCause {
     match cause {
-        Cause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
+        EventCause::Policy { name, detail: Some(detail) } if detail.len() > MOST_TEXT => {
             let end = (0..=MOST_TEXT).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
-            Cause::policy(name, format!("{}…", &detail[..end]))
+            EventCause::policy(name, format!("{}…", &detail[..end]))
         }
         cause => cause,
     }
@@ -168,8 +168,14 @@ fn new_epoch() -> u64 {
 mod tests {
     use super::*;
 
-    fn draft(app: &str) -> Draft {
-        Draft { app: Some(app.into()), id: Some(1), what: What::Stopped, cause: Cause::App, status: Some(("online", "stopped")) }
+    fn draft(app: &str) -> EventDraft {
+        EventDraft {
+            app: Some(app.into()),
+            id: Some(1),
+            what: EventKind::Stopped,
+            cause: EventCause::App,
+            status: Some(("online", "stopped")),
+        }
     }
 
     fn journal() -> Journal {
@@ -222,7 +228,7 @@ mod tests {
         journal.replace(ostler_sys::fd::memfd::create("test").unwrap(), events.records()).unwrap();
         let (again, _) = killed(&journal);
         assert_eq!((again.position(), again.after(Some(first))), (events.position(), events.after(Some(first))));
-        assert_eq!(again.after(Some(first)).0, Some(Missed::Count(43)));
+        assert_eq!(again.after(Some(first)).0, Some(MissedEntries::Count(43)));
     }
 
     #[test]

@@ -74,7 +74,7 @@ pub(crate) struct ReleaseRecord {
     /// End time of its rollout.
     pub ended: Now,
     /// Result of the rollout.
-    pub end: End,
+    pub end: RolloutEnd,
     /// Reported failure.
     pub fault: Option<FaultReport>,
     /// Instances by the number that users know, and the result for each.
@@ -87,7 +87,7 @@ pub(crate) struct ReleaseRecord {
 /// Result of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum End {
+pub(crate) enum RolloutEnd {
     /// The new release serves.
     Done,
     /// The new release was refused.

@@ -23,9 +23,9 @@ const COLLECT_MS: u64 = 20;
 /// Writer of journal bytes to both copies.
 #[derive(Debug)]
 pub(crate) struct StateFile {
-    disk: Copy,
+    disk: StateCopy,
     /// Second copy, and the home that it belongs to.
-    beside: Option<(Copy, PathBuf)>,
+    beside: Option<(StateCopy, PathBuf)>,
     pending: Vec<u8>,
     due_ms: Option<u64>,
     /// True if the next append is written without delay.
@@ -36,14 +36,14 @@ pub(crate) struct StateFile {
 
 /// One copy.
 #[derive(Debug)]
-struct Copy {
+struct StateCopy {
     path: PathBuf,
     file: Option<File>,
     /// Whether the file misses records: only a complete rewrite repairs it.
     torn: bool,
 }
 
-impl Copy {
+impl StateCopy {
     fn new(path: PathBuf) -> Self {
         Self { path, file: None, torn: true }
     }
@@ -91,13 +91,13 @@ pub(crate) fn newest(copy: Option<Snapshot>, disk: Option<&Snapshot>, boot_id: &
 impl StateFile {
     /// Creates the writer; no file is touched until the first write.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { disk: Copy::new(path), beside: None, pending: Vec::new(), due_ms: None, is_urgent: false, trouble: None }
+        Self { disk: StateCopy::new(path), beside: None, pending: Vec::new(), due_ms: None, is_urgent: false, trouble: None }
     }
 
     /// Keeps a second copy if there is a place for it.
     #[must_use]
     pub(crate) fn with_copy(self, home: &Path) -> Self {
-        let beside = state_copy::make(home).map(|path| (Copy::new(path), home.to_owned()));
+        let beside = state_copy::make(home).map(|path| (StateCopy::new(path), home.to_owned()));
         Self { beside, ..self }
     }
 

@@ -1,7 +1,7 @@
 //! Content of the panes that are text: lines for a given number of columns.
 
 use ostler_proto::control::{Detail, TableRow};
-use ostler_proto::event::{Event, What};
+use ostler_proto::event::{Event, EventKind};
 use serde_json::Value;
 
 use super::cells::Tone;
@@ -157,13 +157,15 @@ fn events(state: &State, columns: usize) -> Vec<Line> {
     lines
 }
 
-fn event_tone(what: &What) -> Tone {
+fn event_tone(what: &EventKind) -> Tone {
     match what {
-        What::Errored { .. } | What::CouldNotStart { .. } | What::ReloadFailed { .. } | What::KillTimeout => Tone::Bad,
-        What::Exit { .. } | What::Restarting { .. } | What::LimitExceeded { .. } | What::NotReady { .. } | What::HookFailed { .. } => {
-            Tone::Warn
-        }
-        What::Online { .. } | What::ReloadDone { .. } => Tone::Good,
+        EventKind::Errored { .. } | EventKind::CouldNotStart { .. } | EventKind::ReloadFailed { .. } | EventKind::KillTimeout => Tone::Bad,
+        EventKind::Exit { .. }
+        | EventKind::Restarting { .. }
+        | EventKind::LimitExceeded { .. }
+        | EventKind::NotReady { .. }
+        | EventKind::HookFailed { .. } => Tone::Warn,
+        EventKind::Online { .. } | EventKind::ReloadDone { .. } => Tone::Good,
         _ => Tone::Plain,
     }
 }

@@ -3,7 +3,7 @@
 
 use ostler_proto::health::LastAnswer;
 
-use ostler_core::health::State as Health;
+use ostler_core::health::HealthState as Health;
 use ostler_proto::event::Health as Shown;
 
 use super::{BEATS, HealthChecks, emit_health};

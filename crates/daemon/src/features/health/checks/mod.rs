@@ -8,7 +8,7 @@
 //! daemon, starts with a new state; the journal has only the events that users see. The health of a
 //! process is on its slot, where other features read it. If a process should get no new
 //! connections, that is reported as a change of its capacity. This module does not replace
-//! unhealthy processes, but requests it ([`Request::Remedy`]).
+//! unhealthy processes, but requests it ([`FeatureRequest::Remedy`]).
 //!
 //! An app without checks costs nothing. An app with a check wakes the daemon only for its checks.
 
@@ -20,27 +20,27 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::{Cause as Reason, HealthSpec, Monitor, Phase, State as Health};
+use ostler_core::health::{CheckPhase, HealthSpec, HealthState as Health, Monitor, RemedyCause as Reason};
 use ostler_core::lifecycle::PolicyName;
 use ostler_core::time::Now;
-use ostler_proto::event::{Cause, Health as Shown, What};
+use ostler_proto::event::{EventCause, EventKind, Health as Shown};
 use ostler_proto::health::{HealthReport, LastAnswer};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
 
-use crate::engine::{Answer, Ctx, InstanceStep, Key, PerProcess, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key, PerProcess};
 use crate::platform::reactor::Source;
 use crate::state::slots::Slot;
-use crate::state::store::command::Owner;
+use crate::state::store::command::CommandOwner;
 use commands::CommandCheck;
 
 /// Watched processes, and their probes.
 #[derive(Debug, Default)]
 pub(crate) struct HealthChecks {
     /// Watched processes by slot.
-    watched: BTreeMap<u32, Watched>,
+    watched: BTreeMap<u32, WatchedProcess>,
     /// Probes by number.
-    questions: BTreeMap<u32, Question>,
+    questions: BTreeMap<u32, RepeatedProbe>,
     /// Probes that are commands.
     commands: BTreeMap<u32, CommandCheck>,
     /// Number of the next probe, once there was one.
@@ -49,16 +49,16 @@ pub(crate) struct HealthChecks {
 
 /// Probe that is repeated.
 #[derive(Debug)]
-struct Question {
+struct RepeatedProbe {
     /// Instance of the probe.
     id: u32,
     /// Phases of the probe.
-    phases: Vec<Phase>,
+    phases: Vec<CheckPhase>,
 }
 
 /// State of one watched process.
 #[derive(Debug)]
-struct Watched {
+struct WatchedProcess {
     inc: u32,
     monitor: Monitor,
     since: Now,
@@ -105,9 +105,9 @@ impl HealthChecks {
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        if let Answer::CommandEnded(end) = answer
-            && let Owner::Check { slot, inc, key } = end.owner
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
+        if let FeatureAnswer::CommandEnded(end) = answer
+            && let CommandOwner::Check { slot, inc, key } = end.owner
         {
             self.on_command_ended(ctx, slot, inc, key, &end.report.outcome);
         }
@@ -136,7 +136,8 @@ impl PerProcess for HealthChecks {
     fn begin(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(health) = ctx.state.slots.get(id).and_then(|slot| slot.spec().health()) else { return };
         let monitor = Monitor::new(health, ctx.now.mono_ms);
-        let watched = Watched { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
+        let watched =
+            WatchedProcess { inc, monitor, since: ctx.now, questions: Vec::new(), last: None, is_reported: false, beat_due_ms: None };
         self.watched.insert(id, watched);
         self.show(ctx, id);
         self.follow_questions(ctx, id);
@@ -213,14 +214,14 @@ impl HealthChecks {
                 let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
                 ctx.note(id, format!("is unhealthy: {why}{times}"));
                 emit_health(ctx, id, Shown::Unhealthy, Some(why.clone()));
-                ctx.request(Request::Remedy { id, inc, cause: Reason::Health, why });
+                ctx.request(FeatureRequest::Remedy { id, inc, cause: Reason::Health, why });
             }
         }
     }
 }
 
 fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
-    ctx.emit(id, What::Health { state }, Cause::policy(PolicyName::Health, answer));
+    ctx.emit(id, EventKind::Health { state }, EventCause::policy(PolicyName::Health, answer));
 }
 
 /// Directs new connections to other processes, or to this one again.

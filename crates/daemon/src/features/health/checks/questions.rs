@@ -1,13 +1,13 @@
 //! Probes of health checks: which are active now, when they run, and their answers.
 
 use ostler_core::health::probe;
-use ostler_core::health::{Ask, Check, HealthSpec, Phase, State, Verdict};
+use ostler_core::health::{Check, CheckMethod, CheckPhase, HealthSpec, HealthState, ProbeVerdict};
 use ostler_proto::health::LastAnswer;
 
 use super::commands::CommandCheck;
-use super::{COMMANDS, HealthChecks, PROBES, Question, Watched};
-use crate::engine::{Ctx, Request};
-use crate::platform::probe::Answer;
+use super::{COMMANDS, HealthChecks, PROBES, RepeatedProbe, WatchedProcess};
+use crate::engine::{Ctx, FeatureRequest};
+use crate::platform::probe::ProbeOutcome;
 use crate::state::slots::{Slot, Slots};
 
 /// Returns true for two phases with the same probe, which share the answers.
@@ -22,8 +22,8 @@ fn spread(id: u32, span: u64) -> u64 {
 }
 
 /// Returns the probes of these phases. Equal probes run only once.
-fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> {
-    let mut groups: Vec<(Check, Vec<Phase>)> = Vec::new();
+fn grouped(health: &HealthSpec, phases: Vec<CheckPhase>) -> Vec<(Check, Vec<CheckPhase>)> {
+    let mut groups: Vec<(Check, Vec<CheckPhase>)> = Vec::new();
     for phase in phases {
         let Some(check) = health.check(phase) else { continue };
         match groups.iter_mut().find(|(known, _)| same(known, check)) {
@@ -35,13 +35,13 @@ fn grouped(health: &HealthSpec, phases: Vec<Phase>) -> Vec<(Check, Vec<Phase>)> 
 }
 
 /// Returns the probe over a network; `None` for a command.
-fn over_network(check: &Check, slot: &Slot) -> Option<probe::Question> {
+fn over_network(check: &Check, slot: &Slot) -> Option<probe::ProbeRequest> {
     let port = match &check.ask {
-        Ask::Http(probe) => probe.port,
-        Ask::Tcp { port, .. } => *port,
-        Ask::Command(_) => 0,
+        CheckMethod::Http(probe) => probe.port,
+        CheckMethod::Tcp { port, .. } => *port,
+        CheckMethod::Command(_) => 0,
     };
-    probe::Question::of_check(check, slot.port_shift(port))
+    probe::ProbeRequest::of_check(check, slot.port_shift(port))
 }
 
 fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
@@ -49,18 +49,18 @@ fn health_of(slots: &Slots, id: u32) -> Option<&HealthSpec> {
 }
 
 /// Result of an answer.
-struct Taken {
-    before: State,
-    after: State,
+struct MonitorUpdate {
+    before: HealthState,
+    after: HealthState,
     /// Whether other probes become active.
     asks_others: bool,
     /// Time of the next probe.
     next_ms: u64,
 }
 
-impl Watched {
+impl WatchedProcess {
     /// Handles an answer to a probe for these phases of slot `id`.
-    fn take(&mut self, health: &HealthSpec, id: u32, phases: &[Phase], verdict: Verdict, now_ms: u64) -> Taken {
+    fn take(&mut self, health: &HealthSpec, id: u32, phases: &[CheckPhase], verdict: ProbeVerdict, now_ms: u64) -> MonitorUpdate {
         let (before, asked_before, was_eager) = (self.monitor.state(health), self.asked(health), self.is_eager(phases, now_ms));
         for phase in phases {
             self.monitor.answered(health, *phase, verdict, now_ms);
@@ -68,7 +68,7 @@ impl Watched {
         let pause_ms = self.pause_ms(health, phases, now_ms).unwrap_or(1);
         // Probes that started together are spread over time.
         let wait_ms = if was_eager && !self.is_eager(phases, now_ms) { 1 + spread(id, pause_ms) } else { pause_ms };
-        Taken {
+        MonitorUpdate {
             before,
             after: self.monitor.state(health),
             asks_others: self.asked(health) != asked_before,
@@ -77,15 +77,15 @@ impl Watched {
     }
 
     /// Returns the time until the next probe for one of these phases.
-    fn pause_ms(&self, health: &HealthSpec, phases: &[Phase], now_ms: u64) -> Option<u64> {
+    fn pause_ms(&self, health: &HealthSpec, phases: &[CheckPhase], now_ms: u64) -> Option<u64> {
         phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
     }
 
     fn asked(&self, health: &HealthSpec) -> [bool; 3] {
-        Phase::ALL.map(|phase| self.monitor.asks(health, phase))
+        CheckPhase::ALL.map(|phase| self.monitor.asks(health, phase))
     }
 
-    fn is_eager(&self, phases: &[Phase], now_ms: u64) -> bool {
+    fn is_eager(&self, phases: &[CheckPhase], now_ms: u64) -> bool {
         phases.iter().any(|phase| self.monitor.is_eager(*phase, now_ms))
     }
 }
@@ -95,8 +95,9 @@ impl HealthChecks {
     pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get(&id) else { return };
-        let asked: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| watched.monitor.asks(health, *phase)).collect();
-        let known: Vec<Phase> = watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
+        let asked: Vec<CheckPhase> = CheckPhase::ALL.into_iter().filter(|phase| watched.monitor.asks(health, *phase)).collect();
+        let known: Vec<CheckPhase> =
+            watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
         if asked.iter().all(|phase| known.contains(phase)) && asked.len() == known.len() {
             return;
         }
@@ -116,7 +117,7 @@ impl HealthChecks {
             match self.commands.remove(&key) {
                 Some(check) => {
                     ctx.outbox.timers.set(Self::timer(COMMANDS, key), None);
-                    check.running.into_iter().for_each(|owner| ctx.request(Request::CallOff(owner)));
+                    check.running.into_iter().for_each(|owner| ctx.request(FeatureRequest::CallOff(owner)));
                 }
                 None => ctx.io.checks.end(key),
             }
@@ -124,7 +125,7 @@ impl HealthChecks {
         set_probe_timer(ctx);
     }
 
-    fn begin_question(&mut self, ctx: &mut Ctx, id: u32, check: &Check, phases: Vec<Phase>) {
+    fn begin_question(&mut self, ctx: &mut Ctx, id: u32, check: &Check, phases: Vec<CheckPhase>) {
         let now_ms = ctx.now.mono_ms;
         let Some((slot, health)) = ctx.state.slots.get(id).zip(health_of(&ctx.state.slots, id)) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
@@ -143,9 +144,9 @@ impl HealthChecks {
             ctx.outbox.timers.set(Self::timer(COMMANDS, key), Some(first_ms));
         }
         watched.questions.push(key);
-        self.questions.insert(key, Question { id, phases });
+        self.questions.insert(key, RepeatedProbe { id, phases });
         if let Some(trouble) = broken {
-            self.take_answer(ctx, key, Answer::Broken(trouble));
+            self.take_answer(ctx, key, ProbeOutcome::Broken(trouble));
         }
     }
 
@@ -166,18 +167,18 @@ impl HealthChecks {
     }
 
     /// Handles an answer: shows it, and schedules the next probe.
-    pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: Answer) {
-        let Some(Question { id, phases }) = self.questions.get(&key) else { return };
+    pub(super) fn take_answer(&mut self, ctx: &mut Ctx, key: u32, answer: ProbeOutcome) {
+        let Some(RepeatedProbe { id, phases }) = self.questions.get(&key) else { return };
         let id = *id;
         let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let (verdict, words) = match answer {
-            Answer::Good => (Verdict::Good, String::new()),
-            Answer::Bad(words) => (Verdict::Bad, words),
-            Answer::Broken(words) => (Verdict::Broken, words),
+            ProbeOutcome::Good => (ProbeVerdict::Good, String::new()),
+            ProbeOutcome::Bad(words) => (ProbeVerdict::Bad, words),
+            ProbeOutcome::Broken(words) => (ProbeVerdict::Broken, words),
         };
         let taken = watched.take(health, id, phases, verdict, ctx.now.mono_ms);
-        watched.last = Some(LastAnswer { at: ctx.now, good: verdict == Verdict::Good, words });
+        watched.last = Some(LastAnswer { at: ctx.now, good: verdict == ProbeVerdict::Good, words });
         self.ask_again(ctx, key, taken.next_ms);
         self.show(ctx, id);
         if taken.after != taken.before {

@@ -5,29 +5,29 @@ use std::net::TcpListener;
 
 use ostler_core::app::AppSpec;
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Ask, Check, HealthSpec};
+use ostler_core::health::{Check, CheckMethod, HealthSpec};
 use ostler_core::lifecycle::command::Outcome;
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
-use ostler_sys::Wiped;
+use ostler_sys::SecretBytes;
 use serde_json::json;
 
 use super::*;
-use crate::engine::{CommandEnd, Input, Played, Report, reacts};
+use crate::engine::{CommandEnd, CommandReport, Input, TestContext, reacts};
 use crate::state::store::Role;
 
 const NAMES: &[&str] = &[HealthChecks::NAME];
 
 /// Returns a check that runs each second and counts from the second failure in a row.
-fn check(ask: Ask) -> Check {
+fn check(ask: CheckMethod) -> Check {
     Check { ask, interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 }
 }
 
 fn command(word: &str) -> Check {
-    check(Ask::Command(vec![word.into()]))
+    check(CheckMethod::Command(vec![word.into()]))
 }
 
 fn tcp(port: u16) -> Check {
-    check(Ask::Tcp { host: "127.0.0.1".into(), port })
+    check(CheckMethod::Tcp { host: "127.0.0.1".into(), port })
 }
 
 /// Returns a specification whose failures count from the beginning.
@@ -40,27 +40,27 @@ fn app(health: HealthSpec) -> AppSpec {
     AppSpec { name: "api".into(), script: "/bin/true".into(), safeguards: Some(Box::new(safeguards)), ..AppSpec::default() }
 }
 
-fn running(health: HealthSpec) -> (Played, HealthChecks, u32) {
-    let (mut played, mut checks) = (Played::new(NAMES), HealthChecks::default());
+fn running(health: HealthSpec) -> (TestContext, HealthChecks, u32) {
+    let (mut played, mut checks) = (TestContext::new(NAMES), HealthChecks::default());
     let id = played.instance(app(health));
     played.start(&mut checks, id, 4711);
     (played, checks, id)
 }
 
-fn state(played: &Played, id: u32) -> Option<Health> {
+fn state(played: &TestContext, id: u32) -> Option<Health> {
     played.ctx.state.slots.get(id).unwrap().live.health.as_ref().map(|report| report.state)
 }
 
-fn notes(played: &Played, id: u32) -> Vec<String> {
+fn notes(played: &TestContext, id: u32) -> Vec<String> {
     played.ctx.state.slots.get(id).unwrap().durable.observations.iter().map(|note| note.text.clone()).collect()
 }
 
 /// Advances the time, by at most a second, until a command is requested. Drops other requests.
-fn next_command(played: &mut Played, checks: &mut HealthChecks) -> Owner {
+fn next_command(played: &mut TestContext, checks: &mut HealthChecks) -> CommandOwner {
     for _ in 0..100 {
         played.pass(checks, 10);
         for input in played.queued() {
-            if let Input::Request(Request::Run { owner, .. }) = input {
+            if let Input::Request(FeatureRequest::Run { owner, .. }) = input {
                 return owner;
             }
         }
@@ -68,15 +68,15 @@ fn next_command(played: &mut Played, checks: &mut HealthChecks) -> Owner {
     panic!("nothing is asked")
 }
 
-fn command_exits(played: &mut Played, checks: &mut HealthChecks, owner: Owner, outcome: Outcome) -> Vec<Input> {
-    let report = Report { outcome, output: Wiped::from(&b""[..]), last_lines: Vec::new() };
+fn command_exits(played: &mut TestContext, checks: &mut HealthChecks, owner: CommandOwner, outcome: Outcome) -> Vec<Input> {
+    let report = CommandReport { outcome, output: SecretBytes::from(&b""[..]), last_lines: Vec::new() };
     let end = CommandEnd { number: None, slot: None, owner, report };
-    checks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
+    checks.on_answer(&mut played.ctx, &FeatureAnswer::CommandEnded(Box::new(end)));
     played.queued()
 }
 
 fn is_remedy(input: &Input, words: &str) -> bool {
-    matches!(input, Input::Request(Request::Remedy { cause: Reason::Health, why, inc: 1, .. }) if why == words)
+    matches!(input, Input::Request(FeatureRequest::Remedy { cause: Reason::Health, why, inc: 1, .. }) if why == words)
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn broken_check_is_reported_without_a_remedy() {
 /// The daemon does not resolve this host. The description did not come from our own configuration.
 #[test]
 fn unresolved_host_is_a_broken_check() {
-    let ask = Ask::Tcp { host: "db.example".into(), port: 5432 };
+    let ask = CheckMethod::Tcp { host: "db.example".into(), port: 5432 };
     let (mut played, _checks, id) = running(HealthSpec { liveness: Some(check(ask)), ..strict() });
     assert_eq!(state(&played, id), Some(Health::Broken));
     assert!(played.queued().is_empty());
@@ -167,10 +167,10 @@ fn liveness_check_follows_the_startup_check() {
     let health = HealthSpec { startup: Some(command("up")), liveness: Some(command("alive")), ..strict() };
     let (mut played, mut checks, id) = running(health);
     let word = |checks: &HealthChecks| checks.questions.values().flat_map(|question| question.phases.clone()).collect::<Vec<_>>();
-    assert_eq!(word(&checks), [Phase::Startup]);
+    assert_eq!(word(&checks), [CheckPhase::Startup]);
     let owner = next_command(&mut played, &mut checks);
     command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
-    assert_eq!(word(&checks), [Phase::Liveness]);
+    assert_eq!(word(&checks), [CheckPhase::Liveness]);
     let owner = next_command(&mut played, &mut checks);
     command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert_eq!(state(&played, id), Some(Health::Healthy));
@@ -200,7 +200,7 @@ fn running_check_is_cancelled_with_its_process() {
     let owner = next_command(&mut played, &mut checks);
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     let queued = played.queued();
-    assert!(matches!(&queued[..], [Input::Request(Request::CallOff(of))] if *of == owner), "{queued:?}");
+    assert!(matches!(&queued[..], [Input::Request(FeatureRequest::CallOff(of))] if *of == owner), "{queued:?}");
     assert_eq!((played.ctx.outbox.timers.next_ms(), state(&played, id)), (None, None));
     assert!(command_exits(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
 }
@@ -215,11 +215,11 @@ fn scheduled_check_is_cancelled_with_its_process() {
 #[test]
 fn answer_for_another_process_is_ignored() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
-    let Owner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
+    let CommandOwner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
     // A former daemon may have given the same number to a probe.
-    assert!(command_exits(&mut played, &mut checks, Owner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
     assert_eq!(state(&played, id), Some(Health::Starting));
-    command_exits(&mut played, &mut checks, Owner::Check { slot, inc, key }, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc, key }, Outcome::Code(0));
     assert_eq!(state(&played, id), Some(Health::Healthy));
 }
 
@@ -253,13 +253,13 @@ fn closed_port_is_a_failed_check() {
 }
 
 /// Returns a Node process whose event loop must send a heartbeat each second.
-fn with_preload() -> (Played, HealthChecks, u32) {
+fn with_preload() -> (TestContext, HealthChecks, u32) {
     let (mut played, checks, id) = running(HealthSpec { heartbeat_ms: Some(1000), ..HealthSpec::default() });
     played.ctx.state.slots.get_mut(id).unwrap().durable.preloaded = true;
     (played, checks, id)
 }
 
-fn heartbeat(played: &mut Played, checks: &mut HealthChecks, id: u32) {
+fn heartbeat(played: &mut TestContext, checks: &mut HealthChecks, id: u32) {
     let Some(message) = json!({"cmd": "NODE_OSTLER", "act": "turns"}).as_object().cloned() else { return };
     checks.on_message(&mut played.ctx, id, 1, &Message::Internal(message));
 }
@@ -325,8 +325,8 @@ fn next_process_starts_with_fresh_health() {
 #[test]
 fn process_is_reported_healthy_at_its_first_heartbeat() {
     let (mut played, mut checks, id) = with_preload();
-    let healthy = |played: &mut Played| {
-        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, What::Health { state: Shown::Healthy });
+    let healthy = |played: &mut TestContext| {
+        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, EventKind::Health { state: Shown::Healthy });
         played.events().iter().filter(|event| is_healthy(event)).count()
     };
     heartbeat(&mut played, &mut checks, id);

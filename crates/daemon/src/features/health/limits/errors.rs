@@ -31,7 +31,7 @@ struct ReadPosition {
 
 /// Result of a check.
 #[derive(Debug)]
-struct Counted {
+struct ErrorCount {
     id: u32,
     inc: u32,
     place: ReadPosition,
@@ -50,7 +50,7 @@ pub(crate) struct ErrorLogs {
 #[derive(Debug)]
 struct Reader {
     to_read: SyncSender<Batch>,
-    counted: Receiver<Vec<Counted>>,
+    counted: Receiver<Vec<ErrorCount>>,
     busy: bool,
 }
 
@@ -83,7 +83,7 @@ impl ErrorLogs {
         let mut found = Vec::new();
         while let Ok(counted) = reader.counted.try_recv() {
             reader.busy = false;
-            for Counted { id, inc, place, lines } in counted {
+            for ErrorCount { id, inc, place, lines } in counted {
                 if let Some((known, present)) = self.all.get_mut(&id).filter(|(known, _)| *known == inc) {
                     *present = place;
                     found.push((id, *known, lines));
@@ -109,7 +109,7 @@ impl Reader {
             for batch in batches {
                 let look = |(id, inc, place): (u32, u32, ReadPosition)| {
                     let (place, lines) = count(place);
-                    Counted { id, inc, place, lines }
+                    ErrorCount { id, inc, place, lines }
                 };
                 if told.send(batch.into_iter().map(look).collect()).is_err() {
                     return;

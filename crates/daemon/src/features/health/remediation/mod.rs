@@ -1,8 +1,8 @@
 //! Remediation of processes that are unhealthy or use too much: one instance of an app after the
 //! other, never all at once.
 //!
-//! Other features detect the need and request a remedy ([`Request::Remedy`]). `ostler_core::health`
-//! chooses the remedy ([`Case`]). The next instance of an app is replaced when the former is
+//! Other features detect the need and request a remedy ([`FeatureRequest::Remedy`]). `ostler_core::health`
+//! chooses the remedy ([`RemedyInput`]). The next instance of an app is replaced when the former is
 //! healthy again, or has failed. None of this is in the journal: the next daemon detects again
 //! which processes are still unhealthy.
 
@@ -12,10 +12,10 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::health::Action;
-use ostler_core::health::{Case, Cause, Pace, Remedy, State as Health, is_over};
+use ostler_core::health::{HealthState as Health, Pace, Remedy, RemedyCause, RemedyInput, is_over};
 use ostler_core::lifecycle::{Event, Origin, Transition};
 
-use crate::engine::{Answer, Ctx, InstanceStep, Key, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key};
 use crate::state::slots::Slot;
 use crate::state::store::Role;
 
@@ -23,7 +23,7 @@ use crate::state::store::Role;
 #[derive(Debug, Default)]
 pub(crate) struct Remediation {
     /// Wanted remedies, by slot.
-    wanted: BTreeMap<u32, Wanted>,
+    wanted: BTreeMap<u32, PendingRemedy>,
     /// Replacement that must be healthy before the next instance is replaced, by app.
     under_way: BTreeMap<String, UnderWay>,
     /// Paces, by `pm_id`.
@@ -35,9 +35,9 @@ pub(crate) struct Remediation {
 
 /// Wanted remedy of a process, and its reason.
 #[derive(Debug)]
-struct Wanted {
+struct PendingRemedy {
     inc: u32,
-    cause: Cause,
+    cause: RemedyCause,
     why: String,
 }
 
@@ -51,10 +51,10 @@ struct UnderWay {
 }
 
 impl Remediation {
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Remedy { id, inc, cause, why } => self.want(ctx, id, Wanted { inc, cause, why }),
-            Request::NoRemedy { id, cause } => self.want_no_more(id, cause),
+            FeatureRequest::Remedy { id, inc, cause, why } => self.want(ctx, id, PendingRemedy { inc, cause, why }),
+            FeatureRequest::NoRemedy { id, cause } => self.want_no_more(id, cause),
             other => return Some(other),
         }
         None
@@ -106,19 +106,19 @@ impl Remediation {
     const NEXT: Key = (Self::NAME, 0);
 
     /// Requests a remedy for a process. The requester is notified if the cause is new.
-    fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: Wanted) {
+    fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: PendingRemedy) {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
-        let is_to_be_left = wanted.cause == Cause::Health && action_of(slot) == Action::None;
+        let is_to_be_left = wanted.cause == RemedyCause::Health && action_of(slot) == Action::None;
         let is_under_way = self.under_way.get(slot.spec().key()).is_some_and(|under_way| under_way.id == id);
         if is_to_be_left || is_under_way || self.wanted.contains_key(&id) {
             return;
         }
-        ctx.answer(Answer::Remedy { id, cause: wanted.cause, why: wanted.why.clone() });
+        ctx.answer(FeatureAnswer::Remedy { id, cause: wanted.cause, why: wanted.why.clone() });
         self.wanted.insert(id, wanted);
     }
 
     /// Withdraws a cause.
-    fn want_no_more(&mut self, id: u32, cause: Cause) {
+    fn want_no_more(&mut self, id: u32, cause: RemedyCause) {
         if self.wanted.get(&id).is_some_and(|wanted| wanted.cause == cause) {
             self.wanted.remove(&id);
         }
@@ -129,7 +129,8 @@ impl Remediation {
     fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
         let wanted = self.wanted.get(&id)?;
         // A check that has become broken is no more reason to act than a passed check.
-        let is_well = |slot: &Slot| wanted.cause == Cause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
+        let is_well =
+            |slot: &Slot| wanted.cause == RemedyCause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
             self.wanted.remove(&id);
             return None;
@@ -143,8 +144,8 @@ impl Remediation {
     }
 
     /// Returns the facts about a process that needs a remedy.
-    fn case(&self, ctx: &Ctx, slot: &Slot, wanted: &Wanted) -> Case {
-        Case {
+    fn case(&self, ctx: &Ctx, slot: &Slot, wanted: &PendingRemedy) -> RemedyInput {
+        RemedyInput {
             cause: wanted.cause,
             action: action_of(slot),
             autokill: slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.autokill),
@@ -157,7 +158,7 @@ impl Remediation {
 
     /// Starts the remedy of a process. The other instances of its app wait.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
-        let Some(Wanted { inc, cause, why }) = self.wanted.remove(&id) else { return };
+        let Some(PendingRemedy { inc, cause, why }) = self.wanted.remove(&id) else { return };
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let (app, pm_id) = (slot.spec().key().to_owned(), slot.durable.pm_id);
         let pace = self.paces.entry(pm_id).or_default();
@@ -169,7 +170,7 @@ impl Remediation {
             Remedy::Fail => ctx.event(id, Event::Fail(origin)),
             Remedy::Restart => ctx.event(id, Event::Restart(origin)),
             Remedy::RestartAt(at_ms) => ctx.event(id, Event::RestartAt { origin, at_ms }),
-            Remedy::Replace => ctx.request(Request::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: cause.word() }),
+            Remedy::Replace => ctx.request(FeatureRequest::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: cause.word() }),
         }
     }
 
@@ -215,8 +216,8 @@ fn action_of(slot: &Slot) -> Action {
 
 /// Returns the cause for a process that is still unhealthy after its replacement failed. It is
 /// replaced in another way.
-fn still_unhealthy(slot: &Slot, inc: u32) -> Option<Wanted> {
+fn still_unhealthy(slot: &Slot, inc: u32) -> Option<PendingRemedy> {
     let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
     let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());
-    Some(Wanted { inc, cause: Cause::Health, why })
+    Some(PendingRemedy { inc, cause: RemedyCause::Health, why })
 }

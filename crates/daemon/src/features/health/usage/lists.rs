@@ -7,7 +7,7 @@ use ostler_core::time::Now;
 use ostler_proto::control::{Detail, Failure, HealthReport, HealthRow, Json, Response, Summary, TableRow};
 use ostler_proto::pm2::{Process, View};
 
-use super::Question;
+use super::UsageRequest;
 use super::forms::Forms;
 use crate::engine::Ctx;
 use crate::platform::settings::kept_settings;
@@ -68,18 +68,18 @@ fn processes(ctx: &Ctx, forms: &mut Forms, now: Now) -> Result<Json, serde_json:
     Ok(Json::written(String::from_utf8(text).unwrap_or_default()))
 }
 
-pub(super) fn answer_to(ctx: &mut Ctx, question: &Question, forms: &mut Forms, now: Now) -> Response {
+pub(super) fn answer_to(ctx: &mut Ctx, question: &UsageRequest, forms: &mut Forms, now: Now) -> Response {
     match question {
-        Question::Table => Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now)).collect()),
-        Question::List => {
+        UsageRequest::Table => Response::Table(ctx.state.slots.serving().map(|slot| table_row(slot, now)).collect()),
+        UsageRequest::List => {
             ctx.learn();
             Response::List(ctx.state.slots.serving().map(|slot| summary(slot, now)).collect())
         }
-        Question::Processes => {
+        UsageRequest::Processes => {
             ctx.learn();
             processes(ctx, forms, now).map_or_else(|error| Response::Failed(Failure::Other(error.to_string())), Response::Processes)
         }
-        Question::Details(ids) => {
+        UsageRequest::Details(ids) => {
             ctx.learn();
             let wanted = ctx.state.slots.serving().filter(|slot| ids.binary_search(&slot.durable.id).is_ok());
             Response::Details(

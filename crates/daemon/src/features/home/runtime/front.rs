@@ -1,12 +1,12 @@
 //! Daemon in the foreground of a container: its signals, and its shutdown.
 
-use ostler_core::lifecycle::runtime::{Life, Meaning, RuntimeSpec, exit_code, life, over};
-use ostler_core::lifecycle::{Ending, Event, Origin, State};
+use ostler_core::lifecycle::runtime::{RunStatus, RuntimeSpec, SignalAction, exit_code, life, over};
+use ostler_core::lifecycle::{Ending, Event, InstanceState, Origin};
 use ostler_keeper::{Child, STARTER_KEY};
 use ostler_sys::process::signal::{TERM, WINCH};
 
 use super::Runtime;
-use crate::engine::{Ctx, Request, Work};
+use crate::engine::{Ctx, FeatureRequest, Work};
 use crate::state::slots::{Slot, ending_of};
 
 /// PM2's time until an idle container exits, because a user who stops an app by hand may want to
@@ -28,7 +28,7 @@ enum Starter {
 
 /// Progress of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
+enum ShutdownProgress {
     No,
     /// A stop of everything was requested.
     Asked,
@@ -38,17 +38,17 @@ enum Stopping {
 
 /// Daemon as the runtime of a container.
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct Foreground {
     pub spec: RuntimeSpec,
     starter: Starter,
     /// Whether a program could not even be executed.
     pub is_unstartable: bool,
     /// End of the wait if nothing runs because a user stopped or deleted it (`mono_ms`).
     over_at_ms: Option<u64>,
-    stopping: Stopping,
+    stopping: ShutdownProgress,
 }
 
-impl Front {
+impl Foreground {
     /// Creates the runtime; `starter`: as the keeper reports it.
     pub(super) fn new(spec: RuntimeSpec, starter: Option<&Child>) -> Self {
         let starter = match starter {
@@ -56,7 +56,7 @@ impl Front {
             Some(_) => Starter::Runs,
             None => Starter::Done,
         };
-        Self { spec, starter, is_unstartable: false, over_at_ms: None, stopping: Stopping::No }
+        Self { spec, starter, is_unstartable: false, over_at_ms: None, stopping: ShutdownProgress::No }
     }
 
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
@@ -70,16 +70,16 @@ impl Front {
     pub(super) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) {
         let name = ostler_sys::process::signal::name(signal);
         match self.spec.meaning(signal) {
-            Meaning::Stop if self.stopping != Stopping::No => {
+            SignalAction::Stop if self.stopping != ShutdownProgress::No => {
                 ctx.io.log.line(format_args!("received {name} again, killing what still runs"));
                 self.kill_all(ctx);
             }
-            Meaning::Stop => {
+            SignalAction::Stop => {
                 ctx.io.log.line(format_args!("received {name}, stopping everything"));
                 ctx.outbox.shutdown.is_signalled = true;
                 self.stop_all(ctx, self.spec.stop_timeout_ms);
             }
-            Meaning::Forward => {
+            SignalAction::Forward => {
                 // A terminal sends it whenever its size changes.
                 if signal != WINCH {
                     ctx.io.log.line(format_args!("received {name}, passing it on"));
@@ -88,29 +88,29 @@ impl Front {
                 let keys: Vec<u64> = running.map(|slot| slot.key(slot.durable.instance.inc)).collect();
                 keys.into_iter().for_each(|key| ctx.io.keeper.kill(key, signal, false));
             }
-            Meaning::ReloadLogs => ctx.request(Request::ReloadLogs),
-            Meaning::Nothing => {}
+            SignalAction::ReloadLogs => ctx.request(FeatureRequest::ReloadLogs),
+            SignalAction::Nothing => {}
         }
     }
 
     /// Stops everything, unless that is in progress already. After `kill_after_ms` the remaining
     /// processes are killed. The remaining list is not saved.
     pub(super) fn stop_all(&mut self, ctx: &mut Ctx, kill_after_ms: Option<u64>) {
-        if self.stopping != Stopping::No {
+        if self.stopping != ShutdownProgress::No {
             return;
         }
-        self.stopping = Stopping::Asked;
+        self.stopping = ShutdownProgress::Asked;
         ctx.outbox.timers.set(Runtime::OVER, None);
         ctx.outbox.timers.set(Runtime::KILL, kill_after_ms.map(|time| ctx.now.mono_ms.saturating_add(time)));
         // A starter that still reads a config file, or waits before the start, would start an app
         // after the shutdown.
         ctx.io.keeper.kill(STARTER_KEY, TERM, false);
-        ctx.request(Request::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: false });
+        ctx.request(FeatureRequest::End { client: 0, id: 0, origin: Origin::Shutdown, saves_list: false });
     }
 
     /// Kills everything, because the grace time is over.
     pub(super) fn kill_all(&mut self, ctx: &mut Ctx) {
-        if std::mem::replace(&mut self.stopping, Stopping::Killed) == Stopping::Killed {
+        if std::mem::replace(&mut self.stopping, ShutdownProgress::Killed) == ShutdownProgress::Killed {
             return;
         }
         ctx.outbox.timers.set(Runtime::KILL, None);
@@ -125,9 +125,9 @@ impl Front {
     /// again if this daemon is killed now.
     pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
         let ending = ending_of(ending);
-        let nothing_runs = ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != Life::Up);
+        let nothing_runs = ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != RunStatus::Up);
         // Apps that were only not ready in time are handled by their restart policy.
-        if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == Stopping::No {
+        if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == ShutdownProgress::No {
             // A failed start must not look like a success.
             ctx.outbox.shutdown.exit_code = Some(exit_code(ending).max(1));
             return self.stop_all(ctx, None);
@@ -140,9 +140,9 @@ impl Front {
     /// because they serve the apps.
     pub(super) fn look(&mut self, ctx: &mut Ctx) {
         match self.stopping {
-            Stopping::Killed => hurry_those_with_time(ctx),
-            Stopping::Asked => {}
-            Stopping::No => self.end_if_over(ctx),
+            ShutdownProgress::Killed => hurry_those_with_time(ctx),
+            ShutdownProgress::Asked => {}
+            ShutdownProgress::No => self.end_if_over(ctx),
         }
     }
 
@@ -165,12 +165,13 @@ impl Front {
 /// Kills processes that a hook has delayed until now: the grace time is over for all.
 fn hurry_those_with_time(ctx: &mut Ctx) {
     let now_ms = ctx.now.mono_ms;
-    let has_time = |state: &State| matches!(state, State::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
+    let has_time =
+        |state: &InstanceState| matches!(state, InstanceState::Stopping { killed: false, deadline_ms, .. } if *deadline_ms > now_ms);
     let ids: Vec<u32> = ctx.state.slots.iter().filter(|slot| has_time(&slot.durable.instance.state)).map(|slot| slot.durable.id).collect();
     ids.into_iter().for_each(|id| ctx.event(id, Event::Hurry));
 }
 
-fn life_of(slot: &Slot) -> Life {
+fn life_of(slot: &Slot) -> RunStatus {
     let given = slot.spec().given.open();
     let scheduled = given.get("cron_restart").is_some_and(|pattern| !matches!(pattern.as_str(), Some("0" | "")) && !pattern.is_number());
     life(&slot.durable.instance, scheduled)

@@ -125,7 +125,7 @@ struct Task {
 
 /// Result of a lookup.
 #[derive(Debug, Default)]
-struct Found {
+struct LookupResult {
     sockets: Vec<Listener>,
     holder: Option<Holder>,
 }
@@ -143,7 +143,7 @@ struct Holder {
 struct Worker {
     waker: Arc<Waker>,
     tasks: mpsc::Sender<Task>,
-    results: mpsc::Receiver<(u16, Found)>,
+    results: mpsc::Receiver<(u16, LookupResult)>,
 }
 
 impl Worker {
@@ -164,7 +164,7 @@ impl Worker {
     }
 }
 
-fn find(port: u16, first: &[i32]) -> Found {
+fn find(port: u16, first: &[i32]) -> LookupResult {
     let sockets = listening::sockets_at(port);
     let holder = listening::holder_of(&sockets, first).map(|pid| {
         let table = ProcTable::with_ancestors(pid, []);
@@ -172,11 +172,11 @@ fn find(port: u16, first: &[i32]) -> Found {
         let ancestors = std::iter::successors(Some(pid), parent).take(MOST_ANCESTORS).collect();
         Holder { pid, program: listening::program(pid).unwrap_or_default(), ancestors }
     });
-    Found { sockets, holder }
+    LookupResult { sockets, holder }
 }
 
 /// Describes the holder in words that follow "port 80 is held".
-fn in_words(ctx: &Ctx, found: &Found) -> String {
+fn in_words(ctx: &Ctx, found: &LookupResult) -> String {
     let Some(socket) = found.sockets.first() else { return "by no process any more".into() };
     if let Some(app) = found.sockets.iter().find_map(|socket| ctx.state.listening.app_of(socket.inode)) {
         return format!("for app {app}, whose instances share it");

@@ -26,7 +26,7 @@ const OPENED_WITHIN: Duration = Duration::from_secs(2);
 
 /// All deleted files that are carried.
 #[derive(Default)]
-pub(super) struct Carries {
+pub(super) struct CarriedFiles {
     all: BTreeMap<FileKey, (Carried, Arc<File>)>,
     carrier: Option<(Carrier, mpsc::Receiver<CarrierReport>)>,
     /// Files that a former daemon carried, and the descriptors that the keeper held for them.
@@ -38,7 +38,7 @@ fn held_name((device, inode): FileKey) -> String {
     format!("{PREFIX}{device:x}.{inode:x}")
 }
 
-impl Carries {
+impl CarriedFiles {
     pub(super) fn restore(&mut self, former: BTreeMap<FileKey, Carried>) {
         self.former = former;
     }

@@ -8,10 +8,10 @@ use ostler_core::logs::files::own_stream;
 use ostler_core::logs::rotate::{Rule, pace};
 
 use super::Rotation;
-use super::retention::{Job, Kept};
+use super::retention::{CheckedLog, RetentionJob};
 use crate::engine::Ctx;
-use crate::logs::reclaim::{FileKey, There, look};
-use crate::logs::{self, Places};
+use crate::logs::reclaim::{FileKey, PathEntry, look};
+use crate::logs::{self, LogTargets};
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 use crate::state::store::Record;
@@ -59,7 +59,7 @@ impl Folder {
 
 /// Log that can be rotated.
 #[derive(Clone, Debug)]
-pub(super) struct Live {
+pub(super) struct RotatableLog {
     pub(super) path: String,
     pub(super) target: PathBuf,
     pub(super) file: FileKey,
@@ -198,8 +198,8 @@ impl Rotation {
     }
 
     /// Returns the logs of all apps, or those in one folder, each file once.
-    pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<Live> {
-        let mut found: Vec<Live> = Vec::new();
+    pub(super) fn live_logs(&self, ctx: &Ctx, folder: Option<&Path>) -> Vec<RotatableLog> {
+        let mut found: Vec<RotatableLog> = Vec::new();
         for slot in ctx.state.slots.iter() {
             let Some(rule) = self.wanted.rule_of(slot.spec()) else { continue };
             for (path, file) in paths(slot) {
@@ -220,7 +220,7 @@ impl Rotation {
                             same.rights = rights;
                         }
                     }
-                    None => found.push(Live {
+                    None => found.push(RotatableLog {
                         path: path.clone(),
                         target,
                         file,
@@ -285,15 +285,15 @@ impl Rotation {
             ));
         }
         let logs = self.live_logs(ctx, None).into_iter().filter(|live| live.target.parent() == Some(folder));
-        let logs = logs.map(|live| Kept { target: live.target, file: live.file, rights: live.rights }).collect();
-        self.order_retention(ctx, [(logs, Job::Room(wanted))]);
+        let logs = logs.map(|live| CheckedLog { target: live.target, file: live.file, rights: live.rights }).collect();
+        self.order_retention(ctx, [(logs, RetentionJob::Room(wanted))]);
     }
 
     fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {
         let of = ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
         // If several users have logs here, the rights of a user other than the daemon's apply.
         let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
-        let places = Places { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
+        let places = LogTargets { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
         for slot in ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)) {
@@ -341,7 +341,7 @@ fn is_direct(slot: &Slot) -> bool {
 fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
     if let Some(file) = wanted {
         let (there, meta) = look(target, file);
-        return meta.filter(|_| there == There::Itself).map(|meta| (file, meta.len()));
+        return meta.filter(|_| there == PathEntry::Itself).map(|meta| (file, meta.len()));
     }
     let meta = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file)?;
     Some(((meta.dev(), meta.ino()), meta.len()))

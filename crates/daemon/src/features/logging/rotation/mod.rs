@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use ostler_core::logs::rotate::settings::Rotation as Wanted;
 
-use crate::engine::{Answer, Ctx, Key};
+use crate::engine::{Ctx, FeatureAnswer, Key};
 use crate::logs::reclaim::FileKey;
 use crate::state::store::{Record, Snapshot};
 
@@ -100,11 +100,11 @@ impl Rotation {
         self.set_timer(ctx);
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
         match answer {
-            Answer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
+            FeatureAnswer::Rotated { path, target, file, result } => self.on_rotated(ctx, (path, target, *file), result),
             // A former daemon was killed while it rotated.
-            Answer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
+            FeatureAnswer::RotationUndone => self.folders.values_mut().for_each(|folder| folder.due_ms = Some(ctx.now.mono_ms)),
             _ => return,
         }
         self.set_timer(ctx);

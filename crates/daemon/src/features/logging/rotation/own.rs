@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
 use super::Rotation;
-use super::retention::{Job, Kept};
+use super::retention::{CheckedLog, RetentionJob};
 use crate::engine::Ctx;
 use crate::logs::reclaim::rename_to_free;
 use crate::platform::rights::Rights;
@@ -18,10 +18,10 @@ impl Rotation {
             return;
         }
         let apps = std::mem::take(&mut self.rotated);
-        let mut groups: BTreeMap<String, (Vec<Kept>, Job)> = BTreeMap::new();
+        let mut groups: BTreeMap<String, (Vec<CheckedLog>, RetentionJob)> = BTreeMap::new();
         for live in self.live_logs(ctx, None).into_iter().filter(|live| leftovers || apps.contains(&live.app)) {
-            let kept = Kept { target: live.target, file: live.file, rights: live.rights };
-            groups.entry(live.app).or_insert_with(|| (Vec::new(), Job::Keep(live.rule))).0.push(kept);
+            let kept = CheckedLog { target: live.target, file: live.file, rights: live.rights };
+            groups.entry(live.app).or_insert_with(|| (Vec::new(), RetentionJob::Keep(live.rule))).0.push(kept);
         }
         self.order_retention(ctx, groups.into_values());
     }
@@ -50,8 +50,8 @@ impl Rotation {
             Err(error) => return ctx.io.log.error_once("own log", format_args!("\"{}\" cannot be rotated: {error}", path.display())),
         }
         if let Ok(meta) = std::fs::symlink_metadata(&path) {
-            let kept = Kept { target: path, file: (meta.dev(), meta.ino()), rights: Rights::default() };
-            self.order_retention(ctx, [(vec![kept], Job::Keep(rule))]);
+            let kept = CheckedLog { target: path, file: (meta.dev(), meta.ino()), rights: Rights::default() };
+            self.order_retention(ctx, [(vec![kept], RetentionJob::Keep(rule))]);
         }
     }
 }

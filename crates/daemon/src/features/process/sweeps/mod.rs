@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use ostler_core::lifecycle::stop::{self, Met};
-use ostler_core::lifecycle::{AfterStop, Event, ExitRecord, State, Wanted};
+use ostler_core::lifecycle::stop::{self, SweptProcess};
+use ostler_core::lifecycle::{AfterStop, DesiredState, Event, ExitRecord, InstanceState};
 use ostler_sys::process::signal::KILL;
 use ostler_sys::{ProcRef, cgroup};
 
-use crate::engine::{Ctx, Ending, InstanceStep, Key, Request};
+use crate::engine::{Ctx, FeatureRequest, InstanceStep, Key, ShutdownKind};
 use crate::platform::reactor::Source;
 use crate::state::slots::processes::{INC_MARK, inc_mark};
 
@@ -79,11 +79,11 @@ impl Sweeps {
         }
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
-            Request::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
-            Request::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
+            FeatureRequest::Sweep { id, inc, .. } if stopping(ctx, id).is_none_or(|(stopping, _)| stopping != inc) => {}
+            FeatureRequest::Sweep { id, inc, signal } => self.add(ctx.now.mono_ms, id, inc, signal),
+            FeatureRequest::EndLeftovers { leader, mark } => self.add_late(ctx.now.mono_ms, leader, mark),
             request => return Some(request),
         }
         None
@@ -114,8 +114,8 @@ impl Sweeps {
     }
 
     /// Does the late sweeps before everything stops.
-    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: Ending) {
-        if ending == Ending::Everything && !self.late.is_empty() {
+    pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {
+        if ending == ShutdownKind::Everything && !self.late.is_empty() {
             self.sweep_late(ctx);
         }
     }
@@ -166,7 +166,8 @@ impl Sweeps {
     fn has_left_nothing_in_its_group(&mut self, ctx: &Ctx, id: u32, ended: u32) -> bool {
         // After a handover, leftovers may also be in the group of the former main process.
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.durable.former_leaders.is_empty()) else { return false };
-        let State::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state else {
+        let InstanceState::Stopping { inc, pid, leader_gone: true, next: AfterStop::Restart { .. }, .. } = slot.durable.instance.state
+        else {
             return false;
         };
         if inc != ended {
@@ -228,18 +229,18 @@ impl Sweeps {
         self.all.push(sweep);
     }
 
-    fn watch(&mut self, ctx: &Ctx, process: ProcRef, slot: u32) -> Met {
+    fn watch(&mut self, ctx: &Ctx, process: ProcRef, slot: u32) -> SweptProcess {
         let key = u64::from(process.pid.cast_unsigned());
         if let Some((_, waits)) = self.watched.get(&key) {
-            return if *waits == slot { Met::Watched } else { Met::Unwatched };
+            return if *waits == slot { SweptProcess::Watched } else { SweptProcess::Unwatched };
         }
         match process.open() {
             Ok(fd) if ctx.io.reactor.add(&fd, Source::Feature(Self::NAME, key)).is_ok() => {
                 self.watched.insert(key, (fd, slot));
-                Met::Watched
+                SweptProcess::Watched
             }
-            Err(rustix::io::Errno::SRCH) => Met::Gone,
-            Ok(_) | Err(_) => Met::Unwatched,
+            Err(rustix::io::Errno::SRCH) => SweptProcess::Gone,
+            Ok(_) | Err(_) => SweptProcess::Unwatched,
         }
     }
 }
@@ -250,9 +251,9 @@ impl Sweeps {
 /// members.
 fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
     let Some(slot) = ctx.state.slots.get(id) else { return false };
-    let State::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
+    let InstanceState::Stopping { inc, leader_gone: true, next, .. } = slot.durable.instance.state else { return false };
     let comes_to_rest = match next {
-        AfterStop::Settle { .. } => slot.durable.instance.wanted != Wanted::Up,
+        AfterStop::Settle { .. } => slot.durable.instance.wanted != DesiredState::Up,
         AfterStop::GiveUp { .. } => true,
         AfterStop::Judge | AfterStop::Failed | AfterStop::Restart { .. } => false,
     };
@@ -269,7 +270,7 @@ fn has_left_nothing(ctx: &mut Ctx, id: u32, ended: u32) -> bool {
 /// Returns the incarnation and pid of an instance that is being stopped.
 fn stopping(ctx: &Ctx, id: u32) -> Option<(u32, i32)> {
     match ctx.state.slots.get(id)?.durable.instance.state {
-        State::Stopping { inc, pid, .. } => Some((inc, pid)),
+        InstanceState::Stopping { inc, pid, .. } => Some((inc, pid)),
         _ => None,
     }
 }

@@ -48,7 +48,7 @@ const GOES: WatchFlags = WatchFlags::DELETE_SELF.union(WatchFlags::MOVE_SELF);
 
 /// Events that are wanted of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum FolderEvents {
     /// All events.
     Tree,
     /// Removal of the folder.
@@ -59,7 +59,7 @@ pub(super) enum Wanted {
     File,
 }
 
-impl Wanted {
+impl FolderEvents {
     fn flags(self) -> WatchFlags {
         let flags = match self {
             Self::Tree => IN_TREE,
@@ -123,7 +123,7 @@ impl Kernel {
     ///
     /// # Errors
     /// Returns [`Errno::NOSYS`] if there is no descriptor.
-    pub(super) fn add(&mut self, path: &Path, wanted: Wanted, interest: Interest) -> Result<i32, NotAdded> {
+    pub(super) fn add(&mut self, path: &Path, wanted: FolderEvents, interest: Interest) -> Result<i32, NotAdded> {
         let inotify = self.inotify.as_ref().ok_or(NotAdded::Errno(Errno::NOSYS))?;
         let wd = inotify.watch(path, wanted.flags()).map_err(NotAdded::Errno)?;
         let interests = self.interests.entry(wd).or_default();

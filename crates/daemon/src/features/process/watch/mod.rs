@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use ostler_core::lifecycle::{Event, Wanted};
+use ostler_core::lifecycle::{DesiredState, Event};
 use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use ostler_sys::fs::inotify::Inotify;
 
@@ -39,8 +39,8 @@ use crate::platform::reactor::{Reactor, Source};
 use crate::platform::waker::Waker;
 use crate::state::slots::Slot;
 use crate::state::store::WatchMark;
-use engine::{Ends, Order, Report, Thread};
-use watched::Plan;
+use engine::{Thread, ThreadChannels, WatchCommand, WatchReport};
+use watched::WatchSettings;
 
 /// Name of the queue that the keeper holds.
 const HELD: &str = "watch";
@@ -59,7 +59,7 @@ pub(crate) struct Watches {
     engine: Option<Engine>,
     /// Orders before there is a thread. When a daemon starts, all orders come before the first
     /// event.
-    waiting: Vec<Order>,
+    waiting: Vec<WatchCommand>,
     booted: bool,
     /// Deaths of the thread.
     deaths: u32,
@@ -68,16 +68,16 @@ pub(crate) struct Watches {
 /// Daemon's side of the thread.
 #[derive(Debug)]
 struct Engine {
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<WatchCommand>,
     /// Waker of the thread.
     of_thread: Arc<Waker>,
-    reports: mpsc::Receiver<Report>,
+    reports: mpsc::Receiver<WatchReport>,
     /// Waker of the daemon.
     ours: Arc<Waker>,
 }
 
 impl Engine {
-    fn order(&self, order: Order) {
+    fn order(&self, order: WatchCommand) {
         // The thread lives as long as this sender exists.
         let _ = self.orders.send(order);
         self.of_thread.wake();
@@ -194,7 +194,7 @@ impl Watches {
         ctx.outbox.timers.set((Self::NAME, u64::from(group)), self.groups.get(&group).and_then(Group::due_ms));
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: WatchCommand) {
         match &self.engine {
             Some(engine) => engine.order(order),
             None if self.deaths < MOST_DEATHS => self.waiting.push(order),
@@ -208,7 +208,7 @@ impl Watches {
             reactor.remove(&*engine.ours);
         }
         self.deaths += 1;
-        let plans = self.groups.iter().filter_map(|(id, group)| Some(Order::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
+        let plans = self.groups.iter().filter_map(|(id, group)| Some(WatchCommand::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
         self.waiting = plans.collect();
         self.booted = self.deaths < MOST_DEATHS;
     }
@@ -273,16 +273,16 @@ impl Watches {
             let _ = sender.send(report);
             back.wake();
         });
-        begin(Ends { inotify: queue, orders: received, waker: its_own, report })?;
+        begin(ThreadChannels { inotify: queue, orders: received, waker: its_own, report })?;
         self.engine = Some(Engine { orders, of_thread, reports, ours });
         Ok(())
     }
 
-    fn plan(key: &Key, home: &str) -> Option<Plan> {
+    fn plan(key: &Key, home: &str) -> Option<WatchSettings> {
         let own = key.own.iter().map(String::as_str).collect();
         let rules = ostler_core::watch::Rules::new(&key.watch, &ostler_core::watch::Surroundings { cwd: &key.cwd, home, own }).ok()?;
         let watch = &key.watch;
-        Some(Plan {
+        Some(WatchSettings {
             rules,
             script: key.script.clone().into(),
             gitignore: !watch.no_gitignore,
@@ -302,12 +302,12 @@ fn mark_after(slot: &Slot, step: &InstanceStep<'_>) -> WatchMark {
         // A start watches again, and its process has read all earlier changes.
         _ if step.spawns => WatchMark::default(),
         // The instance was stopped before its process was there; it keeps that process.
-        Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == Wanted::Up => WatchMark { stopped: false, ..mark },
+        Event::Start(_) | Event::Restart(_) if slot.durable.instance.wanted == DesiredState::Up => WatchMark { stopped: false, ..mark },
         _ => mark,
     }
 }
 
-fn begin(ends: Ends) -> std::io::Result<()> {
+fn begin(ends: ThreadChannels) -> std::io::Result<()> {
     const STACK_BYTES: usize = 256 << 10;
     #[cfg(test)]
     let Some(ends) = played::take(ends) else { return Ok(()) };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::engine::{Ends, Thread};
+use super::engine::{Thread, ThreadChannels};
 
 thread_local! {
     static THREADS: RefCell<Option<Vec<Thread>>> = const { RefCell::new(None) };
@@ -17,7 +17,7 @@ pub(crate) fn play(is_played: bool) {
 }
 
 /// Takes a thread that is about to start. Returns `None` if it is played.
-pub(super) fn take(ends: Ends) -> Option<Ends> {
+pub(super) fn take(ends: ThreadChannels) -> Option<ThreadChannels> {
     THREADS.with_borrow_mut(|threads| match threads {
         Some(threads) => {
             threads.push(Thread::new(ends));

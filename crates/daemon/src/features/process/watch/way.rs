@@ -11,7 +11,7 @@ const MAX_LINKS: u32 = 40;
 
 /// Step of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Step {
+pub(super) struct PathStep {
     /// Folder without links in its path.
     pub folder: PathBuf,
     /// Name in the folder that matters: a link, something missing, or a watched file. `None`: only
@@ -21,7 +21,7 @@ pub(super) struct Step {
 
 /// Target at the end of the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum PathTarget {
     /// The path leads nowhere.
     Missing,
     /// A folder: its real path, device and inode.
@@ -32,9 +32,9 @@ pub(super) enum End {
 
 /// Way with its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    pub steps: Vec<Step>,
-    pub end: End,
+pub(super) struct ResolvedPath {
+    pub steps: Vec<PathStep>,
+    pub end: PathTarget,
 }
 
 pub(super) fn identity(meta: &Metadata) -> (u64, u64) {
@@ -42,7 +42,7 @@ pub(super) fn identity(meta: &Metadata) -> (u64, u64) {
 }
 
 /// Follows an absolute path, link by link.
-pub(super) fn find(path: &Path) -> Way {
+pub(super) fn find(path: &Path) -> ResolvedPath {
     let mut steps = Vec::new();
     let mut left: Vec<OsString> = names(path);
     let mut at = PathBuf::from("/");
@@ -56,15 +56,15 @@ pub(super) fn find(path: &Path) -> Way {
         }
         let next = at.join(&name);
         let Ok(meta) = fs::symlink_metadata(&next) else {
-            steps.push(Step { folder: at, name: Some(name) });
-            return Way { steps, end: End::Missing };
+            steps.push(PathStep { folder: at, name: Some(name) });
+            return ResolvedPath { steps, end: PathTarget::Missing };
         };
         if meta.is_symlink() {
             links += 1;
-            steps.push(Step { folder: at.clone(), name: Some(name) });
-            let Ok(target) = fs::read_link(&next) else { return Way { steps, end: End::Missing } };
+            steps.push(PathStep { folder: at.clone(), name: Some(name) });
+            let Ok(target) = fs::read_link(&next) else { return ResolvedPath { steps, end: PathTarget::Missing } };
             if links > MAX_LINKS {
-                return Way { steps, end: End::Missing };
+                return ResolvedPath { steps, end: PathTarget::Missing };
             }
             if target.is_absolute() {
                 at = PathBuf::from("/");
@@ -73,16 +73,16 @@ pub(super) fn find(path: &Path) -> Way {
             left.extend(names(&target));
         } else if meta.is_dir() {
             at = next;
-            steps.push(Step { folder: at.clone(), name: None });
+            steps.push(PathStep { folder: at.clone(), name: None });
             seen = Some(meta);
         } else {
-            let end = if left.is_empty() { End::File(at.clone(), name.clone()) } else { End::Missing };
-            steps.push(Step { folder: at, name: Some(name) });
-            return Way { steps, end };
+            let end = if left.is_empty() { PathTarget::File(at.clone(), name.clone()) } else { PathTarget::Missing };
+            steps.push(PathStep { folder: at, name: Some(name) });
+            return ResolvedPath { steps, end };
         }
     }
-    let end = seen.map_or(End::Missing, |meta| End::Folder(at, identity(&meta)));
-    Way { steps, end }
+    let end = seen.map_or(PathTarget::Missing, |meta| PathTarget::Folder(at, identity(&meta)));
+    ResolvedPath { steps, end }
 }
 
 /// Returns the names of a path, the last one first.
@@ -141,21 +141,21 @@ mod tests {
         fs::write(base.join("releases/1/a.js"), "").unwrap();
         symlink("releases/1", base.join("current")).unwrap();
         symlink("loop", base.join("loop")).unwrap();
-        let named = |way: &Way| -> Vec<(PathBuf, OsString)> {
+        let named = |way: &ResolvedPath| -> Vec<(PathBuf, OsString)> {
             way.steps.iter().filter_map(|step| Some((step.folder.clone(), step.name.clone()?))).collect()
         };
 
         let way = find(&base.join("current/src"));
-        assert!(matches!(&way.end, End::Folder(path, _) if *path == base.join("releases/1/src")), "{way:?}");
+        assert!(matches!(&way.end, PathTarget::Folder(path, _) if *path == base.join("releases/1/src")), "{way:?}");
         assert_eq!(named(&way), [(base.clone(), "current".into())]);
         let way = find(&base.join("current/./a.js"));
-        assert_eq!(way.end, End::File(base.join("releases/1"), "a.js".into()));
+        assert_eq!(way.end, PathTarget::File(base.join("releases/1"), "a.js".into()));
         assert_eq!(named(&way), [(base.clone(), "current".into()), (base.join("releases/1"), "a.js".into())]);
         let way = find(&base.join("releases/2/src"));
-        assert_eq!((way.end.clone(), named(&way)), (End::Missing, vec![(base.join("releases"), "2".into())]));
-        assert_eq!(find(&base.join("current/a.js/x")).end, End::Missing);
-        assert_eq!(find(&base.join("loop")).end, End::Missing);
-        assert!(matches!(find(Path::new("/")).end, End::Folder(..)));
+        assert_eq!((way.end.clone(), named(&way)), (PathTarget::Missing, vec![(base.join("releases"), "2".into())]));
+        assert_eq!(find(&base.join("current/a.js/x")).end, PathTarget::Missing);
+        assert_eq!(find(&base.join("loop")).end, PathTarget::Missing);
+        assert!(matches!(find(Path::new("/")).end, PathTarget::Folder(..)));
         assert!(is_made_up(Path::new("/proc")) && !is_made_up(&base) && !is_remote(Path::new("/proc")));
         fs::remove_dir_all(&base).unwrap();
     }

@@ -17,7 +17,7 @@ const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl
 
 /// Confirmation that a request waits for, and its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Confirming {
+pub(super) struct Confirmation {
     /// Time (`mono_ms`) at which a script counts as running, unless `watches`.
     until_ms: u64,
     /// Whether a process that exits before that fails the start.
@@ -26,7 +26,7 @@ pub(super) struct Confirming {
     pub watches: bool,
 }
 
-impl Confirming {
+impl Confirmation {
     pub(super) fn new(confirm: Confirm, now_ms: u64) -> Self {
         let Confirm { within_ms, early_exit_fails, watches, .. } = confirm;
         Self { until_ms: now_ms.saturating_add(within_ms), early_exit_fails, watches }

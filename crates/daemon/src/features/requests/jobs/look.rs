@@ -5,7 +5,7 @@ use ostler_core::lifecycle::{ExitCause, ExitRecord, Transition};
 use ostler_core::time::Now;
 use ostler_proto::control::{Action, Progress};
 
-use super::job::{Job, Step};
+use super::job::{Job, JobStep};
 use super::words;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
@@ -68,7 +68,7 @@ impl Job {
     /// Returns true if a process that exited before it was ready counts as started. In PM2 the wait
     /// for `ready` ends with the process, and the command succeeds.
     fn was_started(&self, slot: &Slot, exit: &ExitRecord) -> bool {
-        let is_reload = matches!(self.step, Step::Act(Action::Reload, _));
+        let is_reload = matches!(self.step, JobStep::Act(Action::Reload, _));
         let is_own = matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory);
         let may_exit = self.confirm.is_none_or(|confirm| !confirm.early_exit_fails);
         is_own && may_exit && !is_reload && slot.spec().ready.accept_timeout
@@ -98,7 +98,8 @@ impl Job {
     /// Leaves the remaining instances of an app unchanged, because a new process of the app did not
     /// stay up.
     fn leave_other_instances(&mut self, ctx: &mut Ctx, (name, key): (&str, &str)) {
-        let is_watched_restart = self.confirm.is_some_and(|confirm| confirm.watches) && matches!(self.step, Step::Act(Action::Restart, _));
+        let is_watched_restart =
+            self.confirm.is_some_and(|confirm| confirm.watches) && matches!(self.step, JobStep::Act(Action::Restart, _));
         if !is_watched_restart {
             return;
         }

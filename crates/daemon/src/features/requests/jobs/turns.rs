@@ -5,16 +5,16 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::lifecycle::order::{Graph, shown};
 use ostler_proto::control::{Action, Failure};
 
-use super::job::{Job, Step};
+use super::job::{Job, JobStep};
 use crate::state::slots::{Slot, Slots};
 
 /// Apps of a request that are in progress or come later; others may have to wait for them.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct AppQueue {
     /// Action; `None`: there is no order.
     action: Option<Action>,
     /// Names of the apps in progress, and of their dependencies.
@@ -24,7 +24,7 @@ pub(super) struct Turns {
     held: BTreeSet<String>,
 }
 
-impl Turns {
+impl AppQueue {
     /// Returns true if the instance has to wait for others.
     pub(super) fn holds(&self, slot: &Slot) -> bool {
         let needs = |names: &BTreeSet<String>| slot.spec().order.depends_on.keys().any(|name| names.contains(name));
@@ -54,7 +54,7 @@ impl Turns {
 }
 
 fn is_down(slot: &Slot) -> bool {
-    matches!(slot.durable.instance.state, State::Stopped | State::Errored)
+    matches!(slot.durable.instance.state, InstanceState::Stopped | InstanceState::Errored)
 }
 
 /// Checks that the apps of a request can start: all their dependencies exist or are in the request,
@@ -88,7 +88,7 @@ pub(super) fn check(slots: &Slots, apps: &[AppSpec]) -> Result<(), Failure> {
 
 /// Sorts the instances of a request into the order in which they are touched. Returns false if
 /// there is no order; they then stay as they are.
-pub(super) fn put_in_order(slots: &Slots, step: &Step, pending: &mut VecDeque<u32>) -> bool {
+pub(super) fn put_in_order(slots: &Slots, step: &JobStep, pending: &mut VecDeque<u32>) -> bool {
     let all = || pending.iter().filter_map(|id| slots.get(*id));
     if all().all(|slot| slot.spec().order.depends_on.is_empty()) {
         return false;
@@ -100,8 +100,8 @@ pub(super) fn put_in_order(slots: &Slots, step: &Step, pending: &mut VecDeque<u3
     let wave = |id: &u32| slots.get(*id).and_then(|slot| waves.get(&slot.spec().name)).copied().unwrap_or(0);
     let pending = pending.make_contiguous();
     match step {
-        Step::Act(Action::Stop | Action::Delete, _) => pending.sort_by_key(|id| Reverse(wave(id))),
-        Step::Act(..) | Step::Start => pending.sort_by_key(wave),
+        JobStep::Act(Action::Stop | Action::Delete, _) => pending.sort_by_key(|id| Reverse(wave(id))),
+        JobStep::Act(..) | JobStep::Start => pending.sort_by_key(wave),
     }
     true
 }
@@ -109,14 +109,14 @@ pub(super) fn put_in_order(slots: &Slots, step: &Step, pending: &mut VecDeque<u3
 impl Job {
     /// Returns the instances that the request will start later.
     pub(super) fn coming(&self) -> impl Iterator<Item = u32> {
-        let starts = matches!(self.step, Step::Act(Action::Restart, _));
+        let starts = matches!(self.step, JobStep::Act(Action::Restart, _));
         self.pending.iter().copied().filter(move |_| starts)
     }
 
     /// Returns the turns with the instances in progress.
-    pub(super) fn turns(&self, slots: &Slots) -> Turns {
-        let mut turns = Turns::default();
-        if let (true, Step::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (self.ordered, &self.step) {
+    pub(super) fn turns(&self, slots: &Slots) -> AppQueue {
+        let mut turns = AppQueue::default();
+        if let (true, JobStep::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (self.ordered, &self.step) {
             turns.action = Some(*action);
             self.waiting.keys().filter_map(|id| slots.get(*id)).for_each(|slot| turns.begins(slot));
         }
@@ -125,7 +125,7 @@ impl Job {
 
     /// Gives up apps that depend on a failed one and have not started yet. Returns their instances.
     pub(super) fn give_up_dependants(&mut self, slots: &Slots, failed: &str) -> Vec<u32> {
-        if !matches!(self.step, Step::Act(Action::Restart | Action::Reload, _)) {
+        if !matches!(self.step, JobStep::Act(Action::Restart | Action::Reload, _)) {
             return Vec::new();
         }
         let (mut names, mut given_up) = (vec![failed.to_owned()], Vec::new());

@@ -2,10 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! [`Request::Run`] journals the command, and the keeper starts it. It has the app's user,
+//! [`FeatureRequest::Run`] journals the command, and the keeper starts it. It has the app's user,
 //! directory and environment, and its own session, process group, cgroup and mark. It ends by
 //! itself, at its timeout, or when it is cancelled. Then all processes that it started are killed.
-//! When none is left, its owner gets the report ([`Answer::CommandEnded`]), once. The report and
+//! When none is left, its owner gets the report ([`FeatureAnswer::CommandEnded`]), once. The report and
 //! the end of the command's record are one journal write. The keeper forgets the exit after it.
 //!
 //! If the daemon dies in between, the next one continues. If the keeper does not know a command, it
@@ -30,23 +30,23 @@ use ostler_core::lifecycle::command::Outcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
-use crate::engine::{Answer, ChildEvent, CommandEnd, Ctx, Report, Request};
+use crate::engine::{ChildEvent, CommandEnd, CommandReport, Ctx, FeatureAnswer, FeatureRequest};
 use crate::state::slots::commands::Progress;
 use crate::state::slots::processes::Leaders;
-use crate::state::store::command::{CommandRecord, CommandSpec, Leader, Output, Owner};
+use crate::state::store::command::{CommandOwner, CommandRecord, CommandSpec, Leader, Output};
 use crate::state::store::{Record, Snapshot};
 use capture::Capture;
 
 /// Command in progress.
 #[derive(Debug)]
 struct Command {
-    owner: Owner,
+    owner: CommandOwner,
     spec: CommandSpec,
     /// Value of the environment variable that identifies its processes.
     mark: String,
     /// Time at which it is killed.
     deadline_ms: u64,
-    stage: Stage,
+    stage: CommandStage,
     /// Outcome that the daemon decided before the command exited. It is being killed for that.
     verdict: Option<Outcome>,
     capture: Option<Capture>,
@@ -58,9 +58,9 @@ struct Command {
 
 /// Stage of a command.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Stage {
+enum CommandStage {
     /// The command is only in the journal.
-    Asked,
+    Journaled,
     /// The order was sent to the keeper, which has not answered.
     Sent,
     /// The command runs.
@@ -139,38 +139,38 @@ impl Command {
 
     fn leader(&self) -> Option<Leader> {
         match self.stage {
-            Stage::Asked | Stage::Sent => None,
-            Stage::Runs(leader) | Stage::Ending { leader, .. } => Some(leader),
-            Stage::Over { leader } => leader,
+            CommandStage::Journaled | CommandStage::Sent => None,
+            CommandStage::Runs(leader) | CommandStage::Ending { leader, .. } => Some(leader),
+            CommandStage::Over { leader } => leader,
         }
     }
 
     fn due_ms(&self) -> Option<u64> {
         match self.stage {
-            Stage::Asked | Stage::Over { .. } => None,
+            CommandStage::Journaled | CommandStage::Over { .. } => None,
             // The keeper's answer comes in any case, and the command is killed then.
-            Stage::Sent if self.verdict.is_some() => None,
-            Stage::Sent | Stage::Runs(_) => Some(self.deadline_ms),
-            Stage::Ending { due_ms, .. } => Some(due_ms),
+            CommandStage::Sent if self.verdict.is_some() => None,
+            CommandStage::Sent | CommandStage::Runs(_) => Some(self.deadline_ms),
+            CommandStage::Ending { due_ms, .. } => Some(due_ms),
         }
     }
 
     fn progress(&self) -> Progress {
         match self.stage {
-            Stage::Asked => Progress::Asked,
-            Stage::Sent => Progress::Spawning,
-            Stage::Runs(leader) => Progress::Runs(leader.process()),
-            Stage::Ending { .. } | Stage::Over { .. } => Progress::Ends,
+            CommandStage::Journaled => Progress::Asked,
+            CommandStage::Sent => Progress::Spawning,
+            CommandStage::Runs(leader) => Progress::Runs(leader.process()),
+            CommandStage::Ending { .. } | CommandStage::Over { .. } => Progress::Ends,
         }
     }
 }
 
 impl Commands {
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Run { owner, spec } => self.begin(ctx, owner, *spec),
-            Request::CallOff(owner) => self.call_off(ctx, owner),
-            Request::CallOffAll => self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled)),
+            FeatureRequest::Run { owner, spec } => self.begin(ctx, owner, *spec),
+            FeatureRequest::CallOff(owner) => self.call_off(ctx, owner),
+            FeatureRequest::CallOffAll => self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled)),
             other => return Some(other),
         }
         None
@@ -205,8 +205,8 @@ impl Commands {
         }
     }
 
-    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &Answer) {
-        if let Answer::CommandEnded(end) = answer
+    pub(crate) fn on_answer(&mut self, ctx: &mut Ctx, answer: &FeatureAnswer) {
+        if let FeatureAnswer::CommandEnded(end) = answer
             && let Some(number) = end.number
         {
             self.forget(ctx, number);

@@ -6,7 +6,7 @@ use ostler_core::lifecycle::command::Outcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
-use super::{Command, CommandRecord, Commands, Ctx, Leader, Leaders, Output, Stage, key, number_of};
+use super::{Command, CommandRecord, CommandStage, Commands, Ctx, Leader, Leaders, Output, key, number_of};
 use crate::engine::Work;
 
 impl Commands {
@@ -14,7 +14,7 @@ impl Commands {
     pub(super) fn remember(&mut self, records: BTreeMap<u32, CommandRecord>) {
         for (number, record) in records {
             let CommandRecord { owner, spec, mark, deadline_ms, leader, verdict, group, log_start, .. } = record;
-            let stage = leader.map_or(Stage::Asked, Stage::Runs);
+            let stage = leader.map_or(CommandStage::Journaled, CommandStage::Runs);
             let command = Command { owner, spec, mark, deadline_ms, stage, verdict, capture: None, group, log_start };
             self.last = self.last.max(number);
             self.all.insert(number, command);
@@ -50,7 +50,7 @@ impl Commands {
 
     fn found(&mut self, ctx: &mut Ctx, number: u32, child: &Child) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        command.stage = Stage::Runs(Leader { pid: child.pid, start_ticks: child.start_ticks });
+        command.stage = CommandStage::Runs(Leader { pid: child.pid, start_ticks: child.start_ticks });
         let (begun_to_kill, is_captured) = (command.verdict.is_some(), command.spec.output == Output::Captured);
         if is_captured {
             command.verdict = Some(Outcome::Lost);
@@ -66,16 +66,16 @@ impl Commands {
     fn not_found(&mut self, ctx: &mut Ctx, number: u32) {
         let Some(command) = self.all.get_mut(&number) else { return };
         match command.stage {
-            Stage::Asked | Stage::Sent => {
-                command.stage = Stage::Asked;
+            CommandStage::Journaled | CommandStage::Sent => {
+                command.stage = CommandStage::Journaled;
                 // The next order opens it again.
                 command.capture = None;
                 ctx.outbox.effects.push(Work::Feature(Self::NAME, number.into()));
                 self.changed(ctx, number);
             }
             // The command ran under a keeper that was killed, too.
-            Stage::Runs(_) | Stage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
-            Stage::Over { .. } => {}
+            CommandStage::Runs(_) | CommandStage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
+            CommandStage::Over { .. } => {}
         }
     }
 
@@ -110,9 +110,9 @@ impl Commands {
     fn survivor(&self, number: u32, leaders: &mut Leaders) -> Option<ProcRef> {
         let command = self.all.get(&number)?;
         let process = match command.stage {
-            Stage::Runs(leader) | Stage::Ending { leader, exited: false, .. } => leader.process(),
-            Stage::Asked | Stage::Sent => leaders.find(&command.mark)?,
-            Stage::Ending { exited: true, .. } | Stage::Over { .. } => return None,
+            CommandStage::Runs(leader) | CommandStage::Ending { leader, exited: false, .. } => leader.process(),
+            CommandStage::Journaled | CommandStage::Sent => leaders.find(&command.mark)?,
+            CommandStage::Ending { exited: true, .. } | CommandStage::Over { .. } => return None,
         };
         process.exists().then_some(process)
     }

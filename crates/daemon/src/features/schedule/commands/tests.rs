@@ -9,13 +9,13 @@ use ostler_keeper::Ended;
 use ostler_sys::Ending;
 
 use super::*;
-use crate::engine::{Input, Played, Work, reacts};
+use crate::engine::{Input, TestContext, Work, reacts};
 
 /// Pid of no process.
 const NOBODY: i32 = i32::MAX - 1;
 
-fn owner(slot: u32) -> Owner {
-    Owner::Hook { slot, inc: 1, hook: Hook::PreStart }
+fn owner(slot: u32) -> CommandOwner {
+    CommandOwner::Hook { slot, inc: 1, hook: Hook::PreStart }
 }
 
 fn spec(slot: u32, output: Output) -> Box<CommandSpec> {
@@ -23,23 +23,23 @@ fn spec(slot: u32, output: Output) -> Box<CommandSpec> {
     Box::new(CommandSpec { slot, command, vars: indexmap::IndexMap::new(), timeout_ms: 1000, output })
 }
 
-fn played() -> (Played, Commands, u32) {
-    let mut played = Played::new(&[Commands::NAME]);
+fn played() -> (TestContext, Commands, u32) {
+    let mut played = TestContext::new(&[Commands::NAME]);
     let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
     (played, Commands::default(), id)
 }
 
 /// Returns a requested command, and its bytes in the journal.
-fn asked(output: Output) -> (Played, Commands, u32, Vec<u8>) {
+fn asked(output: Output) -> (TestContext, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id) = played();
-    let rest = commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, output) });
+    let rest = commands.on_request(&mut played.ctx, FeatureRequest::Run { owner: owner(id), spec: spec(id, output) });
     assert!(rest.is_none() && played.ctx.outbox.children.is_empty());
     let bytes = perform(&mut played, &mut commands);
     (played, commands, id, bytes)
 }
 
 /// Returns a command that runs.
-fn running(output: Output, pid: i32) -> (Played, Commands, u32, Vec<u8>) {
+fn running(output: Output, pid: i32) -> (TestContext, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id, mut bytes) = asked(output);
     let asked = played.ctx.outbox.children.pop().expect("the keeper is to be asked");
     assert_eq!((asked.key, asked.spec.slot), (key(1), id));
@@ -50,7 +50,7 @@ fn running(output: Output, pid: i32) -> (Played, Commands, u32, Vec<u8>) {
 }
 
 /// Performs the effects that the journal releases, and returns the written bytes.
-fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
+fn perform(played: &mut TestContext, commands: &mut Commands) -> Vec<u8> {
     let (work, bytes) = played.written();
     for work in work {
         if let Work::Feature(name, key) = work {
@@ -62,16 +62,16 @@ fn perform(played: &mut Played, commands: &mut Commands) -> Vec<u8> {
 }
 
 /// Returns the end of the only command, as its owner gets it.
-fn result(played: &mut Played, commands: &mut Commands) -> (Owner, Outcome) {
+fn result(played: &mut TestContext, commands: &mut Commands) -> (CommandOwner, Outcome) {
     let mut queued = played.queued();
     let (Some(Input::Answer(answer)), true) = (queued.pop(), queued.is_empty()) else { panic!("nobody is told") };
     commands.on_answer(&mut played.ctx, &answer);
-    let Answer::CommandEnded(end) = answer else { panic!("{answer:?}") };
+    let FeatureAnswer::CommandEnded(end) = answer else { panic!("{answer:?}") };
     (end.owner, end.report.outcome)
 }
 
 /// Returns the next daemon, which has read these records.
-fn next_daemon(bytes: &[u8], children: &[Child]) -> (Played, Commands) {
+fn next_daemon(bytes: &[u8], children: &[Child]) -> (TestContext, Commands) {
     let (mut played, mut commands, _) = played();
     commands.restore(&mut Snapshot::read(bytes).0);
     commands.on_inventory(&mut played.ctx, children, &mut Leaders::default());
@@ -104,7 +104,7 @@ fn exit_of_an_instance_process_is_ignored() {
 #[test]
 fn owner_runs_one_command_at_a_time() {
     let (mut played, mut commands, id, _) = asked(Output::Logs);
-    commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
+    commands.on_request(&mut played.ctx, FeatureRequest::Run { owner: owner(id), spec: spec(id, Output::Logs) });
     assert_eq!(commands.all.len(), 1);
     let (work, bytes) = played.written();
     assert!(work.is_empty() && bytes.is_empty());
@@ -113,13 +113,13 @@ fn owner_runs_one_command_at_a_time() {
 #[test]
 fn command_cancelled_before_its_spawn_never_runs() {
     let (mut played, mut commands, id) = played();
-    commands.on_request(&mut played.ctx, Request::Run { owner: owner(id), spec: spec(id, Output::Logs) });
-    commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
+    commands.on_request(&mut played.ctx, FeatureRequest::Run { owner: owner(id), spec: spec(id, Output::Logs) });
+    commands.on_request(&mut played.ctx, FeatureRequest::CallOff(owner(id)));
     perform(&mut played, &mut commands);
     assert!(played.ctx.outbox.children.is_empty());
     assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
     // The command is gone already; the requester gets a report all the same.
-    commands.on_request(&mut played.ctx, Request::CallOff(owner(id)));
+    commands.on_request(&mut played.ctx, FeatureRequest::CallOff(owner(id)));
     assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Cancelled));
 }
 
@@ -150,7 +150,7 @@ fn leftovers_of_a_check_are_removed_later() {
     let (mut played, mut commands, id, _) = running(Output::Nowhere, NOBODY);
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
     let mut queued = played.queued();
-    assert!(matches!(&queued[0], Input::Request(Request::EndLeftovers { leader, .. }) if leader.pid == NOBODY), "{queued:?}");
+    assert!(matches!(&queued[0], Input::Request(FeatureRequest::EndLeftovers { leader, .. }) if leader.pid == NOBODY), "{queued:?}");
     played.ctx.outbox.queue.extend(queued.drain(1..));
     assert_eq!(result(&mut played, &mut commands), (owner(id), Outcome::Code(0)));
 }
@@ -171,7 +171,7 @@ fn command_of_a_deleted_instance_reports_to_no_owner() {
     commands.on_forgotten(&mut played.ctx, id);
     assert!(!played.ctx.state.commands.any_hook_of(id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
-    assert_eq!(result(&mut played, &mut commands), (Owner::Nobody, Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (CommandOwner::Nobody, Outcome::Cancelled));
 }
 
 #[test]
@@ -206,7 +206,9 @@ fn partly_captured_output_of_a_former_daemon_is_lost() {
     assert!(played.queued().is_empty() && played.ctx.state.commands.iter().all(|command| command.is_called_off));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
     let queued = played.queued();
-    assert!(queued.iter().any(|input| matches!(input, Input::Answer(Answer::CommandEnded(end)) if end.report.outcome == Outcome::Lost)));
+    assert!(
+        queued.iter().any(|input| matches!(input, Input::Answer(FeatureAnswer::CommandEnded(end)) if end.report.outcome == Outcome::Lost))
+    );
 }
 
 #[test]
@@ -230,7 +232,7 @@ fn command_adopted_by_a_new_keeper_is_not_started_again() {
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();
     commands.on_new_keeper(&mut played.ctx, &[(key(1), ProcRef { pid: NOBODY, start_ticks: 7 })]);
-    assert!(matches!(commands.all[&1].stage, Stage::Runs(leader) if leader.pid == NOBODY));
+    assert!(matches!(commands.all[&1].stage, CommandStage::Runs(leader) if leader.pid == NOBODY));
     perform(&mut played, &mut commands);
     assert!(played.ctx.outbox.children.is_empty());
 }

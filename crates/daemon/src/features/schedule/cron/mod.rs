@@ -25,7 +25,7 @@ use ostler_proto::event::Event;
 use ostler_sys::time::wall_timer::WallTimer;
 
 use self::intent::ScheduleIntent;
-use crate::engine::{Ctx, InstanceStep, Key, Request};
+use crate::engine::{Ctx, FeatureRequest, InstanceStep, Key};
 use crate::platform::reactor::Source;
 
 /// Difference between the two clocks' advances from which the wall clock counts as set. (Slow
@@ -107,10 +107,10 @@ impl Cron {
         }
     }
 
-    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::Schedule { id, saved: None } => self.arm(ctx, id),
-            Request::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
+            FeatureRequest::Schedule { id, saved: None } => self.arm(ctx, id),
+            FeatureRequest::Schedule { id, saved: Some(saved) } => self.resume(ctx, id, saved),
             other => return Some(other),
         }
         None

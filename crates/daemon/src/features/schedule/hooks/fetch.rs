@@ -10,9 +10,9 @@ use indexmap::IndexMap;
 use ostler_core::app::hooks::Hook;
 use ostler_core::app::secrets::{BadSecret, MAX_BYTES, SecretSource, value};
 use ostler_core::lifecycle::command::{Command, Outcome};
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::{Event, InstanceState};
 
-use super::{CommandSpec, Ctx, Hooks, Output, Owner, Report, Request};
+use super::{CommandOwner, CommandReport, CommandSpec, Ctx, FeatureRequest, Hooks, Output};
 use crate::platform::secrets::{Value, Values};
 use crate::state::slots::Slot;
 
@@ -49,7 +49,7 @@ impl Fetches {
 
     /// Forgets the values if the process is not started after all.
     pub(super) fn drop_unless_spawned(&mut self, slot: &Slot, inc: u32) {
-        if !matches!(slot.durable.instance.state, State::Spawning { inc: coming, .. } if coming == inc) {
+        if !matches!(slot.durable.instance.state, InstanceState::Spawning { inc: coming, .. } if coming == inc) {
             self.all.remove(&(slot.durable.id, inc));
         }
     }
@@ -89,7 +89,7 @@ impl Hooks {
             .commands
             .iter()
             .filter_map(|command| match &command.owner {
-                Owner::Secret { slot, inc: of, name } if (*slot, *of) == (id, inc) => Some(name.clone()),
+                CommandOwner::Secret { slot, inc: of, name } if (*slot, *of) == (id, inc) => Some(name.clone()),
                 _ => None,
             })
             .collect();
@@ -122,7 +122,7 @@ impl Hooks {
             return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Code(0) });
         }
         fetch.asked.extend(missing.iter().map(|(name, ..)| (*name).clone()));
-        let runs: Vec<Request> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
+        let runs: Vec<FeatureRequest> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
         runs.into_iter().for_each(|run| ctx.request(run));
     }
 
@@ -141,12 +141,12 @@ impl Hooks {
     /// Cancels the running commands for this process. Returns false if none runs.
     pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
         let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.asked).filter(|asked| !asked.is_empty());
-        asked.into_iter().flatten().for_each(|name| ctx.request(Request::CallOff(owner(id, inc, name))));
+        asked.into_iter().flatten().for_each(|name| ctx.request(FeatureRequest::CallOff(owner(id, inc, name))));
         asked.is_some()
     }
 
     /// Handles the end of a command.
-    pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &Report) {
+    pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &CommandReport) {
         // Otherwise the start was already given up.
         let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
         fetch.asked.remove(name);
@@ -178,7 +178,7 @@ fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
     }
 }
 
-fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) -> Request {
+fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) -> FeatureRequest {
     let vars =
         [("OSTLER_SECRET", name.to_owned()), ("OSTLER_APP", slot.spec().name.clone()), ("OSTLER_INSTANCE", slot.durable.index.to_string())];
     let spec = CommandSpec {
@@ -188,11 +188,11 @@ fn run(slot: &Slot, inc: u32, name: &str, command: &Command, timeout_ms: u64) ->
         timeout_ms,
         output: Output::Captured,
     };
-    Request::Run { owner: owner(slot.durable.id, inc, name), spec: Box::new(spec) }
+    FeatureRequest::Run { owner: owner(slot.durable.id, inc, name), spec: Box::new(spec) }
 }
 
-fn owner(slot: u32, inc: u32, name: &str) -> Owner {
-    Owner::Secret { slot, inc, name: name.to_owned() }
+fn owner(slot: u32, inc: u32, name: &str) -> CommandOwner {
+    CommandOwner::Secret { slot, inc, name: name.to_owned() }
 }
 
 #[cfg(test)]

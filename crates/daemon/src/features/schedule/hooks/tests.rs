@@ -5,10 +5,10 @@ use ostler_core::app::hooks::HookSpec;
 use ostler_core::app::secrets::SecretSource;
 use ostler_core::lifecycle::command::Command;
 use ostler_core::lifecycle::{ExitReport, Origin};
-use ostler_sys::Wiped;
+use ostler_sys::SecretBytes;
 
 use super::*;
-use crate::engine::{CommandEnd, Input, Played, reacts};
+use crate::engine::{CommandEnd, Input, TestContext, reacts};
 
 fn start() -> Event {
     Event::Start(user("start"))
@@ -34,8 +34,8 @@ fn with_secrets(count: usize) -> AppSpec {
     AppSpec { secrets: (0..count).map(|n| (format!("S{n:02}"), source(n))).collect(), ..app() }
 }
 
-fn played(spec: AppSpec) -> (Played, Hooks, u32) {
-    let mut played = Played::new(&[Hooks::NAME]);
+fn played(spec: AppSpec) -> (TestContext, Hooks, u32) {
+    let mut played = TestContext::new(&[Hooks::NAME]);
     let id = played.instance(spec);
     (played, Hooks::default(), id)
 }
@@ -43,17 +43,17 @@ fn played(spec: AppSpec) -> (Played, Hooks, u32) {
 /// Queued requests and events: owners of commands to run and to cancel, and events.
 #[derive(Debug, Default)]
 struct Asked {
-    run: Vec<Owner>,
-    called_off: Vec<Owner>,
+    run: Vec<CommandOwner>,
+    called_off: Vec<CommandOwner>,
     events: Vec<Event>,
 }
 
-fn asked(played: &mut Played) -> Asked {
+fn asked(played: &mut TestContext) -> Asked {
     let mut asked = Asked::default();
     for input in played.queued() {
         match input {
-            Input::Request(Request::Run { owner, .. }) => asked.run.push(owner),
-            Input::Request(Request::CallOff(owner)) => asked.called_off.push(owner),
+            Input::Request(FeatureRequest::Run { owner, .. }) => asked.run.push(owner),
+            Input::Request(FeatureRequest::CallOff(owner)) => asked.called_off.push(owner),
             Input::Event(_, event) => asked.events.push(event),
             other => panic!("{other:?}"),
         }
@@ -62,21 +62,21 @@ fn asked(played: &mut Played) -> Asked {
 }
 
 /// Completes a command; its owner gets the report.
-fn command_exits(played: &mut Played, hooks: &mut Hooks, owner: &Owner, outcome: Outcome, output: &[u8]) {
-    let report = Report { outcome, output: Wiped::from(output), last_lines: vec!["why".into()] };
+fn command_exits(played: &mut TestContext, hooks: &mut Hooks, owner: &CommandOwner, outcome: Outcome, output: &[u8]) {
+    let report = CommandReport { outcome, output: SecretBytes::from(output), last_lines: vec!["why".into()] };
     let end = CommandEnd { number: None, slot: None, owner: owner.clone(), report };
-    hooks.on_answer(&mut played.ctx, &Answer::CommandEnded(Box::new(end)));
+    hooks.on_answer(&mut played.ctx, &FeatureAnswer::CommandEnded(Box::new(end)));
 }
 
 /// Dispatches the only event.
-fn dispatch_one(played: &mut Played, hooks: &mut Hooks, id: u32) -> Event {
+fn dispatch_one(played: &mut TestContext, hooks: &mut Hooks, id: u32) -> Event {
     let mut events = asked(played).events;
     let (Some(event), true) = (events.pop(), events.is_empty()) else { panic!("{events:?}") };
     played.dispatch(hooks, id, event.clone());
     event
 }
 
-fn state(played: &Played, id: u32) -> &State {
+fn state(played: &TestContext, id: u32) -> &InstanceState {
     &played.ctx.state.slots.get(id).unwrap().durable.instance.state
 }
 
@@ -84,11 +84,11 @@ fn state(played: &Played, id: u32) -> &State {
 fn start_waits_for_its_hook() {
     let (mut played, mut hooks, id) = played(with(Hook::PreStart));
     played.dispatch(&mut hooks, id, start());
-    let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::PreStart };
+    let owner = CommandOwner::Hook { slot: id, inc: 1, hook: Hook::PreStart };
     assert_eq!(asked(&mut played).run, std::slice::from_ref(&owner));
     command_exits(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
     dispatch_one(&mut played, &mut hooks, id);
-    assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
+    assert!(matches!(state(&played, id), InstanceState::Spawning { inc: 1, .. }));
 }
 
 #[test]
@@ -112,13 +112,13 @@ fn cancelled_start_cancels_its_hook() {
     assert_eq!(asked(&mut played).called_off, std::slice::from_ref(&owner));
     command_exits(&mut played, &mut hooks, &owner, Outcome::Cancelled, b"");
     dispatch_one(&mut played, &mut hooks, id);
-    assert!(matches!(state(&played, id), State::Stopped));
+    assert!(matches!(state(&played, id), InstanceState::Stopped));
 }
 
 #[test]
 fn on_crash_hook_runs_once_at_a_time_and_stops_with_the_app() {
     let (mut played, mut hooks, id) = played(with(Hook::OnCrash));
-    let crash = |played: &mut Played, hooks: &mut Hooks| {
+    let crash = |played: &mut TestContext, hooks: &mut Hooks| {
         let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
         let ending = ostler_core::lifecycle::Ending::Code(1);
         played.dispatch(hooks, id, Event::Exited { inc, exit: ExitReport { ending, oom: false } });
@@ -126,7 +126,7 @@ fn on_crash_hook_runs_once_at_a_time_and_stops_with_the_app() {
     };
     played.start(&mut hooks, id, 4711);
     crash(&mut played, &mut hooks);
-    let owner = Owner::Hook { slot: id, inc: 1, hook: Hook::OnCrash };
+    let owner = CommandOwner::Hook { slot: id, inc: 1, hook: Hook::OnCrash };
     assert_eq!(asked(&mut played).run, std::slice::from_ref(&owner));
     played.spawned(&mut hooks, id, 4712);
     crash(&mut played, &mut hooks);
@@ -159,8 +159,8 @@ fn secrets_are_fetched_in_batches_and_delivered_once() {
         assert!(run.len() <= 8, "{run:?}");
     }
     dispatch_one(&mut played, &mut hooks, id);
-    assert!(matches!(state(&played, id), State::Spawning { inc: 1, .. }));
-    let mut beside = Beside::default();
+    assert!(matches!(state(&played, id), InstanceState::Spawning { inc: 1, .. }));
+    let mut beside = SpawnExtras::default();
     hooks.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
     assert_eq!(beside.secrets.iter().count(), 10);
     assert_eq!(hooks_values(&hooks), 0);
@@ -197,7 +197,7 @@ fn secrets_of_a_cancelled_start_are_dropped() {
     // The stop came first.
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     played.dispatch(&mut hooks, id, events.remove(0));
-    assert!(matches!(state(&played, id), State::Stopped));
+    assert!(matches!(state(&played, id), InstanceState::Stopped));
     assert_eq!(hooks_values(&hooks), 0);
 }
 
@@ -207,10 +207,10 @@ fn secrets_are_fetched_after_the_hook() {
     let (mut played, mut hooks, id) = played(hooked);
     played.dispatch(&mut hooks, id, start());
     let owner = asked(&mut played).run.remove(0);
-    assert!(matches!(owner, Owner::Hook { .. }), "{owner:?}");
+    assert!(matches!(owner, CommandOwner::Hook { .. }), "{owner:?}");
     command_exits(&mut played, &mut hooks, &owner, Outcome::Code(0), b"");
     let then = asked(&mut played);
-    assert!(matches!(&then.run[..], [Owner::Secret { name, .. }] if name == "S00"), "{then:?}");
+    assert!(matches!(&then.run[..], [CommandOwner::Secret { name, .. }] if name == "S00"), "{then:?}");
     played.dispatch(&mut hooks, id, Event::Stop(user("stop")));
     assert_eq!(asked(&mut played).called_off, then.run);
 }

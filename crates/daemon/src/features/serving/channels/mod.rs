@@ -27,7 +27,7 @@ use ostler_proto::node::{Message, classify, cluster};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::{Value, json};
 
-use crate::engine::{Beside, Ctx, Input, Key};
+use crate::engine::{Ctx, Input, Key, SpawnExtras};
 use crate::platform::ipc::{Ipc, READER, held_name, key_of};
 use crate::state::slots::complaints::Topic;
 use crate::state::slots::split_key;
@@ -210,7 +210,7 @@ fn close(ctx: &mut Ctx, id: u32) {
 }
 
 impl Channels {
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         let (key, number) = (slot.key(inc), number(slot.spec(), slot.live.proof.as_deref()));
         let (ours, theirs) = pair()?;

@@ -10,14 +10,14 @@ use ostler_core::app::default_box::DefaultBox;
 use ostler_core::serving::budget::INTERNAL;
 
 use super::*;
-use crate::engine::{Played, reacts};
-use crate::state::slots::{Connection, Handed, Sending, Worker};
+use crate::engine::{TestContext, reacts};
+use crate::state::slots::{Connection, HandedConnection, SentDescriptor, Worker};
 
 /// Incarnation of the app's process.
 const INC: u32 = 3;
 
 struct App {
-    played: Played,
+    played: TestContext,
     channels: Channels,
     id: u32,
     /// The app's end.
@@ -26,7 +26,7 @@ struct App {
 
 impl App {
     fn new() -> Self {
-        let mut played = Played::new(&[Channels::NAME]);
+        let mut played = TestContext::new(&[Channels::NAME]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/bin/true".into(), ..AppSpec::default() });
         let (ours, theirs) = UnixStream::pair().unwrap();
         let slot = played.ctx.state.slots.get_mut(id).unwrap();
@@ -85,8 +85,8 @@ fn worker_answers_are_stored_and_announced_once_per_read() {
     let mut app = App::new();
     for seq in [7, 8] {
         let connection = Connection::from(std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()));
-        app.worker().sent(Sending::Connection);
-        app.worker().handed.push_back(Handed { seq, listener: 0, at_ms: 0, connection });
+        app.worker().sent(SentDescriptor::Connection);
+        app.worker().handed.push_back(HandedConnection { seq, listener: 0, at_ms: 0, connection });
     }
     let ack = "{\"cmd\":\"NODE_HANDLE_ACK\"}\n";
     app.write(ack);
@@ -120,7 +120,7 @@ fn flooding_app_is_throttled() {
     assert!(app.played.log().contains("sends more than is read of its channel"));
     app.write(line);
     assert!(app.played.ctx.io.reactor.wait(Some(std::time::Duration::ZERO)).unwrap().is_empty(), "nobody looks");
-    let Played { ctx, .. } = &app.played;
+    let TestContext { ctx, .. } = &app.played;
     let wait_ms = ctx.outbox.timers.get(key).unwrap() - ctx.now.mono_ms;
     assert_eq!(wait_ms, 500);
     app.played.pass(&mut app.channels, wait_ms);
@@ -206,15 +206,15 @@ fn channel_descriptor_follows_sockets_and_readiness() {
 fn each_process_gets_a_new_channel() {
     let mut app = App::new();
     let (id, channels) = (app.id, &mut app.channels);
-    let key = |played: &Played| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
-    let mut beside = Beside::default();
+    let key = |played: &TestContext| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
+    let mut beside = SpawnExtras::default();
     channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
     assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
     assert_eq!(beside.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
     // The start failed, or the instance is deleted.
     channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
     assert_eq!(key(&app.played), None);
-    channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut Beside::default()).unwrap();
+    channels.on_prepare(&mut app.played.ctx, id, INC + 2, &mut SpawnExtras::default()).unwrap();
     channels.on_transition(&mut app.played.ctx, id, &Transition::Deleted);
     assert_eq!(key(&app.played), None);
 }

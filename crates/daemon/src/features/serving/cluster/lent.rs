@@ -12,13 +12,13 @@ use super::query::Query;
 
 /// Another manager whose sockets are shared.
 #[derive(Debug)]
-pub(super) struct Lender {
+pub(super) struct SocketSource {
     pub of: ProcRef,
     /// Apps that come from there.
     pub apps: BTreeSet<String>,
 }
 
-impl Lender {
+impl SocketSource {
     /// Returns its socket for a worker's query, if that is TCP. The other manager would remove the
     /// file of a unix socket when it closes the socket.
     pub(super) fn socket(&self, app: &str, query: &Query) -> Option<OwnedFd> {

@@ -35,10 +35,10 @@ use ostler_proto::node::Message;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
-use crate::engine::{Beside, Ctx, Input, InstanceStep, Key, Request};
-use crate::state::slots::Sending;
+use crate::engine::{Ctx, FeatureRequest, Input, InstanceStep, Key, SpawnExtras};
+use crate::state::slots::SentDescriptor;
 use crate::state::slots::complaints::Topic;
-use lent::Lender;
+use lent::SocketSource;
 use listeners::{Listener, Listeners, PREFIX};
 use query::Query;
 use round_robin::routes_to;
@@ -56,12 +56,12 @@ pub(crate) struct Cluster {
     /// Descriptors that the keeper held, until all of them have arrived.
     held: Vec<(String, OwnedFd)>,
     /// Another manager, from which apps are moved.
-    lender: Option<Lender>,
+    lender: Option<SocketSource>,
 }
 
 /// Way in which a worker gets connections.
 #[derive(Debug)]
-enum Way {
+enum Delivery {
     /// The daemon hands them over one by one.
     InTurn,
     /// The worker accepts them itself.
@@ -117,39 +117,39 @@ impl Cluster {
         };
         let data = self.listeners.data(ctx, listener, message.get("data"));
         match self.way(ctx, id, listener, &query) {
-            Some(Way::InTurn) => {
+            Some(Delivery::InTurn) => {
                 let mut reply = reply(0, data);
                 reply["errno"] = Value::Null;
                 if let Some(name) = self.listeners.get(listener).and_then(|listener| listen::name_of(&listener.fd)) {
                     reply["sockname"] = name;
                 }
                 ctx.send(id, &reply, None);
-                self.serve(ctx, id, listener, key, Way::InTurn);
+                self.serve(ctx, id, listener, key, Delivery::InTurn);
             }
-            Some(Way::Socket(socket)) => {
+            Some(Delivery::Socket(socket)) => {
                 let wrapped = json!({"cmd": "NODE_HANDLE", "type": query.handle_type(), "msg": reply(0, data)});
                 ctx.send(id, &wrapped, Some(Rc::clone(&socket)));
-                self.serve(ctx, id, listener, key, Way::Socket(socket));
+                self.serve(ctx, id, listener, key, Delivery::Socket(socket));
             }
             None => {}
         }
     }
 
     /// Returns the way in which a worker gets the connections of a listener.
-    fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Way> {
+    fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Delivery> {
         let slot = ctx.state.slots.get(id)?;
         let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
         let known = self.listeners.get(listener)?;
         if !known.shards.is_empty() {
-            return self.shard_of(ctx, listener, index, query).map(Way::Socket);
+            return self.shard_of(ctx, listener, index, query).map(Delivery::Socket);
         }
         // Deno takes a socket and never accepts from it.
         let in_turn = !query.is_udp() && (spec.scheduling != Scheduling::Shared || spec.runs_in_deno());
-        Some(if in_turn { Way::InTurn } else { Way::Socket(Rc::clone(&known.fd)) })
+        Some(if in_turn { Delivery::InTurn } else { Delivery::Socket(Rc::clone(&known.fd)) })
     }
 
     /// Adds this worker to that listener.
-    fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Way) {
+    fn serve(&mut self, ctx: &mut Ctx, id: u32, listener: u32, key: String, way: Delivery) {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         if slot.never_listened() {
             ctx.outbox.queue.push_back(Input::Listens(id));
@@ -157,9 +157,9 @@ impl Cluster {
         slot.durable.listening.retain(|known| *known != key);
         slot.durable.served.retain(|known| *known != key);
         match way {
-            Way::InTurn => slot.durable.served.push(key),
-            Way::Socket(_) => {
-                slot.live.worker.sent(Sending::Listener);
+            Delivery::InTurn => slot.durable.served.push(key),
+            Delivery::Socket(_) => {
+                slot.live.worker.sent(SentDescriptor::Listener);
                 slot.durable.listening.push(key);
             }
         }
@@ -324,7 +324,7 @@ impl Cluster {
     }
 
     /// Forgets the journal's facts about a former process, in case its end was not reported.
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         self.worker_left(ctx, id);
         if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().has_workers()) {
             beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
@@ -345,9 +345,9 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn on_request(&mut self, _ctx: &mut Ctx, request: Request) -> Option<Request> {
+    pub(crate) fn on_request(&mut self, _ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            Request::ShareSockets { of, apps } => self.lender = Some(Lender { of, apps }),
+            FeatureRequest::ShareSockets { of, apps } => self.lender = Some(SocketSource { of, apps }),
             other => return Some(other),
         }
         None

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use ostler_core::health::probe::Question;
+use ostler_core::health::probe::ProbeRequest;
 use ostler_core::logs::files::own_stream;
 use ostler_core::serving::{HttpProbe, ReadyBy};
 
-use super::log_line::Look;
+use super::log_line::LineSearch;
 use super::proof::Signal;
-use super::{Readiness, Timer, note_trouble};
+use super::{Readiness, ReadinessTimer, note_trouble};
 use crate::engine::Ctx;
-use crate::platform::probe::Answer;
+use crate::platform::probe::ProbeOutcome;
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
 
@@ -22,16 +22,16 @@ impl Readiness {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let begun = match slot.live.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
-                ctx.outbox.timers.set(Timer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
+                ctx.outbox.timers.set(ReadinessTimer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
                 Ok(())
             }
             Some(ReadyBy::Log(pattern)) => {
                 let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.io.reactor);
                 // The line may be there already.
-                ctx.outbox.timers.set(Timer::Log.of(id), Some(0));
+                ctx.outbox.timers.set(ReadinessTimer::Log.of(id), Some(0));
                 begun
             }
-            Some(by) => match Question::of(by, port_shift(slot, by)) {
+            Some(by) => match ProbeRequest::of(by, port_shift(slot, by)) {
                 Some(question) => self.probes.begin(id, id, question, ctx.now.mono_ms),
                 None => Ok(()),
             },
@@ -51,13 +51,13 @@ impl Readiness {
         self.probes.end(id);
         self.set_probe_timer(ctx);
         self.logs.end(id);
-        ctx.outbox.timers.set(Timer::Uptime.of(id), None);
-        ctx.outbox.timers.set(Timer::Log.of(id), None);
+        ctx.outbox.timers.set(ReadinessTimer::Uptime.of(id), None);
+        ctx.outbox.timers.set(ReadinessTimer::Log.of(id), None);
         self.drop_newline(ctx, id);
     }
 
     fn set_probe_timer(&self, ctx: &mut Ctx) {
-        ctx.outbox.timers.set(Timer::Probes.of(0), self.probes.deadline_ms());
+        ctx.outbox.timers.set(ReadinessTimer::Probes.of(0), self.probes.deadline_ms());
     }
 
     /// Starts attempts of probes, and stops those that have taken too long.
@@ -76,11 +76,11 @@ impl Readiness {
         self.set_probe_timer(ctx);
     }
 
-    fn take_answer(&mut self, ctx: &mut Ctx, id: u32, answer: Answer) {
+    fn take_answer(&mut self, ctx: &mut Ctx, id: u32, answer: ProbeOutcome) {
         match answer {
-            Answer::Good => self.seen(ctx, id, Signal::Answer),
-            Answer::Bad(trouble) => note_trouble(ctx, id, trouble),
-            Answer::Broken(trouble) => note_trouble(ctx, id, format!("the readiness check is broken: {trouble}")),
+            ProbeOutcome::Good => self.seen(ctx, id, Signal::Answer),
+            ProbeOutcome::Bad(trouble) => note_trouble(ctx, id, trouble),
+            ProbeOutcome::Broken(trouble) => note_trouble(ctx, id, format!("the readiness check is broken: {trouble}")),
         }
     }
 
@@ -100,9 +100,9 @@ impl Readiness {
 
     pub(super) fn look_at_log(&mut self, ctx: &mut Ctx, id: u32) {
         match self.logs.look(id) {
-            Look::Found => self.seen(ctx, id, Signal::Log),
-            Look::Later => {}
-            Look::Soon => ctx.outbox.timers.set(Timer::Log.of(id), Some(ctx.now.mono_ms + LOOK_AGAIN_MS)),
+            LineSearch::Found => self.seen(ctx, id, Signal::Log),
+            LineSearch::Later => {}
+            LineSearch::Soon => ctx.outbox.timers.set(ReadinessTimer::Log.of(id), Some(ctx.now.mono_ms + LOOK_AGAIN_MS)),
         }
     }
 }

@@ -25,19 +25,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Event, SpawnFailure, State};
+use ostler_core::lifecycle::{Event, InstanceState, SpawnFailure};
 use ostler_core::serving::ReadyBy;
 use ostler_proto::node::Message;
 use ostler_sys::Credentials;
 use ostler_sys::process::cstrings::OWN_PID;
 use rustix::io::Errno;
 
-use crate::engine::{Beside, Ctx, InstanceStep, Key};
+use crate::engine::{Ctx, InstanceStep, Key, SpawnExtras};
 use crate::platform::probe::Probes;
 use crate::platform::reactor::Source;
 use crate::state::slots::split_key;
 use log_line::LogLines;
-use newline::{Newline, Read};
+use newline::{Newline, NewlineRead};
 use notify::{Notify, PER_TURN, Watchdog};
 use proof::Signal;
 
@@ -61,7 +61,7 @@ impl Default for Readiness {
             newlines: BTreeMap::new(),
             looked_at: BTreeMap::new(),
             proved: BTreeMap::new(),
-            probes: Probes::new(|id| Watched::Probe.source(id)),
+            probes: Probes::new(|id| FdKind::Probe.source(id)),
             logs: LogLines::default(),
         }
     }
@@ -69,7 +69,7 @@ impl Default for Readiness {
 
 /// Descriptors of this feature: a kind beside the number of the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Watched {
+enum FdKind {
     Notify = 0,
     Newline = 1,
     Probe = 2,
@@ -77,15 +77,15 @@ enum Watched {
     LogLines = 3,
 }
 
-impl Watched {
+impl FdKind {
     fn source(self, id: u32) -> Source {
         Source::Feature(Readiness::NAME, (self as u64) << 32 | u64::from(id))
     }
 }
 
-/// Deadlines of this feature, as [`Watched`].
+/// Deadlines of this feature, as [`FdKind`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Timer {
+enum ReadinessTimer {
     Uptime = 0,
     Log = 1,
     Watchdog = 2,
@@ -95,7 +95,7 @@ enum Timer {
     Probes = 4,
 }
 
-impl Timer {
+impl ReadinessTimer {
     fn of(self, id: u32) -> Key {
         (Readiness::NAME, (self as u64) << 32 | u64::from(id))
     }
@@ -132,7 +132,7 @@ impl Readiness {
     pub(crate) const NAME: &str = "readiness";
 
     /// Prepares the channels of a new process.
-    fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), Errno> {
+    fn prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), Errno> {
         self.expect_nothing(ctx, id);
         withdraw_status(ctx, id);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
@@ -150,10 +150,10 @@ impl Readiness {
         Ok(())
     }
 
-    fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut Beside) -> Result<(), Errno> {
+    fn make_socket(&mut self, ctx: &mut Ctx, id: u32, key: u64, spec: &AppSpec, beside: &mut SpawnExtras) -> Result<(), Errno> {
         let Some(slot) = ctx.state.slots.get(id) else { return Ok(()) };
         let (watchdog, other) = (watchdog_of(spec), other_user(spec));
-        let owner = notify_path::Owner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
+        let owner = notify_path::NotifyOwner { key, unique_id: &slot.durable.unique_id, other: other.as_ref() };
         let (fd, name) = notify_path::open(&ctx.io.settings.home, &owner)?;
         let user = other.map_or_else(own_user, |user| user.uid);
         let made = Notify::watch(fd, id, key, user, watchdog, &ctx.io.reactor).ok_or(Errno::MFILE)?;
@@ -172,8 +172,8 @@ impl Readiness {
         self.look_no_more(ctx, id);
         self.proved.remove(&id);
         if let Some(notify) = self.notify.remove(&id) {
-            ctx.outbox.timers.set(Timer::Watchdog.of(id), None);
-            ctx.outbox.timers.set(Timer::ReceiveAgain.of(id), None);
+            ctx.outbox.timers.set(ReadinessTimer::Watchdog.of(id), None);
+            ctx.outbox.timers.set(ReadinessTimer::ReceiveAgain.of(id), None);
             ctx.io.keeper.drop_held(&Notify::held_name(notify.key));
             notify.close(&ctx.io.reactor);
         }
@@ -194,8 +194,8 @@ impl Readiness {
             return;
         }
         let (starting, running) = match slot.durable.instance.state {
-            State::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
-            State::Running { inc, .. } => (None, Some(inc)),
+            InstanceState::Starting { inc, since, .. } => (Some((inc, since.mono_ms)), None),
+            InstanceState::Running { inc, .. } => (None, Some(inc)),
             _ => (None, None),
         };
         if let Some((inc, since_ms)) = starting {
@@ -219,12 +219,12 @@ impl Readiness {
         let Some(newline) = self.newlines.get(&id) else { return };
         let inc = split_key(newline.key).1;
         match newline.read() {
-            Read::Nothing => {}
-            Read::Newline => {
+            NewlineRead::Nothing => {}
+            NewlineRead::Newline => {
                 self.drop_newline(ctx, id);
                 self.take_signal(ctx, id, inc, Signal::Newline);
             }
-            Read::End => {
+            NewlineRead::End => {
                 self.drop_newline(ctx, id);
                 note_trouble(ctx, id, "the descriptor was closed without a newline".into());
             }
@@ -254,7 +254,7 @@ fn withdraw_status(ctx: &mut Ctx, id: u32) {
 fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
     let Some(slot) = ctx.state.slots.get_mut(step.id).filter(|slot| slot.live.trouble.is_some()) else { return };
     let is_ready = matches!(step.event, Event::Ready { .. }) || step.before == "online";
-    if is_ready || slot.durable.instance.state == State::Stopped {
+    if is_ready || slot.durable.instance.state == InstanceState::Stopped {
         slot.live.trouble = None;
     }
 }
@@ -265,7 +265,7 @@ impl Readiness {
         notify_path::remove_left(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
     }
 
-    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut Beside) -> Result<(), SpawnFailure> {
+    pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
         let failed = |errno: Errno| SpawnFailure { step: "prepare for readiness signals".into(), errno: errno.raw_os_error() };
         self.prepare(ctx, id, inc, beside).map_err(failed)
     }

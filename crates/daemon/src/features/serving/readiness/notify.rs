@@ -6,7 +6,7 @@ use ostler_core::serving::budget::{Bucket, NOTIFICATIONS};
 use ostler_proto::sd_notify::{DATAGRAM_MAX, Notification, parse};
 use ostler_sys::net::datagram;
 
-use super::{Watched, notify_path};
+use super::{FdKind, notify_path};
 use crate::platform::reactor::Reactor;
 
 /// Datagrams taken per turn of the event loop. The rest waits, and so do its senders.
@@ -42,7 +42,7 @@ pub(super) struct Notify {
 
 /// Result of a reception.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum NextNotification {
     /// A notification.
     Message(Notification),
     /// There is no further notification.
@@ -71,7 +71,7 @@ impl Watchdog {
 impl Notify {
     /// Watches a socket that the keeper held.
     pub(super) fn watch(fd: OwnedFd, id: u32, key: u64, user: u32, watchdog: Option<Watchdog>, reactor: &Reactor) -> Option<Self> {
-        reactor.add(&fd, Watched::Notify.source(id)).ok()?;
+        reactor.add(&fd, FdKind::Notify.source(id)).ok()?;
         Some(Self {
             fd,
             id,
@@ -94,14 +94,14 @@ impl Notify {
     /// Receives the next notification. It stays in the socket until [`Notify::take`]. If the daemon
     /// dies before that, the next one receives it. Datagrams of other users, cut and senderless
     /// ones are ignored. `writes`: number of journal writes so far.
-    pub(super) fn next(&mut self, writes: u64) -> Next {
+    pub(super) fn next(&mut self, writes: u64) -> NextNotification {
         if let Some(dealt_with) = self.dealt_with {
             if writes <= dealt_with {
-                return Next::Later;
+                return NextNotification::Later;
             }
             self.take();
         }
-        self.peek().map_or(Next::Nothing, Next::Message)
+        self.peek().map_or(NextNotification::Nothing, NextNotification::Message)
     }
 
     fn peek(&self) -> Option<Notification> {
@@ -143,7 +143,7 @@ impl Notify {
 
     /// Watches it again. Returns false if that is impossible.
     pub(super) fn watch_again(&self, reactor: &Reactor) -> bool {
-        reactor.add(&self.fd, Watched::Notify.source(self.id)).is_ok()
+        reactor.add(&self.fd, FdKind::Notify.source(self.id)).is_ok()
     }
 
     /// Returns true if a line about a change of the main process may go into our log. The rate of

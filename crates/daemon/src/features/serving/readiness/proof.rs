@@ -1,6 +1,6 @@
 //! Proof that a process is ready, and the signals that prove it.
 
-use ostler_core::lifecycle::{Event, State};
+use ostler_core::lifecycle::{Event, InstanceState};
 use ostler_core::serving::ReadyBy;
 use ostler_proto::node::Message;
 use serde_json::Value;
@@ -64,7 +64,11 @@ impl Readiness {
             return;
         }
         let since = match slot.durable.instance.state {
-            State::Spawning { inc: coming, since, ready: false, .. } | State::Starting { inc: coming, since, .. } if coming == inc => since,
+            InstanceState::Spawning { inc: coming, since, ready: false, .. } | InstanceState::Starting { inc: coming, since, .. }
+                if coming == inc =>
+            {
+                since
+            }
             // It was ready already, or the signal no longer matters.
             _ => return,
         };

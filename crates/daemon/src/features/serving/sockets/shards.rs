@@ -19,15 +19,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use ostler_core::lifecycle::State;
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::keyed;
-use ostler_core::serving::shards::{Emptying, Standing, eligible};
+use ostler_core::serving::shards::{Emptying, ShardRank, eligible};
 use ostler_core::serving::unanswered::{self, Unanswered};
 use ostler_sys::net::connections::{Connection, sockets_of_tree};
 
 use super::Sockets;
 use super::group::Group;
-use crate::engine::{Answer, Ctx, Key, Request};
+use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, Key};
 use crate::state::slots::Slot;
 
 /// Shards that have to be checked, and when.
@@ -97,18 +97,18 @@ impl Sockets {
         }
         let now_ms = ctx.now.mono_ms;
         let slots: Vec<&Slot> = ctx.state.slots.iter().filter(|slot| slot.spec().key() == app && !slot.spec().listen.is_empty()).collect();
-        let standings: Vec<(Standing, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
+        let standings: Vec<(ShardRank, Option<u64>)> = slots.iter().map(|slot| slot.standing(now_ms)).collect();
         for (owner, group) in self.by_app.iter_mut().filter(|(owner, group)| owner.app == app && group.has_shards()) {
             // After a change of the file, some instances have this socket and others do not.
             let users = slots.iter().zip(&standings).filter(|(slot, _)| keyed(&slot.spec().listen).any(|(_, key)| key == owner.key));
-            let shards: Vec<(Standing, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
+            let shards: Vec<(ShardRank, Option<u32>)> = users.map(|(slot, (standing, _))| (*standing, shard_of(slot))).collect();
             if let Err(errno) = group.steer(&eligible(shards.into_iter())) {
                 let port = &owner.key;
                 ctx.io.log.error_once("steer", format_args!("cannot steer the connections of {app} at {port}: {errno}"));
             }
         }
         // A young process gets its share when it is older.
-        let serves = standings.iter().any(|(standing, _)| *standing == Standing::Serves);
+        let serves = standings.iter().any(|(standing, _)| *standing == ShardRank::Serves);
         let at_ms = standings.iter().filter_map(|(_, until)| *until).min().filter(|_| serves);
         self.set_later(ctx, app, at_ms);
     }
@@ -167,7 +167,7 @@ impl Sockets {
     fn look_if_finished(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(inc) = self.shards.finishing.get(&id).map(|finishing| finishing.inc) else { return };
         let pid_of = |slot: &Slot| match slot.durable.instance.state {
-            State::Draining { inc: draining, pid, .. } if draining == inc => Some(pid),
+            InstanceState::Draining { inc: draining, pid, .. } if draining == inc => Some(pid),
             _ => None,
         };
         let Some((slot, pid)) = ctx.state.slots.get(id).and_then(|slot| Some((slot, pid_of(slot)?))) else {
@@ -183,7 +183,7 @@ impl Sockets {
         finishing.requests = requests_of(&mut finishing.unanswered, &connections, pid, ctx.now.mono_ms);
         if finishing.emptying.seen(waits || finishing.requests > 0, ctx.now.mono_ms) {
             self.shards.finishing.remove(&id);
-            ctx.request(Request::FinishRequests { id, inc });
+            ctx.request(FeatureRequest::FinishRequests { id, inc });
             return;
         }
         // With very many connections a check takes long.
@@ -201,7 +201,7 @@ impl Sockets {
         let text = unanswered::still_under_way(requests, drain_ms);
         ctx.io.log.error(format_args!("App [{name}:{pm_id}] {text}"));
         let warning = format!("[{name}]({pm_id}) {text}");
-        ctx.answer(Answer::Cut { id, requests, warning });
+        ctx.answer(FeatureAnswer::Cut { id, requests, warning });
     }
 
     /// Forgets the shards of a slot, whose number may be used again.

@@ -1,6 +1,6 @@
 //! The list, with as many columns as fit.
 
-use ostler_core::health::State as Health;
+use ostler_core::health::HealthState as Health;
 use ostler_proto::control::TableRow;
 use unicode_width::UnicodeWidthStr as _;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use ostler_sys::time::clock;
 
 use super::super::kernel::Kernel;
-use super::super::tree::{self, Noticed};
-use super::{INTERVAL_MS, Watched, What};
+use super::super::tree::{self, DetectionMethod};
+use super::{INTERVAL_MS, NameEvent, WatchedPaths};
 
-impl Watched {
+impl WatchedPaths {
     /// Does the work that is due.
     pub(in crate::features::process::watch) fn work(&mut self, kernel: &mut Kernel) {
         if self.look_due.is_some_and(|due| due <= clock::boot()) {
@@ -36,11 +36,11 @@ impl Watched {
         let path = self.tree.path(node);
         let Ok(now) = tree::look(&path, self.plan.follow) else { return };
         let Some(known) = self.tree.get_mut(node) else { return };
-        let Noticed::ByLooking(snapshot) = &mut known.noticed else { return };
+        let DetectionMethod::Polling(snapshot) = &mut known.noticed else { return };
         let before = std::mem::replace(snapshot, now.clone());
         for (name, stamp) in &before {
             if now.get(name).is_none_or(|after| after.is_folder != stamp.is_folder) {
-                let what = if stamp.is_folder { What::MovedOut } else { What::Removed };
+                let what = if stamp.is_folder { NameEvent::MovedOut } else { NameEvent::Removed };
                 self.happened(node, name, stamp.is_folder, what, kernel);
             }
         }
@@ -48,9 +48,9 @@ impl Watched {
             match before.get(name) {
                 Some(former) if former == stamp => {}
                 Some(former) if former.is_folder == stamp.is_folder && !stamp.is_folder => {
-                    self.happened(node, name, false, What::Written, kernel);
+                    self.happened(node, name, false, NameEvent::Written, kernel);
                 }
-                _ => self.happened(node, name, stamp.is_folder, What::MovedIn, kernel),
+                _ => self.happened(node, name, stamp.is_folder, NameEvent::MovedIn, kernel),
             }
         }
     }

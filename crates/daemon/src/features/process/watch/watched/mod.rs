@@ -12,9 +12,9 @@ use std::time::Duration;
 use ostler_core::watch::Rules;
 use ostler_sys::time::clock;
 
-use super::kernel::{Interest, Kernel, Wanted};
-use super::tree::{Noticed, Outer, Tree};
-use super::way::{self, End, Way};
+use super::kernel::{FolderEvents, Interest, Kernel};
+use super::tree::{DetectionMethod, OuterGitIgnore, Tree};
+use super::way::{self, PathTarget, ResolvedPath};
 
 /// Most changes that are named in one report.
 const NAMED: usize = 64;
@@ -27,7 +27,7 @@ const SHARE: u32 = 20;
 
 /// Settings of a watch.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct WatchSettings {
     pub rules: Rules,
     /// Running script; it counts even if git ignores it.
     pub script: PathBuf,
@@ -40,7 +40,7 @@ pub(super) struct Plan {
 
 /// Content of a report.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum WatchEvent {
     /// Everything is watched now: this many folders.
     Watching { folders: usize },
     /// Something changed; `more` = other changes are not named.
@@ -63,18 +63,18 @@ pub(super) struct Change {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    way: Way,
+    way: ResolvedPath,
     /// Watches on the way, by step.
     watches: Vec<Option<i32>>,
     node: Option<u32>,
     /// Whether it is only polled.
     looks: bool,
-    outer: Vec<Outer>,
+    outer: Vec<OuterGitIgnore>,
 }
 
 impl Root {
     fn new(path: PathBuf) -> Self {
-        let way = Way { steps: Vec::new(), end: End::Missing };
+        let way = ResolvedPath { steps: Vec::new(), end: PathTarget::Missing };
         Self { path, way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() }
     }
 }
@@ -86,7 +86,7 @@ fn shown(path: &std::path::Path) -> String {
 
 /// Event of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum NameEvent {
     /// Created; a file is not written yet.
     Made,
     Written,
@@ -99,14 +99,14 @@ enum What {
 
 /// Watched paths of one app.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedPaths {
     id: u32,
-    plan: Arc<Plan>,
+    plan: Arc<WatchSettings>,
     roots: Vec<Root>,
     tree: Tree,
     changes: Vec<Change>,
     more: bool,
-    news: Vec<News>,
+    news: Vec<WatchEvent>,
     /// Roots that must be searched again.
     lost: Vec<usize>,
     /// Whether everything must be walked again: the rules of git changed, or events were lost.
@@ -123,8 +123,8 @@ pub(super) struct Watched {
     told_unreadable: bool,
 }
 
-impl Watched {
-    pub(super) fn new(id: u32, plan: Arc<Plan>) -> Self {
+impl WatchedPaths {
+    pub(super) fn new(id: u32, plan: Arc<WatchSettings>) -> Self {
         Self {
             id,
             plan,
@@ -153,7 +153,7 @@ impl Watched {
     /// Finds and walks everything.
     pub(super) fn begin(&mut self, kernel: &mut Kernel) {
         self.walk_all(kernel);
-        self.news.push(News::Watching { folders: self.tree.len() });
+        self.news.push(WatchEvent::Watching { folders: self.tree.len() });
     }
 
     fn walk_all(&mut self, kernel: &mut Kernel) {
@@ -197,11 +197,11 @@ impl Watched {
     }
 
     /// Takes the pending reports.
-    pub(super) fn news(&mut self) -> Vec<News> {
+    pub(super) fn news(&mut self) -> Vec<WatchEvent> {
         let mut news = std::mem::take(&mut self.news);
         if !self.changes.is_empty() {
             let (changes, more) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.more));
-            news.push(News::Changed { changes, more });
+            news.push(WatchEvent::Changed { changes, more });
         }
         news
     }
@@ -224,7 +224,7 @@ impl Watched {
             way = again;
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        let is_walked = known.node.is_some() || !matches!(way.end, End::Folder(..)) || root >= self.plan.rules.roots().len();
+        let is_walked = known.node.is_some() || !matches!(way.end, PathTarget::Folder(..)) || root >= self.plan.rules.roots().len();
         let is_same = known.way.end == way.end && is_walked;
         known.way = way;
         if is_same {
@@ -235,30 +235,30 @@ impl Watched {
             self.drop_node(node, kernel);
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        if let End::Folder(real, _) = &known.way.end
+        if let PathTarget::Folder(real, _) = &known.way.end
             && root < self.plan.rules.roots().len()
         {
             known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
             if known.looks && self.plan.polling.is_none() && !std::mem::replace(&mut self.told_remote, true) {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
                 let text = format!("\"{}\" is on a network file system: polled every {interval} ms", shown(&path));
-                self.news.push(News::Trouble(text));
+                self.news.push(WatchEvent::Trouble(text));
             }
-            known.outer = if self.plan.gitignore { Outer::above(&path) } else { Vec::new() };
+            known.outer = if self.plan.gitignore { OuterGitIgnore::above(&path) } else { Vec::new() };
             let node = self.tree.add_root(root, &path);
             known.node = Some(node);
             self.walk(node, None, kernel);
         }
     }
 
-    fn watch_way(&mut self, root: usize, way: &Way, kernel: &mut Kernel) {
-        let is_file = matches!(way.end, End::File(..));
+    fn watch_way(&mut self, root: usize, way: &ResolvedPath, kernel: &mut Kernel) {
+        let is_file = matches!(way.end, PathTarget::File(..));
         let last = way.steps.len().saturating_sub(1);
         let watches = way.steps.iter().enumerate().map(|(step, way)| {
             let wanted = match &way.name {
-                None => Wanted::Itself,
-                Some(_) if is_file && step == last => Wanted::File,
-                Some(_) => Wanted::Name,
+                None => FolderEvents::Itself,
+                Some(_) if is_file && step == last => FolderEvents::File,
+                Some(_) => FolderEvents::Name,
             };
             kernel.add(&way.folder, wanted, Interest::Way { group: self.id, root, step }).ok()
         });
@@ -291,7 +291,7 @@ impl Watched {
 
     fn drop_node(&mut self, node: u32, kernel: &mut Kernel) {
         for (node, noticed) in self.tree.remove(node) {
-            if let Noticed::ByKernel(wd) = noticed {
+            if let DetectionMethod::Kernel(wd) = noticed {
                 kernel.release(wd, Interest::Tree { group: self.id, node });
             }
         }

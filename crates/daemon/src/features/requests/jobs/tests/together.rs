@@ -9,7 +9,7 @@ fn together(action: Action, targets: &[&str]) -> proto::Request {
     request
 }
 
-fn stopping(played: &Played, ids: &[u32]) -> Vec<bool> {
+fn stopping(played: &TestContext, ids: &[u32]) -> Vec<bool> {
     ids.iter().map(|id| is_stopping(played, *id)).collect()
 }
 
