@@ -407,7 +407,7 @@ impl Control {
         let mut leaders = Leaders::default();
         let survivors: BTreeMap<u32, (u64, ProcRef)> = ids.iter().filter_map(|&id| Some((id, self.survivor(id, &mut leaders)?))).collect();
         let others = self.features.survivors(&mut leaders);
-        self.ctx.io.fds.give_back();
+        self.ctx.io.fds.release_reserve();
         let (link, pid) = match self.revive(&survivors, &others) {
             Ok(revived) => revived,
             Err(error) => {
@@ -502,7 +502,7 @@ impl RecoveredCounts {
     /// Emits the event that the previous daemon was killed, or was replaced by this one.
     fn emit_after_daemon(&self, ctx: &mut Ctx, last_failure: &str) {
         let Self { running, ended, .. } = *self;
-        match ctx.state.events.update_under_way() {
+        match ctx.state.events.update_in_progress() {
             Some(cause) => {
                 let version = env!("CARGO_PKG_VERSION").into();
                 ctx.emit_for_manager(EventKind::Updated { version, running, ended }, cause);

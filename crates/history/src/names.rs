@@ -120,7 +120,7 @@ impl Names {
     }
 
     /// Removes names whose numbers are not used, and rewrites the file.
-    pub(crate) fn keep(&mut self, disk: &mut impl Disk, used: &BTreeSet<u32>) -> io::Result<()> {
+    pub(crate) fn retain_used(&mut self, disk: &mut impl Disk, used: &BTreeSet<u32>) -> io::Result<()> {
         let mut bytes = files::head(KIND);
         for (key, (id, scale)) in self.by_key.iter().filter(|(_, (id, _))| used.contains(id)) {
             bytes.extend(encoded(key, *id, *scale));
@@ -182,7 +182,7 @@ mod tests {
         disk.cut(FILE, disk.length(FILE) - 1).unwrap();
         let mut torn = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((torn.get("b"), torn.get("c"), notices.len()), (Some((2, SCALE)), None, 1));
-        torn.keep(&mut disk, &BTreeSet::from([2])).unwrap();
+        torn.retain_used(&mut disk, &BTreeSet::from([2])).unwrap();
         let kept = Names::load(&mut disk, true, &mut notices).unwrap();
         assert_eq!((kept.get("a"), kept.get("b"), notices.len()), (None, Some((2, SCALE)), 1));
     }

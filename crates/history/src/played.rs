@@ -28,7 +28,7 @@ impl FakeDisk {
         self.files.get_mut(name).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn go_on(&self) -> io::Result<()> {
+    fn check_stopped(&self) -> io::Result<()> {
         if self.until_stop == Some(0) { Err(io::Error::other("killed")) } else { Ok(()) }
     }
 }
@@ -45,7 +45,7 @@ impl Disk for FakeDisk {
     }
 
     fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.go_on()?;
+        self.check_stopped()?;
         let at = usize::try_from(at).unwrap();
         let more = (at + bytes.len()).saturating_sub(self.files.get(name).map_or(0, Vec::len));
         let free = self.room.map_or(usize::MAX, |room| room.saturating_sub(self.total()));
@@ -61,24 +61,24 @@ impl Disk for FakeDisk {
     }
 
     fn cut(&mut self, name: &str, length: u64) -> io::Result<()> {
-        self.go_on()?;
+        self.check_stopped()?;
         self.file(name)?.truncate(usize::try_from(length).unwrap());
         Ok(())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        self.go_on()?;
+        self.check_stopped()?;
         let bytes = self.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         self.files.insert(to.to_owned(), bytes);
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.go_on()?;
+        self.check_stopped()?;
         self.files.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync(&mut self, _: &str) -> io::Result<()> {
-        self.go_on()
+        self.check_stopped()
     }
 }

@@ -125,7 +125,7 @@ impl<D: Disk> History<D> {
     fn gather(&self, ask: &SeriesQuery<'_>, number: usize, sink: &mut impl FnMut(u64, &Aggregate)) {
         self.read_tier(ask, number, 0, sink);
         for finer in (USUAL..number).rev() {
-            let done = self.tiers[finer + 1].made_of().unwrap_or(0);
+            let done = self.tiers[finer + 1].source_segment().unwrap_or(0);
             self.read_tier(ask, finer, done, sink);
         }
         let Some(live) = self.live.get(&ask.id) else { return };

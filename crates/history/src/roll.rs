@@ -28,7 +28,7 @@ impl<D: Disk> History<D> {
     fn due(&self, number: usize) -> Option<u64> {
         let tier = &self.tiers[number];
         let newest = tier.list.last()?.number;
-        let done = self.tiers[number + 1].made_of().unwrap_or(0);
+        let done = self.tiers[number + 1].source_segment().unwrap_or(0);
         tier.list
             .iter()
             .find(|segment| segment.number > done && (segment.number < newest || tier.is_full(segment)))

@@ -105,7 +105,7 @@ impl Segments {
 
     /// Returns the last segment of the finer tier that was rolled up into this tier; none = no
     /// segment yet.
-    pub(crate) fn made_of(&self) -> Option<u64> {
+    pub(crate) fn source_segment(&self) -> Option<u64> {
         self.blocks().filter_map(|(_, block)| block.header.source.checked_sub(1)).max()
     }
 

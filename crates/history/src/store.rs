@@ -166,7 +166,7 @@ impl<D: Disk> History<D> {
         self.clock.second
     }
 
-    fn tell(&mut self, notice: Notice) {
+    fn notify(&mut self, notice: Notice) {
         if self.notices.len() < MOST_NOTICES {
             self.notices.push(notice);
         }
@@ -202,7 +202,7 @@ impl<D: Disk> History<D> {
             return None;
         }
         self.clock.since_jump = 0;
-        self.tell(Notice::ClockBack { seconds: last - second });
+        self.notify(Notice::ClockBack { seconds: last - second });
         self.sum_up(last / tier::of(USUAL).step);
         for number in [FINE, USUAL] {
             if let Err(error) = self.seal(number) {
@@ -257,7 +257,7 @@ impl<D: Disk> History<D> {
     fn too_many(&mut self) {
         if !self.is_too_many_told {
             self.is_too_many_told = true;
-            self.tell(Notice::TooMany);
+            self.notify(Notice::TooMany);
         }
     }
 
@@ -269,7 +269,7 @@ impl<D: Disk> History<D> {
                 used.extend(tier.chunks(&self.disk, segment, block).unwrap_or_default().iter().map(|chunk| chunk.series));
             }
         }
-        match self.names.keep(&mut self.disk, &used) {
+        match self.names.retain_used(&mut self.disk, &used) {
             Ok(()) => self.is_too_many_told = self.names.is_full(),
             Err(error) => self.failed(&error),
         }
@@ -295,7 +295,7 @@ impl<D: Disk> History<D> {
         let points: usize = self.live.values().map(|live| live.loose[number].points().len()).sum();
         self.begin_block(number);
         if points > 0 {
-            self.tell(Notice::Dropped { points: points as u64 });
+            self.notify(Notice::Dropped { points: points as u64 });
         }
     }
 
@@ -313,7 +313,7 @@ impl<D: Disk> History<D> {
         match self.write() {
             Ok(()) if self.is_failing => {
                 self.is_failing = false;
-                self.tell(Notice::WritesAgain);
+                self.notify(Notice::WritesAgain);
             }
             Ok(()) => {}
             Err(error) => self.failed(&error),
@@ -323,7 +323,7 @@ impl<D: Disk> History<D> {
     fn failed(&mut self, error: &io::Error) {
         if !self.is_failing {
             self.is_failing = true;
-            self.tell(Notice::CannotWrite { why: format!("cannot write: {error}") });
+            self.notify(Notice::CannotWrite { why: format!("cannot write: {error}") });
         }
     }
 

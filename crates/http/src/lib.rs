@@ -22,5 +22,5 @@ mod sockets;
 
 pub use encryption::{Encryption, Handshake, PlainStream};
 pub use guests::{Guest, GuestStatus, Guests, network};
-pub use server::{Ending, Limits, Peer, ServerError, beside, run};
+pub use server::{Ending, Limits, Peer, ServerError, run, serve_additional};
 pub use sockets::Address;

@@ -133,7 +133,7 @@ pub struct Ending(watch::Receiver<ServerPhase>);
 
 impl Ending {
     /// Waits until the server is asked to stop.
-    pub async fn begun(&mut self) {
+    pub async fn stop_requested(&mut self) {
         let _ = self.0.wait_for(|phase| *phase != ServerPhase::Serves).await;
     }
 }
@@ -188,7 +188,7 @@ where
 ///
 /// # Errors
 /// Returns an error if the runtime rejects the socket.
-pub async fn beside<S, A, B>(listener: std::net::TcpListener, limits: Limits, ending: Ending, answer: S) -> io::Result<()>
+pub async fn serve_additional<S, A, B>(listener: std::net::TcpListener, limits: Limits, ending: Ending, answer: S) -> io::Result<()>
 where
     S: Fn(Peer, Request<Incoming>) -> A + 'static,
     A: Future<Output = Response<B>> + 'static,

@@ -97,12 +97,12 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     adopted.signal(KILL)?;
     wait_for_exit(adopted);
     keeper.adopted_ended(adopted_token(adopted.pid));
-    keeper.look_at_polled(clock::boot_ms() + LATER_MS);
+    keeper.poll_children(clock::boot_ms() + LATER_MS);
     played.lose_anchors(&mut keeper);
 
     daemon.signal(STOP)?;
     keeper.doubt_daemon();
-    HANG.for_each(|step| keeper.look_at_daemon(clock::boot_ms() + step * 1000));
+    HANG.for_each(|step| keeper.check_daemon(clock::boot_ms() + step * 1000));
     keeper.reap();
     for code in 0..CRASHES {
         let (daemon, link) = played.start_daemon(&mut keeper)?;
@@ -119,8 +119,8 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
     // The first start fails, as there is no such program, and clients get the reason.
     keeper.daemon_time(clock::boot_ms() + LATER_MS);
     keeper.update_door();
-    ask(&keeper)?;
-    keeper.somebody_knocks();
+    send_request(&keeper)?;
+    keeper.on_clients_waiting();
     keeper.handle_time();
     keeper.update_interest();
     black_box(keeper.deadline_ms());
@@ -189,7 +189,7 @@ impl DrillProcesses {
     /// next start.
     fn lose_anchors(&mut self, keeper: &mut Keeper) {
         for times in 1..=ANCHORS {
-            if let Role::Anchor(_) = keeper.tend_anchor(clock::boot_ms() + times * LATER_MS) {
+            if let Role::Anchor(_) = keeper.supervise_anchor(clock::boot_ms() + times * LATER_MS) {
                 std::process::exit(0);
             }
             if let Some(link) = keeper.anchors.link() {
@@ -215,7 +215,7 @@ fn wait_for_exit(process: ProcRef) {
 }
 
 /// Sends a request to the socket as a client does.
-fn ask(keeper: &Keeper) -> io::Result<()> {
+fn send_request(keeper: &Keeper) -> io::Result<()> {
     let Some(socket) = keeper.held.get(HELD_SOCKET) else { return Ok(()) };
     let address = SocketAddrUnix::try_from(rustix::net::getsockname(socket)?)?;
     let client = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

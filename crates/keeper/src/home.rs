@@ -150,10 +150,10 @@ pub enum HomeHolder {
 /// removed, or the folder moved. If a keeper lost its socket, this function asks it for a new one
 /// and waits a moment.
 pub fn behind(home: &Path) -> HomeHolder {
-    look_behind(home, LOOKS)
+    find_holder(home, LOOKS)
 }
 
-fn look_behind(home: &Path, looks: u32) -> HomeHolder {
+fn find_holder(home: &Path, looks: u32) -> HomeHolder {
     let lock = home.join(LOCK_FILE);
     let other = match std::fs::read_to_string(&lock) {
         Ok(text) => match marked(&text) {
@@ -163,14 +163,14 @@ fn look_behind(home: &Path, looks: u32) -> HomeHolder {
             Some(keeper) => ForeignKeeper::Copied(keeper),
             // The lock was created a moment ago and does not name its keeper yet.
             None if text.is_empty() && is_held(&lock) => {
-                return if comes(home, || is_held(&lock)) { HomeHolder::Keeper } else { HomeHolder::Nobody };
+                return if accepts_soon(home, || is_held(&lock)) { HomeHolder::Keeper } else { HomeHolder::Nobody };
             }
             None => return HomeHolder::Nobody,
         },
         Err(_) => match find_displaced(home) {
             Some(keeper) => ForeignKeeper::Displaced(keeper),
             // The lock file appeared again between the two checks.
-            None if looks > 1 && lock.exists() => return look_behind(home, looks - 1),
+            None if looks > 1 && lock.exists() => return find_holder(home, looks - 1),
             None => return HomeHolder::Nobody,
         },
     };
@@ -185,12 +185,12 @@ fn look_behind(home: &Path, looks: u32) -> HomeHolder {
 /// can be reached.
 fn returns(keeper: ProcRef, home: &Path) -> bool {
     ask_for_socket(keeper);
-    comes(home, || keeper.exists())
+    accepts_soon(home, || keeper.exists())
 }
 
 /// Returns true if the home's socket accepts connections soon. The function waits only while
 /// `holds` returns true.
-fn comes(home: &Path, holds: impl Fn() -> bool) -> bool {
+fn accepts_soon(home: &Path, holds: impl Fn() -> bool) -> bool {
     let deadline = clock::boot_ms() + RETURNS_WITHIN_MS;
     while clock::boot_ms() < deadline && holds() {
         if socket::connect_at(&home.join(SOCKET_FILE)).is_ok() {

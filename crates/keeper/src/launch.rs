@@ -157,7 +157,7 @@ impl Launcher {
             if let Some(launched) = self.try_once(limit, deadline)? {
                 return Ok(launched);
             }
-            if self.wait_for_the_other(deadline.min(clock::boot_ms() + TAKEN_MS))? {
+            if self.wait_for_other_keeper(deadline.min(clock::boot_ms() + TAKEN_MS))? {
                 return Ok(LaunchResult::Already);
             }
             // The socket of that keeper may have been removed.
@@ -294,7 +294,7 @@ impl Launcher {
 
     /// Waits for the other keeper, which takes the lock before its socket listens. Returns true if
     /// it listens.
-    fn wait_for_the_other(&self, deadline: u64) -> Result<bool, LaunchError> {
+    fn wait_for_other_keeper(&self, deadline: u64) -> Result<bool, LaunchError> {
         let path = self.home.join(SOCKET_FILE);
         loop {
             match socket::connect_at(&path) {
@@ -401,7 +401,7 @@ pub(crate) mod played {
     }
 
     /// Sets the function that gives daemons of this thread their new keepers.
-    pub fn play(revive: Option<Box<Revive>>) {
+    pub fn simulate_revive(revive: Option<Box<Revive>>) {
         REVIVE.set(revive);
     }
 

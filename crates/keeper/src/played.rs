@@ -7,7 +7,7 @@ use crate::link::codec::{decode, encode};
 use crate::link::message::{FromKeeper, ToKeeper};
 use crate::link::{Channel, invalid};
 
-pub use crate::launch::played::play;
+pub use crate::launch::played::simulate_revive;
 
 /// The keeper's end of a link.
 #[derive(Debug)]

@@ -118,7 +118,7 @@ impl Keeper {
         };
         let Some(lock) = lock::try_lock(&home.join(LOCK_FILE)).map_err(at("lock", LOCK_FILE))? else { return Ok(None) };
         if let Some(other) = home::find_other(&home, lock.as_fd()) {
-            return Self::leave_to(&other, &home, lock);
+            return Self::yield_home(&other, &home, lock);
         }
         crate::cgroup::leave_group_of_app();
         let originals = Originals {
@@ -149,7 +149,7 @@ impl Keeper {
 
     /// Leaves the home to another keeper, whose own folder is a different one by now. No keeper
     /// starts here.
-    fn leave_to(other: &ForeignKeeper, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
+    fn yield_home(other: &ForeignKeeper, home: &Path, lock: OwnedFd) -> io::Result<Option<Self>> {
         if matches!(other, ForeignKeeper::Displaced(_)) {
             home::unmake(home);
         }
@@ -191,7 +191,7 @@ impl Keeper {
                     Err(errno) if is_refusal(errno) && !process.has_ended() => keeper.adopt_by_looking(child.key, process),
                     Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
                 },
-                (None, None) if child::is_ours(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
+                (None, None) if child::is_own_child(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
                 // The former keeper could not get a pidfd, either.
                 (None, None) => keeper.adopt_by_looking(child.key, process),
                 (None, Some(number)) => match fdpass::inherited(number) {
@@ -224,7 +224,7 @@ impl Keeper {
         loop {
             // Start the anchor before another daemon: that daemon finds it in its inventory, and
             // there is no moment without an anchor.
-            if let Role::Anchor(link) = self.tend_anchor(clock::boot_ms()) {
+            if let Role::Anchor(link) = self.supervise_anchor(clock::boot_ms()) {
                 return Anchor::from_copy(self, link).run();
             }
             // The first daemon is starting at this point. From here on, the keeper only does its
@@ -266,7 +266,7 @@ impl Keeper {
                     TOKEN_SIGNALS => self.on_signals(),
                     TOKEN_LINK => self.on_daemon_link(),
                     TOKEN_DAEMON => self.daemon_ended(),
-                    TOKEN_DOOR => self.somebody_knocks(),
+                    TOKEN_DOOR => self.on_clients_waiting(),
                     TOKEN_ANCHOR => self.on_anchor(),
                     token => self.adopted_ended(token),
                 }
@@ -315,8 +315,8 @@ impl Keeper {
             self.check_took_too_long();
         }
         self.daemon_time(now);
-        self.look_at_daemon(now);
-        self.look_at_polled(now);
+        self.check_daemon(now);
+        self.poll_children(now);
     }
 
     fn on_signals(&mut self) {

@@ -24,7 +24,7 @@ impl HealthReport {
             return None;
         }
         let last = self.last.as_ref().filter(|last| !last.good).map(|last| format!(": {}", last.words));
-        let word = if self.state == HealthState::Broken { "health check broken" } else { self.state.word() };
+        let word = if self.state == HealthState::Broken { "health check broken" } else { self.state.as_str() };
         Some(format!("{word}{}", last.unwrap_or_default()))
     }
 }

@@ -43,7 +43,7 @@ impl Site {
     /// Returns the response to a request.
     pub(crate) fn answer(&self, request: &Parts) -> Response<Content> {
         let given = request.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-        if self.login.as_ref().is_some_and(|login| !login.lets_in(given)) {
+        if self.login.as_ref().is_some_and(|login| !login.authorizes(given)) {
             let mut answer = page(StatusCode::UNAUTHORIZED);
             let ask = HeaderValue::from_static("Basic realm=\"Authentication service\"");
             answer.headers_mut().insert(header::WWW_AUTHENTICATE, ask);

@@ -68,7 +68,7 @@ mod thread {
     }
 
     /// Sets the simulated kernel of this thread; `None` restores the real one.
-    pub fn play(kernel: Option<Rc<dyn Kernel>>) {
+    pub fn simulate(kernel: Option<Rc<dyn Kernel>>) {
         KERNEL.set(kernel);
     }
 
@@ -81,7 +81,7 @@ mod thread {
 #[cfg(feature = "played")]
 pub(crate) use thread::ask;
 #[cfg(feature = "played")]
-pub use thread::play;
+pub use thread::simulate;
 
 /// Always returns `None`: this build has no simulated kernel.
 #[cfg(not(feature = "played"))]

@@ -44,7 +44,7 @@ impl<T> Default for DefaultBox<T> {
 
 impl<T> DefaultBox<T> {
     /// Allocates a value, even a default one.
-    pub fn own(value: T) -> Self {
+    pub fn allocate(value: T) -> Self {
         Self(Some(Box::new(value)))
     }
 

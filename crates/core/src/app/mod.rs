@@ -234,20 +234,20 @@ impl AppSpec {
 
     /// Returns true if its runtime supports Node's cluster protocol, at least in part. Without a
     /// script, Node would neither use the variable nor remove it.
-    pub fn speaks_cluster(&self) -> bool {
+    pub fn supports_cluster(&self) -> bool {
         !self.script.is_empty() && (self.ends_in_node() || self.runs_in_deno() || self.runs_in("bun", ProgramKind::Bun))
     }
 
     /// Returns true if its processes get the variables of cluster workers. No other app's processes
     /// get them.
     pub fn has_workers(&self) -> bool {
-        self.mode == ExecMode::Cluster && self.speaks_cluster()
+        self.mode == ExecMode::Cluster && self.supports_cluster()
     }
 
     /// Returns true for a clustered app whose processes are no workers. Its program has no cluster
     /// protocol, so its instances cannot share a port by themselves.
     pub fn lacks_workers(&self) -> bool {
-        self.mode == ExecMode::Cluster && !self.speaks_cluster() && self.listen.is_empty()
+        self.mode == ExecMode::Cluster && !self.supports_cluster() && self.listen.is_empty()
     }
 
     /// Returns true if each of its processes has a separate socket for a port. This is false if a

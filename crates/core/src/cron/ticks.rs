@@ -62,7 +62,7 @@ fn is_false(flag: &bool) -> bool {
 impl Ticks {
     /// Reads the wall clock: at start, when a tick is due, and whenever the clock was set. Returns
     /// the tick that was due, at most one even if several have passed, and schedules the next one.
-    pub fn look(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
+    pub fn advance(&mut self, schedule: &Schedule, zone: &TimeZone, now_ms: u64, catch_up: bool) -> Option<Tick> {
         if !self.armed {
             return None;
         }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     fn look(ticks: &mut Ticks, now_ms: u64) -> Option<Tick> {
-        ticks.look(&hourly(), &TimeZone::UTC, now_ms, false)
+        ticks.advance(&hourly(), &TimeZone::UTC, now_ms, false)
     }
 
     fn armed_at(now_ms: u64) -> Ticks {
@@ -182,7 +182,7 @@ mod tests {
             let mut patient = ticks;
             assert_eq!(look(&mut ticks, now_ms), Some(Tick { due_ms: HOUR, missed }));
             assert_eq!(ticks.next_ms, Some((now_ms / HOUR + 1) * HOUR));
-            assert_eq!(patient.look(&hourly(), &TimeZone::UTC, now_ms, true), Some(Tick { due_ms: HOUR, missed: false }));
+            assert_eq!(patient.advance(&hourly(), &TimeZone::UTC, now_ms, true), Some(Tick { due_ms: HOUR, missed: false }));
             assert_eq!(patient, ticks);
         }
     }
@@ -201,9 +201,9 @@ mod tests {
         // Every ten seconds: it continues immediately.
         let often = Schedule::parse("*/10 * * * * *").unwrap();
         let mut ticks = Ticks { armed: true, ..Ticks::default() };
-        ticks.look(&often, &TimeZone::UTC, HOUR - 1, false);
-        assert!(ticks.look(&often, &TimeZone::UTC, HOUR, false).is_some());
-        ticks.look(&often, &TimeZone::UTC, HOUR - 40_000, false);
+        ticks.advance(&often, &TimeZone::UTC, HOUR - 1, false);
+        assert!(ticks.advance(&often, &TimeZone::UTC, HOUR, false).is_some());
+        ticks.advance(&often, &TimeZone::UTC, HOUR - 40_000, false);
         assert_eq!(ticks.next_ms, Some(HOUR - 30_000));
     }
 

@@ -17,6 +17,6 @@ mod verdict;
 
 pub use monitor::{HealthState, Monitor};
 pub use pace::Pace;
-pub use remedy::{Remedy, RemedyCause, RemedyInput, is_over};
+pub use remedy::{Remedy, RemedyCause, RemedyInput, is_complete};
 pub use spec::{Action, Check, CheckMethod, CheckPhase, HealthSpec};
 pub use verdict::ProbeVerdict;

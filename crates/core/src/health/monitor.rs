@@ -39,7 +39,7 @@ pub enum HealthState {
 
 impl HealthState {
     /// Returns the word for users and scripts.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Healthy => "healthy",
@@ -101,7 +101,7 @@ impl Monitor {
     }
 
     /// Returns true if this check has to run now.
-    pub fn asks(&self, health: &HealthSpec, phase: CheckPhase) -> bool {
+    pub fn is_active(&self, health: &HealthSpec, phase: CheckPhase) -> bool {
         let started = health.startup.is_none() || self.of(CheckPhase::Startup).passed == Some(true);
         health.check(phase).is_some() && started != (phase == CheckPhase::Startup)
     }
@@ -128,7 +128,7 @@ impl Monitor {
 
     /// Takes the verdict on the running attempt, if any. Returns the new state if it changes.
     pub fn answered(&mut self, health: &HealthSpec, phase: CheckPhase, verdict: ProbeVerdict, now_ms: u64) -> Option<HealthState> {
-        let check = health.check(phase).filter(|_| self.asks(health, phase))?;
+        let check = health.check(phase).filter(|_| self.is_active(health, phase))?;
         let before = self.state(health);
         let forgiven = now_ms < self.grace_until_ms && self.of(phase).passed.is_none();
         let answers = &mut self.answers[phase as usize];
@@ -245,7 +245,7 @@ mod tests {
     fn other_checks_wait_for_the_startup_check() {
         let health = HealthSpec { startup: Some(check(1000, 3, 2)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
-        let asked = |monitor: &Monitor| CheckPhase::ALL.map(|phase| monitor.asks(&health, phase));
+        let asked = |monitor: &Monitor| CheckPhase::ALL.map(|phase| monitor.is_active(&health, phase));
         assert_eq!(asked(&monitor), [true, false, false]);
         assert_eq!(monitor.answered(&health, CheckPhase::Liveness, ProbeVerdict::Bad, 1), None);
         assert_eq!(monitor.answered(&health, CheckPhase::Startup, ProbeVerdict::Good, 1), None);

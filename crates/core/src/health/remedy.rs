@@ -21,7 +21,7 @@ pub enum RemedyCause {
 
 impl RemedyCause {
     /// Returns the word for users and records.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Health => "health",
             Self::Memory => "memory",
@@ -101,7 +101,7 @@ impl RemedyInput {
 /// Returns true if other instances need not wait for a replacement of this instance any more.
 /// `is_same` is true while the old process still serves; `health` is set if the health of the
 /// present process is known.
-pub fn is_over(instance: &Instance, is_same: bool, health: Option<HealthState>) -> bool {
+pub fn is_complete(instance: &Instance, is_same: bool, health: Option<HealthState>) -> bool {
     match instance.state {
         // Its next start waits; other instances need not.
         Life::Stopped | Life::Errored | Life::Gone | Life::Backoff { .. } => true,
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn replacement_is_over_when_the_new_process_has_a_verdict() {
         let mut instance = Instance::new(crate::time::Now::at(0));
-        assert!(is_over(&instance, false, None), "nothing runs, and nothing is to");
+        assert!(is_complete(&instance, false, None), "nothing runs, and nothing is to");
         instance.state = Life::Running { inc: 2, pid: 5, since: crate::time::Now::at(0) };
         for (is_same, health, over) in [
             (true, Some(HealthState::Unhealthy), true),
@@ -168,7 +168,7 @@ mod tests {
             (false, Some(HealthState::Unhealthy), true),
             (false, None, true),
         ] {
-            assert_eq!(is_over(&instance, is_same, health), over, "{is_same} {health:?}");
+            assert_eq!(is_complete(&instance, is_same, health), over, "{is_same} {health:?}");
         }
     }
 }

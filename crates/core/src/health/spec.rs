@@ -43,13 +43,13 @@ impl HealthSpec {
     }
 
     /// Returns true if any check has to run.
-    pub fn asks(&self) -> bool {
+    pub fn has_checks(&self) -> bool {
         CheckPhase::ALL.into_iter().any(|phase| self.check(phase).is_some())
     }
 
     /// Returns true if its health is checked at all.
     pub fn is_watched(&self) -> bool {
-        self.asks() || self.heartbeat_ms.is_some()
+        self.has_checks() || self.heartbeat_ms.is_some()
     }
 }
 

@@ -59,7 +59,7 @@ impl Goal {
 
     /// Judges the instance (none = forgotten) after a step, with the transition of that step, if
     /// any.
-    pub fn look<'a>(self, instance: Option<&'a Instance>, transition: Option<&'a Transition>) -> Progress<'a> {
+    pub fn judge<'a>(self, instance: Option<&'a Instance>, transition: Option<&'a Transition>) -> Progress<'a> {
         match (self, instance) {
             (Self::Up { .. }, None) => Progress::Failed(Failure::Deleted),
             (Self::Down | Self::Gone, None) => Progress::Reached,
@@ -169,9 +169,9 @@ mod tests {
             (InstanceState::Errored, DesiredState::Up, &[], Progress::Failed(GaveUp)),
         ] {
             let instance = instance(state.clone(), wanted, exits);
-            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), None), expected, "{state:?} {wanted:?}");
+            assert_eq!(Goal::Up { after: 1 }.judge(Some(&instance), None), expected, "{state:?} {wanted:?}");
         }
-        assert_eq!(Goal::Up { after: 1 }.look(None, None), Progress::Failed(Failure::Deleted));
+        assert_eq!(Goal::Up { after: 1 }.judge(None, None), Progress::Failed(Failure::Deleted));
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
             (Transition::Stopping, Progress::Waiting),
         ] {
             let instance = Instance { inc: 2, ..instance(InstanceState::Stopped, DesiredState::Up, &[]) };
-            assert_eq!(Goal::Up { after: 1 }.look(Some(&instance), Some(&transition)), expected, "{transition:?}");
+            assert_eq!(Goal::Up { after: 1 }.judge(Some(&instance), Some(&transition)), expected, "{transition:?}");
         }
     }
 
@@ -206,10 +206,10 @@ mod tests {
             (InstanceState::Stopped, DesiredState::Up, Progress::Failed(Failure::StartedAgain)),
         ] {
             let instance = instance(state.clone(), wanted, &[]);
-            assert_eq!(Goal::Down.look(Some(&instance), None), expected, "{state:?} {wanted:?}");
-            assert_eq!(Goal::Gone.look(Some(&instance), None), Progress::Waiting);
+            assert_eq!(Goal::Down.judge(Some(&instance), None), expected, "{state:?} {wanted:?}");
+            assert_eq!(Goal::Gone.judge(Some(&instance), None), Progress::Waiting);
         }
-        assert_eq!((Goal::Down.look(None, None), Goal::Gone.look(None, None)), (Progress::Reached, Progress::Reached));
+        assert_eq!((Goal::Down.judge(None, None), Goal::Gone.judge(None, None)), (Progress::Reached, Progress::Reached));
     }
 
     #[test]

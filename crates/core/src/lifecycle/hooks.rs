@@ -30,7 +30,7 @@ impl InstanceState {
 
 impl Instance {
     /// Starts an instance at rest, by this origin: immediately, or when its dependencies are met.
-    pub(super) fn go_up(&mut self, origin: &Origin, turn: &mut StepContext<'_>) {
+    pub(super) fn start_from_rest(&mut self, origin: &Origin, turn: &mut StepContext<'_>) {
         let automatic = !origin.is_user();
         match turn.policy.depends_timeout_ms {
             // Before an automatic restart, the dependencies were already met.
@@ -240,7 +240,7 @@ impl Instance {
         if !is_told {
             turn.notify(Transition::Stopping);
         }
-        turn.effect(stop::ask(turn.policy, inc));
+        turn.effect(stop::stop_request(turn.policy, inc));
     }
 
     /// Runs `post_stop` when no process is left, then continues.

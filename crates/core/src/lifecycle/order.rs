@@ -57,7 +57,7 @@ impl Condition {
     }
 
     /// Returns the word that follows "is not".
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
             Self::Ready => "ready",

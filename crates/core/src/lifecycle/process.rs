@@ -134,7 +134,7 @@ impl Instance {
             {
                 *pid = successor;
                 turn.effect(Effect::Follow { inc, pid: successor });
-                self.ask_again(turn);
+                self.repeat_request(turn);
             }
             InstanceState::Stopped
             | InstanceState::Waiting { .. }
@@ -154,11 +154,11 @@ impl Instance {
 
     /// Sends the request once more, because the main process may not have got it. Otherwise the
     /// daemon would kill the process without asking it first.
-    pub(super) fn ask_again(&self, turn: &mut StepContext<'_>) {
+    pub(super) fn repeat_request(&self, turn: &mut StepContext<'_>) {
         match self.state {
             InstanceState::Draining { inc, .. } => turn.effect(Effect::Drain { inc }),
             InstanceState::Stopping { inc, killed, leader_gone: false, .. } => {
-                turn.effect(if killed { stop::kill(turn.policy, inc) } else { stop::ask(turn.policy, inc) });
+                turn.effect(if killed { stop::kill(turn.policy, inc) } else { stop::stop_request(turn.policy, inc) });
             }
             InstanceState::Stopped
             | InstanceState::Waiting { .. }
@@ -189,7 +189,7 @@ impl Instance {
                 match superseded {
                     Some(origin) => {
                         let next = AfterStop::Settle { automatic: !origin.is_user() };
-                        self.ended_as_asked(&ended, exit, origin, next, turn);
+                        self.on_requested_exit(&ended, exit, origin, next, turn);
                     }
                     None => self.ended_by_itself(&ended, exit, turn),
                 }
@@ -211,7 +211,7 @@ impl Instance {
             InstanceState::Draining { inc: expected, pid, since, cause, .. } if *expected == inc => {
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 let cause = cause.clone();
-                self.ended_as_asked(&ended, exit, cause, AfterStop::default(), turn);
+                self.on_requested_exit(&ended, exit, cause, AfterStop::default(), turn);
             }
             // The hook may continue: it concerns more than the process.
             InstanceState::Leaving { inc: expected, pid, since, cause, ended: ended @ false, .. } if *expected == inc => {
@@ -251,7 +251,7 @@ impl Instance {
     }
 
     /// Handles an exit after a stop that was requested before the process was known to run.
-    fn ended_as_asked(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut StepContext<'_>) {
+    fn on_requested_exit(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut StepContext<'_>) {
         let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn);
         turn.notify(Transition::Exit(record));
         self.sweep_then(ended, false, origin, next, turn);

@@ -116,28 +116,28 @@ fn is_coming_again_reports_a_pending_restart() {
         story
     };
     let mut story = crashes(policy());
-    assert!(story.instance.is_coming_again(), "what is left of the tree is being removed");
+    assert!(story.instance.will_restart(), "what is left of the tree is being removed");
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert!(story.instance.is_coming_again(), "{}", story.status());
+    assert!(story.instance.will_restart(), "{}", story.status());
     let slow = Policy { restart_delay_ms: 1000, ..policy() };
     let mut story = crashes(slow);
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert!(story.instance.is_coming_again(), "it waits for its delay");
-    assert!(!crashes(Policy { autorestart: false, ..policy() }).instance.is_coming_again());
-    assert!(!crashes(Policy { stop_exit_codes: vec![1], ..policy() }).instance.is_coming_again());
+    assert!(story.instance.will_restart(), "it waits for its delay");
+    assert!(!crashes(Policy { autorestart: false, ..policy() }).instance.will_restart());
+    assert!(!crashes(Policy { stop_exit_codes: vec![1], ..policy() }).instance.will_restart());
 
     let mut story = Story::running(policy());
-    assert!(story.instance.is_coming_again());
+    assert!(story.instance.will_restart());
     story.dispatch(Event::Restart(user("restart")));
-    assert!(story.instance.is_coming_again(), "another one is wanted after it");
+    assert!(story.instance.will_restart(), "another one is wanted after it");
     story.dispatch(Event::Stop(user("stop")));
-    assert!(!story.instance.is_coming_again());
+    assert!(!story.instance.will_restart());
     story.dispatch(Event::Exited { inc: 1, exit: exit(0) });
     story.dispatch(Event::TreeGone { inc: 1 });
-    assert!(!story.instance.is_coming_again());
+    assert!(!story.instance.will_restart());
     story.dispatch(Event::Start(user("start")));
-    assert!(story.instance.is_coming_again());
+    assert!(story.instance.will_restart());
     // A stop during the spawn.
     story.dispatch(Event::Stop(user("stop")));
-    assert!(!story.instance.is_coming_again());
+    assert!(!story.instance.will_restart());
 }

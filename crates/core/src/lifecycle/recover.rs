@@ -30,7 +30,7 @@ impl Instance {
 
     fn found_alive(&mut self, found_pid: i32, turn: &mut StepContext<'_>) {
         if self.follow_again(found_pid, turn) {
-            return self.ask_again(turn);
+            return self.repeat_request(turn);
         }
         match &mut self.state {
             InstanceState::Spawning { since, .. } => {
@@ -39,11 +39,11 @@ impl Instance {
             }
             InstanceState::Starting { .. } => self.doubt_start(turn),
             InstanceState::Completing { .. } | InstanceState::Running { .. } | InstanceState::Leaving { ended: false, .. } => {}
-            InstanceState::Draining { .. } => self.ask_again(turn),
+            InstanceState::Draining { .. } => self.repeat_request(turn),
             InstanceState::Stopping { pid, leader_gone, .. } => {
                 *pid = found_pid;
                 *leader_gone = false;
-                self.ask_again(turn);
+                self.repeat_request(turn);
             }
             InstanceState::Stopped
             | InstanceState::Waiting { .. }
@@ -85,7 +85,7 @@ impl Instance {
 
     fn found_ended(&mut self, pid: i32, exit: &ExitReport, turn: &mut StepContext<'_>) {
         if self.follow_again(pid, turn) {
-            return self.ask_again(turn);
+            return self.repeat_request(turn);
         }
         match self.state {
             InstanceState::Spawning { inc, .. }

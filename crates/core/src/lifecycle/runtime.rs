@@ -118,7 +118,7 @@ pub struct RuntimeResult {
 
 /// Returns the result if everything has ended. The code is the common code of the apps, or 1 if the
 /// codes differ.
-pub fn over(lives: impl IntoIterator<Item = RunStatus>) -> Option<RuntimeResult> {
+pub fn runtime_result(lives: impl IntoIterator<Item = RunStatus>) -> Option<RuntimeResult> {
     let (mut code, mut by_hand, mut any) = (None, false, false);
     for life in lives {
         any = true;
@@ -154,7 +154,7 @@ mod tests {
             (&[Ended(3), Down], Some((3, true))),
         ];
         for (lives, expected) in cases {
-            assert_eq!(over(lives.iter().copied()).map(|over| (over.code, over.by_hand)), expected, "{lives:?}");
+            assert_eq!(runtime_result(lives.iter().copied()).map(|over| (over.code, over.by_hand)), expected, "{lives:?}");
         }
     }
 

@@ -459,7 +459,7 @@ impl Instance {
     }
 
     /// Returns true if another process follows, as far as that is decided.
-    pub fn is_coming_again(&self) -> bool {
+    pub fn will_restart(&self) -> bool {
         match self.state {
             InstanceState::Leaving { next, .. } | InstanceState::Stopping { next, .. } | InstanceState::Clearing { next, .. } => match next
             {

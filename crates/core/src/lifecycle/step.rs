@@ -70,7 +70,7 @@ impl Instance {
         match &mut self.state {
             InstanceState::Stopped | InstanceState::Errored => {
                 self.forgive(turn.now);
-                self.go_up(origin, turn);
+                self.start_from_rest(origin, turn);
             }
             InstanceState::Backoff { .. } => {
                 self.forgive(turn.now);
@@ -106,16 +106,16 @@ impl Instance {
             return;
         }
         let was_wanted = std::mem::replace(&mut self.wanted, DesiredState::Down);
-        self.end_what_runs(was_wanted, origin, turn);
+        self.stop_running(was_wanted, origin, turn);
     }
 
     fn on_delete(&mut self, origin: Origin, turn: &mut StepContext<'_>) {
         let was_wanted = std::mem::replace(&mut self.wanted, DesiredState::Gone);
-        self.end_what_runs(was_wanted, origin, turn);
+        self.stop_running(was_wanted, origin, turn);
     }
 
     /// Stops the running process; the instance is wanted `Down` or `Gone`.
-    fn end_what_runs(&mut self, was_wanted: DesiredState, origin: Origin, turn: &mut StepContext<'_>) {
+    fn stop_running(&mut self, was_wanted: DesiredState, origin: Origin, turn: &mut StepContext<'_>) {
         match &mut self.state {
             InstanceState::Stopped if self.wanted == DesiredState::Down => {}
             InstanceState::Stopped | InstanceState::Waiting { .. } | InstanceState::Errored | InstanceState::Backoff { .. } => {
@@ -144,22 +144,22 @@ impl Instance {
             return;
         }
         let was_wanted = std::mem::replace(&mut self.wanted, DesiredState::Down);
-        self.finish_what_runs(was_wanted, origin, turn);
+        self.drain_and_stop(was_wanted, origin, turn);
     }
 
     fn on_retire(&mut self, origin: Origin, turn: &mut StepContext<'_>) {
         let was_wanted = std::mem::replace(&mut self.wanted, DesiredState::Gone);
-        self.finish_what_runs(was_wanted, origin, turn);
+        self.drain_and_stop(was_wanted, origin, turn);
     }
 
     /// Stops the running process after it finished its requests; the instance is wanted `Down` or
     /// `Gone`.
-    fn finish_what_runs(&mut self, was_wanted: DesiredState, origin: Origin, turn: &mut StepContext<'_>) {
+    fn drain_and_stop(&mut self, was_wanted: DesiredState, origin: Origin, turn: &mut StepContext<'_>) {
         match &mut self.state {
             InstanceState::Draining { .. } => {}
             InstanceState::Leaving { next, .. } => *next = AfterStop::default(),
             InstanceState::Completing { .. } | InstanceState::Running { .. } => self.begin_stop(origin, AfterStop::default(), true, turn),
-            _ => self.end_what_runs(was_wanted, origin, turn),
+            _ => self.stop_running(was_wanted, origin, turn),
         }
     }
 
@@ -226,7 +226,7 @@ impl Instance {
             self.counters.recent.clear();
         }
         match &mut self.state {
-            InstanceState::Stopped | InstanceState::Errored => self.go_up(&origin, turn),
+            InstanceState::Stopped | InstanceState::Errored => self.start_from_rest(&origin, turn),
             InstanceState::Backoff { .. } => self.spawn(automatic, turn),
             // The start has not begun yet.
             InstanceState::Waiting { .. } => {}

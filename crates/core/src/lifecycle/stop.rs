@@ -28,7 +28,7 @@ const DEFAULT_GRACE_MS: u64 = 5_000;
 const REKILL_MIN_MS: u64 = 1000;
 
 /// Returns the processes that get the polite request.
-fn asked(policy: &Policy) -> Scope {
+fn request_scope(policy: &Policy) -> Scope {
     match policy.kill_mode {
         KillMode::Tree => Scope::Tree,
         KillMode::Mixed | KillMode::Process => Scope::Leader,
@@ -44,8 +44,8 @@ fn killed(policy: &Policy) -> Scope {
 }
 
 /// Returns the polite request to a running process.
-pub fn ask(policy: &Policy, inc: u32) -> Effect {
-    let (signal, scope) = (policy.kill_signal, asked(policy));
+pub fn stop_request(policy: &Policy, inc: u32) -> Effect {
+    let (signal, scope) = (policy.kill_signal, request_scope(policy));
     if policy.shutdown_with_message {
         Effect::ShutdownMessage { inc, fallback_signal: signal, scope }
     } else {
@@ -86,7 +86,7 @@ const LOOK_AGAIN_MS: u64 = 20;
 
 /// Returns the time of the next scan of a tree in which a process was found; `None` = scan when one
 /// of its processes exits.
-pub fn next_look(kill: bool, met: &[SweptProcess], now_ms: u64) -> Option<u64> {
+pub fn next_scan(kill: bool, met: &[SweptProcess], now_ms: u64) -> Option<u64> {
     if kill || met.contains(&SweptProcess::Unwatched) {
         Some(now_ms + LOOK_AGAIN_MS)
     } else {
@@ -128,7 +128,7 @@ mod tests {
             (true, &[SweptProcess::Watched], Some(1_020)),
             (true, &[SweptProcess::Gone], Some(1_020)),
         ] {
-            assert_eq!(next_look(kill, met, 1_000), next, "{kill} {met:?}");
+            assert_eq!(next_scan(kill, met, 1_000), next, "{kill} {met:?}");
         }
     }
 
@@ -144,7 +144,7 @@ mod tests {
             (&mixed, Effect::Signal { inc: 3, signal: 15, scope: Scope::Leader }),
             (&message, Effect::ShutdownMessage { inc: 3, fallback_signal: 15, scope: Scope::Tree }),
         ] {
-            assert_eq!(ask(policy, 3), expected);
+            assert_eq!(stop_request(policy, 3), expected);
         }
         assert_eq!(kill(&base, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Tree });
         assert_eq!(kill(&mixed, 3), Effect::Signal { inc: 3, signal: 9, scope: Scope::Tree });

@@ -551,7 +551,7 @@ fn start_during_a_drain_spawns_a_new_process() {
 fn failed_instance_is_stopped_and_restarted_by_policy() {
     let fail = || Event::Fail(Origin::policy(PolicyName::Health));
     let mut story = Story::running(policy());
-    assert_eq!(story.at(5000).dispatch(fail()), [crate::lifecycle::stop::ask(&story.policy, 1)]);
+    assert_eq!(story.at(5000).dispatch(fail()), [crate::lifecycle::stop::stop_request(&story.policy, 1)]);
     // It does not obey.
     assert_eq!(story.at(6600).dispatch(Event::Tick), [crate::lifecycle::stop::kill(&story.policy, 1)]);
     story.dispatch(Event::Exited { inc: 1, exit: killed() });

@@ -6,7 +6,7 @@ impl Rollout {
     /// Begins the rollout and returns the first effects.
     pub fn begin(&mut self) -> Vec<RolloutEffect> {
         let mut effects = Vec::new();
-        self.go_on(&mut effects);
+        self.begin_next_batch(&mut effects);
         effects
     }
 
@@ -23,7 +23,7 @@ impl Rollout {
             RolloutEvent::Overruled(replica) => self.on_overruled(replica, &mut effects),
             RolloutEvent::Tick => self.on_tick(now_ms, &mut effects),
         }
-        self.go_on(&mut effects);
+        self.begin_next_batch(&mut effects);
         effects
     }
 
@@ -152,7 +152,7 @@ impl Rollout {
     }
 
     /// Begins the next batch if no replica is in progress; ends the rollout if none is left.
-    fn go_on(&mut self, effects: &mut Vec<RolloutEffect>) {
+    fn begin_next_batch(&mut self, effects: &mut Vec<RolloutEffect>) {
         if self.any_in(&[ReplicaState::Starting, ReplicaState::Ready, ReplicaState::Reverting]) {
             return;
         }

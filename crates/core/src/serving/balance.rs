@@ -95,7 +95,7 @@ impl ConnectionCounts {
 
     /// Records that this worker got a connection. Workers that were unavailable get nothing back;
     /// workers that were skipped because they were stuck get their turns back, within a bound.
-    pub fn gave(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
+    pub fn record(&mut self, worker: u32, load: impl Fn(u32) -> Option<Load>) {
         let Some(given) = self.given.get_mut(&worker) else { return };
         *given += 1;
         let now = *given;
@@ -159,7 +159,7 @@ mod tests {
             let unanswered = &self.unanswered;
             let choice = self.turns.next(self.now_ms, |worker| Self::load(unanswered, worker));
             if let Choice::Worker(worker) = choice {
-                self.turns.gave(worker, |other| Self::load(unanswered, other));
+                self.turns.record(worker, |other| Self::load(unanswered, other));
                 self.unanswered.get_mut(&worker).unwrap().push(self.now_ms);
                 *self.got.get_mut(&worker).unwrap() += 1;
             }

@@ -106,13 +106,13 @@ impl Emptying {
     }
 
     /// Returns the time of the next check.
-    pub fn look_ms(&self) -> u64 {
+    pub fn check_ms(&self) -> u64 {
         self.look_ms
     }
 
     /// Takes the result of a check. Returns true if its process has got all its connections and has
     /// read them.
-    pub fn seen(&mut self, waits: bool, now_ms: u64) -> bool {
+    pub fn update(&mut self, waits: bool, now_ms: u64) -> bool {
         self.look_ms = now_ms.saturating_add(LOOK_MS);
         if waits {
             self.quiet_since_ms = now_ms;
@@ -239,11 +239,11 @@ mod tests {
     #[test]
     fn shard_counts_as_empty_after_a_quiet_period() {
         let mut shard = Emptying::since(1000);
-        assert_eq!(shard.look_ms(), 1000 + LOOK_MS);
-        assert!(!shard.seen(false, 1050));
-        assert!(!shard.seen(true, 1240));
-        assert_eq!(shard.look_ms(), 1240 + LOOK_MS);
-        assert!(!shard.seen(false, 1240 + QUIET_MS - 1));
-        assert!(shard.seen(false, 1240 + QUIET_MS));
+        assert_eq!(shard.check_ms(), 1000 + LOOK_MS);
+        assert!(!shard.update(false, 1050));
+        assert!(!shard.update(true, 1240));
+        assert_eq!(shard.check_ms(), 1240 + LOOK_MS);
+        assert!(!shard.update(false, 1240 + QUIET_MS - 1));
+        assert!(shard.update(false, 1240 + QUIET_MS));
     }
 }

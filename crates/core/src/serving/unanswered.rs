@@ -52,7 +52,7 @@ enum PendingResponse {
 impl Unanswered {
     /// Takes the open connections at one check; `is_own` tests only new connections. Returns the
     /// number of requests to wait for.
-    pub fn seen(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
+    pub fn update(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
         let before = std::mem::take(&mut self.known);
         for connection in connections {
             let owed = match before.get(&connection.id) {
@@ -66,7 +66,7 @@ impl Unanswered {
     }
 
     /// Returns true if this connection was found at the last check.
-    pub fn knows(&self, id: u64) -> bool {
+    pub fn contains(&self, id: u64) -> bool {
         self.known.contains_key(&id)
     }
 }
@@ -107,7 +107,7 @@ impl PendingResponse {
 }
 
 /// Returns the message about requests that are cut off, in words that follow the name of the app.
-pub fn still_under_way(requests: u32, drain_ms: u64) -> String {
+pub fn cut_warning(requests: u32, drain_ms: u64) -> String {
     let were = if requests == 1 { "request was" } else { "requests were" };
     format!("{requests} {were} still in flight after drain_timeout ({drain_ms} ms)")
 }
@@ -156,7 +156,7 @@ mod tests {
             (&[(at(0, 0), 0), (at(9, 1), 500), (at(9, 1), 550)], &[1, 1, 0]),
         ] {
             let mut unanswered = Unanswered::default();
-            let seen: Vec<usize> = looks.iter().map(|(seen, now_ms)| unanswered.seen(&[*seen], |_| true, *now_ms)).collect();
+            let seen: Vec<usize> = looks.iter().map(|(seen, now_ms)| unanswered.update(&[*seen], |_| true, *now_ms)).collect();
             assert_eq!(seen, expected, "{looks:?}");
         }
     }
@@ -165,9 +165,9 @@ mod tests {
     fn only_open_connections_of_the_process_count() {
         let mut unanswered = Unanswered::default();
         let two = [asks(9, 0), Connection { id: 2, ..asks(9, 0) }];
-        assert_eq!(unanswered.seen(&two, |id| id == 1, 0), 1);
-        assert!(unanswered.knows(2));
-        assert_eq!(unanswered.seen(&two[1..], |_| panic!("it is known whose it is"), 50), 0);
-        assert!(!unanswered.knows(1), "it was closed");
+        assert_eq!(unanswered.update(&two, |id| id == 1, 0), 1);
+        assert!(unanswered.contains(2));
+        assert_eq!(unanswered.update(&two[1..], |_| panic!("it is known whose it is"), 50), 0);
+        assert!(!unanswered.contains(1), "it was closed");
     }
 }

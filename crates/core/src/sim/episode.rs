@@ -84,7 +84,7 @@ pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> EpisodeResult<Tall
         }
     }
     let calm = rng.percent(60);
-    let result = stage.come_to_rest(calm, &mut rng).map_err(|what| BrokenPromise { after: words.len(), what });
+    let result = stage.settle(calm, &mut rng).map_err(|what| BrokenPromise { after: words.len(), what });
     stage.tally.spawns = stage.world.seq;
     (result.map(|()| stage.tally), stage.trace.unwrap_or_default())
 }
@@ -341,7 +341,7 @@ impl Participants {
 
     /// Continues without commands and deaths. The programs behave, or (not `calm`) each crashes as
     /// soon as it runs.
-    fn come_to_rest(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
+    fn settle(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
         self.note(|| format!("silence; programs behave: {calm}"));
         for tendency in &mut self.world.tendency {
             *tendency =

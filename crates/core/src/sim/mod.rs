@@ -48,7 +48,7 @@ pub fn run(seed: u64, steps: u64) -> Result<Tally, Box<Failure>> {
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
     while total.steps < steps {
-        total.add(&run_episode(seeds.word())?);
+        total.add(&run_episode(seeds.next_u64())?);
     }
     Ok(total)
 }

@@ -51,8 +51,8 @@ impl std::error::Error for Failure {}
 /// Returns the broken promise, with the shortest trace that was found.
 pub fn play_seed<T>(seed: u64, steps: usize, play: impl Fn(u64, &[u64], bool) -> EpisodeResult<T>) -> Result<T, Box<Failure>> {
     let mut rng = Rng::new(seed);
-    let setting = rng.word();
-    let words: Vec<u64> = (0..steps).map(|_| rng.word()).collect();
+    let setting = rng.next_u64();
+    let words: Vec<u64> = (0..steps).map(|_| rng.next_u64()).collect();
     play(setting, &words, false).0.map_err(|broken| Box::new(shrink(seed, setting, &words, &broken, play)))
 }
 

@@ -143,13 +143,14 @@ impl Rules {
     /// Returns true for the root itself, and for one of its files that is watched by name. Only the
     /// user's own `ignore_watch` can exclude them.
     pub fn root_counts(&self, folder: &[u8], name: &[u8]) -> bool {
-        !self.is_ours(folder, name) && !self.is_named(folder, name, false)
+        !self.is_daemon_file(folder, name) && !self.is_named(folder, name, false)
     }
 
     /// Judges a path whose folder was entered. `.gitignore` files are not consulted here.
     pub fn judge(&self, place: &WatchPath<'_>) -> PathVerdict {
         let WatchPath { folder, name, is_folder, .. } = *place;
-        if NEVER.contains(&name) || folder == b"/" && NEVER_AT_TOP.contains(&name) || is_scratch(name) || self.is_ours(folder, name) {
+        if NEVER.contains(&name) || folder == b"/" && NEVER_AT_TOP.contains(&name) || is_scratch(name) || self.is_daemon_file(folder, name)
+        {
             return PathVerdict::Ignored;
         }
         if self.defaults && self.is_ignored_by_default(place) || self.is_named(folder, name, is_folder) {
@@ -177,7 +178,7 @@ impl Rules {
     }
 
     /// Returns true for the home of the daemon, and for files that it writes for the app.
-    fn is_ours(&self, folder: &[u8], name: &[u8]) -> bool {
+    fn is_daemon_file(&self, folder: &[u8], name: &[u8]) -> bool {
         (!self.home.is_empty() && self.home.strip_suffix(name).and_then(|rest| rest.strip_suffix(b"/")) == Some(folder))
             || self.own.iter().any(|own| own.is(folder, name))
     }

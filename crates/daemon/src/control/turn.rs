@@ -120,7 +120,7 @@ impl Control {
     fn tick(&mut self) {
         let now = self.ctx.now;
         for id in self.ctx.state.slots.due(now.mono_ms) {
-            self.ctx.look_if_vanished(id);
+            self.ctx.check_vanished(id);
             if !self.features.on_due(&mut self.ctx, id) {
                 self.dispatch_event(id, Event::Tick);
             }
@@ -184,7 +184,7 @@ impl Control {
                 Input::Request(request) => {
                     let _ = self.features.on_request(&mut self.ctx, request);
                 }
-                Input::Ask(ask) => self.asked(ask),
+                Input::Ask(ask) => self.handle_request(ask),
                 Input::Answer(answer) => self.answered(&answer),
                 Input::Settings => self.features.on_settings(&mut self.ctx),
             }
@@ -193,7 +193,7 @@ impl Control {
 
     /// Dispatches a request of a client. Inputs that follow from it are handled before those that
     /// were queued already.
-    fn asked(&mut self, ask: ClientRequest) {
+    fn handle_request(&mut self, ask: ClientRequest) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
         let _ = self.features.on_ask(&mut self.ctx, ask);
         self.features.on_replies(&mut self.ctx);
@@ -222,7 +222,8 @@ impl Control {
             let mut batch = self.ctx.outbox.effects.take(written);
             let mut orders = 0;
             while let Some(work) = batch.pop_front() {
-                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.io.keeper.waiting_fds() > self.ctx.io.fds.may_wait() {
+                if matches!(work, Work::Effect(_, Effect::Spawn { .. })) && self.ctx.io.keeper.waiting_fds() > self.ctx.io.fds.queue_limit()
+                {
                     batch.push_front(work);
                     self.ctx.outbox.effects.put_back(batch);
                     return false;

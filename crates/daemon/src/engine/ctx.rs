@@ -145,9 +145,9 @@ pub(crate) enum ShutdownKind {
 impl Ctx {
     /// Records facts about instances that were found outside the event loop. Only complete answers
     /// need them.
-    pub(crate) fn learn(&mut self) {
-        self.state.slots.learn_node_versions(&self.io.node_versions);
-        for (id, version) in self.state.slots.learn_working_trees(&self.io.working_trees) {
+    pub(crate) fn record_findings(&mut self) {
+        self.state.slots.record_node_versions(&self.io.node_versions);
+        for (id, version) in self.state.slots.record_working_trees(&self.io.working_trees) {
             self.set_version(id, version);
         }
     }
@@ -209,7 +209,7 @@ impl Ctx {
 
     /// If the kernel no longer has the main process of an instance, asks the keeper what happened
     /// to it. Returns true if it asked.
-    pub(crate) fn look_if_vanished(&mut self, id: u32) -> bool {
+    pub(crate) fn check_vanished(&mut self, id: u32) -> bool {
         let Some((_, process)) = self.state.slots.get(id).and_then(Slot::process) else { return false };
         let is_there = self.is_listed(process.pid) || !process.is_gone();
         let Some((inc, slot)) = self.state.slots.get(id).filter(|_| !is_there).and_then(|slot| Some((slot.process()?.0, slot))) else {
@@ -256,7 +256,7 @@ impl Ctx {
 
     /// Emits an event of an instance that is not one of its steps.
     pub(crate) fn emit(&mut self, id: u32, what: EventKind, cause: EventCause) {
-        let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_seen()) else { return };
+        let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_visible()) else { return };
         let status = slot.durable.instance.status();
         let draft =
             EventDraft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
@@ -289,7 +289,7 @@ impl Ctx {
     }
 
     /// Queues a client's request.
-    pub(crate) fn ask(&mut self, ask: ClientRequest) {
+    pub(crate) fn queue_request(&mut self, ask: ClientRequest) {
         self.outbox.queue.push_back(Input::Ask(ask));
     }
 

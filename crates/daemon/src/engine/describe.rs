@@ -146,11 +146,11 @@ pub(crate) fn new_spec<'a>(slot: &Slot, change: &'a Change) -> Option<&'a AppSpe
 
 /// Merges another environment into a caller's environment. Returns `None` if nothing changes.
 pub(crate) fn changed_vars(vars: &EnvMap, change: &Change) -> Option<EnvMap> {
-    Some(laid_over(vars, change.env.as_ref()?))
+    Some(overlaid(vars, change.env.as_ref()?))
 }
 
 /// Returns variables with others laid on top.
-pub(crate) fn laid_over(vars: &EnvMap, more: &EnvMap) -> EnvMap {
+pub(crate) fn overlaid(vars: &EnvMap, more: &EnvMap) -> EnvMap {
     let mut all = vars.clone();
     all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
     all

@@ -23,7 +23,7 @@ mod work;
 pub(crate) use beside::SpawnExtras;
 pub(crate) use child::{ChildEvent, ChildRequest, CommandEnd, CommandReport};
 pub(crate) use ctx::{Ctx, DaemonState, Io, Outbox, ShutdownKind, clock};
-pub(crate) use describe::{changed_spec, changed_vars, laid_over, new_spec};
+pub(crate) use describe::{changed_spec, changed_vars, new_spec, overlaid};
 pub(crate) use per_process::PerProcess;
 #[cfg(test)]
 pub(crate) use played::{Reactions, TestContext, reacts};

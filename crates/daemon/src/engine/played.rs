@@ -346,7 +346,7 @@ impl TestContext {
     }
 
     /// Forgets the messages to the keeper, with the copies of descriptors that it would hold.
-    pub(crate) fn forget_said(&mut self) {
+    pub(crate) fn drop_keeper_messages(&mut self) {
         let (keeper, ours) = ostler_sys::net::socket::packet_pair().unwrap();
         self.ctx.io.keeper = KeeperDoor::new(Link::new(ours), 1);
         self._keeper = keeper;

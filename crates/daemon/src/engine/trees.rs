@@ -31,7 +31,7 @@ impl Default for OutsideProcesses {
 
 impl Ctx {
     /// Returns the process table. It is read once for all signals that are sent together.
-    pub(crate) fn look_at_processes(&mut self) -> &ProcTable {
+    pub(crate) fn process_table(&mut self) -> &ProcTable {
         let table = self.io.processes.table.take().unwrap_or_else(|| {
             // The children of our own children need no scan.
             ProcTable::scan().knowing(self.own_children())
@@ -66,7 +66,7 @@ impl Ctx {
             let group = self.state.slots.get(id).and_then(|slot| slot.durable.group.as_deref());
             return group.map_or_else(Vec::new, |group| ProcTable::default().in_cgroup(Path::new(group)));
         }
-        self.look_at_processes();
+        self.process_table();
         let (Some(slot), Some(table)) = (self.state.slots.get(id), &self.io.processes.table) else { return Vec::new() };
         family_in(table, slot, pid, self.io.keeper.pid())
     }
@@ -86,12 +86,12 @@ impl Ctx {
     /// Returns true if no process that started at this time or later (clock ticks since boot) has
     /// lost its parents.
     pub(crate) fn is_without_orphans_since(&mut self, start_ticks: u64) -> bool {
-        let orphans = self.io.processes.orphans.unwrap_or_else(|| self.look_for_orphans());
+        let orphans = self.io.processes.orphans.unwrap_or_else(|| self.find_orphans());
         self.io.processes.orphans = Some(orphans);
         matches!(orphans, OrphanState::NoneSince(keeper_ticks) if keeper_ticks < start_ticks)
     }
 
-    fn look_for_orphans(&self) -> OrphanState {
+    fn find_orphans(&self) -> OrphanState {
         let keeper = self.io.keeper.pid();
         let children = ostler_sys::process::tree::children(keeper).filter(|_| !self.state.groups.has_adopted());
         let (Some(children), Some(keeper)) = (children, ProcessEntry::of(keeper)) else { return OrphanState::Unknown };

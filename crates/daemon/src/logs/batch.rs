@@ -99,7 +99,7 @@ pub(super) fn write_all(
 
 /// Returns true if a file has its part of a batch. An incomplete part is completed, or removed if
 /// that fails.
-pub(super) fn is_there(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
+pub(super) fn has_part(sink: &Sink, state: &mut FileState, target: &TargetCheckpoint, wanted: &[u8]) -> bool {
     if target.length == 0 && target.key != (0, 0) {
         return true;
     }

@@ -50,7 +50,7 @@ pub(crate) struct Carried {
     /// Length of the file when the carry-over began.
     pub from: u64,
     /// Rights with which the path is opened.
-    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    #[serde(default, skip_serializing_if = "Rights::is_daemon_user")]
     pub rights: Rights,
 }
 
@@ -203,7 +203,7 @@ struct Carry {
 
 impl Carry {
     /// Carries whole lines. With `all`, or after a while, it also carries an incomplete line.
-    fn go_on(&mut self, all: bool) -> io::Result<()> {
+    fn carry_lines(&mut self, all: bool) -> io::Result<()> {
         let mut buffer = Vec::new();
         loop {
             let end = self.deleted.source.metadata()?.len();
@@ -241,7 +241,7 @@ impl Carry {
             let mut state = self.sink.lock();
             let count = self.sink.write_some(&mut state, bytes)?;
             drop(state);
-            self.give_back(self.at, count as u64);
+            self.free_space(self.at, count as u64);
             self.at += count as u64;
             bytes = &bytes[count..];
         }
@@ -250,7 +250,7 @@ impl Carry {
 
     /// Frees the space of carried bytes. If the file system cannot free parts of a file, the space
     /// is freed at the app's next start.
-    fn give_back(&self, from: u64, count: u64) {
+    fn free_space(&self, from: u64, count: u64) {
         if count > 0 {
             let _ = fallocate(&*self.deleted.source, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, from, count);
         }
@@ -278,7 +278,7 @@ impl Thread {
                 return;
             }
             for carry in self.all.values_mut() {
-                go_on(carry, false, report);
+                carry_and_report(carry, false, report);
             }
             self.wait();
         }
@@ -295,11 +295,11 @@ impl Thread {
             match order {
                 CarryOrder::Begin(mut carry) => {
                     // The carried part is freed.
-                    carry.give_back(0, carry.at);
+                    carry.free_space(0, carry.at);
                     match self.changes.watch_open(&*carry.deleted.source, WatchFlags::MODIFY) {
                         Ok(number) => _ = self.all.insert(number, *carry),
                         Err(errno) => {
-                            go_on(&mut carry, true, report);
+                            carry_and_report(&mut carry, true, report);
                             report(CarrierReport::Waits(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
                         }
                     }
@@ -310,13 +310,13 @@ impl Thread {
                 }
                 CarryOrder::Finish(key, told) => {
                     if let Some((_, carry)) = self.find(key) {
-                        go_on(carry, true, report);
+                        carry_and_report(carry, true, report);
                     }
                     let _ = told.send(());
                 }
                 CarryOrder::End(key) => {
                     if let Some((number, carry)) = self.find(key) {
-                        go_on(carry, true, report);
+                        carry_and_report(carry, true, report);
                         self.all.remove(&number);
                         self.changes.forget(number);
                     }
@@ -344,11 +344,11 @@ impl Thread {
     }
 }
 
-fn go_on(carry: &mut Carry, all: bool, report: &dyn Fn(CarrierReport)) {
+fn carry_and_report(carry: &mut Carry, all: bool, report: &dyn Fn(CarrierReport)) {
     if !all && carry.stuck.is_some_and(|until| Instant::now() < until) {
         return;
     }
-    match carry.go_on(all) {
+    match carry.carry_lines(all) {
         Ok(()) => carry.stuck = None,
         Err(error) => {
             let is_news = carry.stuck.replace(Instant::now() + RETRY).is_none();

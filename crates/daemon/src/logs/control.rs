@@ -175,7 +175,7 @@ impl Control {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn ask(&self, change: impl FnOnce(&mut Requests)) {
+    pub(super) fn update(&self, change: impl FnOnce(&mut Requests)) {
         change(&mut self.lock());
         self.waker.wake();
     }
@@ -194,7 +194,7 @@ impl Control {
         self.done.notify_all();
     }
 
-    pub(super) fn over(&self) {
+    pub(super) fn mark_finished(&self) {
         self.lock().over = true;
         self.done.notify_all();
     }

@@ -107,11 +107,11 @@ impl LogTargets<'_> {
         if is_nowhere(path) {
             return OpenOptions::new().write(true).open("/dev/null").map(OpenedLog::from).map_err(fail("open"));
         }
-        if let Some(kept) = self.kept(path) {
+        if let Some(kept) = self.original_stream(path) {
             return kept.try_clone_to_owned().map(|fd| File::from(fd).into()).map_err(fail("open"));
         }
         let private = path.starts_with(self.home);
-        if !self.rights.are_ours() && runtime_stream(path).is_none() {
+        if !self.rights.is_daemon_user() && runtime_stream(path).is_none() {
             return self.open_with_rights(path, private);
         }
         let opened = match open_without_waiting(path, private) {
@@ -172,7 +172,7 @@ impl LogTargets<'_> {
         path.parent().map_or(Ok(()), |folder| self.rights.make_folder(folder, modes(private).1))
     }
 
-    fn kept(&self, path: &Path) -> Option<BorrowedFd<'_>> {
+    fn original_stream(&self, path: &Path) -> Option<BorrowedFd<'_>> {
         match runtime_stream(path)? {
             Stream::Stdout => self.stdout,
             Stream::Stderr => self.stderr,
@@ -191,7 +191,7 @@ fn set_aside(entry: &FolderEntry) -> Option<PathBuf> {
     let rights = entry.rights();
     let stat = entry.act(|folder, name| Ok(rustix::fs::statat(folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)).ok()?;
     let is_ours = stat.st_uid == 0 || stat.st_uid == rustix::process::geteuid().as_raw();
-    if rights.are_ours() || !is_ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+    if rights.is_daemon_user() || !is_ours || FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return None;
     }
     let from = entry.through();

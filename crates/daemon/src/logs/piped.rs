@@ -64,7 +64,7 @@ pub(crate) struct Destination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shown: Option<ShownAs>,
     /// Rights with which the files are opened.
-    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    #[serde(default, skip_serializing_if = "Rights::is_daemon_user")]
     pub rights: Rights,
 }
 

@@ -57,7 +57,7 @@ impl Pipeline {
         let control_of_thread = Arc::clone(&control);
         let thread = threads::spawn(name, 128 << 10, move || {
             let ending = run(&mut worker, &report);
-            control_of_thread.over();
+            control_of_thread.mark_finished();
             report(WriterReport::Ended(ending));
             ending
         })
@@ -97,7 +97,7 @@ pub(crate) struct Handle {
 impl Handle {
     /// Reopens the files by their paths at the next line.
     pub(crate) fn reopen(&self) {
-        self.control.ask(|requests| requests.reopen = true);
+        self.control.update(|requests| requests.reopen = true);
     }
 
     /// Writes everything in the pipes to the files when a process has exited and another one may
@@ -105,7 +105,7 @@ impl Handle {
     /// not continue it. Waits at most this long. Returns false if it is not done by then because
     /// the disk is full or slow; the thread completes it later.
     pub(crate) fn end_lines(&self, longest: Duration) -> bool {
-        self.control.ask(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
+        self.control.update(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
         let is_waiting = |requests: &mut Requests| !requests.over && requests.end_lines.0 != requests.end_lines.1;
         if self.thread.is_waited_for(|| !is_waiting(&mut self.control.lock())) {
             return !is_waiting(&mut self.control.lock());
@@ -118,18 +118,18 @@ impl Handle {
     /// both streams. After this time it stops as soon as the available bytes are on disk. Does not
     /// wait; [`WriterReport::Ended`] follows.
     pub(crate) fn finish(&self, within: Duration) {
-        self.control.ask(|requests| requests.finish_by = Some(threads::now() + within));
+        self.control.update(|requests| requests.finish_by = Some(threads::now() + within));
     }
 
     /// Stops the pipeline like [`Self::finish`], and gives up bytes that cannot be written by then.
     pub(crate) fn give_up(&self, within: Duration) {
         let by = threads::now() + within;
-        self.control.ask(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
+        self.control.update(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
     }
 
     /// Returns true if the thread has nothing more to do: [`WriterReport::Ended`] was sent, or is just
     /// being sent.
-    pub(crate) fn is_over(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.control.lock().over
     }
 

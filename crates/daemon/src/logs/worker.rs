@@ -11,7 +11,7 @@ use memchr::memrchr;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use super::batch::{aim, is_moved, is_there, lock, to_u32, write_all};
+use super::batch::{aim, has_part, is_moved, lock, to_u32, write_all};
 use super::control::{Config, Control, PipelineEnd, PipelineError, RETRY, RuntimeStreams, WriterReport};
 use super::format::{Batch, Formats, cut};
 use super::open::OpenError;
@@ -167,7 +167,7 @@ impl Worker {
             }
             let mut busy = false;
             for stream in 0..2 {
-                match self.turn(stream)? {
+                match self.step(stream)? {
                     StepResult::Unwritten => return Ok(PipelineEnd::Unwritten),
                     StepResult::Worked => busy = true,
                     StepResult::Nothing => {}
@@ -227,7 +227,7 @@ impl Worker {
     }
 
     /// Runs one step for one stream.
-    fn turn(&mut self, stream: usize) -> io::Result<StepResult> {
+    fn step(&mut self, stream: usize) -> io::Result<StepResult> {
         self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.look_again);
         if self.ended[stream] || self.skipped[stream] {
             return Ok(StepResult::Nothing);
@@ -443,7 +443,7 @@ impl Worker {
         let mut todo = [false; TARGETS];
         for (at, guard) in guards.iter_mut().enumerate() {
             if let Some((sink, state)) = guard {
-                todo[at] = !is_there(sink, state, &checkpoint.targets[at], self.formatted.for_target(at, checkpoint.targets[at].lead));
+                todo[at] = !has_part(sink, state, &checkpoint.targets[at], self.formatted.for_target(at, checkpoint.targets[at].lead));
             }
         }
         drop(guards);

@@ -236,7 +236,7 @@ impl Ipc {
     }
 
     /// Hands over a descriptor with its line at once, or not at all. The caller keeps its copies.
-    pub(crate) fn hand_over(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> SendResult {
+    pub(crate) fn send_fd(&mut self, reactor: &Reactor, line: &[u8], fd: BorrowedFd<'_>) -> SendResult {
         if self.ended {
             return SendResult::Ended;
         }

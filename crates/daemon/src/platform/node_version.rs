@@ -47,7 +47,7 @@ pub(crate) struct NodeVersions {
 
 impl NodeVersions {
     /// Starts to determine the version of this program. Returns the key of its result.
-    pub(crate) fn ask(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
+    pub(crate) fn query(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
         let binary = Binary::of(program)?;
         let is_new = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -151,15 +151,15 @@ mod tests {
             versions.get(binary)
         };
         write("v1.2.3");
-        let first = versions.ask(&node, None).unwrap();
+        let first = versions.query(&node, None).unwrap();
         assert_eq!(wait(&first).as_deref(), Some("1.2.3"));
-        assert_eq!(versions.ask(&node, None), Some(first));
+        assert_eq!(versions.query(&node, None), Some(first));
         write("v1.2.34");
-        let second = versions.ask(&node, None).unwrap();
+        let second = versions.query(&node, None).unwrap();
         assert_eq!(wait(&second).as_deref(), Some("1.2.34"));
         assert_eq!(versions.get(&first).as_deref(), Some("1.2.3"));
         assert_eq!(std::fs::read_to_string(folder.join("count")).unwrap(), "asked\nasked\n");
-        assert_eq!(versions.ask(&folder.join("gone"), None), None);
+        assert_eq!(versions.query(&folder.join("gone"), None), None);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

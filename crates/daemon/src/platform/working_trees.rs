@@ -59,7 +59,7 @@ pub(crate) struct WorkingTrees {
 impl WorkingTrees {
     /// Requests the working tree and version of a folder. Without a thread there is no answer,
     /// which is harmless.
-    pub(crate) fn ask(&self, question: WorkingTreeQuery) {
+    pub(crate) fn query(&self, question: WorkingTreeQuery) {
         let mut shared = lock(&self.shared);
         if shared.waiting.len() >= MOST_WAITING {
             return;
@@ -156,7 +156,7 @@ mod tests {
         std::fs::create_dir_all(folder.join("src")).unwrap();
         let trees = WorkingTrees::default();
         let ask = |inc: u32, folder: PathBuf| {
-            trees.ask(WorkingTreeQuery { of: (7, inc), package: folder.clone(), folder: Some(folder), user: None })
+            trees.query(WorkingTreeQuery { of: (7, inc), package: folder.clone(), folder: Some(folder), user: None })
         };
         let answers = |count: usize| {
             let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(20));

@@ -82,7 +82,7 @@ impl Episode {
         let Some(control) = &self.daemon else { return Ok(()) };
         let is_chosen = |slot: &&Slot| {
             let spec = slot.spec();
-            self.machine.state.borrow().network.asks(&spec.name) && spec.autoscale.is_none() && is_asked_alone(spec)
+            self.machine.state.borrow().network.probes_app(&spec.name) && spec.autoscale.is_none() && is_asked_alone(spec)
         };
         let running = |slot: &Slot| match slot.durable.instance.state {
             InstanceState::Running { pid, .. } => Some((slot.durable.id, pid, slot.spec().health()?.clone())),

@@ -12,7 +12,7 @@ use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 
 use super::lines::writes;
-use super::probes::is_asked;
+use super::probes::add_check;
 use super::reach::{Extra, Reach};
 use super::watched::watches;
 
@@ -51,7 +51,7 @@ fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     }
     if reach.has(Extra::Probes) && rng.percent(80) {
         let number = spec.name.trim_start_matches('a').parse().unwrap_or_default();
-        is_asked(spec, number, spec.interpreter.as_deref() == Some(NODE), rng);
+        add_check(spec, number, spec.interpreter.as_deref() == Some(NODE), rng);
     }
     if reach.has(Extra::Watch) && rng.percent(70) {
         watches(spec, home, rng);

@@ -19,7 +19,7 @@ use super::keeper::Keeper;
 use super::lines::Lines;
 use super::machine::{BOOT_MS, Killed, Machine, Temper, WALL_MS};
 use super::oracle::Oracle;
-use super::probes::{Network, is_asked_alone, is_well};
+use super::probes::{Network, is_asked_alone, is_healthy};
 use super::reach::{Extra, Reach};
 use super::user::{Outcome, User};
 use super::verdict::Verdict;
@@ -127,14 +127,14 @@ impl Episode {
         }
         if reach.has(Extra::Logs) {
             machine.state.borrow_mut().lines = Lines::of(&specs);
-            threads::played::play(Some(rng.word()));
+            threads::played::play(Some(rng.next_u64()));
         }
         let files = Files::of(&specs, &home.to_string_lossy(), &machine);
         let oracle = Oracle::of(&specs);
         let keeper: SharedKeeper = Rc::default();
-        ostler_sys::played::play(Some(Rc::clone(&machine) as _));
+        ostler_sys::played::simulate(Some(Rc::clone(&machine) as _));
         let (of_keeper, of_machine) = (Rc::clone(&keeper), Rc::clone(&machine));
-        ostler_keeper::played::play(Some(Box::new(move |revival| {
+        ostler_keeper::played::simulate_revive(Some(Box::new(move |revival| {
             let was_in_daemon = std::mem::take(&mut of_machine.state.borrow_mut().is_in_daemon);
             let (revived, link) = Keeper::revived(&of_machine, revival);
             let pid = revived.pid();
@@ -210,7 +210,7 @@ impl Episode {
         if self.reach.has(Extra::Autoscale) {
             match rng.below(100) {
                 0..4 => self.load_changes(rng),
-                4..6 => self.a_while_passes(rng)?,
+                4..6 => self.pass_time(rng)?,
                 _ => {}
             }
         }
@@ -324,7 +324,7 @@ impl Episode {
     fn keeper_acts(&mut self, rng: &mut Rng) {
         let mut shared = self.keeper.borrow_mut();
         let Some(keeper) = shared.as_mut() else { return };
-        keeper.look_at_adopted();
+        keeper.check_adopted();
         let said = keeper.act(rng);
         drop(shared);
         if let Some(line) = said {
@@ -427,7 +427,7 @@ impl Episode {
     }
 
     /// Lets up to two minutes pass in which the only requests are for another number of instances.
-    fn a_while_passes(&mut self, rng: &mut Rng) -> Verdict {
+    fn pass_time(&mut self, rng: &mut Rng) -> Verdict {
         for _ in 0..rng.below(120) {
             self.tally.steps += 1;
             self.machine.advance(LEAP_MS);
@@ -461,7 +461,7 @@ impl Episode {
 
     fn user_wants(&mut self, at: usize, command: UserCommand) {
         let socket = self.home.join(SOCKET_FILE);
-        if self.user.ask(&socket, &self.specs[at], command) {
+        if self.user.send_request(&socket, &self.specs[at], command) {
             self.tally.requests += 1;
             let line = format!("the user wants {command:?} of {}", self.specs[at].name);
             self.log(|| line);
@@ -495,7 +495,7 @@ impl Episode {
         anything |= self.threads_rest();
         for _ in 0..4 {
             let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
-                keeper.look_at_adopted();
+                keeper.check_adopted();
                 keeper.act(rng)
             });
             anything |= self.trace_line(said);
@@ -604,7 +604,7 @@ impl Episode {
             .state
             .slots
             .iter()
-            .all(|slot| !matches!(slot.durable.instance.state, InstanceState::Running { .. }) || is_well(slot));
+            .all(|slot| !matches!(slot.durable.instance.state, InstanceState::Running { .. }) || is_healthy(slot));
         let has_changed = control
             .ctx
             .state
@@ -614,7 +614,7 @@ impl Episode {
         !self.user.waits()
             && !has_changed
             && (!self.reach.has(Extra::Probes) || are_well)
-            && self.files.are_known()
+            && self.files.all_known()
             && nothing_beside
             && self.keeper.borrow().as_ref().is_some_and(|keeper| !keeper.has_unacknowledged())
             && control
@@ -638,8 +638,8 @@ impl Drop for Episode {
     fn drop(&mut self) {
         threads::played::play(None);
         self.daemon = None;
-        ostler_keeper::played::play(None);
-        ostler_sys::played::play(None);
+        ostler_keeper::played::simulate_revive(None);
+        ostler_sys::played::simulate(None);
         let _ = std::fs::remove_dir_all(&self.home);
     }
 }

@@ -141,7 +141,7 @@ impl Keeper {
     }
 
     /// Checks processes that are not its children, and notices their exit at once.
-    pub(super) fn look_at_adopted(&mut self) {
+    pub(super) fn check_adopted(&mut self) {
         let gone = |child: &Child| {
             let process = ProcRef { pid: child.pid, start_ticks: child.start_ticks };
             let state = self.machine.state.borrow();

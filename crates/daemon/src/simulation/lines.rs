@@ -106,7 +106,7 @@ impl Lines {
     }
 
     /// Returns true if no app writes lines.
-    pub(super) fn is_nobody(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.ways.is_empty()
     }
 

@@ -119,12 +119,12 @@ impl Process {
 
     /// Returns true if the other end of its channel is closed.
     pub(super) fn has_a_broken_channel(&self) -> bool {
-        self.channel.as_ref().is_some_and(is_over)
+        self.channel.as_ref().is_some_and(is_closed)
     }
 }
 
 /// Returns true if the other end is closed.
-fn is_over(connection: &OwnedFd) -> bool {
+fn is_closed(connection: &OwnedFd) -> bool {
     let mut looked_at = [PollFd::new(connection, PollFlags::OUT)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut looked_at, Some(&now)).is_ok() && looked_at[0].revents().contains(PollFlags::HUP)
@@ -467,7 +467,7 @@ impl MachineState {
         let deed = worker.act(process.channel.as_ref()?, &mut self.workers, rng);
         let asked = std::mem::take(&mut worker.asked);
         for connection in asked {
-            self.is_asked(pid, connection);
+            self.on_probe(pid, connection);
         }
         match deed {
             WorkerAction::Nothing => None,
@@ -481,15 +481,15 @@ impl MachineState {
 
     /// Handles a probe of a worker. Only the daemon knows which probe it is, and whether it is for
     /// another worker.
-    fn is_asked(&mut self, pid: i32, connection: OwnedFd) {
-        let meant = self.network.meant(&connection);
+    fn on_probe(&mut self, pid: i32, connection: OwnedFd) {
+        let meant = self.network.target_instance(&connection);
         let Some(process) = self.processes.get(&pid) else { return };
         let is_alone = process.app.is_empty() || self.workers.shares(&process.app);
         if let Some(meant) = meant.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
             let other = self.processes.values().find(|other| other.is_main && other.is_alive() && other.mark.as_ref() == Some(&meant));
             let listens = other.and_then(|other| other.worker.as_ref()).is_some_and(|worker| worker.key().is_some());
             // An answer after the probe has closed its connection does no harm.
-            if listens && !is_over(&connection) {
+            if listens && !is_closed(&connection) {
                 self.network.broken.get_or_insert(format!("{pid} of {} is asked how {meant} is", process.app));
             }
         }
@@ -501,7 +501,7 @@ impl MachineState {
     /// Makes a process write lines.
     fn write(&mut self, pid: i32, rng: &mut Rng) -> Option<u32> {
         let Self { processes, lines, .. } = self;
-        if lines.is_nobody() {
+        if lines.is_empty() {
             return None;
         }
         let at = rng.below(2);

@@ -55,7 +55,7 @@ fn run(seed: u64, steps: u64, reach: impl Fn(Reach) -> Reach) -> Result<Tally, B
     let mut seeds = Rng::new(seed);
     let mut total = Tally::default();
     while total.steps < steps {
-        let seed = seeds.word();
+        let seed = seeds.next_u64();
         let own = Reach::random(&mut seeds);
         total.add(&run_episode(seed, reach(own))?);
     }

@@ -40,7 +40,7 @@ const SILENT_MS: u64 = 3000;
 const BACKLOG: i32 = 1000;
 
 /// Adds a random health check to an app.
-pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &mut Rng) {
+pub(super) fn add_check(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &mut Rng) {
     let port = FIRST_PORT + number * PORTS;
     if !is_worker {
         (spec.mode, spec.interpreter, spec.script) = (ExecMode::Fork, None, "/bin/true".into());
@@ -81,7 +81,7 @@ pub(super) fn is_asked(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &m
 }
 
 fn health_of(spec: &AppSpec) -> Option<&HealthSpec> {
-    spec.health().filter(|health| health.asks())
+    spec.health().filter(|health| health.has_checks())
 }
 
 /// Temper of a server.
@@ -235,7 +235,7 @@ impl Network {
     }
 
     /// Returns the target instance of this connection, or `None` if it is not a probe.
-    pub(super) fn meant(&mut self, connection: &OwnedFd) -> Option<String> {
+    pub(super) fn target_instance(&mut self, connection: &OwnedFd) -> Option<String> {
         Some(self.attempt(dial::peer(connection)?)?.meant.as_ref()?.1.clone())
     }
 
@@ -281,7 +281,7 @@ impl Network {
         for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
             let (name, id) = (&slot.spec().name, slot.durable.id);
             let Some(asked) = self.apps.get(name) else { continue };
-            ensure!(is_well(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
+            ensure!(is_healthy(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
             let port = asked.first_port + slot.durable.index as u16;
             let is_own = |attempt: &&Attempt| match asked.is_worker {
                 true => attempt.meant.as_ref().is_some_and(|(meant, _)| *meant == id),
@@ -296,13 +296,13 @@ impl Network {
         Ok(())
     }
 
-    pub(super) fn asks(&self, app: &str) -> bool {
+    pub(super) fn probes_app(&self, app: &str) -> bool {
         self.apps.contains_key(app)
     }
 }
 
 /// Returns true if the instance is known to be healthy, or is not probed.
-pub(super) fn is_well(slot: &Slot) -> bool {
+pub(super) fn is_healthy(slot: &Slot) -> bool {
     health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
 }
 

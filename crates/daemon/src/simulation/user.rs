@@ -56,7 +56,7 @@ pub(super) struct User {
 
 impl User {
     /// Sends a request. Returns false if no daemon listens.
-    pub(super) fn ask(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
+    pub(super) fn send_request(&mut self, socket: &Path, spec: &AppSpec, command: UserCommand) -> bool {
         let Ok(mut stream) = UnixStream::connect(socket) else { return false };
         stream.set_nonblocking(true).unwrap();
         let hello = Request::Hello { protocol: PROTOCOL, version: "0".into(), read_only: false, on_behalf_of: None };

@@ -112,7 +112,7 @@ impl Files {
 
     /// Records that the daemon knows all read changes after its turn.
     pub(super) fn daemon_turned(&mut self) {
-        self.apps.values_mut().for_each(WatchedApp::learn);
+        self.apps.values_mut().for_each(WatchedApp::note_changes);
     }
 
     /// Handles the death of the daemon. `holds` is true if the keeper has the kernel's queue.
@@ -155,7 +155,7 @@ impl Files {
     }
 
     /// Returns true if the daemon knows all changes.
-    pub(super) fn are_known(&self) -> bool {
+    pub(super) fn all_known(&self) -> bool {
         self.apps.values().all(|app| app.on_their_way.is_empty())
     }
 
@@ -233,7 +233,7 @@ impl WatchedApp {
         if self.polls { LOOK_MS } else { INEXACT_MS }
     }
 
-    fn learn(&mut self) {
+    fn note_changes(&mut self) {
         let Self { known, on_their_way, .. } = self;
         on_their_way.retain(|change| {
             if change.is_read {

@@ -127,7 +127,7 @@ impl Worker {
         self.read(channel);
         if let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
-            return WorkerAction::Did(self.hear(&line, channel, all, rng));
+            return WorkerAction::Did(self.handle_message(&line, channel, all, rng));
         }
         if self.disconnects {
             return WorkerAction::Ends;
@@ -145,12 +145,12 @@ impl Worker {
             WorkerStage::Idle if self.wants => {
                 let query = json!({"act": "queryServer", "address": self.path, "port": -1, "addressType": -1, "index": 0});
                 self.stage = WorkerStage::Asked;
-                WorkerAction::Did(self.say(channel, query))
+                WorkerAction::Did(self.send(channel, query))
             }
             WorkerStage::Listens(key, _) if !self.wants => {
                 let close = json!({"act": "close", "key": key});
                 self.stage = WorkerStage::Idle;
-                WorkerAction::Did(self.say(channel, close))
+                WorkerAction::Did(self.send(channel, close))
             }
             WorkerStage::Listens(_, Some(socket)) => match rustix::net::accept(socket) {
                 Ok(connection) => {
@@ -163,14 +163,14 @@ impl Worker {
         }
     }
 
-    fn say(&mut self, channel: &OwnedFd, mut message: Value) -> String {
+    fn send(&mut self, channel: &OwnedFd, mut message: Value) -> String {
         self.last_seq += 1;
         message["cmd"] = "NODE_CLUSTER".into();
         message["seq"] = self.last_seq.into();
-        self.say_line(channel, &message)
+        self.send_line(channel, &message)
     }
 
-    fn say_line(&self, channel: &OwnedFd, message: &Value) -> String {
+    fn send_line(&self, channel: &OwnedFd, message: &Value) -> String {
         let sent = send(channel, format!("{message}\n").as_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
         format!("a worker of {} says {message}: {sent:?}", self.app)
     }
@@ -195,11 +195,11 @@ impl Worker {
     }
 
     /// Handles one message.
-    fn hear(&mut self, line: &[u8], channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
+    fn handle_message(&mut self, line: &[u8], channel: &OwnedFd, all: &mut Workers, rng: &mut Rng) -> String {
         let Ok(message) = serde_json::from_slice::<Value>(line) else { return format!("{} heard nonsense", self.app) };
         let (message, fd) = match message["cmd"].as_str() {
             Some("NODE_HANDLE") => {
-                self.say_line(channel, &json!({"cmd": "NODE_HANDLE_ACK"}));
+                self.send_line(channel, &json!({"cmd": "NODE_HANDLE_ACK"}));
                 (message["msg"].clone(), self.fds.pop_front())
             }
             _ => (message, None),
@@ -214,7 +214,7 @@ impl Worker {
                 if is_refused {
                     all.breaks(format!("a worker of {} does not get its port: {message}", self.app));
                 } else {
-                    self.say(channel, json!({"act": "listening", "addressType": -1, "address": self.path, "port": -1}));
+                    self.send(channel, json!({"act": "listening", "addressType": -1, "address": self.path, "port": -1}));
                 }
             }
             _ => {}
@@ -238,7 +238,7 @@ impl Worker {
         if let Some(connection) = fd.filter(|_| accepted) {
             self.serve(connection, all);
         }
-        self.say_line(channel, &answer)
+        self.send_line(channel, &answer)
     }
 }
 

@@ -37,7 +37,7 @@ impl Control {
         let home = self.ctx.io.settings.home.to_string_lossy().into_owned();
         let Some(slot) = self.ctx.state.slots.get(spec.slot) else { return Err(failure("its app was deleted", 0)) };
         let program = command_program(slot, &spec, &mark, &home, &self.ctx.io.settings)?;
-        let outputs = if spec.output == Output::Nowhere { None } else { self.outputs_beside(spec.slot)? };
+        let outputs = if spec.output == Output::Nowhere { None } else { self.command_outputs(spec.slot)? };
         let (mut fds, mut targets): (Vec<OwnedFd>, Vec<i32>) = (Vec::new(), Vec::new());
         let mut give = |fd: OwnedFd, target: i32| {
             fds.push(fd);

@@ -105,7 +105,7 @@ impl Control {
             }
         };
         if !was_seen {
-            self.ctx.look_if_vanished(id);
+            self.ctx.check_vanished(id);
         }
     }
 
@@ -127,7 +127,7 @@ impl Control {
         slot.durable.log_start = log_start;
         slot.durable.log_files = log_files;
         slot.live.script_runs = false;
-        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.ask(&program, user));
+        slot.live.node = prepared.node.and_then(|(program, user)| self.ctx.io.node_versions.query(&program, user));
         slot.live.cpu = crate::platform::sample::CpuHistory::default();
         slot.live.spawned_ms = Some(self.ctx.now.mono_ms);
         self.ctx.io.keeper.send_with(ToKeeper::Spawn(prepared.request), prepared.fds);
@@ -135,7 +135,7 @@ impl Control {
     }
 
     /// Returns standard output and error for a command that runs beside a slot's process.
-    pub(crate) fn outputs_beside(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
+    pub(crate) fn command_outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
         let mut beside = SpawnExtras::default();
         self.features.on_prepare_command(&mut self.ctx, id, &mut beside)?;
         Ok(beside.outputs)

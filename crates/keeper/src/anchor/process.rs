@@ -151,7 +151,7 @@ impl Anchor {
     /// copy, this function returns with the copy's end of the link. Otherwise it returns only if
     /// there is nothing to do.
     fn become_keeper(&mut self) -> Role {
-        if !self.home_is_ours() {
+        if !self.owns_home() {
             complain("daemon and keeper are gone, and so is their home: nothing is started again");
             return Role::Keeper;
         }
@@ -188,7 +188,7 @@ impl Anchor {
 
     /// Returns true if the home is still ours. The folder may have been removed, or replaced by a
     /// folder that has its own keeper. A home that was moved is still ours.
-    fn home_is_ours(&self) -> bool {
+    fn owns_home(&self) -> bool {
         let lock = self.held.get(HELD_LOCK).and_then(|lock| rustix::fs::fstat(lock).ok());
         let Some(lock) = lock else { return false };
         match rustix::fs::lstat(self.home.join(LOCK_FILE)) {

@@ -48,7 +48,7 @@ impl Keeper {
     /// the anchor is armed; a later daemon finds it in its inventory.
     fn can_have_anchor(&self) -> bool {
         self.exiting.is_none()
-            && (self.daemon.is_there_to_stay() || self.daemon.is_absent())
+            && (self.daemon.is_staying() || self.daemon.is_absent())
             && runtime().is_none()
             && !rustix::process::getpid().is_init()
     }
@@ -61,7 +61,7 @@ impl Keeper {
     }
 
     /// Performs the work that is due. In the process that is the new anchor, it returns that role.
-    pub(crate) fn tend_anchor(&mut self, now_ms: u64) -> Role {
+    pub(crate) fn supervise_anchor(&mut self, now_ms: u64) -> Role {
         if let Some(link) = &self.anchors.link
             && link.stuck_since_ms.is_some_and(|since| since + STUCK_MS <= now_ms)
         {
@@ -110,7 +110,7 @@ impl Keeper {
                 return Err(Errno::AGAIN);
             }
         }
-        self.let_anchor_go();
+        self.dismiss_anchor();
         if link.arm().is_err() || self.watch_anchor(&link).is_err() {
             link.kill();
             return Err(Errno::AGAIN);
@@ -152,7 +152,7 @@ impl Keeper {
 
     /// Dismisses the anchor. The daemon may keep a copy of this end of the link, but no process
     /// holds the other end any more.
-    fn let_anchor_go(&mut self) -> Option<(ProcRef, OwnedFd)> {
+    fn dismiss_anchor(&mut self) -> Option<(ProcRef, OwnedFd)> {
         let link = self.anchors.link.take()?;
         self.unwatch(link.as_fd());
         Some((link.process(), link.leave()))
@@ -161,7 +161,7 @@ impl Keeper {
     /// Stops the anchor when the manager exits on purpose: no descriptor stays held and no process
     /// restarts anything.
     pub(crate) fn end_anchor(&mut self) {
-        let Some((process, socket)) = self.let_anchor_go() else { return };
+        let Some((process, socket)) = self.dismiss_anchor() else { return };
         let mut fds = [PollFd::new(&socket, PollFlags::empty())];
         let ended = poll(&mut fds, Some(&LEAVE));
         if matches!(ended, Ok(0)) {

@@ -77,7 +77,7 @@ impl Keeper {
         self.exiting = Some(code);
         self.remove_files();
         self.end_anchor();
-        self.let_daemon_leave();
+        self.allow_daemon_exit();
     }
 
     fn spawn(&mut self, request: SpawnRequest, mut fds: Vec<OwnedFd>, lost_fds: bool) -> Result<(), Malformed> {
@@ -158,7 +158,7 @@ impl Keeper {
         match self.children.get(key) {
             Some((process, Some(ended))) => self.send(&exited(key, process.pid, ended), &[]),
             Some((process, None)) => {
-                let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_ours(process.pid);
+                let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_own_child(process.pid);
                 if reaped_by_another {
                     self.ended(process.pid, ended(Ending::Unknown, Usage::default()));
                 }
@@ -172,7 +172,7 @@ impl Keeper {
         match pidfd.map_or_else(|| process.open(), Ok) {
             Ok(pidfd) if process.exists() => self.adopt(key, process, pidfd),
             // Without pidfds, our own children are reaped and other processes are polled.
-            Err(errno) if is_refusal(errno) && child::is_ours(process.pid) && process.exists() => {
+            Err(errno) if is_refusal(errno) && child::is_own_child(process.pid) && process.exists() => {
                 self.children.add(key, process, Watch::Reap)
             }
             Err(errno) if is_refusal(errno) && !process.has_ended() => self.adopt_by_looking(key, process),

@@ -17,7 +17,7 @@ impl Keeper {
     }
 
     /// Checks whether processes without a pidfd have exited.
-    pub(crate) fn look_at_polled(&mut self, now_ms: u64) {
+    pub(crate) fn poll_children(&mut self, now_ms: u64) {
         if self.look_at_ms.is_none_or(|at| at > now_ms) {
             return;
         }

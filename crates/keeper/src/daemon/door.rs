@@ -33,7 +33,7 @@ impl Keeper {
 
     /// Handles clients that connect while there is no daemon. The keeper tries one more start,
     /// unless the last try was a moment ago.
-    pub(crate) fn somebody_knocks(&mut self) {
+    pub(crate) fn on_clients_waiting(&mut self) {
         let now = clock::boot_ms();
         let Daemon::Absent { start_at_ms } = &mut self.daemon else { return };
         if now.saturating_sub(self.failures.last_ms) >= ASKED_DELAY_MS && self.undead.is_empty() {

@@ -112,7 +112,7 @@ impl DaemonReports {
         }
     }
 
-    pub(super) fn in_words(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         if let Some(reason) = &self.reason {
             return reason.clone();
         }

@@ -85,7 +85,7 @@ impl Daemon {
     }
 
     /// Returns true if the daemon has a link and was not asked to exit.
-    pub(crate) fn is_there_to_stay(&self) -> bool {
+    pub(crate) fn is_staying(&self) -> bool {
         matches!(self, Self::Running(Running { link: Some(_), leaving: false, .. }))
     }
 

@@ -132,7 +132,7 @@ impl Watchdog {
     }
 
     /// Performs one more check. `None` means: keep waiting.
-    pub fn look(&mut self, now_ms: u64, activity: Activity) -> Option<HangKind> {
+    pub fn check(&mut self, now_ms: u64, activity: Activity) -> Option<HangKind> {
         let WatchdogPhase::Asked(asked) = &mut self.phase else { return None };
         let interval = if asked.looks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
         // This process may have been suspended as well; nothing is known about that time.
@@ -179,7 +179,7 @@ mod tests {
             cpu_ms += cpu_per_look;
             let now = watchdog.deadline_ms().unwrap();
             let state = states[look % states.len()];
-            watchdog.look(now, Activity { state, cpu_ms }).map(|hang| (hang, now - 1_000))
+            watchdog.check(now, Activity { state, cpu_ms }).map(|hang| (hang, now - 1_000))
         })
     }
 
@@ -210,7 +210,7 @@ mod tests {
         let mut watchdog = Watchdog::default();
         watchdog.doubt(0, Activity { state: b'S', cpu_ms: 0 });
         // A laptop was suspended.
-        assert_eq!(watchdog.look(3_600_000, Activity { state: b'S', cpu_ms: 0 }), None);
+        assert_eq!(watchdog.check(3_600_000, Activity { state: b'S', cpu_ms: 0 }), None);
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn revision(of: &WorkingTree) -> Vec<(String, String)> {
 
 /// Formats dependencies as `db (healthy), cache (ready)`.
 fn dependencies(order: &Dependencies) -> String {
-    let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.word()));
+    let shown = order.depends_on.iter().map(|(name, condition)| format!("{} ({})", shown(name), condition.as_str()));
     shown.collect::<Vec<_>>().join(", ")
 }
 

@@ -116,7 +116,7 @@ pub(super) fn health_line(health: &HealthReport, view: &View) -> String {
     let since = span(view.since(health.since.wall_ms));
     let mut line = match health.state {
         Health::Broken => format!("its health check has been broken for {since}"),
-        state => format!("it has been {} for {since}", state.word()),
+        state => format!("it has been {} for {since}", state.as_str()),
     };
     if health.failures > 0 {
         let answers = if health.failures == 1 { "answer" } else { "answers in a row" };

@@ -141,7 +141,7 @@ struct VisibleSpans<'a> {
     senders: Vec<u8>,
 }
 
-fn seen<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<VisibleSpans<'a>> {
+fn visible_spans<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<VisibleSpans<'a>> {
     let visible: Vec<bool> = trace.senders.iter().map(sees).collect();
     let is_seen = |kept: &&StoredSpan| visible.get(usize::from(kept.sender)).copied().unwrap_or(false);
     let spans: Vec<&StoredSpan> = trace.spans.iter().filter(is_seen).collect();
@@ -156,11 +156,11 @@ fn seen<'a>(trace: &'a Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<VisibleS
 }
 
 pub(super) fn summary(id: &TraceId, trace: &Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Summary> {
-    Some(seen(trace, sees)?.summary(id, trace))
+    Some(visible_spans(trace, sees)?.summary(id, trace))
 }
 
 pub(super) fn detail(id: &TraceId, trace: &Trace, sees: &dyn Fn(&Sender) -> bool) -> Option<Detail> {
-    let seen = seen(trace, sees)?;
+    let seen = visible_spans(trace, sees)?;
     let tree = tree(&seen.spans).into_iter().map(|(kept, depth)| seen.shown(kept, depth)).collect();
     Some(Detail { summary: seen.summary(id, trace), tree, left_out: trace.left_out })
 }
@@ -170,7 +170,7 @@ impl VisibleSpans<'_> {
         let begin_ms = self.entry.span.start_ns / 1_000_000;
         let can_be = begin_ms + EARLY_MS >= trace.first_ms && begin_ms <= trace.first_ms + LATE_MS;
         let failed = || self.spans.iter().map(|kept| &kept.span).filter(|span| span.failed);
-        let message = failed().find_map(said).unwrap_or_default();
+        let message = failed().find_map(failure_message).unwrap_or_default();
         Summary {
             id: hex(id),
             at: if can_be { begin_ms } else { trace.first_ms },
@@ -213,7 +213,7 @@ impl VisibleSpans<'_> {
 }
 
 /// Returns the message of a failed span: its status, else its exception, else the HTTP status.
-fn said(span: &Span) -> Option<String> {
+fn failure_message(span: &Span) -> Option<String> {
     if !span.message.is_empty() {
         return Some(span.message.to_string());
     }

@@ -177,7 +177,7 @@ fn read(entry: &Entry<'_>) -> Result<AppSpec, String> {
 
 /// Returns the schedule; a schedule that PM2 accepted but ostler cannot parse is left out.
 fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
-    fn word<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Option<T> {
+    fn parse_word<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Option<T> {
         value.and_then(|value| T::deserialize(value).ok())
     }
     let pattern = |value: &Value| value.as_str().map(|text| text.trim().to_owned()).filter(|text| Schedule::parse(text).is_ok());
@@ -187,8 +187,8 @@ fn cron(given: &Map<String, Value>) -> Option<CronSpec> {
         (None, None) => return None,
     };
     cron.zone = given.get("timezone").and_then(to_text);
-    cron.overlap = word(given.get("overlap")).unwrap_or(cron.overlap);
-    cron.run_on = word(given.get("run_on")).unwrap_or(cron.run_on);
+    cron.overlap = parse_word(given.get("overlap")).unwrap_or(cron.overlap);
+    cron.run_on = parse_word(given.get("run_on")).unwrap_or(cron.run_on);
     cron.catch_up = given.get("catch_up") == Some(&Value::Bool(true));
     Some(cron)
 }

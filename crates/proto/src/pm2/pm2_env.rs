@@ -239,7 +239,7 @@ pub fn versioning(tree: &WorkingTree) -> Value {
 /// Returns the health of an instance with checks; PM2 has no such attribute.
 pub(super) fn health_status(health: &HealthReport) -> Value {
     let last = health.last.as_ref().map(|last| json!({"at": last.at.wall_ms, "good": last.good, "text": last.words}));
-    json!({"status": health.state.word(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
+    json!({"status": health.state.as_str(), "since": health.since.wall_ms, "failures": health.failures, "last_answer": last})
 }
 
 /// Returns a number as JavaScript prints it: 0, not 0.0.

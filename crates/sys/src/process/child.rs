@@ -62,7 +62,7 @@ pub fn reap_any() -> Option<Reaped> {
 }
 
 /// Returns true if the process is our child, running or not yet reaped.
-pub fn is_ours(pid: i32) -> bool {
+pub fn is_own_child(pid: i32) -> bool {
     let Ok(id) = libc::id_t::try_from(pid) else { return false };
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: the pointer is valid for writes; nothing is reaped.

@@ -139,7 +139,7 @@ impl ProcTable {
     pub fn descendants(&self, pid: i32) -> Vec<ProcessEntry> {
         let mut tree = Gathered { seen: HashSet::from([pid]), found: Vec::new() };
         self.children_of(pid).for_each(|e| tree.take(e));
-        self.close_over(tree)
+        self.complete(tree)
     }
 
     /// Returns all running processes that an app's incarnation started, its leader first if that
@@ -186,12 +186,12 @@ impl ProcTable {
 
     /// Adds all descendants of the found processes, and removes zombies from the result.
     fn running(&self, tree: Gathered) -> Vec<ProcessEntry> {
-        let mut found = self.close_over(tree);
+        let mut found = self.complete(tree);
         found.retain(|e| !e.is_zombie());
         found
     }
 
-    fn close_over(&self, mut tree: Gathered) -> Vec<ProcessEntry> {
+    fn complete(&self, mut tree: Gathered) -> Vec<ProcessEntry> {
         let mut next = 0;
         while let Some(pid) = tree.found.get(next).map(|e| e.pid) {
             self.children_of(pid).for_each(|e| tree.take(e));

@@ -175,7 +175,7 @@ impl Collector {
         loop {
             let due = self.due();
             tokio::select! {
-                () = ending.begun() => break,
+                () = ending.stop_requested() => break,
                 () = take_lines(&mut self.process, &mut self.outputs, &mut self.second) => self.took().await,
                 said = reports.recv() => match said {
                     Ok(said) => self.reported(&said).await,

@@ -103,7 +103,7 @@ impl Pusher {
         loop {
             let due = self.turn(&done);
             tokio::select! {
-                () = ending.begun() => return,
+                () = ending.stop_requested() => return,
                 Some(verdict) = verdicts.recv() => self.done(verdict),
                 moment = moments.recv() => match moment {
                     Ok(moment) => self.measured(&moment).await,

@@ -22,7 +22,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
-use ostler_http::{Ending, Limits, Peer, beside};
+use ostler_http::{Ending, Limits, Peer, serve_additional};
 use ostler_otlp::answer::{refused, taken};
 use ostler_otlp::decode::{BodyEncoding, DecodeError, Signal, count, instances, traces};
 use ostler_otlp::rate::{Rate, Rates};
@@ -80,7 +80,7 @@ pub(super) async fn run(port: u16, otlp: Rc<Otlp>, instances: Rc<Instances>, mut
         foreign: RefCell::new(Rates::new(FOREIGN)),
         began: Instant::now(),
     });
-    let served = beside(listener, LIMITS, ending, move |peer, request| answer(Rc::clone(&receiver), peer, request)).await;
+    let served = serve_additional(listener, LIMITS, ending, move |peer, request| answer(Rc::clone(&receiver), peer, request)).await;
     if let Err(error) = served {
         problem(&otlp, format!("cannot listen at port {port}: {error}"));
     }
@@ -111,7 +111,7 @@ async fn listen(port: u16, otlp: &Otlp, ending: &mut Ending) -> Option<TcpListen
             Err(_) => {}
         }
         tokio::select! {
-            () = ending.begun() => return None,
+            () = ending.stop_requested() => return None,
             () = sleep(pause) => {}
         }
         pause = (pause * 2).min(AGAIN_AT_MOST);

@@ -55,7 +55,7 @@ impl ProbeResponse {
 
     /// Returns the first body line that is not blank, made safe to show; empty if the body has no
     /// such line. `None`: the line may still come, unless the response `is_over`.
-    pub fn says(&self, is_over: bool) -> Option<String> {
+    pub fn body_line(&self, is_over: bool) -> Option<String> {
         let is_over = is_over || self.seen.len() >= SEEN_MAX;
         let Some((head, rest)) = BodyInfo::read(&self.seen) else { return is_over.then(String::new) };
         let (body, is_whole) = head.body(rest);
@@ -217,12 +217,12 @@ mod tests {
         ] {
             let answer = answer(&["HTTP/1.1 503 No\r\nX: y\r\n", headers, "\r\n", body]);
             assert_eq!(answer.status(), Status::Code(503));
-            assert_eq!(answer.says(false).as_deref(), now, "{headers}{body}");
-            assert_eq!(answer.says(true).as_deref(), Some(at_last), "{headers}{body}");
+            assert_eq!(answer.body_line(false).as_deref(), now, "{headers}{body}");
+            assert_eq!(answer.body_line(true).as_deref(), Some(at_last), "{headers}{body}");
         }
         let endless = answer(&["HTTP/1.1 500 No\r\n", "X: y\r\n".repeat(1000).as_str()]);
-        assert_eq!(endless.says(false).as_deref(), Some(""));
-        assert_eq!(answer(&["HTTP/1.1 500 No\r\nX: y\r\n"]).says(false), None);
+        assert_eq!(endless.body_line(false).as_deref(), Some(""));
+        assert_eq!(answer(&["HTTP/1.1 500 No\r\nX: y\r\n"]).body_line(false), None);
     }
 
     proptest! {
@@ -239,10 +239,10 @@ mod tests {
             for piece in pieces {
                 answer.take(&piece);
                 let _ = answer.status();
-                let _ = answer.says(false);
+                let _ = answer.body_line(false);
             }
             prop_assert!(answer.seen.len() <= SEEN_MAX);
-            let says = answer.says(true).unwrap();
+            let says = answer.body_line(true).unwrap();
             prop_assert!(!says.chars().any(char::is_control));
             prop_assert!(says.len() <= 16 * SHOWN_MAX);
         }

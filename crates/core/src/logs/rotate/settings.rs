@@ -74,7 +74,7 @@ impl Rotation {
 
     /// Returns the rule for the logs of this app; none = they are not rotated.
     pub fn rule_of(&self, spec: &AppSpec) -> Option<Rule> {
-        let rule = spec.log_rotate.over(&self.rotate);
+        let rule = spec.log_rotate.merged_over(&self.rotate);
         let is_spared = !self.modules && spec.is_module() && spec.log_rotate.enabled != Some(true);
         rule.rule().filter(|_| !is_spared)
     }

@@ -143,7 +143,7 @@ impl Client {
     }
 
     /// Returns the id of the client's request for this topic.
-    fn hears(&self, topic: &str) -> Option<u64> {
+    fn topic_request(&self, topic: &str) -> Option<u64> {
         self.listens.as_ref().filter(|(_, topics)| topics.iter().any(|wanted| wanted == topic)).map(|(id, _)| *id)
     }
 
@@ -436,13 +436,13 @@ impl Clients {
 
     /// Returns true if a client listens to this topic.
     pub(crate) fn are_listening(&self, topic: &str) -> bool {
-        self.all.values().any(|client| client.hears(topic).is_some())
+        self.all.values().any(|client| client.topic_request(topic).is_some())
     }
 
     /// Passes on a message of an app. A client whose backlog is too large does not get it.
-    pub(crate) fn tell(&mut self, said: &AppMessage) {
+    pub(crate) fn forward(&mut self, said: &AppMessage) {
         for client in self.all.values_mut().filter(|client| !client.closing && client.backlog() < MAX_FOLLOWER_BYTES / 2) {
-            if let Some(id) = client.hears(&said.topic) {
+            if let Some(id) = client.topic_request(&said.topic) {
                 client.queue(&DaemonFrame { id, response: Response::Said(said.clone()) }, 0);
             }
         }

@@ -60,7 +60,7 @@ impl Native {
                 Request::Ping => ctx.reply(client, id, Response::Pong),
                 Request::Subscribe { after } => self.subscribe(ctx, client, id, after),
                 Request::Listen { topics } => self.clients.listen(client, id, topics),
-                request => ctx.ask(ClientRequest { client, id, caller: self.caller(client), request }),
+                request => ctx.queue_request(ClientRequest { client, id, caller: self.caller(client), request }),
             }
         }
     }
@@ -154,7 +154,7 @@ impl Native {
         }
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let (app, id) = (slot.spec().name.clone(), slot.durable.pm_id);
-        self.clients.tell(&AppMessage { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
+        self.clients.forward(&AppMessage { at_ms: ctx.now.wall_ms, app, id, topic: topic.clone(), data: data.clone() });
     }
 
     pub(crate) fn on_turn_end(&mut self, ctx: &mut Ctx) {

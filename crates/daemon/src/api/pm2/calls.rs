@@ -9,7 +9,7 @@ use ostler_proto::pm2::{self, Prepared};
 use serde_json::{Map, Value, json};
 
 use super::messages;
-use super::plan::{AfterReply, CallPlan, CallResult, CallStep, id_number, known, shown};
+use super::plan::{AfterReply, CallPlan, CallResult, CallStep, id_number, require_instance, shown};
 use super::results::ResultForm;
 use crate::engine::Ctx;
 use crate::platform::rights::Rights;
@@ -38,9 +38,9 @@ pub(super) fn plan(ctx: &Ctx, name: &str, mut args: Vec<Value>) -> Result<CallPl
         "prepare" => prepare(ctx, &arg),
         "startProcessId" => start(ctx, &arg),
         "stopProcessId" => stop(ctx, &arg),
-        "restartProcessId" => again(ctx, &arg, Action::Restart, "restartProcessId"),
-        "reloadProcessId" => again(ctx, &arg, Action::Reload, "reloadProcessId"),
-        "softReloadProcessId" => again(ctx, &arg, Action::Reload, "softReloadProcessId"),
+        "restartProcessId" => plan_restart(ctx, &arg, Action::Restart, "restartProcessId"),
+        "reloadProcessId" => plan_restart(ctx, &arg, Action::Reload, "reloadProcessId"),
+        "softReloadProcessId" => plan_restart(ctx, &arg, Action::Reload, "softReloadProcessId"),
         "deleteProcessId" => delete(ctx, &arg),
         "duplicateProcessId" => duplicate(ctx, &arg),
         "resetMetaProcessId" => reset(ctx, &arg),
@@ -99,7 +99,7 @@ fn prepare(ctx: &Ctx, env: &Value) -> Result<CallPlan, String> {
 }
 
 fn start(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
-    let slot = known(ctx, id, "{} id unknown")?;
+    let slot = require_instance(ctx, id, "{} id unknown")?;
     let number = slot.durable.pm_id;
     if slot.is_unstarted() {
         return Ok(left_stopped(number));
@@ -116,7 +116,7 @@ fn start(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
 
 fn stop(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
     let id = id.get("id").unwrap_or(id);
-    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
+    let number = require_instance(ctx, id, "{} : id unknown")?.durable.pm_id;
     Ok(CallPlan::of(
         [act(Action::Stop, number, "stopProcessId", None), CallStep::ReadDetails(Some(number))],
         CallResult::One(ResultForm::Formatted),
@@ -130,14 +130,14 @@ fn left_stopped(number: u32) -> CallPlan {
 }
 
 /// Plans a restart or reload, with the settings that the caller sends along.
-fn again(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<CallPlan, String> {
+fn plan_restart(ctx: &Ctx, opts: &Value, action: Action, command: &str) -> Result<CallPlan, String> {
     let unknown = match action {
         Action::Restart if opts.get("id").is_none_or(Value::is_null) => return Err("opts.id not passed to restartProcessId".into()),
         Action::Restart => "God db process id unknown",
         _ if command == "softReloadProcessId" => "pm_id {} not available in {}",
         _ => "PM2 ID unknown",
     };
-    let slot = known(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
+    let slot = require_instance(ctx, opts.get("id").unwrap_or(&Value::Null), unknown)?;
     let number = slot.durable.pm_id;
     let change = opts.get("env").and_then(Value::as_object).map(|env| change(ctx, slot, env)).transpose()?.flatten();
     if slot.is_unstarted() {
@@ -174,7 +174,7 @@ fn change(ctx: &Ctx, slot: &Slot, env: &Map<String, Value>) -> Result<Option<Cha
 }
 
 fn delete(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
-    let number = known(ctx, id, "{} : id unknown")?.durable.pm_id;
+    let number = require_instance(ctx, id, "{} : id unknown")?.durable.pm_id;
     Ok(CallPlan::of(
         [CallStep::ReadDetails(Some(number)), act(Action::Delete, number, "deleteProcessId", None)],
         CallResult::One(ResultForm::Deleted),
@@ -182,13 +182,13 @@ fn delete(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
 }
 
 fn duplicate(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
-    let name = known(ctx, id, "{} id unknown")?.spec().key().to_owned();
+    let name = require_instance(ctx, id, "{} id unknown")?.spec().key().to_owned();
     let scale = Request::Scale { name, cwd: String::new(), to: ScaleTo::By(1), oldest_first: true, confirm: None };
     Ok(CallPlan::of([CallStep::Ask(scale), CallStep::ReadDetails(None)], CallResult::One(ResultForm::Child)))
 }
 
 fn reset(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
-    let number = known(ctx, id, "{} id unknown")?.durable.pm_id;
+    let number = require_instance(ctx, id, "{} id unknown")?.durable.pm_id;
     let mut steps = VecDeque::from([act(Action::Reset, number, "resetMetaProcessId", None)]);
     steps.extend(ctx.state.slots.serving().map(|slot| CallStep::ReadDetails(Some(slot.durable.pm_id))));
     Ok(CallPlan { steps, ..CallPlan::of([], CallResult::Each(ResultForm::Formatted)) })
@@ -197,8 +197,8 @@ fn reset(ctx: &Ctx, id: &Value) -> Result<CallPlan, String> {
 fn signal(ctx: &Ctx, opts: &Value) -> Result<CallPlan, String> {
     const UNKNOWN_SIGNAL: &str = "Error when sending signal (signal unknown)";
     let target = match (opts.get("process_id"), opts.get("process_name").and_then(Value::as_str)) {
-        (Some(id), _) => known(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
-        (None, Some(name)) if is_there(ctx, name) => name.to_owned(),
+        (Some(id), _) => require_instance(ctx, id, "{} id unknown")?.durable.pm_id.to_string(),
+        (None, Some(name)) if exists(ctx, name) => name.to_owned(),
         (None, _) => return Err("Unknown process name".into()),
     };
     let signal = match opts.get("signal") {
@@ -218,7 +218,7 @@ fn signal(ctx: &Ctx, opts: &Value) -> Result<CallPlan, String> {
 }
 
 /// Returns true if an app, a namespace or an instance has this name.
-fn is_there(ctx: &Ctx, name: &str) -> bool {
+fn exists(ctx: &Ctx, name: &str) -> bool {
     let is_called =
         |slot: &Slot| [slot.spec().name.as_str(), &slot.spec().namespace, "all"].contains(&name) || slot.durable.pm_id.to_string() == name;
     ctx.state.slots.serving().any(is_called)
@@ -266,7 +266,7 @@ fn stop_watching(ctx: &Ctx, method: &Value, value: Option<&Value>) -> CallPlan {
 /// Sets the mark that `monitor` and `unmonitor` set for the vendor's service. ostler has no such
 /// service, but clients can read the mark.
 fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<CallPlan, String> {
-    let slot = known(ctx, id, "Unknown pm_id")?;
+    let slot = require_instance(ctx, id, "Unknown pm_id")?;
     let result = json!({ "success": true, "pm_id": slot.durable.pm_id });
     Ok(CallPlan::of([CallStep::Mark(slot.durable.id, is_shown)], CallResult::Value(result)))
 }
@@ -274,7 +274,7 @@ fn marked_for_vendor(ctx: &Ctx, id: &Value, is_shown: bool) -> Result<CallPlan, 
 /// Passes on a client's report of an action on an instance to subscribers.
 fn notify(ctx: &Ctx, opts: &Value) -> Result<CallPlan, String> {
     let id = opts.get("id").filter(|id| !id.is_null()).ok_or("process id missing")?;
-    let slot = known(ctx, id, "process id doesnt exists")?;
+    let slot = require_instance(ctx, id, "process id doesnt exists")?;
     let Some(action) = opts.get("action_name").and_then(Value::as_str) else { return Ok(CallPlan::of([], CallResult::Nothing)) };
     if action.len() > MAX_ACTION_BYTES {
         return Err(format!("action_name: {} bytes, more than {MAX_ACTION_BYTES}", action.len()));

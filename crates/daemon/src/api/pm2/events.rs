@@ -16,7 +16,7 @@ type EventName = (&'static str, bool);
 /// Returns the `process:event`s for an event, in PM2's order. If PM2 has one event for the exit and
 /// one for the command, there are two. A client that calls `restartProcessId` and similar methods
 /// reports the command itself, by `notifyByProcessId`.
-fn words(what: &EventKind, cause: &EventCause) -> Vec<EventName> {
+fn event_names(what: &EventKind, cause: &EventCause) -> Vec<EventName> {
     let command = match cause {
         EventCause::User { command, .. } if !command.ends_with("ProcessId") => command.as_str(),
         _ => "",
@@ -41,7 +41,7 @@ fn words(what: &EventKind, cause: &EventCause) -> Vec<EventName> {
 /// Returns the `process:event`s of an event.
 pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     let Some(id) = event.id else { return Vec::new() };
-    let words = words(&event.what, &event.cause);
+    let words = event_names(&event.what, &event.cause);
     if words.is_empty() {
         return Vec::new();
     }
@@ -139,7 +139,7 @@ mod tests {
             (EventKind::Launched { pid: 7 }, user("start"), vec![]),
             (EventKind::Draining, user("reload"), vec![]),
         ] {
-            assert_eq!(words(&what, &cause), expected, "{what:?} by {cause:?}");
+            assert_eq!(event_names(&what, &cause), expected, "{what:?} by {cause:?}");
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) struct Leaving {
 
 impl Leaving {
     /// Records a call of a client. Returns the error if the call is refused.
-    pub(super) fn look(
+    pub(super) fn record_call(
         &mut self,
         client: u32,
         method: &str,
@@ -75,7 +75,11 @@ mod tests {
     /// Makes the calls of clients in order, and returns the refused ones.
     fn refused(calls: &[(u32, &'static str)]) -> Vec<(u32, &'static str)> {
         let mut leaving = Leaving::default();
-        calls.iter().copied().filter(|(client, method)| leaving.look(*client, method, |by| by < 10, |by| by == 1).is_some()).collect()
+        calls
+            .iter()
+            .copied()
+            .filter(|(client, method)| leaving.record_call(*client, method, |by| by < 10, |by| by == 1).is_some())
+            .collect()
     }
 
     #[test]

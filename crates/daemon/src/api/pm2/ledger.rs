@@ -45,12 +45,12 @@ impl Ledger {
     pub(super) fn new(account: LogAccount) -> io::Result<Self> {
         let sends = CountedSends::create("ostler-pm2-lines")?;
         let mut ledger = Self { sends, account, counting: 1, length: 0, anew_at: 0 };
-        ledger.write_anew()?;
+        ledger.rewrite()?;
         ledger.sends.set_word(FORM, THIS_FORM);
         Ok(ledger)
     }
 
-    fn write_anew(&mut self) -> io::Result<()> {
+    fn rewrite(&mut self) -> io::Result<()> {
         let copy = self.account.copy();
         let other = 1 - self.counting;
         if copy.len() as u64 > MAX_COPY_BYTES - 2 * GROWTH_BYTES {
@@ -73,7 +73,7 @@ impl Ledger {
         packets.iter().for_each(|(position, packet)| self.account.note(*position, packet, &mut copy));
         self.account.settle(delivered);
         if self.length + copy.len() as u64 > self.anew_at {
-            return self.write_anew();
+            return self.rewrite();
         }
         self.sends.file().write_all_at(&copy, COPIES_AT[self.counting] + self.length)?;
         self.length += copy.len() as u64;
@@ -142,14 +142,14 @@ mod tests {
         Ledger::new(account).unwrap()
     }
 
-    fn left(ledger: &Ledger) -> Option<FormerRecord> {
+    fn former_record(ledger: &Ledger) -> Option<FormerRecord> {
         FormerRecord::read(ledger.as_fd().try_clone_to_owned().unwrap())
     }
 
     #[test]
     fn next_daemon_finds_the_position_of_each_subscriber() {
         let mut ledger = ledger();
-        assert!(left(&ledger).is_none(), "nobody is there");
+        assert!(former_record(&ledger).is_none(), "nobody is there");
         let (first, second) = (ledger.sends.open(0).unwrap(), ledger.sends.open(0).unwrap());
         let (ours, _theirs) = UnixStream::pair().unwrap();
         // Enough rounds to rewrite the copy several times.
@@ -166,17 +166,17 @@ mod tests {
                 assert_eq!(ledger.sends.open(stream), Some(slot));
             }
         }
-        let found = left(&ledger).unwrap();
+        let found = former_record(&ledger).unwrap();
         let places: Vec<u64> = found.places.files.iter().map(|place| place.end).collect();
         assert_eq!((places, found.subscribers, found.places.at_ms), (ends.to_vec(), 2, 7));
         // One of the two subscribers gets no more.
         ledger.note(&[(stream + 4, Packet::Line { file: 0, end: 99_999, frame: b"" })], stream).unwrap();
         ledger.sends.send(first, &ours, b"line").unwrap();
-        assert_eq!(left(&ledger).unwrap().places, found.places);
+        assert_eq!(former_record(&ledger).unwrap().places, found.places);
         ledger.sends.send(second, &ours, b"lin").unwrap();
-        assert_eq!(left(&ledger).unwrap().places, found.places, "not all of it");
+        assert_eq!(former_record(&ledger).unwrap().places, found.places, "not all of it");
         ledger.sends.send(second, &ours, b"e").unwrap();
-        assert_eq!(left(&ledger).unwrap().places.files[0].end, 99_999);
+        assert_eq!(former_record(&ledger).unwrap().places.files[0].end, 99_999);
         let blocks = rustix::fs::fstat(&ledger).unwrap().st_blocks * 512;
         assert!(blocks < 1 << 20, "{blocks} bytes");
         assert_eq!(ledger.all().files[0].end, 99_999);
@@ -190,8 +190,8 @@ mod tests {
         let mut torn = ledger();
         torn.sends.open(0).unwrap();
         torn.sends.set_word(LENGTHS[torn.counting], u64::MAX);
-        assert!(left(&torn).is_none());
+        assert!(former_record(&torn).is_none());
         torn.sends.set_word(LENGTHS[torn.counting], 3);
-        assert!(left(&torn).is_none(), "it never began");
+        assert!(former_record(&torn).is_none(), "it never began");
     }
 }

@@ -112,7 +112,7 @@ impl LogLines {
     }
 
     /// Discards the former daemon's record if it has expired.
-    pub(super) fn give_up_left(&mut self, ctx: &mut Ctx) {
+    pub(super) fn drop_expired_record(&mut self, ctx: &mut Ctx) {
         let (now_ms, is_running) = (ctx.now.mono_ms, self.running.is_some());
         if self.left.take_if(|(_, until)| *until <= now_ms && !is_running).is_some() {
             ctx.io.keeper.drop_held(HELD);
@@ -268,7 +268,7 @@ impl LogLines {
         let mut account = self.running.as_mut().and_then(|running| running.opening.take()).unwrap_or_default();
         account.settle(u64::MAX);
         let mut ledger = Ledger::new(account)?;
-        peers.count_anew(&mut ledger.sends);
+        peers.replace_counters(&mut ledger.sends);
         ctx.io.keeper.hold(HELD, ledger.as_fd());
         (self.ledger, self.left) = (Some(ledger), None);
         Ok(())

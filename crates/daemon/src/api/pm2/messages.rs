@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::plan::{CallPlan, known, shown, slot_of};
+use super::plan::{CallPlan, require_instance, shown, slot_of};
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
@@ -13,8 +13,8 @@ pub(super) fn data(ctx: &Ctx, packet: &Value) -> Result<CallPlan, String> {
         return Err("ID, DATA or TOPIC field is missing".into());
     }
     let id = packet.get("id").unwrap_or(&Value::Null);
-    let slot = known(ctx, id, "Process with ID <{}> unknown.")?;
-    if !slot.hears() {
+    let slot = require_instance(ctx, id, "Process with ID <{}> unknown.")?;
+    if !slot.has_channel() {
         return Err(format!("Process with ID <{}> offline.", slot.durable.pm_id));
     }
     Ok(CallPlan::send(vec![slot.durable.id], packet.clone(), json!({ "success": true, "data": packet })))
@@ -30,13 +30,13 @@ pub(super) fn action(ctx: &Ctx, cmd: &Value) -> Result<CallPlan, String> {
             if !slot.offers(action) {
                 return Err(format!("Action doesn't exist {action} for {}", slot.spec().name));
             }
-            if !slot.hears() {
+            if !slot.has_channel() {
                 return Err(format!("{} : id offline", slot.durable.pm_id));
             }
             vec![slot.durable.id]
         }
         (None, Some(name)) => {
-            let wanted = |slot: &&Slot| is_named(slot, name) && slot.hears() && slot.offers(action);
+            let wanted = |slot: &&Slot| is_named(slot, name) && slot.has_channel() && slot.offers(action);
             ctx.state.slots.serving().filter(wanted).map(|slot| slot.durable.id).collect()
         }
         (None, None) => return Err("method requires name or id field".into()),

@@ -146,7 +146,7 @@ impl Pm2Sockets {
 
     /// Runs the log reader while there are subscribers, no faster than the slowest subscriber
     /// reads. Unread lines stay in their files.
-    fn tend_lines(&mut self, ctx: &mut Ctx) {
+    fn supervise_log_reader(&mut self, ctx: &mut Ctx) {
         let source = Source::Feature(Self::NAME, Self::LINES);
         let now_ms = ctx.now.mono_ms;
         match (self.peers.has_subscribers(), self.lines.is_running()) {
@@ -197,7 +197,7 @@ impl Pm2Sockets {
     }
 
     /// Recreates files that are gone.
-    fn look(&mut self, ctx: &mut Ctx) {
+    fn recreate_missing(&mut self, ctx: &mut Ctx) {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
@@ -205,10 +205,10 @@ impl Pm2Sockets {
         let mut failed = None;
         for (number, kind) in KINDS.into_iter().enumerate() {
             let path = sockets::path_of(kind, &ctx.io.settings.paths).to_owned();
-            if self.sockets.get(kind).is_some() && self.files.is_ours(number, &path) {
+            if self.sockets.get(kind).is_some() && self.files.is_recorded(number, &path) {
                 continue;
             }
-            match self.sockets.open_anew(kind, &ctx.io.settings.paths) {
+            match self.sockets.reopen(kind, &ctx.io.settings.paths) {
                 Ok(former) => {
                     if let Some(former) = former {
                         ctx.io.reactor.remove(&former.fd);
@@ -274,7 +274,7 @@ impl Pm2Sockets {
     }
 
     fn call(&mut self, ctx: &mut Ctx, peer: u32, id: Vec<u8>, name: &str, args: Vec<Value>) {
-        let refusal = self.leaving.look(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
+        let refusal = self.leaving.record_call(peer, name, |peer| self.peers.has(peer), |peer| self.peers.is_npms_update(peer));
         if refusal.is_some() && !rpc::has_reply(name) {
             return self.end_client(peer, &id);
         }
@@ -303,7 +303,7 @@ impl Pm2Sockets {
         let ticket = ctx.ticket();
         self.calls.insert(ticket, calling);
         if is_free {
-            self.go_on(ctx, ticket);
+            self.continue_call(ctx, ticket);
         }
     }
 
@@ -332,22 +332,22 @@ impl Pm2Sockets {
     }
 
     /// Carries out the next steps of a call until it has to wait.
-    fn go_on(&mut self, ctx: &mut Ctx, ticket: u64) {
+    fn continue_call(&mut self, ctx: &mut Ctx, ticket: u64) {
         while let Some(calling) = self.calls.get_mut(&ticket) {
             calling.begun = true;
             match calling.plan.steps.pop_front() {
                 Some(CallStep::Ask(request)) => {
                     let caller = calling.caller.clone();
-                    return ctx.ask(ClientRequest { client: PM2_CLIENT, id: ticket, caller, request });
+                    return ctx.queue_request(ClientRequest { client: PM2_CLIENT, id: ticket, caller, request });
                 }
                 Some(CallStep::Send(slots, message)) => slots.into_iter().for_each(|slot| ctx.send(slot, &message, None)),
                 Some(CallStep::Watch(slots, on)) => slots.into_iter().for_each(|slot| watch(ctx, slot, on)),
                 Some(CallStep::Version(slot)) => read_version(ctx, slot),
                 Some(CallStep::Mark(slot, is_shown)) => mark(ctx, slot, is_shown),
-                Some(CallStep::Publish(slot, action, is_manual)) => self.tell(ctx, slot, &action, is_manual),
+                Some(CallStep::Publish(slot, action, is_manual)) => self.publish_action(ctx, slot, &action, is_manual),
                 Some(CallStep::ReadDetails(id)) => {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
-                    ctx.learn();
+                    ctx.record_findings();
                     let wanted = ctx.state.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
                     calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.io.settings)));
                 }
@@ -371,7 +371,7 @@ impl Pm2Sockets {
             Response::Host(host) => calling.passed = Json::of(&host.map(|host| host.metrics()).unwrap_or_default()).ok(),
             _ => {}
         }
-        self.go_on(ctx, ticket);
+        self.continue_call(ctx, ticket);
     }
 
     /// Answers a call, and starts the call that waited for it.
@@ -407,7 +407,7 @@ impl Pm2Sockets {
         }
         let waits = |calling: &RunningCall| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
         if let Some(next) = self.calls.iter().find(|(_, calling)| waits(calling)).map(|(ticket, _)| *ticket) {
-            self.go_on(ctx, next);
+            self.continue_call(ctx, next);
         }
     }
 
@@ -418,7 +418,7 @@ impl Pm2Sockets {
     }
 
     /// Sends subscribers a client's report of an action on an instance.
-    fn tell(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
+    fn publish_action(&mut self, ctx: &mut Ctx, id: u32, action: &str, is_manual: bool) {
         if !self.peers.has_subscribers() {
             return;
         }
@@ -523,13 +523,13 @@ impl Pm2Sockets {
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         match (Self::NAME, key) {
-            Self::LOOK => self.look(ctx),
+            Self::LOOK => self.recreate_missing(ctx),
             Self::STALLED => {
                 let dropped = self.peers.drop_slower_than(PAUSE_BYTES / 2);
                 self.log_dropped(ctx, dropped);
             }
             Self::TOO_LATE => {
-                self.lines.give_up_left(ctx);
+                self.lines.drop_expired_record(ctx);
                 ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             }
             // The work is done at the end of the turn.
@@ -543,7 +543,7 @@ impl Pm2Sockets {
             return;
         }
         let at_ms = ctx.now.wall_ms;
-        ctx.learn();
+        ctx.record_findings();
         let told = ctx.state.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
         told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
     }
@@ -570,7 +570,7 @@ impl Pm2Sockets {
         }
         ctx.io.log.copy_lines(self.peers.has_subscribers());
         self.send(ctx);
-        self.tend_lines(ctx);
+        self.supervise_log_reader(ctx);
     }
 
     pub(crate) fn on_leave(&mut self, ctx: &mut Ctx, ending: ShutdownKind) {

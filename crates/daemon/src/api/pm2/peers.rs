@@ -274,7 +274,7 @@ impl Peers {
     }
 
     /// Counts what each subscriber gets in other memory.
-    pub(super) fn count_anew(&mut self, sends: &mut CountedSends) {
+    pub(super) fn replace_counters(&mut self, sends: &mut CountedSends) {
         self.counted.clear();
         self.all.values_mut().for_each(|peer| peer.counted = None);
         self.count(sends);

@@ -108,6 +108,6 @@ pub(super) fn slot_of<'a>(ctx: &'a Ctx, value: &Value) -> Option<&'a Slot> {
 }
 
 /// Returns the instance, or the error `unknown` with the client's number in place of `{}`.
-pub(super) fn known<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
+pub(super) fn require_instance<'a>(ctx: &'a Ctx, value: &Value, unknown: &str) -> Result<&'a Slot, String> {
     slot_of(ctx, value).ok_or_else(|| unknown.replace("{}", &shown(value)))
 }

@@ -104,7 +104,7 @@ impl Sockets {
         if self.get(kind).is_some() {
             return Ok(());
         }
-        self.open_anew(kind, paths).map(drop)
+        self.reopen(kind, paths).map(drop)
     }
 
     /// Opens a socket whose file is gone, even if the socket is open. Returns the socket that was
@@ -113,7 +113,7 @@ impl Sockets {
     /// # Errors
     ///
     /// Returns the same errors as [`Sockets::open`]; the open socket then stays.
-    pub(super) fn open_anew(&mut self, kind: Pm2Socket, paths: &HomePaths) -> Result<Option<Listening>, (PathBuf, Errno)> {
+    pub(super) fn reopen(&mut self, kind: Pm2Socket, paths: &HomePaths) -> Result<Option<Listening>, (PathBuf, Errno)> {
         let path = path_of(kind, paths).to_owned();
         match open_at(&path, self.admitted, &paths.home) {
             Ok(fd) => Ok(self.place(kind).replace(Listening { fd, path })),

@@ -6,7 +6,7 @@
 //! at its new path, where its socket still works. The daemon logs that; the keeper refuses to make
 //! another folder at the old path. The kernel reports only changes of these parts, so the daemon's
 //! own writes do not wake it. If a client finds no socket, it sends the keeper a signal, which
-//! causes a check ([`HomeWatch::look`]).
+//! causes a check ([`HomeWatch::check_home`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -136,14 +136,14 @@ impl HomeWatch {
         let folder = self.folder.as_ref().filter(|_| leads_somewhere);
         self.socket = folder.and_then(|folder| id_in(folder, SOCKET_FILE));
         self.follow(&ctx.io.reactor);
-        self.look(ctx);
+        self.check_home(ctx);
     }
 
     /// Handles SIGHUP, which a client sends if it does not find the daemon.
     pub(crate) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) -> bool {
         let is_ours = signal == HUP;
         if is_ours {
-            self.look(ctx);
+            self.check_home(ctx);
         }
         is_ours
     }
@@ -168,13 +168,13 @@ impl HomeWatch {
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        self.look(ctx);
+        self.check_home(ctx);
     }
 }
 
 impl HomeWatch {
     /// Checks that clients can reach the daemon, and repairs the home if not.
-    fn look(&mut self, ctx: &mut Ctx) {
+    fn check_home(&mut self, ctx: &mut Ctx) {
         if ctx.outbox.shutdown.ending.is_some() {
             return;
         }
@@ -194,7 +194,7 @@ impl HomeWatch {
                 self.open(&ctx.io.settings.home);
                 match made {
                     Ok(()) => self.complete(ctx),
-                    Err(error) => self.try_again(ctx, format_args!("make the folder: {error}")),
+                    Err(error) => self.schedule_retry(ctx, format_args!("make the folder: {error}")),
                 }
             }
         }
@@ -225,14 +225,14 @@ impl HomeWatch {
                     HomeState::Fine => {}
                     HomeState::Moved => self.log_move(ctx),
                     // A part was removed again before it was watched.
-                    HomeState::Incomplete | HomeState::Gone => self.try_again(ctx, format_args!("the new home was removed again")),
+                    HomeState::Incomplete | HomeState::Gone => self.schedule_retry(ctx, format_args!("the new home was removed again")),
                 }
             }
-            Err(why) => self.try_again(ctx, format_args!("{why}")),
+            Err(why) => self.schedule_retry(ctx, format_args!("{why}")),
         }
     }
 
-    fn try_again(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
+    fn schedule_retry(&mut self, ctx: &mut Ctx, why: std::fmt::Arguments<'_>) {
         self.tries += 1;
         if self.tries < TRIES {
             ctx.outbox.timers.set(Self::LOOK, Some(ctx.now.mono_ms + SETTLE_MS));

@@ -108,7 +108,7 @@ impl KeeperWatch {
         if self.doubt(ctx, found) {
             return;
         }
-        match self.watchdog.look(ctx.now.mono_ms, found) {
+        match self.watchdog.check(ctx.now.mono_ms, found) {
             Some(hang) => self.end_hang(ctx, keeper, hang),
             None if found.state == b't' => ctx.io.log.error_once(
                 "keeper",

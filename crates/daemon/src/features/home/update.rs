@@ -24,7 +24,7 @@ impl Update {
     /// the old keeper reports a failure.
     fn begin(&mut self, ctx: &mut Ctx, (client, id): (u32, u64), caller: Caller, exe: &str) {
         // Facts that were found by now are kept with the apps.
-        ctx.learn();
+        ctx.record_findings();
         ctx.io.keeper.upgrade(exe.into());
         // The event shows the next daemon that the change of daemons was intended.
         let cause = EventCause::from(&caller.origin("update"));
@@ -121,14 +121,14 @@ mod tests {
         assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
         let events: Vec<EventKind> = played.events().into_iter().map(|event| event.what).collect();
         assert!(matches!(&*events, [EventKind::UpdateBegun, EventKind::UpdateFailed { why }] if why.contains("exec")), "{events:?}");
-        assert_eq!(played.ctx.state.events.update_under_way(), None);
+        assert_eq!(played.ctx.state.events.update_in_progress(), None);
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });
         update.on_keeper(&mut played.ctx, &FromKeeper::Retire);
         assert!(matches!(&*replies(&mut played), [(2, Response::Done { .. })]));
         // The next daemon reports the user who requested it.
         played.events();
         let by = EventCause::User { command: "update".into(), uid: 0, pid: 1, on_behalf_of: None };
-        assert_eq!(played.ctx.state.events.update_under_way(), Some(by));
+        assert_eq!(played.ctx.state.events.update_in_progress(), Some(by));
     }
 
     reacts!(Update: on_ask);

@@ -6,7 +6,7 @@ use ostler_core::time::Now;
 
 use crate::engine::Ctx;
 use crate::platform::log::DaemonLog;
-use crate::state::slots::{Slot, why};
+use crate::state::slots::{Slot, exit_text};
 
 /// Writer of these lines. It has no state: it reads the transition and the slot.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ impl Pm2Log {
         write_line(&mut ctx.io.log, slot, transition, ctx.now);
         // The two processes of a reload are one instance. The rollout reports the events of the
         // process that does not serve.
-        if let Some(event) = event(transition).filter(|_| slot.is_seen()) {
+        if let Some(event) = event(transition).filter(|_| slot.is_visible()) {
             ctx.io.log.event(event, &slot.spec().name);
         }
     }
@@ -70,7 +70,7 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
                 let signal = ostler_sys::process::signal::name(signal);
                 log.line(format_args!("App [{name}:{pm_id}] exited with code [0] via signal [{signal}]"));
             }
-            Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{pm_id}] {}", why(record))),
+            Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{pm_id}] {}", exit_text(record))),
         },
         Transition::RestartScheduled { delay_ms } if *delay_ms > 0 => {
             log.line(format_args!("App [{name}:{pm_id}] will restart in {delay_ms}ms"));
@@ -87,7 +87,7 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
             log.line(format_args!("Process with pid {pid} still alive after {waited}ms, sending SIGKILL to it and all it started"));
         }
         Transition::Overlimit { unstable } => write_overlimit(log, slot, *unstable),
-        Transition::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", why(record))),
+        Transition::CouldNotStart(record) => log.error(format_args!("App [{name}:{pm_id}] {}", exit_text(record))),
         // The hook and the drain log these lines themselves.
         Transition::HookFailed { .. }
         | Transition::DrainTimeout

@@ -40,7 +40,7 @@ impl Cgroups {
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        ctx.state.groups.remove_left();
+        ctx.state.groups.remove_unused();
     }
 }
 

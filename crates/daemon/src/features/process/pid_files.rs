@@ -49,7 +49,7 @@ impl PidFiles {
 
 /// Writes the pid file of an instance whose process serves.
 fn write(ctx: &mut Ctx, id: u32) {
-    let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_seen()) else { return };
+    let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.is_visible()) else { return };
     let Some(pid) = slot.durable.instance.pid() else { return };
     let path = Path::new(&slot.live.files.pid);
     let written = Rights::of(slot.spec()).write(path, pid.to_string().as_bytes());

@@ -36,12 +36,12 @@ impl Versioning {
 }
 
 /// Requests a read of the instance's folder.
-fn ask(ctx: &mut Ctx, id: u32) {
+fn request_read(ctx: &mut Ctx, id: u32) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
     let user = Rights::of(slot.spec()).user().cloned();
     let of = (id, slot.newest_inc());
     let folder = is_wanted(slot).then(|| slot.spec().cwd.clone().into());
-    ctx.io.working_trees.ask(WorkingTreeQuery { of, folder, package: package::folder(slot.spec()), user });
+    ctx.io.working_trees.query(WorkingTreeQuery { of, folder, package: package::folder(slot.spec()), user });
 }
 
 /// Returns false if `vizion: false` turns it off.
@@ -72,7 +72,7 @@ impl Versioning {
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        std::mem::take(&mut self.started).into_iter().for_each(|id| ask(ctx, id));
+        std::mem::take(&mut self.started).into_iter().for_each(|id| request_read(ctx, id));
     }
 }
 
@@ -88,7 +88,7 @@ mod tests {
     const HASH: &str = "8bd0f60ef66bd0c9f0d63c4c0d3a3d3c1e2f4a5b";
 
     fn revision(played: &mut TestContext, id: u32) -> Option<String> {
-        played.ctx.learn();
+        played.ctx.record_findings();
         Some(played.ctx.state.slots.get(id)?.durable.learned.working_tree.as_ref()?.revision.clone())
     }
 

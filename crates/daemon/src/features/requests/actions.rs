@@ -38,7 +38,7 @@ enum CallTarget {
 }
 
 impl CallTarget {
-    fn word(&self) -> &str {
+    fn name(&self) -> &str {
         match self {
             Self::Action(name) => name,
             Self::Profiler(_) => "profile",
@@ -72,21 +72,29 @@ impl Actions {
 
     fn call(&mut self, ctx: &mut Ctx, (client, request): (u32, u64), target: &str, action: &str, params: Option<&str>, within_ms: u64) {
         let message = |pm_id: u32| params.map_or_else(|| action.into(), |params| json!({ "id": pm_id, "msg": action, "opts": params }));
-        let Some(told) = self.chosen(ctx, (client, request), told(ctx, target, action)) else { return };
-        self.tell(ctx, (client, request), target, CallTarget::Action(action.to_owned()), told, &message, within_ms);
+        let Some(told) = self.chosen(ctx, (client, request), callable_instances(ctx, target, action)) else { return };
+        self.send_call(ctx, (client, request), target, CallTarget::Action(action.to_owned()), told, &message, within_ms);
     }
 
     fn profile(&mut self, ctx: &mut Ctx, asker: (u32, u64), target: &str, kind: Profile, ms: u64) {
         let ms = if kind == Profile::Heap { 0 } else { ms.min(LONGEST_MS) };
         let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
         let call = ctx.ticket();
-        self.tell(ctx, asker, target, CallTarget::Profiler(call), told, &|_| preload::profile(kind.word(), ms, call), ms + WRITTEN_MS);
+        self.send_call(
+            ctx,
+            asker,
+            target,
+            CallTarget::Profiler(call),
+            told,
+            &|_| preload::profile(kind.as_str(), ms, call),
+            ms + WRITTEN_MS,
+        );
     }
 
     fn reach(&mut self, ctx: &mut Ctx, asker: (u32, u64), target: &str, port: u16) {
         let Some(told) = self.chosen(ctx, asker, preloaded(ctx, target)) else { return };
         let call = ctx.ticket();
-        self.tell(ctx, asker, target, CallTarget::Reach(call), told, &|_| preload::reach(port, call), WAY_MS);
+        self.send_call(ctx, asker, target, CallTarget::Reach(call), told, &|_| preload::reach(port, call), WAY_MS);
     }
 
     /// Returns the instances to call. If there is a failure, answers with it and returns `None`.
@@ -100,7 +108,7 @@ impl Actions {
 
     /// Sends the call to instances, and waits for their answers.
     #[expect(clippy::too_many_arguments, reason = "each is one part of the call")]
-    fn tell(
+    fn send_call(
         &mut self,
         ctx: &mut Ctx,
         (client, request): (u32, u64),
@@ -111,7 +119,7 @@ impl Actions {
         within_ms: u64,
     ) {
         let pm_ids = pm_ids(ctx, &told);
-        let selected = Progress::Selected { action: called.word().to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
+        let selected = Progress::Selected { action: called.name().to_owned(), target: target.to_owned(), ids: pm_ids.clone() };
         ctx.reply(client, request, Response::Progress(selected));
         for (id, pm_id) in told.iter().zip(pm_ids) {
             ctx.send(*id, &message(pm_id), None);
@@ -151,7 +159,7 @@ impl Actions {
     }
 
     /// Handles an instance that cannot answer any more.
-    fn is_gone(&mut self, ctx: &mut Ctx, id: u32) {
+    fn drop_instance(&mut self, ctx: &mut Ctx, id: u32) {
         let of_it: Vec<u64> = self.calls.iter().filter(|(_, calling)| calling.waiting.contains(&id)).map(|(ticket, _)| *ticket).collect();
         for ticket in of_it {
             self.is_answered(ctx, ticket, id, Err("ended before it answered".into()));
@@ -160,14 +168,14 @@ impl Actions {
 }
 
 /// Returns the instances that offer this action and have an open channel.
-fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
+fn callable_instances(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.state.slots.get(*id)).collect();
-    let told: Vec<u32> = selected.iter().filter(|slot| slot.hears() && slot.offers(action)).map(|slot| slot.durable.id).collect();
+    let told: Vec<u32> = selected.iter().filter(|slot| slot.has_channel() && slot.offers(action)).map(|slot| slot.durable.id).collect();
     if !told.is_empty() {
         return Ok(told);
     }
-    let mut offered: Vec<&str> = selected.iter().filter(|slot| slot.hears()).flat_map(|slot| slot.actions()).collect();
+    let mut offered: Vec<&str> = selected.iter().filter(|slot| slot.has_channel()).flat_map(|slot| slot.actions()).collect();
     offered.sort_unstable();
     offered.dedup();
     Err(Failure::Other(if offered.is_empty() {
@@ -181,7 +189,7 @@ fn told(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
 fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
-    let told: Vec<u32> = slots.filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+    let told: Vec<u32> = slots.filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
     if told.is_empty() {
         return Err(Failure::Other(format!("nothing that is called {target} is a Node app that runs with ostler's preload")));
     }
@@ -229,15 +237,15 @@ impl Actions {
     }
 
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        self.is_gone(ctx, id);
+        self.drop_instance(ctx, id);
     }
 
     pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
-        self.is_gone(ctx, id);
+        self.drop_instance(ctx, id);
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        self.is_gone(ctx, id);
+        self.drop_instance(ctx, id);
     }
 
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {

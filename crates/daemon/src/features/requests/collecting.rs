@@ -54,7 +54,7 @@ impl Collecting {
         ctx.outbox.timers.set(Self::END, Some(self.until_ms.saturating_add(LAST_MS)));
         let message = preload::collect(for_ms);
         let told: Vec<u32> =
-            ctx.state.slots.serving().filter(|slot| slot.hears() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+            ctx.state.slots.serving().filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
         for id in told {
             ctx.send(id, &message, None);
         }

@@ -10,7 +10,7 @@ use super::history::Release;
 use super::{Replica, Rollouts, Running};
 use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, RolloutNews};
 use crate::state::policy::reload_waits_ms;
-use crate::state::slots::{Slot, Slots, why};
+use crate::state::slots::{Slot, Slots, exit_text};
 use crate::state::store::rollouts::RolloutEnd;
 use crate::state::store::{Record, Role};
 
@@ -27,7 +27,7 @@ impl Rollouts {
             }
         }
         self.watch(ctx, number);
-        self.end_if_over(ctx, number);
+        self.remove_if_complete(ctx, number);
     }
 
     /// Sets the time at which a new process that is online has run long enough.
@@ -117,7 +117,7 @@ impl Rollouts {
     }
 
     /// Removes a completed rollout from the list.
-    pub(super) fn end_if_over(&mut self, ctx: &mut Ctx, number: u32) {
+    pub(super) fn remove_if_complete(&mut self, ctx: &mut Ctx, number: u32) {
         let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
         let Some(index) = self.running.iter().position(is_over) else { return };
         let running = self.running.remove(index);
@@ -208,11 +208,11 @@ fn news(ctx: &Ctx, running: &Running) -> Option<RolloutEvent> {
                 let is_gone = replica.going.is_none_or(|id| ctx.state.slots.get(id).is_none());
                 let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;
                 let gone = is_gone.then_some(RolloutEvent::Gone(index));
-                gone.or_else(|| if has_to_stay { still_up(index, replica, serving) } else { None })
+                gone.or_else(|| if has_to_stay { survivor_event(index, replica, serving) } else { None })
             }
             // One fault is enough: during a rollback, processes are no longer checked for whether
             // they stayed.
-            ReplicaState::Done if is_advancing => still_up(index, replica, serving),
+            ReplicaState::Done if is_advancing => survivor_event(index, replica, serving),
             _ => None,
         }
     })
@@ -241,7 +241,7 @@ fn candidate(index: usize, slot: Option<&Slot>, is_ready: bool) -> Option<Rollou
         | InstanceState::Clearing { .. } => None,
         InstanceState::Stopped | InstanceState::Backoff { .. } | InstanceState::Errored | InstanceState::Gone => {
             let late = if is_ready { " while the others of its batch started" } else { "" };
-            Some(RolloutEvent::Failed(index, format!("{}{late}", why_not(slot))))
+            Some(RolloutEvent::Failed(index, format!("{}{late}", unready_reason(slot))))
         }
     }
 }
@@ -252,7 +252,7 @@ fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, 
     match slot.durable.instance.state {
         InstanceState::Running { inc, .. } if inc > replica.after => Some(RolloutEvent::Ready(index)),
         _ if slot.durable.instance.exits.last().is_some_and(|exit| exit.inc > replica.after) => {
-            Some(RolloutEvent::Failed(index, why_not(slot)))
+            Some(RolloutEvent::Failed(index, unready_reason(slot)))
         }
         InstanceState::Starting { inc, since, ready_deadline_ms: None, .. }
             if inc > replica.after && now_ms >= since.mono_ms.saturating_add(waits_ms) =>
@@ -261,14 +261,14 @@ fn restarted(index: usize, replica: &Replica, slot: Option<&Slot>, now_ms: u64, 
             Some(RolloutEvent::Failed(index, words))
         }
         InstanceState::Stopped | InstanceState::Errored | InstanceState::Gone if slot.durable.instance.wanted != DesiredState::Up => {
-            Some(RolloutEvent::Failed(index, why_not(slot)))
+            Some(RolloutEvent::Failed(index, unready_reason(slot)))
         }
         _ => None,
     }
 }
 
 /// Returns the event of a process that took over and has to stay.
-fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<RolloutEvent> {
+fn survivor_event(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<RolloutEvent> {
     let Some(slot) = slot else { return Some(RolloutEvent::Overruled(index)) };
     // Any other command that stops the process takes over its instance first.
     let is_up = matches!(slot.durable.instance.state, InstanceState::Running { inc, .. } if inc == replica.after);
@@ -276,10 +276,10 @@ fn still_up(index: usize, replica: &Replica, slot: Option<&Slot>) -> Option<Roll
 }
 
 /// Returns the reason why it is not ready, in words that follow a name.
-fn why_not(slot: &Slot) -> String {
+fn unready_reason(slot: &Slot) -> String {
     match slot.durable.instance.exits.last() {
         Some(exit) if exit.cause == ExitCause::NotReady => slot.not_ready(),
-        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => why(exit),
+        Some(exit) if matches!(exit.cause, ExitCause::CouldNotStart { .. } | ExitCause::NotStarted { .. }) => exit_text(exit),
         Some(_) => format!("{} before it was ready", ended(slot)),
         None => "did not start".into(),
     }
@@ -287,5 +287,5 @@ fn why_not(slot: &Slot) -> String {
 
 /// Returns the manner of its exit, in words that follow a name.
 fn ended(slot: &Slot) -> String {
-    slot.durable.instance.exits.last().map_or_else(|| "ended".into(), why)
+    slot.durable.instance.exits.last().map_or_else(|| "ended".into(), exit_text)
 }

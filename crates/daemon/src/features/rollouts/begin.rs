@@ -35,7 +35,7 @@ impl Rollouts {
     pub(super) fn begin_for_user(&mut self, ctx: &mut Ctx, request: RolloutRequest) {
         let RolloutRequest { ticket, app, replacements, parallel, canary_ms, watches, origin } = request;
         let ids = ctx.state.slots.pm_ids(&replacements.iter().map(|replacement| replacement.id).collect::<Vec<u32>>());
-        self.give_way(ctx, &app);
+        self.stop_replacement(ctx, &app);
         let wanted = RolloutParams { app: app.clone(), parallel, canary_ms, watches, origin, ticket: Some(ticket) };
         if let Err(reason) = self.begin(ctx, wanted, replacements) {
             ctx.answer(FeatureAnswer::Rollout { ticket, news: RolloutNews::Refused { app, ids, reason } });
@@ -110,12 +110,12 @@ impl Rollouts {
     }
 
     /// Stops a replacement by a policy, because a user's command takes precedence.
-    fn give_way(&mut self, ctx: &mut Ctx, app: &str) {
+    fn stop_replacement(&mut self, ctx: &mut Ctx, app: &str) {
         let by_policy = self.running.iter().find(|running| running.app == app && running.by_policy);
         let Some((number, replicas)) = by_policy.map(|running| (running.number, running.rollout.replicas.len())) else { return };
         // The replicas that are not started yet are the last ones.
         (0..replicas).rev().for_each(|index| self.take(ctx, number, RolloutEvent::Overruled(index)));
-        self.end_if_over(ctx, number);
+        self.remove_if_complete(ctx, number);
     }
 }
 

@@ -101,7 +101,7 @@ impl Rollouts {
 
     /// Forgets releases of deleted apps. A daemon that died between the deletion and this step left
     /// them.
-    pub(super) fn forget_releases_of_nobody(&mut self, ctx: &mut Ctx) {
+    pub(super) fn forget_orphan_releases(&mut self, ctx: &mut Ctx) {
         let names: BTreeSet<&str> = ctx.state.slots.iter().map(|slot| slot.spec().key()).collect();
         let of_nobody: Vec<String> = self.releases.keys().filter(|app| !names.contains(app.as_str())).cloned().collect();
         for app in of_nobody {

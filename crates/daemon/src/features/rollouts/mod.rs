@@ -60,7 +60,7 @@ impl Rollouts {
             running.set_timer(ctx);
         }
         self.remove_lost_candidates(ctx);
-        self.forget_releases_of_nobody(ctx);
+        self.forget_orphan_releases(ctx);
     }
 
     /// Handles a deadline: the time of the canary or the longest wait for a process is over.

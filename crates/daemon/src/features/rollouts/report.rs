@@ -75,7 +75,7 @@ impl Running {
             state,
             current: state == RolloutState::Done,
             replicas: replicas
-                .map(|(replica, progress)| ReplicaReport { id: replica.pm_id, state: word(progress.state, progress.in_place).into() })
+                .map(|(replica, progress)| ReplicaReport { id: replica.pm_id, state: state_text(progress.state, progress.in_place).into() })
                 .collect(),
             fault,
             cut: self.cut,
@@ -84,7 +84,7 @@ impl Running {
 }
 
 /// Returns the state of a replica in the words for users.
-fn word(state: ReplicaState, in_place: bool) -> &'static str {
+fn state_text(state: ReplicaState, in_place: bool) -> &'static str {
     match state {
         ReplicaState::Waiting => "waiting",
         ReplicaState::Starting => "starting",

@@ -8,7 +8,7 @@ use ostler_core::lifecycle::standing::DependencyState;
 use ostler_core::lifecycle::{Event, InstanceState};
 
 use crate::engine::{Ctx, InstanceStep};
-use crate::state::slots::needs::{Apps, in_words};
+use crate::state::slots::needs::{Apps, describe_missing};
 
 /// Instances that wait for others. Their list is in the context, because requests report which
 /// instances they will start ([`Ctx::coming`]).
@@ -27,7 +27,7 @@ impl StartOrder {
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
-        let why = in_words(&Apps::of(&ctx.state.slots, &ctx.state.coming).missing(slot));
+        let why = describe_missing(&Apps::of(&ctx.state.slots, &ctx.state.coming).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         ctx.event(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true
@@ -61,7 +61,7 @@ impl StartOrder {
             }
             missing.retain(|(standing, ..)| *standing != DependencyState::Pending);
             if !missing.is_empty() {
-                events.push((slot.durable.id, Event::Unmet(in_words(&missing))));
+                events.push((slot.durable.id, Event::Unmet(describe_missing(&missing))));
             }
         }
         events.into_iter().for_each(|(id, event)| ctx.event(id, event));

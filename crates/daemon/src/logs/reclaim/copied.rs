@@ -84,7 +84,7 @@ impl Copied {
     /// Copies new bytes and searches for writers again. Otherwise newer processes would be searched
     /// while all writers are stopped.
     pub(super) fn catch_up(&mut self) -> Result<(), ReclaimFailure> {
-        let WriterSearch { looked_at, writers, beside, is_beside_written } = look_for_writers(&self.order);
+        let WriterSearch { looked_at, writers, beside, is_beside_written } = find_writers(&self.order);
         (self.looked_at, self.writers, self.beside, self.is_beside_written) = (looked_at, writers, beside, is_beside_written);
         self.chase()
     }
@@ -180,8 +180,8 @@ pub(super) struct WriterSearch {
 
 /// Returns all processes that have the file open for writing. Processes of other users may not be
 /// inspected.
-pub(super) fn look_for_writers(order: &CopyOrder) -> WriterSearch {
-    let (_, meta) = super::look(Path::new(&order.target), order.file);
+pub(super) fn find_writers(order: &CopyOrder) -> WriterSearch {
+    let (_, meta) = super::inspect_path(Path::new(&order.target), order.file);
     let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
     let table = ProcTable::scan();
     let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::ProcessEntry::process).collect();

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::copied::{Copied, CopyOrder, Gate, WriterSearch, chase, copy_on, look_for_writers, open_source, remove};
-use super::cut::{give_up, name_beside};
+use super::copied::{Copied, CopyOrder, Gate, WriterSearch, chase, copy_on, find_writers, open_source, remove};
+use super::cut::{give_up, rename_to_similar};
 use super::{ReclaimFailure, ReclaimRecord, empty};
 
 /// Pause before the second attempt; each further pause is longer.
@@ -109,7 +109,7 @@ impl Copier {
     }
 
     /// Prepares another attempt, a moment after an attempt in which a writer did not stop.
-    pub(crate) fn again(&self, copied: Copied, is_emptied: bool) {
+    pub(crate) fn retry(&self, copied: Copied, is_emptied: bool) {
         let _ = self.jobs.send(CopierJob::Again { copied: Box::new(copied), is_emptied });
     }
 
@@ -157,7 +157,7 @@ fn create(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match std::fs::symlink_metadata(path)?.len() {
                 0 => std::fs::remove_file(path)?,
-                _ => keep(path)?,
+                _ => make_permanent(path)?,
             }
             make()
         }
@@ -166,11 +166,11 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Gives a copy a permanent name: `.x__date.log.ostler` → `x__date-1.log`.
-fn keep(copy: &Path) -> io::Result<()> {
+fn make_permanent(copy: &Path) -> io::Result<()> {
     let name = copy.file_name().and_then(|name| name.to_str()?.strip_prefix('.')?.strip_suffix(".ostler"));
     let path = name.map(|name| copy.with_file_name(name)).ok_or(io::ErrorKind::InvalidInput)?;
     let (copy, path) = (copy.to_string_lossy(), path.to_string_lossy());
-    name_beside(&copy, &path).map(drop)
+    rename_to_similar(&copy, &path).map(drop)
 }
 
 fn fill(source: &File, copy: &File, order: &CopyOrder) -> Result<(u64, WriterSearch), ReclaimFailure> {
@@ -187,7 +187,7 @@ fn fill(source: &File, copy: &File, order: &CopyOrder) -> Result<(u64, WriterSea
     copy.sync_data().map_err(fail("write"))?;
     // Copies bytes that were written in the meantime. The file itself is not synced: that would
     // write the data twice, and its writers would wait for it.
-    let found = look_for_writers(order);
+    let found = find_writers(order);
     chase(source, copy, &mut length).map_err(fail("write"))?;
     Ok((length, found))
 }

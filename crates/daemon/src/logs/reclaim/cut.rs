@@ -17,7 +17,7 @@ use super::empty::put_back;
 use super::freeze::{FreezeInput, Frozen, Writers, thaw};
 use super::plan::{LONGEST_LINE, RemainingWork, cut, rest};
 use super::{
-    Copied, LogFindings, PathEntry, ReclaimDecision, ReclaimFailure, ReclaimRecord, ReclaimResult, ReclaimStage, Work, decide, look,
+    Copied, LogFindings, PathEntry, ReclaimDecision, ReclaimFailure, ReclaimRecord, ReclaimResult, ReclaimStage, Work, decide, inspect_path,
 };
 
 /// Writer of the record to the journal.
@@ -120,7 +120,7 @@ fn in_the_cold(
         })?;
     }
     copied.length = length;
-    if frozen.is_nobody() && !record.stays {
+    if frozen.is_empty() && !record.stays {
         return Err(ReclaimFailure::NotWritten);
     }
     let like = judge(record, copied)?;
@@ -186,7 +186,7 @@ fn announce(record: &ReclaimRecord) -> Result<(), ReclaimFailure> {
 /// Checks that nothing has changed since the reclaim began. Returns mode, user and group of the
 /// empty file that waits at the path.
 fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, ReclaimFailure> {
-    let (there, meta) = look(Path::new(&record.target), record.file);
+    let (there, meta) = inspect_path(Path::new(&record.target), record.file);
     if record.stays {
         return if there == PathEntry::Itself { Ok(None) } else { Err(ReclaimFailure::Moved) };
     }
@@ -296,13 +296,13 @@ fn name(record: &ReclaimRecord) -> Result<Option<String>, ReclaimFailure> {
         Err(error) if record.stays && error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(fail(error)),
     }
-    record.rights.act(|| name_beside(&record.copy, &record.rotated)).map(Some).map_err(fail)
+    record.rights.act(|| rename_to_similar(&record.copy, &record.rotated)).map(Some).map_err(fail)
 }
 
 /// Gives a file a free name like this one. Returns that name.
-pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
+pub(super) fn rename_to_similar(from: &str, name: &str) -> io::Result<String> {
     for number in 1..MOST_NAMES {
-        let other = beside(name, number);
+        let other = similar_name(name, number);
         match rename_to_free(from, &other) {
             Ok(()) => return Ok(other),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -316,7 +316,7 @@ pub(super) fn name_beside(from: &str, name: &str) -> io::Result<String> {
 const MOST_NAMES: u32 = 100;
 
 /// Returns the name beside a rotated one: `x__date.log` → `x__date-1.log`.
-fn beside(rotated: &str, number: u32) -> String {
+fn similar_name(rotated: &str, number: u32) -> String {
     let name = rotated.rfind('/').map_or(0, |slash| slash + 1);
     match rotated[name..].rfind('.').filter(|dot| *dot > 0) {
         Some(dot) => format!("{}-{number}{}", &rotated[..name + dot], &rotated[name + dot..]),

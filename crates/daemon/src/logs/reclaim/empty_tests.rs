@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex};
 
 use ostler_sys::process::ProcessEntry;
-use ostler_sys::process::descriptors::stands_still;
+use ostler_sys::process::descriptors::is_stopped;
 use ostler_sys::{ProcRef, ProcTable};
 use ostler_testkit::{Tmpfs, needs_root, skip};
 
@@ -117,7 +117,7 @@ fn large_rotation_survives_a_kill_at_any_note() {
         let copied = emptied(&mut scene);
         let noted = noted_until_killed(after, scene.record.clone(), |note| drop(finish(&mut scene, copied, note)));
         let undone = recover(&noted).unwrap();
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
         if undone {
             assert_eq!(scene.names(), ["out.log"]);
             assert!(scene.read("out.log") == content.clone() + "b");

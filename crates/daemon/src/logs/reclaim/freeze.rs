@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use ostler_sys::process::ProcessEntry;
-use ostler_sys::process::descriptors::{has_open_for_writing, stands_still};
+use ostler_sys::process::descriptors::{has_open_for_writing, is_stopped};
 use ostler_sys::process::signal::{CONT, STOP};
 use ostler_sys::{ProcRef, ProcTable};
 use rustix::io::Errno;
@@ -110,7 +110,7 @@ impl Frozen {
     fn wait(&self, until: Instant) -> Result<(), ReclaimFailure> {
         for process in &self.stopped {
             let mut looks = 0;
-            while !stands_still(process.pid) && process.exists() {
+            while !is_stopped(process.pid) && process.exists() {
                 if Instant::now() >= until {
                     return Err(ReclaimFailure::NotStopped(process.pid));
                 }
@@ -127,7 +127,7 @@ impl Frozen {
     }
 
     /// Returns true if no process could write.
-    pub(super) fn is_nobody(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.passed.is_empty()
     }
 

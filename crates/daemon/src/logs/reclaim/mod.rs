@@ -81,7 +81,7 @@ pub(crate) struct ReclaimRecord {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emptied: bool,
     /// Rights with which the reclaim is done.
-    #[serde(default, skip_serializing_if = "Rights::are_ours")]
+    #[serde(default, skip_serializing_if = "Rights::is_daemon_user")]
     pub rights: Rights,
 }
 
@@ -252,7 +252,7 @@ pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
 }
 
 /// Returns the type of entry at this path, and its metadata.
-pub(crate) fn look(target: &Path, file: FileKey) -> (PathEntry, Option<std::fs::Metadata>) {
+pub(crate) fn inspect_path(target: &Path, file: FileKey) -> (PathEntry, Option<std::fs::Metadata>) {
     use std::os::unix::fs::MetadataExt;
     match std::fs::symlink_metadata(target) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => (PathEntry::Nothing, None),

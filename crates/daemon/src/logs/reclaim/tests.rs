@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use ostler_sys::process::ProcessEntry;
-use ostler_sys::process::descriptors::stands_still;
+use ostler_sys::process::descriptors::is_stopped;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::super::testing::Folder;
@@ -157,7 +157,7 @@ fn reclaim_survives_a_kill_at_any_note() {
             })
         }));
         let undone = recover(&noted).unwrap();
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
         if undone {
             assert_eq!((scene.names(), scene.read("out.log.1").as_str()), (vec!["out.log.1".to_owned()], "a\nb"));
             scene.record = noted;
@@ -230,7 +230,7 @@ fn rotation_survives_a_kill_at_any_note() {
         let mut parrot = writer_at_its_path(&scene);
         let noted = noted_until_killed(after, scene.record.clone(), |note| drop(scene.reclaim(note)));
         let undone = recover(&noted).unwrap();
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
         if undone {
             assert_eq!((scene.names(), scene.read("out.log").as_str()), (vec!["out.log".to_owned()], "a\nb"));
             scene.record.stage = ReclaimStage::Copying;
@@ -353,7 +353,7 @@ fn writer_stopped_by_its_user_stays_stopped() {
     let parrot = scene.writer();
     let process = ProcRef::of(parrot.pid()).unwrap();
     process.signal(19).unwrap();
-    wait(|| stands_still(parrot.pid()));
+    wait(|| is_stopped(parrot.pid()));
     let mut stopped = None;
     scene
         .reclaim(&mut |record| {
@@ -364,7 +364,7 @@ fn writer_stopped_by_its_user_stays_stopped() {
         })
         .unwrap();
     scene.is_done("a\n", "");
-    assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && stands_still(parrot.pid()));
+    assert!(stopped.is_none_or(|stopped| stopped.is_empty()) && is_stopped(parrot.pid()));
 }
 
 /// Continues this process again and again during an action.
@@ -424,7 +424,7 @@ fn impossible_reclaim_changes_nothing() {
         let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err().to_string();
         assert!(failure.contains(reason), "{name}: {failure}");
         assert_eq!(scene.names(), names, "{name}");
-        wait(|| !stands_still(parrot.pid()));
+        wait(|| !is_stopped(parrot.pid()));
     }
 }
 
@@ -435,7 +435,7 @@ fn file_with_another_writer_is_not_replaced() {
     let rival = fs::OpenOptions::new().append(true).create(true).open(scene.path("out.log")).unwrap();
     let failure = scene.reclaim(&mut |_| Ok(())).unwrap_err();
     assert!(matches!(failure, ReclaimFailure::Impossible(plan::ReclaimObstacle::TwoWriters)), "{failure}");
-    wait(|| !stands_still(parrot.pid()));
+    wait(|| !is_stopped(parrot.pid()));
     drop(rival);
     scene.reclaim(&mut |_| Ok(())).unwrap();
     scene.is_done("a\n", "");

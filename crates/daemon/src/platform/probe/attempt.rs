@@ -60,7 +60,7 @@ pub(super) struct Failure {
 
 impl Failure {
     fn of(errno: Errno) -> Self {
-        Self { words: words(errno), is_ours: ProbeVerdict::of_connection(errno.raw_os_error()) == ProbeVerdict::Broken }
+        Self { words: error_text(errno), is_ours: ProbeVerdict::of_connection(errno.raw_os_error()) == ProbeVerdict::Broken }
     }
 
     /// Returns the failure to report for two addresses of a host: a failure of a server has
@@ -240,7 +240,7 @@ fn read(socket: &OwnedFd, answer: &mut ProbeResponse, http: &HttpProbeRequest) -
         };
         match (answer.status(), over) {
             (Status::Code(code), _) if http.accepts(code) => return AttemptStep::Done(Progress::Good),
-            (Status::Code(code), over) if over.is_some() || answer.says(false).is_some() => return bad(describe(code, answer)),
+            (Status::Code(code), over) if over.is_some() || answer.body_line(false).is_some() => return bad(describe(code, answer)),
             (Status::Unfinished, Some(failure)) => return AttemptStep::Done(Progress::Failed(failure)),
             (Status::Code(_) | Status::Unfinished, _) => {}
             (Status::Nonsense, _) => return bad("what is no HTTP"),
@@ -250,14 +250,14 @@ fn read(socket: &OwnedFd, answer: &mut ProbeResponse, http: &HttpProbeRequest) -
 
 /// Returns the text of a bad answer: ``503 `database is gone` ``.
 fn describe(code: u16, answer: &ProbeResponse) -> String {
-    match answer.says(true).filter(|says| !says.is_empty()) {
+    match answer.body_line(true).filter(|says| !says.is_empty()) {
         Some(says) => format!("{code} `{says}`"),
         None => code.to_string(),
     }
 }
 
 /// Returns the usual text of an error: `Connection refused`.
-fn words(errno: Errno) -> String {
+fn error_text(errno: Errno) -> String {
     let text = std::io::Error::from(errno).to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
@@ -293,7 +293,7 @@ mod tests {
         ProbeRequest::of(&ReadyBy::Tcp { host: "127.0.0.1".into(), port }, 0).unwrap()
     }
 
-    fn ask(question: &ProbeRequest) -> Progress {
+    fn attempt_once(question: &ProbeRequest) -> Progress {
         let mut reactor = Reactor::of_features(&["probes"]).unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         let all = addresses(&question.host).unwrap();
@@ -341,7 +341,7 @@ mod tests {
             (&["220 smtp ready\r\n"], bad("what is no HTTP")),
             (endless, bad("what is no HTTP")),
         ] {
-            let answer = ask(&http(server(pieces)));
+            let answer = attempt_once(&http(server(pieces)));
             // A server that closes with unread input resets the connection instead of closing it
             // normally.
             assert!(answer == expected || answer == bad("Connection reset by peer"), "{pieces:?}: {answer:?}");
@@ -350,12 +350,12 @@ mod tests {
 
     #[test]
     fn tcp_probe_succeeds_on_connection() {
-        assert_eq!(ask(&tcp(server(&[]))), Progress::Good);
+        assert_eq!(attempt_once(&tcp(server(&[]))), Progress::Good);
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // This also holds without IPv6: of the addresses of `localhost`, the one with an answer
         // counts.
-        assert_eq!(ask(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
-        assert_eq!(ask(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        assert_eq!(attempt_once(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
+        assert_eq!(attempt_once(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
         let (refused, ours) = (Failure::of(Errno::CONNREFUSED), Failure::of(Errno::MFILE));
         assert!(ours.is_ours && !refused.is_ours);
         assert_eq!([ours.clone().or(Some(refused.clone())), refused.clone().or(Some(ours.clone()))], [refused.clone(), refused]);
@@ -366,6 +366,6 @@ mod tests {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
         let port = listener.local_addr().unwrap().port();
         let question = ProbeRequest::of(&ReadyBy::Tcp { host: "localhost".into(), port }, 0).unwrap();
-        assert_eq!(ask(&question), Progress::Good);
+        assert_eq!(attempt_once(&question), Progress::Good);
     }
 }

@@ -119,17 +119,17 @@ impl Probes {
     /// attempts.
     pub(crate) fn tick(&mut self, reactor: &Reactor, now_ms: u64) -> Vec<(u32, ProbeOutcome)> {
         let due: Vec<u32> = self.due.range(..=(now_ms, u32::MAX)).map(|(_, id)| *id).collect();
-        due.into_iter().filter_map(|id| Some((id, self.turn(id, reactor, now_ms)?))).collect()
+        due.into_iter().filter_map(|id| Some((id, self.advance(id, reactor, now_ms)?))).collect()
     }
 
-    fn turn(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<ProbeOutcome> {
+    fn advance(&mut self, id: u32, reactor: &Reactor, now_ms: u64) -> Option<ProbeOutcome> {
         let source = (self.source)(id);
         self.with(id, |probe| match probe.schedule.tick(&probe.question, now_ms) {
             ProbeAction::Nothing => None,
             ProbeAction::Abort => {
                 let attempt = probe.attempt.take()?;
                 let trouble = attempt.too_late(&probe.question);
-                Some(ProbeOutcome::Bad(probe.in_words(&trouble)))
+                Some(ProbeOutcome::Bad(probe.describe(&trouble)))
             }
             ProbeAction::Look => probe.advance(reactor, source, now_ms),
             ProbeAction::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
@@ -192,12 +192,12 @@ impl Probe {
     }
 
     fn failed(&self, failure: Failure) -> ProbeOutcome {
-        let text = self.in_words(&failure.words);
+        let text = self.describe(&failure.words);
         if failure.is_ours { ProbeOutcome::Broken(text) } else { ProbeOutcome::Bad(text) }
     }
 
     /// Returns the request and its result as a text: `HTTP request to localhost:80: 503`.
-    fn in_words(&self, trouble: &str) -> String {
+    fn describe(&self, trouble: &str) -> String {
         let ProbeRequest { host, port, .. } = &self.question;
         let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
         format!("{asked} {host}:{port}: {trouble}")

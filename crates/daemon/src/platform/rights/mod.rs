@@ -100,7 +100,7 @@ impl Rights {
     }
 
     /// Returns true if these are the daemon's own rights.
-    pub(crate) fn are_ours(&self) -> bool {
+    pub(crate) fn is_daemon_user(&self) -> bool {
         self.0.is_none()
     }
 
@@ -232,7 +232,7 @@ impl Rights {
             Ok(None) => open_or_make(path),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 // The file is root's, from a former manager, in a folder of that user.
-                let entry = self.entry(path)?.filter(|entry| !entry.rights().are_ours()).ok_or(error)?;
+                let entry = self.entry(path)?.filter(|entry| !entry.rights().is_daemon_user()).ok_or(error)?;
                 entry.remove()?;
                 entry.open(flags | OFlags::EXCL, Mode::from_raw_mode(0o600))
             }

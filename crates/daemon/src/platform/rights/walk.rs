@@ -134,7 +134,7 @@ impl Walk<'_> {
                 self.enter()?;
                 continue;
             }
-            let (found, stat) = match self.look(&name, is_last)? {
+            let (found, stat) = match self.open_name(&name, is_last)? {
                 Some(found) => found,
                 None => return Ok(Some(name)),
             };
@@ -153,7 +153,7 @@ impl Walk<'_> {
     }
 
     /// Opens the name and returns its metadata, or `None` if it is the last one and missing.
-    fn look(&self, name: &OsStr, is_last: bool) -> io::Result<Option<(OwnedFd, Stat)>> {
+    fn open_name(&self, name: &OsStr, is_last: bool) -> io::Result<Option<(OwnedFd, Stat)>> {
         let open = || openat(&self.folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
         let found = match (open(), self.make) {
             (Err(Errno::NOENT), _) if is_last => return Ok(None),

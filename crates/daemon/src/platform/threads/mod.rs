@@ -47,7 +47,7 @@ impl<T> Thread<T> {
     pub(crate) fn is_finished(&self) -> bool {
         #[cfg(test)]
         if let Some(part) = &self.part {
-            return part.is_over();
+            return part.is_finished();
         }
         self.handle.is_finished()
     }
@@ -99,7 +99,7 @@ pub(crate) fn point() {
 /// Returns true on a played thread.
 pub(crate) fn is_played() -> bool {
     #[cfg(test)]
-    return played::is_here();
+    return played::is_simulated_thread();
     #[cfg(not(test))]
     false
 }

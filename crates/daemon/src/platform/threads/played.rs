@@ -119,7 +119,7 @@ fn change(change: impl Fn(&mut World)) {
 pub(crate) fn count() -> usize {
     STAGE.with_borrow_mut(|stage| {
         let Some(stage) = stage else { return 0 };
-        stage.parts.retain(|part| !part.is_over());
+        stage.parts.retain(|part| !part.is_finished());
         stage.parts.len()
     })
 }
@@ -141,7 +141,7 @@ pub(super) fn cast() -> Option<Arc<SimulatedThread>> {
 }
 
 /// Returns true on a played thread.
-pub(super) fn is_here() -> bool {
+pub(super) fn is_simulated_thread() -> bool {
     OWN.with_borrow(Option::is_some)
 }
 
@@ -154,7 +154,7 @@ pub(super) fn point(at: StopPoint) -> bool {
         }
         return false;
     };
-    part.stand(at);
+    part.pause(at);
     true
 }
 
@@ -211,7 +211,7 @@ impl SimulatedThread {
         result
     }
 
-    fn stand(&self, at: StopPoint) {
+    fn pause(&self, at: StopPoint) {
         *lock(&self.turn) = ThreadState::Paused(at);
         self.changed.notify_all();
         self.wait();
@@ -228,7 +228,7 @@ impl SimulatedThread {
         }
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         *lock(&self.turn) == ThreadState::Over
     }
 

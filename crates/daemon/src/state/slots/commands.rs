@@ -69,12 +69,12 @@ impl Commands {
     }
 
     /// Returns true if a command should run until it exits by itself.
-    pub(crate) fn any_goes_on(&self) -> bool {
+    pub(crate) fn has_running(&self) -> bool {
         self.iter().any(|command| !command.is_called_off && command.progress != Progress::Ends)
     }
 
     /// Returns true if a hook of this slot runs.
-    pub(crate) fn any_hook_of(&self, id: u32) -> bool {
+    pub(crate) fn has_hook(&self, id: u32) -> bool {
         self.iter().any(|command| matches!(command.owner, CommandOwner::Hook { slot, .. } if slot == id))
     }
 

@@ -5,7 +5,7 @@ use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
 use super::Slot;
 
 /// Returns advice if the system's error text is not enough.
-fn what_to_do(step: &str, errno: i32) -> &'static str {
+fn advice(step: &str, errno: i32) -> &'static str {
     let changes_user = ["setgroups", "setgid", "setuid"].iter().any(|name| step.starts_with(name));
     if changes_user && errno == rustix::io::Errno::PERM.raw_os_error() {
         "; another user or group (`uid`, `gid`) needs root: run the daemon as root, or leave them out"
@@ -24,11 +24,11 @@ pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
 }
 
 /// Returns the text of one exit.
-pub(crate) fn why(record: &ExitRecord) -> String {
+pub(crate) fn exit_text(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
         return match record.ending {
             Ending::SpawnFailed { errno } if errno != 0 => {
-                format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), what_to_do(step, errno))
+                format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), advice(step, errno))
             }
             _ => format!("cannot be started: {step}"),
         };
@@ -72,7 +72,7 @@ mod tests {
         for (step, errno, is_told) in
             [("setgroups", 1, true), ("setuid", 1, true), ("setgid", 1, true), ("exec", 1, false), ("setgroups", 22, false)]
         {
-            assert_eq!(what_to_do(step, errno).contains("needs root"), is_told, "{step} {errno}");
+            assert_eq!(advice(step, errno).contains("needs root"), is_told, "{step} {errno}");
         }
     }
 }

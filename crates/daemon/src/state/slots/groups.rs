@@ -184,7 +184,7 @@ impl Groups {
         Ok(folder)
     }
 
-    /// Takes the group from an instance at rest; the next [`Groups::remove_left`] removes it.
+    /// Takes the group from an instance at rest; the next [`Groups::remove_unused`] removes it.
     /// Returns true if the instance had one.
     pub(crate) fn tidy(&mut self, slot: &mut Slot) -> bool {
         let group = slot.durable.group.take_if(|_| is_at_rest(&slot.durable.instance.state));
@@ -195,7 +195,7 @@ impl Groups {
     }
 
     /// Removes unused groups that are empty.
-    pub(crate) fn remove_left(&mut self) {
+    pub(crate) fn remove_unused(&mut self) {
         self.left.retain(|group| cgroup::remove(group).is_err());
     }
 
@@ -230,12 +230,12 @@ impl Groups {
     /// Removes a group that is no longer used. If it is not empty, the next call tries again.
     pub(crate) fn remove(&mut self, group: PathBuf) {
         self.left.push(group);
-        self.remove_left();
+        self.remove_unused();
     }
 
     /// Removes all groups after everything is stopped.
     pub(crate) fn remove_all(&mut self) {
-        self.remove_left();
+        self.remove_unused();
         if let Some(base) = &self.base {
             // If the folder is not empty, processes were left in it on purpose.
             let _ = cgroup::remove(base);

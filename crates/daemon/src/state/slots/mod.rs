@@ -30,7 +30,7 @@ use ostler_core::serving::shards::ShardRank;
 use ostler_core::time::Now;
 use ostler_sys::ProcRef;
 
-pub(crate) use self::ending::{ending_of, why};
+pub(crate) use self::ending::{ending_of, exit_text};
 pub(crate) use self::slot::{App, Axm, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, HandedConnection, SentDescriptor, Worker};
 pub(crate) use crate::platform::keeper_door::{is_of_instance, split_key};

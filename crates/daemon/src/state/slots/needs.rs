@@ -45,7 +45,7 @@ impl<'a> Apps<'a> {
     pub(crate) fn missing(&self, slot: &'a Slot) -> Vec<(DependencyState, &'a str, String)> {
         let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, slot, *condition) {
             DependencyState::Met => None,
-            DependencyState::Pending => Some((DependencyState::Pending, name.as_str(), format!("is not {}", condition.word()))),
+            DependencyState::Pending => Some((DependencyState::Pending, name.as_str(), format!("is not {}", condition.as_str()))),
             hopeless @ DependencyState::Hopeless(why) => Some((hopeless, name.as_str(), why.to_owned())),
         };
         slot.spec().order.depends_on.iter().filter_map(look).collect()
@@ -61,7 +61,7 @@ pub(crate) fn waits_for(slots: &Slots, coming: &BTreeSet<u32>, slot: &Slot) -> V
 }
 
 /// Returns `it depends on db, which is stopped, and on cache, which is not ready`.
-pub(crate) fn in_words(missing: &[(DependencyState, &str, String)]) -> String {
+pub(crate) fn describe_missing(missing: &[(DependencyState, &str, String)]) -> String {
     let each: Vec<String> = missing.iter().map(|(_, name, why)| format!("on {name}, which {why}")).collect();
     format!("it depends {}", each.join(", and "))
 }

@@ -165,7 +165,7 @@ impl Slot {
         let mut slot = Self::new(durable, app, base, settings);
         // The group's creator and its history are unknown.
         slot.live.group_fresh = false;
-        slot.live.pid_file_written = slot.is_seen();
+        slot.live.pid_file_written = slot.is_visible();
         slot
     }
 
@@ -196,7 +196,7 @@ impl Slot {
     }
 
     /// Returns true if users see it. The rollout reports the other process of a reload.
-    pub(crate) fn is_seen(&self) -> bool {
+    pub(crate) fn is_visible(&self) -> bool {
         self.durable.role == Role::Serving
     }
 
@@ -210,13 +210,13 @@ impl Slot {
     /// Returns the incarnation of its process if that is online and visible to users.
     pub(crate) fn serving_inc(&self) -> Option<u32> {
         match self.durable.instance.state {
-            InstanceState::Running { inc, .. } if self.is_seen() => Some(inc),
+            InstanceState::Running { inc, .. } if self.is_visible() => Some(inc),
             _ => None,
         }
     }
 
     /// Returns true if it has a process that can receive messages over its channel.
-    pub(crate) fn hears(&self) -> bool {
+    pub(crate) fn has_channel(&self) -> bool {
         matches!(self.durable.instance.status(), "online" | "launching") && self.live.ipc.is_some()
     }
 

@@ -11,7 +11,7 @@ use crate::platform::working_trees::{WorkingTreeInfo, WorkingTrees};
 impl Slots {
     /// Records answers that have arrived. Returns the versions of packages that differ from the
     /// descriptions.
-    pub(crate) fn learn_working_trees(&mut self, trees: &WorkingTrees) -> Vec<(u32, String)> {
+    pub(crate) fn record_working_trees(&mut self, trees: &WorkingTrees) -> Vec<(u32, String)> {
         let mut versions = Vec::new();
         for ((id, inc), WorkingTreeInfo { tree, version }) in trees.answers() {
             let Some(slot) = self.get(id).filter(|slot| slot.is_newest(inc)) else { continue };

@@ -116,7 +116,7 @@ impl Events {
     }
 
     /// Returns the cause of an update that has begun, if no event followed it.
-    pub(crate) fn update_under_way(&self) -> Option<EventCause> {
+    pub(crate) fn update_in_progress(&self) -> Option<EventCause> {
         let (_, newest) = self.after(None);
         let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
         matches!(newest.what, EventKind::UpdateBegun).then_some(newest.cause)

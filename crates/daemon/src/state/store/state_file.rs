@@ -186,7 +186,7 @@ impl StateFile {
     pub(crate) fn rewrite(&mut self, bytes: &[u8]) -> Result<(), ReplaceError> {
         self.due_ms = None;
         self.pending.clear();
-        self.rewrite_beside(bytes);
+        self.rewrite_second_copy(bytes);
         let result = self.disk.rewrite(bytes);
         self.trouble = result.as_ref().err().map(|error| format!("{error}: {}", error.source));
         result
@@ -194,7 +194,7 @@ impl StateFile {
 
     /// Rewrites the second copy. If that fails, the copy would be older than the one on disk, so it
     /// is removed.
-    fn rewrite_beside(&mut self, bytes: &[u8]) {
+    fn rewrite_second_copy(&mut self, bytes: &[u8]) {
         let Some((copy, home)) = &mut self.beside else { return };
         // The home may be another folder by now.
         if let Some(path) = state_copy::make(home).filter(|path| *path != copy.path) {

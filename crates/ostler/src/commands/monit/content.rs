@@ -93,7 +93,7 @@ fn info(state: &State, row: &TableRow, columns: usize) -> Vec<Line> {
         ("Status", row.status.clone(), status_tone(&row.status)),
     ];
     if let Some(health) = row.health {
-        facts.push(("Health", health.word().into(), Tone::Plain));
+        facts.push(("Health", health.as_str().into(), Tone::Plain));
     }
     facts.push(("Restarts", row.restarts.to_string(), Tone::Plain));
     facts.push(("Uptime", row.uptime_ms.map_or_else(|| "0".into(), age), Tone::Plain));

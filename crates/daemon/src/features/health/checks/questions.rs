@@ -61,7 +61,7 @@ struct MonitorUpdate {
 impl WatchedProcess {
     /// Handles an answer to a probe for these phases of slot `id`.
     fn take(&mut self, health: &HealthSpec, id: u32, phases: &[CheckPhase], verdict: ProbeVerdict, now_ms: u64) -> MonitorUpdate {
-        let (before, asked_before, was_eager) = (self.monitor.state(health), self.asked(health), self.is_eager(phases, now_ms));
+        let (before, asked_before, was_eager) = (self.monitor.state(health), self.active_phases(health), self.is_eager(phases, now_ms));
         for phase in phases {
             self.monitor.answered(health, *phase, verdict, now_ms);
         }
@@ -71,7 +71,7 @@ impl WatchedProcess {
         MonitorUpdate {
             before,
             after: self.monitor.state(health),
-            asks_others: self.asked(health) != asked_before,
+            asks_others: self.active_phases(health) != asked_before,
             next_ms: probe::together(now_ms.saturating_add(wait_ms), pause_ms).max(now_ms.saturating_add(1)),
         }
     }
@@ -81,8 +81,8 @@ impl WatchedProcess {
         phases.iter().map(|phase| self.monitor.pause_ms(health, *phase, now_ms)).min()
     }
 
-    fn asked(&self, health: &HealthSpec) -> [bool; 3] {
-        CheckPhase::ALL.map(|phase| self.monitor.asks(health, phase))
+    fn active_phases(&self, health: &HealthSpec) -> [bool; 3] {
+        CheckPhase::ALL.map(|phase| self.monitor.is_active(health, phase))
     }
 
     fn is_eager(&self, phases: &[CheckPhase], now_ms: u64) -> bool {
@@ -95,7 +95,7 @@ impl HealthChecks {
     pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get(&id) else { return };
-        let asked: Vec<CheckPhase> = CheckPhase::ALL.into_iter().filter(|phase| watched.monitor.asks(health, *phase)).collect();
+        let asked: Vec<CheckPhase> = CheckPhase::ALL.into_iter().filter(|phase| watched.monitor.is_active(health, *phase)).collect();
         let known: Vec<CheckPhase> =
             watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
         if asked.iter().all(|phase| known.contains(phase)) && asked.len() == known.len() {
@@ -179,7 +179,7 @@ impl HealthChecks {
         };
         let taken = watched.take(health, id, phases, verdict, ctx.now.mono_ms);
         watched.last = Some(LastAnswer { at: ctx.now, good: verdict == ProbeVerdict::Good, words });
-        self.ask_again(ctx, key, taken.next_ms);
+        self.schedule_attempt(ctx, key, taken.next_ms);
         self.show(ctx, id);
         if taken.after != taken.before {
             self.on_change(ctx, id, taken.before, taken.after);
@@ -190,7 +190,7 @@ impl HealthChecks {
     }
 
     /// Sets the time of the next attempt.
-    fn ask_again(&self, ctx: &mut Ctx, key: u32, at_ms: u64) {
+    fn schedule_attempt(&self, ctx: &mut Ctx, key: u32, at_ms: u64) {
         if self.commands.contains_key(&key) {
             ctx.outbox.timers.set(Self::timer(COMMANDS, key), Some(at_ms));
         } else {

@@ -75,7 +75,7 @@ impl ErrorLogs {
     }
 
     /// Takes the counts, and starts the next check.
-    fn turn(&mut self) -> Vec<(u32, u32, u64)> {
+    fn next_counts(&mut self) -> Vec<(u32, u32, u64)> {
         if self.all.is_empty() {
             return Vec::new();
         }
@@ -161,7 +161,7 @@ fn lines_of(file: &File, mut at: u64, length: u64) -> u64 {
 impl Limits {
     /// Starts a check of all error logs.
     pub(super) fn count_errors(&mut self, ctx: &mut Ctx) {
-        for (id, inc, lines) in self.error_logs.turn() {
+        for (id, inc, lines) in self.error_logs.next_counts() {
             if self.watched.get(&id).is_some_and(|watched| watched.inc == inc) {
                 self.add_errors(ctx, id, lines);
             }

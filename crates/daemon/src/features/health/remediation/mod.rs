@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::health::Action;
-use ostler_core::health::{HealthState as Health, Pace, Remedy, RemedyCause, RemedyInput, is_over};
+use ostler_core::health::{HealthState as Health, Pace, Remedy, RemedyCause, RemedyInput, is_complete};
 use ostler_core::lifecycle::{Event, Origin, Transition};
 
 use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key};
@@ -86,7 +86,7 @@ impl Remediation {
 
     /// Replaces the instances that are next.
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
-        self.end_what_is_over(ctx);
+        self.finish_replacements(ctx);
         let mut next_ms: Option<u64> = None;
         let ids: Vec<u32> = self.wanted.keys().copied().collect();
         for id in ids {
@@ -170,12 +170,14 @@ impl Remediation {
             Remedy::Fail => ctx.event(id, Event::Fail(origin)),
             Remedy::Restart => ctx.event(id, Event::Restart(origin)),
             Remedy::RestartAt(at_ms) => ctx.event(id, Event::RestartAt { origin, at_ms }),
-            Remedy::Replace => ctx.request(FeatureRequest::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: cause.word() }),
+            Remedy::Replace => {
+                ctx.request(FeatureRequest::Replace { app, ids: vec![id], canary_ms: Some(0), origin, what: cause.as_str() })
+            }
         }
     }
 
     /// Completes replacements that are over. The next instances of their apps can then be replaced.
-    fn end_what_is_over(&mut self, ctx: &mut Ctx) {
+    fn finish_replacements(&mut self, ctx: &mut Ctx) {
         if self.under_way.is_empty() {
             return;
         }
@@ -186,7 +188,7 @@ impl Remediation {
             }
             let slot = ctx.state.slots.serving().find(|slot| slot.durable.pm_id == pm_id && slot.spec().key() == name);
             let is_same = slot.is_some_and(|slot| slot.durable.id == id && slot.durable.instance.inc == inc);
-            if !slot.is_none_or(|slot| is_over(&slot.durable.instance, is_same, health_of(slot))) {
+            if !slot.is_none_or(|slot| is_complete(&slot.durable.instance, is_same, health_of(slot))) {
                 continue;
             }
             self.under_way.remove(&name);

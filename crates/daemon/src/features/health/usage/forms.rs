@@ -67,7 +67,7 @@ impl CachedForm {
 
 impl Forms {
     /// Records a request. Returns the time until which the forms are kept.
-    pub(super) fn asked(&mut self, now_ms: u64) -> u64 {
+    pub(super) fn note_request(&mut self, now_ms: u64) -> u64 {
         self.questions = self.questions.saturating_add(1);
         now_ms + KEPT_MS
     }

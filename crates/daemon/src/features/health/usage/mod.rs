@@ -68,13 +68,13 @@ impl Usage {
 
     fn answer(&mut self, ctx: &mut Ctx, question: &UsageRequest, now: Now) -> Response {
         if matches!(question, UsageRequest::Processes) {
-            let until_ms = self.forms.asked(now.mono_ms);
+            let until_ms = self.forms.note_request(now.mono_ms);
             ctx.outbox.timers.set(Self::FORMS, Some(until_ms));
         }
         answer_to(ctx, question, &mut self.forms, now)
     }
 
-    fn answer_soon(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: UsageRequest) {
+    fn defer_answer(&mut self, ctx: &mut Ctx, client: u32, request: u64, question: UsageRequest) {
         if ctx.read_usage(question.ids()) {
             let response = self.answer(ctx, &question, ctx.now);
             ctx.reply(client, request, response);
@@ -90,11 +90,11 @@ impl Usage {
     pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let (client, id) = (ask.client, ask.id);
         match &ask.request {
-            Asked::List => self.answer_soon(ctx, client, id, UsageRequest::List),
-            Asked::Table => self.answer_soon(ctx, client, id, UsageRequest::Table),
-            Asked::Processes => self.answer_soon(ctx, client, id, UsageRequest::Processes),
+            Asked::List => self.defer_answer(ctx, client, id, UsageRequest::List),
+            Asked::Table => self.defer_answer(ctx, client, id, UsageRequest::Table),
+            Asked::Processes => self.defer_answer(ctx, client, id, UsageRequest::Processes),
             Asked::Inspect { targets, cwd } => match selected(ctx, targets, cwd) {
-                Ok(ids) => self.answer_soon(ctx, client, id, UsageRequest::Details(ids)),
+                Ok(ids) => self.defer_answer(ctx, client, id, UsageRequest::Details(ids)),
                 Err(failure) => ctx.reply(client, id, Response::Failed(failure)),
             },
             Asked::Health { targets } => {

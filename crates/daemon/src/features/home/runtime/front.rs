@@ -1,6 +1,6 @@
 //! Daemon in the foreground of a container: its signals, and its shutdown.
 
-use ostler_core::lifecycle::runtime::{RunStatus, RuntimeSpec, SignalAction, exit_code, life, over};
+use ostler_core::lifecycle::runtime::{RunStatus, RuntimeSpec, SignalAction, exit_code, life, runtime_result};
 use ostler_core::lifecycle::{Ending, Event, InstanceState, Origin};
 use ostler_keeper::{Child, STARTER_KEY};
 use ostler_sys::process::signal::{TERM, WINCH};
@@ -138,19 +138,20 @@ impl Foreground {
 
     /// Stops the container at the end of a turn if nothing runs any more. Modules do not count,
     /// because they serve the apps.
-    pub(super) fn look(&mut self, ctx: &mut Ctx) {
+    pub(super) fn check_idle(&mut self, ctx: &mut Ctx) {
         match self.stopping {
             ShutdownProgress::Killed => hurry_those_with_time(ctx),
             ShutdownProgress::Asked => {}
-            ShutdownProgress::No => self.end_if_over(ctx),
+            ShutdownProgress::No => self.exit_if_idle(ctx),
         }
     }
 
-    fn end_if_over(&mut self, ctx: &mut Ctx) {
+    fn exit_if_idle(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_busy =
             self.spec.stays || self.starter != Starter::Done || ctx.state.requests_under_way > 0 || ctx.outbox.shutdown.ending.is_some();
-        let end = if is_busy { None } else { over(ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
+        let end =
+            if is_busy { None } else { runtime_result(ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
         let over_at_ms = self.over_at_ms.unwrap_or(now_ms + BY_HAND_MS);
         let waits = end.is_some_and(|end| end.by_hand && self.over_at_ms.is_none_or(|at| at > now_ms));
         self.over_at_ms = waits.then_some(over_at_ms);

@@ -97,7 +97,7 @@ impl Runtime {
 
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
         if let Some(front) = &mut self.front {
-            front.look(ctx);
+            front.check_idle(ctx);
         }
     }
 }

@@ -43,7 +43,7 @@ impl LastLines {
     }
 
     /// Stores the last lines of this incarnation with its exit.
-    fn keep(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
+    fn store_lines(&mut self, ctx: &mut Ctx, id: u32, inc: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(record) = slot.durable.instance.exits.last().filter(|record| record.inc == inc && record.last_lines.is_empty()) else {
             return;
@@ -85,7 +85,7 @@ impl LastLines {
     /// Adds the lines before any other feature reads the exit.
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
         if let Event::Exited { inc, .. } = step.event {
-            self.keep(ctx, step.id, *inc);
+            self.store_lines(ctx, step.id, *inc);
         }
     }
 

@@ -97,7 +97,7 @@ impl<R> PortHolders<R> {
         worker.waker.clear();
         let mut done = Vec::new();
         for (port, found) in worker.results.try_iter() {
-            let holder = in_words(ctx, &found);
+            let holder = describe(ctx, &found);
             for request in self.waiting.remove(&port).unwrap_or_default() {
                 done.push((port, holder.clone(), request));
             }
@@ -176,7 +176,7 @@ fn find(port: u16, first: &[i32]) -> LookupResult {
 }
 
 /// Describes the holder in words that follow "port 80 is held".
-fn in_words(ctx: &Ctx, found: &LookupResult) -> String {
+fn describe(ctx: &Ctx, found: &LookupResult) -> String {
     let Some(socket) = found.sockets.first() else { return "by no process any more".into() };
     if let Some(app) = found.sockets.iter().find_map(|socket| ctx.state.listening.app_of(socket.inode)) {
         return format!("for app {app}, whose instances share it");

@@ -77,7 +77,7 @@ impl LogWriters {
         handle.finish(WITHIN);
         // This daemon does not reuse its place in the notes, because the thread may still be
         // writing there.
-        let is_over = handle.is_over();
+        let is_over = handle.is_finished();
         self.ending.insert((id, place), Tail { destination, running: Some((handle, ends)) });
         if is_over {
             self.tail_is_written(ctx, (id, place));

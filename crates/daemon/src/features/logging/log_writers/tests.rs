@@ -112,7 +112,7 @@ fn remaining_pipe_data_is_journaled_with_the_deletion() {
     assert_eq!(writers.records().len(), 1, "until it is written");
     writer.write_all(b"rest\n").unwrap();
     drop(writer);
-    played.forget_said();
+    played.drop_keeper_messages();
     played.wait(&mut writers, |writers, _| writers.records().is_empty());
     assert_eq!(fs::read_to_string(&out).unwrap(), "at: rest\n");
     assert!(writers.held(&played.ctx).iter().all(|(name, _)| name == super::NOTES));

@@ -10,7 +10,8 @@ use ostler_sys::{ProcRef, ProcTable};
 use super::{PendingStep, Reclaim, leader};
 use crate::engine::{Ctx, FeatureAnswer};
 use crate::logs::reclaim::{
-    CopyOrder, FileKey, Folder, LogFindings, PathEntry, ReclaimDecision, ReclaimRecord, ReclaimStage, Rotating, copy_name, decide, look,
+    CopyOrder, FileKey, Folder, LogFindings, PathEntry, ReclaimDecision, ReclaimRecord, ReclaimStage, Rotating, copy_name, decide,
+    inspect_path,
 };
 use crate::platform::rights::{Rights, follow_links};
 use crate::state::slots::Slot;
@@ -49,7 +50,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<WrittenLog> {
         for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
             let (Some(file), Some(path)) = (*file, path) else { continue };
             // Most files are still at their path, which one check shows.
-            if look(&follow_links(path.as_ref()), file).0 == PathEntry::Itself {
+            if inspect_path(&follow_links(path.as_ref()), file).0 == PathEntry::Itself {
                 continue;
             }
             let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());
@@ -76,7 +77,7 @@ impl Reclaim {
             return Ok(BeginOutcome::Reclaim(same.id));
         }
         let (target, rights) = log.rights.target(log.path.as_ref());
-        let (there, meta) = look(&target, log.file);
+        let (there, meta) = inspect_path(&target, log.file);
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
         let is_there_written = beside.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
@@ -93,8 +94,8 @@ impl Reclaim {
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
         let beside = Path::new(&rotated);
         // The file may be in another user's folder by now.
-        let rights = if rights.are_ours() { log.rights.target(beside).1 } else { rights };
-        let is_one_folder = !rights.are_ours() && beside.parent() == target.parent();
+        let rights = if rights.is_daemon_user() { log.rights.target(beside).1 } else { rights };
+        let is_one_folder = !rights.is_daemon_user() && beside.parent() == target.parent();
         let folder = is_one_folder.then(|| Folder::with(beside, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
         let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         let (id, path, target) = (self.next_number(), log.path.clone(), text.to_owned());

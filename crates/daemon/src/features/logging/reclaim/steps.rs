@@ -12,7 +12,7 @@ use super::{PendingStep, Reclaim, leader};
 use crate::engine::{Ctx, FeatureAnswer, Work};
 use crate::logs::reclaim::{
     Copied, Copier, CopierOutcome, CopyOrder, Folder, LogFindings, PathEntry, ReclaimDecision, ReclaimFailure, ReclaimRecord,
-    ReclaimResult, ReclaimStage, Writers, decide, look, reclaim, recover, undo,
+    ReclaimResult, ReclaimStage, Writers, decide, inspect_path, reclaim, recover, undo,
 };
 use crate::state::slots::Slot;
 use crate::state::slots::processes::INC_MARK;
@@ -87,7 +87,7 @@ impl Reclaim {
         let Some(record) = self.all.get(&id).filter(|record| !record.emptied && copied.is_large()) else { return false };
         let folder = self.folders.get(&id);
         let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
-        let there = look(Path::new(&target), record.file).0;
+        let there = inspect_path(Path::new(&target), record.file).0;
         let seen = LogFindings { has_name: true, is_written: true, there, is_there_written: copied.is_beside_written };
         if record.stays { there == PathEntry::Itself } else { decide(seen) == ReclaimDecision::Reclaim }
     }
@@ -144,7 +144,7 @@ impl Reclaim {
             (result, _) => return self.conclude(ctx, record.id, result),
         };
         match failure {
-            ReclaimFailure::Later => copier.again(copied, record.emptied),
+            ReclaimFailure::Later => copier.retry(copied, record.emptied),
             failure => {
                 let within = self.folders.get(&record.id).and_then(|folder| record.within(folder));
                 copier.give_up(within.unwrap_or_else(|| record.clone()), copied, failure);
@@ -256,7 +256,7 @@ pub(super) fn recover_within(record: &ReclaimRecord) -> Result<bool, ReclaimFail
     // In the middle of a reclaim the file may have its other name.
     let with = |path: &String| Folder::with(path.as_ref(), record.file, &record.rights).ok();
     let is_one_folder = || Path::new(&record.target).parent() == Path::new(&record.rotated).parent();
-    let folder = if record.stays || (!record.rights.are_ours() && is_one_folder()) {
+    let folder = if record.stays || (!record.rights.is_daemon_user() && is_one_folder()) {
         with(&record.target).or_else(|| with(&record.rotated))
     } else {
         None

@@ -11,7 +11,7 @@ use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{LogOutcome, Response};
 use ostler_sys::ProcRef;
-use ostler_sys::process::descriptors::stands_still;
+use ostler_sys::process::descriptors::is_stopped;
 
 use super::Reclaim;
 use crate::engine::{FeatureAnswer, FeatureRequest, Input, TestContext, reacts};
@@ -134,10 +134,10 @@ fn process_stopped_by_a_killed_daemon_is_resumed_first() {
         rights: Rights::default(),
     };
     process.signal(19).unwrap();
-    wait(|| stands_still(process.pid));
+    wait(|| is_stopped(process.pid));
     let mut snapshot = Snapshot { reclaims: [(3, record)].into(), ..Snapshot::default() };
     reclaim.restore(&mut snapshot);
-    wait(|| !stands_still(process.pid));
+    wait(|| !is_stopped(process.pid));
     assert!(snapshot.reclaims.is_empty());
     // The reclaim was undone, and is then done under another number.
     reclaim.on_boot(&mut played.ctx);

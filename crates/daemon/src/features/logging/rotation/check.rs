@@ -10,7 +10,7 @@ use ostler_core::logs::rotate::{Rule, pace};
 use super::Rotation;
 use super::retention::{CheckedLog, RetentionJob};
 use crate::engine::Ctx;
-use crate::logs::reclaim::{FileKey, PathEntry, look};
+use crate::logs::reclaim::{FileKey, PathEntry, inspect_path};
 use crate::logs::{self, LogTargets};
 use crate::platform::rights::Rights;
 use crate::state::slots::Slot;
@@ -144,7 +144,7 @@ impl Rotation {
     }
 
     /// Does the checks that are due.
-    pub(super) fn look(&mut self, ctx: &mut Ctx) {
+    pub(super) fn run_due_checks(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let due = |folder: &Folder| folder.due_ms.is_some_and(|at| at <= now_ms);
         let folders: Vec<PathBuf> = self.folders.iter().filter(|(_, folder)| due(folder)).map(|(path, _)| path.clone()).collect();
@@ -169,7 +169,7 @@ impl Rotation {
         if path.is_dir() {
             self.reported.remove(path.to_string_lossy().as_ref());
         } else {
-            self.folder_is_gone(ctx, path);
+            self.on_folder_removed(ctx, path);
         }
         let check_ms = self.wanted.check_ms;
         let Some(folder) = self.folders.get_mut(path) else { return };
@@ -180,7 +180,7 @@ impl Rotation {
         let before = std::mem::take(&mut folder.sizes);
         for live in &logs {
             let grown = before.get(&live.file).map(|size| (live.size.saturating_sub(*size), within_ms));
-            pace_ms = pace_ms.min(pace::next_look_ms(live.size, live.rule.max_size, grown, check_ms));
+            pace_ms = pace_ms.min(pace::next_check_ms(live.size, live.rule.max_size, grown, check_ms));
             folder.sizes.insert(live.file, live.size);
             if live.size >= live.rule.max_size {
                 large.push(live.clone());
@@ -216,7 +216,7 @@ impl Rotation {
                     // If at least one app writes the file itself, it counts as direct.
                     Some(same) => {
                         same.direct |= direct;
-                        if same.rights.are_ours() {
+                        if same.rights.is_daemon_user() {
                             same.rights = rights;
                         }
                     }
@@ -289,10 +289,10 @@ impl Rotation {
         self.order_retention(ctx, [(logs, RetentionJob::Room(wanted))]);
     }
 
-    fn folder_is_gone(&mut self, ctx: &mut Ctx, path: &Path) {
+    fn on_folder_removed(&mut self, ctx: &mut Ctx, path: &Path) {
         let of = ctx.state.slots.iter().filter(|slot| folders(slot).any(|folder| folder == path)).map(|slot| Rights::of(slot.spec()));
         // If several users have logs here, the rights of a user other than the daemon's apply.
-        let rights = of.reduce(|one, other| if one.are_ours() { other } else { one }).unwrap_or_default();
+        let rights = of.reduce(|one, other| if one.is_daemon_user() { other } else { one }).unwrap_or_default();
         let places = LogTargets { home: &ctx.io.settings.home, rights: &rights, stdout: None, stderr: None };
         let made = places.make(path);
         let mut unwritten = Vec::new();
@@ -340,7 +340,7 @@ fn is_direct(slot: &Slot) -> bool {
 /// Returns the file at this path, if it is a plain file and, if one is given, the wanted one.
 fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
     if let Some(file) = wanted {
-        let (there, meta) = look(target, file);
+        let (there, meta) = inspect_path(target, file);
         return meta.filter(|_| there == PathEntry::Itself).map(|meta| (file, meta.len()));
     }
     let meta = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file)?;

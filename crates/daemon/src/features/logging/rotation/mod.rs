@@ -87,7 +87,7 @@ impl Rotation {
 
     /// Handles the deadline: a folder is to be checked, or a schedule is due.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, _key: u64) {
-        self.look(ctx);
+        self.run_due_checks(ctx);
         self.set_timer(ctx);
     }
 
@@ -111,7 +111,7 @@ impl Rotation {
     }
 
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
-        self.look_after_rotated(ctx);
+        self.finish_rotations(ctx);
     }
 
     pub(crate) fn records(&self) -> Vec<Record<'_>> {

@@ -11,7 +11,7 @@ use crate::platform::rights::Rights;
 
 impl Rotation {
     /// Handles the rotations of this turn together: rotates the own log, and orders the retention.
-    pub(super) fn look_after_rotated(&mut self, ctx: &mut Ctx) {
+    pub(super) fn finish_rotations(&mut self, ctx: &mut Ctx) {
         self.rotate_own_log(ctx);
         let leftovers = std::mem::take(&mut self.leftovers);
         if self.rotated.is_empty() && !leftovers {

@@ -193,7 +193,7 @@ impl Sweeps {
         if late.is_empty() {
             return ctx.forget_processes();
         }
-        let table = ctx.look_at_processes();
+        let table = ctx.process_table();
         for (leader, mark) in late {
             for member in table.tree(leader, INC_MARK, mark.as_bytes(), keeper) {
                 // It may have exited by itself since the table was read.
@@ -225,7 +225,7 @@ impl Sweeps {
             }
             met.push(self.watch(ctx, process, sweep.slot));
         }
-        sweep.due_ms = stop::next_look(sweep.signal.is_none(), &met, ctx.now.mono_ms);
+        sweep.due_ms = stop::next_scan(sweep.signal.is_none(), &met, ctx.now.mono_ms);
         self.all.push(sweep);
     }
 

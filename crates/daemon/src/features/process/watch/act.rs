@@ -29,7 +29,7 @@ impl Watches {
             if let WatchEvent::Died(text) = &news {
                 ctx.io.log.error(format_args!("bug in the thread that watches files, which restarts: {text}"));
                 let home = ctx.io.settings.home.to_string_lossy().into_owned();
-                self.begin_again(&ctx.io.reactor, &home);
+                self.replace_thread(&ctx.io.reactor, &home);
                 return self.settle(ctx);
             }
             let Some(name) = self.groups.get(&group).map(|group| group.name.clone()) else { continue };
@@ -119,7 +119,7 @@ impl Watches {
 
     /// Handles the end of a burst of this group. Its restart waits for the end of a reload that is
     /// in progress.
-    pub(super) fn look_at_burst(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn on_burst_end(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         if ctx.state.slots.is_being_replaced(&group.name) {
             group.not_before_ms = ctx.now.mono_ms + AGAIN_MS;

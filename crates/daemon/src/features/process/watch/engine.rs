@@ -94,7 +94,7 @@ impl Thread {
             return None;
         }
         let busy = self.engine.take_events();
-        self.engine.look();
+        self.engine.poll_files();
         self.engine.report(&self.report);
         Some(busy)
     }
@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Compares files in folders whose changes the kernel does not report.
-    fn look(&mut self) {
+    fn poll_files(&mut self) {
         let now = clock::boot();
         for watched in self.groups.values_mut().filter(|watched| watched.due().is_some_and(|due| due <= now)) {
             watched.work(&mut self.kernel);

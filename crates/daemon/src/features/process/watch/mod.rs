@@ -157,7 +157,7 @@ impl Watches {
 
     /// Handles the end of a burst.
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
-        self.look_at_burst(ctx, key as u32);
+        self.on_burst_end(ctx, key as u32);
     }
 
     /// Handles reports of the thread.
@@ -203,7 +203,7 @@ impl Watches {
     }
 
     /// Prepares another thread after one has died, up to [`MOST_DEATHS`] times.
-    fn begin_again(&mut self, reactor: &Reactor, home: &str) {
+    fn replace_thread(&mut self, reactor: &Reactor, home: &str) {
         if let Some(engine) = self.engine.take() {
             reactor.remove(&*engine.ours);
         }

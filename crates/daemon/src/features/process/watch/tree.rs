@@ -135,7 +135,7 @@ impl Tree {
     }
 
     /// Returns the folders that have to be compared.
-    pub(super) fn looked_at(&self) -> Vec<u32> {
+    pub(super) fn polled_folders(&self) -> Vec<u32> {
         let ids = self.nodes.iter().enumerate().filter_map(|(id, node)| Some((u32::try_from(id).ok()?, node.as_ref()?)));
         ids.filter(|(_, node)| matches!(node.noticed, DetectionMethod::Polling(_))).map(|(id, _)| id).collect()
     }
@@ -256,7 +256,7 @@ pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
 }
 
 /// Reads everything in a folder.
-pub(super) fn look(path: &Path, follow: bool) -> io::Result<Snapshot> {
+pub(super) fn snapshot(path: &Path, follow: bool) -> io::Result<Snapshot> {
     let mut snapshot = Snapshot::new();
     for entry in fs::read_dir(path)? {
         let name = entry?.file_name();

@@ -45,7 +45,7 @@ impl Events {
             if translate::decides(&what) {
                 slot.durable.cause = Some(Box::new(cause.clone()));
             }
-            if slot.is_seen() {
+            if slot.is_visible() {
                 let draft = EventDraft {
                     app: Some(slot.spec().name.clone()),
                     id: Some(slot.durable.pm_id),

@@ -32,10 +32,10 @@ pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Ev
             (EventKind::CouldNotStart { why, errno }, of_exit(record))
         }
         Transition::RestartScheduled { delay_ms } => {
-            let detail = instance.exits.last().map(|exit| in_words(exit.ending));
+            let detail = instance.exits.last().map(|exit| describe(exit.ending));
             let cause = match cause {
                 // The restart was requested; only its time was decided now.
-                Some(cause @ (EventCause::User { .. } | EventCause::Policy { .. })) if instance.exits.last().is_some_and(was_asked) => {
+                Some(cause @ (EventCause::User { .. } | EventCause::Policy { .. })) if instance.exits.last().is_some_and(was_requested) => {
                     cause.clone()
                 }
                 _ => EventCause::policy(PolicyName::Autorestart, detail),
@@ -58,7 +58,7 @@ pub(super) fn decides(what: &EventKind) -> bool {
     matches!(what, EventKind::Exit { .. } | EventKind::CouldNotStart { .. } | EventKind::Restarting { .. } | EventKind::Errored { .. })
 }
 
-fn was_asked(exit: &ExitRecord) -> bool {
+fn was_requested(exit: &ExitRecord) -> bool {
     matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_))
 }
 
@@ -72,7 +72,7 @@ fn of_exit(record: &ExitRecord) -> EventCause {
     }
 }
 
-fn in_words(ending: Ending) -> String {
+fn describe(ending: Ending) -> String {
     match ending {
         Ending::Code(code) => format!("exited with code {code}"),
         Ending::Signal { signal, .. } => format!("ended by {}", ostler_sys::process::signal::name(signal)),

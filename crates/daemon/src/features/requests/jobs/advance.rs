@@ -7,7 +7,7 @@ use ostler_core::lifecycle::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
-use super::job::{AfterJob, DetachState, Job, JobStep, WaitedInstance, action_word};
+use super::job::{AfterJob, DetachState, Job, JobStep, WaitedInstance, action_name};
 use super::shares::StartLimit;
 use super::turns::put_in_order;
 use crate::engine::{Ctx, FeatureRequest, ShutdownKind};
@@ -15,7 +15,7 @@ use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;
 
 /// Returns true for an instance that only its name or id starts, if the target is neither.
-fn is_left(slots: &Slots, id: u32, target: &str) -> bool {
+fn needs_own_name(slots: &Slots, id: u32, target: &str) -> bool {
     let is_named = |slot: &Slot| slot.spec().name == target || slot.durable.pm_id.to_string() == target;
     slots.get(id).is_some_and(|slot| slot.is_unstarted() && !is_named(slot))
 }
@@ -32,11 +32,11 @@ impl Job {
             self.unresolved = self.resolve_all(ctx).err();
         }
         loop {
-            self.take_turns(ctx);
+            self.start_pending(ctx);
             if !self.waiting.is_empty() || !self.pending.is_empty() || !self.rollouts.is_empty() {
                 return false;
             }
-            if self.then == AfterJob::Exit && self.targets.is_empty() && self.end_what_is_left(ctx) {
+            if self.then == AfterJob::Exit && self.targets.is_empty() && self.delete_hidden(ctx) {
                 return false;
             }
             let target = if self.failed == 0 { self.targets.pop_front() } else { None };
@@ -55,7 +55,7 @@ impl Job {
         let ids = ctx.state.slots.select_in(self.namespace.as_deref(), &target, &self.cwd)?;
         self.touch(&ids, &ctx.state.slots);
         let starts = self.named_only && matches!(self.step, JobStep::Act(Action::Restart | Action::Reload, _));
-        let is_left = |id: &&u32| starts && is_left(&ctx.state.slots, **id, &target);
+        let is_left = |id: &&u32| starts && needs_own_name(&ctx.state.slots, **id, &target);
         self.pending.extend(ids.iter().filter(|id| !is_left(id)));
         self.ordered = put_in_order(&ctx.state.slots, &self.step, &mut self.pending);
         if let JobStep::Act(action, _) = self.step {
@@ -67,17 +67,17 @@ impl Job {
     /// Reports the instances that a target, or the name of an app, selects.
     pub(super) fn send_selected(&self, ctx: &mut Ctx, action: Action, target: String, ids: &[u32]) {
         let ids = ctx.state.slots.pm_ids(ids);
-        self.asker.send(ctx, Progress::Selected { action: action_word(action).to_owned(), target, ids });
+        self.asker.send(ctx, Progress::Selected { action: action_name(action).to_owned(), target, ids });
     }
 
     /// Deletes processes that users do not see when everything is deleted. Returns true if there is
     /// something to wait for.
-    fn end_what_is_left(&mut self, ctx: &mut Ctx) -> bool {
+    fn delete_hidden(&mut self, ctx: &mut Ctx) -> bool {
         let left: Vec<u32> = ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         for id in &left {
             self.wait_for_end_of_hidden(ctx, *id);
         }
-        if ctx.state.commands.any_goes_on() {
+        if ctx.state.commands.has_running() {
             ctx.request(FeatureRequest::CallOffAll);
         }
         !left.is_empty() || !ctx.state.commands.is_empty()
@@ -91,7 +91,7 @@ impl Job {
     }
 
     /// Takes instances from `pending`, as many as the rules allow.
-    pub(super) fn take_turns(&mut self, ctx: &mut Ctx) {
+    pub(super) fn start_pending(&mut self, ctx: &mut Ctx) {
         if matches!(self.step, JobStep::Act(Action::Reload, _)) {
             return self.begin_reloads(ctx);
         }
@@ -118,7 +118,7 @@ impl Job {
 
     /// Returns the instances that are next, and those that have to wait.
     fn chosen(&self, slots: &Slots) -> (Vec<u32>, VecDeque<u32>) {
-        let (mut turns, mut shares) = (self.turns(slots), StartLimit::of(self, slots));
+        let (mut turns, mut shares) = (self.app_queue(slots), StartLimit::of(self, slots));
         let (mut begin, mut later) = (Vec::new(), VecDeque::new());
         for &id in &self.pending {
             let slot = slots.get(id);

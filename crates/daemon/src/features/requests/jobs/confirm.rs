@@ -10,7 +10,7 @@ use ostler_core::lifecycle::{Ending, ExitCause};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::Confirm;
 
-use crate::state::slots::{Slot, why};
+use crate::state::slots::{Slot, exit_text};
 
 /// Interpreters that read a whole file before they run any of it, by the prefixes of their names.
 const READERS: &[&str] = &["node", "bun", "deno", "python", "ruby", "php", "perl", "tsx", "ts-node"];
@@ -55,9 +55,9 @@ impl Confirmation {
             return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
-        let then = if slot.durable.instance.is_coming_again() { "it is started again" } else { "it stays down" };
+        let then = if slot.durable.instance.will_restart() { "it is started again" } else { "it stays down" };
         let lines: String = exit.last_lines.iter().map(|line| format!("\n    │ {line}")).collect();
-        Some(format!("{} within {lived} of its start; {then}{lines}", why(exit)))
+        Some(format!("{} within {lived} of its start; {then}{lines}", exit_text(exit)))
     }
 }
 

@@ -26,7 +26,7 @@ impl Job {
             if let Err(failure) = self.resolve_all(ctx) {
                 self.leave_asker(ctx, Response::Failed(failure));
             }
-            self.take_turns(ctx);
+            self.start_pending(ctx);
         }
         if self.detaching == DetachState::Begun && ctx.is_idle() {
             let response = self.response();

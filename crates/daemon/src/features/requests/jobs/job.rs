@@ -231,7 +231,7 @@ impl Job {
 }
 
 /// Returns PM2's name of an action.
-pub(super) fn action_word(action: Action) -> &'static str {
+pub(super) fn action_name(action: Action) -> &'static str {
     match action {
         Action::Stop => "stopProcessId",
         Action::Restart => "restartProcessId",

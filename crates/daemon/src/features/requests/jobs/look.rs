@@ -11,7 +11,7 @@ use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
 /// Result of the wait for an instance, in words that follow its name.
-enum CameTo {
+enum WaitResult {
     Goal,
     /// It takes long and continues.
     Late(String),
@@ -21,15 +21,15 @@ enum CameTo {
 impl Job {
     /// Checks whether a step of an instance completes the wait. Returns true if the program of an
     /// instance that the request added cannot be executed.
-    pub(super) fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
+    pub(super) fn check(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) -> bool {
         let Some(goal) = self.waiting.get(&id).map(|waited| waited.goal) else { return false };
         // The instance counts as stopped or gone only when its hooks have ended, too.
-        if !matches!(goal, Goal::Up { .. }) && ctx.state.commands.any_hook_of(id) {
+        if !matches!(goal, Goal::Up { .. }) && ctx.state.commands.has_hook(id) {
             return false;
         }
         let slot = ctx.state.slots.get(id);
-        let progress = goal.look(slot.map(|slot| &slot.durable.instance), transition);
-        let came_to = self.came_to(id, slot, progress, ctx.now);
+        let progress = goal.judge(slot.map(|slot| &slot.durable.instance), transition);
+        let came_to = self.result_of(id, slot, progress, ctx.now);
         ctx.outbox.timers.set((super::Jobs::NAME, self.number), self.waiting.values().filter_map(|waited| waited.up_until_ms).min());
         let Some(came_to) = came_to else { return false };
         let is_unstartable = self.fresh.contains(&id) && slot.is_some_and(cannot_be_executed);
@@ -38,12 +38,12 @@ impl Job {
 
     /// Returns the result, unless it is not known yet: a process that is online may still need its
     /// confirmation.
-    fn came_to(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<CameTo> {
+    fn result_of(&mut self, id: u32, slot: Option<&Slot>, progress: goal::Progress<'_>, now: Now) -> Option<WaitResult> {
         if let (Some(confirm), Some(slot), Some(waited)) = (self.confirm, slot, self.waiting.get_mut(&id)) {
             waited.exited |= waited.up_until_ms.is_some() && matches!(progress, goal::Progress::Failed(_));
             if waited.exited {
                 waited.up_until_ms = None;
-                return (!slot.live.seeks_port_holder).then(|| confirm.judge(slot).map_or(CameTo::Goal, CameTo::Failure));
+                return (!slot.live.seeks_port_holder).then(|| confirm.judge(slot).map_or(WaitResult::Goal, WaitResult::Failure));
             }
             if progress == goal::Progress::Reached {
                 waited.up_until_ms = confirm.until_ms(slot, now.mono_ms);
@@ -54,14 +54,14 @@ impl Job {
         }
         match progress {
             goal::Progress::Waiting => None,
-            goal::Progress::Reached => Some(CameTo::Goal),
-            goal::Progress::Late => Some(CameTo::Late(slot.map(|slot| slot.still_starting(now)).unwrap_or_default())),
+            goal::Progress::Reached => Some(WaitResult::Goal),
+            goal::Progress::Late => Some(WaitResult::Late(slot.map(|slot| slot.still_starting(now)).unwrap_or_default())),
             goal::Progress::Failed(Failure::Ended(exit) | Failure::EndedEarly(exit))
                 if slot.is_some_and(|slot| self.was_started(slot, exit)) =>
             {
-                Some(CameTo::Goal)
+                Some(WaitResult::Goal)
             }
-            goal::Progress::Failed(failure) => Some(CameTo::Failure(words::of(failure, slot))),
+            goal::Progress::Failed(failure) => Some(WaitResult::Failure(words::of(failure, slot))),
         }
     }
 
@@ -75,14 +75,16 @@ impl Job {
     }
 
     /// Reports the end of the wait for an instance. Returns true if it failed.
-    fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: CameTo) -> bool {
+    fn send_end(&mut self, ctx: &mut Ctx, id: u32, came_to: WaitResult) -> bool {
         let Some(waited) = self.waiting.remove(&id).filter(|waited| !waited.hidden) else { return false };
         let (pm_id, name, key) = (waited.pm_id, waited.name, waited.app);
         let (progress, failed) = match came_to {
-            CameTo::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
+            WaitResult::Failure(reason) => (Progress::InstanceFailed { id: pm_id, name: name.clone(), reason }, Some(name)),
             // PM2 differs: it reports that the app is online.
-            CameTo::Late(reason) => (Progress::Warning(format!("[{name}]({pm_id}) {reason}; the start continues in the background")), None),
-            CameTo::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
+            WaitResult::Late(reason) => {
+                (Progress::Warning(format!("[{name}]({pm_id}) {reason}; the start continues in the background")), None)
+            }
+            WaitResult::Goal => (Progress::InstanceDone { id: pm_id, name }, None),
         };
         self.failed += u32::from(failed.is_some());
         for progress in self.sendable(pm_id, progress) {

@@ -5,7 +5,7 @@
 //!
 //! A request is a [`Job`]. It has instances that come later, and instances that it waits for until
 //! they reach its goal ([`ostler_core::lifecycle::goal`]). It never blocks. It checks an instance
-//! after each of its steps ([`look`]). When no other work of the turn is left, it takes more of its
+//! after each of its steps ([`check_jobs`]). When no other work of the turn is left, it takes more of its
 //! instances ([`advance`]), in their order ([`turns`]). Its action on an instance is an event in
 //! the queue, so that is journaled before its effects. The progress of a reload comes as an answer.
 //!
@@ -151,9 +151,9 @@ impl Jobs {
                 }
             }
             // A request may wait until nothing of the slot is left.
-            FeatureAnswer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.look(ctx, id, None)),
+            FeatureAnswer::CommandEnded(end) => end.slot.into_iter().for_each(|id| self.check_jobs(ctx, id, None)),
             // The last lines of an exit are complete.
-            FeatureAnswer::LastLines { id, .. } => self.look(ctx, *id, None),
+            FeatureAnswer::LastLines { id, .. } => self.check_jobs(ctx, *id, None),
             FeatureAnswer::Cut { id, warning, .. } => {
                 for job in self.all.iter().filter(|job| job.waiting.contains_key(id)) {
                     job.asker.send(ctx, Progress::Warning(warning.clone()));
@@ -164,15 +164,15 @@ impl Jobs {
     }
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
-        self.look(ctx, step.id, None);
+        self.check_jobs(ctx, step.id, None);
     }
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
-        self.look(ctx, id, Some(transition));
+        self.check_jobs(ctx, id, Some(transition));
     }
 
     pub(crate) fn on_forgotten(&mut self, ctx: &mut Ctx, id: u32) {
-        self.look(ctx, id, None);
+        self.check_jobs(ctx, id, None);
     }
 
     /// Handles the report of our preload that the script was run.
@@ -181,7 +181,7 @@ impl Jobs {
         let Some(slot) = ctx.state.slots.get_mut(id).filter(|slot| slot.durable.preloaded) else { return };
         if FromPreload::of(message) == Some(FromPreload::Runs) {
             slot.live.script_runs = true;
-            self.look(ctx, id, None);
+            self.check_jobs(ctx, id, None);
         }
     }
 
@@ -191,7 +191,7 @@ impl Jobs {
         let Some(job) = self.all.iter().find(|job| job.number == key) else { return };
         let is_due = |waited: &WaitedInstance| waited.up_until_ms.is_some_and(|at_ms| at_ms <= ctx.now.mono_ms);
         let up: Vec<u32> = job.waiting.iter().filter(|(_, waited)| is_due(waited)).map(|(id, _)| *id).collect();
-        up.into_iter().for_each(|id| self.look(ctx, id, None));
+        up.into_iter().for_each(|id| self.check_jobs(ctx, id, None));
     }
 
     pub(crate) fn on_idle(&mut self, ctx: &mut Ctx) {
@@ -200,8 +200,9 @@ impl Jobs {
             ctx.event(id, Event::Delete(Origin::policy(PolicyName::Start)));
         }
         self.advance(ctx);
-        self.begin_held_back(ctx);
-        ctx.state.coming = if ctx.state.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::coming).collect() };
+        self.begin_delayed_starts(ctx);
+        ctx.state.coming =
+            if ctx.state.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::later_starts).collect() };
     }
 }
 
@@ -216,7 +217,7 @@ impl Jobs {
     }
 
     /// Begins the starts that no longer have to wait.
-    fn begin_held_back(&mut self, ctx: &mut Ctx) {
+    fn begin_delayed_starts(&mut self, ctx: &mut Ctx) {
         while ctx.is_idle()
             && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.state.slots))
         {
@@ -243,9 +244,9 @@ impl Jobs {
 
     /// Lets the requests that wait for an instance check it after a step or a report. Nothing is
     /// started here.
-    fn look(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) {
+    fn check_jobs(&mut self, ctx: &mut Ctx, id: u32, transition: Option<&Transition>) {
         for job in &mut self.all {
-            if job.look(ctx, id, transition) {
+            if job.check(ctx, id, transition) {
                 self.unstartable.push(id);
             }
         }

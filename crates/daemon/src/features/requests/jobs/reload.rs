@@ -78,7 +78,7 @@ impl Job {
         let slot = ctx.state.slots.get(id)?;
         let JobStep::Act(_, change) = &self.step else { return None };
         let (mut spec, vars) = match (self.releases.get(slot.spec().key()), change) {
-            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.instead_of(&slot.base().vars)),
+            (Some(NewRelease { spec, env, .. }), _) => (spec.clone(), env.replacement_env(&slot.base().vars)),
             (None, Some(change)) => (changed_spec(slot, change), changed_vars(&slot.base().vars, change)),
             (None, None) => return Some(Replacement { id, app: Rc::clone(slot.app()), base: Rc::clone(slot.base()) }),
         };

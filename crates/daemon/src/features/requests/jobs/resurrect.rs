@@ -24,7 +24,7 @@ pub(super) fn resurrect(ctx: &mut Ctx, asker: Requester) -> Result<Job, Failure>
     if let Some(told) = told {
         asker.send(ctx, Progress::Warning(told));
     }
-    let mut job = bring_back(ctx, asker, entries);
+    let mut job = resurrect_entries(ctx, asker, entries);
     job.lost = rejected.len() as u32;
     for entry in rejected {
         asker.send(ctx, Progress::Warning(entry.to_string()));
@@ -45,10 +45,10 @@ pub(super) fn restore(ctx: &mut Ctx, asker: Requester, entries: Vec<Value>, sock
         let apps = entries.iter().map(|entry| entry.spec.name.clone()).collect();
         ctx.request(FeatureRequest::ShareSockets { of: ProcRef { pid, start_ticks }, apps });
     }
-    Ok(bring_back(ctx, asker, entries))
+    Ok(resurrect_entries(ctx, asker, entries))
 }
 
-fn bring_back(ctx: &mut Ctx, asker: Requester, entries: Vec<DumpEntry>) -> Job {
+fn resurrect_entries(ctx: &mut Ctx, asker: Requester, entries: Vec<DumpEntry>) -> Job {
     // As in PM2, an existing name is left alone as a whole. If the list has the name in several
     // namespaces, these are several apps.
     let mut namespaces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

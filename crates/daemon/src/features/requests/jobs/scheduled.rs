@@ -24,7 +24,7 @@ impl Job {
             return false;
         }
         if let Some(release) = release {
-            if let Some(vars) = release.env.instead_of(&slot.base().vars) {
+            if let Some(vars) = release.env.replacement_env(&slot.base().vars) {
                 ctx.rebase(id, vars);
             }
             ctx.redescribe(id, release.spec.clone());

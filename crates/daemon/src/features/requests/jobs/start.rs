@@ -11,7 +11,7 @@ use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
 use super::job::{Job, JobStep, Requester};
 use super::release::{NewEnv, NewRelease};
 use super::turns;
-use crate::engine::{Ctx, laid_over};
+use crate::engine::{Ctx, overlaid};
 use crate::state::slots::{Slot, Slots, file_names};
 
 /// Request to start apps.
@@ -208,13 +208,13 @@ impl PendingStart {
             let line =
                 format!("several apps are named {}: they are reloaded unchanged; `restart` applies the changes of the file", spec.name);
             self.job.asker.send(ctx, Progress::Warning(line));
-            return self.take_turns(ctx, Action::Reload, spec.name, ids);
+            return self.queue_existing(ctx, Action::Reload, spec.name, ids);
         }
         let env = if takes_callers(&spec) { NewEnv::Over(callers_env(&self.base_env, &spec).clone()) } else { NewEnv::Same };
         let more = missing_instances(&ctx.state.slots, &spec, &ids);
         let keys: BTreeSet<String> =
             ids.iter().filter_map(|id| ctx.state.slots.get(*id)).map(|slot| slot.spec().key().to_owned()).collect();
-        self.take_turns(ctx, Action::Reload, spec.name.clone(), ids);
+        self.queue_existing(ctx, Action::Reload, spec.name.clone(), ids);
         for key in keys {
             self.job.releases.insert(key, NewRelease { spec: spec.clone(), env: env.clone(), more });
         }
@@ -228,7 +228,7 @@ impl PendingStart {
             }
             ctx.redescribe(id, spec.clone());
         }
-        self.take_turns(ctx, Action::Restart, spec.name.clone(), ids);
+        self.queue_existing(ctx, Action::Restart, spec.name.clone(), ids);
         if more > 0 {
             let is_job = spec.is_job();
             let added = self.add(ctx, spec, more);
@@ -237,7 +237,7 @@ impl PendingStart {
     }
 
     /// Queues existing instances, which are started again in their order.
-    fn take_turns(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
+    fn queue_existing(&mut self, ctx: &mut Ctx, action: Action, target: String, ids: Vec<u32>) {
         self.job.send_selected(ctx, action, target, &ids);
         self.job.touch(&ids, &ctx.state.slots);
         self.job.pending.extend(ids);
@@ -319,7 +319,7 @@ fn callers_env<'a>(shared: &'a EnvMap, spec: &'a AppSpec) -> &'a EnvMap {
 
 fn rebase_merged(ctx: &mut Ctx, id: u32, env: &EnvMap) {
     let Some(slot) = ctx.state.slots.get(id) else { return };
-    let vars = laid_over(&slot.base().vars, env);
+    let vars = overlaid(&slot.base().vars, env);
     if vars != *slot.base().vars {
         ctx.rebase(id, vars);
     }

@@ -48,7 +48,7 @@ fn running(specs: &[AppSpec]) -> (TestContext, Jobs, Vec<u32>) {
 
 fn ask_as(played: &mut TestContext, jobs: &mut Jobs, id: u64, request: proto::Request) -> Vec<Input> {
     let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-    played.ctx.ask(ClientRequest { client: CLIENT, id, caller, request });
+    played.ctx.queue_request(ClientRequest { client: CLIENT, id, caller, request });
     played.settle(jobs)
 }
 
@@ -253,7 +253,7 @@ fn stop_queued_behind_a_restart_succeeds() {
     let (mut played, mut jobs, _) = running(&[app("a")]);
     let caller = || Caller { uid: 0, pid: 1, on_behalf_of: None };
     for (id, action) in [(1, Action::Restart), (2, Action::Stop)] {
-        played.ctx.ask(ClientRequest { client: CLIENT, id, caller: caller(), request: act(action, &["a"]) });
+        played.ctx.queue_request(ClientRequest { client: CLIENT, id, caller: caller(), request: act(action, &["a"]) });
     }
     played.settle(&mut jobs);
     process_exits(&mut played, &mut jobs, 0, 0);

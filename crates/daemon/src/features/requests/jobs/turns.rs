@@ -108,13 +108,13 @@ pub(super) fn put_in_order(slots: &Slots, step: &JobStep, pending: &mut VecDeque
 
 impl Job {
     /// Returns the instances that the request will start later.
-    pub(super) fn coming(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn later_starts(&self) -> impl Iterator<Item = u32> {
         let starts = matches!(self.step, JobStep::Act(Action::Restart, _));
         self.pending.iter().copied().filter(move |_| starts)
     }
 
     /// Returns the turns with the instances in progress.
-    pub(super) fn turns(&self, slots: &Slots) -> AppQueue {
+    pub(super) fn app_queue(&self, slots: &Slots) -> AppQueue {
         let mut turns = AppQueue::default();
         if let (true, JobStep::Act(action @ (Action::Stop | Action::Delete | Action::Restart), _)) = (self.ordered, &self.step) {
             turns.action = Some(*action);

@@ -123,13 +123,13 @@ impl Commands {
     /// Handles that none of its processes is left.
     fn swept(&mut self, ctx: &mut Ctx, number: u32) {
         let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
-        self.over(ctx, number, verdict);
+        self.complete(ctx, number, verdict);
         ctx.outbox.effects.push(Work::Ack(key(number)));
     }
 
     /// Completes a command, whose owner gets the report. Until then its journal record stays
     /// unchanged. If the daemon is killed now, the next daemon sends the report.
-    pub(super) fn over(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
+    pub(super) fn complete(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         command.stage = CommandStage::Over { leader: command.leader() };
         if let Some(group) = command.group.take() {

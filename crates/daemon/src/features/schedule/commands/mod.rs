@@ -226,7 +226,7 @@ impl Commands {
     }
 
     pub(crate) fn on_new_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
-        self.go_on_behind(ctx, survivors);
+        self.resume_with_keeper(ctx, survivors);
     }
 
     pub(crate) fn records(&self) -> Vec<Record<'_>> {

@@ -98,7 +98,7 @@ impl Commands {
 
     /// Continues with a new keeper, which watches these processes. Orders that the old keeper did
     /// not carry out are repeated.
-    pub(super) fn go_on_behind(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
+    pub(super) fn resume_with_keeper(&mut self, ctx: &mut Ctx, survivors: &[(u64, ProcRef)]) {
         for number in self.of(|_| true) {
             match survivors.iter().find(|(survivor, _)| *survivor == key(number)) {
                 Some((_, process)) => self.spawned(ctx, number, Leader { pid: process.pid, start_ticks: process.start_ticks }),

@@ -37,7 +37,7 @@ impl Commands {
             return;
         }
         if let Some(verdict) = command.verdict.clone() {
-            return self.over(ctx, number, verdict);
+            return self.complete(ctx, number, verdict);
         }
         let mut out = None;
         if command.spec.output == Output::Captured {
@@ -82,11 +82,11 @@ impl Commands {
             },
             step => step.to_owned(),
         };
-        self.over(ctx, number, verdict.unwrap_or_else(|| Outcome::CouldNotStart(in_words(&step, errno))));
+        self.complete(ctx, number, verdict.unwrap_or_else(|| Outcome::CouldNotStart(describe_error(&step, errno))));
     }
 }
 
 /// Returns the step and its error as text.
-fn in_words(step: &str, errno: i32) -> String {
+fn describe_error(step: &str, errno: i32) -> String {
     if errno == 0 { step.to_owned() } else { format!("{step}: {}", std::io::Error::from_raw_os_error(errno)) }
 }

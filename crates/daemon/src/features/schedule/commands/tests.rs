@@ -81,7 +81,7 @@ fn next_daemon(bytes: &[u8], children: &[Child]) -> (TestContext, Commands) {
 #[test]
 fn command_is_journaled_until_its_owner_gets_the_result() {
     let (mut played, mut commands, id, mut bytes) = running(Output::Logs, NOBODY);
-    assert!(played.ctx.state.commands.any_hook_of(id) && played.ctx.state.commands.has(&owner(id)));
+    assert!(played.ctx.state.commands.has_hook(id) && played.ctx.state.commands.has(&owner(id)));
     assert!(commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(3))));
     let (work, written) = played.written();
     bytes.extend(written);
@@ -136,9 +136,9 @@ fn command_that_times_out_is_killed_with_its_tree() {
     assert_eq!(played.ctx.state.commands.writers_of(id).len(), 1);
     played.pass(&mut commands, 999);
     assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 1));
-    assert!(played.ctx.state.commands.any_goes_on());
+    assert!(played.ctx.state.commands.has_running());
     played.pass(&mut commands, 1);
-    assert!(played.queued().is_empty() && !played.ctx.state.commands.any_goes_on());
+    assert!(played.queued().is_empty() && !played.ctx.state.commands.has_running());
     let status = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Signal { signal: 9, core: false }));
@@ -169,7 +169,7 @@ fn too_much_captured_output_cancels_the_command() {
 fn command_of_a_deleted_instance_reports_to_no_owner() {
     let (mut played, mut commands, id, _) = running(Output::Logs, NOBODY);
     commands.on_forgotten(&mut played.ctx, id);
-    assert!(!played.ctx.state.commands.any_hook_of(id));
+    assert!(!played.ctx.state.commands.has_hook(id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
     assert_eq!(result(&mut played, &mut commands), (CommandOwner::Nobody, Outcome::Cancelled));
 }

@@ -41,7 +41,7 @@ pub(crate) struct Hooks {
 
 impl Hooks {
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        self.go_on(ctx);
+        self.resume_hooks(ctx);
     }
 
     pub(crate) fn on_step(&mut self, ctx: &mut Ctx, step: &InstanceStep<'_>) {
@@ -175,7 +175,7 @@ impl Hooks {
 
     /// Continues after a restart of the daemon. An instance must not wait for a hook that does not
     /// run.
-    fn go_on(&mut self, ctx: &mut Ctx) {
+    fn resume_hooks(&mut self, ctx: &mut Ctx) {
         let crashed = ctx.state.commands.iter().filter_map(|command| match command.owner {
             CommandOwner::Hook { slot, inc, hook: Hook::OnCrash } => Some((slot, inc)),
             _ => None,
@@ -231,13 +231,13 @@ fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
             Ending::Signal { signal, .. } => set("EXIT_SIGNAL", ostler_sys::process::signal::name(signal)),
             Ending::Unknown | Ending::SpawnFailed { .. } => {}
         }
-        set("NEXT", coming(slot).into());
+        set("NEXT", next_state(slot).into());
     }
     vars
 }
 
 /// Returns the word for the next state after its process has exited.
-fn coming(slot: &Slot) -> &'static str {
+fn next_state(slot: &Slot) -> &'static str {
     let next = match slot.durable.instance.state {
         InstanceState::Stopping { next, .. } | InstanceState::Clearing { next, .. } => next,
         InstanceState::Errored => return "errored",

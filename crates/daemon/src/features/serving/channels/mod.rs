@@ -166,7 +166,7 @@ fn end(ctx: &mut Ctx, id: u32) {
 
 /// Keeps the facts that an app reports about itself, for lists, within its budget. They are not
 /// journaled, because the app chooses their size.
-fn keep(ctx: &mut Ctx, id: u32, message: &Message) {
+fn store_facts(ctx: &mut Ctx, id: u32, message: &Message) {
     let Some(slot) = ctx.state.slots.get_mut(id) else { return };
     let Some(ipc) = slot.live.ipc.as_mut() else { return };
     let axm = &mut *slot.live.axm;
@@ -279,7 +279,7 @@ impl Channels {
 
     pub(crate) fn on_message(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, message: &Message) {
         match message {
-            Message::Metrics(_) | Message::Action(_) | Message::Options(_) => keep(ctx, id, message),
+            Message::Metrics(_) | Message::Action(_) | Message::Options(_) => store_facts(ctx, id, message),
             Message::NodeVersion(version) if version.len() <= MAX_VERSION_BYTES => {
                 if let Some(slot) = ctx.state.slots.get_mut(id) {
                     slot.durable.learned.node_version = Some(version.clone());

@@ -16,7 +16,7 @@ const GRACE_MS: u64 = 10_000;
 impl Cluster {
     /// Schedules a check for abandoned listeners, after a worker of this app listens or a listening
     /// one is gone.
-    pub(super) fn look_for_abandoned(&mut self, ctx: &mut Ctx, app: &str) {
+    pub(super) fn schedule_abandoned_check(&mut self, ctx: &mut Ctx, app: &str) {
         if self.listeners.used_by(app).into_iter().any(|id| !self.is_held(ctx, id, app)) {
             self.checks.insert(app.to_owned(), ctx.now.mono_ms + GRACE_MS);
             self.set_check_timer(ctx);

@@ -386,7 +386,7 @@ impl Listeners {
         listener.wake_ms = None;
         if std::mem::take(&mut listener.refused) {
             // One connection is offered again. If a worker takes it, the next ones follow.
-            listener.ask_again();
+            listener.reset_offers();
         }
         self.dirty.insert(id);
     }
@@ -436,7 +436,7 @@ impl Listener {
     }
 
     /// Allows the first waiting connection to be offered to all workers again.
-    pub(super) fn ask_again(&mut self) {
+    pub(super) fn reset_offers(&mut self) {
         if let Some(first) = self.waiting.front_mut() {
             first.refused_by.clear();
         }

@@ -82,7 +82,7 @@ impl Cluster {
             Some("listening") => {
                 let Some(slot) = ctx.state.slots.get(id) else { return };
                 let app = Rc::clone(slot.app());
-                self.look_for_abandoned(ctx, app.spec.key());
+                self.schedule_abandoned_check(ctx, app.spec.key());
             }
             Some("close") => self.server_closed(ctx, id, message.get("key").and_then(Value::as_str).unwrap_or_default()),
             Some("exitedAfterDisconnect") => ctx.send(id, &json!({"cmd": "NODE_CLUSTER", "ack": message.get("seq")}), None),
@@ -104,7 +104,7 @@ impl Cluster {
             Err(Errno::ADDRINUSE)
         } else {
             self.listener(ctx, &app.spec, &key, &query).inspect_err(|errno| {
-                if *errno == Errno::ACCESS && !query.rights.are_ours() {
+                if *errno == Errno::ACCESS && !query.rights.is_daemon_user() {
                     self.log_refusal(ctx, id, &query);
                 }
             })
@@ -116,7 +116,7 @@ impl Cluster {
             Err(errno) => return ctx.send(id, &reply(-errno.raw_os_error(), Value::Null), None),
         };
         let data = self.listeners.data(ctx, listener, message.get("data"));
-        match self.way(ctx, id, listener, &query) {
+        match self.delivery(ctx, id, listener, &query) {
             Some(Delivery::InTurn) => {
                 let mut reply = reply(0, data);
                 reply["errno"] = Value::Null;
@@ -136,7 +136,7 @@ impl Cluster {
     }
 
     /// Returns the way in which a worker gets the connections of a listener.
-    fn way(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Delivery> {
+    fn delivery(&mut self, ctx: &mut Ctx, id: u32, listener: u32, query: &Query) -> Option<Delivery> {
         let slot = ctx.state.slots.get(id)?;
         let (spec, index) = (Rc::clone(&slot.app().spec), slot.durable.index);
         let known = self.listeners.get(listener)?;
@@ -227,7 +227,7 @@ impl Cluster {
             // If its user may not open the address but it is declared, the declared socket is open
             // already.
             Errno::ADDRINUSE => self.lender.as_ref().and_then(|lender| lender.socket(app, query)).ok_or(errno),
-            Errno::ACCESS if !query.rights.are_ours() => refused::declared_socket(ctx, spec, query).ok_or(errno),
+            Errno::ACCESS if !query.rights.is_daemon_user() => refused::declared_socket(ctx, spec, query).ok_or(errno),
             _ => Err(errno),
         })?;
         Ok(self.listeners.add(ctx, app, key, Rc::new(socket)))
@@ -316,16 +316,16 @@ impl Cluster {
     }
 
     pub(crate) fn on_channel_ended(&mut self, ctx: &mut Ctx, id: u32) {
-        self.worker_left(ctx, id);
+        self.on_worker_gone(ctx, id);
     }
 
     pub(crate) fn on_process_gone(&mut self, ctx: &mut Ctx, id: u32, _inc: u32) {
-        self.worker_left(ctx, id);
+        self.on_worker_gone(ctx, id);
     }
 
     /// Forgets the journal's facts about a former process, in case its end was not reported.
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, _inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
-        self.worker_left(ctx, id);
+        self.on_worker_gone(ctx, id);
         if let Some(slot) = ctx.state.slots.get(id).filter(|slot| slot.spec().has_workers()) {
             beside.vars.push(("NODE_UNIQUE_ID", slot.durable.worker_id.to_string()));
         }
@@ -338,7 +338,7 @@ impl Cluster {
             return;
         }
         if *transition == Transition::Deleted {
-            self.worker_left(ctx, id);
+            self.on_worker_gone(ctx, id);
         }
         if let Some(spec) = ctx.state.slots.get(id).map(|slot| Rc::clone(&slot.app().spec)) {
             self.close_listeners_of(ctx, &spec);

@@ -22,7 +22,7 @@ pub(super) fn rights_for(slot: &Slot, query: &Query) -> Rights {
     let rights = Rights::of(slot.spec());
     // Its program itself may be allowed to bind every port (`setcap cap_net_bind_service`).
     let may_bind = || slot.durable.instance.pid().is_some_and(may_bind_any_port);
-    if !rights.are_ours() && query.kind != SocketKind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
+    if !rights.is_daemon_user() && query.kind != SocketKind::Unix && query.port != 0 && may_bind() { Rights::default() } else { rights }
 }
 
 /// Returns the socket that the app's description declares for this address, if any.

@@ -39,7 +39,7 @@ impl Cluster {
             let Some(listener) = self.listeners.get_mut(listener) else { continue };
             if accepted {
                 // There may be room for the other connections that were refused.
-                listener.ask_again();
+                listener.reset_offers();
             } else {
                 connection.refused_by.push(id);
                 listener.waiting.push_front(connection);
@@ -143,12 +143,12 @@ impl Cluster {
         let Some(listener) = self.listeners.get_mut(id) else { return Err(connection) };
         let Some(slot) = ctx.state.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
-        match slot.live.ipc.as_mut().map_or(SendResult::Ended, |ipc| ipc.hand_over(&ctx.io.reactor, line, connection.fd.as_fd())) {
+        match slot.live.ipc.as_mut().map_or(SendResult::Ended, |ipc| ipc.send_fd(&ctx.io.reactor, line, connection.fd.as_fd())) {
             SendResult::Yes => {
                 slot.live.worker.sent(SentDescriptor::Connection);
                 slot.live.worker.handed.push_back(HandedConnection { seq, listener: id, at_ms: now_ms, connection });
                 let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
-                listener.turns.gave(worker, |worker| load_of(&ctx.state.slots, worker, who));
+                listener.turns.record(worker, |worker| load_of(&ctx.state.slots, worker, who));
                 Ok(())
             }
             SendResult::NoRoom | SendResult::Ended => Err(connection),
@@ -157,7 +157,7 @@ impl Cluster {
 
     /// Handles a worker that is gone, or unreachable. The connections that it has not answered go
     /// to others.
-    pub(super) fn worker_left(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn on_worker_gone(&mut self, ctx: &mut Ctx, id: u32) {
         self.take_answers(ctx, id);
         let Some(slot) = ctx.state.slots.get_mut(id) else { return };
         let had_any = !(slot.durable.listening.is_empty() && slot.durable.served.is_empty());
@@ -184,7 +184,7 @@ impl Cluster {
         }
         // After a reload the new processes listen before the old ones stop.
         if had_any && let Some(app) = ctx.state.slots.get(id).map(|slot| slot.spec().key().to_owned()) {
-            self.look_for_abandoned(ctx, &app);
+            self.schedule_abandoned_check(ctx, &app);
         }
     }
 
@@ -204,7 +204,7 @@ impl Cluster {
             }
         }
         for app in self.listeners.apps() {
-            self.look_for_abandoned(ctx, &app);
+            self.schedule_abandoned_check(ctx, &app);
         }
     }
 }

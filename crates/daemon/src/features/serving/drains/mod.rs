@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use ostler_core::app::ExecMode;
 use ostler_core::lifecycle::{DesiredState, Event, InstanceState, Transition};
 use ostler_core::serving::Scheduling;
-use ostler_core::serving::unanswered::still_under_way;
+use ostler_core::serving::unanswered::cut_warning;
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::{Drain, FromPreload};
 use serde_json::{Value, json};
@@ -154,9 +154,7 @@ fn unfinished(slot: &Slot, transition: &Transition, draining: Option<Draining>) 
     let gently = slot.durable.role == Role::Retiring || slot.durable.instance.wanted != DesiredState::Up;
     match (transition, draining) {
         (Transition::DrainTimeout, Some(Draining { requests: Some(0), .. })) => None,
-        (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => {
-            Some((requests, still_under_way(requests, drain_ms)))
-        }
+        (Transition::DrainTimeout, Some(Draining { requests: Some(requests), .. })) => Some((requests, cut_warning(requests, drain_ms))),
         (Transition::DrainTimeout, Some(Draining { requests: None, .. })) => {
             Some((0, "the old process does not answer, it is ended".to_owned()))
         }

@@ -90,7 +90,7 @@ impl LogLines {
     }
 
     /// Reads the new part of the files.
-    pub(super) fn look(&mut self, id: u32) -> LineSearch {
+    pub(super) fn read_new(&mut self, id: u32) -> LineSearch {
         let Some(waiting) = self.waiting.get_mut(&id) else { return LineSearch::Later };
         let mut result = LineSearch::Later;
         for file in &mut waiting.files {
@@ -181,12 +181,12 @@ mod tests {
         let mut lines = LogLines::default();
         lines.begin(7, "^listening on \\d+$", Rights::default(), vec![(path.clone(), 15), ("/no/such/file".into(), 0)], &reactor).unwrap();
         // One of the files does not exist, and the kernel cannot report its creation.
-        assert_eq!(lines.look(7), LineSearch::Soon);
+        assert_eq!(lines.read_new(7), LineSearch::Soon);
         append(&path, "listening ");
         assert_eq!(lines.changed(), [7]);
-        assert_eq!(lines.look(7), LineSearch::Soon);
+        assert_eq!(lines.read_new(7), LineSearch::Soon);
         append(&path, "on 22\nmore");
-        assert_eq!(lines.look(7), LineSearch::Found);
+        assert_eq!(lines.read_new(7), LineSearch::Found);
         lines.end(7);
         assert!(lines.inotify.is_none() && lines.changed().is_empty());
         std::fs::remove_file(path).unwrap();
@@ -199,13 +199,13 @@ mod tests {
         let mut lines = LogLines::default();
         lines.begin(1, "ready$", Rights::default(), vec![(path.clone(), 0)], &reactor).unwrap();
         append(&path, &"x".repeat(PER_TURN + 10));
-        assert_eq!(lines.look(1), LineSearch::Soon);
-        assert_eq!(lines.look(1), LineSearch::Later);
+        assert_eq!(lines.read_new(1), LineSearch::Soon);
+        assert_eq!(lines.read_new(1), LineSearch::Later);
         assert!(lines.waiting[&1].files[0].partial.len() <= LINE_MAX);
         append(&path, " ready\n");
-        assert_eq!(lines.look(1), LineSearch::Found);
+        assert_eq!(lines.read_new(1), LineSearch::Found);
         std::fs::write(&path, "ready\n").unwrap();
-        assert_eq!(lines.look(1), LineSearch::Found);
+        assert_eq!(lines.read_new(1), LineSearch::Found);
         assert!(lines.begin(2, "(", Rights::default(), Vec::new(), &reactor).is_err());
         std::fs::remove_file(path).unwrap();
     }

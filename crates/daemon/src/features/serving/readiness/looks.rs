@@ -18,7 +18,7 @@ use crate::state::slots::Slot;
 pub(super) const LOOK_AGAIN_MS: u64 = 50;
 
 impl Readiness {
-    pub(super) fn begin_to_look(&mut self, ctx: &mut Ctx, id: u32, since_ms: u64) {
+    pub(super) fn start_checks(&mut self, ctx: &mut Ctx, id: u32, since_ms: u64) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let begun = match slot.live.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
@@ -44,7 +44,7 @@ impl Readiness {
         }
     }
 
-    pub(super) fn look_no_more(&mut self, ctx: &mut Ctx, id: u32) {
+    pub(super) fn stop_checks(&mut self, ctx: &mut Ctx, id: u32) {
         if self.looked_at.remove(&id).is_none() {
             return;
         }
@@ -61,7 +61,7 @@ impl Readiness {
     }
 
     /// Starts attempts of probes, and stops those that have taken too long.
-    pub(super) fn ask(&mut self, ctx: &mut Ctx) {
+    pub(super) fn run_probes(&mut self, ctx: &mut Ctx) {
         for (id, answer) in self.probes.tick(&ctx.io.reactor, ctx.now.mono_ms) {
             self.take_answer(ctx, id, answer);
         }
@@ -78,29 +78,29 @@ impl Readiness {
 
     fn take_answer(&mut self, ctx: &mut Ctx, id: u32, answer: ProbeOutcome) {
         match answer {
-            ProbeOutcome::Good => self.seen(ctx, id, Signal::Answer),
+            ProbeOutcome::Good => self.on_signal(ctx, id, Signal::Answer),
             ProbeOutcome::Bad(trouble) => note_trouble(ctx, id, trouble),
             ProbeOutcome::Broken(trouble) => note_trouble(ctx, id, format!("the readiness check is broken: {trouble}")),
         }
     }
 
     /// Handles a signal that was found.
-    pub(super) fn seen(&mut self, ctx: &mut Ctx, id: u32, signal: Signal) {
+    pub(super) fn on_signal(&mut self, ctx: &mut Ctx, id: u32, signal: Signal) {
         if let Some(&inc) = self.looked_at.get(&id) {
             self.take_signal(ctx, id, inc, signal);
         }
     }
 
     /// Handles changed log files.
-    pub(super) fn look_at_logs(&mut self, ctx: &mut Ctx) {
+    pub(super) fn check_logs(&mut self, ctx: &mut Ctx) {
         for id in self.logs.changed() {
-            self.look_at_log(ctx, id);
+            self.check_log(ctx, id);
         }
     }
 
-    pub(super) fn look_at_log(&mut self, ctx: &mut Ctx, id: u32) {
-        match self.logs.look(id) {
-            LineSearch::Found => self.seen(ctx, id, Signal::Log),
+    pub(super) fn check_log(&mut self, ctx: &mut Ctx, id: u32) {
+        match self.logs.read_new(id) {
+            LineSearch::Found => self.on_signal(ctx, id, Signal::Log),
             LineSearch::Later => {}
             LineSearch::Soon => ctx.outbox.timers.set(ReadinessTimer::Log.of(id), Some(ctx.now.mono_ms + LOOK_AGAIN_MS)),
         }

@@ -103,7 +103,7 @@ impl ReadinessTimer {
 
 /// Returns true if the app uses sd_notify. Only then it gets a socket, because Node apps send
 /// `ready` on their channel.
-fn speaks(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
+fn uses_notify(spec: &AppSpec, proof: Option<&ReadyBy>) -> bool {
     spec.ready.watchdog_ms.is_some()
         || proof == Some(&ReadyBy::Notify)
         || spec.ready.by.as_deref() == Some(&ReadyBy::Notify)
@@ -138,7 +138,7 @@ impl Readiness {
         let Some(slot) = ctx.state.slots.get_mut(id) else { return Ok(()) };
         slot.live.trouble = None;
         let (key, proof, spec) = (slot.key(inc), slot.live.proof.clone(), Rc::clone(&slot.app().spec));
-        if speaks(&spec, proof.as_deref()) {
+        if uses_notify(&spec, proof.as_deref()) {
             self.make_socket(ctx, id, key, &spec, beside)?;
         }
         if let Some(&ReadyBy::Descriptor(number)) = proof.as_deref() {
@@ -169,7 +169,7 @@ impl Readiness {
 
     /// Stops all checks of a slot's process, which has exited or never existed.
     fn expect_nothing(&mut self, ctx: &mut Ctx, id: u32) {
-        self.look_no_more(ctx, id);
+        self.stop_checks(ctx, id);
         self.proved.remove(&id);
         if let Some(notify) = self.notify.remove(&id) {
             ctx.outbox.timers.set(ReadinessTimer::Watchdog.of(id), None);
@@ -200,16 +200,16 @@ impl Readiness {
         };
         if let Some((inc, since_ms)) = starting {
             if self.looked_at.get(&id) != Some(&inc) {
-                self.look_no_more(ctx, id);
+                self.stop_checks(ctx, id);
                 self.looked_at.insert(id, inc);
-                self.begin_to_look(ctx, id, since_ms);
+                self.start_checks(ctx, id, since_ms);
                 let extended = self.notify.get_mut(&id).and_then(|notify| notify.extended_ms.take());
                 if let Some(until_ms) = extended {
                     ctx.event(id, Event::Extend { inc, until_ms });
                 }
             }
         } else {
-            self.look_no_more(ctx, id);
+            self.stop_checks(ctx, id);
         }
         self.follow_watchdog(ctx, id, running);
     }
@@ -262,7 +262,7 @@ fn withdraw_trouble(ctx: &mut Ctx, step: &InstanceStep<'_>) {
 impl Readiness {
     /// Removes sockets that killed daemons may have left.
     pub(crate) fn on_boot(&mut self, ctx: &mut Ctx) {
-        notify_path::remove_left(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
+        notify_path::remove_leftovers(&ctx.io.settings.home, self.notify.values().map(Notify::as_fd));
     }
 
     pub(crate) fn on_prepare(&mut self, ctx: &mut Ctx, id: u32, inc: u32, beside: &mut SpawnExtras) -> Result<(), SpawnFailure> {
@@ -294,7 +294,7 @@ impl Readiness {
             0 => self.on_notify(ctx, id),
             1 => self.on_newline(ctx, id),
             2 => self.on_probe(ctx, id),
-            _ => self.look_at_logs(ctx),
+            _ => self.check_logs(ctx),
         }
     }
 
@@ -305,11 +305,11 @@ impl Readiness {
     pub(crate) fn on_timer(&mut self, ctx: &mut Ctx, key: u64) {
         let (kind, id) = split_key(key);
         match kind {
-            0 => self.seen(ctx, id, Signal::Uptime),
-            1 => self.look_at_log(ctx, id),
+            0 => self.on_signal(ctx, id, Signal::Uptime),
+            1 => self.check_log(ctx, id),
             2 => self.watchdog_is_due(ctx, id),
             3 => self.receive_again(ctx, id),
-            _ => self.ask(ctx),
+            _ => self.run_probes(ctx),
         }
     }
 

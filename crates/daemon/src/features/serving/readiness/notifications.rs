@@ -51,7 +51,7 @@ impl Readiness {
 
     /// Resumes the reception a while after too much was sent.
     pub(super) fn receive_again(&mut self, ctx: &mut Ctx, id: u32) {
-        let again = self.notify.get(&id).is_none_or(|notify| notify.watch_again(&ctx.io.reactor));
+        let again = self.notify.get(&id).is_none_or(|notify| notify.resume_watch(&ctx.io.reactor));
         // Memory may be free again soon.
         let later = (!again).then(|| ctx.now.mono_ms.saturating_add(LOOK_AGAIN_MS));
         ctx.outbox.timers.set(ReadinessTimer::ReceiveAgain.of(id), later);
@@ -124,7 +124,7 @@ impl Readiness {
         if former == Some(pid) || (former.is_none() && !matches!(slot.durable.instance.state, InstanceState::Spawning { .. })) {
             return;
         }
-        let is_rare = self.notify.get_mut(&id).is_some_and(|notify| notify.may_be_told(ctx.now.mono_ms));
+        let is_rare = self.notify.get_mut(&id).is_some_and(|notify| notify.may_log_change(ctx.now.mono_ms));
         ctx.request(FeatureRequest::Follow { id, inc, pid, is_rare });
     }
 

@@ -142,13 +142,13 @@ impl Notify {
     }
 
     /// Watches it again. Returns false if that is impossible.
-    pub(super) fn watch_again(&self, reactor: &Reactor) -> bool {
+    pub(super) fn resume_watch(&self, reactor: &Reactor) -> bool {
         reactor.add(&self.fd, FdKind::Notify.source(self.id)).is_ok()
     }
 
     /// Returns true if a line about a change of the main process may go into our log. The rate of
     /// lines is limited, regardless of the number of changes.
-    pub(super) fn may_be_told(&mut self, now_ms: u64) -> bool {
+    pub(super) fn may_log_change(&mut self, now_ms: u64) -> bool {
         let may = now_ms >= self.quiet_until_ms;
         if may {
             self.quiet_until_ms = now_ms.saturating_add(QUIET_MS);

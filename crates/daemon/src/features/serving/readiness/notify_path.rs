@@ -111,7 +111,7 @@ fn remove_path(path: &Path) {
 }
 
 /// Removes sockets that former daemons left. `present` are in use.
-pub(super) fn remove_left<'a>(home: &Path, present: impl Iterator<Item = BorrowedFd<'a>>) {
+pub(super) fn remove_leftovers<'a>(home: &Path, present: impl Iterator<Item = BorrowedFd<'a>>) {
     let present: Vec<PathBuf> = present.filter_map(path_of).collect();
     let entries = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let own = entries(home.join(OWN_FOLDER));

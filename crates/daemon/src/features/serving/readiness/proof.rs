@@ -99,7 +99,7 @@ impl Readiness {
         let waits = |other: &&crate::state::slots::Slot| other.durable.pm_id == pm_id && other.durable.by_running_ms.is_some();
         let successors: Vec<u32> = ctx.state.slots.iter().filter(waits).map(|slot| slot.durable.id).collect();
         for successor in successors {
-            self.look_no_more(ctx, successor);
+            self.stop_checks(ctx, successor);
             let Some(slot) = ctx.state.slots.get_mut(successor) else { continue };
             slot.durable.by_running_ms = None;
             slot.settle_policy(&ctx.io.settings);

@@ -124,7 +124,7 @@ impl Sockets {
         let app = wants.spec.key();
         let present = self.by_app.iter_mut().find(|(owner, group)| owner.app == app && owner.key == key && group.has_shards());
         let Some((owner, group)) = present.filter(|(_, group)| group.shard(number).is_none()) else { return };
-        match open::open_beside(group.first(), listen) {
+        match open::open_further(group.first(), listen) {
             Ok(fd) => {
                 let role = SocketRole::Shard { number, position: Some(group.next_position()) };
                 if let Some(name) = owner.held_name(role) {

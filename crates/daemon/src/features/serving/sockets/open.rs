@@ -65,7 +65,7 @@ pub(super) fn open(wanted: &Listen, rights: &FileRights, sharing: PortSharing) -
 }
 
 /// Opens a further socket of the same port.
-pub(super) fn open_beside(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
+pub(super) fn open_further(first: &OwnedFd, wanted: &Listen) -> Result<OwnedFd, Errno> {
     let address = SocketAddr::try_from(getsockname(first)?)?;
     let socket = tcp(address, backlog_of(wanted), PortSharing::Further)?;
     rustix::io::ioctl_fionbio(&socket, false)?;
@@ -107,7 +107,7 @@ fn unix(path: &Path, backlog: i32, mode: Option<u32>, wanted: &FileRights) -> Re
     match role {
         // The app's user may change this folder. The user's own rights are used, so a change of the
         // folder at this moment gives the user no more rights.
-        Some(role) if !role.rights().are_ours() => {
+        Some(role) if !role.rights().is_daemon_user() => {
             let rights = role.rights();
             rights.open_socket(|| {
                 match bind_at(path, backlog, mode, None) {

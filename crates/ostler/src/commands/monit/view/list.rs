@@ -91,7 +91,7 @@ fn health(row: &TableRow) -> (String, Tone) {
                 Health::Starting => Tone::Busy,
                 Health::Unready | Health::Unhealthy | Health::Broken => Tone::Bad,
             };
-            (health.word().to_owned(), tone)
+            (health.as_str().to_owned(), tone)
         }
     }
 }

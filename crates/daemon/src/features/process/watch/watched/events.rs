@@ -32,11 +32,11 @@ impl WatchedPaths {
         let name = OsStr::from_bytes(name);
         match interest {
             Interest::Tree { node, .. } => self.take_in_tree(node, flags, name, kernel),
-            Interest::Way { root, step, .. } => self.take_on_way(root, step, flags, name),
+            Interest::Way { root, step, .. } => self.handle_path_event(root, step, flags, name),
         }
     }
 
-    pub(super) fn take_on_way(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
+    pub(super) fn handle_path_event(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
         let Some(known) = self.roots.get(root) else { return };
         let goes = flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
         let is_named = known.way.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
@@ -199,13 +199,13 @@ impl WatchedPaths {
         lost.sort_unstable();
         lost.dedup();
         for root in lost {
-            self.find_again(root, kernel);
+            self.search_root(root, kernel);
         }
         self.rest_after(clock::boot().saturating_sub(begin));
     }
 
     /// Searches for a root again. A root that reappears or was replaced counts as a change.
-    pub(super) fn find_again(&mut self, root: usize, kernel: &mut Kernel) {
+    pub(super) fn search_root(&mut self, root: usize, kernel: &mut Kernel) {
         let before = self.roots.get(root).map(|known| known.way.end.clone());
         self.find(root, kernel);
         let after = self.roots.get(root).map(|known| known.way.end.clone());
@@ -213,6 +213,6 @@ impl WatchedPaths {
         if before != after && after != Some(PathTarget::Missing) && self.root_counts(&path) {
             self.note(path, NameEvent::Found);
         }
-        self.plan_look(Duration::ZERO);
+        self.schedule_poll(Duration::ZERO);
     }
 }

@@ -12,29 +12,29 @@ impl WatchedPaths {
     /// Does the work that is due.
     pub(in crate::features::process::watch) fn work(&mut self, kernel: &mut Kernel) {
         if self.look_due.is_some_and(|due| due <= clock::boot()) {
-            self.look(kernel);
+            self.poll_due(kernel);
         }
         self.catch_up(kernel);
     }
 
     /// Compares the folders that the kernel does not report.
-    fn look(&mut self, kernel: &mut Kernel) {
+    fn poll_due(&mut self, kernel: &mut Kernel) {
         let begin = clock::boot();
         for root in 0..self.roots.len() {
             if self.roots.get(root).is_some_and(|known| known.looks || kernel.fd().is_none()) {
-                self.find_again(root, kernel);
+                self.search_root(root, kernel);
             }
         }
-        for node in self.tree.looked_at() {
-            self.look_at(node, kernel);
+        for node in self.tree.polled_folders() {
+            self.poll_folder(node, kernel);
         }
         self.catch_up(kernel);
-        self.plan_look(clock::boot().saturating_sub(begin));
+        self.schedule_poll(clock::boot().saturating_sub(begin));
     }
 
-    pub(super) fn look_at(&mut self, node: u32, kernel: &mut Kernel) {
+    pub(super) fn poll_folder(&mut self, node: u32, kernel: &mut Kernel) {
         let path = self.tree.path(node);
-        let Ok(now) = tree::look(&path, self.plan.follow) else { return };
+        let Ok(now) = tree::snapshot(&path, self.plan.follow) else { return };
         let Some(known) = self.tree.get_mut(node) else { return };
         let DetectionMethod::Polling(snapshot) = &mut known.noticed else { return };
         let before = std::mem::replace(snapshot, now.clone());
@@ -56,8 +56,8 @@ impl WatchedPaths {
     }
 
     /// Plans the next comparison: the larger the tree, the longer the pause.
-    pub(super) fn plan_look(&mut self, took: Duration) {
-        let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.looked_at().is_empty();
+    pub(super) fn schedule_poll(&mut self, took: Duration) {
+        let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.polled_folders().is_empty();
         let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));
         let pause = self.rest_after(took);
         self.look_due = must.then(|| clock::boot() + interval.max(pause));

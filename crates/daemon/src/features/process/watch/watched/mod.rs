@@ -163,7 +163,7 @@ impl WatchedPaths {
         for root in 0..self.roots.len() {
             self.find(root, kernel);
         }
-        self.plan_look(Duration::ZERO);
+        self.schedule_poll(Duration::ZERO);
     }
 
     /// Removes every watch.
@@ -215,7 +215,7 @@ impl WatchedPaths {
         let path = self.path_of_root(root);
         let mut way = way::find(&path);
         for _ in 0..3 {
-            self.watch_way(root, &way, kernel);
+            self.watch_path(root, &way, kernel);
             // The path may have changed before it was watched.
             let again = way::find(&path);
             if again == way {
@@ -251,7 +251,7 @@ impl WatchedPaths {
         }
     }
 
-    fn watch_way(&mut self, root: usize, way: &ResolvedPath, kernel: &mut Kernel) {
+    fn watch_path(&mut self, root: usize, way: &ResolvedPath, kernel: &mut Kernel) {
         let is_file = matches!(way.end, PathTarget::File(..));
         let last = way.steps.len().saturating_sub(1);
         let watches = way.steps.iter().enumerate().map(|(step, way)| {

@@ -112,10 +112,10 @@ impl WatchedPaths {
         let noticed = match added {
             Ok(wd) => DetectionMethod::Kernel(wd),
             Err(NotAdded::Alias(_)) => return None,
-            Err(NotAdded::Errno(Errno::NOSYS)) => self.look_first(node, path)?,
+            Err(NotAdded::Errno(Errno::NOSYS)) => self.first_snapshot(node, path)?,
             Err(NotAdded::Errno(Errno::NOSPC | Errno::NOMEM)) => {
                 self.report_full();
-                self.look_first(node, path)?
+                self.first_snapshot(node, path)?
             }
             Err(NotAdded::Errno(errno)) => {
                 if errno == Errno::ACCESS && !std::mem::replace(&mut self.told_unreadable, true) {
@@ -129,7 +129,7 @@ impl WatchedPaths {
     }
 
     /// Reads a folder that will be polled. Returns `None` if a link has led here before.
-    fn look_first(&mut self, node: u32, path: &Path) -> Option<DetectionMethod> {
+    fn first_snapshot(&mut self, node: u32, path: &Path) -> Option<DetectionMethod> {
         let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
         let own = identity(path)?;
         let is_alive = |other: &u32| self.tree.get(*other).is_some_and(|other| matches!(other.noticed, DetectionMethod::Polling(_)));
@@ -140,7 +140,7 @@ impl WatchedPaths {
             return None;
         }
         self.looked_at.insert(own, node);
-        tree::look(path, self.plan.follow).ok().map(DetectionMethod::Polling)
+        tree::snapshot(path, self.plan.follow).ok().map(DetectionMethod::Polling)
     }
 
     pub(super) fn report_full(&mut self) {
