@@ -179,9 +179,9 @@ pub(crate) fn begin(beginning: BootInputs) -> Result<Control, BootError> {
         listening: Listening::default(),
         log_files,
         complaints: Complaints::default(),
-        coming: BTreeSet::new(),
+        pending_starts: BTreeSet::new(),
         waiting: BTreeSet::new(),
-        requests_under_way: 0,
+        open_requests: 0,
     };
     let ctx = Ctx { now, io, state, outbox: Outbox::default() };
     let mut control = Control { ctx, features: Features { runtime, ..Features::default() }, signals };
@@ -243,7 +243,7 @@ impl Control {
                 self.ctx.outbox.effects.push(Work::Ack(older.key));
             }
         }
-        self.take_back(held);
+        self.adopt_fds(held);
         let ids: Vec<u32> = self.ctx.state.slots.iter().map(|slot| slot.durable.id).collect();
         let (mut found, mut leaders) = (RecoveredCounts::default(), Leaders::default());
         for id in ids {
@@ -304,11 +304,11 @@ impl Control {
     }
 
     /// Takes over descriptors that the keeper held while there was no daemon.
-    fn take_back(&mut self, held: BTreeMap<String, OwnedFd>) {
+    fn adopt_fds(&mut self, held: BTreeMap<String, OwnedFd>) {
         for (name, fd) in held {
-            self.features.take_back(&mut self.ctx, &name, fd);
+            self.features.adopt_fd(&mut self.ctx, &name, fd);
         }
-        self.features.on_taken_back(&mut self.ctx);
+        self.features.on_fds_adopted(&mut self.ctx);
     }
 
     /// Looks for survivors at a first start, in case daemon and keeper were killed while apps ran.

@@ -67,7 +67,7 @@ pub struct History<D> {
     clock: Clock,
     notices: Vec<Notice>,
     is_failing: bool,
-    is_too_many_told: bool,
+    reported_too_many: bool,
     left_out: u64,
     since_search: u32,
 }
@@ -143,7 +143,20 @@ impl<D: Disk> History<D> {
         let clock = Clock { since_jump: BETWEEN_JUMPS, ..Clock::default() };
         let (is_failing, is_too_many_told, left_out, since_search) = (false, false, 0, BETWEEN_SEARCHES);
         notices.truncate(MOST_NOTICES);
-        Ok(Self { disk, options, tiers, names, live, open, clock, notices, is_failing, is_too_many_told, left_out, since_search })
+        Ok(Self {
+            disk,
+            options,
+            tiers,
+            names,
+            live,
+            open,
+            clock,
+            notices,
+            is_failing,
+            reported_too_many: is_too_many_told,
+            left_out,
+            since_search,
+        })
     }
 
     /// Returns the new notices and clears them.
@@ -255,8 +268,8 @@ impl<D: Disk> History<D> {
     }
 
     fn too_many(&mut self) {
-        if !self.is_too_many_told {
-            self.is_too_many_told = true;
+        if !self.reported_too_many {
+            self.reported_too_many = true;
             self.notify(Notice::TooMany);
         }
     }
@@ -270,7 +283,7 @@ impl<D: Disk> History<D> {
             }
         }
         match self.names.retain_used(&mut self.disk, &used) {
-            Ok(()) => self.is_too_many_told = self.names.is_full(),
+            Ok(()) => self.reported_too_many = self.names.is_full(),
             Err(error) => self.failed(&error),
         }
     }

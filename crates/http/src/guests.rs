@@ -57,7 +57,7 @@ pub struct Guests {
 pub struct Guest {
     /// Its standing.
     pub standing: GuestStatus,
-    who: ClientAddress,
+    address: ClientAddress,
     guests: Rc<Guests>,
 }
 
@@ -82,17 +82,17 @@ impl Guests {
             }
             of_address.push_back(Arc::clone(&state));
         }
-        Guest { standing: GuestStatus(state), who, guests: Rc::clone(self) }
+        Guest { standing: GuestStatus(state), address: who, guests: Rc::clone(self) }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut all = self.guests.all.borrow_mut();
-        let Some(of_address) = all.get_mut(&self.who) else { return };
+        let Some(of_address) = all.get_mut(&self.address) else { return };
         of_address.retain(|guest| !Arc::ptr_eq(guest, &self.standing.0));
         if of_address.is_empty() {
-            all.remove(&self.who);
+            all.remove(&self.address);
         }
     }
 }

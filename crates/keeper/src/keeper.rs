@@ -87,7 +87,7 @@ pub(crate) struct Keeper {
     pub(crate) undead: Vec<i32>,
     pub(crate) failures: Failures,
     /// Time of the next poll of processes that are not our children and have no pidfd.
-    pub(crate) look_at_ms: Option<u64>,
+    pub(crate) poll_ms: Option<u64>,
     /// Whether the listening socket is watched: there is no daemon, and every client that connects
     /// gets the reason.
     pub(crate) door_open: bool,
@@ -134,7 +134,7 @@ impl Keeper {
             exiting: None,
             undead: Vec::new(),
             failures: Failures::default(),
-            look_at_ms: None,
+            poll_ms: None,
             door_open: false,
             nofile: limit.hard,
             signals,

@@ -65,10 +65,10 @@ pub enum LaunchResult {
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The home cannot be used.
-    #[error("cannot {what} \"{}\"", .path.display())]
+    #[error("cannot {step} \"{}\"", .path.display())]
     Home {
         /// The failed step.
-        what: &'static str,
+        step: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The cause.
@@ -272,7 +272,7 @@ impl Launcher {
     fn open_log(&self) -> Result<OwnedFd, LaunchError> {
         let failed = |what, path: &Path| {
             let path = path.to_owned();
-            move |source| LaunchError::Home { what, path, source }
+            move |source| LaunchError::Home { step: what, path, source }
         };
         let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         // A log that cannot be opened at its configured path must not leave apps without
@@ -304,7 +304,7 @@ impl Launcher {
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
                 Err(Errno::NOENT | Errno::CONNREFUSED) => return Ok(false),
-                Err(errno) => return Err(LaunchError::Home { what: "connect to", path, source: errno.into() }),
+                Err(errno) => return Err(LaunchError::Home { step: "connect to", path, source: errno.into() }),
             }
         }
     }
@@ -314,19 +314,19 @@ impl Launcher {
 /// would take twice as many descriptors, which may exceed the limit.
 #[derive(Default)]
 struct PassedFds<'a> {
-    ours: BTreeMap<RawFd, BorrowedFd<'a>>,
+    by_number: BTreeMap<RawFd, BorrowedFd<'a>>,
     /// Duplicates: a descriptor with two names needs two numbers.
     copies: Vec<OwnedFd>,
 }
 
 impl<'a> PassedFds<'a> {
     fn add(&mut self, fd: BorrowedFd<'a>) -> RawFd {
-        self.ours.insert(fd.as_raw_fd(), fd);
+        self.by_number.insert(fd.as_raw_fd(), fd);
         fd.as_raw_fd()
     }
 
     fn add_one_more(&mut self, fd: BorrowedFd<'a>) -> Result<RawFd, Errno> {
-        if !self.ours.contains_key(&fd.as_raw_fd()) {
+        if !self.by_number.contains_key(&fd.as_raw_fd()) {
             return Ok(self.add(fd));
         }
         let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3)?;
@@ -337,7 +337,7 @@ impl<'a> PassedFds<'a> {
 
     /// Returns all descriptors, each with its number.
     fn fds(&self) -> impl Iterator<Item = (BorrowedFd<'_>, RawFd)> {
-        self.ours.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
+        self.by_number.values().copied().chain(self.copies.iter().map(AsFd::as_fd)).map(|fd| (fd, fd.as_raw_fd()))
     }
 }
 

@@ -306,7 +306,7 @@ impl Keeper {
     /// Returns the time at which the keeper has work even if no event occurs.
     pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let check = self.check.as_ref().map(|check| check.deadline_ms);
-        self.daemon.deadline_ms().into_iter().chain(check).chain(self.look_at_ms).chain(self.anchor_deadline_ms()).min()
+        self.daemon.deadline_ms().into_iter().chain(check).chain(self.poll_ms).chain(self.anchor_deadline_ms()).min()
     }
 
     pub(crate) fn handle_time(&mut self) {

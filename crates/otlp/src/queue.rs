@@ -82,7 +82,7 @@ pub struct Queue {
     bytes: usize,
     waiting: VecDeque<Batch>,
     /// Batch that is being sent.
-    on_its_way: Option<Batch>,
+    in_flight: Option<Batch>,
     failures: u32,
     not_before_ms: u64,
     counts: Counts,
@@ -92,7 +92,7 @@ impl Queue {
     /// Creates an empty queue with at most `most_bytes` bytes. The batch that is being sent does
     /// not count.
     pub fn new(most_bytes: usize) -> Self {
-        Self { most_bytes, bytes: 0, waiting: VecDeque::new(), on_its_way: None, failures: 0, not_before_ms: 0, counts: Counts::default() }
+        Self { most_bytes, bytes: 0, waiting: VecDeque::new(), in_flight: None, failures: 0, not_before_ms: 0, counts: Counts::default() }
     }
 
     /// Returns the delivery counters.
@@ -118,7 +118,7 @@ impl Queue {
 
     /// Returns the next action. `now_ms` is a monotonic clock.
     pub fn next(&mut self, now_ms: u64) -> SenderAction {
-        if self.on_its_way.is_some() || self.waiting.is_empty() {
+        if self.in_flight.is_some() || self.waiting.is_empty() {
             return SenderAction::Nothing;
         }
         if now_ms < self.not_before_ms {
@@ -126,14 +126,14 @@ impl Queue {
         }
         let Some(batch) = self.waiting.pop_front() else { return SenderAction::Nothing };
         self.bytes -= batch.body.len();
-        self.on_its_way = Some(batch.clone());
+        self.in_flight = Some(batch.clone());
         SenderAction::Send(batch)
     }
 
     /// Records the result of the current request. `chance` (0 to 1) spreads the retries of senders
     /// with the same receiver. Returns a line to log if the state changed.
     pub fn done(&mut self, verdict: SendOutcome, now_ms: u64, chance: f64) -> Option<String> {
-        let batch = self.on_its_way.take()?;
+        let batch = self.in_flight.take()?;
         let before = std::mem::take(&mut self.counts.problem);
         match verdict {
             SendOutcome::Taken(partial) => {

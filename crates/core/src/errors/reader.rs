@@ -34,7 +34,7 @@ pub struct ReportReader {
     pub(super) lines: Vec<String>,
     pub(super) bytes: usize,
     /// Number of leading lines that are already searched; they are context for the next report.
-    known: usize,
+    searched: usize,
 }
 
 impl ReportReader {
@@ -47,7 +47,7 @@ impl ReportReader {
 
     /// Returns true if no line waits.
     pub fn is_empty(&self) -> bool {
-        self.known == self.lines.len()
+        self.searched == self.lines.len()
     }
 
     /// Returns true if it has to be searched before it takes more.
@@ -61,10 +61,10 @@ impl ReportReader {
         let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
         let mut found = Vec::new();
         let (mut end, mut keep) = (lines.len(), if settled { lines.len() } else { self.open() });
-        while let Some((form, report)) = newest(&lines[self.known.min(end)..end]) {
-            let (from, until) = (self.known + report.place.start, self.known + report.place.end);
+        while let Some((form, report)) = newest(&lines[self.searched.min(end)..end]) {
+            let (from, until) = (self.searched + report.place.start, self.searched + report.place.end);
             // A report that fills the whole buffer cannot grow.
-            let waits = !settled && until + LINK > lines.len() && !(from == self.known && self.is_full());
+            let waits = !settled && until + LINK > lines.len() && !(from == self.searched && self.is_full());
             if waits {
                 keep = keep.min(from);
             } else {
@@ -83,8 +83,8 @@ impl ReportReader {
         found.reverse();
         let first = keep.saturating_sub(BEFORE);
         self.lines.drain(..first);
-        self.known = keep - first;
-        self.lines[..self.known].iter_mut().for_each(|line| line.truncate(cut(line, SHORT).len()));
+        self.searched = keep - first;
+        self.lines[..self.searched].iter_mut().for_each(|line| line.truncate(cut(line, SHORT).len()));
         self.bytes = self.lines.iter().map(String::len).sum();
         found
     }
@@ -94,7 +94,7 @@ impl ReportReader {
     /// Returns the index of the first of the last lines that may be the start of a report.
     fn open(&self) -> usize {
         let mut bytes = 0;
-        let open = self.lines[self.known..].iter().rev().take(OPEN).take_while(|line| {
+        let open = self.lines[self.searched..].iter().rev().take(OPEN).take_while(|line| {
             bytes += line.len();
             bytes <= BYTES / 2
         });

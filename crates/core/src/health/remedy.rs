@@ -57,7 +57,7 @@ pub struct RemedyInput {
     /// Whether another process of its app can serve at the same time.
     pub overlaps: bool,
     /// Whether a new process was started beside it and did not become ready.
-    pub beside_failed: bool,
+    pub candidate_failed: bool,
     /// Time (`mono_ms`) before which it may not be replaced, because a recent replacement is too
     /// close ([`super::Pace`]).
     pub not_before_ms: u64,
@@ -90,7 +90,7 @@ impl RemedyInput {
         } else if has_to_wait {
             // A process that uses too much memory would use more while it waits.
             Remedy::RestartAt(self.not_before_ms)
-        } else if keeps_old || (self.overlaps && !self.beside_failed) {
+        } else if keeps_old || (self.overlaps && !self.candidate_failed) {
             Remedy::Replace
         } else {
             Remedy::Restart
@@ -129,7 +129,7 @@ mod tests {
         autokill: false,
         may_restart: true,
         overlaps: true,
-        beside_failed: false,
+        candidate_failed: false,
         not_before_ms: 0,
     };
 
@@ -139,10 +139,10 @@ mod tests {
         for (case, remedy) in [
             (CASE, Remedy::Replace),
             (RemedyInput { overlaps: false, ..CASE }, Remedy::Restart),
-            (RemedyInput { beside_failed: true, ..CASE }, Remedy::Restart),
+            (RemedyInput { candidate_failed: true, ..CASE }, Remedy::Restart),
             // A reload keeps the old process, even if the two cannot serve at the same time.
-            (RemedyInput { action: Action::Reload, beside_failed: true, overlaps: false, ..CASE }, Remedy::Replace),
-            (RemedyInput { action: Action::Reload, beside_failed: true, cause: RemedyCause::Cpu, ..CASE }, Remedy::Restart),
+            (RemedyInput { action: Action::Reload, candidate_failed: true, overlaps: false, ..CASE }, Remedy::Replace),
+            (RemedyInput { action: Action::Reload, candidate_failed: true, cause: RemedyCause::Cpu, ..CASE }, Remedy::Restart),
             (RemedyInput { autokill: true, ..CASE }, Remedy::Fail),
             (RemedyInput { may_restart: false, ..CASE }, Remedy::Fail),
             (RemedyInput { not_before_ms: late, ..CASE }, Remedy::Wait(late)),

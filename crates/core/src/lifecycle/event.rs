@@ -66,7 +66,7 @@ pub enum Event {
         /// The incarnation.
         inc: u32,
         /// The reason.
-        why: String,
+        reason: String,
     },
     /// Failure: the process is unhealthy and counts as crashed. It gets the polite signal, then
     /// SIGKILL if it does not exit, and the restart policy decides what follows. Only a running

@@ -97,7 +97,7 @@ fn failed_pre_start_fails_the_start() {
 fn missing_secret_fails_the_start_regardless_of_the_hook() {
     for meaning in [OnFailure::Abort, OnFailure::Continue] {
         let policy = || hooked(HookPolicy { pre_start: Some(meaning), ..HookPolicy::default() });
-        let lacks = |inc| Event::Unprepared { inc, why: "secret TOKEN: what its command wrote is empty".into() };
+        let lacks = |inc| Event::Unprepared { inc, reason: "secret TOKEN: what its command wrote is empty".into() };
         let mut story = Story::new(policy());
         story.dispatch(Event::Start(user("start")));
         assert_eq!(story.dispatch(lacks(7)), [], "of another process");

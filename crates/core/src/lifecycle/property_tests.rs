@@ -56,7 +56,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled])
         )
             .prop_map(|(inc, hook, outcome)| Event::HookDone { inc, hook, outcome }),
-        inc.prop_map(|inc| Event::Unprepared { inc, why: "secret TOKEN: its command exited with code 1".into() }),
+        inc.prop_map(|inc| Event::Unprepared { inc, reason: "secret TOKEN: its command exited with code 1".into() }),
         Just(Event::Tick),
         found.prop_map(Event::Recovered),
     ]

@@ -43,7 +43,7 @@ impl Instance {
             Event::Released => self.on_released(&mut turn),
             Event::Unmet(why) => self.on_unmet(why, &mut turn),
             Event::HookDone { inc, hook, outcome } => self.on_hook_done(inc, hook, outcome, &mut turn),
-            Event::Unprepared { inc, why } => self.on_unprepared(inc, why, &mut turn),
+            Event::Unprepared { inc, reason: why } => self.on_unprepared(inc, why, &mut turn),
             Event::Fail(origin) => self.on_fail(origin, &mut turn),
             Event::Reset => self.on_reset(now),
             Event::Spawned { inc, pid } => self.on_spawned(inc, pid, &mut turn),

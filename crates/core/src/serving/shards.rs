@@ -96,24 +96,24 @@ pub fn eligible<S: Ord>(shards: impl Iterator<Item = (ShardRank, S)>) -> Vec<S> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Emptying {
     quiet_since_ms: u64,
-    look_ms: u64,
+    check_ms: u64,
 }
 
 impl Emptying {
     /// Begins to drain a shard.
     pub fn since(now_ms: u64) -> Self {
-        Self { quiet_since_ms: now_ms, look_ms: now_ms.saturating_add(LOOK_MS) }
+        Self { quiet_since_ms: now_ms, check_ms: now_ms.saturating_add(LOOK_MS) }
     }
 
     /// Returns the time of the next check.
     pub fn check_ms(&self) -> u64 {
-        self.look_ms
+        self.check_ms
     }
 
     /// Takes the result of a check. Returns true if its process has got all its connections and has
     /// read them.
     pub fn update(&mut self, waits: bool, now_ms: u64) -> bool {
-        self.look_ms = now_ms.saturating_add(LOOK_MS);
+        self.check_ms = now_ms.saturating_add(LOOK_MS);
         if waits {
             self.quiet_since_ms = now_ms;
         }

@@ -18,11 +18,11 @@ pub struct Connection {
     /// Unique number of the connection.
     pub id: u64,
     /// Bytes that its client has sent.
-    pub asked: u64,
+    pub received: u64,
     /// Number of answer segments that were sent.
     pub answers: u32,
     /// Whether the client sent the last data.
-    pub asks: bool,
+    pub client_sent_last: bool,
     /// Whether a part of an answer has not reached the client yet.
     pub unsent: bool,
 }
@@ -30,7 +30,7 @@ pub struct Connection {
 /// Connections that were found, and the answer that is still owed on each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unanswered {
-    known: BTreeMap<u64, PendingResponse>,
+    connections: BTreeMap<u64, PendingResponse>,
 }
 
 /// Answer that is owed on a connection.
@@ -53,44 +53,44 @@ impl Unanswered {
     /// Takes the open connections at one check; `is_own` tests only new connections. Returns the
     /// number of requests to wait for.
     pub fn update(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
-        let before = std::mem::take(&mut self.known);
+        let before = std::mem::take(&mut self.connections);
         for connection in connections {
             let owed = match before.get(&connection.id) {
                 Some(owed) => owed.after(connection, now_ms),
                 None if is_own(connection.id) => PendingResponse::at_first(connection, now_ms),
                 None => PendingResponse::Nothing,
             };
-            self.known.insert(connection.id, owed);
+            self.connections.insert(connection.id, owed);
         }
-        self.known.values().filter(|owed| owed.is_due(now_ms)).count()
+        self.connections.values().filter(|owed| owed.is_due(now_ms)).count()
     }
 
     /// Returns true if this connection was found at the last check.
     pub fn contains(&self, id: u64) -> bool {
-        self.known.contains_key(&id)
+        self.connections.contains_key(&id)
     }
 }
 
 impl PendingResponse {
     fn at_first(seen: &Connection, now_ms: u64) -> Self {
         let until_ms = now_ms.saturating_add(KEPT_MS);
-        match (seen.asked, seen.answers) {
+        match (seen.received, seen.answers) {
             (0, 0) => Self::Silent { until_ms: now_ms.saturating_add(SILENT_MS) },
             (_, 0) => Self::First,
-            (_, answers) if seen.asks => Self::Again { until_ms, answers },
+            (_, answers) if seen.client_sent_last => Self::Again { until_ms, answers },
             (asked, answers) => Self::Rest { until_ms, asked, answers },
         }
     }
 
     fn after(self, seen: &Connection, now_ms: u64) -> Self {
         let until_ms = now_ms.saturating_add(KEPT_MS);
-        let rest = |until_ms| Self::Rest { until_ms, asked: seen.asked, answers: seen.answers };
+        let rest = |until_ms| Self::Rest { until_ms, asked: seen.received, answers: seen.answers };
         match self {
             Self::Silent { .. } if seen.answers > 0 => rest(until_ms),
-            Self::Silent { .. } if seen.asked > 0 => Self::First,
+            Self::Silent { .. } if seen.received > 0 => Self::First,
             Self::First if seen.answers > 0 => rest(until_ms),
             Self::Again { until_ms, answers } if seen.answers > answers => rest(until_ms),
-            Self::Rest { asked, .. } if seen.asked > asked => Self::Nothing,
+            Self::Rest { asked, .. } if seen.received > asked => Self::Nothing,
             Self::Rest { answers, .. } if seen.answers == answers && !seen.unsent => Self::Nothing,
             Self::Rest { until_ms, .. } => rest(until_ms),
             same => same,
@@ -118,11 +118,11 @@ mod tests {
 
     /// Returns a connection with these numbers: bytes of requests, segments of answers.
     fn at(asked: u64, answers: u32) -> Connection {
-        Connection { id: 1, asked, answers, asks: false, unsent: false }
+        Connection { id: 1, received: asked, answers, client_sent_last: false, unsent: false }
     }
 
     fn asks(asked: u64, answers: u32) -> Connection {
-        Connection { asks: true, ..at(asked, answers) }
+        Connection { client_sent_last: true, ..at(asked, answers) }
     }
 
     fn unsent(asked: u64, answers: u32) -> Connection {

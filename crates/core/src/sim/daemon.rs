@@ -30,7 +30,7 @@ pub(super) struct JournaledStep {
     pub(super) hooks: Vec<(u32, Hook)>,
     pub(super) cancels: Vec<(u32, Hook)>,
     /// Hook whose end caused the step.
-    pub(super) told: Option<(u32, Hook)>,
+    pub(super) ended_hook: Option<(u32, Hook)>,
 }
 
 /// One indivisible operation of the daemon.
@@ -74,7 +74,7 @@ pub(super) struct Daemon {
     /// yet.
     in_channel: Vec<(usize, u32)>,
     /// Hooks whose end was seen but is not journaled yet.
-    told: Vec<(usize, u32, Hook)>,
+    ended_hooks: Vec<(usize, u32, Hook)>,
     /// Whether the keeper is lost; the daemon starts a new one after the current work.
     keeper_lost: bool,
 }
@@ -92,7 +92,7 @@ impl Daemon {
             sweeps: Vec::new(),
             drains: Vec::new(),
             in_channel: Vec::new(),
-            told: Vec::new(),
+            ended_hooks: Vec::new(),
             keeper_lost: false,
         };
         // The keeper reads the old link to its end before it sends its inventory.
@@ -288,13 +288,13 @@ impl Daemon {
     /// Takes the end of a hook.
     fn next_hook(&mut self, world: &World, rng: &mut Rng) -> Option<(usize, Event, Option<u32>)> {
         let is_told = |told: &[(usize, u32, Hook)], run: &HookRun| told.contains(&(run.slot, run.inc, run.hook));
-        let run = world.hook_runs.iter().find(|run| !is_told(&self.told, run) && rng.percent(50))?;
+        let run = world.hook_runs.iter().find(|run| !is_told(&self.ended_hooks, run) && rng.percent(50))?;
         let outcome = world.hook_ends(run, rng)?;
-        self.told.push((run.slot, run.inc, run.hook));
+        self.ended_hooks.push((run.slot, run.inc, run.hook));
         let inc = run.inc;
         let event = match outcome {
             // The hook succeeded, but something else that the start needs was unavailable.
-            HookOutcome::CouldNotStart(why) if run.hook == Hook::PreStart => Event::Unprepared { inc, why },
+            HookOutcome::CouldNotStart(why) if run.hook == Hook::PreStart => Event::Unprepared { inc, reason: why },
             outcome => Event::HookDone { inc, hook: run.hook, outcome },
         };
         Some((run.slot, event, None))
@@ -339,7 +339,7 @@ impl Daemon {
                 effect => self.effects.push((slot, effect)),
             }
         }
-        self.batch.push(JournaledStep { slot, cause, after: None, hooks, cancels, told });
+        self.batch.push(JournaledStep { slot, cause, after: None, hooks, cancels, ended_hook: told });
     }
 
     fn perform(&mut self, op: Op, world: &mut World) -> Outcome {
@@ -391,7 +391,7 @@ impl Daemon {
 
     /// Records that the end of a hook is journaled.
     pub(super) fn hook_is_recorded(&mut self, slot: usize, inc: u32, hook: Hook) {
-        self.told.retain(|told| *told != (slot, inc, hook));
+        self.ended_hooks.retain(|told| *told != (slot, inc, hook));
     }
 
     /// Forgets an instance whose end was journaled.

@@ -80,11 +80,11 @@ pub(super) fn play(seed: u64, words: &[u64], traced: bool) -> EpisodeResult<Tall
     for (index, word) in words.iter().enumerate() {
         stage.random_step(&mut Rng::new(*word));
         if let Some(what) = stage.broken.take() {
-            return (Err(BrokenPromise { after: index + 1, what }), stage.trace.unwrap_or_default());
+            return (Err(BrokenPromise { after: index + 1, description: what }), stage.trace.unwrap_or_default());
         }
     }
     let calm = rng.percent(60);
-    let result = stage.settle(calm, &mut rng).map_err(|what| BrokenPromise { after: words.len(), what });
+    let result = stage.settle(calm, &mut rng).map_err(|what| BrokenPromise { after: words.len(), description: what });
     stage.tally.spawns = stage.world.seq;
     (result.map(|()| stage.tally), stage.trace.unwrap_or_default())
 }
@@ -200,7 +200,7 @@ impl Participants {
 
     /// Checks that the step that requests a hook adds it to the journal, and that the step after
     /// its end removes it.
-    fn note_hooks(&mut self, JournaledStep { slot, hooks, cancels, told, .. }: &JournaledStep) {
+    fn note_hooks(&mut self, JournaledStep { slot, hooks, cancels, ended_hook: told, .. }: &JournaledStep) {
         let slot = *slot;
         if let Some((inc, hook)) = *told {
             self.world.hook_runs.retain(|run| !run.is(slot, inc, hook));
@@ -344,8 +344,11 @@ impl Participants {
     fn settle(&mut self, calm: bool, rng: &mut Rng) -> Result<(), String> {
         self.note(|| format!("silence; programs behave: {calm}"));
         for tendency in &mut self.world.tendency {
-            *tendency =
-                if calm { Tendency::GOOD } else { Tendency { crashes: 100, obeys: 100, says_ready: 50, hooks_fail: 50, ..Tendency::GOOD } };
+            *tendency = if calm {
+                Tendency::GOOD
+            } else {
+                Tendency { crashes: 100, obeys: 100, sends_ready: 50, hooks_fail: 50, ..Tendency::GOOD }
+            };
         }
         // A program that can crash without limit and never count as unstable never comes to rest. A
         // run that began before this phase and never becomes ready does not either, but the policy

@@ -33,7 +33,7 @@ pub(super) struct Slot {
     /// Whether the policy stopped restarting it after the last command to be up.
     may_rest: bool,
     /// Whether a new process is requested but not spawned yet.
-    owed: bool,
+    needs_spawn: bool,
     /// The process must be younger than this.
     fresh_after: u64,
     /// Unstable runs in a row, counted from the history of exits.
@@ -43,7 +43,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    const NEW: Self = Self { intent: Intent::Down, may_rest: true, owed: false, fresh_after: 0, streak: 0, recorded: 0 };
+    const NEW: Self = Self { intent: Intent::Down, may_rest: true, needs_spawn: false, fresh_after: 0, streak: 0, recorded: 0 };
 }
 
 /// Oracle for all instances.
@@ -132,7 +132,7 @@ impl Oracle {
     /// Checks at any moment that an instance has at most one tree.
     pub(super) fn one_tree(slot: usize, policy: &Policy, world: &World) -> Verdict {
         if policy.kill_mode == KillMode::Mixed {
-            let disturbed = world.children[slot].iter().find(|child| child.asked_beside);
+            let disturbed = world.children[slot].iter().find(|child| child.other_got_stop);
             ensure!(
                 disturbed.is_none(),
                 "a child of inc {} was asked to end beside its main process",
@@ -241,7 +241,7 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
     );
     match command {
         Event::Start(_) if memo.intent != Intent::Gone => {
-            memo.owed |= !runs || memo.intent == Intent::Down;
+            memo.needs_spawn |= !runs || memo.intent == Intent::Down;
             memo.intent = Intent::Up;
             memo.may_rest = false;
         }
@@ -256,13 +256,13 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
                 return Ok(());
             }
             world.seq += 1;
-            *memo = Slot { intent: Intent::Up, may_rest: false, owed: true, fresh_after: world.seq, ..*memo };
+            *memo = Slot { intent: Intent::Up, may_rest: false, needs_spawn: true, fresh_after: world.seq, ..*memo };
             let counts = u32::from(matches!(old.state, InstanceState::Running { .. }));
             ensure!(new.counters.restarts == old.counters.restarts + counts, "restart by hand counts {counts}");
         }
         Event::RestartAt { .. } if old.wanted == DesiredState::Up && matches!(old.state, InstanceState::Running { .. }) => {
             world.seq += 1;
-            *memo = Slot { may_rest: false, owed: true, fresh_after: world.seq, ..*memo };
+            *memo = Slot { may_rest: false, needs_spawn: true, fresh_after: world.seq, ..*memo };
             ensure!(new.counters.restarts == old.counters.restarts, "it is counted when it comes");
         }
         Event::RestartAt { .. } => ensure!(new == old, "a restart at a time changed what does not run"),
@@ -355,7 +355,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Wri
         return Ok(());
     }
     ensure!(memo.intent == Intent::Up, "spawned, but wanted {:?}", memo.intent);
-    let owed = std::mem::take(&mut memo.owed);
+    let owed = std::mem::take(&mut memo.needs_spawn);
     let by_policy = matches!(cause, WriteCause::Event) && new.counters.restarts == old.counters.restarts + 1;
     if by_policy && !owed {
         ensure!(policy.autorestart, "restarted in spite of autorestart: false");

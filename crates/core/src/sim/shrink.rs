@@ -12,7 +12,7 @@ pub struct BrokenPromise {
     /// Words played until then.
     pub after: usize,
     /// Description of the broken promise.
-    pub what: String,
+    pub description: String,
 }
 
 /// Result of an episode, and its trace if one was requested.
@@ -24,14 +24,14 @@ pub struct Failure {
     /// Seed of its episode.
     pub seed: u64,
     /// Description of the broken promise.
-    pub what: String,
+    pub description: String,
     /// Trace of the shortened episode, step by step.
     pub trace: Vec<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "episode seed {}: {}", self.seed, self.what)?;
+        writeln!(f, "episode seed {}: {}", self.seed, self.description)?;
         // An episode that never comes to rest has a long trace; its beginning is enough.
         self.trace.iter().take(LINES_SHOWN).try_for_each(|line| writeln!(f, "  {line}"))?;
         match self.trace.len().checked_sub(LINES_SHOWN) {
@@ -66,8 +66,8 @@ fn shrink<T>(
 ) -> Failure {
     let words = shortest(&words[..broken.after], |shorter| play(setting, shorter, false).0.err().map(|still| still.after));
     let (result, trace) = play(setting, &words, true);
-    let what = result.err().map_or_else(|| broken.what.clone(), |still| still.what);
-    Failure { seed, what, trace }
+    let what = result.err().map_or_else(|| broken.description.clone(), |still| still.description);
+    Failure { seed, description: what, trace }
 }
 
 /// Removes smaller and smaller pieces of a sequence while it still breaks a promise; `breaks`

@@ -14,7 +14,7 @@ pub(super) struct Tendency {
     pub(super) spawn_fails: u8,
     pub(super) crashes: u8,
     pub(super) obeys: u8,
-    pub(super) says_ready: u8,
+    pub(super) sends_ready: u8,
     pub(super) forks: u8,
     /// Hands over to another process.
     pub(super) hands_over: u8,
@@ -34,7 +34,7 @@ impl Tendency {
             spawn_fails: rng.pick(&[0, 0, 5, 30, 100]),
             crashes: rng.pick(&[0, 5, 30, 100]),
             obeys: rng.pick(&[0, 50, 100, 100]),
-            says_ready: rng.pick(&[0, 50, 100, 100]),
+            sends_ready: rng.pick(&[0, 50, 100, 100]),
             forks: rng.pick(&[0, 0, 30, 80]),
             hands_over: rng.pick(&[0, 0, 10, 40]),
             hangs: rng.pick(&[0, 0, 50]),
@@ -57,7 +57,7 @@ impl Tendency {
         spawn_fails: 0,
         crashes: 0,
         obeys: 100,
-        says_ready: 100,
+        sends_ready: 100,
         forks: 0,
         hands_over: 0,
         hangs: 0,
@@ -71,7 +71,7 @@ impl Tendency {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
     pid: i32,
-    asked: bool,
+    got_stop: bool,
     killed: bool,
     obeys: bool,
     hangs: bool,
@@ -79,17 +79,17 @@ pub(super) struct Process {
 
 impl Process {
     fn new(pid: i32, tendency: Tendency, rng: &mut Rng) -> Self {
-        Self { pid, asked: false, killed: false, obeys: rng.percent(tendency.obeys), hangs: rng.percent(tendency.hangs) }
+        Self { pid, got_stop: false, killed: false, obeys: rng.percent(tendency.obeys), hangs: rng.percent(tendency.hangs) }
     }
 
     fn signal(&mut self, signal: i32) {
-        self.asked = true;
+        self.got_stop = true;
         self.killed |= signal == 9;
     }
 
     /// Returns true if it got a signal that will end it sooner or later.
     fn is_ending(self) -> bool {
-        self.killed || (self.asked && self.obeys)
+        self.killed || (self.got_stop && self.obeys)
     }
 }
 
@@ -101,7 +101,7 @@ struct Ended {
     /// Whether the out-of-memory killer did it.
     oom: bool,
     /// Number of main processes that were named by then.
-    said: usize,
+    named: usize,
 }
 
 /// One incarnation with all its processes.
@@ -114,7 +114,7 @@ pub(super) struct Child {
     processes: Vec<Process>,
     ended: Vec<Ended>,
     /// Main processes that it named, in order; the first is the spawned process.
-    said: Vec<i32>,
+    main_pids: Vec<i32>,
     /// Number of them that the daemon has taken from the channel.
     pub(super) taken: usize,
     /// Its main process according to the journal; before that, the spawned process.
@@ -124,11 +124,11 @@ pub(super) struct Child {
     /// Whether the keeper holds it: alive, or exited and not acked.
     pub(super) held: bool,
     /// Whether one of its main processes got the polite request.
-    asked: bool,
+    main_got_stop: bool,
     /// Whether it got SIGKILL without an earlier polite request.
     pub(super) killed_unasked: bool,
     /// Whether a process other than its main process got a polite signal.
-    pub(super) asked_beside: bool,
+    pub(super) other_got_stop: bool,
     /// Whether a keeper died during its life, perhaps with the polite request unread.
     lost_a_keeper: bool,
     /// Whether its exit is in the journal.
@@ -155,7 +155,7 @@ impl Child {
 
     /// Returns the spawned process.
     pub(super) fn spawned(&self) -> i32 {
-        self.said[0]
+        self.main_pids[0]
     }
 
     /// Returns how one of its processes ended.
@@ -171,24 +171,24 @@ impl Child {
 
     /// Returns the newest main process that it named and the daemon has not taken yet.
     pub(super) fn untaken(&self) -> Option<i32> {
-        self.said.get(self.taken).copied()
+        self.main_pids.get(self.taken).copied()
     }
 
     /// Returns true if it had named a live process when this one exited.
     pub(super) fn had_handed_over(&self, pid: i32) -> bool {
-        let later = self.said.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
-        let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.said.len(), |ended| ended.said);
-        self.said[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
+        let later = self.main_pids.iter().rposition(|&said| said == pid).map_or(0, |at| at + 1);
+        let by_then = self.ended.iter().find(|ended| ended.pid == pid).map_or(self.main_pids.len(), |ended| ended.named);
+        self.main_pids[later..by_then.max(later)].iter().any(|&pid| self.is_alive(pid))
     }
 
     /// Returns true if it named this process as its main process.
     pub(super) fn named(&self, pid: i32) -> bool {
-        self.said.contains(&pid)
+        self.main_pids.contains(&pid)
     }
 
     /// Returns the process that acts as its main process: the newest live one.
     fn leader(&self) -> Option<usize> {
-        self.said.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
+        self.main_pids.iter().rev().find_map(|&said| self.processes.iter().position(|process| process.pid == said))
     }
 }
 
@@ -284,15 +284,15 @@ impl World {
             KeeperOrder::Signal { slot, inc, signal, scope } => {
                 if let Some(child) = self.child(slot, inc).filter(|child| child.held) {
                     let is_alive = child.is_alive(child.watched);
-                    child.killed_unasked |= is_alive && signal == 9 && !child.asked && !child.lost_a_keeper;
+                    child.killed_unasked |= is_alive && signal == 9 && !child.main_got_stop && !child.lost_a_keeper;
                     // This also holds if it has just exited: the process that it handed over to has
                     // had the same time.
-                    child.asked = true;
+                    child.main_got_stop = true;
                     if !is_alive {
                         return None;
                     }
                     let watched = child.watched;
-                    child.asked_beside |=
+                    child.other_got_stop |=
                         signal != 9 && scope == Scope::Tree && child.processes.iter().any(|process| process.pid != watched);
                     let reached = child.processes.iter_mut().filter(|process| scope == Scope::Tree || process.pid == watched);
                     reached.for_each(|process| process.signal(signal));
@@ -331,17 +331,17 @@ impl World {
             seq: self.seq,
             processes: vec![Process::new(pid, tendency, rng)],
             ended: Vec::new(),
-            said: vec![pid],
+            main_pids: vec![pid],
             taken: 1,
             main: pid,
             watched: pid,
             held: true,
-            asked: false,
+            main_got_stop: false,
             killed_unasked: false,
-            asked_beside: false,
+            other_got_stop: false,
             lost_a_keeper: false,
             recorded: false,
-            will_be_ready: rng.percent(tendency.says_ready),
+            will_be_ready: rng.percent(tendency.sends_ready),
             ready_at: None,
             ready_read: false,
         });
@@ -368,10 +368,10 @@ impl World {
     /// Closes the channels with daemon and keeper: unread messages are lost.
     pub(super) fn channels_are_lost(&mut self) {
         for child in self.children.iter_mut().flatten() {
-            let main = child.said.iter().rposition(|&said| said == child.main).unwrap_or(0);
+            let main = child.main_pids.iter().rposition(|&said| said == child.main).unwrap_or(0);
             child.taken = child.taken.max(main + 1);
-            child.said.truncate(child.taken);
-            child.ended.iter_mut().for_each(|ended| ended.said = ended.said.min(child.taken));
+            child.main_pids.truncate(child.taken);
+            child.ended.iter_mut().for_each(|ended| ended.named = ended.named.min(child.taken));
         }
     }
 
@@ -443,7 +443,7 @@ impl World {
             self.fork(slot, index, rng);
         } else if rng.percent(tendency.hands_over) && few {
             let pid = self.fork(slot, index, rng);
-            self.children[slot][index].said.push(pid);
+            self.children[slot][index].main_pids.push(pid);
             if rng.percent(50) {
                 self.end(slot, index, leader.pid, Ending::Code(0), false);
             }
@@ -483,7 +483,7 @@ impl World {
     fn end(&mut self, slot: usize, index: usize, pid: i32, ending: Ending, oom: bool) {
         let child = &mut self.children[slot][index];
         child.processes.retain(|process| process.pid != pid);
-        child.ended.push(Ended { pid, ending, oom, said: child.said.len() });
+        child.ended.push(Ended { pid, ending, oom, named: child.main_pids.len() });
         let inc = child.inc;
         if child.watched == pid && child.held {
             self.reports.push_back(KeeperReport::Exited { slot, inc, pid, ending, oom });
@@ -494,7 +494,7 @@ impl World {
     pub(super) fn sweep(&mut self, slot: usize, inc: u32, signal: i32) {
         if let Some(child) = self.child(slot, inc) {
             let main = child.main;
-            child.asked_beside |= signal != 9 && child.processes.iter().any(|process| process.pid != main);
+            child.other_got_stop |= signal != 9 && child.processes.iter().any(|process| process.pid != main);
             child.processes.iter_mut().for_each(|process| process.signal(signal));
         }
     }
@@ -506,7 +506,7 @@ impl World {
         self.children[slot].retain(|child| child.held);
         for child in &mut self.children[slot] {
             child.processes.clear();
-            (child.ready_read, child.taken) = (true, child.said.len());
+            (child.ready_read, child.taken) = (true, child.main_pids.len());
         }
     }
 }

@@ -195,7 +195,7 @@ impl Control {
     /// were queued already.
     fn handle_request(&mut self, ask: ClientRequest) {
         let mut later = std::mem::take(&mut self.ctx.outbox.queue);
-        let _ = self.features.on_ask(&mut self.ctx, ask);
+        let _ = self.features.on_client_request(&mut self.ctx, ask);
         self.features.on_replies(&mut self.ctx);
         self.ctx.outbox.queue.append(&mut later);
     }

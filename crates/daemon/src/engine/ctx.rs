@@ -92,11 +92,11 @@ pub(crate) struct DaemonState {
     pub log_files: LogFiles,
     pub complaints: Complaints,
     /// Instances that a request will start later; empty if no app waits for others.
-    pub coming: BTreeSet<u32>,
+    pub pending_starts: BTreeSet<u32>,
     /// Instances that wait for others before they start.
     pub waiting: BTreeSet<u32>,
     /// Number of requests that are in progress.
-    pub requests_under_way: usize,
+    pub open_requests: usize,
 }
 
 /// Results of a turn, until they are dispatched, journaled or sent.
@@ -258,8 +258,13 @@ impl Ctx {
     pub(crate) fn emit(&mut self, id: u32, what: EventKind, cause: EventCause) {
         let Some(slot) = self.state.slots.get(id).filter(|slot| slot.is_visible()) else { return };
         let status = slot.durable.instance.status();
-        let draft =
-            EventDraft { app: Some(slot.spec().name.clone()), id: Some(slot.durable.pm_id), what, cause, status: Some((status, status)) };
+        let draft = EventDraft {
+            app: Some(slot.spec().name.clone()),
+            id: Some(slot.durable.pm_id),
+            kind: what,
+            cause,
+            status: Some((status, status)),
+        };
         self.state.events.push(self.now.wall_ms, draft);
     }
 
@@ -267,12 +272,12 @@ impl Ctx {
     pub(crate) fn emit_for_app(&mut self, key: &str, what: EventKind, cause: EventCause) {
         let slot = self.state.slots.iter().find(|slot| slot.spec().key() == key);
         let app = slot.map_or(key, |slot| &slot.spec().name).to_owned();
-        self.state.events.push(self.now.wall_ms, EventDraft { app: Some(app), id: None, what, cause, status: None });
+        self.state.events.push(self.now.wall_ms, EventDraft { app: Some(app), id: None, kind: what, cause, status: None });
     }
 
     /// Emits an event of the daemon itself.
     pub(crate) fn emit_for_manager(&mut self, what: EventKind, cause: EventCause) {
-        self.state.events.push(self.now.wall_ms, EventDraft { app: None, id: None, what, cause, status: None });
+        self.state.events.push(self.now.wall_ms, EventDraft { app: None, id: None, kind: what, cause, status: None });
     }
 
     /// Sends a client the answer or the progress of its request.

@@ -56,7 +56,7 @@ pub(crate) trait Reactions {
     fn on_described(&mut self, _ctx: &mut Ctx, _id: u32) {}
     fn on_capacity(&mut self, _ctx: &mut Ctx, _id: u32) {}
     fn on_settings(&mut self, _ctx: &mut Ctx) {}
-    fn on_ask(&mut self, _ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    fn on_client_request(&mut self, _ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         Some(ask)
     }
     fn on_request(&mut self, _ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
@@ -113,9 +113,9 @@ macro_rules! reacts {
             Self::on_settings(self, ctx);
         }
     };
-    (@on_ask) => {
-        fn on_ask(&mut self, ctx: &mut $crate::engine::Ctx, ask: $crate::engine::ClientRequest) -> Option<$crate::engine::ClientRequest> {
-            Self::on_ask(self, ctx, ask)
+    (@on_client_request) => {
+        fn on_client_request(&mut self, ctx: &mut $crate::engine::Ctx, ask: $crate::engine::ClientRequest) -> Option<$crate::engine::ClientRequest> {
+            Self::on_client_request(self, ctx, ask)
         }
     };
     (@on_request) => {
@@ -200,9 +200,9 @@ impl TestContext {
             listening: Listening::default(),
             log_files: LogFiles::new(home.clone()),
             complaints: Complaints::default(),
-            coming: BTreeSet::new(),
+            pending_starts: BTreeSet::new(),
             waiting: BTreeSet::new(),
-            requests_under_way: 0,
+            open_requests: 0,
         };
         let now = Now { mono_ms: 1000, wall_ms: ostler_sys::now().wall_ms };
         let ctx = Ctx { now, io, state, outbox: Outbox::default() };
@@ -257,7 +257,7 @@ impl TestContext {
                     }
                     Input::Listens(_) => rest.push(input),
                     Input::Settings => feature.on_settings(&mut self.ctx),
-                    Input::Ask(ask) => rest.extend(feature.on_ask(&mut self.ctx, ask).map(Input::Ask)),
+                    Input::Ask(ask) => rest.extend(feature.on_client_request(&mut self.ctx, ask).map(Input::Ask)),
                     Input::Request(request) => rest.extend(feature.on_request(&mut self.ctx, request).map(Input::Request)),
                     Input::Answer(answer) => {
                         feature.on_answer(&mut self.ctx, &answer);

@@ -30,6 +30,6 @@ pub(crate) struct ProcessView {
 #[derive(Debug, Default)]
 pub(crate) struct KeeperChildren {
     /// Number of checks.
-    pub(super) looks: usize,
+    pub(super) checks: usize,
     pub(super) pids: Option<HashSet<i32>>,
 }

@@ -51,8 +51,8 @@ impl Ctx {
     /// costs more than a check of each. Also returns false if nothing is known.
     pub(super) fn is_listed(&mut self, pid: i32) -> bool {
         const FEW: usize = 4;
-        self.io.processes.listed.looks += 1;
-        if self.io.processes.listed.looks <= FEW || self.state.groups.has_adopted() {
+        self.io.processes.listed.checks += 1;
+        if self.io.processes.listed.checks <= FEW || self.state.groups.has_adopted() {
             return false;
         }
         let keeper = self.io.keeper.pid();

@@ -242,7 +242,7 @@ reactions! {
     // Occasions of requests.
 
     /// A client sends a request, through any of the sockets. Returned if no feature answers it.
-    offer on_ask(; ask: ClientRequest) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
+    offer on_client_request(; ask: ClientRequest) => reclaim, rollouts, jobs, actions, collecting, autosave, input, events, flush, home, host, update, usage;
 
     /// A feature requests something of another. Returned if no feature does it.
     offer on_request(; request: FeatureRequest) => last_lines, drains, handover, reclaim, sweeps, rollouts, remediation, commands, jobs, autosave, cluster, cron, usage;
@@ -280,11 +280,11 @@ reactions! {
 
     /// The keeper held this descriptor while no daemon ran. Called before `on_boot`. Returned if it
     /// belongs to no feature.
-    offer take_back(name: &str; fd: OwnedFd) => log_writers, reclaim, channels, cluster, sockets, readiness, watch, pm2_sockets;
+    offer adopt_fd(name: &str; fd: OwnedFd) => log_writers, reclaim, channels, cluster, sockets, readiness, watch, pm2_sockets;
 
     /// The daemon took back everything that the keeper held. Messages and exits of processes come
     /// after this.
-    each on_taken_back() => cluster;
+    each on_fds_adopted() => cluster;
 }
 
 impl Features {

@@ -60,13 +60,13 @@ pub(super) fn write_all(
         while !rest.is_empty() {
             match sink.write_some(state, rest) {
                 Ok(count) => {
-                    state.nobody = false;
+                    state.reported_no_reader = false;
                     rest = &rest[count..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     // One report is enough until the stream has a reader again.
-                    if !std::mem::replace(&mut state.nobody, true) {
+                    if !std::mem::replace(&mut state.reported_no_reader, true) {
                         report(WriterReport::NoReader { path: sink.path.clone() });
                     }
                     break;

@@ -155,7 +155,7 @@ pub(super) struct Requests {
     /// Number of requests to carry everything over, and the number that is done.
     pub end_lines: (u32, u32),
     /// True when the thread has ended and carries out no more requests.
-    pub over: bool,
+    pub is_finished: bool,
     /// Time at which the thread stops waiting for processes that still have the other end open.
     pub finish_by: Option<Instant>,
     /// Time at which the thread stops waiting for a disk.
@@ -195,7 +195,7 @@ impl Control {
     }
 
     pub(super) fn mark_finished(&self) {
-        self.lock().over = true;
+        self.lock().is_finished = true;
         self.done.notify_all();
     }
 

@@ -106,7 +106,7 @@ impl Handle {
     /// the disk is full or slow; the thread completes it later.
     pub(crate) fn end_lines(&self, longest: Duration) -> bool {
         self.control.update(|requests| requests.end_lines.0 = requests.end_lines.0.wrapping_add(1));
-        let is_waiting = |requests: &mut Requests| !requests.over && requests.end_lines.0 != requests.end_lines.1;
+        let is_waiting = |requests: &mut Requests| !requests.is_finished && requests.end_lines.0 != requests.end_lines.1;
         if self.thread.is_waited_for(|| !is_waiting(&mut self.control.lock())) {
             return !is_waiting(&mut self.control.lock());
         }
@@ -130,7 +130,7 @@ impl Handle {
     /// Returns true if the thread has nothing more to do: [`WriterReport::Ended`] was sent, or is just
     /// being sent.
     pub(crate) fn is_finished(&self) -> bool {
-        self.control.lock().over
+        self.control.lock().is_finished
     }
 
     /// Returns true if the thread has not ended.

@@ -35,7 +35,7 @@ pub(super) struct FileState {
     /// True if the file ends within a line.
     pub ends_open: bool,
     /// True if the missing reader was reported.
-    pub nobody: bool,
+    pub reported_no_reader: bool,
     /// True if the file was rotated: new lines go to a new file at its path.
     pub moved: bool,
 }

@@ -37,7 +37,7 @@ struct PartialLine {
     since: Instant,
     /// Time of the next peek. A peek copies the whole line so far, so long lines are peeked less
     /// often.
-    look_again: Instant,
+    next_peek: Instant,
 }
 
 /// State of the thread. All of it can be rebuilt from the record.
@@ -209,7 +209,7 @@ impl Worker {
         }
         let patience = self.patience();
         let due = |(partial, skipped): (&Option<PartialLine>, &bool)| {
-            partial.map(|partial| if *skipped { partial.look_again } else { partial.since + patience })
+            partial.map(|partial| if *skipped { partial.next_peek } else { partial.since + patience })
         };
         let next = self.partial.iter().zip(&self.skipped).filter_map(due).chain(finish_by).min();
         let timeout = next.map(|at| timespec(at.saturating_duration_since(threads::now())));
@@ -228,7 +228,7 @@ impl Worker {
 
     /// Runs one step for one stream.
     fn step(&mut self, stream: usize) -> io::Result<StepResult> {
-        self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.look_again);
+        self.skipped[stream] = self.partial[stream].is_some_and(|partial| threads::now() < partial.next_peek);
         if self.ended[stream] || self.skipped[stream] {
             return Ok(StepResult::Nothing);
         }
@@ -260,7 +260,7 @@ impl Worker {
 
     fn wait_for_the_rest(&mut self, stream: usize, seen: usize) -> io::Result<StepResult> {
         let now = threads::now();
-        let mut partial = self.partial[stream].unwrap_or(PartialLine { bytes: 0, since: now, look_again: now });
+        let mut partial = self.partial[stream].unwrap_or(PartialLine { bytes: 0, since: now, next_peek: now });
         if self.format.is_json() && partial.bytes != seen {
             partial.since = now;
         }
@@ -269,7 +269,7 @@ impl Worker {
             return self.deliver(stream, self.piece(seen), false);
         }
         partial.bytes = seen;
-        partial.look_again = now + Duration::from_millis(seen as u64 >> 15);
+        partial.next_peek = now + Duration::from_millis(seen as u64 >> 15);
         self.partial[stream] = Some(partial);
         Ok(StepResult::Nothing)
     }

@@ -42,7 +42,7 @@ impl Binary {
 /// Versions of all programs that were run; `None` if the program has not answered.
 #[derive(Debug, Default)]
 pub(crate) struct NodeVersions {
-    known: Arc<Mutex<BTreeMap<Binary, Option<String>>>>,
+    versions: Arc<Mutex<BTreeMap<Binary, Option<String>>>>,
 }
 
 impl NodeVersions {
@@ -50,13 +50,13 @@ impl NodeVersions {
     pub(crate) fn query(&self, program: &Path, user: Option<Credentials>) -> Option<Binary> {
         let binary = Binary::of(program)?;
         let is_new = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
             let is_new = !known.contains_key(&binary);
             known.entry(binary).or_default();
             is_new
         };
         if is_new {
-            let known = Arc::clone(&self.known);
+            let known = Arc::clone(&self.versions);
             let program = CString::new(program.as_os_str().as_bytes()).ok()?;
             let asking = move || {
                 let version = version_of(program, user);
@@ -70,7 +70,7 @@ impl NodeVersions {
 
     /// Returns the version, if it is known.
     pub(crate) fn get(&self, binary: &Binary) -> Option<String> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned().flatten()
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).get(binary).cloned().flatten()
     }
 }
 

@@ -21,7 +21,7 @@ const STACK_BYTES: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct WorkingTreeQuery {
     /// Slot and incarnation.
-    pub of: (u32, u32),
+    pub process: (u32, u32),
     /// Working directory; none if the app wants no `versioning`.
     pub folder: Option<PathBuf>,
     /// Folder from which its `package.json` is searched upwards.
@@ -107,7 +107,7 @@ fn read_all(shared: &Mutex<Shared>) {
                     found
                 }
             };
-            lock(shared).answers.push((question.of, found));
+            lock(shared).answers.push((question.process, found));
         }
     }
 }
@@ -156,7 +156,7 @@ mod tests {
         std::fs::create_dir_all(folder.join("src")).unwrap();
         let trees = WorkingTrees::default();
         let ask = |inc: u32, folder: PathBuf| {
-            trees.query(WorkingTreeQuery { of: (7, inc), package: folder.clone(), folder: Some(folder), user: None })
+            trees.query(WorkingTreeQuery { process: (7, inc), package: folder.clone(), folder: Some(folder), user: None })
         };
         let answers = |count: usize| {
             let (mut all, until) = (Vec::new(), Instant::now() + Duration::from_secs(20));

@@ -200,9 +200,9 @@ impl Episode {
     fn run(&mut self, words: &[u64]) -> Result<(), BrokenPromise> {
         for (at, word) in words.iter().enumerate() {
             let result = self.step(&mut Rng::new(*word));
-            result.map_err(|what| BrokenPromise { what, after: at + 1 })?;
+            result.map_err(|what| BrokenPromise { description: what, after: at + 1 })?;
         }
-        self.fall_silent(&mut Rng::new(7)).map_err(|what| BrokenPromise { what, after: words.len() })
+        self.fall_silent(&mut Rng::new(7)).map_err(|what| BrokenPromise { description: what, after: words.len() })
     }
 
     fn step(&mut self, rng: &mut Rng) -> Verdict {

@@ -49,8 +49,8 @@ struct WrittenLines {
 /// Lines of all processes of an episode.
 #[derive(Default)]
 pub(super) struct Lines {
-    ways: BTreeMap<String, LineStyle>,
-    said: BTreeMap<Stream, WrittenLines>,
+    styles: BTreeMap<String, LineStyle>,
+    written: BTreeMap<Stream, WrittenLines>,
     /// True when no process begins another line.
     pub are_good: bool,
     /// Whether lines may be missing because no process had their pipe any more.
@@ -96,34 +96,34 @@ impl Lines {
             };
             (spec.name.clone(), way)
         };
-        Self { ways: specs.iter().map(way).collect(), is_disk_good: true, ..Self::default() }
+        Self { styles: specs.iter().map(way).collect(), is_disk_good: true, ..Self::default() }
     }
 
     /// Sets whether the disk accepts all writes from now on.
     pub(super) fn disk_is(&mut self, good: bool) {
         self.is_disk_good = good;
-        self.said.values_mut().for_each(|said| said.may_be_open |= !good);
+        self.written.values_mut().for_each(|said| said.may_be_open |= !good);
     }
 
     /// Returns true if no app writes lines.
     pub(super) fn is_empty(&self) -> bool {
-        self.ways.is_empty()
+        self.styles.is_empty()
     }
 
     /// Registers the output or error output of a new process.
     pub(super) fn begins(&mut self, app: &str, stream: Stream, fd: &OwnedFd) {
-        if self.ways.contains_key(app) {
+        if self.styles.contains_key(app) {
             // A pipe may be full, and no thread empties it while this one waits.
             let flags = fcntl_getfl(fd).unwrap_or(OFlags::empty());
             let _ = fcntl_setfl(fd, flags | OFlags::NONBLOCK);
-            self.said.insert(stream, WrittenLines { app: app.to_owned(), ..WrittenLines::default() });
+            self.written.insert(stream, WrittenLines { app: app.to_owned(), ..WrittenLines::default() });
         }
     }
 
     /// Writes some lines of a process, or the rest of one. Returns how many it began.
     pub(super) fn write(&mut self, stream: Stream, fd: impl AsFd, rng: &mut Rng) -> Option<u32> {
-        let said = self.said.get_mut(&stream)?;
-        let way = self.ways.get(&said.app)?;
+        let said = self.written.get_mut(&stream)?;
+        let way = self.styles.get(&said.app)?;
         let put = |text: &str| matches!(rustix::io::write(&fd, text.as_bytes()), Ok(count) if count == text.len());
         if let Some(rest) = &said.rest {
             return put(rest).then(|| {
@@ -158,7 +158,7 @@ impl Lines {
 
     /// Checks when everything was carried: each line is in each of its files once.
     pub(super) fn at_rest(&self, folder: &Path) -> Verdict {
-        if self.ways.is_empty() {
+        if self.styles.is_empty() {
             return Ok(());
         }
         let mut seen = FoundLines::new();
@@ -166,18 +166,18 @@ impl Lines {
             let name = entry.file_name().to_string_lossy().into_owned();
             ensure!(!name.starts_with('.'), "{name} is left");
             let Some((app, rest)) = name.split_once('-') else { continue };
-            let Some(way) = self.ways.get(app) else { continue };
+            let Some(way) = self.styles.get(app) else { continue };
             let text = text_of(&entry.path(), &name)?;
             let last = take(&text, way, rest.starts_with("all"), &mut seen).map_err(|what| format!("{name}: {what}"))?;
-            let may_be_open = last.and_then(|last| self.said.get(&last)).is_some_and(|said| said.may_be_open);
+            let may_be_open = last.and_then(|last| self.written.get(&last)).is_some_and(|said| said.may_be_open);
             ensure!(text.is_empty() || text.ends_with('\n') || may_be_open, "{name} ends within a line");
         }
         self.judge(seen)
     }
 
     fn judge(&self, mut seen: FoundLines) -> Verdict {
-        for (stream, said) in &self.said {
-            let way = &self.ways[&said.app];
+        for (stream, said) in &self.written {
+            let way = &self.styles[&said.app];
             for (number, combined) in (1..=said.lines).flat_map(|number| [(number, false), (number, true)]) {
                 let wanted = u32::from(!combined || way.has_combined);
                 let wanted = [wanted, if number == said.lines && said.rest.is_some() { 0 } else { wanted }];

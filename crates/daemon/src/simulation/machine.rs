@@ -41,7 +41,7 @@ pub(super) struct Temper {
     pub spawn_fails: u8,
     pub crashes: u8,
     pub obeys: u8,
-    pub says_ready: u8,
+    pub sends_ready: u8,
     pub forks: u8,
     /// Processes that take long to die, even of SIGKILL.
     pub hangs: u8,
@@ -54,14 +54,14 @@ pub(super) struct Temper {
 impl Temper {
     /// Programs that behave well.
     pub(super) const GOOD: Self =
-        Self { spawn_fails: 0, crashes: 0, obeys: 100, says_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
+        Self { spawn_fails: 0, crashes: 0, obeys: 100, sends_ready: 100, forks: 0, hangs: 0, commands_fail: 0, commands_hang: 0 };
 
     pub(super) fn random(rng: &mut Rng) -> Self {
         Self {
             spawn_fails: rng.pick(&[0, 0, 5, 30, 100]),
             crashes: rng.pick(&[0, 5, 30, 100]),
             obeys: rng.pick(&[0, 50, 100, 100]),
-            says_ready: rng.pick(&[0, 50, 100, 100]),
+            sends_ready: rng.pick(&[0, 50, 100, 100]),
             forks: rng.pick(&[0, 0, 30, 80]),
             hangs: rng.pick(&[0, 0, 50]),
             commands_fail: rng.pick(&[0, 0, 10, 50]),
@@ -86,7 +86,7 @@ pub(super) struct Process {
     outputs: [Option<OwnedFd>; 2],
     /// Descriptors that watch for its exit.
     watchers: Vec<OwnedFd>,
-    asked: bool,
+    got_stop: bool,
     killed: bool,
     obeys: bool,
     hangs: bool,
@@ -113,7 +113,7 @@ impl Process {
     }
 
     fn reach(&mut self, signal: i32) {
-        self.asked |= signal != 0;
+        self.got_stop |= signal != 0;
         self.killed |= signal == KILL;
     }
 
@@ -284,11 +284,11 @@ impl MachineState {
             channel,
             outputs,
             watchers: Vec::new(),
-            asked: false,
+            got_stop: false,
             killed: false,
             obeys: rng.percent(temper.obeys),
             hangs: rng.percent(temper.hangs),
-            will_be_ready: rng.percent(temper.says_ready),
+            will_be_ready: rng.percent(temper.sends_ready),
             ending: None,
             cpu_ns: 0,
             worker,
@@ -419,7 +419,7 @@ impl MachineState {
                 format!("{pid} of {app} dies of SIGKILL at last")
             });
         }
-        if process.asked && process.obeys {
+        if process.got_stop && process.obeys {
             let ending = rng.pick(&[Ending::Code(0), Ending::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
             self.end(pid, ending);
             return Some(format!("{pid} of {app} obeys: {ending:?}"));
@@ -465,7 +465,7 @@ impl MachineState {
         let process = self.processes.get_mut(&pid)?;
         let worker = process.worker.as_mut()?;
         let deed = worker.act(process.channel.as_ref()?, &mut self.workers, rng);
-        let asked = std::mem::take(&mut worker.asked);
+        let asked = std::mem::take(&mut worker.probe_connections);
         for connection in asked {
             self.on_probe(pid, connection);
         }
@@ -552,7 +552,7 @@ impl MachineState {
             channel: None,
             outputs: [None, None],
             watchers: Vec::new(),
-            asked: false,
+            got_stop: false,
             killed: false,
             obeys: rng.percent(50),
             hangs: rng.percent(temper_hangs),

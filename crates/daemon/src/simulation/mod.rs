@@ -66,7 +66,7 @@ fn run(seed: u64, steps: u64, reach: impl Fn(Reach) -> Reach) -> Result<Tally, B
 /// both.
 fn run_episode(seed: u64, reach: Reach) -> Result<Tally, Box<Failure>> {
     play_seed(seed, EPISODE_STEPS, |setting, words, traced| play(setting, reach, words, traced)).map_err(|mut failure| {
-        failure.what.insert_str(0, &reach.to_string());
+        failure.description.insert_str(0, &reach.to_string());
         failure
     })
 }

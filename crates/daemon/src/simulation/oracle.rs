@@ -36,7 +36,7 @@ pub(super) struct Oracle {
     exits: BTreeSet<i32>,
     reader: Reader,
     /// Length of the journal at the last check, and turns since then.
-    looked_at: (u64, u32),
+    last_check: (u64, u32),
     scaling: Scaling,
     pub watching: Watching,
     /// Reported health changes of instances.
@@ -57,13 +57,13 @@ impl Oracle {
         self.routing.after_turn(control)?;
         channels_are_whole(control, machine)?;
         let length = rustix::fs::fstat(control.ctx.state.journal.fd()).map_or(0, |stat| stat.st_size as u64);
-        let (former, turns) = self.looked_at;
+        let (former, turns) = self.last_check;
         let nothing_new = keeper.as_ref().is_none_or(|keeper| keeper.acknowledged.is_empty());
         if length == former && turns < UNCHANGED_TURNS && nothing_new {
-            self.looked_at = (length, turns + 1);
+            self.last_check = (length, turns + 1);
             return Ok(());
         }
-        self.looked_at = (length, 0);
+        self.last_check = (length, 0);
         let written = self.reader.read(control.ctx.state.journal.fd());
         let known = added_up(&control.ctx.state.slots, &control.ctx.state.boot_id, &control.features);
         let verdict = self.judge(&written, &known, keeper);

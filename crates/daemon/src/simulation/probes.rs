@@ -124,7 +124,7 @@ struct Attempt {
     at_ms: u64,
     answer: ServerAnswer,
     /// Target instance, once it is known.
-    meant: Option<(u32, String)>,
+    target: Option<(u32, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +195,7 @@ impl Network {
             Ok(_) => ServerAnswer::Good(now_ms),
             Err(_) => ServerAnswer::Bad,
         };
-        self.attempts.push(Attempt { port: to.port(), at_ms: now_ms, answer, meant: None });
+        self.attempts.push(Attempt { port: to.port(), at_ms: now_ms, answer, target: None });
         Some(socket)
     }
 
@@ -213,8 +213,8 @@ impl Network {
         }
         for (address, id) in control.ctx.io.checks.asking() {
             let Some(slot) = control.ctx.state.slots.get(id) else { continue };
-            if let Some(attempt) = self.attempt(address).filter(|attempt| attempt.meant.is_none()) {
-                attempt.meant = Some((id, slot.durable.unique_id.clone()));
+            if let Some(attempt) = self.attempt(address).filter(|attempt| attempt.target.is_none()) {
+                attempt.target = Some((id, slot.durable.unique_id.clone()));
             }
         }
     }
@@ -225,7 +225,7 @@ impl Network {
 
     /// Handles the end of a server.
     pub(super) fn died(&mut self, server: &Server, mark: Option<&str>) {
-        let is_its_own = |attempt: &Attempt| match (server.port, &attempt.meant) {
+        let is_its_own = |attempt: &Attempt| match (server.port, &attempt.target) {
             (Some(port), _) => attempt.port == port,
             (None, Some((_, meant))) => Some(meant.as_str()) == mark,
             (None, None) => false,
@@ -236,7 +236,7 @@ impl Network {
 
     /// Returns the target instance of this connection, or `None` if it is not a probe.
     pub(super) fn target_instance(&mut self, connection: &OwnedFd) -> Option<String> {
-        Some(self.attempt(dial::peer(connection)?)?.meant.as_ref()?.1.clone())
+        Some(self.attempt(dial::peer(connection)?)?.target.as_ref()?.1.clone())
     }
 
     /// Checks that each reported health change has its reasons.
@@ -253,7 +253,7 @@ impl Network {
                 true => {
                     // If the connection failed, only the daemon knows its target.
                     let is_of = |id: u32| slots.iter().any(|slot| slot.durable.id == id);
-                    let is_meant = attempt.meant.as_ref().map_or(attempt.answer == ServerAnswer::Bad, |(id, _)| is_of(*id));
+                    let is_meant = attempt.target.as_ref().map_or(attempt.answer == ServerAnswer::Bad, |(id, _)| is_of(*id));
                     is_meant && (asked.first_port..asked.first_port + PORTS).contains(&attempt.port)
                 }
             };
@@ -284,7 +284,7 @@ impl Network {
             ensure!(is_healthy(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
             let port = asked.first_port + slot.durable.index as u16;
             let is_own = |attempt: &&Attempt| match asked.is_worker {
-                true => attempt.meant.as_ref().is_some_and(|(meant, _)| *meant == id),
+                true => attempt.target.as_ref().is_some_and(|(meant, _)| *meant == id),
                 false => attempt.port == port,
             };
             let last = self.attempts.iter().rev().find(is_own).map(|attempt| attempt.at_ms);

@@ -42,7 +42,7 @@ pub(super) enum Outcome {
 #[derive(Debug, Default)]
 struct KnownIntent {
     intent: Intent,
-    under_way: usize,
+    open_requests: usize,
     /// Whether several requests were open at once since the state was known.
     is_muddled: bool,
 }
@@ -51,7 +51,7 @@ struct KnownIntent {
 #[derive(Default)]
 pub(super) struct User {
     clients: Vec<Client>,
-    known: BTreeMap<String, KnownIntent>,
+    intents: BTreeMap<String, KnownIntent>,
 }
 
 impl User {
@@ -65,9 +65,9 @@ impl User {
                 return false;
             }
         }
-        let known = self.known.entry(spec.name.clone()).or_default();
-        known.is_muddled |= known.under_way > 0;
-        known.under_way += 1;
+        let known = self.intents.entry(spec.name.clone()).or_default();
+        known.is_muddled |= known.open_requests > 0;
+        known.open_requests += 1;
         // The state is unknown until the request is answered.
         known.intent = Intent::Unknown;
         self.clients.push(Client { stream, decoder: Decoder::default(), app: spec.name.clone(), command });
@@ -102,23 +102,23 @@ impl User {
     }
 
     fn note(&mut self, app: String, command: UserCommand, outcome: Outcome) -> (String, UserCommand, Outcome, bool) {
-        let known = self.known.entry(app.clone()).or_default();
-        known.under_way -= 1;
-        let is_certain = !known.is_muddled && known.under_way == 0;
+        let known = self.intents.entry(app.clone()).or_default();
+        known.open_requests -= 1;
+        let is_certain = !known.is_muddled && known.open_requests == 0;
         known.intent = match (outcome, command) {
             (Outcome::Done, UserCommand::Start | UserCommand::Restart | UserCommand::RestartWatch) if is_certain => Intent::Up,
             (Outcome::Done, UserCommand::Stop | UserCommand::StopWatch) if is_certain => Intent::Down,
             (Outcome::Done, UserCommand::Delete) if is_certain => Intent::Gone,
             _ => Intent::Unknown,
         };
-        if known.under_way == 0 {
+        if known.open_requests == 0 {
             known.is_muddled = false;
         }
         (app, command, outcome, is_certain)
     }
 
     pub(super) fn intents(&self) -> impl Iterator<Item = (&str, Intent)> {
-        self.known.iter().map(|(app, known)| (app.as_str(), known.intent))
+        self.intents.iter().map(|(app, known)| (app.as_str(), known.intent))
     }
 }
 

@@ -66,8 +66,8 @@ struct WatchedApp {
     /// Times of changes that count.
     made: Vec<u64>,
     /// Time of the last change that the daemon knows.
-    known: u64,
-    on_their_way: Vec<Change>,
+    known_ms: u64,
+    in_flight: Vec<Change>,
     files: Vec<PathBuf>,
     last_name: u32,
     /// Whether the last change replaced its sources.
@@ -105,7 +105,7 @@ impl Files {
         }
         let any = played::turn();
         for app in self.apps.values_mut() {
-            app.on_their_way.iter_mut().for_each(|change| change.is_read = true);
+            app.in_flight.iter_mut().for_each(|change| change.is_read = true);
         }
         any
     }
@@ -125,7 +125,7 @@ impl Files {
         for app in self.apps.values_mut() {
             // Polling starts from the present times.
             let is_kept = holds && !app.polls;
-            app.on_their_way.retain(|change| is_kept && !change.is_read && !change.is_replacement);
+            app.in_flight.retain(|change| is_kept && !change.is_read && !change.is_replacement);
         }
     }
 
@@ -149,19 +149,19 @@ impl Files {
         let is_replacement = app.is_replaced && !app.counts_all;
         let is_noticed = !app.polls && (has_daemon || !is_replacement) && watched.iter().any(|path| path.starts_with(&app.folder));
         if is_noticed {
-            app.on_their_way.push(Change { at_ms, is_read: false, is_replacement });
+            app.in_flight.push(Change { at_ms, is_read: false, is_replacement });
         }
         Some(format!("{said}{}", if is_noticed { "" } else { ", which may be missed" }))
     }
 
     /// Returns true if the daemon knows all changes.
     pub(super) fn all_known(&self) -> bool {
-        self.apps.values().all(|app| app.on_their_way.is_empty())
+        self.apps.values().all(|app| app.in_flight.is_empty())
     }
 
     /// Returns the time of the last change that the daemon knows.
     pub(super) fn known_ms(&self, app: &str) -> u64 {
-        self.apps.get(app).map_or(0, |app| app.known)
+        self.apps.get(app).map_or(0, |app| app.known_ms)
     }
 
     /// Checks that each instance that restarts because of a change had one since its process was
@@ -185,8 +185,8 @@ impl Files {
             let name = &slot.spec().name;
             let (Some(app), InstanceState::Running { pid, .. }) = (self.apps.get(name), &slot.durable.instance.state) else { continue };
             let Some(started_ms) = state.processes.get(pid).map(|process| (process.process().start_ticks + 1) * 10) else { continue };
-            let is_new = app.known <= started_ms || has_habit(control, name);
-            ensure!(is_new, "{pid} of {name} was started at {started_ms}, and files were changed at {}", app.known);
+            let is_new = app.known_ms <= started_ms || has_habit(control, name);
+            ensure!(is_new, "{pid} of {name} was started at {started_ms}, and files were changed at {}", app.known_ms);
         }
         Ok(())
     }
@@ -215,8 +215,8 @@ impl WatchedApp {
             ignores: spec.watch.ignore.is_some(),
             polls: spec.watch.polling == Some(true),
             made: Vec::new(),
-            known: 0,
-            on_their_way: Vec::new(),
+            known_ms: 0,
+            in_flight: Vec::new(),
             files: Vec::new(),
             last_name: 0,
             is_replaced: false,
@@ -234,7 +234,7 @@ impl WatchedApp {
     }
 
     fn note_changes(&mut self) {
-        let Self { known, on_their_way, .. } = self;
+        let Self { known_ms: known, in_flight: on_their_way, .. } = self;
         on_their_way.retain(|change| {
             if change.is_read {
                 *known = (*known).max(change.at_ms);

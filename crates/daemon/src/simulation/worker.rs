@@ -77,7 +77,7 @@ pub(super) struct Worker {
     fds: VecDeque<OwnedFd>,
     connections: Vec<OwnedFd>,
     /// Connections of probes that it was handed.
-    pub asked: Vec<OwnedFd>,
+    pub probe_connections: Vec<OwnedFd>,
     last_seq: u64,
     /// Whether it ends when it is idle.
     disconnects: bool,
@@ -108,7 +108,7 @@ impl Worker {
             unread: Vec::new(),
             fds: VecDeque::new(),
             connections: Vec::new(),
-            asked: Vec::new(),
+            probe_connections: Vec::new(),
             last_seq: 0,
             disconnects: false,
         }
@@ -224,7 +224,7 @@ impl Worker {
 
     fn serve(&mut self, connection: OwnedFd, all: &mut Workers) {
         if ostler_sys::net::dial::peer(&connection).is_some() {
-            return self.asked.push(connection);
+            return self.probe_connections.push(connection);
         }
         all.serve(&self.app, &connection);
         self.connections.push(connection);

@@ -80,7 +80,7 @@ pub(super) enum WatchdogPhase {
 
 #[derive(Debug)]
 pub(super) struct PendingQuestion {
-    looks: u32,
+    checks: u32,
     last_ms: u64,
     next_ms: u64,
     cpu_ms: u64,
@@ -110,7 +110,7 @@ impl Watchdog {
             return false;
         }
         let asked =
-            PendingQuestion { looks: 0, last_ms: now_ms, next_ms: now_ms + LOOK_MS, cpu_ms: activity.cpu_ms, busy_ms: 0, idle: (None, 0) };
+            PendingQuestion { checks: 0, last_ms: now_ms, next_ms: now_ms + LOOK_MS, cpu_ms: activity.cpu_ms, busy_ms: 0, idle: (None, 0) };
         self.phase = WatchdogPhase::Asked(asked);
         true
     }
@@ -134,11 +134,11 @@ impl Watchdog {
     /// Performs one more check. `None` means: keep waiting.
     pub fn check(&mut self, now_ms: u64, activity: Activity) -> Option<HangKind> {
         let WatchdogPhase::Asked(asked) = &mut self.phase else { return None };
-        let interval = if asked.looks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
+        let interval = if asked.checks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
         // This process may have been suspended as well; nothing is known about that time.
         let passed = now_ms.saturating_sub(asked.last_ms).min(2 * interval);
         let used = activity.cpu_ms.saturating_sub(asked.cpu_ms);
-        asked.looks = asked.looks.saturating_add(1);
+        asked.checks = asked.checks.saturating_add(1);
         (asked.last_ms, asked.next_ms, asked.cpu_ms) = (now_ms, now_ms + interval, activity.cpu_ms);
         asked.busy_ms += used;
         let state = match activity.state {

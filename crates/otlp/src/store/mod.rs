@@ -174,7 +174,7 @@ impl Store {
             && let Some((_, id)) = self.waiting.pop_front()
         {
             let Some(trace) = self.traces.get_mut(&id) else { continue };
-            if trace.why.is_some() {
+            if trace.reason.is_some() {
                 continue;
             }
             let due = trace.last_ms + QUIET_MS;
@@ -187,7 +187,7 @@ impl Store {
             if let Some(entry) = chance {
                 self.judge(&id, &owner, &entry, now_ms);
             }
-            if self.traces.get(&id).is_some_and(|trace| trace.why.is_none()) {
+            if self.traces.get(&id).is_some_and(|trace| trace.reason.is_none()) {
                 self.counts.dropped += 1;
                 self.forget(id);
                 self.remember_dropped(id);
@@ -269,7 +269,7 @@ impl Store {
     /// Returns the traces that match the filter, the newest first, from senders that `sees`
     /// accepts, and whether there are more.
     pub fn list(&self, filter: &Filter, sees: &dyn Fn(&Sender) -> bool) -> (Vec<Summary>, bool) {
-        let mut all: Vec<(&TraceId, &Trace)> = self.traces.iter().filter(|(_, trace)| trace.why.is_some()).collect();
+        let mut all: Vec<(&TraceId, &Trace)> = self.traces.iter().filter(|(_, trace)| trace.reason.is_some()).collect();
         all.sort_by_key(|(_, trace)| std::cmp::Reverse(trace.sequence));
         let mut found = all.into_iter().filter_map(|(id, trace)| view::summary(id, trace, sees)).filter(|summary| filter.lets(summary));
         let list = found.by_ref().take(filter.limit).collect();

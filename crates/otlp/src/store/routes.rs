@@ -25,7 +25,7 @@ const EVERY_MS: u64 = 60_000;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Route {
-    seen: u32,
+    count: u32,
     mean_ns: f64,
     sampled_ms: u64,
 }
@@ -34,23 +34,23 @@ struct Route {
 /// colliding names.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
-    known: HashMap<u64, Route>,
+    routes: HashMap<u64, Route>,
     numbers: RandomState,
     other: Route,
 }
 
 impl Routes {
     pub(super) fn bytes(&self) -> usize {
-        self.known.capacity() * (size_of::<(u64, Route)>() + 8)
+        self.routes.capacity() * (size_of::<(u64, Route)>() + 8)
     }
 
     /// Decides whether to keep a trace because of its entry span. Returns the reason.
     pub(super) fn judge(&mut self, entry: &EntrySpan, now_ms: u64) -> Option<KeepReason> {
         let number = self.numbers.hash_one(&entry.route);
-        if self.known.len() < MOST {
-            self.known.entry(number).or_default();
+        if self.routes.len() < MOST {
+            self.routes.entry(number).or_default();
         }
-        let route = self.known.get_mut(&number).unwrap_or(&mut self.other);
+        let route = self.routes.get_mut(&number).unwrap_or(&mut self.other);
         route.judge(entry.took_ns, entry.is_counted, now_ms)
     }
 }
@@ -58,19 +58,19 @@ impl Routes {
 impl Route {
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
     fn judge(&mut self, took_ns: u64, is_counted: bool, now_ms: u64) -> Option<KeepReason> {
-        let unusual = self.seen >= KNOWN && took_ns >= QUICK_NS && took_ns as f64 > self.mean_ns * TIMES;
+        let unusual = self.count >= KNOWN && took_ns >= QUICK_NS && took_ns as f64 > self.mean_ns * TIMES;
         let is_slow = took_ns >= SLOW_NS || unusual;
         if is_counted {
             return is_slow.then_some(KeepReason::Slow);
         }
         let took = took_ns as f64;
-        self.mean_ns = if self.seen == 0 { took } else { self.mean_ns + (took - self.mean_ns) * WEIGHT };
-        self.seen = self.seen.saturating_add(1);
+        self.mean_ns = if self.count == 0 { took } else { self.mean_ns + (took - self.mean_ns) * WEIGHT };
+        self.count = self.count.saturating_add(1);
         if is_slow {
             return Some(KeepReason::Slow);
         }
         // If the clock was set back, the trace is a sample.
-        let is_sample = self.seen <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
+        let is_sample = self.count <= FIRST || now_ms < self.sampled_ms || now_ms - self.sampled_ms >= EVERY_MS;
         is_sample.then(|| {
             self.sampled_ms = now_ms;
             KeepReason::Sample
@@ -104,6 +104,6 @@ mod tests {
     fn number_of_routes_is_bounded() {
         let mut routes = Routes::default();
         let kept = (0..100_000).filter(|n| routes.judge(&entry(&format!("GET /{n}"), 1), 1000).is_some()).count();
-        assert!(kept <= MOST + 3 && routes.known.len() == MOST && routes.bytes() < 100_000, "{kept} {}", routes.bytes());
+        assert!(kept <= MOST + 3 && routes.routes.len() == MOST && routes.bytes() < 100_000, "{kept} {}", routes.bytes());
     }
 }

@@ -145,7 +145,7 @@ fn byte_accounting_matches_stored_traces() {
     let places: usize = store.accounts.values().map(|account| account.order.len()).sum();
     assert_eq!(places, store.len());
     store.settle(u64::MAX / 2);
-    assert!(store.traces.values().all(|trace| trace.why.is_some()) && store.waiting.is_empty());
+    assert!(store.traces.values().all(|trace| trace.reason.is_some()) && store.waiting.is_empty());
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub(super) struct Trace {
     pub(super) first_ms: u64,
     pub(super) last_ms: u64,
     /// Reason for keeping it; none = undecided.
-    pub(super) why: Option<KeepReason>,
+    pub(super) reason: Option<KeepReason>,
     pub(super) spans: Vec<StoredSpan>,
     pub(super) senders: Vec<Sender>,
     /// Number of spans that did not fit.
@@ -92,7 +92,7 @@ impl Trace {
             sequence,
             first_ms: now_ms,
             last_ms: now_ms,
-            why: None,
+            reason: None,
             spans: Vec::new(),
             senders: Vec::new(),
             left_out: 0,
@@ -124,7 +124,7 @@ impl Trace {
         self.last_ms = now_ms;
         self.heap += own;
         if span.failed {
-            self.why = Some(KeepReason::Failed);
+            self.reason = Some(KeepReason::Failed);
         }
         self.spans.push(StoredSpan { span, sender: u8::try_from(at).unwrap_or(u8::MAX) });
         AddOutcome::Taken
@@ -154,7 +154,7 @@ impl Trace {
     }
 
     pub(super) fn judged(&mut self, why: Option<KeepReason>) {
-        self.why = self.why.max(why);
+        self.reason = self.reason.max(why);
     }
 }
 

@@ -180,7 +180,7 @@ impl VisibleSpans<'_> {
             spans: self.spans.len(),
             failed: failed().next().is_some(),
             message,
-            kept: trace.why,
+            kept: trace.reason,
         }
     }
 

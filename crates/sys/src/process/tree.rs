@@ -38,7 +38,7 @@ pub struct ProcTable {
     by_session: Vec<u32>,
     by_group: Vec<u32>,
     /// Processes whose environment need not be read.
-    known: HashSet<i32>,
+    skip_environ: HashSet<i32>,
     /// Environments read for this table: (variable, pid) → value.
     markers: RefCell<HashMap<(String, i32), Marker>>,
 }
@@ -67,7 +67,7 @@ impl ProcTable {
             order
         };
         let (by_parent, by_session, by_group) = (index(|e| e.ppid), index(|e| e.sid), index(|e| e.pgid));
-        Self { entries, by_parent, by_session, by_group, known: HashSet::new(), markers: RefCell::default() }
+        Self { entries, by_parent, by_session, by_group, skip_environ: HashSet::new(), markers: RefCell::default() }
     }
 
     /// Reads a small table: one process with all its ancestors, and `others`. It is enough to
@@ -92,7 +92,7 @@ impl ProcTable {
     /// would take most of its time with many apps.
     #[must_use]
     pub fn knowing(mut self, pids: impl IntoIterator<Item = i32>) -> Self {
-        self.known.extend(pids);
+        self.skip_environ.extend(pids);
         self
     }
 
@@ -137,7 +137,7 @@ impl ProcTable {
     /// Returns all descendants of a process by the parent chain, without the process itself;
     /// parents come before children.
     pub fn descendants(&self, pid: i32) -> Vec<ProcessEntry> {
-        let mut tree = Gathered { seen: HashSet::from([pid]), found: Vec::new() };
+        let mut tree = Gathered { pids: HashSet::from([pid]), found: Vec::new() };
         self.children_of(pid).for_each(|e| tree.take(e));
         self.complete(tree)
     }
@@ -154,8 +154,8 @@ impl ProcTable {
         let mut tree = self.leader_and_session(leader, &|e| marked(e) != Some(false));
         let reapers = if reaper == 1 { &[1][..] } else { &[reaper, 1] };
         for e in reapers.iter().flat_map(|&reaper| self.children_of(reaper)) {
-            let candidate = e.start_ticks >= leader.start_ticks && !e.is_zombie() && !self.known.contains(&e.pid);
-            if candidate && !tree.seen.contains(&e.pid) && marked(e) == Some(true) {
+            let candidate = e.start_ticks >= leader.start_ticks && !e.is_zombie() && !self.skip_environ.contains(&e.pid);
+            if candidate && !tree.pids.contains(&e.pid) && marked(e) == Some(true) {
                 tree.take(e);
             }
         }
@@ -212,13 +212,13 @@ impl ProcTable {
 /// Processes found, in order and without duplicates.
 #[derive(Default)]
 struct Gathered {
-    seen: HashSet<i32>,
+    pids: HashSet<i32>,
     found: Vec<ProcessEntry>,
 }
 
 impl Gathered {
     fn take(&mut self, entry: &ProcessEntry) {
-        if self.seen.insert(entry.pid) {
+        if self.pids.insert(entry.pid) {
             self.found.push(*entry);
         }
     }

@@ -24,17 +24,17 @@ pub enum MemoryVerdict {
 /// The memory of one process tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryWatch {
-    over_since_ms: Option<u64>,
+    exceeded_since_ms: Option<u64>,
 }
 
 impl MemoryWatch {
     /// Takes a measurement.
     pub fn take(&mut self, limit_bytes: u64, bytes: u64, now_ms: u64) -> MemoryVerdict {
         if bytes <= limit_bytes {
-            self.over_since_ms = None;
+            self.exceeded_since_ms = None;
             return MemoryVerdict::Within;
         }
-        let since = *self.over_since_ms.get_or_insert(now_ms);
+        let since = *self.exceeded_since_ms.get_or_insert(now_ms);
         let at_ms = since.saturating_add(CONFIRM_MS);
         if now_ms >= at_ms { MemoryVerdict::Over } else { MemoryVerdict::Confirm { at_ms } }
     }

@@ -15,7 +15,7 @@ const SHOWN_MAX: usize = 120;
 /// Response, as far as it has arrived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProbeResponse {
-    seen: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// Meaning of the first line.
@@ -32,13 +32,13 @@ pub enum Status {
 impl ProbeResponse {
     /// Takes more bytes; it ignores those after the first few thousand.
     pub fn take(&mut self, bytes: &[u8]) {
-        let room = SEEN_MAX.saturating_sub(self.seen.len());
-        self.seen.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        let room = SEEN_MAX.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
     }
 
     /// Returns the meaning of the first line, as far as it has arrived.
     pub fn status(&self) -> Status {
-        let line = self.seen.get(..STATUS_LINE_MAX).unwrap_or(&self.seen);
+        let line = self.bytes.get(..STATUS_LINE_MAX).unwrap_or(&self.bytes);
         if line.first().is_some_and(|byte| *byte != b'H') {
             return Status::Nonsense;
         }
@@ -56,8 +56,8 @@ impl ProbeResponse {
     /// Returns the first body line that is not blank, made safe to show; empty if the body has no
     /// such line. `None`: the line may still come, unless the response `is_over`.
     pub fn body_line(&self, is_over: bool) -> Option<String> {
-        let is_over = is_over || self.seen.len() >= SEEN_MAX;
-        let Some((head, rest)) = BodyInfo::read(&self.seen) else { return is_over.then(String::new) };
+        let is_over = is_over || self.bytes.len() >= SEEN_MAX;
+        let Some((head, rest)) = BodyInfo::read(&self.bytes) else { return is_over.then(String::new) };
         let (body, is_whole) = head.body(rest);
         let body = body.trim_ascii_start();
         let line = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -241,7 +241,7 @@ mod tests {
                 let _ = answer.status();
                 let _ = answer.body_line(false);
             }
-            prop_assert!(answer.seen.len() <= SEEN_MAX);
+            prop_assert!(answer.bytes.len() <= SEEN_MAX);
             let says = answer.body_line(true).unwrap();
             prop_assert!(!says.chars().any(char::is_control));
             prop_assert!(says.len() <= 16 * SHOWN_MAX);

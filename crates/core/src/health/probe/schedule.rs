@@ -13,7 +13,7 @@ pub enum Schedule {
     /// An attempt is in progress, and its answer is read at this time.
     Patient {
         /// The time.
-        look_ms: u64,
+        read_ms: u64,
         /// It has failed when this time passes.
         deadline_ms: u64,
     },
@@ -47,7 +47,7 @@ impl Schedule {
     pub fn due_ms(&self) -> u64 {
         match *self {
             Self::Waiting { until_ms } => until_ms,
-            Self::Patient { look_ms, .. } => look_ms,
+            Self::Patient { read_ms: look_ms, .. } => look_ms,
             Self::Trying { deadline_ms } => deadline_ms,
         }
     }
@@ -65,7 +65,7 @@ impl Schedule {
                 let deadline_ms = now_ms.saturating_add(question.timeout_ms);
                 let look_ms = now_ms.saturating_add(question.patience_ms);
                 let is_patient = look_ms > now_ms && look_ms < deadline_ms;
-                *self = if is_patient { Self::Patient { look_ms, deadline_ms } } else { Self::Trying { deadline_ms } };
+                *self = if is_patient { Self::Patient { read_ms: look_ms, deadline_ms } } else { Self::Trying { deadline_ms } };
                 ProbeAction::Begin
             }
             // This also applies if the tick comes after the deadline: an answer that has already

@@ -37,14 +37,14 @@ pub(super) struct Ledger {
     counting: usize,
     length: u64,
     /// Length at which the copy is rewritten.
-    anew_at: u64,
+    rewrite_at: u64,
 }
 
 impl Ledger {
     /// Creates the record of an account.
     pub(super) fn new(account: LogAccount) -> io::Result<Self> {
         let sends = CountedSends::create("ostler-pm2-lines")?;
-        let mut ledger = Self { sends, account, counting: 1, length: 0, anew_at: 0 };
+        let mut ledger = Self { sends, account, counting: 1, length: 0, rewrite_at: 0 };
         ledger.rewrite()?;
         ledger.sends.set_word(FORM, THIS_FORM);
         Ok(ledger)
@@ -62,7 +62,7 @@ impl Ledger {
         // Frees the memory. If the system cannot free it, the next copy reuses it.
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         let _ = rustix::fs::fallocate(self.sends.file(), flags, COPIES_AT[self.counting], MAX_COPY_BYTES);
-        (self.counting, self.length, self.anew_at) = (other, copy.len() as u64, copy.len() as u64 + GROWTH_BYTES);
+        (self.counting, self.length, self.rewrite_at) = (other, copy.len() as u64, copy.len() as u64 + GROWTH_BYTES);
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Ledger {
         let mut copy = Vec::new();
         packets.iter().for_each(|(position, packet)| self.account.note(*position, packet, &mut copy));
         self.account.settle(delivered);
-        if self.length + copy.len() as u64 > self.anew_at {
+        if self.length + copy.len() as u64 > self.rewrite_at {
             return self.rewrite();
         }
         self.sends.file().write_all_at(&copy, COPIES_AT[self.counting] + self.length)?;

@@ -75,13 +75,13 @@ struct RunningCall {
     /// Instances that the last step has changed.
     touched: Vec<u32>,
     /// Details that the `Look` steps have read.
-    seen: Vec<Detail>,
+    details: Vec<Detail>,
     /// Answer of a step, as JSON, if it is the result.
     passed: Option<Json>,
     /// Reason why an instance failed.
     reason: Option<String>,
     /// Whether the first step was carried out.
-    begun: bool,
+    is_started: bool,
 }
 
 /// PM2's sockets and their connections.
@@ -97,7 +97,7 @@ pub(crate) struct Pm2Sockets {
     files: Files,
     lines: LogLines,
     /// Earliest time at which the log reader is restarted.
-    read_again_ms: u64,
+    restart_reader_ms: u64,
     /// Attempts to recreate a file so far.
     tries: u32,
 }
@@ -139,7 +139,7 @@ impl Pm2Sockets {
             Err(errno) => {
                 ctx.io.log.error_once("log-reader", format_args!("the reader of logs for PM2's clients has ended: {errno}"));
                 self.lines.stop(&ctx.io.reactor);
-                self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+                self.restart_reader_ms = ctx.now.mono_ms + AGAIN_MS;
             }
         }
     }
@@ -152,12 +152,12 @@ impl Pm2Sockets {
         match (self.peers.has_subscribers(), self.lines.is_running()) {
             (true, false)
                 if ctx.outbox.shutdown.ending.is_none()
-                    && now_ms >= self.read_again_ms
+                    && now_ms >= self.restart_reader_ms
                     && self.lines.are_all_back(self.peers.subscribers(), now_ms) =>
             {
                 if let Err(error) = self.lines.start(ctx, source) {
                     ctx.io.log.error_once("log-reader", format_args!("PM2's clients get no lines of logs: {error}"));
-                    self.read_again_ms = ctx.now.mono_ms + AGAIN_MS;
+                    self.restart_reader_ms = ctx.now.mono_ms + AGAIN_MS;
                 }
             }
             (false, is_running) if ctx.outbox.shutdown.ending.is_none() => {
@@ -298,7 +298,7 @@ impl Pm2Sockets {
             None => Caller { uid: rustix::process::geteuid().as_raw(), pid: 0, on_behalf_of: None },
         };
         let calling =
-            RunningCall { peer, id, caller, plan, touched: Vec::new(), seen: Vec::new(), passed: None, reason: None, begun: false };
+            RunningCall { peer, id, caller, plan, touched: Vec::new(), details: Vec::new(), passed: None, reason: None, is_started: false };
         let is_free = self.is_free(calling.plan.alone.as_deref());
         let ticket = ctx.ticket();
         self.calls.insert(ticket, calling);
@@ -328,13 +328,13 @@ impl Pm2Sockets {
 
     /// Returns true if no call that needs this app for itself is in progress.
     fn is_free(&self, app: Option<&str>) -> bool {
-        app.is_none() || !self.calls.values().any(|calling| calling.begun && calling.plan.alone.as_deref() == app)
+        app.is_none() || !self.calls.values().any(|calling| calling.is_started && calling.plan.alone.as_deref() == app)
     }
 
     /// Carries out the next steps of a call until it has to wait.
     fn continue_call(&mut self, ctx: &mut Ctx, ticket: u64) {
         while let Some(calling) = self.calls.get_mut(&ticket) {
-            calling.begun = true;
+            calling.is_started = true;
             match calling.plan.steps.pop_front() {
                 Some(CallStep::Ask(request)) => {
                     let caller = calling.caller.clone();
@@ -349,7 +349,7 @@ impl Pm2Sockets {
                     let ids = id.map_or_else(|| std::mem::take(&mut calling.touched), |id| vec![id]);
                     ctx.record_findings();
                     let wanted = ctx.state.slots.serving().filter(|slot| ids.contains(&slot.durable.pm_id));
-                    calling.seen.extend(wanted.map(|slot| slot.detail(&ctx.io.settings)));
+                    calling.details.extend(wanted.map(|slot| slot.detail(&ctx.io.settings)));
                 }
                 None => return self.end(ctx, ticket, None),
             }
@@ -376,7 +376,7 @@ impl Pm2Sockets {
 
     /// Answers a call, and starts the call that waited for it.
     fn end(&mut self, ctx: &mut Ctx, ticket: u64, why: Option<String>) {
-        let Some(RunningCall { peer, id, plan, seen, passed, .. }) = self.calls.remove(&ticket) else { return };
+        let Some(RunningCall { peer, id, plan, details: seen, passed, .. }) = self.calls.remove(&ticket) else { return };
         let each = |form| seen.iter().map(|detail| results::shown(detail, form)).collect::<Vec<_>>();
         let success = |value: &Value| rpc::success(&id, &[&value.to_string()]);
         let frame = match (why, plan.result) {
@@ -405,7 +405,7 @@ impl Pm2Sockets {
         if let Some(AfterReply::Quit(pid)) = plan.then {
             self.quit.extend(ProcRef::of(pid).ok());
         }
-        let waits = |calling: &RunningCall| plan.alone.is_some() && !calling.begun && calling.plan.alone == plan.alone;
+        let waits = |calling: &RunningCall| plan.alone.is_some() && !calling.is_started && calling.plan.alone == plan.alone;
         if let Some(next) = self.calls.iter().find(|(_, calling)| waits(calling)).map(|(ticket, _)| *ticket) {
             self.continue_call(ctx, next);
         }
@@ -492,9 +492,9 @@ impl Pm2Sockets {
         self.sockets.held().chain(self.lines.held()).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == ledger::HELD {
-            if self.lines.take_back(fd, ctx.now.mono_ms) {
+            if self.lines.adopt_fd(fd, ctx.now.mono_ms) {
                 ctx.outbox.timers.set(Self::TOO_LATE, self.lines.too_late_ms());
             } else {
                 ctx.io.keeper.drop_held(name);
@@ -502,7 +502,7 @@ impl Pm2Sockets {
             return None;
         }
         let Some(kind) = KINDS.into_iter().find(|kind| held_name(*kind) == name) else { return Some(fd) };
-        self.sockets.take_back(kind, fd, &ctx.io.settings.paths);
+        self.sockets.adopt_fd(kind, fd, &ctx.io.settings.paths);
         None
     }
 

@@ -89,7 +89,7 @@ impl Sockets {
     }
 
     /// Takes over a socket that the keeper held.
-    pub(super) fn take_back(&mut self, kind: Pm2Socket, fd: OwnedFd, paths: &HomePaths) {
+    pub(super) fn adopt_fd(&mut self, kind: Pm2Socket, fd: OwnedFd, paths: &HomePaths) {
         *self.place(kind) = Some(Listening { fd, path: path_of(kind, paths).to_owned() });
     }
 

@@ -94,7 +94,7 @@ impl Autosave {
     }
 
     /// Answers `save`, which does not need autosave to be on.
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let asked::Request::Save { force, files } = &ask.request else { return Some(ask) };
         let response = save(ctx, *force, files.as_ref());
         if matches!(response, Response::Paths(_)) {
@@ -236,7 +236,7 @@ mod tests {
         played.pass(&mut autosave, COLLECT_MS);
         assert_eq!((lists(&played), played.events().len()), (1, 0));
         let caller = crate::engine::Caller { uid: 7, pid: 8, on_behalf_of: None };
-        autosave.on_ask(
+        autosave.on_client_request(
             &mut played.ctx,
             ClientRequest { client: 1, id: 1, caller, request: asked::Request::Save { force: false, files: None } },
         );
@@ -283,5 +283,5 @@ mod tests {
         assert_eq!(lists(&played), 1);
     }
 
-    reacts!(Autosave: on_settings, on_request, on_ask, on_timer);
+    reacts!(Autosave: on_settings, on_request, on_client_request, on_timer);
 }

@@ -149,7 +149,7 @@ impl HomeWatch {
     }
 
     /// Handles a client's report that the settings have changed.
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if ask.request != Request::SettingsChanged {
             return Some(ask);
         }

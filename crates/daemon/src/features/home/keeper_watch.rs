@@ -30,9 +30,9 @@ use crate::state::slots::Slot;
 pub(crate) struct KeeperWatch {
     watchdog: Watchdog,
     /// Whether an order was sent, or an exit was seen, after the last `Ping`.
-    is_owed: bool,
+    needs_ping: bool,
     /// Whether a `Ping` is unanswered.
-    is_asked: bool,
+    awaits_pong: bool,
     /// Main processes by instance.
     mains: BTreeMap<u32, MainProcess>,
 }
@@ -66,21 +66,21 @@ impl KeeperWatch {
         // If the keeper is killed before it reports, its successor is not the parent and does not
         // know how the process exited.
         ctx.io.keeper.note_ending(main.key, ending_by_fd(main.pidfd.as_fd(), main.process));
-        self.is_owed = true;
+        self.needs_ping = true;
     }
 
     /// Handles a message, which proves that the keeper works. Only `Pong` proves that it has read
     /// all earlier orders.
     pub(crate) fn on_keeper(&mut self, ctx: &mut Ctx, message: &FromKeeper) {
         self.watchdog.on_answer();
-        self.is_asked &= *message != FromKeeper::Pong;
-        if self.is_asked || self.is_owed {
+        self.awaits_pong &= *message != FromKeeper::Pong;
+        if self.awaits_pong || self.needs_ping {
             self.watchdog.expect(ctx.now.mono_ms);
         }
     }
 
     pub(crate) fn on_new_keeper(&mut self, _ctx: &mut Ctx, _survivors: &[(u64, ProcRef)]) {
-        (self.watchdog, self.is_owed, self.is_asked) = (Watchdog::default(), false, false);
+        (self.watchdog, self.needs_ping, self.awaits_pong) = (Watchdog::default(), false, false);
     }
 
     /// Checks the keeper when a client sends a request. This finds a keeper that was stopped at
@@ -94,8 +94,8 @@ impl KeeperWatch {
 
     pub(crate) fn on_settled(&mut self, ctx: &mut Ctx) {
         // If processes are hidden (`hidepid`), a silence cannot be judged.
-        self.is_owed = ctx.io.keeper.process().is_some() && (self.is_owed | ctx.io.keeper.take_sent());
-        if self.is_owed {
+        self.needs_ping = ctx.io.keeper.process().is_some() && (self.needs_ping | ctx.io.keeper.take_sent());
+        if self.needs_ping {
             self.watchdog.expect(ctx.now.mono_ms);
         }
         ctx.outbox.timers.set(Self::LOOK, self.watchdog.deadline_ms());
@@ -154,9 +154,9 @@ impl KeeperWatch {
     /// already.
     fn doubt(&mut self, ctx: &mut Ctx, found: Activity) -> bool {
         let begins = self.watchdog.doubt(ctx.now.mono_ms, found);
-        if begins && !self.is_asked {
+        if begins && !self.awaits_pong {
             ctx.io.keeper.send(ToKeeper::Ping);
-            (self.is_asked, self.is_owed) = (true, false);
+            (self.awaits_pong, self.needs_ping) = (true, false);
         }
         begins
     }
@@ -213,7 +213,7 @@ mod tests {
         watch.on_settled(&mut played.ctx);
         assert_eq!(due(&played), Some(played.ctx.now.mono_ms + 1000));
         played.pass(&mut watch, 1000);
-        assert!(watch.is_asked && !watch.is_owed);
+        assert!(watch.awaits_pong && !watch.needs_ping);
         // A message before the answer proves nothing about the order.
         watch.on_keeper(&mut played.ctx, &FromKeeper::OrphanExited { pid: 7 });
         watch.on_settled(&mut played.ctx);

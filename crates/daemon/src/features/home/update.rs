@@ -44,7 +44,7 @@ impl Update {
 }
 
 impl Update {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let asker = (ask.client, ask.id);
         match &ask.request {
             Request::Update { exe } => self.begin(ctx, asker, ask.caller, exe),
@@ -92,7 +92,7 @@ mod tests {
 
     fn ask(played: &mut TestContext, update: &mut Update, id: u64, request: Request) {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-        assert!(update.on_ask(&mut played.ctx, ClientRequest { client: 1, id, caller, request }).is_none());
+        assert!(update.on_client_request(&mut played.ctx, ClientRequest { client: 1, id, caller, request }).is_none());
     }
 
     fn replies(played: &mut TestContext) -> Vec<(u64, Response)> {
@@ -131,5 +131,5 @@ mod tests {
         assert_eq!(played.ctx.state.events.update_in_progress(), Some(by));
     }
 
-    reacts!(Update: on_ask);
+    reacts!(Update: on_client_request);
 }

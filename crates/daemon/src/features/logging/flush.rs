@@ -15,7 +15,7 @@ impl Flush {
 }
 
 impl Flush {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Request::Flush { target, own } = &ask.request else { return Some(ask) };
         let response = flush(ctx, target.as_deref(), own.clone());
         ctx.reply(ask.client, ask.id, response);

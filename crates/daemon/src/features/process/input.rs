@@ -37,7 +37,7 @@ impl Input {
         Ok(())
     }
 
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Request::Input { id, text } = &ask.request else { return Some(ask) };
         let response = match write(ctx, *id, text) {
             Ok(()) => Response::Done { ids: vec![*id] },
@@ -85,5 +85,5 @@ mod tests {
         assert!(write(&played.ctx, 0, &"x".repeat(MAX_BYTES + 1)).is_err());
     }
 
-    reacts!(Input: on_ask);
+    reacts!(Input: on_client_request);
 }

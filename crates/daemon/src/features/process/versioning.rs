@@ -41,7 +41,7 @@ fn request_read(ctx: &mut Ctx, id: u32) {
     let user = Rights::of(slot.spec()).user().cloned();
     let of = (id, slot.newest_inc());
     let folder = is_wanted(slot).then(|| slot.spec().cwd.clone().into());
-    ctx.io.working_trees.query(WorkingTreeQuery { of, folder, package: package::folder(slot.spec()), user });
+    ctx.io.working_trees.query(WorkingTreeQuery { process: of, folder, package: package::folder(slot.spec()), user });
 }
 
 /// Returns false if `vizion: false` turns it off.

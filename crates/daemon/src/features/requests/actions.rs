@@ -55,7 +55,7 @@ struct PendingCall {
     called: CallTarget,
     within_ms: u64,
     /// Instances that got the call.
-    told: Vec<u32>,
+    called_ids: Vec<u32>,
     /// Instances that have not answered yet.
     waiting: Vec<u32>,
     failed: u32,
@@ -127,7 +127,7 @@ impl Actions {
         let ticket = ctx.ticket();
         let within_ms = within_ms.min(LONGEST_MS);
         ctx.outbox.timers.set((Self::NAME, ticket), Some(ctx.now.mono_ms.saturating_add(within_ms)));
-        let calling = PendingCall { client, request, called, within_ms, waiting: told.clone(), told, failed: 0 };
+        let calling = PendingCall { client, request, called, within_ms, waiting: told.clone(), called_ids: told, failed: 0 };
         self.calls.insert(ticket, calling);
     }
 
@@ -149,7 +149,7 @@ impl Actions {
             return;
         }
         ctx.outbox.timers.set((Self::NAME, ticket), None);
-        if let Some(PendingCall { client, request, told, failed, .. }) = self.calls.remove(&ticket) {
+        if let Some(PendingCall { client, request, called_ids: told, failed, .. }) = self.calls.remove(&ticket) {
             let response = match failed {
                 0 => Response::Done { ids: pm_ids(ctx, &told) },
                 failed => Response::Failed(Failure::Some { failed, total: told.len() as u32 }),
@@ -201,7 +201,7 @@ fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {
 }
 
 impl Actions {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let asker = (ask.client, ask.id);
         match &ask.request {
             Request::Trigger { target, action, params, within_ms } => {
@@ -282,7 +282,9 @@ mod tests {
     fn trigger(played: &mut TestContext, actions: &mut Actions, request: u64, action: &str) {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
         let request_of = Request::Trigger { target: "app".into(), action: action.into(), params: None, within_ms: 1000 };
-        assert!(actions.on_ask(&mut played.ctx, ClientRequest { client: 1, id: request, caller, request: request_of }).is_none());
+        assert!(
+            actions.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: request, caller, request: request_of }).is_none()
+        );
     }
 
     fn replies(played: &mut TestContext) -> Vec<(u64, Response)> {
@@ -296,7 +298,9 @@ mod tests {
         let mut profile = |played: &mut TestContext, request: u64| {
             let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
             let request_of = Request::Profile { target: "app".into(), kind: Profile::Cpu, ms: 1000 };
-            assert!(actions.on_ask(&mut played.ctx, ClientRequest { client: 1, id: request, caller, request: request_of }).is_none());
+            assert!(
+                actions.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: request, caller, request: request_of }).is_none()
+            );
         };
         profile(&mut played, 1);
         assert!(matches!(&replies(&mut played)[..], [(1, Response::Failed(Failure::Other(_)))]), "without a preload");
@@ -378,5 +382,5 @@ mod tests {
         assert_eq!(words, ["process or namespace app not found", "app offers no action nope, but gc"]);
     }
 
-    reacts!(Actions: on_ask, on_message, on_channel_ended, on_forgotten, on_timer);
+    reacts!(Actions: on_client_request, on_message, on_channel_ended, on_forgotten, on_timer);
 }

@@ -130,7 +130,7 @@ fn metrics(figures: &Figures) -> Map<String, Value> {
 }
 
 impl Collecting {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Request::Collect { for_ms } = ask.request else { return Some(ask) };
         self.collect(ctx, for_ms);
         let figures = self.report(ctx);
@@ -199,7 +199,9 @@ mod tests {
     fn ask(played: &mut TestContext, collecting: &mut Collecting, for_ms: u64) -> Vec<InstanceFigures> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
         assert!(
-            collecting.on_ask(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request: Request::Collect { for_ms } }).is_none()
+            collecting
+                .on_client_request(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request: Request::Collect { for_ms } })
+                .is_none()
         );
         match std::mem::take(&mut played.ctx.outbox.replies).pop() {
             Some((_, _, Response::Figures(list))) => list,
@@ -268,5 +270,5 @@ mod tests {
         assert_eq!(monitor(&played, id).keys().collect::<Vec<_>>(), ["Handles"]);
     }
 
-    reacts!(Collecting: on_ask, on_message, on_timer, on_channel_ended, on_forgotten);
+    reacts!(Collecting: on_client_request, on_message, on_timer, on_channel_ended, on_forgotten);
 }

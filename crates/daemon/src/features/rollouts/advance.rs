@@ -36,10 +36,10 @@ impl Rollouts {
         let now_ms = ctx.now.mono_ms;
         let starts =
             running.replicas.iter().zip(&running.rollout.replicas).filter(|(_, progress)| progress.state == ReplicaState::Starting);
-        let slots = starts.filter_map(|(replica, _)| ctx.state.slots.get(replica.beside.unwrap_or(replica.serving)));
+        let slots = starts.filter_map(|(replica, _)| ctx.state.slots.get(replica.candidate.unwrap_or(replica.serving)));
         let next_ms = slots.filter_map(Slot::watched_until).filter(|until_ms| *until_ms > now_ms).min();
-        if let Some(at_ms) = next_ms.filter(|at_ms| running.look_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
-            running.look_ms = Some(at_ms);
+        if let Some(at_ms) = next_ms.filter(|at_ms| running.check_ms.is_none_or(|look_ms| *at_ms < look_ms)) {
+            running.check_ms = Some(at_ms);
             running.set_timer(ctx);
         }
     }
@@ -96,11 +96,11 @@ impl Rollouts {
         let Some(running) = self.get_mut(number) else { return };
         let Some(replica) = running.replicas.get(index) else { return };
         ctx.io.log.error(format_args!("App [{}:{}] reload fails: {reason}", running.app, replica.pm_id));
-        let slot = replica.beside.and_then(|id| ctx.state.slots.get(id)).or_else(|| ctx.state.slots.get(replica.serving));
-        let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_of.is_none()) else { return };
+        let slot = replica.candidate.and_then(|id| ctx.state.slots.get(id)).or_else(|| ctx.state.slots.get(replica.serving));
+        let Some(slot) = slot.filter(|_| running.fault_lines.is_empty() && running.lines_slot.is_none()) else { return };
         let lines = slot.durable.instance.exits.last().map(|exit| &exit.last_lines).filter(|lines| !lines.is_empty());
         let is_complete = lines.is_some() && !slot.live.seeks_port_holder;
-        running.lines_of = Some(slot.durable.id).filter(|_| !is_complete);
+        running.lines_slot = Some(slot.durable.id).filter(|_| !is_complete);
         match lines {
             Some(lines) => running.fault_lines.clone_from(lines),
             None => ctx.request(FeatureRequest::LastLines { id: slot.durable.id }),
@@ -109,8 +109,8 @@ impl Rollouts {
 
     /// Handles the last lines of a process that failed.
     pub(super) fn on_last_lines(&mut self, ctx: &mut Ctx, id: u32, lines: &[String]) {
-        for running in self.running.iter_mut().filter(|running| running.lines_of == Some(id)) {
-            running.lines_of = None;
+        for running in self.running.iter_mut().filter(|running| running.lines_slot == Some(id)) {
+            running.lines_slot = None;
             running.fault_lines = lines.to_vec();
             ctx.state.journal.push(&running.record());
         }
@@ -118,7 +118,7 @@ impl Rollouts {
 
     /// Removes a completed rollout from the list.
     pub(super) fn remove_if_complete(&mut self, ctx: &mut Ctx, number: u32) {
-        let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_of.is_none();
+        let is_over = |running: &Running| running.number == number && running.rollout.outcome().is_some() && running.lines_slot.is_none();
         let Some(index) = self.running.iter().position(is_over) else { return };
         let running = self.running.remove(index);
         self.set_timer(ctx, number);
@@ -156,7 +156,7 @@ impl Rollouts {
         let waits = |running: &&mut Running| {
             running.replicas.iter().zip(&running.rollout.replicas).any(|(replica, progress)| {
                 matches!(progress.state, ReplicaState::Starting | ReplicaState::Reverting)
-                    && (replica.beside == Some(id)
+                    && (replica.candidate == Some(id)
                         || progress.in_place && replica.serving == id && slot.durable.instance.inc > replica.after)
             })
         };
@@ -165,7 +165,7 @@ impl Rollouts {
         let in_place = slot.durable.role == Role::Serving;
         if in_place && let InstanceState::Starting { since, .. } = slot.durable.instance.state {
             let at = since.mono_ms.saturating_add(waits_ms);
-            running.look_ms = Some(running.look_ms.map_or(at, |look| look.min(at)));
+            running.check_ms = Some(running.check_ms.map_or(at, |look| look.min(at)));
         }
         let still_serving = if in_place { "" } else { "; the old process keeps serving" };
         let words = format!(
@@ -197,7 +197,7 @@ fn news(ctx: &Ctx, running: &Running) -> Option<RolloutEvent> {
     let is_advancing = matches!(running.rollout.phase, RolloutPhase::Advancing | RolloutPhase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.io.settings));
     running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
-        let beside = replica.beside.and_then(|id| ctx.state.slots.get(id));
+        let beside = replica.candidate.and_then(|id| ctx.state.slots.get(id));
         let serving = ctx.state.slots.get(replica.serving);
         match progress.state {
             ReplicaState::Starting if is_watched(running, beside.or(serving), now_ms) => None,

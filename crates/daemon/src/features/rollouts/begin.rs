@@ -98,10 +98,10 @@ impl Rollouts {
             started: ctx.now,
             ticket,
             fault_lines: Vec::new(),
-            lines_of: None,
+            lines_slot: None,
             by_policy,
             watches,
-            look_ms: None,
+            check_ms: None,
             cut: 0,
         });
         self.perform(ctx, number, effects);
@@ -127,7 +127,7 @@ fn replica(slots: &mut Slots, replacement: Replacement) -> Option<Replica> {
     // If a link in its path has changed since, the old release is found at its real path.
     let old = pinned(slot, &app.spec).map_or(present_app, |spec| stored(slots, spec));
     let old = ProcessDescription { app: old, base: present_base };
-    Some(Replica { pm_id, serving: id, beside: None, going: None, after, old, new: ProcessDescription { app, base } })
+    Some(Replica { pm_id, serving: id, candidate: None, going: None, after, old, new: ProcessDescription { app, base } })
 }
 
 /// Returns the app that the rollout journals.

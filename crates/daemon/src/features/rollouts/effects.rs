@@ -55,8 +55,8 @@ impl Running {
             }
             return ctx.event(serving, lifecycle::Event::Restart(origin));
         }
-        replica.beside = ctx.state.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.io.settings);
-        if let Some(id) = replica.beside {
+        replica.candidate = ctx.state.slots.add_candidate(serving, &parts.app, &parts.base, ctx.now, &ctx.io.settings);
+        if let Some(id) = replica.candidate {
             inherit_restarts(&mut ctx.state.slots, serving, id);
             ctx.event(id, lifecycle::Event::Start(origin));
         }
@@ -68,7 +68,7 @@ impl Running {
     fn promote(&mut self, ctx: &mut Ctx, index: usize) {
         let origin = self.origin.clone();
         let Some(replica) = self.replicas.get_mut(index) else { return };
-        let Some(new) = replica.beside.take() else { return };
+        let Some(new) = replica.candidate.take() else { return };
         let old = std::mem::replace(&mut replica.serving, new);
         replica.going = Some(old);
         change_roles(ctx, old, new, !origin.is_user());
@@ -83,7 +83,7 @@ impl Running {
     }
 
     fn discard(&mut self, ctx: &mut Ctx, index: usize) {
-        let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.beside.take()) else { return };
+        let Some(id) = self.replicas.get_mut(index).and_then(|replica| replica.candidate.take()) else { return };
         // If a user has it deleted already, that may be urgent. Otherwise it may finish, because it
         // may have clients.
         if ctx.state.slots.get(id).is_some_and(|slot| slot.durable.instance.wanted != lifecycle::DesiredState::Gone) {

@@ -68,7 +68,7 @@ impl Rollouts {
         let Some(running) = self.running.iter_mut().find(|running| u64::from(running.number) == key) else { return };
         let now_ms = ctx.now.mono_ms;
         // The check itself comes when no other work of this turn is left.
-        running.look_ms = running.look_ms.filter(|at| *at > now_ms);
+        running.check_ms = running.check_ms.filter(|at| *at > now_ms);
         let number = running.number;
         if running.rollout.deadline_ms().is_some_and(|at| at <= now_ms) {
             self.take(ctx, number, News::Tick);
@@ -102,7 +102,7 @@ impl Rollouts {
         None
     }
 
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let ClientRequest { client, id, caller, request } = ask;
         match request {
             proto::Request::Rollouts { app } => {
@@ -165,7 +165,7 @@ impl Rollouts {
 
     /// Removes candidates that belong to no rollout after a restart of the daemon.
     fn remove_lost_candidates(&self, ctx: &mut Ctx) {
-        let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.beside == Some(id));
+        let known = |id: u32| self.running.iter().flat_map(|running| &running.replicas).any(|replica| replica.candidate == Some(id));
         let lost: Vec<u32> = ctx
             .state
             .slots

@@ -325,4 +325,4 @@ fn cut_requests_are_counted() {
     assert_eq!(final_report(&news).unwrap().cut, 2);
 }
 
-reacts!(Rollouts: on_timer, on_transition, on_idle, on_request, on_ask, on_answer);
+reacts!(Rollouts: on_timer, on_transition, on_idle, on_request, on_client_request, on_answer);

@@ -11,7 +11,7 @@ use crate::engine::{Ctx, InstanceStep};
 use crate::state::slots::needs::{Apps, describe_missing};
 
 /// Instances that wait for others. Their list is in the context, because requests report which
-/// instances they will start ([`Ctx::coming`]).
+/// instances they will start ([`Ctx::pending_starts`]).
 #[derive(Debug, Default)]
 pub(crate) struct StartOrder;
 
@@ -27,7 +27,7 @@ impl StartOrder {
         if ctx.now.mono_ms < deadline_ms {
             return false;
         }
-        let why = describe_missing(&Apps::of(&ctx.state.slots, &ctx.state.coming).missing(slot));
+        let why = describe_missing(&Apps::of(&ctx.state.slots, &ctx.state.pending_starts).missing(slot));
         let waited_ms = slot.spec().order.timeout_ms();
         ctx.event(id, Event::Unmet(format!("{why}, after {waited_ms} ms")));
         true
@@ -51,7 +51,7 @@ impl StartOrder {
         if ctx.state.waiting.is_empty() {
             return;
         }
-        let apps = Apps::of(&ctx.state.slots, &ctx.state.coming);
+        let apps = Apps::of(&ctx.state.slots, &ctx.state.pending_starts);
         let mut events = Vec::new();
         for slot in ctx.state.waiting.iter().filter_map(|id| ctx.state.slots.get(*id)) {
             let mut missing = apps.missing(slot);
@@ -113,7 +113,7 @@ mod tests {
         played.dispatch(&mut order, db, Event::Start(user()));
         assert_eq!(decided(&mut played, &mut order), []);
         assert_eq!(
-            waits_for(&played.ctx.state.slots, &played.ctx.state.coming, played.ctx.state.slots.get(api).unwrap()),
+            waits_for(&played.ctx.state.slots, &played.ctx.state.pending_starts, played.ctx.state.slots.get(api).unwrap()),
             ["db is not ready"]
         );
         played.spawned(&mut order, db, 4711);
@@ -126,9 +126,9 @@ mod tests {
     fn dependency_that_will_not_start_fails_the_start() {
         let (mut played, mut order, db, api) = waiting();
         // A request will start it later.
-        played.ctx.state.coming.insert(db);
+        played.ctx.state.pending_starts.insert(db);
         assert_eq!(decided(&mut played, &mut order), []);
-        played.ctx.state.coming.clear();
+        played.ctx.state.pending_starts.clear();
         let unmet = Event::Unmet("it depends on db, which is stopped".into());
         assert_eq!(decided(&mut played, &mut order), [(api, unmet)]);
         played.ctx.state.slots.remove(api);

@@ -56,13 +56,13 @@ pub(crate) struct Copied {
     /// Length of the copied part of the file.
     pub length: u64,
     /// All processes at the time of the search for writers.
-    pub looked_at: Vec<ProcRef>,
+    pub processes: Vec<ProcRef>,
     /// Processes that had the file open for writing, of any app or of none.
     pub writers: Vec<ProcRef>,
     /// Other file that was at the path at that time.
-    pub beside: Option<FileKey>,
+    pub new_file: Option<FileKey>,
     /// True if a process had that other file open for writing.
-    pub is_beside_written: bool,
+    pub is_new_file_written: bool,
     /// Order of this copy.
     pub(super) order: CopyOrder,
     /// Number of attempts in which a writer did not stop.
@@ -84,8 +84,9 @@ impl Copied {
     /// Copies new bytes and searches for writers again. Otherwise newer processes would be searched
     /// while all writers are stopped.
     pub(super) fn catch_up(&mut self) -> Result<(), ReclaimFailure> {
-        let WriterSearch { looked_at, writers, beside, is_beside_written } = find_writers(&self.order);
-        (self.looked_at, self.writers, self.beside, self.is_beside_written) = (looked_at, writers, beside, is_beside_written);
+        let WriterSearch { processes: looked_at, writers, new_file: beside, is_new_file_written: is_beside_written } =
+            find_writers(&self.order);
+        (self.processes, self.writers, self.new_file, self.is_new_file_written) = (looked_at, writers, beside, is_beside_written);
         self.chase()
     }
 }
@@ -172,10 +173,10 @@ pub(super) fn move_bytes(from: &File, mut at: u64, into: &File, mut to: u64, mut
 
 /// Result of a search through all processes.
 pub(super) struct WriterSearch {
-    pub looked_at: Vec<ProcRef>,
+    pub processes: Vec<ProcRef>,
     pub writers: Vec<ProcRef>,
-    pub beside: Option<FileKey>,
-    pub is_beside_written: bool,
+    pub new_file: Option<FileKey>,
+    pub is_new_file_written: bool,
 }
 
 /// Returns all processes that have the file open for writing. Processes of other users may not be
@@ -188,5 +189,5 @@ pub(super) fn find_writers(order: &CopyOrder) -> WriterSearch {
     let writes = |process: &&ProcRef, key| has_open_for_writing(process.pid, key).unwrap_or(false);
     let writers = looked_at.iter().filter(|process| writes(process, order.file)).copied().collect();
     let is_beside_written = beside.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));
-    WriterSearch { looked_at, writers, beside, is_beside_written }
+    WriterSearch { processes: looked_at, writers, new_file: beside, is_new_file_written: is_beside_written }
 }

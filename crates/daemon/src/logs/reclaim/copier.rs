@@ -136,8 +136,18 @@ pub(super) fn copy(order: &CopyOrder, gate: &Gate) -> Result<Copied, ReclaimFail
     };
     match fill(&source, &copy, order) {
         Ok((length, found)) => {
-            let WriterSearch { looked_at, writers, beside, is_beside_written } = found;
-            Ok(Copied { source, copy, length, looked_at, writers, beside, is_beside_written, order: order.clone(), tries: 0 })
+            let WriterSearch { processes: looked_at, writers, new_file: beside, is_new_file_written: is_beside_written } = found;
+            Ok(Copied {
+                source,
+                copy,
+                length,
+                processes: looked_at,
+                writers,
+                new_file: beside,
+                is_new_file_written: is_beside_written,
+                order: order.clone(),
+                tries: 0,
+            })
         }
         Err(failure) => {
             remove(&order.rights, &order.copy);

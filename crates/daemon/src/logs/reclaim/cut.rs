@@ -193,14 +193,14 @@ fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u3
     let key = meta.as_ref().map(|meta| (meta.dev(), meta.ino()));
     let is_there_written = there == PathEntry::Empty
         && key.is_some_and(|key| {
-            let known = copied.beside == Some(key);
+            let known = copied.new_file == Some(key);
             let table = ostler_sys::ProcTable::scan();
-            let unknown = |entry: &&ostler_sys::process::ProcessEntry| !known || !copied.looked_at.contains(&entry.process());
+            let unknown = |entry: &&ostler_sys::process::ProcessEntry| !known || !copied.processes.contains(&entry.process());
             let mut unknown = table.entries().iter().filter(unknown);
-            (known && copied.is_beside_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
+            (known && copied.is_new_file_written) || unknown.any(|entry| has_open_for_writing(entry.pid, key).unwrap_or(false))
         });
     let names = copied.source.metadata().map_or(0, |meta| meta.nlink());
-    match decide(LogFindings { has_name: names > 0, is_written: true, there, is_there_written }) {
+    match decide(LogFindings { has_name: names > 0, is_written: true, entry: there, is_entry_written: is_there_written }) {
         ReclaimDecision::Reclaim => Ok(meta.map(|meta| (meta.mode() & 0o777, meta.uid(), meta.gid()))),
         ReclaimDecision::Leave => Err(ReclaimFailure::NotWritten),
         // The file was deleted since the reclaim began: the next `reloadLogs` handles that.

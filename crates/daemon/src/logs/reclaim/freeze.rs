@@ -58,7 +58,7 @@ impl Frozen {
         note: &mut dyn FnMut(&[ProcRef]) -> Result<(), ReclaimFailure>,
     ) -> Result<(), ReclaimFailure> {
         let until = Instant::now() + WITHIN;
-        let mut looked_at: HashSet<ProcRef> = scene.copied.looked_at.iter().copied().collect();
+        let mut looked_at: HashSet<ProcRef> = scene.copied.processes.iter().copied().collect();
         let mut table = ProcTable::scan();
         // While the processes are stopped, only new processes are inspected again: that takes a
         // tenth of the time.

@@ -23,9 +23,9 @@ pub(crate) struct LogFindings {
     /// Whether a process still writes to the file.
     pub is_written: bool,
     /// Entry at the path.
-    pub there: PathEntry,
+    pub entry: PathEntry,
     /// Whether a process writes to the entry at the path.
-    pub is_there_written: bool,
+    pub is_entry_written: bool,
 }
 
 /// Decision about one log.
@@ -63,13 +63,13 @@ pub(crate) enum ReclaimObstacle {
 pub(crate) fn decide(seen: LogFindings) -> ReclaimDecision {
     use ReclaimDecision::{CarryOver, Impossible, Leave, Reclaim};
     match seen {
-        LogFindings { is_written: false, .. } | LogFindings { there: PathEntry::Itself, .. } => Leave,
-        LogFindings { has_name: false, there: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
+        LogFindings { is_written: false, .. } | LogFindings { entry: PathEntry::Itself, .. } => Leave,
+        LogFindings { has_name: false, entry: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
         LogFindings { has_name: false, .. } => CarryOver,
-        LogFindings { is_there_written: true, .. } => Impossible(ReclaimObstacle::TwoWriters),
-        LogFindings { there: PathEntry::Nothing | PathEntry::Empty, .. } => Reclaim,
-        LogFindings { there: PathEntry::Content, .. } => Impossible(ReclaimObstacle::Content),
-        LogFindings { there: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
+        LogFindings { is_entry_written: true, .. } => Impossible(ReclaimObstacle::TwoWriters),
+        LogFindings { entry: PathEntry::Nothing | PathEntry::Empty, .. } => Reclaim,
+        LogFindings { entry: PathEntry::Content, .. } => Impossible(ReclaimObstacle::Content),
+        LogFindings { entry: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
     }
 }
 
@@ -117,7 +117,12 @@ mod tests {
     #[test]
     fn verdict_depends_on_the_log_and_its_path() {
         use PathEntry::{Content, Empty, Itself, NoFile, Nothing};
-        let seen = |has_name, is_written, there, is_there_written| LogFindings { has_name, is_written, there, is_there_written };
+        let seen = |has_name, is_written, there, is_there_written| LogFindings {
+            has_name,
+            is_written,
+            entry: there,
+            is_entry_written: is_there_written,
+        };
         let cases = [
             (seen(true, true, Nothing, false), ReclaimDecision::Reclaim),
             (seen(true, true, Empty, false), ReclaimDecision::Reclaim),

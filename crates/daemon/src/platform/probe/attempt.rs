@@ -53,21 +53,21 @@ pub(super) enum Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     /// The reason.
-    pub words: String,
+    pub reason: String,
     /// Whether the attempt failed on our side. Then it does not count against the server.
-    pub is_ours: bool,
+    pub is_local: bool,
 }
 
 impl Failure {
     fn of(errno: Errno) -> Self {
-        Self { words: error_text(errno), is_ours: ProbeVerdict::of_connection(errno.raw_os_error()) == ProbeVerdict::Broken }
+        Self { reason: error_text(errno), is_local: ProbeVerdict::of_connection(errno.raw_os_error()) == ProbeVerdict::Broken }
     }
 
     /// Returns the failure to report for two addresses of a host: a failure of a server has
     /// precedence over a failure of our own.
     fn or(self, earlier: Option<Self>) -> Self {
         match earlier {
-            Some(earlier) if self.is_ours => earlier,
+            Some(earlier) if self.is_local => earlier,
             _ => self,
         }
     }
@@ -173,7 +173,7 @@ impl Attempt {
                 self.watched = Some(write);
                 Progress::Waiting
             }
-            Err(error) => Progress::Failed(Failure { words: error.to_string(), is_ours: true }),
+            Err(error) => Progress::Failed(Failure { reason: error.to_string(), is_local: true }),
         }
     }
 
@@ -204,7 +204,7 @@ enum AttemptStep {
 
 /// Returns the step for an unexpected answer.
 fn bad(trouble: impl Into<String>) -> AttemptStep {
-    AttemptStep::Done(Progress::Failed(Failure { words: trouble.into(), is_ours: false }))
+    AttemptStep::Done(Progress::Failed(Failure { reason: trouble.into(), is_local: false }))
 }
 
 fn failed(errno: Errno) -> AttemptStep {
@@ -229,7 +229,7 @@ fn read(socket: &OwnedFd, answer: &mut ProbeResponse, http: &HttpProbeRequest) -
     let mut buffer = [0; 2048];
     loop {
         let over = match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Some(Failure { words: "nothing".into(), is_ours: false }),
+            Ok((_, 0)) => Some(Failure { reason: "nothing".into(), is_local: false }),
             Ok((_, count)) => {
                 answer.take(buffer.get(..count).unwrap_or_default());
                 None
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn probe_result_depends_on_the_answer() {
-        let bad = |text: &str| Progress::Failed(Failure { words: text.into(), is_ours: false });
+        let bad = |text: &str| Progress::Failed(Failure { reason: text.into(), is_local: false });
         let endless: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
         let endless: &'static [&'static str] = Box::leak(vec![endless].into_boxed_slice());
         for (pieces, expected) in [
@@ -357,7 +357,7 @@ mod tests {
         assert_eq!(attempt_once(&tcp(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
         assert_eq!(attempt_once(&http(free)), Progress::Failed(Failure::of(Errno::CONNREFUSED)));
         let (refused, ours) = (Failure::of(Errno::CONNREFUSED), Failure::of(Errno::MFILE));
-        assert!(ours.is_ours && !refused.is_ours);
+        assert!(ours.is_local && !refused.is_local);
         assert_eq!([ours.clone().or(Some(refused.clone())), refused.clone().or(Some(ours.clone()))], [refused.clone(), refused]);
     }
 

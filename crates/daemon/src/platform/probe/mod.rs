@@ -192,8 +192,8 @@ impl Probe {
     }
 
     fn failed(&self, failure: Failure) -> ProbeOutcome {
-        let text = self.describe(&failure.words);
-        if failure.is_ours { ProbeOutcome::Broken(text) } else { ProbeOutcome::Bad(text) }
+        let text = self.describe(&failure.reason);
+        if failure.is_local { ProbeOutcome::Broken(text) } else { ProbeOutcome::Bad(text) }
     }
 
     /// Returns the request and its result as a text: `HTTP request to localhost:80: 503`.

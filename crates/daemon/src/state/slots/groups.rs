@@ -40,7 +40,7 @@ pub(crate) struct Groups {
     base: Option<PathBuf>,
     /// Groups to remove: of instances at rest, and of deleted instances whose processes were left
     /// running on purpose (`treekill: false`).
-    left: Vec<PathBuf>,
+    unused: Vec<PathBuf>,
     /// Whether a process was started in a group, which proves that groups work.
     tried: bool,
     /// Whether there are apps that are not the keeper's children. Orphans of them may have any
@@ -62,7 +62,7 @@ impl Groups {
             usable.then(|| own.join(name))
         };
         let free = own.as_deref().is_some_and(|own| may_leave(own, in_front));
-        Self { base: base(), own, free, starter, left: Vec::new(), tried: false, adopted: false }
+        Self { base: base(), own, free, starter, unused: Vec::new(), tried: false, adopted: false }
     }
 
     /// Enables a controller for the groups of instances.
@@ -138,7 +138,7 @@ impl Groups {
     ///
     /// Returns an error if groups are not available here. The daemon then stops using them.
     fn open(&mut self, group: &Path, fresh: bool) -> Result<Option<OwnedFd>, Errno> {
-        self.left.retain(|left| left != group);
+        self.unused.retain(|left| left != group);
         let in_use = !fresh && cgroup::remove(group).is_err();
         let opened = match (cgroup::open(group), &self.base) {
             (Err(Errno::NOENT), Some(base)) => cgroup::make(base).and_then(|()| cgroup::open(group)),
@@ -190,13 +190,13 @@ impl Groups {
         let group = slot.durable.group.take_if(|_| is_at_rest(&slot.durable.instance.state));
         slot.live.group_fresh &= group.is_none();
         let any = group.is_some();
-        self.left.extend(group.map(|group| PathBuf::from(group.into_string())));
+        self.unused.extend(group.map(|group| PathBuf::from(group.into_string())));
         any
     }
 
     /// Removes unused groups that are empty.
     pub(crate) fn remove_unused(&mut self) {
-        self.left.retain(|group| cgroup::remove(group).is_err());
+        self.unused.retain(|group| cgroup::remove(group).is_err());
     }
 
     /// Recovers after a restart of the daemon. Each instance keeps its group, and empty groups
@@ -229,7 +229,7 @@ impl Groups {
 
     /// Removes a group that is no longer used. If it is not empty, the next call tries again.
     pub(crate) fn remove(&mut self, group: PathBuf) {
-        self.left.push(group);
+        self.unused.push(group);
         self.remove_unused();
     }
 

@@ -13,7 +13,7 @@ use crate::state::store::Role;
 pub(crate) struct Apps<'a> {
     by_name: BTreeMap<&'a str, Vec<&'a Slot>>,
     /// Instances that a request will start later.
-    coming: &'a BTreeSet<u32>,
+    pending_starts: &'a BTreeSet<u32>,
 }
 
 impl<'a> Apps<'a> {
@@ -22,7 +22,7 @@ impl<'a> Apps<'a> {
         for slot in slots.iter().filter(|slot| slot.durable.role == Role::Serving) {
             by_name.entry(&slot.spec().name).or_default().push(slot);
         }
-        Self { by_name, coming }
+        Self { by_name, pending_starts: coming }
     }
 
     /// Returns the standing of an app as a dependency: that of the instance that is farthest from
@@ -34,7 +34,7 @@ impl<'a> Apps<'a> {
         let has_near = named().any(|slot| is_near(&slot));
         let instances = named().filter(|slot| !has_near || is_near(slot));
         let standings = instances.map(|slot| match standing(condition, &slot.durable.instance, slot.is_healthy()) {
-            DependencyState::Hopeless(_) if self.coming.contains(&slot.durable.id) => DependencyState::Pending,
+            DependencyState::Hopeless(_) if self.pending_starts.contains(&slot.durable.id) => DependencyState::Pending,
             standing => standing,
         });
         standings.max().unwrap_or(DependencyState::Hopeless("is not there"))

@@ -22,7 +22,7 @@ pub(crate) struct Worker {
     /// Connections that the worker was handed and has not answered, in this order.
     pub handed: VecDeque<HandedConnection>,
     /// Descriptors that the worker has not acknowledged, in this order.
-    pub on_their_way: VecDeque<SentDescriptor>,
+    pub in_flight: VecDeque<SentDescriptor>,
     /// Connections that the worker answered and the daemon must still handle, and whether the
     /// worker serves them.
     pub answered: Vec<(HandedConnection, bool)>,
@@ -94,7 +94,7 @@ impl Worker {
     /// Handles a message that may be an answer. Returns false if it concerns something else, or an
     /// earlier daemon.
     pub(crate) fn take(&mut self, answer: WorkerAnswer) -> bool {
-        let was_on_its_way = !self.on_their_way.is_empty();
+        let was_on_its_way = !self.in_flight.is_empty();
         let (handed, accepted) = match answer {
             WorkerAnswer::Received => (self.acknowledged(true), false),
             WorkerAnswer::NotReceived => (self.acknowledged(false), false),
@@ -120,15 +120,15 @@ impl Worker {
     /// Records a descriptor that was sent to the worker.
     pub(crate) fn sent(&mut self, what: SentDescriptor) {
         // Only a worker that never answers, and asks repeatedly, reaches the limit.
-        if self.on_their_way.len() < MAX_ON_THEIR_WAY {
-            self.on_their_way.push_back(what);
+        if self.in_flight.len() < MAX_ON_THEIR_WAY {
+            self.in_flight.push_back(what);
         }
     }
 
     /// Handles the confirmation of the next descriptor: it arrived, or its message arrived without
     /// it. Returns the connection if it did not arrive.
     fn acknowledged(&mut self, received: bool) -> Option<HandedConnection> {
-        match self.on_their_way.pop_front() {
+        match self.in_flight.pop_front() {
             // Everything before it was answered earlier.
             Some(SentDescriptor::Connection) if !received => self.handed.pop_front(),
             _ => None,
@@ -145,7 +145,7 @@ mod tests {
         for &(seq, at_ms) in handed {
             let fd = OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
             worker.handed.push_back(HandedConnection { seq, listener: 0, at_ms, connection: fd.into() });
-            worker.on_their_way.push_back(SentDescriptor::Connection);
+            worker.in_flight.push_back(SentDescriptor::Connection);
         }
         worker
     }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn rejected_handle_returns_the_right_connection() {
         let mut worker = worker(&[(1, 0), (2, 0)]);
-        worker.on_their_way.push_front(SentDescriptor::Listener);
+        worker.in_flight.push_front(SentDescriptor::Listener);
         // The listening socket did not arrive, but that is not a connection.
         assert!(worker.acknowledged(false).is_none());
         assert!(worker.acknowledged(true).is_none());

@@ -62,7 +62,7 @@ pub(crate) fn take(snapshot: &mut Snapshot, id: u32, inventory: &Inventory, home
         Err(error) => log.error(format_args!("the record of {name} cannot be kept in \"{}\": {error}", path.display())),
     }
     let cause = EventCause::policy(PolicyName::Recovery, inventory.last_failure.clone());
-    Some(AsideRecord { id, draft: EventDraft { app, id: pm_id, what: EventKind::SetAside { file }, cause, status: None } })
+    Some(AsideRecord { id, draft: EventDraft { app, id: pm_id, kind: EventKind::SetAside { file }, cause, status: None } })
 }
 
 fn make(folder: &Path) -> std::io::Result<()> {

@@ -36,7 +36,7 @@ pub(crate) struct EventDraft {
     /// `pm_id`.
     pub id: Option<u32>,
     /// Type of the event.
-    pub what: EventKind,
+    pub kind: EventKind,
     /// Cause of the event.
     pub cause: EventCause,
     /// PM2's status words before and after.
@@ -81,7 +81,7 @@ impl Events {
 
     /// Adds an event at this wall-clock time.
     pub(crate) fn push(&mut self, at_ms: u64, draft: EventDraft) {
-        let EventDraft { app, id, what, cause, status } = draft;
+        let EventDraft { app, id, kind: what, cause, status } = draft;
         let seq = self.ring.next_seq() + self.unwritten.len() as u64;
         let (before, after) = status.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));
         self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
@@ -172,7 +172,7 @@ mod tests {
         EventDraft {
             app: Some(app.into()),
             id: Some(1),
-            what: EventKind::Stopped,
+            kind: EventKind::Stopped,
             cause: EventCause::App,
             status: Some(("online", "stopped")),
         }

@@ -46,7 +46,8 @@ pub(crate) struct ReplicaRecord {
     /// Slot that serves.
     pub serving: u32,
     /// Slot of the candidate.
-    pub beside: Option<u32>,
+    #[serde(rename = "beside")]
+    pub candidate: Option<u32>,
     /// Slot that is being stopped.
     pub going: Option<u32>,
     /// Incarnation that must stay online. After a restart in place begins, newer incarnations are

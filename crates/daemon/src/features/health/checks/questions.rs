@@ -53,7 +53,7 @@ struct MonitorUpdate {
     before: HealthState,
     after: HealthState,
     /// Whether other probes become active.
-    asks_others: bool,
+    activates_probes: bool,
     /// Time of the next probe.
     next_ms: u64,
 }
@@ -71,7 +71,7 @@ impl WatchedProcess {
         MonitorUpdate {
             before,
             after: self.monitor.state(health),
-            asks_others: self.active_phases(health) != asked_before,
+            activates_probes: self.active_phases(health) != asked_before,
             next_ms: probe::together(now_ms.saturating_add(wait_ms), pause_ms).max(now_ms.saturating_add(1)),
         }
     }
@@ -184,7 +184,7 @@ impl HealthChecks {
         if taken.after != taken.before {
             self.on_change(ctx, id, taken.before, taken.after);
         }
-        if taken.asks_others {
+        if taken.activates_probes {
             self.follow_questions(ctx, id);
         }
     }

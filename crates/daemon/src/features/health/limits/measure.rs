@@ -102,11 +102,11 @@ impl Limits {
         match watched.memory.take(limit, bytes, ctx.now.mono_ms) {
             MemoryVerdict::Confirm { at_ms } => return Some(at_ms),
             MemoryVerdict::Over => {
-                watched.over = Some((limit, bytes));
+                watched.excess = Some((limit, bytes));
                 self.ask_for_remedy(ctx, id, RemedyCause::Memory, format!("uses {bytes} bytes (max_memory_restart: {limit})"));
             }
             MemoryVerdict::Within => {
-                if watched.over.take().is_some() {
+                if watched.excess.take().is_some() {
                     ctx.request(FeatureRequest::NoRemedy { id, cause: RemedyCause::Memory });
                 }
             }

@@ -46,7 +46,7 @@ struct MeasuredProcess {
     cpu: CpuWatch,
     errors: ErrorWatch,
     /// Limit and usage of memory in bytes, while the limit is exceeded.
-    over: Option<(u64, u64)>,
+    excess: Option<(u64, u64)>,
 }
 
 impl Limits {
@@ -146,7 +146,7 @@ impl Limits {
     }
 
     fn report_memory(&self, ctx: &mut Ctx, id: u32, why: &str) {
-        let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.over) else { return };
+        let Some((limit, bytes)) = self.watched.get(&id).and_then(|watched| watched.excess) else { return };
         let Some(slot) = ctx.state.slots.get(id) else { return };
         // These are PM2's words, which scripts search for.
         ctx.io.log.line(format_args!(

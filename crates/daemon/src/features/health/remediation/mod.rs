@@ -25,12 +25,12 @@ pub(crate) struct Remediation {
     /// Wanted remedies, by slot.
     wanted: BTreeMap<u32, PendingRemedy>,
     /// Replacement that must be healthy before the next instance is replaced, by app.
-    under_way: BTreeMap<String, UnderWay>,
+    active: BTreeMap<String, ActiveReplacement>,
     /// Paces, by `pm_id`.
     paces: BTreeMap<u32, Pace>,
     /// Processes whose replacement failed while they ran, by slot and incarnation. The next attempt
     /// is a restart.
-    beside_failed: BTreeMap<u32, u32>,
+    candidate_failed: BTreeMap<u32, u32>,
 }
 
 /// Wanted remedy of a process, and its reason.
@@ -38,12 +38,12 @@ pub(crate) struct Remediation {
 struct PendingRemedy {
     inc: u32,
     cause: RemedyCause,
-    why: String,
+    reason: String,
 }
 
 /// Replacement that the other instances of the app wait for.
 #[derive(Clone, Copy, Debug)]
-struct UnderWay {
+struct ActiveReplacement {
     pm_id: u32,
     /// Instance that was replaced.
     id: u32,
@@ -53,7 +53,7 @@ struct UnderWay {
 impl Remediation {
     pub(crate) fn on_request(&mut self, ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            FeatureRequest::Remedy { id, inc, cause, why } => self.want(ctx, id, PendingRemedy { inc, cause, why }),
+            FeatureRequest::Remedy { id, inc, cause, why } => self.want(ctx, id, PendingRemedy { inc, cause, reason: why }),
             FeatureRequest::NoRemedy { id, cause } => self.want_no_more(id, cause),
             other => return Some(other),
         }
@@ -67,8 +67,8 @@ impl Remediation {
         if self.wanted.get(&id).is_some_and(|wanted| !runs(wanted.inc)) {
             self.wanted.remove(&id);
         }
-        if self.beside_failed.get(&id).is_some_and(|inc| !runs(*inc)) {
-            self.beside_failed.remove(&id);
+        if self.candidate_failed.get(&id).is_some_and(|inc| !runs(*inc)) {
+            self.candidate_failed.remove(&id);
         }
     }
 
@@ -81,7 +81,7 @@ impl Remediation {
 
     pub(crate) fn on_forgotten(&mut self, _ctx: &mut Ctx, id: u32) {
         self.wanted.remove(&id);
-        self.beside_failed.remove(&id);
+        self.candidate_failed.remove(&id);
     }
 
     /// Replaces the instances that are next.
@@ -109,11 +109,11 @@ impl Remediation {
     fn want(&mut self, ctx: &mut Ctx, id: u32, wanted: PendingRemedy) {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc)) else { return };
         let is_to_be_left = wanted.cause == RemedyCause::Health && action_of(slot) == Action::None;
-        let is_under_way = self.under_way.get(slot.spec().key()).is_some_and(|under_way| under_way.id == id);
+        let is_under_way = self.active.get(slot.spec().key()).is_some_and(|under_way| under_way.id == id);
         if is_to_be_left || is_under_way || self.wanted.contains_key(&id) {
             return;
         }
-        ctx.answer(FeatureAnswer::Remedy { id, cause: wanted.cause, why: wanted.why.clone() });
+        ctx.answer(FeatureAnswer::Remedy { id, cause: wanted.cause, why: wanted.reason.clone() });
         self.wanted.insert(id, wanted);
     }
 
@@ -137,7 +137,7 @@ impl Remediation {
         };
         let name = slot.spec().key();
         // A reload replaces the process anyway, and only one instance is replaced at a time.
-        if ctx.state.slots.is_being_replaced(name) || self.under_way.contains_key(name) {
+        if ctx.state.slots.is_being_replaced(name) || self.active.contains_key(name) {
             return None;
         }
         Some(self.case(ctx, slot, wanted).remedy(ctx.now.mono_ms))
@@ -151,19 +151,19 @@ impl Remediation {
             autokill: slot.spec().safeguards.as_ref().is_some_and(|safeguards| safeguards.autokill),
             may_restart: slot.durable.instance.may_restart(&slot.live.policy, ctx.now),
             overlaps: slot.spec().shares_its_ports(),
-            beside_failed: self.beside_failed.get(&slot.durable.id) == Some(&wanted.inc),
+            candidate_failed: self.candidate_failed.get(&slot.durable.id) == Some(&wanted.inc),
             not_before_ms: self.paces.get(&slot.durable.pm_id).map_or(0, Pace::not_before_ms),
         }
     }
 
     /// Starts the remedy of a process. The other instances of its app wait.
     fn begin(&mut self, ctx: &mut Ctx, id: u32, remedy: Remedy) {
-        let Some(PendingRemedy { inc, cause, why }) = self.wanted.remove(&id) else { return };
+        let Some(PendingRemedy { inc, cause, reason: why }) = self.wanted.remove(&id) else { return };
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let (app, pm_id) = (slot.spec().key().to_owned(), slot.durable.pm_id);
         let pace = self.paces.entry(pm_id).or_default();
         pace.replaced(pace.not_before_ms().max(ctx.now.mono_ms));
-        self.under_way.insert(app.clone(), UnderWay { pm_id, id, inc });
+        self.active.insert(app.clone(), ActiveReplacement { pm_id, id, inc });
         let origin = Origin::found(cause.into(), why);
         match remedy {
             Remedy::Wait(_) => {}
@@ -178,11 +178,11 @@ impl Remediation {
 
     /// Completes replacements that are over. The next instances of their apps can then be replaced.
     fn finish_replacements(&mut self, ctx: &mut Ctx) {
-        if self.under_way.is_empty() {
+        if self.active.is_empty() {
             return;
         }
-        let all: Vec<(String, UnderWay)> = self.under_way.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
-        for (name, UnderWay { pm_id, id, inc }) in all {
+        let all: Vec<(String, ActiveReplacement)> = self.active.iter().map(|(name, under_way)| (name.clone(), *under_way)).collect();
+        for (name, ActiveReplacement { pm_id, id, inc }) in all {
             if ctx.state.slots.is_being_replaced(&name) {
                 continue;
             }
@@ -191,9 +191,9 @@ impl Remediation {
             if !slot.is_none_or(|slot| is_complete(&slot.durable.instance, is_same, health_of(slot))) {
                 continue;
             }
-            self.under_way.remove(&name);
+            self.active.remove(&name);
             if let Some(slot) = slot.filter(|slot| is_same && runs(slot, inc)) {
-                self.beside_failed.insert(id, inc);
+                self.candidate_failed.insert(id, inc);
                 if let Some(wanted) = still_unhealthy(slot, inc) {
                     self.want(ctx, id, wanted);
                 }
@@ -221,5 +221,5 @@ fn action_of(slot: &Slot) -> Action {
 fn still_unhealthy(slot: &Slot, inc: u32) -> Option<PendingRemedy> {
     let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
     let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());
-    Some(PendingRemedy { inc, cause: RemedyCause::Health, why })
+    Some(PendingRemedy { inc, cause: RemedyCause::Health, reason: why })
 }

@@ -85,7 +85,7 @@ pub(super) fn answer_to(ctx: &mut Ctx, question: &UsageRequest, forms: &mut Form
             Response::Details(
                 wanted
                     .map(|slot| {
-                        let waits_for = waits_for(&ctx.state.slots, &ctx.state.coming, slot);
+                        let waits_for = waits_for(&ctx.state.slots, &ctx.state.pending_starts, slot);
                         with_present_clock(Detail { waits_for, ..slot.detail(&ctx.io.settings) }, now)
                     })
                     .collect(),

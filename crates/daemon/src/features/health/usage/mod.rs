@@ -87,7 +87,7 @@ impl Usage {
 }
 
 impl Usage {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let (client, id) = (ask.client, ask.id);
         match &ask.request {
             Asked::List => self.defer_answer(ctx, client, id, UsageRequest::List),
@@ -175,7 +175,7 @@ mod tests {
 
     fn ask(played: &mut TestContext, usage: &mut Usage, request: Asked) -> Vec<Response> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
-        assert!(usage.on_ask(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request }).is_none());
+        assert!(usage.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request }).is_none());
         replies(played)
     }
 
@@ -259,5 +259,5 @@ mod tests {
         assert!(matches!(&*replies, [Response::Health(rows)] if rows.len() == 1), "{replies:?}");
     }
 
-    reacts!(Usage: on_ask, on_request, on_timer);
+    reacts!(Usage: on_client_request, on_request, on_timer);
 }

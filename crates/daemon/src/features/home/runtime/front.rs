@@ -44,7 +44,7 @@ pub(super) struct Foreground {
     /// Whether a program could not even be executed.
     pub is_unstartable: bool,
     /// End of the wait if nothing runs because a user stopped or deleted it (`mono_ms`).
-    over_at_ms: Option<u64>,
+    exit_at_ms: Option<u64>,
     stopping: ShutdownProgress,
 }
 
@@ -56,7 +56,7 @@ impl Foreground {
             Some(_) => Starter::Runs,
             None => Starter::Done,
         };
-        Self { spec, starter, is_unstartable: false, over_at_ms: None, stopping: ShutdownProgress::No }
+        Self { spec, starter, is_unstartable: false, exit_at_ms: None, stopping: ShutdownProgress::No }
     }
 
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
@@ -149,13 +149,13 @@ impl Foreground {
     fn exit_if_idle(&mut self, ctx: &mut Ctx) {
         let now_ms = ctx.now.mono_ms;
         let is_busy =
-            self.spec.stays || self.starter != Starter::Done || ctx.state.requests_under_way > 0 || ctx.outbox.shutdown.ending.is_some();
+            self.spec.stays || self.starter != Starter::Done || ctx.state.open_requests > 0 || ctx.outbox.shutdown.ending.is_some();
         let end =
             if is_busy { None } else { runtime_result(ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).map(life_of)) };
-        let over_at_ms = self.over_at_ms.unwrap_or(now_ms + BY_HAND_MS);
-        let waits = end.is_some_and(|end| end.by_hand && self.over_at_ms.is_none_or(|at| at > now_ms));
-        self.over_at_ms = waits.then_some(over_at_ms);
-        ctx.outbox.timers.set(Runtime::OVER, self.over_at_ms);
+        let over_at_ms = self.exit_at_ms.unwrap_or(now_ms + BY_HAND_MS);
+        let waits = end.is_some_and(|end| end.by_hand && self.exit_at_ms.is_none_or(|at| at > now_ms));
+        self.exit_at_ms = waits.then_some(over_at_ms);
+        ctx.outbox.timers.set(Runtime::OVER, self.exit_at_ms);
         let Some(end) = end.filter(|_| !waits) else { return };
         ctx.io.log.line(format_args!("nothing runs any more, ending with code [{}]", end.code));
         ctx.outbox.shutdown.exit_code = Some(end.code);

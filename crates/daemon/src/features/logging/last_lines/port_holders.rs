@@ -32,7 +32,7 @@ const STACK: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct PortHolders<R> {
     /// Results as text, and the time of each.
-    known: BTreeMap<u16, (u64, String)>,
+    results: BTreeMap<u16, (u64, String)>,
     /// Running lookups, with the requests that wait for them.
     waiting: BTreeMap<u16, Vec<R>>,
     worker: Option<Worker>,
@@ -40,7 +40,7 @@ pub(super) struct PortHolders<R> {
 
 impl<R> Default for PortHolders<R> {
     fn default() -> Self {
-        Self { known: BTreeMap::new(), waiting: BTreeMap::new(), worker: None }
+        Self { results: BTreeMap::new(), waiting: BTreeMap::new(), worker: None }
     }
 }
 
@@ -59,12 +59,12 @@ impl<R> PortHolders<R> {
     /// Requests the holder of a port. `request` is dropped unless a lookup runs afterwards.
     pub(super) fn look_up(&mut self, ctx: &mut Ctx, port: u16, source: Source, request: R) -> Lookup {
         let now_ms = ctx.now.mono_ms;
-        self.known.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
-        if let Some((_, holder)) = self.known.get(&port) {
+        self.results.retain(|_, (at_ms, _)| now_ms < at_ms.saturating_add(KNOWN_MS));
+        if let Some((_, holder)) = self.results.get(&port) {
             return Lookup::Known(holder.clone());
         }
         if !self.waiting.contains_key(&port) {
-            if self.known.len() + self.waiting.len() >= MOST_PORTS {
+            if self.results.len() + self.waiting.len() >= MOST_PORTS {
                 return Lookup::Refused;
             }
             let mut first: Vec<i32> = vec![std::process::id().cast_signed()];
@@ -101,7 +101,7 @@ impl<R> PortHolders<R> {
             for request in self.waiting.remove(&port).unwrap_or_default() {
                 done.push((port, holder.clone(), request));
             }
-            self.known.insert(port, (ctx.now.mono_ms, holder));
+            self.results.insert(port, (ctx.now.mono_ms, holder));
         }
         if self.waiting.is_empty() {
             ctx.io.reactor.remove(&*worker.waker);

@@ -79,7 +79,7 @@ impl LogWriters {
         self.ending.extend(std::mem::take(&mut snapshot.log_tails).into_iter().map(|(key, destination)| (key, Tail::found(destination))));
     }
 
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name == NOTES {
             self.notes = Some(fd);
             return None;

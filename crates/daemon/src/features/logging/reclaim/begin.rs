@@ -81,7 +81,12 @@ impl Reclaim {
         let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
         let is_there_written = beside.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
-        match decide(LogFindings { has_name: log.name.is_some(), is_written: log.writer.is_some(), there, is_there_written }) {
+        match decide(LogFindings {
+            has_name: log.name.is_some(),
+            is_written: log.writer.is_some(),
+            entry: there,
+            is_entry_written: is_there_written,
+        }) {
             ReclaimDecision::Leave => return Ok(BeginOutcome::Nothing),
             ReclaimDecision::CarryOver => {
                 let writer = log.writer.ok_or("no process writes to it any more")?;

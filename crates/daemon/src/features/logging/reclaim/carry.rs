@@ -44,7 +44,7 @@ impl CarriedFiles {
     }
 
     /// Takes a descriptor that the keeper held. Returns it if it is no carried file.
-    pub(super) fn take_back(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(super) fn adopt_fd(&mut self, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
         }

@@ -80,8 +80,8 @@ impl Reclaim {
         self.carries.restore(std::mem::take(&mut snapshot.carries));
     }
 
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
-        self.carries.take_back(name, fd)
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+        self.carries.adopt_fd(name, fd)
     }
 
     /// Retries the reclaims that were undone.
@@ -113,7 +113,7 @@ impl Reclaim {
         }
     }
 
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let Wanted::ReloadLogs = ask.request else { return Some(ask) };
         self.reload(ctx, Some((ask.client, ask.id)));
         None

@@ -88,7 +88,7 @@ impl Reclaim {
         let folder = self.folders.get(&id);
         let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
         let there = inspect_path(Path::new(&target), record.file).0;
-        let seen = LogFindings { has_name: true, is_written: true, there, is_there_written: copied.is_beside_written };
+        let seen = LogFindings { has_name: true, is_written: true, entry: there, is_entry_written: copied.is_new_file_written };
         if record.stays { there == PathEntry::Itself } else { decide(seen) == ReclaimDecision::Reclaim }
     }
 

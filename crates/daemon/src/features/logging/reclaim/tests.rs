@@ -173,4 +173,4 @@ fn rotations_run_one_at_a_time_and_are_answered() {
     assert!(played.ctx.state.log_files.moving.is_empty());
 }
 
-reacts!(Reclaim: on_timer, on_effect, on_ask, on_request, on_ready);
+reacts!(Reclaim: on_timer, on_effect, on_client_request, on_request, on_ready);

@@ -38,7 +38,7 @@ struct Sweep {
     /// Stop signal, sent once to each process; `None` = SIGKILL.
     signal: Option<i32>,
     /// Processes that got the stop signal.
-    asked: Vec<ProcRef>,
+    signalled: Vec<ProcRef>,
     /// Time of the next search; `None` = when one of its processes exits.
     due_ms: Option<u64>,
 }
@@ -139,9 +139,9 @@ impl Sweeps {
     /// Adds a sweep. It replaces a former sweep for the same process.
     fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
-        let asked = former.filter(|former| former.inc == inc).map(|former| former.asked).unwrap_or_default();
+        let asked = former.filter(|former| former.inc == inc).map(|former| former.signalled).unwrap_or_default();
         let due_ms = Some(now_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
-        self.all.push(Sweep { slot, inc, signal, asked, due_ms });
+        self.all.push(Sweep { slot, inc, signal, signalled: asked, due_ms });
     }
 
     /// Searches the trees that are due for leftover processes.
@@ -217,9 +217,9 @@ impl Sweeps {
             let process = member.process();
             match sweep.signal {
                 None => _ = process.signal(KILL),
-                Some(signal) if !sweep.asked.contains(&process) => {
+                Some(signal) if !sweep.signalled.contains(&process) => {
                     let _ = process.signal(signal);
-                    sweep.asked.push(process);
+                    sweep.signalled.push(process);
                 }
                 Some(_) => {}
             }

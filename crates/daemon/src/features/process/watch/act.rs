@@ -23,7 +23,7 @@ impl Watches {
     pub(super) fn on_reports(&mut self, ctx: &mut Ctx) {
         let Some(engine) = &self.engine else { return };
         // This only clears the waker.
-        engine.ours.clear();
+        engine.daemon_waker.clear();
         let reports: Vec<WatchReport> = engine.reports.try_iter().collect();
         for WatchReport { group, news } in reports {
             if let WatchEvent::Died(text) = &news {

@@ -183,7 +183,7 @@ impl Kernel {
         inotify.read_once(&mut self.buffer, |event| {
             let from = batch.names.len();
             batch.names.extend_from_slice(event.name);
-            batch.events.push((event.watch, event.what, from, batch.names.len()));
+            batch.events.push((event.watch, event.flags, from, batch.names.len()));
         });
         if batch.events.is_empty() {
             // Most likely no events come for a while.

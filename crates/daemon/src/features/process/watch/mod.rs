@@ -70,17 +70,17 @@ pub(crate) struct Watches {
 struct Engine {
     orders: mpsc::Sender<WatchCommand>,
     /// Waker of the thread.
-    of_thread: Arc<Waker>,
+    thread_waker: Arc<Waker>,
     reports: mpsc::Receiver<WatchReport>,
     /// Waker of the daemon.
-    ours: Arc<Waker>,
+    daemon_waker: Arc<Waker>,
 }
 
 impl Engine {
     fn order(&self, order: WatchCommand) {
         // The thread lives as long as this sender exists.
         let _ = self.orders.send(order);
-        self.of_thread.wake();
+        self.thread_waker.wake();
     }
 }
 
@@ -88,7 +88,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         // The thread exits when it finds the channel closed.
         self.orders = mpsc::channel().0;
-        self.of_thread.wake();
+        self.thread_waker.wake();
     }
 }
 
@@ -170,7 +170,7 @@ impl Watches {
     }
 
     /// Takes the queue of the former daemon.
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if name != HELD {
             return Some(fd);
         }
@@ -205,7 +205,7 @@ impl Watches {
     /// Prepares another thread after one has died, up to [`MOST_DEATHS`] times.
     fn replace_thread(&mut self, reactor: &Reactor, home: &str) {
         if let Some(engine) = self.engine.take() {
-            reactor.remove(&*engine.ours);
+            reactor.remove(&*engine.daemon_waker);
         }
         self.deaths += 1;
         let plans = self.groups.iter().filter_map(|(id, group)| Some(WatchCommand::Watch(*id, Arc::new(Self::plan(&group.key, home)?))));
@@ -224,7 +224,7 @@ impl Watches {
         if self.groups.is_empty() {
             self.waiting.clear();
             if let Some(engine) = self.engine.take() {
-                reactor.remove(&*engine.ours);
+                reactor.remove(&*engine.daemon_waker);
             }
             if self.queue.take().is_some() {
                 keeper.drop_held(HELD);
@@ -274,7 +274,7 @@ impl Watches {
             back.wake();
         });
         begin(ThreadChannels { inotify: queue, orders: received, waker: its_own, report })?;
-        self.engine = Some(Engine { orders, of_thread, reports, ours });
+        self.engine = Some(Engine { orders, thread_waker: of_thread, reports, daemon_waker: ours });
         Ok(())
     }
 

@@ -20,7 +20,7 @@ impl Events {
 }
 
 impl Events {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         if !matches!(ask.request, Request::Events) {
             return Some(ask);
         }
@@ -49,7 +49,7 @@ impl Events {
                 let draft = EventDraft {
                     app: Some(slot.spec().name.clone()),
                     id: Some(slot.durable.pm_id),
-                    what,
+                    kind: what,
                     cause,
                     status: Some((before, after)),
                 };

@@ -85,7 +85,7 @@ pub(super) struct Job {
     pub gentle: bool,
     /// Progress of instances that waits for earlier ones. Instances are reported in the order in
     /// which they were named, as in PM2.
-    pub told_in_order: Option<BTreeMap<u32, Progress>>,
+    pub ordered_progress: Option<BTreeMap<u32, Progress>>,
     /// See [`ostler_core::rollout`].
     pub canary_ms: Option<u64>,
     /// Confirmation of the started processes.
@@ -184,7 +184,7 @@ impl Job {
             namespace: None,
             releases: BTreeMap::new(),
             gentle: false,
-            told_in_order: None,
+            ordered_progress: None,
             canary_ms: None,
             confirm: None,
             detaching: DetachState::No,
@@ -219,7 +219,7 @@ impl Job {
 
     /// Returns the progress that may be sent after this progress of an instance.
     pub(super) fn sendable(&mut self, pm_id: u32, progress: Progress) -> Vec<Progress> {
-        let Some(known) = &mut self.told_in_order else { return vec![progress] };
+        let Some(known) = &mut self.ordered_progress else { return vec![progress] };
         known.insert(pm_id, progress);
         let mut sendable = Vec::new();
         while let Some(progress) = self.shown.get(self.sent).and_then(|next| known.remove(next)) {

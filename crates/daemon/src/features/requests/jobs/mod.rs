@@ -50,14 +50,14 @@ pub(crate) struct Jobs {
     all: Vec<Job>,
     /// Starts of apps that are being deleted, the oldest first. Each begins when the deletion is
     /// done.
-    held_back: Vec<(Requester, StartRequest)>,
+    delayed: Vec<(Requester, StartRequest)>,
     /// Instances that requests added and whose program cannot be executed.
     unstartable: Vec<u32>,
     last: u64,
 }
 
 impl Jobs {
-    pub(crate) fn on_ask(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
+    pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let ClientRequest { client, id, caller, request } = ask;
         let asker = Requester { client, request: id };
         let starts = matches!(
@@ -79,7 +79,7 @@ impl Jobs {
                 let origin = caller.origin(command);
                 let start = StartRequest { apps, base_env, existing, confirm, named_only, scope, naming, origin };
                 if start.has_to_wait(&ctx.state.slots) {
-                    self.held_back.push((asker, start));
+                    self.delayed.push((asker, start));
                     self.count(ctx);
                     return None;
                 }
@@ -201,7 +201,7 @@ impl Jobs {
         }
         self.advance(ctx);
         self.begin_delayed_starts(ctx);
-        ctx.state.coming =
+        ctx.state.pending_starts =
             if ctx.state.waiting.is_empty() { BTreeSet::new() } else { self.all.iter().flat_map(Job::later_starts).collect() };
     }
 }
@@ -219,9 +219,9 @@ impl Jobs {
     /// Begins the starts that no longer have to wait.
     fn begin_delayed_starts(&mut self, ctx: &mut Ctx) {
         while ctx.is_idle()
-            && let Some(at) = self.held_back.iter().position(|(_, start)| !start.has_to_wait(&ctx.state.slots))
+            && let Some(at) = self.delayed.iter().position(|(_, start)| !start.has_to_wait(&ctx.state.slots))
         {
-            let (asker, start) = self.held_back.remove(at);
+            let (asker, start) = self.delayed.remove(at);
             let job = ctx.may_start().and_then(|()| start::start(ctx, asker, start));
             self.begin_or_refuse(ctx, asker, job);
             self.count(ctx);
@@ -230,7 +230,7 @@ impl Jobs {
     }
 
     fn count(&self, ctx: &mut Ctx) {
-        ctx.state.requests_under_way = self.all.len() + self.held_back.len();
+        ctx.state.open_requests = self.all.len() + self.delayed.len();
     }
 
     /// Adds a new request. It advances when no other work of the turn is left.

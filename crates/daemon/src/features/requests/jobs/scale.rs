@@ -58,7 +58,7 @@ fn to_fewer(slots: &Slots, asker: Requester, ids: &[u32], (surplus, first): (u32
     let mut job = Job::of(asker, Action::Delete, leaving(&instances, surplus as usize, first), slots, origin);
     // The remaining instances keep serving, and the others finish their requests.
     job.gentle = true;
-    job.told_in_order = Some(BTreeMap::new());
+    job.ordered_progress = Some(BTreeMap::new());
     job
 }
 

@@ -134,10 +134,10 @@ fn start_is_done_when_all_instances_are_online() {
     assert_eq!(replies(&mut played), ["launched api [0, 1]"]);
     spawned(&mut played, &mut jobs, 1);
     assert_eq!(replies(&mut played), ["done 1"]);
-    assert_eq!(played.ctx.state.requests_under_way, 1);
+    assert_eq!(played.ctx.state.open_requests, 1);
     spawned(&mut played, &mut jobs, 0);
     assert_eq!(replies(&mut played), ["done 0", "all done [0, 1]"]);
-    assert_eq!(played.ctx.state.requests_under_way, 0);
+    assert_eq!(played.ctx.state.open_requests, 0);
     ask(&mut played, &mut jobs, start(vec![app("api")], PLAIN));
     assert_eq!(replies(&mut played), ["Failed(AlreadyLaunched)"]);
 }
@@ -150,8 +150,11 @@ fn second_start_of_the_same_app_is_refused() {
         // This is the order of a turn: the effects of the first come before the second.
         let mut later = std::mem::take(&mut played.ctx.outbox.queue);
         assert!(
-            jobs.on_ask(&mut played.ctx, ClientRequest { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) })
-                .is_none()
+            jobs.on_client_request(
+                &mut played.ctx,
+                ClientRequest { client: CLIENT, id, caller: caller(), request: start(vec![app("api")], PLAIN) }
+            )
+            .is_none()
         );
         played.ctx.outbox.queue.append(&mut later);
         played.settle(&mut jobs);
@@ -314,10 +317,10 @@ fn coming_starts_are_announced_only_while_an_app_waits() {
     let (mut played, mut jobs, _) = running(&[app("a"), app("a"), app("a")]);
     let restart = |played: &mut TestContext, jobs: &mut Jobs| ask(played, jobs, act(Action::Restart, &["a"]));
     restart(&mut played, &mut jobs);
-    assert!(played.ctx.state.coming.is_empty());
+    assert!(played.ctx.state.pending_starts.is_empty());
     played.ctx.state.waiting.insert(99);
     played.settle(&mut jobs);
-    assert_eq!(played.ctx.state.coming, BTreeSet::from([2]));
+    assert_eq!(played.ctx.state.pending_starts, BTreeSet::from([2]));
 }
 
 #[test]
@@ -470,13 +473,13 @@ fn start_waits_until_the_deletion_is_complete() {
         ask(&mut played, &mut jobs, act(Action::Delete, &["a"]));
         ask(&mut played, &mut jobs, start(vec![app("a")], existing.clone()));
         assert_eq!(replies(&mut played), ["deleteProcessId [0]"], "{existing:?}: it takes its time to end");
-        assert_eq!(played.ctx.state.requests_under_way, 2);
+        assert_eq!(played.ctx.state.open_requests, 2);
         process_exits(&mut played, &mut jobs, 0, 0);
         assert_eq!(replies(&mut played), ["done 0", "all done [0]", "launched a [0]"], "{existing:?}");
         assert!(played.ctx.state.slots.get(0).is_none(), "what the keeper may still tell of the former one is not about this one");
         spawned(&mut played, &mut jobs, 1);
         assert_eq!(replies(&mut played), ["done 0", "all done [0]"], "{existing:?}");
-        assert_eq!(played.ctx.state.requests_under_way, 0);
+        assert_eq!(played.ctx.state.open_requests, 0);
     }
 }
 
@@ -645,7 +648,7 @@ fn shutdown_saves_the_list_only_if_requested() {
         assert_eq!(played.ctx.io.settings.paths.dump.exists(), saves_list);
         played.ctx.request(end());
         played.settle(&mut jobs);
-        assert_eq!(played.ctx.state.requests_under_way, 1, "once is enough");
+        assert_eq!(played.ctx.state.open_requests, 1, "once is enough");
     }
 }
 
@@ -659,7 +662,7 @@ fn saved_schedule_is_restored_before_the_start() {
     let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
     let (mut played, mut jobs) = empty();
     std::fs::write(&played.ctx.io.settings.paths.dump, list.to_string()).unwrap();
-    jobs.on_ask(&mut played.ctx, ClientRequest { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
+    jobs.on_client_request(&mut played.ctx, ClientRequest { client: CLIENT, id: 1, caller, request: proto::Request::Resurrect });
     let queued = played.queued();
     assert!(
         matches!(&queued[..], [Input::Request(FeatureRequest::Schedule { .. }), Input::Event(0, Event::Start(Origin::Resurrect))]),
@@ -708,4 +711,4 @@ fn action_of_a_policy_sends_no_replies() {
     assert!(played.ctx.outbox.replies.iter().all(|(client, ..)| *client == 0));
 }
 
-reacts!(Jobs: on_ask, on_request, on_answer, on_step, on_transition, on_forgotten, on_message, on_timer, on_idle);
+reacts!(Jobs: on_client_request, on_request, on_answer, on_step, on_transition, on_forgotten, on_message, on_timer, on_idle);

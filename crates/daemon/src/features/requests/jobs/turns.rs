@@ -18,7 +18,7 @@ pub(super) struct AppQueue {
     /// Action; `None`: there is no order.
     action: Option<Action>,
     /// Names of the apps in progress, and of their dependencies.
-    under_way: BTreeSet<String>,
+    in_progress: BTreeSet<String>,
     needed: BTreeSet<String>,
     /// Names of the apps that wait.
     held: BTreeSet<String>,
@@ -31,7 +31,7 @@ impl AppQueue {
         match self.action {
             Some(Action::Stop | Action::Delete) => self.needed.contains(&slot.spec().name),
             // An instance that is down waits by itself, in a state that is in the journal.
-            Some(Action::Restart) => needs(&self.held) || !is_down(slot) && needs(&self.under_way),
+            Some(Action::Restart) => needs(&self.held) || !is_down(slot) && needs(&self.in_progress),
             Some(Action::Reload | Action::Reset) | None => false,
         }
     }
@@ -39,7 +39,7 @@ impl AppQueue {
     /// Notes that the instance is touched now.
     pub(super) fn begins(&mut self, slot: &Slot) {
         if self.action.is_some() {
-            self.under_way.insert(slot.spec().name.clone());
+            self.in_progress.insert(slot.spec().name.clone());
             self.needed.extend(slot.spec().order.depends_on.keys().cloned());
         }
     }

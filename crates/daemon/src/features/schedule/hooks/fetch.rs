@@ -30,14 +30,14 @@ pub(super) struct Fetches {
 struct Fetch {
     values: Values,
     /// Variables whose commands were requested and have not ended.
-    asked: BTreeSet<String>,
+    requested: BTreeSet<String>,
     failure: Option<Failure>,
 }
 
 /// Reason why the start fails, and the command's output in the app's error log.
 #[derive(Debug)]
 struct Failure {
-    why: String,
+    reason: String,
     last_lines: Vec<String>,
 }
 
@@ -95,7 +95,7 @@ impl Hooks {
             .collect();
         let was_at = slot.spec().hooks.get(Hook::PreStart).is_none() || !asked.is_empty();
         if was_at {
-            self.fetches.all.entry((id, inc)).or_default().asked.extend(asked);
+            self.fetches.all.entry((id, inc)).or_default().requested.extend(asked);
         }
         was_at
     }
@@ -110,18 +110,18 @@ impl Hooks {
         let is_called_off = slot.durable.instance.is_called_off();
         let fetch = self.fetches.all.entry((id, inc)).or_default();
         if is_called_off || fetch.failure.is_some() {
-            if fetch.asked.is_empty() {
+            if fetch.requested.is_empty() {
                 self.end_fetch(ctx, id, inc, is_called_off);
             }
             return;
         }
-        let is_missing = |name: &String| !fetch.values.has(name) && !fetch.asked.contains(name);
-        let room = AT_ONCE.saturating_sub(fetch.asked.len());
+        let is_missing = |name: &String| !fetch.values.has(name) && !fetch.requested.contains(name);
+        let room = AT_ONCE.saturating_sub(fetch.requested.len());
         let missing: Vec<_> = commands(slot).filter(|(name, ..)| is_missing(name)).take(room).collect();
-        if missing.is_empty() && fetch.asked.is_empty() {
+        if missing.is_empty() && fetch.requested.is_empty() {
             return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Code(0) });
         }
-        fetch.asked.extend(missing.iter().map(|(name, ..)| (*name).clone()));
+        fetch.requested.extend(missing.iter().map(|(name, ..)| (*name).clone()));
         let runs: Vec<FeatureRequest> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
         runs.into_iter().for_each(|run| ctx.request(run));
     }
@@ -130,9 +130,9 @@ impl Hooks {
     fn end_fetch(&mut self, ctx: &mut Ctx, id: u32, inc: u32, is_called_off: bool) {
         let failure = self.fetches.all.remove(&(id, inc)).and_then(|fetch| fetch.failure);
         match failure.filter(|_| !is_called_off) {
-            Some(Failure { why, last_lines }) => {
+            Some(Failure { reason: why, last_lines }) => {
                 self.keep_last_lines(id, inc, &last_lines);
-                ctx.event(id, Event::Unprepared { inc, why });
+                ctx.event(id, Event::Unprepared { inc, reason: why });
             }
             None => ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Cancelled }),
         }
@@ -140,7 +140,7 @@ impl Hooks {
 
     /// Cancels the running commands for this process. Returns false if none runs.
     pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
-        let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.asked).filter(|asked| !asked.is_empty());
+        let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.requested).filter(|asked| !asked.is_empty());
         asked.into_iter().flatten().for_each(|name| ctx.request(FeatureRequest::CallOff(owner(id, inc, name))));
         asked.is_some()
     }
@@ -149,7 +149,7 @@ impl Hooks {
     pub(super) fn on_secret(&mut self, ctx: &mut Ctx, id: u32, inc: u32, name: &str, report: &CommandReport) {
         // Otherwise the start was already given up.
         let Some(fetch) = self.fetches.all.get_mut(&(id, inc)) else { return };
-        fetch.asked.remove(name);
+        fetch.requested.remove(name);
         match given(&report.outcome, &report.output) {
             // The output died with the former daemon, so the command runs again.
             None => {}
@@ -157,7 +157,7 @@ impl Hooks {
             Some(Err(why)) => {
                 let last_lines = report.last_lines.clone();
                 if fetch.failure.is_none() {
-                    fetch.failure = Some(Failure { why: format!("secret {name}: {why}"), last_lines });
+                    fetch.failure = Some(Failure { reason: format!("secret {name}: {why}"), last_lines });
                     self.call_off_fetch(ctx, id, inc);
                 }
             }

@@ -181,7 +181,7 @@ fn failed_secret_fails_the_start() {
     command_exits(&mut played, &mut hooks, &run[2], Outcome::Cancelled, b"");
     let event = dispatch_one(&mut played, &mut hooks, id);
     let why = "secret S01: its command exited with code 4";
-    assert!(matches!(&event, Event::Unprepared { inc: 1, why: told } if told == why), "{event:?}");
+    assert!(matches!(&event, Event::Unprepared { inc: 1, reason: told } if told == why), "{event:?}");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines, ["why"]);
     assert_eq!(hooks_values(&hooks), 0);
 }

@@ -48,7 +48,7 @@ pub(crate) struct Channels {
     /// Buffer for reads.
     buffer: Vec<u8>,
     /// Reads so far of the channel of an exited process.
-    looks: u32,
+    reads: u32,
 }
 
 /// One read of a channel.
@@ -231,7 +231,7 @@ impl Channels {
         ctx.state.slots.iter().filter_map(|slot| slot.live.ipc.as_ref()).map(|ipc| (ipc.held_name(), ipc.as_fd())).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some(key) = key_of(name) else { return Some(fd) };
         let (id, inc) = split_key(key);
         match ctx.state.slots.get_mut(id).filter(|slot| slot.durable.instance.inc == inc) {
@@ -271,9 +271,9 @@ impl Channels {
     pub(crate) fn on_end(&mut self, ctx: &mut Ctx, id: u32) -> bool {
         // A message that was read in this turn leaves the socket with the next read, so it must be
         // in the journal before that.
-        let is_unwritten = self.looks == 0 && channel(ctx, id).is_some_and(|ipc| ipc.is_peeked());
-        let goes_on = is_unwritten || (self.read(ctx, id) && self.looks < LOOKS_AT_END);
-        self.looks = if goes_on { self.looks + 1 } else { 0 };
+        let is_unwritten = self.reads == 0 && channel(ctx, id).is_some_and(|ipc| ipc.is_peeked());
+        let goes_on = is_unwritten || (self.read(ctx, id) && self.reads < LOOKS_AT_END);
+        self.reads = if goes_on { self.reads + 1 } else { 0 };
         goes_on
     }
 

@@ -238,11 +238,11 @@ fn held_channel_is_restored_only_for_the_newest_process() {
     let (present, former) = (slot.key(INC), slot.key(INC - 1));
     for key in [former, present] {
         let (name, fd): (String, OwnedFd) = held(key);
-        assert!(app.channels.take_back(&mut app.played.ctx, &name, fd).is_none());
+        assert!(app.channels.adopt_fd(&mut app.played.ctx, &name, fd).is_none());
         assert_eq!(app.played.ctx.state.slots.get(id).unwrap().live.ipc.is_some(), key == present);
     }
     let (_, fd): (String, OwnedFd) = held(1);
-    assert!(app.channels.take_back(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
+    assert!(app.channels.adopt_fd(&mut app.played.ctx, "listen:3000", fd).is_some(), "of somebody else");
 }
 
 reacts!(Channels: on_transition, on_ready, on_timer, on_message, on_forgotten);

@@ -13,7 +13,7 @@ use super::query::Query;
 /// Another manager whose sockets are shared.
 #[derive(Debug)]
 pub(super) struct SocketSource {
-    pub of: ProcRef,
+    pub process: ProcRef,
     /// Apps that come from there.
     pub apps: BTreeSet<String>,
 }
@@ -35,6 +35,6 @@ impl SocketSource {
                 None => at.ip().is_unspecified(),
             })
         };
-        ostler_sys::fd::lent::listening_at(self.of, query.port).into_iter().find(fits)
+        ostler_sys::fd::lent::listening_at(self.process, query.port).into_iter().find(fits)
     }
 }

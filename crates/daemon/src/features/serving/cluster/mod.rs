@@ -347,7 +347,7 @@ impl Cluster {
 
     pub(crate) fn on_request(&mut self, _ctx: &mut Ctx, request: FeatureRequest) -> Option<FeatureRequest> {
         match request {
-            FeatureRequest::ShareSockets { of, apps } => self.lender = Some(SocketSource { of, apps }),
+            FeatureRequest::ShareSockets { of, apps } => self.lender = Some(SocketSource { process: of, apps }),
             other => return Some(other),
         }
         None
@@ -362,7 +362,7 @@ impl Cluster {
         self.listeners.held().collect()
     }
 
-    pub(crate) fn take_back(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, _ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !name.starts_with(PREFIX) {
             return Some(fd);
         }
@@ -370,7 +370,7 @@ impl Cluster {
         None
     }
 
-    pub(crate) fn on_taken_back(&mut self, ctx: &mut Ctx) {
+    pub(crate) fn on_fds_adopted(&mut self, ctx: &mut Ctx) {
         self.listeners.restore(ctx, std::mem::take(&mut self.held));
         self.close_unused(ctx);
         self.rejoin_workers(ctx);

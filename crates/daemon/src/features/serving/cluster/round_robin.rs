@@ -168,7 +168,7 @@ impl Cluster {
             ctx.state.slots.changed(id);
         }
         let Some(worker) = ctx.state.slots.get_mut(id).and_then(|slot| slot.live.worker.own_mut()) else { return };
-        worker.on_their_way.clear();
+        worker.in_flight.clear();
         for HandedConnection { listener, connection, .. } in std::mem::take(&mut worker.handed).into_iter().rev() {
             if let Some(listener) = self.listeners.get_mut(listener) {
                 listener.waiting.push_front(connection);

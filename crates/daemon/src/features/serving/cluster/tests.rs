@@ -142,9 +142,9 @@ impl Rig {
             slot.live.worker = DefaultBox::default();
         }
         for (name, fd) in held {
-            assert!(self.cluster.take_back(&mut self.played.ctx, &name, fd).is_none(), "{name}");
+            assert!(self.cluster.adopt_fd(&mut self.played.ctx, &name, fd).is_none(), "{name}");
         }
-        self.cluster.on_taken_back(&mut self.played.ctx);
+        self.cluster.on_fds_adopted(&mut self.played.ctx);
         self.settle();
     }
 }

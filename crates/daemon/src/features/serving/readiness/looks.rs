@@ -45,7 +45,7 @@ impl Readiness {
     }
 
     pub(super) fn stop_checks(&mut self, ctx: &mut Ctx, id: u32) {
-        if self.looked_at.remove(&id).is_none() {
+        if self.checked.remove(&id).is_none() {
             return;
         }
         self.probes.end(id);
@@ -86,7 +86,7 @@ impl Readiness {
 
     /// Handles a signal that was found.
     pub(super) fn on_signal(&mut self, ctx: &mut Ctx, id: u32, signal: Signal) {
-        if let Some(&inc) = self.looked_at.get(&id) {
+        if let Some(&inc) = self.checked.get(&id) {
             self.take_signal(ctx, id, inc, signal);
         }
     }

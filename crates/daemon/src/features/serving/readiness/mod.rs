@@ -47,7 +47,7 @@ pub(crate) struct Readiness {
     notify: BTreeMap<u32, Notify>,
     newlines: BTreeMap<u32, Newline>,
     /// Incarnations that are being checked.
-    looked_at: BTreeMap<u32, u32>,
+    checked: BTreeMap<u32, u32>,
     /// Incarnations that have proved readiness and have not made the next step.
     proved: BTreeMap<u32, u32>,
     probes: Probes,
@@ -59,7 +59,7 @@ impl Default for Readiness {
         Self {
             notify: BTreeMap::new(),
             newlines: BTreeMap::new(),
-            looked_at: BTreeMap::new(),
+            checked: BTreeMap::new(),
             proved: BTreeMap::new(),
             probes: Probes::new(|id| FdKind::Probe.source(id)),
             logs: LogLines::default(),
@@ -190,7 +190,7 @@ impl Readiness {
     /// Updates the checks from the state of an instance.
     fn follow(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
-        if slot.live.proof.is_none() && self.notify.is_empty() && self.looked_at.is_empty() {
+        if slot.live.proof.is_none() && self.notify.is_empty() && self.checked.is_empty() {
             return;
         }
         let (starting, running) = match slot.durable.instance.state {
@@ -199,9 +199,9 @@ impl Readiness {
             _ => (None, None),
         };
         if let Some((inc, since_ms)) = starting {
-            if self.looked_at.get(&id) != Some(&inc) {
+            if self.checked.get(&id) != Some(&inc) {
                 self.stop_checks(ctx, id);
-                self.looked_at.insert(id, inc);
+                self.checked.insert(id, inc);
                 self.start_checks(ctx, id, since_ms);
                 let extended = self.notify.get_mut(&id).and_then(|notify| notify.extended_ms.take());
                 if let Some(until_ms) = extended {
@@ -331,7 +331,7 @@ impl Readiness {
         notify.chain(self.newlines.values().map(|newline| (Newline::held_name(newline.key), newline.as_fd()))).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         let Some((kind, key)) = name.split_once(':').and_then(|(kind, key)| Some((kind, key.parse::<u64>().ok()?))) else {
             return Some(fd);
         };

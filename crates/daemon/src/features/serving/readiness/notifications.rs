@@ -31,7 +31,7 @@ impl Readiness {
 
     /// Continues the reception of this turn, after the last datagram is in the journal.
     pub(super) fn on_notify_rest(&mut self, ctx: &mut Ctx, id: u32) {
-        let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.left_in_turn));
+        let left = self.notify.get_mut(&id).map_or(0, |notify| std::mem::take(&mut notify.turn_budget));
         self.receive_at_most(ctx, id, left);
     }
 
@@ -39,7 +39,7 @@ impl Readiness {
         let received = self.receive(ctx, id, at_most);
         let now_ms = ctx.now.mono_ms;
         if let Some(notify) = self.notify.get_mut(&id).filter(|_| received.waits && received.count < at_most) {
-            notify.left_in_turn = at_most - received.count;
+            notify.turn_budget = at_most - received.count;
             ctx.outbox.effects.push(Work::Feature(Self::NAME, id.into()));
         }
         let until_ms = self.notify.get_mut(&id).and_then(|notify| notify.spend(received.count, now_ms, &ctx.io.reactor));

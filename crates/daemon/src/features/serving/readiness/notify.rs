@@ -32,7 +32,7 @@ pub(super) struct Notify {
     /// the next write.
     dealt_with: Option<u64>,
     /// Number of datagrams that are still received in this turn.
-    pub left_in_turn: usize,
+    pub turn_budget: usize,
     /// Number of datagrams that were received since the exit of its process is known.
     pub received_at_end: usize,
     quiet_until_ms: u64,
@@ -80,7 +80,7 @@ impl Notify {
             watchdog,
             extended_ms: None,
             dealt_with: None,
-            left_in_turn: 0,
+            turn_budget: 0,
             received_at_end: 0,
             quiet_until_ms: 0,
             rate: Bucket::default(),

@@ -102,7 +102,7 @@ fn notification_stays_in_the_socket_until_journaled() {
     let mut next = Readiness::default();
     let held: Vec<_> = readiness.held(&played.ctx).into_iter().map(|(name, fd)| (name, fd.try_clone_to_owned().unwrap())).collect();
     for (name, fd) in held {
-        assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
+        assert!(next.adopt_fd(&mut played.ctx, &name, fd).is_none());
     }
     let queued = played.ctx.outbox.queue.len();
     next.on_notify(&mut played.ctx, id);

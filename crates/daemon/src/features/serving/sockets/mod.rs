@@ -152,7 +152,7 @@ impl Sockets {
         self.by_app.iter().flat_map(|(owner, group)| held(owner, group)).collect()
     }
 
-    pub(crate) fn take_back(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
+    pub(crate) fn adopt_fd(&mut self, ctx: &mut Ctx, name: &str, fd: OwnedFd) -> Option<OwnedFd> {
         if !owner::is_held_name(name) {
             return Some(fd);
         }

@@ -226,9 +226,9 @@ fn requests_of(known: &mut Unanswered, connections: &[Connection], pid: i32, now
 fn to_core(connection: &Connection) -> unanswered::Connection {
     unanswered::Connection {
         id: connection.cookie,
-        asked: connection.received,
+        received: connection.received,
         answers: connection.sent,
-        asks: connection.unread > 0 || connection.since_received_ms < connection.since_sent_ms,
+        client_sent_last: connection.unread > 0 || connection.since_received_ms < connection.since_sent_ms,
         unsent: connection.unsent > 0,
     }
 }

@@ -140,9 +140,9 @@ fn next_daemon_hands_on_the_held_socket() {
     assert_eq!(held.len(), 1);
     let mut next = Sockets::default();
     for (name, fd) in held {
-        assert!(next.take_back(&mut played.ctx, &name, fd).is_none());
+        assert!(next.adopt_fd(&mut played.ctx, &name, fd).is_none());
     }
-    assert!(next.take_back(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
+    assert!(next.adopt_fd(&mut played.ctx, "other:1", OwnedFd::from(std::fs::File::open("/dev/null").unwrap())).is_some());
     let id = *played.ctx.state.slots.of_app("api").first().unwrap();
     let again = prepared(&mut played, &mut next, id).unwrap();
     assert!(same(&of_first[0], &again[0].0));

@@ -39,11 +39,11 @@ impl WatchedPaths {
     pub(super) fn handle_path_event(&mut self, root: usize, step: usize, flags: ReadFlags, name: &OsStr) {
         let Some(known) = self.roots.get(root) else { return };
         let goes = flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT);
-        let is_named = known.way.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
+        let is_named = known.resolved.steps.get(step).and_then(|step| step.name.as_deref()).is_some_and(|own| own == name);
         if goes || is_named {
             self.lost.push(root);
         }
-        if is_named && step + 1 == known.way.steps.len() && matches!(known.way.end, PathTarget::File(..)) {
+        if is_named && step + 1 == known.resolved.steps.len() && matches!(known.resolved.end, PathTarget::File(..)) {
             let path = self.path_of_root(root);
             // Otherwise the file is made but not yet written, or it is gone. The next search finds
             // out which.
@@ -206,9 +206,9 @@ impl WatchedPaths {
 
     /// Searches for a root again. A root that reappears or was replaced counts as a change.
     pub(super) fn search_root(&mut self, root: usize, kernel: &mut Kernel) {
-        let before = self.roots.get(root).map(|known| known.way.end.clone());
+        let before = self.roots.get(root).map(|known| known.resolved.end.clone());
         self.find(root, kernel);
-        let after = self.roots.get(root).map(|known| known.way.end.clone());
+        let after = self.roots.get(root).map(|known| known.resolved.end.clone());
         let path = self.path_of_root(root);
         if before != after && after != Some(PathTarget::Missing) && self.root_counts(&path) {
             self.note(path, NameEvent::Found);

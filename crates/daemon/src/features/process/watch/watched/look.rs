@@ -11,7 +11,7 @@ use super::{INTERVAL_MS, NameEvent, WatchedPaths};
 impl WatchedPaths {
     /// Does the work that is due.
     pub(in crate::features::process::watch) fn work(&mut self, kernel: &mut Kernel) {
-        if self.look_due.is_some_and(|due| due <= clock::boot()) {
+        if self.poll_due.is_some_and(|due| due <= clock::boot()) {
             self.poll_due(kernel);
         }
         self.catch_up(kernel);
@@ -21,7 +21,7 @@ impl WatchedPaths {
     fn poll_due(&mut self, kernel: &mut Kernel) {
         let begin = clock::boot();
         for root in 0..self.roots.len() {
-            if self.roots.get(root).is_some_and(|known| known.looks || kernel.fd().is_none()) {
+            if self.roots.get(root).is_some_and(|known| known.is_polled || kernel.fd().is_none()) {
                 self.search_root(root, kernel);
             }
         }
@@ -57,9 +57,10 @@ impl WatchedPaths {
 
     /// Plans the next comparison: the larger the tree, the longer the pause.
     pub(super) fn schedule_poll(&mut self, took: Duration) {
-        let must = self.plan.polling == Some(true) || self.roots.iter().any(|root| root.looks) || !self.tree.polled_folders().is_empty();
+        let must =
+            self.plan.polling == Some(true) || self.roots.iter().any(|root| root.is_polled) || !self.tree.polled_folders().is_empty();
         let interval = Duration::from_millis(self.plan.interval_ms.unwrap_or(INTERVAL_MS).max(10));
         let pause = self.rest_after(took);
-        self.look_due = must.then(|| clock::boot() + interval.max(pause));
+        self.poll_due = must.then(|| clock::boot() + interval.max(pause));
     }
 }

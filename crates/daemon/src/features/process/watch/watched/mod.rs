@@ -63,19 +63,19 @@ pub(super) struct Change {
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    way: ResolvedPath,
+    resolved: ResolvedPath,
     /// Watches on the way, by step.
     watches: Vec<Option<i32>>,
     node: Option<u32>,
     /// Whether it is only polled.
-    looks: bool,
+    is_polled: bool,
     outer: Vec<OuterGitIgnore>,
 }
 
 impl Root {
     fn new(path: PathBuf) -> Self {
         let way = ResolvedPath { steps: Vec::new(), end: PathTarget::Missing };
-        Self { path, way, watches: Vec::new(), node: None, looks: false, outer: Vec::new() }
+        Self { path, resolved: way, watches: Vec::new(), node: None, is_polled: false, outer: Vec::new() }
     }
 }
 
@@ -112,15 +112,15 @@ pub(super) struct WatchedPaths {
     /// Whether everything must be walked again: the rules of git changed, or events were lost.
     stale: bool,
     /// Time of the next comparison. This and the following times count from the machine's boot.
-    look_due: Option<Duration>,
+    poll_due: Option<Duration>,
     /// Folder by device and inode, among the folders that are polled.
-    looked_at: HashMap<(u64, u64), u32>,
+    polled: HashMap<(u64, u64), u32>,
     /// Time before which nothing is walked again. If a program replaces folders in a loop, walks
     /// thus take only a part of the time.
     not_before: Duration,
-    told_full: bool,
-    told_remote: bool,
-    told_unreadable: bool,
+    reported_full: bool,
+    reported_remote: bool,
+    reported_unreadable: bool,
 }
 
 impl WatchedPaths {
@@ -135,12 +135,12 @@ impl WatchedPaths {
             news: Vec::new(),
             lost: Vec::new(),
             stale: false,
-            look_due: None,
-            looked_at: HashMap::new(),
+            poll_due: None,
+            polled: HashMap::new(),
             not_before: clock::boot(),
-            told_full: false,
-            told_remote: false,
-            told_unreadable: false,
+            reported_full: false,
+            reported_remote: false,
+            reported_unreadable: false,
         }
     }
 
@@ -157,7 +157,7 @@ impl WatchedPaths {
     }
 
     fn walk_all(&mut self, kernel: &mut Kernel) {
-        self.looked_at.clear();
+        self.polled.clear();
         // The order is that of the rules. Links that are found later come after them.
         self.roots = self.plan.rules.roots().iter().map(|root| Root::new(PathBuf::from(&root.path))).collect();
         for root in 0..self.roots.len() {
@@ -185,7 +185,7 @@ impl WatchedPaths {
     /// Returns the time of the next work that no event triggers.
     pub(super) fn due(&self) -> Option<Duration> {
         let catch_up = (self.stale || !self.lost.is_empty()).then_some(self.not_before);
-        self.look_due.into_iter().chain(catch_up).min()
+        self.poll_due.into_iter().chain(catch_up).min()
     }
 
     /// Returns the pause after work that took this long.
@@ -225,8 +225,8 @@ impl WatchedPaths {
         }
         let Some(known) = self.roots.get_mut(root) else { return };
         let is_walked = known.node.is_some() || !matches!(way.end, PathTarget::Folder(..)) || root >= self.plan.rules.roots().len();
-        let is_same = known.way.end == way.end && is_walked;
-        known.way = way;
+        let is_same = known.resolved.end == way.end && is_walked;
+        known.resolved = way;
         if is_same {
             return;
         }
@@ -235,11 +235,11 @@ impl WatchedPaths {
             self.drop_node(node, kernel);
         }
         let Some(known) = self.roots.get_mut(root) else { return };
-        if let PathTarget::Folder(real, _) = &known.way.end
+        if let PathTarget::Folder(real, _) = &known.resolved.end
             && root < self.plan.rules.roots().len()
         {
-            known.looks = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
-            if known.looks && self.plan.polling.is_none() && !std::mem::replace(&mut self.told_remote, true) {
+            known.is_polled = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
+            if known.is_polled && self.plan.polling.is_none() && !std::mem::replace(&mut self.reported_remote, true) {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
                 let text = format!("\"{}\" is on a network file system: polled every {interval} ms", shown(&path));
                 self.news.push(WatchEvent::Trouble(text));
@@ -264,7 +264,7 @@ impl WatchedPaths {
         });
         let watches: Vec<Option<i32>> = watches.collect();
         if let Some(known) = self.roots.get_mut(root) {
-            known.way.steps.clone_from(&way.steps);
+            known.resolved.steps.clone_from(&way.steps);
         }
         self.set_watches(root, watches, kernel);
     }

@@ -97,7 +97,7 @@ impl WatchedPaths {
     }
 
     pub(super) fn watch_folder(&mut self, node: u32, path: &Path, kernel: &mut Kernel) -> Option<()> {
-        let looks = self.tree.get(node).and_then(|node| self.roots.get(node.root)).is_some_and(|root| root.looks);
+        let looks = self.tree.get(node).and_then(|node| self.roots.get(node.root)).is_some_and(|root| root.is_polled);
         let interest = Interest::Tree { group: self.id, node };
         let mut added = if looks { Err(NotAdded::Errno(Errno::NOSYS)) } else { kernel.add(path, FolderEvents::Tree, interest) };
         if let Err(NotAdded::Alias(other)) = added {
@@ -118,7 +118,7 @@ impl WatchedPaths {
                 self.first_snapshot(node, path)?
             }
             Err(NotAdded::Errno(errno)) => {
-                if errno == Errno::ACCESS && !std::mem::replace(&mut self.told_unreadable, true) {
+                if errno == Errno::ACCESS && !std::mem::replace(&mut self.reported_unreadable, true) {
                     self.news.push(WatchEvent::Trouble(format!("cannot watch \"{}\": permission denied; nor others perhaps", shown(path))));
                 }
                 return None;
@@ -133,18 +133,18 @@ impl WatchedPaths {
         let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
         let own = identity(path)?;
         let is_alive = |other: &u32| self.tree.get(*other).is_some_and(|other| matches!(other.noticed, DetectionMethod::Polling(_)));
-        if let Some(other) = self.looked_at.get(&own).copied().filter(is_alive)
+        if let Some(other) = self.polled.get(&own).copied().filter(is_alive)
             && other != node
             && identity(&self.tree.path(other)) == Some(own)
         {
             return None;
         }
-        self.looked_at.insert(own, node);
+        self.polled.insert(own, node);
         tree::snapshot(path, self.plan.follow).ok().map(DetectionMethod::Polling)
     }
 
     pub(super) fn report_full(&mut self) {
-        if !std::mem::replace(&mut self.told_full, true) {
+        if !std::mem::replace(&mut self.reported_full, true) {
             let text = "the limit of inotify watches is reached (raise it: `sysctl fs.inotify.max_user_watches=524288`); \
                         the remaining folders are polled, at most every second";
             self.news.push(WatchEvent::Trouble(text.into()));
