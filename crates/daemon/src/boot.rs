@@ -25,7 +25,7 @@ use crate::features::health::checks::HealthChecks;
 use crate::features::home::runtime::Runtime;
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::log::{DaemonLog, OwnLines};
 use crate::platform::node_version::NodeVersions;
 use crate::platform::probe::Probes;
@@ -126,7 +126,7 @@ pub(crate) fn begin(beginning: BootInputs) -> Result<Control, BootError> {
     let events = Events::restore(&mut snapshot, &mut journal);
     let reactor = Reactor::of_features(Features::NAMES).map_err(system("wait for events"))?;
     let log_files = LogFiles::new(settings.home.clone());
-    let keeper = KeeperDoor::new(link, inventory.keeper_pid);
+    let keeper = KeeperConnection::new(link, inventory.keeper_pid);
     reactor.add(&listener, LISTENER).map_err(system("watch the socket"))?;
     reactor.add(&keeper, Source::Keeper).map_err(system("watch the keeper"))?;
     reactor.add(&signals, Source::Signals).map_err(system("watch signals"))?;
@@ -138,7 +138,7 @@ pub(crate) fn begin(beginning: BootInputs) -> Result<Control, BootError> {
         }
         None => log_files,
     };
-    for refused in ostler_sys::refused::refused() {
+    for refused in ostler_sys::refused_calls::refused() {
         log.error(format_args!("{refused}"));
     }
     if let Err(error) = threads {

@@ -164,7 +164,7 @@ fn take_entry(mut payload: &[u8], told: &mut JournalContents) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::played::FakeDisk;
+    use crate::fake_disk::FakeDisk;
 
     fn told(block: u64, span: u64) -> JournalContents {
         JournalContents { block, span, next_series: 3, parts: Vec::new() }

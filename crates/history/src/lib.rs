@@ -32,8 +32,8 @@ mod bits;
 mod block;
 mod disk;
 mod files;
+mod growing_points;
 mod journal;
-mod loose;
 mod names;
 mod notice;
 mod packed;
@@ -47,7 +47,7 @@ mod tier;
 mod varint;
 
 #[cfg(test)]
-mod played;
+mod fake_disk;
 #[cfg(test)]
 mod tests;
 

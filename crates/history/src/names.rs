@@ -165,7 +165,7 @@ fn entry(bytes: &[u8]) -> Option<(u32, Scale, &str, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::played::FakeDisk;
+    use crate::fake_disk::FakeDisk;
 
     const SCALE: Scale = Scale::new(0.1, 5);
 

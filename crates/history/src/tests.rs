@@ -1,6 +1,6 @@
 //! Tests of the whole store with a simulated disk.
 
-use crate::played::FakeDisk;
+use crate::fake_disk::FakeDisk;
 use crate::{FLUSH, Figure, History, LONGEST_KEY, MOST_SERIES, Notice, Options, SampleInterval, Scale};
 
 const PERCENT: Scale = Scale::new(0.1, 5);

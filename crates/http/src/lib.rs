@@ -16,9 +16,9 @@
 mod encryption;
 mod guests;
 mod notify;
-mod patient;
 mod server;
 mod sockets;
+mod stall_timeout;
 
 pub use encryption::{Encryption, Handshake, PlainStream};
 pub use guests::{Guest, GuestStatus, Guests, network};

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::encryption::Encryption;
 use crate::guests::{Guest, Guests};
-use crate::patient::StallTimeout;
 use crate::sockets::{Address, Listener, Stream, listeners};
+use crate::stall_timeout::StallTimeout;
 
 /// Maximum size of a request head in bytes.
 const MAX_HEAD: usize = 16 << 10;

@@ -223,7 +223,7 @@ impl Launcher {
     /// Returns an error if processes, memory or descriptors are short. Nothing has changed then,
     /// and the caller can retry.
     pub fn revive(&self, revival: &Revival<'_>) -> Result<(Link, i32), LaunchError> {
-        #[cfg(feature = "played")]
+        #[cfg(feature = "simulation")]
         if let Some(revived) = played::revive(revival) {
             return revived;
         }
@@ -386,7 +386,7 @@ fn read_answer(pipe: &OwnedFd, deadline: u64) -> Result<Vec<u8>, LaunchError> {
     }
 }
 
-#[cfg(feature = "played")]
+#[cfg(feature = "simulation")]
 pub(crate) mod played {
     //! Source of new keepers for the daemons of a thread, for tests that simulate keepers.
 

@@ -23,12 +23,12 @@ mod children;
 mod daemon;
 mod drill;
 mod environment;
+#[cfg(feature = "simulation")]
+pub mod fake_keeper;
 mod home;
 mod keeper;
 mod launch;
 mod link;
-#[cfg(feature = "played")]
-pub mod played;
 mod run;
 mod state;
 mod title;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use ostler_core::app::{AppSpec, EnvMap};
 use serde::{Deserialize, Serialize};
 
+pub use crate::app_message::AppMessage;
 pub use crate::event::{Event, MissedEntries, Position};
 pub use crate::failure::Failure;
 pub use crate::figures::{Figures, InstanceFigures, RouteFigures, Window};
@@ -16,7 +17,6 @@ pub use crate::health::HealthReport;
 pub use crate::host::{HostReport, InterfaceReport, MountReport};
 pub use crate::instance::{AppFacts, Detail, Files, HealthRow, Json, Monit, OpenSocket, Summary, TableRow};
 pub use crate::rollout::{FaultReport, ReplicaReport, RolloutReport, RolloutState};
-pub use crate::said::AppMessage;
 
 /// Version of this API. A daemon rejects a client with another number and names both versions.
 ///

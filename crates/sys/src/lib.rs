@@ -13,13 +13,13 @@ pub mod machine;
 mod math;
 pub mod memory;
 pub mod net;
-pub mod played;
 pub mod process;
-pub mod refused;
+pub mod refused_calls;
+pub mod simulated;
 pub mod time;
 pub mod users;
 
-pub use memory::wiped::SecretBytes;
+pub use memory::secret_bytes::SecretBytes;
 pub use process::ProcRef;
 pub use process::child::{Ending, Usage};
 pub use process::cstrings::CStrings;

@@ -9,7 +9,7 @@ pub mod diff;
 mod env;
 pub mod export_settings;
 pub mod git;
-pub mod given;
+pub mod given_options;
 pub mod hooks;
 pub mod inherit;
 pub mod inspector;
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::app::default_box::{DefaultBox, is_default};
-use crate::app::given::GivenOptions;
+use crate::app::given_options::GivenOptions;
 use crate::app::hooks::Hooks;
 use crate::app::program::ProgramKind;
 use crate::app::secrets::Secrets;

@@ -102,6 +102,7 @@
 
 pub mod backoff;
 pub mod command;
+pub mod dependency_state;
 mod effect;
 mod event;
 pub mod goal;
@@ -121,7 +122,6 @@ mod recover;
 pub mod restart;
 pub mod runtime;
 pub mod signal;
-pub mod standing;
 mod state;
 mod step;
 pub mod stop;

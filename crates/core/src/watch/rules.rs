@@ -1,7 +1,7 @@
 //! Rules of a watch: whether a path counts.
 
 use super::glob::{Glob, is_glob, split_base};
-use super::own::OwnFile;
+use super::own_files::OwnFile;
 use super::spec::{BadWatch, WatchSpec};
 use crate::app::{AppSpec, CombinedLog};
 use crate::serving::LogPattern;

@@ -19,7 +19,7 @@ use super::process_view::ProcessView;
 use super::{ChildRequest, ClientRequest, Effects, FeatureAnswer, FeatureRequest, Input, Timers};
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::log::DaemonLog;
 use crate::platform::node_version::NodeVersions;
 use crate::platform::probe::Probes;
@@ -53,7 +53,7 @@ pub(crate) struct Io {
     pub settings: Settings,
     pub log: DaemonLog,
     pub reactor: Reactor,
-    pub keeper: KeeperDoor,
+    pub keeper: KeeperConnection,
     /// Budget of descriptors.
     pub fds: FdBudget,
     /// Settings that apps inherit; a new keeper needs them.

@@ -37,16 +37,16 @@
 
 mod batch;
 pub(crate) mod carry;
+mod container_output;
 mod control;
 mod format;
 mod open;
 pub(crate) mod outputs;
-mod piped;
 mod pipeline;
 mod pipes;
 pub(crate) mod reclaim;
 mod record;
-mod shown;
+mod running_writer;
 mod sink;
 mod tail;
 #[cfg(test)]
@@ -62,14 +62,14 @@ use std::sync::Arc;
 
 use ostler_core::lifecycle::runtime::RuntimeSpec;
 
+pub(crate) use container_output::ShownAs;
 pub(crate) use control::{Config, PipelineEnd, PipelineError, RuntimeStreams, WriterReport};
 pub(crate) use format::{DateWriter, Format, Formats, Label};
 pub(crate) use open::{LogTargets, OpenError, is_nowhere, needs_pipe};
 pub(crate) use outputs::Outputs;
-pub(crate) use piped::{Destination, LogPipes, RunningWriter, WriterPipes, end_name, ends_of_name};
 pub(crate) use pipeline::{Handle, Pipeline};
 pub(crate) use pipes::{holding_pipe, log_pipe};
-pub(crate) use shown::ShownAs;
+pub(crate) use running_writer::{Destination, LogPipes, RunningWriter, WriterPipes, end_name, ends_of_name};
 pub(crate) use sink::OpenFiles;
 pub(crate) use tail::{last_lines, length};
 

@@ -350,7 +350,7 @@ struct Queued {
 
 /// Makes one call; the descriptor goes with the first byte.
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
-    ostler_sys::played::step();
+    ostler_sys::simulated::step();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = fd.map(|fd| [fd]);

@@ -30,7 +30,7 @@ use crate::control::Control;
 use crate::features::edges;
 use crate::features::home::runtime::Runtime;
 use crate::platform::settings::Settings;
-use crate::platform::threads::{self, played::Disk};
+use crate::platform::threads::{self, simulated::Disk};
 use crate::state::slots::Slot;
 use crate::state::slots::groups::Groups;
 
@@ -127,14 +127,14 @@ impl Episode {
         }
         if reach.has(Extra::Logs) {
             machine.state.borrow_mut().lines = Lines::of(&specs);
-            threads::played::play(Some(rng.next_u64()));
+            threads::simulated::play(Some(rng.next_u64()));
         }
         let files = Files::of(&specs, &home.to_string_lossy(), &machine);
         let oracle = Oracle::of(&specs);
         let keeper: SharedKeeper = Rc::default();
-        ostler_sys::played::simulate(Some(Rc::clone(&machine) as _));
+        ostler_sys::simulated::simulate(Some(Rc::clone(&machine) as _));
         let (of_keeper, of_machine) = (Rc::clone(&keeper), Rc::clone(&machine));
-        ostler_keeper::played::simulate_revive(Some(Box::new(move |revival| {
+        ostler_keeper::fake_keeper::simulate_revive(Some(Box::new(move |revival| {
             let was_in_daemon = std::mem::take(&mut of_machine.state.borrow_mut().is_in_daemon);
             let (revived, link) = Keeper::revived(&of_machine, revival);
             let pid = revived.pid();
@@ -297,7 +297,7 @@ impl Episode {
 
     fn daemon_died(&mut self, rng: &mut Rng) -> Verdict {
         self.tally.deaths += 1;
-        threads::played::kill();
+        threads::simulated::kill();
         let mut state = self.machine.state.borrow_mut();
         (state.dies_after, state.is_dying) = (None, false);
         state.network.daemon_died();
@@ -376,13 +376,13 @@ impl Episode {
     fn threads_act(&mut self, rng: &mut Rng) {
         match rng.below(100) {
             0..40 => {
-                threads::played::turn(rng.below(threads::played::count()), rng.pick(&[1, 2, 5, 30, 200]));
+                threads::simulated::turn(rng.below(threads::simulated::count()), rng.pick(&[1, 2, 5, 30, 200]));
             }
             40..43 => {
                 let disk = rng.pick(&[Disk::Good, Disk::Good, Disk::Slow, Disk::Full]);
                 self.log(|| format!("the disk is {disk:?}"));
                 self.machine.state.borrow_mut().lines.disk_is(disk == Disk::Good);
-                threads::played::disk_is(disk);
+                threads::simulated::disk_is(disk);
             }
             _ => {}
         }
@@ -390,7 +390,7 @@ impl Episode {
 
     /// Lets each thread continue until it waits for something. Returns true if one did anything.
     fn threads_rest(&mut self) -> bool {
-        (0..threads::played::count()).filter(|which| threads::played::turn(*which, usize::MAX)).count() > 0
+        (0..threads::simulated::count()).filter(|which| threads::simulated::turn(*which, usize::MAX)).count() > 0
     }
 
     fn client_connects(&mut self, rng: &mut Rng) {
@@ -523,7 +523,7 @@ impl Episode {
         state.dies_after = None;
         state.become_good();
         drop(state);
-        threads::played::disk_is(Disk::Good);
+        threads::simulated::disk_is(Disk::Good);
         let (mut quiet, mut rests) = (0, 0);
         let looks = [Extra::Probes, Extra::Watch, Extra::Logs].into_iter().any(|extra| self.reach.has(extra));
         let scales = self.specs.iter().any(|spec| spec.autoscale.is_some());
@@ -636,10 +636,10 @@ fn text_of(payload: &(dyn Any + Send)) -> &str {
 
 impl Drop for Episode {
     fn drop(&mut self) {
-        threads::played::play(None);
+        threads::simulated::play(None);
         self.daemon = None;
-        ostler_keeper::played::simulate_revive(None);
-        ostler_sys::played::simulate(None);
+        ostler_keeper::fake_keeper::simulate_revive(None);
+        ostler_sys::simulated::simulate(None);
         let _ = std::fs::remove_dir_all(&self.home);
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use ostler_core::sim::Rng;
-use ostler_keeper::played::Peer;
+use ostler_keeper::fake_keeper::Peer;
 use ostler_keeper::{Child, Ended, FromKeeper, HELD_JOURNAL, HELD_LOCK, HELD_SOCKET, Inventory, Link, Originals, Revival, ToKeeper};
 use ostler_sys::process::Target;
 use ostler_sys::{Ending, ProcRef, Usage};

@@ -207,7 +207,7 @@ impl Machine {
         state.clocks.wall_ms += ms;
         state.work(ms);
         drop(state);
-        threads::played::pass(ms);
+        threads::simulated::pass(ms);
     }
 }
 
@@ -567,7 +567,7 @@ impl MachineState {
     }
 }
 
-impl ostler_sys::played::Kernel for Machine {
+impl ostler_sys::simulated::Kernel for Machine {
     fn clocks(&self) -> Clocks {
         self.state.borrow().clocks
     }

@@ -18,7 +18,7 @@ use ostler_proto::event::{Event, EventCause, EventKind};
 use super::machine::Machine;
 use super::verdict::Verdict;
 use crate::control::Control;
-use crate::features::process::watch::played;
+use crate::features::process::watch::simulated;
 
 /// Tolerance of times: of the clock of files, and of a start whose time is known only in kernel
 /// ticks.
@@ -90,7 +90,7 @@ impl Files {
         if apps.is_empty() {
             return Self::default();
         }
-        played::play(true);
+        simulated::play(true);
         Self { folder: Some(PathBuf::from(format!("{home}-files"))), apps, inherited: Vec::new() }
     }
 
@@ -103,7 +103,7 @@ impl Files {
         if self.apps.is_empty() {
             return false;
         }
-        let any = played::turn();
+        let any = simulated::turn();
         for app in self.apps.values_mut() {
             app.in_flight.iter_mut().for_each(|change| change.is_read = true);
         }
@@ -120,8 +120,8 @@ impl Files {
         if self.apps.is_empty() {
             return;
         }
-        self.inherited = if holds { played::watched() } else { Vec::new() };
-        played::die();
+        self.inherited = if holds { simulated::watched() } else { Vec::new() };
+        simulated::die();
         for app in self.apps.values_mut() {
             // Polling starts from the present times.
             let is_kept = holds && !app.polls;
@@ -137,7 +137,7 @@ impl Files {
 
     /// Changes a file of this app: a watched one, or an ignored one.
     pub(super) fn change_of(&mut self, name: &str, counts: bool, machine: &Machine, has_daemon: bool, rng: &mut Rng) -> Option<String> {
-        let watched = if has_daemon { played::watched() } else { self.inherited.clone() };
+        let watched = if has_daemon { simulated::watched() } else { self.inherited.clone() };
         let app = self.apps.get_mut(name)?;
         if !counts {
             return Some(app.change_ignored(machine, rng));
@@ -201,7 +201,7 @@ pub(super) fn has_habit(control: &Control, app: &str) -> bool {
 impl Drop for Files {
     fn drop(&mut self) {
         if let Some(folder) = &self.folder {
-            played::play(false);
+            simulated::play(false);
             let _ = fs::remove_dir_all(folder);
         }
     }

@@ -1,12 +1,12 @@
 //! The daemon from the keeper's side: a process to start, to talk to and to restart.
 
-mod door;
 pub(crate) mod failures;
 pub(crate) mod respawn;
 mod supervise;
+mod waiting_clients;
 pub(crate) mod watchdog;
 
-pub use door::refusal;
+pub use waiting_clients::refusal;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

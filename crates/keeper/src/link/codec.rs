@@ -287,7 +287,7 @@ messages!(FromKeeper {
 });
 
 /// Checks that any bytes are either malformed or a message that encodes to the same bytes again.
-#[cfg(any(test, feature = "played"))]
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) fn check(bytes: &[u8]) {
     if let Ok(message) = decode::<ToKeeper>(bytes) {
         assert_eq!(&*encode(&message), bytes, "{message:?}");

@@ -15,7 +15,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use ostler_sys::fd::{fdpass, memfd};
-use ostler_sys::memory::wiped::{SecretBytes, wipe};
+use ostler_sys::memory::secret_bytes::{SecretBytes, wipe};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 

@@ -28,14 +28,14 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) ->
     if fds.len() > MAX_FDS || (!fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds))) {
         return Err(Errno::INVAL);
     }
-    crate::played::step();
+    crate::simulated::step();
     let sent = loop {
         match sendmsg(&socket, parts, &mut control, SendFlags::NOSIGNAL) {
             Err(Errno::INTR) => {}
             sent => break sent,
         }
     };
-    crate::played::step();
+    crate::simulated::step();
     sent
 }
 

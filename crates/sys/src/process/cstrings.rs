@@ -4,7 +4,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 
-use crate::memory::wiped::SecretBytes;
+use crate::memory::secret_bytes::SecretBytes;
 
 /// A list of C strings in one allocation. An environment of a hundred variables is built, sent and
 /// executed without a hundred copies.

@@ -28,8 +28,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::played;
 use crate::process::child::Ending;
+use crate::simulated;
 
 pub use entry::{COMM_BYTES, ProcRef, ProcessEntry, Target};
 pub(crate) use entry::{Stat, number};
@@ -67,7 +67,7 @@ impl ProcRef {
             // SAFETY: signal 0 to a plain number only checks.
             unsafe { libc::kill(pid, 0) < 0 && last_errno() == Errno::SRCH }
         };
-        let nobody = self.pid > 0 && played::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
+        let nobody = self.pid > 0 && simulated::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
         nobody || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
     }
 
@@ -77,7 +77,7 @@ impl ProcRef {
     /// # Errors
     /// Returns `ESRCH` if the process is gone, even if another process has its pid by now.
     pub fn open(&self) -> Result<OwnedFd, Errno> {
-        if let Some(opened) = played::ask(|kernel| kernel.open(*self)) {
+        if let Some(opened) = simulated::ask(|kernel| kernel.open(*self)) {
             return opened;
         }
         let pid = Pid::from_raw(self.pid).ok_or(Errno::SRCH)?;
@@ -89,7 +89,7 @@ impl ProcRef {
     /// Returns true for a process, alive or zombie, and false for a thread. The check needs no
     /// descriptor.
     pub fn is_process(&self) -> bool {
-        if let Some(entry) = played::ask(|kernel| kernel.entry(self.pid)) {
+        if let Some(entry) = simulated::ask(|kernel| kernel.entry(self.pid)) {
             return entry.is_some_and(|entry| entry.process() == *self);
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
@@ -126,7 +126,7 @@ impl ProcRef {
     /// # Errors
     /// Returns the errors of [`ProcRef::signal`].
     pub fn send(&self, signal: i32, target: Target) -> Result<(), Errno> {
-        if let Some(sent) = played::ask(|kernel| kernel.signal(*self, signal, target)) {
+        if let Some(sent) = simulated::ask(|kernel| kernel.signal(*self, signal, target)) {
             return sent;
         }
         match self.open() {
@@ -260,7 +260,7 @@ pub fn start_ticks(pid: i32) -> Result<u64, Errno> {
 
 /// Returns all parsed fields, as [`start_ticks`] returns the start time.
 pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
-    if let Some(entry) = played::ask(|kernel| kernel.entry(pid)) {
+    if let Some(entry) = simulated::ask(|kernel| kernel.entry(pid)) {
         return entry.map(Stat::from).ok_or(Errno::SRCH);
     }
     let mut buf = [0u8; STAT_BYTES];
@@ -269,7 +269,7 @@ pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
 
 /// Returns true if a process group has no member at all, not even a zombie.
 pub fn is_group_empty(group: i32) -> bool {
-    match played::ask(|kernel| kernel.entries()) {
+    match simulated::ask(|kernel| kernel.entries()) {
         Some(entries) => entries.iter().all(|entry| entry.pgid != group),
         None => Pid::from_raw(group).is_some_and(|group| rustix::process::test_kill_process_group(group) == Err(Errno::SRCH)),
     }
@@ -290,7 +290,7 @@ pub struct Activity {
 /// Returns `ENOENT` or `ESRCH` if the process is gone, and `EIO` if the line is invalid. Returns
 /// `ENOSYS` if the kernel is simulated: its processes do nothing.
 pub fn activity(pid: i32) -> Result<Activity, Errno> {
-    if played::ask(|_| ()).is_some() {
+    if simulated::ask(|_| ()).is_some() {
         return Err(Errno::NOSYS);
     }
     let path = format!("/proc/{pid}/task/{pid}/stat");

@@ -55,7 +55,7 @@ impl ProcTable {
     /// takes most of a `list`.
     pub fn scan_but(known: &HashMap<i32, ProcessEntry>) -> Self {
         let read = || read_entries("/proc", known).unwrap_or_default();
-        Self::from_entries(crate::played::ask(|kernel| kernel.entries()).unwrap_or_else(read))
+        Self::from_entries(crate::simulated::ask(|kernel| kernel.entries()).unwrap_or_else(read))
     }
 
     /// Creates a table from given entries (for tests, and for other roots of `/proc`).
@@ -260,7 +260,7 @@ pub fn children(pid: i32) -> Option<Vec<i32>> {
     /// be skipped. The reaped child is in the previous list but not in the next one, so two equal
     /// lists are complete.
     const LOOKS: usize = 4;
-    if let Some(entries) = crate::played::ask(|kernel| kernel.entries()) {
+    if let Some(entries) = crate::simulated::ask(|kernel| kernel.entries()) {
         return Some(entries.iter().filter(|entry| entry.ppid == pid).map(|entry| entry.pid).collect());
     }
     let path = ProcPath::new(pid, &format!("/task/{pid}/children"));
@@ -293,7 +293,7 @@ pub fn marker(pid: i32, name: &str) -> Option<Vec<u8>> {
     /// Maximum size that is read. The kernel's own limit for arguments and environment is a quarter
     /// of the stack limit; real environments are smaller.
     const MAX_BYTES: usize = 8 << 20;
-    if let Some(value) = crate::played::ask(|kernel| kernel.variable(pid, name)) {
+    if let Some(value) = crate::simulated::ask(|kernel| kernel.variable(pid, name)) {
         return value;
     }
     let fd = rustix::fs::open(ProcPath::new(pid, "/environ").as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;

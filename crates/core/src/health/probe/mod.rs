@@ -7,12 +7,12 @@
 //!        └─ Answered(bad), or the deadline passed: abort ─┘
 //! ```
 
-mod answer;
+mod response;
 mod schedule;
 
 use std::net::IpAddr;
 
-pub use answer::{ProbeResponse, Status};
+pub use response::{ProbeResponse, Status};
 pub use schedule::{ProbeAction, Schedule, together};
 
 use crate::health::{Check, CheckMethod};

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 use ostler_proto::pm2::{LogAccount, LogPlaces, Packet};
-use ostler_sys::fd::counted::{CountedSends, HEAD_BYTES, counts_of, word_of};
+use ostler_sys::fd::counted_sends::{CountedSends, HEAD_BYTES, counts_of, word_of};
 use rustix::fs::FallocateFlags;
 
 /// Name under which the keeper holds the memory.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ostler_proto::pm2::amp::Decoder;
 use ostler_proto::pm2::rpc::{self, Request};
-use ostler_sys::fd::counted::CountedSends;
+use ostler_sys::fd::counted_sends::CountedSends;
 use ostler_sys::net::socket;
 use rustix::io::Errno;
 use rustix::net::SendFlags;

@@ -107,7 +107,7 @@ fn session(slot: &Slot, process: &ProcessEntry) -> Option<ProcRef> {
 mod tests {
     use super::*;
     use crate::engine::{TestContext, reacts};
-    use crate::platform::keeper_door::KeeperDoor;
+    use crate::platform::keeper_connection::KeeperConnection;
     use crate::state::slots::processes::MARK;
     use ostler_core::app::AppSpec;
     use ostler_keeper::Link;
@@ -118,7 +118,7 @@ mod tests {
     fn playing() -> TestContext {
         let mut played = TestContext::new(&[]);
         let link = Link::new(ostler_sys::net::socket::packet_pair().unwrap().0);
-        played.ctx.io.keeper = KeeperDoor::new(link, std::process::id().cast_signed());
+        played.ctx.io.keeper = KeeperConnection::new(link, std::process::id().cast_signed());
         played
     }
 

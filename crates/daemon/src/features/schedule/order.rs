@@ -4,7 +4,7 @@
 //! a turn has no work left, the waiting instances are checked. Without waiting instances this costs
 //! nothing. Each request itself decides the order in which it touches running apps.
 
-use ostler_core::lifecycle::standing::DependencyState;
+use ostler_core::lifecycle::dependency_state::DependencyState;
 use ostler_core::lifecycle::{Event, InstanceState};
 
 use crate::engine::{Ctx, InstanceStep};

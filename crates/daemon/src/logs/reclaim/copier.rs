@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::copied::{Copied, CopyOrder, Gate, WriterSearch, chase, copy_on, find_writers, open_source, remove};
+use super::copy::{Copied, CopyOrder, Gate, WriterSearch, chase, copy_on, find_writers, open_source, remove};
 use super::cut::{give_up, rename_to_similar};
 use super::{ReclaimFailure, ReclaimRecord, empty};
 

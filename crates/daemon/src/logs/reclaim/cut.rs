@@ -12,7 +12,7 @@ use ostler_sys::process::descriptors::has_open_for_writing;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::copied::{chase, copy_on, move_bytes, open_source, remove};
+use super::copy::{chase, copy_on, move_bytes, open_source, remove};
 use super::empty::put_back;
 use super::freeze::{FreezeInput, Frozen, Writers, thaw};
 use super::plan::{LONGEST_LINE, RemainingWork, cut, rest};

@@ -14,7 +14,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
 use super::ReclaimFailure;
-use super::copied::{Copied, Gate, move_bytes};
+use super::copy::{Copied, Gate, move_bytes};
 
 /// Bytes at the end that are not freed. They are freed quickly later, and followers of the file are
 /// seldom so far behind.

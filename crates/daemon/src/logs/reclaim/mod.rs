@@ -28,8 +28,8 @@
 //! rotated name ([`ReclaimRecord::stays`]). It also works without writers. It never leaves the
 //! folder of the log ([`Folder`]), even if that folder's path changes in the meantime.
 
-mod copied;
 mod copier;
+mod copy;
 mod cut;
 mod empty;
 #[cfg(test)]
@@ -47,8 +47,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::platform::rights::Rights;
 
-pub(crate) use copied::{Copied, CopyOrder};
 pub(crate) use copier::{Copier, CopierOutcome, CopierReport};
+pub(crate) use copy::{Copied, CopyOrder};
 pub(crate) use cut::{reclaim, recover, rename_to_free, undo};
 pub(crate) use folder::Folder;
 pub(crate) use freeze::Writers;

@@ -14,8 +14,8 @@ use ostler_sys::process::descriptors::is_stopped;
 use ostler_sys::{ProcRef, ProcTable};
 
 use super::super::testing::Folder;
-use super::copied::{copy_on, open_source};
 use super::copier::copy;
+use super::copy::{copy_on, open_source};
 use super::*;
 use crate::platform::rights::follow_links;
 

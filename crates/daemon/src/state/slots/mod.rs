@@ -33,7 +33,7 @@ use ostler_sys::ProcRef;
 pub(crate) use self::ending::{ending_of, exit_text};
 pub(crate) use self::slot::{App, Axm, Base, Slot};
 pub(crate) use self::worker::{Client, Connection, HandedConnection, SentDescriptor, Worker};
-pub(crate) use crate::platform::keeper_door::{is_of_instance, split_key};
+pub(crate) use crate::platform::keeper_connection::{is_of_instance, split_key};
 use crate::platform::settings::Settings;
 use crate::state::store::{Record, Role, SlotNumbers, SlotRecord, Snapshot};
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ostler_core::lifecycle::InstanceState;
+use ostler_core::lifecycle::dependency_state::{DependencyState, standing};
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::lifecycle::standing::{DependencyState, standing};
 
 use super::{Slot, Slots};
 use crate::state::store::Role;

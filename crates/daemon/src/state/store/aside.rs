@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Snapshot;
 use super::events::EventDraft;
-use crate::platform::keeper_door::{is_of_instance, split_key};
+use crate::platform::keeper_connection::{is_of_instance, split_key};
 use crate::platform::log::DaemonLog;
 use ostler_sys::fs::replace::{Durability, Writers, replace};
 

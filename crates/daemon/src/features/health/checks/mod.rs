@@ -14,7 +14,7 @@
 
 mod commands;
 mod heartbeat;
-mod questions;
+mod probes;
 #[cfg(test)]
 mod tests;
 

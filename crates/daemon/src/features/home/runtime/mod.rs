@@ -8,7 +8,7 @@
 //! knows all of it again: the environment has the behaviour, the keeper knows whether the starter
 //! is done, and the journal has the apps.
 
-mod front;
+mod foreground;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,7 @@ use ostler_keeper::{Inventory, RUNTIME_VAR, STARTER_KEY};
 use ostler_sys::ProcRef;
 use ostler_sys::process::signal::{INT, QUIT, TERM, USR2};
 
-use self::front::Foreground;
+use self::foreground::Foreground;
 use crate::engine::{ChildEvent, Ctx, FeatureAnswer, FeatureRequest, Key};
 
 /// State of signals and shutdown.

@@ -17,7 +17,7 @@
 
 mod begin;
 mod check;
-mod own;
+mod daemon_log;
 mod retention;
 mod settings;
 #[cfg(test)]

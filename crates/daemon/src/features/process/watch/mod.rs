@@ -17,13 +17,13 @@ mod act;
 mod engine;
 mod follow;
 mod kernel;
+mod resolved_path;
 #[cfg(test)]
-pub(crate) mod played;
+pub(crate) mod simulated;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod watched;
-mod way;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,7 +34,7 @@ use ostler_core::watch::{Burst, Guard, Pace, WatchSpec};
 use ostler_sys::fs::inotify::Inotify;
 
 use crate::engine::{Ctx, InstanceStep};
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::reactor::{Reactor, Source};
 use crate::platform::waker::Waker;
 use crate::state::slots::Slot;
@@ -217,7 +217,7 @@ impl Watches {
     ///
     /// # Errors
     /// Returns an error, worded for users, if the thread cannot be started.
-    fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperDoor) -> Result<(), String> {
+    fn settle_thread(&mut self, reactor: &Reactor, keeper: &mut KeeperConnection) -> Result<(), String> {
         if !self.booted {
             return Ok(());
         }
@@ -241,7 +241,7 @@ impl Watches {
 
     /// # Errors
     /// Returns an error if the kernel gives no queue. All files are then polled.
-    fn open_queue(&mut self, keeper: &mut KeeperDoor) -> Result<(), String> {
+    fn open_queue(&mut self, keeper: &mut KeeperConnection) -> Result<(), String> {
         if self.queue.is_some() {
             return Ok(());
         }
@@ -310,7 +310,7 @@ fn mark_after(slot: &Slot, step: &InstanceStep<'_>) -> WatchMark {
 fn begin(ends: ThreadChannels) -> std::io::Result<()> {
     const STACK_BYTES: usize = 256 << 10;
     #[cfg(test)]
-    let Some(ends) = played::take(ends) else { return Ok(()) };
+    let Some(ends) = simulated::take(ends) else { return Ok(()) };
     std::thread::Builder::new().name("watch".into()).stack_size(STACK_BYTES).spawn(move || Thread::new(ends).run())?;
     Ok(())
 }

@@ -246,7 +246,7 @@ pub(super) fn list(path: &Path, follow: bool, files: bool) -> io::Result<Listing
 /// pseudo file system such as `/proc`, is not followed.
 pub(super) fn leads_down(folder: &Path, name: &OsStr) -> bool {
     let path = folder.join(name);
-    if !fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) || super::way::is_made_up(&path) {
+    if !fs::metadata(&path).is_ok_and(|meta| meta.is_dir()) || super::resolved_path::is_made_up(&path) {
         return false;
     }
     match (fs::canonicalize(&path), fs::canonicalize(folder)) {

@@ -7,9 +7,9 @@ use ostler_core::lifecycle::goal::Goal;
 use ostler_core::lifecycle::{Event, Origin};
 use ostler_proto::control::{Action, Failure, Progress, Response};
 
+use super::app_queue::put_in_order;
 use super::job::{AfterJob, DetachState, Job, JobStep, WaitedInstance, action_name};
 use super::shares::StartLimit;
-use super::turns::put_in_order;
 use crate::engine::{Ctx, FeatureRequest, ShutdownKind};
 use crate::state::slots::{Slot, Slots};
 use crate::state::store::Role;

@@ -14,10 +14,12 @@
 //! the daemon, and the actions on the instances are in their records.
 
 mod advance;
+mod app_queue;
+mod check;
 mod confirm;
 mod detached;
+mod failure_text;
 mod job;
-mod look;
 mod release;
 mod reload;
 mod resurrect;
@@ -27,8 +29,6 @@ mod shares;
 mod start;
 #[cfg(test)]
 mod tests;
-mod turns;
-mod words;
 
 use std::collections::BTreeSet;
 

@@ -8,9 +8,9 @@ use ostler_core::lifecycle::{DesiredState, Event, Origin};
 use ostler_core::logs::files::Naming;
 use ostler_proto::control::{Action, Confirm, Existing, Failure, Progress};
 
+use super::app_queue;
 use super::job::{Job, JobStep, Requester};
 use super::release::{NewEnv, NewRelease};
-use super::turns;
 use crate::engine::{Ctx, overlaid};
 use crate::state::slots::{Slot, Slots, file_names};
 
@@ -91,7 +91,7 @@ struct PendingStart {
 /// Returns an error if the request as a whole cannot be carried out. Nothing was started then.
 pub(super) fn start(ctx: &mut Ctx, asker: Requester, start: StartRequest) -> Result<Job, Failure> {
     let StartRequest { apps, base_env, existing, confirm, named_only, scope, naming, origin } = start;
-    turns::check(&ctx.state.slots, &apps)?;
+    app_queue::check(&ctx.state.slots, &apps)?;
     let planned = |spec: AppSpec| plan(&ctx.state.slots, &spec, &existing, scope).map(|plan| (spec, plan));
     let mut plans: Vec<(AppSpec, AppPlan)> = apps.into_iter().map(planned).collect::<Result<_, Failure>>()?;
     let shared = share_out_names(&ctx.state.slots, &mut plans, scope);
@@ -245,7 +245,7 @@ impl PendingStart {
 
     fn begin(self, ctx: &mut Ctx) -> Job {
         let Self { mut job, fresh, .. } = self;
-        job.ordered = turns::put_in_order(&ctx.state.slots, &job.step, &mut job.pending);
+        job.ordered = app_queue::put_in_order(&ctx.state.slots, &job.step, &mut job.pending);
         job.wait_until_up(&fresh, &ctx.state.slots);
         for &id in &fresh {
             ctx.event(id, Event::Start(job.origin.clone()));

@@ -11,13 +11,13 @@
 //! scheduling while it is open.
 
 mod abandoned;
-mod lent;
 mod listen;
 mod listeners;
 mod query;
 mod refused;
 mod reuseport;
 mod round_robin;
+mod shared_sockets;
 mod sharing;
 mod sticky;
 #[cfg(test)]
@@ -38,10 +38,10 @@ use serde_json::{Map, Value, json};
 use crate::engine::{Ctx, FeatureRequest, Input, InstanceStep, Key, SpawnExtras};
 use crate::state::slots::SentDescriptor;
 use crate::state::slots::complaints::Topic;
-use lent::SocketSource;
 use listeners::{Listener, Listeners, PREFIX};
 use query::Query;
 use round_robin::routes_to;
+use shared_sockets::SocketSource;
 use sharing::app_lives;
 use sticky::Peeks;
 

@@ -10,8 +10,8 @@
 //! checks with the present ones. Apps that declare nothing cost nothing, and nothing wakes the
 //! daemon without an event.
 
+mod checks;
 mod log_line;
-mod looks;
 mod newline;
 mod notifications;
 mod notify;

@@ -3,7 +3,7 @@
 use ostler_core::lifecycle::{Event, InstanceState, Origin, PolicyName};
 use ostler_proto::sd_notify::Notification;
 
-use super::looks::LOOK_AGAIN_MS;
+use super::checks::LOOK_AGAIN_MS;
 use super::notify::{NextNotification, Notify, Watchdog};
 use super::proof::Signal;
 use super::{PER_TURN, Readiness, ReadinessTimer};

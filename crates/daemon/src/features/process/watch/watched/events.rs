@@ -11,8 +11,8 @@ use ostler_sys::fs::inotify::ReadFlags;
 use ostler_sys::time::clock;
 
 use super::super::kernel::{Interest, Kernel};
+use super::super::resolved_path::PathTarget;
 use super::super::tree::{self, DetectionMethod};
-use super::super::way::PathTarget;
 use super::{Change, NAMED, NameEvent, WatchedPaths};
 
 /// Kind of the file behind a name.

@@ -1,7 +1,7 @@
 //! Watched paths of one app: found, walked, followed, and judged.
 
 mod events;
-mod look;
+mod polling;
 mod walk;
 
 use std::collections::HashMap;
@@ -13,8 +13,8 @@ use ostler_core::watch::Rules;
 use ostler_sys::time::clock;
 
 use super::kernel::{FolderEvents, Interest, Kernel};
+use super::resolved_path::{self, PathTarget, ResolvedPath};
 use super::tree::{DetectionMethod, OuterGitIgnore, Tree};
-use super::way::{self, PathTarget, ResolvedPath};
 
 /// Most changes that are named in one report.
 const NAMED: usize = 64;
@@ -213,11 +213,11 @@ impl WatchedPaths {
     /// Searches for a root, and walks it if it was replaced.
     fn find(&mut self, root: usize, kernel: &mut Kernel) {
         let path = self.path_of_root(root);
-        let mut way = way::find(&path);
+        let mut way = resolved_path::find(&path);
         for _ in 0..3 {
             self.watch_path(root, &way, kernel);
             // The path may have changed before it was watched.
-            let again = way::find(&path);
+            let again = resolved_path::find(&path);
             if again == way {
                 break;
             }
@@ -238,7 +238,7 @@ impl WatchedPaths {
         if let PathTarget::Folder(real, _) = &known.resolved.end
             && root < self.plan.rules.roots().len()
         {
-            known.is_polled = self.plan.polling.unwrap_or_else(|| way::is_remote(real));
+            known.is_polled = self.plan.polling.unwrap_or_else(|| resolved_path::is_remote(real));
             if known.is_polled && self.plan.polling.is_none() && !std::mem::replace(&mut self.reported_remote, true) {
                 let interval = self.plan.interval_ms.unwrap_or(INTERVAL_MS);
                 let text = format!("\"{}\" is on a network file system: polled every {interval} ms", shown(&path));

@@ -9,8 +9,8 @@ use ostler_core::watch::{PathVerdict, WatchPath};
 use rustix::io::Errno;
 
 use super::super::kernel::{FolderEvents, Interest, Kernel, NotAdded};
+use super::super::resolved_path;
 use super::super::tree::{self, DetectionMethod, MAX_DEPTH};
-use super::super::way;
 use super::{NameEvent, WatchEvent, WatchedPaths, shown};
 
 impl WatchedPaths {
@@ -101,7 +101,7 @@ impl WatchedPaths {
         let interest = Interest::Tree { group: self.id, node };
         let mut added = if looks { Err(NotAdded::Errno(Errno::NOSYS)) } else { kernel.add(path, FolderEvents::Tree, interest) };
         if let Err(NotAdded::Alias(other)) = added {
-            let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
+            let identity = |path: &Path| path.metadata().ok().map(|meta| resolved_path::identity(&meta));
             if identity(&self.tree.path(other)) == identity(path) {
                 return None;
             }
@@ -130,7 +130,7 @@ impl WatchedPaths {
 
     /// Reads a folder that will be polled. Returns `None` if a link has led here before.
     fn first_snapshot(&mut self, node: u32, path: &Path) -> Option<DetectionMethod> {
-        let identity = |path: &Path| path.metadata().ok().map(|meta| way::identity(&meta));
+        let identity = |path: &Path| path.metadata().ok().map(|meta| resolved_path::identity(&meta));
         let own = identity(path)?;
         let is_alive = |other: &u32| self.tree.get(*other).is_some_and(|other| matches!(other.noticed, DetectionMethod::Polling(_)));
         if let Some(other) = self.polled.get(&own).copied().filter(is_alive)

@@ -5,8 +5,8 @@ use ostler_core::lifecycle::{ExitCause, ExitRecord, Transition};
 use ostler_core::time::Now;
 use ostler_proto::control::{Action, Progress};
 
+use super::failure_text;
 use super::job::{Job, JobStep};
-use super::words;
 use crate::engine::Ctx;
 use crate::state::slots::Slot;
 
@@ -61,7 +61,7 @@ impl Job {
             {
                 Some(WaitResult::Goal)
             }
-            goal::Progress::Failed(failure) => Some(WaitResult::Failure(words::of(failure, slot))),
+            goal::Progress::Failed(failure) => Some(WaitResult::Failure(failure_text::of(failure, slot))),
         }
     }
 

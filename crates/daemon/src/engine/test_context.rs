@@ -19,7 +19,7 @@ use super::{
 };
 use crate::logs::LogFiles;
 use crate::platform::fd_budget::FdBudget;
-use crate::platform::keeper_door::KeeperDoor;
+use crate::platform::keeper_connection::KeeperConnection;
 use crate::platform::log::DaemonLog;
 use crate::platform::node_version::NodeVersions;
 use crate::platform::probe::Probes;
@@ -178,7 +178,7 @@ impl TestContext {
             settings: Settings::from_env(home.clone()),
             log: DaemonLog::new(home.join("pm2.log"), ""),
             reactor: Reactor::of_features(names).unwrap(),
-            keeper: KeeperDoor::new(Link::new(ours), 1),
+            keeper: KeeperConnection::new(Link::new(ours), 1),
             fds: FdBudget::new(),
             originals: Originals { umask: 0o77, nofile: None, oom_score_adj: None },
             anchor: None,
@@ -348,7 +348,7 @@ impl TestContext {
     /// Forgets the messages to the keeper, with the copies of descriptors that it would hold.
     pub(crate) fn drop_keeper_messages(&mut self) {
         let (keeper, ours) = ostler_sys::net::socket::packet_pair().unwrap();
-        self.ctx.io.keeper = KeeperDoor::new(Link::new(ours), 1);
+        self.ctx.io.keeper = KeeperConnection::new(Link::new(ours), 1);
         self._keeper = keeper;
     }
 

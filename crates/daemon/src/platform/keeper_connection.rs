@@ -27,12 +27,12 @@ pub(crate) fn is_of_instance(key: u64) -> bool {
 
 /// Link to the keeper, and its queue.
 #[derive(Debug)]
-pub(crate) struct KeeperDoor {
+pub(crate) struct KeeperConnection {
     link: Link,
     pid: i32,
     /// Process of the keeper; `None` if its activity cannot be inspected.
     process: Option<ProcRef>,
-    /// True if something was sent since the last [`KeeperDoor::take_sent`].
+    /// True if something was sent since the last [`KeeperConnection::take_sent`].
     has_sent: bool,
     /// Reason why the daemon killed the keeper.
     pub fault: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) struct KeeperDoor {
     unsent: Vec<(u64, i32)>,
 }
 
-impl KeeperDoor {
+impl KeeperConnection {
     pub(crate) fn new(link: Link, pid: i32) -> Self {
         Self {
             link,
@@ -226,7 +226,7 @@ fn held_name(message: &ToKeeper) -> Option<String> {
     if let ToKeeper::Hold { name } = message { Some(name.clone()) } else { None }
 }
 
-impl AsFd for KeeperDoor {
+impl AsFd for KeeperConnection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.link.as_fd()
     }

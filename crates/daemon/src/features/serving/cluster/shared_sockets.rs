@@ -35,6 +35,6 @@ impl SocketSource {
                 None => at.ip().is_unspecified(),
             })
         };
-        ostler_sys::fd::lent::listening_at(self.process, query.port).into_iter().find(fits)
+        ostler_sys::fd::socket_copies::listening_at(self.process, query.port).into_iter().find(fits)
     }
 }

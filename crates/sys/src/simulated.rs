@@ -1,7 +1,7 @@
 //! Replacement point for the kernel's processes and clocks: the simulation provides both for its
 //! thread.
 //!
-//! Only with the feature `played`, which only tests enable; without it, none of this is compiled
+//! Only with the feature `simulation`, which only tests enable; without it, none of this is compiled
 //! in. Files, sockets and memory stay the kernel's, as they behave the same in a simulation.
 
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ pub trait Kernel {
     fn step(&self);
 }
 
-#[cfg(feature = "played")]
+#[cfg(feature = "simulation")]
 mod thread {
     use std::cell::RefCell;
     use std::rc::Rc;
@@ -78,13 +78,13 @@ mod thread {
     }
 }
 
-#[cfg(feature = "played")]
+#[cfg(feature = "simulation")]
 pub(crate) use thread::ask;
-#[cfg(feature = "played")]
+#[cfg(feature = "simulation")]
 pub use thread::simulate;
 
 /// Always returns `None`: this build has no simulated kernel.
-#[cfg(not(feature = "played"))]
+#[cfg(not(feature = "simulation"))]
 pub(crate) fn ask<T>(_: impl FnOnce(&dyn Kernel) -> T) -> Option<T> {
     None
 }

@@ -150,7 +150,7 @@ pub(super) fn point(at: StopPoint) -> bool {
     let Some(part) = OWN.with_borrow(Clone::clone) else {
         // The daemon itself does work of its threads when it begins.
         if at == StopPoint::Step && STAGE.with_borrow(Option::is_some) {
-            ostler_sys::played::step();
+            ostler_sys::simulated::step();
         }
         return false;
     };
