@@ -130,12 +130,12 @@ fn parse(bytes: &[u8]) -> Option<(JournalContents, u64)> {
         return None;
     }
     rest = after;
-    let mut told = JournalContents { block: u64::from_le_bytes(*block), ..JournalContents::default() };
+    let mut contents = JournalContents { block: u64::from_le_bytes(*block), ..JournalContents::default() };
     while let Some((payload, after)) = entry(rest) {
-        let Some(()) = take_entry(payload, &mut told) else { break };
+        let Some(()) = take_entry(payload, &mut contents) else { break };
         rest = after;
     }
-    Some((told, (bytes.len() - rest.len()) as u64))
+    Some((contents, (bytes.len() - rest.len()) as u64))
 }
 
 fn entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -123,11 +123,11 @@ impl<D: Disk> History<D> {
 
     fn load(mut disk: D, options: Options, is_writer: bool) -> io::Result<Self> {
         let mut notices = Vec::new();
-        let told = &mut notices;
+        let sink = &mut notices;
         // Journals are read first. If the writer turns a journal into a block in the meantime, its
         // points are read twice and recognized by the block number. Otherwise they would be missed.
-        let journals = [Journal::load(&mut disk, FINE, is_writer, told)?, Journal::load(&mut disk, USUAL, is_writer, told)?];
-        let mut tier = |number| Segments::load(&mut disk, number, is_writer, told);
+        let journals = [Journal::load(&mut disk, FINE, is_writer, sink)?, Journal::load(&mut disk, USUAL, is_writer, sink)?];
+        let mut tier = |number| Segments::load(&mut disk, number, is_writer, sink);
         let tiers = [tier(0)?, tier(1)?, tier(2)?, tier(3)?];
         let mut names = Names::load(&mut disk, is_writer, &mut notices)?;
         if is_writer {
@@ -356,10 +356,10 @@ impl<D: Disk> History<D> {
         }
         self.make_room(self.live.values().map(|live| live.loose[number].bytes().len() - live.written[number] + 8).sum())?;
         let open = &mut self.open[number];
-        let told = JournalContents { block: open.number, span: open.span, next_series: self.names.next, parts: Vec::new() };
+        let contents = JournalContents { block: open.number, span: open.span, next_series: self.names.next, parts: Vec::new() };
         let parts = self.live.iter().filter(|(_, live)| is_new(live));
         let parts = parts.map(|(id, live)| (*id, live.loose[number].bytes().get(live.written[number]..).unwrap_or_default()));
-        open.journal.append(&mut self.disk, &told, parts)?;
+        open.journal.append(&mut self.disk, &contents, parts)?;
         for live in self.live.values_mut() {
             live.written[number] = live.loose[number].bytes().len();
         }

@@ -229,8 +229,11 @@ fn damaged_and_newer_files_are_set_aside() {
             *byte ^= 0x5a;
             let mut history = open(disk);
             let answer = history.query("a", BEGIN, BEGIN + 60 * HOUR, 4000);
-            let told = history.take_notices();
-            assert!(!told.is_empty() || answer.reads.damaged > 0 || answer.figures.iter().all(|figure| figure.avg == 1.0), "{name} {at}");
+            let notices = history.take_notices();
+            assert!(
+                !notices.is_empty() || answer.reads.damaged > 0 || answer.figures.iter().all(|figure| figure.avg == 1.0),
+                "{name} {at}"
+            );
             assert!(answer.figures.iter().all(|figure| (figure.min, figure.max) == (1.0, 1.0)), "{name} {at}: a wrong figure");
             play(&mut history, BEGIN + 60 * HOUR, BEGIN + 66 * HOUR, |history, _| {
                 history.record("a", PERCENT, 1.0);
@@ -246,8 +249,8 @@ fn damaged_and_newer_files_are_set_aside() {
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         let mut history = open(disk);
         let aside = format!("{name}.aside");
-        let told = Notice::SetAside { file: name.clone(), aside: Some(aside.clone()), why: "was written by a newer version" };
-        assert_eq!(history.take_notices(), [told], "{name}");
+        let expected = Notice::SetAside { file: name.clone(), aside: Some(aside.clone()), why: "was written by a newer version" };
+        assert_eq!(history.take_notices(), [expected], "{name}");
         assert!(history.disk.files.contains_key(&aside));
         // A reader does not touch the file.
         let disk = FakeDisk { files: [(name.clone(), history.disk.files[&aside].clone())].into(), ..FakeDisk::default() };
@@ -288,10 +291,13 @@ fn full_disk_bounds_memory_and_writing_resumes() {
     };
     assert_eq!(fill(&mut history, BEGIN, 1), []);
     history.disk.room = Some(history.disk.total());
-    let told = fill(&mut history, BEGIN + HOUR, 10);
-    assert!(matches!(told[0], Notice::CannotWrite { .. }) && matches!(told[1], Notice::Dropped { points } if points > 0), "{told:?}");
+    let notices = fill(&mut history, BEGIN + HOUR, 10);
+    assert!(
+        matches!(notices[0], Notice::CannotWrite { .. }) && matches!(notices[1], Notice::Dropped { points } if points > 0),
+        "{notices:?}"
+    );
     // The dropped points leave room in the journal for a while.
-    assert!(told.len() < 30, "{told:?}");
+    assert!(notices.len() < 30, "{notices:?}");
     history.disk.room = None;
     assert_eq!(fill(&mut history, BEGIN + 11 * HOUR, 2)[0], Notice::WritesAgain);
     let again = open(history.disk);

@@ -129,8 +129,8 @@ fn is_home_of(pid: i32, home: &Path) -> bool {
     if root(&format!("/proc/{pid}/root")) != root("") {
         return false;
     }
-    let theirs = marker(pid, HOME_VAR).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
-    theirs.is_some_and(|theirs| {
+    let other_home = marker(pid, HOME_VAR).map(|bytes| PathBuf::from(OsString::from_vec(bytes)));
+    other_home.is_some_and(|theirs| {
         theirs == home || theirs.canonicalize().is_ok_and(|theirs| home.canonicalize().is_ok_and(|home| home == theirs))
     })
 }
@@ -214,8 +214,8 @@ impl ForeignKeeper {
     pub(crate) fn refusal(&self, home: &Path) -> String {
         match self {
             Self::Copied(keeper) => {
-                let theirs = marker(keeper.pid, HOME_VAR).unwrap_or_default();
-                let theirs = String::from_utf8_lossy(&theirs);
+                let other_home = marker(keeper.pid, HOME_VAR).unwrap_or_default();
+                let theirs = String::from_utf8_lossy(&other_home);
                 format!(
                     "would be a second one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{theirs}\"; end that one \
                      (OSTLER_HOME={theirs} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",

@@ -74,9 +74,9 @@ mod tests {
     fn rejected_items_are_reported_in_the_response() {
         assert_eq!(taken(BodyEncoding::Json, Signal::Traces, 0, ""), b"{}");
         assert!(taken(BodyEncoding::Protobuf, Signal::Traces, 0, "").is_empty());
-        let told: Value = serde_json::from_slice(&taken(BodyEncoding::Json, Signal::Metrics, 7, "no")).unwrap();
-        assert_eq!(told, json!({ "partialSuccess": { "rejectedDataPoints": "7", "errorMessage": "no" } }));
-        assert_eq!(partial(told.to_string().as_bytes()), Some((7, "no".into())));
+        let answer: Value = serde_json::from_slice(&taken(BodyEncoding::Json, Signal::Metrics, 7, "no")).unwrap();
+        assert_eq!(answer, json!({ "partialSuccess": { "rejectedDataPoints": "7", "errorMessage": "no" } }));
+        assert_eq!(partial(answer.to_string().as_bytes()), Some((7, "no".into())));
         let bytes = taken(BodyEncoding::Protobuf, Signal::Logs, 300, "no");
         let Some(Ok((1, Field::Bytes(inner)))) = Fields::of(&bytes).next() else { panic!("{bytes:?}") };
         let fields: Vec<_> = Fields::of(inner).map(Result::unwrap).collect();

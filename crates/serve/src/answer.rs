@@ -203,13 +203,13 @@ impl Site {
     /// opened.
     fn encoded<'a>(&self, path: &'a [u8], plain: OpenedFile, accepted: &str) -> (OpenedFile, Option<&'static str>, Cow<'a, [u8]>) {
         for (encoding, extension) in ENCODINGS.iter().filter(|(encoding, _)| is_accepted(accepted, encoding)) {
-            let beside = [path, extension.as_bytes()].concat();
+            let variant = [path, extension.as_bytes()].concat();
             // An older compressed copy belongs to an earlier release: the build did not update it.
-            if let Ok(found) = self.root.open(&beside)
+            if let Ok(found) = self.root.open(&variant)
                 && !found.is_folder
                 && found.modified >= plain.modified
             {
-                return (found, Some(encoding), beside.into());
+                return (found, Some(encoding), variant.into());
             }
         }
         (plain, None, path.into())

@@ -245,13 +245,13 @@ mod tests {
     fn other_checks_wait_for_the_startup_check() {
         let health = HealthSpec { startup: Some(check(1000, 3, 2)), ..http() };
         let mut monitor = Monitor::new(&health, 0);
-        let asked = |monitor: &Monitor| CheckPhase::ALL.map(|phase| monitor.is_active(&health, phase));
-        assert_eq!(asked(&monitor), [true, false, false]);
+        let active = |monitor: &Monitor| CheckPhase::ALL.map(|phase| monitor.is_active(&health, phase));
+        assert_eq!(active(&monitor), [true, false, false]);
         assert_eq!(monitor.answered(&health, CheckPhase::Liveness, ProbeVerdict::Bad, 1), None);
         assert_eq!(monitor.answered(&health, CheckPhase::Startup, ProbeVerdict::Good, 1), None);
-        assert_eq!(asked(&monitor), [true, false, false]);
+        assert_eq!(active(&monitor), [true, false, false]);
         monitor.answered(&health, CheckPhase::Startup, ProbeVerdict::Good, 2);
-        assert_eq!(asked(&monitor), [false, true, true]);
+        assert_eq!(active(&monitor), [false, true, true]);
         let mut never = Monitor::new(&health, 0);
         // For one interval, checks run more often, and their answers do not count.
         assert_eq!(never.answered(&health, CheckPhase::Startup, ProbeVerdict::Bad, 999), None);
@@ -352,10 +352,10 @@ mod tests {
             let (mut bad, mut good) = (0, 0);
             for (at, answer) in answers.into_iter().enumerate() {
                 let before = monitor.state(&health);
-                let told = monitor.answered(&health, CheckPhase::Liveness, verdict(answer), at as u64);
+                let change = monitor.answered(&health, CheckPhase::Liveness, verdict(answer), at as u64);
                 (bad, good) = if answer { (0, good + 1) } else { (bad + 1, 0) };
                 let after = monitor.state(&health);
-                prop_assert_eq!(told, (after != before).then_some(after));
+                prop_assert_eq!(change, (after != before).then_some(after));
                 if after == HealthState::Unhealthy && before != HealthState::Unhealthy {
                     prop_assert!(bad >= failures);
                     prop_assert!(at as u64 >= grace || before == HealthState::Healthy);

@@ -74,8 +74,8 @@ fn start_without_hooks_spawns_immediately() {
 fn failed_pre_start_fails_the_start() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
-    let told = story.transitions(failed(1, Hook::PreStart));
-    assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]));
+    let transitions = story.transitions(failed(1, Hook::PreStart));
+    assert!(matches!(&transitions[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]));
     assert_eq!((story.status(), story.instance.counters.unstable), ("waiting restart", 1));
     let record = story.instance.exits.last().unwrap();
     assert_eq!(record.cause, ExitCause::NotStarted { why: "pre_start exited with code 3".into() });
@@ -101,8 +101,8 @@ fn missing_secret_fails_the_start_regardless_of_the_hook() {
         let mut story = Story::new(policy());
         story.dispatch(Event::Start(user("start")));
         assert_eq!(story.dispatch(lacks(7)), [], "of another process");
-        let told = story.transitions(lacks(1));
-        assert!(matches!(&told[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]), "{told:?}");
+        let transitions = story.transitions(lacks(1));
+        assert!(matches!(&transitions[..], [Transition::CouldNotStart(_), Transition::RestartScheduled { .. }]), "{transitions:?}");
         let cause = &story.instance.exits.last().unwrap().cause;
         assert_eq!(*cause, ExitCause::NotStarted { why: "secret TOKEN: what its command wrote is empty".into() });
         assert_eq!(story.dispatch(lacks(1)), [], "told once");
@@ -245,8 +245,8 @@ fn start_waits_for_its_dependencies() {
     // The dependency never becomes ready.
     let mut story = Story::new(waits.clone());
     story.dispatch(Event::Start(Origin::Resurrect));
-    let told = story.transitions(Event::Unmet("db is stopped".into()));
-    assert!(matches!(&told[..], [Transition::CouldNotStart(record)] if record.inc == 1));
+    let transitions = story.transitions(Event::Unmet("db is stopped".into()));
+    assert!(matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.inc == 1));
     assert_eq!((story.status(), story.instance.wanted), ("errored", DesiredState::Down));
     // The next start has a new number: no number is used twice.
     story.dispatch(Event::Start(user("start")));

@@ -39,8 +39,8 @@ fn timed_restart_stops_immediately_and_starts_at_the_time() {
     let memory = || Origin::policy(PolicyName::Memory);
     let at = |at_ms| Event::RestartAt { origin: memory(), at_ms };
     let mut story = Story::running(policy());
-    let asked = story.at(5000).dispatch(at(9000));
-    assert!(matches!(asked[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{asked:?}");
+    let effects = story.at(5000).dispatch(at(9000));
+    assert!(matches!(effects[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{effects:?}");
     assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(6600)), "and its time to obey is that of any stop");
     story.at(5100).dispatch(Event::Exited { inc: 1, exit: exit(0) });
     assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(memory()));

@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(trouble(online(), false, ends(&[299_000, 9, 1])), Some(Trouble::KeepsRestarting));
         assert_eq!(trouble(online(), false, ends(&[300_000, 9, 1])), None);
         assert_eq!(trouble(online(), true, ends(&[3, 2, 1])), None, "a job");
-        let asked = (1..5).map(|ago| exit(ago, Ending::Code(0), ExitCause::Asked(Origin::Resurrect))).collect();
-        assert_eq!(trouble(online(), false, asked), None);
+        let requested = (1..5).map(|ago| exit(ago, Ending::Code(0), ExitCause::Asked(Origin::Resurrect))).collect();
+        assert_eq!(trouble(online(), false, requested), None);
     }
 }

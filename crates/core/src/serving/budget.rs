@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn app_messages_are_dropped_and_internal_messages_are_kept() {
         let mut channel = Channel::default();
-        let heard = (0..10_000).filter(|_| channel.message(false, 5) == Admission::Taken).count();
-        assert_eq!((heard as u64, channel.take_wait()), (MESSAGES.burst, None));
+        let taken = (0..10_000).filter(|_| channel.message(false, 5) == Admission::Taken).count();
+        assert_eq!((taken as u64, channel.take_wait()), (MESSAGES.burst, None));
         assert!((0..INTERNAL.burst).all(|_| channel.message(true, 5) == Admission::Taken));
         assert_eq!(channel.take_wait(), None);
         assert_eq!(channel.message(true, 5), Admission::Taken);

@@ -55,12 +55,12 @@ impl Unanswered {
     pub fn update(&mut self, connections: &[Connection], is_own: impl Fn(u64) -> bool, now_ms: u64) -> usize {
         let before = std::mem::take(&mut self.connections);
         for connection in connections {
-            let owed = match before.get(&connection.id) {
+            let pending = match before.get(&connection.id) {
                 Some(owed) => owed.after(connection, now_ms),
                 None if is_own(connection.id) => PendingResponse::at_first(connection, now_ms),
                 None => PendingResponse::Nothing,
             };
-            self.connections.insert(connection.id, owed);
+            self.connections.insert(connection.id, pending);
         }
         self.connections.values().filter(|owed| owed.is_due(now_ms)).count()
     }

@@ -355,9 +355,9 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Wri
         return Ok(());
     }
     ensure!(memo.intent == Intent::Up, "spawned, but wanted {:?}", memo.intent);
-    let owed = std::mem::take(&mut memo.needs_spawn);
+    let needed_spawn = std::mem::take(&mut memo.needs_spawn);
     let by_policy = matches!(cause, WriteCause::Event) && new.counters.restarts == old.counters.restarts + 1;
-    if by_policy && !owed {
+    if by_policy && !needed_spawn {
         ensure!(policy.autorestart, "restarted in spite of autorestart: false");
         ensure!(memo.streak == 0 || memo.streak < policy.max_restarts, "restarted after {} unstable runs", memo.streak);
     } else {
@@ -378,7 +378,7 @@ fn spawn_is_allowed(memo: &mut Slot, old: &Instance, new: &Instance, cause: &Wri
             | InstanceState::Errored
             | InstanceState::Gone => false,
         };
-        ensure!(owed || again, "spawned inc {}, but nobody asked for it", new.inc);
+        ensure!(needed_spawn || again, "spawned inc {}, but nobody asked for it", new.inc);
     }
     Ok(())
 }
@@ -441,8 +441,8 @@ fn stop_is_justified(old: &Instance, new: &Instance, cause: &WriteCause, slot: u
             let Some(deadline_ms) = ready_deadline_ms else {
                 return Err(format!("inc {inc} was stopped as not ready, but nothing was due"));
             };
-            let said = world.child(slot, inc).and_then(|child| child.ready_at);
-            ensure!(said.is_none_or(|at| at >= *deadline_ms), "inc {inc} was ready at {said:?}, but stopped as not ready");
+            let ready_at = world.child(slot, inc).and_then(|child| child.ready_at);
+            ensure!(ready_at.is_none_or(|at| at >= *deadline_ms), "inc {inc} was ready at {ready_at:?}, but stopped as not ready");
             Ok(())
         }
         (state, _) => Err(format!("stopped from {state:?}, but nobody asked for it")),
@@ -461,13 +461,13 @@ fn online_is_true(old: &Instance, new: &Instance, slot: usize, policy: &Policy, 
     if matches!(old.state, InstanceState::Completing { .. } | InstanceState::Running { .. }) || !policy.wait_ready {
         return Ok(());
     }
-    let said = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());
+    let is_ready = world.child(slot, inc).is_some_and(|child| child.ready_at.is_some());
     let accepted = match old.state {
         InstanceState::Starting { ready_deadline_ms, adopted, .. } => {
             (adopted || policy.lateness == Lateness::Accept) && ready_deadline_ms.is_some_and(|at| at <= world.now)
         }
         _ => false,
     };
-    ensure!(said || accepted, "online, but inc {inc} never said that it is ready");
+    ensure!(is_ready || accepted, "online, but inc {inc} never said that it is ready");
     Ok(())
 }

@@ -127,15 +127,15 @@ impl Carrier {
     ///
     /// Returns an error if the file cannot be opened.
     pub(crate) fn reopen(&self, key: FileKey, within: Duration) -> io::Result<()> {
-        let (told, done) = mpsc::sync_channel(1);
-        self.order(CarryOrder::Reopen(key, told));
+        let (sender, done) = mpsc::sync_channel(1);
+        self.order(CarryOrder::Reopen(key, sender));
         done.recv_timeout(within).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Carries everything that is there now, and waits at most this long for it.
     pub(crate) fn finish(&self, key: FileKey, within: Duration) {
-        let (told, done) = mpsc::sync_channel(1);
-        self.order(CarryOrder::Finish(key, told));
+        let (sender, done) = mpsc::sync_channel(1);
+        self.order(CarryOrder::Finish(key, sender));
         let _ = done.recv_timeout(within);
     }
 

@@ -197,13 +197,13 @@ fn set_aside(entry: &FolderEntry) -> Option<PathBuf> {
     let from = entry.through();
     for again in 0..MOST_ASIDE {
         let suffix = if again == 0 { ".root-owned".to_owned() } else { format!(".root-owned-{again}") };
-        let beside = |path: &Path| {
+        let neighbor = |path: &Path| {
             let mut name = path.file_name().unwrap_or_default().to_owned();
             name.push(&suffix);
             path.with_file_name(name)
         };
-        match rights.act(|| rename_to_free(&from, beside(&from))) {
-            Ok(()) => return Some(beside(entry.path())),
+        match rights.act(|| rename_to_free(&from, neighbor(&from))) {
+            Ok(()) => return Some(neighbor(entry.path())),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(_) => return None,
         }

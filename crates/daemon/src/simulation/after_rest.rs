@@ -145,8 +145,8 @@ impl Episode {
     fn ignored_files_change(&mut self, rng: &mut Rng) -> Verdict {
         let before = self.mains();
         for app in self.files.apps() {
-            let said = self.files.change_of(&app, false, &self.machine, true, rng);
-            self.trace_line(said);
+            let done = self.files.change_of(&app, false, &self.machine, true, rng);
+            self.trace_line(done);
         }
         self.calm(rng)?;
         ensure!(self.mains() == before, "after changes of ignored files {:?} run, and not {before:?}", self.mains());
@@ -170,8 +170,8 @@ impl Episode {
         let rest = of_app.len() - expected;
         // The last change that a poll found must not be at the same instant.
         self.machine.advance(1000);
-        let said = self.files.change_of(&app, true, &self.machine, true, rng);
-        self.trace_line(said);
+        let done = self.files.change_of(&app, true, &self.machine, true, rng);
+        self.trace_line(done);
         let changed_ms = self.machine.now_ms();
         if dies {
             self.machine.state.borrow_mut().dies_after = Some(rng.below(12) as u32);

@@ -325,9 +325,9 @@ impl Episode {
         let mut shared = self.keeper.borrow_mut();
         let Some(keeper) = shared.as_mut() else { return };
         keeper.check_adopted();
-        let said = keeper.act(rng);
+        let done = keeper.act(rng);
         drop(shared);
-        if let Some(line) = said {
+        if let Some(line) = done {
             self.tally.spawns += u64::from(line.starts_with("keeper: spawn"));
             self.log(|| line);
         }
@@ -355,8 +355,8 @@ impl Episode {
             return;
         }
         let pid = alive[rng.below(alive.len())];
-        let said = self.machine.state.borrow_mut().act(pid, rng);
-        if let Some(line) = said {
+        let done = self.machine.state.borrow_mut().act(pid, rng);
+        if let Some(line) = done {
             self.log(|| line);
         }
     }
@@ -407,7 +407,7 @@ impl Episode {
 
     fn files_change(&mut self, rng: &mut Rng) {
         let has_daemon = self.daemon.is_some();
-        let said = match rng.below(100) {
+        let done = match rng.below(100) {
             0..6 => self.files.change(&self.machine, has_daemon, rng),
             6..46 => {
                 self.files.thread_turns();
@@ -423,7 +423,7 @@ impl Episode {
             }
             _ => None,
         };
-        self.trace_line(said);
+        self.trace_line(done);
     }
 
     /// Lets up to two minutes pass in which the only requests are for another number of instances.
@@ -494,11 +494,11 @@ impl Episode {
         let mut anything = self.files.thread_turns();
         anything |= self.threads_rest();
         for _ in 0..4 {
-            let said = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
+            let done = self.keeper.borrow_mut().as_mut().and_then(|keeper| {
                 keeper.check_adopted();
                 keeper.act(rng)
             });
-            anything |= self.trace_line(said);
+            anything |= self.trace_line(done);
         }
         let alive = self.machine.state.borrow().alive();
         for pid in alive {

@@ -122,12 +122,12 @@ impl Lines {
 
     /// Writes some lines of a process, or the rest of one. Returns how many it began.
     pub(super) fn write(&mut self, stream: Stream, fd: impl AsFd, rng: &mut Rng) -> Option<u32> {
-        let said = self.written.get_mut(&stream)?;
-        let way = self.styles.get(&said.app)?;
+        let written = self.written.get_mut(&stream)?;
+        let way = self.styles.get(&written.app)?;
         let put = |text: &str| matches!(rustix::io::write(&fd, text.as_bytes()), Ok(count) if count == text.len());
-        if let Some(rest) = &said.rest {
+        if let Some(rest) = &written.rest {
             return put(rest).then(|| {
-                said.rest = None;
+                written.rest = None;
                 0
             });
         }
@@ -139,17 +139,17 @@ impl Lines {
         let mut done = 0;
         for _ in 0..wanted {
             let (pid, at) = stream;
-            let number = said.lines + 1;
-            let begun = format!("<{} {pid} {at} {number} {}|", said.app, "x".repeat(long));
+            let number = written.lines + 1;
+            let start = format!("<{} {pid} {at} {number} {}|", written.app, "x".repeat(long));
             let rest = format!("{pid} {at} {number}>\n");
             let is_half = way.halves && rng.percent(20);
-            if !put(&if is_half { begun } else { format!("{begun}{rest}") }) {
+            if !put(&if is_half { start } else { format!("{start}{rest}") }) {
                 break;
             }
-            (said.lines, done) = (number, done + 1);
+            (written.lines, done) = (number, done + 1);
             if is_half {
-                said.rest = Some(rest);
-                said.may_be_open = !self.is_disk_good;
+                written.rest = Some(rest);
+                written.may_be_open = !self.is_disk_good;
                 break;
             }
         }

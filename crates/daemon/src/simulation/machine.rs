@@ -446,8 +446,8 @@ impl MachineState {
         if is_to_be_ready && (self.is_prompt || rng.percent(50)) {
             let process = self.processes.get_mut(&pid)?;
             process.will_be_ready = false;
-            let told = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
-            return Some(format!("{pid} of {app} says that it is ready: {told:?}"));
+            let sent = process.channel.as_ref().map(|channel| rustix::io::write(channel, b"\"ready\"\n"));
+            return Some(format!("{pid} of {app} says that it is ready: {sent:?}"));
         }
         if rng.percent(temper.forks) && self.processes.len() < 40 {
             return Some(self.fork(pid, rng));
@@ -465,8 +465,8 @@ impl MachineState {
         let process = self.processes.get_mut(&pid)?;
         let worker = process.worker.as_mut()?;
         let deed = worker.act(process.channel.as_ref()?, &mut self.workers, rng);
-        let asked = std::mem::take(&mut worker.probe_connections);
-        for connection in asked {
+        let connections = std::mem::take(&mut worker.probe_connections);
+        for connection in connections {
             self.on_probe(pid, connection);
         }
         match deed {
@@ -482,10 +482,10 @@ impl MachineState {
     /// Handles a probe of a worker. Only the daemon knows which probe it is, and whether it is for
     /// another worker.
     fn on_probe(&mut self, pid: i32, connection: OwnedFd) {
-        let meant = self.network.target_instance(&connection);
+        let target = self.network.target_instance(&connection);
         let Some(process) = self.processes.get(&pid) else { return };
         let is_alone = process.app.is_empty() || self.workers.shares(&process.app);
-        if let Some(meant) = meant.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
+        if let Some(meant) = target.filter(|meant| Some(meant) != process.mark.as_ref() && !is_alone) {
             let other = self.processes.values().find(|other| other.is_main && other.is_alive() && other.mark.as_ref() == Some(&meant));
             let listens = other.and_then(|other| other.worker.as_ref()).is_some_and(|worker| worker.key().is_some());
             // An answer after the probe has closed its connection does no harm.

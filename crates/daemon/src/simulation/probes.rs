@@ -155,14 +155,14 @@ impl Network {
                 CheckMethod::Tcp { .. } => false,
                 CheckMethod::Command(_) => return None,
             };
-            let asked = ProbedApp {
+            let app = ProbedApp {
                 first_port: FIRST_PORT + number * PORTS,
                 is_worker: spec.mode == ExecMode::Cluster,
                 is_http,
                 timeout_ms: check.timeout_ms,
                 moody: rng.pick(&[0, 0, 3, 20]),
             };
-            Some((spec.name.clone(), asked))
+            Some((spec.name.clone(), app))
         });
         let apps: BTreeMap<String, ProbedApp> = apps.collect();
         Self { folder: (!apps.is_empty()).then(|| folder.to_owned()), apps, ..Self::default() }
@@ -351,11 +351,11 @@ impl Server {
 
     /// Answers all probes. Returns a text if it does.
     pub(super) fn act(&mut self, network: &mut Network, now_ms: u64, rng: &mut Rng) -> Option<String> {
-        let asked = network.apps.get(&self.app)?;
-        let is_http = asked.is_http;
+        let app = network.apps.get(&self.app)?;
+        let is_http = app.is_http;
         if network.are_good {
             self.mood = if self.is_doomed { self.mood } else { ServerMood::Healthy };
-        } else if rng.percent(asked.moody) {
+        } else if rng.percent(app.moody) {
             self.mood = rng.pick(&[ServerMood::Healthy, ServerMood::Healthy, ServerMood::Unhealthy, ServerMood::Silent]);
         }
         if let Some(path) = &self.path {

@@ -142,7 +142,7 @@ impl Files {
         if !counts {
             return Some(app.change_ignored(machine, rng));
         }
-        let said = app.change(machine, rng);
+        let done = app.change(machine, rng);
         let at_ms = machine.now_ms();
         app.made.push(at_ms);
         // Polling finds only the last change, and none in its first pass.
@@ -151,7 +151,7 @@ impl Files {
         if is_noticed {
             app.in_flight.push(Change { at_ms, is_read: false, is_replacement });
         }
-        Some(format!("{said}{}", if is_noticed { "" } else { ", which may be missed" }))
+        Some(format!("{done}{}", if is_noticed { "" } else { ", which may be missed" }))
     }
 
     /// Returns true if the daemon knows all changes.
@@ -267,7 +267,7 @@ impl WatchedApp {
         let file = self.files[at].clone();
         let path = self.folder.join(&file);
         self.is_replaced = false;
-        let said = match rng.below(8) {
+        let done = match rng.below(8) {
             0 => {
                 let new = PathBuf::from(format!("src/n{}.js", self.new_name()));
                 fs::rename(&path, self.folder.join(&new)).unwrap();
@@ -307,7 +307,7 @@ impl WatchedApp {
                 format!("{} is written", file.display())
             }
         };
-        format!("{}: {said}", self.folder.display())
+        format!("{}: {done}", self.folder.display())
     }
 
     /// Replaces the sources with another release.

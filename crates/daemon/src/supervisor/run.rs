@@ -115,12 +115,12 @@ impl Control {
             return Err(self.ctx.io.fds.refusal());
         }
         let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
-        let mut beside = SpawnExtras { account: account(slot.spec())?, ..SpawnExtras::default() };
-        self.features.on_prepare(&mut self.ctx, id, inc, &mut beside)?;
-        let Some(outputs) = beside.outputs.take() else { return Ok(false) };
+        let mut extras = SpawnExtras { account: account(slot.spec())?, ..SpawnExtras::default() };
+        self.features.on_prepare(&mut self.ctx, id, inc, &mut extras)?;
+        let Some(outputs) = extras.outputs.take() else { return Ok(false) };
         let (log_start, log_files) = (outputs.sizes, outputs.files);
         let Some(slot) = self.ctx.state.slots.get(id) else { return Ok(false) };
-        let prepared = super::spawn::prepare(slot, inc, outputs, beside, &self.ctx.io.settings)?;
+        let prepared = super::spawn::prepare(slot, inc, outputs, extras, &self.ctx.io.settings)?;
         self.features.on_birth(&mut self.ctx, id);
         let Some(slot) = self.ctx.state.slots.get_mut(id) else { return Ok(false) };
         slot.durable.former_leaders.clear();
@@ -136,9 +136,9 @@ impl Control {
 
     /// Returns standard output and error for a command that runs beside a slot's process.
     pub(crate) fn command_outputs(&mut self, id: u32) -> Result<Option<Outputs>, SpawnFailure> {
-        let mut beside = SpawnExtras::default();
-        self.features.on_prepare_command(&mut self.ctx, id, &mut beside)?;
-        Ok(beside.outputs)
+        let mut extras = SpawnExtras::default();
+        self.features.on_prepare_command(&mut self.ctx, id, &mut extras)?;
+        Ok(extras.outputs)
     }
 
     /// Removes a deleted instance from the tables.

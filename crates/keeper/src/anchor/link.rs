@@ -105,8 +105,8 @@ impl AnchorLink {
     /// Asks the anchor to exit. If the request cannot be sent, the keeper kills it: the anchor must
     /// not conclude from our closed end that both processes are gone.
     pub(super) fn leave(self) -> OwnedFd {
-        let told = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
-        if !matches!(told, Ok(true)) {
+        let sent = self.channel.offer(&encode(&ToAnchor::Leave), &[]);
+        if !matches!(sent, Ok(true)) {
             self.kill();
         }
         self.channel.into_socket()
@@ -201,16 +201,16 @@ mod tests {
         link.mark_changed("z");
         link.send_unsent(&held).unwrap();
         assert!(!link.has_unsent());
-        let mut told = Vec::new();
+        let mut received = Vec::new();
         while let Some(packet) = anchor.recv().unwrap() {
-            told.push((decode::<ToAnchor>(&packet.payload).unwrap(), packet.fds.len()));
+            received.push((decode::<ToAnchor>(&packet.payload).unwrap(), packet.fds.len()));
         }
         let names = |range: std::ops::Range<usize>| range.map(|n| format!("ipc:{n:03}")).collect::<Vec<_>>();
-        assert_eq!(told[0], (ToAnchor::Release { names: vec!["a".into()] }, 0));
-        assert_eq!(told[1], (ToAnchor::Hold { names: names(0..64) }, 64));
-        assert_eq!(told[2], (ToAnchor::Hold { names: names(64..100) }, 36));
-        assert_eq!(told[3], (ToAnchor::Release { names: vec!["z".into()] }, 0));
-        assert_eq!(told.len(), 4);
+        assert_eq!(received[0], (ToAnchor::Release { names: vec!["a".into()] }, 0));
+        assert_eq!(received[1], (ToAnchor::Hold { names: names(0..64) }, 64));
+        assert_eq!(received[2], (ToAnchor::Hold { names: names(64..100) }, 36));
+        assert_eq!(received[3], (ToAnchor::Release { names: vec!["z".into()] }, 0));
+        assert_eq!(received.len(), 4);
     }
 
     #[test]
@@ -219,12 +219,12 @@ mod tests {
         let (mut link, mut anchor) = (AnchorLink::new(ProcRef::me(), ours), Channel::new(theirs));
         let mut held = HeldFds::default();
         hold(&mut held, "same");
-        let mut told = 0;
+        let mut count = 0;
         while !link.has_unsent() {
             link.mark_changed("same");
             link.send_unsent(&held).unwrap();
-            told += 1;
-            assert!(told < 100_000, "the test needs a full socket");
+            count += 1;
+            assert!(count < 100_000, "the test needs a full socket");
         }
         held.drop_name("same");
         while anchor.recv().unwrap().is_some() {}

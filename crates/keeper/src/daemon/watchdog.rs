@@ -109,9 +109,9 @@ impl Watchdog {
         if matches!(self.phase, WatchdogPhase::Asked(_)) {
             return false;
         }
-        let asked =
+        let question =
             PendingQuestion { checks: 0, last_ms: now_ms, next_ms: now_ms + LOOK_MS, cpu_ms: activity.cpu_ms, busy_ms: 0, idle: (None, 0) };
-        self.phase = WatchdogPhase::Asked(asked);
+        self.phase = WatchdogPhase::Asked(question);
         true
     }
 

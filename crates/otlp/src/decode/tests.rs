@@ -108,8 +108,8 @@ fn both() -> [(BodyEncoding, Vec<u8>); 2] {
 #[test]
 fn json_and_protobuf_decode_to_the_same() {
     for (form, body) in both() {
-        let (told, all) = read(form, &body);
-        assert_eq!(told.unwrap(), DecodeResult { taken: 1, refused: 0 }, "{form:?}");
+        let (result, all) = read(form, &body);
+        assert_eq!(result.unwrap(), DecodeResult { taken: 1, refused: 0 }, "{form:?}");
         assert_eq!(instances(form, &body).unwrap(), ["u-1".into()]);
         let (from, trace, span) = &all[0];
         assert_eq!((from.as_str(), trace, span.id, span.parent), ("api u-1", &[0xab; 16], [1; 8], Some([2; 8])));
@@ -136,8 +136,8 @@ fn hostile_spans_are_truncated_or_rejected() {
         message().bytes(1, &[0; 16]).bytes(2, &[1; 8]),
         message().bytes(1, &[1; 15]).bytes(2, &[1; 8]),
     ];
-    let (told, all) = read(BodyEncoding::Protobuf, &request(&[&bad_ids[..], &[events]].concat()));
-    assert_eq!(told.unwrap(), DecodeResult { taken: 1, refused: 4 });
+    let (result, all) = read(BodyEncoding::Protobuf, &request(&[&bad_ids[..], &[events]].concat()));
+    assert_eq!(result.unwrap(), DecodeResult { taken: 1, refused: 4 });
     let span = &all[0].2;
     assert!(span.name.len() <= NAME && span.attributes.len() == ATTRIBUTES && span.events.len() == EVENTS);
     assert!(span.attributes.iter().all(|(key, value)| key.len() <= KEY && value.len() <= VALUE));

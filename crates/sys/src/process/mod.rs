@@ -67,8 +67,8 @@ impl ProcRef {
             // SAFETY: signal 0 to a plain number only checks.
             unsafe { libc::kill(pid, 0) < 0 && last_errno() == Errno::SRCH }
         };
-        let nobody = self.pid > 0 && simulated::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
-        nobody || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
+        let is_missing = self.pid > 0 && simulated::ask(|kernel| kernel.entry(self.pid).is_none()).unwrap_or_else(|| is_nobody(self.pid));
+        is_missing || start_ticks(self.pid).is_ok_and(|start_ticks| start_ticks != self.start_ticks)
     }
 
     /// Opens a descriptor of exactly this process (CLOEXEC). It becomes readable when the process

@@ -193,8 +193,8 @@ fn is_ignored(signal: i32) -> bool {
     // `struct sigaction`. On others, handlers and ignored signals are reset one by one anyway.
     let mut action = [0usize; 16];
     // SAFETY: the buffer is larger than the structure that the kernel writes.
-    let asked = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), SIGSET_BYTES) };
-    asked == 0 && action[0] == libc::SIG_IGN
+    let result = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<usize>(), action.as_mut_ptr(), SIGSET_BYTES) };
+    result == 0 && action[0] == libc::SIG_IGN
 }
 
 /// Returns the signals that programs started by us need to have reset.

@@ -160,8 +160,8 @@ impl LogLines {
         let memory = File::from(memfd::create("ostler-log-places")?);
         let input = ReaderInput::of(memory.try_clone()?);
         ctx.io.reactor.add(&pipe, source)?;
-        let told = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
-        let begin = move || begin(&home, &told(), memory, output);
+        let current_places = move || known.unwrap_or_else(|| LogPlaces { at_ms, files: places(files, at_ms) });
+        let begin = move || begin(&home, &current_places(), memory, output);
         let thread = match threads::spawn("log-reader".into(), STACK, begin) {
             Ok(thread) => thread,
             Err(error) => {

@@ -544,8 +544,8 @@ impl Pm2Sockets {
         }
         let at_ms = ctx.now.wall_ms;
         ctx.record_findings();
-        let told = ctx.state.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
-        told.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
+        let event = ctx.state.slots.get(id).and_then(|slot| events::of_message(slot, message, at_ms));
+        event.into_iter().for_each(|(topic, payload)| self.publish(ctx, &topic, &payload));
     }
 
     /// Publishes events after the journal holds them, so a fresh daemon knows every published

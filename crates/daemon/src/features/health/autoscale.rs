@@ -116,8 +116,8 @@ mod tests {
         let (mut played, mut autoscale, id) = running(1);
         for _ in 0..3 {
             played.pass(&mut autoscale, INTERVAL_MS);
-            let asked = played.queued();
-            assert!(matches!(&asked[..], [Input::Request(FeatureRequest::Measure { ids, .. })] if *ids == [id]), "{asked:?}");
+            let inputs = played.queued();
+            assert!(matches!(&inputs[..], [Input::Request(FeatureRequest::Measure { ids, .. })] if *ids == [id]), "{inputs:?}");
         }
         played.ctx.state.slots.remove(id);
         played.pass(&mut autoscale, INTERVAL_MS);
@@ -138,8 +138,8 @@ mod tests {
         played.ctx.state.slots.begin_replacing("api");
         assert!(decided(&mut played, true).is_empty());
         played.ctx.state.slots.end_replacing("api");
-        let asked = decided(&mut played, true);
-        let [Input::Request(FeatureRequest::Scale { ids, to: 2, origin })] = &asked[..] else { panic!("{asked:?}") };
+        let inputs = decided(&mut played, true);
+        let [Input::Request(FeatureRequest::Scale { ids, to: 2, origin })] = &inputs[..] else { panic!("{inputs:?}") };
         let measured = Origin::found(PolicyName::Autoscale, "uses 0 % of a core with 1 instance");
         assert_eq!((&ids[..], origin), (&[id][..], &measured));
     }

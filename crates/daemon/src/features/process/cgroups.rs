@@ -75,9 +75,9 @@ mod tests {
     fn process_starts_without_cgroups() {
         let mut played = TestContext::new(&[]);
         let id = played.instance(AppSpec { name: "api".into(), script: "/srv/api".into(), ..AppSpec::default() });
-        let mut beside = SpawnExtras::default();
-        Cgroups.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-        assert!(beside.fds.is_empty() && played.ctx.state.slots.get(id).unwrap().durable.group.is_none());
+        let mut extras = SpawnExtras::default();
+        Cgroups.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+        assert!(extras.fds.is_empty() && played.ctx.state.slots.get(id).unwrap().durable.group.is_none());
     }
 
     reacts!(Cgroups: on_step, on_timer);

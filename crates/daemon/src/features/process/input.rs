@@ -75,9 +75,9 @@ mod tests {
         let app = |name: &str, mode| AppSpec { name: name.into(), script: "/srv/app".into(), mode, ..AppSpec::default() };
         for (mode, has) in [(ExecMode::Fork, true), (ExecMode::Cluster, false)] {
             let id = played.instance(app("app", mode));
-            let mut beside = SpawnExtras::default();
-            input.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-            assert_eq!(beside.fds.iter().any(|(_, number)| *number == STDIN), has, "{mode:?}");
+            let mut extras = SpawnExtras::default();
+            input.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+            assert_eq!(extras.fds.iter().any(|(_, number)| *number == STDIN), has, "{mode:?}");
         }
         assert_eq!(write(&played.ctx, 9, "x"), Err("Process with ID <9> unknown.".into()));
         assert_eq!(write(&played.ctx, 1, "x"), Err("Cannot send line to processes in cluster mode".into()));

@@ -83,14 +83,14 @@ mod tests {
     /// Returns the arguments of the second of two processes, and the port that its preload sets.
     fn second(spec: &AppSpec) -> (Vec<String>, Option<u16>) {
         let (mut played, mut ports) = (TestContext::new(&[]), InspectorPorts);
-        let mut beside = SpawnExtras::default();
+        let mut extras = SpawnExtras::default();
         for _ in 0..2 {
             let id = played.instance(spec.clone());
             played.ctx.state.slots.get_mut(id).unwrap().durable.instance.wanted = DesiredState::Up;
-            beside = SpawnExtras::default();
-            ports.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+            extras = SpawnExtras::default();
+            ports.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
         }
-        (beside.last_node_args, beside.debug_port)
+        (extras.last_node_args, extras.debug_port)
     }
 
     #[test]

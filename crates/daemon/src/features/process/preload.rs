@@ -184,10 +184,10 @@ mod tests {
         let mut spec = node();
         spec.sticky = Some(Sticky::Cookie("seat".into()));
         spec.max_connection_age_ms = Some(60_000);
-        let (beside, is_preloaded) = prepared(spec);
-        let [require, path] = &beside.node_args[..] else { panic!("{:?}", beside.node_args) };
+        let (extras, is_preloaded) = prepared(spec);
+        let [require, path] = &extras.node_args[..] else { panic!("{:?}", extras.node_args) };
         assert!(require == "--require" && path.contains(FILE_PREFIX) && is_preloaded, "{path}");
-        assert_eq!(beside.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":"0.1"},"age_ms":60000}"#.to_owned())]);
+        assert_eq!(extras.vars, [(SETTINGS_VAR, r#"{"cookie":{"name":"seat","worker":"0.1"},"age_ms":60000}"#.to_owned())]);
     }
 
     #[test]
@@ -195,8 +195,8 @@ mod tests {
         let locked = AppSpec { interpreter_args: vec!["--experimental-permission".into()], ..node() };
         let python = AppSpec { interpreter: Some("python3".into()), ..node() };
         for spec in [AppSpec { no_preload: true, ..node() }, locked, python, AppSpec { interpreter: None, ..node() }] {
-            let (beside, is_preloaded) = prepared(spec.clone());
-            assert!(beside.node_args.is_empty() && beside.vars.is_empty() && !is_preloaded, "{spec:?}");
+            let (extras, is_preloaded) = prepared(spec.clone());
+            assert!(extras.node_args.is_empty() && extras.vars.is_empty() && !is_preloaded, "{spec:?}");
         }
     }
 
@@ -205,9 +205,9 @@ mod tests {
         let (mut played, mut preload) = (TestContext::new(&[]), Preload::default());
         let id = played.instance(node());
         let mut path = || {
-            let mut beside = SpawnExtras::default();
-            preload.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-            PathBuf::from(beside.node_args.pop().unwrap())
+            let mut extras = SpawnExtras::default();
+            preload.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+            PathBuf::from(extras.node_args.pop().unwrap())
         };
         let first = path();
         assert_eq!(std::fs::read_to_string(&first).unwrap(), CODE);

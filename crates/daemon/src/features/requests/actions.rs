@@ -99,11 +99,11 @@ impl Actions {
 
     /// Returns the instances to call. If there is a failure, answers with it and returns `None`.
     fn chosen(&self, ctx: &mut Ctx, (client, request): (u32, u64), told: Result<Vec<u32>, Failure>) -> Option<Vec<u32>> {
-        let told = match told {
+        let ids = match told {
             Ok(_) if self.calls.len() >= MAX_CALLS => Err(Failure::Other("too many actions are running".into())),
             told => told,
         };
-        told.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()
+        ids.map_err(|failure| ctx.reply(client, request, Response::Failed(failure))).ok()
     }
 
     /// Sends the call to instances, and waits for their answers.
@@ -310,8 +310,8 @@ mod tests {
         replies(&mut played);
         let calls: Vec<u64> = actions.calls.keys().copied().collect();
         let CallTarget::Profiler(second) = actions.calls[&calls[1]].called else { panic!() };
-        let said = json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": second, "error": "is being profiled already"});
-        actions.on_message(&mut played.ctx, id, 1, &ostler_proto::node::classify(said));
+        let message = json!({"cmd": "NODE_OSTLER", "act": "profiled", "call": second, "error": "is being profiled already"});
+        actions.on_message(&mut played.ctx, id, 1, &ostler_proto::node::classify(message));
         let answers = replies(&mut played);
         assert!(
             matches!(&answers[..], [(3, Response::Progress(Progress::InstanceFailed { .. })), (3, Response::Failed(_))]),

@@ -53,9 +53,9 @@ impl Collecting {
         self.until_ms = now_ms.saturating_add(for_ms);
         ctx.outbox.timers.set(Self::END, Some(self.until_ms.saturating_add(LAST_MS)));
         let message = preload::collect(for_ms);
-        let told: Vec<u32> =
+        let ids: Vec<u32> =
             ctx.state.slots.serving().filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
-        for id in told {
+        for id in ids {
             ctx.send(id, &message, None);
         }
     }

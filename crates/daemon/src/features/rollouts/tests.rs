@@ -154,8 +154,8 @@ fn release_that_does_not_start_changes_nothing() {
     let new = candidate(&played);
     played.spawned(&mut rollouts, new, 5000);
     let rest = process_exits(&mut played, &mut rollouts, new, 1);
-    let asked = rest.iter().any(|input| matches!(input, Input::Request(FeatureRequest::LastLines { id }) if *id == new));
-    assert!(asked && final_report(&rest).is_none(), "its last lines are waited for: {rest:?}");
+    let requested = rest.iter().any(|input| matches!(input, Input::Request(FeatureRequest::LastLines { id }) if *id == new));
+    assert!(requested && final_report(&rest).is_none(), "its last lines are waited for: {rest:?}");
     played.ctx.answer(FeatureAnswer::LastLines { id: new, lines: vec!["no such module".into()] });
     let rest = played.settle(&mut rollouts);
     let report = final_report(&rest).unwrap();

@@ -33,11 +33,11 @@ impl OwnLines {
         let ours = File::from(ours);
         // Non-blocking mode is shared with other processes that have the descriptor, so the output
         // is opened again, if that is allowed. A file is not, because its offset is shared.
-        let anew = || {
+        let reopen = || {
             let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
             OpenOptions::new().write(true).custom_flags(flags.bits().cast_signed()).open("/proc/self/fd/2")
         };
-        let again = if ours.metadata()?.is_file() { None } else { Some(anew()) };
+        let again = if ours.metadata()?.is_file() { None } else { Some(reopen()) };
         let (stderr, asks) = match again {
             None => (ours, false),
             Some(Ok(again)) => (again, false),

@@ -32,8 +32,8 @@ pub(crate) fn led_by(leader: ProcRef, former: &[FormerLeader], table: &ProcTable
     let mut family = tree(leader);
     if !former.is_empty() {
         let mut known: HashSet<i32> = family.iter().map(|member| member.pid).collect();
-        let theirs = former.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
-        family.extend(theirs.filter(|member| known.insert(member.pid)));
+        let former_processes = former.iter().flat_map(|&(pid, start_ticks)| tree(ProcRef { pid, start_ticks }));
+        family.extend(former_processes.filter(|member| known.insert(member.pid)));
     }
     family
 }

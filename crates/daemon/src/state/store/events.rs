@@ -98,14 +98,14 @@ impl Events {
     /// Returns the events that may be sent after a write of the journal.
     pub(crate) fn written(&mut self) -> Vec<Event> {
         let epoch = self.ring.epoch();
-        let mut told: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
-        for event in &mut told {
+        let mut drained: Vec<Event> = self.unwritten.drain(..std::mem::take(&mut self.pushed)).collect();
+        for event in &mut drained {
             self.ring.push(stored(event));
             event.epoch = epoch;
         }
         // Starting many apps creates many events at once; the memory for them is freed.
         self.unwritten.shrink_to(KEPT_UNWRITTEN);
-        told
+        drained
     }
 
     /// Returns the events that a follower at this position has not received, and those that are
@@ -205,17 +205,17 @@ mod tests {
         events.push(5, draft("a"));
         events.push(5, draft("b"));
         assert!(events.after(None).1.is_empty(), "nobody knows what is not in the journal");
-        let told = write(&mut events, &mut journal);
-        assert_eq!(seqs(&told), [1, 2]);
-        assert_eq!(events.after(None), (None, told.clone()));
+        let written = write(&mut events, &mut journal);
+        assert_eq!(seqs(&written), [1, 2]);
+        assert_eq!(events.after(None), (None, written.clone()));
         // The daemon was killed before the write, so the event did not happen.
         events.push(6, draft("lost"));
         let (mut events, mut journal) = killed(&journal);
-        assert_eq!(events.after(Some(told[0].position())), (None, told[1..].to_vec()));
+        assert_eq!(events.after(Some(written[0].position())), (None, written[1..].to_vec()));
         events.push(7, draft("c"));
         assert_eq!(seqs(&write(&mut events, &mut journal)), [3]);
         let (events, _) = killed(&journal);
-        assert_eq!(seqs(&events.after(Some(told[1].position())).1), [3]);
+        assert_eq!(seqs(&events.after(Some(written[1].position())).1), [3]);
     }
 
     #[test]

@@ -95,13 +95,13 @@ impl HealthChecks {
     pub(super) fn follow_questions(&mut self, ctx: &mut Ctx, id: u32) {
         let Some(health) = health_of(&ctx.state.slots, id) else { return };
         let Some(watched) = self.watched.get(&id) else { return };
-        let asked: Vec<CheckPhase> = CheckPhase::ALL.into_iter().filter(|phase| watched.monitor.is_active(health, *phase)).collect();
+        let active: Vec<CheckPhase> = CheckPhase::ALL.into_iter().filter(|phase| watched.monitor.is_active(health, *phase)).collect();
         let known: Vec<CheckPhase> =
             watched.questions.iter().filter_map(|key| self.questions.get(key)).flat_map(|q| q.phases.clone()).collect();
-        if asked.iter().all(|phase| known.contains(phase)) && asked.len() == known.len() {
+        if active.iter().all(|phase| known.contains(phase)) && active.len() == known.len() {
             return;
         }
-        let groups = grouped(health, asked);
+        let groups = grouped(health, active);
         self.drop_questions(ctx, id);
         for (check, phases) in groups {
             self.begin_question(ctx, id, &check, phases);

@@ -93,9 +93,9 @@ fn failures_make_unhealthy_and_one_success_heals() {
     let owner = next_command(&mut played, &mut checks);
     assert!(command_exits(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
     let owner = next_command(&mut played, &mut checks);
-    let told = command_exits(&mut played, &mut checks, owner, bad.clone());
+    let events = command_exits(&mut played, &mut checks, owner, bad.clone());
     let words = format!("command `alive` {bad}");
-    assert!(matches!(&told[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{told:?}");
+    assert!(matches!(&events[..], [Input::Capacity(of), remedy] if *of == id && is_remedy(remedy, &words)), "{events:?}");
     assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
     assert!(played.ctx.state.slots.get(id).unwrap().live.unready);
     let owner = next_command(&mut played, &mut checks);

@@ -104,14 +104,14 @@ impl ErrorLogs {
 impl Reader {
     fn begin() -> Self {
         let (to_read, batches) = sync_channel::<Batch>(1);
-        let (told, counted) = sync_channel(1);
+        let (sender, counted) = sync_channel(1);
         let reading = move || {
             for batch in batches {
                 let look = |(id, inc, place): (u32, u32, ReadPosition)| {
                     let (place, lines) = count(place);
                     ErrorCount { id, inc, place, lines }
                 };
-                if told.send(batch.into_iter().map(look).collect()).is_err() {
+                if sender.send(batch.into_iter().map(look).collect()).is_err() {
                     return;
                 }
             }

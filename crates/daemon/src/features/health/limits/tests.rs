@@ -55,8 +55,8 @@ fn memory_excess_is_confirmed_and_reported_with_the_remedy() {
     pass(&mut played, &mut limits);
     assert!(asked(&mut played).is_empty());
     pass(&mut played, &mut limits);
-    let asked = asked(&mut played);
-    let [FeatureRequest::Remedy { id: of, inc: 1, cause: RemedyCause::Memory, why }] = &asked[..] else { panic!("{asked:?}") };
+    let requests = asked(&mut played);
+    let [FeatureRequest::Remedy { id: of, inc: 1, cause: RemedyCause::Memory, why }] = &requests[..] else { panic!("{requests:?}") };
     assert!(*of == id && why.starts_with("uses ") && why.ends_with(" bytes (max_memory_restart: 1)"), "{why}");
     assert_eq!(notes(&played, id), Vec::<String>::new(), "it may be under way");
     limits.on_answer(&mut played.ctx, &FeatureAnswer::Remedy { id, cause: RemedyCause::Memory, why: why.clone() });
@@ -75,8 +75,8 @@ fn remedy_is_withdrawn_if_memory_is_within_the_limit_again() {
     played.ctx.redescribe(id, app(Safeguards { memory: Some(MemoryAmount::Bytes(u64::MAX)), ..Safeguards::default() }));
     played.queued();
     pass(&mut played, &mut limits);
-    let asked = asked(&mut played);
-    assert!(matches!(&asked[..], [FeatureRequest::NoRemedy { cause: RemedyCause::Memory, .. }]), "{asked:?}");
+    let requests = asked(&mut played);
+    assert!(matches!(&requests[..], [FeatureRequest::NoRemedy { cause: RemedyCause::Memory, .. }]), "{requests:?}");
     pass(&mut played, &mut limits);
     assert!(played.queued().is_empty(), "that is said once");
 }
@@ -119,10 +119,10 @@ fn exceptions_above_the_threshold_trigger_the_limit() {
         for topic in [EXCEPTION, "something:else", EXCEPTION] {
             assert!(says(&mut played, &mut limits, topic).is_empty());
         }
-        let asked = says(&mut played, &mut limits, EXCEPTION);
+        let requests = says(&mut played, &mut limits, EXCEPTION);
         let why = "reported 3 errors within 60 s (error_threshold: 3)";
         assert_eq!(notes(&played, id), [why]);
-        match &asked[..] {
+        match &requests[..] {
             [FeatureRequest::Remedy { cause: RemedyCause::Errors, why: told, .. }] if restart => assert_eq!(told, why),
             [] if !restart => {}
             other => panic!("{other:?}"),
@@ -143,7 +143,7 @@ fn error_log_lines_count_from_the_start_of_the_process() {
     played.start(&mut limits, id, 4711);
     std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"one\ntwo\nthree\n").unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let asked = loop {
+    let requests = loop {
         played.pass(&mut limits, INTERVAL_MS);
         let asked = asked(&mut played);
         if !asked.is_empty() {
@@ -153,8 +153,8 @@ fn error_log_lines_count_from_the_start_of_the_process() {
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(
-        matches!(&asked[..], [FeatureRequest::Remedy { cause: RemedyCause::Errors, why, .. }] if why.starts_with("reported 3 errors")),
-        "{asked:?}"
+        matches!(&requests[..], [FeatureRequest::Remedy { cause: RemedyCause::Errors, why, .. }] if why.starts_with("reported 3 errors")),
+        "{requests:?}"
     );
 }
 

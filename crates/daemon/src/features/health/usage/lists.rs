@@ -111,9 +111,9 @@ fn account_of<'a>(spec: &'a AppSpec, known: &mut Accounts<'a>) -> Option<(u32, u
 fn with_present_clock(mut detail: Detail, now: Now) -> Detail {
     let instance = &mut detail.instance;
     let exits = instance.exits.iter_mut().flat_map(|exit| [&mut exit.started, &mut exit.ended]);
-    let told = detail.observations.iter_mut().map(|note| &mut note.at);
+    let times = detail.observations.iter_mut().map(|note| &mut note.at);
     let health = detail.health.iter_mut().flat_map(times_of);
-    for at in exits.chain(&mut instance.counters.last_start).chain(told).chain(health) {
+    for at in exits.chain(&mut instance.counters.last_start).chain(times).chain(health) {
         *at = at.by_clock_of(now);
     }
     detail

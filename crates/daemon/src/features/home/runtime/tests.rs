@@ -171,8 +171,8 @@ fn failed_start_exits_the_container_with_its_code() {
             played.settle(&mut runtime);
         }
         runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ending));
-        let asked = shutdown_request(&played.settle(&mut runtime));
-        assert_eq!(asked.is_some(), code.is_some(), "{ending:?}");
+        let request = shutdown_request(&played.settle(&mut runtime));
+        assert_eq!(request.is_some(), code.is_some(), "{ending:?}");
         assert_eq!(played.ctx.outbox.shutdown.exit_code, Some(code.unwrap_or(0)), "{ending:?}");
         assert_eq!(acks(&mut played), usize::from(code.is_none()), "the next daemon has to know of a failure");
     }

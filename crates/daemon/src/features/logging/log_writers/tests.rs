@@ -27,9 +27,9 @@ fn instance(through_us: bool) -> (TestContext, u32, PathBuf) {
 }
 
 fn prepared(played: &mut TestContext, writers: &mut LogWriters, id: u32) -> Outputs {
-    let mut beside = SpawnExtras::default();
-    writers.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-    beside.outputs.unwrap()
+    let mut extras = SpawnExtras::default();
+    writers.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+    extras.outputs.unwrap()
 }
 
 /// Returns the snapshot that the next daemon would read.
@@ -65,9 +65,9 @@ fn log_writer_outlives_the_process_and_completes_its_last_line() {
     assert_eq!(outputs.sizes.1, 17, "where its own lines begin");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().live.piped.as_ref().unwrap().place, place, "the same pipes, so lines stay in order");
     // A command beside the process writes there, too.
-    let mut beside = SpawnExtras::default();
-    writers.on_prepare_command(&mut played.ctx, id, &mut beside).unwrap();
-    File::from(beside.outputs.unwrap().out).write_all(b"beside\n").unwrap();
+    let mut extras = SpawnExtras::default();
+    writers.on_prepare_command(&mut played.ctx, id, &mut extras).unwrap();
+    File::from(extras.outputs.unwrap().out).write_all(b"beside\n").unwrap();
     played.wait(&mut writers, |_, _| fs::read_to_string(&out).unwrap().ends_with("at: beside\n"));
 }
 

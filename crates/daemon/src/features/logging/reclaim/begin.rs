@@ -78,9 +78,9 @@ impl Reclaim {
         }
         let (target, rights) = log.rights.target(log.path.as_ref());
         let (there, meta) = inspect_path(&target, log.file);
-        let beside = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
+        let new_file = meta.map(|meta| (std::os::unix::fs::MetadataExt::dev(&meta), std::os::unix::fs::MetadataExt::ino(&meta)));
         let writes = |slot: &Slot, file| leader(slot).is_some() && slot.durable.log_files.contains(&Some(file));
-        let is_there_written = beside.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
+        let is_there_written = new_file.is_some_and(|beside| ctx.state.slots.iter().any(|slot| writes(slot, beside)));
         match decide(LogFindings {
             has_name: log.name.is_some(),
             is_written: log.writer.is_some(),
@@ -97,11 +97,11 @@ impl Reclaim {
         }
         let no_text = || "the name of a file is no UTF-8 text".to_owned();
         let (Some(rotated), Some(text)) = (log.name.clone(), target.to_str()) else { return Err(no_text()) };
-        let beside = Path::new(&rotated);
+        let rotated_path = Path::new(&rotated);
         // The file may be in another user's folder by now.
-        let rights = if rights.is_daemon_user() { log.rights.target(beside).1 } else { rights };
-        let is_one_folder = !rights.is_daemon_user() && beside.parent() == target.parent();
-        let folder = is_one_folder.then(|| Folder::with(beside, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
+        let rights = if rights.is_daemon_user() { log.rights.target(rotated_path).1 } else { rights };
+        let is_one_folder = !rights.is_daemon_user() && rotated_path.parent() == target.parent();
+        let folder = is_one_folder.then(|| Folder::with(rotated_path, log.file, &rights)).transpose().map_err(|error| error.to_string())?;
         let copy = copy_name(Path::new(&rotated)).and_then(|copy| Some(copy.to_str()?.to_owned())).ok_or_else(no_text)?;
         let (id, path, target) = (self.next_number(), log.path.clone(), text.to_owned());
         let record = ReclaimRecord {

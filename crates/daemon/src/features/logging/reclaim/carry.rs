@@ -179,11 +179,11 @@ impl Reclaim {
                 writers.find_map(|leader| [1, 2].into_iter().find_map(|fd| open(file, (leader.pid, fd))))
             });
             let path = carried.path.clone();
-            let begun = source.map(|source| self.begin_carrying(ctx, carried, source));
-            if let Some(Err(error)) = &begun {
+            let started = source.map(|source| self.begin_carrying(ctx, carried, source));
+            if let Some(Err(error)) = &started {
                 ctx.io.log.error(format_args!("\"{path}\": {}", crate::platform::log::chain(error)));
             }
-            if !matches!(begun, Some(Ok(()))) {
+            if !matches!(started, Some(Ok(()))) {
                 ctx.state.journal.push(&Record::CarriedOver { file });
             }
         }

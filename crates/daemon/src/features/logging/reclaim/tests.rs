@@ -109,8 +109,8 @@ fn renamed_log_is_reclaimed_and_the_client_is_answered() {
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     assert_eq!((read(&writer.beside("old.log")), read(&writer.out)), ("a\n".to_owned(), "bc\n".to_owned()));
     assert!(journal(&mut played).reclaims.is_empty() && reclaim.records().is_empty() && !copy.exists());
-    let told: Vec<_> = played.ctx.outbox.replies.drain(..).collect();
-    let [(7, 1, Response::LogsReloaded(logs))] = &told[..] else { panic!("{told:?}") };
+    let replies: Vec<_> = played.ctx.outbox.replies.drain(..).collect();
+    let [(7, 1, Response::LogsReloaded(logs))] = &replies[..] else { panic!("{replies:?}") };
     assert!(matches!(&logs[..], [log] if matches!(log.outcome, LogOutcome::Reclaimed { bytes: 2, .. })), "{logs:?}");
 }
 

@@ -70,8 +70,8 @@ fn oversized_log_is_rotated_after_a_write() {
     assert_eq!(played.ctx.outbox.timers.next_ms(), None, "until the next write");
     write(&mut played, &mut rotation, &out, MAX_BYTES);
     played.pass(&mut rotation, 60_000);
-    let asked = requests(&mut played);
-    let [log] = &asked[..] else { panic!("{asked:?}") };
+    let requested = requests(&mut played);
+    let [log] = &requested[..] else { panic!("{requested:?}") };
     assert_eq!((&log.target, log.file), (&out.canonicalize().unwrap(), key(&out)));
     assert!(log.rotated.starts_with("app-out") && log.rotated.contains("__"), "{}", log.rotated);
 }

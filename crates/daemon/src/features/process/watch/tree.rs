@@ -162,11 +162,11 @@ impl Tree {
             }
         }
         let whole = top.join(OsStr::from_bytes(&relative));
-        let said = outer.iter().find_map(|outer| {
+        let rule = outer.iter().find_map(|outer| {
             let below = whole.strip_prefix(&outer.folder).ok()?;
             outer.git.verdict(below.as_os_str().as_bytes(), is_folder)
         });
-        said.unwrap_or(false)
+        rule.unwrap_or(false)
     }
 }
 

@@ -171,8 +171,8 @@ fn failed_first_start_removes_the_instance() {
     played.ctx.event(0, Event::SpawnFailed { inc: 1, failure });
     let rest = played.settle(&mut jobs);
     assert!(rest.iter().any(|input| matches!(input, Input::Answer(FeatureAnswer::Unstartable))), "{rest:?}");
-    let said = replies(&mut played);
-    assert!(said[0].starts_with("failed 0: cannot be started: exec /bin/app") && said[1] == "1 of 1 failed", "{said:?}");
+    let sent = replies(&mut played);
+    assert!(sent[0].starts_with("failed 0: cannot be started: exec /bin/app") && sent[1] == "1 of 1 failed", "{sent:?}");
     assert!(played.ctx.state.slots.get(0).is_none());
 }
 
@@ -244,9 +244,9 @@ fn targets_are_processed_in_order_until_one_fails() {
     ask(&mut played, &mut jobs, act(Action::Stop, &["a", "nobody", "b"]));
     assert!(!is_stopping(&played, 1));
     process_exits(&mut played, &mut jobs, 0, 0);
-    let said = replies(&mut played);
-    assert_eq!(said[..2], ["stopProcessId [0]", "done 0"]);
-    assert!(said[2].contains("NotFound") && said.len() == 3, "{said:?}");
+    let sent = replies(&mut played);
+    assert_eq!(sent[..2], ["stopProcessId [0]", "done 0"]);
+    assert!(sent[2].contains("NotFound") && sent.len() == 3, "{sent:?}");
     assert!(!is_stopping(&played, 1));
 }
 
@@ -260,9 +260,9 @@ fn stop_queued_behind_a_restart_succeeds() {
     }
     played.settle(&mut jobs);
     process_exits(&mut played, &mut jobs, 0, 0);
-    let said = replies(&mut played);
-    assert!(said.contains(&"failed 0: was stopped during the operation".to_owned()), "the restart: {said:?}");
-    assert!(said.contains(&"all done [0]".to_owned()), "the stop: {said:?}");
+    let sent = replies(&mut played);
+    assert!(sent.contains(&"failed 0: was stopped during the operation".to_owned()), "the restart: {sent:?}");
+    assert!(sent.contains(&"all done [0]".to_owned()), "the stop: {sent:?}");
     assert_eq!(*state(&played, 0), InstanceState::Stopped);
 }
 
@@ -306,9 +306,9 @@ fn dependencies_stop_last_and_restart_first() {
     let InstanceState::Spawning { inc, .. } = *state(&played, 1) else { panic!() };
     played.ctx.event(1, Event::SpawnFailed { inc, failure });
     played.settle(&mut jobs);
-    let said = replies(&mut played);
-    assert!(said.contains(&"failed 0: was left as it is, because it depends on db".to_owned()), "{said:?}");
-    assert_eq!(said.last().unwrap(), "2 of 2 failed");
+    let sent = replies(&mut played);
+    assert!(sent.contains(&"failed 0: was left as it is, because it depends on db".to_owned()), "{sent:?}");
+    assert_eq!(sent.last().unwrap(), "2 of 2 failed");
     assert!(matches!(state(&played, 0), InstanceState::Running { .. }));
 }
 
@@ -328,8 +328,8 @@ fn missing_or_circular_dependency_fails_the_start() {
     let (mut played, mut jobs) = empty();
     ask(&mut played, &mut jobs, start(vec![needs("api", "db")], PLAIN));
     ask(&mut played, &mut jobs, start(vec![needs("a", "b"), needs("b", "a")], PLAIN));
-    let said = replies(&mut played);
-    assert!(said[0].contains("neither started with it nor there already") && said[1].contains("in a circle"), "{said:?}");
+    let sent = replies(&mut played);
+    assert!(sent[0].contains("neither started with it nor there already") && sent[1].contains("in a circle"), "{sent:?}");
     assert!(played.ctx.state.slots.nothing_to_save());
 }
 
@@ -385,8 +385,8 @@ fn each_scale_is_an_event_with_its_cause() {
     let measured = "uses 90 % of a core with 1 instance";
     played.ctx.request(FeatureRequest::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
     played.settle(&mut jobs);
-    let told: Vec<(EventKind, EventCause)> = scalings(&mut played).into_iter().map(|event| (event.what, event.cause)).collect();
-    assert_eq!(told, [(EventKind::Scaled { from: 1, to: 3 }, EventCause::policy(PolicyName::Autoscale, measured.to_owned()))]);
+    let events: Vec<(EventKind, EventCause)> = scalings(&mut played).into_iter().map(|event| (event.what, event.cause)).collect();
+    assert_eq!(events, [(EventKind::Scaled { from: 1, to: 3 }, EventCause::policy(PolicyName::Autoscale, measured.to_owned()))]);
 }
 
 fn scalings(played: &mut TestContext) -> Vec<Told> {
@@ -530,8 +530,8 @@ fn crash_before_the_confirmation_fails_the_start() {
     for (fails, word) in [(true, "failed 0: exited with code 1 within"), (false, "done 0")] {
         let (mut played, mut jobs) = confirmed(fails);
         process_exits(&mut played, &mut jobs, 0, 1);
-        let said = replies(&mut played);
-        assert!(said[0].starts_with(word), "{said:?}");
+        let sent = replies(&mut played);
+        assert!(sent[0].starts_with(word), "{sent:?}");
     }
 }
 
@@ -594,13 +594,13 @@ fn watched_restart_stops_at_the_first_failed_instance() {
     restarts(&mut played, &mut jobs, 2);
     played.pass(&mut jobs, 150);
     process_exits(&mut played, &mut jobs, 0, 1);
-    let said = replies(&mut played);
-    assert!(said[1].starts_with("failed 0: exited with code 1 within"), "{said:?}");
+    let sent = replies(&mut played);
+    assert!(sent[1].starts_with("failed 0: exited with code 1 within"), "{sent:?}");
     assert!(
-        said[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
-        "{said:?}"
+        sent[2..].iter().all(|line| line.ends_with("was left as it is, because the new process of another instance failed")),
+        "{sent:?}"
     );
-    assert_eq!(said.len(), 4, "{said:?}");
+    assert_eq!(sent.len(), 4, "{sent:?}");
     played.pass(&mut jobs, 1000);
     played.settle(&mut jobs);
     assert_eq!(replies(&mut played), ["done 2", "3 of 4 failed"]);

@@ -41,8 +41,8 @@ fn asked(output: Output) -> (TestContext, Commands, u32, Vec<u8>) {
 /// Returns a command that runs.
 fn running(output: Output, pid: i32) -> (TestContext, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id, mut bytes) = asked(output);
-    let asked = played.ctx.outbox.children.pop().expect("the keeper is to be asked");
-    assert_eq!((asked.key, asked.spec.slot), (key(1), id));
+    let request = played.ctx.outbox.children.pop().expect("the keeper is to be asked");
+    assert_eq!((request.key, request.spec.slot), (key(1), id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks: 7 });
     bytes.extend(played.written().1);

@@ -44,8 +44,8 @@ fn is_cron(origin: &Origin) -> bool {
 fn cron_tick_restarts_once() {
     let (mut played, mut cron, id) = running(app(CronSpec::restarts("* * * * *".into())));
     assert!(tick(&mut played, &mut cron, MINUTE_MS - 1).is_empty());
-    let asked = tick(&mut played, &mut cron, 1);
-    assert!(matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && is_cron(origin)), "{asked:?}");
+    let inputs = tick(&mut played, &mut cron, 1);
+    assert!(matches!(&inputs[..], [Input::Event(of, Event::Restart(origin))] if *of == id && is_cron(origin)), "{inputs:?}");
     assert!(tick(&mut played, &mut cron, 0).is_empty());
     assert_eq!(tick(&mut played, &mut cron, MINUTE_MS).len(), 1);
 }
@@ -55,10 +55,10 @@ fn cron_restart_replaces_cluster_workers() {
     let spec =
         AppSpec { mode: ExecMode::Cluster, interpreter: Some("/usr/bin/node".into()), ..app(CronSpec::restarts("* * * * *".into())) };
     let (mut played, mut cron, id) = running(spec);
-    let asked = tick(&mut played, &mut cron, MINUTE_MS);
+    let inputs = tick(&mut played, &mut cron, MINUTE_MS);
     let is_it =
         |asked: &[Input]| matches!(asked, [Input::Request(FeatureRequest::Replace { app, ids, .. })] if app == "api" && *ids == [id]);
-    assert!(is_it(&asked), "{asked:?}");
+    assert!(is_it(&inputs), "{inputs:?}");
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn job_attempt_fails_at_its_timeout() {
     played.pass(&mut cron, 499);
     assert!(played.queued().is_empty());
     played.pass(&mut cron, 1);
-    let asked = played.queued();
+    let inputs = played.queued();
     assert!(
-        matches!(&asked[..], [Input::Event(of, Event::Fail(origin))] if *of == id && *origin == Origin::policy(PolicyName::Timeout)),
-        "{asked:?}"
+        matches!(&inputs[..], [Input::Event(of, Event::Fail(origin))] if *of == id && *origin == Origin::policy(PolicyName::Timeout)),
+        "{inputs:?}"
     );
     assert!(played.log().contains("job takes longer than its timeout"), "{}", played.log());
     cron.on_forgotten(&mut played.ctx, id);
@@ -132,8 +132,8 @@ fn queued_run_starts_when_the_current_one_exits() {
     played.dispatch(&mut cron, id, Event::Exited { inc, exit });
     played.dispatch(&mut cron, id, Event::TreeGone { inc });
     assert!(matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Stopped));
-    let asked = played.queued();
-    assert!(matches!(&asked[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{asked:?}");
+    let inputs = played.queued();
+    assert!(matches!(&inputs[..], [Input::Event(of, Event::Start(origin))] if *of == id && is_cron(origin)), "{inputs:?}");
 }
 
 reacts!(Cron: on_ready, on_step, on_request, on_described, on_forgotten, on_timer);

@@ -84,7 +84,7 @@ impl Hooks {
     /// is then done, and the running commands are recorded here.
     pub(super) fn was_at_secrets(&mut self, ctx: &Ctx, id: u32, inc: u32) -> bool {
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| needs_commands(slot)) else { return false };
-        let asked: BTreeSet<String> = ctx
+        let requested: BTreeSet<String> = ctx
             .state
             .commands
             .iter()
@@ -93,9 +93,9 @@ impl Hooks {
                 _ => None,
             })
             .collect();
-        let was_at = slot.spec().hooks.get(Hook::PreStart).is_none() || !asked.is_empty();
+        let was_at = slot.spec().hooks.get(Hook::PreStart).is_none() || !requested.is_empty();
         if was_at {
-            self.fetches.all.entry((id, inc)).or_default().requested.extend(asked);
+            self.fetches.all.entry((id, inc)).or_default().requested.extend(requested);
         }
         was_at
     }
@@ -140,9 +140,9 @@ impl Hooks {
 
     /// Cancels the running commands for this process. Returns false if none runs.
     pub(super) fn call_off_fetch(&self, ctx: &mut Ctx, id: u32, inc: u32) -> bool {
-        let asked = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.requested).filter(|asked| !asked.is_empty());
-        asked.into_iter().flatten().for_each(|name| ctx.request(FeatureRequest::CallOff(owner(id, inc, name))));
-        asked.is_some()
+        let requested = self.fetches.all.get(&(id, inc)).map(|fetch| &fetch.requested).filter(|asked| !asked.is_empty());
+        requested.into_iter().flatten().for_each(|name| ctx.request(FeatureRequest::CallOff(owner(id, inc, name))));
+        requested.is_some()
     }
 
     /// Handles the end of a command.

@@ -49,16 +49,16 @@ struct Asked {
 }
 
 fn asked(played: &mut TestContext) -> Asked {
-    let mut asked = Asked::default();
+    let mut requests = Asked::default();
     for input in played.queued() {
         match input {
-            Input::Request(FeatureRequest::Run { owner, .. }) => asked.run.push(owner),
-            Input::Request(FeatureRequest::CallOff(owner)) => asked.called_off.push(owner),
-            Input::Event(_, event) => asked.events.push(event),
+            Input::Request(FeatureRequest::Run { owner, .. }) => requests.run.push(owner),
+            Input::Request(FeatureRequest::CallOff(owner)) => requests.called_off.push(owner),
+            Input::Event(_, event) => requests.events.push(event),
             other => panic!("{other:?}"),
         }
     }
-    asked
+    requests
 }
 
 /// Completes a command; its owner gets the report.
@@ -160,9 +160,9 @@ fn secrets_are_fetched_in_batches_and_delivered_once() {
     }
     dispatch_one(&mut played, &mut hooks, id);
     assert!(matches!(state(&played, id), InstanceState::Spawning { inc: 1, .. }));
-    let mut beside = SpawnExtras::default();
-    hooks.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
-    assert_eq!(beside.secrets.iter().count(), 10);
+    let mut extras = SpawnExtras::default();
+    hooks.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
+    assert_eq!(extras.secrets.iter().count(), 10);
     assert_eq!(hooks_values(&hooks), 0);
 }
 

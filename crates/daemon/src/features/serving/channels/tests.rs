@@ -64,8 +64,8 @@ impl App {
 fn each_valid_line_is_a_message() {
     let mut app = App::new();
     app.write("\"ready\"\n{\"a\":\nnull\n\u{2}{\"cmd\":\"NODE_X\"}\n{\"node_ver");
-    let said = app.messages();
-    assert!(matches!(&said[..], [Message::Ready, Message::Raw(Value::Null), Message::Internal(_)]), "{said:?}");
+    let messages = app.messages();
+    assert!(matches!(&messages[..], [Message::Ready, Message::Raw(Value::Null), Message::Internal(_)]), "{messages:?}");
     app.write("sion\":\"22.1.0\"}\n");
     assert_eq!(app.messages(), [Message::NodeVersion("22.1.0".into())]);
 }
@@ -95,8 +95,8 @@ fn worker_answers_are_stored_and_announced_once_per_read() {
     app.write(&format!(
         "{{\"cmd\":\"NODE_CLUSTER\",\"ack\":7,\"accepted\":true}}\n{ack}{{\"cmd\":\"NODE_CLUSTER\",\"ack\":8,\"accepted\":false}}\n"
     ));
-    let told = app.look();
-    assert!(matches!(&told[..], [Input::Capacity(_)]), "{told:?}");
+    let inputs = app.look();
+    assert!(matches!(&inputs[..], [Input::Capacity(_)]), "{inputs:?}");
     let answered: Vec<(u64, bool)> = app.worker().answered.iter().map(|(handed, accepted)| (handed.seq, *accepted)).collect();
     assert_eq!(answered, [(7, true), (8, false)]);
     // These answer no connection, so they are messages like any other, with a budget.
@@ -135,13 +135,13 @@ fn last_messages_are_read_before_the_exit() {
     app.write(&"[1]\n".repeat(lines));
     app.write("\"ready\"\n");
     app.theirs = UnixStream::pair().unwrap().0;
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     while app.channels.on_end(&mut app.played.ctx, app.id) {
         assert!(!app.played.ctx.outbox.queue.is_empty());
-        said.extend(app.played.queued());
+        messages.extend(app.played.queued());
     }
     // This many messages that are not Node's own are taken at once.
-    assert_eq!(said.len() as u64, MESSAGES.burst);
+    assert_eq!(messages.len() as u64, MESSAGES.burst);
     assert!(matches!(app.played.queued()[..], [Input::ChannelEnded(_)]));
     app.channels.on_process_gone(&mut app.played.ctx, app.id, INC);
     assert!(app.played.ctx.state.slots.get(app.id).unwrap().live.ipc.is_none());
@@ -207,10 +207,10 @@ fn each_process_gets_a_new_channel() {
     let mut app = App::new();
     let (id, channels) = (app.id, &mut app.channels);
     let key = |played: &TestContext| played.ctx.state.slots.get(id).unwrap().live.ipc.as_ref().map(|ipc| split_key(ipc.key()).1);
-    let mut beside = SpawnExtras::default();
-    channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut beside).unwrap();
-    assert_eq!((beside.fds.len(), beside.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
-    assert_eq!(beside.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
+    let mut extras = SpawnExtras::default();
+    channels.on_prepare(&mut app.played.ctx, id, INC + 1, &mut extras).unwrap();
+    assert_eq!((extras.fds.len(), extras.fds[0].1, key(&app.played)), (1, 3, Some(INC + 1)));
+    assert_eq!(extras.vars[0], ("NODE_CHANNEL_FD", "3".to_owned()));
     // The start failed, or the instance is deleted.
     channels.on_process_gone(&mut app.played.ctx, id, INC + 1);
     assert_eq!(key(&app.played), None);

@@ -298,8 +298,8 @@ impl Listeners {
     /// Returns true if an app may not have this address and that is not logged yet. The number of
     /// logged addresses per app is limited.
     pub(super) fn is_news(&mut self, app: &str, key: &str) -> bool {
-        let told = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
-        told < MAX_REFUSED && self.refused.insert(held_name(app, key))
+        let reported = self.refused.range(held_name(app, "")..).take_while(|told| told.starts_with(&held_name(app, ""))).count();
+        reported < MAX_REFUSED && self.refused.insert(held_name(app, key))
     }
 
     /// Returns the listener of any app for this address.

@@ -84,8 +84,8 @@ impl App {
 #[test]
 fn preloaded_process_reports_when_it_is_drained() {
     let mut app = App::node();
-    let told = app.finish().unwrap();
-    assert_eq!((&told["act"], &told["stop_listening"], &told["signal"]), (&json!("drain"), &json!(true), &json!("SIGINT")));
+    let reported = app.finish().unwrap();
+    assert_eq!((&reported["act"], &reported["stop_listening"], &reported["signal"]), (&json!("drain"), &json!(true), &json!("SIGINT")));
     app.played.pass(&mut app.drains, 2000);
     app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": 3}));
     assert_eq!(app.until_ms(), DRAIN_MS, "it has answered: its time begins");
@@ -139,8 +139,8 @@ fn cut_requests_are_reported() {
         if let Some(requests) = said {
             app.app_sends(json!({"cmd": "NODE_OSTLER", "act": "open", "requests": requests}));
         }
-        let told = app.cut_report(&Transition::DrainTimeout);
-        assert_eq!(told.as_ref().map(|(requests, words)| (*requests, words.as_str())), cut, "{said:?}");
+        let reported = app.cut_report(&Transition::DrainTimeout);
+        assert_eq!(reported.as_ref().map(|(requests, words)| (*requests, words.as_str())), cut, "{said:?}");
         assert_eq!(app.played.log().contains("App [api:0]"), cut.is_some());
     }
     let mut app = App::node();

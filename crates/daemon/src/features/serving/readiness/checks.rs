@@ -20,7 +20,7 @@ pub(super) const LOOK_AGAIN_MS: u64 = 50;
 impl Readiness {
     pub(super) fn start_checks(&mut self, ctx: &mut Ctx, id: u32, since_ms: u64) {
         let Some(slot) = ctx.state.slots.get(id) else { return };
-        let begun = match slot.live.proof.as_deref() {
+        let started = match slot.live.proof.as_deref() {
             Some(ReadyBy::Uptime { ms }) => {
                 ctx.outbox.timers.set(ReadinessTimer::Uptime.of(id), Some(since_ms.saturating_add(*ms)));
                 Ok(())
@@ -38,7 +38,7 @@ impl Readiness {
             None => Ok(()),
         };
         self.set_probe_timer(ctx);
-        if let Err(trouble) = begun {
+        if let Err(trouble) = started {
             ctx.note(id, format!("has a broken readiness check: {trouble}"));
             note_trouble(ctx, id, format!("the readiness check is broken: {trouble}"));
         }

@@ -73,13 +73,13 @@ impl Readiness {
         for count in 0..at_most {
             let Some(notify) = self.notify.get_mut(&id) else { return ReceivedDatagrams { count, waits: false } };
             let inc = split_key(notify.key).1;
-            let said = match notify.next(ctx.state.journal.writes()) {
+            let notification = match notify.next(ctx.state.journal.writes()) {
                 NextNotification::Message(said) => said,
                 NextNotification::Nothing => return ReceivedDatagrams { count, waits: false },
                 NextNotification::Later => return ReceivedDatagrams { count, waits: true },
             };
             let queued = ctx.outbox.queue.len();
-            self.take_notification(ctx, id, inc, said);
+            self.take_notification(ctx, id, inc, notification);
             let Some(notify) = self.notify.get_mut(&id) else { continue };
             if ctx.outbox.queue.len() == queued {
                 notify.take();

@@ -110,8 +110,8 @@ impl Notify {
         let us = rustix::process::geteuid().as_raw();
         let datagram = datagram::peek(&self.fd, &mut buffer).ok()??;
         let may_speak = datagram.sender.is_some_and(|sender| [0, us, self.user].contains(&sender.uid));
-        let said = if may_speak && !datagram.cut { buffer.get(..datagram.len).unwrap_or_default() } else { &[] };
-        Some(parse(said))
+        let bytes = if may_speak && !datagram.cut { buffer.get(..datagram.len).unwrap_or_default() } else { &[] };
+        Some(parse(bytes))
     }
 
     /// Removes the notification that [`Notify::next`] returned.

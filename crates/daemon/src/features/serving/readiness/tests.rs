@@ -28,10 +28,10 @@ fn starting(ready: ReadySpec) -> (TestContext, Readiness, u32, SpawnExtras) {
     let spec = app(&played, ready);
     let id = played.instance(spec);
     played.dispatch(&mut readiness, id, Event::Start(Origin::policy(PolicyName::Recovery)));
-    let mut beside = SpawnExtras::default();
-    readiness.on_prepare(&mut played.ctx, id, 1, &mut beside).unwrap();
+    let mut extras = SpawnExtras::default();
+    readiness.on_prepare(&mut played.ctx, id, 1, &mut extras).unwrap();
     played.spawned(&mut readiness, id, 4711);
-    (played, readiness, id, beside)
+    (played, readiness, id, extras)
 }
 
 fn state(played: &TestContext, id: u32) -> InstanceState {
@@ -119,12 +119,12 @@ fn notification_stays_in_the_socket_until_journaled() {
 impl Readiness {
     /// Receives everything of a process as the daemon does, and returns the requests to others.
     fn receive_out(&mut self, played: &mut TestContext, id: u32) -> Vec<Input> {
-        let mut asked = Vec::new();
+        let mut inputs = Vec::new();
         while self.on_end(&mut played.ctx, id) {
-            asked.extend(dispatch_queue(played, self));
+            inputs.extend(dispatch_queue(played, self));
             write_journal(played);
         }
-        asked
+        inputs
     }
 }
 
@@ -135,11 +135,11 @@ fn notifications_are_processed_before_the_exit() {
         send(&beside, said);
     }
     readiness.on_notify(&mut played.ctx, id);
-    let asked = readiness.receive_out(&mut played, id);
+    let inputs = readiness.receive_out(&mut played, id);
     // The last message contains nothing new.
     let follow = |pid, is_rare| move |input: &Input| matches!(input, Input::Request(FeatureRequest::Follow { pid: to, is_rare: rare, inc: 1, .. }) if *to == pid && *rare == is_rare);
-    assert_eq!(asked.len(), 2, "{asked:?}");
-    assert!(follow(4712, true)(&asked[0]) && follow(4713, false)(&asked[1]), "{asked:?}");
+    assert_eq!(inputs.len(), 2, "{inputs:?}");
+    assert!(follow(4712, true)(&inputs[0]) && follow(4713, false)(&inputs[1]), "{inputs:?}");
     assert_eq!(played.ctx.state.slots.get(id).unwrap().durable.learned.status.as_deref(), Some("b"));
     assert!(is_running(&played, id));
     assert!(!readiness.on_end(&mut played.ctx, id));
@@ -271,10 +271,10 @@ fn missed_watchdog_notification_restarts() {
     played.pass(&mut readiness, 199);
     assert!(played.ctx.outbox.queue.is_empty());
     played.pass(&mut readiness, 1);
-    let asked = played.queued();
+    let inputs = played.queued();
     assert!(
-        matches!(&asked[..], [Input::Event(of, Event::Restart(origin))] if *of == id && *origin == Origin::policy(PolicyName::Watchdog)),
-        "{asked:?}"
+        matches!(&inputs[..], [Input::Event(of, Event::Restart(origin))] if *of == id && *origin == Origin::policy(PolicyName::Watchdog)),
+        "{inputs:?}"
     );
     assert!(played.log().contains("watchdog: no sign of life for 200 ms"), "{}", played.log());
 }

@@ -35,9 +35,9 @@ fn played() -> (TestContext, Sockets) {
 
 /// Returns the descriptors for the next process of an instance.
 fn prepared(played: &mut TestContext, sockets: &mut Sockets, id: u32) -> Result<Vec<(OwnedFd, i32)>, SpawnFailure> {
-    let mut beside = SpawnExtras::default();
-    sockets.on_prepare(&mut played.ctx, id, 1, &mut beside)?;
-    Ok(beside.fds)
+    let mut extras = SpawnExtras::default();
+    sockets.on_prepare(&mut played.ctx, id, 1, &mut extras)?;
+    Ok(extras.fds)
 }
 
 /// Returns the process of a new instance that has run for long, with its copies.
@@ -196,10 +196,10 @@ fn draining_process_gets_no_new_connections_and_keeps_its_queue() {
     played.pass(&mut sockets, 200);
     assert!(played.queued().is_empty(), "another one may be on its way");
     played.pass(&mut sockets, 200);
-    let asked = played.queued();
+    let inputs = played.queued();
     assert!(
-        matches!(&asked[..], [Input::Request(FeatureRequest::FinishRequests { id, inc: of })] if *id == first && *of == inc),
-        "{asked:?}"
+        matches!(&inputs[..], [Input::Request(FeatureRequest::FinishRequests { id, inc: of })] if *id == first && *of == inc),
+        "{inputs:?}"
     );
     assert_eq!(played.ctx.outbox.timers.next_ms(), None);
 }
