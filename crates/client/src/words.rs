@@ -148,7 +148,7 @@ pub fn cause(cause: &EventCause) -> String {
 pub fn exit_cause(cause: &ExitCause) -> String {
     match cause {
         ExitCause::Itself => "by itself".into(),
-        ExitCause::Asked(origin) => format!("asked for by {}", origin_text(origin)),
+        ExitCause::Requested(origin) => format!("asked for by {}", origin_text(origin)),
         ExitCause::KilledAfterTimeout(origin) => {
             format!("killed because it did not obey in time, asked for by {}", origin_text(origin))
         }

@@ -52,7 +52,7 @@ pub(crate) fn check(file: &File, path: &Path, caller: &Caller, origin: Origin, a
     }
     // If the path now leads to another file, another process has changed it.
     let is_same = walked.id == (meta.dev(), meta.ino());
-    let by = if is_same { writer(caller, &walked.steps) } else { Writer::Anybody };
+    let by = if is_same { writer(caller, &walked.steps) } else { Writer::Everyone };
     if app_user.is_some_and(|user| by == Writer::User(user)) {
         return Ok(None);
     }
@@ -79,10 +79,10 @@ fn refusal(by: Writer, origin: Origin) -> Problem {
 
 fn name(writer: Writer) -> String {
     match writer {
-        Writer::Nobody => "no other user".to_owned(),
+        Writer::OwnerOnly => "no other user".to_owned(),
         Writer::Group(gid) => format!("the group {gid}"),
         Writer::User(uid) => format!("the user {uid}"),
-        Writer::Anybody => "every user".to_owned(),
+        Writer::Everyone => "every user".to_owned(),
     }
 }
 

@@ -19,7 +19,7 @@ const MOST_TAIL: usize = 1 << 20;
 /// Result of checking a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadCheck {
-    Ours,
+    Valid,
     Newer,
     Damaged,
 }
@@ -43,7 +43,7 @@ pub(crate) fn check(bytes: &[u8], kind: u16) -> HeadCheck {
     let version = u16::from_le_bytes([head[8], head[9]]);
     match u16::from_le_bytes([head[10], head[11]]) {
         _ if version > VERSION => HeadCheck::Newer,
-        found if found == kind && version == VERSION => HeadCheck::Ours,
+        found if found == kind && version == VERSION => HeadCheck::Valid,
         _ => HeadCheck::Damaged,
     }
 }
@@ -85,7 +85,7 @@ mod tests {
         let own = head(2);
         assert_eq!(
             (own.len() as u64, check(&own, 2), check(&own, 3), check(&own[..15], 2)),
-            (HEAD, HeadCheck::Ours, HeadCheck::Damaged, HeadCheck::Damaged)
+            (HEAD, HeadCheck::Valid, HeadCheck::Damaged, HeadCheck::Damaged)
         );
         let mut newer = own.clone();
         newer[8] = 9;

@@ -57,7 +57,7 @@ impl Journal {
         };
         let why = match files::check(&bytes, kind) {
             HeadCheck::Newer => Some("was written by a newer version"),
-            HeadCheck::Ours if parse(&bytes).is_some() => None,
+            HeadCheck::Valid if parse(&bytes).is_some() => None,
             // The head is incomplete, so the journal was still empty.
             _ if bytes.len() as u64 <= WHOLE => return Ok((journal, None)),
             _ => Some("has a damaged begin"),

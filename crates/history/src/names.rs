@@ -43,7 +43,7 @@ impl Names {
             bytes => bytes?,
         };
         let why = match files::check(&bytes, KIND) {
-            HeadCheck::Ours => None,
+            HeadCheck::Valid => None,
             HeadCheck::Newer => Some("was written by a newer version"),
             HeadCheck::Damaged => Some("has a damaged begin"),
         };

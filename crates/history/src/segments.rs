@@ -61,7 +61,7 @@ impl Segments {
         let name = self.name(number);
         let Ok(head) = disk.read(&name, 0, 16) else { return None };
         let why = match files::check(&head, self.kind()) {
-            HeadCheck::Ours => None,
+            HeadCheck::Valid => None,
             HeadCheck::Newer => Some("was written by a newer version"),
             HeadCheck::Damaged => Some("has a damaged begin"),
         };

@@ -139,7 +139,7 @@ fn is_home_of(pid: i32, home: &Path) -> bool {
 #[derive(Debug)]
 pub enum HomeHolder {
     /// The home has no keeper.
-    Nobody,
+    NoKeeper,
     /// The home's keeper, which listens again.
     Keeper,
     /// A keeper whose home is no longer this folder, with a text for people.
@@ -158,20 +158,20 @@ fn find_holder(home: &Path, looks: u32) -> HomeHolder {
     let other = match std::fs::read_to_string(&lock) {
         Ok(text) => match marked(&text) {
             Some(keeper) if is_home_of(keeper.pid, home) || place_of(keeper) == home.canonicalize().ok() => {
-                return if returns(keeper, home) { HomeHolder::Keeper } else { HomeHolder::Nobody };
+                return if returns(keeper, home) { HomeHolder::Keeper } else { HomeHolder::NoKeeper };
             }
             Some(keeper) => ForeignKeeper::Copied(keeper),
             // The lock was created a moment ago and does not name its keeper yet.
             None if text.is_empty() && is_held(&lock) => {
-                return if accepts_soon(home, || is_held(&lock)) { HomeHolder::Keeper } else { HomeHolder::Nobody };
+                return if accepts_soon(home, || is_held(&lock)) { HomeHolder::Keeper } else { HomeHolder::NoKeeper };
             }
-            None => return HomeHolder::Nobody,
+            None => return HomeHolder::NoKeeper,
         },
         Err(_) => match find_displaced(home) {
             Some(keeper) => ForeignKeeper::Displaced(keeper),
             // The lock file appeared again between the two checks.
             None if looks > 1 && lock.exists() => return find_holder(home, looks - 1),
-            None => return HomeHolder::Nobody,
+            None => return HomeHolder::NoKeeper,
         },
     };
     if matches!(other, ForeignKeeper::Displaced(_)) {
@@ -215,10 +215,10 @@ impl ForeignKeeper {
         match self {
             Self::Copied(keeper) => {
                 let other_home = marker(keeper.pid, HOME_VAR).unwrap_or_default();
-                let theirs = String::from_utf8_lossy(&other_home);
+                let home_of_other = String::from_utf8_lossy(&other_home);
                 format!(
-                    "would be a second one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{theirs}\"; end that one \
-                     (OSTLER_HOME={theirs} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",
+                    "would be a second one: \"{}\" is a copy of the home of the keeper with pid {}, which runs in \"{home_of_other}\"; end that one \
+                     (OSTLER_HOME={home_of_other} ostler kill), or remove {LOCK_FILE}, {PID_FILE} and ostler.state here",
                     home.display(),
                     keeper.pid,
                 )
@@ -300,12 +300,12 @@ mod tests {
         let home = std::env::temp_dir().join(format!("ostler-behind-{}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
         let lock = ostler_sys::fs::lock::try_lock(&home.join(LOCK_FILE)).unwrap().unwrap();
-        assert!(matches!(behind(&home), HomeHolder::Nobody), "nobody comes");
+        assert!(matches!(behind(&home), HomeHolder::NoKeeper), "nobody comes");
         let listener = socket::listen_at(&home.join(SOCKET_FILE)).unwrap();
         assert!(matches!(behind(&home), HomeHolder::Keeper));
         // The process that held the lock is gone.
         drop(lock);
-        assert!(matches!(behind(&home), HomeHolder::Nobody));
+        assert!(matches!(behind(&home), HomeHolder::NoKeeper));
         drop(listener);
         std::fs::remove_dir_all(&home).unwrap();
     }

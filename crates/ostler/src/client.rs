@@ -41,7 +41,7 @@ impl Way<UnixStream> for HomeSocket {
     /// socket.
     fn find(&self) -> Result<bool, ClientError> {
         match ostler_keeper::behind(&self.home) {
-            ostler_keeper::HomeHolder::Nobody => Ok(false),
+            ostler_keeper::HomeHolder::NoKeeper => Ok(false),
             ostler_keeper::HomeHolder::Keeper => Ok(true),
             ostler_keeper::HomeHolder::Elsewhere(why) => Err(ClientError::Elsewhere(why)),
         }

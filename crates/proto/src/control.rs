@@ -546,7 +546,8 @@ pub enum Response {
     /// Measurements of Node apps so far, by id.
     Figures(Vec<InstanceFigures>),
     /// A message of an app (after [`Request::Listen`]).
-    Said(AppMessage),
+    #[serde(rename = "said")]
+    AppMessage(AppMessage),
     /// This client did not read fast enough. Its queue was dropped, and the connection ends. The
     /// client may connect again and subscribe from its position.
     FellBehind,

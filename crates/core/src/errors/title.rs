@@ -19,10 +19,10 @@ pub(super) fn of(form: ReportFormat, head: &[String]) -> (String, String) {
         ReportFormat::Python => first.split_once(": ").unwrap_or((first.trim_end_matches(':'), "")),
         ReportFormat::Php => php(first),
         ReportFormat::Ruby => {
-            let said = first.split_once(":in ").and_then(|(_, rest)| rest.split_once("': ")).map_or(first, |(_, said)| said);
-            match said.strip_suffix(')').and_then(|said| said.rsplit_once(" (")) {
+            let error_text = first.split_once(":in ").and_then(|(_, rest)| rest.split_once("': ")).map_or(first, |(_, said)| said);
+            match error_text.strip_suffix(')').and_then(|said| said.rsplit_once(" (")) {
                 Some((message, kind)) => (kind, message),
-                None => ("", said),
+                None => ("", error_text),
             }
         }
         ReportFormat::Go => first.split_once(": ").unwrap_or(("panic", first)),

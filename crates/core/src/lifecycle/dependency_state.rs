@@ -11,7 +11,7 @@ pub enum DependencyState {
     /// It may still reach the condition.
     Pending,
     /// It will not reach the condition by itself, for this reason: words that follow its name.
-    Hopeless(&'static str),
+    Unreachable(&'static str),
 }
 
 /// Judges one instance of a dependency. `healthy` is the result of the health checks of an online
@@ -35,10 +35,10 @@ pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Dep
         (_, InstanceState::Stopping { .. } | InstanceState::Clearing { .. }) if condition == Condition::Completed => {
             DependencyState::Pending
         }
-        (_, InstanceState::Errored) => DependencyState::Hopeless("is errored"),
-        (DesiredState::Down, _) if condition == Condition::Completed && has_failed(instance) => DependencyState::Hopeless("has failed"),
-        (DesiredState::Down, _) => DependencyState::Hopeless("is stopped"),
-        (DesiredState::Gone, _) => DependencyState::Hopeless("is being deleted"),
+        (_, InstanceState::Errored) => DependencyState::Unreachable("is errored"),
+        (DesiredState::Down, _) if condition == Condition::Completed && has_failed(instance) => DependencyState::Unreachable("has failed"),
+        (DesiredState::Down, _) => DependencyState::Unreachable("is stopped"),
+        (DesiredState::Gone, _) => DependencyState::Unreachable("is being deleted"),
     }
 }
 
@@ -51,7 +51,7 @@ fn has_completed(instance: &Instance) -> bool {
 
 /// Returns true if it is at rest after a run that failed by itself.
 fn has_failed(instance: &Instance) -> bool {
-    instance.exits.last().is_some_and(|exit| exit.inc == instance.inc && !matches!(exit.cause, ExitCause::Asked(_)))
+    instance.exits.last().is_some_and(|exit| exit.inc == instance.inc && !matches!(exit.cause, ExitCause::Requested(_)))
 }
 
 #[cfg(test)]
@@ -71,10 +71,10 @@ mod tests {
         let running = up(InstanceState::Running { inc, pid, since });
         let done = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Itself));
         let failed = down(InstanceState::Stopped, exit(Ending::Code(3), ExitCause::Itself));
-        let stopped = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Asked(crate::lifecycle::Origin::Resurrect)));
+        let stopped = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Requested(crate::lifecycle::Origin::Resurrect)));
         let errored = down(InstanceState::Errored, vec![]);
         use Condition::{Completed, Healthy, Ready, Started};
-        use DependencyState::{Hopeless, Met, Pending};
+        use DependencyState::{Met, Pending, Unreachable};
         for (condition, instance, healthy, expected) in [
             (Started, &starting, true, Met),
             (Ready, &starting, true, Pending),
@@ -83,10 +83,10 @@ mod tests {
             (Healthy, &running, true, Met),
             (Completed, &running, true, Pending),
             (Completed, &done, true, Met),
-            (Completed, &failed, true, Hopeless("has failed")),
-            (Completed, &stopped, true, Hopeless("is stopped")),
-            (Ready, &done, true, Hopeless("is stopped")),
-            (Ready, &errored, true, Hopeless("is errored")),
+            (Completed, &failed, true, Unreachable("has failed")),
+            (Completed, &stopped, true, Unreachable("is stopped")),
+            (Ready, &done, true, Unreachable("is stopped")),
+            (Ready, &errored, true, Unreachable("is errored")),
         ] {
             assert_eq!(standing(condition, instance, healthy), expected, "{condition:?} {instance:?}");
         }

@@ -93,7 +93,7 @@ pub enum LateAction {
     /// It counts as ready.
     Accepted,
     /// It keeps running and becomes ready when it reports so.
-    GoesOn,
+    KeepsRunning,
     /// It will be stopped.
     Stopped,
 }

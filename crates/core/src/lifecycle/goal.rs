@@ -86,7 +86,7 @@ fn by_transition<'a>(after: u32, instance: &Instance, transition: Option<&'a Tra
     match transition? {
         Transition::CouldNotStart(record) if record.inc > after => Some(Progress::Failed(Failure::Ended(record))),
         Transition::ReadyTimeout(LateAction::Stopped) => Some(Progress::Failed(Failure::NotReady)),
-        Transition::ReadyTimeout(LateAction::GoesOn) if instance.inc > after => Some(Progress::Late),
+        Transition::ReadyTimeout(LateAction::KeepsRunning) if instance.inc > after => Some(Progress::Late),
         Transition::Exit(record) if record.inc > after => match record.cause {
             ExitCause::NotStarted { .. } => Some(Progress::Failed(Failure::Ended(record))),
             // The timeout itself was already reported.
@@ -187,7 +187,7 @@ mod tests {
             (Transition::CouldNotStart(exit(2, ExitCause::Itself)), Progress::Failed(Ended(&exit(2, ExitCause::Itself)))),
             (Transition::CouldNotStart(exit(1, ExitCause::Itself)), Progress::Waiting),
             (Transition::ReadyTimeout(LateAction::Stopped), Progress::Failed(NotReady)),
-            (Transition::ReadyTimeout(LateAction::GoesOn), Progress::Late),
+            (Transition::ReadyTimeout(LateAction::KeepsRunning), Progress::Late),
             (Transition::ReadyTimeout(LateAction::Accepted), Progress::Waiting),
             (Transition::Stopping, Progress::Waiting),
         ] {
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn goal_is_newer_than_a_start_already_requested() {
-        let mut coming = instance(InstanceState::Stopped, DesiredState::Up, &[exit(3, ExitCause::Asked(Origin::Resurrect))]);
+        let mut coming = instance(InstanceState::Stopped, DesiredState::Up, &[exit(3, ExitCause::Requested(Origin::Resurrect))]);
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 3 });
         coming.state = InstanceState::Spawning { inc: 4, since: Now::at(1), automatic: false, ready: false, superseded: None };
         assert_eq!(Goal::newer_than(&coming), Goal::Up { after: 4 });

@@ -183,7 +183,7 @@ fn exit_during_pre_stop_is_recorded_immediately() {
     story.dispatch(Event::Restart(user("restart")));
     assert_eq!(story.dispatch(Event::Exited { inc: 1, exit: exit(5) }), []);
     assert_eq!((story.instance.pid(), story.instance.exits.len()), (None, 1));
-    assert!(matches!(story.instance.exits[0].cause, ExitCause::Asked(_)));
+    assert!(matches!(story.instance.exits[0].cause, ExitCause::Requested(_)));
     assert!(matches!(story.dispatch(done(1, Hook::PreStop))[..], [Effect::Sweep { inc: 1, kill: false, .. }]));
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [run(1, Hook::PostStop)]);
     assert_eq!(story.dispatch(done(1, Hook::PostStop)), [run(2, Hook::PreStart)]);

@@ -102,7 +102,7 @@ impl Instance {
             if let InstanceState::Starting { ready_deadline_ms, late, .. } = &mut self.state {
                 (*ready_deadline_ms, *late) = (end, true);
             }
-            turn.notify(Transition::ReadyTimeout(LateAction::GoesOn));
+            turn.notify(Transition::ReadyTimeout(LateAction::KeepsRunning));
         } else if adopted || turn.policy.lateness == Lateness::Accept {
             turn.notify(Transition::ReadyTimeout(LateAction::Accepted));
             self.became_ready(inc, pid, since, turn);
@@ -216,7 +216,7 @@ impl Instance {
             // The hook may continue: it concerns more than the process.
             InstanceState::Leaving { inc: expected, pid, since, cause, ended: ended @ false, .. } if *expected == inc => {
                 *ended = true;
-                let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Asked(cause.clone()) };
+                let cause = if exit.oom { ExitCause::OutOfMemory } else { ExitCause::Requested(cause.clone()) };
                 let ended = Ended { inc, pid: *pid, since: *since, was_ready: true };
                 let record = self.record(&ended, exit.ending, cause, turn);
                 turn.notify(Transition::Exit(record));
@@ -252,7 +252,7 @@ impl Instance {
 
     /// Handles an exit after a stop that was requested before the process was known to run.
     fn on_requested_exit(&mut self, ended: &Ended, exit: &ExitReport, origin: Origin, next: AfterStop, turn: &mut StepContext<'_>) {
-        let record = self.record(ended, exit.ending, ExitCause::Asked(origin.clone()), turn);
+        let record = self.record(ended, exit.ending, ExitCause::Requested(origin.clone()), turn);
         turn.notify(Transition::Exit(record));
         self.sweep_then(ended, false, origin, next, turn);
     }
@@ -272,7 +272,7 @@ impl Instance {
             _ if exit.oom && !killed => ExitCause::OutOfMemory,
             (_, Ending::Signal { signal: signal::KILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
             (AfterStop::Settle { .. } | AfterStop::Failed | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => {
-                ExitCause::Asked(cause.clone())
+                ExitCause::Requested(cause.clone())
             }
         };
         let ended = Ended { inc, pid, since, was_ready: !matches!(next, AfterStop::Judge) };

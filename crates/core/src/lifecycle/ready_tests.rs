@@ -43,7 +43,7 @@ fn timed_restart_stops_immediately_and_starts_at_the_time() {
     assert!(matches!(effects[..], [Effect::Signal { inc: 1, signal: 2, .. }]), "{effects:?}");
     assert_eq!((story.status(), story.instance.deadline_ms()), ("waiting restart", Some(6600)), "and its time to obey is that of any stop");
     story.at(5100).dispatch(Event::Exited { inc: 1, exit: exit(0) });
-    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(memory()));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Requested(memory()));
     assert_eq!(story.transitions(Event::TreeGone { inc: 1 }), [Transition::RestartScheduled { delay_ms: 3900 }]);
     assert_eq!((story.status(), story.instance.counters.restarts), ("waiting restart", 0));
     assert_eq!(story.at(8999).dispatch(Event::Tick), []);
@@ -67,7 +67,7 @@ fn late_start_continues_unless_a_timeout_is_set() {
     let waits = Policy { wait_ready: true, ..policy() };
     assert_eq!(waits.lateness, Lateness::GoOn { at_most_ms: None });
     let mut story = Story::running(waits.clone());
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
     // Lateness is reported once. No further deadline follows: neither a tick nor a stop.
     assert_eq!((story.status(), story.instance.deadline_ms()), ("launching", None));
     assert_eq!(story.at(86_400_000).dispatch(Event::Tick), []);
@@ -77,13 +77,13 @@ fn late_start_continues_unless_a_timeout_is_set() {
     let mut story = Story::running(waits.clone());
     story.dispatch(Event::Extend { inc: 1, until_ms: 10_000 });
     assert_eq!(story.at(3000).dispatch(Event::Tick), []);
-    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
+    assert_eq!(story.at(10_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
     assert_eq!(story.dispatch(Event::Extend { inc: 1, until_ms: 20_000 }), []);
     assert_eq!(story.instance.deadline_ms(), None);
 
     // The new process of a reload has more time, too, but the time is bounded.
     let mut story = Story::running(Policy { lateness: Lateness::GoOn { at_most_ms: Some(60_000) }, ..waits.clone() });
-    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
+    assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
     assert_eq!((story.instance.deadline_ms(), story.instance.exits.len()), (Some(60_000), 0));
     assert_eq!(story.at(60_000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::Stopped), Transition::Stopping]);
 

@@ -85,7 +85,7 @@ pub fn life(instance: &Instance, returns: bool) -> RunStatus {
         return RunStatus::Up;
     }
     match instance.exits.last() {
-        Some(exit) if !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_)) => {
+        Some(exit) if !matches!(exit.cause, ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_)) => {
             match (exit_code(exit.ending), &instance.state) {
                 (_, InstanceState::Stopped) if returns => RunStatus::Up,
                 // It failed repeatedly, so the exit code of the last run does not matter.
@@ -194,7 +194,7 @@ mod tests {
             (instance(DesiredState::Down, InstanceState::Errored, by_itself()), true, RunStatus::Ended(5)),
             (instance(DesiredState::Down, InstanceState::Stopped, by_itself()), false, RunStatus::Ended(5)),
             (instance(DesiredState::Down, InstanceState::Stopped, by_itself()), true, RunStatus::Up),
-            (instance(DesiredState::Down, InstanceState::Stopped, Some(ExitCause::Asked(user()))), true, RunStatus::Down),
+            (instance(DesiredState::Down, InstanceState::Stopped, Some(ExitCause::Requested(user()))), true, RunStatus::Down),
             (instance(DesiredState::Down, InstanceState::Stopped, None), false, RunStatus::Down),
             (instance(DesiredState::Down, running, None), false, RunStatus::Up),
         ] {

@@ -311,7 +311,8 @@ pub enum ExitCause {
     /// It ended by itself or by a signal from outside.
     Itself,
     /// ostler stopped it.
-    Asked(Origin),
+    #[serde(rename = "Asked")]
+    Requested(Origin),
     /// It did not obey in time and ostler killed it.
     KilledAfterTimeout(Origin),
     /// The kernel ran out of memory.

@@ -88,7 +88,7 @@ fn instance_starts_stops_and_starts_again() {
     assert_eq!((story.status(), story.instance.pid()), ("stopping", None));
     assert_eq!(story.transitions(Event::TreeGone { inc: 1 }), [Transition::Stopped]);
     assert_eq!((story.status(), story.instance.settled()), ("stopped", true));
-    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Requested(user("stop")));
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), []);
     assert_eq!(story.dispatch(Event::Start(user("start"))), [Effect::Spawn { inc: 2 }]);
     assert_eq!(story.instance.counters.restarts, 0);
@@ -135,7 +135,7 @@ fn mixed_mode_signals_the_main_process_and_kills_the_rest() {
     let mut story = Story::running(mixed.clone());
     assert_eq!(story.dispatch(Event::Stop(user("stop"))), [Effect::Signal { inc: 1, signal: 2, scope: Scope::Leader }]);
     assert_eq!(story.at(100).dispatch(Event::Exited { inc: 1, exit: exit(0) }), [KILL_SWEEP]);
-    assert_eq!(story.instance.exits[0].cause, ExitCause::Asked(user("stop")));
+    assert_eq!(story.instance.exits[0].cause, ExitCause::Requested(user("stop")));
     // No process was late: SIGKILL is repeated, and no timeout is reported.
     assert_eq!(story.at(1699).dispatch(Event::Tick), []);
     assert_eq!(story.at(1700).transitions(Event::Tick), []);
@@ -327,11 +327,11 @@ fn new_daemon_adopts_running_instances() {
     for (found_at, taken_at) in [(100, 60_000), (7000, 67_000), (600_000, 660_000)] {
         let mut story = Story::running(waits.clone());
         if found_at > 3000 {
-            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
+            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
         }
         story.at(found_at).dispatch(alive(1));
         if found_at < 3000 {
-            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::GoesOn)]);
+            assert_eq!(story.at(3000).transitions(Event::Tick), [Transition::ReadyTimeout(LateAction::KeepsRunning)]);
         }
         assert_eq!(story.at(taken_at - 1).dispatch(Event::Tick), []);
         assert_eq!(

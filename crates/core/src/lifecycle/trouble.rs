@@ -42,7 +42,7 @@ impl Instance {
 /// check made the daemon stop it.
 fn is_unasked(cause: &ExitCause) -> bool {
     match cause {
-        ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
+        ExitCause::Requested(origin) | ExitCause::KilledAfterTimeout(origin) => match origin {
             Origin::Policy(finding) => {
                 matches!(finding.name, PolicyName::Memory | PolicyName::Cpu | PolicyName::Errors | PolicyName::Health)
             }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn failed_exit_without_a_restart_is_a_crash() {
-        let by = |name| ExitCause::Asked(Origin::policy(name));
+        let by = |name| ExitCause::Requested(Origin::policy(name));
         let signal = Ending::Signal { signal: 11, core: false };
         for (ending, cause, crashed) in [
             (Ending::Code(3), ExitCause::Itself, true),
@@ -93,7 +93,7 @@ mod tests {
             (Ending::Code(1), by(PolicyName::Memory), true),
             (Ending::Code(0), ExitCause::Itself, false),
             (Ending::Code(9), ExitCause::Itself, false),
-            (signal, ExitCause::Asked(Origin::Shutdown), false),
+            (signal, ExitCause::Requested(Origin::Shutdown), false),
             (Ending::Code(1), by(PolicyName::Cron), false),
             (Ending::Unknown, ExitCause::Itself, false),
         ] {
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(trouble(online(), false, ends(&[299_000, 9, 1])), Some(Trouble::KeepsRestarting));
         assert_eq!(trouble(online(), false, ends(&[300_000, 9, 1])), None);
         assert_eq!(trouble(online(), true, ends(&[3, 2, 1])), None, "a job");
-        let requested = (1..5).map(|ago| exit(ago, Ending::Code(0), ExitCause::Asked(Origin::Resurrect))).collect();
+        let requested = (1..5).map(|ago| exit(ago, Ending::Code(0), ExitCause::Requested(Origin::Resurrect))).collect();
         assert_eq!(trouble(online(), false, requested), None);
     }
 }

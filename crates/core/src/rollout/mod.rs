@@ -75,7 +75,8 @@ pub enum ReplicaState {
     /// restart policy starts one.
     Failed,
     /// A user's command took it over.
-    Left,
+    #[serde(rename = "left")]
+    TakenOver,
     /// Rollback: the old release has to replace it.
     ToRevert,
     /// Rollback: a process of the old release was launched.
@@ -103,7 +104,8 @@ pub enum RolloutPhase {
         fault: RolloutFault,
     },
     /// The rollout is complete.
-    Over(RolloutOutcome),
+    #[serde(rename = "over")]
+    Complete(RolloutOutcome),
 }
 
 /// Outcome of a rollout.
@@ -169,7 +171,7 @@ impl Rollout {
     /// Returns the outcome, once it is over.
     pub fn outcome(&self) -> Option<&RolloutOutcome> {
         match &self.phase {
-            RolloutPhase::Over(outcome) => Some(outcome),
+            RolloutPhase::Complete(outcome) => Some(outcome),
             RolloutPhase::Advancing | RolloutPhase::Watching { .. } | RolloutPhase::Returning { .. } => None,
         }
     }
@@ -178,7 +180,7 @@ impl Rollout {
     pub fn deadline_ms(&self) -> Option<u64> {
         match self.phase {
             RolloutPhase::Watching { until_ms } => Some(until_ms),
-            RolloutPhase::Advancing | RolloutPhase::Returning { .. } | RolloutPhase::Over(_) => None,
+            RolloutPhase::Advancing | RolloutPhase::Returning { .. } | RolloutPhase::Complete(_) => None,
         }
     }
 }

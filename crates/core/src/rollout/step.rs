@@ -132,7 +132,7 @@ impl Rollout {
         if matches!(state, ReplicaState::Starting | ReplicaState::Ready | ReplicaState::Reverting) {
             self.discard(replica, effects);
         }
-        self.set(replica, ReplicaState::Left);
+        self.set(replica, ReplicaState::TakenOver);
         // The others of its batch may have waited for this replica only.
         if matches!(self.phase, RolloutPhase::Advancing) && !self.any_in(&[ReplicaState::Starting]) {
             self.promote_batch(effects);
@@ -164,7 +164,7 @@ impl Rollout {
                 let fault = fault.clone();
                 let next = self.next_batch(ReplicaState::ToRevert, self.batch);
                 if next.is_empty() && !somebody_goes {
-                    self.phase = RolloutPhase::Over(RolloutOutcome::Failed(fault));
+                    self.phase = RolloutPhase::Complete(RolloutOutcome::Failed(fault));
                 }
                 for replica in next {
                     self.set(replica, ReplicaState::Reverting);
@@ -176,14 +176,14 @@ impl Rollout {
                 let next = self.next_batch(ReplicaState::Waiting, if is_first { 1 } else { self.batch });
                 if next.is_empty() && !somebody_goes {
                     let done = self.any_in(&[ReplicaState::Done]) || self.replicas.is_empty();
-                    self.phase = RolloutPhase::Over(if done { RolloutOutcome::Done } else { RolloutOutcome::Overruled });
+                    self.phase = RolloutPhase::Complete(if done { RolloutOutcome::Done } else { RolloutOutcome::Overruled });
                 }
                 for replica in next {
                     self.set(replica, ReplicaState::Starting);
                     effects.push(RolloutEffect::Launch(replica));
                 }
             }
-            RolloutPhase::Watching { .. } | RolloutPhase::Over(_) => {}
+            RolloutPhase::Watching { .. } | RolloutPhase::Complete(_) => {}
         }
     }
 

@@ -189,8 +189,8 @@ proptest! {
             for (serving, in_place) in world.serving.iter().zip(&in_place) {
                 prop_assert!(*in_place || *serving != Serving::Nobody);
             }
-            let beside = (0..count).filter(|&replica| !in_place[replica] && world.beside[replica].is_some()).count();
-            prop_assert!(beside <= batch.max(1) as usize, "{beside} candidates at once");
+            let candidate_count = (0..count).filter(|&replica| !in_place[replica] && world.beside[replica].is_some()).count();
+            prop_assert!(candidate_count <= batch.max(1) as usize, "{candidate_count} candidates at once");
             if rollout.outcome().is_some() {
                 break;
             }
@@ -240,9 +240,9 @@ proptest! {
             }
         }
         if rollout.outcome() == Some(&RolloutOutcome::Done) {
-            prop_assert!(rollout.replicas.iter().all(|replica| matches!(replica.state, ReplicaState::Done | ReplicaState::Left)));
+            prop_assert!(rollout.replicas.iter().all(|replica| matches!(replica.state, ReplicaState::Done | ReplicaState::TakenOver)));
         }
-        let over = matches!(rollout.phase, RolloutPhase::Over(_));
+        let over = matches!(rollout.phase, RolloutPhase::Complete(_));
         prop_assert!(over);
     }
 }

@@ -46,7 +46,7 @@ pub enum Choice {
     /// this time.
     NotBefore(u64),
     /// No worker, until a worker answers or joins.
-    Nobody,
+    NoWorker,
 }
 
 /// Workers of one listening socket, and the number of connections that each got.
@@ -89,7 +89,7 @@ impl ConnectionCounts {
         match able.filter(|(.., load)| !load.is_stuck(now_ms)).min_by_key(|(given, worker, _)| (*given, *worker)) {
             Some((_, worker, load)) if load.unanswered < WINDOW => Choice::Worker(worker),
             Some((.., load)) => Choice::NotBefore(load.since_ms + PATIENCE_MS),
-            None => Choice::Nobody,
+            None => Choice::NoWorker,
         }
     }
 
@@ -207,7 +207,7 @@ mod tests {
                         waited += at - world.now_ms;
                         world.now_ms = at;
                     }
-                    Choice::Nobody => prop_assert!(false, "two workers answer at once"),
+                    Choice::NoWorker => prop_assert!(false, "two workers answer at once"),
                 }
                 world.answer(1, WINDOW);
                 world.answer(2, WINDOW);
@@ -274,12 +274,12 @@ mod tests {
     #[test]
     fn connection_is_offered_only_to_available_workers() {
         let mut turns = ConnectionCounts::default();
-        assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Nobody);
+        assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::NoWorker);
         turns.join(3);
-        assert_eq!(turns.next(0, |_| None), Choice::Nobody);
+        assert_eq!(turns.next(0, |_| None), Choice::NoWorker);
         assert_eq!(turns.next(0, |_| Some(Load::default())), Choice::Worker(3));
         assert_eq!(turns.next(5, |_| Some(Load { unanswered: WINDOW, since_ms: 0 })), Choice::NotBefore(PATIENCE_MS));
-        assert_eq!(turns.next(PATIENCE_MS, |_| Some(Load { unanswered: 1, since_ms: 0 })), Choice::Nobody);
+        assert_eq!(turns.next(PATIENCE_MS, |_| Some(Load { unanswered: 1, since_ms: 0 })), Choice::NoWorker);
         turns.leave(3);
         assert!(turns.is_empty() && !turns.has(3));
     }

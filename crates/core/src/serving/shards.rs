@@ -16,15 +16,15 @@ const LOOK_MS: u64 = 50;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardRank {
     /// It is ready.
-    Serves,
+    Ready,
     /// It runs, but it may not accept yet.
-    Young,
+    Running,
     /// It starts.
-    Coming,
+    Starting,
     /// Another process will replace it.
-    Later,
+    Retiring,
     /// It gets no connections: it is not ready while another process serves, or it is stopping.
-    Away,
+    Excluded,
 }
 
 /// Further facts for the rank, in addition to the instance.
@@ -44,30 +44,30 @@ impl ShardRank {
     /// Returns the rank of an instance's process, and until when it is `Young`.
     pub fn of(instance: &Instance, part: RankFacts, now_ms: u64) -> (Self, Option<u64>) {
         if part.retiring {
-            return (Self::Away, None);
+            return (Self::Excluded, None);
         }
         let standing = match &instance.state {
             InstanceState::Running { since, .. } => {
                 let warm_ms = since.mono_ms.saturating_add(part.min_uptime_ms.min(WARM_MS));
                 if !part.candidate && !part.proves && now_ms < warm_ms {
-                    return (Self::Young, Some(warm_ms));
+                    return (Self::Running, Some(warm_ms));
                 }
-                Self::Serves
+                Self::Ready
             }
-            _ if part.candidate || instance.wanted != DesiredState::Up => Self::Away,
+            _ if part.candidate || instance.wanted != DesiredState::Up => Self::Excluded,
             InstanceState::Spawning { superseded: None, .. } | InstanceState::Starting { .. } | InstanceState::Completing { .. } => {
-                Self::Coming
+                Self::Starting
             }
             // It still answers until it gets the stop request.
-            InstanceState::Leaving { ended: false, .. } => Self::Coming,
+            InstanceState::Leaving { ended: false, .. } => Self::Starting,
             InstanceState::Waiting { .. }
             | InstanceState::Preparing { .. }
             | InstanceState::Spawning { .. }
             | InstanceState::Leaving { .. }
             | InstanceState::Stopping { .. }
             | InstanceState::Clearing { .. }
-            | InstanceState::Backoff { .. } => Self::Later,
-            InstanceState::Stopped | InstanceState::Draining { .. } | InstanceState::Errored | InstanceState::Gone => Self::Away,
+            | InstanceState::Backoff { .. } => Self::Retiring,
+            InstanceState::Stopped | InstanceState::Draining { .. } | InstanceState::Errored | InstanceState::Gone => Self::Excluded,
         };
         (standing, None)
     }
@@ -76,14 +76,14 @@ impl ShardRank {
 /// Returns the shards that get new connections, sorted: those of the best available processes.
 /// Empty: no process is available.
 pub fn eligible<S: Ord>(shards: impl Iterator<Item = (ShardRank, S)>) -> Vec<S> {
-    let mut best = ShardRank::Away;
+    let mut best = ShardRank::Excluded;
     let mut eligible = Vec::new();
     for (standing, shard) in shards {
         if standing < best {
             best = standing;
             eligible.clear();
         }
-        if standing == best && standing != ShardRank::Away {
+        if standing == best && standing != ShardRank::Excluded {
             eligible.push(shard);
         }
     }
@@ -187,23 +187,23 @@ mod tests {
         let starting =
             InstanceState::Starting { inc: 1, pid: 9, since: Now::at(100), ready_deadline_ms: Some(900), late: false, adopted: false };
         for (state, standing, candidate) in [
-            (running(), ShardRank::Serves, ShardRank::Serves),
-            (spawning(None), ShardRank::Coming, ShardRank::Away),
-            (spawning(Some(Origin::Shutdown)), ShardRank::Later, ShardRank::Away),
-            (starting, ShardRank::Coming, ShardRank::Away),
-            (stopping(), ShardRank::Later, ShardRank::Away),
-            (InstanceState::Backoff { until_ms: 5 }, ShardRank::Later, ShardRank::Away),
-            (draining(), ShardRank::Away, ShardRank::Away),
-            (InstanceState::Stopped, ShardRank::Away, ShardRank::Away),
-            (InstanceState::Errored, ShardRank::Away, ShardRank::Away),
+            (running(), ShardRank::Ready, ShardRank::Ready),
+            (spawning(None), ShardRank::Starting, ShardRank::Excluded),
+            (spawning(Some(Origin::Shutdown)), ShardRank::Retiring, ShardRank::Excluded),
+            (starting, ShardRank::Starting, ShardRank::Excluded),
+            (stopping(), ShardRank::Retiring, ShardRank::Excluded),
+            (InstanceState::Backoff { until_ms: 5 }, ShardRank::Retiring, ShardRank::Excluded),
+            (draining(), ShardRank::Excluded, ShardRank::Excluded),
+            (InstanceState::Stopped, ShardRank::Excluded, ShardRank::Excluded),
+            (InstanceState::Errored, ShardRank::Excluded, ShardRank::Excluded),
         ] {
             let mut instance = instance(state);
             assert_eq!(ShardRank::of(&instance, part(), 200), (standing, None), "{instance:?}");
             assert_eq!(ShardRank::of(&instance, RankFacts { candidate: true, ..part() }, 200), (candidate, None), "{instance:?}");
-            assert_eq!(ShardRank::of(&instance, RankFacts { retiring: true, ..part() }, 200), (ShardRank::Away, None), "{instance:?}");
+            assert_eq!(ShardRank::of(&instance, RankFacts { retiring: true, ..part() }, 200), (ShardRank::Excluded, None), "{instance:?}");
             instance.wanted = DesiredState::Down;
             let is_up = matches!(instance.state, InstanceState::Running { .. });
-            assert_eq!(ShardRank::of(&instance, part(), 200).0 == ShardRank::Away, !is_up, "{instance:?}");
+            assert_eq!(ShardRank::of(&instance, part(), 200).0 == ShardRank::Excluded, !is_up, "{instance:?}");
         }
     }
 
@@ -212,24 +212,24 @@ mod tests {
         for (min_uptime_ms, until) in [(0, 100), (300, 400), (3_600_000, 1100)] {
             let part = RankFacts { proves: false, min_uptime_ms, ..part() };
             for (now, young) in [(until - 1, true), (until, false)] {
-                let expected = if young && min_uptime_ms > 0 { (ShardRank::Young, Some(until)) } else { (ShardRank::Serves, None) };
+                let expected = if young && min_uptime_ms > 0 { (ShardRank::Running, Some(until)) } else { (ShardRank::Ready, None) };
                 assert_eq!(ShardRank::of(&instance(running()), part, now.max(100)), expected, "{min_uptime_ms} at {now}");
             }
             // It has proved itself by its uptime.
             let candidate = RankFacts { candidate: true, ..part };
-            assert_eq!(ShardRank::of(&instance(running()), candidate, 100), (ShardRank::Serves, None));
+            assert_eq!(ShardRank::of(&instance(running()), candidate, 100), (ShardRank::Ready, None));
         }
     }
 
     #[test]
     fn best_available_instances_get_all_connections() {
-        use ShardRank::{Away, Coming, Later, Serves, Young};
+        use ShardRank::{Excluded, Ready, Retiring, Running, Starting};
         for (processes, expected) in [
-            (&[(Serves, 3), (Young, 1), (Serves, 0), (Serves, 3)][..], &[0, 3][..]),
-            (&[(Later, 0), (Coming, 1), (Away, 2)], &[1]),
-            (&[(Later, 0), (Later, 1)], &[0, 1]),
-            (&[(Coming, 0), (Young, 5)], &[5]),
-            (&[(Away, 0)], &[]),
+            (&[(Ready, 3), (Running, 1), (Ready, 0), (Ready, 3)][..], &[0, 3][..]),
+            (&[(Retiring, 0), (Starting, 1), (Excluded, 2)], &[1]),
+            (&[(Retiring, 0), (Retiring, 1)], &[0, 1]),
+            (&[(Starting, 0), (Running, 5)], &[5]),
+            (&[(Excluded, 0)], &[]),
             (&[], &[]),
         ] {
             assert_eq!(eligible(processes.iter().copied()), expected, "{processes:?}");

@@ -325,7 +325,7 @@ impl Daemon {
         if let Some(earlier) = self.batch.iter_mut().rev().find(|step| step.slot == slot) {
             earlier.after = Some(instance.clone());
         }
-        let told = match &event {
+        let finished_hook = match &event {
             Event::HookDone { inc, hook, .. } => Some((*inc, *hook)),
             Event::Unprepared { inc, .. } => Some((*inc, Hook::PreStart)),
             _ => None,
@@ -339,7 +339,7 @@ impl Daemon {
                 effect => self.effects.push((slot, effect)),
             }
         }
-        self.batch.push(JournaledStep { slot, cause, after: None, hooks, cancels, ended_hook: told });
+        self.batch.push(JournaledStep { slot, cause, after: None, hooks, cancels, ended_hook: finished_hook });
     }
 
     fn perform(&mut self, op: Op, world: &mut World) -> Outcome {

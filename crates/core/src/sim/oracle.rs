@@ -307,8 +307,8 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
     }
     let failed = matches!(old.state, InstanceState::Stopping { next: AfterStop::Failed, .. });
     let unstable = match &record.cause {
-        ExitCause::Asked(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
-        ExitCause::Asked(_) => return Ok(()),
+        ExitCause::Requested(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
+        ExitCause::Requested(_) => return Ok(()),
         ExitCause::KilledAfterTimeout(_) => {
             let by_kill = matches!(record.ending, Ending::Signal { signal: 9, .. } | Ending::Unknown);
             let unasked = world.child(slot, record.inc).is_some_and(|child| child.killed_unasked);

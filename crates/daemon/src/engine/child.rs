@@ -25,7 +25,7 @@ pub(crate) struct ChildRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildEvent<'a> {
     /// The process was requested from the keeper.
-    Asked {
+    Requested {
         /// Folder of its cgroup.
         group: Option<&'a str>,
         /// Sizes of the app's error and output log at the time of the request.

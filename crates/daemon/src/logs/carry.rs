@@ -72,7 +72,7 @@ pub(crate) struct Deleted {
 #[derive(Debug)]
 pub(crate) enum CarrierReport {
     /// Lines wait, for this reason. Reported once until the thread can write again.
-    Waits(FileKey, String),
+    Stuck(FileKey, String),
     /// Everything was carried, and the file is closed.
     Ended(FileKey),
 }
@@ -300,7 +300,7 @@ impl Thread {
                         Ok(number) => _ = self.all.insert(number, *carry),
                         Err(errno) => {
                             carry_and_report(&mut carry, true, report);
-                            report(CarrierReport::Waits(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
+                            report(CarrierReport::Stuck(carry.deleted.key, format!("its deleted file cannot be watched: {errno}")));
                         }
                     }
                 }
@@ -353,7 +353,7 @@ fn carry_and_report(carry: &mut Carry, all: bool, report: &dyn Fn(CarrierReport)
         Err(error) => {
             let is_news = carry.stuck.replace(Instant::now() + RETRY).is_none();
             if is_news {
-                report(CarrierReport::Waits(carry.deleted.key, error.to_string()));
+                report(CarrierReport::Stuck(carry.deleted.key, error.to_string()));
             }
         }
     }

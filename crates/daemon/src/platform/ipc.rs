@@ -76,7 +76,7 @@ pub(crate) struct ReceivedLines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendResult {
     /// The descriptor was sent.
-    Yes,
+    Sent,
     /// The app does not read, so the caller must wait. [`crate::platform::reactor`] reports when
     /// there is room.
     NoRoom,
@@ -244,12 +244,12 @@ impl Ipc {
             return self.no_room(reactor);
         }
         match self.send(line, Some(fd)) {
-            Ok(sent) if sent == line.len() => SendResult::Yes,
+            Ok(sent) if sent == line.len() => SendResult::Sent,
             Ok(sent) => {
                 // The kernel sent the descriptor with the first byte.
                 self.out.push_back(Queued { line: line.to_vec(), sent, fd: None });
                 self.no_room(reactor);
-                SendResult::Yes
+                SendResult::Sent
             }
             Err(Errno::AGAIN | Errno::INTR) => self.no_room(reactor),
             // The socket reports no event for these errors, so the caller retries.

@@ -216,8 +216,8 @@ fn take(text: &str, way: &LineStyle, is_combined: bool, seen: &mut FoundLines) -
     let mut last: BTreeMap<Stream, u32> = BTreeMap::new();
     let mut latest = None;
     for line in text.lines() {
-        let said = plain(line, way).ok_or_else(|| format!("in another form: {line:.200}"))?;
-        let pieces: Vec<&str> = said.split_inclusive(['|', '>']).collect();
+        let content = plain(line, way).ok_or_else(|| format!("in another form: {line:.200}"))?;
+        let pieces: Vec<&str> = content.split_inclusive(['|', '>']).collect();
         let mut ends = Vec::new();
         for piece in pieces {
             let (stream, number, end) = piece_of(piece).ok_or_else(|| format!("cut: {line:.200}"))?;

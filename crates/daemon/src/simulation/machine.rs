@@ -472,7 +472,7 @@ impl MachineState {
         match deed {
             WorkerAction::Nothing => None,
             WorkerAction::Did(what) => Some(format!("{pid}: {what}")),
-            WorkerAction::Ends => {
+            WorkerAction::Exits => {
                 self.end(pid, Ending::Code(0));
                 Some(format!("{pid} has disconnected and ends"))
             }

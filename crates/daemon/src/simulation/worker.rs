@@ -85,7 +85,7 @@ pub(super) struct Worker {
 
 enum WorkerStage {
     Idle,
-    Asked,
+    Requested,
     /// The worker listens with this key, and with the socket itself if that is shared.
     Listens(String, Option<OwnedFd>),
 }
@@ -95,7 +95,7 @@ pub(super) enum WorkerAction {
     Nothing,
     Did(String),
     /// The worker has disconnected and ends.
-    Ends,
+    Exits,
 }
 
 impl Worker {
@@ -118,7 +118,7 @@ impl Worker {
     pub(super) fn key(&self) -> Option<&str> {
         match &self.stage {
             WorkerStage::Listens(key, _) => Some(key),
-            WorkerStage::Idle | WorkerStage::Asked => None,
+            WorkerStage::Idle | WorkerStage::Requested => None,
         }
     }
 
@@ -130,7 +130,7 @@ impl Worker {
             return WorkerAction::Did(self.handle_message(&line, channel, all, rng));
         }
         if self.disconnects {
-            return WorkerAction::Ends;
+            return WorkerAction::Exits;
         }
         self.by_itself(channel, all, rng)
     }
@@ -144,7 +144,7 @@ impl Worker {
         match &self.stage {
             WorkerStage::Idle if self.wants => {
                 let query = json!({"act": "queryServer", "address": self.path, "port": -1, "addressType": -1, "index": 0});
-                self.stage = WorkerStage::Asked;
+                self.stage = WorkerStage::Requested;
                 WorkerAction::Did(self.send(channel, query))
             }
             WorkerStage::Listens(key, _) if !self.wants => {
@@ -159,7 +159,7 @@ impl Worker {
                 }
                 Err(_) => WorkerAction::Nothing,
             },
-            WorkerStage::Idle | WorkerStage::Asked | WorkerStage::Listens(..) => WorkerAction::Nothing,
+            WorkerStage::Idle | WorkerStage::Requested | WorkerStage::Listens(..) => WorkerAction::Nothing,
         }
     }
 
@@ -207,7 +207,7 @@ impl Worker {
         match message["act"].as_str() {
             Some("newconn") => return self.take(&message, fd, channel, all, rng),
             Some("disconnect") => self.disconnects = true,
-            _ if message["key"].is_string() && matches!(self.stage, WorkerStage::Asked) => {
+            _ if message["key"].is_string() && matches!(self.stage, WorkerStage::Requested) => {
                 let is_refused = message["errno"].as_i64().is_some_and(|errno| errno != 0);
                 let key = message["key"].as_str().unwrap_or_default().to_owned();
                 self.stage = if is_refused { WorkerStage::Idle } else { WorkerStage::Listens(key, fd) };

@@ -25,7 +25,7 @@ impl Control {
             let key = child.key;
             match self.ask_for(child) {
                 Ok(RequestedProcess { group, log_start }) => {
-                    self.is_of_feature(key, ChildEvent::Asked { group: group.as_deref(), log_start })
+                    self.is_of_feature(key, ChildEvent::Requested { group: group.as_deref(), log_start })
                 }
                 Err(failure) => self.is_of_feature(key, ChildEvent::NotSpawned { step: &failure.step, errno: failure.errno }),
             };

@@ -57,7 +57,7 @@ pub(crate) struct Anchor {
 /// Reason why the anchor woke up.
 enum WakeReason {
     /// The keeper asked it to exit.
-    Left,
+    Dismissed,
     /// Daemon and keeper are gone.
     BothGone,
 }
@@ -88,7 +88,7 @@ impl Anchor {
                 WakeReason::BothGone if self.armed => {}
                 // The anchor was not armed: either another anchor is, or the daemon cannot run
                 // without its keeper yet.
-                WakeReason::Left | WakeReason::BothGone => return ExitCode::SUCCESS,
+                WakeReason::Dismissed | WakeReason::BothGone => return ExitCode::SUCCESS,
             }
             match self.become_keeper() {
                 Role::Keeper => return ExitCode::FAILURE,
@@ -113,7 +113,7 @@ impl Anchor {
                 // Only a closed link proves that both are gone. A sender of an unknown packet is
                 // alive.
                 Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => return WakeReason::BothGone,
-                Err(_) => return WakeReason::Left,
+                Err(_) => return WakeReason::Dismissed,
             }
             let timeout = duration(REST_AFTER_MS);
             match poll(&mut [PollFd::new(&self.link, PollFlags::IN)], (!resting).then_some(&timeout)) {
@@ -136,10 +136,10 @@ impl Anchor {
             Ok(ToAnchor::Arm) => self.armed = true,
             Ok(ToAnchor::Hold { names }) if names.len() == fds.len() && !lost_fds => self.held.extend(names.into_iter().zip(fds)),
             Ok(ToAnchor::Release { names }) => names.iter().for_each(|name| drop(self.held.remove(name))),
-            Ok(ToAnchor::Leave) => return Some(WakeReason::Left),
+            Ok(ToAnchor::Leave) => return Some(WakeReason::Dismissed),
             // An anchor that lacks a descriptor is worse than a new one. The keeper starts a new
             // one as soon as we are gone.
-            Ok(ToAnchor::Hold { .. }) | Err(_) => return Some(WakeReason::Left),
+            Ok(ToAnchor::Hold { .. }) | Err(_) => return Some(WakeReason::Dismissed),
         }
         None
     }

@@ -71,11 +71,11 @@ pub struct Watchdog {
 pub(super) enum WatchdogPhase {
     /// No answer is expected.
     #[default]
-    Calm,
+    Idle,
     /// An acknowledgement is expected by this time.
     Expecting { until_ms: u64 },
     /// The answer to a question is expected.
-    Asked(PendingQuestion),
+    Questioned(PendingQuestion),
 }
 
 #[derive(Debug)]
@@ -93,25 +93,25 @@ pub(super) struct PendingQuestion {
 impl Watchdog {
     /// Expects an answer, because a message that needs one was sent.
     pub fn expect(&mut self, now_ms: u64) {
-        if matches!(self.phase, WatchdogPhase::Calm) {
+        if matches!(self.phase, WatchdogPhase::Idle) {
             self.phase = WatchdogPhase::Expecting { until_ms: now_ms + EXPECT_MS };
         }
     }
 
     /// Notes that the process responds.
     pub fn on_answer(&mut self) {
-        self.phase = WatchdogPhase::Calm;
+        self.phase = WatchdogPhase::Idle;
     }
 
     /// Returns true if the keeper must ask the process now. It returns false if a question is
     /// already pending.
     pub fn doubt(&mut self, now_ms: u64, activity: Activity) -> bool {
-        if matches!(self.phase, WatchdogPhase::Asked(_)) {
+        if matches!(self.phase, WatchdogPhase::Questioned(_)) {
             return false;
         }
         let question =
             PendingQuestion { checks: 0, last_ms: now_ms, next_ms: now_ms + LOOK_MS, cpu_ms: activity.cpu_ms, busy_ms: 0, idle: (None, 0) };
-        self.phase = WatchdogPhase::Asked(question);
+        self.phase = WatchdogPhase::Questioned(question);
         true
     }
 
@@ -125,15 +125,15 @@ impl Watchdog {
             return Some(killed + DIES_WITHIN_MS);
         }
         match &self.phase {
-            WatchdogPhase::Calm => None,
+            WatchdogPhase::Idle => None,
             WatchdogPhase::Expecting { until_ms } => Some(*until_ms),
-            WatchdogPhase::Asked(asked) => Some(asked.next_ms),
+            WatchdogPhase::Questioned(asked) => Some(asked.next_ms),
         }
     }
 
     /// Performs one more check. `None` means: keep waiting.
     pub fn check(&mut self, now_ms: u64, activity: Activity) -> Option<HangKind> {
-        let WatchdogPhase::Asked(asked) = &mut self.phase else { return None };
+        let WatchdogPhase::Questioned(asked) = &mut self.phase else { return None };
         let interval = if asked.checks < SHORT_LOOKS { LOOK_MS } else { LATER_LOOK_MS };
         // This process may have been suspended as well; nothing is known about that time.
         let passed = now_ms.saturating_sub(asked.last_ms).min(2 * interval);

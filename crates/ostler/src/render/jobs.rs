@@ -196,12 +196,14 @@ fn succeeded(run: &ExitRecord) -> bool {
 
 fn outcome(run: &ExitRecord) -> String {
     match (&run.cause, run.ending) {
-        (ExitCause::Asked(Origin::Policy(by)) | ExitCause::KilledAfterTimeout(Origin::Policy(by)), _) if by.name == PolicyName::Timeout => {
+        (ExitCause::Requested(Origin::Policy(by)) | ExitCause::KilledAfterTimeout(Origin::Policy(by)), _)
+            if by.name == PolicyName::Timeout =>
+        {
             "timeout".into()
         }
         (ExitCause::NotStarted { why }, _) => format!("no start: {}", shown(why)),
         (ExitCause::CouldNotStart { step }, _) => format!("no start: {}", shown(step)),
-        (ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
+        (ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_), _) => "stopped".into(),
         (ExitCause::OutOfMemory, _) => "out of memory".into(),
         (ExitCause::NotReady, _) => "not ready".into(),
         (ExitCause::Itself, Ending::Code(0)) => "ok".into(),

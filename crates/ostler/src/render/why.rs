@@ -199,12 +199,12 @@ mod tests {
             ),
             (
                 Ending::Code(0),
-                ExitCause::Asked(other),
+                ExitCause::Requested(other),
                 "exited with code 0, asked for by `stop` of uid 0 (pid 8) on behalf of ali\u{fffd}ce, after 850 ms",
             ),
             (
                 Ending::Signal { signal: 2, core: false },
-                ExitCause::Asked(user.clone()),
+                ExitCause::Requested(user.clone()),
                 "was ended by SIGINT, asked for by `restart` of uid 1000",
             ),
             (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not obey in time"),
@@ -213,7 +213,7 @@ mod tests {
                 ExitCause::CouldNotStart { step: "chdir".into() },
                 "could not be started: chdir: Permission denied",
             ),
-            (Ending::Unknown, ExitCause::Asked(Origin::Resurrect), "how is not known"),
+            (Ending::Unknown, ExitCause::Requested(Origin::Resurrect), "how is not known"),
             (
                 Ending::Signal { signal: 15, core: false },
                 ExitCause::NotReady,

@@ -172,7 +172,7 @@ pub(crate) fn troubled() -> Detail {
         1,
         400_000,
         Ending::Signal { signal: 15, core: false },
-        ExitCause::Asked(Origin::User { command: "restart".into(), uid: 1000, pid: 77, on_behalf_of: Some("alice".into()) }),
+        ExitCause::Requested(Origin::User { command: "restart".into(), uid: 1000, pid: 77, on_behalf_of: Some("alice".into()) }),
     ));
     let lines =
         ["Error: \u{1b}[31mconnect ECONNREFUSED 10.0.0.5:5432", "    at TCPConnectWrap.afterConnect [as oncomplete] (node:net:1607:16)"];

@@ -143,8 +143,8 @@ fn hostile_spans_are_truncated_or_rejected() {
     assert!(span.attributes.iter().all(|(key, value)| key.len() <= KEY && value.len() <= VALUE));
     assert_eq!(span.left_out, 100_000 - 48 + 100 - 16);
     // More spans than would fit in memory if the decoder kept them all.
-    let (told, all) = read(BodyEncoding::Protobuf, &request(&vec![good; SPANS + 5]));
-    assert_eq!((told.unwrap(), all.len()), (DecodeResult { taken: SPANS, refused: 5 }, SPANS));
+    let (read_result, all) = read(BodyEncoding::Protobuf, &request(&vec![good; SPANS + 5]));
+    assert_eq!((read_result.unwrap(), all.len()), (DecodeResult { taken: SPANS, refused: 5 }, SPANS));
     let end_first = message().bytes(1, &[1; 16]).bytes(2, &[1; 8]).fixed64(7, u64::MAX).fixed64(8, 1);
     assert_eq!(read(BodyEncoding::Protobuf, &request(&[end_first])).1[0].2.took_ns, 0);
 }

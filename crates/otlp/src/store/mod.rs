@@ -42,7 +42,7 @@ pub enum AddOutcome {
     /// It was added.
     Taken,
     /// It was a duplicate.
-    Twice,
+    Duplicate,
     /// Its trace has too many spans or is too large.
     Full,
     /// Its trace was dropped before.
@@ -155,7 +155,7 @@ impl Store {
         let (after, news) = (trace.bytes(), trace.news().filter(|_| added == AddOutcome::Taken));
         match added {
             AddOutcome::Taken => {}
-            AddOutcome::Twice => self.counts.twice += 1,
+            AddOutcome::Duplicate => self.counts.twice += 1,
             AddOutcome::Full | AddOutcome::Late => self.counts.left_out += 1,
         }
         self.grow(&owner, before, after);

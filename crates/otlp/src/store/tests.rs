@@ -83,7 +83,7 @@ fn slow_failed_and_sampled_traces_are_kept() {
 fn duplicate_late_and_rootless_spans_are_handled() {
     let mut store = warmed_up_store();
     assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), AddOutcome::Taken);
-    assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), AddOutcome::Twice);
+    assert_eq!(store.add(&app("api"), trace(1), span(1, Some(0), 5000), 20_000), AddOutcome::Duplicate);
     assert!(summaries(&store).iter().all(|one| one.took_ms < 5000.0), "a part is no entry");
     store.settle(20_000 + QUIET_MS);
     let list = summaries(&store);

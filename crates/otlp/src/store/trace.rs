@@ -115,7 +115,7 @@ impl Trace {
             return AddOutcome::Full;
         }
         if self.spans.iter().any(|kept| kept.span.id == span.id) {
-            return AddOutcome::Twice;
+            return AddOutcome::Duplicate;
         }
         let at = at.unwrap_or_else(|| {
             self.senders.push(sender.clone());

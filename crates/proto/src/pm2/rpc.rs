@@ -232,11 +232,11 @@ mod tests {
             decoder.push(frame);
             decoder.take().unwrap().unwrap()
         };
-        let asked = request(args(&invocation("9:1", "stopProcessId", &[json!(3)]))).unwrap();
-        assert_eq!(asked, Request { id: b"s:9:1".to_vec(), call: Call::Method { name: "stopProcessId".into(), args: vec![json!(3)] } });
+        let parsed = request(args(&invocation("9:1", "stopProcessId", &[json!(3)]))).unwrap();
+        assert_eq!(parsed, Request { id: b"s:9:1".to_vec(), call: Call::Method { name: "stopProcessId".into(), args: vec![json!(3)] } });
         let answered = |frame: Vec<u8>| answer(args(&frame)).map(|answer| (answer.id, answer.result));
-        assert_eq!(answered(success(&asked.id, &["[1]", "null"])), Some((asked.id.clone(), Ok(vec![json!([1]), json!(null)]))));
-        assert_eq!(answered(failure(&asked.id, "no")), Some((asked.id.clone(), Err("no".into()))));
+        assert_eq!(answered(success(&parsed.id, &["[1]", "null"])), Some((parsed.id.clone(), Ok(vec![json!([1]), json!(null)]))));
+        assert_eq!(answered(failure(&parsed.id, "no")), Some((parsed.id.clone(), Err("no".into()))));
         assert_eq!(answered(amp::encode(&[b"s:x", b"s:1"])), None);
         assert_eq!(answered(amp::encode(&[b"j:{"])), None);
     }

@@ -32,7 +32,7 @@ pub enum ProbeAction {
     /// Begin an attempt.
     Begin,
     /// Read the bytes that have arrived, and watch the socket for the rest.
-    Look,
+    Read,
     /// The attempt took too long: end it.
     Abort,
 }
@@ -72,7 +72,7 @@ impl Schedule {
             // arrived counts as on time.
             Self::Patient { deadline_ms, .. } => {
                 *self = Self::Trying { deadline_ms };
-                ProbeAction::Look
+                ProbeAction::Read
             }
             Self::Trying { .. } => {
                 self.failed(question, now_ms);
@@ -131,13 +131,13 @@ mod tests {
         assert_eq!(schedule.tick(&patient, 1000), ProbeAction::Begin);
         assert!(schedule.is_patient());
         assert_eq!(schedule.tick(&patient, 1009), ProbeAction::Nothing);
-        assert_eq!(schedule.tick(&patient, 1010), ProbeAction::Look);
+        assert_eq!(schedule.tick(&patient, 1010), ProbeAction::Read);
         assert!(!schedule.is_patient());
         assert_eq!(schedule.tick(&patient, 1049), ProbeAction::Nothing);
         assert_eq!(schedule.tick(&patient, 1050), ProbeAction::Abort);
         // The daemon was suspended.
         assert_eq!(schedule.tick(&patient, 1150), ProbeAction::Begin);
-        assert_eq!(schedule.tick(&patient, 9000), ProbeAction::Look);
+        assert_eq!(schedule.tick(&patient, 9000), ProbeAction::Read);
         assert_eq!(schedule.tick(&patient, 9000), ProbeAction::Abort);
         // Not longer than an answer may take.
         let mut schedule = Schedule::new(0);

@@ -443,7 +443,7 @@ impl Clients {
     pub(crate) fn forward(&mut self, said: &AppMessage) {
         for client in self.all.values_mut().filter(|client| !client.closing && client.backlog() < MAX_FOLLOWER_BYTES / 2) {
             if let Some(id) = client.topic_request(&said.topic) {
-                client.queue(&DaemonFrame { id, response: Response::Said(said.clone()) }, 0);
+                client.queue(&DaemonFrame { id, response: Response::AppMessage(said.clone()) }, 0);
             }
         }
     }

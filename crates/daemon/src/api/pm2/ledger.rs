@@ -138,7 +138,7 @@ mod tests {
             let place = LogPlace { path: format!("/l/{file}.log"), dev: 1, ino: file.into(), end: 0, since_ms: 5 };
             account.note(0, &Packet::File { file, place }, &mut Vec::new());
         }
-        account.note(0, &Packet::Begun { at_ms: 7 }, &mut Vec::new());
+        account.note(0, &Packet::Started { at_ms: 7 }, &mut Vec::new());
         Ledger::new(account).unwrap()
     }
 

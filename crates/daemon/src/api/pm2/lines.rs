@@ -244,7 +244,7 @@ impl LogLines {
         let mut noted = Ok(());
         let mut rest = packets;
         if let Some(account) = &mut running.opening {
-            let begins = packets.iter().position(|(_, packet)| matches!(packet, Packet::Begun { .. }));
+            let begins = packets.iter().position(|(_, packet)| matches!(packet, Packet::Started { .. }));
             let (before, behind) = packets.split_at(begins.map_or(packets.len(), |at| at + 1));
             before.iter().for_each(|(position, packet)| account.note(*position, packet, &mut Vec::new()));
             rest = behind;

@@ -49,7 +49,7 @@ pub(crate) struct HomeWatch {
 /// State of the home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HomeState {
-    Fine,
+    Intact,
     /// It is at another path, and can be reached there.
     Moved,
     /// A part of it is missing.
@@ -63,7 +63,7 @@ fn judge(exists: bool, is_complete: bool, is_at_its_place: bool) -> HomeState {
         (false, ..) => HomeState::Gone,
         (true, false, _) => HomeState::Incomplete,
         (true, true, false) => HomeState::Moved,
-        (true, true, true) => HomeState::Fine,
+        (true, true, true) => HomeState::Intact,
     }
 }
 
@@ -179,7 +179,7 @@ impl HomeWatch {
             return;
         }
         match self.find(&ctx.io.settings.home, &ctx.io.lock) {
-            HomeState::Fine => {
+            HomeState::Intact => {
                 if self.reported.take().is_some() {
                     ctx.io.log.line(format_args!("the home is available again"));
                 }
@@ -222,7 +222,7 @@ impl HomeWatch {
                 ctx.io.log.line(format_args!("what was removed from the home is back: it can be reached again"));
                 self.follow(&ctx.io.reactor);
                 match self.find(&ctx.io.settings.home, &ctx.io.lock) {
-                    HomeState::Fine => {}
+                    HomeState::Intact => {}
                     HomeState::Moved => self.log_move(ctx),
                     // A part was removed again before it was watched.
                     HomeState::Incomplete | HomeState::Gone => self.schedule_retry(ctx, format_args!("the new home was removed again")),
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn finding_depends_on_the_state_of_the_home() {
         let table = [
-            ((true, true, true), HomeState::Fine),
+            ((true, true, true), HomeState::Intact),
             ((true, true, false), HomeState::Moved),
             ((true, false, true), HomeState::Incomplete),
             ((true, false, false), HomeState::Incomplete),

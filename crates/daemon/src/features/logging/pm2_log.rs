@@ -63,7 +63,7 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
             log.error(format_args!("App [{name}:{pm_id}] {}, taken as ready", slot.not_ready()))
         }
         Transition::ReadyTimeout(LateAction::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
-        Transition::ReadyTimeout(LateAction::GoesOn) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
+        Transition::ReadyTimeout(LateAction::KeepsRunning) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
         Transition::Exit(record) => match record.ending {
             Ending::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
             Ending::Signal { signal, .. } => {

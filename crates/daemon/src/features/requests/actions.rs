@@ -171,9 +171,9 @@ impl Actions {
 fn callable_instances(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let selected: Vec<&Slot> = ids.iter().filter_map(|id| ctx.state.slots.get(*id)).collect();
-    let told: Vec<u32> = selected.iter().filter(|slot| slot.has_channel() && slot.offers(action)).map(|slot| slot.durable.id).collect();
-    if !told.is_empty() {
-        return Ok(told);
+    let targets: Vec<u32> = selected.iter().filter(|slot| slot.has_channel() && slot.offers(action)).map(|slot| slot.durable.id).collect();
+    if !targets.is_empty() {
+        return Ok(targets);
     }
     let mut offered: Vec<&str> = selected.iter().filter(|slot| slot.has_channel()).flat_map(|slot| slot.actions()).collect();
     offered.sort_unstable();
@@ -189,11 +189,11 @@ fn callable_instances(ctx: &Ctx, target: &str, action: &str) -> Result<Vec<u32>,
 fn preloaded(ctx: &Ctx, target: &str) -> Result<Vec<u32>, Failure> {
     let ids = ctx.state.slots.select(target, "")?;
     let slots = ids.iter().filter_map(|id| ctx.state.slots.get(*id));
-    let told: Vec<u32> = slots.filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
-    if told.is_empty() {
+    let targets: Vec<u32> = slots.filter(|slot| slot.has_channel() && slot.durable.preloaded).map(|slot| slot.durable.id).collect();
+    if targets.is_empty() {
         return Err(Failure::Other(format!("nothing that is called {target} is a Node app that runs with ostler's preload")));
     }
-    Ok(told)
+    Ok(targets)
 }
 
 fn pm_ids(ctx: &Ctx, ids: &[u32]) -> Vec<u32> {

@@ -197,13 +197,13 @@ fn news(ctx: &Ctx, running: &Running) -> Option<RolloutEvent> {
     let is_advancing = matches!(running.rollout.phase, RolloutPhase::Advancing | RolloutPhase::Watching { .. });
     let (now_ms, waits_ms) = (ctx.now.mono_ms, reload_waits_ms(&ctx.io.settings));
     running.replicas.iter().zip(&running.rollout.replicas).enumerate().find_map(|(index, (replica, progress))| {
-        let candidate = replica.candidate.and_then(|id| ctx.state.slots.get(id));
+        let candidate_slot = replica.candidate.and_then(|id| ctx.state.slots.get(id));
         let serving = ctx.state.slots.get(replica.serving);
         match progress.state {
-            ReplicaState::Starting if is_watched(running, candidate.or(serving), now_ms) => None,
+            ReplicaState::Starting if is_watched(running, candidate_slot.or(serving), now_ms) => None,
             ReplicaState::Starting | ReplicaState::Reverting if progress.in_place => restarted(index, replica, serving, now_ms, waits_ms),
-            ReplicaState::Starting | ReplicaState::Reverting => candidate(index, candidate, false),
-            ReplicaState::Ready if !progress.in_place => candidate(index, candidate, true),
+            ReplicaState::Starting | ReplicaState::Reverting => candidate(index, candidate_slot, false),
+            ReplicaState::Ready if !progress.in_place => candidate(index, candidate_slot, true),
             ReplicaState::Retiring | ReplicaState::Returning => {
                 let is_gone = replica.going.is_none_or(|id| ctx.state.slots.get(id).is_none());
                 let has_to_stay = is_advancing && progress.state == ReplicaState::Retiring;

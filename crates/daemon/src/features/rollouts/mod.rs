@@ -78,7 +78,7 @@ impl Rollouts {
 
     pub(crate) fn on_transition(&mut self, ctx: &mut Ctx, id: u32, transition: &Transition) {
         match transition {
-            Transition::ReadyTimeout(LateAction::GoesOn) => self.on_late(ctx, id),
+            Transition::ReadyTimeout(LateAction::KeepsRunning) => self.on_late(ctx, id),
             Transition::Deleted => self.forget_releases(ctx, id),
             _ => {}
         }

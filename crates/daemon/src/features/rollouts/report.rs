@@ -49,9 +49,9 @@ impl Running {
             RolloutPhase::Advancing => (RolloutState::Running, None),
             RolloutPhase::Watching { .. } => (RolloutState::Canary, None),
             RolloutPhase::Returning { fault } => (RolloutState::Returning, Some(fault)),
-            RolloutPhase::Over(RolloutOutcome::Done) => (RolloutState::Done, None),
-            RolloutPhase::Over(RolloutOutcome::Overruled) => (RolloutState::Overruled, None),
-            RolloutPhase::Over(RolloutOutcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
+            RolloutPhase::Complete(RolloutOutcome::Done) => (RolloutState::Done, None),
+            RolloutPhase::Complete(RolloutOutcome::Overruled) => (RolloutState::Overruled, None),
+            RolloutPhase::Complete(RolloutOutcome::Failed(fault)) => (RolloutState::Failed, Some(fault)),
         };
         let fault = fault.map(|fault| FaultReport {
             id: self.replicas.get(fault.replica).map_or(0, |replica| replica.pm_id),
@@ -93,7 +93,7 @@ fn state_text(state: ReplicaState, in_place: bool) -> &'static str {
         ReplicaState::Done => "new",
         ReplicaState::Failed if in_place => "down",
         ReplicaState::Failed => "failed",
-        ReplicaState::Left => "left",
+        ReplicaState::TakenOver => "left",
         ReplicaState::ToRevert | ReplicaState::Reverting | ReplicaState::Returning => "returning",
         ReplicaState::Reverted => "old",
     }

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 enum CopierJob {
     Copy(CopyOrder),
     Empty(Box<Copied>),
-    Again { copied: Box<Copied>, is_emptied: bool },
+    Retry { copied: Box<Copied>, is_emptied: bool },
     GiveUp(Box<(ReclaimRecord, Copied, ReclaimFailure)>),
 }
 
@@ -28,7 +28,7 @@ impl CopierJob {
     fn id(&self) -> u32 {
         match self {
             Self::Copy(order) => order.id,
-            Self::Empty(copied) | Self::Again { copied, .. } => copied.order.id,
+            Self::Empty(copied) | Self::Retry { copied, .. } => copied.order.id,
             Self::GiveUp(given_up) => given_up.0.id,
         }
     }
@@ -37,7 +37,7 @@ impl CopierJob {
         match self {
             Self::Copy(order) => copy(&order, gate).into(),
             Self::Empty(copied) => empty::empty(*copied, gate).into(),
-            Self::Again { mut copied, is_emptied } => {
+            Self::Retry { mut copied, is_emptied } => {
                 std::thread::sleep(PAUSE * copied.tries);
                 if is_emptied { empty::empty(*copied, gate).into() } else { copied.catch_up().map(|()| *copied).into() }
             }
@@ -110,7 +110,7 @@ impl Copier {
 
     /// Prepares another attempt, a moment after an attempt in which a writer did not stop.
     pub(crate) fn retry(&self, copied: Copied, is_emptied: bool) {
-        let _ = self.jobs.send(CopierJob::Again { copied: Box::new(copied), is_emptied });
+        let _ = self.jobs.send(CopierJob::Retry { copied: Box::new(copied), is_emptied });
     }
 
     /// Puts removed bytes back into the file.

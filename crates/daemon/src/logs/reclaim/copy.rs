@@ -183,11 +183,11 @@ pub(super) struct WriterSearch {
 /// inspected.
 pub(super) fn find_writers(order: &CopyOrder) -> WriterSearch {
     let (_, meta) = super::inspect_path(Path::new(&order.target), order.file);
-    let beside = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
+    let other_file = meta.map(|meta| (meta.dev(), meta.ino())).filter(|key| *key != order.file);
     let table = ProcTable::scan();
     let looked_at: Vec<ProcRef> = table.entries().iter().map(ostler_sys::process::ProcessEntry::process).collect();
     let writes = |process: &&ProcRef, key| has_open_for_writing(process.pid, key).unwrap_or(false);
     let writers = looked_at.iter().filter(|process| writes(process, order.file)).copied().collect();
-    let is_beside_written = beside.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));
-    WriterSearch { processes: looked_at, writers, new_file: beside, is_new_file_written: is_beside_written }
+    let is_beside_written = other_file.is_some_and(|key| looked_at.iter().any(|process| writes(&process, key)));
+    WriterSearch { processes: looked_at, writers, new_file: other_file, is_new_file_written: is_beside_written }
 }

@@ -188,7 +188,7 @@ fn announce(record: &ReclaimRecord) -> Result<(), ReclaimFailure> {
 fn judge(record: &ReclaimRecord, copied: &Copied) -> Result<Option<(u32, u32, u32)>, ReclaimFailure> {
     let (there, meta) = inspect_path(Path::new(&record.target), record.file);
     if record.stays {
-        return if there == PathEntry::Itself { Ok(None) } else { Err(ReclaimFailure::Moved) };
+        return if there == PathEntry::SameFile { Ok(None) } else { Err(ReclaimFailure::Moved) };
     }
     let key = meta.as_ref().map(|meta| (meta.dev(), meta.ino()));
     let is_there_written = there == PathEntry::Empty

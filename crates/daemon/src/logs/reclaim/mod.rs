@@ -255,9 +255,9 @@ pub(crate) fn copy_name(rotated: &Path) -> Option<PathBuf> {
 pub(crate) fn inspect_path(target: &Path, file: FileKey) -> (PathEntry, Option<std::fs::Metadata>) {
     use std::os::unix::fs::MetadataExt;
     match std::fs::symlink_metadata(target) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (PathEntry::Nothing, None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => (PathEntry::Missing, None),
         Err(_) => (PathEntry::NoFile, None),
-        Ok(meta) if (meta.dev(), meta.ino()) == file => (PathEntry::Itself, Some(meta)),
+        Ok(meta) if (meta.dev(), meta.ino()) == file => (PathEntry::SameFile, Some(meta)),
         Ok(meta) if !meta.is_file() => (PathEntry::NoFile, Some(meta)),
         Ok(meta) if meta.len() == 0 => (PathEntry::Empty, Some(meta)),
         Ok(meta) => (PathEntry::Content, Some(meta)),

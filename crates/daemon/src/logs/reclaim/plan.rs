@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PathEntry {
     /// Nothing.
-    Nothing,
+    Missing,
     /// The very file that is written to: it was not renamed.
-    Itself,
+    SameFile,
     /// A file without content, as `create` of logrotate makes one.
     Empty,
     /// A file with content.
@@ -63,11 +63,11 @@ pub(crate) enum ReclaimObstacle {
 pub(crate) fn decide(seen: LogFindings) -> ReclaimDecision {
     use ReclaimDecision::{CarryOver, Impossible, Leave, Reclaim};
     match seen {
-        LogFindings { is_written: false, .. } | LogFindings { entry: PathEntry::Itself, .. } => Leave,
+        LogFindings { is_written: false, .. } | LogFindings { entry: PathEntry::SameFile, .. } => Leave,
         LogFindings { has_name: false, entry: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
         LogFindings { has_name: false, .. } => CarryOver,
         LogFindings { is_entry_written: true, .. } => Impossible(ReclaimObstacle::TwoWriters),
-        LogFindings { entry: PathEntry::Nothing | PathEntry::Empty, .. } => Reclaim,
+        LogFindings { entry: PathEntry::Missing | PathEntry::Empty, .. } => Reclaim,
         LogFindings { entry: PathEntry::Content, .. } => Impossible(ReclaimObstacle::Content),
         LogFindings { entry: PathEntry::NoFile, .. } => Impossible(ReclaimObstacle::NoFile),
     }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn verdict_depends_on_the_log_and_its_path() {
-        use PathEntry::{Content, Empty, Itself, NoFile, Nothing};
+        use PathEntry::{Content, Empty, Missing, NoFile, SameFile};
         let seen = |has_name, is_written, there, is_there_written| LogFindings {
             has_name,
             is_written,
@@ -124,16 +124,16 @@ mod tests {
             is_entry_written: is_there_written,
         };
         let cases = [
-            (seen(true, true, Nothing, false), ReclaimDecision::Reclaim),
+            (seen(true, true, Missing, false), ReclaimDecision::Reclaim),
             (seen(true, true, Empty, false), ReclaimDecision::Reclaim),
             (seen(true, true, Empty, true), ReclaimDecision::Impossible(ReclaimObstacle::TwoWriters)),
             (seen(true, true, Content, false), ReclaimDecision::Impossible(ReclaimObstacle::Content)),
             (seen(true, true, Content, true), ReclaimDecision::Impossible(ReclaimObstacle::TwoWriters)),
             (seen(true, true, NoFile, false), ReclaimDecision::Impossible(ReclaimObstacle::NoFile)),
-            (seen(true, true, Itself, true), ReclaimDecision::Leave),
+            (seen(true, true, SameFile, true), ReclaimDecision::Leave),
             (seen(true, false, Content, true), ReclaimDecision::Leave),
-            (seen(false, false, Nothing, false), ReclaimDecision::Leave),
-            (seen(false, true, Nothing, false), ReclaimDecision::CarryOver),
+            (seen(false, false, Missing, false), ReclaimDecision::Leave),
+            (seen(false, true, Missing, false), ReclaimDecision::CarryOver),
             (seen(false, true, Content, true), ReclaimDecision::CarryOver),
             (seen(false, true, NoFile, false), ReclaimDecision::Impossible(ReclaimObstacle::NoFile)),
         ];

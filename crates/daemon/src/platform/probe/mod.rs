@@ -131,7 +131,7 @@ impl Probes {
                 let trouble = attempt.too_late(&probe.question);
                 Some(ProbeOutcome::Bad(probe.describe(&trouble)))
             }
-            ProbeAction::Look => probe.advance(reactor, source, now_ms),
+            ProbeAction::Read => probe.advance(reactor, source, now_ms),
             ProbeAction::Begin => match Attempt::begin(&probe.question, &probe.addresses) {
                 Ok(attempt) => {
                     probe.attempt = Some(attempt);
@@ -199,8 +199,8 @@ impl Probe {
     /// Returns the request and its result as a text: `HTTP request to localhost:80: 503`.
     fn describe(&self, trouble: &str) -> String {
         let ProbeRequest { host, port, .. } = &self.question;
-        let asked = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
-        format!("{asked} {host}:{port}: {trouble}")
+        let request_kind = if self.question.http.is_some() { "HTTP request to" } else { "connection to" };
+        format!("{request_kind} {host}:{port}: {trouble}")
     }
 }
 

@@ -16,7 +16,7 @@ impl Slot {
         }
         let believe = |path: &Option<String>, fd| {
             let file = descriptor(pid, fd).filter(|found| found.appends).map(|found| found.key)?;
-            (inspect_path(&follow_links(path.as_deref()?.as_ref()), file).0 == PathEntry::Itself).then_some(file)
+            (inspect_path(&follow_links(path.as_deref()?.as_ref()), file).0 == PathEntry::SameFile).then_some(file)
         };
         self.durable.log_files = [believe(&self.live.files.error, 2), believe(&self.live.files.out, 1)];
     }

@@ -238,7 +238,7 @@ impl Slots {
     pub(crate) fn others_serve(&self, id: u32, these: &[u32], now_ms: u64) -> bool {
         let Some(slot) = self.get(id).filter(|slot| slot.spec().has_shards()) else { return false };
         let mut others = self.iter().filter(|other| other.spec().key() == slot.spec().key() && !these.contains(&other.durable.id));
-        others.any(|other| other.standing(now_ms).0 == ShardRank::Serves)
+        others.any(|other| other.standing(now_ms).0 == ShardRank::Ready)
     }
 
     /// Marks a slot as changed since it was journaled. The next write of the journal has it once,

@@ -34,10 +34,10 @@ impl<'a> Apps<'a> {
         let has_near = named().any(|slot| is_near(&slot));
         let instances = named().filter(|slot| !has_near || is_near(slot));
         let standings = instances.map(|slot| match standing(condition, &slot.durable.instance, slot.is_healthy()) {
-            DependencyState::Hopeless(_) if self.pending_starts.contains(&slot.durable.id) => DependencyState::Pending,
+            DependencyState::Unreachable(_) if self.pending_starts.contains(&slot.durable.id) => DependencyState::Pending,
             standing => standing,
         });
-        standings.max().unwrap_or(DependencyState::Hopeless("is not there"))
+        standings.max().unwrap_or(DependencyState::Unreachable("is not there"))
     }
 
     /// Returns the unmet dependencies of an instance, and the state of each as a text that follows
@@ -46,7 +46,7 @@ impl<'a> Apps<'a> {
         let look = |(name, condition): (&'a String, &Condition)| match self.standing(name, slot, *condition) {
             DependencyState::Met => None,
             DependencyState::Pending => Some((DependencyState::Pending, name.as_str(), format!("is not {}", condition.as_str()))),
-            hopeless @ DependencyState::Hopeless(why) => Some((hopeless, name.as_str(), why.to_owned())),
+            hopeless @ DependencyState::Unreachable(why) => Some((hopeless, name.as_str(), why.to_owned())),
         };
         slot.spec().order.depends_on.iter().filter_map(look).collect()
     }

@@ -250,7 +250,7 @@ impl Slot {
     }
 
     /// Returns the standing of its process for new connections, and the time until which it is
-    /// [`ShardRank::Young`].
+    /// [`ShardRank::Running`].
     pub(crate) fn standing(&self, now_ms: u64) -> (ShardRank, Option<u64>) {
         let part = RankFacts {
             candidate: self.durable.role == Role::Candidate,
@@ -259,7 +259,7 @@ impl Slot {
             min_uptime_ms: self.live.policy.min_uptime_ms,
         };
         match ShardRank::of(&self.durable.instance, part, now_ms) {
-            (ShardRank::Serves | ShardRank::Young, until) if self.live.unready => (ShardRank::Coming, until),
+            (ShardRank::Ready | ShardRank::Running, until) if self.live.unready => (ShardRank::Starting, until),
             standing => standing,
         }
     }

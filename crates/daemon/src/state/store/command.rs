@@ -42,7 +42,8 @@ pub(crate) enum Output {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CommandOwner {
     /// The result is no longer needed.
-    Nobody,
+    #[serde(rename = "nobody")]
+    Detached,
     /// Hook of a process of an instance.
     Hook {
         /// Slot.

@@ -97,8 +97,8 @@ impl StateFile {
     /// Keeps a second copy if there is a place for it.
     #[must_use]
     pub(crate) fn with_copy(self, home: &Path) -> Self {
-        let beside = state_copy::make(home).map(|path| (StateCopy::new(path), home.to_owned()));
-        Self { second_copy: beside, ..self }
+        let other_copy = state_copy::make(home).map(|path| (StateCopy::new(path), home.to_owned()));
+        Self { second_copy: other_copy, ..self }
     }
 
     /// Reads the state that an earlier daemon left in this home, if it belongs to this boot. The
@@ -153,8 +153,8 @@ impl StateFile {
 
     /// Returns the reason why the last written change is not on disk.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let beside = self.second_copy.as_ref().filter(|(copy, _)| !copy.torn);
-        let rest = match beside {
+        let other_copy = self.second_copy.as_ref().filter(|(copy, _)| !copy.torn);
+        let rest = match other_copy {
             Some((copy, _)) => format!("it is kept in memory and in \"{}\", and a reboot forgets it", copy.path.display()),
             None => "it is kept in memory only, and forgotten if daemon, keeper and standby end together".to_owned(),
         };

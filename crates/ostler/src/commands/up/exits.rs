@@ -26,7 +26,7 @@ pub(super) fn has_failed(member: &Detail) -> bool {
 
 /// Returns true if the exit was no part of a stop.
 fn is_own(exit: &ExitRecord) -> bool {
-    !matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_))
+    !matches!(exit.cause, ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_))
 }
 
 /// Returns the exit code that a shell gives to this ending.
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn exit_code_is_that_of_first_exit_or_named_app() {
-        let stopped = || ExitCause::Asked(Origin::Resurrect);
+        let stopped = || ExitCause::Requested(Origin::Resurrect);
         let term = Ending::Signal { signal: 15, core: false };
         let members = [
             member("web", 30, term, stopped()),

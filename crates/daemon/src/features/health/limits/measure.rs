@@ -101,7 +101,7 @@ impl Limits {
         let watched = self.watched.get_mut(&id)?;
         match watched.memory.take(limit, bytes, ctx.now.mono_ms) {
             MemoryVerdict::Confirm { at_ms } => return Some(at_ms),
-            MemoryVerdict::Over => {
+            MemoryVerdict::Exceeded => {
                 watched.excess = Some((limit, bytes));
                 self.ask_for_remedy(ctx, id, RemedyCause::Memory, format!("uses {bytes} bytes (max_memory_restart: {limit})"));
             }
@@ -118,7 +118,7 @@ impl Limits {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         let Some(verdict) = watched.cpu.take(limit, limit.of_one(cpus()), ctx.now.mono_ms, cpu_ns) else { return };
         let unit = if limit.of_machine { "the machine" } else { "a core" };
-        let (CpuVerdict::Warn { percent } | CpuVerdict::Over { percent }) = verdict;
+        let (CpuVerdict::Warn { percent } | CpuVerdict::Exceeded { percent }) = verdict;
         let allowed = format!("(max_cpu: {} % of {unit})", limit.percent);
         let why = format!("used {percent:.0} % of a core {allowed}");
         match verdict {
@@ -126,7 +126,7 @@ impl Limits {
                 ctx.note(id, format!("has used {percent:.0} % of a core for a while {allowed}"));
                 emit_exceeded(ctx, id, RemedyCause::Cpu, true, why);
             }
-            CpuVerdict::Over { .. } => self.ask_for_remedy(ctx, id, RemedyCause::Cpu, why),
+            CpuVerdict::Exceeded { .. } => self.ask_for_remedy(ctx, id, RemedyCause::Cpu, why),
         }
     }
 }

@@ -29,9 +29,9 @@ enum Starter {
 /// Progress of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ShutdownProgress {
-    No,
+    NotStarted,
     /// A stop of everything was requested.
-    Asked,
+    Requested,
     /// The remaining processes were killed.
     Killed,
 }
@@ -56,7 +56,7 @@ impl Foreground {
             Some(_) => Starter::Runs,
             None => Starter::Done,
         };
-        Self { spec, starter, is_unstartable: false, exit_at_ms: None, stopping: ShutdownProgress::No }
+        Self { spec, starter, is_unstartable: false, exit_at_ms: None, stopping: ShutdownProgress::NotStarted }
     }
 
     pub(super) fn begin(&mut self, ctx: &mut Ctx) {
@@ -70,7 +70,7 @@ impl Foreground {
     pub(super) fn on_signal(&mut self, ctx: &mut Ctx, signal: i32) {
         let name = ostler_sys::process::signal::name(signal);
         match self.spec.meaning(signal) {
-            SignalAction::Stop if self.stopping != ShutdownProgress::No => {
+            SignalAction::Stop if self.stopping != ShutdownProgress::NotStarted => {
                 ctx.io.log.line(format_args!("received {name} again, killing what still runs"));
                 self.kill_all(ctx);
             }
@@ -96,10 +96,10 @@ impl Foreground {
     /// Stops everything, unless that is in progress already. After `kill_after_ms` the remaining
     /// processes are killed. The remaining list is not saved.
     pub(super) fn stop_all(&mut self, ctx: &mut Ctx, kill_after_ms: Option<u64>) {
-        if self.stopping != ShutdownProgress::No {
+        if self.stopping != ShutdownProgress::NotStarted {
             return;
         }
-        self.stopping = ShutdownProgress::Asked;
+        self.stopping = ShutdownProgress::Requested;
         ctx.outbox.timers.set(Runtime::OVER, None);
         ctx.outbox.timers.set(Runtime::KILL, kill_after_ms.map(|time| ctx.now.mono_ms.saturating_add(time)));
         // A starter that still reads a config file, or waits before the start, would start an app
@@ -127,7 +127,7 @@ impl Foreground {
         let ending = ending_of(ending);
         let nothing_runs = ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != RunStatus::Up);
         // Apps that were only not ready in time are handled by their restart policy.
-        if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == ShutdownProgress::No {
+        if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == ShutdownProgress::NotStarted {
             // A failed start must not look like a success.
             ctx.outbox.shutdown.exit_code = Some(exit_code(ending).max(1));
             return self.stop_all(ctx, None);
@@ -141,8 +141,8 @@ impl Foreground {
     pub(super) fn check_idle(&mut self, ctx: &mut Ctx) {
         match self.stopping {
             ShutdownProgress::Killed => hurry_those_with_time(ctx),
-            ShutdownProgress::Asked => {}
-            ShutdownProgress::No => self.exit_if_idle(ctx),
+            ShutdownProgress::Requested => {}
+            ShutdownProgress::NotStarted => self.exit_if_idle(ctx),
         }
     }
 

@@ -49,7 +49,7 @@ impl LastLines {
             return;
         };
         // A requested exit needs no explanation.
-        if matches!(record.cause, ExitCause::Asked(_)) {
+        if matches!(record.cause, ExitCause::Requested(_)) {
             return;
         }
         let mut lines = slot.last_lines();

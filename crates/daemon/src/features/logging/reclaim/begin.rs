@@ -50,7 +50,7 @@ pub(super) fn direct_logs(ctx: &Ctx) -> Vec<WrittenLog> {
         for ((file, path), fd) in slot.durable.log_files.iter().zip(paths).zip([2, 1]) {
             let (Some(file), Some(path)) = (*file, path) else { continue };
             // Most files are still at their path, which one check shows.
-            if inspect_path(&follow_links(path.as_ref()), file).0 == PathEntry::Itself {
+            if inspect_path(&follow_links(path.as_ref()), file).0 == PathEntry::SameFile {
                 continue;
             }
             let index = found.iter().position(|log| log.file == file && log.path == *path).unwrap_or(found.len());

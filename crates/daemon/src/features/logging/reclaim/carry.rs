@@ -146,7 +146,7 @@ impl Reclaim {
         let Some((_, said)) = &self.carries.carrier else { return };
         for said in said.try_iter().collect::<Vec<_>>() {
             match said {
-                CarrierReport::Waits(file, why) => {
+                CarrierReport::Stuck(file, why) => {
                     if let Some((carried, _)) = self.carries.all.get(&file) {
                         ctx.io.log.error(format_args!(
                             "\"{}\" was deleted and cannot be recreated: {why}; its lines are kept in memory",

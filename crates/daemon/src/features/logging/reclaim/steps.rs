@@ -89,7 +89,7 @@ impl Reclaim {
         let target = folder.and_then(|folder| record.within(folder)).map_or_else(|| record.target.clone(), |within| within.target);
         let there = inspect_path(Path::new(&target), record.file).0;
         let seen = LogFindings { has_name: true, is_written: true, entry: there, is_entry_written: copied.is_new_file_written };
-        if record.stays { there == PathEntry::Itself } else { decide(seen) == ReclaimDecision::Reclaim }
+        if record.stays { there == PathEntry::SameFile } else { decide(seen) == ReclaimDecision::Reclaim }
     }
 
     fn begin_emptying(&mut self, ctx: &mut Ctx, id: u32, copied: Box<Copied>) {

@@ -341,7 +341,7 @@ fn is_direct(slot: &Slot) -> bool {
 fn present(target: &Path, wanted: Option<FileKey>) -> Option<(FileKey, u64)> {
     if let Some(file) = wanted {
         let (there, meta) = inspect_path(target, file);
-        return meta.filter(|_| there == PathEntry::Itself).map(|meta| (file, meta.len()));
+        return meta.filter(|_| there == PathEntry::SameFile).map(|meta| (file, meta.len()));
     }
     let meta = std::fs::symlink_metadata(target).ok().filter(std::fs::Metadata::is_file)?;
     Some(((meta.dev(), meta.ino()), meta.len()))

@@ -139,9 +139,9 @@ impl Sweeps {
     /// Adds a sweep. It replaces a former sweep for the same process.
     fn add(&mut self, now_ms: u64, slot: u32, inc: u32, signal: Option<i32>) {
         let former = self.all.iter().position(|sweep| sweep.slot == slot).map(|index| self.all.swap_remove(index));
-        let asked = former.filter(|former| former.inc == inc).map(|former| former.signalled).unwrap_or_default();
+        let got_signal = former.filter(|former| former.inc == inc).map(|former| former.signalled).unwrap_or_default();
         let due_ms = Some(now_ms + if self.all.len() > 2 { COLLECT_MS } else { 0 });
-        self.all.push(Sweep { slot, inc, signal, signalled: asked, due_ms });
+        self.all.push(Sweep { slot, inc, signal, signalled: got_signal, due_ms });
     }
 
     /// Searches the trees that are due for leftover processes.

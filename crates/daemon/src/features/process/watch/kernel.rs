@@ -52,7 +52,7 @@ pub(super) enum FolderEvents {
     /// All events.
     Tree,
     /// Removal of the folder.
-    Itself,
+    Removal,
     /// Removal of the folder, and changes of the names in it.
     Name,
     /// Changes as in `Name`, and writes to files in the folder.
@@ -63,7 +63,7 @@ impl FolderEvents {
     fn flags(self) -> WatchFlags {
         let flags = match self {
             Self::Tree => IN_TREE,
-            Self::Itself => GOES,
+            Self::Removal => GOES,
             Self::Name => NAMED | GOES,
             Self::File => NAMED | GOES | WatchFlags::CLOSE_WRITE,
         };

@@ -59,13 +59,13 @@ pub(super) fn decides(what: &EventKind) -> bool {
 }
 
 fn was_requested(exit: &ExitRecord) -> bool {
-    matches!(exit.cause, ExitCause::Asked(_) | ExitCause::KilledAfterTimeout(_))
+    matches!(exit.cause, ExitCause::Requested(_) | ExitCause::KilledAfterTimeout(_))
 }
 
 fn of_exit(record: &ExitRecord) -> EventCause {
     match &record.cause {
         ExitCause::Itself => EventCause::App,
-        ExitCause::Asked(origin) | ExitCause::KilledAfterTimeout(origin) => origin.into(),
+        ExitCause::Requested(origin) | ExitCause::KilledAfterTimeout(origin) => origin.into(),
         ExitCause::OutOfMemory | ExitCause::CouldNotStart { .. } => EventCause::System,
         ExitCause::NotReady => EventCause::policy(PolicyName::WaitReady, None),
         ExitCause::NotStarted { why } => EventCause::policy(PolicyName::Start, why.clone()),
@@ -94,26 +94,26 @@ mod tests {
     #[test]
     fn transitions_map_to_events() {
         let user = Origin::User { command: "stop".into(), uid: 7, pid: 8, on_behalf_of: None };
-        let asked = EventCause::from(&user);
+        let command_cause = EventCause::from(&user);
         let crashed = exit(Ending::Code(3), ExitCause::Itself);
-        let stopped = exit(Ending::Signal { signal: 2, core: false }, ExitCause::Asked(user));
+        let stopped = exit(Ending::Signal { signal: 2, core: false }, ExitCause::Requested(user));
         let unlucky = exit(Ending::SpawnFailed { errno: 2 }, ExitCause::CouldNotStart { step: "exec".into() });
         let late = exit(Ending::Signal { signal: 9, core: false }, ExitCause::NotReady);
         let autorestart = EventCause::policy(PolicyName::Autorestart, "exited with code 3".to_owned());
         for (transition, last, cause, told) in [
-            (Transition::Launched, None, Some(&asked), Some((EventKind::Launched { pid: 9 }, asked.clone()))),
+            (Transition::Launched, None, Some(&command_cause), Some((EventKind::Launched { pid: 9 }, command_cause.clone()))),
             (Transition::Online, None, None, Some((EventKind::Online { pid: 9 }, EventCause::App))),
             (
                 Transition::Exit(crashed.clone()),
                 None,
-                Some(&asked),
+                Some(&command_cause),
                 Some((EventKind::Exit { pid: 9, ending: Ending::Code(3), uptime_ms: 850 }, EventCause::App)),
             ),
             (
                 Transition::Exit(stopped.clone()),
                 None,
                 None,
-                Some((EventKind::Exit { pid: 9, ending: stopped.ending, uptime_ms: 850 }, asked.clone())),
+                Some((EventKind::Exit { pid: 9, ending: stopped.ending, uptime_ms: 850 }, command_cause.clone())),
             ),
             (
                 Transition::Exit(late.clone()),
@@ -136,10 +136,10 @@ mod tests {
             (
                 Transition::RestartScheduled { delay_ms: 5 },
                 Some(stopped),
-                Some(&asked),
-                Some((EventKind::Restarting { delay_ms: 5 }, asked.clone())),
+                Some(&command_cause),
+                Some((EventKind::Restarting { delay_ms: 5 }, command_cause.clone())),
             ),
-            (Transition::Stopped, None, Some(&asked), Some((EventKind::Stopped, asked.clone()))),
+            (Transition::Stopped, None, Some(&command_cause), Some((EventKind::Stopped, command_cause.clone()))),
             (
                 Transition::Overlimit { unstable: 16 },
                 None,

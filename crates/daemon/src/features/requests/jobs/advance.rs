@@ -24,7 +24,7 @@ impl Job {
     /// Starts the instances that may start, and resolves the next target when one is done. Returns
     /// true when all are done and the client has its answer.
     pub(super) fn advance(&mut self, ctx: &mut Ctx) -> bool {
-        if self.detaching != DetachState::No {
+        if self.detaching != DetachState::Attached {
             self.detach(ctx);
         }
         if self.together {

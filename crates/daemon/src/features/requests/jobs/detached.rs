@@ -13,7 +13,7 @@ impl Job {
     /// Sets the confirmation that the client waits for.
     pub(super) fn until(self, confirm: Option<Confirm>, now_ms: u64) -> Self {
         match confirm {
-            Some(Confirm { detached: true, .. }) => Self { detaching: DetachState::Wanted, ..self },
+            Some(Confirm { detached: true, .. }) => Self { detaching: DetachState::Requested, ..self },
             confirm => Self { confirm: confirm.map(|confirm| Confirmation::new(confirm, now_ms)), ..self },
         }
     }
@@ -21,14 +21,14 @@ impl Job {
     /// Starts the whole request, and answers the client when no resulting work is left in the
     /// queue.
     pub(super) fn detach(&mut self, ctx: &mut Ctx) {
-        if self.detaching == DetachState::Wanted {
-            self.detaching = DetachState::Begun;
+        if self.detaching == DetachState::Requested {
+            self.detaching = DetachState::Started;
             if let Err(failure) = self.resolve_all(ctx) {
                 self.leave_asker(ctx, Response::Failed(failure));
             }
             self.start_pending(ctx);
         }
-        if self.detaching == DetachState::Begun && ctx.is_idle() {
+        if self.detaching == DetachState::Started && ctx.is_idle() {
             let response = self.response();
             self.leave_asker(ctx, response);
         }
@@ -51,7 +51,7 @@ impl Job {
 
     /// Answers the client, which gets no further message.
     fn leave_asker(&mut self, ctx: &mut Ctx, response: Response) {
-        self.detaching = DetachState::No;
+        self.detaching = DetachState::Attached;
         // A client that has its answer expects the request to survive daemon and keeper.
         ctx.state.state_file.hurry();
         ctx.state.state_file.write_with_next();

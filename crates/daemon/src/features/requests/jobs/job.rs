@@ -39,12 +39,12 @@ impl Requester {
 pub(super) enum DetachState {
     /// The client waits for the end, or has its answer.
     #[default]
-    No,
+    Attached,
     /// The client must be answered early.
-    Wanted,
+    Requested,
     /// Everything that may start at once has started. The client is answered when the daemon has
     /// handled that.
-    Begun,
+    Started,
 }
 
 /// Request in progress.
@@ -187,7 +187,7 @@ impl Job {
             ordered_progress: None,
             canary_ms: None,
             confirm: None,
-            detaching: DetachState::No,
+            detaching: DetachState::Attached,
             fresh: Vec::new(),
             ordered: false,
             sent: 0,

@@ -67,7 +67,7 @@ enum AppPlan {
     /// Instances to add.
     Add(u32),
     /// These exist and are started again.
-    Again(Vec<u32>),
+    Restart(Vec<u32>),
 }
 
 /// Start in progress.
@@ -165,7 +165,7 @@ impl PendingStart {
                 let autostarts = |id: &u32| ctx.state.slots.get(*id).is_some_and(|slot| slot.spec().autostart);
                 self.fresh.extend(ids.into_iter().filter(autostarts));
             }
-            AppPlan::Again(ids) => {
+            AppPlan::Restart(ids) => {
                 let ids = self.without_unstarted(ctx, &spec, ids);
                 match self.job.step {
                     _ if ids.is_empty() => {}
@@ -272,7 +272,7 @@ fn share_out_names(slots: &Slots, plans: &mut [(AppSpec, AppPlan)], scope: Scope
         let belongs = share_out(&namesakes(&apps), &namesakes(&found));
         for (index, (spec, plan)) in plans.iter_mut().filter(|(spec, _)| scope.is_same(spec, one)).enumerate() {
             let own: Vec<u32> = present.iter().zip(&belongs).filter(|(_, app)| **app == index).map(|(slot, _)| slot.durable.id).collect();
-            *plan = if own.is_empty() { AppPlan::Add(spec.instances) } else { AppPlan::Again(own) };
+            *plan = if own.is_empty() { AppPlan::Add(spec.instances) } else { AppPlan::Restart(own) };
         }
     }
     shared.into_values().collect()
@@ -285,13 +285,13 @@ fn plan(slots: &Slots, spec: &AppSpec, existing: &Existing, scope: Scope) -> Res
             let same = named.iter().filter_map(|id| slots.get(*id)).rfind(|slot| slot.spec().script == spec.script);
             match same {
                 Some(_) if *force => AppPlan::Add(spec.instances),
-                Some(slot) if slot.durable.instance.state.is_down() => AppPlan::Again(named),
+                Some(slot) if slot.durable.instance.state.is_down() => AppPlan::Restart(named),
                 Some(_) => return Err(Failure::AlreadyLaunched),
                 None => AppPlan::Add(spec.instances),
             }
         }
         Existing::Restart | Existing::Reload { .. } if named.is_empty() => AppPlan::Add(spec.instances),
-        Existing::Restart | Existing::Reload { .. } => AppPlan::Again(named),
+        Existing::Restart | Existing::Reload { .. } => AppPlan::Restart(named),
     };
     Ok(plan)
 }

@@ -34,7 +34,7 @@ impl Commands {
     pub(super) fn end_all_of(&mut self, ctx: &mut Ctx, slot: u32) {
         for number in self.of(|command| command.spec.slot == slot) {
             if let Some(command) = self.all.get_mut(&number) {
-                command.owner = CommandOwner::Nobody;
+                command.owner = CommandOwner::Detached;
                 // This includes commands that are being killed. The next daemon must not take one
                 // for the command of another instance with that number.
                 ctx.state.journal.push(&command.record(number));
@@ -50,14 +50,14 @@ impl Commands {
         match command.stage {
             CommandStage::Ending { .. } => self.sweep(ctx, number),
             CommandStage::Sent | CommandStage::Runs(_) => self.decide(ctx, number, Outcome::TimedOut(command.spec.timeout_ms)),
-            CommandStage::Journaled | CommandStage::Over { .. } => {}
+            CommandStage::Journaled | CommandStage::Done { .. } => {}
         }
     }
 
     /// Decides to kill a command for this reason. The first reason counts.
     pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        if command.verdict.is_some() || matches!(command.stage, CommandStage::Ending { .. } | CommandStage::Over { .. }) {
+        if command.verdict.is_some() || matches!(command.stage, CommandStage::Ending { .. } | CommandStage::Done { .. }) {
             return;
         }
         command.verdict = Some(verdict);
@@ -131,7 +131,7 @@ impl Commands {
     /// unchanged. If the daemon is killed now, the next daemon sends the report.
     pub(super) fn complete(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
-        command.stage = CommandStage::Over { leader: command.leader() };
+        command.stage = CommandStage::Done { leader: command.leader() };
         if let Some(group) = command.group.take() {
             ctx.state.groups.remove(PathBuf::from(String::from(group)));
         }

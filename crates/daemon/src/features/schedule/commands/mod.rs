@@ -75,7 +75,7 @@ enum CommandStage {
         due_ms: u64,
     },
     /// None of its processes is left, and its owner is about to get the report.
-    Over { leader: Option<Leader> },
+    Done { leader: Option<Leader> },
 }
 
 /// Commands in progress, by number.
@@ -141,13 +141,13 @@ impl Command {
         match self.stage {
             CommandStage::Journaled | CommandStage::Sent => None,
             CommandStage::Runs(leader) | CommandStage::Ending { leader, .. } => Some(leader),
-            CommandStage::Over { leader } => leader,
+            CommandStage::Done { leader } => leader,
         }
     }
 
     fn due_ms(&self) -> Option<u64> {
         match self.stage {
-            CommandStage::Journaled | CommandStage::Over { .. } => None,
+            CommandStage::Journaled | CommandStage::Done { .. } => None,
             // The keeper's answer comes in any case, and the command is killed then.
             CommandStage::Sent if self.verdict.is_some() => None,
             CommandStage::Sent | CommandStage::Runs(_) => Some(self.deadline_ms),
@@ -157,10 +157,10 @@ impl Command {
 
     fn progress(&self) -> Progress {
         match self.stage {
-            CommandStage::Journaled => Progress::Asked,
+            CommandStage::Journaled => Progress::Requested,
             CommandStage::Sent => Progress::Spawning,
             CommandStage::Runs(leader) => Progress::Runs(leader.process()),
-            CommandStage::Ending { .. } | CommandStage::Over { .. } => Progress::Ends,
+            CommandStage::Ending { .. } | CommandStage::Done { .. } => Progress::Ending,
         }
     }
 }
@@ -185,7 +185,7 @@ impl Commands {
     pub(crate) fn on_child(&mut self, ctx: &mut Ctx, key: u64, event: ChildEvent<'_>) -> bool {
         let Some(number) = number_of(key) else { return false };
         match event {
-            ChildEvent::Asked { group, log_start } => self.sent(ctx, number, group, log_start),
+            ChildEvent::Requested { group, log_start } => self.sent(ctx, number, group, log_start),
             ChildEvent::Spawned { pid, start_ticks } => self.spawned(ctx, number, Leader { pid, start_ticks }),
             ChildEvent::NotSpawned { step, errno } => self.not_spawned(ctx, number, step, errno),
             ChildEvent::Exited(ending) => self.exited(ctx, number, ending),

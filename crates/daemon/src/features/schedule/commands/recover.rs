@@ -75,7 +75,7 @@ impl Commands {
             }
             // The command ran under a keeper that was killed, too.
             CommandStage::Runs(_) | CommandStage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
-            CommandStage::Over { .. } => {}
+            CommandStage::Done { .. } => {}
         }
     }
 
@@ -112,7 +112,7 @@ impl Commands {
         let process = match command.stage {
             CommandStage::Runs(leader) | CommandStage::Ending { leader, exited: false, .. } => leader.process(),
             CommandStage::Journaled | CommandStage::Sent => leaders.find(&command.mark)?,
-            CommandStage::Ending { exited: true, .. } | CommandStage::Over { .. } => return None,
+            CommandStage::Ending { exited: true, .. } | CommandStage::Done { .. } => return None,
         };
         process.exists().then_some(process)
     }

@@ -43,7 +43,7 @@ fn running(output: Output, pid: i32) -> (TestContext, Commands, u32, Vec<u8>) {
     let (mut played, mut commands, id, mut bytes) = asked(output);
     let request = played.ctx.outbox.children.pop().expect("the keeper is to be asked");
     assert_eq!((request.key, request.spec.slot), (key(1), id));
-    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Requested { group: None, log_start: (0, 0) });
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks: 7 });
     bytes.extend(played.written().1);
     (played, commands, id, bytes)
@@ -129,7 +129,7 @@ fn command_that_times_out_is_killed_with_its_tree() {
     let pid = child.id().cast_signed();
     let (mut played, mut commands, id, _) = asked(Output::Logs);
     played.ctx.outbox.children.clear();
-    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Requested { group: None, log_start: (0, 0) });
     assert!(played.ctx.state.commands.is_spawning());
     let start_ticks = ProcRef::of(pid).unwrap().start_ticks;
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Spawned { pid, start_ticks });
@@ -171,7 +171,7 @@ fn command_of_a_deleted_instance_reports_to_no_owner() {
     commands.on_forgotten(&mut played.ctx, id);
     assert!(!played.ctx.state.commands.has_hook(id));
     commands.on_child(&mut played.ctx, key(1), ChildEvent::Exited(Ending::Code(0)));
-    assert_eq!(result(&mut played, &mut commands), (CommandOwner::Nobody, Outcome::Cancelled));
+    assert_eq!(result(&mut played, &mut commands), (CommandOwner::Detached, Outcome::Cancelled));
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn partly_captured_output_of_a_former_daemon_is_lost() {
 #[test]
 fn new_keeper_is_asked_for_unstarted_commands() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
-    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Requested { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();
     assert!(commands.survivors(&mut Leaders::default()).is_empty());
     commands.on_new_keeper(&mut played.ctx, &[]);
@@ -229,7 +229,7 @@ fn new_keeper_is_asked_for_unstarted_commands() {
 #[test]
 fn command_adopted_by_a_new_keeper_is_not_started_again() {
     let (mut played, mut commands, _, _) = asked(Output::Logs);
-    commands.on_child(&mut played.ctx, key(1), ChildEvent::Asked { group: None, log_start: (0, 0) });
+    commands.on_child(&mut played.ctx, key(1), ChildEvent::Requested { group: None, log_start: (0, 0) });
     played.ctx.outbox.children.clear();
     commands.on_new_keeper(&mut played.ctx, &[(key(1), ProcRef { pid: NOBODY, start_ticks: 7 })]);
     assert!(matches!(commands.all[&1].stage, CommandStage::Runs(leader) if leader.pid == NOBODY));

@@ -79,7 +79,7 @@ impl Hooks {
         match end.owner {
             CommandOwner::Hook { slot, inc, hook } => self.ended(ctx, slot, inc, hook, &end.report),
             CommandOwner::Secret { slot, inc, ref name } => self.on_secret(ctx, slot, inc, name, &end.report),
-            CommandOwner::Nobody | CommandOwner::Check { .. } => {}
+            CommandOwner::Detached | CommandOwner::Check { .. } => {}
         }
     }
 

@@ -86,7 +86,7 @@ impl Cluster {
             let worker = match listener.turns.next(now_ms, load) {
                 Choice::Worker(worker) => worker,
                 Choice::NotBefore(at) => return ListenerWait::Until(at),
-                Choice::Nobody => {
+                Choice::NoWorker => {
                     listener.refused = !refused.is_empty();
                     return if listener.refused || !full.is_empty() {
                         ListenerWait::Until(now_ms + RETRY_MS)
@@ -144,7 +144,7 @@ impl Cluster {
         let Some(slot) = ctx.state.slots.get_mut(worker) else { return Err(connection) };
         let line = listener.line(seq);
         match slot.live.ipc.as_mut().map_or(SendResult::Ended, |ipc| ipc.send_fd(&ctx.io.reactor, line, connection.fd.as_fd())) {
-            SendResult::Yes => {
+            SendResult::Sent => {
                 slot.live.worker.sent(SentDescriptor::Connection);
                 slot.live.worker.handed.push_back(HandedConnection { seq, listener: id, at_ms: now_ms, connection });
                 let who = Eligible::among(&ctx.state.slots, listener.turns.workers());
@@ -244,12 +244,12 @@ pub(super) enum Eligible {
     /// may be unhealthy or about to be replaced.
     Proven,
     /// If there are only new workers.
-    Anybody,
+    All,
 }
 
 impl Eligible {
     pub(super) fn among(slots: &Slots, workers: impl Iterator<Item = u32>) -> Self {
-        workers.filter_map(|worker| slots.get(worker)).fold(Self::Anybody, |best, slot| match best {
+        workers.filter_map(|worker| slots.get(worker)).fold(Self::All, |best, slot| match best {
             Self::Routed => best,
             _ if routes_to(slot) => Self::Routed,
             _ if is_proven(slot) => Self::Proven,
@@ -261,7 +261,7 @@ impl Eligible {
         match self {
             Self::Routed => routes_to(slot),
             Self::Proven => is_proven(slot),
-            Self::Anybody => is_up(slot),
+            Self::All => is_up(slot),
         }
     }
 }

@@ -26,10 +26,10 @@ impl Readiness {
                 Ok(())
             }
             Some(ReadyBy::Log(pattern)) => {
-                let begun = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.io.reactor);
+                let is_started = self.logs.begin(id, pattern, Rights::of(slot.spec()), log_files(slot), &ctx.io.reactor);
                 // The line may be there already.
                 ctx.outbox.timers.set(ReadinessTimer::Log.of(id), Some(0));
-                begun
+                is_started
             }
             Some(by) => match ProbeRequest::of(by, port_shift(slot, by)) {
                 Some(question) => self.probes.begin(id, id, question, ctx.now.mono_ms),

@@ -108,7 +108,7 @@ impl Sockets {
             }
         }
         // A young process gets its share when it is older.
-        let serves = standings.iter().any(|(standing, _)| *standing == ShardRank::Serves);
+        let serves = standings.iter().any(|(standing, _)| *standing == ShardRank::Ready);
         let at_ms = standings.iter().filter_map(|(_, until)| *until).min().filter(|_| serves);
         self.set_later(ctx, app, at_ms);
     }

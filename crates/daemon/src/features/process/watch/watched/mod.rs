@@ -256,7 +256,7 @@ impl WatchedPaths {
         let last = way.steps.len().saturating_sub(1);
         let watches = way.steps.iter().enumerate().map(|(step, way)| {
             let wanted = match &way.name {
-                None => FolderEvents::Itself,
+                None => FolderEvents::Removal,
                 Some(_) if is_file && step == last => FolderEvents::File,
                 Some(_) => FolderEvents::Name,
             };
