@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::{Action, CheckMethod, HealthSpec, HealthState as Health};
+use ostler_core::health::{Action, CheckMethod, HealthSpec, HealthState};
 use ostler_core::lifecycle::InstanceState;
 use ostler_core::sim::Rng;
 
@@ -131,7 +131,8 @@ impl Episode {
 
     fn is_known_unhealthy(&self, id: u32) -> bool {
         let slot = self.daemon.as_ref().and_then(|control| control.ctx.state.slots.get(id));
-        slot.and_then(|slot| slot.live.health.as_ref()).is_some_and(|report| matches!(report.state, Health::Unready | Health::Unhealthy))
+        slot.and_then(|slot| slot.live.health.as_ref())
+            .is_some_and(|report| matches!(report.state, HealthState::Unready | HealthState::Unhealthy))
     }
 
     fn set_mood(&mut self, pid: i32, mood: ServerMood) {

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::safeguards::Safeguards;
-use ostler_core::health::{Action, Check, CheckMethod, HealthSpec, HealthState as Health};
-use ostler_core::lifecycle::InstanceState as Stage;
+use ostler_core::health::{Action, Check, CheckMethod, HealthSpec, HealthState};
+use ostler_core::lifecycle::InstanceState;
 use ostler_core::serving::{HttpProbe, ReadyBy, Scheduling};
 use ostler_core::sim::Rng;
-use ostler_proto::event::{Event, EventKind, Health as Shown};
+use ostler_proto::event::{Event, EventKind, Health};
 use ostler_sys::net::dial;
 use rustix::io::Errno;
 use rustix::net::{
@@ -261,14 +261,14 @@ impl Network {
             let bad = own.clone().take_while(|attempt| attempt.is_bad(asked.timeout_ms, now_ms)).count() as u32;
             let failures = |check: &Option<Check>| check.as_ref().map(|check| check.failures);
             let needed = match state {
-                Shown::Healthy => {
+                Health::Healthy => {
                     let has_good = own.clone().any(|attempt| matches!(attempt.answer, ServerAnswer::Good(at) if at <= now_ms));
                     ensure!(has_good, "{app} is healthy, and no question was answered: {:?}", own.collect::<Vec<_>>());
                     continue;
                 }
-                Shown::Broken => Some(0),
-                Shown::Unready => failures(&health.readiness),
-                Shown::Unhealthy => failures(&health.startup).into_iter().chain(failures(&health.liveness)).min(),
+                Health::Broken => Some(0),
+                Health::Unready => failures(&health.readiness),
+                Health::Unhealthy => failures(&health.startup).into_iter().chain(failures(&health.liveness)).min(),
             };
             let last: Vec<&Attempt> = own.take(4).collect();
             ensure!(needed.is_some_and(|needed| bad >= needed), "{event:?} after {bad} bad answers, {needed:?} are needed: {last:?}");
@@ -278,7 +278,7 @@ impl Network {
 
     /// Checks that every running instance is known to be healthy, and is still probed.
     pub(super) fn at_rest(&self, control: &Control, now_ms: u64) -> Verdict {
-        for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, Stage::Running { .. })) {
+        for slot in control.ctx.state.slots.iter().filter(|slot| matches!(slot.durable.instance.state, InstanceState::Running { .. })) {
             let (name, id) = (&slot.spec().name, slot.durable.id);
             let Some(asked) = self.apps.get(name) else { continue };
             ensure!(is_healthy(slot), "{name} ({id}) runs and is well, and known as {:?}", slot.live.health);
@@ -303,7 +303,7 @@ impl Network {
 
 /// Returns true if the instance is known to be healthy, or is not probed.
 pub(super) fn is_healthy(slot: &Slot) -> bool {
-    health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
+    health_of(slot.spec()).is_none() || slot.live.health.as_ref().is_some_and(|report| report.state == HealthState::Healthy)
 }
 
 /// Returns true if each of its processes can be probed separately.
@@ -413,7 +413,7 @@ impl Routing {
     pub(super) fn after_turn(&mut self, control: &Control) -> Verdict {
         let slots = || control.ctx.state.slots.iter().filter(|slot| !slot.live.worker.served_by.is_empty());
         let is_ready = |slot: &&Slot| {
-            slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, Stage::Running { .. }) && !slot.live.unready
+            slot.durable.role == Role::Serving && matches!(slot.durable.instance.state, InstanceState::Running { .. }) && !slot.live.unready
         };
         let mut handed_now = BTreeSet::new();
         for slot in slots() {

@@ -25,7 +25,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::lifecycle::{Event, LateAction, Origin, PolicyName, Transition};
-use ostler_core::rollout::RolloutEvent as News;
+use ostler_core::rollout::RolloutEvent;
 use ostler_proto::control::{self as proto, Response};
 
 use self::begin::RolloutParams;
@@ -71,7 +71,7 @@ impl Rollouts {
         running.check_ms = running.check_ms.filter(|at| *at > now_ms);
         let number = running.number;
         if running.rollout.deadline_ms().is_some_and(|at| at <= now_ms) {
-            self.take(ctx, number, News::Tick);
+            self.take(ctx, number, RolloutEvent::Tick);
         }
         self.set_timer(ctx, number);
     }

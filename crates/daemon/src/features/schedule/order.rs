@@ -72,7 +72,7 @@ impl StartOrder {
 mod tests {
     use ostler_core::app::AppSpec;
     use ostler_core::lifecycle::Origin;
-    use ostler_core::lifecycle::order::{Condition, Dependencies as Needs};
+    use ostler_core::lifecycle::order::{Condition, Dependencies};
 
     use super::*;
     use crate::engine::{Input, TestContext, reacts};
@@ -84,7 +84,7 @@ mod tests {
 
     fn app(name: &str, depends_on: &[(&str, Condition)]) -> AppSpec {
         let depends_on = depends_on.iter().map(|(name, condition)| ((*name).to_owned(), *condition)).collect();
-        let order = Needs { depends_on, timeout_ms: Some(5000) }.into();
+        let order = Dependencies { depends_on, timeout_ms: Some(5000) }.into();
         AppSpec { name: name.into(), script: "/bin/true".into(), order, ..AppSpec::default() }
     }
 

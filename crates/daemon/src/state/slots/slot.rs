@@ -5,7 +5,7 @@ use std::rc::Rc;
 use ostler_core::app::default_box::DefaultBox;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::Ticks;
-use ostler_core::health::{HealthSpec, HealthState as Health};
+use ostler_core::health::{HealthSpec, HealthState};
 use ostler_core::lifecycle::goal::watched_until_ms;
 use ostler_core::lifecycle::{DesiredState, InstanceState, Policy};
 use ostler_core::serving::ReadyBy;
@@ -246,7 +246,7 @@ impl Slot {
     /// Returns true if an online process passes its checks, or has no checks.
     pub(crate) fn is_healthy(&self) -> bool {
         let is_watched = self.spec().health().is_some_and(HealthSpec::is_watched);
-        !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == Health::Healthy)
+        !is_watched || self.live.health.as_ref().is_some_and(|report| report.state == HealthState::Healthy)
     }
 
     /// Returns the standing of its process for new connections, and the time until which it is
@@ -481,7 +481,7 @@ mod tests {
         (*script_runs, *unready) = (true, true);
         worker.served_by.push(1);
         axm.actions.push(Value::Null);
-        *health = Some(Box::new(HealthReport { state: Health::Healthy, since: Now::at(5), failures: 0, last: None }));
+        *health = Some(Box::new(HealthReport { state: HealthState::Healthy, since: Now::at(5), failures: 0, last: None }));
         (*group_ooms, *spawned_ms, *drain_began_ms, *due_ms) = (1, Some(5), Some(5), Some(5));
         let mut next = next_daemon(&slots);
         let LiveState {

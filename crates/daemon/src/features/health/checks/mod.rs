@@ -20,10 +20,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ostler_core::health::{CheckPhase, HealthSpec, HealthState as Health, Monitor, RemedyCause as Reason};
+use ostler_core::health::{CheckPhase, HealthSpec, HealthState, Monitor, RemedyCause};
 use ostler_core::lifecycle::PolicyName;
 use ostler_core::time::Now;
-use ostler_proto::event::{EventCause, EventKind, Health as Shown};
+use ostler_proto::event::{EventCause, EventKind, Health};
 use ostler_proto::health::{HealthReport, LastAnswer};
 use ostler_proto::node::Message;
 use ostler_proto::node::preload::FromPreload;
@@ -183,44 +183,44 @@ impl HealthChecks {
     }
 
     /// Handles a change of a process's health.
-    fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: Health, state: Health) {
+    fn on_change(&mut self, ctx: &mut Ctx, id: u32, before: HealthState, state: HealthState) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
         watched.since = ctx.now;
-        watched.is_reported |= state != Health::Starting;
+        watched.is_reported |= state != HealthState::Starting;
         let why = watched.last.as_ref().filter(|last| !last.good).map(|last| last.words.clone());
         let (inc, failures) = (watched.inc, watched.monitor.failures());
         self.show(ctx, id);
-        set_unready(ctx, id, matches!(state, Health::Unready | Health::Unhealthy));
+        set_unready(ctx, id, matches!(state, HealthState::Unready | HealthState::Unhealthy));
         let why = why.unwrap_or_else(|| "no answer".into());
         match state {
-            Health::Starting => {}
-            Health::Healthy => {
+            HealthState::Starting => {}
+            HealthState::Healthy => {
                 // The first good answer is the normal case. A later good answer withdraws the note
                 // that the app is unhealthy.
-                if before != Health::Starting {
+                if before != HealthState::Starting {
                     ctx.note(id, "is healthy again".into());
                 }
-                emit_health(ctx, id, Shown::Healthy, None);
+                emit_health(ctx, id, Health::Healthy, None);
             }
-            Health::Broken => {
+            HealthState::Broken => {
                 ctx.note(id, format!("has a broken health check, and nothing is done about that: {why}"));
-                emit_health(ctx, id, Shown::Broken, Some(why));
+                emit_health(ctx, id, Health::Broken, Some(why));
             }
-            Health::Unready => {
+            HealthState::Unready => {
                 ctx.note(id, format!("gets no new connections while others can have them: {why}"));
-                emit_health(ctx, id, Shown::Unready, Some(why));
+                emit_health(ctx, id, Health::Unready, Some(why));
             }
-            Health::Unhealthy => {
+            HealthState::Unhealthy => {
                 let times = if failures > 1 { format!(" ({failures} times in a row)") } else { String::new() };
                 ctx.note(id, format!("is unhealthy: {why}{times}"));
-                emit_health(ctx, id, Shown::Unhealthy, Some(why.clone()));
-                ctx.request(FeatureRequest::Remedy { id, inc, cause: Reason::Health, why });
+                emit_health(ctx, id, Health::Unhealthy, Some(why.clone()));
+                ctx.request(FeatureRequest::Remedy { id, inc, cause: RemedyCause::Health, why });
             }
         }
     }
 }
 
-fn emit_health(ctx: &mut Ctx, id: u32, state: Shown, answer: Option<String>) {
+fn emit_health(ctx: &mut Ctx, id: u32, state: Health, answer: Option<String>) {
     ctx.emit(id, EventKind::Health { state }, EventCause::policy(PolicyName::Health, answer));
 }
 

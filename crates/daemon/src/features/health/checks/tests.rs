@@ -47,7 +47,7 @@ fn running(health: HealthSpec) -> (TestContext, HealthChecks, u32) {
     (played, checks, id)
 }
 
-fn state(played: &TestContext, id: u32) -> Option<Health> {
+fn state(played: &TestContext, id: u32) -> Option<HealthState> {
     played.ctx.state.slots.get(id).unwrap().live.health.as_ref().map(|report| report.state)
 }
 
@@ -76,7 +76,7 @@ fn command_exits(played: &mut TestContext, checks: &mut HealthChecks, owner: Com
 }
 
 fn is_remedy(input: &Input, words: &str) -> bool {
-    matches!(input, Input::Request(FeatureRequest::Remedy { cause: Reason::Health, why, inc: 1, .. }) if why == words)
+    matches!(input, Input::Request(FeatureRequest::Remedy { cause: RemedyCause::Health, why, inc: 1, .. }) if why == words)
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn app_without_checks_is_not_watched() {
 #[test]
 fn failures_make_unhealthy_and_one_success_heals() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
-    assert_eq!(state(&played, id), Some(Health::Starting));
+    assert_eq!(state(&played, id), Some(HealthState::Starting));
     let bad = Outcome::Code(1);
     let owner = next_command(&mut played, &mut checks);
     assert!(command_exits(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
@@ -101,7 +101,7 @@ fn failures_make_unhealthy_and_one_success_heals() {
     let owner = next_command(&mut played, &mut checks);
     let told = command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
-    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(state(&played, id), Some(HealthState::Healthy));
     assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
 }
 
@@ -123,7 +123,7 @@ fn broken_check_is_reported_without_a_remedy() {
                 assert!(told.is_empty(), "{told:?}");
             }
             let slot = played.ctx.state.slots.get(id).unwrap();
-            assert_eq!(state(&played, id), Some(Health::Broken));
+            assert_eq!(state(&played, id), Some(HealthState::Broken));
             assert!(!slot.live.unready);
             let report = slot.live.health.as_ref().unwrap();
             assert_eq!(report.trouble(), Some(format!("health check broken: command `alive` {broken}")));
@@ -132,7 +132,7 @@ fn broken_check_is_reported_without_a_remedy() {
             // The check is repaired.
             let owner = next_command(&mut played, &mut checks);
             command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
-            assert_eq!(state(&played, id), Some(Health::Healthy));
+            assert_eq!(state(&played, id), Some(HealthState::Healthy));
             assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
         }
     }
@@ -143,7 +143,7 @@ fn broken_check_is_reported_without_a_remedy() {
 fn unresolved_host_is_a_broken_check() {
     let ask = CheckMethod::Tcp { host: "db.example".into(), port: 5432 };
     let (mut played, _checks, id) = running(HealthSpec { liveness: Some(check(ask)), ..strict() });
-    assert_eq!(state(&played, id), Some(Health::Broken));
+    assert_eq!(state(&played, id), Some(HealthState::Broken));
     assert!(played.queued().is_empty());
     assert!(notes(&played, id)[0].contains("db.example is neither an address nor localhost"));
 }
@@ -156,7 +156,7 @@ fn unready_instance_gets_no_connections_and_no_remedy() {
         let told = command_exits(&mut played, &mut checks, owner, outcome);
         assert!(told.iter().all(|input| matches!(input, Input::Capacity(_))), "{told:?}");
     }
-    assert_eq!(state(&played, id), Some(Health::Unready));
+    assert_eq!(state(&played, id), Some(HealthState::Unready));
     let slot = played.ctx.state.slots.get(id).unwrap();
     assert!(slot.live.unready && !slot.is_healthy());
     assert_eq!(notes(&played, id).len(), 1);
@@ -173,7 +173,7 @@ fn liveness_check_follows_the_startup_check() {
     assert_eq!(word(&checks), [CheckPhase::Liveness]);
     let owner = next_command(&mut played, &mut checks);
     command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
-    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(state(&played, id), Some(HealthState::Healthy));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn command_that_did_not_run_changes_nothing() {
         assert!(command_exits(&mut played, &mut checks, owner, outcome).is_empty());
         assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
     }
-    assert_eq!(state(&played, id), Some(Health::Starting));
+    assert_eq!(state(&played, id), Some(HealthState::Starting));
 }
 
 #[test]
@@ -218,9 +218,9 @@ fn answer_for_another_process_is_ignored() {
     let CommandOwner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
     // A former daemon may have given the same number to a probe.
     assert!(command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
-    assert_eq!(state(&played, id), Some(Health::Starting));
+    assert_eq!(state(&played, id), Some(HealthState::Starting));
     command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc, key }, Outcome::Code(0));
-    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(state(&played, id), Some(HealthState::Healthy));
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn tcp_check_connects_to_the_port() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(listener.local_addr().unwrap().port())), ..strict() });
     for _ in 0..200 {
-        if state(&played, id) == Some(Health::Healthy) {
+        if state(&played, id) == Some(HealthState::Healthy) {
             break;
         }
         played.pass(&mut checks, 10);
@@ -237,7 +237,7 @@ fn tcp_check_connects_to_the_port() {
             checks.on_ready(&mut played.ctx, key, ready.writable);
         }
     }
-    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(state(&played, id), Some(HealthState::Healthy));
     played.dispatch(&mut checks, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert_eq!((played.ctx.outbox.timers.next_ms(), played.ctx.io.checks.deadline_ms()), (None, None));
 }
@@ -247,7 +247,7 @@ fn closed_port_is_a_failed_check() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(tcp(port)), ..strict() });
     played.pass(&mut checks, 3500);
-    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    assert_eq!(state(&played, id), Some(HealthState::Unhealthy));
     let notes = notes(&played, id);
     assert!(notes[0].starts_with(&format!("is unhealthy: connection to 127.0.0.1:{port}: ")), "{notes:?}");
 }
@@ -278,7 +278,7 @@ fn blocked_event_loop_makes_the_app_unhealthy() {
     let words = "its event loop has not turned for 1000 ms";
     assert!(matches!(&queued[..], [Input::Capacity(_), remedy] if is_remedy(remedy, words)), "{queued:?}");
     heartbeat(&mut played, &mut checks, id);
-    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(state(&played, id), Some(HealthState::Healthy));
 }
 
 #[test]
@@ -287,9 +287,9 @@ fn silence_during_a_daemon_pause_is_ignored() {
     heartbeat(&mut played, &mut checks, id);
     played.ctx.now.mono_ms += 10_000;
     played.pass(&mut checks, 0);
-    assert_eq!(state(&played, id), Some(Health::Healthy));
+    assert_eq!(state(&played, id), Some(HealthState::Healthy));
     played.pass(&mut checks, 1000);
-    assert_eq!(state(&played, id), Some(Health::Unhealthy), "the next silence counts");
+    assert_eq!(state(&played, id), Some(HealthState::Unhealthy), "the next silence counts");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn next_process_starts_with_fresh_health() {
     let (mut played, mut checks, id) = with_preload();
     heartbeat(&mut played, &mut checks, id);
     played.pass(&mut checks, 1000);
-    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    assert_eq!(state(&played, id), Some(HealthState::Unhealthy));
     // An instance that takes the place of another has made no step.
     played.ctx.state.slots.get_mut(id).unwrap().durable.role = Role::Retiring;
     checks.on_serving(&mut played.ctx, id);
@@ -317,7 +317,7 @@ fn next_process_starts_with_fresh_health() {
     assert!(slot.live.health.is_none() && !slot.live.unready);
     slot.durable.role = Role::Serving;
     checks.on_serving(&mut played.ctx, id);
-    assert_eq!(state(&played, id), Some(Health::Healthy), "nothing is known against it");
+    assert_eq!(state(&played, id), Some(HealthState::Healthy), "nothing is known against it");
 }
 
 /// An app with only a heartbeat is healthy from the start. No change of its state reports that the
@@ -326,14 +326,14 @@ fn next_process_starts_with_fresh_health() {
 fn process_is_reported_healthy_at_its_first_heartbeat() {
     let (mut played, mut checks, id) = with_preload();
     let healthy = |played: &mut TestContext| {
-        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, EventKind::Health { state: Shown::Healthy });
+        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, EventKind::Health { state: Health::Healthy });
         played.events().iter().filter(|event| is_healthy(event)).count()
     };
     heartbeat(&mut played, &mut checks, id);
     heartbeat(&mut played, &mut checks, id);
     assert_eq!(healthy(&mut played), 1);
     played.pass(&mut checks, 1000);
-    assert_eq!(state(&played, id), Some(Health::Unhealthy));
+    assert_eq!(state(&played, id), Some(HealthState::Unhealthy));
     played.events();
     for role in [Role::Retiring, Role::Serving] {
         played.ctx.state.slots.get_mut(id).unwrap().durable.role = role;

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use ostler_core::health::Action;
-use ostler_core::health::{HealthState as Health, Pace, Remedy, RemedyCause, RemedyInput, is_complete};
+use ostler_core::health::{HealthState, Pace, Remedy, RemedyCause, RemedyInput, is_complete};
 use ostler_core::lifecycle::{Event, Origin, Transition};
 
 use crate::engine::{Ctx, FeatureAnswer, FeatureRequest, InstanceStep, Key};
@@ -129,8 +129,9 @@ impl Remediation {
     fn remedy(&mut self, ctx: &Ctx, id: u32) -> Option<Remedy> {
         let wanted = self.wanted.get(&id)?;
         // A check that has become broken is no more reason to act than a passed check.
-        let is_well =
-            |slot: &Slot| wanted.cause == RemedyCause::Health && matches!(health_of(slot), Some(Health::Healthy | Health::Broken));
+        let is_well = |slot: &Slot| {
+            wanted.cause == RemedyCause::Health && matches!(health_of(slot), Some(HealthState::Healthy | HealthState::Broken))
+        };
         let Some(slot) = ctx.state.slots.get(id).filter(|slot| runs(slot, wanted.inc) && !is_well(slot)) else {
             self.wanted.remove(&id);
             return None;
@@ -207,7 +208,7 @@ fn runs(slot: &Slot, inc: u32) -> bool {
     slot.serving_inc() == Some(inc)
 }
 
-fn health_of(slot: &Slot) -> Option<Health> {
+fn health_of(slot: &Slot) -> Option<HealthState> {
     slot.live.health.as_ref().map(|report| report.state)
 }
 
@@ -219,7 +220,7 @@ fn action_of(slot: &Slot) -> Action {
 /// Returns the cause for a process that is still unhealthy after its replacement failed. It is
 /// replaced in another way.
 fn still_unhealthy(slot: &Slot, inc: u32) -> Option<PendingRemedy> {
-    let report = slot.live.health.as_ref().filter(|report| report.state == Health::Unhealthy)?;
+    let report = slot.live.health.as_ref().filter(|report| report.state == HealthState::Unhealthy)?;
     let why = report.last.as_ref().map_or_else(|| "no answer".into(), |last| last.words.clone());
     Some(PendingRemedy { inc, cause: RemedyCause::Health, reason: why })
 }

@@ -39,8 +39,8 @@ fn inc_of(played: &TestContext, id: u32) -> u32 {
     played.ctx.state.slots.get(id).unwrap().durable.instance.inc
 }
 
-fn set_health(played: &mut TestContext, id: u32, state: Health) {
-    let last = LastAnswer { at: played.ctx.now, good: state == Health::Healthy, words: WHY.into() };
+fn set_health(played: &mut TestContext, id: u32, state: HealthState) {
+    let last = LastAnswer { at: played.ctx.now, good: state == HealthState::Healthy, words: WHY.into() };
     let report = HealthReport { state, since: played.ctx.now, failures: 1, last: Some(last) };
     played.ctx.state.slots.get_mut(id).unwrap().live.health = Some(Box::new(report));
 }
@@ -86,9 +86,9 @@ fn instances_of_an_app_are_remedied_one_at_a_time() {
     played.dispatch(&mut remediation, first, Event::Restart(origin.clone()));
     assert!(run_remedies(&mut played, &mut remediation).is_empty(), "it is on its way");
     restarts(&mut played, &mut remediation, first);
-    set_health(&mut played, first, Health::Starting);
+    set_health(&mut played, first, HealthState::Starting);
     assert!(run_remedies(&mut played, &mut remediation).is_empty(), "nobody knows whether it is well");
-    set_health(&mut played, first, Health::Healthy);
+    set_health(&mut played, first, HealthState::Healthy);
     let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Event(id, Event::Restart(origin))] = &queued[..] else { panic!("{queued:?}") };
     assert!(*id == second && is_policy(origin, "cpu"), "{queued:?}");
@@ -108,7 +108,7 @@ fn apps_are_remedied_independently() {
 fn replacement_is_tried_before_a_restart() {
     let (mut played, mut remediation, ids) = running(&[cluster(with_check())]);
     let id = ids[0];
-    set_health(&mut played, id, Health::Unhealthy);
+    set_health(&mut played, id, HealthState::Unhealthy);
     ask(&mut played, &mut remediation, id, RemedyCause::Health);
     let queued = run_remedies(&mut played, &mut remediation);
     let [Input::Request(FeatureRequest::Replace { ids, canary_ms: Some(0), origin, what: "health", .. })] = &queued[..] else {
@@ -185,9 +185,9 @@ fn autokill_fails_the_instance_like_a_crash() {
 fn recovered_or_exited_instance_gets_no_remedy() {
     let (mut played, mut remediation, ids) = running(&[app(with_check())]);
     let id = ids[0];
-    set_health(&mut played, id, Health::Unhealthy);
+    set_health(&mut played, id, HealthState::Unhealthy);
     ask(&mut played, &mut remediation, id, RemedyCause::Health);
-    set_health(&mut played, id, Health::Healthy);
+    set_health(&mut played, id, HealthState::Healthy);
     assert!(run_remedies(&mut played, &mut remediation).is_empty());
     assert!(ask(&mut played, &mut remediation, id, RemedyCause::Memory), "that it is healthy says nothing of its memory");
     remediation.on_request(&mut played.ctx, FeatureRequest::NoRemedy { id, cause: RemedyCause::Health });

@@ -9,7 +9,7 @@ mod forms;
 mod lists;
 
 use ostler_core::time::Now;
-use ostler_proto::control::{Failure, Request as Asked, Response};
+use ostler_proto::control::{Failure, Request, Response};
 
 use self::forms::Forms;
 use self::lists::{answer_to, health_row};
@@ -90,14 +90,14 @@ impl Usage {
     pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
         let (client, id) = (ask.client, ask.id);
         match &ask.request {
-            Asked::List => self.defer_answer(ctx, client, id, UsageRequest::List),
-            Asked::Table => self.defer_answer(ctx, client, id, UsageRequest::Table),
-            Asked::Processes => self.defer_answer(ctx, client, id, UsageRequest::Processes),
-            Asked::Inspect { targets, cwd } => match selected(ctx, targets, cwd) {
+            Request::List => self.defer_answer(ctx, client, id, UsageRequest::List),
+            Request::Table => self.defer_answer(ctx, client, id, UsageRequest::Table),
+            Request::Processes => self.defer_answer(ctx, client, id, UsageRequest::Processes),
+            Request::Inspect { targets, cwd } => match selected(ctx, targets, cwd) {
                 Ok(ids) => self.defer_answer(ctx, client, id, UsageRequest::Details(ids)),
                 Err(failure) => ctx.reply(client, id, Response::Failed(failure)),
             },
-            Asked::Health { targets } => {
+            Request::Health { targets } => {
                 let response = health(ctx, targets);
                 ctx.reply(client, id, response);
             }
@@ -173,7 +173,7 @@ mod tests {
         AppSpec { name: name.into(), script: "/bin/true".into(), ..AppSpec::default() }
     }
 
-    fn ask(played: &mut TestContext, usage: &mut Usage, request: Asked) -> Vec<Response> {
+    fn ask(played: &mut TestContext, usage: &mut Usage, request: Request) -> Vec<Response> {
         let caller = Caller { uid: 0, pid: 1, on_behalf_of: None };
         assert!(usage.on_client_request(&mut played.ctx, ClientRequest { client: 1, id: 1, caller, request }).is_none());
         replies(played)
@@ -196,7 +196,7 @@ mod tests {
     fn repeated_list_reflects_only_changes() {
         let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         let id = played.instance(app("down"));
-        let mut list = |played: &mut TestContext| match ask(played, &mut usage, Asked::Processes).pop() {
+        let mut list = |played: &mut TestContext| match ask(played, &mut usage, Request::Processes).pop() {
             Some(Response::Processes(list)) => serde_json::from_str::<serde_json::Value>(list.text()).unwrap(),
             other => panic!("{other:?}"),
         };
@@ -224,7 +224,7 @@ mod tests {
     fn list_without_processes_is_answered_immediately() {
         let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         played.instance(app("down"));
-        let replies = ask(&mut played, &mut usage, Asked::List);
+        let replies = ask(&mut played, &mut usage, Request::List);
         assert!(matches!(&*replies, [Response::List(list)] if list.len() == 1), "{replies:?}");
         assert_eq!(played.ctx.outbox.timers.next_ms(), None);
     }
@@ -235,7 +235,7 @@ mod tests {
         running(&mut played, &mut usage);
         // A process that just started is measured from its start.
         played.pass(&mut usage, 60_000);
-        assert!(ask(&mut played, &mut usage, Asked::Table).is_empty());
+        assert!(ask(&mut played, &mut usage, Request::Table).is_empty());
         played.pass(&mut usage, WINDOW_MS - 1);
         assert!(replies(&mut played).is_empty());
         played.pass(&mut usage, 1);
@@ -249,13 +249,13 @@ mod tests {
         let (mut played, mut usage) = (TestContext::new(&[]), Usage::default());
         played.instance(app("down"));
         for request in [
-            Asked::Inspect { targets: vec!["nobody".into()], cwd: String::new() },
-            Asked::Health { targets: vec!["down".into(), "nobody".into()] },
+            Request::Inspect { targets: vec!["nobody".into()], cwd: String::new() },
+            Request::Health { targets: vec!["down".into(), "nobody".into()] },
         ] {
             let replies = ask(&mut played, &mut usage, request);
             assert!(matches!(&*replies, [Response::Failed(Failure::NotFound { target })] if target == "nobody"), "{replies:?}");
         }
-        let replies = ask(&mut played, &mut usage, Asked::Health { targets: Vec::new() });
+        let replies = ask(&mut played, &mut usage, Request::Health { targets: Vec::new() });
         assert!(matches!(&*replies, [Response::Health(rows)] if rows.len() == 1), "{replies:?}");
     }
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, mpsc};
 
-use ostler_proto::control::Request as Wanted;
+use ostler_proto::control::Request;
 use ostler_sys::ProcRef;
 
 use crate::engine::{ClientRequest, Ctx, FeatureAnswer, FeatureRequest, Key, ShutdownKind};
@@ -114,7 +114,7 @@ impl Reclaim {
     }
 
     pub(crate) fn on_client_request(&mut self, ctx: &mut Ctx, ask: ClientRequest) -> Option<ClientRequest> {
-        let Wanted::ReloadLogs = ask.request else { return Some(ask) };
+        let Request::ReloadLogs = ask.request else { return Some(ask) };
         self.reload(ctx, Some((ask.client, ask.id)));
         None
     }

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::{CronSpec, JobSpec};
-use ostler_core::lifecycle::order::{Condition, Dependencies as Needs};
+use ostler_core::lifecycle::order::{Condition, Dependencies};
 use ostler_core::lifecycle::{DesiredState, Ending, Event, ExitReport, InstanceState, Origin, PolicyName, SpawnFailure};
 use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
-use ostler_proto::event::{Event as Told, EventCause, EventKind};
+use ostler_proto::event::{Event as ProtoEvent, EventCause, EventKind};
 
 use super::*;
 use crate::engine::{Caller, CommandEnd, CommandReport, Input, RolloutNews, TestContext, reacts};
@@ -24,7 +24,7 @@ fn app(name: &str) -> AppSpec {
 }
 
 fn needs(name: &str, other: &str) -> AppSpec {
-    let order = Needs { depends_on: [(other.to_owned(), Condition::Ready)].into(), timeout_ms: None }.into();
+    let order = Dependencies { depends_on: [(other.to_owned(), Condition::Ready)].into(), timeout_ms: None }.into();
     AppSpec { order, ..app(name) }
 }
 
@@ -375,8 +375,11 @@ fn each_scale_is_an_event_with_its_cause() {
     ask(&mut played, &mut jobs, scale(ScaleTo::By(0)));
     assert!(scalings(&mut played).is_empty(), "nothing is to be done");
     ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
-    let [Told { app: Some(app), id: None, what: EventKind::Scaled { from: 2, to: 1 }, cause: EventCause::User { command, .. }, .. }] =
-        &scalings(&mut played)[..]
+    let [
+        ProtoEvent {
+            app: Some(app), id: None, what: EventKind::Scaled { from: 2, to: 1 }, cause: EventCause::User { command, .. }, ..
+        },
+    ] = &scalings(&mut played)[..]
     else {
         panic!("not told")
     };
@@ -389,7 +392,7 @@ fn each_scale_is_an_event_with_its_cause() {
     assert_eq!(events, [(EventKind::Scaled { from: 1, to: 3 }, EventCause::policy(PolicyName::Autoscale, measured.to_owned()))]);
 }
 
-fn scalings(played: &mut TestContext) -> Vec<Told> {
+fn scalings(played: &mut TestContext) -> Vec<ProtoEvent> {
     played.events().into_iter().filter(|event| matches!(event.what, EventKind::Scaled { .. })).collect()
 }
 
