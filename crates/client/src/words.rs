@@ -1,7 +1,7 @@
 //! Texts for people, the same in every client: events and their causes, durations, and foreign text
 //! made safe.
 
-use ostler_core::lifecycle::{Ending, ExitCause, Origin, PolicyFinding};
+use ostler_core::lifecycle::{ExitCause, Origin, PolicyFinding, ProcessEnding};
 use ostler_proto::event::{Event, EventCause, EventKind, Health, LimitKind, LostProcesses};
 
 /// Name shown for an event that does not concern an app.
@@ -119,13 +119,13 @@ fn count(instances: u32) -> String {
 }
 
 /// Returns the exit, in words that follow "it".
-pub fn how(ending: Ending) -> String {
+pub fn how(ending: ProcessEnding) -> String {
     match ending {
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, core } => {
+        ProcessEnding::Code(code) => format!("exited with code {code}"),
+        ProcessEnding::Signal { signal, core } => {
             format!("was ended by {}{}", ostler_sys::process::signal::name(signal), if core { " (core dumped)" } else { "" })
         }
-        Ending::Unknown | Ending::SpawnFailed { .. } => "ended, how is not known".into(),
+        ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => "ended, how is not known".into(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use ostler_core::app::RestartBudget;
 use ostler_core::health::CheckPhase;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::Autoscale;
+use ostler_core::serving::AutoscaleSettings;
 use serde_json::Value;
 
 use crate::base::Base;
@@ -250,7 +250,7 @@ fn instances_inside(service: &Service<'_>, swarm: bool) -> Option<String> {
 }
 
 /// Returns the range of instances that ostler keeps in one container, by their load.
-fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a Autoscale> {
+fn range_inside<'a>(service: &'a Service<'_>, swarm: bool) -> Option<&'a AutoscaleSettings> {
     match &service.replicas {
         Replicas::Range(range) if !swarm && shares_a_container(service) => Some(range),
         _ => None,

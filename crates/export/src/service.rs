@@ -7,7 +7,7 @@ use ostler_core::app::export_settings::{ExportSettings, export_settings};
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::health::limits::MemoryAmount;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::{Autoscale, ListenAt, ReadyBy};
+use ostler_core::serving::{AutoscaleSettings, ListenAt, ReadyBy};
 use serde_json::Value;
 
 use crate::base::{self, Base};
@@ -36,7 +36,7 @@ pub(crate) enum Replicas {
     /// One per CPU of the machine.
     PerCpu,
     /// A number that follows the load.
-    Range(Autoscale),
+    Range(AutoscaleSettings),
 }
 
 /// An app with the values derived from it.

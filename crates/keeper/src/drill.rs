@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use ostler_sys::process::Target;
 use ostler_sys::process::fork::{ForkSide, fork};
 use ostler_sys::process::signal::{KILL, STOP};
-use ostler_sys::{Ending, ProcRef, memory, net::socket, process::child, time::clock};
+use ostler_sys::{ProcRef, WaitStatus, memory, net::socket, process::child, time::clock};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -109,7 +109,7 @@ fn rehearse(home: PathBuf, as_pm2: bool) -> io::Result<()> {
         let reports = [ToKeeper::Ready, ToKeeper::At { record: Some(1) }, ToKeeper::DeathReport { record: None, text: "drill".into() }];
         reports.iter().take(usize::try_from(code).unwrap_or(0)).try_for_each(|report| send(&link, &encode(report)))?;
         if let Some(running) = keeper.daemon.running_as(daemon.pid) {
-            running.life.ending = Some(if code == 0 { Ending::Code(100) } else { Ending::Signal { signal: KILL, core: false } });
+            running.life.ending = Some(if code == 0 { WaitStatus::Code(100) } else { WaitStatus::Signal { signal: KILL, core: false } });
         }
         keeper.daemon_ended();
     }

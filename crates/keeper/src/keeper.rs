@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ostler_sys::process::exec::OWN_EXE;
 use ostler_sys::process::signal::{self, SignalFd};
 use ostler_sys::process::{rlimit, title};
-use ostler_sys::{Ending, Usage};
+use ostler_sys::{Usage, WaitStatus};
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 
@@ -205,7 +205,7 @@ pub(crate) fn adopted_token(pid: i32) -> u64 {
 }
 
 /// Returns the record of an exit that the keeper notices now.
-pub(crate) fn ended(ending: Ending, usage: Usage) -> Ended {
+pub(crate) fn ended(ending: WaitStatus, usage: Usage) -> Ended {
     let now = ostler_sys::now();
     Ended { ending, usage, at_boot_ms: now.boot_ms, at_wall_ms: now.wall_ms }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ostler_sys::process::exec::{OWN_EXE, replace};
 use ostler_sys::process::spawn::{Parent, Placement, spawn_at};
 use ostler_sys::{
-    CStrings, Ending, ProcRef, Rlimit, SpawnError, SpawnSpec,
+    CStrings, ProcRef, Rlimit, SpawnError, SpawnSpec, WaitStatus,
     fd::pipe,
     net::socket,
     process::{child, rlimit},
@@ -92,7 +92,7 @@ pub enum LaunchError {
     Failed(String),
     /// The keeper exited without a reason.
     #[error("the keeper ended before it was ready ({0:?}); see its log (pm2.log in the home, or PM2_LOG_FILE_PATH)")]
-    Ended(Ending),
+    Ended(WaitStatus),
     /// The keeper was not ready in time.
     #[error("the keeper was not ready within {} s", READY_MS / 1000)]
     Timeout,
@@ -189,7 +189,7 @@ impl Launcher {
                 child::reap(keeper.pid);
                 Err(LaunchError::Failed(String::from_utf8_lossy(text).into_owned()))
             }
-            _ => Err(LaunchError::Ended(child::reap(keeper.pid).map_or(Ending::Unknown, |reaped| reaped.ending))),
+            _ => Err(LaunchError::Ended(child::reap(keeper.pid).map_or(WaitStatus::Unknown, |reaped| reaped.ending))),
         }
     }
 
@@ -360,7 +360,7 @@ fn make_home(home: &Path) -> io::Result<()> {
 pub fn wait_ready(pipe: &OwnedFd) -> Result<(), LaunchError> {
     match read_answer(pipe, clock::boot_ms() + READY_MS)?.first() {
         Some(&READY_LISTENING) => Ok(()),
-        _ => Err(LaunchError::Ended(Ending::Unknown)),
+        _ => Err(LaunchError::Ended(WaitStatus::Unknown)),
     }
 }
 

@@ -10,7 +10,7 @@ use ostler_sys::process::fork::ForkSide;
 use ostler_sys::process::signal::{self};
 use ostler_sys::process::{ending_by_fd, is_refusal};
 use ostler_sys::{
-    Ending, ProcRef, Usage,
+    ProcRef, Usage, WaitStatus,
     fd::{fdpass, memfd},
     fs::lock,
     memory,
@@ -189,14 +189,14 @@ impl Keeper {
                 (None, None) if is_revival => match process.open() {
                     Ok(pidfd) => keeper.adopt(child.key, process, pidfd),
                     Err(errno) if is_refusal(errno) && !process.has_ended() => keeper.adopt_by_looking(child.key, process),
-                    Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
+                    Err(_) => keeper.children.add_ended(child.key, process, ended(WaitStatus::Unknown, Usage::default())),
                 },
                 (None, None) if child::is_own_child(process.pid) => keeper.children.add(child.key, process, Watch::Reap),
                 // The former keeper could not get a pidfd, either.
                 (None, None) => keeper.adopt_by_looking(child.key, process),
                 (None, Some(number)) => match fdpass::inherited(number) {
                     Ok(fd) => keeper.adopt(child.key, process, fd),
-                    Err(_) => keeper.children.add_ended(child.key, process, ended(Ending::Unknown, Usage::default())),
+                    Err(_) => keeper.children.add_ended(child.key, process, ended(WaitStatus::Unknown, Usage::default())),
                 },
             }
         }
@@ -390,7 +390,7 @@ impl Keeper {
             Ok(()) => self.children.add(key, process, Watch::Pidfd(pidfd)),
             Err(errno) => {
                 complain(&format!("cannot watch process {}: {errno}", process.pid));
-                self.children.add_ended(key, process, ended(Ending::Unknown, Usage::default()));
+                self.children.add_ended(key, process, ended(WaitStatus::Unknown, Usage::default()));
             }
         }
     }

@@ -6,7 +6,7 @@
 //!  "before":"launching","after":"online"}
 //! ```
 
-use ostler_core::lifecycle::{Ending, Origin, PolicyFinding, PolicyName};
+use ostler_core::lifecycle::{Origin, PolicyFinding, PolicyName, ProcessEnding};
 pub use ostler_core::text::ring::{MissedEntries, Position};
 use serde::{Deserialize, Serialize};
 
@@ -78,7 +78,7 @@ pub enum EventKind {
         /// Its process.
         pid: i32,
         /// Code or signal.
-        ending: Ending,
+        ending: ProcessEnding,
         /// Duration of its run.
         uptime_ms: u64,
     },
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn events_map_to_pm2_event_names() {
-        let exit = EventKind::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 };
+        let exit = EventKind::Exit { pid: 1, ending: ProcessEnding::Code(1), uptime_ms: 5 };
         for (what, word) in [
             (EventKind::Waiting, None),
             (EventKind::Launched { pid: 1 }, Some("start")),

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use ostler_core::app::secrets::SecretSource;
 use ostler_core::app::{AppSpec, CombinedLog, ExecMode};
-use ostler_core::lifecycle::{AfterStop, DesiredState, Ending, ExitCause, Instance, InstanceState, Origin};
+use ostler_core::lifecycle::{AfterStop, DesiredState, ExitCause, Instance, InstanceState, Origin, ProcessEnding};
 use ostler_core::serving::{ListenAt, ReadyBy, Scheduling, Sticky};
 use ostler_core::{app::hooks, cron, health, health::limits, lifecycle::order, logs::rotate};
 use ostler_proto::control::{
@@ -82,7 +82,7 @@ kinds! {
     "State" => InstanceState,
     "AfterStop" => AfterStop,
     "Origin" => Origin,
-    "Ending" => Ending,
+    "Ending" => ProcessEnding,
     "ExitCause" => ExitCause,
     "health::State" => health::HealthState,
     "AppSpec" => AppSpec,

@@ -21,7 +21,7 @@ pub mod users;
 
 pub use memory::secret_bytes::SecretBytes;
 pub use process::ProcRef;
-pub use process::child::{Ending, Usage};
+pub use process::child::{Usage, WaitStatus};
 pub use process::cstrings::CStrings;
 pub use process::rlimit::Rlimit;
 pub use process::spawn::{SpawnError, SpawnSpec, SpawnStep, Spawned, spawn};

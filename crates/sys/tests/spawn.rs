@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use ostler_sys::process::child::{reap, reap_any};
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::{
-    Credentials, Ending, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, SpawnStep,
+    Credentials, ProcRef, ProcTable, Rlimit, SpawnError, SpawnSpec, SpawnStep, WaitStatus,
     fd::{memfd, pipe},
     process::{rlimit, signal},
     spawn,
@@ -34,7 +34,7 @@ fn output_with(spec: &SpawnSpec, fds: &[(BorrowedFd<'_>, i32)]) -> String {
     drop(write);
     let mut text = String::new();
     std::fs::File::from(read).read_to_string(&mut text).unwrap();
-    assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(0), "{text}");
+    assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(0), "{text}");
     text
 }
 
@@ -203,7 +203,7 @@ fn child_leads_its_session_with_default_signals() {
     let entry = *ProcTable::scan().get(child.pid).unwrap();
     assert_eq!((entry.sid, entry.pgid, entry.process()), (child.pid, child.pid, child));
     child.signal(9).unwrap();
-    assert_eq!(reap(child.pid).unwrap().ending, Ending::Signal { signal: 9, core: false });
+    assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Signal { signal: 9, core: false });
     assert!(!child.exists());
     assert_eq!(child.signal(9), Err(rustix::io::Errno::SRCH));
 }
@@ -236,7 +236,7 @@ fn spawn_works_without_clone3() {
         let cgroup = std::fs::File::open("/").unwrap();
         let placement = Placement { cgroup: Some(cgroup.as_fd()), ..Placement::default() };
         let child = spawn_at(&shell("exit 4"), &[], placement).unwrap();
-        assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(4));
+        assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(4));
     })
     .join()
     .unwrap();
@@ -274,7 +274,7 @@ fn many_threads_spawn_concurrently() {
                 for round in 0..25 {
                     let code = (n * 25 + round) % 200;
                     let child = spawn(&shell(&format!("exit {code}")), &[(null.as_fd(), 5)]).unwrap();
-                    assert_eq!(reap(child.pid).unwrap().ending, Ending::Code(code));
+                    assert_eq!(reap(child.pid).unwrap().ending, WaitStatus::Code(code));
                     assert!(spawn(&SpawnSpec { program: c"/none".into(), ..shell("") }, &[]).is_err());
                 }
             });
@@ -291,10 +291,10 @@ fn pidfd_identifies_one_process_and_reports_its_exit() {
     rustix::event::poll(&mut poll, None).unwrap();
     // As a zombie by its status line; after that by the data that newer kernels keep for the
     // descriptor.
-    assert_eq!(ostler_sys::process::ending_by_fd(pidfd.as_fd(), child), Ending::Code(3));
+    assert_eq!(ostler_sys::process::ending_by_fd(pidfd.as_fd(), child), WaitStatus::Code(3));
     reap(child.pid).unwrap();
     let after = ostler_sys::process::ending_by_fd(pidfd.as_fd(), child);
-    assert!(matches!(after, Ending::Code(3) | Ending::Unknown), "{after:?}");
+    assert!(matches!(after, WaitStatus::Code(3) | WaitStatus::Unknown), "{after:?}");
     assert_eq!(ostler_sys::process::pid_of_fd(pidfd.as_fd()), None);
     let other = ProcRef { start_ticks: 1, ..ProcRef::me() };
     assert!(other.open().is_err() && !other.exists() && ProcRef::me().exists());

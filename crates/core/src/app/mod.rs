@@ -36,7 +36,7 @@ use crate::health::limits::HardLimits;
 use crate::health::safeguards::Safeguards;
 use crate::lifecycle::order::Dependencies;
 use crate::logs::rotate::RotateSpec;
-use crate::serving::{Autoscale, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
+use crate::serving::{AutoscaleSettings, Listen, ListenAt, ReadyBy, RolloutSpec, Scheduling, Sticky};
 use crate::watch::WatchSpec;
 
 pub use env::EnvSpec;
@@ -145,7 +145,7 @@ pub struct AppSpec {
     pub rollout: RolloutSpec,
     /// Range of the number of instances, which then follows the load.
     #[serde(skip_serializing_if = "is_default")]
-    pub autoscale: Option<Autoscale>,
+    pub autoscale: Option<AutoscaleSettings>,
     /// Schedule: restarts or runs at given times.
     #[serde(skip_serializing_if = "is_default")]
     pub cron: Option<Box<CronSpec>>,

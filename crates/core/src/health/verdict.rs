@@ -1,6 +1,6 @@
 //! Verdict on one attempt to check a process.
 
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 /// Result of one attempt to check a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,14 @@ impl ProbeVerdict {
     ///
     /// A check that a signal ends was killed from outside or crashed. Neither is an answer of the
     /// app. A check that takes too long is an answer, because it usually waits for the app.
-    pub fn of_command(outcome: &Outcome) -> Option<Self> {
+    pub fn of_command(outcome: &CommandOutcome) -> Option<Self> {
         match outcome {
-            Outcome::Code(0) => Some(Self::Good),
-            Outcome::Code(CANNOT_EXECUTE | NOT_FOUND) | Outcome::Signal(_) | Outcome::CouldNotStart(_) => Some(Self::Broken),
-            Outcome::Code(_) | Outcome::TimedOut(_) => Some(Self::Bad),
-            Outcome::Cancelled | Outcome::Lost => None,
+            CommandOutcome::Code(0) => Some(Self::Good),
+            CommandOutcome::Code(CANNOT_EXECUTE | NOT_FOUND) | CommandOutcome::Signal(_) | CommandOutcome::CouldNotStart(_) => {
+                Some(Self::Broken)
+            }
+            CommandOutcome::Code(_) | CommandOutcome::TimedOut(_) => Some(Self::Bad),
+            CommandOutcome::Cancelled | CommandOutcome::Lost => None,
         }
     }
 
@@ -52,17 +54,17 @@ mod tests {
     fn check_that_cannot_run_is_broken() {
         use ProbeVerdict::{Bad, Broken, Good};
         for (outcome, expected) in [
-            (Outcome::Code(0), Some(Good)),
-            (Outcome::Code(1), Some(Bad)),
-            (Outcome::Code(125), Some(Bad)),
-            (Outcome::Code(126), Some(Broken)),
-            (Outcome::Code(127), Some(Broken)),
-            (Outcome::Code(128), Some(Bad)),
-            (Outcome::Signal(9), Some(Broken)),
-            (Outcome::TimedOut(5000), Some(Bad)),
-            (Outcome::CouldNotStart("exec pg_isready: No such file or directory".into()), Some(Broken)),
-            (Outcome::Cancelled, None),
-            (Outcome::Lost, None),
+            (CommandOutcome::Code(0), Some(Good)),
+            (CommandOutcome::Code(1), Some(Bad)),
+            (CommandOutcome::Code(125), Some(Bad)),
+            (CommandOutcome::Code(126), Some(Broken)),
+            (CommandOutcome::Code(127), Some(Broken)),
+            (CommandOutcome::Code(128), Some(Bad)),
+            (CommandOutcome::Signal(9), Some(Broken)),
+            (CommandOutcome::TimedOut(5000), Some(Bad)),
+            (CommandOutcome::CouldNotStart("exec pg_isready: No such file or directory".into()), Some(Broken)),
+            (CommandOutcome::Cancelled, None),
+            (CommandOutcome::Lost, None),
         ] {
             assert_eq!(ProbeVerdict::of_command(&outcome), expected, "{outcome:?}");
         }

@@ -1,7 +1,7 @@
 //! Judgement of a dependency: whether an instance is in the condition that another app waits for.
 
 use crate::lifecycle::order::Condition;
-use crate::lifecycle::{DesiredState, Ending, ExitCause, Instance, InstanceState};
+use crate::lifecycle::{DesiredState, ExitCause, Instance, InstanceState, ProcessEnding};
 
 /// State of a dependency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +45,7 @@ pub fn standing(condition: Condition, instance: &Instance, healthy: bool) -> Dep
 /// Returns true if it is at rest after a run that succeeded by itself.
 fn has_completed(instance: &Instance) -> bool {
     let last = instance.exits.last().filter(|exit| exit.inc == instance.inc);
-    let well = last.is_some_and(|exit| exit.ending == Ending::Code(0) && exit.cause == ExitCause::Itself);
+    let well = last.is_some_and(|exit| exit.ending == ProcessEnding::Code(0) && exit.cause == ExitCause::Itself);
     well && instance.state == InstanceState::Stopped
 }
 
@@ -69,9 +69,9 @@ mod tests {
         let down = |state, exits| Instance { wanted: DesiredState::Down, state, inc, exits, ..Instance::new(now) };
         let starting = up(InstanceState::Starting { inc, pid, since, ready_deadline_ms: Some(9), late: false, adopted: false });
         let running = up(InstanceState::Running { inc, pid, since });
-        let done = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Itself));
-        let failed = down(InstanceState::Stopped, exit(Ending::Code(3), ExitCause::Itself));
-        let stopped = down(InstanceState::Stopped, exit(Ending::Code(0), ExitCause::Requested(crate::lifecycle::Origin::Resurrect)));
+        let done = down(InstanceState::Stopped, exit(ProcessEnding::Code(0), ExitCause::Itself));
+        let failed = down(InstanceState::Stopped, exit(ProcessEnding::Code(3), ExitCause::Itself));
+        let stopped = down(InstanceState::Stopped, exit(ProcessEnding::Code(0), ExitCause::Requested(crate::lifecycle::Origin::Resurrect)));
         let errored = down(InstanceState::Errored, vec![]);
         use Condition::{Completed, Healthy, Ready, Started};
         use DependencyState::{Met, Pending, Unreachable};

@@ -2,7 +2,7 @@
 
 use super::state::ExitRecord;
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 /// An effect of a step. Effects are performed in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -138,7 +138,7 @@ pub enum Transition {
         /// The hook.
         hook: Hook,
         /// Its outcome.
-        outcome: Outcome,
+        outcome: CommandOutcome,
     },
     /// Deleted.
     Deleted,

@@ -133,12 +133,12 @@ pub fn at_a_time(instances: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lifecycle::{Ending, Origin};
+    use crate::lifecycle::{Origin, ProcessEnding};
     use crate::time::Now;
 
     fn exit(inc: u32, cause: ExitCause) -> ExitRecord {
         let (started, ended) = (Now::at(1), Now::at(2));
-        ExitRecord { inc, pid: 9, started, ended, ending: Ending::Code(1), cause, last_lines: Vec::new() }
+        ExitRecord { inc, pid: 9, started, ended, ending: ProcessEnding::Code(1), cause, last_lines: Vec::new() }
     }
 
     fn instance(state: InstanceState, wanted: DesiredState, exits: &[ExitRecord]) -> Instance {

@@ -3,7 +3,7 @@
 use super::tests::{Story, exit, policy, user};
 use super::*;
 use crate::app::hooks::{Hook, HookPolicy, OnFailure};
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 
 const ALL: HookPolicy = HookPolicy {
     pre_start: Some(OnFailure::Abort),
@@ -18,11 +18,11 @@ fn hooked(hooks: HookPolicy) -> Policy {
 }
 
 fn done(inc: u32, hook: Hook) -> Event {
-    Event::HookDone { inc, hook, outcome: Outcome::Code(0) }
+    Event::HookDone { inc, hook, outcome: CommandOutcome::Code(0) }
 }
 
 fn failed(inc: u32, hook: Hook) -> Event {
-    Event::HookDone { inc, hook, outcome: Outcome::Code(3) }
+    Event::HookDone { inc, hook, outcome: CommandOutcome::Code(3) }
 }
 
 fn run(inc: u32, hook: Hook) -> Effect {
@@ -154,7 +154,7 @@ fn restart_during_pre_start_runs_the_hook_again() {
     let mut story = Story::new(hooked(ALL));
     story.dispatch(Event::Start(user("start")));
     assert_eq!(story.dispatch(Event::Restart(user("restart"))), [cancel(1, Hook::PreStart)]);
-    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: Outcome::Cancelled };
+    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStart, outcome: CommandOutcome::Cancelled };
     assert_eq!(story.dispatch(cancelled), [run(2, Hook::PreStart)]);
 }
 
@@ -164,7 +164,7 @@ fn stop_waits_for_pre_stop_unless_the_user_repeats_it() {
     story.dispatch(Event::Stop(user("stop")));
     assert_eq!(story.dispatch(Event::Stop(Origin::Shutdown)), []);
     assert_eq!(story.dispatch(Event::Delete(user("delete"))), [cancel(1, Hook::PreStop)]);
-    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: Outcome::Cancelled };
+    let cancelled = Event::HookDone { inc: 1, hook: Hook::PreStop, outcome: CommandOutcome::Cancelled };
     assert!(matches!(story.dispatch(cancelled)[..], [Effect::Signal { signal: 2, .. }]));
     // A stop during a restart does not count as insisting: the hook is part of both.
     let mut story = online(hooked(ALL));
@@ -193,11 +193,11 @@ fn exit_during_pre_stop_is_recorded_immediately() {
 fn on_crash_hook_runs_beside_the_restart() {
     let only = HookPolicy { on_crash: true, ..HookPolicy::default() };
     for (ending, code_0_is_done, told) in [
-        (Ending::Code(1), false, true),
-        (Ending::Code(0), false, true),
-        (Ending::Code(0), true, false),
-        (Ending::Code(9), false, false),
-        (Ending::Signal { signal: 11, core: false }, true, true),
+        (ProcessEnding::Code(1), false, true),
+        (ProcessEnding::Code(0), false, true),
+        (ProcessEnding::Code(0), true, false),
+        (ProcessEnding::Code(9), false, false),
+        (ProcessEnding::Signal { signal: 11, core: false }, true, true),
     ] {
         let policy = Policy { autorestart: !code_0_is_done, stop_exit_codes: vec![9], ..hooked(only) };
         let mut story = Story::running(policy);

@@ -5,11 +5,11 @@
 
 use super::origin::{Origin, PolicyName};
 use super::process::Ended;
-use super::state::{AfterStop, DesiredState, Ending, ExitCause, Instance, InstanceState};
+use super::state::{AfterStop, DesiredState, ExitCause, Instance, InstanceState, ProcessEnding};
 use super::step::StepContext;
 use super::{Effect, Transition};
 use crate::app::hooks::{Hook, OnFailure};
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 use crate::lifecycle::stop;
 use crate::time::Now;
 
@@ -61,7 +61,7 @@ impl Instance {
     /// Gives up the start with the newest number, which never got a process.
     fn not_started(&mut self, since: Now, why: String, turn: &mut StepContext<'_>) -> Ended {
         let ended = Ended { inc: self.inc, pid: 0, since, was_ready: false };
-        let record = self.record(&ended, Ending::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn);
+        let record = self.record(&ended, ProcessEnding::SpawnFailed { errno: 0 }, ExitCause::NotStarted { why }, turn);
         turn.notify(Transition::CouldNotStart(record));
         ended
     }
@@ -120,11 +120,11 @@ impl Instance {
         }
     }
 
-    pub(super) fn on_hook_done(&mut self, inc: u32, hook: Hook, outcome: Outcome, turn: &mut StepContext<'_>) {
+    pub(super) fn on_hook_done(&mut self, inc: u32, hook: Hook, outcome: CommandOutcome, turn: &mut StepContext<'_>) {
         if self.hook() != Some((inc, hook)) {
             return;
         }
-        let failed = !outcome.is_success() && outcome != Outcome::Cancelled;
+        let failed = !outcome.is_success() && outcome != CommandOutcome::Cancelled;
         // A failed start is reported separately.
         let ends_start = hook == Hook::PreStart && turn.policy.hooks.pre_start != Some(OnFailure::Continue);
         if failed && !ends_start {
@@ -154,7 +154,7 @@ impl Instance {
         }
         let Err(why) = result else { return self.spawn_now(inc, automatic, turn) };
         let ended = self.not_started(since, why, turn);
-        let next = self.judge(&ended, Ending::SpawnFailed { errno: 0 }, turn);
+        let next = self.judge(&ended, ProcessEnding::SpawnFailed { errno: 0 }, turn);
         self.after_tree(next, turn);
     }
 
@@ -164,7 +164,7 @@ impl Instance {
         }
     }
 
-    fn completed(&mut self, outcome: &Outcome, turn: &mut StepContext<'_>) {
+    fn completed(&mut self, outcome: &CommandOutcome, turn: &mut StepContext<'_>) {
         let InstanceState::Completing { inc, pid, since } = self.state else { return };
         if outcome.is_success() || turn.policy.hooks.post_start != Some(OnFailure::Abort) {
             self.online(inc, pid, since, turn);
@@ -255,10 +255,10 @@ impl Instance {
 
     /// Runs `on_crash` if a process exited without a request, and not in the way that its app
     /// declares as normal.
-    pub(super) fn run_on_crash(inc: u32, ending: Ending, turn: &mut StepContext<'_>) {
+    pub(super) fn run_on_crash(inc: u32, ending: ProcessEnding, turn: &mut StepContext<'_>) {
         let as_declared = match ending {
-            Ending::Code(code) => turn.policy.stop_exit_codes.contains(&code) || code == 0 && !turn.policy.autorestart,
-            Ending::Signal { .. } | Ending::Unknown | Ending::SpawnFailed { .. } => false,
+            ProcessEnding::Code(code) => turn.policy.stop_exit_codes.contains(&code) || code == 0 && !turn.policy.autorestart,
+            ProcessEnding::Signal { .. } | ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => false,
         };
         if turn.policy.hooks.on_crash && !as_declared {
             turn.effect(Effect::Hook { inc, hook: Hook::OnCrash });

@@ -92,7 +92,7 @@
 //! SIGKILL, a sweep, and the attempt of a spawn that had failed. The attempt then has a new number.
 //! These never happen twice: a process, a restart in the counters, an exit in the history. If the
 //! keeper itself is lost, the ending of a process that exited while the keeper was down is
-//! [`Ending::Unknown`].
+//! [`ProcessEnding::Unknown`].
 //!
 //! # Waiting clients
 //!
@@ -133,5 +133,5 @@ pub use effect::{Effect, LateAction, Scope, Transition};
 pub use event::{Event, ExitReport, Recovered, SpawnFailure};
 pub use origin::{Origin, PolicyFinding, PolicyName};
 pub use policy::{Lateness, PATIENCE_MS, Policy};
-pub use state::{AfterStop, Counters, DesiredState, Ending, ExitCause, ExitRecord, Instance, InstanceState};
+pub use state::{AfterStop, Counters, DesiredState, ExitCause, ExitRecord, Instance, InstanceState, ProcessEnding};
 pub use trouble::Trouble;

@@ -2,7 +2,7 @@
 
 use super::origin::{Origin, PolicyFinding, PolicyName};
 use super::policy::PATIENCE_MS;
-use super::state::{AfterStop, DesiredState, Ending, ExitCause, ExitRecord, Instance, InstanceState};
+use super::state::{AfterStop, DesiredState, ExitCause, ExitRecord, Instance, InstanceState, ProcessEnding};
 use super::step::StepContext;
 use super::{Effect, ExitReport, LateAction, Lateness, SpawnFailure, Transition};
 use crate::app::hooks::Hook;
@@ -52,7 +52,7 @@ impl Instance {
             return;
         }
         let superseded = superseded.take();
-        let ending = Ending::SpawnFailed { errno: failure.errno };
+        let ending = ProcessEnding::SpawnFailed { errno: failure.errno };
         let ended = Ended { inc, pid: 0, since, was_ready: false };
         let record = self.record(&ended, ending, ExitCause::CouldNotStart { step: failure.step }, turn);
         turn.notify(Transition::CouldNotStart(record));
@@ -270,7 +270,9 @@ impl Instance {
                 _ => ExitCause::NotReady,
             },
             _ if exit.oom && !killed => ExitCause::OutOfMemory,
-            (_, Ending::Signal { signal: signal::KILL, .. } | Ending::Unknown) if killed => ExitCause::KilledAfterTimeout(cause.clone()),
+            (_, ProcessEnding::Signal { signal: signal::KILL, .. } | ProcessEnding::Unknown) if killed => {
+                ExitCause::KilledAfterTimeout(cause.clone())
+            }
             (AfterStop::Settle { .. } | AfterStop::Failed | AfterStop::Restart { .. } | AfterStop::GiveUp { .. }, _) => {
                 ExitCause::Requested(cause.clone())
             }
@@ -280,11 +282,11 @@ impl Instance {
         turn.notify(Transition::Exit(record));
         let after = match next {
             // The code is the answer to the daemon's signal. It does not show what the app wants.
-            AfterStop::Judge | AfterStop::Failed => self.judge(&ended, Ending::Unknown, turn),
+            AfterStop::Judge | AfterStop::Failed => self.judge(&ended, ProcessEnding::Unknown, turn),
             AfterStop::Settle { .. } | AfterStop::Restart { .. } | AfterStop::GiveUp { .. } => next,
         };
         if next == AfterStop::Failed {
-            Self::run_on_crash(inc, Ending::Unknown, turn);
+            Self::run_on_crash(inc, ProcessEnding::Unknown, turn);
         }
         if let InstanceState::Stopping { next, .. } = &mut self.state {
             *next = after;
@@ -356,7 +358,7 @@ impl Instance {
     }
 
     /// Asks the restart policy and remembers its verdict.
-    pub(super) fn judge(&mut self, ended: &Ended, ending: Ending, turn: &StepContext<'_>) -> AfterStop {
+    pub(super) fn judge(&mut self, ended: &Ended, ending: ProcessEnding, turn: &StepContext<'_>) -> AfterStop {
         let run = Run { uptime_ms: turn.now.mono_ms.saturating_sub(ended.since.mono_ms), was_ready: ended.was_ready, ending };
         let before = History { unstable: self.counters.unstable, last_delay_ms: self.counters.last_delay_ms };
         let (verdict, history) = restart::decide(turn.policy, before, run);
@@ -377,7 +379,7 @@ impl Instance {
     }
 
     /// Adds an exit to the history.
-    pub(super) fn record(&mut self, ended: &Ended, ending: Ending, cause: ExitCause, turn: &StepContext<'_>) -> ExitRecord {
+    pub(super) fn record(&mut self, ended: &Ended, ending: ProcessEnding, cause: ExitCause, turn: &StepContext<'_>) -> ExitRecord {
         let Ended { inc, pid, since, .. } = *ended;
         let record = ExitRecord { inc, pid, started: since, ended: turn.now, ending, cause, last_lines: Vec::new() };
         let surplus = (self.exits.len() + 1).saturating_sub(turn.policy.exits_kept);

@@ -6,7 +6,7 @@ use super::tests::{exit, policy, user};
 use super::*;
 use crate::app::KillMode;
 use crate::app::hooks::{Hook, HookPolicy, OnFailure};
-use crate::lifecycle::command::Outcome;
+use crate::lifecycle::command::CommandOutcome;
 use crate::time::Now;
 
 fn any_origin() -> impl Strategy<Value = Origin> {
@@ -15,9 +15,9 @@ fn any_origin() -> impl Strategy<Value = Origin> {
 
 fn any_exit() -> impl Strategy<Value = ExitReport> {
     let ending = prop_oneof![
-        (0..3).prop_map(Ending::Code),
-        (1..16, any::<bool>()).prop_map(|(signal, core)| Ending::Signal { signal, core }),
-        Just(Ending::Unknown),
+        (0..3).prop_map(ProcessEnding::Code),
+        (1..16, any::<bool>()).prop_map(|(signal, core)| ProcessEnding::Signal { signal, core }),
+        Just(ProcessEnding::Unknown),
     ];
     (ending, any::<bool>()).prop_map(|(ending, oom)| ExitReport { ending, oom })
 }
@@ -53,7 +53,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         (
             inc.clone(),
             prop::sample::select(Hook::ALL.to_vec()),
-            prop::sample::select(vec![Outcome::Code(0), Outcome::Code(1), Outcome::Cancelled])
+            prop::sample::select(vec![CommandOutcome::Code(0), CommandOutcome::Code(1), CommandOutcome::Cancelled])
         )
             .prop_map(|(inc, hook, outcome)| Event::HookDone { inc, hook, outcome }),
         inc.prop_map(|inc| Event::Unprepared { inc, reason: "secret TOKEN: its command exited with code 1".into() }),
@@ -162,7 +162,7 @@ proptest! {
             let answer = match instance.state {
                 InstanceState::Preparing { .. } | InstanceState::Completing { .. } | InstanceState::Leaving { .. } | InstanceState::Clearing { .. } => {
                     let (inc, hook) = instance.hook().unwrap();
-                    Event::HookDone { inc, hook, outcome: Outcome::Cancelled }
+                    Event::HookDone { inc, hook, outcome: CommandOutcome::Cancelled }
                 }
                 InstanceState::Spawning { inc, .. } => Event::Spawned { inc, pid: 1 },
                 InstanceState::Draining { inc, .. } => Event::Drained { inc },

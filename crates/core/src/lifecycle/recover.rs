@@ -3,13 +3,13 @@
 use super::origin::{Origin, PolicyName};
 use super::policy::PATIENCE_MS;
 use super::process::Ended;
-use super::state::{AfterStop, DesiredState, Ending, Instance, InstanceState};
+use super::state::{AfterStop, DesiredState, Instance, InstanceState, ProcessEnding};
 use super::step::StepContext;
 use super::{Effect, ExitReport, Recovered};
 use crate::lifecycle::stop;
 
 /// Exit of a process that vanished without a report.
-const LOST: ExitReport = ExitReport { ending: Ending::Unknown, oom: false };
+const LOST: ExitReport = ExitReport { ending: ProcessEnding::Unknown, oom: false };
 
 impl Instance {
     pub(super) fn on_recovered(&mut self, found: Recovered, turn: &mut StepContext<'_>) {

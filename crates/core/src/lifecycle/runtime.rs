@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::lifecycle::{DesiredState, Ending, ExitCause, Instance, InstanceState};
+use crate::lifecycle::{DesiredState, ExitCause, Instance, InstanceState, ProcessEnding};
 
 /// Form of the apps' lines on the container's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,12 +98,12 @@ pub fn life(instance: &Instance, returns: bool) -> RunStatus {
 }
 
 /// Returns the exit code as a shell reports it.
-pub fn exit_code(ending: Ending) -> u8 {
+pub fn exit_code(ending: ProcessEnding) -> u8 {
     match ending {
-        Ending::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
-        Ending::Signal { signal, .. } => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
-        Ending::SpawnFailed { .. } => 127,
-        Ending::Unknown => 1,
+        ProcessEnding::Code(code) => u8::try_from(code & 0xff).unwrap_or(1),
+        ProcessEnding::Signal { signal, .. } => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
+        ProcessEnding::SpawnFailed { .. } => 127,
+        ProcessEnding::Unknown => 1,
     }
 }
 
@@ -161,13 +161,13 @@ mod tests {
     #[test]
     fn exit_code_of_an_ending_follows_the_shell() {
         for (ending, code) in [
-            (Ending::Code(0), 0),
-            (Ending::Code(255), 255),
-            (Ending::Code(256 + 7), 7),
-            (Ending::Signal { signal: 9, core: false }, 137),
-            (Ending::Signal { signal: 64, core: true }, 192),
-            (Ending::SpawnFailed { errno: 2 }, 127),
-            (Ending::Unknown, 1),
+            (ProcessEnding::Code(0), 0),
+            (ProcessEnding::Code(255), 255),
+            (ProcessEnding::Code(256 + 7), 7),
+            (ProcessEnding::Signal { signal: 9, core: false }, 137),
+            (ProcessEnding::Signal { signal: 64, core: true }, 192),
+            (ProcessEnding::SpawnFailed { errno: 2 }, 127),
+            (ProcessEnding::Unknown, 1),
         ] {
             assert_eq!(exit_code(ending), code, "{ending:?}");
         }
@@ -178,13 +178,14 @@ mod tests {
         let now = Now { mono_ms: 1, wall_ms: 1 };
         let user = || Origin::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         let instance = |wanted, state, cause: Option<ExitCause>| {
-            let exit = |cause| ExitRecord { inc: 1, pid: 1, started: now, ended: now, ending: Ending::Code(5), cause, last_lines: vec![] };
+            let exit =
+                |cause| ExitRecord { inc: 1, pid: 1, started: now, ended: now, ending: ProcessEnding::Code(5), cause, last_lines: vec![] };
             Instance { wanted, state, inc: 1, exits: cause.into_iter().map(exit).collect(), ..Instance::new(now) }
         };
         let running = InstanceState::Running { inc: 1, pid: 1, since: now };
         let by_itself = || Some(ExitCause::Itself);
         let mut gave_up = instance(DesiredState::Down, InstanceState::Errored, by_itself());
-        gave_up.exits[0].ending = Ending::Code(0);
+        gave_up.exits[0].ending = ProcessEnding::Code(0);
         assert_eq!(life(&gave_up, false), RunStatus::Ended(1));
         for (instance, returns, expected) in [
             (instance(DesiredState::Up, running.clone(), None), false, RunStatus::Up),

@@ -286,7 +286,7 @@ impl Counters {
 
 /// End of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ending {
+pub enum ProcessEnding {
     /// It returned this code.
     Code(i32),
     /// A signal ended it.
@@ -343,7 +343,7 @@ pub struct ExitRecord {
     /// Time of the exit.
     pub ended: Now,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: ProcessEnding,
     /// The cause.
     pub cause: ExitCause,
     /// Last lines of its error output (or output when that is empty), oldest first. Filled by the

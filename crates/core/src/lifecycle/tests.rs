@@ -13,11 +13,11 @@ pub(super) fn user(command: &str) -> Origin {
 }
 
 pub(super) fn exit(code: i32) -> ExitReport {
-    ExitReport { ending: Ending::Code(code), oom: false }
+    ExitReport { ending: ProcessEnding::Code(code), oom: false }
 }
 
 fn killed() -> ExitReport {
-    ExitReport { ending: Ending::Signal { signal: 9, core: false }, oom: false }
+    ExitReport { ending: ProcessEnding::Signal { signal: 9, core: false }, oom: false }
 }
 
 /// One instance and its clock.
@@ -291,7 +291,7 @@ fn spawn_failure_fails_a_start_and_retries_a_restart() {
     story.dispatch(Event::Start(user("start")));
     let transitions = story.transitions(failed(1));
     assert!(
-        matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.ending == Ending::SpawnFailed { errno: 13 }),
+        matches!(&transitions[..], [Transition::CouldNotStart(record)] if record.ending == ProcessEnding::SpawnFailed { errno: 13 }),
         "{transitions:?}"
     );
     assert_eq!((story.status(), story.instance.wanted), ("errored", DesiredState::Down));
@@ -354,7 +354,7 @@ fn new_daemon_adopts_running_instances() {
 
     let mut story = Story::running(policy());
     story.at(5000).dispatch(nothing());
-    assert_eq!(story.instance.exits[0].ending, Ending::Unknown);
+    assert_eq!(story.instance.exits[0].ending, ProcessEnding::Unknown);
     assert_eq!(story.dispatch(Event::TreeGone { inc: 1 }), [Effect::Spawn { inc: 2 }]);
 
     // A stop continues where it was, with its old deadline.

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::rng::Rng;
 use super::world::{Child, ForgottenExit, HookRun, KeeperOrder, KeeperReport, World};
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome as HookOutcome;
+use crate::lifecycle::command::CommandOutcome as HookOutcome;
 use crate::lifecycle::{Effect, Event, ExitReport, Instance, InstanceState, Policy, Recovered, SpawnFailure};
 use crate::time::Now;
 

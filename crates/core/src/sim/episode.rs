@@ -295,7 +295,7 @@ impl Participants {
         let Some(instance) = &self.daemon.instances[slot] else { return };
         let Some(inc) = instance.inc.checked_sub(1) else { return };
         self.tally.steps += 1;
-        let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::Ending::Code(3), oom: false };
+        let exit = crate::lifecycle::ExitReport { ending: crate::lifecycle::ProcessEnding::Code(3), oom: false };
         let is_due = instance.deadline_ms().is_some_and(|due| due <= self.world.now);
         let event = match rng.below(9) {
             0 if !is_due => Event::Tick,
@@ -306,7 +306,7 @@ impl Participants {
             5 => Event::Drained { inc },
             7 if self.policies[slot].hooks != HookPolicy::default() => {
                 let hook = Hook::ALL[rng.below(Hook::ALL.len())];
-                Event::HookDone { inc, hook, outcome: crate::lifecycle::command::Outcome::Code(1) }
+                Event::HookDone { inc, hook, outcome: crate::lifecycle::command::CommandOutcome::Code(1) }
             }
             6 => Event::Followed { inc, pid: 1 },
             7 => Event::Extend { inc, until_ms: u64::MAX },

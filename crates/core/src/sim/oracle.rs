@@ -5,7 +5,9 @@ use super::daemon::WriteCause;
 use super::world::{ForgottenExit, World};
 use crate::app::KillMode;
 use crate::app::hooks::{Hook, OnFailure};
-use crate::lifecycle::{AfterStop, DesiredState, Ending, Event, ExitCause, ExitRecord, Instance, InstanceState, Lateness, Origin, Policy};
+use crate::lifecycle::{
+    AfterStop, DesiredState, Event, ExitCause, ExitRecord, Instance, InstanceState, Lateness, Origin, Policy, ProcessEnding,
+};
 
 /// A broken promise.
 pub(super) type Verdict = Result<(), String>;
@@ -290,19 +292,19 @@ fn take_command(memo: &mut Slot, old: &Instance, new: &Instance, command: &Event
 
 /// Checks that an exit in the history is true, and updates the count of unstable runs.
 fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, policy: &Policy, world: &mut World) -> Verdict {
-    let never_ran = matches!(record.ending, Ending::SpawnFailed { .. });
+    let never_ran = matches!(record.ending, ProcessEnding::SpawnFailed { .. });
     let truth = world.child(slot, record.inc).map(|child| {
         child.recorded = true;
         let pid = if record.pid == 0 { child.spawned() } else { record.pid };
         (child.ending(pid), child.held, child.had_handed_over(pid))
     });
     match (record.ending, truth) {
-        (Ending::SpawnFailed { .. }, _) => {}
+        (ProcessEnding::SpawnFailed { .. }, _) => {}
         (_, None) => return Err(format!("exit of inc {}, which never ran", record.inc)),
         (_, Some((_, _, true))) => return Err(format!("inc {} had handed over, and what it named lives", record.inc)),
         (_, Some((None, ..))) => return Err(format!("exit of inc {}, which is alive", record.inc)),
         // Lost with a keeper.
-        (Ending::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
+        (ProcessEnding::Unknown, Some((Some(_), held, _))) => ensure!(!held, "ending of inc {} is known to the keeper", record.inc),
         (ending, Some((Some((real, _)), ..))) => ensure!(ending == real, "inc {} ended by {real:?}, not {ending:?}", record.inc),
     }
     let failed = matches!(old.state, InstanceState::Stopping { next: AfterStop::Failed, .. });
@@ -310,7 +312,7 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         ExitCause::Requested(_) | ExitCause::OutOfMemory if failed => record.ended.mono_ms - record.started.mono_ms < policy.min_uptime_ms,
         ExitCause::Requested(_) => return Ok(()),
         ExitCause::KilledAfterTimeout(_) => {
-            let by_kill = matches!(record.ending, Ending::Signal { signal: 9, .. } | Ending::Unknown);
+            let by_kill = matches!(record.ending, ProcessEnding::Signal { signal: 9, .. } | ProcessEnding::Unknown);
             let unasked = world.child(slot, record.inc).is_some_and(|child| child.killed_unasked);
             ensure!(!unasked, "inc {} was killed without having been asked", record.inc);
             ensure!(by_kill, "inc {} was not killed, it ended by {:?}", record.inc, record.ending);
@@ -337,7 +339,7 @@ fn take_exit(memo: &mut Slot, old: &Instance, slot: usize, record: &ExitRecord, 
         record.ending
     );
     let finished = matches!(record.cause, ExitCause::Itself)
-        && record.ending == Ending::Code(0)
+        && record.ending == ProcessEnding::Code(0)
         && (matches!(old.state, InstanceState::Completing { .. } | InstanceState::Running { .. }) || !policy.wait_ready);
     memo.streak = match (unstable, finished) {
         (true, false) => memo.streak + 1,
@@ -396,8 +398,8 @@ fn policy_may_end_it(memo: &mut Slot, old: &Instance, new: &Instance, policy: &P
     );
     let Some(last) = new.exits.last() else { return Err("gave up without any exit".into()) };
     let done = match last.ending {
-        Ending::Code(code) => policy.stop_exit_codes.contains(&code),
-        Ending::Signal { .. } | Ending::Unknown | Ending::SpawnFailed { .. } => false,
+        ProcessEnding::Code(code) => policy.stop_exit_codes.contains(&code),
+        ProcessEnding::Signal { .. } | ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => false,
     };
     let failed_for_caller =
         matches!((&old.state, &last.cause), (InstanceState::Spawning { automatic: false, .. }, ExitCause::CouldNotStart { .. }));

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 
 use super::rng::Rng;
 use crate::app::hooks::Hook;
-use crate::lifecycle::command::Outcome;
-use crate::lifecycle::{Ending, Scope};
+use crate::lifecycle::command::CommandOutcome;
+use crate::lifecycle::{ProcessEnding, Scope};
 
 /// Behaviour of the programs of one instance, in percent.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ impl Process {
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     pid: i32,
-    ending: Ending,
+    ending: ProcessEnding,
     /// Whether the out-of-memory killer did it.
     oom: bool,
     /// Number of main processes that were named by then.
@@ -159,13 +159,13 @@ impl Child {
     }
 
     /// Returns how one of its processes ended.
-    pub(super) fn ending(&self, pid: i32) -> Option<(Ending, bool)> {
+    pub(super) fn ending(&self, pid: i32) -> Option<(ProcessEnding, bool)> {
         self.ended.iter().find(|ended| ended.pid == pid).map(|ended| (ended.ending, ended.oom))
     }
 
     /// Returns how the process ended that the keeper watches. A keeper that never saw it alive
     /// cannot know.
-    pub(super) fn watched_ending(&self) -> Option<(Ending, bool)> {
+    pub(super) fn watched_ending(&self) -> Option<(ProcessEnding, bool)> {
         self.ending(self.watched)
     }
 
@@ -221,7 +221,7 @@ pub(super) enum KeeperOrder {
 pub(super) enum KeeperReport {
     Spawned { slot: usize, inc: u32, pid: i32 },
     SpawnFailed { slot: usize, inc: u32 },
-    Exited { slot: usize, inc: u32, pid: i32, ending: Ending, oom: bool },
+    Exited { slot: usize, inc: u32, pid: i32, ending: ProcessEnding, oom: bool },
 }
 
 /// An exit that the keeper has forgotten.
@@ -392,24 +392,25 @@ impl World {
                 let child = &self.children[slot][index];
                 if child.held && child.is_alive(child.watched) && rng.percent(10) {
                     let pid = child.watched;
-                    self.end(slot, index, pid, Ending::Code(7), false);
+                    self.end(slot, index, pid, ProcessEnding::Code(7), false);
                 }
             }
         }
     }
 
     /// Returns the end of a hook, if it ends now.
-    pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<Outcome> {
+    pub(super) fn hook_ends(&self, run: &HookRun, rng: &mut Rng) -> Option<CommandOutcome> {
         let tendency = self.tendency[run.slot];
         if run.cancelled {
-            return rng.percent(50).then_some(Outcome::Cancelled);
+            return rng.percent(50).then_some(CommandOutcome::Cancelled);
         }
         if rng.percent(tendency.hooks_hang) {
             // It ends only at its timeout.
-            return rng.percent(2).then_some(Outcome::TimedOut(1));
+            return rng.percent(2).then_some(CommandOutcome::TimedOut(1));
         }
-        let failure = [Outcome::Code(3), Outcome::Signal(9), Outcome::CouldNotStart(String::new()), Outcome::Lost];
-        Some(if rng.percent(tendency.hooks_fail) { failure[rng.below(failure.len())].clone() } else { Outcome::Code(0) })
+        let failure =
+            [CommandOutcome::Code(3), CommandOutcome::Signal(9), CommandOutcome::CouldNotStart(String::new()), CommandOutcome::Lost];
+        Some(if rng.percent(tendency.hooks_fail) { failure[rng.below(failure.len())].clone() } else { CommandOutcome::Code(0) })
     }
 
     /// Lets the processes of one instance act. Returns whether anything happened.
@@ -430,12 +431,12 @@ impl World {
         if leader.killed {
             let ends = !(leader.hangs && rng.percent(95));
             if ends {
-                self.end(slot, index, leader.pid, Ending::Signal { signal: 9, core: false }, false);
+                self.end(slot, index, leader.pid, ProcessEnding::Signal { signal: 9, core: false }, false);
             }
             return ends;
         }
         if leader.is_ending() {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 2, core: false }]);
+            let ending = rng.pick(&[ProcessEnding::Code(0), ProcessEnding::Code(1), ProcessEnding::Signal { signal: 2, core: false }]);
             self.end(slot, index, leader.pid, ending, false);
         } else if child.will_be_ready && child.ready_at.is_none() && rng.percent(50) {
             child.ready_at = Some(now);
@@ -445,12 +446,18 @@ impl World {
             let pid = self.fork(slot, index, rng);
             self.children[slot][index].main_pids.push(pid);
             if rng.percent(50) {
-                self.end(slot, index, leader.pid, Ending::Code(0), false);
+                self.end(slot, index, leader.pid, ProcessEnding::Code(0), false);
             }
         } else if rng.percent(tendency.crashes) {
-            let crash = Ending::Signal { signal: 11, core: true };
-            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Code(7), crash, Ending::Signal { signal: 9, core: false }]);
-            let oom = matches!(ending, Ending::Signal { signal: 9, .. }) && rng.percent(50);
+            let crash = ProcessEnding::Signal { signal: 11, core: true };
+            let ending = rng.pick(&[
+                ProcessEnding::Code(0),
+                ProcessEnding::Code(1),
+                ProcessEnding::Code(7),
+                crash,
+                ProcessEnding::Signal { signal: 9, core: false },
+            ]);
+            let oom = matches!(ending, ProcessEnding::Signal { signal: 9, .. }) && rng.percent(50);
             self.end(slot, index, leader.pid, ending, oom);
         } else {
             return false;
@@ -470,7 +477,7 @@ impl World {
         let process = child.processes[rng.below(child.processes.len())];
         if process.is_ending() && !(process.hangs && rng.percent(95)) {
             let signal = if process.killed { 9 } else { 2 };
-            self.end(slot, index, process.pid, Ending::Signal { signal, core: false }, false);
+            self.end(slot, index, process.pid, ProcessEnding::Signal { signal, core: false }, false);
             return true;
         }
         let forks = !process.killed && child.processes.len() < 5 && rng.percent(self.tendency[slot].forks / 4);
@@ -480,7 +487,7 @@ impl World {
         forks
     }
 
-    fn end(&mut self, slot: usize, index: usize, pid: i32, ending: Ending, oom: bool) {
+    fn end(&mut self, slot: usize, index: usize, pid: i32, ending: ProcessEnding, oom: bool) {
         let child = &mut self.children[slot][index];
         child.processes.retain(|process| process.pid != pid);
         child.ended.push(Ended { pid, ending, oom, named: child.main_pids.len() });

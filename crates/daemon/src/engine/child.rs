@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_sys::SecretBytes;
 
 use crate::state::store::command::{CommandOwner, CommandSpec};
@@ -37,7 +37,7 @@ pub(crate) enum ChildEvent<'a> {
     NotSpawned { step: &'a str, errno: i32 },
     /// The process has exited. The keeper forgets that when the feature allows it
     /// ([`super::Work::Ack`]).
-    Exited(ostler_sys::Ending),
+    Exited(ostler_sys::WaitStatus),
 }
 
 /// End of a command ([`super::Request::Run`]): none of its processes is left.
@@ -54,7 +54,7 @@ pub(crate) struct CommandEnd {
 /// Report of a command's end, for its owner.
 pub(crate) struct CommandReport {
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: CommandOutcome,
     /// Captured output, if the command captures it.
     pub output: SecretBytes,
     /// Last lines that a failed command wrote to the app's logs.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use ostler_keeper::{FromKeeper, Link, ToKeeper};
 use ostler_sys::process::activity;
 use ostler_sys::process::signal::CONT;
-use ostler_sys::{Ending, ProcRef};
+use ostler_sys::{ProcRef, WaitStatus};
 
 use crate::platform::reactor::{Reactor, Source};
 
@@ -37,7 +37,7 @@ pub(crate) struct KeeperConnection {
     /// Reason why the daemon killed the keeper.
     pub fault: Option<String>,
     /// Exits that the daemon noticed itself, by key.
-    endings: BTreeMap<u64, Ending>,
+    endings: BTreeMap<u64, WaitStatus>,
     queue: VecDeque<(ToKeeper, Vec<OwnedFd>)>,
     waits_for_room: bool,
     /// Starts that could not be sent for lack of descriptors: key and errno.
@@ -75,15 +75,15 @@ impl KeeperConnection {
     }
 
     /// Records an exit that the daemon noticed itself.
-    pub(crate) fn note_ending(&mut self, key: u64, ending: Ending) {
+    pub(crate) fn note_ending(&mut self, key: u64, ending: WaitStatus) {
         self.endings.insert(key, ending);
     }
 
     /// Returns the exit that the keeper reports. If the keeper does not know it, returns the exit
     /// that the daemon noticed.
-    pub(crate) fn known_ending(&mut self, key: u64, reported: Ending) -> Ending {
+    pub(crate) fn known_ending(&mut self, key: u64, reported: WaitStatus) -> WaitStatus {
         let seen = self.endings.remove(&key);
-        if reported == Ending::Unknown { seen.unwrap_or(reported) } else { reported }
+        if reported == WaitStatus::Unknown { seen.unwrap_or(reported) } else { reported }
     }
 
     /// Replaces the keeper by another one.

@@ -7,7 +7,7 @@ use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Check, CheckMethod, HealthSpec};
 use ostler_core::lifecycle::command::Command;
 use ostler_core::lifecycle::order::Condition;
-use ostler_core::serving::{Autoscale, Scheduling};
+use ostler_core::serving::{AutoscaleSettings, Scheduling};
 use ostler_core::sim::Rng;
 use ostler_proto::control::{Action, Change, Existing, Request, ScaleTo};
 
@@ -35,7 +35,7 @@ pub(super) fn descriptions(rng: &mut Rng, reach: Reach, cwd: &str) -> Vec<AppSpe
 fn extend(spec: &mut AppSpec, rng: &mut Rng, reach: Reach, home: &str) {
     if reach.has(Extra::Autoscale) && rng.percent(60) {
         let min = 1 + rng.below(2) as u32;
-        spec.autoscale = Some(Autoscale { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
+        spec.autoscale = Some(AutoscaleSettings { min, max: min + rng.below(3) as u32, cpu: rng.pick(&[30, 50, 80]) });
         spec.instances = min;
         // An app whose instances are replaced all the time is not scaled.
         (spec.restart.max_lifetime_ms, spec.cron) = (None, None);

@@ -10,7 +10,7 @@ use ostler_core::sim::Rng;
 use ostler_keeper::{INCARNATION_VAR, SpawnRequest};
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::Target;
-use ostler_sys::{Clocks, Ending, ProcRef};
+use ostler_sys::{Clocks, ProcRef, WaitStatus};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 
@@ -91,7 +91,7 @@ pub(super) struct Process {
     obeys: bool,
     hangs: bool,
     will_be_ready: bool,
-    ending: Option<Ending>,
+    ending: Option<WaitStatus>,
     cpu_ns: u64,
     /// Role as a worker of Node's cluster.
     worker: Option<Worker>,
@@ -108,7 +108,7 @@ impl Process {
         self.ending.is_none()
     }
 
-    pub(super) fn ending(&self) -> Option<Ending> {
+    pub(super) fn ending(&self) -> Option<WaitStatus> {
         self.ending
     }
 
@@ -318,13 +318,13 @@ impl MachineState {
         if signal == KILL {
             let killed = |process: &&Process| process.killed && !process.hangs && process.is_alive();
             let pids: Vec<i32> = self.processes.values().filter(killed).map(|process| process.entry.pid).collect();
-            pids.into_iter().for_each(|pid| self.end(pid, Ending::Signal { signal: KILL, core: false }));
+            pids.into_iter().for_each(|pid| self.end(pid, WaitStatus::Signal { signal: KILL, core: false }));
         }
         Ok(())
     }
 
     /// Ends a process. Its children get another parent, and its parent must reap it.
-    fn end(&mut self, pid: i32, ending: Ending) {
+    fn end(&mut self, pid: i32, ending: WaitStatus) {
         let adopter = self.keeper.unwrap_or(INIT);
         for child in self.processes.values_mut().filter(|process| process.entry.ppid == pid) {
             child.entry.ppid = adopter;
@@ -356,7 +356,7 @@ impl MachineState {
     }
 
     /// Reaps a child of the keeper that has ended.
-    pub(super) fn reap(&mut self) -> Option<(ProcRef, Ending)> {
+    pub(super) fn reap(&mut self) -> Option<(ProcRef, WaitStatus)> {
         let keeper = self.keeper?;
         let zombie = self.processes.values().find(|process| process.entry.ppid == keeper && !process.is_alive())?;
         let (process, ending) = (zombie.process(), zombie.ending()?);
@@ -415,12 +415,12 @@ impl MachineState {
         let (app, is_command) = (process.app.clone(), process.mark.is_none());
         if process.killed {
             return rng.percent(50).then(|| {
-                self.end(pid, Ending::Signal { signal: KILL, core: false });
+                self.end(pid, WaitStatus::Signal { signal: KILL, core: false });
                 format!("{pid} of {app} dies of SIGKILL at last")
             });
         }
         if process.got_stop && process.obeys {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
+            let ending = rng.pick(&[WaitStatus::Code(0), WaitStatus::Signal { signal: ostler_sys::process::signal::INT, core: false }]);
             self.end(pid, ending);
             return Some(format!("{pid} of {app} obeys: {ending:?}"));
         }
@@ -429,7 +429,7 @@ impl MachineState {
                 return None;
             }
             let code = if rng.percent(temper.commands_fail) { 3 } else { 0 };
-            self.end(pid, Ending::Code(code));
+            self.end(pid, WaitStatus::Code(code));
             return Some(format!("command {pid} of {app} ends with {code}"));
         }
         let is_worker = process.worker.is_some() && (self.workers.are_good || rng.percent(60));
@@ -453,7 +453,7 @@ impl MachineState {
             return Some(self.fork(pid, rng));
         }
         if rng.percent(temper.crashes) {
-            let ending = rng.pick(&[Ending::Code(0), Ending::Code(1), Ending::Signal { signal: 11, core: false }]);
+            let ending = rng.pick(&[WaitStatus::Code(0), WaitStatus::Code(1), WaitStatus::Signal { signal: 11, core: false }]);
             self.end(pid, ending);
             return Some(format!("{pid} of {app} ends by itself: {ending:?}"));
         }
@@ -473,7 +473,7 @@ impl MachineState {
             WorkerAction::Nothing => None,
             WorkerAction::Did(what) => Some(format!("{pid}: {what}")),
             WorkerAction::Exits => {
-                self.end(pid, Ending::Code(0));
+                self.end(pid, WaitStatus::Code(0));
                 Some(format!("{pid} has disconnected and ends"))
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ostler_core::app::AppSpec;
 use ostler_core::lifecycle::{InstanceState, PolicyName};
-use ostler_core::serving::Autoscale;
+use ostler_core::serving::AutoscaleSettings;
 use ostler_proto::event::{Event, EventCause, EventKind};
 
 use super::machine::Machine;
@@ -18,7 +18,7 @@ const DOWN_AFTER_MS: u64 = 60_000;
 /// Observations of self-scaling apps.
 #[derive(Default)]
 pub(super) struct Scaling {
-    rules: BTreeMap<String, Autoscale>,
+    rules: BTreeMap<String, AutoscaleSettings>,
     /// Time of the last change of each app's number of instances, by anyone.
     changed: BTreeMap<String, u64>,
 }

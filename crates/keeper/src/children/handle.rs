@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use ostler_sys::process::spawn::{Placement, spawn_at};
 use ostler_sys::process::{Target, ending_by_fd, is_refusal};
 use ostler_sys::{
-    Ending, ProcRef, Rlimit, SpawnStep, Usage,
+    ProcRef, Rlimit, SpawnStep, Usage, WaitStatus,
     process::{child, rlimit},
 };
 use rustix::io::Errno;
@@ -148,7 +148,7 @@ impl Keeper {
             self.watch_or_send_exit(key, process, pidfd);
         } else {
             complain(&format!("cannot watch process {}", process.pid));
-            self.add_ended(key, process, Ending::Unknown);
+            self.add_ended(key, process, WaitStatus::Unknown);
         }
     }
 
@@ -160,10 +160,10 @@ impl Keeper {
             Some((process, None)) => {
                 let reaped_by_another = matches!(self.children.alive(process.pid), Some((.., None))) && !child::is_own_child(process.pid);
                 if reaped_by_another {
-                    self.ended(process.pid, ended(Ending::Unknown, Usage::default()));
+                    self.ended(process.pid, ended(WaitStatus::Unknown, Usage::default()));
                 }
             }
-            None if asked.is_gone() => self.send(&exited(key, asked.pid, ended(Ending::Unknown, Usage::default())), &[]),
+            None if asked.is_gone() => self.send(&exited(key, asked.pid, ended(WaitStatus::Unknown, Usage::default())), &[]),
             None => self.watch_or_send_exit(key, asked, None),
         }
     }
@@ -183,7 +183,7 @@ impl Keeper {
         }
     }
 
-    fn add_ended(&mut self, key: u64, process: ProcRef, ending: Ending) {
+    fn add_ended(&mut self, key: u64, process: ProcRef, ending: WaitStatus) {
         let ended = ended(ending, Usage::default());
         self.children.add_ended(key, process, ended);
         self.send(&exited(key, process.pid, ended), &[]);

@@ -154,9 +154,9 @@ impl Children {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_sys::{Ending, Usage};
+    use ostler_sys::{Usage, WaitStatus};
 
-    const ENDED: Ended = Ended { ending: Ending::Code(0), usage: Usage { cpu_us: 0, max_rss_bytes: 0 }, at_boot_ms: 1, at_wall_ms: 2 };
+    const ENDED: Ended = Ended { ending: WaitStatus::Code(0), usage: Usage { cpu_us: 0, max_rss_bytes: 0 }, at_boot_ms: 1, at_wall_ms: 2 };
 
     fn process(pid: i32) -> ProcRef {
         ProcRef { pid, start_ticks: 7 }

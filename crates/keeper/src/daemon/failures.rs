@@ -2,7 +2,7 @@
 //! decide how long to wait before the next start, which answer clients get until then, and whether
 //! every failure concerned the same record.
 
-use ostler_sys::{Ending, time::clock};
+use ostler_sys::{WaitStatus, time::clock};
 
 use crate::link::Packet;
 use crate::link::codec::decode;
@@ -91,7 +91,7 @@ pub(crate) struct DaemonReports {
     pub(super) record: Option<u32>,
     /// Reason for its exit.
     pub(super) reason: Option<String>,
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<WaitStatus>,
 }
 
 impl DaemonReports {
@@ -117,9 +117,9 @@ impl DaemonReports {
             return reason.clone();
         }
         match self.ending {
-            Some(Ending::Code(code)) => format!("it ended with code {code} and without a word; see pm2.log"),
-            Some(Ending::Signal { signal, .. }) => format!("it was ended by {}", ostler_sys::process::signal::name(signal)),
-            Some(Ending::Unknown) | None => "it ended without a word; see pm2.log".to_owned(),
+            Some(WaitStatus::Code(code)) => format!("it ended with code {code} and without a word; see pm2.log"),
+            Some(WaitStatus::Signal { signal, .. }) => format!("it was ended by {}", ostler_sys::process::signal::name(signal)),
+            Some(WaitStatus::Unknown) | None => "it ended without a word; see pm2.log".to_owned(),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use ostler_sys::{CStrings, Credentials, Ending, Rlimit, SecretBytes, SpawnSpec, Usage};
+use ostler_sys::{CStrings, Credentials, Rlimit, SecretBytes, SpawnSpec, Usage, WaitStatus};
 
 use crate::link::message::{Child, Ended, FromKeeper, Inventory, Originals, SpawnRequest, ToKeeper};
 
@@ -181,7 +181,7 @@ impl<T: Wire> Wire for Box<T> {
     }
 }
 
-impl Wire for Ending {
+impl Wire for WaitStatus {
     fn put(&self, out: &mut SecretBytes) {
         match self {
             Self::Code(code) => (0u8, *code).put(out),
@@ -372,9 +372,9 @@ mod tests {
             originals: Originals { umask: 0o77, nofile: Some(Rlimit { resource: 7, soft: 1, hard: 2 }), oom_score_adj: Some(0) },
             children: vec![
                 child(1, None),
-                child(2, Some(ended(Ending::Code(3)))),
-                child(3, Some(ended(Ending::Signal { signal: 11, core: true }))),
-                child(4, Some(ended(Ending::Unknown))),
+                child(2, Some(ended(WaitStatus::Code(3)))),
+                child(3, Some(ended(WaitStatus::Signal { signal: 11, core: true }))),
+                child(4, Some(ended(WaitStatus::Unknown))),
             ],
             held: vec!["lock".into(), "socket".into()],
             failures: 3,
@@ -386,7 +386,7 @@ mod tests {
             FromKeeper::InventoryPart(inventory),
             FromKeeper::Spawned { key: 1, pid: 2, start_ticks: 3 },
             FromKeeper::SpawnFailed { key: 1, step: "exec".into(), errno: 2 },
-            FromKeeper::Exited { key: 1, pid: 2, ending: Ending::Unknown, usage: Usage::default(), at_boot_ms: 1, at_wall_ms: 2 },
+            FromKeeper::Exited { key: 1, pid: 2, ending: WaitStatus::Unknown, usage: Usage::default(), at_boot_ms: 1, at_wall_ms: 2 },
             FromKeeper::OrphanExited { pid: 7 },
             FromKeeper::Signal { signal: 15 },
             FromKeeper::HoldFailed { name: "x".into(), errno: 24 },

@@ -17,7 +17,7 @@ use std::path::Path;
 use ostler_sys::process::Target;
 use ostler_sys::process::exec::replace;
 use ostler_sys::process::signal::KILL;
-use ostler_sys::{Ending, SpawnSpec, process::child, spawn, time::clock};
+use ostler_sys::{SpawnSpec, WaitStatus, process::child, spawn, time::clock};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 
@@ -79,9 +79,9 @@ impl Keeper {
     }
 
     /// Handles the verdict of the new binary.
-    pub(crate) fn checked(&mut self, ending: Ending) {
+    pub(crate) fn checked(&mut self, ending: WaitStatus) {
         let Some(check) = self.check.take() else { return };
-        if ending != Ending::Code(i32::from(EXIT_CHECKED)) {
+        if ending != WaitStatus::Code(i32::from(EXIT_CHECKED)) {
             return self.upgrade_failed(("check", 0));
         }
         let errno = match self.become_binary(&check.exe) {

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::process::Command;
 
 use ostler_keeper::{FromKeeper, LaunchResult, ToKeeper};
-use ostler_sys::{Ending, ProcTable, net::socket};
+use ostler_sys::{ProcTable, WaitStatus, net::socket};
 
 use crate::home::{Home, command_line, fixture, label, labelled, mode, wait_for};
 
@@ -111,7 +111,7 @@ fn next_daemon_gets_children_and_descriptors() {
     let named = |name: &str| &fds[inventory.held.iter().position(|held| held == name).unwrap()];
     assert_eq!((label(named("ipc/1")), label(named("log"))), ("ipc/1".into(), "another log".into()));
     let known: Vec<_> = inventory.children.iter().map(|c| (c.key, c.pid, c.ended.map(|e| e.ending))).collect();
-    assert_eq!(known, [(1, alive.pid, None), (2, unacked.pid, Some(Ending::Code(5)))]);
+    assert_eq!(known, [(1, alive.pid, None), (2, unacked.pid, Some(WaitStatus::Code(5)))]);
     assert!(alive.exists());
     // The client that connected between the two daemons waits in the queue.
     let waiting = socket::accept(named("socket")).unwrap().expect("a connection");
@@ -158,7 +158,7 @@ fn exits_without_a_daemon_are_kept() {
     let mut ended: Vec<_> = inventory.children.iter().filter(|c| c.ended.is_some()).map(|c| c.key).collect();
     while ended.len() < 50 {
         let FromKeeper::Exited { key, ending, .. } = daemon.receive() else { panic!() };
-        assert_eq!(ending, Ending::Code(9));
+        assert_eq!(ending, WaitStatus::Code(9));
         ended.push(key);
     }
     ended.sort_unstable();
@@ -222,7 +222,7 @@ fn exit_keeps_only_the_apps_running() {
     let lock = home.path.join("ostler.lock");
     assert!(ostler_sys::fs::lock::try_lock(&lock).unwrap().is_none(), "the home is theirs while the daemon lives");
     drop(daemon);
-    assert_eq!(ostler_sys::process::child::reap(keeper.pid).unwrap().ending, Ending::Code(0));
+    assert_eq!(ostler_sys::process::child::reap(keeper.pid).unwrap().ending, WaitStatus::Code(0));
     assert!(ostler_sys::fs::lock::try_lock(&lock).unwrap().is_some());
     assert!(app.exists());
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ostler_client::words::{cause as event_cause, exit_cause, how, span, what_and_why};
 use ostler_core::health::HealthState as Health;
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, InstanceState};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, InstanceState, ProcessEnding};
 use ostler_proto::control::{Detail, HealthReport};
 use ostler_proto::event::{Event, EventKind};
 
@@ -99,7 +99,7 @@ fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
     match &event.what {
         EventKind::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
-        EventKind::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, Ending::SpawnFailed { .. })),
+        EventKind::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, ProcessEnding::SpawnFailed { .. })),
         EventKind::Health { .. } | EventKind::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
         EventKind::ReloadBegun { .. }
         | EventKind::ReloadDone { .. }
@@ -156,7 +156,7 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
     let ago = span(view.since(exit.ended.wall_ms));
     let when = view.local(exit.ended.wall_ms);
     let how = match exit.ending {
-        Ending::SpawnFailed { errno } => {
+        ProcessEnding::SpawnFailed { errno } => {
             if let ExitCause::NotStarted { why } = &exit.cause {
                 return format!("{ago} ago ({when}) it was not started: {}", shown(why));
             }
@@ -167,8 +167,8 @@ pub(super) fn headline(exit: &ExitRecord, view: &View) -> String {
             let reason = std::io::Error::from_raw_os_error(errno).to_string();
             return format!("{ago} ago ({when}) it could not be started: {step}: {reason}");
         }
-        Ending::Code(_) | Ending::Signal { .. } => how(exit.ending),
-        Ending::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
+        ProcessEnding::Code(_) | ProcessEnding::Signal { .. } => how(exit.ending),
+        ProcessEnding::Unknown => format!("{} (its keeper was killed)", how(exit.ending)),
     };
     let ran = span(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));
     format!("{ago} ago ({when}) it {how}, {}, after {ran} (pid {})", exit_cause(&exit.cause), exit.pid)
@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    fn exit(ending: Ending, cause: ExitCause) -> ExitRecord {
+    fn exit(ending: ProcessEnding, cause: ExitCause) -> ExitRecord {
         ExitRecord { inc: 1, pid: 4711, started: Now::at(1_000), ended: Now::at(1_850), ending, cause, last_lines: vec![] }
     }
 
@@ -190,32 +190,36 @@ mod tests {
         let user = Origin::User { command: "restart".into(), uid: 1000, pid: 7, on_behalf_of: None };
         let other = Origin::User { command: "stop".into(), uid: 0, pid: 8, on_behalf_of: Some("ali\u{1b}ce".into()) };
         for (ending, why, words) in [
-            (Ending::Code(1), ExitCause::Itself, "exited with code 1, by itself, after 850 ms (pid 4711)"),
-            (Ending::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), by itself"),
+            (ProcessEnding::Code(1), ExitCause::Itself, "exited with code 1, by itself, after 850 ms (pid 4711)"),
+            (ProcessEnding::Signal { signal: 11, core: true }, ExitCause::Itself, "was ended by SIGSEGV (core dumped), by itself"),
             (
-                Ending::Signal { signal: 9, core: false },
+                ProcessEnding::Signal { signal: 9, core: false },
                 ExitCause::OutOfMemory,
                 "was ended by SIGKILL, killed by the kernel: out of memory",
             ),
             (
-                Ending::Code(0),
+                ProcessEnding::Code(0),
                 ExitCause::Requested(other),
                 "exited with code 0, asked for by `stop` of uid 0 (pid 8) on behalf of ali\u{fffd}ce, after 850 ms",
             ),
             (
-                Ending::Signal { signal: 2, core: false },
+                ProcessEnding::Signal { signal: 2, core: false },
                 ExitCause::Requested(user.clone()),
                 "was ended by SIGINT, asked for by `restart` of uid 1000",
             ),
-            (Ending::Signal { signal: 9, core: false }, ExitCause::KilledAfterTimeout(user), "killed because it did not obey in time"),
             (
-                Ending::SpawnFailed { errno: 13 },
+                ProcessEnding::Signal { signal: 9, core: false },
+                ExitCause::KilledAfterTimeout(user),
+                "killed because it did not obey in time",
+            ),
+            (
+                ProcessEnding::SpawnFailed { errno: 13 },
                 ExitCause::CouldNotStart { step: "chdir".into() },
                 "could not be started: chdir: Permission denied",
             ),
-            (Ending::Unknown, ExitCause::Requested(Origin::Resurrect), "how is not known"),
+            (ProcessEnding::Unknown, ExitCause::Requested(Origin::Resurrect), "how is not known"),
             (
-                Ending::Signal { signal: 15, core: false },
+                ProcessEnding::Signal { signal: 15, core: false },
                 ExitCause::NotReady,
                 "was ended by SIGTERM, stopped because it was not ready in time",
             ),

@@ -3,7 +3,7 @@
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::cron::{CronSpec, JobSpec, Ticks};
 use ostler_core::health::HealthState as Health;
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, InstanceState, Origin, PolicyName};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, Instance, InstanceState, Origin, PolicyName, ProcessEnding};
 use ostler_core::time::Now;
 use ostler_proto::control::{
     AppFacts, Detail, FaultReport, Files, HealthReport, HostReport, InterfaceReport, Monit, MountReport, ReplicaReport, RolloutReport,
@@ -128,7 +128,7 @@ pub(crate) fn events() -> Vec<Event> {
     let crash = || EventCause::policy(PolicyName::Autorestart, "exited with code 1".to_owned());
     let measured = EventCause::policy(PolicyName::Autoscale, "uses 171 % of a core with 2 instances".to_owned());
     let by_user = EventCause::User { command: "start".into(), uid: 1000, pid: 70, on_behalf_of: None };
-    let exit = |pid| EventKind::Exit { pid, ending: Ending::Code(1), uptime_ms: 850 };
+    let exit = |pid| EventKind::Exit { pid, ending: ProcessEnding::Code(1), uptime_ms: 850 };
     let recovered = |lost| EventKind::Recovered { lost, running: 3, ended: 0 };
     let happened = [
         (None, None, recovered(LostProcesses::Keeper), EventCause::policy(PolicyName::Recovery, None)),
@@ -171,7 +171,7 @@ pub(crate) fn troubled() -> Detail {
     detail.instance.exits.push(exit(
         1,
         400_000,
-        Ending::Signal { signal: 15, core: false },
+        ProcessEnding::Signal { signal: 15, core: false },
         ExitCause::Requested(Origin::User { command: "restart".into(), uid: 1000, pid: 77, on_behalf_of: Some("alice".into()) }),
     ));
     let lines =
@@ -179,7 +179,7 @@ pub(crate) fn troubled() -> Detail {
     detail
         .instance
         .exits
-        .push(ExitRecord { last_lines: lines.map(str::to_owned).into(), ..exit(2, 181_000, Ending::Code(1), ExitCause::Itself) });
+        .push(ExitRecord { last_lines: lines.map(str::to_owned).into(), ..exit(2, 181_000, ProcessEnding::Code(1), ExitCause::Itself) });
     detail.learned.node_version = Some("22.11.0".into());
     detail.learned.axm_actions.push(json!({ "action_name": "km:heapdump" }));
     detail.learned.axm_monitor.insert("Heap Usage".into(), json!({ "value": 59.94, "unit": "%" }));
@@ -200,7 +200,7 @@ pub(crate) fn waiting() -> Detail {
     detail
 }
 
-fn exit(inc: u32, ago_ms: u64, ending: Ending, cause: ExitCause) -> ExitRecord {
+fn exit(inc: u32, ago_ms: u64, ending: ProcessEnding, cause: ExitCause) -> ExitRecord {
     let ended = NOW_MS - ago_ms;
     ExitRecord {
         inc,
@@ -224,7 +224,7 @@ pub(crate) fn jobs() -> Vec<Detail> {
         detail
     };
     let mut ran = job(4, "nightly-report", NOW_MS + 82_800_000);
-    ran.instance.exits.push(exit(1, 3_400_000, Ending::Code(1), ExitCause::Itself));
+    ran.instance.exits.push(exit(1, 3_400_000, ProcessEnding::Code(1), ExitCause::Itself));
     vec![ran, job(5, "cleanup", NOW_MS + 600_000)]
 }
 

@@ -1,6 +1,6 @@
 //! `events`.
 
-use ostler_core::lifecycle::{Ending, PolicyName};
+use ostler_core::lifecycle::{PolicyName, ProcessEnding};
 use ostler_proto::event::{Event, EventCause, EventKind, Health, LimitKind, LostProcesses};
 
 use super::{data, golden_in_colours_and_ascii};
@@ -28,7 +28,7 @@ fn each_event_is_printed_on_one_line() {
         ),
         (
             Some(3),
-            EventKind::Exit { pid: 5, ending: Ending::Signal { signal: 11, core: true }, uptime_ms: 850 },
+            EventKind::Exit { pid: 5, ending: ProcessEnding::Signal { signal: 11, core: true }, uptime_ms: 850 },
             EventCause::App,
             status("online", "waiting restart"),
         ),

@@ -85,7 +85,7 @@ pub(crate) fn try_birth(cgroup: BorrowedFd<'_>) -> Result<(), i32> {
     // SAFETY: as in `clone_and_wait`.
     let pid = unsafe { clone3(&mut start, &mut stack, Parent::Us, Some(cgroup)) }?;
     let ending = crate::process::child::reap(pid).map(|reaped| reaped.ending);
-    if ending == Some(crate::Ending::Code(0)) { Ok(()) } else { Err(libc::EKEYREJECTED) }
+    if ending == Some(crate::WaitStatus::Code(0)) { Ok(()) } else { Err(libc::EKEYREJECTED) }
 }
 
 extern "C" fn enter<P>(start: *mut libc::c_void) -> libc::c_int {

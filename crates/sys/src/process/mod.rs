@@ -28,7 +28,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::process::child::Ending;
+use crate::process::child::WaitStatus;
 use crate::simulated;
 
 pub use entry::{COMM_BYTES, ProcRef, ProcessEntry, Target};
@@ -107,8 +107,8 @@ impl ProcRef {
     }
 
     /// Returns how the process exited, as far as that can be known without a descriptor.
-    pub fn ending(&self) -> Ending {
-        zombie_ending(*self).unwrap_or(Ending::Unknown)
+    pub fn ending(&self) -> WaitStatus {
+        zombie_ending(*self).unwrap_or(WaitStatus::Unknown)
     }
 
     /// Sends a signal to exactly this process.
@@ -210,8 +210,8 @@ pub fn pid_of_fd(pidfd: BorrowedFd<'_>) -> Option<i32> {
 /// descriptor is readable. Since 6.15, the kernel reports this (`PIDFD_GET_INFO` with
 /// `PIDFD_INFO_EXIT`) once the parent has reaped the process. Before that, a zombie's `exit_code`
 /// is readable for its own user. Otherwise the result is `Unknown`.
-pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> Ending {
-    exit_info(pidfd).or_else(|| zombie_ending(process)).or_else(|| exit_info(pidfd)).unwrap_or(Ending::Unknown)
+pub fn ending_by_fd(pidfd: BorrowedFd<'_>, process: ProcRef) -> WaitStatus {
+    exit_info(pidfd).or_else(|| zombie_ending(process)).or_else(|| exit_info(pidfd)).unwrap_or(WaitStatus::Unknown)
 }
 
 /// `struct pidfd_info` of `linux/pidfd.h`, first version (64 bytes).
@@ -224,17 +224,17 @@ struct PidfdInfo {
     exit_code: i32,
 }
 
-fn exit_info(pidfd: BorrowedFd<'_>) -> Option<Ending> {
+fn exit_info(pidfd: BorrowedFd<'_>) -> Option<WaitStatus> {
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     // _IOWR(0xFF, 11, struct pidfd_info), written out because the macro is C.
     const PIDFD_GET_INFO: libc::Ioctl = 0xC000_FF0B_u32 as libc::Ioctl | ((size_of::<PidfdInfo>() as libc::Ioctl) << 16);
     let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the size of the structure is part of the request number.
     let done = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| Ending::from_wait_status(info.exit_code))
+    (done == 0 && info.mask & PIDFD_INFO_EXIT != 0).then(|| WaitStatus::from_wait_status(info.exit_code))
 }
 
-fn zombie_ending(process: ProcRef) -> Option<Ending> {
+fn zombie_ending(process: ProcRef) -> Option<WaitStatus> {
     let mut buf = [0u8; STAT_BYTES];
     let stat = Stat::parse(read_stat(process.pid, &mut buf).ok()?)?;
     if stat.start_ticks != process.start_ticks || !matches!(stat.state, b'Z' | b'X') {
@@ -242,7 +242,7 @@ fn zombie_ending(process: ProcRef) -> Option<Ending> {
     }
     // The kernel shows 0 to readers that may not know the code: trust 0 only if we may know it.
     let ours = stat.exit_code != 0 || owner(process.pid) == Some(rustix::process::geteuid().as_raw());
-    ours.then(|| Ending::from_wait_status(stat.exit_code))
+    ours.then(|| WaitStatus::from_wait_status(stat.exit_code))
 }
 
 /// Returns the effective uid of a process.

@@ -2,7 +2,7 @@
 
 use ostler_alerts::input::{Kind, Occurrence};
 use ostler_client::words;
-use ostler_core::lifecycle::Ending;
+use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::logs::masking::masked;
 use ostler_proto::event::{Event, EventCause, EventKind, Health};
 
@@ -23,8 +23,8 @@ fn kind(event: &Event, is_job: bool) -> Option<Kind> {
     Some(match &event.what {
         EventKind::Exit { ending, .. } => match (&event.cause, ending) {
             (EventCause::System, _) => Kind::OutOfMemory,
-            (EventCause::App, Ending::Code(0)) if is_job => Kind::JobDone,
-            (EventCause::App, Ending::Code(0)) => return None,
+            (EventCause::App, ProcessEnding::Code(0)) if is_job => Kind::JobDone,
+            (EventCause::App, ProcessEnding::Code(0)) => return None,
             (EventCause::App, _) if is_job => Kind::JobFailed,
             (EventCause::App, _) => Kind::Crash,
             _ => return None,
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn events_map_to_alert_kinds() {
-        let exit = |code| EventKind::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
+        let exit = |code| EventKind::Exit { pid: 1, ending: ProcessEnding::Code(code), uptime_ms: 5 };
         let user = || EventCause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         for (what, cause, is_job, kind) in [
             (exit(1), EventCause::App, false, Some(Kind::Crash)),

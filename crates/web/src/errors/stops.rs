@@ -57,7 +57,7 @@ impl Stops {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::Ending;
+    use ostler_core::lifecycle::ProcessEnding;
     use ostler_proto::event::EventCause;
 
     fn event(at_ms: u64, what: EventKind) -> Event {
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn stop_period_spans_signal_to_shortly_after_exit() {
-        let exit = || EventKind::Exit { pid: 9, ending: Ending::Code(130), uptime_ms: 5 };
+        let exit = || EventKind::Exit { pid: 9, ending: ProcessEnding::Code(130), uptime_ms: 5 };
         let mut stops = Stops::default();
         // An exit without a stop request starts no such period.
         stops.take(&event(5_000, exit()));

@@ -260,7 +260,7 @@ fn thinned(mut list: Vec<Mark>) -> Vec<Mark> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::Ending;
+    use ostler_core::lifecycle::ProcessEnding;
     use ostler_proto::event::EventCause;
 
     fn event(epoch: u64, seq: u64, at_ms: u64, what: EventKind) -> Event {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     fn exit(epoch: u64, seq: u64) -> Event {
-        event(epoch, seq, seq * 1000, EventKind::Exit { pid: 1, ending: Ending::Code(1), uptime_ms: 5 })
+        event(epoch, seq, seq * 1000, EventKind::Exit { pid: 1, ending: ProcessEnding::Code(1), uptime_ms: 5 })
     }
 
     fn mark(at: u64, kind: &str, app: &str) -> Mark {

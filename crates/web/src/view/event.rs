@@ -58,7 +58,7 @@ fn severity(event: &Event) -> &'static str {
         EventKind::Health { state: Health::Unhealthy } => "critical",
         EventKind::LimitExceeded { warning: false, limit: LimitKind::Memory | LimitKind::Cpu | LimitKind::Errors } => "critical",
         EventKind::Exit { ending, .. } if !by_user && !matches!(event.cause, EventCause::Policy { .. }) => {
-            if matches!(ending, ostler_core::lifecycle::Ending::Code(0)) { "info" } else { "warning" }
+            if matches!(ending, ostler_core::lifecycle::ProcessEnding::Code(0)) { "info" } else { "warning" }
         }
         EventKind::NotReady { .. }
         | EventKind::KillTimeout
@@ -76,7 +76,7 @@ fn severity(event: &Event) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::{Ending, PolicyName};
+    use ostler_core::lifecycle::{PolicyName, ProcessEnding};
 
     fn severity_of(what: EventKind, cause: EventCause) -> (&'static str, String) {
         let view = event(&Event { epoch: 1, seq: 2, at_ms: 3, app: None, id: None, what, cause, before: None, after: None });
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn severity_distinguishes_crash_from_stop() {
-        let exit = |code| EventKind::Exit { pid: 1, ending: Ending::Code(code), uptime_ms: 5 };
+        let exit = |code| EventKind::Exit { pid: 1, ending: ProcessEnding::Code(code), uptime_ms: 5 };
         let user = EventCause::User { command: "stop".into(), uid: 0, pid: 1, on_behalf_of: None };
         assert_eq!(severity_of(exit(1), EventCause::App), ("warning", "exit".into()));
         assert_eq!(severity_of(exit(0), EventCause::App), ("info", "exit".into()));

@@ -111,13 +111,13 @@ pub(super) fn of_end(is_signalled: bool) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ostler_core::lifecycle::{Ending, PolicyName};
+    use ostler_core::lifecycle::{PolicyName, ProcessEnding};
 
     #[test]
     fn events_use_the_names_of_pm2() {
         let user = |command: &str| EventCause::User { command: command.into(), uid: 0, pid: 1, on_behalf_of: None };
         let policy = || EventCause::policy(PolicyName::Autorestart, None);
-        let exit = EventKind::Exit { pid: 7, ending: Ending::Code(1), uptime_ms: 5 };
+        let exit = EventKind::Exit { pid: 7, ending: ProcessEnding::Code(1), uptime_ms: 5 };
         for (what, cause, expected) in [
             (EventKind::Online { pid: 7 }, user("prepare"), vec![("online", false), ("start", true)]),
             (EventKind::Online { pid: 7 }, user("restart"), vec![("online", false), ("restart", true)]),

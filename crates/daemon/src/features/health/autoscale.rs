@@ -96,7 +96,7 @@ fn apps(slots: &Slots) -> BTreeMap<String, Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use ostler_core::app::AppSpec;
-    use ostler_core::serving::Autoscale as Rules;
+    use ostler_core::serving::AutoscaleSettings as Rules;
 
     use super::*;
     use crate::engine::{Input, TestContext, reacts};

@@ -1,7 +1,7 @@
 //! Usual lines of PM2's log about the events of instances. Scripts search for them.
 
 use ostler_core::app::ExecMode;
-use ostler_core::lifecycle::{Ending, LateAction, Transition};
+use ostler_core::lifecycle::{LateAction, ProcessEnding, Transition};
 use ostler_core::time::Now;
 
 use crate::engine::Ctx;
@@ -65,12 +65,14 @@ fn write_line(log: &mut DaemonLog, slot: &Slot, transition: &Transition, now: No
         Transition::ReadyTimeout(LateAction::Stopped) => log.error(format_args!("App [{name}:{pm_id}] {}, stopping it", slot.not_ready())),
         Transition::ReadyTimeout(LateAction::KeepsRunning) => log.line(format_args!("App [{name}:{pm_id}] {}", slot.still_starting(now))),
         Transition::Exit(record) => match record.ending {
-            Ending::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
-            Ending::Signal { signal, .. } => {
+            ProcessEnding::Code(code) => log.line(format_args!("App [{name}:{pm_id}] exited with code [{code}]")),
+            ProcessEnding::Signal { signal, .. } => {
                 let signal = ostler_sys::process::signal::name(signal);
                 log.line(format_args!("App [{name}:{pm_id}] exited with code [0] via signal [{signal}]"));
             }
-            Ending::Unknown | Ending::SpawnFailed { .. } => log.line(format_args!("App [{name}:{pm_id}] {}", exit_text(record))),
+            ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => {
+                log.line(format_args!("App [{name}:{pm_id}] {}", exit_text(record)))
+            }
         },
         Transition::RestartScheduled { delay_ms } if *delay_ms > 0 => {
             log.line(format_args!("App [{name}:{pm_id}] will restart in {delay_ms}ms"));

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use crate::engine::{TestContext, reacts};
     use ostler_core::app::AppSpec;
-    use ostler_core::lifecycle::{Ending, Event, ExitReport, InstanceState, Origin};
+    use ostler_core::lifecycle::{Event, ExitReport, InstanceState, Origin, ProcessEnding};
 
     #[test]
     fn cgroup_is_kept_over_restarts_and_removed_at_rest() {
@@ -58,7 +58,7 @@ mod tests {
         played.start(&mut Cgroups, id, 4711);
         let slot = played.ctx.state.slots.get_mut(id).unwrap();
         (slot.durable.group, slot.live.group_fresh) = (Some("/sys/fs/cgroup/no-such-group".into()), true);
-        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        let exit = ExitReport { ending: ProcessEnding::Code(1), oom: false };
         played.dispatch(&mut Cgroups, id, Event::Exited { inc: 1, exit });
         played.dispatch(&mut Cgroups, id, Event::TreeGone { inc: 1 });
         let slot = played.ctx.state.slots.get(id).unwrap();

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use ostler_core::app::{AppSpec, ExecMode};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, InstanceState, Origin, PolicyName};
+use ostler_core::lifecycle::{Event, ExitReport, InstanceState, Origin, PolicyName, ProcessEnding};
 use ostler_proto::control::{Progress, RolloutReport, RolloutState};
 
 use super::*;
@@ -77,7 +77,7 @@ fn becomes_ready(played: &mut TestContext, rollouts: &mut Rollouts, id: u32) -> 
 
 fn process_exits(played: &mut TestContext, rollouts: &mut Rollouts, id: u32, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(rollouts)
 }

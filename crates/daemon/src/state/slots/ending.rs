@@ -1,6 +1,6 @@
 //! Texts for the exit of a process, to follow its name.
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, ProcessEnding};
 
 use super::Slot;
 
@@ -15,11 +15,11 @@ fn advice(step: &str, errno: i32) -> &'static str {
 }
 
 /// Converts the exit that the kernel reported to the core's type.
-pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
+pub(crate) fn ending_of(ending: ostler_sys::WaitStatus) -> ProcessEnding {
     match ending {
-        ostler_sys::Ending::Code(code) => Ending::Code(code),
-        ostler_sys::Ending::Signal { signal, core } => Ending::Signal { signal, core },
-        ostler_sys::Ending::Unknown => Ending::Unknown,
+        ostler_sys::WaitStatus::Code(code) => ProcessEnding::Code(code),
+        ostler_sys::WaitStatus::Signal { signal, core } => ProcessEnding::Signal { signal, core },
+        ostler_sys::WaitStatus::Unknown => ProcessEnding::Unknown,
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn ending_of(ending: ostler_sys::Ending) -> Ending {
 pub(crate) fn exit_text(record: &ExitRecord) -> String {
     if let ExitCause::CouldNotStart { step } = &record.cause {
         return match record.ending {
-            Ending::SpawnFailed { errno } if errno != 0 => {
+            ProcessEnding::SpawnFailed { errno } if errno != 0 => {
                 format!("cannot be started: {step}: {}{}", std::io::Error::from_raw_os_error(errno), advice(step, errno))
             }
             _ => format!("cannot be started: {step}"),
@@ -37,13 +37,13 @@ pub(crate) fn exit_text(record: &ExitRecord) -> String {
         return format!("was not started: {why}");
     }
     match record.ending {
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, core } => {
+        ProcessEnding::Code(code) => format!("exited with code {code}"),
+        ProcessEnding::Signal { signal, core } => {
             let name = ostler_sys::process::signal::name(signal);
             format!("was ended by {name}{}", if core { " (core dumped)" } else { "" })
         }
-        Ending::Unknown => "exited unobserved".into(),
-        Ending::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
+        ProcessEnding::Unknown => "exited unobserved".into(),
+        ProcessEnding::SpawnFailed { errno } => format!("cannot be started: {}", std::io::Error::from_raw_os_error(errno)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use ostler_core::app::hooks::Hook;
-use ostler_core::lifecycle::command::{Command, Outcome};
+use ostler_core::lifecycle::command::{Command, CommandOutcome};
 use ostler_sys::ProcRef;
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,7 @@ pub(crate) struct CommandRecord {
     pub leader: Option<Leader>,
     /// Outcome that the daemon decided before the exit; the command is being killed for it.
     #[serde(default)]
-    pub verdict: Option<Outcome>,
+    pub verdict: Option<CommandOutcome>,
     /// Folder of its cgroup.
     #[serde(default)]
     pub group: Option<Box<str>>,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ostler_client::words::how;
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::Ending;
+use ostler_core::lifecycle::ProcessEnding;
 use ostler_core::lifecycle::order::Condition;
 use ostler_proto::control::{Detail, Event, Request, Summary};
 use ostler_proto::event::{EventCause, EventKind};
@@ -114,7 +114,7 @@ impl Observer for Front {
             return;
         }
         match &event.what {
-            EventKind::Exit { ending: Ending::Code(0), .. } | EventKind::Launched { .. } => drop(self.failed.remove(&id)),
+            EventKind::Exit { ending: ProcessEnding::Code(0), .. } | EventKind::Launched { .. } => drop(self.failed.remove(&id)),
             EventKind::Exit { .. } | EventKind::CouldNotStart { .. } if !matches!(event.cause, EventCause::User { .. }) => {
                 drop(self.failed.insert(id))
             }

@@ -2,7 +2,7 @@
 //! time. Its exit code is the answer.
 
 use ostler_core::health::{Check, CheckMethod, ProbeVerdict};
-use ostler_core::lifecycle::command::{Command, Outcome};
+use ostler_core::lifecycle::command::{Command, CommandOutcome};
 
 use super::{COMMANDS, HealthChecks};
 use crate::engine::{Ctx, FeatureRequest};
@@ -44,7 +44,7 @@ impl HealthChecks {
     }
 
     /// Handles the end of a command, when none of its processes is left.
-    pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &Outcome) {
+    pub(super) fn on_command_ended(&mut self, ctx: &mut Ctx, slot: u32, inc: u32, key: u32, outcome: &CommandOutcome) {
         let asks = self.questions.get(&key).is_some_and(|question| question.id == slot);
         let runs = self.watched.get(&slot).is_some_and(|watched| watched.inc == inc);
         // Otherwise the result belongs to a former process or a former daemon.

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use ostler_core::app::AppSpec;
 use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Check, CheckMethod, HealthSpec};
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_core::lifecycle::{Event, Origin, PolicyName};
 use ostler_sys::SecretBytes;
 use serde_json::json;
@@ -68,7 +68,7 @@ fn next_command(played: &mut TestContext, checks: &mut HealthChecks) -> CommandO
     panic!("nothing is asked")
 }
 
-fn command_exits(played: &mut TestContext, checks: &mut HealthChecks, owner: CommandOwner, outcome: Outcome) -> Vec<Input> {
+fn command_exits(played: &mut TestContext, checks: &mut HealthChecks, owner: CommandOwner, outcome: CommandOutcome) -> Vec<Input> {
     let report = CommandReport { outcome, output: SecretBytes::from(&b""[..]), last_lines: Vec::new() };
     let end = CommandEnd { number: None, slot: None, owner, report };
     checks.on_answer(&mut played.ctx, &FeatureAnswer::CommandEnded(Box::new(end)));
@@ -89,7 +89,7 @@ fn app_without_checks_is_not_watched() {
 fn failures_make_unhealthy_and_one_success_heals() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     assert_eq!(state(&played, id), Some(HealthState::Starting));
-    let bad = Outcome::Code(1);
+    let bad = CommandOutcome::Code(1);
     let owner = next_command(&mut played, &mut checks);
     assert!(command_exits(&mut played, &mut checks, owner, bad.clone()).is_empty(), "once is not enough");
     let owner = next_command(&mut played, &mut checks);
@@ -99,7 +99,7 @@ fn failures_make_unhealthy_and_one_success_heals() {
     assert_eq!(notes(&played, id), [format!("is unhealthy: {words} (2 times in a row)")]);
     assert!(played.ctx.state.slots.get(id).unwrap().live.unready);
     let owner = next_command(&mut played, &mut checks);
-    let told = command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
+    let told = command_exits(&mut played, &mut checks, owner, CommandOutcome::Code(0));
     assert!(matches!(&told[..], [Input::Capacity(of)] if *of == id), "{told:?}");
     assert_eq!(state(&played, id), Some(HealthState::Healthy));
     assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
@@ -109,8 +109,8 @@ fn failures_make_unhealthy_and_one_success_heals() {
 /// answered, regardless of the number of times.
 #[test]
 fn broken_check_is_reported_without_a_remedy() {
-    let missing = Outcome::CouldNotStart("exec pg_isready: No such file or directory (os error 2)".into());
-    for broken in [Outcome::Code(127), Outcome::Code(126), Outcome::Signal(9), missing] {
+    let missing = CommandOutcome::CouldNotStart("exec pg_isready: No such file or directory (os error 2)".into());
+    for broken in [CommandOutcome::Code(127), CommandOutcome::Code(126), CommandOutcome::Signal(9), missing] {
         for health in [
             HealthSpec { liveness: Some(command("alive")), ..strict() },
             HealthSpec { readiness: Some(command("alive")), ..strict() },
@@ -131,7 +131,7 @@ fn broken_check_is_reported_without_a_remedy() {
             assert_eq!(notes(&played, id), [words], "once");
             // The check is repaired.
             let owner = next_command(&mut played, &mut checks);
-            command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
+            command_exits(&mut played, &mut checks, owner, CommandOutcome::Code(0));
             assert_eq!(state(&played, id), Some(HealthState::Healthy));
             assert_eq!(notes(&played, id).last().map(String::as_str), Some("is healthy again"));
         }
@@ -151,7 +151,7 @@ fn unresolved_host_is_a_broken_check() {
 #[test]
 fn unready_instance_gets_no_connections_and_no_remedy() {
     let (mut played, mut checks, id) = running(HealthSpec { readiness: Some(command("ready")), ..strict() });
-    for outcome in [Outcome::Code(0), Outcome::Code(7), Outcome::Code(7)] {
+    for outcome in [CommandOutcome::Code(0), CommandOutcome::Code(7), CommandOutcome::Code(7)] {
         let owner = next_command(&mut played, &mut checks);
         let told = command_exits(&mut played, &mut checks, owner, outcome);
         assert!(told.iter().all(|input| matches!(input, Input::Capacity(_))), "{told:?}");
@@ -169,10 +169,10 @@ fn liveness_check_follows_the_startup_check() {
     let word = |checks: &HealthChecks| checks.questions.values().flat_map(|question| question.phases.clone()).collect::<Vec<_>>();
     assert_eq!(word(&checks), [CheckPhase::Startup]);
     let owner = next_command(&mut played, &mut checks);
-    command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, owner, CommandOutcome::Code(0));
     assert_eq!(word(&checks), [CheckPhase::Liveness]);
     let owner = next_command(&mut played, &mut checks);
-    command_exits(&mut played, &mut checks, owner, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, owner, CommandOutcome::Code(0));
     assert_eq!(state(&played, id), Some(HealthState::Healthy));
 }
 
@@ -186,7 +186,7 @@ fn identical_checks_share_one_probe() {
 #[test]
 fn command_that_did_not_run_changes_nothing() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
-    for outcome in [Outcome::Lost, Outcome::Cancelled, Outcome::Lost] {
+    for outcome in [CommandOutcome::Lost, CommandOutcome::Cancelled, CommandOutcome::Lost] {
         let owner = next_command(&mut played, &mut checks);
         assert!(command_exits(&mut played, &mut checks, owner, outcome).is_empty());
         assert_eq!(played.ctx.outbox.timers.next_ms(), Some(played.ctx.now.mono_ms + 500));
@@ -202,7 +202,7 @@ fn running_check_is_cancelled_with_its_process() {
     let queued = played.queued();
     assert!(matches!(&queued[..], [Input::Request(FeatureRequest::CallOff(of))] if *of == owner), "{queued:?}");
     assert_eq!((played.ctx.outbox.timers.next_ms(), state(&played, id)), (None, None));
-    assert!(command_exits(&mut played, &mut checks, owner, Outcome::Code(1)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, owner, CommandOutcome::Code(1)).is_empty());
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn answer_for_another_process_is_ignored() {
     let (mut played, mut checks, id) = running(HealthSpec { liveness: Some(command("alive")), ..strict() });
     let CommandOwner::Check { slot, inc, key } = next_command(&mut played, &mut checks) else { panic!() };
     // A former daemon may have given the same number to a probe.
-    assert!(command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc: inc + 1, key }, Outcome::Code(0)).is_empty());
+    assert!(command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc: inc + 1, key }, CommandOutcome::Code(0)).is_empty());
     assert_eq!(state(&played, id), Some(HealthState::Starting));
-    command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc, key }, Outcome::Code(0));
+    command_exits(&mut played, &mut checks, CommandOwner::Check { slot, inc, key }, CommandOutcome::Code(0));
     assert_eq!(state(&played, id), Some(HealthState::Healthy));
 }
 

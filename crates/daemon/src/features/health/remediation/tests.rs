@@ -3,7 +3,7 @@
 use ostler_core::app::{AppSpec, ExecMode};
 use ostler_core::health::safeguards::Safeguards;
 use ostler_core::health::{Check, CheckMethod, HealthSpec};
-use ostler_core::lifecycle::{Ending, ExitReport};
+use ostler_core::lifecycle::{ExitReport, ProcessEnding};
 use ostler_proto::health::{HealthReport, LastAnswer};
 
 use super::*;
@@ -70,7 +70,7 @@ fn is_policy(origin: &Origin, word: &str) -> bool {
 /// Completes the stop of a process, and starts the next one.
 fn restarts(played: &mut TestContext, remediation: &mut Remediation, id: u32) {
     let inc = inc_of(played, id);
-    played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(0), oom: false } });
+    played.dispatch(remediation, id, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(0), oom: false } });
     played.dispatch(remediation, id, Event::TreeGone { inc });
     played.spawned(remediation, id, 201);
 }
@@ -193,7 +193,7 @@ fn recovered_or_exited_instance_gets_no_remedy() {
     remediation.on_request(&mut played.ctx, FeatureRequest::NoRemedy { id, cause: RemedyCause::Health });
     assert!(!ask(&mut played, &mut remediation, id, RemedyCause::Cpu), "one reason at a time");
     let inc = inc_of(&played, id);
-    played.dispatch(&mut remediation, id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(1), oom: false } });
+    played.dispatch(&mut remediation, id, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(1), oom: false } });
     assert!(run_remedies(&mut played, &mut remediation).is_empty());
     assert!(remediation.wanted.is_empty());
 }

@@ -1,7 +1,7 @@
 //! Daemon in the foreground of a container: its signals, and its shutdown.
 
 use ostler_core::lifecycle::runtime::{RunStatus, RuntimeSpec, SignalAction, exit_code, life, runtime_result};
-use ostler_core::lifecycle::{Ending, Event, InstanceState, Origin};
+use ostler_core::lifecycle::{Event, InstanceState, Origin, ProcessEnding};
 use ostler_keeper::{Child, STARTER_KEY};
 use ostler_sys::process::signal::{TERM, WINCH};
 
@@ -21,7 +21,7 @@ enum Starter {
     /// The starter still runs.
     Runs,
     /// The starter exited while no daemon ran.
-    Ended(ostler_sys::Ending),
+    Ended(ostler_sys::WaitStatus),
     /// The starter has requested all apps.
     Done,
 }
@@ -123,11 +123,11 @@ impl Foreground {
 
     /// Handles the exit of the starter. A failure is not acknowledged, so the next daemon gets it
     /// again if this daemon is killed now.
-    pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::Ending) {
+    pub(super) fn starter_ended(&mut self, ctx: &mut Ctx, ending: ostler_sys::WaitStatus) {
         let ending = ending_of(ending);
         let nothing_runs = ctx.state.slots.serving().filter(|slot| !slot.spec().is_module()).all(|slot| life_of(slot) != RunStatus::Up);
         // Apps that were only not ready in time are handled by their restart policy.
-        if ending != Ending::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == ShutdownProgress::NotStarted {
+        if ending != ProcessEnding::Code(0) && (nothing_runs || self.is_unstartable) && self.stopping == ShutdownProgress::NotStarted {
             // A failed start must not look like a success.
             ctx.outbox.shutdown.exit_code = Some(exit_code(ending).max(1));
             return self.stop_all(ctx, None);

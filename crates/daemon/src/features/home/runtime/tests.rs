@@ -2,7 +2,7 @@
 //! container.
 
 use ostler_core::app::{AppSpec, RestartSpec};
-use ostler_core::lifecycle::{Ending, Event, ExitReport, InstanceState};
+use ostler_core::lifecycle::{Event, ExitReport, InstanceState, ProcessEnding};
 use ostler_keeper::{Child, Ended};
 use ostler_sys::process::signal::{HUP, WINCH};
 
@@ -29,7 +29,7 @@ fn in_front(spec: RuntimeSpec, starter: Option<&Child>) -> (TestContext, Runtime
     (played, runtime)
 }
 
-fn starter(ended: Option<ostler_sys::Ending>) -> Child {
+fn starter(ended: Option<ostler_sys::WaitStatus>) -> Child {
     Child {
         key: STARTER_KEY,
         pid: 4000,
@@ -40,7 +40,7 @@ fn starter(ended: Option<ostler_sys::Ending>) -> Child {
 
 fn app_exits(played: &mut TestContext, runtime: &mut Runtime, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(0).unwrap().durable.instance.inc;
-    played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(0, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(code), oom: false } });
     played.ctx.event(0, Event::TreeGone { inc });
     played.settle(runtime)
 }
@@ -152,7 +152,7 @@ fn acks(played: &mut TestContext) -> usize {
 fn container_does_not_exit_while_the_starter_runs() {
     let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
     assert_eq!(shutdown_request(&app_exits(&mut played, &mut runtime, 3)), None);
-    assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::Ending::Code(0))));
+    assert!(runtime.on_child(&mut played.ctx, STARTER_KEY, ChildEvent::Exited(ostler_sys::WaitStatus::Code(0))));
     assert_eq!(acks(&mut played), 1);
     assert_eq!((shutdown_request(&played.settle(&mut runtime)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(3)));
 }
@@ -160,10 +160,10 @@ fn container_does_not_exit_while_the_starter_runs() {
 #[test]
 fn failed_start_exits_the_container_with_its_code() {
     for (is_unstartable, ending, code) in [
-        (true, ostler_sys::Ending::Code(2), Some(2)),
-        (true, ostler_sys::Ending::Signal { signal: 9, core: false }, Some(137)),
-        (false, ostler_sys::Ending::Code(2), None),
-        (true, ostler_sys::Ending::Code(0), None),
+        (true, ostler_sys::WaitStatus::Code(2), Some(2)),
+        (true, ostler_sys::WaitStatus::Signal { signal: 9, core: false }, Some(137)),
+        (false, ostler_sys::WaitStatus::Code(2), None),
+        (true, ostler_sys::WaitStatus::Code(0), None),
     ] {
         let (mut played, mut runtime) = in_front(spec(), Some(&starter(None)));
         if is_unstartable {
@@ -180,7 +180,7 @@ fn failed_start_exits_the_container_with_its_code() {
 
 #[test]
 fn starter_exit_during_daemon_absence_is_recovered() {
-    let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::Ending::Code(0)))));
+    let (mut played, mut runtime) = in_front(spec(), Some(&starter(Some(ostler_sys::WaitStatus::Code(0)))));
     assert_eq!(acks(&mut played), 1);
     assert_eq!((shutdown_request(&app_exits(&mut played, &mut runtime, 1)), played.ctx.outbox.shutdown.exit_code), (Some(false), Some(1)));
 }

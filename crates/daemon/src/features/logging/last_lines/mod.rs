@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::engine::{Input, TestContext, reacts};
     use ostler_core::app::AppSpec;
-    use ostler_core::lifecycle::{Ending, ExitReport, Origin};
+    use ostler_core::lifecycle::{ExitReport, Origin, ProcessEnding};
     use std::net::TcpListener;
 
     /// Returns a running instance that wrote this text to its error log.
@@ -125,7 +125,7 @@ mod tests {
     }
 
     fn lines_after_exit(played: &mut TestContext, id: u32) -> Vec<String> {
-        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        let exit = ExitReport { ending: ProcessEnding::Code(1), oom: false };
         played.dispatch(&mut LastLines::default(), id, Event::Exited { inc: 1, exit });
         played.ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone()
     }
@@ -157,7 +157,7 @@ mod tests {
         let mut feature = LastLines::default();
         let error = format!("Error: listen EADDRINUSE: address already in use :::{port}");
         let id = running(played, &format!("{error}\n"));
-        let exit = ExitReport { ending: Ending::Code(1), oom: false };
+        let exit = ExitReport { ending: ProcessEnding::Code(1), oom: false };
         played.dispatch(&mut feature, id, Event::Exited { inc: 1, exit: exit.clone() });
         let lines = |ctx: &Ctx| ctx.state.slots.get(id).unwrap().durable.instance.exits.last().unwrap().last_lines.clone();
         assert_eq!(lines(&played.ctx), [error.as_str()], "the exit does not wait for the lookup");

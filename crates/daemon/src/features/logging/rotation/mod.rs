@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
-use ostler_core::logs::rotate::settings::Rotation as Wanted;
+use ostler_core::logs::rotate::settings::RotationSettings as Wanted;
 
 use crate::engine::{Ctx, FeatureAnswer, Key};
 use crate::logs::reclaim::FileKey;

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Ending, Event, ExitReport, Origin};
+use ostler_core::lifecycle::{Event, ExitReport, Origin, ProcessEnding};
 use ostler_sys::ProcRef;
 
 use super::{COLLECT_MS, LATE_MS, Sweeps};
@@ -62,7 +62,7 @@ fn crash_with_an_empty_group_needs_no_scan() {
     let (id, mut child) = running(&mut played, &mut sweeps);
     child.kill().unwrap();
     child.wait().unwrap();
-    let exit = ExitReport { ending: Ending::Signal { signal: 9, core: false }, oom: false };
+    let exit = ExitReport { ending: ProcessEnding::Signal { signal: 9, core: false }, oom: false };
     played.dispatch(&mut sweeps, id, Event::Exited { inc: 1, exit });
     assert_eq!(gone(&mut played), [id], "in the same turn, before anything is journaled");
     played.dispatch(&mut sweeps, id, Event::TreeGone { inc: 1 });

@@ -135,7 +135,7 @@ fn spawn_clears_the_change_mark_in_the_journal() {
 fn change_starts_an_instance_that_has_exited() {
     let (mut played, mut watches, id) = running();
     played.dispatch(&mut watches, id, stop());
-    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     played.dispatch(&mut watches, id, Event::Exited { inc: 1, exit });
     played.dispatch(&mut watches, id, Event::TreeGone { inc: 1 });
     change(&mut played, &mut watches, "a.js");

@@ -1,6 +1,6 @@
 //! Transitions as events.
 
-use ostler_core::lifecycle::{Ending, ExitCause, ExitRecord, Instance, LateAction, PolicyName, Transition};
+use ostler_core::lifecycle::{ExitCause, ExitRecord, Instance, LateAction, PolicyName, ProcessEnding, Transition};
 use ostler_proto::event::{EventCause, EventKind};
 
 /// Returns the event of a transition, and its cause. `cause` is the cause of the instance's present
@@ -23,7 +23,7 @@ pub(super) fn of(transition: &Transition, instance: &Instance, cause: Option<&Ev
             (EventKind::Exit { pid: record.pid, ending: record.ending, uptime_ms }, of_exit(record))
         }
         Transition::CouldNotStart(record) => {
-            let errno = if let Ending::SpawnFailed { errno } = record.ending { errno } else { 0 };
+            let errno = if let ProcessEnding::SpawnFailed { errno } = record.ending { errno } else { 0 };
             let why = match &record.cause {
                 ExitCause::CouldNotStart { step } => step.clone(),
                 ExitCause::NotStarted { why } => why.clone(),
@@ -72,12 +72,12 @@ fn of_exit(record: &ExitRecord) -> EventCause {
     }
 }
 
-fn describe(ending: Ending) -> String {
+fn describe(ending: ProcessEnding) -> String {
     match ending {
-        Ending::Code(code) => format!("exited with code {code}"),
-        Ending::Signal { signal, .. } => format!("ended by {}", ostler_sys::process::signal::name(signal)),
-        Ending::Unknown => "exited while it had no supervising parent".into(),
-        Ending::SpawnFailed { errno } => format!("not started: {}", std::io::Error::from_raw_os_error(errno)),
+        ProcessEnding::Code(code) => format!("exited with code {code}"),
+        ProcessEnding::Signal { signal, .. } => format!("ended by {}", ostler_sys::process::signal::name(signal)),
+        ProcessEnding::Unknown => "exited while it had no supervising parent".into(),
+        ProcessEnding::SpawnFailed { errno } => format!("not started: {}", std::io::Error::from_raw_os_error(errno)),
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use ostler_core::lifecycle::{InstanceState, Origin};
     use ostler_core::time::Now;
 
-    fn exit(ending: Ending, cause: ExitCause) -> ExitRecord {
+    fn exit(ending: ProcessEnding, cause: ExitCause) -> ExitRecord {
         ExitRecord { inc: 1, pid: 9, started: Now::at(1_000), ended: Now::at(1_850), ending, cause, last_lines: vec![] }
     }
 
@@ -95,10 +95,10 @@ mod tests {
     fn transitions_map_to_events() {
         let user = Origin::User { command: "stop".into(), uid: 7, pid: 8, on_behalf_of: None };
         let command_cause = EventCause::from(&user);
-        let crashed = exit(Ending::Code(3), ExitCause::Itself);
-        let stopped = exit(Ending::Signal { signal: 2, core: false }, ExitCause::Requested(user));
-        let unlucky = exit(Ending::SpawnFailed { errno: 2 }, ExitCause::CouldNotStart { step: "exec".into() });
-        let late = exit(Ending::Signal { signal: 9, core: false }, ExitCause::NotReady);
+        let crashed = exit(ProcessEnding::Code(3), ExitCause::Itself);
+        let stopped = exit(ProcessEnding::Signal { signal: 2, core: false }, ExitCause::Requested(user));
+        let unlucky = exit(ProcessEnding::SpawnFailed { errno: 2 }, ExitCause::CouldNotStart { step: "exec".into() });
+        let late = exit(ProcessEnding::Signal { signal: 9, core: false }, ExitCause::NotReady);
         let autorestart = EventCause::policy(PolicyName::Autorestart, "exited with code 3".to_owned());
         for (transition, last, cause, told) in [
             (Transition::Launched, None, Some(&command_cause), Some((EventKind::Launched { pid: 9 }, command_cause.clone()))),
@@ -107,7 +107,7 @@ mod tests {
                 Transition::Exit(crashed.clone()),
                 None,
                 Some(&command_cause),
-                Some((EventKind::Exit { pid: 9, ending: Ending::Code(3), uptime_ms: 850 }, EventCause::App)),
+                Some((EventKind::Exit { pid: 9, ending: ProcessEnding::Code(3), uptime_ms: 850 }, EventCause::App)),
             ),
             (
                 Transition::Exit(stopped.clone()),

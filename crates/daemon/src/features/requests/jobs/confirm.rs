@@ -6,7 +6,7 @@
 //! executed directly has no runtime before its first line.
 
 use ostler_core::app::AppSpec;
-use ostler_core::lifecycle::{Ending, ExitCause};
+use ostler_core::lifecycle::{ExitCause, ProcessEnding};
 use ostler_core::text::units::in_seconds;
 use ostler_proto::control::Confirm;
 
@@ -51,7 +51,7 @@ impl Confirmation {
     pub(super) fn judge(self, slot: &Slot) -> Option<String> {
         let exit = slot.durable.instance.exits.last().filter(|_| self.early_exit_fails)?;
         // A process that finished, or that was stopped in between, did start.
-        if exit.ending == Ending::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
+        if exit.ending == ProcessEnding::Code(0) || !matches!(exit.cause, ExitCause::Itself | ExitCause::OutOfMemory) {
             return None;
         }
         let lived = in_seconds(exit.ended.mono_ms.saturating_sub(exit.started.mono_ms));

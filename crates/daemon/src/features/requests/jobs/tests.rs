@@ -9,7 +9,7 @@ use std::rc::Rc;
 use ostler_core::app::{AppSpec, EnvMap};
 use ostler_core::cron::{CronSpec, JobSpec};
 use ostler_core::lifecycle::order::{Condition, Dependencies};
-use ostler_core::lifecycle::{DesiredState, Ending, Event, ExitReport, InstanceState, Origin, PolicyName, SpawnFailure};
+use ostler_core::lifecycle::{DesiredState, Event, ExitReport, InstanceState, Origin, PolicyName, ProcessEnding, SpawnFailure};
 use ostler_proto::control::{Confirm, Existing, Failure, RolloutReport, RolloutState, ScaleTo};
 use ostler_proto::event::{Event as ProtoEvent, EventCause, EventKind};
 
@@ -122,7 +122,7 @@ fn spawned(played: &mut TestContext, jobs: &mut Jobs, id: u32) -> Vec<Input> {
 
 fn process_exits(played: &mut TestContext, jobs: &mut Jobs, id: u32, code: i32) -> Vec<Input> {
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: Ending::Code(code), oom: false } });
+    played.ctx.event(id, Event::Exited { inc, exit: ExitReport { ending: ProcessEnding::Code(code), oom: false } });
     played.ctx.event(id, Event::TreeGone { inc });
     played.settle(jobs)
 }
@@ -278,7 +278,7 @@ fn stop_waits_for_the_hooks_of_an_instance() {
     assert_eq!(replies(&mut played), ["stopProcessId [0]"]);
     played.ctx.state.commands.remove(3);
     let report = CommandReport {
-        outcome: ostler_core::lifecycle::command::Outcome::Code(0),
+        outcome: ostler_core::lifecycle::command::CommandOutcome::Code(0),
         output: ostler_sys::SecretBytes::default(),
         last_lines: Vec::new(),
     };

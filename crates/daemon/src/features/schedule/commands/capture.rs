@@ -3,7 +3,7 @@
 
 use std::os::fd::OwnedFd;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_sys::SecretBytes;
 use rustix::io::Errno;
 
@@ -80,7 +80,7 @@ impl Commands {
             ctx.io.reactor.remove(&capture.pipe);
         }
         if capture.is_full() {
-            self.decide(ctx, number, Outcome::Cancelled);
+            self.decide(ctx, number, CommandOutcome::Cancelled);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_sys::process::ProcessEntry;
 use ostler_sys::process::signal::KILL;
 use ostler_sys::{ProcRef, ProcTable, SecretBytes, cgroup};
@@ -18,15 +18,15 @@ use crate::state::slots::processes::INC_MARK;
 const LOOK_AGAIN_MS: u64 = 20;
 
 impl Commands {
-    /// Cancels a command. It is killed, and its owner gets [`Outcome::Cancelled`] when none of its
+    /// Cancels a command. It is killed, and its owner gets [`CommandOutcome::Cancelled`] when none of its
     /// processes is left.
     pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: CommandOwner) {
         let found = self.of(|command| command.owner == owner);
         if found.is_empty() {
-            let report = CommandReport { outcome: Outcome::Cancelled, output: SecretBytes::default(), last_lines: Vec::new() };
+            let report = CommandReport { outcome: CommandOutcome::Cancelled, output: SecretBytes::default(), last_lines: Vec::new() };
             ctx.answer(FeatureAnswer::CommandEnded(Box::new(CommandEnd { number: None, slot: None, owner, report })));
         }
-        found.into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled));
+        found.into_iter().for_each(|number| self.decide(ctx, number, CommandOutcome::Cancelled));
     }
 
     /// Kills all commands of a slot that is gone, whose number may be used again. No report is
@@ -40,7 +40,7 @@ impl Commands {
                 ctx.state.journal.push(&command.record(number));
             }
             self.changed(ctx, number);
-            self.decide(ctx, number, Outcome::Cancelled);
+            self.decide(ctx, number, CommandOutcome::Cancelled);
         }
     }
 
@@ -49,13 +49,13 @@ impl Commands {
         let Some(command) = self.all.get(&number) else { return };
         match command.stage {
             CommandStage::Ending { .. } => self.sweep(ctx, number),
-            CommandStage::Sent | CommandStage::Runs(_) => self.decide(ctx, number, Outcome::TimedOut(command.spec.timeout_ms)),
+            CommandStage::Sent | CommandStage::Runs(_) => self.decide(ctx, number, CommandOutcome::TimedOut(command.spec.timeout_ms)),
             CommandStage::Journaled | CommandStage::Done { .. } => {}
         }
     }
 
     /// Decides to kill a command for this reason. The first reason counts.
-    pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: Outcome) {
+    pub(super) fn decide(&mut self, ctx: &mut Ctx, number: u32, verdict: CommandOutcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         if command.verdict.is_some() || matches!(command.stage, CommandStage::Ending { .. } | CommandStage::Done { .. }) {
             return;
@@ -81,7 +81,7 @@ impl Commands {
     }
 
     /// Handles the exit of its main process.
-    pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::Ending) {
+    pub(super) fn exited(&mut self, ctx: &mut Ctx, number: u32, ending: ostler_sys::WaitStatus) {
         let Some(command) = self.all.get_mut(&number) else {
             // A former daemon reported the exit, and died before it acknowledged it to the keeper.
             return ctx.outbox.effects.push(Work::Ack(key(number)));
@@ -89,9 +89,9 @@ impl Commands {
         let (CommandStage::Runs(leader) | CommandStage::Ending { leader, .. }) = command.stage else { return };
         command.stage = CommandStage::Ending { leader, exited: true, due_ms: ctx.now.mono_ms };
         command.verdict.get_or_insert(match ending {
-            ostler_sys::Ending::Code(code) => Outcome::Code(code),
-            ostler_sys::Ending::Signal { signal, .. } => Outcome::Signal(signal),
-            ostler_sys::Ending::Unknown => Outcome::Lost,
+            ostler_sys::WaitStatus::Code(code) => CommandOutcome::Code(code),
+            ostler_sys::WaitStatus::Signal { signal, .. } => CommandOutcome::Signal(signal),
+            ostler_sys::WaitStatus::Unknown => CommandOutcome::Lost,
         });
         self.sweep(ctx, number);
     }
@@ -122,21 +122,21 @@ impl Commands {
 
     /// Handles that none of its processes is left.
     fn swept(&mut self, ctx: &mut Ctx, number: u32) {
-        let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(Outcome::Lost);
+        let verdict = self.all.get(&number).and_then(|command| command.verdict.clone()).unwrap_or(CommandOutcome::Lost);
         self.complete(ctx, number, verdict);
         ctx.outbox.effects.push(Work::Ack(key(number)));
     }
 
     /// Completes a command, whose owner gets the report. Until then its journal record stays
     /// unchanged. If the daemon is killed now, the next daemon sends the report.
-    pub(super) fn complete(&mut self, ctx: &mut Ctx, number: u32, outcome: Outcome) {
+    pub(super) fn complete(&mut self, ctx: &mut Ctx, number: u32, outcome: CommandOutcome) {
         let Some(command) = self.all.get_mut(&number) else { return };
         command.stage = CommandStage::Done { leader: command.leader() };
         if let Some(group) = command.group.take() {
             ctx.state.groups.remove(PathBuf::from(String::from(group)));
         }
         let output = command.capture.take().map_or_else(SecretBytes::default, |capture| capture.finish(&ctx.io.reactor));
-        let is_idle = outcome.is_success() || outcome == Outcome::Cancelled || command.spec.output == Output::Nowhere;
+        let is_idle = outcome.is_success() || outcome == CommandOutcome::Cancelled || command.spec.output == Output::Nowhere;
         let slot = command.spec.slot;
         let last_lines = match ctx.state.slots.get(slot).filter(|_| !is_idle) {
             Some(slot) => slot.last_lines_from(command.log_start),

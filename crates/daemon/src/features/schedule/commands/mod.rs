@@ -11,7 +11,7 @@
 //! If the daemon dies in between, the next one continues. If the keeper does not know a command, it
 //! was never started, and is started now. If the keeper knows it, it still runs or has exited. If
 //! daemon and keeper were both killed, the commands that still run are watched, and the others are
-//! [`Outcome::Lost`]. A command with captured output is not continued, because its first lines died
+//! [`CommandOutcome::Lost`]. A command with captured output is not continued, because its first lines died
 //! with the former daemon. It is killed and its owner gets `Lost`.
 //!
 //! An incarnation is never 0, so a key with 0 in its incarnation field belongs to a command.
@@ -26,7 +26,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
@@ -48,7 +48,7 @@ struct Command {
     deadline_ms: u64,
     stage: CommandStage,
     /// Outcome that the daemon decided before the command exited. It is being killed for that.
-    verdict: Option<Outcome>,
+    verdict: Option<CommandOutcome>,
     capture: Option<Capture>,
     /// Folder of its cgroup.
     group: Option<Box<str>>,
@@ -170,7 +170,9 @@ impl Commands {
         match request {
             FeatureRequest::Run { owner, spec } => self.begin(ctx, owner, *spec),
             FeatureRequest::CallOff(owner) => self.call_off(ctx, owner),
-            FeatureRequest::CallOffAll => self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, Outcome::Cancelled)),
+            FeatureRequest::CallOffAll => {
+                self.of(|_| true).into_iter().for_each(|number| self.decide(ctx, number, CommandOutcome::Cancelled))
+            }
             other => return Some(other),
         }
         None

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 use ostler_keeper::Child;
 use ostler_sys::ProcRef;
 
@@ -53,7 +53,7 @@ impl Commands {
         command.stage = CommandStage::Runs(Leader { pid: child.pid, start_ticks: child.start_ticks });
         let (begun_to_kill, is_captured) = (command.verdict.is_some(), command.spec.output == Output::Captured);
         if is_captured {
-            command.verdict = Some(Outcome::Lost);
+            command.verdict = Some(CommandOutcome::Lost);
         }
         self.changed(ctx, number);
         match child.ended {
@@ -74,7 +74,7 @@ impl Commands {
                 self.changed(ctx, number);
             }
             // The command ran under a keeper that was killed, too.
-            CommandStage::Runs(_) | CommandStage::Ending { .. } => self.exited(ctx, number, ostler_sys::Ending::Unknown),
+            CommandStage::Runs(_) | CommandStage::Ending { .. } => self.exited(ctx, number, ostler_sys::WaitStatus::Unknown),
             CommandStage::Done { .. } => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Start of a command: from an order to a process.
 
-use ostler_core::lifecycle::command::Outcome;
+use ostler_core::lifecycle::command::CommandOutcome;
 
 use super::{Capture, Command, CommandOwner, CommandSpec, CommandStage, Commands, Ctx, Leader, Output, key};
 use crate::engine::{ChildRequest, Work};
@@ -82,7 +82,7 @@ impl Commands {
             },
             step => step.to_owned(),
         };
-        self.complete(ctx, number, verdict.unwrap_or_else(|| Outcome::CouldNotStart(describe_error(&step, errno))));
+        self.complete(ctx, number, verdict.unwrap_or_else(|| CommandOutcome::CouldNotStart(describe_error(&step, errno))));
     }
 }
 

@@ -128,7 +128,7 @@ fn queued_run_starts_when_the_current_one_exits() {
     assert!(tick(&mut played, &mut cron, MINUTE_MS).is_empty());
     assert!(played.ctx.state.slots.get(id).unwrap().durable.ticks.queued);
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     played.dispatch(&mut cron, id, Event::Exited { inc, exit });
     played.dispatch(&mut cron, id, Event::TreeGone { inc });
     assert!(matches!(played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Stopped));

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 use ostler_core::app::hooks::Hook;
 use ostler_core::app::secrets::{BadSecret, MAX_BYTES, SecretSource, value};
-use ostler_core::lifecycle::command::{Command, Outcome};
+use ostler_core::lifecycle::command::{Command, CommandOutcome};
 use ostler_core::lifecycle::{Event, InstanceState};
 
 use super::{CommandOwner, CommandReport, CommandSpec, Ctx, FeatureRequest, Hooks, Output};
@@ -119,7 +119,7 @@ impl Hooks {
         let room = AT_ONCE.saturating_sub(fetch.requested.len());
         let missing: Vec<_> = commands(slot).filter(|(name, ..)| is_missing(name)).take(room).collect();
         if missing.is_empty() && fetch.requested.is_empty() {
-            return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Code(0) });
+            return ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: CommandOutcome::Code(0) });
         }
         fetch.requested.extend(missing.iter().map(|(name, ..)| (*name).clone()));
         let runs: Vec<FeatureRequest> = missing.into_iter().map(|(name, command, ms)| run(slot, inc, name, command, ms)).collect();
@@ -134,7 +134,7 @@ impl Hooks {
                 self.keep_last_lines(id, inc, &last_lines);
                 ctx.event(id, Event::Unprepared { inc, reason: why });
             }
-            None => ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: Outcome::Cancelled }),
+            None => ctx.event(id, Event::HookDone { inc, hook: Hook::PreStart, outcome: CommandOutcome::Cancelled }),
         }
     }
 
@@ -167,13 +167,13 @@ impl Hooks {
 }
 
 /// Returns the value, or the reason for its lack, which never contains the value. `None` = unknown.
-fn given(outcome: &Outcome, output: &[u8]) -> Option<Result<Value, String>> {
+fn given(outcome: &CommandOutcome, output: &[u8]) -> Option<Result<Value, String>> {
     let bad = |bad: BadSecret| format!("what its command wrote {bad}");
     match outcome {
-        Outcome::Lost => None,
+        CommandOutcome::Lost => None,
         // The command was killed for that.
         _ if output.len() > MAX_BYTES + 2 => Some(Err(bad(BadSecret::TooLong))),
-        Outcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
+        CommandOutcome::Code(0) => Some(value(output).map(Value::from).map_err(bad)),
         failed => Some(Err(format!("its command {failed}"))),
     }
 }
@@ -201,19 +201,19 @@ mod tests {
 
     #[test]
     fn only_a_successful_command_gives_a_secret() {
-        let words = |outcome: Outcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
-        assert_eq!(words(Outcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
-        assert_eq!(words(Outcome::Lost, b"v4lue\n"), None);
+        let words = |outcome: CommandOutcome, output: &[u8]| given(&outcome, output).map(|given| given.map(|value| value.to_string()));
+        assert_eq!(words(CommandOutcome::Code(0), b"v4lue\n"), Some(Ok("v4lue".into())));
+        assert_eq!(words(CommandOutcome::Lost, b"v4lue\n"), None);
         for (outcome, output, why) in [
-            (Outcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
-            (Outcome::TimedOut(50), b"v4lue", "its command was killed after its 50 ms"),
-            (Outcome::Code(0), b"", "what its command wrote is empty"),
-            (Outcome::Code(0), b"v4lue\0", "what its command wrote holds a NUL byte"),
-            (Outcome::Code(0), b"v4lue\xff", "what its command wrote is not UTF-8"),
-            (Outcome::Cancelled, &[b'v'; MAX_BYTES + 3], "what its command wrote is longer than 64 KiB"),
+            (CommandOutcome::Code(3), &b"v4lue\n"[..], "its command exited with code 3"),
+            (CommandOutcome::TimedOut(50), b"v4lue", "its command was killed after its 50 ms"),
+            (CommandOutcome::Code(0), b"", "what its command wrote is empty"),
+            (CommandOutcome::Code(0), b"v4lue\0", "what its command wrote holds a NUL byte"),
+            (CommandOutcome::Code(0), b"v4lue\xff", "what its command wrote is not UTF-8"),
+            (CommandOutcome::Cancelled, &[b'v'; MAX_BYTES + 3], "what its command wrote is longer than 64 KiB"),
         ] {
             assert_eq!(words(outcome, output), Some(Err(why.into())));
         }
-        assert_eq!(words(Outcome::Code(0), &[&[b'v'; MAX_BYTES][..], b"\r\n"].concat()).map(|value| value.is_ok()), Some(true));
+        assert_eq!(words(CommandOutcome::Code(0), &[&[b'v'; MAX_BYTES][..], b"\r\n"].concat()).map(|value| value.is_ok()), Some(true));
     }
 }

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use ostler_core::app::hooks::{Hook, OnFailure};
-use ostler_core::lifecycle::command::Outcome;
-use ostler_core::lifecycle::{AfterStop, DesiredState, Effect, Ending, Event, ExitCause, InstanceState, SpawnFailure, Transition};
+use ostler_core::lifecycle::command::CommandOutcome;
+use ostler_core::lifecycle::{AfterStop, DesiredState, Effect, Event, ExitCause, InstanceState, ProcessEnding, SpawnFailure, Transition};
 
 use crate::engine::{CommandReport, Ctx, FeatureAnswer, FeatureRequest, InstanceStep, SpawnExtras};
 use crate::state::slots::Slot;
@@ -98,7 +98,7 @@ impl Hooks {
         let Some(slot) = ctx.state.slots.get(id) else { return };
         let Some(described) = slot.spec().hooks.get(hook) else {
             // The start only needs the secrets, or another description came in between.
-            return self.done(ctx, id, inc, hook, Outcome::Code(0));
+            return self.done(ctx, id, inc, hook, CommandOutcome::Code(0));
         };
         let spec = CommandSpec {
             slot: id,
@@ -143,10 +143,10 @@ impl Hooks {
     }
 
     /// Dispatches the end to the state machine, unless the secrets of the same start come first.
-    fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: Outcome) {
+    fn done(&mut self, ctx: &mut Ctx, id: u32, inc: u32, hook: Hook, outcome: CommandOutcome) {
         let slot = ctx.state.slots.get(id);
         let policy = slot.and_then(|slot| slot.live.policy.hooks.pre_start);
-        let goes_on = outcome.is_success() || outcome != Outcome::Cancelled && policy == Some(OnFailure::Continue);
+        let goes_on = outcome.is_success() || outcome != CommandOutcome::Cancelled && policy == Some(OnFailure::Continue);
         if hook == Hook::PreStart && goes_on && slot.is_some_and(needs_commands) {
             log_failure(ctx, id, hook, &outcome);
             self.fetch(ctx, id, inc);
@@ -194,15 +194,15 @@ impl Hooks {
             if hook == Hook::PreStart && self.was_at_secrets(ctx, id, inc) {
                 self.fetch(ctx, id, inc);
             } else {
-                ctx.event(id, Event::HookDone { inc, hook, outcome: Outcome::Lost });
+                ctx.event(id, Event::HookDone { inc, hook, outcome: CommandOutcome::Lost });
             }
         }
     }
 }
 
 /// Logs one line for a hook that failed.
-fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &Outcome) {
-    if outcome.is_success() || *outcome == Outcome::Cancelled {
+fn log_failure(ctx: &mut Ctx, id: u32, hook: Hook, outcome: &CommandOutcome) {
+    if outcome.is_success() || *outcome == CommandOutcome::Cancelled {
         return;
     }
     let Some(slot) = ctx.state.slots.get(id) else { return };
@@ -227,9 +227,9 @@ fn variables(slot: &Slot, inc: u32, hook: Hook) -> IndexMap<String, String> {
         && let Some(exit) = instance.exits.last().filter(|exit| exit.inc == inc)
     {
         match exit.ending {
-            Ending::Code(code) => set("EXIT_CODE", code.to_string()),
-            Ending::Signal { signal, .. } => set("EXIT_SIGNAL", ostler_sys::process::signal::name(signal)),
-            Ending::Unknown | Ending::SpawnFailed { .. } => {}
+            ProcessEnding::Code(code) => set("EXIT_CODE", code.to_string()),
+            ProcessEnding::Signal { signal, .. } => set("EXIT_SIGNAL", ostler_sys::process::signal::name(signal)),
+            ProcessEnding::Unknown | ProcessEnding::SpawnFailed { .. } => {}
         }
         set("NEXT", next_state(slot).into());
     }

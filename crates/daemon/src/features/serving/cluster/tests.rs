@@ -382,7 +382,7 @@ fn stopped() -> (Rig, u32) {
     assert_eq!(rig.listeners(), 1, "one of it is to run");
     rig.played.dispatch(&mut rig.cluster, id, Event::Stop(user()));
     let inc = rig.played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ostler_core::lifecycle::ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     rig.played.dispatch(&mut rig.cluster, id, Event::Exited { inc, exit });
     rig.played.dispatch(&mut rig.cluster, id, Event::TreeGone { inc });
     assert_eq!(rig.played.ctx.state.slots.get(id).unwrap().durable.instance.state, InstanceState::Stopped);

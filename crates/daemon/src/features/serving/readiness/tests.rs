@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 
 use ostler_core::app::ReadySpec;
-use ostler_core::lifecycle::{Ending, ExitReport, Origin, PolicyName};
+use ostler_core::lifecycle::{ExitReport, Origin, PolicyName, ProcessEnding};
 use serde_json::json;
 
 use super::*;
@@ -198,7 +198,7 @@ fn readiness_trouble_is_cleared_when_the_app_is_stopped() {
     let (mut played, mut readiness, id, _) = refused();
     played.dispatch(&mut readiness, id, Event::Stop(Origin::policy(PolicyName::Recovery)));
     assert!(trouble(&played, id).is_some(), "it is still being stopped");
-    let exit = ExitReport { ending: Ending::Code(0), oom: false };
+    let exit = ExitReport { ending: ProcessEnding::Code(0), oom: false };
     played.dispatch(&mut readiness, id, Event::Exited { inc: 1, exit });
     played.dispatch(&mut readiness, id, Event::TreeGone { inc: 1 });
     assert_eq!(state(&played, id), InstanceState::Stopped);

@@ -55,7 +55,7 @@ fn running(played: &mut TestContext, sockets: &mut Sockets, spec: &AppSpec) -> (
 fn stopped(played: &mut TestContext, sockets: &mut Sockets, id: u32) {
     played.dispatch(sockets, id, Event::Stop(user()));
     let inc = played.ctx.state.slots.get(id).unwrap().durable.instance.inc;
-    let exit = ExitReport { ending: ostler_core::lifecycle::Ending::Code(0), oom: false };
+    let exit = ExitReport { ending: ostler_core::lifecycle::ProcessEnding::Code(0), oom: false };
     played.dispatch(sockets, id, Event::Exited { inc, exit });
     played.dispatch(sockets, id, Event::TreeGone { inc });
     sockets.on_transition(&mut played.ctx, id, &Transition::Stopped);
