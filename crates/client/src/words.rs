@@ -46,7 +46,7 @@ pub fn name(event: &Event) -> String {
 
 /// Returns the event and its cause, in words that follow a name.
 pub fn what_and_why(event: &Event) -> String {
-    format!("{}, {}", what(&event.what), cause(&event.cause))
+    format!("{}, {}", what(&event.kind), cause(&event.cause))
 }
 
 /// Returns the event, in words that follow a name.

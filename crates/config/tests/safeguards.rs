@@ -37,7 +37,7 @@ fn probe(port: u16, path: &str) -> HttpProbe {
 }
 
 fn check(ask: CheckMethod) -> Check {
-    Check { ask, interval_ms: 30_000, timeout_ms: 5000, failures: 3, successes: 1, delay_ms: 0 }
+    Check { method: ask, interval_ms: 30_000, timeout_ms: 5000, failures: 3, successes: 1, delay_ms: 0 }
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn t1_http_sets_readiness_and_liveness_with_defaults() {
         headers: vec![("Authorization".into(), "Bearer x y".into())],
         ..probe(3000, "/health")
     });
-    let liveness = Check { ask, interval_ms: 5000, timeout_ms: 300, failures: 5, successes: 1, delay_ms: 0 };
+    let liveness = Check { method: ask, interval_ms: 5000, timeout_ms: 300, failures: 5, successes: 1, delay_ms: 0 };
     assert_eq!(all.liveness, Some(liveness));
     assert_eq!((all.grace_ms, all.action), (Some(60_000), Action::Reload));
     assert_eq!(safeguards(&project, json!({"http": {"start_period": 7}, "port": 80})).health.grace_ms, Some(7));

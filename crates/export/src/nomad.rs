@@ -160,7 +160,7 @@ fn check(service: &Service<'_>, out: &mut Hcl) {
         .and_then(|health| [CheckPhase::Readiness, CheckPhase::Liveness].into_iter().find_map(|phase| health.check(phase)));
     let (interval, timeout) = check.map_or((10_000, 5000), |check| (check.interval_ms.max(1000), check.timeout_ms.max(1000)));
     out.block("check", |out| {
-        match check.map(|check| &check.ask) {
+        match check.map(|check| &check.method) {
             Some(CheckMethod::Http(http)) => {
                 out.text("type", "http").text("path", &http.path);
                 if let Some(method) = &http.method {

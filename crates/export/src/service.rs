@@ -310,7 +310,7 @@ fn ports(spec: &AppSpec) -> Vec<u16> {
     };
     let of_checks = || {
         let checks = spec.health().into_iter().flat_map(|health| [&health.readiness, &health.liveness, &health.startup]).flatten();
-        let checked = checks.filter_map(|check| match &check.ask {
+        let checked = checks.filter_map(|check| match &check.method {
             ostler_core::health::CheckMethod::Http(probe) => Some(probe.port),
             ostler_core::health::CheckMethod::Tcp { port, .. } => Some(*port),
             ostler_core::health::CheckMethod::Command(_) => None,

@@ -28,7 +28,8 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u32>,
     /// The event itself.
-    pub what: EventKind,
+    #[serde(rename = "what")]
+    pub kind: EventKind,
     /// Its cause.
     pub cause: EventCause,
     /// PM2's status word before; none if the event does not concern an instance.

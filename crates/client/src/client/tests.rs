@@ -217,7 +217,7 @@ fn subscriber_receives_events() {
         at_ms: 1,
         app: Some("a".into()),
         id: Some(0),
-        what: EventKind::Stopped,
+        kind: EventKind::Stopped,
         cause: EventCause::App,
         before: None,
         after: None,

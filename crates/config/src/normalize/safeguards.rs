@@ -177,7 +177,7 @@ fn check(ask: CheckMethod, table: &Map<String, Value>) -> Result<Check, String> 
     };
     let delay = ["delay", "initial_delay"].into_iter().find_map(|key| Some((key, table.get(key)?)));
     Ok(Check {
-        ask,
+        method: ask,
         interval_ms: time("interval", INTERVAL_MS)?,
         timeout_ms: time("timeout", TIMEOUT_MS)?,
         failures: count(&["retries", "failures", "failure_threshold"], RETRIES)?,

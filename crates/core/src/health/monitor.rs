@@ -190,7 +190,7 @@ mod tests {
 
     fn check(interval_ms: u64, failures: u32, successes: u32) -> Check {
         let ask = CheckMethod::Tcp { host: "localhost".into(), port: 1 };
-        Check { ask, interval_ms, timeout_ms: 100, failures, successes, delay_ms: 0 }
+        Check { method: ask, interval_ms, timeout_ms: 100, failures, successes, delay_ms: 0 }
     }
 
     fn verdict(good: bool) -> ProbeVerdict {

@@ -73,7 +73,8 @@ impl CheckPhase {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// The question.
-    pub ask: CheckMethod,
+    #[serde(rename = "ask")]
+    pub method: CheckMethod,
     /// Time from one check to the next.
     pub interval_ms: u64,
     /// Longest time for one answer.

@@ -90,7 +90,8 @@ impl Episode {
         };
         let chosen: Vec<(u32, i32, HealthSpec)> = control.ctx.state.slots.iter().filter(is_chosen).filter_map(running).collect();
         let Some((id, pid, health)) = chosen.get(rng.below(chosen.len())).cloned() else { return Ok(()) };
-        let is_http = health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.ask, CheckMethod::Http(_)));
+        let is_http =
+            health.liveness.as_ref().or(health.readiness.as_ref()).is_some_and(|check| matches!(check.method, CheckMethod::Http(_)));
         let mood = if is_http { rng.pick(&[ServerMood::Unhealthy, ServerMood::Silent]) } else { ServerMood::Unhealthy };
         self.set_mood(pid, mood);
         let mut before = self.mains();

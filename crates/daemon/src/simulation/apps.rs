@@ -100,7 +100,7 @@ fn description(number: usize, rng: &mut Rng, cwd: &str) -> AppSpec {
     }
     if rng.percent(20) {
         let check = Check {
-            ask: CheckMethod::Command(vec!["true".into()]),
+            method: CheckMethod::Command(vec!["true".into()]),
             interval_ms: 1000,
             timeout_ms: 500,
             failures: 2,

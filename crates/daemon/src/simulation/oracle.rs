@@ -119,12 +119,12 @@ impl Oracle {
             }
             let last = self.events.keys().next_back().copied();
             ensure!(last.is_none_or(|last| event.seq == last + 1), "event {} follows {last:?}", event.seq);
-            if let EventKind::Exit { pid, ending, .. } = &event.what {
+            if let EventKind::Exit { pid, ending, .. } = &event.kind {
                 ensure!(*pid == 0 || self.exits.insert(*pid), "the end of {pid} is reported twice: {ending:?}");
             }
             self.scaling.take(event)?;
             self.watching.take(event);
-            if matches!(event.what, EventKind::Health { .. }) {
+            if matches!(event.kind, EventKind::Health { .. }) {
                 self.found.push(event.clone());
             }
             self.events.insert(event.seq, event.clone());

@@ -60,7 +60,7 @@ pub(super) fn add_check(spec: &mut AppSpec, number: u16, is_worker: bool, rng: &
     let is_http = is_worker || rng.percent(70);
     let ask = if is_http { CheckMethod::Http(http.clone()) } else { CheckMethod::Tcp { host: HOST.into(), port } };
     let (timeout_ms, delay_ms, successes) = (rng.pick(&[200, 500, 900]), rng.pick(&[0, 0, 700]), rng.pick(&[1, 1, 2]));
-    let check = |failures| Some(Check { ask: ask.clone(), interval_ms: INTERVAL_MS, timeout_ms, failures, successes, delay_ms });
+    let check = |failures| Some(Check { method: ask.clone(), interval_ms: INTERVAL_MS, timeout_ms, failures, successes, delay_ms });
     let failures = rng.pick(&[1, 2, 3]);
     let mut health = HealthSpec {
         grace_ms: rng.pick(&[None, Some(0), Some(3000)]),
@@ -150,7 +150,7 @@ impl Network {
         let apps = specs.iter().zip(0..).filter_map(|(spec, number)| {
             let health = health_of(spec)?;
             let check = health.liveness.as_ref().or(health.readiness.as_ref())?;
-            let is_http = match check.ask {
+            let is_http = match check.method {
                 CheckMethod::Http(_) => true,
                 CheckMethod::Tcp { .. } => false,
                 CheckMethod::Command(_) => return None,
@@ -242,7 +242,7 @@ impl Network {
     /// Checks that each reported health change has its reasons.
     pub(super) fn judge(&self, found: &[Event], offset_ms: u64, control: &Control) -> Verdict {
         for event in found {
-            let (Some(app), EventKind::Health { state }) = (&event.app, &event.what) else { continue };
+            let (Some(app), EventKind::Health { state }) = (&event.app, &event.kind) else { continue };
             let Some(asked) = self.apps.get(app) else { continue };
             let of_instance = |slot: &&Slot| slot.spec().name == *app && Some(slot.durable.pm_id) == event.id;
             let slots: Vec<&Slot> = control.ctx.state.slots.iter().filter(of_instance).collect();

@@ -32,7 +32,7 @@ impl Scaling {
     /// Checks that an app removes one instance at a time, and only after a minute since the last
     /// change of the number by anyone.
     pub(super) fn take(&mut self, event: &Event) -> Verdict {
-        let (EventKind::Scaled { from, to }, Some(app)) = (&event.what, &event.app) else { return Ok(()) };
+        let (EventKind::Scaled { from, to }, Some(app)) = (&event.kind, &event.app) else { return Ok(()) };
         let Some(rules) = self.rules.get(app) else { return Ok(()) };
         let before = self.changed.insert(app.clone(), event.at_ms);
         if !matches!(&event.cause, EventCause::Policy { name: PolicyName::Autoscale, .. }) {

@@ -357,14 +357,14 @@ impl Watching {
         let is_watch = matches!(&event.cause, EventCause::Policy { name: PolicyName::Watch, .. });
         let (Some(app), Some(id)) = (&event.app, event.id) else { return };
         let (last, since) = self.instances.entry((app.clone(), id)).or_default();
-        if matches!(event.what, EventKind::Launched { .. }) {
+        if matches!(event.kind, EventKind::Launched { .. }) {
             *since = *last;
         }
         *last = event.at_ms;
         let since_ms = *since;
         // A process that is not ready in time is stopped by the policy that started it, so only
         // online ones count.
-        if is_watch && matches!(event.what, EventKind::Stopping) && event.before.as_deref() == Some("online") {
+        if is_watch && matches!(event.kind, EventKind::Stopping) && event.before.as_deref() == Some("online") {
             self.caused.push(CausedAction { event: event.clone(), since_ms });
         }
     }

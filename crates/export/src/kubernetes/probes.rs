@@ -27,7 +27,7 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
     map.put("startupProbe", startup(service, of(CheckPhase::Startup)));
     match of(CheckPhase::Readiness) {
         Some(check) => {
-            let mut probe = asked(service, &check.ask);
+            let mut probe = asked(service, &check.method);
             pace(&mut probe, check, check.failures);
             if check.successes > 1 {
                 probe.put("successThreshold", check.successes);
@@ -41,7 +41,7 @@ pub(super) fn put(service: &Service<'_>, map: &mut Map) {
     }
     match of(CheckPhase::Liveness).filter(|_| health.is_some_and(|health| health.action != Action::None)) {
         Some(check) => {
-            let mut probe = asked(service, &check.ask);
+            let mut probe = asked(service, &check.method);
             pace(&mut probe, check, check.failures.saturating_mul(2));
             map.say("After twice as many bad answers as ostler needs: it restarts the app first, the container comes after.");
             map.put("livenessProbe", probe);
@@ -56,7 +56,7 @@ fn startup(service: &Service<'_>, check: Option<&Check>) -> Map {
     let spec = service.spec;
     let deadline = spec.ready.listen_timeout_ms.max(spec.health().and_then(|health| health.grace_ms)).unwrap_or(START_MS);
     let (mut probe, period_ms) = match (check, spec.ready.proof()) {
-        (Some(check), _) => (asked(service, &check.ask), check.interval_ms.clamp(1000, 10_000)),
+        (Some(check), _) => (asked(service, &check.method), check.interval_ms.clamp(1000, 10_000)),
         (None, Some(ReadyBy::Http(http))) => (over_http(service, &http), 1000),
         (None, Some(ReadyBy::Tcp { port, .. })) => (Map::new().with("tcpSocket", Map::new().with("port", port_of(service, port))), 1000),
         // The app reports its own readiness to ostler.

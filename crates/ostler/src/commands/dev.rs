@@ -205,7 +205,7 @@ impl Session {
 
 impl Observer for Session {
     fn on_event(&mut self, out: &mut Out, event: &Event) {
-        if let (EventKind::Online { .. }, Some(app)) = (&event.what, &event.app) {
+        if let (EventKind::Online { .. }, Some(app)) = (&event.kind, &event.app) {
             out.line(format_args!("[rundev] App {app} restarted"));
             out.flush();
             if let Some(Err(error)) = self.post.as_mut().map(Post::run) {

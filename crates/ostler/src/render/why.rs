@@ -84,8 +84,8 @@ fn what_happened(out: &mut String, detail: &Detail, events: &[Event], view: &Vie
 pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Event> {
     let is_own = |event: &Event| event.app.as_ref() == Some(&detail.spec.name) && (event.id.is_none() || event.id == Some(detail.id));
     // Another instance had this id before.
-    let is_of_another = |event: &&Event| is_own(event) && matches!(event.what, EventKind::Deleted);
-    let is_of_all = |event: &Event| matches!(event.what, EventKind::Recovered { .. } | EventKind::Updated { .. });
+    let is_of_another = |event: &&Event| is_own(event) && matches!(event.kind, EventKind::Deleted);
+    let is_of_all = |event: &Event| matches!(event.kind, EventKind::Recovered { .. } | EventKind::Updated { .. });
     let mut known: Vec<&Event> =
         events.iter().rev().take_while(|event| !is_of_another(event)).filter(|event| is_own(event) || is_of_all(event)).collect();
     let first = known.iter().rposition(|event| event.app.is_some()).map_or(0, |first| first + 1);
@@ -97,7 +97,7 @@ pub(crate) fn events_of<'a>(detail: &Detail, events: &'a [Event]) -> Vec<&'a Eve
 /// of reloads. A rotated log is left out, because it has no consequences.
 fn is_in_detail(detail: &Detail, event: &Event) -> bool {
     let exits = &detail.instance.exits;
-    match &event.what {
+    match &event.kind {
         EventKind::Exit { pid, .. } => exits.iter().any(|exit| exit.pid == *pid),
         EventKind::CouldNotStart { .. } => exits.iter().any(|exit| matches!(exit.ending, ProcessEnding::SpawnFailed { .. })),
         EventKind::Health { .. } | EventKind::LimitExceeded { .. } => detail.observations.iter().any(|note| note.at.wall_ms == event.at_ms),
@@ -241,13 +241,13 @@ mod tests {
                 at_ms: 1,
                 app: app.map(str::to_owned),
                 id,
-                what,
+                kind: what,
                 cause: EventCause::App,
                 before: None,
                 after: None,
             };
             let events: Vec<Event> = rows.into_iter().map(event).collect();
-            events_of(&detail, &events).into_iter().map(|event| event.what.clone()).collect()
+            events_of(&detail, &events).into_iter().map(|event| event.kind.clone()).collect()
         };
         assert!(of(vec![(None, None, recovered())]).is_empty(), "it says nothing without one of its own");
         let own = |what| (Some("web"), Some(0), what);

@@ -149,7 +149,7 @@ pub(crate) fn events() -> Vec<Event> {
         at_ms: NOW_MS - 200_000 + seq * 1_000,
         app: app.map(str::to_owned),
         id,
-        what,
+        kind: what,
         cause,
         before: None,
         after: None,

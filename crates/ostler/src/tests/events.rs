@@ -67,7 +67,7 @@ fn each_event_is_printed_on_one_line() {
         .zip(of_an_app.into_iter().chain(of_the_manager))
         .map(|(seq, (app, (id, what, cause, status)))| {
             let (before, after) = status.unzip();
-            Event { epoch: 1, seq, at_ms: data::NOW_MS + seq, app, id, what, cause, before, after }
+            Event { epoch: 1, seq, at_ms: data::NOW_MS + seq, app, id, kind: what, cause, before, after }
         })
         .collect();
     golden_in_colours_and_ascii("events", &View::played(data::NOW_MS, None), |view| {

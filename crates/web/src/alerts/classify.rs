@@ -15,12 +15,12 @@ pub(super) fn occurrence(event: &Event, is_job: impl Fn(&str) -> bool, secrets: 
         return None;
     }
     let kind = kind(event, is_job(&app))?;
-    let text = masked(&words::what(&event.what), secrets);
+    let text = masked(&words::what(&event.kind), secrets);
     Some(Occurrence { kind, app, instance: event.id, text })
 }
 
 fn kind(event: &Event, is_job: bool) -> Option<Kind> {
-    Some(match &event.what {
+    Some(match &event.kind {
         EventKind::Exit { ending, .. } => match (&event.cause, ending) {
             (EventCause::System, _) => Kind::OutOfMemory,
             (EventCause::App, ProcessEnding::Code(0)) if is_job => Kind::JobDone,
@@ -84,7 +84,8 @@ mod tests {
     use ostler_proto::event::LostProcesses;
 
     fn kind_of(what: EventKind, cause: EventCause, is_job: bool) -> Option<Kind> {
-        let event = Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), what, cause, before: None, after: None };
+        let event =
+            Event { epoch: 1, seq: 2, at_ms: 3, app: Some("api".into()), id: Some(0), kind: what, cause, before: None, after: None };
         occurrence(&event, |_| is_job, &[]).map(|occurrence| occurrence.kind)
     }
 
@@ -131,7 +132,7 @@ mod tests {
             at_ms: 3,
             app: Some("api".into()),
             id: None,
-            what,
+            kind: what,
             cause: EventCause::App,
             before: None,
             after: None,

@@ -94,7 +94,7 @@ mod tests {
             at_ms: 0,
             app: None,
             id: None,
-            what: EventKind::UpdateBegun,
+            kind: EventKind::UpdateBegun,
             cause: EventCause::System,
             before: None,
             after: None,

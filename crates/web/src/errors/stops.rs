@@ -27,7 +27,7 @@ impl Stops {
     pub(super) fn take(&mut self, event: &Event) {
         let (Some(app), Some(id)) = (&event.app, event.id) else { return };
         let key = (app.clone(), id);
-        match event.what {
+        match event.kind {
             EventKind::Stopping | EventKind::Draining => {
                 if self.0.len() >= MOST {
                     self.0.retain(|_, stop| stop.exit.is_none_or(|exit| event.at_ms <= exit + LATE_MS));
@@ -62,7 +62,7 @@ mod tests {
 
     fn event(at_ms: u64, what: EventKind) -> Event {
         let (app, id) = (Some("api".into()), Some(3));
-        Event { epoch: 1, seq: 1, at_ms, app, id, what, cause: EventCause::App, before: None, after: None }
+        Event { epoch: 1, seq: 1, at_ms, app, id, kind: what, cause: EventCause::App, before: None, after: None }
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Mark {
     /// Returns the mark of an event; none if charts do not show it.
     fn of(event: &Event) -> Option<Self> {
         let is_marked = matches!(
-            event.what,
+            event.kind,
             EventKind::Online { .. }
                 | EventKind::Exit { .. }
                 | EventKind::Errored { .. }
@@ -264,7 +264,7 @@ mod tests {
     use ostler_proto::event::EventCause;
 
     fn event(epoch: u64, seq: u64, at_ms: u64, what: EventKind) -> Event {
-        Event { epoch, seq, at_ms, app: Some("api".into()), id: Some(3), what, cause: EventCause::App, before: None, after: None }
+        Event { epoch, seq, at_ms, app: Some("api".into()), id: Some(3), kind: what, cause: EventCause::App, before: None, after: None }
     }
 
     fn exit(epoch: u64, seq: u64) -> Event {
@@ -369,7 +369,7 @@ mod tests {
     #[test]
     fn long_text_is_truncated() {
         let mut long = exit(1, 1);
-        long.what = EventKind::ReloadFailed { release: 2, why: "é".repeat(5000) };
+        long.kind = EventKind::ReloadFailed { release: 2, why: "é".repeat(5000) };
         assert_eq!(Mark::of(&long).unwrap().text.chars().count(), LONGEST);
     }
 }

@@ -31,10 +31,10 @@ pub(crate) fn event(event: &Event) -> EventView {
         sequence: event.seq,
         epoch: event.epoch,
         at: event.at_ms,
-        kind: kind(&event.what),
+        kind: kind(&event.kind),
         app: event.app.clone(),
         instance: event.id,
-        text: words::what(&event.what),
+        text: words::what(&event.kind),
         who: words::cause(&event.cause),
         severity: severity(event),
     }
@@ -51,7 +51,7 @@ fn kind(what: &EventKind) -> String {
 
 fn severity(event: &Event) -> &'static str {
     let by_user = matches!(event.cause, EventCause::User { .. } | EventCause::Shutdown);
-    match &event.what {
+    match &event.kind {
         EventKind::Errored { .. } | EventKind::CouldNotStart { .. } | EventKind::ReloadFailed { .. } | EventKind::SetAside { .. } => {
             "critical"
         }
@@ -79,7 +79,7 @@ mod tests {
     use ostler_core::lifecycle::{PolicyName, ProcessEnding};
 
     fn severity_of(what: EventKind, cause: EventCause) -> (&'static str, String) {
-        let view = event(&Event { epoch: 1, seq: 2, at_ms: 3, app: None, id: None, what, cause, before: None, after: None });
+        let view = event(&Event { epoch: 1, seq: 2, at_ms: 3, app: None, id: None, kind: what, cause, before: None, after: None });
         (view.severity, view.kind)
     }
 

@@ -77,7 +77,7 @@ impl ProbeRequest {
     pub fn of_check(check: &Check, shift: u16) -> Option<Self> {
         let (interval_ms, timeout_ms) = (check.interval_ms.max(10), check.timeout_ms.max(1));
         let patience_ms = PATIENCE_MS.min(interval_ms / 100).min(timeout_ms / 10);
-        match &check.ask {
+        match &check.method {
             CheckMethod::Http(probe) => Some(Self { interval_ms, timeout_ms, patience_ms, ..Self::http(probe, shift) }),
             CheckMethod::Tcp { host, port } => {
                 Some(Self { host: host.clone(), port: port.saturating_add(shift), http: None, interval_ms, timeout_ms, patience_ms })

@@ -41,7 +41,7 @@ fn event_names(what: &EventKind, cause: &EventCause) -> Vec<EventName> {
 /// Returns the `process:event`s of an event.
 pub(super) fn of_event(ctx: &Ctx, event: &Event) -> Vec<Value> {
     let Some(id) = event.id else { return Vec::new() };
-    let words = event_names(&event.what, &event.cause);
+    let words = event_names(&event.kind, &event.cause);
     if words.is_empty() {
         return Vec::new();
     }

@@ -240,7 +240,7 @@ mod tests {
             &mut played.ctx,
             ClientRequest { client: 1, id: 1, caller, request: asked::Request::Save { force: false, files: None } },
         );
-        let events: Vec<(EventKind, EventCause)> = played.events().into_iter().map(|event| (event.what, event.cause)).collect();
+        let events: Vec<(EventKind, EventCause)> = played.events().into_iter().map(|event| (event.kind, event.cause)).collect();
         let by = EventCause::User { command: "save".into(), uid: 7, pid: 8, on_behalf_of: None };
         assert_eq!(events, [(EventKind::ListSaved { instances: 1 }, by)]);
     }

@@ -119,7 +119,7 @@ mod tests {
         update.on_keeper(&mut played.ctx, &FromKeeper::UpgradeFailed { step: "exec".into(), errno: 8 });
         let answers = replies(&mut played);
         assert!(matches!(&*answers, [(1, Response::Failed(Failure::Other(why)))] if why.contains("exec")), "{answers:?}");
-        let events: Vec<EventKind> = played.events().into_iter().map(|event| event.what).collect();
+        let events: Vec<EventKind> = played.events().into_iter().map(|event| event.kind).collect();
         assert!(matches!(&*events, [EventKind::UpdateBegun, EventKind::UpdateFailed { why }] if why.contains("exec")), "{events:?}");
         assert_eq!(played.ctx.state.events.update_in_progress(), None);
         ask(&mut played, &mut update, 2, Request::Update { exe: "/new".into() });

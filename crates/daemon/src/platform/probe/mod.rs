@@ -227,7 +227,8 @@ mod tests {
             headers: Vec::new(),
         };
         let ask = CheckMethod::Http(probe);
-        ProbeRequest::of_check(&Check { ask, interval_ms: 5000, timeout_ms: 5000, failures: 1, successes: 1, delay_ms: 0 }, 0).unwrap()
+        ProbeRequest::of_check(&Check { method: ask, interval_ms: 5000, timeout_ms: 5000, failures: 1, successes: 1, delay_ms: 0 }, 0)
+            .unwrap()
     }
 
     #[test]

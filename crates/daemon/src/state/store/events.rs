@@ -84,7 +84,7 @@ impl Events {
         let EventDraft { app, id, kind: what, cause, status } = draft;
         let seq = self.ring.next_seq() + self.unwritten.len() as u64;
         let (before, after) = status.map_or((None, None), |(before, after)| (Some(before.into()), Some(after.into())));
-        self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, what, cause: short(cause), before, after });
+        self.unwritten.push_back(Event { epoch: 0, seq, at_ms, app, id, kind: what, cause: short(cause), before, after });
     }
 
     /// Adds events to the journal's next write that are not in it yet.
@@ -119,7 +119,7 @@ impl Events {
     pub(crate) fn update_in_progress(&self) -> Option<EventCause> {
         let (_, newest) = self.after(None);
         let newest = newest.into_iter().rfind(|event| event.app.is_none())?;
-        matches!(newest.what, EventKind::UpdateBegun).then_some(newest.cause)
+        matches!(newest.kind, EventKind::UpdateBegun).then_some(newest.cause)
     }
 
     /// Returns the position of a follower that has received all events.

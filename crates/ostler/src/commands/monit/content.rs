@@ -151,7 +151,7 @@ fn events(state: &State, columns: usize) -> Vec<Line> {
         let rest = columns.saturating_sub(time.len() + 1);
         for (index, part) in wrap(&text, rest).into_iter().enumerate() {
             let head = if index == 0 { time.clone() } else { String::new() };
-            lines.push(vec![(format!("{head:8} "), Tone::Dim), (part, event_tone(&event.what))]);
+            lines.push(vec![(format!("{head:8} "), Tone::Dim), (part, event_tone(&event.kind))]);
         }
     }
     lines

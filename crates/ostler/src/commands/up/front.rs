@@ -113,14 +113,14 @@ impl Observer for Front {
         if !self.names.contains(app) {
             return;
         }
-        match &event.what {
+        match &event.kind {
             EventKind::Exit { ending: ProcessEnding::Code(0), .. } | EventKind::Launched { .. } => drop(self.failed.remove(&id)),
             EventKind::Exit { .. } | EventKind::CouldNotStart { .. } if !matches!(event.cause, EventCause::User { .. }) => {
                 drop(self.failed.insert(id))
             }
             _ => {}
         }
-        match &event.what {
+        match &event.kind {
             EventKind::Exit { pid, ending, .. } if self.reported.insert((id, *pid)) => self.add(app, id, how(*ending)),
             EventKind::CouldNotStart { why, .. } => self.add(app, id, format_args!("could not be started: {}", shown(why))),
             EventKind::Errored { .. } => self.add(app, id, "is errored and is not restarted again"),

@@ -20,7 +20,7 @@ pub(super) struct CommandCheck {
 impl CommandCheck {
     /// Returns the check by command; `None` for other probes.
     pub(super) fn of(check: &Check) -> Option<Self> {
-        let CheckMethod::Command(argv) = &check.ask else { return None };
+        let CheckMethod::Command(argv) = &check.method else { return None };
         Some(Self { command: Command { argv: argv.clone() }, timeout_ms: check.timeout_ms.max(1), running: None })
     }
 }

@@ -12,7 +12,7 @@ use crate::state::slots::{Slot, Slots};
 
 /// Returns true for two phases with the same probe, which share the answers.
 fn same(one: &Check, other: &Check) -> bool {
-    (&one.ask, one.interval_ms, one.timeout_ms, one.delay_ms) == (&other.ask, other.interval_ms, other.timeout_ms, other.delay_ms)
+    (&one.method, one.interval_ms, one.timeout_ms, one.delay_ms) == (&other.method, other.interval_ms, other.timeout_ms, other.delay_ms)
 }
 
 /// Returns a number below `span` that is constant for a slot and spreads over all slots.
@@ -36,7 +36,7 @@ fn grouped(health: &HealthSpec, phases: Vec<CheckPhase>) -> Vec<(Check, Vec<Chec
 
 /// Returns the probe over a network; `None` for a command.
 fn over_network(check: &Check, slot: &Slot) -> Option<probe::ProbeRequest> {
-    let port = match &check.ask {
+    let port = match &check.method {
         CheckMethod::Http(probe) => probe.port,
         CheckMethod::Tcp { port, .. } => *port,
         CheckMethod::Command(_) => 0,

@@ -19,7 +19,7 @@ const NAMES: &[&str] = &[HealthChecks::NAME];
 
 /// Returns a check that runs each second and counts from the second failure in a row.
 fn check(ask: CheckMethod) -> Check {
-    Check { ask, interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 }
+    Check { method: ask, interval_ms: 1000, timeout_ms: 500, failures: 2, successes: 1, delay_ms: 0 }
 }
 
 fn command(word: &str) -> Check {
@@ -326,7 +326,7 @@ fn next_process_starts_with_fresh_health() {
 fn process_is_reported_healthy_at_its_first_heartbeat() {
     let (mut played, mut checks, id) = with_preload();
     let healthy = |played: &mut TestContext| {
-        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.what, EventKind::Health { state: Health::Healthy });
+        let is_healthy = |event: &ostler_proto::event::Event| matches!(event.kind, EventKind::Health { state: Health::Healthy });
         played.events().iter().filter(|event| is_healthy(event)).count()
     };
     heartbeat(&mut played, &mut checks, id);

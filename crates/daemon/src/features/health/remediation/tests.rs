@@ -22,7 +22,7 @@ fn cluster(safeguards: Safeguards) -> AppSpec {
 
 fn with_check() -> Safeguards {
     let ask = CheckMethod::Command(vec!["true".into()]);
-    let check = Check { ask, interval_ms: 1000, timeout_ms: 1000, failures: 1, successes: 1, delay_ms: 0 };
+    let check = Check { method: ask, interval_ms: 1000, timeout_ms: 1000, failures: 1, successes: 1, delay_ms: 0 };
     Safeguards { health: HealthSpec { liveness: Some(check), ..HealthSpec::default() }, ..Safeguards::default() }
 }
 

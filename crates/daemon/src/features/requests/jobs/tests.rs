@@ -377,7 +377,7 @@ fn each_scale_is_an_event_with_its_cause() {
     ask(&mut played, &mut jobs, scale(ScaleTo::Exactly(1)));
     let [
         ProtoEvent {
-            app: Some(app), id: None, what: EventKind::Scaled { from: 2, to: 1 }, cause: EventCause::User { command, .. }, ..
+            app: Some(app), id: None, kind: EventKind::Scaled { from: 2, to: 1 }, cause: EventCause::User { command, .. }, ..
         },
     ] = &scalings(&mut played)[..]
     else {
@@ -388,12 +388,12 @@ fn each_scale_is_an_event_with_its_cause() {
     let measured = "uses 90 % of a core with 1 instance";
     played.ctx.request(FeatureRequest::Scale { ids: vec![1], to: 3, origin: Origin::found(PolicyName::Autoscale, measured) });
     played.settle(&mut jobs);
-    let events: Vec<(EventKind, EventCause)> = scalings(&mut played).into_iter().map(|event| (event.what, event.cause)).collect();
+    let events: Vec<(EventKind, EventCause)> = scalings(&mut played).into_iter().map(|event| (event.kind, event.cause)).collect();
     assert_eq!(events, [(EventKind::Scaled { from: 1, to: 3 }, EventCause::policy(PolicyName::Autoscale, measured.to_owned()))]);
 }
 
 fn scalings(played: &mut TestContext) -> Vec<ProtoEvent> {
-    played.events().into_iter().filter(|event| matches!(event.what, EventKind::Scaled { .. })).collect()
+    played.events().into_iter().filter(|event| matches!(event.kind, EventKind::Scaled { .. })).collect()
 }
 
 fn news(played: &mut TestContext, jobs: &mut Jobs, ticket: u64, news: RolloutNews) -> Vec<Input> {

@@ -81,7 +81,7 @@ fn missed_run_is_only_an_event() {
     played.ctx.now.wall_ms = due_ms + 10 * MINUTE_MS;
     assert!(tick(&mut played, &mut cron, 0).is_empty());
     let events = played.events();
-    assert!(matches!(&events[..], [event] if event.what == EventKind::RunMissed { due_ms } && event.id == Some(0)), "{events:?}");
+    assert!(matches!(&events[..], [event] if event.kind == EventKind::RunMissed { due_ms } && event.id == Some(0)), "{events:?}");
 }
 
 #[test]
