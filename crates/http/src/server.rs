@@ -63,8 +63,8 @@ pub struct Limits {
     pub patience: Duration,
     /// Maximum number of simultaneous connections; less if there are not enough descriptors.
     pub connections: usize,
-    /// Maximum number of connections per address without a login ([`crate::Standing::admit`]); none
-    /// = clients need no login.
+    /// Maximum number of connections per address without a login ([`crate::GuestStatus::admit`]);
+    /// none = clients need no login.
     pub guests: Option<usize>,
 }
 

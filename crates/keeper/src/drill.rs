@@ -45,8 +45,8 @@ const LOOKS: u32 = 1000;
 /// Time, in milliseconds, after which every delay has passed.
 const LATER_MS: u64 = 3_600_000;
 
-/// Uses the pages that the drill needs. Returns [`ForkSide::Child`] in the processes that it starts for
-/// that; these must exit.
+/// Uses the pages that the drill needs. Returns [`ForkSide::Child`] in the processes that it starts
+/// for that; these must exit.
 pub(crate) fn drill(keeper: &Keeper) -> ForkSide {
     let Ok((ours, theirs)) = socket::packet_pair() else { return ForkSide::Parent(0) };
     match fork() {

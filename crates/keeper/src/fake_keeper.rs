@@ -1,4 +1,5 @@
-//! The keeper's end of the link, for tests that simulate a keeper. Only with the feature `simulation`.
+//! The keeper's end of the link, for tests that simulate a keeper. Only with the feature
+//! `simulation`.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

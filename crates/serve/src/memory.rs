@@ -5,7 +5,7 @@
 //! The cache saves only reading the file and computing its headers.
 //! Device, inode, size and times distinguish two contents, except in two cases:
 //! - A file that is written twice within one tick of the kernel's clock can look the same. Files
-//!   that changed just now are therefore not cached (`Found::is_at_rest`).
+//!   that changed just now are therefore not cached (`OpenedFile::is_at_rest`).
 //! - A write through a mapping or from another machine may leave the times unchanged for a while.
 //!   Cached content is therefore used for at most [`FRESH`].
 

@@ -1,8 +1,9 @@
 //! Replacement point for the kernel's processes and clocks: the simulation provides both for its
 //! thread.
 //!
-//! Only with the feature `simulation`, which only tests enable; without it, none of this is compiled
-//! in. Files, sockets and memory stay the kernel's, as they behave the same in a simulation.
+//! Only with the feature `simulation`, which only tests enable; without it, none of this is
+//! compiled in. Files, sockets and memory stay the kernel's, as they behave the same in a
+//! simulation.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};

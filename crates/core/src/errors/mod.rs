@@ -1,10 +1,10 @@
 //! Exceptions of apps: read from their output or their reports, and grouped.
 //!
 //! # Theory of operation
-//! [`ReportReader`] takes the lines of one output as they arrive and finds the error reports in them.
-//! [`crate::logs::error_lines`] knows their forms: Node, Java, Python, PHP, Ruby, Go, Rust, Perl.
-//! [`Exception::reported`] takes the messages that a Node app sends over its channel. Both return
-//! an [`Exception`]: type, message, frames.
+//! [`ReportReader`] takes the lines of one output as they arrive and finds the error reports in
+//! them. [`crate::logs::error_lines`] knows their forms: Node, Java, Python, PHP, Ruby, Go, Rust,
+//! Perl. [`Exception::reported`] takes the messages that a Node app sends over its channel. Both
+//! return an [`Exception`]: type, message, frames.
 //!
 //! Its [`Exception::fingerprint`] identifies its group: the type and the app's own frames, without
 //! line numbers, so that it stays the same over releases. If there are no such frames, it uses the

@@ -6,8 +6,8 @@
 //!     └─ too many bad answers ──► Unhealthy                  (startup, liveness)
 //! ```
 //!
-//! While a check cannot run ([`ProbeVerdict::Broken`]), its former verdict does not apply. The state is
-//! then Broken unless another check fails.
+//! While a check cannot run ([`ProbeVerdict::Broken`]), its former verdict does not apply. The
+//! state is then Broken unless another check fails.
 //!
 //! Bad answers within the grace period do not count. During that period, a process without a good
 //! answer is checked more often: soon at first, then after twice as long each time. A fast app is

@@ -2,10 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! An [`Instance`] is one supervised slot of an app. It knows what the user wants ([`DesiredState`]) and
-//! what is observed ([`InstanceState`]); [`Instance::step`] reconciles the two. The daemon performs the
-//! returned [`Effect`]s *in order* and feeds results back as [`Event`]s. Each OS process of an
-//! instance has an incarnation number; an event of an older incarnation is ignored.
+//! An [`Instance`] is one supervised slot of an app. It knows what the user wants
+//! ([`DesiredState`]) and what is observed ([`InstanceState`]); [`Instance::step`] reconciles the
+//! two. The daemon performs the returned [`Effect`]s *in order* and feeds results back as
+//! [`Event`]s. Each OS process of an instance has an incarnation number; an event of an older
+//! incarnation is ignored.
 //!
 //! A process of an instance's tree can be alive only in `Spawning`, `Starting`, `Completing`,
 //! `Running`, `Leaving`, `Draining` and `Stopping`. An unrequested exit therefore also passes

@@ -41,7 +41,7 @@ pub struct RankFacts {
 }
 
 impl ShardRank {
-    /// Returns the rank of an instance's process, and until when it is `Young`.
+    /// Returns the rank of an instance's process, and until when it is `Running`.
     pub fn of(instance: &Instance, part: RankFacts, now_ms: u64) -> (Self, Option<u64>) {
         if part.retiring {
             return (Self::Excluded, None);

@@ -40,7 +40,7 @@ pub(crate) enum ChildEvent<'a> {
     Exited(ostler_sys::WaitStatus),
 }
 
-/// End of a command ([`super::Request::Run`]): none of its processes is left.
+/// End of a command ([`super::FeatureRequest::Run`]): none of its processes is left.
 #[derive(Debug)]
 pub(crate) struct CommandEnd {
     /// Number of the command; `None` if no command was running.

@@ -46,8 +46,8 @@ pub(crate) struct TestContext {
     _keeper: OwnedFd,
 }
 
-/// Reactions of one feature, for [`TestContext`]: the rows of the table (`crate::features`) that a test
-/// needs. [`reacts`] implements it.
+/// Reactions of one feature, for [`TestContext`]: the rows of the table (`crate::features`) that a
+/// test needs. [`reacts`] implements it.
 pub(crate) trait Reactions {
     fn on_step(&mut self, _ctx: &mut Ctx, _step: &InstanceStep<'_>) {}
     fn on_serving(&mut self, _ctx: &mut Ctx, _id: u32) {}

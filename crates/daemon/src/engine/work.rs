@@ -90,7 +90,8 @@ pub(crate) enum FeatureRequest {
     /// has.
     FinishRequests { id: u32, inc: u32 },
     /// Run a command for an instance. Nothing happens if a command of this owner is already
-    /// running. Answered once by [`FeatureAnswer::CommandEnded`], when none of its processes is left.
+    /// running. Answered once by [`FeatureAnswer::CommandEnded`], when none of its processes is
+    /// left.
     Run { owner: CommandOwner, spec: Box<CommandSpec> },
     /// Kill the command of this owner. If the owner has no command, the answer is that of a
     /// cancelled one.

@@ -2,12 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! *Direct* mode is [`LogTargets::open`] and nothing more: the app's descriptors 1 and 2 are the log
-//! files. [`needs_pipe`] is true if that is not enough because the daemon must process each line. A
-//! renamed direct file stays the file of its app until the app's next start, or until [`reclaim`]
-//! gives it back to its path. Lines that go to a deleted file are carried over by [`carry`]. In the
-//! other mode, the app writes into two pipes ([`log_pipe`]). A [`Pipeline`], which is one thread
-//! per instance, carries whole lines from the pipes to the files:
+//! *Direct* mode is [`LogTargets::open`] and nothing more: the app's descriptors 1 and 2 are the
+//! log files. [`needs_pipe`] is true if that is not enough because the daemon must process each
+//! line. A renamed direct file stays the file of its app until the app's next start, or until
+//! [`reclaim`] gives it back to its path. Lines that go to a deleted file are carried over by
+//! [`carry`]. In the other mode, the app writes into two pipes ([`log_pipe`]). A [`Pipeline`],
+//! which is one thread per instance, carries whole lines from the pipes to the files:
 //!
 //! 1. *peek*: copy the content of the pipe without consuming it (`tee(2)`), up to the last newline;
 //!    format it;

@@ -127,8 +127,8 @@ impl Handle {
         self.control.update(|requests| (requests.finish_by, requests.give_up_by) = (Some(by), Some(by)));
     }
 
-    /// Returns true if the thread has nothing more to do: [`WriterReport::Ended`] was sent, or is just
-    /// being sent.
+    /// Returns true if the thread has nothing more to do: [`WriterReport::Ended`] was sent, or is
+    /// just being sent.
     pub(crate) fn is_finished(&self) -> bool {
         self.control.lock().is_finished
     }

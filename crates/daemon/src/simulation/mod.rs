@@ -9,9 +9,9 @@
 //! together with the daemon. Then all disturbances end, and everything must come to rest in the
 //! wanted state. `oracle` has the promises.
 //!
-//! Processes and clocks come from `ostler_sys::played`, the keeper's end of the link from
-//! `ostler_keeper::played`. Files, sockets and memory are the kernel's own. No threads run freely,
-//! so a seed always gives the same result.
+//! Processes and clocks come from `ostler_sys::simulated`, the keeper's end of the link from
+//! `ostler_keeper::fake_keeper`. Files, sockets and memory are the kernel's own. No threads run
+//! freely, so a seed always gives the same result.
 //!
 //! ```text
 //! cargo xtask sim --daemon --seed 7 --steps 10000000

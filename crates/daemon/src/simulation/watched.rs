@@ -1,9 +1,9 @@
 //! Files that apps watch, their changes, and the promises about the consequences.
 //!
 //! Files and the kernel's queue of changes are real. Their times are played, and so is the thread
-//! that reads the queue (`crate::features::process::watch::played`): its turns are between those of
-//! the daemon. A change that the thread has read and the journal does not have yet is lost with the
-//! daemon (`docs/watch.md`). No other change may be lost.
+//! that reads the queue (`crate::features::process::watch::simulated`): its turns are between those
+//! of the daemon. A change that the thread has read and the journal does not have yet is lost with
+//! the daemon (`docs/watch.md`). No other change may be lost.
 
 use std::collections::BTreeMap;
 use std::fs;

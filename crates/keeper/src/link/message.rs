@@ -153,7 +153,7 @@ pub enum FromKeeper {
     SpawnFailed {
         /// The key.
         key: u64,
-        /// The failing step, see [`ostler_sys::Step`].
+        /// The failing step, see [`ostler_sys::SpawnStep`].
         step: String,
         /// Its errno.
         errno: i32,

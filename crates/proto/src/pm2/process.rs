@@ -1,7 +1,8 @@
 //! One item of `jlist`, written directly as text. With a hundred apps, the list is 400 KB that only
 //! the client parses.
 //!
-//! For repeated requests, a [`ProcessForm`] caches the parts that do not change while the app lives.
+//! For repeated requests, a [`ProcessForm`] caches the parts that do not change while the app
+//! lives.
 
 use std::borrow::Cow;
 

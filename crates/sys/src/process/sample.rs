@@ -27,7 +27,7 @@ pub fn memory(pid: i32) -> Result<u64, Errno> {
     Ok(resident.unwrap_or(0).saturating_mul(page_bytes()))
 }
 
-/// Returns the CPU time of a process's waited-for children (`Entry::children_ticks`), in
+/// Returns the CPU time of a process's waited-for children (`ProcessEntry::children_ticks`), in
 /// nanoseconds. Together with [`cpu_ns`] of all living members, the sum over a tree does not fall
 /// when a member exits.
 pub fn children_cpu_ns(children_ticks: u64) -> u64 {

@@ -74,7 +74,7 @@ struct RunningCall {
     plan: CallPlan,
     /// Instances that the last step has changed.
     touched: Vec<u32>,
-    /// Details that the `Look` steps have read.
+    /// Details that the `ReadDetails` steps have read.
     details: Vec<Detail>,
     /// Answer of a step, as JSON, if it is the result.
     passed: Option<Json>,

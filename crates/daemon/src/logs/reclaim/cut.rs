@@ -24,8 +24,8 @@ use super::{
 type Store<'a> = &'a mut dyn FnMut(&ReclaimRecord) -> io::Result<()>;
 
 /// Reclaims the file after the bulk was copied. After an error the file and its writers are as
-/// before, except that removed bytes must be put back ([`give_up`]). With [`ReclaimFailure::Later`] the
-/// copy stays for the next attempt.
+/// before, except that removed bytes must be put back ([`give_up`]). With [`ReclaimFailure::Later`]
+/// the copy stays for the next attempt.
 ///
 /// # Errors
 ///

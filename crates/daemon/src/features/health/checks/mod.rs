@@ -1,4 +1,4 @@
-//! Health of apps: probes are run ([`questions`], [`commands`]), and heartbeats of event loops are
+//! Health of apps: probes are run ([`probes`], [`commands`]), and heartbeats of event loops are
 //! watched ([`heartbeat`]).
 //!
 //! # Theory of operation

@@ -5,8 +5,8 @@
 //! `ostler_core::health::limits` judges; this module measures ([`measure`], [`errors`]). After
 //! every step of an instance, the measured processes are compared with the running ones. Each
 //! process, and each daemon, starts with a new state; only the events are in the journal. This
-//! module does not replace a process that exceeds a limit. It requests that ([`FeatureRequest::Remedy`]),
-//! and reports it if it is new. An app without limits costs nothing.
+//! module does not replace a process that exceeds a limit. It requests that
+//! ([`FeatureRequest::Remedy`]), and reports it if it is new. An app without limits costs nothing.
 
 mod errors;
 mod measure;

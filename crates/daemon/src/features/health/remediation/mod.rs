@@ -1,10 +1,10 @@
 //! Remediation of processes that are unhealthy or use too much: one instance of an app after the
 //! other, never all at once.
 //!
-//! Other features detect the need and request a remedy ([`FeatureRequest::Remedy`]). `ostler_core::health`
-//! chooses the remedy ([`RemedyInput`]). The next instance of an app is replaced when the former is
-//! healthy again, or has failed. None of this is in the journal: the next daemon detects again
-//! which processes are still unhealthy.
+//! Other features detect the need and request a remedy ([`FeatureRequest::Remedy`]).
+//! `ostler_core::health` chooses the remedy ([`RemedyInput`]). The next instance of an app is
+//! replaced when the former is healthy again, or has failed. None of this is in the journal: the
+//! next daemon detects again which processes are still unhealthy.
 
 #[cfg(test)]
 mod tests;

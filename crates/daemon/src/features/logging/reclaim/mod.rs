@@ -8,8 +8,9 @@
 //! so no process is started or stopped during it. It waits while a process is being spawned,
 //! because that process may have opened the new file already.
 //!
-//! Each step is in the journal, and in its copy on disk, before it is done ([`PendingStep`]). Reclaims of
-//! a former daemon are finished or undone before anything else, because processes may be stopped.
+//! Each step is in the journal, and in its copy on disk, before it is done ([`PendingStep`]).
+//! Reclaims of a former daemon are finished or undone before anything else, because processes may
+//! be stopped.
 
 mod begin;
 mod carry;

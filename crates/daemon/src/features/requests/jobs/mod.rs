@@ -5,9 +5,10 @@
 //!
 //! A request is a [`Job`]. It has instances that come later, and instances that it waits for until
 //! they reach its goal ([`ostler_core::lifecycle::goal`]). It never blocks. It checks an instance
-//! after each of its steps ([`check_jobs`]). When no other work of the turn is left, it takes more of its
-//! instances ([`advance`]), in their order ([`turns`]). Its action on an instance is an event in
-//! the queue, so that is journaled before its effects. The progress of a reload comes as an answer.
+//! after each of its steps ([`check_jobs`]). When no other work of the turn is left, it takes more
+//! of its instances ([`advance`]), in their order ([`app_queue`]). Its action on an instance is an
+//! event in the queue, so that is journaled before its effects. The progress of a reload comes as
+//! an answer.
 //!
 //! One request advances at a time. Its actions are handled before the next request advances, so
 //! each sees the results of the former. The journal has no requests: a waiting client is lost with

@@ -18,8 +18,8 @@ use crate::state::slots::processes::INC_MARK;
 const LOOK_AGAIN_MS: u64 = 20;
 
 impl Commands {
-    /// Cancels a command. It is killed, and its owner gets [`CommandOutcome::Cancelled`] when none of its
-    /// processes is left.
+    /// Cancels a command. It is killed, and its owner gets [`CommandOutcome::Cancelled`] when none
+    /// of its processes is left.
     pub(super) fn call_off(&mut self, ctx: &mut Ctx, owner: CommandOwner) {
         let found = self.of(|command| command.owner == owner);
         if found.is_empty() {

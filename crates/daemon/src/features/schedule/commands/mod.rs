@@ -5,14 +5,14 @@
 //! [`FeatureRequest::Run`] journals the command, and the keeper starts it. It has the app's user,
 //! directory and environment, and its own session, process group, cgroup and mark. It ends by
 //! itself, at its timeout, or when it is cancelled. Then all processes that it started are killed.
-//! When none is left, its owner gets the report ([`FeatureAnswer::CommandEnded`]), once. The report and
-//! the end of the command's record are one journal write. The keeper forgets the exit after it.
+//! When none is left, its owner gets the report ([`FeatureAnswer::CommandEnded`]), once. The report
+//! and the end of the command's record are one journal write. The keeper forgets the exit after it.
 //!
 //! If the daemon dies in between, the next one continues. If the keeper does not know a command, it
 //! was never started, and is started now. If the keeper knows it, it still runs or has exited. If
 //! daemon and keeper were both killed, the commands that still run are watched, and the others are
-//! [`CommandOutcome::Lost`]. A command with captured output is not continued, because its first lines died
-//! with the former daemon. It is killed and its owner gets `Lost`.
+//! [`CommandOutcome::Lost`]. A command with captured output is not continued, because its first
+//! lines died with the former daemon. It is killed and its owner gets `Lost`.
 //!
 //! An incarnation is never 0, so a key with 0 in its incarnation field belongs to a command.
 

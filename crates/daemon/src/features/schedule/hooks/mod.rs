@@ -4,9 +4,9 @@
 //! # Theory of operation
 //!
 //! The state machine requests a hook ([`Effect::Hook`]), and cancels it if it needs it no more
-//! ([`Effect::CancelHook`]). The hook is requested as a command ([`FeatureRequest::Run`]) before its step
-//! is in the journal, so both are in the same write. Its end is dispatched to the state machine
-//! ([`Event::HookDone`]), once. A hook after a crash runs beside everything else. It delays
+//! ([`Effect::CancelHook`]). The hook is requested as a command ([`FeatureRequest::Run`]) before
+//! its step is in the journal, so both are in the same write. Its end is dispatched to the state
+//! machine ([`Event::HookDone`]), once. A hook after a crash runs beside everything else. It delays
 //! nothing, and is cancelled when the app stops.
 //!
 //! Before a start, two parts run one after the other: `pre_start`, then the commands that return
