@@ -296,7 +296,7 @@ pub enum Request {
     /// [`Response::FellBehind`] arrives.
     Subscribe {
         /// Position after which events are sent first, as far as the daemon still has them.
-        /// [`Response::MissedEntries`] counts the lost events. None = new events only.
+        /// [`Response::Missed`] counts the lost events. None = new events only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         after: Option<Position>,
     },

@@ -11,7 +11,7 @@ use crate::engine::{Ctx, InstanceStep};
 use crate::state::slots::needs::{Apps, describe_missing};
 
 /// Instances that wait for others. Their list is in the context, because requests report which
-/// instances they will start ([`Ctx::pending_starts`]).
+/// instances they will start (`DaemonState::pending_starts`).
 #[derive(Debug, Default)]
 pub(crate) struct StartOrder;
 

@@ -5,7 +5,7 @@
 //!
 //! A request is a [`Job`]. It has instances that come later, and instances that it waits for until
 //! they reach its goal ([`ostler_core::lifecycle::goal`]). It never blocks. It checks an instance
-//! after each of its steps ([`check_jobs`]). When no other work of the turn is left, it takes more
+//! after each of its steps ([`check`]). When no other work of the turn is left, it takes more
 //! of its instances ([`advance`]), in their order ([`app_queue`]). Its action on an instance is an
 //! event in the queue, so that is journaled before its effects. The progress of a reload comes as
 //! an answer.
